@@ -1,0 +1,279 @@
+//! Which crate may depend on which. Imports point one way; a new edge is a decision, and is made by editing the
+//! table here together with ARCHITECTURE.md. Only what ships counts: tests may look where they like.
+
+use crate::findings::Finding;
+use crate::tree::Tree;
+
+/// Folder of a crate, its name, and the crates of this project that it may see.
+const EDGES: &[(&str, &str, &[&str])] = &[
+    ("spec/crdt", "weft-crdt", &[]),
+    ("spec/wire", "weft-wire", &["weft-crdt"]),
+    ("homeserver/dag", "weft-dag", &["weft-wire", "weft-crdt"]),
+    (
+        "homeserver/store",
+        "weft-store",
+        &["weft-wire", "weft-crdt", "weft-dag"],
+    ),
+    ("homeserver/store-rocksdb", "weft-store-rocksdb", &["weft-store"]),
+    (
+        "homeserver/room",
+        "weft-room",
+        &["weft-wire", "weft-crdt", "weft-dag", "weft-store"],
+    ),
+    (
+        "homeserver/fanout",
+        "weft-fanout",
+        &["weft-wire", "weft-crdt", "weft-dag", "weft-store", "weft-room"],
+    ),
+    ("homeserver/accounts", "weft-accounts", &["weft-wire", "weft-store"]),
+    ("homeserver/media", "weft-media", &["weft-wire", "weft-store"]),
+    ("homeserver/render", "weft-render", &["weft-wire", "weft-crdt"]),
+    ("federation", "weft-federation", &["weft-wire", "weft-dag"]),
+    (
+        "homeserver/gateway",
+        "weft-gateway",
+        &[
+            "weft-wire",
+            "weft-crdt",
+            "weft-dag",
+            "weft-store",
+            "weft-room",
+            "weft-fanout",
+            "weft-accounts",
+            "weft-media",
+            "weft-federation",
+        ],
+    ),
+    (
+        "homeserver/app",
+        "weft",
+        &[
+            "weft-wire",
+            "weft-crdt",
+            "weft-dag",
+            "weft-store",
+            "weft-store-rocksdb",
+            "weft-room",
+            "weft-fanout",
+            "weft-accounts",
+            "weft-media",
+            "weft-render",
+            "weft-gateway",
+            "weft-federation",
+        ],
+    ),
+    ("client-sdk/rust", "weft-sdk", &["weft-wire", "weft-crdt"]),
+    (
+        "conformance-tests",
+        "weft-conformance-tests",
+        &["weft-wire", "weft-crdt"],
+    ),
+    ("xtask", "xtask", &[]),
+];
+
+/// Outside crates that only some may name: crate, who, why.
+const RESERVED: &[(&str, &[&str], &str)] = &[
+    ("rocksdb", &["weft-store-rocksdb"], "only one crate knows the engine"),
+    (
+        "yrs",
+        &["weft-render", "weft-sdk", "weft-conformance-tests"],
+        "hostile updates break a CRDT engine; the server's process runs none",
+    ),
+    ("axum", &["weft-gateway", "weft"], "only the gateway serves HTTP"),
+    ("axum-server", &["weft"], "only the program opens ports"),
+    (
+        "reqwest",
+        &["weft-federation", "weft", "weft-conformance-tests"],
+        "only federation speaks HTTP as a client",
+    ),
+    (
+        "rcgen",
+        &["weft", "weft-conformance-tests"],
+        "certificates are made for the demo and the tests alone",
+    ),
+];
+
+/// Pure crates, and what they may not even depend on.
+const PURE: &[&str] = &["weft-crdt", "weft-wire", "weft-dag"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "tokio-util",
+    "async-trait",
+    "rand",
+    "reqwest",
+    "axum",
+    "futures-util",
+    "tempfile",
+];
+
+/// See the module.
+pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, text) in tree.texts() {
+        let Some(folder) = path.strip_suffix("/Cargo.toml") else {
+            continue;
+        };
+        // Fuzz targets are workspaces of their own.
+        if folder.ends_with("/fuzz") {
+            continue;
+        }
+        findings.extend(check_manifest(path, folder, text));
+    }
+    findings
+}
+
+fn check_manifest(path: &str, folder: &str, text: &str) -> Vec<Finding> {
+    let manifest: toml::Table = match text.parse() {
+        Ok(manifest) => manifest,
+        Err(error) => return vec![Finding::file(path, format!("cannot be parsed: {error}"))],
+    };
+    let Some((_, name, allowed)) = EDGES.iter().find(|(place, _, _)| *place == folder) else {
+        return vec![Finding::file(
+            path,
+            "is a crate that the table in xtask/src/imports.rs does not know",
+        )];
+    };
+    let mut findings = Vec::new();
+    if manifest
+        .get("package")
+        .and_then(|package| package.get("name")?.as_str())
+        != Some(name)
+    {
+        findings.push(Finding::file(
+            path,
+            format!("the crate in this folder is called {name}"),
+        ));
+    }
+    if manifest
+        .get("lints")
+        .and_then(|lints| lints.get("workspace")?.as_bool())
+        != Some(true)
+    {
+        findings.push(Finding::file(path, "does not take over the lints of the workspace"));
+    }
+    for (dependency, ships, inherits) in dependencies(&manifest) {
+        if !inherits {
+            findings.push(Finding::file(
+                path,
+                format!("{dependency}: versions stand in the root Cargo.toml alone"),
+            ));
+        }
+        if ships {
+            findings.extend(forbidden(name, allowed, &dependency).map(|message| Finding::file(path, message)));
+        }
+    }
+    findings
+}
+
+/// Why this crate may not depend on that one; nothing where it may.
+fn forbidden(name: &str, allowed: &[&str], dependency: &str) -> Option<String> {
+    let own = EDGES.iter().any(|(_, known, _)| *known == dependency);
+    if own && !allowed.contains(&dependency) {
+        return Some(format!("{name} may not see {dependency}"));
+    }
+    if PURE.contains(&name) && IMPURE.contains(&dependency) {
+        return Some(format!("{name} is pure and may not see {dependency}"));
+    }
+    RESERVED
+        .iter()
+        .find(|(reserved, holders, _)| *reserved == dependency && !holders.contains(&name))
+        .map(|(_, _, reason)| format!("{name} may not see {dependency}: {reason}"))
+}
+
+/// Every dependency: name of the crate, whether it ships (is not for tests alone), whether its version is inherited.
+fn dependencies(manifest: &toml::Table) -> Vec<(String, bool, bool)> {
+    let mut tables: Vec<&toml::Table> = vec![manifest];
+    if let Some(targets) = manifest.get("target").and_then(toml::Value::as_table) {
+        tables.extend(targets.values().filter_map(toml::Value::as_table));
+    }
+    let kinds = [
+        ("dependencies", true),
+        ("build-dependencies", true),
+        ("dev-dependencies", false),
+    ];
+    let mut found = Vec::new();
+    for table in tables {
+        for (kind, ships) in kinds {
+            for (key, value) in table.get(kind).and_then(toml::Value::as_table).into_iter().flatten() {
+                let name = value.get("package").and_then(toml::Value::as_str).unwrap_or(key);
+                let inherits = value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
+                found.push((name.to_owned(), ships, inherits));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(path: &str, name: &str, dependencies: &str) -> Vec<String> {
+        let manifest = format!("[package]\nname = \"{name}\"\n[lints]\nworkspace = true\n{dependencies}");
+        check(&Tree::of(&[(path, &manifest)]))
+            .into_iter()
+            .map(|finding| finding.message)
+            .collect()
+    }
+
+    #[test]
+    fn an_allowed_edge_passes() {
+        let found = messages(
+            "homeserver/dag/Cargo.toml",
+            "weft-dag",
+            "[dependencies]\nweft-wire.workspace = true\n",
+        );
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_edge_against_the_stream_is_found() {
+        let found = messages(
+            "homeserver/dag/Cargo.toml",
+            "weft-dag",
+            "[dependencies]\nweft-store.workspace = true\n",
+        );
+        assert_eq!(found, ["weft-dag may not see weft-store"]);
+    }
+
+    #[test]
+    fn a_renamed_or_platform_dependency_is_no_way_round() {
+        let renamed = "[dependencies]\nengine = { package = \"rocksdb\", workspace = true }\n";
+        assert_eq!(messages("homeserver/room/Cargo.toml", "weft-room", renamed).len(), 1);
+        let platform = "[target.'cfg(unix)'.dependencies]\nyrs = { workspace = true }\n";
+        assert_eq!(messages("homeserver/room/Cargo.toml", "weft-room", platform).len(), 1);
+    }
+
+    #[test]
+    fn tests_may_look_where_they_like_but_inherit_versions() {
+        let fine = "[dev-dependencies]\nyrs.workspace = true\nweft-store.workspace = true\n";
+        assert_eq!(
+            messages("spec/crdt/Cargo.toml", "weft-crdt", fine),
+            Vec::<String>::new()
+        );
+        let own_version = "[dev-dependencies]\nyrs = \"0.28\"\n";
+        assert_eq!(messages("spec/crdt/Cargo.toml", "weft-crdt", own_version).len(), 1);
+    }
+
+    #[test]
+    fn a_pure_crate_may_not_see_a_runtime() {
+        let found = messages(
+            "spec/wire/Cargo.toml",
+            "weft-wire",
+            "[dependencies]\ntokio.workspace = true\n",
+        );
+        assert_eq!(found, ["weft-wire is pure and may not see tokio"]);
+    }
+
+    #[test]
+    fn an_unknown_crate_and_missing_lints_are_found() {
+        let tree = Tree::of(&[
+            (
+                "homeserver/surprise/Cargo.toml",
+                "[package]\nname = \"weft-surprise\"\n",
+            ),
+            ("xtask/Cargo.toml", "[package]\nname = \"xtask\"\n"),
+        ]);
+        assert_eq!(check(&tree).len(), 2);
+    }
+}
