@@ -1,1 +1,18 @@
-//! weft-wire
+//! What two servers, or a client and a server, must agree on: names, shapes, limits.
+//!
+//! Event types and contents, the awareness EDU, the frames of the live socket, the bodies of the document API, roles,
+//! error codes and every limit on what comes from outside. The prose is in `spec/docs`, the vectors in `spec/vectors`.
+//! This crate must not do I/O, read a clock or know how anything is stored.
+
+pub mod awareness;
+pub mod document;
+pub mod errcode;
+pub mod event_types;
+pub mod limits;
+pub mod live;
+pub mod rest;
+pub mod role;
+pub mod snapshot;
+pub mod update;
+
+pub use role::Role;

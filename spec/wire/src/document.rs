@@ -1,0 +1,120 @@
+//! Contents of the state and version events of a document (`spec/docs/events.md`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Role, event_types};
+
+/// The payload format of every update in a document of this protocol version.
+pub const FORMAT: &str = "yjs-13/v1";
+/// The version of the editor schema that this release writes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a document holds; decides the names of its Yjs roots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DocumentKind {
+    /// Formatted text: a `Y.XmlFragment` named `default`.
+    RichText,
+    /// Plain text, Markdown, code: a `Y.Text` named `body`.
+    Text,
+    /// A board: a `Y.Map` named `elements`, a map an element, a key a property.
+    Canvas,
+}
+
+impl DocumentKind {
+    /// The name of the Yjs root type.
+    #[must_use]
+    pub const fn root(self) -> &'static str {
+        match self {
+            Self::RichText => "default",
+            Self::Text => "body",
+            Self::Canvas => "elements",
+        }
+    }
+}
+
+/// Content of the `dev.weft.document` state event, state key empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentContent {
+    /// What the document holds.
+    pub kind: DocumentKind,
+    /// Version of the editor schema that wrote it; an older editor opens it read-only.
+    pub schema_version: u32,
+    /// Encoding of the updates; only [`FORMAT`] is known.
+    pub format: String,
+}
+
+impl DocumentContent {
+    /// The content that this release writes for a new document.
+    #[must_use]
+    pub fn new(kind: DocumentKind) -> Self {
+        Self {
+            kind,
+            schema_version: SCHEMA_VERSION,
+            format: FORMAT.to_owned(),
+        }
+    }
+}
+
+/// Content of a `dev.weft.version` event: a name for the document at the event's ancestors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionContent {
+    /// The name that people see.
+    pub name: String,
+}
+
+/// Content of `m.room.power_levels` for a new document, less the `users` map.
+///
+/// `dev.weft.update` needs an editor's level, so that every server of the room refuses a viewer's edit, Weft or not.
+#[must_use]
+pub fn power_levels() -> serde_json::Value {
+    let (commenter, editor) = (Role::Commenter.power(), Role::Editor.power());
+    let (manager, owner) = (Role::Manager.power(), Role::Owner.power());
+    serde_json::json!({
+        "users_default": Role::Viewer.power(),
+        "events_default": commenter,
+        "state_default": manager,
+        "invite": manager,
+        "kick": manager,
+        "ban": manager,
+        "redact": manager,
+        "events": {
+            event_types::UPDATE: editor,
+            event_types::VERSION: editor,
+            event_types::DOCUMENT: owner,
+            "m.room.message": commenter,
+            "m.reaction": commenter,
+            "m.room.name": manager,
+            "m.room.avatar": manager,
+            "m.room.topic": manager,
+            "m.room.canonical_alias": manager,
+            "m.room.power_levels": owner,
+            "m.room.history_visibility": owner,
+            "m.room.join_rules": manager,
+            "m.room.server_acl": owner,
+            "m.room.encryption": owner,
+            "m.room.tombstone": owner
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_has_the_names_of_the_specification() {
+        assert_eq!(
+            serde_json::to_value(DocumentContent::new(DocumentKind::RichText)).unwrap(),
+            serde_json::json!({"kind": "rich_text", "schema_version": 1, "format": "yjs-13/v1"})
+        );
+    }
+
+    #[test]
+    fn an_update_needs_an_editor_and_rights_need_an_owner() {
+        let levels = power_levels();
+        assert_eq!(levels["events"][event_types::UPDATE], Role::Editor.power());
+        assert_eq!(levels["events"]["m.room.power_levels"], Role::Owner.power());
+        assert_eq!(levels["users_default"], 0);
+    }
+}

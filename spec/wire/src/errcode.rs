@@ -1,0 +1,10 @@
+//! Error codes of the document API, beside those of the Matrix specification (`spec/docs/documents-api.md`).
+//!
+//! Codes only: which failure gets which code is decided in one place, the gateway.
+
+/// The edit was refused by the admission rules (`spec/docs/admission.md`). HTTP 400.
+pub const UPDATE_REFUSED: &str = "DEV_WEFT_UPDATE_REFUSED";
+/// The edit builds on something the server hasn't; answer carries the server's state vector. HTTP 409.
+pub const UPDATE_GAP: &str = "DEV_WEFT_UPDATE_GAP";
+/// The room is not a document. HTTP 404.
+pub const NOT_A_DOCUMENT: &str = "DEV_WEFT_NOT_A_DOCUMENT";

@@ -1,0 +1,138 @@
+//! Every number that comes from outside has its limit here, with the reason. Limits of the update encoding itself
+//! (nesting, counts) are beside the algebra, in `weft_crdt::limits`.
+//!
+//! A limit that changes what servers accept changes the protocol: it needs its line in `spec/docs`.
+
+// --- Documents and live sockets -------------------------------------------------------------------------------------
+
+/// Raw bytes of one update inside an event. An event has at most 65,536 bytes and base64 adds a third; what is left
+/// carries the envelope, the ranges and the signatures.
+pub const MAX_SEALED_UPDATE_BYTES: usize = 45_000;
+
+/// One WebSocket message on a live socket, bytes. A person who comes back after days offline sends all of it as one
+/// sync step 2; a paste of a book is about 1 MB. It is split at [`MAX_SEALED_UPDATE_BYTES`] when sealed.
+pub const MAX_LIVE_FRAME_BYTES: usize = 4 * 1024 * 1024;
+
+/// The whole compacted document, bytes. Ten times the largest text people were seen to keep in one document; above
+/// it, edits are refused with `M_TOO_LARGE` and nothing that was acknowledged is lost.
+pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
+
+/// Different Yjs client ids in one document. Each costs about six bytes in every state vector for ever (T110).
+pub const MAX_CLIENTS_PER_DOCUMENT: usize = 65_536;
+
+/// Pending (acknowledged, not yet sealed) edits of one room before sealing is forced, so that a restart replays little.
+pub const MAX_JOURNAL_ENTRIES: usize = 4_096;
+
+/// Documents that one socket may carry (Hocuspocus multiplexes by name). What its own server allows before sign-in.
+pub const MAX_DOCUMENTS_PER_SOCKET: usize = 100;
+
+/// Frames that are kept while a socket's token is being checked, and their bytes together (GHSA-xwhh-v746-pj9m).
+pub const MAX_FRAMES_BEFORE_AUTH: usize = 1_000;
+/// See [`MAX_FRAMES_BEFORE_AUTH`].
+pub const MAX_BYTES_BEFORE_AUTH: usize = 5 * 1024 * 1024;
+
+/// Changes that wait for one slow reader before its queue is given up and it is brought up to date by a diff instead.
+pub const MAX_QUEUE_PER_SOCKET: usize = 256;
+
+/// Bytes of a document's name in a Hocuspocus frame: a room id or alias (255) and a session id.
+pub const MAX_DOCUMENT_NAME_BYTES: usize = 512;
+
+/// Bytes of a reason or a stateless payload in a frame.
+pub const MAX_FRAME_TEXT_BYTES: usize = 64 * 1024;
+
+// --- Awareness ------------------------------------------------------------------------------------------------------
+
+/// JSON state of one client, bytes (name, colour, cursor: about 300 in stock editors).
+pub const MAX_AWARENESS_STATE_BYTES: usize = 2_048;
+/// Client ids that one socket may introduce to a room: an editor has one, a page with several views a few (T112).
+pub const MAX_AWARENESS_CLIENTS_PER_SOCKET: usize = 8;
+/// Entries in one awareness message: those of a whole room that a stock client echoes back.
+pub const MAX_AWARENESS_ENTRIES: usize = 1_024;
+/// Live client ids of one room, own and remote.
+pub const MAX_AWARENESS_CLIENTS_PER_ROOM: usize = 4_096;
+/// Milliseconds after which an entry that was not renewed is dropped; clients renew every 15 s (y-protocols).
+pub const AWARENESS_EXPIRY_MS: u64 = 30_000;
+/// Awareness messages a second that are taken from one socket; what is above is coalesced to the newest.
+pub const MAX_AWARENESS_PER_SECOND: u32 = 20;
+/// Silence in milliseconds after which the server says something: y-websocket 3 gives up after 30 s without a message.
+pub const LIVE_KEEP_ALIVE_MS: u64 = 20_000;
+/// Silence of a client in milliseconds after which its socket is closed. Hocuspocus' own server: 60 s.
+pub const LIVE_IDLE_MS: u64 = 60_000;
+
+// --- Events (Matrix specification, "Size limits") ---------------------------------------------------------------------
+
+/// Canonical JSON of an event with its signatures, bytes.
+pub const MAX_EVENT_BYTES: usize = 65_536;
+/// `type`, `state_key`, `sender`, `room_id`, bytes each.
+pub const MAX_EVENT_FIELD_BYTES: usize = 255;
+/// `prev_events` of one event.
+pub const MAX_PREV_EVENTS: usize = 20;
+/// `auth_events` of one event.
+pub const MAX_AUTH_EVENTS: usize = 10;
+/// Nesting of JSON in an event. serde_json's own limit; deeper input is refused before it can use up a stack (T06).
+pub const MAX_JSON_DEPTH: usize = 128;
+
+/// Text of one received event before it is brought into canonical form, bytes. White space and escapes may make it
+/// longer than [`MAX_EVENT_BYTES`]: a letter written as `\u0041` takes six bytes.
+pub const MAX_EVENT_TEXT_BYTES: usize = 6 * MAX_EVENT_BYTES;
+/// Signing keys of one server that are looked up for one event. Servers sign with one; two while they rotate.
+pub const MAX_SIGNING_KEYS_PER_SERVER: usize = 8;
+/// `depth` of an event (Matrix specification): the largest canonical integer; at the limit it stays there (T04).
+pub const MAX_DEPTH: u64 = (1 << 53) - 1;
+/// Extremities that our own events cite. More are allowed ([`MAX_PREV_EVENTS`]), but each costs everybody a look at
+/// one more state; what is left over is cited by the events that follow.
+pub const MAX_CITED_EXTREMITIES: usize = 10;
+/// State groups between a group and the full snapshot below it: bounds the reads for one state. Synapse's number.
+pub const MAX_STATE_GROUP_HOPS: u8 = 100;
+
+// --- Federation -------------------------------------------------------------------------------------------------------
+
+/// Events in a transaction (Matrix specification).
+pub const MAX_TRANSACTION_PDUS: usize = 50;
+/// EDUs in a transaction (Matrix specification).
+pub const MAX_TRANSACTION_EDUS: usize = 100;
+/// Body of one federation request, bytes: 50 events of full size and 100 EDUs of the same size, rounded up.
+pub const MAX_FEDERATION_REQUEST_BYTES: usize = 200 * 65_536;
+/// Body of one answer of another server, bytes: the state of a room with 50,000 members is about 50 MB.
+pub const MAX_FEDERATION_RESPONSE_BYTES: usize = 128 * 1024 * 1024;
+/// Body of a server's keys, bytes. A real one has about 500 (T44).
+pub const MAX_KEY_RESPONSE_BYTES: usize = 64 * 1024;
+/// Body of `.well-known/matrix/server`, bytes (T45).
+pub const MAX_WELL_KNOWN_BYTES: usize = 50 * 1024;
+/// Events that are handed out for one backfill or get_missing_events, whatever was asked for (T12).
+pub const MAX_BACKFILL_EVENTS: usize = 100;
+/// Event ids in one get_missing_events (`latest_events`, `earliest_events`) or `at` list.
+pub const MAX_EVENT_IDS_PER_REQUEST: usize = 100;
+/// Events fetched to fill one gap before the state at the gap is asked for instead.
+pub const MAX_GAP_EVENTS: usize = 1_000;
+/// Events of one room that wait in the staging table; above it the newest are dropped and fetched again later (T19).
+pub const MAX_STAGED_EVENTS_PER_ROOM: usize = 10_000;
+/// Stripped state events with an invite, and their bytes together (T31).
+pub const MAX_STRIPPED_STATE_EVENTS: usize = 100;
+/// See [`MAX_STRIPPED_STATE_EVENTS`].
+pub const MAX_STRIPPED_STATE_BYTES: usize = 256 * 1024;
+
+// --- Client-server API ------------------------------------------------------------------------------------------------
+
+/// Body of one client request, bytes, where the endpoint has no limit of its own.
+pub const MAX_CLIENT_REQUEST_BYTES: usize = 1024 * 1024;
+/// Events of one page of messages, and around one event in context.
+pub const MAX_PAGE_EVENTS: usize = 500;
+/// Events of one room's timeline in a sync.
+pub const MAX_SYNC_TIMELINE_EVENTS: usize = 100;
+/// Milliseconds that a sync may wait.
+pub const MAX_SYNC_TIMEOUT_MS: u64 = 120_000;
+/// A password, bytes: argon2 reads all of it.
+pub const MAX_PASSWORD_BYTES: usize = 1_024;
+/// A stored filter, bytes.
+pub const MAX_FILTER_BYTES: usize = 64 * 1024;
+/// One account-data value, bytes.
+pub const MAX_ACCOUNT_DATA_BYTES: usize = 256 * 1024;
+/// A document's title, bytes: it must fit a state event with room to spare, and a browser's tab.
+pub const MAX_TITLE_BYTES: usize = 1_024;
+/// A display name, bytes.
+pub const MAX_DISPLAY_NAME_BYTES: usize = 512;
+/// Requests a minute that one user may make (`[limits] rate_limit`).
+pub const REQUESTS_PER_MINUTE: u32 = 1_000;
+/// Invitations in one createRoom.
+pub const MAX_INVITES_PER_REQUEST: usize = 100;

@@ -1,0 +1,82 @@
+//! y-websocket's framing: a type, then the body; the document is named by the URL (`spec/docs/live.md`).
+//!
+//! One frame is one WebSocket message: y-websocket 3 reads only the first frame of a message.
+
+use weft_crdt::lib0::{Reader, Writer};
+
+use super::{FrameError, bounded, finished, sync::SyncMessage};
+use crate::limits::MAX_FRAME_TEXT_BYTES;
+
+const SYNC: u64 = 0;
+const AWARENESS: u64 = 1;
+const AUTH: u64 = 2;
+const QUERY_AWARENESS: u64 = 3;
+
+/// One frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// Vectors and updates.
+    Sync(SyncMessage<'a>),
+    /// A body for [`super::awareness::parse`].
+    Awareness(&'a [u8]),
+    /// Server to client: why something was refused. The stock client prints it.
+    PermissionDenied(&'a str),
+    /// "Tell me all states."
+    QueryAwareness,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads one WebSocket message.
+    ///
+    /// # Errors
+    /// When it is malformed or of an unknown type.
+    pub fn parse(message: &'a [u8]) -> Result<Self, FrameError> {
+        if message.is_empty() {
+            return Err(FrameError::Empty);
+        }
+        let mut reader = Reader::new(message);
+        match reader.var_uint()? {
+            SYNC => Ok(Self::Sync(SyncMessage::read(&mut reader)?)),
+            AWARENESS => {
+                let body = reader.var_bytes()?;
+                finished(&reader).map(|()| Self::Awareness(body))
+            }
+            AUTH => {
+                let number = reader.var_uint()?;
+                if number != 0 {
+                    return Err(FrameError::UnknownType { what: "auth", number });
+                }
+                let reason = bounded("reason", reader.var_str()?, MAX_FRAME_TEXT_BYTES)?;
+                finished(&reader).map(|()| Self::PermissionDenied(reason))
+            }
+            QUERY_AWARENESS => finished(&reader).map(|()| Self::QueryAwareness),
+            number => Err(FrameError::UnknownType {
+                what: "message",
+                number,
+            }),
+        }
+    }
+
+    /// Writes one WebSocket message.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        match self {
+            Self::Sync(message) => {
+                writer.var_uint(SYNC);
+                message.write(&mut writer);
+            }
+            Self::Awareness(body) => {
+                writer.var_uint(AWARENESS);
+                writer.var_bytes(body);
+            }
+            Self::PermissionDenied(reason) => {
+                writer.var_uint(AUTH);
+                writer.var_uint(0);
+                writer.var_str(reason);
+            }
+            Self::QueryAwareness => writer.var_uint(QUERY_AWARENESS),
+        }
+        writer.into_vec()
+    }
+}

@@ -1,0 +1,132 @@
+//! Every vector of `spec/vectors/live`: reads as it says, writes the same bytes again, or fails as it says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+use weft_wire::live::{FrameError, hocuspocus, plain, sync::SyncMessage};
+
+fn vectors() -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors/live");
+    let mut found: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap())
+        })
+        .collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn show_sync(message: &SyncMessage<'_>) -> Value {
+    match message {
+        SyncMessage::Step1(body) => json!({"type": "step1", "body": hex(body)}),
+        SyncMessage::Step2(body) => json!({"type": "step2", "body": hex(body)}),
+        SyncMessage::Update(body) => json!({"type": "update", "body": hex(body)}),
+    }
+}
+
+fn show_plain(frame: &plain::Frame<'_>) -> Value {
+    match frame {
+        plain::Frame::Sync(message) => show_sync(message),
+        plain::Frame::Awareness(body) => json!({"type": "awareness", "body": hex(body)}),
+        plain::Frame::PermissionDenied(reason) => json!({"type": "permission_denied", "reason": reason}),
+        plain::Frame::QueryAwareness => json!({"type": "query_awareness"}),
+    }
+}
+
+fn show_hocuspocus(frame: &hocuspocus::Frame<'_>) -> Value {
+    use hocuspocus::{Body, Frame};
+    let (name, body) = match frame {
+        Frame::Ping => return json!({"type": "ping"}),
+        Frame::Pong => return json!({"type": "pong"}),
+        Frame::Document { name, body } => (name, body),
+    };
+    let mut shown = match body {
+        Body::Sync(message) => show_sync(message),
+        Body::Awareness(body) => json!({"type": "awareness", "body": hex(body)}),
+        Body::Token { token, provider } => json!({"type": "token", "token": token, "provider": provider}),
+        Body::PermissionDenied(reason) => json!({"type": "permission_denied", "reason": reason}),
+        Body::Authenticated { read_only } => json!({"type": "authenticated", "read_only": read_only}),
+        Body::QueryAwareness => json!({"type": "query_awareness"}),
+        Body::Stateless(payload) => json!({"type": "stateless", "payload": payload}),
+        Body::Close(reason) => json!({"type": "close", "reason": reason}),
+        Body::SyncStatus(applied) => json!({"type": "sync_status", "applied": applied}),
+    };
+    shown["name"] = json!(name);
+    shown
+}
+
+fn error_name(error: &FrameError) -> &'static str {
+    match error {
+        FrameError::Encoding(_) => "encoding",
+        FrameError::Empty => "empty",
+        FrameError::UnknownType { .. } => "unknown_type",
+        FrameError::Trailing(_) => "trailing",
+        FrameError::TooLong { .. } => "too_long",
+    }
+}
+
+/// Reads by the vector's framing: what it shows and writes again, or the error.
+fn read(framing: &str, bytes: &[u8]) -> Result<(Value, Vec<u8>), FrameError> {
+    match framing {
+        "plain" => plain::Frame::parse(bytes).map(|frame| (show_plain(&frame), frame.encode())),
+        "hocuspocus" => hocuspocus::Frame::parse(bytes).map(|frame| (show_hocuspocus(&frame), frame.encode())),
+        other => panic!("framing {other}"),
+    }
+}
+
+#[test]
+fn every_vector_reads_as_it_says() {
+    let vectors = vectors();
+    assert!(vectors.len() >= 30, "vectors are missing: {}", vectors.len());
+    for (name, vector) in vectors {
+        let bytes = from_hex(vector["hex"].as_str().unwrap());
+        match read(vector["framing"].as_str().unwrap(), &bytes) {
+            Ok((shown, again)) => {
+                assert_eq!(shown, vector["frame"], "{name}");
+                assert_eq!(hex(&again), hex(&bytes), "{name}");
+            }
+            Err(error) => assert_eq!(
+                error_name(&error),
+                vector["error"].as_str().unwrap_or("none"),
+                "{name}: {error}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn every_prefix_and_every_changed_byte_gives_a_frame_or_an_error() {
+    for (_, vector) in vectors() {
+        let bytes = from_hex(vector["hex"].as_str().unwrap());
+        for end in 0..bytes.len() {
+            let _ = plain::Frame::parse(&bytes[..end]);
+            let _ = hocuspocus::Frame::parse(&bytes[..end]);
+            for flipped in [0x00, 0x01, 0x7f, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[end] = flipped;
+                let _ = plain::Frame::parse(&changed);
+                let _ = hocuspocus::Frame::parse(&changed);
+            }
+        }
+    }
+}
