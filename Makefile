@@ -1,0 +1,41 @@
+# What a person does here, one word each. `make help` lists them.
+# The steps themselves are small scripts in .ci/, which say what they do while they do it.
+
+SHELL := /bin/bash
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench fuzz setup web build
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/' | expand -t 16
+
+demo: ## two homeservers on this machine, one document, two links to open; Ctrl-C ends it
+	@.ci/setup demo
+	@$(MAKE) --no-print-directory web build
+	@exec $(TARGET)/debug/weft demo
+
+test: ## everything that CI runs
+	@.ci/setup test
+	@.ci/test
+
+lint: ## formatting, clippy, the project's own checks, documentation, licences
+	@.ci/setup test
+	@.ci/test lint
+
+bench: ## the benchmarks of the update algebra, with the goals that they are held to
+	@.ci/setup demo
+	cargo bench --locked -p weft-crdt
+
+fuzz: ## every fuzz target for a minute each (FUZZ_SECONDS=... for more); needs cargo-fuzz and a nightly toolchain
+	@.ci/fuzz
+
+setup: ## install what is missing for all of the above
+	@.ci/setup test
+
+web: ## the page that the server serves
+	@.ci/web build
+
+build: ## the program, for development
+	@echo "==> building weft (the first time takes about a quarter of an hour: RocksDB is compiled from source)"
+	@cargo build --locked --workspace --bin weft
