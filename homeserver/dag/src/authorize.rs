@@ -1,0 +1,215 @@
+//! May this event stand? Steps 4 to 6 of the checks on receipt, in their order: the rules that need no state,
+//! the events that it cites, the state before it, and the state of now.
+//!
+//! A refusal by one of the first three is for good (*rejected*). One by the last is not (*soft-failed*): the event is
+//! kept from people, and its place in the graph stays. Must not load anything.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ruma::{
+    EventId, OwnedEventId, RoomVersionId,
+    events::StateEventType,
+    state_res::{check_state_dependent_auth_rules, check_state_independent_auth_rules},
+};
+use serde::Deserialize;
+
+use crate::{EventSource, Missing, Pdu, RoomVersion, StateView, Verified};
+
+/// An event with the decision about it.
+#[derive(Clone, Debug)]
+pub struct Authorized {
+    pdu: Arc<Pdu>,
+    verdict: Verdict,
+}
+
+/// What the rules say of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stands.
+    Accepted,
+    /// It stood when it was made, and would not now: kept, shown to nobody, followed by none of ours.
+    SoftFailed {
+        /// Why.
+        reason: AuthReason,
+    },
+    /// It never stood.
+    Rejected {
+        /// Why.
+        reason: AuthReason,
+    },
+}
+
+/// Which check refused an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The form of the event and of what it cites.
+    Itself,
+    /// The state made of the events that it cites.
+    AuthEvents,
+    /// The state before it.
+    StateBefore,
+    /// The state of now.
+    CurrentState,
+}
+
+/// Why an event was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why} (by {stage:?})")]
+pub struct AuthReason {
+    /// The check.
+    pub stage: Stage,
+    /// In words, for logs and for the sender's server.
+    pub why: String,
+}
+
+impl Authorized {
+    /// The event; it knows whether it was rejected.
+    #[must_use]
+    pub fn pdu(&self) -> &Arc<Pdu> {
+        &self.pdu
+    }
+
+    /// The decision.
+    #[must_use]
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn into_parts(self) -> (Arc<Pdu>, Verdict) {
+        (self.pdu, self.verdict)
+    }
+}
+
+impl Verified {
+    /// Decides about the event.
+    ///
+    /// `auth_events` must have the events that it cites, and in version 12 the room's create event. `before` is the
+    /// state before it (at least the entries that authorise it), `current` the state of now: None where the event
+    /// comes with the past of a room and is not to be held against today's state (backfill, joining).
+    ///
+    /// # Errors
+    /// Names the cited events that aren't at hand; nothing is decided then.
+    pub fn authorize(
+        self,
+        version: &RoomVersion,
+        auth_events: &impl EventSource,
+        before: &StateView,
+        current: Option<&StateView>,
+    ) -> Result<Authorized, Missing> {
+        let pdu = self.into_pdu();
+        let cited = Cited::gather(&pdu, version, auth_events)?;
+        if let Err(reason) = rejects(&pdu, version, &cited, before) {
+            return Ok(Authorized {
+                pdu: pdu.into_rejected(),
+                verdict: Verdict::Rejected { reason },
+            });
+        }
+        let verdict = match current
+            .map(|current| check(&pdu, version, Stage::CurrentState, |kind, key| current.get(kind, key)))
+        {
+            Some(Err(reason)) => Verdict::SoftFailed { reason },
+            Some(Ok(())) | None => Verdict::Accepted,
+        };
+        Ok(Authorized { pdu, verdict })
+    }
+}
+
+/// The events that an event cites, and in version 12 the create event which its room id names.
+struct Cited {
+    events: HashMap<OwnedEventId, Arc<Pdu>>,
+}
+
+impl Cited {
+    fn gather(pdu: &Pdu, version: &RoomVersion, source: &impl EventSource) -> Result<Self, Missing> {
+        let create = named_create(pdu, version);
+        let mut events = HashMap::new();
+        let mut missing = Vec::new();
+        for id in pdu.auth_events().iter().chain(create.as_ref()) {
+            match source.event(id) {
+                Some(event) => drop(events.insert(id.clone(), event)),
+                None => missing.push(id.clone()),
+            }
+        }
+        if missing.is_empty() {
+            Ok(Self { events })
+        } else {
+            Err(Missing(missing))
+        }
+    }
+
+    fn get(&self, id: &EventId) -> Option<&Arc<Pdu>> {
+        self.events.get(id)
+    }
+
+    fn state(&self, kind: &str, key: &str) -> Option<&Arc<Pdu>> {
+        self.events
+            .values()
+            .find(|pdu| pdu.kind() == kind && pdu.state_key() == Some(key))
+    }
+}
+
+/// The create event that a room id of version 12 names.
+pub(crate) fn named_create(pdu: &Pdu, version: &RoomVersion) -> Option<OwnedEventId> {
+    if !version.room_id_is_create_hash() || pdu.kind() == "m.room.create" {
+        return None;
+    }
+    EventId::parse(format!("${}", pdu.room_id().strip_sigil())).ok()
+}
+
+fn rejects(pdu: &Arc<Pdu>, version: &RoomVersion, cited: &Cited, before: &StateView) -> Result<(), AuthReason> {
+    let itself = |why: String| AuthReason {
+        stage: Stage::Itself,
+        why,
+    };
+    check_create(pdu, version, before).map_err(itself)?;
+    if let Some(create) = named_create(pdu, version).and_then(|id| cited.get(&id).cloned())
+        && create.kind() != "m.room.create"
+    {
+        return Err(itself(
+            "the room id names an event that isn't a create event".to_owned(),
+        ));
+    }
+    check_state_independent_auth_rules(&version.rules().authorization, pdu, |id| cited.get(id)).map_err(itself)?;
+    check(pdu, version, Stage::AuthEvents, |kind, key| cited.state(kind, key))?;
+    check(pdu, version, Stage::StateBefore, |kind, key| before.get(kind, key))
+}
+
+fn check<'a>(
+    pdu: &Arc<Pdu>,
+    version: &RoomVersion,
+    stage: Stage,
+    state: impl Fn(&str, &str) -> Option<&'a Arc<Pdu>>,
+) -> Result<(), AuthReason> {
+    let fetch = |kind: &StateEventType, key: &str| state(&kind.to_string(), key);
+    check_state_dependent_auth_rules(&version.rules().authorization, pdu, fetch)
+        .map_err(|why| AuthReason { stage, why })
+}
+
+/// What ruma leaves to us about create events: the version must be the one under which we read the event (T30),
+/// and a room has one (T25).
+fn check_create(pdu: &Arc<Pdu>, version: &RoomVersion, before: &StateView) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Content {
+        room_version: Option<RoomVersionId>,
+    }
+    if pdu.kind() != "m.room.create" {
+        return Ok(());
+    }
+    if pdu.state_key() != Some("") {
+        return Err("a create event has an empty state key".to_owned());
+    }
+    let content: Content = pdu.content_as().map_err(|error| error.to_string())?;
+    let declared = content.room_version.unwrap_or(RoomVersionId::V1);
+    if declared != *version.id() {
+        return Err(format!(
+            "the create event says version {declared}, the room is read as {}",
+            version.id()
+        ));
+    }
+    match before.create() {
+        Some(first) if first.event_id() != pdu.event_id() => Err("the room has a create event already".to_owned()),
+        _ => Ok(()),
+    }
+}

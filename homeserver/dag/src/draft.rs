@@ -1,0 +1,243 @@
+//! Building our own events: from the few fields that a command gives to a signed event.
+//!
+//! A template from another server is never signed as given: whoever builds an event fills in a `Draft`
+//! and a `Placement` from fields that it knows.
+
+use std::collections::BTreeMap;
+
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, Int, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId,
+    UserId,
+    events::{StateEventType, TimelineEventType},
+    signatures::add_content_hash_to_event,
+    state_res::auth_types_for_event,
+};
+use serde_json::value::{RawValue, to_raw_value};
+use std::sync::Arc;
+use weft_wire::limits;
+
+use crate::{DropReason, Pdu, RoomVersion, Signer, StateKey, StateView, Unchecked, Verified};
+
+/// What an event is to say.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// One of our users.
+    pub sender: OwnedUserId,
+    /// The event type.
+    pub kind: String,
+    /// The state key, for a state event.
+    pub state_key: Option<String>,
+    /// The content.
+    pub content: CanonicalJsonObject,
+    /// The event to redact, for `m.room.redaction`; written where the room version wants it.
+    pub redacts: Option<OwnedEventId>,
+    /// The room. None for a create event of version 12, which names the room by its own hash.
+    pub room_id: Option<OwnedRoomId>,
+}
+
+/// Where in the graph an event stands.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// The events that it follows: see [`crate::extremities::cite`].
+    pub prev_events: Vec<OwnedEventId>,
+    /// The events that authorise it: see [`StateView::auth_events`].
+    pub auth_events: Vec<OwnedEventId>,
+    /// One more than the greatest depth of `prev_events`: see [`Placement::depth_after`].
+    pub depth: u64,
+    /// Now.
+    pub origin_server_ts: MilliSecondsSinceUnixEpoch,
+}
+
+/// Why an event couldn't be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// The event would pass the limit of the Matrix specification.
+    #[error("the event would have {bytes} bytes, at most {max} are allowed")]
+    TooLarge {
+        /// Its bytes, with signatures.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The sender is no user of the server whose key was to sign.
+    #[error("{sender} is no user of {server}")]
+    ForeignSender {
+        /// The sender.
+        sender: OwnedUserId,
+        /// The server.
+        server: String,
+    },
+    /// Something can't be written as canonical JSON.
+    #[error("can't be written as an event: {0}")]
+    Json(String),
+    /// What came out would be dropped by any server: a field is too long, or has the wrong form.
+    #[error("no valid event: {0}")]
+    Refused(DropReason),
+}
+
+/// Our own event, signed.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The event.
+    pub pdu: Arc<Pdu>,
+}
+
+impl Signed {
+    /// We have just signed it: there is nothing to verify.
+    #[must_use]
+    pub fn into_verified(self) -> Verified {
+        Verified::new(self.pdu, false)
+    }
+}
+
+impl Placement {
+    /// The depth of an event after those: never above what canonical JSON can carry.
+    #[must_use]
+    pub fn depth_after(prev_depths: impl IntoIterator<Item = u64>) -> u64 {
+        prev_depths
+            .into_iter()
+            .max()
+            .map_or(1, |depth| depth.saturating_add(1))
+            .min(limits::MAX_DEPTH)
+    }
+}
+
+impl Draft {
+    /// Writes, hashes and signs the event, and checks it as strictly as one from elsewhere.
+    ///
+    /// # Errors
+    /// When the sender isn't a user of the signer's server, or the event would break a limit.
+    pub fn sign(self, version: &RoomVersion, placement: Placement, signer: &Signer) -> Result<Signed, BuildError> {
+        if self.sender.server_name() != signer.server_name() {
+            return Err(BuildError::ForeignSender {
+                sender: self.sender,
+                server: signer.server_name().to_string(),
+            });
+        }
+        let mut object = self.into_object(version, placement)?;
+        add_content_hash_to_event(&mut object).map_err(|error| self::json_error(&object, error))?;
+        signer.sign_event(&mut object, version)?;
+        match Unchecked::from_object(object, version) {
+            Ok(unchecked) => Ok(Signed {
+                pdu: unchecked.into_verified().into_pdu(),
+            }),
+            Err(DropReason::TooLarge { bytes, max }) => Err(BuildError::TooLarge { bytes, max }),
+            Err(reason) => Err(BuildError::Refused(reason)),
+        }
+    }
+
+    /// The event without hashes and signatures: also the template that make_join and its like answer with.
+    ///
+    /// # Errors
+    /// When a number is beyond canonical JSON.
+    pub fn into_object(
+        mut self,
+        version: &RoomVersion,
+        placement: Placement,
+    ) -> Result<CanonicalJsonObject, BuildError> {
+        let mut fields: BTreeMap<String, CanonicalJsonValue> = BTreeMap::new();
+        if let Some(redacts) = self.redacts {
+            let target = if version.rules().redaction.content_field_redacts {
+                &mut self.content
+            } else {
+                &mut fields
+            };
+            target.insert("redacts".to_owned(), redacts.as_str().into());
+        }
+        let room_id = if version.room_id_is_create_hash() && self.kind == "m.room.create" {
+            None
+        } else {
+            self.room_id
+        };
+        if let Some(room_id) = room_id {
+            fields.insert("room_id".to_owned(), room_id.as_str().into());
+        }
+        if let Some(state_key) = self.state_key {
+            fields.insert("state_key".to_owned(), state_key.into());
+        }
+        fields.insert("type".to_owned(), self.kind.into());
+        fields.insert("sender".to_owned(), self.sender.as_str().into());
+        fields.insert("content".to_owned(), self.content.into());
+        fields.insert("prev_events".to_owned(), ids(&placement.prev_events));
+        fields.insert("auth_events".to_owned(), ids(&placement.auth_events));
+        fields.insert("depth".to_owned(), integer(placement.depth)?);
+        fields.insert(
+            "origin_server_ts".to_owned(),
+            integer(placement.origin_server_ts.get().into())?,
+        );
+        Ok(fields)
+    }
+}
+
+fn ids(ids: &[OwnedEventId]) -> CanonicalJsonValue {
+    CanonicalJsonValue::Array(ids.iter().map(|id| id.as_str().into()).collect())
+}
+
+fn integer(value: u64) -> Result<CanonicalJsonValue, BuildError> {
+    Int::try_from(value)
+        .map(Into::into)
+        .map_err(|_| BuildError::Json(format!("{value} is beyond 2^53-1")))
+}
+
+/// ruma names no size when it refuses one, and people want to know it.
+fn json_error(object: &CanonicalJsonObject, error: ruma::signatures::JsonError) -> BuildError {
+    let bytes = serde_json::to_string(object).map_or(0, |json| json.len());
+    if bytes > limits::MAX_EVENT_BYTES {
+        BuildError::TooLarge {
+            bytes,
+            max: limits::MAX_EVENT_BYTES,
+        }
+    } else {
+        BuildError::Json(error.to_string())
+    }
+}
+
+/// Which entries of the state authorise an event of this form (Matrix specification, "Auth events selection").
+///
+/// # Errors
+/// When a membership event has no state key or no membership.
+pub fn auth_types(
+    kind: &str,
+    sender: &UserId,
+    state_key: Option<&str>,
+    content: &CanonicalJsonObject,
+    version: &RoomVersion,
+) -> Result<Vec<StateKey>, BuildError> {
+    let content = to_raw_value(content).map_err(|error| BuildError::Json(error.to_string()))?;
+    auth_types_of(&TimelineEventType::from(kind), sender, state_key, &content, version).map_err(BuildError::Json)
+}
+
+pub(crate) fn auth_types_of(
+    kind: &TimelineEventType,
+    sender: &UserId,
+    state_key: Option<&str>,
+    content: &RawValue,
+    version: &RoomVersion,
+) -> Result<Vec<StateKey>, String> {
+    let types = auth_types_for_event(kind, sender, state_key, content, &version.rules().authorization)?;
+    Ok(types
+        .into_iter()
+        .map(|(kind, key): (StateEventType, String)| (kind.to_string(), key))
+        .collect())
+}
+
+impl StateView {
+    /// The events of this state that authorise such an event, in a fixed order.
+    ///
+    /// # Errors
+    /// As [`auth_types`].
+    pub fn auth_events(
+        &self,
+        kind: &str,
+        sender: &UserId,
+        state_key: Option<&str>,
+        content: &CanonicalJsonObject,
+    ) -> Result<Vec<OwnedEventId>, BuildError> {
+        let types = auth_types(kind, sender, state_key, content, self.version())?;
+        Ok(types
+            .iter()
+            .filter_map(|(kind, key)| self.get(kind, key))
+            .map(|pdu| pdu.event_id().to_owned())
+            .collect())
+    }
+}

@@ -1,0 +1,350 @@
+//! An event from elsewhere: its form is right, its signatures are yet to be checked.
+//!
+//! This is step 1 of the checks on receipt (Matrix specification, server-server API, "Checks performed on
+//! receipt of a PDU"); `verify` is steps 2 and 3. Must not look at any other event.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName,
+    RoomId, UserId,
+    canonical_json::redact,
+    signatures::{self, reference_hash, required_server_signatures_to_verify_event, verify_event},
+};
+use weft_wire::limits;
+
+use crate::{Pdu, RoomVersion, Verified, VerifyKeys, parse_canonical};
+
+/// Why an event is dropped, as if it had never come.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DropReason {
+    /// Above the size limit, in bytes.
+    #[error("the event has {bytes} bytes, at most {max} are allowed")]
+    TooLarge {
+        /// Its bytes.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Not canonical JSON.
+    #[error("not canonical JSON: {0}")]
+    Json(String),
+    /// A field has the wrong form.
+    #[error("`{field}`: {problem}")]
+    Field {
+        /// Its name.
+        field: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The signatures that the room version asks for aren't there, or don't fit.
+    #[error("signatures: {0}")]
+    Signatures(String),
+}
+
+impl DropReason {
+    fn field(field: &'static str, problem: impl Into<String>) -> Self {
+        Self::Field {
+            field,
+            problem: problem.into(),
+        }
+    }
+}
+
+/// An event whose form is right and whose id is computed. Nothing in it may be believed yet.
+#[derive(Clone, Debug)]
+pub struct Unchecked {
+    object: CanonicalJsonObject,
+    pdu: Pdu,
+    version: RoomVersion,
+}
+
+impl Unchecked {
+    /// Reads an event in the federation's format.
+    ///
+    /// # Errors
+    /// When its form isn't that of an event of this room version: it is to be dropped.
+    pub fn parse(json: &str, version: &RoomVersion) -> Result<Self, DropReason> {
+        check_size(json.len(), limits::MAX_EVENT_TEXT_BYTES)?;
+        let object = parse_canonical(json).map_err(|error| DropReason::Json(error.to_string()))?;
+        Self::from_object(object, version)
+    }
+
+    pub(crate) fn from_object(mut object: CanonicalJsonObject, version: &RoomVersion) -> Result<Self, DropReason> {
+        let json = to_json(&object)?;
+        check_size(json.len(), limits::MAX_EVENT_BYTES)?;
+        check_form(&object, version)?;
+        // What others note down beside an event is theirs; it is signed by nobody and changes no hash.
+        let json = if object.remove("unsigned").is_some() {
+            to_json(&object)?
+        } else {
+            json
+        };
+        let hash = reference_hash(&object, version.rules()).map_err(|error| DropReason::Json(error.to_string()))?;
+        let event_id =
+            EventId::new_v2_or_v3(&hash).map_err(|error| DropReason::field("event_id", error.to_string()))?;
+        let pdu = Pdu::from_canonical(json, event_id, version, false).map_err(DropReason::Json)?;
+        Ok(Self {
+            object,
+            pdu,
+            version: version.clone(),
+        })
+    }
+
+    /// The computed id. An `event_id` in the event itself counts for nothing.
+    #[must_use]
+    pub fn event_id(&self) -> &EventId {
+        self.pdu.event_id()
+    }
+
+    /// The room it says it is of.
+    #[must_use]
+    pub fn room_id(&self) -> &RoomId {
+        self.pdu.room_id()
+    }
+
+    /// The sender it names.
+    #[must_use]
+    pub fn sender(&self) -> &UserId {
+        self.pdu.sender()
+    }
+
+    /// The time it names.
+    #[must_use]
+    pub fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
+        self.pdu.origin_server_ts()
+    }
+
+    /// The event type.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.pdu.kind()
+    }
+
+    /// The events it says it follows.
+    #[must_use]
+    pub fn prev_events(&self) -> &[OwnedEventId] {
+        self.pdu.prev_events()
+    }
+
+    /// The events it says authorise it.
+    #[must_use]
+    pub fn auth_events(&self) -> &[OwnedEventId] {
+        self.pdu.auth_events()
+    }
+
+    /// Which keys of which servers `verify` will want: those with which the servers that must have signed
+    /// did sign, at most [`limits::MAX_SIGNING_KEYS_PER_SERVER`] each. A server that must have signed and did
+    /// not is named with no keys: `verify` will refuse the event.
+    #[must_use]
+    pub fn needed_keys(&self) -> BTreeMap<OwnedServerName, BTreeSet<String>> {
+        let required = required_server_signatures_to_verify_event(&self.object, &self.version.rules().signatures)
+            .unwrap_or_default();
+        let signatures = self.object.get("signatures").and_then(CanonicalJsonValue::as_object);
+        required
+            .into_iter()
+            .map(|server| {
+                let signed = signatures
+                    .and_then(|all| all.get(server.as_str()))
+                    .and_then(CanonicalJsonValue::as_object);
+                let ids = signed
+                    .into_iter()
+                    .flat_map(|signed| signed.keys())
+                    .filter(|id| id.starts_with("ed25519:"))
+                    .take(limits::MAX_SIGNING_KEYS_PER_SERVER)
+                    .cloned()
+                    .collect();
+                (server, ids)
+            })
+            .collect()
+    }
+
+    /// Checks the signatures of all servers that the room version asks for, with keys that were valid at the
+    /// event's time, and the content hash: where that doesn't fit, the redacted event goes on.
+    ///
+    /// # Errors
+    /// When a signature is missing or wrong: the event is to be dropped.
+    pub fn verify(self, keys: &VerifyKeys) -> Result<Verified, DropReason> {
+        let rules = self.version.rules();
+        let usable = keys.at(self.origin_server_ts(), rules.enforce_key_validity);
+        let verified =
+            verify_event(&usable, &self.object, rules).map_err(|error| DropReason::Signatures(error.to_string()))?;
+        match verified {
+            signatures::Verified::All => Ok(self.into_verified()),
+            signatures::Verified::Signatures => self.into_redacted(),
+        }
+    }
+
+    /// Without a check: for events that we have just signed ourselves.
+    pub(crate) fn into_verified(self) -> Verified {
+        Verified::new(Arc::new(self.pdu), false)
+    }
+
+    fn into_redacted(self) -> Result<Verified, DropReason> {
+        let redacted = redact(self.object, &self.version.rules().redaction, None)
+            .map_err(|error| DropReason::Json(error.to_string()))?;
+        let event_id = self.pdu.event_id().to_owned();
+        let pdu = Pdu::from_canonical(to_json(&redacted)?, event_id, &self.version, false).map_err(DropReason::Json)?;
+        Ok(Verified::new(Arc::new(pdu), true))
+    }
+}
+
+fn check_size(bytes: usize, max: usize) -> Result<(), DropReason> {
+    if bytes > max {
+        Err(DropReason::TooLarge { bytes, max })
+    } else {
+        Ok(())
+    }
+}
+
+fn to_json(object: &CanonicalJsonObject) -> Result<String, DropReason> {
+    serde_json::to_string(object).map_err(|error| DropReason::Json(error.to_string()))
+}
+
+/// The format of an event of the room version. ruma's `check_pdu_format` is not used: it stops one byte
+/// short of the limit and leaves hashes, signatures and the form of ids unread.
+fn check_form(object: &CanonicalJsonObject, version: &RoomVersion) -> Result<(), DropReason> {
+    let kind = string(object, "type")?;
+    let is_create = kind == "m.room.create";
+    UserId::parse(string(object, "sender")?).map_err(|error| DropReason::field("sender", error.to_string()))?;
+    check_room_id(object, version, is_create)?;
+    if object.contains_key("state_key") {
+        string(object, "state_key")?;
+    }
+    for field in ["content", "hashes", "signatures"] {
+        self::object(object, field)?;
+    }
+    check_integer(object, "depth")?;
+    check_integer(object, "origin_server_ts")?;
+    let prev_events = event_ids(object, "prev_events", limits::MAX_PREV_EVENTS)?;
+    if prev_events == 0 && !is_create {
+        return Err(DropReason::field("prev_events", "only a create event follows nothing"));
+    }
+    event_ids(object, "auth_events", limits::MAX_AUTH_EVENTS)?;
+    if !version.rules().event_format.allow_room_create_in_auth_events {
+        check_create_not_cited(object)?;
+    }
+    check_hash(object)?;
+    check_signatures(object)
+}
+
+fn string<'a>(object: &'a CanonicalJsonObject, field: &'static str) -> Result<&'a str, DropReason> {
+    let value = object.get(field).and_then(CanonicalJsonValue::as_str);
+    let value = value.ok_or_else(|| DropReason::field(field, "not a string"))?;
+    if value.len() > limits::MAX_EVENT_FIELD_BYTES {
+        return Err(DropReason::field(field, format!("{} bytes are too many", value.len())));
+    }
+    Ok(value)
+}
+
+fn object<'a>(from: &'a CanonicalJsonObject, field: &'static str) -> Result<&'a CanonicalJsonObject, DropReason> {
+    from.get(field)
+        .and_then(CanonicalJsonValue::as_object)
+        .ok_or_else(|| DropReason::field(field, "not an object"))
+}
+
+fn check_room_id(object: &CanonicalJsonObject, version: &RoomVersion, is_create: bool) -> Result<(), DropReason> {
+    if version.room_id_is_create_hash() {
+        if is_create {
+            // With one, the authorisation rules reject it: that is a decision, not a question of form.
+            return if object.contains_key("room_id") {
+                string(object, "room_id").map(|_| ())
+            } else {
+                Ok(())
+            };
+        }
+        let room_id = string(object, "room_id")?;
+        return match room_id.strip_prefix('!') {
+            Some(hash) if is_reference_hash(hash) => Ok(()),
+            _ => Err(DropReason::field("room_id", "not the hash of a create event")),
+        };
+    }
+    let room_id = string(object, "room_id")?;
+    RoomId::parse(room_id).map_err(|error| DropReason::field("room_id", error.to_string()))?;
+    Ok(())
+}
+
+fn check_integer(object: &CanonicalJsonObject, field: &'static str) -> Result<(), DropReason> {
+    match object.get(field).and_then(CanonicalJsonValue::as_integer) {
+        Some(value) if i64::from(value) >= 0 => Ok(()),
+        _ => Err(DropReason::field(field, "not an integer from 0 to 2^53-1")),
+    }
+}
+
+/// Checks a list of event ids and gives its length.
+fn event_ids(object: &CanonicalJsonObject, field: &'static str, max: usize) -> Result<usize, DropReason> {
+    let ids = object.get(field).and_then(CanonicalJsonValue::as_array);
+    let ids = ids.ok_or_else(|| DropReason::field(field, "not a list"))?;
+    if ids.len() > max {
+        return Err(DropReason::field(field, format!("{} are more than {max}", ids.len())));
+    }
+    let well_formed = |id: &CanonicalJsonValue| {
+        id.as_str()
+            .and_then(|id| id.strip_prefix('$'))
+            .is_some_and(is_reference_hash)
+    };
+    if ids.iter().all(well_formed) {
+        Ok(ids.len())
+    } else {
+        Err(DropReason::field(field, "not all are event ids"))
+    }
+}
+
+/// SHA-256 in base64 as room versions since 4 write it: 43 characters, URL-safe, no padding.
+fn is_reference_hash(text: &str) -> bool {
+    text.len() == 43
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+/// Version 12: the room id names the create event, so nobody cites it.
+fn check_create_not_cited(object: &CanonicalJsonObject) -> Result<(), DropReason> {
+    let Some(room) = object
+        .get("room_id")
+        .and_then(CanonicalJsonValue::as_str)
+        .map(|id| id.trim_start_matches('!'))
+    else {
+        return Ok(());
+    };
+    let cited = object
+        .get("auth_events")
+        .and_then(CanonicalJsonValue::as_array)
+        .unwrap_or_default();
+    if cited
+        .iter()
+        .filter_map(CanonicalJsonValue::as_str)
+        .any(|id| id.trim_start_matches('$') == room)
+    {
+        return Err(DropReason::field("auth_events", "cites the create event"));
+    }
+    Ok(())
+}
+
+/// A content hash which isn't 32 bytes in standard base64 is a wrong form and no mismatch.
+fn check_hash(object: &CanonicalJsonObject) -> Result<(), DropReason> {
+    let hash = self::object(object, "hashes")?
+        .get("sha256")
+        .and_then(CanonicalJsonValue::as_str);
+    let hash = hash.ok_or_else(|| DropReason::field("hashes", "no sha256"))?;
+    let decoded = ruma::serde::Base64::<ruma::serde::base64::Standard>::parse(hash);
+    match decoded {
+        Ok(bytes) if bytes.as_bytes().len() == 32 => Ok(()),
+        _ => Err(DropReason::field("hashes", "sha256 isn't 32 bytes in base64")),
+    }
+}
+
+fn check_signatures(object: &CanonicalJsonObject) -> Result<(), DropReason> {
+    for (server, keys) in self::object(object, "signatures")? {
+        let keys = keys
+            .as_object()
+            .ok_or_else(|| DropReason::field("signatures", format!("{server}: not an object")))?;
+        if keys.values().any(|signature| signature.as_str().is_none()) {
+            return Err(DropReason::field("signatures", format!("{server}: not a string")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Room versions: which of them this server speaks, and the rules that follow from each.
+//!
+//! Must not decide anything by comparing version numbers: every difference is a named rule.
+
+use ruma::{RoomVersionId, room_version_rules::RoomVersionRules};
+
+/// A room version that this server can take part in (6 to 12), with its rules.
+///
+/// Older versions have lenient JSON and other event ids and are refused; see the Matrix
+/// specification, "Room versions".
+#[derive(Clone, Debug)]
+pub struct RoomVersion {
+    id: RoomVersionId,
+    rules: RoomVersionRules,
+}
+
+/// The room version is unknown here, or too old.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("room version {0} is not supported")]
+pub struct UnsupportedRoomVersion(pub RoomVersionId);
+
+impl RoomVersion {
+    /// All versions, oldest first.
+    pub const ALL: [RoomVersionId; 7] = [
+        RoomVersionId::V6,
+        RoomVersionId::V7,
+        RoomVersionId::V8,
+        RoomVersionId::V9,
+        RoomVersionId::V10,
+        RoomVersionId::V11,
+        RoomVersionId::V12,
+    ];
+
+    /// The rules of `id`.
+    ///
+    /// # Errors
+    /// When the version isn't one of 6 to 12.
+    pub fn new(id: &RoomVersionId) -> Result<Self, UnsupportedRoomVersion> {
+        if !Self::ALL.contains(id) {
+            return Err(UnsupportedRoomVersion(id.clone()));
+        }
+        match id.rules() {
+            Some(rules) => Ok(Self { id: id.clone(), rules }),
+            None => Err(UnsupportedRoomVersion(id.clone())),
+        }
+    }
+
+    /// The version's identifier.
+    #[must_use]
+    pub fn id(&self) -> &RoomVersionId {
+        &self.id
+    }
+
+    /// The rules of this version.
+    #[must_use]
+    pub fn rules(&self) -> &RoomVersionRules {
+        &self.rules
+    }
+
+    /// Whether the room's id is the hash of its create event (version 12), so that the create event
+    /// has no room id of its own and is cited by nobody.
+    #[must_use]
+    pub fn room_id_is_create_hash(&self) -> bool {
+        self.rules.authorization.room_create_event_id_as_room_id
+    }
+
+    /// Whether creators stand above every power level (version 12).
+    #[must_use]
+    pub fn creators_are_above_all(&self) -> bool {
+        self.rules.authorization.explicitly_privilege_room_creators
+    }
+}
