@@ -1,0 +1,535 @@
+//! What comes in from others: form (T01 to T10), signatures, keys and hashes (T40, T41, T43).
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
+
+use std::sync::Arc;
+
+use ruma::{
+    CanonicalJsonObject, MilliSecondsSinceUnixEpoch, RoomVersionId, UInt, UserId, owned_server_name,
+    signatures::hash_and_sign_event,
+};
+use serde_json::{Value, json};
+use weft_dag::{
+    BuildError, Draft, DropReason, KeyError, KeyValidity, Pdu, Placement, RoomVersion, Signer, Unchecked, Verified,
+    VerifyKey, VerifyKeys,
+    testing::{World, object, signer, verify_keys},
+};
+
+const ALICE: &str = "@alice:a.example";
+
+fn version(id: &RoomVersionId) -> RoomVersion {
+    RoomVersion::new(id).unwrap()
+}
+
+/// A good event of a room, as JSON to be spoilt.
+fn good(id: &RoomVersionId) -> Value {
+    let mut world = World::public(id, ALICE, &[]);
+    serde_json::from_str(world.message(ALICE, "hello").json()).unwrap()
+}
+
+/// Hashes and signs an event by hand, whatever it is.
+fn signed(mut event: Value, id: &RoomVersionId) -> CanonicalJsonObject {
+    event.as_object_mut().unwrap().remove("signatures");
+    event.as_object_mut().unwrap().remove("hashes");
+    let mut event = object(event);
+    let signer = signer(&owned_server_name!("a.example"));
+    hash_and_sign_event(
+        "a.example",
+        signer.key_pair(),
+        &mut event,
+        &version(id).rules().redaction,
+    )
+    .unwrap();
+    event
+}
+
+fn parse(event: &Value) -> Result<Unchecked, DropReason> {
+    Unchecked::parse(&event.to_string(), &version(&RoomVersionId::V12))
+}
+
+fn keys() -> VerifyKeys {
+    verify_keys([owned_server_name!("a.example"), owned_server_name!("b.example")])
+}
+
+#[test]
+fn only_room_versions_6_to_12() {
+    for id in RoomVersion::ALL {
+        assert_eq!(version(&id).id(), &id);
+    }
+    for id in [
+        RoomVersionId::V1,
+        RoomVersionId::V5,
+        RoomVersionId::try_from("org.example.new").unwrap(),
+    ] {
+        assert!(RoomVersion::new(&id).is_err());
+    }
+}
+
+#[test]
+fn every_version_makes_events_that_verify_and_read_back_alike() {
+    for id in RoomVersion::ALL {
+        let version = version(&id);
+        let mut world = World::public(&id, ALICE, &[("@bob:b.example", 50)]);
+        world.message("@bob:b.example", "hi");
+        for event_id in world.order.clone() {
+            let pdu = world.pdu(&event_id);
+            assert!(
+                world.accepted(&pdu),
+                "{id}: {}: {:?}",
+                pdu.json(),
+                world.verdicts[&event_id]
+            );
+            let verified = Unchecked::parse(pdu.json(), &version).unwrap().verify(&keys()).unwrap();
+            assert!(!verified.redacted_on_receipt());
+            assert_eq!(verified.pdu().event_id(), pdu.event_id());
+            let again = Pdu::from_trusted_json(pdu.json(), event_id, &version, false).unwrap();
+            assert_eq!(
+                (again.json(), again.depth(), again.state_key()),
+                (pdu.json(), pdu.depth(), pdu.state_key())
+            );
+        }
+    }
+}
+
+#[test]
+fn a_version_12_room_is_named_by_its_create_event() {
+    let world = World::new(&RoomVersionId::V12, ALICE);
+    let create = world.pdu(&world.order[0]);
+    assert!(!create.json().contains("room_id"));
+    assert_eq!(create.room_id().strip_sigil(), create.event_id().localpart());
+    let join = world.pdu(&world.order[1]);
+    assert_eq!(join.room_id(), create.room_id());
+    assert!(join.auth_events().is_empty(), "{:?}", join.auth_events());
+}
+
+#[test]
+fn an_event_may_have_65_536_bytes_and_not_one_more() {
+    let with_body = |length: usize| {
+        let mut event = good(&RoomVersionId::V12);
+        event["content"] = json!({ "body": "x".repeat(length) });
+        let event = signed(event, &RoomVersionId::V12);
+        serde_json::to_string(&event).unwrap()
+    };
+    let rest = with_body(0).len();
+    let fits = with_body(65_536 - rest);
+    assert_eq!(fits.len(), 65_536);
+    let version = version(&RoomVersionId::V12);
+    assert!(Unchecked::parse(&fits, &version).unwrap().verify(&keys()).is_ok());
+    assert_eq!(
+        Unchecked::parse(&with_body(65_537 - rest), &version).unwrap_err(),
+        DropReason::TooLarge {
+            bytes: 65_537,
+            max: 65_536
+        }
+    );
+    assert!(matches!(
+        Unchecked::parse(&format!("{}{fits}", " ".repeat(400_000)), &version).unwrap_err(),
+        DropReason::TooLarge { .. }
+    ));
+}
+
+#[test]
+fn building_a_large_event_says_how_large_it_was() {
+    let mut world = World::public(&RoomVersionId::V12, ALICE, &[]);
+    let state = world.current();
+    let sender = UserId::parse(ALICE).unwrap();
+    for length in [65_400, 70_000] {
+        let content = object(json!({ "body": "x".repeat(length) }));
+        let draft = Draft {
+            sender: sender.clone(),
+            kind: "m.room.message".into(),
+            state_key: None,
+            content: content.clone(),
+            redacts: None,
+            room_id: Some(world.room_id.clone()),
+        };
+        let placement = Placement {
+            prev_events: world.head_list(),
+            auth_events: state.auth_events("m.room.message", &sender, None, &content).unwrap(),
+            depth: 9,
+            origin_server_ts: MilliSecondsSinceUnixEpoch(UInt::from(1_u32)),
+        };
+        let error = draft
+            .sign(&world.version, placement, &signer(sender.server_name()))
+            .unwrap_err();
+        assert!(
+            matches!(error, BuildError::TooLarge { bytes, max: 65_536 } if bytes > 65_536),
+            "{error}"
+        );
+    }
+    assert!(world.message(ALICE, "small").json().len() < 1_000);
+}
+
+#[test]
+fn we_sign_for_our_own_users_only() {
+    let world = World::new(&RoomVersionId::V12, ALICE);
+    let draft = Draft {
+        sender: UserId::parse("@bob:b.example").unwrap(),
+        kind: "m.room.message".into(),
+        state_key: None,
+        content: CanonicalJsonObject::new(),
+        redacts: None,
+        room_id: Some(world.room_id.clone()),
+    };
+    let placement = Placement {
+        prev_events: world.head_list(),
+        auth_events: vec![],
+        depth: 1,
+        origin_server_ts: MilliSecondsSinceUnixEpoch(UInt::from(1_u32)),
+    };
+    let error = draft
+        .sign(&world.version, placement, &signer(&owned_server_name!("a.example")))
+        .unwrap_err();
+    assert!(matches!(error, BuildError::ForeignSender { .. }));
+}
+
+#[test]
+fn fields_are_measured_in_bytes() {
+    // Two bytes a letter.
+    for (letters, fits) in [(127, true), (128, false)] {
+        let text = "é".repeat(letters);
+        for field in ["type", "state_key"] {
+            let mut event = good(&RoomVersionId::V12);
+            event[field] = json!(text);
+            assert_eq!(parse(&event).is_ok(), fits, "{field} of {letters} letters");
+        }
+    }
+    for (length, fits) in [(255, true), (256, false)] {
+        let mut event = good(&RoomVersionId::V12);
+        event["sender"] = json!(format!("@{}:a.example", "x".repeat(length - "@:a.example".len())));
+        assert_eq!(parse(&event).is_ok(), fits, "sender of {length} bytes");
+        let mut event = good(&RoomVersionId::V11);
+        event["room_id"] = json!(format!("!{}:a.example", "x".repeat(length - "!:a.example".len())));
+        let parsed = Unchecked::parse(&event.to_string(), &version(&RoomVersionId::V11));
+        assert_eq!(parsed.is_ok(), fits, "room id of {length} bytes");
+    }
+}
+
+#[test]
+fn wrong_types_and_numbers_are_dropped() {
+    let id = "$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    let wrong = [
+        ("type", json!(1)),
+        ("type", Value::Null),
+        ("sender", json!("alice")),
+        ("sender", json!("@alice")),
+        ("room_id", json!("!short")),
+        ("room_id", json!("!room:a.example")),
+        ("room_id", json!(7)),
+        ("state_key", Value::Null),
+        ("state_key", json!(0)),
+        ("content", Value::Null),
+        ("content", json!([])),
+        ("content", json!("text")),
+        ("hashes", json!({})),
+        ("hashes", json!({ "sha256": 1 })),
+        ("hashes", json!({ "sha256": "AAAA" })),
+        ("hashes", json!({ "sha256": "A".repeat(42) })),
+        ("hashes", json!({ "sha256": format!("{}-", "A".repeat(42)) })),
+        ("hashes", json!([])),
+        ("signatures", json!([])),
+        ("signatures", json!({ "a.example": "x" })),
+        ("signatures", json!({ "a.example": { "ed25519:test": 1 } })),
+        ("prev_events", json!("x")),
+        ("prev_events", json!([])),
+        ("prev_events", json!(["$short"])),
+        ("prev_events", json!([1])),
+        ("prev_events", json!([[id, {}]])),
+        ("prev_events", json!(vec![id; 21])),
+        ("auth_events", json!(vec![id; 11])),
+        ("auth_events", json!({})),
+        ("depth", json!(-1)),
+        ("depth", json!("5")),
+        ("depth", json!(1.5)),
+        ("depth", json!(9_007_199_254_740_992_u64)),
+        ("depth", json!(i64::MAX)),
+        ("origin_server_ts", json!(-1)),
+        ("origin_server_ts", json!("now")),
+    ];
+    assert!(parse(&good(&RoomVersionId::V12)).is_ok());
+    for (field, value) in wrong {
+        let mut event = good(&RoomVersionId::V12);
+        event[field] = value.clone();
+        assert!(parse(&event).is_err(), "{field}: {value}");
+    }
+}
+
+#[test]
+fn every_field_must_be_there_and_limits_are_allowed() {
+    let id = "$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    for field in [
+        "type",
+        "sender",
+        "room_id",
+        "content",
+        "hashes",
+        "signatures",
+        "prev_events",
+        "auth_events",
+        "depth",
+        "origin_server_ts",
+    ] {
+        let mut event = good(&RoomVersionId::V12);
+        event.as_object_mut().unwrap().remove(field);
+        assert!(parse(&event).is_err(), "without {field}");
+    }
+    for (field, value) in [
+        ("depth", json!(0)),
+        ("depth", json!(9_007_199_254_740_991_u64)),
+        ("prev_events", json!(vec![id; 20])),
+        ("auth_events", json!(vec![id; 10])),
+    ] {
+        let mut event = good(&RoomVersionId::V12);
+        event[field] = value;
+        assert!(parse(&event).is_ok(), "{field}");
+    }
+    let mut cites_create = good(&RoomVersionId::V12);
+    let create = cites_create["room_id"].as_str().unwrap().replace('!', "$");
+    cites_create["auth_events"] = json!([create]);
+    assert!(parse(&cites_create).is_err());
+}
+
+#[test]
+fn the_id_is_computed_and_unsigned_counts_for_nothing() {
+    let event = good(&RoomVersionId::V12);
+    let plain = parse(&event).unwrap();
+    let mut noted = event.clone();
+    noted["unsigned"] = json!({ "age": 5, "junk": "x".repeat(60_000) });
+    let noted = parse(&noted).unwrap();
+    assert_eq!(noted.event_id(), plain.event_id());
+    let verified = noted.verify(&keys()).unwrap();
+    assert!(!verified.pdu().json().contains("junk"));
+    assert!(!verified.redacted_on_receipt());
+
+    let mut claims = event;
+    claims["event_id"] = json!("$bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
+    let claims = parse(&claims).unwrap();
+    assert_ne!(
+        claims.event_id().as_str(),
+        "$bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+    );
+    assert!(claims.verify(&keys()).is_err(), "a field was added after signing");
+}
+
+#[test]
+fn changed_content_is_redacted_and_anything_else_dropped() {
+    for id in RoomVersion::ALL {
+        let event = good(&id);
+        let version = version(&id);
+        let mut changed = event.clone();
+        changed["content"]["body"] = json!("other words");
+        let unchecked = Unchecked::parse(&changed.to_string(), &version).unwrap();
+        let same_id = unchecked.event_id().to_owned();
+        let verified = unchecked.verify(&keys()).unwrap();
+        assert!(verified.redacted_on_receipt());
+        assert_eq!(verified.pdu().content().get(), "{}");
+        assert_eq!(verified.pdu().event_id(), same_id);
+        assert_eq!(
+            same_id,
+            Unchecked::parse(&event.to_string(), &version).unwrap().event_id()
+        );
+
+        let mut moved = event.clone();
+        moved["depth"] = json!(3);
+        assert!(
+            Unchecked::parse(&moved.to_string(), &version)
+                .unwrap()
+                .verify(&keys())
+                .is_err()
+        );
+        let mut unsigned = event;
+        unsigned["signatures"] = json!({});
+        assert!(
+            Unchecked::parse(&unsigned.to_string(), &version)
+                .unwrap()
+                .verify(&keys())
+                .is_err()
+        );
+    }
+}
+
+fn one_key(validity: KeyValidity) -> VerifyKeys {
+    let signer = signer(&owned_server_name!("a.example"));
+    let mut keys = VerifyKeys::new();
+    keys.insert(
+        owned_server_name!("a.example"),
+        signer.key_id(),
+        VerifyKey::new(&signer.public_key(), validity).unwrap(),
+    );
+    keys
+}
+
+#[test]
+fn a_key_counts_in_its_time_only() {
+    let event = good(&RoomVersionId::V12);
+    let ts = event["origin_server_ts"].as_u64().unwrap();
+    let at = |offset: i64| MilliSecondsSinceUnixEpoch(UInt::try_from(ts.checked_add_signed(offset).unwrap()).unwrap());
+    let verify = |validity| parse(&event).unwrap().verify(&one_key(validity)).is_ok();
+    assert!(verify(KeyValidity::ValidUntil(at(0))));
+    assert!(!verify(KeyValidity::ValidUntil(at(-1))));
+    assert!(verify(KeyValidity::ExpiredAt(at(1))));
+    assert!(!verify(KeyValidity::ExpiredAt(at(-1))));
+
+    let requests = one_key(KeyValidity::ExpiredAt(at(1))).for_requests(at(0));
+    assert!(
+        requests.values().all(std::collections::BTreeMap::is_empty),
+        "old keys sign no requests"
+    );
+    assert_eq!(
+        one_key(KeyValidity::ValidUntil(at(1)))
+            .for_requests(at(0))
+            .values()
+            .flatten()
+            .count(),
+        1
+    );
+    assert_eq!(
+        one_key(KeyValidity::ValidUntil(at(-1)))
+            .for_requests(at(0))
+            .values()
+            .flatten()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn keys_that_prove_nothing_are_refused() {
+    let valid = KeyValidity::ValidUntil(MilliSecondsSinceUnixEpoch(UInt::MAX));
+    let refused = |bytes: &[u8]| VerifyKey::new(bytes, valid).unwrap_err();
+    assert_eq!(refused(&[0; 31]), KeyError::Length(31));
+    assert_eq!(refused(&[0; 33]), KeyError::Length(33));
+    let mut identity = [0_u8; 32];
+    identity[0] = 1;
+    assert_eq!(refused(&identity), KeyError::Weak);
+    assert_eq!(refused(&[0; 32]), KeyError::Weak);
+    // y = p + 1: the identity written in another way.
+    let mut other_identity = [0xff_u8; 32];
+    other_identity[0] = 0xee;
+    other_identity[31] = 0x7f;
+    assert_eq!(refused(&other_identity), KeyError::NotAPoint);
+}
+
+#[test]
+fn a_signature_by_another_server_or_with_another_key_is_none() {
+    let event = good(&RoomVersionId::V12);
+    let needed = parse(&event).unwrap().needed_keys();
+    assert_eq!(needed.len(), 1);
+    assert!(needed[&owned_server_name!("a.example")].contains("ed25519:test"));
+
+    // The other server signs it very well.
+    let mut by_other = event.clone();
+    let b = signer(&owned_server_name!("b.example"));
+    by_other["signatures"] = json!({});
+    let mut by_other = object(by_other);
+    hash_and_sign_event(
+        "b.example",
+        b.key_pair(),
+        &mut by_other,
+        &version(&RoomVersionId::V12).rules().redaction,
+    )
+    .unwrap();
+    let by_other = serde_json::to_value(by_other).unwrap();
+    let unchecked = parse(&by_other).unwrap();
+    assert!(unchecked.needed_keys()[&owned_server_name!("a.example")].is_empty());
+    assert!(unchecked.verify(&keys()).is_err());
+
+    // Nobody has the server's keys, or it has another key of that name.
+    assert!(parse(&event).unwrap().verify(&VerifyKeys::new()).is_err());
+    let impostor = Signer::from_seed(owned_server_name!("a.example"), &[9; 32], "test").unwrap();
+    let valid = KeyValidity::ValidUntil(MilliSecondsSinceUnixEpoch(UInt::MAX));
+    let mut wrong = VerifyKeys::new();
+    wrong.insert(
+        owned_server_name!("a.example"),
+        impostor.key_id(),
+        VerifyKey::new(&impostor.public_key(), valid).unwrap(),
+    );
+    assert!(parse(&event).unwrap().verify(&wrong).is_err());
+}
+
+#[test]
+fn a_restricted_join_needs_both_servers() {
+    let mut world = World::public(&RoomVersionId::V12, ALICE, &[]);
+    let heads = world.head_list();
+    let join: Verified = world.build_citing(
+        &heads,
+        vec![],
+        &UserId::parse("@bob:b.example").unwrap(),
+        "m.room.message",
+        Some("@bob:b.example"),
+        object(json!({ "body": "no join yet" })),
+    );
+    let content = json!({ "membership": "join", "join_authorised_via_users_server": ALICE });
+    let mut event: Value = serde_json::from_str(join.pdu().json()).unwrap();
+    event["type"] = json!("m.room.member");
+    event["content"] = content;
+    event.as_object_mut().unwrap().remove("signatures");
+    event.as_object_mut().unwrap().remove("hashes");
+    let mut event = object(event);
+    let version = version(&RoomVersionId::V12);
+    let b = signer(&owned_server_name!("b.example"));
+    hash_and_sign_event("b.example", b.key_pair(), &mut event, &version.rules().redaction).unwrap();
+    let json = serde_json::to_string(&event).unwrap();
+    let once = Unchecked::parse(&json, &version).unwrap();
+    assert_eq!(once.needed_keys().len(), 2);
+    assert!(once.verify(&keys()).is_err());
+
+    let by_b = Verified::from_trusted_json(
+        &json,
+        Unchecked::parse(&json, &version).unwrap().event_id().to_owned(),
+        &version,
+        false,
+    )
+    .unwrap();
+    let both = signer(&owned_server_name!("a.example"))
+        .cosign(&by_b, &version)
+        .unwrap();
+    let pdu: &Arc<Pdu> = both.pdu();
+    assert_eq!(pdu.event_id(), by_b.pdu().event_id());
+    assert!(Unchecked::parse(pdu.json(), &version).unwrap().verify(&keys()).is_ok());
+}
+
+#[test]
+fn redactions_name_their_target_where_the_version_wants_it() {
+    for id in RoomVersion::ALL {
+        let mut world = World::public(&id, ALICE, &[]);
+        let target = world.message(ALICE, "oops");
+        let sender = UserId::parse(ALICE).unwrap();
+        let state = world.current();
+        let draft = Draft {
+            sender: sender.clone(),
+            kind: "m.room.redaction".into(),
+            state_key: None,
+            content: CanonicalJsonObject::new(),
+            redacts: Some(target.event_id().to_owned()),
+            room_id: Some(world.room_id.clone()),
+        };
+        let placement = Placement {
+            prev_events: world.head_list(),
+            auth_events: state
+                .auth_events("m.room.redaction", &sender, None, &CanonicalJsonObject::new())
+                .unwrap(),
+            depth: 10,
+            origin_server_ts: MilliSecondsSinceUnixEpoch(UInt::from(5_u32)),
+        };
+        let redaction = draft
+            .sign(&world.version, placement, &signer(sender.server_name()))
+            .unwrap()
+            .pdu;
+        assert_eq!(redaction.redacts(), Some(target.event_id()), "{id}");
+        assert!(weft_dag::redact::takes_effect(&redaction, &target, &state));
+        let redacted = weft_dag::redact::redact(&target, &world.version).unwrap();
+        assert_eq!(redacted.event_id(), target.event_id());
+        assert!(!redacted.json().contains("oops"));
+        let again = Unchecked::parse(redacted.json(), &world.version).unwrap();
+        assert_eq!(
+            again.event_id(),
+            target.event_id(),
+            "{id}: the id is that of what redaction keeps"
+        );
+    }
+}
