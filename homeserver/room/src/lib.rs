@@ -1,1 +1,31 @@
-//! weft-room
+//! The write path: one worker task per active room, the only writer of that room.
+//!
+//! What comes in is a command (create, send, edit, events of other servers); what goes out is one atomic batch to the
+//! store and a [`Committed`] to the sink. Reads need no worker: they are in [`Reader`].
+//! This crate must know no URL, no socket and no CRDT engine, and may not assume that the store is local or synchronous.
+
+pub mod access;
+pub mod adopt;
+pub mod clock;
+pub mod committed;
+pub mod create;
+pub mod edit;
+pub mod intake;
+pub mod membership_templates;
+pub mod ports;
+pub mod reader;
+pub mod send;
+mod rooms;
+
+pub use access::{Access, AccessError};
+pub use adopt::{AdoptError, JoinedRoom};
+pub use clock::{Clock, SystemClock};
+pub use committed::{Committed, CommittedEvent, LiveEdit, SessionId};
+pub use create::{CreateError, CreateRoom, InitialState, Preset};
+pub use edit::{ContentError, Edit, EditError, EditOutcome, OpenDocument, OpenError};
+pub use intake::ReceiveError;
+pub use membership_templates::{AcceptError, JoinAnswer, Template, TemplateError, TemplateKind};
+pub use ports::{CommitSink, Identity, PeerError, Peers, Ports, StateIds};
+pub use reader::Reader;
+pub use rooms::{RoomConfig, Rooms, Unavailable};
+pub use send::{Drafted, NewEvent, SendError};

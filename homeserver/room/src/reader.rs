@@ -1,0 +1,115 @@
+//! Reads of all rooms, from the store alone: no worker is woken by them.
+//!
+//! What is read is what was committed; two calls may see two instants. Must not decide who may see what it gives,
+//! except in [`visibility`], and must not write.
+
+mod events;
+mod graph;
+mod members;
+mod rows;
+mod timeline;
+mod visibility;
+
+use std::sync::Arc;
+
+use ruma::{OwnedEventId, RoomId};
+use weft_dag::{Pdu, RoomVersion, StateMap, StateView};
+use weft_store::{
+    Store,
+    tables::rooms::{CURRENT_STATE, ROOMS, RoomRow},
+};
+use weft_wire::event_types;
+
+use crate::Unavailable;
+
+pub use events::StoredEvent;
+pub use members::RoomMembership;
+pub(crate) use rows::{damaged, group_row, vector_row};
+pub use timeline::{Direction, Page, Since, TimelineEvent, Types};
+
+/// Reads of all rooms. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    store: Store,
+}
+
+impl Reader {
+    /// Reads from this store.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// A room's row; None where this server never was in it.
+    pub(crate) async fn room(&self, room: &RoomId) -> Result<Option<RoomRow>, Unavailable> {
+        Ok(self.store.get(&ROOMS, &(room,)).await?)
+    }
+
+    /// The version of a room that this server is or was in.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn version(&self, room: &RoomId) -> Result<Option<RoomVersion>, Unavailable> {
+        let Some(row) = self.room(room).await? else { return Ok(None) };
+        RoomVersion::new(&row.version).map(Some).map_err(|error| damaged(room, &error))
+    }
+
+    /// Whether the room is a document that this server is or was in.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn is_document(&self, room: &RoomId) -> Result<bool, Unavailable> {
+        let row = self.room(room).await?;
+        Ok(row.and_then(|row| row.kind).as_deref() == Some(event_types::DOCUMENT_ROOM))
+    }
+
+    /// The resolved state of now, whole.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn state(&self, room: &RoomId) -> Result<Option<StateView>, Unavailable> {
+        let Some(version) = self.version(room).await? else { return Ok(None) };
+        let rows = self.store.scan_all(CURRENT_STATE.under(&(room,))).await?;
+        let ids: Vec<OwnedEventId> = rows.into_iter().map(|(_, id)| id).collect();
+        let events = self.events_of(room, &version, &ids).await?;
+        Ok(Some(StateView::from_events(version, events)))
+    }
+
+    /// Single entries of the state of now: those of `keys` that are there.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn state_entries(&self, room: &RoomId, keys: &[(&str, &str)]) -> Result<Option<StateView>, Unavailable> {
+        let Some(version) = self.version(room).await? else { return Ok(None) };
+        let wanted = keys.iter().map(|(kind, key)| (room, *kind, *key));
+        let ids: Vec<OwnedEventId> =
+            self.store.get_many(&CURRENT_STATE, wanted).await?.into_iter().flatten().collect();
+        let events = self.events_of(room, &version, &ids).await?;
+        Ok(Some(StateView::from_events(version, events)))
+    }
+
+    /// One entry of the state of now.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn state_event(&self, room: &RoomId, kind: &str, key: &str) -> Result<Option<Arc<Pdu>>, Unavailable> {
+        let state = self.state_entries(room, &[(kind, key)]).await?;
+        Ok(state.and_then(|state| state.get(kind, key).cloned()))
+    }
+
+    /// A whole state from its ids.
+    pub(crate) async fn view(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        map: &StateMap,
+    ) -> Result<StateView, Unavailable> {
+        let ids: Vec<OwnedEventId> = map.0.values().cloned().collect();
+        let events = self.events_of(room, version, &ids).await?;
+        Ok(StateView::from_events(version.clone(), events))
+    }
+}

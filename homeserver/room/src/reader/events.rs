@@ -1,0 +1,178 @@
+//! Single events and lists of them, and the states around them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
+use weft_dag::{Pdu, RoomVersion, StateView};
+use weft_store::tables::rooms::{EVENT_ROOM, EVENTS, EventRow, event_flags};
+
+use super::{Reader, damaged};
+use crate::{StateIds, Unavailable};
+
+/// An event with what was decided about it.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    /// The event; knows whether it was rejected.
+    pub pdu: Arc<Pdu>,
+    /// Bits of [`event_flags`].
+    pub flags: u8,
+    /// Stream position; 0 where it has none.
+    pub position: u64,
+}
+
+impl StoredEvent {
+    /// Whether people may see it at all: neither rejected nor soft-failed, and its place in the graph is known.
+    #[must_use]
+    pub fn is_visible(&self) -> bool {
+        self.flags & (event_flags::REJECTED | event_flags::SOFT_FAILED | event_flags::OUTLIER) == 0
+    }
+}
+
+fn read(version: &RoomVersion, id: OwnedEventId, row: &EventRow) -> Result<StoredEvent, String> {
+    let json = row.text().map_err(|error| error.to_string())?;
+    let pdu = Pdu::from_trusted_json(json, id, version, row.has(event_flags::REJECTED))
+        .map_err(|error| error.to_string())?;
+    Ok(StoredEvent { pdu: Arc::new(pdu), flags: row.flags, position: row.position })
+}
+
+impl Reader {
+    /// The room of an event.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn room_of(&self, id: &EventId) -> Result<Option<OwnedRoomId>, Unavailable> {
+        Ok(self.store.get(&EVENT_ROOM, &(id,)).await?)
+    }
+
+    /// An event of a room with what was decided about it.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn stored_event(&self, room: &RoomId, id: &EventId) -> Result<Option<StoredEvent>, Unavailable> {
+        let Some(version) = self.version(room).await? else { return Ok(None) };
+        let Some(row) = self.store.get(&EVENTS, &(room, id)).await? else { return Ok(None) };
+        read(&version, id.to_owned(), &row).map(Some).map_err(|problem| damaged(room, &problem))
+    }
+
+    /// An event; in any room where none is named.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn event(&self, room: Option<&RoomId>, id: &EventId) -> Result<Option<Arc<Pdu>>, Unavailable> {
+        let room = match room {
+            Some(room) => room.to_owned(),
+            None => match self.room_of(id).await? {
+                Some(room) => room,
+                None => return Ok(None),
+            },
+        };
+        Ok(self.stored_event(&room, id).await?.map(|stored| stored.pdu))
+    }
+
+    /// Events by id, in the order asked; those that aren't here are left out.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn events(&self, room: &RoomId, ids: &[OwnedEventId]) -> Result<Vec<StoredEvent>, Unavailable> {
+        let Some(version) = self.version(room).await? else { return Ok(Vec::new()) };
+        self.stored_events(room, &version, ids).await
+    }
+
+    pub(crate) async fn stored_events(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        ids: &[OwnedEventId],
+    ) -> Result<Vec<StoredEvent>, Unavailable> {
+        let rows = self.store.get_many(&EVENTS, ids.iter().map(|id| (room, id))).await?;
+        let mut events = Vec::with_capacity(rows.len());
+        for (id, row) in ids.iter().zip(rows) {
+            if let Some(row) = row {
+                events.push(read(version, id.clone(), &row).map_err(|problem| damaged(room, &problem))?);
+            }
+        }
+        Ok(events)
+    }
+
+    pub(crate) async fn events_of(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        ids: &[OwnedEventId],
+    ) -> Result<Vec<Arc<Pdu>>, Unavailable> {
+        let events = self.stored_events(room, version, ids).await?;
+        Ok(events.into_iter().map(|event| event.pdu).collect())
+    }
+
+    /// The state before an event; None where the room, the event or its state is not known here.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn state_at(&self, room: &RoomId, event: &EventId) -> Result<Option<StateView>, Unavailable> {
+        let groups = self.groups_of(room, &event.to_owned()).await?;
+        self.state_of_group(room, groups.map(|groups| groups.before)).await
+    }
+
+    /// The state after an event.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn state_after(&self, room: &RoomId, event: &EventId) -> Result<Option<StateView>, Unavailable> {
+        let groups = self.groups_of(room, &event.to_owned()).await?;
+        self.state_of_group(room, groups.map(|groups| groups.after)).await
+    }
+
+    /// The resolved state as it was at a position of the stream: what a client that synced then has seen.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn state_at_position(&self, room: &RoomId, position: u64) -> Result<Option<StateView>, Unavailable> {
+        let group = self.group_at(room, position).await?;
+        self.state_of_group(room, group).await
+    }
+
+    async fn state_of_group(&self, room: &RoomId, group: Option<u64>) -> Result<Option<StateView>, Unavailable> {
+        let (Some(version), Some(group)) = (self.version(room).await?, group) else { return Ok(None) };
+        let (map, _) = self.group(room, group).await?;
+        Ok(Some(self.view(room, &version, &map).await?))
+    }
+
+    /// Ids of the state before an event and of its auth chain.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn state_ids(&self, room: &RoomId, at: &EventId) -> Result<Option<StateIds>, Unavailable> {
+        let Some(groups) = self.groups_of(room, &at.to_owned()).await? else { return Ok(None) };
+        let (map, _) = self.group(room, groups.before).await?;
+        let state: Vec<OwnedEventId> = map.0.into_values().collect();
+        let chain = self.auth_chain(room, &state).await?;
+        let auth_chain = chain.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+        Ok(Some(StateIds { state, auth_chain }))
+    }
+
+    /// Everything that the given events cite as authority, and what that cites, and so on; without the given ones
+    /// unless one of them is cited by another. Auth chains end: a round loads all events that are one step away.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn auth_chain(&self, room: &RoomId, of: &[OwnedEventId]) -> Result<Vec<Arc<Pdu>>, Unavailable> {
+        let Some(version) = self.version(room).await? else { return Ok(Vec::new()) };
+        let mut chain: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
+        let mut round = self.events_of(room, &version, of).await?;
+        while !round.is_empty() {
+            let mut next: Vec<OwnedEventId> = round
+                .iter()
+                .flat_map(|pdu| pdu.auth_events())
+                .filter(|id| !chain.contains_key(*id))
+                .cloned()
+                .collect();
+            next.sort_unstable();
+            next.dedup();
+            round = self.events_of(room, &version, &next).await?;
+            chain.extend(round.iter().map(|pdu| (pdu.event_id().to_owned(), Arc::clone(pdu))));
+        }
+        let mut events: Vec<Arc<Pdu>> = chain.into_values().collect();
+        events.sort_by(|a, b| (a.depth(), a.event_id()).cmp(&(b.depth(), b.event_id())));
+        Ok(events)
+    }
+}

@@ -1,0 +1,87 @@
+//! Walks over the graph for other servers: what is before given events, and what is between two sets of them.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use ruma::{OwnedEventId, RoomId};
+use weft_dag::Pdu;
+use weft_store::tables::rooms::{EXTREMITIES, event_flags};
+use weft_wire::limits::MAX_BACKFILL_EVENTS;
+
+use super::Reader;
+use crate::Unavailable;
+
+impl Reader {
+    /// Accepted events that nothing follows yet, oldest first.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn extremities(&self, room: &RoomId) -> Result<Vec<OwnedEventId>, Unavailable> {
+        Ok(self.store.get(&EXTREMITIES, &(room,)).await?.unwrap_or_default().0)
+    }
+
+    /// The given events and what is before them, nearest first, at most `limit` (and never more than
+    /// `MAX_BACKFILL_EVENTS`). Soft-failed events are given where something that is given follows them; rejected ones never.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn backfill(
+        &self,
+        room: &RoomId,
+        from: &[OwnedEventId],
+        limit: usize,
+    ) -> Result<Vec<Arc<Pdu>>, Unavailable> {
+        self.walk(room, from, &BTreeSet::new(), limit, true).await
+    }
+
+    /// What is before `latest` (without them) and not `earliest` or before it, oldest first.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn missing_events(
+        &self,
+        room: &RoomId,
+        earliest: &[OwnedEventId],
+        latest: &[OwnedEventId],
+        limit: usize,
+    ) -> Result<Vec<Arc<Pdu>>, Unavailable> {
+        let known: BTreeSet<OwnedEventId> = earliest.iter().cloned().collect();
+        let mut events = self.walk(room, latest, &known, limit, false).await?;
+        events.reverse();
+        Ok(events)
+    }
+
+    async fn walk(
+        &self,
+        room: &RoomId,
+        from: &[OwnedEventId],
+        stop: &BTreeSet<OwnedEventId>,
+        limit: usize,
+        with_start: bool,
+    ) -> Result<Vec<Arc<Pdu>>, Unavailable> {
+        let limit = limit.min(MAX_BACKFILL_EVENTS);
+        let mut seen: BTreeSet<OwnedEventId> = stop.clone();
+        let mut queue: VecDeque<OwnedEventId> = from.iter().cloned().collect();
+        let start: BTreeSet<&OwnedEventId> = from.iter().collect();
+        let mut events = Vec::new();
+        while let Some(id) = queue.pop_front() {
+            if events.len() >= limit {
+                break;
+            }
+            if !seen.insert(id.clone()) {
+                continue;
+            }
+            let Some(event) = self.stored_event(room, &id).await? else { continue };
+            if event.flags & event_flags::OUTLIER != 0 {
+                continue;
+            }
+            queue.extend(event.pdu.prev_events().iter().cloned());
+            if (with_start || !start.contains(&id)) && event.flags & event_flags::REJECTED == 0 {
+                events.push(event.pdu);
+            }
+        }
+        Ok(events)
+    }
+}

@@ -1,0 +1,125 @@
+//! Who is where: members, servers, aliases, the public directory.
+
+use std::collections::BTreeSet;
+
+use ruma::{
+    OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, UserId,
+    events::room::member::MembershipState,
+};
+use weft_store::tables::rooms::{ALIASES, AliasRow, MEMBERS, MEMBERSHIP, MembershipRow, PUBLIC_ROOMS, ROOM_ALIASES};
+
+use super::Reader;
+use crate::Unavailable;
+
+/// A user's membership of a room, of users of this server also for rooms that it isn't in.
+#[derive(Debug, Clone)]
+pub struct RoomMembership {
+    /// The room.
+    pub room: OwnedRoomId,
+    /// Where the user stands.
+    pub membership: MembershipState,
+    /// The row: event, position, stripped state of invitations, whether it was forgotten.
+    pub row: MembershipRow,
+}
+
+impl Reader {
+    /// A user's membership in the resolved state; for our users also invitations to rooms that this server isn't in.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn membership(&self, room: &RoomId, user: &UserId) -> Result<MembershipState, Unavailable> {
+        if let Some(membership) = self.store.get(&MEMBERS, &(room, user)).await? {
+            return Ok(MembershipState::from(membership));
+        }
+        let row = self.store.get(&MEMBERSHIP, &(user, room)).await?;
+        Ok(row.map_or(MembershipState::Leave, |row| MembershipState::from(row.membership)))
+    }
+
+    /// All rooms that a user of this server has a membership of, forgotten ones too.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn rooms_of(&self, user: &UserId) -> Result<Vec<RoomMembership>, Unavailable> {
+        let rows = self.store.scan_all(MEMBERSHIP.under(&(user,))).await?;
+        let entry = |((_, room), row): ((OwnedUserId, OwnedRoomId), MembershipRow)| RoomMembership {
+            room,
+            membership: MembershipState::from(row.membership.as_str()),
+            row,
+        };
+        Ok(rows.into_iter().map(entry).collect())
+    }
+
+    /// One row of [`Reader::rooms_of`].
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn room_of_user(&self, user: &UserId, room: &RoomId) -> Result<Option<RoomMembership>, Unavailable> {
+        let row = self.store.get(&MEMBERSHIP, &(user, room)).await?;
+        Ok(row.map(|row| RoomMembership {
+            room: room.to_owned(),
+            membership: MembershipState::from(row.membership.as_str()),
+            row,
+        }))
+    }
+
+    /// Users and their memberships in the resolved state.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn members(&self, room: &RoomId) -> Result<Vec<(OwnedUserId, MembershipState)>, Unavailable> {
+        let rows = self.store.scan_all(MEMBERS.under(&(room,))).await?;
+        Ok(rows.into_iter().map(|((_, user), membership)| (user, MembershipState::from(membership))).collect())
+    }
+
+    /// Who is in the room.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn joined_members(&self, room: &RoomId) -> Result<Vec<OwnedUserId>, Unavailable> {
+        let members = self.members(room).await?;
+        Ok(members.into_iter().filter(|(_, state)| *state == MembershipState::Join).map(|(user, _)| user).collect())
+    }
+
+    /// The servers of those who are in the room.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn servers_in(&self, room: &RoomId) -> Result<BTreeSet<OwnedServerName>, Unavailable> {
+        let members = self.joined_members(room).await?;
+        Ok(members.iter().map(|user| user.server_name().to_owned()).collect())
+    }
+
+    /// What an alias of this server stands for.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn alias(&self, alias: &RoomAliasId) -> Result<Option<AliasRow>, Unavailable> {
+        Ok(self.store.get(&ALIASES, &(alias,)).await?)
+    }
+
+    /// The aliases of a room on this server.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn aliases_of(&self, room: &RoomId) -> Result<Vec<OwnedRoomAliasId>, Unavailable> {
+        let rows = self.store.scan_all(ROOM_ALIASES.under(&(room,))).await?;
+        Ok(rows.into_iter().map(|((_, alias), ())| alias).collect())
+    }
+
+    /// The rooms in this server's directory.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn public_rooms(&self) -> Result<Vec<OwnedRoomId>, Unavailable> {
+        let rows = self.store.scan_all(PUBLIC_ROOMS.under(&())).await?;
+        Ok(rows.into_iter().map(|((room,), ())| room).collect())
+    }
+
+    /// Whether a room is in this server's directory.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn is_public(&self, room: &RoomId) -> Result<bool, Unavailable> {
+        Ok(self.store.contains(&PUBLIC_ROOMS, &(room,)).await?)
+    }
+}

@@ -1,0 +1,96 @@
+//! Rows that form chains (state groups, vector groups), flattened.
+
+use ruma::{OwnedEventId, RoomId};
+use weft_crdt::{ClientId, StateVector};
+use weft_dag::{
+    StateMap,
+    groups::{self, GroupId, GroupRow},
+};
+use weft_store::tables::{
+    documents::{EVENT_VECTOR, VECTORS, VectorRow},
+    rooms::{CURRENT_GROUP, EVENT_GROUP, EventGroupRow, STATE_GROUPS, StateGroupRow},
+};
+
+use super::Reader;
+use crate::Unavailable;
+
+/// Something in the store that can't be what was written.
+pub(crate) fn damaged(room: &RoomId, what: &dyn std::fmt::Display) -> Unavailable {
+    Unavailable::Damaged(format!("{room}: {what}"))
+}
+
+/// The stored form of a group.
+pub(crate) fn group_row(row: &GroupRow) -> StateGroupRow {
+    let changes = row.changes.iter().map(|((kind, key), event)| (kind.clone(), key.clone(), event.clone()));
+    StateGroupRow { parent: row.parent.map(|id| id.0), hops: row.hops, changes: changes.collect() }
+}
+
+fn read_group(row: StateGroupRow) -> GroupRow {
+    let changes = row.changes.into_iter().map(|(kind, key, event)| ((kind, key), event));
+    GroupRow { parent: row.parent.map(GroupId), hops: row.hops, changes: changes.collect() }
+}
+
+/// The stored form of a state vector: what it adds to a parent, or all of it.
+pub(crate) fn vector_row(parent: Option<(u64, u8)>, clients: Vec<(u64, u32)>) -> VectorRow {
+    VectorRow { parent: parent.map(|(id, _)| id), hops: parent.map_or(0, |(_, hops)| hops.saturating_add(1)), clients }
+}
+
+impl Reader {
+    /// The groups around an event; None for events whose state is not known here.
+    pub(crate) async fn groups_of(
+        &self,
+        room: &RoomId,
+        event: &OwnedEventId,
+    ) -> Result<Option<EventGroupRow>, Unavailable> {
+        Ok(self.store.get(&EVENT_GROUP, &(room, event)).await?)
+    }
+
+    /// The state of a group, and how long its chain is.
+    pub(crate) async fn group(&self, room: &RoomId, group: u64) -> Result<(StateMap, u8), Unavailable> {
+        let mut rows = Vec::new();
+        let mut next = Some(group);
+        while let Some(id) = next {
+            let row = self.store.get(&STATE_GROUPS, &(room, id)).await?;
+            let row = row.ok_or_else(|| damaged(room, &format_args!("state group {id} is not there")))?;
+            // A chain only leads to older groups; anything else would be a circle.
+            next = row.parent.filter(|parent| *parent < id);
+            rows.push(read_group(row));
+        }
+        let hops = rows.first().map_or(0, |row| row.hops);
+        Ok((groups::flatten(&rows), hops))
+    }
+
+    /// The group of the resolved state as it was at a position of the stream.
+    pub(crate) async fn group_at(&self, room: &RoomId, position: u64) -> Result<Option<u64>, Unavailable> {
+        let query = CURRENT_GROUP.under(&(room,)).through(&(room, position)).reversed().limit(1);
+        Ok(self.store.scan(query).await?.into_iter().next().map(|(_, group)| group))
+    }
+
+    /// The vector group that is valid after an event.
+    pub(crate) async fn vector_group_of(
+        &self,
+        room: &RoomId,
+        event: &OwnedEventId,
+    ) -> Result<Option<u64>, Unavailable> {
+        Ok(self.store.get(&EVENT_VECTOR, &(room, event)).await?)
+    }
+
+    /// The state vector of a vector group, and how long its chain is.
+    pub(crate) async fn vector(&self, room: &RoomId, group: u64) -> Result<(StateVector, u8), Unavailable> {
+        let mut vector = StateVector::new();
+        let mut hops = None;
+        let mut next = Some(group);
+        while let Some(id) = next {
+            let row = self.store.get(&VECTORS, &(room, id)).await?;
+            let row = row.ok_or_else(|| damaged(room, &format_args!("vector group {id} is not there")))?;
+            hops.get_or_insert(row.hops);
+            next = row.parent.filter(|parent| *parent < id);
+            for (client, end) in row.clients {
+                let client = ClientId::new(client)
+                    .ok_or_else(|| damaged(room, &format_args!("vector group {id} has a bad client")))?;
+                vector.raise(client, end);
+            }
+        }
+        Ok((vector, hops.unwrap_or(0)))
+    }
+}

@@ -1,0 +1,149 @@
+//! The visible events of a room in the order in which people saw them.
+
+use std::sync::Arc;
+
+use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
+use weft_dag::Pdu;
+use weft_store::{
+    Table,
+    tables::rooms::{TALK, TIMELINE},
+};
+use weft_wire::limits::MAX_PAGE_EVENTS;
+
+use super::{Reader, damaged};
+use crate::Unavailable;
+
+/// Which events of a timeline are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Types {
+    /// All.
+    All,
+    /// All but updates of the text.
+    WithoutUpdates,
+}
+
+/// Which way to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To newer events.
+    Forward,
+    /// To older events.
+    Backward,
+}
+
+/// An event in its place.
+#[derive(Debug, Clone)]
+pub struct TimelineEvent {
+    /// The place: the stream position, or negative for events from before this server's time in the room.
+    pub order: i64,
+    /// The event.
+    pub pdu: Arc<Pdu>,
+}
+
+/// A page of a timeline.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// In the direction of reading.
+    pub events: Vec<TimelineEvent>,
+    /// Where the next page begins (pass it as `from`); None at the end of what this server has.
+    pub next: Option<i64>,
+}
+
+/// What is new in a room.
+#[derive(Debug, Clone, Default)]
+pub struct Since {
+    /// Oldest first.
+    pub events: Vec<TimelineEvent>,
+    /// There were more: these are the newest of them.
+    pub limited: bool,
+}
+
+type Index = Table<(OwnedRoomId, i64), OwnedEventId>;
+
+fn index(types: Types) -> &'static Index {
+    match types {
+        Types::All => &TIMELINE,
+        Types::WithoutUpdates => &TALK,
+    }
+}
+
+impl Reader {
+    /// Events after `from` (Forward) or before it (Backward), without the one at `from`; from the end where absent.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn timeline(
+        &self,
+        room: &RoomId,
+        from: Option<i64>,
+        direction: Direction,
+        types: Types,
+        limit: usize,
+    ) -> Result<Page, Unavailable> {
+        let limit = limit.clamp(1, MAX_PAGE_EVENTS);
+        let query = index(types).under(&(room,)).limit(limit + 1);
+        let query = match (direction, from) {
+            (Direction::Forward, None) => query,
+            (Direction::Forward, Some(from)) => query.after(&(room, from)),
+            (Direction::Backward, None) => query.reversed(),
+            (Direction::Backward, Some(from)) => query.before(&(room, from)).reversed(),
+        };
+        let mut rows: Vec<(i64, OwnedEventId)> =
+            self.store.scan(query).await?.into_iter().map(|((_, order), id)| (order, id)).collect();
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|(order, _)| *order);
+        Ok(Page { events: self.in_place(room, rows).await?, next })
+    }
+
+    /// The newest events after position `from` and up to `to`, at most `limit`, oldest first.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn since(
+        &self,
+        room: &RoomId,
+        from: u64,
+        to: u64,
+        types: Types,
+        limit: usize,
+    ) -> Result<Since, Unavailable> {
+        let limit = limit.min(MAX_PAGE_EVENTS);
+        let query = index(types)
+            .under(&(room,))
+            .after(&(room, order_of(from)))
+            .through(&(room, order_of(to)))
+            .reversed()
+            .limit(limit + 1);
+        let mut rows: Vec<(i64, OwnedEventId)> =
+            self.store.scan(query).await?.into_iter().map(|((_, order), id)| (order, id)).collect();
+        let limited = rows.len() > limit;
+        rows.truncate(limit);
+        rows.reverse();
+        Ok(Since { events: self.in_place(room, rows).await?, limited })
+    }
+
+    /// The place of an event in its room's timeline; None where it isn't in it.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn order(&self, room: &RoomId, event: &EventId) -> Result<Option<i64>, Unavailable> {
+        let stored = self.stored_event(room, event).await?;
+        Ok(stored.filter(|stored| stored.is_visible() && stored.position > 0).map(|stored| order_of(stored.position)))
+    }
+
+    async fn in_place(&self, room: &RoomId, rows: Vec<(i64, OwnedEventId)>) -> Result<Vec<TimelineEvent>, Unavailable> {
+        let (orders, ids): (Vec<i64>, Vec<OwnedEventId>) = rows.into_iter().unzip();
+        let events = self.events(room, &ids).await?;
+        if events.len() != ids.len() {
+            return Err(damaged(room, &"the timeline names an event that is not there"));
+        }
+        let place = |(order, event): (i64, super::StoredEvent)| TimelineEvent { order, pdu: event.pdu };
+        Ok(orders.into_iter().zip(events).map(place).collect())
+    }
+}
+
+/// A stream position as a place in a timeline.
+pub(crate) fn order_of(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,124 @@
+//! Who may see an event: history visibility, for users and for servers.
+//!
+//! Source: client-server API "Room history visibility", server-server API the same. The state that counts is the one
+//! at the event; where that says nothing about a reader who came later, the present membership.
+
+use std::collections::HashMap;
+
+use ruma::{
+    OwnedEventId, RoomId, ServerName, UserId,
+    events::room::{history_visibility::HistoryVisibility, member::MembershipState},
+};
+use weft_dag::{Pdu, StateView};
+
+use super::Reader;
+use crate::Unavailable;
+
+/// Whether a user with these memberships may see an event. Pure.
+fn user_may_see(visibility: &HistoryVisibility, then: &MembershipState, now: &MembershipState, was_ever_in: bool) -> bool {
+    match visibility {
+        HistoryVisibility::WorldReadable => true,
+        _ if *then == MembershipState::Join => true,
+        HistoryVisibility::Shared => *now == MembershipState::Join || was_ever_in,
+        HistoryVisibility::Invited => *then == MembershipState::Invite && *now == MembershipState::Join,
+        _ => false,
+    }
+}
+
+impl Reader {
+    /// Those of `events` that a user may see, in their order. Rejected and soft-failed events must be left out before.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn visible_to_user<E: AsRef<Pdu>>(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        events: Vec<E>,
+    ) -> Result<Vec<E>, Unavailable> {
+        let now = self.membership(room, user).await?;
+        let left_at = match &now {
+            // Who has left sees what was there until then.
+            MembershipState::Leave | MembershipState::Ban => {
+                self.room_of_user(user, room).await?.map(|membership| membership.row.position)
+            }
+            _ => None,
+        };
+        let mut states = States::default();
+        let mut visible = Vec::with_capacity(events.len());
+        for event in events {
+            let pdu = event.as_ref();
+            let own = pdu.kind() == "m.room.member" && pdu.state_key() == Some(user.as_str());
+            let Some(state) = states.at(self, room, pdu).await? else { continue };
+            let then = state.membership(user);
+            let after = state.after(&std::sync::Arc::new(pdu.clone()));
+            let then = if own && after.membership(user) == MembershipState::Join { MembershipState::Join } else { then };
+            let was_in = match left_at {
+                Some(position) if now == MembershipState::Leave => {
+                    self.stored_event(room, pdu.event_id()).await?.is_some_and(|stored| stored.position <= position)
+                }
+                _ => false,
+            };
+            let widest = wider(state.history_visibility(), after.history_visibility());
+            if own || user_may_see(&widest, &then, &now, was_in) {
+                visible.push(event);
+            }
+        }
+        Ok(visible)
+    }
+
+    /// Whether a server may see an event: one of its users could.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn visible_to_server(&self, room: &RoomId, server: &ServerName, pdu: &Pdu) -> Result<bool, Unavailable> {
+        if pdu.sender().server_name() == server {
+            return Ok(true);
+        }
+        let Some(state) = self.state_at(room, pdu.event_id()).await? else { return Ok(false) };
+        let theirs = |membership: MembershipState| {
+            state.of_type("m.room.member").any(|member| {
+                let user = member.state_key().and_then(|key| UserId::parse(key).ok());
+                user.is_some_and(|user| user.server_name() == server && state.membership(&user) == membership)
+            })
+        };
+        Ok(match state.history_visibility() {
+            HistoryVisibility::WorldReadable => true,
+            HistoryVisibility::Shared => self.servers_in(room).await?.contains(server),
+            HistoryVisibility::Invited => theirs(MembershipState::Join) || theirs(MembershipState::Invite),
+            _ => theirs(MembershipState::Join),
+        })
+    }
+}
+
+/// Of the visibility before and after an event the wider one counts.
+fn wider(before: HistoryVisibility, after: HistoryVisibility) -> HistoryVisibility {
+    let rank = |visibility: &HistoryVisibility| match visibility {
+        HistoryVisibility::WorldReadable => 3,
+        HistoryVisibility::Shared => 2,
+        HistoryVisibility::Invited => 1,
+        _ => 0,
+    };
+    if rank(&after) > rank(&before) { after } else { before }
+}
+
+/// States of a page: neighbouring events mostly have the same one.
+#[derive(Default)]
+struct States {
+    by_group: HashMap<u64, StateView>,
+}
+
+impl States {
+    async fn at(&mut self, reader: &Reader, room: &RoomId, pdu: &Pdu) -> Result<Option<StateView>, Unavailable> {
+        let id: OwnedEventId = pdu.event_id().to_owned();
+        let Some(groups) = reader.groups_of(room, &id).await? else { return Ok(None) };
+        if let Some(state) = self.by_group.get(&groups.before) {
+            return Ok(Some(state.clone()));
+        }
+        let state = reader.state_at(room, &id).await?;
+        if let Some(state) = &state {
+            self.by_group.insert(groups.before, state.clone());
+        }
+        Ok(state)
+    }
+}
