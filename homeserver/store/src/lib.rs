@@ -1,1 +1,36 @@
-//! weft-store
+//! The ordered key-value seam, the typed tables over it, and the positions of the commit stream.
+//!
+//! Everything that Weft keeps goes through [`Store`]. It must not assume that the engine is local or
+//! synchronous, must not know which engine it is, and must not decide anything about rooms or users: it keeps rows.
+
+mod batch;
+pub mod binary;
+pub mod catalogue;
+pub mod contract;
+pub mod engine;
+mod errors;
+pub mod key;
+pub mod memory;
+mod positions;
+mod query;
+mod schema;
+mod store;
+mod table;
+pub mod tables;
+pub mod value;
+mod writer;
+
+pub use batch::Batch;
+pub use engine::{Engine, KeyRange, WriteBatch};
+pub use errors::{CommitError, OpenError, ReadError};
+pub use positions::{Positions, Reserved};
+pub use query::Query;
+pub use schema::SCHEMA_VERSION;
+pub use store::Store;
+pub use table::{Scope, Table};
+
+// `json_value!` and `tables!` name these from other crates.
+#[doc(hidden)]
+pub use bytes;
+#[doc(hidden)]
+pub use serde_json;

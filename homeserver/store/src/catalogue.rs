@@ -1,0 +1,122 @@
+//! Every table in one place: what it is called, what is in it, why, and whether it could be rebuilt.
+
+use crate::table::Scope;
+use crate::tables;
+
+/// Whether a table's rows are the truth or follow from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Truth: lost rows are lost.
+    Ground,
+    /// Follows from ground rows, and can be rebuilt from them.
+    Derived,
+}
+
+/// A table, described.
+#[derive(Debug, Clone, Copy)]
+pub struct TableInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// What its keys begin with.
+    pub scope: Scope,
+    /// Its number, which is in every key.
+    pub tag: u16,
+    /// The type of its keys.
+    pub key: &'static str,
+    /// The type of its values.
+    pub value: &'static str,
+    /// Ground or derived.
+    pub kind: Kind,
+    /// What it is for.
+    pub why: &'static str,
+}
+
+/// All tables.
+#[must_use]
+pub fn all() -> Vec<TableInfo> {
+    let groups = [
+        tables::meta::TABLES,
+        tables::rooms::TABLES,
+        tables::documents::TABLES,
+        tables::federation::TABLES,
+        tables::accounts::TABLES,
+        tables::receipts::TABLES,
+    ];
+    groups.concat()
+}
+
+/// Declares the tables of a file of [`crate::tables`], and lists them in its `TABLES`.
+///
+/// `NAME: (Key, Parts) => Value, Scope, Kind, tag, "why";` — the scope's id must be the first part of the key.
+#[macro_export]
+macro_rules! tables {
+    ($($name:ident: $key:ty => $value:ty, $scope:ident, $kind:ident, $tag:literal, $why:literal;)*) => {
+        $(
+            #[doc = $why]
+            pub static $name: $crate::Table<$key, $value> =
+                $crate::Table::new(stringify!($name), $crate::Scope::$scope, $tag);
+        )*
+        /// The tables of this file.
+        pub static TABLES: &[$crate::catalogue::TableInfo] = &[$(
+            $crate::catalogue::TableInfo {
+                name: stringify!($name),
+                scope: $crate::Scope::$scope,
+                tag: $tag,
+                key: stringify!($key),
+                value: stringify!($value),
+                kind: $crate::catalogue::Kind::$kind,
+                why: $why,
+            }
+        ),*];
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn tags_and_names_are_unique() {
+        let all = all();
+        let tags: BTreeSet<u16> = all.iter().map(|table| table.tag).collect();
+        let names: BTreeSet<&str> = all.iter().map(|table| table.name).collect();
+        assert_eq!(tags.len(), all.len());
+        assert_eq!(names.len(), all.len());
+    }
+
+    #[test]
+    fn every_table_says_why_and_begins_with_its_scope() {
+        for table in all() {
+            assert!(table.why.len() > 20, "{} does not say why it exists", table.name);
+            let first = table
+                .key
+                .trim_start_matches('(')
+                .split([',', ')'])
+                .next()
+                .unwrap_or_default();
+            match table.scope {
+                Scope::Global => {}
+                Scope::Room => assert_eq!(first, "OwnedRoomId", "{}", table.name),
+                Scope::User => assert_eq!(first, "OwnedUserId", "{}", table.name),
+                Scope::Server => assert_eq!(first, "OwnedServerName", "{}", table.name),
+            }
+        }
+    }
+
+    #[test]
+    fn each_file_keeps_to_its_own_tags() {
+        let groups = [
+            (0x00, tables::meta::TABLES),
+            (0x01, tables::rooms::TABLES),
+            (0x02, tables::documents::TABLES),
+            (0x03, tables::federation::TABLES),
+            (0x04, tables::accounts::TABLES),
+            (0x05, tables::receipts::TABLES),
+        ];
+        for (group, tables) in groups {
+            assert!(tables.iter().all(|table| table.tag >> 8 == group));
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! An engine in memory, for tests and simulation. It tells apart what is on the disk from what is only in its
+//! cache, so that a test can cut the power at any point of a commit and look at what is left.
+//!
+//! A [`MemoryDisk`] outlives the engines on it: open another engine after a power loss, as after a restart.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::engine::{Engine, EngineCommitError, KeyRange, Op, WriteBatch};
+use crate::errors::ReadError;
+
+type Rows = BTreeMap<Bytes, Bytes>;
+
+/// A disk that any number of engines, one at a time, can be opened on. Cheap to clone: clones are the same disk.
+#[derive(Debug, Clone)]
+pub struct MemoryDisk {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Whether syncs may end.
+    syncs_run: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What survives a power loss.
+    synced: Rows,
+    /// What readers see.
+    current: Rows,
+    /// Batches that are in `current` and not in `synced`, in order.
+    unsynced: Vec<WriteBatch>,
+    /// Only the engine with this number may use the disk; a power loss or another opening ends it.
+    epoch: u64,
+    poisoned: Option<String>,
+    closed: bool,
+    plan: Option<Planned>,
+    commits: u64,
+}
+
+/// What is left of the batches that were written and not synced when the power goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// None of them.
+    Lost,
+    /// The first so many: the disk had got that far by itself.
+    Torn(usize),
+}
+
+/// What is to go wrong at a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The write fails: nothing reaches the disk, and the engine is poisoned.
+    FailWrite,
+    /// The sync fails: the batches may or may not be there after a restart, and the engine is poisoned.
+    FailSync,
+    /// The power goes before anything is written.
+    PowerBeforeWrite,
+    /// The power goes between write and sync.
+    PowerBeforeSync(Tail),
+    /// The power goes after the sync and before anybody is told.
+    PowerAfterSync,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    commits_before: u64,
+    fault: Fault,
+}
+
+impl Default for MemoryDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        let (syncs_run, _) = watch::channel(true);
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                syncs_run,
+            }),
+        }
+    }
+
+    /// Opens an engine on what is synced. An engine that was open before can't use the disk any more.
+    #[must_use]
+    pub fn open(&self) -> MemoryEngine {
+        let mut state = self.shared.lock();
+        state.restart(Tail::Lost);
+        MemoryEngine {
+            disk: self.clone(),
+            epoch: state.epoch,
+        }
+    }
+
+    /// Cuts the power now: what isn't synced is gone, but for what `tail` leaves, and the open engine is dead.
+    pub fn power_loss(&self, tail: Tail) {
+        self.shared.lock().restart(tail);
+    }
+
+    /// Lets something go wrong at a commit of the engine (a group of batches counts as one): at the next one for
+    /// `commits_before` 0. Only one fault is planned at a time.
+    pub fn plan(&self, commits_before: u64, fault: Fault) {
+        self.shared.lock().plan = Some(Planned { commits_before, fault });
+    }
+
+    /// Lets the next sync fail.
+    pub fn fail_next_sync(&self) {
+        self.plan(0, Fault::FailSync);
+    }
+
+    /// Makes syncs wait until [`MemoryDisk::resume_syncs`]: what commits is written and not yet acknowledged.
+    pub fn pause_syncs(&self) {
+        self.shared.syncs_run.send_replace(false);
+    }
+
+    /// Lets the waiting syncs go on.
+    pub fn resume_syncs(&self) {
+        self.shared.syncs_run.send_replace(true);
+    }
+
+    /// How many commits (groups) were begun on this disk.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.shared.lock().commits
+    }
+
+    /// How many batches are written and not synced.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.shared.lock().unsynced.len()
+    }
+
+    /// How many rows would survive a power loss now.
+    #[must_use]
+    pub fn synced_rows(&self) -> usize {
+        self.shared.lock().synced.len()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Goes back to what is on the disk; the engine that was open is dead.
+    fn restart(&mut self, tail: Tail) {
+        let kept = match tail {
+            Tail::Lost => 0,
+            Tail::Torn(kept) => kept,
+        };
+        for batch in std::mem::take(&mut self.unsynced).iter().take(kept) {
+            apply(&mut self.synced, batch);
+        }
+        self.current = self.synced.clone();
+        self.epoch += 1;
+        self.poisoned = None;
+        self.closed = false;
+    }
+
+    fn sync(&mut self) {
+        for batch in std::mem::take(&mut self.unsynced) {
+            apply(&mut self.synced, &batch);
+        }
+    }
+
+    fn alive(&self, epoch: u64) -> bool {
+        self.epoch == epoch && !self.closed
+    }
+
+    fn poison(&mut self, reason: &str) -> EngineCommitError {
+        self.poisoned = Some(reason.to_owned());
+        EngineCommitError::Poisoned {
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn take_fault(&mut self) -> Option<Fault> {
+        let planned = self.plan?;
+        if planned.commits_before > 0 {
+            self.plan = Some(Planned {
+                commits_before: planned.commits_before - 1,
+                ..planned
+            });
+            return None;
+        }
+        self.plan = None;
+        Some(planned.fault)
+    }
+
+    /// Judges and writes the batches, up to where only the sync is missing.
+    fn write(&mut self, epoch: u64, batches: Vec<WriteBatch>) -> Result<(Outcomes, Option<Fault>), EngineCommitError> {
+        if !self.alive(epoch) {
+            return Err(EngineCommitError::Closed);
+        }
+        if let Some(reason) = &self.poisoned {
+            return Err(EngineCommitError::Poisoned { reason: reason.clone() });
+        }
+        self.commits += 1;
+        let fault = self.take_fault();
+        match fault {
+            Some(Fault::FailWrite) => return Err(self.poison("the write failed, as planned")),
+            Some(Fault::PowerBeforeWrite) => {
+                self.restart(Tail::Lost);
+                return Err(EngineCommitError::Closed);
+            }
+            _ => {}
+        }
+        let mut outcomes = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let broken = batch
+                .fences
+                .iter()
+                .position(|fence| self.current.get(&fence.key) != fence.expected.as_ref());
+            if let Some(index) = broken {
+                outcomes.push(Err(EngineCommitError::Fence { index }));
+                continue;
+            }
+            apply(&mut self.current, &batch);
+            self.unsynced.push(batch);
+            outcomes.push(Ok(()));
+        }
+        Ok((outcomes, fault))
+    }
+
+    /// Makes what was written durable, or doesn't.
+    fn finish(&mut self, epoch: u64, fault: Option<Fault>) -> Result<(), EngineCommitError> {
+        if !self.alive(epoch) {
+            return Err(EngineCommitError::Closed);
+        }
+        match fault {
+            Some(Fault::FailSync) => return Err(self.poison("the sync failed, as planned")),
+            Some(Fault::PowerBeforeSync(tail)) => {
+                self.restart(tail);
+                return Err(EngineCommitError::Closed);
+            }
+            _ => self.sync(),
+        }
+        if fault == Some(Fault::PowerAfterSync) {
+            self.restart(Tail::Lost);
+            return Err(EngineCommitError::Closed);
+        }
+        Ok(())
+    }
+}
+
+type Outcomes = Vec<Result<(), EngineCommitError>>;
+
+fn apply(rows: &mut Rows, batch: &WriteBatch) {
+    for op in &batch.ops {
+        match op {
+            Op::Put { key, value } => {
+                rows.insert(key.clone(), value.clone());
+            }
+            Op::Delete { key } => {
+                rows.remove(key);
+            }
+            Op::DeleteRange { start, end } if start < end => {
+                let doomed: Vec<Bytes> = rows
+                    .range(start.clone()..end.clone())
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                for key in doomed {
+                    rows.remove(&key);
+                }
+            }
+            Op::DeleteRange { .. } => {}
+        }
+    }
+}
+
+/// An engine on a [`MemoryDisk`].
+#[derive(Debug)]
+pub struct MemoryEngine {
+    disk: MemoryDisk,
+    epoch: u64,
+}
+
+impl Default for MemoryEngine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryEngine {
+    /// An engine on a new disk.
+    #[must_use]
+    pub fn new() -> Self {
+        MemoryDisk::new().open()
+    }
+
+    /// The disk that it is on.
+    #[must_use]
+    pub fn disk(&self) -> MemoryDisk {
+        self.disk.clone()
+    }
+
+    fn readable(&self) -> Result<MutexGuard<'_, State>, ReadError> {
+        let state = self.disk.shared.lock();
+        if state.alive(self.epoch) {
+            Ok(state)
+        } else {
+            Err(ReadError::Closed)
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for MemoryEngine {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.readable()?.current.get(key).cloned())
+    }
+
+    async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        let state = self.readable()?;
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let KeyRange {
+            start,
+            end,
+            reverse,
+            limit,
+        } = range;
+        let rows = match end {
+            Some(end) => state.current.range(start..end),
+            None => state.current.range(start..),
+        };
+        let own = |(key, value): (&Bytes, &Bytes)| (key.clone(), value.clone());
+        Ok(if reverse {
+            rows.rev().take(limit).map(own).collect()
+        } else {
+            rows.take(limit).map(own).collect()
+        })
+    }
+
+    async fn commit(&self, batches: Vec<WriteBatch>) -> Outcomes {
+        let count = batches.len();
+        let written = self.disk.shared.lock().write(self.epoch, batches);
+        let (outcomes, fault) = match written {
+            Ok(written) => written,
+            Err(error) => return vec![Err(error); count],
+        };
+        let mut syncs_run = self.disk.shared.syncs_run.subscribe();
+        // Fails only when the sender is gone, and the disk that we hold has it.
+        let _ = syncs_run.wait_for(|run| *run).await;
+        match self.disk.shared.lock().finish(self.epoch, fault) {
+            Ok(()) => outcomes,
+            // A batch that was left out by its fence is certain, whatever became of the others.
+            Err(error) => outcomes
+                .into_iter()
+                .map(|outcome| outcome.and(Err(error.clone())))
+                .collect(),
+        }
+    }
+
+    async fn close(&self) {
+        let mut state = self.disk.shared.lock();
+        if state.epoch == self.epoch {
+            state.closed = true;
+        }
+    }
+}

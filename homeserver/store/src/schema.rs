@@ -1,0 +1,77 @@
+//! The schema version: which form the rows have. A store of a newer program is refused, one of an older program is
+//! brought up step by step before anything else reads it.
+
+use crate::batch::Batch;
+use crate::engine::{Engine, EngineCommitError, KeyRange};
+use crate::errors::{CommitError, OpenError, ReadError};
+use crate::key::Key;
+use crate::positions::{ALLOTMENT, Positions};
+use crate::table::Table;
+use crate::tables::meta::{POSITION_CEILING, SCHEMA};
+use crate::tables::rooms::STREAM;
+use crate::value::Value;
+
+/// The version that this program writes, and the highest that it opens.
+pub const SCHEMA_VERSION: u64 = 1;
+
+async fn read<V: Value>(engine: &dyn Engine, table: &Table<(), V>) -> Result<Option<V>, ReadError> {
+    let Some(bytes) = engine.get(&table.physical(&())).await? else {
+        return Ok(None);
+    };
+    let corrupt = |error: crate::value::ValueError| ReadError::Corrupt {
+        table: table.name(),
+        reason: error.0,
+    };
+    V::decode(bytes).map(Some).map_err(corrupt)
+}
+
+async fn write<V: Value>(engine: &dyn Engine, table: &Table<(), V>, value: &V) -> Result<(), CommitError> {
+    let mut batch = Batch::new();
+    batch.put(table, &(), value);
+    let results = engine.commit(vec![batch.into_parts()?.write]).await;
+    match results.into_iter().next() {
+        Some(Ok(())) => Ok(()),
+        Some(Err(EngineCommitError::Poisoned { reason })) => Err(CommitError::Poisoned { reason }),
+        Some(Err(EngineCommitError::Fence { .. } | EngineCommitError::Closed)) | None => Err(CommitError::Closed),
+    }
+}
+
+/// Checks the version of a store, and writes it into an empty one.
+pub(crate) async fn check(engine: &dyn Engine) -> Result<(), OpenError> {
+    match read(engine, &SCHEMA).await? {
+        Some(found) if found > SCHEMA_VERSION => Err(OpenError::Newer {
+            found,
+            supported: SCHEMA_VERSION,
+        }),
+        // Versions below are brought up here, one after the other, each step in a commit with its version.
+        Some(_) => Ok(()),
+        None => {
+            let any = KeyRange {
+                limit: 1,
+                ..KeyRange::prefix(Vec::new())
+            };
+            if !engine.scan(any).await?.is_empty() {
+                return Err(OpenError::Foreign);
+            }
+            Ok(write(engine, &SCHEMA, &SCHEMA_VERSION).await?)
+        }
+    }
+}
+
+/// The positions of a store: they go on after everything that any earlier run may have given out.
+pub(crate) async fn restore_positions(engine: &dyn Engine) -> Result<Positions, OpenError> {
+    let ceiling = read(engine, &POSITION_CEILING).await?.unwrap_or(0);
+    let newest = STREAM.under(&()).reversed().limit(1).into_range()?;
+    let corrupt = |error: crate::key::KeyError| ReadError::Corrupt {
+        table: STREAM.name(),
+        reason: error.to_string(),
+    };
+    let last = match engine.scan(newest).await?.first() {
+        // The ceiling is always the higher one; were it lost, the stream itself still tells.
+        Some((key, _)) => <(u64,)>::decode(STREAM.layout(), key).map_err(corrupt)?.0.max(ceiling),
+        None => ceiling,
+    };
+    let allotted = last.saturating_add(ALLOTMENT);
+    write(engine, &POSITION_CEILING, &allotted).await?;
+    Ok(Positions::new(last, allotted))
+}

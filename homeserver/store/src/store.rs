@@ -1,0 +1,192 @@
+//! The store as everybody sees it: typed reads, durable commits, positions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::batch::Batch;
+use crate::engine::{Engine, KeyRange};
+use crate::errors::{CommitError, OpenError, ReadError};
+use crate::key::{AsKey, Key};
+use crate::positions::Positions;
+use crate::query::Query;
+use crate::schema;
+use crate::table::Table;
+use crate::value::Value;
+use crate::writer::{self, Request};
+
+/// Rows that [`Store::scan_all`] reads in one go: bounds what an engine has to hold at a time.
+const PAGE: usize = 1000;
+
+/// A store over any engine. Cheap to clone; all clones share one writer.
+#[derive(Clone)]
+pub struct Store {
+    engine: Arc<dyn Engine>,
+    writer: mpsc::Sender<Request>,
+    positions: Positions,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("visible", &self.positions.visible())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens a store: checks its schema version and restores its positions. Needs a tokio runtime, on which the
+    /// writer runs until the last clone is dropped or [`Store::close`] is called.
+    ///
+    /// # Errors
+    /// When the store is of a newer program or of another one, or can't be read or written.
+    pub async fn open(engine: impl Engine) -> Result<Self, OpenError> {
+        let engine: Arc<dyn Engine> = Arc::new(engine);
+        schema::check(engine.as_ref()).await?;
+        let positions = schema::restore_positions(engine.as_ref()).await?;
+        let writer = writer::start(Arc::clone(&engine), positions.clone());
+        Ok(Self {
+            engine,
+            writer,
+            positions,
+        })
+    }
+
+    /// A row.
+    ///
+    /// # Errors
+    /// When the engine can't read or the row is damaged.
+    pub async fn get<K: Key, V: Value>(
+        &self,
+        table: &Table<K, V>,
+        key: &impl AsKey<K>,
+    ) -> Result<Option<V>, ReadError> {
+        let key = table.physical(key);
+        self.engine
+            .get(&key)
+            .await?
+            .map(|bytes| decode_value(table, bytes))
+            .transpose()
+    }
+
+    /// Whether a row is there.
+    ///
+    /// # Errors
+    /// When the engine can't read.
+    pub async fn contains<K: Key, V: Value>(
+        &self,
+        table: &Table<K, V>,
+        key: &impl AsKey<K>,
+    ) -> Result<bool, ReadError> {
+        let key = table.physical(key);
+        Ok(self.engine.get(&key).await?.is_some())
+    }
+
+    /// Rows by their keys, in the order of the keys. Not necessarily from one instant.
+    ///
+    /// # Errors
+    /// When the engine can't read or a row is damaged.
+    pub async fn get_many<K: Key, V: Value, A: AsKey<K>>(
+        &self,
+        table: &Table<K, V>,
+        keys: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<Option<V>>, ReadError> {
+        let keys: Vec<Bytes> = keys.into_iter().map(|key| table.physical(&key)).collect();
+        let values = self.engine.get_many(&keys).await?;
+        values
+            .into_iter()
+            .map(|value| value.map(|bytes| decode_value(table, bytes)).transpose())
+            .collect()
+    }
+
+    /// Rows of a range, as of one instant, in the order of their keys. Where many are possible, give a limit.
+    ///
+    /// # Errors
+    /// When the engine can't read, a row is damaged, or the query names no scope where its table needs one.
+    pub async fn scan<K: Key, V: Value>(&self, query: Query<K, V>) -> Result<Vec<(K, V)>, ReadError> {
+        let table = query.table();
+        let rows = self.engine.scan(query.into_range()?).await?;
+        rows.into_iter().map(|row| decode_row(table, row)).collect()
+    }
+
+    /// Like [`Store::scan`] for ranges of any length: reads page after page, so the rows are not from one instant.
+    ///
+    /// # Errors
+    /// As [`Store::scan`].
+    pub async fn scan_all<K: Key, V: Value>(&self, query: Query<K, V>) -> Result<Vec<(K, V)>, ReadError> {
+        let table = query.table();
+        let mut range = query.into_range()?;
+        let mut rows = Vec::new();
+        let mut left = range.limit;
+        loop {
+            range.limit = left.min(PAGE);
+            let page = self.engine.scan(range.clone()).await?;
+            let full = page.len() == range.limit;
+            left -= page.len().min(left);
+            if let Some((last, _)) = page.last() {
+                continue_after(&mut range, last);
+            }
+            for row in page {
+                rows.push(decode_row(table, row)?);
+            }
+            if !full || left == 0 {
+                return Ok(rows);
+            }
+        }
+    }
+
+    /// Writes a batch atomically and returns when it is on disk. Many callers share one fsync.
+    ///
+    /// Once taken in, a commit runs to its end also if the caller is cancelled.
+    ///
+    /// # Errors
+    /// When a fence doesn't hold, the batch can't be encoded or is too large, or the store is closed or poisoned.
+    pub async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        let (answer, result) = oneshot::channel();
+        let request = Request::Commit(batch.into_parts()?, answer);
+        self.writer.send(request).await.map_err(|_| CommitError::Closed)?;
+        result.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// The positions of the commit stream.
+    #[must_use]
+    pub fn positions(&self) -> &Positions {
+        &self.positions
+    }
+
+    /// Commits what is waiting, then closes the engine. Later calls on any clone fail.
+    pub async fn close(&self) {
+        let (answer, closed) = oneshot::channel();
+        if self.writer.send(Request::Close(answer)).await.is_ok() {
+            // An error means that the writer has ended otherwise, which closes too.
+            let _ = closed.await;
+        }
+    }
+}
+
+fn continue_after(range: &mut KeyRange, last: &Bytes) {
+    if range.reverse {
+        range.end = Some(last.clone());
+    } else {
+        // The smallest key after `last`.
+        let mut next = last.to_vec();
+        next.push(0);
+        range.start = Bytes::from(next);
+    }
+}
+
+fn decode_value<K: Key, V: Value>(table: &Table<K, V>, bytes: Bytes) -> Result<V, ReadError> {
+    V::decode(bytes).map_err(|error| ReadError::Corrupt {
+        table: table.name(),
+        reason: error.to_string(),
+    })
+}
+
+fn decode_row<K: Key, V: Value>(table: &Table<K, V>, (key, value): (Bytes, Bytes)) -> Result<(K, V), ReadError> {
+    let key = K::decode(table.layout(), &key).map_err(|error| ReadError::Corrupt {
+        table: table.name(),
+        reason: error.to_string(),
+    })?;
+    Ok((key, decode_value(table, value)?))
+}

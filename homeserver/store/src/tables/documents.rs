@@ -1,0 +1,113 @@
+//! Tables of documents: the journal, the compacted content, and who made which block. Tags 0x02xx.
+
+use bytes::Bytes;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use serde::{Deserialize, Serialize};
+
+use crate::binary::{RowReader, RowWriter};
+use crate::value::{Value, ValueError};
+
+crate::tables! {
+    JOURNAL: (OwnedRoomId, u64) => JournalRow, Room, Ground, 0x0201,
+        "Room, number: edits that are acknowledged and not yet sealed into a signed event.";
+    JOURNALED_ROOMS: (OwnedRoomId,) => (), Global, Ground, 0x0202,
+        "Rooms whose journal may have rows: what must be sealed after a start.";
+    SNAPSHOT: (OwnedRoomId,) => SnapshotRow, Room, Derived, 0x0203,
+        "The compacted document and the position up to which events are in it.";
+    SNAPSHOT_TAIL: (OwnedRoomId, u64) => Bytes, Room, Derived, 0x0204,
+        "Room, position: merged updates that came after the snapshot, folded into it now and then.";
+    CLAIMS: (OwnedRoomId, u64, u32) => ClaimRow, Room, Derived, 0x0205,
+        "Room, client id, first clock: which event brought this range of the client's blocks. Decides equal claims, and tells who wrote what.";
+    CLIENT_OWNERS: (OwnedRoomId, u64) => ClientOwner, Room, Derived, 0x0206,
+        "Room, client id: the user who used it first, and the event that did.";
+    VECTORS: (OwnedRoomId, u64) => VectorRow, Room, Derived, 0x0207,
+        "Room, vector group: the state vector after an event, as a delta of bounded chain length.";
+    EVENT_VECTOR: (OwnedRoomId, OwnedEventId) => u64, Room, Derived, 0x0208,
+        "The vector group that is valid after an event.";
+}
+
+/// An acknowledged edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalRow {
+    /// Who made it.
+    pub author: OwnedUserId,
+    /// The socket that it came from.
+    pub session: u64,
+    /// The update (Yjs v1).
+    pub update: Bytes,
+}
+
+impl Value for JournalRow {
+    fn encode(&self) -> Result<Bytes, ValueError> {
+        Ok(RowWriter::new(1)
+            .u64(self.session)
+            .bytes(self.author.as_bytes())?
+            .finish(&self.update))
+    }
+
+    fn decode(bytes: Bytes) -> Result<Self, ValueError> {
+        let mut row = RowReader::new(bytes, 1)?;
+        let session = row.u64()?;
+        let author = row.text()?;
+        let author = OwnedUserId::try_from(author).map_err(|error| ValueError(error.to_string()))?;
+        Ok(Self {
+            author,
+            session,
+            update: row.rest(),
+        })
+    }
+}
+
+/// The compacted document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRow {
+    /// Events up to this position are in it.
+    pub position: u64,
+    /// One update (Yjs v1).
+    pub update: Bytes,
+}
+
+impl Value for SnapshotRow {
+    fn encode(&self) -> Result<Bytes, ValueError> {
+        Ok(RowWriter::new(1).u64(self.position).finish(&self.update))
+    }
+
+    fn decode(bytes: Bytes) -> Result<Self, ValueError> {
+        let mut row = RowReader::new(bytes, 1)?;
+        Ok(Self {
+            position: row.u64()?,
+            update: row.rest(),
+        })
+    }
+}
+
+/// A range of a client's blocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRow {
+    /// Clock after the last block.
+    pub to: u32,
+    /// The event that brought it.
+    pub event: OwnedEventId,
+}
+
+/// Whose a client id is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientOwner {
+    /// The user.
+    pub user: OwnedUserId,
+    /// The first event that used it.
+    pub event: OwnedEventId,
+}
+
+/// A state vector, as what differs from a parent's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorRow {
+    /// The group that this one changes; None: it is whole.
+    pub parent: Option<u64>,
+    /// How many parents there are up to a whole one.
+    pub hops: u8,
+    /// Client id and clock, for those that changed.
+    pub clients: Vec<(u64, u32)>,
+}
+
+crate::json_value!(ClaimRow, ClientOwner, VectorRow);

@@ -1,0 +1,7 @@
+//! Tables about the store itself.
+
+crate::tables! {
+    SCHEMA: () => u64, Global, Ground, 0x0001, "The form of all rows. A program refuses a higher number than it knows.";
+    POSITION_CEILING: () => u64, Global, Ground, 0x0002,
+        "No position above this one was ever shown to anybody, so that none is given twice after a crash.";
+}

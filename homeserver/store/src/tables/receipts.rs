@@ -1,0 +1,35 @@
+//! Tables of read receipts. Tags 0x05xx.
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use serde::{Deserialize, Serialize};
+
+crate::tables! {
+    RECEIPTS: (OwnedRoomId, String, String, OwnedUserId) => ReceiptRow, Room, Ground, 0x0501,
+        "Room, receipt type, thread (empty: none), user: up to where the user has read.";
+    RECEIPT_STREAM: (OwnedRoomId, u64) => ReceiptChange, Room, Derived, 0x0502,
+        "Which receipt of a room changed at which position; only the newest row of a receipt is kept.";
+}
+
+/// A receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptRow {
+    /// Up to this event.
+    pub event: OwnedEventId,
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+    /// Position of the change.
+    pub position: u64,
+}
+
+/// Names the receipt that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptChange {
+    /// Receipt type (m.read, m.read.private).
+    pub kind: String,
+    /// Thread, or empty.
+    pub thread: String,
+    /// Whose.
+    pub user: OwnedUserId,
+}
+
+crate::json_value!(ReceiptRow, ReceiptChange);

@@ -1,0 +1,239 @@
+//! Tables of rooms: events, their order and graph, state, what is staged, who is a member. Tags 0x01xx.
+
+use bytes::Bytes;
+use ruma::serde::Raw;
+use ruma::{
+    OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedTransactionId, OwnedUserId,
+    RoomVersionId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::binary::{RowReader, RowWriter};
+use crate::value::{Value, ValueError};
+
+crate::tables! {
+    ROOMS: (OwnedRoomId,) => RoomRow, Global, Ground, 0x0101,
+        "Every room that we are or were in: its version and type.";
+    EVENTS: (OwnedRoomId, OwnedEventId) => EventRow, Room, Ground, 0x0102,
+        "Every event as it was signed, with what we decided about it.";
+    EVENT_ROOM: (OwnedEventId,) => OwnedRoomId, Global, Derived, 0x0103,
+        "The room of an event, for requests that name only the event.";
+    TIMELINE: (OwnedRoomId, i64) => OwnedEventId, Room, Derived, 0x0104,
+        "Room, order: the visible events as people saw them. The order is the stream position; events from before our time there (backfill) count down from -1.";
+    TALK: (OwnedRoomId, i64) => OwnedEventId, Room, Derived, 0x0112,
+        "TIMELINE without updates of the text: between two chat messages of a document there may be thousands.";
+    CURRENT_GROUP: (OwnedRoomId, u64) => u64, Room, Derived, 0x0113,
+        "Room, position: the state group of the room's resolved state from there on; a row where it changed.";
+    MEMBERS: (OwnedRoomId, OwnedUserId) => String, Room, Derived, 0x0114,
+        "Room, user: the membership in the resolved state, so that nobody has to read member events to know who is in.";
+    STREAM: (u64,) => StreamRow, Global, Ground, 0x0105,
+        "Position: what was committed there, over all rooms. Readers that follow everything resume from it.";
+    EXTREMITIES: (OwnedRoomId,) => EventIds, Room, Derived, 0x0106,
+        "Accepted events that nothing cites yet: what the next event cites.";
+    STATE_GROUPS: (OwnedRoomId, u64) => StateGroupRow, Room, Derived, 0x0107,
+        "Room, state group: the state of the room as what differs from a parent group, in chains of bounded length.";
+    EVENT_GROUP: (OwnedRoomId, OwnedEventId) => EventGroupRow, Room, Derived, 0x0108,
+        "The state groups before and after an event.";
+    CURRENT_STATE: (OwnedRoomId, String, String) => OwnedEventId, Room, Derived, 0x0109,
+        "Room, event type, state key: the resolved state of now.";
+    CHAIN: (OwnedRoomId, OwnedEventId) => ChainRow, Room, Derived, 0x010A,
+        "Where an event stands in the chain cover of the auth graph.";
+    STAGING: (OwnedRoomId, u64) => StagedRow, Room, Ground, 0x010B,
+        "Room, number: events that came by federation, were verified and answered, and wait for the room's worker.";
+    STAGED_ROOMS: (OwnedRoomId,) => (), Global, Ground, 0x010C,
+        "Rooms whose staging may have rows: what must be drained after a start.";
+    MEMBERSHIP: (OwnedUserId, OwnedRoomId) => MembershipRow, User, Derived, 0x010D,
+        "Our user's membership of each room, also of rooms that we aren't in (invites, with stripped state).";
+    ALIASES: (OwnedRoomAliasId,) => AliasRow, Global, Ground, 0x010E,
+        "What our server's aliases stand for.";
+    ROOM_ALIASES: (OwnedRoomId, OwnedRoomAliasId) => (), Room, Derived, 0x010F,
+        "The aliases of a room on our server.";
+    PUBLIC_ROOMS: (OwnedRoomId,) => (), Global, Ground, 0x0110,
+        "Rooms in our public directory.";
+    TRANSACTIONS: (OwnedUserId, OwnedDeviceId, OwnedTransactionId) => OwnedEventId, User, Ground, 0x0111,
+        "User, device, transaction id: the event that a client's request made, so that its retry makes no second one.";
+}
+
+/// A room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomRow {
+    /// Its version.
+    pub version: RoomVersionId,
+    /// `type` of its create event.
+    #[serde(default)]
+    pub kind: Option<String>,
+}
+
+/// An event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRow {
+    /// What we decided about it: bits of [`event_flags`].
+    pub flags: u8,
+    /// Its position; 0 where it has none (known only as part of state or of an auth chain).
+    pub position: u64,
+    /// The event in federation form, canonical and signed.
+    pub json: Bytes,
+}
+
+/// Bits of [`EventRow::flags`].
+pub mod event_flags {
+    /// Refused by the auth rules: never merged, never shown.
+    pub const REJECTED: u8 = 1;
+    /// Allowed where it stands, refused by the state of now: held back.
+    pub const SOFT_FAILED: u8 = 2;
+    /// We don't have all that it cites, so we don't know the state before it.
+    pub const OUTLIER: u8 = 4;
+    /// Its content is stripped because of a redaction.
+    pub const REDACTED: u8 = 8;
+    /// An update of the text that the admission rules refused, or that lost against an equal claim: in the graph, not
+    /// in the text.
+    pub const INADMISSIBLE: u8 = 16;
+}
+
+impl EventRow {
+    /// The event's JSON as text.
+    ///
+    /// # Errors
+    /// When it isn't UTF-8, which means that the row is damaged.
+    pub fn text(&self) -> Result<&str, ValueError> {
+        std::str::from_utf8(&self.json).map_err(|_| ValueError("event is not UTF-8".to_owned()))
+    }
+
+    /// Whether a bit of [`event_flags`] is set.
+    #[must_use]
+    pub fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+impl Value for EventRow {
+    fn encode(&self) -> Result<Bytes, ValueError> {
+        Ok(RowWriter::new(1).u8(self.flags).u64(self.position).finish(&self.json))
+    }
+
+    fn decode(bytes: Bytes) -> Result<Self, ValueError> {
+        let mut row = RowReader::new(bytes, 1)?;
+        Ok(Self {
+            flags: row.u8()?,
+            position: row.u64()?,
+            json: row.rest(),
+        })
+    }
+}
+
+/// What was committed at a position.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRow {
+    /// In this room.
+    pub room: OwnedRoomId,
+    /// This event.
+    pub event: OwnedEventId,
+}
+
+/// A list of events.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventIds(pub Vec<OwnedEventId>);
+
+/// A state, as what differs from a parent's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateGroupRow {
+    /// The group that this one changes; None: it is whole.
+    pub parent: Option<u64>,
+    /// How many parents there are up to a whole one.
+    pub hops: u8,
+    /// Event type, state key, event.
+    pub changes: Vec<(String, String, OwnedEventId)>,
+}
+
+/// The states around an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventGroupRow {
+    /// Group of the state before it.
+    pub before: u64,
+    /// Group of the state after it (the same, unless it is an accepted state event).
+    pub after: u64,
+}
+
+/// An event in the chain cover.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainRow {
+    /// Its chain.
+    pub chain: u64,
+    /// Its place there.
+    pub sequence: u64,
+    /// Other chains that it reaches: chain, and highest place there.
+    #[serde(default)]
+    pub links: Vec<(u64, u64)>,
+}
+
+/// An event that waits for its room's worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedRow {
+    /// The server that sent it.
+    pub origin: OwnedServerName,
+    /// When it came, in milliseconds since 1970.
+    pub received_at: u64,
+    /// Whether its content was stripped on receipt because its hash was wrong.
+    pub redacted: bool,
+    /// The event in federation form. Its signatures were checked before it was staged.
+    pub json: Bytes,
+}
+
+impl Value for StagedRow {
+    fn encode(&self) -> Result<Bytes, ValueError> {
+        let row = RowWriter::new(1).u64(self.received_at).u8(u8::from(self.redacted));
+        Ok(row.bytes(self.origin.as_bytes())?.finish(&self.json))
+    }
+
+    fn decode(bytes: Bytes) -> Result<Self, ValueError> {
+        let mut row = RowReader::new(bytes, 1)?;
+        let received_at = row.u64()?;
+        let redacted = row.u8()? != 0;
+        let origin = row.text()?;
+        let origin = OwnedServerName::try_from(origin).map_err(|error| ValueError(error.to_string()))?;
+        Ok(Self {
+            origin,
+            received_at,
+            redacted,
+            json: row.rest(),
+        })
+    }
+}
+
+/// A user's membership of a room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MembershipRow {
+    /// join, invite, knock, leave or ban.
+    pub membership: String,
+    /// The membership event.
+    pub event: OwnedEventId,
+    /// Its position.
+    pub position: u64,
+    /// For invites and knocks of rooms that we aren't in: the stripped state that came with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stripped: Vec<Raw<serde_json::Value>>,
+    /// Whether the user has forgotten the room.
+    #[serde(default)]
+    pub forgotten: bool,
+}
+
+/// What an alias stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasRow {
+    /// The room.
+    pub room: OwnedRoomId,
+    /// Who made it.
+    pub creator: OwnedUserId,
+}
+
+crate::json_value!(
+    RoomRow,
+    StreamRow,
+    EventIds,
+    StateGroupRow,
+    EventGroupRow,
+    ChainRow,
+    MembershipRow,
+    AliasRow
+);
