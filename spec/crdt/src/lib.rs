@@ -1,1 +1,42 @@
-//! weft-crdt
+//! Yjs v1 updates as data: parse, admit, state vector, diff, merge, split, compact.
+//!
+//! An update is a list of blocks `(client, clock, length, content bytes)` and a set of deleted ranges. Everything here
+//! works on that list and never builds the document: no CRDT engine, no unsafe code, no recursion. Every function is
+//! total: any byte string gives a value or an error, in time and memory linear in its length (plus the sort of what is
+//! unsorted). What it must not do: I/O, clocks, randomness, or knowing who is allowed to write.
+//!
+//! The rules are in `spec/docs/updates.md` and `spec/docs/admission.md`, the test vectors in `spec/vectors/crdt`.
+
+mod admission;
+mod block;
+mod builder;
+mod compact;
+mod delete_set;
+mod diff;
+mod document;
+mod id;
+mod json;
+pub mod lib0;
+pub mod limits;
+mod merge;
+mod nesting;
+mod order;
+mod parse;
+mod split;
+mod state_vector;
+mod update;
+mod value;
+
+pub use admission::{Admission, Known, Refusal, admit, admit_bytes, admit_within};
+pub use block::{BlockView, Kind, Parent};
+pub use compact::compact;
+pub use delete_set::DeleteSet;
+pub use diff::diff;
+pub use document::{ApplyError, Document};
+pub use id::{ClientId, Id};
+pub use limits::Bounds;
+pub use merge::{MergeError, merge};
+pub use parse::{Malformed, ParseError};
+pub use split::{SplitError, split};
+pub use state_vector::StateVector;
+pub use update::Update;

@@ -1,0 +1,433 @@
+//! One block of an update: where its bytes are, what it refers to, and how a part of it is written.
+
+use crate::lib0::{Reader, Writer};
+use crate::parse::skip_element;
+use crate::{ClientId, Id};
+
+/// What a block holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Nothing any more, not even a place in the document.
+    Gc = 0,
+    /// Nothing any more, but a place.
+    Deleted = 1,
+    /// JSON values of the oldest Yjs versions.
+    Json = 2,
+    /// Bytes.
+    Binary = 3,
+    /// Text.
+    String = 4,
+    /// An object in a text.
+    Embed = 5,
+    /// Where a format begins or ends.
+    Format = 6,
+    /// A shared type: the parent of other blocks.
+    Type = 7,
+    /// lib0 values.
+    Any = 8,
+    /// A sub-document.
+    Doc = 9,
+    /// A hole in an update: blocks that it does not bring.
+    Skip = 10,
+}
+
+impl Kind {
+    pub(crate) fn of_info(info: u8) -> Option<Kind> {
+        Some(match info & 0x1f {
+            0 => Kind::Gc,
+            1 => Kind::Deleted,
+            2 => Kind::Json,
+            3 => Kind::Binary,
+            4 => Kind::String,
+            5 => Kind::Embed,
+            6 => Kind::Format,
+            7 => Kind::Type,
+            8 => Kind::Any,
+            9 => Kind::Doc,
+            10 => Kind::Skip,
+            _ => return None,
+        })
+    }
+
+    /// Whether blocks of this kind can have several units, and so be cut and joined.
+    pub(crate) fn divisible(self) -> bool {
+        matches!(
+            self,
+            Kind::Gc | Kind::Skip | Kind::Deleted | Kind::String | Kind::Any | Kind::Json
+        )
+    }
+}
+
+/// What a block refers to. A block names its parent only where it has no neighbour to take it from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// A root type by name (in the bytes); also for blocks without a place.
+    Root,
+    /// The block that is its parent type.
+    Parent(Id),
+    Origin(Id),
+    Right(Id),
+    Both(Id, Id),
+}
+
+impl Links {
+    pub(crate) fn origin(self) -> Option<Id> {
+        match self {
+            Links::Origin(o) | Links::Both(o, _) => Some(o),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn right(self) -> Option<Id> {
+        match self {
+            Links::Right(r) | Links::Both(_, r) => Some(r),
+            _ => None,
+        }
+    }
+
+    /// The one or two blocks that must be there before this one.
+    pub(crate) fn needs(self) -> impl Iterator<Item = Id> {
+        let (a, b) = match self {
+            Links::Root => (None, None),
+            Links::Parent(p) => (Some(p), None),
+            Links::Origin(o) => (Some(o), None),
+            Links::Right(r) => (None, Some(r)),
+            Links::Both(o, r) => (Some(o), Some(r)),
+        };
+        a.into_iter().chain(b)
+    }
+}
+
+/// A parsed block. Byte positions are in the buffer of the update that it is in: `start` at the info byte, `content`
+/// after the links, `end` after the content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    pub(crate) client: ClientId,
+    pub(crate) clock: u32,
+    pub(crate) len: u32,
+    pub(crate) start: u32,
+    pub(crate) content: u32,
+    pub(crate) end: u32,
+    pub(crate) info: u8,
+    pub(crate) links: Links,
+}
+
+/// A part of a block's content, ready to be written or joined to another's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Body<'a> {
+    /// Only a length (Gc, Deleted, Skip).
+    Units,
+    /// Text; a flag at either end stands for half of a surrogate pair, which is written as U+FFFD, as Yjs does.
+    Text {
+        half_before: bool,
+        text: &'a [u8],
+        half_after: bool,
+    },
+    /// List elements.
+    Elements(&'a [u8]),
+    /// Content that is never cut.
+    Whole(&'a [u8]),
+}
+
+const HALF: &[u8] = "\u{fffd}".as_bytes();
+
+impl Block {
+    pub(crate) const HAS_ORIGIN: u8 = 0x80;
+    pub(crate) const HAS_RIGHT: u8 = 0x40;
+    pub(crate) const HAS_SUB: u8 = 0x20;
+
+    #[inline]
+    pub(crate) fn kind(&self) -> Kind {
+        // The info byte was checked when the block was made.
+        Kind::of_info(self.info).unwrap_or(Kind::Skip)
+    }
+
+    #[inline]
+    pub(crate) fn end_clock(&self) -> u32 {
+        self.clock.saturating_add(self.len)
+    }
+
+    pub(crate) fn id(&self) -> Id {
+        Id {
+            client: self.client,
+            clock: self.clock,
+        }
+    }
+
+    pub(crate) fn raw<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
+        slice(buf, self.start, self.end)
+    }
+
+    /// The links of the part that begins `at` units into the block.
+    pub(crate) fn links_at(&self, at: u32) -> Links {
+        if at == 0 || matches!(self.kind(), Kind::Gc | Kind::Skip) {
+            return self.links;
+        }
+        let origin = Id {
+            client: self.client,
+            clock: self.clock + at - 1,
+        };
+        match self.links.right() {
+            Some(right) => Links::Both(origin, right),
+            None => Links::Origin(origin),
+        }
+    }
+
+    /// Writes info and links of the part that begins `at` units into the block, as a block of the given kind.
+    pub(crate) fn write_head(&self, w: &mut Writer, buf: &[u8], at: u32, kind: Kind) {
+        if matches!(kind, Kind::Gc | Kind::Skip) {
+            w.u8(kind as u8);
+            return;
+        }
+        if at == 0 {
+            w.u8(self.info & 0xe0 | kind as u8);
+            w.raw(slice(buf, self.start + 1, self.content));
+            return;
+        }
+        let right = self.links.right();
+        let right_flag = if right.is_some() { Self::HAS_RIGHT } else { 0 };
+        w.u8(kind as u8 | Self::HAS_ORIGIN | right_flag | self.info & Self::HAS_SUB);
+        w.var_uint(self.client.get());
+        w.var_uint(u64::from(self.clock + at - 1));
+        if let Some(right) = right {
+            w.var_uint(right.client.get());
+            w.var_uint(u64::from(right.clock));
+        }
+    }
+
+    /// The content of units `[a, b)`.
+    pub(crate) fn body<'a>(&self, buf: &'a [u8], a: u32, b: u32) -> Body<'a> {
+        let content = slice(buf, self.content, self.end);
+        match self.kind() {
+            Kind::Gc | Kind::Skip | Kind::Deleted => Body::Units,
+            Kind::String => {
+                let text = skip_number(content);
+                if a == 0 && b == self.len {
+                    return Body::Text {
+                        half_before: false,
+                        text,
+                        half_after: false,
+                    };
+                }
+                text_part(text, a, b)
+            }
+            kind @ (Kind::Any | Kind::Json) => {
+                let mut r = Reader::new(skip_number(content));
+                let all = r.rest();
+                if a == 0 && b == self.len {
+                    return Body::Elements(all);
+                }
+                let from = elements_end(&mut r, kind, a);
+                let to = elements_end(&mut r, kind, b - a);
+                Body::Elements(all.get(from..to).unwrap_or_default())
+            }
+            _ => Body::Whole(content),
+        }
+    }
+}
+
+impl Body<'_> {
+    /// Appends it without a count.
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
+        match self {
+            Body::Units => {}
+            Body::Text {
+                half_before,
+                text,
+                half_after,
+            } => {
+                if *half_before {
+                    out.extend_from_slice(HALF);
+                }
+                out.extend_from_slice(text);
+                if *half_after {
+                    out.extend_from_slice(HALF);
+                }
+            }
+            Body::Elements(bytes) | Body::Whole(bytes) => out.extend_from_slice(bytes),
+        }
+    }
+
+    /// Writes it as the content of a block of `len` units.
+    pub(crate) fn write(&self, w: &mut Writer, len: u32) {
+        match self {
+            Body::Units => w.var_uint(u64::from(len)),
+            Body::Text {
+                half_before,
+                text,
+                half_after,
+            } => {
+                let halves = usize::from(*half_before) + usize::from(*half_after);
+                w.var_uint((text.len() + halves * HALF.len()) as u64);
+                if *half_before {
+                    w.raw(HALF);
+                }
+                w.raw(text);
+                if *half_after {
+                    w.raw(HALF);
+                }
+            }
+            Body::Elements(bytes) => {
+                w.var_uint(u64::from(len));
+                w.raw(bytes);
+            }
+            Body::Whole(bytes) => w.raw(bytes),
+        }
+    }
+}
+
+/// What follows the number at the start.
+pub(crate) fn skip_number(content: &[u8]) -> &[u8] {
+    let mut r = Reader::new(content);
+    // The block was parsed before, so the number is there.
+    let _ = r.var_uint();
+    r.rest()
+}
+
+fn elements_end(r: &mut Reader<'_>, kind: Kind, count: u32) -> usize {
+    for _ in 0..count {
+        if skip_element(r, kind).is_err() {
+            break; // cannot be: the content was parsed before
+        }
+    }
+    r.position()
+}
+
+fn text_part(text: &[u8], a: u32, b: u32) -> Body<'_> {
+    let (from, half_before) = unit_position(text, a);
+    let rest = text.get(from..).unwrap_or_default();
+    let skipped = a + u32::from(half_before);
+    let (len, half_after) = unit_position_before(rest, b - skipped);
+    Body::Text {
+        half_before,
+        text: rest.get(..len).unwrap_or_default(),
+        half_after,
+    }
+}
+
+/// The byte position where unit `n` begins; inside a pair, the position after the pair and `true`.
+fn unit_position(text: &[u8], n: u32) -> (usize, bool) {
+    let (at, units) = walk(text, n);
+    if units == n { (at, false) } else { (at + 4, true) }
+}
+
+/// The byte position before which `n` units lie; inside a pair, the position before the pair and `true`.
+fn unit_position_before(text: &[u8], n: u32) -> (usize, bool) {
+    let (at, units) = walk(text, n);
+    (at, units != n)
+}
+
+/// As far as whole characters go without passing `n` units: byte position and units.
+fn walk(text: &[u8], n: u32) -> (usize, u32) {
+    let mut units = 0;
+    let mut at = 0;
+    while units < n {
+        let Some(lead) = text.get(at) else { break };
+        let (bytes, width) = char_size(*lead);
+        if units + width > n {
+            break;
+        }
+        units += width;
+        at += bytes;
+    }
+    (at.min(text.len()), units)
+}
+
+/// Bytes and UTF-16 units of the character that begins with this byte.
+pub(crate) fn char_size(lead: u8) -> (usize, u32) {
+    match lead {
+        0..0x80 => (1, 1),
+        0x80..0xe0 => (2, 1),
+        0xe0..0xf0 => (3, 1),
+        0xf0.. => (4, 2),
+    }
+}
+
+pub(crate) fn slice(buf: &[u8], from: u32, to: u32) -> &[u8] {
+    buf.get(from as usize..to as usize).unwrap_or_default()
+}
+
+/// A block as readers outside see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockView<'a> {
+    /// Its first unit.
+    pub id: Id,
+    /// How many units it has.
+    pub len: u32,
+    /// What it holds.
+    pub kind: Kind,
+    /// The unit that was left of it when it was made.
+    pub origin: Option<Id>,
+    /// The unit that was right of it when it was made.
+    pub right_origin: Option<Id>,
+    /// The type that it is in, where the block says it.
+    pub parent: Option<Parent<'a>>,
+    /// Its key in a map, where the block says it.
+    pub parent_sub: Option<&'a str>,
+    /// The content's bytes as on the wire.
+    pub content: &'a [u8],
+}
+
+/// The type that a block is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent<'a> {
+    /// A root type.
+    Root(&'a str),
+    /// The type that a block holds.
+    Block(Id),
+}
+
+impl<'a> BlockView<'a> {
+    pub(crate) fn new(block: &Block, buf: &'a [u8]) -> Self {
+        let kind = block.kind();
+        let mut view = BlockView {
+            id: block.id(),
+            len: block.len,
+            kind,
+            origin: block.links.origin(),
+            right_origin: block.links.right(),
+            parent: None,
+            parent_sub: None,
+            content: slice(buf, block.content, block.end),
+        };
+        if matches!(kind, Kind::Gc | Kind::Skip) || view.origin.or(view.right_origin).is_some() {
+            return view;
+        }
+        let mut r = Reader::new(slice(buf, block.start + 1, block.content));
+        let _ = r.u8();
+        if let Links::Parent(id) = block.links {
+            view.parent = Some(Parent::Block(id));
+            let _ = (r.var_uint(), r.var_uint());
+        } else {
+            view.parent = r.var_str().ok().map(Parent::Root);
+        }
+        if block.info & Block::HAS_SUB != 0 {
+            view.parent_sub = r.var_str().ok();
+        }
+        view
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(text: &str, a: u32, b: u32) -> String {
+        let mut out = Vec::new();
+        text_part(text.as_bytes(), a, b).append_to(&mut out);
+        String::from_utf8(out).expect("whole characters")
+    }
+
+    #[test]
+    fn text_is_cut_in_utf16_units_and_halves_are_marked() {
+        assert_eq!(part("añ日😀z", 0, 6), "añ日😀z");
+        assert_eq!(part("añ日😀z", 1, 3), "ñ日");
+        assert_eq!(part("añ日😀z", 3, 5), "😀");
+        assert_eq!(part("añ日😀z", 2, 4), "日\u{fffd}");
+        assert_eq!(part("añ日😀z", 4, 6), "\u{fffd}z");
+        assert_eq!(part("😀😀", 1, 3), "\u{fffd}\u{fffd}");
+        assert_eq!(part("😀", 0, 1), "\u{fffd}");
+        assert_eq!(part("😀", 1, 2), "\u{fffd}");
+    }
+}

@@ -1,0 +1,276 @@
+//! An open document: its bytes, and just enough of an index to answer "what do I lack" without parsing it. Holds no engine.
+
+use crate::block::Block;
+use crate::builder::Builder;
+use crate::lib0::{Reader, Writer};
+use crate::parse::read_block;
+use crate::update::Run;
+use crate::{ClientId, DeleteSet, ParseError, StateVector, Update, compact, diff};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+/// Every so many blocks a mark tells where in the bytes we are: 12 bytes of memory for some 300 of document, and at most so many
+/// blocks are parsed for an answer.
+const MARK_EVERY: u32 = 32;
+
+/// Growth below this is not worth a compaction.
+const COMPACT_MIN: usize = 16 << 10;
+
+/// Why an update cannot be applied. Admitted updates can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// Earlier blocks of a client are missing.
+    #[error("the blocks of client {client} end at {known_end} and not at {from}")]
+    Gap {
+        /// Whose.
+        client: ClientId,
+        /// Where the document's blocks end.
+        known_end: u32,
+        /// Where the update's blocks begin.
+        from: u32,
+    },
+    /// The bytes of a stored document are none.
+    #[error(transparent)]
+    Malformed(#[from] ParseError),
+}
+
+/// A whole document in memory: about its own size in bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Document {
+    lanes: BTreeMap<ClientId, Lane>,
+    sv: StateVector,
+    deletes: DeleteSet,
+    /// The encoded delete set, made when first asked for after a change.
+    deletes_wire: OnceLock<Vec<u8>>,
+    /// Bytes as of the last compaction, and what came since.
+    settled: usize,
+    grown: usize,
+}
+
+/// All blocks of one client, as on the wire.
+#[derive(Clone, Debug, Default)]
+struct Lane {
+    bytes: Vec<u8>,
+    marks: Vec<Mark>,
+    blocks: u32,
+    end: u32,
+}
+
+/// The `block`-th block begins at this byte and at this clock.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    clock: u32,
+    byte: u32,
+    block: u32,
+}
+
+impl Document {
+    /// An empty one.
+    pub fn new() -> Self {
+        Document::default()
+    }
+
+    /// From what [`Document::encode`] gave, or any update that has everything from clock 0 on.
+    pub fn from_update(bytes: Bytes) -> Result<Document, ApplyError> {
+        Document::from_parsed(&Update::parse(bytes)?)
+    }
+
+    /// The same from a parsed update.
+    pub fn from_parsed(update: &Update) -> Result<Document, ApplyError> {
+        let mut document = Document::new();
+        document.append(update)?;
+        document.settled = document.byte_len();
+        document.grown = 0;
+        Ok(document)
+    }
+
+    /// Takes an update in: what of it is known already is left out. Nothing changes on an error. Costs about as
+    /// much as the update is long; now and then the document is compacted, so that the sum stays linear.
+    pub fn apply(&mut self, update: &Update) -> Result<(), ApplyError> {
+        self.append(update)?;
+        if self.grown > COMPACT_MIN.max(self.settled / 2) {
+            self.compact();
+        }
+        Ok(())
+    }
+
+    /// Makes the document as small as it gets. Happens by itself.
+    pub fn compact(&mut self) {
+        let update = compact(&self.to_update());
+        if let Ok(small) = Document::from_parsed(&update) {
+            *self = small;
+        }
+    }
+
+    /// Of each client, what is known.
+    pub fn state_vector(&self) -> &StateVector {
+        &self.sv
+    }
+
+    /// What is deleted.
+    pub fn delete_set(&self) -> &DeleteSet {
+        &self.deletes
+    }
+
+    /// What of an update is new here: blocks beyond the state vector, deletions that are not known.
+    pub fn novelty(&self, update: &Update) -> Update {
+        let blocks = diff(update, &self.sv);
+        blocks.without_deletes(&self.deletes)
+    }
+
+    /// The update (v1) that brings a peer with this state vector up to date. Like Yjs, all deletions are in it.
+    pub fn diff(&self, sv: &StateVector) -> Vec<u8> {
+        let lacking: Vec<_> = self
+            .lanes
+            .iter()
+            .rev()
+            .filter_map(|(client, lane)| lane.beyond(*client, sv.get(*client)))
+            .collect();
+        let deletes = self.deletes_wire.get_or_init(|| self.deletes.encode());
+        let size: usize = lacking.iter().map(|part| part.first.len() + part.rest.len() + 20).sum();
+        let mut w = Writer::with_capacity(size + deletes.len() + 8);
+        w.var_uint(lacking.len() as u64);
+        for part in &lacking {
+            w.var_uint(u64::from(part.blocks));
+            w.var_uint(part.client.get());
+            w.var_uint(u64::from(part.from));
+            w.raw(&part.first);
+            w.raw(part.rest);
+        }
+        w.raw(deletes);
+        w.into_vec()
+    }
+
+    /// The whole document as one update (v1).
+    pub fn encode(&self) -> Vec<u8> {
+        self.diff(&StateVector::new())
+    }
+
+    /// The whole document as a parsed update.
+    pub fn to_update(&self) -> Update {
+        // Our own encoding parses; a document that somehow didn't would show as empty and not be compacted away.
+        Update::parse(self.encode().into()).unwrap_or_default()
+    }
+
+    /// About how much memory it takes, which is about how long it is.
+    pub fn byte_len(&self) -> usize {
+        let lanes: usize = self
+            .lanes
+            .values()
+            .map(|l| l.bytes.len() + l.marks.len() * size_of::<Mark>() + 16)
+            .sum();
+        lanes + self.deletes.len() * 8
+    }
+
+    fn append(&mut self, update: &Update) -> Result<(), ApplyError> {
+        for run in &update.runs {
+            let known_end = self.sv.get(run.client);
+            let hole = update
+                .run_blocks(run)
+                .iter()
+                .find(|b| b.kind() == crate::Kind::Skip && b.end_clock() > known_end);
+            let from = hole.map_or(run.from, Block::end_clock);
+            if from > known_end {
+                return Err(ApplyError::Gap {
+                    client: run.client,
+                    known_end,
+                    from,
+                });
+            }
+        }
+        for run in &update.runs {
+            self.append_run(update, run);
+        }
+        if !update.deletes.is_empty() {
+            self.deletes.merge(&update.deletes);
+            self.deletes_wire.take();
+            self.grown += update.deletes.len() * 8;
+        }
+        Ok(())
+    }
+
+    fn append_run(&mut self, update: &Update, run: &Run) {
+        let known_end = self.sv.get(run.client);
+        let blocks = update.run_blocks(run);
+        let first = blocks.partition_point(|b| b.end_clock() <= known_end);
+        let new = blocks.get(first..).unwrap_or_default();
+        if new.is_empty() {
+            return;
+        }
+        let lane = self.lanes.entry(run.client).or_default();
+        let before = lane.bytes.len();
+        for block in new {
+            lane.push(block, &update.buf, known_end.saturating_sub(block.clock));
+        }
+        self.grown += lane.bytes.len() - before;
+        self.sv.set(run.client, lane.end);
+    }
+}
+
+/// What a peer lacks of one lane: the block in which its knowledge ends, rewritten, and the rest as it is.
+struct Beyond<'a> {
+    client: ClientId,
+    from: u32,
+    blocks: u32,
+    first: Vec<u8>,
+    rest: &'a [u8],
+}
+
+impl Lane {
+    /// Appends a block, or the part of it that begins `cut` units in.
+    fn push(&mut self, block: &Block, buf: &[u8], cut: u32) {
+        if self.blocks.is_multiple_of(MARK_EVERY) {
+            self.marks.push(Mark {
+                clock: self.end,
+                byte: self.bytes.len() as u32,
+                block: self.blocks,
+            });
+        }
+        if cut == 0 {
+            self.bytes.extend_from_slice(block.raw(buf));
+        } else {
+            self.bytes.extend_from_slice(&part_bytes(block, buf, cut));
+        }
+        self.blocks += 1;
+        self.end = block.end_clock();
+    }
+
+    fn beyond(&self, client: ClientId, known: u32) -> Option<Beyond<'_>> {
+        if known >= self.end {
+            return None;
+        }
+        let next = self.marks.partition_point(|m| m.clock <= known);
+        let mark = self.marks.get(next.checked_sub(1)?)?;
+        let bytes = self.bytes.get(mark.byte as usize..)?;
+        let mut r = Reader::new(bytes);
+        let (mut clock, mut passed) = (mark.clock, mark.block);
+        loop {
+            // What lies in a lane was parsed before, and ends beyond `known`.
+            let block = read_block(&mut r, client, clock).ok()?;
+            clock = block.end_clock();
+            if known < clock {
+                let cut = known - block.clock;
+                let first = if cut == 0 {
+                    block.raw(bytes).to_vec()
+                } else {
+                    part_bytes(&block, bytes, cut)
+                };
+                return Some(Beyond {
+                    client,
+                    from: known,
+                    blocks: self.blocks - passed,
+                    first,
+                    rest: r.rest(),
+                });
+            }
+            passed += 1;
+        }
+    }
+}
+
+fn part_bytes(block: &Block, buf: &[u8], cut: u32) -> Vec<u8> {
+    let mut one = Builder::default();
+    one.push_part(block, buf, cut, block.len);
+    one.into_bytes()
+}

@@ -1,0 +1,287 @@
+//! One update as several of bounded size, each of which can be applied, and admitted, after the earlier ones.
+
+use crate::block::{Block, Body, Kind, char_size, skip_number};
+use crate::builder::{Builder, Shape};
+use crate::lib0::Reader;
+use crate::limits::{EVENT_BLOCKS, EVENT_CLIENTS, EVENT_DELETES, EVENT_OVERHEAD};
+use crate::order::{self, Circle};
+use crate::parse::skip_element;
+use crate::{ClientId, DeleteSet, Id, Update};
+use std::collections::BTreeMap;
+
+/// Why an update cannot be split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SplitError {
+    /// Less than any part could have.
+    #[error("parts of {max_bytes} bytes are too small")]
+    PartTooSmall {
+        /// What was asked for.
+        max_bytes: usize,
+    },
+    /// A block that cannot be divided further is larger than a part.
+    #[error("block {at} has an indivisible piece of {bytes} bytes")]
+    PieceTooLarge {
+        /// The block.
+        at: Id,
+        /// How long the piece is.
+        bytes: usize,
+    },
+    /// It has a hole, so no part with what follows could be applied.
+    #[error("client {client} has a hole in its blocks")]
+    Skip {
+        /// Whose.
+        client: ClientId,
+    },
+    /// Blocks wait for one another.
+    #[error("block {at} waits for a block that waits for it")]
+    Circle {
+        /// One of them.
+        at: Id,
+    },
+}
+
+/// What the counts at the head of a part and of its delete set can take.
+const COUNTS: usize = 12;
+/// What begins the list of one client: a count, a client id, a clock.
+const RUN_HEAD: usize = 18;
+/// The links of a block that was cut: info and two ids.
+const CUT_HEAD: usize = 1 + 2 * 13;
+/// The number before content.
+const NUMBER: usize = 5;
+/// A deleted range: two clocks.
+const RANGE: usize = 10;
+/// Room below this is not used for the beginning of a long block.
+const WORTH_CUTTING: usize = 64;
+
+/// Splits into parts of at most `max_bytes`, with the counts that one event may have. Order matters: each part refers only to
+/// what is before the update, in an earlier part, or in itself. Deletions come last.
+pub fn split(update: &Update, max_bytes: usize) -> Result<Vec<Update>, SplitError> {
+    let small = update.measure() <= max_bytes
+        && update.blocks.len() <= EVENT_BLOCKS
+        && update.runs.len() <= EVENT_CLIENTS
+        && update.deletes.len() <= EVENT_DELETES;
+    if small {
+        return Ok(vec![update.clone()]);
+    }
+    if max_bytes < 2 * EVENT_OVERHEAD {
+        return Err(SplitError::PartTooSmall { max_bytes });
+    }
+    if let Some(hole) = update.blocks.iter().find(|b| b.kind() == Kind::Skip) {
+        return Err(SplitError::Skip { client: hole.client });
+    }
+    let mut parts = Parts {
+        max_bytes,
+        done: Vec::new(),
+        runs: BTreeMap::new(),
+        used: COUNTS,
+        blocks: 0,
+    };
+    let mut failed = None;
+    let walked = order::in_order(update, |at| {
+        if let (Some(block), None) = (update.blocks.get(at), failed) {
+            failed = parts.push(block, &update.buf).err();
+        }
+    });
+    walked.map_err(|Circle { at }| SplitError::Circle { at })?;
+    failed.map_or(Ok(()), Err)?;
+    parts.push_deletes(&update.deletes);
+    Ok(parts.done)
+}
+
+/// The parts that are finished, and the one that is being filled: of each client, blocks without interruption.
+struct Parts {
+    max_bytes: usize,
+    done: Vec<Update>,
+    runs: BTreeMap<ClientId, Builder>,
+    used: usize,
+    blocks: usize,
+}
+
+impl Parts {
+    fn room(&self, client: ClientId) -> usize {
+        let head = if self.runs.contains_key(&client) { 0 } else { RUN_HEAD };
+        let full = self.blocks >= EVENT_BLOCKS || (head > 0 && self.runs.len() >= EVENT_CLIENTS);
+        if full {
+            0
+        } else {
+            self.max_bytes.saturating_sub(self.used + head)
+        }
+    }
+
+    fn add(&mut self, client: ClientId, write: impl FnOnce(&mut Builder)) {
+        let head = if self.runs.contains_key(&client) { 0 } else { RUN_HEAD };
+        let run = self.runs.entry(client).or_default();
+        let before = (run.byte_len(), run.block_count());
+        write(run);
+        self.used += head + run.byte_len() - before.0;
+        self.blocks += run.block_count() - before.1;
+    }
+
+    fn close(&mut self, deletes: DeleteSet) {
+        let runs = std::mem::take(&mut self.runs);
+        let mut all = Builder::with_capacity(self.used, self.blocks);
+        runs.values().for_each(|run| all.append(run));
+        self.done.push(all.finish(deletes));
+        self.used = COUNTS;
+        self.blocks = 0;
+    }
+
+    fn next_part(&mut self) {
+        if !self.runs.is_empty() {
+            self.close(DeleteSet::new());
+        }
+    }
+
+    fn push(&mut self, block: &Block, buf: &[u8]) -> Result<(), SplitError> {
+        let size = (block.end - block.start) as usize;
+        if size > self.room(block.client) && size + RUN_HEAD + COUNTS <= self.max_bytes {
+            self.next_part();
+        }
+        if size <= self.room(block.client) {
+            self.add(block.client, |run| run.push(block, buf));
+            return Ok(());
+        }
+        self.push_cut(block, buf)
+    }
+
+    /// Divides a block that is longer than a part.
+    fn push_cut(&mut self, block: &Block, buf: &[u8]) -> Result<(), SplitError> {
+        let too_large = || SplitError::PieceTooLarge {
+            at: block.id(),
+            bytes: largest_piece(block, buf),
+        };
+        let mut rest = Rest::new(block, buf).ok_or_else(too_large)?;
+        while rest.at < block.len {
+            let head = if rest.at == 0 {
+                (block.content - block.start) as usize
+            } else {
+                CUT_HEAD
+            };
+            let room = self.room(block.client);
+            let (units, bytes) = rest.measure(room.saturating_sub(head + NUMBER));
+            let whole = rest.at + units == block.len;
+            let fresh = self.runs.is_empty();
+            if !fresh && !whole && room < head + NUMBER + WORTH_CUTTING || !fresh && units == 0 {
+                self.next_part();
+                continue;
+            }
+            if units == 0 {
+                return Err(too_large());
+            }
+            let a = rest.at;
+            let body = rest.take(units, bytes);
+            let shape = Shape {
+                client: block.client,
+                clock: block.clock + a,
+                len: units,
+                links: block.links_at(a),
+            };
+            self.add(block.client, |run| {
+                run.push_built(
+                    shape,
+                    |w| block.write_head(w, buf, a, block.kind()),
+                    |w| body.write(w, units),
+                );
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts the deletions behind the blocks: into the last part where they fit, else into parts of their own.
+    fn push_deletes(&mut self, deletes: &DeleteSet) {
+        if self.used + deletes.wire_len() <= self.max_bytes && deletes.len() <= EVENT_DELETES {
+            self.close(deletes.clone());
+            return;
+        }
+        self.next_part();
+        let mut part = Vec::new();
+        let mut last = None;
+        for (client, from, to) in deletes.iter() {
+            let head = if last == Some(client) { 0 } else { RUN_HEAD };
+            if part.len() >= EVENT_DELETES || self.used + head + RANGE > self.max_bytes {
+                self.close(DeleteSet::from_ranges(std::mem::take(&mut part)));
+                self.used += RUN_HEAD;
+            } else {
+                self.used += head;
+            }
+            self.used += RANGE;
+            part.push((client, from, to));
+            last = Some(client);
+        }
+        self.close(DeleteSet::from_ranges(part));
+    }
+}
+
+/// The content of a long block from unit `at` on.
+struct Rest<'a> {
+    kind: Kind,
+    at: u32,
+    bytes: &'a [u8],
+}
+
+impl<'a> Rest<'a> {
+    fn new(block: &Block, buf: &'a [u8]) -> Option<Self> {
+        let kind = block.kind();
+        let content = crate::block::slice(buf, block.content, block.end);
+        matches!(kind, Kind::String | Kind::Any | Kind::Json).then(|| Rest {
+            kind,
+            at: 0,
+            bytes: skip_number(content),
+        })
+    }
+
+    /// How much of it fits into `room` bytes: units and bytes. Never half of a surrogate pair.
+    fn measure(&self, room: usize) -> (u32, usize) {
+        let (mut units, mut at) = (0, 0);
+        if self.kind == Kind::String {
+            while let Some(lead) = self.bytes.get(at) {
+                let (size, width) = char_size(*lead);
+                if at + size > room {
+                    break;
+                }
+                at += size;
+                units += width;
+            }
+            return (units, at);
+        }
+        let mut r = Reader::new(self.bytes);
+        while !r.is_empty() && skip_element(&mut r, self.kind).is_ok() && r.position() <= room {
+            at = r.position();
+            units += 1;
+        }
+        (units, at)
+    }
+
+    fn take(&mut self, units: u32, bytes: usize) -> Body<'a> {
+        let (now, later) = self.bytes.split_at_checked(bytes).unwrap_or((self.bytes, &[]));
+        self.at += units;
+        self.bytes = later;
+        match self.kind {
+            Kind::String => Body::Text {
+                half_before: false,
+                text: now,
+                half_after: false,
+            },
+            _ => Body::Elements(now),
+        }
+    }
+}
+
+/// How many bytes the largest indivisible part of a block takes, with all that must be written before it in a part of its own.
+pub(crate) fn largest_piece(block: &Block, buf: &[u8]) -> usize {
+    let size = (block.end - block.start) as usize;
+    let head = ((block.content - block.start) as usize).max(CUT_HEAD) + NUMBER + RUN_HEAD + COUNTS;
+    let Some(rest) = Rest::new(block, buf) else {
+        return size + RUN_HEAD + COUNTS;
+    };
+    if rest.kind == Kind::String {
+        return head + 4;
+    }
+    let mut r = Reader::new(rest.bytes);
+    let (mut largest, mut before) = (0, 0);
+    while !r.is_empty() && skip_element(&mut r, rest.kind).is_ok() {
+        largest = largest.max(r.position() - before);
+        before = r.position();
+    }
+    head + largest
+}

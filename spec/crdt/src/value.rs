@@ -1,0 +1,58 @@
+//! Walks over lib0 values ("Any") without building them. One pass, no recursion.
+
+use crate::lib0::Reader;
+use crate::limits::VALUE_NESTING;
+use crate::parse::{Malformed, ParseError};
+
+/// How many values are still to come at one open level, and whether a key comes before each.
+#[derive(Clone, Copy)]
+struct Level {
+    left: u64,
+    keyed: bool,
+}
+
+/// Reads one value.
+pub(crate) fn skip_any(r: &mut Reader<'_>) -> Result<(), ParseError> {
+    // Most values are scalars: no levels are set up for them.
+    let Some(level) = skip_one(r)? else { return Ok(()) };
+    let mut open = vec![level];
+    while let Some(top) = open.last_mut() {
+        if top.left == 0 {
+            open.pop();
+            continue;
+        }
+        top.left -= 1;
+        if top.keyed {
+            r.var_str().map_err(|e| ParseError::lib0(r, e))?;
+        }
+        if let Some(level) = skip_one(r)? {
+            if open.len() >= VALUE_NESTING as usize {
+                return Err(ParseError::at(r, Malformed::ValueTooDeep));
+            }
+            open.push(level);
+        }
+    }
+    Ok(())
+}
+
+/// Reads a scalar, or the head of an array or object.
+fn skip_one(r: &mut Reader<'_>) -> Result<Option<Level>, ParseError> {
+    let tag = r.u8().map_err(|e| ParseError::lib0(r, e))?;
+    let scalar = match tag {
+        127 | 126 | 121 | 120 => Ok(()),
+        125 => r.var_int().map(|_| ()),
+        124 => r.take(4).map(|_| ()),
+        123 | 122 => r.take(8).map(|_| ()),
+        119 => r.var_str().map(|_| ()),
+        116 => r.var_bytes().map(|_| ()),
+        118 | 117 => {
+            let left = r.var_uint().map_err(|e| ParseError::lib0(r, e))?;
+            return Ok(Some(Level {
+                left,
+                keyed: tag == 118,
+            }));
+        }
+        _ => return Err(ParseError::at(r, Malformed::UnknownValue(tag))),
+    };
+    scalar.map(|()| None).map_err(|e| ParseError::lib0(r, e))
+}
