@@ -1,1 +1,19 @@
-//! weft-fanout
+//! Committed changes, on their way to whoever waits: live sockets, `/sync`, the federation sender; and what is never
+//! stored: cursors and typing.
+//!
+//! Nothing here blocks a commit, and no change of a document is dropped silently: a subscriber whose queue is full is
+//! told so and brings its reader up to date by a diff. This crate must not decide rights or write to rooms.
+
+pub mod awareness;
+mod edit_frame;
+pub mod ephemeral;
+mod hub;
+pub mod ports;
+mod subscription;
+
+pub use awareness::{Awareness, Joined};
+pub use edit_frame::EditFrame;
+pub use ephemeral::{Ephemeral, Receipt};
+pub use hub::{Fanout, Wake};
+pub use ports::{EduSink, Member, Roster};
+pub use subscription::{Change, RoomSubscription};

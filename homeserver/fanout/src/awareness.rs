@@ -1,0 +1,250 @@
+//! Cursors and presence (`spec/docs/awareness.md`): who is in which document and where, never stored.
+//!
+//! Entries of local sockets go to the room's sockets and, as EDUs, to the other servers; entries of other servers come
+//! in as EDUs. The identity in a state is written here, so nobody can appear as somebody else.
+
+mod room_states;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, ServerName};
+use weft_room::{Clock, SessionId};
+use weft_wire::{
+    awareness::{AwarenessEdu, AwarenessError, check_client_id, check_state},
+    event_types::AWARENESS_EDU,
+    live::awareness::Entry,
+};
+
+use self::room_states::{Origin, RoomStates, Writer};
+use crate::{EduSink, Fanout, Roster};
+
+/// A socket that has joined a document.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// The document.
+    pub room: OwnedRoomId,
+    /// The socket.
+    pub session: SessionId,
+    /// Who is at it.
+    pub user: OwnedUserId,
+    /// With which device.
+    pub device: OwnedDeviceId,
+    /// The display name in this document.
+    pub display_name: Option<String>,
+}
+
+/// Why an EDU of another server is ignored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EduRefused {
+    /// Its user is of another server than the one that sent it.
+    #[error("{user} is not a user of {origin}")]
+    ForeignUser {
+        /// Whom it is about.
+        user: OwnedUserId,
+        /// Who sent it.
+        origin: String,
+    },
+    /// The user is not joined.
+    #[error("{0} is not in the room")]
+    NotJoined(OwnedUserId),
+    /// Too large, or not of the right form.
+    #[error(transparent)]
+    Malformed(#[from] AwarenessError),
+    /// The client id is somebody else's, its clock is old, or the room is full.
+    #[error("client {0} is not taken")]
+    Ignored(u64),
+}
+
+/// Awareness of all documents. Cheap to clone.
+#[derive(Clone)]
+pub struct Awareness {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    rooms: Mutex<HashMap<OwnedRoomId, RoomStates>>,
+    fanout: Fanout,
+    roster: Arc<dyn Roster>,
+    edus: Arc<dyn EduSink>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Awareness {
+    /// Awareness in which nobody is present.
+    #[must_use]
+    pub fn new(fanout: Fanout, roster: Arc<dyn Roster>, edus: Arc<dyn EduSink>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                rooms: Mutex::default(),
+                fanout,
+                roster,
+                edus,
+                clock,
+            }),
+        }
+    }
+
+    /// Everybody present in a document.
+    #[must_use]
+    pub fn states(&self, room: &RoomId) -> Vec<Entry> {
+        self.rooms().get(room).map(RoomStates::entries).unwrap_or_default()
+    }
+
+    /// Takes the entries that a socket sent. What it may not say is left out; nothing here is an error for a stock
+    /// client, which echoes others' entries.
+    pub async fn local(&self, joined: &Joined, entries: Vec<Entry>) {
+        let now = self.now();
+        let writer = Writer {
+            origin: Origin::Local(joined.session),
+            user: joined.user.clone(),
+            device: joined.device.clone(),
+            display_name: joined.display_name.clone(),
+        };
+        let changed: Vec<_> = {
+            let mut rooms = self.rooms();
+            let states = rooms.entry(joined.room.clone()).or_default();
+            entries
+                .into_iter()
+                .filter_map(|entry| {
+                    let state = acceptable_state(&entry)?;
+                    states.set(&writer, entry.client, entry.clock, state, now)
+                })
+                .collect()
+        };
+        self.publish(&joined.room, &changed);
+        self.tell_peers(joined, &changed).await;
+    }
+
+    /// A socket has gone: its entries are removed for everybody.
+    pub async fn leave(&self, joined: &Joined) {
+        let gone = {
+            let mut rooms = self.rooms();
+            let gone = rooms
+                .get_mut(&joined.room)
+                .map(|states| states.remove_session(joined.session));
+            if rooms.get(&joined.room).is_some_and(RoomStates::is_empty) {
+                rooms.remove(&joined.room);
+            }
+            gone.unwrap_or_default()
+        };
+        self.publish(&joined.room, &gone);
+        self.tell_peers(joined, &gone).await;
+    }
+
+    /// Takes an EDU of another server.
+    ///
+    /// # Errors
+    /// When it speaks for a user whom that server may not speak for, or is malformed. The sender is not told.
+    pub async fn remote(&self, origin: &ServerName, edu: AwarenessEdu) -> Result<(), EduRefused> {
+        if edu.user_id.server_name() != origin {
+            return Err(EduRefused::ForeignUser {
+                user: edu.user_id,
+                origin: origin.to_string(),
+            });
+        }
+        edu.check()?;
+        let Some(member) = self.inner.roster.member(&edu.room_id, &edu.user_id).await else {
+            return Err(EduRefused::NotJoined(edu.user_id));
+        };
+        let writer = Writer {
+            origin: Origin::Remote,
+            user: edu.user_id,
+            device: edu.device_id,
+            display_name: member.display_name,
+        };
+        let (now, client, clock) = (self.now(), edu.client_id, u64::from(edu.clock));
+        let live = edu.state.is_some();
+        let changed = {
+            let mut rooms = self.rooms();
+            let states = rooms.entry(edu.room_id.clone()).or_default();
+            states
+                .set(&writer, client, clock, edu.state, now)
+                .ok_or(EduRefused::Ignored(client))?
+        };
+        self.publish(&edu.room_id, &[changed]);
+        if live {
+            self.inner.roster.remote_presence(&edu.room_id);
+        }
+        Ok(())
+    }
+
+    /// Drops what was not renewed. To be called about once a second.
+    pub fn expire(&self) {
+        let now = self.now();
+        let expired: Vec<_> = {
+            let mut rooms = self.rooms();
+            let expired = rooms
+                .iter_mut()
+                .map(|(room, states)| (room.clone(), states.expire(now)))
+                .collect();
+            rooms.retain(|_, states| !states.is_empty());
+            expired
+        };
+        for (room, entries) in expired {
+            self.publish(&room, &entries);
+        }
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, RoomStates>> {
+        // Awareness is allowed to be lost: a half-finished change is corrected by the next renewal.
+        self.inner.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        self.inner.clock.now().get().into()
+    }
+
+    fn publish(&self, room: &RoomId, entries: &[Entry]) {
+        if !entries.is_empty() {
+            self.inner.fanout.awareness(room, entries);
+        }
+    }
+
+    async fn tell_peers(&self, joined: &Joined, entries: &[Entry]) {
+        if entries.is_empty() {
+            return;
+        }
+        let servers = self.inner.roster.remote_servers(&joined.room).await;
+        if servers.is_empty() {
+            return;
+        }
+        for entry in entries {
+            let Some(content) = edu_content(joined, entry) else {
+                continue;
+            };
+            let key = format!("{}\0{}\0{}", joined.room, joined.user, entry.client);
+            self.inner.edus.send(&servers, AWARENESS_EDU, content, Some(key));
+        }
+    }
+}
+
+/// The state of an entry as JSON, `None` outside where it is one that is not taken.
+fn acceptable_state(entry: &Entry) -> Option<Option<serde_json::Value>> {
+    check_client_id(entry.client).ok()?;
+    if entry.is_gone() {
+        return Some(None);
+    }
+    let state: serde_json::Value = serde_json::from_str(&entry.state).ok()?;
+    check_state(&state).ok()?;
+    Some(Some(state))
+}
+
+fn edu_content(joined: &Joined, entry: &Entry) -> Option<serde_json::Value> {
+    let state = if entry.is_gone() {
+        None
+    } else {
+        Some(serde_json::from_str(&entry.state).ok()?)
+    };
+    serde_json::to_value(AwarenessEdu {
+        room_id: joined.room.clone(),
+        user_id: joined.user.clone(),
+        device_id: joined.device.clone(),
+        client_id: entry.client,
+        clock: u32::try_from(entry.clock).ok()?,
+        state,
+    })
+    .ok()
+}

@@ -1,0 +1,37 @@
+//! An edit as it goes to many sockets: encoded once for each framing, shared by all.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use weft_room::SessionId;
+use weft_wire::live::{plain, sync::SyncMessage};
+
+/// An edit that is on disk.
+#[derive(Debug)]
+pub struct EditFrame {
+    /// The Yjs v1 update.
+    pub update: Bytes,
+    /// The socket that it came by, which has it already.
+    pub session: Option<SessionId>,
+    plain: OnceLock<Bytes>,
+}
+
+impl EditFrame {
+    /// For an update.
+    #[must_use]
+    pub const fn new(update: Bytes, session: Option<SessionId>) -> Self {
+        Self {
+            update,
+            session,
+            plain: OnceLock::new(),
+        }
+    }
+
+    /// The whole WebSocket message for plain framing; made at the first call.
+    #[must_use]
+    pub fn plain(&self) -> Bytes {
+        self.plain
+            .get_or_init(|| Bytes::from(plain::Frame::Sync(SyncMessage::Update(&self.update)).encode()))
+            .clone()
+    }
+}

@@ -1,0 +1,305 @@
+//! Typing (in memory) and read receipts (stored), in and out, with what `/sync` needs to tell what is new.
+//!
+//! Both may only be said by a user's own server about its own users (T50, T51). This file decides who is told, not who
+//! may read the room.
+
+mod typing;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
+use serde_json::json;
+use weft_room::Clock;
+use weft_store::{
+    Batch, CommitError, ReadError, Store,
+    tables::receipts::{RECEIPT_STREAM, RECEIPTS, ReceiptChange, ReceiptRow},
+};
+
+use self::typing::Typing;
+use crate::{EduSink, Fanout, Roster};
+
+/// A read receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// `m.read` or `m.read.private`.
+    pub kind: String,
+    /// Thread id, `main`, or empty for unthreaded.
+    pub thread: String,
+    /// Whose.
+    pub user: OwnedUserId,
+    /// Up to this event.
+    pub event: OwnedEventId,
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+}
+
+/// Why an EDU about typing or receipts is ignored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EphemeralRefused {
+    /// Its user is of another server than the one that sent it.
+    #[error("{user} is not a user of {origin}")]
+    ForeignUser {
+        /// Whom it is about.
+        user: OwnedUserId,
+        /// Who sent it.
+        origin: String,
+    },
+    /// The user is not joined.
+    #[error("{0} is not in the room")]
+    NotJoined(OwnedUserId),
+}
+
+/// Why a receipt couldn't be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    /// The store can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The store can't be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// An EDU that is not taken.
+    #[error(transparent)]
+    Refused(#[from] EphemeralRefused),
+}
+
+/// Typing and receipts of all rooms. Cheap to clone.
+#[derive(Clone)]
+pub struct Ephemeral {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    typing: Mutex<Typing>,
+    store: Store,
+    fanout: Fanout,
+    roster: Arc<dyn Roster>,
+    edus: Arc<dyn EduSink>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Ephemeral {
+    /// With nobody typing.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        fanout: Fanout,
+        roster: Arc<dyn Roster>,
+        edus: Arc<dyn EduSink>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                typing: Mutex::default(),
+                store,
+                fanout,
+                roster,
+                edus,
+                clock,
+            }),
+        }
+    }
+
+    /// A user of this server starts (for `timeout_ms`) or stops (`None`) typing.
+    pub async fn set_typing(&self, room: &RoomId, user: &UserId, timeout_ms: Option<u64>) {
+        self.change_typing(room, user, timeout_ms).await;
+        let servers = self.inner.roster.remote_servers(room).await;
+        let content = json!({"room_id": room, "user_id": user, "typing": timeout_ms.is_some()});
+        self.inner
+            .edus
+            .send(&servers, "m.typing", content, Some(format!("typing\0{room}\0{user}")));
+    }
+
+    /// Another server says that one of its users types.
+    ///
+    /// # Errors
+    /// When it speaks for somebody else's user, or for one who is not joined.
+    pub async fn typing_edu(
+        &self,
+        origin: &ServerName,
+        room: &RoomId,
+        user: &UserId,
+        typing: bool,
+    ) -> Result<(), EphemeralRefused> {
+        self.speaks_for(origin, room, user).await?;
+        self.change_typing(room, user, typing.then_some(typing::REMOTE_TIMEOUT_MS))
+            .await;
+        Ok(())
+    }
+
+    /// Who types in a room, and a number that changes with each change of it (0: nobody ever did).
+    #[must_use]
+    pub fn typing(&self, room: &RoomId) -> (Vec<OwnedUserId>, u64) {
+        self.typing_state().in_room(room)
+    }
+
+    /// Ends what timed out. To be called about once a second.
+    pub async fn expire(&self) {
+        let now = self.now();
+        let rooms = self.typing_state().expire(now);
+        for room in rooms {
+            self.wake_members(&room).await;
+        }
+    }
+
+    /// A user of this server has read up to an event.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn set_receipt(&self, room: &RoomId, receipt: Receipt) -> Result<(), ReceiptError> {
+        if !self.store_receipt(room, &receipt).await? || receipt.kind != "m.read" {
+            return Ok(());
+        }
+        let servers = self.inner.roster.remote_servers(room).await;
+        let mut data = json!({"ts": receipt.at});
+        if !receipt.thread.is_empty() {
+            data["thread_id"] = json!(receipt.thread);
+        }
+        let content = json!({ room.as_str(): {"m.read": {
+            receipt.user.as_str(): {"event_ids": [receipt.event], "data": data}
+        }}});
+        let key = format!("receipt\0{room}\0{}\0{}", receipt.user, receipt.thread);
+        self.inner.edus.send(&servers, "m.receipt", content, Some(key));
+        Ok(())
+    }
+
+    /// Another server says what one of its users has read.
+    ///
+    /// # Errors
+    /// When it speaks for somebody else's user or one who is not joined, or the store fails.
+    pub async fn receipt_edu(&self, origin: &ServerName, room: &RoomId, receipt: Receipt) -> Result<(), ReceiptError> {
+        self.speaks_for(origin, room, &receipt.user).await?;
+        self.store_receipt(room, &receipt).await?;
+        Ok(())
+    }
+
+    /// Receipts of a room that changed after one position and up to another; `viewer` sees own private ones.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn receipts(
+        &self,
+        room: &RoomId,
+        after: u64,
+        through: u64,
+        viewer: &UserId,
+    ) -> Result<Vec<Receipt>, ReadError> {
+        let store = &self.inner.store;
+        let room_key = room.to_owned();
+        let changes = store
+            .scan(
+                RECEIPT_STREAM
+                    .under(&(room_key.clone(),))
+                    .after(&(room_key.clone(), after))
+                    .through(&(room_key.clone(), through)),
+            )
+            .await?;
+        let mut receipts = Vec::new();
+        for (_, change) in changes {
+            if change.kind != "m.read" && change.user != viewer {
+                continue;
+            }
+            let key = (room_key.clone(), change.kind, change.thread, change.user);
+            if let Some(row) = store.get(&RECEIPTS, &key).await? {
+                let (_, kind, thread, user) = key;
+                receipts.push(Receipt {
+                    kind,
+                    thread,
+                    user,
+                    event: row.event,
+                    at: row.at,
+                });
+            }
+        }
+        Ok(receipts)
+    }
+
+    /// Up to which event a user has read a room.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn read_up_to(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        kind: &str,
+    ) -> Result<Option<OwnedEventId>, ReadError> {
+        let key = (room.to_owned(), kind.to_owned(), String::new(), user.to_owned());
+        Ok(self.inner.store.get(&RECEIPTS, &key).await?.map(|row| row.event))
+    }
+
+    async fn change_typing(&self, room: &RoomId, user: &UserId, timeout_ms: Option<u64>) {
+        let until = timeout_ms.map(|timeout| self.now().saturating_add(timeout.min(typing::MAX_TIMEOUT_MS)));
+        if self.typing_state().set(room, user, until) {
+            self.wake_members(room).await;
+        }
+    }
+
+    /// Keeps a receipt; false where it says what was known.
+    async fn store_receipt(&self, room: &RoomId, receipt: &Receipt) -> Result<bool, ReceiptError> {
+        let Inner {
+            store, fanout, roster, ..
+        } = &*self.inner;
+        let key = (
+            room.to_owned(),
+            receipt.kind.clone(),
+            receipt.thread.clone(),
+            receipt.user.clone(),
+        );
+        let known = store.get(&RECEIPTS, &key).await?;
+        if known
+            .as_ref()
+            .is_some_and(|row| *row.event == *AsRef::<EventId>::as_ref(&receipt.event))
+        {
+            return Ok(false);
+        }
+        let mut batch = Batch::new();
+        let position = batch.reserve(store.positions(), 1);
+        if let Some(row) = &known {
+            batch.delete(&RECEIPT_STREAM, &(room.to_owned(), row.position));
+        }
+        let row = ReceiptRow {
+            event: receipt.event.clone(),
+            at: receipt.at,
+            position,
+        };
+        batch.put(&RECEIPTS, &key, &row);
+        let (room_key, kind, thread, user) = key;
+        batch.put(
+            &RECEIPT_STREAM,
+            &(room_key, position),
+            &ReceiptChange { kind, thread, user },
+        );
+        store.commit(batch).await?;
+        let members = roster.local_members(room).await;
+        fanout.wake(members.iter().map(AsRef::as_ref), position);
+        Ok(true)
+    }
+
+    async fn speaks_for(&self, origin: &ServerName, room: &RoomId, user: &UserId) -> Result<(), EphemeralRefused> {
+        if user.server_name() != origin {
+            return Err(EphemeralRefused::ForeignUser {
+                user: user.to_owned(),
+                origin: origin.to_string(),
+            });
+        }
+        match self.inner.roster.member(room, user).await {
+            Some(_) => Ok(()),
+            None => Err(EphemeralRefused::NotJoined(user.to_owned())),
+        }
+    }
+
+    async fn wake_members(&self, room: &RoomId) {
+        let members: Vec<OwnedUserId> = self.inner.roster.local_members(room).await;
+        self.inner.fanout.wake_unstored(members.iter().map(AsRef::as_ref));
+    }
+
+    fn typing_state(&self) -> MutexGuard<'_, Typing> {
+        // Typing may be lost; a half-finished change is corrected by its timeout.
+        self.inner.typing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        self.inner.clock.now().get().into()
+    }
+}

@@ -1,0 +1,278 @@
+//! The hub: who waits for what, and the hand-over of each commit to them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use tokio::sync::{Notify, watch};
+use weft_room::{CommitSink, Committed, SessionId};
+use weft_wire::live::awareness::Entry;
+
+use crate::{Change, EditFrame, RoomSubscription, subscription::Mailbox};
+
+/// What a user was last woken for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wake {
+    /// Highest stream position that concerned the user. It may be ahead of what is visible: wait for that too.
+    pub position: u64,
+    /// Grows with each change that has no position (typing).
+    pub unstored: u64,
+}
+
+/// All who wait for changes. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Fanout {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Sockets by room. Dead ones are dropped when the room is next served or subscribed to.
+    rooms: Mutex<HashMap<OwnedRoomId, Vec<Weak<Mailbox>>>>,
+    /// `/sync` requests by user. An entry without receivers is dropped at the next wake.
+    users: Mutex<HashMap<OwnedUserId, watch::Sender<Wake>>>,
+    /// Wakes the federation sender.
+    outbox: Arc<Notify>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Maps under these locks are changed by single calls only: a panic elsewhere leaves them whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Fanout {
+    /// A hub that nobody waits at.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Subscribes a socket to a room. Subscribe before reading the document: an edit may then come twice, which is
+    /// harmless, but never not at all.
+    #[must_use]
+    pub fn subscribe(&self, room: &RoomId, session: SessionId) -> RoomSubscription {
+        let mailbox = Arc::new(Mailbox::new(session));
+        let mut rooms = lock(&self.inner.rooms);
+        let mailboxes = rooms.entry(room.to_owned()).or_default();
+        mailboxes.retain(|other| other.strong_count() > 0);
+        mailboxes.push(Arc::downgrade(&mailbox));
+        RoomSubscription::new(mailbox)
+    }
+
+    /// Follows what concerns a user. Register before reading, so that nothing falls in between.
+    #[must_use]
+    pub fn user_watch(&self, user: &UserId) -> watch::Receiver<Wake> {
+        lock(&self.inner.users).entry(user.to_owned()).or_default().subscribe()
+    }
+
+    /// Notified when a commit wrote outbox rows. Look at the outbox before waiting: wakes are merged.
+    #[must_use]
+    pub fn outbox_wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.inner.outbox)
+    }
+
+    /// Wakes users for a stored change (receipts, account data).
+    pub fn wake<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, position: u64) {
+        self.each_user(users, |wake| wake.position = wake.position.max(position));
+    }
+
+    /// Wakes users for a change that isn't stored (typing).
+    pub fn wake_unstored<'a>(&self, users: impl IntoIterator<Item = &'a UserId>) {
+        self.each_user(users, |wake| wake.unstored = wake.unstored.wrapping_add(1));
+    }
+
+    /// Makes every socket of the room look at its rights again, for instance after a log-out.
+    pub fn access_changed(&self, room: &RoomId) {
+        self.each_mailbox(room, Mailbox::access_changed);
+    }
+
+    /// The same for all rooms: a token was revoked or an account deactivated.
+    pub fn all_access_changed(&self) {
+        self.every_mailbox(Mailbox::access_changed);
+    }
+
+    /// Tells every socket that the server is stopping.
+    pub fn stop(&self) {
+        self.every_mailbox(Mailbox::stop);
+    }
+
+    pub(crate) fn awareness(&self, room: &RoomId, entries: &[Entry]) {
+        self.each_mailbox(room, |mailbox| mailbox.awareness(entries));
+    }
+
+    fn each_user<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, change: impl Fn(&mut Wake)) {
+        let mut watches = lock(&self.inner.users);
+        for user in users {
+            let Some(sender) = watches.get(user) else { continue };
+            if sender.receiver_count() == 0 {
+                watches.remove(user);
+            } else {
+                sender.send_modify(&change);
+            }
+        }
+    }
+
+    fn mailboxes(&self, room: &RoomId) -> Vec<Arc<Mailbox>> {
+        let mut rooms = lock(&self.inner.rooms);
+        let Some(mailboxes) = rooms.get_mut(room) else {
+            return Vec::new();
+        };
+        let live: Vec<_> = mailboxes.iter().filter_map(Weak::upgrade).collect();
+        if live.is_empty() {
+            rooms.remove(room);
+        }
+        live
+    }
+
+    fn each_mailbox(&self, room: &RoomId, tell: impl Fn(&Mailbox)) {
+        self.mailboxes(room).iter().for_each(|mailbox| tell(mailbox));
+    }
+
+    fn every_mailbox(&self, tell: impl Fn(&Mailbox)) {
+        let all: Vec<_> = lock(&self.inner.rooms)
+            .values()
+            .flatten()
+            .filter_map(Weak::upgrade)
+            .collect();
+        all.iter().for_each(|mailbox| tell(mailbox));
+    }
+}
+
+impl CommitSink for Fanout {
+    fn committed(&self, change: Arc<Committed>) {
+        let mailboxes = self.mailboxes(&change.room_id);
+        if !mailboxes.is_empty() {
+            let frames: Vec<_> = change
+                .edits
+                .iter()
+                .map(|edit| Arc::new(EditFrame::new(edit.update.clone(), edit.session)))
+                .collect();
+            for mailbox in &mailboxes {
+                if change.access_changed {
+                    mailbox.access_changed();
+                }
+                frames.iter().for_each(|frame| mailbox.edit(frame));
+                if change.reload {
+                    mailbox.reload();
+                }
+            }
+        }
+        if change.position > 0 {
+            self.wake(change.users.iter().map(AsRef::as_ref), change.position);
+        }
+        if !change.destinations.is_empty() {
+            self.inner.outbox.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use ruma::{room_id, user_id};
+    use weft_room::LiveEdit;
+    use weft_wire::limits::MAX_QUEUE_PER_SOCKET;
+
+    use super::*;
+
+    fn commit(edits: Vec<LiveEdit>) -> Arc<Committed> {
+        Arc::new(Committed {
+            room_id: room_id!("!doc:alpha.example").to_owned(),
+            position: 7,
+            events: Vec::new(),
+            edits,
+            reload: false,
+            access_changed: false,
+            destinations: Vec::new(),
+            users: vec![user_id!("@alice:alpha.example").to_owned()],
+        })
+    }
+
+    fn edit(number: u32, session: Option<u64>) -> LiveEdit {
+        LiveEdit {
+            update: Bytes::copy_from_slice(&number.to_be_bytes()),
+            author: user_id!("@alice:alpha.example").to_owned(),
+            session: session.map(SessionId),
+        }
+    }
+
+    fn numbers(subscription: &mut RoomSubscription) -> Vec<u32> {
+        let mut seen = Vec::new();
+        while let Some(Change::Edit(frame)) = subscription.try_next() {
+            seen.push(u32::from_be_bytes(frame.update[..].try_into().unwrap()));
+        }
+        seen
+    }
+
+    #[test]
+    fn edits_reach_all_others_in_order() {
+        let fanout = Fanout::new();
+        let room = room_id!("!doc:alpha.example");
+        let (mut writer, mut reader) = (
+            fanout.subscribe(room, SessionId(1)),
+            fanout.subscribe(room, SessionId(2)),
+        );
+        for number in 0..50 {
+            fanout.committed(commit(vec![edit(number, Some(1))]));
+        }
+        assert_eq!(numbers(&mut reader), (0..50).collect::<Vec<_>>());
+        assert!(writer.try_next().is_none());
+    }
+
+    #[test]
+    fn a_full_queue_is_told_and_goes_on_afterwards() {
+        let fanout = Fanout::new();
+        let room = room_id!("!doc:alpha.example");
+        let mut reader = fanout.subscribe(room, SessionId(2));
+        for number in 0..=u32::try_from(MAX_QUEUE_PER_SOCKET).unwrap() {
+            fanout.committed(commit(vec![edit(number, None)]));
+        }
+        assert!(matches!(reader.try_next(), Some(Change::Lagged)));
+        assert!(
+            reader.try_next().is_none(),
+            "edits from before the diff aren't sent twice"
+        );
+        fanout.committed(commit(vec![edit(9999, None)]));
+        assert_eq!(numbers(&mut reader), [9999]);
+    }
+
+    #[test]
+    fn rights_are_looked_at_before_anything_is_sent() {
+        let fanout = Fanout::new();
+        let mut reader = fanout.subscribe(room_id!("!doc:alpha.example"), SessionId(2));
+        let mut change = Arc::unwrap_or_clone(commit(vec![edit(1, None)]));
+        fanout.committed(Arc::new(change.clone()));
+        change.access_changed = true;
+        fanout.committed(Arc::new(change));
+        assert!(matches!(reader.try_next(), Some(Change::AccessChanged)));
+        assert_eq!(numbers(&mut reader), [1, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_reader_and_a_waiting_user_are_woken() {
+        let fanout = Fanout::new();
+        let mut reader = fanout.subscribe(room_id!("!doc:alpha.example"), SessionId(2));
+        let mut user = fanout.user_watch(user_id!("@alice:alpha.example"));
+        let other = fanout.user_watch(user_id!("@bob:alpha.example"));
+        let waiting = tokio::spawn(async move { reader.next(true).await });
+        tokio::task::yield_now().await;
+        fanout.committed(commit(vec![edit(1, None)]));
+        assert!(matches!(waiting.await.unwrap(), Change::Edit(_)));
+        user.changed().await.unwrap();
+        assert_eq!(user.borrow().position, 7);
+        assert!(!other.has_changed().unwrap());
+    }
+
+    #[test]
+    fn who_has_gone_is_forgotten() {
+        let fanout = Fanout::new();
+        let room = room_id!("!doc:alpha.example");
+        drop(fanout.subscribe(room, SessionId(1)));
+        drop(fanout.user_watch(user_id!("@alice:alpha.example")));
+        fanout.committed(commit(vec![edit(1, None)]));
+        assert!(lock(&fanout.inner.rooms).is_empty());
+        assert!(lock(&fanout.inner.users).is_empty());
+    }
+}

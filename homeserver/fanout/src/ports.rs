@@ -1,0 +1,36 @@
+//! What fanout asks of others, as small traits: who is in a room, and a way to send EDUs.
+
+use async_trait::async_trait;
+use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId};
+
+/// Takes EDUs for other servers. They are kept in memory only, and may be lost.
+pub trait EduSink: Send + Sync + 'static {
+    /// Queues an EDU. Must not block. Of EDUs with the same `coalesce` key that still wait, only the newest is sent.
+    fn send(
+        &self,
+        destinations: &[OwnedServerName],
+        edu_type: &'static str,
+        content: serde_json::Value,
+        coalesce: Option<String>,
+    );
+}
+
+/// A joined member.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Member {
+    /// The display name in that room.
+    pub display_name: Option<String>,
+}
+
+/// Who is in a room at this moment. Answers come from derived state and are cheap.
+#[async_trait]
+pub trait Roster: Send + Sync + 'static {
+    /// The member, if joined.
+    async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member>;
+    /// Joined users of this server.
+    async fn local_members(&self, room: &RoomId) -> Vec<OwnedUserId>;
+    /// Other servers with a joined member.
+    async fn remote_servers(&self, room: &RoomId) -> Vec<OwnedServerName>;
+    /// Somebody of another server is live in the document.
+    fn remote_presence(&self, room: &RoomId);
+}

@@ -1,0 +1,168 @@
+//! One reader's view of one room: a bounded queue of edits, and flags for what must not be lost.
+//!
+//! Awareness is kept as the newest entry of each client, so a slow reader costs at most one entry a client. When the
+//! edits overflow they are let go and the reader is told; what must not happen is that it isn't told.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+use weft_room::SessionId;
+use weft_wire::{limits::MAX_QUEUE_PER_SOCKET, live::awareness::Entry};
+
+use crate::EditFrame;
+
+/// What happened in the room since the last call.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// The document was rebuilt: load it anew. Nothing else is of use after this.
+    Reload,
+    /// Members, roles or tokens changed: look at the socket's rights again before anything else is sent.
+    AccessChanged,
+    /// The queue overflowed and is empty now: bring the reader up to date by a diff.
+    Lagged,
+    /// An edit, in commit order.
+    Edit(Arc<EditFrame>),
+    /// The newest awareness of each client that changed.
+    Awareness(Vec<Entry>),
+    /// The server is stopping.
+    Stopping,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    stopping: bool,
+    reload: bool,
+    access_changed: bool,
+    lagged: bool,
+    edits: VecDeque<Arc<EditFrame>>,
+    awareness: BTreeMap<u64, Entry>,
+}
+
+impl Pending {
+    /// The most pressing change; without `all`, only what ends or limits the subscription.
+    fn take(&mut self, all: bool) -> Option<Change> {
+        if std::mem::take(&mut self.stopping) {
+            return Some(Change::Stopping);
+        }
+        if std::mem::take(&mut self.access_changed) {
+            return Some(Change::AccessChanged);
+        }
+        if std::mem::take(&mut self.reload) {
+            return Some(Change::Reload);
+        }
+        if !all {
+            return None;
+        }
+        if std::mem::take(&mut self.lagged) {
+            return Some(Change::Lagged);
+        }
+        if let Some(edit) = self.edits.pop_front() {
+            return Some(Change::Edit(edit));
+        }
+        if self.awareness.is_empty() {
+            return None;
+        }
+        Some(Change::Awareness(
+            std::mem::take(&mut self.awareness).into_values().collect(),
+        ))
+    }
+}
+
+/// The end that the hub holds.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    session: SessionId,
+    pending: Mutex<Pending>,
+    woken: Notify,
+}
+
+impl Mailbox {
+    pub(crate) fn new(session: SessionId) -> Self {
+        Self {
+            session,
+            pending: Mutex::default(),
+            woken: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        // Each change of it is complete before anything that could panic.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn edit(&self, frame: &Arc<EditFrame>) {
+        if frame.session == Some(self.session) {
+            return;
+        }
+        let mut pending = self.lock();
+        // A reader that is going to be brought up to date by a diff needs no edits from before that diff.
+        if !pending.lagged {
+            if pending.edits.len() >= MAX_QUEUE_PER_SOCKET {
+                pending.edits.clear();
+                pending.lagged = true;
+            } else {
+                pending.edits.push_back(Arc::clone(frame));
+            }
+        }
+        drop(pending);
+        self.woken.notify_one();
+    }
+
+    pub(crate) fn awareness(&self, entries: &[Entry]) {
+        let mut pending = self.lock();
+        for entry in entries {
+            pending.awareness.insert(entry.client, entry.clone());
+        }
+        drop(pending);
+        self.woken.notify_one();
+    }
+
+    pub(crate) fn access_changed(&self) {
+        self.lock().access_changed = true;
+        self.woken.notify_one();
+    }
+
+    pub(crate) fn reload(&self) {
+        self.lock().reload = true;
+        self.woken.notify_one();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.lock().stopping = true;
+        self.woken.notify_one();
+    }
+}
+
+/// A reader's subscription to a room; ends when dropped.
+#[derive(Debug)]
+pub struct RoomSubscription {
+    mailbox: Arc<Mailbox>,
+}
+
+impl RoomSubscription {
+    pub(crate) const fn new(mailbox: Arc<Mailbox>) -> Self {
+        Self { mailbox }
+    }
+
+    /// Waits for the next change. May be cancelled: nothing is lost by that.
+    ///
+    /// A reader that can take nothing at the moment says `all: false`: edits and awareness then wait in the queue,
+    /// and only what ends or limits the subscription is told.
+    pub async fn next(&mut self, all: bool) -> Change {
+        loop {
+            let woken = self.mailbox.woken.notified();
+            if let Some(change) = self.mailbox.lock().take(all) {
+                return change;
+            }
+            woken.await;
+        }
+    }
+
+    /// The next change, if there is one already.
+    pub fn try_next(&mut self) -> Option<Change> {
+        self.mailbox.lock().take(true)
+    }
+}

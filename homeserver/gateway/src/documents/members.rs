@@ -1,0 +1,127 @@
+//! `/documents/{id}/members`: who is in a document, and with which role.
+
+use std::cmp::Reverse;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use bytes::Bytes;
+use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use serde_json::{Map, Value, json};
+use weft_dag::{Pdu, StateView};
+use weft_room::NewEvent;
+use weft_wire::{
+    Role,
+    rest::{Member, MemberList, MemberState, SetRole},
+};
+
+use super::{
+    DocumentPorts,
+    caller::{Caller, Named, Open, open},
+    failures::{last_owner, may_not, no_user},
+    roles, summary,
+};
+use crate::errors::{ApiError, ApiResult};
+
+/// Members, invited and knocking people; the highest role first.
+pub(super) async fn list(
+    State(ports): State<DocumentPorts>,
+    Caller(session): Caller,
+    named: Named,
+) -> ApiResult<Json<MemberList>> {
+    let open = open(&ports, &named, &session.user_id).await?;
+    let mut members: Vec<Member> =
+        open.state.of_type("m.room.member").filter_map(|pdu| member(&open.state, pdu)).collect();
+    members.sort_by(|a, b| (Reverse(a.role), &a.user_id).cmp(&(Reverse(b.role), &b.user_id)));
+    Ok(Json(MemberList { members }))
+}
+
+fn member(state: &StateView, pdu: &std::sync::Arc<Pdu>) -> Option<Member> {
+    let user_id: OwnedUserId = UserId::parse(pdu.state_key()?).ok()?;
+    let membership = match state.membership(&user_id) {
+        MembershipState::Join => MemberState::Join,
+        MembershipState::Invite => MemberState::Invite,
+        MembershipState::Knock => MemberState::Knock,
+        _ => return None,
+    };
+    let role = Role::from_power(state.user_power(&user_id));
+    Some(Member { display_name: summary::field(Some(pdu), "displayname"), user_id, role, membership })
+}
+
+/// Gives a role. Who is not a member is given it and invited.
+pub(super) async fn set_role(
+    State(ports): State<DocumentPorts>,
+    Caller(session): Caller,
+    named: Named,
+    Path((_, user)): Path<(String, String)>,
+    body: Bytes,
+) -> ApiResult<Json<Value>> {
+    let request: SetRole = serde_json::from_slice(&body)?;
+    let user = UserId::parse(user).map_err(|_| no_user())?;
+    let Open { room, state } = open(&ports, &named, &session.user_id).await?;
+    let is_there = matches!(state.membership(&user), MembershipState::Join | MembershipState::Invite);
+    if !is_there && !state.can_invite(&session.user_id) {
+        return Err(may_not("invite people"));
+    }
+    if !is_there && state.membership(&user) == MembershipState::Ban {
+        return Err(ApiError::forbidden(format!("{user} is banned from this document.")));
+    }
+    // The role comes first: whoever accepts the invitation has it from the first moment.
+    if let Some(content) = roles::with_role(&state, &session.user_id, &user, request.role)? {
+        send_state(&ports, &room, &session.user_id, "m.room.power_levels", "", content).await?;
+    }
+    if !is_there {
+        ports.invitations.invite(&room, &session.user_id, &user).await?;
+    }
+    Ok(Json(json!({})))
+}
+
+/// Removes a member, takes an invitation back, or leaves (the caller itself).
+pub(super) async fn remove(
+    State(ports): State<DocumentPorts>,
+    Caller(session): Caller,
+    named: Named,
+    Path((_, user)): Path<(String, String)>,
+) -> ApiResult<Json<Value>> {
+    let user = UserId::parse(user).map_err(|_| no_user())?;
+    let Open { room, state } = open(&ports, &named, &session.user_id).await?;
+    let present = matches!(
+        state.membership(&user),
+        MembershipState::Join | MembershipState::Invite | MembershipState::Knock
+    );
+    if !present {
+        return Err(ApiError::not_found(format!("{user} is not in this document.")));
+    }
+    if !roles::may_remove(&state, &session.user_id, &user) {
+        return Err(may_not("remove this person"));
+    }
+    let others_stay = state.joined_members().len() > 1;
+    if others_stay && state.membership(&user) == MembershipState::Join && roles::is_last_owner(&state, &user) {
+        return Err(last_owner(&user));
+    }
+    let content = Map::from_iter([("membership".to_owned(), json!("leave"))]);
+    send_state(&ports, &room, &session.user_id, "m.room.member", user.as_str(), content).await?;
+    Ok(Json(json!({})))
+}
+
+async fn send_state(
+    ports: &DocumentPorts,
+    room: &RoomId,
+    sender: &UserId,
+    kind: &str,
+    state_key: &str,
+    content: Map<String, Value>,
+) -> ApiResult<()> {
+    let event = NewEvent {
+        sender: sender.to_owned(),
+        kind: kind.to_owned(),
+        state_key: Some(state_key.to_owned()),
+        content,
+        redacts: None,
+        txn: None,
+        timestamp: None,
+    };
+    ports.rooms.send(room, event).await?;
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Giving roles, as a change of power levels. Pure: state in, new content out.
+
+use ruma::{UserId, events::room::member::MembershipState};
+use serde_json::{Map, Value, json};
+use weft_dag::StateView;
+use weft_wire::Role;
+
+use super::failures;
+use crate::errors::{ApiError, ApiResult};
+
+/// The content of `m.room.power_levels` after `user` was given `role`; nothing where that is the role already.
+///
+/// The rules that the room would apply to the event are looked at first, for a better answer than "not allowed".
+pub(super) fn with_role(
+    state: &StateView,
+    giver: &UserId,
+    user: &UserId,
+    role: Role,
+) -> ApiResult<Option<Map<String, Value>>> {
+    if Role::from_power(state.user_power(user)) == role {
+        return Ok(None);
+    }
+    if state.creators().contains(user) && state.version().rules().authorization.explicitly_privilege_room_creators {
+        return Err(ApiError::forbidden("The creator of a document stays its owner."));
+    }
+    let (mine, theirs) = (state.user_power(giver), state.user_power(user));
+    let allowed = state.can_send_state(giver, "m.room.power_levels")
+        && mine >= role.power()
+        && (giver == user || mine > theirs);
+    if !allowed {
+        return Err(failures::may_not("give this role to this person"));
+    }
+    if theirs >= Role::Owner.power() && is_last_owner(state, user) {
+        return Err(failures::last_owner(user));
+    }
+    let mut content: Map<String, Value> = state
+        .get("m.room.power_levels", "")
+        .and_then(|pdu| pdu.content_as().ok())
+        .ok_or_else(|| ApiError::forbidden("This room has no power levels, so nobody can give roles in it."))?;
+    let users = content.entry("users").or_insert_with(|| json!({}));
+    match users.as_object_mut() {
+        Some(users) => users.insert(user.to_string(), json!(role.power())),
+        None => return Err(ApiError::forbidden("The power levels of this room can't be changed.")),
+    };
+    Ok(Some(content))
+}
+
+/// Whether nobody but `user` has an owner's power.
+pub(super) fn is_last_owner(state: &StateView, user: &UserId) -> bool {
+    let owners = state.joined_members().into_iter().filter(|member| state.user_power(member) >= Role::Owner.power());
+    let mut others = owners.filter(|owner| owner != user);
+    others.next().is_none()
+}
+
+/// Whether `remover` may end `user`'s membership or invitation: oneself always, others by power.
+pub(super) fn may_remove(state: &StateView, remover: &UserId, user: &UserId) -> bool {
+    remover == user || {
+        let needed = Role::Manager.power();
+        let (mine, theirs) = (state.user_power(remover), state.user_power(user));
+        state.membership(remover) == MembershipState::Join && mine >= needed && mine > theirs
+    }
+}

@@ -1,0 +1,326 @@
+//! One document on one socket: sync, edits, acknowledgements, awareness, and the rights that hold at this moment.
+//!
+//! Framing-blind: what comes in was opened by `plain` or `hocuspocus`, what goes out passes a [`Voice`]. Nothing is
+//! acknowledged before `room` says that it is on disk.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+use weft_fanout::{Change, Joined, RoomSubscription};
+use weft_room::{Edit, EditError, EditOutcome, OpenError, SessionId};
+use weft_wire::{
+    limits::MAX_AWARENESS_PER_SECOND,
+    live::{
+        awareness,
+        close::{self, Close},
+        sync::SyncMessage,
+    },
+};
+
+use super::{
+    LivePorts,
+    edits::Edits,
+    target::{self, Target},
+    voice::{Outgoing, Voice},
+};
+
+/// A message about the document, out of its envelope.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    /// A state vector: answer with what is missing.
+    Step1(Bytes),
+    /// An update: the answer to our step 1, or a change.
+    Update(Bytes),
+    /// An awareness body.
+    Awareness(Bytes),
+    /// Tell all states.
+    QueryAwareness,
+}
+
+impl Incoming {
+    pub(super) fn from_sync(message: SyncMessage<'_>) -> Self {
+        match message {
+            SyncMessage::Step1(vector) => Self::Step1(Bytes::copy_from_slice(vector)),
+            SyncMessage::Step2(update) | SyncMessage::Update(update) => Self::Update(Bytes::copy_from_slice(update)),
+        }
+    }
+}
+
+/// Why an attachment ends.
+#[derive(Debug)]
+enum End {
+    /// The client detached it, or its socket has gone.
+    Gone,
+    /// The server ends it.
+    Close(Close),
+}
+
+impl From<Close> for End {
+    fn from(close: Close) -> Self {
+        Self::Close(close)
+    }
+}
+
+/// The answer to a batch of edits, and how many edits it stands for.
+type Committing = BoxFuture<'static, (usize, Result<EditOutcome, EditError>)>;
+
+/// See the module.
+pub(super) struct Attachment {
+    ports: LivePorts,
+    voice: Voice,
+    target: Target,
+    session: SessionId,
+    joined: Joined,
+    subscription: RoomSubscription,
+    out: mpsc::Sender<Outgoing>,
+    edits: Edits,
+    committing: Option<Committing>,
+    /// Edits that built on something missing: acknowledged with the step 2 that brings it.
+    owed: usize,
+    /// A state vector that the client certainly has: what it is brought up to date from when it was too slow.
+    served: Bytes,
+    /// The newest awareness body that waits for its turn.
+    awareness: Option<Bytes>,
+    awareness_turn: Instant,
+}
+
+impl Attachment {
+    pub(super) async fn new(ports: LivePorts, voice: Voice, target: Target, out: mpsc::Sender<Outgoing>) -> Self {
+        let session = ports.sessions.next();
+        let subscription = ports.fanout.subscribe(&target.room, session);
+        let member = ports.roster.member(&target.room, &target.session.user_id).await;
+        let joined = Joined {
+            room: target.room.clone(),
+            session,
+            user: target.session.user_id.clone(),
+            device: target.session.device_id.clone(),
+            display_name: member.and_then(|member| member.display_name),
+        };
+        Self {
+            ports,
+            voice,
+            target,
+            session,
+            joined,
+            subscription,
+            out,
+            edits: Edits::default(),
+            committing: None,
+            owed: 0,
+            served: Bytes::from_static(&[0]),
+            awareness: None,
+            awareness_turn: Instant::now(),
+        }
+    }
+
+    /// Serves the document until the client or the server ends it; gives the close code where it was the server.
+    pub(super) async fn run(mut self, mut incoming: mpsc::Receiver<Incoming>) -> Option<Close> {
+        let end = loop {
+            if let Err(end) = self.step(&mut incoming).await {
+                break end;
+            }
+        };
+        self.ports.awareness.leave(&self.joined).await;
+        match end {
+            End::Gone => None,
+            End::Close(close) => {
+                if let Some(message) = self.voice.detached(close.reason) {
+                    // A socket that takes nothing more is closed by its writer.
+                    let _ = self.out.try_send(Outgoing::Message(message));
+                }
+                Some(close)
+            }
+        }
+    }
+
+    async fn step(&mut self, incoming: &mut mpsc::Receiver<Incoming>) -> Result<(), End> {
+        self.commit_next();
+        let may_read = self.edits.has_room() && self.out.capacity() > 0;
+        let may_write = self.out.capacity() > 0;
+        let awareness_turn = self.awareness_turn;
+        tokio::select! {
+            change = self.subscription.next(may_write) => self.change(change).await,
+            (count, outcome) = finished(&mut self.committing) => self.committed(count, outcome).await,
+            message = incoming.recv(), if may_read => match message {
+                Some(message) => self.message(message).await,
+                None => Err(End::Gone),
+            },
+            () = sleep_until(awareness_turn), if self.awareness.is_some() => {
+                self.tell_awareness().await;
+                Ok(())
+            }
+            permit = self.out.reserve(), if !may_write => permit.map(drop).map_err(|_| End::Gone),
+        }
+    }
+
+    async fn send(&self, message: Bytes) -> Result<(), End> {
+        self.out.send(Outgoing::Message(message)).await.map_err(|_| End::Gone)
+    }
+
+    // --- from the client ---
+
+    async fn message(&mut self, message: Incoming) -> Result<(), End> {
+        match message {
+            Incoming::Step1(vector) => self.synchronise(&vector).await,
+            Incoming::Update(update) => {
+                self.edits.push(update);
+                Ok(())
+            }
+            Incoming::Awareness(body) => {
+                self.awareness = Some(body);
+                if Instant::now() >= self.awareness_turn {
+                    self.tell_awareness().await;
+                }
+                Ok(())
+            }
+            Incoming::QueryAwareness => self.show_awareness().await,
+        }
+    }
+
+    /// Step 2 with what the client lacks, step 1 for what the server lacks, and who is there.
+    async fn synchronise(&mut self, vector: &[u8]) -> Result<(), End> {
+        let ours = self.bring_up_to_date(vector, |update| SyncMessage::Step2(update)).await?;
+        self.send(self.voice.sync(SyncMessage::Step1(&ours))).await?;
+        self.show_awareness().await
+    }
+
+    /// Sends what is missing from a vector and remembers that the client has it; gives the server's vector.
+    async fn bring_up_to_date(
+        &mut self,
+        vector: &[u8],
+        message: impl Fn(&[u8]) -> SyncMessage<'_>,
+    ) -> Result<Bytes, End> {
+        // The vector is read first: what is committed in between is in the difference as well, never in neither.
+        let room = &self.target.room;
+        let ours = self.ports.rooms.open(room).await.map_err(|error| unopened(&error))?.state_vector;
+        let missing = self.ports.rooms.diff(room, vector).await.map_err(|error| unopened(&error))?;
+        self.send(self.voice.sync(message(&missing))).await?;
+        self.served = ours.clone();
+        Ok(ours)
+    }
+
+    async fn show_awareness(&self) -> Result<(), End> {
+        let entries = self.ports.awareness.states(&self.target.room);
+        if entries.is_empty() { Ok(()) } else { self.send(self.voice.awareness(&entries)).await }
+    }
+
+    async fn tell_awareness(&mut self) {
+        let Some(body) = self.awareness.take() else { return };
+        self.awareness_turn = Instant::now() + Duration::from_secs(1) / MAX_AWARENESS_PER_SECOND;
+        // A body that can't be read is of no use to anybody, and no reason to disturb the person who types.
+        if let Ok(entries) = awareness::parse(&body) {
+            self.ports.awareness.local(&self.joined, entries).await;
+        }
+    }
+
+    // --- to disk and back ---
+
+    fn commit_next(&mut self) {
+        if self.committing.is_some() {
+            return;
+        }
+        let Some(batch) = self.edits.next() else { return };
+        let edit = Edit { user: self.joined.user.clone(), session: self.session, update: batch.update };
+        let (rooms, room) = (self.ports.rooms.clone(), self.target.room.clone());
+        self.committing = Some(async move { (batch.count, rooms.edit(&room, edit).await) }.boxed());
+    }
+
+    async fn committed(&mut self, count: usize, outcome: Result<EditOutcome, EditError>) -> Result<(), End> {
+        self.committing = None;
+        match outcome {
+            Ok(EditOutcome::Journaled | EditOutcome::NothingNew) => {
+                let acknowledged = count + std::mem::take(&mut self.owed);
+                self.acknowledge(acknowledged, Ok(())).await
+            }
+            Ok(EditOutcome::Missing { server_vector }) => {
+                self.owed += count;
+                self.send(self.voice.sync(SyncMessage::Step1(&server_vector))).await
+            }
+            Err(error) if is_about_one_edit(&error) && self.edits.split() => Ok(()),
+            Err(error) => self.refused(count, &error).await,
+        }
+    }
+
+    async fn acknowledge(&self, count: usize, outcome: Result<(), &str>) -> Result<(), End> {
+        let Some(message) = self.voice.status(outcome) else { return Ok(()) };
+        for _ in 0..count {
+            self.send(message.clone()).await?;
+        }
+        Ok(())
+    }
+
+    async fn refused(&self, count: usize, error: &EditError) -> Result<(), End> {
+        let close = match error {
+            EditError::Forbidden { .. } => {
+                return self.acknowledge(count, Err("you may read this document, not edit it")).await;
+            }
+            EditError::NotJoined => close::FORBIDDEN,
+            EditError::UnknownRoom(_) | EditError::NotADocument(_) => close::NOT_FOUND,
+            EditError::Malformed(_) | EditError::Refused(_) | EditError::TooManyClients(_) => close::REFUSED,
+            EditError::TooLarge { .. } => close::TOO_LARGE,
+            EditError::Unavailable(_) => close::UNAVAILABLE,
+        };
+        tracing::info!(room = %self.target.room, user = %self.joined.user, %error, "edit not taken");
+        self.acknowledge(count, Err(close.reason)).await?;
+        Err(close.into())
+    }
+
+    // --- from the room ---
+
+    async fn change(&mut self, change: Change) -> Result<(), End> {
+        match change {
+            Change::Edit(frame) => self.send(self.voice.edit(&frame)).await,
+            Change::Awareness(entries) => self.send(self.voice.awareness(&entries)).await,
+            Change::Lagged => {
+                let served = self.served.clone();
+                self.bring_up_to_date(&served, |update| SyncMessage::Update(update)).await.map(drop)
+            }
+            Change::AccessChanged => self.look_at_rights().await,
+            Change::Reload => Err(close::RELOAD.into()),
+            Change::Stopping => Err(close::RESTART.into()),
+        }
+    }
+
+    async fn look_at_rights(&mut self) -> Result<(), End> {
+        target::authenticate(&self.ports, &self.target.token).await?;
+        let access = target::standing(&self.ports, &self.target.room, &self.target.session).await?;
+        let read_only = !access.can_edit;
+        if read_only == self.target.read_only {
+            return Ok(());
+        }
+        self.target.read_only = read_only;
+        match self.voice.scope(read_only) {
+            Some(message) => self.send(message).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Waits for the commit under way, for ever where there is none.
+async fn finished(committing: &mut Option<Committing>) -> (usize, Result<EditOutcome, EditError>) {
+    match committing {
+        Some(committing) => committing.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the edits of a refused batch could fare better one by one.
+fn is_about_one_edit(error: &EditError) -> bool {
+    matches!(error, EditError::Malformed(_) | EditError::Refused(_) | EditError::TooLarge { .. } | EditError::Forbidden { .. })
+}
+
+fn unopened(error: &OpenError) -> Close {
+    match error {
+        OpenError::UnknownRoom(_) | OpenError::NotADocument(_) => close::NOT_FOUND,
+        OpenError::Vector(_) => close::BAD_FRAME,
+        OpenError::Unavailable(cause) => {
+            tracing::error!(%cause, "document can't be opened");
+            close::UNAVAILABLE
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! A socket in plain framing: one document, named by the URL, signed in before the upgrade.
+
+use axum::extract::ws::Message;
+use tokio::sync::mpsc;
+use weft_wire::live::{
+    close::{self, Close},
+    plain::Frame,
+};
+
+use super::{
+    LivePorts,
+    attachment::{Attachment, Incoming},
+    socket::{Ended, Messages, QUEUE},
+    target::Target,
+    voice::{Outgoing, Voice},
+};
+
+/// Serves the socket; `first` is the message by which its framing was told.
+pub(super) async fn serve(
+    ports: LivePorts,
+    target: Option<Target>,
+    first: Message,
+    mut messages: Messages,
+    out: mpsc::Sender<Outgoing>,
+) -> Option<Close> {
+    let Some(target) = target else { return Some(close::UNAUTHORIZED) };
+    let (to_document, incoming) = mpsc::channel(QUEUE);
+    let attachment = Attachment::new(ports, Voice::Plain, target, out).await;
+    let reading = async move {
+        let mut message = first;
+        loop {
+            if let Some(incoming) = opened(&message)?
+                && to_document.send(incoming).await.is_err()
+            {
+                return Ok(());
+            }
+            message = match messages.next().await {
+                Ok(message) => message,
+                Err(Ended::Gone) => return Ok(()),
+                Err(Ended::Close(close)) => return Err(close),
+            };
+        }
+    };
+    let serving = attachment.run(incoming);
+    tokio::pin!(serving);
+    tokio::select! {
+        // The document goes on until it has seen that nothing more comes, so that what was read is committed.
+        read = reading => match read {
+            Ok(()) => serving.await,
+            Err(close) => serving.await.or(Some(close)),
+        },
+        close = &mut serving => close,
+    }
+}
+
+fn opened(message: &Message) -> Result<Option<Incoming>, Close> {
+    let Message::Binary(bytes) = message else { return Ok(None) };
+    Ok(match Frame::parse(bytes).map_err(|_| close::BAD_FRAME)? {
+        Frame::Sync(message) => Some(Incoming::from_sync(message)),
+        Frame::Awareness(body) => Some(Incoming::Awareness(bytes.slice_ref(body))),
+        Frame::QueryAwareness => Some(Incoming::QueryAwareness),
+        // Only servers say this.
+        Frame::PermissionDenied(_) => None,
+    })
+}

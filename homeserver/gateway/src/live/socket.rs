@@ -1,0 +1,120 @@
+//! One WebSocket: a reader that tells the framing by the first message, and a writer with a bounded queue.
+//!
+//! The writer says something when nothing else was said for a while, and gives up a client that takes nothing.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
+use tokio::{sync::mpsc, time::timeout};
+use weft_wire::{
+    limits::{LIVE_IDLE_MS, LIVE_KEEP_ALIVE_MS},
+    live::{
+        Framing,
+        close::{self, Close},
+    },
+};
+
+use super::{
+    LivePorts, hocuspocus, plain,
+    target::Target,
+    voice::{Outgoing, keep_alive},
+};
+
+/// Messages between the reader and a document, and from all documents to the writer. What doesn't fit waits in the
+/// connection (and thereby at the sender), not in memory.
+pub(super) const QUEUE: usize = 64;
+
+/// Why no further message comes.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The client closed, or the connection broke.
+    Gone,
+    /// The server has a reason to close.
+    Close(Close),
+}
+
+/// The messages of a client.
+pub(super) struct Messages(SplitStream<WebSocket>);
+
+impl Messages {
+    /// The next binary message.
+    pub(super) async fn next(&mut self) -> Result<Message, Ended> {
+        loop {
+            let message = timeout(Duration::from_millis(LIVE_IDLE_MS), self.0.next()).await;
+            match message {
+                Err(_) => return Err(Ended::Close(close::SLOW)),
+                Ok(None | Some(Ok(Message::Close(_)))) => return Err(Ended::Gone),
+                Ok(Some(Ok(message @ Message::Binary(_)))) => return Ok(message),
+                Ok(Some(Ok(Message::Text(_)))) => return Err(Ended::Close(close::BAD_FRAME)),
+                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                Ok(Some(Err(error))) => return Err(broken(&error)),
+            }
+        }
+    }
+}
+
+/// A message over the limit is told from a broken connection by the words of the library, which has no type for it.
+fn broken(error: &axum::Error) -> Ended {
+    if error.to_string().contains("too long") || error.to_string().contains("too big") {
+        Ended::Close(close::TOO_LARGE)
+    } else {
+        Ended::Gone
+    }
+}
+
+/// Serves a socket to its end.
+pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebSocket) {
+    let (sink, stream) = socket.split();
+    let mut messages = Messages(stream);
+    let first = match messages.next().await {
+        Ok(first) => first,
+        Err(Ended::Gone) => return,
+        Err(Ended::Close(close)) => return finish(sink, close).await,
+    };
+    let Ok(framing) = Framing::of_first_frame(&first.clone().into_data()) else {
+        return finish(sink, close::BAD_FRAME).await;
+    };
+    let (out, outgoing) = mpsc::channel(QUEUE);
+    let writer = tokio::spawn(write(sink, outgoing, framing));
+    let writer_gone = out.clone();
+    let serving = async {
+        match framing {
+            Framing::Plain => plain::serve(ports, target, first, messages, out.clone()).await,
+            Framing::Hocuspocus => hocuspocus::serve(ports, target, first, messages, out.clone()).await,
+        }
+    };
+    tokio::select! {
+        close = serving => {
+            if let Some(close) = close {
+                // A full queue means a client that takes nothing: its writer is given up with the socket.
+                if out.try_send(Outgoing::Close(close)).is_err() {
+                    writer.abort();
+                }
+            }
+        }
+        () = writer_gone.closed() => {}
+    }
+}
+
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoing: mpsc::Receiver<Outgoing>, framing: Framing) {
+    loop {
+        let next = timeout(Duration::from_millis(LIVE_KEEP_ALIVE_MS), outgoing.recv()).await;
+        let message = match next {
+            Ok(None) => return finish(sink, close::RESTART).await,
+            Ok(Some(Outgoing::Close(close))) => return finish(sink, close).await,
+            Ok(Some(Outgoing::Message(message))) => message,
+            Err(_) => keep_alive(framing),
+        };
+        let sent = timeout(Duration::from_millis(LIVE_IDLE_MS), sink.send(Message::Binary(message))).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+async fn finish(mut sink: SplitSink<WebSocket, Message>, close: Close) {
+    let frame = CloseFrame { code: close.code, reason: close.reason.into() };
+    // The client may be gone already.
+    let _ = timeout(Duration::from_secs(5), sink.send(Message::Close(Some(frame)))).await;
+}

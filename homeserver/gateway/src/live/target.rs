@@ -1,0 +1,98 @@
+//! From what a client calls a document (room id or alias, raw or percent-encoded) to the room, and who may open it.
+
+use ruma::{OwnedRoomId, RoomAliasId, RoomId, events::room::member::MembershipState};
+use weft_accounts::Session;
+use weft_room::{Access, AccessError};
+use weft_wire::live::close::{self, Close};
+
+use super::LivePorts;
+use crate::documents;
+
+/// A document that a session may open.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) room: OwnedRoomId,
+    pub(super) session: Session,
+    /// For the session's token to be looked at again when rights change. Never logged.
+    pub(super) token: String,
+    pub(super) read_only: bool,
+}
+
+/// Signs in by token and finds the document.
+///
+/// # Errors
+/// With the close code that says why not.
+pub(super) async fn find(ports: &LivePorts, name: &str, token: &str) -> Result<Target, Close> {
+    let session = authenticate(ports, token).await?;
+    let room = room_of(ports, name).await?;
+    let access = standing(ports, &room, &session).await?;
+    Ok(Target { room, session, token: token.to_owned(), read_only: !access.can_edit })
+}
+
+/// Whose token it is.
+///
+/// # Errors
+/// [`close::UNAUTHORIZED`] where it is nobody's any more.
+pub(super) async fn authenticate(ports: &LivePorts, token: &str) -> Result<Session, Close> {
+    use weft_accounts::AuthError;
+    ports.accounts.authenticate(token).await.map_err(|error| match error {
+        AuthError::Unknown | AuthError::Expired => close::UNAUTHORIZED,
+        AuthError::Unavailable(cause) => {
+            tracing::error!(%cause, "token can't be checked");
+            close::UNAVAILABLE
+        }
+    })
+}
+
+/// What a joined member may do.
+///
+/// # Errors
+/// [`close::FORBIDDEN`] for everybody else.
+pub(super) async fn standing(ports: &LivePorts, room: &RoomId, session: &Session) -> Result<Access, Close> {
+    let access = ports.rooms.access(room, &session.user_id).await.map_err(|error| match error {
+        AccessError::UnknownRoom(_) => close::NOT_FOUND,
+        AccessError::Unavailable(cause) => {
+            tracing::error!(%cause, %room, "rights can't be read");
+            close::UNAVAILABLE
+        }
+    })?;
+    if access.membership == MembershipState::Join { Ok(access) } else { Err(close::FORBIDDEN) }
+}
+
+async fn room_of(ports: &LivePorts, name: &str) -> Result<OwnedRoomId, Close> {
+    let name = percent_decoded(name);
+    if let Ok(room) = RoomId::parse(&name) {
+        return Ok(room);
+    }
+    let alias = RoomAliasId::parse(&name).map_err(|_| close::NOT_FOUND)?;
+    documents::room_of_alias(ports.rooms.reader(), &alias).await.map_err(|cause| {
+        tracing::error!(%cause, "alias can't be read");
+        close::UNAVAILABLE
+    })?
+    .ok_or(close::NOT_FOUND)
+}
+
+/// Room ids and aliases hold no percent sign of their own, so decoding twice does no harm.
+fn percent_decoded(name: &str) -> String {
+    percent_encoding::percent_decode_str(name).decode_utf8().map_or_else(|_| name.to_owned(), Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent_decoded;
+
+    #[test]
+    fn names_come_raw_or_encoded() {
+        for (written, meant) in [
+            ("!doc:alpha.example", "!doc:alpha.example"),
+            ("%21doc%3Aalpha.example", "!doc:alpha.example"),
+            ("%23plans%3a127.0.0.1%3A8448", "#plans:127.0.0.1:8448"),
+            ("!a%2Fb", "!a/b"),
+            ("50%", "50%"),
+            ("%zz%4", "%zz%4"),
+            ("%ff", "%ff"),
+        ] {
+            assert_eq!(percent_decoded(written), meant);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The request that opens a live socket: the token it may carry, and refusing at once what can be refused.
+//!
+//! y-websocket connects again after every close code, so a wrong token is answered before the upgrade.
+
+use axum::{
+    extract::{Path, Query, State, WebSocketUpgrade},
+    http::{HeaderMap, HeaderName, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use weft_wire::{
+    limits::MAX_LIVE_FRAME_BYTES,
+    live::close::{self, Close},
+};
+
+use super::{LivePorts, socket, target};
+use crate::errors::ApiError;
+
+/// Query of the request. Kept out of all logs.
+#[derive(Deserialize)]
+pub(super) struct Parameters {
+    access_token: Option<String>,
+}
+
+/// Opens a live socket. A request without any token is let through: Hocuspocus signs in by its first frames.
+pub(super) async fn upgrade(
+    State(ports): State<LivePorts>,
+    Path(name): Path<String>,
+    Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let offered = offered_protocols(&headers);
+    let upgrade = upgrade.max_message_size(MAX_LIVE_FRAME_BYTES).max_frame_size(MAX_LIVE_FRAME_BYTES);
+    let token = bearer(&headers).or(parameters.access_token).filter(|token| !token.is_empty());
+    let (token, protocol) = match token {
+        Some(token) => (Some(token), offered.first().cloned()),
+        None => match first_valid(&ports, &offered).await {
+            Ok(found) => (found.clone(), found),
+            Err(close) => return refusal(close).into_response(),
+        },
+    };
+    let target = match token {
+        None => None,
+        Some(token) => match target::find(&ports, &name, &token).await {
+            Ok(target) => Some(target),
+            Err(close) => return refusal(close).into_response(),
+        },
+    };
+    let upgrade = match protocol {
+        Some(protocol) => upgrade.protocols([protocol]),
+        None => upgrade,
+    };
+    upgrade.on_upgrade(move |socket| socket::serve(ports, target, socket))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+fn offered_protocols(headers: &HeaderMap) -> Vec<String> {
+    const PROTOCOL: HeaderName = header::SEC_WEBSOCKET_PROTOCOL;
+    headers
+        .get_all(PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|value| value.trim().to_owned())
+        .filter(|value| !value.is_empty())
+        .take(4)
+        .collect()
+}
+
+/// The offered protocol that is a token. Offers of which none is one are refused: a browser would fail anyway.
+async fn first_valid(ports: &LivePorts, offered: &[String]) -> Result<Option<String>, Close> {
+    let mut refused = None;
+    for protocol in offered {
+        match target::authenticate(ports, protocol).await {
+            Ok(_) => return Ok(Some(protocol.clone())),
+            Err(close) => refused = Some(close),
+        }
+    }
+    refused.map_or(Ok(None), Err)
+}
+
+fn refusal(close: Close) -> ApiError {
+    match close.code {
+        code if code == close::UNAUTHORIZED.code => ApiError::unknown_token(false),
+        code if code == close::FORBIDDEN.code => ApiError::forbidden("You are not in this document."),
+        code if code == close::NOT_FOUND.code => ApiError::not_found("There is no such document."),
+        _ => ApiError::unavailable("The document can't be opened now: try again."),
+    }
+}
