@@ -1,0 +1,81 @@
+//! The list of a user's devices.
+
+use ruma::{DeviceId, OwnedDeviceId, UserId};
+use weft_store::{
+    Batch, CommitError,
+    tables::accounts::{DEVICES, DeviceRow},
+};
+
+use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
+
+/// A device, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Its id.
+    pub device_id: OwnedDeviceId,
+    /// What the person calls it.
+    pub display_name: Option<String>,
+    /// When it signed in, in milliseconds since 1970.
+    pub created_at_ms: u64,
+}
+
+impl Accounts {
+    /// All devices of a user.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn devices(&self, user: &UserId) -> Result<Vec<DeviceInfo>, AccountsUnavailable> {
+        let rows = self.store().scan_all(DEVICES.under(&(user,))).await?;
+        Ok(rows.into_iter().map(|((_, id), row)| info(id, row)).collect())
+    }
+
+    /// One device.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn device(&self, user: &UserId, device: &DeviceId) -> Result<Option<DeviceInfo>, AccountsUnavailable> {
+        let row = self.store().get(&DEVICES, &(user, device)).await?;
+        Ok(row.map(|row| info(device.to_owned(), row)))
+    }
+
+    /// Names a device. False: no such device.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn rename_device(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        name: Option<String>,
+    ) -> Result<bool, AccountsUnavailable> {
+        for _ in 0..ATTEMPTS {
+            let Some(before) = self.store().get(&DEVICES, &(user, device)).await? else {
+                return Ok(false);
+            };
+            let mut batch = Batch::new();
+            batch.require(&DEVICES, &(user, device), Some(&before));
+            batch.put(
+                &DEVICES,
+                &(user, device),
+                &DeviceRow {
+                    display_name: name.clone(),
+                    ..before
+                },
+            );
+            match self.store().commit(batch).await {
+                Ok(()) => return Ok(true),
+                Err(CommitError::Fence { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(AccountsUnavailable::Contended)
+    }
+}
+
+fn info(device_id: OwnedDeviceId, row: DeviceRow) -> DeviceInfo {
+    DeviceInfo {
+        device_id,
+        display_name: row.display_name,
+        created_at_ms: row.created_at,
+    }
+}

@@ -1,0 +1,67 @@
+//! Filters that clients store, to name them by a short id in /sync.
+
+use ruma::UserId;
+use weft_store::{Batch, CommitError, tables::accounts::FILTERS};
+use weft_wire::limits::MAX_FILTER_BYTES;
+
+use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
+
+/// Filters that one user may have: clients store a handful, and the same one again gets the same id.
+const MAX_FILTERS: usize = 200;
+
+/// Why a filter was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// Over the limit.
+    #[error("a filter has at most {MAX_FILTER_BYTES} bytes")]
+    TooLarge,
+    /// The user has very many.
+    #[error("more than {MAX_FILTERS} filters")]
+    TooMany,
+    /// The store.
+    #[error(transparent)]
+    Unavailable(#[from] AccountsUnavailable),
+}
+
+impl Accounts {
+    /// Stores a filter (JSON text), or finds it where it is stored already.
+    ///
+    /// # Errors
+    /// When it is too large or there are too many.
+    pub async fn store_filter(&self, user: &UserId, filter: String) -> Result<u64, FilterError> {
+        if filter.len() > MAX_FILTER_BYTES {
+            return Err(FilterError::TooLarge);
+        }
+        for _ in 0..ATTEMPTS {
+            let stored = self
+                .store()
+                .scan_all(FILTERS.under(&(user,)))
+                .await
+                .map_err(AccountsUnavailable::from)?;
+            if let Some(((_, id), _)) = stored.iter().find(|(_, known)| *known == filter) {
+                return Ok(*id);
+            }
+            if stored.len() >= MAX_FILTERS {
+                return Err(FilterError::TooMany);
+            }
+            let id = stored.last().map_or(0, |((_, last), _)| last.saturating_add(1));
+            let mut batch = Batch::new();
+            batch.require(&FILTERS, &(user, id), None);
+            batch.put(&FILTERS, &(user, id), &filter);
+            match self.store().commit(batch).await {
+                Ok(()) => return Ok(id),
+                Err(CommitError::Fence { .. }) => {}
+                Err(error) => return Err(AccountsUnavailable::from(error).into()),
+            }
+        }
+        Err(AccountsUnavailable::Contended.into())
+    }
+
+    /// A stored filter.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn filter(&self, user: &UserId, id: u64) -> Result<Option<String>, AccountsUnavailable> {
+        Ok(self.store().get(&FILTERS, &(user, id)).await?)
+    }
+}

@@ -1,0 +1,97 @@
+//! Profiles of this server's users: display name, avatar, and other fields (Matrix specification, "Profiles").
+
+use ruma::UserId;
+use serde_json::{Map, Value};
+use weft_store::{
+    Batch, CommitError,
+    tables::accounts::{PROFILES, ProfileRow},
+};
+use weft_wire::limits::MAX_DISPLAY_NAME_BYTES;
+
+use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
+
+/// Bytes of a field's name and of a whole profile as JSON. Source: Matrix 1.16, "Profiles".
+const MAX_FIELD_NAME_BYTES: usize = 255;
+const MAX_PROFILE_BYTES: usize = 64 * 1024;
+
+/// Why a profile was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The display name is longer than the limit.
+    #[error("a display name has at most {MAX_DISPLAY_NAME_BYTES} bytes")]
+    NameTooLong,
+    /// The field's name is longer than the limit.
+    #[error("a profile field's name has at most {MAX_FIELD_NAME_BYTES} bytes")]
+    FieldNameTooLong,
+    /// The profile would be larger than the limit.
+    #[error("a profile has at most {MAX_PROFILE_BYTES} bytes")]
+    TooLarge,
+    /// `displayname` and `avatar_url` are text.
+    #[error("{0} is text")]
+    NotText(String),
+    /// The store.
+    #[error(transparent)]
+    Unavailable(#[from] AccountsUnavailable),
+}
+
+impl Accounts {
+    /// A user's profile; empty where nothing is set. Whether the user exists is another question.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn profile(&self, user: &UserId) -> Result<Map<String, Value>, AccountsUnavailable> {
+        Ok(self.store().get(&PROFILES, &(user,)).await?.unwrap_or_default().0)
+    }
+
+    /// Sets one field, or removes it. False: it was so already.
+    ///
+    /// # Errors
+    /// When the value can't be used, or the store fails.
+    pub async fn set_profile_field(
+        &self,
+        user: &UserId,
+        field: &str,
+        value: Option<Value>,
+    ) -> Result<bool, ProfileError> {
+        check(field, value.as_ref())?;
+        for _ in 0..ATTEMPTS {
+            let before = self
+                .store()
+                .get(&PROFILES, &(user,))
+                .await
+                .map_err(AccountsUnavailable::from)?;
+            let mut after = before.clone().unwrap_or_default();
+            match value.clone() {
+                Some(value) => after.0.insert(field.to_owned(), value),
+                None => after.0.remove(field),
+            };
+            if before.as_ref().unwrap_or(&ProfileRow::default()) == &after {
+                return Ok(false);
+            }
+            if serde_json::to_string(&after).map_or(usize::MAX, |json| json.len()) > MAX_PROFILE_BYTES {
+                return Err(ProfileError::TooLarge);
+            }
+            let mut batch = Batch::new();
+            batch.require(&PROFILES, &(user,), before.as_ref());
+            batch.put(&PROFILES, &(user,), &after);
+            match self.store().commit(batch).await {
+                Ok(()) => return Ok(true),
+                Err(CommitError::Fence { .. }) => {}
+                Err(error) => return Err(AccountsUnavailable::from(error).into()),
+            }
+        }
+        Err(AccountsUnavailable::Contended.into())
+    }
+}
+
+fn check(field: &str, value: Option<&Value>) -> Result<(), ProfileError> {
+    if field.len() > MAX_FIELD_NAME_BYTES {
+        return Err(ProfileError::FieldNameTooLong);
+    }
+    let Some(value) = value else { return Ok(()) };
+    match (field, value.as_str()) {
+        ("displayname", Some(name)) if name.len() > MAX_DISPLAY_NAME_BYTES => Err(ProfileError::NameTooLong),
+        ("displayname" | "avatar_url", None) => Err(ProfileError::NotText(field.to_owned())),
+        _ => Ok(()),
+    }
+}

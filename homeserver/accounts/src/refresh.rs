@@ -1,0 +1,87 @@
+//! Refreshing a session (Matrix specification, "Refresh tokens").
+//!
+//! A refresh gives a new pair of tokens. The old pair ends when the new access or refresh token is first used, so a
+//! client whose answer was lost can refresh again.
+
+use weft_store::{
+    Batch, CommitError,
+    tables::accounts::{DEVICES, DeviceRow, REFRESH_TOKENS, TokenPair},
+};
+
+use crate::{
+    ATTEMPTS, Accounts, AccountsUnavailable, NewSession,
+    sessions::{Minted, delete_pair},
+    token,
+};
+
+/// Why a session was not refreshed.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// Never given out, used up, or its session has ended.
+    #[error("the refresh token is not known")]
+    Unknown,
+    /// The store.
+    #[error(transparent)]
+    Unavailable(#[from] AccountsUnavailable),
+}
+
+impl Accounts {
+    /// A new pair of tokens for the device that the refresh token belongs to.
+    ///
+    /// # Errors
+    /// When the token is not known.
+    pub async fn refresh(&self, refresh_token: &str) -> Result<NewSession, RefreshError> {
+        let hash = token::hash(refresh_token);
+        for _ in 0..ATTEMPTS {
+            let row = self
+                .store()
+                .get(&REFRESH_TOKENS, &(&hash,))
+                .await
+                .map_err(AccountsUnavailable::from)?;
+            let row = row.ok_or(RefreshError::Unknown)?;
+            let key = (&row.user, &row.device);
+            let device = self
+                .store()
+                .get(&DEVICES, &key)
+                .await
+                .map_err(AccountsUnavailable::from)?;
+            let before = device.ok_or(RefreshError::Unknown)?;
+            let (current, ended) = successors(&before, &hash).ok_or(RefreshError::Unknown)?;
+
+            let minted = Minted::new(true, self.now_ms());
+            let mut batch = Batch::new();
+            batch.require(&DEVICES, &key, Some(&before));
+            if let Some(ended) = &ended {
+                delete_pair(&mut batch, ended);
+            }
+            minted.put(&mut batch, &row.user, &row.device, true);
+            batch.put(
+                &DEVICES,
+                &key,
+                &DeviceRow {
+                    current,
+                    next: Some(minted.pair()),
+                    ..before.clone()
+                },
+            );
+            match self.store().commit(batch).await {
+                Ok(()) => return Ok(minted.into_session(&row.user, &row.device)),
+                Err(CommitError::Fence { .. }) => {}
+                Err(error) => return Err(AccountsUnavailable::from(error).into()),
+            }
+        }
+        Err(AccountsUnavailable::Contended.into())
+    }
+}
+
+/// Which pair stays as the current one, and which ends, when the refresh token with this hash is used.
+fn successors(device: &DeviceRow, hash: &str) -> Option<(TokenPair, Option<TokenPair>)> {
+    let is = |pair: &TokenPair| pair.refresh.as_deref() == Some(hash);
+    match &device.next {
+        // The newest one was used: it takes the place of the old pair, which ends.
+        Some(next) if is(next) => Some((next.clone(), Some(device.current.clone()))),
+        // The old one was used again: the pair that the lost answer carried ends.
+        next if is(&device.current) => Some((device.current.clone(), next.clone())),
+        _ => None,
+    }
+}

@@ -1,0 +1,59 @@
+//! Access and refresh tokens: 256 random bits that only their holder knows.
+//!
+//! The store keeps SHA-256 of a token. A fast hash is right here: 256 random bits can't be guessed, unlike passwords.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+
+/// A token in the clear, on its way to its holder. Neither `Debug` nor `Display`: it can't get into a log.
+pub(crate) struct Token(String);
+
+impl Token {
+    /// A new one. The prefix tells people who find a token somewhere what it is, and whose.
+    pub(crate) fn random(prefix: &str) -> Self {
+        let mut bytes = [0_u8; 32];
+        rand::fill(&mut bytes);
+        Self(format!("{prefix}_{}", URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
+    pub(crate) fn hash(&self) -> String {
+        hash(&self.0)
+    }
+
+    pub(crate) fn into_string(self) -> String {
+        self.0
+    }
+}
+
+/// What the store knows of a token.
+pub(crate) fn hash(token: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(token.as_bytes()))
+}
+
+/// An id for a device that the client did not name: letters, as in most servers.
+pub(crate) fn device_id() -> String {
+    let mut bytes = [0_u8; 10];
+    rand::fill(&mut bytes);
+    bytes.iter().map(|byte| char::from(b'A' + byte % 26)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn tokens_are_long_and_never_repeat() {
+        let tokens: HashSet<String> = (0..10_000).map(|_| Token::random("weft").into_string()).collect();
+        assert_eq!(tokens.len(), 10_000);
+        assert!(tokens.iter().all(|token| token.len() == 5 + 43));
+    }
+
+    #[test]
+    fn the_stored_form_does_not_hold_the_token() {
+        let token = Token::random("weft");
+        assert_eq!(token.hash().len(), 43);
+        assert!(!token.hash().contains(&token.into_string()[5..]));
+    }
+}

@@ -1,0 +1,92 @@
+//! Which user names may be registered (Matrix specification, appendices, "User identifiers").
+//!
+//! Pure. Ids of other servers and of the past may look different; those are never created here.
+
+use ruma::{OwnedUserId, ServerName, UserId};
+
+/// Why a name can't be a user of this server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUsername {
+    /// Nothing there.
+    #[error("the user name is empty")]
+    Empty,
+    /// A character outside of the grammar.
+    #[error("user names are made of a-z, 0-9 and . _ = - / +, not {0:?}")]
+    Character(char),
+    /// `@name:server` over 255 bytes.
+    #[error("the user id would have more than 255 bytes")]
+    TooLong,
+    /// A full id of another server.
+    #[error("that is a user of another server")]
+    Foreign,
+    /// It begins like an id and is none.
+    #[error("that is no user id")]
+    Malformed,
+}
+
+/// `@localpart:server` for a name to register.
+///
+/// # Errors
+/// When the name breaks the grammar.
+pub fn local_user_id(localpart: &str, server: &ServerName) -> Result<OwnedUserId, InvalidUsername> {
+    if localpart.is_empty() {
+        return Err(InvalidUsername::Empty);
+    }
+    let allowed =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '=' | '-' | '/' | '+');
+    if let Some(other) = localpart.chars().find(|c| !allowed(*c)) {
+        return Err(InvalidUsername::Character(other));
+    }
+    let id = format!("@{localpart}:{server}");
+    if id.len() > 255 {
+        return Err(InvalidUsername::TooLong);
+    }
+    UserId::parse(id).map_err(|_| InvalidUsername::Malformed)
+}
+
+/// A local part or a full id, as people type either. Upper case is taken as lower case, as in most servers.
+pub(crate) fn any_local_user_id(name: &str, server: &ServerName) -> Result<OwnedUserId, InvalidUsername> {
+    let name = name.trim();
+    if !name.starts_with('@') {
+        return local_user_id(&name.to_lowercase(), server);
+    }
+    let id = UserId::parse(name).map_err(|_| InvalidUsername::Malformed)?;
+    if id.server_name() == server {
+        local_user_id(&id.localpart().to_lowercase(), server)
+    } else {
+        Err(InvalidUsername::Foreign)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_grammar() {
+        let server = server_name!("a.example");
+        for good in ["alice", "a.b_c=d-e/f+1", "0", "x".repeat(255 - 11).as_str()] {
+            assert!(local_user_id(good, server).is_ok(), "{good}");
+        }
+        for bad in ["", "Alice", "a b", "é", "a:b", "a@b", "x".repeat(255 - 10).as_str()] {
+            assert!(local_user_id(bad, server).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn people_may_type_the_full_id() {
+        let server = server_name!("a.example");
+        assert_eq!(
+            any_local_user_id(" @Alice:a.example", server).unwrap(),
+            "@alice:a.example"
+        );
+        assert_eq!(any_local_user_id("alice", server).unwrap(), "@alice:a.example");
+        assert_eq!(
+            any_local_user_id("@alice:b.example", server),
+            Err(InvalidUsername::Foreign)
+        );
+        assert_eq!(any_local_user_id("@alice", server), Err(InvalidUsername::Malformed));
+    }
+}

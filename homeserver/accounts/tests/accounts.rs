@@ -1,0 +1,385 @@
+//! What people and their clients rely on: names, passwords, sessions, refreshes, account data, over the memory engine.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // A failed assumption must fail the test.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use ruma::{MilliSecondsSinceUnixEpoch, UInt, owned_server_name, room_id};
+use serde_json::json;
+use weft_accounts::{
+    Accounts, AuthError, Clock, LoginError, LoginRequest, NewAccount, NewDevice, PasswordCost, RefreshError,
+    RegisterError,
+};
+use weft_store::{Store, memory::MemoryEngine};
+
+struct HandTurned(AtomicU64);
+
+impl Clock for HandTurned {
+    fn now(&self) -> MilliSecondsSinceUnixEpoch {
+        MilliSecondsSinceUnixEpoch(UInt::new(self.0.load(Ordering::SeqCst)).unwrap())
+    }
+}
+
+async fn server() -> (Accounts, Arc<HandTurned>) {
+    let clock = Arc::new(HandTurned(AtomicU64::new(1_000_000)));
+    let store = Store::open(MemoryEngine::new()).await.unwrap();
+    let accounts = Accounts::with_cost(
+        store,
+        owned_server_name!("a.example"),
+        Arc::clone(&clock) as _,
+        PasswordCost::Minimal,
+    );
+    (accounts, clock)
+}
+
+fn account(name: &str) -> NewAccount {
+    NewAccount {
+        username: name.to_owned(),
+        password: Some("correct horse".to_owned()),
+        admin: false,
+        display_name: None,
+    }
+}
+
+fn login(name: &str, password: &str, device: NewDevice) -> LoginRequest {
+    LoginRequest {
+        user: name.to_owned(),
+        password: password.to_owned(),
+        device,
+        address: None,
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_given_once_and_never_again() {
+    let (accounts, _) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    assert_eq!(alice, "@alice:a.example");
+    assert!(matches!(
+        accounts.register(account("alice")).await,
+        Err(RegisterError::Taken)
+    ));
+    assert!(matches!(
+        accounts.register(account("Alice")).await,
+        Err(RegisterError::InvalidUsername(_))
+    ));
+    assert!(matches!(
+        accounts
+            .register(NewAccount {
+                password: Some(String::new()),
+                ..account("bob")
+            })
+            .await,
+        Err(RegisterError::BadPassword)
+    ));
+    accounts.deactivate(&alice).await.unwrap();
+    assert!(matches!(
+        accounts.register(account("alice")).await,
+        Err(RegisterError::Taken)
+    ));
+}
+
+#[tokio::test]
+async fn of_many_who_want_one_name_at_once_one_gets_it() {
+    let (accounts, _) = server().await;
+    let mut attempts = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let accounts = accounts.clone();
+        attempts.spawn(async move { accounts.register(account("alice")).await.is_ok() });
+    }
+    assert_eq!(attempts.join_all().await.into_iter().filter(|won| *won).count(), 1);
+}
+
+#[tokio::test]
+async fn a_session_begins_with_the_password_and_ends_with_sign_out() {
+    let (accounts, _) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    for name in ["alice", "@alice:a.example", "Alice"] {
+        let session = accounts
+            .login(login(name, "correct horse", NewDevice::default()))
+            .await
+            .unwrap();
+        let known = accounts.authenticate(&session.access_token).await.unwrap();
+        assert_eq!((known.user_id, &known.device_id), (alice.clone(), &session.device_id));
+        accounts.logout(&alice, &session.device_id).await.unwrap();
+        assert!(matches!(
+            accounts.authenticate(&session.access_token).await,
+            Err(AuthError::Unknown)
+        ));
+    }
+    for (name, password) in [
+        ("alice", "wrong"),
+        ("nobody", "correct horse"),
+        ("@alice:b.example", "correct horse"),
+    ] {
+        let refused = accounts.login(login(name, password, NewDevice::default())).await;
+        assert!(matches!(refused, Err(LoginError::Denied)), "{name} {password}");
+    }
+    assert!(matches!(accounts.authenticate("").await, Err(AuthError::Unknown)));
+}
+
+#[tokio::test]
+async fn signing_in_a_device_again_ends_its_old_token() {
+    let (accounts, _) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    let device = || NewDevice {
+        id: Some("PHONE".into()),
+        display_name: Some("phone".to_owned()),
+        refreshable: true,
+    };
+    let first = accounts.begin_session(&alice, device()).await.unwrap();
+    let second = accounts.begin_session(&alice, device()).await.unwrap();
+    assert!(matches!(
+        accounts.authenticate(&first.access_token).await,
+        Err(AuthError::Unknown)
+    ));
+    assert!(matches!(
+        accounts.refresh(&first.refresh_token.unwrap()).await,
+        Err(RefreshError::Unknown)
+    ));
+    accounts.authenticate(&second.access_token).await.unwrap();
+    assert_eq!(accounts.devices(&alice).await.unwrap().len(), 1);
+    assert!(
+        accounts
+            .rename_device(&alice, "PHONE".into(), Some("new".to_owned()))
+            .await
+            .unwrap()
+    );
+    let named = accounts.device(&alice, "PHONE".into()).await.unwrap().unwrap();
+    assert_eq!(named.display_name.as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_and_time_forgives() {
+    let (accounts, clock) = server().await;
+    accounts.register(account("alice")).await.unwrap();
+    let mut denied = 0;
+    let wait = loop {
+        match accounts.login(login("alice", "guess", NewDevice::default())).await {
+            Err(LoginError::Denied) => denied += 1,
+            Err(LoginError::Throttled { retry_after }) => break retry_after,
+            _ => panic!("a wrong password was let in"),
+        }
+    };
+    assert_eq!(denied, 10);
+    let still = accounts
+        .login(login("alice", "correct horse", NewDevice::default()))
+        .await;
+    assert!(matches!(still, Err(LoginError::Throttled { .. })));
+    clock
+        .0
+        .fetch_add(u64::try_from(wait.as_millis()).unwrap(), Ordering::SeqCst);
+    accounts
+        .login(login("alice", "correct horse", NewDevice::default()))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_refreshable_token_expires_and_its_successor_ends_it() {
+    let (accounts, clock) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    let device = NewDevice {
+        refreshable: true,
+        ..NewDevice::default()
+    };
+    let first = accounts.begin_session(&alice, device).await.unwrap();
+    clock.0.fetch_add(
+        u64::try_from(first.expires_in.unwrap().as_millis()).unwrap(),
+        Ordering::SeqCst,
+    );
+    assert!(matches!(
+        accounts.authenticate(&first.access_token).await,
+        Err(AuthError::Expired)
+    ));
+
+    let old_refresh = first.refresh_token.unwrap();
+    let lost = accounts.refresh(&old_refresh).await.unwrap();
+    // The answer was lost on its way: the client asks again with the old token, and the lost pair ends.
+    let second = accounts.refresh(&old_refresh).await.unwrap();
+    assert!(matches!(
+        accounts.authenticate(&lost.access_token).await,
+        Err(AuthError::Unknown)
+    ));
+    accounts.authenticate(&second.access_token).await.unwrap();
+    // The new pair was used: the old refresh token is dead.
+    assert!(matches!(
+        accounts.refresh(&old_refresh).await,
+        Err(RefreshError::Unknown)
+    ));
+
+    // Using the new refresh token (and never the access token) retires the old pair as well.
+    let second_refresh = second.refresh_token.unwrap();
+    let third = accounts.refresh(&second_refresh).await.unwrap();
+    let fourth = accounts.refresh(&third.refresh_token.unwrap()).await.unwrap();
+    assert!(matches!(
+        accounts.refresh(&second_refresh).await,
+        Err(RefreshError::Unknown)
+    ));
+    assert!(matches!(
+        accounts.authenticate(&second.access_token).await,
+        Err(AuthError::Unknown)
+    ));
+    accounts.authenticate(&fourth.access_token).await.unwrap();
+    accounts.logout(&alice, &fourth.device_id).await.unwrap();
+    assert!(matches!(
+        accounts.refresh(&fourth.refresh_token.unwrap()).await,
+        Err(RefreshError::Unknown)
+    ));
+}
+
+#[tokio::test]
+async fn requests_that_use_a_fresh_token_at_once_all_get_in() {
+    let (accounts, _) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    let device = NewDevice {
+        refreshable: true,
+        ..NewDevice::default()
+    };
+    let first = accounts.begin_session(&alice, device).await.unwrap();
+    let second = accounts.refresh(&first.refresh_token.unwrap()).await.unwrap();
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (accounts, token) = (accounts.clone(), second.access_token.clone());
+        requests.spawn(async move { accounts.authenticate(&token).await.is_ok() });
+    }
+    assert!(requests.join_all().await.into_iter().all(|let_in| let_in));
+    assert!(matches!(
+        accounts.authenticate(&first.access_token).await,
+        Err(AuthError::Unknown)
+    ));
+}
+
+#[tokio::test]
+async fn a_deactivated_account_is_shut_everywhere() {
+    let (accounts, _) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    let one = accounts.begin_session(&alice, NewDevice::default()).await.unwrap();
+    let two = accounts
+        .begin_session(
+            &alice,
+            NewDevice {
+                refreshable: true,
+                ..NewDevice::default()
+            },
+        )
+        .await
+        .unwrap();
+    accounts.deactivate(&alice).await.unwrap();
+    for session in [&one, &two] {
+        assert!(matches!(
+            accounts.authenticate(&session.access_token).await,
+            Err(AuthError::Unknown)
+        ));
+    }
+    assert!(matches!(
+        accounts.refresh(&two.refresh_token.unwrap()).await,
+        Err(RefreshError::Unknown)
+    ));
+    let again = accounts
+        .login(login("alice", "correct horse", NewDevice::default()))
+        .await;
+    assert!(matches!(again, Err(LoginError::Denied)));
+    assert!(accounts.begin_session(&alice, NewDevice::default()).await.is_err());
+    assert!(!accounts.exists(&alice).await.unwrap());
+    assert!(accounts.profile(&alice).await.unwrap().is_empty());
+    assert!(accounts.set_password(&alice, "new").await.is_err());
+}
+
+#[tokio::test]
+async fn a_new_password_replaces_the_old_and_can_end_other_sessions() {
+    let (accounts, _) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    let here = accounts.begin_session(&alice, NewDevice::default()).await.unwrap();
+    let there = accounts.begin_session(&alice, NewDevice::default()).await.unwrap();
+    accounts.set_password(&alice, "battery staple").await.unwrap();
+    accounts.logout_all(&alice, Some(&here.device_id)).await.unwrap();
+    accounts.authenticate(&here.access_token).await.unwrap();
+    assert!(matches!(
+        accounts.authenticate(&there.access_token).await,
+        Err(AuthError::Unknown)
+    ));
+    assert!(!accounts.check_password(&alice, "correct horse").await.unwrap());
+    assert!(accounts.check_password(&alice, "battery staple").await.unwrap());
+}
+
+#[tokio::test]
+async fn account_data_changes_are_told_by_position() {
+    let (accounts, _) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    let room = room_id!("!r:a.example");
+    let first = accounts
+        .set_account_data(&alice, None, "m.direct", json!({"a": 1}))
+        .await
+        .unwrap();
+    let second = accounts
+        .set_account_data(&alice, Some(room), "m.tag", json!({"tags": {}}))
+        .await
+        .unwrap();
+    assert!(second > first);
+    let all = accounts.account_data_since(&alice, 0, second).await.unwrap();
+    assert_eq!(all.len(), 2);
+    let later = accounts.account_data_since(&alice, first, second).await.unwrap();
+    assert_eq!((later.len(), later[0].room.as_deref()), (1, Some(room)));
+    let third = accounts
+        .set_account_data(&alice, None, "m.direct", json!({}))
+        .await
+        .unwrap();
+    let changed = accounts.account_data_since(&alice, second, third).await.unwrap();
+    assert_eq!((changed.len(), changed[0].kind.as_str()), (1, "m.direct"));
+    assert_eq!(
+        accounts.account_data(&alice, None, "m.direct").await.unwrap(),
+        Some(json!({}))
+    );
+    let large = json!({"x": "y".repeat(300_000)});
+    assert!(accounts.set_account_data(&alice, None, "m.big", large).await.is_err());
+}
+
+#[tokio::test]
+async fn profiles_and_filters_are_kept_and_bounded() {
+    let (accounts, _) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    assert_eq!(accounts.profile(&alice).await.unwrap()["displayname"], "alice");
+    assert!(
+        accounts
+            .set_profile_field(&alice, "displayname", Some(json!("Alice")))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !accounts
+            .set_profile_field(&alice, "displayname", Some(json!("Alice")))
+            .await
+            .unwrap()
+    );
+    assert!(
+        accounts
+            .set_profile_field(&alice, "displayname", Some(json!("x".repeat(600))))
+            .await
+            .is_err()
+    );
+    assert!(
+        accounts
+            .set_profile_field(&alice, "avatar_url", Some(json!(5)))
+            .await
+            .is_err()
+    );
+    assert!(
+        accounts
+            .set_profile_field(&alice, "m.tz", Some(json!("x".repeat(70_000))))
+            .await
+            .is_err()
+    );
+
+    let id = accounts.store_filter(&alice, "{}".to_owned()).await.unwrap();
+    assert_eq!(accounts.store_filter(&alice, "{}".to_owned()).await.unwrap(), id);
+    assert_ne!(
+        accounts.store_filter(&alice, "{\"room\":{}}".to_owned()).await.unwrap(),
+        id
+    );
+    assert_eq!(accounts.filter(&alice, id).await.unwrap().as_deref(), Some("{}"));
+    assert_eq!(accounts.filter(&alice, 99).await.unwrap(), None);
+    assert!(accounts.store_filter(&alice, "x".repeat(70_000)).await.is_err());
+}
