@@ -1,0 +1,14 @@
+// Where in the app the address points to. Only the fragment is used, so that the server has one page to serve.
+import { decode } from './session';
+
+export type Route = { readonly name: 'documents' } | { readonly name: 'document'; readonly id: string };
+
+export function readRoute(fragment: string): Route {
+  const match = /^#\/d\/([^/?#]+)$/.exec(fragment);
+  const id = match?.[1] ? decode(match[1]) : null;
+  return id ? { name: 'document', id } : { name: 'documents' };
+}
+
+export function routeTo(id: string): string {
+  return `#/d/${encodeURIComponent(id)}`;
+}
