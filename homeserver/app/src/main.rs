@@ -1,2 +1,42 @@
-//! The `weft` binary.
-fn main() {}
+//! The program `weft`: reads its configuration, wires the crates together, starts and stops them.
+//!
+//! Decides nothing about rooms, events or requests; every part is made here and handed exactly what it needs.
+//! No struct holds them all.
+
+mod cli;
+mod config;
+mod config_command;
+mod demo;
+mod failure;
+mod logging;
+mod serve;
+mod terminal;
+mod user_command;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command, ConfigCommand, UserCommand};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal::complain(&format!("weft: {failure}"));
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(arguments) => Ok(serve::run(&arguments)?),
+        Command::Config(ConfigCommand::New(arguments)) => config_command::new(&arguments),
+        Command::Config(ConfigCommand::Check(arguments)) => config_command::check(&arguments),
+        Command::User(UserCommand::Add(arguments)) => Ok(user_command::add(&arguments)?),
+        Command::Demo(arguments) => Ok(demo::run(&arguments)?),
+    }
+}

@@ -1,0 +1,147 @@
+//! Configuration in two stages: [`source`] holds what somebody wrote (file, environment), each value with where it
+//! stands; the sections turn it into what the program works with, and report everything that is wrong at once.
+//!
+//! One file a section, so that a setting, its default, its limits and its check stand together. Nothing here opens a
+//! port or a database; files are only read, namely the certificates that the configuration names.
+
+mod documents;
+mod federation;
+mod limits;
+mod listen;
+mod log;
+mod problem;
+mod registration;
+mod source;
+mod template;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ruma::OwnedServerName;
+
+pub(crate) use documents::Documents;
+pub(crate) use federation::Federation;
+pub(crate) use limits::Limits;
+pub(crate) use listen::{Area, Listener, Tls};
+pub(crate) use log::{Format as LogFormat, Log};
+pub(crate) use problem::{Invalid, Problem};
+pub(crate) use registration::{Mode as RegistrationMode, Registration};
+pub(crate) use template::render as template;
+
+use source::{Context, Fields};
+
+/// The variables that concern this program begin so: `WEFT_SERVER_NAME`, `WEFT_REGISTRATION_MODE`.
+pub(crate) const VARIABLE_PREFIX: &str = "WEFT_";
+
+/// Everything that was configured, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The name in user ids and room aliases. Can never change once the server has been used.
+    pub(crate) server_name: OwnedServerName,
+    /// Where everything is kept.
+    pub(crate) data_dir: PathBuf,
+    /// Where it listens, at least one.
+    pub(crate) listen: Vec<Listener>,
+    /// Who may make an account.
+    pub(crate) registration: Registration,
+    /// How other servers are reached.
+    pub(crate) federation: Federation,
+    /// How edits become events.
+    pub(crate) documents: Documents,
+    /// What one user may ask for.
+    pub(crate) limits: Limits,
+    /// What is logged and how.
+    pub(crate) log: Log,
+    /// What is allowed but probably not meant.
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}", path = path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    /// The file is no TOML, or says what cannot be.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+}
+
+/// Reads the file and applies the variables over it. Without a file the variables must say everything.
+pub(crate) fn load(path: Option<&Path>, variables: &BTreeMap<String, String>) -> Result<Config, LoadError> {
+    let text = match path {
+        Some(path) => std::fs::read_to_string(path).map_err(|source| LoadError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?,
+        None => String::new(),
+    };
+    Ok(parse(&text, path, variables)?)
+}
+
+/// The variables of this process that concern the configuration.
+pub(crate) fn variables() -> BTreeMap<String, String> {
+    std::env::vars()
+        .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
+        .collect()
+}
+
+/// See [`load`]; apart from it so that it can be tested without files.
+fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) -> Result<Config, Invalid> {
+    let context = Context::new(text, path, variables)?;
+    let mut root = context.root();
+    let server_name = server_name(&mut root);
+    let data_dir = root.path("data_dir");
+    if data_dir.is_none() {
+        root.missing(
+            "data_dir",
+            "the folder where everything is kept, like \"/var/lib/weft\"",
+        );
+    }
+    let listen = listen::read(&mut root);
+    let registration = registration::read(root.section("registration"));
+    let federation = federation::read(root.section("federation"));
+    let documents = documents::read(root.section("documents"));
+    let limits = limits::read(root.section("limits"));
+    let log = log::read(root.section("log"));
+    root.finish();
+    let (problems, warnings) = context.into_reports();
+    match (server_name, data_dir) {
+        (Some(server_name), Some(data_dir)) if problems.is_empty() => Ok(Config {
+            server_name,
+            data_dir,
+            listen,
+            registration,
+            federation,
+            documents,
+            limits,
+            log,
+            warnings,
+        }),
+        _ => Err(Invalid { problems }),
+    }
+}
+
+fn server_name(root: &mut Fields<'_>) -> Option<OwnedServerName> {
+    let Some(found) = root.text("server_name") else {
+        root.missing(
+            "server_name",
+            "the part of your user ids after the colon, like \"example.org\"",
+        );
+        return None;
+    };
+    match OwnedServerName::try_from(found.value.as_str()) {
+        Ok(name) => Some(name),
+        Err(_) => {
+            root.wrong(
+                "server_name",
+                &found.origin,
+                format!("{:?} is no host name, with or without a port", found.value),
+            );
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! `[documents]`: how edits become signed events.
+
+use std::time::Duration;
+
+use super::source::Fields;
+
+/// Longer than this, and a crash of the disk could cost more than people would forgive.
+const SEAL_MAX_LIMIT: Duration = Duration::from_secs(60);
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Documents {
+    /// Edits become an event after this long without another one.
+    pub(crate) seal_idle: Duration,
+    /// Edits become an event at the latest this long after the first of them.
+    pub(crate) seal_max: Duration,
+}
+
+impl Default for Documents {
+    fn default() -> Self {
+        Self {
+            seal_idle: Duration::from_secs(2),
+            seal_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// See the module.
+pub(super) fn read(mut fields: Fields<'_>) -> Documents {
+    let default = Documents::default();
+    let idle = fields.duration("seal_idle");
+    let max = fields.duration("seal_max");
+    let documents = Documents {
+        seal_idle: idle.as_ref().map_or(default.seal_idle, |found| found.value),
+        seal_max: max.as_ref().map_or(default.seal_max, |found| found.value),
+    };
+    let origin = max.or(idle).map(|found| found.origin);
+    if let Some(origin) = origin {
+        if documents.seal_max > SEAL_MAX_LIMIT {
+            fields.wrong(
+                "seal_max",
+                &origin,
+                "is more than a minute: edits would be unsigned for too long".to_owned(),
+            );
+        }
+        if documents.seal_idle > documents.seal_max {
+            fields.wrong("seal_max", &origin, "is less than documents.seal_idle".to_owned());
+        }
+    }
+    fields.finish();
+    documents
+}

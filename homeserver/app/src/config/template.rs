@@ -1,0 +1,69 @@
+//! The commented file that `weft config new` writes. What it says is what the program does: a test reads it back and
+//! compares with the defaults.
+
+use std::path::Path;
+
+use ruma::ServerName;
+
+/// The file for a server of this name with this folder.
+pub(crate) fn render(server_name: &ServerName, data_dir: &Path) -> String {
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    TEMPLATE
+        .replace("{server_name}", &quoted(server_name.as_str()))
+        .replace("{data_dir}", &quoted(&data_dir.to_string_lossy()))
+}
+
+const TEMPLATE: &str = r#"# Configuration of a Weft homeserver. `weft config check` says whether it can be used.
+# Every setting outside [[listen]] can also be given as an environment variable, which then counts:
+# WEFT_SERVER_NAME, WEFT_REGISTRATION_MODE, WEFT_FEDERATION_NOTARIES='["example.org"]', and so on.
+# Relative paths are meant from this file's folder.
+
+# The part of user ids after the colon. It can never change once the server has been used.
+server_name = {server_name}
+
+# Where everything is kept: events, accounts, keys. Back it up as a whole.
+data_dir = {data_dir}
+
+# Where the server listens, and what it serves there: "client" (Matrix clients), "documents" (documents and live
+# editing), "federation" (other servers), "web" (the page). Any number of [[listen]].
+[[listen]]
+address = "127.0.0.1:8008"
+serve = ["client", "documents", "web"]
+
+# Other servers come in here. They insist on TLS: name a certificate, or let a proxy in front do it.
+[[listen]]
+address = "127.0.0.1:8448"
+serve = ["federation", "client", "documents"]
+# tls = { certificate = "fullchain.pem", private_key = "key.pem" }
+
+[registration]
+# Who may make an account: "closed" (only `weft user add`), "token" (who has one of the tokens), "open" (anybody).
+mode = "closed"
+# tokens = ["..."]
+# Where set, scripts that know it may make accounts, as with Synapse (/_synapse/admin/v1/register).
+shared_secret = ""
+
+[federation]
+# Authorities (PEM files) that are trusted beside the system's.
+extra_ca_certificates = []
+# Requests to private addresses are refused. Exceptions, as networks: ["10.1.0.0/16"].
+allow_addresses = []
+# Servers that are asked for the keys of servers which do not answer.
+notaries = []
+
+[documents]
+# Edits are on disk at once. They are signed, and so reach other servers, after this long without another edit...
+seal_idle = "2s"
+# ...and at the latest this long after the first. (While somebody from another server looks on: within 50 ms.)
+seal_max = "5s"
+
+[limits]
+# 1,000 requests a minute a user.
+rate_limit = true
+
+[log]
+# "pretty" for people, "json" for machines.
+format = "pretty"
+# How much: "info", "debug", or by part, like "weft_federation=debug,info".
+filter = "info"
+"#;

@@ -1,0 +1,277 @@
+//! The configuration as people write it, with the mistakes that they make.
+
+use super::*;
+
+const MINIMAL: &str = "server_name = \"alpha.example\"\ndata_dir = \"data\"\n\
+                       [[listen]]\naddress = \"127.0.0.1:8008\"\nserve = [\"client\"]\n";
+
+fn parse_text(text: &str) -> Result<Config, Invalid> {
+    parse(text, Some(Path::new("/etc/weft/weft.toml")), &BTreeMap::new())
+}
+
+fn with_variables(text: &str, variables: &[(&str, &str)]) -> Result<Config, Invalid> {
+    let variables = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    parse(text, Some(Path::new("/etc/weft/weft.toml")), &variables)
+}
+
+/// Everything that is wrong with the minimal file plus this, as it is shown.
+fn problems(more: &str) -> Vec<String> {
+    let text = format!("{MINIMAL}{more}");
+    parse_text(&text).map_or_else(
+        |invalid| invalid.problems.iter().map(ToString::to_string).collect(),
+        |_| Vec::new(),
+    )
+}
+
+#[test]
+fn what_is_not_said_has_a_default() {
+    let config = parse_text(MINIMAL).unwrap();
+    assert_eq!(config.server_name, "alpha.example");
+    assert_eq!(config.data_dir, Path::new("/etc/weft/data"));
+    assert_eq!(config.registration.mode, RegistrationMode::Closed);
+    assert_eq!(config.registration.shared_secret, None);
+    assert_eq!(config.documents.seal_idle.as_millis(), 2000);
+    assert_eq!(config.documents.seal_max.as_millis(), 5000);
+    assert!(config.limits.rate_limit);
+    assert!(config.listen[0].tls.is_none());
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
+fn the_file_of_the_readme_is_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = folder.path().join("ca.pem");
+    std::fs::write(&authority, "").unwrap();
+    let text = format!(
+        r#"
+        server_name = "127.0.0.1:8448"
+        data_dir = "/var/lib/weft"
+        [[listen]]
+        address = "127.0.0.1:8008"
+        serve = ["client", "documents", "web"]
+        [[listen]]
+        address = "0.0.0.0:8448"
+        serve = ["federation", "client", "documents"]
+        tls = {{ certificate = "fullchain.pem", private_key = "/keys/key.pem" }}
+        [registration]
+        mode = "token"
+        tokens = ["let-me-in"]
+        shared_secret = "s3cret"
+        [federation]
+        extra_ca_certificates = [{authority:?}]
+        allow_addresses = ["10.0.0.0/8", "127.0.0.1", "::1/128"]
+        notaries = ["notary.example"]
+        [documents]
+        seal_idle = "500ms"
+        seal_max = "1m"
+        [limits]
+        rate_limit = false
+        [log]
+        format = "json"
+        filter = "weft_room=debug,info"
+        "#
+    );
+    let config = parse_text(&text).unwrap();
+    assert_eq!(config.server_name, "127.0.0.1:8448");
+    assert_eq!(config.listen[1].serve.len(), 3);
+    let tls = config.listen[1].tls.as_ref().unwrap();
+    assert_eq!(tls.certificate, Path::new("/etc/weft/fullchain.pem"));
+    assert_eq!(tls.private_key, Path::new("/keys/key.pem"));
+    assert_eq!(config.registration.mode, RegistrationMode::Token);
+    assert_eq!(config.registration.shared_secret.as_deref(), Some("s3cret"));
+    assert_eq!(config.federation.allow_addresses.len(), 3);
+    assert_eq!(config.federation.notaries, ["notary.example"]);
+    assert_eq!(config.documents.seal_idle.as_millis(), 500);
+    assert!(!config.limits.rate_limit);
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn the_written_file_says_what_the_defaults_are() {
+    let name = <&ruma::ServerName>::try_from("alpha.example").unwrap();
+    let written = parse_text(&template(name, Path::new("/srv/a \"b\""))).unwrap();
+    let plain = parse_text(MINIMAL).unwrap();
+    assert_eq!(written.data_dir, Path::new("/srv/a \"b\""));
+    assert_eq!(written.registration.mode, plain.registration.mode);
+    assert_eq!(written.registration.shared_secret, plain.registration.shared_secret);
+    assert_eq!(written.documents.seal_idle, plain.documents.seal_idle);
+    assert_eq!(written.documents.seal_max, plain.documents.seal_max);
+    assert_eq!(written.limits.rate_limit, plain.limits.rate_limit);
+    assert_eq!(written.log.filter, plain.log.filter);
+    assert_eq!(written.warnings, []);
+}
+
+#[test]
+fn each_mistake_is_shown_with_its_line() {
+    let cases = [
+        (
+            "[documents]\nseal_idle = \"2x\"\n",
+            "/etc/weft/weft.toml:7: documents.seal_idle: \"2x\" is no duration",
+        ),
+        (
+            "[documents]\nseal_idle = 2\n",
+            "/etc/weft/weft.toml:7: documents.seal_idle: must be text in quotes",
+        ),
+        (
+            "[documents]\nseal_max = \"1s\"\n",
+            "weft.toml:7: documents.seal_max: is less than documents.seal_idle",
+        ),
+        (
+            "[documents]\nseal_max = \"2h\"\n",
+            "weft.toml:7: documents.seal_max: is more than a minute",
+        ),
+        (
+            "[documents]\nseal_idel = \"2s\"\n",
+            "weft.toml:7: documents.seal_idel: there is no such setting; did you mean seal_idle?",
+        ),
+        (
+            "[document]\nseal_idle = \"2s\"\n",
+            "weft.toml:6: document: there is no such setting; did you mean documents?",
+        ),
+        (
+            "[registration]\nmode = \"opne\"\n",
+            "registration.mode: \"opne\" is none of closed, token, open; did you mean open?",
+        ),
+        ("[registration]\nmode = \"token\"\n", "registration.tokens: is missing"),
+        (
+            "[federation]\nallow_addresses = [\"10.0.0.0/40\"]\n",
+            "federation.allow_addresses: \"10.0.0.0/40\" is no network",
+        ),
+        (
+            "[federation]\nnotaries = [\"a b\"]\n",
+            "federation.notaries: \"a b\" is no server name",
+        ),
+        (
+            "[federation]\nnotaries = \"a\"\n",
+            "federation.notaries: must be a list of texts",
+        ),
+        (
+            "[federation]\nextra_ca_certificates = [\"no.pem\"]\n",
+            "extra_ca_certificates: /etc/weft/no.pem: No such file",
+        ),
+        (
+            "[limits]\nrate_limit = \"no\"\n",
+            "limits.rate_limit: must be true or false",
+        ),
+        (
+            "[log]\nformat = \"xml\"\n",
+            "log.format: \"xml\" is neither pretty nor json",
+        ),
+        ("[log]\nfilter = \"=====\"\n", "log.filter: "),
+        (
+            "[[listen]]\nserve = [\"web\"]\n",
+            "weft.toml:6: listen[1].address: is missing",
+        ),
+        (
+            "[[listen]]\naddress = \"0.0.0.0:1\"\n",
+            "weft.toml:6: listen[1].serve: is missing",
+        ),
+        (
+            "[[listen]]\naddress = \"8008\"\nserve = [\"web\"]\n",
+            "weft.toml:7: listen[1].address: \"8008\" is no address",
+        ),
+        (
+            "[[listen]]\naddress = \"0.0.0.0:1\"\nserve = [\"wbe\"]\n",
+            "listen[1].serve: \"wbe\" cannot be served; did you mean web?",
+        ),
+        (
+            "[[listen]]\naddress = \"0.0.0.0:1\"\nserve = []\n",
+            "listen[1].serve: names nothing",
+        ),
+        (
+            "[[listen]]\naddress = \"127.0.0.1:8008\"\nserve = [\"web\"]\n",
+            "listen[1].address: 127.0.0.1:8008 is listened on already",
+        ),
+        (
+            "[[listen]]\naddress = \"0.0.0.0:1\"\nserve = [\"web\"]\ntls = { certificate = \"a\" }\n",
+            "weft.toml:9: listen[1].tls.private_key: is missing",
+        ),
+        ("[[listen]\n", "/etc/weft/weft.toml:6: "),
+    ];
+    for (more, expected) in cases {
+        let shown = problems(more);
+        assert!(
+            shown.iter().any(|problem| problem.contains(expected)),
+            "{more}\nshows {shown:#?}\nnot {expected}"
+        );
+    }
+}
+
+#[test]
+fn all_mistakes_are_shown_at_once() {
+    let invalid = parse_text("server_nam = \"a\"\n[limits]\nrate_limit = 1\n").unwrap_err();
+    let shown = invalid.to_string();
+    for expected in [
+        "server_name: is missing",
+        "data_dir: is missing",
+        "listen: is missing",
+        "limits.rate_limit",
+        "did you mean server_name?",
+    ] {
+        assert!(shown.contains(expected), "{expected} is not in\n{shown}");
+    }
+}
+
+#[test]
+fn variables_overrule_the_file() {
+    let config = with_variables(
+        MINIMAL,
+        &[
+            ("WEFT_SERVER_NAME", "beta.example"),
+            ("WEFT_DATA_DIR", "elsewhere"),
+            ("WEFT_REGISTRATION_MODE", "open"),
+            ("WEFT_REGISTRATION_SHARED_SECRET", "x"),
+            ("WEFT_FEDERATION_NOTARIES", "[\"n.example\"]"),
+            ("WEFT_FEDERATION_ALLOW_ADDRESSES", "[\"127.0.0.0/8\"]"),
+            ("WEFT_DOCUMENTS_SEAL_IDLE", "1s"),
+            ("WEFT_LIMITS_RATE_LIMIT", "false"),
+            ("WEFT_LOG_FORMAT", "json"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.server_name, "beta.example");
+    assert_eq!(config.data_dir, Path::new("elsewhere"));
+    assert_eq!(config.registration.mode, RegistrationMode::Open);
+    assert_eq!(config.federation.notaries, ["n.example"]);
+    assert_eq!(config.documents.seal_idle.as_secs(), 1);
+    assert!(!config.limits.rate_limit);
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
+fn a_wrong_variable_is_named_in_the_message() {
+    let invalid = with_variables(MINIMAL, &[("WEFT_LIMITS_RATE_LIMIT", "maybe")]).unwrap_err();
+    assert!(
+        invalid
+            .to_string()
+            .contains("WEFT_LIMITS_RATE_LIMIT: limits.rate_limit: \"maybe\" is neither")
+    );
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning_only() {
+    let config = with_variables(MINIMAL, &[("WEFT_REGISTRATON_MODE", "open"), ("WEFT_CONFIG", "x")]).unwrap();
+    let shown: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        ["WEFT_REGISTRATON_MODE: no setting has this name; did you mean WEFT_REGISTRATION_MODE?"]
+    );
+}
+
+#[test]
+fn federation_in_the_clear_is_doubtful_but_allowed() {
+    let more = "[[listen]]\naddress = \"0.0.0.0:8448\"\nserve = [\"federation\"]\n";
+    let config = parse_text(&format!("{MINIMAL}{more}")).unwrap();
+    assert_eq!(config.warnings.len(), 1);
+}
+
+#[test]
+fn secrets_are_not_in_the_debug_form() {
+    let text =
+        format!("{MINIMAL}[registration]\nmode = \"token\"\ntokens = [\"hush-token\"]\nshared_secret = \"hush\"\n");
+    let shown = format!("{:?}", parse_text(&text).unwrap());
+    assert!(!shown.contains("hush"));
+}

@@ -1,0 +1,224 @@
+//! `weft demo`: two homeservers on this machine as two organisations would run them, with TLS and signatures between
+//! them, one person on each and one document for both. It only does what anybody could do by hand with this program
+//! and an HTTP client, so that it also shows that this suffices.
+
+mod authority;
+mod homeserver;
+mod walk;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::DemoArguments;
+use crate::terminal;
+use authority::Authority;
+use homeserver::{Homeserver, Ports};
+use walk::Walk;
+
+/// The people of the demo: where they are, who they are.
+const ALICE: Person = Person {
+    server: "alpha",
+    name: "alice",
+    display_name: "Alice",
+};
+const BOB: Person = Person {
+    server: "beta",
+    name: "bob",
+    display_name: "Bob",
+};
+
+/// Everybody's password: the servers are reached from this machine only, and are gone afterwards.
+const PASSWORD: &str = "weft-demo";
+
+/// How long a server may take to answer for the first time.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+struct Person {
+    server: &'static str,
+    name: &'static str,
+    display_name: &'static str,
+}
+
+/// Why there is no demo.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DemoError {
+    /// A file of the demo cannot be written or read.
+    #[error("{path}: {source}", path = path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    /// The folder belongs to somebody else, or to an earlier demo.
+    #[error("{path} is not empty; the demo wants a folder of its own", path = path.display())]
+    FolderNotEmpty { path: PathBuf },
+    /// No certificates could be made.
+    #[error("cannot make certificates for the demo: {0}")]
+    Certificates(#[from] rcgen::Error),
+    /// A server did not come up.
+    #[error("the server {name} did not start; this is how its log ends:\n{log}")]
+    NotStarted { name: &'static str, log: String },
+    /// A server stopped by itself.
+    #[error("the server {name} has ended by itself ({status}); this is how its log ends:\n{log}")]
+    Ended {
+        name: &'static str,
+        status: String,
+        log: String,
+    },
+    /// A server answered something else than expected.
+    #[error("{step}: {reason}")]
+    Step { step: &'static str, reason: String },
+    /// The machine said no.
+    #[error("{what}: {source}")]
+    System { what: &'static str, source: std::io::Error },
+}
+
+/// Runs until Ctrl-C.
+pub(crate) fn run(arguments: &DemoArguments) -> Result<(), DemoError> {
+    crate::serve::install_crypto();
+    let system = |what| move |source| DemoError::System { what, source };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(system("cannot start the runtime"))?;
+    let folder = Folder::open(arguments.data_dir.as_deref())?;
+    let result = runtime.block_on(demonstrate(&folder.path, arguments.links.as_deref()));
+    folder.close();
+    result
+}
+
+async fn demonstrate(folder: &Path, links_file: Option<&Path>) -> Result<(), DemoError> {
+    let system = |what| move |source| DemoError::System { what, source };
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("cannot wait for Ctrl-C"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("cannot wait for SIGTERM"))?;
+    progress("making certificates of a development authority")?;
+    let authority = Authority::new(folder)?;
+    progress("starting two homeservers (their logs are in the same folder)")?;
+    progress(&format!("  {}", folder.display()))?;
+    let mut alpha = Homeserver::start(folder, ALICE.server, Ports::choose(0)?, &authority)?;
+    let mut beta = Homeserver::start(folder, BOB.server, Ports::choose(1)?, &authority)?;
+    let ready = async {
+        alpha.ready(START_TIMEOUT).await?;
+        beta.ready(START_TIMEOUT).await?;
+        prepare(&alpha, &beta).await
+    };
+    let links = tokio::select! {
+        links = ready => Some(links),
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+    };
+    let outcome = match links {
+        Some(Ok(links)) => {
+            announce(&links, links_file)?;
+            tokio::select! {
+                error = alpha.ended() => Err(error),
+                error = beta.ended() => Err(error),
+                _ = interrupt.recv() => Ok(()),
+                _ = terminate.recv() => Ok(()),
+            }
+        }
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
+    };
+    progress("stopping both servers")?;
+    tokio::join!(alpha.stop(), beta.stop());
+    outcome
+}
+
+/// Two people, a document, an invitation that crosses the servers; gives a link for each of the two.
+async fn prepare(alpha: &Homeserver, beta: &Homeserver) -> Result<[String; 2], DemoError> {
+    progress(&format!(
+        "  {} is at {}, {} is at {}",
+        alpha.name,
+        alpha.page(),
+        beta.name,
+        beta.page()
+    ))?;
+    let alice = Walk::register(alpha.page(), &ALICE, PASSWORD).await?;
+    let bob = Walk::register(beta.page(), &BOB, PASSWORD).await?;
+    progress(&format!(
+        "made accounts {} and {} (password of both: {PASSWORD})",
+        alice.user_id(),
+        bob.user_id()
+    ))?;
+    let document = alice.create_document("Notes for the two of us").await?;
+    progress(&format!(
+        "{} made a document and invites {}",
+        ALICE.display_name, BOB.display_name
+    ))?;
+    alice.invite_editor(&document, bob.user_id()).await?;
+    bob.accept(&document).await?;
+    progress(&format!(
+        "{} accepted: both servers have the document now",
+        BOB.display_name
+    ))?;
+    Ok([alice.link(&document), bob.link(&document)])
+}
+
+fn announce(links: &[String; 2], file: Option<&Path>) -> Result<(), DemoError> {
+    let [alice, bob] = links;
+    progress("")?;
+    progress("Open both, side by side, and type:")?;
+    progress(&format!("  Alice  {alice}"))?;
+    progress(&format!("  Bob    {bob}"))?;
+    progress("")?;
+    progress("Ctrl-C stops both servers.")?;
+    let Some(path) = file else { return Ok(()) };
+    // Renamed into place, so that nobody reads half of it.
+    let half = path.with_extension("part");
+    std::fs::write(&half, format!("{alice}\n{bob}\n"))
+        .and_then(|()| std::fs::rename(&half, path))
+        .map_err(|source| DemoError::File {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn progress(line: &str) -> Result<(), DemoError> {
+    terminal::say(line).map_err(|source| DemoError::System {
+        what: "cannot write to standard output",
+        source,
+    })
+}
+
+/// Where the servers keep their data.
+struct Folder {
+    path: PathBuf,
+    temporary: Option<tempfile::TempDir>,
+}
+
+impl Folder {
+    fn open(wanted: Option<&Path>) -> Result<Self, DemoError> {
+        let Some(path) = wanted else {
+            let temporary = tempfile::Builder::new()
+                .prefix("weft-demo-")
+                .tempdir()
+                .map_err(|source| DemoError::System {
+                    what: "cannot make a temporary folder",
+                    source,
+                })?;
+            return Ok(Self {
+                path: temporary.path().to_owned(),
+                temporary: Some(temporary),
+            });
+        };
+        let failed = |source| DemoError::File {
+            path: path.to_owned(),
+            source,
+        };
+        std::fs::create_dir_all(path).map_err(failed)?;
+        if std::fs::read_dir(path).map_err(failed)?.next().is_some() {
+            return Err(DemoError::FolderNotEmpty { path: path.to_owned() });
+        }
+        let path = path.canonicalize().map_err(failed)?;
+        Ok(Self { path, temporary: None })
+    }
+
+    fn close(self) {
+        if let Some(temporary) = self.temporary {
+            let path = self.path;
+            if let Err(error) = temporary.close() {
+                terminal::complain(&format!("could not remove {}: {error}", path.display()));
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! One of the demo's servers: a process of this same program with a configuration of its own.
+//! It ends when its standard input does, so it never outlives the demo, however that ends.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+
+use super::authority::Authority;
+use super::{DemoError, walk};
+
+/// The first ports that are tried: pleasant to read in a link.
+const FIRST_PAGE_PORT: u16 = 8008;
+const FIRST_FEDERATION_PORT: u16 = 8448;
+
+/// How often a server that starts is asked whether it is there.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a server may take to sign what is pending and to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How much of a log is shown when something goes wrong.
+const LOG_LINES_SHOWN: usize = 30;
+
+/// Where a server is reached.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    page: u16,
+    federation: u16,
+}
+
+impl Ports {
+    /// The pleasant ports of the n-th server, or whichever are free.
+    pub(super) fn choose(index: u16) -> Result<Self, DemoError> {
+        let page = free_port(FIRST_PAGE_PORT + index)?;
+        let federation = free_port(FIRST_FEDERATION_PORT + index)?;
+        Ok(Self { page, federation })
+    }
+}
+
+/// Somebody else may take the port between this and its use; then the server says so.
+fn free_port(wanted: u16) -> Result<u16, DemoError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
+        .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .and_then(|listener| listener.local_addr());
+    match listener {
+        Ok(address) => Ok(address.port()),
+        Err(source) => Err(DemoError::System {
+            what: "no free port on loopback",
+            source,
+        }),
+    }
+}
+
+/// See the module.
+pub(super) struct Homeserver {
+    pub(super) name: &'static str,
+    page: String,
+    log: PathBuf,
+    process: Child,
+}
+
+impl Homeserver {
+    /// Writes certificate and configuration into a folder of its own, and starts the process.
+    pub(super) fn start(
+        folder: &Path,
+        name: &'static str,
+        ports: Ports,
+        authority: &Authority,
+    ) -> Result<Self, DemoError> {
+        let home = folder.join(name);
+        let file_error = |path: &Path| {
+            let path = path.to_owned();
+            move |source| DemoError::File { path, source }
+        };
+        std::fs::create_dir(&home).map_err(file_error(&home))?;
+        let (certificate, key) = authority.issue(&home)?;
+        let config = home.join("weft.toml");
+        let text = configuration(ports, &home, &authority.certificate, &certificate, &key);
+        std::fs::write(&config, text).map_err(file_error(&config))?;
+        let log = home.join("log");
+        let output = File::create(&log).map_err(file_error(&log))?;
+        let program = std::env::current_exe().map_err(|source| DemoError::System {
+            what: "cannot find this program's own file",
+            source,
+        })?;
+        let mut command = Command::new(program);
+        command.args(["serve", "--stop-with-stdin", "--config"]).arg(&config);
+        for (variable, _) in std::env::vars().filter(|(name, _)| name.starts_with(crate::config::VARIABLE_PREFIX)) {
+            command.env_remove(variable);
+        }
+        let again = output.try_clone().map_err(file_error(&log))?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::from(output))
+            .stderr(Stdio::from(again))
+            .kill_on_drop(true);
+        // Ctrl-C reaches every process of the terminal's group; these two are stopped in order instead.
+        command.process_group(0);
+        let process = command.spawn().map_err(|source| DemoError::System {
+            what: "cannot start a homeserver",
+            source,
+        })?;
+        Ok(Self {
+            name,
+            page: format!("http://127.0.0.1:{}", ports.page),
+            log,
+            process,
+        })
+    }
+
+    /// Where a browser finds it.
+    pub(super) fn page(&self) -> &str {
+        &self.page
+    }
+
+    /// Waits until it answers.
+    pub(super) async fn ready(&mut self, timeout: Duration) -> Result<(), DemoError> {
+        let answers = async {
+            while !walk::answers(&self.page).await {
+                if let Ok(Some(_)) = self.process.try_wait() {
+                    return false;
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            true
+        };
+        match tokio::time::timeout(timeout, answers).await {
+            Ok(true) => Ok(()),
+            _ => Err(DemoError::NotStarted {
+                name: self.name,
+                log: self.log_tail(),
+            }),
+        }
+    }
+
+    /// Ends when the process does, which it should not by itself.
+    pub(super) async fn ended(&mut self) -> DemoError {
+        let status = match self.process.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        DemoError::Ended {
+            name: self.name,
+            status,
+            log: self.log_tail(),
+        }
+    }
+
+    /// Lets it sign what is pending and stop; after a while, stops it anyhow.
+    pub(super) async fn stop(mut self) {
+        drop(self.process.stdin.take());
+        if tokio::time::timeout(STOP_TIMEOUT, self.process.wait()).await.is_err() {
+            crate::terminal::complain(&format!("the server {} takes too long to stop; ending it", self.name));
+            // An error means that it has ended meanwhile.
+            let _ = self.process.kill().await;
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(LOG_LINES_SHOWN).collect();
+        lines.into_iter().rev().map(|line| format!("  {line}\n")).collect()
+    }
+}
+
+fn configuration(ports: Ports, home: &Path, authority: &Path, certificate: &Path, key: &Path) -> String {
+    let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned()).to_string();
+    let Ports { page, federation } = ports;
+    format!(
+        r#"# Made by `weft demo`.
+server_name = "127.0.0.1:{federation}"
+data_dir = {data}
+
+[[listen]]
+address = "127.0.0.1:{page}"
+serve = ["client", "documents", "web"]
+
+[[listen]]
+address = "127.0.0.1:{federation}"
+serve = ["client", "documents", "federation", "web"]
+tls = {{ certificate = {certificate}, private_key = {key} }}
+
+[registration]
+mode = "open"
+
+[federation]
+extra_ca_certificates = [{authority}]
+allow_addresses = ["127.0.0.0/8"]
+
+[documents]
+seal_idle = "1s"
+"#,
+        data = quoted(&home.join("data")),
+        certificate = quoted(certificate),
+        key = quoted(key),
+        authority = quoted(authority),
+    )
+}

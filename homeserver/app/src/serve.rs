@@ -1,0 +1,155 @@
+//! `weft serve`: starts every part in the order in which they need one another, opens the addresses when all of them
+//! can answer, and stops them in the reverse order.
+
+mod signals;
+mod sockets;
+pub(crate) mod storage;
+pub(crate) mod tls;
+mod wiring;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::Router;
+use sd_notify::NotifyState;
+
+use crate::cli::ServeArguments;
+use crate::config::{self, Area, Config, LoadError};
+use crate::logging;
+use signals::Signals;
+use sockets::{Endpoint, Sockets};
+use wiring::Parts;
+
+/// After a stop, threads that still wait for something (a password's hash, standard input) are not waited for longer.
+const THREADS_END: Duration = Duration::from_secs(2);
+
+/// Why the server does not run, or runs no more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    /// A certificate or its key is wrong.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// The server's signing keys are damaged or cannot be made.
+    #[error("the signing keys in {path}: {reason}", path = path.display())]
+    Keys { path: PathBuf, reason: String },
+    /// Other servers cannot be asked.
+    #[error("federation: {reason}")]
+    Federation { reason: String },
+    /// The folder of the data cannot be made.
+    #[error("cannot make the folder {path}: {source}", path = path.display())]
+    DataFolder { path: PathBuf, source: std::io::Error },
+    /// Another process has the store open.
+    #[error("the store {path} is in use: another weft runs with this data_dir", path = path.display())]
+    StoreInUse { path: PathBuf },
+    /// The store cannot be used.
+    #[error("the store {path}: {reason}", path = path.display())]
+    Store { path: PathBuf, reason: String },
+    /// What was left pending could not be taken up.
+    #[error("cannot take up where the last run ended: {reason}")]
+    Recovery { reason: String },
+    /// The address is taken.
+    #[error("cannot listen on {address}: another program does already; choose another port under [[listen]]")]
+    AddressInUse { address: SocketAddr },
+    /// The address cannot be opened for another reason.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    /// An open address stopped working.
+    #[error("an address is served no more: {0}")]
+    Listening(std::io::Error),
+    /// The machine said no.
+    #[error("{what}: {source}")]
+    System { what: &'static str, source: std::io::Error },
+}
+
+/// Runs until SIGINT or SIGTERM.
+pub(crate) fn run(arguments: &ServeArguments) -> Result<(), ServeError> {
+    let config = config::load(arguments.config.path.as_deref(), &config::variables())?;
+    logging::start(&config.log);
+    for warning in &config.warnings {
+        tracing::warn!(setting = %warning.setting, "{warning}");
+    }
+    install_crypto();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| ServeError::System {
+            what: "cannot start the runtime",
+            source,
+        })?;
+    let result = runtime.block_on(serve(config, arguments.stop_with_stdin));
+    runtime.shutdown_timeout(THREADS_END);
+    result
+}
+
+/// One provider of cryptography for everything that speaks TLS. A second call changes nothing.
+pub(crate) fn install_crypto() {
+    // An error means that it is installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+async fn serve(config: Config, stop_with_stdin: bool) -> Result<(), ServeError> {
+    let mut signals = Signals::new(stop_with_stdin).map_err(|source| ServeError::System {
+        what: "cannot wait for signals",
+        source,
+    })?;
+    // Certificates first: a mistake there is found before anything is changed on disk.
+    let mut identities = Vec::with_capacity(config.listen.len());
+    for listener in &config.listen {
+        identities.push(listener.tls.as_ref().map(tls::load).transpose()?);
+    }
+    tracing::info!(server_name = %config.server_name, data_dir = %config.data_dir.display(), "starting");
+    let parts = Parts::start(&config).await?;
+    let endpoints = config.listen.iter().zip(identities).map(|(listener, tls)| Endpoint {
+        address: listener.address,
+        tls,
+        router: router(&parts, &listener.serve),
+    });
+    let mut sockets = match Sockets::open(endpoints.collect()).await {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            parts.stop().await;
+            return Err(error);
+        }
+    };
+    tell_service_manager(NotifyState::Ready);
+    tracing::info!(server_name = %config.server_name, "ready");
+
+    let outcome = tokio::select! {
+        reason = signals.stop() => {
+            tracing::info!(reason, "stopping");
+            Ok(())
+        }
+        error = sockets.failed() => Err(error),
+    };
+    signals.exit_on_next();
+    tell_service_manager(NotifyState::Stopping);
+    sockets.refuse_new();
+    parts.close_live_sockets();
+    // Whoever is connected gets an answer to what was begun, and edits that were acknowledged are signed after that.
+    sockets.ended().await;
+    parts.stop().await;
+    tracing::info!("stopped");
+    outcome
+}
+
+/// What one address serves: the areas that it is configured to, and an honest answer to everything else.
+fn router(parts: &Parts, areas: &BTreeSet<Area>) -> Router {
+    areas
+        .iter()
+        .map(|area| parts.area(*area))
+        .fold(Router::new(), Router::merge)
+}
+
+fn tell_service_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "no service manager was told");
+    }
+}

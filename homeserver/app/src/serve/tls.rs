@@ -1,0 +1,76 @@
+//! Certificates and keys from PEM files, with messages that say which file is wrong and how.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls_pki_types::pem::{self, PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::config::Tls;
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    /// The file is not there or may not be read.
+    #[error("cannot read the certificate {path}: {source}", path = path.display())]
+    NoCertificateFile { path: PathBuf, source: std::io::Error },
+    /// As above.
+    #[error("cannot read the private key {path}: {source}", path = path.display())]
+    NoKeyFile { path: PathBuf, source: std::io::Error },
+    /// The file holds something else.
+    #[error("{path} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)", path = path.display())]
+    NoCertificate { path: PathBuf },
+    /// As above.
+    #[error("{path} holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)", path = path.display())]
+    NoKey { path: PathBuf },
+    /// Key and certificate cannot be used together.
+    #[error("the certificate {certificate} and the private key {key} cannot be used together: {source}",
+        certificate = certificate.display(), key = key.display())]
+    Mismatch {
+        certificate: PathBuf,
+        key: PathBuf,
+        source: rustls::Error,
+    },
+}
+
+/// A server's side of TLS, for HTTP/2 and HTTP/1.1.
+pub(crate) fn load(files: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+    let chain = certificates(&files.certificate)?;
+    let key = private_key(&files.private_key)?;
+    let mismatch = |source| TlsError::Mismatch {
+        certificate: files.certificate.clone(),
+        key: files.private_key.clone(),
+        source,
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(mismatch)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(mismatch)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// All certificates of a file, at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = std::fs::read(path).map_err(|source| TlsError::NoCertificateFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match found {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        _ => Err(TlsError::NoCertificate { path: path.to_owned() }),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bytes = std::fs::read(path).map_err(|source| TlsError::NoKeyFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| TlsError::NoKey { path: path.to_owned() })
+}
