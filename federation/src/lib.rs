@@ -1,1 +1,37 @@
-//! weft-federation
+//! Server to server: signing keys, signed requests, discovery, incoming transactions, handshakes, outbox.
+//!
+//! Speaks HTTP as a client and never serves it. Knows no tables and no rooms: what it needs of either comes through
+//! the small traits [`KeyCache`], [`inbound::Intake`] and [`outbox::OutboxStore`]. What other servers say is
+//! believed nowhere: events leave this crate only as [`weft_dag::Verified`].
+
+mod address;
+mod body;
+mod calls;
+mod client;
+mod clock;
+mod discovery;
+mod document;
+mod events;
+pub mod handshake;
+pub mod inbound;
+mod key_ring;
+pub mod outbox;
+mod remote_keys;
+mod signed_keys;
+mod tls;
+mod validity;
+mod weak_keys;
+mod well_known;
+mod xmatrix;
+
+pub use address::DenyList;
+pub use calls::ResolvedAlias;
+pub use client::{CallError, Client, ClientConfig, ClientError, MatrixError};
+pub use clock::{Clock, SystemClock};
+pub use discovery::{Destination, DiscoveryError, Names, Resolver, Srv, SystemNames};
+pub use document::SnapshotError;
+pub use events::{EventsError, RemoteEvents, RemoteStateIds};
+pub use key_ring::{KeyRing, KeyRingError};
+pub use remote_keys::{KeyCache, KeyCacheError, NoKeyCache, RemoteKeys};
+pub use signed_keys::{SignedKeysError, StoredKey, StoredKeys};
+pub use xmatrix::{AuthError, verify_request};

@@ -112,6 +112,27 @@ pub const MAX_STRIPPED_STATE_EVENTS: usize = 100;
 /// See [`MAX_STRIPPED_STATE_EVENTS`].
 pub const MAX_STRIPPED_STATE_BYTES: usize = 256 * 1024;
 
+// --- Federation: keys, discovery, queues ------------------------------------------------------------------------------
+
+/// Keys, current and old, of one server. One that rotates monthly has 120 after ten years.
+pub const MAX_KEYS_PER_SERVER: usize = 256;
+/// Servers in one notary query: each may cost a request to a stranger.
+pub const MAX_SERVERS_PER_KEY_QUERY: usize = 50;
+/// An `Authorization` header of another server, bytes: names of 255, a key id and a signature of 86 (T47).
+pub const MAX_X_MATRIX_BYTES: usize = 2_048;
+/// Redirects followed for `.well-known/matrix/server` (T45).
+pub const MAX_WELL_KNOWN_REDIRECTS: usize = 5;
+/// One EDU, bytes of JSON (T56).
+pub const MAX_EDU_BYTES: usize = 65_536;
+/// EDUs that wait in memory for one server that can't be reached; the oldest go first. Ten transactions.
+pub const MAX_QUEUED_EDUS: usize = 1_000;
+/// Other servers about which something is kept in memory (addresses, keys, failures, answered transactions).
+pub const MAX_REMEMBERED_SERVERS: usize = 10_000;
+/// Answers of transactions that are kept for a server that asks again (T11).
+pub const MAX_REMEMBERED_TRANSACTIONS: usize = 4;
+/// Servers that are asked in turn when joining a room.
+pub const MAX_VIA_SERVERS: usize = 10;
+
 // --- Client-server API ------------------------------------------------------------------------------------------------
 
 /// Body of one client request, bytes, where the endpoint has no limit of its own.

@@ -1,0 +1,448 @@
+//! Signed requests to other servers: found, connected to, bounded in time and bytes, answers parsed or refused.
+//!
+//! Must not follow redirects, use a proxy, or send a request whose address differs from the one that was signed.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use ipnet::IpNet;
+use ruma::{
+    OwnedServerName, ServerName,
+    api::{
+        IncomingResponseExt, Metadata, OutgoingRequest, OutgoingRequestExt,
+        federation::authentication::{ServerSignatures, XMatrixSigningInput},
+        path_builder::SinglePath,
+    },
+};
+use serde::Deserialize;
+use weft_wire::limits;
+
+use crate::{
+    DenyList, Destination, DiscoveryError, KeyRing, Names, Resolver, SystemNames, body,
+    body::{BodyError, describe},
+    tls,
+};
+
+/// A connection that isn't there by then won't come.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept: longer than the pause between two edits of somebody who thinks.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How the client reaches others.
+pub struct ClientConfig {
+    /// PEM texts of certificates that are trusted beside the system's.
+    pub extra_ca_certificates: Vec<Vec<u8>>,
+    /// Exceptions from the deny-list of private addresses.
+    pub allow_addresses: Vec<IpNet>,
+    /// How long a request may take, answer included.
+    pub timeout: Duration,
+    /// Lookups of names.
+    pub names: Arc<dyn Names>,
+    /// Where `.well-known` is asked for: 443, other in tests.
+    pub well_known_port: u16,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            extra_ca_certificates: Vec::new(),
+            allow_addresses: Vec::new(),
+            timeout: Duration::from_secs(30),
+            names: Arc::new(SystemNames::new()),
+            well_known_port: 443,
+        }
+    }
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Certificates can't be read.
+    #[error("certificates: {0}")]
+    Certificates(String),
+}
+
+/// What a server says that refuses (Matrix specification, "Standard error response").
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{status} {errcode}: {message}")]
+pub struct MatrixError {
+    /// The HTTP status.
+    pub status: u16,
+    /// The error code; `M_UNKNOWN` where there is none.
+    pub errcode: String,
+    /// The words, at most 500 characters. Theirs: not to be believed, nor shown without saying whose they are.
+    pub message: String,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CallError {
+    /// The server is this one.
+    #[error("a server does not call itself")]
+    Ourselves,
+    /// It can't be found.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// No connection, or it broke, or took too long.
+    #[error("{server} can't be reached: {reason}")]
+    Unreachable {
+        /// Who.
+        server: OwnedServerName,
+        /// What the transport said.
+        reason: String,
+    },
+    /// It refused.
+    #[error("{server} refused: {error}")]
+    Refused {
+        /// Who.
+        server: OwnedServerName,
+        /// What it said.
+        error: MatrixError,
+    },
+    /// It answered something that can't be used.
+    #[error("{server} gave an answer that can't be used: {reason}")]
+    BadAnswer {
+        /// Who.
+        server: OwnedServerName,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The request can't be written.
+    #[error("the request can't be made: {0}")]
+    Request(String),
+}
+
+impl CallError {
+    /// What the server said, where it was the server that refused.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&MatrixError> {
+        match self {
+            Self::Refused { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Makes signed requests. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    keys: Arc<KeyRing>,
+    resolver: Resolver,
+    tls: rustls::ClientConfig,
+    timeout: Duration,
+    connections: Mutex<HashMap<OwnedServerName, Connection>>,
+}
+
+#[derive(Clone)]
+struct Connection {
+    destination: Arc<Destination>,
+    http: reqwest::Client,
+}
+
+/// How much of an answer is read, and how long it may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) bytes: usize,
+    pub(crate) time: Option<Duration>,
+}
+
+impl Bounds {
+    pub(crate) const DEFAULT: Self = Self {
+        bytes: limits::MAX_FEDERATION_RESPONSE_BYTES,
+        time: None,
+    };
+    /// A resident server resolves and collects a whole room before it answers a join.
+    pub(crate) const LONG: Self = Self {
+        time: Some(Duration::from_secs(180)),
+        ..Self::DEFAULT
+    };
+    /// The other server checks fifty events before it answers; a transaction that is given up is sent again whole.
+    pub(crate) const TRANSACTION: Self = Self {
+        bytes: limits::MAX_KEY_RESPONSE_BYTES,
+        time: Some(Duration::from_secs(60)),
+    };
+    /// Keys are small, and an incoming request waits for them.
+    pub(crate) const KEYS: Self = Self {
+        bytes: limits::MAX_KEY_RESPONSE_BYTES,
+        time: Some(Duration::from_secs(10)),
+    };
+}
+
+impl Client {
+    /// A client that signs with the current key of `keys`.
+    ///
+    /// # Errors
+    /// When a certificate can't be read.
+    pub fn new(keys: Arc<KeyRing>, config: ClientConfig) -> Result<Self, ClientError> {
+        let mut roots = Vec::new();
+        for pem in &config.extra_ca_certificates {
+            roots.extend(tls::certificates(pem)?);
+        }
+        let tls = tls::config(roots)?;
+        let deny = DenyList::new(config.allow_addresses);
+        let resolver = Resolver::new(config.names, deny, tls.clone(), config.well_known_port);
+        let connections = Mutex::default();
+        Ok(Self {
+            inner: Arc::new(Inner {
+                keys,
+                resolver,
+                tls,
+                timeout: config.timeout,
+                connections,
+            }),
+        })
+    }
+
+    /// Our keys.
+    #[must_use]
+    pub fn key_ring(&self) -> &Arc<KeyRing> {
+        &self.inner.keys
+    }
+
+    /// Makes one of ruma's requests, signed, and parses the answer.
+    ///
+    /// # Errors
+    /// When the server can't be reached, refuses, or answers nonsense.
+    pub async fn call<R>(&self, server: &ServerName, request: R) -> Result<R::IncomingResponse, CallError>
+    where
+        R: OutgoingRequest + Metadata<Authentication = ServerSignatures, PathBuilder = SinglePath>,
+    {
+        self.call_within(server, request, Bounds::DEFAULT).await
+    }
+
+    pub(crate) async fn call_within<R>(
+        &self,
+        server: &ServerName,
+        request: R,
+        bounds: Bounds,
+    ) -> Result<R::IncomingResponse, CallError>
+    where
+        R: OutgoingRequest + Metadata<Authentication = ServerSignatures, PathBuilder = SinglePath>,
+    {
+        let connection = self.connect(server).await?;
+        let signer = self.inner.keys.signer();
+        let input = XMatrixSigningInput::new(signer.server_name().to_owned(), server.to_owned(), signer.key_pair());
+        let request = request
+            .try_into_http_request::<Vec<u8>>(&base_url(&connection.destination), input, ())
+            .map_err(|error| CallError::Request(error.to_string()))?;
+        let response = self.send(server, &connection, request, bounds).await?;
+        R::IncomingResponse::try_from_http_response(response.map_body()).map_err(|error| CallError::BadAnswer {
+            server: server.to_owned(),
+            reason: shorten(&error.to_string()),
+        })
+    }
+
+    /// A signed GET of a path that ruma has no type for. `path_and_query` is percent-encoded already.
+    pub(crate) async fn get_signed(
+        &self,
+        server: &ServerName,
+        path_and_query: &str,
+        bounds: Bounds,
+    ) -> Result<Bytes, CallError> {
+        let connection = self.connect(server).await?;
+        let uri = format!("{}{path_and_query}", base_url(&connection.destination));
+        let mut request = Request::get(uri)
+            .body(Vec::new())
+            .map_err(|error| CallError::Request(error.to_string()))?;
+        let signer = self.inner.keys.signer();
+        let input = XMatrixSigningInput::new(signer.server_name().to_owned(), server.to_owned(), signer.key_pair());
+        <ServerSignatures as ruma::api::auth_scheme::AuthScheme>::add_authentication(&mut request, input)
+            .map_err(|error| CallError::Request(error.to_string()))?;
+        Ok(self.send(server, &connection, request, bounds).await?.into_body())
+    }
+
+    /// An unsigned request: for keys, which are needed before a signature can mean anything.
+    pub(crate) async fn plain(
+        &self,
+        server: &ServerName,
+        path: &str,
+        json_body: Option<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<Bytes, CallError> {
+        let connection = self.connect(server).await?;
+        let uri = format!("{}{path}", base_url(&connection.destination));
+        let request = match json_body {
+            Some(json) => Request::post(uri)
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(json),
+            None => Request::get(uri).body(Vec::new()),
+        };
+        let request = request.map_err(|error| CallError::Request(error.to_string()))?;
+        Ok(self.send(server, &connection, request, bounds).await?.into_body())
+    }
+
+    async fn connect(&self, server: &ServerName) -> Result<Connection, CallError> {
+        if server == self.inner.keys.server_name() {
+            return Err(CallError::Ourselves);
+        }
+        let destination = self.inner.resolver.resolve(server).await?;
+        if let Some(known) = self
+            .connections()
+            .get(server)
+            .filter(|known| known.destination == destination)
+        {
+            return Ok(known.clone());
+        }
+        let http = self.build(&destination).map_err(|error| CallError::Unreachable {
+            server: server.to_owned(),
+            reason: describe(&error),
+        })?;
+        let connection = Connection { destination, http };
+        let mut connections = self.connections();
+        if connections.len() >= limits::MAX_REMEMBERED_SERVERS {
+            connections.clear();
+        }
+        connections.insert(server.to_owned(), connection.clone());
+        Ok(connection)
+    }
+
+    fn connections(&self) -> std::sync::MutexGuard<'_, HashMap<OwnedServerName, Connection>> {
+        self.inner.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One HTTP client for each destination: its addresses are pinned, so that what was checked against the
+    /// deny-list is what is connected to, and two names that share a TLS name don't share connections (T48).
+    fn build(&self, destination: &Destination) -> Result<reqwest::Client, reqwest::Error> {
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(self.inner.tls.clone())
+            .resolve_to_addrs(&destination.tls_name, &destination.addresses)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            // HTTP/2 has no Host header of its own, and delegation needs one that differs from the TLS name.
+            .http1_only()
+            .https_only(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .tcp_nodelay(true)
+            .user_agent(concat!("weft/", env!("CARGO_PKG_VERSION")))
+            .build()
+    }
+
+    async fn send(
+        &self,
+        server: &ServerName,
+        connection: &Connection,
+        mut request: Request<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<Response<Bytes>, CallError> {
+        let host = header::HeaderValue::from_str(&connection.destination.host_header)
+            .map_err(|error| CallError::Request(error.to_string()))?;
+        request.headers_mut().insert(header::HOST, host);
+        let signed = request
+            .uri()
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let mut request = reqwest::Request::try_from(request).map_err(|error| CallError::Request(error.to_string()))?;
+        *request.timeout_mut() = Some(bounds.time.unwrap_or(self.inner.timeout));
+        let url = request.url();
+        let sent = url
+            .query()
+            .map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        if sent != signed {
+            return Err(CallError::Request(
+                "the path does not survive URL parsing, so its signature would not fit".to_owned(),
+            ));
+        }
+        let response = connection.http.execute(request).await.map_err(|error| {
+            self.inner.resolver.forget(server);
+            CallError::Unreachable {
+                server: server.to_owned(),
+                reason: describe(&error),
+            }
+        })?;
+        self.take(server, response, bounds).await
+    }
+
+    async fn take(
+        &self,
+        server: &ServerName,
+        response: reqwest::Response,
+        bounds: Bounds,
+    ) -> Result<Response<Bytes>, CallError> {
+        let status = response.status();
+        let mut builder = Response::builder().status(status);
+        if let Some(kind) = response.headers().get(header::CONTENT_TYPE) {
+            builder = builder.header(header::CONTENT_TYPE, kind);
+        }
+        let limit = if status.is_success() {
+            bounds.bytes
+        } else {
+            limits::MAX_KEY_RESPONSE_BYTES.min(bounds.bytes)
+        };
+        let bytes = body::read(response, limit).await;
+        if !status.is_success() {
+            let error = refusal(status, &bytes.unwrap_or_default());
+            return Err(CallError::Refused {
+                server: server.to_owned(),
+                error,
+            });
+        }
+        let bytes = bytes.map_err(|error| match error {
+            BodyError::TooLarge(_) => CallError::BadAnswer {
+                server: server.to_owned(),
+                reason: error.to_string(),
+            },
+            BodyError::Broken(reason) => CallError::Unreachable {
+                server: server.to_owned(),
+                reason,
+            },
+        })?;
+        builder
+            .body(bytes)
+            .map_err(|error| CallError::Request(error.to_string()))
+    }
+}
+
+/// A response that lends its body: ruma parses from a slice.
+trait MapBody {
+    fn map_body(&self) -> Response<&[u8]>;
+}
+
+impl MapBody for Response<Bytes> {
+    fn map_body(&self) -> Response<&[u8]> {
+        let mut lent = Response::new(self.body().as_ref());
+        *lent.status_mut() = self.status();
+        *lent.headers_mut() = self.headers().clone();
+        lent
+    }
+}
+
+fn base_url(destination: &Destination) -> String {
+    format!("https://{}:{}", destination.tls_name, destination.port)
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> MatrixError {
+    #[derive(Deserialize, Default)]
+    struct Body {
+        #[serde(default)]
+        errcode: String,
+        #[serde(default)]
+        error: String,
+    }
+    let body: Body = serde_json::from_slice(body).unwrap_or_default();
+    let errcode = if body.errcode.is_empty() {
+        "M_UNKNOWN".to_owned()
+    } else {
+        shorten(&body.errcode)
+    };
+    MatrixError {
+        status: status.as_u16(),
+        errcode,
+        message: shorten(&body.error),
+    }
+}
+
+/// Words of strangers go into our logs and errors in moderation, and on one line.
+pub(crate) fn shorten(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(500).collect()
+}

@@ -1,0 +1,325 @@
+//! From a server's name to the addresses, the TLS name and the Host header to reach it by.
+//!
+//! The steps and their order are the Matrix specification's ("Resolving server names"). Addresses are checked here
+//! against the deny-list and connected to as they are, never resolved again.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use ruma::{OwnedServerName, ServerName};
+use weft_wire::limits;
+
+use crate::{
+    DenyList,
+    well_known::{Fetcher, WellKnown},
+};
+
+mod names;
+
+pub use names::SystemNames;
+
+/// The port of federation where nothing else is said.
+const DEFAULT_PORT: u16 = 8448;
+/// How long addresses are used before the name is looked up again: the operating system tells no time to live.
+const ADDRESS_AGE: Duration = Duration::from_secs(300);
+
+/// A record of type SRV.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Srv {
+    /// Lower first.
+    pub priority: u16,
+    /// Share among equal priorities.
+    pub weight: u16,
+    /// Where.
+    pub port: u16,
+    /// Whose addresses.
+    pub target: String,
+}
+
+/// Lookups of names.
+#[async_trait]
+pub trait Names: Send + Sync + 'static {
+    /// Addresses of a host, as the system gives them (hosts file included).
+    async fn addresses(&self, host: &str) -> std::io::Result<Vec<IpAddr>>;
+    /// SRV records; none where there are none or nobody answers.
+    async fn srv(&self, name: &str) -> Vec<Srv>;
+}
+
+/// Where to connect for a server, and what to say there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The name that the certificate must be for: a host or an IP literal, without port, IPv6 in brackets.
+    pub tls_name: String,
+    /// The port of all addresses.
+    pub port: u16,
+    /// The Host header.
+    pub host_header: String,
+    /// Addresses that the deny-list allows; at least one.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Why a server can't be found.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DiscoveryError {
+    /// The name has no address.
+    #[error("{host} has no address: {reason}")]
+    NoAddress {
+        /// The host.
+        host: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// All its addresses are private ones.
+    #[error("the addresses of {host} are private and not among the allowed exceptions")]
+    Denied {
+        /// The host.
+        host: String,
+    },
+}
+
+/// Finds servers and remembers where they were.
+pub struct Resolver {
+    names: Arc<dyn Names>,
+    deny: DenyList,
+    well_known: Fetcher,
+    delegations: Mutex<HashMap<OwnedServerName, Timed<WellKnown>>>,
+    destinations: Mutex<HashMap<OwnedServerName, Timed<Arc<Destination>>>>,
+}
+
+struct Timed<T> {
+    value: T,
+    until: Instant,
+}
+
+impl Resolver {
+    /// A resolver; `well_known_port` is 443 outside tests.
+    #[must_use]
+    pub fn new(names: Arc<dyn Names>, deny: DenyList, tls: rustls::ClientConfig, well_known_port: u16) -> Self {
+        let well_known = Fetcher {
+            names: Arc::clone(&names),
+            deny: deny.clone(),
+            tls,
+            port: well_known_port,
+        };
+        Self {
+            names,
+            deny,
+            well_known,
+            delegations: Mutex::default(),
+            destinations: Mutex::default(),
+        }
+    }
+
+    /// Where `server` is. Kept for five minutes, or until [`Resolver::forget`].
+    ///
+    /// # Errors
+    /// When it has no address, or only private ones.
+    pub async fn resolve(&self, server: &ServerName) -> Result<Arc<Destination>, DiscoveryError> {
+        if let Some(known) = recall(&self.destinations, server) {
+            return Ok(known);
+        }
+        let found = Arc::new(self.find(server).await?);
+        keep(&self.destinations, server, Arc::clone(&found), ADDRESS_AGE);
+        Ok(found)
+    }
+
+    /// Looks the addresses up again next time: they didn't answer.
+    pub fn forget(&self, server: &ServerName) {
+        self.destinations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(server);
+    }
+
+    async fn find(&self, server: &ServerName) -> Result<Destination, DiscoveryError> {
+        if let Some(found) = self.explicit(server).await {
+            return found;
+        }
+        if let Some(delegated) = self.delegation(server).await {
+            return match self.explicit(&delegated).await {
+                Some(found) => found,
+                None => self.by_records(&delegated).await,
+            };
+        }
+        self.by_records(server).await
+    }
+
+    /// Steps 1 and 2 (3.1 and 3.2): an IP literal or a port says all there is to know.
+    async fn explicit(&self, server: &ServerName) -> Option<Result<Destination, DiscoveryError>> {
+        let port = server.port();
+        if let Some(address) = literal(server) {
+            let port = port.unwrap_or(DEFAULT_PORT);
+            return Some(self.destination(
+                server.host(),
+                server.as_str(),
+                vec![SocketAddr::new(address, port)],
+                port,
+            ));
+        }
+        let port = port?;
+        Some(match self.lookup(server.host(), port).await {
+            Ok(addresses) => self.destination(server.host(), server.as_str(), addresses, port),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Steps 4 to 6 (3.3 to 3.5): SRV, its old name, or port 8448.
+    async fn by_records(&self, server: &ServerName) -> Result<Destination, DiscoveryError> {
+        let host = server.host();
+        for service in ["_matrix-fed", "_matrix"] {
+            let mut records = self.names.srv(&format!("{service}._tcp.{host}.")).await;
+            records.retain(|record| !matches!(record.target.as_str(), "" | "."));
+            order(&mut records, rand::random());
+            for record in records {
+                let target = record.target.trim_end_matches('.');
+                if let Ok(addresses) = self.lookup(target, record.port).await {
+                    return self.destination(host, server.as_str(), addresses, record.port);
+                }
+            }
+        }
+        let addresses = self.lookup(host, DEFAULT_PORT).await?;
+        self.destination(host, server.as_str(), addresses, DEFAULT_PORT)
+    }
+
+    async fn delegation(&self, server: &ServerName) -> Option<OwnedServerName> {
+        if let Some(known) = recall(&self.delegations, server) {
+            return known.server;
+        }
+        let found = self.well_known.fetch(server).await;
+        keep(&self.delegations, server, found.clone(), found.keep);
+        found.server
+    }
+
+    async fn lookup(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, DiscoveryError> {
+        let none = |reason: String| DiscoveryError::NoAddress {
+            host: host.to_owned(),
+            reason,
+        };
+        let found = self
+            .names
+            .addresses(host)
+            .await
+            .map_err(|error| none(error.to_string()))?;
+        if found.is_empty() {
+            return Err(none("no records".to_owned()));
+        }
+        Ok(found
+            .into_iter()
+            .map(|address| SocketAddr::new(address, port))
+            .collect())
+    }
+
+    fn destination(
+        &self,
+        tls_name: &str,
+        host_header: &str,
+        mut addresses: Vec<SocketAddr>,
+        port: u16,
+    ) -> Result<Destination, DiscoveryError> {
+        addresses.retain(|address| self.deny.allows(address.ip()));
+        if addresses.is_empty() {
+            return Err(DiscoveryError::Denied {
+                host: tls_name.to_owned(),
+            });
+        }
+        Ok(Destination {
+            tls_name: tls_name.to_owned(),
+            port,
+            host_header: host_header.to_owned(),
+            addresses,
+        })
+    }
+}
+
+fn literal(server: &ServerName) -> Option<IpAddr> {
+    server.host().trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+fn recall<T: Clone>(cache: &Mutex<HashMap<OwnedServerName, Timed<T>>>, server: &ServerName) -> Option<T> {
+    let cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+    cache
+        .get(server)
+        .filter(|entry| Instant::now() < entry.until)
+        .map(|entry| entry.value.clone())
+}
+
+fn keep<T>(cache: &Mutex<HashMap<OwnedServerName, Timed<T>>>, server: &ServerName, value: T, age: Duration) {
+    let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    if cache.len() >= limits::MAX_REMEMBERED_SERVERS {
+        cache.retain(|_, entry| now < entry.until);
+    }
+    // All of them fresh: somebody makes up names. Forgetting costs lookups and nothing else.
+    if cache.len() >= limits::MAX_REMEMBERED_SERVERS {
+        cache.clear();
+    }
+    cache.insert(
+        server.to_owned(),
+        Timed {
+            value,
+            until: now + age,
+        },
+    );
+}
+
+/// Lower priorities first; among equal ones a random choice by weight (RFC 2782), repeated for the rest.
+fn order(records: &mut [Srv], random: u64) {
+    records.sort_by_key(|record| record.priority);
+    let mut random = random;
+    for group in records.chunk_by_mut(|a, b| a.priority == b.priority) {
+        let mut rest = group;
+        while let Some(chosen) = choose(rest, random) {
+            rest.swap(0, chosen);
+            rest = rest.get_mut(1..).unwrap_or_default();
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+        }
+    }
+}
+
+fn choose(records: &[Srv], random: u64) -> Option<usize> {
+    let total: u64 = records.iter().map(|record| u64::from(record.weight) + 1).sum();
+    let mut left = (random >> 16).checked_rem(total)?;
+    records.iter().position(|record| {
+        let share = u64::from(record.weight) + 1;
+        let hit = left < share;
+        left = left.saturating_sub(share);
+        hit
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Srv, order};
+
+    fn srv(priority: u16, weight: u16, target: &str) -> Srv {
+        Srv {
+            priority,
+            weight,
+            port: 1,
+            target: target.to_owned(),
+        }
+    }
+
+    #[test]
+    fn srv_records_go_by_priority_and_then_by_weight() {
+        let mut first = [0_u32; 3];
+        for seed in 0..10_000_u64 {
+            let mut records = vec![srv(20, 9, "late"), srv(10, 90, "heavy"), srv(10, 8, "light")];
+            order(&mut records, seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            assert_eq!(records[2].target, "late");
+            let at = ["heavy", "light", "late"]
+                .iter()
+                .position(|name| records[0].target == *name)
+                .unwrap();
+            first[at] += 1;
+        }
+        assert!(first[0] > 8_500 && first[1] > 500 && first[2] == 0, "{first:?}");
+    }
+}

@@ -1,0 +1,277 @@
+//! Events of other servers, asked for: only what passed form, signature and hash checks comes out.
+//!
+//! Must not give an event to anybody in any other form than [`Verified`] (T34): the raw answers end here.
+
+use ruma::{
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, RoomId, ServerName, UInt,
+    api::federation::{
+        authorization::get_event_authorization,
+        backfill::get_backfill,
+        event::{get_event, get_missing_events, get_room_state, get_room_state_ids},
+    },
+};
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, stream};
+use weft_dag::{DropReason, RoomVersion, Unchecked, Verified};
+use weft_wire::limits;
+
+use crate::{CallError, Client, RemoteKeys};
+
+/// Single events that are fetched at once from one server.
+const PARALLEL_EVENTS: usize = 8;
+
+/// Questions to other servers about the events of rooms. Cheap to clone.
+#[derive(Clone)]
+pub struct RemoteEvents {
+    client: Client,
+    keys: RemoteKeys,
+}
+
+/// Why there are no events.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EventsError {
+    /// The call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// What came is another event than was asked for.
+    #[error("asked for {asked}, got {got}")]
+    OtherEvent {
+        /// What was asked for.
+        asked: OwnedEventId,
+        /// What came.
+        got: OwnedEventId,
+    },
+    /// What came is no acceptable event.
+    #[error("the event is refused: {0}")]
+    Dropped(#[from] DropReason),
+}
+
+/// Ids of a room's state, as another server tells it: nothing in it is checked.
+#[derive(Debug, Clone, Default)]
+pub struct RemoteStateIds {
+    /// The state before the event.
+    pub state: Vec<OwnedEventId>,
+    /// Its auth chain.
+    pub auth_chain: Vec<OwnedEventId>,
+}
+
+impl RemoteEvents {
+    /// Asks by `client`, checks with `keys`.
+    #[must_use]
+    pub fn new(client: Client, keys: RemoteKeys) -> Self {
+        Self { client, keys }
+    }
+
+    /// The client that asks.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The keys that check.
+    #[must_use]
+    pub fn keys(&self) -> &RemoteKeys {
+        &self.keys
+    }
+
+    /// One event.
+    ///
+    /// # Errors
+    /// When the call fails, or what comes isn't that event or not acceptable.
+    pub async fn event(&self, version: &RoomVersion, from: &ServerName, id: &EventId) -> Result<Verified, EventsError> {
+        let answer = self
+            .client
+            .call(from, get_event::v1::Request::new(id.to_owned()))
+            .await?;
+        let event = self.check_one(version, &answer.pdu).await?;
+        if event.pdu().event_id() != id {
+            return Err(EventsError::OtherEvent {
+                asked: id.to_owned(),
+                got: event.pdu().event_id().to_owned(),
+            });
+        }
+        Ok(event)
+    }
+
+    /// Several events, as far as they can be had; in no order.
+    ///
+    /// # Errors
+    /// When the server can't be reached at all.
+    pub async fn events(
+        &self,
+        version: &RoomVersion,
+        from: &ServerName,
+        ids: &[OwnedEventId],
+    ) -> Result<Vec<Verified>, EventsError> {
+        let mut answers = stream::iter(ids)
+            .map(|id| self.event(version, from, id))
+            .buffer_unordered(PARALLEL_EVENTS);
+        let mut found = Vec::new();
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(event) => found.push(event),
+                // The rest would only wait for the same time-out.
+                Err(EventsError::Call(
+                    error @ (CallError::Unreachable { .. } | CallError::Discovery(_) | CallError::Ourselves),
+                )) => {
+                    return Err(error.into());
+                }
+                Err(error) => tracing::debug!(server = %from, %error, "an event can't be had"),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Events between `earliest` (known) and `latest` (whose ancestors are missing), at most `limit`.
+    ///
+    /// # Errors
+    /// When the call fails. Events that are not acceptable or of another room are left out.
+    pub async fn missing_events(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        from: &ServerName,
+        earliest: &[OwnedEventId],
+        latest: &[OwnedEventId],
+        limit: usize,
+    ) -> Result<Vec<Verified>, EventsError> {
+        let first = |ids: &[OwnedEventId]| ids.iter().take(limits::MAX_EVENT_IDS_PER_REQUEST).cloned().collect();
+        let mut request = get_missing_events::v1::Request::new(room.to_owned(), first(earliest), first(latest));
+        let limit = limit.min(limits::MAX_BACKFILL_EVENTS);
+        request.limit = UInt::try_from(limit).unwrap_or_default();
+        let mut answer = self.client.call(from, request).await?;
+        answer.events.truncate(limit);
+        Ok(of_room(room, self.check_all(version, &answer.events).await))
+    }
+
+    /// Events before the given ones, and these themselves, at most `limit`.
+    ///
+    /// # Errors
+    /// When the call fails. Events that are not acceptable or of another room are left out.
+    pub async fn backfill(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        from: &ServerName,
+        before: &[OwnedEventId],
+        limit: usize,
+    ) -> Result<Vec<Verified>, EventsError> {
+        let limit = limit.min(limits::MAX_BACKFILL_EVENTS);
+        let before = before.iter().take(limits::MAX_EVENT_IDS_PER_REQUEST).cloned().collect();
+        let wanted = UInt::try_from(limit).unwrap_or_default();
+        let mut answer = self
+            .client
+            .call(from, get_backfill::v1::Request::new(room.to_owned(), before, wanted))
+            .await?;
+        answer.pdus.truncate(limit);
+        Ok(of_room(room, self.check_all(version, &answer.pdus).await))
+    }
+
+    /// Ids of the state before an event.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn state_ids(
+        &self,
+        room: &RoomId,
+        from: &ServerName,
+        at: &EventId,
+    ) -> Result<RemoteStateIds, EventsError> {
+        let request = get_room_state_ids::v1::Request::new(at.to_owned(), room.to_owned());
+        let answer = self.client.call(from, request).await?;
+        Ok(RemoteStateIds {
+            state: answer.pdu_ids,
+            auth_chain: answer.auth_chain_ids,
+        })
+    }
+
+    /// The state before an event and its auth chain.
+    ///
+    /// # Errors
+    /// When the call fails. Events that are not acceptable are left out.
+    pub async fn state(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        from: &ServerName,
+        at: &EventId,
+    ) -> Result<(Vec<Verified>, Vec<Verified>), EventsError> {
+        let request = get_room_state::v1::Request::new(at.to_owned(), room.to_owned());
+        let answer = self.client.call(from, request).await?;
+        let state = of_room(room, self.check_all(version, &answer.pdus).await);
+        Ok((state, of_room(room, self.check_all(version, &answer.auth_chain).await)))
+    }
+
+    /// The auth chain of an event.
+    ///
+    /// # Errors
+    /// When the call fails. Events that are not acceptable are left out.
+    pub async fn event_auth(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        from: &ServerName,
+        id: &EventId,
+    ) -> Result<Vec<Verified>, EventsError> {
+        let request = get_event_authorization::v1::Request::new(room.to_owned(), id.to_owned());
+        let answer = self.client.call(from, request).await?;
+        Ok(of_room(room, self.check_all(version, &answer.auth_chain).await))
+    }
+
+    /// Checks one event that came by another way.
+    ///
+    /// # Errors
+    /// When it is to be dropped.
+    pub async fn check_one(&self, version: &RoomVersion, raw: &RawValue) -> Result<Verified, DropReason> {
+        let unchecked = Unchecked::parse(raw.get(), version)?;
+        let keys = keys_for(&self.keys, std::slice::from_ref(&unchecked)).await;
+        unchecked.verify(&keys)
+    }
+
+    /// Checks events; those that fail are left out and logged.
+    pub async fn check_all(&self, version: &RoomVersion, raw: &[Box<RawValue>]) -> Vec<Verified> {
+        let mut unchecked = Vec::with_capacity(raw.len());
+        for event in raw {
+            match Unchecked::parse(event.get(), version) {
+                Ok(event) => unchecked.push(event),
+                Err(reason) => tracing::warn!(%reason, "event of another server dropped"),
+            }
+        }
+        let keys = keys_for(&self.keys, &unchecked).await;
+        let mut verified = Vec::with_capacity(unchecked.len());
+        for event in unchecked {
+            let id = event.event_id().to_owned();
+            match event.verify(&keys) {
+                Ok(event) => verified.push(event),
+                Err(reason) => tracing::warn!(event = %id, %reason, "event of another server dropped"),
+            }
+            // A room's state can be tens of thousands of signatures.
+            tokio::task::coop::consume_budget().await;
+        }
+        verified
+    }
+}
+
+/// All keys that these events need, fetched together.
+pub(crate) async fn keys_for(keys: &RemoteKeys, events: &[Unchecked]) -> weft_dag::VerifyKeys {
+    let mut needed: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    let mut newest = MilliSecondsSinceUnixEpoch(UInt::MIN);
+    for event in events {
+        newest = newest.max(event.origin_server_ts());
+        for (server, ids) in event.needed_keys() {
+            needed.entry(server).or_default().extend(ids);
+        }
+    }
+    needed.retain(|_, ids| !ids.is_empty());
+    keys.get(&needed, newest).await
+}
+
+/// What another room's events are doing here is nobody's business.
+fn of_room(room: &RoomId, events: Vec<Verified>) -> Vec<Verified> {
+    events
+        .into_iter()
+        .filter(|event| event.pdu().room_id() == room)
+        .collect()
+}

@@ -1,0 +1,160 @@
+//! Joining, leaving, knocking and inviting across servers.
+//!
+//! The other server's template is a hint and never what is signed: only the events to follow, the events that
+//! authorise, the depth and the user who vouches are taken from it, and all else is written here (T33).
+
+mod invite;
+mod join;
+mod knock;
+mod leave;
+mod template;
+
+pub use invite::{IncomingInvite, InviteError, Invited};
+
+use bytes::Bytes;
+use ruma::{CanonicalJsonObject, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
+use serde_json::value::RawValue;
+use weft_dag::{BuildError, DropReason, Verified};
+
+use crate::{CallError, RemoteEvents};
+
+/// The handshakes. Cheap to clone.
+#[derive(Clone)]
+pub struct Handshake {
+    events: RemoteEvents,
+}
+
+/// A membership that one of our users wants in a room that this server is not in.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The room.
+    pub room_id: OwnedRoomId,
+    /// Servers to ask, in order, at most `MAX_VIA_SERVERS`.
+    pub via: Vec<OwnedServerName>,
+    /// The user, of this server.
+    pub user: OwnedUserId,
+    /// More content of the member event: `displayname`, `avatar_url`, `reason`. `membership` is ours to write.
+    pub content: CanonicalJsonObject,
+}
+
+/// A room that was joined.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// Its version.
+    pub version: RoomVersionId,
+    /// The state before the join, checked event by event. Whether it holds together is the room's to find out.
+    pub state: Vec<Verified>,
+    /// Its auth chain.
+    pub auth_chain: Vec<Verified>,
+    /// The join, with the other server's signature where the join was restricted.
+    pub event: Verified,
+    /// Who answered.
+    pub resident: OwnedServerName,
+    /// The document, where it is one and the other server could give it: a Yjs v1 update, unchecked.
+    pub snapshot: Option<Bytes>,
+}
+
+/// A knock that was taken.
+#[derive(Debug, Clone)]
+pub struct Knocked {
+    /// The room's version.
+    pub version: RoomVersionId,
+    /// The knock.
+    pub event: Verified,
+    /// What may be shown of the room; unchecked, bounded.
+    pub stripped: Vec<Box<RawValue>>,
+    /// Who answered.
+    pub resident: OwnedServerName,
+}
+
+/// Why a handshake failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HandshakeError {
+    /// There is nobody to ask.
+    #[error("no server is known that is in the room")]
+    NoServer,
+    /// The last server that was asked couldn't be called, or refused.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The room has a version that this server doesn't speak, or the other server named another than it has.
+    #[error("room version {0} is not supported")]
+    Version(String),
+    /// The template or the answer can't be used.
+    #[error("{server} gave an answer that can't be used: {reason}")]
+    Answer {
+        /// Who.
+        server: OwnedServerName,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Our event can't be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// An event in the answer isn't acceptable.
+    #[error("the event is refused: {0}")]
+    Dropped(#[from] DropReason),
+}
+
+impl HandshakeError {
+    /// Whether another server may say something else. A refusal by the room's rules is the same everywhere.
+    fn ask_another(&self) -> bool {
+        match self {
+            Self::Call(error) => error.refusal().is_none_or(|refusal| refusal.status != 403),
+            Self::Answer { .. } | Self::Dropped(_) => true,
+            Self::NoServer | Self::Version(_) | Self::Build(_) => false,
+        }
+    }
+}
+
+impl Handshake {
+    /// Handshakes by way of `events`.
+    #[must_use]
+    pub fn new(events: RemoteEvents) -> Self {
+        Self { events }
+    }
+
+    /// The servers to ask: without ourselves, without repetition, not too many.
+    fn servers(&self, via: &[OwnedServerName]) -> Vec<OwnedServerName> {
+        let mut servers: Vec<OwnedServerName> = Vec::new();
+        for server in via {
+            if server != self.events.client().key_ring().server_name() && !servers.contains(server) {
+                servers.push(server.clone());
+            }
+        }
+        servers.truncate(weft_wire::limits::MAX_VIA_SERVERS);
+        servers
+    }
+
+    /// Tries `attempt` with each server until one succeeds or the answer is final.
+    async fn first<T, F>(
+        &self,
+        via: &[OwnedServerName],
+        mut attempt: impl FnMut(OwnedServerName) -> F,
+    ) -> Result<T, HandshakeError>
+    where
+        F: Future<Output = Result<T, HandshakeError>>,
+    {
+        let mut last = HandshakeError::NoServer;
+        for server in self.servers(via) {
+            match attempt(server.clone()).await {
+                Ok(done) => return Ok(done),
+                Err(error) => {
+                    tracing::info!(%server, %error, "handshake failed");
+                    let go_on = error.ask_another();
+                    last = error;
+                    if !go_on {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+}
+
+pub(crate) fn bad_answer(server: &ruma::ServerName, reason: impl Into<String>) -> HandshakeError {
+    HandshakeError::Answer {
+        server: server.to_owned(),
+        reason: reason.into(),
+    }
+}

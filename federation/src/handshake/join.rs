@@ -1,0 +1,138 @@
+//! Joining a room through a server that is in it: make_join, our event, send_join, the document.
+
+use ruma::{
+    ServerName,
+    api::federation::membership::{create_join_event, prepare_join_event},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use weft_dag::{Pdu, RoomVersion, Verified};
+use weft_wire::event_types::DOCUMENT_ROOM;
+
+use super::{Handshake, HandshakeError, Joined, Wanted, bad_answer, template};
+use crate::client::Bounds;
+
+impl Handshake {
+    /// Joins a room. Events in the answer that don't pass the checks are left out.
+    ///
+    /// # Errors
+    /// When no server let the user in: the error is the last one's.
+    pub async fn join(&self, wanted: &Wanted) -> Result<Joined, HandshakeError> {
+        self.first(
+            &wanted.via,
+            |server| async move { self.join_through(wanted, &server).await },
+        )
+        .await
+    }
+
+    async fn join_through(&self, wanted: &Wanted, server: &ServerName) -> Result<Joined, HandshakeError> {
+        let client = self.events.client();
+        let mut request = prepare_join_event::v1::Request::new(wanted.room_id.clone(), wanted.user.clone());
+        request.ver = RoomVersion::ALL.to_vec();
+        let answer = client.call(server, request).await?;
+        let version = template::version(answer.room_version)?;
+        let hints = template::hints(server, &answer.event)?;
+        let signer = client.key_ring().signer();
+        let ours = template::sign(wanted, "join", hints, &version, self.events.keys(), &signer)?.into_verified();
+        let pdu = ours.pdu();
+        let raw =
+            RawValue::from_string(pdu.json().to_owned()).map_err(|error| bad_answer(server, error.to_string()))?;
+        let request = create_join_event::v2::Request::new(wanted.room_id.clone(), pdu.event_id().to_owned(), raw);
+        let answer = client.call_within(server, request, Bounds::LONG).await?.room_state;
+        if answer.members_omitted {
+            return Err(bad_answer(server, "members are left out, which wasn't asked for"));
+        }
+        let state = self.events.check_all(&version, &answer.state).await;
+        let auth_chain = self.events.check_all(&version, &answer.auth_chain).await;
+        let create = check_create(server, wanted, &version, &state)?;
+        let event = self.cosigned(ours, answer.event.as_deref(), &version).await;
+        let snapshot = if is_document(&create) {
+            self.snapshot(wanted, server, event.pdu()).await
+        } else {
+            None
+        };
+        let version = version.id().clone();
+        Ok(Joined {
+            version,
+            state,
+            auth_chain,
+            event,
+            resident: server.to_owned(),
+            snapshot,
+        })
+    }
+
+    /// A restricted join comes back with one more signature. It must be the same event; else ours is as good.
+    async fn cosigned(&self, ours: Verified, theirs: Option<&RawValue>, version: &RoomVersion) -> Verified {
+        let Some(raw) = theirs else { return ours };
+        match self.events.check_one(version, raw).await {
+            Ok(theirs) if theirs.pdu().event_id() == ours.pdu().event_id() && !theirs.redacted_on_receipt() => theirs,
+            Ok(theirs) => {
+                tracing::warn!(event = %theirs.pdu().event_id(), "send_join answered another event than ours");
+                ours
+            }
+            Err(reason) => {
+                tracing::warn!(%reason, "send_join answered our event with a wrong signature");
+                ours
+            }
+        }
+    }
+
+    async fn snapshot(&self, wanted: &Wanted, server: &ServerName, join: &Pdu) -> Option<bytes::Bytes> {
+        match self
+            .events
+            .client()
+            .document(server, &wanted.room_id, join.prev_events())
+            .await
+        {
+            Ok((_, update)) => Some(update),
+            Err(error) => {
+                tracing::info!(%server, room = %wanted.room_id, %error, "no snapshot: the document comes with its events");
+                None
+            }
+        }
+    }
+}
+
+/// The state must have the room's create event, and that must name the version that the template named (T30).
+fn check_create(
+    server: &ServerName,
+    wanted: &Wanted,
+    version: &RoomVersion,
+    state: &[Verified],
+) -> Result<std::sync::Arc<Pdu>, HandshakeError> {
+    let mut creates = state
+        .iter()
+        .map(Verified::pdu)
+        .filter(|pdu| pdu.kind() == "m.room.create");
+    let (Some(create), None) = (creates.next(), creates.next()) else {
+        return Err(bad_answer(server, "the state has no create event, or several"));
+    };
+    if create.room_id() != wanted.room_id {
+        return Err(bad_answer(server, "the create event is of another room"));
+    }
+    let named = content(create).room_version.unwrap_or_else(|| "1".to_owned());
+    if named != version.id().as_str() {
+        return Err(HandshakeError::Version(format!(
+            "{} (the room says {named})",
+            version.id()
+        )));
+    }
+    Ok(std::sync::Arc::clone(create))
+}
+
+#[derive(Default, Deserialize)]
+struct CreateContent {
+    #[serde(default)]
+    room_version: Option<String>,
+    #[serde(default, rename = "type")]
+    room_type: Option<String>,
+}
+
+fn content(create: &Pdu) -> CreateContent {
+    create.content_as().unwrap_or_default()
+}
+
+fn is_document(create: &Pdu) -> bool {
+    content(create).room_type.as_deref() == Some(DOCUMENT_ROOM)
+}

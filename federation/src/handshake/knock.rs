@@ -1,0 +1,51 @@
+//! Asking to be let into a room of another server.
+
+use ruma::{
+    ServerName,
+    api::federation::membership::{create_knock_event, prepare_knock_event},
+};
+use serde_json::value::{RawValue, to_raw_value};
+use weft_dag::RoomVersion;
+
+use super::{Handshake, HandshakeError, Knocked, Wanted, bad_answer, invite, template};
+
+impl Handshake {
+    /// Knocks.
+    ///
+    /// # Errors
+    /// When no server took the knock: the error is the last one's.
+    pub async fn knock(&self, wanted: &Wanted) -> Result<Knocked, HandshakeError> {
+        self.first(&wanted.via, |server| async move {
+            self.knock_through(wanted, &server).await
+        })
+        .await
+    }
+
+    async fn knock_through(&self, wanted: &Wanted, server: &ServerName) -> Result<Knocked, HandshakeError> {
+        let client = self.events.client();
+        let mut request = prepare_knock_event::v1::Request::new(wanted.room_id.clone(), wanted.user.clone());
+        request.ver = RoomVersion::ALL.to_vec();
+        let answer = client.call(server, request).await?;
+        let version = template::version(Some(answer.room_version))?;
+        let hints = template::hints(server, &answer.event)?;
+        let signer = client.key_ring().signer();
+        let event = template::sign(wanted, "knock", hints, &version, self.events.keys(), &signer)?.into_verified();
+        let pdu = event.pdu();
+        let raw =
+            RawValue::from_string(pdu.json().to_owned()).map_err(|error| bad_answer(server, error.to_string()))?;
+        let request = create_knock_event::v1::Request::new(wanted.room_id.clone(), pdu.event_id().to_owned(), raw);
+        let answer = client.call(server, request).await?;
+        let stripped: Vec<Box<RawValue>> = answer
+            .knock_room_state
+            .iter()
+            .filter_map(|state| to_raw_value(state).ok())
+            .collect();
+        let stripped = invite::bounded(stripped).map_err(|reason| bad_answer(server, reason))?;
+        Ok(Knocked {
+            version: version.id().clone(),
+            event,
+            stripped,
+            resident: server.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,39 @@
+//! Leaving a room that this server is not in: declining an invitation, withdrawing a knock.
+
+use ruma::{
+    ServerName,
+    api::federation::membership::{create_leave_event, prepare_leave_event},
+};
+use serde_json::value::RawValue;
+use weft_dag::Verified;
+
+use super::{Handshake, HandshakeError, Wanted, bad_answer, template};
+
+impl Handshake {
+    /// Leaves a room.
+    ///
+    /// # Errors
+    /// When no server took the event: the error is the last one's. The invitation may be forgotten all the same.
+    pub async fn leave(&self, wanted: &Wanted) -> Result<Verified, HandshakeError> {
+        self.first(&wanted.via, |server| async move {
+            self.leave_through(wanted, &server).await
+        })
+        .await
+    }
+
+    async fn leave_through(&self, wanted: &Wanted, server: &ServerName) -> Result<Verified, HandshakeError> {
+        let client = self.events.client();
+        let request = prepare_leave_event::v1::Request::new(wanted.room_id.clone(), wanted.user.clone());
+        let answer = client.call(server, request).await?;
+        let version = template::version(answer.room_version)?;
+        let hints = template::hints(server, &answer.event)?;
+        let signer = client.key_ring().signer();
+        let event = template::sign(wanted, "leave", hints, &version, self.events.keys(), &signer)?.into_verified();
+        let pdu = event.pdu();
+        let raw =
+            RawValue::from_string(pdu.json().to_owned()).map_err(|error| bad_answer(server, error.to_string()))?;
+        let request = create_leave_event::v2::Request::new(wanted.room_id.clone(), pdu.event_id().to_owned(), raw);
+        client.call(server, request).await?;
+        Ok(event)
+    }
+}

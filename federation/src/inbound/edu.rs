@@ -1,0 +1,211 @@
+//! EDUs of other servers: known kinds only, in their users' own names only (T50 to T53).
+//!
+//! Must not pass on anything about a user who isn't of the server that sent it.
+
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use weft_wire::{awareness::AwarenessEdu, event_types, limits};
+
+/// An EDU in the name of a user of the server that sent it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InboundEdu {
+    /// Somebody types, or stopped.
+    Typing {
+        /// Where.
+        room_id: OwnedRoomId,
+        /// Who.
+        user_id: OwnedUserId,
+        /// Whether.
+        typing: bool,
+    },
+    /// Somebody read up to an event.
+    Receipt(Receipt),
+    /// Somebody's cursor in a document.
+    Awareness(AwarenessEdu),
+}
+
+/// A public read receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Where.
+    pub room_id: OwnedRoomId,
+    /// Who.
+    pub user_id: OwnedUserId,
+    /// Up to which event.
+    pub event_id: OwnedEventId,
+    /// In which thread: an event id, `main`, or none.
+    pub thread_id: Option<String>,
+    /// When, as the other server says.
+    pub ts: Option<MilliSecondsSinceUnixEpoch>,
+}
+
+impl InboundEdu {
+    /// The room it is about.
+    #[must_use]
+    pub fn room_id(&self) -> &RoomId {
+        match self {
+            Self::Typing { room_id, .. } => room_id,
+            Self::Receipt(receipt) => &receipt.room_id,
+            Self::Awareness(edu) => &edu.room_id,
+        }
+    }
+
+    /// The user it is about.
+    #[must_use]
+    pub fn user_id(&self) -> &OwnedUserId {
+        match self {
+            Self::Typing { user_id, .. } => user_id,
+            Self::Receipt(receipt) => &receipt.user_id,
+            Self::Awareness(edu) => &edu.user_id,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    edu_type: String,
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Typing {
+    room_id: OwnedRoomId,
+    user_id: OwnedUserId,
+    typing: bool,
+}
+
+type Receipts = BTreeMap<OwnedRoomId, BTreeMap<String, BTreeMap<OwnedUserId, ReceiptContent>>>;
+
+#[derive(Deserialize)]
+struct ReceiptContent {
+    event_ids: Vec<OwnedEventId>,
+    #[serde(default)]
+    data: ReceiptData,
+}
+
+#[derive(Default, Deserialize)]
+struct ReceiptData {
+    ts: Option<MilliSecondsSinceUnixEpoch>,
+    thread_id: Option<String>,
+}
+
+/// What is acceptable of an EDU; nothing, for most that is wrong with it.
+pub(super) fn parse(origin: &ServerName, raw: &RawValue) -> Vec<InboundEdu> {
+    if raw.get().len() > limits::MAX_EDU_BYTES {
+        tracing::warn!(%origin, bytes = raw.get().len(), "EDU dropped: too large");
+        return Vec::new();
+    }
+    let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(raw.get()) else {
+        tracing::debug!(%origin, "EDU dropped: no type or content");
+        return Vec::new();
+    };
+    let mut edus = match envelope.edu_type.as_str() {
+        "m.typing" => content(&envelope).map(typing).into_iter().collect(),
+        "m.receipt" => content(&envelope).map(receipts).unwrap_or_default(),
+        event_types::AWARENESS_EDU => {
+            let edu: Option<AwarenessEdu> = content(&envelope);
+            edu.filter(|edu| edu.check().is_ok())
+                .map(InboundEdu::Awareness)
+                .into_iter()
+                .collect()
+        }
+        // Presence, devices and keys come with what uses them.
+        _ => Vec::new(),
+    };
+    let all = edus.len();
+    edus.retain(|edu| edu.user_id().server_name() == origin);
+    if edus.len() < all {
+        tracing::warn!(%origin, kind = envelope.edu_type, "EDU dropped: it speaks for a user of another server");
+    }
+    edus
+}
+
+fn content<T: DeserializeOwned>(envelope: &Envelope<'_>) -> Option<T> {
+    serde_json::from_str(envelope.content.get()).ok()
+}
+
+fn typing(content: Typing) -> InboundEdu {
+    InboundEdu::Typing {
+        room_id: content.room_id,
+        user_id: content.user_id,
+        typing: content.typing,
+    }
+}
+
+/// Private receipts don't belong into federation: only `m.read` is taken.
+fn receipts(content: Receipts) -> Vec<InboundEdu> {
+    let mut all = Vec::new();
+    for (room_id, mut kinds) in content {
+        for (user_id, receipt) in kinds.remove("m.read").unwrap_or_default() {
+            let ReceiptData { ts, thread_id } = receipt.data;
+            if let Some(event_id) = receipt.event_ids.into_iter().next_back() {
+                all.push(InboundEdu::Receipt(Receipt {
+                    room_id: room_id.clone(),
+                    user_id,
+                    event_id,
+                    thread_id,
+                    ts,
+                }));
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+    use serde_json::{json, value::to_raw_value};
+
+    use super::{InboundEdu, parse};
+
+    fn edus(edu: &serde_json::Value) -> Vec<InboundEdu> {
+        parse(server_name!("beta.test"), &to_raw_value(edu).unwrap())
+    }
+
+    #[test]
+    fn users_speak_for_themselves_only() {
+        let typing = |user: &str| {
+            let content = json!({ "room_id": "!r:beta.test", "user_id": user, "typing": true });
+            edus(&json!({ "edu_type": "m.typing", "content": content })).len()
+        };
+        assert_eq!(
+            (typing("@bob:beta.test"), typing("@alice:alpha.test"), typing("nobody")),
+            (1, 0, 0)
+        );
+
+        let read = json!({ "event_ids": ["$e:x"], "data": { "ts": 5 } });
+        let users = json!({ "@bob:beta.test": read, "@alice:alpha.test": read, "@carl:beta.test": read });
+        let receipts = json!({ "!r:beta.test": { "m.read": users, "m.read.private": users } });
+        let taken = edus(&json!({ "edu_type": "m.receipt", "content": receipts }));
+        let users: Vec<_> = taken.iter().map(|edu| edu.user_id().as_str()).collect();
+        assert_eq!(users, ["@bob:beta.test", "@carl:beta.test"]);
+
+        let cursor = |user: &str, state: serde_json::Value| {
+            let content = json!({ "room_id": "!r:beta.test", "user_id": user, "device_id": "D", "client_id": 7, "clock": 1, "state": state });
+            edus(&json!({ "edu_type": "dev.weft.awareness", "content": content })).len()
+        };
+        assert_eq!(cursor("@bob:beta.test", json!({ "user": {} })), 1);
+        assert_eq!(cursor("@bob:beta.test", json!(null)), 1);
+        assert_eq!(cursor("@bob:beta.test", json!("text")), 0);
+        assert_eq!(cursor("@bob:beta.test", json!({ "x": "y".repeat(3_000) })), 0);
+        assert_eq!(cursor("@alice:alpha.test", json!({})), 0);
+    }
+
+    #[test]
+    fn what_is_unknown_or_huge_is_nothing() {
+        for edu in [
+            json!({ "edu_type": "m.presence", "content": { "push": [{ "user_id": "@alice:alpha.test" }] } }),
+            json!({ "edu_type": "m.direct_to_device", "content": {} }),
+            json!({ "edu_type": "org.example", "content": "x".repeat(1_000_000) }),
+            json!({ "edu_type": "m.typing", "content": [] }),
+            json!({ "edu_type": "m.typing" }),
+            json!("m.typing"),
+        ] {
+            assert!(edus(&edu).is_empty());
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What is still to be sent to other servers: a durable queue each, emptied in order, one transaction at a time.
+//!
+//! The rows are written by the commit of the event itself; this module reads them, sends them and acknowledges them.
+//! [`queue`] decides and does nothing; [`sender`] does and decides nothing. Must not drop a row that was not
+//! delivered, however long the other server is away.
+
+mod edus;
+pub mod queue;
+mod sender;
+
+use async_trait::async_trait;
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, ServerName};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+pub use edus::{Edu, EduQueue};
+pub use sender::{Sender, SenderConfig, Transport};
+
+/// One event for one server.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Its place in the stream of this server; rows go out in this order.
+    pub position: u64,
+    /// The event.
+    pub event_id: OwnedEventId,
+    /// In the federation's format.
+    pub pdu: Box<RawValue>,
+}
+
+/// How long a server has been silent: kept over a restart, so that a start doesn't call everybody who is away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Failures in a row.
+    pub failures: u32,
+    /// Not before.
+    pub until: Option<MilliSecondsSinceUnixEpoch>,
+}
+
+/// The outbox couldn't be read or written.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the outbox can't be used: {0}")]
+pub struct OutboxError(pub String);
+
+/// The durable rows, as the program's tables keep them.
+#[async_trait]
+pub trait OutboxStore: Send + Sync + 'static {
+    /// The first rows after a position, at most `limit`, in order.
+    async fn pending(&self, server: &ServerName, after: u64, limit: usize) -> Result<Vec<Row>, OutboxError>;
+    /// Forgets the rows up to a position: they were delivered.
+    async fn acknowledge(&self, server: &ServerName, through: u64) -> Result<(), OutboxError>;
+    /// Servers for which there are rows.
+    async fn backlog(&self) -> Result<Vec<OwnedServerName>, OutboxError>;
+    /// The retry state that was saved last.
+    async fn load_retry(&self, server: &ServerName) -> Result<Retry, OutboxError>;
+    /// Keeps the retry state.
+    async fn save_retry(&self, server: &ServerName, retry: Retry) -> Result<(), OutboxError>;
+}

@@ -1,0 +1,350 @@
+//! The tasks that empty the queues: one for each server that there is something for.
+//!
+//! A task owns its [`Queue`], does what it says, and ends when there is nothing to do for a while. Must not keep
+//! anything that a crash may not lose: that is in the store.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, OwnedTransactionId, ServerName};
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::{
+    sync::{Notify, Semaphore, watch},
+    task::JoinSet,
+};
+
+use super::{
+    Edu, EduQueue, OutboxStore,
+    queue::{Action, Input, Outgoing, Queue, SendFailure},
+};
+use crate::{CallError, Client, Clock, clock::millis};
+
+/// How the sender behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct SenderConfig {
+    /// Transactions in flight, all servers together: each may be a TLS handshake.
+    pub max_in_flight: usize,
+    /// How often the store is looked through for rows that nobody was woken for.
+    pub sweep: Duration,
+    /// How long a task without work stays.
+    pub linger: Duration,
+}
+
+impl Default for SenderConfig {
+    fn default() -> Self {
+        Self {
+            max_in_flight: 64,
+            sweep: Duration::from_secs(60),
+            linger: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Delivers one transaction.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// Delivers; returns when the other server has said that it has it.
+    async fn deliver(
+        &self,
+        server: &ServerName,
+        id: &str,
+        pdus: Vec<Box<RawValue>>,
+        edus: Vec<Box<RawValue>>,
+        now: MilliSecondsSinceUnixEpoch,
+    ) -> Result<(), SendFailure>;
+}
+
+#[async_trait]
+impl Transport for Client {
+    async fn deliver(
+        &self,
+        server: &ServerName,
+        id: &str,
+        pdus: Vec<Box<RawValue>>,
+        edus: Vec<Box<RawValue>>,
+        now: MilliSecondsSinceUnixEpoch,
+    ) -> Result<(), SendFailure> {
+        match self
+            .send_transaction(server, OwnedTransactionId::from(id), pdus, edus, now)
+            .await
+        {
+            Ok(()) => Ok(()),
+            // A 200 whose body can't be read is a 200: the other server has the events, and sending them again
+            // would give the same answer for ever.
+            Err(CallError::BadAnswer { reason, .. }) => {
+                tracing::warn!(%server, reason, "transaction taken with an answer that can't be read");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::info!(%server, %error, "transaction not delivered");
+                let malformed = error
+                    .refusal()
+                    .is_some_and(|refusal| matches!(refusal.status, 400 | 413));
+                Err(if malformed {
+                    SendFailure::Malformed
+                } else {
+                    SendFailure::Unreachable
+                })
+            }
+        }
+    }
+}
+
+/// Sends what is in the outbox. Cheap to clone.
+#[derive(Clone)]
+pub struct Sender {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: SenderConfig,
+    transport: Arc<dyn Transport>,
+    store: Arc<dyn OutboxStore>,
+    clock: Arc<dyn Clock>,
+    slots: Semaphore,
+    mailboxes: Mutex<HashMap<OwnedServerName, Arc<Mailbox>>>,
+    tasks: Mutex<JoinSet<()>>,
+    stopping: watch::Sender<bool>,
+}
+
+/// What came in for a task since it last looked. Bounded by what it is.
+#[derive(Default)]
+struct Mailbox {
+    mail: Mutex<Mail>,
+    notify: Notify,
+}
+
+#[derive(Default)]
+struct Mail {
+    wake: bool,
+    heard: bool,
+    edus: EduQueue,
+}
+
+impl Mail {
+    fn is_empty(&self) -> bool {
+        !self.wake && !self.heard && self.edus.is_empty()
+    }
+}
+
+impl Sender {
+    /// Starts the sender, and with it the sending of all that is in the store.
+    #[must_use]
+    pub fn start(
+        config: SenderConfig,
+        transport: Arc<dyn Transport>,
+        store: Arc<dyn OutboxStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let inner = Inner {
+            config,
+            transport,
+            store,
+            clock,
+            slots: Semaphore::new(config.max_in_flight),
+            mailboxes: Mutex::default(),
+            tasks: Mutex::default(),
+            stopping: watch::Sender::new(false),
+        };
+        let sender = Self { inner: Arc::new(inner) };
+        let sweeper = sender.clone();
+        lock(&sender.inner.tasks).spawn(async move { sweeper.sweep().await });
+        sender
+    }
+
+    /// There are new rows for these servers.
+    pub fn wake<'a>(&self, servers: impl IntoIterator<Item = &'a OwnedServerName>) {
+        for server in servers {
+            self.post(server, |mail| mail.wake = true);
+        }
+    }
+
+    /// News for these servers.
+    pub fn edu<'a>(&self, servers: impl IntoIterator<Item = &'a OwnedServerName>, edu: &Edu) {
+        for server in servers {
+            self.post(server, |mail| mail.edus.push(edu.clone()));
+        }
+    }
+
+    /// A server made a request: if it was being left alone, it no longer is.
+    pub fn heard_from(&self, server: &ServerName) {
+        let known = lock(&self.inner.mailboxes).get(server).cloned();
+        if let Some(mailbox) = known {
+            lock(&mailbox.mail).heard = true;
+            mailbox.notify.notify_one();
+        }
+    }
+
+    /// Ends the tasks; those that can deliver what they have get `grace` for it. The rest stays in the store.
+    pub async fn stop(&self, grace: Duration) {
+        self.inner.stopping.send_replace(true);
+        let mut tasks = std::mem::take(&mut *lock(&self.inner.tasks));
+        let ended = tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await;
+        if ended.is_err() {
+            tasks.shutdown().await;
+        }
+    }
+
+    fn post(&self, server: &ServerName, change: impl FnOnce(&mut Mail)) {
+        if *self.inner.stopping.borrow() {
+            return;
+        }
+        let mut mailboxes = lock(&self.inner.mailboxes);
+        let mailbox = mailboxes.entry(server.to_owned()).or_insert_with(|| {
+            let mailbox = Arc::new(Mailbox::default());
+            let (sender, server, inbox) = (self.clone(), server.to_owned(), Arc::clone(&mailbox));
+            let mut tasks = lock(&self.inner.tasks);
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(async move { sender.run(server, &inbox).await });
+            mailbox
+        });
+        change(&mut lock(&mailbox.mail));
+        mailbox.notify.notify_one();
+    }
+
+    async fn sweep(&self) {
+        let mut stopping = self.inner.stopping.subscribe();
+        loop {
+            match self.inner.store.backlog().await {
+                Ok(servers) => self.wake(&servers),
+                Err(error) => tracing::error!(%error, "the outbox can't be read"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.inner.config.sweep) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            }
+        }
+    }
+
+    async fn run(&self, server: OwnedServerName, mailbox: &Mailbox) {
+        let mut stopping = self.inner.stopping.subscribe();
+        let mut queue = Queue::new(millis(self.inner.clock.now()));
+        let retry = self.inner.store.load_retry(&server).await.unwrap_or_default();
+        let mut inputs = VecDeque::from([Input::Started(retry)]);
+        let mut wake_at = None;
+        loop {
+            while let Some(input) = inputs.pop_front() {
+                for action in queue.step(input, self.inner.clock.now(), rand::random()) {
+                    self.perform(&server, action, &mut inputs, &mut wake_at).await;
+                }
+            }
+            collect(mailbox, &mut inputs);
+            if !inputs.is_empty() {
+                continue;
+            }
+            if *stopping.borrow() {
+                return;
+            }
+            let pause = if queue.is_waiting() {
+                self.until(wake_at)
+            } else {
+                self.inner.config.linger
+            };
+            tokio::select! {
+                () = mailbox.notify.notified() => collect(mailbox, &mut inputs),
+                () = tokio::time::sleep(pause) => {
+                    if queue.is_idle() && self.retire(&server, mailbox) {
+                        return;
+                    }
+                    inputs.push_back(Input::Tick);
+                }
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+            }
+        }
+    }
+
+    async fn perform(
+        &self,
+        server: &ServerName,
+        action: Action,
+        inputs: &mut VecDeque<Input>,
+        wake_at: &mut Option<MilliSecondsSinceUnixEpoch>,
+    ) {
+        match action {
+            Action::Load { after, limit } => match self.inner.store.pending(server, after, limit).await {
+                Ok(rows) => inputs.push_back(Input::Loaded(rows)),
+                Err(error) => {
+                    tracing::error!(%server, %error, "the outbox can't be read");
+                    inputs.push_back(Input::LoadFailed);
+                }
+            },
+            Action::Send(outgoing) => inputs.push_back(Input::Sent(self.send(server, outgoing).await)),
+            Action::Acknowledge { through } => {
+                // What was not forgotten is sent again after a restart: the other server knows it by its id.
+                if let Err(error) = self.inner.store.acknowledge(server, through).await {
+                    tracing::error!(%server, through, %error, "delivered events stay in the outbox");
+                }
+                inputs.push_back(Input::Acknowledged);
+            }
+            Action::SaveRetry(retry) => {
+                if let Err(error) = self.inner.store.save_retry(server, retry).await {
+                    tracing::warn!(%server, %error, "the retry time is not kept");
+                }
+            }
+            Action::WakeAt(at) => *wake_at = Some(at),
+            Action::GivenUp(event) => {
+                tracing::error!(%server, %event, "refused as malformed again and again: left for the other server to ask for");
+            }
+        }
+    }
+
+    async fn send(&self, server: &ServerName, outgoing: Outgoing) -> Result<(), SendFailure> {
+        let Ok(_slot) = self.inner.slots.acquire().await else {
+            return Err(SendFailure::Unreachable);
+        };
+        let pdus = outgoing.rows.into_iter().map(|row| row.pdu).collect();
+        let edus = outgoing.edus.iter().filter_map(envelope).collect();
+        self.inner
+            .transport
+            .deliver(server, &outgoing.id, pdus, edus, self.inner.clock.now())
+            .await
+    }
+
+    fn until(&self, at: Option<MilliSecondsSinceUnixEpoch>) -> Duration {
+        let now = millis(self.inner.clock.now());
+        Duration::from_millis(at.map_or(0, millis).saturating_sub(now).max(1))
+    }
+
+    /// Takes the task's mailbox away, unless something came in meanwhile.
+    fn retire(&self, server: &ServerName, mailbox: &Mailbox) -> bool {
+        let mut mailboxes = lock(&self.inner.mailboxes);
+        let empty = lock(&mailbox.mail).is_empty();
+        if empty {
+            mailboxes.remove(server);
+        }
+        empty
+    }
+}
+
+fn collect(mailbox: &Mailbox, inputs: &mut VecDeque<Input>) {
+    let mut mail = std::mem::take(&mut *lock(&mailbox.mail));
+    if mail.heard {
+        inputs.push_back(Input::HeardFrom);
+    }
+    // News before rows: what is there together goes out together.
+    inputs.extend(mail.edus.drain().map(Input::Edu));
+    if mail.wake {
+        inputs.push_back(Input::Wake);
+    }
+}
+
+fn envelope(edu: &Edu) -> Option<Box<RawValue>> {
+    #[derive(serde::Serialize)]
+    struct Envelope<'a> {
+        edu_type: &'a str,
+        content: &'a RawValue,
+    }
+    to_raw_value(&Envelope {
+        edu_type: &edu.kind,
+        content: &edu.content,
+    })
+    .ok()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,38 @@
+//! TLS of outgoing connections: version 1.2 or later, the system's roots and those of the configuration.
+//!
+//! Must not offer a way to skip the check of certificates.
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use rustls_platform_verifier::Verifier;
+
+use crate::ClientError;
+
+/// The certificates of a PEM text.
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match read {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(ClientError::Certificates("there is no certificate in it".to_owned())),
+        Err(error) => Err(ClientError::Certificates(error.to_string())),
+    }
+}
+
+/// The configuration that all connections share. Made once: it reads the system's roots from disk.
+pub(crate) fn config(extra_roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, ClientError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    // A machine without certificates of its own can still talk to the servers of its configuration.
+    let verifier = Verifier::new_with_extra_roots(extra_roots, Arc::clone(&provider))
+        .map_err(|error| ClientError::Certificates(error.to_string()))?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|error| ClientError::Certificates(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(config)
+}

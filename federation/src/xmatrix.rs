@@ -1,0 +1,90 @@
+//! Who sends a request: the `Authorization: X-Matrix` header of incoming ones, checked.
+//!
+//! Must see the request as it came: its raw path and query, and all bytes of its body.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::{Request, header};
+use ruma::{OwnedServerName, ServerName, api::federation::authentication::XMatrix};
+use weft_wire::limits;
+
+use crate::RemoteKeys;
+
+/// Why a request is nobody's. All of these are 401 `M_UNAUTHORIZED`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// No `Authorization` header, or several.
+    #[error("the request needs one Authorization header with the scheme X-Matrix")]
+    Header,
+    /// The header can't be read: a parameter is missing, twice there, or no valid name.
+    #[error("the Authorization header can't be read: {0}")]
+    Form(String),
+    /// It names another server as its destination, or none.
+    #[error("the request is not for this server")]
+    Destination,
+    /// It says that it comes from this server.
+    #[error("the request can't come from this server")]
+    Origin,
+    /// The key isn't known, no longer valid, or can't be fetched.
+    #[error("no valid key {key} of {origin} is known")]
+    Key {
+        /// The server that it says it comes from.
+        origin: OwnedServerName,
+        /// The key's id.
+        key: String,
+    },
+    /// The signature doesn't fit.
+    #[error("the signature of {0} is wrong")]
+    Signature(OwnedServerName),
+}
+
+/// Checks who signed a request. The answer is the server's name.
+///
+/// # Errors
+/// When the header is missing or wrong, the key unknown or expired, or the signature doesn't fit.
+pub async fn verify_request<B: AsRef<[u8]>>(
+    request: &Request<B>,
+    our_name: &ServerName,
+    keys: &RemoteKeys,
+) -> Result<OwnedServerName, AuthError> {
+    let header = parse(request, our_name)?;
+    let now = keys.now();
+    let key_id = header.key.to_string();
+    let needed = BTreeMap::from([(header.origin.clone(), BTreeSet::from([key_id.clone()]))]);
+    let found = keys.get(&needed, now).await.for_requests(now);
+    if !found
+        .get(header.origin.as_str())
+        .is_some_and(|set| set.contains_key(&key_id))
+    {
+        return Err(AuthError::Key {
+            origin: header.origin,
+            key: key_id,
+        });
+    }
+    match header.verify_http_request(request, our_name, &found) {
+        Ok(()) => Ok(header.origin),
+        Err(error) => {
+            tracing::info!(origin = %header.origin, %error, "request refused");
+            Err(AuthError::Signature(header.origin))
+        }
+    }
+}
+
+fn parse<B>(request: &Request<B>, our_name: &ServerName) -> Result<XMatrix, AuthError> {
+    let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (headers.next(), headers.next()) else {
+        return Err(AuthError::Header);
+    };
+    if value.len() > limits::MAX_X_MATRIX_BYTES {
+        return Err(AuthError::Form("it is too long".to_owned()));
+    }
+    let parsed = XMatrix::try_from(value).map_err(|error| AuthError::Form(error.to_string()))?;
+    // Old servers left the destination out. Such a request could be replayed to any other server: no.
+    if parsed.destination.as_deref() != Some(our_name) {
+        return Err(AuthError::Destination);
+    }
+    if parsed.origin == our_name {
+        return Err(AuthError::Origin);
+    }
+    Ok(parsed)
+}
