@@ -1,1 +1,9 @@
-//! weft-conformance-tests
+//! Black-box checks that any server of this protocol can be put to: real processes, TLS on loopback, stock editors.
+//!
+//! The crate knows the protocol, not the server: it talks HTTP and WebSocket, reads exit codes, and kills processes.
+
+pub mod authority;
+pub mod client;
+pub mod editors;
+pub mod server;
+pub mod world;

@@ -1,0 +1,196 @@
+// Stock Yjs editors of several kinds in one process, driven by JSON lines on standard input, answering on standard
+// output. It adds nothing to the providers: what a test sees here is what an application would see.
+import * as readline from 'node:readline'
+import WebSocket from 'ws'
+import * as Y from 'yjs'
+import { WebsocketProvider } from 'y-websocket'
+import { HocuspocusProvider, HocuspocusProviderWebsocket } from '@hocuspocus/provider'
+
+const editors = new Map()
+const sockets = new Map()
+
+function say(message) {
+  process.stdout.write(JSON.stringify(message) + '\n')
+}
+
+/** Waits until `condition` holds, looking again at each of the editor's events. */
+function until(editor, condition, timeout, what) {
+  return new Promise((resolve, reject) => {
+    const check = () => {
+      if (!condition()) return
+      done()
+      resolve()
+    }
+    const timer = setTimeout(() => {
+      done()
+      reject(new Error(`${what} did not happen within ${timeout} ms; text has ${editor.text.length} units, events ${JSON.stringify(editor.events.slice(-8))}`))
+    }, timeout)
+    const done = () => {
+      clearTimeout(timer)
+      editor.watchers.delete(check)
+    }
+    editor.watchers.add(check)
+    check()
+  })
+}
+
+function noticed(editor, event, detail) {
+  if (event) {
+    editor.events.push(detail === undefined ? { event } : { event, detail })
+    if (editor.events.length > 200) editor.events.shift()
+  }
+  for (const check of [...editor.watchers]) check()
+}
+
+function plain({ url, room, token }, doc, editor) {
+  const provider = new WebsocketProvider(url, room, doc, {
+    params: token ? { access_token: token } : {},
+    WebSocketPolyfill: WebSocket,
+    disableBc: true,
+  })
+  provider.on('status', ({ status }) => noticed(editor, status))
+  provider.on('sync', (synced) => noticed(editor, synced ? 'synced' : 'unsynced'))
+  provider.on('connection-close', (event) => noticed(editor, 'close', { code: event?.code, reason: event?.reason }))
+  provider.on('connection-error', () => noticed(editor, 'error'))
+  return {
+    provider,
+    awareness: provider.awareness,
+    synced: () => provider.synced,
+    unsynced: () => null,
+    connect: () => provider.connect(),
+    disconnect: () => provider.disconnect(),
+    destroy: () => provider.destroy(),
+  }
+}
+
+function hocuspocus({ url, room, token, socket }, doc, editor) {
+  let shared = null
+  if (socket) {
+    shared = sockets.get(socket)
+    if (!shared) {
+      shared = new HocuspocusProviderWebsocket({ url, WebSocketPolyfill: WebSocket, delay: 100, maxDelay: 1000 })
+      sockets.set(socket, shared)
+    }
+  }
+  const own = shared ?? new HocuspocusProviderWebsocket({ url, WebSocketPolyfill: WebSocket, delay: 100, maxDelay: 1000 })
+  const provider = new HocuspocusProvider({
+    websocketProvider: own,
+    name: room,
+    document: doc,
+    token: async () => token,
+    onSynced: () => noticed(editor, 'synced'),
+    onStatus: ({ status }) => noticed(editor, status),
+    onAuthenticated: ({ scope }) => noticed(editor, 'authenticated', scope),
+    onAuthenticationFailed: ({ reason }) => noticed(editor, 'denied', reason),
+    onUnsyncedChanges: ({ number }) => noticed(editor, 'pending', number),
+    onClose: ({ event }) => noticed(editor, 'close', { code: event?.code, reason: event?.reason }),
+  })
+  provider.attach()
+  return {
+    provider,
+    awareness: provider.awareness,
+    synced: () => provider.isSynced,
+    unsynced: () => provider.unsyncedChanges,
+    connect: () => own.connect(),
+    disconnect: () => own.disconnect(),
+    destroy: () => {
+      provider.destroy()
+      if (!shared) own.destroy()
+    },
+  }
+}
+
+const commands = {
+  open(request) {
+    const doc = new Y.Doc()
+    const editor = { doc, text: doc.getText('body'), watchers: new Set(), events: [] }
+    editors.set(request.editor, editor)
+    doc.on('update', () => noticed(editor))
+    Object.assign(editor, request.kind === 'plain' ? plain(request, doc, editor) : hocuspocus(request, doc, editor))
+    editor.awareness?.on('change', () => noticed(editor))
+    return { client: doc.clientID }
+  },
+  insert({ editor: name, at, text }) {
+    const editor = editors.get(name)
+    editor.text.insert(at === 'end' ? editor.text.length : Math.min(at, editor.text.length), text)
+  },
+  remove({ editor: name, at, length }) {
+    const editor = editors.get(name)
+    const from = Math.min(at, editor.text.length)
+    editor.text.delete(from, Math.min(length, editor.text.length - from))
+  },
+  text: ({ editor }) => ({ text: editors.get(editor).text.toString() }),
+  events: ({ editor }) => ({ events: editors.get(editor).events }),
+  state({ editor: name }) {
+    const editor = editors.get(name)
+    return { synced: editor.synced(), unsynced: editor.unsynced(), client: editor.doc.clientID }
+  },
+  /** The whole document as one update, for comparing replicas byte for byte after a canonical load. */
+  update: ({ editor }) => ({ update: Buffer.from(Y.encodeStateAsUpdate(editors.get(editor).doc)).toString('hex') }),
+  apply({ editor: name, update }) {
+    Y.applyUpdate(editors.get(name).doc, Buffer.from(update, 'hex'))
+  },
+  awareness: ({ editor }) => ({ states: Object.fromEntries(editors.get(editor).awareness.getStates()) }),
+  set_awareness({ editor, field, value }) {
+    editors.get(editor).awareness.setLocalStateField(field, value)
+  },
+  async until_synced({ editor: name, timeout }) {
+    const editor = editors.get(name)
+    await until(editor, editor.synced, timeout, 'sync')
+  },
+  async until_text({ editor: name, text, timeout }) {
+    const editor = editors.get(name)
+    await until(editor, () => editor.text.toString() === text, timeout, 'the expected text')
+  },
+  async until_contains({ editor: name, part, timeout }) {
+    const editor = editors.get(name)
+    await until(editor, () => editor.text.toString().includes(part), timeout, `text with ${JSON.stringify(part)}`)
+  },
+  async until_saved({ editor: name, timeout }) {
+    const editor = editors.get(name)
+    await until(editor, () => editor.unsynced() === 0, timeout, 'acknowledgement')
+  },
+  async until_event({ editor: name, event, timeout }) {
+    const editor = editors.get(name)
+    await until(editor, () => editor.events.some((seen) => seen.event === event), timeout, `event ${event}`)
+    return { detail: editor.events.findLast((seen) => seen.event === event).detail ?? null }
+  },
+  async until_present({ editor: name, user, timeout }) {
+    const editor = editors.get(name)
+    const present = () => [...editor.awareness.getStates().values()].some((state) => state.user?.id === user)
+    await until(editor, present, timeout, `presence of ${user}`)
+  },
+  async until_gone({ editor: name, user, timeout }) {
+    const editor = editors.get(name)
+    const gone = () => ![...editor.awareness.getStates().values()].some((state) => state.user?.id === user)
+    await until(editor, gone, timeout, `departure of ${user}`)
+  },
+  forget_events({ editor }) {
+    editors.get(editor).events = []
+  },
+  connect({ editor }) {
+    editors.get(editor).connect()
+  },
+  disconnect({ editor }) {
+    editors.get(editor).disconnect()
+  },
+  close({ editor }) {
+    editors.get(editor).destroy()
+    editors.delete(editor)
+  },
+}
+
+async function handle(line) {
+  const request = JSON.parse(line)
+  try {
+    const answer = await commands[request.command](request)
+    say({ id: request.id, ok: answer ?? {} })
+  } catch (error) {
+    say({ id: request.id, error: String(error?.message ?? error) })
+  }
+}
+
+process.on('uncaughtException', (error) => say({ event: 'uncaught', error: String(error?.stack ?? error) }))
+readline.createInterface({ input: process.stdin }).on('line', handle).on('close', () => process.exit(0))
+// Providers print to the console; that must not get between the answers.
+console.log = console.info = console.warn = (...words) => process.stderr.write(words.join(' ') + '\n')

@@ -1,0 +1,72 @@
+//! A certificate authority for one test: certificates for 127.0.0.1, and clients that trust them.
+
+use std::{fs, path::Path, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+
+/// See the module.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: PathBuf,
+}
+
+impl Authority {
+    /// Makes one and writes its certificate into `folder`.
+    ///
+    /// # Errors
+    /// When the folder can't be written.
+    pub fn new(folder: &Path) -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Weft conformance tests");
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let authority = Self {
+            issuer,
+            folder: folder.to_owned(),
+        };
+        fs::write(authority.certificate(), authority.issuer.pem())?;
+        Ok(authority)
+    }
+
+    /// The file with the authority's certificate.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join("authority.pem")
+    }
+
+    /// Writes a certificate for 127.0.0.1 and its key; gives both paths.
+    ///
+    /// # Errors
+    /// When the folder can't be written.
+    pub fn issue(&self, name: &str) -> Result<(PathBuf, PathBuf)> {
+        let key = KeyPair::generate()?;
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let paths = (
+            self.folder.join(format!("{name}.pem")),
+            self.folder.join(format!("{name}.key")),
+        );
+        fs::write(&paths.0, certificate.pem())?;
+        fs::write(&paths.1, key.serialize_pem())?;
+        Ok(paths)
+    }
+
+    /// An HTTP client that trusts this authority and no other.
+    ///
+    /// # Errors
+    /// When the TLS library refuses the certificate.
+    pub fn http(&self) -> Result<reqwest::Client> {
+        // A second installation is an error that means that it is there already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let certificate = reqwest::Certificate::from_pem(&fs::read(self.certificate())?)?;
+        reqwest::Client::builder()
+            .tls_certs_only([certificate])
+            .timeout(std::time::Duration::from_secs(60))
+            .build()
+            .context("HTTP client")
+    }
+}

@@ -1,0 +1,281 @@
+//! A Matrix client by plain HTTP: no SDK, so that what is sent is what the test says.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+/// Makes transaction ids that no other call of this process uses.
+static TRANSACTION: AtomicU64 = AtomicU64::new(0);
+
+/// A signed-in user.
+#[derive(Clone)]
+pub struct Client {
+    /// `https://127.0.0.1:PORT`.
+    pub url: String,
+    /// The Matrix user id.
+    pub user: String,
+    /// The access token.
+    pub token: String,
+    http: reqwest::Client,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// JSON body; null where it is none.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body of a success.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn ok(self) -> Result<Value> {
+        ensure!(self.status.is_success(), "{}: {}", self.status, self.body);
+        Ok(self.body)
+    }
+
+    /// The error code.
+    #[must_use]
+    pub fn errcode(&self) -> &str {
+        self.body.get("errcode").and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+/// Percent-encodes a path segment.
+#[must_use]
+pub fn segment(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+impl Client {
+    /// Registers a user on a server with open registration.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn register(http: &reqwest::Client, url: &str, name: &str) -> Result<Self> {
+        let body = json!({
+            "username": name, "password": format!("{name}-password"), "auth": {"type": "m.login.dummy"}
+        });
+        let answer = http
+            .post(format!("{url}/_matrix/client/v3/register"))
+            .json(&body)
+            .send()
+            .await?;
+        let status = answer.status();
+        let body: Value = answer.json().await?;
+        ensure!(status.is_success(), "register {name}: {status} {body}");
+        let field = |name: &str| {
+            body.get(name)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+                .context("missing field")
+        };
+        Ok(Self {
+            url: url.to_owned(),
+            user: field("user_id")?,
+            token: field("access_token")?,
+            http: http.clone(),
+        })
+    }
+
+    /// Any request.
+    ///
+    /// # Errors
+    /// When the server can't be reached.
+    pub async fn request(&self, method: Method, path: &str, body: Option<Value>) -> Result<Answer> {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await?;
+        let status = answer.status();
+        let body = answer.json().await.unwrap_or(Value::Null);
+        Ok(Answer { status, body })
+    }
+
+    /// GET; the body of a success.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.request(Method::GET, path, None)
+            .await?
+            .ok()
+            .with_context(|| format!("GET {path}"))
+    }
+
+    /// POST; the body of a success.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub async fn post(&self, path: &str, body: Value) -> Result<Value> {
+        self.request(Method::POST, path, Some(body))
+            .await?
+            .ok()
+            .with_context(|| format!("POST {path}"))
+    }
+
+    /// PUT; the body of a success.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub async fn put(&self, path: &str, body: Value) -> Result<Value> {
+        self.request(Method::PUT, path, Some(body))
+            .await?
+            .ok()
+            .with_context(|| format!("PUT {path}"))
+    }
+
+    /// Creates a document of kind `text`; gives its room id.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn create_document(&self, title: &str) -> Result<String> {
+        let body = self
+            .post("/_weft/client/v1/documents", json!({"title": title, "kind": "text"}))
+            .await?;
+        body.get("docId")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .context("no docId")
+    }
+
+    /// Invites a user with a role.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn give_role(&self, room: &str, user: &str, role: &str) -> Result<()> {
+        let path = format!("/_weft/client/v1/documents/{}/members/{}", segment(room), segment(user));
+        self.put(&path, json!({"role": role})).await.map(drop)
+    }
+
+    /// Joins, if need be by way of another server.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn join(&self, room: &str, via: Option<&str>) -> Result<()> {
+        let via = via
+            .map(|via| format!("?via={}&server_name={}", segment(via), segment(via)))
+            .unwrap_or_default();
+        self.post(&format!("/_matrix/client/v3/join/{}{via}", segment(room)), json!({}))
+            .await
+            .map(drop)
+    }
+
+    /// Joins as soon as the invitation has arrived.
+    ///
+    /// # Errors
+    /// When it does not arrive, or the join is refused.
+    pub async fn accept_invitation(&self, room: &str) -> Result<()> {
+        self.until(&format!("an invitation to {room}"), || async {
+            let sync = self.get("/_matrix/client/v3/sync?timeout=0").await?;
+            Ok(sync
+                .pointer("/rooms/invite")
+                .and_then(|rooms| rooms.get(room))
+                .map(|_| ()))
+        })
+        .await?;
+        self.join(room, None).await
+    }
+
+    /// Sends an event; the answer, whatever its status.
+    ///
+    /// # Errors
+    /// When the server can't be reached.
+    pub async fn try_send(&self, room: &str, kind: &str, content: Value) -> Result<Answer> {
+        let number = TRANSACTION.fetch_add(1, Ordering::Relaxed);
+        let path = format!(
+            "/_matrix/client/v3/rooms/{}/send/{}/t{number}",
+            segment(room),
+            segment(kind)
+        );
+        self.request(Method::PUT, &path, Some(content)).await
+    }
+
+    /// Sends a text message; gives the event id.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn say(&self, room: &str, text: &str) -> Result<String> {
+        let body = self
+            .try_send(room, "m.room.message", json!({"msgtype": "m.text", "body": text}))
+            .await?
+            .ok()?;
+        body.get("event_id")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .context("no event_id")
+    }
+
+    /// The bodies of the text messages that `/messages` shows, newest first.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn messages(&self, room: &str) -> Result<Vec<String>> {
+        let body = self
+            .get(&format!(
+                "/_matrix/client/v3/rooms/{}/messages?dir=b&limit=100",
+                segment(room)
+            ))
+            .await?;
+        let chunk = body.get("chunk").and_then(Value::as_array).cloned().unwrap_or_default();
+        Ok(chunk
+            .iter()
+            .filter_map(|event| Some(event.pointer("/content/body")?.as_str()?.to_owned()))
+            .collect())
+    }
+
+    /// The merged update of a document.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn content(&self, room: &str) -> Result<Vec<u8>> {
+        let url = format!("{}/_weft/client/v1/documents/{}/content", self.url, segment(room));
+        let answer = self
+            .http
+            .get(url)
+            .bearer_auth(&self.token)
+            .send()
+            .await?
+            .error_for_status()?;
+        Ok(answer.bytes().await?.to_vec())
+    }
+
+    /// Asks again until there is an answer, for what another server needs time for.
+    ///
+    /// # Errors
+    /// When there is none after 60 seconds, or asking fails for good.
+    pub async fn until<T, F: Future<Output = Result<Option<T>>>>(
+        &self,
+        what: &str,
+        mut ask: impl FnMut() -> F,
+    ) -> Result<T> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(answer) = ask().await? {
+                return Ok(answer);
+            }
+            if Instant::now() > deadline {
+                bail!("{what} did not come");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}

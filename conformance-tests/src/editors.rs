@@ -1,0 +1,354 @@
+//! Stock Yjs editors in a Node process (`node/editors.mjs`), one method a thing that a person or an application does.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, ChildStdin, Command},
+    sync::{Mutex as AsyncMutex, OnceCell, oneshot},
+};
+
+use crate::{authority::Authority, client::Client};
+
+/// How long an editor may take to see something, milliseconds. Generous: a test fails by never, not by late.
+const PATIENCE_MS: u64 = 60_000;
+
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<Value, String>>>>>;
+
+/// A process with editors.
+pub struct Editors {
+    input: AsyncMutex<ChildStdin>,
+    waiting: Waiting,
+    next: AtomicU64,
+    /// Killed when dropped.
+    _process: Child,
+}
+
+/// One editor.
+#[derive(Clone)]
+pub struct Editor {
+    process: Arc<Editors>,
+    name: String,
+}
+
+/// Which stock provider an editor uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// y-websocket.
+    Plain,
+    /// Hocuspocus with a socket of its own.
+    Hocuspocus,
+    /// Hocuspocus, sharing the socket of this number with others of this process and server.
+    Shared(u32),
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("node")
+}
+
+/// Installs the packages of the lock file, once for all tests of a checkout.
+async fn install() -> Result<()> {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED
+        .get_or_try_init(|| async {
+            // Several test processes may come here at once: the first one installs, the others wait for the lock.
+            let script = "exec 9>.install.lock; flock 9; \
+                          if ! cmp -s package-lock.json node_modules/.installed-lock; then \
+                          npm ci --no-fund --no-audit >/dev/null && cp package-lock.json node_modules/.installed-lock; fi";
+            let status = Command::new("bash").arg("-c").arg(script).current_dir(folder()).status().await?;
+            ensure!(status.success(), "npm ci failed in {}", folder().display());
+            Ok(())
+        })
+        .await
+        .copied()
+}
+
+impl Editors {
+    /// Starts a process that trusts the authority.
+    ///
+    /// # Errors
+    /// When Node is missing or the packages can't be installed.
+    pub async fn start(authority: &Authority) -> Result<Arc<Self>> {
+        install().await?;
+        let mut process = Command::new("node")
+            .arg("editors.mjs")
+            .current_dir(folder())
+            .env("NODE_EXTRA_CA_CERTS", authority.certificate())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting node")?;
+        let input = AsyncMutex::new(process.stdin.take().context("stdin")?);
+        let mut lines = BufReader::new(process.stdout.take().context("stdout")?).lines();
+        let waiting: Waiting = Arc::default();
+        let answers = Arc::clone(&waiting);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                deliver(&answers, &line);
+            }
+        });
+        Ok(Arc::new(Self {
+            input,
+            waiting,
+            next: AtomicU64::new(1),
+            _process: process,
+        }))
+    }
+
+    async fn call(&self, mut request: Value) -> Result<Value> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, sender);
+        if let Some(fields) = request.as_object_mut() {
+            fields.insert("id".to_owned(), json!(id));
+        }
+        let line = format!("{request}\n");
+        self.input.lock().await.write_all(line.as_bytes()).await?;
+        answer
+            .await
+            .context("the editors' process ended")?
+            .map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Opens a document of the client's server with a stock provider.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub async fn open(self: &Arc<Self>, name: &str, provider: Provider, client: &Client, room: &str) -> Result<Editor> {
+        self.open_with_token(name, provider, &client.url, room, &client.token)
+            .await
+    }
+
+    /// The same with any token.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub async fn open_with_token(
+        self: &Arc<Self>,
+        name: &str,
+        provider: Provider,
+        url: &str,
+        room: &str,
+        token: &str,
+    ) -> Result<Editor> {
+        let base = format!("{}/_weft/client/v1/live", url.replacen("http", "ws", 1));
+        let request = match provider {
+            Provider::Plain => json!({"kind": "plain", "url": base}),
+            Provider::Hocuspocus => json!({"kind": "hocuspocus", "url": format!("{base}/socket")}),
+            Provider::Shared(number) => {
+                json!({"kind": "hocuspocus", "url": format!("{base}/socket"), "socket": format!("{url}#{number}")})
+            }
+        };
+        let editor = Editor {
+            process: Arc::clone(self),
+            name: name.to_owned(),
+        };
+        let mut request = request;
+        if let Some(fields) = request.as_object_mut() {
+            fields.insert("room".to_owned(), json!(room));
+            fields.insert("token".to_owned(), json!(token));
+        }
+        editor.call("open", request).await?;
+        Ok(editor)
+    }
+}
+
+fn deliver(waiting: &Waiting, line: &str) {
+    let Ok(answer) = serde_json::from_str::<Value>(line) else {
+        return;
+    };
+    let Some(id) = answer.get("id").and_then(Value::as_u64) else {
+        return;
+    };
+    let Some(sender) = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) else {
+        return;
+    };
+    let result = match answer.get("error") {
+        Some(error) => Err(error.as_str().unwrap_or("error").to_owned()),
+        None => Ok(answer.get("ok").cloned().unwrap_or(Value::Null)),
+    };
+    // The test may have given up.
+    let _ = sender.send(result);
+}
+
+impl Editor {
+    async fn call(&self, command: &str, mut request: Value) -> Result<Value> {
+        if let Some(fields) = request.as_object_mut() {
+            fields.insert("command".to_owned(), json!(command));
+            fields.insert("editor".to_owned(), json!(self.name));
+            fields.entry("timeout").or_insert(json!(PATIENCE_MS));
+        }
+        self.process
+            .call(request)
+            .await
+            .with_context(|| format!("editor {}: {command}", self.name))
+    }
+
+    /// Types at the end.
+    ///
+    /// # Errors
+    /// When the process has ended; so for all that follow.
+    pub async fn type_end(&self, text: &str) -> Result<()> {
+        self.call("insert", json!({"at": "end", "text": text})).await.map(drop)
+    }
+
+    /// Types at a place (or the end, where the text is shorter).
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn type_at(&self, at: usize, text: &str) -> Result<()> {
+        self.call("insert", json!({"at": at, "text": text})).await.map(drop)
+    }
+
+    /// Deletes.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn delete(&self, at: usize, length: usize) -> Result<()> {
+        self.call("remove", json!({"at": at, "length": length})).await.map(drop)
+    }
+
+    /// The text as this editor has it.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn text(&self) -> Result<String> {
+        let answer = self.call("text", json!({})).await?;
+        answer
+            .get("text")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .context("no text")
+    }
+
+    /// Waits until the provider says that it has the server's state.
+    ///
+    /// # Errors
+    /// When it does not happen.
+    pub async fn synced(&self) -> Result<()> {
+        self.call("until_synced", json!({})).await.map(drop)
+    }
+
+    /// Waits until the provider counts nothing as unsaved (Hocuspocus only).
+    ///
+    /// # Errors
+    /// When it does not happen.
+    pub async fn saved(&self) -> Result<()> {
+        self.call("until_saved", json!({})).await.map(drop)
+    }
+
+    /// Waits until the text is this.
+    ///
+    /// # Errors
+    /// When it does not happen.
+    pub async fn until_text(&self, text: &str) -> Result<()> {
+        self.call("until_text", json!({"text": text})).await.map(drop)
+    }
+
+    /// Waits until the text contains this.
+    ///
+    /// # Errors
+    /// When it does not happen.
+    pub async fn until_contains(&self, part: &str) -> Result<()> {
+        self.call("until_contains", json!({"part": part})).await.map(drop)
+    }
+
+    /// Waits for an event of the provider (`close`, `denied`, `authenticated`, …); gives its detail.
+    ///
+    /// # Errors
+    /// When it does not happen.
+    pub async fn until_event(&self, event: &str) -> Result<Value> {
+        let answer = self.call("until_event", json!({"event": event})).await?;
+        Ok(answer.get("detail").cloned().unwrap_or(Value::Null))
+    }
+
+    /// Waits until a user is seen in the awareness.
+    ///
+    /// # Errors
+    /// When it does not happen.
+    pub async fn until_present(&self, user: &str) -> Result<()> {
+        self.call("until_present", json!({"user": user})).await.map(drop)
+    }
+
+    /// Waits until a user is not seen in the awareness any more.
+    ///
+    /// # Errors
+    /// When it does not happen.
+    pub async fn until_gone(&self, user: &str) -> Result<()> {
+        self.call("until_gone", json!({"user": user})).await.map(drop)
+    }
+
+    /// Sets a field of the own awareness state.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn set_awareness(&self, field: &str, value: Value) -> Result<()> {
+        self.call("set_awareness", json!({"field": field, "value": value}))
+            .await
+            .map(drop)
+    }
+
+    /// All awareness states by client id.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn awareness(&self) -> Result<Value> {
+        let answer = self.call("awareness", json!({})).await?;
+        answer.get("states").cloned().context("no states")
+    }
+
+    /// `{synced, unsynced, client}`.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn state(&self) -> Result<Value> {
+        self.call("state", json!({})).await
+    }
+
+    /// Forgets the events so far, so that the next ones are waited for.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn forget_events(&self) -> Result<()> {
+        self.call("forget_events", json!({})).await.map(drop)
+    }
+
+    /// Cuts the connection, as a lost network does.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn disconnect(&self) -> Result<()> {
+        self.call("disconnect", json!({})).await.map(drop)
+    }
+
+    /// Connects again.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn connect(&self) -> Result<()> {
+        self.call("connect", json!({})).await.map(drop)
+    }
+
+    /// Ends the editor.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn close(self) -> Result<()> {
+        self.call("close", json!({})).await.map(drop)
+    }
+}

@@ -1,0 +1,222 @@
+//! A real server process: configured, started, asked whether it answers, stopped, killed, started again.
+//!
+//! The data survives in its folder, so a killed server comes back with what was on its disk.
+
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::authority::Authority;
+
+/// Shared secret by which the tests register users.
+pub const SHARED_SECRET: &str = "conformance-tests-only";
+
+/// How long a server may take until it answers. A loaded machine with two cores is slow, not broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub struct Server {
+    /// The Matrix server name, `127.0.0.1:PORT`.
+    pub name: String,
+    /// `https://127.0.0.1:PORT`.
+    pub url: String,
+    folder: PathBuf,
+    http: reqwest::Client,
+    process: Option<Child>,
+    starts: usize,
+}
+
+/// The binary to test: `WEFT_BIN`, or the one that was built beside the tests.
+///
+/// # Errors
+/// When there is none.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("WEFT_BIN") {
+        return Ok(path.into());
+    }
+    let tests = std::env::current_exe()?;
+    let beside = tests
+        .ancestors()
+        .nth(2)
+        .map(|folder| folder.join("weft"))
+        .context("no target folder")?;
+    ensure!(
+        beside.exists(),
+        "{} is missing: build it with `cargo build --workspace`",
+        beside.display()
+    );
+    Ok(beside)
+}
+
+/// A port that is free at this moment.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+impl Server {
+    /// Configures a server in `folder/label` and starts it. `extra` is appended to its configuration.
+    ///
+    /// # Errors
+    /// When it can't be started or does not answer.
+    pub async fn start(authority: &Authority, folder: &Path, label: &str, extra: &str) -> Result<Self> {
+        let port = free_port()?;
+        let folder = folder.join(label);
+        fs::create_dir_all(&folder)?;
+        let (certificate, key) = authority.issue(label)?;
+        let config = format!(
+            r#"server_name = "127.0.0.1:{port}"
+data_dir = "{data}"
+[[listen]]
+address = "127.0.0.1:{port}"
+serve = ["federation", "client", "documents", "web"]
+tls = {{ certificate = "{certificate}", private_key = "{key}" }}
+[registration]
+mode = "open"
+shared_secret = "{SHARED_SECRET}"
+[federation]
+extra_ca_certificates = ["{authority}"]
+allow_addresses = ["127.0.0.0/8"]
+[limits]
+rate_limit = false
+{extra}"#,
+            data = folder.join("data").display(),
+            certificate = certificate.display(),
+            key = key.display(),
+            authority = authority.certificate().display(),
+        );
+        fs::write(folder.join("weft.toml"), config)?;
+        let mut server = Self {
+            name: format!("127.0.0.1:{port}"),
+            url: format!("https://127.0.0.1:{port}"),
+            folder,
+            http: authority.http()?,
+            process: None,
+            starts: 0,
+        };
+        server.boot().await?;
+        Ok(server)
+    }
+
+    /// Starts the process and waits until it answers.
+    ///
+    /// # Errors
+    /// When it ends or does not answer in time; with the end of its log.
+    pub async fn boot(&mut self) -> Result<()> {
+        self.starts += 1;
+        let log = File::create(self.log_path())?;
+        let process = Command::new(binary()?)
+            .arg("serve")
+            .arg("--config")
+            .arg(self.folder.join("weft.toml"))
+            .env(
+                "WEFT_LOG",
+                std::env::var("WEFT_LOG").unwrap_or_else(|_| "info".to_owned()),
+            )
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("starting weft")?;
+        self.process = Some(process);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self
+                .http
+                .get(format!("{}/_matrix/client/versions", self.url))
+                .send()
+                .await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            if let Some(status) = self.process.as_mut().and_then(|process| process.try_wait().transpose()) {
+                bail!("{} ended with {:?}:\n{}", self.name, status, self.log_tail());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{} does not answer:\n{}",
+                self.name,
+                self.log_tail()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// SIGKILL: nothing is flushed, nobody is told.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // It may have ended by itself.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Errors
+    /// When it does not end in time or not with exit code 0.
+    pub async fn terminate(&mut self) -> Result<()> {
+        let Some(mut process) = self.process.take() else {
+            return Ok(());
+        };
+        Command::new("kill")
+            .arg("-TERM")
+            .arg(process.id().to_string())
+            .status()?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = process.try_wait()? {
+                ensure!(
+                    status.success(),
+                    "{} ended with {status}:\n{}",
+                    self.name,
+                    self.log_tail()
+                );
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                process.kill()?;
+                bail!("{} did not stop:\n{}", self.name, self.log_tail());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What the server has logged since its last start.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join(format!("log-{}.txt", self.starts))
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines
+            .iter()
+            .skip(lines.len().saturating_sub(40))
+            .copied()
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- log of {} ---\n{}", self.name, self.log_tail());
+        }
+    }
+}

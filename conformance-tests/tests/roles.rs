@@ -1,0 +1,119 @@
+//! Rights: a viewer's edits are refused by both servers, and a right that is taken away acts in open sockets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+use anyhow::Result;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use weft_conformance_tests::{client::segment, editors::Provider, world::World};
+
+#[tokio::test]
+async fn a_viewers_edits_are_refused_by_both_servers() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let carol = world.user(0, "carol").await?;
+    let room = alice.create_document("To be read").await?;
+    let hers = world.editors.open("hers", Provider::Hocuspocus, &alice, &room).await?;
+    hers.type_end("text").await?;
+    hers.saved().await?;
+    for viewer in [&bob, &carol] {
+        alice.give_role(&room, &viewer.user, "viewer").await?;
+        viewer.accept_invitation(&room).await?;
+    }
+    for (name, viewer, provider) in [
+        ("bob-hocus", &bob, Provider::Hocuspocus),
+        ("bob-plain", &bob, Provider::Plain),
+        ("carol-hocus", &carol, Provider::Hocuspocus),
+        ("carol-plain", &carol, Provider::Plain),
+    ] {
+        let editor = world.editors.open(name, provider, viewer, &room).await?;
+        editor.until_text("text").await?;
+        if provider == Provider::Hocuspocus {
+            assert_eq!(editor.until_event("authenticated").await?, json!("readonly"));
+        }
+        editor.type_end(" forged").await?;
+        // The server's word on it has come when a later question is answered.
+        let refused = viewer
+            .try_send(&room, "dev.weft.update", json!({"update": "AAA", "clients": {}}))
+            .await?;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.body);
+        assert_eq!(refused.errcode(), "M_FORBIDDEN");
+    }
+    hers.type_end("!").await?;
+    hers.saved().await?;
+    assert_eq!(hers.text().await?, "text!");
+    let fresh = world.editors.open("fresh", Provider::Plain, &alice, &room).await?;
+    fresh.until_text("text!").await
+}
+
+#[tokio::test]
+async fn who_is_removed_or_made_a_viewer_notices_in_the_open_socket() -> Result<()> {
+    let world = World::new(1).await?;
+    let (alice, dave, erin) = (
+        world.user(0, "alice").await?,
+        world.user(0, "dave").await?,
+        world.user(0, "erin").await?,
+    );
+    let room = alice.create_document("Rights").await?;
+    for user in [&dave, &erin] {
+        alice.give_role(&room, &user.user, "editor").await?;
+        user.accept_invitation(&room).await?;
+    }
+    let his = world.editors.open("his", Provider::Hocuspocus, &dave, &room).await?;
+    let hers = world.editors.open("hers", Provider::Plain, &erin, &room).await?;
+    his.synced().await?;
+    hers.synced().await?;
+    his.forget_events().await?;
+    alice.give_role(&room, &dave.user, "viewer").await?;
+    assert_eq!(his.until_event("authenticated").await?, json!("readonly"));
+    let path = format!(
+        "/_weft/client/v1/documents/{}/members/{}",
+        segment(&room),
+        segment(&erin.user)
+    );
+    alice.request(Method::DELETE, &path, None).await?.ok()?;
+    assert_eq!(hers.until_event("close").await?["code"], json!(4403));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_token_and_a_stranger_are_denied() -> Result<()> {
+    let world = World::new(1).await?;
+    let (alice, mallory) = (world.user(0, "alice").await?, world.user(0, "mallory").await?);
+    let room = alice.create_document("Private").await?;
+    let wrong = world
+        .editors
+        .open_with_token("wrong", Provider::Hocuspocus, &alice.url, &room, "wft_not_a_token")
+        .await?;
+    assert_eq!(wrong.until_event("denied").await?, json!("unauthorized"));
+    let stranger = world
+        .editors
+        .open("stranger", Provider::Hocuspocus, &mallory, &room)
+        .await?;
+    assert_eq!(stranger.until_event("denied").await?, json!("forbidden"));
+    let plain = world.editors.open("plain", Provider::Plain, &mallory, &room).await?;
+    plain.until_event("error").await?;
+    let path = format!("/_weft/client/v1/documents/{}", segment(&room));
+    let hidden = mallory.request(Method::GET, &path, None).await?;
+    assert_eq!(
+        (hidden.status, hidden.errcode()),
+        (StatusCode::NOT_FOUND, "M_NOT_FOUND")
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_that_ends_takes_its_sockets_with_it() -> Result<()> {
+    let world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
+    let room = alice.create_document("Signed out").await?;
+    let editor = world.editors.open("plain", Provider::Plain, &alice, &room).await?;
+    editor.synced().await?;
+    alice.post("/_matrix/client/v3/logout", json!({})).await?;
+    assert_eq!(editor.until_event("close").await?["code"], json!(4401));
+    Ok(())
+}
