@@ -1,0 +1,334 @@
+//! The store over the memory engine: typed rows, group commit, positions over restarts, schema version, cancellation.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a test that can't go on should say so and stop
+
+use bytes::Bytes;
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, event_id, room_id, user_id};
+use weft_store::engine::{Engine, Op, WriteBatch};
+use weft_store::memory::{Fault, MemoryDisk, Tail};
+use weft_store::tables::documents::{JOURNAL, JournalRow, SNAPSHOT_TAIL};
+use weft_store::tables::meta::SCHEMA;
+use weft_store::tables::rooms::{CURRENT_STATE, EVENT_ROOM, EVENTS, EventRow, ROOMS, RoomRow, STREAM, StreamRow};
+use weft_store::{Batch, CommitError, OpenError, ReadError, SCHEMA_VERSION, Scope, Store, Table};
+
+/// A table of the tests, so that they stay when the product's tables change.
+static ORDER: Table<(OwnedRoomId, u64), OwnedEventId> = Table::new("ORDER", Scope::Room, 0x7F10);
+
+const ROOM: &str = "!a:alpha.example";
+
+fn room() -> &'static RoomId {
+    room_id!("!a:alpha.example")
+}
+
+async fn open(disk: &MemoryDisk) -> Store {
+    Store::open(disk.open()).await.unwrap()
+}
+
+fn event(number: u64) -> OwnedEventId {
+    OwnedEventId::try_from(format!("$event{number}")).unwrap()
+}
+
+#[tokio::test]
+async fn rows_come_back_as_they_were_put() {
+    let store = open(&MemoryDisk::new()).await;
+    let mut batch = Batch::new();
+    let id = event_id!("$e:alpha.example");
+    let row = EventRow {
+        flags: 2,
+        position: 7,
+        json: Bytes::from_static(b"{}"),
+    };
+    let edit = JournalRow {
+        author: user_id!("@alice:alpha.example").to_owned(),
+        session: 9,
+        update: Bytes::from_static(&[0, 1, 255]),
+    };
+    let info = RoomRow {
+        version: ruma::RoomVersionId::V12,
+        kind: Some("dev.weft.document".to_owned()),
+    };
+    batch.put(&EVENTS, &(room(), id), &row);
+    batch.put(&JOURNAL, &(room(), 5), &edit);
+    batch.put(&ROOMS, &(room(),), &info);
+    batch.put(&EVENT_ROOM, &(id,), &room().to_owned());
+    store.commit(batch).await.unwrap();
+    assert_eq!(store.get(&EVENTS, &(room(), id)).await.unwrap(), Some(row));
+    assert_eq!(store.get(&EVENT_ROOM, &(id,)).await.unwrap().as_deref(), Some(room()));
+    let owned: OwnedRoomId = room().to_owned();
+    assert_eq!(
+        store.scan(JOURNAL.under(&(&owned,))).await.unwrap(),
+        [((owned.clone(), 5), edit)]
+    );
+    assert_eq!(store.scan(ROOMS.under(&())).await.unwrap(), [((owned,), info)]);
+}
+
+#[tokio::test]
+async fn scans_keep_to_their_room_table_and_bounds() {
+    let store = open(&MemoryDisk::new()).await;
+    let mut batch = Batch::new();
+    for room in ["!a:alpha.example", "!a:alpha.example2", "!b:alpha.example"] {
+        let room = RoomId::parse(room).unwrap();
+        for number in 1..=2500 {
+            batch.put(&ORDER, &(&room, number), &event(number));
+        }
+        batch.put(&SNAPSHOT_TAIL, &(&room, 1), &Bytes::new());
+        batch.put(&CURRENT_STATE, &(&room, "m.room.member", "@a"), &event(1));
+        batch.put(&CURRENT_STATE, &(&room, "m.room.member\0x", "@a"), &event(1));
+    }
+    store.commit(batch).await.unwrap();
+    let numbers = |rows: Vec<((OwnedRoomId, u64), OwnedEventId)>| -> Vec<u64> {
+        assert!(
+            rows.iter()
+                .all(|((room, number), id)| room == ROOM && *id == event(*number))
+        );
+        rows.into_iter().map(|((_, number), _)| number).collect()
+    };
+    let all = store.scan_all(ORDER.under(&(room(),))).await.unwrap();
+    assert_eq!(numbers(all), (1..=2500).collect::<Vec<_>>());
+    let backward = store
+        .scan_all(ORDER.under(&(room(),)).reversed().limit(2100))
+        .await
+        .unwrap();
+    assert_eq!(numbers(backward), (401..=2500).rev().collect::<Vec<_>>());
+    let under = || ORDER.under(&(room(),));
+    let between = store
+        .scan(under().after(&(room(), 10)).through(&(room(), 12)))
+        .await
+        .unwrap();
+    assert_eq!(numbers(between), [11, 12]);
+    let between = store
+        .scan(under().from(&(room(), 10)).before(&(room(), 12)).reversed())
+        .await
+        .unwrap();
+    assert_eq!(numbers(between), [11, 10]);
+    let newest = store
+        .scan(under().before(&(room(), 100)).reversed().limit(2))
+        .await
+        .unwrap();
+    assert_eq!(numbers(newest), [99, 98]);
+    assert_eq!(
+        store
+            .scan(CURRENT_STATE.under(&(room(), "m.room.member")))
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    let unscoped = store.scan(ORDER.under(&())).await;
+    assert!(matches!(unscoped, Err(ReadError::NoScope { table: "ORDER" })));
+}
+
+#[tokio::test]
+async fn range_deletes_stay_within_their_room() {
+    let store = open(&MemoryDisk::new()).await;
+    let other = room_id!("!b:alpha.example");
+    let mut batch = Batch::new();
+    for room in [room(), other] {
+        batch.put(&ORDER, &(room, 1), &event(1));
+        batch.put(&SNAPSHOT_TAIL, &(room, 1), &Bytes::new());
+    }
+    store.commit(batch).await.unwrap();
+    let mut batch = Batch::new();
+    batch.delete_range(&ORDER, &(room(),));
+    store.commit(batch).await.unwrap();
+    assert!(!store.contains(&ORDER, &(room(), 1)).await.unwrap());
+    assert!(store.contains(&ORDER, &(other, 1)).await.unwrap());
+    assert!(store.contains(&SNAPSHOT_TAIL, &(room(), 1)).await.unwrap());
+    let mut batch = Batch::new();
+    batch.delete_range(&ORDER, &());
+    assert!(matches!(store.commit(batch).await, Err(CommitError::Invalid { .. })));
+}
+
+#[tokio::test]
+async fn a_fence_names_its_table_and_stops_the_whole_batch() {
+    let store = open(&MemoryDisk::new()).await;
+    let mut batch = Batch::new();
+    batch.put(&ORDER, &(room(), 1), &event(1));
+    batch.require(&SNAPSHOT_TAIL, &(room(), 1), None);
+    batch.require(&ORDER, &(room(), 1), Some(&event(2)));
+    assert!(matches!(
+        store.commit(batch).await,
+        Err(CommitError::Fence { table: "ORDER" })
+    ));
+    assert!(!store.contains(&ORDER, &(room(), 1)).await.unwrap());
+}
+
+#[tokio::test]
+async fn concurrent_commits_share_syncs() {
+    let disk = MemoryDisk::new();
+    let store = open(&disk).await;
+    let before = disk.commits();
+    disk.pause_syncs();
+    let commits: Vec<_> = (0..200)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut batch = Batch::new();
+                batch.put(&ORDER, &(room(), number), &event(number));
+                store.commit(batch).await
+            })
+        })
+        .collect();
+    while disk.unsynced() == 0 {
+        tokio::task::yield_now().await;
+    }
+    disk.resume_syncs();
+    for commit in commits {
+        commit.await.unwrap().unwrap();
+    }
+    assert!(disk.commits() - before <= 3, "{} groups", disk.commits() - before);
+    assert_eq!(store.scan(ORDER.under(&(room(),))).await.unwrap().len(), 200);
+}
+
+#[tokio::test]
+async fn a_cancelled_caller_neither_undoes_its_commit_nor_shows_its_position_early() {
+    let disk = MemoryDisk::new();
+    let store = open(&disk).await;
+    disk.pause_syncs();
+    let mut batch = Batch::new();
+    let position = batch.reserve(store.positions(), 1);
+    batch.put(&ORDER, &(room(), position), &event(1));
+    let mut watch = store.positions().watch();
+    let commit = tokio::spawn({
+        let store = store.clone();
+        async move { store.commit(batch).await }
+    });
+    while disk.unsynced() == 0 {
+        tokio::task::yield_now().await;
+    }
+    commit.abort();
+    assert!(commit.await.unwrap_err().is_cancelled());
+    assert!(store.positions().visible() < position);
+    disk.resume_syncs();
+    watch.wait_for(|visible| *visible >= position).await.unwrap();
+    assert!(store.contains(&ORDER, &(room(), position)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_failed_commit_does_not_hold_positions_back() {
+    let store = open(&MemoryDisk::new()).await;
+    let mut batch = Batch::new();
+    let position = batch.reserve(store.positions(), 3);
+    batch.require(&ORDER, &(room(), 1), Some(&event(1)));
+    assert!(store.commit(batch).await.is_err());
+    assert_eq!(store.positions().visible(), position + 2);
+}
+
+#[tokio::test]
+async fn no_position_is_given_twice_whenever_the_power_goes() {
+    let faults = [
+        Fault::PowerBeforeWrite,
+        Fault::PowerBeforeSync(Tail::Lost),
+        Fault::PowerBeforeSync(Tail::Torn(1)),
+        Fault::PowerBeforeSync(Tail::Torn(2)),
+        Fault::PowerAfterSync,
+        Fault::FailSync,
+    ];
+    let disk = MemoryDisk::new();
+    let mut shown = 0;
+    let mut kept = 0;
+    for fault in faults.into_iter().cycle().take(30) {
+        let store = open(&disk).await;
+        assert!(store.positions().visible() >= shown);
+        // Not only commits use positions up: abandoned ones do, and more than one allotment of them.
+        drop(store.positions().reserve(5000));
+        shown = shown.max(store.positions().visible());
+        for lost in [false, true] {
+            if lost {
+                disk.plan(0, fault);
+            }
+            let mut batch = Batch::new();
+            let position = batch.reserve(store.positions(), 1);
+            assert!(position > shown, "{position} was visible before");
+            batch.put(
+                &STREAM,
+                &(position,),
+                &StreamRow {
+                    room: room().to_owned(),
+                    event: event(position),
+                },
+            );
+            let done = store.commit(batch).await;
+            assert_eq!(done.is_err(), lost);
+            kept += usize::from(!lost);
+            shown = shown.max(store.positions().visible());
+        }
+    }
+    let store = open(&disk).await;
+    assert!(store.scan_all(STREAM.under(&())).await.unwrap().len() >= kept);
+}
+
+#[tokio::test]
+async fn a_poisoned_store_reads_and_does_not_write() {
+    let disk = MemoryDisk::new();
+    let store = open(&disk).await;
+    disk.fail_next_sync();
+    for _ in 0..2 {
+        let mut batch = Batch::new();
+        batch.put(&ORDER, &(room(), 1), &event(1));
+        assert!(matches!(store.commit(batch).await, Err(CommitError::Poisoned { .. })));
+    }
+    assert!(store.get(&SCHEMA, &()).await.is_ok());
+}
+
+#[tokio::test]
+async fn newer_and_foreign_stores_are_refused() {
+    let disk = MemoryDisk::new();
+    let store = open(&disk).await;
+    let mut batch = Batch::new();
+    batch.put(&SCHEMA, &(), &(SCHEMA_VERSION + 1));
+    store.commit(batch).await.unwrap();
+    store.close().await;
+    let refused = Store::open(disk.open()).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Newer { found, supported } if found == supported + 1));
+    let disk = MemoryDisk::new();
+    let row = Op::Put {
+        key: Bytes::from_static(b"x"),
+        value: Bytes::new(),
+    };
+    disk.open()
+        .commit(vec![WriteBatch {
+            ops: vec![row],
+            fences: Vec::new(),
+        }])
+        .await
+        .remove(0)
+        .unwrap();
+    assert!(matches!(Store::open(disk.open()).await, Err(OpenError::Foreign)));
+}
+
+#[tokio::test]
+async fn a_closed_store_has_committed_what_it_took_and_refuses_the_rest() {
+    let disk = MemoryDisk::new();
+    let store = open(&disk).await;
+    let mut batch = Batch::new();
+    batch.put(&ORDER, &(room(), 1), &event(1));
+    store.commit(batch).await.unwrap();
+    store.close().await;
+    store.close().await;
+    assert!(matches!(store.commit(Batch::new()).await, Err(CommitError::Closed)));
+    assert!(matches!(store.get(&ORDER, &(room(), 1)).await, Err(ReadError::Closed)));
+    assert!(open(&disk).await.contains(&ORDER, &(room(), 1)).await.unwrap());
+}
+
+#[tokio::test]
+async fn damaged_rows_are_told_without_their_content() {
+    let disk = MemoryDisk::new();
+    let store = open(&disk).await;
+    let key = ROOMS.physical(&(room(),));
+    let row = Op::Put {
+        key,
+        value: Bytes::from_static(b"{\"version\":\"secret words\""),
+    };
+    store.close().await;
+    disk.open()
+        .commit(vec![WriteBatch {
+            ops: vec![row],
+            fences: Vec::new(),
+        }])
+        .await
+        .remove(0)
+        .unwrap();
+    let error = open(&disk).await.get(&ROOMS, &(room(),)).await.unwrap_err();
+    assert!(matches!(error, ReadError::Corrupt { table: "ROOMS", .. }));
+    assert!(!error.to_string().contains("secret"));
+}
