@@ -196,7 +196,9 @@ fn dependencies(manifest: &toml::Table) -> Vec<(String, bool, bool)> {
         for (kind, ships) in kinds {
             for (key, value) in table.get(kind).and_then(toml::Value::as_table).into_iter().flatten() {
                 let name = value.get("package").and_then(toml::Value::as_str).unwrap_or(key);
-                let inherits = value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
+                // A crate of this project by its path has no version of its own.
+                let inherits = value.get("workspace").and_then(toml::Value::as_bool) == Some(true)
+                    || (value.get("path").is_some() && value.get("version").is_none());
                 found.push((name.to_owned(), ships, inherits));
             }
         }
@@ -251,6 +253,8 @@ mod tests {
             messages("spec/crdt/Cargo.toml", "weft-crdt", fine),
             Vec::<String>::new()
         );
+        let itself = "[dev-dependencies]\nweft-crdt = { path = \".\", features = [\"testing\"] }\n";
+        assert_eq!(messages("spec/crdt/Cargo.toml", "weft-crdt", itself), Vec::<String>::new());
         let own_version = "[dev-dependencies]\nyrs = \"0.28\"\n";
         assert_eq!(messages("spec/crdt/Cargo.toml", "weft-crdt", own_version).len(), 1);
     }
