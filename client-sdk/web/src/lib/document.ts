@@ -5,6 +5,7 @@ import { Awareness } from 'y-protocols/awareness';
 import * as Y from 'yjs';
 import { type Ending, endingOf } from './connection';
 import { kindOf } from './frames';
+import { bringsThings } from './plain-text';
 import { COLOUR_VALUES, type Person, colourOf, readPeople } from './presence';
 import { type SaveState, SaveTracker } from './save-state';
 import { type Readable, Value } from './value';
@@ -66,10 +67,9 @@ export class LiveDocument {
     this.doc.on('update', (_update: Uint8Array, origin: unknown) => {
       if (origin !== this.#provider) this.#note(() => this.#tracker.edited());
     });
-    // The editor speaks text. Anything else in the text (another maker's editor can put it there) would shift every
-    // position, so it isn't edited here.
-    this.text.observe((event) => {
-      if (event.delta.some(({ insert }) => insert !== undefined && typeof insert !== 'string')) this.#unshowable.set(true);
+    // Told before anything that watches the text is called, so that the editor can let go of it in time.
+    this.doc.on('beforeObserverCalls', (transaction) => {
+      if (bringsThings(transaction, this.text)) this.#unshowable.set(true);
     });
     this.awareness.on('change', () => this.#readPeople());
     this.#socket = new HocuspocusProviderWebsocket({
@@ -224,7 +224,6 @@ export class LiveDocument {
     clearTimeout(this.#cutOffTimer);
     this.#cutOffTimer = undefined;
     this.#cutOff.set(false);
-    if (this.text.toDelta().some(({ insert }: { insert: unknown }) => typeof insert !== 'string')) this.#unshowable.set(true);
     this.#ready.set(true);
   }
 

@@ -35,10 +35,22 @@ export function createTextEditor(parent: HTMLElement, live: LiveDocument, editab
       ],
     }),
   });
+  let destroyed = false;
+  const destroy = (): void => {
+    if (destroyed) return;
+    destroyed = true;
+    stop();
+    view.destroy();
+  };
+  // At once, not when the page gets to it: see plain-text.ts.
+  let stop = (): void => {};
+  stop = live.unshowable.subscribe((unshowable) => unshowable && destroy());
   return {
     view,
-    setEditable: (next) => view.dispatch({ effects: mode.reconfigure(modeFor(next)) }),
-    destroy: () => view.destroy(),
+    setEditable: (next) => {
+      if (!destroyed) view.dispatch({ effects: mode.reconfigure(modeFor(next)) });
+    },
+    destroy,
   };
 }
 

@@ -1,0 +1,24 @@
+// Whether a Y.Text holds text alone. Anybody who may edit can put other things in it (an image, a nested type), and an
+// editor of plain text would then count positions wrongly; the CodeMirror binding even loops for ever on one.
+import * as Y from 'yjs';
+
+/** Whether the transaction put something into `text` that takes up a position and isn't text. Looks at new items only. */
+export function bringsThings(transaction: Y.Transaction, text: Y.Text): boolean {
+  for (const [client, end] of transaction.afterState) {
+    const start = transaction.beforeState.get(client) ?? 0;
+    if (end <= start) continue;
+    const structs = transaction.doc.store.clients.get(client) ?? [];
+    // Newest last, so the new ones are read from the end.
+    for (let i = structs.length - 1; i >= 0; i -= 1) {
+      const struct = structs[i];
+      if (!struct || struct.id.clock + struct.length <= start) break;
+      if (isThing(struct, text)) return true;
+    }
+  }
+  return false;
+}
+
+function isThing(struct: Y.AbstractStruct, text: Y.Text): boolean {
+  if (!(struct instanceof Y.Item) || struct.deleted || struct.parent !== text || struct.parentSub !== null) return false;
+  return struct.countable && !(struct.content instanceof Y.ContentString);
+}
