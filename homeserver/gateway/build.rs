@@ -9,7 +9,10 @@ fn main() -> io::Result<()> {
     let index = dist.join("index.html");
     if !index.exists() {
         fs::create_dir_all(&dist)?;
-        fs::write(&index, "<!doctype html><title>Weft</title><p>The page is not built: run <code>make web</code>.</p>\n")?;
+        fs::write(
+            &index,
+            "<!doctype html><title>Weft</title><p>The page is not built: run <code>make web</code>.</p>\n",
+        )?;
     }
     println!("cargo:rerun-if-changed={}", dist.display());
     Ok(())

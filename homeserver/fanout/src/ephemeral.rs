@@ -7,7 +7,7 @@ mod typing;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
+use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use serde_json::json;
 use weft_room::Clock;
 use weft_store::{
@@ -133,6 +133,13 @@ impl Ephemeral {
         self.typing_state().in_room(room)
     }
 
+    /// The highest number that [`Ephemeral::typing`] gives at this moment for any room. Read it before the rooms: what
+    /// changes meanwhile has a higher one.
+    #[must_use]
+    pub fn typing_serial(&self) -> u64 {
+        self.typing_state().serial()
+    }
+
     /// Ends what timed out. To be called about once a second.
     pub async fn expire(&self) {
         let now = self.now();
@@ -151,10 +158,11 @@ impl Ephemeral {
             return Ok(());
         }
         let servers = self.inner.roster.remote_servers(room).await;
-        let mut data = json!({"ts": receipt.at});
-        if !receipt.thread.is_empty() {
-            data["thread_id"] = json!(receipt.thread);
-        }
+        let data = if receipt.thread.is_empty() {
+            json!({"ts": receipt.at})
+        } else {
+            json!({"ts": receipt.at, "thread_id": receipt.thread})
+        };
         let content = json!({ room.as_str(): {"m.read": {
             receipt.user.as_str(): {"event_ids": [receipt.event], "data": data}
         }}});

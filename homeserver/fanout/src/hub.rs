@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use weft_room::{CommitSink, Committed, SessionId};
 use weft_wire::live::awareness::Entry;
 
-use crate::{Change, EditFrame, RoomSubscription, subscription::Mailbox};
+use crate::{EditFrame, RoomSubscription, subscription::Mailbox};
 
 /// What a user was last woken for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -176,6 +176,7 @@ mod tests {
     use weft_wire::limits::MAX_QUEUE_PER_SOCKET;
 
     use super::*;
+    use crate::Change;
 
     fn commit(edits: Vec<LiveEdit>) -> Arc<Committed> {
         Arc::new(Committed {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::{
     Router,
+    extract::FromRef,
     routing::{get, put},
 };
 use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId};
@@ -49,6 +50,18 @@ pub struct DocumentPorts {
     pub limiter: UserLimiter,
 }
 
+impl FromRef<DocumentPorts> for Accounts {
+    fn from_ref(ports: &DocumentPorts) -> Self {
+        ports.accounts.clone()
+    }
+}
+
+impl FromRef<DocumentPorts> for UserLimiter {
+    fn from_ref(ports: &DocumentPorts) -> Self {
+        ports.limiter.clone()
+    }
+}
+
 /// The routes of the document API.
 pub fn router(ports: DocumentPorts) -> Router {
     Router::new()
@@ -56,7 +69,10 @@ pub fn router(ports: DocumentPorts) -> Router {
         .route("/_weft/client/v1/documents/{id}", get(show::show).patch(show::rename))
         .route("/_weft/client/v1/documents/{id}/content", get(content::content))
         .route("/_weft/client/v1/documents/{id}/members", get(members::list))
-        .route("/_weft/client/v1/documents/{id}/members/{user}", put(members::set_role).delete(members::remove))
+        .route(
+            "/_weft/client/v1/documents/{id}/members/{user}",
+            put(members::set_role).delete(members::remove),
+        )
         .method_not_allowed_fallback(unknown_method)
         .layer(crate::cors::layer())
         .with_state(ports)

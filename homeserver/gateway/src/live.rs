@@ -52,5 +52,7 @@ impl Sessions {
 
 /// `GET /_weft/client/v1/live/{id}`. The id may hold slashes: y-websocket sends it as it is.
 pub fn router(ports: LivePorts) -> Router {
-    Router::new().route("/_weft/client/v1/live/{*id}", get(upgrade::upgrade)).with_state(ports)
+    Router::new()
+        .route("/_weft/client/v1/live/{*id}", get(upgrade::upgrade))
+        .with_state(ports)
 }

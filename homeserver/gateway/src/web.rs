@@ -46,14 +46,23 @@ async fn file(uri: Uri) -> Response {
 }
 
 fn serve(path: &str) -> Response {
-    let Some(file) = Files::get(path) else { return StatusCode::NOT_FOUND.into_response() };
+    let Some(file) = Files::get(path) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     // Files under assets/ carry a hash of their content in their names.
-    let caching = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let caching = if path.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     let mut response = file.data.into_owned().into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(path)));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CONTENT_SECURITY_POLICY),
+    );
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
@@ -82,7 +91,10 @@ mod tests {
     use super::*;
 
     async fn get(path: &str) -> Response {
-        router().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
+        router()
+            .oneshot(Request::get(path).body(Body::empty()).unwrap())
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
@@ -97,7 +109,13 @@ mod tests {
 
     #[tokio::test]
     async fn apis_and_missing_files_are_not() {
-        for path in ["/_matrix/nope", "/_weft/nope", "/missing.js", "/../Cargo.toml", "/assets/..%2f..%2fx.rs"] {
+        for path in [
+            "/_matrix/nope",
+            "/_weft/nope",
+            "/missing.js",
+            "/../Cargo.toml",
+            "/assets/..%2f..%2fx.rs",
+        ] {
             assert_eq!(get(path).await.status(), StatusCode::NOT_FOUND, "{path}");
         }
     }

@@ -66,6 +66,11 @@ impl Typing {
             .unwrap_or_default()
     }
 
+    /// Of the last change of any room.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
+    }
+
     fn touch(&mut self, room: &RoomId) {
         self.serial = self.serial.wrapping_add(1);
         if let Some(typing) = self.rooms.get_mut(room) {

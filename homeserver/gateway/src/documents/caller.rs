@@ -1,32 +1,15 @@
-//! Who calls, and the document that the path names.
+//! The document that a path names, for a caller who has joined it.
 
 use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
 use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId, events::room::member::MembershipState};
-use weft_accounts::Session;
 use weft_dag::StateView;
 use weft_wire::errcode;
 
 use super::{DocumentPorts, room_of_alias};
-use crate::{
-    authentication,
-    errors::{ApiError, ApiResult},
-};
-
-/// The session of a request, within its user's rate limit.
-pub(super) struct Caller(pub(super) Session);
-
-impl FromRequestParts<DocumentPorts> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, ports: &DocumentPorts) -> ApiResult<Self> {
-        let session = authentication::session(parts, &ports.accounts).await?;
-        ports.limiter.check(&session.user_id)?;
-        Ok(Self(session))
-    }
-}
+use crate::errors::{ApiError, ApiResult};
 
 /// The room id or alias in the path.
 pub(super) struct Named(pub(super) String);
@@ -39,7 +22,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
             .await
             .map_err(|_| ApiError::invalid_param("The path is not valid percent-encoded UTF-8."))?;
         let named = names.into_iter().find(|(name, _)| name == "id");
-        named.map(|(_, id)| Self(id)).ok_or_else(|| ApiError::missing_param("The path names no document."))
+        named
+            .map(|(_, id)| Self(id))
+            .ok_or_else(|| ApiError::missing_param("The path names no document."))
     }
 }
 

@@ -8,14 +8,14 @@ use axum::{
 
 use super::{
     DocumentPorts,
-    caller::{Caller, Named, open},
+    caller::{Named, open},
 };
-use crate::errors::ApiResult;
+use crate::{authentication::Authenticated, errors::ApiResult};
 
 /// A Yjs v1 update as bytes.
 pub(super) async fn content(
     State(ports): State<DocumentPorts>,
-    Caller(session): Caller,
+    Authenticated(session): Authenticated,
     named: Named,
 ) -> ApiResult<Response> {
     let open = open(&ports, &named, &session.user_id).await?;

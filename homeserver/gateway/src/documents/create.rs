@@ -2,60 +2,61 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
 use weft_room::CreateRoom;
 use weft_wire::{
     limits::MAX_TITLE_BYTES,
     rest::{CreateDocument, Created},
 };
 
-use super::{DocumentPorts, caller::Caller};
-use crate::errors::{ApiError, ApiResult};
+use super::DocumentPorts;
+use crate::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
 
 /// 201 with the id; 403 where `ownerId` names somebody else.
 pub(super) async fn create(
     State(ports): State<DocumentPorts>,
-    Caller(session): Caller,
+    Authenticated(session): Authenticated,
     body: Bytes,
 ) -> ApiResult<(StatusCode, Json<Created>)> {
     let request: CreateDocument = serde_json::from_slice(&body)?;
     check_title(&request.title)?;
     if request.owner_id.as_ref().is_some_and(|owner| *owner != session.user_id) {
-        return Err(ApiError::forbidden("You can create documents for yourself only: leave ownerId away."));
+        return Err(ApiError::forbidden(
+            "You can create documents for yourself only: leave ownerId away.",
+        ));
     }
     let title = Some(request.title).filter(|title| !title.is_empty());
+    let profile = ports.accounts.profile(&session.user_id).await?;
     let create = CreateRoom {
         name: title,
         document: Some(request.kind),
-        profile: profile(&ports, &session.user_id).await?,
+        profile: profile.map(|profile| profile.for_member_event()).unwrap_or_default(),
         ..CreateRoom::default()
     };
     let doc_id = ports.rooms.create(&session.user_id, create).await?;
-    let state = ports.rooms.reader().state_entries(&doc_id, &[("m.room.create", "")]).await?;
-    let created_at = state.as_ref().and_then(weft_dag::StateView::create).map_or(0, |pdu| pdu.origin_server_ts().get().into());
+    let state = ports
+        .rooms
+        .reader()
+        .state_entries(&doc_id, &[("m.room.create", "")])
+        .await?;
+    let created_at = state
+        .as_ref()
+        .and_then(weft_dag::StateView::create)
+        .map_or(0, |pdu| pdu.origin_server_ts().get().into());
     Ok((StatusCode::CREATED, Json(Created { doc_id, created_at })))
 }
 
 /// Titles are short and on one line.
 pub(super) fn check_title(title: &str) -> ApiResult<()> {
     if title.len() > MAX_TITLE_BYTES {
-        return Err(ApiError::too_large(format!("A title has at most {MAX_TITLE_BYTES} bytes.")));
+        return Err(ApiError::too_large(format!(
+            "A title has at most {MAX_TITLE_BYTES} bytes."
+        )));
     }
     if title.chars().any(char::is_control) {
         return Err(ApiError::invalid_param("A title is one line of text."));
     }
     Ok(())
-}
-
-/// Display name and avatar, as they go into a member event.
-async fn profile(ports: &DocumentPorts, user: &ruma::UserId) -> ApiResult<Map<String, Value>> {
-    let profile = ports.accounts.profile(user).await?.unwrap_or_default();
-    let mut fields = Map::new();
-    if let Some(name) = profile.displayname {
-        fields.insert("displayname".to_owned(), json!(name));
-    }
-    if let Some(avatar) = profile.avatar_url {
-        fields.insert("avatar_url".to_owned(), json!(avatar));
-    }
-    Ok(fields)
 }

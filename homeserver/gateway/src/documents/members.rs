@@ -18,21 +18,27 @@ use weft_wire::{
 
 use super::{
     DocumentPorts,
-    caller::{Caller, Named, Open, open},
+    caller::{Named, Open, open},
     failures::{last_owner, may_not, no_user},
     roles, summary,
 };
-use crate::errors::{ApiError, ApiResult};
+use crate::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
 
 /// Members, invited and knocking people; the highest role first.
 pub(super) async fn list(
     State(ports): State<DocumentPorts>,
-    Caller(session): Caller,
+    Authenticated(session): Authenticated,
     named: Named,
 ) -> ApiResult<Json<MemberList>> {
     let open = open(&ports, &named, &session.user_id).await?;
-    let mut members: Vec<Member> =
-        open.state.of_type("m.room.member").filter_map(|pdu| member(&open.state, pdu)).collect();
+    let mut members: Vec<Member> = open
+        .state
+        .of_type("m.room.member")
+        .filter_map(|pdu| member(&open.state, pdu))
+        .collect();
     members.sort_by(|a, b| (Reverse(a.role), &a.user_id).cmp(&(Reverse(b.role), &b.user_id)));
     Ok(Json(MemberList { members }))
 }
@@ -46,13 +52,18 @@ fn member(state: &StateView, pdu: &std::sync::Arc<Pdu>) -> Option<Member> {
         _ => return None,
     };
     let role = Role::from_power(state.user_power(&user_id));
-    Some(Member { display_name: summary::field(Some(pdu), "displayname"), user_id, role, membership })
+    Some(Member {
+        display_name: summary::field(Some(pdu), "displayname"),
+        user_id,
+        role,
+        membership,
+    })
 }
 
 /// Gives a role. Who is not a member is given it and invited.
 pub(super) async fn set_role(
     State(ports): State<DocumentPorts>,
-    Caller(session): Caller,
+    Authenticated(session): Authenticated,
     named: Named,
     Path((_, user)): Path<(String, String)>,
     body: Bytes,
@@ -80,7 +91,7 @@ pub(super) async fn set_role(
 /// Removes a member, takes an invitation back, or leaves (the caller itself).
 pub(super) async fn remove(
     State(ports): State<DocumentPorts>,
-    Caller(session): Caller,
+    Authenticated(session): Authenticated,
     named: Named,
     Path((_, user)): Path<(String, String)>,
 ) -> ApiResult<Json<Value>> {

@@ -24,9 +24,8 @@ pub(super) fn with_role(
         return Err(ApiError::forbidden("The creator of a document stays its owner."));
     }
     let (mine, theirs) = (state.user_power(giver), state.user_power(user));
-    let allowed = state.can_send_state(giver, "m.room.power_levels")
-        && mine >= role.power()
-        && (giver == user || mine > theirs);
+    let allowed =
+        state.can_send_state(giver, "m.room.power_levels") && mine >= role.power() && (giver == user || mine > theirs);
     if !allowed {
         return Err(failures::may_not("give this role to this person"));
     }
@@ -47,7 +46,10 @@ pub(super) fn with_role(
 
 /// Whether nobody but `user` has an owner's power.
 pub(super) fn is_last_owner(state: &StateView, user: &UserId) -> bool {
-    let owners = state.joined_members().into_iter().filter(|member| state.user_power(member) >= Role::Owner.power());
+    let owners = state
+        .joined_members()
+        .into_iter()
+        .filter(|member| state.user_power(member) >= Role::Owner.power());
     let mut others = owners.filter(|owner| owner != user);
     others.next().is_none()
 }

@@ -8,28 +8,33 @@ use weft_wire::rest::{Document, PatchDocument};
 
 use super::{
     DocumentPorts,
-    caller::{Caller, Named, open},
+    caller::{Named, open},
     create::check_title,
     failures::may_not,
     summary,
 };
-use crate::errors::{ApiError, ApiResult};
+use crate::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
 
 /// The document as the caller may see it.
 pub(super) async fn show(
     State(ports): State<DocumentPorts>,
-    Caller(session): Caller,
+    Authenticated(session): Authenticated,
     named: Named,
 ) -> ApiResult<Json<Document>> {
     let open = open(&ports, &named, &session.user_id).await?;
     let summary = summary::summary(ports.rooms.reader(), &open.state, &session.user_id).await?;
-    summary.map(Json).ok_or_else(|| ApiError::not_found("There is no such document."))
+    summary
+        .map(Json)
+        .ok_or_else(|| ApiError::not_found("There is no such document."))
 }
 
 /// Gives the document a new title and answers with it.
 pub(super) async fn rename(
     State(ports): State<DocumentPorts>,
-    Caller(session): Caller,
+    Authenticated(session): Authenticated,
     named: Named,
     body: Bytes,
 ) -> ApiResult<Json<Document>> {
@@ -49,5 +54,5 @@ pub(super) async fn rename(
         timestamp: None,
     };
     ports.rooms.send(&document.room, event).await?;
-    show(State(ports), Caller(session), named).await
+    show(State(ports), Authenticated(session), named).await
 }

@@ -4,10 +4,14 @@ use ruma::UserId;
 use serde::Deserialize;
 use serde_json::Value;
 use weft_dag::{Pdu, StateView};
-use weft_room::{Direction, Reader, Types, Unavailable};
+use weft_room::{
+    Reader, Unavailable,
+    reader::{Direction, Types},
+};
 use weft_wire::{
-    Role, event_types,
+    Role,
     document::{DocumentContent, DocumentKind},
+    event_types,
     rest::Document,
 };
 
@@ -24,12 +28,18 @@ pub(super) fn title(state: &StateView) -> String {
 
 /// What a document holds. A room that only claims to be a document is one of text.
 pub(super) fn kind(state: &StateView) -> DocumentKind {
-    let content = state.get(event_types::DOCUMENT, "").and_then(|pdu| pdu.content_as::<DocumentContent>().ok());
+    let content = state
+        .get(event_types::DOCUMENT, "")
+        .and_then(|pdu| pdu.content_as::<DocumentContent>().ok());
     content.map_or(DocumentKind::Text, |content| content.kind)
 }
 
 /// The document for a member.
-pub(super) async fn summary(reader: &Reader, state: &StateView, user: &UserId) -> Result<Option<Document>, Unavailable> {
+pub(super) async fn summary(
+    reader: &Reader,
+    state: &StateView,
+    user: &UserId,
+) -> Result<Option<Document>, Unavailable> {
     let Some(create) = state.create() else { return Ok(None) };
     let room = create.room_id();
     let newest = reader.timeline(room, None, Direction::Backward, Types::All, 1).await?;
@@ -42,7 +52,10 @@ pub(super) async fn summary(reader: &Reader, state: &StateView, user: &UserId) -
         version: newest.map_or(0, |event| u64::try_from(event.order).unwrap_or_default()),
         role: Role::from_power(state.user_power(user)),
         created_at: create.origin_server_ts().get().into(),
-        last_modified: newest.map_or_else(|| create.origin_server_ts(), |event| event.pdu.origin_server_ts()).get().into(),
+        last_modified: newest
+            .map_or_else(|| create.origin_server_ts(), |event| event.pdu.origin_server_ts())
+            .get()
+            .into(),
     }))
 }
 
@@ -56,13 +69,17 @@ pub(super) fn invitation(stripped: &[Value], invitee: &UserId) -> Option<(String
         sender: ruma::OwnedUserId,
         content: Value,
     }
-    let events: Vec<Stripped> =
-        stripped.iter().filter_map(|event| serde_json::from_value(event.clone()).ok()).collect();
+    let events: Vec<Stripped> = stripped
+        .iter()
+        .filter_map(|event| serde_json::from_value(event.clone()).ok())
+        .collect();
     let is_document = events.iter().any(|event| {
         event.kind == "m.room.create"
             && event.content.get("type").and_then(Value::as_str) == Some(event_types::DOCUMENT_ROOM)
     });
-    let inviter = events.iter().find(|event| event.kind == "m.room.member" && event.state_key == invitee.as_str())?;
+    let inviter = events
+        .iter()
+        .find(|event| event.kind == "m.room.member" && event.state_key == invitee.as_str())?;
     let title = events
         .iter()
         .find(|event| event.kind == "m.room.name")

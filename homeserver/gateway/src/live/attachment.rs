@@ -66,6 +66,17 @@ impl From<Close> for End {
     }
 }
 
+/// What happened first.
+enum Next {
+    Change(Change),
+    Committed(usize, Result<EditOutcome, EditError>),
+    Message(Incoming),
+    AwarenessTurn,
+    /// The writer can take messages again.
+    Writable,
+    Gone,
+}
+
 /// The answer to a batch of edits, and how many edits it stands for.
 type Committing = BoxFuture<'static, (usize, Result<EditOutcome, EditError>)>;
 
@@ -143,22 +154,28 @@ impl Attachment {
         let may_read = self.edits.has_room() && self.out.capacity() > 0;
         let may_write = self.out.capacity() > 0;
         let awareness_turn = self.awareness_turn;
-        tokio::select! {
-            change = self.subscription.next(may_write) => self.change(change).await,
-            (count, outcome) = finished(&mut self.committing) => self.committed(count, outcome).await,
-            message = incoming.recv(), if may_read => match message {
-                Some(message) => self.message(message).await,
-                None => Err(End::Gone),
-            },
-            () = sleep_until(awareness_turn), if self.awareness.is_some() => {
+        let out = self.out.clone();
+        let next = tokio::select! {
+            change = self.subscription.next(may_write) => Next::Change(change),
+            (count, outcome) = finished(&mut self.committing) => Next::Committed(count, outcome),
+            message = incoming.recv(), if may_read => message.map_or(Next::Gone, Next::Message),
+            () = sleep_until(awareness_turn), if self.awareness.is_some() => Next::AwarenessTurn,
+            permit = out.reserve(), if !may_write => permit.map_or(Next::Gone, |_| Next::Writable),
+        };
+        match next {
+            Next::Change(change) => self.change(change).await,
+            Next::Committed(count, outcome) => self.committed(count, outcome).await,
+            Next::Message(message) => self.message(message).await,
+            Next::AwarenessTurn => {
                 self.tell_awareness().await;
                 Ok(())
             }
-            permit = self.out.reserve(), if !may_write => permit.map(drop).map_err(|_| End::Gone),
+            Next::Writable => Ok(()),
+            Next::Gone => Err(End::Gone),
         }
     }
 
-    async fn send(&self, message: Bytes) -> Result<(), End> {
+    async fn send(&mut self, message: Bytes) -> Result<(), End> {
         self.out.send(Outgoing::Message(message)).await.map_err(|_| End::Gone)
     }
 
@@ -184,7 +201,9 @@ impl Attachment {
 
     /// Step 2 with what the client lacks, step 1 for what the server lacks, and who is there.
     async fn synchronise(&mut self, vector: &[u8]) -> Result<(), End> {
-        let ours = self.bring_up_to_date(vector, |update| SyncMessage::Step2(update)).await?;
+        let ours = self
+            .bring_up_to_date(vector, |update| SyncMessage::Step2(update))
+            .await?;
         self.send(self.voice.sync(SyncMessage::Step1(&ours))).await?;
         self.show_awareness().await
     }
@@ -197,16 +216,31 @@ impl Attachment {
     ) -> Result<Bytes, End> {
         // The vector is read first: what is committed in between is in the difference as well, never in neither.
         let room = &self.target.room;
-        let ours = self.ports.rooms.open(room).await.map_err(|error| unopened(&error))?.state_vector;
-        let missing = self.ports.rooms.diff(room, vector).await.map_err(|error| unopened(&error))?;
+        let ours = self
+            .ports
+            .rooms
+            .open(room)
+            .await
+            .map_err(|error| unopened(&error))?
+            .state_vector;
+        let missing = self
+            .ports
+            .rooms
+            .diff(room, vector)
+            .await
+            .map_err(|error| unopened(&error))?;
         self.send(self.voice.sync(message(&missing))).await?;
         self.served = ours.clone();
         Ok(ours)
     }
 
-    async fn show_awareness(&self) -> Result<(), End> {
+    async fn show_awareness(&mut self) -> Result<(), End> {
         let entries = self.ports.awareness.states(&self.target.room);
-        if entries.is_empty() { Ok(()) } else { self.send(self.voice.awareness(&entries)).await }
+        if entries.is_empty() {
+            Ok(())
+        } else {
+            self.send(self.voice.awareness(&entries)).await
+        }
     }
 
     async fn tell_awareness(&mut self) {
@@ -225,7 +259,11 @@ impl Attachment {
             return;
         }
         let Some(batch) = self.edits.next() else { return };
-        let edit = Edit { user: self.joined.user.clone(), session: self.session, update: batch.update };
+        let edit = Edit {
+            user: self.joined.user.clone(),
+            session: self.session,
+            update: batch.update,
+        };
         let (rooms, room) = (self.ports.rooms.clone(), self.target.room.clone());
         self.committing = Some(async move { (batch.count, rooms.edit(&room, edit).await) }.boxed());
     }
@@ -246,18 +284,22 @@ impl Attachment {
         }
     }
 
-    async fn acknowledge(&self, count: usize, outcome: Result<(), &str>) -> Result<(), End> {
-        let Some(message) = self.voice.status(outcome) else { return Ok(()) };
+    async fn acknowledge(&mut self, count: usize, outcome: Result<(), &str>) -> Result<(), End> {
+        let Some(message) = self.voice.status(outcome) else {
+            return Ok(());
+        };
         for _ in 0..count {
             self.send(message.clone()).await?;
         }
         Ok(())
     }
 
-    async fn refused(&self, count: usize, error: &EditError) -> Result<(), End> {
+    async fn refused(&mut self, count: usize, error: &EditError) -> Result<(), End> {
         let close = match error {
             EditError::Forbidden { .. } => {
-                return self.acknowledge(count, Err("you may read this document, not edit it")).await;
+                return self
+                    .acknowledge(count, Err("you may read this document, not edit it"))
+                    .await;
             }
             EditError::NotJoined => close::FORBIDDEN,
             EditError::UnknownRoom(_) | EditError::NotADocument(_) => close::NOT_FOUND,
@@ -278,7 +320,9 @@ impl Attachment {
             Change::Awareness(entries) => self.send(self.voice.awareness(&entries)).await,
             Change::Lagged => {
                 let served = self.served.clone();
-                self.bring_up_to_date(&served, |update| SyncMessage::Update(update)).await.map(drop)
+                self.bring_up_to_date(&served, |update| SyncMessage::Update(update))
+                    .await
+                    .map(drop)
             }
             Change::AccessChanged => self.look_at_rights().await,
             Change::Reload => Err(close::RELOAD.into()),
@@ -311,7 +355,10 @@ async fn finished(committing: &mut Option<Committing>) -> (usize, Result<EditOut
 
 /// Whether the edits of a refused batch could fare better one by one.
 fn is_about_one_edit(error: &EditError) -> bool {
-    matches!(error, EditError::Malformed(_) | EditError::Refused(_) | EditError::TooLarge { .. } | EditError::Forbidden { .. })
+    matches!(
+        error,
+        EditError::Malformed(_) | EditError::Refused(_) | EditError::TooLarge { .. } | EditError::Forbidden { .. }
+    )
 }
 
 fn unopened(error: &OpenError) -> Close {

@@ -73,7 +73,10 @@ impl Edits {
         let first = self.waiting.pop_front().unwrap_or_default();
         self.singly = self.singly.saturating_sub(1);
         self.under_way = vec![first.clone()];
-        Batch { update: first, count: 1 }
+        Batch {
+            update: first,
+            count: 1,
+        }
     }
 
     /// The batch under way was refused: true if its edits will be tried one by one, false if it was a single one.
@@ -94,7 +97,12 @@ fn merged(updates: &[Bytes]) -> Option<Bytes> {
     if let [only] = updates {
         return Some(only.clone());
     }
-    let parsed = updates.iter().cloned().map(Update::parse).collect::<Result<Vec<_>, _>>().ok()?;
+    let parsed = updates
+        .iter()
+        .cloned()
+        .map(Update::parse)
+        .collect::<Result<Vec<_>, _>>()
+        .ok()?;
     Some(weft_crdt::merge(&parsed).ok()?.encode().into())
 }
 
@@ -134,7 +142,13 @@ mod tests {
         edits.push(letter(4));
         assert!(edits.split());
         for clock in 0..3 {
-            assert_eq!(edits.next(), Some(Batch { update: letter(clock), count: 1 }));
+            assert_eq!(
+                edits.next(),
+                Some(Batch {
+                    update: letter(clock),
+                    count: 1
+                })
+            );
         }
         assert_eq!(edits.next().unwrap().count, 2, "what came later is merged again");
     }
@@ -147,7 +161,13 @@ mod tests {
             edits.push(update);
         }
         for expected in [letter(0), bad, letter(1)] {
-            assert_eq!(edits.next(), Some(Batch { update: expected, count: 1 }));
+            assert_eq!(
+                edits.next(),
+                Some(Batch {
+                    update: expected,
+                    count: 1
+                })
+            );
             assert!(!edits.split());
         }
         assert_eq!(edits.next(), None);

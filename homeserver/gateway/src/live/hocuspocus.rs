@@ -135,7 +135,8 @@ impl Connection {
             None => {
                 self.frames_waiting += 1;
                 self.bytes_waiting += size(&incoming);
-                self.documents.insert(name.to_owned(), Document::Waiting(vec![incoming]));
+                self.documents
+                    .insert(name.to_owned(), Document::Waiting(vec![incoming]));
                 self.within_limits()
             }
         }
@@ -145,7 +146,11 @@ impl Connection {
         let within = self.documents.len() <= MAX_DOCUMENTS_PER_SOCKET
             && self.frames_waiting <= MAX_FRAMES_BEFORE_AUTH
             && self.bytes_waiting <= MAX_BYTES_BEFORE_AUTH;
-        if within { Ok(()) } else { Err(Ended::Close(close::RATE_LIMITED)) }
+        if within {
+            Ok(())
+        } else {
+            Err(Ended::Close(close::RATE_LIMITED))
+        }
     }
 
     async fn sign_in(&mut self, name: &str, token: &str) -> Result<(), Ended> {
@@ -156,7 +161,11 @@ impl Connection {
             return Err(Ended::Close(close::RATE_LIMITED));
         }
         let (document, _) = split_name(name);
-        let token = self.upgrade.as_ref().filter(|_| token.is_empty()).map_or(token, |upgrade| &upgrade.token);
+        let token = self
+            .upgrade
+            .as_ref()
+            .filter(|_| token.is_empty())
+            .map_or(token, |upgrade| &upgrade.token);
         match target::find(&self.ports, document, token).await {
             Ok(target) => self.attach(name, target).await,
             Err(close) => {
@@ -187,7 +196,8 @@ impl Connection {
             let close = attachment.run(incoming).await;
             (key, close)
         });
-        self.documents.insert(name.to_owned(), Document::Attached(to_document.clone()));
+        self.documents
+            .insert(name.to_owned(), Document::Attached(to_document.clone()));
         for incoming in waiting {
             let _ = to_document.send(incoming).await;
         }
@@ -195,7 +205,9 @@ impl Connection {
     }
 
     fn forget_waiting(&mut self, name: &str) -> Vec<Incoming> {
-        let Some(Document::Waiting(frames)) = self.documents.remove(name) else { return Vec::new() };
+        let Some(Document::Waiting(frames)) = self.documents.remove(name) else {
+            return Vec::new();
+        };
         self.frames_waiting = self.frames_waiting.saturating_sub(frames.len());
         self.bytes_waiting = self.bytes_waiting.saturating_sub(frames.iter().map(size).sum());
         frames

@@ -23,7 +23,9 @@ pub(super) async fn serve(
     mut messages: Messages,
     out: mpsc::Sender<Outgoing>,
 ) -> Option<Close> {
-    let Some(target) = target else { return Some(close::UNAUTHORIZED) };
+    let Some(target) = target else {
+        return Some(close::UNAUTHORIZED);
+    };
     let (to_document, incoming) = mpsc::channel(QUEUE);
     let attachment = Attachment::new(ports, Voice::Plain, target, out).await;
     let reading = async move {
@@ -54,7 +56,9 @@ pub(super) async fn serve(
 }
 
 fn opened(message: &Message) -> Result<Option<Incoming>, Close> {
-    let Message::Binary(bytes) = message else { return Ok(None) };
+    let Message::Binary(bytes) = message else {
+        return Ok(None);
+    };
     Ok(match Frame::parse(bytes).map_err(|_| close::BAD_FRAME)? {
         Frame::Sync(message) => Some(Incoming::from_sync(message)),
         Frame::Awareness(body) => Some(Incoming::Awareness(bytes.slice_ref(body))),

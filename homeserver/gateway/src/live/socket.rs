@@ -114,7 +114,10 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoing: mpsc::Rece
 }
 
 async fn finish(mut sink: SplitSink<WebSocket, Message>, close: Close) {
-    let frame = CloseFrame { code: close.code, reason: close.reason.into() };
+    let frame = CloseFrame {
+        code: close.code,
+        reason: close.reason.into(),
+    };
     // The client may be gone already.
     let _ = timeout(Duration::from_secs(5), sink.send(Message::Close(Some(frame)))).await;
 }

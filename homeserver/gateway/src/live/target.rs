@@ -26,7 +26,12 @@ pub(super) async fn find(ports: &LivePorts, name: &str, token: &str) -> Result<T
     let session = authenticate(ports, token).await?;
     let room = room_of(ports, name).await?;
     let access = standing(ports, &room, &session).await?;
-    Ok(Target { room, session, token: token.to_owned(), read_only: !access.can_edit })
+    Ok(Target {
+        room,
+        session,
+        token: token.to_owned(),
+        read_only: !access.can_edit,
+    })
 }
 
 /// Whose token it is.
@@ -49,14 +54,22 @@ pub(super) async fn authenticate(ports: &LivePorts, token: &str) -> Result<Sessi
 /// # Errors
 /// [`close::FORBIDDEN`] for everybody else.
 pub(super) async fn standing(ports: &LivePorts, room: &RoomId, session: &Session) -> Result<Access, Close> {
-    let access = ports.rooms.access(room, &session.user_id).await.map_err(|error| match error {
-        AccessError::UnknownRoom(_) => close::NOT_FOUND,
-        AccessError::Unavailable(cause) => {
-            tracing::error!(%cause, %room, "rights can't be read");
-            close::UNAVAILABLE
-        }
-    })?;
-    if access.membership == MembershipState::Join { Ok(access) } else { Err(close::FORBIDDEN) }
+    let access = ports
+        .rooms
+        .access(room, &session.user_id)
+        .await
+        .map_err(|error| match error {
+            AccessError::UnknownRoom(_) => close::NOT_FOUND,
+            AccessError::Unavailable(cause) => {
+                tracing::error!(%cause, %room, "rights can't be read");
+                close::UNAVAILABLE
+            }
+        })?;
+    if access.membership == MembershipState::Join {
+        Ok(access)
+    } else {
+        Err(close::FORBIDDEN)
+    }
 }
 
 async fn room_of(ports: &LivePorts, name: &str) -> Result<OwnedRoomId, Close> {
@@ -65,16 +78,20 @@ async fn room_of(ports: &LivePorts, name: &str) -> Result<OwnedRoomId, Close> {
         return Ok(room);
     }
     let alias = RoomAliasId::parse(&name).map_err(|_| close::NOT_FOUND)?;
-    documents::room_of_alias(ports.rooms.reader(), &alias).await.map_err(|cause| {
-        tracing::error!(%cause, "alias can't be read");
-        close::UNAVAILABLE
-    })?
-    .ok_or(close::NOT_FOUND)
+    documents::room_of_alias(ports.rooms.reader(), &alias)
+        .await
+        .map_err(|cause| {
+            tracing::error!(%cause, "alias can't be read");
+            close::UNAVAILABLE
+        })?
+        .ok_or(close::NOT_FOUND)
 }
 
 /// Room ids and aliases hold no percent sign of their own, so decoding twice does no harm.
 fn percent_decoded(name: &str) -> String {
-    percent_encoding::percent_decode_str(name).decode_utf8().map_or_else(|_| name.to_owned(), Into::into)
+    percent_encoding::percent_decode_str(name)
+        .decode_utf8()
+        .map_or_else(|_| name.to_owned(), Into::into)
 }
 
 #[cfg(test)]

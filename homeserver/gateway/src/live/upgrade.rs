@@ -3,36 +3,31 @@
 //! y-websocket connects again after every close code, so a wrong token is answered before the upgrade.
 
 use axum::{
-    extract::{Path, Query, State, WebSocketUpgrade},
-    http::{HeaderMap, HeaderName, header},
+    extract::{Path, State, WebSocketUpgrade},
+    http::{HeaderMap, HeaderName, Uri, header},
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
 use weft_wire::{
     limits::MAX_LIVE_FRAME_BYTES,
     live::close::{self, Close},
 };
 
 use super::{LivePorts, socket, target};
-use crate::errors::ApiError;
-
-/// Query of the request. Kept out of all logs.
-#[derive(Deserialize)]
-pub(super) struct Parameters {
-    access_token: Option<String>,
-}
+use crate::{authentication, errors::ApiError};
 
 /// Opens a live socket. A request without any token is let through: Hocuspocus signs in by its first frames.
 pub(super) async fn upgrade(
     State(ports): State<LivePorts>,
     Path(name): Path<String>,
-    Query(parameters): Query<Parameters>,
+    uri: Uri,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let offered = offered_protocols(&headers);
-    let upgrade = upgrade.max_message_size(MAX_LIVE_FRAME_BYTES).max_frame_size(MAX_LIVE_FRAME_BYTES);
-    let token = bearer(&headers).or(parameters.access_token).filter(|token| !token.is_empty());
+    let upgrade = upgrade
+        .max_message_size(MAX_LIVE_FRAME_BYTES)
+        .max_frame_size(MAX_LIVE_FRAME_BYTES);
+    let token = authentication::token(&headers, &uri).filter(|token| !token.is_empty());
     let (token, protocol) = match token {
         Some(token) => (Some(token), offered.first().cloned()),
         None => match first_valid(&ports, &offered).await {
@@ -52,12 +47,6 @@ pub(super) async fn upgrade(
         None => upgrade,
     };
     upgrade.on_upgrade(move |socket| socket::serve(ports, target, socket))
-}
-
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
 fn offered_protocols(headers: &HeaderMap) -> Vec<String> {
