@@ -30,7 +30,7 @@ pub use devices::DeviceInfo;
 pub use filters::FilterError;
 pub use login::{LoginError, LoginRequest};
 pub use password::PasswordCost;
-pub use profile::ProfileError;
+pub use profile::{Profile, ProfileError};
 pub use refresh::RefreshError;
 pub use sessions::{AuthError, NewDevice, NewSession, Session};
 pub use username::{InvalidUsername, local_user_id};

@@ -34,13 +34,47 @@ pub enum ProfileError {
     Unavailable(#[from] AccountsUnavailable),
 }
 
+/// A user's profile.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Profile {
+    /// `displayname`
+    pub displayname: Option<String>,
+    /// `avatar_url`
+    pub avatar_url: Option<String>,
+    /// All fields, those two as well.
+    pub fields: Map<String, Value>,
+}
+
+impl Profile {
+    /// `displayname` and `avatar_url` as they go into a member event.
+    #[must_use]
+    pub fn for_member_event(&self) -> Map<String, Value> {
+        let named = self
+            .fields
+            .iter()
+            .filter(|(name, _)| matches!(name.as_str(), "displayname" | "avatar_url"));
+        named.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
+impl From<ProfileRow> for Profile {
+    fn from(ProfileRow(fields): ProfileRow) -> Self {
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            displayname: text("displayname"),
+            avatar_url: text("avatar_url"),
+            fields,
+        }
+    }
+}
+
 impl Accounts {
-    /// A user's profile; empty where nothing is set. Whether the user exists is another question.
+    /// A user's profile; None for who does not exist or is deactivated.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn profile(&self, user: &UserId) -> Result<Map<String, Value>, AccountsUnavailable> {
-        Ok(self.store().get(&PROFILES, &(user,)).await?.unwrap_or_default().0)
+    pub async fn profile(&self, user: &UserId) -> Result<Option<Profile>, AccountsUnavailable> {
+        Ok(self.store().get(&PROFILES, &(user,)).await?.map(Profile::from))
     }
 
     /// Sets one field, or removes it. False: it was so already.

@@ -1,1 +1,15 @@
-//! weft-gateway
+//! All HTTP of the homeserver, and nothing else: requests are parsed, authenticated, limited and answered here.
+//!
+//! Each area is a router over the ports it is handed. What a request means is decided in `room`, `accounts` and
+//! `fanout`; this crate must not write to a room's tables, run a CRDT engine, or log tokens, keys or document text.
+
+pub mod authentication;
+pub mod client;
+pub mod cors;
+pub mod documents;
+pub mod errors;
+pub mod live;
+pub mod ratelimit;
+pub mod ruma_json;
+pub mod server;
+pub mod web;

@@ -1,0 +1,87 @@
+//! How many requests one user may make.
+//!
+//! Sign-in has its own, stricter brake in `accounts`. Nothing here survives a restart, and nothing needs to.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use governor::{Quota, RateLimiter, clock::Clock, clock::DefaultClock, state::keyed::DefaultKeyedStateStore};
+use ruma::{OwnedUserId, UserId};
+use weft_wire::limits::REQUESTS_PER_MINUTE;
+
+use crate::errors::{ApiError, ApiResult};
+
+/// Above this many users in the table those that are idle are forgotten, so that its size follows who is active.
+const SWEEP_ABOVE: usize = 4_096;
+
+/// One bucket a user: [`REQUESTS_PER_MINUTE`] at once, refilled evenly. Cheap to clone.
+#[derive(Clone)]
+pub struct UserLimiter {
+    buckets: Option<Arc<Buckets>>,
+}
+
+struct Buckets {
+    limiter: RateLimiter<OwnedUserId, DefaultKeyedStateStore<OwnedUserId>, DefaultClock>,
+    clock: DefaultClock,
+}
+
+impl UserLimiter {
+    /// With the limit of the protocol (`[limits] rate_limit = true`).
+    #[must_use]
+    pub fn standard() -> Self {
+        NonZeroU32::new(REQUESTS_PER_MINUTE).map_or_else(Self::off, Self::per_minute)
+    }
+
+    /// With another limit.
+    #[must_use]
+    pub fn per_minute(requests: NonZeroU32) -> Self {
+        let limiter = RateLimiter::keyed(Quota::per_minute(requests));
+        Self { buckets: Some(Arc::new(Buckets { limiter, clock: DefaultClock::default() })) }
+    }
+
+    /// Without a limit.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { buckets: None }
+    }
+
+    /// Counts one request of `user`.
+    ///
+    /// # Errors
+    /// 429 with the time until the next request is taken.
+    pub fn check(&self, user: &UserId) -> ApiResult<()> {
+        let Some(buckets) = &self.buckets else { return Ok(()) };
+        if buckets.limiter.len() > SWEEP_ABOVE {
+            buckets.limiter.retain_recent();
+        }
+        buckets.limiter.check_key(&user.to_owned()).map_err(|refused| {
+            let wait = refused.wait_time_from(buckets.clock.now());
+            ApiError::limit_exceeded(wait.max(Duration::from_millis(1)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+
+    use super::*;
+
+    #[test]
+    fn one_users_flood_stops_that_user_and_nobody_else() {
+        let limiter = UserLimiter::per_minute(NonZeroU32::new(3).unwrap());
+        for _ in 0..3 {
+            limiter.check(user_id!("@a:x")).unwrap();
+        }
+        let refused = limiter.check(user_id!("@a:x")).unwrap_err();
+        assert_eq!(refused.status().as_u16(), 429);
+        limiter.check(user_id!("@b:x")).unwrap();
+    }
+
+    #[test]
+    fn without_a_limit_nobody_is_stopped() {
+        let limiter = UserLimiter::off();
+        for _ in 0..5_000 {
+            limiter.check(user_id!("@a:x")).unwrap();
+        }
+    }
+}

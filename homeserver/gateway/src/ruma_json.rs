@@ -1,0 +1,93 @@
+//! ruma's endpoint types as axum extractors, responses and routes.
+//!
+//! Extraction parses and bounds; it authenticates nobody. Who may call is [`crate::authentication`]'s to decide.
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{FromRequest, RawPathParams, Request},
+    handler::Handler,
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, on},
+};
+use ruma::api::{
+    IncomingRequest, IncomingRequestExt, Metadata, OutgoingResponse, OutgoingResponseExt, path_builder::PathBuilder,
+};
+use weft_wire::limits;
+
+use crate::errors::{ApiError, ApiResult};
+
+/// The body of a handler's request, parsed as ruma's type `T`.
+#[derive(Debug)]
+pub struct Ruma<T>(pub T);
+
+impl<T, S> FromRequest<S> for Ruma<T>
+where
+    T: IncomingRequest + Send,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> ApiResult<Self> {
+        use axum::extract::FromRequestParts;
+        let (mut parts, body) = request.into_parts();
+        let arguments = RawPathParams::from_request_parts(&mut parts, state)
+            .await
+            .map_err(|_| ApiError::invalid_param("The path is not valid percent-encoded UTF-8."))?;
+        let arguments: Vec<&str> = arguments.iter().map(|(_, value)| value).collect();
+        let body = read_body(body, limits::MAX_CLIENT_REQUEST_BYTES).await?;
+        let request = axum::http::Request::from_parts(parts.clone(), body.as_ref());
+        Ok(Self(T::try_from_http_request(request, &arguments)?))
+    }
+}
+
+/// All of a body, unless it is longer than `limit` bytes: 413 `M_TOO_LARGE`.
+pub async fn read_body(body: Body, limit: usize) -> ApiResult<Bytes> {
+    use http_body_util::{BodyExt, LengthLimitError, Limited};
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            Err(ApiError::too_large(format!("The body has more than {limit} bytes.")))
+        }
+        Err(_) => Err(ApiError::not_json("The body ended early.")),
+    }
+}
+
+/// ruma's response type `T` as an axum response.
+#[derive(Debug)]
+pub struct Answer<T>(pub T);
+
+impl<T: OutgoingResponse> IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        match self.0.try_into_http_response::<Vec<u8>>() {
+            Ok(response) => response.map(Body::from),
+            Err(error) => ApiError::internal("writing an answer", &error).into_response(),
+        }
+    }
+}
+
+/// Routes by ruma's metadata: every path that an endpoint ever had (`r0`, `v3`, unstable), with its method.
+pub trait RumaRoutes<S> {
+    /// Adds the endpoint of request type `T`.
+    #[must_use]
+    fn endpoint<T, H, A>(self, handler: H) -> Self
+    where
+        T: Metadata,
+        H: Handler<A, S>,
+        A: 'static;
+}
+
+impl<S: Clone + Send + Sync + 'static> RumaRoutes<S> for Router<S> {
+    fn endpoint<T, H, A>(mut self, handler: H) -> Self
+    where
+        T: Metadata,
+        H: Handler<A, S>,
+        A: 'static,
+    {
+        let Ok(method) = MethodFilter::try_from(T::METHOD) else { return self };
+        for path in T::PATH_BUILDER.all_paths() {
+            self = self.route(path, on(method, handler.clone()));
+        }
+        self
+    }
+}
