@@ -1,0 +1,117 @@
+// The live document over real sockets, against the stand-in: what a browser isn't needed for. No test waits for a time;
+// each waits for what it expects.
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import WebSocket from 'ws';
+import { LiveDocument, liveUrl } from '../src/lib/document';
+import { Standin } from './standin/server.mjs';
+
+const ALICE = '@alice:standin.example';
+const BOB = '@bob:elsewhere.example';
+let standin;
+let id;
+let open;
+
+beforeEach(async () => {
+  standin = await new Standin().listen();
+  standin.addUser(ALICE, 'Alice');
+  standin.addUser(BOB, 'Bob');
+  id = standin.addDocument('Minutes', 'text', ALICE, { [BOB]: {} });
+  open = [];
+});
+
+afterEach(async () => {
+  for (const live of open) live.close();
+  await standin.close();
+});
+
+function start(userId, { token = standin.users.get(userId).token, whyDenied = async () => null } = {}) {
+  const options = { roomId: id, url: liveUrl(standin.origin, id), userId, token: () => token, whyDenied, socket: WebSocket };
+  const live = new LiveDocument(options);
+  open.push(live);
+  return live;
+}
+
+/** The first value that fits. */
+function reaches(readable, fits) {
+  return new Promise((done) => {
+    const stop = readable.subscribe((value) => {
+      if (!fits(value)) return;
+      queueMicrotask(() => stop());
+      done(value);
+    });
+  });
+}
+const is = (wanted) => (value) => value === wanted;
+const holds = (live, wanted) =>
+  new Promise((done) => {
+    const look = () => live.text.toString() === wanted && done();
+    live.text.observe(look);
+    look();
+  });
+
+it('two people end with one text, and each is shown with the name that the server knows', async () => {
+  const [alice, bob] = [start(ALICE), start(BOB)];
+  await Promise.all([alice, bob].map((live) => reaches(live.save, is('saved'))));
+  alice.text.insert(0, 'hello');
+  expect(alice.save.get()).toBe('saving');
+  await holds(bob, 'hello');
+  bob.text.insert(5, ' world');
+  await holds(alice, 'hello world');
+  await Promise.all([alice, bob].map((live) => reaches(live.save, is('saved'))));
+  expect(standin.documents.get(id).doc.getText('body').toString()).toBe('hello world');
+  const people = await reaches(alice.people, (list) => list.length === 2);
+  expect(people.map(({ name, isMe }) => [name, isMe])).toEqual([[ALICE, true], ['Bob', false]]);
+});
+
+it('edits whose acknowledgement was lost, and edits made while offline, are unsaved until the server has them', async () => {
+  const alice = start(ALICE);
+  await reaches(alice.save, is('saved'));
+  standin.ackDelay = 60_000;
+  alice.text.insert(0, 'in flight, ');
+  standin.drop();
+  await reaches(alice.save, is('offline-unsaved'));
+  for (const word of ['queued ', 'edits ', 'follow']) alice.text.insert(alice.text.length, word);
+  expect(alice.save.get()).toBe('offline-unsaved');
+  expect(alice.hasUnsaved).toBe(true);
+  standin.ackDelay = 1;
+  alice.hurry();
+  await reaches(alice.save, is('saved'));
+  expect(standin.documents.get(id).doc.getText('body').toString()).toBe('in flight, queued edits follow');
+  expect(alice.hasUnsaved).toBe(false);
+});
+
+it('a reader gets the text and is told that it is for reading, and an edit is refused', async () => {
+  standin.setRole(id, BOB, 'viewer');
+  const bob = start(BOB);
+  expect(await reaches(bob.scope, (scope) => scope !== 'unknown')).toBe('readonly');
+  await reaches(bob.save, is('saved'));
+  bob.text.insert(0, 'sneaked in');
+  await reaches(bob.save, is('refused'));
+  expect(standin.documents.get(id).doc.getText('body').toString()).toBe('');
+});
+
+it('a right that is given or taken acts in the open document', async () => {
+  const bob = start(BOB);
+  await reaches(bob.scope, is('read-write'));
+  standin.setRole(id, BOB, 'commenter');
+  await reaches(bob.scope, is('readonly'));
+  standin.setRole(id, BOB, 'editor');
+  await reaches(bob.scope, is('read-write'));
+  standin.setRole(id, BOB, null);
+  await reaches(bob.ending, is('no-access'));
+});
+
+it('a token that is not good ends it with the reason that the server gives', async () => {
+  const bob = start(BOB, { token: 'wrong', whyDenied: async () => 'signed-out' });
+  await reaches(bob.ending, is('signed-out'));
+  expect(bob.ready.get()).toBe(false);
+});
+
+it('closing with an edit on its way lets it arrive', async () => {
+  const [alice, bob] = [start(ALICE), start(BOB)];
+  await Promise.all([alice, bob].map((live) => reaches(live.save, is('saved'))));
+  alice.text.insert(0, 'last words');
+  alice.close();
+  await holds(bob, 'last words');
+  await reaches(bob.people, (list) => list.length === 1);
+});
