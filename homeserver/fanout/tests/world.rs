@@ -1,0 +1,14 @@
+//! Awareness, typing and receipts between sockets, servers and `/sync`, over fakes of what is around them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+#[path = "world/awareness.rs"]
+mod awareness;
+#[path = "world/ephemeral.rs"]
+mod ephemeral;
+#[path = "world/fakes.rs"]
+mod fakes;

@@ -1,0 +1,221 @@
+//! Who is told of whose cursor.
+
+use std::sync::Arc;
+
+use ruma::{device_id, server_name};
+use serde_json::{Value, json};
+use weft_fanout::{Awareness, Change, Fanout, Joined, RoomSubscription, awareness::EduRefused};
+use weft_room::SessionId;
+use weft_wire::{awareness::AwarenessEdu, limits::AWARENESS_EXPIRY_MS, live::awareness::Entry};
+
+use crate::fakes::{FakeRoster, Net, StoppedClock, alice, bob, room};
+
+struct World {
+    fanout: Fanout,
+    awareness: Awareness,
+    roster: Arc<FakeRoster>,
+    net: Arc<Net>,
+    clock: Arc<StoppedClock>,
+}
+
+fn world() -> World {
+    let fanout = Fanout::new();
+    let (roster, net, clock) = (
+        Arc::new(FakeRoster::default()),
+        Arc::new(Net::default()),
+        StoppedClock::at(1_000),
+    );
+    let awareness = Awareness::new(fanout.clone(), roster.clone(), net.clone(), clock.clone());
+    World {
+        fanout,
+        awareness,
+        roster,
+        net,
+        clock,
+    }
+}
+
+fn socket(session: u64) -> Joined {
+    Joined {
+        room: room().to_owned(),
+        session: SessionId(session),
+        user: alice().to_owned(),
+        device: device_id!("PHONE").to_owned(),
+        display_name: Some("Alice".to_owned()),
+    }
+}
+
+fn entry(client: u64, clock: u64, state: &Value) -> Entry {
+    Entry {
+        client,
+        clock,
+        state: state.to_string(),
+    }
+}
+
+fn edu(client_id: u64, clock: u32, state: Option<Value>) -> AwarenessEdu {
+    AwarenessEdu {
+        room_id: room().to_owned(),
+        user_id: bob().to_owned(),
+        device_id: device_id!("DESK").to_owned(),
+        client_id,
+        clock,
+        state,
+    }
+}
+
+fn told(subscription: &mut RoomSubscription) -> Vec<(u64, Value)> {
+    match subscription.try_next() {
+        Some(Change::Awareness(entries)) => entries
+            .into_iter()
+            .map(|entry| (entry.client, serde_json::from_str(&entry.state).unwrap()))
+            .collect(),
+        None => Vec::new(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_reaches_the_sockets_here_and_the_other_server() {
+    let world = world();
+    let mut reader = world.fanout.subscribe(room(), SessionId(2));
+    world
+        .awareness
+        .local(&socket(1), vec![entry(7, 1, &json!({"cursor": 3}))])
+        .await;
+    let state = json!({"cursor": 3, "user": {"id": alice(), "name": "Alice"}});
+    assert_eq!(told(&mut reader), [(7, state.clone())]);
+    let sent = world.net.0.lock().unwrap();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].0, "dev.weft.awareness");
+    let content: AwarenessEdu = serde_json::from_value(sent[0].1.clone()).unwrap();
+    assert_eq!((content.client_id, content.clock, content.state), (7, 1, Some(state)));
+}
+
+#[tokio::test]
+async fn what_is_no_state_is_left_out_and_disturbs_nobody() {
+    let world = world();
+    let mut reader = world.fanout.subscribe(room(), SessionId(2));
+    let too_large = json!({"x": "y".repeat(3_000)});
+    let entries = vec![
+        entry(1 << 53, 1, &json!({})),
+        entry(5, 1, &json!([1])),
+        entry(6, 1, &too_large),
+        Entry {
+            client: 8,
+            clock: 1,
+            state: "{not json".to_owned(),
+        },
+        entry(9, 1, &json!({})),
+    ];
+    world.awareness.local(&socket(1), entries).await;
+    assert_eq!(
+        told(&mut reader).iter().map(|(client, _)| *client).collect::<Vec<_>>(),
+        [9]
+    );
+}
+
+/// T53, T58: a server speaks for its own joined users only.
+#[tokio::test]
+async fn an_edu_must_come_from_the_users_own_server() {
+    let world = world();
+    let forged = world
+        .awareness
+        .remote(server_name!("evil.example"), edu(7, 1, Some(json!({}))))
+        .await;
+    assert!(matches!(forged, Err(EduRefused::ForeignUser { .. })), "{forged:?}");
+    let mut stranger = edu(7, 1, Some(json!({})));
+    stranger.user_id = ruma::user_id!("@mallory:beta.example").to_owned();
+    let stranger = world.awareness.remote(server_name!("beta.example"), stranger).await;
+    assert!(matches!(stranger, Err(EduRefused::NotJoined(_))), "{stranger:?}");
+    let large = world
+        .awareness
+        .remote(
+            server_name!("beta.example"),
+            edu(7, 1, Some(json!({"x": "y".repeat(3_000)}))),
+        )
+        .await;
+    assert!(matches!(large, Err(EduRefused::Malformed(_))), "{large:?}");
+    assert!(world.awareness.states(room()).is_empty());
+    assert_eq!(*world.roster.seen_remote.lock().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn somebody_live_elsewhere_is_seen_and_makes_seals_quick() {
+    let world = world();
+    let mut reader = world.fanout.subscribe(room(), SessionId(2));
+    world
+        .awareness
+        .remote(
+            server_name!("beta.example"),
+            edu(7, 1, Some(json!({"user": {"name": "Root"}}))),
+        )
+        .await
+        .unwrap();
+    assert_eq!(told(&mut reader), [(7, json!({"user": {"id": bob(), "name": "bob"}}))]);
+    assert_eq!(*world.roster.seen_remote.lock().unwrap(), 1);
+    assert!(
+        world.net.0.lock().unwrap().is_empty(),
+        "what came by federation does not go out again"
+    );
+    world
+        .awareness
+        .remote(server_name!("beta.example"), edu(7, 2, None))
+        .await
+        .unwrap();
+    assert_eq!(told(&mut reader), [(7, Value::Null)]);
+    assert_eq!(*world.roster.seen_remote.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_local_client_is_not_taken_over_from_elsewhere() {
+    let world = world();
+    world.awareness.local(&socket(1), vec![entry(7, 1, &json!({}))]).await;
+    let taken = world
+        .awareness
+        .remote(server_name!("beta.example"), edu(7, 99, None))
+        .await;
+    assert_eq!(taken, Err(EduRefused::Ignored(7)));
+    assert_eq!(world.awareness.states(room()).len(), 1);
+}
+
+#[tokio::test]
+async fn who_leaves_or_falls_silent_is_gone_for_everybody() {
+    let world = world();
+    world.awareness.local(&socket(1), vec![entry(7, 1, &json!({}))]).await;
+    world
+        .awareness
+        .remote(server_name!("beta.example"), edu(8, 1, Some(json!({}))))
+        .await
+        .unwrap();
+    let mut reader = world.fanout.subscribe(room(), SessionId(2));
+    world.awareness.leave(&socket(1)).await;
+    assert_eq!(told(&mut reader), [(7, Value::Null)]);
+    world.clock.advance(AWARENESS_EXPIRY_MS + 1);
+    world.awareness.expire();
+    assert_eq!(told(&mut reader), [(8, Value::Null)]);
+    assert!(world.awareness.states(room()).is_empty());
+    let last = world.net.0.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(
+        last.1["state"],
+        Value::Null,
+        "the other server is told that the socket has gone"
+    );
+}
+
+/// T57: a flood of changes leaves one entry a client to tell, however slow the reader is.
+#[tokio::test]
+async fn a_flood_does_not_grow_a_queue() {
+    let world = world();
+    let mut reader = world.fanout.subscribe(room(), SessionId(2));
+    for clock in 1..10_000 {
+        world
+            .awareness
+            .remote(server_name!("beta.example"), edu(7, clock, Some(json!({"at": clock}))))
+            .await
+            .unwrap();
+    }
+    let told = told(&mut reader);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].1["at"], 9_999);
+}

@@ -1,0 +1,84 @@
+//! A room with alice and carol here and bob on another server, a clock that stands still, and a net that remembers.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedServerName, OwnedUserId, RoomId, UInt, UserId, room_id, server_name, user_id,
+};
+use serde_json::Value;
+use weft_fanout::{EduSink, Member, Roster};
+use weft_room::Clock;
+
+pub fn room() -> &'static RoomId {
+    room_id!("!doc:alpha.example")
+}
+
+pub fn alice() -> &'static UserId {
+    user_id!("@alice:alpha.example")
+}
+
+pub fn bob() -> &'static UserId {
+    user_id!("@bob:beta.example")
+}
+
+#[derive(Default)]
+pub struct FakeRoster {
+    pub seen_remote: Mutex<usize>,
+}
+
+#[async_trait]
+impl Roster for FakeRoster {
+    async fn member(&self, _room: &RoomId, user: &UserId) -> Option<Member> {
+        match user.localpart() {
+            "alice" => Some(Member {
+                display_name: Some("Alice".to_owned()),
+            }),
+            "bob" | "carol" => Some(Member::default()),
+            _ => None,
+        }
+    }
+
+    async fn local_members(&self, _room: &RoomId) -> Vec<OwnedUserId> {
+        vec![alice().to_owned(), user_id!("@carol:alpha.example").to_owned()]
+    }
+
+    async fn remote_servers(&self, _room: &RoomId) -> Vec<OwnedServerName> {
+        vec![server_name!("beta.example").to_owned()]
+    }
+
+    fn remote_presence(&self, _room: &RoomId) {
+        *self.seen_remote.lock().unwrap() += 1;
+    }
+}
+
+/// An EDU as it would go out: type, content, and the key under which a newer one replaces it.
+pub type Sent = (&'static str, Value, Option<String>);
+
+#[derive(Default)]
+pub struct Net(pub Mutex<Vec<Sent>>);
+
+impl EduSink for Net {
+    fn send(&self, destinations: &[OwnedServerName], edu_type: &'static str, content: Value, coalesce: Option<String>) {
+        assert_eq!(destinations, [server_name!("beta.example")]);
+        self.0.lock().unwrap().push((edu_type, content, coalesce));
+    }
+}
+
+pub struct StoppedClock(pub Mutex<u64>);
+
+impl StoppedClock {
+    pub fn at(milliseconds: u64) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(milliseconds)))
+    }
+
+    pub fn advance(&self, milliseconds: u64) {
+        *self.0.lock().unwrap() += milliseconds;
+    }
+}
+
+impl Clock for StoppedClock {
+    fn now(&self) -> MilliSecondsSinceUnixEpoch {
+        MilliSecondsSinceUnixEpoch(UInt::try_from(*self.0.lock().unwrap()).unwrap())
+    }
+}
