@@ -26,7 +26,9 @@ impl Engine for Yrs {
         let doc = yrs_doc(u64::from(u32::MAX));
         for update in updates {
             let update = yrs::Update::decode_v1(update).expect("what we write is an update");
-            doc.transact_mut().apply_update(update).expect("what we write can be applied");
+            doc.transact_mut()
+                .apply_update(update)
+                .expect("what we write can be applied");
         }
         show(&doc)
     }
@@ -70,7 +72,13 @@ pub(crate) fn show(doc: &Doc) -> String {
         show_xml(&node, &txn, &mut out);
     }
     let sv = weft_crdt::StateVector::parse(&txn.state_vector().encode_v1()).unwrap();
-    write!(out, "\nsv {:?} pending {}", sv.iter().collect::<Vec<_>>(), txn.has_missing_updates()).unwrap();
+    write!(
+        out,
+        "\nsv {:?} pending {}",
+        sv.iter().collect::<Vec<_>>(),
+        txn.has_missing_updates()
+    )
+    .unwrap();
     out
 }
 
@@ -137,8 +145,10 @@ fn show_xml<R: ReadTxn>(node: &XmlOut, txn: &R, out: &mut String) {
         XmlOut::Text(text) => show_text(text, txn, out),
         XmlOut::Fragment(fragment) => fragment.children(txn).for_each(|child| show_xml(&child, txn, out)),
         XmlOut::Element(element) => {
-            let attributes: BTreeMap<String, String> =
-                element.attributes(txn).map(|(k, v)| (k.to_string(), v.to_string(txn))).collect();
+            let attributes: BTreeMap<String, String> = element
+                .attributes(txn)
+                .map(|(k, v)| (k.to_string(), v.to_string(txn)))
+                .collect();
             write!(out, "<{} {attributes:?}>", element.tag()).unwrap();
             element.children(txn).for_each(|child| show_xml(&child, txn, out));
             out.push_str("</>");

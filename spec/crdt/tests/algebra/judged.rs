@@ -48,7 +48,11 @@ pub(crate) fn judge(engine: &mut impl Engine, history: &[Step], dice: &mut Dice)
     let mut mixed = updates.clone();
     dice.shuffle(&mut mixed);
     mixed.push(updates[dice.below(updates.len())].clone());
-    assert_eq!(merge(&mixed).unwrap().encode(), merged.encode(), "merging does not depend on order or repetition");
+    assert_eq!(
+        merge(&mixed).unwrap().encode(),
+        merged.encode(),
+        "merging does not depend on order or repetition"
+    );
     let (a, b) = mixed.split_at(dice.below(mixed.len()));
     let tree = merge(&[merge(a).unwrap(), merge(b).unwrap()]).unwrap();
     assert_eq!(engine.load(&[tree.encode()]), truth, "merged in two steps");
@@ -56,7 +60,11 @@ pub(crate) fn judge(engine: &mut impl Engine, history: &[Step], dice: &mut Dice)
     let small = compact(&merged);
     assert_eq!(small.encode().len(), small.wire_len());
     assert_eq!(engine.load(&[small.encode()]), truth, "compacted");
-    assert_eq!(compact(&small).encode(), small.encode(), "compacting twice changes nothing more");
+    assert_eq!(
+        compact(&small).encode(),
+        small.encode(),
+        "compacting twice changes nothing more"
+    );
     assert_eq!(small.state_vector(), merged.state_vector());
     assert_eq!(parsed(&small.encode()), small);
 
@@ -83,28 +91,54 @@ fn judge_partial(
     dice.shuffle(&mut rest[1..]);
     let untouched: Vec<Vec<u8>> = raw[..cut].iter().chain(&rest[1..]).cloned().collect();
     if engine.any_order() || engine.load(&untouched) == truth {
-        assert_eq!(engine.load(&rest), truth, "a compacted part, then the others in any order");
+        assert_eq!(
+            engine.load(&rest),
+            truth,
+            "a compacted part, then the others in any order"
+        );
     }
     let tail = compact(&merge(&updates[cut..]).unwrap());
-    assert_eq!(engine.load(&[head.encode(), tail.encode()]), truth, "two compacted parts");
+    assert_eq!(
+        engine.load(&[head.encode(), tail.encode()]),
+        truth,
+        "two compacted parts"
+    );
     let joined = compact(&merge(&[tail, head.clone()]).unwrap());
-    assert_eq!(engine.load(&[joined.encode()]), truth, "compacted parts, merged and compacted");
+    assert_eq!(
+        engine.load(&[joined.encode()]),
+        truth,
+        "compacted parts, merged and compacted"
+    );
 
     let sv = head.state_vector();
     for whole in [merged, &compact(merged)] {
         let lacking = diff(whole, &sv);
-        assert_eq!(engine.load(&[head.encode(), lacking.encode()]), truth, "what a peer lacks");
+        assert_eq!(
+            engine.load(&[head.encode(), lacking.encode()]),
+            truth,
+            "what a peer lacks"
+        );
     }
-    let odd: StateVector = merged.state_vector().iter().map(|(c, end)| (c, cut_below(merged, c, end, dice))).collect();
+    let odd: StateVector = merged
+        .state_vector()
+        .iter()
+        .map(|(c, end)| (c, cut_below(merged, c, end, dice)))
+        .collect();
     let lacking = diff(merged, &odd);
-    assert_eq!(engine.load(&[lacking.encode(), merged.encode()]), truth, "a cut anywhere");
+    assert_eq!(
+        engine.load(&[lacking.encode(), merged.encode()]),
+        truth,
+        "a cut anywhere"
+    );
     assert!(lacking.ranges().iter().all(|(c, (from, _))| *from == odd.get(*c)));
 }
 
 /// A clock of a client, but none inside a surrogate pair: a cut there leaves two halves for good, as in Yjs.
 fn cut_below(merged: &Update, client: ClientId, end: u32, dice: &mut Dice) -> u32 {
     let cut = dice.below(end as usize + 1) as u32;
-    let around = merged.blocks().find(|b| b.id.client == client && b.id.clock <= cut && cut < b.id.clock + b.len);
+    let around = merged
+        .blocks()
+        .find(|b| b.id.client == client && b.id.clock <= cut && cut < b.id.clock + b.len);
     match around {
         Some(b) if b.content.iter().any(|byte| *byte >= 0xf0) => b.id.clock,
         _ => cut,
@@ -124,7 +158,11 @@ fn judge_split(engine: &mut impl Engine, small: &Update, truth: &str, dice: &mut
     }
     let bytes: Vec<Vec<u8>> = parts.iter().map(Update::encode).collect();
     assert_eq!(engine.load(&bytes), truth, "split");
-    assert_eq!(compact(&merge(&parts).unwrap()).encode(), small.encode(), "split, merged, compacted");
+    assert_eq!(
+        compact(&merge(&parts).unwrap()).encode(),
+        small.encode(),
+        "split, merged, compacted"
+    );
 }
 
 /// As a server does: admit one by one, keep the document open, answer state vectors.
@@ -135,7 +173,8 @@ fn judge_live(engine: &mut impl Engine, history: &[Step], updates: &[Update], tr
     let mut early = document.clone();
     for (i, (step, update)) in history.iter().zip(updates).enumerate() {
         let author = format!("@u{}:a", step.author);
-        let Admission::Admitted { ranges, update: new } = admit_within(update, &author, &book, &Bounds::LIVE).unwrap() else {
+        let Admission::Admitted { ranges, update: new } = admit_within(update, &author, &book, &Bounds::LIVE).unwrap()
+        else {
             panic!("an honest update is admitted");
         };
         assert_eq!(new.encode(), update.encode());
@@ -155,13 +194,17 @@ fn judge_live(engine: &mut impl Engine, history: &[Step], updates: &[Update], tr
     assert_eq!(engine.load(&[document.encode()]), truth, "an open document");
     assert_eq!(document.state_vector(), &document.to_update().state_vector());
     let lacking = document.diff(early.state_vector());
-    assert_eq!(engine.load(&[early.encode(), lacking]), truth, "what an open document answers");
+    assert_eq!(
+        engine.load(&[early.encode(), lacking]),
+        truth,
+        "what an open document answers"
+    );
     let stored = Document::from_update(document.encode().into()).unwrap();
     assert_eq!(stored.encode(), document.encode());
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn yrs_sees_no_difference(seed in any::<u64>(), people in 2usize..6, edits in 1usize..60) {
@@ -180,12 +223,17 @@ fn yjs_sees_no_difference() {
         update: String,
     }
     let mut yjs = Yjs::start();
-    for seed in 0..250u64 {
+    for seed in 0..600u64 {
         let mut dice = Dice::new(seed);
         let line = format!("history {seed} {} {}", 2 + dice.below(4), 1 + dice.below(50));
         let made: Vec<Made> = serde_json::from_str(&yjs.ask(&line)).unwrap();
-        let history: Vec<Step> =
-            made.iter().map(|m| Step { author: m.author, update: from_hex(&m.update) }).collect();
+        let history: Vec<Step> = made
+            .iter()
+            .map(|m| Step {
+                author: m.author,
+                update: from_hex(&m.update),
+            })
+            .collect();
         if history.is_empty() {
             continue;
         }

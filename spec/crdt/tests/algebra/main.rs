@@ -8,6 +8,13 @@
 )]
 
 mod engines;
+#[path = "../../fuzz/src/checks.rs"]
+mod fuzz_checks;
+mod hostile;
 mod judged;
 mod oracle;
 mod peers;
+#[path = "../support/trace.rs"]
+mod trace;
+mod traces;
+mod vectors;

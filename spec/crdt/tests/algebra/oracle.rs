@@ -31,7 +31,11 @@ impl Yjs {
         self.input.flush().unwrap();
         let mut answer = String::new();
         self.output.read_line(&mut answer).expect("the oracle answers");
-        assert!(!answer.is_empty(), "the oracle ended after: {}", line.chars().take(200).collect::<String>());
+        assert!(
+            !answer.is_empty(),
+            "the oracle ended after: {}",
+            line.chars().take(200).collect::<String>()
+        );
         assert!(!answer.starts_with("{\"error\""), "{answer}");
         answer.trim_end().to_owned()
     }
@@ -72,5 +76,7 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
 
 pub(crate) fn from_hex(text: &str) -> Vec<u8> {
     assert!(text.len().is_multiple_of(2), "half a byte: {text}");
-    (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).expect("hex")).collect()
+    (0..text.len() / 2)
+        .map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).expect("hex"))
+        .collect()
 }

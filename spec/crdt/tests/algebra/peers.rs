@@ -1,11 +1,11 @@
 //! Random concurrent editing by several people, made with yrs: the histories that the algebra is judged on.
 
 use crate::engines::yrs_doc;
-use yrs::updates::decoder::Decode;
 use yrs::types::Attrs;
+use yrs::updates::decoder::Decode;
 use yrs::{
-    Any, Array, ArrayPrelim, Doc, GetString, Map, MapPrelim, Out, ReadTxn, Text, TextPrelim, Transact, TransactionMut, Xml,
-    XmlElementPrelim, XmlFragment, XmlOut, XmlTextPrelim,
+    Any, Array, ArrayPrelim, Doc, GetString, Map, MapPrelim, Out, ReadTxn, Text, TextPrelim, Transact, TransactionMut,
+    Xml, XmlElementPrelim, XmlFragment, XmlOut, XmlTextPrelim,
 };
 
 /// One update of a history: who made it, and its bytes. A history is in causal order.
@@ -48,7 +48,10 @@ const WORDS: [&str; 6] = ["a", "hello ", "x😀y", "日本", "the quick brown fo
 pub(crate) fn history(seed: u64, people: usize, edits: usize) -> Vec<Step> {
     let mut dice = Dice::new(seed);
     let mut peers: Vec<Peer> = (0..people)
-        .map(|i| Peer { doc: yrs_doc((1 + dice.below(200) * 8 + i) as u64), seen: 0 })
+        .map(|i| Peer {
+            doc: yrs_doc((1 + dice.below(200) * 8 + i) as u64),
+            seen: 0,
+        })
         .collect();
     let focus = dice.below(8);
     let mut log: Vec<Step> = Vec::new();

@@ -1,0 +1,125 @@
+//! What must hold for any bytes at all. Shared by the fuzz targets and by the tests that replay their corpora.
+
+use bytes::Bytes;
+use weft_crdt::{
+    Admission, Bounds, ClientId, DeleteSet, Document, Known, StateVector, Update, admit_bytes, admit_within, compact,
+    diff, split,
+};
+
+/// Any bytes parse or don't; what parses comes back, and everything can be done with it.
+pub(crate) fn parse(data: &[u8]) {
+    let _ = StateVector::parse(data);
+    let _ = DeleteSet::parse(data);
+    let Ok(update) = Update::parse(Bytes::copy_from_slice(data)) else {
+        return;
+    };
+    let again = update.encode();
+    assert_eq!(
+        again.len(),
+        Update::parse(again.clone().into())
+            .expect("our own encoding")
+            .wire_len()
+    );
+    assert!(again.len() <= data.len(), "writing is never longer than reading");
+    let shown: usize = update.blocks().map(|b| b.len as usize).sum();
+    assert!(shown > 0 || update.ranges().is_empty());
+    let _ = update.needs();
+    let small = compact(&update);
+    let small_again = Update::parse(small.encode().into()).expect("a compacted update");
+    assert_eq!(small_again.ranges(), update.ranges());
+    assert_eq!(
+        compact(&small_again).encode(),
+        small.encode(),
+        "compacting is done at once"
+    );
+    for (client, (from, to)) in update.ranges() {
+        let mut sv = StateVector::new();
+        sv.set(client, from + (to - from) / 2);
+        let rest = Update::parse(diff(&update, &sv).encode().into()).expect("a cut update");
+        assert_eq!(rest.delete_set(), update.delete_set());
+    }
+}
+
+/// The input is cut into two updates at its first byte.
+fn two_of(data: &[u8]) -> Option<(Update, Update)> {
+    let (at, rest) = data.split_first()?;
+    let (a, b) = rest.split_at_checked(usize::from(*at))?;
+    Some((
+        Update::parse(Bytes::copy_from_slice(a)).ok()?,
+        Update::parse(Bytes::copy_from_slice(b)).ok()?,
+    ))
+}
+
+/// Merging knows no order, loses no range, and its result parses.
+pub(crate) fn merge(data: &[u8]) {
+    let Some((a, b)) = two_of(data) else { return };
+    let ab = weft_crdt::merge(&[a.clone(), b.clone()]).expect("short updates");
+    let ba = weft_crdt::merge(&[b.clone(), a.clone(), b.clone()]).expect("short updates");
+    assert_eq!(ab.encode(), ba.encode());
+    let parsed = Update::parse(ab.encode().into()).expect("a merged update");
+    assert_eq!(parsed.wire_len(), ab.wire_len());
+    for (client, (from, to)) in a.ranges().into_iter().chain(b.ranges()) {
+        let (all_from, all_to) = ab.ranges().get(&client).copied().expect("all clients");
+        assert!(all_from <= from && to <= all_to);
+    }
+    if let Ok(parts) = split(&ab, 160) {
+        assert!(parts.iter().all(|part| part.encode().len() <= 160));
+        let whole = together(&parts);
+        assert_eq!(whole.ranges(), ab.ranges());
+        assert_eq!(whole.delete_set(), ab.delete_set());
+    }
+}
+
+fn together(parts: &[Update]) -> Update {
+    weft_crdt::merge(parts).expect("short updates")
+}
+
+/// A document of two people, as far as admission asks.
+struct Two;
+
+impl Known for Two {
+    fn end(&self, client: ClientId) -> u32 {
+        if client.get() < 8 { 4 } else { 0 }
+    }
+
+    fn owner(&self, client: ClientId) -> Option<&str> {
+        (client.get() < 8).then_some(if client.get().is_multiple_of(2) {
+            "@even:a"
+        } else {
+            "@odd:a"
+        })
+    }
+}
+
+/// What is admitted keeps every promise: contiguous, own, and only what is known is referred to.
+pub(crate) fn admit(data: &[u8]) {
+    let Ok(Admission::Admitted { ranges, update }) = admit_bytes(Bytes::copy_from_slice(data), "@odd:a", &Two) else {
+        return;
+    };
+    assert_eq!(update.ranges(), ranges);
+    for (client, (from, _)) in &ranges {
+        assert_eq!(*from, Two.end(*client));
+        assert_ne!(Two.owner(*client), Some("@even:a"));
+    }
+    for (client, end) in update.needs().iter() {
+        assert!(end <= Two.end(client), "needs {client} up to {end}");
+    }
+    let once_more = weft_crdt::admit(&update, "@odd:a", &Two);
+    assert_eq!(
+        once_more.expect("what was admitted").clone(),
+        Admission::Admitted {
+            ranges,
+            update: update.clone()
+        }
+    );
+    assert!(
+        admit_within(&compact(&update), "@odd:a", &Two, &Bounds::LIVE).is_ok(),
+        "compacting keeps an update admissible"
+    );
+    let mut document = Document::new();
+    if document.apply(&update).is_ok() {
+        let stored = Document::from_update(document.encode().into()).expect("a document");
+        assert_eq!(stored.state_vector(), document.state_vector());
+        assert_eq!(stored.encode(), document.diff(&StateVector::new()));
+    }
+}

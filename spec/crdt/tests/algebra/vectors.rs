@@ -1,0 +1,185 @@
+//! Every file of `spec/vectors/crdt`, as its README says another implementation should run them.
+
+use crate::judged::Book;
+use crate::oracle::{from_hex, to_hex};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use weft_crdt::{Admission, ClientId, Refusal, StateVector, Update, admit_bytes, compact, diff, merge, split};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors/crdt")
+}
+
+fn cases(sub: &str) -> Vec<(String, Value)> {
+    let mut all: Vec<_> = std::fs::read_dir(folder().join(sub))
+        .expect("the vectors are in the repository")
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            (
+                path.file_name().unwrap().to_string_lossy().into_owned(),
+                serde_json::from_str(&text).unwrap(),
+            )
+        })
+        .collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+/// Hex, or a list of hex and `{"repeat": hex, "times": n}`.
+fn bytes(value: &Value) -> Vec<u8> {
+    match value {
+        Value::String(hex) => from_hex(hex),
+        Value::Array(parts) => parts.iter().flat_map(bytes).collect(),
+        part => from_hex(part["repeat"].as_str().unwrap()).repeat(part["times"].as_u64().unwrap() as usize),
+    }
+}
+
+fn update(value: &Value) -> Update {
+    Update::parse(bytes(value).into()).expect("an update")
+}
+
+fn ranges(update: &std::collections::BTreeMap<ClientId, (u32, u32)>) -> Value {
+    update
+        .iter()
+        .map(|(c, (from, to))| (c.to_string(), json!([from, to])))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn decide(case: &Value) -> Value {
+    let mut book = Book::default();
+    for (client, known) in case["known"].as_object().unwrap() {
+        let client = ClientId::new(client.parse().unwrap()).unwrap();
+        let entry = (
+            known["end"].as_u64().unwrap() as u32,
+            known["owner"].as_str().unwrap().to_owned(),
+        );
+        book.clients.insert(client, entry);
+    }
+    match admit_bytes(bytes(&case["update"]).into(), case["sender"].as_str().unwrap(), &book) {
+        Ok(Admission::Admitted { ranges: new, update }) => {
+            let mut answer = json!({ "result": "admitted", "ranges": ranges(&new) });
+            if case["expect"].get("update").is_some() {
+                answer["update"] = to_hex(&update.encode()).into();
+            }
+            answer
+        }
+        Ok(Admission::Known) => json!({ "result": "known" }),
+        Ok(Admission::Gap {
+            client,
+            known_end,
+            from,
+        }) => {
+            json!({ "result": "gap", "client": client.to_string(), "known_end": known_end, "from": from })
+        }
+        Err(refusal) => json!({ "result": "refused", "rule": refusal.code() }),
+    }
+}
+
+#[test]
+fn admission_decides_as_the_vectors_say() {
+    let mut wrong = Vec::new();
+    for (name, case) in cases("admission") {
+        let answer = decide(&case);
+        if answer != case["expect"] {
+            wrong.push(format!("{name}: {answer}, expected {}", case["expect"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_hostile_group_has_a_vector() {
+    let have: BTreeSet<String> = cases("admission")
+        .iter()
+        .map(|(_, c)| c["tests"].as_str().unwrap().to_owned())
+        .collect();
+    for number in 90..=111 {
+        assert!(have.contains(&format!("T{number}")), "T{number}");
+    }
+}
+
+#[test]
+fn the_algebra_gives_what_the_vectors_say() {
+    for (name, case) in cases("algebra") {
+        let expect = &case["expect"];
+        match case["operation"].as_str().unwrap() {
+            "parse" => {
+                let update = update(&case["update"]);
+                assert_eq!(ranges(&update.ranges()), expect["ranges"], "{name}");
+                assert_eq!(
+                    json!(to_hex(&update.state_vector().encode())),
+                    expect["state_vector"],
+                    "{name}"
+                );
+                assert_eq!(
+                    json!(to_hex(&update.delete_set().encode())),
+                    expect["deletes"],
+                    "{name}"
+                );
+            }
+            "state_vector" => assert!(StateVector::parse(&bytes(&case["bytes"])).is_err(), "{name}"),
+            "merge" => {
+                let updates: Vec<Update> = case["updates"].as_array().unwrap().iter().map(update).collect();
+                assert_eq!(json!(to_hex(&merge(&updates).unwrap().encode())), *expect, "{name}");
+            }
+            "diff" => {
+                let sv = StateVector::parse(&bytes(&case["state_vector"])).unwrap();
+                assert_eq!(
+                    json!(to_hex(&diff(&update(&case["update"]), &sv).encode())),
+                    *expect,
+                    "{name}"
+                );
+            }
+            "compact" => {
+                assert_eq!(
+                    json!(to_hex(&compact(&update(&case["update"])).encode())),
+                    *expect,
+                    "{name}"
+                );
+            }
+            "split" => {
+                let (whole, max) = (update(&case["update"]), case["max_bytes"].as_u64().unwrap() as usize);
+                let parts = split(&whole, max).unwrap();
+                assert!(
+                    parts.len() as u64 <= expect["max_parts"].as_u64().unwrap(),
+                    "{name}: {} parts",
+                    parts.len()
+                );
+                assert!(parts.iter().all(|p| p.encode().len() <= max), "{name}");
+                assert_eq!(compact(&merge(&parts).unwrap()), whole, "{name}");
+            }
+            other => panic!("{name}: {other}"),
+        }
+    }
+}
+
+/// What the docs promise about names: each refusal has one, and vectors use no other.
+#[test]
+fn vectors_name_rules_that_exist() {
+    let rules: BTreeSet<&str> = [
+        "malformed",
+        "too_large",
+        "too_many",
+        "skip",
+        "sub_document",
+        "legacy_json",
+        "xml_hook",
+        "foreign_client",
+        "unknown_origin",
+        "origin_is_right_origin",
+        "unknown_delete",
+        "circle",
+        "too_deep",
+        "piece_too_large",
+    ]
+    .into();
+    for (name, case) in cases("admission") {
+        if let Some(rule) = case["expect"]["rule"].as_str() {
+            assert!(rules.contains(rule), "{name}: {rule}");
+        }
+    }
+    assert!(rules.contains(Refusal::TooLarge { bytes: 1, limit: 0 }.code()));
+}

@@ -1,0 +1,170 @@
+//! Real editing histories as lists of keystroke updates (made by yrs), for tests and benchmarks.
+//!
+//! The files come from github.com/josephg/editing-traces. They are looked for in `WEFT_TRACES`, then in
+//! `../shared/data/editing-traces` beside the repository; without them a made history of the same shape takes their place.
+
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::PathBuf;
+use yrs::updates::decoder::Decode;
+use yrs::{Doc, OffsetKind, Options, Text, TextRef, Transact};
+
+/// Position, deleted characters, inserted text.
+type Patch = (usize, usize, String);
+
+#[derive(Deserialize)]
+struct Txn {
+    #[serde(default)]
+    agent: usize,
+    #[serde(default)]
+    parents: Vec<usize>,
+    patches: Vec<Patch>,
+}
+
+#[derive(Deserialize)]
+struct Trace {
+    txns: Vec<Txn>,
+}
+
+/// The updates of a history in causal order, with their authors, and whether the history is a real one.
+pub(crate) struct History {
+    pub(crate) updates: Vec<(usize, Vec<u8>)>,
+    pub(crate) real: bool,
+}
+
+fn read(name: &str) -> Option<Trace> {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/editing-traces");
+    let dir = std::env::var_os("WEFT_TRACES").map_or(beside, PathBuf::from);
+    let file = std::fs::File::open(dir.join(format!("{name}.json.gz"))).ok()?;
+    let mut json = String::new();
+    flate2::read::GzDecoder::new(file)
+        .read_to_string(&mut json)
+        .expect("a gzip file");
+    Some(serde_json::from_str(&json).expect("a trace"))
+}
+
+/// One of the traces with one author, up to `limit` edits.
+pub(crate) fn sequential(name: &str, limit: usize) -> History {
+    let (patches, real): (Vec<Patch>, bool) = match read(name) {
+        Some(trace) => (
+            trace.txns.into_iter().flat_map(|t| t.patches).take(limit).collect(),
+            true,
+        ),
+        None => (made(limit), false),
+    };
+    let mut writer = Writer::new(1);
+    History {
+        updates: patches
+            .iter()
+            .map(|p| (0, writer.write(std::slice::from_ref(p))))
+            .collect(),
+        real,
+    }
+}
+
+/// One of the traces with several authors who write at the same time.
+pub(crate) fn concurrent(name: &str, limit: usize) -> Option<History> {
+    let trace = read(name)?;
+    let txns = &trace.txns[..limit.min(trace.txns.len())];
+    let mut writers: BTreeMap<usize, (Writer, BTreeSet<usize>)> = BTreeMap::new();
+    let mut updates: Vec<(usize, Vec<u8>)> = Vec::new();
+    for (i, txn) in txns.iter().enumerate() {
+        let (writer, seen) = writers
+            .entry(txn.agent)
+            .or_insert_with(|| (Writer::new(1 + txn.agent as u64), BTreeSet::new()));
+        let mut missing = BTreeSet::new();
+        let mut open = txn.parents.clone();
+        while let Some(p) = open.pop() {
+            if !seen.contains(&p) && missing.insert(p) {
+                open.extend(&txns[p].parents);
+            }
+        }
+        for p in missing {
+            writer.hear(&updates[p].1);
+            seen.insert(p);
+        }
+        updates.push((txn.agent, writer.write(&txn.patches)));
+        seen.insert(i);
+    }
+    Some(History { updates, real: true })
+}
+
+/// Somebody who types, goes back over mistakes, and now and then goes elsewhere.
+fn made(edits: usize) -> Vec<Patch> {
+    let mut state = 42u64;
+    let mut dice = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % n.max(1)
+    };
+    let (mut at, mut len) = (0, 0);
+    let mut out = Vec::with_capacity(edits);
+    for _ in 0..edits {
+        match dice(100) {
+            0..28 if at > 0 => {
+                at -= 1;
+                len -= 1;
+                out.push((at, 1, String::new()));
+            }
+            28..31 => {
+                at = dice(len + 1);
+                out.push((at, 0, " ".into()));
+                at += 1;
+                len += 1;
+            }
+            _ => {
+                out.push((at, 0, char::from(b'a' + dice(26) as u8).to_string()));
+                at += 1;
+                len += 1;
+            }
+        }
+    }
+    out
+}
+
+struct Writer {
+    doc: Doc,
+    text: TextRef,
+    /// The text's characters by their UTF-16 width, once one of them is wider than one.
+    wide: bool,
+}
+
+impl Writer {
+    fn new(client: u64) -> Self {
+        let mut options = Options::with_client_id(yrs::block::ClientID::new(client));
+        options.offset_kind = OffsetKind::Utf16;
+        let doc = Doc::with_options(options);
+        let text = doc.get_or_insert_text("t");
+        Writer { doc, text, wide: false }
+    }
+
+    fn hear(&mut self, update: &[u8]) {
+        let update = yrs::Update::decode_v1(update).expect("yrs' own update");
+        self.doc.transact_mut().apply_update(update).expect("yrs' own update");
+        self.wide = true;
+    }
+
+    fn units(&self, txn: &yrs::TransactionMut<'_>, at: usize, del: usize) -> (u32, u32) {
+        if !self.wide {
+            return (at as u32, del as u32);
+        }
+        let text = yrs::GetString::get_string(&self.text, txn);
+        let width = |n: usize, skip: usize| text.chars().skip(skip).take(n).map(|c| c.len_utf16() as u32).sum();
+        (width(at, 0), width(del, at))
+    }
+
+    fn write(&mut self, patches: &[Patch]) -> Vec<u8> {
+        let mut txn = self.doc.transact_mut();
+        for (at, del, insert) in patches {
+            let (at, del) = self.units(&txn, *at, *del);
+            if del > 0 {
+                self.text.remove_range(&mut txn, at, del);
+            }
+            if !insert.is_empty() {
+                self.text.insert(&mut txn, at, insert);
+            }
+            self.wide |= !insert.is_ascii();
+        }
+        txn.encode_update_v1()
+    }
+}
