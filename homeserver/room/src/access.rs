@@ -1,9 +1,10 @@
 //! What a user may do in a room, read from its state.
 
 use ruma::{OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
-use weft_wire::Role;
+use weft_dag::StateView;
+use weft_wire::{Role, event_types};
 
-use crate::{Rooms, Unavailable};
+use crate::{Reader, Rooms, Unavailable};
 
 /// A user's standing in a room at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,26 @@ pub struct Access {
     pub can_edit: bool,
 }
 
+impl Access {
+    /// Reads it from a state that has at least the create event, the power levels and the user's member event.
+    #[must_use]
+    pub fn of(state: &StateView, user: &UserId) -> Self {
+        let power = state.user_power(user);
+        Self {
+            membership: state.membership(user),
+            role: Role::from_power(power),
+            power,
+            can_edit: state.can_send(user, event_types::UPDATE),
+        }
+    }
+
+    /// Whether the user may read what is written from now on.
+    #[must_use]
+    pub fn can_read(&self) -> bool {
+        self.membership == MembershipState::Join
+    }
+}
+
 /// Why the standing could not be told.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
@@ -29,13 +50,24 @@ pub enum AccessError {
     Unavailable(#[from] Unavailable),
 }
 
+impl Reader {
+    /// A user's standing in a room; None where the room is not known here.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn access(&self, room: &RoomId, user: &UserId) -> Result<Option<Access>, Unavailable> {
+        let keys = [("m.room.create", ""), ("m.room.power_levels", ""), ("m.room.member", user.as_str())];
+        Ok(self.state_entries(room, &keys).await?.map(|state| Access::of(&state, user)))
+    }
+}
+
 impl Rooms {
     /// A user's standing in a room.
     ///
     /// # Errors
     /// When the room is unknown or the store can't be read.
-    #[expect(clippy::unimplemented, reason = "signatures first")]
-    pub async fn access(&self, _room: &RoomId, _user: &UserId) -> Result<Access, AccessError> {
-        unimplemented!()
+    pub async fn access(&self, room: &RoomId, user: &UserId) -> Result<Access, AccessError> {
+        let access = self.reader().access(room, user).await?;
+        access.ok_or_else(|| AccessError::UnknownRoom(room.to_owned()))
     }
 }

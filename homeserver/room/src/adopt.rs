@@ -5,7 +5,7 @@ use ruma::{OwnedServerName, RoomId, RoomVersionId, UserId};
 use serde_json::Value;
 use weft_dag::Verified;
 
-use crate::{Rooms, Unavailable};
+use crate::{Rooms, Unavailable, mailbox::Reply, turn::Turn, worker::Worker};
 
 /// The answer to a join, with every event's signatures checked.
 pub struct JoinedRoom {
@@ -64,5 +64,12 @@ impl Rooms {
     /// When the store fails.
     pub async fn uninvited(&self, _room: &RoomId, _user: &UserId) -> Result<(), AdoptError> {
         unimplemented!()
+    }
+}
+
+impl Worker {
+    /// [`Rooms::adopt`] in the worker.
+    pub(crate) async fn adopt(&mut self, _joined: JoinedRoom, _turn: &mut Turn, reply: Reply<(), AdoptError>) {
+        let _ = reply.send(Err(Unavailable::Interrupted.into()));
     }
 }

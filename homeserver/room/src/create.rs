@@ -1,10 +1,25 @@
 //! createRoom: which state events a new room begins with, and in which order.
 
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId, UserId};
-use serde_json::{Map, Value};
-use weft_wire::document::DocumentKind;
+use std::sync::Arc;
 
-use crate::{Rooms, SendError, Unavailable};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
+use serde_json::{Map, Value, json};
+use weft_dag::{Draft, EventMap, Pdu, Placement, RoomVersion, StateView, Verdict};
+use weft_store::tables::rooms::PUBLIC_ROOMS;
+use weft_wire::{
+    document::{DocumentContent, DocumentKind},
+    event_types,
+};
+
+use crate::{
+    Rooms, SendError, Unavailable,
+    compose::{Wish, canonical, refused},
+    directory::claim_alias,
+    hot::{Hot, room_type},
+    mailbox::{Command, Reply},
+    turn::Turn,
+    worker::Worker,
+};
 
 /// Starting points of a room's rules. Source: client-server API, createRoom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,8 +61,8 @@ pub struct CreateRoom {
     pub name: Option<String>,
     /// `m.room.topic`.
     pub topic: Option<String>,
-    /// Users of this server to invite in the same commit. Users of other servers are invited by
-    /// [`Rooms::draft`] and their server's signature afterwards; only their power is set here.
+    /// Users to invite. Those of this server are invited in the same commit; those of other servers get their power
+    /// here, where the preset gives any, and are invited by [`Rooms::draft`] and their server's signature afterwards.
     pub invite: Vec<OwnedUserId>,
     /// Mark invitations as a direct chat.
     pub is_direct: bool,
@@ -91,13 +106,266 @@ pub enum CreateError {
     Unavailable(#[from] Unavailable),
 }
 
+/// A room that is about to be made: its create event is signed, because in version 12 it names the room.
+pub(crate) struct Plan {
+    create: Arc<Pdu>,
+    version: RoomVersion,
+    request: CreateRoom,
+    creator: OwnedUserId,
+}
+
 impl Rooms {
     /// Creates a room; all its first events are one commit.
     ///
     /// # Errors
     /// When an option can't be used, or the store fails.
-    #[expect(clippy::unimplemented, reason = "signatures first")]
-    pub async fn create(&self, _creator: &UserId, _request: CreateRoom) -> Result<OwnedRoomId, CreateError> {
-        unimplemented!()
+    pub async fn create(&self, creator: &UserId, request: CreateRoom) -> Result<OwnedRoomId, CreateError> {
+        let id = request.version.clone().unwrap_or(RoomVersionId::V12);
+        let version = RoomVersion::new(&id).map_err(|_| CreateError::UnsupportedVersion(id.to_string()))?;
+        if let Some(alias) = &request.alias {
+            if alias.server_name() != self.shared.identity.server_name() {
+                return Err(invalid("room_alias_name", "the alias is not of this server"));
+            }
+            if self.reader().alias(alias).await?.is_some() {
+                return Err(CreateError::AliasTaken(alias.clone()));
+            }
+        }
+        let create = self.sign_create(creator, &version, &request)?;
+        let room = create.room_id().to_owned();
+        let plan = Plan { create, version, request, creator: creator.to_owned() };
+        self.ask(&room, |reply| Command::Create(Box::new(plan), reply)).await?;
+        Ok(room)
     }
+
+    fn sign_create(
+        &self,
+        creator: &UserId,
+        version: &RoomVersion,
+        request: &CreateRoom,
+    ) -> Result<Arc<Pdu>, CreateError> {
+        let failed = |source: SendError| CreateError::Event { kind: "m.room.create".to_owned(), source: Box::new(source) };
+        let content = canonical(create_content(creator, version, request)).map_err(failed)?;
+        let room_id = (!version.room_id_is_create_hash())
+            .then(|| RoomId::new_v1(self.shared.identity.server_name()));
+        let draft = Draft {
+            sender: creator.to_owned(),
+            kind: "m.room.create".to_owned(),
+            state_key: Some(String::new()),
+            content,
+            redacts: None,
+            room_id,
+        };
+        let placement = Placement {
+            prev_events: Vec::new(),
+            auth_events: Vec::new(),
+            depth: Placement::depth_after([]),
+            origin_server_ts: self.shared.ports.clock.now(),
+        };
+        let signed = draft.sign(version, placement, &self.shared.identity.signer());
+        let verified = signed.map_err(|error| failed(refused(error)))?.into_verified();
+        let authorized = verified.authorize(version, &EventMap::default(), &StateView::empty(version.clone()), None);
+        match authorized.map(weft_dag::Authorized::into_parts) {
+            Ok((pdu, Verdict::Accepted)) => Ok(pdu),
+            Ok((_, Verdict::Rejected { reason } | Verdict::SoftFailed { reason })) => {
+                Err(failed(SendError::Forbidden { reason: reason.why }))
+            }
+            Err(missing) => Err(failed(SendError::Forbidden { reason: missing.to_string() })),
+        }
+    }
+}
+
+fn invalid(field: &'static str, reason: &str) -> CreateError {
+    CreateError::Invalid { field, reason: reason.to_owned() }
+}
+
+fn create_content(creator: &UserId, version: &RoomVersion, request: &CreateRoom) -> Map<String, Value> {
+    let mut content = request.creation_content.clone();
+    // Two servers that read one room by different rules are two rooms: the version is never the caller's to write here.
+    content.insert("room_version".to_owned(), version.id().as_str().into());
+    content.remove("creator");
+    if !version.rules().authorization.use_room_create_sender {
+        content.insert("creator".to_owned(), creator.as_str().into());
+    }
+    if request.document.is_some() {
+        content.insert("type".to_owned(), event_types::DOCUMENT_ROOM.into());
+    }
+    let trusted = request.preset == Some(Preset::TrustedPrivateChat) && version.creators_are_above_all();
+    if trusted && !request.invite.is_empty() {
+        let mut all: Vec<Value> =
+            content.get("additional_creators").and_then(Value::as_array).cloned().unwrap_or_default();
+        for user in &request.invite {
+            let user = Value::from(user.as_str());
+            if !all.contains(&user) {
+                all.push(user);
+            }
+        }
+        content.insert("additional_creators".to_owned(), all.into());
+    }
+    content
+}
+
+/// A state event of a new room.
+struct First {
+    kind: String,
+    state_key: String,
+    content: Map<String, Value>,
+}
+
+fn first(kind: &str, state_key: &str, content: Value) -> First {
+    let content = match content {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    First { kind: kind.to_owned(), state_key: state_key.to_owned(), content }
+}
+
+/// The events after the create event, in the order of the specification (client-server API, createRoom).
+fn first_events(plan: &Plan) -> Result<Vec<First>, CreateError> {
+    let request = &plan.request;
+    let mut join = request.profile.clone();
+    join.insert("membership".to_owned(), "join".into());
+    let mut events = vec![
+        First { kind: "m.room.member".to_owned(), state_key: plan.creator.to_string(), content: join },
+        First { kind: "m.room.power_levels".to_owned(), state_key: String::new(), content: power_levels(plan)? },
+    ];
+    if let Some(alias) = &request.alias {
+        events.push(first("m.room.canonical_alias", "", json!({ "alias": alias })));
+    }
+    let preset = request.preset.unwrap_or(if request.public { Preset::PublicChat } else { Preset::PrivateChat });
+    let rule = if preset == Preset::PublicChat { "public" } else { "invite" };
+    let guests = if preset == Preset::PublicChat { "forbidden" } else { "can_join" };
+    events.push(first("m.room.join_rules", "", json!({ "join_rule": rule })));
+    events.push(first("m.room.history_visibility", "", json!({ "history_visibility": "shared" })));
+    events.push(first("m.room.guest_access", "", json!({ "guest_access": guests })));
+    if let Some(kind) = request.document {
+        let content = serde_json::to_value(DocumentContent::new(kind));
+        events.push(first(event_types::DOCUMENT, "", content.map_err(|error| invalid("kind", &error.to_string()))?));
+    }
+    for state in &request.initial_state {
+        let Value::Object(content) = state.content.clone() else {
+            return Err(invalid("initial_state", "the content of an event is an object"));
+        };
+        events.push(First { kind: state.kind.clone(), state_key: state.state_key.clone(), content });
+    }
+    if let Some(name) = &request.name {
+        events.push(first("m.room.name", "", json!({ "name": name })));
+    }
+    if let Some(topic) = &request.topic {
+        let rich = json!({ "m.text": [{ "body": topic }] });
+        events.push(first("m.room.topic", "", json!({ "topic": topic, "m.topic": rich })));
+    }
+    Ok(events)
+}
+
+fn power_levels(plan: &Plan) -> Result<Map<String, Value>, CreateError> {
+    let base = match plan.request.document {
+        Some(_) => weft_wire::document::power_levels(),
+        None => default_power_levels(&plan.version),
+    };
+    let Value::Object(mut levels) = base else { return Ok(Map::new()) };
+    let above_all = plan.version.creators_are_above_all();
+    let mut users = Map::new();
+    if !above_all {
+        users.insert(plan.creator.to_string(), 100.into());
+        if plan.request.preset == Some(Preset::TrustedPrivateChat) {
+            users.extend(plan.request.invite.iter().map(|user| (user.to_string(), Value::from(100))));
+        }
+    }
+    levels.insert("users".to_owned(), users.into());
+    for (key, value) in plan.request.power_level_content_override.iter().flatten() {
+        levels.insert(key.clone(), value.clone());
+    }
+    let names_creator = levels.get("users").and_then(|users| users.get(plan.creator.as_str())).is_some();
+    if above_all && names_creator {
+        let reason = "in this room version creators have no power level";
+        return Err(invalid("power_level_content_override", reason));
+    }
+    Ok(levels)
+}
+
+fn default_power_levels(version: &RoomVersion) -> Value {
+    // Who could upgrade the room must be above who could be made an administrator (room version 12).
+    let tombstone = if version.creators_are_above_all() { 150 } else { 100 };
+    json!({
+        "users_default": 0,
+        "events_default": 0,
+        "state_default": 50,
+        "ban": 50,
+        "kick": 50,
+        "redact": 50,
+        "invite": 0,
+        "historical": 100,
+        "notifications": { "room": 50 },
+        "events": {
+            "m.room.name": 50,
+            "m.room.avatar": 50,
+            "m.room.canonical_alias": 50,
+            "m.room.power_levels": 100,
+            "m.room.history_visibility": 100,
+            "m.room.server_acl": 100,
+            "m.room.encryption": 100,
+            "m.room.tombstone": tombstone
+        }
+    })
+}
+
+impl Worker {
+    pub(crate) async fn create(&mut self, plan: Plan, turn: &mut Turn, reply: Reply<(), CreateError>) {
+        match self.make_room(&plan, turn).await {
+            Ok(()) => turn.answer(reply, ()),
+            Err(error) => {
+                // Half a room must not come into being.
+                turn.abandon();
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    async fn make_room(&mut self, plan: &Plan, turn: &mut Turn) -> Result<(), CreateError> {
+        if self.open().await?.is_some() {
+            return Err(invalid("room_id", "the room exists"));
+        }
+        let (signer, ours) = (self.signer(), self.ours().to_owned());
+        let hot = self.hot.insert(Hot::new(&self.room, plan.version.clone(), is_document(plan)));
+        hot.append(turn, Arc::clone(&plan.create), &ours)?;
+        let mut firsts = first_events(plan)?;
+        for user in plan.request.invite.iter().filter(|user| user.server_name() == ours && **user != plan.creator) {
+            let mut content = json!({ "membership": "invite" });
+            if let (true, Some(content)) = (plan.request.is_direct, content.as_object_mut()) {
+                content.insert("is_direct".to_owned(), true.into());
+            }
+            firsts.push(first("m.room.member", user.as_str(), content));
+        }
+        for First { kind, state_key, content } in firsts {
+            let failed =
+                |source: SendError| CreateError::Event { kind: kind.clone(), source: Box::new(source) };
+            let wish = Wish {
+                sender: plan.creator.clone(),
+                kind: kind.clone(),
+                state_key: Some(state_key),
+                content: canonical(content).map_err(failed)?,
+                redacts: None,
+            };
+            let pdu = hot.compose(wish, &signer, turn.now).map_err(failed)?;
+            hot.append(turn, pdu, &ours)?;
+        }
+        hot.put_room(&mut turn.batch);
+        if let Some(document) = hot.document.as_mut() {
+            for write in &turn.writes {
+                document.place(&mut turn.batch, &hot.id, write.pdu.event_id());
+            }
+        }
+        if let Some(alias) = &plan.request.alias {
+            claim_alias(&mut turn.batch, alias, &self.room, &plan.creator);
+        }
+        if plan.request.public {
+            turn.batch.put(&PUBLIC_ROOMS, &(&self.room,), &());
+        }
+        Ok(())
+    }
+}
+
+/// Also where the caller wrote the type by hand.
+fn is_document(plan: &Plan) -> bool {
+    room_type(&plan.create).as_deref() == Some(event_types::DOCUMENT_ROOM)
 }

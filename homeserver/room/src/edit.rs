@@ -1,10 +1,17 @@
 //! The live half of a document: edits, state vectors and differences.
 
 use bytes::Bytes;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
-use weft_wire::Role;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, events::room::member::MembershipState};
+use weft_crdt::StateVector;
+use weft_wire::{Role, limits::MAX_JOURNAL_ENTRIES};
 
-use crate::{Rooms, SessionId, Unavailable};
+use crate::{
+    LiveEdit, Rooms, SessionId, Unavailable,
+    document::{OpenText, Taken},
+    mailbox::{Command, Reply},
+    turn::Turn,
+    worker::Worker,
+};
 
 /// An edit from a live connection.
 #[derive(Debug, Clone)]
@@ -115,41 +122,128 @@ pub enum ContentError {
     Unavailable(#[from] Unavailable),
 }
 
-#[expect(clippy::unimplemented, reason = "signatures first")]
 impl Rooms {
     /// Takes an edit; returns when it is on disk.
     ///
     /// # Errors
     /// When the user may not edit, or the update is not admissible.
-    pub async fn edit(&self, _room: &RoomId, _edit: Edit) -> Result<EditOutcome, EditError> {
-        unimplemented!()
+    pub async fn edit(&self, room: &RoomId, edit: Edit) -> Result<EditOutcome, EditError> {
+        self.ask(room, |reply| Command::Edit(edit, reply)).await
     }
 
     /// Opens a document for a live connection. Rights are the caller's to check ([`Rooms::access`]).
     ///
     /// # Errors
     /// When the room is no document here.
-    pub async fn open(&self, _room: &RoomId) -> Result<OpenDocument, OpenError> {
-        unimplemented!()
+    pub async fn open(&self, room: &RoomId) -> Result<OpenDocument, OpenError> {
+        let state_vector = self.ask(room, Command::Vector).await?;
+        Ok(OpenDocument { state_vector })
     }
 
     /// What somebody with this state vector lacks, of all that was acknowledged.
     ///
     /// # Errors
     /// When the vector can't be read or the room is no document here.
-    pub async fn diff(&self, _room: &RoomId, _vector: &[u8]) -> Result<Bytes, OpenError> {
-        unimplemented!()
+    pub async fn diff(&self, room: &RoomId, vector: &[u8]) -> Result<Bytes, OpenError> {
+        let vector = Bytes::copy_from_slice(vector);
+        self.ask(room, |reply| Command::Diff(Some(vector), reply)).await
     }
 
     /// The merged update: at given events (themselves included), or of all that was acknowledged.
     ///
     /// # Errors
     /// When an event is unknown or the room is no document here.
-    pub async fn content(&self, _room: &RoomId, _at: Option<&[OwnedEventId]>) -> Result<Bytes, ContentError> {
-        unimplemented!()
+    pub async fn content(&self, room: &RoomId, at: Option<&[OwnedEventId]>) -> Result<Bytes, ContentError> {
+        match at {
+            Some(at) => self.reader().content_at(room, at).await,
+            None => self.ask(room, |reply| Command::Diff(None, reply)).await.map_err(ContentError::from),
+        }
+    }
+
+    /// Seals what is pending now, without waiting for a pause.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn seal(&self, room: &RoomId) -> Result<(), Unavailable> {
+        self.ask(room, Command::Seal).await
     }
 
     /// Tells that somebody on another server is live in the document: for a minute, seals follow edits within
     /// `seal_remote`. Cheap; may be called for each EDU.
-    pub fn remote_presence(&self, _room: &RoomId) {}
+    pub fn remote_presence(&self, room: &RoomId) {
+        if self.shared.note_presence(room) {
+            self.shared.hint(room, Command::Nudge);
+        }
+    }
+}
+
+impl From<OpenError> for ContentError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::UnknownRoom(room) => Self::UnknownRoom(room),
+            OpenError::NotADocument(room) => Self::NotADocument(room),
+            OpenError::Vector(error) => Self::Damaged(error.to_string()),
+            OpenError::Unavailable(error) => Self::Unavailable(error),
+        }
+    }
+}
+
+impl Worker {
+    pub(crate) async fn edit(&mut self, edit: Edit, turn: &mut Turn, reply: Reply<EditOutcome, EditError>) {
+        turn.weigh(edit.update.len());
+        match self.take_edit(edit, turn).await {
+            Ok(outcome) => turn.answer(reply, outcome),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    async fn take_edit(&mut self, edit: Edit, turn: &mut Turn) -> Result<EditOutcome, EditError> {
+        let room = self.room.clone();
+        let hot = self.open().await?.ok_or_else(|| EditError::UnknownRoom(room.clone()))?;
+        let access = hot.access(&edit.user);
+        let document = hot.document.as_mut().ok_or_else(|| EditError::NotADocument(room.clone()))?;
+        if access.membership != MembershipState::Join {
+            return Err(EditError::NotJoined);
+        }
+        if !access.can_edit {
+            return Err(EditError::Forbidden { role: access.role });
+        }
+        let update = match document.take(&edit.user, edit.update)? {
+            Taken::New(update) => update,
+            Taken::NothingNew => return Ok(EditOutcome::NothingNew),
+            Taken::Missing => return Ok(EditOutcome::Missing { server_vector: document.vector() }),
+        };
+        let update = document.journal(&mut turn.batch, &room, &edit.user, edit.session, update);
+        turn.edits.push(LiveEdit { update, author: edit.user, session: Some(edit.session) });
+        if document.pending().len() >= MAX_JOURNAL_ENTRIES {
+            self.seal(turn);
+        }
+        Ok(EditOutcome::Journaled)
+    }
+
+    /// Answered with the turn's commit: what it tells of must be on disk first.
+    pub(crate) async fn vector(&mut self, turn: &mut Turn, reply: Reply<Bytes, OpenError>) {
+        match self.document().await.map(|document| document.vector()) {
+            Ok(vector) => turn.answer(reply, vector),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    pub(crate) async fn diff(&mut self, vector: Option<Bytes>, turn: &mut Turn, reply: Reply<Bytes, OpenError>) {
+        let parsed = vector.map(|bytes| StateVector::parse(&bytes)).transpose();
+        let vector = match parsed {
+            Ok(vector) => vector.unwrap_or_default(),
+            Err(error) => return drop(reply.send(Err(error.into()))),
+        };
+        match self.document().await.map(|document| document.diff(&vector)) {
+            Ok(diff) => turn.answer(reply, diff),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    async fn document(&mut self) -> Result<&mut OpenText, OpenError> {
+        let room = self.room.clone();
+        let hot = self.open().await?.ok_or_else(|| OpenError::UnknownRoom(room.clone()))?;
+        hot.document.as_mut().ok_or(OpenError::NotADocument(room))
+    }
 }

@@ -3,7 +3,7 @@
 use ruma::ServerName;
 use weft_dag::Verified;
 
-use crate::{Rooms, Unavailable};
+use crate::{Rooms, Unavailable, turn::Turn, worker::Worker};
 
 /// Why events could not be staged. Nothing of the transaction is then on disk.
 #[derive(Debug, thiserror::Error)]
@@ -21,5 +21,12 @@ impl Rooms {
     /// When the store fails.
     pub async fn receive(&self, _origin: &ServerName, _events: Vec<Verified>) -> Result<(), ReceiveError> {
         unimplemented!()
+    }
+}
+
+impl Worker {
+    /// Merges what is staged.
+    pub(crate) async fn drain(&mut self, turn: &mut Turn) {
+        self.seal(turn);
     }
 }

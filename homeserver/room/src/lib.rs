@@ -5,27 +5,40 @@
 //! This crate must know no URL, no socket and no CRDT engine, and may not assume that the store is local or synchronous.
 
 pub mod access;
+mod admission;
 pub mod adopt;
 pub mod clock;
 pub mod committed;
+mod compose;
 pub mod create;
+pub mod directory;
+mod document;
 pub mod edit;
+mod hot;
 pub mod intake;
+mod mailbox;
 pub mod membership_templates;
 pub mod ports;
 pub mod reader;
-pub mod send;
+mod recovery;
+mod registry;
 mod rooms;
+mod seal;
+mod sealing;
+pub mod send;
+mod turn;
+mod worker;
 
 pub use access::{Access, AccessError};
 pub use adopt::{AdoptError, JoinedRoom};
 pub use clock::{Clock, SystemClock};
 pub use committed::{Committed, CommittedEvent, LiveEdit, SessionId};
 pub use create::{CreateError, CreateRoom, InitialState, Preset};
+pub use directory::DirectoryError;
 pub use edit::{ContentError, Edit, EditError, EditOutcome, OpenDocument, OpenError};
 pub use intake::ReceiveError;
 pub use membership_templates::{AcceptError, JoinAnswer, Template, TemplateError, TemplateKind};
 pub use ports::{CommitSink, Identity, PeerError, Peers, Ports, StateIds};
-pub use reader::Reader;
+pub use reader::{Direction, Page, Reader, RoomMembership, Since, StoredEvent, TimelineEvent, Types};
 pub use rooms::{RoomConfig, Rooms, Unavailable};
 pub use send::{Drafted, NewEvent, SendError};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ruma::{CanonicalJsonObject, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, ServerName};
 use weft_dag::{Pdu, Verified};
 
-use crate::{Rooms, Unavailable};
+use crate::{Rooms, Unavailable, mailbox::Reply, turn::Turn, worker::Worker};
 
 /// Which membership is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,5 +104,27 @@ impl Rooms {
     /// When it is not acceptable or not allowed.
     pub async fn accept_membership(&self, _origin: &ServerName, _event: Verified) -> Result<JoinAnswer, AcceptError> {
         unimplemented!()
+    }
+}
+
+impl Worker {
+    /// [`Rooms::template`] in the worker.
+    pub(crate) async fn template(
+        &mut self,
+        _request: Template,
+        reply: Reply<(RoomVersionId, CanonicalJsonObject), TemplateError>,
+    ) {
+        let _ = reply.send(Err(Unavailable::Interrupted.into()));
+    }
+
+    /// [`Rooms::accept_membership`] in the worker.
+    pub(crate) async fn accept(
+        &mut self,
+        _origin: &ServerName,
+        _event: Verified,
+        _turn: &mut Turn,
+        reply: Reply<JoinAnswer, AcceptError>,
+    ) {
+        let _ = reply.send(Err(Unavailable::Interrupted.into()));
     }
 }

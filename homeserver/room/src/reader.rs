@@ -3,6 +3,7 @@
 //! What is read is what was committed; two calls may see two instants. Must not decide who may see what it gives,
 //! except in [`visibility`], and must not write.
 
+mod content;
 mod events;
 mod graph;
 mod members;
@@ -24,7 +25,8 @@ use crate::Unavailable;
 
 pub use events::StoredEvent;
 pub use members::RoomMembership;
-pub(crate) use rows::{damaged, group_row, vector_row};
+pub(crate) use rows::{damaged, vector_row};
+pub(crate) use timeline::order_of;
 pub use timeline::{Direction, Page, Since, TimelineEvent, Types};
 
 /// Reads of all rooms. Cheap to clone.

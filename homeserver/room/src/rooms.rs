@@ -2,9 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ruma::RoomId;
+use tokio::sync::oneshot;
 use weft_store::Store;
 
-use crate::{Identity, Ports, Reader};
+use crate::{
+    Identity, Ports, Reader,
+    mailbox::{Command, Reply},
+    registry::Shared,
+};
 
 /// Times and bounds of the write path.
 #[derive(Debug, Clone)]
@@ -46,7 +52,7 @@ pub enum Unavailable {
     #[error("the room's worker was interrupted")]
     Interrupted,
     /// Stored data that can't be understood.
-    #[error("stored data of room can't be read: {0}")]
+    #[error("stored data can't be read: {0}")]
     Damaged(String),
     /// The store can't be read.
     #[error(transparent)]
@@ -59,35 +65,41 @@ pub enum Unavailable {
 /// All rooms of this server. Cheap to clone.
 #[derive(Clone)]
 pub struct Rooms {
-    inner: Arc<Inner>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-struct Inner {
-    reader: Reader,
-}
-
-#[expect(clippy::unimplemented, reason = "signatures first")]
 impl Rooms {
     /// Makes the door. No worker runs before it is needed; call [`Rooms::recover`] before serving.
     #[must_use]
-    pub fn start(_config: RoomConfig, _store: Store, _identity: Arc<dyn Identity>, _ports: Ports) -> Self {
-        unimplemented!()
-    }
-
-    /// At boot: seals what was acknowledged but not sealed, and drains what was staged. Doing it twice does no harm.
-    ///
-    /// # Errors
-    /// When the store can't be read. A single room that fails is logged and doesn't stop the rest.
-    pub async fn recover(&self) -> Result<(), Unavailable> {
-        unimplemented!()
+    pub fn start(config: RoomConfig, store: Store, identity: Arc<dyn Identity>, ports: Ports) -> Self {
+        Self { shared: Arc::new(Shared::new(config, store, identity, ports)) }
     }
 
     /// Seals all that is pending and ends the workers. Commands are refused from now on.
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        self.shared.stop().await;
+    }
 
     /// Reads of all rooms.
     #[must_use]
     pub fn reader(&self) -> &Reader {
-        &self.inner.reader
+        &self.shared.reader
+    }
+
+    /// How many rooms have a worker at this moment.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.shared.running()
+    }
+
+    /// Asks a room's worker and waits for its answer.
+    pub(crate) async fn ask<T, E: From<Unavailable>>(
+        &self,
+        room: &RoomId,
+        command: impl FnOnce(Reply<T, E>) -> Command,
+    ) -> Result<T, E> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.tell(room, command(reply)).await?;
+        answer.await.unwrap_or_else(|_| Err(Unavailable::Interrupted.into()))
     }
 }

@@ -2,11 +2,27 @@
 
 use std::sync::Arc;
 
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId, RoomVersionId};
+use bytes::Bytes;
+use ruma::{
+    EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
+    RoomId, RoomVersionId,
+};
 use serde_json::{Map, Value};
-use weft_dag::Pdu;
+use weft_crdt::Update;
+use weft_dag::{Pdu, redact, stripped};
+use weft_store::tables::rooms::{EVENTS, EventRow, TRANSACTIONS, event_flags};
+use weft_wire::{event_types, update::UpdateContent};
 
-use crate::{Rooms, Unavailable};
+use crate::{
+    LiveEdit, Rooms, Unavailable,
+    admission::{Judgement, judge},
+    compose::{Wish, canonical},
+    hot::Hot,
+    mailbox::{Command, Reply},
+    reader::{StoredEvent, damaged},
+    turn::{Transaction, Turn},
+    worker::Worker,
+};
 
 /// An event to send.
 #[derive(Debug, Clone)]
@@ -76,14 +92,13 @@ pub struct Drafted {
     pub stripped: Vec<Value>,
 }
 
-#[expect(clippy::unimplemented, reason = "signatures first")]
 impl Rooms {
     /// Sends an event; returns when it is on disk.
     ///
     /// # Errors
     /// When the room's rules forbid it, or it can't be built.
-    pub async fn send(&self, _room: &RoomId, _event: NewEvent) -> Result<OwnedEventId, SendError> {
-        unimplemented!()
+    pub async fn send(&self, room: &RoomId, event: NewEvent) -> Result<OwnedEventId, SendError> {
+        self.ask(room, |reply| Command::Send(Box::new(event), reply)).await
     }
 
     /// Builds, signs and authorises an event without putting it into the room. Used to invite a user of another server:
@@ -91,7 +106,153 @@ impl Rooms {
     ///
     /// # Errors
     /// As [`Rooms::send`].
-    pub async fn draft(&self, _room: &RoomId, _event: NewEvent) -> Result<Drafted, SendError> {
-        unimplemented!()
+    pub async fn draft(&self, room: &RoomId, event: NewEvent) -> Result<Drafted, SendError> {
+        self.ask(room, |reply| Command::Draft(Box::new(event), reply)).await
+    }
+}
+
+impl Worker {
+    pub(crate) async fn send(&mut self, event: NewEvent, turn: &mut Turn, reply: Reply<OwnedEventId, SendError>) {
+        match self.send_event(event, turn).await {
+            Ok(id) => turn.answer(reply, id),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    async fn send_event(&mut self, event: NewEvent, turn: &mut Turn) -> Result<OwnedEventId, SendError> {
+        let key = event.txn.clone().map(|(device, txn)| (event.sender.clone(), device, txn));
+        if let Some(id) = self.sent_before(key.as_ref(), turn).await? {
+            return Ok(id);
+        }
+        self.ready().await?;
+        let target = self.redacted_by(&event).await?;
+        // The order in the log is the order that people saw.
+        self.seal(turn);
+        let (signer, ours) = (self.signer(), self.ours().to_owned());
+        let Some(hot) = self.hot.as_mut() else { return Err(SendError::UnknownRoom(self.room.clone())) };
+        let is_update = event.kind == event_types::UPDATE && event.state_key.is_none() && hot.document.is_some();
+        let now = event.timestamp.unwrap_or(turn.now);
+        let wish = wish(event)?;
+        let update = if is_update { judge_update(hot, &wish)? } else { None };
+        let pdu = hot.compose(wish, &signer, now)?;
+        let id = pdu.event_id().to_owned();
+        turn.weigh(pdu.json().len());
+        hot.append(turn, Arc::clone(&pdu), &ours)?;
+        if let Some(document) = hot.document.as_mut() {
+            if let Some(update) = update {
+                let new = document.merge(&mut turn.batch, &hot.id, &id, pdu.sender(), &update)?;
+                let update = new.encode().into();
+                turn.edits.push(LiveEdit { update, author: pdu.sender().to_owned(), session: None });
+            }
+            document.place(&mut turn.batch, &hot.id, &id);
+        }
+        if let Some(target) = target {
+            hot.apply_redaction(turn, &target)?;
+        }
+        if let Some(key) = key {
+            turn.put_transaction(key, id.clone());
+        }
+        Ok(id)
+    }
+
+    /// Loads the room with what a new event may need.
+    async fn ready(&mut self) -> Result<(), SendError> {
+        let (room, reader) = (self.room.clone(), self.shared.reader.clone());
+        let hot = self.open().await?.ok_or(SendError::UnknownRoom(room))?;
+        hot.cover(&reader).await?;
+        Ok(())
+    }
+
+    async fn sent_before(
+        &self,
+        key: Option<&Transaction>,
+        turn: &Turn,
+    ) -> Result<Option<OwnedEventId>, Unavailable> {
+        let Some(key) = key else { return Ok(None) };
+        if let Some(id) = turn.transaction(key) {
+            return Ok(Some(id.clone()));
+        }
+        let (user, device, txn) = key;
+        Ok(self.shared.store.get(&TRANSACTIONS, &(user, device, txn)).await?)
+    }
+
+    /// The event that a redaction of ours is about, if its sender may redact it.
+    async fn redacted_by(&self, event: &NewEvent) -> Result<Option<StoredEvent>, SendError> {
+        if event.kind != "m.room.redaction" {
+            return Ok(None);
+        }
+        let named = event.content.get("redacts").and_then(Value::as_str).and_then(|id| EventId::parse(id).ok());
+        let Some(id) = event.redacts.clone().or(named) else { return Ok(None) };
+        let target = self.shared.reader.stored_event(&self.room, &id).await?;
+        let target = target.filter(StoredEvent::is_visible).ok_or(SendError::UnknownEvent(id))?;
+        let Some(hot) = &self.hot else { return Ok(None) };
+        if !redact::may_redact(&event.sender, &target.pdu, &hot.state) {
+            return Err(SendError::Forbidden { reason: "only moderators redact what others sent".to_owned() });
+        }
+        if target.pdu.kind() == event_types::UPDATE && hot.document.is_some() {
+            let reason = "an update of the text is no message: restore a version instead".to_owned();
+            return Err(SendError::Forbidden { reason });
+        }
+        Ok(Some(target))
+    }
+
+    pub(crate) async fn draft(&mut self, event: NewEvent, reply: Reply<Drafted, SendError>) {
+        let _ = reply.send(self.draft_event(event).await);
+    }
+
+    async fn draft_event(&mut self, event: NewEvent) -> Result<Drafted, SendError> {
+        self.ready().await?;
+        let (signer, now) = (self.signer(), self.shared.ports.clock.now());
+        let Some(hot) = self.hot.as_ref() else { return Err(SendError::UnknownRoom(self.room.clone())) };
+        let about = event.sender.clone();
+        let event = hot.compose(wish(event)?, &signer, now)?;
+        let stripped = stripped::for_servers(&hot.state, &about);
+        let stripped = stripped.iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect();
+        Ok(Drafted { version: hot.version.id().clone(), event, stripped })
+    }
+}
+
+fn wish(event: NewEvent) -> Result<Wish, SendError> {
+    Ok(Wish {
+        sender: event.sender,
+        kind: event.kind,
+        state_key: event.state_key,
+        content: canonical(event.content)?,
+        redacts: event.redacts,
+    })
+}
+
+/// The update of an event that a client sends by itself, instead of by a live socket.
+fn judge_update(hot: &Hot, wish: &Wish) -> Result<Option<Update>, SendError> {
+    let Some(document) = &hot.document else { return Ok(None) };
+    let inadmissible = |reason: String| SendError::Inadmissible { reason };
+    let content = serde_json::to_value(&wish.content).map_err(|error| inadmissible(error.to_string()))?;
+    let content: UpdateContent = serde_json::from_value(content).map_err(|error| inadmissible(error.to_string()))?;
+    match judge(&content, &wish.sender, &document.past()) {
+        Judgement::Admitted { update, .. } => Ok(Some(update)),
+        Judgement::NothingNew => Ok(None),
+        Judgement::Inadmissible { reason } => Err(inadmissible(reason)),
+    }
+}
+
+impl Hot {
+    /// Lets an accepted redaction take effect on its target: what was taken back is not kept.
+    pub(crate) fn apply_redaction(&mut self, turn: &mut Turn, target: &StoredEvent) -> Result<(), Unavailable> {
+        if target.pdu.kind() == event_types::UPDATE && self.document.is_some() {
+            // The text can't be rebuilt without it; it stays.
+            return Ok(());
+        }
+        let redacted = redact::redact(&target.pdu, &self.version).map_err(|error| damaged(&self.id, &error))?;
+        let flags = target.flags | event_flags::REDACTED;
+        if let Some(write) = turn.write_mut(redacted.event_id()) {
+            write.pdu = Arc::clone(&redacted);
+            write.flags = flags;
+        } else {
+            let json = Bytes::copy_from_slice(redacted.json().as_bytes());
+            let row = EventRow { flags, position: target.position, json };
+            turn.batch.put(&EVENTS, &(&self.id, redacted.event_id()), &row);
+        }
+        self.redact(&redacted);
+        Ok(())
     }
 }

@@ -19,12 +19,6 @@ pub(crate) fn damaged(room: &RoomId, what: &dyn std::fmt::Display) -> Unavailabl
     Unavailable::Damaged(format!("{room}: {what}"))
 }
 
-/// The stored form of a group.
-pub(crate) fn group_row(row: &GroupRow) -> StateGroupRow {
-    let changes = row.changes.iter().map(|((kind, key), event)| (kind.clone(), key.clone(), event.clone()));
-    StateGroupRow { parent: row.parent.map(|id| id.0), hops: row.hops, changes: changes.collect() }
-}
-
 fn read_group(row: StateGroupRow) -> GroupRow {
     let changes = row.changes.into_iter().map(|(kind, key, event)| ((kind, key), event));
     GroupRow { parent: row.parent.map(GroupId), hops: row.hops, changes: changes.collect() }
@@ -46,7 +40,10 @@ impl Reader {
     }
 
     /// The state of a group, and how long its chain is.
-    pub(crate) async fn group(&self, room: &RoomId, group: u64) -> Result<(StateMap, u8), Unavailable> {
+    ///
+    /// # Errors
+    /// When the store can't be read or the group is not there.
+    pub async fn group(&self, room: &RoomId, group: u64) -> Result<(StateMap, u8), Unavailable> {
         let mut rows = Vec::new();
         let mut next = Some(group);
         while let Some(id) = next {
@@ -60,8 +57,11 @@ impl Reader {
         Ok((groups::flatten(&rows), hops))
     }
 
-    /// The group of the resolved state as it was at a position of the stream.
-    pub(crate) async fn group_at(&self, room: &RoomId, position: u64) -> Result<Option<u64>, Unavailable> {
+    /// The group of the resolved state as it was at a position of the stream. Equal groups are equal states.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn group_at(&self, room: &RoomId, position: u64) -> Result<Option<u64>, Unavailable> {
         let query = CURRENT_GROUP.under(&(room,)).through(&(room, position)).reversed().limit(1);
         Ok(self.store.scan(query).await?.into_iter().next().map(|(_, group)| group))
     }

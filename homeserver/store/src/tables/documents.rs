@@ -24,6 +24,8 @@ crate::tables! {
         "Room, vector group: the state vector after an event, as a delta of bounded chain length.";
     EVENT_VECTOR: (OwnedRoomId, OwnedEventId) => u64, Room, Derived, 0x0208,
         "The vector group that is valid after an event.";
+    CURRENT_VECTOR: (OwnedRoomId,) => u64, Room, Derived, 0x0209,
+        "The vector group of all that is merged into the text from signed events.";
 }
 
 /// An acknowledged edit.

@@ -1,0 +1,114 @@
+//! Admission of updates: what is known in the causal past of an event, and whom client ids belong to.
+//!
+//! Pure. The rules themselves are `weft_crdt::admit`; here is only what they are asked against. At the tip of the
+//! graph the past is all that was merged; at a fork it is the vector of the events that are followed.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ruma::{OwnedUserId, UserId};
+use weft_crdt::{Admission, ClientId, Known, StateVector, Update, admit};
+use weft_wire::update::UpdateContent;
+
+/// Whom client ids belong to. Users are few and client ids many, so that each user is kept once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Owners {
+    users: Vec<OwnedUserId>,
+    numbers: BTreeMap<OwnedUserId, u32>,
+    clients: BTreeMap<ClientId, u32>,
+}
+
+impl Owners {
+    /// Gives a client id to a user, unless it belongs to somebody. True where it was free.
+    pub(crate) fn claim(&mut self, client: ClientId, user: &UserId) -> bool {
+        if self.clients.contains_key(&client) {
+            return false;
+        }
+        let number = self.number(user);
+        self.clients.insert(client, number);
+        true
+    }
+
+    /// The user's number: its place in `users`.
+    fn number(&mut self, user: &UserId) -> u32 {
+        if let Some(number) = self.numbers.get(user) {
+            return *number;
+        }
+        let number = u32::try_from(self.users.len()).unwrap_or(u32::MAX);
+        self.users.push(user.to_owned());
+        self.numbers.insert(user.to_owned(), number);
+        number
+    }
+
+    pub(crate) fn get(&self, client: ClientId) -> Option<&UserId> {
+        let number = usize::try_from(*self.clients.get(&client)?).ok()?;
+        self.users.get(number).map(|user| &**user)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len()
+    }
+}
+
+/// What is known at a point of the graph.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Past<'a> {
+    pub(crate) vector: &'a StateVector,
+    pub(crate) owners: &'a Owners,
+}
+
+impl Known for Past<'_> {
+    fn end(&self, client: ClientId) -> u32 {
+        self.vector.get(client)
+    }
+
+    fn owner(&self, client: ClientId) -> Option<&str> {
+        // A client id that nobody used in this past is free in it, whoever used it on another branch.
+        if self.end(client) == 0 { None } else { self.owners.get(client).map(UserId::as_str) }
+    }
+}
+
+/// What is to be done with the update of an event.
+#[derive(Debug, Clone)]
+pub(crate) enum Judgement {
+    /// It becomes part of the text.
+    Admitted {
+        /// The update, less what was known.
+        update: Update,
+        /// Of each client the new clocks.
+        ranges: BTreeMap<ClientId, (u32, u32)>,
+    },
+    /// It brings nothing.
+    NothingNew,
+    /// It stays in the graph and out of the text, on every server.
+    Inadmissible {
+        /// The rule.
+        reason: String,
+    },
+}
+
+/// Decides about the update of an event against its causal past.
+pub(crate) fn judge(content: &UpdateContent, sender: &UserId, past: &Past<'_>) -> Judgement {
+    match decide(content, sender, past) {
+        Ok(judgement) => judgement,
+        Err(reason) => Judgement::Inadmissible { reason },
+    }
+}
+
+fn decide(content: &UpdateContent, sender: &UserId, past: &Past<'_>) -> Result<Judgement, String> {
+    let bytes = content.bytes().map_err(|error| error.to_string())?;
+    let update = Update::parse(Bytes::from(bytes)).map_err(|error| error.to_string())?;
+    let declared = content.ranges().map_err(|error| error.to_string())?;
+    let carried: BTreeMap<u64, (u32, u32)> =
+        update.ranges().into_iter().map(|(client, range)| (client.get(), range)).collect();
+    if declared != carried {
+        return Err("the declared ranges are not those of the update".to_owned());
+    }
+    match admit(&update, sender.as_str(), past).map_err(|refusal| refusal.to_string())? {
+        Admission::Admitted { ranges, update } => Ok(Judgement::Admitted { update, ranges }),
+        Admission::Known => Ok(Judgement::NothingNew),
+        Admission::Gap { client, known_end, from } => {
+            Err(format!("blocks of client {client} are missing from {known_end} to {from}"))
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Our own events: from what a command asks for to an event that is signed and authorised at the tip of the graph.
+
+use std::sync::Arc;
+
+use ruma::{CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedUserId};
+use serde_json::{Map, Value};
+use weft_dag::{BuildError, Draft, EventMap, Pdu, Placement, Signer, Verdict, auth_types, extremities};
+
+use crate::{SendError, hot::Hot};
+
+/// What an event is to say; the room and its place follow from the room.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) sender: OwnedUserId,
+    pub(crate) kind: String,
+    pub(crate) state_key: Option<String>,
+    pub(crate) content: CanonicalJsonObject,
+    pub(crate) redacts: Option<OwnedEventId>,
+}
+
+/// Content as canonical JSON.
+pub(crate) fn canonical(content: Map<String, Value>) -> Result<CanonicalJsonObject, SendError> {
+    let value = CanonicalJsonValue::try_from(Value::Object(content));
+    match value.map_err(|error| SendError::BadContent { reason: error.to_string() })? {
+        CanonicalJsonValue::Object(object) => Ok(object),
+        _ => Err(SendError::BadContent { reason: "not an object".to_owned() }),
+    }
+}
+
+/// Why the rules or limits refuse to build an event.
+pub(crate) fn refused(error: BuildError) -> SendError {
+    match error {
+        BuildError::TooLarge { bytes, max } => {
+            SendError::TooLarge { reason: format!("{bytes} bytes, at most {max} are allowed") }
+        }
+        BuildError::Json(reason) => SendError::BadContent { reason },
+        BuildError::ForeignSender { .. } => SendError::Forbidden { reason: error.to_string() },
+        BuildError::Refused(_) => SendError::TooLarge { reason: error.to_string() },
+    }
+}
+
+impl Hot {
+    /// Signs an event at the tip and asks the rules about it.
+    pub(crate) fn compose(
+        &self,
+        wish: Wish,
+        signer: &Signer,
+        now: MilliSecondsSinceUnixEpoch,
+    ) -> Result<Arc<Pdu>, SendError> {
+        let ends: Vec<OwnedEventId> = self.ends.iter().map(|end| end.id.clone()).collect();
+        let prev_events = extremities::cite(&ends);
+        let depths = self.ends.iter().filter(|end| prev_events.contains(&end.id)).map(|end| end.depth);
+        let types = auth_types(&wish.kind, &wish.sender, wish.state_key.as_deref(), &wish.content, &self.version);
+        let cited: Vec<Arc<Pdu>> =
+            types.map_err(refused)?.iter().filter_map(|(kind, key)| self.state.get(kind, key)).cloned().collect();
+        let placement = Placement {
+            depth: Placement::depth_after(depths),
+            prev_events,
+            auth_events: cited.iter().map(|pdu| pdu.event_id().to_owned()).collect(),
+            origin_server_ts: now,
+        };
+        let draft = Draft {
+            sender: wish.sender,
+            kind: wish.kind,
+            state_key: wish.state_key,
+            content: wish.content,
+            redacts: wish.redacts,
+            room_id: Some(self.id.clone()),
+        };
+        let signed = draft.sign(&self.version, placement, signer).map_err(refused)?;
+        let known: EventMap = cited.into_iter().chain(self.state.create().cloned()).collect();
+        let authorized = signed
+            .into_verified()
+            .authorize(&self.version, &known, &self.state, None)
+            .map_err(|error| SendError::Forbidden { reason: error.to_string() })?;
+        match authorized.into_parts() {
+            (pdu, Verdict::Accepted) => Ok(pdu),
+            (_, Verdict::SoftFailed { reason } | Verdict::Rejected { reason }) => {
+                Err(SendError::Forbidden { reason: reason.why })
+            }
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! An open document: the text as acknowledged, what of it is sealed, what is pending.
+//!
+//! Holds about the document's own size in bytes. Must not decide about rights, and never runs a CRDT engine.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ruma::{EventId, OwnedUserId, RoomId, UserId};
+use tokio::time::Instant;
+use weft_crdt::{Admission, Bounds, ClientId, Document, StateVector, Update, admit_within};
+use weft_store::{
+    Batch,
+    tables::documents::{
+        CLAIMS, CLIENT_OWNERS, CURRENT_VECTOR, ClaimRow, ClientOwner, EVENT_VECTOR, JOURNAL, JOURNALED_ROOMS,
+        JournalRow, SNAPSHOT, SNAPSHOT_TAIL, VECTORS,
+    },
+};
+use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_LIVE_FRAME_BYTES};
+
+use crate::{
+    EditError, Reader, SessionId, Unavailable,
+    admission::{Owners, Past},
+    reader::{damaged, vector_row},
+    seal::PendingEdit,
+};
+
+/// Chains of vector groups are at most this long, as with state groups.
+const MAX_VECTOR_HOPS: u8 = 100;
+/// The tail is folded into the snapshot when it has this many rows, or is as long as half the snapshot: so that
+/// opening a document is quick and an edit's cost stays flat.
+const MAX_TAIL_ROWS: u64 = 256;
+/// Below this many bytes a tail is not worth folding for its length.
+const MIN_TAIL_BYTES: usize = 64 * 1024;
+
+/// A document whose room has a worker.
+pub(crate) struct OpenText {
+    /// Sealed and pending together: what people see.
+    text: Document,
+    /// What signed events have brought.
+    sealed: StateVector,
+    owners: Owners,
+    pending: Vec<PendingEdit>,
+    /// When the first and the last pending edit came.
+    waiting: Option<(Instant, Instant)>,
+    group: VectorGroup,
+    next_group: u64,
+    next_row: u64,
+    tail: Tail,
+}
+
+/// The vector group of all that is sealed.
+#[derive(Debug, Clone, Copy, Default)]
+struct VectorGroup {
+    id: Option<u64>,
+    hops: u8,
+}
+
+#[derive(Debug, Default)]
+struct Tail {
+    next: u64,
+    rows: u64,
+    bytes: usize,
+    snapshot_bytes: usize,
+}
+
+/// What became of a live edit.
+pub(crate) enum Taken {
+    /// It is part of the text; this is what it brought.
+    New(Update),
+    /// All of it was there.
+    NothingNew,
+    /// It builds on what isn't there.
+    Missing,
+}
+
+impl OpenText {
+    /// The document of a new room.
+    pub(crate) fn empty() -> Self {
+        Self {
+            text: Document::new(),
+            sealed: StateVector::new(),
+            owners: Owners::default(),
+            pending: Vec::new(),
+            waiting: None,
+            group: VectorGroup::default(),
+            next_group: 1,
+            next_row: 1,
+            tail: Tail::default(),
+        }
+    }
+
+    /// Snapshot, tail and journal from the store.
+    pub(crate) async fn load(reader: &Reader, room: &RoomId) -> Result<Self, Unavailable> {
+        let store = reader.store();
+        let mut open = Self::empty();
+        if let Some(snapshot) = store.get(&SNAPSHOT, &(room,)).await? {
+            open.tail.snapshot_bytes = snapshot.update.len();
+            open.text = Document::from_update(snapshot.update).map_err(|error| damaged(room, &error))?;
+        }
+        for ((_, row), update) in store.scan_all(SNAPSHOT_TAIL.under(&(room,))).await? {
+            open.tail.next = row.saturating_add(1);
+            open.tail.rows += 1;
+            open.tail.bytes += update.len();
+            open.apply_stored(room, update)?;
+        }
+        open.load_past(reader, room).await?;
+        for ((_, seq), row) in store.scan_all(JOURNAL.under(&(room,))).await? {
+            open.next_row = seq.saturating_add(1);
+            let update = open.apply_stored(room, row.update)?;
+            for client in update.ranges().into_keys() {
+                open.owners.claim(client, &row.author);
+            }
+            open.pending.push(PendingEdit { seq, author: row.author, update });
+        }
+        if !open.pending.is_empty() {
+            let now = Instant::now();
+            open.waiting = Some((now, now));
+        }
+        Ok(open)
+    }
+
+    fn apply_stored(&mut self, room: &RoomId, update: Bytes) -> Result<Update, Unavailable> {
+        let update = Update::parse(update).map_err(|error| damaged(room, &error))?;
+        self.text.apply(&update).map_err(|error| damaged(room, &error))?;
+        Ok(update)
+    }
+
+    async fn load_past(&mut self, reader: &Reader, room: &RoomId) -> Result<(), Unavailable> {
+        let store = reader.store();
+        if let Some(group) = store.get(&CURRENT_VECTOR, &(room,)).await? {
+            let (vector, hops) = reader.vector(room, group).await?;
+            self.sealed = vector;
+            self.group = VectorGroup { id: Some(group), hops };
+        }
+        let last = store.scan(VECTORS.under(&(room,)).reversed().limit(1)).await?;
+        self.next_group = last.first().map_or(1, |((_, group), _)| group.saturating_add(1));
+        for ((_, client), owner) in store.scan_all(CLIENT_OWNERS.under(&(room,))).await? {
+            if let Some(client) = ClientId::new(client) {
+                self.owners.claim(client, &owner.user);
+            }
+        }
+        Ok(())
+    }
+
+    // --- Live ----------------------------------------------------------------------------------------------------
+
+    /// Checks a live edit and takes it into the text.
+    pub(crate) fn take(&mut self, author: &UserId, update: Bytes) -> Result<Taken, EditError> {
+        too_large(update.len(), MAX_LIVE_FRAME_BYTES)?;
+        let update = Update::parse(update)?;
+        let past = Past { vector: self.text.state_vector(), owners: &self.owners };
+        let update = match admit_within(&update, author.as_str(), &past, &Bounds::LIVE) {
+            Ok(Admission::Admitted { update, .. }) => self.text.novelty(&update),
+            Ok(Admission::Known) => return Ok(Taken::NothingNew),
+            Ok(Admission::Gap { .. }) => return Ok(Taken::Missing),
+            Err(refusal) if refusal.may_be_early() => return Ok(Taken::Missing),
+            Err(refusal) => return Err(refusal.into()),
+        };
+        if update.is_empty() {
+            return Ok(Taken::NothingNew);
+        }
+        too_large(self.text.byte_len().saturating_add(update.wire_len()), MAX_DOCUMENT_BYTES)?;
+        let ranges = update.ranges();
+        let fresh = ranges.keys().filter(|client| self.owners.get(**client).is_none()).count();
+        if fresh > 0 && self.owners.len().saturating_add(fresh) > MAX_CLIENTS_PER_DOCUMENT {
+            return Err(EditError::TooManyClients(self.owners.len()));
+        }
+        self.text.apply(&update).map_err(|error| Unavailable::Damaged(error.to_string()))?;
+        for client in ranges.into_keys() {
+            self.owners.claim(client, author);
+        }
+        Ok(Taken::New(update))
+    }
+
+    /// Writes an edit that was taken into the journal.
+    pub(crate) fn journal(
+        &mut self,
+        batch: &mut Batch,
+        room: &RoomId,
+        author: &UserId,
+        session: SessionId,
+        update: Update,
+    ) -> Bytes {
+        let bytes = Bytes::from(update.encode());
+        let row = JournalRow { author: author.to_owned(), session: session.0, update: bytes.clone() };
+        let seq = self.next_row;
+        self.next_row += 1;
+        batch.put(&JOURNAL, &(room, seq), &row);
+        if self.pending.is_empty() {
+            batch.put(&JOURNALED_ROOMS, &(room,), &());
+        }
+        let now = Instant::now();
+        self.waiting = Some((self.waiting.map_or(now, |(first, _)| first), now));
+        self.pending.push(PendingEdit { seq, author: author.to_owned(), update });
+        bytes
+    }
+
+    /// The state vector of all that was acknowledged.
+    pub(crate) fn vector(&self) -> Bytes {
+        Bytes::from(self.text.state_vector().encode())
+    }
+
+    /// What somebody with this vector lacks.
+    pub(crate) fn diff(&self, vector: &StateVector) -> Bytes {
+        Bytes::from(self.text.diff(vector))
+    }
+
+    // --- Sealing -------------------------------------------------------------------------------------------------
+
+    pub(crate) fn pending(&self) -> &[PendingEdit] {
+        &self.pending
+    }
+
+    /// When the first and the last pending edit came.
+    pub(crate) fn waiting(&self) -> Option<(Instant, Instant)> {
+        self.waiting
+    }
+
+    /// What is known at the tip of the graph.
+    pub(crate) fn past(&self) -> Past<'_> {
+        Past { vector: &self.sealed, owners: &self.owners }
+    }
+
+    /// Removes sealed rows from the journal.
+    pub(crate) fn unjournal(&mut self, batch: &mut Batch, room: &RoomId, rows: &[u64]) {
+        for seq in rows {
+            batch.delete(&JOURNAL, &(room, *seq));
+        }
+        self.pending.retain(|edit| !rows.contains(&edit.seq));
+        if self.pending.is_empty() {
+            self.waiting = None;
+            batch.delete(&JOURNALED_ROOMS, &(room,));
+        }
+    }
+
+    /// Puts the next seal off after one that failed, so that it isn't tried again at once.
+    pub(crate) fn put_off(&mut self) {
+        let now = Instant::now();
+        self.waiting = self.waiting.map(|_| (now, now));
+    }
+
+    // --- Merged events -------------------------------------------------------------------------------------------
+
+    /// Takes the admitted update of an event into what is sealed: claims, owners, vector, tail. Into the text too,
+    /// where it is not there already. Gives what was new to the text.
+    pub(crate) fn merge(
+        &mut self,
+        batch: &mut Batch,
+        room: &RoomId,
+        event: &EventId,
+        sender: &UserId,
+        update: &Update,
+    ) -> Result<Update, Unavailable> {
+        let new = self.text.novelty(update);
+        self.text.apply(update).map_err(|error| damaged(room, &error))?;
+        let ranges = update.ranges();
+        self.claim(batch, room, event, sender, &ranges);
+        self.advance(batch, room, ranges.iter().map(|(client, (_, to))| (*client, *to)));
+        self.append_tail(batch, room, Bytes::from(update.encode()));
+        Ok(new)
+    }
+
+    fn claim(
+        &mut self,
+        batch: &mut Batch,
+        room: &RoomId,
+        event: &EventId,
+        sender: &UserId,
+        ranges: &BTreeMap<ClientId, (u32, u32)>,
+    ) {
+        for (client, (from, to)) in ranges {
+            let row = ClaimRow { to: *to, event: event.to_owned() };
+            batch.put(&CLAIMS, &(room, client.get(), *from), &row);
+            if *from == 0 {
+                let owner = ClientOwner { user: sender.to_owned(), event: event.to_owned() };
+                batch.put(&CLIENT_OWNERS, &(room, client.get()), &owner);
+            }
+            self.owners.claim(*client, sender);
+        }
+    }
+
+    /// Raises the vector of what is sealed, and writes its new group.
+    pub(crate) fn advance(
+        &mut self,
+        batch: &mut Batch,
+        room: &RoomId,
+        ends: impl IntoIterator<Item = (ClientId, u32)>,
+    ) {
+        let mut changed = Vec::new();
+        for (client, end) in ends {
+            if end > self.sealed.get(client) {
+                self.sealed.set(client, end);
+                changed.push((client.get(), end));
+            }
+        }
+        if changed.is_empty() && self.group.id.is_some() {
+            return;
+        }
+        let parent = self.group.id.filter(|_| self.group.hops < MAX_VECTOR_HOPS).map(|id| (id, self.group.hops));
+        if parent.is_none() {
+            changed = self.sealed.iter().map(|(client, end)| (client.get(), end)).collect();
+        }
+        let id = self.write_group(batch, room, parent, changed);
+        self.group = VectorGroup { id: Some(id), hops: parent.map_or(0, |(_, hops)| hops.saturating_add(1)) };
+        batch.put(&CURRENT_VECTOR, &(room,), &id);
+    }
+
+    /// Writes a vector group: the clients that differ from a parent, or all.
+    pub(crate) fn write_group(
+        &mut self,
+        batch: &mut Batch,
+        room: &RoomId,
+        parent: Option<(u64, u8)>,
+        clients: Vec<(u64, u32)>,
+    ) -> u64 {
+        let id = self.next_group;
+        self.next_group += 1;
+        batch.put(&VECTORS, &(room, id), &vector_row(parent, clients));
+        id
+    }
+
+    /// Notes that the vector after an event is the one of all that is sealed now.
+    pub(crate) fn place(&mut self, batch: &mut Batch, room: &RoomId, event: &EventId) {
+        if self.group.id.is_none() {
+            self.advance(batch, room, []);
+        }
+        if let Some(group) = self.group.id {
+            batch.put(&EVENT_VECTOR, &(room, event), &group);
+        }
+    }
+
+    fn append_tail(&mut self, batch: &mut Batch, room: &RoomId, update: Bytes) {
+        batch.put(&SNAPSHOT_TAIL, &(room, self.tail.next), &update);
+        self.tail.next += 1;
+        self.tail.rows += 1;
+        self.tail.bytes += update.len();
+    }
+
+    /// The whole text for a new snapshot, where the tail has become long and nothing is pending. The caller writes it
+    /// in the same batch; the tail is emptied here.
+    pub(crate) fn fold(&mut self, batch: &mut Batch, room: &RoomId) -> Option<Bytes> {
+        let long = self.tail.rows > MAX_TAIL_ROWS
+            || self.tail.bytes > MIN_TAIL_BYTES.max(self.tail.snapshot_bytes / 2);
+        if !long || !self.pending.is_empty() {
+            return None;
+        }
+        let bytes = Bytes::from(self.text.encode());
+        let first = self.tail.next.saturating_sub(self.tail.rows);
+        for row in first..self.tail.next {
+            batch.delete(&SNAPSHOT_TAIL, &(room, row));
+        }
+        self.tail = Tail { next: self.tail.next, rows: 0, bytes: 0, snapshot_bytes: bytes.len() };
+        Some(bytes)
+    }
+
+    /// Takes a document as another server gave it, before any event of it is here.
+    pub(crate) fn adopt_snapshot(&mut self, batch: &mut Batch, room: &RoomId, bytes: Bytes) -> Result<(), EditError> {
+        too_large(bytes.len(), MAX_DOCUMENT_BYTES)?;
+        let update = Update::parse(bytes)?;
+        self.text = Document::from_parsed(&update).map_err(|error| Unavailable::Damaged(error.to_string()))?;
+        let ends: Vec<(ClientId, u32)> = self.text.state_vector().iter().collect();
+        self.advance(batch, room, ends);
+        self.append_tail(batch, room, Bytes::from(self.text.encode()));
+        Ok(())
+    }
+
+    /// The owner of a client id, where it is known here.
+    pub(crate) fn owner(&self, client: ClientId) -> Option<OwnedUserId> {
+        self.owners.get(client).map(ToOwned::to_owned)
+    }
+}
+
+fn too_large(bytes: usize, limit: usize) -> Result<(), EditError> {
+    if bytes > limit { Err(EditError::TooLarge { bytes, limit }) } else { Ok(()) }
+}

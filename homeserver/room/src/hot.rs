@@ -1,0 +1,345 @@
+//! A room as its worker holds it in memory: the state of now, the ends of the graph, the open document.
+//!
+//! It is always what the store would say after the turn at hand is committed; where a commit fails it is thrown away
+//! and loaded again.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
+use weft_dag::{
+    ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView,
+    chain_cover::{EventChain, Place},
+    extremities,
+    groups::MAX_HOPS,
+};
+use weft_store::{
+    Batch,
+    tables::rooms::{
+        CHAIN, ChainRow, EVENT_GROUP, EXTREMITIES, EventGroupRow, EventIds, ROOMS, RoomRow, STATE_GROUPS,
+        StateGroupRow, event_flags,
+    },
+};
+use weft_wire::event_types;
+
+use crate::{
+    Access, Reader, Unavailable,
+    document::OpenText,
+    reader::damaged,
+    turn::{Turn, Write},
+};
+
+/// A stored state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) id: u64,
+    pub(crate) hops: u8,
+}
+
+/// The resolved state after an event.
+pub(crate) struct NewState {
+    pub(crate) view: StateView,
+    pub(crate) group: Group,
+    /// Entries in which it differs from the one before.
+    pub(crate) changed: Vec<StateKey>,
+}
+
+/// To whom an event is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Tell {
+    /// Nobody: it came from elsewhere, and its own server tells the others.
+    Nobody,
+    /// The other servers in the room, before or after it; less one that has it.
+    Others(Option<OwnedServerName>),
+}
+
+/// An event that enters the room, with everything that was decided about it.
+pub(crate) struct Arrival {
+    pub(crate) pdu: Arc<Pdu>,
+    /// Bits of `event_flags`.
+    pub(crate) flags: u8,
+    /// Groups of the state before and after it; None where they are not known.
+    pub(crate) groups: Option<(u64, u64)>,
+    /// The resolved state, where the event changes it.
+    pub(crate) state: Option<NewState>,
+    pub(crate) tell: Tell,
+}
+
+/// An end of the graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) id: OwnedEventId,
+    pub(crate) depth: u64,
+}
+
+/// A room in memory.
+pub(crate) struct Hot {
+    pub(crate) id: OwnedRoomId,
+    pub(crate) version: RoomVersion,
+    pub(crate) state: StateView,
+    pub(crate) group: Group,
+    /// Oldest first.
+    pub(crate) ends: Vec<End>,
+    pub(crate) document: Option<OpenText>,
+    cover: Option<ChainCover>,
+    next_group: u64,
+    servers: BTreeSet<OwnedServerName>,
+    locals: Vec<OwnedUserId>,
+    access: HashMap<OwnedUserId, Access>,
+}
+
+impl Hot {
+    /// A room before its first event.
+    pub(crate) fn new(id: &RoomId, version: RoomVersion, is_document: bool) -> Self {
+        Self {
+            id: id.to_owned(),
+            state: StateView::empty(version.clone()),
+            version,
+            group: Group { id: 0, hops: 0 },
+            ends: Vec::new(),
+            document: is_document.then(OpenText::empty),
+            cover: Some(ChainCover::default()),
+            next_group: 1,
+            servers: BTreeSet::new(),
+            locals: Vec::new(),
+            access: HashMap::new(),
+        }
+    }
+
+    /// A room from the store; None where it isn't known here.
+    pub(crate) async fn load(reader: &Reader, ours: &ServerName, id: &RoomId) -> Result<Option<Self>, Unavailable> {
+        let Some(row) = reader.room(id).await? else { return Ok(None) };
+        let version = RoomVersion::new(&row.version).map_err(|error| damaged(id, &error))?;
+        let mut hot = Self::new(id, version, false);
+        hot.cover = None;
+        if let Some(state) = reader.state(id).await? {
+            hot.state = state;
+        }
+        let ids = reader.extremities(id).await?;
+        let events = reader.events_of(id, &hot.version, &ids).await?;
+        let end = |pdu: Arc<Pdu>| End { id: pdu.event_id().to_owned(), depth: pdu.depth() };
+        hot.ends = events.into_iter().map(end).collect();
+        hot.load_group(reader).await?;
+        if row.kind.as_deref() == Some(event_types::DOCUMENT_ROOM) {
+            hot.document = Some(OpenText::load(reader, id).await?);
+        }
+        hot.count_members(ours);
+        Ok(Some(hot))
+    }
+
+    async fn load_group(&mut self, reader: &Reader) -> Result<(), Unavailable> {
+        let store = reader.store();
+        let last = store.scan(STATE_GROUPS.under(&(&self.id,)).reversed().limit(1)).await?;
+        self.next_group = last.first().map_or(1, |((_, group), _)| group.saturating_add(1));
+        if let Some(id) = reader.group_at(&self.id, u64::MAX).await? {
+            let row = store.get(&STATE_GROUPS, &(&self.id, id)).await?;
+            self.group = Group { id, hops: row.map_or(MAX_HOPS, |row| row.hops) };
+        }
+        Ok(())
+    }
+
+    /// The room's row: what loading begins with.
+    pub(crate) fn put_room(&self, batch: &mut Batch) {
+        let kind = self.document.is_some().then(|| event_types::DOCUMENT_ROOM.to_owned());
+        let row = RoomRow { version: self.version.id().clone(), kind: kind.or_else(|| self.room_type()) };
+        batch.put(&ROOMS, &(&self.id,), &row);
+    }
+
+    fn room_type(&self) -> Option<String> {
+        room_type(self.state.create()?)
+    }
+
+    // --- The index of auth chains --------------------------------------------------------------------------------
+
+    /// Loads the chain index, which only changes of state and forks need.
+    pub(crate) async fn cover(&mut self, reader: &Reader) -> Result<&mut ChainCover, Unavailable> {
+        if self.cover.is_none() {
+            let rows = reader.store().scan_all(CHAIN.under(&(&self.id,))).await?;
+            let read = |((_, event), row): ((OwnedRoomId, OwnedEventId), ChainRow)| EventChain {
+                event,
+                chain: row.chain,
+                seq: row.sequence,
+                links: row.links.into_iter().map(|(chain, seq)| Place { chain, seq }).collect(),
+            };
+            self.cover = Some(ChainCover::from_rows(rows.into_iter().map(read)));
+        }
+        Ok(self.cover.get_or_insert_default())
+    }
+
+    /// Gives a state event its place in the index. [`Hot::cover`] must have been called.
+    pub(crate) fn index(&mut self, batch: &mut Batch, pdu: &Pdu) -> Result<(), Unavailable> {
+        let cover = self.cover.get_or_insert_default();
+        if let Some(row) = cover.add(pdu).map_err(|error| damaged(&self.id, &error))? {
+            let links = row.links.iter().map(|place| (place.chain, place.seq)).collect();
+            let stored = ChainRow { chain: row.chain, sequence: row.seq, links };
+            batch.put(&CHAIN, &(&self.id, &row.event), &stored);
+        }
+        Ok(())
+    }
+
+    // --- State groups --------------------------------------------------------------------------------------------
+
+    /// Writes a state that differs from a group by some entries; whole, where the chain would be too long.
+    pub(crate) fn write_group(
+        &mut self,
+        batch: &mut Batch,
+        parent: Option<Group>,
+        changes: &[(StateKey, OwnedEventId)],
+        whole: impl FnOnce() -> StateMap,
+    ) -> Group {
+        let group = Group { id: self.next_group, hops: parent.map_or(0, |parent| parent.hops.saturating_add(1)) };
+        self.next_group += 1;
+        let flat = |((kind, key), event): (&StateKey, &OwnedEventId)| (kind.clone(), key.clone(), event.clone());
+        let (group, row) = match parent.filter(|parent| parent.hops < MAX_HOPS) {
+            Some(parent) => {
+                let changes = changes.iter().map(|(key, event)| flat((key, event))).collect();
+                (group, StateGroupRow { parent: Some(parent.id), hops: group.hops, changes })
+            }
+            None => {
+                let changes = whole().0.iter().map(flat).collect();
+                (Group { hops: 0, ..group }, StateGroupRow { parent: None, hops: 0, changes })
+            }
+        };
+        batch.put(&STATE_GROUPS, &(&self.id, group.id), &row);
+        group
+    }
+
+    /// The state of now after an event at the tip of the graph, written as a group.
+    pub(crate) fn state_after(&mut self, batch: &mut Batch, pdu: &Arc<Pdu>) -> Option<NewState> {
+        let key = pdu.state_entry()?;
+        let view = self.state.after(pdu);
+        let change = [(key.clone(), pdu.event_id().to_owned())];
+        let parent = (self.group.id > 0).then_some(self.group);
+        let group = self.write_group(batch, parent, &change, || view.map());
+        Some(NewState { view, group, changed: vec![key] })
+    }
+
+    // --- Arrival -------------------------------------------------------------------------------------------------
+
+    /// Places an event of ours at the tip: state, groups and ends follow from that.
+    pub(crate) fn append(&mut self, turn: &mut Turn, pdu: Arc<Pdu>, ours: &ServerName) -> Result<(), Unavailable> {
+        let before = self.group.id;
+        if pdu.state_key().is_some() {
+            self.index(&mut turn.batch, &pdu)?;
+        }
+        let state = self.state_after(&mut turn.batch, &pdu);
+        let after = state.as_ref().map_or(before, |state| state.group.id);
+        let tell = Tell::Others(None);
+        self.arrive(turn, Arrival { pdu, flags: 0, groups: Some((before, after)), state, tell }, ours);
+        Ok(())
+    }
+
+    /// Lets an event into the room. What it does to the text is [`OpenText::merge`], before or after.
+    pub(crate) fn arrive(&mut self, turn: &mut Turn, arrival: Arrival, ours: &ServerName) {
+        let Arrival { pdu, flags, groups, state, tell } = arrival;
+        if let Some((before, after)) = groups {
+            turn.batch.put(&EVENT_GROUP, &(&self.id, pdu.event_id()), &EventGroupRow { before, after });
+        }
+        let is_accepted = flags & (event_flags::REJECTED | event_flags::SOFT_FAILED | event_flags::OUTLIER) == 0;
+        if is_accepted {
+            self.follow(&mut turn.batch, &pdu);
+        }
+        let mut destinations = match &tell {
+            Tell::Nobody => BTreeSet::new(),
+            Tell::Others(_) => self.servers.clone(),
+        };
+        let group = state.as_ref().map(|state| state.group.id);
+        let changed = state.map(|state| self.enter_state(turn, state, ours)).unwrap_or_default();
+        if let Tell::Others(except) = &tell {
+            destinations.extend(self.servers.iter().cloned());
+            destinations.remove(ours);
+            if let Some(except) = except {
+                destinations.remove(except);
+            }
+        }
+        if is_accepted {
+            turn.users.extend(self.locals.iter().cloned());
+        }
+        turn.writes.push(Write { pdu, flags, changed, group, destinations });
+    }
+
+    fn follow(&mut self, batch: &mut Batch, pdu: &Arc<Pdu>) {
+        let current: BTreeSet<OwnedEventId> = self.ends.iter().map(|end| end.id.clone()).collect();
+        let next = extremities::advance(&current, pdu);
+        self.ends.retain(|end| next.contains(&end.id));
+        if !self.ends.iter().any(|end| end.id == *pdu.event_id()) {
+            self.ends.push(End { id: pdu.event_id().to_owned(), depth: pdu.depth() });
+        }
+        self.put_ends(batch);
+    }
+
+    /// Writes the ends of the graph.
+    pub(crate) fn put_ends(&self, batch: &mut Batch) {
+        let ids = EventIds(self.ends.iter().map(|end| end.id.clone()).collect());
+        batch.put(&EXTREMITIES, &(&self.id,), &ids);
+    }
+
+    fn enter_state(&mut self, turn: &mut Turn, state: NewState, ours: &ServerName) -> Vec<(StateKey, Option<Arc<Pdu>>)> {
+        self.state = state.view;
+        self.group = state.group;
+        let kinds = ["m.room.member", "m.room.power_levels", "m.room.create", "m.room.history_visibility"];
+        if state.changed.iter().any(|(kind, _)| kinds.contains(&kind.as_str())) {
+            turn.access_changed = true;
+            self.access.clear();
+        }
+        if state.changed.iter().any(|(kind, _)| kind == "m.room.member") {
+            self.count_members(ours);
+        }
+        let entry = |(kind, key): StateKey| {
+            let event = self.state.get(&kind, &key).cloned();
+            ((kind, key), event)
+        };
+        state.changed.into_iter().map(entry).collect()
+    }
+
+    fn count_members(&mut self, ours: &ServerName) {
+        let members = self.state.joined_members();
+        self.servers = members.iter().map(|user| user.server_name().to_owned()).collect();
+        self.locals = members.into_iter().filter(|user| user.server_name() == ours).collect();
+    }
+
+    /// Replaces an event of the state of now by its redacted form.
+    pub(crate) fn redact(&mut self, redacted: &Arc<Pdu>) {
+        let stands = redacted.state_entry().is_some_and(|(kind, key)| {
+            self.state.get(&kind, &key).is_some_and(|pdu| pdu.event_id() == redacted.event_id())
+        });
+        if stands {
+            self.state = self.state.after(redacted);
+            self.access.clear();
+        }
+    }
+
+    // --- Questions -----------------------------------------------------------------------------------------------
+
+    /// A user's standing. Remembered until the state changes: it is asked for each edit.
+    pub(crate) fn access(&mut self, user: &UserId) -> Access {
+        if let Some(access) = self.access.get(user) {
+            return access.clone();
+        }
+        let access = Access::of(&self.state, user);
+        self.access.insert(user.to_owned(), access.clone());
+        access
+    }
+
+    /// Whether a user of this server is in the room.
+    pub(crate) fn is_joined(&self) -> bool {
+        !self.locals.is_empty()
+    }
+
+    /// Whether an event is an end of the graph.
+    pub(crate) fn is_end(&self, event: &EventId) -> bool {
+        self.ends.iter().any(|end| end.id == *event)
+    }
+}
+
+/// `type` of a create event.
+pub(crate) fn room_type(create: &Pdu) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        #[serde(rename = "type")]
+        kind: Option<String>,
+    }
+    create.content_as::<Content>().ok()?.kind
+}

@@ -1,0 +1,42 @@
+//! What a worker can be asked to do.
+
+use bytes::Bytes;
+use ruma::{CanonicalJsonObject, OwnedEventId, OwnedServerName, RoomVersionId};
+use tokio::sync::oneshot;
+use weft_dag::Verified;
+
+use crate::{
+    AcceptError, AdoptError, CreateError, Drafted, Edit, EditError, EditOutcome, JoinAnswer, JoinedRoom, NewEvent,
+    OpenError, SendError, Template, TemplateError, Unavailable, create::Plan,
+};
+
+/// Where an answer goes. Whoever asked may have gone away; that is nothing to mind.
+pub(crate) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
+
+/// A command to the worker of one room.
+pub(crate) enum Command {
+    /// Make the room; its create event is signed already, because it may name the room.
+    Create(Box<Plan>, Reply<(), CreateError>),
+    /// Send an event.
+    Send(Box<NewEvent>, Reply<OwnedEventId, SendError>),
+    /// Build an event and keep it out of the room.
+    Draft(Box<NewEvent>, Reply<Drafted, SendError>),
+    /// Take an edit.
+    Edit(Edit, Reply<EditOutcome, EditError>),
+    /// The state vector of all that was acknowledged.
+    Vector(Reply<Bytes, OpenError>),
+    /// What somebody with this vector lacks; of everything, where there is none.
+    Diff(Option<Bytes>, Reply<Bytes, OpenError>),
+    /// Seal what is pending.
+    Seal(Reply<(), Unavailable>),
+    /// Look at the clock again: somebody on another server became live.
+    Nudge,
+    /// Merge what is staged.
+    Drain,
+    /// Take over a room that was joined through another server.
+    Adopt(Box<JoinedRoom>, Reply<(), AdoptError>),
+    /// A membership event for another server's user to sign.
+    Template(Template, Reply<(RoomVersionId, CanonicalJsonObject), TemplateError>),
+    /// A membership event that another server signed.
+    Accept(OwnedServerName, Box<Verified>, Reply<JoinAnswer, AcceptError>),
+}

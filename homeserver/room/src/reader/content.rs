@@ -1,0 +1,61 @@
+//! The text at given events: all admitted updates among their ancestors, merged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use ruma::{OwnedEventId, RoomId};
+use weft_crdt::{Update, compact, merge};
+use weft_store::tables::rooms::event_flags;
+use weft_wire::{event_types, update::UpdateContent};
+
+use super::{Reader, StoredEvent};
+use crate::ContentError;
+
+/// Events that are loaded at a time while walking back.
+const STEP: usize = 256;
+
+impl Reader {
+    /// The merged update of all that the given events and their ancestors brought.
+    ///
+    /// # Errors
+    /// When an event is unknown: also where this server joined later than that and does not have the history.
+    pub async fn content_at(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Bytes, ContentError> {
+        if self.version(room).await?.is_none() {
+            return Err(ContentError::UnknownRoom(room.to_owned()));
+        }
+        if !self.is_document(room).await? {
+            return Err(ContentError::NotADocument(room.to_owned()));
+        }
+        let mut updates = Vec::new();
+        let mut seen: BTreeSet<OwnedEventId> = at.iter().cloned().collect();
+        let mut wanted: Vec<OwnedEventId> = seen.iter().cloned().collect();
+        while !wanted.is_empty() {
+            let rest = wanted.split_off(wanted.len().min(STEP));
+            let events = self.events(room, &wanted).await?;
+            let found: BTreeMap<&ruma::EventId, &StoredEvent> =
+                events.iter().map(|event| (event.pdu.event_id(), event)).collect();
+            let mut next = rest;
+            for id in &wanted {
+                let event = found.get(&**id).filter(|event| event.flags & event_flags::OUTLIER == 0);
+                let event = event.ok_or_else(|| ContentError::UnknownEvent(id.clone()))?;
+                updates.extend(update_of(event)?);
+                next.extend(event.pdu.prev_events().iter().filter(|id| seen.insert((*id).clone())).cloned());
+            }
+            wanted = next;
+        }
+        let merged = merge(&updates).map_err(|error| ContentError::Damaged(error.to_string()))?;
+        Ok(Bytes::from(compact(&merged).encode()))
+    }
+}
+
+/// The update that an event brought to the text, if it did.
+fn update_of(event: &StoredEvent) -> Result<Option<Update>, ContentError> {
+    let left_out = event_flags::REJECTED | event_flags::INADMISSIBLE;
+    if event.pdu.kind() != event_types::UPDATE || event.pdu.state_key().is_some() || event.flags & left_out != 0 {
+        return Ok(None);
+    }
+    let damaged = |error: &dyn std::fmt::Display| ContentError::Damaged(error.to_string());
+    let content: UpdateContent = event.pdu.content_as().map_err(|error| damaged(&error))?;
+    let bytes = content.bytes().map_err(|error| damaged(&error))?;
+    Update::parse(bytes.into()).map(Some).map_err(|error| damaged(&error))
+}

@@ -1,0 +1,35 @@
+//! What is done at boot: acknowledged edits become signed events, staged events are merged.
+
+use futures_util::{StreamExt as _, stream};
+use ruma::OwnedRoomId;
+use weft_store::tables::{documents::JOURNALED_ROOMS, rooms::STAGED_ROOMS};
+
+use crate::{Rooms, Unavailable, mailbox::Command};
+
+/// Rooms that are recovered at a time: enough to share commits, few enough to leave memory to others.
+const AT_ONCE: usize = 16;
+
+impl Rooms {
+    /// At boot: seals what was acknowledged but not sealed, and drains what was staged. Doing it twice does no harm.
+    ///
+    /// # Errors
+    /// When the store can't be read. A single room that fails is logged and doesn't stop the rest.
+    pub async fn recover(&self) -> Result<(), Unavailable> {
+        let store = &self.shared.store;
+        let journaled = store.scan_all(JOURNALED_ROOMS.under(&())).await?;
+        let staged = store.scan_all(STAGED_ROOMS.under(&())).await?;
+        tracing::info!(journaled = journaled.len(), staged = staged.len(), "recovering rooms");
+        let seals = journaled.into_iter().map(|((room,), ())| self.recover_room(room));
+        stream::iter(seals).buffer_unordered(AT_ONCE).for_each(|()| async {}).await;
+        for ((room,), ()) in staged {
+            self.shared.tell(&room, Command::Drain).await?;
+        }
+        Ok(())
+    }
+
+    async fn recover_room(&self, room: OwnedRoomId) {
+        if let Err(error) = self.ask(&room, Command::Seal).await {
+            tracing::error!(%room, %error, "acknowledged edits could not be sealed; they stay in the journal");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Finds the worker of a room, or starts it. At no time do two workers of one room run.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use ruma::{OwnedRoomId, RoomId};
+use tokio::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use weft_store::Store;
+
+use crate::{Identity, Ports, Reader, RoomConfig, Unavailable, mailbox::Command, worker::Worker};
+
+/// What all workers of a server share. Not a place for services: everything here is needed by each worker.
+pub(crate) struct Shared {
+    pub(crate) config: RoomConfig,
+    pub(crate) store: Store,
+    pub(crate) reader: Reader,
+    pub(crate) identity: Arc<dyn Identity>,
+    pub(crate) ports: Ports,
+    slots: Mutex<HashMap<OwnedRoomId, Slot>>,
+    presence: Mutex<HashMap<OwnedRoomId, Instant>>,
+    stopping: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Slot {
+    commands: mpsc::Sender<Command>,
+    /// Cancelled when the worker has ended, however it ended.
+    ended: CancellationToken,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks can leave a map half-changed, so a panic elsewhere doesn't spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Rooms whose presence is remembered before the oldest are looked through: a bound on memory, not on rooms.
+const PRESENCE_SWEEP: usize = 4_096;
+
+impl Shared {
+    pub(crate) fn new(config: RoomConfig, store: Store, identity: Arc<dyn Identity>, ports: Ports) -> Self {
+        Self {
+            config,
+            reader: Reader::new(store.clone()),
+            store,
+            identity,
+            ports,
+            slots: Mutex::default(),
+            presence: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Gives a command to the room's worker. Waits while the mailbox is full: that is how a busy room slows its
+    /// callers down.
+    pub(crate) async fn tell(self: &Arc<Self>, room: &RoomId, command: Command) -> Result<(), Unavailable> {
+        let mut command = command;
+        loop {
+            if self.stopping.load(Ordering::Acquire) {
+                return Err(Unavailable::Stopping);
+            }
+            let slot = self.slot(room);
+            match slot.commands.send(command).await {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::SendError(back)) => {
+                    // The worker takes no more and is about to end. The next one must not start before that.
+                    command = back;
+                    slot.ended.cancelled().await;
+                }
+            }
+        }
+    }
+
+    /// Gives a command to the worker if one runs and has room: for hints.
+    pub(crate) fn hint(&self, room: &RoomId, command: Command) {
+        if let Some(slot) = lock(&self.slots).get(room) {
+            // A full mailbox means that the worker will look at its clock soon anyway.
+            let _ = slot.commands.try_send(command);
+        }
+    }
+
+    fn slot(self: &Arc<Self>, room: &RoomId) -> Slot {
+        let mut slots = lock(&self.slots);
+        if let Some(slot) = slots.get(room)
+            && !slot.ended.is_cancelled()
+        {
+            return slot.clone();
+        }
+        let (commands, mailbox) = mpsc::channel(self.config.mailbox);
+        let slot = Slot { commands, ended: CancellationToken::new() };
+        let guard = slot.ended.clone().drop_guard();
+        let worker = Worker::new(Arc::clone(self), room.to_owned(), mailbox);
+        let (shared, id) = (Arc::clone(self), room.to_owned());
+        tokio::spawn(async move {
+            worker.supervise().await;
+            drop(guard);
+            shared.forget(&id);
+        });
+        slots.insert(room.to_owned(), slot.clone());
+        slot
+    }
+
+    fn forget(&self, room: &RoomId) {
+        let mut slots = lock(&self.slots);
+        if slots.get(room).is_some_and(|slot| slot.ended.is_cancelled()) {
+            slots.remove(room);
+        }
+    }
+
+    /// How many workers run.
+    pub(crate) fn running(&self) -> usize {
+        lock(&self.slots).values().filter(|slot| !slot.ended.is_cancelled()).count()
+    }
+
+    /// Remembers that somebody on another server is live in a room. True where that is news.
+    pub(crate) fn note_presence(&self, room: &RoomId) -> bool {
+        let until = Instant::now() + self.config.remote_presence;
+        let mut presence = lock(&self.presence);
+        if presence.len() > PRESENCE_SWEEP {
+            let now = Instant::now();
+            presence.retain(|_, until| *until > now);
+        }
+        let before = presence.insert(room.to_owned(), until);
+        before.is_none_or(|before| before <= Instant::now())
+    }
+
+    /// Whether somebody on another server was live in a room lately.
+    pub(crate) fn is_remote_present(&self, room: &RoomId) -> bool {
+        lock(&self.presence).get(room).is_some_and(|until| *until > Instant::now())
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Refuses new commands, lets every worker seal and end, and waits for them.
+    pub(crate) async fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        let slots: Vec<Slot> = lock(&self.slots).values().cloned().collect();
+        for slot in &slots {
+            // The nudge wakes a worker that sleeps; it then sees that the server is stopping.
+            let _ = slot.commands.send(Command::Nudge).await;
+        }
+        for slot in slots {
+            slot.ended.cancelled().await;
+        }
+    }
+
+    /// When a seal is due, given when the pending edits began and when the last one came.
+    pub(crate) fn seal_due(&self, room: &RoomId, first: Instant, last: Instant) -> Instant {
+        let due = (first + self.config.seal_max).min(last + self.config.seal_idle);
+        if self.is_remote_present(room) { due.min(first + self.config.seal_remote) } else { due }
+    }
+
+    pub(crate) fn idle(&self) -> Duration {
+        self.config.idle_eviction
+    }
+}

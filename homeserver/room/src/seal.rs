@@ -1,0 +1,131 @@
+//! Sealing, the pure half: pending edits become few updates, one author each, in an order in which each refers only to
+//! what stands before it.
+//!
+//! An edit stands on a *level*: one above the highest level of another author's pending edit that it builds on, and not
+//! below its author's earlier edits. Edits of one author on one level are merged. So people who write side by side
+//! give one event each, and people who build on one another give alternating ones.
+
+use std::collections::BTreeMap;
+
+use ruma::{OwnedUserId, UserId};
+use weft_crdt::{ClientId, MergeError, SplitError, Update, compact, merge, split};
+use weft_wire::limits::MAX_SEALED_UPDATE_BYTES;
+
+/// An edit that is on disk and in no event yet.
+#[derive(Debug, Clone)]
+pub(crate) struct PendingEdit {
+    /// Its row in the journal.
+    pub(crate) seq: u64,
+    /// Who wrote it.
+    pub(crate) author: OwnedUserId,
+    /// What it brought that was new.
+    pub(crate) update: Update,
+}
+
+/// The update of one event to make.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    /// The event's sender.
+    pub(crate) author: OwnedUserId,
+    /// At most `MAX_SEALED_UPDATE_BYTES` encoded.
+    pub(crate) update: Update,
+    /// Journal rows that are sealed by this part and the ones before it.
+    pub(crate) rows: Vec<u64>,
+}
+
+/// Why edits could not be merged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlanError {
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    #[error(transparent)]
+    Split(#[from] SplitError),
+}
+
+/// Lays out the events for all pending edits, which must be in the order in which they were taken.
+pub(crate) fn plan(pending: &[PendingEdit]) -> Result<Vec<Part>, PlanError> {
+    let mut levels: Vec<BTreeMap<&UserId, Vec<&PendingEdit>>> = Vec::new();
+    for (edit, level) in pending.iter().zip(levels_of(pending)) {
+        if levels.len() <= level {
+            levels.resize_with(level + 1, BTreeMap::new);
+        }
+        if let Some(authors) = levels.get_mut(level) {
+            authors.entry(&edit.author).or_default().push(edit);
+        }
+    }
+    let mut parts = Vec::new();
+    for (author, edits) in levels.iter().flatten() {
+        parts.extend(bundle(author, edits)?);
+    }
+    Ok(parts)
+}
+
+/// Where the pending blocks of a client end, by level: ascending in both.
+#[derive(Default)]
+struct Reached<'a> {
+    author: Option<&'a UserId>,
+    steps: Vec<(u32, usize)>,
+}
+
+impl Reached<'_> {
+    /// The level on which the client's blocks reach `end`; None where that is sealed already.
+    fn level(&self, end: u32) -> Option<usize> {
+        let at = self.steps.partition_point(|(reached, _)| *reached < end);
+        self.steps.get(at).map(|(_, level)| *level)
+    }
+}
+
+fn levels_of(pending: &[PendingEdit]) -> Vec<usize> {
+    let mut by_client: BTreeMap<ClientId, Reached<'_>> = BTreeMap::new();
+    let mut by_author: BTreeMap<&UserId, usize> = BTreeMap::new();
+    let mut levels = Vec::with_capacity(pending.len());
+    for edit in pending {
+        let author: &UserId = &edit.author;
+        let mut level = by_author.get(author).copied().unwrap_or(0);
+        for (client, end) in edit.update.needs().iter() {
+            let Some(reached) = by_client.get(&client) else { continue };
+            // What is sealed already is below the first step and needs no level; a step's own start is at least that.
+            if let Some(needed) = reached.level(end).filter(|_| reached.begins_below(end)) {
+                level = level.max(if reached.author == Some(author) { needed } else { needed + 1 });
+            }
+        }
+        for (client, (from, to)) in edit.update.ranges() {
+            let reached = by_client.entry(client).or_default();
+            if reached.steps.is_empty() {
+                // Blocks up to here were sealed before.
+                reached.steps.push((from, 0));
+            }
+            reached.author = Some(author);
+            reached.steps.push((to, level));
+        }
+        by_author.insert(author, level);
+        levels.push(level);
+    }
+    levels
+}
+
+impl Reached<'_> {
+    /// Whether `end` lies in the pending blocks and not in those sealed before.
+    fn begins_below(&self, end: u32) -> bool {
+        self.steps.first().is_some_and(|(sealed, _)| *sealed < end)
+    }
+}
+
+/// One author's edits of one level as updates that fit events.
+fn bundle(author: &UserId, edits: &[&PendingEdit]) -> Result<Vec<Part>, PlanError> {
+    let updates: Vec<Update> = edits.iter().map(|edit| edit.update.clone()).collect();
+    let merged = match updates.as_slice() {
+        [one] => one.clone(),
+        // Keystrokes become words: an event carries a run of typing as one block.
+        many => compact(&merge(many)?),
+    };
+    let pieces = split(&merged, MAX_SEALED_UPDATE_BYTES)?;
+    let last = pieces.len().saturating_sub(1);
+    let part = |(at, update)| Part {
+        author: author.to_owned(),
+        update,
+        // A row is sealed when the last piece is.
+        rows: if at == last { edits.iter().map(|edit| edit.seq).collect() } else { Vec::new() },
+    };
+    Ok(pieces.into_iter().enumerate().map(part).collect())
+}

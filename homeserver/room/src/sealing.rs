@@ -1,0 +1,111 @@
+//! Sealing, the half that touches the room: the plan of [`crate::seal`] becomes signed events.
+//!
+//! Whose right to edit was taken meanwhile? Nobody's: whatever changes the state seals first, so pending edits are
+//! always sealed under the very state in which they were acknowledged. That holds for state that other servers bring
+//! as well: the drain seals before it merges, so our events cite the ends from before and are valid by the state before
+//! them; a server that knows the new state may soft-fail them, and merges them with the next event that follows them.
+
+use weft_wire::{event_types, update::UpdateContent};
+
+use crate::{
+    Unavailable,
+    admission::{Judgement, judge},
+    compose::{Wish, canonical},
+    hot::Hot,
+    mailbox::Reply,
+    seal::{self, Part},
+    turn::Turn,
+    worker::Worker,
+};
+
+/// Why a part was not sealed. Its rows stay in the journal.
+#[derive(Debug, thiserror::Error)]
+enum SealError {
+    #[error("{0}")]
+    Plan(#[from] seal::PlanError),
+    #[error("{0}")]
+    Event(#[from] crate::SendError),
+    #[error("not admissible: {0}")]
+    Inadmissible(String),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Worker {
+    /// Seals what is pending, if the room is in memory. What can't be sealed stays in the journal and is told loudly:
+    /// it was acknowledged.
+    pub(crate) fn seal(&mut self, turn: &mut Turn) {
+        let (signer, ours) = (self.signer(), self.ours().to_owned());
+        let Some(hot) = self.hot.as_mut() else { return };
+        let Some(document) = hot.document.as_ref().filter(|document| !document.pending().is_empty()) else { return };
+        let parts = seal::plan(document.pending()).map_err(SealError::from);
+        let sealed = parts.and_then(|parts| {
+            parts.into_iter().try_for_each(|part| seal_part(hot, turn, part, &signer, &ours))
+        });
+        if let Err(error) = sealed {
+            tracing::error!(room = %hot.id, %error, "acknowledged edits could not be sealed; they stay in the journal");
+            if let Some(document) = hot.document.as_mut() {
+                document.put_off();
+            }
+        }
+        let folded = hot.document.as_mut().and_then(|document| document.fold(&mut turn.batch, &hot.id));
+        if let Some(text) = folded {
+            turn.put_snapshot(text);
+        }
+    }
+
+    pub(crate) async fn seal_now(&mut self, turn: &mut Turn, reply: Reply<(), Unavailable>) {
+        if let Err(error) = self.open().await {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        self.seal(turn);
+        turn.answer(reply, ());
+    }
+}
+
+fn seal_part(
+    hot: &mut Hot,
+    turn: &mut Turn,
+    part: Part,
+    signer: &weft_dag::Signer,
+    ours: &ruma::ServerName,
+) -> Result<(), SealError> {
+    let ranges = part.update.ranges().into_iter().map(|(client, range)| (client.get(), range));
+    let content = UpdateContent::new(&part.update.encode(), ranges);
+    let Some(document) = hot.document.as_ref() else { return Ok(()) };
+    // The same question that every other server will ask.
+    let update = match judge(&content, &part.author, &document.past()) {
+        Judgement::Admitted { update, .. } => Some(update),
+        Judgement::NothingNew => None,
+        Judgement::Inadmissible { reason } => return Err(SealError::Inadmissible(reason)),
+    };
+    if let Some(update) = update {
+        let wish = Wish {
+            sender: part.author.clone(),
+            kind: event_types::UPDATE.to_owned(),
+            state_key: None,
+            content: update_content(&content)?,
+            redacts: None,
+        };
+        let pdu = hot.compose(wish, signer, turn.now)?;
+        let event = pdu.event_id().to_owned();
+        hot.append(turn, pdu, ours)?;
+        if let Some(document) = hot.document.as_mut() {
+            document.merge(&mut turn.batch, &hot.id, &event, &part.author, &update)?;
+            document.place(&mut turn.batch, &hot.id, &event);
+        }
+    }
+    if let Some(document) = hot.document.as_mut() {
+        document.unjournal(&mut turn.batch, &hot.id, &part.rows);
+    }
+    Ok(())
+}
+
+fn update_content(content: &UpdateContent) -> Result<ruma::CanonicalJsonObject, crate::SendError> {
+    let bad = |reason: String| crate::SendError::BadContent { reason };
+    match serde_json::to_value(content).map_err(|error| bad(error.to_string()))? {
+        serde_json::Value::Object(map) => canonical(map),
+        _ => Err(bad("not an object".to_owned())),
+    }
+}

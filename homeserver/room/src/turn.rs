@@ -1,0 +1,257 @@
+//! One turn of a worker: everything that becomes one atomic batch, and what is told when it is on disk.
+//!
+//! Positions are taken at the very end: while a turn fetches from other servers it must not hold back the readers of
+//! all other rooms.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId,
+    OwnedUserId, RoomId, ServerName, UserId,
+};
+use tokio::sync::oneshot;
+use weft_dag::{Pdu, StateKey};
+use weft_store::{
+    Batch, CommitError, Positions,
+    tables::{
+        documents::{SNAPSHOT, SnapshotRow},
+        federation::{OUTBOX, OUTBOX_SERVERS, OutboxRow},
+        rooms::{
+            CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENTS, EventRow, MEMBERS, MEMBERSHIP, MembershipRow, STREAM,
+            StreamRow, TALK, TIMELINE, TRANSACTIONS, event_flags,
+        },
+    },
+};
+use weft_wire::event_types;
+
+use crate::{Committed, CommittedEvent, LiveEdit, Unavailable, reader::order_of};
+
+/// Who made a request, and its number: the same pair gives the same event.
+pub(crate) type Transaction = (OwnedUserId, OwnedDeviceId, OwnedTransactionId);
+
+type Answer = Box<dyn FnOnce(Result<(), CommitError>) + Send + Sync>;
+
+/// An event that the batch brings, less what depends on its position.
+pub(crate) struct Write {
+    pub(crate) pdu: Arc<Pdu>,
+    pub(crate) flags: u8,
+    /// The resolved state changes with it: for each entry the event that stands there now.
+    pub(crate) changed: Vec<(StateKey, Option<Arc<Pdu>>)>,
+    /// The group of that state.
+    pub(crate) group: Option<u64>,
+    /// Servers that must be sent the event.
+    pub(crate) destinations: BTreeSet<OwnedServerName>,
+}
+
+impl Write {
+    fn is_visible(&self) -> bool {
+        self.flags & (event_flags::REJECTED | event_flags::SOFT_FAILED | event_flags::OUTLIER) == 0
+    }
+}
+
+/// What one turn does.
+pub(crate) struct Turn {
+    room: OwnedRoomId,
+    /// The time of this turn: every event of it has it.
+    pub(crate) now: MilliSecondsSinceUnixEpoch,
+    /// Rows that need no position.
+    pub(crate) batch: Batch,
+    pub(crate) writes: Vec<Write>,
+    pub(crate) edits: Vec<LiveEdit>,
+    pub(crate) reload: bool,
+    pub(crate) access_changed: bool,
+    pub(crate) users: BTreeSet<OwnedUserId>,
+    snapshot: Option<Bytes>,
+    transactions: HashMap<Transaction, OwnedEventId>,
+    answers: Vec<Answer>,
+    abandoned: bool,
+    bytes: usize,
+}
+
+impl Turn {
+    pub(crate) fn new(room: &RoomId, now: MilliSecondsSinceUnixEpoch) -> Self {
+        Self {
+            room: room.to_owned(),
+            now,
+            batch: Batch::new(),
+            writes: Vec::new(),
+            edits: Vec::new(),
+            reload: false,
+            access_changed: false,
+            users: BTreeSet::new(),
+            snapshot: None,
+            transactions: HashMap::new(),
+            answers: Vec::new(),
+            abandoned: false,
+            bytes: 0,
+        }
+    }
+
+    /// Answers a command when the batch is on disk, or tells that it isn't.
+    pub(crate) fn answer<T: Send + Sync + 'static, E: From<Unavailable> + Send + 'static>(
+        &mut self,
+        reply: oneshot::Sender<Result<T, E>>,
+        value: T,
+    ) {
+        self.answers.push(Box::new(move |result| {
+            // Whoever asked may have gone away.
+            let _ = reply.send(result.map(|()| value).map_err(|error| E::from(Unavailable::from(error))));
+        }));
+    }
+
+    /// Nothing of this turn is to be written: a command had changed the room in memory and could not be finished.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// Counts bytes that came in, so that a turn stays of a size that commits quickly.
+    pub(crate) fn weigh(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Writes the text as the new snapshot, valid for the last event of this turn.
+    pub(crate) fn put_snapshot(&mut self, text: Bytes) {
+        self.snapshot = Some(text);
+    }
+
+    /// Remembers which event a client's request made.
+    pub(crate) fn put_transaction(&mut self, key: Transaction, event: OwnedEventId) {
+        let (user, device, txn) = &key;
+        self.batch.put(&TRANSACTIONS, &(user, device, txn), &event);
+        self.transactions.insert(key, event);
+    }
+
+    /// The event that a request of this very turn made.
+    pub(crate) fn transaction(&self, key: &Transaction) -> Option<&OwnedEventId> {
+        self.transactions.get(key)
+    }
+
+    /// An event of this very turn, to replace its content when it is redacted.
+    pub(crate) fn write_mut(&mut self, event: &ruma::EventId) -> Option<&mut Write> {
+        self.writes.iter_mut().find(|write| write.pdu.event_id() == event)
+    }
+
+    /// Takes positions, writes all rows, and gives the batch with what is to be told when it is on disk.
+    pub(crate) fn finish(mut self, positions: &Positions, ours: &ServerName) -> Finished {
+        let count = u64::try_from(self.writes.len()).unwrap_or(u64::MAX);
+        let first = if count == 0 { 0 } else { self.batch.reserve(positions, count) };
+        let mut events = Vec::with_capacity(self.writes.len());
+        let mut destinations = BTreeSet::new();
+        for (position, write) in (first..).zip(std::mem::take(&mut self.writes)) {
+            self.write_event(position, &write);
+            self.write_state(position, &write, ours);
+            for server in &write.destinations {
+                let row = OutboxRow { room: self.room.clone(), event: write.pdu.event_id().to_owned() };
+                self.batch.put(&OUTBOX, &(server, position), &row);
+                self.batch.put(&OUTBOX_SERVERS, &(server,), &());
+            }
+            events.push(CommittedEvent { position, visible: write.is_visible(), pdu: Arc::clone(&write.pdu) });
+            destinations.extend(write.destinations);
+        }
+        let position = events.last().map_or(0, |event| event.position);
+        if let Some(update) = self.snapshot.take() {
+            self.batch.put(&SNAPSHOT, &(&self.room,), &SnapshotRow { position, update });
+        }
+        let committed = Committed {
+            room_id: self.room,
+            position,
+            events,
+            edits: self.edits,
+            reload: self.reload,
+            access_changed: self.access_changed,
+            destinations: destinations.into_iter().collect(),
+            users: self.users.into_iter().collect(),
+        };
+        Finished { batch: self.batch, committed, answers: self.answers }
+    }
+
+    fn write_event(&mut self, position: u64, write: &Write) {
+        let (room, id) = (&self.room, write.pdu.event_id());
+        let json = Bytes::copy_from_slice(write.pdu.json().as_bytes());
+        self.batch.put(&EVENTS, &(room, id), &EventRow { flags: write.flags, position, json });
+        self.batch.put(&EVENT_ROOM, &(id,), room);
+        let row = StreamRow { room: room.clone(), event: id.to_owned() };
+        self.batch.put(&STREAM, &(position,), &row);
+        if write.is_visible() {
+            let id = id.to_owned();
+            self.batch.put(&TIMELINE, &(room, order_of(position)), &id);
+            if write.pdu.kind() != event_types::UPDATE {
+                self.batch.put(&TALK, &(room, order_of(position)), &id);
+            }
+        }
+    }
+
+    fn write_state(&mut self, position: u64, write: &Write, ours: &ServerName) {
+        let room = &self.room;
+        if let Some(group) = write.group {
+            self.batch.put(&CURRENT_GROUP, &(room, position), &group);
+        }
+        for ((kind, key), event) in &write.changed {
+            match event {
+                Some(pdu) => {
+                    self.batch.put(&CURRENT_STATE, &(room, kind.as_str(), key.as_str()), &pdu.event_id().to_owned());
+                }
+                None => self.batch.delete(&CURRENT_STATE, &(room, kind.as_str(), key.as_str())),
+            }
+            let Some(user) = (kind == "m.room.member").then(|| UserId::parse(key).ok()).flatten() else { continue };
+            let row = event.as_ref().map(|pdu| membership_row(pdu, position));
+            match &row {
+                Some(row) => self.batch.put(&MEMBERS, &(room, &user), &row.membership),
+                None => self.batch.delete(&MEMBERS, &(room, &user)),
+            }
+            if user.server_name() == ours {
+                match &row {
+                    Some(row) => self.batch.put(&MEMBERSHIP, &(&user, room), row),
+                    None => self.batch.delete(&MEMBERSHIP, &(&user, room)),
+                }
+                self.users.insert(user);
+            }
+        }
+    }
+}
+
+fn membership_row(pdu: &Pdu, position: u64) -> MembershipRow {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        membership: String,
+    }
+    // The rules let no event without a membership pass.
+    let membership = pdu.content_as::<Content>().map_or_else(|_| "leave".to_owned(), |content| content.membership);
+    let event = pdu.event_id().to_owned();
+    MembershipRow { membership, event, position, stripped: Vec::new(), forgotten: false }
+}
+
+/// A turn that is ready to be committed.
+pub(crate) struct Finished {
+    pub(crate) batch: Batch,
+    pub(crate) committed: Committed,
+    answers: Vec<Answer>,
+}
+
+impl Finished {
+    /// Whether anybody outside has to know.
+    pub(crate) fn is_news(&self) -> bool {
+        let committed = &self.committed;
+        !committed.events.is_empty() || !committed.edits.is_empty() || committed.reload || committed.access_changed
+    }
+
+    /// Tells the callers, and gives what the sink is to be told.
+    pub(crate) fn conclude(self, result: &Result<(), CommitError>) -> Committed {
+        for answer in self.answers {
+            answer(result.clone());
+        }
+        self.committed
+    }
+}

@@ -1,0 +1,161 @@
+//! The worker of one room: its only writer. Takes what is in the mailbox, does it in memory, commits it as one batch,
+//! answers, and tells the sink.
+//!
+//! What arrives while a commit is on its way goes into the next one. Decisions are in the files of the commands; here
+//! is only the loop.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt as _;
+use ruma::{OwnedRoomId, ServerName};
+use tokio::{sync::mpsc, time::Instant};
+use weft_dag::Signer;
+use weft_store::CommitError;
+
+use crate::{Unavailable, hot::Hot, mailbox::Command, registry::Shared, turn::Turn};
+
+/// Commands of one turn at most.
+const MAX_COMMANDS: usize = 256;
+/// Bytes of edits and events of one turn at most: what a disk writes in a few milliseconds.
+const MAX_TURN_BYTES: usize = 4 * 1024 * 1024;
+
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) room: OwnedRoomId,
+    pub(crate) hot: Option<Hot>,
+    mailbox: mpsc::Receiver<Command>,
+    last_work: Instant,
+}
+
+/// What woke the worker.
+enum Wake {
+    Command(Command),
+    Seal,
+    Idle,
+    Closed,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, room: OwnedRoomId, mailbox: mpsc::Receiver<Command>) -> Self {
+        Self { shared, room, hot: None, mailbox, last_work: Instant::now() }
+    }
+
+    /// Runs until the room is idle or the server stops. A panic costs the commands of one turn; the room is then loaded
+    /// again from what is on disk.
+    pub(crate) async fn supervise(mut self) {
+        while AssertUnwindSafe(self.run()).catch_unwind().await.is_err() {
+            tracing::error!(room = %self.room, "the room's worker panicked and starts again");
+            self.hot = None;
+        }
+    }
+
+    async fn run(&mut self) {
+        loop {
+            match self.wake().await {
+                Wake::Command(first) => self.work(Some(first)).await,
+                Wake::Seal => self.work(None).await,
+                Wake::Idle => self.mailbox.close(),
+                Wake::Closed => return,
+            }
+            if self.shared.is_stopping() {
+                self.mailbox.close();
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> Wake {
+        let due = self.seal_due();
+        let idle = self.last_work + self.shared.idle();
+        tokio::select! {
+            biased;
+            command = self.mailbox.recv() => command.map_or(Wake::Closed, Wake::Command),
+            () = tokio::time::sleep_until(due.unwrap_or(idle)) => if due.is_some() { Wake::Seal } else { Wake::Idle },
+        }
+    }
+
+    fn seal_due(&self) -> Option<Instant> {
+        let (first, last) = self.hot.as_ref()?.document.as_ref()?.waiting()?;
+        Some(self.shared.seal_due(&self.room, first, last))
+    }
+
+    /// One turn.
+    async fn work(&mut self, first: Option<Command>) {
+        let mut turn = Turn::new(&self.room, self.shared.ports.clock.now());
+        let mut next = first;
+        let mut done = 0;
+        while let Some(command) = next.take() {
+            self.obey(command, &mut turn).await;
+            done += 1;
+            if done < MAX_COMMANDS && turn.bytes() < MAX_TURN_BYTES && !turn.is_abandoned() {
+                next = self.mailbox.try_recv().ok();
+            }
+        }
+        let due = self.seal_due().is_some_and(|due| due <= Instant::now());
+        if (due || self.shared.is_stopping()) && !turn.is_abandoned() {
+            self.seal(&mut turn);
+        }
+        self.commit(turn).await;
+        self.last_work = Instant::now();
+        if self.hot.is_none() && self.mailbox.is_empty() {
+            // Nothing is known of such a room, or it must be loaded again: no reason to stay in memory.
+            self.mailbox.close();
+        }
+    }
+
+    async fn obey(&mut self, command: Command, turn: &mut Turn) {
+        match command {
+            Command::Create(plan, reply) => self.create(*plan, turn, reply).await,
+            Command::Send(event, reply) => self.send(*event, turn, reply).await,
+            Command::Draft(event, reply) => self.draft(*event, reply).await,
+            Command::Edit(edit, reply) => self.edit(edit, turn, reply).await,
+            Command::Vector(reply) => self.vector(turn, reply).await,
+            Command::Diff(vector, reply) => self.diff(vector, turn, reply).await,
+            Command::Seal(reply) => self.seal_now(turn, reply).await,
+            Command::Nudge => {}
+            Command::Drain => self.drain(turn).await,
+            Command::Adopt(joined, reply) => self.adopt(*joined, turn, reply).await,
+            Command::Template(request, reply) => self.template(request, reply).await,
+            Command::Accept(origin, event, reply) => self.accept(&origin, *event, turn, reply).await,
+        }
+    }
+
+    /// Commits the turn, answers, tells the sink. Where it fails, memory is ahead of the disk and is thrown away.
+    pub(crate) async fn commit(&mut self, turn: Turn) {
+        if turn.is_abandoned() {
+            self.hot = None;
+            return;
+        }
+        let finished = turn.finish(self.shared.store.positions(), self.shared.identity.server_name());
+        let mut finished = finished;
+        let batch = std::mem::take(&mut finished.batch);
+        let result: Result<(), CommitError> =
+            if batch.is_empty() { Ok(()) } else { self.shared.store.commit(batch).await };
+        let news = finished.is_news();
+        if let Err(error) = &result {
+            tracing::error!(room = %self.room, %error, "a room's changes could not be committed");
+            self.hot = None;
+        } else if news {
+            // Readers are told before the callers, so that who is answered finds others already on their way.
+            let committed = Arc::new(finished.committed.clone());
+            self.shared.ports.sink.committed(committed);
+        }
+        finished.conclude(&result);
+    }
+
+    /// The room, loaded if need be; None where it isn't known here.
+    pub(crate) async fn open(&mut self) -> Result<Option<&mut Hot>, Unavailable> {
+        if self.hot.is_none() {
+            let ours = self.shared.identity.server_name();
+            self.hot = Hot::load(&self.shared.reader, ours, &self.room).await?;
+        }
+        Ok(self.hot.as_mut())
+    }
+
+    pub(crate) fn ours(&self) -> &ServerName {
+        self.shared.identity.server_name()
+    }
+
+    pub(crate) fn signer(&self) -> Arc<Signer> {
+        self.shared.identity.signer()
+    }
+}
