@@ -1,1 +1,15 @@
-//! weft-store-rocksdb
+//! The embedded engine: RocksDB behind the seam of `weft-store`.
+//!
+//! The only crate that names RocksDB. It must not know any table, and must not block a thread that runs async tasks.
+
+mod acknowledged;
+mod commit;
+mod engine;
+mod open;
+mod options;
+mod overlay;
+mod read;
+
+pub use engine::RocksEngine;
+pub use open::{OpenReport, RocksOpenError};
+pub use options::RocksOptions;

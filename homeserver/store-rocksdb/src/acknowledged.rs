@@ -1,0 +1,119 @@
+//! The number of the last commit that was acknowledged, in a small file beside the database.
+//!
+//! A database that recovers to a point in time doesn't say which point should have been there: a log that was cut
+//! off ends like one that was never longer. So every commit carries a number in the database, and after its fsync
+//! the number is written here, without an fsync of its own. What is found here is therefore never too high: if the
+//! database has less, acknowledged commits are lost. After a power loss the file may be up to half a minute old, and
+//! then a loss within that time goes unseen.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+const NAME: &str = "ACKNOWLEDGED";
+const MAGIC: &[u8; 8] = b"weft-ack";
+const RUNNING: u8 = 0;
+const CLOSED: u8 = 1;
+const LENGTH: usize = 17;
+
+/// What the file said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The last acknowledged commit; 0 where there is no file.
+    pub(crate) commit: u64,
+    /// Whether the database was closed properly.
+    pub(crate) closed: bool,
+}
+
+/// The file, open for writing.
+#[derive(Debug)]
+pub(crate) struct Acknowledged {
+    file: File,
+}
+
+impl Acknowledged {
+    /// Opens the file (made if it isn't there), and says what is in it.
+    pub(crate) fn open(directory: &Path) -> io::Result<(Self, Found)> {
+        let path = directory.join(NAME);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut file).take(64).read_to_end(&mut bytes)?;
+        Ok((Self { file }, parse(&bytes).unwrap_or_default()))
+    }
+
+    /// Writes the number of a commit whose fsync has ended.
+    pub(crate) fn write(&mut self, commit: u64) -> io::Result<()> {
+        self.put(commit, RUNNING)
+    }
+
+    /// Writes the last number and that all is well, durably.
+    pub(crate) fn close(&mut self, commit: u64) -> io::Result<()> {
+        self.put(commit, CLOSED)?;
+        self.file.sync_data()
+    }
+
+    fn put(&mut self, commit: u64, state: u8) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(LENGTH);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&commit.to_be_bytes());
+        bytes.push(state);
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(&bytes)
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Found> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (commit, state) = rest.split_first_chunk::<8>()?;
+    Some(Found {
+        commit: u64::from_be_bytes(*commit),
+        closed: *state.first()? == CLOSED,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut file, found) = Acknowledged::open(directory.path()).unwrap();
+        assert_eq!(found, Found::default());
+        file.write(7).unwrap();
+        let (mut file, found) = Acknowledged::open(directory.path()).unwrap();
+        assert_eq!(
+            found,
+            Found {
+                commit: 7,
+                closed: false
+            }
+        );
+        file.close(8).unwrap();
+        let (_, found) = Acknowledged::open(directory.path()).unwrap();
+        assert_eq!(
+            found,
+            Found {
+                commit: 8,
+                closed: true
+            }
+        );
+    }
+
+    #[test]
+    fn damaged_files_claim_nothing() {
+        for bytes in [
+            &b""[..],
+            b"weft-ack",
+            b"weft-ack\0\0\0\0\0\0\0\x09",
+            b"something else entirely",
+        ] {
+            assert_eq!(parse(bytes), None);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The engine: the seam's calls, and which thread they run on.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rocksdb::DB;
+use tokio::task::spawn_blocking;
+use weft_store::engine::EngineCommitError;
+use weft_store::{Engine, KeyRange, ReadError, WriteBatch};
+
+use crate::commit::Writer;
+use crate::open::{OpenReport, RocksOpenError, open};
+use crate::options::RocksOptions;
+use crate::read::{self, Miss, Reach};
+
+/// Rows and keys up to which a read is first tried on the caller's thread: a longer one would keep it too long even
+/// where all is in memory.
+const INLINE_ROWS: usize = 64;
+
+/// RocksDB as an engine.
+#[derive(Debug)]
+pub struct RocksEngine {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    /// None once closed. Whoever works with the database holds the lock for reading, so that closing waits for them.
+    pub(crate) db: RwLock<Option<DB>>,
+    pub(crate) writer: Mutex<Writer>,
+}
+
+impl RocksEngine {
+    /// Opens (or makes) a store in a directory, and reports what recovery found. Blocks.
+    ///
+    /// # Errors
+    /// When another process has it, the disk is full, or the files are damaged or can't be accessed.
+    pub fn open(path: impl AsRef<Path>, options: &RocksOptions) -> Result<(Self, OpenReport), RocksOpenError> {
+        let opened = open(path.as_ref(), options)?;
+        let writer = Writer {
+            acknowledged: opened.acknowledged,
+            last: opened.report.recovered,
+            poisoned: None,
+        };
+        let inner = Inner {
+            db: RwLock::new(Some(opened.db)),
+            writer: Mutex::new(writer),
+        };
+        Ok((Self { inner: Arc::new(inner) }, opened.report))
+    }
+
+    /// Reads in memory if `inline` and that suffices, else on a thread that may block.
+    async fn read<T, F>(&self, inline: bool, read: F) -> Result<T, ReadError>
+    where
+        T: Send + 'static,
+        F: Fn(&DB, Reach) -> Result<T, Miss> + Send + 'static,
+    {
+        if inline {
+            match self.inner.with_db(|db| read(db, Reach::Memory))? {
+                Ok(answer) => return Ok(answer),
+                Err(Miss::Failed(error)) => return Err(error),
+                Err(Miss::NotInMemory) => {}
+            }
+        }
+        let inner = Arc::clone(&self.inner);
+        let answer = spawn_blocking(move || inner.with_db(|db| read(db, Reach::Disk))).await;
+        let answer = answer.map_err(|error| ReadError::Engine {
+            reason: error.to_string(),
+        })?;
+        answer?.map_err(Miss::into_error)
+    }
+}
+
+impl Inner {
+    fn with_db<T>(&self, work: impl FnOnce(&DB) -> T) -> Result<T, ReadError> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        db.as_ref().map(work).ok_or(ReadError::Closed)
+    }
+
+    fn close(&self) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(db) = self.db.write().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        // Dropping waits for background work and gives the lock back.
+        drop(db);
+        if writer.poisoned.is_some() {
+            return;
+        }
+        let last = writer.last;
+        if let Err(error) = writer.acknowledged.close(last) {
+            tracing::warn!(%error, "the number of the last commit could not be noted");
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for RocksEngine {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let key = Bytes::copy_from_slice(key);
+        self.read(true, move |db, reach| read::get(db, &key, reach)).await
+    }
+
+    async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, ReadError> {
+        let keys = keys.to_vec();
+        self.read(keys.len() <= INLINE_ROWS, move |db, reach| {
+            read::get_many(db, &keys, reach)
+        })
+        .await
+    }
+
+    async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        self.read(range.limit <= INLINE_ROWS, move |db, reach| {
+            read::scan(db, &range, reach)
+        })
+        .await
+    }
+
+    async fn commit(&self, batches: Vec<WriteBatch>) -> Vec<Result<(), EngineCommitError>> {
+        let count = batches.len();
+        let inner = Arc::clone(&self.inner);
+        // A blocking task runs to its end also if the caller is cancelled.
+        let results = spawn_blocking(move || inner.commit(&batches)).await;
+        results.unwrap_or_else(|error| {
+            vec![
+                Err(EngineCommitError::Poisoned {
+                    reason: error.to_string()
+                });
+                count
+            ]
+        })
+    }
+
+    async fn close(&self) {
+        let inner = Arc::clone(&self.inner);
+        if let Err(error) = spawn_blocking(move || inner.close()).await {
+            tracing::error!(%error, "closing the store has failed");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Reading: first from memory alone, on the caller's thread; what needs the disk goes to a thread that may block.
+
+use bytes::Bytes;
+use rocksdb::{DB, ErrorKind, ReadOptions, ReadTier};
+use weft_store::{KeyRange, ReadError};
+
+type Rows = Vec<(Bytes, Bytes)>;
+
+/// Whether a read may touch the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Memory alone: answers [`Miss::NotInMemory`] where that isn't enough.
+    Memory,
+    /// All of it; blocks.
+    Disk,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Miss {
+    /// It's on the disk.
+    NotInMemory,
+    /// It can't be read.
+    Failed(ReadError),
+}
+
+impl From<rocksdb::Error> for Miss {
+    fn from(error: rocksdb::Error) -> Self {
+        if error.kind() == ErrorKind::Incomplete {
+            return Self::NotInMemory;
+        }
+        Self::Failed(ReadError::Engine {
+            reason: error.into_string(),
+        })
+    }
+}
+
+impl Miss {
+    /// The error of a read that was allowed to go to the disk.
+    pub(crate) fn into_error(self) -> ReadError {
+        match self {
+            Self::NotInMemory => ReadError::Engine {
+                reason: "incomplete read".to_owned(),
+            },
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+fn options(reach: Reach) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    if reach == Reach::Memory {
+        options.set_read_tier(ReadTier::BlockCache);
+    }
+    options
+}
+
+pub(crate) fn get(db: &DB, key: &[u8], reach: Reach) -> Result<Option<Bytes>, Miss> {
+    let value = db.get_pinned_opt(key, &options(reach))?;
+    Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+}
+
+pub(crate) fn get_many(db: &DB, keys: &[Bytes], reach: Reach) -> Result<Vec<Option<Bytes>>, Miss> {
+    let values = db.multi_get_opt(keys, &options(reach));
+    values.into_iter().map(|value| Ok(value?.map(Bytes::from))).collect()
+}
+
+pub(crate) fn scan(db: &DB, range: &KeyRange, reach: Reach) -> Result<Rows, Miss> {
+    if range.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut options = options(reach);
+    options.set_iterate_lower_bound(range.start.to_vec());
+    if let Some(end) = &range.end {
+        options.set_iterate_upper_bound(end.to_vec());
+    }
+    // An iterator reads from a snapshot of when it was made.
+    let mut rows = db.raw_iterator_opt(options);
+    if range.reverse {
+        rows.seek_to_last()
+    } else {
+        rows.seek_to_first()
+    }
+    let mut found = Vec::new();
+    while found.len() < range.limit
+        && let Some((key, value)) = rows.item()
+    {
+        found.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+        if range.reverse { rows.prev() } else { rows.next() }
+    }
+    // The end of the range and a failed read look alike but for this.
+    rows.status()?;
+    Ok(found)
+}
