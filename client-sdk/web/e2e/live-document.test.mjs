@@ -24,8 +24,8 @@ afterEach(async () => {
   await standin.close();
 });
 
-function start(userId, { token = standin.users.get(userId).token, whyDenied = async () => null } = {}) {
-  const options = { roomId: id, url: liveUrl(standin.origin, id), userId, token: () => token, whyDenied, socket: WebSocket };
+function start(userId, { token = standin.users.get(userId).token, whyDenied = async () => null, patienceMs } = {}) {
+  const options = { roomId: id, url: liveUrl(standin.origin, id), userId, token: () => token, whyDenied, socket: WebSocket, ...(patienceMs && { patienceMs }) };
   const live = new LiveDocument(options);
   open.push(live);
   return live;
@@ -78,6 +78,17 @@ it('edits whose acknowledgement was lost, and edits made while offline, are unsa
   await reaches(alice.save, is('saved'));
   expect(standin.documents.get(id).doc.getText('body').toString()).toBe('in flight, queued edits follow');
   expect(alice.hasUnsaved).toBe(false);
+});
+
+it('an acknowledgement that never comes is asked for over a new connection', async () => {
+  const alice = start(ALICE, { patienceMs: 100 });
+  await reaches(alice.save, is('saved'));
+  standin.ackDelay = 3_600_000;
+  alice.text.insert(0, 'did it arrive?');
+  await reaches(alice.save, is('offline-unsaved'));
+  standin.ackDelay = 1;
+  await reaches(alice.save, is('saved'));
+  expect(standin.documents.get(id).doc.getText('body').toString()).toBe('did it arrive?');
 });
 
 it('a reader gets the text and is told that it is for reading, and an edit is refused', async () => {

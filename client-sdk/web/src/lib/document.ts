@@ -32,6 +32,8 @@ export interface DocumentOptions {
   /** Asked when the server denies the document: why, or null when it may be tried again. */
   readonly whyDenied: () => Promise<Ending | null>;
   readonly socket?: typeof WebSocket;
+  /** How long to wait for an acknowledgement before connecting anew; doubles each time it was in vain. */
+  readonly patienceMs?: number;
 }
 
 /** `ws://host/_weft/client/v1/live/{id}` of the page's own origin. */
@@ -59,11 +61,12 @@ export class LiveDocument {
   #name: string;
   #cutOffTimer: ReturnType<typeof setTimeout> | undefined;
   #waitTimer: ReturnType<typeof setTimeout> | undefined;
-  #patience = PATIENCE_MS;
+  #patience: number;
   #closed = false;
 
   constructor(private readonly options: DocumentOptions) {
     this.#name = options.userId;
+    this.#patience = options.patienceMs ?? PATIENCE_MS;
     this.doc.on('update', (_update: Uint8Array, origin: unknown) => {
       if (origin !== this.#provider) this.#note(() => this.#tracker.edited());
     });
@@ -211,7 +214,7 @@ export class LiveDocument {
   #watchForSilence(): void {
     clearTimeout(this.#waitTimer);
     if (!this.#tracker.isWaiting) {
-      if (this.#tracker.state === 'saved') this.#patience = PATIENCE_MS;
+      if (this.#tracker.state === 'saved') this.#patience = this.options.patienceMs ?? PATIENCE_MS;
       return;
     }
     this.#waitTimer = setTimeout(() => {
