@@ -13,7 +13,7 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use crate::{EventSource, Missing, Pdu, RoomVersion, StateView, Verified};
+use crate::{Draft, EventSource, Missing, Pdu, Placement, RoomVersion, StateView, Verified};
 
 /// An event with the decision about it.
 #[derive(Clone, Debug)]
@@ -113,6 +113,24 @@ impl Verified {
             Some(Ok(())) | None => Verdict::Accepted,
         };
         Ok(Authorized { pdu, verdict })
+    }
+}
+
+impl StateView {
+    /// Whether this state lets an event stand that nobody has signed yet: what make_join and its like are asked for.
+    ///
+    /// # Errors
+    /// When the rules refuse it, or it can't be written as an event.
+    pub fn would_allow(&self, draft: &Draft, placement: &Placement) -> Result<(), AuthReason> {
+        let itself = |why: String| AuthReason { stage: Stage::Itself, why };
+        let object = draft.clone().into_object(self.version(), placement.clone());
+        let json = object.map_err(|error| itself(error.to_string())).and_then(|object| {
+            serde_json::to_string(&object).map_err(|error| itself(error.to_string()))
+        })?;
+        // No event has this id: an id is a hash, and this is all zeros.
+        let id = EventId::new_v2_or_v3(&"A".repeat(43)).map_err(|error| itself(error.to_string()))?;
+        let pdu = Pdu::from_canonical(json, id, self.version(), false).map_err(itself)?;
+        check(&Arc::new(pdu), self.version(), Stage::CurrentState, |kind, key| self.get(kind, key))
     }
 }
 

@@ -16,7 +16,7 @@ use ruma::{
 };
 use weft_wire::limits;
 
-use crate::{Pdu, RoomVersion, Verified, VerifyKeys, parse_canonical};
+use crate::{BuildError, Pdu, RoomVersion, Signer, Verified, VerifyKeys, parse_canonical};
 
 /// Why an event is dropped, as if it had never come.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -176,6 +176,17 @@ impl Unchecked {
             signatures::Verified::All => Ok(self.into_verified()),
             signatures::Verified::Signatures => self.into_redacted(),
         }
+    }
+
+    /// The event with our signature added, still unchecked: a restricted join that names one of our users must be
+    /// signed by us too before it can be verified. Whether it was allowed is asked afterwards; until then nobody else
+    /// may see it.
+    ///
+    /// # Errors
+    /// When the event would pass the size limit with one more signature.
+    pub fn cosigned(mut self, signer: &Signer) -> Result<Self, BuildError> {
+        signer.sign_event(&mut self.object, &self.version)?;
+        Self::from_object(self.object, &self.version).map_err(BuildError::Refused)
     }
 
     /// Without a check: for events that we have just signed ourselves.

@@ -1,9 +1,32 @@
 //! Events of other servers: staged on disk, answered, drained by the room's worker.
+//!
+//! Must not decide about events: a transaction is answered when its rows are on disk.
 
-use ruma::ServerName;
-use weft_dag::Verified;
+use std::{collections::BTreeMap, time::Duration};
 
-use crate::{Rooms, Unavailable, turn::Turn, worker::Worker};
+use bytes::Bytes;
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt};
+use weft_dag::{RoomVersion, Unchecked, Verified};
+use weft_store::{
+    Batch, CommitError,
+    tables::rooms::{STAGED_ROOMS, STAGING, StagedRow},
+};
+use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
+
+use crate::{
+    Rooms, Unavailable,
+    drain::{Drain, Staged, arrive::Arriving},
+    mailbox::Command,
+    turn::Turn,
+    worker::Worker,
+};
+
+/// Staged events of one turn.
+const EVENTS_PER_TURN: usize = 50;
+/// When events that wait for something are looked at again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How often staging is tried where another transaction takes the same row numbers at the same moment.
+const MAX_ATTEMPTS: u32 = 8;
 
 /// Why events could not be staged. Nothing of the transaction is then on disk.
 #[derive(Debug, thiserror::Error)]
@@ -13,20 +36,182 @@ pub enum ReceiveError {
     Unavailable(#[from] Unavailable),
 }
 
-#[expect(clippy::unimplemented, reason = "signatures first")]
 impl Rooms {
-    /// Stages events durably; they are checked and merged by the workers of their rooms afterwards.
+    /// Stages events durably; they are checked and merged by the workers of their rooms afterwards. Events of rooms
+    /// that no user of this server is in are left out, as are the newest where too many wait already: they come again
+    /// with what follows them.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn receive(&self, _origin: &ServerName, _events: Vec<Verified>) -> Result<(), ReceiveError> {
-        unimplemented!()
+    pub async fn receive(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), ReceiveError> {
+        let mut by_room: BTreeMap<OwnedRoomId, Vec<StagedRow>> = BTreeMap::new();
+        let received_at = self.shared.ports.clock.now().get().into();
+        for event in events {
+            let row = StagedRow {
+                origin: origin.to_owned(),
+                received_at,
+                redacted: event.redacted_on_receipt(),
+                json: Bytes::copy_from_slice(event.pdu().json().as_bytes()),
+            };
+            by_room.entry(event.pdu().room_id().to_owned()).or_default().push(row);
+        }
+        for room in by_room.keys().cloned().collect::<Vec<_>>() {
+            if !self.shared.reader.servers_in(&room).await?.contains(self.shared.identity.server_name()) {
+                tracing::debug!(%room, %origin, "events of a room that nobody here is in");
+                by_room.remove(&room);
+            }
+        }
+        self.stage(&by_room).await?;
+        for room in by_room.into_keys() {
+            let shared = std::sync::Arc::clone(&self.shared);
+            // A full mailbox may make this wait; the transaction is answered meanwhile, its rows are on disk.
+            tokio::spawn(async move {
+                if let Err(error) = shared.tell(&room, Command::Drain).await {
+                    tracing::debug!(%room, %error, "staged events wait for the next start");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn stage(&self, by_room: &BTreeMap<OwnedRoomId, Vec<StagedRow>>) -> Result<(), Unavailable> {
+        let mut attempts = 0;
+        loop {
+            let mut batch = Batch::new();
+            for (room, rows) in by_room {
+                self.stage_room(&mut batch, room, rows).await?;
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            attempts += 1;
+            match self.shared.store.commit(batch).await {
+                Err(CommitError::Fence { .. }) if attempts < MAX_ATTEMPTS => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    async fn stage_room(&self, batch: &mut Batch, room: &RoomId, rows: &[StagedRow]) -> Result<(), Unavailable> {
+        let store = &self.shared.store;
+        let first = store.scan(STAGING.under(&(room,)).limit(1)).await?;
+        let last = store.scan(STAGING.under(&(room,)).reversed().limit(1)).await?;
+        let number = |rows: &[((OwnedRoomId, u64), StagedRow)]| rows.first().map(|((_, number), _)| *number);
+        let next = number(&last).map_or(1, |last| last.saturating_add(1));
+        let waiting = next - number(&first).unwrap_or(next);
+        let room_left = u64::try_from(MAX_STAGED_EVENTS_PER_ROOM).unwrap_or(u64::MAX).saturating_sub(waiting);
+        let room_left = usize::try_from(room_left).unwrap_or(usize::MAX);
+        if rows.len() > room_left {
+            tracing::warn!(%room, waiting, "too many staged events; the newest are left out");
+        }
+        for (number, row) in (next..).zip(rows.iter().take(room_left)) {
+            batch.require(&STAGING, &(room, number), None);
+            batch.put(&STAGING, &(room, number), row);
+        }
+        batch.put(&STAGED_ROOMS, &(room,), &());
+        Ok(())
     }
 }
 
+/// What a turn of draining leaves.
+struct Left {
+    /// The last row that was looked at; None where there was none.
+    last: Option<u64>,
+    /// Rows wait for something.
+    waiting: bool,
+}
+
 impl Worker {
-    /// Merges what is staged.
+    /// Merges what is staged, some rows a turn.
     pub(crate) async fn drain(&mut self, turn: &mut Turn) {
+        match self.open().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(room = %self.room, %error, "staged events can't be merged");
+                return self.drain_later();
+            }
+        }
+        // What people were told is on disk comes before what others bring.
         self.seal(turn);
+        let (mut after, mut waiting) = (None, false);
+        loop {
+            self.fresh(turn).await;
+            match Box::pin(self.drain_some(turn, after)).await {
+                Ok(Left { last: None, .. }) => break,
+                Ok(left) => {
+                    after = left.last;
+                    waiting |= left.waiting;
+                }
+                Err(error) => {
+                    tracing::error!(room = %self.room, %error, "staged events can't be merged");
+                    turn.abandon();
+                    waiting = true;
+                    break;
+                }
+            }
+        }
+        if waiting {
+            self.drain_later();
+        } else if !turn.is_abandoned() {
+            turn.batch.delete(&STAGED_ROOMS, &(&self.room,));
+        }
     }
+
+    /// Commits the turn and begins another.
+    pub(crate) async fn fresh(&mut self, turn: &mut Turn) {
+        let next = Turn::new(&self.room, self.shared.ports.clock.now());
+        self.commit(std::mem::replace(turn, next)).await;
+    }
+
+    fn drain_later(&self) {
+        let (shared, room) = (std::sync::Arc::clone(&self.shared), self.room.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            // Stopping: the rows wait for the next start.
+            let _ = shared.tell(&room, Command::Drain).await;
+        });
+    }
+
+    async fn drain_some(&mut self, turn: &mut Turn, after: Option<u64>) -> Result<Left, Unavailable> {
+        let query = STAGING.under(&(&self.room,)).after(&(&self.room, after.unwrap_or(0)));
+        let rows = self.shared.store.scan(query.limit(EVENTS_PER_TURN)).await?;
+        let last = rows.last().map(|((_, number), _)| *number);
+        if rows.is_empty() || self.open().await?.is_none() {
+            return Ok(Left { last: None, waiting: false });
+        }
+        let shared = std::sync::Arc::clone(&self.shared);
+        let Some(hot) = self.hot.as_mut() else { return Ok(Left { last: None, waiting: false }) };
+        let ours = shared.identity.server_name();
+        let (staged, unreadable) = read_rows(rows, &hot.version);
+        let now = turn.now;
+        let mut arriving = Arriving::new(hot, turn, &shared.reader, ours).await?;
+        arriving.unstage(unreadable);
+        let drain = Drain::new(&mut arriving, &*shared.ports.peers, &mut self.in_vain, ours.to_owned(), now);
+        let drained = drain.run(staged).await?;
+        arriving.unstage(drained.done);
+        Ok(Left { last, waiting: !drained.waiting.is_empty() })
+    }
+}
+
+/// Staged rows as events, and the numbers of those that can't be read.
+fn read_rows(rows: Vec<((OwnedRoomId, u64), StagedRow)>, version: &RoomVersion) -> (Vec<Staged>, Vec<u64>) {
+    let (mut staged, mut unreadable) = (Vec::new(), Vec::new());
+    for ((room, number), row) in rows {
+        match read_row(row, version) {
+            Some((origin, received_at, event)) => staged.push(Staged { number, origin, received_at, event }),
+            None => {
+                tracing::error!(%room, number, "a staged event can't be read and is dropped");
+                unreadable.push(number);
+            }
+        }
+    }
+    (staged, unreadable)
+}
+
+fn read_row(row: StagedRow, version: &RoomVersion) -> Option<(OwnedServerName, MilliSecondsSinceUnixEpoch, Verified)> {
+    let json = std::str::from_utf8(&row.json).ok()?;
+    let id = Unchecked::parse(json, version).ok()?.event_id().to_owned();
+    let event = Verified::from_trusted_json(json, id, version, row.redacted).ok()?;
+    Some((row.origin, MilliSecondsSinceUnixEpoch(UInt::try_from(row.received_at).ok()?), event))
 }

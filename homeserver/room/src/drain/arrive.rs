@@ -1,0 +1,282 @@
+//! A room in the hands of its worker, taking in decided events of other servers: groups of states, the state of now
+//! where branches meet, redactions. What events do to the text is in [`super::text`].
+//!
+//! Belongs to one turn: what was taken in counts at once for what follows in the same turn. Must not decide whether an
+//! event stands; that was done before.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use ruma::{EventId, OwnedEventId, RoomId, ServerName};
+use weft_dag::{ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, groups, redact};
+use weft_store::tables::rooms::{STAGING, event_flags};
+
+use super::{
+    decide::{Undecided, resolve_loading},
+    graph::{Graph, Incoming, Known},
+    text::Vectors,
+};
+use crate::{
+    Reader, Unavailable,
+    hot::{Arrival, Group, Hot, NewState, Tell},
+    reader::{StoredEvent, damaged},
+    turn::Turn,
+};
+
+/// One turn in which events of other servers enter a room.
+pub(crate) struct Arriving<'a> {
+    pub(super) hot: &'a mut Hot,
+    pub(super) turn: &'a mut Turn,
+    pub(super) reader: &'a Reader,
+    ours: &'a ServerName,
+    placed: HashMap<OwnedEventId, Placed>,
+    pub(super) vectors: Vectors,
+    no_cover: ChainCover,
+}
+
+/// An event of this turn.
+struct Placed {
+    known: Known,
+    flags: u8,
+    after: Option<Stated>,
+}
+
+/// A state and the group that holds it.
+#[derive(Clone)]
+struct Stated {
+    map: StateMap,
+    group: Group,
+}
+
+impl<'a> Arriving<'a> {
+    /// Loads what is needed.
+    pub(crate) async fn new(
+        hot: &'a mut Hot,
+        turn: &'a mut Turn,
+        reader: &'a Reader,
+        ours: &'a ServerName,
+    ) -> Result<Self, Unavailable> {
+        hot.cover(reader).await?;
+        let (placed, vectors, no_cover) = (HashMap::new(), Vectors::default(), ChainCover::default());
+        Ok(Self { hot, turn, reader, ours, placed, vectors, no_cover })
+    }
+
+    /// Staged rows that are done with.
+    pub(crate) fn unstage(&mut self, rows: impl IntoIterator<Item = u64>) {
+        for row in rows {
+            self.turn.batch.delete(&STAGING, &(&self.hot.id, row));
+        }
+    }
+
+    /// The flags of an event that the room has.
+    pub(super) async fn flags(&self, id: &EventId) -> Result<Option<u8>, Unavailable> {
+        if let Some(placed) = self.placed.get(id) {
+            return Ok(Some(placed.flags));
+        }
+        Ok(self.reader.stored_event(&self.hot.id, id).await?.map(|stored| stored.flags))
+    }
+
+    async fn stated_after(&self, id: &EventId) -> Result<Option<Stated>, Unavailable> {
+        if let Some(placed) = self.placed.get(id) {
+            return Ok(placed.after.clone());
+        }
+        let Some(groups) = self.reader.groups_of(&self.hot.id, &id.to_owned()).await? else { return Ok(None) };
+        if groups.after == self.hot.group.id {
+            return Ok(Some(Stated { map: self.hot.state.map(), group: self.hot.group }));
+        }
+        let (map, hops) = self.reader.group(&self.hot.id, groups.after).await?;
+        Ok(Some(Stated { map, group: Group { id: groups.after, hops } }))
+    }
+
+    /// The group of a state: one that is there already, or a new one.
+    async fn group_of(&mut self, map: StateMap, near: &[OwnedEventId]) -> Result<Stated, Unavailable> {
+        let now = Stated { map: self.hot.state.map(), group: self.hot.group };
+        let mut candidates = Vec::new();
+        for id in near {
+            candidates.extend(self.stated_after(id).await?);
+        }
+        candidates.push(now);
+        candidates.retain(|stated| stated.group.id > 0);
+        if let Some(same) = candidates.iter().find(|stated| stated.map == map) {
+            return Ok(same.clone());
+        }
+        Ok(self.new_group(candidates.first(), map))
+    }
+
+    fn new_group(&mut self, parent: Option<&Stated>, map: StateMap) -> Stated {
+        let lean = parent.and_then(|parent| Some((parent.group, groups::changes(&parent.map, &map)?)));
+        let (parent, changes) = match lean {
+            Some((group, changes)) => (Some(group), changes),
+            None => (None, Vec::new()),
+        };
+        let group = self.hot.write_group(&mut self.turn.batch, parent, &changes, || map.clone());
+        Stated { map, group }
+    }
+
+    async fn take(&mut self, incoming: Incoming) -> Result<(), Unavailable> {
+        let Incoming { authorized, before, outlier, relay, staged } = incoming;
+        let (pdu, verdict) = authorized.into_parts();
+        let flags = match verdict {
+            Verdict::Accepted => 0,
+            Verdict::SoftFailed { .. } => event_flags::SOFT_FAILED,
+            Verdict::Rejected { .. } => event_flags::REJECTED,
+        } | if outlier { event_flags::OUTLIER } else { 0 };
+        log(&pdu, &verdict, outlier);
+        self.turn.weigh(pdu.json().len());
+        self.unstage(staged);
+        let is_state = pdu.state_key().is_some() && !pdu.rejected();
+        if is_state {
+            self.hot.index(&mut self.turn.batch, &pdu)?;
+        }
+        let known = Known { pdu: Arc::clone(&pdu), outlier };
+        let id = pdu.event_id().to_owned();
+        if outlier {
+            self.placed.insert(id, Placed { known, flags, after: None });
+            self.enter(pdu, flags, None, None, Tell::Nobody);
+            return Ok(());
+        }
+        let before = self.group_of(before, &pdu.prev_events().to_vec()).await?;
+        let after = self.after(&before, &pdu);
+        let groups = Some((before.group.id, after.group.id));
+        self.placed.insert(id, Placed { known, flags, after: Some(after.clone()) });
+        // The text first: what is known in the event's past must not have the event in it yet.
+        self.take_text(&pdu, flags).await?;
+        let state = if flags == 0 { self.state_of_now(&pdu, &after).await? } else { None };
+        let tell = if relay { Tell::Others(Some(pdu.sender().server_name().to_owned())) } else { Tell::Nobody };
+        self.enter(Arc::clone(&pdu), flags, groups, state, tell);
+        if flags == 0 {
+            self.take_back(&pdu).await?;
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, pdu: Arc<Pdu>, flags: u8, groups: Option<(u64, u64)>, state: Option<NewState>, tell: Tell) {
+        self.hot.arrive(self.turn, Arrival { pdu, flags, groups, state, tell }, self.ours);
+    }
+
+    fn after(&mut self, before: &Stated, pdu: &Pdu) -> Stated {
+        match pdu.state_entry().filter(|_| !pdu.rejected()) {
+            Some(key) => {
+                let mut map = before.map.clone();
+                map.insert(key, pdu.event_id().to_owned());
+                self.new_group(Some(before), map)
+            }
+            None => before.clone(),
+        }
+    }
+
+    /// The state that the ends of the graph come to once this event is one of them; None where it stays as it is.
+    async fn state_of_now(&mut self, pdu: &Arc<Pdu>, after: &Stated) -> Result<Option<NewState>, Unavailable> {
+        let others = self.hot.ends.iter().filter(|end| !pdu.prev_events().contains(&end.id));
+        let others: Vec<OwnedEventId> = others.map(|end| end.id.clone()).filter(|id| id != pdu.event_id()).collect();
+        let mut forks = vec![after.map.clone()];
+        for end in &others {
+            forks.extend(self.state_after(end).await?);
+        }
+        let map = match resolve_loading(self, &forks).await {
+            Ok(map) => map,
+            Err(Undecided::Unavailable(error)) => return Err(error),
+            Err(problem) => {
+                tracing::error!(room = %self.hot.id, %problem, "the room's branches can't be resolved; its state stays");
+                return Ok(None);
+            }
+        };
+        let now = self.hot.state.map();
+        let changed = differences(&now, &map);
+        if changed.is_empty() {
+            return Ok(None);
+        }
+        let group = if map == after.map {
+            after.group
+        } else {
+            let parent = Stated { map: now, group: self.hot.group };
+            self.new_group(Some(&parent).filter(|parent| parent.group.id > 0), map.clone()).group
+        };
+        let view = self.view_of(&map, &changed).await?;
+        Ok(Some(NewState { view, group, changed }))
+    }
+
+    /// The state of now with these entries changed.
+    async fn view_of(&self, map: &StateMap, changed: &[StateKey]) -> Result<StateView, Unavailable> {
+        let kept = self.hot.state.iter().filter(|pdu| {
+            pdu.state_entry().is_some_and(|key| map.0.get(&key).is_some_and(|id| id == pdu.event_id()))
+        });
+        let mut events: Vec<Arc<Pdu>> = kept.cloned().collect();
+        for id in changed.iter().filter_map(|key| map.0.get(key)) {
+            let known = self.event(id).await?;
+            let known = known.ok_or_else(|| damaged(&self.hot.id, &format_args!("state event {id} is not there")))?;
+            events.push(known.pdu);
+        }
+        Ok(StateView::from_events(self.hot.version.clone(), events))
+    }
+
+    /// A redaction takes effect on its target, if that is here.
+    async fn take_back(&mut self, redaction: &Pdu) -> Result<(), Unavailable> {
+        let Some(id) = redaction.redacts().filter(|_| redaction.kind() == "m.room.redaction") else { return Ok(()) };
+        let stored = match self.turn.write_mut(id) {
+            Some(write) => Some(StoredEvent { pdu: Arc::clone(&write.pdu), flags: write.flags, position: 0 }),
+            None => self.reader.stored_event(&self.hot.id, id).await?,
+        };
+        match stored {
+            Some(target) if redact::takes_effect(redaction, &target.pdu, &self.hot.state) => {
+                self.hot.apply_redaction(self.turn, &target)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn log(pdu: &Pdu, verdict: &Verdict, outlier: bool) {
+    if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = verdict {
+        let (room, event, sender) = (pdu.room_id(), pdu.event_id(), pdu.sender());
+        tracing::info!(%room, %event, %sender, outlier, %reason, "an event of another server does not stand");
+    }
+}
+
+/// The keys under which two states differ.
+fn differences(from: &StateMap, to: &StateMap) -> Vec<StateKey> {
+    let keys: BTreeSet<&StateKey> = from.0.keys().chain(to.0.keys()).collect();
+    keys.into_iter().filter(|key| from.0.get(*key) != to.0.get(*key)).cloned().collect()
+}
+
+#[async_trait]
+impl Graph for Arriving<'_> {
+    fn room_id(&self) -> &RoomId {
+        &self.hot.id
+    }
+
+    fn version(&self) -> &RoomVersion {
+        &self.hot.version
+    }
+
+    fn current(&self) -> &StateView {
+        &self.hot.state
+    }
+
+    fn extremities(&self) -> Vec<OwnedEventId> {
+        self.hot.ends.iter().map(|end| end.id.clone()).collect()
+    }
+
+    fn cover(&self) -> &ChainCover {
+        self.hot.loaded_cover().unwrap_or(&self.no_cover)
+    }
+
+    async fn event(&self, id: &EventId) -> Result<Option<Known>, Unavailable> {
+        if let Some(placed) = self.placed.get(id) {
+            return Ok(Some(placed.known.clone()));
+        }
+        let stored = self.reader.stored_event(&self.hot.id, id).await?;
+        Ok(stored.map(|stored| Known { pdu: stored.pdu, outlier: stored.flags & event_flags::OUTLIER != 0 }))
+    }
+
+    async fn state_after(&self, id: &EventId) -> Result<Option<StateMap>, Unavailable> {
+        Ok(self.stated_after(id).await?.map(|stated| stated.map))
+    }
+
+    async fn append(&mut self, incoming: Incoming) -> Result<(), Unavailable> {
+        self.take(incoming).await
+    }
+}

@@ -1,0 +1,336 @@
+//! Filling gaps: events that an event follows or rests on, and that aren't here, are asked of other servers.
+//!
+//! Everything is bounded: rounds, events, questions in one drain. What was asked for in vain isn't asked for again for a
+//! while, so that a server which makes up a thousand events costs no more than one (T18, T19). Must not decide about
+//! events, only bring them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId};
+use weft_dag::{RoomVersion, StateMap, Verified};
+use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST, MAX_GAP_EVENTS};
+
+use crate::{
+    PeerError, Peers, StateIds, Unavailable,
+    drain::{
+        graph::Graph,
+        order::{Links, order},
+    },
+};
+
+/// Questions to other servers in one drain of one room.
+const MAX_QUESTIONS: u32 = 60;
+/// Other servers that are asked where the sender doesn't answer.
+const MAX_SERVERS: usize = 3;
+/// How long an event that nobody had isn't asked for again, milliseconds.
+const FORGET_AFTER_MS: u64 = 5 * 60 * 1_000;
+/// Events that are remembered as not to be had. Above it, all are forgotten: it is a memory, not a promise.
+const MAX_REMEMBERED: usize = 10_000;
+/// Event of a state that is fetched where a gap can't be filled: the state of a room of 10,000 members.
+const MAX_STATE_EVENTS: usize = 20_000;
+
+/// What was asked for in vain, and when. Belongs to a room's worker and may be lost at any time.
+#[derive(Debug, Default)]
+pub(crate) struct InVain {
+    events: HashMap<OwnedEventId, MilliSecondsSinceUnixEpoch>,
+}
+
+impl InVain {
+    fn remember(&mut self, id: OwnedEventId, now: MilliSecondsSinceUnixEpoch) {
+        if self.events.len() >= MAX_REMEMBERED {
+            self.events.clear();
+        }
+        self.events.insert(id, now);
+    }
+
+    fn recently(&self, id: &OwnedEventId, now: MilliSecondsSinceUnixEpoch) -> bool {
+        let age = |at: &MilliSecondsSinceUnixEpoch| u64::from(now.get()).saturating_sub(u64::from(at.get()));
+        self.events.get(id).is_some_and(|at| age(at) < FORGET_AFTER_MS)
+    }
+}
+
+/// One drain's questions.
+pub(crate) struct Questions<'a> {
+    peers: &'a dyn Peers,
+    in_vain: &'a mut InVain,
+    now: MilliSecondsSinceUnixEpoch,
+    left: u32,
+}
+
+/// What came of trying to fill a gap.
+#[derive(Debug, Default)]
+pub(crate) struct Filled {
+    /// Events to decide about before the one with the gap, in order.
+    pub(crate) events: Vec<Verified>,
+    /// For events whose past nobody would give, the state before them as it was told; its events come in `outliers`.
+    pub(crate) told: BTreeMap<OwnedEventId, StateMap>,
+    /// Events known only as part of a state, in the order of their citations.
+    pub(crate) outliers: Vec<Verified>,
+}
+
+impl<'a> Questions<'a> {
+    pub(crate) fn new(peers: &'a dyn Peers, in_vain: &'a mut InVain, now: MilliSecondsSinceUnixEpoch) -> Self {
+        Self { peers, in_vain, now, left: MAX_QUESTIONS }
+    }
+
+    /// Whether one more may be asked; counts it.
+    fn may_ask(&mut self) -> bool {
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
+
+    /// Whom to ask: who sent the event, then others in the room.
+    fn servers(graph: &impl Graph, origin: &OwnedServerName, us: &OwnedServerName) -> Vec<OwnedServerName> {
+        let others = graph.servers().into_iter().filter(|server| server != origin && server != us);
+        std::iter::once(origin.clone()).chain(others).filter(|server| server != us).take(MAX_SERVERS).collect()
+    }
+
+    /// Brings what lies between our ends of the graph and an event; where it can't be had, the state there.
+    /// None: not to be had at present.
+    pub(crate) async fn fill(
+        &mut self,
+        graph: &impl Graph,
+        event: &Verified,
+        origin: &OwnedServerName,
+        us: &OwnedServerName,
+    ) -> Result<Option<Filled>, Unavailable> {
+        if event.pdu().prev_events().iter().any(|id| self.in_vain.recently(id, self.now)) {
+            return Ok(None);
+        }
+        let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
+        for server in Self::servers(graph, origin, us) {
+            self.walk_back(graph, event, &server, &mut pool).await?;
+            if unknown_before(graph, event, &pool).await?.is_empty() {
+                let events = order(pool.into_values().collect(), Links::All, |event| event.pdu());
+                return Ok(Some(Filled { events, ..Filled::default() }));
+            }
+        }
+        self.take_their_word(graph, event, pool, &Self::servers(graph, origin, us)).await
+    }
+
+    /// Asks one server for what is missing, round after round, as long as that gets on.
+    async fn walk_back(
+        &mut self,
+        graph: &impl Graph,
+        event: &Verified,
+        server: &OwnedServerName,
+        pool: &mut BTreeMap<OwnedEventId, Verified>,
+    ) -> Result<(), Unavailable> {
+        let earliest: Vec<OwnedEventId> = graph.extremities().into_iter().take(MAX_EVENT_IDS_PER_REQUEST).collect();
+        while pool.len() < MAX_GAP_EVENTS {
+            let latest = with_unknown_past(graph, event, pool).await?;
+            if latest.is_empty() || !self.may_ask() {
+                return Ok(());
+            }
+            let answer = self
+                .peers
+                .missing_events(graph.room_id(), graph.version(), server, &earliest, &latest, MAX_BACKFILL_EVENTS)
+                .await;
+            let before = pool.len();
+            for got in useful(graph.room_id(), answer, "missing events") {
+                if got.pdu().event_id() != event.pdu().event_id() && pool.len() < MAX_GAP_EVENTS {
+                    pool.entry(got.pdu().event_id().to_owned()).or_insert(got);
+                }
+            }
+            if pool.len() == before {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody gives the events, or they are too many: the state at the edge of the gap is asked for instead.
+    async fn take_their_word(
+        &mut self,
+        graph: &impl Graph,
+        event: &Verified,
+        pool: BTreeMap<OwnedEventId, Verified>,
+        servers: &[OwnedServerName],
+    ) -> Result<Option<Filled>, Unavailable> {
+        let mut filled = Filled::default();
+        for edge in with_unknown_past(graph, event, &pool).await? {
+            let Some((server, ids)) = self.state_at(graph, &edge, servers).await else {
+                for id in unknown_before(graph, event, &pool).await? {
+                    self.in_vain.remember(id, self.now);
+                }
+                return Ok(None);
+            };
+            let wanted: Vec<OwnedEventId> = ids.state.iter().chain(&ids.auth_chain).cloned().collect();
+            let Some(outliers) = self.fetch(graph, &wanted, std::slice::from_ref(&server)).await? else {
+                return Ok(None);
+            };
+            let state = told_state(graph, &ids, &outliers).await?;
+            filled.outliers.extend(outliers);
+            filled.told.insert(edge, state);
+        }
+        filled.outliers = order(filled.outliers, Links::Auth, |event| event.pdu());
+        filled.events = order(pool.into_values().collect(), Links::All, |event| event.pdu());
+        Ok(Some(filled))
+    }
+
+    async fn state_at(
+        &mut self,
+        graph: &impl Graph,
+        edge: &OwnedEventId,
+        servers: &[OwnedServerName],
+    ) -> Option<(OwnedServerName, StateIds)> {
+        for server in servers {
+            if !self.may_ask() {
+                return None;
+            }
+            match self.peers.state_ids(graph.room_id(), server, edge).await {
+                Ok(ids) if ids.state.len() + ids.auth_chain.len() <= MAX_STATE_EVENTS => {
+                    return Some((server.clone(), ids));
+                }
+                Ok(_) => tracing::warn!(room = %graph.room_id(), %server, "a state of too many events"),
+                Err(error) => tracing::debug!(room = %graph.room_id(), %error, "no state at the edge of a gap"),
+            }
+        }
+        None
+    }
+
+    /// Brings these events and all that they rest on, in the order of their citations. None: not to be had.
+    pub(crate) async fn fetch(
+        &mut self,
+        graph: &impl Graph,
+        ids: &[OwnedEventId],
+        servers: &[OwnedServerName],
+    ) -> Result<Option<Vec<Verified>>, Unavailable> {
+        let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
+        let mut wanted: BTreeSet<OwnedEventId> = absent(graph, ids, &pool).await?;
+        while !wanted.is_empty() {
+            if wanted.iter().any(|id| self.in_vain.recently(id, self.now)) || pool.len() > MAX_STATE_EVENTS {
+                return Ok(None);
+            }
+            let before = pool.len();
+            for server in servers {
+                self.fetch_from(graph, server, &wanted, &mut pool).await;
+                wanted.retain(|id| !pool.contains_key(id));
+                if wanted.is_empty() {
+                    break;
+                }
+            }
+            if pool.len() == before {
+                for id in wanted {
+                    self.in_vain.remember(id, self.now);
+                }
+                return Ok(None);
+            }
+            let cited: Vec<OwnedEventId> = pool.values().flat_map(|event| event.pdu().auth_events()).cloned().collect();
+            wanted.extend(absent(graph, &cited, &pool).await?);
+        }
+        Ok(Some(order(pool.into_values().collect(), Links::Auth, |event| event.pdu())))
+    }
+
+    async fn fetch_from(
+        &mut self,
+        graph: &impl Graph,
+        server: &OwnedServerName,
+        wanted: &BTreeSet<OwnedEventId>,
+        pool: &mut BTreeMap<OwnedEventId, Verified>,
+    ) {
+        let wanted: Vec<OwnedEventId> = wanted.iter().cloned().collect();
+        for chunk in wanted.chunks(MAX_EVENT_IDS_PER_REQUEST) {
+            if !self.may_ask() {
+                return;
+            }
+            let answer = self.peers.events(graph.version(), server, chunk).await;
+            for got in useful(graph.room_id(), answer, "events") {
+                // Only what was asked for: an answer isn't a way to bring in other things.
+                if chunk.iter().any(|id| id == got.pdu().event_id()) {
+                    pool.insert(got.pdu().event_id().to_owned(), got);
+                }
+            }
+        }
+    }
+
+    /// Brings what an event rests on and isn't here.
+    pub(crate) async fn fetch_auth(
+        &mut self,
+        graph: &impl Graph,
+        missing: &[OwnedEventId],
+        origin: &OwnedServerName,
+        us: &OwnedServerName,
+    ) -> Result<Option<Vec<Verified>>, Unavailable> {
+        let servers = Self::servers(graph, origin, us);
+        self.fetch(graph, missing, &servers).await
+    }
+}
+
+/// The events of an answer that are of this room (T35).
+fn useful(room: &RoomId, answer: Result<Vec<Verified>, PeerError>, what: &str) -> Vec<Verified> {
+    match answer {
+        Ok(events) => events.into_iter().filter(|event| event.pdu().room_id() == room).collect(),
+        Err(error) => {
+            tracing::debug!(%room, %error, what, "another server could not help");
+            Vec::new()
+        }
+    }
+}
+
+/// The event and those of the pool that follow something which is neither here nor in the pool.
+async fn with_unknown_past(
+    graph: &impl Graph,
+    event: &Verified,
+    pool: &BTreeMap<OwnedEventId, Verified>,
+) -> Result<Vec<OwnedEventId>, Unavailable> {
+    let mut edge = Vec::new();
+    for candidate in std::iter::once(event).chain(pool.values()) {
+        for id in candidate.pdu().prev_events() {
+            if !pool.contains_key(id) && graph.state_after(id).await?.is_none() {
+                edge.push(candidate.pdu().event_id().to_owned());
+                break;
+            }
+        }
+        if edge.len() >= MAX_EVENT_IDS_PER_REQUEST {
+            break;
+        }
+    }
+    Ok(edge)
+}
+
+async fn unknown_before(
+    graph: &impl Graph,
+    event: &Verified,
+    pool: &BTreeMap<OwnedEventId, Verified>,
+) -> Result<Vec<OwnedEventId>, Unavailable> {
+    let mut unknown = Vec::new();
+    for id in std::iter::once(event).chain(pool.values()).flat_map(|event| event.pdu().prev_events()) {
+        if !pool.contains_key(id) && graph.state_after(id).await?.is_none() {
+            unknown.push(id.clone());
+        }
+    }
+    Ok(unknown)
+}
+
+async fn absent(
+    graph: &impl Graph,
+    ids: &[OwnedEventId],
+    pool: &BTreeMap<OwnedEventId, Verified>,
+) -> Result<BTreeSet<OwnedEventId>, Unavailable> {
+    let mut absent = BTreeSet::new();
+    for id in ids {
+        if !pool.contains_key(id) && graph.event(id).await?.is_none() {
+            absent.insert(id.clone());
+        }
+    }
+    Ok(absent)
+}
+
+/// The told state by type and state key. What is said twice is said once: the first counts.
+async fn told_state(graph: &impl Graph, ids: &StateIds, fetched: &[Verified]) -> Result<StateMap, Unavailable> {
+    let fetched: HashMap<_, _> = fetched.iter().map(|event| (event.pdu().event_id(), event.pdu())).collect();
+    let mut state = StateMap::default();
+    for id in &ids.state {
+        let pdu = match fetched.get(&**id) {
+            Some(pdu) => Some((*pdu).clone()),
+            None => graph.event(id).await?.map(|known| known.pdu),
+        };
+        let entry = pdu.filter(|pdu| !pdu.rejected()).and_then(|pdu| pdu.state_entry());
+        if let Some(key) = entry {
+            state.0.entry(key).or_insert_with(|| id.clone());
+        }
+    }
+    Ok(state)
+}
