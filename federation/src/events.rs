@@ -105,8 +105,8 @@ impl RemoteEvents {
         from: &ServerName,
         ids: &[OwnedEventId],
     ) -> Result<Vec<Verified>, EventsError> {
-        let mut answers = stream::iter(ids)
-            .map(|id| self.event(version, from, id))
+        let mut answers = stream::iter(ids.to_vec())
+            .map(|id| async move { self.event(version, from, &id).await })
             .buffer_unordered(PARALLEL_EVENTS);
         let mut found = Vec::new();
         while let Some(answer) = answers.next().await {

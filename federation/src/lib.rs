@@ -4,6 +4,7 @@
 //! the small traits [`KeyCache`], [`inbound::Intake`] and [`outbox::OutboxStore`]. What other servers say is
 //! believed nowhere: events leave this crate only as [`weft_dag::Verified`].
 
+pub mod acl;
 mod address;
 mod body;
 mod calls;

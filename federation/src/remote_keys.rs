@@ -160,8 +160,20 @@ impl RemoteKeys {
     ) -> VerifyKeys {
         let ahead = from_millis(millis(self.now()).saturating_add(CLOCK_SKEW_MS));
         let at = at.min(ahead);
+        // Owned, because a closure over borrowed pairs makes futures that can't be proven `Send`.
+        let needed: Vec<_> = needed
+            .iter()
+            .map(|(server, ids)| (server.clone(), ids.clone()))
+            .collect();
         let found = stream::iter(needed)
-            .map(|(server, ids)| async move { self.of(&Need { server, ids, at }).await })
+            .map(|(server, ids)| async move {
+                self.of(&Need {
+                    server: &server,
+                    ids: &ids,
+                    at,
+                })
+                .await
+            })
             .buffer_unordered(PARALLEL);
         found
             .fold(VerifyKeys::new(), |mut all, keys| async move {

@@ -1,1 +1,102 @@
-//! The server-server API, /_matrix/federation and /_matrix/key.
+//! The server-server API, `/_matrix/federation` and `/_matrix/key`, and our own `/_weft/federation`.
+//!
+//! Every request but those for keys and the version is signed by the server that makes it ([`Signed`]); every one about
+//! a room is held against the room's access list ([`gate`]). Who then may see what is said endpoint by endpoint.
+
+mod backfill;
+mod document;
+mod event;
+mod event_auth;
+mod gate;
+mod invite;
+mod keys;
+mod membership;
+mod missing_events;
+mod profile;
+mod public_rooms;
+mod query_directory;
+mod send;
+mod send_join;
+mod send_knock;
+mod send_leave;
+mod signed;
+mod state;
+mod templates;
+mod version;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    routing::{get, post, put},
+};
+use ruma::{OwnedServerName, api::federation as api};
+use weft_accounts::Accounts;
+use weft_federation::{KeyRing, RemoteEvents, RemoteKeys, handshake::Handshake, inbound::{Intake, Transactions}, outbox::Sender};
+use weft_room::{Reader, Rooms};
+
+use crate::{errors::unknown_method, ruma_json::RumaRoutes};
+use signed::Signed;
+
+/// What the server-server API needs.
+#[derive(Clone)]
+pub struct ServerPorts {
+    /// This server.
+    pub server_name: OwnedServerName,
+    /// Commands and reads.
+    pub rooms: Rooms,
+    /// Profiles, and whether a user exists.
+    pub accounts: Accounts,
+    /// Our keys, to publish.
+    pub key_ring: Arc<KeyRing>,
+    /// Others' keys, to check signatures with and to notarise.
+    pub keys: RemoteKeys,
+    /// Checks of single events.
+    pub events: RemoteEvents,
+    /// Checks of invitations.
+    pub handshake: Handshake,
+    /// Transactions that were answered.
+    pub transactions: Arc<Transactions>,
+    /// Where events and EDUs go.
+    pub intake: Arc<dyn Intake>,
+    /// Is told whom we hear from.
+    pub sender: Sender,
+}
+
+impl ServerPorts {
+    fn reader(&self) -> &Reader {
+        self.rooms.reader()
+    }
+}
+
+/// The routes of the server-server API.
+pub fn router(ports: ServerPorts) -> Router {
+    Router::<ServerPorts>::new()
+        .endpoint::<api::discovery::get_server_version::v1::Request, _, _>(version::version)
+        .route("/_matrix/key/v2/server", get(keys::own))
+        .route("/_matrix/key/v2/server/{key_id}", get(keys::own))
+        .route("/_matrix/key/v2/query", post(keys::query))
+        .route("/_matrix/key/v2/query/{server_name}", get(keys::query_one))
+        .endpoint::<api::transactions::send_transaction_message::v1::Request, _, _>(send::send)
+        .endpoint::<api::membership::prepare_join_event::v1::Request, _, _>(templates::make_join)
+        .endpoint::<api::membership::prepare_leave_event::v1::Request, _, _>(templates::make_leave)
+        .endpoint::<api::membership::prepare_knock_event::v1::Request, _, _>(templates::make_knock)
+        .endpoint::<api::membership::create_join_event::v2::Request, _, _>(send_join::send_join)
+        .endpoint::<api::membership::create_leave_event::v2::Request, _, _>(send_leave::send_leave)
+        .endpoint::<api::membership::create_knock_event::v1::Request, _, _>(send_knock::send_knock)
+        .endpoint::<api::membership::create_invite::v2::Request, _, _>(invite::invite)
+        .route("/_matrix/federation/v1/invite/{room_id}/{event_id}", put(invite::invite_v1))
+        .endpoint::<api::event::get_event::v1::Request, _, _>(event::event)
+        .endpoint::<api::event::get_room_state::v1::Request, _, _>(state::state)
+        .endpoint::<api::event::get_room_state_ids::v1::Request, _, _>(state::state_ids)
+        .endpoint::<api::authorization::get_event_authorization::v1::Request, _, _>(event_auth::event_auth)
+        .endpoint::<api::backfill::get_backfill::v1::Request, _, _>(backfill::backfill)
+        .endpoint::<api::event::get_missing_events::v1::Request, _, _>(missing_events::missing_events)
+        .endpoint::<api::query::get_profile_information::v1::Request, _, _>(profile::profile)
+        .endpoint::<api::query::get_room_information::v1::Request, _, _>(query_directory::alias)
+        .endpoint::<api::directory::get_public_rooms::v1::Request, _, _>(public_rooms::all)
+        .endpoint::<api::directory::get_public_rooms_filtered::v1::Request, _, _>(public_rooms::filtered)
+        .route("/_weft/federation/v1/document/{room_id}", get(document::document))
+        .method_not_allowed_fallback(unknown_method)
+        .with_state(ports)
+}

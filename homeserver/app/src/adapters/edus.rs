@@ -1,0 +1,44 @@
+//! EDUs of fanout (cursors, typing, receipts) on their way to other servers.
+
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, UInt};
+use weft_fanout::EduSink;
+use weft_federation::outbox::{Edu, Sender};
+use weft_wire::{event_types::AWARENESS_EDU, limits::AWARENESS_EXPIRY_MS};
+
+/// How long `m.typing` is news: as long as a client's own notice lasts.
+const TYPING_EXPIRY_MS: u64 = 30_000;
+
+/// The federation sender as fanout sees it.
+pub(crate) struct FederationEdus(pub(crate) Sender);
+
+impl EduSink for FederationEdus {
+    fn send(
+        &self,
+        destinations: &[OwnedServerName],
+        edu_type: &'static str,
+        content: serde_json::Value,
+        coalesce: Option<String>,
+    ) {
+        if destinations.is_empty() {
+            return;
+        }
+        let Ok(content) = serde_json::value::to_raw_value(&content) else {
+            return;
+        };
+        let lifetime = match edu_type {
+            AWARENESS_EDU => Some(AWARENESS_EXPIRY_MS),
+            "m.typing" => Some(TYPING_EXPIRY_MS),
+            _ => None,
+        };
+        let now: u64 = MilliSecondsSinceUnixEpoch::now().get().into();
+        let expires = lifetime.and_then(|lifetime| UInt::try_from(now.saturating_add(lifetime)).ok());
+        let key = coalesce.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
+        let edu = Edu {
+            kind: edu_type.to_owned(),
+            key,
+            content,
+            expires: expires.map(MilliSecondsSinceUnixEpoch),
+        };
+        self.0.edu(destinations, &edu);
+    }
+}

@@ -1,0 +1,81 @@
+//! Where incoming events and EDUs go: events to the rooms' staging, EDUs to fanout.
+
+use async_trait::async_trait;
+use ruma::{MilliSecondsSinceUnixEpoch, RoomId, ServerName};
+use weft_dag::{RoomVersion, Verified};
+use weft_fanout::{Awareness, Ephemeral, Receipt};
+use weft_federation::{
+    acl,
+    inbound::{InboundEdu, Intake, IntakeError},
+};
+use weft_room::Rooms;
+
+/// Rooms and fanout as federation sees them.
+pub(crate) struct RoomIntake {
+    pub(crate) rooms: Rooms,
+    pub(crate) awareness: Awareness,
+    pub(crate) ephemeral: Ephemeral,
+}
+
+#[async_trait]
+impl Intake for RoomIntake {
+    async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, IntakeError> {
+        self.rooms.reader().version(room).await.map_err(failed)
+    }
+
+    async fn acl_allows(&self, room: &RoomId, server: &ServerName) -> Result<bool, IntakeError> {
+        let list = self
+            .rooms
+            .reader()
+            .state_event(room, "m.room.server_acl", "")
+            .await
+            .map_err(failed)?;
+        Ok(acl::allows(list.as_deref().map(weft_dag::Pdu::content), server))
+    }
+
+    async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), IntakeError> {
+        self.rooms.receive(origin, events).await.map_err(failed)
+    }
+
+    async fn edu(&self, origin: &ServerName, edu: InboundEdu) {
+        // What is refused is not told to the sender: it has no way to use the answer, and a wrong one is most often
+        // only late (a cursor that comes after its user left).
+        let outcome = match edu {
+            InboundEdu::Awareness(edu) => self
+                .awareness
+                .remote(origin, edu)
+                .await
+                .map_err(|error| error.to_string()),
+            InboundEdu::Typing {
+                room_id,
+                user_id,
+                typing,
+            } => {
+                let taken = self.ephemeral.typing_edu(origin, &room_id, &user_id, typing).await;
+                taken.map_err(|error| error.to_string())
+            }
+            InboundEdu::Receipt(receipt) => {
+                let room = receipt.room_id.clone();
+                let taken = self.ephemeral.receipt_edu(origin, &room, translate(receipt)).await;
+                taken.map_err(|error| error.to_string())
+            }
+        };
+        if let Err(reason) = outcome {
+            tracing::debug!(%origin, reason, "EDU not taken");
+        }
+    }
+}
+
+fn translate(receipt: weft_federation::inbound::Receipt) -> Receipt {
+    Receipt {
+        kind: "m.read".to_owned(),
+        thread: receipt.thread_id.unwrap_or_default(),
+        user: receipt.user_id,
+        event: receipt.event_id,
+        at: receipt.ts.unwrap_or_else(MilliSecondsSinceUnixEpoch::now).get().into(),
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> IntakeError {
+    IntakeError(error.to_string())
+}

@@ -1,0 +1,63 @@
+//! Invitations: of our own users by the room alone, of others with their server's signature.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ruma::{RoomId, UserId};
+use serde_json::{Map, Value, json};
+use weft_federation::handshake::Handshake;
+use weft_gateway::{
+    documents::Invitations,
+    errors::{ApiError, ApiResult},
+};
+use weft_room::{NewEvent, Rooms};
+
+/// Rooms and handshakes, as the document API sees them.
+#[derive(Clone)]
+pub(crate) struct RoomInvitations {
+    pub(crate) rooms: Rooms,
+    pub(crate) handshake: Arc<Handshake>,
+}
+
+#[async_trait]
+impl Invitations for RoomInvitations {
+    async fn invite(&self, room: &RoomId, inviter: &UserId, invitee: &UserId) -> ApiResult<()> {
+        let content = Map::from_iter([("membership".to_owned(), json!("invite"))]);
+        self.invite_with(room, inviter, invitee, content).await
+    }
+}
+
+impl RoomInvitations {
+    /// Invites with the given content of the member event.
+    pub(crate) async fn invite_with(
+        &self,
+        room: &RoomId,
+        inviter: &UserId,
+        invitee: &UserId,
+        content: Map<String, Value>,
+    ) -> ApiResult<()> {
+        let event = NewEvent {
+            sender: inviter.to_owned(),
+            kind: "m.room.member".to_owned(),
+            state_key: Some(invitee.to_string()),
+            content,
+            redacts: None,
+            txn: None,
+            timestamp: None,
+        };
+        if invitee.server_name() == inviter.server_name() {
+            self.rooms.send(room, event).await?;
+            return Ok(());
+        }
+        let drafted = self.rooms.draft(room, event).await?;
+        let stripped = drafted
+            .stripped
+            .iter()
+            .map(serde_json::value::to_raw_value)
+            .collect::<Result<_, _>>()?;
+        let signed = self.handshake.invite(&drafted.version, &drafted.event, stripped).await;
+        let signed = signed.map_err(|error| super::remote::refused(&error))?;
+        self.rooms.accept_membership(inviter.server_name(), signed).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! The outbox in the store: rows that the rooms' commits wrote, in the order of the stream.
+
+use async_trait::async_trait;
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, ServerName, UInt};
+use serde_json::value::RawValue;
+use weft_federation::outbox::{OutboxError, OutboxStore, Retry, Row};
+use weft_room::Reader;
+use weft_store::{
+    Batch, Store,
+    tables::federation::{OUTBOX, OUTBOX_SERVERS, OUTBOX_STATE, OutboxState},
+};
+
+/// The tables of the outbox.
+pub(crate) struct StoredOutbox {
+    pub(crate) store: Store,
+    pub(crate) reader: Reader,
+}
+
+#[async_trait]
+impl OutboxStore for StoredOutbox {
+    async fn pending(&self, server: &ServerName, after: u64, limit: usize) -> Result<Vec<Row>, OutboxError> {
+        let query = OUTBOX.under(&(server,)).after(&(server, after)).limit(limit);
+        let found = self.store.scan(query).await.map_err(failed)?;
+        let mut rows = Vec::with_capacity(found.len());
+        for ((_, position), row) in found {
+            let event = self.reader.event(Some(&row.room), &row.event).await.map_err(failed)?;
+            // Row and event are of one commit; if the event is not there, the store is damaged, and sending the rest
+            // would leave a hole that nobody knows of.
+            let event =
+                event.ok_or_else(|| failed(format!("event {} of the outbox is not in the store", row.event)))?;
+            let pdu = RawValue::from_string(event.json().to_owned()).map_err(failed)?;
+            rows.push(Row {
+                position,
+                event_id: row.event,
+                pdu,
+            });
+        }
+        Ok(rows)
+    }
+
+    async fn acknowledge(&self, server: &ServerName, through: u64) -> Result<(), OutboxError> {
+        let query = OUTBOX.under(&(server,)).through(&(server, through));
+        let mut batch = Batch::new();
+        for (key, _) in self.store.scan_all(query).await.map_err(failed)? {
+            batch.delete(&OUTBOX, &key);
+        }
+        self.store.commit(batch).await.map_err(failed)
+    }
+
+    async fn backlog(&self) -> Result<Vec<OwnedServerName>, OutboxError> {
+        let mut behind = Vec::new();
+        for ((server,), ()) in self.store.scan_all(OUTBOX_SERVERS.under(&())).await.map_err(failed)? {
+            let first = self
+                .store
+                .scan(OUTBOX.under(&(&server,)).limit(1))
+                .await
+                .map_err(failed)?;
+            if !first.is_empty() {
+                behind.push(server);
+            }
+        }
+        Ok(behind)
+    }
+
+    async fn load_retry(&self, server: &ServerName) -> Result<Retry, OutboxError> {
+        let row = self.store.get(&OUTBOX_STATE, &(server,)).await.map_err(failed)?;
+        Ok(row.map_or_else(Retry::default, |row| Retry {
+            failures: row.failures,
+            until: UInt::try_from(row.retry_at).ok().map(MilliSecondsSinceUnixEpoch),
+        }))
+    }
+
+    async fn save_retry(&self, server: &ServerName, retry: Retry) -> Result<(), OutboxError> {
+        let mut batch = Batch::new();
+        match retry.until {
+            Some(until) => {
+                let row = OutboxState {
+                    failures: retry.failures,
+                    retry_at: until.get().into(),
+                };
+                batch.put(&OUTBOX_STATE, &(server,), &row);
+            }
+            None => batch.delete(&OUTBOX_STATE, &(server,)),
+        }
+        self.store.commit(batch).await.map_err(failed)
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> OutboxError {
+    OutboxError(error.to_string())
+}

@@ -1,0 +1,95 @@
+//! Who is in a room, for fanout: read from the rooms' derived state.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use ruma::{OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
+use serde::Deserialize;
+use weft_fanout::{Member, Roster};
+use weft_room::{Reader, Rooms};
+
+/// The rooms as fanout sees them. Rooms need fanout (to tell it of commits) and fanout needs rooms: reads go by the
+/// reader, which is there first, and the one command is handed over when the rooms are there.
+#[derive(Clone)]
+pub(crate) struct RoomRoster {
+    reader: Reader,
+    server_name: OwnedServerName,
+    rooms: Arc<OnceLock<Rooms>>,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    membership: String,
+    #[serde(default)]
+    displayname: Option<String>,
+}
+
+impl RoomRoster {
+    /// A roster that can read at once and reaches the rooms after [`RoomRoster::connect`].
+    pub(crate) fn new(reader: Reader, server_name: OwnedServerName) -> Self {
+        Self {
+            reader,
+            server_name,
+            rooms: Arc::default(),
+        }
+    }
+
+    /// Hands the rooms over. Only the first call counts.
+    pub(crate) fn connect(&self, rooms: Rooms) {
+        let _ = self.rooms.set(rooms);
+    }
+
+    async fn servers(&self, room: &RoomId) -> Vec<OwnedServerName> {
+        let found = self.reader.servers_in(room).await;
+        found
+            .map(|servers| servers.into_iter().collect())
+            .unwrap_or_else(|error| {
+                tracing::warn!(%room, %error, "the servers of a room can't be read");
+                Vec::new()
+            })
+    }
+
+    fn is_ours(&self, server: &ServerName) -> bool {
+        server == self.server_name
+    }
+}
+
+#[async_trait]
+impl Roster for RoomRoster {
+    async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member> {
+        let event = self.reader.state_event(room, "m.room.member", user.as_str()).await;
+        let event = event
+            .inspect_err(|error| tracing::warn!(%room, %error, "a member can't be read"))
+            .ok()??;
+        let content: Content = event.content_as().ok()?;
+        (content.membership == "join").then_some(Member {
+            display_name: content.displayname,
+        })
+    }
+
+    async fn local_members(&self, room: &RoomId) -> Vec<OwnedUserId> {
+        let found = self.reader.joined_members(room).await;
+        let members = found.unwrap_or_else(|error| {
+            tracing::warn!(%room, %error, "the members of a room can't be read");
+            Vec::new()
+        });
+        members
+            .into_iter()
+            .filter(|user| self.is_ours(user.server_name()))
+            .collect()
+    }
+
+    async fn remote_servers(&self, room: &RoomId) -> Vec<OwnedServerName> {
+        self.servers(room)
+            .await
+            .into_iter()
+            .filter(|server| !self.is_ours(server))
+            .collect()
+    }
+
+    fn remote_presence(&self, room: &RoomId) {
+        if let Some(rooms) = self.rooms.get() {
+            rooms.remote_presence(room);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! GET /_matrix/federation/v1/event/{eventId} (Matrix specification, "Retrieving events").
+
+use axum::extract::State;
+use ruma::api::federation::event::get_event::v1::{Request, Response};
+
+use super::{ServerPorts, Signed, gate};
+use crate::{
+    errors::{ApiError, ApiResult},
+    ruma_json::Answer,
+};
+
+pub(super) async fn event(
+    State(ports): State<ServerPorts>,
+    Signed { origin, request }: Signed<Request>,
+) -> ApiResult<Answer<Response>> {
+    let unknown = || ApiError::not_found("There is no such event, or your server may not see it.");
+    let room = ports.reader().room_of(&request.event_id).await?.ok_or_else(unknown)?;
+    let event = ports
+        .reader()
+        .event(Some(&room), &request.event_id)
+        .await?
+        .ok_or_else(unknown)?;
+    gate::acl(&ports, &origin, &room).await?;
+    // State and what authorises it is every member server's to know: without it nothing can be checked. The rest is
+    // for whom the history is for.
+    let member = ports.reader().servers_in(&room).await?.contains(&origin);
+    let allowed =
+        (member && event.state_key().is_some()) || ports.reader().visible_to_server(&room, &origin, &event).await?;
+    if !allowed {
+        return Err(unknown());
+    }
+    let now = ports.keys.now();
+    Ok(Answer(Response::new(
+        ports.server_name.clone(),
+        now,
+        gate::raw(&event)?,
+    )))
+}

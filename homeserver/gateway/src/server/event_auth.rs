@@ -1,0 +1,26 @@
+//! GET /_matrix/federation/v1/event_auth/{roomId}/{eventId} (Matrix specification, "Authorization").
+
+use axum::extract::State;
+use ruma::api::federation::authorization::get_event_authorization::v1::{Request, Response};
+
+use super::{ServerPorts, Signed, gate};
+use crate::{
+    errors::{ApiError, ApiResult},
+    ruma_json::Answer,
+};
+
+pub(super) async fn event_auth(
+    State(ports): State<ServerPorts>,
+    Signed { origin, request }: Signed<Request>,
+) -> ApiResult<Answer<Response>> {
+    gate::member(&ports, &origin, &request.room_id).await?;
+    let event = ports.reader().event(Some(&request.room_id), &request.event_id).await?;
+    if event.is_none() {
+        return Err(ApiError::not_found("There is no such event in that room."));
+    }
+    let chain = ports
+        .reader()
+        .auth_chain(&request.room_id, std::slice::from_ref(&request.event_id))
+        .await?;
+    Ok(Answer(Response::new(gate::raw_all(&chain)?)))
+}

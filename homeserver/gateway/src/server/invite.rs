@@ -1,0 +1,70 @@
+//! PUT /_matrix/federation/v2/invite/{roomId}/{eventId} (Matrix specification, "Inviting to a room").
+//!
+//! What is signed here was checked by `weft_federation::handshake` field by field (T32).
+
+use axum::extract::State;
+use http::StatusCode;
+use ruma::api::federation::membership::create_invite::v2::{Request, Response};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
+use weft_federation::handshake::{IncomingInvite, InviteError};
+
+use super::{ServerPorts, Signed, gate, signed::SignedPath};
+use crate::{
+    errors::{ApiError, ApiResult},
+    ruma_json::Answer,
+};
+
+pub(super) async fn invite(
+    State(ports): State<ServerPorts>,
+    Signed { origin, request }: Signed<Request>,
+) -> ApiResult<Answer<Response>> {
+    gate::acl(&ports, &origin, &request.room_id).await?;
+    let stripped: Result<Vec<Box<RawValue>>, _> = request.invite_room_state.iter().map(to_raw_value).collect();
+    let incoming = IncomingInvite {
+        origin: &origin,
+        room_id: &request.room_id,
+        event_id: &request.event_id,
+        version: &request.room_version,
+        event: &request.event,
+        stripped: stripped?,
+    };
+    let invited = ports.handshake.invited(incoming).await.map_err(refused)?;
+    if !ports.accounts.exists(&invited.user).await? {
+        return Err(ApiError::not_found("There is no such user."));
+    }
+    let stripped: Result<Vec<Value>, _> = invited
+        .stripped
+        .iter()
+        .map(|state| serde_json::from_str(state.get()))
+        .collect();
+    let event = gate::raw(invited.event.pdu())?;
+    ports.rooms.invited(invited.event, stripped?, &invited.user).await?;
+    Ok(Answer(Response::new(event)))
+}
+
+/// v1 is for room versions 1 and 2, which nobody should use any more and this server doesn't speak.
+pub(super) async fn invite_v1(_: SignedPath) -> ApiError {
+    incompatible("1")
+}
+
+fn incompatible(version: &str) -> ApiError {
+    ApiError::new(
+        StatusCode::BAD_REQUEST,
+        "M_INCOMPATIBLE_ROOM_VERSION",
+        "This server does not speak the room's version.",
+    )
+    .with("room_version", json!(version))
+}
+
+fn refused(error: InviteError) -> ApiError {
+    match error {
+        InviteError::Version(version) => incompatible(version.as_str()),
+        InviteError::NotOurs(_) => ApiError::forbidden(error.to_string()),
+        InviteError::Stripped(_) => ApiError::missing_param(error.to_string()),
+        InviteError::Dropped(_) => ApiError::invalid_param(error.to_string()),
+        InviteError::Build(_) => ApiError::internal("signing an invitation", &error),
+    }
+}

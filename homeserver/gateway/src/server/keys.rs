@@ -1,0 +1,79 @@
+//! GET /_matrix/key/v2/server, GET and POST /_matrix/key/v2/query: our keys, and those of others with our signature.
+//!
+//! Unsigned, as they are what signatures are checked with; so a stranger can make us fetch keys, at most
+//! `MAX_SERVERS_PER_KEY_QUERY` servers' at once, each of which is then left alone for a while.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+};
+use futures_util::{StreamExt, stream};
+use ruma::{CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedServerName};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use weft_wire::limits;
+
+use super::ServerPorts;
+use crate::errors::{ApiError, ApiResult};
+
+/// Servers whose keys are fetched at once for one query.
+const PARALLEL: usize = 8;
+
+pub(super) async fn own(State(ports): State<ServerPorts>) -> ApiResult<Json<CanonicalJsonObject>> {
+    let published = ports.key_ring.published(ports.keys.now());
+    published
+        .map(Json)
+        .map_err(|error| ApiError::internal("publishing keys", &error))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Body {
+    server_keys: BTreeMap<OwnedServerName, BTreeMap<String, Criteria>>,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct Criteria {
+    minimum_valid_until_ts: Option<MilliSecondsSinceUnixEpoch>,
+}
+
+pub(super) async fn query(State(ports): State<ServerPorts>, body: axum::body::Bytes) -> ApiResult<Json<Value>> {
+    if body.len() > limits::MAX_KEY_RESPONSE_BYTES {
+        return Err(ApiError::too_large("The query is too large."));
+    }
+    let body: Body = serde_json::from_slice(&body)?;
+    if body.server_keys.len() > limits::MAX_SERVERS_PER_KEY_QUERY {
+        return Err(ApiError::invalid_param("Too many servers in one query."));
+    }
+    let wanted = body.server_keys.into_iter().map(|(server, keys)| {
+        let until = keys
+            .into_values()
+            .filter_map(|criteria| criteria.minimum_valid_until_ts)
+            .max();
+        (server, until)
+    });
+    Ok(answer(&ports, wanted.collect()).await)
+}
+
+pub(super) async fn query_one(
+    State(ports): State<ServerPorts>,
+    Path(server): Path<OwnedServerName>,
+    Query(criteria): Query<Criteria>,
+) -> Json<Value> {
+    answer(&ports, vec![(server, criteria.minimum_valid_until_ts)]).await
+}
+
+/// Servers whose keys can't be had are left out.
+async fn answer(
+    ports: &ServerPorts,
+    wanted: Vec<(OwnedServerName, Option<MilliSecondsSinceUnixEpoch>)>,
+) -> Json<Value> {
+    let now = ports.keys.now();
+    let found: Vec<Option<CanonicalJsonObject>> = stream::iter(wanted)
+        .map(|(server, until)| async move { ports.keys.notarise(&server, until.unwrap_or(now)).await })
+        .buffer_unordered(PARALLEL)
+        .collect()
+        .await;
+    let found: Vec<CanonicalJsonObject> = found.into_iter().flatten().collect();
+    Json(json!({ "server_keys": found }))
+}

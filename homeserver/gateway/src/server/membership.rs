@@ -1,0 +1,52 @@
+//! What send_join, send_leave and send_knock have in common: the event must be that membership of a user of the
+//! server that asks, in the room and with the id of the path, rightly signed.
+
+use ruma::{EventId, RoomId, ServerName};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use weft_dag::{RoomVersion, Verified};
+
+use super::{ServerPorts, gate};
+use crate::errors::{ApiError, ApiResult};
+
+#[derive(Deserialize)]
+struct Content {
+    membership: String,
+}
+
+/// The checked event and the room's version.
+pub(super) async fn check(
+    ports: &ServerPorts,
+    origin: &ServerName,
+    room: &RoomId,
+    event_id: &EventId,
+    raw: &RawValue,
+    membership: &str,
+) -> ApiResult<(RoomVersion, Verified)> {
+    let version = gate::room(ports, origin, room).await?;
+    let event = ports
+        .events
+        .check_one(&version, raw)
+        .await
+        .map_err(|reason| ApiError::invalid_param(format!("The event is refused: {reason}.")))?;
+    let pdu = event.pdu();
+    if pdu.room_id() != room || pdu.event_id() != event_id {
+        return Err(ApiError::invalid_param("Room or event differ from those of the path."));
+    }
+    if event.redacted_on_receipt() {
+        return Err(ApiError::invalid_param("The event's content hash is wrong."));
+    }
+    let own = pdu.kind() == "m.room.member" && pdu.state_key() == Some(pdu.sender().as_str());
+    let as_said = pdu
+        .content_as::<Content>()
+        .is_ok_and(|content| content.membership == membership);
+    if !own || !as_said {
+        return Err(ApiError::invalid_param(format!(
+            "The event is not a {membership} of its sender."
+        )));
+    }
+    if pdu.sender().server_name() != origin {
+        return Err(ApiError::forbidden("The sender is not of your server."));
+    }
+    Ok((version, event))
+}

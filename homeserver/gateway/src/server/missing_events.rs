@@ -1,0 +1,38 @@
+//! POST /_matrix/federation/v1/get_missing_events/{roomId} (Matrix specification, "Backfilling and retrieving missing events").
+
+use axum::extract::State;
+use ruma::api::federation::event::get_missing_events::v1::{Request, Response};
+use weft_wire::limits;
+
+use super::{ServerPorts, Signed, gate};
+use crate::{
+    errors::{ApiError, ApiResult},
+    ruma_json::Answer,
+};
+
+pub(super) async fn missing_events(
+    State(ports): State<ServerPorts>,
+    Signed { origin, request }: Signed<Request>,
+) -> ApiResult<Answer<Response>> {
+    let version = gate::member(&ports, &origin, &request.room_id).await?;
+    let most = limits::MAX_EVENT_IDS_PER_REQUEST;
+    if request.earliest_events.len() > most || request.latest_events.len() > most {
+        return Err(ApiError::invalid_param("Too many events."));
+    }
+    let limit = usize::try_from(u64::from(request.limit))
+        .unwrap_or(usize::MAX)
+        .min(limits::MAX_BACKFILL_EVENTS);
+    let mut events = ports
+        .reader()
+        .missing_events(
+            &request.room_id,
+            &request.earliest_events,
+            &request.latest_events,
+            limit,
+        )
+        .await?;
+    let min_depth = u64::from(request.min_depth);
+    events.retain(|event| event.depth() >= min_depth);
+    let events = gate::visible(&ports, &origin, &request.room_id, &version, events).await?;
+    Ok(Answer(Response::new(events)))
+}

@@ -1,0 +1,28 @@
+//! GET /_matrix/federation/v1/query/directory (Matrix specification, "Querying for information"): our own aliases.
+
+use axum::extract::State;
+use ruma::{
+    OwnedServerName,
+    api::federation::query::get_room_information::v1::{Request, Response},
+};
+use weft_wire::limits;
+
+use super::{ServerPorts, Signed};
+use crate::{
+    errors::{ApiError, ApiResult},
+    ruma_json::Answer,
+};
+
+pub(super) async fn alias(
+    State(ports): State<ServerPorts>,
+    Signed { request, .. }: Signed<Request>,
+) -> ApiResult<Answer<Response>> {
+    let row = ports.reader().alias(&request.room_alias).await?;
+    let room = row.ok_or_else(|| ApiError::not_found("There is no such alias."))?.room;
+    let others = ports.reader().servers_in(&room).await?;
+    // Ourselves first: we answer, so we can be asked.
+    let mut servers: Vec<OwnedServerName> = vec![ports.server_name.clone()];
+    servers.extend(others.into_iter().filter(|server| *server != ports.server_name));
+    servers.truncate(limits::MAX_VIA_SERVERS);
+    Ok(Answer(Response::new(room, servers)))
+}

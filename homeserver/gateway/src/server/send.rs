@@ -1,0 +1,38 @@
+//! PUT /_matrix/federation/v1/send/{txnId} (Matrix specification, "Transactions").
+
+use axum::extract::State;
+use ruma::api::federation::transactions::send_transaction_message::v1::{Request, Response};
+use weft_federation::inbound::{Transaction, TransactionError};
+
+use super::{ServerPorts, Signed};
+use crate::{
+    errors::{ApiError, ApiResult},
+    ruma_json::Answer,
+};
+
+pub(super) async fn send(
+    State(ports): State<ServerPorts>,
+    Signed { origin, request }: Signed<Request>,
+) -> ApiResult<Answer<Response>> {
+    if request.origin != origin {
+        return Err(ApiError::forbidden(
+            "The transaction names another origin than its signature.",
+        ));
+    }
+    let edus = request.edus.into_iter().map(ruma::serde::Raw::into_json).collect();
+    let transaction = Transaction {
+        pdus: request.pdus,
+        edus,
+    };
+    let id = request.transaction_id.as_str();
+    match ports
+        .transactions
+        .take(&origin, id, transaction, &ports.keys, ports.intake.as_ref())
+        .await
+    {
+        Ok(results) => Ok(Answer(Response::new(results))),
+        Err(error @ TransactionError::TooMany { .. }) => Err(ApiError::invalid_param(error.to_string())),
+        // Not a word of it is kept, so the other server must send it again.
+        Err(TransactionError::Intake(error)) => Err(ApiError::internal("taking a transaction", &error)),
+    }
+}

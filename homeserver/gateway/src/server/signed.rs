@@ -1,0 +1,99 @@
+//! A request whose signature was checked, with the server that made it.
+//!
+//! There is no other way into a handler that answers servers. The body is read whole (bounded) before, because the
+//! signature covers it.
+
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use http::{StatusCode, header};
+use ruma::{
+    OwnedServerName,
+    api::{IncomingRequest, IncomingRequestExt},
+};
+use weft_federation::verify_request;
+use weft_wire::limits;
+
+use super::ServerPorts;
+use crate::{
+    errors::{ApiError, ApiResult},
+    ruma_json::read_body,
+};
+
+/// A request of ruma's type `T` made by `origin`.
+#[derive(Debug)]
+pub(super) struct Signed<T> {
+    /// Who made it.
+    pub(super) origin: OwnedServerName,
+    /// What it asks.
+    pub(super) request: T,
+}
+
+/// A request without a type of ruma's: the parts of the path and the query, decoded.
+#[derive(Debug)]
+pub(super) struct SignedPath {
+    pub(super) origin: OwnedServerName,
+    pub(super) arguments: Vec<String>,
+    pub(super) query: String,
+}
+
+impl<T: IncomingRequest + Send> FromRequest<ServerPorts> for Signed<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, ports: &ServerPorts) -> ApiResult<Self> {
+        let (origin, request, arguments) = check(request, ports).await?;
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let request = T::try_from_http_request(request.as_deref(), &arguments)?;
+        Ok(Self { origin, request })
+    }
+}
+
+impl FromRequest<ServerPorts> for SignedPath {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, ports: &ServerPorts) -> ApiResult<Self> {
+        let (origin, request, arguments) = check(request, ports).await?;
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        Ok(Self {
+            origin,
+            arguments,
+            query,
+        })
+    }
+}
+
+async fn check(
+    request: Request,
+    ports: &ServerPorts,
+) -> ApiResult<(OwnedServerName, http::Request<bytes::Bytes>, Vec<String>)> {
+    let unauthorized = |why: String| ApiError::new(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", why);
+    if !request.headers().contains_key(header::AUTHORIZATION) {
+        // Before the body is read: it can be large.
+        return Err(unauthorized("The request is not signed.".to_owned()));
+    }
+    let (mut parts, body) = request.into_parts();
+    let arguments = RawPathParams::from_request_parts(&mut parts, ports)
+        .await
+        .map_err(|_| ApiError::invalid_param("The path is not valid percent-encoded UTF-8."))?;
+    let arguments = arguments.iter().map(|(_, value)| value.to_owned()).collect();
+    let body = read_body(body, limits::MAX_FEDERATION_REQUEST_BYTES).await?;
+    let request = http::Request::from_parts(parts, body);
+    let origin = verify_request(&request, &ports.server_name, &ports.keys)
+        .await
+        .map_err(|error| unauthorized(error.to_string()))?;
+    ports.sender.heard_from(&origin);
+    Ok((origin, request, arguments))
+}
+
+/// A request that lends its body: ruma parses from a slice.
+trait Lend {
+    fn as_deref(&self) -> http::Request<&[u8]>;
+}
+
+impl Lend for http::Request<bytes::Bytes> {
+    fn as_deref(&self) -> http::Request<&[u8]> {
+        let mut lent = http::Request::new(self.body().as_ref());
+        *lent.method_mut() = self.method().clone();
+        *lent.uri_mut() = self.uri().clone();
+        *lent.headers_mut() = self.headers().clone();
+        lent
+    }
+}

@@ -1,0 +1,49 @@
+//! GET /_matrix/federation/v1/state and /state_ids/{roomId} (Matrix specification, "Retrieving events"): the state before
+//! an event, for servers in the room.
+
+use axum::extract::State;
+use ruma::{
+    EventId, RoomId,
+    api::federation::event::{get_room_state, get_room_state_ids},
+};
+use weft_room::StateIds;
+
+use super::{ServerPorts, Signed, gate};
+use crate::{
+    errors::{ApiError, ApiResult},
+    ruma_json::Answer,
+};
+
+pub(super) async fn state_ids(
+    State(ports): State<ServerPorts>,
+    Signed { origin, request }: Signed<get_room_state_ids::v1::Request>,
+) -> ApiResult<Answer<get_room_state_ids::v1::Response>> {
+    gate::member(&ports, &origin, &request.room_id).await?;
+    let ids = before(&ports, &request.room_id, &request.event_id).await?;
+    Ok(Answer(get_room_state_ids::v1::Response::new(ids.auth_chain, ids.state)))
+}
+
+pub(super) async fn state(
+    State(ports): State<ServerPorts>,
+    Signed { origin, request }: Signed<get_room_state::v1::Request>,
+) -> ApiResult<Answer<get_room_state::v1::Response>> {
+    gate::member(&ports, &origin, &request.room_id).await?;
+    let ids = before(&ports, &request.room_id, &request.event_id).await?;
+    let mut lists = Vec::with_capacity(2);
+    for ids in [&ids.auth_chain, &ids.state] {
+        let events = ports.reader().events(&request.room_id, ids).await?;
+        lists.push(
+            events
+                .iter()
+                .map(|event| gate::raw(&event.pdu))
+                .collect::<ApiResult<Vec<_>>>()?,
+        );
+    }
+    let (state, auth_chain) = (lists.pop().unwrap_or_default(), lists.pop().unwrap_or_default());
+    Ok(Answer(get_room_state::v1::Response::new(auth_chain, state)))
+}
+
+async fn before(ports: &ServerPorts, room: &RoomId, event: &EventId) -> ApiResult<StateIds> {
+    let ids = ports.reader().state_ids(room, event).await?;
+    ids.ok_or_else(|| ApiError::not_found("The state at that event is not known here."))
+}
