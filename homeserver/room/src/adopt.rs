@@ -1,11 +1,30 @@
 //! A room that this server has just joined through another one, and invitations to rooms it is not in.
 
-use bytes::Bytes;
-use ruma::{OwnedServerName, RoomId, RoomVersionId, UserId};
-use serde_json::Value;
-use weft_dag::Verified;
+use std::sync::Arc;
 
-use crate::{Rooms, Unavailable, mailbox::Reply, turn::Turn, worker::Worker};
+use bytes::Bytes;
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
+use serde_json::Value;
+use weft_dag::{RoomVersion, StateMap, Verdict, Verified, stripped};
+use weft_store::{
+    Batch,
+    tables::rooms::{MEMBERSHIP, MembershipRow},
+};
+use weft_wire::event_types;
+
+use crate::{
+    Committed, Rooms, Unavailable,
+    drain::{
+        arrive::Arriving,
+        decide::{Undecided, decide, decide_outlier},
+        graph::{Graph as _, Incoming},
+        order::{Links, order},
+    },
+    hot::{Hot, room_type},
+    mailbox::{Command, Reply},
+    turn::Turn,
+    worker::Worker,
+};
 
 /// The answer to a join, with every event's signatures checked.
 pub struct JoinedRoom {
@@ -40,36 +59,185 @@ pub enum AdoptError {
     Unavailable(#[from] Unavailable),
 }
 
-#[expect(clippy::unimplemented, reason = "signatures first")]
 impl Rooms {
-    /// Takes over a room that was joined through another server.
+    /// Takes over a room that was joined through another server: every event of its state and of the auth chain is
+    /// held against the rules, and so is the join.
     ///
     /// # Errors
     /// When its state is not acceptable.
-    pub async fn adopt(&self, _room: JoinedRoom) -> Result<(), AdoptError> {
-        unimplemented!()
+    pub async fn adopt(&self, room: JoinedRoom) -> Result<(), AdoptError> {
+        let id = room.event.pdu().room_id().to_owned();
+        self.ask(&id, |reply| Command::Adopt(Box::new(room), reply)).await?;
+        // What that server sent while we were not in the room yet may be waiting.
+        self.shared.hint(&id, Command::Drain);
+        Ok(())
     }
 
     /// Keeps an invitation (signed by both servers) of a user of ours to a room that this server is not in.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn invited(&self, _invite: Verified, _stripped: Vec<Value>, _user: &UserId) -> Result<(), AdoptError> {
-        unimplemented!()
+    pub async fn invited(&self, invite: Verified, stripped: Vec<Value>, user: &UserId) -> Result<(), AdoptError> {
+        let pdu = invite.pdu();
+        let mut shown: Vec<ruma::serde::Raw<Value>> = Vec::new();
+        for entry in &stripped {
+            let raw = ruma::serde::Raw::new(entry).map_err(|error| bad_state(error.to_string()))?;
+            shown.push(raw);
+        }
+        let own = stripped::for_clients(&[Arc::clone(pdu)]);
+        shown.extend(own.into_iter().map(ruma::serde::Raw::from_json));
+        let row = MembershipRow {
+            membership: "invite".to_owned(),
+            event: pdu.event_id().to_owned(),
+            position: 0,
+            stripped: shown,
+            forgotten: false,
+        };
+        self.note_membership(pdu.room_id(), user, row).await
     }
 
     /// Forgets such an invitation, or a membership in a room that this server has left: declined or withdrawn.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn uninvited(&self, _room: &RoomId, _user: &UserId) -> Result<(), AdoptError> {
-        unimplemented!()
+    pub async fn uninvited(&self, room: &RoomId, user: &UserId) -> Result<(), AdoptError> {
+        let row = self.shared.store.get(&MEMBERSHIP, &(user, room)).await.map_err(Unavailable::from)?;
+        let Some(row) = row.filter(|row| row.membership != "leave" && row.membership != "ban") else { return Ok(()) };
+        let row = MembershipRow { membership: "leave".to_owned(), stripped: Vec::new(), ..row };
+        self.note_membership(room, user, row).await
+    }
+
+    /// A membership that is no part of a room's state here: at a position of its own, so that the user's syncs see it.
+    async fn note_membership(&self, room: &RoomId, user: &UserId, row: MembershipRow) -> Result<(), AdoptError> {
+        let mut batch = Batch::new();
+        let position = batch.reserve(self.shared.store.positions(), 1);
+        batch.put(&MEMBERSHIP, &(user, room), &MembershipRow { position, ..row });
+        self.shared.store.commit(batch).await.map_err(Unavailable::from)?;
+        self.shared.ports.sink.committed(Arc::new(Committed {
+            room_id: room.to_owned(),
+            position,
+            events: Vec::new(),
+            edits: Vec::new(),
+            reload: false,
+            access_changed: false,
+            destinations: Vec::new(),
+            users: vec![user.to_owned()],
+        }));
+        Ok(())
+    }
+}
+
+fn bad_state(reason: impl Into<String>) -> AdoptError {
+    AdoptError::BadState { reason: reason.into() }
+}
+
+impl From<Undecided> for AdoptError {
+    fn from(undecided: Undecided) -> Self {
+        match undecided {
+            Undecided::Unavailable(error) => Self::Unavailable(error),
+            other => bad_state(other.to_string()),
+        }
     }
 }
 
 impl Worker {
-    /// [`Rooms::adopt`] in the worker.
-    pub(crate) async fn adopt(&mut self, _joined: JoinedRoom, _turn: &mut Turn, reply: Reply<(), AdoptError>) {
-        let _ = reply.send(Err(Unavailable::Interrupted.into()));
+    pub(crate) async fn adopt(&mut self, joined: JoinedRoom, turn: &mut Turn, reply: Reply<(), AdoptError>) {
+        self.fresh(turn).await;
+        match Box::pin(self.adopt_room(joined, turn)).await {
+            Ok(()) => turn.answer(reply, ()),
+            Err(error) => {
+                turn.abandon();
+                let _ = reply.send(Err(error));
+            }
+        }
     }
+
+    async fn adopt_room(&mut self, joined: JoinedRoom, turn: &mut Turn) -> Result<(), AdoptError> {
+        let version = RoomVersion::new(&joined.version);
+        let version = version.map_err(|error| AdoptError::UnsupportedVersion(error.0.to_string()))?;
+        let room: OwnedRoomId = joined.event.pdu().room_id().to_owned();
+        let create = self.created(&joined, &room)?;
+        let is_document = room_type(create.pdu()).as_deref() == Some(event_types::DOCUMENT_ROOM);
+        if self.open().await?.is_none() {
+            self.hot = Some(Hot::new(&room, version, is_document));
+        }
+        let shared = Arc::clone(&self.shared);
+        let Some(hot) = self.hot.as_mut() else { return Err(Unavailable::Interrupted.into()) };
+        if !hot.is_joined() {
+            // Left before, or never here: what the other server tells is the only end of the graph that counts.
+            hot.ends.clear();
+        }
+        if let (Some(document), Some(snapshot)) = (hot.document.as_mut(), joined.snapshot)
+            && let Err(error) = document.adopt_snapshot(&mut turn.batch, &room, snapshot)
+        {
+            tracing::warn!(%room, %error, "the document as given can't be used; it comes with its events");
+        }
+        let ours = shared.identity.server_name();
+        let mut arriving = Arriving::new(hot, turn, &shared.reader, ours).await?;
+        place_outliers(&mut arriving, &room, joined.auth_chain.iter().chain(&joined.state)).await?;
+        let state = state_of(&arriving, &joined.state).await?;
+        let (authorized, before) = decide(&arriving, joined.event, Some(state), None).await?;
+        if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
+            return Err(bad_state(format!("the join does not stand: {reason}")));
+        }
+        arriving.append(Incoming { authorized, before, outlier: false, relay: false, staged: Vec::new() }).await?;
+        if let Some(hot) = &self.hot {
+            hot.put_room(&mut turn.batch);
+        }
+        Ok(())
+    }
+
+    /// The room's one create event.
+    fn created<'a>(&self, joined: &'a JoinedRoom, room: &RoomId) -> Result<&'a Verified, AdoptError> {
+        let events = joined.state.iter().chain(&joined.auth_chain);
+        let mut creates = events.filter(|event| event.pdu().kind() == "m.room.create");
+        let first = creates.next().ok_or_else(|| bad_state("no create event"))?;
+        if creates.any(|other| other.pdu().event_id() != first.pdu().event_id()) {
+            return Err(bad_state("two create events"));
+        }
+        if first.pdu().room_id() != room || *room != *self.room {
+            return Err(bad_state("the create event is of another room"));
+        }
+        Ok(first)
+    }
+}
+
+/// Decides about all events of a state and its auth chain, each by what it cites.
+async fn place_outliers(
+    arriving: &mut Arriving<'_>,
+    room: &RoomId,
+    events: impl Iterator<Item = &Verified>,
+) -> Result<(), AdoptError> {
+    let events: Vec<Verified> = events.filter(|event| event.pdu().room_id() == room).cloned().collect();
+    for event in order(events, Links::Auth, |event| event.pdu()) {
+        if arriving.event(event.pdu().event_id()).await?.is_some() {
+            continue;
+        }
+        let id = event.pdu().event_id().to_owned();
+        match decide_outlier(arriving, event).await {
+            Ok((authorized, before)) => {
+                let incoming = Incoming { authorized, before, outlier: true, relay: false, staged: Vec::new() };
+                arriving.append(incoming).await?;
+            }
+            Err(Undecided::Unavailable(error)) => return Err(error.into()),
+            Err(problem) => tracing::info!(%room, event = %id, %problem, "an event of the room's state is left out"),
+        }
+    }
+    Ok(())
+}
+
+/// The told state, less what doesn't stand.
+async fn state_of(arriving: &Arriving<'_>, told: &[Verified]) -> Result<StateMap, AdoptError> {
+    let mut state = StateMap::default();
+    for event in told {
+        let Some(known) = arriving.event(event.pdu().event_id()).await? else { continue };
+        let Some(key) = known.pdu.state_entry().filter(|_| !known.pdu.rejected()) else { continue };
+        if state.0.insert(key, known.pdu.event_id().to_owned()).is_some_and(|other| other != *known.pdu.event_id()) {
+            return Err(bad_state("two events stand for one entry of the state"));
+        }
+    }
+    if state.get("m.room.create", "").is_none() {
+        return Err(bad_state("the create event does not stand"));
+    }
+    Ok(state)
 }

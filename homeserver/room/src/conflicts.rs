@@ -15,22 +15,22 @@ use weft_crdt::ClientId;
 
 /// What one event brings of one client's blocks: the clocks `[from, to)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The event.
-    pub event: OwnedEventId,
+    pub(crate) event: OwnedEventId,
     /// Whose blocks.
-    pub client: ClientId,
+    pub(crate) client: ClientId,
     /// First clock.
-    pub from: u32,
+    pub(crate) from: u32,
     /// Clock after the last.
-    pub to: u32,
+    pub(crate) to: u32,
     /// The event in its causal past that brought the block before `from`; None at clock 0.
-    pub basis: Option<OwnedEventId>,
+    pub(crate) basis: Option<OwnedEventId>,
 }
 
 /// What becomes of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It is part of the document.
     Stands,
     /// Another event with other blocks under the same ids stands instead.
@@ -47,7 +47,7 @@ pub enum Outcome {
 /// An event stands or falls as a whole. They are taken in the order of their ids, but each after those that it builds
 /// on; it stands if all it builds on stands, and none that stands already brings other blocks under its ids.
 #[must_use]
-pub fn decide(claims: &[Claim], differs: impl Fn(&Claim, &Claim) -> bool) -> BTreeMap<OwnedEventId, Outcome> {
+pub(crate) fn decide(claims: &[Claim], differs: impl Fn(&Claim, &Claim) -> bool) -> BTreeMap<OwnedEventId, Outcome> {
     let events = Events::gather(claims);
     let mut waiting: BTreeMap<&OwnedEventId, usize> = BTreeMap::new();
     let mut ready = BinaryHeap::new();

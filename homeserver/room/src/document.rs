@@ -319,14 +319,15 @@ impl OpenText {
         id
     }
 
-    /// Notes that the vector after an event is the one of all that is sealed now.
-    pub(crate) fn place(&mut self, batch: &mut Batch, room: &RoomId, event: &EventId) {
+    /// Notes that the vector after an event is the one of all that is sealed now. Gives its group.
+    pub(crate) fn place(&mut self, batch: &mut Batch, room: &RoomId, event: &EventId) -> Option<u64> {
         if self.group.id.is_none() {
             self.advance(batch, room, []);
         }
         if let Some(group) = self.group.id {
             batch.put(&EVENT_VECTOR, &(room, event), &group);
         }
+        self.group.id
     }
 
     fn append_tail(&mut self, batch: &mut Batch, room: &RoomId, update: Bytes) {

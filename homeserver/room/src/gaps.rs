@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId};
-use weft_dag::{RoomVersion, StateMap, Verified};
+use weft_dag::{StateMap, Verified};
 use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST, MAX_GAP_EVENTS};
 
 use crate::{

@@ -168,6 +168,11 @@ impl Hot {
         Ok(self.cover.get_or_insert_default())
     }
 
+    /// The chain index, once [`Hot::cover`] has loaded it.
+    pub(crate) fn loaded_cover(&self) -> Option<&ChainCover> {
+        self.cover.as_ref()
+    }
+
     /// Gives a state event its place in the index. [`Hot::cover`] must have been called.
     pub(crate) fn index(&mut self, batch: &mut Batch, pdu: &Pdu) -> Result<(), Unavailable> {
         let cover = self.cover.get_or_insert_default();

@@ -129,3 +129,7 @@ fn bundle(author: &UserId, edits: &[&PendingEdit]) -> Result<Vec<Part>, PlanErro
     };
     Ok(pieces.into_iter().enumerate().map(part).collect())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a panic is how a failure is told")]
+mod tests;

@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, time::Instant};
 use weft_dag::Signer;
 use weft_store::CommitError;
 
-use crate::{Unavailable, hot::Hot, mailbox::Command, registry::Shared, turn::Turn};
+use crate::{Unavailable, gaps::InVain, hot::Hot, mailbox::Command, registry::Shared, turn::Turn};
 
 /// Commands of one turn at most.
 const MAX_COMMANDS: usize = 256;
@@ -23,6 +23,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) room: OwnedRoomId,
     pub(crate) hot: Option<Hot>,
+    /// What other servers were asked for in vain.
+    pub(crate) in_vain: InVain,
     mailbox: mpsc::Receiver<Command>,
     last_work: Instant,
 }
@@ -37,7 +39,7 @@ enum Wake {
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, room: OwnedRoomId, mailbox: mpsc::Receiver<Command>) -> Self {
-        Self { shared, room, hot: None, mailbox, last_work: Instant::now() }
+        Self { shared, room, hot: None, in_vain: InVain::default(), mailbox, last_work: Instant::now() }
     }
 
     /// Runs until the room is idle or the server stops. A panic costs the commands of one turn; the room is then loaded

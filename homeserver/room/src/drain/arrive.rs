@@ -79,6 +79,13 @@ impl<'a> Arriving<'a> {
         Ok(self.reader.stored_event(&self.hot.id, id).await?.map(|stored| stored.flags))
     }
 
+    /// The state before an event that the room has in its place.
+    pub(crate) async fn before(&self, id: &EventId) -> Result<StateMap, Unavailable> {
+        let groups = self.reader.groups_of(&self.hot.id, &id.to_owned()).await?;
+        let groups = groups.ok_or_else(|| damaged(&self.hot.id, &format_args!("no state at {id}")))?;
+        Ok(self.reader.group(&self.hot.id, groups.before).await?.0)
+    }
+
     async fn stated_after(&self, id: &EventId) -> Result<Option<Stated>, Unavailable> {
         if let Some(placed) = self.placed.get(id) {
             return Ok(placed.after.clone());
@@ -138,7 +145,7 @@ impl<'a> Arriving<'a> {
             self.enter(pdu, flags, None, None, Tell::Nobody);
             return Ok(());
         }
-        let before = self.group_of(before, &pdu.prev_events().to_vec()).await?;
+        let before = self.group_of(before, pdu.prev_events()).await?;
         let after = self.after(&before, &pdu);
         let groups = Some((before.group.id, after.group.id));
         self.placed.insert(id, Placed { known, flags, after: Some(after.clone()) });

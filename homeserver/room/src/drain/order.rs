@@ -2,7 +2,7 @@
 //!
 //! Must not look at depth or time: those are whatever a sender wrote.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 use ruma::{EventId, OwnedEventId};
 use weft_dag::Pdu;
@@ -22,9 +22,8 @@ pub(crate) fn order<T>(items: Vec<T>, links: Links, pdu: impl Fn(&T) -> &Pdu) ->
     let mut unique: HashMap<OwnedEventId, usize> = HashMap::new();
     let mut heap: Vec<Option<T>> = Vec::new();
     for item in items {
-        let id = pdu(&item).event_id().to_owned();
-        if !unique.contains_key(&id) {
-            unique.insert(id, heap.len());
+        if let Entry::Vacant(free) = unique.entry(pdu(&item).event_id().to_owned()) {
+            free.insert(heap.len());
             heap.push(Some(item));
         }
     }
