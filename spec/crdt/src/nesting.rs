@@ -16,22 +16,20 @@ pub(crate) enum Fault {
 
 /// Checks that the blocks of an update wait for none in a circle, and that its types are not nested too deeply.
 pub(crate) fn check(update: &Update) -> Result<(), Fault> {
-    let types = update.blocks.iter().filter(|b| b.kind() == Kind::Type).count();
-    let deep_is_possible = types > TYPE_NESTING as usize;
+    let deep_is_possible = types_may_be_deep(update);
     if update.runs.len() <= 1 && !deep_is_possible {
         return Ok(());
     }
-    // Of each block, how many types of this update it is in. A block with more than is allowed stays at one above, so
-    // that a byte is enough.
-    let mut depth = vec![0u8; if deep_is_possible { update.blocks.len() } else { 0 }];
+    // Of each block, how many types of this update it is in.
+    let mut depth = vec![0u32; if deep_is_possible { update.blocks.len() } else { 0 }];
     let mut too_deep = None;
     let walked = order::in_order(update, |at| {
         if !deep_is_possible {
             return;
         }
         let Some(block) = update.blocks.get(at) else { return };
-        let inside = inside(update, &depth, block).min(TYPE_NESTING as u8 + 1);
-        if block.kind() == Kind::Type && u32::from(inside) >= TYPE_NESTING && too_deep.is_none() {
+        let inside = inside(block, |id| update.find(id).and_then(|to| depth.get(to)).copied());
+        if block.kind() == Kind::Type && inside >= TYPE_NESTING && too_deep.is_none() {
             too_deep = Some(block.id());
         }
         if let Some(slot) = depth.get_mut(at) {
@@ -42,13 +40,17 @@ pub(crate) fn check(update: &Update) -> Result<(), Fault> {
     too_deep.map_or(Ok(()), |id| Err(Fault::TooDeep(id)))
 }
 
-/// How many types of this update a block is in: one more than the type that it names as its parent, else as many as its
-/// left neighbour, else as its right one.
-fn inside(update: &Update, depth: &[u8], block: &Block) -> u8 {
-    let of = |id: Id| update.find(id).and_then(|at| depth.get(at)).copied();
+/// Whether there are enough types that one could be too deep.
+pub(crate) fn types_may_be_deep(update: &Update) -> bool {
+    update.blocks.iter().filter(|b| b.kind() == Kind::Type).count() > TYPE_NESTING as usize
+}
+
+/// How many types a block is in: one more than the type that it names as its parent, else as many as its left neighbour,
+/// else as its right one. `of` tells it of other blocks, `None` where they are not to be looked at.
+pub(crate) fn inside(block: &Block, of: impl Fn(Id) -> Option<u32>) -> u32 {
     match block.links {
         Links::Root => 0,
-        Links::Parent(id) => of(id).map_or(0, |d| d + 1),
+        Links::Parent(id) => of(id).map_or(0, |depth| depth + 1),
         Links::Origin(id) | Links::Right(id) | Links::Both(id, _) => of(id).unwrap_or(0),
     }
 }

@@ -3,7 +3,8 @@
 use crate::block::{Block, Body, Kind, char_size, skip_number};
 use crate::builder::{Builder, Shape};
 use crate::lib0::Reader;
-use crate::limits::{EVENT_BLOCKS, EVENT_CLIENTS, EVENT_DELETES, EVENT_OVERHEAD};
+use crate::limits::{EVENT_BLOCKS, EVENT_CLIENTS, EVENT_DELETES, EVENT_OVERHEAD, TYPE_NESTING};
+use crate::nesting;
 use crate::order::{self, Circle};
 use crate::parse::skip_element;
 use crate::{ClientId, DeleteSet, Id, Update};
@@ -60,7 +61,7 @@ pub fn split(update: &Update, max_bytes: usize) -> Result<Vec<Update>, SplitErro
         && update.blocks.len() <= EVENT_BLOCKS
         && update.runs.len() <= EVENT_CLIENTS
         && update.deletes.len() <= EVENT_DELETES;
-    if small {
+    if small && nesting::check(update).is_ok() {
         return Ok(vec![update.clone()]);
     }
     if max_bytes < 2 * EVENT_OVERHEAD {
@@ -76,16 +77,64 @@ pub fn split(update: &Update, max_bytes: usize) -> Result<Vec<Update>, SplitErro
         used: COUNTS,
         blocks: 0,
     };
+    let mut places = Places::new(update);
     let mut failed = None;
     let walked = order::in_order(update, |at| {
         if let (Some(block), None) = (update.blocks.get(at), failed) {
+            if places.too_deep(block, parts.done.len()) {
+                parts.next_part();
+            }
             failed = parts.push(block, &update.buf).err();
+            places.note(at, block, parts.done.len());
         }
     });
     walked.map_err(|Circle { at }| SplitError::Circle { at })?;
     failed.map_or(Ok(()), Err)?;
     parts.push_deletes(&update.deletes);
     Ok(parts.done)
+}
+
+/// Of each block, in which part it came to lie, and in how many types of that part. Edits that are admissible one by one
+/// may nest types more deeply than one event may show.
+struct Places<'a> {
+    update: &'a Update,
+    of: Vec<(usize, u32)>,
+}
+
+impl<'a> Places<'a> {
+    fn new(update: &'a Update) -> Self {
+        let asked = nesting::types_may_be_deep(update);
+        Places {
+            update,
+            of: vec![(0, 0); if asked { update.blocks.len() } else { 0 }],
+        }
+    }
+
+    fn inside(&self, block: &Block, part: usize) -> u32 {
+        let of = |id: Id| {
+            let at = self.update.find(id)?;
+            self.of
+                .get(at)
+                .filter(|(there, _)| *there == part)
+                .map(|(_, depth)| *depth)
+        };
+        nesting::inside(block, of)
+    }
+
+    fn too_deep(&self, block: &Block, part: usize) -> bool {
+        block.kind() == Kind::Type && !self.of.is_empty() && self.inside(block, part) >= TYPE_NESTING
+    }
+
+    fn note(&mut self, at: usize, block: &Block, part: usize) {
+        let inside = if self.of.is_empty() {
+            0
+        } else {
+            self.inside(block, part)
+        };
+        if let Some(place) = self.of.get_mut(at) {
+            *place = (part, inside);
+        }
+    }
 }
 
 /// The parts that are finished, and the one that is being filled: of each client, blocks without interruption.

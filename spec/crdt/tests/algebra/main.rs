@@ -7,6 +7,7 @@
     reason = "a test that meets the unexpected has to stop there"
 )]
 
+mod admission;
 mod engines;
 #[path = "../../fuzz/src/checks.rs"]
 mod fuzz_checks;

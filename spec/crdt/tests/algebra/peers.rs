@@ -53,12 +53,12 @@ pub(crate) fn history(seed: u64, people: usize, edits: usize) -> Vec<Step> {
             seen: 0,
         })
         .collect();
-    let focus = dice.below(8);
+    let focus = dice.below(10);
     let mut log: Vec<Step> = Vec::new();
     for _ in 0..edits {
         let author = dice.below(people);
         let peer = &mut peers[author];
-        if dice.below(3) == 0 {
+        if dice.below(if focus > 7 { 2 } else { 3 }) == 0 {
             let until = peer.seen + dice.below(log.len() - peer.seen + 1);
             catch_up(peer, &log, until);
         }
@@ -86,8 +86,9 @@ fn edit(doc: &Doc, dice: &mut Dice, focus: usize) -> Vec<u8> {
         doc.get_or_insert_xml_fragment("x"),
     );
     let mut txn = doc.transact_mut();
-    let what = if focus < 4 { focus } else { dice.below(4) };
+    let what = if (4..=7).contains(&focus) { dice.below(4) } else { focus };
     match what {
+        8.. => duel(&text, &mut txn, dice),
         0 => edit_text(&text, &mut txn, dice),
         1 => edit_map(&map, &mut txn, dice),
         2 => edit_array(&array, &mut txn, dice),
@@ -132,6 +133,16 @@ fn edit_text<T: Text + GetString>(text: &T, txn: &mut TransactionMut<'_>, dice: 
         4 => text.insert_with_attributes(txn, at, "bold", Attrs::from([("bold".into(), Any::Bool(true))])),
         5 => (0..5).for_each(|i| text.insert(txn, at + i, "t")),
         _ => text.insert(txn, at, WORDS[dice.below(WORDS.len())]),
+    }
+}
+
+/// Single characters in one small place: people go on right behind what they wrote, after somebody else wrote there too.
+fn duel<T: Text + GetString>(text: &T, txn: &mut TransactionMut<'_>, dice: &mut Dice) {
+    let at = dice.below(text.len(txn).min(3) as usize + 1) as u32;
+    if at < text.len(txn) && dice.below(8) == 0 {
+        text.remove_range(txn, at, 1);
+    } else {
+        text.insert(txn, at, ["a", "b", "c", "d"][dice.below(4)]);
     }
 }
 

@@ -30,6 +30,7 @@ struct Trace {
 /// The updates of a history in causal order, with their authors, and whether the history is a real one.
 pub(crate) struct History {
     pub(crate) updates: Vec<(usize, Vec<u8>)>,
+    #[allow(dead_code, reason = "the benchmark tells it, the tests need not know")]
     pub(crate) real: bool,
 }
 

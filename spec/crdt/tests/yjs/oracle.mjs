@@ -73,6 +73,12 @@ const edits = {
     for (let i = 0; i < 6; i++) text.insert(at + i, 'typing'[i])
     if (pick(2)) text.delete(at + 2, 2)
   },
+  duel (doc, pick) { // single characters in one small place, right behind one another
+    const text = doc.getText('t')
+    const at = pick(Math.min(text.length, 3) + 1)
+    if (at < text.length && pick(8) === 0) return text.delete(at, 1)
+    text.insert(at, 'abcd'[pick(4)])
+  },
   map (doc, pick) {
     const map = doc.getMap('m')
     const key = 'k' + pick(3)
@@ -121,7 +127,7 @@ const history = (seed, clients, count) => {
   const next = random(seed)
   const pick = n => Math.floor(next() * n)
   const kinds = Object.keys(edits)
-  const focus = pick(3) ? [kinds[pick(kinds.length)], kinds[pick(kinds.length)]] : kinds
+  const focus = pick(4) === 0 ? ['duel'] : pick(3) ? [kinds[pick(kinds.length)], kinds[pick(kinds.length)]] : kinds
   const log = []
   const docs = Array.from({ length: clients }, (_, author) => {
     const doc = new Y.Doc({ gc: pick(4) > 0 })
@@ -135,7 +141,7 @@ const history = (seed, clients, count) => {
   }
   for (let i = 0; i < count; i++) {
     const doc = docs[pick(clients)]
-    if (pick(3) === 0) catchUp(doc, doc.seen + pick(log.length - doc.seen + 1))
+    if (pick(focus[0] === 'duel' ? 2 : 3) === 0) catchUp(doc, doc.seen + pick(log.length - doc.seen + 1))
     doc.transact(() => {
       for (let n = pick(8) === 0 ? 3 : 1; n > 0; n--) edits[focus[pick(focus.length)]](doc, pick)
     })
