@@ -66,7 +66,7 @@ fn write(acts: &[Act]) -> Vec<PendingEdit> {
             let from = at % len;
             author.text.remove_range(&mut txn, from, (1 + u32::from(*what) / 32).min(len - from));
         } else {
-            author.text.insert(&mut txn, if len == 0 { 0 } else { at % (len + 1) }, &"x\u{1F600}y"[..1]);
+            author.text.insert(&mut txn, (*at).min(len), "x");
         }
         let update = txn.encode_update_v1();
         drop(txn);

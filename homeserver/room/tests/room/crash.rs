@@ -1,0 +1,108 @@
+//! What was acknowledged is there after a power loss at any commit, and recovery may be done twice.
+
+use weft_room::{EditError, RoomConfig};
+use weft_store::{
+    memory::{Fault, MemoryDisk, Tail},
+    tables::documents::{JOURNAL, JOURNALED_ROOMS},
+};
+
+use crate::{
+    editor::{Editor, text_of},
+    harness::{Server, alice, bob},
+};
+
+/// Two people type and talk; the power goes at one commit. Gives the letters that were acknowledged.
+async fn type_until_dark(server: &Server, room: &ruma::RoomId) -> Vec<String> {
+    let (mut a, mut b) = (Editor::new(1), Editor::new(2));
+    let mut acknowledged = Vec::new();
+    for n in 0..12 {
+        let (who, editor) = if n % 3 == 2 { (bob(), &mut b) } else { (alice(), &mut a) };
+        let Ok(diff) = server.rooms.diff(room, &editor.vector()).await else { break };
+        editor.apply(&diff);
+        let word = format!("<{n}>");
+        match server.edit(room, &who, editor.append(&word)).await {
+            Ok(_) => acknowledged.push(word),
+            Err(EditError::Unavailable(_)) => break,
+            Err(error) => panic!("{error}"),
+        }
+        let more = match n % 4 {
+            1 => server.rooms.seal(room).await.is_ok(),
+            3 => server.say(room, &bob(), "talk").await.is_ok(),
+            _ => true,
+        };
+        if !more {
+            break;
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
+    let faults = [
+        Fault::PowerBeforeWrite,
+        Fault::PowerBeforeSync(Tail::Lost),
+        Fault::PowerBeforeSync(Tail::Torn(1)),
+        Fault::PowerAfterSync,
+        Fault::FailSync,
+        Fault::FailWrite,
+    ];
+    for fault in faults {
+        for at in 0..20 {
+            let server = Server::new().await;
+            let room = server.document_with(&[(&bob(), 25)]).await;
+            server.disk.plan(at, fault);
+            let acknowledged = type_until_dark(&server, &room).await;
+            let server = server.reboot().await;
+            let text = text_of(&server.rooms.content(&room, None).await.unwrap());
+            for word in &acknowledged {
+                assert!(text.contains(word), "{fault:?} at {at}: {word} is lost, {text:?} is left");
+            }
+            // All of it is in signed events now, and they say the same.
+            assert!(server.store.scan(JOURNAL.under(&(&room,))).await.unwrap().is_empty());
+            assert!(!server.store.contains(&JOURNALED_ROOMS, &(&room,)).await.unwrap());
+            let ends = server.rooms.reader().extremities(&room).await.unwrap();
+            assert_eq!(text_of(&server.rooms.content(&room, Some(&ends)).await.unwrap()), text);
+            // And people go on.
+            let mut next = Editor::new(3);
+            next.pull(&server.rooms, &room).await;
+            server.edit(&room, &alice(), next.append("on")).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn recovery_twice_is_recovery_once() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    server.edit(&room, &alice(), Editor::new(1).append("text")).await.unwrap();
+    let server = server.reboot().await;
+    let log = server.log(&room).await;
+    server.rooms.recover().await.unwrap();
+    let server = server.reboot().await;
+    assert_eq!(server.log(&room).await, log);
+    assert_eq!(log.iter().filter(|(kind, _)| kind == "dev.weft.update").count(), 1);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_told_and_the_room_is_not_ahead_of_the_disk() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    server.disk.fail_next_sync();
+    assert!(server.edit(&room, &alice(), Editor::new(1).append("lost")).await.is_err());
+    assert!(server.say(&room, &alice(), "neither").await.is_err(), "a poisoned store takes nothing more");
+    assert!(server.sink.all().iter().all(|change| change.edits.is_empty()), "nobody was shown what isn't on disk");
+}
+
+#[tokio::test]
+async fn stopping_seals_and_refuses_what_comes_later() {
+    let disk = MemoryDisk::new();
+    let server = Server::boot(&disk, RoomConfig::default()).await;
+    let room = server.document().await;
+    server.edit(&room, &alice(), Editor::new(1).append("last words")).await.unwrap();
+    server.rooms.stop().await;
+    assert!(server.say(&room, &alice(), "late").await.is_err());
+    assert!(server.store.scan(JOURNAL.under(&(&room,))).await.unwrap().is_empty());
+    let server = Server::boot(&disk, RoomConfig::default()).await;
+    assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), "last words");
+}

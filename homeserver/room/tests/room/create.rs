@@ -1,0 +1,148 @@
+//! createRoom with all its options, in every supported version.
+
+use ruma::{RoomVersionId, events::room::member::MembershipState, room_alias_id};
+use serde_json::{Map, Value, json};
+use weft_dag::{RoomVersion, Unchecked, testing};
+use weft_room::{CreateError, CreateRoom, Preset};
+use weft_wire::{Role, document::DocumentKind};
+
+use crate::harness::{Server, alice, bob, user};
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+#[tokio::test]
+async fn every_version_gives_a_room_whose_events_others_accept() {
+    let server = Server::new().await;
+    for id in RoomVersion::ALL {
+        let request = CreateRoom {
+            version: Some(id.clone()),
+            name: Some("A room".to_owned()),
+            topic: Some("About things".to_owned()),
+            preset: Some(Preset::TrustedPrivateChat),
+            invite: vec![bob()],
+            is_direct: true,
+            ..CreateRoom::default()
+        };
+        let room = server.rooms.create(&alice(), request).await.unwrap();
+        let state = server.rooms.reader().state(&room).await.unwrap().unwrap();
+        assert_eq!(state.version().id(), &id);
+        assert_eq!(state.membership(&alice()), MembershipState::Join);
+        assert_eq!(state.membership(&bob()), MembershipState::Invite);
+        assert!(state.user_power(&bob()) >= 100, "{id}: trusted_private_chat");
+        assert!(state.user_power(&alice()) >= 100, "{id}");
+        let invite = state.get("m.room.member", bob().as_str()).unwrap();
+        assert_eq!(invite.content_as::<Value>().unwrap()["is_direct"], true);
+        // By the way that another server would take them in.
+        let version = RoomVersion::new(&id).unwrap();
+        let keys = testing::verify_keys([ruma::owned_server_name!("alpha.test")]);
+        for pdu in state.iter() {
+            let unchecked = Unchecked::parse(pdu.json(), &version).unwrap();
+            assert_eq!(unchecked.event_id(), pdu.event_id());
+            unchecked.verify(&keys).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_document_has_its_type_kind_and_roles() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), Role::Editor.power()), (&user("vera"), 0)]).await;
+    let reader = server.rooms.reader();
+    assert!(reader.is_document(&room).await.unwrap());
+    assert_eq!(reader.version(&room).await.unwrap().unwrap().id(), &RoomVersionId::V12);
+    let kind = reader.state_event(&room, "dev.weft.document", "").await.unwrap().unwrap();
+    assert_eq!(kind.content_as::<Value>().unwrap()["kind"], "text");
+    for (who, role, can_edit) in
+        [(alice(), Role::Owner, true), (bob(), Role::Editor, true), (user("vera"), Role::Viewer, false)]
+    {
+        let access = server.rooms.access(&room, &who).await.unwrap();
+        assert_eq!((access.role, access.can_edit), (role, can_edit), "{who}");
+    }
+    let stranger = server.rooms.access(&room, &user("nobody")).await.unwrap();
+    assert_eq!((stranger.membership, stranger.can_edit), (MembershipState::Leave, false));
+}
+
+#[tokio::test]
+async fn the_order_is_that_of_the_specification_and_later_options_win() {
+    let server = Server::new().await;
+    let request = CreateRoom {
+        preset: Some(Preset::PublicChat),
+        public: true,
+        name: Some("by name".to_owned()),
+        alias: Some(room_alias_id!("#things:alpha.test").to_owned()),
+        initial_state: vec![
+            weft_room::InitialState {
+                kind: "m.room.name".to_owned(),
+                state_key: String::new(),
+                content: json!({ "name": "by initial_state" }),
+            },
+            weft_room::InitialState {
+                kind: "m.room.join_rules".to_owned(),
+                state_key: String::new(),
+                content: json!({ "join_rule": "knock" }),
+            },
+        ],
+        power_level_content_override: Some(object(json!({ "events_default": 7 }))),
+        ..CreateRoom::default()
+    };
+    let room = server.rooms.create(&alice(), request).await.unwrap();
+    let kinds: Vec<String> = server.log(&room).await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            "m.room.create",
+            "m.room.member",
+            "m.room.power_levels",
+            "m.room.canonical_alias",
+            "m.room.join_rules",
+            "m.room.history_visibility",
+            "m.room.guest_access",
+            "m.room.name",
+            "m.room.join_rules",
+            "m.room.name"
+        ]
+    );
+    let reader = server.rooms.reader();
+    let state = reader.state(&room).await.unwrap().unwrap();
+    assert_eq!(state.get("m.room.name", "").unwrap().content_as::<Value>().unwrap()["name"], "by name");
+    assert_eq!(state.join_rule().as_str(), "knock");
+    assert_eq!(state.needed_power("m.room.message", false), 7);
+    assert!(reader.is_public(&room).await.unwrap());
+    assert_eq!(reader.alias(room_alias_id!("#things:alpha.test")).await.unwrap().unwrap().room, room);
+    assert_eq!(reader.aliases_of(&room).await.unwrap(), [room_alias_id!("#things:alpha.test")]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_and_leaves_nothing() {
+    let server = Server::new().await;
+    let create = async |request| server.rooms.create(&alice(), request).await;
+    let taken = CreateRoom { alias: Some(room_alias_id!("#a:alpha.test").to_owned()), ..CreateRoom::default() };
+    create(taken.clone()).await.unwrap();
+    assert!(matches!(create(taken).await, Err(CreateError::AliasTaken(_))));
+    let foreign = CreateRoom { alias: Some(room_alias_id!("#a:beta.test").to_owned()), ..CreateRoom::default() };
+    assert!(matches!(create(foreign).await, Err(CreateError::Invalid { .. })));
+    let old = CreateRoom { version: Some(RoomVersionId::V5), ..CreateRoom::default() };
+    assert!(matches!(create(old).await, Err(CreateError::UnsupportedVersion(_))));
+    // In version 12 a creator's power isn't in the power levels, and saying so is an error.
+    let levels = CreateRoom {
+        power_level_content_override: Some(object(json!({ "users": { "@alice:alpha.test": 100 } }))),
+        ..CreateRoom::default()
+    };
+    assert!(matches!(create(levels).await, Err(CreateError::Invalid { .. })));
+    let floats = CreateRoom { creation_content: object(json!({ "x": 1.5 })), ..CreateRoom::default() };
+    assert!(matches!(create(floats).await, Err(CreateError::Event { .. })));
+    let late = CreateRoom {
+        document: Some(DocumentKind::Text),
+        initial_state: vec![weft_room::InitialState {
+            kind: "m.room.create".to_owned(),
+            state_key: String::new(),
+            content: json!({}),
+        }],
+        ..CreateRoom::default()
+    };
+    assert!(matches!(create(late).await, Err(CreateError::Event { .. })));
+    let rooms = server.rooms.reader().rooms_of(&alice()).await.unwrap();
+    assert_eq!(rooms.len(), 1, "only the first one came into being");
+}

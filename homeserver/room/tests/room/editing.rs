@@ -1,0 +1,220 @@
+//! Live edits: journal, seal, order, rights.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+use weft_room::{EditError, EditOutcome, RoomConfig};
+use weft_store::{memory::MemoryDisk, tables::documents::{JOURNAL, JOURNALED_ROOMS}};
+use weft_wire::Role;
+
+use crate::{
+    editor::{Editor, text_of},
+    harness::{Server, alice, bob, user},
+};
+
+async fn pending(server: &Server, room: &ruma::RoomId) -> usize {
+    server.store.scan(JOURNAL.under(&(room,))).await.unwrap().len()
+}
+
+async fn updates(server: &Server, room: &ruma::RoomId) -> usize {
+    server.log(room).await.iter().filter(|(kind, _)| kind == "dev.weft.update").count()
+}
+
+/// The text as signed events alone make it.
+async fn sealed_text(server: &Server, room: &ruma::RoomId) -> String {
+    let ends = server.rooms.reader().extremities(room).await.unwrap();
+    text_of(&server.rooms.content(room, Some(&ends)).await.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_seals_what_was_typed_into_one_event() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    let mut editor = Editor::new(11);
+    for letter in "hello".chars() {
+        let outcome = server.edit(&room, &alice(), editor.append(&letter.to_string())).await.unwrap();
+        assert_eq!(outcome, EditOutcome::Journaled);
+    }
+    assert_eq!((pending(&server, &room).await, updates(&server, &room).await), (5, 0));
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    assert_eq!((pending(&server, &room).await, updates(&server, &room).await), (0, 1));
+    assert!(!server.store.contains(&JOURNALED_ROOMS, &(&room,)).await.unwrap());
+    assert_eq!(sealed_text(&server, &room).await, "hello");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_never_pauses_is_sealed_after_the_longest_time() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    let mut editor = Editor::new(11);
+    for _ in 0..60 {
+        server.edit(&room, &alice(), editor.append("x")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(updates(&server, &room).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_on_another_server_makes_seals_follow_at_once() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    let mut editor = Editor::new(11);
+    server.edit(&room, &alice(), editor.append("a")).await.unwrap();
+    server.rooms.remote_presence(&room);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(updates(&server, &room).await, 1, "also what was pending when they came");
+    server.edit(&room, &alice(), editor.append("b")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(updates(&server, &room).await, 2);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    server.edit(&room, &alice(), editor.append("c")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(updates(&server, &room).await, 2, "a minute later they are gone");
+}
+
+#[tokio::test]
+async fn the_log_has_the_order_that_people_saw() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 25)]).await;
+    let (mut a, mut b) = (Editor::new(1), Editor::new(2));
+    let start = server.log(&room).await.len();
+    server.edit(&room, &alice(), a.append("A")).await.unwrap();
+    b.pull(&server.rooms, &room).await;
+    server.edit(&room, &bob(), b.append("B")).await.unwrap();
+    a.pull(&server.rooms, &room).await;
+    server.edit(&room, &alice(), a.append("C")).await.unwrap();
+    server.say(&room, &bob(), "look").await.unwrap();
+    let log: Vec<_> = server.log(&room).await.split_off(start);
+    let update = "dev.weft.update".to_owned();
+    assert_eq!(
+        log,
+        [
+            (update.clone(), alice()),
+            (update.clone(), bob()),
+            (update, alice()),
+            ("m.room.message".to_owned(), bob())
+        ],
+        "edits that build on one another alternate, and all are before the message"
+    );
+    assert_eq!(sealed_text(&server, &room).await, "ABC");
+}
+
+#[tokio::test]
+async fn people_who_write_side_by_side_give_one_event_each() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 25)]).await;
+    let (mut a, mut b) = (Editor::new(1), Editor::new(2));
+    for _ in 0..20 {
+        server.edit(&room, &alice(), a.append("a")).await.unwrap();
+        server.edit(&room, &bob(), b.append("b")).await.unwrap();
+    }
+    server.rooms.seal(&room).await.unwrap();
+    assert_eq!(updates(&server, &room).await, 2);
+    a.pull(&server.rooms, &room).await;
+    assert_eq!(sealed_text(&server, &room).await, a.text());
+}
+
+#[tokio::test]
+async fn rights_are_asked_for_each_edit_and_edits_made_in_time_stand() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 25), (&user("vera"), 0)]).await;
+    let mut b = Editor::new(2);
+    let forbidden = server.edit(&room, &user("vera"), Editor::new(3).append("v")).await;
+    assert!(matches!(forbidden, Err(EditError::Forbidden { role: Role::Viewer })), "{forbidden:?}");
+    let stranger = server.edit(&room, &user("stranger"), Editor::new(3).append("s")).await;
+    assert!(matches!(stranger, Err(EditError::NotJoined)), "{stranger:?}");
+    server.edit(&room, &bob(), b.append("in time")).await.unwrap();
+    let mut levels = weft_wire::document::power_levels();
+    levels["users"] = json!({ "@bob:alpha.test": 0 });
+    server.state(&room, &alice(), "m.room.power_levels", "", levels).await.unwrap();
+    let late = server.edit(&room, &bob(), b.append("too late")).await;
+    assert!(matches!(late, Err(EditError::Forbidden { .. })), "{late:?}");
+    assert_eq!(sealed_text(&server, &room).await, "in time");
+    let log = server.log(&room).await;
+    assert_eq!(log[log.len() - 2], ("dev.weft.update".to_owned(), bob()), "sealed before the right was taken");
+}
+
+#[tokio::test]
+async fn what_can_not_be_taken_is_told_apart() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 25)]).await;
+    let mut a = Editor::new(1);
+    let first = a.append("one");
+    let second = a.append("two");
+    let early = server.edit(&room, &alice(), second.clone()).await.unwrap();
+    assert!(matches!(early, EditOutcome::Missing { .. }), "{early:?}");
+    assert_eq!(server.edit(&room, &alice(), first.clone()).await.unwrap(), EditOutcome::Journaled);
+    assert_eq!(server.edit(&room, &alice(), second).await.unwrap(), EditOutcome::Journaled);
+    assert_eq!(server.edit(&room, &alice(), first).await.unwrap(), EditOutcome::NothingNew);
+    assert_eq!(server.edit(&room, &bob(), a.whole()).await.unwrap(), EditOutcome::NothingNew);
+    let removed = a.remove(0, 2);
+    assert_eq!(server.edit(&room, &bob(), removed).await.unwrap(), EditOutcome::Journaled);
+    assert_eq!(server.edit(&room, &alice(), a.whole()).await.unwrap(), EditOutcome::NothingNew);
+    // Somebody else's client id.
+    let mut thief = Editor::new(1);
+    thief.apply(&a.whole());
+    let stolen = server.edit(&room, &bob(), thief.append("!")).await;
+    assert!(matches!(stolen, Err(EditError::Refused(weft_crdt::Refusal::ForeignClient { .. }))), "{stolen:?}");
+    let garbage = server.edit(&room, &alice(), Bytes::from_static(b"\xff\xff\xff")).await;
+    assert!(matches!(garbage, Err(EditError::Malformed(_))), "{garbage:?}");
+    let talk = server.rooms.create(&alice(), weft_room::CreateRoom::default()).await.unwrap();
+    let not = server.edit(&talk, &alice(), Editor::new(9).append("x")).await;
+    assert!(matches!(not, Err(EditError::NotADocument(_))), "{not:?}");
+}
+
+#[tokio::test]
+async fn a_large_paste_is_split_and_comes_out_whole() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    let mut editor = Editor::new(5);
+    let book = "Es war einmal \u{1F4D6} ein Text. ".repeat(10_000);
+    server.edit(&room, &alice(), editor.append(&book)).await.unwrap();
+    server.rooms.seal(&room).await.unwrap();
+    assert!(updates(&server, &room).await > 5);
+    assert_eq!(sealed_text(&server, &room).await, book);
+    assert_eq!(pending(&server, &room).await, 0);
+}
+
+#[tokio::test]
+async fn the_snapshot_and_the_events_give_the_same_text() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 25)]).await;
+    let (mut a, mut b) = (Editor::new(1), Editor::new(2));
+    // Enough seals to fold the tail more than once.
+    for n in 0..300 {
+        server.edit(&room, &alice(), a.insert(n % 7, "ä")).await.unwrap();
+        server.rooms.seal(&room).await.unwrap();
+        if n % 3 == 0 {
+            b.pull(&server.rooms, &room).await;
+            server.edit(&room, &bob(), b.remove(0, 1)).await.unwrap();
+            server.edit(&room, &bob(), b.append("\u{1F600}")).await.unwrap();
+            a.pull(&server.rooms, &room).await;
+        }
+    }
+    server.rooms.seal(&room).await.unwrap();
+    let live = text_of(&server.rooms.content(&room, None).await.unwrap());
+    assert_eq!(live, sealed_text(&server, &room).await);
+    let server = server.reboot().await;
+    assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), live);
+    b.pull(&server.rooms, &room).await;
+    assert_eq!(b.text(), live);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_without_work_leaves_memory_and_comes_back() {
+    let config = RoomConfig { idle_eviction: Duration::from_secs(30), ..RoomConfig::default() };
+    let server = Server::boot(&MemoryDisk::new(), config).await;
+    let room = server.document().await;
+    let mut editor = Editor::new(5);
+    server.edit(&room, &alice(), editor.append("kept")).await.unwrap();
+    assert_eq!(server.rooms.active(), 1);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert_eq!(server.rooms.active(), 0);
+    server.edit(&room, &alice(), editor.append(" and more")).await.unwrap();
+    assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), "kept and more");
+    // A room that isn't known costs nothing afterwards.
+    assert!(server.rooms.open(ruma::room_id!("!none:alpha.test")).await.is_err());
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(server.rooms.active(), 1);
+}

@@ -1,0 +1,229 @@
+//! A server in memory: rooms, a disk that can lose power, a clock that stands still, a sink that remembers.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ruma::{
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UInt, UserId,
+    server_name,
+};
+use serde_json::{Value, json};
+use weft_dag::{RoomVersion, Signer, Verified, testing};
+use weft_room::{
+    Clock, CommitSink, Committed, CreateRoom, Edit, EditError, EditOutcome, Identity, NewEvent, PeerError, Peers,
+    Ports, RoomConfig, Rooms, SendError, SessionId, StateIds,
+};
+use weft_store::{Store, memory::MemoryDisk};
+use weft_wire::document::DocumentKind;
+
+pub(crate) struct FakeClock(AtomicU64);
+
+impl Clock for FakeClock {
+    fn now(&self) -> MilliSecondsSinceUnixEpoch {
+        let now = self.0.fetch_add(1, Ordering::Relaxed);
+        MilliSecondsSinceUnixEpoch(UInt::try_from(now).unwrap())
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Sink(Mutex<Vec<Arc<Committed>>>);
+
+impl CommitSink for Sink {
+    fn committed(&self, change: Arc<Committed>) {
+        self.0.lock().unwrap().push(change);
+    }
+}
+
+impl Sink {
+    pub(crate) fn all(&self) -> Vec<Arc<Committed>> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+pub(crate) struct Us(Arc<Signer>);
+
+impl Identity for Us {
+    fn signer(&self) -> Arc<Signer> {
+        Arc::clone(&self.0)
+    }
+    fn server_name(&self) -> &ServerName {
+        self.0.server_name()
+    }
+}
+
+/// Nobody answers.
+struct Alone;
+
+fn nobody<T>() -> Result<T, PeerError> {
+    Err(PeerError::Unreachable { server: "anybody".to_owned(), reason: "this test has no peers".to_owned() })
+}
+
+#[async_trait]
+impl Peers for Alone {
+    async fn missing_events(
+        &self,
+        _: &RoomId,
+        _: &RoomVersion,
+        _: &ServerName,
+        _: &[OwnedEventId],
+        _: &[OwnedEventId],
+        _: usize,
+    ) -> Result<Vec<Verified>, PeerError> {
+        nobody()
+    }
+    async fn event(&self, _: &RoomVersion, _: &ServerName, _: &EventId) -> Result<Verified, PeerError> {
+        nobody()
+    }
+    async fn events(
+        &self,
+        _: &RoomVersion,
+        _: &ServerName,
+        _: &[OwnedEventId],
+    ) -> Result<Vec<Verified>, PeerError> {
+        nobody()
+    }
+    async fn state_ids(&self, _: &RoomId, _: &ServerName, _: &EventId) -> Result<StateIds, PeerError> {
+        nobody()
+    }
+    async fn backfill(
+        &self,
+        _: &RoomId,
+        _: &RoomVersion,
+        _: &ServerName,
+        _: &[OwnedEventId],
+        _: usize,
+    ) -> Result<Vec<Verified>, PeerError> {
+        nobody()
+    }
+}
+
+/// A running server on a disk.
+pub(crate) struct Server {
+    pub(crate) disk: MemoryDisk,
+    pub(crate) store: Store,
+    pub(crate) rooms: Rooms,
+    pub(crate) sink: Arc<Sink>,
+}
+
+impl Server {
+    pub(crate) async fn new() -> Self {
+        Self::boot(&MemoryDisk::new(), RoomConfig::default()).await
+    }
+
+    /// Starts on what is on the disk. Nothing is recovered yet.
+    pub(crate) async fn boot(disk: &MemoryDisk, config: RoomConfig) -> Self {
+        let store = Store::open(disk.open()).await.unwrap();
+        let sink = Arc::new(Sink::default());
+        let clock = Arc::new(FakeClock(AtomicU64::new(1_700_000_000_000)));
+        let ports = Ports { sink: Arc::<Sink>::clone(&sink), peers: Arc::new(Alone), clock };
+        let us = Us(testing::signer(server_name!("alpha.test")));
+        let rooms = Rooms::start(config, store.clone(), Arc::new(us), ports);
+        Self { disk: disk.clone(), store, rooms, sink }
+    }
+
+    /// The power goes and the server starts again, with recovery.
+    pub(crate) async fn reboot(self) -> Self {
+        let disk = self.disk.clone();
+        drop(self);
+        let next = Self::boot(&disk, RoomConfig::default()).await;
+        next.rooms.recover().await.unwrap();
+        next
+    }
+
+    /// A text document of alice's.
+    pub(crate) async fn document(&self) -> OwnedRoomId {
+        let request = CreateRoom { document: Some(DocumentKind::Text), ..CreateRoom::default() };
+        self.rooms.create(&alice(), request).await.unwrap()
+    }
+
+    /// A text document of alice's with others in it, by role power.
+    pub(crate) async fn document_with(&self, others: &[(&UserId, i64)]) -> OwnedRoomId {
+        let room = self.document().await;
+        let users: serde_json::Map<String, Value> =
+            others.iter().map(|(user, power)| (user.to_string(), Value::from(*power))).collect();
+        let mut levels = weft_wire::document::power_levels();
+        levels["users"] = users.into();
+        self.state(&room, &alice(), "m.room.power_levels", "", levels).await.unwrap();
+        for (user, _) in others {
+            self.member(&room, &alice(), user, "invite").await.unwrap();
+            self.member(&room, user, user, "join").await.unwrap();
+        }
+        room
+    }
+
+    pub(crate) async fn state(
+        &self,
+        room: &RoomId,
+        sender: &UserId,
+        kind: &str,
+        key: &str,
+        content: Value,
+    ) -> Result<OwnedEventId, SendError> {
+        let mut event = event(sender, kind, content);
+        event.state_key = Some(key.to_owned());
+        self.rooms.send(room, event).await
+    }
+
+    pub(crate) async fn member(
+        &self,
+        room: &RoomId,
+        sender: &UserId,
+        target: &UserId,
+        membership: &str,
+    ) -> Result<OwnedEventId, SendError> {
+        self.state(room, sender, "m.room.member", target.as_str(), json!({ "membership": membership })).await
+    }
+
+    pub(crate) async fn say(&self, room: &RoomId, sender: &UserId, body: &str) -> Result<OwnedEventId, SendError> {
+        self.rooms.send(room, event(sender, "m.room.message", json!({ "msgtype": "m.text", "body": body }))).await
+    }
+
+    pub(crate) async fn edit(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        update: impl Into<Bytes>,
+    ) -> Result<EditOutcome, EditError> {
+        let edit = Edit { user: user.to_owned(), session: SessionId(1), update: update.into() };
+        self.rooms.edit(room, edit).await
+    }
+
+    /// The kinds of the timeline's events, oldest first, with their senders.
+    pub(crate) async fn log(&self, room: &RoomId) -> Vec<(String, OwnedUserId)> {
+        let page = self
+            .rooms
+            .reader()
+            .timeline(room, None, weft_room::Direction::Forward, weft_room::Types::All, 500)
+            .await
+            .unwrap();
+        page.events.iter().map(|event| (event.pdu.kind().to_owned(), event.pdu.sender().to_owned())).collect()
+    }
+}
+
+pub(crate) fn event(sender: &UserId, kind: &str, content: Value) -> NewEvent {
+    NewEvent {
+        sender: sender.to_owned(),
+        kind: kind.to_owned(),
+        state_key: None,
+        content: content.as_object().unwrap().clone(),
+        redacts: None,
+        txn: None,
+        timestamp: None,
+    }
+}
+
+pub(crate) fn user(name: &str) -> OwnedUserId {
+    UserId::parse(format!("@{name}:alpha.test")).unwrap()
+}
+
+pub(crate) fn alice() -> OwnedUserId {
+    user("alice")
+}
+
+pub(crate) fn bob() -> OwnedUserId {
+    user("bob")
+}

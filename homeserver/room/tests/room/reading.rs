@@ -1,0 +1,131 @@
+//! Pages, what is new, states at events and positions, walks for other servers, visibility.
+
+use ruma::events::room::member::MembershipState;
+use serde_json::json;
+use weft_room::{Direction, Types};
+
+use crate::{
+    editor::Editor,
+    harness::{Server, alice, bob, user},
+};
+
+#[tokio::test]
+async fn pages_meet_without_a_hole_and_leave_updates_out_when_asked() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    let mut editor = Editor::new(7);
+    for n in 0..5 {
+        server.edit(&room, &alice(), editor.append("x")).await.unwrap();
+        server.say(&room, &alice(), &n.to_string()).await.unwrap();
+    }
+    let reader = server.rooms.reader();
+    let all = reader.timeline(&room, None, Direction::Forward, Types::All, 500).await.unwrap();
+    let mut paged = Vec::new();
+    let mut from = None;
+    loop {
+        let page = reader.timeline(&room, from, Direction::Backward, Types::All, 3).await.unwrap();
+        paged.extend(page.events.iter().map(|event| event.order));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    paged.reverse();
+    assert_eq!(paged, all.events.iter().map(|event| event.order).collect::<Vec<_>>());
+    let talk = reader.timeline(&room, None, Direction::Forward, Types::WithoutUpdates, 500).await.unwrap();
+    assert_eq!(all.events.len() - talk.events.len(), 5);
+    assert!(talk.events.iter().all(|event| event.pdu.kind() != "dev.weft.update"));
+}
+
+#[tokio::test]
+async fn what_is_new_is_the_newest_and_says_when_there_was_more() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    let since = server.store.positions().visible();
+    for n in 0..5 {
+        server.say(&room, &alice(), &n.to_string()).await.unwrap();
+    }
+    let now = server.store.positions().visible();
+    let reader = server.rooms.reader();
+    let new = reader.since(&room, since, now, Types::All, 10).await.unwrap();
+    assert!(!new.limited);
+    assert_eq!(new.events.len(), 5);
+    let newest = reader.since(&room, since, now, Types::All, 2).await.unwrap();
+    assert!(newest.limited);
+    assert_eq!(newest.events[1].order, new.events[4].order);
+    assert!(reader.since(&room, now, now, Types::All, 2).await.unwrap().events.is_empty());
+}
+
+#[tokio::test]
+async fn states_are_those_of_their_time() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 25)]).await;
+    let reader = server.rooms.reader();
+    let position = server.store.positions().visible();
+    let said = server.say(&room, &bob(), "still here").await.unwrap();
+    let left = server.member(&room, &bob(), &bob(), "leave").await.unwrap();
+    // A long history, so that groups lean on one another and whole ones are written in between.
+    for n in 0..230 {
+        server.state(&room, &alice(), "m.room.name", "", json!({ "name": n.to_string() })).await.unwrap();
+    }
+    let at = async |id: &ruma::EventId| reader.state_at(&room, id).await.unwrap().unwrap();
+    assert_eq!(at(&said).await.membership(&bob()), MembershipState::Join);
+    assert_eq!(at(&left).await.membership(&bob()), MembershipState::Join);
+    let after = reader.state_after(&room, &left).await.unwrap().unwrap();
+    assert_eq!(after.membership(&bob()), MembershipState::Leave);
+    let then = reader.state_at_position(&room, position).await.unwrap().unwrap();
+    assert_eq!(then.membership(&bob()), MembershipState::Join);
+    let now = reader.state(&room).await.unwrap().unwrap();
+    let also = reader.state_at_position(&room, u64::MAX).await.unwrap().unwrap();
+    assert_eq!(now.map(), also.map());
+    let server = server.reboot().await;
+    assert_eq!(server.rooms.reader().state(&room).await.unwrap().unwrap().map(), now.map());
+}
+
+#[tokio::test]
+async fn other_servers_get_the_graph_and_the_chain_of_authority() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 25)]).await;
+    let first = server.say(&room, &alice(), "1").await.unwrap();
+    let second = server.say(&room, &bob(), "2").await.unwrap();
+    let third = server.say(&room, &alice(), "3").await.unwrap();
+    let reader = server.rooms.reader();
+    let ids = |events: Vec<std::sync::Arc<weft_dag::Pdu>>| {
+        events.iter().map(|pdu| pdu.event_id().to_owned()).collect::<Vec<_>>()
+    };
+    let between = reader.missing_events(&room, std::slice::from_ref(&first), std::slice::from_ref(&third), 10).await;
+    assert_eq!(ids(between.unwrap()), [second.clone()]);
+    let back = reader.backfill(&room, std::slice::from_ref(&third), 2).await.unwrap();
+    assert_eq!(ids(back), [third.clone(), second]);
+    assert_eq!(reader.extremities(&room).await.unwrap(), [third.clone()]);
+    let around = reader.state_ids(&room, &third).await.unwrap().unwrap();
+    assert_eq!(around.state.len(), reader.state(&room).await.unwrap().unwrap().map().0.len());
+    let create = reader.state_event(&room, "m.room.create", "").await.unwrap().unwrap();
+    // In version 12 the room id stands for the create event, which nobody cites.
+    assert!(!around.auth_chain.iter().any(|id| id == create.event_id()));
+    assert!(around.auth_chain.len() > 3);
+}
+
+#[tokio::test]
+async fn history_is_for_those_who_are_or_were_in() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 25)]).await;
+    let before = server.say(&room, &alice(), "before").await.unwrap();
+    server.member(&room, &alice(), &bob(), "leave").await.unwrap();
+    let after = server.say(&room, &alice(), "after").await.unwrap();
+    let reader = server.rooms.reader();
+    let sees = async |who: &ruma::UserId| {
+        let events = reader.events(&room, &[before.clone(), after.clone()]).await.unwrap();
+        let events: Vec<_> = events.into_iter().map(|event| event.pdu).collect();
+        reader.visible_to_user(&room, who, events).await.unwrap().len()
+    };
+    assert_eq!(sees(&alice()).await, 2);
+    assert_eq!(sees(&bob()).await, 1, "until the end of the membership");
+    assert_eq!(sees(&user("stranger")).await, 0);
+    let visibility = json!({ "history_visibility": "world_readable" });
+    server.state(&room, &alice(), "m.room.history_visibility", "", visibility).await.unwrap();
+    let open = server.say(&room, &alice(), "open").await.unwrap();
+    let events = reader.events(&room, &[open]).await.unwrap();
+    let events: Vec<_> = events.into_iter().map(|event| event.pdu).collect();
+    assert_eq!(reader.visible_to_user(&room, &user("stranger"), events).await.unwrap().len(), 1);
+}

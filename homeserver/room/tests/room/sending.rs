@@ -1,0 +1,99 @@
+//! Messages, state, redactions, transactions, memberships.
+
+use ruma::{events::room::member::MembershipState, owned_device_id};
+use serde_json::{Value, json};
+use weft_room::{CreateRoom, SendError};
+
+use crate::harness::{Server, alice, bob, event, user};
+
+#[tokio::test]
+async fn a_transaction_id_makes_one_event_also_after_a_restart() {
+    let server = Server::new().await;
+    let room = server.rooms.create(&alice(), CreateRoom::default()).await.unwrap();
+    let mut message = event(&alice(), "m.room.message", json!({ "body": "once" }));
+    message.txn = Some((owned_device_id!("PHONE"), "t1".into()));
+    let (first, second) =
+        tokio::join!(server.rooms.send(&room, message.clone()), server.rooms.send(&room, message.clone()));
+    let first = first.unwrap();
+    assert_eq!(first, second.unwrap());
+    let server = server.reboot().await;
+    assert_eq!(server.rooms.send(&room, message.clone()).await.unwrap(), first);
+    message.txn = Some((owned_device_id!("TABLET"), "t1".into()));
+    assert_ne!(server.rooms.send(&room, message).await.unwrap(), first, "another device counts for itself");
+}
+
+#[tokio::test]
+async fn who_may_not_is_told_and_nothing_is_written() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 0)]).await;
+    let before = server.log(&room).await.len();
+    for refused in [
+        server.say(&room, &bob(), "viewers don't chat").await,
+        server.say(&room, &user("stranger"), "hello").await,
+        server.state(&room, &bob(), "m.room.name", "", json!({ "name": "mine" })).await,
+        server.member(&room, &bob(), &user("carol"), "invite").await,
+        server.member(&room, &user("carol"), &user("carol"), "join").await,
+    ] {
+        assert!(matches!(refused, Err(SendError::Forbidden { .. })), "{refused:?}");
+    }
+    let float = server.rooms.send(&room, event(&alice(), "m.room.message", json!({ "n": 0.5 }))).await;
+    assert!(matches!(float, Err(SendError::BadContent { .. })));
+    let large = server.say(&room, &alice(), &"x".repeat(66_000)).await;
+    assert!(matches!(large, Err(SendError::TooLarge { .. })));
+    let unknown = server.say(ruma::room_id!("!none:alpha.test"), &alice(), "x").await;
+    assert!(matches!(unknown, Err(SendError::UnknownRoom(_))));
+    assert_eq!(server.log(&room).await.len(), before);
+}
+
+#[tokio::test]
+async fn memberships_are_in_every_list_that_shows_them() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 25)]).await;
+    let reader = server.rooms.reader();
+    assert_eq!(reader.joined_members(&room).await.unwrap(), [alice(), bob()]);
+    assert_eq!(reader.rooms_of(&bob()).await.unwrap()[0].membership, MembershipState::Join);
+    let removed = server.member(&room, &alice(), &bob(), "ban").await.unwrap();
+    assert_eq!(reader.membership(&room, &bob()).await.unwrap(), MembershipState::Ban);
+    assert_eq!(reader.rooms_of(&bob()).await.unwrap()[0].row.event, removed);
+    let told = server.sink.all();
+    let last = told.last().unwrap();
+    assert!(last.access_changed);
+    assert!(last.users.contains(&bob()) && last.users.contains(&alice()));
+    assert!(server.rooms.forget(&room, &alice()).await.is_err());
+    server.rooms.forget(&room, &bob()).await.unwrap();
+    assert!(reader.rooms_of(&bob()).await.unwrap()[0].row.forgotten);
+}
+
+#[tokio::test]
+async fn a_redaction_takes_back_what_was_said() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 10)]).await;
+    let said = server.say(&room, &bob(), "secret").await.unwrap();
+    let theirs = server.say(&room, &alice(), "not yours").await.unwrap();
+    let redaction = |who: &ruma::UserId, id: &ruma::EventId| {
+        let mut redaction = event(who, "m.room.redaction", json!({}));
+        redaction.redacts = Some(id.to_owned());
+        redaction
+    };
+    let refused = server.rooms.send(&room, redaction(&bob(), &theirs)).await;
+    assert!(matches!(refused, Err(SendError::Forbidden { .. })), "{refused:?}");
+    server.rooms.send(&room, redaction(&bob(), &said)).await.unwrap();
+    let stored = server.rooms.reader().event(Some(&room), &said).await.unwrap().unwrap();
+    assert_eq!(stored.content_as::<Value>().unwrap(), json!({}));
+    assert_eq!(stored.event_id(), said);
+    let unknown = server.rooms.send(&room, redaction(&bob(), ruma::event_id!("$none"))).await;
+    assert!(matches!(unknown, Err(SendError::UnknownEvent(_))));
+}
+
+#[tokio::test]
+async fn a_drafted_invitation_is_signed_and_not_in_the_room() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    let before = server.log(&room).await.len();
+    let mut invite = event(&alice(), "m.room.member", json!({ "membership": "invite" }));
+    invite.state_key = Some("@carol:beta.test".to_owned());
+    let draft = server.rooms.draft(&room, invite).await.unwrap();
+    assert_eq!(draft.event.state_key(), Some("@carol:beta.test"));
+    assert!(!draft.stripped.is_empty());
+    assert_eq!(server.log(&room).await.len(), before);
+}
