@@ -53,6 +53,8 @@ async fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
             let room = server.document_with(&[(&bob(), 25)]).await;
             server.disk.plan(at, fault);
             let acknowledged = type_until_dark(&server, &room).await;
+            // Where it wasn't reached, the fault must not hit the restart.
+            server.disk.plan(u64::MAX, fault);
             let server = server.reboot().await;
             let text = text_of(&server.rooms.content(&room, None).await.unwrap());
             for word in &acknowledged {
@@ -67,6 +69,32 @@ async fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
             let mut next = Editor::new(3);
             next.pull(&server.rooms, &room).await;
             server.edit(&room, &alice(), next.append("on")).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_power_loss_during_recovery_costs_nothing_either() {
+    for fault in [Fault::PowerBeforeWrite, Fault::PowerBeforeSync(Tail::Lost), Fault::PowerAfterSync] {
+        for at in 0..4 {
+            let server = Server::new().await;
+            let room = server.document_with(&[(&bob(), 25)]).await;
+            let (mut a, mut b) = (Editor::new(1), Editor::new(2));
+            server.edit(&room, &alice(), a.append("one ")).await.unwrap();
+            b.pull(&server.rooms, &room).await;
+            server.edit(&room, &bob(), b.append("two")).await.unwrap();
+            let disk = server.disk.clone();
+            drop(server);
+            disk.power_loss(Tail::Lost);
+            let broken = Server::boot(&disk, RoomConfig::default()).await;
+            disk.plan(at, fault);
+            // It fails or not; what counts is what is there afterwards.
+            let _ = broken.rooms.recover().await;
+            disk.plan(u64::MAX, fault);
+            let server = broken.reboot().await;
+            assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), "one two");
+            let updates = server.log(&room).await.iter().filter(|(kind, _)| kind == "dev.weft.update").count();
+            assert_eq!(updates, 2, "{fault:?} at {at}");
         }
     }
 }

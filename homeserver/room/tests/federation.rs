@@ -1,0 +1,317 @@
+//! Several servers in one process: joining, editing on both sides of a cut, gaps, forgeries, power loss.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
+
+#[path = "federation/net.rs"]
+mod net;
+
+use ruma::{OwnedEventId, RoomVersionId, UserId, events::room::member::MembershipState};
+use serde_json::json;
+use weft_dag::{RoomVersion, Verified, testing::object};
+use weft_room::{AcceptError, AdoptError, EditError, SendError, Template, TemplateError, TemplateKind};
+use weft_store::memory::Tail;
+
+use self::net::{Net, user};
+
+const ALICE: &str = "@alice:a.example";
+const BOB: &str = "@bob:b.example";
+const CAROL: &str = "@carol:c.example";
+
+#[tokio::test]
+async fn two_servers_write_one_document() {
+    for version in [RoomVersionId::V12, RoomVersionId::V11, RoomVersionId::V6] {
+        let net = Net::new(&["a.example", "b.example"]).await;
+        let room = net.document(ALICE, &version).await;
+        net.edit(ALICE, &room, 0, "Hello").await;
+        net.invite_and_join(ALICE, BOB, &room, 25).await;
+        assert_eq!(net.text("b.example", &room).await, "Hello", "the document is there at once");
+        net.edit(BOB, &room, 5, " world").await;
+        net.edit(ALICE, &room, 0, "> ").await;
+        net.quiet(&room).await;
+        assert_eq!(net.text("a.example", &room).await, "> Hello world", "version {version}");
+        net.assert_same(&room).await;
+    }
+}
+
+#[tokio::test]
+async fn both_sides_of_a_cut_write_on_and_end_with_the_same_text_and_state() {
+    for seed in 0..6 {
+        let net = Net::new(&["a.example", "b.example", "c.example"]).await;
+        let room = net.document(ALICE, &RoomVersionId::V12).await;
+        net.invite_and_join(ALICE, BOB, &room, 50).await;
+        net.invite_and_join(ALICE, CAROL, &room, 25).await;
+        net.quiet(&room).await;
+        net.cut(seed);
+        for n in 0..5 {
+            for who in [ALICE, BOB, CAROL] {
+                net.edit(who, &room, 0, &format!("{}{n} ", &who[1..2])).await;
+                net.seal(who, &room).await;
+            }
+            net.topic(ALICE, &room, &format!("alice {n}")).await;
+            net.topic(BOB, &room, &format!("bob {n}")).await;
+        }
+        net.heal(seed).await;
+        net.quiet(&room).await;
+        net.assert_same(&room).await;
+        let text = net.text("c.example", &room).await;
+        for n in 0..5 {
+            for who in ["a", "b", "c"] {
+                assert!(text.contains(&format!("{who}{n} ")), "{text}");
+            }
+        }
+        // One more event joins the branches.
+        net.edit(BOB, &room, 0, "end").await;
+        net.quiet(&room).await;
+        for server in ["a.example", "b.example", "c.example"] {
+            assert_eq!(net.rooms(server).reader().extremities(&room).await.unwrap().len(), 1);
+        }
+        net.assert_same(&room).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_missed_is_fetched() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    net.cut(1);
+    for n in 0..30 {
+        net.edit(ALICE, &room, 0, &format!("{n} ")).await;
+        net.seal(ALICE, &room).await;
+    }
+    net.topic(ALICE, &room, "while you were away").await;
+    net.lose();
+    net.heal(1).await;
+    net.edit(ALICE, &room, 0, "now ").await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+    assert!(net.text("b.example", &room).await.starts_with("now 29 28"));
+}
+
+#[tokio::test]
+async fn where_the_events_are_not_to_be_had_the_state_is() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    net.cut(1);
+    for n in 0..3 {
+        net.topic(ALICE, &room, &format!("{n}")).await;
+    }
+    net.lose();
+    net.refuse_missing_events(true);
+    net.heal(1).await;
+    net.message(ALICE, &room, "hello").await;
+    net.quiet(&room).await;
+    let topic = net.rooms("b.example").reader().state_event(&room, "m.room.topic", "").await.unwrap().unwrap();
+    assert_eq!(topic.content_as::<serde_json::Value>().unwrap()["topic"], "2");
+    net.refuse_missing_events(false);
+    net.message(BOB, &room, "good evening").await;
+    net.quiet(&room).await;
+    assert_eq!(net.state("a.example", &room).await, net.state("b.example", &room).await);
+}
+
+#[tokio::test]
+async fn one_bad_event_does_not_stop_the_rest() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
+    let nowhere: OwnedEventId = ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap();
+    let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
+    let good = net.forge(BOB, &room, &version, heads.clone(), "m.room.message", None, json!({ "body": "good" })).await;
+    let batch: Vec<Verified> = vec![
+        net.forge(BOB, &room, &version, heads.clone(), "m.room.topic", Some(""), json!({ "topic": "not mine" })).await,
+        net.forge("@eve:b.example", &room, &version, heads.clone(), "m.room.message", None, json!({})).await,
+        net.forge(BOB, &room, &version, vec![nowhere], "m.room.message", None, json!({})).await,
+        net.forge(BOB, &room, &version, heads.clone(), "dev.weft.update", None, json!({ "update": "!" })).await,
+        net.forge(BOB, &room, &version, heads, "m.room.member", Some(ALICE), json!({ "membership": "ban" })).await,
+        good.clone(),
+    ];
+    let ids: Vec<OwnedEventId> = batch.iter().map(|event| event.pdu().event_id().to_owned()).collect();
+    let rooms = net.rooms("a.example");
+    rooms.receive(&user(BOB).server_name().to_owned(), batch).await.unwrap();
+    net.until(|| async { rooms.reader().order(&room, good.pdu().event_id()).await.unwrap().is_some() }).await;
+    assert!(rooms.reader().stored_event(&room, &ids[0]).await.unwrap().unwrap().pdu.rejected());
+    assert!(rooms.reader().stored_event(&room, &ids[1]).await.unwrap().unwrap().pdu.rejected());
+    assert!(rooms.reader().stored_event(&room, &ids[2]).await.unwrap().is_none(), "it waits");
+    assert!(rooms.reader().stored_event(&room, &ids[4]).await.unwrap().unwrap().pdu.rejected());
+    let state = rooms.reader().state(&room).await.unwrap().unwrap();
+    assert_eq!(state.membership(&user(ALICE)), MembershipState::Join);
+    assert!(state.get("m.room.topic", "").is_none());
+    // The room goes on.
+    net.edit(ALICE, &room, 0, "still here").await;
+    net.quiet(&room).await;
+    assert_eq!(net.text("b.example", &room).await, "still here");
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_power_loss() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
+    let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
+    let event = net.forge(BOB, &room, &version, heads, "m.room.message", None, json!({ "body": "kept" })).await;
+    // Staged and answered; the power goes before anything else happens.
+    net.rooms("a.example").receive(&user(BOB).server_name().to_owned(), vec![event.clone()]).await.unwrap();
+    net.power_loss("a.example", Tail::Lost).await;
+    let rooms = net.rooms("a.example");
+    rooms.recover().await.unwrap();
+    net.until(|| async { rooms.reader().order(&room, event.pdu().event_id()).await.unwrap().is_some() }).await;
+    rooms.recover().await.unwrap();
+    net.edit(ALICE, &room, 0, "after").await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+}
+
+#[tokio::test]
+async fn a_viewer_of_another_server_can_not_write() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 0).await;
+    net.quiet(&room).await;
+    assert!(matches!(net.try_edit(BOB, &room, 0, "no").await, Err(EditError::Forbidden { .. })));
+    // His server signs one all the same.
+    let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
+    let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
+    let content = net::update_content(77, "forged");
+    let forged = net.forge(BOB, &room, &version, heads, "dev.weft.update", None, content).await;
+    let rooms = net.rooms("a.example");
+    rooms.receive(&user(BOB).server_name().to_owned(), vec![forged.clone()]).await.unwrap();
+    net.until(|| async { rooms.reader().stored_event(&room, forged.pdu().event_id()).await.unwrap().is_some() }).await;
+    assert!(rooms.reader().stored_event(&room, forged.pdu().event_id()).await.unwrap().unwrap().pdu.rejected());
+    assert_eq!(net.text("a.example", &room).await, "");
+}
+
+#[tokio::test]
+async fn what_a_demoted_writer_sealed_before_he_knew_is_merged_everywhere() {
+    let net = Net::new(&["a.example", "b.example", "c.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.invite_and_join(ALICE, CAROL, &room, 25).await;
+    net.quiet(&room).await;
+    net.cut(1);
+    net.edit(BOB, &room, 0, "bob was here ").await;
+    net.seal(BOB, &room).await;
+    net.power(ALICE, &room, BOB, 0).await;
+    net.heal(1).await;
+    net.quiet(&room).await;
+    // Where the demotion came first his edit is held back; an accepted event that follows it brings it in.
+    net.message(BOB, &room, "so be it").await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+    assert_eq!(net.text("a.example", &room).await, "bob was here ");
+}
+
+#[tokio::test]
+async fn joins_leaves_and_invitations_are_held_to_the_rules() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    let a = net.rooms("a.example");
+    let join = Template { user: user(BOB), kind: TemplateKind::Join };
+    assert!(matches!(a.template(&room, join.clone()).await, Err(TemplateError::Forbidden { .. })), "not invited");
+    assert!(matches!(net.rooms("b.example").template(&room, join).await, Err(TemplateError::UnknownRoom(_))));
+
+    let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
+    let heads = a.reader().extremities(&room).await.unwrap();
+    let b = user(BOB).server_name().to_owned();
+    for (sender, key, membership) in [
+        (BOB, BOB, "join"),
+        (BOB, "@eve:b.example", "leave"),
+        ("@eve:c.example", "@eve:c.example", "leave"),
+        (BOB, ALICE, "ban"),
+        (BOB, "@eve:b.example", "invite"),
+    ] {
+        let content = json!({ "membership": membership });
+        let event = net.forge(sender, &room, &version, heads.clone(), "m.room.member", Some(key), content).await;
+        let refused = a.accept_membership(&b, event).await;
+        assert!(
+            matches!(refused, Err(AcceptError::BadEvent { .. } | AcceptError::Forbidden { .. })),
+            "{sender} {key} {membership}"
+        );
+    }
+    let message = net.forge(BOB, &room, &version, heads, "m.room.message", None, json!({})).await;
+    assert!(matches!(a.accept_membership(&b, message).await, Err(AcceptError::BadEvent { .. })));
+
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.leave(BOB, &room).await;
+    net.quiet(&room).await;
+    let state = a.reader().state(&room).await.unwrap().unwrap();
+    assert_eq!(state.membership(&user(BOB)), MembershipState::Leave);
+    assert!(matches!(net.rooms("b.example").access(&room, &user(BOB)).await.unwrap().membership, MembershipState::Leave));
+
+    // And back again, after more was written.
+    net.edit(ALICE, &room, 0, "meanwhile ").await;
+    net.quiet(&room).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    assert_eq!(net.text("b.example", &room).await, "meanwhile ");
+    net.edit(BOB, &room, 0, "back ").await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+}
+
+#[tokio::test]
+async fn a_room_whose_state_is_forged_is_not_adopted() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite(ALICE, BOB, &room).await;
+    let mut joined = net.join_answer(BOB, &room).await;
+    joined.state.retain(|event| event.pdu().kind() != "m.room.create");
+    joined.auth_chain.retain(|event| event.pdu().kind() != "m.room.create");
+    let b = net.rooms("b.example");
+    assert!(matches!(b.adopt(joined).await, Err(AdoptError::BadState { .. })));
+    assert!(b.reader().version(&room).await.unwrap().is_none(), "nothing of it stays");
+    // Without the invitation the join doesn't stand.
+    let mut joined = net.join_again(BOB, &room).await;
+    let is_invite = |event: &Verified| event.pdu().state_key() == Some(BOB);
+    joined.state.retain(|event| !is_invite(event));
+    joined.auth_chain.retain(|event| !is_invite(event));
+    assert!(matches!(b.adopt(joined).await, Err(AdoptError::BadState { .. })));
+    b.adopt(net.join_again(BOB, &room).await).await.unwrap();
+    net.power(ALICE, &room, BOB, 25).await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+}
+
+#[tokio::test]
+async fn a_restricted_room_lets_members_of_another_in() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let team = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &team, 0).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    let rule = json!({ "join_rule": "restricted", "allow": [{ "type": "m.room_membership", "room_id": team }] });
+    net.state_event(ALICE, &room, "m.room.join_rules", rule).await.unwrap();
+    let eve = Template { user: user("@eve:b.example"), kind: TemplateKind::Join };
+    assert!(matches!(net.rooms("a.example").template(&room, eve).await, Err(TemplateError::Forbidden { .. })));
+    net.join(BOB, &room).await;
+    net.quiet(&room).await;
+    let member = net.rooms("a.example").reader().state_event(&room, "m.room.member", BOB).await.unwrap().unwrap();
+    assert!(member.json().contains("join_authorised_via_users_server"));
+    assert!(member.json().contains("a.example\":{\"ed25519"));
+}
+
+#[tokio::test]
+async fn invitations_are_kept_until_they_are_withdrawn() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite(ALICE, BOB, &room).await;
+    let b = net.rooms("b.example");
+    let rows = b.reader().rooms_of(&user(BOB)).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].membership, MembershipState::Invite);
+    b.uninvited(&room, &user(BOB)).await.unwrap();
+    b.uninvited(&room, &user(BOB)).await.unwrap();
+    assert_eq!(b.reader().rooms_of(&user(BOB)).await.unwrap()[0].membership, MembershipState::Leave);
+    let refused = net.state_event(BOB, &room, "m.room.topic", json!({ "topic": "?" })).await;
+    assert!(matches!(refused, Err(SendError::UnknownRoom(_))));
+    assert!(object(json!({})).is_empty());
+}

@@ -1,0 +1,571 @@
+//! Servers that talk by function calls: a stand-in for federation, with cuts, losses and power failures.
+#![allow(clippy::too_many_arguments, reason = "test support")]
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    future::Future,
+    sync::{Arc, Mutex, OnceLock, Weak, atomic::{AtomicBool, AtomicU64, Ordering}},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ruma::{
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId,
+    RoomVersionId, ServerName, UInt, UserId,
+};
+use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
+use weft_dag::{Draft, Pdu, Placement, RoomVersion, Signer, Unchecked, Verified, testing};
+use weft_room::{
+    Clock, CommitSink, Committed, CreateRoom, Edit, EditError, EditOutcome, Identity, JoinedRoom, NewEvent, PeerError,
+    Peers, Ports, RoomConfig, Rooms, SendError, SessionId, StateIds, Template, TemplateKind,
+};
+use weft_store::{Store, memory::{MemoryDisk, MemoryEngine, Tail}};
+use weft_wire::{document::DocumentKind, update::UpdateContent};
+use yrs::{Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _, Update, updates::decoder::Decode as _};
+
+pub fn user(id: &str) -> OwnedUserId {
+    UserId::parse(id).unwrap()
+}
+
+/// Time that stands still unless told.
+pub struct TestClock(AtomicU64);
+
+impl Clock for TestClock {
+    fn now(&self) -> MilliSecondsSinceUnixEpoch {
+        MilliSecondsSinceUnixEpoch(UInt::try_from(self.0.fetch_add(1, Ordering::Relaxed)).unwrap())
+    }
+}
+
+struct Me(Arc<Signer>);
+
+impl Identity for Me {
+    fn signer(&self) -> Arc<Signer> {
+        Arc::clone(&self.0)
+    }
+    fn server_name(&self) -> &ServerName {
+        self.0.server_name()
+    }
+}
+
+/// Events on their way, and who is told that something happened.
+#[derive(Default)]
+struct Wire {
+    queues: Mutex<BTreeMap<(OwnedServerName, OwnedServerName), VecDeque<Arc<Pdu>>>>,
+    happened: Notify,
+    cut: AtomicBool,
+    refuse_missing: AtomicBool,
+}
+
+struct Sink {
+    from: OwnedServerName,
+    wire: Arc<Wire>,
+}
+
+impl CommitSink for Sink {
+    fn committed(&self, change: Arc<Committed>) {
+        let mut queues = self.wire.queues.lock().unwrap();
+        for to in &change.destinations {
+            let queue = queues.entry((self.from.clone(), to.clone())).or_default();
+            // Only what this server has to tell: events of its own users, and those that it relays.
+            queue.extend(change.events.iter().filter(|event| event.visible).map(|event| Arc::clone(&event.pdu)));
+        }
+        drop(queues);
+        self.wire.happened.notify_waiters();
+    }
+}
+
+struct Server {
+    rooms: Rooms,
+    disk: MemoryDisk,
+}
+
+/// All servers.
+pub struct Net {
+    inner: Arc<Inner>,
+    clients: AtomicU64,
+}
+
+struct Inner {
+    servers: Mutex<HashMap<OwnedServerName, Server>>,
+    wire: Arc<Wire>,
+    clock: Arc<TestClock>,
+}
+
+struct Others(OnceLock<Weak<Inner>>);
+
+fn check(pdu: &Pdu, version: &RoomVersion) -> Verified {
+    let unchecked = Unchecked::parse(pdu.json(), version).unwrap();
+    let keys = testing::verify_keys(unchecked.needed_keys().into_keys());
+    unchecked.verify(&keys).unwrap()
+}
+
+impl Others {
+    fn rooms(&self, server: &ServerName) -> Result<Rooms, PeerError> {
+        let inner = self.0.get().and_then(Weak::upgrade).unwrap();
+        if inner.wire.cut.load(Ordering::Relaxed) {
+            return Err(PeerError::Unreachable { server: server.to_string(), reason: "cut".into() });
+        }
+        let servers = inner.servers.lock().unwrap();
+        Ok(servers[server].rooms.clone())
+    }
+}
+
+fn refused(server: &ServerName) -> PeerError {
+    PeerError::Refused { server: server.to_string(), reason: "not found".into() }
+}
+
+#[async_trait]
+impl Peers for Others {
+    async fn missing_events(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        from: &ServerName,
+        earliest: &[OwnedEventId],
+        latest: &[OwnedEventId],
+        limit: usize,
+    ) -> Result<Vec<Verified>, PeerError> {
+        let rooms = self.rooms(from)?;
+        if self.0.get().and_then(Weak::upgrade).unwrap().wire.refuse_missing.load(Ordering::Relaxed) {
+            return Err(refused(from));
+        }
+        let events = rooms.reader().missing_events(room, earliest, latest, limit.min(10)).await.unwrap();
+        Ok(events.iter().map(|pdu| check(pdu, version)).collect())
+    }
+
+    async fn event(&self, version: &RoomVersion, from: &ServerName, id: &EventId) -> Result<Verified, PeerError> {
+        let event = self.rooms(from)?.reader().event(None, id).await.unwrap();
+        event.map(|pdu| check(&pdu, version)).ok_or_else(|| refused(from))
+    }
+
+    async fn events(
+        &self,
+        version: &RoomVersion,
+        from: &ServerName,
+        ids: &[OwnedEventId],
+    ) -> Result<Vec<Verified>, PeerError> {
+        let rooms = self.rooms(from)?;
+        let mut events = Vec::new();
+        for id in ids {
+            events.extend(rooms.reader().event(None, id).await.unwrap().map(|pdu| check(&pdu, version)));
+        }
+        Ok(events)
+    }
+
+    async fn state_ids(&self, room: &RoomId, from: &ServerName, at: &EventId) -> Result<StateIds, PeerError> {
+        self.rooms(from)?.reader().state_ids(room, at).await.unwrap().ok_or_else(|| refused(from))
+    }
+
+    async fn backfill(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        from: &ServerName,
+        before: &[OwnedEventId],
+        limit: usize,
+    ) -> Result<Vec<Verified>, PeerError> {
+        let events = self.rooms(from)?.reader().backfill(room, before, limit).await.unwrap();
+        Ok(events.iter().map(|pdu| check(pdu, version)).collect())
+    }
+}
+
+impl Inner {
+    async fn start(self: &Arc<Self>, name: &ServerName, engine: MemoryEngine) {
+        let disk = engine.disk();
+        let store = Store::open(engine).await.unwrap();
+        let others = Others(OnceLock::new());
+        others.0.set(Arc::downgrade(self)).unwrap();
+        let config = RoomConfig {
+            seal_idle: Duration::from_millis(20),
+            seal_max: Duration::from_millis(40),
+            ..RoomConfig::default()
+        };
+        let ports = Ports {
+            sink: Arc::new(Sink { from: name.to_owned(), wire: Arc::clone(&self.wire) }),
+            peers: Arc::new(others),
+            clock: self.clock.clone(),
+        };
+        let rooms = Rooms::start(config, store, Arc::new(Me(testing::signer(name))), ports);
+        self.servers.lock().unwrap().insert(name.to_owned(), Server { rooms, disk });
+    }
+}
+
+impl Net {
+    pub async fn new(names: &[&str]) -> Self {
+        let inner = Arc::new(Inner {
+            servers: Mutex::default(),
+            wire: Arc::default(),
+            clock: Arc::new(TestClock(AtomicU64::new(1_800_000_000_000))),
+        });
+        for name in names {
+            inner.start(&ServerName::parse(*name).unwrap(), MemoryEngine::new()).await;
+        }
+        Self { inner, clients: AtomicU64::new(1) }
+    }
+
+    pub fn rooms(&self, server: &str) -> Rooms {
+        let name = ServerName::parse(server).unwrap();
+        self.inner.servers.lock().unwrap()[&name].rooms.clone()
+    }
+
+    fn of(&self, id: &str) -> Rooms {
+        self.rooms(user(id).server_name().as_str())
+    }
+
+    fn names(&self) -> Vec<OwnedServerName> {
+        let mut names: Vec<_> = self.inner.servers.lock().unwrap().keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    // --- The wire ------------------------------------------------------------------------------------------------
+
+    pub fn cut(&self, _seed: u64) {
+        self.inner.wire.cut.store(true, Ordering::Relaxed);
+    }
+
+    /// What is on its way is lost.
+    pub fn lose(&self) {
+        self.inner.wire.queues.lock().unwrap().clear();
+    }
+
+    pub fn refuse_missing_events(&self, refuse: bool) {
+        self.inner.wire.refuse_missing.store(refuse, Ordering::Relaxed);
+    }
+
+    /// What waited is delivered: by server in an order that the seed gives, in transactions of a few events.
+    pub async fn heal(&self, seed: u64) {
+        self.inner.wire.cut.store(false, Ordering::Relaxed);
+        let mut waiting: Vec<_> = std::mem::take(&mut *self.inner.wire.queues.lock().unwrap()).into_iter().collect();
+        let turns = usize::try_from(seed).unwrap() % waiting.len().max(1);
+        waiting.rotate_left(turns);
+        let mut left = true;
+        while left {
+            left = false;
+            for ((from, to), queue) in &mut waiting {
+                let take = (usize::try_from(seed).unwrap() % 4 + 1).min(queue.len());
+                let events: Vec<Arc<Pdu>> = queue.drain(..take).collect();
+                self.deliver(from, to, events).await;
+                left |= !queue.is_empty();
+            }
+        }
+    }
+
+    async fn deliver(&self, from: &ServerName, to: &ServerName, events: Vec<Arc<Pdu>>) {
+        let rooms = self.rooms(to.as_str());
+        let mut verified = Vec::new();
+        for pdu in events {
+            if let Some(version) = rooms.reader().version(pdu.room_id()).await.unwrap() {
+                verified.push(check(&pdu, &version));
+            }
+        }
+        rooms.receive(from, verified).await.unwrap();
+    }
+
+    async fn pump(&self) -> bool {
+        if self.inner.wire.cut.load(Ordering::Relaxed) {
+            return false;
+        }
+        let waiting = std::mem::take(&mut *self.inner.wire.queues.lock().unwrap());
+        let any = !waiting.is_empty();
+        for ((from, to), queue) in waiting {
+            self.deliver(&from, &to, queue.into()).await;
+        }
+        any
+    }
+
+    /// Delivers until the condition holds. Woken by commits.
+    pub async fn until<F: Future<Output = bool>>(&self, condition: impl Fn() -> F) {
+        let wait = async {
+            loop {
+                let happened = self.inner.wire.happened.notified();
+                tokio::pin!(happened);
+                happened.as_mut().enable();
+                self.pump().await;
+                if condition().await {
+                    return;
+                }
+                happened.await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(20), wait).await.is_ok(), "nothing happens any more");
+    }
+
+    /// Until every edit is sealed, everything is delivered, and all servers in the room have the same ends of the graph.
+    pub async fn quiet(&self, room: &RoomId) {
+        for name in self.names() {
+            let rooms = self.rooms(name.as_str());
+            if self.is_in(&name, room).await {
+                rooms.seal(room).await.unwrap();
+            }
+        }
+        self.until(|| async {
+            let mut ends = Vec::new();
+            for name in self.names() {
+                if self.is_in(&name, room).await {
+                    let mut of = self.rooms(name.as_str()).reader().extremities(room).await.unwrap();
+                    of.sort();
+                    ends.push(of);
+                }
+            }
+            let empty = self.inner.wire.queues.lock().unwrap().values().all(VecDeque::is_empty);
+            empty && ends.windows(2).all(|pair| pair[0] == pair[1])
+        })
+        .await;
+    }
+
+    async fn is_in(&self, name: &ServerName, room: &RoomId) -> bool {
+        self.rooms(name.as_str()).reader().servers_in(room).await.unwrap().contains(name)
+    }
+
+    pub async fn power_loss(&self, server: &str, tail: Tail) {
+        let name = ServerName::parse(server).unwrap();
+        let disk = self.inner.servers.lock().unwrap().remove(&name).unwrap().disk;
+        disk.power_loss(tail);
+        self.inner.start(&name, disk.open()).await;
+    }
+
+    // --- Rooms ---------------------------------------------------------------------------------------------------
+
+    pub async fn document(&self, creator: &str, version: &RoomVersionId) -> OwnedRoomId {
+        let request = CreateRoom {
+            version: Some(version.clone()),
+            document: Some(DocumentKind::Text),
+            ..CreateRoom::default()
+        };
+        self.of(creator).create(&user(creator), request).await.unwrap()
+    }
+
+    pub async fn state_event(&self, who: &str, room: &RoomId, kind: &str, content: Value) -> Result<OwnedEventId, SendError> {
+        self.of(who).send(room, new_event(who, kind, Some(""), content)).await
+    }
+
+    pub async fn topic(&self, who: &str, room: &RoomId, topic: &str) {
+        self.state_event(who, room, "m.room.topic", json!({ "topic": topic })).await.unwrap();
+    }
+
+    pub async fn message(&self, who: &str, room: &RoomId, text: &str) {
+        let event = new_event(who, "m.room.message", None, json!({ "msgtype": "m.text", "body": text }));
+        // A writer who may not comment says it all the same where the room lets him.
+        self.of(who).send(room, event).await.unwrap();
+    }
+
+    pub async fn power(&self, who: &str, room: &RoomId, whom: &str, level: i64) {
+        let levels = self.of(who).reader().state_event(room, "m.room.power_levels", "").await.unwrap().unwrap();
+        let mut levels: Value = levels.content_as().unwrap();
+        levels["users"][whom] = json!(level);
+        levels["events"]["m.room.message"] = json!(0);
+        self.state_event(who, room, "m.room.power_levels", levels).await.unwrap();
+    }
+
+    pub async fn invite(&self, who: &str, whom: &str, room: &RoomId) {
+        let content = json!({ "membership": "invite" });
+        let event = new_event(who, "m.room.member", Some(whom), content);
+        let drafted = self.of(who).draft(room, event).await.unwrap();
+        let version = RoomVersion::new(&drafted.version).unwrap();
+        let theirs = testing::signer(user(whom).server_name());
+        let both = theirs.cosign(&check(&drafted.event, &version), &version).unwrap();
+        self.of(whom).invited(both.clone(), drafted.stripped, &user(whom)).await.unwrap();
+        self.of(who).accept_membership(user(whom).server_name(), both).await.unwrap();
+    }
+
+    /// What the other server answers to a join.
+    pub async fn join_answer(&self, who: &str, room: &RoomId) -> JoinedRoom {
+        let template = Template { user: user(who), kind: TemplateKind::Join };
+        let via = self.rooms("a.example");
+        let (version, object) = via.template(room, template).await.unwrap();
+        let version = RoomVersion::new(&version).unwrap();
+        let unchecked = sign_template(who, room, &object, &version);
+        let restricted = object["content"].as_object().unwrap().contains_key("join_authorised_via_users_server");
+        let ours = testing::signer(&ServerName::parse("a.example").unwrap());
+        let unchecked = if restricted { unchecked.cosigned(&ours).unwrap() } else { unchecked };
+        let keys = testing::verify_keys(unchecked.needed_keys().into_keys());
+        let event = unchecked.verify(&keys).unwrap();
+        let answer = via.accept_membership(user(who).server_name(), event).await.unwrap();
+        self.joined(&answer, room).await
+    }
+
+    /// The same answer once more.
+    pub async fn join_again(&self, who: &str, room: &RoomId) -> JoinedRoom {
+        let via = self.rooms("a.example");
+        let member = via.reader().state_event(room, "m.room.member", who).await.unwrap().unwrap();
+        let version = via.reader().version(room).await.unwrap().unwrap();
+        let answer = via.accept_membership(user(who).server_name(), check(&member, &version)).await.unwrap();
+        self.joined(&answer, room).await
+    }
+
+    async fn joined(&self, answer: &weft_room::JoinAnswer, room: &RoomId) -> JoinedRoom {
+        let version = RoomVersion::new(&answer.version).unwrap();
+        let all = |events: &[Arc<Pdu>]| events.iter().map(|pdu| check(pdu, &version)).collect();
+        let at = [answer.event.event_id().to_owned()];
+        let snapshot = self.rooms("a.example").content(room, Some(&at)).await.unwrap();
+        JoinedRoom {
+            version: answer.version.clone(),
+            state: all(&answer.state),
+            auth_chain: all(&answer.auth_chain),
+            event: check(&answer.event, &version),
+            resident: ServerName::parse("a.example").unwrap(),
+            snapshot: Some(snapshot),
+        }
+    }
+
+    pub async fn join(&self, who: &str, room: &RoomId) {
+        let joined = self.join_answer(who, room).await;
+        self.of(who).adopt(joined).await.unwrap();
+    }
+
+    pub async fn invite_and_join(&self, who: &str, whom: &str, room: &RoomId, power: i64) {
+        self.invite(who, whom, room).await;
+        self.join(whom, room).await;
+        self.power(who, room, whom, power).await;
+        let rooms = self.of(whom);
+        self.until(|| async { rooms.access(room, &user(whom)).await.unwrap().power == power }).await;
+    }
+
+    pub async fn leave(&self, who: &str, room: &RoomId) {
+        let event = new_event(who, "m.room.member", Some(who), json!({ "membership": "leave" }));
+        self.of(who).send(room, event).await.unwrap();
+        let a = self.rooms("a.example");
+        let whom = user(who);
+        self.until(|| async {
+            a.access(room, &whom).await.unwrap().membership == ruma::events::room::member::MembershipState::Leave
+        })
+        .await;
+    }
+
+    /// An event as a server could make it that doesn't care for the rules.
+    pub async fn forge(
+        &self,
+        sender: &str,
+        room: &RoomId,
+        version: &RoomVersion,
+        prev_events: Vec<OwnedEventId>,
+        kind: &str,
+        key: Option<&str>,
+        content: Value,
+    ) -> Verified {
+        let state = self.rooms("a.example").reader().state(room).await.unwrap().unwrap();
+        let content = testing::object(content);
+        let draft = Draft {
+            sender: user(sender),
+            kind: kind.into(),
+            state_key: key.map(ToOwned::to_owned),
+            content: content.clone(),
+            redacts: None,
+            room_id: Some(room.to_owned()),
+        };
+        let placement = Placement {
+            prev_events,
+            auth_events: state.auth_events(kind, &user(sender), key, &content).unwrap(),
+            depth: 100,
+            origin_server_ts: self.inner.clock.now(),
+        };
+        let signer = testing::signer(user(sender).server_name());
+        check(&draft.sign(version, placement, &signer).unwrap().pdu, version)
+    }
+
+    // --- Text ----------------------------------------------------------------------------------------------------
+
+    pub async fn try_edit(&self, who: &str, room: &RoomId, at: u32, text: &str) -> Result<EditOutcome, EditError> {
+        let rooms = self.of(who);
+        let client = self.clients.fetch_add(1, Ordering::Relaxed);
+        let doc = load(client, &rooms.content(room, None).await.unwrap());
+        let before = doc.transact().state_vector();
+        let body = doc.get_or_insert_text("body");
+        body.insert(&mut doc.transact_mut(), at, text);
+        let update = doc.transact().encode_diff_v1(&before);
+        let edit = Edit { user: user(who), session: SessionId(client), update: Bytes::from(update) };
+        rooms.edit(room, edit).await
+    }
+
+    pub async fn edit(&self, who: &str, room: &RoomId, at: u32, text: &str) {
+        assert_eq!(self.try_edit(who, room, at, text).await.unwrap(), EditOutcome::Journaled);
+    }
+
+    pub async fn seal(&self, who: &str, room: &RoomId) {
+        self.of(who).seal(room).await.unwrap();
+    }
+
+    pub async fn text(&self, server: &str, room: &RoomId) -> String {
+        read(&self.rooms(server).content(room, None).await.unwrap())
+    }
+
+    pub async fn state(&self, server: &str, room: &RoomId) -> weft_dag::StateMap {
+        self.rooms(server).reader().state(room).await.unwrap().unwrap().map()
+    }
+
+    /// All servers in the room have the same state and text, and the text follows from the events alone.
+    pub async fn assert_same(&self, room: &RoomId) {
+        let mut seen = Vec::new();
+        for name in self.names() {
+            if self.is_in(&name, room).await {
+                let text = self.text(name.as_str(), room).await;
+                seen.push((text, self.state(name.as_str(), room).await));
+            }
+        }
+        assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", seen.iter().map(|(text, _)| text).collect::<Vec<_>>());
+        let a = self.rooms("a.example");
+        let ends = a.reader().extremities(room).await.unwrap();
+        assert_eq!(read(&a.content(room, Some(&ends)).await.unwrap()), seen[0].0);
+    }
+}
+
+fn new_event(who: &str, kind: &str, key: Option<&str>, content: Value) -> NewEvent {
+    let content: Map<String, Value> = content.as_object().unwrap().clone();
+    NewEvent {
+        sender: user(who),
+        kind: kind.into(),
+        state_key: key.map(ToOwned::to_owned),
+        content,
+        redacts: None,
+        txn: None,
+        timestamp: None,
+    }
+}
+
+/// Builds the event from the fields that are known, as federation does.
+fn sign_template(who: &str, room: &RoomId, object: &ruma::CanonicalJsonObject, version: &RoomVersion) -> Unchecked {
+    let value = serde_json::to_value(object).unwrap();
+    let draft = Draft {
+        sender: user(who),
+        kind: "m.room.member".into(),
+        state_key: Some(who.into()),
+        content: object["content"].as_object().unwrap().clone(),
+        redacts: None,
+        room_id: Some(room.to_owned()),
+    };
+    let placement = Placement {
+        prev_events: serde_json::from_value(value["prev_events"].clone()).unwrap(),
+        auth_events: serde_json::from_value(value["auth_events"].clone()).unwrap(),
+        depth: value["depth"].as_u64().unwrap(),
+        origin_server_ts: serde_json::from_value(value["origin_server_ts"].clone()).unwrap(),
+    };
+    let signed = draft.sign(version, placement, &testing::signer(user(who).server_name())).unwrap();
+    Unchecked::parse(signed.pdu.json(), version).unwrap()
+}
+
+fn load(client: u64, update: &[u8]) -> Doc {
+    let doc = Doc::with_options(Options { client_id: client.into(), offset_kind: OffsetKind::Utf16, ..Options::default() });
+    doc.get_or_insert_text("body");
+    doc.transact_mut().apply_update(Update::decode_v1(update).unwrap()).unwrap();
+    doc
+}
+
+fn read(update: &[u8]) -> String {
+    let doc = load(999_999, update);
+    let body = doc.get_or_insert_text("body");
+    let text = body.get_string(&doc.transact());
+    text
+}
+
+/// The content of an update event that a new client made.
+pub fn update_content(client: u64, text: &str) -> Value {
+    let doc = load(client, &Doc::new().transact().encode_diff_v1(&StateVector::default()));
+    let body = doc.get_or_insert_text("body");
+    body.insert(&mut doc.transact_mut(), 0, text);
+    let update = doc.transact().encode_diff_v1(&StateVector::default());
+    let end = u32::try_from(text.encode_utf16().count()).unwrap();
+    serde_json::to_value(UpdateContent::new(&update, [(client, (0, end))])).unwrap()
+}
