@@ -44,6 +44,12 @@ impl ApiError {
         self
     }
 
+    /// A further field of the body.
+    #[must_use]
+    pub fn extra(&self, key: &str) -> Option<&Value> {
+        self.0.extra.get(key)
+    }
+
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {

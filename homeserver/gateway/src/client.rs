@@ -1,0 +1,164 @@
+//! The client-server API of Matrix, v1.19 (`/_matrix/client`), as far as documents and chat need it.
+//!
+//! One noun a file; each endpoint is introduced by its method and path. Handlers take the ports they use and no more.
+//! What an answer looks like is decided here, what happens in a room is `room`'s.
+
+mod account_data;
+mod admin_register;
+mod aliases;
+mod create_room;
+mod deactivate;
+mod devices;
+mod directory;
+mod discovery;
+mod event;
+mod events;
+mod filters;
+mod interactive;
+mod join;
+mod keys;
+mod leave;
+mod login;
+mod members;
+mod messages;
+mod moderation;
+mod password;
+mod presence;
+mod profile;
+mod push_rules;
+mod receipts;
+mod register;
+mod remote;
+mod send;
+mod session;
+mod settings;
+mod standing;
+mod state;
+mod sync;
+mod tokens;
+mod typing;
+
+use std::sync::Arc;
+
+use axum::{Router, extract::FromRef};
+use weft_accounts::Accounts;
+use weft_fanout::{Ephemeral, Fanout};
+use weft_room::{Clock, Reader, Rooms};
+use weft_store::Positions;
+
+pub use directory::public_rooms;
+pub use remote::{PublicRoomsQuery, Remote};
+pub use settings::{ClientSettings, Registration};
+
+use crate::{
+    errors::{unknown_method, unknown_path},
+    ratelimit::UserLimiter,
+};
+
+/// What the client-server API needs.
+#[derive(Clone)]
+pub struct ClientPorts {
+    /// People and tokens.
+    pub accounts: Accounts,
+    /// Commands and reads.
+    pub rooms: Rooms,
+    /// Positions of the store that `accounts` and `rooms` use.
+    pub positions: Positions,
+    /// Wakes waiting syncs.
+    pub fanout: Fanout,
+    /// Typing and receipts.
+    pub ephemeral: Ephemeral,
+    /// What other servers must be asked for.
+    pub remote: Arc<dyn Remote>,
+    /// Requests a minute.
+    pub limiter: UserLimiter,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What the operator configured.
+    pub settings: ClientSettings,
+}
+
+/// The ports as axum hands them to handlers, each by its type.
+#[derive(Clone, FromRef)]
+struct Ports {
+    accounts: Accounts,
+    rooms: Rooms,
+    reader: Reader,
+    positions: Positions,
+    fanout: Fanout,
+    ephemeral: Ephemeral,
+    remote: Arc<dyn Remote>,
+    limiter: UserLimiter,
+    clock: Arc<dyn Clock>,
+    settings: Arc<ClientSettings>,
+    interactive: Arc<interactive::Interactive>,
+    shared_secret: Arc<admin_register::SharedSecretPort>,
+}
+
+/// The routes of the client-server API. Paths outside of it are left to other routers: merge, then add
+/// [`with_fallbacks`].
+pub fn router(ports: ClientPorts) -> Router {
+    let state = Ports {
+        reader: ports.rooms.reader().clone(),
+        interactive: Arc::default(),
+        shared_secret: Arc::new(admin_register::SharedSecretPort::new(ports.settings.shared_secret.clone())),
+        accounts: ports.accounts,
+        rooms: ports.rooms,
+        positions: ports.positions,
+        fanout: ports.fanout,
+        ephemeral: ports.ephemeral,
+        remote: ports.remote,
+        limiter: ports.limiter,
+        clock: ports.clock,
+        settings: Arc::new(ports.settings),
+    };
+    Router::new()
+        .merge(people())
+        .merge(rooms())
+        .method_not_allowed_fallback(unknown_method)
+        .layer(crate::cors::layer())
+        .with_state(state)
+}
+
+fn people() -> Router<Ports> {
+    Router::new()
+        .merge(discovery::routes())
+        .merge(register::routes())
+        .merge(admin_register::routes())
+        .merge(login::routes())
+        .merge(session::routes())
+        .merge(password::routes())
+        .merge(deactivate::routes())
+        .merge(devices::routes())
+        .merge(profile::routes())
+        .merge(account_data::routes())
+        .merge(filters::routes())
+        .merge(keys::routes())
+        .merge(push_rules::routes())
+        .merge(presence::routes())
+}
+
+fn rooms() -> Router<Ports> {
+    Router::new()
+        .merge(create_room::routes())
+        .merge(join::routes())
+        .merge(leave::routes())
+        .merge(moderation::routes())
+        .merge(members::routes())
+        .merge(state::routes())
+        .merge(send::routes())
+        .merge(messages::routes())
+        .merge(event::routes())
+        .merge(aliases::routes())
+        .merge(directory::routes())
+        .merge(typing::routes())
+        .merge(receipts::routes())
+        .merge(sync::routes())
+}
+
+/// The answers for unknown paths, in Matrix's form and with the headers that browsers need. Called once, on the router
+/// that all others were merged into.
+pub fn with_fallbacks(router: Router) -> Router {
+    let unknown = Router::new().fallback(unknown_path).layer(crate::cors::layer());
+    router.fallback_service(unknown)
+}

@@ -1,0 +1,104 @@
+//! Synapse's `/_synapse/admin/v1/register`: operators' scripts make accounts by a shared secret.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    http::StatusCode,
+    routing::get,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use weft_accounts::{
+    Accounts, NewAccount, NewDevice,
+    shared_secret::{Claim, SharedSecret},
+};
+use weft_room::Clock;
+use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
+
+use super::{Ports, session::session_body};
+use crate::{
+    errors::{ApiError, ApiResult},
+    ruma_json::read_body,
+};
+
+/// The secret, where the operator set one.
+pub(super) struct SharedSecretPort(Option<SharedSecret>);
+
+impl SharedSecretPort {
+    pub(super) fn new(secret: String) -> Self {
+        Self(SharedSecret::new(secret))
+    }
+
+    fn get(&self) -> ApiResult<&SharedSecret> {
+        self.0.as_ref().ok_or_else(ApiError::unrecognized)
+    }
+}
+
+pub(super) fn routes() -> Router<Ports> {
+    Router::new().route("/_synapse/admin/v1/register", get(nonce).post(register))
+}
+
+/// GET /_synapse/admin/v1/register
+async fn nonce(
+    State(secret): State<Arc<SharedSecretPort>>,
+    State(clock): State<Arc<dyn Clock>>,
+) -> ApiResult<Json<Value>> {
+    Ok(Json(json!({"nonce": secret.get()?.nonce(clock.now().get().into())})))
+}
+
+#[derive(Deserialize)]
+struct Request {
+    nonce: String,
+    username: String,
+    password: String,
+    #[serde(default)]
+    displayname: Option<String>,
+    #[serde(default)]
+    admin: bool,
+    #[serde(default)]
+    user_type: Option<String>,
+    #[serde(default)]
+    inhibit_login: bool,
+    mac: String,
+}
+
+/// POST /_synapse/admin/v1/register
+async fn register(
+    State(accounts): State<Accounts>,
+    State(secret): State<Arc<SharedSecretPort>>,
+    State(clock): State<Arc<dyn Clock>>,
+    body: Body,
+) -> ApiResult<Json<Value>> {
+    let secret = secret.get()?;
+    let request: Request = serde_json::from_slice(&read_body(body, MAX_CLIENT_REQUEST_BYTES).await?)?;
+    let claim = Claim {
+        nonce: &request.nonce,
+        username: &request.username,
+        password: &request.password,
+        admin: request.admin,
+        user_type: request.user_type.as_deref(),
+        mac: &request.mac,
+    };
+    secret
+        .check(&claim, clock.now().get().into())
+        .map_err(|error| ApiError::new(StatusCode::FORBIDDEN, "M_UNKNOWN", error.to_string()))?;
+    let account = NewAccount {
+        username: request.username.to_lowercase(),
+        password: Some(request.password),
+        admin: request.admin,
+        display_name: request.displayname,
+    };
+    let user = accounts.register(account).await?;
+    tracing::info!(%user, admin = request.admin, "registered by shared secret");
+    if request.inhibit_login {
+        return Ok(Json(json!({"user_id": user, "home_server": accounts.server_name()})));
+    }
+    let mut body = session_body(accounts.begin_session(&user, NewDevice::default()).await?);
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("home_server".to_owned(), accounts.server_name().as_str().into());
+    }
+    Ok(Json(body))
+}

@@ -1,0 +1,58 @@
+//! Closing an account for ever.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State};
+use ruma::{
+    UserId,
+    api::client::account::deactivate::v3,
+    events::room::member::MembershipState,
+};
+use serde_json::{Map, Value, json};
+use weft_accounts::Accounts;
+use weft_fanout::Fanout;
+use weft_room::{Clock, Rooms};
+
+use super::{Ports, interactive::Interactive, leave, password::proved, remote::Remote};
+use crate::{
+    authentication::Authenticated,
+    errors::ApiResult,
+    ruma_json::{Ruma, RumaRoutes},
+};
+
+pub(super) fn routes() -> Router<Ports> {
+    Router::new().endpoint::<v3::Request, _, _>(deactivate)
+}
+
+/// POST /_matrix/client/v3/account/deactivate
+async fn deactivate(
+    State(ports): State<Ports>,
+    caller: Authenticated,
+    Ruma(request): Ruma<v3::Request>,
+) -> ApiResult<Json<Value>> {
+    let user = &caller.user_id;
+    let (accounts, interactive): (&Accounts, &Arc<Interactive>) = (&ports.accounts, &ports.interactive);
+    let clock: &Arc<dyn Clock> = &ports.clock;
+    proved(accounts, interactive, clock, user, ("deactivate", request.auth.as_ref())).await?;
+    accounts.deactivate(user).await?;
+    let fanout: &Fanout = &ports.fanout;
+    fanout.all_access_changed();
+    tracing::info!(%user, "deactivated");
+    leave_all(&ports.rooms, &ports.remote, user).await?;
+    Ok(Json(json!({"id_server_unbind_result": "success"})))
+}
+
+/// Leaves what the user is in or invited to. A room that can't be left (its server is away) does not stop the rest.
+async fn leave_all(rooms: &Rooms, remote: &Arc<dyn Remote>, user: &UserId) -> ApiResult<()> {
+    for entry in rooms.reader().rooms_of(user).await? {
+        let inside =
+            matches!(entry.membership, MembershipState::Join | MembershipState::Invite | MembershipState::Knock);
+        if !inside {
+            continue;
+        }
+        if let Err(error) = leave::leave_room(rooms, remote, user, &entry.room, Map::new()).await {
+            tracing::warn!(room = %entry.room, %user, %error, "could not leave the room of a deactivated user");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Leaving and forgetting.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State};
+use ruma::{
+    RoomId, UserId,
+    api::client::membership::{forget_room, leave_room as leave_endpoint},
+    events::room::member::MembershipState,
+};
+use serde_json::{Map, Value, json};
+use weft_room::Rooms;
+
+use super::{Ports, join::send_membership, remote::Remote, standing::hidden};
+use crate::{
+    authentication::Authenticated,
+    errors::ApiResult,
+    ruma_json::{Ruma, RumaRoutes},
+};
+
+pub(super) fn routes() -> Router<Ports> {
+    Router::new()
+        .endpoint::<leave_endpoint::v3::Request, _, _>(leave)
+        .endpoint::<forget_room::v3::Request, _, _>(forget)
+}
+
+/// POST /_matrix/client/v3/rooms/{roomId}/leave
+async fn leave(
+    State(rooms): State<Rooms>,
+    State(remote): State<Arc<dyn Remote>>,
+    caller: Authenticated,
+    Ruma(request): Ruma<leave_endpoint::v3::Request>,
+) -> ApiResult<Json<Value>> {
+    let content = request.reason.map(|reason| ("reason".to_owned(), reason.into())).into_iter().collect();
+    leave_room(&rooms, &remote, &caller.user_id, &request.room_id, content).await?;
+    Ok(Json(json!({})))
+}
+
+/// Leaves a room, or declines an invitation. Leaving what one has left already is fine.
+pub(super) async fn leave_room(
+    rooms: &Rooms,
+    remote: &Arc<dyn Remote>,
+    user: &UserId,
+    room: &RoomId,
+    content: Map<String, Value>,
+) -> ApiResult<()> {
+    let reader = rooms.reader();
+    let row = reader.room_of_user(user, room).await?.ok_or_else(hidden)?;
+    match row.membership {
+        MembershipState::Leave => return Ok(()),
+        MembershipState::Ban => return Err(hidden()),
+        _ => {}
+    }
+    let here = reader.joined_members(room).await?.iter().any(|member| member.server_name() == user.server_name());
+    if here {
+        return send_membership(rooms, user, room, "leave", content).await;
+    }
+    if let Err(error) = remote.leave(user, room, content).await {
+        // The other server may be gone for good; the person must be able to get rid of the invitation all the same.
+        tracing::warn!(%room, %user, %error, "declined an invitation that its server could not be told of");
+        rooms.uninvited(room, user).await?;
+    }
+    Ok(())
+}
+
+/// POST /_matrix/client/v3/rooms/{roomId}/forget
+async fn forget(
+    State(rooms): State<Rooms>,
+    caller: Authenticated,
+    Ruma(request): Ruma<forget_room::v3::Request>,
+) -> ApiResult<Json<Value>> {
+    rooms.forget(&request.room_id, &caller.user_id).await?;
+    Ok(Json(json!({})))
+}

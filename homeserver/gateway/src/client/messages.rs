@@ -1,0 +1,190 @@
+//! GET /_matrix/client/v3/rooms/{roomId}/messages
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::{Json, Router, extract::State};
+use ruma::{
+    OwnedUserId, RoomId, UserId,
+    api::{
+        Direction as Dir,
+        client::{
+            filter::{LazyLoadOptions, RoomEventFilter},
+            message::get_message_events::v3,
+        },
+    },
+};
+use serde_json::{Map, Value, value::RawValue};
+use weft_dag::Pdu;
+use weft_room::{Clock, Direction, Reader, TimelineEvent};
+use weft_wire::limits::MAX_PAGE_EVENTS;
+
+use super::{
+    Ports,
+    events::{Shown, client_event, passes, types_of},
+    standing::{self, Readable},
+    tokens::TimelineToken,
+};
+use crate::{
+    authentication::Authenticated,
+    errors::ApiResult,
+    ruma_json::{Ruma, RumaRoutes},
+};
+
+pub(super) fn routes() -> Router<Ports> {
+    Router::new().endpoint::<v3::Request, _, _>(messages)
+}
+
+/// Rows that one request reads at most while it looks for events that pass the filter. What it did not reach the client
+/// asks for with the next token: a page may be empty and still not be the last.
+const MAX_SCANNED: usize = 4 * MAX_PAGE_EVENTS;
+
+async fn messages(
+    State(reader): State<Reader>,
+    State(clock): State<Arc<dyn Clock>>,
+    caller: Authenticated,
+    Ruma(request): Ruma<v3::Request>,
+) -> ApiResult<Json<Value>> {
+    let (room, user) = (&*request.room_id, &*caller.user_id);
+    let readable = standing::readable(&reader, room, user).await?;
+    let direction = match request.dir {
+        Dir::Backward => Direction::Backward,
+        Dir::Forward => Direction::Forward,
+    };
+    let wanted = Wanted {
+        filter: &request.filter,
+        direction,
+        limit: usize::try_from(u64::from(request.limit)).unwrap_or(MAX_PAGE_EVENTS).clamp(1, MAX_PAGE_EVENTS),
+        from: start(&request, readable)?,
+        to: request.to.as_deref().map(TimelineToken::parse).transpose()?.map(|token| token.0),
+        until: match readable {
+            Readable::Now => None,
+            Readable::Until(position) => Some(TimelineToken::after(position).0),
+        },
+    };
+    let page = read(&reader, room, user, &wanted).await?;
+    let shown = Shown { room_id: true, now_ms: clock.now().get().into() };
+    let chunk: Vec<Box<RawValue>> = page.events.iter().filter_map(|event| client_event(&event.pdu, shown)).collect();
+    let members = lazy_members(&reader, room, &request.filter, page.events.iter().map(|event| &*event.pdu)).await?;
+    let state: Vec<Box<RawValue>> = members.iter().filter_map(|pdu| client_event(pdu, shown)).collect();
+    let beginning = TimelineToken(wanted.from.unwrap_or(match direction {
+        Direction::Backward => page.events.first().map_or(0, |event| event.order.saturating_add(1)),
+        Direction::Forward => page.events.first().map_or(0, |event| event.order),
+    }));
+    let mut body = Map::from_iter([
+        ("start".to_owned(), beginning.to_string().into()),
+        ("chunk".to_owned(), serde_json::to_value(chunk)?),
+    ]);
+    if !state.is_empty() {
+        body.insert("state".to_owned(), serde_json::to_value(state)?);
+    }
+    body.extend(page.end.map(|end| ("end".to_owned(), end.to_string().into())));
+    Ok(Json(Value::Object(body)))
+}
+
+fn start(request: &v3::Request, readable: Readable) -> ApiResult<Option<i64>> {
+    let from = request.from.as_deref().map(TimelineToken::parse).transpose()?.map(|token| token.0);
+    Ok(match (readable, request.dir) {
+        (Readable::Until(position), Dir::Backward) => {
+            let end = TimelineToken::after(position).0;
+            Some(from.unwrap_or(end).min(end))
+        }
+        _ => from,
+    })
+}
+
+struct Wanted<'a> {
+    filter: &'a RoomEventFilter,
+    direction: Direction,
+    limit: usize,
+    from: Option<i64>,
+    to: Option<i64>,
+    until: Option<i64>,
+}
+
+#[derive(Default)]
+struct Found {
+    events: Vec<TimelineEvent>,
+    end: Option<TimelineToken>,
+}
+
+/// Reads on until enough events pass the filter and the rules of visibility (T63: many that don't must not end it).
+async fn read(reader: &Reader, room: &RoomId, user: &UserId, wanted: &Wanted<'_>) -> ApiResult<Found> {
+    let types = types_of(wanted.filter);
+    let mut found = Found::default();
+    // `TimelineToken` is the place before an event; the reader's `from` leaves out the event at it. Backward they are
+    // the same, forward one less.
+    let mut from = wanted.from.map(|from| match wanted.direction {
+        Direction::Backward => from,
+        Direction::Forward => from.saturating_sub(1),
+    });
+    let mut scanned = 0;
+    loop {
+        let missing = wanted.limit - found.events.len();
+        let page = reader.timeline(room, from, wanted.direction, types, missing).await?;
+        scanned += page.events.len();
+        let last = page.events.last().map(|event| event.order);
+        let all = page.events.len();
+        let within: Vec<TimelineEvent> =
+            page.events.into_iter().filter(|event| is_within(wanted, event.order)).collect();
+        let reached_bound = within.len() < all;
+        let matching = within.into_iter().filter(|event| passes(wanted.filter, &event.pdu)).collect();
+        found.events.extend(visible(reader, room, user, matching).await?);
+        let (Some(last), Some(_), false) = (last, page.next, reached_bound) else {
+            // Forward, the end of what there is is a place to go on from later.
+            if wanted.direction == Direction::Forward && !reached_bound {
+                found.end = None;
+            }
+            return Ok(found);
+        };
+        found.end = Some(TimelineToken(match wanted.direction {
+            Direction::Backward => last,
+            Direction::Forward => last.saturating_add(1),
+        }));
+        if found.events.len() >= wanted.limit || scanned >= MAX_SCANNED {
+            return Ok(found);
+        }
+        from = Some(last);
+    }
+}
+
+fn is_within(wanted: &Wanted<'_>, order: i64) -> bool {
+    match wanted.direction {
+        Direction::Backward => wanted.to.is_none_or(|to| order >= to),
+        Direction::Forward => {
+            wanted.to.is_none_or(|to| order < to) && wanted.until.is_none_or(|until| order < until)
+        }
+    }
+}
+
+/// Those of `events` that the user may see.
+pub(super) async fn visible(
+    reader: &Reader,
+    room: &RoomId,
+    user: &UserId,
+    events: Vec<TimelineEvent>,
+) -> ApiResult<Vec<TimelineEvent>> {
+    let (orders, pdus): (Vec<i64>, Vec<Arc<Pdu>>) = events.into_iter().map(|event| (event.order, event.pdu)).unzip();
+    let order_of: std::collections::HashMap<_, _> =
+        pdus.iter().map(|pdu| pdu.event_id().to_owned()).zip(orders).collect();
+    let seen = reader.visible_to_user(room, user, pdus).await?;
+    Ok(seen
+        .into_iter()
+        .map(|pdu| TimelineEvent { order: order_of.get(pdu.event_id()).copied().unwrap_or_default(), pdu })
+        .collect())
+}
+
+/// With lazy loading: the member events of those who wrote these events.
+pub(super) async fn lazy_members<'a>(
+    reader: &Reader,
+    room: &RoomId,
+    filter: &RoomEventFilter,
+    events: impl Iterator<Item = &'a Pdu>,
+) -> ApiResult<Vec<Arc<Pdu>>> {
+    if filter.lazy_load_options == LazyLoadOptions::Disabled {
+        return Ok(Vec::new());
+    }
+    let senders: BTreeSet<OwnedUserId> = events.map(|pdu| pdu.sender().to_owned()).collect();
+    let keys: Vec<(&str, &str)> = senders.iter().map(|user| ("m.room.member", user.as_str())).collect();
+    let state = reader.state_entries(room, &keys).await?;
+    Ok(state.iter().flat_map(|state| state.iter()).cloned().collect())
+}

@@ -1,0 +1,145 @@
+//! What one member does to another: invite, kick, ban, unban. Whether the power suffices is the room's to say.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State, http::StatusCode};
+use ruma::{
+    OwnedUserId, RoomId, UserId,
+    api::client::membership::{
+        ban_user,
+        invite_user::{self, v3::InvitationRecipient},
+        kick_user, unban_user,
+    },
+    events::room::member::MembershipState,
+};
+use serde_json::{Map, Value, json};
+use weft_accounts::Accounts;
+use weft_room::{NewEvent, Rooms};
+
+use super::{Ports, join::member_content, remote::Remote, standing};
+use crate::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+    ruma_json::{Ruma, RumaRoutes},
+};
+
+pub(super) fn routes() -> Router<Ports> {
+    Router::new()
+        .endpoint::<invite_user::v3::Request, _, _>(invite)
+        .endpoint::<kick_user::v3::Request, _, _>(kick)
+        .endpoint::<ban_user::v3::Request, _, _>(ban)
+        .endpoint::<unban_user::v3::Request, _, _>(unban)
+}
+
+/// POST /_matrix/client/v3/rooms/{roomId}/invite
+async fn invite(
+    State(rooms): State<Rooms>,
+    State(accounts): State<Accounts>,
+    State(remote): State<Arc<dyn Remote>>,
+    caller: Authenticated,
+    Ruma(request): Ruma<invite_user::v3::Request>,
+) -> ApiResult<Json<Value>> {
+    let InvitationRecipient::UserId(recipient) = request.recipient else {
+        return Err(ApiError::invalid_param("People are invited by their Matrix id."));
+    };
+    standing::joined(rooms.reader(), &request.room_id, &caller.user_id).await?;
+    let mut content = Map::new();
+    content.extend(recipient.reason.map(|reason| ("reason".to_owned(), reason.into())));
+    let people = (&*caller.user_id, &*recipient.user_id);
+    invite_user(&rooms, &accounts, &remote, &request.room_id, people, content).await?;
+    Ok(Json(json!({})))
+}
+
+/// Invites a user of this server or of another one.
+pub(super) async fn invite_user(
+    rooms: &Rooms,
+    accounts: &Accounts,
+    remote: &Arc<dyn Remote>,
+    room: &RoomId,
+    (inviter, invitee): (&UserId, &UserId),
+    mut content: Map<String, Value>,
+) -> ApiResult<()> {
+    if !accounts.is_local(invitee) {
+        return remote.invite(inviter, invitee, room, content).await;
+    }
+    if !accounts.exists(invitee).await? {
+        return Err(ApiError::not_found(format!("There is no {invitee} on this server.")));
+    }
+    for (field, value) in member_content(accounts, invitee, None).await? {
+        content.entry(field).or_insert(value);
+    }
+    set_membership(rooms, room, (inviter, invitee), "invite", content).await
+}
+
+async fn set_membership(
+    rooms: &Rooms,
+    room: &RoomId,
+    (sender, target): (&UserId, &UserId),
+    membership: &str,
+    mut content: Map<String, Value>,
+) -> ApiResult<()> {
+    content.insert("membership".to_owned(), membership.into());
+    let event = NewEvent {
+        sender: sender.to_owned(),
+        kind: "m.room.member".to_owned(),
+        state_key: Some(target.to_string()),
+        content,
+        redacts: None,
+        txn: None,
+        timestamp: None,
+    };
+    rooms.send(room, event).await?;
+    Ok(())
+}
+
+fn with_reason(reason: Option<String>) -> Map<String, Value> {
+    reason.map(|reason| ("reason".to_owned(), reason.into())).into_iter().collect()
+}
+
+/// The target's membership is one of those that the action is for.
+async fn target_is(rooms: &Rooms, room: &RoomId, target: &OwnedUserId, fitting: &[MembershipState]) -> ApiResult<()> {
+    let membership = rooms.reader().membership(room, target).await?;
+    if fitting.contains(&membership) {
+        return Ok(());
+    }
+    Err(ApiError::new(StatusCode::FORBIDDEN, "M_BAD_STATE", format!("{target} is not there (membership {membership}).")))
+}
+
+/// POST /_matrix/client/v3/rooms/{roomId}/kick
+async fn kick(
+    State(rooms): State<Rooms>,
+    caller: Authenticated,
+    Ruma(request): Ruma<kick_user::v3::Request>,
+) -> ApiResult<Json<Value>> {
+    let people = (&*caller.user_id, &*request.user_id);
+    standing::joined(rooms.reader(), &request.room_id, people.0).await?;
+    let fitting = [MembershipState::Join, MembershipState::Invite, MembershipState::Knock];
+    target_is(&rooms, &request.room_id, &request.user_id, &fitting).await?;
+    set_membership(&rooms, &request.room_id, people, "leave", with_reason(request.reason)).await?;
+    Ok(Json(json!({})))
+}
+
+/// POST /_matrix/client/v3/rooms/{roomId}/ban
+async fn ban(
+    State(rooms): State<Rooms>,
+    caller: Authenticated,
+    Ruma(request): Ruma<ban_user::v3::Request>,
+) -> ApiResult<Json<Value>> {
+    let people = (&*caller.user_id, &*request.user_id);
+    standing::joined(rooms.reader(), &request.room_id, people.0).await?;
+    set_membership(&rooms, &request.room_id, people, "ban", with_reason(request.reason)).await?;
+    Ok(Json(json!({})))
+}
+
+/// POST /_matrix/client/v3/rooms/{roomId}/unban
+async fn unban(
+    State(rooms): State<Rooms>,
+    caller: Authenticated,
+    Ruma(request): Ruma<unban_user::v3::Request>,
+) -> ApiResult<Json<Value>> {
+    let people = (&*caller.user_id, &*request.user_id);
+    standing::joined(rooms.reader(), &request.room_id, people.0).await?;
+    target_is(&rooms, &request.room_id, &request.user_id, &[MembershipState::Ban]).await?;
+    set_membership(&rooms, &request.room_id, people, "leave", with_reason(request.reason)).await?;
+    Ok(Json(json!({})))
+}

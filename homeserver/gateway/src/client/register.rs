@@ -1,0 +1,123 @@
+//! Registration by people themselves.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State};
+use ruma::api::client::account::{
+    check_registration_token_validity, get_username_availability,
+    register::{RegistrationKind, v3},
+};
+use serde_json::{Map, Value, json};
+use weft_accounts::{Accounts, NewAccount, NewDevice};
+use weft_room::Clock;
+
+use super::{
+    ClientSettings, Ports, Registration,
+    interactive::{Attempt, Interactive, Progress, Stage},
+    session::session_body,
+};
+use crate::{
+    errors::{ApiError, ApiResult},
+    ruma_json::{Ruma, RumaRoutes},
+};
+
+pub(super) fn routes() -> Router<Ports> {
+    Router::new()
+        .endpoint::<v3::Request, _, _>(register)
+        .endpoint::<get_username_availability::v3::Request, _, _>(available)
+        .endpoint::<check_registration_token_validity::v1::Request, _, _>(token_validity)
+}
+
+/// POST /_matrix/client/v3/register
+async fn register(
+    State(accounts): State<Accounts>,
+    State(settings): State<Arc<ClientSettings>>,
+    State(interactive): State<Arc<Interactive>>,
+    State(clock): State<Arc<dyn Clock>>,
+    Ruma(request): Ruma<v3::Request>,
+) -> ApiResult<Json<Value>> {
+    if request.kind != RegistrationKind::User {
+        return Err(ApiError::forbidden("This server has no guests."));
+    }
+    let flow = flow(&settings.registration)?;
+    // The name is looked at first, so that nobody does the stages for a name that can't be had.
+    let username = request.username.clone().unwrap_or_else(random_name);
+    let username = username.to_lowercase();
+    accounts.check_available(&username).await?;
+
+    let auth = request.auth.as_ref().map(serde_json::to_value).transpose()?;
+    let attempt =
+        Attempt { auth: auth.as_ref(), purpose: "register", flow, now_ms: clock.now().get().into() };
+    match interactive.begin(&attempt) {
+        Progress::Needed(error) => return Err(error),
+        Progress::Check { session, stage } => {
+            let right = stage != Stage::RegistrationToken || token_is_right(&settings, auth.as_ref());
+            interactive.finish(&attempt, &session, stage, right)?;
+        }
+    }
+    let password = request.password.ok_or_else(|| ApiError::missing_param("A password is needed."))?;
+    let account = NewAccount { username, password: Some(password), admin: false, display_name: None };
+    let user = accounts.register(account).await?;
+    tracing::info!(%user, "registered");
+    if request.inhibit_login {
+        return Ok(Json(json!({"user_id": user})));
+    }
+    let device = NewDevice {
+        id: request.device_id,
+        display_name: request.initial_device_display_name,
+        refreshable: request.refresh_token,
+    };
+    Ok(Json(session_body(accounts.begin_session(&user, device).await?)))
+}
+
+fn flow(registration: &Registration) -> ApiResult<&'static [Stage]> {
+    match registration {
+        Registration::Closed => Err(ApiError::forbidden("Registration is closed: ask the operator for an account.")),
+        Registration::Token(_) => Ok(&[Stage::RegistrationToken]),
+        Registration::Open => Ok(&[Stage::Dummy]),
+    }
+}
+
+fn token_is_right(settings: &ClientSettings, auth: Option<&Value>) -> bool {
+    let given = auth.and_then(|auth| auth.get("token")).and_then(Value::as_str);
+    given.is_some_and(|given| is_registration_token(settings, given))
+}
+
+fn is_registration_token(settings: &ClientSettings, given: &str) -> bool {
+    match &settings.registration {
+        Registration::Token(tokens) => tokens.iter().any(|token| same_secret(token, given)),
+        _ => false,
+    }
+}
+
+/// Equal, without telling by the time where they differ.
+fn same_secret(a: &str, b: &str) -> bool {
+    let differences = a.bytes().zip(b.bytes()).fold(0, |all, (x, y)| all | (x ^ y));
+    a.len() == b.len() && differences == 0 && !a.is_empty()
+}
+
+fn random_name() -> String {
+    format!("u{:016x}", rand::random::<u64>())
+}
+
+/// GET /_matrix/client/v3/register/available
+async fn available(
+    State(accounts): State<Accounts>,
+    State(settings): State<Arc<ClientSettings>>,
+    Ruma(request): Ruma<get_username_availability::v3::Request>,
+) -> ApiResult<Json<Value>> {
+    // Where registration is closed, names of accounts are nobody's business.
+    flow(&settings.registration)?;
+    accounts.check_available(&request.username).await?;
+    Ok(Json(json!({"available": true})))
+}
+
+/// GET /_matrix/client/v1/register/m.login.registration_token/validity
+async fn token_validity(
+    State(settings): State<Arc<ClientSettings>>,
+    Ruma(request): Ruma<check_registration_token_validity::v1::Request>,
+) -> ApiResult<Json<Map<String, Value>>> {
+    flow(&settings.registration)?;
+    let valid = is_registration_token(&settings, &request.token);
+    Ok(Json(Map::from_iter([("valid".to_owned(), valid.into())])))
+}

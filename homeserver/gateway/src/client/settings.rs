@@ -1,0 +1,30 @@
+//! What the operator decides about this API.
+
+use ruma::OwnedServerName;
+
+/// Who may register.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Registration {
+    /// Nobody: operators make the accounts.
+    #[default]
+    Closed,
+    /// Who has one of these tokens.
+    Token(Vec<String>),
+    /// Everybody who can reach the server.
+    Open,
+}
+
+/// Settings of the client-server API.
+#[derive(Clone)]
+pub struct ClientSettings {
+    /// This server's name.
+    pub server_name: OwnedServerName,
+    /// Who may register.
+    pub registration: Registration,
+    /// The secret of `/_synapse/admin/v1/register`; empty: no such endpoint.
+    pub shared_secret: String,
+    /// Where clients reach this server (`https://...`), for `.well-known`; None: not told, clients use the name.
+    pub client_base_url: Option<String>,
+    /// `host:port` where other servers reach this one, for `.well-known`; None: not told.
+    pub federation_address: Option<String>,
+}

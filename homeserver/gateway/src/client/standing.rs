@@ -1,0 +1,62 @@
+//! Where a user stands in a room, for endpoints that ask before they answer.
+//!
+//! A room that does not exist and one that the user may not see get the same answer.
+
+use ruma::{
+    RoomId, UserId,
+    events::room::{history_visibility::HistoryVisibility, member::MembershipState},
+};
+use weft_room::Reader;
+
+use crate::errors::{ApiError, ApiResult};
+
+pub(super) fn hidden() -> ApiError {
+    ApiError::forbidden("You are not in this room, or it does not exist.")
+}
+
+/// The user is joined.
+pub(super) async fn joined(reader: &Reader, room: &RoomId, user: &UserId) -> ApiResult<()> {
+    match reader.membership(room, user).await? {
+        MembershipState::Join => Ok(()),
+        _ => Err(hidden()),
+    }
+}
+
+/// How much of a room a user may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readable {
+    /// What is there now: joined, or the room is open to the world.
+    Now,
+    /// What was there when the user left, at this position.
+    Until(u64),
+}
+
+/// The user is or was in the room, or everybody may read it.
+pub(super) async fn readable(reader: &Reader, room: &RoomId, user: &UserId) -> ApiResult<Readable> {
+    let membership = reader.membership(room, user).await?;
+    if membership == MembershipState::Join {
+        return Ok(Readable::Now);
+    }
+    let state = reader.state_entries(room, &[("m.room.history_visibility", "")]).await?.ok_or_else(hidden)?;
+    if state.history_visibility() == HistoryVisibility::WorldReadable {
+        return Ok(Readable::Now);
+    }
+    let row = reader.room_of_user(user, room).await?.filter(|row| !row.row.forgotten).ok_or_else(hidden)?;
+    match row.membership {
+        MembershipState::Leave | MembershipState::Ban if was_in(reader, room, user, row.row.position).await? => {
+            Ok(Readable::Until(row.row.position))
+        }
+        _ => Err(hidden()),
+    }
+}
+
+/// Whether the user was joined just before the event at this position: a declined invitation opens nothing.
+async fn was_in(reader: &Reader, room: &RoomId, user: &UserId, position: u64) -> ApiResult<bool> {
+    let before = reader.state_at_position(room, position.saturating_sub(1)).await?;
+    Ok(before.is_some_and(|state| state.membership(user) == MembershipState::Join))
+}
+
+/// The path names the caller itself.
+pub(super) fn same_user(caller: &UserId, named: &UserId) -> ApiResult<()> {
+    if caller == named { Ok(()) } else { Err(ApiError::forbidden("You can do this for yourself only.")) }
+}

@@ -1,0 +1,176 @@
+//! A room's state: all of it, one entry, and setting one.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use ruma::{
+    OwnedRoomId, RoomAliasId, RoomId, UserId,
+    api::client::state::get_state_events,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json, value::RawValue};
+use weft_accounts::Accounts;
+use weft_room::{Clock, NewEvent, Reader, Rooms};
+use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
+
+use super::{
+    Ports,
+    events::{Shown, client_event},
+    members::state_for,
+    moderation::invite_user,
+    remote::Remote,
+};
+use crate::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+    ruma_json::{Ruma, RumaRoutes, read_body},
+};
+
+/// The empty state key may be written as nothing, with or without the slash before it: three paths for one endpoint,
+/// which ruma's metadata has not.
+pub(super) fn routes() -> Router<Ports> {
+    let mut router = Router::new().endpoint::<get_state_events::v3::Request, _, _>(all);
+    for version in ["v3", "r0"] {
+        let path = format!("/_matrix/client/{version}/rooms/{{room_id}}/state/{{event_type}}");
+        router = router
+            .route(&path, get(one_keyless).put(set_keyless))
+            .route(&format!("{path}/"), get(one_keyless).put(set_keyless))
+            .route(&format!("{path}/{{state_key}}"), get(one).put(set));
+    }
+    router
+}
+
+/// GET /_matrix/client/v3/rooms/{roomId}/state
+async fn all(
+    State(reader): State<Reader>,
+    State(clock): State<Arc<dyn Clock>>,
+    caller: Authenticated,
+    Ruma(request): Ruma<get_state_events::v3::Request>,
+) -> ApiResult<Json<Vec<Box<RawValue>>>> {
+    let state = state_for(&reader, &request.room_id, &caller.user_id, None).await?;
+    let shown = Shown { room_id: true, now_ms: clock.now().get().into() };
+    Ok(Json(state.iter().filter_map(|pdu| client_event(pdu, shown)).collect()))
+}
+
+#[derive(Deserialize)]
+struct Format {
+    #[serde(default)]
+    format: Option<String>,
+}
+
+/// GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}
+async fn one(
+    State(reader): State<Reader>,
+    State(clock): State<Arc<dyn Clock>>,
+    caller: Authenticated,
+    Path((room, kind, key)): Path<(String, String, String)>,
+    Query(Format { format }): Query<Format>,
+) -> ApiResult<Response> {
+    let room = room_id(&room)?;
+    let state = state_for(&reader, &room, &caller.user_id, None).await?;
+    let pdu = state.get(&kind, &key).ok_or_else(|| ApiError::not_found("The room has no such state."))?;
+    if format.as_deref() == Some("event") {
+        let shown = Shown { room_id: true, now_ms: clock.now().get().into() };
+        return Ok(Json(client_event(pdu, shown)).into_response());
+    }
+    Ok(Json(pdu.content()).into_response())
+}
+
+async fn one_keyless(
+    reader: State<Reader>,
+    clock: State<Arc<dyn Clock>>,
+    caller: Authenticated,
+    Path((room, kind)): Path<(String, String)>,
+    format: Query<Format>,
+) -> ApiResult<Response> {
+    one(reader, clock, caller, Path((room, kind, String::new())), format).await
+}
+
+/// PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}
+async fn set(
+    State(rooms): State<Rooms>,
+    State(accounts): State<Accounts>,
+    State(remote): State<Arc<dyn Remote>>,
+    caller: Authenticated,
+    Path((room, kind, key)): Path<(String, String, String)>,
+    body: Body,
+) -> ApiResult<Json<Value>> {
+    let room = room_id(&room)?;
+    let content: Map<String, Value> = serde_json::from_slice(&read_body(body, MAX_CLIENT_REQUEST_BYTES).await?)?;
+    let user = &caller.user_id;
+    if let Some(invitee) = foreign_invitee(&accounts, &kind, &key, &content) {
+        let mut content = content;
+        content.remove("membership");
+        invite_user(&rooms, &accounts, &remote, &room, (user, &invitee), content).await?;
+        let event = rooms.reader().state_event(&room, &kind, &key).await?;
+        return Ok(Json(json!({"event_id": event.map(|pdu| pdu.event_id().to_owned())})));
+    }
+    if kind == "m.room.canonical_alias" {
+        check_aliases(rooms.reader(), &room, &content).await?;
+    }
+    let event = NewEvent {
+        sender: user.clone(),
+        kind,
+        state_key: Some(key),
+        content,
+        redacts: None,
+        txn: None,
+        timestamp: None,
+    };
+    Ok(Json(json!({"event_id": rooms.send(&room, event).await?})))
+}
+
+async fn set_keyless(
+    rooms: State<Rooms>,
+    accounts: State<Accounts>,
+    remote: State<Arc<dyn Remote>>,
+    caller: Authenticated,
+    Path((room, kind)): Path<(String, String)>,
+    body: Body,
+) -> ApiResult<Json<Value>> {
+    set(rooms, accounts, remote, caller, Path((room, kind, String::new())), body).await
+}
+
+fn room_id(text: &str) -> ApiResult<OwnedRoomId> {
+    RoomId::parse(text).map_err(|_| ApiError::invalid_param("This is no room id."))
+}
+
+/// An invitation of another server's user needs that server's signature, however it is written.
+fn foreign_invitee(
+    accounts: &Accounts,
+    kind: &str,
+    key: &str,
+    content: &Map<String, Value>,
+) -> Option<ruma::OwnedUserId> {
+    let invite = kind == "m.room.member" && content.get("membership").and_then(Value::as_str) == Some("invite");
+    UserId::parse(key).ok().filter(|user| invite && !accounts.is_local(user))
+}
+
+/// Aliases of this server that are newly named must stand for this room. Those of others can't be checked for sure.
+async fn check_aliases(reader: &Reader, room: &RoomId, content: &Map<String, Value>) -> ApiResult<()> {
+    let before = reader.state_event(room, "m.room.canonical_alias", "").await?;
+    let before: Map<String, Value> = before.and_then(|pdu| pdu.content_as().ok()).unwrap_or_default();
+    let known = named_aliases(&before);
+    for alias in named_aliases(content).into_iter().filter(|alias| !known.contains(alias)) {
+        let parsed = RoomAliasId::parse(alias)
+            .map_err(|_| ApiError::invalid_param(format!("{alias:?} is no room alias.")))?;
+        let local = reader.alias(&parsed).await?;
+        if local.is_some_and(|row| row.room != room) {
+            let message = format!("{alias} stands for another room.");
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "M_BAD_ALIAS", message));
+        }
+    }
+    Ok(())
+}
+
+fn named_aliases(content: &Map<String, Value>) -> Vec<&str> {
+    let others = content.get("alt_aliases").and_then(Value::as_array).into_iter().flatten();
+    content.get("alias").into_iter().chain(others).filter_map(Value::as_str).filter(|alias| !alias.is_empty()).collect()
+}

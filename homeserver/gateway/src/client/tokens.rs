@@ -1,0 +1,79 @@
+//! The tokens that clients hand back: places in the stream (`s…`) and in a room's timeline (`t…`).
+//!
+//! Pure. Clients must take them as they are; a token of another kind or of a newer form is refused, never guessed at.
+
+use crate::errors::{ApiError, ApiResult};
+
+/// Where a sync ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct SyncToken {
+    /// Everything stored up to here was told.
+    pub(super) position: u64,
+    /// Typing up to this serial was told. After a restart serials begin anew.
+    pub(super) typing: u64,
+}
+
+impl SyncToken {
+    pub(super) fn parse(text: &str) -> ApiResult<Self> {
+        let parse = || {
+            let (position, typing) = text.strip_prefix('s')?.split_once('_')?;
+            Some(Self { position: position.parse().ok()?, typing: typing.parse().ok()? })
+        };
+        parse().ok_or_else(|| ApiError::invalid_param("This is no token of this server."))
+    }
+}
+
+impl std::fmt::Display for SyncToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "s{}_{}", self.position, self.typing)
+    }
+}
+
+/// A place in a room's timeline: just before the event of this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TimelineToken(pub(super) i64);
+
+impl TimelineToken {
+    /// A timeline token, or the place where a sync ended.
+    pub(super) fn parse(text: &str) -> ApiResult<Self> {
+        let timeline = || text.strip_prefix('t')?.parse().ok().map(Self);
+        match timeline() {
+            Some(token) => Ok(token),
+            None => SyncToken::parse(text).map(|token| Self::after(token.position)),
+        }
+    }
+
+    /// After everything at or below a position.
+    pub(super) fn after(position: u64) -> Self {
+        Self(i64::try_from(position).unwrap_or(i64::MAX).saturating_add(1))
+    }
+}
+
+impl std::fmt::Display for TimelineToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "t{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_come_back_as_they_went() {
+        let token = SyncToken { position: 17, typing: 4 };
+        assert_eq!(SyncToken::parse(&token.to_string()).unwrap(), token);
+        for order in [-5, 0, 99] {
+            assert_eq!(TimelineToken::parse(&TimelineToken(order).to_string()).unwrap(), TimelineToken(order));
+        }
+        assert_eq!(TimelineToken::parse("s17_4").unwrap(), TimelineToken(18));
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        for text in ["", "s", "s1", "s1_", "s-1_0", "t", "tx", "17", "s99999999999999999999999_0", "s1_2_3"] {
+            assert!(SyncToken::parse(text).is_err(), "{text}");
+            assert!(TimelineToken::parse(text).is_err(), "{text}");
+        }
+    }
+}
