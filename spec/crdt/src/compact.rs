@@ -62,7 +62,6 @@ fn compact_run(update: &Update, run: &Run, dead: &[bool], out: &mut Joiner) {
 /// Of each block, whether it lies in a type that is deleted according to the update itself. Yjs keeps no place for such
 /// blocks. Empty where no type is deleted, or where blocks wait for one another in a circle.
 fn in_deleted_types(update: &Update) -> Vec<bool> {
-    let gone = |b: &Block| matches!(b.kind(), Kind::Type | Kind::Deleted | Kind::Gc);
     if !update
         .blocks
         .iter()
@@ -81,8 +80,7 @@ fn in_deleted_types(update: &Update) -> Vec<bool> {
         let beside = |id: Id| with(id).is_some_and(|(dead, b)| dead || b.kind() == Kind::Gc);
         let is_dead = match block.links {
             Links::Root => false,
-            Links::Parent(id) => with(id)
-                .is_some_and(|(dead, b)| dead || b.kind() == Kind::Gc || (gone(b) && update.deletes.contains(id))),
+            Links::Parent(id) => beside(id) || (with(id).is_some() && update.deletes.contains(id)),
             Links::Origin(id) | Links::Right(id) => beside(id),
             Links::Both(origin, right) => beside(origin) || beside(right),
         };
