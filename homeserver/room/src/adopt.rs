@@ -208,7 +208,9 @@ async fn place_outliers(
     room: &RoomId,
     events: impl Iterator<Item = &Verified>,
 ) -> Result<(), AdoptError> {
-    let events: Vec<Verified> = events.filter(|event| event.pdu().room_id() == room).cloned().collect();
+    let mut events: Vec<Verified> = events.filter(|event| event.pdu().room_id() == room).cloned().collect();
+    // In version 12 all rest on the create event without citing it.
+    events.sort_by_key(|event| event.pdu().kind() != "m.room.create");
     for event in order(events, Links::Auth, |event| event.pdu()) {
         if arriving.event(event.pdu().event_id()).await?.is_some() {
             continue;

@@ -64,7 +64,7 @@ struct Tail {
 }
 
 /// What became of a live edit.
-pub(crate) enum Taken {
+pub(crate) enum Examined {
     /// It is part of the text; this is what it brought.
     New(Update),
     /// All of it was there.
@@ -144,32 +144,35 @@ impl OpenText {
 
     // --- Live ----------------------------------------------------------------------------------------------------
 
-    /// Checks a live edit and takes it into the text.
-    pub(crate) fn take(&mut self, author: &UserId, update: Bytes) -> Result<Taken, EditError> {
+    /// What of a live edit is new. Changes nothing: whether its author may edit is asked between this and
+    /// [`OpenText::take`].
+    pub(crate) fn examine(&self, author: &UserId, update: Bytes) -> Result<Examined, EditError> {
         too_large(update.len(), MAX_LIVE_FRAME_BYTES)?;
         let update = Update::parse(update)?;
         let past = Past { vector: self.text.state_vector(), owners: &self.owners };
         let update = match admit_within(&update, author.as_str(), &past, &Bounds::LIVE) {
             Ok(Admission::Admitted { update, .. }) => self.text.novelty(&update),
-            Ok(Admission::Known) => return Ok(Taken::NothingNew),
-            Ok(Admission::Gap { .. }) => return Ok(Taken::Missing),
-            Err(refusal) if refusal.may_be_early() => return Ok(Taken::Missing),
+            Ok(Admission::Known) => return Ok(Examined::NothingNew),
+            Ok(Admission::Gap { .. }) => return Ok(Examined::Missing),
+            Err(refusal) if refusal.may_be_early() => return Ok(Examined::Missing),
             Err(refusal) => return Err(refusal.into()),
         };
-        if update.is_empty() {
-            return Ok(Taken::NothingNew);
-        }
+        Ok(if update.is_empty() { Examined::NothingNew } else { Examined::New(update) })
+    }
+
+    /// Takes an examined edit into the text.
+    pub(crate) fn take(&mut self, author: &UserId, update: &Update) -> Result<(), EditError> {
         too_large(self.text.byte_len().saturating_add(update.wire_len()), MAX_DOCUMENT_BYTES)?;
         let ranges = update.ranges();
         let fresh = ranges.keys().filter(|client| self.owners.get(**client).is_none()).count();
         if fresh > 0 && self.owners.len().saturating_add(fresh) > MAX_CLIENTS_PER_DOCUMENT {
             return Err(EditError::TooManyClients(self.owners.len()));
         }
-        self.text.apply(&update).map_err(|error| Unavailable::Damaged(error.to_string()))?;
+        self.text.apply(update).map_err(|error| Unavailable::Damaged(error.to_string()))?;
         for client in ranges.into_keys() {
             self.owners.claim(client, author);
         }
-        Ok(Taken::New(update))
+        Ok(())
     }
 
     /// Writes an edit that was taken into the journal.

@@ -7,7 +7,7 @@ use weft_wire::{Role, limits::MAX_JOURNAL_ENTRIES};
 
 use crate::{
     LiveEdit, Rooms, SessionId, Unavailable,
-    document::{OpenText, Taken},
+    document::{OpenText, Examined},
     mailbox::{Command, Reply},
     turn::Turn,
     worker::Worker,
@@ -205,14 +205,17 @@ impl Worker {
         if access.membership != MembershipState::Join {
             return Err(EditError::NotJoined);
         }
-        if !access.can_edit {
+        let examined = document.examine(&edit.user, edit.update);
+        // A reader's sync step 2 always repeats all deletions: what says nothing new is no edit, and needs no right.
+        if !access.can_edit && !matches!(examined, Ok(Examined::NothingNew)) {
             return Err(EditError::Forbidden { role: access.role });
         }
-        let update = match document.take(&edit.user, edit.update)? {
-            Taken::New(update) => update,
-            Taken::NothingNew => return Ok(EditOutcome::NothingNew),
-            Taken::Missing => return Ok(EditOutcome::Missing { server_vector: document.vector() }),
+        let update = match examined? {
+            Examined::New(update) => update,
+            Examined::NothingNew => return Ok(EditOutcome::NothingNew),
+            Examined::Missing => return Ok(EditOutcome::Missing { server_vector: document.vector() }),
         };
+        document.take(&edit.user, &update)?;
         let update = document.journal(&mut turn.batch, &room, &edit.user, edit.session, update);
         turn.edits.push(LiveEdit { update, author: edit.user, session: Some(edit.session) });
         if document.pending().len() >= MAX_JOURNAL_ENTRIES {

@@ -64,7 +64,7 @@ pub(crate) async fn decide_outlier(graph: &impl Graph, event: Verified) -> Resul
         }
     }
     // In version 12 the create event is cited by the room id.
-    if let Some(create) = create_id(graph) {
+    if let Some(create) = create_id(graph).filter(|_| event.pdu().kind() != "m.room.create") {
         before.insert(("m.room.create".to_owned(), String::new()), create);
     }
     let authorized = authorize(graph, event, &before, None).await?;

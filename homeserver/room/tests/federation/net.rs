@@ -547,7 +547,7 @@ fn sign_template(who: &str, room: &RoomId, object: &ruma::CanonicalJsonObject, v
 }
 
 fn load(client: u64, update: &[u8]) -> Doc {
-    let doc = Doc::with_options(Options { client_id: client.into(), offset_kind: OffsetKind::Utf16, ..Options::default() });
+    let doc = Doc::with_options(Options { client_id: yrs::block::ClientID::new(client), offset_kind: OffsetKind::Utf16, ..Options::default() });
     doc.get_or_insert_text("body");
     doc.transact_mut().apply_update(Update::decode_v1(update).unwrap()).unwrap();
     doc

@@ -125,6 +125,9 @@ async fn rights_are_asked_for_each_edit_and_edits_made_in_time_stand() {
     let stranger = server.edit(&room, &user("stranger"), Editor::new(3).append("s")).await;
     assert!(matches!(stranger, Err(EditError::NotJoined)), "{stranger:?}");
     server.edit(&room, &bob(), b.append("in time")).await.unwrap();
+    // What a viewer was refused is not in anybody's text, and saying nothing new needs no right.
+    assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), "in time");
+    assert_eq!(server.edit(&room, &user("vera"), b.whole()).await.unwrap(), EditOutcome::NothingNew);
     let mut levels = weft_wire::document::power_levels();
     levels["users"] = json!({ "@bob:alpha.test": 0 });
     server.state(&room, &alice(), "m.room.power_levels", "", levels).await.unwrap();

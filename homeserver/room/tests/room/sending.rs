@@ -33,6 +33,10 @@ async fn who_may_not_is_told_and_nothing_is_written() {
         server.state(&room, &bob(), "m.room.name", "", json!({ "name": "mine" })).await,
         server.member(&room, &bob(), &user("carol"), "invite").await,
         server.member(&room, &user("carol"), &user("carol"), "join").await,
+        // The text's history can't be hidden from who joins.
+        server
+            .state(&room, &alice(), "m.room.history_visibility", "", json!({ "history_visibility": "joined" }))
+            .await,
     ] {
         assert!(matches!(refused, Err(SendError::Forbidden { .. })), "{refused:?}");
     }
