@@ -9,7 +9,6 @@ use tower_http::cors::{Any, CorsLayer};
 
 /// The headers that the specification asks for on every client route. Credentials are tokens in a header, never
 /// cookies, so any origin may ask.
-#[must_use]
 pub fn layer() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)

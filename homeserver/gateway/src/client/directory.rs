@@ -89,7 +89,7 @@ pub async fn public_rooms(reader: &Reader, query: &PublicRoomsQuery) -> ApiResul
     if let Some(term) = query.search.as_ref().map(|term| term.to_lowercase()) {
         entries.retain(|entry| found(entry, &term));
     }
-    entries.sort_by_key(|entry| std::cmp::Reverse(entry["num_joined_members"].as_u64()));
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.get("num_joined_members").and_then(Value::as_u64)));
     let total = entries.len();
     let limit = usize::try_from(query.limit.unwrap_or(u64::MAX)).unwrap_or(PAGE).clamp(1, PAGE);
     let chunk: Vec<Value> = entries.into_iter().skip(offset).take(limit).collect();
@@ -140,7 +140,7 @@ async fn entry(reader: &Reader, room: &RoomId) -> ApiResult<Option<Value>> {
 fn found(entry: &Value, term: &str) -> bool {
     ["name", "topic", "canonical_alias"]
         .iter()
-        .filter_map(|field| entry[*field].as_str())
+        .filter_map(|field| entry.get(*field).and_then(Value::as_str))
         .any(|text| text.to_lowercase().contains(term))
 }
 

@@ -143,12 +143,13 @@ enum Authority {
 async fn authority(reader: &Reader, accounts: &Accounts, room: &RoomId, user: &UserId) -> ApiResult<Authority> {
     let Some(state) = reader.state(room).await? else { return Ok(Authority::None) };
     let rules = state.get("m.room.join_rules", "").and_then(|pdu| pdu.content_as::<Value>().ok()).unwrap_or_default();
-    let restricted = matches!(rules["join_rule"].as_str(), Some("restricted" | "knock_restricted"));
+    let restricted = matches!(text(&rules, "join_rule"), Some("restricted" | "knock_restricted"));
     if !restricted || state.membership(user) == MembershipState::Invite {
         return Ok(Authority::NotNeeded);
     }
-    let opening = rules["allow"].as_array().into_iter().flatten();
-    let opening = opening.filter(|allow| allow["type"] == "m.room_membership").filter_map(|allow| allow["room_id"].as_str());
+    let opening = rules.get("allow").and_then(Value::as_array).into_iter().flatten();
+    let opening = opening.filter(|allow| text(allow, "type") == Some("m.room_membership"));
+    let opening = opening.filter_map(|allow| text(allow, "room_id"));
     for id in opening {
         let Ok(other) = RoomId::parse(id) else { continue };
         if reader.membership(&other, user).await? == MembershipState::Join {
@@ -158,6 +159,10 @@ async fn authority(reader: &Reader, accounts: &Accounts, room: &RoomId, user: &U
     // Not in any of them as far as this server knows: the room's rules will say no, unless another server knows more.
     let elsewhere = state.joined_servers().iter().any(|server| server != accounts.server_name());
     Ok(if elsewhere { Authority::None } else { Authority::NotNeeded })
+}
+
+fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
+    object.get(field).and_then(Value::as_str)
 }
 
 fn voucher(state: &StateView, accounts: &Accounts) -> Option<ruma::OwnedUserId> {
@@ -176,8 +181,9 @@ async fn candidates(
     let stripped = row.iter().flat_map(|row| &row.row.stripped);
     let inviters = stripped.filter_map(|event| {
         let event: Value = serde_json::from_str(event.json().get()).ok()?;
-        (event["type"] == "m.room.member" && event["state_key"] == user.as_str()).then_some(())?;
-        Some(UserId::parse(event["sender"].as_str()?).ok()?.server_name().to_owned())
+        let own = text(&event, "type") == Some("m.room.member") && text(&event, "state_key") == Some(user.as_str());
+        let sender = text(&event, "sender").filter(|_| own)?;
+        Some(UserId::parse(sender).ok()?.server_name().to_owned())
     });
     let inside = ports.reader.servers_in(room).await?;
     let own = room.server_name().map(ToOwned::to_owned);

@@ -52,7 +52,7 @@ async fn joined(
             let user = UserId::parse(pdu.state_key()?).ok()?;
             (state.membership(&user) == MembershipState::Join).then_some(())?;
             let content: Value = pdu.content_as().unwrap_or_default();
-            Some((user, json!({"display_name": content["displayname"], "avatar_url": content["avatar_url"]})))
+            Some((user, json!({"display_name": content.get("displayname"), "avatar_url": content.get("avatar_url")})))
         })
         .collect();
     Ok(Json(json!({"joined": joined})))

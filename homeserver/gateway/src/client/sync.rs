@@ -1,9 +1,156 @@
-//! GET /_matrix/client/v3/sync
+//! GET /_matrix/client/v3/sync: everything that is new to a client since its token.
+//!
+//! A token is a position of the store's stream: everything committed at or below it was told, nothing above it was.
+//! The watch is registered before anything is read, and what is read is cut off at the position that was visible
+//! then; so nothing is lost between two answers, and nothing comes twice.
 
-use axum::Router;
+mod body;
+mod joined;
+mod outside;
+mod rooms;
+mod states;
+mod summary;
 
-use super::Ports;
+use std::{sync::Arc, time::Duration};
+
+use axum::{Json, Router, extract::State};
+use ruma::{
+    UserId,
+    api::client::{
+        filter::FilterDefinition,
+        sync::sync_events::v3::{self, Filter},
+    },
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use weft_accounts::{AccountDataChange, Accounts};
+use weft_fanout::{Ephemeral, Fanout, Wake};
+use weft_room::{Clock, Reader};
+use weft_store::Positions;
+use weft_wire::limits::MAX_SYNC_TIMEOUT_MS;
+
+use self::body::{Body, Events};
+use super::{Ports, events::matches_type, filters, keys, push_rules, tokens::SyncToken};
+use crate::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+    ruma_json::{Ruma, RumaRoutes},
+};
 
 pub(super) fn routes() -> Router<Ports> {
-    Router::new()
+    Router::new().endpoint::<v3::Request, _, _>(sync)
+}
+
+async fn sync(
+    State(ports): State<Ports>,
+    caller: Authenticated,
+    Ruma(request): Ruma<v3::Request>,
+) -> ApiResult<Json<Body>> {
+    let user = &*caller.user_id;
+    let filter = filter(&ports.accounts, user, request.filter).await?;
+    let since = request.since.as_deref().map(SyncToken::parse).transpose()?;
+    let timeout = request.timeout.unwrap_or_default().min(Duration::from_millis(MAX_SYNC_TIMEOUT_MS));
+    let deadline = Instant::now() + timeout;
+    let fanout: &Fanout = &ports.fanout;
+    let positions: &Positions = &ports.positions;
+    let clock: &Arc<dyn Clock> = &ports.clock;
+    let mut watch = fanout.user_watch(user);
+    loop {
+        let woken = *watch.borrow_and_update();
+        let typing_serial = ports.ephemeral.typing_serial();
+        let now = positions.visible();
+        let turn = Turn {
+            reader: &ports.reader,
+            accounts: &ports.accounts,
+            ephemeral: &ports.ephemeral,
+            user,
+            // A token from the future is from a store that was restored from a backup: the client begins anew.
+            since: since.filter(|since| since.position <= now),
+            now: SyncToken { position: now, typing: typing_serial },
+            filter: &filter,
+            full_state: request.full_state,
+            state_after: request.use_state_after,
+            now_ms: clock.now().get().into(),
+        };
+        let body = turn.body().await?;
+        let answer_now = turn.since.is_none() || request.full_state || !body.is_empty();
+        if answer_now || !wait(&mut watch, positions, woken, now, deadline).await {
+            return Ok(Json(body));
+        }
+    }
+}
+
+/// Until there may be something new; false when the time is over.
+async fn wait(
+    watch: &mut tokio::sync::watch::Receiver<Wake>,
+    positions: &Positions,
+    woken: Wake,
+    now: u64,
+    deadline: Instant,
+) -> bool {
+    let mut visible = positions.watch();
+    let change = async {
+        if woken.position > now {
+            // Committed already, but a commit of another room before it is still under way.
+            visible.wait_for(|visible| *visible >= woken.position).await.is_ok()
+        } else {
+            watch.changed().await.is_ok()
+        }
+    };
+    tokio::time::timeout_at(deadline, change).await.unwrap_or(false)
+}
+
+async fn filter(accounts: &Accounts, user: &UserId, filter: Option<Filter>) -> ApiResult<FilterDefinition> {
+    match filter {
+        None => Ok(FilterDefinition::default()),
+        Some(Filter::FilterDefinition(filter)) => Ok(filter),
+        Some(Filter::FilterId(id)) => filters::stored(accounts, user, &id).await,
+        Some(_) => Err(ApiError::invalid_param("The filter can't be read.")),
+    }
+}
+
+/// One attempt to answer: what is read, for whom, from where to where.
+struct Turn<'a> {
+    reader: &'a Reader,
+    accounts: &'a Accounts,
+    ephemeral: &'a Ephemeral,
+    user: &'a UserId,
+    since: Option<SyncToken>,
+    now: SyncToken,
+    filter: &'a FilterDefinition,
+    full_state: bool,
+    /// Tell the state at the end of the timeline, not at its beginning (`use_state_after`).
+    state_after: bool,
+    now_ms: u64,
+}
+
+impl Turn<'_> {
+    /// The position after which things are new; 0 in a first sync.
+    fn after(&self) -> u64 {
+        self.since.map_or(0, |since| since.position)
+    }
+
+    async fn body(&self) -> ApiResult<Body> {
+        // All of it: a room that is new to the client brings its old account data along.
+        let account_data = self.accounts.account_data_since(self.user, 0, self.now.position).await?;
+        let rooms = self.rooms(&account_data).await?;
+        Ok(Body::new(self.now.to_string(), rooms, self.global_account_data(&account_data), keys::one_time_key_counts()))
+    }
+
+    fn global_account_data(&self, all: &[AccountDataChange]) -> Events {
+        let filter = &self.filter.account_data;
+        let wanted = |kind: &str| {
+            let named = |types: &[String]| types.iter().any(|pattern| matches_type(pattern, kind));
+            filter.types.as_deref().is_none_or(named) && !named(&filter.not_types)
+        };
+        let changed = all.iter().filter(|change| change.room.is_none() && change.position > self.after());
+        let mut events: Vec<Value> = changed
+            .filter(|change| wanted(&change.kind))
+            .map(|change| json!({"type": change.kind, "content": change.content}))
+            .collect();
+        if self.since.is_none() && wanted("m.push_rules") {
+            events.push(json!({"type": "m.push_rules", "content": push_rules::default_rules(self.user)}));
+        }
+        Events::from_values(events)
+    }
 }

@@ -1,0 +1,126 @@
+//! The shape of the answer. Empty sections are left out, so that an answer with nothing new is short.
+
+use std::collections::BTreeMap;
+
+use ruma::OwnedRoomId;
+use serde::Serialize;
+use serde_json::{
+    Map, Value, json,
+    value::{RawValue, to_raw_value},
+};
+
+/// A list of events.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Events {
+    pub(super) events: Vec<Box<RawValue>>,
+}
+
+impl Events {
+    pub(super) fn from_values(values: Vec<Value>) -> Self {
+        Self { events: values.iter().filter_map(|value| to_raw_value(value).ok()).collect() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Timeline {
+    pub(super) events: Vec<Box<RawValue>>,
+    pub(super) limited: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) prev_batch: Option<String>,
+}
+
+/// A room that the user is in, or was in until the end of its timeline.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Room {
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub(super) summary: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state: Option<Events>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state_after: Option<Events>,
+    pub(super) timeline: Timeline,
+    #[serde(skip_serializing_if = "Events::is_empty")]
+    pub(super) ephemeral: Events,
+    #[serde(skip_serializing_if = "Events::is_empty")]
+    pub(super) account_data: Events,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unread_notifications: Option<Value>,
+}
+
+impl Room {
+    /// Whether there is anything to tell.
+    pub(super) fn is_empty(&self) -> bool {
+        self.timeline.events.is_empty()
+            && self.state.as_ref().is_none_or(Events::is_empty)
+            && self.state_after.as_ref().is_none_or(Events::is_empty)
+            && self.ephemeral.is_empty()
+            && self.account_data.is_empty()
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Invited {
+    pub(super) invite_state: Events,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Knocked {
+    pub(super) knock_state: Events,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Rooms {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) join: BTreeMap<OwnedRoomId, Room>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) invite: BTreeMap<OwnedRoomId, Invited>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) knock: BTreeMap<OwnedRoomId, Knocked>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) leave: BTreeMap<OwnedRoomId, Room>,
+}
+
+impl Rooms {
+    fn is_empty(&self) -> bool {
+        self.join.is_empty() && self.invite.is_empty() && self.knock.is_empty() && self.leave.is_empty()
+    }
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub(super) struct Body {
+    next_batch: String,
+    #[serde(skip_serializing_if = "Rooms::is_empty")]
+    rooms: Rooms,
+    #[serde(skip_serializing_if = "Events::is_empty")]
+    account_data: Events,
+    presence: Value,
+    to_device: Value,
+    device_lists: Value,
+    device_one_time_keys_count: Value,
+    device_unused_fallback_key_types: Vec<String>,
+}
+
+impl Body {
+    pub(super) fn new(next_batch: String, rooms: Rooms, account_data: Events, key_counts: Value) -> Self {
+        Self {
+            next_batch,
+            rooms,
+            account_data,
+            presence: json!({"events": []}),
+            to_device: json!({"events": []}),
+            device_lists: json!({"changed": [], "left": []}),
+            device_one_time_keys_count: key_counts,
+            device_unused_fallback_key_types: vec!["signed_curve25519".to_owned()],
+        }
+    }
+
+    /// Whether a waiting client can go on waiting.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rooms.is_empty() && self.account_data.is_empty()
+    }
+}

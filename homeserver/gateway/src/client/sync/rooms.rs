@@ -1,0 +1,82 @@
+//! Which rooms are told of, and in which section: by the user's membership at the two ends of the span.
+
+use ruma::events::room::member::MembershipState;
+use weft_accounts::AccountDataChange;
+use weft_room::RoomMembership;
+
+use super::{Turn, body::Rooms};
+use crate::errors::ApiResult;
+
+/// A user's membership of a room at both ends of what is told.
+pub(super) struct Span {
+    /// At the client's token; None in a first sync, or where the user had no membership.
+    pub(super) before: Option<MembershipState>,
+    /// At the end.
+    pub(super) after: MembershipState,
+    /// It changed (or was renewed) in between.
+    pub(super) changed: bool,
+}
+
+impl Span {
+    pub(super) fn was_joined(&self) -> bool {
+        self.before == Some(MembershipState::Join)
+    }
+}
+
+impl Turn<'_> {
+    pub(super) async fn rooms(&self, account_data: &[AccountDataChange]) -> ApiResult<Rooms> {
+        let mut rooms = Rooms::default();
+        for row in self.reader.rooms_of(self.user).await? {
+            if !self.wants_room(&row) {
+                continue;
+            }
+            let Some(span) = self.span(&row).await? else { continue };
+            let room = row.room.clone();
+            match span.after {
+                MembershipState::Join => {
+                    let joined = self.joined(&room, &span, account_data).await?;
+                    rooms.join.extend(joined.map(|joined| (room, joined)));
+                }
+                MembershipState::Invite => {
+                    rooms.invite.extend(self.invited(&row, &span).await?.map(|invited| (room, invited)));
+                }
+                MembershipState::Knock => {
+                    rooms.knock.extend(self.knocked(&row, &span).await?.map(|knocked| (room, knocked)));
+                }
+                _ => rooms.leave.extend(self.left(&row, &span).await?.map(|left| (room, left))),
+            }
+        }
+        Ok(rooms)
+    }
+
+    fn wants_room(&self, row: &RoomMembership) -> bool {
+        let filter = &self.filter.room;
+        !row.row.forgotten
+            && filter.rooms.as_ref().is_none_or(|rooms| rooms.contains(&row.room))
+            && !filter.not_rooms.contains(&row.room)
+    }
+
+    /// The memberships at both ends. The row is that of now, which may be later than the end of the span.
+    async fn span(&self, row: &RoomMembership) -> ApiResult<Option<Span>> {
+        let changed_at = row.row.position;
+        let since = self.since.map(|since| since.position);
+        if since.is_some_and(|since| changed_at <= since) {
+            let membership = row.membership.clone();
+            return Ok(Some(Span { before: Some(membership.clone()), after: membership, changed: false }));
+        }
+        let before = match since {
+            Some(since) => self.membership_at(&row.room, since).await?,
+            None => None,
+        };
+        let after = if changed_at <= self.now.position {
+            Some(row.membership.clone())
+        } else {
+            // A commit after the end of the span: the next answer tells it.
+            self.membership_at(&row.room, self.now.position).await?
+        };
+        Ok(after.map(|after| {
+            let changed = changed_at <= self.now.position || before.as_ref() != Some(&after);
+            Span { before, after, changed }
+        }))
+    }
+}
