@@ -56,8 +56,15 @@ impl Reader {
     /// # Errors
     /// When the store can't be read.
     pub async fn access(&self, room: &RoomId, user: &UserId) -> Result<Option<Access>, Unavailable> {
-        let keys = [("m.room.create", ""), ("m.room.power_levels", ""), ("m.room.member", user.as_str())];
-        Ok(self.state_entries(room, &keys).await?.map(|state| Access::of(&state, user)))
+        let keys = [
+            ("m.room.create", ""),
+            ("m.room.power_levels", ""),
+            ("m.room.member", user.as_str()),
+        ];
+        Ok(self
+            .state_entries(room, &keys)
+            .await?
+            .map(|state| Access::of(&state, user)))
     }
 }
 

@@ -64,7 +64,11 @@ impl Known for Past<'_> {
 
     fn owner(&self, client: ClientId) -> Option<&str> {
         // A client id that nobody used in this past is free in it, whoever used it on another branch.
-        if self.end(client) == 0 { None } else { self.owners.get(client).map(UserId::as_str) }
+        if self.end(client) == 0 {
+            None
+        } else {
+            self.owners.get(client).map(UserId::as_str)
+        }
     }
 }
 
@@ -99,16 +103,23 @@ fn decide(content: &UpdateContent, sender: &UserId, past: &Past<'_>) -> Result<J
     let bytes = content.bytes().map_err(|error| error.to_string())?;
     let update = Update::parse(Bytes::from(bytes)).map_err(|error| error.to_string())?;
     let declared = content.ranges().map_err(|error| error.to_string())?;
-    let carried: BTreeMap<u64, (u32, u32)> =
-        update.ranges().into_iter().map(|(client, range)| (client.get(), range)).collect();
+    let carried: BTreeMap<u64, (u32, u32)> = update
+        .ranges()
+        .into_iter()
+        .map(|(client, range)| (client.get(), range))
+        .collect();
     if declared != carried {
         return Err("the declared ranges are not those of the update".to_owned());
     }
     match admit(&update, sender.as_str(), past).map_err(|refusal| refusal.to_string())? {
         Admission::Admitted { ranges, update } => Ok(Judgement::Admitted { update, ranges }),
         Admission::Known => Ok(Judgement::NothingNew),
-        Admission::Gap { client, known_end, from } => {
-            Err(format!("blocks of client {client} are missing from {known_end} to {from}"))
-        }
+        Admission::Gap {
+            client,
+            known_end,
+            from,
+        } => Err(format!(
+            "blocks of client {client} are missing from {known_end} to {from}"
+        )),
     }
 }

@@ -101,9 +101,20 @@ impl Rooms {
     /// # Errors
     /// When the store fails.
     pub async fn uninvited(&self, room: &RoomId, user: &UserId) -> Result<(), AdoptError> {
-        let row = self.shared.store.get(&MEMBERSHIP, &(user, room)).await.map_err(Unavailable::from)?;
-        let Some(row) = row.filter(|row| row.membership != "leave" && row.membership != "ban") else { return Ok(()) };
-        let row = MembershipRow { membership: "leave".to_owned(), stripped: Vec::new(), ..row };
+        let row = self
+            .shared
+            .store
+            .get(&MEMBERSHIP, &(user, room))
+            .await
+            .map_err(Unavailable::from)?;
+        let Some(row) = row.filter(|row| row.membership != "leave" && row.membership != "ban") else {
+            return Ok(());
+        };
+        let row = MembershipRow {
+            membership: "leave".to_owned(),
+            stripped: Vec::new(),
+            ..row
+        };
         self.note_membership(room, user, row).await
     }
 
@@ -162,7 +173,9 @@ impl Worker {
             self.hot = Some(Hot::new(&room, version, is_document));
         }
         let shared = Arc::clone(&self.shared);
-        let Some(hot) = self.hot.as_mut() else { return Err(Unavailable::Interrupted.into()) };
+        let Some(hot) = self.hot.as_mut() else {
+            return Err(Unavailable::Interrupted.into());
+        };
         if !hot.is_joined() {
             // Left before, or never here: what the other server tells is the only end of the graph that counts.
             hot.ends.clear();
@@ -180,7 +193,15 @@ impl Worker {
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
             return Err(bad_state(format!("the join does not stand: {reason}")));
         }
-        arriving.append(Incoming { authorized, before, outlier: false, relay: false, staged: Vec::new() }).await?;
+        arriving
+            .append(Incoming {
+                authorized,
+                before,
+                outlier: false,
+                relay: false,
+                staged: Vec::new(),
+            })
+            .await?;
         if let Some(hot) = &self.hot {
             hot.put_room(&mut turn.batch);
         }
@@ -218,7 +239,13 @@ async fn place_outliers(
         let id = event.pdu().event_id().to_owned();
         match decide_outlier(arriving, event).await {
             Ok((authorized, before)) => {
-                let incoming = Incoming { authorized, before, outlier: true, relay: false, staged: Vec::new() };
+                let incoming = Incoming {
+                    authorized,
+                    before,
+                    outlier: true,
+                    relay: false,
+                    staged: Vec::new(),
+                };
                 arriving.append(incoming).await?;
             }
             Err(Undecided::Unavailable(error)) => return Err(error.into()),
@@ -232,9 +259,17 @@ async fn place_outliers(
 async fn state_of(arriving: &Arriving<'_>, told: &[Verified]) -> Result<StateMap, AdoptError> {
     let mut state = StateMap::default();
     for event in told {
-        let Some(known) = arriving.event(event.pdu().event_id()).await? else { continue };
-        let Some(key) = known.pdu.state_entry().filter(|_| !known.pdu.rejected()) else { continue };
-        if state.0.insert(key, known.pdu.event_id().to_owned()).is_some_and(|other| other != *known.pdu.event_id()) {
+        let Some(known) = arriving.event(event.pdu().event_id()).await? else {
+            continue;
+        };
+        let Some(key) = known.pdu.state_entry().filter(|_| !known.pdu.rejected()) else {
+            continue;
+        };
+        if state
+            .0
+            .insert(key, known.pdu.event_id().to_owned())
+            .is_some_and(|other| other != *known.pdu.event_id())
+        {
             return Err(bad_state("two events stand for one entry of the state"));
         }
     }

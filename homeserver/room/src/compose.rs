@@ -21,21 +21,29 @@ pub(crate) struct Wish {
 /// Content as canonical JSON.
 pub(crate) fn canonical(content: Map<String, Value>) -> Result<CanonicalJsonObject, SendError> {
     let value = CanonicalJsonValue::try_from(Value::Object(content));
-    match value.map_err(|error| SendError::BadContent { reason: error.to_string() })? {
+    match value.map_err(|error| SendError::BadContent {
+        reason: error.to_string(),
+    })? {
         CanonicalJsonValue::Object(object) => Ok(object),
-        _ => Err(SendError::BadContent { reason: "not an object".to_owned() }),
+        _ => Err(SendError::BadContent {
+            reason: "not an object".to_owned(),
+        }),
     }
 }
 
 /// Why the rules or limits refuse to build an event.
 pub(crate) fn refused(error: BuildError) -> SendError {
     match error {
-        BuildError::TooLarge { bytes, max } => {
-            SendError::TooLarge { reason: format!("{bytes} bytes, at most {max} are allowed") }
-        }
+        BuildError::TooLarge { bytes, max } => SendError::TooLarge {
+            reason: format!("{bytes} bytes, at most {max} are allowed"),
+        },
         BuildError::Json(reason) => SendError::BadContent { reason },
-        BuildError::ForeignSender { .. } => SendError::Forbidden { reason: error.to_string() },
-        BuildError::Refused(_) => SendError::TooLarge { reason: error.to_string() },
+        BuildError::ForeignSender { .. } => SendError::Forbidden {
+            reason: error.to_string(),
+        },
+        BuildError::Refused(_) => SendError::TooLarge {
+            reason: error.to_string(),
+        },
     }
 }
 
@@ -47,12 +55,27 @@ impl Hot {
         signer: &Signer,
         now: MilliSecondsSinceUnixEpoch,
     ) -> Result<Arc<Pdu>, SendError> {
+        self.check_document_rules(&wish)?;
         let ends: Vec<OwnedEventId> = self.ends.iter().map(|end| end.id.clone()).collect();
         let prev_events = extremities::cite(&ends);
-        let depths = self.ends.iter().filter(|end| prev_events.contains(&end.id)).map(|end| end.depth);
-        let types = auth_types(&wish.kind, &wish.sender, wish.state_key.as_deref(), &wish.content, &self.version);
-        let cited: Vec<Arc<Pdu>> =
-            types.map_err(refused)?.iter().filter_map(|(kind, key)| self.state.get(kind, key)).cloned().collect();
+        let depths = self
+            .ends
+            .iter()
+            .filter(|end| prev_events.contains(&end.id))
+            .map(|end| end.depth);
+        let types = auth_types(
+            &wish.kind,
+            &wish.sender,
+            wish.state_key.as_deref(),
+            &wish.content,
+            &self.version,
+        );
+        let cited: Vec<Arc<Pdu>> = types
+            .map_err(refused)?
+            .iter()
+            .filter_map(|(kind, key)| self.state.get(kind, key))
+            .cloned()
+            .collect();
         let placement = Placement {
             depth: Placement::depth_after(depths),
             prev_events,
@@ -72,12 +95,34 @@ impl Hot {
         let authorized = signed
             .into_verified()
             .authorize(&self.version, &known, &self.state, None)
-            .map_err(|error| SendError::Forbidden { reason: error.to_string() })?;
+            .map_err(|error| SendError::Forbidden {
+                reason: error.to_string(),
+            })?;
         match authorized.into_parts() {
             (pdu, Verdict::Accepted) => Ok(pdu),
             (_, Verdict::SoftFailed { reason } | Verdict::Rejected { reason }) => {
                 Err(SendError::Forbidden { reason: reason.why })
             }
         }
+    }
+
+    /// What a document asks of its rooms' events beyond the rules of Matrix (`spec/docs/events.md`). Of ours only: what
+    /// other servers accept can't be refused here.
+    fn check_document_rules(&self, wish: &Wish) -> Result<(), SendError> {
+        if self.document.is_none() || wish.kind != "m.room.history_visibility" || wish.state_key.as_deref() != Some("")
+        {
+            return Ok(());
+        }
+        let wanted = wish
+            .content
+            .get("history_visibility")
+            .and_then(CanonicalJsonValue::as_str);
+        if matches!(wanted, Some("shared" | "world_readable")) {
+            return Ok(());
+        }
+        // Who joins gets the whole text, so a narrower promise about the past could not be kept.
+        Err(SendError::Forbidden {
+            reason: "the history of a document is shared or world_readable".to_owned(),
+        })
     }
 }

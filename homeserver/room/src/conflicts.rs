@@ -127,12 +127,16 @@ impl<'a> Standing<'a> {
         differs: &impl Fn(&Claim, &Claim) -> bool,
     ) -> Outcome {
         let fallen = own.iter().filter_map(|claim| claim.basis.as_ref());
-        let mut fallen: Vec<_> = fallen.filter(|basis| outcomes.get(*basis) != Some(&Outcome::Stands)).collect();
+        let mut fallen: Vec<_> = fallen
+            .filter(|basis| outcomes.get(*basis) != Some(&Outcome::Stands))
+            .collect();
         fallen.sort();
         if let Some(basis) = fallen.first() {
             return Outcome::BuildsOn((*basis).clone());
         }
-        let rivals = own.iter().flat_map(|claim| self.overlapping(claim).filter(|other| differs(claim, other)));
+        let rivals = own
+            .iter()
+            .flat_map(|claim| self.overlapping(claim).filter(|other| differs(claim, other)));
         match rivals.map(|rival| &rival.event).min() {
             Some(rival) => Outcome::LostTo(rival.clone()),
             None => Outcome::Stands,
@@ -171,7 +175,13 @@ mod tests {
     }
 
     fn claim(event: &str, client: u64, from: u32, to: u32, basis: Option<&str>) -> Claim {
-        Claim { event: id(event), client: ClientId::new(client).unwrap(), from, to, basis: basis.map(id) }
+        Claim {
+            event: id(event),
+            client: ClientId::new(client).unwrap(),
+            from,
+            to,
+            basis: basis.map(id),
+        }
     }
 
     fn always(_: &Claim, _: &Claim) -> bool {
@@ -211,8 +221,16 @@ mod tests {
 
     #[test]
     fn the_same_blocks_twice_harm_nobody() {
-        let claims = [claim("a", 1, 0, 5, None), claim("b", 1, 0, 7, None), claim("c", 1, 7, 8, Some("b"))];
-        assert!(decide(&claims, |_, _| false).values().all(|outcome| *outcome == Outcome::Stands));
+        let claims = [
+            claim("a", 1, 0, 5, None),
+            claim("b", 1, 0, 7, None),
+            claim("c", 1, 7, 8, Some("b")),
+        ];
+        assert!(
+            decide(&claims, |_, _| false)
+                .values()
+                .all(|outcome| *outcome == Outcome::Stands)
+        );
     }
 
     #[test]
@@ -223,7 +241,10 @@ mod tests {
 
     /// Histories as lying servers could make them: each event continues any earlier event's blocks, or begins anew.
     fn history() -> impl Strategy<Value = Vec<Claim>> {
-        let event = (prop::collection::vec((0..3_u64, any::<Index>(), 1..4_u32, any::<bool>()), 1..3), any::<u16>());
+        let event = (
+            prop::collection::vec((0..3_u64, any::<Index>(), 1..4_u32, any::<bool>()), 1..3),
+            any::<u16>(),
+        );
         prop::collection::vec(event, 1..25).prop_map(|events| {
             let mut claims: Vec<Claim> = Vec::new();
             for (n, (parts, name)) in events.into_iter().enumerate() {
@@ -231,13 +252,22 @@ mod tests {
                 let known = claims.clone();
                 for (client, index, length, anew) in parts {
                     let client = ClientId::new(client).unwrap();
-                    if claims.iter().any(|claim| claim.event == event && claim.client == client) {
+                    if claims
+                        .iter()
+                        .any(|claim| claim.event == event && claim.client == client)
+                    {
                         continue;
                     }
                     let bases: Vec<&Claim> = known.iter().filter(|claim| claim.client == client).collect();
                     let basis = (!anew && !bases.is_empty()).then(|| bases[index.index(bases.len())]);
                     let from = basis.map_or(0, |basis| basis.to);
-                    claims.push(Claim { event: event.clone(), client, from, to: from + length, basis: basis.map(|b| b.event.clone()) });
+                    claims.push(Claim {
+                        event: event.clone(),
+                        client,
+                        from,
+                        to: from + length,
+                        basis: basis.map(|b| b.event.clone()),
+                    });
                 }
             }
             claims

@@ -132,7 +132,12 @@ impl Rooms {
         }
         let create = self.sign_create(creator, &version, &request)?;
         let room = create.room_id().to_owned();
-        let plan = Plan { create, version, request, creator: creator.to_owned() };
+        let plan = Plan {
+            create,
+            version,
+            request,
+            creator: creator.to_owned(),
+        };
         self.ask(&room, |reply| Command::Create(Box::new(plan), reply)).await?;
         Ok(room)
     }
@@ -143,10 +148,12 @@ impl Rooms {
         version: &RoomVersion,
         request: &CreateRoom,
     ) -> Result<Arc<Pdu>, CreateError> {
-        let failed = |source: SendError| CreateError::Event { kind: "m.room.create".to_owned(), source: Box::new(source) };
+        let failed = |source: SendError| CreateError::Event {
+            kind: "m.room.create".to_owned(),
+            source: Box::new(source),
+        };
         let content = canonical(create_content(creator, version, request)).map_err(failed)?;
-        let room_id = (!version.room_id_is_create_hash())
-            .then(|| RoomId::new_v1(self.shared.identity.server_name()));
+        let room_id = (!version.room_id_is_create_hash()).then(|| RoomId::new_v1(self.shared.identity.server_name()));
         let draft = Draft {
             sender: creator.to_owned(),
             kind: "m.room.create".to_owned(),
@@ -169,13 +176,18 @@ impl Rooms {
             Ok((_, Verdict::Rejected { reason } | Verdict::SoftFailed { reason })) => {
                 Err(failed(SendError::Forbidden { reason: reason.why }))
             }
-            Err(missing) => Err(failed(SendError::Forbidden { reason: missing.to_string() })),
+            Err(missing) => Err(failed(SendError::Forbidden {
+                reason: missing.to_string(),
+            })),
         }
     }
 }
 
 fn invalid(field: &'static str, reason: &str) -> CreateError {
-    CreateError::Invalid { field, reason: reason.to_owned() }
+    CreateError::Invalid {
+        field,
+        reason: reason.to_owned(),
+    }
 }
 
 fn create_content(creator: &UserId, version: &RoomVersion, request: &CreateRoom) -> Map<String, Value> {
@@ -191,8 +203,11 @@ fn create_content(creator: &UserId, version: &RoomVersion, request: &CreateRoom)
     }
     let trusted = request.preset == Some(Preset::TrustedPrivateChat) && version.creators_are_above_all();
     if trusted && !request.invite.is_empty() {
-        let mut all: Vec<Value> =
-            content.get("additional_creators").and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut all: Vec<Value> = content
+            .get("additional_creators")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         for user in &request.invite {
             let user = Value::from(user.as_str());
             if !all.contains(&user) {
@@ -216,7 +231,11 @@ fn first(kind: &str, state_key: &str, content: Value) -> First {
         Value::Object(map) => map,
         _ => Map::new(),
     };
-    First { kind: kind.to_owned(), state_key: state_key.to_owned(), content }
+    First {
+        kind: kind.to_owned(),
+        state_key: state_key.to_owned(),
+        content,
+    }
 }
 
 /// The events after the create event, in the order of the specification (client-server API, createRoom).
@@ -225,27 +244,59 @@ fn first_events(plan: &Plan) -> Result<Vec<First>, CreateError> {
     let mut join = request.profile.clone();
     join.insert("membership".to_owned(), "join".into());
     let mut events = vec![
-        First { kind: "m.room.member".to_owned(), state_key: plan.creator.to_string(), content: join },
-        First { kind: "m.room.power_levels".to_owned(), state_key: String::new(), content: power_levels(plan)? },
+        First {
+            kind: "m.room.member".to_owned(),
+            state_key: plan.creator.to_string(),
+            content: join,
+        },
+        First {
+            kind: "m.room.power_levels".to_owned(),
+            state_key: String::new(),
+            content: power_levels(plan)?,
+        },
     ];
     if let Some(alias) = &request.alias {
         events.push(first("m.room.canonical_alias", "", json!({ "alias": alias })));
     }
-    let preset = request.preset.unwrap_or(if request.public { Preset::PublicChat } else { Preset::PrivateChat });
-    let rule = if preset == Preset::PublicChat { "public" } else { "invite" };
-    let guests = if preset == Preset::PublicChat { "forbidden" } else { "can_join" };
+    let preset = request.preset.unwrap_or(if request.public {
+        Preset::PublicChat
+    } else {
+        Preset::PrivateChat
+    });
+    let rule = if preset == Preset::PublicChat {
+        "public"
+    } else {
+        "invite"
+    };
+    let guests = if preset == Preset::PublicChat {
+        "forbidden"
+    } else {
+        "can_join"
+    };
     events.push(first("m.room.join_rules", "", json!({ "join_rule": rule })));
-    events.push(first("m.room.history_visibility", "", json!({ "history_visibility": "shared" })));
+    events.push(first(
+        "m.room.history_visibility",
+        "",
+        json!({ "history_visibility": "shared" }),
+    ));
     events.push(first("m.room.guest_access", "", json!({ "guest_access": guests })));
     if let Some(kind) = request.document {
         let content = serde_json::to_value(DocumentContent::new(kind));
-        events.push(first(event_types::DOCUMENT, "", content.map_err(|error| invalid("kind", &error.to_string()))?));
+        events.push(first(
+            event_types::DOCUMENT,
+            "",
+            content.map_err(|error| invalid("kind", &error.to_string()))?,
+        ));
     }
     for state in &request.initial_state {
         let Value::Object(content) = state.content.clone() else {
             return Err(invalid("initial_state", "the content of an event is an object"));
         };
-        events.push(First { kind: state.kind.clone(), state_key: state.state_key.clone(), content });
+        events.push(First {
+            kind: state.kind.clone(),
+            state_key: state.state_key.clone(),
+            content,
+        });
     }
     if let Some(name) = &request.name {
         events.push(first("m.room.name", "", json!({ "name": name })));
@@ -262,20 +313,30 @@ fn power_levels(plan: &Plan) -> Result<Map<String, Value>, CreateError> {
         Some(_) => weft_wire::document::power_levels(),
         None => default_power_levels(&plan.version),
     };
-    let Value::Object(mut levels) = base else { return Ok(Map::new()) };
+    let Value::Object(mut levels) = base else {
+        return Ok(Map::new());
+    };
     let above_all = plan.version.creators_are_above_all();
     let mut users = Map::new();
     if !above_all {
         users.insert(plan.creator.to_string(), 100.into());
         if plan.request.preset == Some(Preset::TrustedPrivateChat) {
-            users.extend(plan.request.invite.iter().map(|user| (user.to_string(), Value::from(100))));
+            users.extend(
+                plan.request
+                    .invite
+                    .iter()
+                    .map(|user| (user.to_string(), Value::from(100))),
+            );
         }
     }
     levels.insert("users".to_owned(), users.into());
     for (key, value) in plan.request.power_level_content_override.iter().flatten() {
         levels.insert(key.clone(), value.clone());
     }
-    let names_creator = levels.get("users").and_then(|users| users.get(plan.creator.as_str())).is_some();
+    let names_creator = levels
+        .get("users")
+        .and_then(|users| users.get(plan.creator.as_str()))
+        .is_some();
     if above_all && names_creator {
         let reason = "in this room version creators have no power level";
         return Err(invalid("power_level_content_override", reason));
@@ -326,19 +387,33 @@ impl Worker {
             return Err(invalid("room_id", "the room exists"));
         }
         let (signer, ours) = (self.signer(), self.ours().to_owned());
-        let hot = self.hot.insert(Hot::new(&self.room, plan.version.clone(), is_document(plan)));
+        let hot = self
+            .hot
+            .insert(Hot::new(&self.room, plan.version.clone(), is_document(plan)));
         hot.append(turn, Arc::clone(&plan.create), &ours)?;
         let mut firsts = first_events(plan)?;
-        for user in plan.request.invite.iter().filter(|user| user.server_name() == ours && **user != plan.creator) {
+        for user in plan
+            .request
+            .invite
+            .iter()
+            .filter(|user| user.server_name() == ours && **user != plan.creator)
+        {
             let mut content = json!({ "membership": "invite" });
             if let (true, Some(content)) = (plan.request.is_direct, content.as_object_mut()) {
                 content.insert("is_direct".to_owned(), true.into());
             }
             firsts.push(first("m.room.member", user.as_str(), content));
         }
-        for First { kind, state_key, content } in firsts {
-            let failed =
-                |source: SendError| CreateError::Event { kind: kind.clone(), source: Box::new(source) };
+        for First {
+            kind,
+            state_key,
+            content,
+        } in firsts
+        {
+            let failed = |source: SendError| CreateError::Event {
+                kind: kind.clone(),
+                source: Box::new(source),
+            };
             let wish = Wish {
                 sender: plan.creator.clone(),
                 kind: kind.clone(),

@@ -73,7 +73,9 @@ impl Rooms {
     /// # Errors
     /// When the user is in it or invited.
     pub async fn forget(&self, room: &RoomId, user: &UserId) -> Result<(), DirectoryError> {
-        let Some(mut found) = self.reader().room_of_user(user, room).await? else { return Ok(()) };
+        let Some(mut found) = self.reader().room_of_user(user, room).await? else {
+            return Ok(());
+        };
         if !matches!(found.membership, MembershipState::Leave | MembershipState::Ban) {
             return Err(DirectoryError::StillIn);
         }
@@ -87,6 +89,13 @@ impl Rooms {
 /// Writes an alias into a batch that fails where it is taken.
 pub(crate) fn claim_alias(batch: &mut Batch, alias: &RoomAliasId, room: &RoomId, creator: &UserId) {
     batch.require(&ALIASES, &(alias,), None);
-    batch.put(&ALIASES, &(alias,), &AliasRow { room: room.to_owned(), creator: creator.to_owned() });
+    batch.put(
+        &ALIASES,
+        &(alias,),
+        &AliasRow {
+            room: room.to_owned(),
+            creator: creator.to_owned(),
+        },
+    );
     batch.put(&ROOM_ALIASES, &(room, alias), &());
 }

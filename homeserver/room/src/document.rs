@@ -15,7 +15,7 @@ use weft_store::{
         JournalRow, SNAPSHOT, SNAPSHOT_TAIL, VECTORS,
     },
 };
-use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_LIVE_FRAME_BYTES};
+use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNAL_ENTRIES, MAX_LIVE_FRAME_BYTES};
 
 use crate::{
     EditError, Reader, SessionId, Unavailable,
@@ -29,8 +29,22 @@ const MAX_VECTOR_HOPS: u8 = 100;
 /// The tail is folded into the snapshot when it has this many rows, or is as long as half the snapshot: so that
 /// opening a document is quick and an edit's cost stays flat.
 const MAX_TAIL_ROWS: u64 = 256;
+/// Bytes of pending edits before sealing is forced: sealed, they must fit one atomic batch with room to spare.
+const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
+/// A snapshot above this is not written: it must fit one batch beside what is sealed. The tail then stays as it is.
+const MAX_SNAPSHOT_BYTES: usize = 40 * 1024 * 1024;
 /// Below this many bytes a tail is not worth folding for its length.
 const MIN_TAIL_BYTES: usize = 64 * 1024;
+
+/// What a snapshot of another server is held to: as an event, but as large as a document may be.
+const SNAPSHOT_BOUNDS: Bounds = Bounds {
+    bytes: MAX_DOCUMENT_BYTES,
+    clients: MAX_CLIENTS_PER_DOCUMENT,
+    blocks: MAX_DOCUMENT_BYTES,
+    deletes: MAX_DOCUMENT_BYTES,
+    // What was typed is joined to long blocks, which can be split again.
+    piece: MAX_DOCUMENT_BYTES,
+};
 
 /// A document whose room has a worker.
 pub(crate) struct OpenText {
@@ -40,6 +54,7 @@ pub(crate) struct OpenText {
     sealed: StateVector,
     owners: Owners,
     pending: Vec<PendingEdit>,
+    pending_bytes: usize,
     /// When the first and the last pending edit came.
     waiting: Option<(Instant, Instant)>,
     group: VectorGroup,
@@ -81,6 +96,7 @@ impl OpenText {
             sealed: StateVector::new(),
             owners: Owners::default(),
             pending: Vec::new(),
+            pending_bytes: 0,
             waiting: None,
             group: VectorGroup::default(),
             next_group: 1,
@@ -110,7 +126,12 @@ impl OpenText {
             for client in update.ranges().into_keys() {
                 open.owners.claim(client, &row.author);
             }
-            open.pending.push(PendingEdit { seq, author: row.author, update });
+            open.pending_bytes = open.pending_bytes.saturating_add(update.wire_len());
+            open.pending.push(PendingEdit {
+                seq,
+                author: row.author,
+                update,
+            });
         }
         if !open.pending.is_empty() {
             let now = Instant::now();
@@ -149,7 +170,10 @@ impl OpenText {
     pub(crate) fn examine(&self, author: &UserId, update: Bytes) -> Result<Examined, EditError> {
         too_large(update.len(), MAX_LIVE_FRAME_BYTES)?;
         let update = Update::parse(update)?;
-        let past = Past { vector: self.text.state_vector(), owners: &self.owners };
+        let past = Past {
+            vector: self.text.state_vector(),
+            owners: &self.owners,
+        };
         let update = match admit_within(&update, author.as_str(), &past, &Bounds::LIVE) {
             Ok(Admission::Admitted { update, .. }) => self.text.novelty(&update),
             Ok(Admission::Known) => return Ok(Examined::NothingNew),
@@ -157,18 +181,30 @@ impl OpenText {
             Err(refusal) if refusal.may_be_early() => return Ok(Examined::Missing),
             Err(refusal) => return Err(refusal.into()),
         };
-        Ok(if update.is_empty() { Examined::NothingNew } else { Examined::New(update) })
+        Ok(if update.is_empty() {
+            Examined::NothingNew
+        } else {
+            Examined::New(update)
+        })
     }
 
     /// Takes an examined edit into the text.
     pub(crate) fn take(&mut self, author: &UserId, update: &Update) -> Result<(), EditError> {
-        too_large(self.text.byte_len().saturating_add(update.wire_len()), MAX_DOCUMENT_BYTES)?;
+        too_large(
+            self.text.byte_len().saturating_add(update.wire_len()),
+            MAX_DOCUMENT_BYTES,
+        )?;
         let ranges = update.ranges();
-        let fresh = ranges.keys().filter(|client| self.owners.get(**client).is_none()).count();
+        let fresh = ranges
+            .keys()
+            .filter(|client| self.owners.get(**client).is_none())
+            .count();
         if fresh > 0 && self.owners.len().saturating_add(fresh) > MAX_CLIENTS_PER_DOCUMENT {
             return Err(EditError::TooManyClients(self.owners.len()));
         }
-        self.text.apply(update).map_err(|error| Unavailable::Damaged(error.to_string()))?;
+        self.text
+            .apply(update)
+            .map_err(|error| Unavailable::Damaged(error.to_string()))?;
         for client in ranges.into_keys() {
             self.owners.claim(client, author);
         }
@@ -185,7 +221,11 @@ impl OpenText {
         update: Update,
     ) -> Bytes {
         let bytes = Bytes::from(update.encode());
-        let row = JournalRow { author: author.to_owned(), session: session.0, update: bytes.clone() };
+        let row = JournalRow {
+            author: author.to_owned(),
+            session: session.0,
+            update: bytes.clone(),
+        };
         let seq = self.next_row;
         self.next_row += 1;
         batch.put(&JOURNAL, &(room, seq), &row);
@@ -194,8 +234,18 @@ impl OpenText {
         }
         let now = Instant::now();
         self.waiting = Some((self.waiting.map_or(now, |(first, _)| first), now));
-        self.pending.push(PendingEdit { seq, author: author.to_owned(), update });
+        self.pending_bytes = self.pending_bytes.saturating_add(bytes.len());
+        self.pending.push(PendingEdit {
+            seq,
+            author: author.to_owned(),
+            update,
+        });
         bytes
+    }
+
+    /// Whether so much is pending that a seal can't wait for a pause.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pending.len() >= MAX_JOURNAL_ENTRIES || self.pending_bytes >= MAX_PENDING_BYTES
     }
 
     /// The state vector of all that was acknowledged.
@@ -221,7 +271,10 @@ impl OpenText {
 
     /// What is known at the tip of the graph.
     pub(crate) fn past(&self) -> Past<'_> {
-        Past { vector: &self.sealed, owners: &self.owners }
+        Past {
+            vector: &self.sealed,
+            owners: &self.owners,
+        }
     }
 
     /// Removes sealed rows from the journal.
@@ -232,6 +285,7 @@ impl OpenText {
         self.pending.retain(|edit| !rows.contains(&edit.seq));
         if self.pending.is_empty() {
             self.waiting = None;
+            self.pending_bytes = 0;
             batch.delete(&JOURNALED_ROOMS, &(room,));
         }
     }
@@ -272,10 +326,16 @@ impl OpenText {
         ranges: &BTreeMap<ClientId, (u32, u32)>,
     ) {
         for (client, (from, to)) in ranges {
-            let row = ClaimRow { to: *to, event: event.to_owned() };
+            let row = ClaimRow {
+                to: *to,
+                event: event.to_owned(),
+            };
             batch.put(&CLAIMS, &(room, client.get(), *from), &row);
             if *from == 0 {
-                let owner = ClientOwner { user: sender.to_owned(), event: event.to_owned() };
+                let owner = ClientOwner {
+                    user: sender.to_owned(),
+                    event: event.to_owned(),
+                };
                 batch.put(&CLIENT_OWNERS, &(room, client.get()), &owner);
             }
             self.owners.claim(*client, sender);
@@ -299,12 +359,19 @@ impl OpenText {
         if changed.is_empty() && self.group.id.is_some() {
             return;
         }
-        let parent = self.group.id.filter(|_| self.group.hops < MAX_VECTOR_HOPS).map(|id| (id, self.group.hops));
+        let parent = self
+            .group
+            .id
+            .filter(|_| self.group.hops < MAX_VECTOR_HOPS)
+            .map(|id| (id, self.group.hops));
         if parent.is_none() {
             changed = self.sealed.iter().map(|(client, end)| (client.get(), end)).collect();
         }
         let id = self.write_group(batch, room, parent, changed);
-        self.group = VectorGroup { id: Some(id), hops: parent.map_or(0, |(_, hops)| hops.saturating_add(1)) };
+        self.group = VectorGroup {
+            id: Some(id),
+            hops: parent.map_or(0, |(_, hops)| hops.saturating_add(1)),
+        };
         batch.put(&CURRENT_VECTOR, &(room,), &id);
     }
 
@@ -343,9 +410,8 @@ impl OpenText {
     /// The whole text for a new snapshot, where the tail has become long and nothing is pending. The caller writes it
     /// in the same batch; the tail is emptied here.
     pub(crate) fn fold(&mut self, batch: &mut Batch, room: &RoomId) -> Option<Bytes> {
-        let long = self.tail.rows > MAX_TAIL_ROWS
-            || self.tail.bytes > MIN_TAIL_BYTES.max(self.tail.snapshot_bytes / 2);
-        if !long || !self.pending.is_empty() {
+        let long = self.tail.rows > MAX_TAIL_ROWS || self.tail.bytes > MIN_TAIL_BYTES.max(self.tail.snapshot_bytes / 2);
+        if !long || !self.pending.is_empty() || self.text.byte_len() > MAX_SNAPSHOT_BYTES {
             return None;
         }
         let bytes = Bytes::from(self.text.encode());
@@ -353,7 +419,12 @@ impl OpenText {
         for row in first..self.tail.next {
             batch.delete(&SNAPSHOT_TAIL, &(room, row));
         }
-        self.tail = Tail { next: self.tail.next, rows: 0, bytes: 0, snapshot_bytes: bytes.len() };
+        self.tail = Tail {
+            next: self.tail.next,
+            rows: 0,
+            bytes: 0,
+            snapshot_bytes: bytes.len(),
+        };
         Some(bytes)
     }
 
@@ -361,6 +432,18 @@ impl OpenText {
     pub(crate) fn adopt_snapshot(&mut self, batch: &mut Batch, room: &RoomId, bytes: Bytes) -> Result<(), EditError> {
         too_large(bytes.len(), MAX_DOCUMENT_BYTES)?;
         let update = Update::parse(bytes)?;
+        // Nobody's client ids are known yet, so of the rules of admission those count that are about the bytes.
+        let nothing = Past {
+            vector: &StateVector::new(),
+            owners: &Owners::default(),
+        };
+        match admit_within(&update, "", &nothing, &SNAPSHOT_BOUNDS)? {
+            Admission::Admitted { .. } => {}
+            Admission::Known => return Ok(()),
+            Admission::Gap { client, .. } => {
+                return Err(Unavailable::Damaged(format!("the snapshot has a gap in client {client}")).into());
+            }
+        }
         self.text = Document::from_parsed(&update).map_err(|error| Unavailable::Damaged(error.to_string()))?;
         let ends: Vec<(ClientId, u32)> = self.text.state_vector().iter().collect();
         self.advance(batch, room, ends);
@@ -375,5 +458,9 @@ impl OpenText {
 }
 
 fn too_large(bytes: usize, limit: usize) -> Result<(), EditError> {
-    if bytes > limit { Err(EditError::TooLarge { bytes, limit }) } else { Ok(()) }
+    if bytes > limit {
+        Err(EditError::TooLarge { bytes, limit })
+    } else {
+        Ok(())
+    }
 }

@@ -80,7 +80,14 @@ impl<'a, G: Graph> Drain<'a, G> {
         now: MilliSecondsSinceUnixEpoch,
     ) -> Self {
         let questions = Questions::new(peers, in_vain, now);
-        Self { graph, questions, us, now, stuck: BTreeSet::new(), drained: Drained::default() }
+        Self {
+            graph,
+            questions,
+            us,
+            now,
+            stuck: BTreeSet::new(),
+            drained: Drained::default(),
+        }
     }
 
     /// Decides about these events.
@@ -90,7 +97,9 @@ impl<'a, G: Graph> Drain<'a, G> {
     pub(crate) async fn run(mut self, staged: Vec<Staged>) -> Result<Drained, Unavailable> {
         let mut rows: BTreeMap<OwnedEventId, Vec<u64>> = BTreeMap::new();
         for row in &staged {
-            rows.entry(row.event.pdu().event_id().to_owned()).or_default().push(row.number);
+            rows.entry(row.event.pdu().event_id().to_owned())
+                .or_default()
+                .push(row.number);
         }
         for row in order(staged, Links::All, |row| row.event.pdu()) {
             let id = row.event.pdu().event_id().to_owned();
@@ -139,7 +148,9 @@ impl<'a, G: Graph> Drain<'a, G> {
         origin: &OwnedServerName,
     ) -> Result<(Authorized, StateMap), Undecided> {
         let decided = self.decide_resting(event.clone(), None, origin).await;
-        let Err(Undecided::Prev(missing)) = decided else { return decided };
+        let Err(Undecided::Prev(missing)) = decided else {
+            return decided;
+        };
         let Some(filled) = self.questions.fill(self.graph, &event, origin, &self.us).await? else {
             return Err(Undecided::Prev(missing));
         };
@@ -154,7 +165,11 @@ impl<'a, G: Graph> Drain<'a, G> {
         after: &EventId,
         origin: &OwnedServerName,
     ) -> Result<Option<StateMap>, Unavailable> {
-        let Filled { events, mut told, outliers } = filled;
+        let Filled {
+            events,
+            mut told,
+            outliers,
+        } = filled;
         for outlier in outliers {
             self.place_outlier(outlier).await?;
         }
@@ -183,7 +198,11 @@ impl<'a, G: Graph> Drain<'a, G> {
             Err(Undecided::Auth(missing)) if !missing.is_empty() => missing,
             other => return other,
         };
-        let Some(outliers) = self.questions.fetch_auth(self.graph, &missing, origin, &self.us).await? else {
+        let Some(outliers) = self
+            .questions
+            .fetch_auth(self.graph, &missing, origin, &self.us)
+            .await?
+        else {
             return Err(Undecided::Auth(missing));
         };
         for outlier in outliers {
@@ -201,7 +220,13 @@ impl<'a, G: Graph> Drain<'a, G> {
         }
         match decide_outlier(self.graph, event).await {
             Ok((authorized, before)) => {
-                let incoming = Incoming { authorized, before, outlier: true, relay: false, staged: Vec::new() };
+                let incoming = Incoming {
+                    authorized,
+                    before,
+                    outlier: true,
+                    relay: false,
+                    staged: Vec::new(),
+                };
                 self.graph.append(incoming).await
             }
             Err(Undecided::Unavailable(error)) => Err(error),
@@ -220,7 +245,15 @@ impl<'a, G: Graph> Drain<'a, G> {
     ) -> Result<Fate, Unavailable> {
         match decided {
             Ok((authorized, before)) => {
-                self.graph.append(Incoming { authorized, before, outlier: false, relay: false, staged }).await?;
+                self.graph
+                    .append(Incoming {
+                        authorized,
+                        before,
+                        outlier: false,
+                        relay: false,
+                        staged,
+                    })
+                    .await?;
                 self.drained.appended += 1;
                 Ok(Fate::Appended)
             }
@@ -233,4 +266,3 @@ impl<'a, G: Graph> Drain<'a, G> {
         }
     }
 }
-

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, events::room::member::MembershipState};
 use weft_crdt::StateVector;
-use weft_wire::{Role, limits::MAX_JOURNAL_ENTRIES};
+use weft_wire::Role;
 
 use crate::{
     LiveEdit, Rooms, SessionId, Unavailable,
-    document::{OpenText, Examined},
+    document::{Examined, OpenText},
     mailbox::{Command, Reply},
     turn::Turn,
     worker::Worker,
@@ -156,7 +156,10 @@ impl Rooms {
     pub async fn content(&self, room: &RoomId, at: Option<&[OwnedEventId]>) -> Result<Bytes, ContentError> {
         match at {
             Some(at) => self.reader().content_at(room, at).await,
-            None => self.ask(room, |reply| Command::Diff(None, reply)).await.map_err(ContentError::from),
+            None => self
+                .ask(room, |reply| Command::Diff(None, reply))
+                .await
+                .map_err(ContentError::from),
         }
     }
 
@@ -201,7 +204,10 @@ impl Worker {
         let room = self.room.clone();
         let hot = self.open().await?.ok_or_else(|| EditError::UnknownRoom(room.clone()))?;
         let access = hot.access(&edit.user);
-        let document = hot.document.as_mut().ok_or_else(|| EditError::NotADocument(room.clone()))?;
+        let document = hot
+            .document
+            .as_mut()
+            .ok_or_else(|| EditError::NotADocument(room.clone()))?;
         if access.membership != MembershipState::Join {
             return Err(EditError::NotJoined);
         }
@@ -213,12 +219,21 @@ impl Worker {
         let update = match examined? {
             Examined::New(update) => update,
             Examined::NothingNew => return Ok(EditOutcome::NothingNew),
-            Examined::Missing => return Ok(EditOutcome::Missing { server_vector: document.vector() }),
+            Examined::Missing => {
+                return Ok(EditOutcome::Missing {
+                    server_vector: document.vector(),
+                });
+            }
         };
         document.take(&edit.user, &update)?;
         let update = document.journal(&mut turn.batch, &room, &edit.user, edit.session, update);
-        turn.edits.push(LiveEdit { update, author: edit.user, session: Some(edit.session) });
-        if document.pending().len() >= MAX_JOURNAL_ENTRIES {
+        let is_full = document.is_full();
+        turn.edits.push(LiveEdit {
+            update,
+            author: edit.user,
+            session: Some(edit.session),
+        });
+        if is_full {
             self.seal(turn);
         }
         Ok(EditOutcome::Journaled)

@@ -70,7 +70,12 @@ pub(crate) struct Filled {
 
 impl<'a> Questions<'a> {
     pub(crate) fn new(peers: &'a dyn Peers, in_vain: &'a mut InVain, now: MilliSecondsSinceUnixEpoch) -> Self {
-        Self { peers, in_vain, now, left: MAX_QUESTIONS }
+        Self {
+            peers,
+            in_vain,
+            now,
+            left: MAX_QUESTIONS,
+        }
     }
 
     /// Whether one more may be asked; counts it.
@@ -82,8 +87,15 @@ impl<'a> Questions<'a> {
 
     /// Whom to ask: who sent the event, then others in the room.
     fn servers(graph: &impl Graph, origin: &OwnedServerName, us: &OwnedServerName) -> Vec<OwnedServerName> {
-        let others = graph.servers().into_iter().filter(|server| server != origin && server != us);
-        std::iter::once(origin.clone()).chain(others).filter(|server| server != us).take(MAX_SERVERS).collect()
+        let others = graph
+            .servers()
+            .into_iter()
+            .filter(|server| server != origin && server != us);
+        std::iter::once(origin.clone())
+            .chain(others)
+            .filter(|server| server != us)
+            .take(MAX_SERVERS)
+            .collect()
     }
 
     /// Brings what lies between our ends of the graph and an event; where it can't be had, the state there.
@@ -95,7 +107,12 @@ impl<'a> Questions<'a> {
         origin: &OwnedServerName,
         us: &OwnedServerName,
     ) -> Result<Option<Filled>, Unavailable> {
-        if event.pdu().prev_events().iter().any(|id| self.in_vain.recently(id, self.now)) {
+        if event
+            .pdu()
+            .prev_events()
+            .iter()
+            .any(|id| self.in_vain.recently(id, self.now))
+        {
             return Ok(None);
         }
         let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
@@ -103,10 +120,14 @@ impl<'a> Questions<'a> {
             self.walk_back(graph, event, &server, &mut pool).await?;
             if unknown_before(graph, event, &pool).await?.is_empty() {
                 let events = order(pool.into_values().collect(), Links::All, |event| event.pdu());
-                return Ok(Some(Filled { events, ..Filled::default() }));
+                return Ok(Some(Filled {
+                    events,
+                    ..Filled::default()
+                }));
             }
         }
-        self.take_their_word(graph, event, pool, &Self::servers(graph, origin, us)).await
+        self.take_their_word(graph, event, pool, &Self::servers(graph, origin, us))
+            .await
     }
 
     /// Asks one server for what is missing, round after round, as long as that gets on.
@@ -117,7 +138,11 @@ impl<'a> Questions<'a> {
         server: &OwnedServerName,
         pool: &mut BTreeMap<OwnedEventId, Verified>,
     ) -> Result<(), Unavailable> {
-        let earliest: Vec<OwnedEventId> = graph.extremities().into_iter().take(MAX_EVENT_IDS_PER_REQUEST).collect();
+        let earliest: Vec<OwnedEventId> = graph
+            .extremities()
+            .into_iter()
+            .take(MAX_EVENT_IDS_PER_REQUEST)
+            .collect();
         while pool.len() < MAX_GAP_EVENTS {
             let latest = with_unknown_past(graph, event, pool).await?;
             if latest.is_empty() || !self.may_ask() {
@@ -125,7 +150,14 @@ impl<'a> Questions<'a> {
             }
             let answer = self
                 .peers
-                .missing_events(graph.room_id(), graph.version(), server, &earliest, &latest, MAX_BACKFILL_EVENTS)
+                .missing_events(
+                    graph.room_id(),
+                    graph.version(),
+                    server,
+                    &earliest,
+                    &latest,
+                    MAX_BACKFILL_EVENTS,
+                )
                 .await;
             let before = pool.len();
             for got in useful(graph.room_id(), answer, "missing events") {
@@ -217,10 +249,16 @@ impl<'a> Questions<'a> {
                 }
                 return Ok(None);
             }
-            let cited: Vec<OwnedEventId> = pool.values().flat_map(|event| event.pdu().auth_events()).cloned().collect();
+            let cited: Vec<OwnedEventId> = pool
+                .values()
+                .flat_map(|event| event.pdu().auth_events())
+                .cloned()
+                .collect();
             wanted.extend(absent(graph, &cited, &pool).await?);
         }
-        Ok(Some(order(pool.into_values().collect(), Links::Auth, |event| event.pdu())))
+        Ok(Some(order(pool.into_values().collect(), Links::Auth, |event| {
+            event.pdu()
+        })))
     }
 
     async fn fetch_from(
@@ -261,7 +299,10 @@ impl<'a> Questions<'a> {
 /// The events of an answer that are of this room (T35).
 fn useful(room: &RoomId, answer: Result<Vec<Verified>, PeerError>, what: &str) -> Vec<Verified> {
     match answer {
-        Ok(events) => events.into_iter().filter(|event| event.pdu().room_id() == room).collect(),
+        Ok(events) => events
+            .into_iter()
+            .filter(|event| event.pdu().room_id() == room)
+            .collect(),
         Err(error) => {
             tracing::debug!(%room, %error, what, "another server could not help");
             Vec::new()
@@ -296,7 +337,10 @@ async fn unknown_before(
     pool: &BTreeMap<OwnedEventId, Verified>,
 ) -> Result<Vec<OwnedEventId>, Unavailable> {
     let mut unknown = Vec::new();
-    for id in std::iter::once(event).chain(pool.values()).flat_map(|event| event.pdu().prev_events()) {
+    for id in std::iter::once(event)
+        .chain(pool.values())
+        .flat_map(|event| event.pdu().prev_events())
+    {
         if !pool.contains_key(id) && graph.state_after(id).await?.is_none() {
             unknown.push(id.clone());
         }
@@ -320,7 +364,10 @@ async fn absent(
 
 /// The told state by type and state key. What is said twice is said once: the first counts.
 async fn told_state(graph: &impl Graph, ids: &StateIds, fetched: &[Verified]) -> Result<StateMap, Unavailable> {
-    let fetched: HashMap<_, _> = fetched.iter().map(|event| (event.pdu().event_id(), event.pdu())).collect();
+    let fetched: HashMap<_, _> = fetched
+        .iter()
+        .map(|event| (event.pdu().event_id(), event.pdu()))
+        .collect();
     let mut state = StateMap::default();
     for id in &ids.state {
         let pdu = match fetched.get(&**id) {

@@ -110,7 +110,9 @@ impl Hot {
 
     /// A room from the store; None where it isn't known here.
     pub(crate) async fn load(reader: &Reader, ours: &ServerName, id: &RoomId) -> Result<Option<Self>, Unavailable> {
-        let Some(row) = reader.room(id).await? else { return Ok(None) };
+        let Some(row) = reader.room(id).await? else {
+            return Ok(None);
+        };
         let version = RoomVersion::new(&row.version).map_err(|error| damaged(id, &error))?;
         let mut hot = Self::new(id, version, false);
         hot.cover = None;
@@ -119,7 +121,10 @@ impl Hot {
         }
         let ids = reader.extremities(id).await?;
         let events = reader.events_of(id, &hot.version, &ids).await?;
-        let end = |pdu: Arc<Pdu>| End { id: pdu.event_id().to_owned(), depth: pdu.depth() };
+        let end = |pdu: Arc<Pdu>| End {
+            id: pdu.event_id().to_owned(),
+            depth: pdu.depth(),
+        };
         hot.ends = events.into_iter().map(end).collect();
         hot.load_group(reader).await?;
         if row.kind.as_deref() == Some(event_types::DOCUMENT_ROOM) {
@@ -135,7 +140,10 @@ impl Hot {
         self.next_group = last.first().map_or(1, |((_, group), _)| group.saturating_add(1));
         if let Some(id) = reader.group_at(&self.id, u64::MAX).await? {
             let row = store.get(&STATE_GROUPS, &(&self.id, id)).await?;
-            self.group = Group { id, hops: row.map_or(MAX_HOPS, |row| row.hops) };
+            self.group = Group {
+                id,
+                hops: row.map_or(MAX_HOPS, |row| row.hops),
+            };
         }
         Ok(())
     }
@@ -143,7 +151,10 @@ impl Hot {
     /// The room's row: what loading begins with.
     pub(crate) fn put_room(&self, batch: &mut Batch) {
         let kind = self.document.is_some().then(|| event_types::DOCUMENT_ROOM.to_owned());
-        let row = RoomRow { version: self.version.id().clone(), kind: kind.or_else(|| self.room_type()) };
+        let row = RoomRow {
+            version: self.version.id().clone(),
+            kind: kind.or_else(|| self.room_type()),
+        };
         batch.put(&ROOMS, &(&self.id,), &row);
     }
 
@@ -178,7 +189,11 @@ impl Hot {
         let cover = self.cover.get_or_insert_default();
         if let Some(row) = cover.add(pdu).map_err(|error| damaged(&self.id, &error))? {
             let links = row.links.iter().map(|place| (place.chain, place.seq)).collect();
-            let stored = ChainRow { chain: row.chain, sequence: row.seq, links };
+            let stored = ChainRow {
+                chain: row.chain,
+                sequence: row.seq,
+                links,
+            };
             batch.put(&CHAIN, &(&self.id, &row.event), &stored);
         }
         Ok(())
@@ -194,17 +209,34 @@ impl Hot {
         changes: &[(StateKey, OwnedEventId)],
         whole: impl FnOnce() -> StateMap,
     ) -> Group {
-        let group = Group { id: self.next_group, hops: parent.map_or(0, |parent| parent.hops.saturating_add(1)) };
+        let group = Group {
+            id: self.next_group,
+            hops: parent.map_or(0, |parent| parent.hops.saturating_add(1)),
+        };
         self.next_group += 1;
         let flat = |((kind, key), event): (&StateKey, &OwnedEventId)| (kind.clone(), key.clone(), event.clone());
         let (group, row) = match parent.filter(|parent| parent.hops < MAX_HOPS) {
             Some(parent) => {
                 let changes = changes.iter().map(|(key, event)| flat((key, event))).collect();
-                (group, StateGroupRow { parent: Some(parent.id), hops: group.hops, changes })
+                (
+                    group,
+                    StateGroupRow {
+                        parent: Some(parent.id),
+                        hops: group.hops,
+                        changes,
+                    },
+                )
             }
             None => {
                 let changes = whole().0.iter().map(flat).collect();
-                (Group { hops: 0, ..group }, StateGroupRow { parent: None, hops: 0, changes })
+                (
+                    Group { hops: 0, ..group },
+                    StateGroupRow {
+                        parent: None,
+                        hops: 0,
+                        changes,
+                    },
+                )
             }
         };
         batch.put(&STATE_GROUPS, &(&self.id, group.id), &row);
@@ -218,7 +250,11 @@ impl Hot {
         let change = [(key.clone(), pdu.event_id().to_owned())];
         let parent = (self.group.id > 0).then_some(self.group);
         let group = self.write_group(batch, parent, &change, || view.map());
-        Some(NewState { view, group, changed: vec![key] })
+        Some(NewState {
+            view,
+            group,
+            changed: vec![key],
+        })
     }
 
     // --- Arrival -------------------------------------------------------------------------------------------------
@@ -232,15 +268,35 @@ impl Hot {
         let state = self.state_after(&mut turn.batch, &pdu);
         let after = state.as_ref().map_or(before, |state| state.group.id);
         let tell = Tell::Others(None);
-        self.arrive(turn, Arrival { pdu, flags: 0, groups: Some((before, after)), state, tell }, ours);
+        self.arrive(
+            turn,
+            Arrival {
+                pdu,
+                flags: 0,
+                groups: Some((before, after)),
+                state,
+                tell,
+            },
+            ours,
+        );
         Ok(())
     }
 
     /// Lets an event into the room. What it does to the text is [`OpenText::merge`], before or after.
     pub(crate) fn arrive(&mut self, turn: &mut Turn, arrival: Arrival, ours: &ServerName) {
-        let Arrival { pdu, flags, groups, state, tell } = arrival;
+        let Arrival {
+            pdu,
+            flags,
+            groups,
+            state,
+            tell,
+        } = arrival;
         if let Some((before, after)) = groups {
-            turn.batch.put(&EVENT_GROUP, &(&self.id, pdu.event_id()), &EventGroupRow { before, after });
+            turn.batch.put(
+                &EVENT_GROUP,
+                &(&self.id, pdu.event_id()),
+                &EventGroupRow { before, after },
+            );
         }
         let is_accepted = flags & (event_flags::REJECTED | event_flags::SOFT_FAILED | event_flags::OUTLIER) == 0;
         if is_accepted {
@@ -251,7 +307,9 @@ impl Hot {
             Tell::Others(_) => self.servers.clone(),
         };
         let group = state.as_ref().map(|state| state.group.id);
-        let changed = state.map(|state| self.enter_state(turn, state, ours)).unwrap_or_default();
+        let changed = state
+            .map(|state| self.enter_state(turn, state, ours))
+            .unwrap_or_default();
         if let Tell::Others(except) = &tell {
             destinations.extend(self.servers.iter().cloned());
             destinations.remove(ours);
@@ -262,7 +320,13 @@ impl Hot {
         if is_accepted {
             turn.users.extend(self.locals.iter().cloned());
         }
-        turn.writes.push(Write { pdu, flags, changed, group, destinations });
+        turn.writes.push(Write {
+            pdu,
+            flags,
+            changed,
+            group,
+            destinations,
+        });
     }
 
     fn follow(&mut self, batch: &mut Batch, pdu: &Arc<Pdu>) {
@@ -270,7 +334,10 @@ impl Hot {
         let next = extremities::advance(&current, pdu);
         self.ends.retain(|end| next.contains(&end.id));
         if !self.ends.iter().any(|end| end.id == *pdu.event_id()) {
-            self.ends.push(End { id: pdu.event_id().to_owned(), depth: pdu.depth() });
+            self.ends.push(End {
+                id: pdu.event_id().to_owned(),
+                depth: pdu.depth(),
+            });
         }
         self.put_ends(batch);
     }
@@ -281,10 +348,20 @@ impl Hot {
         batch.put(&EXTREMITIES, &(&self.id,), &ids);
     }
 
-    fn enter_state(&mut self, turn: &mut Turn, state: NewState, ours: &ServerName) -> Vec<(StateKey, Option<Arc<Pdu>>)> {
+    fn enter_state(
+        &mut self,
+        turn: &mut Turn,
+        state: NewState,
+        ours: &ServerName,
+    ) -> Vec<(StateKey, Option<Arc<Pdu>>)> {
         self.state = state.view;
         self.group = state.group;
-        let kinds = ["m.room.member", "m.room.power_levels", "m.room.create", "m.room.history_visibility"];
+        let kinds = [
+            "m.room.member",
+            "m.room.power_levels",
+            "m.room.create",
+            "m.room.history_visibility",
+        ];
         if state.changed.iter().any(|(kind, _)| kinds.contains(&kind.as_str())) {
             turn.access_changed = true;
             self.access.clear();
@@ -308,7 +385,9 @@ impl Hot {
     /// Replaces an event of the state of now by its redacted form.
     pub(crate) fn redact(&mut self, redacted: &Arc<Pdu>) {
         let stands = redacted.state_entry().is_some_and(|(kind, key)| {
-            self.state.get(&kind, &key).is_some_and(|pdu| pdu.event_id() == redacted.event_id())
+            self.state
+                .get(&kind, &key)
+                .is_some_and(|pdu| pdu.event_id() == redacted.event_id())
         });
         if stands {
             self.state = self.state.after(redacted);

@@ -56,7 +56,13 @@ impl Rooms {
             by_room.entry(event.pdu().room_id().to_owned()).or_default().push(row);
         }
         for room in by_room.keys().cloned().collect::<Vec<_>>() {
-            if !self.shared.reader.servers_in(&room).await?.contains(self.shared.identity.server_name()) {
+            if !self
+                .shared
+                .reader
+                .servers_in(&room)
+                .await?
+                .contains(self.shared.identity.server_name())
+            {
                 tracing::debug!(%room, %origin, "events of a room that nobody here is in");
                 by_room.remove(&room);
             }
@@ -99,7 +105,9 @@ impl Rooms {
         let number = |rows: &[((OwnedRoomId, u64), StagedRow)]| rows.first().map(|((_, number), _)| *number);
         let next = number(&last).map_or(1, |last| last.saturating_add(1));
         let waiting = next - number(&first).unwrap_or(next);
-        let room_left = u64::try_from(MAX_STAGED_EVENTS_PER_ROOM).unwrap_or(u64::MAX).saturating_sub(waiting);
+        let room_left = u64::try_from(MAX_STAGED_EVENTS_PER_ROOM)
+            .unwrap_or(u64::MAX)
+            .saturating_sub(waiting);
         let room_left = usize::try_from(room_left).unwrap_or(usize::MAX);
         if rows.len() > room_left {
             tracing::warn!(%room, waiting, "too many staged events; the newest are left out");
@@ -178,19 +186,36 @@ impl Worker {
         let rows = self.shared.store.scan(query.limit(EVENTS_PER_TURN)).await?;
         let last = rows.last().map(|((_, number), _)| *number);
         if rows.is_empty() || self.open().await?.is_none() {
-            return Ok(Left { last: None, waiting: false });
+            return Ok(Left {
+                last: None,
+                waiting: false,
+            });
         }
         let shared = std::sync::Arc::clone(&self.shared);
-        let Some(hot) = self.hot.as_mut() else { return Ok(Left { last: None, waiting: false }) };
+        let Some(hot) = self.hot.as_mut() else {
+            return Ok(Left {
+                last: None,
+                waiting: false,
+            });
+        };
         let ours = shared.identity.server_name();
         let (staged, unreadable) = read_rows(rows, &hot.version);
         let now = turn.now;
         let mut arriving = Arriving::new(hot, turn, &shared.reader, ours).await?;
         arriving.unstage(unreadable);
-        let drain = Drain::new(&mut arriving, &*shared.ports.peers, &mut self.in_vain, ours.to_owned(), now);
+        let drain = Drain::new(
+            &mut arriving,
+            &*shared.ports.peers,
+            &mut self.in_vain,
+            ours.to_owned(),
+            now,
+        );
         let drained = drain.run(staged).await?;
         arriving.unstage(drained.done);
-        Ok(Left { last, waiting: !drained.waiting.is_empty() })
+        Ok(Left {
+            last,
+            waiting: !drained.waiting.is_empty(),
+        })
     }
 }
 
@@ -199,7 +224,12 @@ fn read_rows(rows: Vec<((OwnedRoomId, u64), StagedRow)>, version: &RoomVersion) 
     let (mut staged, mut unreadable) = (Vec::new(), Vec::new());
     for ((room, number), row) in rows {
         match read_row(row, version) {
-            Some((origin, received_at, event)) => staged.push(Staged { number, origin, received_at, event }),
+            Some((origin, received_at, event)) => staged.push(Staged {
+                number,
+                origin,
+                received_at,
+                event,
+            }),
             None => {
                 tracing::error!(%room, number, "a staged event can't be read and is dropped");
                 unreadable.push(number);
@@ -213,5 +243,9 @@ fn read_row(row: StagedRow, version: &RoomVersion) -> Option<(OwnedServerName, M
     let json = std::str::from_utf8(&row.json).ok()?;
     let id = Unchecked::parse(json, version).ok()?.event_id().to_owned();
     let event = Verified::from_trusted_json(json, id, version, row.redacted).ok()?;
-    Some((row.origin, MilliSecondsSinceUnixEpoch(UInt::try_from(row.received_at).ok()?), event))
+    Some((
+        row.origin,
+        MilliSecondsSinceUnixEpoch(UInt::try_from(row.received_at).ok()?),
+        event,
+    ))
 }

@@ -119,7 +119,10 @@ impl Rooms {
     /// When it is not acceptable or not allowed.
     pub async fn accept_membership(&self, origin: &ServerName, event: Verified) -> Result<JoinAnswer, AcceptError> {
         let room = event.pdu().room_id().to_owned();
-        self.ask(&room, |reply| Command::Accept(origin.to_owned(), Box::new(event), reply)).await
+        self.ask(&room, |reply| {
+            Command::Accept(origin.to_owned(), Box::new(event), reply)
+        })
+        .await
     }
 }
 
@@ -158,7 +161,11 @@ impl Worker {
         let room = self.room.clone();
         let (reader, now) = (self.shared.reader.clone(), self.shared.ports.clock.now());
         let ours = self.ours().to_owned();
-        let hot = self.open().await?.filter(|hot| hot.is_joined()).ok_or(TemplateError::UnknownRoom(room))?;
+        let hot = self
+            .open()
+            .await?
+            .filter(|hot| hot.is_joined())
+            .ok_or(TemplateError::UnknownRoom(room))?;
         let mut content = CanonicalJsonObject::new();
         let membership = match request.kind {
             TemplateKind::Join => "join",
@@ -173,7 +180,9 @@ impl Worker {
                     content.insert("join_authorised_via_users_server".to_owned(), user.as_str().into());
                 }
                 Restricted::Refused => {
-                    return Err(forbidden("the user is in none of the rooms whose members may join".to_owned()));
+                    return Err(forbidden(
+                        "the user is in none of the rooms whose members may join".to_owned(),
+                    ));
                 }
                 Restricted::Unknown => return Err(TemplateError::UnableToAuthorise),
             }
@@ -187,8 +196,12 @@ impl Worker {
             room_id: Some(hot.id.clone()),
         };
         let placement = place(hot, &draft, now)?;
-        hot.state.would_allow(&draft, &placement).map_err(|reason| forbidden(reason.why))?;
-        let object = draft.into_object(&hot.version, placement).map_err(|error| forbidden(error.to_string()))?;
+        hot.state
+            .would_allow(&draft, &placement)
+            .map_err(|reason| forbidden(reason.why))?;
+        let object = draft
+            .into_object(&hot.version, placement)
+            .map_err(|error| forbidden(error.to_string()))?;
         Ok((hot.version.id().clone(), object))
     }
 
@@ -221,19 +234,29 @@ impl Worker {
     ) -> Result<JoinAnswer, AcceptError> {
         let room = self.room.clone();
         let (shared, ours) = (Arc::clone(&self.shared), self.ours().to_owned());
-        let hot = self.open().await?.filter(|hot| hot.is_joined()).ok_or(AcceptError::UnknownRoom(room))?;
+        let hot = self
+            .open()
+            .await?
+            .filter(|hot| hot.is_joined())
+            .ok_or(AcceptError::UnknownRoom(room))?;
         let content = check(event.pdu(), origin, &ours)?;
-        let vouched = content.join_authorised_via_users_server.filter(|user| user.server_name() == ours);
+        let vouched = content
+            .join_authorised_via_users_server
+            .filter(|user| user.server_name() == ours);
         if vouched.is_some() {
             // We were asked for our signature: only for whom the room's rule lets in, as far as we can tell.
             match restricted(hot, &shared.reader, &ours, event.pdu().sender()).await? {
                 Restricted::No | Restricted::By(_) => {}
                 Restricted::Refused | Restricted::Unknown => {
-                    return Err(AcceptError::Forbidden { reason: "this server does not vouch for the join".to_owned() });
+                    return Err(AcceptError::Forbidden {
+                        reason: "this server does not vouch for the join".to_owned(),
+                    });
                 }
             }
         }
-        let Some(hot) = self.hot.as_mut() else { return Err(Unavailable::Interrupted.into()) };
+        let Some(hot) = self.hot.as_mut() else {
+            return Err(Unavailable::Interrupted.into());
+        };
         let now = turn.now;
         let mut arriving = Arriving::new(hot, turn, &shared.reader, &ours).await?;
         if is_settled(&arriving, event.pdu().event_id()).await? {
@@ -241,13 +264,27 @@ impl Worker {
             return answer(&arriving, event.into_pdu(), &before).await;
         }
         let sender: OwnedServerName = origin.to_owned();
-        let mut drain = Drain::new(&mut arriving, &*shared.ports.peers, &mut self.in_vain, ours.clone(), now);
+        let mut drain = Drain::new(
+            &mut arriving,
+            &*shared.ports.peers,
+            &mut self.in_vain,
+            ours.clone(),
+            now,
+        );
         let (authorized, before) = drain.decide(event, &sender).await.map_err(undecided)?;
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
-            return Err(AcceptError::Forbidden { reason: reason.to_string() });
+            return Err(AcceptError::Forbidden {
+                reason: reason.to_string(),
+            });
         }
         let pdu = Arc::clone(authorized.pdu());
-        let incoming = Incoming { authorized, before: before.clone(), outlier: false, relay: true, staged: Vec::new() };
+        let incoming = Incoming {
+            authorized,
+            before: before.clone(),
+            outlier: false,
+            relay: true,
+            staged: Vec::new(),
+        };
         arriving.append(incoming).await?;
         answer(&arriving, pdu, &before).await
     }
@@ -260,18 +297,25 @@ fn forbidden(reason: String) -> TemplateError {
 fn undecided(undecided: Undecided) -> AcceptError {
     match undecided {
         Undecided::Unavailable(error) => error.into(),
-        other => AcceptError::BadEvent { reason: other.to_string() },
+        other => AcceptError::BadEvent {
+            reason: other.to_string(),
+        },
     }
 }
 
 /// Whether this is an event that such a call is for (T32): a server brings its own users' memberships, and invitations
 /// that are ours.
 fn check(pdu: &Pdu, origin: &ServerName, ours: &ServerName) -> Result<Content, AcceptError> {
-    let bad = |reason: &str| AcceptError::BadEvent { reason: reason.to_owned() };
+    let bad = |reason: &str| AcceptError::BadEvent {
+        reason: reason.to_owned(),
+    };
     if pdu.kind() != "m.room.member" {
         return Err(bad("not a membership event"));
     }
-    let target = pdu.state_key().and_then(|key| UserId::parse(key).ok()).ok_or_else(|| bad("it is nobody's"))?;
+    let target = pdu
+        .state_key()
+        .and_then(|key| UserId::parse(key).ok())
+        .ok_or_else(|| bad("it is nobody's"))?;
     let content: Content = pdu.content_as().map_err(|error| bad(&error.to_string()))?;
     let fits = match content.membership {
         MembershipState::Join | MembershipState::Leave | MembershipState::Knock => {
@@ -280,18 +324,24 @@ fn check(pdu: &Pdu, origin: &ServerName, ours: &ServerName) -> Result<Content, A
         MembershipState::Invite => pdu.sender().server_name() == ours && target.server_name() == origin,
         _ => false,
     };
-    if fits { Ok(content) } else { Err(bad("the membership is not that server's to bring")) }
+    if fits {
+        Ok(content)
+    } else {
+        Err(bad("the membership is not that server's to bring"))
+    }
 }
 
-fn place(
-    hot: &Hot,
-    draft: &Draft,
-    now: ruma::MilliSecondsSinceUnixEpoch,
-) -> Result<Placement, TemplateError> {
+fn place(hot: &Hot, draft: &Draft, now: ruma::MilliSecondsSinceUnixEpoch) -> Result<Placement, TemplateError> {
     let ends: Vec<_> = hot.ends.iter().map(|end| end.id.clone()).collect();
     let prev_events = extremities::cite(&ends);
-    let auth = hot.state.auth_events(&draft.kind, &draft.sender, draft.state_key.as_deref(), &draft.content);
-    let depths = hot.ends.iter().filter(|end| prev_events.contains(&end.id)).map(|end| end.depth);
+    let auth = hot
+        .state
+        .auth_events(&draft.kind, &draft.sender, draft.state_key.as_deref(), &draft.content);
+    let depths = hot
+        .ends
+        .iter()
+        .filter(|end| prev_events.contains(&end.id))
+        .map(|end| end.depth);
     Ok(Placement {
         depth: Placement::depth_after(depths),
         prev_events,
@@ -301,15 +351,13 @@ fn place(
 }
 
 /// What the join rule says of a user who wants to join (Matrix specification, "Restricted rooms").
-async fn restricted(
-    hot: &Hot,
-    reader: &Reader,
-    ours: &ServerName,
-    user: &UserId,
-) -> Result<Restricted, Unavailable> {
+async fn restricted(hot: &Hot, reader: &Reader, ours: &ServerName, user: &UserId) -> Result<Restricted, Unavailable> {
     let rule = hot.state.join_rule();
     if !matches!(rule, JoinRuleKind::Restricted | JoinRuleKind::KnockRestricted)
-        || matches!(hot.state.membership(user), MembershipState::Join | MembershipState::Invite)
+        || matches!(
+            hot.state.membership(user),
+            MembershipState::Join | MembershipState::Invite
+        )
     {
         return Ok(Restricted::No);
     }
@@ -320,10 +368,20 @@ async fn restricted(
         is_member |= reader.membership(&room, user).await? == MembershipState::Join;
     }
     if !is_member {
-        return Ok(if knows_all { Restricted::Refused } else { Restricted::Unknown });
+        return Ok(if knows_all {
+            Restricted::Refused
+        } else {
+            Restricted::Unknown
+        });
     }
-    let mut locals = hot.state.joined_members().into_iter().filter(|member| member.server_name() == ours);
-    Ok(locals.find(|member| hot.state.can_invite(member)).map_or(Restricted::Unknown, Restricted::By))
+    let mut locals = hot
+        .state
+        .joined_members()
+        .into_iter()
+        .filter(|member| member.server_name() == ours);
+    Ok(locals
+        .find(|member| hot.state.can_invite(member))
+        .map_or(Restricted::Unknown, Restricted::By))
 }
 
 /// The rooms whose members may join.
@@ -333,12 +391,17 @@ fn allowing_rooms(hot: &Hot) -> Vec<OwnedRoomId> {
         #[serde(default)]
         allow: Vec<serde_json::Value>,
     }
-    let rule = hot.state.get("m.room.join_rules", "").and_then(|pdu| pdu.content_as::<Rule>().ok());
+    let rule = hot
+        .state
+        .get("m.room.join_rules", "")
+        .and_then(|pdu| pdu.content_as::<Rule>().ok());
     let allow = rule.map(|rule| rule.allow).unwrap_or_default();
-    let conditions = allow.iter().filter(|condition| {
-        condition.get("type").and_then(serde_json::Value::as_str) == Some("m.room_membership")
-    });
-    conditions.filter_map(|condition| RoomId::parse(condition.get("room_id")?.as_str()?).ok()).collect()
+    let conditions = allow
+        .iter()
+        .filter(|condition| condition.get("type").and_then(serde_json::Value::as_str) == Some("m.room_membership"));
+    conditions
+        .filter_map(|condition| RoomId::parse(condition.get("room_id")?.as_str()?).ok())
+        .collect()
 }
 
 /// The event with the state before it and the auth chain of both.
@@ -347,11 +410,21 @@ async fn answer(arriving: &Arriving<'_>, event: Arc<Pdu>, before: &StateMap) -> 
     for id in before.0.values() {
         state.extend(arriving.event(id).await?.map(|known| known.pdu));
     }
-    let cited = state.iter().flat_map(|pdu| pdu.auth_events()).chain(event.auth_events());
-    let chain = arriving.cover().with_ancestors(cited.filter(|id| arriving.cover().contains(id)));
+    let cited = state
+        .iter()
+        .flat_map(|pdu| pdu.auth_events())
+        .chain(event.auth_events());
+    let chain = arriving
+        .cover()
+        .with_ancestors(cited.filter(|id| arriving.cover().contains(id)));
     let mut auth_chain = Vec::new();
     for id in chain.unwrap_or_default() {
         auth_chain.extend(arriving.event(&id).await?.map(|known| known.pdu));
     }
-    Ok(JoinAnswer { version: arriving.version().id().clone(), event, state, auth_chain })
+    Ok(JoinAnswer {
+        version: arriving.version().id().clone(),
+        event,
+        state,
+        auth_chain,
+    })
 }

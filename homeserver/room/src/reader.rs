@@ -56,8 +56,12 @@ impl Reader {
     /// # Errors
     /// When the store can't be read.
     pub async fn version(&self, room: &RoomId) -> Result<Option<RoomVersion>, Unavailable> {
-        let Some(row) = self.room(room).await? else { return Ok(None) };
-        RoomVersion::new(&row.version).map(Some).map_err(|error| damaged(room, &error))
+        let Some(row) = self.room(room).await? else {
+            return Ok(None);
+        };
+        RoomVersion::new(&row.version)
+            .map(Some)
+            .map_err(|error| damaged(room, &error))
     }
 
     /// Whether the room is a document that this server is or was in.
@@ -74,7 +78,9 @@ impl Reader {
     /// # Errors
     /// When the store can't be read.
     pub async fn state(&self, room: &RoomId) -> Result<Option<StateView>, Unavailable> {
-        let Some(version) = self.version(room).await? else { return Ok(None) };
+        let Some(version) = self.version(room).await? else {
+            return Ok(None);
+        };
         let rows = self.store.scan_all(CURRENT_STATE.under(&(room,))).await?;
         let ids: Vec<OwnedEventId> = rows.into_iter().map(|(_, id)| id).collect();
         let events = self.events_of(room, &version, &ids).await?;
@@ -86,10 +92,17 @@ impl Reader {
     /// # Errors
     /// When the store can't be read.
     pub async fn state_entries(&self, room: &RoomId, keys: &[(&str, &str)]) -> Result<Option<StateView>, Unavailable> {
-        let Some(version) = self.version(room).await? else { return Ok(None) };
+        let Some(version) = self.version(room).await? else {
+            return Ok(None);
+        };
         let wanted = keys.iter().map(|(kind, key)| (room, *kind, *key));
-        let ids: Vec<OwnedEventId> =
-            self.store.get_many(&CURRENT_STATE, wanted).await?.into_iter().flatten().collect();
+        let ids: Vec<OwnedEventId> = self
+            .store
+            .get_many(&CURRENT_STATE, wanted)
+            .await?
+            .into_iter()
+            .flatten()
+            .collect();
         let events = self.events_of(room, &version, &ids).await?;
         Ok(Some(StateView::from_events(version, events)))
     }

@@ -20,7 +20,10 @@ impl Rooms {
         let staged = store.scan_all(STAGED_ROOMS.under(&())).await?;
         tracing::info!(journaled = journaled.len(), staged = staged.len(), "recovering rooms");
         let seals = journaled.into_iter().map(|((room,), ())| self.recover_room(room));
-        stream::iter(seals).buffer_unordered(AT_ONCE).for_each(|()| async {}).await;
+        stream::iter(seals)
+            .buffer_unordered(AT_ONCE)
+            .for_each(|()| async {})
+            .await;
         for ((room,), ()) in staged {
             self.shared.tell(&room, Command::Drain).await?;
         }

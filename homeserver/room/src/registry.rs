@@ -95,7 +95,10 @@ impl Shared {
             return slot.clone();
         }
         let (commands, mailbox) = mpsc::channel(self.config.mailbox);
-        let slot = Slot { commands, ended: CancellationToken::new() };
+        let slot = Slot {
+            commands,
+            ended: CancellationToken::new(),
+        };
         let guard = slot.ended.clone().drop_guard();
         let worker = Worker::new(Arc::clone(self), room.to_owned(), mailbox);
         let (shared, id) = (Arc::clone(self), room.to_owned());
@@ -117,7 +120,10 @@ impl Shared {
 
     /// How many workers run.
     pub(crate) fn running(&self) -> usize {
-        lock(&self.slots).values().filter(|slot| !slot.ended.is_cancelled()).count()
+        lock(&self.slots)
+            .values()
+            .filter(|slot| !slot.ended.is_cancelled())
+            .count()
     }
 
     /// Remembers that somebody on another server is live in a room. True where that is news.
@@ -134,7 +140,9 @@ impl Shared {
 
     /// Whether somebody on another server was live in a room lately.
     pub(crate) fn is_remote_present(&self, room: &RoomId) -> bool {
-        lock(&self.presence).get(room).is_some_and(|until| *until > Instant::now())
+        lock(&self.presence)
+            .get(room)
+            .is_some_and(|until| *until > Instant::now())
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -157,7 +165,11 @@ impl Shared {
     /// When a seal is due, given when the pending edits began and when the last one came.
     pub(crate) fn seal_due(&self, room: &RoomId, first: Instant, last: Instant) -> Instant {
         let due = (first + self.config.seal_max).min(last + self.config.seal_idle);
-        if self.is_remote_present(room) { due.min(first + self.config.seal_remote) } else { due }
+        if self.is_remote_present(room) {
+            due.min(first + self.config.seal_remote)
+        } else {
+            due
+        }
     }
 
     pub(crate) fn idle(&self) -> Duration {

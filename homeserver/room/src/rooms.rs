@@ -72,7 +72,9 @@ impl Rooms {
     /// Makes the door. No worker runs before it is needed; call [`Rooms::recover`] before serving.
     #[must_use]
     pub fn start(config: RoomConfig, store: Store, identity: Arc<dyn Identity>, ports: Ports) -> Self {
-        Self { shared: Arc::new(Shared::new(config, store, identity, ports)) }
+        Self {
+            shared: Arc::new(Shared::new(config, store, identity, ports)),
+        }
     }
 
     /// Seals all that is pending and ends the workers. Commands are refused from now on.

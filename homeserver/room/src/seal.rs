@@ -83,10 +83,16 @@ fn levels_of(pending: &[PendingEdit]) -> Vec<usize> {
         let author: &UserId = &edit.author;
         let mut level = by_author.get(author).copied().unwrap_or(0);
         for (client, end) in edit.update.needs().iter() {
-            let Some(reached) = by_client.get(&client) else { continue };
+            let Some(reached) = by_client.get(&client) else {
+                continue;
+            };
             // What is sealed already is below the first step and needs no level; a step's own start is at least that.
             if let Some(needed) = reached.level(end).filter(|_| reached.begins_below(end)) {
-                level = level.max(if reached.author == Some(author) { needed } else { needed + 1 });
+                level = level.max(if reached.author == Some(author) {
+                    needed
+                } else {
+                    needed + 1
+                });
             }
         }
         for (client, (from, to)) in edit.update.ranges() {
@@ -125,11 +131,19 @@ fn bundle(author: &UserId, edits: &[&PendingEdit]) -> Result<Vec<Part>, PlanErro
         author: author.to_owned(),
         update,
         // A row is sealed when the last piece is.
-        rows: if at == last { edits.iter().map(|edit| edit.seq).collect() } else { Vec::new() },
+        rows: if at == last {
+            edits.iter().map(|edit| edit.seq).collect()
+        } else {
+            Vec::new()
+        },
     };
     Ok(pieces.into_iter().enumerate().map(part).collect())
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a panic is how a failure is told")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "in tests a panic is how a failure is told"
+)]
 mod tests;

@@ -37,10 +37,14 @@ impl Worker {
     pub(crate) fn seal(&mut self, turn: &mut Turn) {
         let (signer, ours) = (self.signer(), self.ours().to_owned());
         let Some(hot) = self.hot.as_mut() else { return };
-        let Some(document) = hot.document.as_ref().filter(|document| !document.pending().is_empty()) else { return };
+        let Some(document) = hot.document.as_ref().filter(|document| !document.pending().is_empty()) else {
+            return;
+        };
         let parts = seal::plan(document.pending()).map_err(SealError::from);
         let sealed = parts.and_then(|parts| {
-            parts.into_iter().try_for_each(|part| seal_part(hot, turn, part, &signer, &ours))
+            parts
+                .into_iter()
+                .try_for_each(|part| seal_part(hot, turn, part, &signer, &ours))
         });
         if let Err(error) = sealed {
             tracing::error!(room = %hot.id, %error, "acknowledged edits could not be sealed; they stay in the journal");
@@ -48,7 +52,10 @@ impl Worker {
                 document.put_off();
             }
         }
-        let folded = hot.document.as_mut().and_then(|document| document.fold(&mut turn.batch, &hot.id));
+        let folded = hot
+            .document
+            .as_mut()
+            .and_then(|document| document.fold(&mut turn.batch, &hot.id));
         if let Some(text) = folded {
             turn.put_snapshot(text);
         }
@@ -71,9 +78,15 @@ fn seal_part(
     signer: &weft_dag::Signer,
     ours: &ruma::ServerName,
 ) -> Result<(), SealError> {
-    let ranges = part.update.ranges().into_iter().map(|(client, range)| (client.get(), range));
+    let ranges = part
+        .update
+        .ranges()
+        .into_iter()
+        .map(|(client, range)| (client.get(), range));
     let content = UpdateContent::new(&part.update.encode(), ranges);
-    let Some(document) = hot.document.as_ref() else { return Ok(()) };
+    let Some(document) = hot.document.as_ref() else {
+        return Ok(());
+    };
     // The same question that every other server will ask.
     let update = match judge(&content, &part.author, &document.past()) {
         Judgement::Admitted { update, .. } => Some(update),
@@ -90,6 +103,7 @@ fn seal_part(
         };
         let pdu = hot.compose(wish, signer, turn.now)?;
         let event = pdu.event_id().to_owned();
+        turn.weigh(pdu.json().len());
         hot.append(turn, pdu, ours)?;
         if let Some(document) = hot.document.as_mut() {
             document.merge(&mut turn.batch, &hot.id, &event, &part.author, &update)?;

@@ -120,16 +120,21 @@ impl Worker {
     }
 
     async fn send_event(&mut self, event: NewEvent, turn: &mut Turn) -> Result<OwnedEventId, SendError> {
-        let key = event.txn.clone().map(|(device, txn)| (event.sender.clone(), device, txn));
+        let key = event
+            .txn
+            .clone()
+            .map(|(device, txn)| (event.sender.clone(), device, txn));
         if let Some(id) = self.sent_before(key.as_ref(), turn).await? {
             return Ok(id);
         }
-        self.ready().await?;
+        self.ready(event.state_key.is_some()).await?;
         let target = self.redacted_by(&event).await?;
         // The order in the log is the order that people saw.
         self.seal(turn);
         let (signer, ours) = (self.signer(), self.ours().to_owned());
-        let Some(hot) = self.hot.as_mut() else { return Err(SendError::UnknownRoom(self.room.clone())) };
+        let Some(hot) = self.hot.as_mut() else {
+            return Err(SendError::UnknownRoom(self.room.clone()));
+        };
         let is_update = event.kind == event_types::UPDATE && event.state_key.is_none() && hot.document.is_some();
         let now = event.timestamp.unwrap_or(turn.now);
         let wish = wish(event)?;
@@ -142,7 +147,11 @@ impl Worker {
             if let Some(update) = update {
                 let new = document.merge(&mut turn.batch, &hot.id, &id, pdu.sender(), &update)?;
                 let update = new.encode().into();
-                turn.edits.push(LiveEdit { update, author: pdu.sender().to_owned(), session: None });
+                turn.edits.push(LiveEdit {
+                    update,
+                    author: pdu.sender().to_owned(),
+                    session: None,
+                });
             }
             document.place(&mut turn.batch, &hot.id, &id);
         }
@@ -155,19 +164,17 @@ impl Worker {
         Ok(id)
     }
 
-    /// Loads the room with what a new event may need.
-    async fn ready(&mut self) -> Result<(), SendError> {
+    /// Loads the room with what a new event needs: a state event gets a place in the chain index.
+    async fn ready(&mut self, is_state: bool) -> Result<(), SendError> {
         let (room, reader) = (self.room.clone(), self.shared.reader.clone());
         let hot = self.open().await?.ok_or(SendError::UnknownRoom(room))?;
-        hot.cover(&reader).await?;
+        if is_state {
+            hot.cover(&reader).await?;
+        }
         Ok(())
     }
 
-    async fn sent_before(
-        &self,
-        key: Option<&Transaction>,
-        turn: &Turn,
-    ) -> Result<Option<OwnedEventId>, Unavailable> {
+    async fn sent_before(&self, key: Option<&Transaction>, turn: &Turn) -> Result<Option<OwnedEventId>, Unavailable> {
         let Some(key) = key else { return Ok(None) };
         if let Some(id) = turn.transaction(key) {
             return Ok(Some(id.clone()));
@@ -181,13 +188,23 @@ impl Worker {
         if event.kind != "m.room.redaction" {
             return Ok(None);
         }
-        let named = event.content.get("redacts").and_then(Value::as_str).and_then(|id| EventId::parse(id).ok());
-        let Some(id) = event.redacts.clone().or(named) else { return Ok(None) };
+        let named = event
+            .content
+            .get("redacts")
+            .and_then(Value::as_str)
+            .and_then(|id| EventId::parse(id).ok());
+        let Some(id) = event.redacts.clone().or(named) else {
+            return Ok(None);
+        };
         let target = self.shared.reader.stored_event(&self.room, &id).await?;
-        let target = target.filter(StoredEvent::is_visible).ok_or(SendError::UnknownEvent(id))?;
+        let target = target
+            .filter(StoredEvent::is_visible)
+            .ok_or(SendError::UnknownEvent(id))?;
         let Some(hot) = &self.hot else { return Ok(None) };
         if !redact::may_redact(&event.sender, &target.pdu, &hot.state) {
-            return Err(SendError::Forbidden { reason: "only moderators redact what others sent".to_owned() });
+            return Err(SendError::Forbidden {
+                reason: "only moderators redact what others sent".to_owned(),
+            });
         }
         if target.pdu.kind() == event_types::UPDATE && hot.document.is_some() {
             let reason = "an update of the text is no message: restore a version instead".to_owned();
@@ -201,14 +218,23 @@ impl Worker {
     }
 
     async fn draft_event(&mut self, event: NewEvent) -> Result<Drafted, SendError> {
-        self.ready().await?;
+        self.ready(false).await?;
         let (signer, now) = (self.signer(), self.shared.ports.clock.now());
-        let Some(hot) = self.hot.as_ref() else { return Err(SendError::UnknownRoom(self.room.clone())) };
+        let Some(hot) = self.hot.as_ref() else {
+            return Err(SendError::UnknownRoom(self.room.clone()));
+        };
         let about = event.sender.clone();
         let event = hot.compose(wish(event)?, &signer, now)?;
         let stripped = stripped::for_servers(&hot.state, &about);
-        let stripped = stripped.iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect();
-        Ok(Drafted { version: hot.version.id().clone(), event, stripped })
+        let stripped = stripped
+            .iter()
+            .filter_map(|raw| serde_json::from_str(raw.get()).ok())
+            .collect();
+        Ok(Drafted {
+            version: hot.version.id().clone(),
+            event,
+            stripped,
+        })
     }
 }
 
@@ -249,7 +275,11 @@ impl Hot {
             write.flags = flags;
         } else {
             let json = Bytes::copy_from_slice(redacted.json().as_bytes());
-            let row = EventRow { flags, position: target.position, json };
+            let row = EventRow {
+                flags,
+                position: target.position,
+                json,
+            };
             turn.batch.put(&EVENTS, &(&self.id, redacted.event_id()), &row);
         }
         self.redact(&redacted);

@@ -99,7 +99,11 @@ impl Turn {
     ) {
         self.answers.push(Box::new(move |result| {
             // Whoever asked may have gone away.
-            let _ = reply.send(result.map(|()| value).map_err(|error| E::from(Unavailable::from(error))));
+            let _ = reply.send(
+                result
+                    .map(|()| value)
+                    .map_err(|error| E::from(Unavailable::from(error))),
+            );
         }));
     }
 
@@ -146,23 +150,35 @@ impl Turn {
     /// Takes positions, writes all rows, and gives the batch with what is to be told when it is on disk.
     pub(crate) fn finish(mut self, positions: &Positions, ours: &ServerName) -> Finished {
         let count = u64::try_from(self.writes.len()).unwrap_or(u64::MAX);
-        let first = if count == 0 { 0 } else { self.batch.reserve(positions, count) };
+        let first = if count == 0 {
+            0
+        } else {
+            self.batch.reserve(positions, count)
+        };
         let mut events = Vec::with_capacity(self.writes.len());
         let mut destinations = BTreeSet::new();
         for (position, write) in (first..).zip(std::mem::take(&mut self.writes)) {
             self.write_event(position, &write);
             self.write_state(position, &write, ours);
             for server in &write.destinations {
-                let row = OutboxRow { room: self.room.clone(), event: write.pdu.event_id().to_owned() };
+                let row = OutboxRow {
+                    room: self.room.clone(),
+                    event: write.pdu.event_id().to_owned(),
+                };
                 self.batch.put(&OUTBOX, &(server, position), &row);
                 self.batch.put(&OUTBOX_SERVERS, &(server,), &());
             }
-            events.push(CommittedEvent { position, visible: write.is_visible(), pdu: Arc::clone(&write.pdu) });
+            events.push(CommittedEvent {
+                position,
+                visible: write.is_visible(),
+                pdu: Arc::clone(&write.pdu),
+            });
             destinations.extend(write.destinations);
         }
         let position = events.last().map_or(0, |event| event.position);
         if let Some(update) = self.snapshot.take() {
-            self.batch.put(&SNAPSHOT, &(&self.room,), &SnapshotRow { position, update });
+            self.batch
+                .put(&SNAPSHOT, &(&self.room,), &SnapshotRow { position, update });
         }
         let committed = Committed {
             room_id: self.room,
@@ -174,15 +190,30 @@ impl Turn {
             destinations: destinations.into_iter().collect(),
             users: self.users.into_iter().collect(),
         };
-        Finished { batch: self.batch, committed, answers: self.answers }
+        Finished {
+            batch: self.batch,
+            committed: Arc::new(committed),
+            answers: self.answers,
+        }
     }
 
     fn write_event(&mut self, position: u64, write: &Write) {
         let (room, id) = (&self.room, write.pdu.event_id());
         let json = Bytes::copy_from_slice(write.pdu.json().as_bytes());
-        self.batch.put(&EVENTS, &(room, id), &EventRow { flags: write.flags, position, json });
+        self.batch.put(
+            &EVENTS,
+            &(room, id),
+            &EventRow {
+                flags: write.flags,
+                position,
+                json,
+            },
+        );
         self.batch.put(&EVENT_ROOM, &(id,), room);
-        let row = StreamRow { room: room.clone(), event: id.to_owned() };
+        let row = StreamRow {
+            room: room.clone(),
+            event: id.to_owned(),
+        };
         self.batch.put(&STREAM, &(position,), &row);
         if write.is_visible() {
             let id = id.to_owned();
@@ -201,11 +232,17 @@ impl Turn {
         for ((kind, key), event) in &write.changed {
             match event {
                 Some(pdu) => {
-                    self.batch.put(&CURRENT_STATE, &(room, kind.as_str(), key.as_str()), &pdu.event_id().to_owned());
+                    self.batch.put(
+                        &CURRENT_STATE,
+                        &(room, kind.as_str(), key.as_str()),
+                        &pdu.event_id().to_owned(),
+                    );
                 }
                 None => self.batch.delete(&CURRENT_STATE, &(room, kind.as_str(), key.as_str())),
             }
-            let Some(user) = (kind == "m.room.member").then(|| UserId::parse(key).ok()).flatten() else { continue };
+            let Some(user) = (kind == "m.room.member").then(|| UserId::parse(key).ok()).flatten() else {
+                continue;
+            };
             let row = event.as_ref().map(|pdu| membership_row(pdu, position));
             match &row {
                 Some(row) => self.batch.put(&MEMBERS, &(room, &user), &row.membership),
@@ -228,30 +265,39 @@ fn membership_row(pdu: &Pdu, position: u64) -> MembershipRow {
         membership: String,
     }
     // The rules let no event without a membership pass.
-    let membership = pdu.content_as::<Content>().map_or_else(|_| "leave".to_owned(), |content| content.membership);
+    let membership = pdu
+        .content_as::<Content>()
+        .map_or_else(|_| "leave".to_owned(), |content| content.membership);
     let event = pdu.event_id().to_owned();
-    MembershipRow { membership, event, position, stripped: Vec::new(), forgotten: false }
+    MembershipRow {
+        membership,
+        event,
+        position,
+        stripped: Vec::new(),
+        forgotten: false,
+    }
 }
 
 /// A turn that is ready to be committed.
 pub(crate) struct Finished {
     pub(crate) batch: Batch,
-    pub(crate) committed: Committed,
+    committed: Arc<Committed>,
     answers: Vec<Answer>,
 }
 
 impl Finished {
-    /// Whether anybody outside has to know.
-    pub(crate) fn is_news(&self) -> bool {
+    /// What the sink is to be told; None where nobody outside has to know.
+    pub(crate) fn news(&self) -> Option<Arc<Committed>> {
         let committed = &self.committed;
-        !committed.events.is_empty() || !committed.edits.is_empty() || committed.reload || committed.access_changed
+        let is_news =
+            !committed.events.is_empty() || !committed.edits.is_empty() || committed.reload || committed.access_changed;
+        is_news.then(|| Arc::clone(committed))
     }
 
-    /// Tells the callers, and gives what the sink is to be told.
-    pub(crate) fn conclude(self, result: &Result<(), CommitError>) -> Committed {
+    /// Tells the callers.
+    pub(crate) fn conclude(self, result: &Result<(), CommitError>) {
         for answer in self.answers {
             answer(result.clone());
         }
-        self.committed
     }
 }

@@ -39,7 +39,14 @@ enum Wake {
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, room: OwnedRoomId, mailbox: mpsc::Receiver<Command>) -> Self {
-        Self { shared, room, hot: None, in_vain: InVain::default(), mailbox, last_work: Instant::now() }
+        Self {
+            shared,
+            room,
+            hot: None,
+            in_vain: InVain::default(),
+            mailbox,
+            last_work: Instant::now(),
+        }
     }
 
     /// Runs until the room is idle or the server stops. A panic costs the commands of one turn; the room is then loaded
@@ -127,19 +134,19 @@ impl Worker {
             self.hot = None;
             return;
         }
-        let finished = turn.finish(self.shared.store.positions(), self.shared.identity.server_name());
-        let mut finished = finished;
+        let mut finished = turn.finish(self.shared.store.positions(), self.shared.identity.server_name());
         let batch = std::mem::take(&mut finished.batch);
-        let result: Result<(), CommitError> =
-            if batch.is_empty() { Ok(()) } else { self.shared.store.commit(batch).await };
-        let news = finished.is_news();
+        let result: Result<(), CommitError> = if batch.is_empty() {
+            Ok(())
+        } else {
+            self.shared.store.commit(batch).await
+        };
         if let Err(error) = &result {
             tracing::error!(room = %self.room, %error, "a room's changes could not be committed");
             self.hot = None;
-        } else if news {
+        } else if let Some(news) = finished.news() {
             // Readers are told before the callers, so that who is answered finds others already on their way.
-            let committed = Arc::new(finished.committed.clone());
-            self.shared.ports.sink.committed(committed);
+            self.shared.ports.sink.committed(news);
         }
         finished.conclude(&result);
     }

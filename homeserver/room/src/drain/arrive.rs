@@ -61,7 +61,15 @@ impl<'a> Arriving<'a> {
     ) -> Result<Self, Unavailable> {
         hot.cover(reader).await?;
         let (placed, vectors, no_cover) = (HashMap::new(), Vectors::default(), ChainCover::default());
-        Ok(Self { hot, turn, reader, ours, placed, vectors, no_cover })
+        Ok(Self {
+            hot,
+            turn,
+            reader,
+            ours,
+            placed,
+            vectors,
+            no_cover,
+        })
     }
 
     /// Staged rows that are done with.
@@ -76,7 +84,11 @@ impl<'a> Arriving<'a> {
         if let Some(placed) = self.placed.get(id) {
             return Ok(Some(placed.flags));
         }
-        Ok(self.reader.stored_event(&self.hot.id, id).await?.map(|stored| stored.flags))
+        Ok(self
+            .reader
+            .stored_event(&self.hot.id, id)
+            .await?
+            .map(|stored| stored.flags))
     }
 
     /// The state before an event that the room has in its place.
@@ -90,17 +102,28 @@ impl<'a> Arriving<'a> {
         if let Some(placed) = self.placed.get(id) {
             return Ok(placed.after.clone());
         }
-        let Some(groups) = self.reader.groups_of(&self.hot.id, &id.to_owned()).await? else { return Ok(None) };
+        let Some(groups) = self.reader.groups_of(&self.hot.id, &id.to_owned()).await? else {
+            return Ok(None);
+        };
         if groups.after == self.hot.group.id {
-            return Ok(Some(Stated { map: self.hot.state.map(), group: self.hot.group }));
+            return Ok(Some(Stated {
+                map: self.hot.state.map(),
+                group: self.hot.group,
+            }));
         }
         let (map, hops) = self.reader.group(&self.hot.id, groups.after).await?;
-        Ok(Some(Stated { map, group: Group { id: groups.after, hops } }))
+        Ok(Some(Stated {
+            map,
+            group: Group { id: groups.after, hops },
+        }))
     }
 
     /// The group of a state: one that is there already, or a new one.
     async fn group_of(&mut self, map: StateMap, near: &[OwnedEventId]) -> Result<Stated, Unavailable> {
-        let now = Stated { map: self.hot.state.map(), group: self.hot.group };
+        let now = Stated {
+            map: self.hot.state.map(),
+            group: self.hot.group,
+        };
         let mut candidates = Vec::new();
         for id in near {
             candidates.extend(self.stated_after(id).await?);
@@ -119,12 +142,20 @@ impl<'a> Arriving<'a> {
             Some((group, changes)) => (Some(group), changes),
             None => (None, Vec::new()),
         };
-        let group = self.hot.write_group(&mut self.turn.batch, parent, &changes, || map.clone());
+        let group = self
+            .hot
+            .write_group(&mut self.turn.batch, parent, &changes, || map.clone());
         Stated { map, group }
     }
 
     async fn take(&mut self, incoming: Incoming) -> Result<(), Unavailable> {
-        let Incoming { authorized, before, outlier, relay, staged } = incoming;
+        let Incoming {
+            authorized,
+            before,
+            outlier,
+            relay,
+            staged,
+        } = incoming;
         let (pdu, verdict) = authorized.into_parts();
         let flags = match verdict {
             Verdict::Accepted => 0,
@@ -138,21 +169,46 @@ impl<'a> Arriving<'a> {
         if is_state {
             self.hot.index(&mut self.turn.batch, &pdu)?;
         }
-        let known = Known { pdu: Arc::clone(&pdu), outlier };
+        let known = Known {
+            pdu: Arc::clone(&pdu),
+            outlier,
+        };
         let id = pdu.event_id().to_owned();
         if outlier {
-            self.placed.insert(id, Placed { known, flags, after: None });
+            self.placed.insert(
+                id,
+                Placed {
+                    known,
+                    flags,
+                    after: None,
+                },
+            );
             self.enter(pdu, flags, None, None, Tell::Nobody);
             return Ok(());
         }
         let before = self.group_of(before, pdu.prev_events()).await?;
         let after = self.after(&before, &pdu);
         let groups = Some((before.group.id, after.group.id));
-        self.placed.insert(id, Placed { known, flags, after: Some(after.clone()) });
+        self.placed.insert(
+            id,
+            Placed {
+                known,
+                flags,
+                after: Some(after.clone()),
+            },
+        );
         // The text first: what is known in the event's past must not have the event in it yet.
         self.take_text(&pdu, flags).await?;
-        let state = if flags == 0 { self.state_of_now(&pdu, &after).await? } else { None };
-        let tell = if relay { Tell::Others(Some(pdu.sender().server_name().to_owned())) } else { Tell::Nobody };
+        let state = if flags == 0 {
+            self.state_of_now(&pdu, &after).await?
+        } else {
+            None
+        };
+        let tell = if relay {
+            Tell::Others(Some(pdu.sender().server_name().to_owned()))
+        } else {
+            Tell::Nobody
+        };
         self.enter(Arc::clone(&pdu), flags, groups, state, tell);
         if flags == 0 {
             self.take_back(&pdu).await?;
@@ -161,7 +217,17 @@ impl<'a> Arriving<'a> {
     }
 
     fn enter(&mut self, pdu: Arc<Pdu>, flags: u8, groups: Option<(u64, u64)>, state: Option<NewState>, tell: Tell) {
-        self.hot.arrive(self.turn, Arrival { pdu, flags, groups, state, tell }, self.ours);
+        self.hot.arrive(
+            self.turn,
+            Arrival {
+                pdu,
+                flags,
+                groups,
+                state,
+                tell,
+            },
+            self.ours,
+        );
     }
 
     fn after(&mut self, before: &Stated, pdu: &Pdu) -> Stated {
@@ -178,7 +244,10 @@ impl<'a> Arriving<'a> {
     /// The state that the ends of the graph come to once this event is one of them; None where it stays as it is.
     async fn state_of_now(&mut self, pdu: &Arc<Pdu>, after: &Stated) -> Result<Option<NewState>, Unavailable> {
         let others = self.hot.ends.iter().filter(|end| !pdu.prev_events().contains(&end.id));
-        let others: Vec<OwnedEventId> = others.map(|end| end.id.clone()).filter(|id| id != pdu.event_id()).collect();
+        let others: Vec<OwnedEventId> = others
+            .map(|end| end.id.clone())
+            .filter(|id| id != pdu.event_id())
+            .collect();
         let mut forks = vec![after.map.clone()];
         for end in &others {
             forks.extend(self.state_after(end).await?);
@@ -199,8 +268,12 @@ impl<'a> Arriving<'a> {
         let group = if map == after.map {
             after.group
         } else {
-            let parent = Stated { map: now, group: self.hot.group };
-            self.new_group(Some(&parent).filter(|parent| parent.group.id > 0), map.clone()).group
+            let parent = Stated {
+                map: now,
+                group: self.hot.group,
+            };
+            self.new_group(Some(&parent).filter(|parent| parent.group.id > 0), map.clone())
+                .group
         };
         let view = self.view_of(&map, &changed).await?;
         Ok(Some(NewState { view, group, changed }))
@@ -209,7 +282,8 @@ impl<'a> Arriving<'a> {
     /// The state of now with these entries changed.
     async fn view_of(&self, map: &StateMap, changed: &[StateKey]) -> Result<StateView, Unavailable> {
         let kept = self.hot.state.iter().filter(|pdu| {
-            pdu.state_entry().is_some_and(|key| map.0.get(&key).is_some_and(|id| id == pdu.event_id()))
+            pdu.state_entry()
+                .is_some_and(|key| map.0.get(&key).is_some_and(|id| id == pdu.event_id()))
         });
         let mut events: Vec<Arc<Pdu>> = kept.cloned().collect();
         for id in changed.iter().filter_map(|key| map.0.get(key)) {
@@ -222,9 +296,15 @@ impl<'a> Arriving<'a> {
 
     /// A redaction takes effect on its target, if that is here.
     async fn take_back(&mut self, redaction: &Pdu) -> Result<(), Unavailable> {
-        let Some(id) = redaction.redacts().filter(|_| redaction.kind() == "m.room.redaction") else { return Ok(()) };
+        let Some(id) = redaction.redacts().filter(|_| redaction.kind() == "m.room.redaction") else {
+            return Ok(());
+        };
         let stored = match self.turn.write_mut(id) {
-            Some(write) => Some(StoredEvent { pdu: Arc::clone(&write.pdu), flags: write.flags, position: 0 }),
+            Some(write) => Some(StoredEvent {
+                pdu: Arc::clone(&write.pdu),
+                flags: write.flags,
+                position: 0,
+            }),
             None => self.reader.stored_event(&self.hot.id, id).await?,
         };
         match stored {
@@ -246,7 +326,10 @@ fn log(pdu: &Pdu, verdict: &Verdict, outlier: bool) {
 /// The keys under which two states differ.
 fn differences(from: &StateMap, to: &StateMap) -> Vec<StateKey> {
     let keys: BTreeSet<&StateKey> = from.0.keys().chain(to.0.keys()).collect();
-    keys.into_iter().filter(|key| from.0.get(*key) != to.0.get(*key)).cloned().collect()
+    keys.into_iter()
+        .filter(|key| from.0.get(*key) != to.0.get(*key))
+        .cloned()
+        .collect()
 }
 
 #[async_trait]
@@ -276,7 +359,10 @@ impl Graph for Arriving<'_> {
             return Ok(Some(placed.known.clone()));
         }
         let stored = self.reader.stored_event(&self.hot.id, id).await?;
-        Ok(stored.map(|stored| Known { pdu: stored.pdu, outlier: stored.flags & event_flags::OUTLIER != 0 }))
+        Ok(stored.map(|stored| Known {
+            pdu: stored.pdu,
+            outlier: stored.flags & event_flags::OUTLIER != 0,
+        }))
     }
 
     async fn state_after(&self, id: &EventId) -> Result<Option<StateMap>, Unavailable> {

@@ -5,7 +5,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::{CanonicalJsonObject, EventId, OwnedEventId};
-use weft_dag::{Authorized, EventMap, EventSource as _, Missing, Pdu, ResolveError, StateMap, StateView, Verified, resolve};
+use weft_dag::{
+    Authorized, EventMap, EventSource as _, Missing, Pdu, ResolveError, StateMap, StateView, Verified, resolve,
+};
 
 use super::graph::Graph;
 use crate::Unavailable;
@@ -82,10 +84,17 @@ async fn authorize(
         wanted.extend(create_id(graph));
     }
     let keys = auth_keys(graph, event.pdu());
-    let entries: Vec<OwnedEventId> = keys.iter().filter_map(|(kind, key)| before.get(kind, key)).cloned().collect();
+    let entries: Vec<OwnedEventId> = keys
+        .iter()
+        .filter_map(|(kind, key)| before.get(kind, key))
+        .cloned()
+        .collect();
     wanted.extend(entries.iter().cloned());
     let source = load(graph, &wanted).await?;
-    let view = StateView::from_events(graph.version().clone(), entries.iter().filter_map(|id| source.event(id)));
+    let view = StateView::from_events(
+        graph.version().clone(),
+        entries.iter().filter_map(|id| source.event(id)),
+    );
     event
         .authorize(graph.version(), &source, &view, now)
         .map_err(|Missing(missing)| Undecided::Auth(missing))
@@ -126,7 +135,11 @@ fn auth_keys(graph: &impl Graph, pdu: &Pdu) -> Vec<weft_dag::StateKey> {
 /// Loads events; what isn't here is named.
 async fn load(graph: &impl Graph, ids: &[OwnedEventId]) -> Result<EventMap, Undecided> {
     let (events, missing) = load_some(graph, ids.iter()).await?;
-    if missing.is_empty() { Ok(events) } else { Err(Undecided::Auth(missing)) }
+    if missing.is_empty() {
+        Ok(events)
+    } else {
+        Err(Undecided::Auth(missing))
+    }
 }
 
 async fn load_some(
@@ -156,7 +169,9 @@ pub(crate) async fn resolve_loading(graph: &impl Graph, forks: &[StateMap]) -> R
             Err(ResolveError::Failed(why)) => return Err(Undecided::Unresolvable(why)),
         };
         // All that lies below them in one go, so that there are few rounds.
-        let below = graph.cover().with_ancestors(ids.iter().filter(|id| graph.cover().contains(id)));
+        let below = graph
+            .cover()
+            .with_ancestors(ids.iter().filter(|id| graph.cover().contains(id)));
         let mut wanted: BTreeSet<OwnedEventId> = below.unwrap_or_default();
         wanted.extend(ids);
         wanted.retain(|id| asked.insert(id.clone()));

@@ -48,7 +48,11 @@ impl Arriving<'_> {
         }
         let before = self.known_before(pdu).await?;
         let carries = pdu.kind() == event_types::UPDATE && pdu.state_key().is_none() && !pdu.rejected();
-        let judgement = if carries { self.judge(pdu, &before.vector) } else { Judgement::NothingNew };
+        let judgement = if carries {
+            self.judge(pdu, &before.vector)
+        } else {
+            Judgement::NothingNew
+        };
         let Judgement::Admitted { update, ranges } = judgement else {
             if let Judgement::Inadmissible { reason } = judgement {
                 let (room, event, sender) = (pdu.room_id(), pdu.event_id(), pdu.sender());
@@ -59,7 +63,11 @@ impl Arriving<'_> {
         };
         let stands = flags != 0 || self.merge(pdu, &update, &ranges).await?;
         let ends = ranges.iter().map(|(client, (_, to))| (*client, *to));
-        let after = if stands { raised(before, ends, flags == 0) } else { before };
+        let after = if stands {
+            raised(before, ends, flags == 0)
+        } else {
+            before
+        };
         self.note(pdu.event_id(), after);
         Ok(())
     }
@@ -67,10 +75,21 @@ impl Arriving<'_> {
     fn judge(&self, pdu: &Pdu, vector: &StateVector) -> Judgement {
         let content: UpdateContent = match pdu.content_as() {
             Ok(content) => content,
-            Err(error) => return Judgement::Inadmissible { reason: error.to_string() },
+            Err(error) => {
+                return Judgement::Inadmissible {
+                    reason: error.to_string(),
+                };
+            }
         };
         match &self.hot.document {
-            Some(document) => judge(&content, pdu.sender(), &Past { vector, owners: document.past().owners }),
+            Some(document) => judge(
+                &content,
+                pdu.sender(),
+                &Past {
+                    vector,
+                    owners: document.past().owners,
+                },
+            ),
             None => Judgement::NothingNew,
         }
     }
@@ -82,7 +101,9 @@ impl Arriving<'_> {
         update: &Update,
         ranges: &BTreeMap<ClientId, (u32, u32)>,
     ) -> Result<bool, Unavailable> {
-        let Some(document) = self.hot.document.as_mut() else { return Ok(false) };
+        let Some(document) = self.hot.document.as_mut() else {
+            return Ok(false);
+        };
         let merged = document.past().vector;
         if ranges.iter().any(|(client, (from, _))| merged.get(*client) > *from) {
             return self.decide_equal_claims(pdu, update, ranges).await;
@@ -90,7 +111,11 @@ impl Arriving<'_> {
         let new = document.merge(&mut self.turn.batch, &self.hot.id, pdu.event_id(), pdu.sender(), update)?;
         if !new.is_empty() {
             let author = pdu.sender().to_owned();
-            self.turn.edits.push(LiveEdit { update: new.encode().into(), author, session: None });
+            self.turn.edits.push(LiveEdit {
+                update: new.encode().into(),
+                author,
+                session: None,
+            });
         }
         Ok(true)
     }
@@ -121,7 +146,9 @@ impl Arriving<'_> {
             let before = self.known_before(&held).await?;
             if let Judgement::Admitted { update, ranges } = self.judge(&held, &before.vector) {
                 let merged = self.hot.document.as_ref().map(|document| document.past().vector);
-                let is_new = ranges.iter().any(|(client, (_, to))| merged.is_none_or(|m| m.get(*client) < *to));
+                let is_new = ranges
+                    .iter()
+                    .any(|(client, (_, to))| merged.is_none_or(|m| m.get(*client) < *to));
                 if is_new || ranges.is_empty() {
                     self.merge(&held, &update, &ranges).await?;
                 }
@@ -150,7 +177,11 @@ impl Arriving<'_> {
             && follows_all
             && only_ends
         {
-            return Ok(Before { vector: document.past().vector.clone(), group: None, at_tip: true });
+            return Ok(Before {
+                vector: document.past().vector.clone(),
+                group: None,
+                at_tip: true,
+            });
         }
         let mut vector = StateVector::new();
         let mut group = None;
@@ -161,27 +192,37 @@ impl Arriving<'_> {
             }
         }
         let group = group.filter(|_| pdu.prev_events().len() == 1);
-        Ok(Before { vector, group, at_tip: false })
+        Ok(Before {
+            vector,
+            group,
+            at_tip: false,
+        })
     }
 
     async fn vector_after(&self, id: &EventId) -> Result<Option<(StateVector, u64)>, Unavailable> {
         if let Some(known) = self.vectors.of.get(id) {
             return Ok(Some(known.clone()));
         }
-        let Some(group) = self.reader.vector_group_of(&self.hot.id, &id.to_owned()).await? else { return Ok(None) };
+        let Some(group) = self.reader.vector_group_of(&self.hot.id, &id.to_owned()).await? else {
+            return Ok(None);
+        };
         let (vector, _) = self.reader.vector(&self.hot.id, group).await?;
         Ok(Some((vector, group)))
     }
 
     /// Notes what is known after an event.
     fn note(&mut self, event: &EventId, after: Before) {
-        let Some(document) = self.hot.document.as_mut() else { return };
+        let Some(document) = self.hot.document.as_mut() else {
+            return;
+        };
         let (batch, room) = (&mut self.turn.batch, &self.hot.id);
         let group = if after.at_tip {
             document.place(batch, room, event)
         } else {
             let clients = || after.vector.iter().map(|(client, end)| (client.get(), end)).collect();
-            let group = after.group.unwrap_or_else(|| document.write_group(batch, room, None, clients()));
+            let group = after
+                .group
+                .unwrap_or_else(|| document.write_group(batch, room, None, clients()));
             batch.put(&EVENT_VECTOR, &(room, event), &group);
             Some(group)
         };
@@ -197,5 +238,9 @@ fn raised(before: Before, ends: impl Iterator<Item = (ClientId, u32)>, is_merged
     for (client, end) in ends {
         vector.raise(client, end);
     }
-    Before { vector, group: None, at_tip: at_tip && is_merged }
+    Before {
+        vector,
+        group: None,
+        at_tip: at_tip && is_merged,
+    }
 }

@@ -39,7 +39,14 @@ impl Reader {
                 let event = found.get(&**id).filter(|event| event.flags & event_flags::OUTLIER == 0);
                 let event = event.ok_or_else(|| ContentError::UnknownEvent(id.clone()))?;
                 updates.extend(update_of(event)?);
-                next.extend(event.pdu.prev_events().iter().filter(|id| seen.insert((*id).clone())).cloned());
+                next.extend(
+                    event
+                        .pdu
+                        .prev_events()
+                        .iter()
+                        .filter(|id| seen.insert((*id).clone()))
+                        .cloned(),
+                );
             }
             wanted = next;
         }

@@ -30,9 +30,13 @@ impl StoredEvent {
 
 fn read(version: &RoomVersion, id: OwnedEventId, row: &EventRow) -> Result<StoredEvent, String> {
     let json = row.text().map_err(|error| error.to_string())?;
-    let pdu = Pdu::from_trusted_json(json, id, version, row.has(event_flags::REJECTED))
-        .map_err(|error| error.to_string())?;
-    Ok(StoredEvent { pdu: Arc::new(pdu), flags: row.flags, position: row.position })
+    let pdu =
+        Pdu::from_trusted_json(json, id, version, row.has(event_flags::REJECTED)).map_err(|error| error.to_string())?;
+    Ok(StoredEvent {
+        pdu: Arc::new(pdu),
+        flags: row.flags,
+        position: row.position,
+    })
 }
 
 impl Reader {
@@ -49,9 +53,15 @@ impl Reader {
     /// # Errors
     /// When the store can't be read.
     pub async fn stored_event(&self, room: &RoomId, id: &EventId) -> Result<Option<StoredEvent>, Unavailable> {
-        let Some(version) = self.version(room).await? else { return Ok(None) };
-        let Some(row) = self.store.get(&EVENTS, &(room, id)).await? else { return Ok(None) };
-        read(&version, id.to_owned(), &row).map(Some).map_err(|problem| damaged(room, &problem))
+        let Some(version) = self.version(room).await? else {
+            return Ok(None);
+        };
+        let Some(row) = self.store.get(&EVENTS, &(room, id)).await? else {
+            return Ok(None);
+        };
+        read(&version, id.to_owned(), &row)
+            .map(Some)
+            .map_err(|problem| damaged(room, &problem))
     }
 
     /// An event; in any room where none is named.
@@ -74,7 +84,9 @@ impl Reader {
     /// # Errors
     /// When the store can't be read.
     pub async fn events(&self, room: &RoomId, ids: &[OwnedEventId]) -> Result<Vec<StoredEvent>, Unavailable> {
-        let Some(version) = self.version(room).await? else { return Ok(Vec::new()) };
+        let Some(version) = self.version(room).await? else {
+            return Ok(Vec::new());
+        };
         self.stored_events(room, &version, ids).await
     }
 
@@ -132,7 +144,9 @@ impl Reader {
     }
 
     async fn state_of_group(&self, room: &RoomId, group: Option<u64>) -> Result<Option<StateView>, Unavailable> {
-        let (Some(version), Some(group)) = (self.version(room).await?, group) else { return Ok(None) };
+        let (Some(version), Some(group)) = (self.version(room).await?, group) else {
+            return Ok(None);
+        };
         let (map, _) = self.group(room, group).await?;
         Ok(Some(self.view(room, &version, &map).await?))
     }
@@ -142,7 +156,9 @@ impl Reader {
     /// # Errors
     /// When the store can't be read.
     pub async fn state_ids(&self, room: &RoomId, at: &EventId) -> Result<Option<StateIds>, Unavailable> {
-        let Some(groups) = self.groups_of(room, &at.to_owned()).await? else { return Ok(None) };
+        let Some(groups) = self.groups_of(room, &at.to_owned()).await? else {
+            return Ok(None);
+        };
         let (map, _) = self.group(room, groups.before).await?;
         let state: Vec<OwnedEventId> = map.0.into_values().collect();
         let chain = self.auth_chain(room, &state).await?;
@@ -156,7 +172,9 @@ impl Reader {
     /// # Errors
     /// When the store can't be read.
     pub async fn auth_chain(&self, room: &RoomId, of: &[OwnedEventId]) -> Result<Vec<Arc<Pdu>>, Unavailable> {
-        let Some(version) = self.version(room).await? else { return Ok(Vec::new()) };
+        let Some(version) = self.version(room).await? else {
+            return Ok(Vec::new());
+        };
         let mut chain: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
         let mut round = self.events_of(room, &version, of).await?;
         while !round.is_empty() {

@@ -73,7 +73,9 @@ impl Reader {
             if !seen.insert(id.clone()) {
                 continue;
             }
-            let Some(event) = self.stored_event(room, &id).await? else { continue };
+            let Some(event) = self.stored_event(room, &id).await? else {
+                continue;
+            };
             if event.flags & event_flags::OUTLIER != 0 {
                 continue;
             }

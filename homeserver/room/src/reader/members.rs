@@ -68,7 +68,10 @@ impl Reader {
     /// When the store can't be read.
     pub async fn members(&self, room: &RoomId) -> Result<Vec<(OwnedUserId, MembershipState)>, Unavailable> {
         let rows = self.store.scan_all(MEMBERS.under(&(room,))).await?;
-        Ok(rows.into_iter().map(|((_, user), membership)| (user, MembershipState::from(membership))).collect())
+        Ok(rows
+            .into_iter()
+            .map(|((_, user), membership)| (user, MembershipState::from(membership)))
+            .collect())
     }
 
     /// Who is in the room.
@@ -77,7 +80,11 @@ impl Reader {
     /// When the store can't be read.
     pub async fn joined_members(&self, room: &RoomId) -> Result<Vec<OwnedUserId>, Unavailable> {
         let members = self.members(room).await?;
-        Ok(members.into_iter().filter(|(_, state)| *state == MembershipState::Join).map(|(user, _)| user).collect())
+        Ok(members
+            .into_iter()
+            .filter(|(_, state)| *state == MembershipState::Join)
+            .map(|(user, _)| user)
+            .collect())
     }
 
     /// The servers of those who are in the room.

@@ -21,12 +21,20 @@ pub(crate) fn damaged(room: &RoomId, what: &dyn std::fmt::Display) -> Unavailabl
 
 fn read_group(row: StateGroupRow) -> GroupRow {
     let changes = row.changes.into_iter().map(|(kind, key, event)| ((kind, key), event));
-    GroupRow { parent: row.parent.map(GroupId), hops: row.hops, changes: changes.collect() }
+    GroupRow {
+        parent: row.parent.map(GroupId),
+        hops: row.hops,
+        changes: changes.collect(),
+    }
 }
 
 /// The stored form of a state vector: what it adds to a parent, or all of it.
 pub(crate) fn vector_row(parent: Option<(u64, u8)>, clients: Vec<(u64, u32)>) -> VectorRow {
-    VectorRow { parent: parent.map(|(id, _)| id), hops: parent.map_or(0, |(_, hops)| hops.saturating_add(1)), clients }
+    VectorRow {
+        parent: parent.map(|(id, _)| id),
+        hops: parent.map_or(0, |(_, hops)| hops.saturating_add(1)),
+        clients,
+    }
 }
 
 impl Reader {
@@ -62,7 +70,11 @@ impl Reader {
     /// # Errors
     /// When the store can't be read.
     pub async fn group_at(&self, room: &RoomId, position: u64) -> Result<Option<u64>, Unavailable> {
-        let query = CURRENT_GROUP.under(&(room,)).through(&(room, position)).reversed().limit(1);
+        let query = CURRENT_GROUP
+            .under(&(room,))
+            .through(&(room, position))
+            .reversed()
+            .limit(1);
         Ok(self.store.scan(query).await?.into_iter().next().map(|(_, group)| group))
     }
 

@@ -88,12 +88,20 @@ impl Reader {
             (Direction::Backward, None) => query.reversed(),
             (Direction::Backward, Some(from)) => query.before(&(room, from)).reversed(),
         };
-        let mut rows: Vec<(i64, OwnedEventId)> =
-            self.store.scan(query).await?.into_iter().map(|((_, order), id)| (order, id)).collect();
+        let mut rows: Vec<(i64, OwnedEventId)> = self
+            .store
+            .scan(query)
+            .await?
+            .into_iter()
+            .map(|((_, order), id)| (order, id))
+            .collect();
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|(order, _)| *order);
-        Ok(Page { events: self.in_place(room, rows).await?, next })
+        Ok(Page {
+            events: self.in_place(room, rows).await?,
+            next,
+        })
     }
 
     /// The newest events after position `from` and up to `to`, at most `limit`, oldest first.
@@ -115,12 +123,20 @@ impl Reader {
             .through(&(room, order_of(to)))
             .reversed()
             .limit(limit + 1);
-        let mut rows: Vec<(i64, OwnedEventId)> =
-            self.store.scan(query).await?.into_iter().map(|((_, order), id)| (order, id)).collect();
+        let mut rows: Vec<(i64, OwnedEventId)> = self
+            .store
+            .scan(query)
+            .await?
+            .into_iter()
+            .map(|((_, order), id)| (order, id))
+            .collect();
         let limited = rows.len() > limit;
         rows.truncate(limit);
         rows.reverse();
-        Ok(Since { events: self.in_place(room, rows).await?, limited })
+        Ok(Since {
+            events: self.in_place(room, rows).await?,
+            limited,
+        })
     }
 
     /// The place of an event in its room's timeline; None where it isn't in it.
@@ -129,7 +145,9 @@ impl Reader {
     /// When the store can't be read.
     pub async fn order(&self, room: &RoomId, event: &EventId) -> Result<Option<i64>, Unavailable> {
         let stored = self.stored_event(room, event).await?;
-        Ok(stored.filter(|stored| stored.is_visible() && stored.position > 0).map(|stored| order_of(stored.position)))
+        Ok(stored
+            .filter(|stored| stored.is_visible() && stored.position > 0)
+            .map(|stored| order_of(stored.position)))
     }
 
     async fn in_place(&self, room: &RoomId, rows: Vec<(i64, OwnedEventId)>) -> Result<Vec<TimelineEvent>, Unavailable> {

@@ -15,7 +15,12 @@ use super::Reader;
 use crate::Unavailable;
 
 /// Whether a user with these memberships may see an event. Pure.
-fn user_may_see(visibility: &HistoryVisibility, then: &MembershipState, now: &MembershipState, was_ever_in: bool) -> bool {
+fn user_may_see(
+    visibility: &HistoryVisibility,
+    then: &MembershipState,
+    now: &MembershipState,
+    was_ever_in: bool,
+) -> bool {
     match visibility {
         HistoryVisibility::WorldReadable => true,
         _ if *then == MembershipState::Join => true,
@@ -39,9 +44,10 @@ impl Reader {
         let now = self.membership(room, user).await?;
         let left_at = match &now {
             // Who has left sees what was there until then.
-            MembershipState::Leave | MembershipState::Ban => {
-                self.room_of_user(user, room).await?.map(|membership| membership.row.position)
-            }
+            MembershipState::Leave | MembershipState::Ban => self
+                .room_of_user(user, room)
+                .await?
+                .map(|membership| membership.row.position),
             _ => None,
         };
         let mut states = States::default();
@@ -49,14 +55,21 @@ impl Reader {
         for event in events {
             let pdu = event.as_ref();
             let own = pdu.kind() == "m.room.member" && pdu.state_key() == Some(user.as_str());
-            let Some(state) = states.at(self, room, pdu).await? else { continue };
+            let Some(state) = states.at(self, room, pdu).await? else {
+                continue;
+            };
             let then = state.membership(user);
             let after = state.after(&std::sync::Arc::new(pdu.clone()));
-            let then = if own && after.membership(user) == MembershipState::Join { MembershipState::Join } else { then };
+            let then = if own && after.membership(user) == MembershipState::Join {
+                MembershipState::Join
+            } else {
+                then
+            };
             let was_in = match left_at {
-                Some(position) if now == MembershipState::Leave => {
-                    self.stored_event(room, pdu.event_id()).await?.is_some_and(|stored| stored.position <= position)
-                }
+                Some(position) if now == MembershipState::Leave => self
+                    .stored_event(room, pdu.event_id())
+                    .await?
+                    .is_some_and(|stored| stored.position <= position),
                 _ => false,
             };
             let widest = wider(state.history_visibility(), after.history_visibility());
@@ -72,10 +85,14 @@ impl Reader {
     /// # Errors
     /// When the store can't be read.
     pub async fn visible_to_server(&self, room: &RoomId, server: &ServerName, pdu: &Pdu) -> Result<bool, Unavailable> {
-        if pdu.sender().server_name() == server {
+        let key = pdu.state_key().filter(|_| pdu.kind() == "m.room.member");
+        let about = key.and_then(|key| UserId::parse(key).ok());
+        if pdu.sender().server_name() == server || about.is_some_and(|user| user.server_name() == server) {
             return Ok(true);
         }
-        let Some(state) = self.state_at(room, pdu.event_id()).await? else { return Ok(false) };
+        let Some(state) = self.state_at(room, pdu.event_id()).await? else {
+            return Ok(false);
+        };
         let theirs = |membership: MembershipState| {
             state.of_type("m.room.member").any(|member| {
                 let user = member.state_key().and_then(|key| UserId::parse(key).ok());
@@ -111,7 +128,9 @@ struct States {
 impl States {
     async fn at(&mut self, reader: &Reader, room: &RoomId, pdu: &Pdu) -> Result<Option<StateView>, Unavailable> {
         let id: OwnedEventId = pdu.event_id().to_owned();
-        let Some(groups) = reader.groups_of(room, &id).await? else { return Ok(None) };
+        let Some(groups) = reader.groups_of(room, &id).await? else {
+            return Ok(None);
+        };
         if let Some(state) = self.by_group.get(&groups.before) {
             return Ok(Some(state.clone()));
         }

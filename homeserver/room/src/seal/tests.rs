@@ -28,7 +28,9 @@ fn doc(client: u64) -> Doc {
 }
 
 fn apply(doc: &Doc, update: &[u8]) {
-    doc.transact_mut().apply_update(yrs::Update::decode_v1(update).unwrap()).unwrap();
+    doc.transact_mut()
+        .apply_update(yrs::Update::decode_v1(update).unwrap())
+        .unwrap();
 }
 
 fn text_of<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> String {
@@ -50,21 +52,30 @@ fn write(acts: &[Act]) -> Vec<PendingEdit> {
             let text = doc.get_or_insert_text("body");
             // Two people, two windows each: an author's client ids are several.
             let user = UserId::parse(format!("@user{}:alpha.test", n / 2)).unwrap();
-            Author { user, doc, text, seen: 0 }
+            Author {
+                user,
+                doc,
+                text,
+                seen: 0,
+            }
         })
         .collect();
     let mut log: Vec<PendingEdit> = Vec::new();
     for (who, looks, at, what) in acts {
         let author = &mut authors[*who % 4];
         if *looks {
-            log[author.seen..].iter().for_each(|edit| apply(&author.doc, &edit.update.encode()));
+            log[author.seen..]
+                .iter()
+                .for_each(|edit| apply(&author.doc, &edit.update.encode()));
             author.seen = log.len();
         }
         let mut txn = author.doc.transact_mut();
         let len = author.text.len(&txn);
         if *what % 4 == 0 && len > 0 {
             let from = at % len;
-            author.text.remove_range(&mut txn, from, (1 + u32::from(*what) / 32).min(len - from));
+            author
+                .text
+                .remove_range(&mut txn, from, (1 + u32::from(*what) / 32).min(len - from));
         } else {
             author.text.insert(&mut txn, (*at).min(len), "x");
         }
@@ -72,7 +83,11 @@ fn write(acts: &[Act]) -> Vec<PendingEdit> {
         drop(txn);
         let update = Update::parse(update.into()).unwrap();
         if !update.is_empty() {
-            log.push(PendingEdit { seq: log.len() as u64 + 1, author: author.user.clone(), update });
+            log.push(PendingEdit {
+                seq: log.len() as u64 + 1,
+                author: author.user.clone(),
+                update,
+            });
         }
     }
     log
@@ -128,8 +143,14 @@ fn typing_of_one_person_is_one_event_whatever_its_length() {
 
 #[test]
 fn edits_that_build_on_one_another_alternate() {
-    let acts: Vec<Act> = (0..6).map(|n| (if n % 2 == 0 { 0 } else { 2 }, true, u32::MAX, 1)).collect();
-    let authors: Vec<String> = plan(&write(&acts)).unwrap().iter().map(|part| part.author.to_string()).collect();
+    let acts: Vec<Act> = (0..6)
+        .map(|n| (if n % 2 == 0 { 0 } else { 2 }, true, u32::MAX, 1))
+        .collect();
+    let authors: Vec<String> = plan(&write(&acts))
+        .unwrap()
+        .iter()
+        .map(|part| part.author.to_string())
+        .collect();
     let (a, b) = ("@user0:alpha.test", "@user1:alpha.test");
     assert_eq!(authors, [a, b, a, b, a, b]);
 }

@@ -21,7 +21,10 @@ async fn fifty_editors_end_with_one_text() {
         tasks.push(tokio::spawn(async move {
             let mut editor = Editor::new(100 + n as u64);
             for _ in 0..10 {
-                let outcome = server.edit(&room, &name, editor.insert(n, &format!("{n},"))).await.unwrap();
+                let outcome = server
+                    .edit(&room, &name, editor.insert(n, &format!("{n},")))
+                    .await
+                    .unwrap();
                 assert_eq!(outcome, EditOutcome::Journaled);
                 editor.pull(&server.rooms, &room).await;
             }

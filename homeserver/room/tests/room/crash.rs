@@ -17,7 +17,9 @@ async fn type_until_dark(server: &Server, room: &ruma::RoomId) -> Vec<String> {
     let mut acknowledged = Vec::new();
     for n in 0..12 {
         let (who, editor) = if n % 3 == 2 { (bob(), &mut b) } else { (alice(), &mut a) };
-        let Ok(diff) = server.rooms.diff(room, &editor.vector()).await else { break };
+        let Ok(diff) = server.rooms.diff(room, &editor.vector()).await else {
+            break;
+        };
         editor.apply(&diff);
         let word = format!("<{n}>");
         match server.edit(room, &who, editor.append(&word)).await {
@@ -58,7 +60,10 @@ async fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
             let server = server.reboot().await;
             let text = text_of(&server.rooms.content(&room, None).await.unwrap());
             for word in &acknowledged {
-                assert!(text.contains(word), "{fault:?} at {at}: {word} is lost, {text:?} is left");
+                assert!(
+                    text.contains(word),
+                    "{fault:?} at {at}: {word} is lost, {text:?} is left"
+                );
             }
             // All of it is in signed events now, and they say the same.
             assert!(server.store.scan(JOURNAL.under(&(&room,))).await.unwrap().is_empty());
@@ -75,7 +80,11 @@ async fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
 
 #[tokio::test]
 async fn a_power_loss_during_recovery_costs_nothing_either() {
-    for fault in [Fault::PowerBeforeWrite, Fault::PowerBeforeSync(Tail::Lost), Fault::PowerAfterSync] {
+    for fault in [
+        Fault::PowerBeforeWrite,
+        Fault::PowerBeforeSync(Tail::Lost),
+        Fault::PowerAfterSync,
+    ] {
         for at in 0..4 {
             let server = Server::new().await;
             let room = server.document_with(&[(&bob(), 25)]).await;
@@ -93,7 +102,12 @@ async fn a_power_loss_during_recovery_costs_nothing_either() {
             disk.plan(u64::MAX, fault);
             let server = broken.reboot().await;
             assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), "one two");
-            let updates = server.log(&room).await.iter().filter(|(kind, _)| kind == "dev.weft.update").count();
+            let updates = server
+                .log(&room)
+                .await
+                .iter()
+                .filter(|(kind, _)| kind == "dev.weft.update")
+                .count();
             assert_eq!(updates, 2, "{fault:?} at {at}");
         }
     }
@@ -103,7 +117,10 @@ async fn a_power_loss_during_recovery_costs_nothing_either() {
 async fn recovery_twice_is_recovery_once() {
     let server = Server::new().await;
     let room = server.document().await;
-    server.edit(&room, &alice(), Editor::new(1).append("text")).await.unwrap();
+    server
+        .edit(&room, &alice(), Editor::new(1).append("text"))
+        .await
+        .unwrap();
     let server = server.reboot().await;
     let log = server.log(&room).await;
     server.rooms.recover().await.unwrap();
@@ -117,9 +134,20 @@ async fn a_store_that_fails_is_told_and_the_room_is_not_ahead_of_the_disk() {
     let server = Server::new().await;
     let room = server.document().await;
     server.disk.fail_next_sync();
-    assert!(server.edit(&room, &alice(), Editor::new(1).append("lost")).await.is_err());
-    assert!(server.say(&room, &alice(), "neither").await.is_err(), "a poisoned store takes nothing more");
-    assert!(server.sink.all().iter().all(|change| change.edits.is_empty()), "nobody was shown what isn't on disk");
+    assert!(
+        server
+            .edit(&room, &alice(), Editor::new(1).append("lost"))
+            .await
+            .is_err()
+    );
+    assert!(
+        server.say(&room, &alice(), "neither").await.is_err(),
+        "a poisoned store takes nothing more"
+    );
+    assert!(
+        server.sink.all().iter().all(|change| change.edits.is_empty()),
+        "nobody was shown what isn't on disk"
+    );
 }
 
 #[tokio::test]
@@ -127,7 +155,10 @@ async fn stopping_seals_and_refuses_what_comes_later() {
     let disk = MemoryDisk::new();
     let server = Server::boot(&disk, RoomConfig::default()).await;
     let room = server.document().await;
-    server.edit(&room, &alice(), Editor::new(1).append("last words")).await.unwrap();
+    server
+        .edit(&room, &alice(), Editor::new(1).append("last words"))
+        .await
+        .unwrap();
     server.rooms.stop().await;
     assert!(server.say(&room, &alice(), "late").await.is_err());
     assert!(server.store.scan(JOURNAL.under(&(&room,))).await.unwrap().is_empty());

@@ -48,20 +48,31 @@ async fn every_version_gives_a_room_whose_events_others_accept() {
 #[tokio::test]
 async fn a_document_has_its_type_kind_and_roles() {
     let server = Server::new().await;
-    let room = server.document_with(&[(&bob(), Role::Editor.power()), (&user("vera"), 0)]).await;
+    let room = server
+        .document_with(&[(&bob(), Role::Editor.power()), (&user("vera"), 0)])
+        .await;
     let reader = server.rooms.reader();
     assert!(reader.is_document(&room).await.unwrap());
     assert_eq!(reader.version(&room).await.unwrap().unwrap().id(), &RoomVersionId::V12);
-    let kind = reader.state_event(&room, "dev.weft.document", "").await.unwrap().unwrap();
+    let kind = reader
+        .state_event(&room, "dev.weft.document", "")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(kind.content_as::<Value>().unwrap()["kind"], "text");
-    for (who, role, can_edit) in
-        [(alice(), Role::Owner, true), (bob(), Role::Editor, true), (user("vera"), Role::Viewer, false)]
-    {
+    for (who, role, can_edit) in [
+        (alice(), Role::Owner, true),
+        (bob(), Role::Editor, true),
+        (user("vera"), Role::Viewer, false),
+    ] {
         let access = server.rooms.access(&room, &who).await.unwrap();
         assert_eq!((access.role, access.can_edit), (role, can_edit), "{who}");
     }
     let stranger = server.rooms.access(&room, &user("nobody")).await.unwrap();
-    assert_eq!((stranger.membership, stranger.can_edit), (MembershipState::Leave, false));
+    assert_eq!(
+        (stranger.membership, stranger.can_edit),
+        (MembershipState::Leave, false)
+    );
 }
 
 #[tokio::test]
@@ -106,24 +117,47 @@ async fn the_order_is_that_of_the_specification_and_later_options_win() {
     );
     let reader = server.rooms.reader();
     let state = reader.state(&room).await.unwrap().unwrap();
-    assert_eq!(state.get("m.room.name", "").unwrap().content_as::<Value>().unwrap()["name"], "by name");
+    assert_eq!(
+        state.get("m.room.name", "").unwrap().content_as::<Value>().unwrap()["name"],
+        "by name"
+    );
     assert_eq!(state.join_rule().as_str(), "knock");
     assert_eq!(state.needed_power("m.room.message", false), 7);
     assert!(reader.is_public(&room).await.unwrap());
-    assert_eq!(reader.alias(room_alias_id!("#things:alpha.test")).await.unwrap().unwrap().room, room);
-    assert_eq!(reader.aliases_of(&room).await.unwrap(), [room_alias_id!("#things:alpha.test")]);
+    assert_eq!(
+        reader
+            .alias(room_alias_id!("#things:alpha.test"))
+            .await
+            .unwrap()
+            .unwrap()
+            .room,
+        room
+    );
+    assert_eq!(
+        reader.aliases_of(&room).await.unwrap(),
+        [room_alias_id!("#things:alpha.test")]
+    );
 }
 
 #[tokio::test]
 async fn what_cannot_be_is_refused_and_leaves_nothing() {
     let server = Server::new().await;
     let create = async |request| server.rooms.create(&alice(), request).await;
-    let taken = CreateRoom { alias: Some(room_alias_id!("#a:alpha.test").to_owned()), ..CreateRoom::default() };
+    let taken = CreateRoom {
+        alias: Some(room_alias_id!("#a:alpha.test").to_owned()),
+        ..CreateRoom::default()
+    };
     create(taken.clone()).await.unwrap();
     assert!(matches!(create(taken).await, Err(CreateError::AliasTaken(_))));
-    let foreign = CreateRoom { alias: Some(room_alias_id!("#a:beta.test").to_owned()), ..CreateRoom::default() };
+    let foreign = CreateRoom {
+        alias: Some(room_alias_id!("#a:beta.test").to_owned()),
+        ..CreateRoom::default()
+    };
     assert!(matches!(create(foreign).await, Err(CreateError::Invalid { .. })));
-    let old = CreateRoom { version: Some(RoomVersionId::V5), ..CreateRoom::default() };
+    let old = CreateRoom {
+        version: Some(RoomVersionId::V5),
+        ..CreateRoom::default()
+    };
     assert!(matches!(create(old).await, Err(CreateError::UnsupportedVersion(_))));
     // In version 12 a creator's power isn't in the power levels, and saying so is an error.
     let levels = CreateRoom {
@@ -131,7 +165,10 @@ async fn what_cannot_be_is_refused_and_leaves_nothing() {
         ..CreateRoom::default()
     };
     assert!(matches!(create(levels).await, Err(CreateError::Invalid { .. })));
-    let floats = CreateRoom { creation_content: object(json!({ "x": 1.5 })), ..CreateRoom::default() };
+    let floats = CreateRoom {
+        creation_content: object(json!({ "x": 1.5 })),
+        ..CreateRoom::default()
+    };
     assert!(matches!(create(floats).await, Err(CreateError::Event { .. })));
     let late = CreateRoom {
         document: Some(DocumentKind::Text),

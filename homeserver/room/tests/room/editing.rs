@@ -5,7 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 use weft_room::{EditError, EditOutcome, RoomConfig};
-use weft_store::{memory::MemoryDisk, tables::documents::{JOURNAL, JOURNALED_ROOMS}};
+use weft_store::{
+    memory::MemoryDisk,
+    tables::documents::{JOURNAL, JOURNALED_ROOMS},
+};
 use weft_wire::Role;
 
 use crate::{
@@ -18,7 +21,12 @@ async fn pending(server: &Server, room: &ruma::RoomId) -> usize {
 }
 
 async fn updates(server: &Server, room: &ruma::RoomId) -> usize {
-    server.log(room).await.iter().filter(|(kind, _)| kind == "dev.weft.update").count()
+    server
+        .log(room)
+        .await
+        .iter()
+        .filter(|(kind, _)| kind == "dev.weft.update")
+        .count()
 }
 
 /// The text as signed events alone make it.
@@ -33,7 +41,10 @@ async fn a_pause_seals_what_was_typed_into_one_event() {
     let room = server.document().await;
     let mut editor = Editor::new(11);
     for letter in "hello".chars() {
-        let outcome = server.edit(&room, &alice(), editor.append(&letter.to_string())).await.unwrap();
+        let outcome = server
+            .edit(&room, &alice(), editor.append(&letter.to_string()))
+            .await
+            .unwrap();
         assert_eq!(outcome, EditOutcome::Journaled);
     }
     assert_eq!((pending(&server, &room).await, updates(&server, &room).await), (5, 0));
@@ -121,21 +132,34 @@ async fn rights_are_asked_for_each_edit_and_edits_made_in_time_stand() {
     let room = server.document_with(&[(&bob(), 25), (&user("vera"), 0)]).await;
     let mut b = Editor::new(2);
     let forbidden = server.edit(&room, &user("vera"), Editor::new(3).append("v")).await;
-    assert!(matches!(forbidden, Err(EditError::Forbidden { role: Role::Viewer })), "{forbidden:?}");
+    assert!(
+        matches!(forbidden, Err(EditError::Forbidden { role: Role::Viewer })),
+        "{forbidden:?}"
+    );
     let stranger = server.edit(&room, &user("stranger"), Editor::new(3).append("s")).await;
     assert!(matches!(stranger, Err(EditError::NotJoined)), "{stranger:?}");
     server.edit(&room, &bob(), b.append("in time")).await.unwrap();
     // What a viewer was refused is not in anybody's text, and saying nothing new needs no right.
     assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), "in time");
-    assert_eq!(server.edit(&room, &user("vera"), b.whole()).await.unwrap(), EditOutcome::NothingNew);
+    assert_eq!(
+        server.edit(&room, &user("vera"), b.whole()).await.unwrap(),
+        EditOutcome::NothingNew
+    );
     let mut levels = weft_wire::document::power_levels();
     levels["users"] = json!({ "@bob:alpha.test": 0 });
-    server.state(&room, &alice(), "m.room.power_levels", "", levels).await.unwrap();
+    server
+        .state(&room, &alice(), "m.room.power_levels", "", levels)
+        .await
+        .unwrap();
     let late = server.edit(&room, &bob(), b.append("too late")).await;
     assert!(matches!(late, Err(EditError::Forbidden { .. })), "{late:?}");
     assert_eq!(sealed_text(&server, &room).await, "in time");
     let log = server.log(&room).await;
-    assert_eq!(log[log.len() - 2], ("dev.weft.update".to_owned(), bob()), "sealed before the right was taken");
+    assert_eq!(
+        log[log.len() - 2],
+        ("dev.weft.update".to_owned(), bob()),
+        "sealed before the right was taken"
+    );
 }
 
 #[tokio::test]
@@ -147,21 +171,49 @@ async fn what_can_not_be_taken_is_told_apart() {
     let second = a.append("two");
     let early = server.edit(&room, &alice(), second.clone()).await.unwrap();
     assert!(matches!(early, EditOutcome::Missing { .. }), "{early:?}");
-    assert_eq!(server.edit(&room, &alice(), first.clone()).await.unwrap(), EditOutcome::Journaled);
-    assert_eq!(server.edit(&room, &alice(), second).await.unwrap(), EditOutcome::Journaled);
-    assert_eq!(server.edit(&room, &alice(), first).await.unwrap(), EditOutcome::NothingNew);
-    assert_eq!(server.edit(&room, &bob(), a.whole()).await.unwrap(), EditOutcome::NothingNew);
+    assert_eq!(
+        server.edit(&room, &alice(), first.clone()).await.unwrap(),
+        EditOutcome::Journaled
+    );
+    assert_eq!(
+        server.edit(&room, &alice(), second).await.unwrap(),
+        EditOutcome::Journaled
+    );
+    assert_eq!(
+        server.edit(&room, &alice(), first).await.unwrap(),
+        EditOutcome::NothingNew
+    );
+    assert_eq!(
+        server.edit(&room, &bob(), a.whole()).await.unwrap(),
+        EditOutcome::NothingNew
+    );
     let removed = a.remove(0, 2);
-    assert_eq!(server.edit(&room, &bob(), removed).await.unwrap(), EditOutcome::Journaled);
-    assert_eq!(server.edit(&room, &alice(), a.whole()).await.unwrap(), EditOutcome::NothingNew);
+    assert_eq!(
+        server.edit(&room, &bob(), removed).await.unwrap(),
+        EditOutcome::Journaled
+    );
+    assert_eq!(
+        server.edit(&room, &alice(), a.whole()).await.unwrap(),
+        EditOutcome::NothingNew
+    );
     // Somebody else's client id.
     let mut thief = Editor::new(1);
     thief.apply(&a.whole());
     let stolen = server.edit(&room, &bob(), thief.append("!")).await;
-    assert!(matches!(stolen, Err(EditError::Refused(weft_crdt::Refusal::ForeignClient { .. }))), "{stolen:?}");
+    assert!(
+        matches!(
+            stolen,
+            Err(EditError::Refused(weft_crdt::Refusal::ForeignClient { .. }))
+        ),
+        "{stolen:?}"
+    );
     let garbage = server.edit(&room, &alice(), Bytes::from_static(b"\xff\xff\xff")).await;
     assert!(matches!(garbage, Err(EditError::Malformed(_))), "{garbage:?}");
-    let talk = server.rooms.create(&alice(), weft_room::CreateRoom::default()).await.unwrap();
+    let talk = server
+        .rooms
+        .create(&alice(), weft_room::CreateRoom::default())
+        .await
+        .unwrap();
     let not = server.edit(&talk, &alice(), Editor::new(9).append("x")).await;
     assert!(matches!(not, Err(EditError::NotADocument(_))), "{not:?}");
 }
@@ -206,7 +258,10 @@ async fn the_snapshot_and_the_events_give_the_same_text() {
 
 #[tokio::test(start_paused = true)]
 async fn a_room_without_work_leaves_memory_and_comes_back() {
-    let config = RoomConfig { idle_eviction: Duration::from_secs(30), ..RoomConfig::default() };
+    let config = RoomConfig {
+        idle_eviction: Duration::from_secs(30),
+        ..RoomConfig::default()
+    };
     let server = Server::boot(&MemoryDisk::new(), config).await;
     let room = server.document().await;
     let mut editor = Editor::new(5);
@@ -215,7 +270,10 @@ async fn a_room_without_work_leaves_memory_and_comes_back() {
     tokio::time::sleep(Duration::from_secs(40)).await;
     assert_eq!(server.rooms.active(), 0);
     server.edit(&room, &alice(), editor.append(" and more")).await.unwrap();
-    assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), "kept and more");
+    assert_eq!(
+        text_of(&server.rooms.content(&room, None).await.unwrap()),
+        "kept and more"
+    );
     // A room that isn't known costs nothing afterwards.
     assert!(server.rooms.open(ruma::room_id!("!none:alpha.test")).await.is_err());
     tokio::time::sleep(Duration::from_millis(10)).await;

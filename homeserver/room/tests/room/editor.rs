@@ -19,7 +19,11 @@ impl Editor {
         options.offset_kind = OffsetKind::Utf16;
         let doc = Doc::with_options(options);
         let text = doc.get_or_insert_text("body");
-        Self { doc, text, sent: StateVector::default() }
+        Self {
+            doc,
+            text,
+            sent: StateVector::default(),
+        }
     }
 
     pub(crate) fn text(&self) -> String {
@@ -50,7 +54,10 @@ impl Editor {
     }
 
     pub(crate) fn apply(&self, update: &[u8]) {
-        self.doc.transact_mut().apply_update(Update::decode_v1(update).unwrap()).unwrap();
+        self.doc
+            .transact_mut()
+            .apply_update(Update::decode_v1(update).unwrap())
+            .unwrap();
     }
 
     pub(crate) fn vector(&self) -> Vec<u8> {
@@ -59,7 +66,10 @@ impl Editor {
 
     /// Everything this editor has.
     pub(crate) fn whole(&self) -> Bytes {
-        self.doc.transact().encode_state_as_update_v1(&StateVector::default()).into()
+        self.doc
+            .transact()
+            .encode_state_as_update_v1(&StateVector::default())
+            .into()
     }
 
     /// Fetches what it lacks.

@@ -59,7 +59,10 @@ impl Identity for Us {
 struct Alone;
 
 fn nobody<T>() -> Result<T, PeerError> {
-    Err(PeerError::Unreachable { server: "anybody".to_owned(), reason: "this test has no peers".to_owned() })
+    Err(PeerError::Unreachable {
+        server: "anybody".to_owned(),
+        reason: "this test has no peers".to_owned(),
+    })
 }
 
 #[async_trait]
@@ -78,12 +81,7 @@ impl Peers for Alone {
     async fn event(&self, _: &RoomVersion, _: &ServerName, _: &EventId) -> Result<Verified, PeerError> {
         nobody()
     }
-    async fn events(
-        &self,
-        _: &RoomVersion,
-        _: &ServerName,
-        _: &[OwnedEventId],
-    ) -> Result<Vec<Verified>, PeerError> {
+    async fn events(&self, _: &RoomVersion, _: &ServerName, _: &[OwnedEventId]) -> Result<Vec<Verified>, PeerError> {
         nobody()
     }
     async fn state_ids(&self, _: &RoomId, _: &ServerName, _: &EventId) -> Result<StateIds, PeerError> {
@@ -119,10 +117,19 @@ impl Server {
         let store = Store::open(disk.open()).await.unwrap();
         let sink = Arc::new(Sink::default());
         let clock = Arc::new(FakeClock(AtomicU64::new(1_700_000_000_000)));
-        let ports = Ports { sink: Arc::<Sink>::clone(&sink), peers: Arc::new(Alone), clock };
+        let ports = Ports {
+            sink: Arc::<Sink>::clone(&sink),
+            peers: Arc::new(Alone),
+            clock,
+        };
         let us = Us(testing::signer(server_name!("alpha.test")));
         let rooms = Rooms::start(config, store.clone(), Arc::new(us), ports);
-        Self { disk: disk.clone(), store, rooms, sink }
+        Self {
+            disk: disk.clone(),
+            store,
+            rooms,
+            sink,
+        }
     }
 
     /// The power goes and the server starts again, with recovery.
@@ -136,18 +143,25 @@ impl Server {
 
     /// A text document of alice's.
     pub(crate) async fn document(&self) -> OwnedRoomId {
-        let request = CreateRoom { document: Some(DocumentKind::Text), ..CreateRoom::default() };
+        let request = CreateRoom {
+            document: Some(DocumentKind::Text),
+            ..CreateRoom::default()
+        };
         self.rooms.create(&alice(), request).await.unwrap()
     }
 
     /// A text document of alice's with others in it, by role power.
     pub(crate) async fn document_with(&self, others: &[(&UserId, i64)]) -> OwnedRoomId {
         let room = self.document().await;
-        let users: serde_json::Map<String, Value> =
-            others.iter().map(|(user, power)| (user.to_string(), Value::from(*power))).collect();
+        let users: serde_json::Map<String, Value> = others
+            .iter()
+            .map(|(user, power)| (user.to_string(), Value::from(*power)))
+            .collect();
         let mut levels = weft_wire::document::power_levels();
         levels["users"] = users.into();
-        self.state(&room, &alice(), "m.room.power_levels", "", levels).await.unwrap();
+        self.state(&room, &alice(), "m.room.power_levels", "", levels)
+            .await
+            .unwrap();
         for (user, _) in others {
             self.member(&room, &alice(), user, "invite").await.unwrap();
             self.member(&room, user, user, "join").await.unwrap();
@@ -175,11 +189,23 @@ impl Server {
         target: &UserId,
         membership: &str,
     ) -> Result<OwnedEventId, SendError> {
-        self.state(room, sender, "m.room.member", target.as_str(), json!({ "membership": membership })).await
+        self.state(
+            room,
+            sender,
+            "m.room.member",
+            target.as_str(),
+            json!({ "membership": membership }),
+        )
+        .await
     }
 
     pub(crate) async fn say(&self, room: &RoomId, sender: &UserId, body: &str) -> Result<OwnedEventId, SendError> {
-        self.rooms.send(room, event(sender, "m.room.message", json!({ "msgtype": "m.text", "body": body }))).await
+        self.rooms
+            .send(
+                room,
+                event(sender, "m.room.message", json!({ "msgtype": "m.text", "body": body })),
+            )
+            .await
     }
 
     pub(crate) async fn edit(
@@ -188,7 +214,11 @@ impl Server {
         user: &UserId,
         update: impl Into<Bytes>,
     ) -> Result<EditOutcome, EditError> {
-        let edit = Edit { user: user.to_owned(), session: SessionId(1), update: update.into() };
+        let edit = Edit {
+            user: user.to_owned(),
+            session: SessionId(1),
+            update: update.into(),
+        };
         self.rooms.edit(room, edit).await
     }
 
@@ -200,7 +230,10 @@ impl Server {
             .timeline(room, None, weft_room::Direction::Forward, weft_room::Types::All, 500)
             .await
             .unwrap();
-        page.events.iter().map(|event| (event.pdu.kind().to_owned(), event.pdu.sender().to_owned())).collect()
+        page.events
+            .iter()
+            .map(|event| (event.pdu.kind().to_owned(), event.pdu.sender().to_owned()))
+            .collect()
     }
 }
 

@@ -19,11 +19,17 @@ async fn pages_meet_without_a_hole_and_leave_updates_out_when_asked() {
         server.say(&room, &alice(), &n.to_string()).await.unwrap();
     }
     let reader = server.rooms.reader();
-    let all = reader.timeline(&room, None, Direction::Forward, Types::All, 500).await.unwrap();
+    let all = reader
+        .timeline(&room, None, Direction::Forward, Types::All, 500)
+        .await
+        .unwrap();
     let mut paged = Vec::new();
     let mut from = None;
     loop {
-        let page = reader.timeline(&room, from, Direction::Backward, Types::All, 3).await.unwrap();
+        let page = reader
+            .timeline(&room, from, Direction::Backward, Types::All, 3)
+            .await
+            .unwrap();
         paged.extend(page.events.iter().map(|event| event.order));
         from = page.next;
         if from.is_none() {
@@ -32,7 +38,10 @@ async fn pages_meet_without_a_hole_and_leave_updates_out_when_asked() {
     }
     paged.reverse();
     assert_eq!(paged, all.events.iter().map(|event| event.order).collect::<Vec<_>>());
-    let talk = reader.timeline(&room, None, Direction::Forward, Types::WithoutUpdates, 500).await.unwrap();
+    let talk = reader
+        .timeline(&room, None, Direction::Forward, Types::WithoutUpdates, 500)
+        .await
+        .unwrap();
     assert_eq!(all.events.len() - talk.events.len(), 5);
     assert!(talk.events.iter().all(|event| event.pdu.kind() != "dev.weft.update"));
 }
@@ -53,7 +62,14 @@ async fn what_is_new_is_the_newest_and_says_when_there_was_more() {
     let newest = reader.since(&room, since, now, Types::All, 2).await.unwrap();
     assert!(newest.limited);
     assert_eq!(newest.events[1].order, new.events[4].order);
-    assert!(reader.since(&room, now, now, Types::All, 2).await.unwrap().events.is_empty());
+    assert!(
+        reader
+            .since(&room, now, now, Types::All, 2)
+            .await
+            .unwrap()
+            .events
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -66,7 +82,10 @@ async fn states_are_those_of_their_time() {
     let left = server.member(&room, &bob(), &bob(), "leave").await.unwrap();
     // A long history, so that groups lean on one another and whole ones are written in between.
     for n in 0..230 {
-        server.state(&room, &alice(), "m.room.name", "", json!({ "name": n.to_string() })).await.unwrap();
+        server
+            .state(&room, &alice(), "m.room.name", "", json!({ "name": n.to_string() }))
+            .await
+            .unwrap();
     }
     let at = async |id: &ruma::EventId| reader.state_at(&room, id).await.unwrap().unwrap();
     assert_eq!(at(&said).await.membership(&bob()), MembershipState::Join);
@@ -79,7 +98,10 @@ async fn states_are_those_of_their_time() {
     let also = reader.state_at_position(&room, u64::MAX).await.unwrap().unwrap();
     assert_eq!(now.map(), also.map());
     let server = server.reboot().await;
-    assert_eq!(server.rooms.reader().state(&room).await.unwrap().unwrap().map(), now.map());
+    assert_eq!(
+        server.rooms.reader().state(&room).await.unwrap().unwrap().map(),
+        now.map()
+    );
 }
 
 #[tokio::test]
@@ -93,13 +115,18 @@ async fn other_servers_get_the_graph_and_the_chain_of_authority() {
     let ids = |events: Vec<std::sync::Arc<weft_dag::Pdu>>| {
         events.iter().map(|pdu| pdu.event_id().to_owned()).collect::<Vec<_>>()
     };
-    let between = reader.missing_events(&room, std::slice::from_ref(&first), std::slice::from_ref(&third), 10).await;
+    let between = reader
+        .missing_events(&room, std::slice::from_ref(&first), std::slice::from_ref(&third), 10)
+        .await;
     assert_eq!(ids(between.unwrap()), std::slice::from_ref(&second));
     let back = reader.backfill(&room, std::slice::from_ref(&third), 2).await.unwrap();
     assert_eq!(ids(back), [third.clone(), second]);
     assert_eq!(reader.extremities(&room).await.unwrap(), std::slice::from_ref(&third));
     let around = reader.state_ids(&room, &third).await.unwrap().unwrap();
-    assert_eq!(around.state.len(), reader.state(&room).await.unwrap().unwrap().map().0.len());
+    assert_eq!(
+        around.state.len(),
+        reader.state(&room).await.unwrap().unwrap().map().0.len()
+    );
     let create = reader.state_event(&room, "m.room.create", "").await.unwrap().unwrap();
     // In version 12 the room id stands for the create event, which nobody cites.
     assert!(!around.auth_chain.iter().any(|id| id == create.event_id()));
@@ -123,9 +150,19 @@ async fn history_is_for_those_who_are_or_were_in() {
     assert_eq!(sees(&bob()).await, 1, "until the end of the membership");
     assert_eq!(sees(&user("stranger")).await, 0);
     let visibility = json!({ "history_visibility": "world_readable" });
-    server.state(&room, &alice(), "m.room.history_visibility", "", visibility).await.unwrap();
+    server
+        .state(&room, &alice(), "m.room.history_visibility", "", visibility)
+        .await
+        .unwrap();
     let open = server.say(&room, &alice(), "open").await.unwrap();
     let events = reader.events(&room, &[open]).await.unwrap();
     let events: Vec<_> = events.into_iter().map(|event| event.pdu).collect();
-    assert_eq!(reader.visible_to_user(&room, &user("stranger"), events).await.unwrap().len(), 1);
+    assert_eq!(
+        reader
+            .visible_to_user(&room, &user("stranger"), events)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }

@@ -12,14 +12,20 @@ async fn a_transaction_id_makes_one_event_also_after_a_restart() {
     let room = server.rooms.create(&alice(), CreateRoom::default()).await.unwrap();
     let mut message = event(&alice(), "m.room.message", json!({ "body": "once" }));
     message.txn = Some((owned_device_id!("PHONE"), "t1".into()));
-    let (first, second) =
-        tokio::join!(server.rooms.send(&room, message.clone()), server.rooms.send(&room, message.clone()));
+    let (first, second) = tokio::join!(
+        server.rooms.send(&room, message.clone()),
+        server.rooms.send(&room, message.clone())
+    );
     let first = first.unwrap();
     assert_eq!(first, second.unwrap());
     let server = server.reboot().await;
     assert_eq!(server.rooms.send(&room, message.clone()).await.unwrap(), first);
     message.txn = Some((owned_device_id!("TABLET"), "t1".into()));
-    assert_ne!(server.rooms.send(&room, message).await.unwrap(), first, "another device counts for itself");
+    assert_ne!(
+        server.rooms.send(&room, message).await.unwrap(),
+        first,
+        "another device counts for itself"
+    );
 }
 
 #[tokio::test]
@@ -30,17 +36,28 @@ async fn who_may_not_is_told_and_nothing_is_written() {
     for refused in [
         server.say(&room, &bob(), "viewers don't chat").await,
         server.say(&room, &user("stranger"), "hello").await,
-        server.state(&room, &bob(), "m.room.name", "", json!({ "name": "mine" })).await,
+        server
+            .state(&room, &bob(), "m.room.name", "", json!({ "name": "mine" }))
+            .await,
         server.member(&room, &bob(), &user("carol"), "invite").await,
         server.member(&room, &user("carol"), &user("carol"), "join").await,
         // The text's history can't be hidden from who joins.
         server
-            .state(&room, &alice(), "m.room.history_visibility", "", json!({ "history_visibility": "joined" }))
+            .state(
+                &room,
+                &alice(),
+                "m.room.history_visibility",
+                "",
+                json!({ "history_visibility": "joined" }),
+            )
             .await,
     ] {
         assert!(matches!(refused, Err(SendError::Forbidden { .. })), "{refused:?}");
     }
-    let float = server.rooms.send(&room, event(&alice(), "m.room.message", json!({ "n": 0.5 }))).await;
+    let float = server
+        .rooms
+        .send(&room, event(&alice(), "m.room.message", json!({ "n": 0.5 })))
+        .await;
     assert!(matches!(float, Err(SendError::BadContent { .. })));
     let large = server.say(&room, &alice(), &"x".repeat(66_000)).await;
     assert!(matches!(large, Err(SendError::TooLarge { .. })));
@@ -55,7 +72,10 @@ async fn memberships_are_in_every_list_that_shows_them() {
     let room = server.document_with(&[(&bob(), 25)]).await;
     let reader = server.rooms.reader();
     assert_eq!(reader.joined_members(&room).await.unwrap(), [alice(), bob()]);
-    assert_eq!(reader.rooms_of(&bob()).await.unwrap()[0].membership, MembershipState::Join);
+    assert_eq!(
+        reader.rooms_of(&bob()).await.unwrap()[0].membership,
+        MembershipState::Join
+    );
     let removed = server.member(&room, &alice(), &bob(), "ban").await.unwrap();
     assert_eq!(reader.membership(&room, &bob()).await.unwrap(), MembershipState::Ban);
     assert_eq!(reader.rooms_of(&bob()).await.unwrap()[0].row.event, removed);
@@ -85,7 +105,10 @@ async fn a_redaction_takes_back_what_was_said() {
     let stored = server.rooms.reader().event(Some(&room), &said).await.unwrap().unwrap();
     assert_eq!(stored.content_as::<Value>().unwrap(), json!({}));
     assert_eq!(stored.event_id(), said);
-    let unknown = server.rooms.send(&room, redaction(&bob(), ruma::event_id!("$none"))).await;
+    let unknown = server
+        .rooms
+        .send(&room, redaction(&bob(), ruma::event_id!("$none")))
+        .await;
     assert!(matches!(unknown, Err(SendError::UnknownEvent(_))));
 }
 
