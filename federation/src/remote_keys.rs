@@ -20,6 +20,8 @@ use crate::{
 };
 
 mod source;
+#[cfg(test)]
+mod tests;
 
 /// Between two requests for the keys of a server that answers: somebody may be making up key ids in its name.
 const PAUSE_MS: u64 = 5_000;
@@ -231,15 +233,7 @@ impl RemoteKeys {
         let now = millis(self.now());
         if now >= fetching.not_before {
             let answered = self.fetch(&server, need).await;
-            fetching.failures = if answered {
-                0
-            } else {
-                fetching.failures.saturating_add(1)
-            };
-            let pause = FIRST_PAUSE_MS
-                .saturating_mul(1 << fetching.failures.min(16))
-                .min(LONGEST_PAUSE_MS);
-            fetching.not_before = now.saturating_add(if answered { PAUSE_MS } else { pause });
+            fetching.asked(now, answered);
         }
         server.known()
     }
@@ -327,9 +321,15 @@ impl RemoteKeys {
         if let Some(known) = server.known().filter(|known| known.stored.valid_at(now)) {
             return Some(known.verify.clone());
         }
-        let object = self.inner.source.own(notary).await.ok()?;
-        let keys = StoredKeys::check(notary, object, now).ok()?;
-        self.keep(&server, keys).await;
+        // Never waiting: two notaries may be asking for one another's keys.
+        let mut fetching = server.fetching.try_lock().ok()?;
+        if millis(now) < fetching.not_before {
+            return None;
+        }
+        let object = self.inner.source.own(notary).await.ok();
+        let keys = object.and_then(|object| StoredKeys::check(notary, object, now).ok());
+        fetching.asked(millis(now), keys.is_some());
+        self.keep(&server, keys?).await;
         server.known().map(|known| known.verify.clone())
     }
 
@@ -339,6 +339,17 @@ impl RemoteKeys {
             tracing::warn!(server = %keys.server, %error, "keys were not stored");
         }
         server.set(keys);
+    }
+}
+
+impl Fetching {
+    /// Notes down how asking went, and until when nobody is asked again.
+    fn asked(&mut self, now: u64, answered: bool) {
+        self.failures = if answered { 0 } else { self.failures.saturating_add(1) };
+        let longer = FIRST_PAUSE_MS
+            .saturating_mul(1 << self.failures.min(16))
+            .min(LONGEST_PAUSE_MS);
+        self.not_before = now.saturating_add(if answered { PAUSE_MS } else { longer });
     }
 }
 

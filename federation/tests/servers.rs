@@ -1,0 +1,683 @@
+//! Two servers over TLS on loopback: keys, events, handshakes, transactions; and a second one that lies.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
+
+#[path = "servers/peer.rs"]
+mod peer;
+#[path = "servers/room.rs"]
+mod room;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
+    routing::{get, post, put},
+};
+use ruma::{CanonicalJsonObject, OwnedUserId, RoomVersionId};
+use serde_json::{Value, json};
+use weft_federation::{
+    CallError, DiscoveryError,
+    handshake::{HandshakeError, Wanted},
+    verify_request,
+};
+
+use peer::{reserve, us, us_with};
+use room::{Room, member, sign, signer_of, with};
+
+fn alpha() -> &'static ruma::ServerName {
+    ruma::server_name!("alpha.test")
+}
+
+fn wanted(room: &Room, via: &ruma::ServerName) -> Wanted {
+    Wanted {
+        room_id: room.room_id(),
+        via: vec![via.to_owned()],
+        user: OwnedUserId::try_from("@alice:alpha.test").unwrap(),
+        content: with(
+            json!({ "displayname": "Alice", "join_authorised_via_users_server": "@x:y.test", "membership": "ban" }),
+        ),
+    }
+}
+
+/// What the second server answers to make_join and send_join.
+#[derive(Clone)]
+struct Joining {
+    room: Arc<Room>,
+    template: Value,
+    version: Value,
+    /// Changes the answer to send_join.
+    spoil: fn(&Room, &mut Value),
+    sent: Arc<std::sync::Mutex<Option<Value>>>,
+}
+
+async fn make_join(State(joining): State<Joining>) -> Json<Value> {
+    Json(json!({ "room_version": joining.version, "event": joining.template }))
+}
+
+async fn send_join(State(joining): State<Joining>, Json(event): Json<Value>) -> Json<Value> {
+    *joining.sent.lock().unwrap() = Some(event.clone());
+    let mut answer = json!({
+        "state": joining.room.state(), "auth_chain": joining.room.state(), "event": event, "origin": "x",
+    });
+    (joining.spoil)(&joining.room, &mut answer);
+    Json(answer)
+}
+
+fn join_router(joining: Joining) -> Router {
+    Router::new()
+        .route("/_matrix/federation/v1/make_join/{room}/{user}", get(make_join))
+        .route("/_matrix/federation/v2/send_join/{room}/{event}", put(send_join))
+        .route("/_weft/federation/v1/document/{room}", get(document))
+        .merge(joining.room.keys())
+        .with_state(joining)
+}
+
+async fn document(State(joining): State<Joining>) -> Json<Value> {
+    Json(json!({ "room_id": joining.room.room_id(), "at": [], "update": "AAA" }))
+}
+
+async fn join(
+    version: &RoomVersionId,
+    change: impl FnOnce(&Room, &mut Value, &mut Value),
+    spoil: fn(&Room, &mut Value),
+) -> (
+    Result<weft_federation::handshake::Joined, HandshakeError>,
+    Option<Value>,
+) {
+    let reserved = reserve();
+    let name = reserved.name.clone();
+    let room = Arc::new(Room::document(version, &name));
+    let mut template = room.join_template("@alice:alpha.test");
+    let mut named = json!(version);
+    change(&room, &mut template, &mut named);
+    let sent = Arc::default();
+    let joining = Joining {
+        room: Arc::clone(&room),
+        template,
+        version: named,
+        spoil,
+        sent: Arc::clone(&sent),
+    };
+    let _peer = reserved.serve(&["127.0.0.1"], join_router(joining));
+    let us = us(alpha());
+    let result = us.handshake.join(&wanted(&room, &name)).await;
+    let sent = sent.lock().unwrap().take();
+    (result, sent)
+}
+
+#[tokio::test]
+async fn a_join_brings_state_event_and_document() {
+    for version in [
+        RoomVersionId::V6,
+        RoomVersionId::V10,
+        RoomVersionId::V11,
+        RoomVersionId::V12,
+    ] {
+        let (joined, sent) = join(&version, |_, _, _| {}, |_, _| {}).await;
+        let joined = joined.unwrap();
+        assert_eq!(joined.version, version);
+        assert_eq!(joined.state.len(), 4);
+        assert_eq!(joined.snapshot.as_deref(), Some([0_u8, 0].as_slice()));
+        let event = joined.event.pdu();
+        assert_eq!(
+            (event.sender().as_str(), event.state_key()),
+            ("@alice:alpha.test", Some("@alice:alpha.test"))
+        );
+        let content: Value = event.content_as().unwrap();
+        assert_eq!(content, json!({ "membership": "join", "displayname": "Alice" }));
+        assert_eq!(
+            sent.unwrap()["signatures"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .collect::<Vec<_>>(),
+            ["alpha.test"]
+        );
+    }
+}
+
+/// T33: whatever the template says, what we sign is our own user's join of that room.
+#[tokio::test]
+async fn a_template_is_never_signed_as_given() {
+    let (joined, sent) = join(
+        &RoomVersionId::V11,
+        |_, template, _| {
+            template["type"] = json!("m.room.power_levels");
+            template["sender"] = json!("@root:alpha.test");
+            template["state_key"] = json!("");
+            template["room_id"] = json!("!other:alpha.test");
+            template["origin_server_ts"] = json!(1);
+            template["redacts"] = json!("$x");
+            template["hashes"] = json!({ "sha256": "x" });
+            template["signatures"] = json!({ "alpha.test": {} });
+            template["content"] = json!({
+                "membership": "ban", "users": { "@evil:beta.test": 100 }, "third_party_invite": {},
+                "join_authorised_via_users_server": "@root:alpha.test",
+            });
+            template["unsigned"] = json!({ "a": 1 });
+        },
+        |_, _| {},
+    )
+    .await;
+    let sent = sent.unwrap();
+    assert_eq!(sent["type"], "m.room.member");
+    assert_eq!(sent["sender"], "@alice:alpha.test");
+    assert_eq!(sent["state_key"], "@alice:alpha.test");
+    assert_eq!(sent["room_id"], joined.unwrap().state[0].pdu().room_id().as_str());
+    assert_eq!(sent["content"], json!({ "membership": "join", "displayname": "Alice" }));
+    assert!(sent.get("redacts").is_none() && sent.get("unsigned").is_none());
+}
+
+/// A user of another server may vouch; that it is named is what the room's rules then check.
+#[tokio::test]
+async fn the_voucher_of_a_restricted_join_is_taken_over() {
+    let (joined, _) = join(
+        &RoomVersionId::V11,
+        |room, template, _| template["content"]["join_authorised_via_users_server"] = json!(room.creator()),
+        |room, answer| answer["event"] = room.cosign(&answer["event"]),
+    )
+    .await;
+    let joined = joined.unwrap();
+    let event: Value = serde_json::from_str(joined.event.pdu().json()).unwrap();
+    assert!(event["content"]["join_authorised_via_users_server"].is_string());
+    assert_eq!(event["signatures"].as_object().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn impossible_templates_are_refused() {
+    type Change = fn(&Room, &mut Value, &mut Value);
+    let changes: [(&str, Change); 7] = [
+        ("no version", |_, _, version| *version = Value::Null),
+        ("version 1", |_, _, version| *version = json!("1")),
+        ("a made-up version", |_, _, version| *version = json!("org.example.99")),
+        ("21 previous events", |_, template, _| {
+            template["prev_events"] = vec![format!("${}", "a".repeat(43)); 21].into();
+        }),
+        ("no previous events", |_, template, _| {
+            template["prev_events"] = json!([])
+        }),
+        ("11 auth events", |_, template, _| {
+            template["auth_events"] = vec![format!("${}", "a".repeat(43)); 11].into()
+        }),
+        ("no event", |_, template, _| *template = json!("x")),
+    ];
+    for (name, change) in changes {
+        let (joined, sent) = join(&RoomVersionId::V11, change, |_, _| {}).await;
+        assert!(joined.is_err() && sent.is_none(), "{name}");
+    }
+}
+
+/// T30, T34: what comes with a join is checked event by event, and the room must be the one that was asked for.
+#[tokio::test]
+async fn forged_state_does_not_come_in_with_a_join() {
+    let (joined, _) = join(
+        &RoomVersionId::V11,
+        |_, _, _| {},
+        |room, answer| {
+            let forged = room.forge(&answer["state"][0].clone());
+            answer["state"].as_array_mut().unwrap().extend(forged.clone());
+            answer["auth_chain"].as_array_mut().unwrap().extend(forged);
+            answer["state"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({ "type": "m.room.name" }));
+        },
+    )
+    .await;
+    let joined = joined.unwrap();
+    assert_eq!((joined.state.len(), joined.auth_chain.len()), (4, 4));
+
+    type Spoil = fn(&Room, &mut Value);
+    let spoils: [(&str, Spoil); 4] = [
+        ("no create event", |_, answer| {
+            _ = answer["state"].as_array_mut().unwrap().remove(0)
+        }),
+        ("two create events", |_, answer| {
+            let twice = answer["state"][0].clone();
+            answer["state"].as_array_mut().unwrap().push(twice);
+        }),
+        ("members left out", |_, answer| answer["members_omitted"] = json!(true)),
+        ("a room of version 10", |room, answer| {
+            let server = room.server();
+            let other = Room::document(&RoomVersionId::V10, &server);
+            answer["state"] = json!(other.state());
+        }),
+    ];
+    for (name, spoil) in spoils {
+        let (joined, _) = join(&RoomVersionId::V11, |_, _, _| {}, spoil).await;
+        assert!(joined.is_err(), "{name}");
+    }
+    // Another event than ours comes back, or ours with a broken signature: then ours is as good.
+    let (joined, sent) = join(
+        &RoomVersionId::V11,
+        |_, _, _| {},
+        |room, answer| answer["event"] = room.state()[1].clone(),
+    )
+    .await;
+    assert_eq!(joined.unwrap().event.pdu().sender(), "@alice:alpha.test");
+    assert!(sent.is_some());
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_and_a_dead_server_is_not() {
+    let dead = reserve().name;
+    let reserved = reserve();
+    let refusing = reserved.name.clone();
+    let refuse = || async {
+        (
+            StatusCode::FORBIDDEN,
+            Json(json!({ "errcode": "M_FORBIDDEN", "error": "You are not invited.\u{7}\n" })),
+        )
+    };
+    let _peer = reserved.serve(&["127.0.0.1"], Router::new().fallback(refuse));
+    let reserved = reserve();
+    let never_asked = reserved.name.clone();
+    let asked = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let note = Arc::clone(&asked);
+    let noting = || async move { note.store(true, std::sync::atomic::Ordering::SeqCst) };
+    let _other = reserved.serve(&["127.0.0.1"], Router::new().fallback(noting));
+    let room = Room::document(&RoomVersionId::V11, ruma::server_name!("beta.test"));
+    let mut wanted = wanted(&room, &dead);
+    wanted.via = vec![alpha().to_owned(), dead, refusing.clone(), never_asked];
+    let error = us(alpha()).handshake.join(&wanted).await.unwrap_err();
+    let HandshakeError::Call(call) = &error else {
+        panic!("{error}")
+    };
+    let refusal = call.refusal().unwrap();
+    assert_eq!(
+        (refusal.status, refusal.errcode.as_str(), refusal.message.as_str()),
+        (403, "M_FORBIDDEN", "You are not invited.")
+    );
+
+    assert!(
+        !asked.load(std::sync::atomic::Ordering::SeqCst),
+        "asked after a refusal"
+    );
+
+    wanted.via = vec![alpha().to_owned()];
+    assert!(matches!(
+        us(alpha()).handshake.join(&wanted).await,
+        Err(HandshakeError::NoServer)
+    ));
+}
+
+/// T34: the same forged events by every question that brings events.
+#[tokio::test]
+async fn signatures_are_checked_on_every_path() {
+    let reserved = reserve();
+    let name = reserved.name.clone();
+    let room = Arc::new(Room::document(&RoomVersionId::V11, &name));
+    let good = room.state()[1].clone();
+    let forged = room.forge(&good);
+    let mut all = vec![good.clone()];
+    all.extend(forged.clone());
+    // Rightly signed, and of another room.
+    all.push(Room::document(&RoomVersionId::V11, &name).other_room(&name));
+    let lists = all.clone();
+    let router = Router::new()
+        .route(
+            "/_matrix/federation/v1/event/{event}",
+            get(
+                |Path(which): Path<String>, State(all): State<Arc<Vec<Value>>>| async move {
+                    // The id asked for says which of the events comes, as `$0...`.
+                    let at: usize = which
+                        .trim_start_matches('$')
+                        .trim_start_matches('x')
+                        .parse()
+                        .unwrap_or(0);
+                    Json(json!({ "origin": "x", "origin_server_ts": 1, "pdus": [all[at]] }))
+                },
+            ),
+        )
+        .route(
+            "/_matrix/federation/v1/backfill/{room}",
+            get(|State(all): State<Arc<Vec<Value>>>| async move {
+                Json(json!({ "origin": "x", "origin_server_ts": 1, "pdus": *all }))
+            }),
+        )
+        .route(
+            "/_matrix/federation/v1/get_missing_events/{room}",
+            post(|State(all): State<Arc<Vec<Value>>>| async move { Json(json!({ "events": *all })) }),
+        )
+        .route(
+            "/_matrix/federation/v1/state/{room}",
+            get(|State(all): State<Arc<Vec<Value>>>| async move { Json(json!({ "pdus": *all, "auth_chain": *all })) }),
+        )
+        .route(
+            "/_matrix/federation/v1/event_auth/{room}/{event}",
+            get(|State(all): State<Arc<Vec<Value>>>| async move { Json(json!({ "auth_chain": *all })) }),
+        )
+        .merge(room.keys())
+        .with_state(Arc::new(lists));
+    let _peer = reserved.serve(&["127.0.0.1"], router);
+    let us = us(alpha());
+    let (events, id, version) = (&us.events, room.room_id(), room.version());
+    let good_id = room.event_id(&good);
+    let ids = |list: &[weft_dag::Verified]| {
+        list.iter()
+            .map(|event| event.pdu().event_id().to_owned())
+            .collect::<Vec<_>>()
+    };
+
+    let only = vec![good_id.clone()];
+    assert_eq!(
+        ids(&events.backfill(&id, &version, &name, &[], 50).await.unwrap()),
+        only
+    );
+    assert_eq!(
+        ids(&events.missing_events(&id, &version, &name, &[], &[], 50).await.unwrap()),
+        only
+    );
+    assert_eq!(
+        ids(&events.event_auth(&id, &version, &name, &good_id).await.unwrap()),
+        only
+    );
+    let (state, chain) = events.state(&id, &version, &name, &good_id).await.unwrap();
+    assert_eq!((ids(&state), ids(&chain)), (only.clone(), only.clone()));
+    assert_eq!(
+        ids(&events
+            .events(&version, &name, std::slice::from_ref(&good_id))
+            .await
+            .unwrap()),
+        only
+    );
+    for (at, event) in all.iter().enumerate().skip(1) {
+        let asked = ruma::EventId::parse(format!("${at:x>43}")).unwrap();
+        assert!(events.event(&version, &name, &asked).await.is_err(), "{event}");
+        let raw = serde_json::value::to_raw_value(event).unwrap();
+        let checked = events.check_one(&version, &raw).await;
+        assert!(checked.is_err() || checked.unwrap().pdu().room_id() != id, "{event}");
+    }
+}
+
+/// T32: what a server signs when it is asked to sign an invitation.
+#[tokio::test]
+async fn only_an_invitation_from_there_to_here_is_signed() {
+    use weft_federation::handshake::IncomingInvite;
+    let reserved = reserve();
+    let name = reserved.name.clone();
+    let version = RoomVersionId::V11;
+    let room = Arc::new(Room::document(&version, &name));
+    let _peer = reserved.serve(&["127.0.0.1"], Router::new().merge(room.keys()).with_state(()));
+    let us = us(alpha());
+    let invitee = "@alice:alpha.test";
+    let mut cases = vec![
+        ("right", member(&room, &room.creator(), invitee, "invite"), true),
+        (
+            "to another server",
+            member(&room, &room.creator(), "@carl:gamma.test", "invite"),
+            false,
+        ),
+        ("to nobody", member(&room, &room.creator(), "nobody", "invite"), false),
+    ];
+    for membership in ["join", "leave", "ban", "knock", "xyz"] {
+        cases.push((
+            "another membership",
+            member(&room, &room.creator(), invitee, membership),
+            false,
+        ));
+        cases.push(("one of ours", member(&room, invitee, invitee, membership), false));
+    }
+    cases.push((
+        "from one of ours",
+        member(&room, "@bob:alpha.test", invitee, "invite"),
+        false,
+    ));
+    cases.push((
+        "from a third server",
+        member(&room, "@carl:gamma.test", invitee, "invite"),
+        false,
+    ));
+    let mut kind = member(&room, &room.creator(), invitee, "invite");
+    kind.insert("type".to_owned(), "m.room.power_levels".into());
+    cases.push(("no member event", kind, false));
+    for (what, event, signed) in cases {
+        let event = sign(event, &room.version(), &signer_of(&name));
+        let event_id = room.event_id(&event);
+        let raw = serde_json::value::to_raw_value(&event).unwrap();
+        let id = room.room_id();
+        let stripped = vec![serde_json::value::to_raw_value(&room.state()[0]).unwrap()];
+        let incoming = IncomingInvite {
+            origin: &name,
+            room_id: &id,
+            event_id: &event_id,
+            version: &version,
+            event: &raw,
+            stripped,
+        };
+        let result = us.handshake.invited(incoming).await;
+        assert_eq!(result.is_ok(), signed, "{what}: {event} {:?}", result.err());
+        if let Ok(invited) = result {
+            let json: CanonicalJsonObject = serde_json::from_str(invited.event.pdu().json()).unwrap();
+            assert_eq!(json["signatures"].as_object().unwrap().len(), 2);
+        }
+    }
+    // T35, T31: another room or event than the path says, forged, or with a wrong or huge state.
+    let event = sign(
+        member(&room, &room.creator(), invitee, "invite"),
+        &room.version(),
+        &signer_of(&name),
+    );
+    let event_id = room.event_id(&event);
+    let other_room = ruma::RoomId::parse("!other:x.test").unwrap();
+    let other_event = ruma::EventId::parse(format!("${}", "a".repeat(43))).unwrap();
+    let create = room.state()[0].clone();
+    let mut foreign = create.clone();
+    foreign["room_id"] = json!("!other:x.test");
+    let forged = room.forge(&event).remove(0);
+    let many = vec![json!({ "type": "m.room.name", "content": {}, "sender": "@x:y", "state_key": "" }); 1_000];
+    let huge = vec![json!({ "type": "x", "content": "x".repeat(5_000_000) })];
+    let id = room.room_id();
+    for (what, room_id, event_id, event, stripped) in [
+        ("room", &other_room, &event_id, &event, vec![create.clone()]),
+        ("event", &id, &other_event, &event, vec![create.clone()]),
+        ("forged", &id, &room.event_id(&forged), &forged, vec![create.clone()]),
+        ("many", &id, &event_id, &event, many),
+        ("huge", &id, &event_id, &event, huge),
+        ("foreign create", &id, &event_id, &event, vec![foreign]),
+        ("two creates", &id, &event_id, &event, vec![create.clone(), create]),
+        ("no event", &id, &event_id, &event, vec![json!(5)]),
+    ] {
+        let raw = serde_json::value::to_raw_value(event).unwrap();
+        let stripped = stripped
+            .iter()
+            .map(|state| serde_json::value::to_raw_value(state).unwrap())
+            .collect();
+        let incoming = IncomingInvite {
+            origin: &name,
+            room_id,
+            event_id,
+            version: &version,
+            event: &raw,
+            stripped,
+        };
+        assert!(us.handshake.invited(incoming).await.is_err(), "{what}");
+    }
+}
+
+/// A request that the client makes passes the check of the other side: signature, destination, path as sent.
+#[tokio::test]
+async fn requests_are_signed_as_they_arrive() {
+    let reserved = reserve();
+    let name = reserved.name.clone();
+    let alpha_ring = us(alpha());
+    // The second server checks with its own view of alpha's keys: alpha publishes them on a listener of its own.
+    let first = reserve();
+    let first_name = first.name.clone();
+    let us_one = us(&first_name);
+    let ring = Arc::clone(&us_one.ring);
+    let publish = move || {
+        let ring = Arc::clone(&ring);
+        async move { Json(ring.published(ruma::MilliSecondsSinceUnixEpoch::now()).unwrap()) }
+    };
+    let _first = first.serve(
+        &["127.0.0.1"],
+        Router::new().route("/_matrix/key/v2/server", get(publish)),
+    );
+    let us_two = us(&name);
+    let keys = us_two.keys.clone();
+    let check_name = name.clone();
+    let check = move |request: axum::extract::Request| {
+        let (keys, name) = (keys.clone(), check_name.clone());
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+            let request = axum::http::Request::from_parts(parts, body);
+            match verify_request(&request, &name, &keys).await {
+                Ok(origin) => Json(json!({
+                    "room_id": "!r:x.test", "servers": [origin], "displayname": origin, "chunk": [], "events": [], "pdus": {},
+                    "total_room_count_estimate": 0,
+                }))
+                .into_response(),
+                Err(error) => (StatusCode::UNAUTHORIZED, error.to_string()).into_response(),
+            }
+        }
+    };
+    let _second = reserved.serve(&["127.0.0.1"], Router::new().fallback(check));
+    let client = &us_one.client;
+    for localpart in ["simple", "a/b", "ü ö", "%2F?&=#", "'quote'", "..", "%%"] {
+        let Ok(alias) = ruma::OwnedRoomAliasId::try_from(format!("#{localpart}:{name}")) else {
+            continue;
+        };
+        let answer = client
+            .resolve_alias(alias)
+            .await
+            .unwrap_or_else(|error| panic!("{localpart}: {error}"));
+        assert_eq!(answer.servers, [first_name.clone()]);
+    }
+    client
+        .public_rooms(&name, Some(5), Some("a b".to_owned()), None)
+        .await
+        .unwrap();
+    client
+        .send_transaction(
+            &name,
+            "id".into(),
+            vec![],
+            vec![],
+            ruma::MilliSecondsSinceUnixEpoch::now(),
+        )
+        .await
+        .unwrap();
+    let id = ruma::RoomId::parse("!r/a:x.test").unwrap();
+    let version = weft_dag::RoomVersion::new(&RoomVersionId::V11).unwrap();
+    us_one
+        .events
+        .missing_events(&id, &version, &name, &[], &[], 10)
+        .await
+        .unwrap();
+    // A server whose keys can't be had is nobody.
+    let refused = alpha_ring
+        .client
+        .public_rooms(&name, None, None, None)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.refusal().unwrap().status, 401);
+}
+
+/// T44, and whatever else a server can do to whoever calls it.
+#[tokio::test]
+async fn answers_are_bounded() {
+    let reserved = reserve();
+    let name = reserved.name.clone();
+    let endless = || async {
+        let chunks = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 1 << 20]));
+        Response::new(Body::from_stream(chunks))
+    };
+    let announced = || async {
+        Response::builder()
+            .header(header::CONTENT_LENGTH, 1_u64 << 40)
+            .body(Body::from_stream(futures_util::stream::pending::<
+                Result<Vec<u8>, std::io::Error>,
+            >()))
+            .unwrap()
+    };
+    let router = Router::new()
+        .route("/_matrix/key/v2/server", get(endless))
+        .route("/_matrix/federation/v1/version", get(announced))
+        .route(
+            "/_matrix/federation/v1/publicRooms",
+            get(|| async { Redirect::temporary("/_matrix/federation/v1/publicRooms") }),
+        )
+        .route("/_matrix/federation/v1/query/directory", get(|| async { "not json" }))
+        .route(
+            "/_matrix/federation/v1/query/profile",
+            get(|| async { (StatusCode::IM_A_TEAPOT, "x".repeat(10_000_000)) }),
+        )
+        .route(
+            "/_matrix/federation/v1/state_ids/{room}",
+            get(|| std::future::pending::<()>()),
+        );
+    let _peer = reserved.serve(&["127.0.0.1"], router);
+    let us = us_with(
+        alpha(),
+        Duration::from_millis(700),
+        vec!["127.0.0.1/32".parse().unwrap()],
+    );
+    assert!(
+        us.keys
+            .notarise(&name, ruma::MilliSecondsSinceUnixEpoch::now())
+            .await
+            .is_none()
+    );
+    let error = us.client.public_rooms(&name, None, None, None).await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().status, 307, "redirects are not followed");
+    let alias = ruma::OwnedRoomAliasId::try_from(format!("#a:{name}")).unwrap();
+    assert!(matches!(
+        us.client.resolve_alias(alias).await,
+        Err(CallError::BadAnswer { .. })
+    ));
+    let user = OwnedUserId::try_from(format!("@a:{name}")).unwrap();
+    let error = us.client.profile(user, None).await.unwrap_err();
+    assert_eq!(
+        (
+            error.refusal().unwrap().status,
+            error.refusal().unwrap().errcode.as_str()
+        ),
+        (418, "M_UNKNOWN")
+    );
+    let room = ruma::RoomId::parse("!r:x.test").unwrap();
+    let event = ruma::EventId::parse(format!("${}", "a".repeat(43))).unwrap();
+    let error = us.events.state_ids(&room, &name, &event).await.unwrap_err();
+    assert!(error.to_string().contains("no answer in time"), "{error}");
+}
+
+#[tokio::test]
+async fn private_addresses_unknown_certificates_and_ourselves_are_not_called() {
+    let reserved = reserve();
+    let name = reserved.name.clone();
+    let _peer = reserved.serve(&["127.0.0.1"], Router::new());
+    let alias = ruma::OwnedRoomAliasId::try_from(format!("#a:{name}")).unwrap();
+
+    let strict = us_with(alpha(), Duration::from_secs(5), Vec::new());
+    let error = strict.client.resolve_alias(alias.clone()).await.unwrap_err();
+    assert!(
+        matches!(error, CallError::Discovery(DiscoveryError::Denied { .. })),
+        "{error}"
+    );
+
+    let itself = us(&name);
+    assert!(matches!(
+        itself.client.resolve_alias(alias).await,
+        Err(CallError::Ourselves)
+    ));
+
+    // A certificate for another name.
+    let reserved = reserve();
+    let name = reserved.name.clone();
+    let _peer = reserved.serve(&["other.test"], Router::new());
+    let alias = ruma::OwnedRoomAliasId::try_from(format!("#a:{name}")).unwrap();
+    let error = us(alpha()).client.resolve_alias(alias).await.unwrap_err();
+    assert!(
+        matches!(error, CallError::Unreachable { .. }) && error.to_string().contains("certificate"),
+        "{error}"
+    );
+}
