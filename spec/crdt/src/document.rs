@@ -97,8 +97,9 @@ impl Document {
 
     /// Makes the document as small as it gets. Happens by itself.
     pub fn compact(&mut self) {
-        let update = compact(&self.to_update());
-        if let Ok(small) = Document::from_parsed(&update) {
+        // What does not parse, or has a hole, stays as it is: compaction may never cost content.
+        let small = self.to_update().map(|whole| compact(&whole));
+        if let Ok(Ok(small)) = small.map(|update| Document::from_parsed(&update)) {
             *self = small;
         }
     }
@@ -147,10 +148,9 @@ impl Document {
         self.diff(&StateVector::new())
     }
 
-    /// The whole document as a parsed update.
-    pub fn to_update(&self) -> Update {
-        // Our own encoding parses; a document that somehow didn't would show as empty and not be compacted away.
-        Update::parse(self.encode().into()).unwrap_or_default()
+    /// The whole document as a parsed update. Fails only where the document has outgrown what is parsed at all.
+    pub fn to_update(&self) -> Result<Update, ParseError> {
+        Update::parse(self.encode().into())
     }
 
     /// About how much memory it takes, which is about how long it is.

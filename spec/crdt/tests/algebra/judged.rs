@@ -192,7 +192,7 @@ fn judge_live(engine: &mut impl Engine, history: &[Step], updates: &[Update], tr
         assert_eq!(again == Admission::Known, update.delete_set().is_empty());
     }
     assert_eq!(engine.load(&[document.encode()]), truth, "an open document");
-    assert_eq!(document.state_vector(), &document.to_update().state_vector());
+    assert_eq!(document.state_vector(), &document.to_update().unwrap().state_vector());
     let lacking = document.diff(early.state_vector());
     assert_eq!(
         engine.load(&[early.encode(), lacking]),

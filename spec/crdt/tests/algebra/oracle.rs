@@ -53,6 +53,9 @@ fn installed() -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
         let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/yjs");
+        // Test runners start a process a test: one of them installs, the others wait.
+        let turn = std::fs::File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/yjs.lock")).unwrap();
+        turn.lock().unwrap();
         let lock = std::fs::read(dir.join("package-lock.json")).unwrap();
         let stamp = dir.join("node_modules/.installed-lock.json");
         if std::fs::read(&stamp).ok().as_ref() != Some(&lock) {
