@@ -8,7 +8,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
 use tokio::{sync::mpsc, time::timeout};
 use weft_wire::{
-    limits::{LIVE_IDLE_MS, LIVE_KEEP_ALIVE_MS},
+    limits::{LIVE_IDLE_MS, LIVE_KEEP_ALIVE_MS, MAX_LIVE_FRAME_BYTES},
     live::{
         Framing,
         close::{self, Close},
@@ -45,21 +45,15 @@ impl Messages {
             match message {
                 Err(_) => return Err(Ended::Close(close::SLOW)),
                 Ok(None | Some(Ok(Message::Close(_)))) => return Err(Ended::Gone),
+                Ok(Some(Ok(Message::Binary(bytes)))) if bytes.len() > MAX_LIVE_FRAME_BYTES => {
+                    return Err(Ended::Close(close::TOO_LARGE));
+                }
                 Ok(Some(Ok(message @ Message::Binary(_)))) => return Ok(message),
                 Ok(Some(Ok(Message::Text(_)))) => return Err(Ended::Close(close::BAD_FRAME)),
                 Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
-                Ok(Some(Err(error))) => return Err(broken(&error)),
+                Ok(Some(Err(_))) => return Err(Ended::Gone),
             }
         }
-    }
-}
-
-/// A message over the limit is told from a broken connection by the words of the library, which has no type for it.
-fn broken(error: &axum::Error) -> Ended {
-    if error.to_string().contains("too long") || error.to_string().contains("too big") {
-        Ended::Close(close::TOO_LARGE)
-    } else {
-        Ended::Gone
     }
 }
 

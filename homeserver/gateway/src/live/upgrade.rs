@@ -24,9 +24,11 @@ pub(super) async fn upgrade(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let offered = offered_protocols(&headers);
+    // What is over the limit by less than twice can be read to its end, so that the client hears why it is refused;
+    // anything larger is cut off by the library, and the connection with it.
     let upgrade = upgrade
-        .max_message_size(MAX_LIVE_FRAME_BYTES)
-        .max_frame_size(MAX_LIVE_FRAME_BYTES);
+        .max_message_size(2 * MAX_LIVE_FRAME_BYTES)
+        .max_frame_size(2 * MAX_LIVE_FRAME_BYTES);
     let token = authentication::token(&headers, &uri).filter(|token| !token.is_empty());
     let (token, protocol) = match token {
         Some(token) => (Some(token), offered.first().cloned()),

@@ -1,0 +1,17 @@
+//! The live socket over a real HTTP server and real rooms, in both framings; the store's disk is in memory, so that a
+//! test can hold its syncs back and see what was said before they ended.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+#[path = "live/hocuspocus.rs"]
+mod hocuspocus;
+#[path = "live/plain.rs"]
+mod plain;
+#[path = "live/rights.rs"]
+mod rights;
+#[path = "live/world.rs"]
+mod world;

@@ -1,0 +1,254 @@
+//! y-websocket's framing.
+
+use std::collections::BTreeMap;
+
+use weft_crdt::{StateVector, Update};
+use weft_wire::{
+    limits::MAX_LIVE_FRAME_BYTES,
+    live::{
+        awareness::{Entry, encode, parse},
+        plain::Frame,
+        sync::SyncMessage,
+    },
+};
+
+use crate::world::{Heard, Socket, World, letter};
+
+fn step1(vector: &[u8]) -> Vec<u8> {
+    Frame::Sync(SyncMessage::Step1(vector)).encode()
+}
+
+fn update(bytes: &[u8]) -> Vec<u8> {
+    Frame::Sync(SyncMessage::Update(bytes)).encode()
+}
+
+/// The next step 2 or update.
+async fn next_update(socket: &mut Socket) -> Update {
+    socket
+        .until(|frame| match Frame::parse(frame).unwrap() {
+            Frame::Sync(SyncMessage::Step2(bytes) | SyncMessage::Update(bytes)) => {
+                Some(Update::parse(bytes.to_vec().into()).unwrap())
+            }
+            _ => None,
+        })
+        .await
+}
+
+#[tokio::test]
+async fn the_server_is_silent_until_the_client_speaks_and_then_answers_both_ways() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.document(&alice).await;
+    let mut socket = world.socket_of(&room, &alice).await;
+    let silence = tokio::time::timeout(std::time::Duration::from_millis(200), socket.hear()).await;
+    assert!(silence.is_err(), "{silence:?}");
+    socket.say(step1(&[0])).await;
+    assert!(next_update(&mut socket).await.is_empty());
+    let vector = socket
+        .until(|frame| match Frame::parse(frame).unwrap() {
+            Frame::Sync(SyncMessage::Step1(vector)) => Some(vector.to_vec()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(vector, [0]);
+}
+
+/// An edit is shown to others when it is on disk, not before.
+#[tokio::test]
+async fn an_edit_is_shown_only_when_it_is_on_disk() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.document(&alice).await;
+    let (mut writer, mut reader) = (
+        world.socket_of(&room, &alice).await,
+        world.socket_of(&room, &alice).await,
+    );
+    for socket in [&mut writer, &mut reader] {
+        socket.say(step1(&[0])).await;
+        next_update(socket).await;
+    }
+    reader
+        .until(|frame| matches!(Frame::parse(frame).unwrap(), Frame::Sync(SyncMessage::Step1(_))).then_some(()))
+        .await;
+    world.disk.pause_syncs();
+    writer.say(update(&letter(1, 0))).await;
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), reader.hear()).await;
+    assert!(early.is_err(), "shown before it was on disk: {early:?}");
+    world.disk.resume_syncs();
+    let seen = next_update(&mut reader).await;
+    assert_eq!(seen.ranges().into_values().collect::<Vec<_>>(), [(0, 1)]);
+}
+
+#[tokio::test]
+async fn a_gap_is_asked_for_and_filled() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.document(&alice).await;
+    let mut socket = world.socket_of(&room, &alice).await;
+    socket.say(update(&letter(1, 1))).await;
+    let asked = socket
+        .until(|frame| match Frame::parse(frame).unwrap() {
+            Frame::Sync(SyncMessage::Step1(vector)) => Some(vector.to_vec()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(asked, [0]);
+    let all = weft_crdt::merge(&[
+        Update::parse(letter(1, 0).into()).unwrap(),
+        Update::parse(letter(1, 1).into()).unwrap(),
+    ])
+    .unwrap();
+    socket
+        .say(Frame::Sync(SyncMessage::Step2(&all.encode())).encode())
+        .await;
+    socket.say(step1(&[0])).await;
+    let mut known = StateVector::default();
+    while known.get(1.into()) < 2 {
+        socket.say(step1(&[0])).await;
+        known.merge_max(&next_update(&mut socket).await.state_vector());
+    }
+}
+
+#[tokio::test]
+async fn malformed_frames_and_inadmissible_updates_close_the_socket_for_good() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.document(&alice).await;
+    for (frame, code) in [
+        (vec![0, 7, 0], 4400),
+        (vec![0], 4400),
+        (update(&[0xff; 9]), 4422),
+        // T90: a v2 update.
+        (update(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 4422),
+    ] {
+        let mut socket = world.socket_of(&room, &alice).await;
+        socket.say(step1(&[0])).await;
+        socket.say(frame.clone()).await;
+        assert_eq!(socket.until_closed().await, code, "{frame:?}");
+    }
+    let mut socket = world.socket_of(&room, &alice).await;
+    socket.say(step1(&[0])).await;
+    socket.say(vec![0; MAX_LIVE_FRAME_BYTES + 1]).await;
+    assert_eq!(socket.until_closed().await, 1009);
+}
+
+/// A forged block of somebody else's client id is refused, and the victim goes on.
+#[tokio::test]
+async fn a_client_id_belongs_to_who_used_it_first() {
+    let world = World::new().await;
+    let (alice, mallory) = (world.person("alice").await, world.person("mallory").await);
+    let room = world.document(&alice).await;
+    world.admit(&room, &alice, &mallory, 25).await;
+    let mut victim = world.socket_of(&room, &alice).await;
+    let mut forger = world.socket_of(&room, &mallory).await;
+    victim.say(step1(&[0])).await;
+    forger.say(step1(&[0])).await;
+    victim.say(update(&letter(5, 0))).await;
+    next_update(&mut forger).await;
+    while next_update(&mut forger).await.is_empty() {}
+    forger.say(update(&letter(5, 1))).await;
+    assert_eq!(forger.until_closed().await, 4422);
+    victim.say(update(&letter(5, 1))).await;
+    let mut known = 0;
+    while known < 2 {
+        victim.say(step1(&[0])).await;
+        known = next_update(&mut victim).await.state_vector().get(5.into());
+    }
+}
+
+/// y-sweet loses edits here (its queue drops them); a slow reader of ours gets a difference instead.
+#[tokio::test]
+async fn a_reader_that_was_too_slow_is_brought_up_to_date() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.document(&alice).await;
+    let mut reader = world.socket_of(&room, &alice).await;
+    reader.say(step1(&[0])).await;
+    next_update(&mut reader).await;
+    let writers: u8 = 40;
+    for client in 1..=writers {
+        let mut writer = world.socket_of(&room, &alice).await;
+        for clock in 0..100 {
+            writer.say(update(&letter(client, clock))).await;
+        }
+        let mut done = 0;
+        while done < 100 {
+            writer.say(step1(&[0])).await;
+            done = next_update(&mut writer)
+                .await
+                .state_vector()
+                .get(u32::from(client).into());
+        }
+    }
+    let mut known = BTreeMap::new();
+    while known.len() < usize::from(writers) || known.values().any(|end| *end < 100) {
+        for (client, (from, to)) in next_update(&mut reader).await.ranges() {
+            let end = known.entry(client).or_insert(0);
+            assert!(from <= *end, "client {client:?}: {from} comes after {end}");
+            *end = to.max(*end);
+        }
+    }
+}
+
+#[tokio::test]
+async fn awareness_is_shared_with_the_servers_word_on_who_it_is() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world.document(&alice).await;
+    world.admit(&room, &alice, &bob, 0).await;
+    let (mut hers, mut his) = (world.socket_of(&room, &alice).await, world.socket_of(&room, &bob).await);
+    hers.say(step1(&[0])).await;
+    his.say(step1(&[0])).await;
+    next_update(&mut his).await;
+    let entry = Entry {
+        client: 9,
+        clock: 1,
+        state: r#"{"user":{"name":"Bob","color":"red"}}"#.to_owned(),
+    };
+    hers.say(Frame::Awareness(&encode(&[entry])).encode()).await;
+    let state = his
+        .until(|frame| states(frame).into_iter().find(|entry| entry.client == 9))
+        .await
+        .state;
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    assert_eq!(state["user"]["id"], alice.user.as_str());
+    assert_eq!(state["user"]["name"], "alice");
+    assert_eq!(state["user"]["color"], "red");
+    drop(hers);
+    let gone = his
+        .until(|frame| states(frame).into_iter().find(|entry| entry.client == 9))
+        .await;
+    assert!(gone.is_gone());
+}
+
+fn states(frame: &[u8]) -> Vec<Entry> {
+    match Frame::parse(frame).unwrap() {
+        Frame::Awareness(body) => parse(body).unwrap(),
+        _ => Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_taken_from_three_places_and_wrong_ones_are_refused_before_the_upgrade() {
+    let world = World::new().await;
+    let (alice, mallory) = (world.person("alice").await, world.person("mallory").await);
+    let room = world.document(&alice).await;
+    let encoded = room.as_str().replace('!', "%21").replace(':', "%3A");
+    for path in [
+        format!("{room}?access_token={}", alice.token),
+        format!("{encoded}?access_token={}", alice.token),
+    ] {
+        let mut socket = world.socket(&path, None).await.unwrap();
+        socket.say(step1(&[0])).await;
+        next_update(&mut socket).await;
+    }
+    assert_eq!(world.socket(room.as_str(), Some("wft_wrong")).await.err(), Some(401));
+    assert_eq!(world.socket(room.as_str(), Some(&mallory.token)).await.err(), Some(403));
+    assert_eq!(
+        world.socket("!nowhere:alpha.example", Some(&alice.token)).await.err(),
+        Some(404)
+    );
+    let mut unsigned = world.socket(room.as_str(), None).await.unwrap();
+    unsigned.say(step1(&[0])).await;
+    assert_eq!(unsigned.hear().await, Heard::Closed(4401));
+}

@@ -1,0 +1,185 @@
+//! Rights at the door and in open sockets.
+
+use serde_json::json;
+use weft_wire::live::{
+    hocuspocus::{Body, Frame},
+    plain,
+    sync::SyncMessage,
+};
+
+use crate::world::{World, letter};
+
+fn frame(name: &str, body: Body<'_>) -> Vec<u8> {
+    Frame::Document { name, body }.encode()
+}
+
+fn statuses_and_scopes(name: &str) -> impl Fn(&[u8]) -> Option<String> + use<> {
+    let document = name.to_owned();
+    move |frame| match Frame::parse(frame).unwrap() {
+        Frame::Document {
+            name,
+            body: Body::SyncStatus(applied),
+        } if name == document => Some(format!("status {applied}")),
+        Frame::Document {
+            name,
+            body: Body::Authenticated { read_only },
+        } if name == document => Some(format!("read-only {read_only}")),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_reads_and_is_refused_with_a_word() {
+    let world = World::new().await;
+    let (alice, viewer) = (world.person("alice").await, world.person("viewer").await);
+    let room = world.document(&alice).await;
+    world.admit(&room, &alice, &viewer, 0).await;
+    let heard = statuses_and_scopes(room.as_str());
+    let mut hers = world.socket_of(&room, &alice).await;
+    hers.say(plain::Frame::Sync(SyncMessage::Update(&letter(1, 0))).encode())
+        .await;
+    let mut socket = world.socket("anything", None).await.unwrap();
+    socket
+        .say(frame(
+            room.as_str(),
+            Body::Token {
+                token: &viewer.token,
+                provider: None,
+            },
+        ))
+        .await;
+    assert_eq!(socket.until(&heard).await, "read-only true");
+    socket
+        .say(frame(room.as_str(), Body::Sync(SyncMessage::Step2(&[0, 0]))))
+        .await;
+    assert_eq!(socket.until(&heard).await, "status true", "nothing new is no edit");
+    socket
+        .say(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(2, 0)))))
+        .await;
+    assert_eq!(socket.until(&heard).await, "status false");
+
+    let mut plain_socket = world.socket_of(&room, &viewer).await;
+    plain_socket
+        .say(plain::Frame::Sync(SyncMessage::Update(&letter(3, 0))).encode())
+        .await;
+    let reason = plain_socket
+        .until(|frame| match plain::Frame::parse(frame).unwrap() {
+            plain::Frame::PermissionDenied(reason) => Some(reason.to_owned()),
+            _ => None,
+        })
+        .await;
+    assert!(reason.contains("read"), "{reason}");
+    let vector = world.rooms.open(&room).await.unwrap().state_vector;
+    let vector = weft_crdt::StateVector::parse(&vector).unwrap();
+    assert_eq!((vector.get(2.into()), vector.get(3.into())), (0, 0));
+}
+
+/// The whole delete set goes along with every step 2, so a reader of a document with deletions always sends one.
+#[tokio::test]
+async fn a_viewer_that_repeats_known_deletions_is_acknowledged() {
+    let world = World::new().await;
+    let (alice, viewer) = (world.person("alice").await, world.person("viewer").await);
+    let room = world.document(&alice).await;
+    world.admit(&room, &alice, &viewer, 0).await;
+    let heard = statuses_and_scopes(room.as_str());
+    let deletion = [0, 1, 1, 1, 0, 1];
+    let mut hers = world.socket("anything", None).await.unwrap();
+    hers.say(frame(
+        room.as_str(),
+        Body::Token {
+            token: &alice.token,
+            provider: None,
+        },
+    ))
+    .await;
+    hers.say(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(1, 0)))))
+        .await;
+    hers.say(frame(room.as_str(), Body::Sync(SyncMessage::Update(&deletion))))
+        .await;
+    assert_eq!(hers.until(&heard).await, "read-only false");
+    assert_eq!(hers.until(&heard).await, "status true");
+    assert_eq!(hers.until(&heard).await, "status true");
+    let mut socket = world.socket("anything", None).await.unwrap();
+    socket
+        .say(frame(
+            room.as_str(),
+            Body::Token {
+                token: &viewer.token,
+                provider: None,
+            },
+        ))
+        .await;
+    assert_eq!(socket.until(&heard).await, "read-only true");
+    socket
+        .say(frame(room.as_str(), Body::Sync(SyncMessage::Step2(&deletion))))
+        .await;
+    assert_eq!(socket.until(&heard).await, "status true");
+}
+
+#[tokio::test]
+async fn rights_change_in_the_open_socket_both_ways() {
+    let world = World::new().await;
+    let (alice, dave) = (world.person("alice").await, world.person("dave").await);
+    let room = world.document(&alice).await;
+    world.admit(&room, &alice, &dave, 25).await;
+    let heard = statuses_and_scopes(room.as_str());
+    let mut socket = world.socket("anything", None).await.unwrap();
+    socket
+        .say(frame(
+            room.as_str(),
+            Body::Token {
+                token: &dave.token,
+                provider: None,
+            },
+        ))
+        .await;
+    assert_eq!(socket.until(&heard).await, "read-only false");
+    socket
+        .say(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(1, 0)))))
+        .await;
+    assert_eq!(socket.until(&heard).await, "status true");
+    world.set_power(&room, &alice, &dave, 0).await;
+    assert_eq!(socket.until(&heard).await, "read-only true");
+    socket
+        .say(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(1, 1)))))
+        .await;
+    assert_eq!(socket.until(&heard).await, "status false");
+    world.set_power(&room, &alice, &dave, 25).await;
+    assert_eq!(socket.until(&heard).await, "read-only false");
+    socket
+        .say(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(1, 1)))))
+        .await;
+    assert_eq!(socket.until(&heard).await, "status true");
+}
+
+#[tokio::test]
+async fn who_is_removed_or_signed_out_is_disconnected() {
+    let world = World::new().await;
+    let (alice, dave) = (world.person("alice").await, world.person("dave").await);
+    let room = world.document(&alice).await;
+    world.admit(&room, &alice, &dave, 25).await;
+    let mut hers = world.socket_of(&room, &alice).await;
+    let mut his = world.socket_of(&room, &dave).await;
+    for socket in [&mut hers, &mut his] {
+        socket.say(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode()).await;
+        socket.until(|_| Some(())).await;
+    }
+    world
+        .state(
+            &room,
+            &alice,
+            "m.room.member",
+            dave.user.as_str(),
+            json!({"membership": "leave"}),
+        )
+        .await;
+    assert_eq!(his.until_closed().await, 4403);
+    let session = world.accounts.authenticate(&alice.token).await.unwrap();
+    world
+        .accounts
+        .logout(&session.user_id, &session.device_id)
+        .await
+        .unwrap();
+    world.fanout.all_access_changed();
+    assert_eq!(hers.until_closed().await, 4401);
+}

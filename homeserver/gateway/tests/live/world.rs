@@ -1,0 +1,318 @@
+//! One server in this process, people with tokens, and a socket that says and hears frames.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::{SinkExt, StreamExt};
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
+    events::room::member::MembershipState,
+};
+use serde_json::{Map, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
+};
+use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
+use weft_dag::{RoomVersion, Signer, Verified};
+use weft_fanout::{Awareness, EduSink, Fanout, Member, Roster};
+use weft_gateway::live::{LivePorts, Sessions, router};
+use weft_room::{CreateRoom, Identity, NewEvent, PeerError, Peers, Ports, RoomConfig, Rooms, StateIds, SystemClock};
+use weft_store::{Store, memory::MemoryDisk};
+use weft_wire::document::DocumentKind;
+
+/// How long a test waits for what must come. Only a failing test waits that long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Name(Arc<Signer>);
+
+impl Identity for Name {
+    fn signer(&self) -> Arc<Signer> {
+        Arc::clone(&self.0)
+    }
+
+    fn server_name(&self) -> &ServerName {
+        self.0.server_name()
+    }
+}
+
+/// This server is alone in the world.
+struct Nobody;
+
+fn alone<T>() -> Result<T, PeerError> {
+    Err(PeerError::Unreachable {
+        server: "anyone".to_owned(),
+        reason: "this test has one server".to_owned(),
+    })
+}
+
+#[async_trait]
+impl Peers for Nobody {
+    async fn missing_events(
+        &self,
+        _: &RoomId,
+        _: &RoomVersion,
+        _: &ServerName,
+        _: &[OwnedEventId],
+        _: &[OwnedEventId],
+        _: usize,
+    ) -> Result<Vec<Verified>, PeerError> {
+        alone()
+    }
+
+    async fn event(&self, _: &RoomVersion, _: &ServerName, _: &EventId) -> Result<Verified, PeerError> {
+        alone()
+    }
+
+    async fn events(&self, _: &RoomVersion, _: &ServerName, _: &[OwnedEventId]) -> Result<Vec<Verified>, PeerError> {
+        alone()
+    }
+
+    async fn state_ids(&self, _: &RoomId, _: &ServerName, _: &EventId) -> Result<StateIds, PeerError> {
+        alone()
+    }
+
+    async fn backfill(
+        &self,
+        _: &RoomId,
+        _: &RoomVersion,
+        _: &ServerName,
+        _: &[OwnedEventId],
+        _: usize,
+    ) -> Result<Vec<Verified>, PeerError> {
+        alone()
+    }
+}
+
+impl EduSink for Nobody {
+    fn send(&self, _: &[OwnedServerName], _: &'static str, _: serde_json::Value, _: Option<String>) {}
+}
+
+struct Members(Rooms);
+
+#[async_trait]
+impl Roster for Members {
+    async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member> {
+        let membership = self.0.reader().membership(room, user).await.ok()?;
+        (membership == MembershipState::Join).then(Member::default)
+    }
+
+    async fn local_members(&self, room: &RoomId) -> Vec<OwnedUserId> {
+        self.0.reader().joined_members(room).await.unwrap_or_default()
+    }
+
+    async fn remote_servers(&self, _: &RoomId) -> Vec<OwnedServerName> {
+        Vec::new()
+    }
+
+    fn remote_presence(&self, _: &RoomId) {}
+}
+
+/// Somebody who is signed in.
+#[derive(Clone)]
+pub struct Person {
+    pub user: OwnedUserId,
+    pub token: String,
+}
+
+pub struct World {
+    pub disk: MemoryDisk,
+    pub rooms: Rooms,
+    pub fanout: Fanout,
+    pub accounts: Accounts,
+    address: std::net::SocketAddr,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let disk = MemoryDisk::new();
+        let store = Store::open(disk.open()).await.unwrap();
+        let name: OwnedServerName = "alpha.example".try_into().unwrap();
+        let signer = Arc::new(Signer::from_seed(name.clone(), &[7; 32], "1").unwrap());
+        let fanout = Fanout::new();
+        let ports = Ports {
+            sink: Arc::new(fanout.clone()),
+            peers: Arc::new(Nobody),
+            clock: Arc::new(SystemClock),
+        };
+        let rooms = Rooms::start(RoomConfig::default(), store.clone(), Arc::new(Name(signer)), ports);
+        let accounts = Accounts::with_cost(store, name, Arc::new(weft_accounts::SystemClock), PasswordCost::Minimal);
+        let roster: Arc<dyn Roster> = Arc::new(Members(rooms.clone()));
+        let awareness = Awareness::new(
+            fanout.clone(),
+            Arc::clone(&roster),
+            Arc::new(Nobody),
+            Arc::new(SystemClock),
+        );
+        let live = router(LivePorts {
+            rooms: rooms.clone(),
+            accounts: accounts.clone(),
+            fanout: fanout.clone(),
+            awareness,
+            roster,
+            sessions: Sessions::default(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, live).await });
+        Self {
+            disk,
+            rooms,
+            fanout,
+            accounts,
+            address,
+        }
+    }
+
+    pub async fn person(&self, name: &str) -> Person {
+        let account = NewAccount {
+            username: name.to_owned(),
+            password: None,
+            admin: false,
+            display_name: None,
+        };
+        let user = self.accounts.register(account).await.unwrap();
+        let session = self.accounts.begin_session(&user, NewDevice::default()).await.unwrap();
+        Person {
+            user,
+            token: session.access_token,
+        }
+    }
+
+    pub async fn document(&self, owner: &Person) -> OwnedRoomId {
+        let create = CreateRoom {
+            document: Some(DocumentKind::Text),
+            ..CreateRoom::default()
+        };
+        self.rooms.create(&owner.user, create).await.unwrap()
+    }
+
+    pub async fn state(&self, room: &RoomId, sender: &Person, kind: &str, key: &str, content: serde_json::Value) {
+        let content: Map<_, _> = content.as_object().cloned().unwrap();
+        let event = NewEvent {
+            sender: sender.user.clone(),
+            kind: kind.to_owned(),
+            state_key: Some(key.to_owned()),
+            content,
+            redacts: None,
+            txn: None,
+            timestamp: None,
+        };
+        self.rooms.send(room, event).await.unwrap();
+    }
+
+    pub async fn admit(&self, room: &RoomId, owner: &Person, member: &Person, power: i64) {
+        self.state(
+            room,
+            owner,
+            "m.room.member",
+            member.user.as_str(),
+            json!({"membership": "invite"}),
+        )
+        .await;
+        self.state(
+            room,
+            member,
+            "m.room.member",
+            member.user.as_str(),
+            json!({"membership": "join"}),
+        )
+        .await;
+        self.set_power(room, owner, member, power).await;
+    }
+
+    pub async fn set_power(&self, room: &RoomId, owner: &Person, member: &Person, power: i64) {
+        let state = self.rooms.reader().state(room).await.unwrap().unwrap();
+        let mut levels: serde_json::Value = state.get("m.room.power_levels", "").unwrap().content_as().unwrap();
+        levels["users"][member.user.as_str()] = json!(power);
+        self.state(room, owner, "m.room.power_levels", "", levels).await;
+    }
+
+    /// Opens a socket; the error is the HTTP status of a refusal.
+    pub async fn socket(&self, path: &str, bearer: Option<&str>) -> Result<Socket, u16> {
+        let url = format!("ws://{}/_weft/client/v1/live/{path}", self.address);
+        let mut request = url.into_client_request().unwrap();
+        if let Some(token) = bearer {
+            request.headers_mut().insert(
+                "authorization",
+                HeaderValue::from_str(&format!("Bearer {token}")).unwrap(),
+            );
+        }
+        match tokio_tungstenite::connect_async(request).await {
+            Ok((stream, _)) => Ok(Socket(stream)),
+            Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => Err(answer.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub async fn socket_of(&self, room: &RoomId, person: &Person) -> Socket {
+        self.socket(room.as_str(), Some(&person.token)).await.unwrap()
+    }
+}
+
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+/// What a socket hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    Frame(Vec<u8>),
+    Closed(u16),
+}
+
+impl Socket {
+    pub async fn say(&mut self, frame: Vec<u8>) {
+        self.0.send(Message::Binary(frame.into())).await.unwrap();
+    }
+
+    pub async fn hear(&mut self) -> Heard {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.0.next())
+                .await
+                .expect("the server says nothing");
+            match next {
+                Some(Ok(Message::Binary(frame))) => return Heard::Frame(frame.to_vec()),
+                Some(Ok(Message::Close(frame))) => return Heard::Closed(frame.map_or(1005, |frame| frame.code.into())),
+                Some(Ok(_)) => {}
+                None | Some(Err(_)) => return Heard::Closed(1006),
+            }
+        }
+    }
+
+    /// Hears frames until one is wanted.
+    pub async fn until<T>(&mut self, mut wanted: impl FnMut(&[u8]) -> Option<T>) -> T {
+        loop {
+            match self.hear().await {
+                Heard::Frame(frame) => {
+                    if let Some(found) = wanted(&frame) {
+                        return found;
+                    }
+                }
+                Heard::Closed(code) => panic!("closed with {code}"),
+            }
+        }
+    }
+
+    /// Hears frames until the socket is closed.
+    pub async fn until_closed(&mut self) -> u16 {
+        loop {
+            if let Heard::Closed(code) = self.hear().await {
+                return code;
+            }
+        }
+    }
+}
+
+/// Yjs client `client` types one letter at each clock into the text `body`.
+pub fn letter(client: u8, clock: u8) -> Vec<u8> {
+    let mut bytes = vec![1, 1, client, clock];
+    if clock == 0 {
+        bytes.extend([4, 1, 4]);
+        bytes.extend(b"body");
+        bytes.extend([1, b'a']);
+    } else {
+        bytes.extend([0x84, client, clock - 1, 1, b'a']);
+    }
+    bytes.push(0);
+    bytes
+}
