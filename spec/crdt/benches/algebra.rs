@@ -102,6 +102,7 @@ fn main() {
 
     whole_history(&parsed);
     document_of_105_kb(&parsed);
+    worst_cases();
 }
 
 fn whole_history(parsed: &[Update]) {
@@ -159,6 +160,34 @@ fn whole_history(parsed: &[Update]) {
         time(5, || Document::from_update(bytes.clone())),
         "-",
     );
+}
+
+/// The same work for twice the bytes must take twice the time, whatever a hostile editor sends.
+fn worst_cases() {
+    for units in [500_000u32, 1_000_000] {
+        let mut w = weft_crdt::lib0::Writer::new();
+        [1, 1, 5, 0].into_iter().for_each(|number| w.var_uint(number));
+        w.u8(4);
+        w.u8(1);
+        w.var_str("t");
+        w.var_str(&"x".repeat(units as usize));
+        w.u8(0);
+        let text = Update::parse(w.into_vec().into()).unwrap();
+        let mut holes = weft_crdt::DeleteSet::new();
+        (0..units / 2).for_each(|i| holes.insert(ClientId::from(5u32), 2 * i, 2 * i + 1));
+        let update = merge(&[text, Update::from_deletes(holes)]).unwrap();
+        line(
+            &format!("compact {units} characters, every other one deleted"),
+            time(1, || compact(&update)),
+            "-",
+        );
+        let fine = compact(&update);
+        line(
+            "  and split it for events",
+            time(1, || weft_crdt::split(&fine, 45_000)),
+            "-",
+        );
+    }
 }
 
 /// A document of 105 KB on the wire, as the goal names it.

@@ -1,7 +1,7 @@
 //! One block of an update: where its bytes are, what it refers to, and how a part of it is written.
 
+use crate::content::{Body, Content};
 use crate::lib0::{Reader, Writer};
-use crate::parse::skip_element;
 use crate::{ClientId, Id};
 
 /// What a block holds.
@@ -113,25 +113,6 @@ pub(crate) struct Block {
     pub(crate) links: Links,
 }
 
-/// A part of a block's content, ready to be written or joined to another's.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Body<'a> {
-    /// Only a length (Gc, Deleted, Skip).
-    Units,
-    /// Text; a flag at either end stands for half of a surrogate pair, which is written as U+FFFD, as Yjs does.
-    Text {
-        half_before: bool,
-        text: &'a [u8],
-        half_after: bool,
-    },
-    /// List elements.
-    Elements(&'a [u8]),
-    /// Content that is never cut.
-    Whole(&'a [u8]),
-}
-
-const HALF: &[u8] = "\u{fffd}".as_bytes();
-
 impl Block {
     pub(crate) const HAS_ORIGIN: u8 = 0x80;
     pub(crate) const HAS_RIGHT: u8 = 0x40;
@@ -196,151 +177,18 @@ impl Block {
         }
     }
 
+    /// The content, to be taken piece by piece.
+    pub(crate) fn content<'a>(&self, buf: &'a [u8]) -> Content<'a> {
+        Content::new(self.kind(), slice(buf, self.content, self.end))
+    }
+
     /// The content of units `[a, b)`.
     pub(crate) fn body<'a>(&self, buf: &'a [u8], a: u32, b: u32) -> Body<'a> {
-        let content = slice(buf, self.content, self.end);
-        match self.kind() {
-            Kind::Gc | Kind::Skip | Kind::Deleted => Body::Units,
-            Kind::String => {
-                let text = skip_number(content);
-                if a == 0 && b == self.len {
-                    return Body::Text {
-                        half_before: false,
-                        text,
-                        half_after: false,
-                    };
-                }
-                text_part(text, a, b)
-            }
-            kind @ (Kind::Any | Kind::Json) => {
-                let mut r = Reader::new(skip_number(content));
-                let all = r.rest();
-                if a == 0 && b == self.len {
-                    return Body::Elements(all);
-                }
-                let from = elements_end(&mut r, kind, a);
-                let to = elements_end(&mut r, kind, b - a);
-                Body::Elements(all.get(from..to).unwrap_or_default())
-            }
-            _ => Body::Whole(content),
+        let mut content = self.content(buf);
+        if a > 0 {
+            content.take(a);
         }
-    }
-}
-
-impl Body<'_> {
-    /// Appends it without a count.
-    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
-        match self {
-            Body::Units => {}
-            Body::Text {
-                half_before,
-                text,
-                half_after,
-            } => {
-                if *half_before {
-                    out.extend_from_slice(HALF);
-                }
-                out.extend_from_slice(text);
-                if *half_after {
-                    out.extend_from_slice(HALF);
-                }
-            }
-            Body::Elements(bytes) | Body::Whole(bytes) => out.extend_from_slice(bytes),
-        }
-    }
-
-    /// Writes it as the content of a block of `len` units.
-    pub(crate) fn write(&self, w: &mut Writer, len: u32) {
-        match self {
-            Body::Units => w.var_uint(u64::from(len)),
-            Body::Text {
-                half_before,
-                text,
-                half_after,
-            } => {
-                let halves = usize::from(*half_before) + usize::from(*half_after);
-                w.var_uint((text.len() + halves * HALF.len()) as u64);
-                if *half_before {
-                    w.raw(HALF);
-                }
-                w.raw(text);
-                if *half_after {
-                    w.raw(HALF);
-                }
-            }
-            Body::Elements(bytes) => {
-                w.var_uint(u64::from(len));
-                w.raw(bytes);
-            }
-            Body::Whole(bytes) => w.raw(bytes),
-        }
-    }
-}
-
-/// What follows the number at the start.
-pub(crate) fn skip_number(content: &[u8]) -> &[u8] {
-    let mut r = Reader::new(content);
-    // The block was parsed before, so the number is there.
-    let _ = r.var_uint();
-    r.rest()
-}
-
-fn elements_end(r: &mut Reader<'_>, kind: Kind, count: u32) -> usize {
-    for _ in 0..count {
-        if skip_element(r, kind).is_err() {
-            break; // cannot be: the content was parsed before
-        }
-    }
-    r.position()
-}
-
-fn text_part(text: &[u8], a: u32, b: u32) -> Body<'_> {
-    let (from, half_before) = unit_position(text, a);
-    let rest = text.get(from..).unwrap_or_default();
-    let skipped = a + u32::from(half_before);
-    let (len, half_after) = unit_position_before(rest, b - skipped);
-    Body::Text {
-        half_before,
-        text: rest.get(..len).unwrap_or_default(),
-        half_after,
-    }
-}
-
-/// The byte position where unit `n` begins; inside a pair, the position after the pair and `true`.
-fn unit_position(text: &[u8], n: u32) -> (usize, bool) {
-    let (at, units) = walk(text, n);
-    if units == n { (at, false) } else { (at + 4, true) }
-}
-
-/// The byte position before which `n` units lie; inside a pair, the position before the pair and `true`.
-fn unit_position_before(text: &[u8], n: u32) -> (usize, bool) {
-    let (at, units) = walk(text, n);
-    (at, units != n)
-}
-
-/// As far as whole characters go without passing `n` units: byte position and units.
-fn walk(text: &[u8], n: u32) -> (usize, u32) {
-    let mut units = 0;
-    let mut at = 0;
-    while units < n {
-        let Some(lead) = text.get(at) else { break };
-        let (bytes, width) = char_size(*lead);
-        if units + width > n {
-            break;
-        }
-        units += width;
-        at += bytes;
-    }
-    (at.min(text.len()), units)
-}
-
-/// Bytes and UTF-16 units of the character that begins with this byte.
-pub(crate) fn char_size(lead: u8) -> (usize, u32) {
-    match lead {
-        0..0x80 => (1, 1),
-        0x80..0xe0 => (2, 1),
-        0xe0..0xf0 => (3, 1),
-        0xf0.. => (4, 2),
+        content.take(b - a)
     }
 }
 
@@ -406,28 +254,5 @@ impl<'a> BlockView<'a> {
             view.parent_sub = r.var_str().ok();
         }
         view
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn part(text: &str, a: u32, b: u32) -> String {
-        let mut out = Vec::new();
-        text_part(text.as_bytes(), a, b).append_to(&mut out);
-        String::from_utf8(out).expect("whole characters")
-    }
-
-    #[test]
-    fn text_is_cut_in_utf16_units_and_halves_are_marked() {
-        assert_eq!(part("añ日😀z", 0, 6), "añ日😀z");
-        assert_eq!(part("añ日😀z", 1, 3), "ñ日");
-        assert_eq!(part("añ日😀z", 3, 5), "😀");
-        assert_eq!(part("añ日😀z", 2, 4), "日\u{fffd}");
-        assert_eq!(part("añ日😀z", 4, 6), "\u{fffd}z");
-        assert_eq!(part("😀😀", 1, 3), "\u{fffd}\u{fffd}");
-        assert_eq!(part("😀", 0, 1), "\u{fffd}");
-        assert_eq!(part("😀", 1, 2), "\u{fffd}");
     }
 }

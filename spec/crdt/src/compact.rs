@@ -4,8 +4,9 @@
 //! that integrates the joined block puts the later units directly after the earlier ones, which is where they would have come to lie by
 //! themselves. Whoever knows only the first of them gets a cut of the joined block, with the same origins.
 
-use crate::block::{Block, Body, Kind, Links};
+use crate::block::{Block, Kind, Links};
 use crate::builder::{Builder, Shape};
+use crate::content::Body;
 use crate::lib0::Writer;
 use crate::order;
 use crate::update::Run;
@@ -28,11 +29,11 @@ pub fn compact(update: &Update) -> Update {
 fn compact_run(update: &Update, run: &Run, dead: &[bool], out: &mut Joiner) {
     let mut deleted = update.deletes.ranges(run.client);
     for (at, block) in (run.first as usize..).zip(update.run_blocks(run)) {
+        let mut content = block.content(&update.buf);
         let mut a = 0;
         while a < block.len {
             let clock = block.clock + a;
-            while let Some(((_, to), rest)) = deleted.split_first().filter(|((_, to), _)| *to <= clock) {
-                debug_assert!(*to <= clock);
+            while let Some((_, rest)) = deleted.split_first().filter(|((_, to), _)| *to <= clock) {
                 deleted = rest;
             }
             let (gone, until) = match deleted.first() {
@@ -53,6 +54,7 @@ fn compact_run(update: &Update, run: &Run, dead: &[bool], out: &mut Joiner) {
                 a,
                 b,
                 kind,
+                body: content.take(b - a),
             });
             a = b;
         }
@@ -101,6 +103,8 @@ struct Piece<'a> {
     a: u32,
     b: u32,
     kind: Kind,
+    /// The content as it was; not written where the kind is another now.
+    body: Body<'a>,
 }
 
 /// Holds the last piece open, to be continued by the next where that is safe.
@@ -119,14 +123,17 @@ struct Open {
 
 impl Joiner {
     fn push(&mut self, piece: Piece<'_>) {
-        let Piece { block, buf, a, b, kind } = piece;
+        let Piece {
+            block,
+            buf,
+            a,
+            b,
+            kind,
+            body,
+        } = piece;
         let links = block.links_at(a);
         let keyed = block.info & Block::HAS_SUB != 0;
-        let body = if kind == block.kind() {
-            block.body(buf, a, b)
-        } else {
-            Body::Units
-        };
+        let body = if kind == block.kind() { body } else { Body::Units };
         if let Some(open) = self
             .open
             .as_mut()

@@ -11,6 +11,7 @@ mod admission;
 mod block;
 mod builder;
 mod compact;
+mod content;
 mod delete_set;
 mod diff;
 mod document;

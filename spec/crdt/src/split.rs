@@ -1,7 +1,8 @@
 //! One update as several of bounded size, each of which can be applied, and admitted, after the earlier ones.
 
-use crate::block::{Block, Body, Kind, char_size, skip_number};
+use crate::block::{Block, Kind};
 use crate::builder::{Builder, Shape};
+use crate::content::{Body, char_size, skip_number};
 use crate::lib0::Reader;
 use crate::limits::{EVENT_BLOCKS, EVENT_CLIENTS, EVENT_DELETES, EVENT_OVERHEAD, TYPE_NESTING};
 use crate::nesting;
