@@ -73,7 +73,8 @@ impl Rooms {
         Ok(())
     }
 
-    /// Keeps an invitation (signed by both servers) of a user of ours to a room that this server is not in.
+    /// Keeps an invitation (signed by both servers) of a user of ours to a room that this server is not in, or a knock
+    /// that such a room has taken.
     ///
     /// # Errors
     /// When the store fails.
@@ -86,8 +87,13 @@ impl Rooms {
         }
         let own = stripped::for_clients(&[Arc::clone(pdu)]);
         shown.extend(own.into_iter().map(ruma::serde::Raw::from_json));
+        #[derive(serde::Deserialize)]
+        struct Content {
+            membership: String,
+        }
+        let knock = pdu.content_as::<Content>().is_ok_and(|content| content.membership == "knock");
         let row = MembershipRow {
-            membership: "invite".to_owned(),
+            membership: if knock { "knock" } else { "invite" }.to_owned(),
             event: pdu.event_id().to_owned(),
             position: 0,
             stripped: shown,

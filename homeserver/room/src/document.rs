@@ -2,10 +2,10 @@
 //!
 //! Holds about the document's own size in bytes. Must not decide about rights, and never runs a CRDT engine.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use ruma::{EventId, OwnedUserId, RoomId, UserId};
+use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, UserId};
 use tokio::time::Instant;
 use weft_crdt::{Admission, Bounds, ClientId, Document, StateVector, Update, admit_within};
 use weft_store::{
@@ -20,6 +20,7 @@ use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNA
 use crate::{
     EditError, Reader, SessionId, Unavailable,
     admission::{Owners, Past},
+    drain::rebuild::Rebuilt,
     reader::{damaged, vector_row},
     seal::PendingEdit,
 };
@@ -398,6 +399,82 @@ impl OpenText {
             batch.put(&EVENT_VECTOR, &(room, event), &group);
         }
         self.group.id
+    }
+
+    // --- The text from its events alone --------------------------------------------------------------------------
+
+    /// Puts what was worked out from all events in the place of the text, its claims, owners and vectors. What is
+    /// pending stays pending. Gives the vector and its group after each event.
+    pub(crate) fn replace(
+        &mut self,
+        batch: &mut Batch,
+        room: &RoomId,
+        rebuilt: Rebuilt,
+    ) -> Result<Vec<(OwnedEventId, (StateVector, u64))>, Unavailable> {
+        batch.delete_range(&CLAIMS, &(room,));
+        batch.delete_range(&CLIENT_OWNERS, &(room,));
+        batch.delete_range(&SNAPSHOT_TAIL, &(room,));
+        batch.delete(&SNAPSHOT, &(room,));
+        self.text = Document::new();
+        self.owners = Owners::default();
+        self.sealed = StateVector::new();
+        self.group = VectorGroup::default();
+        self.tail = Tail {
+            next: self.tail.next,
+            ..Tail::default()
+        };
+        for standing in rebuilt.updates {
+            self.text
+                .apply(&standing.update)
+                .map_err(|error| damaged(room, &error))?;
+            let ranges = standing.update.ranges();
+            self.claim(batch, room, &standing.event, &standing.sender, &ranges);
+            for (client, (_, to)) in ranges {
+                self.sealed.raise(client, to);
+            }
+        }
+        let sealed: Vec<(ClientId, u32)> = std::mem::take(&mut self.sealed).iter().collect();
+        self.advance(batch, room, sealed);
+        self.append_tail(batch, room, Bytes::from(self.text.encode()));
+        for edit in &self.pending {
+            self.text.apply(&edit.update).map_err(|error| damaged(room, &error))?;
+            for client in edit.update.ranges().into_keys() {
+                self.owners.claim(client, &edit.author);
+            }
+        }
+        Ok(self.replace_vectors(batch, room, rebuilt.vectors))
+    }
+
+    fn replace_vectors(
+        &mut self,
+        batch: &mut Batch,
+        room: &RoomId,
+        vectors: Vec<(OwnedEventId, Arc<StateVector>)>,
+    ) -> Vec<(OwnedEventId, (StateVector, u64))> {
+        let mut groups = Vec::with_capacity(vectors.len());
+        // Events in a row that know the same share a group; where more is known, the next one leans on it.
+        let mut last: Option<(Arc<StateVector>, u64, u8)> = None;
+        for (event, vector) in vectors {
+            let (group, hops) = match &last {
+                Some((known, group, hops)) if **known == *vector => (*group, *hops),
+                Some((known, group, hops)) if *hops < MAX_VECTOR_HOPS && vector.covers(known) => {
+                    let more = vector.iter().filter(|(client, end)| known.get(*client) != *end);
+                    let more = more.map(|(client, end)| (client.get(), end)).collect();
+                    (
+                        self.write_group(batch, room, Some((*group, *hops)), more),
+                        hops.saturating_add(1),
+                    )
+                }
+                _ => {
+                    let all = vector.iter().map(|(client, end)| (client.get(), end)).collect();
+                    (self.write_group(batch, room, None, all), 0)
+                }
+            };
+            batch.put(&EVENT_VECTOR, &(room, &event), &group);
+            groups.push((event, ((*vector).clone(), group)));
+            last = Some((vector, group, hops));
+        }
+        groups
     }
 
     fn append_tail(&mut self, batch: &mut Batch, room: &RoomId, update: Bytes) {

@@ -7,6 +7,7 @@ pub(crate) mod arrive;
 pub(crate) mod decide;
 pub(crate) mod graph;
 pub(crate) mod order;
+pub(crate) mod rebuild;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -28,7 +28,11 @@ async fn two_servers_write_one_document() {
         let room = net.document(ALICE, &version).await;
         net.edit(ALICE, &room, 0, "Hello").await;
         net.invite_and_join(ALICE, BOB, &room, 25).await;
-        assert_eq!(net.text("b.example", &room).await, "Hello", "the document is there at once");
+        assert_eq!(
+            net.text("b.example", &room).await,
+            "Hello",
+            "the document is there at once"
+        );
         net.edit(BOB, &room, 5, " world").await;
         net.edit(ALICE, &room, 0, "> ").await;
         net.quiet(&room).await;
@@ -106,9 +110,17 @@ async fn where_the_events_are_not_to_be_had_the_state_is() {
     net.lose();
     net.refuse_missing_events(true);
     net.heal(1).await;
-    net.message(ALICE, &room, "hello").await;
-    net.quiet(&room).await;
-    let topic = net.rooms("b.example").reader().state_event(&room, "m.room.topic", "").await.unwrap().unwrap();
+    let hello = net.message(ALICE, &room, "hello").await;
+    let b = net.rooms("b.example");
+    net.until(|| async { b.reader().order(&room, &hello).await.unwrap().is_some() })
+        .await;
+    let topic = net
+        .rooms("b.example")
+        .reader()
+        .state_event(&room, "m.room.topic", "")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(topic.content_as::<serde_json::Value>().unwrap()["topic"], "2");
     net.refuse_missing_events(false);
     net.message(BOB, &room, "good evening").await;
@@ -125,23 +137,108 @@ async fn one_bad_event_does_not_stop_the_rest() {
     let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
     let nowhere: OwnedEventId = ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap();
     let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
-    let good = net.forge(BOB, &room, &version, heads.clone(), "m.room.message", None, json!({ "body": "good" })).await;
+    let good = net
+        .forge(
+            BOB,
+            &room,
+            &version,
+            heads.clone(),
+            "m.room.message",
+            None,
+            json!({ "body": "good" }),
+        )
+        .await;
     let batch: Vec<Verified> = vec![
-        net.forge(BOB, &room, &version, heads.clone(), "m.room.topic", Some(""), json!({ "topic": "not mine" })).await,
-        net.forge("@eve:b.example", &room, &version, heads.clone(), "m.room.message", None, json!({})).await,
-        net.forge(BOB, &room, &version, vec![nowhere], "m.room.message", None, json!({})).await,
-        net.forge(BOB, &room, &version, heads.clone(), "dev.weft.update", None, json!({ "update": "!" })).await,
-        net.forge(BOB, &room, &version, heads, "m.room.member", Some(ALICE), json!({ "membership": "ban" })).await,
+        net.forge(
+            BOB,
+            &room,
+            &version,
+            heads.clone(),
+            "m.room.topic",
+            Some(""),
+            json!({ "topic": "not mine" }),
+        )
+        .await,
+        net.forge(
+            "@eve:b.example",
+            &room,
+            &version,
+            heads.clone(),
+            "m.room.message",
+            None,
+            json!({}),
+        )
+        .await,
+        net.forge(BOB, &room, &version, vec![nowhere], "m.room.message", None, json!({}))
+            .await,
+        net.forge(
+            BOB,
+            &room,
+            &version,
+            heads.clone(),
+            "dev.weft.update",
+            None,
+            json!({ "update": "!" }),
+        )
+        .await,
+        net.forge(
+            BOB,
+            &room,
+            &version,
+            heads,
+            "m.room.member",
+            Some(ALICE),
+            json!({ "membership": "ban" }),
+        )
+        .await,
         good.clone(),
     ];
     let ids: Vec<OwnedEventId> = batch.iter().map(|event| event.pdu().event_id().to_owned()).collect();
     let rooms = net.rooms("a.example");
     rooms.receive(&user(BOB).server_name().to_owned(), batch).await.unwrap();
-    net.until(|| async { rooms.reader().order(&room, good.pdu().event_id()).await.unwrap().is_some() }).await;
-    assert!(rooms.reader().stored_event(&room, &ids[0]).await.unwrap().unwrap().pdu.rejected());
-    assert!(rooms.reader().stored_event(&room, &ids[1]).await.unwrap().unwrap().pdu.rejected());
-    assert!(rooms.reader().stored_event(&room, &ids[2]).await.unwrap().is_none(), "it waits");
-    assert!(rooms.reader().stored_event(&room, &ids[4]).await.unwrap().unwrap().pdu.rejected());
+    net.until(|| async {
+        rooms
+            .reader()
+            .order(&room, good.pdu().event_id())
+            .await
+            .unwrap()
+            .is_some()
+    })
+    .await;
+    assert!(
+        rooms
+            .reader()
+            .stored_event(&room, &ids[0])
+            .await
+            .unwrap()
+            .unwrap()
+            .pdu
+            .rejected()
+    );
+    assert!(
+        rooms
+            .reader()
+            .stored_event(&room, &ids[1])
+            .await
+            .unwrap()
+            .unwrap()
+            .pdu
+            .rejected()
+    );
+    assert!(
+        rooms.reader().stored_event(&room, &ids[2]).await.unwrap().is_none(),
+        "it waits"
+    );
+    assert!(
+        rooms
+            .reader()
+            .stored_event(&room, &ids[4])
+            .await
+            .unwrap()
+            .unwrap()
+            .pdu
+            .rejected()
+    );
     let state = rooms.reader().state(&room).await.unwrap().unwrap();
     assert_eq!(state.membership(&user(ALICE)), MembershipState::Join);
     assert!(state.get("m.room.topic", "").is_none());
@@ -159,13 +256,34 @@ async fn what_was_answered_survives_a_power_loss() {
     net.quiet(&room).await;
     let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
     let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
-    let event = net.forge(BOB, &room, &version, heads, "m.room.message", None, json!({ "body": "kept" })).await;
+    let event = net
+        .forge(
+            BOB,
+            &room,
+            &version,
+            heads,
+            "m.room.message",
+            None,
+            json!({ "body": "kept" }),
+        )
+        .await;
     // Staged and answered; the power goes before anything else happens.
-    net.rooms("a.example").receive(&user(BOB).server_name().to_owned(), vec![event.clone()]).await.unwrap();
+    net.rooms("a.example")
+        .receive(&user(BOB).server_name().to_owned(), vec![event.clone()])
+        .await
+        .unwrap();
     net.power_loss("a.example", Tail::Lost).await;
     let rooms = net.rooms("a.example");
     rooms.recover().await.unwrap();
-    net.until(|| async { rooms.reader().order(&room, event.pdu().event_id()).await.unwrap().is_some() }).await;
+    net.until(|| async {
+        rooms
+            .reader()
+            .order(&room, event.pdu().event_id())
+            .await
+            .unwrap()
+            .is_some()
+    })
+    .await;
     rooms.recover().await.unwrap();
     net.edit(ALICE, &room, 0, "after").await;
     net.quiet(&room).await;
@@ -178,16 +296,41 @@ async fn a_viewer_of_another_server_can_not_write() {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 0).await;
     net.quiet(&room).await;
-    assert!(matches!(net.try_edit(BOB, &room, 0, "no").await, Err(EditError::Forbidden { .. })));
+    assert!(matches!(
+        net.try_edit(BOB, &room, 0, "no").await,
+        Err(EditError::Forbidden { .. })
+    ));
     // His server signs one all the same.
     let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
     let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
     let content = net::update_content(77, "forged");
-    let forged = net.forge(BOB, &room, &version, heads, "dev.weft.update", None, content).await;
+    let forged = net
+        .forge(BOB, &room, &version, heads, "dev.weft.update", None, content)
+        .await;
     let rooms = net.rooms("a.example");
-    rooms.receive(&user(BOB).server_name().to_owned(), vec![forged.clone()]).await.unwrap();
-    net.until(|| async { rooms.reader().stored_event(&room, forged.pdu().event_id()).await.unwrap().is_some() }).await;
-    assert!(rooms.reader().stored_event(&room, forged.pdu().event_id()).await.unwrap().unwrap().pdu.rejected());
+    rooms
+        .receive(&user(BOB).server_name().to_owned(), vec![forged.clone()])
+        .await
+        .unwrap();
+    net.until(|| async {
+        rooms
+            .reader()
+            .stored_event(&room, forged.pdu().event_id())
+            .await
+            .unwrap()
+            .is_some()
+    })
+    .await;
+    assert!(
+        rooms
+            .reader()
+            .stored_event(&room, forged.pdu().event_id())
+            .await
+            .unwrap()
+            .unwrap()
+            .pdu
+            .rejected()
+    );
     assert_eq!(net.text("a.example", &room).await, "");
 }
 
@@ -201,9 +344,17 @@ async fn what_a_demoted_writer_sealed_before_he_knew_is_merged_everywhere() {
     net.cut(1);
     net.edit(BOB, &room, 0, "bob was here ").await;
     net.seal(BOB, &room).await;
+    let edit = net.rooms("b.example").reader().extremities(&room).await.unwrap();
     net.power(ALICE, &room, BOB, 0).await;
     net.heal(1).await;
-    net.quiet(&room).await;
+    let (a, b) = (net.rooms("a.example"), net.rooms("b.example"));
+    net.until(|| async { a.reader().stored_event(&room, &edit[0]).await.unwrap().is_some() })
+        .await;
+    net.until(|| async { b.access(&room, &user(BOB)).await.unwrap().power == 0 })
+        .await;
+    let held = a.reader().stored_event(&room, &edit[0]).await.unwrap().unwrap();
+    assert!(!held.is_visible() && !held.pdu.rejected());
+    assert_eq!(net.text("a.example", &room).await, "");
     // Where the demotion came first his edit is held back; an accepted event that follows it brings it in.
     net.message(BOB, &room, "so be it").await;
     net.quiet(&room).await;
@@ -216,9 +367,21 @@ async fn joins_leaves_and_invitations_are_held_to_the_rules() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     let a = net.rooms("a.example");
-    let join = Template { user: user(BOB), kind: TemplateKind::Join };
-    assert!(matches!(a.template(&room, join.clone()).await, Err(TemplateError::Forbidden { .. })), "not invited");
-    assert!(matches!(net.rooms("b.example").template(&room, join).await, Err(TemplateError::UnknownRoom(_))));
+    let join = Template {
+        user: user(BOB),
+        kind: TemplateKind::Join,
+    };
+    assert!(
+        matches!(
+            a.template(&room, join.clone()).await,
+            Err(TemplateError::Forbidden { .. })
+        ),
+        "not invited"
+    );
+    assert!(matches!(
+        net.rooms("b.example").template(&room, join).await,
+        Err(TemplateError::UnknownRoom(_))
+    ));
 
     let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
     let heads = a.reader().extremities(&room).await.unwrap();
@@ -231,22 +394,47 @@ async fn joins_leaves_and_invitations_are_held_to_the_rules() {
         (BOB, "@eve:b.example", "invite"),
     ] {
         let content = json!({ "membership": membership });
-        let event = net.forge(sender, &room, &version, heads.clone(), "m.room.member", Some(key), content).await;
+        let event = net
+            .forge(
+                sender,
+                &room,
+                &version,
+                heads.clone(),
+                "m.room.member",
+                Some(key),
+                content,
+            )
+            .await;
         let refused = a.accept_membership(&b, event).await;
         assert!(
-            matches!(refused, Err(AcceptError::BadEvent { .. } | AcceptError::Forbidden { .. })),
+            matches!(
+                refused,
+                Err(AcceptError::BadEvent { .. } | AcceptError::Forbidden { .. })
+            ),
             "{sender} {key} {membership}"
         );
     }
-    let message = net.forge(BOB, &room, &version, heads, "m.room.message", None, json!({})).await;
-    assert!(matches!(a.accept_membership(&b, message).await, Err(AcceptError::BadEvent { .. })));
+    let message = net
+        .forge(BOB, &room, &version, heads, "m.room.message", None, json!({}))
+        .await;
+    assert!(matches!(
+        a.accept_membership(&b, message).await,
+        Err(AcceptError::BadEvent { .. })
+    ));
 
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.leave(BOB, &room).await;
     net.quiet(&room).await;
     let state = a.reader().state(&room).await.unwrap().unwrap();
     assert_eq!(state.membership(&user(BOB)), MembershipState::Leave);
-    assert!(matches!(net.rooms("b.example").access(&room, &user(BOB)).await.unwrap().membership, MembershipState::Leave));
+    assert!(matches!(
+        net.rooms("b.example")
+            .access(&room, &user(BOB))
+            .await
+            .unwrap()
+            .membership,
+        MembershipState::Leave
+    ));
 
     // And back again, after more was written.
     net.edit(ALICE, &room, 0, "meanwhile ").await;
@@ -269,7 +457,10 @@ async fn a_room_whose_state_is_forged_is_not_adopted() {
     joined.auth_chain.retain(|event| event.pdu().kind() != "m.room.create");
     let b = net.rooms("b.example");
     assert!(matches!(b.adopt(joined).await, Err(AdoptError::BadState { .. })));
-    assert!(b.reader().version(&room).await.unwrap().is_none(), "nothing of it stays");
+    assert!(
+        b.reader().version(&room).await.unwrap().is_none(),
+        "nothing of it stays"
+    );
     // Without the invitation the join doesn't stand.
     let mut joined = net.join_again(BOB, &room).await;
     let is_invite = |event: &Verified| event.pdu().state_key() == Some(BOB);
@@ -290,11 +481,23 @@ async fn a_restricted_room_lets_members_of_another_in() {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     let rule = json!({ "join_rule": "restricted", "allow": [{ "type": "m.room_membership", "room_id": team }] });
     net.state_event(ALICE, &room, "m.room.join_rules", rule).await.unwrap();
-    let eve = Template { user: user("@eve:b.example"), kind: TemplateKind::Join };
-    assert!(matches!(net.rooms("a.example").template(&room, eve).await, Err(TemplateError::Forbidden { .. })));
+    let eve = Template {
+        user: user("@eve:b.example"),
+        kind: TemplateKind::Join,
+    };
+    assert!(matches!(
+        net.rooms("a.example").template(&room, eve).await,
+        Err(TemplateError::Forbidden { .. })
+    ));
     net.join(BOB, &room).await;
     net.quiet(&room).await;
-    let member = net.rooms("a.example").reader().state_event(&room, "m.room.member", BOB).await.unwrap().unwrap();
+    let member = net
+        .rooms("a.example")
+        .reader()
+        .state_event(&room, "m.room.member", BOB)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(member.json().contains("join_authorised_via_users_server"));
     assert!(member.json().contains("a.example\":{\"ed25519"));
 }
@@ -310,8 +513,65 @@ async fn invitations_are_kept_until_they_are_withdrawn() {
     assert_eq!(rows[0].membership, MembershipState::Invite);
     b.uninvited(&room, &user(BOB)).await.unwrap();
     b.uninvited(&room, &user(BOB)).await.unwrap();
-    assert_eq!(b.reader().rooms_of(&user(BOB)).await.unwrap()[0].membership, MembershipState::Leave);
-    let refused = net.state_event(BOB, &room, "m.room.topic", json!({ "topic": "?" })).await;
+    assert_eq!(
+        b.reader().rooms_of(&user(BOB)).await.unwrap()[0].membership,
+        MembershipState::Leave
+    );
+    let refused = net
+        .state_event(BOB, &room, "m.room.topic", json!({ "topic": "?" }))
+        .await;
     assert!(matches!(refused, Err(SendError::UnknownRoom(_))));
     assert!(object(json!({})).is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_says_two_things_is_heard_alike_by_all() {
+    for turn in [false, true] {
+        let net = Net::new(&["a.example", "b.example", "c.example"]).await;
+        let room = net.document(ALICE, &RoomVersionId::V12).await;
+        net.invite_and_join(ALICE, BOB, &room, 25).await;
+        net.invite_and_join(ALICE, CAROL, &room, 25).await;
+        net.edit(ALICE, &room, 0, "honest ").await;
+        net.quiet(&room).await;
+        let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
+        let heads = net.rooms("a.example").reader().extremities(&room).await.unwrap();
+        let mut lies = Vec::new();
+        for text in ["black", "white", "grey"] {
+            let content = net::update_content(4_242, text);
+            lies.push(net.forge(BOB, &room, &version, heads.clone(), "dev.weft.update", None, content).await);
+        }
+        let lowest = lies.iter().map(|lie| lie.pdu().event_id()).min().unwrap().to_owned();
+        let lowest = lies.iter().position(|lie| lie.pdu().event_id() == lowest).unwrap();
+        net.cut(1);
+        let b = user(BOB).server_name().to_owned();
+        for (server, rotate) in [("a.example", 0), ("c.example", 1), ("b.example", 2)] {
+            let mut told = lies.clone();
+            told.rotate_left(rotate);
+            if turn {
+                told.reverse();
+            }
+            let rooms = net.rooms(server);
+            for lie in told {
+                rooms.receive(&b, vec![lie.clone()]).await.unwrap();
+                let id = lie.pdu().event_id().to_owned();
+                net.until(|| async { rooms.reader().stored_event(&room, &id).await.unwrap().is_some() }).await;
+            }
+            net.edit(if server == "c.example" { CAROL } else { ALICE }, &room, 0, "and on ").await;
+        }
+        net.heal(2).await;
+        net.quiet(&room).await;
+        let words = ["black", "white", "grey"];
+        for server in ["a.example", "b.example", "c.example"] {
+            let text = net.text(server, &room).await;
+            for (n, word) in words.iter().enumerate() {
+                assert_eq!(text.contains(word), n == lowest, "{server}: {text}");
+            }
+            assert!(text.contains("honest"));
+        }
+        net.assert_same(&room).await;
+        // What builds on the lies is decided about alike too.
+        net.edit(CAROL, &room, 0, "the end ").await;
+        net.quiet(&room).await;
+        net.assert_same(&room).await;
+    }
 }

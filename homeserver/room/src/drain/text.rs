@@ -4,28 +4,44 @@
 //! At the tip of the graph the past is all that was merged. At a fork it is the vector of the events that are
 //! followed. Must never run a CRDT engine.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use ruma::{EventId, OwnedEventId};
 use weft_crdt::{ClientId, StateVector, Update};
 use weft_dag::Pdu;
-use weft_store::tables::{documents::EVENT_VECTOR, rooms::event_flags};
+use weft_store::tables::{
+    documents::EVENT_VECTOR,
+    rooms::{EVENTS, event_flags},
+};
 use weft_wire::{event_types, update::UpdateContent};
 
 use super::{
     arrive::Arriving,
     graph::Graph as _,
     order::{Links, order},
+    rebuild::{InPlace, rebuild},
 };
 use crate::{
     LiveEdit, Unavailable,
     admission::{Judgement, Past, judge},
+    reader::damaged,
 };
 
 /// The vectors after events of this turn, which the store doesn't have yet.
 #[derive(Default)]
 pub(super) struct Vectors {
     of: HashMap<OwnedEventId, (StateVector, u64)>,
+}
+
+/// What became of an update.
+enum Merged {
+    Yes,
+    No,
+    /// The text was worked out anew, this event with it: all is noted.
+    Rebuilt,
 }
 
 /// What is known before an event.
@@ -39,7 +55,7 @@ struct Before {
 
 impl Arriving<'_> {
     /// Lets an event do to the text what it may, and notes what is known after it.
-    pub(super) async fn take_text(&mut self, pdu: &Pdu, flags: u8) -> Result<(), Unavailable> {
+    pub(super) async fn take_text(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<(), Unavailable> {
         if self.hot.document.is_none() {
             return Ok(());
         }
@@ -61,14 +77,14 @@ impl Arriving<'_> {
             self.note(pdu.event_id(), before);
             return Ok(());
         };
-        let stands = flags != 0 || self.merge(pdu, &update, &ranges).await?;
+        // What is held back is known after the event all the same, and no part of the text.
+        let merged = if flags == 0 { self.merge(pdu, flags, &update, &ranges).await? } else { Merged::Yes };
         let ends = ranges.iter().map(|(client, (_, to))| (*client, *to));
-        let after = if stands {
-            raised(before, ends, flags == 0)
-        } else {
-            before
-        };
-        self.note(pdu.event_id(), after);
+        match merged {
+            Merged::Yes => self.note(pdu.event_id(), raised(before, ends, flags == 0)),
+            Merged::No => self.note(pdu.event_id(), before),
+            Merged::Rebuilt => {}
+        }
         Ok(())
     }
 
@@ -94,19 +110,20 @@ impl Arriving<'_> {
         }
     }
 
-    /// Merges an admitted update; false where another event's claim to the same blocks stands instead.
+    /// Merges an admitted update, unless another event's claim to the same blocks stands instead.
     async fn merge(
         &mut self,
-        pdu: &Pdu,
+        pdu: &Arc<Pdu>,
+        flags: u8,
         update: &Update,
         ranges: &BTreeMap<ClientId, (u32, u32)>,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<Merged, Unavailable> {
         let Some(document) = self.hot.document.as_mut() else {
-            return Ok(false);
+            return Ok(Merged::No);
         };
         let merged = document.past().vector;
         if ranges.iter().any(|(client, (from, _))| merged.get(*client) > *from) {
-            return self.decide_equal_claims(pdu, update, ranges).await;
+            return self.decide_equal_claims(pdu, flags).await;
         }
         let new = document.merge(&mut self.turn.batch, &self.hot.id, pdu.event_id(), pdu.sender(), update)?;
         if !new.is_empty() {
@@ -117,7 +134,7 @@ impl Arriving<'_> {
                 session: None,
             });
         }
-        Ok(true)
+        Ok(Merged::Yes)
     }
 
     /// Updates that were held back (soft-failed) are merged when an accepted event follows them: its server had
@@ -150,22 +167,60 @@ impl Arriving<'_> {
                     .iter()
                     .any(|(client, (_, to))| merged.is_none_or(|m| m.get(*client) < *to));
                 if is_new || ranges.is_empty() {
-                    self.merge(&held, &update, &ranges).await?;
+                    self.merge(&held, event_flags::SOFT_FAILED, &update, &ranges).await?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Other blocks under ids that are taken.
-    async fn decide_equal_claims(
-        &mut self,
-        pdu: &Pdu,
-        _update: &Update,
-        _ranges: &BTreeMap<ClientId, (u32, u32)>,
-    ) -> Result<bool, Unavailable> {
-        tracing::warn!(room = %pdu.room_id(), event = %pdu.event_id(), "equal claims");
-        Ok(false)
+    /// Other blocks under ids that are taken: somebody lied. Which of them stand follows from all events together, so
+    /// the text is worked out again. While this server hasn't all events, the one that came first stands: when it has
+    /// them, the text is worked out once more.
+    async fn decide_equal_claims(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<Merged, Unavailable> {
+        let (room, event, sender) = (pdu.room_id(), pdu.event_id(), pdu.sender());
+        tracing::warn!(%room, %event, %sender, "an event brings other blocks under ids that are taken");
+        let newest = InPlace { pdu: Arc::clone(pdu), flags };
+        Ok(if self.rebuild_text(Some(newest)).await? { Merged::Rebuilt } else { Merged::No })
+    }
+
+    /// Works the text out from all events that are in their place, those of this turn included. False where not all
+    /// events since the room's beginning are here, so that it can't be done.
+    pub(crate) async fn rebuild_text(&mut self, newest: Option<InPlace>) -> Result<bool, Unavailable> {
+        let rows = self.reader.store().scan_all(EVENTS.under(&(&self.hot.id,))).await?;
+        let mut events: HashMap<OwnedEventId, InPlace> = HashMap::new();
+        for ((_, id), row) in rows {
+            let flags = row.flags;
+            if flags & event_flags::OUTLIER != 0 {
+                continue;
+            }
+            let text = row.text().map_err(|error| damaged(&self.hot.id, &error))?;
+            let pdu = Pdu::from_trusted_json(text, id.clone(), &self.hot.version, flags & event_flags::REJECTED != 0);
+            let pdu = Arc::new(pdu.map_err(|error| damaged(&self.hot.id, &error))?);
+            events.insert(id, InPlace { pdu, flags });
+        }
+        for write in &self.turn.writes {
+            let event = InPlace {
+                pdu: Arc::clone(&write.pdu),
+                flags: write.flags,
+            };
+            events.insert(write.pdu.event_id().to_owned(), event);
+        }
+        if let Some(newest) = newest {
+            events.insert(newest.pdu.event_id().to_owned(), newest);
+        }
+        if !is_whole(&events) {
+            return Ok(false);
+        }
+        let rebuilt = rebuild(events.into_values().collect());
+        self.vectors.of.clear();
+        let Some(document) = self.hot.document.as_mut() else {
+            return Ok(false);
+        };
+        let groups = document.replace(&mut self.turn.batch, &self.hot.id, rebuilt)?;
+        self.vectors.of.extend(groups);
+        self.turn.reload = true;
+        Ok(true)
     }
 
     // --- What is known where -------------------------------------------------------------------------------------
@@ -243,4 +298,9 @@ fn raised(before: Before, ends: impl Iterator<Item = (ClientId, u32)>, is_merged
         group: None,
         at_tip: at_tip && is_merged,
     }
+}
+
+/// Whether the past of every event is here.
+fn is_whole(events: &HashMap<OwnedEventId, InPlace>) -> bool {
+    events.values().all(|event| event.pdu.prev_events().iter().all(|id| events.contains_key(id)))
 }

@@ -4,7 +4,10 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     future::Future,
-    sync::{Arc, Mutex, OnceLock, Weak, atomic::{AtomicBool, AtomicU64, Ordering}},
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,9 +24,15 @@ use weft_room::{
     Clock, CommitSink, Committed, CreateRoom, Edit, EditError, EditOutcome, Identity, JoinedRoom, NewEvent, PeerError,
     Peers, Ports, RoomConfig, Rooms, SendError, SessionId, StateIds, Template, TemplateKind,
 };
-use weft_store::{Store, memory::{MemoryDisk, MemoryEngine, Tail}};
+use weft_store::{
+    Store,
+    memory::{MemoryDisk, MemoryEngine, Tail},
+};
 use weft_wire::{document::DocumentKind, update::UpdateContent};
-use yrs::{Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _, Update, updates::decoder::Decode as _};
+use yrs::{
+    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _, Update,
+    updates::decoder::Decode as _,
+};
 
 pub fn user(id: &str) -> OwnedUserId {
     UserId::parse(id).unwrap()
@@ -69,7 +78,13 @@ impl CommitSink for Sink {
         for to in &change.destinations {
             let queue = queues.entry((self.from.clone(), to.clone())).or_default();
             // Only what this server has to tell: events of its own users, and those that it relays.
-            queue.extend(change.events.iter().filter(|event| event.visible).map(|event| Arc::clone(&event.pdu)));
+            queue.extend(
+                change
+                    .events
+                    .iter()
+                    .filter(|event| event.visible)
+                    .map(|event| Arc::clone(&event.pdu)),
+            );
         }
         drop(queues);
         self.wire.happened.notify_waiters();
@@ -105,7 +120,10 @@ impl Others {
     fn rooms(&self, server: &ServerName) -> Result<Rooms, PeerError> {
         let inner = self.0.get().and_then(Weak::upgrade).unwrap();
         if inner.wire.cut.load(Ordering::Relaxed) {
-            return Err(PeerError::Unreachable { server: server.to_string(), reason: "cut".into() });
+            return Err(PeerError::Unreachable {
+                server: server.to_string(),
+                reason: "cut".into(),
+            });
         }
         let servers = inner.servers.lock().unwrap();
         Ok(servers[server].rooms.clone())
@@ -113,7 +131,10 @@ impl Others {
 }
 
 fn refused(server: &ServerName) -> PeerError {
-    PeerError::Refused { server: server.to_string(), reason: "not found".into() }
+    PeerError::Refused {
+        server: server.to_string(),
+        reason: "not found".into(),
+    }
 }
 
 #[async_trait]
@@ -128,10 +149,22 @@ impl Peers for Others {
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
         let rooms = self.rooms(from)?;
-        if self.0.get().and_then(Weak::upgrade).unwrap().wire.refuse_missing.load(Ordering::Relaxed) {
+        if self
+            .0
+            .get()
+            .and_then(Weak::upgrade)
+            .unwrap()
+            .wire
+            .refuse_missing
+            .load(Ordering::Relaxed)
+        {
             return Err(refused(from));
         }
-        let events = rooms.reader().missing_events(room, earliest, latest, limit.min(10)).await.unwrap();
+        let events = rooms
+            .reader()
+            .missing_events(room, earliest, latest, limit.min(10))
+            .await
+            .unwrap();
         Ok(events.iter().map(|pdu| check(pdu, version)).collect())
     }
 
@@ -149,13 +182,25 @@ impl Peers for Others {
         let rooms = self.rooms(from)?;
         let mut events = Vec::new();
         for id in ids {
-            events.extend(rooms.reader().event(None, id).await.unwrap().map(|pdu| check(&pdu, version)));
+            events.extend(
+                rooms
+                    .reader()
+                    .event(None, id)
+                    .await
+                    .unwrap()
+                    .map(|pdu| check(&pdu, version)),
+            );
         }
         Ok(events)
     }
 
     async fn state_ids(&self, room: &RoomId, from: &ServerName, at: &EventId) -> Result<StateIds, PeerError> {
-        self.rooms(from)?.reader().state_ids(room, at).await.unwrap().ok_or_else(|| refused(from))
+        self.rooms(from)?
+            .reader()
+            .state_ids(room, at)
+            .await
+            .unwrap()
+            .ok_or_else(|| refused(from))
     }
 
     async fn backfill(
@@ -183,12 +228,18 @@ impl Inner {
             ..RoomConfig::default()
         };
         let ports = Ports {
-            sink: Arc::new(Sink { from: name.to_owned(), wire: Arc::clone(&self.wire) }),
+            sink: Arc::new(Sink {
+                from: name.to_owned(),
+                wire: Arc::clone(&self.wire),
+            }),
             peers: Arc::new(others),
             clock: self.clock.clone(),
         };
         let rooms = Rooms::start(config, store, Arc::new(Me(testing::signer(name))), ports);
-        self.servers.lock().unwrap().insert(name.to_owned(), Server { rooms, disk });
+        self.servers
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), Server { rooms, disk });
     }
 }
 
@@ -200,9 +251,14 @@ impl Net {
             clock: Arc::new(TestClock(AtomicU64::new(1_800_000_000_000))),
         });
         for name in names {
-            inner.start(&ServerName::parse(*name).unwrap(), MemoryEngine::new()).await;
+            inner
+                .start(&ServerName::parse(*name).unwrap(), MemoryEngine::new())
+                .await;
         }
-        Self { inner, clients: AtomicU64::new(1) }
+        Self {
+            inner,
+            clients: AtomicU64::new(1),
+        }
     }
 
     pub fn rooms(&self, server: &str) -> Rooms {
@@ -238,7 +294,9 @@ impl Net {
     /// What waited is delivered: by server in an order that the seed gives, in transactions of a few events.
     pub async fn heal(&self, seed: u64) {
         self.inner.wire.cut.store(false, Ordering::Relaxed);
-        let mut waiting: Vec<_> = std::mem::take(&mut *self.inner.wire.queues.lock().unwrap()).into_iter().collect();
+        let mut waiting: Vec<_> = std::mem::take(&mut *self.inner.wire.queues.lock().unwrap())
+            .into_iter()
+            .collect();
         let turns = usize::try_from(seed).unwrap() % waiting.len().max(1);
         waiting.rotate_left(turns);
         let mut left = true;
@@ -290,7 +348,10 @@ impl Net {
                 happened.await;
             }
         };
-        assert!(tokio::time::timeout(Duration::from_secs(20), wait).await.is_ok(), "nothing happens any more");
+        assert!(
+            tokio::time::timeout(Duration::from_secs(20), wait).await.is_ok(),
+            "nothing happens any more"
+        );
     }
 
     /// Until every edit is sealed, everything is delivered, and all servers in the room have the same ends of the graph.
@@ -317,7 +378,12 @@ impl Net {
     }
 
     async fn is_in(&self, name: &ServerName, room: &RoomId) -> bool {
-        self.rooms(name.as_str()).reader().servers_in(room).await.unwrap().contains(name)
+        self.rooms(name.as_str())
+            .reader()
+            .servers_in(room)
+            .await
+            .unwrap()
+            .contains(name)
     }
 
     pub async fn power_loss(&self, server: &str, tail: Tail) {
@@ -338,26 +404,46 @@ impl Net {
         self.of(creator).create(&user(creator), request).await.unwrap()
     }
 
-    pub async fn state_event(&self, who: &str, room: &RoomId, kind: &str, content: Value) -> Result<OwnedEventId, SendError> {
+    pub async fn state_event(
+        &self,
+        who: &str,
+        room: &RoomId,
+        kind: &str,
+        content: Value,
+    ) -> Result<OwnedEventId, SendError> {
         self.of(who).send(room, new_event(who, kind, Some(""), content)).await
     }
 
     pub async fn topic(&self, who: &str, room: &RoomId, topic: &str) {
-        self.state_event(who, room, "m.room.topic", json!({ "topic": topic })).await.unwrap();
+        self.state_event(who, room, "m.room.topic", json!({ "topic": topic }))
+            .await
+            .unwrap();
     }
 
-    pub async fn message(&self, who: &str, room: &RoomId, text: &str) {
-        let event = new_event(who, "m.room.message", None, json!({ "msgtype": "m.text", "body": text }));
-        // A writer who may not comment says it all the same where the room lets him.
-        self.of(who).send(room, event).await.unwrap();
+    pub async fn message(&self, who: &str, room: &RoomId, text: &str) -> OwnedEventId {
+        let event = new_event(
+            who,
+            "m.room.message",
+            None,
+            json!({ "msgtype": "m.text", "body": text }),
+        );
+        self.of(who).send(room, event).await.unwrap()
     }
 
     pub async fn power(&self, who: &str, room: &RoomId, whom: &str, level: i64) {
-        let levels = self.of(who).reader().state_event(room, "m.room.power_levels", "").await.unwrap().unwrap();
+        let levels = self
+            .of(who)
+            .reader()
+            .state_event(room, "m.room.power_levels", "")
+            .await
+            .unwrap()
+            .unwrap();
         let mut levels: Value = levels.content_as().unwrap();
         levels["users"][whom] = json!(level);
         levels["events"]["m.room.message"] = json!(0);
-        self.state_event(who, room, "m.room.power_levels", levels).await.unwrap();
+        self.state_event(who, room, "m.room.power_levels", levels)
+            .await
+            .unwrap();
     }
 
     pub async fn invite(&self, who: &str, whom: &str, room: &RoomId) {
@@ -367,20 +453,36 @@ impl Net {
         let version = RoomVersion::new(&drafted.version).unwrap();
         let theirs = testing::signer(user(whom).server_name());
         let both = theirs.cosign(&check(&drafted.event, &version), &version).unwrap();
-        self.of(whom).invited(both.clone(), drafted.stripped, &user(whom)).await.unwrap();
-        self.of(who).accept_membership(user(whom).server_name(), both).await.unwrap();
+        self.of(whom)
+            .invited(both.clone(), drafted.stripped, &user(whom))
+            .await
+            .unwrap();
+        self.of(who)
+            .accept_membership(user(whom).server_name(), both)
+            .await
+            .unwrap();
     }
 
     /// What the other server answers to a join.
     pub async fn join_answer(&self, who: &str, room: &RoomId) -> JoinedRoom {
-        let template = Template { user: user(who), kind: TemplateKind::Join };
+        let template = Template {
+            user: user(who),
+            kind: TemplateKind::Join,
+        };
         let via = self.rooms("a.example");
         let (version, object) = via.template(room, template).await.unwrap();
         let version = RoomVersion::new(&version).unwrap();
         let unchecked = sign_template(who, room, &object, &version);
-        let restricted = object["content"].as_object().unwrap().contains_key("join_authorised_via_users_server");
+        let restricted = object["content"]
+            .as_object()
+            .unwrap()
+            .contains_key("join_authorised_via_users_server");
         let ours = testing::signer(&ServerName::parse("a.example").unwrap());
-        let unchecked = if restricted { unchecked.cosigned(&ours).unwrap() } else { unchecked };
+        let unchecked = if restricted {
+            unchecked.cosigned(&ours).unwrap()
+        } else {
+            unchecked
+        };
         let keys = testing::verify_keys(unchecked.needed_keys().into_keys());
         let event = unchecked.verify(&keys).unwrap();
         let answer = via.accept_membership(user(who).server_name(), event).await.unwrap();
@@ -390,9 +492,17 @@ impl Net {
     /// The same answer once more.
     pub async fn join_again(&self, who: &str, room: &RoomId) -> JoinedRoom {
         let via = self.rooms("a.example");
-        let member = via.reader().state_event(room, "m.room.member", who).await.unwrap().unwrap();
+        let member = via
+            .reader()
+            .state_event(room, "m.room.member", who)
+            .await
+            .unwrap()
+            .unwrap();
         let version = via.reader().version(room).await.unwrap().unwrap();
-        let answer = via.accept_membership(user(who).server_name(), check(&member, &version)).await.unwrap();
+        let answer = via
+            .accept_membership(user(who).server_name(), check(&member, &version))
+            .await
+            .unwrap();
         self.joined(&answer, room).await
     }
 
@@ -421,7 +531,8 @@ impl Net {
         self.join(whom, room).await;
         self.power(who, room, whom, power).await;
         let rooms = self.of(whom);
-        self.until(|| async { rooms.access(room, &user(whom)).await.unwrap().power == power }).await;
+        self.until(|| async { rooms.access(room, &user(whom)).await.unwrap().power == power })
+            .await;
     }
 
     pub async fn leave(&self, who: &str, room: &RoomId) {
@@ -476,12 +587,19 @@ impl Net {
         let body = doc.get_or_insert_text("body");
         body.insert(&mut doc.transact_mut(), at, text);
         let update = doc.transact().encode_diff_v1(&before);
-        let edit = Edit { user: user(who), session: SessionId(client), update: Bytes::from(update) };
+        let edit = Edit {
+            user: user(who),
+            session: SessionId(client),
+            update: Bytes::from(update),
+        };
         rooms.edit(room, edit).await
     }
 
     pub async fn edit(&self, who: &str, room: &RoomId, at: u32, text: &str) {
-        assert_eq!(self.try_edit(who, room, at, text).await.unwrap(), EditOutcome::Journaled);
+        assert_eq!(
+            self.try_edit(who, room, at, text).await.unwrap(),
+            EditOutcome::Journaled
+        );
     }
 
     pub async fn seal(&self, who: &str, room: &RoomId) {
@@ -505,7 +623,11 @@ impl Net {
                 seen.push((text, self.state(name.as_str(), room).await));
             }
         }
-        assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", seen.iter().map(|(text, _)| text).collect::<Vec<_>>());
+        assert!(
+            seen.windows(2).all(|pair| pair[0] == pair[1]),
+            "{:?}",
+            seen.iter().map(|(text, _)| text).collect::<Vec<_>>()
+        );
         let a = self.rooms("a.example");
         let ends = a.reader().extremities(room).await.unwrap();
         assert_eq!(read(&a.content(room, Some(&ends)).await.unwrap()), seen[0].0);
@@ -542,14 +664,22 @@ fn sign_template(who: &str, room: &RoomId, object: &ruma::CanonicalJsonObject, v
         depth: value["depth"].as_u64().unwrap(),
         origin_server_ts: serde_json::from_value(value["origin_server_ts"].clone()).unwrap(),
     };
-    let signed = draft.sign(version, placement, &testing::signer(user(who).server_name())).unwrap();
+    let signed = draft
+        .sign(version, placement, &testing::signer(user(who).server_name()))
+        .unwrap();
     Unchecked::parse(signed.pdu.json(), version).unwrap()
 }
 
 fn load(client: u64, update: &[u8]) -> Doc {
-    let doc = Doc::with_options(Options { client_id: yrs::block::ClientID::new(client), offset_kind: OffsetKind::Utf16, ..Options::default() });
+    let doc = Doc::with_options(Options {
+        client_id: yrs::block::ClientID::new(client),
+        offset_kind: OffsetKind::Utf16,
+        ..Options::default()
+    });
     doc.get_or_insert_text("body");
-    doc.transact_mut().apply_update(Update::decode_v1(update).unwrap()).unwrap();
+    doc.transact_mut()
+        .apply_update(Update::decode_v1(update).unwrap())
+        .unwrap();
     doc
 }
 

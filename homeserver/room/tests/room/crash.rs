@@ -165,3 +165,23 @@ async fn stopping_seals_and_refuses_what_comes_later() {
     let server = Server::boot(&disk, RoomConfig::default()).await;
     assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), "last words");
 }
+
+#[tokio::test]
+async fn a_panic_costs_one_turn_and_the_room_goes_on() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    let mut editor = Editor::new(1);
+    server.edit(&room, &alice(), editor.append("before ")).await.unwrap();
+    server.sink.panic_once();
+    let during = server.edit(&room, &alice(), editor.append("during ")).await;
+    assert!(
+        matches!(during, Err(EditError::Unavailable(weft_room::Unavailable::Interrupted))),
+        "{during:?}"
+    );
+    server.edit(&room, &alice(), editor.append("after")).await.unwrap();
+    // It was on disk before the panic; it was only not acknowledged.
+    assert_eq!(
+        text_of(&server.rooms.content(&room, None).await.unwrap()),
+        "before during after"
+    );
+}

@@ -29,10 +29,15 @@ async fn updates(server: &Server, room: &ruma::RoomId) -> usize {
         .count()
 }
 
-/// The text as signed events alone make it.
+/// The text as signed events alone make it, by the snapshot and by replaying them, which must agree.
 async fn sealed_text(server: &Server, room: &ruma::RoomId) -> String {
     let ends = server.rooms.reader().extremities(room).await.unwrap();
-    text_of(&server.rooms.content(room, Some(&ends)).await.unwrap())
+    let quick = text_of(&server.rooms.content(room, Some(&ends)).await.unwrap());
+    let after = server.say(room, &alice(), "now the ends are followed").await.unwrap();
+    let replayed = text_of(&server.rooms.content(room, Some(&ends)).await.unwrap());
+    assert_eq!(quick, replayed);
+    assert_eq!(server.rooms.reader().extremities(room).await.unwrap(), [after]);
+    quick
 }
 
 #[tokio::test(start_paused = true)]

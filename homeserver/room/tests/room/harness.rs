@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use async_trait::async_trait;
@@ -30,15 +30,21 @@ impl Clock for FakeClock {
 }
 
 #[derive(Default)]
-pub(crate) struct Sink(Mutex<Vec<Arc<Committed>>>);
+pub(crate) struct Sink(Mutex<Vec<Arc<Committed>>>, AtomicBool);
 
 impl CommitSink for Sink {
     fn committed(&self, change: Arc<Committed>) {
         self.0.lock().unwrap().push(change);
+        assert!(!self.1.swap(false, Ordering::Relaxed), "a panic that a test asked for");
     }
 }
 
 impl Sink {
+    /// The next change makes the worker panic.
+    pub(crate) fn panic_once(&self) {
+        self.1.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Committed>> {
         self.0.lock().unwrap().clone()
     }

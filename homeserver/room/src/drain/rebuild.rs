@@ -1,0 +1,298 @@
+//! The text from its events alone: which updates stand, what is known after each event, whom client ids belong to.
+//!
+//! Needed where two events claim the same blocks (only a lying server can make them), and where events from before our
+//! time come in. A pure function of the events: the order in which they came makes no difference. Must not read the
+//! store, nor the text that it replaces.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use ruma::{EventId, OwnedEventId, OwnedUserId};
+use weft_crdt::{ClientId, StateVector, Update};
+use weft_dag::Pdu;
+use weft_store::tables::rooms::event_flags;
+use weft_wire::{event_types, update::UpdateContent};
+
+use super::order::{Links, order};
+use crate::{
+    admission::{Judgement, Owners, Past, judge},
+    conflicts::{Claim, Outcome, decide},
+};
+
+/// Losers may make others stand or fall, who are losers in turn. Each pass only ever adds some; a graph that needs more
+/// passes than this was made to, and where we stop all servers stop.
+const MAX_PASSES: usize = 8;
+
+/// An event of the room, in its place.
+#[derive(Clone)]
+pub(crate) struct InPlace {
+    pub(crate) pdu: Arc<Pdu>,
+    pub(crate) flags: u8,
+}
+
+/// An update that is part of the text.
+#[derive(Clone)]
+pub(crate) struct Standing {
+    pub(crate) event: OwnedEventId,
+    pub(crate) sender: OwnedUserId,
+    pub(crate) update: Update,
+}
+
+/// What follows from the events.
+pub(crate) struct Rebuilt {
+    /// In the order of the graph.
+    pub(crate) updates: Vec<Standing>,
+    /// What is known after each event, in the order of the graph, with the event whose vector it is, if it is the same.
+    pub(crate) vectors: Vec<(OwnedEventId, Arc<StateVector>)>,
+}
+
+/// The events in order, with what each pass needs of them.
+struct Graph {
+    events: Vec<InPlace>,
+    place: HashMap<OwnedEventId, usize>,
+    /// Those whose update counts: accepted ones, and held-back ones that an accepted one follows.
+    counting: HashSet<usize>,
+}
+
+/// What one pass found.
+#[derive(Default)]
+struct Pass {
+    admitted: Vec<(usize, Update, Vec<Claim>)>,
+    vectors: Vec<Arc<StateVector>>,
+    /// Who brought the blocks of a client that end at a clock.
+    ends: HashMap<(ClientId, u32), Vec<usize>>,
+    /// Who used a client id first.
+    firsts: HashMap<ClientId, Vec<usize>>,
+}
+
+/// Works the text out.
+pub(crate) fn rebuild(events: Vec<InPlace>) -> Rebuilt {
+    let graph = Graph::new(events);
+    let mut fallen: BTreeSet<OwnedEventId> = BTreeSet::new();
+    let mut pass = Pass::default();
+    for _ in 0..MAX_PASSES {
+        pass = graph.pass(&fallen);
+        let losers = pass.losers(&graph);
+        if losers.is_subset(&fallen) {
+            break;
+        }
+        fallen.extend(losers);
+    }
+    let vectors = graph
+        .events
+        .iter()
+        .map(|event| event.pdu.event_id().to_owned())
+        .zip(pass.vectors)
+        .collect();
+    let standing = pass.admitted.into_iter().filter_map(|(at, update, _)| {
+        let event = graph.events.get(at).filter(|_| graph.counting.contains(&at))?;
+        let id = event.pdu.event_id().to_owned();
+        let sender = event.pdu.sender().to_owned();
+        (!fallen.contains(&id)).then_some(Standing {
+            event: id,
+            sender,
+            update,
+        })
+    });
+    Rebuilt {
+        updates: standing.collect(),
+        vectors,
+    }
+}
+
+impl Graph {
+    fn new(events: Vec<InPlace>) -> Self {
+        let events: Vec<InPlace> = events
+            .into_iter()
+            .filter(|event| event.flags & event_flags::OUTLIER == 0)
+            .collect();
+        let events = order(events, Links::All, |event| &event.pdu);
+        let place: HashMap<_, _> = events
+            .iter()
+            .enumerate()
+            .map(|(at, event)| (event.pdu.event_id().to_owned(), at))
+            .collect();
+        let mut graph = Self {
+            events,
+            place,
+            counting: HashSet::new(),
+        };
+        graph.counting = graph.counting();
+        graph
+    }
+
+    fn before(&self, at: usize) -> impl Iterator<Item = usize> + '_ {
+        let prev = self
+            .events
+            .get(at)
+            .map(|event| event.pdu.prev_events())
+            .unwrap_or_default();
+        prev.iter().filter_map(|id| self.place.get(&**id).copied())
+    }
+
+    fn counting(&self) -> HashSet<usize> {
+        const NOT_ACCEPTED: u8 = event_flags::REJECTED | event_flags::SOFT_FAILED;
+        let flags = |at: usize| self.events.get(at).map_or(event_flags::REJECTED, |event| event.flags);
+        let mut work: Vec<usize> = (0..self.events.len())
+            .filter(|at| flags(*at) & NOT_ACCEPTED == 0)
+            .collect();
+        let mut counting: HashSet<usize> = work.iter().copied().collect();
+        while let Some(at) = work.pop() {
+            let held = self
+                .before(at)
+                .filter(|before| flags(*before) & NOT_ACCEPTED == event_flags::SOFT_FAILED);
+            for held in held.collect::<Vec<_>>() {
+                if counting.insert(held) {
+                    work.push(held);
+                }
+            }
+        }
+        counting
+    }
+
+    /// Admits every update against its past, as if those that fell had brought nothing.
+    fn pass(&self, fallen: &BTreeSet<OwnedEventId>) -> Pass {
+        let mut pass = Pass::default();
+        for (at, event) in self.events.iter().enumerate() {
+            let known = self.known_before(&pass, at);
+            let carries = event.pdu.kind() == event_types::UPDATE
+                && event.pdu.state_key().is_none()
+                && event.flags & event_flags::REJECTED == 0;
+            let after = if carries {
+                self.admit(&mut pass, at, &event.pdu, &known, fallen)
+            } else {
+                None
+            };
+            pass.vectors.push(after.map_or(known, Arc::new));
+        }
+        pass
+    }
+
+    fn known_before(&self, pass: &Pass, at: usize) -> Arc<StateVector> {
+        let mut vectors = self.before(at).filter_map(|before| pass.vectors.get(before));
+        let Some(first) = vectors.next() else {
+            return Arc::new(StateVector::new());
+        };
+        let mut known = Arc::clone(first);
+        for other in vectors {
+            if !known.covers(other) {
+                Arc::make_mut(&mut known).merge_max(other);
+            }
+        }
+        known
+    }
+
+    /// What is known after an update, if it is admitted.
+    fn admit(
+        &self,
+        pass: &mut Pass,
+        at: usize,
+        pdu: &Pdu,
+        known: &StateVector,
+        fallen: &BTreeSet<OwnedEventId>,
+    ) -> Option<StateVector> {
+        let content: UpdateContent = pdu.content_as().ok()?;
+        let mut owners = Owners::default();
+        for client in content.ranges().ok()?.into_keys().filter_map(ClientId::new) {
+            let first = self.in_past(pass.firsts.get(&client), at);
+            if let Some(first) = first.and_then(|first| self.events.get(first)) {
+                owners.claim(client, first.pdu.sender());
+            }
+        }
+        let Judgement::Admitted { update, ranges } = judge(
+            &content,
+            pdu.sender(),
+            &Past {
+                vector: known,
+                owners: &owners,
+            },
+        ) else {
+            return None;
+        };
+        let claims = ranges.iter().map(|(client, (from, to))| {
+            let basis = self.in_past(pass.ends.get(&(*client, *from)).filter(|_| *from > 0), at);
+            let basis = basis
+                .and_then(|basis| self.events.get(basis))
+                .map(|basis| basis.pdu.event_id().to_owned());
+            Claim {
+                event: pdu.event_id().to_owned(),
+                client: *client,
+                from: *from,
+                to: *to,
+                basis,
+            }
+        });
+        pass.admitted.push((at, update, claims.collect()));
+        if fallen.contains(pdu.event_id()) {
+            return None;
+        }
+        let mut after = known.clone();
+        for (client, (from, to)) in ranges {
+            after.raise(client, to);
+            pass.ends.entry((client, to)).or_default().push(at);
+            if from == 0 {
+                pass.firsts.entry(client).or_default().push(at);
+            }
+        }
+        Some(after)
+    }
+
+    /// Which of these events is in the past of an event. Mostly there is one, and admission said that it is; only where
+    /// blocks were forged there are more, and the graph is walked.
+    fn in_past(&self, candidates: Option<&Vec<usize>>, at: usize) -> Option<usize> {
+        let candidates = candidates?;
+        if let [one] = candidates.as_slice() {
+            return Some(*one);
+        }
+        let mut seen = HashSet::new();
+        let mut work: VecDeque<usize> = self.before(at).collect();
+        while let Some(before) = work.pop_front() {
+            if candidates.contains(&before) {
+                return Some(before);
+            }
+            if seen.insert(before) {
+                work.extend(self.before(before));
+            }
+        }
+        None
+    }
+}
+
+impl Pass {
+    fn losers(&self, graph: &Graph) -> BTreeSet<OwnedEventId> {
+        let counting = self.admitted.iter().filter(|(at, ..)| graph.counting.contains(at));
+        let claims: Vec<Claim> = counting.flat_map(|(_, _, claims)| claims).cloned().collect();
+        if !overlap(&claims) {
+            return BTreeSet::new();
+        }
+        let updates: HashMap<&EventId, Vec<u8>> = self
+            .admitted
+            .iter()
+            .filter_map(|(at, update, _)| Some((graph.events.get(*at)?.pdu.event_id(), update.encode())))
+            .collect();
+        let outcomes = decide(&claims, |one, other| {
+            updates.get(&*one.event) != updates.get(&*other.event)
+        });
+        outcomes
+            .into_iter()
+            .filter(|(_, outcome)| *outcome != Outcome::Stands)
+            .map(|(event, _)| event)
+            .collect()
+    }
+}
+
+/// Whether any two claims overlap: mostly none do, and there is nothing to decide.
+fn overlap(claims: &[Claim]) -> bool {
+    let mut by_client: BTreeMap<ClientId, Vec<(u32, u32)>> = BTreeMap::new();
+    for claim in claims {
+        by_client.entry(claim.client).or_default().push((claim.from, claim.to));
+    }
+    by_client.into_values().any(|mut ranges| {
+        ranges.sort_unstable();
+        ranges
+            .windows(2)
+            .any(|pair| matches!(pair, [(_, end), (from, _)] if from < end))
+    })
+}
