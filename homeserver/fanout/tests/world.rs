@@ -5,6 +5,7 @@
     clippy::panic,
     reason = "tests fail by panicking"
 )]
+#![allow(unreachable_pub, reason = "the modules of a test are all of its crate")]
 
 #[path = "world/awareness.rs"]
 mod awareness;

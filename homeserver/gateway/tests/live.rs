@@ -6,6 +6,7 @@
     clippy::panic,
     reason = "tests fail by panicking"
 )]
+#![allow(unreachable_pub, reason = "the modules of a test are all of its crate")]
 
 #[path = "live/hocuspocus.rs"]
 mod hocuspocus;
