@@ -8,7 +8,7 @@ use serde_json::Value;
 use weft_dag::{RoomVersion, StateMap, Verdict, Verified, stripped};
 use weft_store::{
     Batch,
-    tables::rooms::{MEMBERSHIP, MembershipRow},
+    tables::rooms::{INCOMPLETE_ROOMS, MEMBERSHIP, MembershipRow},
 };
 use weft_wire::event_types;
 
@@ -20,6 +20,7 @@ use crate::{
         graph::{Graph as _, Incoming},
         order::{Links, order},
     },
+    history,
     hot::{Hot, room_type},
     mailbox::{Command, Reply},
     turn::Turn,
@@ -68,6 +69,7 @@ impl Rooms {
     pub async fn adopt(&self, room: JoinedRoom) -> Result<(), AdoptError> {
         let id = room.event.pdu().room_id().to_owned();
         self.ask(&id, |reply| Command::Adopt(Box::new(room), reply)).await?;
+        history::begin(&self.shared, id.clone());
         // What that server sent while we were not in the room yet may be waiting.
         self.shared.hint(&id, Command::Drain);
         Ok(())
@@ -170,6 +172,7 @@ impl Worker {
     }
 
     async fn adopt_room(&mut self, joined: JoinedRoom, turn: &mut Turn) -> Result<(), AdoptError> {
+        let resident = joined.resident.to_string();
         let version = RoomVersion::new(&joined.version);
         let version = version.map_err(|error| AdoptError::UnsupportedVersion(error.0.to_string()))?;
         let room: OwnedRoomId = joined.event.pdu().room_id().to_owned();
@@ -211,6 +214,7 @@ impl Worker {
         if let Some(hot) = &self.hot {
             hot.put_room(&mut turn.batch);
         }
+        turn.batch.put(&INCOMPLETE_ROOMS, &(&room,), &resident);
         Ok(())
     }
 

@@ -445,6 +445,11 @@ impl OpenText {
         Ok(self.replace_vectors(batch, room, rebuilt.vectors))
     }
 
+    /// The whole text, as one update.
+    pub(crate) fn whole(&self) -> Vec<u8> {
+        self.text.encode()
+    }
+
     fn replace_vectors(
         &mut self,
         batch: &mut Batch,

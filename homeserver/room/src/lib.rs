@@ -17,6 +17,7 @@ mod document;
 mod drain;
 pub mod edit;
 mod gaps;
+mod history;
 mod hot;
 pub mod intake;
 mod mailbox;

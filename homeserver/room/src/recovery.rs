@@ -27,7 +27,7 @@ impl Rooms {
         for ((room,), ()) in staged {
             self.shared.tell(&room, Command::Drain).await?;
         }
-        Ok(())
+        self.fetch_histories().await
     }
 
     async fn recover_room(&self, room: OwnedRoomId) {

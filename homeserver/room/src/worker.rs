@@ -123,6 +123,7 @@ impl Worker {
             Command::Nudge => {}
             Command::Drain => self.drain(turn).await,
             Command::Adopt(joined, reply) => self.adopt(*joined, turn, reply).await,
+            Command::History(events, reply) => self.history(events, turn, reply).await,
             Command::Template(request, reply) => self.template(request, reply).await,
             Command::Accept(origin, event, reply) => self.accept(&origin, *event, turn, reply).await,
         }

@@ -10,9 +10,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
-use weft_dag::{ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, groups, redact};
-use weft_store::tables::rooms::{STAGING, event_flags};
+use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, groups, redact};
+use weft_store::tables::rooms::{
+    EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, STAGING, TALK, TIMELINE, event_flags,
+};
+use weft_wire::event_types;
 
 use super::{
     decide::{Undecided, resolve_loading},
@@ -213,6 +217,39 @@ impl<'a> Arriving<'a> {
         if flags == 0 {
             self.take_back(&pdu).await?;
         }
+        Ok(())
+    }
+
+    /// Takes in an event from before our time: into the graph and the log, before all that is there. It is no end of the
+    /// graph and changes nothing of now. What it did to the text is worked out when all such events are here.
+    pub(crate) async fn take_past(
+        &mut self,
+        authorized: Authorized,
+        before: StateMap,
+        order: i64,
+    ) -> Result<(), Unavailable> {
+        let (pdu, verdict) = authorized.into_parts();
+        log(&pdu, &verdict, false);
+        let flags = if pdu.rejected() { event_flags::REJECTED } else { 0 };
+        if pdu.state_key().is_some() && flags == 0 {
+            self.hot.index(&mut self.turn.batch, &pdu)?;
+        }
+        let before = self.group_of(before, pdu.prev_events()).await?;
+        let after = self.after(&before, &pdu);
+        let (room, id, batch) = (&self.hot.id, pdu.event_id(), &mut self.turn.batch);
+        let json = Bytes::copy_from_slice(pdu.json().as_bytes());
+        batch.put(&EVENTS, &(room, id), &EventRow { flags, position: 0, json });
+        batch.put(&EVENT_ROOM, &(id,), room);
+        let groups = EventGroupRow { before: before.group.id, after: after.group.id };
+        batch.put(&EVENT_GROUP, &(room, id), &groups);
+        if flags == 0 {
+            batch.put(&TIMELINE, &(room, order), &id.to_owned());
+            if pdu.kind() != event_types::UPDATE || self.hot.document.is_none() {
+                batch.put(&TALK, &(room, order), &id.to_owned());
+            }
+        }
+        let known = Known { pdu: Arc::clone(&pdu), outlier: false };
+        self.placed.insert(id.to_owned(), Placed { known, flags, after: Some(after) });
         Ok(())
     }
 

@@ -54,6 +54,11 @@ struct Before {
 }
 
 impl Arriving<'_> {
+    /// Whether the room is a document.
+    pub(crate) fn has_text(&self) -> bool {
+        self.hot.document.is_some()
+    }
+
     /// Lets an event do to the text what it may, and notes what is known after it.
     pub(super) async fn take_text(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<(), Unavailable> {
         if self.hot.document.is_none() {
@@ -217,9 +222,12 @@ impl Arriving<'_> {
         let Some(document) = self.hot.document.as_mut() else {
             return Ok(false);
         };
+        let before = document.whole();
         let groups = document.replace(&mut self.turn.batch, &self.hot.id, rebuilt)?;
         self.vectors.of.extend(groups);
-        self.turn.reload = true;
+        if document.whole() != before {
+            self.turn.reload = true;
+        }
         Ok(true)
     }
 

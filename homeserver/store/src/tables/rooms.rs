@@ -42,6 +42,8 @@ crate::tables! {
         "Room, number: events that came by federation, were verified and answered, and wait for the room's worker.";
     STAGED_ROOMS: (OwnedRoomId,) => (), Global, Ground, 0x010C,
         "Rooms whose staging may have rows: what must be drained after a start.";
+    INCOMPLETE_ROOMS: (OwnedRoomId,) => String, Global, Ground, 0x0115,
+        "Rooms of which we don't have all events yet (joined through another server, or a gap that couldn't be filled), and the server that has them.";
     MEMBERSHIP: (OwnedUserId, OwnedRoomId) => MembershipRow, User, Derived, 0x010D,
         "Our user's membership of each room, also of rooms that we aren't in (invites, with stripped state).";
     ALIASES: (OwnedRoomAliasId,) => AliasRow, Global, Ground, 0x010E,

@@ -1,0 +1,213 @@
+//! Events from before our time: a room that was joined through another server has the state and the text as they were
+//! told; here all events since the room's beginning are fetched, held against the rules in their places, and the text is
+//! worked out from them alone. Until then the told text stands.
+//!
+//! Runs beside the room's worker, which takes the events in portions, so that nobody who writes has to wait.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName};
+use tokio::sync::oneshot;
+use weft_dag::{RoomVersion, Verified};
+use weft_store::tables::rooms::{EVENTS, INCOMPLETE_ROOMS, TIMELINE, event_flags};
+use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST};
+
+use crate::{
+    Rooms, Unavailable,
+    drain::{
+        arrive::Arriving,
+        decide::{Undecided, decide, is_settled},
+        order::{Links, order},
+    },
+    mailbox::{Command, Reply},
+    registry::Shared,
+    turn::Turn,
+    worker::Worker,
+};
+
+/// Events of a portion for the worker.
+const PORTION: usize = 100;
+/// Events that are fetched and held at a time. A room with more keeps the told text; they are about 100 MB.
+const MAX_HISTORY_EVENTS: usize = 50_000;
+/// When a server that could not be reached is asked again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How often, before it is left to the next start.
+const MAX_ATTEMPTS: u32 = 20;
+
+/// Rooms whose history is being fetched in this process, by the server that fetches: one task a room.
+fn under_way() -> &'static Mutex<HashSet<(OwnedServerName, OwnedRoomId)>> {
+    static UNDER_WAY: OnceLock<Mutex<HashSet<(OwnedServerName, OwnedRoomId)>>> = OnceLock::new();
+    UNDER_WAY.get_or_init(Mutex::default)
+}
+
+/// Begins to fetch a room's history, unless that is under way.
+pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
+    let key = (shared.identity.server_name().to_owned(), room.clone());
+    if !under_way().lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+        return;
+    }
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        for _ in 0..MAX_ATTEMPTS {
+            match Box::pin(complete(&shared, &room)).await {
+                Ok(true) | Err(Unavailable::Stopping) => break,
+                Ok(false) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
+                Err(error) => {
+                    tracing::error!(%room, %error, "a room's history can't be taken in");
+                    break;
+                }
+            }
+        }
+        under_way().lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    });
+}
+
+impl Rooms {
+    /// At boot: goes on fetching what was not complete.
+    pub(crate) async fn fetch_histories(&self) -> Result<(), Unavailable> {
+        for ((room,), _) in self.shared.store.scan_all(INCOMPLETE_ROOMS.under(&())).await? {
+            begin(&self.shared, room);
+        }
+        Ok(())
+    }
+}
+
+/// Fetches what is missing and hands it to the worker; false where it isn't to be had at present.
+async fn complete(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unavailable> {
+    let Some(from) = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await? else { return Ok(true) };
+    let Some(version) = shared.reader.version(room).await? else { return Ok(true) };
+    let from = ServerName::parse(from).map_err(|error| Unavailable::Damaged(error.to_string()))?;
+    let Some(events) = fetch(shared, room, &version, &from).await? else { return Ok(false) };
+    tracing::info!(%room, events = events.len(), "a room's history is here");
+    for portion in events.chunks(PORTION) {
+        tell(shared, room, portion.to_vec()).await?;
+    }
+    tell(shared, room, Vec::new()).await?;
+    Ok(true)
+}
+
+async fn tell(shared: &Arc<Shared>, room: &RoomId, events: Vec<Verified>) -> Result<(), Unavailable> {
+    let (reply, answer) = oneshot::channel();
+    shared.tell(room, Command::History(events, reply)).await?;
+    answer.await.unwrap_or(Err(Unavailable::Interrupted))
+}
+
+/// All events that those here follow, directly or not, and that are not here; oldest first.
+async fn fetch(
+    shared: &Shared,
+    room: &RoomId,
+    version: &RoomVersion,
+    from: &ServerName,
+) -> Result<Option<Vec<Verified>>, Unavailable> {
+    let (here, mut edge) = edge(shared, room, version).await?;
+    let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
+    while !edge.is_empty() {
+        let before = pool.len();
+        let ids: Vec<OwnedEventId> = edge.iter().take(MAX_EVENT_IDS_PER_REQUEST).cloned().collect();
+        let answer = shared.ports.peers.backfill(room, version, from, &ids, MAX_BACKFILL_EVENTS).await;
+        let mut got = answer.unwrap_or_default();
+        // What was rejected isn't given with a walk, and is followed all the same.
+        let left: Vec<OwnedEventId> =
+            ids.iter().filter(|id| !got.iter().any(|event| event.pdu().event_id() == *id)).cloned().collect();
+        if !left.is_empty() {
+            got.extend(shared.ports.peers.events(version, from, &left).await.unwrap_or_default());
+        }
+        for event in got.into_iter().filter(|event| event.pdu().room_id() == room) {
+            if !here.contains(event.pdu().event_id()) {
+                pool.insert(event.pdu().event_id().to_owned(), event);
+            }
+        }
+        if pool.len() == before || pool.len() > MAX_HISTORY_EVENTS {
+            tracing::info!(%room, %from, events = pool.len(), "a room's history is not to be had");
+            return Ok(None);
+        }
+        edge.extend(pool.values().flat_map(|event| event.pdu().prev_events()).cloned());
+        edge.retain(|id| !here.contains(id) && !pool.contains_key(id));
+    }
+    let mut events: Vec<Verified> = pool.into_values().collect();
+    events.sort_by_key(|event| event.pdu().kind() != "m.room.create");
+    Ok(Some(order(events, Links::All, |event| event.pdu())))
+}
+
+/// The events that are here in their place, and those that they follow and that aren't.
+async fn edge(
+    shared: &Shared,
+    room: &RoomId,
+    version: &RoomVersion,
+) -> Result<(HashSet<OwnedEventId>, BTreeSet<OwnedEventId>), Unavailable> {
+    let (mut here, mut edge) = (HashSet::new(), BTreeSet::new());
+    for ((_, id), row) in shared.store.scan_all(EVENTS.under(&(room,))).await? {
+        if row.has(event_flags::OUTLIER) {
+            continue;
+        }
+        let text = row.text().map_err(|error| Unavailable::Damaged(error.to_string()))?;
+        let pdu = weft_dag::Pdu::from_trusted_json(text, id.clone(), version, false)
+            .map_err(|error| Unavailable::Damaged(error.to_string()))?;
+        edge.extend(pdu.prev_events().iter().cloned());
+        here.insert(id);
+    }
+    edge.retain(|id| !here.contains(id));
+    Ok((here, edge))
+}
+
+impl Worker {
+    pub(crate) async fn history(&mut self, events: Vec<Verified>, turn: &mut Turn, reply: Reply<(), Unavailable>) {
+        self.seal(turn);
+        self.fresh(turn).await;
+        match Box::pin(self.take_history(events, turn)).await {
+            Ok(()) => turn.answer(reply, ()),
+            Err(error) => {
+                turn.abandon();
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    async fn take_history(&mut self, events: Vec<Verified>, turn: &mut Turn) -> Result<(), Unavailable> {
+        if self.open().await?.is_none() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let room = self.room.clone();
+        let first = shared.store.scan(TIMELINE.under(&(&room,)).limit(1)).await?;
+        let first = first.first().map_or(0, |((_, order), _)| *order).min(0);
+        let Some(hot) = self.hot.as_mut() else { return Ok(()) };
+        let mut arriving = Arriving::new(hot, turn, &shared.reader, shared.identity.server_name()).await?;
+        if events.is_empty() {
+            if arriving.rebuild_text(None).await? || !arriving.has_text() {
+                turn.batch.delete(&INCOMPLETE_ROOMS, &(&room,));
+            }
+            return Ok(());
+        }
+        // A later portion is newer than an earlier one and comes after it: places are left for those that come.
+        let base = if first == 0 { -HISTORY_PLACES } else { shared.reader.last_past(&room).await? };
+        for (at, event) in (base.saturating_add(1)..0).zip(events) {
+            if is_settled(&arriving, event.pdu().event_id()).await? {
+                continue;
+            }
+            let id = event.pdu().event_id().to_owned();
+            match decide(&arriving, event, None, None).await {
+                Ok((authorized, before)) => arriving.take_past(authorized, before, at).await?,
+                Err(Undecided::Unavailable(error)) => return Err(error),
+                Err(problem) => tracing::info!(%room, event = %id, %problem, "an event of the past has no place"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Places before our time. More than any room has events.
+const HISTORY_PLACES: i64 = 1 << 40;
+
+impl crate::Reader {
+    /// The last place before our time that is taken.
+    async fn last_past(&self, room: &RoomId) -> Result<i64, Unavailable> {
+        let query = TIMELINE.under(&(room,)).before(&(room, 0_i64)).reversed().limit(1);
+        let last = self.store().scan(query).await?;
+        Ok(last.first().map_or(-HISTORY_PLACES, |((_, order), _)| *order))
+    }
+}
