@@ -75,15 +75,25 @@ impl Interactive {
         let field = |name: &str| attempt.auth.and_then(|auth| auth.get(name)).and_then(Value::as_str);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|_, session| attempt.now_ms.saturating_sub(session.begun_at) < SESSION_MS);
-        let known = field("session").filter(|id| sessions.get(*id).is_some_and(|s| s.purpose == attempt.purpose));
+        let known = match field("session") {
+            Some(id) => Some(id.to_owned()).filter(|id| sessions.get(id).is_some_and(|s| s.purpose == attempt.purpose)),
+            // Scripts and some clients send the first stage at once, without asking for a session.
+            None => field("type").map(|_| open(&mut sessions, attempt)),
+        };
         let (Some(id), Some(kind)) = (known, field("type")) else {
             let id = open(&mut sessions, attempt);
             return Progress::Needed(needed(attempt.flow, &[], &id, None));
         };
-        let done = sessions.get(id).map(|session| session.done.clone()).unwrap_or_default();
+        let done = sessions
+            .get(&id)
+            .map(|session| session.done.clone())
+            .unwrap_or_default();
         match attempt.flow.get(done.len()) {
-            Some(stage) if stage.name() == kind => Progress::Check { session: id.to_owned(), stage: *stage },
-            _ => Progress::Needed(needed(attempt.flow, &done, id, None)),
+            Some(stage) if stage.name() == kind => Progress::Check {
+                session: id,
+                stage: *stage,
+            },
+            _ => Progress::Needed(needed(attempt.flow, &done, &id, None)),
         }
     }
 
@@ -115,11 +125,18 @@ impl Interactive {
 
 fn open(sessions: &mut HashMap<String, Session>, attempt: &Attempt<'_>) -> String {
     if sessions.len() >= MAX_SESSIONS {
-        let oldest = sessions.iter().min_by_key(|(_, session)| session.begun_at).map(|(id, _)| id.clone());
+        let oldest = sessions
+            .iter()
+            .min_by_key(|(_, session)| session.begun_at)
+            .map(|(id, _)| id.clone());
         oldest.and_then(|id| sessions.remove(&id));
     }
     let id = random_id();
-    let session = Session { purpose: attempt.purpose.to_owned(), begun_at: attempt.now_ms, done: Vec::new() };
+    let session = Session {
+        purpose: attempt.purpose.to_owned(),
+        begun_at: attempt.now_ms,
+        done: Vec::new(),
+    };
     sessions.insert(id.clone(), session);
     id
 }
@@ -148,11 +165,18 @@ mod tests {
     use super::*;
 
     fn attempt<'a>(auth: Option<&'a Value>, purpose: &'a str, flow: &'a [Stage], now_ms: u64) -> Attempt<'a> {
-        Attempt { auth, purpose, flow, now_ms }
+        Attempt {
+            auth,
+            purpose,
+            flow,
+            now_ms,
+        }
     }
 
     fn session_of(all: &Interactive, purpose: &str, flow: &[Stage]) -> String {
-        let Progress::Needed(error) = all.begin(&attempt(None, purpose, flow, 0)) else { panic!("no proof yet") };
+        let Progress::Needed(error) = all.begin(&attempt(None, purpose, flow, 0)) else {
+            panic!("no proof yet")
+        };
         error.extra("session").and_then(Value::as_str).unwrap().to_owned()
     }
 
@@ -163,7 +187,9 @@ mod tests {
         let session = session_of(&all, "register", &flow);
         let auth = json!({"type": "m.login.dummy", "session": session});
         let try_it = attempt(Some(&auth), "register", &flow, 1);
-        let Progress::Check { session, stage } = all.begin(&try_it) else { panic!() };
+        let Progress::Check { session, stage } = all.begin(&try_it) else {
+            panic!()
+        };
         all.finish(&try_it, &session, stage, true).unwrap();
         assert!(matches!(all.begin(&try_it), Progress::Needed(_)));
         assert!(all.finish(&try_it, &session, stage, true).is_err());
@@ -175,7 +201,10 @@ mod tests {
         let flow = [Stage::Password];
         let session = session_of(&all, "deactivate @alice:x", &flow);
         let auth = json!({"type": "m.login.password", "session": session});
-        assert!(matches!(all.begin(&attempt(Some(&auth), "deactivate @bob:x", &flow, 1)), Progress::Needed(_)));
+        assert!(matches!(
+            all.begin(&attempt(Some(&auth), "deactivate @bob:x", &flow, 1)),
+            Progress::Needed(_)
+        ));
         let late = attempt(Some(&auth), "deactivate @alice:x", &flow, SESSION_MS);
         assert!(matches!(all.begin(&late), Progress::Needed(_)));
     }
@@ -186,15 +215,28 @@ mod tests {
         let flow = [Stage::RegistrationToken, Stage::Dummy];
         let session = session_of(&all, "register", &flow);
         let second = json!({"type": "m.login.dummy", "session": session});
-        assert!(matches!(all.begin(&attempt(Some(&second), "register", &flow, 1)), Progress::Needed(_)));
+        assert!(matches!(
+            all.begin(&attempt(Some(&second), "register", &flow, 1)),
+            Progress::Needed(_)
+        ));
         let first = json!({"type": "m.login.registration_token", "session": session, "token": "x"});
         let try_it = attempt(Some(&first), "register", &flow, 1);
-        let Progress::Check { session, stage } = all.begin(&try_it) else { panic!() };
+        let Progress::Check { session, stage } = all.begin(&try_it) else {
+            panic!()
+        };
         assert!(all.finish(&try_it, &session, stage, false).is_err());
-        assert!(matches!(all.begin(&attempt(Some(&second), "register", &flow, 1)), Progress::Needed(_)));
-        assert!(all.finish(&try_it, &session, stage, true).is_err(), "the dummy stage is still to come");
+        assert!(matches!(
+            all.begin(&attempt(Some(&second), "register", &flow, 1)),
+            Progress::Needed(_)
+        ));
+        assert!(
+            all.finish(&try_it, &session, stage, true).is_err(),
+            "the dummy stage is still to come"
+        );
         let try_it = attempt(Some(&second), "register", &flow, 1);
-        let Progress::Check { session, stage } = all.begin(&try_it) else { panic!() };
+        let Progress::Check { session, stage } = all.begin(&try_it) else {
+            panic!()
+        };
         all.finish(&try_it, &session, stage, true).unwrap();
     }
 }
