@@ -113,6 +113,12 @@ impl Handshake {
         Self { events }
     }
 
+    /// The questions by way of which handshakes are made.
+    #[must_use]
+    pub fn events(&self) -> &RemoteEvents {
+        &self.events
+    }
+
     /// The servers to ask: without ourselves, without repetition, not too many.
     fn servers(&self, via: &[OwnedServerName]) -> Vec<OwnedServerName> {
         let mut servers: Vec<OwnedServerName> = Vec::new();

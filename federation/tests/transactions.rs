@@ -1,0 +1,366 @@
+//! Transactions as they come in: what is counted, checked, handed on and answered (T11, T14, T34, T50 to T58).
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
+
+#[path = "servers/room.rs"]
+#[allow(dead_code, reason = "shared with the tests of two servers, which use all of it")]
+mod room;
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use ruma::{OwnedEventId, RoomId, RoomVersionId, ServerName, server_name};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
+use weft_dag::{RoomVersion, Verified, testing::object};
+use weft_federation::{
+    Client, ClientConfig, KeyCache, KeyCacheError, KeyRing, RemoteKeys, StoredKeys, SystemClock,
+    inbound::{InboundEdu, Intake, IntakeError, Transaction, TransactionError, Transactions},
+};
+
+use room::{Room, sign, signer_of};
+
+/// Every server's test key, so that nobody needs to be asked.
+struct TestKeys;
+
+#[async_trait]
+impl KeyCache for TestKeys {
+    async fn load(&self, server: &ServerName) -> Result<Option<StoredKeys>, KeyCacheError> {
+        let signer = signer_of(server);
+        let public = ruma::serde::Base64::<ruma::serde::base64::Standard, _>::new(signer.public_key().to_vec());
+        let now = ruma::MilliSecondsSinceUnixEpoch::now();
+        let mut answer = object(json!({
+            "server_name": server, "valid_until_ts": u64::from(now.get()) + 86_400_000,
+            "verify_keys": { signer.key_id(): { "key": public.encode() } },
+        }));
+        signer.sign_json(&mut answer).unwrap();
+        Ok(Some(StoredKeys::check(server, answer, now).unwrap()))
+    }
+
+    async fn save(&self, _keys: &StoredKeys) -> Result<(), KeyCacheError> {
+        Ok(())
+    }
+}
+
+fn keys() -> RemoteKeys {
+    let ring = Arc::new(KeyRing::generate(server_name!("alpha.test").to_owned()).unwrap());
+    let client = Client::new(ring, ClientConfig::default()).unwrap();
+    RemoteKeys::new(client, Arc::new(TestKeys), Vec::new(), Arc::new(SystemClock))
+}
+
+/// A server that is in one room and notes down what it is given.
+struct Rooms {
+    room: Room,
+    denied: Mutex<BTreeSet<String>>,
+    broken: AtomicBool,
+    delivered: Mutex<Vec<Vec<OwnedEventId>>>,
+    edus: Mutex<Vec<InboundEdu>>,
+}
+
+impl Rooms {
+    fn new() -> Self {
+        Self {
+            room: Room::document(&RoomVersionId::V11, beta()),
+            denied: Mutex::default(),
+            broken: AtomicBool::new(false),
+            delivered: Mutex::default(),
+            edus: Mutex::default(),
+        }
+    }
+
+    fn deliveries(&self) -> Vec<Vec<OwnedEventId>> {
+        self.delivered.lock().unwrap().clone()
+    }
+
+    /// A message, rightly signed.
+    fn message(&self, number: usize, bytes: usize) -> Value {
+        let mut event = room::member(&self.room, &self.room.creator(), "x", "x");
+        event.remove("state_key");
+        event.insert("type".to_owned(), "m.room.message".into());
+        event.insert(
+            "content".to_owned(),
+            object(json!({ "body": format!("{number}{}", "x".repeat(bytes)) })).into(),
+        );
+        sign(event, &self.room.version(), &signer_of(beta()))
+    }
+
+    fn id(&self, event: &Value) -> OwnedEventId {
+        self.room.event_id(event)
+    }
+}
+
+#[async_trait]
+impl Intake for Rooms {
+    async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, IntakeError> {
+        Ok((room == self.room.room_id()).then(|| self.room.version()))
+    }
+
+    async fn acl_allows(&self, _room: &RoomId, server: &ServerName) -> Result<bool, IntakeError> {
+        Ok(!self.denied.lock().unwrap().contains(server.as_str()))
+    }
+
+    async fn deliver(&self, _origin: &ServerName, events: Vec<Verified>) -> Result<(), IntakeError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(IntakeError("the disk is full".to_owned()));
+        }
+        let ids = events.iter().map(|event| event.pdu().event_id().to_owned()).collect();
+        self.delivered.lock().unwrap().push(ids);
+        Ok(())
+    }
+
+    async fn edu(&self, _origin: &ServerName, edu: InboundEdu) {
+        self.edus.lock().unwrap().push(edu);
+    }
+}
+
+fn beta() -> &'static ServerName {
+    server_name!("beta.test")
+}
+
+fn raw(values: &[Value]) -> Vec<Box<RawValue>> {
+    values.iter().map(|value| to_raw_value(value).unwrap()).collect()
+}
+
+fn pdus(values: &[Value]) -> Transaction {
+    Transaction {
+        pdus: raw(values),
+        edus: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn one_more_than_allowed_is_too_many() {
+    let (rooms, keys, transactions) = (Rooms::new(), keys(), Transactions::new());
+    let messages: Vec<Value> = (0..51).map(|number| rooms.message(number, 0)).collect();
+    let edus = vec![json!({ "edu_type": "x", "content": {} }); 101];
+    for too_many in [
+        pdus(&messages),
+        Transaction {
+            pdus: Vec::new(),
+            edus: raw(&edus),
+        },
+    ] {
+        let error = transactions
+            .take(beta(), "1", too_many, &keys, &rooms)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, TransactionError::TooMany { .. }));
+    }
+    assert!(rooms.deliveries().is_empty());
+    // Fifty of nearly the full size each, 3 MB, are fine.
+    let large: Vec<Value> = (0..50).map(|number| rooms.message(number, 64_000)).collect();
+    let results = transactions
+        .take(beta(), "2", pdus(&large), &keys, &rooms)
+        .await
+        .unwrap();
+    assert_eq!(results.values().filter(|result| result.is_ok()).count(), 50);
+    assert_eq!(rooms.deliveries()[0].len(), 50);
+}
+
+#[tokio::test]
+async fn the_same_transaction_is_done_once_and_answered_twice() {
+    let (rooms, keys, transactions) = (Rooms::new(), keys(), Transactions::new());
+    let (one, two) = (rooms.message(1, 0), rooms.message(2, 0));
+    let first = transactions
+        .take(beta(), "1", pdus(&[one.clone()]), &keys, &rooms)
+        .await
+        .unwrap();
+    let again = transactions
+        .take(beta(), "1", pdus(&[one.clone()]), &keys, &rooms)
+        .await
+        .unwrap();
+    assert_eq!((first, rooms.deliveries().len()), (again, 1));
+    // The same id with another content, or from another server, is another transaction.
+    let other = transactions
+        .take(beta(), "1", pdus(&[two.clone()]), &keys, &rooms)
+        .await
+        .unwrap();
+    assert!(other.contains_key(&rooms.id(&two)));
+    transactions
+        .take(server_name!("gamma.test"), "1", pdus(&[one]), &keys, &rooms)
+        .await
+        .unwrap();
+    assert_eq!(rooms.deliveries().len(), 3);
+}
+
+#[tokio::test]
+async fn what_could_not_be_kept_is_not_answered_and_taken_the_next_time() {
+    let (rooms, keys, transactions) = (Rooms::new(), keys(), Transactions::new());
+    let message = rooms.message(1, 0);
+    rooms.broken.store(true, Ordering::SeqCst);
+    let error = transactions
+        .take(beta(), "1", pdus(&[message.clone()]), &keys, &rooms)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, TransactionError::Intake(_)));
+    rooms.broken.store(false, Ordering::SeqCst);
+    let results = transactions
+        .take(beta(), "1", pdus(&[message.clone()]), &keys, &rooms)
+        .await
+        .unwrap();
+    assert_eq!(results[&rooms.id(&message)], Ok(()));
+    assert_eq!(rooms.deliveries(), [vec![rooms.id(&message)]]);
+}
+
+/// T14 with the malformed events of T01 to T10, one at a time among 49 good ones.
+#[tokio::test]
+async fn one_bad_event_stops_nothing_but_itself() {
+    let (rooms, keys) = (Rooms::new(), keys());
+    let good: Vec<Value> = (0..49).map(|number| rooms.message(number, 0)).collect();
+    let version = rooms.room.version();
+    let signer = signer_of(beta());
+    // Rightly signed as far as such an event can be signed at all.
+    let resign = |change: &dyn Fn(&mut Value)| {
+        let mut event = rooms.message(99, 0);
+        change(&mut event);
+        let mut signed = event.clone();
+        signed.as_object_mut().unwrap().remove("signatures");
+        signed.as_object_mut().unwrap().remove("hashes");
+        let mut signed = object(signed);
+        let rules = &version.rules().redaction;
+        let done = ruma::signatures::hash_and_sign_event("beta.test", signer.key_pair(), &mut signed, rules);
+        done.map_or(event, |()| serde_json::to_value(signed).unwrap())
+    };
+    let mut bad: Vec<(String, String)> = vec![
+        ("null".to_owned(), "null".to_owned()),
+        ("a list".to_owned(), "[]".to_owned()),
+        ("a number".to_owned(), "5".to_owned()),
+        ("no room".to_owned(), r#"{"type":"x"}"#.to_owned()),
+        (
+            "a float".to_owned(),
+            rooms
+                .message(99, 0)
+                .to_string()
+                .replacen("\"depth\":9", "\"depth\":9.5", 1),
+        ),
+        (
+            "an exponent".to_owned(),
+            rooms
+                .message(99, 0)
+                .to_string()
+                .replacen("\"depth\":9", "\"depth\":9e0", 1),
+        ),
+        (
+            "a huge integer".to_owned(),
+            rooms
+                .message(99, 0)
+                .to_string()
+                .replacen("\"depth\":9", "\"depth\":9007199254740992", 1),
+        ),
+        (
+            "a key twice".to_owned(),
+            rooms
+                .message(99, 0)
+                .to_string()
+                .replacen("\"depth\":9", "\"depth\":9,\"depth\":9", 1),
+        ),
+        (
+            "deep nesting".to_owned(),
+            rooms.message(99, 0).to_string().replacen(
+                "\"depth\":9",
+                &format!("\"depth\":9,\"x\":{}{}", "[".repeat(110), "]".repeat(110)),
+                1,
+            ),
+        ),
+        (
+            "too large".to_owned(),
+            rooms.message(99, 0).to_string().replacen(
+                "\"body\":\"99",
+                &format!("\"body\":\"99{}", "x".repeat(66_000)),
+                1,
+            ),
+        ),
+    ];
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 9] = [
+        ("negative depth", |event| event["depth"] = json!(-1)),
+        ("no type", |event| _ = event.as_object_mut().unwrap().remove("type")),
+        ("a long type", |event| event["type"] = json!("x".repeat(256))),
+        ("a sender that is none", |event| event["sender"] = json!("bob")),
+        ("21 previous events", |event| {
+            event["prev_events"] = vec![format!("${}", "a".repeat(43)); 21].into()
+        }),
+        ("11 auth events", |event| {
+            event["auth_events"] = vec![format!("${}", "a".repeat(43)); 11].into()
+        }),
+        ("content that is no object", |event| event["content"] = json!("x")),
+        ("a sender of another server", |event| {
+            event["sender"] = json!("@victim:gamma.test")
+        }),
+        ("another room", |event| {
+            event["room_id"] = json!("!elsewhere:gamma.test")
+        }),
+    ];
+    for (name, change) in changes {
+        bad.push((name.to_owned(), resign(&change).to_string()));
+    }
+    for (number, event) in rooms.room.forge(&rooms.message(99, 0)).into_iter().enumerate() {
+        bad.push((format!("forged {number}"), event.to_string()));
+    }
+    for (at, (name, text)) in bad.into_iter().enumerate() {
+        let mut transaction = pdus(&good);
+        transaction.pdus.insert(at % 50, RawValue::from_string(text).unwrap());
+        let before = rooms.deliveries().len();
+        let results = Transactions::new()
+            .take(beta(), "1", transaction, &keys, &rooms)
+            .await
+            .unwrap();
+        assert_eq!(results.values().filter(|result| result.is_ok()).count(), 49, "{name}");
+        assert!(results.len() <= 50, "{name}");
+        assert_eq!(
+            rooms.deliveries()[before..].iter().map(Vec::len).sum::<usize>(),
+            49,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn servers_that_the_room_denies_bring_nothing() {
+    let (rooms, keys) = (Rooms::new(), keys());
+    rooms.denied.lock().unwrap().insert("beta.test".to_owned());
+    let message = rooms.message(1, 0);
+    let typing = json!({ "room_id": rooms.room.room_id(), "user_id": "@bob:beta.test", "typing": true });
+    let edus = raw(&[json!({ "edu_type": "m.typing", "content": typing })]);
+    let transaction = Transaction {
+        pdus: raw(std::slice::from_ref(&message)),
+        edus,
+    };
+    let results = Transactions::new()
+        .take(beta(), "1", transaction.clone(), &keys, &rooms)
+        .await
+        .unwrap();
+    assert!(results[&rooms.id(&message)].is_err());
+    assert!(rooms.deliveries().is_empty() && rooms.edus.lock().unwrap().is_empty());
+    rooms.denied.lock().unwrap().clear();
+    Transactions::new()
+        .take(beta(), "1", transaction, &keys, &rooms)
+        .await
+        .unwrap();
+    assert_eq!((rooms.deliveries().len(), rooms.edus.lock().unwrap().len()), (1, 1));
+}
+
+/// Events of a third server's users come in, whoever brings them: their own server's signature is what counts.
+#[tokio::test]
+async fn a_server_may_bring_what_another_one_signed() {
+    let (rooms, keys) = (Rooms::new(), keys());
+    let message = rooms.message(1, 0);
+    let transaction = pdus(std::slice::from_ref(&message));
+    let results = Transactions::new()
+        .take(server_name!("gamma.test"), "1", transaction, &keys, &rooms)
+        .await
+        .unwrap();
+    assert_eq!(results[&rooms.id(&message)], Ok(()));
+}
