@@ -74,10 +74,11 @@ fn in_deleted_types(update: &Update) -> Vec<bool> {
     let mut dead = vec![false; update.blocks.len()];
     let walked = order::in_order(update, |at| {
         let Some(block) = update.blocks.get(at) else { return };
+        // A reference to a later block of the same client is no honest one, and is not followed.
+        let backward = |id: &Id| id.client != block.client || id.clock < block.clock;
         let with = |id: Id| {
-            update
-                .find(id)
-                .and_then(|to| Some((*dead.get(to)?, update.blocks.get(to)?)))
+            let to = update.find(Some(id).filter(backward)?)?;
+            Some((*dead.get(to)?, update.blocks.get(to)?))
         };
         let beside = |id: Id| with(id).is_some_and(|(dead, b)| dead || b.kind() == Kind::Gc);
         let is_dead = match block.links {

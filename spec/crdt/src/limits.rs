@@ -66,7 +66,8 @@ impl Bounds {
         clients: EVENT_CLIENTS,
         blocks: EVENT_BLOCKS,
         deletes: EVENT_DELETES,
-        piece: EVENT_BYTES - EVENT_OVERHEAD,
+        // An event is not split any more; its length says enough.
+        piece: usize::MAX,
     };
 
     /// For an update from a live editor, before it is split into events: what passes here can be split into
