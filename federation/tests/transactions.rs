@@ -270,7 +270,7 @@ async fn one_bad_event_stops_nothing_but_itself() {
             "deep nesting".to_owned(),
             rooms.message(99, 0).to_string().replacen(
                 "\"depth\":9",
-                &format!("\"depth\":9,\"x\":{}{}", "[".repeat(110), "]".repeat(110)),
+                &format!("\"depth\":9,\"x\":{}{}", "[".repeat(200), "]".repeat(200)),
                 1,
             ),
         ),

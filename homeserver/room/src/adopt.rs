@@ -93,7 +93,9 @@ impl Rooms {
         struct Content {
             membership: String,
         }
-        let knock = pdu.content_as::<Content>().is_ok_and(|content| content.membership == "knock");
+        let knock = pdu
+            .content_as::<Content>()
+            .is_ok_and(|content| content.membership == "knock");
         let row = MembershipRow {
             membership: if knock { "knock" } else { "invite" }.to_owned(),
             event: pdu.event_id().to_owned(),

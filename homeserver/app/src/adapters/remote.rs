@@ -1,17 +1,26 @@
-//! Memberships of our users in rooms that this server is not in: the handshake with a server that is, and what the
-//! room makes of the answer.
+//! What the client API asks of other servers: memberships of our users in rooms that this server is not in, aliases,
+//! profiles and directories.
 
 use std::sync::Arc;
 
-use http::StatusCode;
-use ruma::{CanonicalJsonObject, OwnedServerName, RoomId, UserId};
-use serde_json::json;
+use async_trait::async_trait;
+use axum::http::StatusCode;
+use ruma::{
+    CanonicalJsonObject, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId,
+    canonical_json::try_from_json_map, directory::Filter,
+};
+use serde_json::{Map, Value, json};
 use weft_federation::{
-    CallError,
+    CallError, Client,
     handshake::{Handshake, HandshakeError, Wanted},
 };
-use weft_gateway::errors::{ApiError, ApiResult};
+use weft_gateway::{
+    client::{PublicRoomsQuery, Remote},
+    errors::{ApiError, ApiResult},
+};
 use weft_room::{JoinedRoom, Rooms};
+
+use super::RoomInvitations;
 
 /// Rooms and handshakes, as the client API sees them.
 #[derive(Clone)]
@@ -21,19 +30,44 @@ pub(crate) struct RemoteRooms {
 }
 
 impl RemoteRooms {
-    /// Joins a room through one of `via`.
-    pub(crate) async fn join(
+    fn client(&self) -> &Client {
+        self.handshake.events().client()
+    }
+
+    /// Servers that are in a room of which one of our users holds an invitation: the inviter's, those of the people
+    /// who are shown with it, and the one in the room's id.
+    async fn servers_of_invitation(&self, user: &UserId, room: &RoomId) -> ApiResult<Vec<OwnedServerName>> {
+        let row = self
+            .rooms
+            .reader()
+            .room_of_user(user, room)
+            .await?
+            .map(|membership| membership.row);
+        let shown = row.into_iter().flat_map(|row| row.stripped);
+        let senders = shown.filter_map(|entry| entry.get_field::<String>("sender").ok().flatten());
+        let mut servers: Vec<OwnedServerName> = senders
+            .filter_map(|sender| UserId::parse(sender).ok().map(|user| user.server_name().to_owned()))
+            .collect();
+        // The last entry is the invitation itself: whoever sent it is the surest to be there.
+        servers.reverse();
+        servers.extend(room.server_name().map(ToOwned::to_owned));
+        Ok(servers)
+    }
+}
+
+#[async_trait]
+impl Remote for RemoteRooms {
+    async fn join(
         &self,
-        room: &RoomId,
         user: &UserId,
-        via: Vec<OwnedServerName>,
-        content: CanonicalJsonObject,
+        room: &RoomId,
+        via: &[OwnedServerName],
+        content: Map<String, Value>,
     ) -> ApiResult<()> {
-        let joined = self
-            .handshake
-            .join(&wanted(room, user, via, content))
-            .await
-            .map_err(|error| refused(&error))?;
+        let mut via = via.to_vec();
+        via.extend(self.servers_of_invitation(user, room).await?);
+        let wanted = wanted(room, user, via, content)?;
+        let joined = self.handshake.join(&wanted).await.map_err(|error| refused(&error))?;
         let room = JoinedRoom {
             version: joined.version,
             state: joined.state,
@@ -45,29 +79,98 @@ impl RemoteRooms {
         Ok(self.rooms.adopt(room).await?)
     }
 
-    /// Leaves: declines an invitation or withdraws a knock. Where no server of the room answers, the user is rid of it
-    /// all the same.
-    pub(crate) async fn leave(
+    async fn knock(
         &self,
-        room: &RoomId,
         user: &UserId,
-        via: Vec<OwnedServerName>,
-        content: CanonicalJsonObject,
+        room: &RoomId,
+        via: &[OwnedServerName],
+        content: Map<String, Value>,
     ) -> ApiResult<()> {
-        if let Err(error) = self.handshake.leave(&wanted(room, user, via, content)).await {
+        let wanted = wanted(room, user, via.to_vec(), content)?;
+        let knocked = self.handshake.knock(&wanted).await.map_err(|error| refused(&error))?;
+        let stripped = knocked
+            .stripped
+            .iter()
+            .map(|entry| serde_json::from_str(entry.get()))
+            .collect::<Result<_, _>>()?;
+        Ok(self.rooms.invited(knocked.event, stripped, user).await?)
+    }
+
+    async fn leave(&self, user: &UserId, room: &RoomId, content: Map<String, Value>) -> ApiResult<()> {
+        let via = self.servers_of_invitation(user, room).await?;
+        // Where no server of the room answers, the user is rid of it all the same.
+        if let Err(error) = self.handshake.leave(&wanted(room, user, via, content)?).await {
             tracing::warn!(%room, %user, %error, "left a room without its servers' knowledge");
         }
         Ok(self.rooms.uninvited(room, user).await?)
     }
+
+    async fn invite(
+        &self,
+        inviter: &UserId,
+        invitee: &UserId,
+        room: &RoomId,
+        mut content: Map<String, Value>,
+    ) -> ApiResult<()> {
+        content.insert("membership".to_owned(), json!("invite"));
+        let invitations = RoomInvitations {
+            rooms: self.rooms.clone(),
+            handshake: Arc::clone(&self.handshake),
+        };
+        invitations.invite_with(room, inviter, invitee, content).await
+    }
+
+    async fn resolve_alias(&self, alias: &RoomAliasId) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)> {
+        let found = self
+            .client()
+            .resolve_alias(alias.to_owned())
+            .await
+            .map_err(|error| unanswered(&error))?;
+        Ok((found.room_id, found.servers))
+    }
+
+    async fn profile(&self, user: &UserId) -> ApiResult<Map<String, Value>> {
+        let profile = self
+            .client()
+            .profile(user.to_owned(), None)
+            .await
+            .map_err(|error| unanswered(&error))?;
+        Ok(profile.into_iter().collect())
+    }
+
+    async fn public_rooms(&self, server: &ServerName, query: PublicRoomsQuery) -> ApiResult<Value> {
+        let limit = query.limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
+        let filter = query.search.map(|words| {
+            let mut filter = Filter::new();
+            filter.generic_search_term = Some(words);
+            filter
+        });
+        let page = self.client().public_rooms(server, limit, query.since, filter).await;
+        let page = page.map_err(|error| unanswered(&error))?;
+        let mut answer = json!({ "chunk": page.chunk });
+        if let Value::Object(answer) = &mut answer {
+            let estimate = page.total_room_count_estimate.map(|count| json!(count));
+            let tokens = [("next_batch", page.next_batch), ("prev_batch", page.prev_batch)];
+            let tokens = tokens
+                .into_iter()
+                .filter_map(|(name, token)| Some((name, json!(token?))));
+            for (name, value) in tokens.chain(estimate.map(|count| ("total_room_count_estimate", count))) {
+                answer.insert(name.to_owned(), value);
+            }
+        }
+        Ok(answer)
+    }
 }
 
-fn wanted(room: &RoomId, user: &UserId, via: Vec<OwnedServerName>, content: CanonicalJsonObject) -> Wanted {
-    Wanted {
+fn wanted(room: &RoomId, user: &UserId, via: Vec<OwnedServerName>, content: Map<String, Value>) -> ApiResult<Wanted> {
+    let content: CanonicalJsonObject = try_from_json_map(content)
+        .map_err(|error| ApiError::bad_json(format!("The content can't be part of an event: {error}")))?;
+    Ok(Wanted {
         room_id: room.to_owned(),
         via,
         user: user.to_owned(),
         content,
-    }
+    })
 }
 
 /// What a client is told of a handshake that failed. What the other server said of rights is passed on as its own.
@@ -80,12 +183,20 @@ pub(crate) fn refused(error: &HandshakeError) -> ApiError {
             format!("This server does not speak room version {version}."),
         )
         .with("room_version", json!(version)),
-        HandshakeError::Call(CallError::Refused { server, error }) => match error.status {
-            403 => ApiError::forbidden(format!("{server} refused: {}", error.message)),
-            404 => ApiError::not_found(format!("{server} knows no such room or user.")),
-            _ => ApiError::bad_gateway(format!("{server} answered {}.", error.status)),
-        },
+        HandshakeError::Call(error) => unanswered(error),
         HandshakeError::Build(error) => ApiError::invalid_param(error.to_string()),
+        error => ApiError::bad_gateway(error.to_string()),
+    }
+}
+
+/// The same for a single question.
+fn unanswered(error: &CallError) -> ApiError {
+    match error {
+        CallError::Refused { server, error } => match error.status {
+            403 => ApiError::forbidden(format!("{server} refused: {}", error.message)),
+            404 => ApiError::not_found(format!("{server} has no such thing.")),
+            status => ApiError::bad_gateway(format!("{server} answered {status}.")),
+        },
         error => ApiError::bad_gateway(error.to_string()),
     }
 }

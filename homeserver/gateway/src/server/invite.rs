@@ -6,7 +6,7 @@ use axum::extract::State;
 use http::StatusCode;
 use ruma::api::federation::membership::create_invite::v2::{Request, Response};
 use serde_json::{
-    Value, json,
+    Map, Value, json,
     value::{RawValue, to_raw_value},
 };
 use weft_federation::handshake::{IncomingInvite, InviteError};
@@ -35,13 +35,13 @@ pub(super) async fn invite(
     if !ports.accounts.exists(&invited.user).await? {
         return Err(ApiError::not_found("There is no such user."));
     }
-    let stripped: Result<Vec<Value>, _> = invited
+    let stripped = invited
         .stripped
         .iter()
-        .map(|state| serde_json::from_str(state.get()))
-        .collect();
+        .map(|state| shown(state))
+        .collect::<ApiResult<_>>()?;
     let event = gate::raw(invited.event.pdu())?;
-    ports.rooms.invited(invited.event, stripped?, &invited.user).await?;
+    ports.rooms.invited(invited.event, stripped, &invited.user).await?;
     Ok(Answer(Response::new(event)))
 }
 
@@ -67,4 +67,12 @@ fn refused(error: InviteError) -> ApiError {
         InviteError::Dropped(_) => ApiError::invalid_param(error.to_string()),
         InviteError::Build(_) => ApiError::internal("signing an invitation", &error),
     }
+}
+
+/// An entry of the other server's state as clients get it: servers exchange whole events, and a client has no use for
+/// their hashes.
+fn shown(state: &RawValue) -> ApiResult<Value> {
+    let mut entry: Map<String, Value> = serde_json::from_str(state.get())?;
+    entry.retain(|field, _| matches!(field.as_str(), "type" | "state_key" | "sender" | "content"));
+    Ok(Value::Object(entry))
 }
