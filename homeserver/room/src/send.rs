@@ -120,10 +120,7 @@ impl Worker {
     }
 
     async fn send_event(&mut self, event: NewEvent, turn: &mut Turn) -> Result<OwnedEventId, SendError> {
-        let key = event
-            .txn
-            .clone()
-            .map(|(device, txn)| (event.sender.clone(), device, txn));
+        let key = transaction_of(&self.room, &event);
         if let Some(id) = self.sent_before(key.as_ref(), turn).await? {
             return Ok(id);
         }
@@ -236,6 +233,15 @@ impl Worker {
             stripped,
         })
     }
+}
+
+/// A transaction id counts for one device and one endpoint, and the endpoint's path names the room and the type
+/// (client-server API, "Transaction identifiers"): the same id in another room is another request.
+fn transaction_of(room: &RoomId, event: &NewEvent) -> Option<Transaction> {
+    let (device, txn) = event.txn.clone()?;
+    // With their lengths, so that no type and id together read like another type and id.
+    let scoped = format!("{}:{room}{}:{}{txn}", room.as_str().len(), event.kind.len(), event.kind);
+    Some((event.sender.clone(), device, scoped.into()))
 }
 
 fn wish(event: NewEvent) -> Result<Wish, SendError> {

@@ -20,6 +20,9 @@ async fn a_transaction_id_makes_one_event_also_after_a_restart() {
     assert_eq!(first, second.unwrap());
     let server = server.reboot().await;
     assert_eq!(server.rooms.send(&room, message.clone()).await.unwrap(), first);
+    let elsewhere = server.rooms.create(&alice(), CreateRoom::default()).await.unwrap();
+    let other = server.rooms.send(&elsewhere, message.clone()).await.unwrap();
+    assert_ne!(other, first, "another room is another request");
     message.txn = Some((owned_device_id!("TABLET"), "t1".into()));
     assert_ne!(
         server.rooms.send(&room, message).await.unwrap(),

@@ -53,7 +53,7 @@ crate::tables! {
     PUBLIC_ROOMS: (OwnedRoomId,) => (), Global, Ground, 0x0110,
         "Rooms in our public directory.";
     TRANSACTIONS: (OwnedUserId, OwnedDeviceId, OwnedTransactionId) => OwnedEventId, User, Ground, 0x0111,
-        "User, device, transaction id: the event that a client's request made, so that its retry makes no second one.";
+        "User, device, transaction id with the room and type of its endpoint: the event that a client's request made, so that its retry makes no second one.";
 }
 
 /// A room.
