@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, UserId};
+use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use tokio::time::Instant;
 use weft_crdt::{Admission, Bounds, ClientId, Document, StateVector, Update, admit_within};
 use weft_store::{
@@ -63,6 +63,9 @@ pub(crate) struct OpenText {
     next_row: u64,
     tail: Tail,
 }
+
+/// An event, with what is known after it and the group that holds that.
+pub(crate) type VectorAt = (OwnedEventId, (StateVector, u64));
 
 /// The vector group of all that is sealed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -410,7 +413,7 @@ impl OpenText {
         batch: &mut Batch,
         room: &RoomId,
         rebuilt: Rebuilt,
-    ) -> Result<Vec<(OwnedEventId, (StateVector, u64))>, Unavailable> {
+    ) -> Result<Vec<VectorAt>, Unavailable> {
         batch.delete_range(&CLAIMS, &(room,));
         batch.delete_range(&CLIENT_OWNERS, &(room,));
         batch.delete_range(&SNAPSHOT_TAIL, &(room,));
@@ -455,7 +458,7 @@ impl OpenText {
         batch: &mut Batch,
         room: &RoomId,
         vectors: Vec<(OwnedEventId, Arc<StateVector>)>,
-    ) -> Vec<(OwnedEventId, (StateVector, u64))> {
+    ) -> Vec<VectorAt> {
         let mut groups = Vec::with_capacity(vectors.len());
         // Events in a row that know the same share a group; where more is known, the next one leans on it.
         let mut last: Option<(Arc<StateVector>, u64, u8)> = None;
@@ -531,11 +534,6 @@ impl OpenText {
         self.advance(batch, room, ends);
         self.append_tail(batch, room, Bytes::from(self.text.encode()));
         Ok(())
-    }
-
-    /// The owner of a client id, where it is known here.
-    pub(crate) fn owner(&self, client: ClientId) -> Option<OwnedUserId> {
-        self.owners.get(client).map(ToOwned::to_owned)
     }
 }
 

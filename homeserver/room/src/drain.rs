@@ -51,6 +51,8 @@ pub(crate) struct Drained {
     pub(crate) waiting: Vec<u64>,
     /// Events that were handed to the commit.
     pub(crate) appended: usize,
+    /// A gap stays, because only the state behind it could be had: this server may have the events.
+    pub(crate) gap: Option<OwnedServerName>,
 }
 
 /// One drain of one room.
@@ -171,6 +173,9 @@ impl<'a, G: Graph> Drain<'a, G> {
             mut told,
             outliers,
         } = filled;
+        if !told.is_empty() {
+            self.drained.gap = Some(origin.clone());
+        }
         for outlier in outliers {
             self.place_outlier(outlier).await?;
         }

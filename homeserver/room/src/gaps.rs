@@ -4,7 +4,13 @@
 //! while, so that a server which makes up a thousand events costs no more than one (T18, T19). Must not decide about
 //! events, only bring them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId};
 use weft_dag::{StateMap, Verified};
@@ -18,8 +24,10 @@ use crate::{
     },
 };
 
-/// Questions to other servers in one drain of one room.
+/// Questions about one room to other servers in [`QUESTIONS_IN_MS`].
 const MAX_QUESTIONS: u32 = 60;
+/// Milliseconds in which that many may be asked: as often as what waits is looked at again.
+const QUESTIONS_IN_MS: u64 = 30_000;
 /// Other servers that are asked where the sender doesn't answer.
 const MAX_SERVERS: usize = 3;
 /// How long an event that nobody had isn't asked for again, milliseconds.
@@ -33,7 +41,33 @@ const MAX_STATE_EVENTS: usize = 20_000;
 #[derive(Debug, Default)]
 pub(crate) struct InVain {
     events: HashMap<OwnedEventId, MilliSecondsSinceUnixEpoch>,
+    /// Staged rows that wait, as far as is known, and the last one that was looked at.
+    waiting: usize,
+    looked_at: u64,
+    timer: Timer,
+    /// Questions asked since then.
+    asked: u32,
+    since: u64,
 }
+
+/// The timer after which what waits is looked at again.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Timer {
+    set: Arc<AtomicBool>,
+    rung: Arc<AtomicBool>,
+}
+
+impl Timer {
+    /// The time has come.
+    pub(crate) fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
+        self.set.store(false, Ordering::Release);
+    }
+}
+
+/// So many rows that wait are looked at each time something comes, which may be what they wait for. If there are more,
+/// only when the timer rings: a thousand events that nobody can place must not make each good one dear (T19).
+const FEW: usize = 100;
 
 impl InVain {
     fn remember(&mut self, id: OwnedEventId, now: MilliSecondsSinceUnixEpoch) {
@@ -41,6 +75,24 @@ impl InVain {
             self.events.clear();
         }
         self.events.insert(id, now);
+    }
+
+    /// After which row a drain begins.
+    pub(crate) fn begin(&self) -> u64 {
+        let rung = self.timer.rung.swap(false, Ordering::AcqRel);
+        if rung || self.waiting <= FEW { 0 } else { self.looked_at }
+    }
+
+    /// Notes what a drain has found; true where rows wait.
+    pub(crate) fn end(&mut self, first: u64, last: u64, waiting: usize) -> bool {
+        self.waiting = if first == 0 { waiting } else { self.waiting + waiting };
+        self.looked_at = last;
+        self.waiting > 0
+    }
+
+    /// The timer to set; None where it is set already.
+    pub(crate) fn timer(&self) -> Option<Timer> {
+        (!self.timer.set.swap(true, Ordering::AcqRel)).then(|| self.timer.clone())
     }
 
     fn recently(&self, id: &OwnedEventId, now: MilliSecondsSinceUnixEpoch) -> bool {
@@ -54,7 +106,8 @@ pub(crate) struct Questions<'a> {
     peers: &'a dyn Peers,
     in_vain: &'a mut InVain,
     now: MilliSecondsSinceUnixEpoch,
-    left: u32,
+    /// Somebody could not be reached or was not asked: that an event was not to be had means nothing then.
+    unsure: bool,
 }
 
 /// What came of trying to fill a gap.
@@ -74,14 +127,42 @@ impl<'a> Questions<'a> {
             peers,
             in_vain,
             now,
-            left: MAX_QUESTIONS,
+            unsure: false,
+        }
+    }
+
+    /// Remembers what nobody had.
+    fn remember(&mut self, ids: impl IntoIterator<Item = OwnedEventId>) {
+        for id in ids.into_iter().filter(|_| !self.unsure) {
+            self.in_vain.remember(id, self.now);
+        }
+    }
+
+    /// The events of an answer that are of this room (T35).
+    fn useful(&mut self, room: &RoomId, answer: Result<Vec<Verified>, PeerError>, what: &str) -> Vec<Verified> {
+        match answer {
+            Ok(events) => events
+                .into_iter()
+                .filter(|event| event.pdu().room_id() == room)
+                .collect(),
+            Err(error) => {
+                self.unsure |= matches!(error, PeerError::Unreachable { .. });
+                tracing::debug!(%room, %error, what, "another server could not help");
+                Vec::new()
+            }
         }
     }
 
     /// Whether one more may be asked; counts it.
     fn may_ask(&mut self) -> bool {
-        let may = self.left > 0;
-        self.left = self.left.saturating_sub(1);
+        let now = u64::from(self.now.get());
+        if now.saturating_sub(self.in_vain.since) >= QUESTIONS_IN_MS {
+            self.in_vain.since = now;
+            self.in_vain.asked = 0;
+        }
+        let may = self.in_vain.asked < MAX_QUESTIONS;
+        self.in_vain.asked = self.in_vain.asked.saturating_add(u32::from(may));
+        self.unsure |= !may;
         may
     }
 
@@ -160,7 +241,7 @@ impl<'a> Questions<'a> {
                 )
                 .await;
             let before = pool.len();
-            for got in useful(graph.room_id(), answer, "missing events") {
+            for got in self.useful(graph.room_id(), answer, "missing events") {
                 if got.pdu().event_id() != event.pdu().event_id() && pool.len() < MAX_GAP_EVENTS {
                     pool.entry(got.pdu().event_id().to_owned()).or_insert(got);
                 }
@@ -183,9 +264,8 @@ impl<'a> Questions<'a> {
         let mut filled = Filled::default();
         for edge in with_unknown_past(graph, event, &pool).await? {
             let Some((server, ids)) = self.state_at(graph, &edge, servers).await else {
-                for id in unknown_before(graph, event, &pool).await? {
-                    self.in_vain.remember(id, self.now);
-                }
+                let unknown = unknown_before(graph, event, &pool).await?;
+                self.remember(unknown);
                 return Ok(None);
             };
             let wanted: Vec<OwnedEventId> = ids.state.iter().chain(&ids.auth_chain).cloned().collect();
@@ -216,7 +296,10 @@ impl<'a> Questions<'a> {
                     return Some((server.clone(), ids));
                 }
                 Ok(_) => tracing::warn!(room = %graph.room_id(), %server, "a state of too many events"),
-                Err(error) => tracing::debug!(room = %graph.room_id(), %error, "no state at the edge of a gap"),
+                Err(error) => {
+                    self.unsure |= matches!(error, PeerError::Unreachable { .. });
+                    tracing::debug!(room = %graph.room_id(), %error, "no state at the edge of a gap");
+                }
             }
         }
         None
@@ -244,9 +327,7 @@ impl<'a> Questions<'a> {
                 }
             }
             if pool.len() == before {
-                for id in wanted {
-                    self.in_vain.remember(id, self.now);
-                }
+                self.remember(wanted);
                 return Ok(None);
             }
             let cited: Vec<OwnedEventId> = pool
@@ -274,7 +355,7 @@ impl<'a> Questions<'a> {
                 return;
             }
             let answer = self.peers.events(graph.version(), server, chunk).await;
-            for got in useful(graph.room_id(), answer, "events") {
+            for got in self.useful(graph.room_id(), answer, "events") {
                 // Only what was asked for: an answer isn't a way to bring in other things.
                 if chunk.iter().any(|id| id == got.pdu().event_id()) {
                     pool.insert(got.pdu().event_id().to_owned(), got);
@@ -293,20 +374,6 @@ impl<'a> Questions<'a> {
     ) -> Result<Option<Vec<Verified>>, Unavailable> {
         let servers = Self::servers(graph, origin, us);
         self.fetch(graph, missing, &servers).await
-    }
-}
-
-/// The events of an answer that are of this room (T35).
-fn useful(room: &RoomId, answer: Result<Vec<Verified>, PeerError>, what: &str) -> Vec<Verified> {
-    match answer {
-        Ok(events) => events
-            .into_iter()
-            .filter(|event| event.pdu().room_id() == room)
-            .collect(),
-        Err(error) => {
-            tracing::debug!(%room, %error, what, "another server could not help");
-            Vec::new()
-        }
     }
 }
 

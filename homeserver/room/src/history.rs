@@ -47,7 +47,11 @@ fn under_way() -> &'static Mutex<HashSet<(OwnedServerName, OwnedRoomId)>> {
 /// Begins to fetch a room's history, unless that is under way.
 pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
     let key = (shared.identity.server_name().to_owned(), room.clone());
-    if !under_way().lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+    if !under_way()
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(key.clone())
+    {
         return;
     }
     let shared = Arc::clone(shared);
@@ -78,10 +82,16 @@ impl Rooms {
 
 /// Fetches what is missing and hands it to the worker; false where it isn't to be had at present.
 async fn complete(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unavailable> {
-    let Some(from) = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await? else { return Ok(true) };
-    let Some(version) = shared.reader.version(room).await? else { return Ok(true) };
+    let Some(from) = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await? else {
+        return Ok(true);
+    };
+    let Some(version) = shared.reader.version(room).await? else {
+        return Ok(true);
+    };
     let from = ServerName::parse(from).map_err(|error| Unavailable::Damaged(error.to_string()))?;
-    let Some(events) = fetch(shared, room, &version, &from).await? else { return Ok(false) };
+    let Some(events) = fetch(shared, room, &version, &from).await? else {
+        return Ok(false);
+    };
     tracing::info!(%room, events = events.len(), "a room's history is here");
     for portion in events.chunks(PORTION) {
         tell(shared, room, portion.to_vec()).await?;
@@ -108,13 +118,27 @@ async fn fetch(
     while !edge.is_empty() {
         let before = pool.len();
         let ids: Vec<OwnedEventId> = edge.iter().take(MAX_EVENT_IDS_PER_REQUEST).cloned().collect();
-        let answer = shared.ports.peers.backfill(room, version, from, &ids, MAX_BACKFILL_EVENTS).await;
+        let answer = shared
+            .ports
+            .peers
+            .backfill(room, version, from, &ids, MAX_BACKFILL_EVENTS)
+            .await;
         let mut got = answer.unwrap_or_default();
         // What was rejected isn't given with a walk, and is followed all the same.
-        let left: Vec<OwnedEventId> =
-            ids.iter().filter(|id| !got.iter().any(|event| event.pdu().event_id() == *id)).cloned().collect();
+        let left: Vec<OwnedEventId> = ids
+            .iter()
+            .filter(|id| !got.iter().any(|event| event.pdu().event_id() == *id))
+            .cloned()
+            .collect();
         if !left.is_empty() {
-            got.extend(shared.ports.peers.events(version, from, &left).await.unwrap_or_default());
+            got.extend(
+                shared
+                    .ports
+                    .peers
+                    .events(version, from, &left)
+                    .await
+                    .unwrap_or_default(),
+            );
         }
         for event in got.into_iter().filter(|event| event.pdu().room_id() == room) {
             if !here.contains(event.pdu().event_id()) {
@@ -184,7 +208,11 @@ impl Worker {
             return Ok(());
         }
         // A later portion is newer than an earlier one and comes after it: places are left for those that come.
-        let base = if first == 0 { -HISTORY_PLACES } else { shared.reader.last_past(&room).await? };
+        let base = if first == 0 {
+            -HISTORY_PLACES
+        } else {
+            shared.reader.last_past(&room).await?
+        };
         for (at, event) in (base.saturating_add(1)..0).zip(events) {
             if is_settled(&arriving, event.pdu().event_id()).await? {
                 continue;

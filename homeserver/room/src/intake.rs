@@ -9,13 +9,14 @@ use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, Ser
 use weft_dag::{RoomVersion, Unchecked, Verified};
 use weft_store::{
     Batch, CommitError,
-    tables::rooms::{STAGED_ROOMS, STAGING, StagedRow},
+    tables::rooms::{INCOMPLETE_ROOMS, STAGED_ROOMS, STAGING, StagedRow},
 };
 use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
 
 use crate::{
     Rooms, Unavailable,
     drain::{Drain, Staged, arrive::Arriving},
+    history,
     mailbox::Command,
     turn::Turn,
     worker::Worker,
@@ -125,8 +126,10 @@ impl Rooms {
 struct Left {
     /// The last row that was looked at; None where there was none.
     last: Option<u64>,
-    /// Rows wait for something.
-    waiting: bool,
+    /// Rows that wait for something.
+    waiting: usize,
+    /// A gap stays, whose events are to be fetched like those of the past.
+    gap: bool,
 }
 
 impl Worker {
@@ -142,26 +145,30 @@ impl Worker {
         }
         // What people were told is on disk comes before what others bring.
         self.seal(turn);
-        let (mut after, mut waiting) = (None, false);
+        let first = self.in_vain.begin();
+        let (mut after, mut waiting, mut gap) = (first, 0, false);
         loop {
             self.fresh(turn).await;
             match Box::pin(self.drain_some(turn, after)).await {
                 Ok(Left { last: None, .. }) => break,
                 Ok(left) => {
-                    after = left.last;
-                    waiting |= left.waiting;
+                    after = left.last.unwrap_or(after);
+                    waiting += left.waiting;
+                    gap |= left.gap;
                 }
                 Err(error) => {
                     tracing::error!(room = %self.room, %error, "staged events can't be merged");
                     turn.abandon();
-                    waiting = true;
-                    break;
+                    return self.drain_later();
                 }
             }
         }
-        if waiting {
+        if gap {
+            history::begin(&self.shared, self.room.clone());
+        }
+        if self.in_vain.end(first, after, waiting) {
             self.drain_later();
-        } else if !turn.is_abandoned() {
+        } else {
             turn.batch.delete(&STAGED_ROOMS, &(&self.room,));
         }
     }
@@ -172,30 +179,35 @@ impl Worker {
         self.commit(std::mem::replace(turn, next)).await;
     }
 
-    fn drain_later(&self) {
+    /// Looks at what waits again after a while. One timer a room, however often it is asked for.
+    fn drain_later(&mut self) {
+        let Some(due) = self.in_vain.timer() else { return };
         let (shared, room) = (std::sync::Arc::clone(&self.shared), self.room.clone());
         tokio::spawn(async move {
             tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            due.ring();
             // Stopping: the rows wait for the next start.
             let _ = shared.tell(&room, Command::Drain).await;
         });
     }
 
-    async fn drain_some(&mut self, turn: &mut Turn, after: Option<u64>) -> Result<Left, Unavailable> {
-        let query = STAGING.under(&(&self.room,)).after(&(&self.room, after.unwrap_or(0)));
+    async fn drain_some(&mut self, turn: &mut Turn, after: u64) -> Result<Left, Unavailable> {
+        let query = STAGING.under(&(&self.room,)).after(&(&self.room, after));
         let rows = self.shared.store.scan(query.limit(EVENTS_PER_TURN)).await?;
         let last = rows.last().map(|((_, number), _)| *number);
         if rows.is_empty() || self.open().await?.is_none() {
             return Ok(Left {
                 last: None,
-                waiting: false,
+                waiting: 0,
+                gap: false,
             });
         }
         let shared = std::sync::Arc::clone(&self.shared);
         let Some(hot) = self.hot.as_mut() else {
             return Ok(Left {
                 last: None,
-                waiting: false,
+                waiting: 0,
+                gap: false,
             });
         };
         let ours = shared.identity.server_name();
@@ -212,10 +224,11 @@ impl Worker {
         );
         let drained = drain.run(staged).await?;
         arriving.unstage(drained.done);
-        Ok(Left {
-            last,
-            waiting: !drained.waiting.is_empty(),
-        })
+        if let Some(server) = &drained.gap {
+            turn.batch.put(&INCOMPLETE_ROOMS, &(&self.room,), &server.to_string());
+        }
+        let (waiting, gap) = (drained.waiting.len(), drained.gap.is_some());
+        Ok(Left { last, waiting, gap })
     }
 }
 

@@ -9,9 +9,9 @@
 #[path = "federation/net.rs"]
 mod net;
 
-use ruma::{OwnedEventId, RoomVersionId, UserId, events::room::member::MembershipState};
+use ruma::{OwnedEventId, RoomVersionId, events::room::member::MembershipState};
 use serde_json::json;
-use weft_dag::{RoomVersion, Verified, testing::object};
+use weft_dag::{Verified, testing::object};
 use weft_room::{AcceptError, AdoptError, EditError, SendError, Template, TemplateError, TemplateKind};
 use weft_store::memory::Tail;
 
@@ -106,6 +106,8 @@ async fn where_the_events_are_not_to_be_had_the_state_is() {
     net.cut(1);
     for n in 0..3 {
         net.topic(ALICE, &room, &format!("{n}")).await;
+        net.edit(ALICE, &room, 0, &format!("{n} ")).await;
+        net.seal(ALICE, &room).await;
     }
     net.lose();
     net.refuse_missing_events(true);
@@ -126,6 +128,33 @@ async fn where_the_events_are_not_to_be_had_the_state_is() {
     net.message(BOB, &room, "good evening").await;
     net.quiet(&room).await;
     assert_eq!(net.state("a.example", &room).await, net.state("b.example", &room).await);
+    // And the events of the gap come afterwards.
+    net.assert_same(&room).await;
+}
+
+/// Events as only a server that doesn't care for the rules would send them, and a good one at the end.
+async fn bad_and_good(net: &Net, room: &ruma::RoomId) -> Vec<Verified> {
+    let nowhere: OwnedEventId = ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap();
+    let eve = "@eve:b.example";
+    let cases = [
+        (BOB, "m.room.topic", Some(""), json!({ "topic": "not mine" })),
+        (eve, "m.room.message", None, json!({})),
+        (BOB, "m.room.message", None, json!({ "follows": "nothing" })),
+        (BOB, "dev.weft.update", None, json!({ "update": "!" })),
+        (BOB, "m.room.member", Some(ALICE), json!({ "membership": "ban" })),
+        (BOB, "m.room.message", None, json!({ "body": "good" })),
+    ];
+    let heads = net.rooms("b.example").reader().extremities(room).await.unwrap();
+    let mut events = Vec::new();
+    for (sender, kind, key, content) in cases {
+        let follows = if content["follows"] == "nothing" {
+            vec![nowhere.clone()]
+        } else {
+            heads.clone()
+        };
+        events.push(net.forge(sender, room, follows, kind, key, content).await);
+    }
+    events
 }
 
 #[tokio::test]
@@ -134,110 +163,19 @@ async fn one_bad_event_does_not_stop_the_rest() {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.quiet(&room).await;
-    let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
-    let nowhere: OwnedEventId = ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap();
-    let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
-    let good = net
-        .forge(
-            BOB,
-            &room,
-            &version,
-            heads.clone(),
-            "m.room.message",
-            None,
-            json!({ "body": "good" }),
-        )
-        .await;
-    let batch: Vec<Verified> = vec![
-        net.forge(
-            BOB,
-            &room,
-            &version,
-            heads.clone(),
-            "m.room.topic",
-            Some(""),
-            json!({ "topic": "not mine" }),
-        )
-        .await,
-        net.forge(
-            "@eve:b.example",
-            &room,
-            &version,
-            heads.clone(),
-            "m.room.message",
-            None,
-            json!({}),
-        )
-        .await,
-        net.forge(BOB, &room, &version, vec![nowhere], "m.room.message", None, json!({}))
-            .await,
-        net.forge(
-            BOB,
-            &room,
-            &version,
-            heads.clone(),
-            "dev.weft.update",
-            None,
-            json!({ "update": "!" }),
-        )
-        .await,
-        net.forge(
-            BOB,
-            &room,
-            &version,
-            heads,
-            "m.room.member",
-            Some(ALICE),
-            json!({ "membership": "ban" }),
-        )
-        .await,
-        good.clone(),
-    ];
+    let batch = bad_and_good(&net, &room).await;
     let ids: Vec<OwnedEventId> = batch.iter().map(|event| event.pdu().event_id().to_owned()).collect();
     let rooms = net.rooms("a.example");
-    rooms.receive(&user(BOB).server_name().to_owned(), batch).await.unwrap();
-    net.until(|| async {
-        rooms
-            .reader()
-            .order(&room, good.pdu().event_id())
-            .await
-            .unwrap()
-            .is_some()
-    })
-    .await;
-    assert!(
-        rooms
-            .reader()
-            .stored_event(&room, &ids[0])
-            .await
-            .unwrap()
-            .unwrap()
-            .pdu
-            .rejected()
-    );
-    assert!(
-        rooms
-            .reader()
-            .stored_event(&room, &ids[1])
-            .await
-            .unwrap()
-            .unwrap()
-            .pdu
-            .rejected()
-    );
+    rooms.receive(user(BOB).server_name(), batch).await.unwrap();
+    net.until(|| async { rooms.reader().order(&room, &ids[5]).await.unwrap().is_some() })
+        .await;
+    for rejected in [0, 1, 4] {
+        let stored = rooms.reader().stored_event(&room, &ids[rejected]).await.unwrap();
+        assert!(stored.unwrap().pdu.rejected());
+    }
     assert!(
         rooms.reader().stored_event(&room, &ids[2]).await.unwrap().is_none(),
         "it waits"
-    );
-    assert!(
-        rooms
-            .reader()
-            .stored_event(&room, &ids[4])
-            .await
-            .unwrap()
-            .unwrap()
-            .pdu
-            .rejected()
     );
     let state = rooms.reader().state(&room).await.unwrap().unwrap();
     assert_eq!(state.membership(&user(ALICE)), MembershipState::Join);
@@ -254,22 +192,13 @@ async fn what_was_answered_survives_a_power_loss() {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.quiet(&room).await;
-    let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
     let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
     let event = net
-        .forge(
-            BOB,
-            &room,
-            &version,
-            heads,
-            "m.room.message",
-            None,
-            json!({ "body": "kept" }),
-        )
+        .forge(BOB, &room, heads, "m.room.message", None, json!({ "body": "kept" }))
         .await;
     // Staged and answered; the power goes before anything else happens.
     net.rooms("a.example")
-        .receive(&user(BOB).server_name().to_owned(), vec![event.clone()])
+        .receive(user(BOB).server_name(), vec![event.clone()])
         .await
         .unwrap();
     net.power_loss("a.example", Tail::Lost).await;
@@ -301,15 +230,12 @@ async fn a_viewer_of_another_server_can_not_write() {
         Err(EditError::Forbidden { .. })
     ));
     // His server signs one all the same.
-    let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
     let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
     let content = net::update_content(77, "forged");
-    let forged = net
-        .forge(BOB, &room, &version, heads, "dev.weft.update", None, content)
-        .await;
+    let forged = net.forge(BOB, &room, heads, "dev.weft.update", None, content).await;
     let rooms = net.rooms("a.example");
     rooms
-        .receive(&user(BOB).server_name().to_owned(), vec![forged.clone()])
+        .receive(user(BOB).server_name(), vec![forged.clone()])
         .await
         .unwrap();
     net.until(|| async {
@@ -382,8 +308,6 @@ async fn joins_leaves_and_invitations_are_held_to_the_rules() {
         net.rooms("b.example").template(&room, join).await,
         Err(TemplateError::UnknownRoom(_))
     ));
-
-    let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
     let heads = a.reader().extremities(&room).await.unwrap();
     let b = user(BOB).server_name().to_owned();
     for (sender, key, membership) in [
@@ -395,15 +319,7 @@ async fn joins_leaves_and_invitations_are_held_to_the_rules() {
     ] {
         let content = json!({ "membership": membership });
         let event = net
-            .forge(
-                sender,
-                &room,
-                &version,
-                heads.clone(),
-                "m.room.member",
-                Some(key),
-                content,
-            )
+            .forge(sender, &room, heads.clone(), "m.room.member", Some(key), content)
             .await;
         let refused = a.accept_membership(&b, event).await;
         assert!(
@@ -414,9 +330,7 @@ async fn joins_leaves_and_invitations_are_held_to_the_rules() {
             "{sender} {key} {membership}"
         );
     }
-    let message = net
-        .forge(BOB, &room, &version, heads, "m.room.message", None, json!({}))
-        .await;
+    let message = net.forge(BOB, &room, heads, "m.room.message", None, json!({})).await;
     assert!(matches!(
         a.accept_membership(&b, message).await,
         Err(AcceptError::BadEvent { .. })
@@ -533,12 +447,14 @@ async fn a_server_that_says_two_things_is_heard_alike_by_all() {
         net.invite_and_join(ALICE, CAROL, &room, 25).await;
         net.edit(ALICE, &room, 0, "honest ").await;
         net.quiet(&room).await;
-        let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
         let heads = net.rooms("a.example").reader().extremities(&room).await.unwrap();
         let mut lies = Vec::new();
         for text in ["black", "white", "grey"] {
             let content = net::update_content(4_242, text);
-            lies.push(net.forge(BOB, &room, &version, heads.clone(), "dev.weft.update", None, content).await);
+            lies.push(
+                net.forge(BOB, &room, heads.clone(), "dev.weft.update", None, content)
+                    .await,
+            );
         }
         let lowest = lies.iter().map(|lie| lie.pdu().event_id()).min().unwrap().to_owned();
         let lowest = lies.iter().position(|lie| lie.pdu().event_id() == lowest).unwrap();
@@ -554,9 +470,11 @@ async fn a_server_that_says_two_things_is_heard_alike_by_all() {
             for lie in told {
                 rooms.receive(&b, vec![lie.clone()]).await.unwrap();
                 let id = lie.pdu().event_id().to_owned();
-                net.until(|| async { rooms.reader().stored_event(&room, &id).await.unwrap().is_some() }).await;
+                net.until(|| async { rooms.reader().stored_event(&room, &id).await.unwrap().is_some() })
+                    .await;
             }
-            net.edit(if server == "c.example" { CAROL } else { ALICE }, &room, 0, "and on ").await;
+            net.edit(if server == "c.example" { CAROL } else { ALICE }, &room, 0, "and on ")
+                .await;
         }
         net.heal(2).await;
         net.quiet(&room).await;
@@ -574,4 +492,67 @@ async fn a_server_that_says_two_things_is_heard_alike_by_all() {
         net.quiet(&room).await;
         net.assert_same(&room).await;
     }
+}
+
+#[tokio::test]
+async fn a_text_that_was_told_falsely_does_not_last() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    for n in 0..40 {
+        net.edit(ALICE, &room, 0, &format!("{n} ")).await;
+        net.seal(ALICE, &room).await;
+    }
+    net.invite(ALICE, BOB, &room).await;
+    let mut joined = net.join_answer(BOB, &room).await;
+    let content: weft_wire::update::UpdateContent =
+        serde_json::from_value(net::update_content(66, "quite another text")).unwrap();
+    joined.snapshot = Some(content.bytes().unwrap().into());
+    net.rooms("b.example").adopt(joined).await.unwrap();
+    let truth = net.text("a.example", &room).await;
+    net.until(|| async { net.text("b.example", &room).await == truth })
+        .await;
+    net.power(ALICE, &room, BOB, 25).await;
+    net.quiet(&room).await;
+    net.edit(BOB, &room, 0, "mine ").await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+    // The past is in the log, before what came since.
+    let b = net.rooms("b.example");
+    let page = b
+        .reader()
+        .timeline(&room, None, weft_room::Direction::Forward, weft_room::Types::All, 100)
+        .await
+        .unwrap();
+    let orders: Vec<i64> = page.events.iter().map(|event| event.order).collect();
+    assert!(orders.windows(2).all(|pair| pair[0] < pair[1]));
+    assert_eq!(page.events[0].pdu.kind(), "m.room.create");
+    assert!(page.events.len() > 45);
+}
+
+#[tokio::test]
+async fn events_that_nobody_can_place_cost_little() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+    let rooms = net.rooms("a.example");
+    let b = user(BOB).server_name().to_owned();
+    let asked = net.questions();
+    for transaction in 0..8 {
+        let mut events = Vec::new();
+        for n in 0..50 {
+            let nowhere = ruma::EventId::new_v2_or_v3(&format!("{:x>43}", transaction * 50 + n)).unwrap();
+            events.push(
+                net.forge(BOB, &room, vec![nowhere], "m.room.message", None, json!({ "n": n }))
+                    .await,
+            );
+        }
+        rooms.receive(&b, events).await.unwrap();
+        net.edit(ALICE, &room, 0, "on ").await;
+    }
+    net.quiet(&room).await;
+    assert_eq!(net.text("b.example", &room).await, "on ".repeat(8));
+    let asked = net.questions() - asked;
+    assert!(asked <= 60, "{asked} questions for events that do not exist");
 }

@@ -238,9 +238,20 @@ impl<'a> Arriving<'a> {
         let after = self.after(&before, &pdu);
         let (room, id, batch) = (&self.hot.id, pdu.event_id(), &mut self.turn.batch);
         let json = Bytes::copy_from_slice(pdu.json().as_bytes());
-        batch.put(&EVENTS, &(room, id), &EventRow { flags, position: 0, json });
+        batch.put(
+            &EVENTS,
+            &(room, id),
+            &EventRow {
+                flags,
+                position: 0,
+                json,
+            },
+        );
         batch.put(&EVENT_ROOM, &(id,), room);
-        let groups = EventGroupRow { before: before.group.id, after: after.group.id };
+        let groups = EventGroupRow {
+            before: before.group.id,
+            after: after.group.id,
+        };
         batch.put(&EVENT_GROUP, &(room, id), &groups);
         if flags == 0 {
             batch.put(&TIMELINE, &(room, order), &id.to_owned());
@@ -248,8 +259,18 @@ impl<'a> Arriving<'a> {
                 batch.put(&TALK, &(room, order), &id.to_owned());
             }
         }
-        let known = Known { pdu: Arc::clone(&pdu), outlier: false };
-        self.placed.insert(id.to_owned(), Placed { known, flags, after: Some(after) });
+        let known = Known {
+            pdu: Arc::clone(&pdu),
+            outlier: false,
+        };
+        self.placed.insert(
+            id.to_owned(),
+            Placed {
+                known,
+                flags,
+                after: Some(after),
+            },
+        );
         Ok(())
     }
 

@@ -83,7 +83,11 @@ impl Arriving<'_> {
             return Ok(());
         };
         // What is held back is known after the event all the same, and no part of the text.
-        let merged = if flags == 0 { self.merge(pdu, flags, &update, &ranges).await? } else { Merged::Yes };
+        let merged = if flags == 0 {
+            self.merge(pdu, flags, &update, &ranges).await?
+        } else {
+            Merged::Yes
+        };
         let ends = ranges.iter().map(|(client, (_, to))| (*client, *to));
         match merged {
             Merged::Yes => self.note(pdu.event_id(), raised(before, ends, flags == 0)),
@@ -185,8 +189,15 @@ impl Arriving<'_> {
     async fn decide_equal_claims(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<Merged, Unavailable> {
         let (room, event, sender) = (pdu.room_id(), pdu.event_id(), pdu.sender());
         tracing::warn!(%room, %event, %sender, "an event brings other blocks under ids that are taken");
-        let newest = InPlace { pdu: Arc::clone(pdu), flags };
-        Ok(if self.rebuild_text(Some(newest)).await? { Merged::Rebuilt } else { Merged::No })
+        let newest = InPlace {
+            pdu: Arc::clone(pdu),
+            flags,
+        };
+        Ok(if self.rebuild_text(Some(newest)).await? {
+            Merged::Rebuilt
+        } else {
+            Merged::No
+        })
     }
 
     /// Works the text out from all events that are in their place, those of this turn included. False where not all
@@ -310,5 +321,7 @@ fn raised(before: Before, ends: impl Iterator<Item = (ClientId, u32)>, is_merged
 
 /// Whether the past of every event is here.
 fn is_whole(events: &HashMap<OwnedEventId, InPlace>) -> bool {
-    events.values().all(|event| event.pdu.prev_events().iter().all(|id| events.contains_key(id)))
+    events
+        .values()
+        .all(|event| event.pdu.prev_events().iter().all(|id| events.contains_key(id)))
 }

@@ -1,5 +1,5 @@
 //! Servers that talk by function calls: a stand-in for federation, with cuts, losses and power failures.
-#![allow(clippy::too_many_arguments, reason = "test support")]
+#![allow(clippy::too_many_arguments, unreachable_pub, reason = "test support")]
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -58,11 +58,16 @@ impl Identity for Me {
     }
 }
 
+/// From, to: the events on their way.
+type Queues = BTreeMap<(OwnedServerName, OwnedServerName), VecDeque<Arc<Pdu>>>;
+
 /// Events on their way, and who is told that something happened.
 #[derive(Default)]
 struct Wire {
-    queues: Mutex<BTreeMap<(OwnedServerName, OwnedServerName), VecDeque<Arc<Pdu>>>>,
+    queues: Mutex<Queues>,
     happened: Notify,
+    /// Questions of servers to one another.
+    questions: AtomicU64,
     cut: AtomicBool,
     refuse_missing: AtomicBool,
 }
@@ -119,6 +124,7 @@ fn check(pdu: &Pdu, version: &RoomVersion) -> Verified {
 impl Others {
     fn rooms(&self, server: &ServerName) -> Result<Rooms, PeerError> {
         let inner = self.0.get().and_then(Weak::upgrade).unwrap();
+        inner.wire.questions.fetch_add(1, Ordering::Relaxed);
         if inner.wire.cut.load(Ordering::Relaxed) {
             return Err(PeerError::Unreachable {
                 server: server.to_string(),
@@ -287,6 +293,10 @@ impl Net {
         self.inner.wire.queues.lock().unwrap().clear();
     }
 
+    pub fn questions(&self) -> u64 {
+        self.inner.wire.questions.load(Ordering::Relaxed)
+    }
+
     pub fn refuse_missing_events(&self, refuse: bool) {
         self.inner.wire.refuse_missing.store(refuse, Ordering::Relaxed);
     }
@@ -345,7 +355,8 @@ impl Net {
                 if condition().await {
                     return;
                 }
-                happened.await;
+                // Events of the past come in without a word to anybody.
+                let _ = tokio::time::timeout(Duration::from_millis(25), happened).await;
             }
         };
         assert!(
@@ -551,13 +562,13 @@ impl Net {
         &self,
         sender: &str,
         room: &RoomId,
-        version: &RoomVersion,
         prev_events: Vec<OwnedEventId>,
         kind: &str,
         key: Option<&str>,
         content: Value,
     ) -> Verified {
         let state = self.rooms("a.example").reader().state(room).await.unwrap().unwrap();
+        let version = state.version();
         let content = testing::object(content);
         let draft = Draft {
             sender: user(sender),
@@ -628,9 +639,24 @@ impl Net {
             "{:?}",
             seen.iter().map(|(text, _)| text).collect::<Vec<_>>()
         );
-        let a = self.rooms("a.example");
-        let ends = a.reader().extremities(room).await.unwrap();
-        assert_eq!(read(&a.content(room, Some(&ends)).await.unwrap()), seen[0].0);
+        for name in self.names() {
+            if self.is_in(&name, room).await {
+                // Once all of the past is here.
+                self.until(|| async { self.text_of_events(&name, room).await == seen[0].0 })
+                    .await;
+            }
+        }
+        for name in self.names() {
+            if self.is_in(&name, room).await {
+                assert_eq!(self.text(name.as_str(), room).await, seen[0].0);
+            }
+        }
+    }
+
+    async fn text_of_events(&self, server: &ServerName, room: &RoomId) -> String {
+        let rooms = self.rooms(server.as_str());
+        let ends = rooms.reader().extremities(room).await.unwrap();
+        read(&rooms.content(room, Some(&ends)).await.unwrap())
     }
 }
 
@@ -686,8 +712,8 @@ fn load(client: u64, update: &[u8]) -> Doc {
 fn read(update: &[u8]) -> String {
     let doc = load(999_999, update);
     let body = doc.get_or_insert_text("body");
-    let text = body.get_string(&doc.transact());
-    text
+    let transaction = doc.transact();
+    body.get_string(&transaction)
 }
 
 /// The content of an update event that a new client made.
