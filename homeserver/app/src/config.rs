@@ -13,6 +13,7 @@ mod problem;
 mod registration;
 mod source;
 mod template;
+mod well_known;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub(crate) use log::{Format as LogFormat, Log};
 pub(crate) use problem::{Invalid, Problem};
 pub(crate) use registration::{Mode as RegistrationMode, Registration};
 pub(crate) use template::render as template;
+pub(crate) use well_known::WellKnown;
 
 use source::{Context, Fields};
 
@@ -50,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) documents: Documents,
     /// What one user may ask for.
     pub(crate) limits: Limits,
+    /// What is answered to those who only know the server's name.
+    pub(crate) well_known: WellKnown,
     /// What is logged and how.
     pub(crate) log: Log,
     /// What is allowed but probably not meant.
@@ -103,6 +107,7 @@ fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) 
     let federation = federation::read(root.section("federation"));
     let documents = documents::read(root.section("documents"));
     let limits = limits::read(root.section("limits"));
+    let well_known = well_known::read(root.section("well_known"));
     let log = log::read(root.section("log"));
     root.finish();
     let (problems, warnings) = context.into_reports();
@@ -115,6 +120,7 @@ fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) 
             federation,
             documents,
             limits,
+            well_known,
             log,
             warnings,
         }),

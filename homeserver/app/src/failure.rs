@@ -52,7 +52,7 @@ impl Failure {
             ServeError::StoreInUse { .. } | ServeError::AddressInUse { .. } | ServeError::Bind { .. } => {
                 UNAVAILABLE.into()
             }
-            ServeError::Store { .. } => DATA.into(),
+            ServeError::NewerStore { .. } | ServeError::Store { .. } => DATA.into(),
             _ => ExitCode::FAILURE,
         }
     }

@@ -3,6 +3,7 @@
 //! Decides nothing about rooms, events or requests; every part is made here and handed exactly what it needs.
 //! No struct holds them all.
 
+mod adapters;
 mod cli;
 mod config;
 mod config_command;

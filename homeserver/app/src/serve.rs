@@ -1,6 +1,7 @@
 //! `weft serve`: starts every part in the order in which they need one another, opens the addresses when all of them
 //! can answer, and stops them in the reverse order.
 
+mod housekeeping;
 mod signals;
 mod sockets;
 pub(crate) mod storage;
@@ -13,6 +14,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
 use sd_notify::NotifyState;
 
 use crate::cli::ServeArguments;
@@ -46,6 +50,9 @@ pub(crate) enum ServeError {
     /// Another process has the store open.
     #[error("the store {path} is in use: another weft runs with this data_dir", path = path.display())]
     StoreInUse { path: PathBuf },
+    /// The store was written by a newer version.
+    #[error("the store {path}: {reason}", path = path.display())]
+    NewerStore { path: PathBuf, reason: String },
     /// The store cannot be used.
     #[error("the store {path}: {reason}", path = path.display())]
     Store { path: PathBuf, reason: String },
@@ -142,10 +149,27 @@ async fn serve(config: Config, stop_with_stdin: bool) -> Result<(), ServeError> 
 
 /// What one address serves: the areas that it is configured to, and an honest answer to everything else.
 fn router(parts: &Parts, areas: &BTreeSet<Area>) -> Router {
-    areas
+    let router = areas
         .iter()
         .map(|area| parts.area(*area))
-        .fold(Router::new(), Router::merge)
+        .fold(Router::new(), Router::merge);
+    // The page answers unknown paths itself: those that could be its own get the page.
+    let router = if areas.contains(&Area::Web) {
+        router
+    } else {
+        weft_gateway::client::with_fallbacks(router)
+    };
+    router.layer(axum::middleware::from_fn(log_request))
+}
+
+/// A line a request: method, path and status. Never the query, which may hold a token, nor headers.
+async fn log_request(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let began = tokio::time::Instant::now();
+    let response = next.run(request).await;
+    let (status, took) = (response.status().as_u16(), began.elapsed());
+    tracing::debug!(%method, path, status, ?took, "request");
+    response
 }
 
 fn tell_service_manager(state: NotifyState<'_>) {

@@ -57,7 +57,7 @@ impl RoomInvitations {
             .collect::<Result<_, _>>()?;
         let signed = self.handshake.invite(&drafted.version, &drafted.event, stripped).await;
         let signed = signed.map_err(|error| super::remote::refused(&error))?;
-        self.rooms.accept_membership(inviter.server_name(), signed).await?;
+        self.rooms.accept_membership(invitee.server_name(), signed).await?;
         Ok(())
     }
 }

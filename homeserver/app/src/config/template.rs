@@ -61,6 +61,12 @@ seal_max = "5s"
 # 1,000 requests a minute a user.
 rate_limit = true
 
+[well_known]
+# Only where the server is not reached under its own name: the address for clients ("https://weft.example.org")
+# and the host for other servers ("weft.example.org:443"), as told under /.well-known/matrix.
+client = ""
+server = ""
+
 [log]
 # "pretty" for people, "json" for machines.
 format = "pretty"

@@ -1,24 +1,287 @@
-//! placeholder
-use super::ServeError;
-use crate::config::{Area, Config};
+//! Makes every part of the server and hands each what it needs, in the order of the arrows in ARCHITECTURE.md.
+//! Nothing here decides anything; what two parts say to one another is in `adapters`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Router;
-pub(super) struct Parts;
+use tokio::task::JoinHandle;
+use weft_accounts::Accounts;
+use weft_fanout::{Awareness, Ephemeral, Fanout};
+use weft_federation::handshake::Handshake;
+use weft_federation::inbound::Transactions;
+use weft_federation::outbox::{Sender, SenderConfig};
+use weft_federation::{Client, ClientConfig, KeyRing, RemoteEvents, RemoteKeys};
+use weft_gateway::client::{ClientPorts, ClientSettings, Registration};
+use weft_gateway::documents::DocumentPorts;
+use weft_gateway::live::{LivePorts, Sessions};
+use weft_gateway::ratelimit::UserLimiter;
+use weft_gateway::server::ServerPorts;
+use weft_gateway::{client, documents, live, server, web};
+use weft_room::{Reader, RoomConfig, Rooms};
+use weft_store::Store;
+
+use super::{ServeError, housekeeping, storage};
+use crate::adapters::{
+    CommitFork, FederationEdus, FederationPeers, KeyRingIdentity, RemoteRooms, RoomIntake, RoomInvitations, RoomRoster,
+    StoredKeyCache, StoredOutbox,
+};
+use crate::config::{self, Area, Config, RegistrationMode};
+
+/// After the rooms have signed what was pending, other servers get it within this time, or when we are back.
+const LAST_DELIVERY: Duration = Duration::from_secs(3);
+
+/// What the addresses serve, and what must be stopped in the end.
+pub(super) struct Parts {
+    areas: BTreeMap<Area, Router>,
+    fanout: Fanout,
+    housekeeping: JoinHandle<()>,
+    rooms: Rooms,
+    sender: Sender,
+    store: Store,
+}
+
+/// The side of the server that speaks to others.
+struct Outside {
+    key_ring: Arc<KeyRing>,
+    keys: RemoteKeys,
+    events: RemoteEvents,
+    handshake: Arc<Handshake>,
+    sender: Sender,
+}
+
+/// The side that people on this server see change.
+struct Inside {
+    fanout: Fanout,
+    roster: Arc<RoomRoster>,
+    awareness: Awareness,
+    ephemeral: Ephemeral,
+}
+
 impl Parts {
+    /// Starts everything but the addresses. When this returns, every request can be answered.
     pub(super) async fn start(config: &Config) -> Result<Self, ServeError> {
-        let _ = (
-            &config.registration.tokens,
-            &config.registration.shared_secret,
-            config.documents.seal_idle,
-            config.documents.seal_max,
-            config.limits.rate_limit,
-            &config.federation.allow_addresses,
-            &config.federation.notaries,
-        );
-        Ok(Self)
+        let store = storage::open(&config.data_dir).await?;
+        match Self::over(config, &store).await {
+            Ok(parts) => Ok(parts),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
     }
-    pub(super) fn area(&self, _: Area) -> Router {
-        Router::new()
+
+    async fn over(config: &Config, store: &Store) -> Result<Self, ServeError> {
+        let outside = outside(config, store)?;
+        let inside = inside(config, store, &outside);
+        let rooms = rooms(config, store, &outside, &inside);
+        inside.roster.connect(rooms.clone());
+        rooms.recover().await.map_err(|error| ServeError::Recovery {
+            reason: error.to_string(),
+        })?;
+        let housekeeping = housekeeping::start(inside.awareness.clone(), inside.ephemeral.clone());
+        let areas = areas(config, store, &outside, &inside, &rooms);
+        let Outside { sender, .. } = outside;
+        Ok(Self {
+            areas,
+            fanout: inside.fanout,
+            housekeeping,
+            rooms,
+            sender,
+            store: store.clone(),
+        })
     }
-    pub(super) fn close_live_sockets(&self) {}
-    pub(super) async fn stop(self) {}
+
+    /// The routes of an area.
+    pub(super) fn area(&self, area: Area) -> Router {
+        self.areas.get(&area).cloned().unwrap_or_default()
+    }
+
+    /// Tells everybody who is connected to come back later.
+    pub(super) fn close_live_sockets(&self) {
+        self.fanout.stop();
+    }
+
+    /// Signs what is pending, gives other servers a moment to get it, closes the store.
+    pub(super) async fn stop(self) {
+        self.rooms.stop().await;
+        self.sender.stop(LAST_DELIVERY).await;
+        self.housekeeping.abort();
+        self.store.close().await;
+    }
+}
+
+fn outside(config: &Config, store: &Store) -> Result<Outside, ServeError> {
+    let keys_file = storage::keys_path(&config.data_dir);
+    let key_ring =
+        KeyRing::load_or_generate(config.server_name.clone(), &keys_file).map_err(|error| ServeError::Keys {
+            path: keys_file,
+            reason: error.to_string(),
+        })?;
+    let key_ring = Arc::new(key_ring);
+    let mut extra_ca_certificates = Vec::new();
+    for path in &config.federation.extra_ca_certificates {
+        extra_ca_certificates.push(read(path)?);
+    }
+    let client_config = ClientConfig {
+        extra_ca_certificates,
+        allow_addresses: config.federation.allow_addresses.clone(),
+        ..ClientConfig::default()
+    };
+    let client = Client::new(Arc::clone(&key_ring), client_config).map_err(|error| ServeError::Federation {
+        reason: error.to_string(),
+    })?;
+    let clock = Arc::new(weft_federation::SystemClock);
+    let cache = Arc::new(StoredKeyCache(store.clone()));
+    let keys = RemoteKeys::new(client.clone(), cache, config.federation.notaries.clone(), clock.clone());
+    let events = RemoteEvents::new(client.clone(), keys.clone());
+    let handshake = Arc::new(Handshake::new(events.clone()));
+    let outbox = Arc::new(StoredOutbox {
+        store: store.clone(),
+        reader: Reader::new(store.clone()),
+    });
+    let sender = Sender::start(SenderConfig::default(), Arc::new(client), outbox, clock);
+    Ok(Outside {
+        key_ring,
+        keys,
+        events,
+        handshake,
+        sender,
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ServeError> {
+    std::fs::read(path).map_err(|error| ServeError::Federation {
+        reason: format!("{}: {error}", path.display()),
+    })
+}
+
+fn inside(config: &Config, store: &Store, outside: &Outside) -> Inside {
+    let fanout = Fanout::new();
+    let roster = Arc::new(RoomRoster::new(Reader::new(store.clone()), config.server_name.clone()));
+    let edus = Arc::new(FederationEdus(outside.sender.clone()));
+    let clock = Arc::new(weft_room::SystemClock);
+    let awareness = Awareness::new(fanout.clone(), roster.clone(), edus.clone(), clock.clone());
+    let ephemeral = Ephemeral::new(store.clone(), fanout.clone(), roster.clone(), edus, clock);
+    Inside {
+        fanout,
+        roster,
+        awareness,
+        ephemeral,
+    }
+}
+
+fn rooms(config: &Config, store: &Store, outside: &Outside, inside: &Inside) -> Rooms {
+    let config::Documents { seal_idle, seal_max } = config.documents;
+    let room_config = RoomConfig {
+        seal_idle,
+        seal_max,
+        ..RoomConfig::default()
+    };
+    let ports = weft_room::Ports {
+        sink: Arc::new(CommitFork {
+            fanout: inside.fanout.clone(),
+            sender: outside.sender.clone(),
+        }),
+        peers: Arc::new(FederationPeers(outside.events.clone())),
+        clock: Arc::new(weft_room::SystemClock),
+    };
+    let identity = Arc::new(KeyRingIdentity(Arc::clone(&outside.key_ring)));
+    Rooms::start(room_config, store.clone(), identity, ports)
+}
+
+fn areas(config: &Config, store: &Store, outside: &Outside, inside: &Inside, rooms: &Rooms) -> BTreeMap<Area, Router> {
+    let accounts = Accounts::new(
+        store.clone(),
+        config.server_name.clone(),
+        Arc::new(weft_accounts::SystemClock),
+    );
+    let limiter = if config.limits.rate_limit {
+        UserLimiter::standard()
+    } else {
+        UserLimiter::off()
+    };
+    let client = client::router(client_ports(config, store, outside, inside, rooms, &accounts, &limiter));
+    let invitations = RoomInvitations {
+        rooms: rooms.clone(),
+        handshake: Arc::clone(&outside.handshake),
+    };
+    let documents = documents::router(DocumentPorts {
+        rooms: rooms.clone(),
+        accounts: accounts.clone(),
+        invitations: Arc::new(invitations),
+        limiter,
+    });
+    let live = live::router(LivePorts {
+        rooms: rooms.clone(),
+        accounts: accounts.clone(),
+        fanout: inside.fanout.clone(),
+        awareness: inside.awareness.clone(),
+        roster: inside.roster.clone(),
+        sessions: Sessions::default(),
+    });
+    let federation = server::router(server_ports(config, outside, inside, rooms, accounts));
+    BTreeMap::from([
+        (Area::Client, client),
+        (Area::Documents, documents.merge(live)),
+        (Area::Federation, federation),
+        (Area::Web, web::router()),
+    ])
+}
+
+fn client_ports(
+    config: &Config,
+    store: &Store,
+    outside: &Outside,
+    inside: &Inside,
+    rooms: &Rooms,
+    accounts: &Accounts,
+    limiter: &UserLimiter,
+) -> ClientPorts {
+    ClientPorts {
+        accounts: accounts.clone(),
+        rooms: rooms.clone(),
+        positions: store.positions().clone(),
+        fanout: inside.fanout.clone(),
+        ephemeral: inside.ephemeral.clone(),
+        remote: Arc::new(RemoteRooms {
+            rooms: rooms.clone(),
+            handshake: Arc::clone(&outside.handshake),
+        }),
+        limiter: limiter.clone(),
+        clock: Arc::new(weft_room::SystemClock),
+        settings: ClientSettings {
+            server_name: config.server_name.clone(),
+            registration: match config.registration.mode {
+                RegistrationMode::Closed => Registration::Closed,
+                RegistrationMode::Token => Registration::Token(config.registration.tokens.clone()),
+                RegistrationMode::Open => Registration::Open,
+            },
+            shared_secret: config.registration.shared_secret.clone().unwrap_or_default(),
+            client_base_url: config.well_known.client.clone(),
+            federation_address: config.well_known.server.clone(),
+        },
+    }
+}
+
+fn server_ports(config: &Config, outside: &Outside, inside: &Inside, rooms: &Rooms, accounts: Accounts) -> ServerPorts {
+    let intake = RoomIntake {
+        rooms: rooms.clone(),
+        awareness: inside.awareness.clone(),
+        ephemeral: inside.ephemeral.clone(),
+    };
+    ServerPorts {
+        server_name: config.server_name.clone(),
+        rooms: rooms.clone(),
+        accounts,
+        key_ring: Arc::clone(&outside.key_ring),
+        keys: outside.keys.clone(),
+        events: outside.events.clone(),
+        handshake: Handshake::new(outside.events.clone()),
+        transactions: Arc::new(Transactions::new()),
+        intake: Arc::new(intake),
+        sender: outside.sender.clone(),
+    }
 }
