@@ -53,7 +53,8 @@ impl Reader {
     /// When the store can't be read or the group is not there.
     pub async fn group(&self, room: &RoomId, group: u64) -> Result<(StateMap, u8), Unavailable> {
         let mut rows = Vec::new();
-        let mut next = Some(group);
+        // Groups count from 1: 0 is the state before a create event, which is empty.
+        let mut next = (group > 0).then_some(group);
         while let Some(id) = next {
             let row = self.store.get(&STATE_GROUPS, &(room, id)).await?;
             let row = row.ok_or_else(|| damaged(room, &format_args!("state group {id} is not there")))?;
