@@ -296,3 +296,133 @@ fn overlap(claims: &[Claim]) -> bool {
             .any(|pair| matches!(pair, [(_, end), (from, _)] if from < end))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::*, sample::Index};
+    use ruma::RoomVersionId;
+    use weft_dag::testing::World;
+    use yrs::{Doc, ReadTxn as _, Text as _, Transact as _};
+
+    use super::*;
+
+    const WRITERS: [&str; 3] = ["@alice:a.example", "@bob:b.example", "@carol:c.example"];
+
+    /// The blocks `[from, to)` of a client, as somebody says them who wrote nothing but this letter.
+    fn update(client: u64, letter: char, from: u32, to: u32) -> serde_json::Value {
+        let doc = Doc::with_client_id(client);
+        let body = doc.get_or_insert_text("body");
+        let text: String = std::iter::repeat_n(letter, usize::try_from(to).unwrap()).collect();
+        body.insert(&mut doc.transact_mut(), 0, &text);
+        let mut known = yrs::StateVector::default();
+        known.set_max(yrs::block::ClientID::new(client), from);
+        let bytes = doc.transact().encode_diff_v1(&known);
+        serde_json::to_value(UpdateContent::new(&bytes, [(client, (from, to))])).unwrap()
+    }
+
+    #[derive(Clone, Debug)]
+    struct Said {
+        who: usize,
+        client: u64,
+        letter: char,
+        from: u32,
+        length: u32,
+        after: Vec<Index>,
+    }
+
+    fn said() -> impl Strategy<Value = Said> {
+        let letters = prop::sample::select(vec!['a', 'b', 'c']);
+        (
+            0..3_usize,
+            1..3_u64,
+            letters,
+            0..3_u32,
+            1..3_u32,
+            prop::collection::vec(any::<Index>(), 1..3),
+        )
+            .prop_map(|(who, client, letter, from, length, after)| Said {
+                who,
+                client,
+                letter,
+                from: from * 2,
+                length: length * 2,
+                after,
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        /// However many lie, and in whatever order it comes: one text.
+        #[test]
+        fn the_order_of_arrival_makes_no_difference(
+            says in prop::collection::vec(said(), 1..16),
+            swaps in prop::collection::vec((any::<Index>(), any::<Index>()), 30),
+        ) {
+            let mut world = World::public(&RoomVersionId::V12, WRITERS[0], &[(WRITERS[1], 25), (WRITERS[2], 25)]);
+            let start = world.order.len() - 1;
+            for said in says {
+                let places = &world.order[start..];
+                let mut prev: Vec<OwnedEventId> =
+                    said.after.iter().map(|index| places[index.index(places.len())].clone()).collect();
+                prev.sort();
+                prev.dedup();
+                let content = update(said.client, said.letter, said.from, said.from + said.length);
+                world.send_after(&prev, WRITERS[said.who], "dev.weft.update", None, content);
+            }
+            let mut events: Vec<InPlace> =
+                world.order.iter().map(|id| InPlace { pdu: world.pdu(id), flags: 0 }).collect();
+            let one = rebuild(events.clone());
+            for (a, b) in swaps {
+                let (a, b) = (a.index(events.len()), b.index(events.len()));
+                events.swap(a, b);
+            }
+            let other = rebuild(events);
+            let standing = |rebuilt: &Rebuilt| -> BTreeMap<OwnedEventId, Vec<u8>> {
+                rebuilt.updates.iter().map(|update| (update.event.clone(), update.update.encode())).collect()
+            };
+            prop_assert_eq!(standing(&one), standing(&other));
+            let known = |rebuilt: &Rebuilt| -> BTreeMap<OwnedEventId, Vec<u8>> {
+                rebuilt.vectors.iter().map(|(event, vector)| (event.clone(), vector.encode())).collect()
+            };
+            prop_assert_eq!(known(&one), known(&other));
+            // No two that stand bring other blocks under one id.
+            for (n, first) in one.updates.iter().enumerate() {
+                for second in one.updates.iter().skip(n + 1) {
+                    for (client, (from, to)) in first.update.ranges() {
+                        let Some((other_from, other_to)) = second.update.ranges().get(&client).copied() else { continue };
+                        let apart = to <= other_from || other_to <= from;
+                        prop_assert!(apart || first.update.encode() == second.update.encode());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_builds_on_a_lie_that_lost_is_out_and_what_was_said_beside_it_is_in() {
+        let mut world = World::public(&RoomVersionId::V12, WRITERS[0], &[(WRITERS[1], 25)]);
+        let fork = world.head_list();
+        let one = world.send_after(&fork, WRITERS[1], "dev.weft.update", None, update(7, 'a', 0, 4));
+        let two = world.send_after(&fork, WRITERS[1], "dev.weft.update", None, update(7, 'b', 0, 4));
+        let (winner, loser) = if one.event_id() < two.event_id() {
+            (one, two)
+        } else {
+            (two, one)
+        };
+        let on_loser = [loser.event_id().to_owned()];
+        let continues = world.send_after(&on_loser, WRITERS[1], "dev.weft.update", None, update(7, 'b', 4, 6));
+        let beside = world.send_after(&on_loser, WRITERS[0], "dev.weft.update", None, update(8, 'x', 0, 2));
+        let events = world
+            .order
+            .iter()
+            .map(|id| InPlace {
+                pdu: world.pdu(id),
+                flags: 0,
+            })
+            .collect();
+        let standing: BTreeSet<OwnedEventId> = rebuild(events).updates.into_iter().map(|update| update.event).collect();
+        assert!(standing.contains(winner.event_id()) && standing.contains(beside.event_id()));
+        assert!(!standing.contains(loser.event_id()) && !standing.contains(continues.event_id()));
+    }
+}
