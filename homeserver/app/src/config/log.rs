@@ -20,8 +20,8 @@ pub(crate) struct Log {
     pub(crate) filter: String,
 }
 
-/// What is logged where nobody says otherwise.
-const DEFAULT_FILTER: &str = "info";
+/// What is logged where nobody says otherwise. State resolution tells at level info how it came to each decision.
+const DEFAULT_FILTER: &str = "info,ruma_state_res=warn";
 
 impl Default for Log {
     fn default() -> Self {

@@ -70,6 +70,6 @@ server = ""
 [log]
 # "pretty" for people, "json" for machines.
 format = "pretty"
-# How much: "info", "debug", or by part, like "weft_federation=debug,info".
-filter = "info"
+# How much: "info", "debug", or by part, like "weft_federation=debug,info,ruma_state_res=warn".
+filter = "info,ruma_state_res=warn"
 "#;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::authority::Authority;
 use super::{DemoError, walk};
@@ -61,6 +61,8 @@ pub(super) struct Homeserver {
     page: String,
     log: PathBuf,
     process: Child,
+    /// The process ends when this does. Kept apart: waiting for a process would close it.
+    stdin: Option<ChildStdin>,
 }
 
 impl Homeserver {
@@ -100,15 +102,18 @@ impl Homeserver {
             .kill_on_drop(true);
         // Ctrl-C reaches every process of the terminal's group; these two are stopped in order instead.
         command.process_group(0);
-        let process = command.spawn().map_err(|source| DemoError::System {
+        let mut process = command.spawn().map_err(|source| DemoError::System {
             what: "cannot start a homeserver",
             source,
         })?;
+        let stdin = process.stdin.take();
+        let page = format!("http://127.0.0.1:{}", ports.page);
         Ok(Self {
             name,
-            page: format!("http://127.0.0.1:{}", ports.page),
+            page,
             log,
             process,
+            stdin,
         })
     }
 
@@ -152,7 +157,7 @@ impl Homeserver {
 
     /// Lets it sign what is pending and stop; after a while, stops it anyhow.
     pub(super) async fn stop(mut self) {
-        drop(self.process.stdin.take());
+        drop(self.stdin.take());
         if tokio::time::timeout(STOP_TIMEOUT, self.process.wait()).await.is_err() {
             crate::terminal::complain(&format!("the server {} takes too long to stop; ending it", self.name));
             // An error means that it has ended meanwhile.
