@@ -154,3 +154,144 @@ fn a_port_in_use_is_said_so() {
     assert_eq!(served.status.code(), Some(UNAVAILABLE), "{}", said(&served));
     assert!(said(&served).contains(&format!("cannot listen on {address}: another program does already")));
 }
+
+/// A server that was started, its log, and what `systemd` would hear of it.
+struct Served {
+    process: std::process::Child,
+    notified: std::os::unix::net::UnixDatagram,
+    log: PathBuf,
+}
+
+impl Served {
+    /// Starts a server and waits until it says that it is ready.
+    fn start(file: &Path) -> Self {
+        let folder = file.parent().unwrap();
+        let socket = folder.join("notify");
+        let _ = std::fs::remove_file(&socket);
+        let notified = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+        notified
+            .set_read_timeout(Some(std::time::Duration::from_secs(60)))
+            .unwrap();
+        let log = folder.join("log");
+        let output = std::fs::File::create(&log).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_weft"))
+            .args(["serve", "--stop-with-stdin", "--config"])
+            .arg(file)
+            .env("NOTIFY_SOCKET", &socket)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        let mut served = Self { process, notified, log };
+        assert_eq!(served.heard(), "READY=1");
+        served
+    }
+
+    fn heard(&mut self) -> String {
+        let mut buffer = [0; 256];
+        let length = self.notified.recv(&mut buffer).unwrap_or_else(|error| {
+            panic!(
+                "the server says nothing ({error}); its log:\n{}",
+                std::fs::read_to_string(&self.log).unwrap()
+            )
+        });
+        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_server_tells_its_manager_when_it_is_ready_and_when_it_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    // Port 0: the system gives a free one.
+    let file = configured(folder.path(), "127.0.0.1:0", "");
+    let mut served = Served::start(&file);
+    drop(served.process.stdin.take());
+    assert_eq!(served.heard(), "STOPPING=1");
+    assert!(served.process.wait().unwrap().success());
+    let log = std::fs::read_to_string(&served.log).unwrap();
+    assert!(log.contains("stopped"), "{log}");
+}
+
+#[test]
+fn a_signal_stops_the_server_gracefully() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = configured(folder.path(), "127.0.0.1:0", "");
+    for signal in ["-INT", "-TERM"] {
+        let mut served = Served::start(&file);
+        let id = served.process.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        assert_eq!(served.heard(), "STOPPING=1");
+        assert!(served.process.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn accounts_are_made_while_no_server_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = configured(folder.path(), "127.0.0.1:0", "");
+    let add = |arguments: &[&str]| {
+        let all: Vec<&str> = ["user", "add"]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .chain(["--config", file.to_str().unwrap()])
+            .collect();
+        weft(&all)
+    };
+    let made = add(&["alice", "--admin", "--generate-password"]);
+    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+    assert!(said(&made).contains("made administrator @alice:alpha.example\npassword: "));
+    let again = add(&["@alice:alpha.example", "--generate-password"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(said(&again).contains("the user name is taken"));
+    let foreign = add(&["@bob:beta.example", "--generate-password"]);
+    assert!(said(&foreign).contains("is no name for a user of alpha.example"));
+    let unasked = add(&["bob"]);
+    assert!(said(&unasked).contains("standard input is no terminal"));
+
+    let _served = Served::start(&file);
+    let meanwhile = add(&["carol", "--generate-password"]);
+    assert_eq!(meanwhile.status.code(), Some(UNAVAILABLE));
+    assert!(said(&meanwhile).contains("is in use: another weft runs with this data_dir"));
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_version_is_left_alone() {
+    use weft_store::tables::meta::SCHEMA;
+    use weft_store::{Batch, SCHEMA_VERSION, Store};
+    use weft_store_rocksdb::{RocksEngine, RocksOptions};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/store");
+    std::fs::create_dir_all(&path).unwrap();
+    let (engine, _) = RocksEngine::open(&path, &RocksOptions::default()).unwrap();
+    let store = Store::open(engine).await.unwrap();
+    let mut batch = Batch::new();
+    batch.put(&SCHEMA, &(), &(SCHEMA_VERSION + 1));
+    store.commit(batch).await.unwrap();
+    store.close().await;
+
+    let file = configured(folder.path(), "127.0.0.1:0", "");
+    let served = weft(&["serve", "--config", file.to_str().unwrap()]);
+    assert_eq!(served.status.code(), Some(65), "{}", said(&served));
+    assert!(said(&served).contains("use a newer one"));
+}
+
+#[test]
+fn damaged_signing_keys_are_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = configured(folder.path(), "127.0.0.1:0", "");
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(folder.path().join("data/signing-keys"), "ed25519 a nonsense\n").unwrap();
+    let served = weft(&["serve", "--config", file.to_str().unwrap()]);
+    assert_eq!(served.status.code(), Some(CONFIG), "{}", said(&served));
+    assert!(said(&served).contains("the signing keys in") && !said(&served).contains("nonsense"));
+}
