@@ -122,15 +122,20 @@ impl StateView {
     /// # Errors
     /// When the rules refuse it, or it can't be written as an event.
     pub fn would_allow(&self, draft: &Draft, placement: &Placement) -> Result<(), AuthReason> {
-        let itself = |why: String| AuthReason { stage: Stage::Itself, why };
+        let itself = |why: String| AuthReason {
+            stage: Stage::Itself,
+            why,
+        };
         let object = draft.clone().into_object(self.version(), placement.clone());
-        let json = object.map_err(|error| itself(error.to_string())).and_then(|object| {
-            serde_json::to_string(&object).map_err(|error| itself(error.to_string()))
-        })?;
+        let json = object
+            .map_err(|error| itself(error.to_string()))
+            .and_then(|object| serde_json::to_string(&object).map_err(|error| itself(error.to_string())))?;
         // No event has this id: an id is a hash, and this is all zeros.
         let id = EventId::new_v2_or_v3(&"A".repeat(43)).map_err(|error| itself(error.to_string()))?;
         let pdu = Pdu::from_canonical(json, id, self.version(), false).map_err(itself)?;
-        check(&Arc::new(pdu), self.version(), Stage::CurrentState, |kind, key| self.get(kind, key))
+        check(&Arc::new(pdu), self.version(), Stage::CurrentState, |kind, key| {
+            self.get(kind, key)
+        })
     }
 }
 

@@ -188,6 +188,25 @@ impl World {
         key: Option<&str>,
         content: CanonicalJsonObject,
     ) -> Verified {
+        let signed = self.build_unverified(prev, auth_events, sender, kind, key, content);
+        // By the way that others' events take.
+        let unchecked = Unchecked::parse(signed.pdu().json(), &self.version).unwrap();
+        assert_eq!(unchecked.event_id(), signed.pdu().event_id());
+        unchecked
+            .verify(&verify_keys([sender.server_name().to_owned()]))
+            .unwrap()
+    }
+
+    /// [`World::build_citing`] for events that others than the sender's server would have to sign too.
+    pub fn build_unverified(
+        &mut self,
+        prev: &[OwnedEventId],
+        auth_events: Vec<OwnedEventId>,
+        sender: &UserId,
+        kind: &str,
+        key: Option<&str>,
+        content: CanonicalJsonObject,
+    ) -> Verified {
         self.clock += 1_000;
         let placement = Placement {
             prev_events: prev.to_vec(),
@@ -206,12 +225,7 @@ impl World {
         let signed = draft
             .sign(&self.version, placement, &signer(sender.server_name()))
             .unwrap();
-        // By the way that others' events take.
-        let unchecked = Unchecked::parse(signed.pdu.json(), &self.version).unwrap();
-        assert_eq!(unchecked.event_id(), signed.pdu.event_id());
-        unchecked
-            .verify(&verify_keys([sender.server_name().to_owned()]))
-            .unwrap()
+        signed.into_verified()
     }
 
     /// Authorises and keeps an event.

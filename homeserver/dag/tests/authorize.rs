@@ -363,3 +363,104 @@ fn a_demoted_admin_can_not_undo_it_from_the_past() {
         assert_eq!(state.user_power(&UserId::parse(BOB).unwrap()), 0);
     }
 }
+
+/// Whether a join rule lets somebody in who was not invited, by room version.
+#[test]
+fn knocks_and_restricted_joins_came_with_their_versions() {
+    let number = |version: &RoomVersionId| version.as_str().parse::<u32>().unwrap();
+    for version in RoomVersion::ALL {
+        let room = |rule: &str| {
+            let mut world = World::public(&version, ALICE, &[(BOB, 0)]);
+            world.state(ALICE, "m.room.join_rules", "", json!({ "join_rule": rule }));
+            world
+        };
+        let knock = |rule: &str| {
+            let mut world = room(rule);
+            let knock = world.member(CAROL, CAROL, "knock");
+            world.accepted(&knock)
+        };
+        assert_eq!(knock("knock"), number(&version) >= 7, "version {version}");
+        assert_eq!(knock("knock_restricted"), number(&version) >= 10, "version {version}");
+        assert!(!knock("invite") && !knock("restricted"));
+
+        let join = |rule: &str, vouches: Option<&str>| {
+            let mut world = room(rule);
+            let mut content = json!({ "membership": "join" });
+            if let Some(vouches) = vouches {
+                content["join_authorised_via_users_server"] = json!(vouches);
+            }
+            // Signed by CAROL's server alone: who else must sign is a question of verifying, not of the rules.
+            let heads = world.head_list();
+            let before = world.view_before(&heads);
+            let sender = UserId::parse(CAROL).unwrap();
+            let auth = before
+                .auth_events("m.room.member", &sender, Some(CAROL), &object(content.clone()))
+                .unwrap();
+            let event = world.build_unverified(&heads, auth, &sender, "m.room.member", Some(CAROL), object(content));
+            let pdu = world.accept(event);
+            world.accepted(&pdu)
+        };
+        for (rule, since) in [("restricted", 8), ("knock_restricted", 10)] {
+            assert_eq!(
+                join(rule, Some(ALICE)),
+                number(&version) >= since,
+                "{rule} in version {version}"
+            );
+            assert!(!join(rule, None), "nobody vouches");
+            assert!(!join(rule, Some("@dave:d.example")), "who vouches is not in the room");
+        }
+        assert!(!join("invite", Some(ALICE)));
+    }
+}
+
+#[test]
+fn a_template_is_held_to_the_rules_before_anybody_signs_it() {
+    for version in RoomVersion::ALL {
+        let mut world = World::public(&version, ALICE, &[]);
+        world.state(ALICE, "m.room.join_rules", "", json!({ "join_rule": "invite" }));
+        let allowed = |world: &World| {
+            let state = world.current();
+            let sender = UserId::parse(BOB).unwrap();
+            let content = object(json!({ "membership": "join" }));
+            let placement = weft_dag::Placement {
+                prev_events: world.head_list(),
+                auth_events: state
+                    .auth_events("m.room.member", &sender, Some(BOB), &content)
+                    .unwrap(),
+                depth: 7,
+                origin_server_ts: ruma::MilliSecondsSinceUnixEpoch(ruma::UInt::from(1_u32)),
+            };
+            let draft = weft_dag::Draft {
+                sender,
+                kind: "m.room.member".into(),
+                state_key: Some(BOB.into()),
+                content,
+                redacts: None,
+                room_id: Some(world.room_id.clone()),
+            };
+            state.would_allow(&draft, &placement).is_ok()
+        };
+        assert!(!allowed(&world), "version {version}");
+        world.member(ALICE, BOB, "invite");
+        assert!(allowed(&world), "version {version}");
+    }
+}
+
+#[test]
+fn those_outside_are_shown_what_names_the_room_and_no_more() {
+    let mut world = World::public(&RoomVersionId::V12, ALICE, &[(BOB, 0)]);
+    world.state(ALICE, "m.room.name", "", json!({ "name": "Plans" }));
+    world.state(ALICE, "org.example.secret", "", json!({ "secret": 1 }));
+    let shown = weft_dag::stripped::entries(&world.current(), &UserId::parse(ALICE).unwrap());
+    let kinds: Vec<&str> = shown.iter().map(|pdu| pdu.kind()).collect();
+    assert_eq!(
+        kinds,
+        ["m.room.create", "m.room.name", "m.room.join_rules", "m.room.member"]
+    );
+    for raw in weft_dag::stripped::for_clients(&shown) {
+        let value: Value = serde_json::from_str(raw.get()).unwrap();
+        assert_eq!(value.as_object().unwrap().len(), 4, "{value}");
+    }
+    let whole = weft_dag::stripped::for_servers(&world.current(), &UserId::parse(ALICE).unwrap());
+    assert!(whole.iter().all(|raw| raw.get().contains("signatures")));
+}
