@@ -6,10 +6,7 @@ use async_trait::async_trait;
 use ruma::{RoomId, UserId};
 use serde_json::{Map, Value, json};
 use weft_federation::handshake::Handshake;
-use weft_gateway::{
-    documents::Invitations,
-    errors::{ApiError, ApiResult},
-};
+use weft_gateway::{documents::Invitations, errors::ApiResult};
 use weft_room::{NewEvent, Rooms};
 
 /// Rooms and handshakes, as the document API sees them.

@@ -105,6 +105,7 @@ fn the_written_file_says_what_the_defaults_are() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table is read row by row")]
 fn each_mistake_is_shown_with_its_line() {
     let cases = [
         (

@@ -25,14 +25,14 @@ pub(super) fn read(mut fields: Fields<'_>) -> WellKnown {
         }
     }
     let server = fields.text("server");
-    if let Some(found) = server.as_ref().filter(|found| !found.value.is_empty()) {
-        if <&ruma::ServerName>::try_from(found.value.as_str()).is_err() {
-            fields.wrong(
-                "server",
-                &found.origin,
-                format!("{:?} is no host, with or without a port", found.value),
-            );
-        }
+    if let Some(found) = server.as_ref().filter(|found| !found.value.is_empty())
+        && <&ruma::ServerName>::try_from(found.value.as_str()).is_err()
+    {
+        fields.wrong(
+            "server",
+            &found.origin,
+            format!("{:?} is no host, with or without a port", found.value),
+        );
     }
     fields.finish();
     let given =
