@@ -65,7 +65,10 @@ fn from_header(headers: &HeaderMap) -> Option<String> {
 fn from_query(uri: &Uri) -> Option<String> {
     // Our tokens and everybody's are of unreserved characters, so nothing needs decoding.
     let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.filter(|(name, _)| *name == "access_token").map(|(_, token)| token.to_owned()).find(|token| !token.is_empty())
+    pairs
+        .filter(|(name, _)| *name == "access_token")
+        .map(|(_, token)| token.to_owned())
+        .find(|token| !token.is_empty())
 }
 
 /// The address of the other end of the connection, where the listener tells it. Behind a proxy that is the proxy's.
@@ -76,7 +79,12 @@ impl<S: Send + Sync> FromRequestParts<S> for PeerAddress {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())))
+        Ok(Self(
+            parts
+                .extensions
+                .get::<ConnectInfo<SocketAddr>>()
+                .map(|ConnectInfo(address)| address.ip()),
+        ))
     }
 }
 
@@ -108,7 +116,11 @@ mod tests {
         assert_eq!(found(Some("bearer  abc "), "/x").as_deref(), Some("abc"));
         assert_eq!(found(None, "/x?a=b&access_token=q").as_deref(), Some("q"));
         assert_eq!(found(Some("Bearer h"), "/x?access_token=q").as_deref(), Some("h"));
-        for (header, uri) in [(None, "/x"), (Some("Basic abc"), "/x"), (Some("Bearer "), "/x?access_token=")] {
+        for (header, uri) in [
+            (None, "/x"),
+            (Some("Basic abc"), "/x"),
+            (Some("Bearer "), "/x?access_token="),
+        ] {
             assert_eq!(found(header, uri), None, "{header:?} {uri}");
         }
     }

@@ -101,7 +101,9 @@ pub fn router(ports: ClientPorts) -> Router {
     let state = Ports {
         reader: ports.rooms.reader().clone(),
         interactive: Arc::default(),
-        shared_secret: Arc::new(admin_register::SharedSecretPort::new(ports.settings.shared_secret.clone())),
+        shared_secret: Arc::new(admin_register::SharedSecretPort::new(
+            ports.settings.shared_secret.clone(),
+        )),
         accounts: ports.accounts,
         rooms: ports.rooms,
         positions: ports.positions,

@@ -34,7 +34,13 @@ impl ApiError {
     /// Any error: the constructors below are for those that the specification names.
     #[must_use]
     pub fn new(status: StatusCode, errcode: &'static str, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { status, errcode, message: message.into(), retry_after: None, extra: Map::new() }))
+        Self(Box::new(Inner {
+            status,
+            errcode,
+            message: message.into(),
+            retry_after: None,
+            extra: Map::new(),
+        }))
     }
 
     /// The same error with one more field in its body.
@@ -113,23 +119,34 @@ impl ApiError {
     /// 401 `M_MISSING_TOKEN`.
     #[must_use]
     pub fn missing_token() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "M_MISSING_TOKEN", "Sign in first: the request has no access token.")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "M_MISSING_TOKEN",
+            "Sign in first: the request has no access token.",
+        )
     }
 
     /// 401 `M_UNKNOWN_TOKEN`; `soft_logout` tells the client to refresh or to sign in again and keep its data.
     #[must_use]
     pub fn unknown_token(soft_logout: bool) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "M_UNKNOWN_TOKEN", "The access token is not or no longer valid.")
-            .with("soft_logout", json!(soft_logout))
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "M_UNKNOWN_TOKEN",
+            "The access token is not or no longer valid.",
+        )
+        .with("soft_logout", json!(soft_logout))
     }
 
     /// 429 `M_LIMIT_EXCEEDED` with the time after which the client may try again.
     #[must_use]
     pub fn limit_exceeded(retry_after: Duration) -> Self {
         let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX).max(1);
-        let mut error =
-            Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests: wait a moment.")
-                .with("retry_after_ms", json!(millis));
+        let mut error = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "M_LIMIT_EXCEEDED",
+            "Too many requests: wait a moment.",
+        )
+        .with("retry_after_ms", json!(millis));
         error.0.retry_after = Some(retry_after);
         error
     }
@@ -137,13 +154,21 @@ impl ApiError {
     /// 404 `M_UNRECOGNIZED`: no such endpoint.
     #[must_use]
     pub fn unrecognized() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "This server has no such endpoint.")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "M_UNRECOGNIZED",
+            "This server has no such endpoint.",
+        )
     }
 
     /// 405 `M_UNRECOGNIZED`: the endpoint exists, not with this method.
     #[must_use]
     pub fn wrong_method() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED", "This endpoint does not take that method.")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "M_UNRECOGNIZED",
+            "This endpoint does not take that method.",
+        )
     }
 
     /// 502 `M_UNKNOWN`: another server could not be reached or gave no usable answer.
@@ -162,7 +187,11 @@ impl ApiError {
     #[must_use]
     pub fn internal(what: &'static str, cause: &dyn std::error::Error) -> Self {
         tracing::error!(what, cause = %Causes(cause), "request failed inside");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", "Something went wrong on the server.")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "M_UNKNOWN",
+            "Something went wrong on the server.",
+        )
     }
 }
 
@@ -191,12 +220,20 @@ impl std::error::Error for ApiError {}
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Inner { status, errcode, message, retry_after, mut extra } = *self.0;
+        let Inner {
+            status,
+            errcode,
+            message,
+            retry_after,
+            mut extra,
+        } = *self.0;
         extra.insert("errcode".to_owned(), Value::from(errcode));
         extra.insert("error".to_owned(), Value::from(message));
         let mut response = (status, Json(Value::Object(extra))).into_response();
         if let Some(wait) = retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
         response
     }

@@ -35,7 +35,12 @@ impl UserLimiter {
     #[must_use]
     pub fn per_minute(requests: NonZeroU32) -> Self {
         let limiter = RateLimiter::keyed(Quota::per_minute(requests));
-        Self { buckets: Some(Arc::new(Buckets { limiter, clock: DefaultClock::default() })) }
+        Self {
+            buckets: Some(Arc::new(Buckets {
+                limiter,
+                clock: DefaultClock::default(),
+            })),
+        }
     }
 
     /// Without a limit.

@@ -84,7 +84,9 @@ impl<S: Clone + Send + Sync + 'static> RumaRoutes<S> for Router<S> {
         H: Handler<A, S>,
         A: 'static,
     {
-        let Ok(method) = MethodFilter::try_from(T::METHOD) else { return self };
+        let Ok(method) = MethodFilter::try_from(T::METHOD) else {
+            return self;
+        };
         for path in T::PATH_BUILDER.all_paths() {
             self = self.route(path, on(method, handler.clone()));
         }

@@ -46,12 +46,20 @@ async fn show_room(
     Ruma(request): Ruma<get_room_account_data::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     same_user(&caller.user_id, &request.user_id)?;
-    show(&accounts, &caller.user_id, Some(&request.room_id), &request.event_type.to_string()).await
+    show(
+        &accounts,
+        &caller.user_id,
+        Some(&request.room_id),
+        &request.event_type.to_string(),
+    )
+    .await
 }
 
 async fn show(accounts: &Accounts, user: &UserId, room: Option<&RoomId>, kind: &str) -> ApiResult<Json<Value>> {
     let content = accounts.account_data(user, room, kind).await?;
-    content.map(Json).ok_or_else(|| ApiError::not_found("There is no such account data."))
+    content
+        .map(Json)
+        .ok_or_else(|| ApiError::not_found("There is no such account data."))
 }
 
 /// PUT /_matrix/client/v3/user/{userId}/account_data/{type}
@@ -63,7 +71,14 @@ async fn set_global(
 ) -> ApiResult<Json<Value>> {
     same_user(&caller.user_id, &request.user_id)?;
     let content = serde_json::from_str(request.data.json().get())?;
-    set(&accounts, &fanout, &caller.user_id, None, (&request.event_type.to_string(), content)).await
+    set(
+        &accounts,
+        &fanout,
+        &caller.user_id,
+        None,
+        (&request.event_type.to_string(), content),
+    )
+    .await
 }
 
 /// PUT /_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type}
@@ -76,7 +91,14 @@ async fn set_room(
     same_user(&caller.user_id, &request.user_id)?;
     let content = serde_json::from_str(request.data.json().get())?;
     let room = Some(&*request.room_id);
-    set(&accounts, &fanout, &caller.user_id, room, (&request.event_type.to_string(), content)).await
+    set(
+        &accounts,
+        &fanout,
+        &caller.user_id,
+        room,
+        (&request.event_type.to_string(), content),
+    )
+    .await
 }
 
 async fn set(

@@ -2,13 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json, Router,
-    body::Body,
-    extract::State,
-    http::StatusCode,
-    routing::get,
-};
+use axum::{Json, Router, body::Body, extract::State, http::StatusCode, routing::get};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use weft_accounts::{

@@ -54,7 +54,9 @@ async fn create(
         return Err(ApiError::invalid_param("Aliases are made on their own server."));
     }
     standing::joined(rooms.reader(), &request.room_id, &caller.user_id).await?;
-    rooms.put_alias(&request.room_alias, &request.room_id, &caller.user_id).await?;
+    rooms
+        .put_alias(&request.room_alias, &request.room_id, &caller.user_id)
+        .await?;
     Ok(Json(json!({})))
 }
 
@@ -81,7 +83,11 @@ async fn delete(
 
 /// Whether the user may set the room's canonical alias: the power that goes with its names.
 pub(super) async fn may_name(reader: &Reader, room: &RoomId, user: &UserId) -> ApiResult<bool> {
-    let keys = [("m.room.create", ""), ("m.room.power_levels", ""), ("m.room.member", user.as_str())];
+    let keys = [
+        ("m.room.create", ""),
+        ("m.room.power_levels", ""),
+        ("m.room.member", user.as_str()),
+    ];
     let state = reader.state_entries(room, &keys).await?;
     Ok(state.is_some_and(|state| state.can_send_state(user, "m.room.canonical_alias")))
 }

@@ -36,7 +36,9 @@ async fn create(
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<Json<Value>> {
     if request.invite.len() > MAX_INVITES_PER_REQUEST {
-        return Err(ApiError::invalid_param(format!("At most {MAX_INVITES_PER_REQUEST} people can be invited at once.")));
+        return Err(ApiError::invalid_param(format!(
+            "At most {MAX_INVITES_PER_REQUEST} people can be invited at once."
+        )));
     }
     if !request.invite_3pid.is_empty() {
         return Err(ApiError::invalid_param("People are invited by their Matrix id."));
@@ -44,8 +46,14 @@ async fn create(
     let (ours, theirs): (Vec<OwnedUserId>, Vec<OwnedUserId>) =
         request.invite.iter().cloned().partition(|user| accounts.is_local(user));
     let is_direct = request.is_direct;
-    let profile = accounts.profile(&caller.user_id).await?.unwrap_or_default().for_member_event();
-    let room = rooms.create(&caller.user_id, described(&accounts, request, ours, profile)?).await?;
+    let profile = accounts
+        .profile(&caller.user_id)
+        .await?
+        .unwrap_or_default()
+        .for_member_event();
+    let room = rooms
+        .create(&caller.user_id, described(&accounts, request, ours, profile)?)
+        .await?;
     invite_others(&remote, &caller.user_id, &room, &theirs, is_direct).await;
     Ok(Json(json!({"room_id": room})))
 }
@@ -58,7 +66,12 @@ fn described(
     profile: Map<String, Value>,
 ) -> ApiResult<CreateRoom> {
     let alias = request.room_alias_name.map(|name| alias(accounts, &name)).transpose()?;
-    let creation_content = request.creation_content.as_ref().map(object).transpose()?.unwrap_or_default();
+    let creation_content = request
+        .creation_content
+        .as_ref()
+        .map(object)
+        .transpose()?
+        .unwrap_or_default();
     let mut initial_state = Vec::with_capacity(request.initial_state.len());
     for event in &request.initial_state {
         initial_state.push(initial(event)?);
@@ -84,9 +97,14 @@ fn described(
 }
 
 fn document_kind(initial_state: &[InitialState]) -> ApiResult<weft_wire::document::DocumentKind> {
-    let given = initial_state.iter().find(|event| event.kind == event_types::DOCUMENT && event.state_key.is_empty());
+    let given = initial_state
+        .iter()
+        .find(|event| event.kind == event_types::DOCUMENT && event.state_key.is_empty());
     let given = given.ok_or_else(|| {
-        ApiError::missing_param(format!("A document says what it holds by {} in initial_state.", event_types::DOCUMENT))
+        ApiError::missing_param(format!(
+            "A document says what it holds by {} in initial_state.",
+            event_types::DOCUMENT
+        ))
     })?;
     let content: DocumentContent = serde_json::from_value(given.content.clone())?;
     Ok(content.kind)
@@ -114,7 +132,11 @@ fn initial<T>(raw: &Raw<T>) -> ApiResult<InitialState> {
         content: Value,
     }
     let given: Given = serde_json::from_str(raw.json().get())?;
-    Ok(InitialState { kind: given.kind, state_key: given.state_key, content: given.content })
+    Ok(InitialState {
+        kind: given.kind,
+        state_key: given.state_key,
+        content: given.content,
+    })
 }
 
 fn preset(preset: RoomPreset) -> ApiResult<Preset> {
@@ -136,7 +158,11 @@ async fn invite_others(
     is_direct: bool,
 ) {
     for invitee in invitees {
-        let content = if is_direct { Map::from_iter([("is_direct".to_owned(), true.into())]) } else { Map::new() };
+        let content = if is_direct {
+            Map::from_iter([("is_direct".to_owned(), true.into())])
+        } else {
+            Map::new()
+        };
         if let Err(error) = remote.invite(inviter, invitee, room, content).await {
             tracing::warn!(%room, %invitee, %error, "could not invite a user of another server to a new room");
         }

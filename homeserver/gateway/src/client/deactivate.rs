@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, Router, extract::State};
-use ruma::{
-    UserId,
-    api::client::account::deactivate::v3,
-    events::room::member::MembershipState,
-};
+use ruma::{UserId, api::client::account::deactivate::v3, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
 use weft_fanout::Fanout;
@@ -33,7 +29,14 @@ async fn deactivate(
     let user = &caller.user_id;
     let (accounts, interactive): (&Accounts, &Arc<Interactive>) = (&ports.accounts, &ports.interactive);
     let clock: &Arc<dyn Clock> = &ports.clock;
-    proved(accounts, interactive, clock, user, ("deactivate", request.auth.as_ref())).await?;
+    proved(
+        accounts,
+        interactive,
+        clock,
+        user,
+        ("deactivate", request.auth.as_ref()),
+    )
+    .await?;
     accounts.deactivate(user).await?;
     let fanout: &Fanout = &ports.fanout;
     fanout.all_access_changed();
@@ -45,8 +48,10 @@ async fn deactivate(
 /// Leaves what the user is in or invited to. A room that can't be left (its server is away) does not stop the rest.
 async fn leave_all(rooms: &Rooms, remote: &Arc<dyn Remote>, user: &UserId) -> ApiResult<()> {
     for entry in rooms.reader().rooms_of(user).await? {
-        let inside =
-            matches!(entry.membership, MembershipState::Join | MembershipState::Invite | MembershipState::Knock);
+        let inside = matches!(
+            entry.membership,
+            MembershipState::Join | MembershipState::Invite | MembershipState::Knock
+        );
         if !inside {
             continue;
         }

@@ -45,7 +45,10 @@ async fn show(
     caller: Authenticated,
     Ruma(request): Ruma<get_device::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    let device = accounts.device(&caller.user_id, &request.device_id).await?.ok_or_else(unknown)?;
+    let device = accounts
+        .device(&caller.user_id, &request.device_id)
+        .await?
+        .ok_or_else(unknown)?;
     Ok(Json(body(&device)))
 }
 
@@ -55,7 +58,9 @@ async fn rename(
     caller: Authenticated,
     Ruma(request): Ruma<update_device::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    let found = accounts.rename_device(&caller.user_id, &request.device_id, request.display_name).await?;
+    let found = accounts
+        .rename_device(&caller.user_id, &request.device_id, request.display_name)
+        .await?;
     if found { Ok(Json(json!({}))) } else { Err(unknown()) }
 }
 
@@ -69,7 +74,14 @@ async fn delete(
     Ruma(request): Ruma<delete_device::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let user = &caller.user_id;
-    proved(&accounts, &interactive, &clock, user, ("delete device", request.auth.as_ref())).await?;
+    proved(
+        &accounts,
+        &interactive,
+        &clock,
+        user,
+        ("delete device", request.auth.as_ref()),
+    )
+    .await?;
     accounts.logout(user, &request.device_id).await?;
     fanout.all_access_changed();
     Ok(Json(json!({})))
@@ -85,7 +97,14 @@ async fn delete_several(
     Ruma(request): Ruma<delete_devices::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let user = &caller.user_id;
-    proved(&accounts, &interactive, &clock, user, ("delete device", request.auth.as_ref())).await?;
+    proved(
+        &accounts,
+        &interactive,
+        &clock,
+        user,
+        ("delete device", request.auth.as_ref()),
+    )
+    .await?;
     for device in &request.devices {
         accounts.logout(user, device).await?;
     }

@@ -43,7 +43,11 @@ async fn list(
     State(remote): State<Arc<dyn Remote>>,
     Ruma(request): Ruma<get_public_rooms::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    let query = PublicRoomsQuery { limit: request.limit.map(u64::from), since: request.since, search: None };
+    let query = PublicRoomsQuery {
+        limit: request.limit.map(u64::from),
+        since: request.since,
+        search: None,
+    };
     answer(&reader, &accounts, &remote, request.server, query).await
 }
 
@@ -55,8 +59,15 @@ async fn search(
     _caller: Authenticated,
     Ruma(request): Ruma<get_public_rooms_filtered::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    let search = request.filter.generic_search_term.filter(|term| !term.trim().is_empty());
-    let query = PublicRoomsQuery { limit: request.limit.map(u64::from), since: request.since, search };
+    let search = request
+        .filter
+        .generic_search_term
+        .filter(|term| !term.trim().is_empty());
+    let query = PublicRoomsQuery {
+        limit: request.limit.map(u64::from),
+        since: request.since,
+        search,
+    };
     answer(&reader, &accounts, &remote, request.server, query).await
 }
 
@@ -79,7 +90,9 @@ async fn answer(
 /// When `since` is no token of this server, or the store fails.
 pub async fn public_rooms(reader: &Reader, query: &PublicRoomsQuery) -> ApiResult<Value> {
     let offset: usize = match &query.since {
-        Some(since) => since.parse().map_err(|_| ApiError::invalid_param("This is no token of this server."))?,
+        Some(since) => since
+            .parse()
+            .map_err(|_| ApiError::invalid_param("This is no token of this server."))?,
         None => 0,
     };
     let mut entries = Vec::new();
@@ -91,7 +104,9 @@ pub async fn public_rooms(reader: &Reader, query: &PublicRoomsQuery) -> ApiResul
     }
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.get("num_joined_members").and_then(Value::as_u64)));
     let total = entries.len();
-    let limit = usize::try_from(query.limit.unwrap_or(u64::MAX)).unwrap_or(PAGE).clamp(1, PAGE);
+    let limit = usize::try_from(query.limit.unwrap_or(u64::MAX))
+        .unwrap_or(PAGE)
+        .clamp(1, PAGE);
     let chunk: Vec<Value> = entries.into_iter().skip(offset).take(limit).collect();
     let end = offset.saturating_add(chunk.len());
     let mut body = Map::from_iter([
@@ -113,10 +128,15 @@ async fn entry(reader: &Reader, room: &RoomId) -> ApiResult<Option<Value>> {
         ("m.room.join_rules", "join_rule", "join_rule"),
         ("m.room.create", "type", "room_type"),
     ];
-    let keys: Vec<(&str, &str)> =
-        SHOWN.iter().map(|(kind, ..)| (*kind, "")).chain([("m.room.history_visibility", ""), ("m.room.guest_access", "")]).collect();
+    let keys: Vec<(&str, &str)> = SHOWN
+        .iter()
+        .map(|(kind, ..)| (*kind, ""))
+        .chain([("m.room.history_visibility", ""), ("m.room.guest_access", "")])
+        .collect();
     let members = reader.joined_members(room).await?.len();
-    let Some(state) = reader.state_entries(room, &keys).await? else { return Ok(None) };
+    let Some(state) = reader.state_entries(room, &keys).await? else {
+        return Ok(None);
+    };
     if members == 0 {
         return Ok(None);
     }
@@ -163,8 +183,12 @@ async fn set_visibility(
     Ruma(request): Ruma<set_room_visibility::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     if !may_name(rooms.reader(), &request.room_id, &caller.user_id).await? {
-        return Err(ApiError::forbidden("Your power in this room does not reach to list it."));
+        return Err(ApiError::forbidden(
+            "Your power in this room does not reach to list it.",
+        ));
     }
-    rooms.set_public(&request.room_id, request.visibility == Visibility::Public).await?;
+    rooms
+        .set_public(&request.room_id, request.visibility == Visibility::Public)
+        .await?;
     Ok(Json(json!({})))
 }

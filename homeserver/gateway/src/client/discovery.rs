@@ -31,20 +31,27 @@ async fn versions() -> Json<Value> {
 
 /// GET /.well-known/matrix/client
 async fn well_known_client(State(settings): State<Arc<ClientSettings>>) -> ApiResult<Json<Value>> {
-    let base_url = settings.client_base_url.as_ref().ok_or_else(|| ApiError::not_found("Use the server's name."))?;
+    let base_url = settings
+        .client_base_url
+        .as_ref()
+        .ok_or_else(|| ApiError::not_found("Use the server's name."))?;
     Ok(Json(json!({"m.homeserver": {"base_url": base_url}})))
 }
 
 /// GET /.well-known/matrix/server
 async fn well_known_server(State(settings): State<Arc<ClientSettings>>) -> ApiResult<Json<Value>> {
-    let address = settings.federation_address.as_ref().ok_or_else(|| ApiError::not_found("Use the server's name."))?;
+    let address = settings
+        .federation_address
+        .as_ref()
+        .ok_or_else(|| ApiError::not_found("Use the server's name."))?;
     Ok(Json(json!({"m.server": address})))
 }
 
 /// GET /_matrix/client/v3/capabilities
 async fn capabilities(_caller: Authenticated) -> Json<Value> {
-    let available: serde_json::Map<String, Value> =
-        (6..=12).map(|version| (version.to_string(), Value::from("stable"))).collect();
+    let available: serde_json::Map<String, Value> = (6..=12)
+        .map(|version| (version.to_string(), Value::from("stable")))
+        .collect();
     Json(json!({"capabilities": {
         "m.room_versions": {"default": "12", "available": available},
         "m.change_password": {"enabled": true},

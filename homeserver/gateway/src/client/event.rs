@@ -5,11 +5,7 @@ use std::sync::Arc;
 use axum::{Json, Router, extract::State};
 use ruma::{
     EventId, RoomId, UserId,
-    api::client::{
-        context::get_context,
-        filter::RoomEventFilter,
-        room::get_room_event,
-    },
+    api::client::{context::get_context, filter::RoomEventFilter, room::get_room_event},
 };
 use serde_json::{Value, json, value::RawValue};
 use weft_dag::{Pdu, StateView};
@@ -42,8 +38,16 @@ fn unknown() -> ApiError {
 /// The event, if it is in this room and the user may see it.
 async fn seen(reader: &Reader, room: &RoomId, id: &EventId, user: &UserId) -> ApiResult<Arc<Pdu>> {
     standing::readable(reader, room, user).await.map_err(|_| unknown())?;
-    let stored = reader.stored_event(room, id).await?.filter(|stored| stored.is_visible()).ok_or_else(unknown)?;
-    reader.visible_to_user(room, user, vec![stored.pdu]).await?.pop().ok_or_else(unknown)
+    let stored = reader
+        .stored_event(room, id)
+        .await?
+        .filter(|stored| stored.is_visible())
+        .ok_or_else(unknown)?;
+    reader
+        .visible_to_user(room, user, vec![stored.pdu])
+        .await?
+        .pop()
+        .ok_or_else(unknown)
 }
 
 /// GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}
@@ -54,7 +58,13 @@ async fn event(
     Ruma(request): Ruma<get_room_event::v3::Request>,
 ) -> ApiResult<Json<Option<Box<RawValue>>>> {
     let pdu = seen(&reader, &request.room_id, &request.event_id, &caller.user_id).await?;
-    Ok(Json(client_event(&pdu, Shown { room_id: true, now_ms: clock.now().get().into() })))
+    Ok(Json(client_event(
+        &pdu,
+        Shown {
+            room_id: true,
+            now_ms: clock.now().get().into(),
+        },
+    )))
 }
 
 /// GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}
@@ -67,16 +77,31 @@ async fn context(
     let (room, user) = (&*request.room_id, &*caller.user_id);
     let pdu = seen(&reader, room, &request.event_id, user).await?;
     let order = reader.order(room, &request.event_id).await?.ok_or_else(unknown)?;
-    let limit = usize::try_from(u64::from(request.limit)).unwrap_or(MAX_PAGE_EVENTS).min(MAX_PAGE_EVENTS);
-    let around = Around { reader: &reader, room, user, filter: &request.filter };
+    let limit = usize::try_from(u64::from(request.limit))
+        .unwrap_or(MAX_PAGE_EVENTS)
+        .min(MAX_PAGE_EVENTS);
+    let around = Around {
+        reader: &reader,
+        room,
+        user,
+        filter: &request.filter,
+    };
     let before = around.side(order, Direction::Backward, limit / 2).await?;
     let after = around.side(order, Direction::Forward, limit.div_ceil(2)).await?;
 
-    let shown = Shown { room_id: true, now_ms: clock.now().get().into() };
-    let formatted = |events: &[TimelineEvent]| -> Vec<Box<RawValue>> {
-        events.iter().filter_map(|event| client_event(&event.pdu, shown)).collect()
+    let shown = Shown {
+        room_id: true,
+        now_ms: clock.now().get().into(),
     };
-    let last = after.last().map_or_else(|| pdu.event_id().to_owned(), |event| event.pdu.event_id().to_owned());
+    let formatted = |events: &[TimelineEvent]| -> Vec<Box<RawValue>> {
+        events
+            .iter()
+            .filter_map(|event| client_event(&event.pdu, shown))
+            .collect()
+    };
+    let last = after
+        .last()
+        .map_or_else(|| pdu.event_id().to_owned(), |event| event.pdu.event_id().to_owned());
     let state = reader.state_after(room, &last).await?;
     let everybody = before.iter().chain(&after).map(|event| &*event.pdu).chain([&*pdu]);
     let state = around.state(state, everybody).await?;
@@ -104,8 +129,15 @@ impl Around<'_> {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let page = self.reader.timeline(self.room, Some(order), direction, types_of(self.filter), limit).await?;
-        let matching = page.events.into_iter().filter(|event| passes(self.filter, &event.pdu)).collect();
+        let page = self
+            .reader
+            .timeline(self.room, Some(order), direction, types_of(self.filter), limit)
+            .await?;
+        let matching = page
+            .events
+            .into_iter()
+            .filter(|event| passes(self.filter, &event.pdu))
+            .collect();
         visible(self.reader, self.room, self.user, matching).await
     }
 
@@ -119,7 +151,11 @@ impl Around<'_> {
         if self.filter.lazy_load_options.is_disabled() {
             return Ok(state.iter().cloned().collect());
         }
-        let mut events: Vec<Arc<Pdu>> = state.iter().filter(|pdu| pdu.kind() != "m.room.member").cloned().collect();
+        let mut events: Vec<Arc<Pdu>> = state
+            .iter()
+            .filter(|pdu| pdu.kind() != "m.room.member")
+            .cloned()
+            .collect();
         events.extend(lazy_members(self.reader, self.room, self.filter, speakers).await?);
         Ok(events)
     }

@@ -92,21 +92,29 @@ pub(super) fn passes_names(filter: &RoomEventFilter, kind: &str, sender: Option<
 
 /// Whether a room passes a filter.
 pub(super) fn passes_room(filter: &RoomEventFilter, room: &RoomId) -> bool {
-    filter.rooms.as_ref().is_none_or(|rooms| rooms.iter().any(|id| id == room))
+    filter
+        .rooms
+        .as_ref()
+        .is_none_or(|rooms| rooms.iter().any(|id| id == room))
         && !filter.not_rooms.iter().any(|id| id == room)
 }
 
 fn has_url(pdu: &Pdu) -> bool {
-    pdu.content_as::<Map<String, Value>>().is_ok_and(|content| content.get("url").is_some_and(Value::is_string))
+    pdu.content_as::<Map<String, Value>>()
+        .is_ok_and(|content| content.get("url").is_some_and(Value::is_string))
 }
 
 /// Type patterns: `*` stands for any run of characters. One pass, no backtracking beyond the last star.
 pub(super) fn matches_type(pattern: &str, kind: &str) -> bool {
     let mut pieces = pattern.split('*');
     let first = pieces.next().unwrap_or_default();
-    let Some(mut rest) = kind.strip_prefix(first) else { return false };
+    let Some(mut rest) = kind.strip_prefix(first) else {
+        return false;
+    };
     let pieces: Vec<&str> = pieces.collect();
-    let Some((last, middle)) = pieces.split_last() else { return rest.is_empty() };
+    let Some((last, middle)) = pieces.split_last() else {
+        return rest.is_empty();
+    };
     for piece in middle {
         match rest.find(piece) {
             Some(at) => rest = rest.get(at + piece.len()..).unwrap_or_default(),

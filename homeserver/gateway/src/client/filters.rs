@@ -28,7 +28,9 @@ async fn create(
     Ruma(request): Ruma<create_filter::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     same_user(&caller.user_id, &request.user_id)?;
-    let id = accounts.store_filter(&caller.user_id, serde_json::to_string(&request.filter)?).await?;
+    let id = accounts
+        .store_filter(&caller.user_id, serde_json::to_string(&request.filter)?)
+        .await?;
     Ok(Json(json!({"filter_id": id.to_string()})))
 }
 

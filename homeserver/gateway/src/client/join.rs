@@ -49,7 +49,14 @@ async fn join_by_id_or_alias(
     Ruma(request): Ruma<join_room_by_id_or_alias::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let (room, via) = resolve(&ports.reader, &ports.accounts, &ports.remote, request.room_id_or_alias).await?;
-    enter(&ports, &caller.user_id, &room, [request.via, via].concat(), request.reason).await
+    enter(
+        &ports,
+        &caller.user_id,
+        &room,
+        [request.via, via].concat(),
+        request.reason,
+    )
+    .await
 }
 
 /// POST /_matrix/client/v3/knock/{roomIdOrAlias}
@@ -93,14 +100,20 @@ pub(super) async fn room_of_alias(
         return remote.resolve_alias(alias).await;
     }
     let row = reader.alias(alias).await?;
-    let room = row.ok_or_else(|| ApiError::not_found(format!("There is no alias {alias}.")))?.room;
+    let room = row
+        .ok_or_else(|| ApiError::not_found(format!("There is no alias {alias}.")))?
+        .room;
     let servers = reader.servers_in(&room).await?;
     Ok((room, servers.into_iter().collect()))
 }
 
 /// Whether a user of this server is in the room, so that this server can make events for it.
 pub(super) async fn resident(reader: &Reader, accounts: &Accounts, room: &RoomId) -> ApiResult<bool> {
-    Ok(reader.joined_members(room).await?.iter().any(|member| accounts.is_local(member)))
+    Ok(reader
+        .joined_members(room)
+        .await?
+        .iter()
+        .any(|member| accounts.is_local(member)))
 }
 
 async fn enter(
@@ -115,11 +128,18 @@ async fn enter(
     }
     let mut content = member_content(&ports.accounts, user, reason).await?;
     let here = resident(&ports.reader, &ports.accounts, room).await?;
-    let authority = if here { authority(&ports.reader, &ports.accounts, room, user).await? } else { Authority::None };
+    let authority = if here {
+        authority(&ports.reader, &ports.accounts, room, user).await?
+    } else {
+        Authority::None
+    };
     match authority {
         Authority::NotNeeded => send_membership(&ports.rooms, user, room, "join", content).await?,
         Authority::Of(voucher) => {
-            content.insert("join_authorised_via_users_server".to_owned(), voucher.to_string().into());
+            content.insert(
+                "join_authorised_via_users_server".to_owned(),
+                voucher.to_string().into(),
+            );
             send_membership(&ports.rooms, user, room, "join", content).await?;
         }
         Authority::None => {
@@ -141,8 +161,13 @@ enum Authority {
 }
 
 async fn authority(reader: &Reader, accounts: &Accounts, room: &RoomId, user: &UserId) -> ApiResult<Authority> {
-    let Some(state) = reader.state(room).await? else { return Ok(Authority::None) };
-    let rules = state.get("m.room.join_rules", "").and_then(|pdu| pdu.content_as::<Value>().ok()).unwrap_or_default();
+    let Some(state) = reader.state(room).await? else {
+        return Ok(Authority::None);
+    };
+    let rules = state
+        .get("m.room.join_rules", "")
+        .and_then(|pdu| pdu.content_as::<Value>().ok())
+        .unwrap_or_default();
     let restricted = matches!(text(&rules, "join_rule"), Some("restricted" | "knock_restricted"));
     if !restricted || state.membership(user) == MembershipState::Invite {
         return Ok(Authority::NotNeeded);
@@ -157,8 +182,15 @@ async fn authority(reader: &Reader, accounts: &Accounts, room: &RoomId, user: &U
         }
     }
     // Not in any of them as far as this server knows: the room's rules will say no, unless another server knows more.
-    let elsewhere = state.joined_servers().iter().any(|server| server != accounts.server_name());
-    Ok(if elsewhere { Authority::None } else { Authority::NotNeeded })
+    let elsewhere = state
+        .joined_servers()
+        .iter()
+        .any(|server| server != accounts.server_name());
+    Ok(if elsewhere {
+        Authority::None
+    } else {
+        Authority::NotNeeded
+    })
 }
 
 fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
@@ -167,7 +199,9 @@ fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
 
 fn voucher(state: &StateView, accounts: &Accounts) -> Option<ruma::OwnedUserId> {
     let members = state.joined_members();
-    members.into_iter().find(|member| accounts.is_local(member) && state.can_invite(member))
+    members
+        .into_iter()
+        .find(|member| accounts.is_local(member) && state.can_invite(member))
 }
 
 /// Servers to ask: those named, who invited, and the room id's own.
@@ -194,7 +228,9 @@ async fn candidates(
         }
     }
     if servers.is_empty() {
-        return Err(ApiError::not_found("This server is not in that room: name a server that is (via)."));
+        return Err(ApiError::not_found(
+            "This server is not in that room: name a server that is (via).",
+        ));
     }
     Ok(servers)
 }

@@ -3,7 +3,10 @@
 //! Weft's documents and chats are not end-to-end encrypted yet. Nothing is stored: uploads are counted as plenty so
 //! that clients stop offering more, and nobody has any device keys.
 
-use axum::{Json, Router, routing::{get, post, put}};
+use axum::{
+    Json, Router,
+    routing::{get, post, put},
+};
 use serde_json::{Value, json};
 
 use super::Ports;
@@ -22,7 +25,10 @@ pub(super) fn routes() -> Router<Ports> {
             .route(&format!("{prefix}/keys/query"), post(query))
             .route(&format!("{prefix}/keys/claim"), post(claim))
             .route(&format!("{prefix}/keys/changes"), get(changes))
-            .route(&format!("{prefix}/sendToDevice/{{event_type}}/{{txn_id}}"), put(send_to_device));
+            .route(
+                &format!("{prefix}/sendToDevice/{{event_type}}/{{txn_id}}"),
+                put(send_to_device),
+            );
     }
     router
 }

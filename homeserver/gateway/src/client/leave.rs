@@ -31,7 +31,11 @@ async fn leave(
     caller: Authenticated,
     Ruma(request): Ruma<leave_endpoint::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    let content = request.reason.map(|reason| ("reason".to_owned(), reason.into())).into_iter().collect();
+    let content = request
+        .reason
+        .map(|reason| ("reason".to_owned(), reason.into()))
+        .into_iter()
+        .collect();
     leave_room(&rooms, &remote, &caller.user_id, &request.room_id, content).await?;
     Ok(Json(json!({})))
 }
@@ -51,7 +55,11 @@ pub(super) async fn leave_room(
         MembershipState::Ban => return Err(hidden()),
         _ => {}
     }
-    let here = reader.joined_members(room).await?.iter().any(|member| member.server_name() == user.server_name());
+    let here = reader
+        .joined_members(room)
+        .await?
+        .iter()
+        .any(|member| member.server_name() == user.server_name());
     if here {
         return send_membership(rooms, user, room, "leave", content).await;
     }

@@ -44,7 +44,14 @@ async fn login(
         display_name: request.initial_device_display_name,
         refreshable: request.refresh_token,
     };
-    let session = accounts.login(LoginRequest { user, password: proof.password, device, address }).await?;
+    let session = accounts
+        .login(LoginRequest {
+            user,
+            password: proof.password,
+            device,
+            address,
+        })
+        .await?;
     Ok(Json(session_body(session)))
 }
 

@@ -34,7 +34,10 @@ pub(super) fn routes() -> Router<Ports> {
 /// GET /_matrix/client/v3/joined_rooms
 async fn list_rooms(State(reader): State<Reader>, caller: Authenticated) -> ApiResult<Json<Value>> {
     let rooms = reader.rooms_of(&caller.user_id).await?;
-    let joined = rooms.into_iter().filter(|row| row.membership == MembershipState::Join).map(|row| row.room);
+    let joined = rooms
+        .into_iter()
+        .filter(|row| row.membership == MembershipState::Join)
+        .map(|row| row.room);
     Ok(Json(json!({"joined_rooms": joined.collect::<Vec<_>>()})))
 }
 
@@ -52,7 +55,10 @@ async fn joined(
             let user = UserId::parse(pdu.state_key()?).ok()?;
             (state.membership(&user) == MembershipState::Join).then_some(())?;
             let content: Value = pdu.content_as().unwrap_or_default();
-            Some((user, json!({"display_name": content.get("displayname"), "avatar_url": content.get("avatar_url")})))
+            Some((
+                user,
+                json!({"display_name": content.get("displayname"), "avatar_url": content.get("avatar_url")}),
+            ))
         })
         .collect();
     Ok(Json(json!({"joined": joined})))
@@ -67,10 +73,19 @@ async fn members(
 ) -> ApiResult<Json<Value>> {
     let at = request.at.as_deref().map(TimelineToken::parse).transpose()?;
     let state = state_for(&reader, &request.room_id, &caller.user_id, at).await?;
-    let shown = Shown { room_id: true, now_ms: clock.now().get().into() };
+    let shown = Shown {
+        room_id: true,
+        now_ms: clock.now().get().into(),
+    };
     let wanted = |membership: &MembershipState| {
-        request.membership.as_ref().is_none_or(|only| only.as_str() == membership.as_str())
-            && request.not_membership.as_ref().is_none_or(|but| but.as_str() != membership.as_str())
+        request
+            .membership
+            .as_ref()
+            .is_none_or(|only| only.as_str() == membership.as_str())
+            && request
+                .not_membership
+                .as_ref()
+                .is_none_or(|but| but.as_str() != membership.as_str())
     };
     let chunk: Vec<Box<RawValue>> = state
         .of_type("m.room.member")
@@ -97,5 +112,8 @@ pub(super) async fn state_for(
         (Readable::Now, Some(position)) => position,
         (Readable::Until(left), asked) => asked.unwrap_or(left).min(left),
     };
-    reader.state_at_position(room, position).await?.ok_or_else(standing::hidden)
+    reader
+        .state_at_position(room, position)
+        .await?
+        .ok_or_else(standing::hidden)
 }

@@ -53,18 +53,38 @@ async fn messages(
     let wanted = Wanted {
         filter: &request.filter,
         direction,
-        limit: usize::try_from(u64::from(request.limit)).unwrap_or(MAX_PAGE_EVENTS).clamp(1, MAX_PAGE_EVENTS),
+        limit: usize::try_from(u64::from(request.limit))
+            .unwrap_or(MAX_PAGE_EVENTS)
+            .clamp(1, MAX_PAGE_EVENTS),
         from: start(&request, readable)?,
-        to: request.to.as_deref().map(TimelineToken::parse).transpose()?.map(|token| token.0),
+        to: request
+            .to
+            .as_deref()
+            .map(TimelineToken::parse)
+            .transpose()?
+            .map(|token| token.0),
         until: match readable {
             Readable::Now => None,
             Readable::Until(position) => Some(TimelineToken::after(position).0),
         },
     };
     let page = read(&reader, room, user, &wanted).await?;
-    let shown = Shown { room_id: true, now_ms: clock.now().get().into() };
-    let chunk: Vec<Box<RawValue>> = page.events.iter().filter_map(|event| client_event(&event.pdu, shown)).collect();
-    let members = lazy_members(&reader, room, &request.filter, page.events.iter().map(|event| &*event.pdu)).await?;
+    let shown = Shown {
+        room_id: true,
+        now_ms: clock.now().get().into(),
+    };
+    let chunk: Vec<Box<RawValue>> = page
+        .events
+        .iter()
+        .filter_map(|event| client_event(&event.pdu, shown))
+        .collect();
+    let members = lazy_members(
+        &reader,
+        room,
+        &request.filter,
+        page.events.iter().map(|event| &*event.pdu),
+    )
+    .await?;
     let state: Vec<Box<RawValue>> = members.iter().filter_map(|pdu| client_event(pdu, shown)).collect();
     let beginning = TimelineToken(wanted.from.unwrap_or(match direction {
         Direction::Backward => page.events.first().map_or(0, |event| event.order.saturating_add(1)),
@@ -82,7 +102,12 @@ async fn messages(
 }
 
 fn start(request: &v3::Request, readable: Readable) -> ApiResult<Option<i64>> {
-    let from = request.from.as_deref().map(TimelineToken::parse).transpose()?.map(|token| token.0);
+    let from = request
+        .from
+        .as_deref()
+        .map(TimelineToken::parse)
+        .transpose()?
+        .map(|token| token.0);
     Ok(match (readable, request.dir) {
         (Readable::Until(position), Dir::Backward) => {
             let end = TimelineToken::after(position).0;
@@ -124,10 +149,16 @@ async fn read(reader: &Reader, room: &RoomId, user: &UserId, wanted: &Wanted<'_>
         scanned += page.events.len();
         let last = page.events.last().map(|event| event.order);
         let all = page.events.len();
-        let within: Vec<TimelineEvent> =
-            page.events.into_iter().filter(|event| is_within(wanted, event.order)).collect();
+        let within: Vec<TimelineEvent> = page
+            .events
+            .into_iter()
+            .filter(|event| is_within(wanted, event.order))
+            .collect();
         let reached_bound = within.len() < all;
-        let matching = within.into_iter().filter(|event| passes(wanted.filter, &event.pdu)).collect();
+        let matching = within
+            .into_iter()
+            .filter(|event| passes(wanted.filter, &event.pdu))
+            .collect();
         found.events.extend(visible(reader, room, user, matching).await?);
         let (Some(last), Some(_), false) = (last, page.next, reached_bound) else {
             // Forward, the end of what there is is a place to go on from later.
@@ -150,9 +181,7 @@ async fn read(reader: &Reader, room: &RoomId, user: &UserId, wanted: &Wanted<'_>
 fn is_within(wanted: &Wanted<'_>, order: i64) -> bool {
     match wanted.direction {
         Direction::Backward => wanted.to.is_none_or(|to| order >= to),
-        Direction::Forward => {
-            wanted.to.is_none_or(|to| order < to) && wanted.until.is_none_or(|until| order < until)
-        }
+        Direction::Forward => wanted.to.is_none_or(|to| order < to) && wanted.until.is_none_or(|until| order < until),
     }
 }
 
@@ -169,7 +198,10 @@ pub(super) async fn visible(
     let seen = reader.visible_to_user(room, user, pdus).await?;
     Ok(seen
         .into_iter()
-        .map(|pdu| TimelineEvent { order: order_of.get(pdu.event_id()).copied().unwrap_or_default(), pdu })
+        .map(|pdu| TimelineEvent {
+            order: order_of.get(pdu.event_id()).copied().unwrap_or_default(),
+            pdu,
+        })
         .collect())
 }
 

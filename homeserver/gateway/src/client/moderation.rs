@@ -93,7 +93,10 @@ async fn set_membership(
 }
 
 fn with_reason(reason: Option<String>) -> Map<String, Value> {
-    reason.map(|reason| ("reason".to_owned(), reason.into())).into_iter().collect()
+    reason
+        .map(|reason| ("reason".to_owned(), reason.into()))
+        .into_iter()
+        .collect()
 }
 
 /// The target's membership is one of those that the action is for.
@@ -102,7 +105,11 @@ async fn target_is(rooms: &Rooms, room: &RoomId, target: &OwnedUserId, fitting: 
     if fitting.contains(&membership) {
         return Ok(());
     }
-    Err(ApiError::new(StatusCode::FORBIDDEN, "M_BAD_STATE", format!("{target} is not there (membership {membership}).")))
+    Err(ApiError::new(
+        StatusCode::FORBIDDEN,
+        "M_BAD_STATE",
+        format!("{target} is not there (membership {membership})."),
+    ))
 }
 
 /// POST /_matrix/client/v3/rooms/{roomId}/kick

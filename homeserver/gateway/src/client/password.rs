@@ -37,7 +37,12 @@ pub(super) async fn proved(
     let auth = auth.map(serde_json::to_value).transpose()?;
     let purpose = format!("{operation} {user}");
     let now_ms = clock.now().get().into();
-    let attempt = Attempt { auth: auth.as_ref(), purpose: &purpose, flow: &[Stage::Password], now_ms };
+    let attempt = Attempt {
+        auth: auth.as_ref(),
+        purpose: &purpose,
+        flow: &[Stage::Password],
+        now_ms,
+    };
     match interactive.begin(&attempt) {
         Progress::Needed(error) => Err(error),
         Progress::Check { session, stage } => {
@@ -49,7 +54,10 @@ pub(super) async fn proved(
 
 async fn knows_password(accounts: &Accounts, user: &UserId, auth: Option<&Value>) -> ApiResult<bool> {
     let Some(auth) = auth else { return Ok(false) };
-    let identified = auth.pointer("/identifier/user").or_else(|| auth.get("user")).and_then(Value::as_str);
+    let identified = auth
+        .pointer("/identifier/user")
+        .or_else(|| auth.get("user"))
+        .and_then(Value::as_str);
     let same = identified.is_none_or(|name| accounts.user_id(name).is_ok_and(|id| id == user));
     let password = auth.get("password").and_then(Value::as_str).unwrap_or_default();
     Ok(same && accounts.check_password(user, password).await?)
@@ -65,7 +73,14 @@ async fn change(
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let user = &caller.user_id;
-    proved(&accounts, &interactive, &clock, user, ("password", request.auth.as_ref())).await?;
+    proved(
+        &accounts,
+        &interactive,
+        &clock,
+        user,
+        ("password", request.auth.as_ref()),
+    )
+    .await?;
     accounts.set_password(user, &request.new_password).await?;
     if request.logout_devices {
         accounts.logout_all(user, Some(&caller.device_id)).await?;

@@ -32,7 +32,9 @@ async fn fields(accounts: &Accounts, remote: &Arc<dyn Remote>, user: &UserId) ->
         return remote.profile(user).await;
     }
     let profile = accounts.profile(user).await?;
-    Ok(profile.ok_or_else(|| ApiError::not_found(format!("There is no {user}.")))?.fields)
+    Ok(profile
+        .ok_or_else(|| ApiError::not_found(format!("There is no {user}.")))?
+        .fields)
 }
 
 /// GET /_matrix/client/v3/profile/{userId}
@@ -106,10 +108,16 @@ async fn propagate(rooms: &Rooms, user: &UserId, field: &str, value: Option<Valu
         if entry.membership != MembershipState::Join {
             continue;
         }
-        let Some(member) = rooms.reader().state_event(&entry.room, "m.room.member", user.as_str()).await? else {
+        let Some(member) = rooms
+            .reader()
+            .state_event(&entry.room, "m.room.member", user.as_str())
+            .await?
+        else {
             continue;
         };
-        let Ok(mut content) = member.content_as::<Map<String, Value>>() else { continue };
+        let Ok(mut content) = member.content_as::<Map<String, Value>>() else {
+            continue;
+        };
         // It vouched for the join; a change of the name is none.
         content.remove("join_authorised_via_users_server");
         match value.clone() {

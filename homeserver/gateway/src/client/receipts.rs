@@ -37,7 +37,11 @@ async fn receipt(
     let reader: &Reader = &ports.reader;
     standing::joined(reader, &request.room_id, &caller.user_id).await?;
     let thread = request.thread.as_str().unwrap_or_default();
-    let marked = Marked { room: &request.room_id, event: &request.event_id, thread };
+    let marked = Marked {
+        room: &request.room_id,
+        event: &request.event_id,
+        thread,
+    };
     mark(&ports, &caller, &request.receipt_type, &marked).await?;
     Ok(Json(json!({})))
 }
@@ -56,7 +60,17 @@ async fn markers(
     ];
     for (kind, event) in all {
         if let Some(event) = event {
-            mark(&ports, &caller, &kind, &Marked { room: &request.room_id, event, thread: "" }).await?;
+            mark(
+                &ports,
+                &caller,
+                &kind,
+                &Marked {
+                    room: &request.room_id,
+                    event,
+                    thread: "",
+                },
+            )
+            .await?;
         }
     }
     Ok(Json(json!({})))
@@ -73,7 +87,9 @@ async fn mark(ports: &Ports, caller: &Session, kind: &ReceiptType, marked: &Mark
     if matches!(kind, ReceiptType::FullyRead) {
         let content = json!({"event_id": marked.event});
         let user = &caller.user_id;
-        let position = accounts.set_account_data(user, Some(marked.room), "m.fully_read", content).await?;
+        let position = accounts
+            .set_account_data(user, Some(marked.room), "m.fully_read", content)
+            .await?;
         fanout.wake([&**user], position);
         return Ok(());
     }
@@ -94,5 +110,8 @@ async fn mark(ports: &Ports, caller: &Session, kind: &ReceiptType, marked: &Mark
         event: marked.event.to_owned(),
         at: clock.now().get().into(),
     };
-    ephemeral.set_receipt(marked.room, receipt).await.map_err(|error| ApiError::internal("keeping a receipt", &error))
+    ephemeral
+        .set_receipt(marked.room, receipt)
+        .await
+        .map_err(|error| ApiError::internal("keeping a receipt", &error))
 }

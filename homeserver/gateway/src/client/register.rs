@@ -46,8 +46,12 @@ async fn register(
     accounts.check_available(&username).await?;
 
     let auth = request.auth.as_ref().map(serde_json::to_value).transpose()?;
-    let attempt =
-        Attempt { auth: auth.as_ref(), purpose: "register", flow, now_ms: clock.now().get().into() };
+    let attempt = Attempt {
+        auth: auth.as_ref(),
+        purpose: "register",
+        flow,
+        now_ms: clock.now().get().into(),
+    };
     match interactive.begin(&attempt) {
         Progress::Needed(error) => return Err(error),
         Progress::Check { session, stage } => {
@@ -55,8 +59,15 @@ async fn register(
             interactive.finish(&attempt, &session, stage, right)?;
         }
     }
-    let password = request.password.ok_or_else(|| ApiError::missing_param("A password is needed."))?;
-    let account = NewAccount { username, password: Some(password), admin: false, display_name: None };
+    let password = request
+        .password
+        .ok_or_else(|| ApiError::missing_param("A password is needed."))?;
+    let account = NewAccount {
+        username,
+        password: Some(password),
+        admin: false,
+        display_name: None,
+    };
     let user = accounts.register(account).await?;
     tracing::info!(%user, "registered");
     if request.inhibit_login {
@@ -72,7 +83,9 @@ async fn register(
 
 fn flow(registration: &Registration) -> ApiResult<&'static [Stage]> {
     match registration {
-        Registration::Closed => Err(ApiError::forbidden("Registration is closed: ask the operator for an account.")),
+        Registration::Closed => Err(ApiError::forbidden(
+            "Registration is closed: ask the operator for an account.",
+        )),
         Registration::Token(_) => Ok(&[Stage::RegistrationToken]),
         Registration::Open => Ok(&[Stage::Dummy]),
     }

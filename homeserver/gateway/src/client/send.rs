@@ -47,7 +47,11 @@ async fn redact(
     caller: Authenticated,
     Ruma(request): Ruma<redact_event::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    let content = request.reason.map(|reason| ("reason".to_owned(), reason.into())).into_iter().collect();
+    let content = request
+        .reason
+        .map(|reason| ("reason".to_owned(), reason.into()))
+        .into_iter()
+        .collect();
     let event = NewEvent {
         sender: caller.user_id.clone(),
         kind: "m.room.redaction".to_owned(),

@@ -33,7 +33,11 @@ pub(super) fn session_body(session: NewSession) -> Value {
     });
     if let Some(fields) = body.as_object_mut() {
         let expiry = session.expires_in.and_then(|time| u64::try_from(time.as_millis()).ok());
-        fields.extend(session.refresh_token.map(|token| ("refresh_token".to_owned(), token.into())));
+        fields.extend(
+            session
+                .refresh_token
+                .map(|token| ("refresh_token".to_owned(), token.into())),
+        );
         fields.extend(expiry.map(|millis| ("expires_in_ms".to_owned(), millis.into())));
     }
     body

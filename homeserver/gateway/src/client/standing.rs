@@ -37,11 +37,18 @@ pub(super) async fn readable(reader: &Reader, room: &RoomId, user: &UserId) -> A
     if membership == MembershipState::Join {
         return Ok(Readable::Now);
     }
-    let state = reader.state_entries(room, &[("m.room.history_visibility", "")]).await?.ok_or_else(hidden)?;
+    let state = reader
+        .state_entries(room, &[("m.room.history_visibility", "")])
+        .await?
+        .ok_or_else(hidden)?;
     if state.history_visibility() == HistoryVisibility::WorldReadable {
         return Ok(Readable::Now);
     }
-    let row = reader.room_of_user(user, room).await?.filter(|row| !row.row.forgotten).ok_or_else(hidden)?;
+    let row = reader
+        .room_of_user(user, room)
+        .await?
+        .filter(|row| !row.row.forgotten)
+        .ok_or_else(hidden)?;
     match row.membership {
         MembershipState::Leave | MembershipState::Ban if was_in(reader, room, user, row.row.position).await? => {
             Ok(Readable::Until(row.row.position))
@@ -58,5 +65,9 @@ async fn was_in(reader: &Reader, room: &RoomId, user: &UserId, position: u64) ->
 
 /// The path names the caller itself.
 pub(super) fn same_user(caller: &UserId, named: &UserId) -> ApiResult<()> {
-    if caller == named { Ok(()) } else { Err(ApiError::forbidden("You can do this for yourself only.")) }
+    if caller == named {
+        Ok(())
+    } else {
+        Err(ApiError::forbidden("You can do this for yourself only."))
+    }
 }

@@ -10,10 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use ruma::{
-    OwnedRoomId, RoomAliasId, RoomId, UserId,
-    api::client::state::get_state_events,
-};
+use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId, api::client::state::get_state_events};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use weft_accounts::Accounts;
@@ -55,7 +52,10 @@ async fn all(
     Ruma(request): Ruma<get_state_events::v3::Request>,
 ) -> ApiResult<Json<Vec<Box<RawValue>>>> {
     let state = state_for(&reader, &request.room_id, &caller.user_id, None).await?;
-    let shown = Shown { room_id: true, now_ms: clock.now().get().into() };
+    let shown = Shown {
+        room_id: true,
+        now_ms: clock.now().get().into(),
+    };
     Ok(Json(state.iter().filter_map(|pdu| client_event(pdu, shown)).collect()))
 }
 
@@ -75,9 +75,14 @@ async fn one(
 ) -> ApiResult<Response> {
     let room = room_id(&room)?;
     let state = state_for(&reader, &room, &caller.user_id, None).await?;
-    let pdu = state.get(&kind, &key).ok_or_else(|| ApiError::not_found("The room has no such state."))?;
+    let pdu = state
+        .get(&kind, &key)
+        .ok_or_else(|| ApiError::not_found("The room has no such state."))?;
     if format.as_deref() == Some("event") {
-        let shown = Shown { room_id: true, now_ms: clock.now().get().into() };
+        let shown = Shown {
+            room_id: true,
+            now_ms: clock.now().get().into(),
+        };
         return Ok(Json(client_event(pdu, shown)).into_response());
     }
     Ok(Json(pdu.content()).into_response())
@@ -150,7 +155,9 @@ fn foreign_invitee(
     content: &Map<String, Value>,
 ) -> Option<ruma::OwnedUserId> {
     let invite = kind == "m.room.member" && content.get("membership").and_then(Value::as_str) == Some("invite");
-    UserId::parse(key).ok().filter(|user| invite && !accounts.is_local(user))
+    UserId::parse(key)
+        .ok()
+        .filter(|user| invite && !accounts.is_local(user))
 }
 
 /// Aliases of this server that are newly named must stand for this room. Those of others can't be checked for sure.
@@ -158,9 +165,12 @@ async fn check_aliases(reader: &Reader, room: &RoomId, content: &Map<String, Val
     let before = reader.state_event(room, "m.room.canonical_alias", "").await?;
     let before: Map<String, Value> = before.and_then(|pdu| pdu.content_as().ok()).unwrap_or_default();
     let known = named_aliases(&before);
-    for alias in named_aliases(content).into_iter().filter(|alias| !known.contains(alias)) {
-        let parsed = RoomAliasId::parse(alias)
-            .map_err(|_| ApiError::invalid_param(format!("{alias:?} is no room alias.")))?;
+    for alias in named_aliases(content)
+        .into_iter()
+        .filter(|alias| !known.contains(alias))
+    {
+        let parsed =
+            RoomAliasId::parse(alias).map_err(|_| ApiError::invalid_param(format!("{alias:?} is no room alias.")))?;
         let local = reader.alias(&parsed).await?;
         if local.is_some_and(|row| row.room != room) {
             let message = format!("{alias} stands for another room.");
@@ -171,6 +181,16 @@ async fn check_aliases(reader: &Reader, room: &RoomId, content: &Map<String, Val
 }
 
 fn named_aliases(content: &Map<String, Value>) -> Vec<&str> {
-    let others = content.get("alt_aliases").and_then(Value::as_array).into_iter().flatten();
-    content.get("alias").into_iter().chain(others).filter_map(Value::as_str).filter(|alias| !alias.is_empty()).collect()
+    let others = content
+        .get("alt_aliases")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    content
+        .get("alias")
+        .into_iter()
+        .chain(others)
+        .filter_map(Value::as_str)
+        .filter(|alias| !alias.is_empty())
+        .collect()
 }

@@ -49,7 +49,10 @@ async fn sync(
     let user = &*caller.user_id;
     let filter = filter(&ports.accounts, user, request.filter).await?;
     let since = request.since.as_deref().map(SyncToken::parse).transpose()?;
-    let timeout = request.timeout.unwrap_or_default().min(Duration::from_millis(MAX_SYNC_TIMEOUT_MS));
+    let timeout = request
+        .timeout
+        .unwrap_or_default()
+        .min(Duration::from_millis(MAX_SYNC_TIMEOUT_MS));
     let deadline = Instant::now() + timeout;
     let fanout: &Fanout = &ports.fanout;
     let positions: &Positions = &ports.positions;
@@ -66,7 +69,10 @@ async fn sync(
             user,
             // A token from the future is from a store that was restored from a backup: the client begins anew.
             since: since.filter(|since| since.position <= now),
-            now: SyncToken { position: now, typing: typing_serial },
+            now: SyncToken {
+                position: now,
+                typing: typing_serial,
+            },
             filter: &filter,
             full_state: request.full_state,
             state_after: request.use_state_after,
@@ -132,9 +138,17 @@ impl Turn<'_> {
 
     async fn body(&self) -> ApiResult<Body> {
         // All of it: a room that is new to the client brings its old account data along.
-        let account_data = self.accounts.account_data_since(self.user, 0, self.now.position).await?;
+        let account_data = self
+            .accounts
+            .account_data_since(self.user, 0, self.now.position)
+            .await?;
         let rooms = self.rooms(&account_data).await?;
-        Ok(Body::new(self.now.to_string(), rooms, self.global_account_data(&account_data), keys::one_time_key_counts()))
+        Ok(Body::new(
+            self.now.to_string(),
+            rooms,
+            self.global_account_data(&account_data),
+            keys::one_time_key_counts(),
+        ))
     }
 
     fn global_account_data(&self, all: &[AccountDataChange]) -> Events {
@@ -143,7 +157,9 @@ impl Turn<'_> {
             let named = |types: &[String]| types.iter().any(|pattern| matches_type(pattern, kind));
             filter.types.as_deref().is_none_or(named) && !named(&filter.not_types)
         };
-        let changed = all.iter().filter(|change| change.room.is_none() && change.position > self.after());
+        let changed = all
+            .iter()
+            .filter(|change| change.room.is_none() && change.position > self.after());
         let mut events: Vec<Value> = changed
             .filter(|change| wanted(&change.kind))
             .map(|change| json!({"type": change.kind, "content": change.content}))

@@ -17,7 +17,10 @@ impl SyncToken {
     pub(super) fn parse(text: &str) -> ApiResult<Self> {
         let parse = || {
             let (position, typing) = text.strip_prefix('s')?.split_once('_')?;
-            Some(Self { position: position.parse().ok()?, typing: typing.parse().ok()? })
+            Some(Self {
+                position: position.parse().ok()?,
+                typing: typing.parse().ok()?,
+            })
         };
         parse().ok_or_else(|| ApiError::invalid_param("This is no token of this server."))
     }
@@ -61,17 +64,34 @@ mod tests {
 
     #[test]
     fn tokens_come_back_as_they_went() {
-        let token = SyncToken { position: 17, typing: 4 };
+        let token = SyncToken {
+            position: 17,
+            typing: 4,
+        };
         assert_eq!(SyncToken::parse(&token.to_string()).unwrap(), token);
         for order in [-5, 0, 99] {
-            assert_eq!(TimelineToken::parse(&TimelineToken(order).to_string()).unwrap(), TimelineToken(order));
+            assert_eq!(
+                TimelineToken::parse(&TimelineToken(order).to_string()).unwrap(),
+                TimelineToken(order)
+            );
         }
         assert_eq!(TimelineToken::parse("s17_4").unwrap(), TimelineToken(18));
     }
 
     #[test]
     fn other_text_is_refused() {
-        for text in ["", "s", "s1", "s1_", "s-1_0", "t", "tx", "17", "s99999999999999999999999_0", "s1_2_3"] {
+        for text in [
+            "",
+            "s",
+            "s1",
+            "s1_",
+            "s-1_0",
+            "t",
+            "tx",
+            "17",
+            "s99999999999999999999999_0",
+            "s1_2_3",
+        ] {
             assert!(SyncToken::parse(text).is_err(), "{text}");
             assert!(TimelineToken::parse(text).is_err(), "{text}");
         }

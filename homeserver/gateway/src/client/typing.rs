@@ -1,34 +1,58 @@
 //! PUT /_matrix/client/v3/rooms/{roomId}/typing/{userId}
 
-use axum::{Json, Router, extract::State};
-use ruma::api::client::typing::create_typing_event::v3::{self, Typing};
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, State},
+    routing::put,
+};
+use ruma::{RoomId, UserId};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use weft_fanout::Ephemeral;
 use weft_room::Reader;
+use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
 
 use super::{Ports, standing};
 use crate::{
     authentication::Authenticated,
-    errors::ApiResult,
-    ruma_json::{Ruma, RumaRoutes},
+    errors::{ApiError, ApiResult},
+    ruma_json::read_body,
 };
 
+/// How long somebody types who does not say it, milliseconds.
+const DEFAULT_TIMEOUT_MS: u64 = 30_000;
+
 pub(super) fn routes() -> Router<Ports> {
-    Router::new().endpoint::<v3::Request, _, _>(typing)
+    Router::new()
+        .route("/_matrix/client/v3/rooms/{room_id}/typing/{user_id}", put(typing))
+        .route("/_matrix/client/r0/rooms/{room_id}/typing/{user_id}", put(typing))
+}
+
+/// Not ruma's type: that one insists on a timeout, which the specification doesn't.
+#[derive(Deserialize)]
+struct Request {
+    typing: bool,
+    #[serde(default)]
+    timeout: Option<u64>,
 }
 
 async fn typing(
     State(reader): State<Reader>,
     State(ephemeral): State<Ephemeral>,
     caller: Authenticated,
-    Ruma(request): Ruma<v3::Request>,
+    Path((room, user)): Path<(String, String)>,
+    body: Body,
 ) -> ApiResult<Json<Value>> {
-    standing::same_user(&caller.user_id, &request.user_id)?;
-    standing::joined(&reader, &request.room_id, &caller.user_id).await?;
-    let timeout = match request.state {
-        Typing::Yes(info) => Some(u64::try_from(info.timeout.as_millis()).unwrap_or(u64::MAX)),
-        Typing::No => None,
-    };
-    ephemeral.set_typing(&request.room_id, &caller.user_id, timeout).await;
+    let bad_id = || ApiError::invalid_param("The path names no room or no user.");
+    let (room, user) = (
+        RoomId::parse(room).map_err(|_| bad_id())?,
+        UserId::parse(user).map_err(|_| bad_id())?,
+    );
+    standing::same_user(&caller.user_id, &user)?;
+    standing::joined(&reader, &room, &user).await?;
+    let request: Request = serde_json::from_slice(&read_body(body, MAX_CLIENT_REQUEST_BYTES).await?)?;
+    let timeout = request.typing.then(|| request.timeout.unwrap_or(DEFAULT_TIMEOUT_MS));
+    ephemeral.set_typing(&room, &user, timeout).await;
     Ok(Json(json!({})))
 }

@@ -17,7 +17,9 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn from_values(values: Vec<Value>) -> Self {
-        Self { events: values.iter().filter_map(|value| to_raw_value(value).ok()).collect() }
+        Self {
+            events: values.iter().filter_map(|value| to_raw_value(value).ok()).collect(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -50,9 +50,18 @@ impl Turn<'_> {
         let new_here = !span.was_joined();
         let from = if new_here { 0 } else { self.after() };
         let recent = self.recent(room, span, from, self.now.position).await?;
-        let known_state = if new_here || self.full_state { None } else { self.state_ids_at(room, from).await? };
+        let known_state = if new_here || self.full_state {
+            None
+        } else {
+            self.state_ids_at(room, from).await?
+        };
         let state = self.state(room, &recent, known_state.as_ref()).await?;
-        let members_changed = recent.events.iter().map(|event| &event.pdu).chain(&state).any(|pdu| pdu.kind() == "m.room.member");
+        let members_changed = recent
+            .events
+            .iter()
+            .map(|event| &event.pdu)
+            .chain(&state)
+            .any(|pdu| pdu.kind() == "m.room.member");
 
         let mut told = self.room(&recent, &state);
         told.ephemeral = self.ephemeral_of(room, if new_here { 0 } else { from }).await?;
@@ -70,11 +79,16 @@ impl Turn<'_> {
     /// The newest events of a span.
     pub(super) async fn recent(&self, room: &RoomId, span: &Span, from: u64, to: u64) -> ApiResult<Recent> {
         let filter = &self.filter.room.timeline;
-        let limit = filter.limit.map_or(DEFAULT_TIMELINE, |limit| usize::try_from(u64::from(limit)).unwrap_or(usize::MAX));
+        let limit = filter.limit.map_or(DEFAULT_TIMELINE, |limit| {
+            usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)
+        });
         let limit = limit.clamp(1, MAX_SYNC_TIMELINE_EVENTS);
         let read = self.reader.since(room, from, to, types_of(filter), limit).await?;
         let first = read.events.first().map(|event| (event.order, Arc::clone(&event.pdu)));
-        let whole = read.events.first().is_some_and(|event| event.pdu.kind() == "m.room.create");
+        let whole = read
+            .events
+            .first()
+            .is_some_and(|event| event.pdu.kind() == "m.room.create");
         let limited = read.limited || (from == 0 && !whole);
         let wanted = |event: &TimelineEvent| passes_room(filter, room) && passes(filter, &event.pdu);
         let mut events: Vec<TimelineEvent> = read.events.into_iter().filter(wanted).collect();
@@ -82,7 +96,12 @@ impl Turn<'_> {
             // The user was outside for a part of the span. Whoever was in all the time may see all of it.
             events = visible(self.reader, room, self.user, events).await?;
         }
-        Ok(Recent { events, first, limited, to })
+        Ok(Recent {
+            events,
+            first,
+            limited,
+            to,
+        })
     }
 
     /// State events to tell besides the timeline; all of them where the client knows no state of the room.
@@ -119,26 +138,57 @@ impl Turn<'_> {
             told.0.extend(speakers);
         }
         let events = self.load(room, &told).await?;
-        Ok(events.into_iter().filter(|pdu| passes_room(filter, room) && passes(filter, pdu)).collect())
+        Ok(events
+            .into_iter()
+            .filter(|pdu| passes_room(filter, room) && passes(filter, pdu))
+            .collect())
     }
 
     /// Timeline and state in the client's form.
     pub(super) fn room(&self, recent: &Recent, state: &[Arc<Pdu>]) -> Room {
-        let shown = Shown { room_id: false, now_ms: self.now_ms };
-        let events = recent.events.iter().filter_map(|event| client_event(&event.pdu, shown)).collect();
+        let shown = Shown {
+            room_id: false,
+            now_ms: self.now_ms,
+        };
+        let events = recent
+            .events
+            .iter()
+            .filter_map(|event| client_event(&event.pdu, shown))
+            .collect();
         let before = recent.first.as_ref().map(|(order, _)| TimelineToken(*order));
         let before = before.unwrap_or_else(|| TimelineToken::after(recent.to));
-        let timeline = Timeline { events, limited: recent.limited, prev_batch: Some(before.to_string()) };
-        let state = Events { events: state.iter().filter_map(|pdu| client_event(pdu, shown)).collect() };
-        let (state, state_after) = if self.state_after { (None, Some(state)) } else { (Some(state), None) };
-        Room { timeline, state, state_after, ..Room::default() }
+        let timeline = Timeline {
+            events,
+            limited: recent.limited,
+            prev_batch: Some(before.to_string()),
+        };
+        let state = Events {
+            events: state.iter().filter_map(|pdu| client_event(pdu, shown)).collect(),
+        };
+        let (state, state_after) = if self.state_after {
+            (None, Some(state))
+        } else {
+            (Some(state), None)
+        };
+        Room {
+            timeline,
+            state,
+            state_after,
+            ..Room::default()
+        }
     }
 
     fn account_data_of(&self, room: &RoomId, from: u64, all: &[AccountDataChange]) -> Events {
         let filter = &self.filter.room.account_data;
-        let changed = all.iter().filter(|change| change.room.as_deref() == Some(room) && change.position > from);
+        let changed = all
+            .iter()
+            .filter(|change| change.room.as_deref() == Some(room) && change.position > from);
         let wanted = changed.filter(|change| passes_room(filter, room) && passes_names(filter, &change.kind, None));
-        Events::from_values(wanted.map(|change| json!({"type": change.kind, "content": change.content})).collect())
+        Events::from_values(
+            wanted
+                .map(|change| json!({"type": change.kind, "content": change.content}))
+                .collect(),
+        )
     }
 
     async fn ephemeral_of(&self, room: &RoomId, from: u64) -> ApiResult<Events> {
@@ -147,7 +197,10 @@ impl Turn<'_> {
         if !passes_room(filter, room) {
             return Ok(Events::default());
         }
-        let receipts = self.ephemeral.receipts(room, from, self.now.position, self.user).await?;
+        let receipts = self
+            .ephemeral
+            .receipts(room, from, self.now.position, self.user)
+            .await?;
         if !receipts.is_empty() && passes_names(filter, "m.receipt", None) {
             events.push(receipt_event(&receipts));
         }

@@ -17,14 +17,18 @@ impl Turn<'_> {
         if !span.changed {
             return Ok(None);
         }
-        Ok(Some(Invited { invite_state: self.stripped(row).await? }))
+        Ok(Some(Invited {
+            invite_state: self.stripped(row).await?,
+        }))
     }
 
     pub(super) async fn knocked(&self, row: &RoomMembership, span: &Span) -> ApiResult<Option<Knocked>> {
         if !span.changed {
             return Ok(None);
         }
-        Ok(Some(Knocked { knock_state: self.stripped(row).await? }))
+        Ok(Some(Knocked {
+            knock_state: self.stripped(row).await?,
+        }))
     }
 
     /// What may be shown of the room to somebody outside: what came with the invitation, or what the specification lets
@@ -33,22 +37,33 @@ impl Turn<'_> {
         if !row.row.stripped.is_empty() {
             let events = row.row.stripped.iter();
             let events = events.filter_map(|event| RawValue::from_string(event.json().get().to_owned()).ok());
-            return Ok(Events { events: events.collect() });
+            return Ok(Events {
+                events: events.collect(),
+            });
         }
         let Some(member) = self.reader.event(Some(&row.room), &row.row.event).await? else {
             return Ok(Events::default());
         };
-        let state = self.reader.state_at_position(&row.room, row.row.position.min(self.now.position)).await?;
+        let state = self
+            .reader
+            .state_at_position(&row.room, row.row.position.min(self.now.position))
+            .await?;
         let mut entries = state.map_or_else(Vec::new, |state| stripped::entries(&state, member.sender()));
         entries.retain(|pdu| pdu.event_id() != member.event_id());
         entries.push(member);
-        Ok(Events { events: stripped::for_clients(&entries) })
+        Ok(Events {
+            events: stripped::for_clients(&entries),
+        })
     }
 
     /// The room up to the moment of leaving and nothing after it (T62).
     pub(super) async fn left(&self, row: &RoomMembership, span: &Span) -> ApiResult<Option<Room>> {
         let first_sync = self.since.is_none();
-        let wanted = if first_sync { self.filter.room.include_leave } else { span.changed };
+        let wanted = if first_sync {
+            self.filter.room.include_leave
+        } else {
+            span.changed
+        };
         if !wanted {
             return Ok(None);
         }
@@ -56,14 +71,21 @@ impl Turn<'_> {
         let end = row.row.position.min(self.now.position);
         if self.reader.version(room).await?.is_none() {
             // A declined invitation to a room that this server was never in: there is only the fact.
-            return Ok(Some(Room { timeline: Timeline::default(), ..Room::default() }));
+            return Ok(Some(Room {
+                timeline: Timeline::default(),
+                ..Room::default()
+            }));
         }
         let was_in = span.was_joined() || (first_sync && self.was_joined_before(room, end).await?);
         // Who was not in sees the end of the invitation and nothing else.
         let from = if was_in { self.after() } else { end.saturating_sub(1) };
         let recent = self.recent(room, span, from, end).await?;
         let known = self.state_ids_at(room, from).await?.filter(|_| !first_sync);
-        let state = if was_in { self.state(room, &recent, known.as_ref()).await? } else { Vec::new() };
+        let state = if was_in {
+            self.state(room, &recent, known.as_ref()).await?
+        } else {
+            Vec::new()
+        };
         Ok(Some(self.room(&recent, &state)))
     }
 

@@ -38,12 +38,18 @@ impl Turn<'_> {
                     rooms.join.extend(joined.map(|joined| (room, joined)));
                 }
                 MembershipState::Invite => {
-                    rooms.invite.extend(self.invited(&row, &span).await?.map(|invited| (room, invited)));
+                    rooms
+                        .invite
+                        .extend(self.invited(&row, &span).await?.map(|invited| (room, invited)));
                 }
                 MembershipState::Knock => {
-                    rooms.knock.extend(self.knocked(&row, &span).await?.map(|knocked| (room, knocked)));
+                    rooms
+                        .knock
+                        .extend(self.knocked(&row, &span).await?.map(|knocked| (room, knocked)));
                 }
-                _ => rooms.leave.extend(self.left(&row, &span).await?.map(|left| (room, left))),
+                _ => rooms
+                    .leave
+                    .extend(self.left(&row, &span).await?.map(|left| (room, left))),
             }
         }
         Ok(rooms)
@@ -62,7 +68,11 @@ impl Turn<'_> {
         let since = self.since.map(|since| since.position);
         if since.is_some_and(|since| changed_at <= since) {
             let membership = row.membership.clone();
-            return Ok(Some(Span { before: Some(membership.clone()), after: membership, changed: false }));
+            return Ok(Some(Span {
+                before: Some(membership.clone()),
+                after: membership,
+                changed: false,
+            }));
         }
         let before = match since {
             Some(since) => self.membership_at(&row.room, since).await?,

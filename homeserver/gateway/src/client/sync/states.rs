@@ -32,8 +32,12 @@ impl Turn<'_> {
 
     /// The user's membership at a position; None where there was none.
     pub(super) async fn membership_at(&self, room: &RoomId, position: u64) -> ApiResult<Option<MembershipState>> {
-        let Some(ids) = self.state_ids_at(room, position).await? else { return Ok(None) };
-        let Some(id) = ids.get("m.room.member", self.user.as_str()) else { return Ok(None) };
+        let Some(ids) = self.state_ids_at(room, position).await? else {
+            return Ok(None);
+        };
+        let Some(id) = ids.get("m.room.member", self.user.as_str()) else {
+            return Ok(None);
+        };
         let member = self.reader.event(Some(room), id).await?;
         let content: Option<Value> = member.and_then(|pdu| pdu.content_as().ok());
         Ok(content.and_then(|content| content.get("membership")?.as_str().map(MembershipState::from)))
@@ -48,12 +52,22 @@ impl Turn<'_> {
     /// Of a state, what a client that loads members lazily gets: everything else, and the members it is about to see.
     pub(super) fn without_strangers(state: StateMap, seen: &BTreeSet<&UserId>) -> StateMap {
         let known = |key: &str| seen.iter().any(|user| user.as_str() == key);
-        state.0.into_iter().filter(|((kind, key), _)| kind != "m.room.member" || known(key)).collect()
+        state
+            .0
+            .into_iter()
+            .filter(|((kind, key), _)| kind != "m.room.member" || known(key))
+            .collect()
     }
 
     /// The events of a state.
     pub(super) async fn load(&self, room: &RoomId, state: &StateMap) -> ApiResult<Vec<Arc<Pdu>>> {
         let ids: Vec<OwnedEventId> = state.0.values().cloned().collect();
-        Ok(self.reader.events(room, &ids).await?.into_iter().map(|stored| stored.pdu).collect())
+        Ok(self
+            .reader
+            .events(room, &ids)
+            .await?
+            .into_iter()
+            .map(|stored| stored.pdu)
+            .collect())
     }
 }

@@ -15,9 +15,15 @@ impl Turn<'_> {
         let count = |membership: &MembershipState| members.iter().filter(|(_, state)| state == membership).count();
         let mut summary = Map::from_iter([
             ("m.joined_member_count".to_owned(), json!(count(&MembershipState::Join))),
-            ("m.invited_member_count".to_owned(), json!(count(&MembershipState::Invite))),
+            (
+                "m.invited_member_count".to_owned(),
+                json!(count(&MembershipState::Invite)),
+            ),
         ]);
-        let names = self.reader.state_entries(room, &[("m.room.name", ""), ("m.room.canonical_alias", "")]).await?;
+        let names = self
+            .reader
+            .state_entries(room, &[("m.room.name", ""), ("m.room.canonical_alias", "")])
+            .await?;
         if names.is_none_or(|names| names.is_empty()) {
             summary.insert("m.heroes".to_owned(), json!(self.heroes(&members)));
         }
@@ -33,6 +39,10 @@ impl Turn<'_> {
         };
         let here: Vec<&OwnedUserId> = others(true).map(|(user, _)| user).take(HEROES).collect();
         // Of an abandoned room at least who it was with is told.
-        if here.is_empty() { others(false).map(|(user, _)| user).take(HEROES).collect() } else { here }
+        if here.is_empty() {
+            others(false).map(|(user, _)| user).take(HEROES).collect()
+        } else {
+            here
+        }
     }
 }

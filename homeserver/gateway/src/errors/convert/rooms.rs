@@ -39,9 +39,11 @@ impl From<SendError> for ApiError {
             SendError::UnknownEvent(_) => Self::not_found("This room has no such event."),
             SendError::BadContent { reason } => Self::bad_json(format!("The content can't be sent: {reason}")),
             SendError::TooLarge { reason } => Self::too_large(format!("The event is too large: {reason}")),
-            SendError::Inadmissible { reason } => {
-                Self::new(StatusCode::BAD_REQUEST, errcode::UPDATE_REFUSED, format!("The edit is refused: {reason}"))
-            }
+            SendError::Inadmissible { reason } => Self::new(
+                StatusCode::BAD_REQUEST,
+                errcode::UPDATE_REFUSED,
+                format!("The edit is refused: {reason}"),
+            ),
             SendError::Unavailable(error) => error.into(),
         }
     }
@@ -51,9 +53,11 @@ impl From<CreateError> for ApiError {
     fn from(error: CreateError) -> Self {
         let bad = StatusCode::BAD_REQUEST;
         match error {
-            CreateError::UnsupportedVersion(version) => {
-                Self::new(bad, "M_UNSUPPORTED_ROOM_VERSION", format!("This server has no room version {version}."))
-            }
+            CreateError::UnsupportedVersion(version) => Self::new(
+                bad,
+                "M_UNSUPPORTED_ROOM_VERSION",
+                format!("This server has no room version {version}."),
+            ),
             CreateError::AliasTaken(alias) => Self::new(bad, "M_ROOM_IN_USE", format!("{alias} is taken.")),
             CreateError::Invalid { .. } => Self::invalid_param(error.to_string()),
             CreateError::Event { kind, source } => match *source {
@@ -79,9 +83,11 @@ impl From<DirectoryError> for ApiError {
         match error {
             DirectoryError::Taken(alias) => Self::new(StatusCode::CONFLICT, "M_UNKNOWN", format!("{alias} is taken.")),
             DirectoryError::UnknownAlias(alias) => Self::not_found(format!("There is no alias {alias}.")),
-            DirectoryError::StillIn => {
-                Self::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", "Leave the room before forgetting it.")
-            }
+            DirectoryError::StillIn => Self::new(
+                StatusCode::BAD_REQUEST,
+                "M_UNKNOWN",
+                "Leave the room before forgetting it.",
+            ),
             DirectoryError::Unavailable(error) => error.into(),
         }
     }
@@ -96,7 +102,9 @@ impl From<EditError> for ApiError {
             EditError::Forbidden { role } => {
                 Self::forbidden(format!("As a {} you may not edit this document.", role.name()))
             }
-            EditError::Malformed(_) | EditError::Refused(_) => Self::new(bad, errcode::UPDATE_REFUSED, error.to_string()),
+            EditError::Malformed(_) | EditError::Refused(_) => {
+                Self::new(bad, errcode::UPDATE_REFUSED, error.to_string())
+            }
             EditError::TooLarge { .. } | EditError::TooManyClients(_) => Self::too_large(error.to_string()),
             EditError::Unavailable(error) => error.into(),
         }
@@ -104,7 +112,11 @@ impl From<EditError> for ApiError {
 }
 
 fn not_a_document() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, errcode::NOT_A_DOCUMENT, "This room is not a document.")
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        errcode::NOT_A_DOCUMENT,
+        "This room is not a document.",
+    )
 }
 
 impl From<OpenError> for ApiError {

@@ -1,0 +1,20 @@
+//! The client-server API through its router, over real rooms and accounts and the memory engine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+#[path = "client/documents_chat.rs"]
+mod documents_chat;
+#[path = "client/people.rs"]
+mod people;
+#[path = "client/rooms.rs"]
+mod rooms;
+#[path = "client/sync.rs"]
+mod sync;
+#[path = "client/sync_everything.rs"]
+mod sync_everything;
+#[path = "client/world.rs"]
+mod world;

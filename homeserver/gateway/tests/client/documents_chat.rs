@@ -1,0 +1,52 @@
+//! A document's room as a stock chat client sees it: the chat, not the keystrokes.
+
+use ruma::{RoomId, UserId};
+use serde_json::json;
+use weft_room::{Edit, SessionId};
+
+use super::world::{World, encoded, kinds};
+
+/// Yjs: client 1234 inserts "h" into the text "t".
+const H: &[u8] = &[0x01, 0x01, 0xd2, 0x09, 0x00, 0x04, 0x01, 0x01, 0x74, 0x01, 0x68, 0x00];
+
+#[tokio::test]
+async fn the_updates_of_a_document_are_shown_to_who_asks_for_them() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let options = json!({
+        "creation_content": {"type": "dev.weft.document"},
+        "initial_state": [{"type": "dev.weft.document", "content": {"kind": "text", "format": "yjs-13/v1", "schema_version": 1}}],
+    });
+    let room = world.room(&alice, options).await;
+    let begun = world.sync(&alice, None, "").await;
+    let edit = Edit {
+        user: UserId::parse(&alice.user).unwrap(),
+        session: SessionId(1),
+        update: H.into(),
+    };
+    world.rooms.edit(&RoomId::parse(&room).unwrap(), edit).await.unwrap();
+    let chat = world.say(&room, &alice, "I wrote an h").await;
+
+    let since = begun["next_batch"].as_str();
+    let seen = world.sync(&alice, since, "").await;
+    let timeline = &seen["rooms"]["join"][&room]["timeline"]["events"];
+    assert_eq!(kinds(timeline), ["m.room.message"], "{seen}");
+    let named = json!({"room": {"timeline": {"types": ["dev.weft.update", "m.room.message"]}}});
+    let seen = world.sync(&alice, since, &format!("filter={}", encoded(&named))).await;
+    let timeline = &seen["rooms"]["join"][&room]["timeline"]["events"];
+    assert_eq!(kinds(timeline), ["dev.weft.update", "m.room.message"]);
+
+    let messages = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=100");
+    let read = world.get(&messages, &alice).await;
+    assert!(!kinds(&read["chunk"]).contains(&"dev.weft.update"));
+    let filter = encoded(&json!({"types": ["dev.weft.update"]}));
+    let read = world.get(&format!("{messages}&filter={filter}"), &alice).await;
+    assert_eq!(kinds(&read["chunk"]), ["dev.weft.update"]);
+    let around = world
+        .get(
+            &format!("/_matrix/client/v3/rooms/{room}/context/{chat}?limit=10"),
+            &alice,
+        )
+        .await;
+    assert!(!kinds(&around["events_before"]).contains(&"dev.weft.update"));
+}

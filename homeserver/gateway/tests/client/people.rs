@@ -1,0 +1,387 @@
+//! Registration, sign-in, tokens, profiles, devices, and what every request has in common.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha1::Sha1;
+use weft_gateway::{client::Registration, ratelimit::UserLimiter};
+
+use super::world::{SECRET, World};
+
+const REGISTER: &str = "/_matrix/client/v3/register";
+
+#[tokio::test]
+async fn registration_takes_its_stage_and_signs_in() {
+    let world = World::new().await;
+    let wanted = json!({"username": "alice", "password": "pw", "refresh_token": true});
+    let (status, asked) = world.ask("POST", REGISTER, None, wanted.clone()).await;
+    assert_eq!((status, &asked["flows"][0]["stages"]), (401, &json!(["m.login.dummy"])));
+    let mut again = wanted.clone();
+    again["auth"] = json!({"type": "m.login.dummy", "session": asked["session"]});
+    let (status, session) = world.ask("POST", REGISTER, None, again.clone()).await;
+    assert_eq!(
+        (status, &session["user_id"]),
+        (200, &json!("@alice:alpha.example")),
+        "{session}"
+    );
+    assert!(session["refresh_token"].is_string() && session["expires_in_ms"].is_u64());
+    let token = session["access_token"].as_str();
+    let (status, me) = world
+        .ask("GET", "/_matrix/client/v3/account/whoami", token, Value::Null)
+        .await;
+    assert_eq!((status, &me["device_id"]), (200, &session["device_id"]));
+    // The session was used up, and the name is taken.
+    let (status, taken) = world.ask("POST", REGISTER, None, again).await;
+    assert_eq!((status, &taken["errcode"]), (400, &json!("M_USER_IN_USE")));
+    let available = format!("{REGISTER}/available?username=alice");
+    assert_eq!(world.ask("GET", &available, None, Value::Null).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_closed_server_registers_nobody_and_a_token_server_who_has_a_token() {
+    let closed = World::with(Registration::Closed, UserLimiter::off()).await;
+    let (status, body) = closed
+        .ask("POST", REGISTER, None, json!({"username": "eve", "password": "x"}))
+        .await;
+    assert_eq!((status, &body["errcode"]), (403, &json!("M_FORBIDDEN")));
+
+    let world = World::with(Registration::Token(vec!["sesame".to_owned()]), UserLimiter::off()).await;
+    for (token, expected) in [("wrong", 401), ("sesame", 200)] {
+        let wanted = json!({"username": "bob", "password": "pw"});
+        let (_, asked) = world.ask("POST", REGISTER, None, wanted.clone()).await;
+        assert_eq!(asked["flows"][0]["stages"], json!(["m.login.registration_token"]));
+        let mut again = wanted;
+        again["auth"] = json!({"type": "m.login.registration_token", "token": token, "session": asked["session"]});
+        assert_eq!(world.ask("POST", REGISTER, None, again).await.0, expected, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn operators_register_by_the_shared_secret() {
+    let world = World::with(Registration::Closed, UserLimiter::off()).await;
+    let path = "/_synapse/admin/v1/register";
+    let (_, given) = world.ask("GET", path, None, Value::Null).await;
+    let nonce = given["nonce"].as_str().unwrap();
+    let mac = |secret: &str| -> String {
+        let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).unwrap();
+        mac.update(format!("{nonce}\0root\0pw\0admin").as_bytes());
+        mac.finalize()
+            .into_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    };
+    let request =
+        |mac: String| json!({"nonce": nonce, "username": "root", "password": "pw", "admin": true, "mac": mac});
+    let (status, _) = world.ask("POST", path, None, request(mac(SECRET))).await;
+    assert_eq!(status, 200);
+    assert!(
+        world
+            .accounts
+            .account(ruma::user_id!("@root:alpha.example"))
+            .await
+            .unwrap()
+            .unwrap()
+            .admin
+    );
+    assert_eq!(
+        world.ask("POST", path, None, request(mac(SECRET))).await.0,
+        403,
+        "the nonce is used up"
+    );
+    let (_, given) = world.ask("GET", path, None, Value::Null).await;
+    let mut forged = request(mac("another secret"));
+    forged["nonce"] = given["nonce"].clone();
+    assert_eq!(world.ask("POST", path, None, forged).await.0, 403);
+}
+
+#[tokio::test]
+async fn sign_in_by_password_and_out_again() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let login = |user: &str, password: &str| {
+        json!({"type": "m.login.password", "password": password,
+               "identifier": {"type": "m.id.user", "user": user}, "device_id": "PHONE"})
+    };
+    let path = "/_matrix/client/r0/login";
+    let (status, session) = world.ask("POST", path, None, login("alice", "correct horse")).await;
+    assert_eq!((status, &session["device_id"]), (200, &json!("PHONE")));
+    let old = json!({"type": "m.login.password", "password": "correct horse", "user": alice.user});
+    assert_eq!(world.ask("POST", path, None, old).await.0, 200, "the deprecated form");
+    let (status, refused) = world.ask("POST", path, None, login("alice", "wrong")).await;
+    assert_eq!((status, &refused["errcode"]), (403, &json!("M_FORBIDDEN")));
+    let token = session["access_token"].as_str();
+    assert_eq!(
+        world.ask("POST", "/_matrix/client/v3/logout", token, json!({})).await.0,
+        200
+    );
+    let (status, gone) = world.ask("GET", "/_matrix/client/v3/sync", token, Value::Null).await;
+    assert_eq!((status, &gone["errcode"]), (401, &json!("M_UNKNOWN_TOKEN")));
+    world
+        .ok("POST", "/_matrix/client/v3/logout/all", &alice, json!({}))
+        .await;
+    assert_eq!(
+        world
+            .ask(
+                "GET",
+                "/_matrix/client/v3/joined_rooms",
+                Some(&alice.token),
+                Value::Null
+            )
+            .await
+            .0,
+        401
+    );
+}
+
+#[tokio::test]
+async fn what_is_dear_asks_for_the_password_again() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world.room(&alice, json!({})).await;
+    let path = "/_matrix/client/v3/account/deactivate";
+    let (status, asked) = world.ask("POST", path, Some(&alice.token), json!({})).await;
+    assert_eq!(
+        (status, &asked["flows"][0]["stages"]),
+        (401, &json!(["m.login.password"]))
+    );
+    let auth = |password: &str| {
+        json!({"auth": {"type": "m.login.password", "session": asked["session"], "password": password,
+                        "identifier": {"type": "m.id.user", "user": "alice"}}})
+    };
+    assert_eq!(
+        world.ask("POST", path, Some(&bob.token), auth("correct horse")).await.0,
+        401,
+        "another's session"
+    );
+    assert_eq!(world.ask("POST", path, Some(&alice.token), auth("wrong")).await.0, 401);
+    assert_eq!(
+        world
+            .ask("POST", path, Some(&alice.token), auth("correct horse"))
+            .await
+            .0,
+        200
+    );
+    assert_eq!(
+        world
+            .ask(
+                "GET",
+                "/_matrix/client/v3/account/whoami",
+                Some(&alice.token),
+                Value::Null
+            )
+            .await
+            .0,
+        401
+    );
+    let room = ruma::RoomId::parse(room).unwrap();
+    assert!(world.rooms.reader().joined_members(&room).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn every_request_is_answered_in_the_same_manner() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    for (method, path, token, body, status, code) in [
+        ("GET", "/_matrix/client/v3/nothing", None, "", 404, "M_UNRECOGNIZED"),
+        ("GET", "/elsewhere", None, "", 404, "M_UNRECOGNIZED"),
+        (
+            "DELETE",
+            "/_matrix/client/v3/createRoom",
+            None,
+            "",
+            405,
+            "M_UNRECOGNIZED",
+        ),
+        (
+            "POST",
+            "/_matrix/client/v3/createRoom",
+            None,
+            "{}",
+            401,
+            "M_MISSING_TOKEN",
+        ),
+        (
+            "POST",
+            "/_matrix/client/v3/createRoom",
+            Some("nonsense"),
+            "{}",
+            401,
+            "M_UNKNOWN_TOKEN",
+        ),
+        (
+            "POST",
+            "/_matrix/client/v3/createRoom",
+            Some(&*alice.token),
+            "{",
+            400,
+            "M_NOT_JSON",
+        ),
+        (
+            "POST",
+            "/_matrix/client/v3/createRoom",
+            Some(&*alice.token),
+            "{\"invite\": 5}",
+            400,
+            "M_BAD_JSON",
+        ),
+        (
+            "GET",
+            "/_matrix/client/v3/rooms/nope/joined_members",
+            Some(&*alice.token),
+            "",
+            400,
+            "M_INVALID_PARAM",
+        ),
+        (
+            "GET",
+            "/_matrix/client/v3/sync?since=yesterday",
+            Some(&*alice.token),
+            "",
+            400,
+            "M_INVALID_PARAM",
+        ),
+    ] {
+        let (found, headers, answer) = world.raw(method, path, token, body.to_owned()).await;
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(
+            (found, &answer["errcode"]),
+            (status, &json!(code)),
+            "{method} {path} {answer}"
+        );
+        assert!(answer["error"].is_string());
+        assert_eq!(headers["access-control-allow-origin"], "*", "{method} {path}");
+    }
+    let large = format!("{{\"name\": \"{}\"}}", "x".repeat(2_000_000));
+    let (status, _, _) = world
+        .raw("POST", "/_matrix/client/v3/createRoom", Some(&alice.token), large)
+        .await;
+    assert_eq!(status, 413);
+    let by_query = format!("/_matrix/client/v3/joined_rooms?access_token={}", alice.token);
+    assert_eq!(world.ask("GET", &by_query, None, Value::Null).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_flood_of_requests_is_told_when_to_come_back() {
+    let world = World::limited(5).await;
+    let alice = world.person("alice").await;
+    for _ in 0..5 {
+        world.get("/_matrix/client/v3/joined_rooms", &alice).await;
+    }
+    let path = "/_matrix/client/v3/joined_rooms";
+    let (status, headers, body) = world.raw("GET", path, Some(&alice.token), String::new()).await;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &body["errcode"]), (429, &json!("M_LIMIT_EXCEEDED")));
+    assert!(body["retry_after_ms"].as_u64().unwrap() > 0 && headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn a_new_name_goes_into_the_rooms() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world.room(&alice, json!({})).await;
+    let path = format!("/_matrix/client/v3/profile/{}/displayname", alice.user);
+    world.ok("PUT", &path, &alice, json!({"displayname": "Alice A."})).await;
+    let member = world
+        .get(
+            &format!("/_matrix/client/v3/rooms/{room}/state/m.room.member/{}", alice.user),
+            &alice,
+        )
+        .await;
+    assert_eq!(
+        (&member["displayname"], &member["membership"]),
+        (&json!("Alice A."), &json!("join"))
+    );
+    assert_eq!(world.get(&path, &bob).await, json!({"displayname": "Alice A."}));
+    assert_eq!(
+        world.refused("PUT", &path, &bob, json!({"displayname": "x"})).await.0,
+        403
+    );
+    let nobody = "/_matrix/client/v3/profile/@nobody:alpha.example";
+    assert_eq!(
+        world.refused("GET", nobody, &bob, Value::Null).await,
+        (404, "M_NOT_FOUND".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn clients_keep_filters_account_data_and_devices() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let base = format!("/_matrix/client/v3/user/{}", alice.user);
+    let filter = json!({"room": {"timeline": {"limit": 5}}});
+    let id = world
+        .ok("POST", &format!("{base}/filter"), &alice, filter.clone())
+        .await["filter_id"]
+        .clone();
+    assert_eq!(
+        world
+            .get(&format!("{base}/filter/{}", id.as_str().unwrap()), &alice)
+            .await,
+        filter
+    );
+    assert_eq!(
+        world
+            .refused("GET", &format!("{base}/filter/0"), &bob, Value::Null)
+            .await
+            .0,
+        403
+    );
+
+    let data = format!("{base}/account_data/m.direct");
+    assert_eq!(world.refused("GET", &data, &alice, Value::Null).await.0, 404);
+    world
+        .ok("PUT", &data, &alice, json!({"@bob:alpha.example": ["!x:y"]}))
+        .await;
+    assert_eq!(world.get(&data, &alice).await, json!({"@bob:alpha.example": ["!x:y"]}));
+    assert_eq!(world.refused("PUT", &data, &bob, json!({})).await.0, 403);
+    assert_eq!(
+        world
+            .refused("PUT", &format!("{base}/account_data/m.fully_read"), &alice, json!({}))
+            .await
+            .0,
+        405
+    );
+
+    let devices = world.get("/_matrix/client/v3/devices", &alice).await;
+    let device = devices["devices"][0]["device_id"].as_str().unwrap().to_owned();
+    world
+        .ok(
+            "PUT",
+            &format!("/_matrix/client/v3/devices/{device}"),
+            &alice,
+            json!({"display_name": "here"}),
+        )
+        .await;
+    let named = world.get(&format!("/_matrix/client/v3/devices/{device}"), &alice).await;
+    assert_eq!(named["display_name"], "here");
+}
+
+#[tokio::test]
+async fn the_server_says_what_it_is() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let (_, versions) = world.ask("GET", "/_matrix/client/versions", None, Value::Null).await;
+    assert!(versions["versions"].as_array().unwrap().contains(&json!("v1.19")));
+    let (_, known) = world.ask("GET", "/.well-known/matrix/client", None, Value::Null).await;
+    assert_eq!(known["m.homeserver"]["base_url"], "https://alpha.example");
+    assert_eq!(
+        world
+            .ask("GET", "/.well-known/matrix/server", None, Value::Null)
+            .await
+            .0,
+        404
+    );
+    let capabilities = world.get("/_matrix/client/v3/capabilities", &alice).await;
+    assert_eq!(capabilities["capabilities"]["m.room_versions"]["default"], "12");
+    for path in ["pushrules/", "pushers", "presence/@alice:alpha.example/status"] {
+        world.get(&format!("/_matrix/client/v3/{path}"), &alice).await;
+    }
+    world
+        .ok(
+            "POST",
+            "/_matrix/client/v3/keys/query",
+            &alice,
+            json!({"device_keys": {}}),
+        )
+        .await;
+}

@@ -1,0 +1,419 @@
+//! Rooms: creating, coming and going, state, messages, aliases, directory.
+
+use serde_json::{Value, json};
+
+use super::world::{World, ids, kinds};
+
+#[tokio::test]
+async fn a_room_is_created_as_asked() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    for version in ["6", "10", "11", "12"] {
+        let options = json!({
+            "room_version": version, "preset": "public_chat", "name": "N", "topic": "T", "visibility": "public",
+            "room_alias_name": format!("n{version}"), "invite": [bob.user], "is_direct": true,
+            "initial_state": [{"type": "m.room.history_visibility", "content": {"history_visibility": "invited"}}],
+            "power_level_content_override": {"events_default": 7},
+            "creation_content": {"m.federate": true, "org.example.x": 1},
+        });
+        let room = world.room(&alice, options).await;
+        let state = |kind: &str| format!("/_matrix/client/v3/rooms/{room}/state/{kind}");
+        assert_eq!(world.get(&state("m.room.name"), &alice).await["name"], "N");
+        assert_eq!(world.get(&state("m.room.topic/"), &alice).await["topic"], "T");
+        assert_eq!(
+            world.get(&state("m.room.join_rules"), &alice).await["join_rule"],
+            "public"
+        );
+        assert_eq!(
+            world.get(&state("m.room.history_visibility"), &alice).await["history_visibility"],
+            "invited"
+        );
+        assert_eq!(
+            world.get(&state("m.room.power_levels"), &alice).await["events_default"],
+            7
+        );
+        let create = world.get(&state("m.room.create"), &alice).await;
+        assert_eq!(
+            (&create["room_version"], &create["org.example.x"]),
+            (&json!(version), &json!(1))
+        );
+        let invite = world.get(&state(&format!("m.room.member/{}", bob.user)), &alice).await;
+        assert_eq!(
+            (&invite["membership"], &invite["is_direct"]),
+            (&json!("invite"), &json!(true))
+        );
+        let alias = format!("/_matrix/client/v3/directory/room/%23n{version}:alpha.example");
+        assert_eq!(world.get(&alias, &bob).await["room_id"], json!(room));
+    }
+    let (_, listed) = world
+        .ask("GET", "/_matrix/client/v3/publicRooms?limit=3", None, Value::Null)
+        .await;
+    assert_eq!(
+        (
+            listed["chunk"].as_array().unwrap().len(),
+            &listed["total_room_count_estimate"]
+        ),
+        (3, &json!(4))
+    );
+    let found = json!({"filter": {"generic_search_term": "n11"}});
+    let found = world.ok("POST", "/_matrix/client/v3/publicRooms", &bob, found).await;
+    assert_eq!(found["chunk"].as_array().unwrap().len(), 1);
+
+    let create = "/_matrix/client/v3/createRoom";
+    for (options, code) in [
+        (json!({"room_version": "5"}), "M_UNSUPPORTED_ROOM_VERSION"),
+        (json!({"room_alias_name": "n12"}), "M_ROOM_IN_USE"),
+        (json!({"room_alias_name": "a:b"}), "M_INVALID_PARAM"),
+    ] {
+        assert_eq!(
+            world.refused("POST", create, &alice, options.clone()).await.1,
+            code,
+            "{options}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn people_come_and_go_by_the_rules() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("carol").await,
+    );
+    let room = world.room(&alice, json!({})).await;
+    let at = |what: &str| format!("/_matrix/client/v3/rooms/{room}/{what}");
+    assert_eq!(world.refused("POST", &at("join"), &bob, json!({})).await.0, 403);
+    assert_eq!(
+        world
+            .refused("POST", &at("invite"), &bob, json!({"user_id": carol.user}))
+            .await
+            .0,
+        403
+    );
+    let ghost = json!({"user_id": "@ghost:alpha.example"});
+    assert_eq!(world.refused("POST", &at("invite"), &alice, ghost).await.0, 404);
+    world.invite_and_join(&room, &alice, &bob).await;
+    // Joining again is fine.
+    world
+        .ok("POST", &format!("/_matrix/client/v3/join/{room}"), &bob, json!({}))
+        .await;
+    let joined = world.get(&at("joined_members"), &bob).await;
+    assert_eq!(joined["joined"].as_object().unwrap().len(), 2);
+    assert_eq!(joined["joined"][bob.user.as_str()]["display_name"], "bob");
+    assert_eq!(
+        world.get("/_matrix/client/v3/joined_rooms", &bob).await["joined_rooms"],
+        json!([room])
+    );
+
+    assert_eq!(
+        world
+            .refused("POST", &at("kick"), &bob, json!({"user_id": alice.user}))
+            .await
+            .0,
+        403
+    );
+    let out = json!({"user_id": bob.user, "reason": "noise"});
+    world.ok("POST", &at("kick"), &alice, out.clone()).await;
+    assert_eq!(
+        world.refused("POST", &at("kick"), &alice, out.clone()).await.1,
+        "M_BAD_STATE"
+    );
+    world.ok("POST", &at("ban"), &alice, out.clone()).await;
+    assert_eq!(
+        world
+            .refused("POST", &at("invite"), &alice, json!({"user_id": bob.user}))
+            .await
+            .0,
+        403
+    );
+    world.ok("POST", &at("unban"), &alice, out).await;
+    world.invite_and_join(&room, &alice, &bob).await;
+    assert_eq!(world.refused("POST", &at("forget"), &bob, json!({})).await.0, 400);
+    world.ok("POST", &at("leave"), &bob, json!({"reason": "bye"})).await;
+    world.ok("POST", &at("leave"), &bob, json!({})).await;
+    let members = world.get(&at("members?membership=leave"), &alice).await;
+    assert_eq!(members["chunk"][0]["content"]["reason"], "bye");
+    world.ok("POST", &at("forget"), &bob, json!({})).await;
+    assert_eq!(
+        world.refused("GET", &at("messages?dir=b"), &bob, Value::Null).await.0,
+        403
+    );
+}
+
+#[tokio::test]
+async fn knocking_and_joining_by_another_rooms_membership() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let rules = |content: Value| json!([{"type": "m.room.join_rules", "content": content}]);
+    let knock = world
+        .room(&alice, json!({"initial_state": rules(json!({"join_rule": "knock"}))}))
+        .await;
+    world
+        .ok(
+            "POST",
+            &format!("/_matrix/client/v3/knock/{knock}"),
+            &bob,
+            json!({"reason": "please"}),
+        )
+        .await;
+    let path = format!("/_matrix/client/v3/rooms/{knock}/state/m.room.member/{}", bob.user);
+    assert_eq!(world.get(&path, &alice).await["membership"], "knock");
+    let seen = world.sync(&bob, None, "").await;
+    assert!(kinds(&seen["rooms"]["knock"][&knock]["knock_state"]["events"]).contains(&"m.room.create"));
+
+    let team = world.room(&alice, json!({})).await;
+    let allow = json!({"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": team}]});
+    let open = world.room(&alice, json!({"initial_state": rules(allow)})).await;
+    let join = format!("/_matrix/client/v3/join/{open}");
+    assert_eq!(world.refused("POST", &join, &bob, json!({})).await.0, 403);
+    world.invite_and_join(&team, &alice, &bob).await;
+    world.ok("POST", &join, &bob, json!({})).await;
+}
+
+#[tokio::test]
+async fn what_other_servers_must_do_is_asked_of_them() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let join = "/_matrix/client/v3/join/!r:beta.example?via=gamma.example&server_name=delta.example";
+    assert_eq!(world.refused("POST", join, &alice, json!({})).await.0, 502);
+    let room = world.room(&alice, json!({"invite": ["@bob:beta.example"]})).await;
+    let invite = format!("/_matrix/client/v3/rooms/{room}/invite");
+    assert_eq!(
+        world
+            .refused("POST", &invite, &alice, json!({"user_id": "@bob:beta.example"}))
+            .await
+            .0,
+        502
+    );
+    let state = format!("/_matrix/client/v3/rooms/{room}/state/m.room.member/@bob:beta.example");
+    assert_eq!(
+        world
+            .refused("PUT", &state, &alice, json!({"membership": "invite"}))
+            .await
+            .0,
+        502
+    );
+    world
+        .refused(
+            "GET",
+            "/_matrix/client/v3/directory/room/%23x:beta.example",
+            &alice,
+            Value::Null,
+        )
+        .await;
+    world
+        .refused(
+            "GET",
+            "/_matrix/client/v3/profile/@bob:beta.example",
+            &alice,
+            Value::Null,
+        )
+        .await;
+    world
+        .refused(
+            "GET",
+            "/_matrix/client/v3/publicRooms?server=beta.example",
+            &alice,
+            Value::Null,
+        )
+        .await;
+    let nowhere = "/_matrix/client/v3/join/!unknown";
+    assert_eq!(world.refused("POST", nowhere, &alice, json!({})).await.0, 404);
+    let asked = world.asked.0.lock().unwrap().clone();
+    let invited = format!("invite {} @bob:beta.example {room}", alice.user);
+    let expected = [
+        format!("join {} !r:beta.example gamma.example,beta.example", alice.user),
+        invited.clone(),
+        invited.clone(),
+        invited,
+        "alias #x:beta.example".to_owned(),
+        "profile @bob:beta.example".to_owned(),
+        "rooms beta.example".to_owned(),
+    ];
+    // ruma reads `server_name` only where there is no `via`.
+    let normal = |line: &String| line.replace(",delta.example", "");
+    assert_eq!(asked.iter().map(normal).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_retried_message_is_one_message() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.room(&alice, json!({})).await;
+    let send = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/once");
+    let first = world
+        .ok("PUT", &send, &alice, json!({"body": "x", "msgtype": "m.text"}))
+        .await;
+    let again = world
+        .ok("PUT", &send, &alice, json!({"body": "x", "msgtype": "m.text"}))
+        .await;
+    assert_eq!(first, again);
+    let event = first["event_id"].as_str().unwrap();
+    let redact = format!("/_matrix/client/v3/rooms/{room}/redact/{event}/r1");
+    let redaction = world.ok("PUT", &redact, &alice, json!({"reason": "typo"})).await;
+    assert_eq!(
+        world.ok("PUT", &redact, &alice, json!({"reason": "typo"})).await,
+        redaction
+    );
+    let shown = world
+        .get(&format!("/_matrix/client/v3/rooms/{room}/event/{event}"), &alice)
+        .await;
+    assert_eq!(shown["content"], json!({}));
+    let floats = json!({"body": "x", "n": 1.5});
+    let other = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/other");
+    assert_eq!(world.refused("PUT", &other, &alice, floats).await.0, 400);
+    let large = json!({"body": "x".repeat(70_000)});
+    assert_eq!(world.refused("PUT", &other, &alice, large).await.0, 413);
+}
+
+#[tokio::test]
+async fn the_past_is_read_page_by_page_in_both_directions() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.room(&alice, json!({})).await;
+    let mut said = Vec::new();
+    for n in 0..25 {
+        said.push(world.say(&room, &alice, &n.to_string()).await);
+    }
+    let filter = "filter=%7B%22types%22%3A%5B%22m.room.message%22%5D%7D";
+    let base = format!("/_matrix/client/v3/rooms/{room}/messages?limit=10&{filter}");
+    for dir in ["b", "f"] {
+        let mut read = Vec::new();
+        let mut from = String::new();
+        loop {
+            let page = world.get(&format!("{base}&dir={dir}{from}"), &alice).await;
+            read.extend(ids(&page["chunk"]));
+            let Some(end) = page["end"].as_str() else { break };
+            from = format!("&from={end}");
+        }
+        if dir == "b" {
+            read.reverse();
+        }
+        assert_eq!(read, said, "{dir}");
+    }
+    let middle = &said[12];
+    let around = world
+        .get(
+            &format!("/_matrix/client/v3/rooms/{room}/context/{middle}?limit=4"),
+            &alice,
+        )
+        .await;
+    assert_eq!(around["event"]["event_id"], json!(middle));
+    assert_eq!(ids(&around["events_before"]), [said[11].clone(), said[10].clone()]);
+    assert_eq!(ids(&around["events_after"]), [said[13].clone(), said[14].clone()]);
+    let on = format!("{base}&dir=f&from={}&to={}", around["end"].as_str().unwrap(), "t999999");
+    assert_eq!(ids(&world.get(&on, &alice).await["chunk"])[0], said[15]);
+    let back = format!("{base}&dir=b&from={}", around["start"].as_str().unwrap());
+    assert_eq!(ids(&world.get(&back, &alice).await["chunk"])[0], said[9]);
+}
+
+#[tokio::test]
+async fn who_left_reads_up_to_the_door_and_who_never_came_nothing() {
+    let world = World::new().await;
+    let (alice, bob, eve) = (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("eve").await,
+    );
+    let room = world.room(&alice, json!({})).await;
+    world.invite_and_join(&room, &alice, &bob).await;
+    let before = world.say(&room, &alice, "before").await;
+    world
+        .ok(
+            "POST",
+            &format!("/_matrix/client/v3/rooms/{room}/leave"),
+            &bob,
+            json!({}),
+        )
+        .await;
+    world
+        .set_state(&room, &alice, "m.room.name", "", json!({"name": "secret"}))
+        .await;
+    let after = world.say(&room, &alice, "after").await;
+    let messages = format!("/_matrix/client/v3/rooms/{room}/messages");
+    for query in ["?dir=b&limit=100", "?dir=f&limit=100"] {
+        let read = ids(&world.get(&format!("{messages}{query}"), &bob).await["chunk"]);
+        assert!(read.contains(&before) && !read.contains(&after), "{query} {read:?}");
+    }
+    let event = |id: &str| format!("/_matrix/client/v3/rooms/{room}/event/{id}");
+    world.get(&event(&before), &bob).await;
+    assert_eq!(world.refused("GET", &event(&after), &bob, Value::Null).await.0, 404);
+    let state = world.get(&format!("/_matrix/client/v3/rooms/{room}/state"), &bob).await;
+    assert!(!kinds(&state).contains(&"m.room.name"));
+    for path in [
+        "state",
+        "members",
+        "messages?dir=b",
+        "joined_members",
+        "aliases",
+        &format!("context/{before}"),
+    ] {
+        let path = format!("/_matrix/client/v3/rooms/{room}/{path}");
+        let (status, _) = world.refused("GET", &path, &eve, Value::Null).await;
+        assert!(status == 403 || status == 404, "{path}");
+    }
+    let invited = format!("/_matrix/client/v3/rooms/{room}/invite");
+    world.ok("POST", &invited, &alice, json!({"user_id": eve.user})).await;
+    world
+        .ok(
+            "POST",
+            &format!("/_matrix/client/v3/rooms/{room}/leave"),
+            &eve,
+            json!({}),
+        )
+        .await;
+    assert_eq!(
+        world
+            .refused("GET", &format!("{messages}?dir=b"), &eve, Value::Null)
+            .await
+            .0,
+        403
+    );
+}
+
+#[tokio::test]
+async fn aliases_belong_to_who_made_them_and_to_who_names_the_room() {
+    let world = World::new().await;
+    let (alice, bob, eve) = (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("eve").await,
+    );
+    let room = world.room(&alice, json!({"preset": "public_chat"})).await;
+    for person in [&bob, &eve] {
+        world
+            .ok("POST", &format!("/_matrix/client/v3/join/{room}"), person, json!({}))
+            .await;
+    }
+    let alias = |name: &str| format!("/_matrix/client/v3/directory/room/%23{name}:alpha.example");
+    world.ok("PUT", &alias("bobs"), &bob, json!({"room_id": room})).await;
+    assert_eq!(
+        world
+            .refused("PUT", &alias("bobs"), &eve, json!({"room_id": room}))
+            .await
+            .0,
+        409
+    );
+    assert_eq!(world.refused("DELETE", &alias("bobs"), &eve, Value::Null).await.0, 403);
+    let aliases = world
+        .get(&format!("/_matrix/client/v3/rooms/{room}/aliases"), &eve)
+        .await;
+    assert_eq!(aliases["aliases"], json!(["#bobs:alpha.example"]));
+    let other = world.room(&alice, json!({})).await;
+    let path = format!("/_matrix/client/v3/rooms/{other}/state/m.room.canonical_alias");
+    let stolen = json!({"alias": "#bobs:alpha.example"});
+    assert_eq!(world.refused("PUT", &path, &alice, stolen).await.1, "M_BAD_ALIAS");
+    world.ok("DELETE", &alias("bobs"), &alice, Value::Null).await;
+    assert_eq!(world.refused("GET", &alias("bobs"), &bob, Value::Null).await.0, 404);
+    let list = format!("/_matrix/client/v3/directory/list/room/{room}");
+    assert_eq!(
+        world
+            .refused("PUT", &list, &eve, json!({"visibility": "public"}))
+            .await
+            .0,
+        403
+    );
+    world.ok("PUT", &list, &alice, json!({"visibility": "public"})).await;
+    assert_eq!(world.get(&list, &eve).await["visibility"], "public");
+}

@@ -1,0 +1,338 @@
+//! What a sync tells, section by section.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::world::{Person, World, encoded, ids, kinds};
+
+async fn token(world: &World, who: &Person) -> String {
+    world.sync(who, None, "").await["next_batch"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn the_first_sync_tells_state_then_timeline_and_the_next_what_is_new() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.room(&alice, json!({"name": "N"})).await;
+    for n in 0..30 {
+        world.say(&room, &alice, &n.to_string()).await;
+    }
+    let limit = encoded(&json!({"room": {"timeline": {"limit": 4}}}));
+    let first = world.sync(&alice, None, &format!("filter={limit}")).await;
+    let told = &first["rooms"]["join"][&room];
+    assert_eq!(told["timeline"]["events"].as_array().unwrap().len(), 4);
+    assert_eq!(told["timeline"]["limited"], json!(true));
+    assert!(kinds(&told["state"]["events"]).contains(&"m.room.create"));
+    assert_eq!(told["summary"]["m.joined_member_count"], 1);
+    let back = format!(
+        "/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=1&from={}",
+        told["timeline"]["prev_batch"].as_str().unwrap()
+    );
+    assert_eq!(world.get(&back, &alice).await["chunk"][0]["content"]["body"], "25");
+
+    let since = first["next_batch"].as_str().unwrap();
+    let nothing = world.sync(&alice, Some(since), "").await;
+    assert!(
+        nothing.get("rooms").is_none() && nothing["next_batch"].as_str() == Some(since),
+        "{nothing}"
+    );
+    let said = world.say(&room, &alice, "new").await;
+    let next = world.sync(&alice, Some(since), "").await;
+    let told = &next["rooms"]["join"][&room];
+    assert_eq!(
+        (ids(&told["timeline"]["events"]), &told["timeline"]["limited"]),
+        (vec![said], &json!(false))
+    );
+    assert_eq!(told["state"]["events"], json!([]));
+    assert!(told["timeline"]["events"][0].get("room_id").is_none());
+    let full = world.sync(&alice, Some(since), "full_state=true").await;
+    assert!(kinds(&full["rooms"]["join"][&room]["state"]["events"]).contains(&"m.room.name"));
+}
+
+#[tokio::test]
+async fn a_gap_tells_the_state_that_changed_in_it() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.room(&alice, json!({"name": "old"})).await;
+    let since = token(&world, &alice).await;
+    let renamed = world
+        .set_state(&room, &alice, "m.room.name", "", json!({"name": "new"}))
+        .await;
+    for n in 0..5 {
+        world.say(&room, &alice, &n.to_string()).await;
+    }
+    let topic = world
+        .set_state(&room, &alice, "m.room.topic", "", json!({"topic": "t"}))
+        .await;
+    let filter = encoded(&json!({"room": {"timeline": {"limit": 2}}}));
+    let gap = world.sync(&alice, Some(&since), &format!("filter={filter}")).await;
+    let told = &gap["rooms"]["join"][&room];
+    assert_eq!(told["timeline"]["limited"], json!(true));
+    assert_eq!(
+        ids(&told["state"]["events"]),
+        [renamed.clone()],
+        "the topic is in the timeline"
+    );
+    assert_eq!(ids(&told["timeline"]["events"])[1], topic);
+    let after = world
+        .sync(&alice, Some(&since), &format!("filter={filter}&use_state_after=true"))
+        .await;
+    let mut changed = ids(&after["rooms"]["join"][&room]["state_after"]["events"]);
+    changed.sort();
+    let mut expected = vec![renamed, topic];
+    expected.sort();
+    assert_eq!(changed, expected);
+}
+
+#[tokio::test]
+async fn invitations_joins_and_leaving_move_a_room_between_the_sections() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world.room(&alice, json!({"name": "N"})).await;
+    let said = world.say(&room, &alice, "before bob").await;
+    let t0 = token(&world, &bob).await;
+    world
+        .ok(
+            "POST",
+            &format!("/_matrix/client/v3/rooms/{room}/invite"),
+            &alice,
+            json!({"user_id": bob.user}),
+        )
+        .await;
+    let invited = world.sync(&bob, Some(&t0), "").await;
+    let stripped = &invited["rooms"]["invite"][&room]["invite_state"]["events"];
+    assert!(
+        kinds(stripped).contains(&"m.room.name") && kinds(stripped).contains(&"m.room.member"),
+        "{invited}"
+    );
+    assert!(stripped[0].get("event_id").is_none(), "stripped events are stripped");
+    let t1 = invited["next_batch"].as_str().unwrap();
+    let again = world.sync(&bob, Some(t1), "").await;
+    assert!(again.get("rooms").is_none(), "an invitation is told once: {again}");
+
+    world
+        .ok("POST", &format!("/_matrix/client/v3/join/{room}"), &bob, json!({}))
+        .await;
+    let joined = world.sync(&bob, Some(t1), "").await;
+    let told = &joined["rooms"]["join"][&room];
+    assert!(
+        ids(&told["timeline"]["events"]).contains(&said),
+        "history is shared: {joined}"
+    );
+    assert!(kinds(&told["state"]["events"]).is_empty() || told["timeline"]["limited"] == json!(true));
+    assert_eq!(told["summary"]["m.joined_member_count"], 2);
+
+    let t2 = joined["next_batch"].as_str().unwrap();
+    let last = world.say(&room, &alice, "goodbye").await;
+    world
+        .ok(
+            "POST",
+            &format!("/_matrix/client/v3/rooms/{room}/leave"),
+            &bob,
+            json!({}),
+        )
+        .await;
+    let unseen = world.say(&room, &alice, "is bob gone?").await;
+    let left = world.sync(&bob, Some(t2), "").await;
+    let timeline = &left["rooms"]["leave"][&room]["timeline"]["events"];
+    assert_eq!(ids(timeline)[0], last);
+    assert_eq!(timeline[1]["content"]["membership"], "leave");
+    assert_eq!(
+        timeline.as_array().unwrap().len(),
+        2,
+        "nothing after the door: {unseen}"
+    );
+    let t3 = left["next_batch"].as_str().unwrap();
+    world.say(&room, &alice, "still talking").await;
+    assert!(world.sync(&bob, Some(t3), "").await.get("rooms").is_none());
+    assert!(
+        world.sync(&bob, None, "").await.get("rooms").is_none(),
+        "left rooms only for who asks"
+    );
+    let filter = encoded(&json!({"room": {"include_leave": true}}));
+    let with_left = world.sync(&bob, None, &format!("filter={filter}")).await;
+    let read = ids(&with_left["rooms"]["leave"][&room]["timeline"]["events"]);
+    assert!(read.contains(&last) && !read.contains(&unseen), "{with_left}");
+}
+
+#[tokio::test]
+async fn a_declined_invitation_goes_away_and_opens_nothing() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world.room(&alice, json!({})).await;
+    let secret = world.say(&room, &alice, "secret").await;
+    world
+        .ok(
+            "POST",
+            &format!("/_matrix/client/v3/rooms/{room}/invite"),
+            &alice,
+            json!({"user_id": bob.user}),
+        )
+        .await;
+    let since = token(&world, &bob).await;
+    world
+        .ok(
+            "POST",
+            &format!("/_matrix/client/v3/rooms/{room}/leave"),
+            &bob,
+            json!({}),
+        )
+        .await;
+    let told = world.sync(&bob, Some(&since), "").await;
+    let left = &told["rooms"]["leave"][&room];
+    assert!(left.is_object(), "{told}");
+    assert!(
+        !told.to_string().contains(&secret) && left["state"]["events"] == json!([]),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn lazy_members_are_those_who_speak() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.room(&alice, json!({"preset": "public_chat"})).await;
+    let mut others = Vec::new();
+    for name in ["bob", "carol", "dave", "erin"] {
+        let person = world.person(name).await;
+        world
+            .ok("POST", &format!("/_matrix/client/v3/join/{room}"), &person, json!({}))
+            .await;
+        others.push(person);
+    }
+    for _ in 0..3 {
+        world.say(&room, &others[1], "hello").await;
+    }
+    let filter = json!({"room": {"state": {"lazy_load_members": true}, "timeline": {"limit": 2}}});
+    let query = format!("filter={}", encoded(&filter));
+    let members = |told: &Value| -> Vec<String> {
+        let events = told["rooms"]["join"][&room]["state"]["events"]
+            .as_array()
+            .unwrap()
+            .clone();
+        let members = events.iter().filter(|event| event["type"] == "m.room.member");
+        members
+            .map(|event| event["state_key"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let first = world.sync(&alice, None, &query).await;
+    let mut seen = members(&first);
+    seen.sort();
+    assert_eq!(seen, [alice.user.as_str(), others[1].user.as_str()]);
+    assert_eq!(first["rooms"]["join"][&room]["summary"]["m.joined_member_count"], 5);
+    world.say(&room, &others[2], "me too").await;
+    let next = world.sync(&alice, first["next_batch"].as_str(), &query).await;
+    assert_eq!(members(&next), [others[2].user.as_str()]);
+}
+
+#[tokio::test]
+async fn a_waiting_client_is_woken_by_what_concerns_it() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world.room(&alice, json!({})).await;
+    world.invite_and_join(&room, &alice, &bob).await;
+    let changes: [(&str, String, Value); 5] = [
+        (
+            "PUT",
+            format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/w"),
+            json!({"body": "x"}),
+        ),
+        (
+            "PUT",
+            format!("/_matrix/client/v3/rooms/{room}/typing/{}", alice.user),
+            json!({"typing": true, "timeout": 30000}),
+        ),
+        (
+            "PUT",
+            format!("/_matrix/client/v3/user/{}/account_data/org.x", alice.user),
+            json!({"x": 1}),
+        ),
+        ("POST", format!("/_matrix/client/v3/rooms/{room}/leave"), json!({})),
+        ("POST", "/_matrix/client/v3/createRoom".to_owned(), json!({})),
+    ];
+    for (method, path, body) in changes {
+        let since = token(&world, &alice).await;
+        let (waiter, who) = (world.clone(), alice.clone());
+        let waiting = tokio::spawn(async move { waiter.sync(&who, Some(&since), "timeout=50000").await });
+        tokio::task::yield_now().await;
+        world.ok(method, &path, &alice, body).await;
+        let told = tokio::time::timeout(Duration::from_secs(40), waiting)
+            .await
+            .expect("woken")
+            .unwrap();
+        let empty = told.get("rooms").is_none() && told.get("account_data").is_none();
+        assert!(!empty, "{path}: {told}");
+    }
+    let since = token(&world, &bob).await;
+    let idle = world.sync(&bob, Some(&since), "timeout=1").await;
+    assert!(idle.get("rooms").is_none());
+}
+
+#[tokio::test]
+async fn typing_receipts_and_account_data_are_told_once() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world.room(&alice, json!({})).await;
+    world.invite_and_join(&room, &alice, &bob).await;
+    let said = world.say(&room, &alice, "read me").await;
+    let since = token(&world, &alice).await;
+    let at = |what: &str| format!("/_matrix/client/v3/rooms/{room}/{what}");
+    world
+        .ok(
+            "PUT",
+            &at(&format!("typing/{}", bob.user)),
+            &bob,
+            json!({"typing": true, "timeout": 30_000}),
+        )
+        .await;
+    world
+        .ok("POST", &at(&format!("receipt/m.read/{said}")), &bob, json!({}))
+        .await;
+    world
+        .ok("POST", &at(&format!("receipt/m.read.private/{said}")), &bob, json!({}))
+        .await;
+    world
+        .ok("POST", &at("read_markers"), &alice, json!({"m.fully_read": said}))
+        .await;
+    let told = world.sync(&alice, Some(&since), "").await;
+    let joined = &told["rooms"]["join"][&room];
+    let ephemeral = joined["ephemeral"]["events"].as_array().unwrap();
+    let receipt = ephemeral.iter().find(|event| event["type"] == "m.receipt").unwrap();
+    assert!(receipt["content"][&said]["m.read"][bob.user.as_str()]["ts"].is_u64());
+    assert!(
+        receipt["content"][&said].get("m.read.private").is_none(),
+        "private receipts are private: {receipt}"
+    );
+    let typing = ephemeral.iter().find(|event| event["type"] == "m.typing").unwrap();
+    assert_eq!(typing["content"]["user_ids"], json!([bob.user]));
+    assert_eq!(joined["account_data"]["events"][0]["type"], "m.fully_read");
+    let since = told["next_batch"].as_str().unwrap();
+    assert!(world.sync(&alice, Some(since), "").await.get("rooms").is_none());
+    world
+        .ok(
+            "PUT",
+            &at(&format!("typing/{}", bob.user)),
+            &bob,
+            json!({"typing": false}),
+        )
+        .await;
+    let told = world.sync(&alice, Some(since), "").await;
+    let stopped = &told["rooms"]["join"][&room]["ephemeral"]["events"][0];
+    assert_eq!(stopped["content"]["user_ids"], json!([]));
+    assert_eq!(
+        world
+            .refused("POST", &at("receipt/m.read/$nothing"), &bob, json!({}))
+            .await
+            .0,
+        404
+    );
+    let others = at(&format!("typing/{}", alice.user));
+    assert_eq!(
+        world.refused("PUT", &others, &bob, json!({"typing": true})).await.0,
+        403
+    );
+}

@@ -1,0 +1,377 @@
+//! One server in this process, and people who call its router.
+
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use axum::{Router, body::Body};
+use http_body_util::BodyExt;
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, ServerName, UserId,
+    events::room::member::MembershipState,
+};
+use serde_json::{Map, Value, json};
+use tower::ServiceExt;
+use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
+use weft_dag::{RoomVersion, Signer, Verified};
+use weft_fanout::{EduSink, Ephemeral, Fanout, Member, Roster};
+use weft_gateway::{
+    client::{ClientPorts, ClientSettings, PublicRoomsQuery, Registration, Remote, router, with_fallbacks},
+    errors::{ApiError, ApiResult},
+    ratelimit::UserLimiter,
+};
+use weft_room::{Identity, PeerError, Peers, Ports, RoomConfig, Rooms, StateIds, SystemClock};
+use weft_store::{Store, memory::MemoryDisk};
+
+struct Name(Arc<Signer>);
+
+impl Identity for Name {
+    fn signer(&self) -> Arc<Signer> {
+        Arc::clone(&self.0)
+    }
+
+    fn server_name(&self) -> &ServerName {
+        self.0.server_name()
+    }
+}
+
+/// No other server answers.
+struct Nobody;
+
+fn alone<T>() -> Result<T, PeerError> {
+    Err(PeerError::Unreachable {
+        server: "anyone".to_owned(),
+        reason: "this test has one server".to_owned(),
+    })
+}
+
+#[async_trait]
+impl Peers for Nobody {
+    async fn missing_events(
+        &self,
+        _: &RoomId,
+        _: &RoomVersion,
+        _: &ServerName,
+        _: &[OwnedEventId],
+        _: &[OwnedEventId],
+        _: usize,
+    ) -> Result<Vec<Verified>, PeerError> {
+        alone()
+    }
+
+    async fn event(&self, _: &RoomVersion, _: &ServerName, _: &EventId) -> Result<Verified, PeerError> {
+        alone()
+    }
+
+    async fn events(&self, _: &RoomVersion, _: &ServerName, _: &[OwnedEventId]) -> Result<Vec<Verified>, PeerError> {
+        alone()
+    }
+
+    async fn state_ids(&self, _: &RoomId, _: &ServerName, _: &EventId) -> Result<StateIds, PeerError> {
+        alone()
+    }
+
+    async fn backfill(
+        &self,
+        _: &RoomId,
+        _: &RoomVersion,
+        _: &ServerName,
+        _: &[OwnedEventId],
+        _: usize,
+    ) -> Result<Vec<Verified>, PeerError> {
+        alone()
+    }
+}
+
+impl EduSink for Nobody {
+    fn send(&self, _: &[OwnedServerName], _: &'static str, _: Value, _: Option<String>) {}
+}
+
+struct Members(Rooms);
+
+#[async_trait]
+impl Roster for Members {
+    async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member> {
+        let membership = self.0.reader().membership(room, user).await.ok()?;
+        (membership == MembershipState::Join).then(Member::default)
+    }
+
+    async fn local_members(&self, room: &RoomId) -> Vec<OwnedUserId> {
+        self.0.reader().joined_members(room).await.unwrap_or_default()
+    }
+
+    async fn remote_servers(&self, _: &RoomId) -> Vec<OwnedServerName> {
+        Vec::new()
+    }
+
+    fn remote_presence(&self, _: &RoomId) {}
+}
+
+/// What other servers were asked, by the tests that look.
+#[derive(Default)]
+pub struct Asked(pub Mutex<Vec<String>>);
+
+impl Asked {
+    fn note(&self, what: String) -> ApiResult<()> {
+        self.0.lock().unwrap().push(what);
+        Err(ApiError::bad_gateway("no other server here"))
+    }
+}
+
+#[async_trait]
+impl Remote for Asked {
+    async fn join(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        via: &[OwnedServerName],
+        _: Map<String, Value>,
+    ) -> ApiResult<()> {
+        let via: Vec<&str> = via.iter().map(|server| server.as_str()).collect();
+        self.note(format!("join {user} {room} {}", via.join(",")))
+    }
+
+    async fn knock(&self, user: &UserId, room: &RoomId, _: &[OwnedServerName], _: Map<String, Value>) -> ApiResult<()> {
+        self.note(format!("knock {user} {room}"))
+    }
+
+    async fn leave(&self, user: &UserId, room: &RoomId, _: Map<String, Value>) -> ApiResult<()> {
+        self.note(format!("leave {user} {room}"))
+    }
+
+    async fn invite(&self, inviter: &UserId, invitee: &UserId, room: &RoomId, _: Map<String, Value>) -> ApiResult<()> {
+        self.note(format!("invite {inviter} {invitee} {room}"))
+    }
+
+    async fn resolve_alias(&self, alias: &RoomAliasId) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)> {
+        self.note(format!("alias {alias}"))?;
+        Err(ApiError::not_found("no"))
+    }
+
+    async fn profile(&self, user: &UserId) -> ApiResult<Map<String, Value>> {
+        self.note(format!("profile {user}"))?;
+        Ok(Map::new())
+    }
+
+    async fn public_rooms(&self, server: &ServerName, _: PublicRoomsQuery) -> ApiResult<Value> {
+        self.note(format!("rooms {server}"))?;
+        Ok(json!({}))
+    }
+}
+
+/// A person who is signed in.
+#[derive(Clone, Debug)]
+pub struct Person {
+    pub user: OwnedUserId,
+    pub token: String,
+}
+
+#[derive(Clone)]
+pub struct World {
+    pub disk: MemoryDisk,
+    pub rooms: Rooms,
+    pub accounts: Accounts,
+    pub fanout: Fanout,
+    pub asked: Arc<Asked>,
+    router: Router,
+}
+
+pub const SECRET: &str = "operators only";
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(Registration::Open, UserLimiter::off()).await
+    }
+
+    pub async fn limited(requests: u32) -> Self {
+        Self::with(
+            Registration::Open,
+            UserLimiter::per_minute(NonZeroU32::new(requests).unwrap()),
+        )
+        .await
+    }
+
+    pub async fn with(registration: Registration, limiter: UserLimiter) -> Self {
+        let disk = MemoryDisk::new();
+        let store = Store::open(disk.open()).await.unwrap();
+        let name: OwnedServerName = "alpha.example".try_into().unwrap();
+        let signer = Arc::new(Signer::from_seed(name.clone(), &[7; 32], "1").unwrap());
+        let fanout = Fanout::new();
+        let ports = Ports {
+            sink: Arc::new(fanout.clone()),
+            peers: Arc::new(Nobody),
+            clock: Arc::new(SystemClock),
+        };
+        let rooms = Rooms::start(RoomConfig::default(), store.clone(), Arc::new(Name(signer)), ports);
+        let clock = Arc::new(weft_accounts::SystemClock);
+        let accounts = Accounts::with_cost(store.clone(), name.clone(), clock, PasswordCost::Minimal);
+        let roster: Arc<dyn Roster> = Arc::new(Members(rooms.clone()));
+        let ephemeral = Ephemeral::new(
+            store.clone(),
+            fanout.clone(),
+            roster,
+            Arc::new(Nobody),
+            Arc::new(SystemClock),
+        );
+        let asked = Arc::new(Asked::default());
+        let settings = ClientSettings {
+            server_name: name,
+            registration,
+            shared_secret: SECRET.to_owned(),
+            client_base_url: Some("https://alpha.example".to_owned()),
+            federation_address: None,
+        };
+        let router = with_fallbacks(router(ClientPorts {
+            accounts: accounts.clone(),
+            rooms: rooms.clone(),
+            positions: store.positions().clone(),
+            fanout: fanout.clone(),
+            ephemeral,
+            remote: Arc::clone(&asked) as Arc<dyn Remote>,
+            limiter,
+            clock: Arc::new(SystemClock),
+            settings,
+        }));
+        Self {
+            disk,
+            rooms,
+            accounts,
+            fanout,
+            asked,
+            router,
+        }
+    }
+
+    pub async fn person(&self, name: &str) -> Person {
+        let account = NewAccount {
+            username: name.to_owned(),
+            password: Some("correct horse".to_owned()),
+            admin: false,
+            display_name: None,
+        };
+        let user = self.accounts.register(account).await.unwrap();
+        let session = self.accounts.begin_session(&user, NewDevice::default()).await.unwrap();
+        Person {
+            user,
+            token: session.access_token,
+        }
+    }
+
+    /// A request; status and body.
+    pub async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
+        let (status, _, body) = self.raw(method, path, token, body.to_string()).await;
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    pub async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: String,
+    ) -> (u16, axum::http::HeaderMap, bytes::Bytes) {
+        let mut request = axum::http::Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let body = if body == "null" {
+            Body::empty()
+        } else {
+            Body::from(body)
+        };
+        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        (
+            status,
+            headers,
+            response.into_body().collect().await.unwrap().to_bytes(),
+        )
+    }
+
+    /// A request that must succeed.
+    pub async fn ok(&self, method: &str, path: &str, who: &Person, body: Value) -> Value {
+        let (status, answer) = self.ask(method, path, Some(&who.token), body).await;
+        assert_eq!(status, 200, "{method} {path}: {answer}");
+        answer
+    }
+
+    /// A request that must be refused: the status and the error code.
+    pub async fn refused(&self, method: &str, path: &str, who: &Person, body: Value) -> (u16, String) {
+        let (status, answer) = self.ask(method, path, Some(&who.token), body).await;
+        assert!(status >= 400, "{method} {path} was allowed: {answer}");
+        (status, answer["errcode"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub async fn get(&self, path: &str, who: &Person) -> Value {
+        self.ok("GET", path, who, Value::Null).await
+    }
+
+    pub async fn room(&self, who: &Person, options: Value) -> String {
+        let answer = self.ok("POST", "/_matrix/client/v3/createRoom", who, options).await;
+        answer["room_id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn invite_and_join(&self, room: &str, host: &Person, guest: &Person) {
+        let path = format!("/_matrix/client/v3/rooms/{room}/invite");
+        self.ok("POST", &path, host, json!({"user_id": guest.user})).await;
+        self.ok(
+            "POST",
+            &format!("/_matrix/client/v3/rooms/{room}/join"),
+            guest,
+            json!({}),
+        )
+        .await;
+    }
+
+    pub async fn say(&self, room: &str, who: &Person, text: &str) -> String {
+        let txn: u64 = rand::random();
+        let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{txn}");
+        let answer = self
+            .ok("PUT", &path, who, json!({"msgtype": "m.text", "body": text}))
+            .await;
+        answer["event_id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn set_state(&self, room: &str, who: &Person, kind: &str, key: &str, content: Value) -> String {
+        let path = format!("/_matrix/client/v3/rooms/{room}/state/{kind}/{key}");
+        self.ok("PUT", &path, who, content).await["event_id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// A sync; `query` without the leading `?`.
+    pub async fn sync(&self, who: &Person, since: Option<&str>, query: &str) -> Value {
+        let since = since.map(|since| format!("since={since}&")).unwrap_or_default();
+        let path = format!("/_matrix/client/v3/sync?{since}{query}");
+        tokio::time::timeout(Duration::from_secs(60), self.get(&path, who))
+            .await
+            .expect("a sync answers")
+    }
+}
+
+/// A filter as it stands in a query.
+pub fn encoded(filter: &Value) -> String {
+    filter.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// Event ids of a list of events.
+pub fn ids(events: &Value) -> Vec<String> {
+    let events = events.as_array().into_iter().flatten();
+    events
+        .map(|event| event["event_id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Types of a list of events.
+pub fn kinds(events: &Value) -> Vec<&str> {
+    events
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|event| event["type"].as_str().unwrap())
+        .collect()
+}
