@@ -1,0 +1,276 @@
+//! The tasks of the sender: everything in the store arrives, at once when the other server is heard from.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedServerName, ServerName};
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::watch;
+use weft_federation::{
+    SystemClock,
+    outbox::{Edu, OutboxError, OutboxStore, Retry, Row, Sender, SenderConfig, Transport, queue::SendFailure},
+};
+
+type Servers<T> = Mutex<BTreeMap<OwnedServerName, T>>;
+
+#[derive(Default)]
+struct Store {
+    rows: Servers<BTreeMap<u64, Row>>,
+    retries: Servers<Retry>,
+    changed: watch::Sender<()>,
+}
+
+impl Store {
+    fn put(&self, server: &ServerName, positions: impl IntoIterator<Item = u64>) {
+        let mut rows = self.rows.lock().unwrap();
+        let rows = rows.entry(server.to_owned()).or_default();
+        for position in positions {
+            let event_id = EventId::parse(format!("${position:0>43}")).unwrap();
+            rows.insert(
+                position,
+                Row {
+                    position,
+                    event_id,
+                    pdu: to_raw_value(&position).unwrap(),
+                },
+            );
+        }
+    }
+
+    async fn until(&self, done: impl Fn(&Self) -> bool) {
+        let mut changed = self.changed.subscribe();
+        while !done(self) {
+            tokio::time::timeout(Duration::from_secs(30), changed.changed())
+                .await
+                .expect("nothing happens")
+                .unwrap();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows.lock().unwrap().values().all(BTreeMap::is_empty)
+    }
+}
+
+#[async_trait]
+impl OutboxStore for Store {
+    async fn pending(&self, server: &ServerName, after: u64, limit: usize) -> Result<Vec<Row>, OutboxError> {
+        let rows = self.rows.lock().unwrap();
+        let rows = rows.get(server).into_iter().flat_map(|rows| rows.range(after + 1..));
+        Ok(rows.take(limit).map(|(_, row)| row.clone()).collect())
+    }
+
+    async fn acknowledge(&self, server: &ServerName, through: u64) -> Result<(), OutboxError> {
+        let mut rows = self.rows.lock().unwrap();
+        let rows = rows.get_mut(server).unwrap();
+        *rows = rows.split_off(&(through + 1));
+        self.changed.send_replace(());
+        Ok(())
+    }
+
+    async fn backlog(&self) -> Result<Vec<OwnedServerName>, OutboxError> {
+        let rows = self.rows.lock().unwrap();
+        Ok(rows
+            .iter()
+            .filter(|(_, rows)| !rows.is_empty())
+            .map(|(server, _)| server.clone())
+            .collect())
+    }
+
+    async fn load_retry(&self, server: &ServerName) -> Result<Retry, OutboxError> {
+        Ok(self.retries.lock().unwrap().get(server).copied().unwrap_or_default())
+    }
+
+    async fn save_retry(&self, server: &ServerName, retry: Retry) -> Result<(), OutboxError> {
+        self.retries.lock().unwrap().insert(server.to_owned(), retry);
+        self.changed.send_replace(());
+        Ok(())
+    }
+}
+
+/// Other servers.
+#[derive(Default)]
+struct Others {
+    away: Mutex<BTreeSet<OwnedServerName>>,
+    received: Servers<Vec<u64>>,
+    edus: Servers<Vec<String>>,
+    transactions: AtomicUsize,
+    in_flight: Servers<bool>,
+    overlapped: AtomicBool,
+}
+
+impl Others {
+    fn received(&self, server: &ServerName) -> Vec<u64> {
+        self.received.lock().unwrap().get(server).cloned().unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl Transport for Others {
+    async fn deliver(
+        &self,
+        server: &ServerName,
+        _id: &str,
+        pdus: Vec<Box<RawValue>>,
+        edus: Vec<Box<RawValue>>,
+        _now: MilliSecondsSinceUnixEpoch,
+    ) -> Result<(), SendFailure> {
+        if self.in_flight.lock().unwrap().insert(server.to_owned(), true) == Some(true) {
+            self.overlapped.store(true, Ordering::SeqCst);
+        }
+        tokio::task::yield_now().await;
+        self.in_flight.lock().unwrap().insert(server.to_owned(), false);
+        self.transactions.fetch_add(1, Ordering::SeqCst);
+        if self.away.lock().unwrap().contains(server) {
+            return Err(SendFailure::Unreachable);
+        }
+        let positions = pdus.iter().map(|pdu| pdu.get().parse::<u64>().unwrap());
+        self.received
+            .lock()
+            .unwrap()
+            .entry(server.to_owned())
+            .or_default()
+            .extend(positions);
+        let edus = edus.iter().map(|edu| edu.get().to_owned());
+        self.edus
+            .lock()
+            .unwrap()
+            .entry(server.to_owned())
+            .or_default()
+            .extend(edus);
+        Ok(())
+    }
+}
+
+fn name(text: &str) -> OwnedServerName {
+    OwnedServerName::try_from(text).unwrap()
+}
+
+fn start(others: &Arc<Others>, store: &Arc<Store>) -> Sender {
+    let config = SenderConfig {
+        sweep: Duration::from_secs(3_600),
+        ..SenderConfig::default()
+    };
+    Sender::start(
+        config,
+        Arc::clone(others) as _,
+        Arc::clone(store) as _,
+        Arc::new(SystemClock),
+    )
+}
+
+#[tokio::test]
+async fn everything_in_the_store_goes_out_in_order_one_at_a_time() {
+    let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
+    let servers: Vec<OwnedServerName> = (0..20).map(|number| name(&format!("s{number}.test"))).collect();
+    for server in &servers {
+        store.put(server, 1..=130);
+    }
+    // What was there before the start is found, what comes later is told.
+    let sender = start(&others, &store);
+    for server in &servers {
+        store.put(server, 131..=140);
+    }
+    sender.wake(&servers);
+    store.until(Store::is_empty).await;
+    for server in &servers {
+        assert_eq!(others.received(server), (1..=140).collect::<Vec<_>>());
+    }
+    assert!(
+        !others.overlapped.load(Ordering::SeqCst),
+        "two transactions at once to one server"
+    );
+    sender.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_gets_all_of_it_when_it_is_heard_from() {
+    let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
+    let server = name("beta.test");
+    others.away.lock().unwrap().insert(server.clone());
+    store.put(&server, 1..=75);
+    let sender = start(&others, &store);
+    let failed = |store: &Store| store.retries.lock().unwrap().values().any(|retry| retry.failures > 0);
+    store.until(failed).await;
+    // Others are not held up by it.
+    let other = name("gamma.test");
+    store.put(&other, [5]);
+    sender.wake([&other]);
+    let delivered = |store: &Store| {
+        store
+            .rows
+            .lock()
+            .unwrap()
+            .get("gamma.test")
+            .is_some_and(BTreeMap::is_empty)
+    };
+    store.until(delivered).await;
+
+    others.away.lock().unwrap().clear();
+    sender.heard_from(&server);
+    store.until(Store::is_empty).await;
+    assert_eq!(others.received(&server), (1..=75).collect::<Vec<_>>());
+    sender.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn what_was_not_delivered_before_a_stop_is_delivered_after_the_start() {
+    let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
+    let server = name("beta.test");
+    others.away.lock().unwrap().insert(server.clone());
+    store.put(&server, 1..=60);
+    let sender = start(&others, &store);
+    store.until(|store| !store.retries.lock().unwrap().is_empty()).await;
+    sender.stop(Duration::from_secs(5)).await;
+    let tried = others.transactions.load(Ordering::SeqCst);
+    sender.wake([&server]);
+    assert_eq!(
+        others.transactions.load(Ordering::SeqCst),
+        tried,
+        "nothing is sent after a stop"
+    );
+
+    others.away.lock().unwrap().clear();
+    let sender = start(&others, &store);
+    sender.wake([&server]);
+    sender.heard_from(&server);
+    store.until(Store::is_empty).await;
+    assert_eq!(others.received(&server), (1..=60).collect::<Vec<_>>());
+    sender.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn news_goes_out_in_its_envelope_and_a_stop_waits_for_what_can_be_delivered() {
+    let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
+    let server = name("beta.test");
+    let sender = start(&others, &store);
+    for typing in [true, false] {
+        let content = to_raw_value(&serde_json::json!({ "typing": typing })).unwrap();
+        let edu = Edu {
+            kind: "m.typing".to_owned(),
+            key: "k".to_owned(),
+            content,
+            expires: None,
+        };
+        sender.edu([&server], &edu);
+    }
+    sender.stop(Duration::from_secs(5)).await;
+    let edus = others.edus.lock().unwrap();
+    assert_eq!(
+        edus[&server].last().unwrap(),
+        r#"{"edu_type":"m.typing","content":{"typing":false}}"#
+    );
+}

@@ -1,0 +1,17 @@
+//! The server-server API through its router, over real rooms: who may ask what, and what is signed and believed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests fail by panicking, and modules of one test crate see each other"
+)]
+
+#[path = "server/joining.rs"]
+mod joining;
+#[path = "server/reading.rs"]
+mod reading;
+#[path = "server/signing.rs"]
+mod signing;
+#[path = "server/world.rs"]
+mod world;

@@ -1,0 +1,308 @@
+//! Joins, leaves, knocks and invitations that other servers bring: only their own users', only as they say.
+
+use ruma::{RoomVersionId, UserId, events::room::member::MembershipState};
+use serde_json::{Value, json};
+use weft_dag::{RoomVersion, testing::signer};
+use weft_room::CreateRoom;
+
+use crate::world::{World, beta, gamma, ids, path};
+
+#[tokio::test]
+async fn a_join_gets_the_state_and_a_leave_ends_it() {
+    for version in RoomVersion::ALL {
+        let world = World::new().await;
+        let preset = Some(weft_room::Preset::PublicChat);
+        let room = world
+            .room(CreateRoom {
+                version: Some(version.clone()),
+                preset,
+                ..CreateRoom::default()
+            })
+            .await;
+        let (_, answer) = world.join("@bob:beta.test", &room).await;
+        let version = RoomVersion::new(&version).unwrap();
+        let state = ids(&answer["state"], &version);
+        let chain = ids(&answer["auth_chain"], &version);
+        assert!(state.len() >= 5 && !chain.is_empty(), "{answer}");
+        assert_eq!(answer["members_omitted"], Value::Null);
+        let bob = UserId::parse("@bob:beta.test").unwrap();
+        assert_eq!(
+            world.rooms.reader().membership(&room, &bob).await.unwrap(),
+            MembershipState::Join
+        );
+
+        let (leave, event) = world.membership(&bob, &room, "leave").await;
+        let send = format!(
+            "/_matrix/federation/v2/send_leave/{}/{}",
+            path(room.as_str()),
+            path(leave.as_str())
+        );
+        assert_eq!(world.ask(beta(), "PUT", &send, event).await.0, 200);
+        assert_eq!(
+            world.rooms.reader().membership(&room, &bob).await.unwrap(),
+            MembershipState::Leave
+        );
+    }
+}
+
+#[tokio::test]
+async fn templates_are_given_to_users_of_the_server_that_asks() {
+    let world = World::new().await;
+    let room = world.public_room().await;
+    let make = |what: &str, user: &str, query: &str| {
+        format!(
+            "/_matrix/federation/v1/make_{what}/{}/{}{query}",
+            path(room.as_str()),
+            path(user)
+        )
+    };
+    for user in ["@carl:gamma.test", "@alice:alpha.test"] {
+        for what in ["join", "leave", "knock"] {
+            assert_eq!(
+                world.get(beta(), &make(what, user, "?ver=12")).await.0,
+                403,
+                "{what} {user}"
+            );
+        }
+    }
+    for query in ["", "?ver=1", "?ver=11"] {
+        let (status, answer) = world.get(beta(), &make("join", "@bob:beta.test", query)).await;
+        let expected = (400, Some("M_INCOMPATIBLE_ROOM_VERSION"), Some("12"));
+        assert_eq!(
+            (status, answer["errcode"].as_str(), answer["room_version"].as_str()),
+            expected
+        );
+    }
+    // Nobody leaves who isn't there, and nobody knocks at an open door.
+    assert_eq!(world.get(beta(), &make("leave", "@bob:beta.test", "")).await.0, 403);
+    assert_eq!(
+        world.get(beta(), &make("knock", "@bob:beta.test", "?ver=12")).await.0,
+        403
+    );
+    let elsewhere = format!(
+        "/_matrix/federation/v1/make_join/{}/{}?ver=12",
+        path("!none:x.test"),
+        path("@bob:beta.test")
+    );
+    assert_eq!(world.get(beta(), &elsewhere).await.0, 404);
+    let private = world.room(CreateRoom::default()).await;
+    let make = format!(
+        "/_matrix/federation/v1/make_join/{}/{}?ver=12",
+        path(private.as_str()),
+        path("@bob:beta.test")
+    );
+    assert_eq!(world.get(beta(), &make).await.0, 403);
+}
+
+/// T35 and whatever else can differ between path, event and sender.
+#[tokio::test]
+async fn a_membership_that_is_anything_else_is_not_taken() {
+    let world = World::new().await;
+    let (room, other) = (world.public_room().await, world.public_room().await);
+    let bob = UserId::parse("@bob:beta.test").unwrap();
+    let (id, event) = world.membership(&bob, &room, "join").await;
+    let send = |what: &str, room: &str, id: &str| format!("/_matrix/federation/{what}/{}/{}", path(room), path(id));
+    let wrong_id = format!("${}", "a".repeat(43));
+    let mut forged = event.clone();
+    forged["content"]["membership"] = json!("ban");
+    let mut resent = event.clone();
+    resent["origin_server_ts"] = json!(5);
+    for (what, server, path, event) in [
+        (
+            "another room",
+            beta(),
+            send("v2/send_join", other.as_str(), id.as_str()),
+            &event,
+        ),
+        (
+            "an unknown room",
+            beta(),
+            send("v2/send_join", "!none:x.test", id.as_str()),
+            &event,
+        ),
+        (
+            "another event",
+            beta(),
+            send("v2/send_join", room.as_str(), &wrong_id),
+            &event,
+        ),
+        (
+            "a join as a leave",
+            beta(),
+            send("v2/send_leave", room.as_str(), id.as_str()),
+            &event,
+        ),
+        (
+            "a join as a knock",
+            beta(),
+            send("v1/send_knock", room.as_str(), id.as_str()),
+            &event,
+        ),
+        (
+            "another server's user",
+            gamma(),
+            send("v2/send_join", room.as_str(), id.as_str()),
+            &event,
+        ),
+        (
+            "changed",
+            beta(),
+            send("v2/send_join", room.as_str(), id.as_str()),
+            &forged,
+        ),
+        (
+            "signed for something else",
+            beta(),
+            send("v2/send_join", room.as_str(), id.as_str()),
+            &resent,
+        ),
+        (
+            "no event",
+            beta(),
+            send("v2/send_join", room.as_str(), id.as_str()),
+            &json!([1]),
+        ),
+    ] {
+        let (status, answer) = world.ask(server, "PUT", &path, event.clone()).await;
+        assert!((400..500).contains(&status), "{what}: {status} {answer}");
+    }
+    assert_eq!(
+        world.rooms.reader().membership(&room, &bob).await.unwrap(),
+        MembershipState::Leave
+    );
+    let (status, _) = world
+        .ask(beta(), "PUT", &send("v2/send_join", room.as_str(), id.as_str()), event)
+        .await;
+    assert_eq!(status, 200, "the right one is taken still");
+}
+
+#[tokio::test]
+async fn a_knock_is_taken_where_knocking_is_allowed() {
+    let world = World::new().await;
+    let room = world
+        .room(CreateRoom {
+            name: Some("Study".to_owned()),
+            ..CreateRoom::default()
+        })
+        .await;
+    world
+        .send(&room, "m.room.join_rules", Some(""), json!({ "join_rule": "knock" }))
+        .await;
+    let bob = UserId::parse("@bob:beta.test").unwrap();
+    let (id, event) = world.membership(&bob, &room, "knock").await;
+    let send = format!(
+        "/_matrix/federation/v1/send_knock/{}/{}",
+        path(room.as_str()),
+        path(id.as_str())
+    );
+    let (status, answer) = world.ask(beta(), "PUT", &send, event).await;
+    assert_eq!(status, 200, "{answer}");
+    let shown = answer["knock_room_state"].as_array().unwrap();
+    assert!(
+        shown
+            .iter()
+            .any(|state| state["type"] == "m.room.name" && state["signatures"].is_object())
+    );
+    assert!(shown.iter().all(|state| state["type"] != "m.room.power_levels"));
+    assert_eq!(
+        world.rooms.reader().membership(&room, &bob).await.unwrap(),
+        MembershipState::Knock
+    );
+}
+
+/// T32 through the endpoint: what is signed, what is not, and what the invited user then has.
+#[tokio::test]
+async fn an_invitation_is_signed_and_kept_and_nothing_else_is() {
+    let world = World::new().await;
+    // A room of the other server: made of its own signed events.
+    let their = weft_dag::testing::World::new(&RoomVersionId::V11, "@bob:beta.test");
+    let room = their.room_id.clone();
+    let create: Value = serde_json::from_str(their.pdu(&their.order[0]).json()).unwrap();
+    let invite = |sender: &str, target: &str, membership: &str| {
+        let mut event = weft_dag::testing::object(json!({
+            "type": "m.room.member", "sender": sender, "state_key": target, "room_id": room,
+            "content": { "membership": membership }, "prev_events": their.head_list(), "auth_events": [], "depth": 5,
+            "origin_server_ts": 1_700_000_000_000_u64,
+        }));
+        let key = signer(beta());
+        let rules = &their.version.rules().redaction;
+        ruma::signatures::hash_and_sign_event("beta.test", key.key_pair(), &mut event, rules).unwrap();
+        let event = serde_json::to_value(event).unwrap();
+        let id = weft_dag::Unchecked::parse(&event.to_string(), &their.version)
+            .unwrap()
+            .event_id()
+            .to_owned();
+        (id, event)
+    };
+    let put = |version: &str, id: &str| {
+        format!(
+            "/_matrix/federation/{version}/invite/{}/{}",
+            path(room.as_str()),
+            path(id)
+        )
+    };
+    let body = |event: &Value, version: &str| json!({ "room_version": version, "event": event, "invite_room_state": [create] });
+    for (sender, target, membership) in [
+        ("@bob:beta.test", "@alice:alpha.test", "leave"),
+        ("@bob:beta.test", "@alice:alpha.test", "ban"),
+        ("@alice:alpha.test", "@alice:alpha.test", "join"),
+        ("@alice:alpha.test", "@alice:alpha.test", "invite"),
+        ("@bob:beta.test", "@carl:gamma.test", "invite"),
+        ("@bob:beta.test", "@nobody:alpha.test", "invite"),
+    ] {
+        let (id, event) = invite(sender, target, membership);
+        let (status, answer) = world
+            .ask(beta(), "PUT", &put("v2", id.as_str()), body(&event, "11"))
+            .await;
+        assert!(
+            status == 403 || status == 404,
+            "{sender} {target} {membership}: {status} {answer}"
+        );
+        assert!(answer.get("event").is_none());
+    }
+    let (id, event) = invite("@bob:beta.test", "@alice:alpha.test", "invite");
+    let (status, answer) = world
+        .ask(beta(), "PUT", &put("v2", id.as_str()), body(&event, "1"))
+        .await;
+    assert_eq!(
+        (status, answer["errcode"].as_str()),
+        (400, Some("M_INCOMPATIBLE_ROOM_VERSION"))
+    );
+    assert_eq!(
+        world.ask(beta(), "PUT", &put("v1", id.as_str()), event.clone()).await.0,
+        400
+    );
+    assert_eq!(
+        world
+            .ask(gamma(), "PUT", &put("v2", id.as_str()), body(&event, "11"))
+            .await
+            .0,
+        403
+    );
+    assert_eq!(
+        world.rooms.reader().membership(&room, &world.alice).await.unwrap(),
+        MembershipState::Leave
+    );
+
+    let (status, answer) = world
+        .ask(beta(), "PUT", &put("v2", id.as_str()), body(&event, "11"))
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    let signatures = answer["event"]["signatures"].as_object().unwrap();
+    assert!(signatures.contains_key("alpha.test") && signatures.contains_key("beta.test"));
+    let kept = world
+        .rooms
+        .reader()
+        .room_of_user(&world.alice, &room)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(kept.membership, MembershipState::Invite);
+    let shown: Vec<Value> = kept.row.stripped.iter().map(|raw| raw.deserialize().unwrap()).collect();
+    assert!(shown.iter().any(|entry| entry["type"] == "m.room.create"));
+    assert!(
+        shown
+            .iter()
+            .all(|entry| entry.get("signatures").is_none() && entry.get("hashes").is_none())
+    );
+}

@@ -1,0 +1,270 @@
+//! What is told of a room to whom: servers in it, servers outside, servers that its access list denies (T12, T55, T60, T61).
+
+use ruma::{OwnedEventId, RoomId};
+use serde_json::{Value, json};
+use weft_room::CreateRoom;
+use weft_wire::document::DocumentKind;
+
+use crate::world::{World, beta, gamma, ids, path};
+
+/// Every question about a room's history.
+fn questions(room: &RoomId, event: &OwnedEventId) -> Vec<(&'static str, String, Value)> {
+    let (room, event_path) = (path(room.as_str()), path(event.as_str()));
+    let v1 = "/_matrix/federation/v1";
+    vec![
+        ("GET", format!("{v1}/event/{event_path}"), Value::Null),
+        ("GET", format!("{v1}/state/{room}?event_id={event_path}"), Value::Null),
+        (
+            "GET",
+            format!("{v1}/state_ids/{room}?event_id={event_path}"),
+            Value::Null,
+        ),
+        ("GET", format!("{v1}/event_auth/{room}/{event_path}"), Value::Null),
+        (
+            "GET",
+            format!("{v1}/backfill/{room}?v={event_path}&limit=10"),
+            Value::Null,
+        ),
+        (
+            "POST",
+            format!("{v1}/get_missing_events/{room}"),
+            json!({ "earliest_events": [], "latest_events": [event] }),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_room_is_told_of_to_servers_in_it() {
+    let world = World::new().await;
+    let room = world.public_room().await;
+    let event = world.say(&room, "hello").await;
+    world.join("@bob:beta.test", &room).await;
+    for (method, path, body) in questions(&room, &event) {
+        let (status, answer) = world.ask(beta(), method, &path, body.clone()).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        let (status, answer) = world.ask(gamma(), method, &path, body.clone()).await;
+        assert!(status == 403 || status == 404, "{path}: {answer}");
+        assert!(!answer.to_string().contains("hello"));
+        // A room that doesn't exist looks no different to those outside.
+        let elsewhere = path.replace(&crate::world::path(room.as_str()), &crate::world::path("!none:x.test"));
+        if elsewhere != path {
+            assert_eq!(
+                world.ask(gamma(), method, &elsewhere, body).await,
+                (status, answer),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_left_is_told_no_more() {
+    let world = World::new().await;
+    let room = world.public_room().await;
+    world.join("@bob:beta.test", &room).await;
+    let bob = ruma::UserId::parse("@bob:beta.test").unwrap();
+    let (leave, event) = world.membership(&bob, &room, "leave").await;
+    let send = format!(
+        "/_matrix/federation/v2/send_leave/{}/{}",
+        path(room.as_str()),
+        path(leave.as_str())
+    );
+    world.ask(beta(), "PUT", &send, event).await;
+    let after = world.say(&room, "among ourselves").await;
+    for (method, path, body) in questions(&room, &after) {
+        let (status, answer) = world.ask(beta(), method, &path, body).await;
+        assert!(status == 403 || status == 404, "{path}: {answer}");
+    }
+}
+
+/// T55: the endpoints that the specification names, and our own.
+#[tokio::test]
+async fn the_access_list_is_asked_everywhere() {
+    let world = World::new().await;
+    let room = world.public_room().await;
+    let event = world.say(&room, "hello").await;
+    world.join("@bob:beta.test", &room).await;
+    let bob = ruma::UserId::parse("@bob:beta.test").unwrap();
+    let (leave, leave_event) = world.membership(&bob, &room, "leave").await;
+    for list in [
+        json!({ "allow": ["*"], "deny": ["beta.test"] }),
+        json!({ "allow": "malformed" }),
+    ] {
+        world.send(&room, "m.room.server_acl", Some(""), list).await;
+        let (room_path, user, id) = (path(room.as_str()), path("@bob:beta.test"), path(leave.as_str()));
+        let mut all = questions(&room, &event);
+        for what in ["join", "leave", "knock"] {
+            all.push((
+                "GET",
+                format!("/_matrix/federation/v1/make_{what}/{room_path}/{user}?ver=12"),
+                Value::Null,
+            ));
+        }
+        for what in ["v2/send_join", "v2/send_leave", "v1/send_knock"] {
+            all.push((
+                "PUT",
+                format!("/_matrix/federation/{what}/{room_path}/{id}"),
+                leave_event.clone(),
+            ));
+        }
+        let invite = json!({ "room_version": "12", "event": leave_event, "invite_room_state": [] });
+        all.push(("PUT", format!("/_matrix/federation/v2/invite/{room_path}/{id}"), invite));
+        all.push(("GET", format!("/_weft/federation/v1/document/{room_path}"), Value::Null));
+        for (method, path, body) in all {
+            let (status, answer) = world.ask(beta(), method, &path, body).await;
+            assert_eq!(
+                (status, answer["errcode"].as_str()),
+                (403, Some("M_FORBIDDEN")),
+                "{path}: {answer}"
+            );
+        }
+        let transaction = json!({ "origin": "beta.test", "origin_server_ts": 1, "pdus": [leave_event] });
+        let send = format!("/_matrix/federation/v1/send/{}", rand_id());
+        let (status, answer) = world.ask(beta(), "PUT", &send, transaction).await;
+        assert_eq!(status, 200);
+        assert!(answer["pdus"][leave.as_str()]["error"].is_string(), "{answer}");
+    }
+}
+
+fn rand_id() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn walks_are_bounded_whatever_is_asked_for() {
+    let world = World::new().await;
+    let room = world.public_room().await;
+    for number in 0..130 {
+        world.say(&room, &number.to_string()).await;
+    }
+    let last = world.say(&room, "last").await;
+    world.join("@bob:beta.test", &room).await;
+    let (room_path, last_path) = (path(room.as_str()), path(last.as_str()));
+    let backfill = |limit: &str| format!("/_matrix/federation/v1/backfill/{room_path}?v={last_path}&limit={limit}");
+    let (_, answer) = world.get(beta(), &backfill("1000000000")).await;
+    assert_eq!(answer["pdus"].as_array().unwrap().len(), 100);
+    assert_eq!(world.get(beta(), &backfill("-1")).await.0, 400);
+    let missing = format!("/_matrix/federation/v1/get_missing_events/{room_path}");
+    let ask =
+        |limit: u64, latest: Vec<String>| json!({ "limit": limit, "earliest_events": [], "latest_events": latest });
+    let (_, answer) = world
+        .ask(beta(), "POST", &missing, ask(1_000_000_000, vec![last.to_string()]))
+        .await;
+    assert_eq!(answer["events"].as_array().unwrap().len(), 100);
+    let many: Vec<String> = (0..101).map(|number| format!("${number:0>43}")).collect();
+    assert_eq!(world.ask(beta(), "POST", &missing, ask(10, many.clone())).await.0, 400);
+    let query: String = many.iter().map(|id| format!("v={}&", path(id))).collect();
+    let many = format!("/_matrix/federation/v1/backfill/{room_path}?{query}limit=5");
+    assert_eq!(world.get(beta(), &many).await.0, 400);
+    let (status, answer) = world
+        .ask(beta(), "POST", &missing, ask(10, vec!["$unknown".to_owned()]))
+        .await;
+    assert_eq!((status, answer), (200, json!({ "events": [] })));
+}
+
+/// T61: history from before a server was there, where it is not for it, comes without content; the graph stays whole.
+#[tokio::test]
+async fn history_is_for_whom_it_is_for() {
+    for (visibility, seen) in [
+        ("joined", false),
+        ("invited", false),
+        ("shared", true),
+        ("world_readable", true),
+    ] {
+        let world = World::new().await;
+        let room = world.public_room().await;
+        world
+            .send(
+                &room,
+                "m.room.history_visibility",
+                Some(""),
+                json!({ "history_visibility": visibility }),
+            )
+            .await;
+        let before = world.say(&room, "before they came").await;
+        world.join("@bob:beta.test", &room).await;
+        let after = world.say(&room, "after they came").await;
+
+        let (status, answer) = world
+            .get(
+                beta(),
+                &format!("/_matrix/federation/v1/event/{}", path(before.as_str())),
+            )
+            .await;
+        assert_eq!(status, if seen { 200 } else { 404 }, "{visibility} {answer}");
+        let (status, _) = world
+            .get(
+                beta(),
+                &format!("/_matrix/federation/v1/event/{}", path(after.as_str())),
+            )
+            .await;
+        assert_eq!(status, 200);
+
+        let room_path = path(room.as_str());
+        let backfill = format!(
+            "/_matrix/federation/v1/backfill/{room_path}?v={}&limit=50",
+            path(after.as_str())
+        );
+        let (_, answer) = world.get(beta(), &backfill).await;
+        let version = world.rooms.reader().version(&room).await.unwrap().unwrap();
+        let found = ids(&answer["pdus"], &version);
+        assert!(
+            found.contains(&before) && found.contains(&after),
+            "{visibility}: redacted events keep their ids"
+        );
+        let text = answer.to_string();
+        assert!(text.contains("after they came"));
+        assert_eq!(text.contains("before they came"), seen, "{visibility}");
+    }
+}
+
+#[tokio::test]
+async fn a_document_is_given_to_servers_in_it() {
+    let world = World::new().await;
+    let request = CreateRoom {
+        document: Some(DocumentKind::Text),
+        ..CreateRoom::default()
+    };
+    let room = world.room(request).await;
+    let document = format!("/_weft/federation/v1/document/{}", path(room.as_str()));
+    let (status, outside) = world.get(beta(), &document).await;
+    assert_eq!(status, 403);
+    let (status, nowhere) = world
+        .get(beta(), "/_weft/federation/v1/document/%21none%3Ax.test")
+        .await;
+    assert_eq!((status, nowhere), (403, outside));
+
+    world
+        .send(&room, "m.room.join_rules", Some(""), json!({ "join_rule": "public" }))
+        .await;
+    let event = world.say(&room, "hello").await;
+    world.join("@bob:beta.test", &room).await;
+    let (status, answer) = world.get(beta(), &document).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["room_id"], room.as_str());
+    assert_eq!(answer["at"].as_array().unwrap().len(), 1);
+    // An empty Yjs update: no structs, no deletions.
+    assert_eq!(answer["update"], "AAA");
+    let at = |query: &str| format!("{document}?{query}");
+    let (status, answer) = world.get(beta(), &at(&format!("at={}", path(event.as_str())))).await;
+    assert_eq!((status, &answer["at"]), (200, &json!([event])));
+    assert_eq!(
+        world.get(beta(), &at(&format!("at=%24{}", "a".repeat(43)))).await.0,
+        404
+    );
+    assert_eq!(world.get(beta(), &at("at=x")).await.0, 400);
+    let many: String = (0..101).map(|number| format!("at=%24{number:0>43}&")).collect();
+    assert_eq!(world.get(beta(), &at(&many)).await.0, 400);
+
+    let chat = world.public_room().await;
+    world.join("@bob:beta.test", &chat).await;
+    let (status, _) = world
+        .get(
+            beta(),
+            &format!("/_weft/federation/v1/document/{}", path(chat.as_str())),
+        )
+        .await;
+    assert_eq!(status, 404);
+}

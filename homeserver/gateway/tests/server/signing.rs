@@ -1,0 +1,196 @@
+//! Requests without a right signature, the keys that signatures are checked with, transactions.
+
+use axum::body::Body;
+use serde_json::{Value, json};
+
+use crate::world::{World, alpha, beta, gamma, path};
+
+/// Every endpoint that wants a signature, with ids that look right.
+fn endpoints() -> Vec<(&'static str, String)> {
+    let room = path("!room:alpha.test");
+    let event = path(&format!("${}", "a".repeat(43)));
+    let user = path("@bob:beta.test");
+    let v1 = "/_matrix/federation/v1";
+    let v2 = "/_matrix/federation/v2";
+    vec![
+        ("PUT", format!("{v1}/send/1")),
+        ("GET", format!("{v1}/make_join/{room}/{user}")),
+        ("GET", format!("{v1}/make_leave/{room}/{user}")),
+        ("GET", format!("{v1}/make_knock/{room}/{user}")),
+        ("PUT", format!("{v2}/send_join/{room}/{event}")),
+        ("PUT", format!("{v2}/send_leave/{room}/{event}")),
+        ("PUT", format!("{v1}/send_knock/{room}/{event}")),
+        ("PUT", format!("{v1}/invite/{room}/{event}")),
+        ("PUT", format!("{v2}/invite/{room}/{event}")),
+        ("GET", format!("{v1}/event/{event}")),
+        ("GET", format!("{v1}/state/{room}?event_id={event}")),
+        ("GET", format!("{v1}/state_ids/{room}?event_id={event}")),
+        ("GET", format!("{v1}/event_auth/{room}/{event}")),
+        ("GET", format!("{v1}/backfill/{room}?v={event}&limit=1")),
+        ("POST", format!("{v1}/get_missing_events/{room}")),
+        ("GET", format!("{v1}/query/profile?user_id={user}")),
+        ("GET", format!("{v1}/query/directory?room_alias=%23a:alpha.test")),
+        ("GET", format!("{v1}/publicRooms")),
+        ("POST", format!("{v1}/publicRooms")),
+        ("GET", format!("/_weft/federation/v1/document/{room}")),
+    ]
+}
+
+#[tokio::test]
+async fn nothing_is_answered_without_a_signature() {
+    let world = World::new().await;
+    for (method, path) in endpoints() {
+        for header in [
+            None,
+            Some("Bearer x"),
+            Some("X-Matrix origin=beta.test,destination=alpha.test,key=\"ed25519:test\",sig=AAAA"),
+        ] {
+            let mut request = axum::http::Request::builder().method(method).uri(&path);
+            if let Some(header) = header {
+                request = request.header("authorization", header);
+            }
+            let (status, answer) = world.raw(request.body(Body::from("{}")).unwrap()).await;
+            assert_eq!(
+                (status, answer["errcode"].as_str()),
+                (401, Some("M_UNAUTHORIZED")),
+                "{method} {path}"
+            );
+        }
+        // A method that isn't there is no way around it either.
+        let request = axum::http::Request::builder()
+            .method("DELETE")
+            .uri(&path)
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(world.raw(request).await.0, 405, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn keys_and_version_are_for_everybody() {
+    let world = World::new().await;
+    let open = |path: &str| axum::http::Request::get(path).body(Body::empty()).unwrap();
+    let (status, version) = world.raw(open("/_matrix/federation/v1/version")).await;
+    assert_eq!((status, version["server"]["name"].as_str()), (200, Some("Weft")));
+    let (status, keys) = world.raw(open("/_matrix/key/v2/server")).await;
+    assert_eq!((status, keys["server_name"].as_str()), (200, Some("alpha.test")));
+    assert!(keys["signatures"]["alpha.test"].is_object());
+
+    let query =
+        json!({ "server_keys": { "beta.test": {}, "alpha.test": { "ed25519:x": { "minimum_valid_until_ts": 5 } } } });
+    let request = axum::http::Request::post("/_matrix/key/v2/query")
+        .body(Body::from(query.to_string()))
+        .unwrap();
+    let (status, answer) = world.raw(request).await;
+    let keys = answer["server_keys"].as_array().unwrap();
+    assert_eq!((status, keys.len()), (200, 2));
+    for key in keys {
+        assert!(key["signatures"]["alpha.test"].is_object(), "{key}");
+        assert!(
+            key["signatures"][key["server_name"].as_str().unwrap()].is_object(),
+            "{key}"
+        );
+    }
+    let (status, answer) = world.raw(open("/_matrix/key/v2/query/beta.test")).await;
+    assert_eq!((status, answer["server_keys"].as_array().unwrap().len()), (200, 1));
+    let many: serde_json::Map<String, Value> = (0..51).map(|n| (format!("s{n}.test"), json!({}))).collect();
+    let query = json!({ "server_keys": many });
+    let request = axum::http::Request::post("/_matrix/key/v2/query")
+        .body(Body::from(query.to_string()))
+        .unwrap();
+    assert_eq!(world.raw(request).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_transaction_brings_events_into_the_room_and_answers_for_each() {
+    let world = World::new().await;
+    let room = world.public_room().await;
+    let (join, _) = world.join("@bob:beta.test", &room).await;
+    world.until_committed(&join).await;
+    let bob = ruma::UserId::parse("@bob:beta.test").unwrap();
+    let state = world.rooms.reader().state(&room).await.unwrap().unwrap();
+    let content = weft_dag::testing::object(json!({}));
+    let auth = state.auth_events("m.room.message", &bob, None, &content).unwrap();
+    let (id, event) = world
+        .event(
+            &room,
+            &bob,
+            "m.room.message",
+            None,
+            json!({ "body": "hello" }),
+            (vec![join.clone()], auth, 50),
+        )
+        .await;
+    let mut forged = event.clone();
+    forged["origin_server_ts"] = json!(1);
+    let transaction = |origin: &str| json!({ "origin": origin, "origin_server_ts": 1, "pdus": [event, forged, { "type": "x" }], "edus": [{ "x": 1 }] });
+    let (status, answer) = world
+        .ask(beta(), "PUT", "/_matrix/federation/v1/send/1", transaction("beta.test"))
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    let results = answer["pdus"].as_object().unwrap();
+    assert_eq!(results[id.as_str()], json!({}));
+    assert_eq!(results.values().filter(|result| result["error"].is_string()).count(), 1);
+    world.until_committed(&id).await;
+    assert!(world.rooms.reader().event(Some(&room), &id).await.unwrap().is_some());
+
+    let (status, _) = world
+        .ask(
+            beta(),
+            "PUT",
+            "/_matrix/federation/v1/send/2",
+            transaction("gamma.test"),
+        )
+        .await;
+    assert_eq!(status, 403, "the origin in the body is another");
+    let many = json!({ "origin": "beta.test", "origin_server_ts": 1, "pdus": vec![event.clone(); 51] });
+    assert_eq!(
+        world.ask(beta(), "PUT", "/_matrix/federation/v1/send/3", many).await.0,
+        400
+    );
+}
+
+#[tokio::test]
+async fn profiles_and_aliases_are_those_of_this_server() {
+    let world = World::new().await;
+    let profile = |user: &str| format!("/_matrix/federation/v1/query/profile?user_id={}", path(user));
+    let (status, answer) = world.get(gamma(), &profile("@alice:alpha.test")).await;
+    assert_eq!((status, answer), (200, json!({ "displayname": "Alice" })));
+    let (_, answer) = world
+        .get(gamma(), &format!("{}&field=avatar_url", profile("@alice:alpha.test")))
+        .await;
+    assert_eq!(answer, json!({}));
+    assert_eq!(world.get(gamma(), &profile("@nobody:alpha.test")).await.0, 404);
+    assert_eq!(world.get(gamma(), &profile("@bob:beta.test")).await.0, 400);
+
+    let alias = ruma::RoomAliasId::parse("#hall:alpha.test").unwrap();
+    let room = world.public_room().await;
+    world.rooms.put_alias(&alias, &room, &world.alice).await.unwrap();
+    let (status, answer) = world
+        .get(
+            gamma(),
+            "/_matrix/federation/v1/query/directory?room_alias=%23hall%3Aalpha.test",
+        )
+        .await;
+    assert_eq!(
+        (status, answer),
+        (200, json!({ "room_id": room, "servers": [alpha()] }))
+    );
+    let (status, _) = world
+        .get(
+            gamma(),
+            "/_matrix/federation/v1/query/directory?room_alias=%23none%3Aalpha.test",
+        )
+        .await;
+    assert_eq!(status, 404);
+
+    let (status, rooms) = world.get(gamma(), "/_matrix/federation/v1/publicRooms").await;
+    assert_eq!((status, rooms["chunk"][0]["name"].as_str()), (200, Some("Hall")));
+    let search = |words: &str| json!({ "filter": { "generic_search_term": words } });
+    for (words, found) in [("hal", 1), ("garden", 0)] {
+        let (_, rooms) = world
+            .ask(gamma(), "POST", "/_matrix/federation/v1/publicRooms", search(words))
+            .await;
+        assert_eq!(rooms["chunk"].as_array().unwrap().len(), found, "{words}");
+    }
+}
