@@ -68,11 +68,11 @@ function hocuspocus({ url, room, token, socket }, doc, editor) {
   if (socket) {
     shared = sockets.get(socket)
     if (!shared) {
-      shared = new HocuspocusProviderWebsocket({ url, WebSocketPolyfill: WebSocket, delay: 100, maxDelay: 1000 })
+      shared = new HocuspocusProviderWebsocket({ url, WebSocketPolyfill: WebSocket, delay: 100, minDelay: 100, maxDelay: 1000 })
       sockets.set(socket, shared)
     }
   }
-  const own = shared ?? new HocuspocusProviderWebsocket({ url, WebSocketPolyfill: WebSocket, delay: 100, maxDelay: 1000 })
+  const own = shared ?? new HocuspocusProviderWebsocket({ url, WebSocketPolyfill: WebSocket, delay: 100, minDelay: 100, maxDelay: 1000 })
   const provider = new HocuspocusProvider({
     websocketProvider: own,
     name: room,

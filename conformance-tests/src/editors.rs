@@ -21,7 +21,7 @@ use tokio::{
 use crate::{authority::Authority, client::Client};
 
 /// How long an editor may take to see something, milliseconds. Generous: a test fails by never, not by late.
-const PATIENCE_MS: u64 = 60_000;
+const PATIENCE_MS: u64 = 30_000;
 
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<Value, String>>>>>;
 
