@@ -177,70 +177,77 @@ async fn what_is_dear_asks_for_the_password_again() {
     assert!(world.rooms.reader().joined_members(&room).await.unwrap().is_empty());
 }
 
+enum Who {
+    Nobody,
+    Nonsense,
+    Alice,
+}
+use Who::{Alice, Nobody, Nonsense};
+
+const ODD_REQUESTS: [(&str, &str, Who, &str, u16, &str); 9] = [
+    ("GET", "/_matrix/client/v3/nothing", Nobody, "", 404, "M_UNRECOGNIZED"),
+    ("GET", "/elsewhere", Nobody, "", 404, "M_UNRECOGNIZED"),
+    (
+        "DELETE",
+        "/_matrix/client/v3/createRoom",
+        Nobody,
+        "",
+        405,
+        "M_UNRECOGNIZED",
+    ),
+    (
+        "POST",
+        "/_matrix/client/v3/createRoom",
+        Nobody,
+        "{}",
+        401,
+        "M_MISSING_TOKEN",
+    ),
+    (
+        "POST",
+        "/_matrix/client/v3/createRoom",
+        Nonsense,
+        "{}",
+        401,
+        "M_UNKNOWN_TOKEN",
+    ),
+    ("POST", "/_matrix/client/v3/createRoom", Alice, "{", 400, "M_NOT_JSON"),
+    (
+        "POST",
+        "/_matrix/client/v3/createRoom",
+        Alice,
+        "{\"invite\": 5}",
+        400,
+        "M_BAD_JSON",
+    ),
+    (
+        "GET",
+        "/_matrix/client/v3/rooms/nope/joined_members",
+        Alice,
+        "",
+        400,
+        "M_INVALID_PARAM",
+    ),
+    (
+        "GET",
+        "/_matrix/client/v3/sync?since=yesterday",
+        Alice,
+        "",
+        400,
+        "M_INVALID_PARAM",
+    ),
+];
+
 #[tokio::test]
 async fn every_request_is_answered_in_the_same_manner() {
     let world = World::new().await;
     let alice = world.person("alice").await;
-    for (method, path, token, body, status, code) in [
-        ("GET", "/_matrix/client/v3/nothing", None, "", 404, "M_UNRECOGNIZED"),
-        ("GET", "/elsewhere", None, "", 404, "M_UNRECOGNIZED"),
-        (
-            "DELETE",
-            "/_matrix/client/v3/createRoom",
-            None,
-            "",
-            405,
-            "M_UNRECOGNIZED",
-        ),
-        (
-            "POST",
-            "/_matrix/client/v3/createRoom",
-            None,
-            "{}",
-            401,
-            "M_MISSING_TOKEN",
-        ),
-        (
-            "POST",
-            "/_matrix/client/v3/createRoom",
-            Some("nonsense"),
-            "{}",
-            401,
-            "M_UNKNOWN_TOKEN",
-        ),
-        (
-            "POST",
-            "/_matrix/client/v3/createRoom",
-            Some(&*alice.token),
-            "{",
-            400,
-            "M_NOT_JSON",
-        ),
-        (
-            "POST",
-            "/_matrix/client/v3/createRoom",
-            Some(&*alice.token),
-            "{\"invite\": 5}",
-            400,
-            "M_BAD_JSON",
-        ),
-        (
-            "GET",
-            "/_matrix/client/v3/rooms/nope/joined_members",
-            Some(&*alice.token),
-            "",
-            400,
-            "M_INVALID_PARAM",
-        ),
-        (
-            "GET",
-            "/_matrix/client/v3/sync?since=yesterday",
-            Some(&*alice.token),
-            "",
-            400,
-            "M_INVALID_PARAM",
-        ),
-    ] {
+    for (method, path, who, body, status, code) in ODD_REQUESTS {
+        let token = match who {
+            Nobody => None,
+            Nonsense => Some("nonsense"),
+            Alice => Some(&*alice.token),
+        };
         let (found, headers, answer) = world.raw(method, path, token, body.to_owned()).await;
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(

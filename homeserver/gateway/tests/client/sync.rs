@@ -74,7 +74,7 @@ async fn a_gap_tells_the_state_that_changed_in_it() {
     assert_eq!(told["timeline"]["limited"], json!(true));
     assert_eq!(
         ids(&told["state"]["events"]),
-        [renamed.clone()],
+        std::slice::from_ref(&renamed),
         "the topic is in the timeline"
     );
     assert_eq!(ids(&told["timeline"]["events"])[1], topic);

@@ -112,7 +112,7 @@ impl Roster for Members {
 
 /// What other servers were asked, by the tests that look.
 #[derive(Default)]
-pub struct Asked(pub Mutex<Vec<String>>);
+pub(crate) struct Asked(pub(crate) Mutex<Vec<String>>);
 
 impl Asked {
     fn note(&self, what: String) -> ApiResult<()> {
@@ -164,29 +164,28 @@ impl Remote for Asked {
 
 /// A person who is signed in.
 #[derive(Clone, Debug)]
-pub struct Person {
-    pub user: OwnedUserId,
-    pub token: String,
+pub(crate) struct Person {
+    pub(crate) user: OwnedUserId,
+    pub(crate) token: String,
 }
 
 #[derive(Clone)]
-pub struct World {
-    pub disk: MemoryDisk,
-    pub rooms: Rooms,
-    pub accounts: Accounts,
-    pub fanout: Fanout,
-    pub asked: Arc<Asked>,
+pub(crate) struct World {
+    pub(crate) disk: MemoryDisk,
+    pub(crate) rooms: Rooms,
+    pub(crate) accounts: Accounts,
+    pub(crate) asked: Arc<Asked>,
     router: Router,
 }
 
-pub const SECRET: &str = "operators only";
+pub(crate) const SECRET: &str = "operators only";
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Registration::Open, UserLimiter::off()).await
     }
 
-    pub async fn limited(requests: u32) -> Self {
+    pub(crate) async fn limited(requests: u32) -> Self {
         Self::with(
             Registration::Open,
             UserLimiter::per_minute(NonZeroU32::new(requests).unwrap()),
@@ -194,7 +193,7 @@ impl World {
         .await
     }
 
-    pub async fn with(registration: Registration, limiter: UserLimiter) -> Self {
+    pub(crate) async fn with(registration: Registration, limiter: UserLimiter) -> Self {
         let disk = MemoryDisk::new();
         let store = Store::open(disk.open()).await.unwrap();
         let name: OwnedServerName = "alpha.example".try_into().unwrap();
@@ -239,13 +238,12 @@ impl World {
             disk,
             rooms,
             accounts,
-            fanout,
             asked,
             router,
         }
     }
 
-    pub async fn person(&self, name: &str) -> Person {
+    pub(crate) async fn person(&self, name: &str) -> Person {
         let account = NewAccount {
             username: name.to_owned(),
             password: Some("correct horse".to_owned()),
@@ -261,12 +259,12 @@ impl World {
     }
 
     /// A request; status and body.
-    pub async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
+    pub(crate) async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
         let (status, _, body) = self.raw(method, path, token, body.to_string()).await;
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
-    pub async fn raw(
+    pub(crate) async fn raw(
         &self,
         method: &str,
         path: &str,
@@ -292,29 +290,29 @@ impl World {
     }
 
     /// A request that must succeed.
-    pub async fn ok(&self, method: &str, path: &str, who: &Person, body: Value) -> Value {
+    pub(crate) async fn ok(&self, method: &str, path: &str, who: &Person, body: Value) -> Value {
         let (status, answer) = self.ask(method, path, Some(&who.token), body).await;
         assert_eq!(status, 200, "{method} {path}: {answer}");
         answer
     }
 
     /// A request that must be refused: the status and the error code.
-    pub async fn refused(&self, method: &str, path: &str, who: &Person, body: Value) -> (u16, String) {
+    pub(crate) async fn refused(&self, method: &str, path: &str, who: &Person, body: Value) -> (u16, String) {
         let (status, answer) = self.ask(method, path, Some(&who.token), body).await;
         assert!(status >= 400, "{method} {path} was allowed: {answer}");
         (status, answer["errcode"].as_str().unwrap_or_default().to_owned())
     }
 
-    pub async fn get(&self, path: &str, who: &Person) -> Value {
+    pub(crate) async fn get(&self, path: &str, who: &Person) -> Value {
         self.ok("GET", path, who, Value::Null).await
     }
 
-    pub async fn room(&self, who: &Person, options: Value) -> String {
+    pub(crate) async fn room(&self, who: &Person, options: Value) -> String {
         let answer = self.ok("POST", "/_matrix/client/v3/createRoom", who, options).await;
         answer["room_id"].as_str().unwrap().to_owned()
     }
 
-    pub async fn invite_and_join(&self, room: &str, host: &Person, guest: &Person) {
+    pub(crate) async fn invite_and_join(&self, room: &str, host: &Person, guest: &Person) {
         let path = format!("/_matrix/client/v3/rooms/{room}/invite");
         self.ok("POST", &path, host, json!({"user_id": guest.user})).await;
         self.ok(
@@ -326,7 +324,7 @@ impl World {
         .await;
     }
 
-    pub async fn say(&self, room: &str, who: &Person, text: &str) -> String {
+    pub(crate) async fn say(&self, room: &str, who: &Person, text: &str) -> String {
         let txn: u64 = rand::random();
         let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{txn}");
         let answer = self
@@ -335,7 +333,7 @@ impl World {
         answer["event_id"].as_str().unwrap().to_owned()
     }
 
-    pub async fn set_state(&self, room: &str, who: &Person, kind: &str, key: &str, content: Value) -> String {
+    pub(crate) async fn set_state(&self, room: &str, who: &Person, kind: &str, key: &str, content: Value) -> String {
         let path = format!("/_matrix/client/v3/rooms/{room}/state/{kind}/{key}");
         self.ok("PUT", &path, who, content).await["event_id"]
             .as_str()
@@ -344,7 +342,7 @@ impl World {
     }
 
     /// A sync; `query` without the leading `?`.
-    pub async fn sync(&self, who: &Person, since: Option<&str>, query: &str) -> Value {
+    pub(crate) async fn sync(&self, who: &Person, since: Option<&str>, query: &str) -> Value {
         let since = since.map(|since| format!("since={since}&")).unwrap_or_default();
         let path = format!("/_matrix/client/v3/sync?{since}{query}");
         tokio::time::timeout(Duration::from_secs(60), self.get(&path, who))
@@ -354,12 +352,12 @@ impl World {
 }
 
 /// A filter as it stands in a query.
-pub fn encoded(filter: &Value) -> String {
+pub(crate) fn encoded(filter: &Value) -> String {
     filter.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 /// Event ids of a list of events.
-pub fn ids(events: &Value) -> Vec<String> {
+pub(crate) fn ids(events: &Value) -> Vec<String> {
     let events = events.as_array().into_iter().flatten();
     events
         .map(|event| event["event_id"].as_str().unwrap().to_owned())
@@ -367,7 +365,7 @@ pub fn ids(events: &Value) -> Vec<String> {
 }
 
 /// Types of a list of events.
-pub fn kinds(events: &Value) -> Vec<&str> {
+pub(crate) fn kinds(events: &Value) -> Vec<&str> {
     events
         .as_array()
         .into_iter()
