@@ -21,6 +21,7 @@ use crate::{
 
 mod source;
 #[cfg(test)]
+#[allow(clippy::too_many_lines, reason = "a table of cases is read as one")]
 mod tests;
 
 /// Between two requests for the keys of a server that answers: somebody may be making up key ids in its name.

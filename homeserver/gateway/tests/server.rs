@@ -3,8 +3,9 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::too_many_lines,
     unreachable_pub,
-    reason = "tests fail by panicking, and modules of one test crate see each other"
+    reason = "tests fail by panicking, tables of cases are read as one, and modules of one test crate see each other"
 )]
 
 #[path = "server/joining.rs"]

@@ -406,11 +406,11 @@ pub fn path(text: &str) -> String {
 /// The event of a raw list of events whose id is this one.
 pub fn ids(events: &Value, version: &RoomVersion) -> Vec<OwnedEventId> {
     let events: Vec<Box<RawValue>> = serde_json::from_value(events.clone()).unwrap();
-    let parse = |raw: &Box<RawValue>| {
+    let parse = |raw: &RawValue| {
         weft_dag::Unchecked::parse(raw.get(), version)
             .unwrap()
             .event_id()
             .to_owned()
     };
-    events.iter().map(parse).collect()
+    events.iter().map(|raw| parse(raw)).collect()
 }
