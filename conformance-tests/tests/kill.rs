@@ -53,7 +53,7 @@ async fn twenty_kills_lose_nothing_that_was_acknowledged() -> Result<()> {
 
 #[tokio::test]
 async fn a_graceful_stop_seals_and_closes_sockets_with_a_code_that_means_again() -> Result<()> {
-    let mut world = World::with_config(1, "[documents]\nseal_idle = \"1h\"\nseal_max = \"1h\"\n").await?;
+    let mut world = World::with_config(1, "[documents]\nseal_idle = \"60s\"\nseal_max = \"60s\"\n").await?;
     let alice = world.user(0, "alice").await?;
     let room = alice.create_document("Stopped").await?;
     let editor = world
