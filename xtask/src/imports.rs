@@ -254,7 +254,10 @@ mod tests {
             Vec::<String>::new()
         );
         let itself = "[dev-dependencies]\nweft-crdt = { path = \".\", features = [\"testing\"] }\n";
-        assert_eq!(messages("spec/crdt/Cargo.toml", "weft-crdt", itself), Vec::<String>::new());
+        assert_eq!(
+            messages("spec/crdt/Cargo.toml", "weft-crdt", itself),
+            Vec::<String>::new()
+        );
         let own_version = "[dev-dependencies]\nyrs = \"0.28\"\n";
         assert_eq!(messages("spec/crdt/Cargo.toml", "weft-crdt", own_version).len(), 1);
     }
