@@ -45,7 +45,7 @@ pub fn all() -> Vec<TableInfo> {
     groups.concat()
 }
 
-/// Declares the tables of a file of [`crate::tables`], and lists them in its `TABLES`.
+/// Declares the tables of a file of [`mod@crate::tables`], and lists them in its `TABLES`.
 ///
 /// `NAME: (Key, Parts) => Value, Scope, Kind, tag, "why";` — the scope's id must be the first part of the key.
 #[macro_export]

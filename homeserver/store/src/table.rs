@@ -34,7 +34,7 @@ impl Scope {
     }
 }
 
-/// A table. All of them stand in [`crate::tables`], made by [`crate::tables!`].
+/// A table. All of them stand in [`mod@crate::tables`], made by [`crate::tables!`].
 pub struct Table<K, V> {
     name: &'static str,
     layout: Layout,

@@ -43,7 +43,7 @@ impl Segment<'_> {
 }
 
 /// One update with all blocks and deletions of the given ones, which may overlap and come in any order. Neighbouring blocks
-/// are not joined (see [`crate::compact`]); clocks that none of them brings between others become Skip blocks.
+/// are not joined (see [`crate::compact()`]); clocks that none of them brings between others become Skip blocks.
 pub fn merge(updates: &[Update]) -> Result<Update, MergeError> {
     let bytes = updates.iter().map(Update::wire_len).fold(0usize, usize::saturating_add);
     if bytes > limits::PARSE_BYTES {
