@@ -32,7 +32,12 @@ use axum::{
 };
 use ruma::{OwnedServerName, api::federation as api};
 use weft_accounts::Accounts;
-use weft_federation::{KeyRing, RemoteEvents, RemoteKeys, handshake::Handshake, inbound::{Intake, Transactions}, outbox::Sender};
+use weft_federation::{
+    KeyRing, RemoteEvents, RemoteKeys,
+    handshake::Handshake,
+    inbound::{Intake, Transactions},
+    outbox::Sender,
+};
 use weft_room::{Reader, Rooms};
 
 use crate::{errors::unknown_method, ruma_json::RumaRoutes};
@@ -85,7 +90,10 @@ pub fn router(ports: ServerPorts) -> Router {
         .endpoint::<api::membership::create_leave_event::v2::Request, _, _>(send_leave::send_leave)
         .endpoint::<api::membership::create_knock_event::v1::Request, _, _>(send_knock::send_knock)
         .endpoint::<api::membership::create_invite::v2::Request, _, _>(invite::invite)
-        .route("/_matrix/federation/v1/invite/{room_id}/{event_id}", put(invite::invite_v1))
+        .route(
+            "/_matrix/federation/v1/invite/{room_id}/{event_id}",
+            put(invite::invite_v1),
+        )
         .endpoint::<api::event::get_event::v1::Request, _, _>(event::event)
         .endpoint::<api::event::get_room_state::v1::Request, _, _>(state::state)
         .endpoint::<api::event::get_room_state_ids::v1::Request, _, _>(state::state_ids)
