@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -19,6 +22,8 @@ pub struct Wake {
     pub position: u64,
     /// Grows with each change that has no position (typing).
     pub unstored: u64,
+    /// The server is stopping: answer with what there is.
+    pub stopping: bool,
 }
 
 /// All who wait for changes. Cheap to clone.
@@ -33,6 +38,8 @@ struct Inner {
     rooms: Mutex<HashMap<OwnedRoomId, Vec<Weak<Mailbox>>>>,
     /// `/sync` requests by user. An entry without receivers is dropped at the next wake.
     users: Mutex<HashMap<OwnedUserId, watch::Sender<Wake>>>,
+    /// Set, under the lock of `users`, when the server stops: who begins to wait after that is told at once.
+    stopping: AtomicBool,
     /// Wakes the federation sender.
     outbox: Arc<Notify>,
 }
@@ -64,7 +71,13 @@ impl Fanout {
     /// Follows what concerns a user. Register before reading, so that nothing falls in between.
     #[must_use]
     pub fn user_watch(&self, user: &UserId) -> watch::Receiver<Wake> {
-        lock(&self.inner.users).entry(user.to_owned()).or_default().subscribe()
+        let mut users = lock(&self.inner.users);
+        let sender = users.entry(user.to_owned()).or_default();
+        let receiver = sender.subscribe();
+        if self.inner.stopping.load(Ordering::Relaxed) {
+            sender.send_modify(|wake| wake.stopping = true);
+        }
+        receiver
     }
 
     /// Notified when a commit wrote outbox rows. Look at the outbox before waiting: wakes are merged.
@@ -93,9 +106,14 @@ impl Fanout {
         self.every_mailbox(Mailbox::access_changed);
     }
 
-    /// Tells every socket that the server is stopping.
+    /// Tells every socket and every waiting `/sync` that the server is stopping.
     pub fn stop(&self) {
         self.every_mailbox(Mailbox::stop);
+        let users = lock(&self.inner.users);
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        for sender in users.values() {
+            sender.send_modify(|wake| wake.stopping = true);
+        }
     }
 
     pub(crate) fn awareness(&self, room: &RoomId, entries: &[Entry]) {
@@ -264,6 +282,22 @@ mod tests {
         user.changed().await.unwrap();
         assert_eq!(user.borrow().position, 7);
         assert!(!other.has_changed().unwrap());
+    }
+
+    #[tokio::test]
+    async fn who_waits_or_begins_to_wait_is_told_of_the_end() {
+        let fanout = Fanout::new();
+        let mut waiting = fanout.user_watch(user_id!("@alice:alpha.example"));
+        assert!(!waiting.borrow_and_update().stopping);
+        fanout.stop();
+        waiting.changed().await.unwrap();
+        assert!(waiting.borrow().stopping);
+        assert!(
+            fanout
+                .user_watch(user_id!("@bob:alpha.example"))
+                .borrow_and_update()
+                .stopping
+        );
     }
 
     #[test]

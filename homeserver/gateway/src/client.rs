@@ -6,6 +6,7 @@
 mod account_data;
 mod admin_register;
 mod aliases;
+mod beside;
 mod create_room;
 mod deactivate;
 mod devices;

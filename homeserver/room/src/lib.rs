@@ -43,6 +43,6 @@ pub use edit::{ContentError, Edit, EditError, EditOutcome, OpenDocument, OpenErr
 pub use intake::ReceiveError;
 pub use membership_templates::{AcceptError, JoinAnswer, Template, TemplateError, TemplateKind};
 pub use ports::{CommitSink, Identity, PeerError, Peers, Ports, StateIds};
-pub use reader::{Direction, Page, Reader, RoomMembership, Since, StoredEvent, TimelineEvent, Types};
+pub use reader::{Beside, Direction, Page, Reader, RoomMembership, Since, StoredEvent, TimelineEvent, Types};
 pub use rooms::{RoomConfig, Rooms, Unavailable};
 pub use send::{Drafted, NewEvent, SendError};

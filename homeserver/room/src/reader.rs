@@ -3,6 +3,7 @@
 //! What is read is what was committed; two calls may see two instants. Must not decide who may see what it gives,
 //! except in [`visibility`], and must not write.
 
+mod beside;
 mod content;
 mod events;
 mod graph;
@@ -23,6 +24,7 @@ use weft_wire::event_types;
 
 use crate::Unavailable;
 
+pub use beside::Beside;
 pub use events::StoredEvent;
 pub use members::RoomMembership;
 pub(crate) use rows::{damaged, vector_row};

@@ -10,7 +10,7 @@ use ruma::{
 use serde_json::{Map, Value};
 use weft_crdt::Update;
 use weft_dag::{Pdu, redact, stripped};
-use weft_store::tables::rooms::{EVENTS, EventRow, TRANSACTIONS, event_flags};
+use weft_store::tables::rooms::{EVENTS, EventRow, REDACTED_BY, TRANSACTIONS, event_flags};
 use weft_wire::{event_types, update::UpdateContent};
 
 use crate::{
@@ -121,6 +121,7 @@ impl Worker {
 
     async fn send_event(&mut self, event: NewEvent, turn: &mut Turn) -> Result<OwnedEventId, SendError> {
         let key = transaction_of(&self.room, &event);
+        let sent_as = event.txn.as_ref().map(|(_, txn)| txn.clone());
         if let Some(id) = self.sent_before(key.as_ref(), turn).await? {
             return Ok(id);
         }
@@ -153,10 +154,10 @@ impl Worker {
             document.place(&mut turn.batch, &hot.id, &id);
         }
         if let Some(target) = target {
-            hot.apply_redaction(turn, &target)?;
+            hot.apply_redaction(turn, &target, &id)?;
         }
-        if let Some(key) = key {
-            turn.put_transaction(key, id.clone());
+        if let (Some(key), Some(sent_as)) = (key, sent_as) {
+            turn.put_transaction(key, &sent_as, id.clone());
         }
         Ok(id)
     }
@@ -269,7 +270,12 @@ fn judge_update(hot: &Hot, wish: &Wish) -> Result<Option<Update>, SendError> {
 
 impl Hot {
     /// Lets an accepted redaction take effect on its target: what was taken back is not kept.
-    pub(crate) fn apply_redaction(&mut self, turn: &mut Turn, target: &StoredEvent) -> Result<(), Unavailable> {
+    pub(crate) fn apply_redaction(
+        &mut self,
+        turn: &mut Turn,
+        target: &StoredEvent,
+        by: &EventId,
+    ) -> Result<(), Unavailable> {
         if target.pdu.kind() == event_types::UPDATE && self.document.is_some() {
             // The text can't be rebuilt without it; it stays.
             return Ok(());
@@ -288,6 +294,8 @@ impl Hot {
             };
             turn.batch.put(&EVENTS, &(&self.id, redacted.event_id()), &row);
         }
+        turn.batch
+            .put(&REDACTED_BY, &(&self.id, redacted.event_id()), &by.to_owned());
         self.redact(&redacted);
         Ok(())
     }

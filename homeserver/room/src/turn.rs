@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId,
-    OwnedUserId, RoomId, ServerName, UserId,
+    OwnedUserId, RoomId, ServerName, TransactionId, UserId,
 };
 use tokio::sync::oneshot;
 use weft_dag::{Pdu, StateKey};
@@ -21,8 +21,8 @@ use weft_store::{
         documents::{SNAPSHOT, SnapshotRow},
         federation::{OUTBOX, OUTBOX_SERVERS, OutboxRow},
         rooms::{
-            CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENTS, EventRow, MEMBERS, MEMBERSHIP, MembershipRow, STREAM,
-            StreamRow, TALK, TIMELINE, TRANSACTIONS, event_flags,
+            CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENT_TXN, EVENTS, EventRow, MEMBERS, MEMBERSHIP, MembershipRow,
+            STREAM, StreamRow, TALK, TIMELINE, TRANSACTIONS, event_flags,
         },
     },
 };
@@ -130,10 +130,12 @@ impl Turn {
         self.snapshot = Some(text);
     }
 
-    /// Remembers which event a client's request made.
-    pub(crate) fn put_transaction(&mut self, key: Transaction, event: OwnedEventId) {
+    /// Remembers which event a client's request made; `sent_as` is the request's number as the client wrote it.
+    pub(crate) fn put_transaction(&mut self, key: Transaction, sent_as: &TransactionId, event: OwnedEventId) {
         let (user, device, txn) = &key;
         self.batch.put(&TRANSACTIONS, &(user, device, txn), &event);
+        self.batch
+            .put(&EVENT_TXN, &(user, device, &event), &sent_as.to_string());
         self.transactions.insert(key, event);
     }
 

@@ -14,6 +14,7 @@ use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{
     Ports,
+    beside::{shown_events, shown_timeline},
     events::{Shown, client_event, passes, types_of},
     messages::{lazy_members, visible},
     standing,
@@ -58,13 +59,12 @@ async fn event(
     Ruma(request): Ruma<get_room_event::v3::Request>,
 ) -> ApiResult<Json<Option<Box<RawValue>>>> {
     let pdu = seen(&reader, &request.room_id, &request.event_id, &caller.user_id).await?;
-    Ok(Json(client_event(
-        &pdu,
-        Shown {
-            room_id: true,
-            now_ms: clock.now().get().into(),
-        },
-    )))
+    let shown = Shown {
+        room_id: true,
+        now_ms: clock.now().get().into(),
+    };
+    let mut events = shown_events(&reader, &request.room_id, &caller, shown, &[pdu]).await?;
+    Ok(Json(events.pop()))
 }
 
 /// GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}
@@ -93,12 +93,6 @@ async fn context(
         room_id: true,
         now_ms: clock.now().get().into(),
     };
-    let formatted = |events: &[TimelineEvent]| -> Vec<Box<RawValue>> {
-        events
-            .iter()
-            .filter_map(|event| client_event(&event.pdu, shown))
-            .collect()
-    };
     let last = after
         .last()
         .map_or_else(|| pdu.event_id().to_owned(), |event| event.pdu.event_id().to_owned());
@@ -107,10 +101,11 @@ async fn context(
     let state = around.state(state, everybody).await?;
     let start = before.last().map_or(order, |event| event.order);
     let end = after.last().map_or(order, |event| event.order).saturating_add(1);
+    let mut event = shown_events(&reader, room, &caller, shown, &[pdu]).await?;
     Ok(Json(json!({
-        "event": client_event(&pdu, shown),
-        "events_before": formatted(&before),
-        "events_after": formatted(&after),
+        "event": event.pop(),
+        "events_before": shown_timeline(&reader, room, &caller, shown, &before).await?,
+        "events_after": shown_timeline(&reader, room, &caller, shown, &after).await?,
         "start": TimelineToken(start).to_string(),
         "end": TimelineToken(end).to_string(),
         "state": state.iter().filter_map(|pdu| client_event(pdu, shown)).collect::<Vec<_>>(),

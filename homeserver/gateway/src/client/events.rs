@@ -12,7 +12,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 use weft_dag::Pdu;
-use weft_room::Types;
+use weft_room::{Beside, Types};
 use weft_wire::event_types;
 
 #[derive(Serialize)]
@@ -44,6 +44,11 @@ pub(super) struct Shown {
 
 /// An event in the client's format (Matrix specification, "Room event format").
 pub(super) fn client_event(pdu: &Pdu, shown: Shown) -> Option<Box<RawValue>> {
+    client_event_with(pdu, shown, &Beside::default())
+}
+
+/// The same, with what is told beside it in `unsigned`.
+pub(super) fn client_event_with(pdu: &Pdu, shown: Shown, beside: &Beside) -> Option<Box<RawValue>> {
     let sent: u64 = pdu.origin_server_ts().get().into();
     let age = shown.now_ms.saturating_sub(sent);
     let event = ClientEvent {
@@ -55,9 +60,24 @@ pub(super) fn client_event(pdu: &Pdu, shown: Shown) -> Option<Box<RawValue>> {
         room_id: shown.room_id.then(|| pdu.room_id()),
         state_key: pdu.state_key(),
         redacts: pdu.redacts(),
-        unsigned: Map::from_iter([("age".to_owned(), age.into())]),
+        unsigned: unsigned(age, shown, beside),
     };
     to_raw_value(&event).ok()
+}
+
+fn unsigned(age: u64, shown: Shown, beside: &Beside) -> Map<String, Value> {
+    let mut unsigned = Map::from_iter([("age".to_owned(), age.into())]);
+    if let Some(transaction) = &beside.transaction {
+        unsigned.insert("transaction_id".to_owned(), transaction.as_str().into());
+    }
+    let redaction = beside.redaction.as_ref().and_then(|pdu| client_event(pdu, shown));
+    if let Some(redaction) = redaction.and_then(|event| serde_json::from_str(event.get()).ok()) {
+        unsigned.insert("redacted_because".to_owned(), redaction);
+    }
+    if let Some(content) = beside.replaced.as_ref().and_then(|pdu| pdu.content_as().ok()) {
+        unsigned.insert("prev_content".to_owned(), content);
+    }
+    unsigned
 }
 
 /// Which index of a room's timeline serves a filter: updates of the text are left out unless the filter names them, so

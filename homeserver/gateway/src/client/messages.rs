@@ -20,6 +20,7 @@ use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{
     Ports,
+    beside::shown_timeline,
     events::{Shown, client_event, passes, types_of},
     standing::{self, Readable},
     tokens::TimelineToken,
@@ -73,11 +74,7 @@ async fn messages(
         room_id: true,
         now_ms: clock.now().get().into(),
     };
-    let chunk: Vec<Box<RawValue>> = page
-        .events
-        .iter()
-        .filter_map(|event| client_event(&event.pdu, shown))
-        .collect();
+    let chunk = shown_timeline(&reader, room, &caller, shown, &page.events).await?;
     let members = lazy_members(
         &reader,
         room,

@@ -23,7 +23,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use weft_accounts::{AccountDataChange, Accounts};
+use weft_accounts::{AccountDataChange, Accounts, Session};
 use weft_fanout::{Ephemeral, Fanout, Wake};
 use weft_room::{Clock, Reader};
 use weft_store::Positions;
@@ -67,6 +67,7 @@ async fn sync(
             accounts: &ports.accounts,
             ephemeral: &ports.ephemeral,
             user,
+            session: &caller,
             // A token from the future is from a store that was restored from a backup: the client begins anew.
             since: since.filter(|since| since.position <= now),
             now: SyncToken {
@@ -79,7 +80,8 @@ async fn sync(
             now_ms: clock.now().get().into(),
         };
         let body = turn.body().await?;
-        let answer_now = turn.since.is_none() || request.full_state || !body.is_empty();
+        // A server that stops answers with what there is; the client comes back with the same token.
+        let answer_now = woken.stopping || turn.since.is_none() || request.full_state || !body.is_empty();
         if answer_now || !wait(&mut watch, positions, woken, now, deadline).await {
             return Ok(Json(body));
         }
@@ -98,7 +100,10 @@ async fn wait(
     let change = async {
         if woken.position > now {
             // Committed already, but a commit of another room before it is still under way.
-            visible.wait_for(|visible| *visible >= woken.position).await.is_ok()
+            tokio::select! {
+                reached = visible.wait_for(|visible| *visible >= woken.position) => reached.is_ok(),
+                woken = watch.changed() => woken.is_ok(),
+            }
         } else {
             watch.changed().await.is_ok()
         }
@@ -121,6 +126,8 @@ struct Turn<'a> {
     accounts: &'a Accounts,
     ephemeral: &'a Ephemeral,
     user: &'a UserId,
+    /// The user's device that asks.
+    session: &'a Session,
     since: Option<SyncToken>,
     now: SyncToken,
     filter: &'a FilterDefinition,

@@ -268,6 +268,57 @@ async fn a_retried_message_is_one_message() {
 }
 
 #[tokio::test]
+async fn a_device_knows_its_echo_a_redaction_its_reason_and_a_change_what_was_before() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let bob = world.person("bob").await;
+    let room = world
+        .room(&alice, json!({"name": "old", "preset": "public_chat"}))
+        .await;
+    world.invite_and_join(&room, &alice, &bob).await;
+    let send = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/mine");
+    let sent = world
+        .ok("PUT", &send, &alice, json!({"body": "x", "msgtype": "m.text"}))
+        .await;
+    let event = sent["event_id"].as_str().unwrap();
+    let renamed = world
+        .set_state(&room, &alice, "m.room.name", "", json!({"name": "new"}))
+        .await;
+    let unsigned = |timeline: &Value, id: &str| {
+        let events = timeline.as_array().unwrap();
+        events.iter().find(|event| event["event_id"] == id).unwrap()["unsigned"].clone()
+    };
+    let messages = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=50");
+    let one = format!("/_matrix/client/v3/rooms/{room}/event/{event}");
+    let context = format!("/_matrix/client/v3/rooms/{room}/context/{event}");
+    for (who, transaction) in [(&alice, json!("mine")), (&bob, Value::Null)] {
+        let sync = world.sync(who, None, "").await;
+        let synced = &sync["rooms"]["join"][&room]["timeline"]["events"];
+        let paged = world.get(&messages, who).await;
+        for timeline in [synced, &paged["chunk"]] {
+            assert_eq!(unsigned(timeline, event)["transaction_id"], transaction);
+            assert_eq!(unsigned(timeline, &renamed)["prev_content"], json!({"name": "old"}));
+            assert!(unsigned(timeline, event).get("prev_content").is_none());
+        }
+        assert_eq!(world.get(&one, who).await["unsigned"]["transaction_id"], transaction);
+        let around = world.get(&context, who).await;
+        assert_eq!(around["event"]["unsigned"]["transaction_id"], transaction);
+    }
+    let redact = format!("/_matrix/client/v3/rooms/{room}/redact/{event}/r1");
+    let redaction = world.ok("PUT", &redact, &alice, json!({"reason": "typo"})).await;
+    let shown = world.get(&one, &bob).await;
+    let because = &shown["unsigned"]["redacted_because"];
+    assert_eq!(shown["content"], json!({}));
+    assert_eq!(because["event_id"], redaction["event_id"]);
+    assert_eq!(because["content"]["reason"], "typo");
+    let paged = world.get(&messages, &bob).await;
+    assert_eq!(
+        &unsigned(&paged["chunk"], event)["redacted_because"]["sender"],
+        alice.user.as_str()
+    );
+}
+
+#[tokio::test]
 async fn the_past_is_read_page_by_page_in_both_directions() {
     let world = World::new().await;
     let alice = world.person("alice").await;

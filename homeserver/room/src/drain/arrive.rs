@@ -367,7 +367,7 @@ impl<'a> Arriving<'a> {
         };
         match stored {
             Some(target) if redact::takes_effect(redaction, &target.pdu, &self.hot.state) => {
-                self.hot.apply_redaction(self.turn, &target)
+                self.hot.apply_redaction(self.turn, &target, redaction.event_id())
             }
             _ => Ok(()),
         }

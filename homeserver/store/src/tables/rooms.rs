@@ -40,8 +40,8 @@ crate::tables! {
         "Where an event stands in the chain cover of the auth graph.";
     STAGING: (OwnedRoomId, u64) => StagedRow, Room, Ground, 0x010B,
         "Room, number: events that came by federation, were verified and answered, and wait for the room's worker.";
-    STAGED_ROOMS: (OwnedRoomId,) => (), Global, Ground, 0x010C,
-        "Rooms whose staging may have rows: what must be drained after a start.";
+    STAGED_ROOMS: (OwnedRoomId,) => u64, Global, Ground, 0x0118,
+        "Rooms whose staging may have rows: what must be drained after a start. The value changes with each transaction, so that the row isn't deleted by who has not seen the newest.";
     INCOMPLETE_ROOMS: (OwnedRoomId,) => String, Global, Ground, 0x0115,
         "Rooms of which we don't have all events yet (joined through another server, or a gap that couldn't be filled), and the server that has them.";
     MEMBERSHIP: (OwnedUserId, OwnedRoomId) => MembershipRow, User, Derived, 0x010D,
@@ -54,6 +54,10 @@ crate::tables! {
         "Rooms in our public directory.";
     TRANSACTIONS: (OwnedUserId, OwnedDeviceId, OwnedTransactionId) => OwnedEventId, User, Ground, 0x0111,
         "User, device, transaction id with the room and type of its endpoint: the event that a client's request made, so that its retry makes no second one.";
+    EVENT_TXN: (OwnedUserId, OwnedDeviceId, OwnedEventId) => String, User, Ground, 0x0116,
+        "User, device, event: the transaction id by which the device sent it, which only that device is told, to know its own echo.";
+    REDACTED_BY: (OwnedRoomId, OwnedEventId) => OwnedEventId, Room, Derived, 0x0117,
+        "Room, redacted event: the redaction that took effect on it.";
 }
 
 /// A room.

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     client::{
+        beside::shown_timeline,
         events::{Shown, client_event, passes, passes_names, passes_room, types_of},
         messages::visible,
         tokens::TimelineToken,
@@ -63,7 +64,7 @@ impl Turn<'_> {
             .chain(&state)
             .any(|pdu| pdu.kind() == "m.room.member");
 
-        let mut told = self.room(&recent, &state);
+        let mut told = self.room(room, &recent, &state).await?;
         told.ephemeral = self.ephemeral_of(room, if new_here { 0 } else { from }).await?;
         told.account_data = self.account_data_of(room, from, account_data);
         if told.is_empty() && !new_here {
@@ -145,16 +146,12 @@ impl Turn<'_> {
     }
 
     /// Timeline and state in the client's form.
-    pub(super) fn room(&self, recent: &Recent, state: &[Arc<Pdu>]) -> Room {
+    pub(super) async fn room(&self, room: &RoomId, recent: &Recent, state: &[Arc<Pdu>]) -> ApiResult<Room> {
         let shown = Shown {
             room_id: false,
             now_ms: self.now_ms,
         };
-        let events = recent
-            .events
-            .iter()
-            .filter_map(|event| client_event(&event.pdu, shown))
-            .collect();
+        let events = shown_timeline(self.reader, room, self.session, shown, &recent.events).await?;
         let before = recent.first.as_ref().map(|(order, _)| TimelineToken(*order));
         let before = before.unwrap_or_else(|| TimelineToken::after(recent.to));
         let timeline = Timeline {
@@ -170,12 +167,12 @@ impl Turn<'_> {
         } else {
             (Some(state), None)
         };
-        Room {
+        Ok(Room {
             timeline,
             state,
             state_after,
             ..Room::default()
-        }
+        })
     }
 
     fn account_data_of(&self, room: &RoomId, from: u64, all: &[AccountDataChange]) -> Events {

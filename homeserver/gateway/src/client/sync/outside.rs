@@ -86,7 +86,7 @@ impl Turn<'_> {
         } else {
             Vec::new()
         };
-        Ok(Some(self.room(&recent, &state)))
+        Ok(Some(self.room(room, &recent, &state).await?))
     }
 
     async fn was_joined_before(&self, room: &RoomId, position: u64) -> ApiResult<bool> {

@@ -1,0 +1,94 @@
+//! What is told beside an event that is not part of it: who sent it how, what took it back, what it replaced.
+//!
+//! Must not decide who may see an event: callers ask only about events that the user is shown.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId};
+use weft_dag::Pdu;
+use weft_store::tables::rooms::{EVENT_GROUP, EVENT_TXN, REDACTED_BY, STATE_GROUPS};
+
+use super::{Reader, damaged};
+use crate::Unavailable;
+
+/// What is told beside one event (Matrix client-server API, `unsigned`).
+#[derive(Debug, Clone, Default)]
+pub struct Beside {
+    /// The transaction id by which the asking device sent the event.
+    pub transaction: Option<String>,
+    /// The redaction that took effect on it.
+    pub redaction: Option<Arc<Pdu>>,
+    /// The state event that it replaced.
+    pub replaced: Option<Arc<Pdu>>,
+}
+
+impl Reader {
+    /// What is to be told beside these events of a room, in their order.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn beside(
+        &self,
+        room: &RoomId,
+        (user, device): (&UserId, &DeviceId),
+        events: &[Arc<Pdu>],
+    ) -> Result<Vec<Beside>, Unavailable> {
+        let ids = || events.iter().map(|pdu| pdu.event_id());
+        let transactions = self
+            .store
+            .get_many(&EVENT_TXN, ids().map(|id| (user, device, id)))
+            .await?;
+        let redactions = self.store.get_many(&REDACTED_BY, ids().map(|id| (room, id))).await?;
+        let mut replaced = Vec::with_capacity(events.len());
+        for pdu in events {
+            replaced.push(self.replaced(room, pdu).await?);
+        }
+        let wanted: Vec<OwnedEventId> = redactions.iter().chain(&replaced).flatten().cloned().collect();
+        let loaded = self.events(room, &wanted).await?;
+        let loaded: HashMap<OwnedEventId, Arc<Pdu>> = loaded
+            .into_iter()
+            .map(|stored| (stored.pdu.event_id().to_owned(), stored.pdu))
+            .collect();
+        let event = |id: Option<OwnedEventId>| id.and_then(|id| loaded.get(&id).cloned());
+        let rows = transactions.into_iter().zip(redactions).zip(replaced);
+        Ok(rows
+            .map(|((transaction, redaction), replaced)| Beside {
+                transaction,
+                redaction: event(redaction),
+                replaced: event(replaced),
+            })
+            .collect())
+    }
+
+    /// The state event that a state event replaced.
+    async fn replaced(&self, room: &RoomId, pdu: &Pdu) -> Result<Option<OwnedEventId>, Unavailable> {
+        let Some(key) = pdu.state_key() else { return Ok(None) };
+        let id: &EventId = pdu.event_id();
+        let Some(groups) = self.store.get(&EVENT_GROUP, &(room, id)).await? else {
+            return Ok(None);
+        };
+        self.entry_of_group(room, groups.before, pdu.kind(), key).await
+    }
+
+    /// One entry of a group's state. Reads the chain only as far as it has to.
+    async fn entry_of_group(
+        &self,
+        room: &RoomId,
+        group: u64,
+        kind: &str,
+        key: &str,
+    ) -> Result<Option<OwnedEventId>, Unavailable> {
+        let mut next = (group > 0).then_some(group);
+        while let Some(id) = next {
+            let row = self.store.get(&STATE_GROUPS, &(room, id)).await?;
+            let row = row.ok_or_else(|| damaged(room, &format_args!("state group {id} is not there")))?;
+            let entry = row.changes.into_iter().find(|(k, s, _)| k == kind && s == key);
+            if let Some((_, _, event)) = entry {
+                return Ok(Some(event));
+            }
+            // A chain only leads to older groups; anything else would be a circle.
+            next = row.parent.filter(|parent| *parent < id);
+        }
+        Ok(None)
+    }
+}
