@@ -258,6 +258,71 @@ impl Client {
         Ok(answer.bytes().await?.to_vec())
     }
 
+    /// Syncs until an answer shows what is looked for; `since` goes on from there.
+    ///
+    /// # Errors
+    /// When 60 seconds' worth of syncs do not show it, or the server refuses.
+    pub async fn sync_until<T>(
+        &self,
+        what: &str,
+        since: &mut Option<String>,
+        mut look: impl FnMut(&Value) -> Option<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < deadline {
+            let from = since
+                .as_ref()
+                .map(|since| format!("&since={since}"))
+                .unwrap_or_default();
+            let sync = self.get(&format!("/_matrix/client/v3/sync?timeout=5000{from}")).await?;
+            *since = sync.get("next_batch").and_then(Value::as_str).map(str::to_owned);
+            if let Some(found) = look(&sync) {
+                return Ok(found);
+            }
+        }
+        bail!("{} was not told of {what}", self.user)
+    }
+
+    /// Creates a room; gives its id.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn create_room(&self, options: Value) -> Result<String> {
+        let body = self.post("/_matrix/client/v3/createRoom", options).await?;
+        body.get("room_id")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .context("no room_id")
+    }
+
+    /// An endpoint of a room: `what` comes after its id.
+    #[must_use]
+    pub fn in_room(room: &str, what: &str) -> String {
+        format!("/_matrix/client/v3/rooms/{}/{what}", segment(room))
+    }
+
+    /// The membership of a user as this user's server has it; None where there is none.
+    ///
+    /// # Errors
+    /// When the server can't be reached.
+    pub async fn membership_of(&self, room: &str, user: &str) -> Result<Option<String>> {
+        let path = Self::in_room(room, &format!("state/m.room.member/{}", segment(user)));
+        let answer = self.request(Method::GET, &path, None).await?;
+        let membership = answer.body.get("membership").and_then(Value::as_str);
+        Ok(membership.filter(|_| answer.status.is_success()).map(str::to_owned))
+    }
+
+    /// Waits until this user's server has the membership.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub async fn until_membership(&self, room: &str, user: &str, membership: &str) -> Result<()> {
+        self.until(&format!("{membership} of {user}"), || async {
+            Ok((self.membership_of(room, user).await?.as_deref() == Some(membership)).then_some(()))
+        })
+        .await
+    }
+
     /// Asks again until there is an answer, for what another server needs time for.
     ///
     /// # Errors

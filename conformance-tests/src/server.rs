@@ -62,8 +62,13 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
+fn open_to_all() -> String {
+    format!("[registration]\nmode = \"open\"\nshared_secret = \"{SHARED_SECRET}\"\n")
+}
+
 impl Server {
-    /// Configures a server in `folder/label` and starts it. `extra` is appended to its configuration.
+    /// Configures a server in `folder/label` and starts it. `extra` is appended to its configuration; with
+    /// `[registration]` in it, it says who may register, else anybody may.
     ///
     /// # Errors
     /// When it can't be started or does not answer.
@@ -79,16 +84,18 @@ data_dir = "{data}"
 address = "127.0.0.1:{port}"
 serve = ["federation", "client", "documents", "web"]
 tls = {{ certificate = "{certificate}", private_key = "{key}" }}
-[registration]
-mode = "open"
-shared_secret = "{SHARED_SECRET}"
-[federation]
+{registration}[federation]
 extra_ca_certificates = ["{authority}"]
 allow_addresses = ["127.0.0.0/8"]
 [limits]
 rate_limit = false
 {extra}"#,
             data = folder.join("data").display(),
+            registration = if extra.contains("[registration]") {
+                String::new()
+            } else {
+                open_to_all()
+            },
             certificate = certificate.display(),
             key = key.display(),
             authority = authority.certificate().display(),

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
-use weft_dag::{DropReason, RoomVersion, Unchecked, Verified};
+use weft_dag::{DropReason, RoomVersion, Signer, Unchecked, Verified};
 use weft_wire::limits;
 
 use crate::{CallError, Client, RemoteKeys};
@@ -226,6 +226,24 @@ impl RemoteEvents {
     /// When it is to be dropped.
     pub async fn check_one(&self, version: &RoomVersion, raw: &RawValue) -> Result<Verified, DropReason> {
         let unchecked = Unchecked::parse(raw.get(), version)?;
+        let keys = keys_for(&self.keys, std::slice::from_ref(&unchecked)).await;
+        unchecked.verify(&keys)
+    }
+
+    /// Checks a restricted join that names one of our users as who lets the sender in: our signature is added first,
+    /// for without it the event isn't rightly signed. Whether it is deserved is the room's to say; until then nobody
+    /// else may see the event.
+    ///
+    /// # Errors
+    /// When it is to be dropped.
+    pub async fn check_cosigned(
+        &self,
+        version: &RoomVersion,
+        raw: &RawValue,
+        signer: &Signer,
+    ) -> Result<Verified, DropReason> {
+        let unchecked = Unchecked::parse(raw.get(), version)?.cosigned(signer);
+        let unchecked = unchecked.map_err(|error| DropReason::Json(error.to_string()))?;
         let keys = keys_for(&self.keys, std::slice::from_ref(&unchecked)).await;
         unchecked.verify(&keys)
     }

@@ -76,12 +76,18 @@ impl Rooms {
     }
 
     /// Keeps an invitation (signed by both servers) of a user of ours to a room that this server is not in, or a knock
-    /// that such a room has taken.
+    /// that such a room has taken. In a room that this server is in, the membership comes with the room's events, held
+    /// to its rules; what is told beside them changes nothing, or anybody could take a room from its members' lists.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn invited(&self, invite: Verified, stripped: Vec<Value>, user: &UserId) -> Result<(), AdoptError> {
         let pdu = invite.pdu();
+        let servers = self.shared.reader.servers_in(pdu.room_id()).await?;
+        if servers.contains(self.shared.identity.server_name()) {
+            tracing::debug!(room = %pdu.room_id(), %user, "an invitation beside the events of a room that we are in");
+            return Ok(());
+        }
         let mut shown: Vec<ruma::serde::Raw<Value>> = Vec::new();
         for entry in &stripped {
             let raw = ruma::serde::Raw::new(entry).map_err(|error| bad_state(error.to_string()))?;

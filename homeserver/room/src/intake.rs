@@ -101,6 +101,7 @@ impl Rooms {
 
     async fn stage_room(&self, batch: &mut Batch, room: &RoomId, rows: &[StagedRow]) -> Result<(), Unavailable> {
         let store = &self.shared.store;
+        let mark = store.get(&STAGED_ROOMS, &(room,)).await?;
         let first = store.scan(STAGING.under(&(room,)).limit(1)).await?;
         let last = store.scan(STAGING.under(&(room,)).reversed().limit(1)).await?;
         let number = |rows: &[((OwnedRoomId, u64), StagedRow)]| rows.first().map(|((_, number), _)| *number);
@@ -117,7 +118,10 @@ impl Rooms {
             batch.require(&STAGING, &(room, number), None);
             batch.put(&STAGING, &(room, number), row);
         }
-        batch.put(&STAGED_ROOMS, &(room,), &());
+        if room_left > 0 {
+            batch.require(&STAGED_ROOMS, &(room,), mark.as_ref());
+            batch.put(&STAGED_ROOMS, &(room,), &mark.unwrap_or(0).saturating_add(1));
+        }
         Ok(())
     }
 }
@@ -145,6 +149,7 @@ impl Worker {
         }
         // What people were told is on disk comes before what others bring.
         self.seal(turn);
+        let mark = self.shared.store.get(&STAGED_ROOMS, &(&self.room,)).await;
         let first = self.in_vain.begin();
         let (mut after, mut waiting, mut gap) = (first, 0, false);
         loop {
@@ -168,8 +173,25 @@ impl Worker {
         }
         if self.in_vain.end(first, after, waiting) {
             self.drain_later();
-        } else {
-            turn.batch.delete(&STAGED_ROOMS, &(&self.room,));
+        } else if let Ok(Some(mark)) = mark {
+            self.unmark(mark).await;
+        }
+    }
+
+    /// Nothing is staged any more, unless something came since `mark` was read: then the mark stays, for those rows must
+    /// be found after a crash. A batch of its own, so that its fence is nobody else's failure.
+    async fn unmark(&mut self, mark: u64) {
+        let left = self.shared.store.scan(STAGING.under(&(&self.room,)).limit(1)).await;
+        if left.map_or(true, |rows| !rows.is_empty()) {
+            // A turn of this drain could not be committed, or more has come.
+            return self.drain_later();
+        }
+        let mut batch = Batch::new();
+        batch.require(&STAGED_ROOMS, &(&self.room,), Some(&mark));
+        batch.delete(&STAGED_ROOMS, &(&self.room,));
+        match self.shared.store.commit(batch).await {
+            Ok(()) | Err(CommitError::Fence { .. }) => {}
+            Err(error) => tracing::debug!(room = %self.room, %error, "the mark of staged events stays"),
         }
     }
 

@@ -260,6 +260,16 @@ impl Worker {
         let now = turn.now;
         let mut arriving = Arriving::new(hot, turn, &shared.reader, &ours).await?;
         if is_settled(&arriving, event.pdu().event_id()).await? {
+            // The answer holds the room's state: not for an event that came another way and did not stand.
+            let stored = shared
+                .reader
+                .stored_event(arriving.room_id(), event.pdu().event_id())
+                .await?;
+            if !stored.is_some_and(|stored| stored.is_visible()) {
+                return Err(AcceptError::Forbidden {
+                    reason: "the event did not stand when it came before".to_owned(),
+                });
+            }
             let before = arriving.before(event.pdu().event_id()).await?;
             return answer(&arriving, event.into_pdu(), &before).await;
         }
@@ -364,8 +374,10 @@ async fn restricted(hot: &Hot, reader: &Reader, ours: &ServerName, user: &UserId
     let mut knows_all = true;
     let mut is_member = false;
     for room in allowing_rooms(hot) {
-        knows_all &= reader.servers_in(&room).await?.contains(ours);
-        is_member |= reader.membership(&room, user).await? == MembershipState::Join;
+        // What is remembered of a room that this server has left is no answer.
+        let knows = reader.servers_in(&room).await?.contains(ours);
+        knows_all &= knows;
+        is_member |= knows && reader.membership(&room, user).await? == MembershipState::Join;
     }
     if !is_member {
         return Ok(if knows_all {

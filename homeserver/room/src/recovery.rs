@@ -24,7 +24,7 @@ impl Rooms {
             .buffer_unordered(AT_ONCE)
             .for_each(|()| async {})
             .await;
-        for ((room,), ()) in staged {
+        for ((room,), _) in staged {
             self.shared.tell(&room, Command::Drain).await?;
         }
         self.fetch_histories().await

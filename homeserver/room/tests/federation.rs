@@ -556,3 +556,79 @@ async fn events_that_nobody_can_place_cost_little() {
     let asked = net.questions() - asked;
     assert!(asked <= 60, "{asked} questions for events that do not exist");
 }
+
+#[tokio::test]
+async fn a_join_that_did_not_stand_opens_no_room_when_it_is_brought_again() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    let a = net.rooms("a.example");
+    let heads = a.reader().extremities(&room).await.unwrap();
+    let eve = "@eve:c.example";
+    let join = json!({ "membership": "join" });
+    let event = net.forge(eve, &room, heads, "m.room.member", Some(eve), join).await;
+    a.receive(user(eve).server_name(), vec![event.clone()]).await.unwrap();
+    net.until(|| async { a.reader().room_of(event.pdu().event_id()).await.unwrap().is_some() })
+        .await;
+    let answer = a.accept_membership(user(eve).server_name(), event).await;
+    assert!(
+        matches!(answer, Err(AcceptError::Forbidden { .. })),
+        "the state of the room is for its members"
+    );
+}
+
+#[tokio::test]
+async fn an_invitation_beside_the_rooms_events_takes_nobody_out_of_it() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    let heads = net.rooms("a.example").reader().extremities(&room).await.unwrap();
+    let content = json!({ "membership": "invite" });
+    let invite = net
+        .forge("@eve:c.example", &room, heads, "m.room.member", Some(BOB), content)
+        .await;
+    let b = net.rooms("b.example");
+    b.invited(invite, Vec::new(), &user(BOB)).await.unwrap();
+    assert_eq!(
+        b.reader().rooms_of(&user(BOB)).await.unwrap()[0].membership,
+        MembershipState::Join
+    );
+}
+
+/// Transactions come while others are being drained, and the power goes at any commit: what was answered is merged after
+/// the start, whatever had been done by then.
+#[tokio::test]
+async fn what_came_while_the_room_was_drained_is_found_after_a_power_loss() {
+    for commits in 0..14 {
+        let net = Net::new(&["a.example", "b.example"]).await;
+        let room = net.document(ALICE, &RoomVersionId::V12).await;
+        net.invite_and_join(ALICE, BOB, &room, 25).await;
+        net.quiet(&room).await;
+        let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
+        let mut events = Vec::new();
+        for n in 0..6 {
+            let content = json!({ "body": n });
+            events.push(
+                net.forge(BOB, &room, heads.clone(), "m.room.message", None, content)
+                    .await,
+            );
+        }
+        let a = net.rooms("a.example");
+        net.plan_power_loss("a.example", commits);
+        let mut answered = Vec::new();
+        for event in events {
+            let id = event.pdu().event_id().to_owned();
+            if a.receive(user(BOB).server_name(), vec![event]).await.is_ok() {
+                answered.push(id);
+            }
+        }
+        net.power_loss("a.example", Tail::Lost).await;
+        let a = net.rooms("a.example");
+        a.recover().await.unwrap();
+        for id in answered {
+            net.until(|| async { a.reader().order(&room, &id).await.unwrap().is_some() })
+                .await;
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! What send_join, send_leave and send_knock have in common: the event must be that membership of a user of the
 //! server that asks, in the room and with the id of the path, rightly signed.
 
-use ruma::{EventId, RoomId, ServerName};
+use ruma::{EventId, OwnedUserId, RoomId, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use weft_dag::{RoomVersion, Verified};
@@ -24,11 +24,13 @@ pub(super) async fn check(
     membership: &str,
 ) -> ApiResult<(RoomVersion, Verified)> {
     let version = gate::room(ports, origin, room).await?;
-    let event = ports
-        .events
-        .check_one(&version, raw)
-        .await
-        .map_err(|reason| ApiError::invalid_param(format!("The event is refused: {reason}.")))?;
+    let event = if membership == "join" && names_ours(ports, raw) {
+        let signer = ports.key_ring.signer();
+        ports.events.check_cosigned(&version, raw, &signer).await
+    } else {
+        ports.events.check_one(&version, raw).await
+    };
+    let event = event.map_err(|reason| ApiError::invalid_param(format!("The event is refused: {reason}.")))?;
     let pdu = event.pdu();
     if pdu.room_id() != room || pdu.event_id() != event_id {
         return Err(ApiError::invalid_param("Room or event differ from those of the path."));
@@ -49,4 +51,19 @@ pub(super) async fn check(
         return Err(ApiError::forbidden("The sender is not of your server."));
     }
     Ok((version, event))
+}
+
+/// Whether a join says that a user of ours lets its sender in: our signature is then part of it, and the room says
+/// whether it is deserved before anybody sees it.
+fn names_ours(ports: &ServerPorts, raw: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Event {
+        content: Vouched,
+    }
+    #[derive(Deserialize)]
+    struct Vouched {
+        join_authorised_via_users_server: OwnedUserId,
+    }
+    serde_json::from_str::<Event>(raw.get())
+        .is_ok_and(|event| event.content.join_authorised_via_users_server.server_name() == ports.server_name)
 }

@@ -306,3 +306,45 @@ async fn an_invitation_is_signed_and_kept_and_nothing_else_is() {
             .all(|entry| entry.get("signatures").is_none() && entry.get("hashes").is_none())
     );
 }
+
+/// A restricted join needs this server's signature: given to whom the rule lets in, and to nobody else (T32).
+#[tokio::test]
+async fn a_restricted_join_is_signed_for_whom_the_rule_lets_in() {
+    let world = World::new().await;
+    let team = world.public_room().await;
+    let room = world.public_room().await;
+    let allow = json!([{ "type": "m.room_membership", "room_id": team }]);
+    let rule = json!({ "join_rule": "restricted", "allow": allow });
+    world.send(&room, "m.room.join_rules", Some(""), rule).await;
+    world.join("@bob:beta.test", &team).await;
+    let bob = UserId::parse("@bob:beta.test").unwrap();
+    let make = |user: &str| {
+        format!(
+            "/_matrix/federation/v1/make_join/{}/{}?ver=12",
+            path(room.as_str()),
+            path(user)
+        )
+    };
+    assert_eq!(world.get(beta(), &make("@eve:beta.test")).await.0, 403);
+    let (status, template) = world.get(beta(), &make(bob.as_str())).await;
+    assert_eq!(status, 200, "{template}");
+    let list = |field: &str| serde_json::from_value(template["event"][field].clone()).unwrap();
+    let depth = template["event"]["depth"].as_u64().unwrap();
+    for (user, expected) in [("@eve:beta.test", 403), (bob.as_str(), 200)] {
+        let user = UserId::parse(user).unwrap();
+        let place = (list("prev_events"), list("auth_events"), depth);
+        let content = template["event"]["content"].clone();
+        let (id, event) = world
+            .event(&room, &user, "m.room.member", Some(user.as_str()), content, place)
+            .await;
+        let send = format!(
+            "/_matrix/federation/v2/send_join/{}/{}",
+            path(room.as_str()),
+            path(id.as_str())
+        );
+        let (status, answer) = world.ask(beta(), "PUT", &send, event).await;
+        assert_eq!(status, expected, "{user}: {answer}");
+        let signed = answer["event"]["signatures"]["alpha.test"].is_object();
+        assert_eq!(signed, expected == 200, "{user}: {answer}");
+    }
+}

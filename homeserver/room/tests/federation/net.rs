@@ -26,7 +26,7 @@ use weft_room::{
 };
 use weft_store::{
     Store,
-    memory::{MemoryDisk, MemoryEngine, Tail},
+    memory::{Fault, MemoryDisk, MemoryEngine, Tail},
 };
 use weft_wire::{document::DocumentKind, update::UpdateContent};
 use yrs::{
@@ -402,6 +402,13 @@ impl Net {
         let disk = self.inner.servers.lock().unwrap().remove(&name).unwrap().disk;
         disk.power_loss(tail);
         self.inner.start(&name, disk.open()).await;
+    }
+
+    /// The power of a server goes before its `commits`-th commit from now.
+    pub fn plan_power_loss(&self, server: &str, commits: u64) {
+        let name = ServerName::parse(server).unwrap();
+        let servers = self.inner.servers.lock().unwrap();
+        servers[&name].disk.plan(commits, Fault::PowerBeforeWrite);
     }
 
     // --- Rooms ---------------------------------------------------------------------------------------------------
