@@ -1,0 +1,183 @@
+//! What members do to one another over two servers: kick, ban, unban, knock, decline, forget.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+use anyhow::Result;
+use reqwest::Method;
+use serde_json::json;
+use weft_conformance_tests::{
+    client::{Client, segment},
+    world::World,
+};
+
+/// Waits until the user's own sync has the room in this section.
+async fn until_in(client: &Client, section: &str, room: &str, since: &mut Option<String>) -> Result<()> {
+    client
+        .sync_until(&format!("{section} of {room}"), since, |sync| {
+            sync["rooms"][section].get(room).map(|_| ())
+        })
+        .await
+}
+
+#[tokio::test]
+async fn kicked_and_banned_people_stay_out_until_they_may_come_back() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    for version in ["10", "12"] {
+        let room = alice
+            .create_room(json!({"preset": "public_chat", "room_version": version}))
+            .await?;
+        let via = world.servers[0].name.clone();
+        bob.join(&room, Some(&via)).await?;
+        let mut since = None;
+        until_in(&bob, "join", &room, &mut since).await?;
+
+        let kick = json!({"user_id": bob.user, "reason": "be kind"});
+        alice.post(&Client::in_room(&room, "kick"), kick.clone()).await?;
+        until_in(&bob, "leave", &room, &mut since).await?;
+        let again = alice
+            .request(Method::POST, &Client::in_room(&room, "kick"), Some(kick))
+            .await?;
+        assert_eq!(again.status, 403, "nobody is kicked twice: {}", again.body);
+        bob.join(&room, Some(&via)).await?;
+        until_in(&bob, "join", &room, &mut since).await?;
+        bob.say(&room, "back").await?;
+        alice
+            .until("the message of who came back", || async {
+                Ok(alice.messages(&room).await?.contains(&"back".to_owned()).then_some(()))
+            })
+            .await?;
+
+        let about = json!({"user_id": bob.user});
+        alice.post(&Client::in_room(&room, "ban"), about.clone()).await?;
+        until_in(&bob, "leave", &room, &mut since).await?;
+        let refused = bob
+            .request(
+                Method::POST,
+                &format!("/_matrix/client/v3/join/{}?via={}", segment(&room), segment(&via)),
+                Some(json!({})),
+            )
+            .await?;
+        assert_eq!((refused.status.as_u16(), refused.errcode()), (403, "M_FORBIDDEN"));
+        assert!(bob.say(&room, "let me in").await.is_err());
+        let refused = bob
+            .request(Method::POST, &Client::in_room(&room, "unban"), Some(about.clone()))
+            .await?;
+        assert_eq!(refused.status, 403);
+
+        alice.post(&Client::in_room(&room, "unban"), about).await?;
+        bob.join(&room, Some(&via)).await?;
+        until_in(&bob, "join", &room, &mut since).await?;
+        alice.until_membership(&room, &bob.user, "join").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_knock_is_heard_and_answered() -> Result<()> {
+    let world = World::new(2).await?;
+    let alice = world.user(0, "alice").await?;
+    let (bob, carol) = (world.user(1, "bob").await?, world.user(1, "carol").await?);
+    let room = alice
+        .create_room(json!({
+            "preset": "private_chat",
+            "name": "Behind a door",
+            "initial_state": [{"type": "m.room.join_rules", "content": {"join_rule": "knock"}}],
+        }))
+        .await?;
+    let knock = format!(
+        "/_matrix/client/v3/knock/{}?via={via}&server_name={via}",
+        segment(&room),
+        via = segment(&world.servers[0].name)
+    );
+    let mut bobs = None;
+    bob.post(&knock, json!({"reason": "tea?"})).await?;
+    until_in(&bob, "knock", &room, &mut bobs).await?;
+    alice.until_membership(&room, &bob.user, "knock").await?;
+    alice
+        .post(&Client::in_room(&room, "invite"), json!({"user_id": bob.user}))
+        .await?;
+    until_in(&bob, "invite", &room, &mut bobs).await?;
+    bob.join(&room, None).await?;
+    alice.until_membership(&room, &bob.user, "join").await?;
+
+    let mut carols = None;
+    carol.post(&knock, json!({})).await?;
+    until_in(&carol, "knock", &room, &mut carols).await?;
+    alice.until_membership(&room, &carol.user, "knock").await?;
+    alice
+        .post(&Client::in_room(&room, "kick"), json!({"user_id": carol.user}))
+        .await?;
+    until_in(&carol, "leave", &room, &mut carols).await?;
+    let refused = carol
+        .request(
+            Method::POST,
+            &format!("/_matrix/client/v3/join/{}", segment(&room)),
+            Some(json!({})),
+        )
+        .await?;
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_knock_from_a_server_outside_is_taken_back() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let room = alice
+        .create_room(json!({
+            "initial_state": [{"type": "m.room.join_rules", "content": {"join_rule": "knock"}}],
+        }))
+        .await?;
+    let via = segment(&world.servers[0].name);
+    let knock = format!(
+        "/_matrix/client/v3/knock/{}?via={via}&server_name={via}",
+        segment(&room)
+    );
+    bob.post(&knock, json!({})).await?;
+    alice.until_membership(&room, &bob.user, "knock").await?;
+    bob.post(&Client::in_room(&room, "leave"), json!({})).await?;
+    alice.until_membership(&room, &bob.user, "leave").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_invitation_is_declined_and_a_room_is_forgotten() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let room = alice
+        .create_room(json!({"name": "No thanks", "invite": [bob.user]}))
+        .await?;
+    let mut since = None;
+    until_in(&bob, "invite", &room, &mut since).await?;
+    bob.post(&Client::in_room(&room, "leave"), json!({})).await?;
+    alice.until_membership(&room, &bob.user, "leave").await?;
+    until_in(&bob, "leave", &room, &mut since).await?;
+
+    let invite = json!({"user_id": bob.user});
+    alice.post(&Client::in_room(&room, "invite"), invite).await?;
+    until_in(&bob, "invite", &room, &mut since).await?;
+    bob.join(&room, None).await?;
+    alice.say(&room, "welcome").await?;
+    let refused = bob
+        .request(Method::POST, &Client::in_room(&room, "forget"), Some(json!({})))
+        .await?;
+    assert_eq!(
+        refused.status, 400,
+        "who is in a room can't forget it: {}",
+        refused.body
+    );
+    bob.post(&Client::in_room(&room, "leave"), json!({})).await?;
+    let left = "/_matrix/client/v3/sync?timeout=0&filter=%7B%22room%22%3A%7B%22include_leave%22%3Atrue%7D%7D";
+    assert!(bob.get(left).await?["rooms"]["leave"].get(&room).is_some());
+    bob.post(&Client::in_room(&room, "forget"), json!({})).await?;
+    let sync = bob.get(left).await?;
+    assert!(sync["rooms"]["leave"].get(&room).is_none(), "{sync}");
+    let messages = Client::in_room(&room, "messages?dir=b");
+    assert_eq!(bob.request(Method::GET, &messages, None).await?.status, 403);
+    Ok(())
+}
