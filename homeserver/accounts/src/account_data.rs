@@ -5,12 +5,12 @@
 use ruma::{OwnedRoomId, RoomId, UserId};
 use serde_json::Value;
 use weft_store::{
-    Batch,
+    Batch, CommitError,
     tables::accounts::{ACCOUNT_DATA, AccountDataRow},
 };
 use weft_wire::limits::MAX_ACCOUNT_DATA_BYTES;
 
-use crate::{Accounts, AccountsUnavailable};
+use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
 
 /// A piece of account data.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +57,42 @@ impl Accounts {
         batch.put(&ACCOUNT_DATA, &key, &AccountDataRow { content, position });
         self.store().commit(batch).await.map_err(AccountsUnavailable::from)?;
         Ok(position)
+    }
+
+    /// Changes a piece of account data in one step: what another request changes meanwhile is not lost. Gives the
+    /// position of the change.
+    ///
+    /// # Errors
+    /// When it becomes too large or the store fails.
+    pub async fn change_account_data(
+        &self,
+        user: &UserId,
+        room: Option<&RoomId>,
+        kind: &str,
+        change: impl Fn(Option<&Value>) -> Value + Send,
+    ) -> Result<u64, SetAccountDataError> {
+        let key = (user, room.map_or("", RoomId::as_str), kind);
+        for _ in 0..ATTEMPTS {
+            let before = self
+                .store()
+                .get(&ACCOUNT_DATA, &key)
+                .await
+                .map_err(AccountsUnavailable::from)?;
+            let content = change(before.as_ref().map(|row| &row.content));
+            if content.to_string().len() > MAX_ACCOUNT_DATA_BYTES {
+                return Err(SetAccountDataError::TooLarge);
+            }
+            let mut batch = Batch::new();
+            batch.require(&ACCOUNT_DATA, &key, before.as_ref());
+            let position = batch.reserve(self.store().positions(), 1);
+            batch.put(&ACCOUNT_DATA, &key, &AccountDataRow { content, position });
+            match self.store().commit(batch).await {
+                Ok(()) => return Ok(position),
+                Err(CommitError::Fence { .. }) => {}
+                Err(error) => return Err(AccountsUnavailable::from(error).into()),
+            }
+        }
+        Err(AccountsUnavailable::Contended.into())
     }
 
     /// One piece of account data.

@@ -36,6 +36,7 @@ mod settings;
 mod standing;
 mod state;
 mod sync;
+mod tags;
 mod tokens;
 mod typing;
 
@@ -135,6 +136,7 @@ fn people() -> Router<Ports> {
         .merge(devices::routes())
         .merge(profile::routes())
         .merge(account_data::routes())
+        .merge(tags::routes())
         .merge(filters::routes())
         .merge(keys::routes())
         .merge(push_rules::routes())

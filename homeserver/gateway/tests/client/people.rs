@@ -349,6 +349,18 @@ async fn clients_keep_filters_account_data_and_devices() {
         405
     );
 
+    let tags = format!("{base}/rooms/!x:alpha.example/tags");
+    let orders = futures_util::future::join_all((0..8).map(|n| {
+        let (world, alice, path) = (&world, &alice, format!("{tags}/u.{n}"));
+        async move { world.ok("PUT", &path, alice, json!({"order": 0.25})).await }
+    }));
+    orders.await;
+    world.ok("DELETE", &format!("{tags}/u.3"), &alice, Value::Null).await;
+    let kept = world.get(&tags, &alice).await;
+    assert_eq!(kept["tags"].as_object().unwrap().len(), 7, "{kept}");
+    assert_eq!(kept["tags"]["u.0"], json!({"order": 0.25}));
+    assert_eq!(world.refused("GET", &tags, &bob, Value::Null).await.0, 403);
+
     let devices = world.get("/_matrix/client/v3/devices", &alice).await;
     let device = devices["devices"][0]["device_id"].as_str().unwrap().to_owned();
     world
