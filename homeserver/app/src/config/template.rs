@@ -39,6 +39,7 @@ serve = ["federation", "client", "documents"]
 [registration]
 # Who may make an account: "closed" (only `weft user add`), "token" (who has one of the tokens), "open" (anybody).
 mode = "closed"
+# The tokens of mode "token": give them to whom you want to have here. Each can be used any number of times.
 # tokens = ["..."]
 # Where set, scripts that know it may make accounts, as with Synapse (/_synapse/admin/v1/register).
 shared_secret = ""

@@ -224,6 +224,7 @@ fn variables_overrule_the_file() {
             ("WEFT_SERVER_NAME", "beta.example"),
             ("WEFT_DATA_DIR", "elsewhere"),
             ("WEFT_REGISTRATION_MODE", "open"),
+            ("WEFT_REGISTRATION_TOKENS", "[\"first\", \"second\"]"),
             ("WEFT_REGISTRATION_SHARED_SECRET", "x"),
             ("WEFT_FEDERATION_NOTARIES", "[\"n.example\"]"),
             ("WEFT_FEDERATION_ALLOW_ADDRESSES", "[\"127.0.0.0/8\"]"),
@@ -236,6 +237,7 @@ fn variables_overrule_the_file() {
     assert_eq!(config.server_name, "beta.example");
     assert_eq!(config.data_dir, Path::new("elsewhere"));
     assert_eq!(config.registration.mode, RegistrationMode::Open);
+    assert_eq!(config.registration.tokens, ["first", "second"]);
     assert_eq!(config.federation.notaries, ["n.example"]);
     assert_eq!(config.documents.seal_idle.as_secs(), 1);
     assert!(!config.limits.rate_limit);
