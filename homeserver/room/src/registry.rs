@@ -27,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) ports: Ports,
     slots: Mutex<HashMap<OwnedRoomId, Slot>>,
     presence: Mutex<HashMap<OwnedRoomId, Instant>>,
+    joining: Mutex<HashMap<OwnedRoomId, CancellationToken>>,
     stopping: AtomicBool,
 }
 
@@ -55,6 +56,7 @@ impl Shared {
             ports,
             slots: Mutex::default(),
             presence: Mutex::default(),
+            joining: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -143,6 +145,26 @@ impl Shared {
         lock(&self.presence)
             .get(room)
             .is_some_and(|until| *until > Instant::now())
+    }
+
+    /// Notes a join; the token is cancelled when it ends. Of two of one room the later counts.
+    pub(crate) fn note_joining(&self, room: &RoomId) -> CancellationToken {
+        let ended = CancellationToken::new();
+        lock(&self.joining).insert(room.to_owned(), ended.clone());
+        ended
+    }
+
+    /// The join of a room that is under way.
+    pub(crate) fn joining(&self, room: &RoomId) -> Option<CancellationToken> {
+        lock(&self.joining).get(room).cloned()
+    }
+
+    /// Forgets a join that has ended.
+    pub(crate) fn forget_joining(&self, room: &RoomId) {
+        let mut joining = lock(&self.joining);
+        if joining.get(room).is_some_and(CancellationToken::is_cancelled) {
+            joining.remove(room);
+        }
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -12,7 +12,9 @@ mod net;
 use ruma::{OwnedEventId, RoomVersionId, events::room::member::MembershipState};
 use serde_json::json;
 use weft_dag::{Verified, testing::object};
-use weft_room::{AcceptError, AdoptError, EditError, SendError, Template, TemplateError, TemplateKind};
+use weft_room::{
+    AcceptError, AdoptError, Direction, EditError, SendError, Template, TemplateError, TemplateKind, Types,
+};
 use weft_store::memory::Tail;
 
 use self::net::{Net, user};
@@ -631,4 +633,132 @@ async fn what_came_while_the_room_was_drained_is_found_after_a_power_loss() {
                 .await;
         }
     }
+}
+
+#[tokio::test]
+async fn who_comes_late_can_read_all_that_was_said_before() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    let mut said = Vec::new();
+    for n in 0..5 {
+        said.push(net.message(ALICE, &room, &format!("{n}")).await);
+        net.edit(ALICE, &room, 0, "x").await;
+        net.seal(ALICE, &room).await;
+    }
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    let reader = net.rooms("b.example").reader().clone();
+    net.until(|| async { reader.order(&room, &said[4]).await.unwrap().is_some() })
+        .await;
+    let mut orders = Vec::new();
+    for id in &said {
+        orders.push(reader.order(&room, id).await.unwrap().unwrap());
+    }
+    assert!(
+        orders.is_sorted() && orders.iter().all(|order| *order < 0),
+        "{orders:?}"
+    );
+    // Back from now, page by page, to the very first event.
+    let (mut from, mut back) = (None, Vec::new());
+    loop {
+        let page = reader.timeline(&room, from, Direction::Backward, Types::WithoutUpdates, 3);
+        let page = page.await.unwrap();
+        back.extend(page.events.iter().map(|event| event.pdu.clone()));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(back.last().unwrap().kind(), "m.room.create");
+    let seen = reader.visible_to_user(&room, &user(BOB), back).await.unwrap();
+    let seen: Vec<_> = seen.iter().rev().filter(|pdu| pdu.kind() == "m.room.message").collect();
+    assert_eq!(seen.iter().map(|pdu| pdu.event_id()).collect::<Vec<_>>(), said);
+}
+
+#[tokio::test]
+async fn a_redaction_that_comes_before_its_target_takes_effect_when_that_comes() {
+    for together in [false, true] {
+        let net = Net::new(&["a.example", "b.example"]).await;
+        let room = net.document(ALICE, &RoomVersionId::V12).await;
+        net.invite_and_join(ALICE, BOB, &room, 25).await;
+        net.quiet(&room).await;
+        let a = net.rooms("a.example");
+        let heads = a.reader().extremities(&room).await.unwrap();
+        let target = net
+            .forge(
+                BOB,
+                &room,
+                heads.clone(),
+                "m.room.message",
+                None,
+                json!({ "body": "secret" }),
+            )
+            .await;
+        let id = target.pdu().event_id().to_owned();
+        let redaction = net
+            .forge(BOB, &room, heads, "m.room.redaction", None, json!({ "redacts": id }))
+            .await;
+        let redaction_id = redaction.pdu().event_id().to_owned();
+        let b = user(BOB).server_name().to_owned();
+        if together {
+            a.receive(&b, vec![redaction, target]).await.unwrap();
+        } else {
+            a.receive(&b, vec![redaction]).await.unwrap();
+            net.until(|| async { a.reader().order(&room, &redaction_id).await.unwrap().is_some() })
+                .await;
+            a.receive(&b, vec![target]).await.unwrap();
+        }
+        net.until(|| async { a.reader().order(&room, &id).await.unwrap().is_some() })
+            .await;
+        let stored = a.reader().event(Some(&room), &id).await.unwrap().unwrap();
+        assert!(!stored.json().contains("secret"), "{}", stored.json());
+    }
+}
+
+/// A server that joined lately and hasn't the history yet can let others in all the same: the text before a join is the
+/// text of now.
+#[tokio::test]
+async fn the_text_before_the_newest_events_needs_no_history() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.edit(ALICE, &room, 0, "Hello").await;
+    net.seal(ALICE, &room).await;
+    net.power(ALICE, &room, BOB, 25).await;
+    net.invite(ALICE, BOB, &room).await;
+    let joined = net.join_answer(BOB, &room).await;
+    let join = joined.event.pdu().event_id().to_owned();
+    net.cut(1);
+    let b = net.rooms("b.example");
+    b.adopt(joined).await.unwrap();
+    net.message(BOB, &room, "hello").await;
+    let before = b.content(&room, Some(std::slice::from_ref(&join))).await.unwrap();
+    assert_eq!(before, b.content(&room, None).await.unwrap());
+    // Not so where something was written since.
+    net.heal(1).await;
+    net.quiet(&room).await;
+    net.edit(BOB, &room, 5, "!").await;
+    net.quiet(&room).await;
+    let after = b.content(&room, None).await.unwrap();
+    if let Ok(then) = b.content(&room, Some(&[join])).await {
+        assert!(then == before && then != after, "the text of then");
+    }
+}
+
+/// While a join is under way, others' transactions wait for it: its server counts us in already.
+#[tokio::test]
+async fn what_comes_during_a_join_waits_for_it() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite(ALICE, BOB, &room).await;
+    let b = net.rooms("b.example");
+    b.until_joined(&room).await;
+    let joining = b.joining(&room);
+    let joined = net.join_answer(BOB, &room).await;
+    let waiting = b.until_joined(&room);
+    tokio::pin!(waiting);
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    b.adopt(joined).await.unwrap();
+    drop(joining);
+    waiting.await;
+    b.until_joined(&room).await;
+    assert!(b.reader().version(&room).await.unwrap().is_some());
 }

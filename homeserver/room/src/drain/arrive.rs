@@ -14,7 +14,8 @@ use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, groups, redact};
 use weft_store::tables::rooms::{
-    EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, STAGING, TALK, TIMELINE, event_flags,
+    EARLY_REDACTIONS, EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, PAST_PLACES, STAGING, TALK, TIMELINE,
+    event_flags,
 };
 use weft_wire::event_types;
 
@@ -37,6 +38,8 @@ pub(crate) struct Arriving<'a> {
     pub(super) reader: &'a Reader,
     ours: &'a ServerName,
     placed: HashMap<OwnedEventId, Placed>,
+    /// Redactions of this turn by their targets, which aren't here.
+    early: HashMap<OwnedEventId, Vec<Arc<Pdu>>>,
     pub(super) vectors: Vectors,
     no_cover: ChainCover,
 }
@@ -64,13 +67,15 @@ impl<'a> Arriving<'a> {
         ours: &'a ServerName,
     ) -> Result<Self, Unavailable> {
         hot.cover(reader).await?;
-        let (placed, vectors, no_cover) = (HashMap::new(), Vectors::default(), ChainCover::default());
+        let (placed, early) = (HashMap::new(), HashMap::new());
+        let (vectors, no_cover) = (Vectors::default(), ChainCover::default());
         Ok(Self {
             hot,
             turn,
             reader,
             ours,
             placed,
+            early,
             vectors,
             no_cover,
         })
@@ -216,6 +221,7 @@ impl<'a> Arriving<'a> {
         self.enter(Arc::clone(&pdu), flags, groups, state, tell);
         if flags == 0 {
             self.take_back(&pdu).await?;
+            self.be_taken_back(&pdu, flags).await?;
         }
         Ok(())
     }
@@ -255,6 +261,7 @@ impl<'a> Arriving<'a> {
         batch.put(&EVENT_GROUP, &(room, id), &groups);
         if flags == 0 {
             batch.put(&TIMELINE, &(room, order), &id.to_owned());
+            batch.put(&PAST_PLACES, &(room, id), &order.unsigned_abs());
             if pdu.kind() != event_types::UPDATE || self.hot.document.is_none() {
                 batch.put(&TALK, &(room, order), &id.to_owned());
             }
@@ -271,6 +278,10 @@ impl<'a> Arriving<'a> {
                 after: Some(after),
             },
         );
+        if flags == 0 {
+            self.take_back(&pdu).await?;
+            self.be_taken_back(&pdu, flags).await?;
+        }
         Ok(())
     }
 
@@ -352,27 +363,70 @@ impl<'a> Arriving<'a> {
         Ok(StateView::from_events(self.hot.version.clone(), events))
     }
 
-    /// A redaction takes effect on its target, if that is here.
-    async fn take_back(&mut self, redaction: &Pdu) -> Result<(), Unavailable> {
+    /// A redaction takes effect on its target, if that is here; else it is kept until that comes.
+    async fn take_back(&mut self, redaction: &Arc<Pdu>) -> Result<(), Unavailable> {
         let Some(id) = redaction.redacts().filter(|_| redaction.kind() == "m.room.redaction") else {
             return Ok(());
         };
-        let stored = match self.turn.write_mut(id) {
-            Some(write) => Some(StoredEvent {
-                pdu: Arc::clone(&write.pdu),
-                flags: write.flags,
+        let of_this_turn = self
+            .turn
+            .write_mut(id)
+            .map(|write| (Arc::clone(&write.pdu), write.flags));
+        let of_this_turn = of_this_turn.or_else(|| {
+            self.placed
+                .get(id)
+                .map(|placed| (Arc::clone(&placed.known.pdu), placed.flags))
+        });
+        let target = match of_this_turn {
+            Some((pdu, flags)) => Some(StoredEvent {
+                pdu,
+                flags,
                 position: 0,
             }),
             None => self.reader.stored_event(&self.hot.id, id).await?,
         };
-        match stored {
-            Some(target) if redact::takes_effect(redaction, &target.pdu, &self.hot.state) => {
-                self.hot.apply_redaction(self.turn, &target, redaction.event_id())
+        match target {
+            Some(target) => self.redact(redaction, &target),
+            None => {
+                let key = (&self.hot.id, id, redaction.event_id());
+                self.turn.batch.put(&EARLY_REDACTIONS, &key, &());
+                self.early.entry(id.to_owned()).or_default().push(Arc::clone(redaction));
+                Ok(())
             }
-            _ => Ok(()),
+        }
+    }
+
+    /// An event that comes after its redaction: out of order, or from before our time.
+    async fn be_taken_back(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<(), Unavailable> {
+        let mut redactions = self.early.remove(pdu.event_id()).unwrap_or_default();
+        let query = EARLY_REDACTIONS.under(&(&self.hot.id, pdu.event_id()));
+        let rows = self.reader.store().scan(query.limit(MAX_EARLY_REDACTIONS)).await?;
+        let ids: Vec<OwnedEventId> = rows.into_iter().map(|((_, _, redaction), ())| redaction).collect();
+        redactions.extend(self.reader.events_of(&self.hot.id, &self.hot.version, &ids).await?);
+        let target = StoredEvent {
+            pdu: Arc::clone(pdu),
+            flags,
+            position: 0,
+        };
+        for redaction in redactions {
+            let key = (&self.hot.id, pdu.event_id(), redaction.event_id());
+            self.turn.batch.delete(&EARLY_REDACTIONS, &key);
+            self.redact(&redaction, &target)?;
+        }
+        Ok(())
+    }
+
+    fn redact(&mut self, redaction: &Pdu, target: &StoredEvent) -> Result<(), Unavailable> {
+        if redact::takes_effect(redaction, &target.pdu, &self.hot.state) {
+            self.hot.apply_redaction(self.turn, target, redaction.event_id())
+        } else {
+            Ok(())
         }
     }
 }
+
+/// Redactions of one event that came before it and are looked at when it comes: one that takes effect is enough.
+const MAX_EARLY_REDACTIONS: usize = 20;
 
 fn log(pdu: &Pdu, verdict: &Verdict, outlier: bool) {
     if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = verdict {

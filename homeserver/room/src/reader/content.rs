@@ -16,6 +16,9 @@ use crate::{ContentError, Unavailable};
 
 /// Events that are loaded at a time while walking back.
 const STEP: usize = 256;
+/// Events between those asked for and the ends of the graph that are looked at before the text is put together from
+/// its events after all.
+const MAX_BETWEEN: usize = 64;
 
 impl Reader {
     /// The merged update of all that the given events and their ancestors brought.
@@ -39,7 +42,7 @@ impl Reader {
     /// server that joined later has it too.
     async fn content_at_tip(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Option<Bytes>, ContentError> {
         let ends = self.extremities(room).await?;
-        if ends.is_empty() || !ends.iter().all(|end| at.contains(end)) {
+        if ends.is_empty() || !self.is_text_of(room, at, &ends).await? {
             return Ok(None);
         }
         let mut updates = Vec::new();
@@ -61,6 +64,40 @@ impl Reader {
             return Ok(None);
         }
         put_together(&updates).map(Some)
+    }
+
+    /// Whether nothing that lies between these events and the ends changes the text: a server that joins asks for the
+    /// text before its join, which is the end by then.
+    async fn is_text_of(
+        &self,
+        room: &RoomId,
+        at: &[OwnedEventId],
+        ends: &[OwnedEventId],
+    ) -> Result<bool, ContentError> {
+        let mut seen: BTreeSet<OwnedEventId> = at.iter().cloned().collect();
+        let mut wanted: Vec<OwnedEventId> = ends.iter().filter(|end| !seen.contains(*end)).cloned().collect();
+        while !wanted.is_empty() {
+            seen.extend(wanted.iter().cloned());
+            if seen.len() > at.len() + MAX_BETWEEN {
+                return Ok(false);
+            }
+            let events = self.events(room, &wanted).await?;
+            if events.len() < wanted.len()
+                || events
+                    .iter()
+                    .any(|event| event.pdu.kind() == event_types::UPDATE || event.flags & event_flags::OUTLIER != 0)
+            {
+                return Ok(false);
+            }
+            let before: BTreeSet<OwnedEventId> = events
+                .iter()
+                .flat_map(|event| event.pdu.prev_events())
+                .filter(|id| !seen.contains(*id))
+                .cloned()
+                .collect();
+            wanted = before.into_iter().collect();
+        }
+        Ok(true)
     }
 
     /// Whether somebody asks for an event beside the ends that isn't in the room at all.

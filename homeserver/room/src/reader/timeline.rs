@@ -6,7 +6,7 @@ use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use weft_dag::Pdu;
 use weft_store::{
     Table,
-    tables::rooms::{TALK, TIMELINE},
+    tables::rooms::{PAST_PLACES, TALK, TIMELINE},
 };
 use weft_wire::limits::MAX_PAGE_EVENTS;
 
@@ -145,9 +145,14 @@ impl Reader {
     /// When the store can't be read.
     pub async fn order(&self, room: &RoomId, event: &EventId) -> Result<Option<i64>, Unavailable> {
         let stored = self.stored_event(room, event).await?;
-        Ok(stored
-            .filter(|stored| stored.is_visible() && stored.position > 0)
-            .map(|stored| order_of(stored.position)))
+        match stored.filter(super::StoredEvent::is_visible) {
+            Some(stored) if stored.position > 0 => Ok(Some(order_of(stored.position))),
+            Some(_) => {
+                let place = self.store.get(&PAST_PLACES, &(room, event)).await?;
+                Ok(place.and_then(|place| i64::try_from(place).ok()).map(|place| -place))
+            }
+            None => Ok(None),
+        }
     }
 
     async fn in_place(&self, room: &RoomId, rows: Vec<(i64, OwnedEventId)>) -> Result<Vec<TimelineEvent>, Unavailable> {

@@ -58,6 +58,10 @@ crate::tables! {
         "User, device, event: the transaction id by which the device sent it, which only that device is told, to know its own echo.";
     REDACTED_BY: (OwnedRoomId, OwnedEventId) => OwnedEventId, Room, Derived, 0x0117,
         "Room, redacted event: the redaction that took effect on it.";
+    PAST_PLACES: (OwnedRoomId, OwnedEventId) => u64, Room, Derived, 0x0119,
+        "Room, event from before our time there: its order in TIMELINE, which is negative, without the sign.";
+    EARLY_REDACTIONS: (OwnedRoomId, OwnedEventId, OwnedEventId) => (), Room, Derived, 0x011A,
+        "Room, target, redaction: accepted redactions of events that weren't here when they came.";
 }
 
 /// A room.
