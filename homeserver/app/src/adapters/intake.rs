@@ -20,6 +20,8 @@ pub(crate) struct RoomIntake {
 #[async_trait]
 impl Intake for RoomIntake {
     async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, IntakeError> {
+        // The other server counts us in as soon as it has our join, which is before we have the room.
+        self.rooms.until_joined(room).await;
         self.rooms.reader().version(room).await.map_err(failed)
     }
 

@@ -67,8 +67,9 @@ impl Remote for RemoteRooms {
         let mut via = via.to_vec();
         via.extend(self.servers_of_invitation(user, room).await?);
         let wanted = wanted(room, user, via, content)?;
+        let _under_way = self.rooms.joining(room);
         let joined = self.handshake.join(&wanted).await.map_err(|error| refused(&error))?;
-        let room = JoinedRoom {
+        let joined = JoinedRoom {
             version: joined.version,
             state: joined.state,
             auth_chain: joined.auth_chain,
@@ -76,7 +77,7 @@ impl Remote for RemoteRooms {
             resident: joined.resident,
             snapshot: joined.snapshot,
         };
-        Ok(self.rooms.adopt(room).await?)
+        Ok(self.rooms.adopt(joined).await?)
     }
 
     async fn knock(
