@@ -29,6 +29,7 @@ mod profile;
 mod push_rules;
 mod receipts;
 mod register;
+mod relations;
 mod remote;
 mod send;
 mod session;
@@ -39,6 +40,7 @@ mod sync;
 mod tags;
 mod tokens;
 mod typing;
+mod user_directory;
 
 use std::sync::Arc;
 
@@ -135,6 +137,7 @@ fn people() -> Router<Ports> {
         .merge(deactivate::routes())
         .merge(devices::routes())
         .merge(profile::routes())
+        .merge(user_directory::routes())
         .merge(account_data::routes())
         .merge(tags::routes())
         .merge(filters::routes())
@@ -154,6 +157,7 @@ fn rooms() -> Router<Ports> {
         .merge(send::routes())
         .merge(messages::routes())
         .merge(event::routes())
+        .merge(relations::routes())
         .merge(aliases::routes())
         .merge(directory::routes())
         .merge(typing::routes())

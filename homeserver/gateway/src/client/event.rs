@@ -37,7 +37,7 @@ fn unknown() -> ApiError {
 }
 
 /// The event, if it is in this room and the user may see it.
-async fn seen(reader: &Reader, room: &RoomId, id: &EventId, user: &UserId) -> ApiResult<Arc<Pdu>> {
+pub(super) async fn seen(reader: &Reader, room: &RoomId, id: &EventId, user: &UserId) -> ApiResult<Arc<Pdu>> {
     standing::readable(reader, room, user).await.map_err(|_| unknown())?;
     let stored = reader
         .stored_event(room, id)

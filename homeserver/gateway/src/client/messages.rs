@@ -53,6 +53,7 @@ async fn messages(
     };
     let wanted = Wanted {
         filter: &request.filter,
+        only: &|_| true,
         direction,
         limit: usize::try_from(u64::from(request.limit))
             .unwrap_or(MAX_PAGE_EVENTS)
@@ -114,23 +115,29 @@ fn start(request: &v3::Request, readable: Readable) -> ApiResult<Option<i64>> {
     })
 }
 
-struct Wanted<'a> {
-    filter: &'a RoomEventFilter,
-    direction: Direction,
-    limit: usize,
-    from: Option<i64>,
-    to: Option<i64>,
-    until: Option<i64>,
+/// What is looked for in a timeline.
+pub(super) struct Wanted<'a> {
+    pub(super) filter: &'a RoomEventFilter,
+    /// What an event must be besides passing the filter.
+    pub(super) only: &'a (dyn Fn(&Pdu) -> bool + Sync),
+    pub(super) direction: Direction,
+    pub(super) limit: usize,
+    pub(super) from: Option<i64>,
+    pub(super) to: Option<i64>,
+    /// Forward, not further than this.
+    pub(super) until: Option<i64>,
 }
 
+/// What was found.
 #[derive(Default)]
-struct Found {
-    events: Vec<TimelineEvent>,
-    end: Option<TimelineToken>,
+pub(super) struct Found {
+    pub(super) events: Vec<TimelineEvent>,
+    /// Where to go on; None where there is no more.
+    pub(super) end: Option<TimelineToken>,
 }
 
 /// Reads on until enough events pass the filter and the rules of visibility (T63: many that don't must not end it).
-async fn read(reader: &Reader, room: &RoomId, user: &UserId, wanted: &Wanted<'_>) -> ApiResult<Found> {
+pub(super) async fn read(reader: &Reader, room: &RoomId, user: &UserId, wanted: &Wanted<'_>) -> ApiResult<Found> {
     let types = types_of(wanted.filter);
     let mut found = Found::default();
     // `TimelineToken` is the place before an event; the reader's `from` leaves out the event at it. Backward they are
@@ -154,14 +161,12 @@ async fn read(reader: &Reader, room: &RoomId, user: &UserId, wanted: &Wanted<'_>
         let reached_bound = within.len() < all;
         let matching = within
             .into_iter()
-            .filter(|event| passes(wanted.filter, &event.pdu))
+            .filter(|event| passes(wanted.filter, &event.pdu) && (wanted.only)(&event.pdu))
             .collect();
         found.events.extend(visible(reader, room, user, matching).await?);
         let (Some(last), Some(_), false) = (last, page.next, reached_bound) else {
-            // Forward, the end of what there is is a place to go on from later.
-            if wanted.direction == Direction::Forward && !reached_bound {
-                found.end = None;
-            }
+            // Where an earlier round ended is no place to go on from: what follows it is in this answer.
+            found.end = None;
             return Ok(found);
         };
         found.end = Some(TimelineToken(match wanted.direction {

@@ -319,6 +319,67 @@ async fn a_device_knows_its_echo_a_redaction_its_reason_and_a_change_what_was_be
 }
 
 #[tokio::test]
+async fn a_thread_is_read_by_its_root() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world.room(&alice, json!({})).await;
+    let root = world.say(&room, &alice, "root").await;
+    let mut answers = Vec::new();
+    for n in 0..5 {
+        world.say(&room, &alice, "beside").await;
+        let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/answer{n}");
+        let relates = json!({"rel_type": "m.thread", "event_id": root});
+        let content = json!({"msgtype": "m.text", "body": "answer", "m.relates_to": relates});
+        let sent = world.ok("PUT", &path, &alice, content).await;
+        answers.insert(0, sent["event_id"].as_str().unwrap().to_owned());
+    }
+    let reaction = format!("/_matrix/client/v3/rooms/{room}/send/m.reaction/r");
+    let relates = json!({"rel_type": "m.annotation", "event_id": root, "key": "+"});
+    world
+        .ok("PUT", &reaction, &alice, json!({"m.relates_to": relates}))
+        .await;
+    let relations = format!("/_matrix/client/v1/rooms/{room}/relations/{root}");
+    let all = world.get(&relations, &alice).await;
+    assert_eq!(ids(&all["chunk"]).len(), 6);
+    let thread = format!("{relations}/m.thread");
+    let first = world.get(&format!("{thread}?limit=3"), &alice).await;
+    assert_eq!(ids(&first["chunk"]), answers[..3]);
+    let next = first["next_batch"].as_str().unwrap();
+    let second = world.get(&format!("{thread}?limit=3&from={next}"), &alice).await;
+    assert_eq!(ids(&second["chunk"]), answers[3..]);
+    assert!(second.get("next_batch").is_none(), "{second}");
+    let forward = world.get(&format!("{thread}/m.room.message?dir=f"), &alice).await;
+    answers.reverse();
+    assert_eq!(ids(&forward["chunk"]), answers);
+    let none = world.get(&format!("{thread}/m.reaction"), &alice).await;
+    assert_eq!(none["chunk"], json!([]));
+    assert_eq!(world.refused("GET", &relations, &bob, Value::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn people_find_those_they_share_a_room_with() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("carol").await,
+    );
+    let room = world.room(&alice, json!({})).await;
+    world.invite_and_join(&room, &alice, &bob).await;
+    let search = "/_matrix/client/v3/user_directory/search";
+    let found = world.ok("POST", search, &alice, json!({"search_term": "BO"})).await;
+    assert_eq!(found["results"][0]["user_id"], json!(bob.user));
+    let all = json!({"search_term": "alpha.example"});
+    let found = world.ok("POST", search, &alice, all.clone()).await;
+    assert_eq!(
+        found["results"].as_array().unwrap().len(),
+        1,
+        "neither herself nor carol"
+    );
+    assert_eq!(world.ok("POST", search, &carol, all).await["results"], json!([]));
+}
+
+#[tokio::test]
 async fn the_past_is_read_page_by_page_in_both_directions() {
     let world = World::new().await;
     let alice = world.person("alice").await;

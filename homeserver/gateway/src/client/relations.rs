@@ -1,0 +1,187 @@
+//! GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}: answers to an event, its thread, its edits, its reactions.
+//!
+//! Read from the room's timeline, so a page may be empty and still not be the last. Only direct relations are told.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State};
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, UInt,
+    api::{
+        Direction as Dir,
+        client::{
+            filter::RoomEventFilter,
+            relations::{
+                get_relating_events, get_relating_events_with_rel_type,
+                get_relating_events_with_rel_type_and_event_type,
+            },
+        },
+    },
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use weft_dag::Pdu;
+use weft_room::{Clock, Direction, Reader};
+use weft_wire::limits::MAX_PAGE_EVENTS;
+
+use super::{
+    Ports,
+    beside::shown_timeline,
+    event::seen,
+    events::Shown,
+    messages::{Wanted, read},
+    tokens::TimelineToken,
+};
+use crate::{
+    authentication::Authenticated,
+    errors::ApiResult,
+    ruma_json::{Ruma, RumaRoutes},
+};
+
+pub(super) fn routes() -> Router<Ports> {
+    Router::new()
+        .endpoint::<get_relating_events::v1::Request, _, _>(all)
+        .endpoint::<get_relating_events_with_rel_type::v1::Request, _, _>(of_relation)
+        .endpoint::<get_relating_events_with_rel_type_and_event_type::v1::Request, _, _>(of_relation_and_type)
+}
+
+/// Relations of one page where the client asks for no number.
+const DEFAULT_PAGE: usize = 30;
+
+/// What is asked for, by whichever of the three paths.
+struct Asked {
+    room: OwnedRoomId,
+    event: OwnedEventId,
+    relation: Option<String>,
+    kind: Option<String>,
+    direction: Dir,
+    from: Option<String>,
+    to: Option<String>,
+    limit: Option<UInt>,
+}
+
+/// GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}
+async fn all(
+    State(reader): State<Reader>,
+    State(clock): State<Arc<dyn Clock>>,
+    caller: Authenticated,
+    Ruma(request): Ruma<get_relating_events::v1::Request>,
+) -> ApiResult<Json<Value>> {
+    let asked = Asked {
+        room: request.room_id,
+        event: request.event_id,
+        relation: None,
+        kind: None,
+        direction: request.dir,
+        from: request.from,
+        to: request.to,
+        limit: request.limit,
+    };
+    answer(&reader, &clock, &caller, &asked).await
+}
+
+/// GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}/{relType}
+async fn of_relation(
+    State(reader): State<Reader>,
+    State(clock): State<Arc<dyn Clock>>,
+    caller: Authenticated,
+    Ruma(request): Ruma<get_relating_events_with_rel_type::v1::Request>,
+) -> ApiResult<Json<Value>> {
+    let asked = Asked {
+        room: request.room_id,
+        event: request.event_id,
+        relation: Some(request.rel_type.to_string()),
+        kind: None,
+        direction: request.dir,
+        from: request.from,
+        to: request.to,
+        limit: request.limit,
+    };
+    answer(&reader, &clock, &caller, &asked).await
+}
+
+/// GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}/{relType}/{eventType}
+async fn of_relation_and_type(
+    State(reader): State<Reader>,
+    State(clock): State<Arc<dyn Clock>>,
+    caller: Authenticated,
+    Ruma(request): Ruma<get_relating_events_with_rel_type_and_event_type::v1::Request>,
+) -> ApiResult<Json<Value>> {
+    let asked = Asked {
+        room: request.room_id,
+        event: request.event_id,
+        relation: Some(request.rel_type.to_string()),
+        kind: Some(request.event_type.to_string()),
+        direction: request.dir,
+        from: request.from,
+        to: request.to,
+        limit: request.limit,
+    };
+    answer(&reader, &clock, &caller, &asked).await
+}
+
+async fn answer(
+    reader: &Reader,
+    clock: &Arc<dyn Clock>,
+    caller: &Authenticated,
+    asked: &Asked,
+) -> ApiResult<Json<Value>> {
+    // An event that the user may not see has no relations either.
+    seen(reader, &asked.room, &asked.event, &caller.user_id).await?;
+    let place = |token: &Option<String>| -> ApiResult<Option<i64>> {
+        let token = token.as_deref().map(TimelineToken::parse).transpose()?;
+        Ok(token.map(|token| token.0))
+    };
+    let wanted = Wanted {
+        filter: &RoomEventFilter::default(),
+        only: &|pdu| relates(pdu, &asked.event, asked.relation.as_deref(), asked.kind.as_deref()),
+        direction: match asked.direction {
+            Dir::Backward => Direction::Backward,
+            Dir::Forward => Direction::Forward,
+        },
+        limit: asked
+            .limit
+            .map_or(DEFAULT_PAGE, |limit| {
+                usize::try_from(u64::from(limit)).unwrap_or(MAX_PAGE_EVENTS)
+            })
+            .clamp(1, MAX_PAGE_EVENTS),
+        from: place(&asked.from)?,
+        to: place(&asked.to)?,
+        until: None,
+    };
+    let found = read(reader, &asked.room, &caller.user_id, &wanted).await?;
+    let shown = Shown {
+        room_id: true,
+        now_ms: clock.now().get().into(),
+    };
+    let mut body = json!({
+        "chunk": shown_timeline(reader, &asked.room, caller, shown, &found.events).await?,
+    });
+    if let (Some(end), Some(body)) = (found.end, body.as_object_mut()) {
+        body.insert("next_batch".to_owned(), end.to_string().into());
+    }
+    if let (Some(from), Some(body)) = (&asked.from, body.as_object_mut()) {
+        body.insert("prev_batch".to_owned(), from.as_str().into());
+    }
+    Ok(Json(body))
+}
+
+/// Whether an event names another as what it relates to (Matrix specification, "Forming relationships between events").
+fn relates(pdu: &Pdu, target: &EventId, relation: Option<&str>, kind: Option<&str>) -> bool {
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(rename = "m.relates_to")]
+        relates_to: RelatesTo,
+    }
+    #[derive(Deserialize)]
+    struct RelatesTo {
+        rel_type: String,
+        event_id: OwnedEventId,
+    }
+    // State events have no relations.
+    pdu.state_key().is_none()
+        && kind.is_none_or(|kind| kind == pdu.kind())
+        && pdu.content_as::<Content>().is_ok_and(|Content { relates_to }| {
+            relates_to.event_id == target && relation.is_none_or(|relation| relation == relates_to.rel_type)
+        })
+}
