@@ -57,3 +57,31 @@ async fn a_server_that_was_down_catches_up_in_both_directions() -> Result<()> {
     let text = hers.text().await?;
     his.until_text(&text).await
 }
+
+#[tokio::test]
+async fn a_server_with_a_new_signing_key_is_believed_and_its_old_events_are_too() -> Result<()> {
+    let mut world = World::new(2).await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let his = world.editors.open("his", Provider::Hocuspocus, &bob, &room).await?;
+    let hers = world.editors.open("hers", Provider::Hocuspocus, &alice, &room).await?;
+    hers.type_end("old key. ").await?;
+    his.until_contains("old key. ").await?;
+    hers.close().await?;
+    world.servers[0].terminate().await?;
+    let said = world.servers[0].command(&["keys", "rotate"])?;
+    assert!(said.contains("signs with ed25519:"), "{said}");
+    world.servers[0].boot().await?;
+    let hers = world
+        .editors
+        .open("hers-again", Provider::Hocuspocus, &alice, &room)
+        .await?;
+    hers.until_text("old key. ").await?;
+    hers.type_end("new key. ").await?;
+    his.until_text("old key. new key. ").await?;
+    let carol = world.add_server("").await?;
+    let carol = world.user(carol, "carol").await?;
+    alice.give_role(&room, &carol.user, "editor").await?;
+    carol.accept_invitation(&room).await?;
+    let theirs = world.editors.open("theirs", Provider::Plain, &carol, &room).await?;
+    theirs.until_text("old key. new key. ").await
+}
