@@ -5,13 +5,13 @@
 //! Runs beside the room's worker, which takes the events in portions, so that nobody who writes has to wait.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use weft_dag::{RoomVersion, Verified};
 use weft_store::tables::rooms::{EVENTS, INCOMPLETE_ROOMS, TIMELINE, event_flags};
 use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST};
@@ -38,21 +38,25 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How often, before it is left to the next start.
 const MAX_ATTEMPTS: u32 = 20;
 
-/// Rooms whose history is being fetched in this process, by the server that fetches: one task a room.
-fn under_way() -> &'static Mutex<HashSet<(OwnedServerName, OwnedRoomId)>> {
-    static UNDER_WAY: OnceLock<Mutex<HashSet<(OwnedServerName, OwnedRoomId)>>> = OnceLock::new();
+/// Fetches by the server that fetches and the room. Who waits for the end of one waits for its sender to be gone.
+type UnderWay = HashMap<(OwnedServerName, OwnedRoomId), watch::Sender<()>>;
+
+/// Rooms whose history is being fetched in this process: one task a room.
+fn under_way() -> &'static Mutex<UnderWay> {
+    static UNDER_WAY: OnceLock<Mutex<UnderWay>> = OnceLock::new();
     UNDER_WAY.get_or_init(Mutex::default)
 }
 
 /// Begins to fetch a room's history, unless that is under way.
 pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
     let key = (shared.identity.server_name().to_owned(), room.clone());
-    if !under_way()
+    match under_way()
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .insert(key.clone())
+        .entry(key.clone())
     {
-        return;
+        Entry::Occupied(_) => return,
+        Entry::Vacant(place) => drop(place.insert(watch::Sender::new(())).subscribe()),
     }
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
@@ -70,7 +74,28 @@ pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
     });
 }
 
+/// A room's history that is being fetched.
+#[derive(Debug)]
+pub struct ComingHistory(watch::Receiver<()>);
+
+impl ComingHistory {
+    /// Until it is here, or is given up for this time.
+    pub async fn over(mut self) {
+        // Nothing is ever sent: an error means that the sender is gone.
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
 impl Rooms {
+    /// Whether events from before our time in the room are being fetched. Until that is over those that are here may
+    /// have gaps among them.
+    #[must_use]
+    pub fn coming_history(&self, room: &RoomId) -> Option<ComingHistory> {
+        let key = (self.shared.identity.server_name().to_owned(), room.to_owned());
+        let fetches = under_way().lock().unwrap_or_else(PoisonError::into_inner);
+        fetches.get(&key).map(|fetch| ComingHistory(fetch.subscribe()))
+    }
+
     /// At boot: goes on fetching what was not complete.
     pub(crate) async fn fetch_histories(&self) -> Result<(), Unavailable> {
         for ((room,), _) in self.shared.store.scan_all(INCOMPLETE_ROOMS.under(&())).await? {
@@ -89,8 +114,11 @@ async fn complete(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unavailab
         return Ok(true);
     };
     let from = ServerName::parse(from).map_err(|error| Unavailable::Damaged(error.to_string()))?;
-    let Some(events) = fetch(shared, room, &version, &from).await? else {
-        return Ok(false);
+    let events = match fetch(shared, room, &version, &from).await? {
+        Fetched::All(events) => events,
+        Fetched::NotNow => return Ok(false),
+        // Asking again would cost the other server as much, and end here again.
+        Fetched::TooMany => return Ok(true),
     };
     tracing::info!(%room, events = events.len(), "a room's history is here");
     for portion in events.chunks(PORTION) {
@@ -106,13 +134,23 @@ async fn tell(shared: &Arc<Shared>, room: &RoomId, events: Vec<Verified>) -> Res
     answer.await.unwrap_or(Err(Unavailable::Interrupted))
 }
 
-/// All events that those here follow, directly or not, and that are not here; oldest first.
+/// What came of asking for a room's history.
+enum Fetched {
+    /// Oldest first.
+    All(Vec<Verified>),
+    /// The other server doesn't give it at present.
+    NotNow,
+    /// More than is held at a time: the told text stands.
+    TooMany,
+}
+
+/// All events that those here follow, directly or not, and that are not here.
 async fn fetch(
     shared: &Shared,
     room: &RoomId,
     version: &RoomVersion,
     from: &ServerName,
-) -> Result<Option<Vec<Verified>>, Unavailable> {
+) -> Result<Fetched, Unavailable> {
     let (here, mut edge) = edge(shared, room, version).await?;
     let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
     while !edge.is_empty() {
@@ -145,16 +183,20 @@ async fn fetch(
                 pool.insert(event.pdu().event_id().to_owned(), event);
             }
         }
-        if pool.len() == before || pool.len() > MAX_HISTORY_EVENTS {
+        if pool.len() > MAX_HISTORY_EVENTS {
+            tracing::warn!(%room, %from, events = pool.len(), "a room's history is too long to be fetched");
+            return Ok(Fetched::TooMany);
+        }
+        if pool.len() == before {
             tracing::info!(%room, %from, events = pool.len(), "a room's history is not to be had");
-            return Ok(None);
+            return Ok(Fetched::NotNow);
         }
         edge.extend(pool.values().flat_map(|event| event.pdu().prev_events()).cloned());
         edge.retain(|id| !here.contains(id) && !pool.contains_key(id));
     }
     let mut events: Vec<Verified> = pool.into_values().collect();
     events.sort_by_key(|event| event.pdu().kind() != "m.room.create");
-    Ok(Some(order(events, Links::All, |event| event.pdu())))
+    Ok(Fetched::All(order(events, Links::All, |event| event.pdu())))
 }
 
 /// The events that are here in their place, and those that they follow and that aren't.

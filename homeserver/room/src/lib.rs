@@ -41,6 +41,7 @@ pub use committed::{Committed, CommittedEvent, LiveEdit, SessionId};
 pub use create::{CreateError, CreateRoom, InitialState, Preset};
 pub use directory::DirectoryError;
 pub use edit::{ContentError, Edit, EditError, EditOutcome, OpenDocument, OpenError};
+pub use history::ComingHistory;
 pub use intake::ReceiveError;
 pub use joining::Joining;
 pub use membership_templates::{AcceptError, JoinAnswer, Template, TemplateError, TemplateKind};

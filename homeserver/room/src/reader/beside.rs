@@ -71,7 +71,7 @@ impl Reader {
     }
 
     /// One entry of a group's state. Reads the chain only as far as it has to.
-    async fn entry_of_group(
+    pub(super) async fn entry_of_group(
         &self,
         room: &RoomId,
         group: u64,

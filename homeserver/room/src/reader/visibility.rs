@@ -90,6 +90,22 @@ impl Reader {
         if pdu.sender().server_name() == server || about.is_some_and(|user| user.server_name() == server) {
             return Ok(true);
         }
+        let (Some(version), Some(groups)) = (
+            self.version(room).await?,
+            self.groups_of(room, &pdu.event_id().to_owned()).await?,
+        ) else {
+            return Ok(false);
+        };
+        // Mostly one entry of the state decides, and its members need not be read.
+        let entry = self
+            .entry_of_group(room, groups.before, "m.room.history_visibility", "")
+            .await?;
+        let entry = self.events_of(room, &version, entry.as_slice()).await?;
+        match StateView::from_events(version, entry).history_visibility() {
+            HistoryVisibility::WorldReadable => return Ok(true),
+            HistoryVisibility::Shared => return Ok(self.servers_in(room).await?.contains(server)),
+            _ => {}
+        }
         let Some(state) = self.state_at(room, pdu.event_id()).await? else {
             return Ok(false);
         };
@@ -100,8 +116,6 @@ impl Reader {
             })
         };
         Ok(match state.history_visibility() {
-            HistoryVisibility::WorldReadable => true,
-            HistoryVisibility::Shared => self.servers_in(room).await?.contains(server),
             HistoryVisibility::Invited => theirs(MembershipState::Join) || theirs(MembershipState::Invite),
             _ => theirs(MembershipState::Join),
         })
