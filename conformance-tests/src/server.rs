@@ -157,6 +157,24 @@ rate_limit = false
         }
     }
 
+    /// Runs a command of the program on this server's configuration, which must not be running; gives what it printed.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(binary()?)
+            .args(arguments)
+            .arg("--config")
+            .arg(self.folder.join("weft.toml"))
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "weft {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// SIGKILL: nothing is flushed, nobody is told.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

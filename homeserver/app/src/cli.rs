@@ -28,6 +28,9 @@ pub(crate) enum Command {
     /// Manage accounts.
     #[command(subcommand)]
     User(UserCommand),
+    /// Manage the keys that the server signs with.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Two homeservers on this machine and one document, to try it out. Everything is gone afterwards.
     Demo(DemoArguments),
 }
@@ -78,6 +81,13 @@ pub(crate) struct NewConfigArguments {
 pub(crate) enum UserCommand {
     /// Make an account. The server must not be running.
     Add(AddUserArguments),
+}
+
+/// `weft keys ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a new signing key; the old one stays published as expired. The server must not be running.
+    Rotate(ConfigFile),
 }
 
 /// `weft user add`

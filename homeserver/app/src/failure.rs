@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::config::LoadError;
 use crate::demo::DemoError;
+use crate::keys_command::KeysError;
 use crate::serve::ServeError;
 use crate::user_command::UserError;
 
@@ -31,6 +32,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     User(#[from] UserError),
     #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error(transparent)]
     Demo(#[from] DemoError),
 }
 
@@ -38,8 +41,10 @@ impl Failure {
     /// See the module.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::User(UserError::Config(_)) => CONFIG.into(),
-            Self::Serve(error) | Self::User(UserError::Serve(error)) => Self::of_server(error),
+            Self::Config(_) | Self::User(UserError::Config(_)) | Self::Keys(KeysError::Config(_)) => CONFIG.into(),
+            Self::Serve(error) | Self::User(UserError::Serve(error)) | Self::Keys(KeysError::Serve(error)) => {
+                Self::of_server(error)
+            }
             _ => ExitCode::FAILURE,
         }
     }

@@ -9,6 +9,7 @@ mod config;
 mod config_command;
 mod demo;
 mod failure;
+mod keys_command;
 mod logging;
 mod serve;
 mod terminal;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{Cli, Command, ConfigCommand, UserCommand};
+use cli::{Cli, Command, ConfigCommand, KeysCommand, UserCommand};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -38,6 +39,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Config(ConfigCommand::New(arguments)) => config_command::new(&arguments),
         Command::Config(ConfigCommand::Check(arguments)) => config_command::check(&arguments),
         Command::User(UserCommand::Add(arguments)) => Ok(user_command::add(&arguments)?),
+        Command::Keys(KeysCommand::Rotate(file)) => Ok(keys_command::rotate(&file)?),
         Command::Demo(arguments) => Ok(demo::run(&arguments)?),
     }
 }

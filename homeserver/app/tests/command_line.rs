@@ -295,3 +295,26 @@ fn damaged_signing_keys_are_said_so() {
     assert_eq!(served.status.code(), Some(CONFIG), "{}", said(&served));
     assert!(said(&served).contains("the signing keys in") && !said(&served).contains("nonsense"));
 }
+
+#[test]
+fn a_new_signing_key_keeps_the_old_one_as_expired() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = configured(folder.path(), "127.0.0.1:0", "");
+    let rotate = || weft(&["keys", "rotate", "--config", file.to_str().unwrap()]);
+    let keys = || std::fs::read_to_string(folder.path().join("data/signing-keys")).unwrap();
+    let first = rotate();
+    assert_eq!(first.status.code(), Some(0), "{}", said(&first));
+    let lines = keys().lines().count();
+    let second = rotate();
+    assert!(said(&second).contains("signs with ed25519:"), "{}", said(&second));
+    assert_ne!(said(&first), said(&second), "each key has an id of its own");
+    assert_eq!(
+        keys().lines().count(),
+        lines + 1,
+        "no key is forgotten: old events must stay verifiable"
+    );
+
+    let _served = Served::start(&file);
+    let meanwhile = rotate();
+    assert_eq!(meanwhile.status.code(), Some(UNAVAILABLE), "{}", said(&meanwhile));
+}
