@@ -1,6 +1,6 @@
 //! GET /_matrix/client/v3/rooms/{roomId}/messages
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{Json, Router, extract::State};
 use ruma::{
@@ -15,7 +15,7 @@ use ruma::{
 };
 use serde_json::{Map, Value, value::RawValue};
 use weft_dag::Pdu;
-use weft_room::{Clock, Direction, Reader, TimelineEvent};
+use weft_room::{Clock, Direction, Reader, Rooms, TimelineEvent};
 use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{
@@ -40,13 +40,14 @@ pub(super) fn routes() -> Router<Ports> {
 const MAX_SCANNED: usize = 4 * MAX_PAGE_EVENTS;
 
 async fn messages(
-    State(reader): State<Reader>,
+    State(rooms): State<Rooms>,
     State(clock): State<Arc<dyn Clock>>,
     caller: Authenticated,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let (room, user) = (&*request.room_id, &*caller.user_id);
-    let readable = standing::readable(&reader, room, user).await?;
+    let reader = rooms.reader();
+    let readable = standing::readable(reader, room, user).await?;
     let direction = match request.dir {
         Dir::Backward => Direction::Backward,
         Dir::Forward => Direction::Forward,
@@ -70,14 +71,14 @@ async fn messages(
             Readable::Until(position) => Some(TimelineToken::after(position).0),
         },
     };
-    let page = read(&reader, room, user, &wanted).await?;
+    let page = page(&rooms, room, user, &wanted).await?;
     let shown = Shown {
         room_id: true,
         now_ms: clock.now().get().into(),
     };
-    let chunk = shown_timeline(&reader, room, &caller, shown, &page.events).await?;
+    let chunk = shown_timeline(reader, room, &caller, shown, &page.events).await?;
     let members = lazy_members(
-        &reader,
+        reader,
         room,
         &request.filter,
         page.events.iter().map(|event| &*event.pdu),
@@ -116,6 +117,7 @@ fn start(request: &v3::Request, readable: Readable) -> ApiResult<Option<i64>> {
 }
 
 /// What is looked for in a timeline.
+#[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) filter: &'a RoomEventFilter,
     /// What an event must be besides passing the filter.
@@ -135,6 +137,42 @@ pub(super) struct Found {
     /// Where to go on; None where there is no more.
     pub(super) end: Option<TimelineToken>,
 }
+
+/// How long a client that pages back waits for events that another server is being asked for.
+const HISTORY_WAIT: Duration = Duration::from_secs(5);
+
+/// A page. Where events from before our time are still coming, and so may have gaps among them, those of our time are
+/// given first; who has come to the end of them waits for the others, and is told to ask again where that takes long.
+async fn page(rooms: &Rooms, room: &RoomId, user: &UserId, wanted: &Wanted<'_>) -> ApiResult<Found> {
+    let reader = rooms.reader();
+    // Asked before reading: what is over now is in what is read.
+    let coming = match wanted.direction {
+        Direction::Backward => rooms.coming_history(room),
+        Direction::Forward => None,
+    };
+    let Some(coming) = coming else {
+        return read(reader, room, user, wanted).await;
+    };
+    let of_our_time = Wanted {
+        to: Some(wanted.to.unwrap_or(FIRST_OF_OURS).max(FIRST_OF_OURS)),
+        ..*wanted
+    };
+    let mut found = read(reader, room, user, &of_our_time).await?;
+    let done = found.end.is_some() || wanted.to.is_some_and(|to| to >= FIRST_OF_OURS);
+    if done || !found.events.is_empty() {
+        let last = found.events.last().map(|event| TimelineToken(event.order));
+        found.end = found.end.or(last.filter(|_| !done));
+        return Ok(found);
+    }
+    if tokio::time::timeout(HISTORY_WAIT, coming.over()).await.is_ok() {
+        return read(reader, room, user, wanted).await;
+    }
+    found.end = Some(TimelineToken(wanted.from.unwrap_or(FIRST_OF_OURS)));
+    Ok(found)
+}
+
+/// Places from here on are of our time in the room.
+const FIRST_OF_OURS: i64 = 1;
 
 /// Reads on until enough events pass the filter and the rules of visibility (T63: many that don't must not end it).
 pub(super) async fn read(reader: &Reader, room: &RoomId, user: &UserId, wanted: &Wanted<'_>) -> ApiResult<Found> {
