@@ -124,6 +124,11 @@ impl<'a, G: Graph> Drain<'a, G> {
         Ok(self.drained)
     }
 
+    /// The server that may have the events of a gap that stays.
+    pub(crate) fn gap(&self) -> Option<&OwnedServerName> {
+        self.drained.gap.as_ref()
+    }
+
     fn is_hopeless(&self, received_at: MilliSecondsSinceUnixEpoch) -> bool {
         u64::from(self.now.get()).saturating_sub(u64::from(received_at.get())) > GIVE_UP_AFTER_MS
     }

@@ -247,7 +247,39 @@ impl<'a> Questions<'a> {
                 }
             }
             if pool.len() == before {
+                // Whoever doesn't have the event itself (a join that is brought to us) may have what it follows.
+                self.go_back(graph, event, server, pool).await?;
+            }
+            if pool.len() == before {
                 return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks one server for what is missing by its own name.
+    async fn go_back(
+        &mut self,
+        graph: &impl Graph,
+        event: &Verified,
+        server: &OwnedServerName,
+        pool: &mut BTreeMap<OwnedEventId, Verified>,
+    ) -> Result<(), Unavailable> {
+        // A sender's own server has the event: it would have said.
+        if event.pdu().sender().server_name() == *server || !self.may_ask() {
+            return Ok(());
+        }
+        let mut unknown = unknown_before(graph, event, pool).await?;
+        unknown.truncate(MAX_EVENT_IDS_PER_REQUEST);
+        let (room, version) = (graph.room_id(), graph.version());
+        let answer = self
+            .peers
+            .backfill(room, version, server, &unknown, MAX_BACKFILL_EVENTS)
+            .await;
+        for got in self.useful(room, answer, "events before one that is not here") {
+            let id = got.pdu().event_id();
+            if pool.len() < MAX_GAP_EVENTS && graph.state_after(id).await?.is_none() {
+                pool.entry(id.to_owned()).or_insert(got);
             }
         }
         Ok(())

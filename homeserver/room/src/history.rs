@@ -33,6 +33,8 @@ use crate::{
 const PORTION: usize = 100;
 /// Events that are fetched and held at a time. A room with more keeps the told text; they are about 100 MB.
 const MAX_HISTORY_EVENTS: usize = 50_000;
+/// Servers that are asked beside the one that was named.
+const MAX_OTHER_SERVERS: usize = 3;
 /// When a server that could not be reached is asked again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How often, before it is left to the next start.
@@ -114,7 +116,7 @@ async fn complete(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unavailab
         return Ok(true);
     };
     let from = ServerName::parse(from).map_err(|error| Unavailable::Damaged(error.to_string()))?;
-    let events = match fetch(shared, room, &version, &from).await? {
+    let events = match fetch_from_any(shared, room, &version, from).await? {
         Fetched::All(events) => events,
         Fetched::NotNow => return Ok(false),
         // Asking again would cost the other server as much, and end here again.
@@ -142,6 +144,27 @@ enum Fetched {
     NotNow,
     /// More than is held at a time: the told text stands.
     TooMany,
+}
+
+/// From the server that was named, or others in the room where that one doesn't give it.
+async fn fetch_from_any(
+    shared: &Shared,
+    room: &RoomId,
+    version: &RoomVersion,
+    named: OwnedServerName,
+) -> Result<Fetched, Unavailable> {
+    let ours = shared.identity.server_name();
+    let others = shared.reader.servers_in(room).await?;
+    let others = others.into_iter().filter(|server| *server != named && *server != ours);
+    let mut servers = vec![named.clone()];
+    servers.extend(others.take(MAX_OTHER_SERVERS));
+    for server in servers {
+        match fetch(shared, room, version, &server).await? {
+            Fetched::NotNow => {}
+            fetched => return Ok(fetched),
+        }
+    }
+    Ok(Fetched::NotNow)
 }
 
 /// All events that those here follow, directly or not, and that are not here.

@@ -9,7 +9,7 @@ use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, Ser
 use weft_dag::{RoomVersion, Unchecked, Verified};
 use weft_store::{
     Batch, CommitError,
-    tables::rooms::{INCOMPLETE_ROOMS, STAGED_ROOMS, STAGING, StagedRow},
+    tables::rooms::{STAGED_ROOMS, STAGING, StagedRow},
 };
 use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
 
@@ -247,7 +247,7 @@ impl Worker {
         let drained = drain.run(staged).await?;
         arriving.unstage(drained.done);
         if let Some(server) = &drained.gap {
-            turn.batch.put(&INCOMPLETE_ROOMS, &(&self.room,), &server.to_string());
+            arriving.note_gap(server);
         }
         let (waiting, gap) = (drained.waiting.len(), drained.gap.is_some());
         Ok(Left { last, waiting, gap })

@@ -17,6 +17,7 @@ use crate::{
         decide::{Undecided, is_settled},
         graph::{Graph as _, Incoming},
     },
+    history,
     hot::Hot,
     mailbox::{Command, Reply},
     turn::Turn,
@@ -281,7 +282,14 @@ impl Worker {
             ours.clone(),
             now,
         );
-        let (authorized, before) = drain.decide(event, &sender).await.map_err(undecided)?;
+        let decided = drain.decide(event, &sender).await;
+        let gap = drain.gap().cloned();
+        if let Some(server) = gap {
+            // What filled it was a state, not the events: they are fetched like those of the past.
+            arriving.note_gap(&server);
+            history::begin(&shared, self.room.clone());
+        }
+        let (authorized, before) = decided.map_err(undecided)?;
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
             return Err(AcceptError::Forbidden {
                 reason: reason.to_string(),

@@ -762,3 +762,45 @@ async fn what_comes_during_a_join_waits_for_it() {
     b.until_joined(&room).await;
     assert!(b.reader().version(&room).await.unwrap().is_some());
 }
+
+/// A join cites what this server has missed, and the joining server, which isn't in the room yet, can't give it: others
+/// in the room can.
+#[tokio::test]
+async fn a_join_over_a_gap_leaves_no_gap_in_the_text() {
+    let net = Net::new(&["a.example", "b.example", "c.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 50).await;
+    let public = json!({ "join_rule": "public" });
+    net.state_event(ALICE, &room, "m.room.join_rules", public)
+        .await
+        .unwrap();
+    net.quiet(&room).await;
+    net.cut(1);
+    net.edit(BOB, &room, 0, "missed ").await;
+    net.seal(BOB, &room).await;
+    net.topic(BOB, &room, "missed too").await;
+    net.lose();
+    net.heal(1).await;
+    let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
+    let join = json!({ "membership": "join" });
+    let event = net.forge(CAROL, &room, heads, "m.room.member", Some(CAROL), join).await;
+    let a = net.rooms("a.example");
+    a.accept_membership(user(CAROL).server_name(), event).await.unwrap();
+    net.until(|| async { net.text("a.example", &room).await == "missed " })
+        .await;
+}
+
+/// The history comes from whoever in the room gives it, where the server that let us in doesn't.
+#[tokio::test]
+async fn the_history_comes_from_others_where_one_does_not_give_it() {
+    let net = Net::new(&["a.example", "b.example", "c.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    let said = net.message(ALICE, &room, "early").await;
+    net.invite(ALICE, BOB, &room).await;
+    let mut joined = net.join_answer(BOB, &room).await;
+    joined.resident = user(CAROL).server_name().to_owned();
+    let b = net.rooms("b.example");
+    b.adopt(joined).await.unwrap();
+    net.until(|| async { b.reader().order(&room, &said).await.unwrap().is_some() })
+        .await;
+}

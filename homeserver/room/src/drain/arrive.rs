@@ -14,8 +14,8 @@ use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, groups, redact};
 use weft_store::tables::rooms::{
-    EARLY_REDACTIONS, EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, PAST_PLACES, STAGING, TALK, TIMELINE,
-    event_flags,
+    EARLY_REDACTIONS, EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, INCOMPLETE_ROOMS, PAST_PLACES, STAGING,
+    TALK, TIMELINE, event_flags,
 };
 use weft_wire::event_types;
 
@@ -86,6 +86,13 @@ impl<'a> Arriving<'a> {
         for row in rows {
             self.turn.batch.delete(&STAGING, &(&self.hot.id, row));
         }
+    }
+
+    /// Notes that events are missing, and who may have them.
+    pub(crate) fn note_gap(&mut self, server: &ServerName) {
+        self.turn
+            .batch
+            .put(&INCOMPLETE_ROOMS, &(&self.hot.id,), &server.to_string());
     }
 
     /// The flags of an event that the room has.
