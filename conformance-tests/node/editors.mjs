@@ -127,6 +127,13 @@ const commands = {
   },
   /** The whole document as one update, for comparing replicas byte for byte after a canonical load. */
   update: ({ editor }) => ({ update: Buffer.from(Y.encodeStateAsUpdate(editors.get(editor).doc)).toString('hex') }),
+  update_event({ client, text }) {
+    const doc = new Y.Doc()
+    doc.clientID = client
+    doc.getText('body').insert(0, text)
+    const update = Buffer.from(Y.encodeStateAsUpdate(doc)).toString('base64').replace(/=+$/, '')
+    return { update, clients: { [client]: [0, text.length] } }
+  },
   apply({ editor: name, update }) {
     Y.applyUpdate(editors.get(name).doc, Buffer.from(update, 'hex'))
   },

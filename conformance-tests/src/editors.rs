@@ -125,6 +125,16 @@ impl Editors {
             .map_err(|error| anyhow!("{error}"))
     }
 
+    /// What stock Yjs makes of typing a text into an empty document as this client: the content of an update event. So
+    /// it is what somebody sends who has no live connection, only a Matrix server.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub async fn update_event(&self, client: u32, text: &str) -> Result<Value> {
+        self.call(json!({"command": "update_event", "client": client, "text": text}))
+            .await
+    }
+
     /// Opens a document of the client's server with a stock provider.
     ///
     /// # Errors

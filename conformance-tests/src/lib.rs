@@ -6,4 +6,5 @@ pub mod authority;
 pub mod client;
 pub mod editors;
 pub mod server;
+pub mod synapse;
 pub mod world;

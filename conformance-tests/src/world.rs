@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use tempfile::TempDir;
 
-use crate::{authority::Authority, client::Client, editors::Editors, server::Server};
+use crate::{authority::Authority, client::Client, editors::Editors, server::Server, synapse::Synapse};
 
 /// See the module.
 pub struct World {
@@ -56,6 +56,14 @@ impl World {
         let server = Server::start(&self.authority, self.folder.path(), &label, extra).await?;
         self.servers.push(server);
         Ok(self.servers.len() - 1)
+    }
+
+    /// Starts a stock Synapse beside the servers.
+    ///
+    /// # Errors
+    /// When it can't be installed or does not start.
+    pub async fn synapse(&self) -> Result<Synapse> {
+        Synapse::start(&self.authority, self.folder.path()).await
     }
 
     /// Registers a user on the server with this number.

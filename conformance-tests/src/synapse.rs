@@ -1,0 +1,223 @@
+//! A stock Synapse, the reference Matrix server, beside the servers under test: installed into a virtual environment of
+//! its own with Python's own tools, configured for this machine alone, started, stopped, started again.
+//!
+//! It is run as it comes: nothing of it is changed, and nothing of it is part of this repository.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{authority::Authority, client::Client, server::free_port};
+
+/// The release that the tests were written against.
+pub const VERSION: &str = "1.163.2";
+
+/// How long it may take until it answers: its first start makes its database.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// See the module.
+pub struct Synapse {
+    /// The Matrix server name, `127.0.0.1:PORT`.
+    pub name: String,
+    /// `https://127.0.0.1:PORT`.
+    pub url: String,
+    folder: PathBuf,
+    http: reqwest::Client,
+    process: Option<Child>,
+    starts: usize,
+}
+
+/// Runs a command to its end.
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+/// The Python that has Synapse: `SYNAPSE_PYTHON`, or that of an environment beside the test binaries, which is made the
+/// first time. Tests in several processes may do so at once: each makes its own, and whoever is ready first wins.
+fn python() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("SYNAPSE_PYTHON") {
+        return Ok(path.into());
+    }
+    let tests = std::env::current_exe()?;
+    let target = tests.ancestors().nth(2).context("no target folder")?;
+    let ready = target.join(format!("synapse-{VERSION}"));
+    let python = ready.join("bin/python");
+    if python.exists() {
+        return Ok(python);
+    }
+    let own = tempfile::Builder::new().prefix("synapse-").tempdir_in(target)?;
+    run(Command::new("python3").args(["-m", "venv"]).arg(own.path()))?;
+    run(Command::new(own.path().join("bin/python"))
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .arg(format!("matrix-synapse=={VERSION}")))?;
+    // Only the environment's scripts know its path, and they are not used: modules are run by its Python.
+    if let Err(error) = fs::rename(own.path(), &ready) {
+        ensure!(python.exists(), "{}: {error}", ready.display());
+    }
+    Ok(python)
+}
+
+/// Limits are off, and answers to `/sync` are not kept: by default an initial sync that is asked for again within two
+/// minutes gets the answer of the first time.
+fn configuration(name: &str, port: u16, folder: &Path, certificate: &Path, key: &Path, authority: &Path) -> String {
+    let (folder, certificate, key, authority) = (
+        folder.display(),
+        certificate.display(),
+        key.display(),
+        authority.display(),
+    );
+    let free = "{per_second: 1000, burst_count: 1000}";
+    format!(
+        r#"server_name: "{name}"
+public_baseurl: "https://{name}/"
+listeners:
+  - {{port: {port}, type: http, tls: true, bind_addresses: ["127.0.0.1"], resources: [{{names: [client, federation]}}]}}
+tls_certificate_path: "{certificate}"
+tls_private_key_path: "{key}"
+federation_custom_ca_list: ["{authority}"]
+ip_range_blacklist: []
+trusted_key_servers: []
+suppress_key_server_warning: true
+allow_public_rooms_over_federation: true
+database: {{name: sqlite3, args: {{database: "{folder}/homeserver.db"}}}}
+log_config: "{folder}/log.yaml"
+media_store_path: "{folder}/media"
+signing_key_path: "{folder}/signing.key"
+pid_file: "{folder}/pid"
+enable_registration: true
+enable_registration_without_verification: true
+report_stats: false
+macaroon_secret_key: "conformance-tests-only"
+form_secret: "conformance-tests-only"
+caches: {{sync_response_cache_duration: 0s}}
+rc_message: {free}
+rc_registration: {free}
+rc_room_creation: {free}
+rc_joins_per_room: {free}
+rc_joins: {{local: {free}, remote: {free}}}
+rc_invites: {{per_room: {free}, per_user: {free}, per_issuer: {free}}}
+"#
+    )
+}
+
+/// Everything goes to standard error, which is a file here.
+const LOG: &str = r#"version: 1
+formatters: {precise: {format: "%(asctime)s %(name)s %(levelname)s %(request)s %(message)s"}}
+handlers: {console: {class: logging.StreamHandler, formatter: precise}}
+root: {level: INFO, handlers: [console]}
+disable_existing_loggers: false
+"#;
+
+impl Synapse {
+    /// Installs it if need be, configures it in `folder/synapse` and starts it.
+    ///
+    /// # Errors
+    /// When it can't be installed or started, or does not answer.
+    pub async fn start(authority: &Authority, folder: &Path) -> Result<Self> {
+        let port = free_port()?;
+        let name = format!("127.0.0.1:{port}");
+        let folder = folder.join("synapse");
+        fs::create_dir_all(&folder)?;
+        let (certificate, key) = authority.issue("synapse")?;
+        let configuration = configuration(&name, port, &folder, &certificate, &key, &authority.certificate());
+        fs::write(folder.join("homeserver.yaml"), configuration)?;
+        fs::write(folder.join("log.yaml"), LOG)?;
+        let mut synapse = Self {
+            url: format!("https://{name}"),
+            name,
+            folder,
+            http: authority.http()?,
+            process: None,
+            starts: 0,
+        };
+        run(synapse.command()?.arg("--generate-keys"))?;
+        synapse.boot().await?;
+        Ok(synapse)
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(python()?);
+        command
+            .current_dir(&self.folder)
+            .args(["-m", "synapse.app.homeserver", "-c", "homeserver.yaml"])
+            .stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// Starts the process and waits until it answers.
+    ///
+    /// # Errors
+    /// When it ends or does not answer in time; with the end of its log.
+    pub async fn boot(&mut self) -> Result<()> {
+        self.starts += 1;
+        let log = File::create(self.log_path())?;
+        let process = self.command()?.stdout(log.try_clone()?).stderr(log).spawn()?;
+        self.process = Some(process);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let url = format!("{}/_matrix/client/versions", self.url);
+            let answer = self.http.get(url).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            if let Some(status) = self.process.as_mut().and_then(|process| process.try_wait().transpose()) {
+                bail!("Synapse ended with {status:?}:\n{}", self.log_tail());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "Synapse does not answer:\n{}",
+                self.log_tail()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// SIGKILL: nobody is told.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // It may have ended by itself.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Registers a user.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub async fn user(&self, name: &str) -> Result<Client> {
+        Client::register(&self.http, &self.url, name).await
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join(format!("log-{}.txt", self.starts))
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read_to_string(self.log_path()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines.iter().skip(lines.len().saturating_sub(60));
+        tail.copied().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Synapse {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- log of Synapse ---\n{}", self.log_tail());
+        }
+    }
+}
