@@ -31,6 +31,8 @@ mod rooms;
 mod seal;
 mod sealing;
 pub mod send;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod turn;
 mod worker;
 

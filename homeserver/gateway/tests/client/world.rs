@@ -10,81 +10,27 @@ use async_trait::async_trait;
 use axum::{Router, body::Body};
 use http_body_util::BodyExt;
 use ruma::{
-    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, ServerName, UserId,
+    OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, ServerName, UserId,
     events::room::member::MembershipState,
 };
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
-use weft_dag::{RoomVersion, Signer, Verified};
+use weft_dag::Signer;
 use weft_fanout::{EduSink, Ephemeral, Fanout, Member, Roster};
 use weft_gateway::{
     client::{ClientPorts, ClientSettings, PublicRoomsQuery, Registration, Remote, router, with_fallbacks},
     errors::{ApiError, ApiResult},
     ratelimit::UserLimiter,
 };
-use weft_room::{Identity, PeerError, Peers, Ports, RoomConfig, Rooms, StateIds, SystemClock};
+use weft_room::{
+    Ports, RoomConfig, Rooms, SystemClock,
+    testing::{FixedIdentity, NoPeers},
+};
 use weft_store::{Store, memory::MemoryDisk};
 
-struct Name(Arc<Signer>);
-
-impl Identity for Name {
-    fn signer(&self) -> Arc<Signer> {
-        Arc::clone(&self.0)
-    }
-
-    fn server_name(&self) -> &ServerName {
-        self.0.server_name()
-    }
-}
-
-/// No other server answers.
+/// No other server is told anything.
 struct Nobody;
-
-fn alone<T>() -> Result<T, PeerError> {
-    Err(PeerError::Unreachable {
-        server: "anyone".to_owned(),
-        reason: "this test has one server".to_owned(),
-    })
-}
-
-#[async_trait]
-impl Peers for Nobody {
-    async fn missing_events(
-        &self,
-        _: &RoomId,
-        _: &RoomVersion,
-        _: &ServerName,
-        _: &[OwnedEventId],
-        _: &[OwnedEventId],
-        _: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        alone()
-    }
-
-    async fn event(&self, _: &RoomVersion, _: &ServerName, _: &EventId) -> Result<Verified, PeerError> {
-        alone()
-    }
-
-    async fn events(&self, _: &RoomVersion, _: &ServerName, _: &[OwnedEventId]) -> Result<Vec<Verified>, PeerError> {
-        alone()
-    }
-
-    async fn state_ids(&self, _: &RoomId, _: &ServerName, _: &EventId) -> Result<StateIds, PeerError> {
-        alone()
-    }
-
-    async fn backfill(
-        &self,
-        _: &RoomId,
-        _: &RoomVersion,
-        _: &ServerName,
-        _: &[OwnedEventId],
-        _: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        alone()
-    }
-}
 
 impl EduSink for Nobody {
     fn send(&self, _: &[OwnedServerName], _: &'static str, _: Value, _: Option<String>) {}
@@ -201,10 +147,15 @@ impl World {
         let fanout = Fanout::new();
         let ports = Ports {
             sink: Arc::new(fanout.clone()),
-            peers: Arc::new(Nobody),
+            peers: Arc::new(NoPeers),
             clock: Arc::new(SystemClock),
         };
-        let rooms = Rooms::start(RoomConfig::default(), store.clone(), Arc::new(Name(signer)), ports);
+        let rooms = Rooms::start(
+            RoomConfig::default(),
+            store.clone(),
+            Arc::new(FixedIdentity(signer)),
+            ports,
+        );
         let clock = Arc::new(weft_accounts::SystemClock);
         let accounts = Accounts::with_cost(store.clone(), name.clone(), clock, PasswordCost::Minimal);
         let roster: Arc<dyn Roster> = Arc::new(Members(rooms.clone()));

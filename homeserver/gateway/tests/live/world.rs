@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
-use ruma::{
-    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
-    events::room::member::MembershipState,
-};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Map, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
@@ -15,75 +12,21 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
 };
 use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
-use weft_dag::{RoomVersion, Signer, Verified};
+use weft_dag::Signer;
 use weft_fanout::{Awareness, EduSink, Fanout, Member, Roster};
 use weft_gateway::live::{LivePorts, Sessions, router};
-use weft_room::{CreateRoom, Identity, NewEvent, PeerError, Peers, Ports, RoomConfig, Rooms, StateIds, SystemClock};
+use weft_room::{
+    CreateRoom, NewEvent, Ports, RoomConfig, Rooms, SystemClock,
+    testing::{FixedIdentity, NoPeers},
+};
 use weft_store::{Store, memory::MemoryDisk};
 use weft_wire::document::DocumentKind;
 
 /// How long a test waits for what must come. Only a failing test waits that long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Name(Arc<Signer>);
-
-impl Identity for Name {
-    fn signer(&self) -> Arc<Signer> {
-        Arc::clone(&self.0)
-    }
-
-    fn server_name(&self) -> &ServerName {
-        self.0.server_name()
-    }
-}
-
-/// This server is alone in the world.
+/// No other server is told anything.
 struct Nobody;
-
-fn alone<T>() -> Result<T, PeerError> {
-    Err(PeerError::Unreachable {
-        server: "anyone".to_owned(),
-        reason: "this test has one server".to_owned(),
-    })
-}
-
-#[async_trait]
-impl Peers for Nobody {
-    async fn missing_events(
-        &self,
-        _: &RoomId,
-        _: &RoomVersion,
-        _: &ServerName,
-        _: &[OwnedEventId],
-        _: &[OwnedEventId],
-        _: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        alone()
-    }
-
-    async fn event(&self, _: &RoomVersion, _: &ServerName, _: &EventId) -> Result<Verified, PeerError> {
-        alone()
-    }
-
-    async fn events(&self, _: &RoomVersion, _: &ServerName, _: &[OwnedEventId]) -> Result<Vec<Verified>, PeerError> {
-        alone()
-    }
-
-    async fn state_ids(&self, _: &RoomId, _: &ServerName, _: &EventId) -> Result<StateIds, PeerError> {
-        alone()
-    }
-
-    async fn backfill(
-        &self,
-        _: &RoomId,
-        _: &RoomVersion,
-        _: &ServerName,
-        _: &[OwnedEventId],
-        _: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        alone()
-    }
-}
 
 impl EduSink for Nobody {
     fn send(&self, _: &[OwnedServerName], _: &'static str, _: serde_json::Value, _: Option<String>) {}
@@ -133,10 +76,15 @@ impl World {
         let fanout = Fanout::new();
         let ports = Ports {
             sink: Arc::new(fanout.clone()),
-            peers: Arc::new(Nobody),
+            peers: Arc::new(NoPeers),
             clock: Arc::new(SystemClock),
         };
-        let rooms = Rooms::start(RoomConfig::default(), store.clone(), Arc::new(Name(signer)), ports);
+        let rooms = Rooms::start(
+            RoomConfig::default(),
+            store.clone(),
+            Arc::new(FixedIdentity(signer)),
+            ports,
+        );
         let accounts = Accounts::with_cost(store, name, Arc::new(weft_accounts::SystemClock), PasswordCost::Minimal);
         let roster: Arc<dyn Roster> = Arc::new(Members(rooms.clone()));
         let awareness = Awareness::new(

@@ -26,8 +26,7 @@ use weft_federation::{
 };
 use weft_gateway::server::{ServerPorts, router};
 use weft_room::{
-    CommitSink, Committed, CreateRoom, Identity, NewEvent, PeerError, Peers, Ports, RoomConfig, Rooms, StateIds,
-    SystemClock,
+    CommitSink, Committed, CreateRoom, Identity, NewEvent, Ports, RoomConfig, Rooms, SystemClock, testing::NoPeers,
 };
 use weft_store::{Store, memory::MemoryDisk};
 
@@ -55,53 +54,8 @@ impl Identity for Name {
     }
 }
 
-/// No other server answers questions.
+/// Nothing waits for other servers.
 struct Nobody;
-
-fn alone<T>() -> Result<T, PeerError> {
-    Err(PeerError::Unreachable {
-        server: "anyone".to_owned(),
-        reason: "others only ask in this test".to_owned(),
-    })
-}
-
-#[async_trait]
-impl Peers for Nobody {
-    async fn missing_events(
-        &self,
-        _: &RoomId,
-        _: &RoomVersion,
-        _: &ServerName,
-        _: &[OwnedEventId],
-        _: &[OwnedEventId],
-        _: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        alone()
-    }
-
-    async fn event(&self, _: &RoomVersion, _: &ServerName, _: &EventId) -> Result<Verified, PeerError> {
-        alone()
-    }
-
-    async fn events(&self, _: &RoomVersion, _: &ServerName, _: &[OwnedEventId]) -> Result<Vec<Verified>, PeerError> {
-        alone()
-    }
-
-    async fn state_ids(&self, _: &RoomId, _: &ServerName, _: &EventId) -> Result<StateIds, PeerError> {
-        alone()
-    }
-
-    async fn backfill(
-        &self,
-        _: &RoomId,
-        _: &RoomVersion,
-        _: &ServerName,
-        _: &[OwnedEventId],
-        _: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        alone()
-    }
-}
 
 #[async_trait]
 impl OutboxStore for Nobody {
@@ -199,7 +153,7 @@ impl World {
         let (commit, commits) = tokio::sync::mpsc::unbounded_channel();
         let ports = Ports {
             sink: Arc::new(Commits(commit)),
-            peers: Arc::new(Nobody),
+            peers: Arc::new(NoPeers),
             clock: Arc::new(SystemClock),
         };
         let identity = Arc::new(Name(Arc::clone(&key_ring)));

@@ -5,17 +5,14 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use ruma::{
-    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UInt, UserId,
-    server_name,
-};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UInt, UserId, server_name};
 use serde_json::{Value, json};
-use weft_dag::{RoomVersion, Signer, Verified, testing};
+use weft_dag::testing;
 use weft_room::{
-    Clock, CommitSink, Committed, CreateRoom, Edit, EditError, EditOutcome, Identity, NewEvent, PeerError, Peers,
-    Ports, RoomConfig, Rooms, SendError, SessionId, StateIds,
+    Clock, CommitSink, Committed, CreateRoom, Edit, EditError, EditOutcome, NewEvent, Ports, RoomConfig, Rooms,
+    SendError, SessionId,
+    testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{Store, memory::MemoryDisk};
 use weft_wire::document::DocumentKind;
@@ -50,61 +47,6 @@ impl Sink {
     }
 }
 
-pub(crate) struct Us(Arc<Signer>);
-
-impl Identity for Us {
-    fn signer(&self) -> Arc<Signer> {
-        Arc::clone(&self.0)
-    }
-    fn server_name(&self) -> &ServerName {
-        self.0.server_name()
-    }
-}
-
-/// Nobody answers.
-struct Alone;
-
-fn nobody<T>() -> Result<T, PeerError> {
-    Err(PeerError::Unreachable {
-        server: "anybody".to_owned(),
-        reason: "this test has no peers".to_owned(),
-    })
-}
-
-#[async_trait]
-impl Peers for Alone {
-    async fn missing_events(
-        &self,
-        _: &RoomId,
-        _: &RoomVersion,
-        _: &ServerName,
-        _: &[OwnedEventId],
-        _: &[OwnedEventId],
-        _: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        nobody()
-    }
-    async fn event(&self, _: &RoomVersion, _: &ServerName, _: &EventId) -> Result<Verified, PeerError> {
-        nobody()
-    }
-    async fn events(&self, _: &RoomVersion, _: &ServerName, _: &[OwnedEventId]) -> Result<Vec<Verified>, PeerError> {
-        nobody()
-    }
-    async fn state_ids(&self, _: &RoomId, _: &ServerName, _: &EventId) -> Result<StateIds, PeerError> {
-        nobody()
-    }
-    async fn backfill(
-        &self,
-        _: &RoomId,
-        _: &RoomVersion,
-        _: &ServerName,
-        _: &[OwnedEventId],
-        _: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        nobody()
-    }
-}
-
 /// A running server on a disk.
 pub(crate) struct Server {
     pub(crate) disk: MemoryDisk,
@@ -125,10 +67,10 @@ impl Server {
         let clock = Arc::new(FakeClock(AtomicU64::new(1_700_000_000_000)));
         let ports = Ports {
             sink: Arc::<Sink>::clone(&sink),
-            peers: Arc::new(Alone),
+            peers: Arc::new(NoPeers),
             clock,
         };
-        let us = Us(testing::signer(server_name!("alpha.test")));
+        let us = FixedIdentity(testing::signer(server_name!("alpha.test")));
         let rooms = Rooms::start(config, store.clone(), Arc::new(us), ports);
         Self {
             disk: disk.clone(),
