@@ -34,19 +34,11 @@ fn timeline<'a>(sync: &'a Value, room: &str) -> &'a [Value] {
 #[tokio::test]
 async fn state_and_redactions_are_the_same_on_both_servers() -> Result<()> {
     let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     for version in ["10", "12"] {
-        let (alice, bob, room) = match version {
-            "10" => together(&world, json!({"room_version": version, "topic": "old"})).await?,
-            _ => {
-                let world_users = (world.user(0, "anna").await?, world.user(1, "ben").await?);
-                let room = world_users
-                    .0
-                    .create_room(json!({"room_version": version, "topic": "old", "invite": [world_users.1.user]}))
-                    .await?;
-                world_users.1.accept_invitation(&room).await?;
-                (world_users.0, world_users.1, room)
-            }
-        };
+        let options = json!({"room_version": version, "topic": "old", "invite": [bob.user]});
+        let room = alice.create_room(options).await?;
+        bob.accept_invitation(&room).await?;
         let mut since = None;
         bob.sync_until("the room", &mut since, |sync| {
             sync["rooms"]["join"].get(&room).map(|_| ())
@@ -217,9 +209,9 @@ async fn names_change_everywhere() -> Result<()> {
 }
 
 #[tokio::test]
-async fn account_data_filters_and_aliases() -> Result<()> {
-    let world = World::new(2).await?;
-    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+async fn account_data_and_filters() -> Result<()> {
+    let world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
     let room = alice.create_room(json!({"preset": "public_chat"})).await?;
     let user = format!("/_matrix/client/v3/user/{}", segment(&alice.user));
     let mut since = None;
@@ -270,6 +262,14 @@ async fn account_data_filters_and_aliases() -> Result<()> {
         .collect();
     assert_eq!(kinds, ["m.room.topic"]);
 
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_alias_is_found_from_elsewhere_and_belongs_to_who_made_it() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let room = alice.create_room(json!({"preset": "public_chat"})).await?;
     let alias = format!("#plans:{}", world.servers[0].name);
     let path = format!("/_matrix/client/v3/directory/room/{}", segment(&alias));
     alice.put(&path, json!({"room_id": room})).await?;
