@@ -213,7 +213,11 @@ impl Worker {
         turn: &mut Turn,
         reply: Reply<JoinAnswer, AcceptError>,
     ) {
-        // The order in the log is the order that people saw.
+        // The order in the log is the order that people saw: also of what only the journal knows after a failure.
+        if let Err(error) = self.open().await {
+            let _ = reply.send(Err(error.into()));
+            return;
+        }
         self.seal(turn);
         self.fresh(turn).await;
         match Box::pin(self.accept_event(origin, event, turn)).await {
@@ -261,18 +265,7 @@ impl Worker {
         let now = turn.now;
         let mut arriving = Arriving::new(hot, turn, &shared.reader, &ours).await?;
         if is_settled(&arriving, event.pdu().event_id()).await? {
-            // The answer holds the room's state: not for an event that came another way and did not stand.
-            let stored = shared
-                .reader
-                .stored_event(arriving.room_id(), event.pdu().event_id())
-                .await?;
-            if !stored.is_some_and(|stored| stored.is_visible()) {
-                return Err(AcceptError::Forbidden {
-                    reason: "the event did not stand when it came before".to_owned(),
-                });
-            }
-            let before = arriving.before(event.pdu().event_id()).await?;
-            return answer(&arriving, event.into_pdu(), &before).await;
+            return answer_again(&arriving, &shared.reader, event).await;
         }
         let sender: OwnedServerName = origin.to_owned();
         let mut drain = Drain::new(
@@ -422,6 +415,19 @@ fn allowing_rooms(hot: &Hot) -> Vec<OwnedRoomId> {
     conditions
         .filter_map(|condition| RoomId::parse(condition.get("room_id")?.as_str()?).ok())
         .collect()
+}
+
+/// The same answer for the same event. It holds the room's state: not for one that came another way and did not stand.
+async fn answer_again(arriving: &Arriving<'_>, reader: &Reader, event: Verified) -> Result<JoinAnswer, AcceptError> {
+    let id = event.pdu().event_id();
+    let stored = reader.stored_event(arriving.room_id(), id).await?;
+    if !stored.is_some_and(|stored| stored.is_visible()) {
+        return Err(AcceptError::Forbidden {
+            reason: "the event did not stand when it came before".to_owned(),
+        });
+    }
+    let before = arriving.before(id).await?;
+    answer(arriving, event.into_pdu(), &before).await
 }
 
 /// The event with the state before it and the auth chain of both.
