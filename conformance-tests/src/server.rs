@@ -124,10 +124,6 @@ rate_limit = false
             .arg("serve")
             .arg("--config")
             .arg(self.folder.join("weft.toml"))
-            .env(
-                "WEFT_LOG",
-                std::env::var("WEFT_LOG").unwrap_or_else(|_| "info".to_owned()),
-            )
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
