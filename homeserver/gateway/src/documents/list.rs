@@ -1,9 +1,9 @@
 //! `GET /documents`: what the caller has joined, and what it is invited to.
 
 use axum::{Json, extract::State};
-use ruma::events::room::member::MembershipState;
+use ruma::{UserId, events::room::member::MembershipState};
 use serde_json::Value;
-use weft_room::reader::RoomMembership;
+use weft_room::{Reader, Unavailable, reader::RoomMembership};
 use weft_wire::rest::{DocumentList, Invitation};
 
 use super::{DocumentPorts, summary};
@@ -25,7 +25,7 @@ pub(super) async fn list(
                 list.documents
                     .extend(summary::summary(reader, &state, &session.user_id).await?);
             }
-            MembershipState::Invite => list.invites.extend(invitation(&entry, &session.user_id)),
+            MembershipState::Invite => list.invites.extend(invitation(reader, &entry, &session.user_id).await?),
             _ => {}
         }
     }
@@ -37,17 +37,26 @@ pub(super) async fn list(
     Ok(Json(list))
 }
 
-fn invitation(entry: &RoomMembership, user: &ruma::UserId) -> Option<Invitation> {
-    let stripped: Vec<Value> = entry
-        .row
-        .stripped
-        .iter()
-        .filter_map(|raw| raw.deserialize().ok())
-        .collect();
-    let (title, inviter) = summary::invitation(&stripped, user)?;
-    Some(Invitation {
+/// An invitation to a document: as the inviting server told it, or, where this server is in the room, as its state says.
+async fn invitation(reader: &Reader, entry: &RoomMembership, user: &UserId) -> Result<Option<Invitation>, Unavailable> {
+    let told = match reader.state(&entry.room).await? {
+        Some(state) if reader.is_document(&entry.room).await? => state
+            .get("m.room.member", user.as_str())
+            .map(|member| (summary::title(&state), member.sender().to_owned())),
+        Some(_) => None,
+        None => {
+            let stripped: Vec<Value> = entry
+                .row
+                .stripped
+                .iter()
+                .filter_map(|raw| raw.deserialize().ok())
+                .collect();
+            summary::invitation(&stripped, user)
+        }
+    };
+    Ok(told.map(|(title, inviter)| Invitation {
         doc_id: entry.room.clone(),
         title,
         inviter,
-    })
+    }))
 }

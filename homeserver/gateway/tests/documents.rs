@@ -1,0 +1,15 @@
+//! The document API over real rooms and a disk in memory: what each request answers, to whom.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+#![allow(unreachable_pub, reason = "the modules of a test are all of its crate")]
+
+#[path = "documents/listing.rs"]
+mod listing;
+#[path = "documents/members.rs"]
+mod members;
+#[path = "documents/world.rs"]
+mod world;

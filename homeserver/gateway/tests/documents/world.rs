@@ -1,0 +1,138 @@
+//! One server in this process, people with tokens, and requests to its document API.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::{Router, body::Body};
+use http_body_util::BodyExt;
+use ruma::{OwnedUserId, RoomId, UserId};
+use serde_json::{Map, Value, json};
+use tower::ServiceExt;
+use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
+use weft_dag::Signer;
+use weft_fanout::Fanout;
+use weft_gateway::{
+    documents::{DocumentPorts, Invitations, router},
+    errors::ApiResult,
+    ratelimit::UserLimiter,
+};
+use weft_room::{
+    NewEvent, Ports, RoomConfig, Rooms, SystemClock,
+    testing::{FixedIdentity, NoPeers},
+};
+use weft_store::{Store, memory::MemoryEngine};
+
+/// Invites people of this server; this test has no other.
+struct LocalInvitations(Rooms);
+
+#[async_trait]
+impl Invitations for LocalInvitations {
+    async fn invite(&self, room: &RoomId, inviter: &UserId, invitee: &UserId) -> ApiResult<()> {
+        self.0.send(room, membership(inviter, invitee, "invite")).await?;
+        Ok(())
+    }
+}
+
+fn membership(sender: &UserId, user: &UserId, membership: &str) -> NewEvent {
+    NewEvent {
+        sender: sender.to_owned(),
+        kind: "m.room.member".to_owned(),
+        state_key: Some(user.to_string()),
+        content: Map::from_iter([("membership".to_owned(), json!(membership))]),
+        redacts: None,
+        txn: None,
+        timestamp: None,
+    }
+}
+
+pub struct Person {
+    pub user: OwnedUserId,
+    pub token: String,
+}
+
+pub struct World {
+    pub rooms: Rooms,
+    accounts: Accounts,
+    api: Router,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let store = Store::open(MemoryEngine::new()).await.unwrap();
+        let signer = Signer::from_seed("alpha.example".try_into().unwrap(), &[7; 32], "1").unwrap();
+        let name = signer.server_name().to_owned();
+        let ports = Ports {
+            sink: Arc::new(Fanout::new()),
+            peers: Arc::new(NoPeers),
+            clock: Arc::new(SystemClock),
+        };
+        let identity = Arc::new(FixedIdentity(Arc::new(signer)));
+        let rooms = Rooms::start(RoomConfig::default(), store.clone(), identity, ports);
+        let accounts = Accounts::with_cost(store, name, Arc::new(weft_accounts::SystemClock), PasswordCost::Minimal);
+        let api = router(DocumentPorts {
+            rooms: rooms.clone(),
+            accounts: accounts.clone(),
+            invitations: Arc::new(LocalInvitations(rooms.clone())),
+            limiter: UserLimiter::off(),
+        });
+        Self { rooms, accounts, api }
+    }
+
+    pub async fn person(&self, name: &str) -> Person {
+        let account = NewAccount {
+            username: name.to_owned(),
+            password: None,
+            admin: false,
+            display_name: Some(name.to_uppercase()),
+        };
+        let user = self.accounts.register(account).await.unwrap();
+        let session = self.accounts.begin_session(&user, NewDevice::default()).await.unwrap();
+        Person {
+            user,
+            token: session.access_token,
+        }
+    }
+
+    /// Status and body; a body that is no JSON is given as a list of bytes.
+    pub async fn request(&self, person: &Person, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("/_weft/client/v1{path}"))
+            .header("authorization", format!("Bearer {}", person.token))
+            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
+            .unwrap();
+        let answer = self.api.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        (
+            status,
+            serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(bytes.to_vec())),
+        )
+    }
+
+    pub async fn get(&self, person: &Person, path: &str) -> Value {
+        let (status, body) = self.request(person, "GET", path, None).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    pub async fn create(&self, owner: &Person, title: &str) -> String {
+        let body = json!({"title": title, "kind": "text"});
+        let (status, body) = self.request(owner, "POST", "/documents", Some(body)).await;
+        assert_eq!(status, 201, "{body}");
+        body["docId"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn give(&self, giver: &Person, doc: &str, user: &UserId, role: &str) -> (u16, Value) {
+        let path = format!("/documents/{doc}/members/{user}");
+        self.request(giver, "PUT", &path, Some(json!({"role": role}))).await
+    }
+
+    pub async fn join(&self, doc: &str, person: &Person) {
+        let room = RoomId::parse(doc).unwrap();
+        self.rooms
+            .send(&room, membership(&person.user, &person.user, "join"))
+            .await
+            .unwrap();
+    }
+}
