@@ -5,6 +5,8 @@ use std::{fs, path::Path, path::PathBuf};
 use anyhow::{Context as _, Result};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
+use crate::given;
+
 /// See the module.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -28,7 +30,11 @@ impl Authority {
             issuer,
             folder: folder.to_owned(),
         };
-        fs::write(authority.certificate(), authority.issuer.pem())?;
+        let mut trusted = authority.issuer.pem();
+        if let Some(path) = given::authority() {
+            trusted.push_str(&fs::read_to_string(&path).with_context(|| format!("WEFT_CA: {}", path.display()))?);
+        }
+        fs::write(authority.certificate(), trusted)?;
         Ok(authority)
     }
 
@@ -55,16 +61,21 @@ impl Authority {
         Ok(paths)
     }
 
-    /// An HTTP client that trusts this authority and no other.
+    /// An HTTP client that trusts this authority and no other; beside the system's for servers that are given.
     ///
     /// # Errors
     /// When the TLS library refuses the certificate.
     pub fn http(&self) -> Result<reqwest::Client> {
         // A second installation is an error that means that it is there already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let certificate = reqwest::Certificate::from_pem(&fs::read(self.certificate())?)?;
-        reqwest::Client::builder()
-            .tls_certs_only([certificate])
+        let certificates = reqwest::Certificate::from_pem_bundle(&fs::read(self.certificate())?)?;
+        let builder = reqwest::Client::builder();
+        let builder = if given::urls().is_some() {
+            builder.tls_certs_merge(certificates)
+        } else {
+            builder.tls_certs_only(certificates)
+        };
+        builder
             .timeout(std::time::Duration::from_secs(60))
             .build()
             .context("HTTP client")

@@ -5,6 +5,7 @@
 pub mod authority;
 pub mod client;
 pub mod editors;
+pub mod given;
 pub mod server;
 pub mod synapse;
 pub mod world;

@@ -113,6 +113,27 @@ rate_limit = false
         Ok(server)
     }
 
+    /// A server that somebody else runs, by its base URL.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn given(url: &str, http: reqwest::Client) -> Result<Self> {
+        let keys = http.get(format!("{url}/_matrix/key/v2/server")).send().await?;
+        let keys: serde_json::Value = keys.error_for_status()?.json().await?;
+        let name = keys
+            .get("server_name")
+            .and_then(serde_json::Value::as_str)
+            .context("no server_name")?;
+        Ok(Self {
+            name: name.to_owned(),
+            url: url.to_owned(),
+            folder: PathBuf::new(),
+            http,
+            process: None,
+            starts: 0,
+        })
+    }
+
     /// Starts the process and waits until it answers.
     ///
     /// # Errors

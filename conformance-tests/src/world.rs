@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use crate::{authority::Authority, client::Client, editors::Editors, server::Server, synapse::Synapse};
+use crate::{authority::Authority, client::Client, editors::Editors, given, server::Server, synapse::Synapse};
 
 /// See the module.
 pub struct World {
@@ -52,10 +52,28 @@ impl World {
     /// # Errors
     /// When it does not start.
     pub async fn add_server(&mut self, extra: &str) -> Result<usize> {
-        let label = format!("server-{}", self.servers.len());
+        let number = self.servers.len();
+        if let Some(urls) = given::urls() {
+            let url = urls
+                .get(number)
+                .with_context(|| format!("WEFT_SERVERS names {} servers", urls.len()))?;
+            self.servers.push(Server::given(url, self.authority.http()?).await?);
+            return Ok(number);
+        }
+        let label = format!("server-{number}");
         let server = Server::start(&self.authority, self.folder.path(), &label, extra).await?;
         self.servers.push(server);
-        Ok(self.servers.len() - 1)
+        Ok(number)
+    }
+
+    /// A name that nobody has used before: as it stands on servers of our own, with a random end on given ones.
+    #[must_use]
+    pub fn fresh_name(&self, name: &str) -> String {
+        if given::urls().is_some() {
+            format!("{name}-{:x}", rand::random::<u32>())
+        } else {
+            name.to_owned()
+        }
     }
 
     /// Starts a stock Synapse beside the servers.
@@ -75,7 +93,7 @@ impl World {
             .servers
             .get(server)
             .ok_or_else(|| anyhow::anyhow!("no server {server}"))?;
-        Client::register(&self.authority.http()?, &server.url, name).await
+        Client::register(&self.authority.http()?, &server.url, &self.fresh_name(name)).await
     }
 
     /// alice on the first server, bob on the second, and a document of hers that he edits.

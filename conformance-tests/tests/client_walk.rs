@@ -270,7 +270,8 @@ async fn an_alias_is_found_from_elsewhere_and_belongs_to_who_made_it() -> Result
     let world = World::new(2).await?;
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     let room = alice.create_room(json!({"preset": "public_chat"})).await?;
-    let alias = format!("#plans:{}", world.servers[0].name);
+    let plans = world.fresh_name("plans");
+    let alias = format!("#{plans}:{}", world.servers[0].name);
     let path = format!("/_matrix/client/v3/directory/room/{}", segment(&alias));
     alice.put(&path, json!({"room_id": room})).await?;
     let taken = alice

@@ -80,14 +80,15 @@ async fn a_chat_room_over_two_servers() -> Result<()> {
 async fn a_public_room_is_joined_by_alias_from_elsewhere() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let square = world.fresh_name("square");
     let created = alice
         .post(
             "/_matrix/client/v3/createRoom",
-            json!({"preset": "public_chat", "visibility": "public", "room_alias_name": "square", "name": "Square"}),
+            json!({"preset": "public_chat", "visibility": "public", "room_alias_name": square, "name": "Square"}),
         )
         .await?;
     let room = created["room_id"].as_str().context("room_id")?.to_owned();
-    let alias = format!("#square:{}", world.servers[0].name);
+    let alias = format!("#{square}:{}", world.servers[0].name);
     let joined = bob
         .post(&format!("/_matrix/client/v3/join/{}", segment(&alias)), json!({}))
         .await?;

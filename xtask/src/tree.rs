@@ -73,10 +73,14 @@ impl Tree {
     }
 }
 
-/// The root of the repository that this program was built from.
+/// The root of the repository that this program is run for: what `cargo xtask` says, not where it was compiled,
+/// because checkouts that share a target folder share the compiled program.
 pub(crate) fn root() -> anyhow::Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(here.parent().context("xtask stands in no folder")?.to_owned())
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
+    Ok(Path::new(&here)
+        .parent()
+        .context("xtask stands in no folder")?
+        .to_owned())
 }
 
 #[cfg(test)]
