@@ -247,7 +247,7 @@ rate_limit = false
         let lines: Vec<&str> = log.lines().collect();
         lines
             .iter()
-            .skip(lines.len().saturating_sub(40))
+            .skip(lines.len().saturating_sub(120))
             .copied()
             .collect::<Vec<_>>()
             .join("\n")
@@ -257,7 +257,7 @@ rate_limit = false
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os("WEFT_TEST_LOGS").is_some() {
             eprintln!("--- log of {} ---\n{}", self.name, self.log_tail());
         }
     }

@@ -79,6 +79,7 @@ async fn authorize(
     before: &StateMap,
     now: Option<&StateView>,
 ) -> Result<Authorized, Undecided> {
+    let event = whole(graph, event).await?;
     let mut wanted: Vec<OwnedEventId> = event.pdu().auth_events().to_vec();
     if event.pdu().kind() != "m.room.create" {
         wanted.extend(create_id(graph));
@@ -98,6 +99,19 @@ async fn authorize(
     event
         .authorize(graph.version(), &source, &view, now)
         .map_err(|Missing(missing)| Undecided::Auth(missing))
+}
+
+/// The event as we have it, where it came redacted. Servers may redact what the asker must not see, and a lying one
+/// may redact anything: what a state event of ours says is never judged by, or replaced with, such a copy.
+async fn whole(graph: &impl Graph, event: Verified) -> Result<Verified, Unavailable> {
+    if !event.redacted_on_receipt() {
+        return Ok(event);
+    }
+    let Some(known) = graph.event(event.pdu().event_id()).await? else {
+        return Ok(event);
+    };
+    let id = event.pdu().event_id().to_owned();
+    Ok(Verified::from_trusted_json(known.pdu.json(), id, graph.version(), false).unwrap_or(event))
 }
 
 /// The create event: in version 12 the room id names it, before it is in every state.
