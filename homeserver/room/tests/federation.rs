@@ -804,3 +804,39 @@ async fn the_history_comes_from_others_where_one_does_not_give_it() {
     net.until(|| async { b.reader().order(&room, &said).await.unwrap().is_some() })
         .await;
 }
+
+/// What a server has whole is not read anew from a copy without content: it would lose the room by its create event.
+#[tokio::test]
+async fn a_redacted_copy_of_what_is_here_whole_changes_nothing() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V10).await;
+    net.message(ALICE, &room, "before").await;
+    net.redact_history();
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    let reader = net.rooms("b.example").reader().clone();
+    let create = reader
+        .state(&room)
+        .await
+        .unwrap()
+        .unwrap()
+        .create()
+        .unwrap()
+        .event_id()
+        .to_owned();
+    net.until(|| async { reader.order(&room, &create).await.unwrap().is_some() })
+        .await;
+    let stored = reader.stored_event(&room, &create).await.unwrap().unwrap();
+    assert!(stored.is_visible() && !stored.pdu.rejected());
+    assert!(
+        stored.pdu.content().get().contains(r#""room_version":"10""#),
+        "{}",
+        stored.pdu.json()
+    );
+    net.leave(BOB, &room).await;
+    net.quiet(&room).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.edit(BOB, &room, 0, "still here").await;
+    net.seal(BOB, &room).await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+}

@@ -70,6 +70,7 @@ struct Wire {
     questions: AtomicU64,
     cut: AtomicBool,
     refuse_missing: AtomicBool,
+    redact_history: AtomicBool,
 }
 
 struct Sink {
@@ -218,7 +219,13 @@ impl Peers for Others {
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
         let events = self.rooms(from)?.reader().backfill(room, before, limit).await.unwrap();
-        Ok(events.iter().map(|pdu| check(pdu, version)).collect())
+        let inner = self.0.get().and_then(Weak::upgrade).unwrap();
+        let redacted = inner.wire.redact_history.load(Ordering::Relaxed);
+        let copy = |pdu: &Arc<Pdu>| match redacted {
+            true => check(&weft_dag::redact::redact(pdu, version).unwrap(), version),
+            false => check(pdu, version),
+        };
+        Ok(events.iter().map(copy).collect())
     }
 }
 
@@ -295,6 +302,11 @@ impl Net {
 
     pub fn questions(&self) -> u64 {
         self.inner.wire.questions.load(Ordering::Relaxed)
+    }
+
+    /// From now on backfill gives redacted copies, as to a server that must not see the content.
+    pub fn redact_history(&self) {
+        self.inner.wire.redact_history.store(true, Ordering::Relaxed);
     }
 
     pub fn refuse_missing_events(&self, refuse: bool) {
