@@ -20,6 +20,7 @@ use crate::{Draft, EventSource, Missing, Pdu, Placement, RoomVersion, StateView,
 pub struct Authorized {
     pdu: Arc<Pdu>,
     verdict: Verdict,
+    redacted_on_receipt: bool,
 }
 
 /// What the rules say of an event.
@@ -75,7 +76,13 @@ impl Authorized {
         &self.verdict
     }
 
-    /// Both.
+    /// Whether the event came redacted: what it said is not known.
+    #[must_use]
+    pub fn redacted_on_receipt(&self) -> bool {
+        self.redacted_on_receipt
+    }
+
+    /// The event and the decision.
     #[must_use]
     pub fn into_parts(self) -> (Arc<Pdu>, Verdict) {
         (self.pdu, self.verdict)
@@ -98,12 +105,14 @@ impl Verified {
         before: &StateView,
         current: Option<&StateView>,
     ) -> Result<Authorized, Missing> {
+        let redacted_on_receipt = self.redacted_on_receipt();
         let pdu = self.into_pdu();
         let cited = Cited::gather(&pdu, version, auth_events)?;
         if let Err(reason) = rejects(&pdu, version, &cited, before) {
             return Ok(Authorized {
                 pdu: pdu.into_rejected(),
                 verdict: Verdict::Rejected { reason },
+                redacted_on_receipt,
             });
         }
         let verdict = match current
@@ -112,7 +121,11 @@ impl Verified {
             Some(Err(reason)) => Verdict::SoftFailed { reason },
             Some(Ok(())) | None => Verdict::Accepted,
         };
-        Ok(Authorized { pdu, verdict })
+        Ok(Authorized {
+            pdu,
+            verdict,
+            redacted_on_receipt,
+        })
     }
 }
 

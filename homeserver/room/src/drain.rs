@@ -6,6 +6,7 @@
 pub(crate) mod arrive;
 pub(crate) mod decide;
 pub(crate) mod graph;
+mod hollow;
 pub(crate) mod order;
 pub(crate) mod rebuild;
 mod text;
@@ -139,7 +140,7 @@ impl<'a, G: Graph> Drain<'a, G> {
         if pdu.room_id() != self.graph.room_id() {
             return Ok(Fate::Refused);
         }
-        if is_settled(self.graph, pdu.event_id()).await? {
+        if is_settled(self.graph, &event).await? {
             return Ok(Fate::Known);
         }
         if pdu.prev_events().iter().any(|id| self.stuck.contains(id)) {
@@ -185,10 +186,10 @@ impl<'a, G: Graph> Drain<'a, G> {
             self.place_outlier(outlier).await?;
         }
         for event in events {
-            let id = event.pdu().event_id().to_owned();
-            if is_settled(self.graph, &id).await? {
+            if is_settled(self.graph, &event).await? {
                 continue;
             }
+            let id = event.pdu().event_id().to_owned();
             let decided = self.decide_resting(event, told.remove(&id), origin).await;
             if !matches!(self.settle(decided, Vec::new()).await?, Fate::Appended) {
                 tracing::debug!(room = %self.graph.room_id(), event = %id, "an event of a gap has no place");

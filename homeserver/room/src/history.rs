@@ -23,6 +23,7 @@ use crate::{
         decide::{Undecided, decide, is_settled},
         order::{Links, order},
     },
+    hollow,
     mailbox::{Command, Reply},
     registry::Shared,
     turn::Turn,
@@ -116,12 +117,13 @@ async fn complete(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unavailab
         return Ok(true);
     };
     let from = ServerName::parse(from).map_err(|error| Unavailable::Damaged(error.to_string()))?;
-    let events = match fetch_from_any(shared, room, &version, from).await? {
+    let mut events = match fetch_from_any(shared, room, &version, from).await? {
         Fetched::All(events) => events,
         Fetched::NotNow => return Ok(false),
         // Asking again would cost the other server as much, and end here again.
         Fetched::TooMany => return Ok(true),
     };
+    hollow::fill(shared, room, &version, &mut events).await?;
     tracing::info!(%room, events = events.len(), "a room's history is here");
     for portion in events.chunks(PORTION) {
         tell(shared, room, portion.to_vec()).await?;
@@ -279,7 +281,7 @@ impl Worker {
             shared.reader.last_past(&room).await?
         };
         for (at, event) in (base.saturating_add(1)..0).zip(events) {
-            if is_settled(&arriving, event.pdu().event_id()).await? {
+            if is_settled(&arriving, &event).await? {
                 continue;
             }
             let id = event.pdu().event_id().to_owned();

@@ -298,7 +298,7 @@ impl Hot {
                 &EventGroupRow { before, after },
             );
         }
-        let is_accepted = flags & (event_flags::REJECTED | event_flags::SOFT_FAILED | event_flags::OUTLIER) == 0;
+        let is_accepted = event_flags::is_accepted(flags);
         if is_accepted {
             self.follow(&mut turn.batch, &pdu);
         }

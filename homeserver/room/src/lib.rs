@@ -18,6 +18,7 @@ mod drain;
 pub mod edit;
 mod gaps;
 mod history;
+mod hollow;
 mod hot;
 pub mod intake;
 mod joining;

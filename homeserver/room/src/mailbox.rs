@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Adopt(Box<JoinedRoom>, Reply<(), AdoptError>),
     /// Take in events from before our time, oldest first; none: they are all here, work the text out.
     History(Vec<Verified>, Reply<(), Unavailable>),
+    /// Put these in the places of their hollow copies.
+    FillIn(Vec<Verified>, Reply<(), Unavailable>),
     /// A membership event for another server's user to sign.
     Template(Template, Reply<(RoomVersionId, CanonicalJsonObject), TemplateError>),
     /// A membership event that another server signed.

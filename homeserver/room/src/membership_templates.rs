@@ -264,7 +264,7 @@ impl Worker {
         };
         let now = turn.now;
         let mut arriving = Arriving::new(hot, turn, &shared.reader, &ours).await?;
-        if is_settled(&arriving, event.pdu().event_id()).await? {
+        if is_settled(&arriving, &event).await? {
             return answer_again(&arriving, &shared.reader, event).await;
         }
         let sender: OwnedServerName = origin.to_owned();

@@ -27,7 +27,8 @@ impl Rooms {
         for ((room,), _) in staged {
             self.shared.tell(&room, Command::Drain).await?;
         }
-        self.fetch_histories().await
+        self.fetch_histories().await?;
+        self.ask_for_hollow_updates().await
     }
 
     async fn recover_room(&self, room: OwnedRoomId) {

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use weft_store::Store;
 
-use crate::{Identity, Ports, Reader, RoomConfig, Unavailable, mailbox::Command, worker::Worker};
+use crate::{Identity, Ports, Reader, RoomConfig, Unavailable, hollow::Asking, mailbox::Command, worker::Worker};
 
 /// What all workers of a server share. Not a place for services: everything here is needed by each worker.
 pub(crate) struct Shared {
@@ -28,6 +28,7 @@ pub(crate) struct Shared {
     slots: Mutex<HashMap<OwnedRoomId, Slot>>,
     presence: Mutex<HashMap<OwnedRoomId, Instant>>,
     joining: Mutex<HashMap<OwnedRoomId, CancellationToken>>,
+    pub(crate) asking: Asking,
     stopping: AtomicBool,
 }
 
@@ -57,6 +58,7 @@ impl Shared {
             slots: Mutex::default(),
             presence: Mutex::default(),
             joining: Mutex::default(),
+            asking: Asking::default(),
             stopping: AtomicBool::new(false),
         }
     }

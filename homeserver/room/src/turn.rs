@@ -49,7 +49,7 @@ pub(crate) struct Write {
 
 impl Write {
     fn is_visible(&self) -> bool {
-        self.flags & (event_flags::REJECTED | event_flags::SOFT_FAILED | event_flags::OUTLIER) == 0
+        event_flags::is_accepted(self.flags)
     }
 }
 
@@ -61,6 +61,10 @@ pub(crate) struct Turn {
     /// Rows that need no position.
     pub(crate) batch: Batch,
     pub(crate) writes: Vec<Write>,
+    /// Events of earlier turns that were hollow and are whole in this batch, with their flags.
+    pub(crate) filled: HashMap<OwnedEventId, (Arc<Pdu>, u8)>,
+    /// An update came redacted: others are to be asked for it.
+    pub(crate) hollow: bool,
     pub(crate) edits: Vec<LiveEdit>,
     pub(crate) reload: bool,
     pub(crate) access_changed: bool,
@@ -79,6 +83,8 @@ impl Turn {
             now,
             batch: Batch::new(),
             writes: Vec::new(),
+            filled: HashMap::new(),
+            hollow: false,
             edits: Vec::new(),
             reload: false,
             access_changed: false,

@@ -124,6 +124,7 @@ impl Worker {
             Command::Drain => self.drain(turn).await,
             Command::Adopt(joined, reply) => self.adopt(*joined, turn, reply).await,
             Command::History(events, reply) => self.history(events, turn, reply).await,
+            Command::FillIn(events, reply) => self.fill_in(events, turn, reply).await,
             Command::Template(request, reply) => self.template(request, reply).await,
             Command::Accept(origin, event, reply) => self.accept(&origin, *event, turn, reply).await,
         }
@@ -135,6 +136,7 @@ impl Worker {
             self.hot = None;
             return;
         }
+        let hollow = turn.hollow;
         let mut finished = turn.finish(self.shared.store.positions(), self.shared.identity.server_name());
         let batch = std::mem::take(&mut finished.batch);
         let result: Result<(), CommitError> = if batch.is_empty() {
@@ -148,6 +150,9 @@ impl Worker {
         } else if let Some(news) = finished.news() {
             // Readers are told before the callers, so that who is answered finds others already on their way.
             self.shared.ports.sink.committed(news);
+        }
+        if hollow && result.is_ok() {
+            self.ask_for_hollow_updates();
         }
         finished.conclude(&result);
     }

@@ -172,23 +172,24 @@ impl<'a> Arriving<'a> {
             relay,
             staged,
         } = incoming;
+        self.unstage(staged);
+        if self.is_hollow(authorized.pdu()).await? {
+            return self.fill_in(vec![Arc::clone(authorized.pdu())]).await;
+        }
+        let hollow = if outlier { 0 } else { self.note_hollow(&authorized) };
         let (pdu, verdict) = authorized.into_parts();
         let flags = match verdict {
             Verdict::Accepted => 0,
             Verdict::SoftFailed { .. } => event_flags::SOFT_FAILED,
             Verdict::Rejected { .. } => event_flags::REJECTED,
-        } | if outlier { event_flags::OUTLIER } else { 0 };
+        } | if outlier { event_flags::OUTLIER } else { hollow };
         log(&pdu, &verdict, outlier);
         self.turn.weigh(pdu.json().len());
-        self.unstage(staged);
         let is_state = pdu.state_key().is_some() && !pdu.rejected();
         if is_state {
             self.hot.index(&mut self.turn.batch, &pdu)?;
         }
-        let known = Known {
-            pdu: Arc::clone(&pdu),
-            outlier,
-        };
+        let known = Known::new(Arc::clone(&pdu), flags);
         let id = pdu.event_id().to_owned();
         if outlier {
             self.placed.insert(
@@ -215,7 +216,7 @@ impl<'a> Arriving<'a> {
         );
         // The text first: what is known in the event's past must not have the event in it yet.
         self.take_text(&pdu, flags).await?;
-        let state = if flags == 0 {
+        let state = if event_flags::is_accepted(flags) {
             self.state_of_now(&pdu, &after).await?
         } else {
             None
@@ -226,7 +227,7 @@ impl<'a> Arriving<'a> {
             Tell::Nobody
         };
         self.enter(Arc::clone(&pdu), flags, groups, state, tell);
-        if flags == 0 {
+        if event_flags::is_accepted(flags) {
             self.take_back(&pdu).await?;
             self.be_taken_back(&pdu, flags).await?;
         }
@@ -241,10 +242,14 @@ impl<'a> Arriving<'a> {
         before: StateMap,
         order: i64,
     ) -> Result<(), Unavailable> {
+        if self.is_hollow(authorized.pdu()).await? {
+            return self.fill_in(vec![Arc::clone(authorized.pdu())]).await;
+        }
+        let hollow = self.note_hollow(&authorized);
         let (pdu, verdict) = authorized.into_parts();
         log(&pdu, &verdict, false);
-        let flags = if pdu.rejected() { event_flags::REJECTED } else { 0 };
-        if pdu.state_key().is_some() && flags == 0 {
+        let flags = hollow | if pdu.rejected() { event_flags::REJECTED } else { 0 };
+        if pdu.state_key().is_some() && event_flags::is_accepted(flags) {
             self.hot.index(&mut self.turn.batch, &pdu)?;
         }
         let before = self.group_of(before, pdu.prev_events()).await?;
@@ -266,17 +271,14 @@ impl<'a> Arriving<'a> {
             after: after.group.id,
         };
         batch.put(&EVENT_GROUP, &(room, id), &groups);
-        if flags == 0 {
+        if event_flags::is_accepted(flags) {
             batch.put(&TIMELINE, &(room, order), &id.to_owned());
             batch.put(&PAST_PLACES, &(room, id), &order.unsigned_abs());
             if pdu.kind() != event_types::UPDATE || self.hot.document.is_none() {
                 batch.put(&TALK, &(room, order), &id.to_owned());
             }
         }
-        let known = Known {
-            pdu: Arc::clone(&pdu),
-            outlier: false,
-        };
+        let known = Known::new(Arc::clone(&pdu), flags);
         self.placed.insert(
             id.to_owned(),
             Placed {
@@ -285,7 +287,7 @@ impl<'a> Arriving<'a> {
                 after: Some(after),
             },
         );
-        if flags == 0 {
+        if event_flags::is_accepted(flags) {
             self.take_back(&pdu).await?;
             self.be_taken_back(&pdu, flags).await?;
         }
@@ -304,6 +306,14 @@ impl<'a> Arriving<'a> {
             },
             self.ours,
         );
+    }
+
+    /// Of this turn's events, the whole one counts from now on.
+    pub(super) fn forget_copy(&mut self, pdu: &Arc<Pdu>, flags: u8) {
+        if let Some(placed) = self.placed.get_mut(pdu.event_id()) {
+            placed.known = Known::new(Arc::clone(pdu), flags);
+            placed.flags = flags;
+        }
     }
 
     fn after(&mut self, before: &Stated, pdu: &Pdu) -> Stated {
@@ -477,11 +487,11 @@ impl Graph for Arriving<'_> {
         if let Some(placed) = self.placed.get(id) {
             return Ok(Some(placed.known.clone()));
         }
+        if let Some((pdu, flags)) = self.turn.filled.get(id) {
+            return Ok(Some(Known::new(Arc::clone(pdu), *flags)));
+        }
         let stored = self.reader.stored_event(&self.hot.id, id).await?;
-        Ok(stored.map(|stored| Known {
-            pdu: stored.pdu,
-            outlier: stored.flags & event_flags::OUTLIER != 0,
-        }))
+        Ok(stored.map(|stored| Known::new(stored.pdu, stored.flags)))
     }
 
     async fn state_after(&self, id: &EventId) -> Result<Option<StateMap>, Unavailable> {

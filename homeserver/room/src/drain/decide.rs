@@ -197,7 +197,8 @@ pub(crate) async fn resolve_loading(graph: &impl Graph, forks: &[StateMap]) -> R
     }
 }
 
-/// Whether an event is here in its place, so that there is nothing left to decide.
-pub(crate) async fn is_settled(graph: &impl Graph, id: &EventId) -> Result<bool, Unavailable> {
-    Ok(graph.event(id).await?.is_some_and(|known| !known.outlier))
+/// Whether an event is here in its place, and says all that this copy of it says: there is nothing left to decide.
+pub(crate) async fn is_settled(graph: &impl Graph, event: &Verified) -> Result<bool, Unavailable> {
+    let known = graph.event(event.pdu().event_id()).await?;
+    Ok(known.is_some_and(|known| !known.outlier && (!known.hollow || event.redacted_on_receipt())))
 }

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId};
 use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateMap, StateView};
+use weft_store::tables::rooms::event_flags;
 
 use crate::Unavailable;
 
@@ -17,6 +18,19 @@ pub(crate) struct Known {
     pub(crate) pdu: Arc<Pdu>,
     /// Only known as part of a state or an auth chain: what it follows isn't here.
     pub(crate) outlier: bool,
+    /// An update that came redacted, so that its text is not known.
+    pub(crate) hollow: bool,
+}
+
+impl Known {
+    /// An event with its `event_flags`.
+    pub(crate) fn new(pdu: Arc<Pdu>, flags: u8) -> Self {
+        Self {
+            pdu,
+            outlier: flags & event_flags::OUTLIER != 0,
+            hollow: flags & event_flags::HOLLOW != 0,
+        }
+    }
 }
 
 /// An event that was decided about, for the commit.

@@ -64,7 +64,8 @@ impl Arriving<'_> {
         if self.hot.document.is_none() {
             return Ok(());
         }
-        if flags == 0 {
+        let is_accepted = event_flags::is_accepted(flags);
+        if is_accepted {
             self.merge_held_back(pdu).await?;
         }
         let before = self.known_before(pdu).await?;
@@ -83,14 +84,14 @@ impl Arriving<'_> {
             return Ok(());
         };
         // What is held back is known after the event all the same, and no part of the text.
-        let merged = if flags == 0 {
+        let merged = if is_accepted {
             self.merge(pdu, flags, &update, &ranges).await?
         } else {
             Merged::Yes
         };
         let ends = ranges.iter().map(|(client, (_, to))| (*client, *to));
         match merged {
-            Merged::Yes => self.note(pdu.event_id(), raised(before, ends, flags == 0)),
+            Merged::Yes => self.note(pdu.event_id(), raised(before, ends, is_accepted)),
             Merged::No => self.note(pdu.event_id(), before),
             Merged::Rebuilt => {}
         }
@@ -214,6 +215,10 @@ impl Arriving<'_> {
             let pdu = Pdu::from_trusted_json(text, id.clone(), &self.hot.version, flags & event_flags::REJECTED != 0);
             let pdu = Arc::new(pdu.map_err(|error| damaged(&self.hot.id, &error))?);
             events.insert(id, InPlace { pdu, flags });
+        }
+        for (id, (pdu, flags)) in &self.turn.filled {
+            let (pdu, flags) = (Arc::clone(pdu), *flags);
+            events.insert(id.clone(), InPlace { pdu, flags });
         }
         for write in &self.turn.writes {
             let event = InPlace {

@@ -116,7 +116,7 @@ struct Inner {
 
 struct Others(OnceLock<Weak<Inner>>);
 
-fn check(pdu: &Pdu, version: &RoomVersion) -> Verified {
+pub fn check(pdu: &Pdu, version: &RoomVersion) -> Verified {
     let unchecked = Unchecked::parse(pdu.json(), version).unwrap();
     let keys = testing::verify_keys(unchecked.needed_keys().into_keys());
     unchecked.verify(&keys).unwrap()

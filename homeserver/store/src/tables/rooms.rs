@@ -62,6 +62,10 @@ crate::tables! {
         "Room, event from before our time there: its order in TIMELINE, which is negative, without the sign.";
     EARLY_REDACTIONS: (OwnedRoomId, OwnedEventId, OwnedEventId) => (), Room, Derived, 0x011A,
         "Room, target, redaction: accepted redactions of events that weren't here when they came.";
+    HOLLOW_UPDATES: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011B,
+        "Room, event: updates of the text that came redacted, and that other servers are asked for.";
+    HOLLOW_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011C,
+        "Rooms that may have hollow updates: where the asking goes on after a start.";
 }
 
 /// A room.
@@ -98,6 +102,14 @@ pub mod event_flags {
     /// An update of the text that the admission rules refused, or that lost against an equal claim: in the graph, not
     /// in the text.
     pub const INADMISSIBLE: u8 = 16;
+    /// An update of the text that came redacted: in the graph, and what it says is asked of other servers.
+    pub const HOLLOW: u8 = 32;
+
+    /// Whether an event with these flags stands, is shown, and counts for what is now.
+    #[must_use]
+    pub const fn is_accepted(flags: u8) -> bool {
+        flags & (REJECTED | SOFT_FAILED | OUTLIER) == 0
+    }
 }
 
 impl EventRow {

@@ -1,0 +1,84 @@
+//! Updates of the text that came redacted. Such a copy has its place in the graph, and what it says is not known: a
+//! lying server could otherwise take text away from one server that all others have. The whole event, whenever it
+//! comes and from wherever, takes the copy's place, and the text is worked out with it.
+//!
+//! Who is asked for the whole is in [`crate::hollow`]. Must not decide again whether an event stands: its content has
+//! no part in that.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ruma::EventId;
+use weft_dag::{Authorized, Pdu};
+use weft_store::tables::rooms::{EVENTS, EventRow, HOLLOW_ROOMS, HOLLOW_UPDATES, event_flags};
+use weft_wire::event_types;
+
+use super::{arrive::Arriving, graph::Graph as _, rebuild::InPlace};
+use crate::Unavailable;
+
+impl Arriving<'_> {
+    /// The flag of an update that came redacted, noted as one to be asked for; 0 for every other event.
+    pub(super) fn note_hollow(&mut self, authorized: &Authorized) -> u8 {
+        let pdu = authorized.pdu();
+        let is_update = pdu.kind() == event_types::UPDATE && pdu.state_key().is_none();
+        if !authorized.redacted_on_receipt() || !is_update || pdu.rejected() || !self.has_text() {
+            return 0;
+        }
+        self.turn.hollow = true;
+        let batch = &mut self.turn.batch;
+        batch.put(&HOLLOW_UPDATES, &(&self.hot.id, pdu.event_id()), &());
+        batch.put(&HOLLOW_ROOMS, &(&self.hot.id,), &());
+        event_flags::HOLLOW
+    }
+
+    /// Whether the room has the event as a hollow one.
+    pub(super) async fn is_hollow(&self, pdu: &Pdu) -> Result<bool, Unavailable> {
+        Ok(self.event(pdu.event_id()).await?.is_some_and(|known| known.hollow))
+    }
+
+    /// Puts whole events in the places of their hollow copies and works the text out.
+    pub(crate) async fn fill_in(&mut self, whole: Vec<Arc<Pdu>>) -> Result<(), Unavailable> {
+        let mut filled = Vec::new();
+        for pdu in whole {
+            if self.is_hollow(&pdu).await?
+                && let Some(flags) = self.replace_copy(&pdu).await?
+            {
+                filled.push(InPlace { pdu, flags });
+            }
+        }
+        if filled.is_empty() || self.rebuild_text(None).await? {
+            return Ok(());
+        }
+        // Not all events are here yet; when they are, the text is worked out once more.
+        for event in filled {
+            self.take_text(&event.pdu, event.flags).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the event over its copy: the same place, the same decision. Gives its flags.
+    async fn replace_copy(&mut self, pdu: &Arc<Pdu>) -> Result<Option<u8>, Unavailable> {
+        let id: &EventId = pdu.event_id();
+        let flags = if let Some(write) = self.turn.write_mut(id) {
+            write.flags &= !event_flags::HOLLOW;
+            write.pdu = Arc::clone(pdu);
+            write.flags
+        } else {
+            let Some(copy) = self.reader.stored_event(&self.hot.id, id).await? else {
+                return Ok(None);
+            };
+            let row = EventRow {
+                flags: copy.flags & !event_flags::HOLLOW,
+                position: copy.position,
+                json: Bytes::copy_from_slice(pdu.json().as_bytes()),
+            };
+            self.turn.batch.put(&EVENTS, &(&self.hot.id, id), &row);
+            row.flags
+        };
+        self.forget_copy(pdu, flags);
+        self.turn.filled.insert(id.to_owned(), (Arc::clone(pdu), flags));
+        self.turn.batch.delete(&HOLLOW_UPDATES, &(&self.hot.id, id));
+        tracing::info!(room = %self.hot.id, event = %id, "an update that had come redacted is whole");
+        Ok(Some(flags))
+    }
+}

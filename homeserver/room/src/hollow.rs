@@ -1,0 +1,211 @@
+//! Asking other servers for updates that came redacted (see [`crate::drain`]): one task a room, beside the worker, for
+//! as long as there are some. Who has such an update whole gives it whole, so that all servers end with the same text
+//! as soon as one that has it can be reached.
+//!
+//! Everything is bounded: one request a server and attempt, attempts ever rarer. Must not decide about events.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId};
+use tokio::sync::oneshot;
+use weft_dag::{RoomVersion, Verified};
+use weft_store::{
+    Batch,
+    tables::rooms::{HOLLOW_ROOMS, HOLLOW_UPDATES},
+};
+use weft_wire::{event_types, limits::MAX_EVENT_IDS_PER_REQUEST};
+
+use crate::{
+    Rooms, Unavailable,
+    drain::arrive::Arriving,
+    mailbox::{Command, Reply},
+    registry::Shared,
+    turn::Turn,
+    worker::Worker,
+};
+
+/// Servers that are asked in one attempt. The next attempt begins with the next ones.
+const MAX_SERVERS: usize = 8;
+/// From an attempt in vain to the next one; doubled each time.
+const FIRST_WAIT: Duration = Duration::from_secs(30);
+/// At most so long.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// Rooms for which a task asks at present.
+#[derive(Debug, Default)]
+pub(crate) struct Asking(Mutex<HashSet<OwnedRoomId>>);
+
+impl Asking {
+    fn begin(&self, room: &RoomId) -> bool {
+        self.rooms().insert(room.to_owned())
+    }
+
+    fn end(&self, room: &RoomId) {
+        self.rooms().remove(room);
+    }
+
+    fn rooms(&self) -> std::sync::MutexGuard<'_, HashSet<OwnedRoomId>> {
+        // A set can't be half-changed, so a panic elsewhere doesn't spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is left after an attempt.
+enum Left {
+    Nothing,
+    /// Nobody had any of it.
+    All,
+    Some,
+}
+
+/// Begins to ask for what came redacted in a room, unless that is under way.
+pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
+    if !shared.asking.begin(&room) {
+        return;
+    }
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let (mut wait, mut attempt) = (FIRST_WAIT, 0);
+        while !shared.is_stopping() {
+            match Box::pin(attempt_once(&shared, &room, attempt)).await {
+                Ok(Left::Nothing) | Err(Unavailable::Stopping) => break,
+                Ok(Left::Some) => wait = FIRST_WAIT,
+                Ok(Left::All) => {
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+                Err(error) => {
+                    tracing::error!(%room, %error, "updates that came redacted can't be looked for");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+            }
+            attempt += 1;
+        }
+        shared.asking.end(&room);
+    });
+}
+
+async fn attempt_once(shared: &Arc<Shared>, room: &RoomId, attempt: usize) -> Result<Left, Unavailable> {
+    let query = HOLLOW_UPDATES.under(&(room,));
+    let rows = shared.store.scan_all(query).await?;
+    let mut wanted: Vec<OwnedEventId> = rows.into_iter().map(|((_, id), ())| id).collect();
+    let Some(version) = shared.reader.version(room).await?.filter(|_| !wanted.is_empty()) else {
+        let mut batch = Batch::new();
+        batch.delete(&HOLLOW_ROOMS, &(room,));
+        shared.store.commit(batch).await?;
+        return Ok(Left::Nothing);
+    };
+    let before = wanted.len();
+    for server in servers(shared, room, attempt).await? {
+        // Not always the first ones: nobody may have those.
+        let turn = attempt.checked_rem(wanted.len()).unwrap_or(0);
+        wanted.rotate_left(turn);
+        let ids: Vec<OwnedEventId> = wanted.iter().take(MAX_EVENT_IDS_PER_REQUEST).cloned().collect();
+        let answer = shared.ports.peers.events(&version, &server, &ids).await;
+        let whole: Vec<Verified> = answer
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|event| !event.redacted_on_receipt() && ids.iter().any(|id| id == event.pdu().event_id()))
+            .collect();
+        wanted.retain(|id| !whole.iter().any(|event| event.pdu().event_id() == id));
+        if !whole.is_empty() {
+            let (reply, answer) = oneshot::channel();
+            shared.tell(room, Command::FillIn(whole, reply)).await?;
+            answer.await.unwrap_or(Err(Unavailable::Interrupted))?;
+        }
+        if wanted.is_empty() {
+            break;
+        }
+    }
+    Ok(if wanted.len() < before { Left::Some } else { Left::All })
+}
+
+/// The other servers in the room, some of them.
+async fn servers(shared: &Shared, room: &RoomId, attempt: usize) -> Result<Vec<OwnedServerName>, Unavailable> {
+    let ours = shared.identity.server_name();
+    let mut servers: Vec<OwnedServerName> = shared.reader.servers_in(room).await?.into_iter().collect();
+    servers.retain(|server| server != ours);
+    let first = (attempt * MAX_SERVERS).checked_rem(servers.len()).unwrap_or(0);
+    servers.rotate_left(first);
+    servers.truncate(MAX_SERVERS);
+    Ok(servers)
+}
+
+/// Asks for those of these events that came redacted, so that the text need not be worked out without them first.
+/// What nobody has at present is asked for again when the room has it.
+pub(crate) async fn fill(
+    shared: &Shared,
+    room: &RoomId,
+    version: &RoomVersion,
+    events: &mut [Verified],
+) -> Result<(), Unavailable> {
+    let is_hollow = |event: &&mut Verified| event.redacted_on_receipt() && event.pdu().kind() == event_types::UPDATE;
+    let mut hollow: BTreeMap<OwnedEventId, &mut Verified> = events
+        .iter_mut()
+        .filter(is_hollow)
+        .map(|event| (event.pdu().event_id().to_owned(), event))
+        .collect();
+    if hollow.is_empty() {
+        return Ok(());
+    }
+    for server in servers(shared, room, 0).await? {
+        let wanted: Vec<OwnedEventId> = hollow.keys().cloned().collect();
+        for ids in wanted.chunks(MAX_EVENT_IDS_PER_REQUEST) {
+            let Ok(answer) = shared.ports.peers.events(version, &server, ids).await else {
+                break;
+            };
+            for event in answer.into_iter().filter(|event| !event.redacted_on_receipt()) {
+                if let Some(copy) = hollow.remove(event.pdu().event_id()) {
+                    *copy = event;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Rooms {
+    /// At boot: goes on asking.
+    pub(crate) async fn ask_for_hollow_updates(&self) -> Result<(), Unavailable> {
+        for ((room,), ()) in self.shared.store.scan_all(HOLLOW_ROOMS.under(&())).await? {
+            begin(&self.shared, room);
+        }
+        Ok(())
+    }
+}
+
+impl Worker {
+    /// Asks for what came redacted, where a turn noted some. To be called when that turn is on disk.
+    pub(crate) fn ask_for_hollow_updates(&self) {
+        begin(&self.shared, self.room.clone());
+    }
+
+    pub(crate) async fn fill_in(&mut self, events: Vec<Verified>, turn: &mut Turn, reply: Reply<(), Unavailable>) {
+        self.seal(turn);
+        self.fresh(turn).await;
+        match Box::pin(self.take_whole(events, turn)).await {
+            Ok(()) => turn.answer(reply, ()),
+            Err(error) => {
+                turn.abandon();
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    async fn take_whole(&mut self, events: Vec<Verified>, turn: &mut Turn) -> Result<(), Unavailable> {
+        if self.open().await?.is_none() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let Some(hot) = self.hot.as_mut() else { return Ok(()) };
+        let mut arriving = Arriving::new(hot, turn, &shared.reader, shared.identity.server_name()).await?;
+        let events = events.into_iter().map(Verified::into_pdu);
+        let events = events.filter(|event| event.room_id() == self.room).collect();
+        arriving.fill_in(events).await
+    }
+}
