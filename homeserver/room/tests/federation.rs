@@ -716,6 +716,39 @@ async fn a_redaction_that_comes_before_its_target_takes_effect_when_that_comes()
     }
 }
 
+#[tokio::test]
+async fn who_may_redact_is_judged_by_the_powers_at_the_redaction() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 50).await;
+    net.quiet(&room).await;
+    let target = net.message(ALICE, &room, "secret").await;
+    net.quiet(&room).await;
+    let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
+    let content = json!({ "redacts": target });
+    let redaction = net.forge(BOB, &room, heads, "m.room.redaction", None, content).await;
+    // One server hears of it before it hears that Bob has lost the power, the other afterwards.
+    net.cut(0);
+    let b = net.rooms("b.example");
+    b.receive(user(BOB).server_name(), vec![redaction.clone()])
+        .await
+        .unwrap();
+    net.power(ALICE, &room, BOB, 25).await;
+    net.heal(1).await;
+    net.rooms("a.example")
+        .receive(user(BOB).server_name(), vec![redaction.clone()])
+        .await
+        .unwrap();
+    let id = redaction.pdu().event_id();
+    for server in ["a.example", "b.example"] {
+        let reader = net.rooms(server).reader().clone();
+        net.until(|| async { reader.order(&room, id).await.unwrap().is_some() })
+            .await;
+        let stored = reader.event(Some(&room), &target).await.unwrap().unwrap();
+        assert!(!stored.json().contains("secret"), "{server}: {}", stored.json());
+    }
+}
+
 /// A server that joined lately and hasn't the history yet can let others in all the same: the text before a join is the
 /// text of now.
 #[tokio::test]

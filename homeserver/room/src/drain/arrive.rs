@@ -403,7 +403,7 @@ impl<'a> Arriving<'a> {
             None => self.reader.stored_event(&self.hot.id, id).await?,
         };
         match target {
-            Some(target) => self.redact(redaction, &target),
+            Some(target) => self.redact(redaction, &target).await,
             None => {
                 let key = (&self.hot.id, id, redaction.event_id());
                 self.turn.batch.put(&EARLY_REDACTIONS, &key, &());
@@ -428,17 +428,33 @@ impl<'a> Arriving<'a> {
         for redaction in redactions {
             let key = (&self.hot.id, pdu.event_id(), redaction.event_id());
             self.turn.batch.delete(&EARLY_REDACTIONS, &key);
-            self.redact(&redaction, &target)?;
+            self.redact(&redaction, &target).await?;
         }
         Ok(())
     }
 
-    fn redact(&mut self, redaction: &Pdu, target: &StoredEvent) -> Result<(), Unavailable> {
-        if redact::takes_effect(redaction, &target.pdu, &self.hot.state) {
+    async fn redact(&mut self, redaction: &Pdu, target: &StoredEvent) -> Result<(), Unavailable> {
+        let powers = self.powers_at(redaction.event_id()).await?;
+        if redact::takes_effect(redaction, &target.pdu, &powers) {
             self.hot.apply_redaction(self.turn, target, redaction.event_id())
         } else {
             Ok(())
         }
+    }
+}
+
+impl Arriving<'_> {
+    /// The power levels at an event. They decide about a redaction, not those of now: servers that hear of it at
+    /// different times would else redact different events.
+    async fn powers_at(&self, id: &EventId) -> Result<StateView, Unavailable> {
+        let map = self.state_after(id).await?.unwrap_or_else(|| self.hot.state.map());
+        let mut events = Vec::new();
+        for kind in ["m.room.create", "m.room.power_levels"] {
+            if let Some(id) = map.get(kind, "") {
+                events.extend(self.event(id).await?.map(|known| known.pdu));
+            }
+        }
+        Ok(StateView::from_events(self.hot.version.clone(), events))
     }
 }
 
