@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::authority::Authority;
+use crate::{authority::Authority, link::Link};
 
 /// Shared secret by which the tests register users.
 pub const SHARED_SECRET: &str = "conformance-tests-only";
@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub struct Server {
-    /// The Matrix server name, `127.0.0.1:PORT`.
+    /// The Matrix server name, `127.0.0.1:PORT`; the port is that of the link, where there is one in front.
     pub name: String,
-    /// `https://127.0.0.1:PORT`.
+    /// `https://127.0.0.1:PORT`, never through a link.
     pub url: String,
     folder: PathBuf,
     http: reqwest::Client,
@@ -74,11 +74,38 @@ impl Server {
     /// When it can't be started or does not answer.
     pub async fn start(authority: &Authority, folder: &Path, label: &str, extra: &str) -> Result<Self> {
         let port = free_port()?;
+        Self::configure(authority, folder, label, extra, port, port).await
+    }
+
+    /// The same, with a link in front of it: other servers reach it through that, its own users don't.
+    ///
+    /// # Errors
+    /// When it can't be started or does not answer.
+    pub async fn start_behind(
+        authority: &Authority,
+        folder: &Path,
+        label: &str,
+        extra: &str,
+        link: &Link,
+    ) -> Result<Self> {
+        let port = free_port()?;
+        link.lead_to(port);
+        Self::configure(authority, folder, label, extra, port, link.port()).await
+    }
+
+    async fn configure(
+        authority: &Authority,
+        folder: &Path,
+        label: &str,
+        extra: &str,
+        port: u16,
+        public_port: u16,
+    ) -> Result<Self> {
         let folder = folder.join(label);
         fs::create_dir_all(&folder)?;
         let (certificate, key) = authority.issue(label)?;
         let config = format!(
-            r#"server_name = "127.0.0.1:{port}"
+            r#"server_name = "127.0.0.1:{public_port}"
 data_dir = "{data}"
 [[listen]]
 address = "127.0.0.1:{port}"
@@ -102,7 +129,7 @@ rate_limit = false
         );
         fs::write(folder.join("weft.toml"), config)?;
         let mut server = Self {
-            name: format!("127.0.0.1:{port}"),
+            name: format!("127.0.0.1:{public_port}"),
             url: format!("https://127.0.0.1:{port}"),
             folder,
             http: authority.http()?,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use crate::{authority::Authority, client::Client, editors::Editors, given, server::Server, synapse::Synapse};
+use crate::{
+    authority::Authority, client::Client, editors::Editors, given, link::Link, server::Server, synapse::Synapse,
+};
 
 /// See the module.
 pub struct World {
@@ -15,6 +17,8 @@ pub struct World {
     pub authority: Authority,
     /// Stock editors.
     pub editors: Arc<Editors>,
+    /// Links in front of servers, by their order; only of those that were started behind one.
+    pub links: Vec<Link>,
     folder: TempDir,
 }
 
@@ -39,6 +43,7 @@ impl World {
             servers: Vec::new(),
             authority,
             editors,
+            links: Vec::new(),
             folder,
         };
         for _ in 0..servers {
@@ -64,6 +69,32 @@ impl World {
         let server = Server::start(&self.authority, self.folder.path(), &label, extra).await?;
         self.servers.push(server);
         Ok(number)
+    }
+
+    /// Starts so many servers, each behind a link.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub async fn with_links(servers: usize, extra: &str) -> Result<Self> {
+        let mut world = Self::with_config(0, extra).await?;
+        for number in 0..servers {
+            let link = Link::new().await?;
+            let label = format!("server-{number}");
+            let server = Server::start_behind(&world.authority, world.folder.path(), &label, extra, &link).await?;
+            world.servers.push(server);
+            world.links.push(link);
+        }
+        Ok(world)
+    }
+
+    /// No server hears another's words.
+    pub fn cut(&self) {
+        self.links.iter().for_each(Link::cut);
+    }
+
+    /// All hear all again.
+    pub fn heal(&self) {
+        self.links.iter().for_each(Link::heal);
     }
 
     /// A name that nobody has used before: as it stands on servers of our own, with a random end on given ones.

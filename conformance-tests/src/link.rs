@@ -1,0 +1,191 @@
+//! The network in front of one server: a relay on loopback whose port is the server's public one. It can be cut, healed,
+//! and made as slow as a byte a second.
+//!
+//! It carries what others say *to* that server. Two servers that are to hear nothing of one another both get a link, and
+//! both links are cut. Must not look into what it carries: that is TLS.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// What is read at a time where nothing slows the link down.
+const CHUNK: usize = 64 * 1024;
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    /// Where the server listens; None until that is known.
+    target: Option<u16>,
+    cut: bool,
+    bytes_per_second: Option<u32>,
+    /// Counts cuts: a connection of before the last one is dead.
+    cuts: u64,
+}
+
+/// See the module.
+pub struct Link {
+    port: u16,
+    state: Arc<watch::Sender<State>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Link {
+    /// A link that leads nowhere yet.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn new() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let state = Arc::new(watch::Sender::new(State {
+            target: None,
+            cut: false,
+            bytes_per_second: None,
+            cuts: 0,
+        }));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&state)));
+        Ok(Self { port, state, accepting })
+    }
+
+    /// The public port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Leads to a port of this machine from now on.
+    pub fn lead_to(&self, port: u16) {
+        self.state.send_modify(|state| state.target = Some(port));
+    }
+
+    /// Closes what is open and refuses what comes.
+    pub fn cut(&self) {
+        self.state.send_modify(|state| {
+            state.cut = true;
+            state.cuts += 1;
+        });
+    }
+
+    /// Carries again.
+    pub fn heal(&self) {
+        self.state.send_modify(|state| state.cut = false);
+    }
+
+    /// So many bytes a second in each direction of each connection, open ones included; None: as fast as it goes.
+    pub fn pace(&self, bytes_per_second: Option<u32>) {
+        self.state
+            .send_modify(|state| state.bytes_per_second = bytes_per_second);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<watch::Sender<State>>) {
+    while let Ok((incoming, _)) = listener.accept().await {
+        let now = *state.borrow();
+        if let Some(target) = now.target.filter(|_| !now.cut) {
+            tokio::spawn(carry(incoming, target, state.subscribe(), now.cuts));
+        }
+    }
+}
+
+/// One connection, until a side closes it or the link is cut.
+async fn carry(incoming: TcpStream, target: u16, state: watch::Receiver<State>, cuts: u64) {
+    let Ok(outgoing) = TcpStream::connect(("127.0.0.1", target)).await else {
+        return;
+    };
+    let (from, to) = (incoming.into_split(), outgoing.into_split());
+    let mut cut = state.clone();
+    tokio::select! {
+        _ = cut.wait_for(|state| state.cuts > cuts) => {}
+        ((), ()) = async { tokio::join!(copy(from.0, to.1, state.clone()), copy(to.0, from.1, state.clone())) } => {}
+    }
+}
+
+async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, state: watch::Receiver<State>) {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let pace = state.borrow().bytes_per_second;
+        // A tenth of a second's worth, so that a change of pace is felt soon.
+        let size = pace.map_or(CHUNK, |pace| {
+            usize::try_from(pace / 10).unwrap_or(CHUNK).clamp(1, CHUNK)
+        });
+        let Some(part) = chunk.get_mut(..size) else { return };
+        let Ok(read @ 1..) = from.read(part).await else { break };
+        let Some(part) = chunk.get(..read) else { return };
+        if to.write_all(part).await.is_err() {
+            return;
+        }
+        if let Some(pace) = pace {
+            let bytes = u32::try_from(read).unwrap_or(u32::MAX);
+            tokio::time::sleep(Duration::from_secs(1) * bytes / pace.max(1)).await;
+        }
+    }
+    // The other direction may have more to say.
+    let _ = to.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    /// Answers each byte by itself.
+    async fn echo() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = socket.split();
+                    let _ = tokio::io::copy(&mut from, &mut to).await;
+                });
+            }
+        });
+        port
+    }
+
+    async fn says(socket: &mut TcpStream, what: &[u8]) -> bool {
+        let mut answer = vec![0; what.len()];
+        socket.write_all(what).await.is_ok() && socket.read_exact(&mut answer).await.is_ok() && answer == what
+    }
+
+    #[tokio::test]
+    async fn a_cut_closes_what_is_open_and_refuses_what_comes_until_it_is_healed() {
+        let link = Link::new().await.unwrap();
+        link.lead_to(echo().await);
+        let connect = || TcpStream::connect(("127.0.0.1", link.port()));
+        let mut socket = connect().await.unwrap();
+        assert!(says(&mut socket, b"before").await);
+        link.cut();
+        assert!(!says(&mut socket, b"during").await);
+        let mut refused = connect().await.unwrap();
+        assert!(!says(&mut refused, b"during").await);
+        link.heal();
+        let mut again = connect().await.unwrap();
+        assert!(says(&mut again, b"after").await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paced_link_takes_its_time() {
+        let link = Link::new().await.unwrap();
+        link.lead_to(echo().await);
+        link.pace(Some(1));
+        let mut socket = TcpStream::connect(("127.0.0.1", link.port())).await.unwrap();
+        let began = tokio::time::Instant::now();
+        assert!(says(&mut socket, b"abc").await);
+        // Virtual seconds: the last byte has to wait for those before it.
+        assert!(began.elapsed() >= Duration::from_secs(2));
+    }
+}
