@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -41,23 +41,20 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How often, before it is left to the next start.
 const MAX_ATTEMPTS: u32 = 20;
 
-/// Fetches by the server that fetches and the room. Who waits for the end of one waits for its sender to be gone.
-type UnderWay = HashMap<(OwnedServerName, OwnedRoomId), watch::Sender<()>>;
+/// Rooms whose history is being fetched: one task a room. Who waits for the end of one waits for its sender to be gone.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay(Mutex<HashMap<OwnedRoomId, watch::Sender<()>>>);
 
-/// Rooms whose history is being fetched in this process: one task a room.
-fn under_way() -> &'static Mutex<UnderWay> {
-    static UNDER_WAY: OnceLock<Mutex<UnderWay>> = OnceLock::new();
-    UNDER_WAY.get_or_init(Mutex::default)
+impl UnderWay {
+    fn rooms(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, watch::Sender<()>>> {
+        // A map of senders can't be half-changed, so a panic elsewhere doesn't spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Begins to fetch a room's history, unless that is under way.
 pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
-    let key = (shared.identity.server_name().to_owned(), room.clone());
-    match under_way()
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .entry(key.clone())
-    {
+    match shared.histories.rooms().entry(room.clone()) {
         Entry::Occupied(_) => return,
         Entry::Vacant(place) => drop(place.insert(watch::Sender::new(())).subscribe()),
     }
@@ -73,7 +70,7 @@ pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
                 }
             }
         }
-        under_way().lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        shared.histories.rooms().remove(&room);
     });
 }
 
@@ -94,9 +91,11 @@ impl Rooms {
     /// have gaps among them.
     #[must_use]
     pub fn coming_history(&self, room: &RoomId) -> Option<ComingHistory> {
-        let key = (self.shared.identity.server_name().to_owned(), room.to_owned());
-        let fetches = under_way().lock().unwrap_or_else(PoisonError::into_inner);
-        fetches.get(&key).map(|fetch| ComingHistory(fetch.subscribe()))
+        self.shared
+            .histories
+            .rooms()
+            .get(room)
+            .map(|fetch| ComingHistory(fetch.subscribe()))
     }
 
     /// At boot: goes on fetching what was not complete.

@@ -16,7 +16,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use weft_store::Store;
 
-use crate::{Identity, Ports, Reader, RoomConfig, Unavailable, hollow::Asking, mailbox::Command, worker::Worker};
+use crate::{
+    Identity, Ports, Reader, RoomConfig, Unavailable, history::UnderWay, hollow::Asking, mailbox::Command,
+    worker::Worker,
+};
 
 /// What all workers of a server share. Not a place for services: everything here is needed by each worker.
 pub(crate) struct Shared {
@@ -29,6 +32,7 @@ pub(crate) struct Shared {
     presence: Mutex<HashMap<OwnedRoomId, Instant>>,
     joining: Mutex<HashMap<OwnedRoomId, CancellationToken>>,
     pub(crate) asking: Asking,
+    pub(crate) histories: UnderWay,
     stopping: AtomicBool,
 }
 
@@ -59,6 +63,7 @@ impl Shared {
             presence: Mutex::default(),
             joining: Mutex::default(),
             asking: Asking::default(),
+            histories: UnderWay::default(),
             stopping: AtomicBool::new(false),
         }
     }
