@@ -123,3 +123,66 @@ pub(crate) fn admit(data: &[u8]) {
         assert_eq!(stored.encode(), document.diff(&StateVector::new()));
     }
 }
+
+/// State vectors and delete sets: what parses is written back as itself, and their algebra holds.
+pub(crate) fn vectors(data: &[u8]) {
+    if let Ok(sv) = StateVector::parse(data) {
+        assert_eq!(StateVector::parse(&sv.encode()).as_ref(), Ok(&sv));
+        let mut more = sv.clone();
+        more.merge_max(&sv);
+        assert_eq!(more, sv);
+        assert!(sv.covers(&sv) && sv.covers(&StateVector::new()));
+    }
+    if let Ok(deletes) = DeleteSet::parse(data) {
+        assert_eq!(DeleteSet::parse(&deletes.encode()).as_ref(), Ok(&deletes));
+        assert!(deletes.difference(&deletes).is_empty());
+        let mut twice = deletes.clone();
+        twice.merge(&deletes);
+        assert_eq!(twice, deletes);
+        for (client, from, to) in deletes.iter() {
+            assert!(from < to, "{client}: {from} to {to}");
+        }
+    }
+}
+
+/// Updates, each behind its length in two bytes.
+fn series(mut data: &[u8]) -> Vec<Update> {
+    let mut updates = Vec::new();
+    while let Some((length, rest)) = data.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
+        let (piece, rest) = rest.split_at(length);
+        updates.extend(Update::parse(Bytes::copy_from_slice(piece)));
+        data = rest;
+    }
+    updates
+}
+
+/// A document takes updates or refuses them whole; what it holds comes back from its bytes, and a peer who is told
+/// what it lacks then has the same.
+pub(crate) fn document(data: &[u8]) {
+    let mut document = Document::new();
+    for update in series(data) {
+        let before = document.encode();
+        let half = document.state_vector().clone();
+        if document.apply(&update).is_err() {
+            assert_eq!(document.encode(), before, "a refused update changes nothing");
+            continue;
+        }
+        assert!(document.state_vector().covers(&half));
+        assert!(document.novelty(&update).is_empty(), "what was applied is known");
+        let mut peer = Document::from_update(before.into()).expect("our own bytes");
+        let lacking = Update::parse(document.diff(&half).into()).expect("our own diff");
+        peer.apply(&lacking).expect("what a peer lacks");
+        assert_eq!(peer.state_vector(), document.state_vector());
+        assert_eq!(peer.delete_set(), document.delete_set());
+    }
+    let bytes = document.encode();
+    let mut again = Document::from_update(bytes.clone().into()).expect("our own bytes");
+    assert_eq!(again.encode(), bytes);
+    again.compact();
+    assert_eq!(again.state_vector(), document.state_vector());
+    assert_eq!(again.delete_set(), document.delete_set());
+    let compacted = again.encode();
+    again.compact();
+    assert_eq!(again.encode(), compacted, "compacting is done at once");
+}

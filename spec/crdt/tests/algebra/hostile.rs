@@ -19,6 +19,8 @@ fn the_corpora_hold() {
     corpus("parse").iter().for_each(|input| checks::parse(input));
     corpus("merge").iter().for_each(|input| checks::merge(input));
     corpus("admit").iter().for_each(|input| checks::admit(input));
+    corpus("vectors").iter().for_each(|input| checks::vectors(input));
+    corpus("document").iter().for_each(|input| checks::document(input));
 }
 
 fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
