@@ -6,6 +6,7 @@ pub mod authority;
 pub mod client;
 pub mod editors;
 pub mod given;
+pub mod liar;
 pub mod link;
 pub mod server;
 pub mod synapse;

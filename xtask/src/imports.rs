@@ -79,8 +79,16 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
         &["weft-render", "weft-sdk", "weft-conformance-tests"],
         "hostile updates break a CRDT engine; the server's process runs none",
     ),
-    ("axum", &["weft-gateway", "weft"], "only the gateway serves HTTP"),
-    ("axum-server", &["weft"], "only the program opens ports"),
+    (
+        "axum",
+        &["weft-gateway", "weft", "weft-conformance-tests"],
+        "only the gateway serves HTTP, and the server of the tests that lies",
+    ),
+    (
+        "axum-server",
+        &["weft", "weft-conformance-tests"],
+        "only the program opens ports, and the server of the tests that lies",
+    ),
     (
         "reqwest",
         &["weft-federation", "weft", "weft-conformance-tests"],

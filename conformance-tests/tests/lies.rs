@@ -1,0 +1,12 @@
+//! Real servers beside one that lies on purpose: what it forges, hides and makes up comes to nothing, and rooms go on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+#[path = "lies/stage.rs"]
+mod stage;
+#[path = "lies/truth.rs"]
+mod truth;
