@@ -236,7 +236,7 @@ impl Resolver {
     }
 }
 
-fn literal(server: &ServerName) -> Option<IpAddr> {
+pub(crate) fn literal(server: &ServerName) -> Option<IpAddr> {
     server.host().trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 

@@ -3,11 +3,11 @@
 //! The other server's template is a hint and never what is signed: only the events to follow, the events that
 //! authorise, the depth and the user who vouches are taken from it, and all else is written here (T33).
 
-mod invite;
+pub(crate) mod invite;
 mod join;
 mod knock;
 mod leave;
-mod template;
+pub(crate) mod template;
 
 pub use invite::{IncomingInvite, InviteError, Invited};
 

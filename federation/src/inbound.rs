@@ -3,7 +3,7 @@
 //! One bad event stops nothing but itself (T14). What is handed on is [`Verified`]; what it does to a room is not
 //! decided here. Must not answer before the events are safe with the [`Intake`].
 
-mod edu;
+pub(crate) mod edu;
 mod replay;
 
 use std::collections::BTreeMap;
@@ -188,7 +188,7 @@ async fn take_edu(origin: &ServerName, raw: &RawValue, intake: &dyn Intake) -> R
     Ok(())
 }
 
-fn room_of(raw: &RawValue) -> Option<OwnedRoomId> {
+pub(crate) fn room_of(raw: &RawValue) -> Option<OwnedRoomId> {
     #[derive(Deserialize)]
     struct Fields {
         room_id: OwnedRoomId,
@@ -200,7 +200,7 @@ fn room_of(raw: &RawValue) -> Option<OwnedRoomId> {
 
 /// The id that an event would have, so that the answer can name what was refused. Best effort: what has no canonical
 /// form has no id.
-fn id_anyway(raw: &RawValue, version: &RoomVersion) -> Option<OwnedEventId> {
+pub(crate) fn id_anyway(raw: &RawValue, version: &RoomVersion) -> Option<OwnedEventId> {
     let Ok(CanonicalJsonValue::Object(object)) = serde_json::from_str(raw.get()) else {
         return None;
     };

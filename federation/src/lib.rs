@@ -13,6 +13,9 @@ mod clock;
 mod discovery;
 mod document;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+#[path = "../fuzz/checks.rs"]
+pub mod fuzz_checks;
 pub mod handshake;
 pub mod inbound;
 mod key_ring;

@@ -149,7 +149,7 @@ impl Fetcher {
     }
 }
 
-fn parse(body: &[u8]) -> Option<OwnedServerName> {
+pub(crate) fn parse(body: &[u8]) -> Option<OwnedServerName> {
     #[derive(Deserialize)]
     struct Document {
         #[serde(rename = "m.server")]
@@ -160,7 +160,7 @@ fn parse(body: &[u8]) -> Option<OwnedServerName> {
         .map(|document| document.server)
 }
 
-fn age(headers: &header::HeaderMap) -> Duration {
+pub(crate) fn age(headers: &header::HeaderMap) -> Duration {
     let directives = headers
         .get(header::CACHE_CONTROL)
         .and_then(|value| value.to_str().ok())

@@ -70,7 +70,7 @@ pub async fn verify_request<B: AsRef<[u8]>>(
     }
 }
 
-fn parse<B>(request: &Request<B>, our_name: &ServerName) -> Result<XMatrix, AuthError> {
+pub(crate) fn parse<B>(request: &Request<B>, our_name: &ServerName) -> Result<XMatrix, AuthError> {
     let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (headers.next(), headers.next()) else {
         return Err(AuthError::Header);

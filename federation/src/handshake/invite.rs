@@ -115,7 +115,7 @@ impl Handshake {
 }
 
 /// Everything that can be said of the event without any key, before anybody is asked for one.
-fn shape(
+pub(crate) fn shape(
     invite: &IncomingInvite<'_>,
     version: &RoomVersion,
     our_name: &ServerName,

@@ -33,7 +33,7 @@ impl Handshake {
         let version = template::version(answer.room_version)?;
         let hints = template::hints(server, &answer.event)?;
         let signer = client.key_ring().signer();
-        let ours = template::sign(wanted, "join", hints, &version, self.events.keys(), &signer)?.into_verified();
+        let ours = template::sign(wanted, "join", hints, &version, self.events.keys().now(), &signer)?.into_verified();
         let pdu = ours.pdu();
         let raw =
             RawValue::from_string(pdu.json().to_owned()).map_err(|error| bad_answer(server, error.to_string()))?;

@@ -2,18 +2,17 @@
 //!
 //! Must not copy any field that isn't named here.
 
-use ruma::{OwnedEventId, OwnedUserId, RoomVersionId, ServerName};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedUserId, RoomVersionId, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use weft_dag::{Draft, Placement, RoomVersion, Signed, Signer};
 use weft_wire::limits;
 
 use super::{HandshakeError, Wanted, bad_answer};
-use crate::RemoteKeys;
 
 /// The fields of a template that count.
 #[derive(Debug, Deserialize)]
-pub(super) struct Hints {
+pub(crate) struct Hints {
     prev_events: Vec<OwnedEventId>,
     auth_events: Vec<OwnedEventId>,
     depth: u64,
@@ -28,7 +27,7 @@ struct Content {
 }
 
 /// Reads the hints of a template.
-pub(super) fn hints(server: &ServerName, template: &RawValue) -> Result<Hints, HandshakeError> {
+pub(crate) fn hints(server: &ServerName, template: &RawValue) -> Result<Hints, HandshakeError> {
     let hints: Hints = serde_json::from_str(template.get())
         .map_err(|error| bad_answer(server, format!("the template has the wrong form: {error}")))?;
     if hints.prev_events.is_empty()
@@ -51,12 +50,12 @@ pub(super) fn version(named: Option<RoomVersionId>) -> Result<RoomVersion, Hands
 }
 
 /// Our member event: kind, sender, state key, room and membership are ours, whatever the template said.
-pub(super) fn sign(
+pub(crate) fn sign(
     wanted: &Wanted,
     membership: &str,
     hints: Hints,
     version: &RoomVersion,
-    keys: &RemoteKeys,
+    now: MilliSecondsSinceUnixEpoch,
     signer: &Signer,
 ) -> Result<Signed, HandshakeError> {
     let mut content = wanted.content.clone();
@@ -81,7 +80,7 @@ pub(super) fn sign(
         prev_events: hints.prev_events,
         auth_events: hints.auth_events,
         depth: hints.depth.min(limits::MAX_DEPTH),
-        origin_server_ts: keys.now(),
+        origin_server_ts: now,
     };
     Ok(draft.sign(version, placement, signer)?)
 }

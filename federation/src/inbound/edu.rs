@@ -93,7 +93,7 @@ struct ReceiptData {
 }
 
 /// What is acceptable of an EDU; nothing, for most that is wrong with it.
-pub(super) fn parse(origin: &ServerName, raw: &RawValue) -> Vec<InboundEdu> {
+pub(crate) fn parse(origin: &ServerName, raw: &RawValue) -> Vec<InboundEdu> {
     if raw.get().len() > limits::MAX_EDU_BYTES {
         tracing::warn!(%origin, bytes = raw.get().len(), "EDU dropped: too large");
         return Vec::new();

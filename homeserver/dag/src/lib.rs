@@ -9,6 +9,9 @@ mod authorize;
 pub mod chain_cover;
 mod draft;
 pub mod extremities;
+#[cfg(any(test, feature = "fuzzing"))]
+#[path = "../fuzz/checks.rs"]
+pub mod fuzz_checks;
 pub mod groups;
 mod json;
 mod keys;

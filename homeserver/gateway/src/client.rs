@@ -38,7 +38,7 @@ mod standing;
 mod state;
 mod sync;
 mod tags;
-mod tokens;
+pub(crate) mod tokens;
 mod typing;
 mod user_directory;
 

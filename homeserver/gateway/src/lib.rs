@@ -8,6 +8,9 @@ pub mod client;
 pub mod cors;
 pub mod documents;
 pub mod errors;
+#[cfg(any(test, feature = "fuzzing"))]
+#[path = "../fuzz/checks.rs"]
+pub mod fuzz_checks;
 pub mod live;
 pub mod ratelimit;
 pub mod ruma_json;

@@ -9,7 +9,7 @@ mod edits;
 mod hocuspocus;
 mod plain;
 mod socket;
-mod target;
+pub(crate) mod target;
 mod upgrade;
 mod voice;
 

@@ -9,6 +9,9 @@ pub mod catalogue;
 pub mod contract;
 pub mod engine;
 mod errors;
+#[cfg(any(test, feature = "fuzzing"))]
+#[path = "../fuzz/checks.rs"]
+pub mod fuzz_checks;
 pub mod key;
 pub mod memory;
 mod positions;

@@ -8,6 +8,9 @@ pub mod awareness;
 pub mod document;
 pub mod errcode;
 pub mod event_types;
+#[cfg(any(test, feature = "fuzzing"))]
+#[path = "../fuzz/checks.rs"]
+pub mod fuzz_checks;
 pub mod limits;
 pub mod live;
 pub mod rest;

@@ -6,15 +6,15 @@ use crate::errors::{ApiError, ApiResult};
 
 /// Where a sync ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct SyncToken {
+pub(crate) struct SyncToken {
     /// Everything stored up to here was told.
-    pub(super) position: u64,
+    pub(crate) position: u64,
     /// Typing up to this serial was told. After a restart serials begin anew.
-    pub(super) typing: u64,
+    pub(crate) typing: u64,
 }
 
 impl SyncToken {
-    pub(super) fn parse(text: &str) -> ApiResult<Self> {
+    pub(crate) fn parse(text: &str) -> ApiResult<Self> {
         let parse = || {
             let (position, typing) = text.strip_prefix('s')?.split_once('_')?;
             Some(Self {
@@ -34,11 +34,11 @@ impl std::fmt::Display for SyncToken {
 
 /// A place in a room's timeline: just before the event of this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TimelineToken(pub(super) i64);
+pub(crate) struct TimelineToken(pub(crate) i64);
 
 impl TimelineToken {
     /// A timeline token, or the place where a sync ended.
-    pub(super) fn parse(text: &str) -> ApiResult<Self> {
+    pub(crate) fn parse(text: &str) -> ApiResult<Self> {
         let timeline = || text.strip_prefix('t')?.parse().ok().map(Self);
         match timeline() {
             Some(token) => Ok(token),
@@ -47,7 +47,7 @@ impl TimelineToken {
     }
 
     /// After everything at or below a position.
-    pub(super) fn after(position: u64) -> Self {
+    pub(crate) fn after(position: u64) -> Self {
         Self(i64::try_from(position).unwrap_or(i64::MAX).saturating_add(1))
     }
 }

@@ -88,7 +88,7 @@ async fn room_of(ports: &LivePorts, name: &str) -> Result<OwnedRoomId, Close> {
 }
 
 /// Room ids and aliases hold no percent sign of their own, so decoding twice does no harm.
-fn percent_decoded(name: &str) -> String {
+pub(crate) fn percent_decoded(name: &str) -> String {
     percent_encoding::percent_decode_str(name)
         .decode_utf8()
         .map_or_else(|_| name.to_owned(), Into::into)

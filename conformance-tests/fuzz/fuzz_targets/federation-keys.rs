@@ -1,0 +1,4 @@
+//! `.ci/fuzz federation-keys`: see `federation/fuzz/checks.rs`, whose own test replays the corpus.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| weft_federation::fuzz_checks::keys(data));

@@ -1,0 +1,80 @@
+//! What must hold of rows that a damaged disk hands back, whatever the bytes: the fuzz target of
+//! `conformance-tests/fuzz` and the replay of its corpus (`corpus/`, beside this file) call the same check. Part of the
+//! crate in tests and fuzzing only.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a check fails by panicking"
+)]
+
+use bytes::Bytes;
+
+use crate::{
+    Table,
+    key::{AsKey, Key},
+    tables::{accounts, documents, federation, meta, receipts, rooms},
+    value::Value,
+};
+
+/// A key has one form of bytes; a value that is read is written and read as the same.
+fn row<K: Key + AsKey<K>, V: Value>(table: &'static Table<K, V>, bytes: &Bytes) {
+    if let Ok(key) = K::decode(table.layout(), bytes) {
+        assert_eq!(table.physical(&key), bytes, "a key of {}", table.name());
+    }
+    if let Ok(value) = V::decode(bytes.clone()) {
+        let written = value.encode().unwrap();
+        let again = V::decode(written.clone()).unwrap();
+        assert_eq!(again.encode().unwrap(), written, "a value of {}", table.name());
+    }
+}
+
+macro_rules! every {
+    ($bytes:ident; $($group:ident: $($table:ident)+;)+) => {{
+        $($(row(&$group::$table, $bytes);)+)+
+        [$($(stringify!($table)),+),+]
+    }};
+}
+
+fn every_table(bytes: &Bytes) -> impl AsRef<[&'static str]> {
+    every!(bytes;
+        meta: SCHEMA POSITION_CEILING;
+        rooms: ROOMS EVENTS EVENT_ROOM TIMELINE TALK CURRENT_GROUP MEMBERS STREAM EXTREMITIES STATE_GROUPS EVENT_GROUP
+            CURRENT_STATE CHAIN STAGING STAGED_ROOMS INCOMPLETE_ROOMS MEMBERSHIP ALIASES ROOM_ALIASES PUBLIC_ROOMS
+            TRANSACTIONS EVENT_TXN REDACTED_BY PAST_PLACES EARLY_REDACTIONS HOLLOW_UPDATES HOLLOW_ROOMS;
+        documents: JOURNAL JOURNALED_ROOMS SNAPSHOT SNAPSHOT_TAIL CLAIMS CLIENT_OWNERS VECTORS EVENT_VECTOR
+            CURRENT_VECTOR;
+        federation: OUTBOX OUTBOX_STATE REMOTE_KEYS OUTBOX_SERVERS;
+        accounts: USERS DEVICES ACCESS_TOKENS REFRESH_TOKENS PROFILES ACCOUNT_DATA FILTERS;
+        receipts: RECEIPTS RECEIPT_STREAM;
+    )
+}
+
+/// The bytes as a key and as a value of every table.
+pub fn rows(data: &[u8]) {
+    every_table(&Bytes::copy_from_slice(data));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{every_table, rows};
+
+    #[test]
+    fn no_table_is_left_out() {
+        let checked: BTreeSet<&str> = every_table(&bytes::Bytes::new()).as_ref().iter().copied().collect();
+        let all: BTreeSet<&str> = crate::catalogue::all().iter().map(|table| table.name).collect();
+        assert_eq!(checked, all);
+    }
+
+    #[test]
+    fn the_corpora_hold() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/rows");
+        let inputs: Vec<_> = std::fs::read_dir(folder).unwrap().map(Result::unwrap).collect();
+        assert!(!inputs.is_empty(), "{folder} is in the repository");
+        inputs
+            .iter()
+            .for_each(|input| rows(&std::fs::read(input.path()).unwrap()));
+    }
+}

@@ -1,0 +1,100 @@
+//! What must hold of frames and bodies, whatever the bytes: the fuzz targets of `conformance-tests/fuzz` and the replay
+//! of their corpora (`corpus/`, beside this file) call the same checks. Part of the crate in tests and fuzzing only.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a check fails by panicking"
+)]
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    awareness::AwarenessEdu,
+    document::{DocumentContent, VersionContent},
+    limits,
+    live::{Framing, awareness, hocuspocus, plain},
+    rest,
+    snapshot::DocumentSnapshot,
+    update::UpdateContent,
+};
+
+/// One WebSocket message, in either framing: what is read is written back as itself.
+pub fn frames(data: &[u8]) {
+    let _ = Framing::of_first_frame(data);
+    if let Ok(frame) = plain::Frame::parse(data) {
+        assert_eq!(plain::Frame::parse(&frame.encode()), Ok(frame));
+    }
+    if let Ok(frame) = hocuspocus::Frame::parse(data) {
+        assert_eq!(hocuspocus::Frame::parse(&frame.encode()), Ok(frame));
+        if let hocuspocus::Frame::Document { name, .. } = frame {
+            assert!(name.len() <= limits::MAX_DOCUMENT_NAME_BYTES);
+            let (document, session) = hocuspocus::split_name(name);
+            assert_eq!(
+                document.len() + session.map_or(0, |session| session.len() + 1),
+                name.len()
+            );
+        }
+    }
+    if let Ok(entries) = awareness::parse(data) {
+        assert!(entries.len() <= limits::MAX_AWARENESS_ENTRIES);
+        assert_eq!(awareness::parse(&awareness::encode(&entries)), Ok(entries));
+    }
+}
+
+/// A JSON body of every kind that this crate knows: what is read is written back as itself, and what is checked is
+/// within its limits.
+pub fn bodies(data: &[u8]) {
+    if let Some(content) = back_as_itself::<UpdateContent>(data) {
+        update(&content);
+    }
+    if let Some(edu) = back_as_itself::<AwarenessEdu>(data)
+        && edu.check().is_ok()
+    {
+        assert!(edu.client_id < 1 << 53);
+        let state = edu.state.map(|state| state.to_string()).unwrap_or_default();
+        assert!(state.len() <= limits::MAX_AWARENESS_STATE_BYTES);
+    }
+    back_as_itself::<DocumentSnapshot>(data);
+    back_as_itself::<DocumentContent>(data);
+    back_as_itself::<VersionContent>(data);
+    back_as_itself::<rest::CreateDocument>(data);
+    back_as_itself::<rest::PatchDocument>(data);
+    back_as_itself::<rest::SetRole>(data);
+    back_as_itself::<rest::Document>(data);
+    back_as_itself::<rest::MemberList>(data);
+}
+
+fn back_as_itself<T: Serialize + DeserializeOwned>(data: &[u8]) -> Option<T> {
+    let body: T = serde_json::from_slice(data).ok()?;
+    let written = serde_json::to_value(&body).unwrap();
+    let again: T = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&again).unwrap(), written);
+    Some(body)
+}
+
+fn update(content: &UpdateContent) {
+    let ranges = content.ranges();
+    if let Ok(ranges) = &ranges {
+        assert!(ranges.iter().all(|(id, (from, to))| *id < 1 << 53 && from < to));
+        assert_eq!(ranges.len(), content.clients.len());
+    }
+    if let Ok(bytes) = content.bytes() {
+        assert!(bytes.len() <= limits::MAX_SEALED_UPDATE_BYTES);
+        let again = UpdateContent::new(&bytes, ranges.unwrap_or_default());
+        assert_eq!(again.bytes(), Ok(bytes));
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn the_corpora_hold() {
+    for (target, check) in [("frames", frames as fn(&[u8])), ("bodies", bodies)] {
+        let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+        let inputs: Vec<_> = std::fs::read_dir(&folder).unwrap().map(Result::unwrap).collect();
+        assert!(!inputs.is_empty(), "{folder} is in the repository");
+        inputs
+            .iter()
+            .for_each(|input| check(&std::fs::read(input.path()).unwrap()));
+    }
+}
