@@ -27,7 +27,7 @@ bench: ## the benchmarks of the update algebra, with the goals that they are hel
 	@.ci/setup demo
 	cargo bench --locked -p weft-crdt
 
-fuzz: ## every fuzz target for a minute each (FUZZ_SECONDS=... for more); needs cargo-fuzz and a nightly toolchain
+fuzz: ## every fuzz target for a minute each (FUZZ_SECONDS=... for more); needs cargo-fuzz
 	@.ci/fuzz
 
 setup: ## install what is missing for all of the above
