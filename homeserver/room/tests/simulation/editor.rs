@@ -1,0 +1,92 @@
+//! A person's editor: a Yjs document that was loaded from a server, and the words that the server has acknowledged.
+
+use yrs::{
+    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, Transact as _, Update,
+    updates::decoder::Decode as _,
+};
+
+/// See the module.
+pub struct Editor {
+    doc: Doc,
+}
+
+fn load(client: u64, update: &[u8]) -> Doc {
+    let doc = Doc::with_options(Options {
+        client_id: yrs::block::ClientID::new(client),
+        offset_kind: OffsetKind::Utf16,
+        ..Options::default()
+    });
+    doc.get_or_insert_text("body");
+    apply(&doc, update);
+    doc
+}
+
+fn apply(doc: &Doc, update: &[u8]) {
+    doc.transact_mut().apply_update(Update::decode_v1(update).unwrap()).unwrap();
+}
+
+/// The text of an update.
+pub fn read(update: &[u8]) -> String {
+    text_of(&load(1, update))
+}
+
+fn text_of(doc: &Doc) -> String {
+    let body = doc.get_or_insert_text("body");
+    let transaction = doc.transact();
+    body.get_string(&transaction)
+}
+
+impl Editor {
+    /// Opens a document; `client` is this editor's Yjs client id, used by nobody else.
+    pub fn open(client: u64, content: &[u8]) -> Self {
+        Self { doc: load(client, content) }
+    }
+
+    /// What the server has more.
+    pub fn hear(&self, content: &[u8]) {
+        apply(&self.doc, content);
+    }
+
+    /// The text as this person sees it.
+    pub fn text(&self) -> String {
+        text_of(&self.doc)
+    }
+
+    /// Types behind a word, never into one, so that words can be counted; gives the update.
+    pub fn insert(&self, thousandths: u32, word: &str) -> Vec<u8> {
+        let text = self.text();
+        let at = self.place(thousandths) as usize;
+        let at = match text[at..].find('>') {
+            Some(more) if at > 0 => at + more + 1,
+            Some(_) => 0,
+            None => text.len(),
+        };
+        self.change(|body, transaction| body.insert(transaction, u32::try_from(at).unwrap(), word))
+    }
+
+    fn place(&self, thousandths: u32) -> u32 {
+        thousandths * u32::try_from(self.text().len()).unwrap() / 1_000
+    }
+
+    /// Deletes; gives the update and what was deleted, with a word's length on either side.
+    pub fn delete(&self, thousandths: u32, count: u32) -> Option<(Vec<u8>, String)> {
+        let text = self.text();
+        let length = u32::try_from(text.len()).unwrap();
+        let at = self.place(thousandths);
+        let count = count.min(length - at);
+        if count == 0 {
+            return None;
+        }
+        let (from, to) = (at.saturating_sub(12) as usize, (at + count + 12).min(length) as usize);
+        let around = text[from..to].to_owned();
+        let update = self.change(|body, transaction| body.remove_range(transaction, at, count));
+        Some((update, around))
+    }
+
+    fn change(&self, change: impl FnOnce(&yrs::TextRef, &mut yrs::TransactionMut<'_>)) -> Vec<u8> {
+        let body = self.doc.get_or_insert_text("body");
+        let before = self.doc.transact().state_vector();
+        change(&body, &mut self.doc.transact_mut());
+        self.doc.transact().encode_diff_v1(&before)
+    }
+}

@@ -1,0 +1,160 @@
+//! A server that lies on purpose: events that a server could sign which doesn't care for the rules, each told to whom it
+//! suits.
+
+use std::sync::Arc;
+
+use ruma::OwnedEventId;
+use serde_json::{Value, json};
+use weft_dag::{Draft, Pdu, Placement, redact, testing};
+use weft_wire::update::UpdateContent;
+use yrs::{Doc, ReadTxn as _, Text as _, Transact as _};
+
+use super::{network::name, oracle::user, plan::Lie, world::World};
+
+/// See the module.
+pub struct Liar {
+    pub server: usize,
+    /// The Yjs client of which it said two things, and where both end.
+    twofold: Option<(u64, u32)>,
+    /// Ends of the graph that it saw earlier.
+    old: Vec<OwnedEventId>,
+}
+
+/// The blocks `[from, to)` of a client who wrote nothing but this letter.
+fn blocks(client: u64, letter: char, from: u32, to: u32) -> Value {
+    let doc = Doc::with_client_id(client);
+    let body = doc.get_or_insert_text("body");
+    let text: String = std::iter::repeat_n(letter, to as usize).collect();
+    body.insert(&mut doc.transact_mut(), 0, &text);
+    let mut known = yrs::StateVector::default();
+    known.set_max(yrs::block::ClientID::new(client), from);
+    let update = doc.transact().encode_diff_v1(&known);
+    serde_json::to_value(UpdateContent::new(&update, [(client, (from, to))])).unwrap()
+}
+
+impl Liar {
+    pub fn new(server: usize) -> Self {
+        Self {
+            server,
+            twofold: None,
+            old: Vec::new(),
+        }
+    }
+
+    pub async fn lie(&mut self, world: &mut World, kind: Lie) -> Result<(), String> {
+        let ends = self.ends(world).await?;
+        if self.old.is_empty() || world.next() % 3 == 0 {
+            self.old.clone_from(&ends);
+        }
+        let half = |server: &usize| server % 2 == 0;
+        let everybody: Vec<usize> = (0..world.servers.len()).filter(|other| *other != self.server).collect();
+        let (some, others): (Vec<usize>, Vec<usize>) = everybody.iter().partition(|server| half(server));
+        match kind {
+            Lie::Equivocate => {
+                let client = world.next();
+                self.twofold = Some((client, 4));
+                let one = self.update(world, &ends, blocks(client, 'x', 0, 4)).await?;
+                let other = self.update(world, &ends, blocks(client, 'y', 0, 4)).await?;
+                self.tell(world, &one, &some).await;
+                self.tell(world, &other, &others).await;
+            }
+            Lie::ContinueOther => {
+                let (client, end) = self.twofold.ok_or("nothing to go on from")?;
+                let letter = if world.next() % 2 == 0 { 'x' } else { 'y' };
+                let event = self.update(world, &ends, blocks(client, letter, end, end + 3)).await?;
+                self.twofold = Some((client, end + 3));
+                self.tell(world, &event, if letter == 'x' { &some } else { &others }).await;
+            }
+            Lie::Spoof => {
+                // The newest client id of an honest editor, from its beginning.
+                let client = world.next() - 3;
+                let event = self.update(world, &ends, blocks(client, 'z', 0, 2)).await?;
+                self.tell(world, &event, &everybody).await;
+            }
+            Lie::OldBranch => {
+                let client = world.next();
+                let old = self.old.clone();
+                let event = self.update(world, &old, blocks(client, 'o', 0, 2)).await?;
+                self.tell(world, &event, &some).await;
+            }
+            Lie::Withhold => {
+                let client = world.next();
+                let hidden = self.update(world, &ends, blocks(client, 'h', 0, 2)).await?;
+                let on_it = [hidden.event_id().to_owned()];
+                let shown = self.update(world, &on_it, blocks(client, 'h', 2, 4)).await?;
+                self.tell(world, &shown, &everybody[..1]).await;
+            }
+            Lie::Hollow => {
+                let client = world.next();
+                let whole = self.update(world, &ends, blocks(client, 'w', 0, 3)).await?;
+                let copy = redact::redact(&whole, &world.version).unwrap();
+                self.tell(world, &copy, &some).await;
+                self.tell(world, &whole, &others).await;
+            }
+            Lie::Usurp => {
+                let levels = json!({ "users": { user(self.server).as_str(): 100 } });
+                let event = self.event(world, &ends, "m.room.power_levels", Some(""), levels).await?;
+                self.tell(world, &event, &everybody).await;
+            }
+            Lie::Malformed => {
+                let event = self.event(world, &ends, "m.room.message", None, json!({ "body": "true" })).await?;
+                let forged = event.json().replace("true", "false");
+                for server in everybody {
+                    let _ = world.network.deliver(self.server, server, &[forged.clone(), "{\"room_id\":\"!x\"}".into()]).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn ends(&self, world: &World) -> Result<Vec<OwnedEventId>, String> {
+        let reader = world.servers[self.server].rooms.reader();
+        let mut ends = reader.extremities(&world.room).await.map_err(|error| error.to_string())?;
+        ends.truncate(5);
+        if ends.is_empty() { Err("knows nothing of the room".into()) } else { Ok(ends) }
+    }
+
+    async fn update(&self, world: &World, after: &[OwnedEventId], content: Value) -> Result<Arc<Pdu>, String> {
+        self.event(world, after, "dev.weft.update", None, content).await
+    }
+
+    async fn event(
+        &self,
+        world: &World,
+        after: &[OwnedEventId],
+        kind: &str,
+        key: Option<&str>,
+        content: Value,
+    ) -> Result<Arc<Pdu>, String> {
+        let reader = world.servers[self.server].rooms.reader();
+        let state = reader.state(&world.room).await.map_err(|error| error.to_string())?.ok_or("no state")?;
+        let content = testing::object(content);
+        let sender = user(self.server);
+        let draft = Draft {
+            sender: sender.clone(),
+            kind: kind.into(),
+            state_key: key.map(ToOwned::to_owned),
+            content: content.clone(),
+            redacts: None,
+            room_id: Some(world.room.clone()),
+        };
+        let placement = Placement {
+            prev_events: after.to_vec(),
+            auth_events: state.auth_events(kind, &sender, key, &content).map_err(|error| error.to_string())?,
+            depth: 50,
+            origin_server_ts: ruma::MilliSecondsSinceUnixEpoch(
+                ruma::UInt::try_from(1_800_000_000_000 + world.network.elapsed()).unwrap(),
+            ),
+        };
+        let pdu = draft.sign(&world.version, placement, &testing::signer(&name(self.server))).unwrap().pdu;
+        world.network.keep_in_vault(&pdu);
+        Ok(pdu)
+    }
+
+    async fn tell(&self, world: &World, event: &Pdu, whom: &[usize]) {
+        for server in whom {
+            // It tries once: a lie that doesn't arrive is one less.
+            let _ = world.network.deliver(self.server, *server, &[event.json().to_owned()]).await;
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Whole servers in one thread, in virtual time: the real rooms, state resolution, text and outbox over a network that
+//! delays, reorders, repeats, loses and is cut, with servers that lose power. One seed is one run, step for step.
+//!
+//! ```text
+//! cargo nextest run --workspace --test simulation            # the seeds of `make test`
+//! make simulate SEEDS=1000000 FROM=0                         # many, with progress
+//! WEFT_SIM_PLAN=plan.json cargo nextest run --workspace --test simulation a_plan_from_a_file
+//! ```
+//! A seed that fails prints its plan, made as small as it gets; saved under `plans/` it stays a test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a panic is how a test fails, and a long run shows how far it is"
+)]
+
+mod editor;
+mod liar;
+mod network;
+mod oracle;
+#[path = "../../../app/src/adapters/outbox.rs"]
+mod outbox;
+mod plan;
+mod server;
+mod shrink;
+mod world;
+
+use std::{env, fs, path::Path};
+
+use self::{plan::Plan, world::run};
+
+/// Runs a range of seeds; the first that fails is made small and told.
+fn seeds(range: std::ops::Range<u64>) {
+    for seed in range {
+        let plan = Plan::of(seed);
+        if let Err(failure) = run(&plan).result {
+            let (small, failure) = shrink::shrink(plan, failure);
+            panic!(
+                "seed {seed}: {failure}\nthe plan, made small:\n{}",
+                serde_json::to_string(&small).unwrap()
+            );
+        }
+    }
+}
+
+/// The 2,000 seeds of `make test`, in portions that run side by side.
+macro_rules! portions {
+    ($($name:ident: $first:expr;)*) => { $(
+        #[test]
+        fn $name() {
+            seeds($first..$first + 250);
+        }
+    )* };
+}
+
+portions! {
+    seeds_0000_to_0249: 0;
+    seeds_0250_to_0499: 250;
+    seeds_0500_to_0749: 500;
+    seeds_0750_to_0999: 750;
+    seeds_1000_to_1249: 1_000;
+    seeds_1250_to_1499: 1_250;
+    seeds_1500_to_1749: 1_500;
+    seeds_1750_to_1999: 1_750;
+}
+
+/// A failure could not be looked into if the same seed gave another run the next time.
+#[test]
+fn one_seed_is_one_run() {
+    for seed in (0..2_000).step_by(125) {
+        let (one, other) = (run(&Plan::of(seed)), run(&Plan::of(seed)));
+        let first = one.trace.iter().zip(&other.trace).position(|(a, b)| a != b);
+        if let Some(at) = first {
+            panic!("seed {seed} differs at step {at}:\n{}\n{}", one.trace[at], other.trace[at]);
+        }
+        assert_eq!(one.trace.len(), other.trace.len(), "seed {seed}");
+        assert!(one.trace.len() > 50, "seed {seed} does nothing");
+    }
+}
+
+/// Plans that failed once.
+#[test]
+fn saved_plans_hold() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/simulation/plans");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in files {
+        let plan: Plan = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        if let Err(failure) = run(&plan).result {
+            panic!("{}: {failure}", file.display());
+        }
+    }
+}
+
+#[test]
+fn a_plan_from_a_file() {
+    let Some(path) = env::var_os("WEFT_SIM_PLAN") else { return };
+    let plan: Plan = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let outcome = run(&plan);
+    for line in &outcome.trace {
+        println!("{line}");
+    }
+    outcome.result.unwrap();
+}
+
+/// As many seeds as one likes: `WEFT_SIM_SEEDS` from `WEFT_SIM_FROM`.
+#[test]
+#[ignore = "a long run, by `make simulate`"]
+fn many() {
+    let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
+    let (from, count) = (number("WEFT_SIM_FROM", 0), number("WEFT_SIM_SEEDS", 10_000));
+    let began = std::time::Instant::now();
+    for (done, first) in (from..from + count).step_by(100).enumerate() {
+        seeds(first..(first + 100).min(from + count));
+        if done % 10 == 9 {
+            println!("{} of {count} seeds, {} s", (done + 1) * 100, began.elapsed().as_secs());
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The network between the servers of a run: it delays, reorders, repeats and loses as the seed's dice say, and is cut
+//! and healed as the plan says. It also keeps the run's trace.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId, ServerName, UInt};
+use tokio::{sync::Notify, time::Instant};
+use weft_dag::{Pdu, RoomVersion, Unchecked, Verified, testing};
+use weft_federation::outbox::queue::SendFailure;
+use weft_room::{Clock, PeerError, Peers, Rooms, StateIds};
+
+/// All that the servers share.
+pub struct Network {
+    state: Mutex<State>,
+    began: Instant,
+}
+
+struct State {
+    dice: StdRng,
+    /// From, to.
+    cut: BTreeSet<(usize, usize)>,
+    servers: BTreeMap<usize, Rooms>,
+    /// A request came from that server: (who got it, whose it was).
+    heard: BTreeMap<(usize, usize), Arc<Notify>>,
+    /// Events that a liar made, and that no room of its own has.
+    vault: BTreeMap<OwnedEventId, Arc<Pdu>>,
+    liar: Option<usize>,
+    trace: Vec<String>,
+    /// The end of a run: nothing goes wrong any more.
+    calm: bool,
+}
+
+/// `s0.example`, ...
+pub fn name(server: usize) -> OwnedServerName {
+    ServerName::parse(format!("s{server}.example")).unwrap()
+}
+
+/// The number in a server's name.
+pub fn number(name: &ServerName) -> usize {
+    name.as_str()[1..name.as_str().len() - ".example".len()].parse().unwrap()
+}
+
+/// What a server does with an event that came: form, signatures, hash.
+pub fn check(json: &str, version: &RoomVersion) -> Option<Verified> {
+    let unchecked = Unchecked::parse(json, version).ok()?;
+    let keys = testing::verify_keys(unchecked.needed_keys().into_keys());
+    unchecked.verify(&keys).ok()
+}
+
+impl Network {
+    pub fn new(seed: u64, liar: Option<usize>) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                dice: StdRng::seed_from_u64(!seed),
+                cut: BTreeSet::new(),
+                servers: BTreeMap::new(),
+                heard: BTreeMap::new(),
+                vault: BTreeMap::new(),
+                liar,
+                trace: Vec::new(),
+                calm: false,
+            }),
+            began: Instant::now(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Milliseconds since the run began.
+    pub fn elapsed(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap()
+    }
+
+    pub fn note(&self, line: impl std::fmt::Display) {
+        let line = format!("{} ms: {line}", self.elapsed());
+        self.lock().trace.push(line);
+    }
+
+    pub fn take_trace(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().trace)
+    }
+
+    pub fn dice(&self, below: u64) -> u64 {
+        self.lock().dice.random_range(0..below)
+    }
+
+    pub fn up(&self, server: usize, rooms: Rooms) {
+        self.lock().servers.insert(server, rooms);
+    }
+
+    pub fn down(&self, server: usize) {
+        self.lock().servers.remove(&server);
+    }
+
+    pub fn cut(&self, from: usize, to: usize) {
+        self.lock().cut.insert((from, to));
+    }
+
+    pub fn heal(&self, from: usize, to: usize) {
+        self.lock().cut.remove(&(from, to));
+    }
+
+    /// Every link works from now on, and loses nothing.
+    pub fn calm_down(&self) {
+        let mut state = self.lock();
+        state.cut.clear();
+        state.calm = true;
+    }
+
+    pub fn heal_all(&self) {
+        self.lock().cut.clear();
+    }
+
+    pub fn keep_in_vault(&self, pdu: &Arc<Pdu>) {
+        self.lock().vault.insert(pdu.event_id().to_owned(), Arc::clone(pdu));
+    }
+
+    /// Told when `whose` makes a request to `who`.
+    pub fn heard(&self, who: usize, whose: usize) -> Arc<Notify> {
+        Arc::clone(self.lock().heard.entry((who, whose)).or_default())
+    }
+
+    /// The rooms of a server that can be reached at this moment, there and back.
+    pub fn reach(&self, from: usize, to: usize) -> Option<Rooms> {
+        let state = self.lock();
+        let cut = state.cut.contains(&(from, to)) || state.cut.contains(&(to, from));
+        state.servers.get(&to).filter(|_| !cut).cloned()
+    }
+
+    /// Some milliseconds; now and then more.
+    pub async fn delay(&self) {
+        let milliseconds = {
+            let mut state = self.lock();
+            if state.dice.random_ratio(1, 8) {
+                state.dice.random_range(50..1_500)
+            } else {
+                state.dice.random_range(1..30)
+            }
+        };
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    }
+
+    fn happens(&self, of_hundred: u32) -> bool {
+        let mut state = self.lock();
+        !state.calm && state.dice.random_ratio(of_hundred, 100)
+    }
+
+    /// A transaction.
+    pub async fn deliver(&self, from: usize, to: usize, pdus: &[String]) -> Result<(), SendFailure> {
+        self.delay().await;
+        if self.happens(5) {
+            return Err(SendFailure::Unreachable);
+        }
+        let times = if self.happens(4) { 2 } else { 1 };
+        for _ in 0..times {
+            let rooms = self.reach(from, to).ok_or(SendFailure::Unreachable)?;
+            self.lock().heard.entry((to, from)).or_default().notify_one();
+            receive(&rooms, from, pdus).await.ok_or(SendFailure::Unreachable)?;
+        }
+        self.note(format_args!("s{from} -> s{to}: {} events", pdus.len()));
+        self.delay().await;
+        if self.happens(4) || self.reach(from, to).is_none() {
+            return Err(SendFailure::Unreachable);
+        }
+        Ok(())
+    }
+}
+
+/// What `federation/inbound` does with the events of a transaction: each on its own, the bad ones left out.
+async fn receive(rooms: &Rooms, from: usize, pdus: &[String]) -> Option<()> {
+    let mut events = Vec::new();
+    for json in pdus {
+        let room = room_of(json)?;
+        rooms.until_joined(&room).await;
+        let Some(version) = rooms.reader().version(&room).await.ok()? else { continue };
+        events.extend(check(json, &version));
+    }
+    rooms.receive(&name(from), events).await.ok()
+}
+
+fn room_of(json: &str) -> Option<ruma::OwnedRoomId> {
+    let value: serde_json::Value = serde_json::from_str(json).unwrap();
+    // Create events of version 12 name no room; they are never sent in a transaction.
+    RoomId::parse(value["room_id"].as_str()?).ok()
+}
+
+/// One server's questions to the others.
+pub struct Questions {
+    pub network: Arc<Network>,
+    pub me: usize,
+}
+
+fn unreachable(server: &ServerName) -> PeerError {
+    PeerError::Unreachable {
+        server: server.to_string(),
+        reason: "not at this moment".into(),
+    }
+}
+
+fn refused(server: &ServerName) -> PeerError {
+    PeerError::Refused {
+        server: server.to_string(),
+        reason: "has nothing of it".into(),
+    }
+}
+
+impl Questions {
+    async fn ask(&self, server: &ServerName) -> Result<Rooms, PeerError> {
+        self.network.delay().await;
+        if self.network.happens(5) {
+            return Err(unreachable(server));
+        }
+        let rooms = self.network.reach(self.me, number(server)).ok_or_else(|| unreachable(server))?;
+        self.network.lock().heard.entry((number(server), self.me)).or_default().notify_one();
+        Ok(rooms)
+    }
+
+    async fn answered(&self, server: &ServerName) -> Result<(), PeerError> {
+        self.network.delay().await;
+        self.network
+            .reach(self.me, number(server))
+            .map(|_| ())
+            .ok_or_else(|| unreachable(server))
+    }
+
+    /// What a liar has beside its room; it gives that when it likes.
+    fn vault(&self, server: &ServerName, ids: &[OwnedEventId], version: &RoomVersion) -> Vec<Verified> {
+        if self.network.lock().liar != Some(number(server)) || self.network.happens(40) {
+            return Vec::new();
+        }
+        let state = self.network.lock();
+        let found: Vec<Arc<Pdu>> = ids.iter().filter_map(|id| state.vault.get(id).cloned()).collect();
+        drop(state);
+        found.iter().filter_map(|pdu| check(pdu.json(), version)).collect()
+    }
+}
+
+fn checked(events: Vec<Arc<Pdu>>, version: &RoomVersion) -> Vec<Verified> {
+    events.iter().filter_map(|pdu| check(pdu.json(), version)).collect()
+}
+
+#[async_trait]
+impl Peers for Questions {
+    async fn missing_events(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        from: &ServerName,
+        earliest: &[OwnedEventId],
+        latest: &[OwnedEventId],
+        limit: usize,
+    ) -> Result<Vec<Verified>, PeerError> {
+        let rooms = self.ask(from).await?;
+        let found = rooms.reader().missing_events(room, earliest, latest, limit.min(20)).await;
+        self.answered(from).await?;
+        let found = found.map_err(|_| refused(from))?;
+        Ok(checked(found, version))
+    }
+
+    async fn event(&self, version: &RoomVersion, from: &ServerName, id: &EventId) -> Result<Verified, PeerError> {
+        let mut events = self.events(version, from, &[id.to_owned()]).await?;
+        events.pop().ok_or_else(|| refused(from))
+    }
+
+    async fn events(
+        &self,
+        version: &RoomVersion,
+        from: &ServerName,
+        ids: &[OwnedEventId],
+    ) -> Result<Vec<Verified>, PeerError> {
+        let rooms = self.ask(from).await?;
+        let mut events = self.vault(from, ids, version);
+        for id in ids {
+            let known = rooms.reader().event(None, id).await.map_err(|_| unreachable(from))?;
+            events.extend(known.and_then(|pdu| check(pdu.json(), version)));
+        }
+        self.answered(from).await?;
+        Ok(events)
+    }
+
+    async fn state_ids(&self, room: &RoomId, from: &ServerName, at: &EventId) -> Result<StateIds, PeerError> {
+        let rooms = self.ask(from).await?;
+        let ids = rooms.reader().state_ids(room, at).await;
+        self.answered(from).await?;
+        ids.map_err(|_| unreachable(from))?.ok_or_else(|| refused(from))
+    }
+
+    async fn backfill(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        from: &ServerName,
+        before: &[OwnedEventId],
+        limit: usize,
+    ) -> Result<Vec<Verified>, PeerError> {
+        let rooms = self.ask(from).await?;
+        let found = rooms.reader().backfill(room, before, limit.min(40)).await;
+        self.answered(from).await?;
+        Ok(checked(found.map_err(|_| unreachable(from))?, version))
+    }
+}
+
+/// A server's clock: the virtual time, a little off.
+pub struct ServerClock {
+    pub network: Arc<Network>,
+    pub ahead: u64,
+}
+
+impl Clock for ServerClock {
+    fn now(&self) -> MilliSecondsSinceUnixEpoch {
+        let now = 1_800_000_000_000 + self.ahead + self.network.elapsed();
+        MilliSecondsSinceUnixEpoch(UInt::try_from(now).unwrap())
+    }
+}

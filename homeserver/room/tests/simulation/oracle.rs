@@ -1,0 +1,99 @@
+//! What must hold when a run has come to rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruma::{OwnedEventId, OwnedUserId, RoomId};
+use weft_dag::StateMap;
+use weft_store::tables::rooms::{EVENTS, event_flags};
+
+use super::{editor::read, server::Server};
+
+/// A word that somebody typed.
+pub struct Word {
+    pub text: String,
+    pub author: usize,
+}
+
+/// What people were told, and what may have become of it.
+#[derive(Default)]
+pub struct Log {
+    /// Words whose edit was acknowledged.
+    pub acknowledged: Vec<Word>,
+    /// Words that somebody may have deleted.
+    pub deleted: BTreeSet<String>,
+    /// Who lost the right to write at some time, or left: their last edits may have been refused elsewhere.
+    pub suspects: BTreeSet<usize>,
+}
+
+/// One server's view of the room.
+#[derive(PartialEq)]
+pub struct View {
+    pub state: StateMap,
+    pub ends: BTreeSet<OwnedEventId>,
+    pub text: String,
+}
+
+/// How a server sees the room.
+pub async fn view(server: &Server, room: &RoomId) -> View {
+    let reader = server.rooms.reader();
+    View {
+        state: reader.state(room).await.unwrap().unwrap().map(),
+        ends: reader.extremities(room).await.unwrap().into_iter().collect(),
+        text: read(&server.rooms.content(room, None).await.unwrap()),
+    }
+}
+
+/// What differs between two views, in words.
+pub fn differs(one: (usize, &View), other: (usize, &View)) -> Option<String> {
+    let ((a, one), (b, other)) = (one, other);
+    let what = if one.state != other.state {
+        let keys = |view: &View| -> BTreeMap<(String, String), OwnedEventId> {
+            view.state.0.iter().map(|(key, id)| (key.clone(), id.clone())).collect()
+        };
+        let (left, right) = (keys(one), keys(other));
+        let all: BTreeSet<_> = left.keys().chain(right.keys()).collect();
+        let differ: Vec<_> = all.into_iter().filter(|key| left.get(*key) != right.get(*key)).collect();
+        format!("the state: {differ:?}")
+    } else if one.ends != other.ends {
+        format!("the ends of the graph: {:?} and {:?}", one.ends, other.ends)
+    } else if one.text != other.text {
+        format!("the text: {:?} and {:?}", one.text, other.text)
+    } else {
+        return None;
+    };
+    Some(format!("s{a} and s{b} differ in {what}"))
+}
+
+/// The text follows from the sealed events alone.
+pub async fn text_of_events(server: &Server, room: &RoomId) -> Result<String, String> {
+    let ends = server.rooms.reader().extremities(room).await.unwrap();
+    let content = server.rooms.content(room, Some(&ends)).await;
+    content.map(|content| read(&content)).map_err(|error| format!("s{}: {error}", server.number))
+}
+
+/// The events that a server has refused, and all that it has.
+pub async fn refused(server: &Server, room: &RoomId) -> BTreeMap<OwnedEventId, bool> {
+    let rows = server.store.scan_all(EVENTS.under(&(room,))).await.unwrap();
+    let rows = rows.into_iter().filter(|(_, row)| !row.has(event_flags::OUTLIER));
+    rows.map(|((_, id), row)| (id, row.has(event_flags::REJECTED))).collect()
+}
+
+/// Nothing that was acknowledged is lost, and nothing is there twice.
+pub fn judge_words(text: &str, log: &Log, lies: bool) -> Result<(), String> {
+    for word in &log.acknowledged {
+        let count = text.matches(word.text.as_str()).count();
+        let may_be_gone = lies || log.deleted.contains(&word.text) || log.suspects.contains(&word.author);
+        if count > 1 || (count == 0 && !may_be_gone) {
+            return Err(format!(
+                "{} of s{}, which was acknowledged, is there {count} times in {text:?}",
+                word.text, word.author
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The user of a server.
+pub fn user(server: usize) -> OwnedUserId {
+    ruma::UserId::parse(format!("@u{server}:s{server}.example")).unwrap()
+}

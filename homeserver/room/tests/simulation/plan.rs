@@ -1,0 +1,149 @@
+//! What is to happen in a run: a list of actions that a seed gives, or a file.
+//!
+//! A plan says who does what; whether it may be done is settled when it is tried, so that a plan from which actions were
+//! taken away is a plan still.
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use ruma::RoomVersionId;
+use serde::{Deserialize, Serialize};
+
+/// A run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// For the network's dice.
+    pub seed: u64,
+    /// Servers, each with one user.
+    pub servers: usize,
+    /// Whether the last of them lies.
+    pub liar: bool,
+    pub version: RoomVersionId,
+    pub actions: Vec<Action>,
+}
+
+/// Servers, and so their users, are numbers.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub enum Action {
+    /// The user's editor types a word at so many thousandths of the text.
+    Type { who: usize, at: u32 },
+    /// ... or deletes a few characters there.
+    Delete { who: usize, at: u32, count: u32 },
+    /// The editor hears what its server has.
+    Sync { who: usize },
+    Say { who: usize },
+    Title { who: usize },
+    Role { who: usize, whom: usize, level: i64 },
+    Kick { who: usize, whom: usize },
+    Ban { who: usize, whom: usize },
+    Unban { who: usize, whom: usize },
+    Leave { who: usize },
+    Join { who: usize, via: usize },
+    /// Redacts the newest chat message that the server knows.
+    Redact { who: usize },
+    /// What `from` says no longer reaches `to`.
+    Cut { from: usize, to: usize },
+    Heal { from: usize, to: usize },
+    /// Cuts a server off, both ways.
+    Isolate { who: usize },
+    HealAll,
+    Restart { who: usize },
+    /// The power goes; so many batches of what was not synced survive.
+    PowerLoss { who: usize, kept: usize },
+    Pass { milliseconds: u64 },
+    /// The liar's own repertoire; done only by a liar.
+    Lie { kind: Lie },
+}
+
+/// What a lying server does.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
+pub enum Lie {
+    /// Two contents for the same blocks: one for half of the servers, one for the others.
+    Equivocate,
+    /// Goes on from the second content.
+    ContinueOther,
+    /// Somebody else's client id.
+    Spoof,
+    /// An update from an old branch of the graph.
+    OldBranch,
+    /// An event that only one server gets.
+    Withhold,
+    /// A redacted copy for one server, the whole for the others.
+    Hollow,
+    /// Raises its own power without having it.
+    Usurp,
+    /// A message with content that is not what its hash says, and one with ten ends of the past.
+    Malformed,
+}
+
+const LIES: [Lie; 8] = [
+    Lie::Equivocate,
+    Lie::ContinueOther,
+    Lie::Spoof,
+    Lie::OldBranch,
+    Lie::Withhold,
+    Lie::Hollow,
+    Lie::Usurp,
+    Lie::Malformed,
+];
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut dice = StdRng::seed_from_u64(seed);
+        let servers = dice.random_range(3..=5);
+        let liar = dice.random_ratio(1, 3);
+        let versions = [RoomVersionId::V12, RoomVersionId::V12, RoomVersionId::V11, RoomVersionId::V10];
+        let version = versions.choose(&mut dice).unwrap().clone();
+        let count = dice.random_range(20..60);
+        let actions = (0..count).map(|_| action(&mut dice, servers, liar)).collect();
+        Self {
+            seed,
+            servers,
+            liar,
+            version,
+            actions,
+        }
+    }
+}
+
+fn action(dice: &mut StdRng, servers: usize, liar: bool) -> Action {
+    let who = dice.random_range(0..servers);
+    let other = (who + dice.random_range(1..servers)) % servers;
+    let at = dice.random_range(0..=1_000);
+    match dice.random_range(0..if liar { 110 } else { 100 }) {
+        0..30 => Action::Type { who, at },
+        30..36 => Action::Delete {
+            who,
+            at,
+            count: dice.random_range(1..12),
+        },
+        36..42 => Action::Sync { who },
+        42..48 => Action::Say { who },
+        48..51 => Action::Title { who },
+        51..56 => Action::Role {
+            who: if dice.random_ratio(2, 3) { 0 } else { who },
+            whom: other,
+            level: *[0, 10, 25, 50, 100].choose(dice).unwrap(),
+        },
+        56..58 => Action::Kick { who, whom: other },
+        58..60 => Action::Ban { who, whom: other },
+        60..62 => Action::Unban { who, whom: other },
+        62..63 => Action::Leave { who },
+        63..68 => Action::Join { who, via: other },
+        68..70 => Action::Redact { who },
+        70..75 => Action::Cut { from: who, to: other },
+        75..78 => Action::Heal { from: who, to: other },
+        78..81 => Action::Isolate { who },
+        81..85 => Action::HealAll,
+        85..87 => Action::Restart { who },
+        87..90 => Action::PowerLoss {
+            who,
+            kept: dice.random_range(0..3),
+        },
+        90..100 => Action::Pass {
+            milliseconds: *[20, 200, 2_000, 20_000, 120_000].choose(dice).unwrap(),
+        },
+        _ => Action::Lie {
+            kind: *LIES.choose(dice).unwrap(),
+        },
+    }
+}

@@ -1,0 +1,208 @@
+//! One server of a run: its rooms on a disk in memory, and the tasks that empty its outbox.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use ruma::{OwnedServerName, ServerName};
+use tokio::{sync::Notify, task::JoinHandle};
+use weft_dag::testing;
+use weft_federation::outbox::{
+    OutboxStore as _,
+    queue::{Action, Input, Queue},
+};
+use weft_room::{
+    Clock as _, CommitSink, Committed, Ports, RoomConfig, Rooms, testing::FixedIdentity,
+};
+use weft_store::{
+    Store,
+    memory::{MemoryDisk, MemoryEngine, Tail},
+};
+
+use super::{
+    network::{Network, Questions, ServerClock, name},
+    outbox::StoredOutbox,
+};
+
+/// A task looks at its rows without being woken this often. Less often than the real one: virtual time goes fast.
+const SWEEP: Duration = Duration::from_secs(20 * 60);
+
+/// See the module.
+pub struct Server {
+    pub number: usize,
+    pub rooms: Rooms,
+    pub store: Store,
+    disk: MemoryDisk,
+    network: Arc<Network>,
+    others: usize,
+    senders: Vec<JoinHandle<()>>,
+}
+
+struct Sink(BTreeMap<OwnedServerName, Arc<Notify>>);
+
+impl CommitSink for Sink {
+    fn committed(&self, change: Arc<Committed>) {
+        for server in &change.destinations {
+            if let Some(wake) = self.0.get(server) {
+                wake.notify_one();
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Starts a server on a new disk; it can talk to servers 0 to `others - 1`.
+    pub async fn new(number: usize, others: usize, network: &Arc<Network>) -> Self {
+        Self::start(number, others, network, MemoryEngine::new()).await
+    }
+
+    async fn start(number: usize, others: usize, network: &Arc<Network>, engine: MemoryEngine) -> Self {
+        let disk = engine.disk();
+        let store = Store::open(engine).await.unwrap();
+        let clock = Arc::new(ServerClock {
+            network: Arc::clone(network),
+            ahead: number as u64 * 137,
+        });
+        let wakes: BTreeMap<OwnedServerName, Arc<Notify>> = (0..others)
+            .filter(|other| *other != number)
+            .map(|other| (name(other), Arc::default()))
+            .collect();
+        let ports = Ports {
+            sink: Arc::new(Sink(wakes.clone())),
+            peers: Arc::new(Questions {
+                network: Arc::clone(network),
+                me: number,
+            }),
+            clock: clock.clone(),
+        };
+        let identity = Arc::new(FixedIdentity(testing::signer(&name(number))));
+        let rooms = Rooms::start(RoomConfig::default(), store.clone(), identity, ports);
+        let mut senders = Vec::new();
+        for (to, wake) in wakes {
+            let outbox = StoredOutbox {
+                store: store.clone(),
+                reader: rooms.reader().clone(),
+            };
+            let (network, clock) = (Arc::clone(network), Arc::clone(&clock));
+            senders.push(tokio::spawn(send(network, clock, number, to, outbox, wake)));
+        }
+        network.up(number, rooms.clone());
+        // As at a real start.
+        rooms.recover().await.unwrap();
+        Self {
+            number,
+            rooms,
+            store,
+            disk,
+            network: Arc::clone(network),
+            others,
+            senders,
+        }
+    }
+
+    /// A graceful stop, and a start.
+    pub async fn restart(&mut self) {
+        self.network.down(self.number);
+        self.rooms.stop().await;
+        self.again(None).await;
+    }
+
+    /// The power goes and comes back.
+    pub async fn power_loss(&mut self, kept: usize) {
+        self.network.down(self.number);
+        self.again(Some(Tail::Torn(kept))).await;
+    }
+
+    async fn again(&mut self, tail: Option<Tail>) {
+        for sender in self.senders.drain(..) {
+            sender.abort();
+        }
+        match tail {
+            Some(tail) => self.disk.power_loss(tail),
+            None => self.store.close().await,
+        }
+        *self = Self::start(self.number, self.others, &self.network, self.disk.open()).await;
+    }
+
+    /// Whether nothing waits to be sent to any of these.
+    pub async fn has_sent_all(&self, to: impl Iterator<Item = usize>) -> bool {
+        let outbox = StoredOutbox {
+            store: self.store.clone(),
+            reader: self.rooms.reader().clone(),
+        };
+        let behind = outbox.backlog().await.unwrap();
+        let mut to = to.map(name);
+        to.all(|server| !behind.contains(&server))
+    }
+}
+
+/// What the real sender does around the pure queue.
+async fn send(
+    network: Arc<Network>,
+    clock: Arc<ServerClock>,
+    from: usize,
+    to: OwnedServerName,
+    outbox: StoredOutbox,
+    wake: Arc<Notify>,
+) {
+    let heard = network.heard(from, super::network::number(&to));
+    let mut queue = Queue::new(network.elapsed());
+    let retry = outbox.load_retry(&to).await.unwrap_or_default();
+    let mut inputs = VecDeque::from([Input::Started(retry)]);
+    let mut wake_at = None;
+    loop {
+        while let Some(input) = inputs.pop_front() {
+            for action in queue.step(input, clock.now(), network.dice(u64::MAX)) {
+                match action {
+                    Action::WakeAt(at) => wake_at = Some(at),
+                    action => inputs.extend(perform(&network, &outbox, from, &to, action).await),
+                }
+            }
+        }
+        let now: u64 = clock.now().get().into();
+        let until = wake_at.map_or(0, |at| u64::from(at.get()).saturating_sub(now).max(1));
+        let pause = if queue.is_waiting() { Duration::from_millis(until) } else { SWEEP };
+        let input = tokio::select! {
+            biased;
+            () = wake.notified() => Input::Wake,
+            () = heard.notified() => Input::HeardFrom,
+            () = tokio::time::sleep(pause) => if queue.is_waiting() { Input::Tick } else { Input::Wake },
+        };
+        inputs.push_back(input);
+    }
+}
+
+async fn perform(
+    network: &Network,
+    outbox: &StoredOutbox,
+    from: usize,
+    to: &ServerName,
+    action: Action,
+) -> Option<Input> {
+    match action {
+        Action::Load { after, limit } => Some(match outbox.pending(to, after, limit).await {
+            Ok(rows) => Input::Loaded(rows),
+            Err(_) => Input::LoadFailed,
+        }),
+        Action::Send(outgoing) => {
+            let pdus: Vec<String> = outgoing.rows.iter().map(|row| row.pdu.get().to_owned()).collect();
+            Some(Input::Sent(network.deliver(from, super::network::number(to), &pdus).await))
+        }
+        Action::Acknowledge { through } => {
+            // A failure means that the power is gone.
+            let _ = outbox.acknowledge(to, through).await;
+            Some(Input::Acknowledged)
+        }
+        Action::SaveRetry(retry) => {
+            let _ = outbox.save_retry(to, retry).await;
+            None
+        }
+        Action::WakeAt(_) => None,
+        Action::GivenUp(event) => {
+            network.note(format_args!("s{from} gives up {event}"));
+            None
+        }
+    }
+}

@@ -1,0 +1,488 @@
+//! A run: the servers, their people, and the plan played on them.
+
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc, time::Duration};
+
+use ruma::{OwnedEventId, OwnedRoomId, events::room::member::MembershipState};
+use serde_json::{Value, json};
+use tokio::{runtime, time};
+use weft_dag::{Draft, Pdu, Placement, RoomVersion, testing};
+use weft_room::{
+    CreateRoom, Edit, EditOutcome, InitialState, JoinedRoom, NewEvent, SessionId, Template, TemplateKind,
+};
+use weft_wire::document::DocumentKind;
+
+use super::{
+    editor::Editor,
+    liar::Liar,
+    network::{Network, check, name},
+    oracle::{Log, Word, differs, judge_words, refused, text_of_events, user, view},
+    plan::{Action, Plan},
+    server::Server,
+};
+
+/// How a run went.
+pub struct Outcome {
+    pub trace: Vec<String>,
+    pub result: Result<(), String>,
+}
+
+thread_local! {
+    /// The first panic of this run: workers survive theirs, and a run must not.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Plays a plan in a thread and a time of its own.
+pub fn run(plan: &Plan) -> Outcome {
+    std::panic::set_hook(Box::new(|info| {
+        PANIC.with_borrow_mut(|first| drop(first.get_or_insert_with(|| info.to_string())));
+    }));
+    PANIC.take();
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let mut trace = Vec::new();
+    let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            let mut world = World::new(plan).await;
+            let result = Box::pin(world.play(plan)).await;
+            trace = world.network.take_trace();
+            result
+        })
+    }));
+    let _ = std::panic::take_hook();
+    let result = match (played, PANIC.take()) {
+        (_, Some(panic)) => Err(format!("a panic: {panic}")),
+        (Ok(result), None) => result,
+        (Err(_), None) => Err("a panic without words".to_owned()),
+    };
+    Outcome { trace, result }
+}
+
+/// See the module.
+pub struct World {
+    pub network: Arc<Network>,
+    pub servers: Vec<Server>,
+    pub room: OwnedRoomId,
+    pub version: RoomVersion,
+    liar: Option<Liar>,
+    editors: Vec<Option<Editor>>,
+    log: Log,
+    counter: u64,
+}
+
+/// How long it may take until all is said, virtual time: longer than the longest pause of an outbox.
+const PATIENCE: Duration = Duration::from_secs(5 * 60 * 60);
+
+impl World {
+    async fn new(plan: &Plan) -> Self {
+        let liar = plan.liar.then_some(plan.servers - 1);
+        let network = Network::new(plan.seed, liar);
+        let mut servers = Vec::new();
+        for number in 0..plan.servers {
+            // One more may come late.
+            servers.push(Server::new(number, plan.servers + 1, &network).await);
+        }
+        let version = RoomVersion::new(&plan.version).unwrap();
+        let request = CreateRoom {
+            version: Some(plan.version.clone()),
+            document: Some(DocumentKind::Text),
+            initial_state: vec![InitialState {
+                kind: "m.room.join_rules".into(),
+                state_key: String::new(),
+                content: json!({ "join_rule": "public" }),
+            }],
+            ..CreateRoom::default()
+        };
+        let room = servers[0].rooms.create(&user(0), request).await.unwrap();
+        let mut world = Self {
+            network,
+            servers,
+            room,
+            version,
+            liar: liar.map(Liar::new),
+            editors: (0..plan.servers).map(|_| None).collect(),
+            log: Log::default(),
+            counter: 1_000,
+        };
+        for who in 1..plan.servers {
+            while world.join(who, 0).await.is_err() {}
+            world.role(0, who, 25).await.unwrap();
+        }
+        time::sleep(Duration::from_secs(20)).await;
+        world
+    }
+
+    async fn play(&mut self, plan: &Plan) -> Result<(), String> {
+        for action in &plan.actions {
+            let what = self.act(action).await;
+            let what = what.err().unwrap_or_else(|| "done".into());
+            self.network.note(format_args!("{action:?}: {what}"));
+        }
+        self.come_to_rest().await?;
+        self.judge().await
+    }
+
+    async fn act(&mut self, action: &Action) -> Result<(), String> {
+        match *action {
+            Action::Type { who, at } => self.type_word(who, at).await,
+            Action::Delete { who, at, count } => self.delete(who, at, count).await,
+            Action::Sync { who } => self.hear(who).await,
+            Action::Say { who } => self.say(who).await.map(drop),
+            Action::Title { who } => self.title(who).await,
+            Action::Role { who, whom, level } => self.role(who, whom, level).await,
+            Action::Kick { who, whom } => self.member(who, whom, "leave").await,
+            Action::Ban { who, whom } => self.member(who, whom, "ban").await,
+            Action::Unban { who, whom } => self.unban(who, whom).await,
+            Action::Leave { who } => self.leave(who).await,
+            Action::Join { who, via } => self.join(who, via).await,
+            Action::Redact { who } => self.redact(who).await,
+            Action::Restart { who } => {
+                self.editors[who] = None;
+                self.servers[who].restart().await;
+                Ok(())
+            }
+            Action::PowerLoss { who, kept } => {
+                self.editors[who] = None;
+                self.servers[who].power_loss(kept).await;
+                Ok(())
+            }
+            Action::Pass { milliseconds } => {
+                time::sleep(Duration::from_millis(milliseconds)).await;
+                Ok(())
+            }
+            Action::Lie { kind } => match self.liar.take() {
+                None => Err("nobody lies here".into()),
+                Some(mut liar) => {
+                    let told = liar.lie(self, kind).await;
+                    self.liar = Some(liar);
+                    told
+                }
+            },
+            Action::Cut { from, to } => self.wire(|network| network.cut(from, to)),
+            Action::Heal { from, to } => self.wire(|network| network.heal(from, to)),
+            Action::HealAll => self.wire(Network::heal_all),
+            Action::Isolate { who } => {
+                for other in 0..self.servers.len() {
+                    self.network.cut(who, other);
+                    self.network.cut(other, who);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn wire(&self, change: impl FnOnce(&Network)) -> Result<(), String> {
+        change(&self.network);
+        Ok(())
+    }
+
+    /// A number that was not used before.
+    pub fn next(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    async fn is_in(&self, who: usize) -> bool {
+        let reader = self.servers[who].rooms.reader();
+        matches!(reader.membership(&self.room, &user(who)).await, Ok(MembershipState::Join))
+    }
+
+    // --- Text ----------------------------------------------------------------------------------------------------
+
+    async fn editor(&mut self, who: usize) -> Result<&Editor, String> {
+        if !self.is_in(who).await {
+            self.editors[who] = None;
+            return Err("is not in the room".into());
+        }
+        if self.editors[who].is_none() {
+            let content = self.servers[who].rooms.content(&self.room, None).await.map_err(|error| error.to_string())?;
+            let client = self.next();
+            self.editors[who] = Some(Editor::open(client, &content));
+        }
+        Ok(self.editors[who].as_ref().unwrap())
+    }
+
+    async fn hear(&mut self, who: usize) -> Result<(), String> {
+        let content = self.servers[who].rooms.content(&self.room, None).await.map_err(|error| error.to_string())?;
+        self.editor(who).await?.hear(&content);
+        Ok(())
+    }
+
+    async fn type_word(&mut self, who: usize, at: u32) -> Result<(), String> {
+        let text = format!("<{}>", self.next());
+        let update = self.editor(who).await?.insert(at, &text);
+        self.edit(who, update).await?;
+        self.log.acknowledged.push(Word { text, author: who });
+        Ok(())
+    }
+
+    async fn delete(&mut self, who: usize, at: u32, count: u32) -> Result<(), String> {
+        let Some((update, around)) = self.editor(who).await?.delete(at, count) else {
+            return Err("there is nothing to delete".into());
+        };
+        // Whether it is acknowledged or not, it may be on disk.
+        let words = around.split('>').filter_map(|part| part.rfind('<').map(|at| format!("{}>", &part[at..])));
+        self.log.deleted.extend(words);
+        self.edit(who, update).await
+    }
+
+    /// An edit that was not taken, or of which that isn't known, ends with its editor: as a tab that is closed.
+    async fn edit(&mut self, who: usize, update: Vec<u8>) -> Result<(), String> {
+        let edit = Edit {
+            user: user(who),
+            session: SessionId(who as u64),
+            update: update.into(),
+        };
+        let outcome = self.servers[who].rooms.edit(&self.room, edit).await;
+        match outcome {
+            Ok(EditOutcome::Journaled | EditOutcome::NothingNew) => Ok(()),
+            Ok(EditOutcome::Missing { .. }) => {
+                self.editors[who] = None;
+                Err("builds on what the server hasn't".into())
+            }
+            Err(error) => {
+                self.editors[who] = None;
+                Err(error.to_string())
+            }
+        }
+    }
+
+    // --- Events --------------------------------------------------------------------------------------------------
+
+    async fn send(
+        &self,
+        who: usize,
+        kind: &str,
+        key: Option<&str>,
+        content: Value,
+        redacts: Option<OwnedEventId>,
+    ) -> Result<OwnedEventId, String> {
+        let event = NewEvent {
+            sender: user(who),
+            kind: kind.into(),
+            state_key: key.map(ToOwned::to_owned),
+            content: content.as_object().unwrap().clone(),
+            redacts,
+            txn: None,
+            timestamp: None,
+        };
+        let sent = self.servers[who].rooms.send(&self.room, event).await;
+        sent.map_err(|error| error.to_string())
+    }
+
+    async fn say(&mut self, who: usize) -> Result<OwnedEventId, String> {
+        let body = format!("message {}", self.next());
+        self.send(who, "m.room.message", None, json!({ "msgtype": "m.text", "body": body }), None).await
+    }
+
+    async fn title(&mut self, who: usize) -> Result<(), String> {
+        let title = format!("title {}", self.next());
+        self.send(who, "m.room.name", Some(""), json!({ "name": title }), None).await.map(drop)
+    }
+
+    async fn role(&mut self, who: usize, whom: usize, level: i64) -> Result<(), String> {
+        let reader = self.servers[who].rooms.reader();
+        let levels = reader.state_event(&self.room, "m.room.power_levels", "").await;
+        let levels = levels.map_err(|error| error.to_string())?.ok_or("no power levels")?;
+        let mut levels: Value = levels.content_as().unwrap();
+        levels["users"][user(whom).as_str()] = json!(level);
+        self.send(who, "m.room.power_levels", Some(""), levels, None).await?;
+        if level < 25 {
+            self.log.suspects.insert(whom);
+        }
+        Ok(())
+    }
+
+    async fn member(&mut self, who: usize, whom: usize, membership: &str) -> Result<(), String> {
+        let key = user(whom);
+        let content = json!({ "membership": membership });
+        self.send(who, "m.room.member", Some(key.as_str()), content, None).await?;
+        self.log.suspects.insert(whom);
+        Ok(())
+    }
+
+    async fn unban(&mut self, who: usize, whom: usize) -> Result<(), String> {
+        let reader = self.servers[who].rooms.reader();
+        match reader.membership(&self.room, &user(whom)).await {
+            Ok(MembershipState::Ban) => self.member(who, whom, "leave").await,
+            _ => Err("is not banned".into()),
+        }
+    }
+
+    async fn leave(&mut self, who: usize) -> Result<(), String> {
+        if who == 0 {
+            return Err("the owner stays".into());
+        }
+        self.member(who, who, "leave").await
+    }
+
+    async fn redact(&mut self, who: usize) -> Result<(), String> {
+        let reader = self.servers[who].rooms.reader();
+        let page = reader
+            .timeline(&self.room, None, weft_room::Direction::Backward, weft_room::Types::WithoutUpdates, 20)
+            .await
+            .map_err(|error| error.to_string())?;
+        let newest = page.events.iter().find(|event| event.pdu.kind() == "m.room.message");
+        let id = newest.ok_or("no message")?.pdu.event_id().to_owned();
+        self.send(who, "m.room.redaction", None, json!({ "redacts": id }), Some(id)).await.map(drop)
+    }
+
+    // --- Joining -------------------------------------------------------------------------------------------------
+
+    /// make_join, send_join, and the snapshot of the text, each of which may fail.
+    async fn join(&mut self, who: usize, via: usize) -> Result<(), String> {
+        if self.is_in(who).await {
+            return Err("is in the room".into());
+        }
+        let (network, ours) = (Arc::clone(&self.network), self.servers[who].rooms.clone());
+        let _under_way = ours.joining(&self.room);
+        let reach = || network.reach(who, via).ok_or_else(|| "can't be reached".to_owned());
+        let words = |error: &dyn std::fmt::Display| error.to_string();
+        network.delay().await;
+        let template = Template {
+            user: user(who),
+            kind: TemplateKind::Join,
+        };
+        let template = reach()?.template(&self.room, template).await;
+        let (version, object) = template.map_err(|error| words(&error))?;
+        let version = RoomVersion::new(&version).unwrap();
+        let event = self.sign_template(who, &object, &version);
+        network.delay().await;
+        let answer = reach()?.accept_membership(&name(who), check(event.json(), &version).unwrap()).await;
+        let answer = answer.map_err(|error| words(&error))?;
+        network.delay().await;
+        let at = [answer.event.event_id().to_owned()];
+        let snapshot = match network.reach(who, via) {
+            Some(theirs) => theirs.content(&self.room, Some(&at)).await.ok(),
+            None => None,
+        };
+        let all = |events: &[Arc<Pdu>]| events.iter().filter_map(|pdu| check(pdu.json(), &version)).collect();
+        let joined = JoinedRoom {
+            version: answer.version.clone(),
+            state: all(&answer.state),
+            auth_chain: all(&answer.auth_chain),
+            event: check(answer.event.json(), &version).unwrap(),
+            resident: name(via),
+            snapshot,
+        };
+        ours.adopt(joined).await.map_err(|error| words(&error))
+    }
+
+    /// Builds the event from the fields that are known, as federation does.
+    fn sign_template(&self, who: usize, object: &ruma::CanonicalJsonObject, version: &RoomVersion) -> Arc<Pdu> {
+        let value = serde_json::to_value(object).unwrap();
+        let draft = Draft {
+            sender: user(who),
+            kind: "m.room.member".into(),
+            state_key: Some(user(who).to_string()),
+            content: testing::object(value["content"].clone()),
+            redacts: None,
+            room_id: Some(self.room.clone()),
+        };
+        let placement = Placement {
+            prev_events: serde_json::from_value(value["prev_events"].clone()).unwrap(),
+            auth_events: serde_json::from_value(value["auth_events"].clone()).unwrap(),
+            depth: value["depth"].as_u64().unwrap(),
+            origin_server_ts: serde_json::from_value(value["origin_server_ts"].clone()).unwrap(),
+        };
+        draft.sign(version, placement, &testing::signer(&name(who))).unwrap().pdu
+    }
+
+    // --- The end -------------------------------------------------------------------------------------------------
+
+    fn honest(&self) -> impl Iterator<Item = &Server> {
+        let liar = self.liar.as_ref().map(|liar| liar.server);
+        self.servers.iter().filter(move |server| Some(server.number) != liar)
+    }
+
+    async fn taking_part(&self) -> Vec<&Server> {
+        let mut found = Vec::new();
+        for server in self.honest() {
+            if self.is_in(server.number).await {
+                found.push(server);
+            }
+        }
+        found
+    }
+
+    /// The links heal, everybody says one thing more, a new server joins, and all is delivered.
+    async fn come_to_rest(&mut self) -> Result<(), String> {
+        self.network.calm_down();
+        time::sleep(PATIENCE).await;
+        for who in 0..self.servers.len() {
+            // Who is out or may not speak doesn't.
+            let _ = self.say(who).await;
+        }
+        self.until_quiet().await?;
+        let late = self.servers.len();
+        self.servers.push(Server::new(late, late + 1, &self.network).await);
+        self.editors.push(None);
+        self.join(late, 0).await.map_err(|error| format!("the late server can't join: {error}"))?;
+        self.until_quiet().await?;
+        self.say(0).await?;
+        self.until_quiet().await
+    }
+
+    /// Until all that is to be sent is sent, and all have the same ends of the graph.
+    async fn until_quiet(&mut self) -> Result<(), String> {
+        let until = time::Instant::now() + PATIENCE;
+        let mut pause = Duration::from_secs(2);
+        loop {
+            time::sleep(pause).await;
+            let Some(why) = self.unrest().await else { return Ok(()) };
+            if time::Instant::now() > until {
+                return Err(format!("there is no rest: {why}"));
+            }
+            pause = (pause * 2).min(Duration::from_secs(10 * 60));
+        }
+    }
+
+    async fn unrest(&self) -> Option<String> {
+        let servers = self.taking_part().await;
+        let numbers: BTreeSet<usize> = servers.iter().map(|server| server.number).collect();
+        for server in &servers {
+            let others = numbers.iter().copied().filter(|other| *other != server.number);
+            if !server.has_sent_all(others).await {
+                return Some(format!("s{} has more to send", server.number));
+            }
+            if server.rooms.coming_history(&self.room).is_some() {
+                return Some(format!("s{} fetches the history", server.number));
+            }
+        }
+        let mut ends = Vec::new();
+        for server in &servers {
+            let mut of = server.rooms.reader().extremities(&self.room).await.unwrap();
+            of.sort();
+            ends.push((server.number, of));
+        }
+        let differ = ends.windows(2).find(|pair| pair[0].1 != pair[1].1)?;
+        Some(format!("the ends of s{} and s{} differ", differ[0].0, differ[1].0))
+    }
+
+    async fn judge(&self) -> Result<(), String> {
+        let servers = self.taking_part().await;
+        let first = view(servers[0], &self.room).await;
+        let first_refused = refused(servers[0], &self.room).await;
+        let a = servers[0].number;
+        for server in &servers {
+            let other = view(server, &self.room).await;
+            if let Some(difference) = differs((a, &first), (server.number, &other)) {
+                return Err(difference);
+            }
+            let sealed = text_of_events(server, &self.room).await?;
+            if sealed != first.text {
+                return Err(format!("s{}: {:?} is not the text of the events, {sealed:?}", server.number, first.text));
+            }
+            let refused = refused(server, &self.room).await;
+            let differ = first_refused.iter().find(|(id, is)| refused.get(*id).is_some_and(|other| other != *is));
+            if let Some((id, _)) = differ {
+                return Err(format!("s{a} and s{} judge {id} differently", server.number));
+            }
+        }
+        judge_words(&first.text, &self.log, self.liar.is_some())?;
+        self.network.note(format_args!("at rest: {:?}, {} servers", first.text, servers.len()));
+        Ok(())
+    }
+}
