@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod bombs;
 mod engines;
 #[path = "../../fuzz/src/checks.rs"]
 mod fuzz_checks;
