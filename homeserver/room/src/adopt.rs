@@ -194,8 +194,15 @@ impl Worker {
             return Err(Unavailable::Interrupted.into());
         };
         if !hot.is_joined() {
-            // Left before, or never here: what the other server tells is the only end of the graph that counts.
-            hot.ends.clear();
+            // Left before, or never here: what the other server tells counts. But what our users wrote before they
+            // left, and what nobody followed, is followed now: it was acknowledged, and others may hold it back.
+            let ids: Vec<_> = hot.ends.iter().map(|end| end.id.clone()).collect();
+            let ends = shared.reader.events_of(&room, &hot.version, &ids).await?;
+            let ours = shared.identity.server_name();
+            hot.ends.retain(|end| {
+                ends.iter()
+                    .any(|pdu| pdu.event_id() == end.id && pdu.sender().server_name() == ours)
+            });
         }
         if let (Some(document), Some(snapshot)) = (hot.document.as_mut(), joined.snapshot)
             && let Err(error) = document.adopt_snapshot(&mut turn.batch, &room, snapshot)

@@ -342,6 +342,11 @@ impl Hot {
         self.put_ends(batch);
     }
 
+    /// The users of this server who are in the room.
+    pub(crate) fn locals(&self) -> &[OwnedUserId] {
+        &self.locals
+    }
+
     /// Writes the ends of the graph.
     pub(crate) fn put_ends(&self, batch: &mut Batch) {
         let ids = EventIds(self.ends.iter().map(|end| end.id.clone()).collect());

@@ -250,6 +250,9 @@ impl Worker {
             arriving.note_gap(server);
         }
         let (waiting, gap) = (drained.waiting.len(), drained.gap.is_some());
+        if drained.appended > 0 {
+            self.vouch(turn).await?;
+        }
         Ok(Left { last, waiting, gap })
     }
 }

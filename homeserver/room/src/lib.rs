@@ -35,6 +35,7 @@ pub mod send;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod turn;
+mod vouch;
 mod worker;
 
 pub use access::{Access, AccessError};

@@ -119,7 +119,7 @@ impl Worker {
         }
     }
 
-    async fn send_event(&mut self, event: NewEvent, turn: &mut Turn) -> Result<OwnedEventId, SendError> {
+    pub(crate) async fn send_event(&mut self, event: NewEvent, turn: &mut Turn) -> Result<OwnedEventId, SendError> {
         let key = transaction_of(&self.room, &event);
         let sent_as = event.txn.as_ref().map(|(_, txn)| txn.clone());
         if let Some(id) = self.sent_before(key.as_ref(), turn).await? {

@@ -283,6 +283,9 @@ impl World {
     }
 
     async fn role(&mut self, who: usize, whom: usize, level: i64) -> Result<(), String> {
+        if whom == 0 {
+            return Err("the owner stays".into());
+        }
         let reader = self.servers[who].rooms.reader();
         let levels = reader.state_event(&self.room, "m.room.power_levels", "").await;
         let levels = levels.map_err(|error| error.to_string())?.ok_or("no power levels")?;
@@ -296,6 +299,9 @@ impl World {
     }
 
     async fn member(&mut self, who: usize, whom: usize, membership: &str) -> Result<(), String> {
+        if whom == 0 {
+            return Err("the owner stays".into());
+        }
         let key = user(whom);
         let content = json!({ "membership": membership });
         self.send(who, "m.room.member", Some(key.as_str()), content, None).await?;
@@ -312,9 +318,6 @@ impl World {
     }
 
     async fn leave(&mut self, who: usize) -> Result<(), String> {
-        if who == 0 {
-            return Err("the owner stays".into());
-        }
         self.member(who, who, "leave").await
     }
 
@@ -425,7 +428,7 @@ impl World {
         self.until_quiet().await
     }
 
-    /// Until all that is to be sent is sent, and all have the same ends of the graph.
+    /// Until all that is to be sent is sent, and no history is on its way.
     async fn until_quiet(&mut self) -> Result<(), String> {
         let until = time::Instant::now() + PATIENCE;
         let mut pause = Duration::from_secs(2);
@@ -451,14 +454,7 @@ impl World {
                 return Some(format!("s{} fetches the history", server.number));
             }
         }
-        let mut ends = Vec::new();
-        for server in &servers {
-            let mut of = server.rooms.reader().extremities(&self.room).await.unwrap();
-            of.sort();
-            ends.push((server.number, of));
-        }
-        let differ = ends.windows(2).find(|pair| pair[0].1 != pair[1].1)?;
-        Some(format!("the ends of s{} and s{} differ", differ[0].0, differ[1].0))
+        None
     }
 
     async fn judge(&self) -> Result<(), String> {
