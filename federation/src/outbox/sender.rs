@@ -296,12 +296,18 @@ impl Sender {
         let Ok(_slot) = self.inner.slots.acquire().await else {
             return Err(SendFailure::Unreachable);
         };
+        #[cfg(debug_assertions)]
+        fail::fail_point!("outbox::before_send");
         let pdus = outgoing.rows.into_iter().map(|row| row.pdu).collect();
         let edus = outgoing.edus.iter().filter_map(envelope).collect();
-        self.inner
+        let sent = self
+            .inner
             .transport
             .deliver(server, &outgoing.id, pdus, edus, self.inner.clock.now())
-            .await
+            .await;
+        #[cfg(debug_assertions)]
+        fail::fail_point!("outbox::sent");
+        sent
     }
 
     fn until(&self, at: Option<MilliSecondsSinceUnixEpoch>) -> Duration {

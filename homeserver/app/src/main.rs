@@ -8,6 +8,8 @@ mod cli;
 mod config;
 mod config_command;
 mod demo;
+#[cfg(debug_assertions)]
+mod fail_points;
 mod failure;
 mod keys_command;
 mod logging;

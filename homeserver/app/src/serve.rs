@@ -71,6 +71,10 @@ pub(crate) enum ServeError {
     /// An open address stopped working.
     #[error("an address is served no more: {0}")]
     Listening(std::io::Error),
+    /// A fail point of a development build can't be armed.
+    #[cfg(debug_assertions)]
+    #[error(transparent)]
+    FailPoint(#[from] crate::fail_points::FailPointError),
     /// The machine said no.
     #[error("{what}: {source}")]
     System { what: &'static str, source: std::io::Error },
@@ -83,6 +87,8 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), ServeError> {
     for warning in &config.warnings {
         tracing::warn!(setting = %warning.setting, "{warning}");
     }
+    #[cfg(debug_assertions)]
+    crate::fail_points::arm()?;
     install_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

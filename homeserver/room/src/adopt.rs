@@ -69,6 +69,8 @@ impl Rooms {
     pub async fn adopt(&self, room: JoinedRoom) -> Result<(), AdoptError> {
         let id = room.event.pdu().room_id().to_owned();
         self.ask(&id, |reply| Command::Adopt(Box::new(room), reply)).await?;
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::adopted");
         history::begin(&self.shared, id.clone());
         // What that server sent while we were not in the room yet may be waiting.
         self.shared.hint(&id, Command::Drain);
@@ -213,6 +215,8 @@ impl Worker {
         let mut arriving = Arriving::new(hot, turn, &shared.reader, ours).await?;
         place_outliers(&mut arriving, &room, joined.auth_chain.iter().chain(&joined.state)).await?;
         let state = state_of(&arriving, &joined.state).await?;
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::adopt_begun");
         let (authorized, before) = decide(&arriving, joined.event, Some(state), None).await?;
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
             return Err(bad_state(format!("the join does not stand: {reason}")));

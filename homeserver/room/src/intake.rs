@@ -69,6 +69,8 @@ impl Rooms {
             }
         }
         self.stage(&by_room).await?;
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::staged");
         for room in by_room.into_keys() {
             let shared = std::sync::Arc::clone(&self.shared);
             // A full mailbox may make this wait; the transaction is answered meanwhile, its rows are on disk.
@@ -92,6 +94,8 @@ impl Rooms {
                 return Ok(());
             }
             attempts += 1;
+            #[cfg(debug_assertions)]
+            fail::fail_point!("room::before_staging");
             match self.shared.store.commit(batch).await {
                 Err(CommitError::Fence { .. }) if attempts < MAX_ATTEMPTS => {}
                 result => return Ok(result?),
@@ -244,7 +248,11 @@ impl Worker {
             ours.to_owned(),
             now,
         );
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::drain_begun");
         let drained = drain.run(staged).await?;
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::drained");
         arriving.unstage(drained.done);
         if let Some(server) = &drained.gap {
             arriving.note_gap(server);

@@ -19,11 +19,15 @@ impl Rooms {
         let journaled = store.scan_all(JOURNALED_ROOMS.under(&())).await?;
         let staged = store.scan_all(STAGED_ROOMS.under(&())).await?;
         tracing::info!(journaled = journaled.len(), staged = staged.len(), "recovering rooms");
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::recovery_begun");
         let seals = journaled.into_iter().map(|((room,), ())| self.recover_room(room));
         stream::iter(seals)
             .buffer_unordered(AT_ONCE)
             .for_each(|()| async {})
             .await;
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::recovery_sealed");
         for ((room,), _) in staged {
             self.shared.tell(&room, Command::Drain).await?;
         }

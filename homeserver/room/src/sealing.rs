@@ -58,6 +58,8 @@ impl Worker {
             .and_then(|document| document.fold(&mut turn.batch, &hot.id));
         if let Some(text) = folded {
             turn.put_snapshot(text);
+            #[cfg(debug_assertions)]
+            fail::fail_point!("room::snapshot_folded");
         }
     }
 
@@ -101,6 +103,8 @@ fn seal_part(
             content: update_content(&content)?,
             redacts: None,
         };
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::seal_begun");
         let pdu = hot.compose(wish, signer, turn.now)?;
         let event = pdu.event_id().to_owned();
         turn.weigh(pdu.json().len());
@@ -113,6 +117,8 @@ fn seal_part(
     if let Some(document) = hot.document.as_mut() {
         document.unjournal(&mut turn.batch, &hot.id, &part.rows);
     }
+    #[cfg(debug_assertions)]
+    fail::fail_point!("room::sealed");
     Ok(())
 }
 

@@ -137,6 +137,8 @@ impl Worker {
             return;
         }
         let hollow = turn.hollow;
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::before_commit");
         let mut finished = turn.finish(self.shared.store.positions(), self.shared.identity.server_name());
         let batch = std::mem::take(&mut finished.batch);
         let result: Result<(), CommitError> = if batch.is_empty() {
@@ -154,6 +156,8 @@ impl Worker {
         if hollow && result.is_ok() {
             self.ask_for_hollow_updates();
         }
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::before_answer");
         finished.conclude(&result);
     }
 

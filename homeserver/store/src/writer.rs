@@ -99,7 +99,11 @@ async fn commit(engine: &dyn Engine, positions: &Positions, mut group: Group) {
             group.writes.insert(0, parts.write);
         }
     }
+    #[cfg(debug_assertions)]
+    fail::fail_point!("store::before_write");
     let mut results = engine.commit(group.writes).await.into_iter();
+    #[cfg(debug_assertions)]
+    fail::fail_point!("store::after_write");
     if let Some(ceiling) = ceiling
         && matches!(results.next(), Some(Ok(())))
     {

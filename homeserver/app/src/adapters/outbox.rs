@@ -44,7 +44,12 @@ impl OutboxStore for StoredOutbox {
         for (key, _) in self.store.scan_all(query).await.map_err(failed)? {
             batch.delete(&OUTBOX, &key);
         }
-        self.store.commit(batch).await.map_err(failed)
+        #[cfg(debug_assertions)]
+        fail::fail_point!("outbox::before_forget");
+        self.store.commit(batch).await.map_err(failed)?;
+        #[cfg(debug_assertions)]
+        fail::fail_point!("outbox::forgotten");
+        Ok(())
     }
 
     async fn backlog(&self) -> Result<Vec<OwnedServerName>, OutboxError> {
