@@ -18,7 +18,12 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new() -> Result<Self> {
-        let world = World::new(1).await?;
+        Self::with_config("").await
+    }
+
+    /// With lines appended to the server's configuration.
+    pub(crate) async fn with_config(extra: &str) -> Result<Self> {
+        let world = World::with_config(1, extra).await?;
         let liar = Liar::start(&world.authority, "liar").await?;
         let alice = world.user(0, "alice").await?;
         Ok(Self { world, liar, alice })

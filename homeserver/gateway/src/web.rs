@@ -5,7 +5,7 @@
 
 use axum::{
     Router,
-    http::{HeaderValue, StatusCode, Uri, header},
+    http::{HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -25,15 +25,19 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// Serves the page for every path that no other router has taken.
 pub fn router() -> Router {
-    Router::new().route("/", get(index)).fallback(get(file))
+    Router::new().route("/", get(index)).fallback(file)
 }
 
 async fn index() -> Response {
     serve("index.html")
 }
 
-async fn file(uri: Uri) -> Response {
+async fn file(method: Method, uri: Uri) -> Response {
     let path = uri.path().trim_start_matches('/');
+    if !matches!(method, Method::GET | Method::HEAD) {
+        // There is only something to read here: whoever meant an API meant one that isn't there.
+        return ApiError::unrecognized().into_response();
+    }
     if Files::get(path).is_some() {
         return serve(path);
     }
@@ -90,11 +94,28 @@ mod tests {
 
     use super::*;
 
+    async fn ask(method: Method, path: &str) -> Response {
+        let request = Request::builder().method(method).uri(path);
+        router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
     async fn get(path: &str) -> Response {
-        router()
-            .oneshot(Request::get(path).body(Body::empty()).unwrap())
-            .await
-            .unwrap()
+        ask(Method::GET, path).await
+    }
+
+    #[tokio::test]
+    async fn an_unknown_api_is_unknown_by_every_method() {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
+            for path in ["/_matrix/nope", "/_weft/nope", "/_matrix/federation/v1/user/keys/query"] {
+                let response = ask(method.clone(), path).await;
+                assert_eq!(response.status(), StatusCode::NOT_FOUND, "{method} {path}");
+                assert_eq!(
+                    response.headers()[header::CONTENT_TYPE],
+                    "application/json",
+                    "{method} {path}"
+                );
+            }
+        }
     }
 
     #[tokio::test]

@@ -1,0 +1,47 @@
+//! T49: a peer whose clock is an hour off is a peer like any other; what it says of time orders nothing.
+
+use anyhow::Result;
+use serde_json::json;
+use weft_conformance_tests::liar::now;
+
+use crate::stage::Stage;
+
+const HOUR: u64 = 3_600_000;
+
+#[tokio::test]
+async fn t49_a_clock_that_is_an_hour_off_does_no_harm() -> Result<()> {
+    let stage = Stage::new().await?;
+    // The liar's day of validity ends an hour earlier and later than it would by our clock.
+    for (number, ts) in [now() - HOUR, now() + HOUR].into_iter().enumerate() {
+        let mut keys = stage.liar.published_keys();
+        keys["valid_until_ts"] = json!(ts + 24 * HOUR);
+        keys.as_object_mut().unwrap().remove("signatures");
+        let keys = stage.liar.signed_json(&keys);
+        stage.liar.always_answers("/_matrix/key/v2/server", keys);
+        let (id, mut room, mallory) = stage.room_of_alice("12").await?;
+        let text = format!("said at another hour {number}");
+        let mut event = room.draft(
+            &mallory,
+            "m.room.message",
+            None,
+            json!({ "msgtype": "m.text", "body": text }),
+        )?;
+        event["origin_server_ts"] = json!(ts);
+        let event = stage.liar.sign(&event, &room.version)?;
+        stage
+            .liar
+            .transaction(stage.server(), &[event.clone()], &[])
+            .await?
+            .ok()?;
+        stage.until_said(&id, &text).await?;
+        stage.alice.say(&id, "an answer").await?;
+        let said = stage.alice.messages(&id).await?;
+        assert_eq!(
+            said.first().map(String::as_str),
+            Some("an answer"),
+            "arrival orders, not what peers say of time"
+        );
+        room.take(&event)?;
+    }
+    Ok(())
+}

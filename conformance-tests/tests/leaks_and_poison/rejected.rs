@@ -1,0 +1,78 @@
+//! T63: events that are refused fill no page and end no walk.
+
+use anyhow::Result;
+use serde_json::json;
+use weft_conformance_tests::{client::Client, liar::Room};
+
+use crate::stage::Stage;
+
+/// So many state events without the power for them, each after the one before; none of them is accepted anywhere.
+async fn flood(stage: &Stage, room: &mut Room, mallory: &str, count: usize) -> Result<()> {
+    let mut events = Vec::new();
+    for number in 0..count {
+        let event = room.event(&stage.liar, mallory, "m.room.name", Some(""), json!({ "name": number }))?;
+        let id = room.know(&event)?;
+        room.heads = vec![id];
+        room.depth += 1;
+        events.push(event);
+    }
+    for part in events.chunks(50) {
+        stage.liar.transaction(stage.server(), part, &[]).await?.ok()?;
+    }
+    Ok(())
+}
+
+/// Pages through all of a room's past, ten events at a time; the bodies of what was said, oldest first.
+async fn pages(client: &Client, room: &str) -> Result<(Vec<String>, usize)> {
+    let (mut said, mut from, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let path = Client::in_room(room, &format!("messages?dir=b&limit=10{from}"));
+        let page = client.get(&path).await?;
+        for event in page["chunk"].as_array().unwrap() {
+            said.extend(event["content"]["body"].as_str().map(str::to_owned));
+            assert_ne!(event["type"], "m.room.name", "a rejected event is shown to nobody");
+        }
+        pages += 1;
+        match page["end"].as_str() {
+            Some(end) => from = format!("&from={end}"),
+            None => break,
+        }
+        assert!(pages < 200, "pages without end");
+    }
+    said.reverse();
+    Ok((said, pages))
+}
+
+#[tokio::test]
+async fn t63_five_hundred_rejected_events_in_a_row_end_no_page() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.world.add_server("").await?;
+    let (id, mut room, mallory) = stage.room_of_alice("12").await?;
+    for number in 0..5 {
+        stage.alice.say(&id, &format!("before {number}")).await?;
+    }
+    room.catch_up(&stage.liar, stage.server(), &mallory).await?;
+    flood(&stage, &mut room, &mallory, 500).await?;
+    let content = json!({ "msgtype": "m.text", "body": "after" });
+    let last = room.event(&stage.liar, &mallory, "m.room.message", None, content)?;
+    stage.liar.transaction(stage.server(), &[last], &[]).await?.ok()?;
+    stage.until_said(&id, "after").await?;
+    let expected = ["before 0", "before 1", "before 2", "before 3", "before 4", "after"];
+    let (said, count) = pages(&stage.alice, &id).await?;
+    assert_eq!(said, expected, "in {count} pages");
+
+    // A server that joins now has to walk through them; the lying one gives no answer about its own.
+    let bob = stage.world.user(1, "bob").await?;
+    bob.join(&id, Some(&stage.world.servers[0].name)).await?;
+    let said = bob
+        .until("the past beyond the rejected events", || async {
+            let (said, _) = pages(&bob, &id).await?;
+            Ok(said.contains(&"before 0".to_owned()).then_some(said))
+        })
+        .await?;
+    assert_eq!(said, expected);
+    let path = Client::in_room(&id, "state/m.room.name/");
+    let name = bob.request(reqwest::Method::GET, &path, None).await?;
+    assert_eq!(name.status, 404, "nobody has named the room");
+    Ok(())
+}
