@@ -251,20 +251,22 @@ fn base64(bytes: &[u8]) -> String {
 
 /// A key from the system's randomness and nothing else, with a name that no earlier key of this server had.
 fn new_key(server_name: &ServerName) -> Result<(Arc<Signer>, String), KeyRingError> {
-    let mut seed = [0_u8; 32];
-    SysRng
-        .try_fill_bytes(&mut seed)
-        .map_err(|error| KeyRingError::Randomness(error.to_string()))?;
-    let mut name = [0_u8; 4];
-    SysRng
-        .try_fill_bytes(&mut name)
-        .map_err(|error| KeyRingError::Randomness(error.to_string()))?;
-    let version = format!("a_{:08x}", u32::from_be_bytes(name));
+    let seed: [u8; 32] = random()?;
+    let version = format!("a_{:08x}", u32::from_be_bytes(random()?));
     let signer = Signer::from_seed(server_name.to_owned(), &seed, &version)?;
     if is_weak(&signer.public_key()) {
         return Err(KeyRingError::Weak(signer.key_id()));
     }
     Ok((Arc::new(signer), format!("ed25519 {version} {}", base64(&seed))))
+}
+
+/// Bytes of the operating system's generator, asked each time: nothing here has a state that could be known or repeat.
+fn random<const N: usize>() -> Result<[u8; N], KeyRingError> {
+    let mut bytes = [0_u8; N];
+    SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|error| KeyRingError::Randomness(error.to_string()))?;
+    Ok(bytes)
 }
 
 fn parse(server_name: &ServerName, text: &str) -> Result<Keys, KeyRingError> {
@@ -427,6 +429,15 @@ mod tests {
             KeyRing::from_text(name(), &two),
             Err(KeyRingError::Current(2))
         ));
+    }
+
+    /// T46. The seeds of a million keys: a key follows from its seed, and computing so many would take minutes.
+    #[test]
+    fn t46_a_million_seeds_are_a_million_different_ones() {
+        let mut seeds: Vec<[u8; 32]> = (0..1_000_000).map(|_| super::random().unwrap()).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        assert_eq!(seeds.len(), 1_000_000);
     }
 
     #[test]

@@ -28,9 +28,12 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use ruma::ServerName;
+use ruma::{MilliSecondsSinceUnixEpoch, ServerName};
 use serde_json::{Value, json};
-use weft_federation::{Client, ClientConfig, DenyList, Destination, DiscoveryError, KeyRing, Names, Resolver, Srv};
+use weft_federation::{
+    Client, ClientConfig, DenyList, Destination, DiscoveryError, KeyRing, Names, NoKeyCache, RemoteKeys, Resolver, Srv,
+    SystemClock,
+};
 
 use peer::{authority, reserve};
 
@@ -345,4 +348,59 @@ async fn a_request_goes_where_the_name_leads() {
     let seen = seen.lock().unwrap();
     assert_eq!(seen[0].0, "matrix.well.test");
     assert!(seen[0].1.contains("destination=well.test"), "{}", seen[0].1);
+}
+
+/// T48: two names that lead to one place are two servers. The place can answer for the one whose key it has, and by
+/// leading one's own name there nobody becomes that server, nor does it become another.
+#[tokio::test]
+async fn t48_two_names_that_lead_to_one_place_share_nothing() {
+    let reserved = reserve();
+    let port = reserved.name.port().unwrap();
+    let victim = KeyRing::generate(name("plain.test").to_owned()).unwrap();
+    let keys = serde_json::to_value(victim.published(MilliSecondsSinceUnixEpoch::now()).unwrap()).unwrap();
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let note = Arc::clone(&asked);
+    let rooms = move |headers: axum::http::HeaderMap| {
+        let header = headers["authorization"].to_str().unwrap().to_owned();
+        note.lock().unwrap().push(header);
+        async { Json(json!({ "chunk": [], "total_room_count_estimate": 0 })) }
+    };
+    let router = document(json!({ "m.server": "matrix.well.test" }))
+        .route("/_matrix/key/v2/server", get(|| async { Json(keys) }))
+        .route("/_matrix/federation/v1/publicRooms", get(rooms));
+    let _peer = reserved.serve(&["plain.test", "well.test", "matrix.well.test"], router);
+    let mut names = names();
+    names.addresses.insert("host.srv.test", vec!["127.0.0.1"]);
+    let record = vec![srv("host.srv.test", port, 1)];
+    names.srv.insert("_matrix-fed._tcp.matrix.well.test.", record);
+    let config = ClientConfig {
+        extra_ca_certificates: vec![authority()],
+        allow_addresses: vec!["127.0.0.0/8".parse().unwrap()],
+        timeout: Duration::from_secs(10),
+        names: Arc::new(names),
+        well_known_port: port,
+    };
+    let client = Client::new(
+        Arc::new(KeyRing::generate(name("alpha.test").to_owned()).unwrap()),
+        config,
+    )
+    .unwrap();
+    let remote = RemoteKeys::new(client.clone(), Arc::new(NoKeyCache), Vec::new(), Arc::new(SystemClock));
+    let now = MilliSecondsSinceUnixEpoch::now();
+    assert!(
+        remote.notarise(name("plain.test"), now).await.is_some(),
+        "whose keys they are"
+    );
+    assert!(
+        remote.notarise(name("well.test"), now).await.is_none(),
+        "whose they are not"
+    );
+    for server in ["plain.test", "well.test"] {
+        client.public_rooms(name(server), None, None, None).await.unwrap();
+    }
+    let asked = asked.lock().unwrap();
+    for (header, server) in asked.iter().zip(["plain.test", "well.test"]) {
+        // Signed for the name: the one can't be handed on as the other.
+        assert!(header.contains(&format!("destination={server}")), "{header}");
+    }
 }
