@@ -24,8 +24,8 @@ pub(crate) struct Claim {
     pub(crate) from: u32,
     /// Clock after the last.
     pub(crate) to: u32,
-    /// The event in its causal past that brought the block before `from`; None at clock 0.
-    pub(crate) basis: Option<OwnedEventId>,
+    /// The events in its causal past that brought the block before `from`: mostly one, none at clock 0.
+    pub(crate) bases: Vec<OwnedEventId>,
 }
 
 /// What becomes of an event.
@@ -35,24 +35,25 @@ pub(crate) enum Outcome {
     Stands,
     /// Another event with other blocks under the same ids stands instead.
     LostTo(OwnedEventId),
-    /// It builds on an event that doesn't stand, or that isn't known.
+    /// It builds on an event that doesn't stand, or that isn't known, and on no other.
     BuildsOn(OwnedEventId),
 }
 
 /// Decides about all events that have claims. The order of `claims` makes no difference.
 ///
-/// `differs` tells whether two claims that overlap bring different blocks there: a server that was restored from a
-/// backup may bring the same blocks in another event, which harms nobody.
+/// `differs` tells whether two claims that overlap are of different senders or bring different blocks there: a server that
+/// was restored from a backup may bring the same blocks of its user in another event, which harms nobody.
 ///
 /// An event stands or falls as a whole. They are taken in the order of their ids, but each after those that it builds
-/// on; it stands if all it builds on stands, and none that stands already brings other blocks under its ids.
+/// on; it stands if something stands that each of its claims builds on, and none that stands already brings other blocks
+/// under its ids.
 #[must_use]
 pub(crate) fn decide(claims: &[Claim], differs: impl Fn(&Claim, &Claim) -> bool) -> BTreeMap<OwnedEventId, Outcome> {
     let events = Events::gather(claims);
     let mut waiting: BTreeMap<&OwnedEventId, usize> = BTreeMap::new();
     let mut ready = BinaryHeap::new();
     for (event, own) in &events.claims {
-        let bases = own.iter().filter_map(|claim| claim.basis.as_ref());
+        let bases = own.iter().flat_map(|claim| &claim.bases);
         let open = bases.filter(|basis| events.claims.contains_key(*basis)).count();
         if open == 0 {
             ready.push(Reverse(*event));
@@ -99,7 +100,7 @@ impl<'a> Events<'a> {
         let mut events = Self::default();
         for claim in claims {
             events.claims.entry(&claim.event).or_default().push(claim);
-            if let Some(basis) = &claim.basis {
+            for basis in &claim.bases {
                 events.followers.entry(basis).or_default().push(&claim.event);
             }
         }
@@ -126,13 +127,12 @@ impl<'a> Standing<'a> {
         outcomes: &BTreeMap<OwnedEventId, Outcome>,
         differs: &impl Fn(&Claim, &Claim) -> bool,
     ) -> Outcome {
-        let fallen = own.iter().filter_map(|claim| claim.basis.as_ref());
-        let mut fallen: Vec<_> = fallen
-            .filter(|basis| outcomes.get(*basis) != Some(&Outcome::Stands))
-            .collect();
-        fallen.sort();
-        if let Some(basis) = fallen.first() {
-            return Outcome::BuildsOn((*basis).clone());
+        let stands = |basis: &OwnedEventId| outcomes.get(basis) == Some(&Outcome::Stands);
+        let baseless = own
+            .iter()
+            .filter(|claim| !claim.bases.is_empty() && !claim.bases.iter().any(stands));
+        if let Some(basis) = baseless.flat_map(|claim| &claim.bases).min() {
+            return Outcome::BuildsOn(basis.clone());
         }
         let rivals = own
             .iter()
@@ -180,7 +180,7 @@ mod tests {
             client: ClientId::new(client).unwrap(),
             from,
             to,
-            basis: basis.map(id),
+            bases: basis.map(id).into_iter().collect(),
         }
     }
 
@@ -217,6 +217,14 @@ mod tests {
         let outcomes = decide(&claims, always);
         assert_eq!(outcomes[&id("b")], Outcome::LostTo(id("a")));
         assert_eq!(outcomes[&id("c")], Outcome::Stands, "its rival fell for another reason");
+    }
+
+    #[test]
+    fn who_has_two_bases_falls_with_neither_alone() {
+        let mut both = claim("d", 1, 5, 6, Some("a"));
+        both.bases.push(id("b"));
+        let claims = [claim("a", 1, 0, 5, None), claim("b", 1, 0, 5, None), both];
+        assert_eq!(decide(&claims, always)[&id("d")], Outcome::Stands);
     }
 
     #[test]
@@ -266,7 +274,7 @@ mod tests {
                         client,
                         from,
                         to: from + length,
-                        basis: basis.map(|b| b.event.clone()),
+                        bases: basis.map(|b| b.event.clone()).into_iter().collect(),
                     });
                 }
             }
@@ -296,7 +304,7 @@ mod tests {
                 for other in standing.iter().skip(n + 1).filter(|other| other.client == one.client) {
                     prop_assert!(one.to <= other.from || other.to <= one.from, "two stand for the same clocks");
                 }
-                if let Some(basis) = &one.basis {
+                for basis in &one.bases {
                     prop_assert_eq!(&expected[basis], &Outcome::Stands);
                 }
             }

@@ -292,7 +292,9 @@ impl Hot {
                 position: target.position,
                 json,
             };
-            turn.batch.put(&EVENTS, &(&self.id, redacted.event_id()), &row);
+            let id = redacted.event_id();
+            turn.batch.put(&EVENTS, &(&self.id, id), &row);
+            turn.changed.insert(id.to_owned(), (Arc::clone(&redacted), flags));
         }
         turn.batch
             .put(&REDACTED_BY, &(&self.id, redacted.event_id()), &by.to_owned());

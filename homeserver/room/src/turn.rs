@@ -61,8 +61,8 @@ pub(crate) struct Turn {
     /// Rows that need no position.
     pub(crate) batch: Batch,
     pub(crate) writes: Vec<Write>,
-    /// Events of earlier turns that were hollow and are whole in this batch, with their flags.
-    pub(crate) filled: HashMap<OwnedEventId, (Arc<Pdu>, u8)>,
+    /// Events of earlier turns that this batch writes anew, as they are then, with their flags.
+    pub(crate) changed: HashMap<OwnedEventId, (Arc<Pdu>, u8)>,
     /// An update came redacted: others are to be asked for it.
     pub(crate) hollow: bool,
     pub(crate) edits: Vec<LiveEdit>,
@@ -83,7 +83,7 @@ impl Turn {
             now,
             batch: Batch::new(),
             writes: Vec::new(),
-            filled: HashMap::new(),
+            changed: HashMap::new(),
             hollow: false,
             edits: Vec::new(),
             reload: false,

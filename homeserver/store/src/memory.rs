@@ -109,6 +109,15 @@ impl MemoryDisk {
         self.shared.lock().restart(tail);
     }
 
+    /// Another disk with what is synced on this one now: a test may go on from one point in many ways.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let copy = Self::new();
+        let synced = self.shared.lock().synced.clone();
+        copy.shared.lock().synced = synced;
+        copy
+    }
+
     /// Lets something go wrong at a commit of the engine (a group of batches counts as one): at the next one for
     /// `commits_before` 0. Only one fault is planned at a time.
     pub fn plan(&self, commits_before: u64, fault: Fault) {

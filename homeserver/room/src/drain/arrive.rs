@@ -5,7 +5,7 @@
 //! event stands; that was done before.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -22,6 +22,8 @@ use weft_wire::event_types;
 use super::{
     decide::{Undecided, resolve_loading},
     graph::{Graph, Incoming, Known},
+    order::{Links, order},
+    rebuild::InPlace,
     text::Vectors,
 };
 use crate::{
@@ -93,18 +95,6 @@ impl<'a> Arriving<'a> {
         self.turn
             .batch
             .put(&INCOMPLETE_ROOMS, &(&self.hot.id,), &server.to_string());
-    }
-
-    /// The flags of an event that the room has.
-    pub(super) async fn flags(&self, id: &EventId) -> Result<Option<u8>, Unavailable> {
-        if let Some(placed) = self.placed.get(id) {
-            return Ok(Some(placed.flags));
-        }
-        Ok(self
-            .reader
-            .stored_event(&self.hot.id, id)
-            .await?
-            .map(|stored| stored.flags))
     }
 
     /// The state before an event that the room has in its place.
@@ -214,24 +204,40 @@ impl<'a> Arriving<'a> {
                 after: Some(after.clone()),
             },
         );
-        // The text first: what is known in the event's past must not have the event in it yet.
-        self.take_text(&pdu, flags).await?;
-        let state = if event_flags::is_accepted(flags) {
-            self.state_of_now(&pdu, &after).await?
-        } else {
-            None
-        };
+        if !event_flags::is_accepted(flags) {
+            self.enter(pdu, flags, groups, None, Tell::Nobody);
+            return Ok(());
+        }
         let tell = if relay {
             Tell::Others(Some(pdu.sender().server_name().to_owned()))
         } else {
             Tell::Nobody
         };
-        self.enter(Arc::clone(&pdu), flags, groups, state, tell);
-        if event_flags::is_accepted(flags) {
-            self.take_back(&pdu).await?;
-            self.be_taken_back(&pdu, flags).await?;
+        self.take_accepted(pdu, flags, (before.group.id, &after), tell).await
+    }
+
+    /// What an accepted event does, and what counts because of it.
+    async fn take_accepted(
+        &mut self,
+        pdu: Arc<Pdu>,
+        flags: u8,
+        (before, after): (u64, &Stated),
+        tell: Tell,
+    ) -> Result<(), Unavailable> {
+        let brought = self.bring_in(&pdu).await?;
+        let event = InPlace {
+            pdu: Arc::clone(&pdu),
+            flags,
+        };
+        // The text first: what is known in the event's past must not have the event in it yet.
+        self.take_text(&brought, &event).await?;
+        let state = self.state_of_now(&pdu, after).await?;
+        self.enter(Arc::clone(&pdu), flags, Some((before, after.group.id)), state, tell);
+        for held in brought.iter().filter(|held| !held.pdu.rejected()) {
+            self.take_back(&held.pdu).await?;
         }
-        Ok(())
+        self.take_back(&pdu).await?;
+        self.be_taken_back(&pdu, flags).await
     }
 
     /// Takes in an event from before our time: into the graph and the log, before all that is there. It is no end of the
@@ -294,6 +300,65 @@ impl<'a> Arriving<'a> {
         Ok(())
     }
 
+    /// The ancestors of an accepted event that count only because of it, in order: events that were held back, also
+    /// behind such as were rejected. Their server had accepted them, and so all servers end alike.
+    async fn bring_in(&mut self, pdu: &Pdu) -> Result<Vec<InPlace>, Unavailable> {
+        let mut brought = Vec::new();
+        let mut seen: HashSet<OwnedEventId> = HashSet::new();
+        let mut work: Vec<OwnedEventId> = pdu.prev_events().to_vec();
+        while let Some(id) = work.pop() {
+            if !seen.insert(id.clone()) {
+                continue;
+            }
+            let Some((pdu, flags)) = self.with_flags(&id).await? else {
+                continue;
+            };
+            if event_flags::is_followed(flags) || flags & event_flags::OUTLIER != 0 {
+                continue;
+            }
+            work.extend(pdu.prev_events().iter().cloned());
+            let flags = flags | event_flags::FOLLOWED;
+            self.set_flags(&pdu, flags).await?;
+            brought.push(InPlace { pdu, flags });
+        }
+        Ok(order(brought, Links::All, |event| &event.pdu))
+    }
+
+    /// An event that the room has, and its flags.
+    pub(super) async fn with_flags(&self, id: &EventId) -> Result<Option<(Arc<Pdu>, u8)>, Unavailable> {
+        if let Some(placed) = self.placed.get(id) {
+            return Ok(Some((Arc::clone(&placed.known.pdu), placed.flags)));
+        }
+        if let Some((pdu, flags)) = self.turn.changed.get(id) {
+            return Ok(Some((Arc::clone(pdu), *flags)));
+        }
+        let stored = self.reader.stored_event(&self.hot.id, id).await?;
+        Ok(stored.map(|stored| (stored.pdu, stored.flags)))
+    }
+
+    /// Writes an event that is in its place with other flags, or with its whole content in the place of a copy without.
+    pub(super) async fn set_flags(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<(), Unavailable> {
+        let id = pdu.event_id();
+        if let Some(write) = self.turn.write_mut(id) {
+            write.flags = flags;
+            write.pdu = Arc::clone(pdu);
+        } else {
+            let stored = self.reader.stored_event(&self.hot.id, id).await?;
+            let row = EventRow {
+                flags,
+                position: stored.map_or(0, |stored| stored.position),
+                json: Bytes::copy_from_slice(pdu.json().as_bytes()),
+            };
+            self.turn.batch.put(&EVENTS, &(&self.hot.id, id), &row);
+            self.turn.changed.insert(id.to_owned(), (Arc::clone(pdu), flags));
+        }
+        if let Some(placed) = self.placed.get_mut(id) {
+            placed.known = Known::new(Arc::clone(pdu), flags);
+            placed.flags = flags;
+        }
+        Ok(())
+    }
+
     fn enter(&mut self, pdu: Arc<Pdu>, flags: u8, groups: Option<(u64, u64)>, state: Option<NewState>, tell: Tell) {
         self.hot.arrive(
             self.turn,
@@ -306,14 +371,6 @@ impl<'a> Arriving<'a> {
             },
             self.ours,
         );
-    }
-
-    /// Of this turn's events, the whole one counts from now on.
-    pub(super) fn forget_copy(&mut self, pdu: &Arc<Pdu>, flags: u8) {
-        if let Some(placed) = self.placed.get_mut(pdu.event_id()) {
-            placed.known = Known::new(Arc::clone(pdu), flags);
-            placed.flags = flags;
-        }
     }
 
     fn after(&mut self, before: &Stated, pdu: &Pdu) -> Stated {
@@ -500,14 +557,7 @@ impl Graph for Arriving<'_> {
     }
 
     async fn event(&self, id: &EventId) -> Result<Option<Known>, Unavailable> {
-        if let Some(placed) = self.placed.get(id) {
-            return Ok(Some(placed.known.clone()));
-        }
-        if let Some((pdu, flags)) = self.turn.filled.get(id) {
-            return Ok(Some(Known::new(Arc::clone(pdu), *flags)));
-        }
-        let stored = self.reader.stored_event(&self.hot.id, id).await?;
-        Ok(stored.map(|stored| Known::new(stored.pdu, stored.flags)))
+        Ok(self.with_flags(id).await?.map(|(pdu, flags)| Known::new(pdu, flags)))
     }
 
     async fn state_after(&self, id: &EventId) -> Result<Option<StateMap>, Unavailable> {

@@ -7,10 +7,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ruma::EventId;
 use weft_dag::{Authorized, Pdu};
-use weft_store::tables::rooms::{EVENTS, EventRow, HOLLOW_ROOMS, HOLLOW_UPDATES, event_flags};
+use weft_store::tables::rooms::{HOLLOW_ROOMS, HOLLOW_UPDATES, event_flags};
 use weft_wire::event_types;
 
 use super::{arrive::Arriving, graph::Graph as _, rebuild::InPlace};
@@ -50,8 +49,8 @@ impl Arriving<'_> {
             return Ok(());
         }
         // Not all events are here yet; when they are, the text is worked out once more.
-        for event in filled {
-            self.take_text(&event.pdu, event.flags).await?;
+        for event in filled.iter().filter(|event| event_flags::is_followed(event.flags)) {
+            self.take_text(&[], event).await?;
         }
         Ok(())
     }
@@ -59,24 +58,11 @@ impl Arriving<'_> {
     /// Writes the event over its copy: the same place, the same decision. Gives its flags.
     async fn replace_copy(&mut self, pdu: &Arc<Pdu>) -> Result<Option<u8>, Unavailable> {
         let id: &EventId = pdu.event_id();
-        let flags = if let Some(write) = self.turn.write_mut(id) {
-            write.flags &= !event_flags::HOLLOW;
-            write.pdu = Arc::clone(pdu);
-            write.flags
-        } else {
-            let Some(copy) = self.reader.stored_event(&self.hot.id, id).await? else {
-                return Ok(None);
-            };
-            let row = EventRow {
-                flags: copy.flags & !event_flags::HOLLOW,
-                position: copy.position,
-                json: Bytes::copy_from_slice(pdu.json().as_bytes()),
-            };
-            self.turn.batch.put(&EVENTS, &(&self.hot.id, id), &row);
-            row.flags
+        let Some((_, flags)) = self.with_flags(id).await? else {
+            return Ok(None);
         };
-        self.forget_copy(pdu, flags);
-        self.turn.filled.insert(id.to_owned(), (Arc::clone(pdu), flags));
+        let flags = flags & !event_flags::HOLLOW;
+        self.set_flags(pdu, flags).await?;
         self.turn.batch.delete(&HOLLOW_UPDATES, &(&self.hot.id, id));
         tracing::info!(room = %self.hot.id, event = %id, "an update that had come redacted is whole");
         Ok(Some(flags))

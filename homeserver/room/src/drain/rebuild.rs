@@ -5,11 +5,11 @@
 //! store, nor the text that it replaces.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use ruma::{EventId, OwnedEventId, OwnedUserId};
+use ruma::{EventId, OwnedEventId, OwnedUserId, UserId};
 use weft_crdt::{ClientId, StateVector, Update};
 use weft_dag::Pdu;
 use weft_store::tables::rooms::event_flags;
@@ -21,8 +21,8 @@ use crate::{
     conflicts::{Claim, Outcome, decide},
 };
 
-/// Losers may make others stand or fall, who are losers in turn. Each pass only ever adds some; a graph that needs more
-/// passes than this was made to, and where we stop all servers stop.
+/// Without the losers others are admitted otherwise, and may be losers in turn. Each pass only ever adds some; a graph that
+/// needs more passes than this was made to, and where we stop all servers stop.
 const MAX_PASSES: usize = 8;
 
 /// An event of the room, in its place.
@@ -48,12 +48,11 @@ pub(crate) struct Rebuilt {
     pub(crate) vectors: Vec<(OwnedEventId, Arc<StateVector>)>,
 }
 
-/// The events in order, with what each pass needs of them.
+/// The accepted events and all their ancestors, in order: what else there is has no part in the text, and none of these
+/// follows it.
 struct Graph {
     events: Vec<InPlace>,
     place: HashMap<OwnedEventId, usize>,
-    /// Those whose update counts: accepted ones, and held-back ones that an accepted one follows.
-    counting: HashSet<usize>,
 }
 
 /// What one pass found.
@@ -71,28 +70,30 @@ struct Pass {
 pub(crate) fn rebuild(events: Vec<InPlace>) -> Rebuilt {
     let graph = Graph::new(events);
     let mut fallen: BTreeSet<OwnedEventId> = BTreeSet::new();
-    let mut pass = Pass::default();
-    for _ in 0..MAX_PASSES {
-        pass = graph.pass(&fallen);
-        let losers = pass.losers(&graph);
-        if losers.is_subset(&fallen) {
+    let mut pass = graph.pass(&fallen);
+    for round in 1..=MAX_PASSES {
+        let outcomes = pass.outcomes(&graph);
+        // What builds on a loser is admitted again without it: it may be all there by itself, or have a gap.
+        let last = round == MAX_PASSES;
+        let losers = outcomes.into_iter().filter(|(_, outcome)| match outcome {
+            Outcome::Stands => false,
+            Outcome::LostTo(_) => true,
+            Outcome::BuildsOn(_) => last,
+        });
+        let known = fallen.len();
+        fallen.extend(losers.map(|(event, _)| event));
+        if fallen.len() == known {
             break;
         }
-        fallen.extend(losers);
+        pass = graph.pass(&fallen);
     }
-    let vectors = graph
-        .events
-        .iter()
-        .map(|event| event.pdu.event_id().to_owned())
-        .zip(pass.vectors)
-        .collect();
+    let ids = graph.events.iter().map(|event| event.pdu.event_id().to_owned());
+    let vectors = ids.zip(pass.vectors).collect();
     let standing = pass.admitted.into_iter().filter_map(|(at, update, _)| {
-        let event = graph.events.get(at).filter(|_| graph.counting.contains(&at))?;
-        let id = event.pdu.event_id().to_owned();
-        let sender = event.pdu.sender().to_owned();
-        (!fallen.contains(&id)).then_some(Standing {
-            event: id,
-            sender,
+        let pdu = &graph.events.get(at)?.pdu;
+        Some(Standing {
+            event: pdu.event_id().to_owned(),
+            sender: pdu.sender().to_owned(),
             update,
         })
     });
@@ -104,23 +105,13 @@ pub(crate) fn rebuild(events: Vec<InPlace>) -> Rebuilt {
 
 impl Graph {
     fn new(events: Vec<InPlace>) -> Self {
-        let events: Vec<InPlace> = events
-            .into_iter()
-            .filter(|event| event.flags & event_flags::OUTLIER == 0)
-            .collect();
-        let events = order(events, Links::All, |event| &event.pdu);
-        let place: HashMap<_, _> = events
+        let events = order(followed(events), Links::All, |event| &event.pdu);
+        let place = events
             .iter()
             .enumerate()
             .map(|(at, event)| (event.pdu.event_id().to_owned(), at))
             .collect();
-        let mut graph = Self {
-            events,
-            place,
-            counting: HashSet::new(),
-        };
-        graph.counting = graph.counting();
-        graph
+        Self { events, place }
     }
 
     fn before(&self, at: usize) -> impl Iterator<Item = usize> + '_ {
@@ -130,26 +121,6 @@ impl Graph {
             .map(|event| event.pdu.prev_events())
             .unwrap_or_default();
         prev.iter().filter_map(|id| self.place.get(&**id).copied())
-    }
-
-    fn counting(&self) -> HashSet<usize> {
-        const NOT_ACCEPTED: u8 = event_flags::REJECTED | event_flags::SOFT_FAILED;
-        let flags = |at: usize| self.events.get(at).map_or(event_flags::REJECTED, |event| event.flags);
-        let mut work: Vec<usize> = (0..self.events.len())
-            .filter(|at| flags(*at) & NOT_ACCEPTED == 0)
-            .collect();
-        let mut counting: HashSet<usize> = work.iter().copied().collect();
-        while let Some(at) = work.pop() {
-            let held = self
-                .before(at)
-                .filter(|before| flags(*before) & NOT_ACCEPTED == event_flags::SOFT_FAILED);
-            for held in held.collect::<Vec<_>>() {
-                if counting.insert(held) {
-                    work.push(held);
-                }
-            }
-        }
-        counting
     }
 
     /// Admits every update against its past, as if those that fell had brought nothing.
@@ -193,10 +164,13 @@ impl Graph {
         known: &StateVector,
         fallen: &BTreeSet<OwnedEventId>,
     ) -> Option<StateVector> {
+        if fallen.contains(pdu.event_id()) {
+            return None;
+        }
         let content: UpdateContent = pdu.content_as().ok()?;
         let mut owners = Owners::default();
         for client in content.ranges().ok()?.into_keys().filter_map(ClientId::new) {
-            let first = self.in_past(pass.firsts.get(&client), at);
+            let first = self.in_past(pass.firsts.get(&client), at).into_iter().next();
             if let Some(first) = first.and_then(|first| self.events.get(first)) {
                 owners.claim(client, first.pdu.sender());
             }
@@ -212,22 +186,17 @@ impl Graph {
             return None;
         };
         let claims = ranges.iter().map(|(client, (from, to))| {
-            let basis = self.in_past(pass.ends.get(&(*client, *from)).filter(|_| *from > 0), at);
-            let basis = basis
-                .and_then(|basis| self.events.get(basis))
-                .map(|basis| basis.pdu.event_id().to_owned());
+            let bases = self.in_past(pass.ends.get(&(*client, *from)).filter(|_| *from > 0), at);
+            let bases = bases.into_iter().filter_map(|basis| self.events.get(basis));
             Claim {
                 event: pdu.event_id().to_owned(),
                 client: *client,
                 from: *from,
                 to: *to,
-                basis,
+                bases: bases.map(|basis| basis.pdu.event_id().to_owned()).collect(),
             }
         });
         pass.admitted.push((at, update, claims.collect()));
-        if fallen.contains(pdu.event_id()) {
-            return None;
-        }
         let mut after = known.clone();
         for (client, (from, to)) in ranges {
             after.raise(client, to);
@@ -239,47 +208,75 @@ impl Graph {
         Some(after)
     }
 
-    /// Which of these events is in the past of an event. Mostly there is one, and admission said that it is; only where
+    /// Which of these events are in the past of an event. Mostly there is one, and admission said that it is; only where
     /// blocks were forged there are more, and the graph is walked.
-    fn in_past(&self, candidates: Option<&Vec<usize>>, at: usize) -> Option<usize> {
-        let candidates = candidates?;
+    fn in_past(&self, candidates: Option<&Vec<usize>>, at: usize) -> Vec<usize> {
+        let Some(candidates) = candidates else {
+            return Vec::new();
+        };
         if let [one] = candidates.as_slice() {
-            return Some(*one);
+            return vec![*one];
         }
+        let mut found = BTreeSet::new();
         let mut seen = HashSet::new();
-        let mut work: VecDeque<usize> = self.before(at).collect();
-        while let Some(before) = work.pop_front() {
-            if candidates.contains(&before) {
-                return Some(before);
-            }
+        let mut work: Vec<usize> = self.before(at).collect();
+        while let Some(before) = work.pop() {
             if seen.insert(before) {
+                if candidates.contains(&before) {
+                    found.insert(before);
+                }
                 work.extend(self.before(before));
             }
         }
-        None
+        found.into_iter().collect()
     }
 }
 
-impl Pass {
-    fn losers(&self, graph: &Graph) -> BTreeSet<OwnedEventId> {
-        let counting = self.admitted.iter().filter(|(at, ..)| graph.counting.contains(at));
-        let claims: Vec<Claim> = counting.flat_map(|(_, _, claims)| claims).cloned().collect();
-        if !overlap(&claims) {
-            return BTreeSet::new();
+/// The accepted events and all their ancestors.
+fn followed(events: Vec<InPlace>) -> Vec<InPlace> {
+    let mut events: BTreeMap<OwnedEventId, InPlace> = events
+        .into_iter()
+        .filter(|event| event.flags & event_flags::OUTLIER == 0)
+        .map(|event| (event.pdu.event_id().to_owned(), event))
+        .collect();
+    let accepted = events.values().filter(|event| event_flags::is_accepted(event.flags));
+    let mut work: Vec<Arc<Pdu>> = accepted.map(|event| Arc::clone(&event.pdu)).collect();
+    let mut seen: HashSet<OwnedEventId> = work.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+    while let Some(pdu) = work.pop() {
+        for id in pdu.prev_events() {
+            if let Some(before) = events.get(id).filter(|_| !seen.contains(id)) {
+                seen.insert(id.clone());
+                work.push(Arc::clone(&before.pdu));
+            }
         }
-        let updates: HashMap<&EventId, Vec<u8>> = self
+    }
+    events.retain(|id, _| seen.contains(id));
+    events.into_values().collect()
+}
+
+impl Pass {
+    /// What becomes of those that were admitted; empty where nothing is disputed.
+    fn outcomes(&self, graph: &Graph) -> BTreeMap<OwnedEventId, Outcome> {
+        let claims: Vec<Claim> = self
             .admitted
             .iter()
-            .filter_map(|(at, update, _)| Some((graph.events.get(*at)?.pdu.event_id(), update.encode())))
+            .flat_map(|(_, _, claims)| claims)
+            .cloned()
             .collect();
-        let outcomes = decide(&claims, |one, other| {
-            updates.get(&*one.event) != updates.get(&*other.event)
-        });
-        outcomes
-            .into_iter()
-            .filter(|(_, outcome)| *outcome != Outcome::Stands)
-            .map(|(event, _)| event)
-            .collect()
+        if !overlap(&claims) {
+            return BTreeMap::new();
+        }
+        // Who says it belongs to it: else a client id would have two owners, and which of them a server knows would
+        // depend on whom it heard first.
+        let said: HashMap<&EventId, (&UserId, Vec<u8>)> = self
+            .admitted
+            .iter()
+            .filter_map(|(at, update, _)| {
+                let pdu = &graph.events.get(*at)?.pdu;
+                Some((pdu.event_id(), (pdu.sender(), update.encode())))
+            })
+            .collect();
+        decide(&claims, |one, other| said.get(&*one.event) != said.get(&*other.event))
     }
 }
 

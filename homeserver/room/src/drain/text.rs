@@ -1,11 +1,11 @@
-//! What events of other servers do to the text: admission against their own causal past, held-back updates that are
-//! merged after all, equal claims.
+//! What events of other servers do to the text: admission against their own causal past, updates that were held back and
+//! count after all, equal claims.
 //!
 //! At the tip of the graph the past is all that was merged. At a fork it is the vector of the events that are
 //! followed. Must never run a CRDT engine.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -20,8 +20,6 @@ use weft_wire::{event_types, update::UpdateContent};
 
 use super::{
     arrive::Arriving,
-    graph::Graph as _,
-    order::{Links, order},
     rebuild::{InPlace, rebuild},
 };
 use crate::{
@@ -59,15 +57,27 @@ impl Arriving<'_> {
         self.hot.document.is_some()
     }
 
-    /// Lets an event do to the text what it may, and notes what is known after it.
-    pub(super) async fn take_text(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<(), Unavailable> {
+    /// Lets an accepted event do to the text what it may, after those that count because it follows them, and notes
+    /// what is known after each.
+    ///
+    /// What is held back, and what is rejected, is looked at only here: the text follows from the accepted events and
+    /// their ancestors alone, so that it is the same on every server, whatever each of them held back.
+    pub(super) async fn take_text(&mut self, brought: &[InPlace], event: &InPlace) -> Result<(), Unavailable> {
         if self.hot.document.is_none() {
             return Ok(());
         }
-        let is_accepted = event_flags::is_accepted(flags);
-        if is_accepted {
-            self.merge_held_back(pdu).await?;
+        for one in brought.iter().chain([event]) {
+            if self.take_update(one, event).await? {
+                return Ok(());
+            }
         }
+        Ok(())
+    }
+
+    /// One event that counts; `newest` is the accepted one because of which it is looked at. True where the text was
+    /// worked out anew, with all that `newest` follows.
+    async fn take_update(&mut self, event: &InPlace, newest: &InPlace) -> Result<bool, Unavailable> {
+        let pdu = &event.pdu;
         let before = self.known_before(pdu).await?;
         let carries = pdu.kind() == event_types::UPDATE && pdu.state_key().is_none() && !pdu.rejected();
         let judgement = if carries {
@@ -75,27 +85,28 @@ impl Arriving<'_> {
         } else {
             Judgement::NothingNew
         };
-        let Judgement::Admitted { update, ranges } = judgement else {
-            if let Judgement::Inadmissible { reason } = judgement {
+        let (update, ranges) = match judgement {
+            Judgement::Admitted { update, ranges } => (update, ranges),
+            Judgement::Inadmissible { reason } => {
                 let (room, event, sender) = (pdu.room_id(), pdu.event_id(), pdu.sender());
                 tracing::info!(%room, %event, %sender, %reason, "an update stays out of the text");
+                self.note(pdu.event_id(), before);
+                return Ok(false);
             }
-            self.note(pdu.event_id(), before);
-            return Ok(());
+            Judgement::NothingNew => {
+                self.note(pdu.event_id(), before);
+                return Ok(false);
+            }
         };
-        // What is held back is known after the event all the same, and no part of the text.
-        let merged = if is_accepted {
-            self.merge(pdu, flags, &update, &ranges).await?
-        } else {
-            Merged::Yes
-        };
-        let ends = ranges.iter().map(|(client, (_, to))| (*client, *to));
-        match merged {
-            Merged::Yes => self.note(pdu.event_id(), raised(before, ends, is_accepted)),
+        match self.merge(event, newest, &update, &ranges).await? {
+            Merged::Yes => {
+                let ends = ranges.iter().map(|(client, (_, to))| (*client, *to));
+                self.note(pdu.event_id(), raised(before, ends));
+            }
             Merged::No => self.note(pdu.event_id(), before),
-            Merged::Rebuilt => {}
+            Merged::Rebuilt => return Ok(true),
         }
-        Ok(())
+        Ok(false)
     }
 
     fn judge(&self, pdu: &Pdu, vector: &StateVector) -> Judgement {
@@ -120,20 +131,21 @@ impl Arriving<'_> {
         }
     }
 
-    /// Merges an admitted update, unless another event's claim to the same blocks stands instead.
+    /// Merges an admitted update, unless another event's claim to the same blocks may stand instead.
     async fn merge(
         &mut self,
-        pdu: &Arc<Pdu>,
-        flags: u8,
+        event: &InPlace,
+        newest: &InPlace,
         update: &Update,
         ranges: &BTreeMap<ClientId, (u32, u32)>,
     ) -> Result<Merged, Unavailable> {
+        let pdu = &event.pdu;
         let Some(document) = self.hot.document.as_mut() else {
             return Ok(Merged::No);
         };
         let merged = document.past().vector;
         if ranges.iter().any(|(client, (from, _))| merged.get(*client) > *from) {
-            return self.decide_equal_claims(pdu, flags).await;
+            return self.decide_equal_claims(pdu, newest).await;
         }
         let new = document.merge(&mut self.turn.batch, &self.hot.id, pdu.event_id(), pdu.sender(), update)?;
         if !new.is_empty() {
@@ -147,54 +159,13 @@ impl Arriving<'_> {
         Ok(Merged::Yes)
     }
 
-    /// Updates that were held back (soft-failed) are merged when an accepted event follows them: its server had
-    /// accepted them, and so all servers end with the same text.
-    async fn merge_held_back(&mut self, pdu: &Pdu) -> Result<(), Unavailable> {
-        let mut held = Vec::new();
-        let mut seen: HashSet<OwnedEventId> = HashSet::new();
-        let mut work: Vec<OwnedEventId> = pdu.prev_events().to_vec();
-        while let Some(id) = work.pop() {
-            if !seen.insert(id.clone()) {
-                continue;
-            }
-            let flags = self.flags(&id).await?.unwrap_or(0);
-            if flags & event_flags::SOFT_FAILED == 0 {
-                continue;
-            }
-            if let Some(known) = self.event(&id).await? {
-                work.extend(known.pdu.prev_events().iter().cloned());
-                held.push(known.pdu);
-            }
-        }
-        for held in order(held, Links::All, |pdu| pdu) {
-            if held.kind() != event_types::UPDATE || held.state_key().is_some() {
-                continue;
-            }
-            let before = self.known_before(&held).await?;
-            if let Judgement::Admitted { update, ranges } = self.judge(&held, &before.vector) {
-                let merged = self.hot.document.as_ref().map(|document| document.past().vector);
-                let is_new = ranges
-                    .iter()
-                    .any(|(client, (_, to))| merged.is_none_or(|m| m.get(*client) < *to));
-                if is_new || ranges.is_empty() {
-                    self.merge(&held, event_flags::SOFT_FAILED, &update, &ranges).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Other blocks under ids that are taken: somebody lied. Which of them stand follows from all events together, so
     /// the text is worked out again. While this server hasn't all events, the one that came first stands: when it has
     /// them, the text is worked out once more.
-    async fn decide_equal_claims(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<Merged, Unavailable> {
+    async fn decide_equal_claims(&mut self, pdu: &Pdu, newest: &InPlace) -> Result<Merged, Unavailable> {
         let (room, event, sender) = (pdu.room_id(), pdu.event_id(), pdu.sender());
         tracing::warn!(%room, %event, %sender, "an event brings other blocks under ids that are taken");
-        let newest = InPlace {
-            pdu: Arc::clone(pdu),
-            flags,
-        };
-        Ok(if self.rebuild_text(Some(newest)).await? {
+        Ok(if self.rebuild_text(Some(newest.clone())).await? {
             Merged::Rebuilt
         } else {
             Merged::No
@@ -216,7 +187,7 @@ impl Arriving<'_> {
             let pdu = Arc::new(pdu.map_err(|error| damaged(&self.hot.id, &error))?);
             events.insert(id, InPlace { pdu, flags });
         }
-        for (id, (pdu, flags)) in &self.turn.filled {
+        for (id, (pdu, flags)) in &self.turn.changed {
             let (pdu, flags) = (Arc::clone(pdu), *flags);
             events.insert(id.clone(), InPlace { pdu, flags });
         }
@@ -311,8 +282,8 @@ impl Arriving<'_> {
     }
 }
 
-/// What is known after an event that brought blocks up to these ends. One that is held back leaves the tip as it is.
-fn raised(before: Before, ends: impl Iterator<Item = (ClientId, u32)>, is_merged: bool) -> Before {
+/// What is known after an event that brought blocks up to these ends.
+fn raised(before: Before, ends: impl Iterator<Item = (ClientId, u32)>) -> Before {
     let Before { mut vector, at_tip, .. } = before;
     for (client, end) in ends {
         vector.raise(client, end);
@@ -320,7 +291,7 @@ fn raised(before: Before, ends: impl Iterator<Item = (ClientId, u32)>, is_merged
     Before {
         vector,
         group: None,
-        at_tip: at_tip && is_merged,
+        at_tip,
     }
 }
 

@@ -9,10 +9,13 @@ use weft_store::tables::{
     documents::{SNAPSHOT, SNAPSHOT_TAIL},
     rooms::event_flags,
 };
-use weft_wire::{event_types, update::UpdateContent};
+use weft_wire::event_types;
 
 use super::{Reader, StoredEvent};
-use crate::{ContentError, Unavailable};
+use crate::{
+    ContentError, Unavailable,
+    drain::rebuild::{InPlace, rebuild},
+};
 
 /// Events that are loaded at a time while walking back.
 const STEP: usize = 256;
@@ -112,31 +115,36 @@ impl Reader {
         Ok(found.len() < others.len() || found.iter().any(|event| !event.is_visible()))
     }
 
+    /// Works the text out from the events, as a server does that joins later: what the rules of admission refuse, and
+    /// what lost against an equal claim, is no part of it.
     async fn replay(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Bytes, ContentError> {
-        let mut updates = Vec::new();
+        let mut all = Vec::new();
         let mut seen: BTreeSet<OwnedEventId> = at.iter().cloned().collect();
         let mut wanted: Vec<OwnedEventId> = seen.iter().cloned().collect();
         while !wanted.is_empty() {
             let rest = wanted.split_off(wanted.len().min(STEP));
             let events = self.events(room, &wanted).await?;
-            let found: BTreeMap<&ruma::EventId, &StoredEvent> =
-                events.iter().map(|event| (event.pdu.event_id(), event)).collect();
+            let mut found: BTreeMap<OwnedEventId, StoredEvent> = events
+                .into_iter()
+                .map(|event| (event.pdu.event_id().to_owned(), event))
+                .collect();
             let mut next = rest;
-            for id in &wanted {
-                let event = found.get(&**id).filter(|event| event.flags & event_flags::OUTLIER == 0);
-                let event = event.ok_or_else(|| ContentError::UnknownEvent(id.clone()))?;
-                updates.extend(update_of(event)?);
-                next.extend(
-                    event
-                        .pdu
-                        .prev_events()
-                        .iter()
-                        .filter(|id| seen.insert((*id).clone()))
-                        .cloned(),
-                );
+            for id in wanted {
+                let event = found
+                    .remove(&id)
+                    .filter(|event| event.flags & event_flags::OUTLIER == 0);
+                let StoredEvent { pdu, flags, .. } = event.ok_or(ContentError::UnknownEvent(id))?;
+                let before = pdu.prev_events().iter();
+                next.extend(before.filter(|id| seen.insert((*id).clone())).cloned());
+                all.push(InPlace { pdu, flags });
             }
             wanted = next;
         }
+        let updates: Vec<Update> = rebuild(all)
+            .updates
+            .into_iter()
+            .map(|standing| standing.update)
+            .collect();
         put_together(&updates)
     }
 }
@@ -144,16 +152,4 @@ impl Reader {
 fn put_together(updates: &[Update]) -> Result<Bytes, ContentError> {
     let merged = merge(updates).map_err(|error| ContentError::Damaged(error.to_string()))?;
     Ok(Bytes::from(compact(&merged).encode()))
-}
-
-/// The update that an event brought to the text, if it did.
-fn update_of(event: &StoredEvent) -> Result<Option<Update>, ContentError> {
-    let left_out = event_flags::REJECTED | event_flags::INADMISSIBLE;
-    if event.pdu.kind() != event_types::UPDATE || event.pdu.state_key().is_some() || event.flags & left_out != 0 {
-        return Ok(None);
-    }
-    let damaged = |error: &dyn std::fmt::Display| ContentError::Damaged(error.to_string());
-    let content: UpdateContent = event.pdu.content_as().map_err(|error| damaged(&error))?;
-    let bytes = content.bytes().map_err(|error| damaged(&error))?;
-    Update::parse(bytes.into()).map(Some).map_err(|error| damaged(&error))
 }

@@ -99,9 +99,9 @@ pub mod event_flags {
     pub const OUTLIER: u8 = 4;
     /// Its content is stripped because of a redaction.
     pub const REDACTED: u8 = 8;
-    /// An update of the text that the admission rules refused, or that lost against an equal claim: in the graph, not
-    /// in the text.
-    pub const INADMISSIBLE: u8 = 16;
+    /// Held back or rejected, and an accepted event has it among its ancestors. What is held back counts from then on:
+    /// its server had accepted it, and so did whoever follows it.
+    pub const FOLLOWED: u8 = 16;
     /// An update of the text that came redacted: in the graph, and what it says is asked of other servers.
     pub const HOLLOW: u8 = 32;
 
@@ -109,6 +109,12 @@ pub mod event_flags {
     #[must_use]
     pub const fn is_accepted(flags: u8) -> bool {
         flags & (REJECTED | SOFT_FAILED | OUTLIER) == 0
+    }
+
+    /// Whether an event with these flags is an accepted one or an ancestor of one: a part of what the text follows from.
+    #[must_use]
+    pub const fn is_followed(flags: u8) -> bool {
+        is_accepted(flags) || flags & FOLLOWED != 0
     }
 }
 
