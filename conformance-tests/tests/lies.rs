@@ -6,6 +6,12 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "lies/floods.rs"]
+mod floods;
+#[path = "lies/forged.rs"]
+mod forged;
+#[path = "lies/handshakes.rs"]
+mod handshakes;
 #[path = "lies/stage.rs"]
 mod stage;
 #[path = "lies/truth.rs"]

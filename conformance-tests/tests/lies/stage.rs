@@ -1,9 +1,13 @@
 //! What these tests begin with: an honest server, a lying one, and a room between them.
 
+use std::sync::{Arc, Mutex};
+
 use anyhow::Result;
+use reqwest::Method;
+use ruma::RoomVersionId;
 use serde_json::json;
 use weft_conformance_tests::{
-    client::Client,
+    client::{Client, segment},
     liar::{Liar, Room},
     server::Server,
     world::World,
@@ -41,6 +45,41 @@ impl Stage {
         let room = Room::join(&self.liar, self.server(), &id, &mallory).await?;
         self.alice.until_membership(&id, &mallory, "join").await?;
         Ok((id, room, mallory))
+    }
+
+    /// A room of mallory's that anybody may join, served by the liar.
+    pub(crate) fn room_of_mallory(&self, version: &RoomVersionId) -> Result<(String, Arc<Mutex<Room>>, String)> {
+        let mallory = self.liar.user("mallory");
+        let room = Room::create(&self.liar, version, &mallory)?;
+        let id = room.id.clone();
+        Ok((id, self.liar.host(room), mallory))
+    }
+
+    /// Whether alice's server has the event, as far as it tells anybody.
+    pub(crate) async fn has(&self, room: &str, event: &str) -> Result<bool> {
+        let path = Client::in_room(room, &format!("event/{}", segment(event)));
+        let to_alice = self.alice.request(Method::GET, &path, None).await?;
+        let path = format!("/_matrix/federation/v1/event/{}", segment(event));
+        let to_mallory = self.liar.ask(self.server(), Method::GET, &path, None).await?;
+        Ok(to_alice.status.is_success() || to_mallory.status.is_success())
+    }
+
+    /// Mallory says something true in a room that the liar sees rightly, and alice hears it.
+    pub(crate) async fn goes_on(&self, room: &mut Room, mallory: &str) -> Result<()> {
+        let text = format!("the room goes on {}", room.order.len());
+        let content = json!({ "msgtype": "m.text", "body": text });
+        room.send(&self.liar, mallory, "m.room.message", None, content)?;
+        let event = room.events[room.order.last().unwrap()].clone();
+        let answer = self.liar.transaction(self.server(), &[event], &[]).await?.ok()?;
+        assert!(
+            answer["pdus"]
+                .as_object()
+                .unwrap()
+                .values()
+                .all(|result| result == &json!({})),
+            "{answer}"
+        );
+        self.until_said(&room.id.clone(), &text).await
     }
 
     /// Waits until alice sees this message.
