@@ -4,6 +4,7 @@
 //! Every check is a pure function from a [`tree::Tree`] to findings, so that it is tested on small made-up trees.
 //! A check never changes a file.
 
+mod adversarial;
 mod findings;
 mod headers;
 mod imports;
@@ -59,6 +60,11 @@ const CHECKS: &[Check] = &[
         name: "lockfile",
         purpose: "Cargo.lock holds none of the banned crates",
         run: lockfile::check,
+    },
+    Check {
+        name: "adversarial",
+        purpose: "the table of hostile inputs has a row for each number, and the tests that it names are there",
+        run: adversarial::check,
     },
     Check {
         name: "spec-links",

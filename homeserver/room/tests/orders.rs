@@ -8,6 +8,8 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "orders/crowds.rs"]
+mod crowds;
 #[path = "orders/lies.rs"]
 mod lies;
 #[path = "orders/theatre.rs"]

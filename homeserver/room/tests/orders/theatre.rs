@@ -7,12 +7,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, ServerName};
+use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, ServerName, UserId};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use weft_dag::{Pdu, RoomVersion, StateMap, Verified, testing};
 use weft_room::{
-    CommitSink, Committed, JoinedRoom, PeerError, Peers, Ports, RoomConfig, Rooms, StateIds, SystemClock,
+    CommitSink, Committed, JoinedRoom, NewEvent, PeerError, Peers, Ports, RoomConfig, Rooms, StateIds, SystemClock,
     testing::FixedIdentity,
 };
 use weft_store::{Store, memory::MemoryDisk};
@@ -223,6 +223,36 @@ impl Play {
         outcome
     }
 
+    /// How many ends the graph has after it heard all these, and after each of so many messages that are said there then.
+    pub(crate) async fn gathers(&self, audience: &Audience, events: Vec<Verified>, messages: usize) -> Vec<usize> {
+        let library = Arc::new(Library::empty(&self.world.version));
+        let server = self.server("x.example", &audience.disk.copy(), library).await;
+        for some in events.chunks(50) {
+            let origin = some[0].pdu().sender().server_name().to_owned();
+            server.rooms.receive(&origin, some.to_vec()).await.unwrap();
+        }
+        for event in &events {
+            server.until_placed(event.pdu().event_id()).await;
+        }
+        let mut ends = vec![server.ends().await];
+        for number in 0..messages {
+            let content = json!({ "msgtype": "m.text", "body": number });
+            let event = NewEvent {
+                sender: UserId::parse(XAVIER).unwrap(),
+                kind: "m.room.message".into(),
+                state_key: None,
+                content: content.as_object().unwrap().clone(),
+                redacts: None,
+                txn: None,
+                timestamp: None,
+            };
+            server.rooms.send(&server.room, event).await.unwrap();
+            ends.push(server.ends().await);
+        }
+        server.rooms.stop().await;
+        ends
+    }
+
     fn follows_only(&self, id: &EventId, placed: &BTreeSet<OwnedEventId>) -> bool {
         self.world.pdu(id).prev_events().iter().all(|id| placed.contains(id))
     }
@@ -293,6 +323,10 @@ struct Server {
 }
 
 impl Server {
+    async fn ends(&self) -> usize {
+        self.rooms.reader().extremities(&self.room).await.unwrap().len()
+    }
+
     async fn until_placed(&self, id: &EventId) {
         let wait = async {
             loop {
