@@ -127,3 +127,21 @@ async fn what_follows_both_contents_and_what_carries_all_of_it() {
     play.edit(&[&two], BOB, update(7, 'a', 0, 8));
     ends_equal("both contents", play).await;
 }
+
+/// An update that no rule admits has its place in the graph, and does not make the text of then unreadable.
+#[tokio::test]
+async fn updates_that_are_refused_and_the_text_of_then() {
+    let mut play = play();
+    let start = play.start();
+    let one = play.edit(&[&start], BOB, update(7, 'a', 0, 4));
+    let bad = play.edit(&[&one], BOB, json!({ "update": "!", "clients": {} }));
+    let gap = play.edit(&[&bad], BOB, update(7, 'a', 6, 8));
+    play.edit(&[&gap], CAROL, update(8, 'c', 0, 2));
+    play.edit(&[&bad], CAROL, update(7, 'z', 0, 4));
+    let outcome = ends_equal("refused", play).await;
+    assert!(
+        outcome.text.contains("aaaa") && outcome.text.contains("cc") && outcome.text.len() == 6,
+        "{}",
+        outcome.text
+    );
+}
