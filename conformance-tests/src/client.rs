@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -240,6 +241,31 @@ impl Client {
             .iter()
             .filter_map(|event| Some(event.pointer("/content/body")?.as_str()?.to_owned()))
             .collect())
+    }
+
+    /// The updates of a document's signed events, oldest first.
+    ///
+    /// # Errors
+    /// When it is refused, or an event holds none.
+    pub async fn sealed_updates(&self, room: &str) -> Result<Vec<Vec<u8>>> {
+        let filter = segment(r#"{"types":["dev.weft.update"]}"#);
+        let mut updates = Vec::new();
+        let mut from = String::new();
+        loop {
+            let path = format!("messages?dir=f&limit=500&filter={filter}{from}");
+            let page = self.get(&Self::in_room(room, &path)).await?;
+            for event in page.get("chunk").and_then(Value::as_array).context("no chunk")? {
+                let update = event
+                    .pointer("/content/update")
+                    .and_then(Value::as_str)
+                    .context("no update")?;
+                updates.push(STANDARD_NO_PAD.decode(update)?);
+            }
+            match page.get("end").and_then(Value::as_str) {
+                Some(end) => from = format!("&from={}", segment(end)),
+                None => return Ok(updates),
+            }
+        }
     }
 
     /// The merged update of a document.

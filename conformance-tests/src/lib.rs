@@ -8,6 +8,7 @@ pub mod editors;
 pub mod given;
 pub mod liar;
 pub mod link;
+pub mod live;
 pub mod server;
 pub mod synapse;
 pub mod world;

@@ -166,18 +166,15 @@ rate_limit = false
     /// # Errors
     /// When it ends or does not answer in time; with the end of its log.
     pub async fn boot(&mut self) -> Result<()> {
-        self.starts += 1;
-        let log = File::create(self.log_path())?;
-        let process = Command::new(binary()?)
-            .arg("serve")
-            .arg("--config")
-            .arg(self.folder.join("weft.toml"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("starting weft")?;
-        self.process = Some(process);
+        self.boot_with(&[]).await
+    }
+
+    /// The same, with variables of the environment.
+    ///
+    /// # Errors
+    /// When it ends or does not answer in time; with the end of its log.
+    pub async fn boot_with(&mut self, variables: &[(&str, &str)]) -> Result<()> {
+        self.spawn(variables)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = self
@@ -199,6 +196,52 @@ rate_limit = false
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Starts the process and doesn't wait.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn spawn(&mut self, variables: &[(&str, &str)]) -> Result<()> {
+        self.starts += 1;
+        let log = File::create(self.log_path())?;
+        let process = Command::new(binary()?)
+            .arg("serve")
+            .arg("--config")
+            .arg(self.folder.join("weft.toml"))
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("starting weft")?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Until the process has ended by itself; false where it goes on for longer than that.
+    ///
+    /// # Errors
+    /// When it can't be asked.
+    pub async fn until_dead(&mut self, patience: Duration) -> Result<bool> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            let Some(process) = self.process.as_mut() else {
+                return Ok(true);
+            };
+            if process.try_wait()?.is_some() {
+                self.process = None;
+                return Ok(true);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(false)
+    }
+
+    /// The process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
     }
 
     /// Runs a command of the program on this server's configuration, which must not be running; gives what it printed.

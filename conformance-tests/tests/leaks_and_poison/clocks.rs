@@ -30,7 +30,7 @@ async fn t49_a_clock_that_is_an_hour_off_does_no_harm() -> Result<()> {
         let event = stage.liar.sign(&event, &room.version)?;
         stage
             .liar
-            .transaction(stage.server(), &[event.clone()], &[])
+            .transaction(stage.server(), std::slice::from_ref(&event), &[])
             .await?
             .ok()?;
         stage.until_said(&id, &text).await?;

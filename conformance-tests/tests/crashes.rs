@@ -1,0 +1,273 @@
+//! Servers that die under twenty people's hands: by kill -9 at random moments, and at every step of the write path.
+//! Nothing that was acknowledged is lost, nothing is there twice, and both servers and all editors end equal.
+//!
+//! `make kills KILLS=10000` goes on for longer; `WEFT_KILLS_SEED` repeats a run's plan.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and a long run shows how far it is"
+)]
+
+use std::{
+    collections::BTreeSet,
+    env,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use weft_conformance_tests::{
+    authority::Authority,
+    client::Client,
+    given::cannot_be_put_to_given_servers,
+    live::{LiveEditor, trust},
+    server::Server,
+};
+use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode as _};
+
+const EDITORS: usize = 20;
+/// A fail point that is on the way of every edit is passed within this time; a loaded machine is slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Two servers, a document, and people who type without end.
+struct Load {
+    servers: Vec<Server>,
+    people: Vec<Client>,
+    room: String,
+    editors: Vec<Arc<LiveEditor>>,
+    typing: Arc<AtomicBool>,
+    typists: Vec<JoinHandle<()>>,
+    trust: Arc<rustls::ClientConfig>,
+    _folder: TempDir,
+}
+
+impl Load {
+    async fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let authority = Authority::new(folder.path())?;
+        let trust = trust(&authority)?;
+        let (mut servers, mut people) = (Vec::new(), Vec::new());
+        for (label, name) in [("one", "alice"), ("two", "bob")] {
+            let server = Server::start(&authority, folder.path(), label, "").await?;
+            people.push(Client::register(&authority.http()?, &server.url, name).await?);
+            servers.push(server);
+        }
+        let room = people[0].create_document("Under fire").await?;
+        people[0].give_role(&room, &people[1].user, "editor").await?;
+        people[1].accept_invitation(&room).await?;
+        let mut load = Self {
+            servers,
+            people,
+            room,
+            editors: Vec::new(),
+            typing: Arc::new(AtomicBool::new(true)),
+            typists: Vec::new(),
+            trust,
+            _folder: folder,
+        };
+        for number in 0..EDITORS {
+            let client = &load.people[number % 2];
+            let editor = LiveEditor::open(&load.trust, client, &load.room, 1_000 + number as u64)?;
+            load.editors.push(Arc::new(editor));
+        }
+        for editor in &load.editors {
+            editor.synced().await?;
+        }
+        for (number, editor) in load.editors.iter().enumerate() {
+            load.typists.push(tokio::spawn(typist(
+                number,
+                Arc::clone(editor),
+                Arc::clone(&load.typing),
+            )));
+        }
+        Ok(load)
+    }
+
+    /// All hands off; then all must be saved, equal, complete, and follow from the sealed events.
+    async fn judge(mut self) -> Result<usize> {
+        self.typing.store(false, Ordering::Relaxed);
+        for typist in self.typists.drain(..) {
+            typist.await?;
+        }
+        let mut acknowledged = BTreeSet::new();
+        for editor in &self.editors {
+            editor.saved().await?;
+            acknowledged.extend(editor.acknowledged());
+        }
+        ensure!(acknowledged.len() > EDITORS, "hardly anything was typed");
+        let text = self.until_equal().await?;
+        for word in &acknowledged {
+            let count = text.matches(word.as_str()).count();
+            ensure!(count == 1, "{word}, which was acknowledged, is there {count} times");
+        }
+        for (number, client) in self.people.iter().enumerate() {
+            let sealed = sealed_text(client, &self.room).await?;
+            ensure!(sealed == text, "the sealed events of server {number} give another text");
+        }
+        Ok(acknowledged.len())
+    }
+
+    /// Until all editors of both servers, and one who comes now, show the same.
+    async fn until_equal(&self) -> Result<String> {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
+        loop {
+            let mut texts: Vec<String> = self.editors.iter().map(|editor| editor.text()).collect();
+            for (number, client) in self.people.iter().enumerate() {
+                let late = LiveEditor::open(&self.trust, client, &self.room, 5_000 + number as u64)?;
+                late.synced().await?;
+                texts.push(late.text());
+            }
+            if texts.iter().all(|text| *text == texts[0]) {
+                return Ok(texts.swap_remove(0));
+            }
+            let lengths: Vec<usize> = texts.iter().map(String::len).collect();
+            ensure!(
+                tokio::time::Instant::now() < deadline,
+                "texts differ, their lengths: {lengths:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// Types a word now and then, for as long as that is wanted.
+async fn typist(number: usize, editor: Arc<LiveEditor>, typing: Arc<AtomicBool>) {
+    static WORDS: AtomicU64 = AtomicU64::new(0);
+    let mut dice = StdRng::seed_from_u64(number as u64);
+    while typing.load(Ordering::Relaxed) {
+        // Who waits for long types on; but not without end.
+        if editor.waiting() < 20 {
+            let word = format!("<{}>", WORDS.fetch_add(1, Ordering::Relaxed));
+            editor.type_word(dice.random_range(0..=1_000), &word);
+        }
+        tokio::time::sleep(Duration::from_millis(dice.random_range(20..120))).await;
+    }
+}
+
+/// The text that follows from the signed events alone, as a server gives them to a Matrix client.
+async fn sealed_text(client: &Client, room: &str) -> Result<String> {
+    let doc = Doc::new();
+    let body = doc.get_or_insert_text("body");
+    for update in client.sealed_updates(room).await? {
+        doc.transact_mut().apply_update(Update::decode_v1(&update)?)?;
+    }
+    let text = body.get_string(&doc.transact());
+    Ok(text)
+}
+
+/// The names of all fail points, as the program itself lists them.
+async fn fail_points(server: &mut Server) -> Result<Vec<String>> {
+    server.kill();
+    server.spawn(&[("WEFT_FAIL_AT", "?:1")])?;
+    ensure!(
+        server.until_dead(PATIENCE).await?,
+        "a fail point that isn't there was taken"
+    );
+    let log = server.log();
+    let names = log.split("the names are ").nth(1).context("no names")?;
+    Ok(names
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split(' ')
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Arms a fail point and waits until the server has died there.
+async fn die_at(load: &mut Load, server: usize, name: &str, count: u64) -> Result<()> {
+    let setting = format!("{name}:{count}");
+    let variables = [("WEFT_FAIL_AT", setting.as_str())];
+    load.servers[server].kill();
+    load.servers[server].spawn(&variables)?;
+    if name.starts_with("room::adopt") {
+        join_something_new(load, server).await?;
+    }
+    let died = load.servers[server].until_dead(PATIENCE).await?;
+    ensure!(died, "{setting}: nobody comes by there on server {server}");
+    load.servers[server].boot().await
+}
+
+/// Has the server join another room through the other one; it is to die of that.
+async fn join_something_new(load: &mut Load, server: usize) -> Result<()> {
+    let other = &load.people[1 - server];
+    let me = &load.people[server];
+    let room = other.create_document("One more").await?;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    // The one who is invited is on a server that is only now starting.
+    while other.give_role(&room, &me.user, "editor").await.is_err() {
+        ensure!(tokio::time::Instant::now() < deadline, "the invitation does not arrive");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // The answer will not come.
+    let _ = me.accept_invitation(&room).await;
+    Ok(())
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// Random moments: the part of `make test`, and with `WEFT_KILLS` as many as one likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_at_random_moments_lose_nothing_that_was_acknowledged() -> Result<()> {
+    if cannot_be_put_to_given_servers("kills_at_random_moments") {
+        return Ok(());
+    }
+    let (kills, seed) = (number("WEFT_KILLS", 60), number("WEFT_KILLS_SEED", rand::random()));
+    println!("seed {seed}: WEFT_KILLS_SEED={seed} repeats it");
+    let mut dice = StdRng::seed_from_u64(seed);
+    let (mut done, mut words) = (0, 0);
+    while done < kills {
+        // A text that grows for ever would measure the text, not the kills.
+        let mut load = Load::new().await?;
+        for _ in 0..kills.min(done + 100) - done {
+            let server = dice.random_range(0..2);
+            tokio::time::sleep(Duration::from_millis(dice.random_range(0..700))).await;
+            load.servers[server].kill();
+            load.servers[server].boot().await?;
+            done += 1;
+        }
+        words += load.judge().await?;
+        println!("{done} of {kills} kills, {words} acknowledged words, none lost");
+    }
+    Ok(())
+}
+
+/// Every fail point on either server, at the first pass and at a later one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_step_of_the_write_path_loses_nothing_that_was_acknowledged() -> Result<()> {
+    if cannot_be_put_to_given_servers("dying_at_any_step") {
+        return Ok(());
+    }
+    let mut load = Load::new().await?;
+    let names = fail_points(&mut load.servers[0]).await?;
+    load.servers[0].boot().await?;
+    ensure!(names.len() >= 20, "{names:?}");
+    let mut deaths = 0;
+    for (at, name) in names.iter().enumerate() {
+        for (server, count) in [(at % 2, 1), (1 - at % 2, 3)] {
+            // Passed once a start, once a join, or once in some hundred events.
+            let rare = ["recovery", "adopt", "snapshot"].iter().any(|step| name.contains(step));
+            let count = if rare { 1 } else { count };
+            die_at(&mut load, server, name, count)
+                .await
+                .with_context(|| format!("{name}:{count}"))?;
+            deaths += 1;
+        }
+    }
+    println!(
+        "{deaths} deaths at {} fail points, {} acknowledged words",
+        names.len(),
+        load.judge().await?
+    );
+    Ok(())
+}
