@@ -29,7 +29,8 @@ impl Handshake {
         let version = template::version(Some(answer.room_version))?;
         let hints = template::hints(server, &answer.event)?;
         let signer = client.key_ring().signer();
-        let event = template::sign(wanted, "knock", hints, &version, self.events.keys().now(), &signer)?.into_verified();
+        let event =
+            template::sign(wanted, "knock", hints, &version, self.events.keys().now(), &signer)?.into_verified();
         let pdu = event.pdu();
         let raw =
             RawValue::from_string(pdu.json().to_owned()).map_err(|error| bad_answer(server, error.to_string()))?;

@@ -201,10 +201,10 @@ impl Worker {
             let ids: Vec<_> = hot.ends.iter().map(|end| end.id.clone()).collect();
             let ends = shared.reader.events_of(&room, &hot.version, &ids).await?;
             let ours = shared.identity.server_name();
-            hot.ends.retain(|end| {
-                ends.iter()
-                    .any(|pdu| pdu.event_id() == end.id && pdu.sender().server_name() == ours)
-            });
+            let unheard =
+                |pdu: &&Arc<weft_dag::Pdu>| pdu.sender().server_name() == ours && pdu.kind() != "m.room.member";
+            let kept: Vec<_> = ends.iter().filter(unheard).map(|pdu| pdu.event_id()).collect();
+            hot.ends.retain(|end| kept.contains(&&*end.id));
         }
         if let (Some(document), Some(snapshot)) = (hot.document.as_mut(), joined.snapshot)
             && let Err(error) = document.adopt_snapshot(&mut turn.batch, &room, snapshot)

@@ -22,7 +22,9 @@ fn load(client: u64, update: &[u8]) -> Doc {
 }
 
 fn apply(doc: &Doc, update: &[u8]) {
-    doc.transact_mut().apply_update(Update::decode_v1(update).unwrap()).unwrap();
+    doc.transact_mut()
+        .apply_update(Update::decode_v1(update).unwrap())
+        .unwrap();
 }
 
 /// The text of an update.
@@ -39,7 +41,9 @@ fn text_of(doc: &Doc) -> String {
 impl Editor {
     /// Opens a document; `client` is this editor's Yjs client id, used by nobody else.
     pub fn open(client: u64, content: &[u8]) -> Self {
-        Self { doc: load(client, content) }
+        Self {
+            doc: load(client, content),
+        }
     }
 
     /// What the server has more.

@@ -43,10 +43,10 @@ impl Liar {
 
     pub async fn lie(&mut self, world: &mut World, kind: Lie) -> Result<(), String> {
         let ends = self.ends(world).await?;
-        if self.old.is_empty() || world.next() % 3 == 0 {
+        if self.old.is_empty() || world.next().is_multiple_of(3) {
             self.old.clone_from(&ends);
         }
-        let half = |server: &usize| server % 2 == 0;
+        let half = |server: &usize| server.is_multiple_of(2);
         let everybody: Vec<usize> = (0..world.servers.len()).filter(|other| *other != self.server).collect();
         let (some, others): (Vec<usize>, Vec<usize>) = everybody.iter().partition(|server| half(server));
         match kind {
@@ -60,10 +60,11 @@ impl Liar {
             }
             Lie::ContinueOther => {
                 let (client, end) = self.twofold.ok_or("nothing to go on from")?;
-                let letter = if world.next() % 2 == 0 { 'x' } else { 'y' };
+                let letter = if world.next().is_multiple_of(2) { 'x' } else { 'y' };
                 let event = self.update(world, &ends, blocks(client, letter, end, end + 3)).await?;
                 self.twofold = Some((client, end + 3));
-                self.tell(world, &event, if letter == 'x' { &some } else { &others }).await;
+                self.tell(world, &event, if letter == 'x' { &some } else { &others })
+                    .await;
             }
             Lie::Spoof => {
                 // The newest client id of an honest editor, from its beginning.
@@ -93,25 +94,39 @@ impl Liar {
             }
             Lie::Usurp => {
                 let levels = json!({ "users": { user(self.server).as_str(): 100 } });
-                let event = self.event(world, &ends, "m.room.power_levels", Some(""), levels).await?;
+                let event = self
+                    .event(world, &ends, "m.room.power_levels", Some(""), levels)
+                    .await?;
                 self.tell(world, &event, &everybody).await;
             }
-            Lie::Malformed => {
-                let event = self.event(world, &ends, "m.room.message", None, json!({ "body": "true" })).await?;
-                let forged = event.json().replace("true", "false");
-                for server in everybody {
-                    let _ = world.network.deliver(self.server, server, &[forged.clone(), "{\"room_id\":\"!x\"}".into()]).await;
-                }
-            }
+            Lie::Malformed => self.malformed(world, &ends, &everybody).await?,
+        }
+        Ok(())
+    }
+
+    async fn malformed(&self, world: &World, ends: &[OwnedEventId], whom: &[usize]) -> Result<(), String> {
+        let event = self
+            .event(world, ends, "m.room.message", None, json!({ "body": "true" }))
+            .await?;
+        let forged = [event.json().replace("true", "false"), "{\"room_id\":\"!x\"}".into()];
+        for server in whom {
+            let _ = world.network.deliver(self.server, *server, &forged).await;
         }
         Ok(())
     }
 
     async fn ends(&self, world: &World) -> Result<Vec<OwnedEventId>, String> {
         let reader = world.servers[self.server].rooms.reader();
-        let mut ends = reader.extremities(&world.room).await.map_err(|error| error.to_string())?;
+        let mut ends = reader
+            .extremities(&world.room)
+            .await
+            .map_err(|error| error.to_string())?;
         ends.truncate(5);
-        if ends.is_empty() { Err("knows nothing of the room".into()) } else { Ok(ends) }
+        if ends.is_empty() {
+            Err("knows nothing of the room".into())
+        } else {
+            Ok(ends)
+        }
     }
 
     async fn update(&self, world: &World, after: &[OwnedEventId], content: Value) -> Result<Arc<Pdu>, String> {
@@ -127,7 +142,11 @@ impl Liar {
         content: Value,
     ) -> Result<Arc<Pdu>, String> {
         let reader = world.servers[self.server].rooms.reader();
-        let state = reader.state(&world.room).await.map_err(|error| error.to_string())?.ok_or("no state")?;
+        let state = reader
+            .state(&world.room)
+            .await
+            .map_err(|error| error.to_string())?
+            .ok_or("no state")?;
         let content = testing::object(content);
         let sender = user(self.server);
         let draft = Draft {
@@ -140,13 +159,18 @@ impl Liar {
         };
         let placement = Placement {
             prev_events: after.to_vec(),
-            auth_events: state.auth_events(kind, &sender, key, &content).map_err(|error| error.to_string())?,
+            auth_events: state
+                .auth_events(kind, &sender, key, &content)
+                .map_err(|error| error.to_string())?,
             depth: 50,
             origin_server_ts: ruma::MilliSecondsSinceUnixEpoch(
                 ruma::UInt::try_from(1_800_000_000_000 + world.network.elapsed()).unwrap(),
             ),
         };
-        let pdu = draft.sign(&world.version, placement, &testing::signer(&name(self.server))).unwrap().pdu;
+        let pdu = draft
+            .sign(&world.version, placement, &testing::signer(&name(self.server)))
+            .unwrap()
+            .pdu;
         world.network.keep_in_vault(&pdu);
         Ok(pdu)
     }
@@ -154,7 +178,10 @@ impl Liar {
     async fn tell(&self, world: &World, event: &Pdu, whom: &[usize]) {
         for server in whom {
             // It tries once: a lie that doesn't arrive is one less.
-            let _ = world.network.deliver(self.server, *server, &[event.json().to_owned()]).await;
+            let _ = world
+                .network
+                .deliver(self.server, *server, &[event.json().to_owned()])
+                .await;
         }
     }
 }

@@ -73,7 +73,10 @@ fn one_seed_is_one_run() {
         let (one, other) = (run(&Plan::of(seed)), run(&Plan::of(seed)));
         let first = one.trace.iter().zip(&other.trace).position(|(a, b)| a != b);
         if let Some(at) = first {
-            panic!("seed {seed} differs at step {at}:\n{}\n{}", one.trace[at], other.trace[at]);
+            panic!(
+                "seed {seed} differs at step {at}:\n{}\n{}",
+                one.trace[at], other.trace[at]
+            );
         }
         assert_eq!(one.trace.len(), other.trace.len(), "seed {seed}");
         assert!(one.trace.len() > 50, "seed {seed} does nothing");
@@ -84,7 +87,10 @@ fn one_seed_is_one_run() {
 #[test]
 fn saved_plans_hold() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/simulation/plans");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     for file in files {
         let plan: Plan = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
@@ -96,7 +102,9 @@ fn saved_plans_hold() {
 
 #[test]
 fn a_plan_from_a_file() {
-    let Some(path) = env::var_os("WEFT_SIM_PLAN") else { return };
+    let Some(path) = env::var_os("WEFT_SIM_PLAN") else {
+        return;
+    };
     let plan: Plan = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let outcome = run(&plan);
     for line in &outcome.trace {

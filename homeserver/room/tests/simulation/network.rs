@@ -43,7 +43,9 @@ pub fn name(server: usize) -> OwnedServerName {
 
 /// The number in a server's name.
 pub fn number(name: &ServerName) -> usize {
-    name.as_str()[1..name.as_str().len() - ".example".len()].parse().unwrap()
+    name.as_str()[1..name.as_str().len() - ".example".len()]
+        .parse()
+        .unwrap()
 }
 
 /// What a server does with an event that came: form, signatures, hash.
@@ -180,7 +182,9 @@ async fn receive(rooms: &Rooms, from: usize, pdus: &[String]) -> Option<()> {
     for json in pdus {
         let room = room_of(json)?;
         rooms.until_joined(&room).await;
-        let Some(version) = rooms.reader().version(&room).await.ok()? else { continue };
+        let Some(version) = rooms.reader().version(&room).await.ok()? else {
+            continue;
+        };
         events.extend(check(json, &version));
     }
     rooms.receive(&name(from), events).await.ok()
@@ -218,8 +222,16 @@ impl Questions {
         if self.network.happens(5) {
             return Err(unreachable(server));
         }
-        let rooms = self.network.reach(self.me, number(server)).ok_or_else(|| unreachable(server))?;
-        self.network.lock().heard.entry((number(server), self.me)).or_default().notify_one();
+        let rooms = self
+            .network
+            .reach(self.me, number(server))
+            .ok_or_else(|| unreachable(server))?;
+        self.network
+            .lock()
+            .heard
+            .entry((number(server), self.me))
+            .or_default()
+            .notify_one();
         Ok(rooms)
     }
 
@@ -259,7 +271,10 @@ impl Peers for Questions {
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
         let rooms = self.ask(from).await?;
-        let found = rooms.reader().missing_events(room, earliest, latest, limit.min(20)).await;
+        let found = rooms
+            .reader()
+            .missing_events(room, earliest, latest, limit.min(20))
+            .await;
         self.answered(from).await?;
         let found = found.map_err(|_| refused(from))?;
         Ok(checked(found, version))

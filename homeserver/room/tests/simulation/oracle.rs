@@ -50,7 +50,10 @@ pub fn differs(one: (usize, &View), other: (usize, &View)) -> Option<String> {
         };
         let (left, right) = (keys(one), keys(other));
         let all: BTreeSet<_> = left.keys().chain(right.keys()).collect();
-        let differ: Vec<_> = all.into_iter().filter(|key| left.get(*key) != right.get(*key)).collect();
+        let differ: Vec<_> = all
+            .into_iter()
+            .filter(|key| left.get(*key) != right.get(*key))
+            .collect();
         format!("the state: {differ:?}")
     } else if one.text != other.text {
         format!("the text: {:?} and {:?}", one.text, other.text)
@@ -64,14 +67,17 @@ pub fn differs(one: (usize, &View), other: (usize, &View)) -> Option<String> {
 pub async fn text_of_events(server: &Server, room: &RoomId) -> Result<String, String> {
     let ends = server.rooms.reader().extremities(room).await.unwrap();
     let content = server.rooms.content(room, Some(&ends)).await;
-    content.map(|content| read(&content)).map_err(|error| format!("s{}: {error}", server.number))
+    content
+        .map(|content| read(&content))
+        .map_err(|error| format!("s{}: {error}", server.number))
 }
 
 /// The events that a server has refused, and all that it has.
 pub async fn refused(server: &Server, room: &RoomId) -> BTreeMap<OwnedEventId, bool> {
     let rows = server.store.scan_all(EVENTS.under(&(room,))).await.unwrap();
     let rows = rows.into_iter().filter(|(_, row)| !row.has(event_flags::OUTLIER));
-    rows.map(|((_, id), row)| (id, row.has(event_flags::REJECTED))).collect()
+    rows.map(|((_, id), row)| (id, row.has(event_flags::REJECTED)))
+        .collect()
 }
 
 /// Nothing that was acknowledged is lost, and nothing is there twice.

@@ -24,33 +24,83 @@ pub struct Plan {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub enum Action {
     /// The user's editor types a word at so many thousandths of the text.
-    Type { who: usize, at: u32 },
+    Type {
+        who: usize,
+        at: u32,
+    },
     /// ... or deletes a few characters there.
-    Delete { who: usize, at: u32, count: u32 },
+    Delete {
+        who: usize,
+        at: u32,
+        count: u32,
+    },
     /// The editor hears what its server has.
-    Sync { who: usize },
-    Say { who: usize },
-    Title { who: usize },
-    Role { who: usize, whom: usize, level: i64 },
-    Kick { who: usize, whom: usize },
-    Ban { who: usize, whom: usize },
-    Unban { who: usize, whom: usize },
-    Leave { who: usize },
-    Join { who: usize, via: usize },
+    Sync {
+        who: usize,
+    },
+    Say {
+        who: usize,
+    },
+    Title {
+        who: usize,
+    },
+    Role {
+        who: usize,
+        whom: usize,
+        level: i64,
+    },
+    Kick {
+        who: usize,
+        whom: usize,
+    },
+    Ban {
+        who: usize,
+        whom: usize,
+    },
+    Unban {
+        who: usize,
+        whom: usize,
+    },
+    Leave {
+        who: usize,
+    },
+    Join {
+        who: usize,
+        via: usize,
+    },
     /// Redacts the newest chat message that the server knows.
-    Redact { who: usize },
+    Redact {
+        who: usize,
+    },
     /// What `from` says no longer reaches `to`.
-    Cut { from: usize, to: usize },
-    Heal { from: usize, to: usize },
+    Cut {
+        from: usize,
+        to: usize,
+    },
+    Heal {
+        from: usize,
+        to: usize,
+    },
     /// Cuts a server off, both ways.
-    Isolate { who: usize },
+    Isolate {
+        who: usize,
+    },
     HealAll,
-    Restart { who: usize },
+    Restart {
+        who: usize,
+    },
     /// The power goes; so many batches of what was not synced survive.
-    PowerLoss { who: usize, kept: usize },
-    Pass { milliseconds: u64 },
+    PowerLoss {
+        who: usize,
+        kept: usize,
+    },
+    Pass {
+        milliseconds: u64,
+    },
     /// The liar's own repertoire; done only by a liar.
-    Lie { kind: Lie },
+    Lie {
+        kind: Lie,
+    },
 }
 
 /// What a lying server does.
@@ -91,7 +141,12 @@ impl Plan {
         let mut dice = StdRng::seed_from_u64(seed);
         let servers = dice.random_range(3..=5);
         let liar = dice.random_ratio(1, 3);
-        let versions = [RoomVersionId::V12, RoomVersionId::V12, RoomVersionId::V11, RoomVersionId::V10];
+        let versions = [
+            RoomVersionId::V12,
+            RoomVersionId::V12,
+            RoomVersionId::V11,
+            RoomVersionId::V10,
+        ];
         let version = versions.choose(&mut dice).unwrap().clone();
         let count = dice.random_range(20..60);
         let actions = (0..count).map(|_| action(&mut dice, servers, liar)).collect();

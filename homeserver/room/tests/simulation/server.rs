@@ -13,9 +13,7 @@ use weft_federation::outbox::{
     OutboxStore as _,
     queue::{Action, Input, Queue},
 };
-use weft_room::{
-    Clock as _, CommitSink, Committed, Ports, RoomConfig, Rooms, testing::FixedIdentity,
-};
+use weft_room::{Clock as _, CommitSink, Committed, Ports, RoomConfig, Rooms, testing::FixedIdentity};
 use weft_store::{
     Store,
     memory::{MemoryDisk, MemoryEngine, Tail},
@@ -163,7 +161,11 @@ async fn send(
         }
         let now: u64 = clock.now().get().into();
         let until = wake_at.map_or(0, |at| u64::from(at.get()).saturating_sub(now).max(1));
-        let pause = if queue.is_waiting() { Duration::from_millis(until) } else { SWEEP };
+        let pause = if queue.is_waiting() {
+            Duration::from_millis(until)
+        } else {
+            SWEEP
+        };
         let input = tokio::select! {
             biased;
             () = wake.notified() => Input::Wake,
@@ -188,7 +190,9 @@ async fn perform(
         }),
         Action::Send(outgoing) => {
             let pdus: Vec<String> = outgoing.rows.iter().map(|row| row.pdu.get().to_owned()).collect();
-            Some(Input::Sent(network.deliver(from, super::network::number(to), &pdus).await))
+            Some(Input::Sent(
+                network.deliver(from, super::network::number(to), &pdus).await,
+            ))
         }
         Action::Acknowledge { through } => {
             // A failure means that the power is gone.

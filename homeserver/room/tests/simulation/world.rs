@@ -6,9 +6,7 @@ use ruma::{OwnedEventId, OwnedRoomId, events::room::member::MembershipState};
 use serde_json::{Value, json};
 use tokio::{runtime, time};
 use weft_dag::{Draft, Pdu, Placement, RoomVersion, testing};
-use weft_room::{
-    CreateRoom, Edit, EditOutcome, InitialState, JoinedRoom, NewEvent, SessionId, Template, TemplateKind,
-};
+use weft_room::{CreateRoom, Edit, EditOutcome, InitialState, JoinedRoom, NewEvent, SessionId, Template, TemplateKind};
 use weft_wire::document::DocumentKind;
 
 use super::{
@@ -34,7 +32,9 @@ thread_local! {
 /// Plays a plan in a thread and a time of its own.
 pub fn run(plan: &Plan) -> Outcome {
     std::panic::set_hook(Box::new(|info| {
-        PANIC.with_borrow_mut(|first| drop(first.get_or_insert_with(|| info.to_string())));
+        PANIC.with_borrow_mut(|first| {
+            first.get_or_insert_with(|| info.to_string());
+        });
     }));
     PANIC.take();
     let runtime = runtime::Builder::new_current_thread()
@@ -186,7 +186,10 @@ impl World {
 
     async fn is_in(&self, who: usize) -> bool {
         let reader = self.servers[who].rooms.reader();
-        matches!(reader.membership(&self.room, &user(who)).await, Ok(MembershipState::Join))
+        matches!(
+            reader.membership(&self.room, &user(who)).await,
+            Ok(MembershipState::Join)
+        )
     }
 
     // --- Text ----------------------------------------------------------------------------------------------------
@@ -197,7 +200,11 @@ impl World {
             return Err("is not in the room".into());
         }
         if self.editors[who].is_none() {
-            let content = self.servers[who].rooms.content(&self.room, None).await.map_err(|error| error.to_string())?;
+            let content = self.servers[who]
+                .rooms
+                .content(&self.room, None)
+                .await
+                .map_err(|error| error.to_string())?;
             let client = self.next();
             self.editors[who] = Some(Editor::open(client, &content));
         }
@@ -205,7 +212,11 @@ impl World {
     }
 
     async fn hear(&mut self, who: usize) -> Result<(), String> {
-        let content = self.servers[who].rooms.content(&self.room, None).await.map_err(|error| error.to_string())?;
+        let content = self.servers[who]
+            .rooms
+            .content(&self.room, None)
+            .await
+            .map_err(|error| error.to_string())?;
         self.editor(who).await?.hear(&content);
         Ok(())
     }
@@ -223,7 +234,9 @@ impl World {
             return Err("there is nothing to delete".into());
         };
         // Whether it is acknowledged or not, it may be on disk.
-        let words = around.split('>').filter_map(|part| part.rfind('<').map(|at| format!("{}>", &part[at..])));
+        let words = around
+            .split('>')
+            .filter_map(|part| part.rfind('<').map(|at| format!("{}>", &part[at..])));
         self.log.deleted.extend(words);
         self.edit(who, update).await
     }
@@ -274,12 +287,21 @@ impl World {
 
     async fn say(&mut self, who: usize) -> Result<OwnedEventId, String> {
         let body = format!("message {}", self.next());
-        self.send(who, "m.room.message", None, json!({ "msgtype": "m.text", "body": body }), None).await
+        self.send(
+            who,
+            "m.room.message",
+            None,
+            json!({ "msgtype": "m.text", "body": body }),
+            None,
+        )
+        .await
     }
 
     async fn title(&mut self, who: usize) -> Result<(), String> {
         let title = format!("title {}", self.next());
-        self.send(who, "m.room.name", Some(""), json!({ "name": title }), None).await.map(drop)
+        self.send(who, "m.room.name", Some(""), json!({ "name": title }), None)
+            .await
+            .map(drop)
     }
 
     async fn role(&mut self, who: usize, whom: usize, level: i64) -> Result<(), String> {
@@ -304,7 +326,8 @@ impl World {
         }
         let key = user(whom);
         let content = json!({ "membership": membership });
-        self.send(who, "m.room.member", Some(key.as_str()), content, None).await?;
+        self.send(who, "m.room.member", Some(key.as_str()), content, None)
+            .await?;
         self.log.suspects.insert(whom);
         Ok(())
     }
@@ -324,12 +347,20 @@ impl World {
     async fn redact(&mut self, who: usize) -> Result<(), String> {
         let reader = self.servers[who].rooms.reader();
         let page = reader
-            .timeline(&self.room, None, weft_room::Direction::Backward, weft_room::Types::WithoutUpdates, 20)
+            .timeline(
+                &self.room,
+                None,
+                weft_room::Direction::Backward,
+                weft_room::Types::WithoutUpdates,
+                20,
+            )
             .await
             .map_err(|error| error.to_string())?;
         let newest = page.events.iter().find(|event| event.pdu.kind() == "m.room.message");
         let id = newest.ok_or("no message")?.pdu.event_id().to_owned();
-        self.send(who, "m.room.redaction", None, json!({ "redacts": id }), Some(id)).await.map(drop)
+        self.send(who, "m.room.redaction", None, json!({ "redacts": id }), Some(id))
+            .await
+            .map(drop)
     }
 
     // --- Joining -------------------------------------------------------------------------------------------------
@@ -353,7 +384,9 @@ impl World {
         let version = RoomVersion::new(&version).unwrap();
         let event = self.sign_template(who, &object, &version);
         network.delay().await;
-        let answer = reach()?.accept_membership(&name(who), check(event.json(), &version).unwrap()).await;
+        let answer = reach()?
+            .accept_membership(&name(who), check(event.json(), &version).unwrap())
+            .await;
         let answer = answer.map_err(|error| words(&error))?;
         network.delay().await;
         let at = [answer.event.event_id().to_owned()];
@@ -390,7 +423,10 @@ impl World {
             depth: value["depth"].as_u64().unwrap(),
             origin_server_ts: serde_json::from_value(value["origin_server_ts"].clone()).unwrap(),
         };
-        draft.sign(version, placement, &testing::signer(&name(who))).unwrap().pdu
+        draft
+            .sign(version, placement, &testing::signer(&name(who)))
+            .unwrap()
+            .pdu
     }
 
     // --- The end -------------------------------------------------------------------------------------------------
@@ -422,7 +458,9 @@ impl World {
         let late = self.servers.len();
         self.servers.push(Server::new(late, late + 1, &self.network).await);
         self.editors.push(None);
-        self.join(late, 0).await.map_err(|error| format!("the late server can't join: {error}"))?;
+        self.join(late, 0)
+            .await
+            .map_err(|error| format!("the late server can't join: {error}"))?;
         self.until_quiet().await?;
         self.say(0).await?;
         self.until_quiet().await
@@ -469,16 +507,22 @@ impl World {
             }
             let sealed = text_of_events(server, &self.room).await?;
             if sealed != first.text {
-                return Err(format!("s{}: {:?} is not the text of the events, {sealed:?}", server.number, first.text));
+                return Err(format!(
+                    "s{}: {:?} is not the text of the events, {sealed:?}",
+                    server.number, first.text
+                ));
             }
             let refused = refused(server, &self.room).await;
-            let differ = first_refused.iter().find(|(id, is)| refused.get(*id).is_some_and(|other| other != *is));
+            let differ = first_refused
+                .iter()
+                .find(|(id, is)| refused.get(*id).is_some_and(|other| other != *is));
             if let Some((id, _)) = differ {
                 return Err(format!("s{a} and s{} judge {id} differently", server.number));
             }
         }
         judge_words(&first.text, &self.log, self.liar.is_some())?;
-        self.network.note(format_args!("at rest: {:?}, {} servers", first.text, servers.len()));
+        self.network
+            .note(format_args!("at rest: {:?}, {} servers", first.text, servers.len()));
         Ok(())
     }
 }
