@@ -46,6 +46,9 @@ pub const MAX_FRAME_TEXT_BYTES: usize = 64 * 1024;
 pub const MAX_AWARENESS_STATE_BYTES: usize = 2_048;
 /// Client ids that one socket may introduce to a room: an editor has one, a page with several views a few (T112).
 pub const MAX_AWARENESS_CLIENTS_PER_SOCKET: usize = 8;
+/// Client ids of one user in a room, over all sockets and devices. A server makes up its users' devices as it likes: with
+/// no bound on the user, one viewer could take all places of the room (T57, T112).
+pub const MAX_AWARENESS_CLIENTS_PER_USER: usize = 128;
 /// Entries in one awareness message: those of a whole room that a stock client echoes back.
 pub const MAX_AWARENESS_ENTRIES: usize = 1_024;
 /// Live client ids of one room, own and remote.

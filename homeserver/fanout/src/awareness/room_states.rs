@@ -6,7 +6,10 @@ use ruma::{OwnedDeviceId, OwnedUserId};
 use serde_json::{Value, json};
 use weft_room::SessionId;
 use weft_wire::{
-    limits::{AWARENESS_EXPIRY_MS, MAX_AWARENESS_CLIENTS_PER_ROOM, MAX_AWARENESS_CLIENTS_PER_SOCKET},
+    limits::{
+        AWARENESS_EXPIRY_MS, MAX_AWARENESS_CLIENTS_PER_ROOM, MAX_AWARENESS_CLIENTS_PER_SOCKET,
+        MAX_AWARENESS_CLIENTS_PER_USER,
+    },
     live::awareness::Entry,
 };
 
@@ -118,8 +121,9 @@ impl RoomStates {
         if self.clients.len() >= MAX_AWARENESS_CLIENTS_PER_ROOM {
             return false;
         }
-        let own = self.clients.values().filter(|client| client.belongs_to(writer)).count();
-        own < MAX_AWARENESS_CLIENTS_PER_SOCKET
+        let users = || self.clients.values().filter(|client| client.user == writer.user);
+        let sockets = users().filter(|client| client.belongs_to(writer));
+        users().count() < MAX_AWARENESS_CLIENTS_PER_USER && sockets.count() < MAX_AWARENESS_CLIENTS_PER_SOCKET
     }
 
     /// Removes what a socket introduced; gives what others are to be told.
@@ -249,7 +253,36 @@ mod tests {
         for session in 2..10_000 {
             states.set(&writer(session), session * 100_000, 1, Some(json!({})), 0);
         }
+        assert_eq!(
+            states.entries().len(),
+            MAX_AWARENESS_CLIENTS_PER_USER,
+            "one user, many sockets"
+        );
+        for number in 1..10_000_u64 {
+            let writer = Writer {
+                user: format!("@u{number}:alpha.example").try_into().unwrap(),
+                ..writer(number)
+            };
+            states.set(&writer, number * 100_000 + 1, 1, Some(json!({})), 0);
+        }
         assert_eq!(states.entries().len(), MAX_AWARENESS_CLIENTS_PER_ROOM);
+    }
+
+    /// T57, T112: a server makes up devices of its user as it likes, and takes no more places for it.
+    #[test]
+    fn t112_one_user_with_made_up_devices_leaves_room_for_others() {
+        let mut states = RoomStates::default();
+        for device in 0..10_000_u64 {
+            let mallory = Writer {
+                origin: Origin::Remote,
+                user: user_id!("@mallory:liar.example").to_owned(),
+                device: format!("D{device}").into(),
+                display_name: None,
+            };
+            states.set(&mallory, device, 1, Some(json!({})), 0);
+        }
+        assert_eq!(states.entries().len(), MAX_AWARENESS_CLIENTS_PER_USER);
+        assert!(states.set(&writer(1), 1 << 40, 1, Some(json!({})), 0).is_some());
     }
 
     #[test]
