@@ -4,7 +4,7 @@
 //! It carries what others say *to* that server. Two servers that are to hear nothing of one another both get a link, and
 //! both links are cut. Must not look into what it carries: that is TLS.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use tokio::{
@@ -14,7 +14,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What is read at a time where nothing slows the link down.
+/// What is read at a time.
 const CHUNK: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug)]
@@ -112,27 +112,41 @@ async fn carry(incoming: TcpStream, target: u16, state: watch::Receiver<State>, 
     }
 }
 
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, state: watch::Receiver<State>) {
+async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut state: watch::Receiver<State>) {
     let mut chunk = vec![0; CHUNK];
-    loop {
-        let pace = state.borrow().bytes_per_second;
-        // A tenth of a second's worth, so that a change of pace is felt soon.
-        let size = pace.map_or(CHUNK, |pace| {
-            usize::try_from(pace / 10).unwrap_or(CHUNK).clamp(1, CHUNK)
-        });
-        let Some(part) = chunk.get_mut(..size) else { return };
-        let Ok(read @ 1..) = from.read(part).await else { break };
+    while let Ok(read @ 1..) = from.read(&mut chunk).await {
         let Some(part) = chunk.get(..read) else { return };
-        if to.write_all(part).await.is_err() {
+        if hand_on(part, &mut to, &mut state).await.is_err() {
             return;
-        }
-        if let Some(pace) = pace {
-            let bytes = u32::try_from(read).unwrap_or(u32::MAX);
-            tokio::time::sleep(Duration::from_secs(1) * bytes / pace.max(1)).await;
         }
     }
     // The other direction may have more to say.
     let _ = to.shutdown().await;
+}
+
+/// In portions of the pace that holds when they are sent; a wait ends when the pace changes.
+async fn hand_on(
+    mut rest: &[u8],
+    to: &mut (impl AsyncWrite + Unpin),
+    state: &mut watch::Receiver<State>,
+) -> io::Result<()> {
+    while !rest.is_empty() {
+        let pace = state.borrow().bytes_per_second;
+        let Some(pace) = pace else {
+            return to.write_all(rest).await;
+        };
+        // A tenth of a second's worth.
+        let portion = usize::try_from(pace / 10).unwrap_or(CHUNK).clamp(1, rest.len());
+        let (portion, later) = rest.split_at(portion);
+        to.write_all(portion).await?;
+        rest = later;
+        let bytes = u32::try_from(portion.len()).unwrap_or(u32::MAX);
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1) * bytes / pace.max(1)) => {}
+            _ = state.wait_for(|state| state.bytes_per_second != Some(pace)) => {}
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -187,5 +201,25 @@ mod tests {
         assert!(says(&mut socket, b"abc").await);
         // Virtual seconds: the last byte has to wait for those before it.
         assert!(began.elapsed() >= Duration::from_secs(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_pace_is_felt_by_a_read_that_waits_and_by_a_portion_that_waits() {
+        let link = Link::new().await.unwrap();
+        link.lead_to(echo().await);
+        let mut socket = TcpStream::connect(("127.0.0.1", link.port())).await.unwrap();
+        assert!(says(&mut socket, b"at once").await);
+        link.pace(Some(1));
+        let began = tokio::time::Instant::now();
+        assert!(says(&mut socket, b"abc").await);
+        assert!(began.elapsed() >= Duration::from_secs(2));
+        let (many, began) = ([7; 10_000], tokio::time::Instant::now());
+        socket.write_all(&many).await.unwrap();
+        assert_eq!(socket.read_u8().await.unwrap(), 7);
+        link.pace(None);
+        let mut rest = [0; 9_999];
+        socket.read_exact(&mut rest).await.unwrap();
+        // By the old pace it would have been hours.
+        assert!(began.elapsed() < Duration::from_secs(60));
     }
 }
