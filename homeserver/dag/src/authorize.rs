@@ -130,6 +130,16 @@ impl Verified {
 }
 
 impl StateView {
+    /// Whether this state lets an event pass that comes late: a server whose state it is holds back what it doesn't
+    /// let pass (soft failure, server-server API "Soft failure").
+    #[must_use]
+    pub fn lets_pass(&self, pdu: &Arc<Pdu>) -> bool {
+        check(pdu, self.version(), Stage::CurrentState, |kind, key| {
+            self.get(kind, key)
+        })
+        .is_ok()
+    }
+
     /// Whether this state lets an event stand that nobody has signed yet: what make_join and its like are asked for.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
 use serde_json::Value;
-use weft_dag::{RoomVersion, StateMap, Verdict, Verified, stripped};
+use weft_dag::{Pdu, RoomVersion, StateMap, Verdict, Verified, stripped};
 use weft_store::{
     Batch,
     tables::rooms::{INCOMPLETE_ROOMS, MEMBERSHIP, MembershipRow},
@@ -21,8 +21,9 @@ use crate::{
         order::{Links, order},
     },
     history,
-    hot::{Hot, room_type},
+    hot::{End, Hot, room_type},
     mailbox::{Command, Reply},
+    registry::Shared,
     turn::Turn,
     worker::Worker,
 };
@@ -55,6 +56,9 @@ pub enum AdoptError {
         /// What is wrong.
         reason: String,
     },
+    /// The user's last stay ended while the join was under way, and the server that answered had not heard of it.
+    #[error("the join crossed the end of the user's last stay and does not stand")]
+    Overtaken,
     /// The store or the worker.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -65,7 +69,7 @@ impl Rooms {
     /// held against the rules, and so is the join.
     ///
     /// # Errors
-    /// When its state is not acceptable.
+    /// When its state is not acceptable, or the join was overtaken by the end of the user's last stay.
     pub async fn adopt(&self, room: JoinedRoom) -> Result<(), AdoptError> {
         let id = room.event.pdu().room_id().to_owned();
         self.ask(&id, |reply| Command::Adopt(Box::new(room), reply)).await?;
@@ -196,15 +200,7 @@ impl Worker {
             return Err(Unavailable::Interrupted.into());
         };
         if !hot.is_joined() {
-            // Left before, or never here: what the other server tells counts. But what our users wrote before they
-            // left, and what nobody followed, is followed now: it was acknowledged, and others may hold it back.
-            let ids: Vec<_> = hot.ends.iter().map(|end| end.id.clone()).collect();
-            let ends = shared.reader.events_of(&room, &hot.version, &ids).await?;
-            let ours = shared.identity.server_name();
-            let unheard =
-                |pdu: &&Arc<weft_dag::Pdu>| pdu.sender().server_name() == ours && pdu.kind() != "m.room.member";
-            let kept: Vec<_> = ends.iter().filter(unheard).map(|pdu| pdu.event_id()).collect();
-            hot.ends.retain(|end| kept.contains(&&*end.id));
+            keep_unheard(hot, &shared, &joined).await?;
         }
         if let (Some(document), Some(snapshot)) = (hot.document.as_mut(), joined.snapshot)
             && let Err(error) = document.adopt_snapshot(&mut turn.batch, &room, snapshot)
@@ -217,6 +213,7 @@ impl Worker {
         let state = state_of(&arriving, &joined.state).await?;
         #[cfg(debug_assertions)]
         fail::fail_point!("room::adopt_begun");
+        let user = joined.event.pdu().state_key().unwrap_or_default().to_owned();
         let (authorized, before) = decide(&arriving, joined.event, Some(state), None).await?;
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
             return Err(bad_state(format!("the join does not stand: {reason}")));
@@ -231,6 +228,9 @@ impl Worker {
             })
             .await?;
         if let Some(hot) = &self.hot {
+            if !hot.locals().iter().any(|local| *local == *user) {
+                return Err(AdoptError::Overtaken);
+            }
             hot.put_room(&mut turn.batch);
         }
         turn.batch.put(&INCOMPLETE_ROOMS, &(&room,), &resident);
@@ -250,6 +250,40 @@ impl Worker {
         }
         Ok(first)
     }
+}
+
+/// This server was in the room before: what the other server tells counts, but not without what it has not heard of.
+/// That is what our users wrote before they left and nobody followed: it was acknowledged, and others may hold it back.
+/// And it is the end of the user's last stay, where that crossed the join: all others will hold the two beside each
+/// other, and so must we, or we would be in a room that no one else sees us in.
+async fn keep_unheard(hot: &mut Hot, shared: &Shared, joined: &JoinedRoom) -> Result<(), Unavailable> {
+    let ours = shared.identity.server_name();
+    let ids: Vec<_> = hot.ends.iter().map(|end| end.id.clone()).collect();
+    let ends = shared.reader.events_of(&hot.id, &hot.version, &ids).await?;
+    let unheard = |pdu: &&Arc<Pdu>| pdu.sender().server_name() == ours && pdu.kind() != "m.room.member";
+    let kept: Vec<_> = ends.iter().filter(unheard).map(|pdu| pdu.event_id()).collect();
+    hot.ends.retain(|end| kept.contains(&&*end.id));
+
+    // A later membership rests on the one before it, so the answer has it unless the two crossed.
+    let user = joined.event.pdu().state_key().unwrap_or_default();
+    let Some(last) = hot.state.get("m.room.member", user) else {
+        return Ok(());
+    };
+    let mut told = joined.state.iter().chain(&joined.auth_chain);
+    let crossed = !told.any(|event| event.pdu().event_id() == last.event_id());
+    if crossed
+        && shared
+            .reader
+            .groups_of(&hot.id, &last.event_id().to_owned())
+            .await?
+            .is_some()
+    {
+        hot.ends.push(End {
+            id: last.event_id().to_owned(),
+            depth: last.depth(),
+        });
+    }
+    Ok(())
 }
 
 /// Decides about all events of a state and its auth chain, each by what it cites.

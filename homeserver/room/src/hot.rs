@@ -347,6 +347,11 @@ impl Hot {
         &self.locals
     }
 
+    /// The servers of those who are in the room.
+    pub(crate) fn servers(&self) -> &BTreeSet<OwnedServerName> {
+        &self.servers
+    }
+
     /// Writes the ends of the graph.
     pub(crate) fn put_ends(&self, batch: &mut Batch) {
         let ids = EventIds(self.ends.iter().map(|end| end.id.clone()).collect());

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Nudge,
     /// Merge what is staged.
     Drain,
+    /// Follow the updates that others hold back, if nobody has.
+    Vouch,
     /// Take over a room that was joined through another server.
     Adopt(Box<JoinedRoom>, Reply<(), AdoptError>),
     /// Take in events from before our time, oldest first; none: they are all here, work the text out.

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId,
+    EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId,
     OwnedUserId, RoomId, ServerName, TransactionId, UserId,
 };
 use tokio::sync::oneshot;
@@ -69,6 +69,8 @@ pub(crate) struct Turn {
     pub(crate) reload: bool,
     pub(crate) access_changed: bool,
     pub(crate) users: BTreeSet<OwnedUserId>,
+    /// Events of earlier turns that a server is to be sent, whether it is in the room or not.
+    pub(crate) retold: BTreeSet<(OwnedServerName, OwnedEventId)>,
     snapshot: Option<Bytes>,
     transactions: HashMap<Transaction, OwnedEventId>,
     answers: Vec<Answer>,
@@ -89,6 +91,7 @@ impl Turn {
             reload: false,
             access_changed: false,
             users: BTreeSet::new(),
+            retold: BTreeSet::new(),
             snapshot: None,
             transactions: HashMap::new(),
             answers: Vec::new(),
@@ -150,14 +153,20 @@ impl Turn {
         self.transactions.get(key)
     }
 
+    /// An event of this very turn.
+    pub(crate) fn write(&self, event: &EventId) -> Option<&Write> {
+        self.writes.iter().find(|write| write.pdu.event_id() == event)
+    }
+
     /// An event of this very turn, to replace its content when it is redacted.
-    pub(crate) fn write_mut(&mut self, event: &ruma::EventId) -> Option<&mut Write> {
+    pub(crate) fn write_mut(&mut self, event: &EventId) -> Option<&mut Write> {
         self.writes.iter_mut().find(|write| write.pdu.event_id() == event)
     }
 
     /// Takes positions, writes all rows, and gives the batch with what is to be told when it is on disk.
     pub(crate) fn finish(mut self, positions: &Positions, ours: &ServerName) -> Finished {
-        let count = u64::try_from(self.writes.len()).unwrap_or(u64::MAX);
+        let count = self.writes.len().saturating_add(self.retold.len());
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
         let first = if count == 0 {
             0
         } else {
@@ -169,12 +178,7 @@ impl Turn {
             self.write_event(position, &write);
             self.write_state(position, &write, ours);
             for server in &write.destinations {
-                let row = OutboxRow {
-                    room: self.room.clone(),
-                    event: write.pdu.event_id().to_owned(),
-                };
-                self.batch.put(&OUTBOX, &(server, position), &row);
-                self.batch.put(&OUTBOX_SERVERS, &(server,), &());
+                self.post(server, position, write.pdu.event_id());
             }
             events.push(CommittedEvent {
                 position,
@@ -184,6 +188,10 @@ impl Turn {
             destinations.extend(write.destinations);
         }
         let position = events.last().map_or(0, |event| event.position);
+        for (number, (server, event)) in (first..).skip(events.len()).zip(std::mem::take(&mut self.retold)) {
+            self.post(&server, number, &event);
+            destinations.insert(server);
+        }
         if let Some(update) = self.snapshot.take() {
             self.batch
                 .put(&SNAPSHOT, &(&self.room,), &SnapshotRow { position, update });
@@ -203,6 +211,15 @@ impl Turn {
             committed: Arc::new(committed),
             answers: self.answers,
         }
+    }
+
+    fn post(&mut self, server: &ServerName, position: u64, event: &EventId) {
+        let row = OutboxRow {
+            room: self.room.clone(),
+            event: event.to_owned(),
+        };
+        self.batch.put(&OUTBOX, &(server, position), &row);
+        self.batch.put(&OUTBOX_SERVERS, &(server,), &());
     }
 
     fn write_event(&mut self, position: u64, write: &Write) {
@@ -299,6 +316,7 @@ impl Finished {
         let committed = &self.committed;
         let is_news =
             !committed.events.is_empty() || !committed.edits.is_empty() || committed.reload || committed.access_changed;
+        let is_news = is_news || !committed.destinations.is_empty();
         is_news.then(|| Arc::clone(committed))
     }
 

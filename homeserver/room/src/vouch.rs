@@ -1,58 +1,180 @@
-//! An update of one of our users that other servers hold back. Its author was allowed to write when it was acknowledged
-//! and is no more, so servers that heard of that first keep the update out of their text until an accepted event follows
-//! it. Mostly somebody here says something soon. A viewer never does, and his server would show other text than all
-//! others for ever; so the server has one of its users say again that he is in the room.
+//! Events that some servers have accepted and others have not, and that nobody follows: the one thing by which the texts
+//! of honest servers could stay different for ever. There are two kinds of them. What somebody sent who, as others had
+//! heard, was no longer allowed to: they hold it back until an accepted event follows it. And what a server told some
+//! and not all. Mostly somebody says something soon. Where nobody does, or nobody may, a server that has accepted such
+//! an event has one of its users say again that he is in the room, which follows it. The author's server does so at
+//! once, others after a while, in turn.
 //!
-//! Must not do more than that: no event where nothing is held back.
+//! Must not do more than that: no event where all know the same.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use ruma::OwnedUserId;
+use ruma::{OwnedEventId, OwnedUserId, ServerName};
+use tokio::time::Instant;
 use weft_dag::Pdu;
 
-use crate::{NewEvent, SendError, Unavailable, hot::Hot, turn::Turn, worker::Worker};
+use crate::{NewEvent, SendError, Unavailable, hot::Hot, mailbox::Command, turn::Turn, worker::Worker};
+
+/// What the author's server has for itself, and each other one before the next: longer than an event takes to arrive.
+const ONE_TURN: Duration = Duration::from_secs(5);
+/// Servers that have a turn of their own; those behind them share the last one.
+const MAX_TURNS: usize = 12;
+/// A server that says something so long after we have heard an event, and doesn't follow it, hasn't heard it.
+const HEARD_BY_ALL_AFTER: Duration = Duration::from_secs(60);
+
+/// What is known of the ends of the graph beyond what is stored. Lost with the worker, and gathered again.
+#[derive(Default)]
+pub(crate) struct Vouching {
+    /// It is settled when this server is next to look.
+    set: Arc<AtomicBool>,
+    /// When those came that came while this worker ran. All others were there before it.
+    came: HashMap<OwnedEventId, Instant>,
+    /// Another server spoke long after these had come, and did not follow them.
+    passed_over: HashSet<OwnedEventId>,
+}
+
+impl Vouching {
+    /// Notes the ends as they are now, of which some came in this turn.
+    fn note(&mut self, ends: &[Arc<Pdu>], turn: &Turn, ours: &ServerName) {
+        let is_there = |id: &OwnedEventId| ends.iter().any(|end| end.event_id() == id);
+        self.came.retain(|id, _| is_there(id));
+        self.passed_over.retain(is_there);
+        let (new, old): (Vec<_>, Vec<_>) = ends.iter().partition(|end| turn.write(end.event_id()).is_some());
+        let speakers: Vec<_> = new.iter().map(|end| end.sender().server_name()).collect();
+        for end in old.into_iter().filter(|end| end.sender().server_name() != ours) {
+            let author = end.sender().server_name();
+            let spoke = speakers
+                .iter()
+                .any(|speaker| **speaker != *author && **speaker != *ours);
+            let came = self.came.get(end.event_id());
+            if spoke && came.is_none_or(|came| came.elapsed() > HEARD_BY_ALL_AFTER) {
+                self.passed_over.insert(end.event_id().to_owned());
+            }
+        }
+        let now = Instant::now();
+        self.came
+            .extend(new.into_iter().map(|end| (end.event_id().to_owned(), now)));
+    }
+}
 
 impl Worker {
     /// To be called when events of others have come in, in the same turn.
     pub(crate) async fn vouch(&mut self, turn: &mut Turn) -> Result<(), Unavailable> {
-        let Some(hot) = self
-            .hot
-            .as_ref()
-            .filter(|hot| hot.document.is_some() && hot.ends.len() > 1)
-        else {
-            return Ok(());
+        let unheard = self.unheard_elsewhere(turn).await?;
+        if let Some(event) = unheard.iter().find(|event| event.sender().server_name() == self.ours()) {
+            return self.follow_with_a_membership(event, turn).await;
+        }
+        if !unheard.is_empty() {
+            self.vouch_later();
+        }
+        Ok(())
+    }
+
+    /// Our turn has come: if still nobody has followed them, we do.
+    pub(crate) async fn vouch_for_all(&mut self, turn: &mut Turn) {
+        if let Err(error) = self.follow_what_is_unheard(turn).await {
+            tracing::warn!(room = %self.room, %error, "events that others don't have stay so until the next one");
+        }
+    }
+
+    async fn follow_what_is_unheard(&mut self, turn: &mut Turn) -> Result<(), Unavailable> {
+        self.open().await?;
+        match self.unheard_elsewhere(turn).await?.first() {
+            Some(event) => self.follow_with_a_membership(event, turn).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The ends of the graph that others hold back or were not told.
+    async fn unheard_elsewhere(&mut self, turn: &Turn) -> Result<Vec<Arc<Pdu>>, Unavailable> {
+        let shared = Arc::clone(&self.shared);
+        let hot = self.hot.as_ref();
+        let Some(hot) = hot.filter(|hot| hot.document.is_some() && hot.is_joined()) else {
+            return Ok(Vec::new());
         };
-        let ids: Vec<_> = hot.ends.iter().map(|end| end.id.clone()).collect();
-        let ends = self.shared.reader.events_of(&self.room, &hot.version, &ids).await?;
-        let held = ends.iter().find(|end| is_held_elsewhere(hot, end, self.ours()));
-        let Some(member) = held.and_then(|update| speaker(hot, update)) else {
+        let is_new = |id: &OwnedEventId| turn.write(id).is_some();
+        let stored: Vec<_> = hot
+            .ends
+            .iter()
+            .map(|end| end.id.clone())
+            .filter(|id| !is_new(id))
+            .collect();
+        let mut ends = shared.reader.events_of(&self.room, &hot.version, &stored).await?;
+        let new = hot.ends.iter().filter_map(|end| turn.write(&end.id));
+        ends.extend(new.map(|write| Arc::clone(&write.pdu)));
+        self.vouching.note(&ends, turn, shared.identity.server_name());
+        if ends.len() < 2 {
+            return Ok(Vec::new());
+        }
+        ends.retain(|end| is_held_elsewhere(hot, end) || self.vouching.passed_over.contains(end.event_id()));
+        Ok(ends)
+    }
+
+    async fn follow_with_a_membership(&mut self, event: &Pdu, turn: &mut Turn) -> Result<(), Unavailable> {
+        let Some(member) = self.hot.as_ref().and_then(|hot| speaker(hot, event)) else {
             return Ok(());
         };
         let (room, user) = (self.room.clone(), member.sender().to_owned());
         match self.send_event(again(&member, &user), turn).await {
-            Ok(event) => tracing::info!(%room, %event, %user, "follows an update that others hold back"),
-            Err(SendError::Unavailable(error)) => return Err(error),
-            Err(error) => tracing::warn!(%room, %user, %error, "an update that others hold back stays so"),
+            Ok(event) => {
+                tracing::info!(%room, %event, %user, "follows an event that others don't have");
+                Ok(())
+            }
+            Err(SendError::Unavailable(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(%room, %user, %error, "an event that others don't have stays so");
+                Ok(())
+            }
         }
-        Ok(())
+    }
+
+    fn vouch_later(&self) {
+        let Some(hot) = &self.hot else { return };
+        if self.vouching.set.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let wait = turn_of(hot, self.ours());
+        let (shared, room, set) = (
+            Arc::clone(&self.shared),
+            self.room.clone(),
+            Arc::clone(&self.vouching.set),
+        );
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            set.store(false, Ordering::Release);
+            // Stopping: it is looked at again when the next event comes.
+            let _ = shared.tell(&room, Command::Vouch).await;
+        });
     }
 }
 
-/// Whether an end of the graph is an event of ours whose sender may no longer send such: an update, or what he said
-/// after one.
-fn is_held_elsewhere(hot: &Hot, end: &Pdu, ours: &ruma::ServerName) -> bool {
-    let may = match end.state_key() {
-        Some(_) => hot.state.can_send_state(end.sender(), end.kind()),
-        None => hot.state.can_send(end.sender(), end.kind()),
-    };
-    end.sender().server_name() == ours && end.kind() != "m.room.member" && !may
+/// How long a server waits for others to do it.
+fn turn_of(hot: &Hot, ours: &ServerName) -> Duration {
+    let before = hot.servers().iter().take_while(|server| **server != *ours).count();
+    ONE_TURN * u32::try_from(before.min(MAX_TURNS) + 1).unwrap_or(1)
+}
+
+/// Whether today's state wouldn't let an end of the graph pass: an update, or what its sender said or did after one.
+/// One's own membership asks for no power, so what follows with it is followed itself.
+fn is_held_elsewhere(hot: &Hot, end: &Arc<Pdu>) -> bool {
+    let of_oneself = end.kind() == "m.room.member" && end.state_key() == Some(end.sender().as_str());
+    !of_oneself && !hot.state.lets_pass(end)
 }
 
 /// The membership of who can speak: the author, or anybody else of ours who is in the room.
-fn speaker(hot: &Hot, update: &Pdu) -> Option<Arc<Pdu>> {
-    let author = update.sender().to_owned();
+fn speaker(hot: &Hot, event: &Pdu) -> Option<Arc<Pdu>> {
     let locals = hot.locals();
-    let user: &OwnedUserId = locals.iter().find(|user| **user == author).or_else(|| locals.first())?;
+    let user: &OwnedUserId = locals
+        .iter()
+        .find(|user| *user == event.sender())
+        .or_else(|| locals.first())?;
     let member = hot.state.get("m.room.member", user.as_str())?;
     // Somebody else may have written it last; only one's own can be said again.
     (member.sender() == user).then(|| Arc::clone(member))

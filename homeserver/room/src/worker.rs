@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, time::Instant};
 use weft_dag::Signer;
 use weft_store::CommitError;
 
-use crate::{Unavailable, gaps::InVain, hot::Hot, mailbox::Command, registry::Shared, turn::Turn};
+use crate::{Unavailable, gaps::InVain, hot::Hot, mailbox::Command, registry::Shared, turn::Turn, vouch::Vouching};
 
 /// Commands of one turn at most.
 const MAX_COMMANDS: usize = 256;
@@ -25,6 +25,8 @@ pub(crate) struct Worker {
     pub(crate) hot: Option<Hot>,
     /// What other servers were asked for in vain.
     pub(crate) in_vain: InVain,
+    /// What others may not have heard.
+    pub(crate) vouching: Vouching,
     mailbox: mpsc::Receiver<Command>,
     last_work: Instant,
 }
@@ -44,6 +46,7 @@ impl Worker {
             room,
             hot: None,
             in_vain: InVain::default(),
+            vouching: Vouching::default(),
             mailbox,
             last_work: Instant::now(),
         }
@@ -122,6 +125,7 @@ impl Worker {
             Command::Seal(reply) => self.seal_now(turn, reply).await,
             Command::Nudge => {}
             Command::Drain => self.drain(turn).await,
+            Command::Vouch => self.vouch_for_all(turn).await,
             Command::Adopt(joined, reply) => self.adopt(*joined, turn, reply).await,
             Command::History(events, reply) => self.history(events, turn, reply).await,
             Command::FillIn(events, reply) => self.fill_in(events, turn, reply).await,

@@ -204,16 +204,36 @@ impl<'a> Arriving<'a> {
                 after: Some(after.clone()),
             },
         );
-        if !event_flags::is_accepted(flags) {
-            self.enter(pdu, flags, groups, None, Tell::Nobody);
-            return Ok(());
-        }
-        let tell = if relay {
-            Tell::Others(Some(pdu.sender().server_name().to_owned()))
+        if event_flags::is_accepted(flags) {
+            let tell = if relay {
+                Tell::Others(Some(pdu.sender().server_name().to_owned()))
+            } else {
+                Tell::Nobody
+            };
+            self.take_accepted(Arc::clone(&pdu), flags, (before.group.id, &after), tell)
+                .await?;
         } else {
-            Tell::Nobody
+            self.enter(Arc::clone(&pdu), flags, groups, None, Tell::Nobody);
+        }
+        self.contradict(&pdu);
+        Ok(())
+    }
+
+    /// A join that crossed a ban or a kick of ours and does not stand: its server believes that it is in the room and
+    /// will not hear otherwise, because nobody sends to a server that isn't. Whoever put the user out says so again.
+    fn contradict(&mut self, pdu: &Pdu) {
+        let Some(user) = pdu.state_key().filter(|_| pdu.kind() == "m.room.member") else {
+            return;
         };
-        self.take_accepted(pdu, flags, (before.group.id, &after), tell).await
+        let server = pdu.sender().server_name();
+        let joined = pdu.sender() == user && !self.hot.servers().contains(server) && server != self.ours;
+        if let Some(stands) = self.hot.state.get("m.room.member", user).filter(|_| joined)
+            && stands.sender().server_name() == self.ours
+            && stands.event_id() != pdu.event_id()
+        {
+            let event = stands.event_id().to_owned();
+            self.turn.retold.insert((server.to_owned(), event));
+        }
     }
 
     /// What an accepted event does, and what counts because of it.

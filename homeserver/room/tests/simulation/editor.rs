@@ -72,19 +72,21 @@ impl Editor {
         thousandths * u32::try_from(self.text().len()).unwrap() / 1_000
     }
 
-    /// Deletes; gives the update and what was deleted, with a word's length on either side.
+    /// Deletes words, whole ones, so that what is left of two never looks like a third; gives the update and what was
+    /// deleted.
     pub fn delete(&self, thousandths: u32, count: u32) -> Option<(Vec<u8>, String)> {
         let text = self.text();
-        let length = u32::try_from(text.len()).unwrap();
-        let at = self.place(thousandths);
-        let count = count.min(length - at);
-        if count == 0 {
+        let at = self.place(thousandths) as usize;
+        let from = text[..at].rfind('>').map_or(0, |before| before + 1);
+        let least = (at + count as usize).min(text.len());
+        let to = text[least..].find('>').map_or(text.len(), |more| least + more + 1);
+        let gone = text[from..to].to_owned();
+        if gone.is_empty() {
             return None;
         }
-        let (from, to) = (at.saturating_sub(12) as usize, (at + count + 12).min(length) as usize);
-        let around = text[from..to].to_owned();
-        let update = self.change(|body, transaction| body.remove_range(transaction, at, count));
-        Some((update, around))
+        let (from, length) = (u32::try_from(from).unwrap(), u32::try_from(gone.len()).unwrap());
+        let update = self.change(|body, transaction| body.remove_range(transaction, from, length));
+        Some((update, gone))
     }
 
     fn change(&self, change: impl FnOnce(&yrs::TextRef, &mut yrs::TransactionMut<'_>)) -> Vec<u8> {

@@ -79,7 +79,7 @@ fn one_seed_is_one_run() {
             );
         }
         assert_eq!(one.trace.len(), other.trace.len(), "seed {seed}");
-        assert!(one.trace.len() > 50, "seed {seed} does nothing");
+        assert!(one.trace.len() > 20, "seed {seed} does nothing");
     }
 }
 
@@ -92,12 +92,14 @@ fn saved_plans_hold() {
         .map(|entry| entry.unwrap().path())
         .collect();
     files.sort();
+    let mut failed = Vec::new();
     for file in files {
         let plan: Plan = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
         if let Err(failure) = run(&plan).result {
-            panic!("{}: {failure}", file.display());
+            failed.push(format!("{}: {failure}", file.display()));
         }
     }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 #[test]

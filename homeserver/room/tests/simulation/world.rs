@@ -75,6 +75,9 @@ pub struct World {
 /// How long it may take until all is said, virtual time: longer than the longest pause of an outbox.
 const PATIENCE: Duration = Duration::from_secs(5 * 60 * 60);
 
+/// How long it takes until each server has had its turn to follow what others haven't heard (room/src/vouch.rs).
+const EVERYBODYS_TURN: Duration = Duration::from_secs(2 * 60);
+
 impl World {
     async fn new(plan: &Plan) -> Self {
         let liar = plan.liar.then_some(plan.servers - 1);
@@ -230,11 +233,11 @@ impl World {
     }
 
     async fn delete(&mut self, who: usize, at: u32, count: u32) -> Result<(), String> {
-        let Some((update, around)) = self.editor(who).await?.delete(at, count) else {
+        let Some((update, gone)) = self.editor(who).await?.delete(at, count) else {
             return Err("there is nothing to delete".into());
         };
         // Whether it is acknowledged or not, it may be on disk.
-        let words = around
+        let words = gone
             .split('>')
             .filter_map(|part| part.rfind('<').map(|at| format!("{}>", &part[at..])));
         self.log.deleted.extend(words);
@@ -454,6 +457,9 @@ impl World {
             // Who is out or may not speak doesn't.
             let _ = self.say(who).await;
         }
+        self.until_quiet().await?;
+        // Time for servers to follow what others don't have, each in its turn.
+        time::sleep(EVERYBODYS_TURN).await;
         self.until_quiet().await?;
         let late = self.servers.len();
         self.servers.push(Server::new(late, late + 1, &self.network).await);

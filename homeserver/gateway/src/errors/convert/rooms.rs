@@ -178,6 +178,9 @@ impl From<AdoptError> for ApiError {
                 format!("This server has no room version {version}."),
             ),
             AdoptError::BadState { .. } => Self::bad_gateway(error.to_string()),
+            AdoptError::Overtaken => Self::forbidden(
+                "The server that let you in had not heard yet that you had left or were put out. Try again.",
+            ),
             AdoptError::Unavailable(error) => error.into(),
         }
     }
