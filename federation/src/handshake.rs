@@ -11,8 +11,9 @@ pub(crate) mod template;
 
 pub use invite::{IncomingInvite, InviteError, Invited};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use ruma::{CanonicalJsonObject, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
+use ruma::{CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
 use serde_json::value::RawValue;
 use weft_dag::{BuildError, DropReason, Verified};
 
@@ -35,6 +36,14 @@ pub struct Wanted {
     pub user: OwnedUserId,
     /// More content of the member event: `displayname`, `avatar_url`, `reason`. `membership` is ours to write.
     pub content: CanonicalJsonObject,
+}
+
+/// What this server remembers of rooms that its users have left.
+#[async_trait]
+pub trait LastStays: Send + Sync {
+    /// Whether a template that cites these events rests on a membership of the user that has ended since, as far as
+    /// is known here: then the server that gave it has not heard of the end yet.
+    async fn has_ended(&self, wanted: &Wanted, cited: &[OwnedEventId]) -> bool;
 }
 
 /// A room that was joined.
@@ -87,6 +96,13 @@ pub enum HandshakeError {
         /// What is wrong.
         reason: String,
     },
+    /// The other server has not heard yet that the user had left, or was put out. A join through it would stand beside
+    /// that end instead of after it, and servers could be of two minds about who is in the room.
+    #[error("{server} has not heard of the end of the user's last stay")]
+    Behind {
+        /// Who.
+        server: OwnedServerName,
+    },
     /// Our event can't be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -100,7 +116,7 @@ impl HandshakeError {
     fn ask_another(&self) -> bool {
         match self {
             Self::Call(error) => error.refusal().is_none_or(|refusal| refusal.status != 403),
-            Self::Answer { .. } | Self::Dropped(_) => true,
+            Self::Answer { .. } | Self::Dropped(_) | Self::Behind { .. } => true,
             Self::NoServer | Self::Version(_) | Self::Build(_) => false,
         }
     }

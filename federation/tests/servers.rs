@@ -14,6 +14,7 @@ mod room;
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use axum::{
     Json, Router,
     body::Body,
@@ -22,11 +23,11 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post, put},
 };
-use ruma::{CanonicalJsonObject, OwnedUserId, RoomVersionId};
+use ruma::{CanonicalJsonObject, OwnedEventId, OwnedUserId, RoomVersionId};
 use serde_json::{Value, json};
 use weft_federation::{
     CallError, DiscoveryError,
-    handshake::{HandshakeError, Wanted},
+    handshake::{HandshakeError, LastStays, Wanted},
     verify_request,
 };
 
@@ -45,6 +46,19 @@ fn wanted(room: &Room, via: &ruma::ServerName) -> Wanted {
         content: with(
             json!({ "displayname": "Alice", "join_authorised_via_users_server": "@x:y.test", "membership": "ban" }),
         ),
+    }
+}
+
+/// The membership of a stay that has ended.
+const ENDED_STAY: &str = "$an-ended-stay-an-ended-stay-an-ended-stay-x";
+
+/// Remembers that stay.
+struct Left;
+
+#[async_trait]
+impl LastStays for Left {
+    async fn has_ended(&self, _: &Wanted, cited: &[OwnedEventId]) -> bool {
+        cited.iter().any(|id| id == ENDED_STAY)
     }
 }
 
@@ -109,7 +123,7 @@ async fn join(
     };
     let _peer = reserved.serve(&["127.0.0.1"], join_router(joining));
     let us = us(alpha());
-    let result = us.handshake.join(&wanted(&room, &name)).await;
+    let result = us.handshake.join(&wanted(&room, &name), &Left).await;
     let sent = sent.lock().unwrap().take();
     (result, sent)
 }
@@ -175,6 +189,19 @@ async fn a_template_is_never_signed_as_given() {
     assert_eq!(sent["room_id"], joined.unwrap().state[0].pdu().room_id().as_str());
     assert_eq!(sent["content"], json!({ "membership": "join", "displayname": "Alice" }));
     assert!(sent.get("redacts").is_none() && sent.get("unsigned").is_none());
+}
+
+/// A server that has not heard that the user left would have the join stand beside the leave. It is sent no join.
+#[tokio::test]
+async fn no_join_is_sent_that_rests_on_a_stay_which_has_ended() {
+    let (joined, sent) = join(
+        &RoomVersionId::V11,
+        |_, template, _| template["auth_events"][0] = json!(ENDED_STAY),
+        |_, _| {},
+    )
+    .await;
+    assert!(matches!(joined, Err(HandshakeError::Behind { .. })), "{joined:?}");
+    assert!(sent.is_none());
 }
 
 /// A user of another server may vouch; that it is named is what the room's rules then check.
@@ -288,7 +315,7 @@ async fn a_refusal_is_final_and_a_dead_server_is_not() {
     let room = Room::document(&RoomVersionId::V11, ruma::server_name!("beta.test"));
     let mut wanted = wanted(&room, &dead);
     wanted.via = vec![alpha().to_owned(), dead, refusing.clone(), never_asked];
-    let error = us(alpha()).handshake.join(&wanted).await.unwrap_err();
+    let error = us(alpha()).handshake.join(&wanted, &Left).await.unwrap_err();
     let HandshakeError::Call(call) = &error else {
         panic!("{error}")
     };
@@ -305,7 +332,7 @@ async fn a_refusal_is_final_and_a_dead_server_is_not() {
 
     wanted.via = vec![alpha().to_owned()];
     assert!(matches!(
-        us(alpha()).handshake.join(&wanted).await,
+        us(alpha()).handshake.join(&wanted, &Left).await,
         Err(HandshakeError::NoServer)
     ));
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use weft_dag::{Pdu, RoomVersion, Verified};
 use weft_wire::event_types::DOCUMENT_ROOM;
 
-use super::{Handshake, HandshakeError, Joined, Wanted, bad_answer, template};
+use super::{Handshake, HandshakeError, Joined, LastStays, Wanted, bad_answer, template};
 use crate::client::Bounds;
 
 impl Handshake {
@@ -17,21 +17,30 @@ impl Handshake {
     ///
     /// # Errors
     /// When no server let the user in: the error is the last one's.
-    pub async fn join(&self, wanted: &Wanted) -> Result<Joined, HandshakeError> {
-        self.first(
-            &wanted.via,
-            |server| async move { self.join_through(wanted, &server).await },
-        )
+    pub async fn join(&self, wanted: &Wanted, stays: &dyn LastStays) -> Result<Joined, HandshakeError> {
+        self.first(&wanted.via, |server| async move {
+            self.join_through(wanted, stays, &server).await
+        })
         .await
     }
 
-    async fn join_through(&self, wanted: &Wanted, server: &ServerName) -> Result<Joined, HandshakeError> {
+    async fn join_through(
+        &self,
+        wanted: &Wanted,
+        stays: &dyn LastStays,
+        server: &ServerName,
+    ) -> Result<Joined, HandshakeError> {
         let client = self.events.client();
         let mut request = prepare_join_event::v1::Request::new(wanted.room_id.clone(), wanted.user.clone());
         request.ver = RoomVersion::ALL.to_vec();
         let answer = client.call(server, request).await?;
         let version = template::version(answer.room_version)?;
         let hints = template::hints(server, &answer.event)?;
+        if stays.has_ended(wanted, &hints.auth_events).await {
+            return Err(HandshakeError::Behind {
+                server: server.to_owned(),
+            });
+        }
         let signer = client.key_ring().signer();
         let ours = template::sign(wanted, "join", hints, &version, self.events.keys().now(), &signer)?.into_verified();
         let pdu = ours.pdu();

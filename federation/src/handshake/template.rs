@@ -14,7 +14,7 @@ use super::{HandshakeError, Wanted, bad_answer};
 #[derive(Debug, Deserialize)]
 pub(crate) struct Hints {
     prev_events: Vec<OwnedEventId>,
-    auth_events: Vec<OwnedEventId>,
+    pub(super) auth_events: Vec<OwnedEventId>,
     depth: u64,
     #[serde(default)]
     content: Content,

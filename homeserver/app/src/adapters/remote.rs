@@ -6,13 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use ruma::{
-    CanonicalJsonObject, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId,
+    CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId,
     canonical_json::try_from_json_map, directory::Filter,
 };
 use serde_json::{Map, Value, json};
 use weft_federation::{
     CallError, Client,
-    handshake::{Handshake, HandshakeError, Wanted},
+    handshake::{Handshake, HandshakeError, LastStays, Wanted},
 };
 use weft_gateway::{
     client::{PublicRoomsQuery, Remote},
@@ -56,6 +56,22 @@ impl RemoteRooms {
 }
 
 #[async_trait]
+impl LastStays for RemoteRooms {
+    async fn has_ended(&self, wanted: &Wanted, cited: &[OwnedEventId]) -> bool {
+        let ended = self
+            .rooms
+            .reader()
+            .has_ended(&wanted.room_id, &wanted.user, cited)
+            .await;
+        ended.unwrap_or_else(|error| {
+            // The join is held against the room's state once more when it is taken over.
+            tracing::warn!(room = %wanted.room_id, user = %wanted.user, %error, "can't look up the user's last stay");
+            false
+        })
+    }
+}
+
+#[async_trait]
 impl Remote for RemoteRooms {
     async fn join(
         &self,
@@ -68,7 +84,11 @@ impl Remote for RemoteRooms {
         via.extend(self.servers_of_invitation(user, room).await?);
         let wanted = wanted(room, user, via, content)?;
         let _under_way = self.rooms.joining(room);
-        let joined = self.handshake.join(&wanted).await.map_err(|error| refused(&error))?;
+        let joined = self
+            .handshake
+            .join(&wanted, self)
+            .await
+            .map_err(|error| refused(&error))?;
         let joined = JoinedRoom {
             version: joined.version,
             state: joined.state,
@@ -185,6 +205,9 @@ pub(crate) fn refused(error: &HandshakeError) -> ApiError {
         )
         .with("room_version", json!(version)),
         HandshakeError::Call(error) => unanswered(error),
+        HandshakeError::Behind { server } => ApiError::forbidden(format!(
+            "{server} has not heard yet that you had left or were put out. Try again."
+        )),
         HandshakeError::Build(error) => ApiError::invalid_param(error.to_string()),
         error => ApiError::bad_gateway(error.to_string()),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ruma::{
-    OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, UserId,
+    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, UserId,
     events::room::member::MembershipState,
 };
 use weft_store::tables::rooms::{ALIASES, AliasRow, MEMBERS, MEMBERSHIP, MembershipRow, PUBLIC_ROOMS, ROOM_ALIASES};
@@ -59,6 +59,23 @@ impl Reader {
             room: room.to_owned(),
             membership: MembershipState::from(row.membership.as_str()),
             row,
+        }))
+    }
+
+    /// Whether these events, which a join is to rest on, name a membership of the user that has ended since: there is
+    /// a later one here that rests on it. Whoever cites it has not heard of the end.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn has_ended(&self, room: &RoomId, user: &UserId, cited: &[OwnedEventId]) -> Result<bool, Unavailable> {
+        let Some(row) = self.store.get(&MEMBERSHIP, &(user, room)).await? else {
+            return Ok(false);
+        };
+        let before = self.auth_chain(room, &[row.event]).await?;
+        Ok(before.iter().any(|pdu| {
+            pdu.kind() == "m.room.member"
+                && pdu.state_key() == Some(user.as_str())
+                && cited.iter().any(|id| id == pdu.event_id())
         }))
     }
 

@@ -386,6 +386,13 @@ impl World {
         let (version, object) = template.map_err(|error| words(&error))?;
         let version = RoomVersion::new(&version).unwrap();
         let event = self.sign_template(who, &object, &version);
+        let ended = ours
+            .reader()
+            .has_ended(&self.room, &user(who), event.auth_events())
+            .await;
+        if ended.map_err(|error| words(&error))? {
+            return Err("the other server has not heard of the end of the last stay".into());
+        }
         network.delay().await;
         let answer = reach()?
             .accept_membership(&name(who), check(event.json(), &version).unwrap())
