@@ -9,7 +9,7 @@ pub mod queue;
 mod sender;
 
 use async_trait::async_trait;
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, ServerName};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId, ServerName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -50,6 +50,8 @@ pub trait OutboxStore: Send + Sync + 'static {
     async fn acknowledge(&self, server: &ServerName, through: u64) -> Result<(), OutboxError>;
     /// Servers for which there are rows.
     async fn backlog(&self) -> Result<Vec<OwnedServerName>, OutboxError>;
+    /// Whether the server has anybody in the room at this moment.
+    async fn is_in(&self, server: &ServerName, room: &RoomId) -> bool;
     /// The retry state that was saved last.
     async fn load_retry(&self, server: &ServerName) -> Result<Retry, OutboxError>;
     /// Keeps the retry state.

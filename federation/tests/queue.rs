@@ -174,6 +174,7 @@ impl World {
                 self.next += 1;
                 let content = to_raw_value(&self.next).unwrap();
                 let edu = Edu {
+                    room: None,
                     kind: "cursor".to_owned(),
                     key: who.to_string(),
                     content,
@@ -301,6 +302,7 @@ fn the_same_news_again_is_another_transaction() {
     for _ in 0..2 {
         let content = to_raw_value(&true).unwrap();
         world.run(Input::Edu(Edu {
+            room: None,
             kind: "m.typing".to_owned(),
             key: "a".to_owned(),
             content,

@@ -17,7 +17,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedServerName, ServerName};
+use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, ServerName, owned_room_id};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::watch;
 use weft_federation::{
@@ -31,6 +31,8 @@ type Servers<T> = Mutex<BTreeMap<OwnedServerName, T>>;
 struct Store {
     rows: Servers<BTreeMap<u64, Row>>,
     retries: Servers<Retry>,
+    /// Who was put out of which room.
+    out: Mutex<BTreeSet<(OwnedServerName, OwnedRoomId)>>,
     changed: watch::Sender<()>,
 }
 
@@ -89,6 +91,11 @@ impl OutboxStore for Store {
             .filter(|(_, rows)| !rows.is_empty())
             .map(|(server, _)| server.clone())
             .collect())
+    }
+
+    async fn is_in(&self, server: &ServerName, room: &RoomId) -> bool {
+        let out = self.out.lock().unwrap();
+        !out.contains(&(server.to_owned(), room.to_owned()))
     }
 
     async fn load_retry(&self, server: &ServerName) -> Result<Retry, OutboxError> {
@@ -253,6 +260,35 @@ async fn what_was_not_delivered_before_a_stop_is_delivered_after_the_start() {
     sender.stop(Duration::from_secs(5)).await;
 }
 
+fn typing_in(room: Option<OwnedRoomId>, content: Box<RawValue>) -> Edu {
+    Edu {
+        key: format!("{room:?}"),
+        room,
+        kind: "m.typing".to_owned(),
+        content,
+        expires: None,
+    }
+}
+
+/// T62: news waits for a server that is away, and meanwhile it is put out of the room.
+#[tokio::test]
+async fn news_of_a_room_is_kept_from_a_server_that_was_put_out_while_it_waited() {
+    let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
+    let (beta, gamma) = (name("beta.test"), name("gamma.test"));
+    let (left, stayed) = (owned_room_id!("!left:alpha.test"), owned_room_id!("!stayed:alpha.test"));
+    store.out.lock().unwrap().insert((beta.clone(), left.clone()));
+    let sender = start(&others, &store);
+    for room in [&left, &stayed] {
+        let content = to_raw_value(room).unwrap();
+        sender.edu([&beta, &gamma], &typing_in(Some(room.clone()), content));
+    }
+    sender.stop(Duration::from_secs(5)).await;
+    let edus = others.edus.lock().unwrap();
+    let about = |server: &OwnedServerName, room: &RoomId| edus[server].iter().any(|edu| edu.contains(room.as_str()));
+    assert!(!about(&beta, &left) && about(&beta, &stayed));
+    assert!(about(&gamma, &left) && about(&gamma, &stayed));
+}
+
 #[tokio::test]
 async fn news_goes_out_in_its_envelope_and_a_stop_waits_for_what_can_be_delivered() {
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
@@ -260,13 +296,7 @@ async fn news_goes_out_in_its_envelope_and_a_stop_waits_for_what_can_be_delivere
     let sender = start(&others, &store);
     for typing in [true, false] {
         let content = to_raw_value(&serde_json::json!({ "typing": typing })).unwrap();
-        let edu = Edu {
-            kind: "m.typing".to_owned(),
-            key: "k".to_owned(),
-            content,
-            expires: None,
-        };
-        sender.edu([&server], &edu);
+        sender.edu([&server], &typing_in(None, content));
     }
     sender.stop(Duration::from_secs(5)).await;
     let edus = others.edus.lock().unwrap();

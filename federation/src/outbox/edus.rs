@@ -4,13 +4,15 @@
 
 use std::collections::VecDeque;
 
-use ruma::MilliSecondsSinceUnixEpoch;
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId};
 use serde_json::value::RawValue;
 use weft_wire::limits;
 
 /// News that may be lost.
 #[derive(Debug, Clone)]
 pub struct Edu {
+    /// The room that it is news of: only servers in it are told.
+    pub room: Option<OwnedRoomId>,
     /// Its type, such as `m.typing`.
     pub kind: String,
     /// What it is news of: a later EDU with the same kind and key takes its place (T57). For awareness that is room,
@@ -78,6 +80,7 @@ mod tests {
 
     fn edu(key: &str, content: u64, expires: Option<u64>) -> Edu {
         Edu {
+            room: None,
             kind: "dev.weft.awareness".to_owned(),
             key: key.to_owned(),
             content: serde_json::value::to_raw_value(&content).unwrap(),

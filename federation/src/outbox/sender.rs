@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, OwnedTransactionId, ServerName};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, OwnedTransactionId, RoomId, ServerName};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::{
     sync::{Notify, Semaphore, watch},
@@ -299,7 +299,11 @@ impl Sender {
         #[cfg(debug_assertions)]
         fail::fail_point!("outbox::before_send");
         let pdus = outgoing.rows.into_iter().map(|row| row.pdu).collect();
-        let edus = outgoing.edus.iter().filter_map(envelope).collect();
+        let edus: Vec<_> = self
+            .still_for(server, &outgoing.edus)
+            .await
+            .filter_map(envelope)
+            .collect();
         let sent = self
             .inner
             .transport
@@ -308,6 +312,21 @@ impl Sender {
         #[cfg(debug_assertions)]
         fail::fail_point!("outbox::sent");
         sent
+    }
+
+    /// The EDUs about rooms in which the server is still: it may have been put out since they were queued (T62).
+    async fn still_for<'a>(&self, server: &ServerName, edus: &'a [Edu]) -> impl Iterator<Item = &'a Edu> + use<'a> {
+        let mut is_in: HashMap<&RoomId, bool> = HashMap::new();
+        for room in edus.iter().filter_map(|edu| edu.room.as_deref()) {
+            if !is_in.contains_key(room) {
+                is_in.insert(room, self.inner.store.is_in(server, room).await);
+            }
+        }
+        edus.iter().filter(move |edu| {
+            edu.room
+                .as_deref()
+                .is_none_or(|room| is_in.get(room).copied().unwrap_or(false))
+        })
     }
 
     fn until(&self, at: Option<MilliSecondsSinceUnixEpoch>) -> Duration {

@@ -216,7 +216,9 @@ impl Awareness {
                 continue;
             };
             let key = format!("{}\0{}\0{}", joined.room, joined.user, entry.client);
-            self.inner.edus.send(&servers, AWARENESS_EDU, content, Some(key));
+            self.inner
+                .edus
+                .send(&joined.room, &servers, AWARENESS_EDU, content, Some(key));
         }
     }
 }

@@ -105,9 +105,13 @@ impl Ephemeral {
         self.change_typing(room, user, timeout_ms).await;
         let servers = self.inner.roster.remote_servers(room).await;
         let content = json!({"room_id": room, "user_id": user, "typing": timeout_ms.is_some()});
-        self.inner
-            .edus
-            .send(&servers, "m.typing", content, Some(format!("typing\0{room}\0{user}")));
+        self.inner.edus.send(
+            room,
+            &servers,
+            "m.typing",
+            content,
+            Some(format!("typing\0{room}\0{user}")),
+        );
     }
 
     /// Another server says that one of its users types.
@@ -167,7 +171,7 @@ impl Ephemeral {
             receipt.user.as_str(): {"event_ids": [receipt.event], "data": data}
         }}});
         let key = format!("receipt\0{room}\0{}\0{}", receipt.user, receipt.thread);
-        self.inner.edus.send(&servers, "m.receipt", content, Some(key));
+        self.inner.edus.send(room, &servers, "m.receipt", content, Some(key));
         Ok(())
     }
 

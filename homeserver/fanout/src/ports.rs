@@ -5,9 +5,11 @@ use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId};
 
 /// Takes EDUs for other servers. They are kept in memory only, and may be lost.
 pub trait EduSink: Send + Sync + 'static {
-    /// Queues an EDU. Must not block. Of EDUs with the same `coalesce` key that still wait, only the newest is sent.
+    /// Queues an EDU about a room. Must not block. Of EDUs with the same `coalesce` key that still wait, only the newest
+    /// is sent, and none to a server that has left the room meanwhile.
     fn send(
         &self,
+        room: &RoomId,
         destinations: &[OwnedServerName],
         edu_type: &'static str,
         content: serde_json::Value,

@@ -1,6 +1,6 @@
 //! EDUs of fanout (cursors, typing, receipts) on their way to other servers.
 
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, UInt};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, RoomId, UInt};
 use weft_fanout::EduSink;
 use weft_federation::outbox::{Edu, Sender};
 use weft_wire::{event_types::AWARENESS_EDU, limits::AWARENESS_EXPIRY_MS};
@@ -14,6 +14,7 @@ pub(crate) struct FederationEdus(pub(crate) Sender);
 impl EduSink for FederationEdus {
     fn send(
         &self,
+        room: &RoomId,
         destinations: &[OwnedServerName],
         edu_type: &'static str,
         content: serde_json::Value,
@@ -34,6 +35,7 @@ impl EduSink for FederationEdus {
         let expires = lifetime.and_then(|lifetime| UInt::try_from(now.saturating_add(lifetime)).ok());
         let key = coalesce.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
         let edu = Edu {
+            room: Some(room.to_owned()),
             kind: edu_type.to_owned(),
             key,
             content,

@@ -1,7 +1,7 @@
 //! The outbox in the store: rows that the rooms' commits wrote, in the order of the stream.
 
 use async_trait::async_trait;
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, ServerName, UInt};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, RoomId, ServerName, UInt};
 use serde_json::value::RawValue;
 use weft_federation::outbox::{OutboxError, OutboxStore, Retry, Row};
 use weft_room::Reader;
@@ -65,6 +65,11 @@ impl OutboxStore for StoredOutbox {
             }
         }
         Ok(behind)
+    }
+
+    async fn is_in(&self, server: &ServerName, room: &RoomId) -> bool {
+        let servers = self.reader.servers_in(room).await;
+        servers.is_ok_and(|servers| servers.contains(server))
     }
 
     async fn load_retry(&self, server: &ServerName) -> Result<Retry, OutboxError> {

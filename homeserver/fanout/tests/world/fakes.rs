@@ -59,7 +59,14 @@ pub type Sent = (&'static str, Value, Option<String>);
 pub struct Net(pub Mutex<Vec<Sent>>);
 
 impl EduSink for Net {
-    fn send(&self, destinations: &[OwnedServerName], edu_type: &'static str, content: Value, coalesce: Option<String>) {
+    fn send(
+        &self,
+        _: &RoomId,
+        destinations: &[OwnedServerName],
+        edu_type: &'static str,
+        content: Value,
+        coalesce: Option<String>,
+    ) {
         assert_eq!(destinations, [server_name!("beta.example")]);
         self.0.lock().unwrap().push((edu_type, content, coalesce));
     }

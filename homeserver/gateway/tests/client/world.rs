@@ -33,7 +33,7 @@ use weft_store::{Store, memory::MemoryDisk};
 struct Nobody;
 
 impl EduSink for Nobody {
-    fn send(&self, _: &[OwnedServerName], _: &'static str, _: Value, _: Option<String>) {}
+    fn send(&self, _: &RoomId, _: &[OwnedServerName], _: &'static str, _: Value, _: Option<String>) {}
 }
 
 struct Members(Rooms);

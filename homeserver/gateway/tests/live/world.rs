@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Nobody;
 
 impl EduSink for Nobody {
-    fn send(&self, _: &[OwnedServerName], _: &'static str, _: serde_json::Value, _: Option<String>) {}
+    fn send(&self, _: &RoomId, _: &[OwnedServerName], _: &'static str, _: serde_json::Value, _: Option<String>) {}
 }
 
 struct Members(Rooms);

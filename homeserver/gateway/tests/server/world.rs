@@ -71,6 +71,10 @@ impl OutboxStore for Nobody {
         Ok(Vec::new())
     }
 
+    async fn is_in(&self, _: &ServerName, _: &RoomId) -> bool {
+        false
+    }
+
     async fn load_retry(&self, _: &ServerName) -> Result<Retry, OutboxError> {
         Ok(Retry::default())
     }
