@@ -244,6 +244,10 @@ impl Parts {
             return;
         }
         self.next_part();
+        if deletes.is_empty() {
+            // The blocks fill the last part to the byte: no part that says nothing follows.
+            return;
+        }
         let mut part = Vec::new();
         let mut last = None;
         for (client, from, to) in deletes.iter() {

@@ -214,6 +214,23 @@ proptest! {
     }
 }
 
+/// An event that says nothing is inadmissible news to everybody: whatever the size, no part of a split is one.
+#[test]
+fn no_part_of_a_split_says_nothing() {
+    let history = peers::history(12_204_378_036_572_629_153, 5, 13);
+    let updates: Vec<Update> = history.iter().map(|step| parsed(&step.update)).collect();
+    let small = compact(&merge(&updates).unwrap());
+    for max in 150..550 {
+        let mut book = Book::default();
+        for part in split(&small, max).unwrap() {
+            match admit(&part, "@a:a", &book).unwrap() {
+                Admission::Admitted { ranges, .. } => book.note(&ranges, "@a:a"),
+                other => panic!("at {max} bytes: {other:?}"),
+            }
+        }
+    }
+}
+
 /// Histories that Yjs made, judged by Yjs and by yrs.
 #[test]
 fn yjs_sees_no_difference() {
