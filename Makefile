@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz setup web build
+.PHONY: help demo test lint bench fuzz kills setup web build
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/' | expand -t 16
@@ -29,6 +29,10 @@ bench: ## the benchmarks of the update algebra, with the goals that they are hel
 
 fuzz: ## every fuzz target for a minute each (FUZZ_SECONDS=... for more); needs cargo-fuzz
 	@.ci/fuzz
+
+kills: build ## two servers with 20 editors killed with -9 KILLS times (10000), then nothing acknowledged may be missing
+	WEFT_KILLS=$(or $(KILLS),10000) cargo test --locked --workspace --test crashes -- --nocapture --exact \
+	  kills_at_random_moments_lose_nothing_that_was_acknowledged
 
 setup: ## install what is missing for all of the above
 	@.ci/setup test
