@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz kills setup web build
+.PHONY: help demo test lint bench fuzz kills flips setup web build
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/' | expand -t 16
@@ -33,6 +33,9 @@ fuzz: ## every fuzz target for a minute each (FUZZ_SECONDS=... for more); needs 
 kills: build ## two servers with 20 editors killed with -9 KILLS times (10000), then nothing acknowledged may be missing
 	WEFT_KILLS=$(or $(KILLS),10000) cargo test --locked --workspace --test crashes -- --nocapture --exact \
 	  kills_at_random_moments_lose_nothing_that_was_acknowledged
+
+flips: ## FLIPS bits (2000) flipped in the store's log, tables and list of files each, and a table of what becomes of them
+	WEFT_FLIPS=$(or $(FLIPS),2000) cargo test --locked --workspace --test flips -- --nocapture
 
 setup: ## install what is missing for all of the above
 	@.ci/setup test

@@ -1,4 +1,4 @@
-//! The number of the last commit that was acknowledged, in a small file beside the database.
+//! The number of the last commit that was acknowledged, in a small file beside the database, with a checksum of its own.
 //!
 //! A database that recovers to a point in time doesn't say which point should have been there: a log that was cut
 //! off ends like one that was never longer. So every commit carries a number in the database, and after its fsync
@@ -6,7 +6,7 @@
 //! database has less, acknowledged commits are lost. After a power loss the file may be up to half a minute old, and
 //! then a loss within that time goes unseen.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -14,15 +14,17 @@ const NAME: &str = "ACKNOWLEDGED";
 const MAGIC: &[u8; 8] = b"weft-ack";
 const RUNNING: u8 = 0;
 const CLOSED: u8 = 1;
-const LENGTH: usize = 17;
+const LENGTH: usize = 21;
 
 /// What the file said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// The last acknowledged commit; 0 where there is no file.
+    /// The last acknowledged commit; 0 where nothing says one.
     pub(crate) commit: u64,
     /// Whether the database was closed properly.
     pub(crate) closed: bool,
+    /// The file says something that it was never given.
+    pub(crate) damaged: bool,
 }
 
 /// The file, open for writing.
@@ -43,7 +45,21 @@ impl Acknowledged {
             .open(path)?;
         let mut bytes = Vec::new();
         Read::by_ref(&mut file).take(64).read_to_end(&mut bytes)?;
-        Ok((Self { file }, parse(&bytes).unwrap_or_default()))
+        let found = parse(&bytes).unwrap_or_else(|| Found {
+            damaged: !bytes.is_empty(),
+            ..Found::default()
+        });
+        Ok((Self { file }, found))
+    }
+
+    /// Keeps the store for this engine alone until [`Acknowledged::unlock`] or the file is closed.
+    pub(crate) fn lock(&self) -> Result<(), TryLockError> {
+        self.file.try_lock()
+    }
+
+    /// Gives the store free.
+    pub(crate) fn unlock(&self) -> io::Result<()> {
+        self.file.unlock()
     }
 
     /// Writes the number of a commit whose fsync has ended.
@@ -62,17 +78,23 @@ impl Acknowledged {
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&commit.to_be_bytes());
         bytes.push(state);
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&bytes)
     }
 }
 
 fn parse(bytes: &[u8]) -> Option<Found> {
+    let (bytes, checksum) = bytes.split_last_chunk::<4>()?;
+    if crc32c::crc32c(bytes) != u32::from_be_bytes(*checksum) {
+        return None;
+    }
     let rest = bytes.strip_prefix(MAGIC)?;
     let (commit, state) = rest.split_first_chunk::<8>()?;
     Some(Found {
         commit: u64::from_be_bytes(*commit),
         closed: *state.first()? == CLOSED,
+        damaged: false,
     })
 }
 
@@ -91,7 +113,8 @@ mod tests {
             found,
             Found {
                 commit: 7,
-                closed: false
+                closed: false,
+                damaged: false,
             }
         );
         file.close(8).unwrap();
@@ -100,9 +123,25 @@ mod tests {
             found,
             Found {
                 commit: 8,
-                closed: true
+                closed: true,
+                damaged: false,
             }
         );
+    }
+
+    #[test]
+    fn any_flipped_bit_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        Acknowledged::open(directory.path()).unwrap().0.write(7).unwrap();
+        let path = directory.path().join(NAME);
+        let bytes = std::fs::read(&path).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, flipped).unwrap();
+            let (_, found) = Acknowledged::open(directory.path()).unwrap();
+            assert!(found.damaged && found.commit == 0, "bit {bit}: {found:?}");
+        }
     }
 
     #[test]

@@ -86,12 +86,14 @@ impl Inner {
         };
         // Dropping waits for background work and gives the lock back.
         drop(db);
-        if writer.poisoned.is_some() {
-            return;
-        }
         let last = writer.last;
-        if let Err(error) = writer.acknowledged.close(last) {
+        if writer.poisoned.is_none()
+            && let Err(error) = writer.acknowledged.close(last)
+        {
             tracing::warn!(%error, "the number of the last commit could not be noted");
+        }
+        if let Err(error) = writer.acknowledged.unlock() {
+            tracing::warn!(%error, "the store can't be given free before the process ends");
         }
     }
 }

@@ -5,6 +5,8 @@
 mod acknowledged;
 mod commit;
 mod engine;
+mod framing;
+mod logs;
 mod open;
 mod options;
 mod overlay;

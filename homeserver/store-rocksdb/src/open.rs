@@ -1,18 +1,24 @@
 //! Opening: errors that say what to do, and a report of what recovery found.
+//!
+//! The logs are judged before RocksDB opens them, because opening changes them. A store of which something that was
+//! acknowledged is missing is not opened, unless somebody has accepted that; it is never served as if all was there.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File, TryLockError};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME};
 
-use crate::acknowledged::Acknowledged;
+use crate::acknowledged::{Acknowledged, Found};
+use crate::logs::{self, Logs};
 use crate::options::RocksOptions;
 
 /// The column family of what the engine itself keeps; the store's rows are in the default one.
 pub(crate) const OWN_FAMILY: &str = "weft-engine";
 /// There: the number of the last commit.
 pub(crate) const COMMIT_KEY: &[u8] = b"commit";
+/// A file of this name, beside the database, accepts what is lost, once.
+const ACCEPT_LOSS: &str = "ACCEPT-LOSS";
 /// Lines of RocksDB's log that a report takes in; what is damaged beyond that makes no difference to anybody.
 const MAX_COMPLAINTS: usize = 20;
 
@@ -31,6 +37,18 @@ pub enum RocksOpenError {
         /// Where the store is.
         path: PathBuf,
         /// The system's words.
+        reason: String,
+    },
+    /// Acknowledged commits are lost: the disk was damaged, or doesn't keep what it says it keeps.
+    #[error(
+        "the store in {} has lost commits that were acknowledged ({reason}): restore a backup, or make a file {} to go on \
+         without them (it acts once, and what can't be read is kept in given-up/ there)",
+        path.display(), path.join(ACCEPT_LOSS).display()
+    )]
+    Lost {
+        /// Where the store is.
+        path: PathBuf,
+        /// What shows it.
         reason: String,
     },
     /// Files are missing or their checksums are wrong, beyond what recovery may drop.
@@ -60,12 +78,14 @@ pub struct OpenReport {
     pub recovered: u64,
     /// The last commit that is known to have been acknowledged.
     pub acknowledged: u64,
+    /// What was lost, in words, where somebody had accepted that by a file.
+    pub accepted: Option<String>,
     /// What RocksDB said it dropped from its log: usual after a crash for the commit that was being written.
     pub complaints: Vec<String>,
 }
 
 impl OpenReport {
-    /// How many acknowledged commits are known to be lost. 0 unless the disk lied about an fsync or was damaged.
+    /// How many acknowledged commits are known to be lost: 0 unless that was accepted, else the store is not opened.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.acknowledged.saturating_sub(self.recovered)
@@ -73,11 +93,11 @@ impl OpenReport {
 
     fn log(&self, path: &Path) {
         let path = path.display();
-        if self.lost() > 0 {
+        if let Some(reason) = &self.accepted {
             tracing::error!(
-                %path, lost = self.lost(), recovered = self.recovered, acknowledged = self.acknowledged,
+                %path, %reason, lost = self.lost(), recovered = self.recovered, acknowledged = self.acknowledged,
                 complaints = ?self.complaints,
-                "the store has lost commits that were acknowledged: the disk was damaged, or doesn't keep what it says it keeps"
+                "the store goes on without commits that were acknowledged, as was accepted"
             );
         } else if self.clean {
             tracing::info!(%path, commits = self.recovered, "store opened");
@@ -99,30 +119,103 @@ pub(crate) struct Opened {
 
 pub(crate) fn open(path: &Path, options: &RocksOptions) -> Result<Opened, RocksOpenError> {
     let io = |error: std::io::Error| io_error(path, &error);
-    std::fs::create_dir_all(path).map_err(io)?;
+    fs::create_dir_all(path).map_err(io)?;
     let database = path.join("rocksdb");
-    let cache = options.cache();
-    let families = [DEFAULT_COLUMN_FAMILY_NAME, OWN_FAMILY]
-        .map(|name| ColumnFamilyDescriptor::new(name, options.column_family(&cache)));
-    let db = DB::open_cf_descriptors(&options.database(), &database, families)
-        .map_err(|error| explain(path, error.into_string()))?;
-    // Only after the database's lock is ours.
     let (mut acknowledged, found) = Acknowledged::open(path).map_err(io)?;
+    // RocksDB has a lock of its own; this one holds before it looks.
+    acknowledged.lock().map_err(|error| match error {
+        TryLockError::WouldBlock => RocksOpenError::Locked { path: path.to_owned() },
+        TryLockError::Error(error) => io(error),
+    })?;
+    let accepted = accepts_loss(path).map_err(io)?;
+    let mut loss = judge(path, &database, found, accepted)?;
+    let db = open_database(path, &database, options, loss.is_some())?;
     let recovered = last_commit(&db).map_err(|reason| explain(path, reason))?;
+    if recovered < found.commit && loss.is_none() {
+        let reason = logs::ends_early(recovered, found.commit);
+        if !accepted {
+            return Err(lost(path, reason));
+        }
+        loss = Some(reason);
+    }
     let report = OpenReport {
         clean: found.closed || (recovered == 0 && found.commit == 0),
         recovered,
         acknowledged: found.commit,
+        accepted: loss,
         complaints: complaints(&database),
     };
     report.log(path);
+    if found.damaged {
+        tracing::warn!(path = %path.display(), "the note of the last acknowledged commit is damaged: a loss would not be seen");
+    }
     // From here on the truth is what there is.
     acknowledged.write(recovered).map_err(io)?;
+    if accepted {
+        forget_acceptance(path).map_err(io)?;
+    }
     Ok(Opened {
         db,
         acknowledged,
         report,
     })
+}
+
+/// Looks at what RocksDB will read, and makes the logs such that it can; gives what is lost with that.
+fn judge(path: &Path, database: &Path, found: Found, accepted: bool) -> Result<Option<String>, RocksOpenError> {
+    let io = |error: std::io::Error| io_error(path, &error);
+    if let Some(reason) = logs::damaged_manifest(database).map_err(io)? {
+        return Err(explain(path, reason));
+    }
+    let logs = Logs::read(database).map_err(io)?;
+    match logs.loss(found.commit) {
+        Some(reason) if !accepted => Err(lost(path, reason)),
+        Some(reason) => {
+            logs.give_up(path).map_err(io)?;
+            Ok(Some(reason))
+        }
+        None => {
+            logs.cut().map_err(io)?;
+            Ok(None)
+        }
+    }
+}
+
+fn open_database(
+    path: &Path,
+    database: &Path,
+    options: &RocksOptions,
+    logs_given_up: bool,
+) -> Result<DB, RocksOpenError> {
+    let cache = options.cache();
+    let families = [DEFAULT_COLUMN_FAMILY_NAME, OWN_FAMILY]
+        .map(|name| ColumnFamilyDescriptor::new(name, options.column_family(&cache)));
+    let mut whole = options.database();
+    if logs_given_up {
+        // One of them is shorter than RocksDB knows.
+        whole.set_track_and_verify_wals_in_manifest(false);
+    }
+    DB::open_cf_descriptors(&whole, database, families).map_err(|error| explain(path, error.into_string()))
+}
+
+fn lost(path: &Path, reason: String) -> RocksOpenError {
+    RocksOpenError::Lost {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+fn accepts_loss(path: &Path) -> std::io::Result<bool> {
+    fs::exists(path.join(ACCEPT_LOSS))
+}
+
+/// Accepted is what is lost now, not what may be lost later.
+fn forget_acceptance(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path.join(ACCEPT_LOSS)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    File::open(path)?.sync_all()
 }
 
 fn last_commit(db: &DB) -> Result<u64, String> {

@@ -45,12 +45,14 @@ impl RocksOptions {
         options.set_max_background_jobs(self.background_jobs);
         options.set_db_write_buffer_size(self.write_buffer_bytes.saturating_mul(2));
         options.set_max_total_wal_size(MAX_WAL_BYTES);
-        // After a crash: everything up to the first damaged record, and nothing behind it, so that what is left is
-        // a state that once was. What acknowledged commits that costs is told by `acknowledged`.
+        // Everything up to the first damaged record, and nothing behind it, so that what is left is a state that once
+        // was. It is not left to RocksDB to judge whether that loses acknowledged commits: `logs` does before.
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         // A whole log file that went missing is damage, not an older state.
         options.set_track_and_verify_wals_in_manifest(true);
         options.set_paranoid_checks(true);
+        // `framing` takes the records of a log that is used again for damage.
+        options.set_recycle_log_file_num(0);
         options.set_bytes_per_sync(1024 * 1024);
         options.set_log_level(LogLevel::Info);
         options.set_keep_log_file_num(LOG_FILES);

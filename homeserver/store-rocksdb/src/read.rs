@@ -49,6 +49,7 @@ impl Miss {
 
 fn options(reach: Reach) -> ReadOptions {
     let mut options = ReadOptions::default();
+    options.set_verify_checksums(true);
     if reach == Reach::Memory {
         options.set_read_tier(ReadTier::BlockCache);
     }

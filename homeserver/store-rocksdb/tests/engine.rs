@@ -101,26 +101,61 @@ async fn crashed_after(directory: &Path, commits: u64) {
     }
 }
 
+fn refused(directory: &Path) -> String {
+    let options = RocksOptions::default();
+    match RocksEngine::open(directory, &options) {
+        Err(error @ RocksOpenError::Lost { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn accept_loss(directory: &Path) -> (RocksEngine, OpenReport) {
+    fs::write(directory.join("ACCEPT-LOSS"), "").unwrap();
+    let opened = open(directory);
+    assert!(!directory.join("ACCEPT-LOSS").exists(), "it acts once");
+    opened
+}
+
 #[tokio::test]
-async fn a_cut_off_log_is_told_as_lost_commits() {
+async fn a_log_that_ends_before_what_was_acknowledged_is_not_opened() {
     let directory = tempfile::tempdir().unwrap();
     crashed_after(directory.path(), 10).await;
     let wal = OpenOptions::new().write(true).open(wal(directory.path())).unwrap();
     let length = wal.metadata().unwrap().len();
     wal.set_len(length - 1500).unwrap();
-    let (engine, report) = open(directory.path());
+    let words = refused(directory.path());
+    assert!(
+        words.contains("commit 8") && words.contains("commit 10") && words.contains("ACCEPT-LOSS"),
+        "{words}"
+    );
+    assert_eq!(refused(directory.path()), words, "looking changes nothing");
+    let (engine, report) = accept_loss(directory.path());
     assert_eq!(
         (report.recovered, report.acknowledged, report.lost(), report.clean),
         (8, 10, 2, false)
     );
+    assert!(report.accepted.is_some() && directory.path().join("given-up").exists());
     assert!(has(&engine, 8).await && !has(&engine, 9).await && !has(&engine, 10).await);
     engine.commit(vec![put(11, 10)]).await.remove(0).unwrap();
     drop(engine);
-    assert_eq!(open(directory.path()).1.lost(), 0, "told once");
+    let (_, report) = open(directory.path());
+    assert_eq!((report.lost(), report.accepted), (0, None), "told once");
 }
 
 #[tokio::test]
-async fn damage_within_the_log_recovers_to_the_point_before_it() {
+async fn a_missing_log_is_not_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    crashed_after(directory.path(), 10).await;
+    fs::remove_file(wal(directory.path())).unwrap();
+    assert!(refused(directory.path()).contains("it ends with commit 0"));
+    assert!(refused(directory.path()).contains("commit 10 was acknowledged"));
+    let (engine, report) = accept_loss(directory.path());
+    assert_eq!(report.lost(), 10);
+    assert!(!has(&engine, 10).await);
+}
+
+#[tokio::test]
+async fn damage_within_the_log_is_not_opened_and_accepted_recovers_to_the_point_before_it() {
     let directory = tempfile::tempdir().unwrap();
     crashed_after(directory.path(), 10).await;
     let mut wal = OpenOptions::new()
@@ -135,12 +170,38 @@ async fn damage_within_the_log_recovers_to_the_point_before_it() {
     wal.seek(SeekFrom::Start(middle)).unwrap();
     wal.write_all(&[!byte[0]]).unwrap();
     drop(wal);
-    let (engine, report) = open(directory.path());
+    assert!(refused(directory.path()).contains("and commits follow there"));
+    let (engine, report) = accept_loss(directory.path());
     assert!((1..10).contains(&report.recovered), "{report:?}");
     assert_eq!(report.lost(), 10 - report.recovered);
     assert!(!report.complaints.is_empty(), "RocksDB's own words are in the report");
     for number in 1..=10 {
         assert_eq!(has(&engine, number).await, number <= report.recovered);
+    }
+    engine.commit(vec![put(20, 10)]).await.remove(0).unwrap();
+    drop(engine);
+    let (engine, report) = open(directory.path());
+    assert_eq!(report.lost(), 0);
+    assert!(has(&engine, 20).await);
+}
+
+#[tokio::test]
+async fn what_a_crash_leaves_is_cut_off_whatever_rocksdb_would_make_of_it() {
+    let noise = [
+        vec![0; 9],
+        vec![0; 70_000],
+        // The type of a record of a log that is used again: RocksDB's reader would not come to an end with it.
+        vec![0xA5, 0xA5, 0xA5, 0xA5, 3, 0, 5, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    ];
+    for rest in noise {
+        let directory = tempfile::tempdir().unwrap();
+        crashed_after(directory.path(), 5).await;
+        let mut wal = OpenOptions::new().append(true).open(wal(directory.path())).unwrap();
+        wal.write_all(&rest).unwrap();
+        drop(wal);
+        let (engine, report) = open(directory.path());
+        assert_eq!((report.recovered, report.lost()), (5, 0));
+        assert!(has(&engine, 5).await);
     }
 }
 

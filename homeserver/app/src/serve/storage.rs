@@ -66,12 +66,13 @@ fn prepare(data_dir: &Path) -> Result<(), ServeError> {
 }
 
 fn tell(report: &OpenReport) {
-    if report.lost() > 0 {
+    if let Some(reason) = &report.accepted {
         tracing::error!(
             lost = report.lost(),
             acknowledged = report.acknowledged,
             recovered = report.recovered,
-            "the disk has lost commits that it had acknowledged; restore a backup if they matter"
+            reason,
+            "goes on without commits that were acknowledged, as the file ACCEPT-LOSS said; the file is gone"
         );
     } else if report.clean {
         tracing::debug!(commits = report.recovered, "store opened");
