@@ -13,7 +13,7 @@ mod subscription;
 
 pub use awareness::{Awareness, Joined};
 pub use edit_frame::EditFrame;
-pub use ephemeral::{Ephemeral, Receipt};
+pub use ephemeral::{Ephemeral, Receipt, ReceiptError};
 pub use hub::{Fanout, Wake};
 pub use ports::{EduSink, Member, Roster};
 pub use subscription::{Change, RoomSubscription};

@@ -183,6 +183,13 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", message)
     }
 
+    /// 503 `M_UNKNOWN`: the store can't be read or written. The cause is logged and not told.
+    #[must_use]
+    pub fn store(message: &'static str, cause: &dyn std::error::Error) -> Self {
+        tracing::error!(cause = %Causes(cause), "the store failed a request");
+        Self::unavailable(message)
+    }
+
     /// 500 `M_UNKNOWN`. The cause is logged and not told: it may name what the client has no right to know.
     #[must_use]
     pub fn internal(what: &'static str, cause: &dyn std::error::Error) -> Self {

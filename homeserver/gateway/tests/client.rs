@@ -6,6 +6,8 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "client/broken_disk.rs"]
+mod broken_disk;
 #[path = "client/documents_chat.rs"]
 mod documents_chat;
 #[path = "client/people.rs"]

@@ -261,6 +261,7 @@ async fn child_whose_writes_fail() {
     assert_eq!(again, Err(EngineCommitError::Poisoned { reason }));
     assert!(has(&engine, acknowledged).await, "reads still work");
     assert!(!has(&engine, 9999).await);
+    assert!(!has(&engine, acknowledged + 1).await, "what failed is not shown");
     fs::write(Path::new(&path).join("count"), acknowledged.to_string()).unwrap();
     engine.close().await;
 }

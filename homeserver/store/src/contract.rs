@@ -316,6 +316,11 @@ async fn a_failed_sync_poisons<H: Harness>(harness: &H) {
     assert!(poisoned(&engine.commit(group).await));
     assert!(poisoned(&engine.commit(vec![batch(vec![put("after", "x")])]).await));
     assert_eq!(get(&engine, "before").await, Some(bytes("x")), "reads still work");
+    assert_eq!(
+        get(&engine, "during").await,
+        None,
+        "nobody is shown what may be gone after a restart"
+    );
     engine.close().await;
     let engine = harness.open().await;
     assert_eq!(get(&engine, "before").await, Some(bytes("x")));

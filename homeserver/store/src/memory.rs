@@ -30,16 +30,17 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What survives a power loss.
+    /// What survives a power loss, and what readers see: who is shown a row may take it for done.
     synced: Rows,
-    /// What readers see.
-    current: Rows,
-    /// Batches that are in `current` and not in `synced`, in order.
+    /// What was written, synced or not: what fences see.
+    written: Rows,
+    /// Batches that are in `written` and not in `synced`, in order.
     unsynced: Vec<WriteBatch>,
     /// Only the engine with this number may use the disk; a power loss or another opening ends it.
     epoch: u64,
     poisoned: Option<String>,
     closed: bool,
+    reads_fail: bool,
     plan: Option<Planned>,
     commits: u64,
 }
@@ -129,6 +130,11 @@ impl MemoryDisk {
         self.plan(0, Fault::FailSync);
     }
 
+    /// Makes reads fail, as those of a damaged block do, or not any more.
+    pub fn fail_reads(&self, fail: bool) {
+        self.shared.lock().reads_fail = fail;
+    }
+
     /// Makes syncs wait until [`MemoryDisk::resume_syncs`]: what commits is written and not yet acknowledged.
     pub fn pause_syncs(&self) {
         self.shared.syncs_run.send_replace(false);
@@ -174,7 +180,7 @@ impl State {
         for batch in std::mem::take(&mut self.unsynced).iter().take(kept) {
             apply(&mut self.synced, batch);
         }
-        self.current = self.synced.clone();
+        self.written = self.synced.clone();
         self.epoch += 1;
         self.poisoned = None;
         self.closed = false;
@@ -233,12 +239,12 @@ impl State {
             let broken = batch
                 .fences
                 .iter()
-                .position(|fence| self.current.get(&fence.key) != fence.expected.as_ref());
+                .position(|fence| self.written.get(&fence.key) != fence.expected.as_ref());
             if let Some(index) = broken {
                 outcomes.push(Err(EngineCommitError::Fence { index }));
                 continue;
             }
-            apply(&mut self.current, &batch);
+            apply(&mut self.written, &batch);
             self.unsynced.push(batch);
             outcomes.push(Ok(()));
         }
@@ -319,18 +325,22 @@ impl MemoryEngine {
 
     fn readable(&self) -> Result<MutexGuard<'_, State>, ReadError> {
         let state = self.disk.shared.lock();
-        if state.alive(self.epoch) {
-            Ok(state)
-        } else {
-            Err(ReadError::Closed)
+        if !state.alive(self.epoch) {
+            return Err(ReadError::Closed);
         }
+        if state.reads_fail {
+            return Err(ReadError::Engine {
+                reason: "the read failed, as planned".to_owned(),
+            });
+        }
+        Ok(state)
     }
 }
 
 #[async_trait]
 impl Engine for MemoryEngine {
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        Ok(self.readable()?.current.get(key).cloned())
+        Ok(self.readable()?.synced.get(key).cloned())
     }
 
     async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
@@ -345,8 +355,8 @@ impl Engine for MemoryEngine {
             limit,
         } = range;
         let rows = match end {
-            Some(end) => state.current.range(start..end),
-            None => state.current.range(start..),
+            Some(end) => state.synced.range(start..end),
+            None => state.synced.range(start..),
         };
         let own = |(key, value): (&Bytes, &Bytes)| (key.clone(), value.clone());
         Ok(if reverse {

@@ -83,8 +83,8 @@ async fn a_commit_that_waits_for_its_sync_is_lost_with_the_power() {
         tokio::task::yield_now().await;
     }
     assert!(
-        engine.get(b"k").await.unwrap().is_some(),
-        "written, so readers of the engine see it"
+        engine.get(b"k").await.unwrap().is_none(),
+        "written, and not shown before it is safe"
     );
     disk.power_loss(Tail::Lost);
     disk.resume_syncs();

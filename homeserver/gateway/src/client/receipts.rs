@@ -12,7 +12,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 use weft_accounts::{Accounts, Session};
-use weft_fanout::{Ephemeral, Fanout, Receipt};
+use weft_fanout::{Ephemeral, Fanout, Receipt, ReceiptError};
 use weft_room::{Clock, Reader};
 
 use super::{Ports, standing};
@@ -113,5 +113,9 @@ async fn mark(ports: &Ports, caller: &Session, kind: &ReceiptType, marked: &Mark
     ephemeral
         .set_receipt(marked.room, receipt)
         .await
-        .map_err(|error| ApiError::internal("keeping a receipt", &error))
+        .map_err(|error| match error {
+            ReceiptError::Read(error) => error.into(),
+            ReceiptError::Commit(error) => error.into(),
+            error @ ReceiptError::Refused(_) => ApiError::internal("keeping a receipt", &error),
+        })
 }

@@ -3,3 +3,4 @@
 mod accounts;
 mod request;
 mod rooms;
+mod store;

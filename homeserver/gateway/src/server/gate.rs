@@ -35,7 +35,7 @@ pub(super) async fn acl(ports: &ServerPorts, origin: &ServerName, room: &RoomId)
         .intake
         .acl_allows(room, origin)
         .await
-        .map_err(|error| ApiError::internal("access list", &error))?;
+        .map_err(|error| ApiError::store("The room can't be read at the moment.", &error))?;
     if allowed {
         Ok(())
     } else {

@@ -83,6 +83,7 @@ async fn a_power_loss_during_recovery_costs_nothing_either() {
     for fault in [
         Fault::PowerBeforeWrite,
         Fault::PowerBeforeSync(Tail::Lost),
+        Fault::PowerBeforeSync(Tail::Torn(1)),
         Fault::PowerAfterSync,
     ] {
         for at in 0..4 {

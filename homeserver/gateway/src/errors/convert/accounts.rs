@@ -12,7 +12,9 @@ impl From<AccountsUnavailable> for ApiError {
     fn from(error: AccountsUnavailable) -> Self {
         match error {
             AccountsUnavailable::Contended => Self::unavailable("Others changed the same at that moment: try again."),
-            error => Self::internal("accounts", &error),
+            AccountsUnavailable::Read(error) => error.into(),
+            AccountsUnavailable::Commit(error) => error.into(),
+            error @ AccountsUnavailable::Hash => Self::internal("accounts", &error),
         }
     }
 }

@@ -5,7 +5,6 @@ use weft_room::{
     AcceptError, AccessError, AdoptError, ContentError, CreateError, DirectoryError, EditError, OpenError,
     ReceiveError, SendError, TemplateError, Unavailable,
 };
-use weft_store::ReadError;
 use weft_wire::errcode;
 
 use crate::errors::ApiError;
@@ -15,14 +14,10 @@ impl From<Unavailable> for ApiError {
         match error {
             Unavailable::Stopping => Self::unavailable("The server is stopping."),
             Unavailable::Interrupted => Self::unavailable("The request was interrupted: try again."),
-            error => Self::internal("rooms", &error),
+            Unavailable::Read(error) => error.into(),
+            Unavailable::Commit(error) => error.into(),
+            error @ Unavailable::Damaged(_) => Self::internal("rooms", &error),
         }
-    }
-}
-
-impl From<ReadError> for ApiError {
-    fn from(error: ReadError) -> Self {
-        Self::internal("store", &error)
     }
 }
 
@@ -141,7 +136,9 @@ impl From<ContentError> for ApiError {
 
 impl From<ReceiveError> for ApiError {
     fn from(error: ReceiveError) -> Self {
-        Self::internal("receiving events", &error)
+        match error {
+            ReceiveError::Unavailable(error) => error.into(),
+        }
     }
 }
 

@@ -1,0 +1,78 @@
+//! A disk that can't be read or written: 503 with the standard code and words, never 500 and never another answer.
+
+use serde_json::{Value, json};
+
+use super::world::World;
+
+#[tokio::test]
+async fn what_the_disk_refuses_is_503_and_works_again_when_it_does() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.room(&alice, json!({})).await;
+    let event = world.say(&room, &alice, "before").await;
+    let paths = [
+        "/_matrix/client/v3/account/whoami".to_owned(),
+        "/_matrix/client/v3/sync".to_owned(),
+        format!("/_matrix/client/v3/rooms/{room}/messages?dir=b"),
+        format!("/_matrix/client/v3/rooms/{room}/event/{event}"),
+        format!("/_matrix/client/v3/rooms/{room}/state"),
+        format!("/_matrix/client/v3/profile/{}", alice.user),
+    ];
+    world.disk.fail_reads(true);
+    for path in &paths {
+        let (status, answer) = world.ask("GET", path, Some(&alice.token), Value::Null).await;
+        assert_eq!(
+            (status, &answer["errcode"]),
+            (503, &json!("M_UNKNOWN")),
+            "{path}: {answer}"
+        );
+    }
+    world.disk.fail_reads(false);
+    for path in &paths {
+        world.get(path, &alice).await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_reads_go_on_and_every_write_is_503_with_words() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.room(&alice, json!({})).await;
+    world.disk.fail_next_sync();
+    let message = json!({"msgtype": "m.text", "body": "lost"});
+    let writes = [
+        (
+            "PUT",
+            format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/1"),
+            message,
+        ),
+        (
+            "PUT",
+            format!("/_matrix/client/v3/rooms/{room}/state/m.room.topic"),
+            json!({"topic": "t"}),
+        ),
+        ("POST", "/_matrix/client/v3/createRoom".to_owned(), json!({})),
+        (
+            "PUT",
+            format!("/_matrix/client/v3/profile/{}/displayname", alice.user),
+            json!({"displayname": "A"}),
+        ),
+    ];
+    for _ in 0..2 {
+        for (method, path, body) in &writes {
+            let (status, answer) = world.ask(method, path, Some(&alice.token), body.clone()).await;
+            assert_eq!(
+                (status, &answer["errcode"]),
+                (503, &json!("M_UNKNOWN")),
+                "{path}: {answer}"
+            );
+            assert!(
+                answer["error"].as_str().unwrap().contains("can't write to its disk"),
+                "{path}: {answer}"
+            );
+        }
+    }
+    world
+        .get(&format!("/_matrix/client/v3/rooms/{room}/state"), &alice)
+        .await;
+}
