@@ -10,7 +10,10 @@ use std::{
 
 use tokio::sync::Notify;
 use weft_room::SessionId;
-use weft_wire::{limits::MAX_QUEUE_PER_SOCKET, live::awareness::Entry};
+use weft_wire::{
+    limits::{MAX_QUEUE_BYTES_PER_SOCKET, MAX_QUEUE_PER_SOCKET},
+    live::awareness::Entry,
+};
 
 use crate::EditFrame;
 
@@ -38,6 +41,8 @@ struct Pending {
     access_changed: bool,
     lagged: bool,
     edits: VecDeque<Arc<EditFrame>>,
+    /// Bytes of these.
+    bytes: usize,
     awareness: BTreeMap<u64, Entry>,
 }
 
@@ -60,6 +65,7 @@ impl Pending {
             return Some(Change::Lagged);
         }
         if let Some(edit) = self.edits.pop_front() {
+            self.bytes = self.bytes.saturating_sub(edit.update.len());
             return Some(Change::Edit(edit));
         }
         if self.awareness.is_empty() {
@@ -100,10 +106,12 @@ impl Mailbox {
         let mut pending = self.lock();
         // A reader that is going to be brought up to date by a diff needs no edits from before that diff.
         if !pending.lagged {
-            if pending.edits.len() >= MAX_QUEUE_PER_SOCKET {
+            if pending.edits.len() >= MAX_QUEUE_PER_SOCKET || pending.bytes >= MAX_QUEUE_BYTES_PER_SOCKET {
                 pending.edits.clear();
+                pending.bytes = 0;
                 pending.lagged = true;
             } else {
+                pending.bytes += frame.update.len();
                 pending.edits.push_back(Arc::clone(frame));
             }
         }

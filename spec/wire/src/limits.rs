@@ -33,6 +33,9 @@ pub const MAX_BYTES_BEFORE_AUTH: usize = 5 * 1024 * 1024;
 
 /// Changes that wait for one slow reader before its queue is given up and it is brought up to date by a diff instead.
 pub const MAX_QUEUE_PER_SOCKET: usize = 256;
+/// Bytes of them, and bytes that wait to be written to one socket: above it nothing is added to what waits. One message
+/// may go over it, or none larger could ever be sent.
+pub const MAX_QUEUE_BYTES_PER_SOCKET: usize = 512 * 1024;
 
 /// Bytes of a document's name in a Hocuspocus frame: a room id or alias (255) and a session id.
 pub const MAX_DOCUMENT_NAME_BYTES: usize = 512;

@@ -25,8 +25,9 @@ use weft_wire::{
 use super::{
     LivePorts,
     edits::Edits,
+    outgoing::Out,
     target::{self, Target},
-    voice::{Outgoing, Voice},
+    voice::Voice,
 };
 
 /// A message about the document, out of its envelope.
@@ -88,7 +89,7 @@ pub(super) struct Attachment {
     session: SessionId,
     joined: Joined,
     subscription: RoomSubscription,
-    out: mpsc::Sender<Outgoing>,
+    out: Out,
     edits: Edits,
     committing: Option<Committing>,
     /// Edits that built on something missing: acknowledged with the step 2 that brings it.
@@ -101,7 +102,7 @@ pub(super) struct Attachment {
 }
 
 impl Attachment {
-    pub(super) async fn new(ports: LivePorts, voice: Voice, target: Target, out: mpsc::Sender<Outgoing>) -> Self {
+    pub(super) async fn new(ports: LivePorts, voice: Voice, target: Target, out: Out) -> Self {
         let session = ports.sessions.next();
         let subscription = ports.fanout.subscribe(&target.room, session);
         let member = ports.roster.member(&target.room, &target.session.user_id).await;
@@ -142,7 +143,7 @@ impl Attachment {
             End::Close(close) => {
                 if let Some(message) = self.voice.detached(close.reason) {
                     // A socket that takes nothing more is closed by its writer.
-                    let _ = self.out.try_send(Outgoing::Message(message));
+                    self.out.try_say(message);
                 }
                 Some(close)
             }
@@ -151,8 +152,8 @@ impl Attachment {
 
     async fn step(&mut self, incoming: &mut mpsc::Receiver<Incoming>) -> Result<(), End> {
         self.commit_next();
-        let may_read = self.edits.has_room() && self.out.capacity() > 0;
-        let may_write = self.out.capacity() > 0;
+        let may_write = self.out.has_room();
+        let may_read = self.edits.has_room() && may_write;
         let awareness_turn = self.awareness_turn;
         let out = self.out.clone();
         let next = tokio::select! {
@@ -160,7 +161,7 @@ impl Attachment {
             (count, outcome) = finished(&mut self.committing) => Next::Committed(count, outcome),
             message = incoming.recv(), if may_read => message.map_or(Next::Gone, Next::Message),
             () = sleep_until(awareness_turn), if self.awareness.is_some() => Next::AwarenessTurn,
-            permit = out.reserve(), if !may_write => permit.map_or(Next::Gone, |_| Next::Writable),
+            room = out.room(), if !may_write => room.map_or(Next::Gone, |()| Next::Writable),
         };
         match next {
             Next::Change(change) => self.change(change).await,
@@ -176,7 +177,7 @@ impl Attachment {
     }
 
     async fn send(&mut self, message: Bytes) -> Result<(), End> {
-        self.out.send(Outgoing::Message(message)).await.map_err(|_| End::Gone)
+        self.out.say(message).await.map_err(|_| End::Gone)
     }
 
     // --- from the client ---

@@ -18,9 +18,10 @@ use weft_wire::{
 use super::{
     LivePorts,
     attachment::{Attachment, Incoming},
+    outgoing::Out,
     socket::{Ended, Messages, QUEUE},
     target::{self, Target},
-    voice::{Outgoing, Voice, denied},
+    voice::{Voice, denied},
 };
 
 /// A document by the name that the client uses.
@@ -38,7 +39,7 @@ struct Connection {
     ports: LivePorts,
     /// Signed in by the URL or a header already; an empty token in a frame then means this one.
     upgrade: Option<Target>,
-    out: mpsc::Sender<Outgoing>,
+    out: Out,
     documents: HashMap<String, Document>,
     serving: JoinSet<Ending>,
     frames_waiting: usize,
@@ -51,7 +52,7 @@ pub(super) async fn serve(
     upgrade: Option<Target>,
     first: Message,
     mut messages: Messages,
-    out: mpsc::Sender<Outgoing>,
+    out: Out,
 ) -> Option<Close> {
     let mut connection = Connection {
         ports,
@@ -227,7 +228,7 @@ impl Connection {
     }
 
     async fn say(&self, message: bytes::Bytes) -> Result<(), Ended> {
-        self.out.send(Outgoing::Message(message)).await.map_err(|_| Ended::Gone)
+        self.out.say(message).await.map_err(|_| Ended::Gone)
     }
 
     /// Lets every document commit what it has taken in.

@@ -10,9 +10,10 @@ use weft_wire::live::{
 use super::{
     LivePorts,
     attachment::{Attachment, Incoming},
+    outgoing::Out,
     socket::{Ended, Messages, QUEUE},
     target::Target,
-    voice::{Outgoing, Voice},
+    voice::Voice,
 };
 
 /// Serves the socket; `first` is the message by which its framing was told.
@@ -21,7 +22,7 @@ pub(super) async fn serve(
     target: Option<Target>,
     first: Message,
     mut messages: Messages,
-    out: mpsc::Sender<Outgoing>,
+    out: Out,
 ) -> Option<Close> {
     let Some(target) = target else {
         return Some(close::UNAUTHORIZED);

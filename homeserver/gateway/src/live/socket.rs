@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use weft_wire::{
     limits::{LIVE_IDLE_MS, LIVE_KEEP_ALIVE_MS, MAX_LIVE_FRAME_BYTES},
     live::{
@@ -16,9 +16,11 @@ use weft_wire::{
 };
 
 use super::{
-    LivePorts, hocuspocus, plain,
+    LivePorts, hocuspocus,
+    outgoing::{self, Outgoing, ToWrite},
+    plain,
     target::Target,
-    voice::{Outgoing, keep_alive},
+    voice::keep_alive,
 };
 
 /// Messages between the reader and a document, and from all documents to the writer. What doesn't fit waits in the
@@ -69,7 +71,7 @@ pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebS
     let Ok(framing) = Framing::of_first_frame(&first.clone().into_data()) else {
         return finish(sink, close::BAD_FRAME).await;
     };
-    let (out, outgoing) = mpsc::channel(QUEUE);
+    let (out, outgoing) = outgoing::queue();
     let writer = tokio::spawn(write(sink, outgoing, framing));
     let writer_gone = out.clone();
     let serving = async {
@@ -82,7 +84,7 @@ pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebS
         close = serving => {
             if let Some(close) = close {
                 // A full queue means a client that takes nothing: its writer is given up with the socket.
-                if out.try_send(Outgoing::Close(close)).is_err() {
+                if !out.try_close(close) {
                     writer.abort();
                 }
             }
@@ -91,9 +93,9 @@ pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebS
     }
 }
 
-async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoing: mpsc::Receiver<Outgoing>, framing: Framing) {
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoing: ToWrite, framing: Framing) {
     loop {
-        let next = timeout(Duration::from_millis(LIVE_KEEP_ALIVE_MS), outgoing.recv()).await;
+        let next = timeout(Duration::from_millis(LIVE_KEEP_ALIVE_MS), outgoing.next()).await;
         let message = match next {
             Ok(None) => return finish(sink, close::RESTART).await,
             Ok(Some(Outgoing::Close(close))) => return finish(sink, close).await,
@@ -101,8 +103,11 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoing: mpsc::Rece
             Err(_) => keep_alive(framing),
         };
         let sent = timeout(Duration::from_millis(LIVE_IDLE_MS), sink.send(Message::Binary(message))).await;
-        if !matches!(sent, Ok(Ok(()))) {
-            return;
+        match sent {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            // It took nothing for a minute, so it most likely won't hear this either.
+            Err(_) => return finish(sink, close::SLOW).await,
         }
     }
 }

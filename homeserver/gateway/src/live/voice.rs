@@ -5,20 +5,10 @@ use weft_fanout::EditFrame;
 use weft_wire::live::{
     Framing,
     awareness::{self, Entry},
-    close::Close,
     hocuspocus::{Body, Frame as HocuspocusFrame},
     plain::Frame as PlainFrame,
     sync::SyncMessage,
 };
-
-/// What goes to the socket's writer.
-#[derive(Debug)]
-pub(super) enum Outgoing {
-    /// One WebSocket message.
-    Message(Bytes),
-    /// The last one.
-    Close(Close),
-}
 
 /// The framing of one document on one socket.
 #[derive(Debug, Clone)]

@@ -1,0 +1,182 @@
+//! What waits to be written to one socket: a queue that is bounded in messages and in bytes.
+//!
+//! A client that stops reading, while its kernel still accepts, must cost no more than that. Nothing is dropped here:
+//! who wants to say something asks [`Out::has_room`] first, and leaves it in the room's own queue where there is none.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc};
+use weft_wire::{limits::MAX_QUEUE_BYTES_PER_SOCKET, live::close::Close};
+
+use super::socket::QUEUE;
+
+/// What goes to the socket's writer.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// One WebSocket message.
+    Message(Bytes),
+    /// The last one.
+    Close(Close),
+}
+
+/// The writer has gone, and the socket with it.
+#[derive(Debug)]
+pub(super) struct WriterGone;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: AtomicUsize,
+    written: Notify,
+}
+
+/// The end into which messages go. Clones lead to the same socket.
+#[derive(Debug, Clone)]
+pub(super) struct Out {
+    queue: mpsc::Sender<Outgoing>,
+    waiting: Arc<Waiting>,
+}
+
+/// The writer's end.
+#[derive(Debug)]
+pub(super) struct ToWrite {
+    queue: mpsc::Receiver<Outgoing>,
+    waiting: Arc<Waiting>,
+    /// Bytes of the message that is being written.
+    under_way: usize,
+}
+
+/// The queue of a socket.
+pub(super) fn queue() -> (Out, ToWrite) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let waiting = Arc::new(Waiting::default());
+    let out = Out {
+        queue: sender,
+        waiting: Arc::clone(&waiting),
+    };
+    let to_write = ToWrite {
+        queue: receiver,
+        waiting,
+        under_way: 0,
+    };
+    (out, to_write)
+}
+
+impl Out {
+    /// Whether another message may be added. One may be larger than all others together.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.capacity() > 0 && self.waiting.bytes.load(Ordering::Relaxed) < MAX_QUEUE_BYTES_PER_SOCKET
+    }
+
+    /// Until there is room.
+    pub(super) async fn room(&self) -> Result<(), WriterGone> {
+        loop {
+            // Made before the look, so that what is written in between is heard of.
+            let written = self.waiting.written.notified();
+            if self.queue.is_closed() {
+                return Err(WriterGone);
+            }
+            if self.has_room() {
+                return Ok(());
+            }
+            tokio::select! {
+                () = written => {}
+                () = self.queue.closed() => return Err(WriterGone),
+            }
+        }
+    }
+
+    /// Adds a message.
+    pub(super) async fn say(&self, message: Bytes) -> Result<(), WriterGone> {
+        let permit = self.queue.reserve().await.map_err(|_| WriterGone)?;
+        self.waiting.bytes.fetch_add(message.len(), Ordering::Relaxed);
+        permit.send(Outgoing::Message(message));
+        Ok(())
+    }
+
+    /// Adds a message if it has room at once; a client that takes nothing more doesn't get it.
+    pub(super) fn try_say(&self, message: Bytes) {
+        if let Ok(permit) = self.queue.try_reserve() {
+            self.waiting.bytes.fetch_add(message.len(), Ordering::Relaxed);
+            permit.send(Outgoing::Message(message));
+        }
+    }
+
+    /// Adds the end; false where the queue is full.
+    pub(super) fn try_close(&self, close: Close) -> bool {
+        self.queue.try_send(Outgoing::Close(close)).is_ok()
+    }
+
+    /// Until nobody writes any more.
+    pub(super) async fn closed(&self) {
+        self.queue.closed().await;
+    }
+}
+
+impl ToWrite {
+    /// The next message, once the one before it has been written; None when nobody can say anything any more.
+    pub(super) async fn next(&mut self) -> Option<Outgoing> {
+        let written = std::mem::take(&mut self.under_way);
+        if written > 0 {
+            self.waiting.bytes.fetch_sub(written, Ordering::Relaxed);
+        }
+        self.waiting.written.notify_waiters();
+        let next = self.queue.recv().await;
+        if let Some(Outgoing::Message(message)) = &next {
+            self.under_way = message.len();
+        }
+        // A place in the queue has become free.
+        self.waiting.written.notify_waiters();
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_are_bounded_until_they_are_written_and_one_message_may_be_larger() {
+        let (out, mut to_write) = queue();
+        out.say(Bytes::from(vec![0; MAX_QUEUE_BYTES_PER_SOCKET - 1]))
+            .await
+            .unwrap();
+        assert!(out.has_room());
+        out.say(Bytes::from(vec![0; 3 * MAX_QUEUE_BYTES_PER_SOCKET]))
+            .await
+            .unwrap();
+        assert!(!out.has_room());
+        for _ in 0..2 {
+            to_write.next().await.unwrap();
+            assert!(!out.has_room(), "what is being written is still held");
+        }
+        let waiting = tokio::spawn({
+            let out = out.clone();
+            async move { out.room().await.is_ok() }
+        });
+        tokio::task::yield_now().await;
+        out.try_say(Bytes::from_static(b"x"));
+        to_write.next().await.unwrap();
+        assert!(out.has_room() && waiting.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn messages_are_bounded_and_a_writer_that_goes_is_noticed() {
+        let (out, to_write) = queue();
+        for _ in 0..QUEUE {
+            assert!(out.has_room());
+            out.say(Bytes::from_static(b"x")).await.unwrap();
+        }
+        assert!(!out.has_room());
+        let waiting = tokio::spawn({
+            let out = out.clone();
+            async move { out.room().await.is_err() }
+        });
+        drop(to_write);
+        assert!(waiting.await.unwrap());
+        assert!(out.say(Bytes::new()).await.is_err());
+    }
+}
