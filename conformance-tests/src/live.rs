@@ -12,7 +12,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest as _},
@@ -72,6 +76,7 @@ struct Typed {
 pub struct LiveEditor {
     state: Arc<Mutex<State>>,
     typed: mpsc::UnboundedSender<Typed>,
+    listening: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -99,18 +104,25 @@ impl LiveEditor {
             synced: false,
         }));
         let url = client.url.replacen("http", "ws", 1);
+        let (listening, heeded) = watch::channel(true);
         let connection = Connection {
             url: format!("{url}/_weft/client/v1/live/{}", segment(room)),
             room: room.to_owned(),
             token: client.token.clone(),
             trust: Arc::clone(trust),
             state: Arc::clone(&state),
+            listening: heeded,
         };
         // An URL that can't be one fails now, not in the background.
         connection.url.as_str().into_client_request()?;
         let (typed, mailbox) = mpsc::unbounded_channel();
         let task = tokio::spawn(connection.run(mailbox));
-        Ok(Self { state, typed, task })
+        Ok(Self {
+            state,
+            typed,
+            listening,
+            task,
+        })
     }
 
     /// Types a word at so many thousandths of the text, never inside of another word (words end with `>`).
@@ -131,6 +143,11 @@ impl LiveEditor {
         let word = word.to_owned();
         // The task ends only with the editor.
         let _ = self.typed.send(Typed { word, update });
+    }
+
+    /// Whether it reads what the server says. One that doesn't leaves its socket open: its kernel takes what it can hold.
+    pub fn listen(&self, listening: bool) {
+        self.listening.send_replace(listening);
     }
 
     /// The text as this editor shows it.
@@ -205,6 +222,7 @@ struct Connection {
     token: String,
     trust: Arc<rustls::ClientConfig>,
     state: Arc<Mutex<State>>,
+    listening: watch::Receiver<bool>,
 }
 
 /// One connection's exchange.
@@ -217,7 +235,7 @@ struct Session {
 }
 
 impl Connection {
-    async fn run(self, mut typed: mpsc::UnboundedReceiver<Typed>) {
+    async fn run(mut self, mut typed: mpsc::UnboundedReceiver<Typed>) {
         loop {
             if let Ok(socket) = self.connect().await {
                 // However it ends, the next connection begins afresh.
@@ -241,7 +259,7 @@ impl Connection {
         Message::Binary(frame.encode().into())
     }
 
-    async fn talk(&self, mut socket: Socket, typed: &mut mpsc::UnboundedReceiver<Typed>) -> Result<()> {
+    async fn talk(&mut self, mut socket: Socket, typed: &mut mpsc::UnboundedReceiver<Typed>) -> Result<()> {
         let mut session = Session::default();
         let token = Body::Token {
             token: &self.token,
@@ -249,8 +267,10 @@ impl Connection {
         };
         socket.send(self.frame(token)).await?;
         loop {
+            let listening = *self.listening.borrow_and_update();
             tokio::select! {
-                message = socket.next() => {
+                changed = self.listening.changed() => changed.context("the editor is gone")?,
+                message = socket.next(), if listening => {
                     let message = message.context("closed")??;
                     if let Message::Close(Some(close)) = &message && (4400..4500).contains(&u16::from(close.code)) {
                         lock(&self.state).broken = Some(format!("closed for good: {close}"));

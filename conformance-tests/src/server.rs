@@ -244,6 +244,20 @@ rate_limit = false
         self.process.as_ref().map(Child::id)
     }
 
+    /// Bytes of memory that the process has now (its resident set).
+    ///
+    /// # Errors
+    /// When it doesn't run.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let pid = self.pid().context("not running")?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line
+            .and_then(|line| line.split_whitespace().next())
+            .context("no VmRSS")?;
+        Ok(number.parse::<u64>()? * 1024)
+    }
+
     /// Runs a command of the program on this server's configuration, which must not be running; gives what it printed.
     ///
     /// # Errors

@@ -1,0 +1,154 @@
+//! Who reads slowly, or not at all, and who answers a byte a second: memory stays within what the limits say, nobody else is
+//! held up, and all arrives in the end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking, and tell their figures"
+)]
+
+use std::{convert::Infallible, time::Duration};
+
+use anyhow::{Result, ensure};
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+use weft_conformance_tests::{
+    authority::Authority,
+    client::Client,
+    given::cannot_be_put_to_given_servers,
+    liar::{Liar, Room, json_reply},
+    live::{LiveEditor, trust},
+    server::Server,
+};
+use weft_wire::limits::MAX_QUEUE_BYTES_PER_SOCKET;
+
+const STALLED: usize = 100;
+const EDITS: usize = 50;
+const EDIT_BYTES: usize = 400_000;
+/// A loaded machine is slow.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What the server may need for the document itself, whoever reads it: its bytes several times over while it is merged,
+/// sealed and written, and the store's buffers.
+const FOR_THE_DOCUMENT: usize = 12 * EDITS * EDIT_BYTES + (256 << 20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_that_take_nothing_cost_no_more_than_the_limits_say_and_get_all_of_it() -> Result<()> {
+    if cannot_be_put_to_given_servers("readers_that_take_nothing") {
+        return Ok(());
+    }
+    let folder = TempDir::new()?;
+    let authority = Authority::new(folder.path())?;
+    let trust = trust(&authority)?;
+    let server = Server::start(&authority, folder.path(), "server", "").await?;
+    let alice = Client::register(&authority.http()?, &server.url, "alice").await?;
+    let room = alice.create_document("Long").await?;
+    let mut readers = Vec::new();
+    for number in 0..STALLED {
+        let reader = LiveEditor::open(&trust, &alice, &room, 100 + number as u64)?;
+        reader.synced().await?;
+        reader.listen(false);
+        readers.push(reader);
+    }
+    let writer = LiveEditor::open(&trust, &alice, &room, 1)?;
+    writer.synced().await?;
+    let before = server.resident_bytes()?;
+    let mut most = before;
+    for number in 0..EDITS {
+        writer.type_word(1_000, &format!("<{number} {}>", "x".repeat(EDIT_BYTES)));
+        let deadline = Instant::now() + PATIENCE;
+        while writer.waiting() > 0 {
+            most = most.max(server.resident_bytes()?);
+            ensure!(Instant::now() < deadline, "edit {number} is not acknowledged");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+    most = most.max(server.resident_bytes()?);
+    let grown = usize::try_from(most.saturating_sub(before))?;
+    // What waits in the room's queues is shared; what waits to be written is not, and one message may go over.
+    let bound = STALLED * (MAX_QUEUE_BYTES_PER_SOCKET + EDIT_BYTES) + FOR_THE_DOCUMENT;
+    eprintln!(
+        "{STALLED} readers that take nothing, {} MB of edits: the server has grown by {} MB, the limits allow {}",
+        EDITS * EDIT_BYTES / 1_000_000,
+        grown / 1_000_000,
+        bound / 1_000_000
+    );
+    ensure!(grown < bound, "the server has grown by {grown} bytes of {bound}");
+
+    let text = writer.text();
+    let resumed: Vec<LiveEditor> = readers.drain(..3).collect();
+    drop(readers);
+    for reader in &resumed {
+        reader.listen(true);
+        let deadline = Instant::now() + PATIENCE;
+        while reader.text() != text {
+            ensure!(Instant::now() < deadline, "a reader that reads again does not get all");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(())
+}
+
+/// An answer that never ends and never stops.
+fn a_byte_a_second() -> Response {
+    let bytes = stream::unfold((), |()| async {
+        sleep(Duration::from_secs(1)).await;
+        Some((Ok::<_, Infallible>(Bytes::from_static(b" ")), ()))
+    });
+    Response::new(Body::from_stream(bytes))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_answers_a_byte_a_second_holds_up_nobody_and_gets_all_of_it() -> Result<()> {
+    if cannot_be_put_to_given_servers("a_server_that_answers_a_byte_a_second") {
+        return Ok(());
+    }
+    let folder = TempDir::new()?;
+    let authority = Authority::new(folder.path())?;
+    let one = Server::start(&authority, folder.path(), "one", "").await?;
+    let two = Server::start(&authority, folder.path(), "two", "").await?;
+    let alice = Client::register(&authority.http()?, &one.url, "alice").await?;
+    let bob = Client::register(&authority.http()?, &two.url, "bob").await?;
+    let options = json!({"preset": "public_chat", "room_version": "11"});
+    let room = alice.create_room(options).await?;
+    bob.join(&room, Some(&one.name)).await?;
+    let slow = Liar::start(&authority, "slow").await?;
+    Room::join(&slow, &one, &room, &slow.user("sam")).await?;
+
+    slow.answers("/_matrix/federation/v1/send/", |_| a_byte_a_second());
+    let sent = "/_matrix/federation/v1/send/";
+    alice.say(&room, "first").await?;
+    slow.until_asked(sent, |asked| asked.body.to_string().contains("first"))
+        .await?;
+    // The answer is under way, and will be until the sender ends it.
+    for number in 0..20 {
+        let text = format!("meanwhile {number}");
+        alice.say(&room, &text).await?;
+        let deadline = Instant::now() + PATIENCE;
+        while !bob.messages(&room).await?.contains(&text) {
+            ensure!(Instant::now() < deadline, "{text} does not reach the other server");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    ensure!(slow.asked(sent).len() == 1, "one at a time to one server");
+
+    slow.answers(sent, |_| json_reply(&json!({"pdus": {}})));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let asked = slow.asked(sent);
+        let heard: String = asked.iter().map(|asked| asked.body.to_string()).collect();
+        if heard.matches("\"first\"").count() >= 2
+            && (0..20).all(|number| heard.contains(&format!("meanwhile {number}")))
+        {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "the slow server does not get all of it");
+        sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
