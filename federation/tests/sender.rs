@@ -17,13 +17,19 @@ use std::{
 };
 
 use async_trait::async_trait;
-use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, ServerName, owned_room_id};
+use ruma::{
+    EventId, MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt, owned_room_id,
+};
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use weft_federation::{
-    SystemClock,
+    Clock, SystemClock,
     outbox::{Edu, OutboxError, OutboxStore, Retry, Row, Sender, SenderConfig, Transport, queue::SendFailure},
 };
+use weft_wire::limits::{MAX_QUEUED_EDUS, MAX_TRANSACTION_PDUS};
 
 type Servers<T> = Mutex<BTreeMap<OwnedServerName, T>>;
 
@@ -33,6 +39,8 @@ struct Store {
     retries: Servers<Retry>,
     /// Who was put out of which room.
     out: Mutex<BTreeSet<(OwnedServerName, OwnedRoomId)>>,
+    /// The most rows that were asked for at once.
+    most_at_once: AtomicUsize,
     changed: watch::Sender<()>,
 }
 
@@ -72,6 +80,7 @@ impl Store {
 impl OutboxStore for Store {
     async fn pending(&self, server: &ServerName, after: u64, limit: usize) -> Result<Vec<Row>, OutboxError> {
         let rows = self.rows.lock().unwrap();
+        self.most_at_once.fetch_max(limit, Ordering::SeqCst);
         let rows = rows.get(server).into_iter().flat_map(|rows| rows.range(after + 1..));
         Ok(rows.take(limit).map(|(_, row)| row.clone()).collect())
     }
@@ -231,6 +240,56 @@ async fn a_server_that_comes_back_gets_all_of_it_when_it_is_heard_from() {
     sender.heard_from(&server);
     store.until(Store::is_empty).await;
     assert_eq!(others.received(&server), (1..=75).collect::<Vec<_>>());
+    sender.stop(Duration::from_secs(5)).await;
+}
+
+/// The time of the runtime, which a test may have stand still.
+struct RuntimeClock(Instant);
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> MilliSecondsSinceUnixEpoch {
+        let passed = u64::try_from(self.0.elapsed().as_millis()).unwrap();
+        MilliSecondsSinceUnixEpoch(UInt::try_from(1_700_000_000_000 + passed).unwrap())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_week_away_costs_few_tries_and_little_memory_and_all_of_it_arrives() {
+    const EVENTS: u64 = 50_000;
+    const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
+    let server = name("beta.test");
+    others.away.lock().unwrap().insert(server.clone());
+    let clock = Arc::new(RuntimeClock(Instant::now()));
+    let sender = Sender::start(
+        SenderConfig::default(),
+        Arc::clone(&others) as _,
+        Arc::clone(&store) as _,
+        clock,
+    );
+    for position in 1..=EVENTS {
+        store.put(&server, [position]);
+        sender.wake([&server]);
+        let mut news = typing_in(None, to_raw_value(&position).unwrap());
+        news.key = position.to_string();
+        sender.edu([&server], &news);
+        if position % 50 == 0 {
+            sleep(WEEK / 1_000).await;
+        }
+    }
+    // A pause is an hour at most, and a fifth more.
+    let tried = others.transactions.load(Ordering::SeqCst);
+    assert!((140..=240).contains(&tried), "{tried} tries in a week");
+    assert!(others.received(&server).is_empty());
+    others.away.lock().unwrap().clear();
+    // It need not say that it is back.
+    sleep(Duration::from_secs(75 * 60)).await;
+    assert!(store.is_empty());
+    assert_eq!(others.received(&server), (1..=EVENTS).collect::<Vec<_>>());
+    assert!(!others.overlapped.load(Ordering::SeqCst));
+    assert!(store.most_at_once.load(Ordering::SeqCst) <= MAX_TRANSACTION_PDUS);
+    let news = others.edus.lock().unwrap()[&server].len();
+    assert!((1..=MAX_QUEUED_EDUS).contains(&news), "{news} news were kept");
     sender.stop(Duration::from_secs(5)).await;
 }
 

@@ -1,0 +1,172 @@
+//! A server that is away while much happens: what is kept for it takes room on disk and not in memory, and all of it arrives
+//! when it is back, each event once.
+//!
+//! `make absent EVENTS=20000` goes on for longer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests fail by panicking, and a long run shows how far it is"
+)]
+
+use std::{
+    collections::BTreeMap,
+    env,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{task::JoinSet, time::sleep};
+use weft_conformance_tests::{
+    authority::Authority,
+    client::{Client, segment},
+    given::cannot_be_put_to_given_servers,
+    server::Server,
+};
+
+/// People who talk at once.
+const TALKERS: usize = 8;
+/// What the store may hold in memory (two write buffers of 64 MB, 128 MB of blocks), and as much again for everything else.
+const MOST_GROWTH: u64 = 512 << 20;
+/// Time in which something more must arrive.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The growth of a process.
+struct Growth {
+    before: u64,
+    most: u64,
+}
+
+impl Growth {
+    fn of(server: &Server) -> Result<Self> {
+        let before = server.resident_bytes()?;
+        Ok(Self { before, most: before })
+    }
+
+    fn look(&mut self, server: &Server) -> Result<()> {
+        self.most = self.most.max(server.resident_bytes()?);
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.most - self.before
+    }
+}
+
+/// Says so many things, looking at the server's memory meanwhile.
+async fn talk(alice: &Arc<Client>, room: &str, events: u64, server: &Server, growth: &mut Growth) -> Result<()> {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut talkers = JoinSet::new();
+    for _ in 0..TALKERS {
+        let (alice, room, next) = (Arc::clone(alice), room.to_owned(), Arc::clone(&next));
+        talkers.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= events {
+                    return anyhow::Ok(());
+                }
+                alice.say(&room, &format!("<{number}>")).await?;
+                if number % 5_000 == 4_999 {
+                    eprintln!("{} of {events} events while the other server is away", number + 1);
+                }
+            }
+        });
+    }
+    while let Some(talker) = tokio::select! {
+        talker = talkers.join_next() => talker,
+        () = sleep(Duration::from_millis(200)) => Some(Ok(Ok(()))),
+    } {
+        talker??;
+        growth.look(server)?;
+    }
+    Ok(())
+}
+
+/// How often each thing was heard, from the newest back until nothing is left.
+async fn heard(bob: &Client, room: &str) -> Result<BTreeMap<String, u64>> {
+    let (mut found, mut from) = (BTreeMap::new(), String::new());
+    loop {
+        let path = format!(
+            "/_matrix/client/v3/rooms/{}/messages?dir=b&limit=500{from}",
+            segment(room)
+        );
+        let page = bob.get(&path).await?;
+        for event in page["chunk"].as_array().context("no chunk")? {
+            if let Some(text) = event.pointer("/content/body").and_then(Value::as_str) {
+                *found.entry(text.to_owned()).or_default() += 1;
+            }
+        }
+        let Some(end) = page["end"].as_str() else {
+            return Ok(found);
+        };
+        from = format!("&from={}", segment(end));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_said_while_a_server_was_away_arrives_and_was_not_kept_in_memory() -> Result<()> {
+    if cannot_be_put_to_given_servers("what_was_said_while_a_server_was_away") {
+        return Ok(());
+    }
+    let events: u64 = env::var("WEFT_ABSENT").map_or(1_500, |text| text.parse().unwrap());
+    let folder = TempDir::new()?;
+    let authority = Authority::new(folder.path())?;
+    let one = Server::start(&authority, folder.path(), "one", "").await?;
+    let mut two = Server::start(&authority, folder.path(), "two", "").await?;
+    let alice = Arc::new(Client::register(&authority.http()?, &one.url, "alice").await?);
+    let bob = Client::register(&authority.http()?, &two.url, "bob").await?;
+    let options = json!({"preset": "public_chat", "room_version": "12"});
+    let room = alice.create_room(options).await?;
+    bob.join(&room, Some(&one.name)).await?;
+
+    two.terminate().await?;
+    let (mut growth, began) = (Growth::of(&one)?, Instant::now());
+    talk(&alice, &room, events, &one, &mut growth).await?;
+    let talked = began.elapsed();
+    two.boot().await?;
+    let (mut growth_there, began) = (Growth::of(&two)?, Instant::now());
+    // Whoever is heard from is sent to at once.
+    bob.say(&room, "<back>").await?;
+    let (mut last, mut moved) = (0, Instant::now());
+    let arrived = loop {
+        growth.look(&one)?;
+        growth_there.look(&two)?;
+        let found = heard(&bob, &room).await?;
+        if found.len() as u64 > events {
+            break found;
+        }
+        if found.len() > last {
+            eprintln!(
+                "{} of {events} events have arrived after {} s",
+                found.len() - 1,
+                began.elapsed().as_secs()
+            );
+            (last, moved) = (found.len(), Instant::now());
+        }
+        ensure!(
+            moved.elapsed() < PATIENCE,
+            "{last} of {events} events have arrived, and no more come"
+        );
+        sleep(Duration::from_secs(1)).await;
+    };
+    let took = began.elapsed();
+    ensure!(arrived.values().all(|count| *count == 1), "something is there twice");
+    println!(
+        "absent: {events} events for a server that was away, said in {} s, arrived in {} s after its return; memory grew by \
+         {} MB where they were kept, {} MB where they arrived",
+        talked.as_secs(),
+        took.as_secs(),
+        growth.bytes() >> 20,
+        growth_there.bytes() >> 20
+    );
+    ensure!(growth.bytes() < MOST_GROWTH && growth_there.bytes() < MOST_GROWTH);
+    Ok(())
+}
