@@ -21,6 +21,10 @@ use crate::{
     worker::Worker,
 };
 
+/// Where the create event names the room, two that a user makes alike in the same millisecond would be one room. The
+/// second has this field in its content, with a number of its own.
+const TWIN: &str = "dev.weft.twin";
+
 /// Starting points of a room's rules. Source: client-server API, createRoom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preset {
@@ -152,7 +156,15 @@ impl Rooms {
             kind: "m.room.create".to_owned(),
             source: Box::new(source),
         };
-        let content = canonical(create_content(creator, version, request)).map_err(failed)?;
+        let now = self.shared.ports.clock.now();
+        let mut content = create_content(creator, version, request);
+        content.remove(TWIN);
+        if version.room_id_is_create_hash()
+            && let Some(number) = self.shared.twin(now)
+        {
+            content.insert(TWIN.to_owned(), number.into());
+        }
+        let content = canonical(content).map_err(failed)?;
         let room_id = (!version.room_id_is_create_hash()).then(|| RoomId::new_v1(self.shared.identity.server_name()));
         let draft = Draft {
             sender: creator.to_owned(),
@@ -166,7 +178,7 @@ impl Rooms {
             prev_events: Vec::new(),
             auth_events: Vec::new(),
             depth: Placement::depth_after([]),
-            origin_server_ts: self.shared.ports.clock.now(),
+            origin_server_ts: now,
         };
         let signed = draft.sign(version, placement, &self.shared.identity.signer());
         let verified = signed.map_err(|error| failed(refused(error)))?.into_verified();

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use ruma::{OwnedRoomId, RoomId};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, RoomId};
 use tokio::{
     sync::mpsc,
     time::{Duration, Instant},
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     joining: Mutex<HashMap<OwnedRoomId, CancellationToken>>,
     pub(crate) asking: Asking,
     pub(crate) histories: UnderWay,
+    /// When the last room was made here, and how many at that time or by an earlier clock since.
+    created: Mutex<(MilliSecondsSinceUnixEpoch, u32)>,
     stopping: AtomicBool,
 }
 
@@ -64,8 +66,20 @@ impl Shared {
             joining: Mutex::default(),
             asking: Asking::default(),
             histories: UnderWay::default(),
+            created: Mutex::new((MilliSecondsSinceUnixEpoch(0_u32.into()), 0)),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// A number by which a room that is made now differs from all that were made at this time; None where there is none.
+    pub(crate) fn twin(&self, now: MilliSecondsSinceUnixEpoch) -> Option<u32> {
+        let mut created = lock(&self.created);
+        if now > created.0 {
+            *created = (now, 0);
+            return None;
+        }
+        created.1 = created.1.saturating_add(1);
+        Some(created.1)
     }
 
     /// Gives a command to the room's worker. Waits while the mailbox is full: that is how a busy room slows its

@@ -1,5 +1,7 @@
 //! createRoom with all its options, in every supported version.
 
+use std::collections::BTreeSet;
+
 use ruma::{RoomVersionId, events::room::member::MembershipState, room_alias_id};
 use serde_json::{Map, Value, json};
 use weft_dag::{RoomVersion, Unchecked, testing};
@@ -42,6 +44,26 @@ async fn every_version_gives_a_room_whose_events_others_accept() {
             assert_eq!(unchecked.event_id(), pdu.event_id());
             unchecked.verify(&keys).unwrap();
         }
+    }
+}
+
+/// In version 12 the create event names the room.
+#[tokio::test]
+async fn rooms_that_are_made_alike_at_the_same_time_are_different_rooms() {
+    let server = Server::new().await;
+    server.clock.stop();
+    for id in RoomVersion::ALL {
+        let mut rooms = BTreeSet::new();
+        for _ in 0..3 {
+            let request = CreateRoom {
+                version: Some(id.clone()),
+                // Nobody else can take another's place by writing the field.
+                creation_content: object(json!({ "dev.weft.twin": 1 })),
+                ..CreateRoom::default()
+            };
+            rooms.insert(server.rooms.create(&alice(), request).await.unwrap());
+        }
+        assert_eq!(rooms.len(), 3, "{id}");
     }
 }
 

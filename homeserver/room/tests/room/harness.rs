@@ -17,11 +17,18 @@ use weft_room::{
 use weft_store::{Store, memory::MemoryDisk};
 use weft_wire::document::DocumentKind;
 
-pub(crate) struct FakeClock(AtomicU64);
+/// Its time, and how far each look moves it on.
+pub(crate) struct FakeClock(AtomicU64, AtomicU64);
+
+impl FakeClock {
+    pub(crate) fn stop(&self) {
+        self.1.store(0, Ordering::Relaxed);
+    }
+}
 
 impl Clock for FakeClock {
     fn now(&self) -> MilliSecondsSinceUnixEpoch {
-        let now = self.0.fetch_add(1, Ordering::Relaxed);
+        let now = self.0.fetch_add(self.1.load(Ordering::Relaxed), Ordering::Relaxed);
         MilliSecondsSinceUnixEpoch(UInt::try_from(now).unwrap())
     }
 }
@@ -53,6 +60,7 @@ pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) rooms: Rooms,
     pub(crate) sink: Arc<Sink>,
+    pub(crate) clock: Arc<FakeClock>,
 }
 
 impl Server {
@@ -64,11 +72,11 @@ impl Server {
     pub(crate) async fn boot(disk: &MemoryDisk, config: RoomConfig) -> Self {
         let store = Store::open(disk.open()).await.unwrap();
         let sink = Arc::new(Sink::default());
-        let clock = Arc::new(FakeClock(AtomicU64::new(1_700_000_000_000)));
+        let clock = Arc::new(FakeClock(AtomicU64::new(1_700_000_000_000), AtomicU64::new(1)));
         let ports = Ports {
             sink: Arc::<Sink>::clone(&sink),
             peers: Arc::new(NoPeers),
-            clock,
+            clock: Arc::<FakeClock>::clone(&clock),
         };
         let us = FixedIdentity(testing::signer(server_name!("alpha.test")));
         let rooms = Rooms::start(config, store.clone(), Arc::new(us), ports);
@@ -77,6 +85,7 @@ impl Server {
             store,
             rooms,
             sink,
+            clock,
         }
     }
 
