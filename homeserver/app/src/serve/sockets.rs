@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rustls::ServerConfig;
 use tokio::task::JoinSet;
 
@@ -65,12 +66,12 @@ impl Sockets {
         let service = endpoint.router.into_make_service_with_connect_info::<SocketAddr>();
         match endpoint.tls {
             Some(tls) => {
-                let server = axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(tls))?;
+                let server = axum_server::from_tcp(listener)?.acceptor(encrypted(tls));
                 let server = server.handle(handle).first_request_timeout(FIRST_REQUEST_TIMEOUT);
                 self.tasks.spawn(server.serve(service));
             }
             None => {
-                let server = axum_server::from_tcp(listener)?;
+                let server = axum_server::from_tcp(listener)?.acceptor(at_once());
                 let server = server.handle(handle).first_request_timeout(FIRST_REQUEST_TIMEOUT);
                 self.tasks.spawn(server.serve(service));
             }
@@ -100,6 +101,16 @@ impl Sockets {
     }
 }
 
+/// What is written leaves at once. Else a second small message waits until the client has confirmed the first, and clients
+/// put that off by 40 ms: on a live socket every other keystroke would come that late.
+fn at_once() -> NoDelayAcceptor {
+    NoDelayAcceptor::new()
+}
+
+fn encrypted(tls: Arc<ServerConfig>) -> RustlsAcceptor<NoDelayAcceptor> {
+    RustlsAcceptor::new(RustlsConfig::from_config(tls)).acceptor(at_once())
+}
+
 fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     let listener = TcpListener::bind(address).map_err(|source| match source.kind() {
         ErrorKind::AddrInUse => ServeError::AddressInUse { address },
@@ -109,4 +120,61 @@ fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
         .set_nonblocking(true)
         .map_err(|source| ServeError::Bind { address, source })?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum_server::accept::Accept as _;
+    use rustls_pki_types::PrivateKeyDer;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// The two ends of a connection to an address as the server opens it.
+    async fn connection() -> (TcpStream, TcpStream) {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        assert!(
+            !server.nodelay().unwrap(),
+            "the system does so by itself, and this test says nothing"
+        );
+        (client, server)
+    }
+
+    #[tokio::test]
+    async fn small_messages_leave_at_once() {
+        let (_client, server) = connection().await;
+        let (stream, ()) = at_once().accept(server, ()).await.unwrap();
+        assert!(stream.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn small_messages_leave_at_once_when_encrypted() {
+        super::super::install_crypto();
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = certified.cert.der().clone();
+        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        let (client, server) = connection().await;
+        let mut trusted = rustls::RootCertStore::empty();
+        trusted.add(certificate).unwrap();
+        let trusting = rustls::ClientConfig::builder()
+            .with_root_certificates(trusted)
+            .with_no_client_auth();
+        let client = std::thread::spawn(move || {
+            let mut client = client.into_std().unwrap();
+            client.set_nonblocking(false).unwrap();
+            let name = "localhost".try_into().unwrap();
+            let mut session = rustls::ClientConnection::new(Arc::new(trusting), name).unwrap();
+            session.complete_io(&mut client).unwrap();
+        });
+        let (stream, _) = encrypted(Arc::new(config)).accept(server, ()).await.unwrap();
+        assert!(stream.get_ref().0.nodelay().unwrap());
+        client.join().unwrap();
+    }
 }
