@@ -93,6 +93,23 @@ impl Client {
         })
     }
 
+    /// Somebody who is signed in already.
+    ///
+    /// # Errors
+    /// When the server doesn't know the token.
+    pub async fn with_token(http: &reqwest::Client, url: &str, token: &str) -> Result<Self> {
+        let mut client = Self {
+            url: url.to_owned(),
+            user: String::new(),
+            token: token.to_owned(),
+            http: http.clone(),
+        };
+        let answer = client.get("/_matrix/client/v3/account/whoami").await?;
+        let user = answer.get("user_id").and_then(Value::as_str);
+        client.user = user.context("no user_id")?.to_owned();
+        Ok(client)
+    }
+
     /// Any request.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub mod given;
 pub mod liar;
 pub mod link;
 pub mod live;
+pub mod load;
 pub mod server;
 pub mod synapse;
 pub mod world;

@@ -32,7 +32,7 @@ pub struct Server {
     starts: usize,
 }
 
-/// The binary to test: `WEFT_BIN`, or the one that was built beside the tests.
+/// The binary to test: `WEFT_BIN`, or the one that was built beside this program or the tests.
 ///
 /// # Errors
 /// When there is none.
@@ -40,18 +40,16 @@ pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("WEFT_BIN") {
         return Ok(path.into());
     }
-    let tests = std::env::current_exe()?;
-    let beside = tests
-        .ancestors()
-        .nth(2)
-        .map(|folder| folder.join("weft"))
-        .context("no target folder")?;
-    ensure!(
-        beside.exists(),
-        "{} is missing: build it with `cargo build --workspace`",
-        beside.display()
-    );
-    Ok(beside)
+    let this = std::env::current_exe()?;
+    // Programs are in the folder of a profile, tests in one below it.
+    let folders = this.ancestors().skip(1).take(2);
+    let mut beside = folders.map(|folder| folder.join("weft"));
+    beside.find(|path| path.exists()).with_context(|| {
+        format!(
+            "no weft beside {}: build it with `cargo build --workspace`",
+            this.display()
+        )
+    })
 }
 
 /// A port that is free at this moment.

@@ -184,6 +184,12 @@ impl Synapse {
         }
     }
 
+    /// The process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// SIGKILL: nobody is told.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

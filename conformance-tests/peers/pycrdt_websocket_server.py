@@ -1,0 +1,19 @@
+"""pycrdt-websocket on uvicorn, as its documentation starts it. HOST and PORT say where it listens; it stores nothing."""
+
+import asyncio
+import os
+
+import uvicorn
+from pycrdt.websocket import ASGIServer, WebsocketServer
+
+
+async def main() -> None:
+    documents = WebsocketServer(auto_clean_rooms=False)
+    config = uvicorn.Config(
+        ASGIServer(documents), host=os.environ["HOST"], port=int(os.environ["PORT"]), log_level="error", lifespan="off"
+    )
+    async with documents:
+        await uvicorn.Server(config).serve()
+
+
+asyncio.run(main())

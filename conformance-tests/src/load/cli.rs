@@ -1,0 +1,335 @@
+//! The command line of `weft-load`: which server, which scenario, what is done with the figures.
+
+use std::{
+    io::{Write as _, stdout},
+    path::PathBuf,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::{Args, Parser, Subcommand};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+
+use super::{
+    crowd, edit, events, federation_in, growth, join,
+    local::Local,
+    machine::{self, Machine},
+    open,
+    peers::{self, Kind, Peer},
+    report::{self, Figure, Run},
+    restart, seen,
+    subject::Subject,
+};
+use crate::{client::Client, server::Server};
+
+/// Puts a measured load on a server of this protocol.
+///
+/// Without --url it starts servers of its own on this machine: the `weft` program beside it, or the one that WEFT_BIN
+/// names. With --peers it measures other servers by the same clients in the same run.
+///
+/// Examples:
+///   weft-load edit --peers
+///   weft-load --url https://docs.example --register loadtest crowd --documents 50
+///   weft-load --json results seen
+#[derive(Parser, Debug)]
+#[command(name = "weft-load", version, verbatim_doc_comment)]
+pub struct Arguments {
+    #[command(flatten)]
+    given: Given,
+    /// Beside it, other servers: those of Yjs documents for edit, seen, open and crowd; Synapse for events,
+    /// federation-in and join. They are installed from the package registries the first time.
+    #[arg(long, global = true)]
+    peers: bool,
+    /// Only these peers; may be given more than once.
+    #[arg(long = "peer", global = true, value_enum)]
+    only: Vec<Kind>,
+    /// Print the figures as JSON, not as a table.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Keep the figures in this folder, a file a scenario.
+    #[arg(long, global = true)]
+    keep: Option<PathBuf>,
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+/// A server that runs already.
+#[derive(Args, Debug)]
+struct Given {
+    /// The server: its base URL. It must be yours to load.
+    #[arg(long, global = true)]
+    url: Option<String>,
+    /// An access token of a user there.
+    #[arg(long, global = true, requires = "url")]
+    token: Option<String>,
+    /// Register a user with this name instead (a random end is added); registration must be open.
+    #[arg(long, global = true, requires = "url", conflicts_with = "token")]
+    register: Option<String>,
+    /// A PEM file of certificates to trust, and no others.
+    #[arg(long, global = true, requires = "url")]
+    ca: Option<PathBuf>,
+    /// Its process, where it runs on this machine: gives processor time and memory.
+    #[arg(long, global = true, requires = "url")]
+    pid: Option<u32>,
+}
+
+/// What is done.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Scenario {
+    /// Writers and observers of one document: CPU an edit, edits a second.
+    Edit(edit::Options),
+    /// How long until others see an edit: on one server, and across two.
+    Seen(seen::Options),
+    /// Many open documents with a real history: memory of each, cost of one more reader.
+    Open(open::Options),
+    /// Thousands of editors on hundreds of documents.
+    Crowd(crowd::Options),
+    /// Messages by PUT: signed events a second.
+    Events(events::Options),
+    /// Events that come in from another server (own servers only).
+    FederationIn(federation_in::Options),
+    /// A server joins a large room of another one (own servers only).
+    Join(join::Options),
+    /// One document that is typed into for very long (own servers only).
+    Growth(growth::Options),
+    /// Start of a server with many rooms (own servers only).
+    Restart(restart::Options),
+}
+
+impl Scenario {
+    /// Its name in files.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Edit(_) => "edit",
+            Self::Seen(_) => "seen",
+            Self::Open(_) => "open",
+            Self::Crowd(_) => "crowd",
+            Self::Events(_) => "events",
+            Self::FederationIn(_) => "federation-in",
+            Self::Join(_) => "join",
+            Self::Growth(_) => "growth",
+            Self::Restart(_) => "restart",
+        }
+    }
+
+    /// All of them, as a test runs them: a second or two each.
+    #[must_use]
+    pub fn all_small() -> Vec<Self> {
+        vec![
+            Self::Edit(edit::Options::small()),
+            Self::Seen(seen::Options::small()),
+            Self::Open(open::Options::small()),
+            Self::Crowd(crowd::Options::small()),
+            Self::Events(events::Options::small()),
+            Self::FederationIn(federation_in::Options::small()),
+            Self::Join(join::Options::small()),
+            Self::Growth(growth::Options::small()),
+            Self::Restart(restart::Options::small()),
+        ]
+    }
+}
+
+impl Arguments {
+    /// Does it, and prints the figures on standard output.
+    ///
+    /// # Errors
+    /// When a server refuses something or can't be started.
+    pub async fn run(self) -> Result<()> {
+        // A second installation is an error that means that it is there already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let scenario = self.scenario.name();
+        let machine = Machine::look()?;
+        let before = machine::load_average();
+        let began = Instant::now();
+        super::progress(&format!("{scenario} (load average {before:.1})"));
+        let figures = self.figures().await?;
+        let run = Run {
+            scenario: scenario.to_owned(),
+            command: command(),
+            commit: machine::commit(),
+            machine,
+            load: (before, machine::load_average()),
+            at: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs(),
+            took: began.elapsed().as_secs_f64(),
+            figures,
+        };
+        if let Some(folder) = &self.keep {
+            report::keep(folder, &run)?;
+        }
+        let text = if self.json {
+            serde_json::to_string_pretty(&run)?
+        } else {
+            report::table(&[run])
+        };
+        writeln!(stdout(), "{text}")?;
+        Ok(())
+    }
+
+    async fn figures(&self) -> Result<Vec<Figure>> {
+        let mut figures = match &self.given.url {
+            Some(url) => on_given(&self.scenario, &self.given, url).await?,
+            None => on_own(&self.scenario).await?,
+        };
+        let kinds = if self.only.is_empty() && self.peers {
+            Kind::ALL.to_vec()
+        } else {
+            self.only.clone()
+        };
+        if !kinds.is_empty() {
+            figures.extend(beside(&self.scenario, &kinds).await?);
+        }
+        Ok(figures)
+    }
+}
+
+/// The command as it was given, less the folder of the program.
+fn command() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("weft-load {}", arguments.join(" "))
+}
+
+/// Servers of our own.
+///
+/// # Errors
+/// When something is refused, or does not come.
+pub async fn on_own(scenario: &Scenario) -> Result<Vec<Figure>> {
+    match scenario {
+        Scenario::Edit(options) => {
+            let local = Local::start(1).await?;
+            let plain = local.subject(0, "alice", false).await?;
+            let named = local.subject(0, "bob", true).await?;
+            let mut figures = edit::measure(&plain, options).await?;
+            figures.extend(edit::measure(&named, options).await?);
+            Ok(figures)
+        }
+        Scenario::Seen(options) => {
+            let local = Local::start(1).await?;
+            let mut figures = seen::measure(&local.subject(0, "alice", false).await?, options).await?;
+            drop(local);
+            figures.extend(seen::across(options).await?);
+            Ok(figures)
+        }
+        Scenario::Open(options) => open::with_restart(options).await,
+        Scenario::Crowd(options) => {
+            let local = Local::start(1).await?;
+            crowd::measure(&local.subject(0, "alice", false).await?, options).await
+        }
+        Scenario::Events(options) => {
+            let local = Local::start(1).await?;
+            let alice = local.user(0, "alice").await?;
+            events::measure("Weft", &alice, local.server(0)?.pid(), options).await
+        }
+        Scenario::FederationIn(options) => {
+            let local = Local::start(1).await?;
+            let (server, alice) = (local.server(0)?, local.user(0, "alice").await?);
+            federation_in::measure("Weft", server, &alice, server.pid(), &local.authority, options).await
+        }
+        Scenario::Join(options) => join::measure(&join::prepare(options).await?).await,
+        Scenario::Growth(options) => growth::measure(options).await,
+        Scenario::Restart(options) => restart::measure(options).await,
+    }
+}
+
+async fn on_given(scenario: &Scenario, given: &Given, url: &str) -> Result<Vec<Figure>> {
+    let url = url.trim_end_matches('/');
+    let (http, trust) = trusting(given.ca.as_ref())?;
+    let client = match (&given.token, &given.register) {
+        (Some(token), _) => Client::with_token(&http, url, token).await?,
+        (None, Some(name)) => {
+            let name = format!("{name}-{:x}", rand::random::<u32>());
+            Client::register(&http, url, &name).await?
+        }
+        (None, None) => bail!("--url needs --token or --register"),
+    };
+    let subject = Subject::weft(client.clone(), trust, given.pid, false);
+    match scenario {
+        Scenario::Edit(options) => edit::measure(&subject, options).await,
+        Scenario::Seen(options) => seen::measure(&subject, options).await,
+        Scenario::Open(options) => open::measure(&subject, options).await,
+        Scenario::Crowd(options) => crowd::measure(&subject, options).await,
+        Scenario::Events(options) => events::measure(&subject.name, &client, given.pid, options).await,
+        _ => bail!("{} needs servers of its own: leave --url away", scenario.name()),
+    }
+}
+
+/// Clients for HTTP and for sockets that trust the given certificates, or the system's.
+type Trusting = (reqwest::Client, Option<Arc<rustls::ClientConfig>>);
+
+fn trusting(file: Option<&PathBuf>) -> Result<Trusting> {
+    let builder = reqwest::Client::builder();
+    let Some(file) = file else {
+        return Ok((builder.build()?, None));
+    };
+    let pem = std::fs::read(file).with_context(|| file.display().to_string())?;
+    let http = builder
+        .tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?)
+        .build()?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        roots.add(certificate?)?;
+    }
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    Ok((http, Some(Arc::new(config.with_no_client_auth()))))
+}
+
+/// The same on other servers.
+async fn beside(scenario: &Scenario, kinds: &[Kind]) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    if let Scenario::Events(_) | Scenario::FederationIn(_) | Scenario::Join(_) = scenario {
+        return on_synapse(scenario).await;
+    }
+    ensure!(
+        !matches!(scenario, Scenario::Growth(_) | Scenario::Restart(_)),
+        "{} has no peers",
+        scenario.name()
+    );
+    peers::install()?;
+    for kind in kinds {
+        let peer = Peer::start(*kind).await?;
+        let measured = match scenario {
+            Scenario::Edit(options) => edit::measure(&peer.subject, options).await,
+            Scenario::Seen(options) => seen::measure(&peer.subject, options).await,
+            Scenario::Open(options) => open::measure(&peer.subject, options).await,
+            Scenario::Crowd(options) => crowd::measure(&peer.subject, options).await,
+            _ => Ok(Vec::new()),
+        };
+        figures.extend(measured.with_context(|| peer.subject.name.clone())?);
+    }
+    Ok(figures)
+}
+
+async fn on_synapse(scenario: &Scenario) -> Result<Vec<Figure>> {
+    if let Scenario::Join(options) = scenario {
+        let room = join::prepare(&join::Options {
+            joins: 0,
+            ..options.clone()
+        })
+        .await?;
+        let synapse = crate::synapse::Synapse::start(&room.local.authority, room.local.folder()).await?;
+        let user = synapse.user("carol").await?;
+        return join::measure_one("Synapse", &room, &user, synapse.pid(), false).await;
+    }
+    let local = Local::start(0).await?;
+    let synapse = crate::synapse::Synapse::start(&local.authority, local.folder()).await?;
+    let user = synapse.user("alice").await?;
+    match scenario {
+        Scenario::Events(options) => {
+            let less = events::Options {
+                events: (options.events / 20).max(options.connections),
+                ..options.clone()
+            };
+            events::measure("Synapse", &user, synapse.pid(), &less).await
+        }
+        Scenario::FederationIn(options) => {
+            let server = Server::given(&synapse.url, local.authority.http()?).await?;
+            let less = federation_in::Options {
+                events: (options.events / 10).max(500),
+                ..options.clone()
+            };
+            federation_in::measure("Synapse", &server, &user, synapse.pid(), &local.authority, &less).await
+        }
+        _ => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,153 @@
+//! Events that come in from another server: a peer that signs joins a public room and sends transactions of 50.
+//!
+//! All is signed before it is measured. What counts is the time until a user of the server can read the last event.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::{edit::as_f64, process, progress, report::Figure};
+use crate::{
+    authority::Authority,
+    client::{Client, segment},
+    liar::{Liar, Room},
+    server::Server,
+};
+
+/// How much is done.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Events; Synapse gets a tenth of it.
+    #[arg(long, default_value_t = 10_000)]
+    pub events: usize,
+    /// Rooms into which they go, a transaction each in turn.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10])]
+    pub rooms: Vec<usize>,
+}
+
+impl Options {
+    /// As a test runs it.
+    #[must_use]
+    pub fn small() -> Self {
+        Self {
+            events: 200,
+            rooms: vec![1, 2],
+        }
+    }
+}
+
+/// Events in a transaction, as the specification allows.
+const TRANSACTION: usize = 50;
+/// How long the last event may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Measures one server, which trusts the authority.
+///
+/// # Errors
+/// When something is refused, or the last event does not come.
+pub async fn measure(
+    name: &str,
+    server: &Server,
+    client: &Client,
+    pid: Option<u32>,
+    authority: &Authority,
+    options: &Options,
+) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for count in &options.rooms {
+        let liar = Liar::start(authority, &format!("load-{count}-{}", rand::random::<u32>())).await?;
+        progress(&format!("{name}: signing {} events for {count} rooms", options.events));
+        let mut prepared = Vec::new();
+        let mut last = Vec::new();
+        for _ in 0..*count {
+            let (transactions, end) = prepare(&liar, server, client, options.events / count).await?;
+            prepared.push(transactions.into_iter());
+            last.push(end);
+        }
+        progress(&format!("{name}: sending"));
+        let cpu = pid.map_or(Ok(Duration::ZERO), process::cpu)?;
+        let began = Instant::now();
+        let mut sent = 0;
+        while let Some(events) = next_of(&mut prepared, sent) {
+            let answer = liar.transaction(server, &events, &[]).await?.ok()?;
+            ensure!(!answer.to_string().contains("\"error\""), "not taken: {answer}");
+            sent += 1;
+        }
+        for (room, event) in &last {
+            until_there(client, room, event).await?;
+        }
+        let took = began.elapsed().as_secs_f64();
+        let used = (pid.map_or(Ok(Duration::ZERO), process::cpu)? - cpu).as_secs_f64();
+        let (events, what) = (
+            as_f64(sent * TRANSACTION),
+            if *count == 1 {
+                "one room".to_owned()
+            } else {
+                format!("{count} rooms")
+            },
+        );
+        figures.push(Figure::new(
+            name,
+            format!("events a second by federation, {what}"),
+            events / took,
+            "1/s",
+        ));
+        figures.push(Figure::new(
+            name,
+            format!("server CPU an event, {what}"),
+            used * 1e6 / events,
+            "µs",
+        ));
+    }
+    Ok(figures)
+}
+
+fn next_of(prepared: &mut [std::vec::IntoIter<Vec<Value>>], turn: usize) -> Option<Vec<Value>> {
+    let count = prepared.len().max(1);
+    prepared.get_mut(turn % count)?.next()
+}
+
+/// A room of the server's user that the peer has joined, and transactions for it; the last event and its room.
+async fn prepare(
+    liar: &Liar,
+    server: &Server,
+    client: &Client,
+    events: usize,
+) -> Result<(Vec<Vec<Value>>, (String, String))> {
+    let id = client.create_room(json!({ "preset": "public_chat" })).await?;
+    let user = liar.user("talker");
+    let mut room = Room::join(liar, server, &id, &user).await?;
+    let mut transactions = Vec::new();
+    let mut end = String::new();
+    for transaction in 0..events / TRANSACTION {
+        let mut pdus = Vec::with_capacity(TRANSACTION);
+        for number in 0..TRANSACTION {
+            let body = format!("message {number} of transaction {transaction}");
+            let content = json!({ "msgtype": "m.text", "body": body });
+            let event = room.event(liar, &user, "m.room.message", None, content)?;
+            end = room.take(&event)?;
+            pdus.push(event);
+        }
+        transactions.push(pdus);
+    }
+    Ok((transactions, (id, end)))
+}
+
+async fn until_there(client: &Client, room: &str, event: &str) -> Result<()> {
+    let path = Client::in_room(room, &format!("event/{}", segment(event)));
+    let wait = async {
+        while !client
+            .request(reqwest::Method::GET, &path, None)
+            .await?
+            .status
+            .is_success()
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .context("the last event did not come")?
+}

@@ -1,0 +1,219 @@
+//! One document that is typed into for very long: what an edit and an opening cost after a thousand and after a quarter
+//! of a million edits, and what lies on disk in the end.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{
+    edit::as_f64,
+    history::{self, Author, Patch},
+    local::Local,
+    progress,
+    report::Figure,
+    socket::{self, Door, Ears, Heard, Mouth},
+    subject::Subject,
+};
+
+/// How much is done.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// After how many edits it is looked at.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000, 259_778])]
+    pub marks: Vec<usize>,
+    /// Edits before each mark that are typed one by one, each when the one before is on disk; their cost is measured.
+    #[arg(long, default_value_t = 500)]
+    pub measured: usize,
+    /// Openings at each mark.
+    #[arg(long, default_value_t = 50)]
+    pub openings: usize,
+    /// Seconds after which the disk is looked at: all is signed by then.
+    #[arg(long, default_value_t = 8)]
+    pub settle: u64,
+}
+
+impl Options {
+    /// As a test runs it.
+    #[must_use]
+    pub fn small() -> Self {
+        Self {
+            marks: vec![100, 400],
+            measured: 20,
+            openings: 3,
+            settle: 3,
+        }
+    }
+}
+
+/// Edits that are on their way at once between the marks.
+const WINDOW: usize = 500;
+
+/// Measures a server of ours.
+///
+/// # Errors
+/// When the server refuses something.
+pub async fn measure(options: &Options) -> Result<Vec<Figure>> {
+    let local = Local::start(1).await?;
+    let subject = local.subject(0, "alice", true).await?;
+    let empty = on_disk(&local.data(0))?;
+    let last = options.marks.iter().max().copied().unwrap_or(0);
+    let (patches, real) = history::patches(last)?;
+    if !real {
+        progress("the paper's history is not there: a made-up one of the same shape is typed");
+    }
+    let author = Author::new();
+    let door = subject.document().await?;
+    let mut typing = Typing::open(&door).await?;
+    let mut figures = Vec::new();
+    let mut done = 0;
+    for mark in &options.marks {
+        progress(&format!("typing up to {mark} edits"));
+        let quick = mark.saturating_sub(options.measured).max(done);
+        typing.type_all(&author, slice(&patches, done, quick), WINDOW).await?;
+        let cpu = subject.cpu()?;
+        let single = slice(&patches, quick, *mark);
+        let updates: Vec<Vec<u8>> = single.iter().map(|patch| author.make(patch)).collect();
+        for update in &updates {
+            typing.say(update).await?;
+            typing.taken(0).await?;
+        }
+        let used = (subject.cpu()? - cpu).as_secs_f64() * 1e6 / as_f64(single.len());
+        figures.push(Figure::new(
+            "Weft",
+            format!("server CPU an edit after {mark}"),
+            used,
+            "µs",
+        ));
+        done = *mark;
+        figures.extend(opening(&subject, &door, options.openings, *mark).await?);
+    }
+    drop(typing);
+    tokio::time::sleep(Duration::from_secs(options.settle)).await;
+    let long = on_disk(&local.data(0))?.saturating_sub(empty);
+    let short = fresh(&author.text(), options).await?;
+    figures.push(Figure::new("Weft", "on disk after all edits", as_f64(long) / 1e3, "KB"));
+    figures.push(Figure::new(
+        "Weft",
+        "on disk, a fresh document of the same text",
+        as_f64(short) / 1e3,
+        "KB",
+    ));
+    figures.push(Figure::new(
+        "Weft",
+        "on disk, times a fresh one",
+        as_f64(long) / as_f64(short.max(1)),
+        "×",
+    ));
+    Ok(figures)
+}
+
+fn slice(patches: &[Patch], from: usize, to: usize) -> &[Patch] {
+    let to = to.min(patches.len());
+    patches.get(from.min(to)..to).unwrap_or_default()
+}
+
+/// The bytes of a new server that has only this text.
+async fn fresh(text: &str, options: &Options) -> Result<usize> {
+    let local = Local::start(1).await?;
+    let subject = local.subject(0, "alice", true).await?;
+    let empty = on_disk(&local.data(0))?;
+    let author = Author::new();
+    let update = author.make(&Patch(0, 0, text.to_owned()));
+    let mut typing = Typing::open(&subject.document().await?).await?;
+    typing.say(&update).await?;
+    typing.taken(0).await?;
+    drop(typing);
+    tokio::time::sleep(Duration::from_secs(options.settle)).await;
+    Ok(on_disk(&local.data(0))?.saturating_sub(empty))
+}
+
+/// Bytes of the files in a folder and those below it.
+fn on_disk(folder: &Path) -> Result<usize> {
+    let mut bytes = 0;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            // A file may go while it is looked at.
+            let Ok(about) = entry.metadata() else { continue };
+            if about.is_dir() {
+                folders.push(entry.path());
+            } else {
+                use std::os::unix::fs::MetadataExt as _;
+                bytes += usize::try_from(about.blocks() * 512)?;
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+async fn opening(subject: &Subject, door: &Door, openings: usize, mark: usize) -> Result<Vec<Figure>> {
+    let cpu = subject.cpu()?;
+    let began = Instant::now();
+    let mut bytes = 0;
+    for _ in 0..openings {
+        let (mouth, ears, brought) = socket::open(door).await?;
+        bytes = brought;
+        drop((mouth, ears));
+    }
+    let count = as_f64(openings);
+    let wall = began.elapsed().as_secs_f64() * 1e3 / count;
+    let used = (subject.cpu()? - cpu).as_secs_f64() * 1e3 / count;
+    Ok(vec![
+        Figure::new("Weft", format!("opening after {mark}, server CPU"), used, "ms"),
+        Figure::new("Weft", format!("opening after {mark}"), wall, "ms"),
+        Figure::new(
+            "Weft",
+            format!("opening after {mark}, bytes"),
+            as_f64(bytes) / 1e3,
+            "KB",
+        ),
+    ])
+}
+
+/// One who types, and counts what is not on disk yet.
+struct Typing {
+    mouth: Mouth,
+    ears: Ears,
+    waiting: usize,
+}
+
+impl Typing {
+    async fn open(door: &Door) -> Result<Self> {
+        let (mouth, ears, _) = socket::open(door).await?;
+        Ok(Self {
+            mouth,
+            ears,
+            waiting: 0,
+        })
+    }
+
+    async fn say(&mut self, update: &[u8]) -> Result<()> {
+        self.mouth.say(update).await?;
+        self.waiting += 1;
+        Ok(())
+    }
+
+    /// Until at most so many wait.
+    async fn taken(&mut self, left: usize) -> Result<()> {
+        while self.waiting > left {
+            if let Heard::Status(taken) = self.ears.hear().await? {
+                ensure!(taken, "an edit was refused");
+                self.waiting = self.waiting.checked_sub(1).context("a status too many")?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn type_all(&mut self, author: &Author, patches: &[Patch], window: usize) -> Result<()> {
+        for patch in patches {
+            let update = author.make(patch);
+            self.say(&update).await?;
+            self.taken(window).await?;
+        }
+        self.taken(0).await
+    }
+}

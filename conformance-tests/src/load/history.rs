@@ -1,0 +1,145 @@
+//! A real editing history as updates: the paper of the automerge-perf benchmark (B4) where its file is found, a made-up
+//! one of the same shape otherwise.
+//!
+//! `WEFT_TRACES` names the folder of the file `automerge-paper.json.gz`; else `shared/data/editing-traces` is looked for
+//! beside the checkout and above.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use flate2::read::GzDecoder;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde::Deserialize;
+use yrs::{
+    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, TextRef, Transact as _,
+    block::ClientID,
+};
+
+/// One change: at a place, so many letters deleted, a text inserted. Places count characters.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Patch(pub u32, pub u32, pub String);
+
+#[derive(Deserialize)]
+struct Trace {
+    txns: Vec<Step>,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    patches: Vec<Patch>,
+}
+
+fn file() -> Option<PathBuf> {
+    let name = "automerge-paper.json.gz";
+    if let Some(folder) = std::env::var_os("WEFT_TRACES") {
+        return Some(Path::new(&folder).join(name));
+    }
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let mut found = above.map(|folder| folder.join("shared/data/editing-traces").join(name));
+    found.find(|path| path.exists())
+}
+
+/// The first so many changes, and whether they are the real ones.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn patches(count: usize) -> Result<(Vec<Patch>, bool)> {
+    let Some(path) = file() else {
+        return Ok((made_up(count), false));
+    };
+    let mut text = String::new();
+    GzDecoder::new(File::open(&path).with_context(|| path.display().to_string())?).read_to_string(&mut text)?;
+    let trace: Trace = serde_json::from_str(&text)?;
+    let patches = trace.txns.into_iter().flat_map(|step| step.patches);
+    Ok((patches.take(count).collect(), true))
+}
+
+/// Somebody types runs of letters, goes back, deletes some, goes elsewhere: as in the paper, four in ten letters go.
+fn made_up(count: usize) -> Vec<Patch> {
+    let mut random = StdRng::seed_from_u64(4);
+    let mut patches = Vec::with_capacity(count);
+    let (mut length, mut at) = (0_u32, 0_u32);
+    while patches.len() < count {
+        if random.random_range(0..40) == 0 {
+            at = random.random_range(0..=length);
+        }
+        let deletes = length > 100 && at > 0 && random.random_range(0..10) < 3;
+        if deletes {
+            at -= 1;
+            length -= 1;
+            patches.push(Patch(at, 1, String::new()));
+        } else {
+            let letter = char::from(random.random_range(b'a'..=b'z'));
+            patches.push(Patch(at, 0, letter.to_string()));
+            at += 1;
+            length += 1;
+        }
+    }
+    patches
+}
+
+/// Somebody who types a history.
+pub struct Author {
+    doc: Doc,
+    body: TextRef,
+}
+
+impl Author {
+    /// With a client id of their own.
+    #[must_use]
+    pub fn new() -> Self {
+        let doc = Doc::with_options(Options {
+            client_id: ClientID::new(u64::from(rand::random::<u32>().max(1))),
+            offset_kind: OffsetKind::Utf16,
+            ..Options::default()
+        });
+        let body = doc.get_or_insert_text("body");
+        Self { doc, body }
+    }
+
+    /// Makes a change; gives its update.
+    pub fn make(&self, patch: &Patch) -> Vec<u8> {
+        let mut transaction = self.doc.transact_mut();
+        if patch.1 > 0 {
+            self.body.remove_range(&mut transaction, patch.0, patch.1);
+        }
+        if !patch.2.is_empty() {
+            self.body.insert(&mut transaction, patch.0, &patch.2);
+        }
+        transaction.encode_update_v1()
+    }
+
+    /// The document so far as one update.
+    #[must_use]
+    pub fn whole(&self) -> Vec<u8> {
+        self.doc.transact().encode_state_as_update_v1(&StateVector::default())
+    }
+
+    /// The text so far.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.body.get_string(&self.doc.transact())
+    }
+}
+
+impl Default for Author {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A document after so many changes, as one update.
+///
+/// # Errors
+/// When the history can't be read.
+pub fn document(changes: usize) -> Result<Vec<u8>> {
+    let author = Author::new();
+    for patch in &patches(changes)?.0 {
+        author.make(patch);
+    }
+    Ok(author.whole())
+}

@@ -1,0 +1,188 @@
+//! A server joins a large room of another one: a document with a long history and a thousand members.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::{edit::as_f64, history, local::Local, process, progress, report::Figure, socket, subject::Subject};
+use crate::{
+    client::{Client, segment},
+    liar::{Liar, Room},
+};
+
+/// How much is done.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Members of the room.
+    #[arg(long, default_value_t = 1_000)]
+    pub members: usize,
+    /// Changes of the history in the document.
+    #[arg(long, default_value_t = 260_000)]
+    pub history: usize,
+    /// Servers of ours that join, one after another.
+    #[arg(long, default_value_t = 3)]
+    pub joins: usize,
+}
+
+impl Options {
+    /// As a test runs it.
+    #[must_use]
+    pub fn small() -> Self {
+        Self {
+            members: 12,
+            history: 500,
+            joins: 1,
+        }
+    }
+}
+
+/// How long a join and what it shows may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A joined server's view of the room.
+pub struct Room1000 {
+    /// Servers; the first has the room.
+    pub local: Local,
+    /// The room.
+    pub id: String,
+    members: usize,
+}
+
+/// Makes the room, and servers that will join it.
+///
+/// # Errors
+/// When something is refused.
+pub async fn prepare(options: &Options) -> Result<Room1000> {
+    let local = Local::start(1 + options.joins).await?;
+    let alice = local.user(0, "alice").await?;
+    let id = alice.create_document("Large").await?;
+    let rules = Client::in_room(&id, "state/m.room.join_rules");
+    alice.put(&rules, json!({ "join_rule": "public" })).await?;
+    progress(&format!(
+        "the room: {} changes and {} members",
+        options.history, options.members
+    ));
+    let door = Subject::weft(alice.clone(), None, None, false).door(&id)?;
+    let (mut mouth, mut ears, _) = socket::open(&door).await?;
+    mouth.bring(&mut ears, &history::document(options.history)?).await?;
+    drop((mouth, ears));
+    let server = local.server(0)?;
+    let liar = Liar::start(&local.authority, "members").await?;
+    let mut room = Room::join(&liar, server, &id, &liar.user("member-0")).await?;
+    let mut joins: Vec<Value> = Vec::new();
+    for number in 1..options.members.saturating_sub(1) {
+        let user = liar.user(&format!("member-{number}"));
+        let join = room.event(
+            &liar,
+            &user,
+            "m.room.member",
+            Some(&user),
+            json!({ "membership": "join" }),
+        )?;
+        room.take(&join)?;
+        joins.push(join);
+    }
+    for joins in joins.chunks(50) {
+        liar.transaction(server, joins, &[]).await?.ok()?;
+    }
+    until_members(&alice, &id, options.members).await?;
+    Ok(Room1000 {
+        local,
+        id,
+        members: options.members,
+    })
+}
+
+/// Measures how long each of our other servers takes.
+///
+/// # Errors
+/// When something is refused.
+pub async fn measure(room: &Room1000) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for number in 1..room.local.servers.len() {
+        let user = room.local.user(number, "bob").await?;
+        let pid = room.local.server(number)?.pid();
+        let name = format!("join {number}");
+        figures.push((name, measure_one("Weft", room, &user, pid, true).await?));
+    }
+    let middle = figures.len() / 2;
+    figures.sort_by(|one, other| {
+        one.1
+            .first()
+            .map(|f| f.value)
+            .unwrap_or(0.0)
+            .total_cmp(&other.1.first().map(|f| f.value).unwrap_or(0.0))
+    });
+    Ok(figures
+        .into_iter()
+        .nth(middle)
+        .map(|(_, figures)| figures)
+        .unwrap_or_default())
+}
+
+/// Measures one join by a user of another server, until all members are there (and the text, where it can be read).
+///
+/// # Errors
+/// When something is refused.
+pub async fn measure_one(
+    name: &str,
+    room: &Room1000,
+    user: &Client,
+    pid: Option<u32>,
+    reads: bool,
+) -> Result<Vec<Figure>> {
+    progress(&format!("{name} joins"));
+    let via = &room.local.server(0)?.name;
+    let cpu = pid.map_or(Ok(Duration::ZERO), process::cpu)?;
+    let began = Instant::now();
+    user.join(&room.id, Some(via)).await?;
+    let joined = began.elapsed();
+    until_members(user, &room.id, room.members + 1).await?;
+    let complete = began.elapsed();
+    let mut figures = vec![
+        Figure::new(name, "join answered", joined.as_secs_f64() * 1e3, "ms"),
+        Figure::new(
+            name,
+            "join until all members are there",
+            complete.as_secs_f64() * 1e3,
+            "ms",
+        ),
+    ];
+    if reads {
+        while user.content(&room.id).await.map_or(0, |content| content.len()) <= 2 {
+            anyhow::ensure!(began.elapsed() < PATIENCE, "no text");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        figures.push(Figure::new(
+            name,
+            "join until the text is there",
+            began.elapsed().as_secs_f64() * 1e3,
+            "ms",
+        ));
+    }
+    let used = pid.map_or(Ok(Duration::ZERO), process::cpu)? - cpu;
+    figures.push(Figure::new(
+        name,
+        "CPU of the joining server",
+        used.as_secs_f64() * 1e3,
+        "ms",
+    ));
+    Ok(figures)
+}
+
+async fn until_members(client: &Client, room: &str, members: usize) -> Result<()> {
+    let path = format!("/_matrix/client/v3/rooms/{}/joined_members", segment(room));
+    let wait = async {
+        loop {
+            let answer = client.get(&path).await?;
+            let joined = answer.get("joined").and_then(Value::as_object);
+            if joined.context("no members")?.len() >= members {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let missing = || format!("{} members did not come", as_f64(members));
+    tokio::time::timeout(PATIENCE, wait).await.with_context(missing)?
+}

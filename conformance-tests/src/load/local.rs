@@ -1,0 +1,96 @@
+//! Servers of our own for a run: `weft` as it was built, on this machine, with data in a folder that goes with them.
+//!
+//! Each has an address without TLS for its users beside the one with TLS for other servers, because the peers beside
+//! which it is measured have none: what TLS costs is the same for all.
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use super::subject::Subject;
+use crate::{
+    authority::Authority,
+    client::Client,
+    server::{Server, free_port},
+};
+
+/// See the module.
+pub struct Local {
+    /// Signs their certificates.
+    pub authority: Authority,
+    /// In the order of their start.
+    pub servers: Vec<Server>,
+    ports: Vec<u16>,
+    folder: TempDir,
+}
+
+impl Local {
+    /// Starts so many servers.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub async fn start(servers: usize) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let authority = Authority::new(folder.path())?;
+        let mut local = Self {
+            authority,
+            servers: Vec::new(),
+            ports: Vec::new(),
+            folder,
+        };
+        for number in 0..servers {
+            let port = free_port()?;
+            let extra = format!("[[listen]]\naddress = \"127.0.0.1:{port}\"\nserve = [\"client\", \"documents\"]\n");
+            let label = format!("server-{number}");
+            let server = Server::start(&local.authority, local.folder.path(), &label, &extra).await?;
+            local.servers.push(server);
+            local.ports.push(port);
+        }
+        Ok(local)
+    }
+
+    /// A server by its number.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn server(&self, number: usize) -> Result<&Server> {
+        self.servers.get(number).context("no such server")
+    }
+
+    /// The folder of a server's data.
+    #[must_use]
+    pub fn data(&self, number: usize) -> std::path::PathBuf {
+        self.folder.path().join(format!("server-{number}/data"))
+    }
+
+    /// Where other processes may be started that go with the servers.
+    #[must_use]
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// The address without TLS.
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub fn url(&self, number: usize) -> Result<String> {
+        let port = self.ports.get(number).context("no such server")?;
+        Ok(format!("http://127.0.0.1:{port}"))
+    }
+
+    /// Registers a user, who speaks without TLS.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn user(&self, number: usize, name: &str) -> Result<Client> {
+        Client::register(&self.authority.http()?, &self.url(number)?, name).await
+    }
+
+    /// A server with a user, as what is measured.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn subject(&self, number: usize, name: &str, named: bool) -> Result<Subject> {
+        let client = self.user(number, name).await?;
+        Ok(Subject::weft(client, None, self.server(number)?.pid(), named))
+    }
+}

@@ -1,0 +1,179 @@
+//! Many open documents with a real history: memory a document, and what it costs to open one more.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use tokio::task::JoinSet;
+
+use super::{
+    edit::as_f64,
+    history,
+    local::Local,
+    progress,
+    report::{Figure, percentiles},
+    socket::{self, Door, Ears, Mouth},
+    subject::Subject,
+};
+
+/// How much is done.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Documents that are open at once.
+    #[arg(long, default_value_t = 1_000)]
+    pub documents: usize,
+    /// Changes in the history of each: 70,000 of the paper's make 105 KB in Yjs' encoding.
+    #[arg(long, default_value_t = 70_000)]
+    pub history: usize,
+    /// People who open one of them afterwards.
+    #[arg(long, default_value_t = 200)]
+    pub joiners: usize,
+    /// Seconds after which memory is looked at: what is pending is signed by then.
+    #[arg(long, default_value_t = 8)]
+    pub settle: u64,
+}
+
+impl Options {
+    /// As a test runs it.
+    #[must_use]
+    pub fn small() -> Self {
+        Self {
+            documents: 5,
+            history: 2_000,
+            joiners: 5,
+            settle: 0,
+        }
+    }
+}
+
+/// Documents that are brought in at once.
+const AT_ONCE: usize = 8;
+
+/// An open document.
+type Opened = (Mouth, Ears);
+
+/// Measures one server.
+///
+/// # Errors
+/// When the server refuses something.
+pub async fn measure(subject: &Subject, options: &Options) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    let (doors, open) = fill(subject, options, &mut figures).await?;
+    drop(open);
+    figures.extend(join_late(subject, &doors, options.joiners, "").await?);
+    Ok(figures)
+}
+
+/// Measures a server of ours, and once more after a restart, when it knows of no document.
+///
+/// # Errors
+/// When the server refuses something.
+pub async fn with_restart(options: &Options) -> Result<Vec<Figure>> {
+    let mut local = Local::start(1).await?;
+    let mut subject = local.subject(0, "alice", false).await?;
+    let mut figures = Vec::new();
+    let (doors, open) = fill(&subject, options, &mut figures).await?;
+    figures.extend(join_late(&subject, &doors, options.joiners, "").await?);
+    drop(open);
+    let server = local.servers.first_mut().context("no server")?;
+    server.terminate().await?;
+    server.boot().await?;
+    subject.pid = server.pid();
+    let before = subject.memory()?;
+    let cold = doors.get(..options.joiners.min(doors.len())).unwrap_or_default();
+    figures.extend(join_late(&subject, cold, options.joiners, " after a restart").await?);
+    let mut open = Vec::new();
+    for door in &doors {
+        let (mouth, ears, _) = socket::open(door).await?;
+        open.push((mouth, ears));
+    }
+    let grown = subject.memory()?.saturating_sub(before);
+    figures.push(memory(&subject, grown, doors.len(), " after a restart"));
+    Ok(figures)
+}
+
+fn memory(subject: &Subject, bytes: u64, documents: usize, when: &str) -> Figure {
+    let bytes = bytes / u64::try_from(documents.max(1)).unwrap_or(1);
+    let kilobytes = as_f64(usize::try_from(bytes).unwrap_or(0)) / 1e3;
+    Figure::new(&subject.name, format!("memory an open document{when}"), kilobytes, "KB")
+}
+
+/// Makes the documents and keeps them open.
+async fn fill(subject: &Subject, options: &Options, figures: &mut Vec<Figure>) -> Result<(Vec<Door>, Vec<Opened>)> {
+    let update = Arc::new(history::document(options.history)?);
+    // What the first document brings with it is not counted: code, pools, caches.
+    bring(subject.document().await?, Arc::clone(&update)).await?;
+    let (before, cpu) = (subject.memory()?, subject.cpu()?);
+    let (mut doors, mut open) = (Vec::new(), Vec::new());
+    let mut tasks = JoinSet::new();
+    for number in 0..options.documents {
+        if tasks.len() >= AT_ONCE
+            && let Some(done) = tasks.join_next().await
+        {
+            let (door, opened) = done??;
+            doors.push(door);
+            open.push(opened);
+        }
+        if number % 250 == 0 {
+            progress(&format!(
+                "{}: {number} of {} documents",
+                subject.name, options.documents
+            ));
+        }
+        let (subject, update) = (subject.clone(), Arc::clone(&update));
+        tasks.spawn(async move { bring(subject.document().await?, update).await });
+    }
+    while let Some(done) = tasks.join_next().await {
+        let (door, opened) = done??;
+        doors.push(door);
+        open.push(opened);
+    }
+    tokio::time::sleep(Duration::from_secs(options.settle)).await;
+    let used = (subject.cpu()? - cpu).as_secs_f64() * 1e3 / as_f64(options.documents);
+    let size = as_f64(update.len()) / 1e3;
+    figures.push(Figure::new(&subject.name, "the document as Yjs encodes it", size, "KB"));
+    figures.push(Figure::new(
+        &subject.name,
+        "server CPU to take a document in",
+        used,
+        "ms",
+    ));
+    figures.push(memory(
+        subject,
+        subject.memory()?.saturating_sub(before),
+        options.documents,
+        "",
+    ));
+    Ok((doors, open))
+}
+
+async fn bring(door: Door, update: Arc<Vec<u8>>) -> Result<(Door, Opened)> {
+    let (mut mouth, mut ears, _) = socket::open(&door).await?;
+    mouth.bring(&mut ears, &update).await?;
+    Ok((door, (mouth, ears)))
+}
+
+/// Opens documents one after another; what the server does for each, and how long it takes with the network.
+async fn join_late(subject: &Subject, doors: &[Door], joiners: usize, when: &str) -> Result<Vec<Figure>> {
+    progress(&format!("{}: {joiners} late joiners{when}", subject.name));
+    let cpu = subject.cpu()?;
+    let mut times = Vec::new();
+    let mut bytes = 0;
+    for door in doors.iter().cycle().take(joiners) {
+        let began = Instant::now();
+        let (mouth, ears, brought) = socket::open(door).await?;
+        times.push(began.elapsed());
+        bytes = brought;
+        drop((mouth, ears));
+    }
+    let used = (subject.cpu()? - cpu).as_secs_f64() * 1e3 / as_f64(times.len());
+    let name = format!("late joiner{when}");
+    let mut figures = vec![
+        Figure::new(&subject.name, format!("{name}, server CPU"), used, "ms"),
+        Figure::new(&subject.name, format!("{name}, bytes"), as_f64(bytes) / 1e3, "KB"),
+    ];
+    figures.extend(percentiles(&subject.name, &name, times));
+    Ok(figures)
+}

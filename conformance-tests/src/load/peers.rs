@@ -1,0 +1,127 @@
+//! Other servers of Yjs documents, as they come from the package registries, beside ours: installed into `peers/`, started
+//! with what they come with, stopped when they are dropped.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::{progress, subject::Subject};
+use crate::server::free_port;
+
+/// How long one may take until it takes connections.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// `@y/websocket-server` on Node.
+    YWebsocketServer,
+    /// `@hocuspocus/server` on Node.
+    Hocuspocus,
+    /// `pycrdt-websocket` on uvicorn.
+    PycrdtWebsocket,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::YWebsocketServer, Self::Hocuspocus, Self::PycrdtWebsocket];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::YWebsocketServer => "@y/websocket-server 0.1.1",
+            Self::Hocuspocus => "@hocuspocus/server 3.4.4",
+            Self::PycrdtWebsocket => "pycrdt-websocket 0.16.5",
+        }
+    }
+
+    fn command(self, port: u16) -> Command {
+        let (program, script): (PathBuf, _) = match self {
+            Self::YWebsocketServer => ("node".into(), "node_modules/@y/websocket-server/src/server.js"),
+            Self::Hocuspocus => ("node".into(), "hocuspocus.mjs"),
+            Self::PycrdtWebsocket => (folder().join("venv/bin/python"), "pycrdt_websocket_server.py"),
+        };
+        let mut command = Command::new(program);
+        command
+            .arg(script)
+            .current_dir(folder())
+            .env("HOST", "127.0.0.1")
+            .env("PORT", port.to_string());
+        command
+    }
+}
+
+/// A running one.
+pub struct Peer {
+    process: Child,
+    /// It, as what is measured.
+    pub subject: Subject,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
+/// Installs the packages of the lock files, once for a checkout.
+///
+/// # Errors
+/// When Node or Python is missing, or a package can't be had.
+pub fn install() -> Result<()> {
+    let script = "exec 9>.install.lock; flock 9; \
+        if ! cmp -s package-lock.json node_modules/.installed-lock; then \
+        npm ci --no-fund --no-audit >/dev/null && cp package-lock.json node_modules/.installed-lock; fi; \
+        if ! cmp -s requirements.txt venv/.installed; then python3 -m venv venv && \
+        venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && \
+        cp requirements.txt venv/.installed; fi";
+    let status = Command::new("bash")
+        .arg("-ec")
+        .arg(script)
+        .current_dir(folder())
+        .status()?;
+    ensure!(
+        status.success(),
+        "the peers can't be installed in {}",
+        folder().display()
+    );
+    Ok(())
+}
+
+impl Peer {
+    /// Starts one and waits until it takes connections. [`install`] must have been called.
+    ///
+    /// # Errors
+    /// When it ends or does not take any.
+    pub async fn start(kind: Kind) -> Result<Self> {
+        let port = free_port()?;
+        progress(&format!("starting {}", kind.name()));
+        let process = kind
+            .command(port)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| kind.name())?;
+        let subject = Subject::peer(kind.name(), port, process.id(), kind == Kind::Hocuspocus);
+        let mut peer = Self { process, subject };
+        let deadline = Instant::now() + PATIENCE;
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            if let Some(status) = peer.process.try_wait()? {
+                bail!("{} ended with {status}", kind.name());
+            }
+            ensure!(Instant::now() < deadline, "{} takes no connections", kind.name());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(peer)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,133 @@
+//! Figures: what they are called, how they are shown, and how they are kept for the table of `RESULTS.md`.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::machine::Machine;
+
+/// One measured number.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Figure {
+    /// Which server.
+    pub subject: String,
+    /// What was measured.
+    pub name: String,
+    /// The number.
+    pub value: f64,
+    /// Its unit.
+    pub unit: String,
+}
+
+impl Figure {
+    /// See the fields.
+    #[must_use]
+    pub fn new(subject: &str, name: impl Into<String>, value: f64, unit: &str) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            name: name.into(),
+            value,
+            unit: unit.to_owned(),
+        }
+    }
+}
+
+/// What one scenario gave.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// Its name.
+    pub scenario: String,
+    /// The command that repeats it.
+    pub command: String,
+    /// The commit that was measured.
+    pub commit: String,
+    /// See [`Machine`].
+    pub machine: Machine,
+    /// Load averages of the minute before and of the last minute.
+    pub load: (f64, f64),
+    /// Seconds since 1970.
+    pub at: u64,
+    /// How long it took, seconds.
+    pub took: f64,
+    /// The numbers.
+    pub figures: Vec<Figure>,
+}
+
+/// As a median and the value that one in a hundred exceeds, milliseconds.
+pub fn percentiles(subject: &str, name: &str, mut times: Vec<Duration>) -> Vec<Figure> {
+    times.sort();
+    let at = |share: usize| {
+        let index = (times.len() * share / 100).min(times.len().saturating_sub(1));
+        times.get(index).copied().unwrap_or_default().as_secs_f64() * 1e3
+    };
+    vec![
+        Figure::new(subject, format!("{name}, P50"), at(50), "ms"),
+        Figure::new(subject, format!("{name}, P99"), at(99), "ms"),
+    ]
+}
+
+/// A number with three digits that say something.
+#[must_use]
+pub fn rounded(value: f64) -> String {
+    let size = value.abs();
+    if size >= 1_000.0 {
+        grouped(value)
+    } else if size >= 100.0 {
+        format!("{value:.0}")
+    } else if size >= 10.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+/// With a comma after each three digits.
+fn grouped(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value < 0.0 { format!("-{text}") } else { text }
+}
+
+/// A table for people: a line a figure.
+#[must_use]
+pub fn table(runs: &[Run]) -> String {
+    let mut lines = Vec::new();
+    for run in runs {
+        lines.push(format!(
+            "{} (load {:.1} to {:.1}, {:.0} s)",
+            run.scenario, run.load.0, run.load.1, run.took
+        ));
+        let width = |of: fn(&Figure) -> &str| run.figures.iter().map(|figure| of(figure).chars().count()).max();
+        let (names, subjects) = (width(|figure| &figure.name), width(|figure| &figure.subject));
+        for figure in &run.figures {
+            lines.push(format!(
+                "  {:<names$}  {:<subjects$}  {:>9} {}",
+                figure.name,
+                figure.subject,
+                rounded(figure.value),
+                figure.unit,
+                names = names.unwrap_or(0),
+                subjects = subjects.unwrap_or(0),
+            ));
+        }
+    }
+    lines.join("\n")
+}
+
+/// Keeps a run in a folder, in place of the one before.
+///
+/// # Errors
+/// When the folder can't be written.
+pub fn keep(folder: &Path, run: &Run) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let text = serde_json::to_string_pretty(run)? + "\n";
+    let path = folder.join(format!("{}.json", run.scenario));
+    fs::write(&path, text).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,160 @@
+//! `weft-load` with every scenario at its smallest, on real servers: each brings all that it sends to where it is seen,
+//! and gives figures that can be. No time is asserted.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use weft_conformance_tests::{
+    given::cannot_be_put_to_given_servers,
+    load::{
+        cli::{Scenario, on_own},
+        history::{Author, patches},
+        process,
+        report::{self, Figure, percentiles},
+        typing::Typist,
+    },
+};
+use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode as _};
+
+async fn gives(name: &str, expected: &[&str]) -> Result<Vec<Figure>> {
+    let scenario = Scenario::all_small()
+        .into_iter()
+        .find(|scenario| scenario.name() == name);
+    let figures = Box::pin(on_own(&scenario.context("no such scenario")?)).await?;
+    for figure in &figures {
+        assert!(figure.value.is_finite() && figure.value >= 0.0, "{figure:?}");
+    }
+    for part in expected {
+        assert!(
+            figures.iter().any(|figure| figure.name.contains(part)),
+            "no {part} in {figures:?}"
+        );
+    }
+    Ok(figures)
+}
+
+fn value(figures: &[Figure], part: &str) -> f64 {
+    figures.iter().find(|figure| figure.name.contains(part)).unwrap().value
+}
+
+/// Each scenario is a test of its own, so that they run beside one another and a failure has a name.
+macro_rules! scenario {
+    ($test:ident, $name:literal, $($expected:literal),+) => {
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $test() -> Result<()> {
+            if cannot_be_put_to_given_servers(stringify!($test)) {
+                return Ok(());
+            }
+            gives($name, &[$($expected),+]).await.map(drop)
+        }
+    };
+}
+
+scenario!(edits_reach_everybody, "edit", "CPU an edit", "edits a second");
+scenario!(
+    letters_are_seen_here_and_on_the_other_server,
+    "seen",
+    "3 editors, P99",
+    "6 editors, P50",
+    "the other server, P99"
+);
+scenario!(
+    a_crowd_sees_what_is_typed,
+    "crowd",
+    "memory a connected editor",
+    "edit to seen, P99"
+);
+scenario!(messages_are_taken, "events", "one room", "3 rooms");
+scenario!(transactions_are_taken, "federation-in", "one room", "2 rooms");
+scenario!(rooms_are_there_after_a_restart, "restart", "a good stop", "kill -9");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_documents_and_late_joiners() -> Result<()> {
+    if cannot_be_put_to_given_servers("open_documents_and_late_joiners") {
+        return Ok(());
+    }
+    let figures = gives("open", &["memory an open document", "late joiner after a restart, P99"]).await?;
+    let (given, got) = (
+        value(&figures, "as Yjs encodes it"),
+        value(&figures, "late joiner, bytes"),
+    );
+    assert!(
+        got > given / 3.0 && got <= given * 1.1,
+        "{given} KB went in, {got} KB came out"
+    );
+    assert_eq!(
+        got.to_bits(),
+        value(&figures, "late joiner after a restart, bytes").to_bits()
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_grows_with_its_text() -> Result<()> {
+    if cannot_be_put_to_given_servers("a_document_grows_with_its_text") {
+        return Ok(());
+    }
+    let figures = gives(
+        "growth",
+        &["an edit after 100", "opening after 400", "times a fresh one"],
+    )
+    .await?;
+    assert!(value(&figures, "opening after 400, bytes") > value(&figures, "opening after 100, bytes"));
+    assert!(value(&figures, "on disk after all edits") > 0.0);
+    Ok(())
+}
+
+#[test]
+fn letters_made_by_hand_are_what_yjs_reads() -> Result<()> {
+    let (doc, mut typist) = (Doc::new(), Typist::new());
+    let body = doc.get_or_insert_text("body");
+    for _ in 0..30 {
+        doc.transact_mut().apply_update(Update::decode_v1(&typist.letter())?)?;
+    }
+    assert_eq!(body.get_string(&doc.transact()), "abcdefghijklmnopqrstuvwxyzabcd");
+    Ok(())
+}
+
+#[test]
+fn a_history_can_be_typed() -> Result<()> {
+    let author = Author::new();
+    let (patches, _) = patches(3_000)?;
+    assert_eq!(patches.len(), 3_000);
+    let reader = Doc::new();
+    let body = reader.get_or_insert_text("body");
+    for patch in &patches {
+        reader
+            .transact_mut()
+            .apply_update(Update::decode_v1(&author.make(patch))?)?;
+    }
+    assert_eq!(body.get_string(&reader.transact()), author.text());
+    assert!(author.text().len() > 500);
+    Ok(())
+}
+
+#[test]
+fn figures_are_read_from_the_system_and_written_for_people() -> Result<()> {
+    let me = std::process::id();
+    assert!(process::memory(me)? > 1_000_000);
+    let before = process::cpu(me)?;
+    // Until the system has counted a tick of this very loop.
+    while process::cpu(me)? <= before {}
+    let times: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
+    let figures = percentiles("Weft", "seen", times);
+    assert_eq!(
+        figures.iter().map(|figure| figure.value as u64).collect::<Vec<_>>(),
+        [101, 199]
+    );
+    let shown: Vec<String> = [0.126, 12.34, 123.4, 1_234.5, 1_234_567.0]
+        .into_iter()
+        .map(report::rounded)
+        .collect();
+    assert_eq!(shown, ["0.13", "12.3", "123", "1,234", "1,234,567"]);
+    Ok(())
+}
