@@ -1,7 +1,7 @@
-//! A disk without room, and a disk whose fsync fails, both real: the client is told with a clear error, nothing that was
-//! acknowledged is lost, nothing more is taken until a restart, and with a whole disk all goes on.
+//! A disk without room, a disk whose fsync fails, and one that has changed a bit, all real: the client is told with a clear
+//! error, nothing that was acknowledged is lost, nothing more is taken until a restart, and with a whole disk all goes on.
 //!
-//! Both need a file system of their own, so they need root; without it they say so and test nothing.
+//! The first two need a file system of their own, so they need root; without it they say so and test nothing.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -18,12 +18,13 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 use weft_conformance_tests::{
     authority::Authority,
-    client::{Answer, Client},
+    client::{Answer, Client, segment},
     given::cannot_be_put_to_given_servers,
     live::{LiveEditor, trust},
     server::Server,
@@ -263,4 +264,71 @@ async fn a_failed_fsync_is_told_and_nothing_is_taken_until_a_restart() -> Result
         return Ok(());
     };
     breaks_and_recovers(folder.path(), &disk).await
+}
+
+/// The largest table of a server that has stopped.
+fn largest_table(folder: &Path) -> Result<PathBuf> {
+    let tables = fs::read_dir(folder.join("server/data/store/rocksdb"))?;
+    let tables = tables.filter_map(|entry| Some(entry.ok()?.path()));
+    tables
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sst"))
+        .max_by_key(|path| fs::metadata(path).map_or(0, |metadata| metadata.len()))
+        .context("no table")
+}
+
+/// Asks for each event; gives how many could not be read. None may be answered wrongly.
+async fn unreadable(alice: &Client, room: &str, events: &[(String, String)]) -> Result<usize> {
+    let mut unreadable = 0;
+    for (id, text) in events {
+        let path = format!("/_matrix/client/v3/rooms/{}/event/{}", segment(room), segment(id));
+        let answer = alice.request(Method::GET, &path, None).await?;
+        match answer.status.as_u16() {
+            200 => ensure!(answer.body["content"]["body"] == text.as_str(), "{id} is another event"),
+            503 => {
+                ensure!(answer.errcode() == "M_UNKNOWN", "{}", answer.body);
+                unreadable += 1;
+            }
+            other => bail!("{other} {}", answer.body),
+        }
+    }
+    Ok(unreadable)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bit_that_the_disk_has_changed_is_503_for_what_is_in_its_block_and_nothing_else_is_touched() -> Result<()> {
+    if cannot_be_put_to_given_servers("a_bit_that_the_disk_has_changed") {
+        return Ok(());
+    }
+    let folder = TempDir::new()?;
+    let mut desk = Desk::new(folder.path()).await?;
+    let mut events = Vec::new();
+    for number in 0..120 {
+        let text = format!("{number} {:x}", rand::random::<u128>()).repeat(40);
+        events.push((desk.alice.say(&desk.room, &text).await?, text));
+    }
+    // What a start finds in the log it writes into a table.
+    for _ in 0..2 {
+        desk.server.terminate().await?;
+        desk.server.boot().await?;
+    }
+    desk.server.terminate().await?;
+    let table = largest_table(folder.path())?;
+    let whole = fs::read(&table)?;
+    let mut noticed = 0;
+    for tenth in 1..9 {
+        let mut flipped = whole.clone();
+        flipped[whole.len() * tenth / 10] ^= 1;
+        fs::write(&table, flipped)?;
+        // What is needed for a start may be in that block: then there is none.
+        match desk.server.boot().await {
+            Ok(()) => noticed += unreadable(&desk.alice, &desk.room, &events).await?,
+            Err(error) => ensure!(error.to_string().contains("the store"), "{error}"),
+        }
+        desk.server.kill();
+        fs::write(&table, &whole)?;
+    }
+    ensure!(noticed > 0, "no changed bit was in the block of an event");
+    desk.server.boot().await?;
+    ensure!(unreadable(&desk.alice, &desk.room, &events).await? == 0);
+    Ok(())
 }

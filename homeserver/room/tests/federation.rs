@@ -17,7 +17,7 @@ use weft_dag::{Verified, testing::object};
 use weft_room::{
     AcceptError, AdoptError, Direction, EditError, SendError, Template, TemplateError, TemplateKind, Types,
 };
-use weft_store::memory::Tail;
+use weft_store::memory::{Fault, Tail};
 
 use self::net::{Net, user};
 
@@ -603,7 +603,15 @@ async fn an_invitation_beside_the_rooms_events_takes_nobody_out_of_it() {
 /// the start, whatever had been done by then.
 #[tokio::test]
 async fn what_came_while_the_room_was_drained_is_found_after_a_power_loss() {
-    for commits in 0..14 {
+    let faults = [
+        Fault::PowerBeforeWrite,
+        Fault::PowerBeforeSync(Tail::Lost),
+        Fault::PowerBeforeSync(Tail::Torn(1)),
+        Fault::PowerAfterSync,
+        Fault::FailSync,
+        Fault::FailWrite,
+    ];
+    for (commits, fault) in (0..14).flat_map(|commits| faults.map(|fault| (commits, fault))) {
         let net = Net::new(&["a.example", "b.example"]).await;
         let room = net.document(ALICE, &RoomVersionId::V12).await;
         net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -618,7 +626,7 @@ async fn what_came_while_the_room_was_drained_is_found_after_a_power_loss() {
             );
         }
         let a = net.rooms("a.example");
-        net.plan_power_loss("a.example", commits);
+        net.plan("a.example", commits, fault);
         let mut answered = Vec::new();
         for event in events {
             let id = event.pdu().event_id().to_owned();
@@ -626,6 +634,8 @@ async fn what_came_while_the_room_was_drained_is_found_after_a_power_loss() {
                 answered.push(id);
             }
         }
+        // Where it wasn't reached, the fault must not hit the restart.
+        net.plan("a.example", u64::MAX, fault);
         net.power_loss("a.example", Tail::Lost).await;
         let a = net.rooms("a.example");
         a.recover().await.unwrap();
@@ -633,6 +643,43 @@ async fn what_came_while_the_room_was_drained_is_found_after_a_power_loss() {
             net.until(|| async { a.reader().order(&room, &id).await.unwrap().is_some() })
                 .await;
         }
+    }
+}
+
+/// The power of the server goes at any commit of its first join of a room; tried again, it is in, and hears what follows.
+#[tokio::test]
+async fn a_join_that_the_power_cut_off_can_be_done_again() {
+    let faults = [
+        Fault::PowerBeforeWrite,
+        Fault::PowerBeforeSync(Tail::Lost),
+        Fault::PowerBeforeSync(Tail::Torn(1)),
+        Fault::PowerAfterSync,
+    ];
+    for (commits, fault) in (0..4).flat_map(|commits| faults.map(|fault| (commits, fault))) {
+        let net = Net::new(&["a.example", "b.example"]).await;
+        let room = net.document(ALICE, &RoomVersionId::V12).await;
+        net.edit(ALICE, &room, 0, "before").await;
+        net.invite(ALICE, BOB, &room).await;
+        let answer = net.join_answer(BOB, &room).await;
+        net.plan("b.example", commits, fault);
+        let joined = net.rooms("b.example").adopt(answer).await.is_ok();
+        net.plan("b.example", u64::MAX, fault);
+        net.power_loss("b.example", Tail::Lost).await;
+        net.rooms("b.example").recover().await.unwrap();
+        let is_in = net.rooms("b.example").access(&room, &user(BOB)).await;
+        let is_in = is_in.is_ok_and(|access| access.membership == MembershipState::Join);
+        assert!(is_in || !joined, "{fault:?} at {commits}: it was said that bob is in");
+        if !is_in {
+            net.join(BOB, &room).await;
+        }
+        net.edit(ALICE, &room, 0, "after ").await;
+        net.quiet(&room).await;
+        net.assert_same(&room).await;
+        assert_eq!(
+            net.text("b.example", &room).await,
+            "after before",
+            "{fault:?} at {commits}"
+        );
     }
 }
 

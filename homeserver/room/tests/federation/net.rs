@@ -416,11 +416,11 @@ impl Net {
         self.inner.start(&name, disk.open()).await;
     }
 
-    /// The power of a server goes before its `commits`-th commit from now.
-    pub fn plan_power_loss(&self, server: &str, commits: u64) {
+    /// What is to go wrong with a server's disk after so many commits from now.
+    pub fn plan(&self, server: &str, commits: u64, fault: Fault) {
         let name = ServerName::parse(server).unwrap();
         let servers = self.inner.servers.lock().unwrap();
-        servers[&name].disk.plan(commits, Fault::PowerBeforeWrite);
+        servers[&name].disk.plan(commits, fault);
     }
 
     // --- Rooms ---------------------------------------------------------------------------------------------------
