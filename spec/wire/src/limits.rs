@@ -62,6 +62,8 @@ pub const AWARENESS_EXPIRY_MS: u64 = 30_000;
 pub const MAX_AWARENESS_PER_SECOND: u32 = 20;
 /// Silence in milliseconds after which the server says something: y-websocket 3 gives up after 30 s without a message.
 pub const LIVE_KEEP_ALIVE_MS: u64 = 20_000;
+/// Bytes a second of which a client must be able to take a large message, beside [`LIVE_IDLE_MS`] for any: a slow mobile line.
+pub const MIN_LIVE_BYTES_PER_SECOND: u64 = 16 * 1024;
 /// Silence of a client in milliseconds after which its socket is closed. Hocuspocus' own server: 60 s.
 pub const LIVE_IDLE_MS: u64 = 60_000;
 

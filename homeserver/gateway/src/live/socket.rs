@@ -8,7 +8,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
 use tokio::time::timeout;
 use weft_wire::{
-    limits::{LIVE_IDLE_MS, LIVE_KEEP_ALIVE_MS, MAX_LIVE_FRAME_BYTES},
+    limits::{LIVE_IDLE_MS, LIVE_KEEP_ALIVE_MS, MAX_LIVE_FRAME_BYTES, MIN_LIVE_BYTES_PER_SECOND},
     live::{
         Framing,
         close::{self, Close},
@@ -102,14 +102,22 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoing: ToWrite, f
             Ok(Some(Outgoing::Message(message))) => message,
             Err(_) => keep_alive(framing),
         };
-        let sent = timeout(Duration::from_millis(LIVE_IDLE_MS), sink.send(Message::Binary(message))).await;
+        let patience = patience(message.len());
+        let sent = timeout(patience, sink.send(Message::Binary(message))).await;
         match sent {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
-            // It took nothing for a minute, so it most likely won't hear this either.
+            // It took too little of it for so long that it most likely won't hear this either.
             Err(_) => return finish(sink, close::SLOW).await,
         }
     }
+}
+
+/// How long a client may take for a message. A large one must not be cut off on a slow line: sent again from its beginning
+/// with the next connection, it would never arrive.
+fn patience(bytes: usize) -> Duration {
+    let allowed = bytes as u64 * 1_000 / MIN_LIVE_BYTES_PER_SECOND;
+    Duration::from_millis(LIVE_IDLE_MS + allowed)
 }
 
 async fn finish(mut sink: SplitSink<WebSocket, Message>, close: Close) {
@@ -119,4 +127,19 @@ async fn finish(mut sink: SplitSink<WebSocket, Message>, close: Close) {
     };
     // The client may be gone already.
     let _ = timeout(Duration::from_secs(5), sink.send(Message::Close(Some(frame)))).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_wire::limits::MAX_DOCUMENT_BYTES;
+
+    use super::*;
+
+    #[test]
+    fn a_large_message_is_given_the_time_that_a_slow_line_needs_for_it() {
+        assert_eq!(patience(0), Duration::from_secs(60));
+        // A document of 5 MB on the line of a telephone at the edge of its net.
+        assert!(patience(5_000_000) > Duration::from_secs(5_000_000 / 20_000));
+        assert!(patience(MAX_DOCUMENT_BYTES) < Duration::from_secs(2 * 60 * 60));
+    }
 }
