@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State};
+use axum::{Json, Router, extract::State, http::StatusCode};
 use ruma::{
     EventId, RoomId, UserId,
     api::client::{context::get_context, filter::RoomEventFilter, room::get_room_event},
@@ -38,7 +38,12 @@ fn unknown() -> ApiError {
 
 /// The event, if it is in this room and the user may see it.
 pub(super) async fn seen(reader: &Reader, room: &RoomId, id: &EventId, user: &UserId) -> ApiResult<Arc<Pdu>> {
-    standing::readable(reader, room, user).await.map_err(|_| unknown())?;
+    let readable = standing::readable(reader, room, user).await;
+    // What can't be read is not what isn't there.
+    readable.map_err(|error| match error.status() {
+        StatusCode::FORBIDDEN => unknown(),
+        _ => error,
+    })?;
     let stored = reader
         .stored_event(room, id)
         .await?
