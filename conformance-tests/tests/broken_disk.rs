@@ -94,14 +94,14 @@ impl Disk {
         })
     }
 
-    fn fill(&self) -> Result<()> {
+    /// Leaves so many bytes.
+    fn fill(&self, left: u64) -> Result<()> {
         let mut file = File::create(&self.filler)?;
         for size in [1 << 20, 4096] {
             while file.write_all(&vec![1; size]).is_ok() {}
         }
-        // Some messages find their place.
         let length = file.metadata()?.len();
-        Ok(file.set_len(length.saturating_sub(256 * 1024))?)
+        Ok(file.set_len(length.saturating_sub(left))?)
     }
 
     fn empty(&self) -> Result<()> {
@@ -167,7 +167,8 @@ impl Desk {
             editor.type_word(1_000, &format!("<{number}>"));
         }
         editor.saved().await?;
-        disk.fill()?;
+        // Some messages find their place.
+        disk.fill(256 * 1024)?;
         let mut messages = Vec::new();
         loop {
             let text = format!("{} {}", messages.len(), "x".repeat(8_000));
@@ -224,6 +225,11 @@ async fn breaks_and_recovers(folder: &Path, disk: &Disk) -> Result<()> {
         failure.context("the log says it")?
     );
     desk.server.terminate().await?;
+    disk.fill(0)?;
+    let started = desk.server.boot().await;
+    let words = started.err().context("it has started on a full disk")?.to_string();
+    ensure!(words.contains("is full"), "{words}");
+    disk.empty()?;
     desk.server.boot().await?;
     desk.has(&acknowledged).await?;
     let editor = desk.editor(3).await?;

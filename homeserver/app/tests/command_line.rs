@@ -285,6 +285,58 @@ async fn a_store_of_a_newer_version_is_left_alone() {
     assert!(said(&served).contains("use a newer one"));
 }
 
+#[tokio::test]
+async fn a_store_that_has_lost_what_was_acknowledged_is_not_served_until_somebody_accepts_that() {
+    use weft_store::engine::Op;
+    use weft_store::{Engine, WriteBatch};
+    use weft_store_rocksdb::{RocksEngine, RocksOptions};
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = configured(folder.path(), "127.0.0.1:0", "");
+    drop(Served::start(&file));
+    let path = folder.path().join("data/store");
+    let (engine, _) = RocksEngine::open(&path, &RocksOptions::default()).unwrap();
+    let put = Op::Put {
+        key: vec![0xFE].into(),
+        value: vec![1; 1000].into(),
+    };
+    let batch = WriteBatch {
+        ops: vec![put],
+        fences: Vec::new(),
+    };
+    engine.commit(vec![batch]).await.remove(0).unwrap();
+    // As a crash leaves it, and the disk then loses the end of the log.
+    drop(engine);
+    let logs = std::fs::read_dir(path.join("rocksdb")).unwrap();
+    let logs = logs
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "log"));
+    let log = logs.max_by_key(|log| std::fs::metadata(log).unwrap().len()).unwrap();
+    let length = std::fs::metadata(&log).unwrap().len();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&log)
+        .unwrap()
+        .set_len(length - 100)
+        .unwrap();
+
+    for _ in 0..2 {
+        let served = weft(&["serve", "--config", file.to_str().unwrap()]);
+        assert_eq!(served.status.code(), Some(65), "{}", said(&served));
+        assert!(
+            said(&served).contains("has lost commits that were acknowledged"),
+            "{}",
+            said(&served)
+        );
+        assert!(said(&served).contains("store/ACCEPT-LOSS"), "{}", said(&served));
+    }
+    let acceptance = path.join("ACCEPT-LOSS");
+    std::fs::write(&acceptance, "").unwrap();
+    drop(Served::start(&file));
+    assert!(!acceptance.exists());
+    drop(Served::start(&file));
+}
+
 #[test]
 fn damaged_signing_keys_are_said_so() {
     let folder = tempfile::tempdir().unwrap();
