@@ -15,6 +15,11 @@ use weft_wire::{
 use super::{LivePorts, socket, target};
 use crate::{authentication, errors::ApiError};
 
+/// What is read from a socket at once. The library fills this with zeros before each read, and every socket keeps it:
+/// with its default of 128 KB that was a seventh of what an edit costs, and most of what a socket takes in memory. An edit
+/// has some dozen bytes.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
 /// Opens a live socket. A request without any token is let through: Hocuspocus signs in by its first frames.
 pub(super) async fn upgrade(
     State(ports): State<LivePorts>,
@@ -27,6 +32,7 @@ pub(super) async fn upgrade(
     // What is over the limit by less than twice can be read to its end, so that the client hears why it is refused;
     // anything larger is cut off by the library, and the connection with it.
     let upgrade = upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(2 * MAX_LIVE_FRAME_BYTES)
         .max_frame_size(2 * MAX_LIVE_FRAME_BYTES);
     let token = authentication::token(&headers, &uri).filter(|token| !token.is_empty());
