@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz kills flips absent setup web build
+.PHONY: help demo test lint bench fuzz kills flips absent setup web build load
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/' | expand -t 16
@@ -39,6 +39,9 @@ flips: ## FLIPS bits (2000) flipped in the store's log, tables and list of files
 
 absent: build ## EVENTS events (20000) for a server that is away, and its return: seconds, and what memory grew by
 	WEFT_ABSENT=$(or $(EVENTS),20000) cargo test --locked --workspace --test absent -- --nocapture
+
+load: ## every figure of conformance-tests/RESULTS.md anew, beside peers (a quarter of an hour, on an idle machine)
+	@.ci/load
 
 setup: ## install what is missing for all of the above
 	@.ci/setup test

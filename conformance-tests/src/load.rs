@@ -20,6 +20,7 @@ pub mod peers;
 pub mod process;
 pub mod report;
 pub mod restart;
+pub mod results;
 pub mod seen;
 pub mod socket;
 pub mod subject;

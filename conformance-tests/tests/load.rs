@@ -15,8 +15,10 @@ use weft_conformance_tests::{
     load::{
         cli::{Scenario, on_own},
         history::{Author, patches},
+        machine::Machine,
         process,
-        report::{self, Figure, percentiles},
+        report::{self, Figure, Run, percentiles},
+        results,
         typing::Typist,
     },
 };
@@ -72,6 +74,7 @@ scenario!(
 );
 scenario!(messages_are_taken, "events", "one room", "3 rooms");
 scenario!(transactions_are_taken, "federation-in", "one room", "2 rooms");
+scenario!(a_server_joins_and_has_all, "join", "all members", "the text is there");
 scenario!(rooms_are_there_after_a_restart, "restart", "a good stop", "kill -9");
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,6 +138,41 @@ fn a_history_can_be_typed() -> Result<()> {
     }
     assert_eq!(body.get_string(&reader.transact()), author.text());
     assert!(author.text().len() > 500);
+    Ok(())
+}
+
+#[test]
+fn results_stand_between_their_marks() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let figures = vec![
+        Figure::new("Weft", "edit to seen, 10 editors, P50", 2.0, "ms"),
+        Figure::new("slow peer", "edit to seen, 10 editors, P50", 9.0, "ms"),
+        Figure::new("quick peer", "edit to seen, 10 editors, P50", 3.0, "ms"),
+        Figure::new("Weft", "edit to seen on the other server, P99", 70.0, "ms"),
+    ];
+    let run = Run {
+        scenario: "seen".to_owned(),
+        command: "weft-load seen".to_owned(),
+        commit: "abc".to_owned(),
+        machine: Machine::look()?,
+        load: (0.5, 1.5),
+        at: 1,
+        took: 2.0,
+        figures,
+    };
+    report::keep(folder.path(), &run)?;
+    let file = folder.path().join("RESULTS.md");
+    let marked = "before\n<!-- figures: written by `make load` -->\nold\n<!-- end of figures -->\nafter\n";
+    std::fs::write(&file, marked)?;
+    results::rewrite(folder.path(), &file)?;
+    let text = std::fs::read_to_string(&file)?;
+    assert!(text.starts_with("before\n") && text.ends_with("\nafter\n") && !text.contains("old"));
+    let half = "| at most 1.50 ms | **no** | slow peer 9.00, quick peer 3.00 |";
+    assert!(text.contains(half), "{text}");
+    assert!(text.contains("| 70.0 ms | at most 80.0 ms | yes |"), "{text}");
+    // Once more: nothing is there twice.
+    results::rewrite(folder.path(), &file)?;
+    assert_eq!(std::fs::read_to_string(&file)?, text);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     crowd, edit, events, federation_in, growth, join,
@@ -18,7 +19,7 @@ use super::{
     open,
     peers::{self, Kind, Peer},
     report::{self, Figure, Run},
-    restart, seen,
+    restart, results, seen,
     subject::Subject,
 };
 use crate::{client::Client, server::Server};
@@ -95,6 +96,17 @@ pub enum Scenario {
     Growth(growth::Options),
     /// Start of a server with many rooms (own servers only).
     Restart(restart::Options),
+    /// Measures nothing: writes the figures that were kept into a file like RESULTS.md.
+    Table(Table),
+}
+
+/// Where the figures are and where they go.
+#[derive(Clone, Debug, Args)]
+pub struct Table {
+    /// What was given as --keep.
+    folder: PathBuf,
+    /// The file with the two marks between which they are written.
+    file: PathBuf,
 }
 
 impl Scenario {
@@ -111,6 +123,7 @@ impl Scenario {
             Self::Join(_) => "join",
             Self::Growth(_) => "growth",
             Self::Restart(_) => "restart",
+            Self::Table(_) => "table",
         }
     }
 
@@ -139,12 +152,19 @@ impl Arguments {
     pub async fn run(self) -> Result<()> {
         // A second installation is an error that means that it is there already.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        if let Scenario::Table(Table { folder, file }) = &self.scenario {
+            return results::rewrite(folder, file);
+        }
         let scenario = self.scenario.name();
         let machine = Machine::look()?;
         let before = machine::load_average();
         let began = Instant::now();
         super::progress(&format!("{scenario} (load average {before:.1})"));
-        let figures = self.figures().await?;
+        // However it ends, the servers that were started end with it.
+        let figures = tokio::select! {
+            figures = self.figures() => figures?,
+            () = told_to_stop() => bail!("stopped"),
+        };
         let run = Run {
             scenario: scenario.to_owned(),
             command: command(),
@@ -181,6 +201,20 @@ impl Arguments {
             figures.extend(beside(&self.scenario, &kinds).await?);
         }
         Ok(figures)
+    }
+}
+
+/// SIGINT or SIGTERM.
+async fn told_to_stop() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
     }
 }
 
@@ -229,6 +263,7 @@ pub async fn on_own(scenario: &Scenario) -> Result<Vec<Figure>> {
         Scenario::Join(options) => join::measure(&join::prepare(options).await?).await,
         Scenario::Growth(options) => growth::measure(options).await,
         Scenario::Restart(options) => restart::measure(options).await,
+        Scenario::Table(_) => Ok(Vec::new()),
     }
 }
 

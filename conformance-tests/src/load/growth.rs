@@ -25,10 +25,10 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000, 259_778])]
     pub marks: Vec<usize>,
     /// Edits before each mark that are typed one by one, each when the one before is on disk; their cost is measured.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 1_000)]
     pub measured: usize,
     /// Openings at each mark.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 300)]
     pub openings: usize,
     /// Seconds after which the disk is looked at: all is signed by then.
     #[arg(long, default_value_t = 8)]
@@ -56,7 +56,7 @@ const WINDOW: usize = 500;
 /// # Errors
 /// When the server refuses something.
 pub async fn measure(options: &Options) -> Result<Vec<Figure>> {
-    let local = Local::start(1).await?;
+    let mut local = Local::start(1).await?;
     let subject = local.subject(0, "alice", true).await?;
     let empty = on_disk(&local.data(0))?;
     let last = options.marks.iter().max().copied().unwrap_or(0);
@@ -91,8 +91,7 @@ pub async fn measure(options: &Options) -> Result<Vec<Figure>> {
         figures.extend(opening(&subject, &door, options.openings, *mark).await?);
     }
     drop(typing);
-    tokio::time::sleep(Duration::from_secs(options.settle)).await;
-    let long = on_disk(&local.data(0))?.saturating_sub(empty);
+    let long = at_rest(&mut local, options).await?.saturating_sub(empty);
     let short = fresh(&author.text(), options).await?;
     figures.push(Figure::new("Weft", "on disk after all edits", as_f64(long) / 1e3, "KB"));
     figures.push(Figure::new(
@@ -117,7 +116,7 @@ fn slice(patches: &[Patch], from: usize, to: usize) -> &[Patch] {
 
 /// The bytes of a new server that has only this text.
 async fn fresh(text: &str, options: &Options) -> Result<usize> {
-    let local = Local::start(1).await?;
+    let mut local = Local::start(1).await?;
     let subject = local.subject(0, "alice", true).await?;
     let empty = on_disk(&local.data(0))?;
     let author = Author::new();
@@ -126,8 +125,17 @@ async fn fresh(text: &str, options: &Options) -> Result<usize> {
     typing.say(&update).await?;
     typing.taken(0).await?;
     drop(typing);
+    Ok(at_rest(&mut local, options).await?.saturating_sub(empty))
+}
+
+/// Bytes on disk once all is signed and the store was opened anew, when its log has become tables.
+async fn at_rest(local: &mut Local, options: &Options) -> Result<usize> {
     tokio::time::sleep(Duration::from_secs(options.settle)).await;
-    Ok(on_disk(&local.data(0))?.saturating_sub(empty))
+    let server = local.servers.first_mut().context("no server")?;
+    server.terminate().await?;
+    server.boot().await?;
+    server.terminate().await?;
+    on_disk(&local.data(0))
 }
 
 /// Bytes of the files in a folder and those below it.
@@ -142,8 +150,7 @@ fn on_disk(folder: &Path) -> Result<usize> {
             if about.is_dir() {
                 folders.push(entry.path());
             } else {
-                use std::os::unix::fs::MetadataExt as _;
-                bytes += usize::try_from(about.blocks() * 512)?;
+                bytes += usize::try_from(about.len())?;
             }
         }
     }

@@ -40,20 +40,22 @@ impl Options {
 /// How long a join and what it shows may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A joined server's view of the room.
-pub struct Room1000 {
+/// A large room, and who is in it.
+pub struct Large {
     /// Servers; the first has the room.
     pub local: Local,
     /// The room.
     pub id: String,
     members: usize,
+    /// The server of most members, which is asked for its keys.
+    _liar: Liar,
 }
 
 /// Makes the room, and servers that will join it.
 ///
 /// # Errors
 /// When something is refused.
-pub async fn prepare(options: &Options) -> Result<Room1000> {
+pub async fn prepare(options: &Options) -> Result<Large> {
     let local = Local::start(1 + options.joins).await?;
     let alice = local.user(0, "alice").await?;
     let id = alice.create_document("Large").await?;
@@ -87,10 +89,11 @@ pub async fn prepare(options: &Options) -> Result<Room1000> {
         liar.transaction(server, joins, &[]).await?.ok()?;
     }
     until_members(&alice, &id, options.members).await?;
-    Ok(Room1000 {
+    Ok(Large {
         local,
         id,
         members: options.members,
+        _liar: liar,
     })
 }
 
@@ -98,7 +101,7 @@ pub async fn prepare(options: &Options) -> Result<Room1000> {
 ///
 /// # Errors
 /// When something is refused.
-pub async fn measure(room: &Room1000) -> Result<Vec<Figure>> {
+pub async fn measure(room: &Large) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for number in 1..room.local.servers.len() {
         let user = room.local.user(number, "bob").await?;
@@ -127,7 +130,7 @@ pub async fn measure(room: &Room1000) -> Result<Vec<Figure>> {
 /// When something is refused.
 pub async fn measure_one(
     name: &str,
-    room: &Room1000,
+    room: &Large,
     user: &Client,
     pid: Option<u32>,
     reads: bool,

@@ -61,8 +61,8 @@ type Opened = (Mouth, Ears);
 pub async fn measure(subject: &Subject, options: &Options) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     let (doors, open) = fill(subject, options, &mut figures).await?;
-    drop(open);
     figures.extend(join_late(subject, &doors, options.joiners, "").await?);
+    drop(open);
     Ok(figures)
 }
 
