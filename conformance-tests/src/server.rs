@@ -256,6 +256,15 @@ rate_limit = false
         Ok(number.parse::<u64>()? * 1024)
     }
 
+    /// How many files and sockets the process has open now.
+    ///
+    /// # Errors
+    /// When it doesn't run.
+    pub fn open_files(&self) -> Result<usize> {
+        let pid = self.pid().context("not running")?;
+        Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+    }
+
     /// Runs a command of the program on this server's configuration, which must not be running; gives what it printed.
     ///
     /// # Errors

@@ -48,13 +48,14 @@ async fn readers_that_take_nothing_cost_no_more_than_the_limits_say_and_get_all_
     let server = Server::start(&authority, folder.path(), "server", "").await?;
     let alice = Client::register(&authority.http()?, &server.url, "alice").await?;
     let room = alice.create_document("Long").await?;
-    let mut readers = Vec::new();
+    let (files, mut readers) = (server.open_files()?, Vec::new());
     for number in 0..STALLED {
         let reader = LiveEditor::open(&trust, &alice, &room, 100 + number as u64)?;
         reader.synced().await?;
         reader.listen(false);
         readers.push(reader);
     }
+    ensure!(server.open_files()? >= files + STALLED, "each has a socket of its own");
     let writer = LiveEditor::open(&trust, &alice, &room, 1)?;
     writer.synced().await?;
     let before = server.resident_bytes()?;
@@ -82,7 +83,6 @@ async fn readers_that_take_nothing_cost_no_more_than_the_limits_say_and_get_all_
 
     let text = writer.text();
     let resumed: Vec<LiveEditor> = readers.drain(..3).collect();
-    drop(readers);
     for reader in &resumed {
         reader.listen(true);
         let deadline = Instant::now() + PATIENCE;
@@ -90,6 +90,20 @@ async fn readers_that_take_nothing_cost_no_more_than_the_limits_say_and_get_all_
             ensure!(Instant::now() < deadline, "a reader that reads again does not get all");
             sleep(Duration::from_millis(100)).await;
         }
+    }
+    are_given_up(&server, files + STALLED / 5).await
+}
+
+/// Who takes nothing for a minute, and the time that a slow line needs for the message under way, is disconnected.
+async fn are_given_up(server: &Server, files: usize) -> Result<()> {
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while server.open_files()? > files {
+        ensure!(
+            Instant::now() < deadline,
+            "{} files are still open",
+            server.open_files()?
+        );
+        sleep(Duration::from_millis(500)).await;
     }
     Ok(())
 }
