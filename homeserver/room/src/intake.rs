@@ -106,11 +106,10 @@ impl Rooms {
     async fn stage_room(&self, batch: &mut Batch, room: &RoomId, rows: &[StagedRow]) -> Result<(), Unavailable> {
         let store = &self.shared.store;
         let mark = store.get(&STAGED_ROOMS, &(room,)).await?;
-        let first = store.scan(STAGING.under(&(room,)).limit(1)).await?;
         let last = store.scan(STAGING.under(&(room,)).reversed().limit(1)).await?;
+        let first = store.scan(STAGING.under(&(room,)).limit(1)).await?;
         let number = |rows: &[((OwnedRoomId, u64), StagedRow)]| rows.first().map(|((_, number), _)| *number);
-        let next = number(&last).map_or(1, |last| last.saturating_add(1));
-        let waiting = next - number(&first).unwrap_or(next);
+        let (next, waiting) = next_and_waiting(number(&first), number(&last));
         let room_left = u64::try_from(MAX_STAGED_EVENTS_PER_ROOM)
             .unwrap_or(u64::MAX)
             .saturating_sub(waiting);
@@ -128,6 +127,13 @@ impl Rooms {
         }
         Ok(())
     }
+}
+
+/// The number of the next staged row, and how many rows wait at most, by the first and the last. They were read one after
+/// the other, and the worker may have taken rows away in between, all of them even: then none wait.
+fn next_and_waiting(first: Option<u64>, last: Option<u64>) -> (u64, u64) {
+    let next = last.map_or(1, |last| last.saturating_add(1));
+    (next, next.saturating_sub(first.unwrap_or(next)))
 }
 
 /// What a turn of draining leaves.
@@ -294,4 +300,20 @@ fn read_row(row: StagedRow, version: &RoomVersion) -> Option<(OwnedServerName, M
         MilliSecondsSinceUnixEpoch(UInt::try_from(row.received_at).ok()?),
         event,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_and_waiting;
+
+    #[test]
+    fn rows_that_go_while_they_are_counted_are_not_in_the_way_of_others() {
+        assert_eq!(next_and_waiting(None, None), (1, 0));
+        assert_eq!(next_and_waiting(Some(51), Some(100)), (101, 50));
+        // All were there when the one end was read, and none when the other was.
+        assert_eq!(next_and_waiting(Some(51), None), (1, 0));
+        assert_eq!(next_and_waiting(None, Some(100)), (101, 0));
+        // All were taken and others came.
+        assert_eq!(next_and_waiting(Some(151), Some(100)), (101, 0));
+    }
 }
