@@ -80,6 +80,11 @@ impl Document {
     pub fn from_parsed(update: &Update) -> Result<Document, ApplyError> {
         let mut document = Document::new();
         document.append(update)?;
+        // What was read is there for long, and grows by little: no room that was made while it grew is kept.
+        for lane in document.lanes.values_mut() {
+            lane.bytes.shrink_to_fit();
+            lane.marks.shrink_to_fit();
+        }
         document.settled = document.byte_len();
         document.grown = 0;
         Ok(document)
@@ -273,4 +278,23 @@ fn part_bytes(block: &Block, buf: &[u8], cut: u32) -> Vec<u8> {
     let mut one = Builder::default();
     one.push_part(block, buf, cut, block.len);
     one.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_that_was_read_keeps_no_room_to_grow() {
+        let mut bytes = vec![1, 200, 1, 1, 0];
+        for clock in 0..200_u8 {
+            bytes.extend([4, 1, 1, b't', 1, b'a' + clock % 26]);
+        }
+        bytes.push(0);
+        let document = Document::from_update(bytes.into()).unwrap();
+        let lane = document.lanes.values().next().unwrap();
+        assert_eq!((lane.blocks, lane.bytes.len()), (200, 1_200));
+        assert_eq!(lane.bytes.capacity(), lane.bytes.len());
+        assert_eq!(lane.marks.capacity(), lane.marks.len());
+    }
 }
