@@ -1,4 +1,5 @@
-//! kill -9 in the middle of typing: no acknowledged edit is lost, none is there twice. And a graceful stop seals.
+//! kill -9 in the moment in which an edit counts as saved: none is lost, none is there twice, none counts before it is on
+//! disk. And a graceful stop seals.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -6,50 +7,203 @@
     reason = "tests fail by panicking"
 )]
 
+use std::path::Path;
+
 use anyhow::Result;
 use rand::RngExt as _;
-use weft_conformance_tests::{editors::Provider, given::cannot_be_put_to_given_servers, world::World};
+use weft_conformance_tests::{
+    client::Client,
+    editors::{Editor, Provider},
+    given::cannot_be_put_to_given_servers,
+    world::World,
+};
 
-/// Words are typed one after another; the oracle is which of them the provider saw acknowledged before each kill.
-#[tokio::test]
-async fn twenty_kills_lose_nothing_that_was_acknowledged() -> Result<()> {
-    if cannot_be_put_to_given_servers("twenty_kills_lose_nothing_that_was_acknowledged") {
+/// One who types in a document, and how it is known that what was typed is on disk: Hocuspocus counts what is unsynced, and
+/// y-websocket 3 doesn't, so there it is another editor's seeing it.
+struct Writer {
+    editor: Editor,
+    /// Another's screen on the same server; with y-websocket alone.
+    watcher: Option<Editor>,
+}
+
+impl Writer {
+    async fn open(world: &World, name: &str, provider: Provider, client: &Client, room: &str) -> Result<Self> {
+        let editor = world.editors.open(name, provider, client, room).await?;
+        editor.synced().await?;
+        let watcher = if provider == Provider::Plain {
+            let watcher = format!("{name}-watcher");
+            let watcher = world.editors.open(&watcher, Provider::Plain, client, room).await?;
+            watcher.synced().await?;
+            Some(watcher)
+        } else {
+            editor.saved().await?;
+            None
+        };
+        Ok(Self { editor, watcher })
+    }
+
+    async fn on_disk(&self, word: &str) -> Result<()> {
+        match &self.watcher {
+            Some(watcher) => watcher.until_contains(word).await,
+            None => self.editor.saved().await,
+        }
+    }
+
+    async fn close(self) -> Result<()> {
+        self.editor.close().await?;
+        match self.watcher {
+            Some(watcher) => watcher.close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Words are typed one after another; the server is killed in the moment in which the last is said to be on disk. What
+/// was said to be there is there once after the restart. With a shared socket two documents are written over it.
+async fn twenty_kills(what: &str, provider: fn(u32) -> Provider) -> Result<()> {
+    if cannot_be_put_to_given_servers(what) {
         return Ok(());
     }
     let mut world = World::new(1).await?;
     let alice = world.user(0, "alice").await?;
-    let room = alice.create_document("Killed").await?;
-    let mut acknowledged: Vec<String> = Vec::new();
+    let mut rooms = vec![alice.create_document("Killed").await?];
+    if matches!(provider(0), Provider::Shared(_)) {
+        rooms.push(alice.create_document("Killed beside it").await?);
+    }
+    let mut acknowledged: Vec<(usize, String)> = Vec::new();
     for round in 0..20 {
-        // A fresh editor: what the one before had not been told is gone with it, as with a closed browser.
-        let writer = world
-            .editors
-            .open(&format!("writer-{round}"), Provider::Hocuspocus, &alice, &room)
-            .await?;
-        writer.synced().await?;
-        writer.saved().await?;
-        let before_the_kill = rand::rng().random_range(1..12);
+        // Fresh editors: what the ones before had not been told is gone with them, as with a closed browser.
+        let mut writers = Vec::new();
+        for (number, room) in rooms.iter().enumerate() {
+            let name = format!("writer-{round}-{number}");
+            writers.push(Writer::open(&world, &name, provider(round), &alice, room).await?);
+        }
+        let before_the_kill = rand::rng().random_range(1..8);
         for number in 0..before_the_kill {
-            let word = format!("<{round}.{number}>");
-            writer.type_end(&word).await?;
-            if number % 2 == 0 {
-                writer.saved().await?;
-                acknowledged.push(word);
+            for (document, writer) in writers.iter().enumerate() {
+                let word = format!("<{round}.{number}>");
+                writer.editor.type_end(&word).await?;
+                if number % 2 == 0 || number + 1 == before_the_kill {
+                    writer.on_disk(&word).await?;
+                    acknowledged.push((document, word));
+                }
             }
         }
         world.servers[0].kill();
-        writer.close().await?;
-        world.servers[0].boot().await?;
-        let reader = world
-            .editors
-            .open(&format!("reader-{round}"), Provider::Plain, &alice, &room)
-            .await?;
-        reader.synced().await?;
-        let text = reader.text().await?;
-        for word in &acknowledged {
-            assert_eq!(text.matches(word).count(), 1, "{word} after kill {round} in {text}");
+        for writer in writers {
+            writer.close().await?;
         }
-        reader.close().await?;
+        world.servers[0].boot().await?;
+        for (document, room) in rooms.iter().enumerate() {
+            let text = read(&world, &format!("reader-{round}-{document}"), &alice, room).await?;
+            for (_, word) in acknowledged.iter().filter(|(of, _)| *of == document) {
+                assert_eq!(text.matches(word).count(), 1, "{word} after kill {round} in {text}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The text as somebody sees it who opens the document now.
+async fn read(world: &World, name: &str, client: &Client, room: &str) -> Result<String> {
+    let reader = world.editors.open(name, Provider::Plain, client, room).await?;
+    reader.synced().await?;
+    let text = reader.text().await?;
+    reader.close().await?;
+    Ok(text)
+}
+
+#[tokio::test]
+async fn twenty_kills_lose_nothing_that_was_acknowledged() -> Result<()> {
+    twenty_kills("twenty_kills_lose_nothing_that_was_acknowledged", |_| {
+        Provider::Hocuspocus
+    })
+    .await
+}
+
+#[tokio::test]
+async fn twenty_kills_lose_nothing_that_was_acknowledged_over_a_shared_socket() -> Result<()> {
+    let what = "twenty_kills_lose_nothing_that_was_acknowledged_over_a_shared_socket";
+    twenty_kills(what, Provider::Shared).await
+}
+
+#[tokio::test]
+async fn twenty_kills_lose_nothing_that_another_was_shown() -> Result<()> {
+    twenty_kills("twenty_kills_lose_nothing_that_another_was_shown", |_| Provider::Plain).await
+}
+
+/// The commit stands still before its fsync: the counter stays, and nobody is shown the edit, until it goes on. Killed in
+/// that state, the server has not got it: so nobody may have been told that it had.
+#[tokio::test]
+async fn while_a_commit_is_held_before_its_fsync_nobody_is_told_of_the_edit() -> Result<()> {
+    if cannot_be_put_to_given_servers("while_a_commit_is_held_before_its_fsync_nobody_is_told_of_the_edit") {
+        return Ok(());
+    }
+    // No seal comes between: the only commits are the edits'.
+    let mut world = World::with_config(1, "[documents]\nseal_idle = \"60s\"\nseal_max = \"60s\"\n").await?;
+    let alice = world.user(0, "alice").await?;
+    let room = alice.create_document("Held").await?;
+    let folder = tempfile::tempdir()?;
+    let (hold, held) = (folder.path().join("hold"), folder.path().join("hold.held"));
+    world.servers[0].kill();
+    let setting = format!("store::before_write:{}", hold.display());
+    world.servers[0].boot_with(&[("WEFT_HOLD_AT", &setting)]).await?;
+    let own = Writer::open(&world, "own", Provider::Hocuspocus, &alice, &room).await?;
+    let shared = Writer::open(&world, "shared", Provider::Shared(1), &alice, &room).await?;
+    let plain = Writer::open(&world, "plain", Provider::Plain, &alice, &room).await?;
+    let writers = [("<own>", own), ("<shared>", shared), ("<plain>", plain)];
+    for (word, writer) in &writers {
+        std::fs::write(&hold, "")?;
+        writer.editor.type_end(word).await?;
+        until_there(&alice, &held).await?;
+        nobody_is_told(&alice, writer, word, &writers).await?;
+        std::fs::remove_file(&hold)?;
+        writer.on_disk(word).await?;
+        for (_, other) in &writers {
+            other.editor.until_contains(word).await?;
+        }
+        std::fs::remove_file(&held)?;
+    }
+    std::fs::write(&hold, "")?;
+    for (_, writer) in &writers {
+        writer.editor.type_end("<never>").await?;
+    }
+    until_there(&alice, &held).await?;
+    world.servers[0].kill();
+    for (_, writer) in writers {
+        writer.close().await?;
+    }
+    world.servers[0].boot().await?;
+    let text = read(&world, "reader", &alice, &room).await?;
+    assert_eq!(text, "<own><shared><plain>");
+    Ok(())
+}
+
+async fn until_there(client: &Client, file: &Path) -> Result<()> {
+    let there = async || Ok(file.exists().then_some(()));
+    client.until("a commit that is held", there).await
+}
+
+/// As long as the server takes to answer others some questions, each on a connection that reads what it has to say.
+async fn nobody_is_told(client: &Client, writer: &Writer, word: &str, all: &[(&str, Writer)]) -> Result<()> {
+    for _ in 0..20 {
+        client.get("/_matrix/client/versions").await?;
+        if writer.watcher.is_none() {
+            assert!(
+                writer.editor.state().await?["unsynced"].as_u64() > Some(0),
+                "{word} counts as saved"
+            );
+        }
+        let others = all
+            .iter()
+            .filter(|(other, _)| *other != word)
+            .map(|(_, other)| &other.editor);
+        for screen in others.chain(&writer.watcher) {
+            assert!(
+                !screen.text().await?.contains(word),
+                "{word} is shown before it is on disk"
+            );
+        }
     }
     Ok(())
 }
