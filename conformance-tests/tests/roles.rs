@@ -106,6 +106,62 @@ async fn a_wrong_token_and_a_stranger_are_denied() -> Result<()> {
     Ok(())
 }
 
+/// One socket a server, and on each of them: a document to write, one to read only, one that is refused, and a wrong token.
+#[tokio::test]
+async fn a_shared_socket_carries_writing_reading_and_refusals_side_by_side_on_two_servers() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let carol = world.user(0, "carol").await?;
+    let written = alice.create_document("To be written").await?;
+    let readable = alice.create_document("To be read").await?;
+    let secret = alice.create_document("Secret").await?;
+    let other = alice.create_document("Another").await?;
+    let hers = world.editors.open("hers", Provider::Plain, &alice, &readable).await?;
+    hers.type_end("text").await?;
+    let mut writers = Vec::new();
+    // His server has not heard of documents that he is not in.
+    for (name, client, refusal) in [("bob", &bob, "no such document"), ("carol", &carol, "forbidden")] {
+        for (room, role) in [(&written, "editor"), (&readable, "viewer")] {
+            alice.give_role(room, &client.user, role).await?;
+            client.accept_invitation(room).await?;
+        }
+        let open = async |what: &str, room: &str, token: &str| {
+            let what = format!("{name}-{what}");
+            let process = &world.editors;
+            process
+                .open_with_token(&what, Provider::Shared(1), &client.url, room, token)
+                .await
+        };
+        let writer = open("writes", &written, &client.token).await?;
+        let reader = open("reads", &readable, &client.token).await?;
+        let stranger = open("secret", &secret, &client.token).await?;
+        let wrong = open("wrong", &other, "wft_not_a_token").await?;
+        assert_eq!(writer.until_event("authenticated").await?, json!("read-write"));
+        assert_eq!(reader.until_event("authenticated").await?, json!("readonly"));
+        assert_eq!(stranger.until_event("denied").await?, json!(refusal));
+        assert_eq!(wrong.until_event("denied").await?, json!("unauthorized"));
+        reader.until_text("text").await?;
+        reader.type_end(" forged").await?;
+        writer.type_end(&format!("<{name}>")).await?;
+        // On the same socket behind the forged one: its turn has come too.
+        writer.saved().await?;
+        writers.push((name, writer, reader));
+    }
+    for (_, writer, reader) in &writers {
+        for (name, _, _) in &writers {
+            writer.until_contains(&format!("<{name}>")).await?;
+        }
+        // What a viewer typed never counts as saved.
+        assert!(reader.state().await?["unsynced"].as_u64() > Some(0));
+    }
+    hers.type_end("!").await?;
+    for (name, client) in [("fresh-a", &alice), ("fresh-b", &bob)] {
+        let fresh = world.editors.open(name, Provider::Plain, client, &readable).await?;
+        fresh.until_text("text!").await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_session_that_ends_takes_its_sockets_with_it() -> Result<()> {
     let world = World::new(1).await?;
