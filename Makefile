@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz kills flips absent setup web build load
+.PHONY: help demo test lint bench fuzz kills flips histories absent setup web build load
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/' | expand -t 16
@@ -42,6 +42,9 @@ absent: build ## EVENTS events (20000) for a server that is away, and its return
 
 load: ## every figure of conformance-tests/RESULTS.md anew, beside peers (a quarter of an hour, on an idle machine)
 	@.ci/load
+
+histories: build ## real editing histories whole, through live sockets, with figures
+	WEFT_HISTORIES_WHOLE=1 cargo test --locked --workspace --test histories -- --nocapture --test-threads 1
 
 setup: ## install what is missing for all of the above
 	@.ci/setup test

@@ -145,6 +145,40 @@ impl LiveEditor {
         let _ = self.typed.send(Typed { word, update });
     }
 
+    /// Sends an update that was made elsewhere, under a name by which its acknowledgement is known.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn send(&self, name: &str, update: &[u8]) -> Result<()> {
+        let mut state = lock(&self.state);
+        state.doc.transact_mut().apply_update(Update::decode_v1(update)?)?;
+        state.unacknowledged.push(name.to_owned());
+        let (word, update) = (name.to_owned(), update.to_vec());
+        // The task ends only with the editor.
+        let _ = self.typed.send(Typed { word, update });
+        Ok(())
+    }
+
+    /// Until it has heard all that is in a vector.
+    ///
+    /// # Errors
+    /// When that takes too long, or the server refused something.
+    pub async fn heard(&self, vector: &StateVector) -> Result<()> {
+        self.until("heard", |state| {
+            let known = state.doc.transact().state_vector();
+            vector.iter().all(|(client, clock)| known.get(client) >= *clock)
+        })
+        .await
+    }
+
+    /// Until at most so many of its edits wait to be acknowledged.
+    ///
+    /// # Errors
+    /// When that takes too long, or the server refused something.
+    pub async fn waits_for_at_most(&self, edits: usize) -> Result<()> {
+        self.until("so far", |state| state.unacknowledged.len() <= edits).await
+    }
+
     /// Whether it reads what the server says. One that doesn't leaves its socket open: its kernel takes what it can hold.
     pub fn listen(&self, listening: bool) {
         self.listening.send_replace(listening);

@@ -6,9 +6,9 @@
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use yrs::updates::decoder::Decode;
-use yrs::{Doc, OffsetKind, Options, Text, TextRef, Transact};
+use yrs::{Doc, OffsetKind, Options, ReadTxn, StateVector, Text, TextRef, Transact};
 
 /// Position, deleted characters, inserted text.
 type Patch = (usize, usize, String);
@@ -24,6 +24,8 @@ struct Txn {
 
 #[derive(Deserialize)]
 struct Trace {
+    #[serde(rename = "endContent", default)]
+    end: String,
     txns: Vec<Txn>,
 }
 
@@ -32,11 +34,19 @@ pub(crate) struct History {
     pub(crate) updates: Vec<(usize, Vec<u8>)>,
     #[allow(dead_code, reason = "the benchmark tells it, the tests need not know")]
     pub(crate) real: bool,
+    /// Of each update, what its author had heard when writing it.
+    #[allow(dead_code, reason = "for who replays it over a network")]
+    pub(crate) heard: Vec<StateVector>,
+    /// The text at the end, of a real one that was not cut.
+    #[allow(dead_code, reason = "for who replays it over a network")]
+    pub(crate) end: Option<String>,
 }
 
 fn read(name: &str) -> Option<Trace> {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/editing-traces");
-    let dir = std::env::var_os("WEFT_TRACES").map_or(beside, PathBuf::from);
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let mut beside = above.map(|folder| folder.join("shared/data/editing-traces"));
+    let dir = std::env::var_os("WEFT_TRACES").map(PathBuf::from);
+    let dir = dir.or_else(|| beside.find(|folder| folder.exists()))?;
     let file = std::fs::File::open(dir.join(format!("{name}.json.gz"))).ok()?;
     let mut json = String::new();
     flate2::read::GzDecoder::new(file)
@@ -47,12 +57,13 @@ fn read(name: &str) -> Option<Trace> {
 
 /// One of the traces with one author, up to `limit` edits.
 pub(crate) fn sequential(name: &str, limit: usize) -> History {
-    let (patches, real): (Vec<Patch>, bool) = match read(name) {
-        Some(trace) => (
-            trace.txns.into_iter().flat_map(|t| t.patches).take(limit).collect(),
-            true,
-        ),
-        None => (made(limit), false),
+    let (patches, real, end): (Vec<Patch>, bool, Option<String>) = match read(name) {
+        Some(trace) => {
+            let all: Vec<Patch> = trace.txns.into_iter().flat_map(|t| t.patches).collect();
+            let end = (all.len() <= limit).then_some(trace.end);
+            (all.into_iter().take(limit).collect(), true, end)
+        }
+        None => (made(limit), false, None),
     };
     let mut writer = Writer::new(1);
     History {
@@ -61,15 +72,45 @@ pub(crate) fn sequential(name: &str, limit: usize) -> History {
             .map(|p| (0, writer.write(std::slice::from_ref(p))))
             .collect(),
         real,
+        heard: Vec::new(),
+        end,
     }
 }
 
 /// One of the traces with several authors who write at the same time.
 pub(crate) fn concurrent(name: &str, limit: usize) -> Option<History> {
-    let trace = read(name)?;
+    Some(replayed(&read(name)?, limit, true))
+}
+
+/// The same; where it isn't there, two who type at the same time and never look.
+#[allow(dead_code, reason = "for who replays it over a network")]
+pub(crate) fn concurrent_or_made(name: &str, limit: usize) -> History {
+    if let Some(history) = concurrent(name, limit) {
+        return history;
+    }
+    let txns = made(limit.min(26_000)).into_iter().enumerate().flat_map(|(i, patch)| {
+        (0..2).map(move |agent| Txn {
+            agent,
+            parents: (2 * i + agent).checked_sub(2).into_iter().collect(),
+            patches: vec![patch.clone()],
+        })
+    });
+    let txns = txns.take(limit).collect();
+    replayed(
+        &Trace {
+            end: String::new(),
+            txns,
+        },
+        limit,
+        false,
+    )
+}
+
+fn replayed(trace: &Trace, limit: usize, real: bool) -> History {
     let txns = &trace.txns[..limit.min(trace.txns.len())];
     let mut writers: BTreeMap<usize, (Writer, BTreeSet<usize>)> = BTreeMap::new();
     let mut updates: Vec<(usize, Vec<u8>)> = Vec::new();
+    let mut heard = Vec::new();
     for (i, txn) in txns.iter().enumerate() {
         let (writer, seen) = writers
             .entry(txn.agent)
@@ -85,10 +126,17 @@ pub(crate) fn concurrent(name: &str, limit: usize) -> Option<History> {
             writer.hear(&updates[p].1);
             seen.insert(p);
         }
+        heard.push(writer.doc.transact().state_vector());
         updates.push((txn.agent, writer.write(&txn.patches)));
         seen.insert(i);
     }
-    Some(History { updates, real: true })
+    let end = (real && txns.len() == trace.txns.len()).then(|| trace.end.clone());
+    History {
+        updates,
+        real,
+        heard,
+        end,
+    }
 }
 
 /// Somebody who types, goes back over mistakes, and now and then goes elsewhere.
@@ -135,7 +183,7 @@ impl Writer {
         let mut options = Options::with_client_id(yrs::block::ClientID::new(client));
         options.offset_kind = OffsetKind::Utf16;
         let doc = Doc::with_options(options);
-        let text = doc.get_or_insert_text("t");
+        let text = doc.get_or_insert_text("body");
         Writer { doc, text, wide: false }
     }
 

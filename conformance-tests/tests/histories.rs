@@ -1,0 +1,148 @@
+//! Real editing histories through live sockets: the known text on every server, from the sealed events alone, from the
+//! compacted document, to who comes late, and in Yjs.
+//!
+//! `make histories` replays them whole; else their beginnings.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "tests fail by panicking, and a long run shows how far it is"
+)]
+
+#[path = "../../spec/crdt/tests/support/trace.rs"]
+mod trace;
+
+use std::{
+    env,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use trace::History;
+use weft_conformance_tests::{
+    client::Client,
+    editors::Provider,
+    given::cannot_be_put_to_given_servers,
+    live::{LiveEditor, trust},
+    world::World,
+};
+use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode as _};
+
+/// Edits that may be on their way at once.
+const WINDOW: usize = 256;
+
+/// So many edits, or all with `make histories`.
+fn size(beginning: usize) -> usize {
+    if env::var_os("WEFT_HISTORIES_WHOLE").is_some() {
+        260_000
+    } else {
+        beginning
+    }
+}
+
+fn text_of<'a>(updates: impl IntoIterator<Item = &'a Vec<u8>>) -> Result<String> {
+    let doc = Doc::new();
+    let body = doc.get_or_insert_text("body");
+    for update in updates {
+        doc.transact_mut().apply_update(Update::decode_v1(update)?)?;
+    }
+    let text = body.get_string(&doc.transact());
+    Ok(text)
+}
+
+/// The text that all must come to; of a whole history, the one that is told with it.
+fn known_text(history: &History) -> Result<String> {
+    let text = text_of(history.updates.iter().map(|(_, update)| update))?;
+    ensure!(
+        history.end.as_ref().is_none_or(|end| *end == text),
+        "the history is misread"
+    );
+    Ok(text)
+}
+
+/// One author's edits, each when all that its author had heard has come.
+async fn replay(name: &str, history: &History, author: usize, editor: &LiveEditor) -> Result<()> {
+    editor.synced().await?;
+    for (number, (by, update)) in history.updates.iter().enumerate() {
+        if *by != author {
+            continue;
+        }
+        if let Some(vector) = history.heard.get(number) {
+            editor.heard(vector).await?;
+        }
+        editor.waits_for_at_most(WINDOW).await?;
+        editor.send(&number.to_string(), update)?;
+        if number % 20_000 == 0 {
+            println!("{name}: edit {number} of {}", history.updates.len());
+        }
+    }
+    editor.saved().await
+}
+
+/// What one server has, in all ways in which it can be asked.
+async fn judge(world: &World, client: &Client, room: &str, text: &str, number: u64) -> Result<usize> {
+    let late = LiveEditor::open(&trust(&world.authority)?, client, room, 1_000 + number)?;
+    late.synced().await?;
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while late.text() != text {
+        ensure!(
+            Instant::now() < deadline,
+            "who comes late to server {number} sees another text"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    ensure!(
+        text_of([&client.content(room).await?])? == text,
+        "compacted, server {number}"
+    );
+    // What is pending is sealed after a pause.
+    let sealed = async || {
+        let sealed = client.sealed_updates(room).await?;
+        Ok((text_of(&sealed)? == text).then_some(sealed.len()))
+    };
+    let sealed = client.until("the text from the sealed events alone", sealed).await?;
+    let yjs = world
+        .editors
+        .open(&format!("yjs-{number}"), Provider::Plain, client, room)
+        .await?;
+    yjs.until_text(text).await?;
+    Ok(sealed)
+}
+
+async fn one_author(what: &str, name: &str, beginning: usize) -> Result<()> {
+    if cannot_be_put_to_given_servers(what) {
+        return Ok(());
+    }
+    let history = trace::sequential(name, size(beginning));
+    let text = known_text(&history)?;
+    let world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
+    let room = alice.create_document(name).await?;
+    let editor = LiveEditor::open(&trust(&world.authority)?, &alice, &room, 1)?;
+    let began = Instant::now();
+    replay(name, &history, 0, &editor).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    let sealed = judge(&world, &alice, &room, &text, 0).await?;
+    let (edits, real) = (history.updates.len(), history.real);
+    println!("{name}: {edits} edits on disk in {seconds:.1} s, {sealed} sealed events, real {real}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_authors_paper_comes_out_as_it_was_written() -> Result<()> {
+    one_author(
+        "an_authors_paper_comes_out_as_it_was_written",
+        "automerge-paper",
+        20_000,
+    )
+    .await
+}
+
+#[tokio::test]
+async fn an_authors_blog_post_comes_out_as_it_was_written() -> Result<()> {
+    one_author("an_authors_blog_post_comes_out_as_it_was_written", "seph-blog1", 20_000).await
+}
