@@ -43,7 +43,7 @@ absent: build ## EVENTS events (20000) for a server that is away, and its return
 load: ## every figure of conformance-tests/RESULTS.md anew, beside peers (a quarter of an hour, on an idle machine)
 	@.ci/load
 
-histories: build ## real editing histories whole, through live sockets, with figures
+histories: build ## real editing histories whole, through live sockets of one and two servers, with figures
 	WEFT_HISTORIES_WHOLE=1 cargo test --locked --workspace --test histories -- --nocapture --test-threads 1
 
 setup: ## install what is missing for all of the above

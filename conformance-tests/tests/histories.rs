@@ -1,7 +1,7 @@
 //! Real editing histories through live sockets: the known text on every server, from the sealed events alone, from the
 //! compacted document, to who comes late, and in Yjs.
 //!
-//! `make histories` replays them whole; else their beginnings.
+//! `make histories` replays them whole; else their beginnings. `WEFT_HISTORIES_SEED` repeats a run's cuts.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,6 +22,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use trace::History;
 use weft_conformance_tests::{
     client::Client,
@@ -76,7 +77,7 @@ async fn replay(name: &str, history: &History, author: usize, editor: &LiveEdito
         }
         editor.waits_for_at_most(WINDOW).await?;
         editor.send(&number.to_string(), update)?;
-        if number % 20_000 == 0 {
+        if number % 5_000 == 0 {
             println!("{name}: edit {number} of {}", history.updates.len());
         }
     }
@@ -145,4 +146,56 @@ async fn an_authors_paper_comes_out_as_it_was_written() -> Result<()> {
 #[tokio::test]
 async fn an_authors_blog_post_comes_out_as_it_was_written() -> Result<()> {
     one_author("an_authors_blog_post_comes_out_as_it_was_written", "seph-blog1", 20_000).await
+}
+
+/// Cuts and heals until it is dropped.
+async fn cut_and_heal(world: &World, seed: u64, cuts: &mut usize) {
+    let mut dice = StdRng::seed_from_u64(seed);
+    loop {
+        tokio::time::sleep(Duration::from_millis(dice.random_range(1_000..5_000))).await;
+        world.cut();
+        *cuts += 1;
+        tokio::time::sleep(Duration::from_millis(dice.random_range(50..700))).await;
+        world.heal();
+    }
+}
+
+#[tokio::test]
+async fn two_authors_on_two_servers_with_cut_links_come_to_the_text_they_wrote() -> Result<()> {
+    if cannot_be_put_to_given_servers("two_authors_on_two_servers_with_cut_links_come_to_the_text_they_wrote") {
+        return Ok(());
+    }
+    let seed = env::var("WEFT_HISTORIES_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(rand::random);
+    println!("WEFT_HISTORIES_SEED={seed}");
+    let history = trace::concurrent_or_made("friendsforever", size(2_500));
+    let text = known_text(&history)?;
+    // Raw editors show no cursor, so nobody seems to look, and each turn of the two would wait for a pause.
+    let world = World::with_links(2, "[documents]\nseal_idle = \"20ms\"\nseal_max = \"100ms\"\n").await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let trust = trust(&world.authority)?;
+    let hers = LiveEditor::open(&trust, &alice, &room, 1)?;
+    let his = LiveEditor::open(&trust, &bob, &room, 2)?;
+    let (began, mut cuts) = (Instant::now(), 0);
+    let both = async {
+        tokio::try_join!(
+            replay("friendsforever, one", &history, 0, &hers),
+            replay("friendsforever, two", &history, 1, &his)
+        )
+    };
+    tokio::select! {
+        done = both => drop(done?),
+        () = cut_and_heal(&world, seed, &mut cuts) => {}
+    }
+    world.heal();
+    let seconds = began.elapsed().as_secs_f64();
+    let mut sealed = 0;
+    for (number, client) in [(0, &alice), (1, &bob)] {
+        sealed = judge(&world, client, &room, &text, number).await?;
+    }
+    let (edits, real) = (history.updates.len(), history.real);
+    println!(
+        "friendsforever: {edits} edits on two servers in {seconds:.1} s, links cut {cuts} times, {sealed} sealed events, real {real}"
+    );
+    Ok(())
 }
