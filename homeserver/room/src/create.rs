@@ -53,6 +53,9 @@ pub struct InitialState {
 pub struct CreateRoom {
     /// Room version; the server's default (12) where absent.
     pub version: Option<RoomVersionId>,
+    /// Its id, of this server, in versions that leave it to the server (up to 11); a new one where absent. With it, a run
+    /// can be repeated event for event.
+    pub room_id: Option<OwnedRoomId>,
     /// Starting rules; where absent, as `public` says.
     pub preset: Option<Preset>,
     /// List the room in this server's directory.
@@ -146,6 +149,17 @@ impl Rooms {
         Ok(room)
     }
 
+    /// The id that a room is given: none where it follows from the create event.
+    fn room_id_of(&self, version: &RoomVersion, request: &CreateRoom) -> Result<Option<OwnedRoomId>, CreateError> {
+        let ours = self.shared.identity.server_name();
+        match &request.room_id {
+            Some(_) if version.room_id_is_create_hash() => Err(invalid("room_id", "this version makes the id itself")),
+            Some(id) if id.server_name() != Some(ours) => Err(invalid("room_id", "the id is not of this server")),
+            Some(id) => Ok(Some(id.clone())),
+            None => Ok((!version.room_id_is_create_hash()).then(|| RoomId::new_v1(ours))),
+        }
+    }
+
     fn sign_create(
         &self,
         creator: &UserId,
@@ -165,7 +179,7 @@ impl Rooms {
             content.insert(TWIN.to_owned(), number.into());
         }
         let content = canonical(content).map_err(failed)?;
-        let room_id = (!version.room_id_is_create_hash()).then(|| RoomId::new_v1(self.shared.identity.server_name()));
+        let room_id = self.room_id_of(version, request)?;
         let draft = Draft {
             sender: creator.to_owned(),
             kind: "m.room.create".to_owned(),

@@ -81,6 +81,7 @@ fn described(
     let document = is_document.then(|| document_kind(&initial_state)).transpose()?;
     Ok(CreateRoom {
         version: request.room_version,
+        room_id: None,
         preset: request.preset.map(preset).transpose()?,
         public: request.visibility == Visibility::Public,
         creation_content,

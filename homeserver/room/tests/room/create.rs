@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ruma::{RoomVersionId, events::room::member::MembershipState, room_alias_id};
+use ruma::{RoomId, RoomVersionId, events::room::member::MembershipState, room_alias_id};
 use serde_json::{Map, Value, json};
 use weft_dag::{RoomVersion, Unchecked, testing};
 use weft_room::{CreateError, CreateRoom, Preset};
@@ -159,6 +159,32 @@ async fn the_order_is_that_of_the_specification_and_later_options_win() {
         reader.aliases_of(&room).await.unwrap(),
         [room_alias_id!("#things:alpha.test")]
     );
+}
+
+#[tokio::test]
+async fn a_room_is_given_its_id_once_and_only_one_of_this_server() {
+    let server = Server::new().await;
+    let named = async |version: RoomVersionId, id: &str| {
+        let request = CreateRoom {
+            version: Some(version),
+            room_id: Some(RoomId::parse(id).unwrap()),
+            ..CreateRoom::default()
+        };
+        server.rooms.create(&alice(), request).await
+    };
+    let made = named(RoomVersionId::V11, "!here:alpha.test").await.unwrap();
+    assert_eq!(made, "!here:alpha.test");
+    for (version, id) in [
+        (RoomVersionId::V11, "!here:alpha.test"),
+        (RoomVersionId::V11, "!there:beta.test"),
+        (RoomVersionId::V12, "!other:alpha.test"),
+    ] {
+        let refused = named(version, id).await;
+        assert!(
+            matches!(refused, Err(CreateError::Invalid { field: "room_id", .. })),
+            "{id}: {refused:?}"
+        );
+    }
 }
 
 #[tokio::test]
