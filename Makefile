@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz kills flips histories absent setup web build load
+.PHONY: help demo test lint bench fuzz kills flips simulate histories absent setup web build load
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/' | expand -t 16
@@ -45,6 +45,10 @@ load: ## every figure of conformance-tests/RESULTS.md anew, beside peers (a quar
 
 histories: build ## real editing histories whole, through live sockets of one and two servers, with figures
 	WEFT_HISTORIES_WHOLE=1 cargo test --locked --workspace --test histories -- --nocapture --test-threads 1
+
+simulate: ## SEEDS worlds (10000) of several servers over a bad network from seed FROM (0) on, in virtual time, on all cores
+	WEFT_SIM_SEEDS=$(or $(SEEDS),10000) WEFT_SIM_FROM=$(or $(FROM),0) \
+	  cargo test --locked -p weft-room --test simulation -- --ignored --nocapture many
 
 setup: ## install what is missing for all of the above
 	@.ci/setup test

@@ -27,21 +27,31 @@ mod server;
 mod shrink;
 mod world;
 
-use std::{env, fs, path::Path};
+use std::{
+    env, fs,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use self::{plan::Plan, world::run};
 
-/// Runs a range of seeds; the first that fails is made small and told.
-fn seeds(range: std::ops::Range<u64>) {
-    for seed in range {
-        let plan = Plan::of(seed);
-        if let Err(failure) = run(&plan).result {
-            let (small, failure) = shrink::shrink(plan, failure);
-            panic!(
-                "seed {seed}: {failure}\nthe plan, made small:\n{}",
-                serde_json::to_string(&small).unwrap()
-            );
-        }
+/// Runs a seed; one that fails is made small and told.
+fn one(seed: u64) -> Result<(), String> {
+    let plan = Plan::of(seed);
+    run(&plan).result.map_err(|failure| {
+        let (small, failure) = shrink::shrink(plan, failure);
+        let small = serde_json::to_string(&small).unwrap();
+        format!("seed {seed}: {failure}\nthe plan, made small:\n{small}")
+    })
+}
+
+/// Runs a range of seeds, to the first that fails.
+fn seeds(mut range: std::ops::Range<u64>) {
+    if let Err(failure) = range.try_for_each(one) {
+        panic!("{failure}");
     }
 }
 
@@ -115,17 +125,40 @@ fn a_plan_from_a_file() {
     outcome.result.unwrap();
 }
 
-/// As many seeds as one likes: `WEFT_SIM_SEEDS` from `WEFT_SIM_FROM`.
+/// As many seeds as one likes: `WEFT_SIM_SEEDS` from `WEFT_SIM_FROM`, on all cores. Goes on after a failure, so that a
+/// night's run tells of each.
 #[test]
 #[ignore = "a long run, by `make simulate`"]
 fn many() {
     let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
     let (from, count) = (number("WEFT_SIM_FROM", 0), number("WEFT_SIM_SEEDS", 10_000));
     let began = std::time::Instant::now();
-    for (done, first) in (from..from + count).step_by(100).enumerate() {
-        seeds(first..(first + 100).min(from + count));
-        if done % 10 == 9 {
-            println!("{} of {count} seeds, {} s", (done + 1) * 100, began.elapsed().as_secs());
+    let (next, done, failed) = (AtomicU64::new(from), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= from + count {
+                return;
+            }
+            if let Err(failure) = one(seed) {
+                println!("{failure}");
+                failed.lock().unwrap().push(seed);
+            }
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if done.is_multiple_of(1_000) || done == count {
+                let failures = failed.lock().unwrap().len();
+                println!(
+                    "{done} of {count} seeds, {failures} failed, {} s",
+                    began.elapsed().as_secs()
+                );
+            }
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "seeds that failed: {failed:?}");
 }
