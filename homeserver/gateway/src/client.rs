@@ -38,6 +38,7 @@ mod standing;
 mod state;
 mod sync;
 mod tags;
+mod threads;
 pub(crate) mod tokens;
 mod typing;
 mod user_directory;
@@ -158,6 +159,7 @@ fn rooms() -> Router<Ports> {
         .merge(messages::routes())
         .merge(event::routes())
         .merge(relations::routes())
+        .merge(threads::routes())
         .merge(aliases::routes())
         .merge(directory::routes())
         .merge(typing::routes())

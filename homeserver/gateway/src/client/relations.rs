@@ -46,7 +46,7 @@ pub(super) fn routes() -> Router<Ports> {
 }
 
 /// Relations of one page where the client asks for no number.
-const DEFAULT_PAGE: usize = 30;
+pub(super) const DEFAULT_PAGE: usize = 30;
 
 /// What is asked for, by whichever of the three paths.
 struct Asked {
@@ -166,22 +166,29 @@ async fn answer(
     Ok(Json(body))
 }
 
-/// Whether an event names another as what it relates to (Matrix specification, "Forming relationships between events").
-fn relates(pdu: &Pdu, target: &EventId, relation: Option<&str>, kind: Option<&str>) -> bool {
+/// What an event says that it relates to.
+#[derive(Deserialize)]
+pub(super) struct Relation {
+    pub(super) rel_type: String,
+    pub(super) event_id: OwnedEventId,
+}
+
+/// The event that this one names as what it relates to (Matrix specification, "Forming relationships between events").
+pub(super) fn relation(pdu: &Pdu) -> Option<Relation> {
     #[derive(Deserialize)]
     struct Content {
         #[serde(rename = "m.relates_to")]
-        relates_to: RelatesTo,
-    }
-    #[derive(Deserialize)]
-    struct RelatesTo {
-        rel_type: String,
-        event_id: OwnedEventId,
+        relates_to: Relation,
     }
     // State events have no relations.
-    pdu.state_key().is_none()
-        && kind.is_none_or(|kind| kind == pdu.kind())
-        && pdu.content_as::<Content>().is_ok_and(|Content { relates_to }| {
-            relates_to.event_id == target && relation.is_none_or(|relation| relation == relates_to.rel_type)
-        })
+    if pdu.state_key().is_some() {
+        return None;
+    }
+    Some(pdu.content_as::<Content>().ok()?.relates_to)
+}
+
+fn relates(pdu: &Pdu, target: &EventId, named: Option<&str>, kind: Option<&str>) -> bool {
+    kind.is_none_or(|kind| kind == pdu.kind())
+        && relation(pdu)
+            .is_some_and(|relation| relation.event_id == target && named.is_none_or(|named| named == relation.rel_type))
 }

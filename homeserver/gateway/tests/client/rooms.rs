@@ -357,6 +357,63 @@ async fn a_thread_is_read_by_its_root() {
 }
 
 #[tokio::test]
+async fn threads_of_a_room_are_listed_by_their_newest_answers() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world.room(&alice, json!({})).await;
+    world.invite_and_join(&room, &alice, &bob).await;
+    let answer = async |who, root: &str, relation: &str| {
+        let path = format!(
+            "/_matrix/client/v3/rooms/{room}/send/m.room.message/{}",
+            rand::random::<u64>()
+        );
+        let relates = json!({"rel_type": relation, "event_id": root});
+        let content = json!({"msgtype": "m.text", "body": "answer", "m.relates_to": relates});
+        world.ok("PUT", &path, who, content).await;
+    };
+    let mut roots = Vec::new();
+    for who in [&alice, &alice, &bob, &alice] {
+        roots.push(world.say(&room, who, "root").await);
+    }
+    // The last one has no thread, only an edit. The first one is answered before and after the others.
+    for (who, root) in [(&alice, 0), (&bob, 1), (&alice, 2), (&alice, 0)] {
+        answer(who, &roots[root], "m.thread").await;
+        world.say(&room, &alice, "beside").await;
+    }
+    answer(&alice, &roots[3], "m.replace").await;
+    answer(&alice, "$nowhere", "m.thread").await;
+
+    let threads = format!("/_matrix/client/v1/rooms/{room}/threads");
+    let of = |order: &[usize]| order.iter().map(|root| roots[*root].clone()).collect::<Vec<_>>();
+    let all = world.get(&threads, &alice).await;
+    assert_eq!(ids(&all["chunk"]), of(&[0, 2, 1]));
+    assert!(all.get("next_batch").is_none(), "{all}");
+    assert_eq!(all["chunk"][0]["room_id"], json!(room));
+    let mut paged = Vec::new();
+    let mut from = String::new();
+    loop {
+        let page = world.get(&format!("{threads}?limit=1{from}"), &alice).await;
+        assert!(ids(&page["chunk"]).len() <= 1);
+        paged.extend(ids(&page["chunk"]));
+        match page["next_batch"].as_str() {
+            Some(next) => from = format!("&from={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(paged, of(&[0, 2, 1]), "each once");
+    // His are the root of one and an answer in another.
+    let own = world.get(&format!("{threads}?include=participated"), &bob).await;
+    assert_eq!(ids(&own["chunk"]), of(&[2, 1]));
+
+    let redact = format!("/_matrix/client/v3/rooms/{room}/redact/{}/r", roots[1]);
+    world.ok("PUT", &redact, &alice, json!({})).await;
+    let all = world.get(&threads, &alice).await;
+    assert_eq!(ids(&all["chunk"]), of(&[0, 2, 1]), "a redacted root keeps its answers");
+    let carol = world.person("carol").await;
+    assert_eq!(world.refused("GET", &threads, &carol, Value::Null).await.0, 403);
+}
+
+#[tokio::test]
 async fn people_find_those_they_share_a_room_with() {
     let world = World::new().await;
     let (alice, bob, carol) = (

@@ -1,0 +1,147 @@
+//! GET /_matrix/client/v1/rooms/{roomId}/threads: the events that threads of a room hang from, that with the newest
+//! answer first.
+//!
+//! Read from the room's timeline backward, so a page may be short, even empty, and still not be the last; and a thread
+//! with more events between two of its answers than one request reads may be told twice. There is no index of threads.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::{Json, Router, extract::State};
+use ruma::{
+    OwnedEventId, RoomId, UserId,
+    api::client::{
+        filter::RoomEventFilter,
+        threads::get_threads::v1::{IncludeThreads, Request},
+    },
+};
+use serde_json::{Map, Value};
+use weft_dag::Pdu;
+use weft_room::{Clock, Direction, Reader};
+use weft_wire::limits::MAX_PAGE_EVENTS;
+
+use super::{
+    Ports,
+    beside::shown_events,
+    event::seen,
+    events::Shown,
+    messages::{Found, Wanted, read},
+    relations::{DEFAULT_PAGE, relation},
+    standing,
+    tokens::TimelineToken,
+};
+use crate::{
+    authentication::Authenticated,
+    errors::ApiResult,
+    ruma_json::{Ruma, RumaRoutes},
+};
+
+pub(super) fn routes() -> Router<Ports> {
+    Router::new().endpoint::<Request, _, _>(threads)
+}
+
+async fn threads(
+    State(reader): State<Reader>,
+    State(clock): State<Arc<dyn Clock>>,
+    caller: Authenticated,
+    Ruma(request): Ruma<Request>,
+) -> ApiResult<Json<Value>> {
+    let (room, user) = (&*request.room_id, &*caller.user_id);
+    standing::readable(&reader, room, user).await?;
+    let from = request.from.as_deref().map(TimelineToken::parse).transpose()?;
+    let limit = request.limit.map_or(DEFAULT_PAGE, |limit| {
+        usize::try_from(u64::from(limit)).unwrap_or(MAX_PAGE_EVENTS)
+    });
+    let room = Threads {
+        reader: &reader,
+        room,
+        user,
+        from: from.map(|from| from.0),
+    };
+    let own = match request.include {
+        IncludeThreads::Participated => Some(room.own().await?),
+        _ => None,
+    };
+    let (roots, end) = room.page(limit.clamp(1, MAX_PAGE_EVENTS), own.as_ref()).await?;
+    let shown = Shown {
+        room_id: true,
+        now_ms: clock.now().get().into(),
+    };
+    let chunk = shown_events(&reader, &request.room_id, &caller, shown, &roots).await?;
+    let mut body = Map::from_iter([("chunk".to_owned(), serde_json::to_value(chunk)?)]);
+    body.extend(end.map(|end| ("next_batch".to_owned(), end.to_string().into())));
+    Ok(Json(Value::Object(body)))
+}
+
+/// The event that this one answers in a thread.
+fn root(pdu: &Pdu) -> Option<OwnedEventId> {
+    let relation = relation(pdu)?;
+    (relation.rel_type == "m.thread").then_some(relation.event_id)
+}
+
+/// The threads of one room, for one user, from a place on.
+struct Threads<'a> {
+    reader: &'a Reader,
+    room: &'a RoomId,
+    user: &'a UserId,
+    from: Option<i64>,
+}
+
+impl Threads<'_> {
+    /// Answers in threads, newest first; those since the place oldest first.
+    async fn answers(&self, from: Option<i64>, direction: Direction, sender: Option<&UserId>) -> ApiResult<Found> {
+        let only = |pdu: &Pdu| sender.is_none_or(|sender| sender == pdu.sender()) && root(pdu).is_some();
+        let wanted = Wanted {
+            filter: &RoomEventFilter::default(),
+            only: &only,
+            direction,
+            limit: MAX_PAGE_EVENTS,
+            from,
+            to: None,
+            until: None,
+        };
+        read(self.reader, self.room, self.user, &wanted).await
+    }
+
+    /// The threads that the user answered in, as far as one request reads.
+    async fn own(&self) -> ApiResult<BTreeSet<OwnedEventId>> {
+        let found = self.answers(None, Direction::Backward, Some(self.user)).await?;
+        Ok(found.events.iter().filter_map(|answer| root(&answer.pdu)).collect())
+    }
+
+    /// The threads that pages before this one told.
+    async fn told(&self) -> ApiResult<BTreeSet<OwnedEventId>> {
+        if self.from.is_none() {
+            return Ok(BTreeSet::new());
+        }
+        let found = self.answers(self.from, Direction::Forward, None).await?;
+        Ok(found.events.iter().filter_map(|answer| root(&answer.pdu)).collect())
+    }
+
+    /// So many roots, of those in `own` and of the user's own where that is asked for, and where to go on.
+    async fn page(
+        &self,
+        limit: usize,
+        own: Option<&BTreeSet<OwnedEventId>>,
+    ) -> ApiResult<(Vec<Arc<Pdu>>, Option<TimelineToken>)> {
+        let mut told = self.told().await?;
+        let found = self.answers(self.from, Direction::Backward, None).await?;
+        let mut roots = Vec::new();
+        for answer in &found.events {
+            let Some(id) = root(&answer.pdu).filter(|id| !told.contains(id)) else {
+                continue;
+            };
+            if roots.len() >= limit {
+                return Ok((roots, Some(TimelineToken(answer.order.saturating_add(1)))));
+            }
+            // One that the user may not see, or that is not here, opens no thread.
+            let Ok(pdu) = seen(self.reader, self.room, &id, self.user).await else {
+                continue;
+            };
+            if own.is_none_or(|own| own.contains(&id) || pdu.sender() == self.user) {
+                roots.push(pdu);
+            }
+            told.insert(id);
+        }
+        Ok((roots, found.end))
+    }
+}
