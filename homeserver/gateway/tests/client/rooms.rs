@@ -414,6 +414,46 @@ async fn threads_of_a_room_are_listed_by_their_newest_answers() {
 }
 
 #[tokio::test]
+async fn a_request_that_says_nothing_needs_no_body() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world
+        .room(&alice, json!({"preset": "public_chat", "room_alias_name": "open"}))
+        .await;
+    let knockable = json!({"initial_state": [{"type": "m.room.join_rules", "content": {"join_rule": "knock"}}]});
+    let knockable = world.room(&alice, knockable).await;
+    let said = world.say(&room, &alice, "hello").await;
+    let in_room = |what: &str| format!("/_matrix/client/v3/rooms/{room}/{what}");
+    for path in [
+        in_room("join"),
+        in_room(&format!("receipt/m.read/{said}")),
+        in_room("read_markers"),
+        in_room("leave"),
+        in_room("forget"),
+        "/_matrix/client/v3/join/%23open:alpha.example".to_owned(),
+        format!("/_matrix/client/v3/join/{room}"),
+        in_room("leave"),
+        format!("/_matrix/client/v3/knock/{knockable}"),
+        "/_matrix/client/v3/createRoom".to_owned(),
+        "/_matrix/client/v3/publicRooms".to_owned(),
+        "/_matrix/client/v3/keys/upload".to_owned(),
+        "/_matrix/client/v3/logout".to_owned(),
+    ] {
+        // No body at all, not even `{}`.
+        world.ok("POST", &path, &bob, Value::Null).await;
+    }
+    let put = format!("/_matrix/client/v3/rooms/{room}/redact/{said}/r");
+    world.ok("PUT", &put, &alice, Value::Null).await;
+    world
+        .ok("POST", "/_matrix/client/v3/logout/all", &alice, Value::Null)
+        .await;
+    let (dora, path) = (world.person("dora").await, "/_matrix/client/v3/account/deactivate");
+    let (status, answer) = world.ask("POST", path, Some(&dora.token), Value::Null).await;
+    assert_eq!(status, 401, "it is asked for the password: {answer}");
+    assert!(answer["session"].is_string(), "{answer}");
+}
+
+#[tokio::test]
 async fn people_find_those_they_share_a_room_with() {
     let world = World::new().await;
     let (alice, bob, carol) = (
