@@ -18,7 +18,10 @@ use ruma::api::{
 };
 
 use crate::{
-    client::tokens::{SyncToken, TimelineToken},
+    client::{
+        login,
+        tokens::{SyncToken, TimelineToken},
+    },
     live,
 };
 
@@ -85,7 +88,7 @@ pub fn requests(data: &[u8]) {
         parse::<account::register::v3::Request>,
         parse::<account::change_password::v3::Request>,
         parse::<account::deactivate::v3::Request>,
-        parse::<session::login::v3::Request>,
+        |_, body| drop(serde_json::from_slice::<login::Request>(body)),
         parse::<session::refresh_token::v3::Request>,
         parse::<alias::create_alias::v3::Request>,
         parse::<directory::get_public_rooms_filtered::v3::Request>,

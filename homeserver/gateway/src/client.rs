@@ -19,7 +19,7 @@ mod interactive;
 mod join;
 mod keys;
 mod leave;
-mod login;
+pub(crate) mod login;
 mod members;
 mod messages;
 mod moderation;

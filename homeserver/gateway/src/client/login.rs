@@ -1,21 +1,23 @@
 //! Signing in.
 
-use axum::{Json, Router, extract::State};
-use ruma::api::client::{
-    session::{
-        get_login_types,
-        login::v3::{self, LoginInfo, Password},
+use axum::{Json, Router, body::Body, extract::State, http::Method};
+use ruma::{
+    OwnedDeviceId,
+    api::client::{
+        session::{get_login_types, login::v3},
+        uiaa::UserIdentifier,
     },
-    uiaa::UserIdentifier,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 use weft_accounts::{Accounts, LoginRequest, NewDevice};
+use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
 
 use super::{Ports, session::session_body};
 use crate::{
     authentication::PeerAddress,
     errors::{ApiError, ApiResult},
-    ruma_json::{Ruma, RumaRoutes},
+    ruma_json::{RumaRoutes, read_body, said},
 };
 
 pub(super) fn routes() -> Router<Ports> {
@@ -29,16 +31,33 @@ async fn flows() -> Json<Value> {
     Json(json!({"flows": [{"type": "m.login.password"}]}))
 }
 
+/// Not ruma's type: that one panics where the type is missing.
+#[derive(Deserialize)]
+pub(crate) struct Request {
+    #[serde(rename = "type")]
+    kind: String,
+    identifier: Option<UserIdentifier>,
+    /// Deprecated, and still sent by scripts.
+    user: Option<String>,
+    password: Option<String>,
+    device_id: Option<OwnedDeviceId>,
+    initial_device_display_name: Option<String>,
+    #[serde(default)]
+    refresh_token: bool,
+}
+
 /// POST /_matrix/client/v3/login
 async fn login(
     State(accounts): State<Accounts>,
     PeerAddress(address): PeerAddress,
-    Ruma(request): Ruma<v3::Request>,
+    body: Body,
 ) -> ApiResult<Json<Value>> {
-    let LoginInfo::Password(proof) = request.login_info else {
+    let body = read_body(body, MAX_CLIENT_REQUEST_BYTES).await?;
+    let request: Request = serde_json::from_slice(said(&Method::POST, &body))?;
+    if request.kind != "m.login.password" {
         return Err(ApiError::invalid_param("This server takes m.login.password."));
-    };
-    let user = user(&proof)?;
+    }
+    let user = user(request.identifier, request.user)?;
     let device = NewDevice {
         id: request.device_id,
         display_name: request.initial_device_display_name,
@@ -47,7 +66,9 @@ async fn login(
     let session = accounts
         .login(LoginRequest {
             user,
-            password: proof.password,
+            password: request
+                .password
+                .ok_or_else(|| ApiError::missing_param("The password is missing."))?,
             device,
             address,
         })
@@ -55,15 +76,10 @@ async fn login(
     Ok(Json(session_body(session)))
 }
 
-fn user(proof: &Password) -> ApiResult<String> {
-    match &proof.identifier {
-        Some(UserIdentifier::Matrix(id)) => Ok(id.user.clone()),
+fn user(identifier: Option<UserIdentifier>, user: Option<String>) -> ApiResult<String> {
+    match identifier {
+        Some(UserIdentifier::Matrix(id)) => Ok(id.user),
         Some(_) => Err(ApiError::invalid_param("Sign in with your user name.")),
-        None => {
-            // Deprecated, and still sent by scripts.
-            #[expect(deprecated)]
-            let user = proof.user.clone();
-            user.ok_or_else(|| ApiError::missing_param("The user name is missing."))
-        }
+        None => user.ok_or_else(|| ApiError::missing_param("The user name is missing.")),
     }
 }

@@ -454,6 +454,24 @@ async fn a_request_that_says_nothing_needs_no_body() {
 }
 
 #[tokio::test]
+async fn a_sign_in_that_does_not_say_how_is_refused_and_not_dropped() {
+    let world = World::new().await;
+    let dora = world.person("dora").await;
+    for body in [
+        Value::Null,
+        json!({}),
+        json!({"type": "m.login.password", "user": "dora"}),
+        json!({"type": "m.login.password", "password": "x"}),
+    ] {
+        let missing = world.refused("POST", "/_matrix/client/v3/login", &dora, body).await;
+        assert_eq!(missing, (400, "M_MISSING_PARAM".to_owned()));
+    }
+    let other = json!({"type": "m.login.token", "token": "x"});
+    let refused = world.refused("POST", "/_matrix/client/v3/login", &dora, other).await;
+    assert_eq!(refused, (400, "M_INVALID_PARAM".to_owned()));
+}
+
+#[tokio::test]
 async fn people_find_those_they_share_a_room_with() {
     let world = World::new().await;
     let (alice, bob, carol) = (
