@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -40,6 +40,8 @@ pub(crate) struct Arriving<'a> {
     pub(super) reader: &'a Reader,
     ours: &'a ServerName,
     placed: HashMap<OwnedEventId, Placed>,
+    /// Events of earlier turns that were read in this one: most events cite the same few. Nobody else writes to the room.
+    read: Mutex<HashMap<OwnedEventId, (Arc<Pdu>, u8)>>,
     /// Redactions of this turn by their targets, which aren't here.
     early: HashMap<OwnedEventId, Vec<Arc<Pdu>>>,
     pub(super) vectors: Vectors,
@@ -77,6 +79,7 @@ impl<'a> Arriving<'a> {
             reader,
             ours,
             placed,
+            read: Mutex::default(),
             early,
             vectors,
             no_cover,
@@ -352,8 +355,20 @@ impl<'a> Arriving<'a> {
         if let Some((pdu, flags)) = self.turn.changed.get(id) {
             return Ok(Some((Arc::clone(pdu), *flags)));
         }
-        let stored = self.reader.stored_event(&self.hot.id, id).await?;
-        Ok(stored.map(|stored| (stored.pdu, stored.flags)))
+        if let Some(known) = self.lock_read().get(id) {
+            return Ok(Some(known.clone()));
+        }
+        let ids = [id.to_owned()];
+        let stored = self.reader.stored_events(&self.hot.id, &self.hot.version, &ids).await?;
+        let known = stored.into_iter().next().map(|stored| (stored.pdu, stored.flags));
+        if let Some(known) = &known {
+            self.lock_read().insert(id.to_owned(), known.clone());
+        }
+        Ok(known)
+    }
+
+    fn lock_read(&self) -> MutexGuard<'_, HashMap<OwnedEventId, (Arc<Pdu>, u8)>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes an event that is in its place with other flags, or with its whole content in the place of a copy without.
