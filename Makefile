@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz kills flips simulate histories absent setup web build load
+.PHONY: help demo test lint bench fuzz kills flips simulate histories schedules absent setup web build load
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/' | expand -t 16
@@ -36,6 +36,9 @@ kills: build ## two servers with 20 editors killed with -9 KILLS times (10000), 
 
 flips: ## FLIPS bits (2000) flipped in the store's log, tables and list of files each, and a table of what becomes of them
 	WEFT_FLIPS=$(or $(FLIPS),2000) cargo test --locked --workspace --test flips -- --nocapture
+
+schedules: build ## SEEDS (200) schedules of 3 to 5 servers in network namespaces with a network that is no good; needs root
+	WEFT_SCHEDULES=$(or $(SEEDS),200) cargo test --locked --workspace --test schedules -- --nocapture
 
 absent: build ## EVENTS events (20000) for a server that is away, and its return: seconds, and what memory grew by
 	WEFT_ABSENT=$(or $(EVENTS),20000) cargo test --locked --workspace --test absent -- --nocapture

@@ -49,8 +49,17 @@ impl Authority {
     /// # Errors
     /// When the folder can't be written.
     pub fn issue(&self, name: &str) -> Result<(PathBuf, PathBuf)> {
+        self.issue_also_for(name, None)
+    }
+
+    /// The same, for one more address.
+    ///
+    /// # Errors
+    /// When the folder can't be written.
+    pub fn issue_also_for(&self, name: &str, address: Option<&str>) -> Result<(PathBuf, PathBuf)> {
         let key = KeyPair::generate()?;
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+        let addresses = ["127.0.0.1", "localhost"].into_iter().chain(address);
+        let params = CertificateParams::new(addresses.map(str::to_owned).collect::<Vec<_>>())?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let paths = (
             self.folder.join(format!("{name}.pem")),

@@ -10,6 +10,7 @@ pub mod liar;
 pub mod link;
 pub mod live;
 pub mod load;
+pub mod namespaces;
 pub mod server;
 pub mod synapse;
 pub mod world;

@@ -12,7 +12,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{authority::Authority, link::Link};
+use crate::{
+    authority::Authority,
+    link::Link,
+    namespaces::{self, Namespace},
+};
 
 /// Shared secret by which the tests register users.
 pub const SHARED_SECRET: &str = "conformance-tests-only";
@@ -30,6 +34,29 @@ pub struct Server {
     http: reqwest::Client,
     process: Option<Child>,
     starts: usize,
+    namespace: Option<String>,
+}
+
+/// Where a server listens and is found.
+struct Place {
+    /// Its Matrix server name.
+    name: String,
+    /// Where it listens.
+    listen: String,
+    /// The port of this machine's loopback on which its users find it.
+    port: u16,
+    namespace: Option<Namespace>,
+}
+
+impl Place {
+    fn on_loopback(port: u16, public_port: u16) -> Self {
+        Self {
+            name: format!("127.0.0.1:{public_port}"),
+            listen: format!("127.0.0.1:{port}"),
+            port,
+            namespace: None,
+        }
+    }
 }
 
 /// The binary to test: `WEFT_BIN`, or the one that was built beside this program or the tests.
@@ -72,7 +99,7 @@ impl Server {
     /// When it can't be started or does not answer.
     pub async fn start(authority: &Authority, folder: &Path, label: &str, extra: &str) -> Result<Self> {
         let port = free_port()?;
-        Self::configure(authority, folder, label, extra, port, port).await
+        Self::configure(authority, folder, label, extra, Place::on_loopback(port, port)).await
     }
 
     /// The same, with a link in front of it: other servers reach it through that, its own users don't.
@@ -88,33 +115,49 @@ impl Server {
     ) -> Result<Self> {
         let port = free_port()?;
         link.lead_to(port);
-        Self::configure(authority, folder, label, extra, port, link.port()).await
+        Self::configure(authority, folder, label, extra, Place::on_loopback(port, link.port())).await
     }
 
-    async fn configure(
+    /// The same in a network namespace: other servers reach it through the switch, its own users by its door.
+    ///
+    /// # Errors
+    /// When it can't be started or does not answer.
+    pub async fn start_in(
         authority: &Authority,
         folder: &Path,
         label: &str,
         extra: &str,
-        port: u16,
-        public_port: u16,
+        namespace: &Namespace,
     ) -> Result<Self> {
+        let place = Place {
+            name: format!("{}:{}", namespace.address, namespaces::PORT),
+            listen: format!("0.0.0.0:{}", namespaces::PORT),
+            port: namespace.door,
+            namespace: Some(namespace.clone()),
+        };
+        Self::configure(authority, folder, label, extra, place).await
+    }
+
+    async fn configure(authority: &Authority, folder: &Path, label: &str, extra: &str, place: Place) -> Result<Self> {
         let folder = folder.join(label);
         fs::create_dir_all(&folder)?;
-        let (certificate, key) = authority.issue(label)?;
+        let address = place.namespace.as_ref().map(|namespace| namespace.address.as_str());
+        let (certificate, key) = authority.issue_also_for(label, address)?;
         let config = format!(
-            r#"server_name = "127.0.0.1:{public_port}"
+            r#"server_name = "{name}"
 data_dir = "{data}"
 [[listen]]
-address = "127.0.0.1:{port}"
+address = "{listen}"
 serve = ["federation", "client", "documents", "web"]
 tls = {{ certificate = "{certificate}", private_key = "{key}" }}
 {registration}[federation]
 extra_ca_certificates = ["{authority}"]
-allow_addresses = ["127.0.0.0/8"]
+allow_addresses = ["127.0.0.0/8", "10.77.0.0/24"]
 [limits]
 rate_limit = false
 {extra}"#,
+            name = place.name,
+            listen = place.listen,
             data = folder.join("data").display(),
             registration = if extra.contains("[registration]") {
                 String::new()
@@ -127,12 +170,13 @@ rate_limit = false
         );
         fs::write(folder.join("weft.toml"), config)?;
         let mut server = Self {
-            name: format!("127.0.0.1:{public_port}"),
-            url: format!("https://127.0.0.1:{port}"),
+            name: place.name,
+            url: format!("https://127.0.0.1:{}", place.port),
             folder,
             http: authority.http()?,
             process: None,
             starts: 0,
+            namespace: place.namespace.map(|namespace| namespace.path),
         };
         server.boot().await?;
         Ok(server)
@@ -156,6 +200,7 @@ rate_limit = false
             http,
             process: None,
             starts: 0,
+            namespace: None,
         })
     }
 
@@ -203,7 +248,16 @@ rate_limit = false
     pub fn spawn(&mut self, variables: &[(&str, &str)]) -> Result<()> {
         self.starts += 1;
         let log = File::create(self.log_path())?;
-        let process = Command::new(binary()?)
+        let mut command = match &self.namespace {
+            None => Command::new(binary()?),
+            // It becomes the server itself: to kill it is to kill that.
+            Some(namespace) => {
+                let mut enter = Command::new("nsenter");
+                enter.arg(format!("--net={namespace}")).arg("--").arg(binary()?);
+                enter
+            }
+        };
+        let process = command
             .arg("serve")
             .arg("--config")
             .arg(self.folder.join("weft.toml"))
