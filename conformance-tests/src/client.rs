@@ -93,6 +93,13 @@ impl Client {
         })
     }
 
+    /// The password of a user that [`Client::register`] made.
+    #[must_use]
+    pub fn password(&self) -> String {
+        let name = self.user.trim_start_matches('@').split(':').next();
+        format!("{}-password", name.unwrap_or_default())
+    }
+
     /// Somebody who is signed in already.
     ///
     /// # Errors

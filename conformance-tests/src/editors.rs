@@ -1,38 +1,21 @@
 //! Stock Yjs editors in a Node process (`node/editors.mjs`), one method a thing that a person or an application does.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
-    process::Stdio,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStdin, Command},
-    sync::{Mutex as AsyncMutex, OnceCell, oneshot},
-};
+use tokio::{process::Command, sync::OnceCell};
 
-use crate::{authority::Authority, client::Client};
+use crate::{authority::Authority, client::Client, lines::Process};
 
 /// How long an editor may take to see something, milliseconds. Generous: a test fails by never, not by late.
 const PATIENCE_MS: u64 = 30_000;
 
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<Value, String>>>>>;
-
 /// A process with editors.
-pub struct Editors {
-    input: AsyncMutex<ChildStdin>,
-    waiting: Waiting,
-    next: AtomicU64,
-    /// Killed when dropped.
-    _process: Child,
-}
+pub struct Editors(Process);
 
 /// One editor.
 #[derive(Clone)]
@@ -73,56 +56,28 @@ async fn install() -> Result<()> {
         .copied()
 }
 
+/// A script of that folder, in a Node process that trusts the authority.
+///
+/// # Errors
+/// When the packages can't be installed.
+pub async fn script(name: &str, authority: &Authority) -> Result<Command> {
+    install().await?;
+    let mut command = Command::new("node");
+    command
+        .arg(name)
+        .current_dir(folder())
+        .env("NODE_EXTRA_CA_CERTS", authority.certificate());
+    Ok(command)
+}
+
 impl Editors {
     /// Starts a process that trusts the authority.
     ///
     /// # Errors
     /// When Node is missing or the packages can't be installed.
     pub async fn start(authority: &Authority) -> Result<Arc<Self>> {
-        install().await?;
-        let mut process = Command::new("node")
-            .arg("editors.mjs")
-            .current_dir(folder())
-            .env("NODE_EXTRA_CA_CERTS", authority.certificate())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting node")?;
-        let input = AsyncMutex::new(process.stdin.take().context("stdin")?);
-        let mut lines = BufReader::new(process.stdout.take().context("stdout")?).lines();
-        let waiting: Waiting = Arc::default();
-        let answers = Arc::clone(&waiting);
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                deliver(&answers, &line);
-            }
-        });
-        Ok(Arc::new(Self {
-            input,
-            waiting,
-            next: AtomicU64::new(1),
-            _process: process,
-        }))
-    }
-
-    async fn call(&self, mut request: Value) -> Result<Value> {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, answer) = oneshot::channel();
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, sender);
-        if let Some(fields) = request.as_object_mut() {
-            fields.insert("id".to_owned(), json!(id));
-        }
-        let line = format!("{request}\n");
-        self.input.lock().await.write_all(line.as_bytes()).await?;
-        answer
-            .await
-            .context("the editors' process ended")?
-            .map_err(|error| anyhow!("{error}"))
+        let script = script("editors.mjs", authority).await?;
+        Ok(Arc::new(Self(Process::start(script)?)))
     }
 
     /// What stock Yjs makes of typing a text into an empty document as this client: the content of an update event. So
@@ -131,7 +86,8 @@ impl Editors {
     /// # Errors
     /// When the process has ended.
     pub async fn update_event(&self, client: u32, text: &str) -> Result<Value> {
-        self.call(json!({"command": "update_event", "client": client, "text": text}))
+        self.0
+            .call(json!({"command": "update_event", "client": client, "text": text}))
             .await
     }
 
@@ -178,24 +134,6 @@ impl Editors {
     }
 }
 
-fn deliver(waiting: &Waiting, line: &str) {
-    let Ok(answer) = serde_json::from_str::<Value>(line) else {
-        return;
-    };
-    let Some(id) = answer.get("id").and_then(Value::as_u64) else {
-        return;
-    };
-    let Some(sender) = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) else {
-        return;
-    };
-    let result = match answer.get("error") {
-        Some(error) => Err(error.as_str().unwrap_or("error").to_owned()),
-        None => Ok(answer.get("ok").cloned().unwrap_or(Value::Null)),
-    };
-    // The test may have given up.
-    let _ = sender.send(result);
-}
-
 impl Editor {
     async fn call(&self, command: &str, mut request: Value) -> Result<Value> {
         if let Some(fields) = request.as_object_mut() {
@@ -204,6 +142,7 @@ impl Editor {
             fields.entry("timeout").or_insert(json!(PATIENCE_MS));
         }
         self.process
+            .0
             .call(request)
             .await
             .with_context(|| format!("editor {}: {command}", self.name))

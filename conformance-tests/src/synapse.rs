@@ -10,9 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
-use crate::{authority::Authority, client::Client, server::free_port};
+use crate::{
+    authority::Authority,
+    client::Client,
+    python::{self, run},
+    server::free_port,
+};
 
 /// The release that the tests were written against.
 pub const VERSION: &str = "1.163.2";
@@ -32,41 +37,13 @@ pub struct Synapse {
     starts: usize,
 }
 
-/// Runs a command to its end.
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
-}
-
-/// The Python that has Synapse: `SYNAPSE_PYTHON`, or that of an environment beside the test binaries, which is made the
-/// first time. Tests in several processes may do so at once: each makes its own, and whoever is ready first wins.
+/// The Python that has Synapse: `SYNAPSE_PYTHON`, or that of an environment of its own.
 fn python() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("SYNAPSE_PYTHON") {
         return Ok(path.into());
     }
-    let tests = std::env::current_exe()?;
-    let target = tests.ancestors().nth(2).context("no target folder")?;
-    let ready = target.join(format!("synapse-{VERSION}"));
-    let python = ready.join("bin/python");
-    if python.exists() {
-        return Ok(python);
-    }
-    let own = tempfile::Builder::new().prefix("synapse-").tempdir_in(target)?;
-    run(Command::new("python3").args(["-m", "venv"]).arg(own.path()))?;
-    run(Command::new(own.path().join("bin/python"))
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .arg(format!("matrix-synapse=={VERSION}")))?;
-    // Only the environment's scripts know its path, and they are not used: modules are run by its Python.
-    if let Err(error) = fs::rename(own.path(), &ready) {
-        ensure!(python.exists(), "{}: {error}", ready.display());
-    }
-    Ok(python)
+    let package = format!("matrix-synapse=={VERSION}");
+    python::environment(&format!("synapse-{VERSION}"), &[&package])
 }
 
 /// Limits are off, and answers to `/sync` are not kept: by default an initial sync that is asked for again within two

@@ -1,0 +1,169 @@
+// A stock Matrix client, matrix-js-sdk, driven by JSON lines on standard input, answering on standard output. It uses
+// the client's own calls and its own sync loop: what a test sees here is what an application would see.
+import * as readline from 'node:readline'
+import * as sdk from 'matrix-js-sdk'
+import { logger } from 'matrix-js-sdk/lib/logger.js'
+
+logger.setLevel?.('silent')
+const say = (message) => process.stdout.write(JSON.stringify(message) + '\n')
+let client = null
+const seen = []
+const watchers = new Set()
+
+function noticed(event) {
+  if (event) seen.push(event)
+  for (const check of [...watchers]) check()
+}
+
+/** Whether `whole` has everything that `part` has, at the same places. */
+function has(whole, part) {
+  if (part === null || typeof part !== 'object') return whole === part
+  if (Array.isArray(part)) return Array.isArray(whole) && part.every((item) => whole.some((other) => has(other, item)))
+  return whole !== null && typeof whole === 'object' && Object.entries(part).every(([key, value]) => has(whole[key], value))
+}
+
+/** Waits until `find` gives something, looking again at each event. */
+function until(find, timeout, what) {
+  return new Promise((resolve, reject) => {
+    const done = () => {
+      clearTimeout(timer)
+      clearInterval(again)
+      watchers.delete(check)
+    }
+    const check = () => {
+      const found = find()
+      if (!found) return
+      done()
+      resolve(found)
+    }
+    const timer = setTimeout(() => {
+      done()
+      reject(new Error(`${what} was not seen within ${timeout} ms; last: ${JSON.stringify(seen.slice(-16).map((event) => [event.type, event.room_id, event.content]))}`))
+    }, timeout)
+    const again = setInterval(check, 100)
+    watchers.add(check)
+    check()
+  })
+}
+
+const raw = (event) => ({ ...event.event, room_id: event.getRoomId?.() ?? event.event.room_id })
+const membership = (room) => client.getRoom(room)?.getMyMembership()
+const { Method } = sdk
+
+const commands = {
+  async login({ url, user, password, device }) {
+    const flows = await sdk.createClient({ baseUrl: url }).loginFlows()
+    if (!flows.flows.some((flow) => flow.type === 'm.login.password')) throw new Error(`no password: ${JSON.stringify(flows)}`)
+    const answer = await sdk.createClient({ baseUrl: url }).loginRequest({
+      type: 'm.login.password',
+      identifier: { type: 'm.id.user', user },
+      password,
+      device_id: device,
+      initial_device_display_name: 'Stock client',
+    })
+    client = sdk.createClient({
+      baseUrl: url,
+      userId: answer.user_id,
+      accessToken: answer.access_token,
+      deviceId: answer.device_id,
+      timelineSupport: true,
+    })
+    return { user_id: answer.user_id, device_id: answer.device_id }
+  },
+  async start({ limit }) {
+    client.on('event', (event) => noticed(raw(event)))
+    // These say their room only beside the event.
+    client.on('RoomMember.typing', (event, member) => noticed({ ...event.event, room_id: member.roomId }))
+    client.on('Room.receipt', (event, room) => noticed({ ...event.event, room_id: room.roomId }))
+    client.on('toDeviceEvent', (event) => noticed({ ...event.event, to_device: true }))
+    client.on('sync', () => noticed())
+    await client.startClient({ initialSyncLimit: limit, lazyLoadMembers: true, threadSupport: true })
+    await until(() => client.getSyncState() === 'SYNCING', 30000, 'the first sync')
+  },
+  whoami: () => client.whoami(),
+  versions: () => client.getVersions(),
+  capabilities: () => client.getCapabilities(),
+  create_room: async ({ options }) => client.createRoom(options),
+  invite: ({ room, user }) => client.invite(room, user),
+  join: async ({ room, via }) => ({ room_id: (await client.joinRoom(room, { viaServers: via ? [via] : [] })).roomId }),
+  knock: ({ room, via }) => client.knockRoom(room, { viaServers: [via] }),
+  leave: ({ room }) => client.leave(room),
+  forget: ({ room }) => client.forget(room),
+  kick: ({ room, user }) => client.kick(room, user, 'reason'),
+  ban: ({ room, user }) => client.ban(room, user, 'reason'),
+  unban: ({ room, user }) => client.unban(room, user),
+  until_membership: ({ room, is, timeout }) => until(() => membership(room) === is && {}, timeout, `${is} in ${room}`),
+  until_seen: async ({ part, timeout }) =>
+    until(() => seen.find((event) => has(event, part)), timeout, JSON.stringify(part)),
+  send: ({ room, type, content }) => client.sendEvent(room, type, content),
+  redact: ({ room, event }) => client.redactEvent(room, event),
+  state: async ({ room, type, key }) => client.getStateEvent(room, type, key),
+  set_state: ({ room, type, key, content }) => client.sendStateEvent(room, type, content, key),
+  messages: ({ room, from, dir, limit, filter }) =>
+    client.createMessagesRequest(room, from ?? null, limit, dir, filter && sdk.Filter.fromJson(null, null, { room: { timeline: filter } })),
+  typing: ({ room, is }) => client.sendTyping(room, is, 20000),
+  async receipt({ room, event }) {
+    await client.sendReadReceipt(client.getRoom(room).findEventById(event))
+    await client.setRoomReadMarkersHttpRequest(room, event, event)
+  },
+  set_name: ({ name }) => client.setDisplayName(name),
+  set_avatar: ({ url }) => client.setAvatarUrl(url),
+  profile: ({ user }) => client.getProfileInfo(user),
+  create_alias: ({ alias, room }) => client.createAlias(alias, room),
+  resolve_alias: ({ alias }) => client.getRoomIdForAlias(alias),
+  delete_alias: ({ alias }) => client.deleteAlias(alias),
+  directory: ({ server }) => client.publicRooms(server ? { server, limit: 50 } : { limit: 50 }),
+  set_tag: ({ room, tag }) => client.setRoomTag(room, tag, { order: 0.5 }),
+  tags: ({ room }) => client.http.authedRequest(Method.Get, `/user/${encodeURIComponent(client.getUserId())}/rooms/${encodeURIComponent(room)}/tags`),
+  set_account_data: ({ type, content }) => client.setAccountData(type, content),
+  account_data: async ({ type }) => client.getAccountDataFromServer(type),
+  push_rules: () => client.getPushRules(),
+  devices: () => client.getDevices(),
+  rename_device: ({ device, name }) => client.setDeviceDetails(device, { display_name: name }),
+  delete_device: async ({ device, user, password }) => {
+    try {
+      return await client.deleteDevice(device)
+    } catch (error) {
+      if (!error.data?.session) throw error
+      const identifier = { type: 'm.id.user', user }
+      return client.deleteDevice(device, { type: 'm.login.password', identifier, password, session: error.data.session })
+    }
+  },
+  to_device: ({ user, device, type, content }) => client.sendToDevice(type, new Map([[user, new Map([[device, content]])]])),
+  members: async ({ room }) => {
+    const answer = await client.members(room)
+    return { members: answer.chunk.map((event) => [event.state_key, event.content.membership]) }
+  },
+  context: ({ room, event }) =>
+    client.http.authedRequest(Method.Get, `/rooms/${encodeURIComponent(room)}/context/${encodeURIComponent(event)}`, { limit: '4' }),
+  event: ({ room, event }) => client.fetchRoomEvent(room, event),
+  relations: async ({ room, event, rel, type }) => client.fetchRelations(room, event, rel, type, { limit: 10 }),
+  search_users: ({ term }) => client.searchUserDirectory({ term, limit: 10 }),
+  async set_presence() {
+    await client.setPresence({ presence: 'online', status_msg: 'here' })
+  },
+  logout: () => client.logout(true),
+  /** Anything else, by the client's own means of asking: a refusal is an answer here. */
+  async ask({ method, path, body }) {
+    try {
+      return { status: 200, body: await client.http.authedRequest(method, path.split('?')[0], Object.fromEntries(new URLSearchParams(path.split('?')[1] ?? '')), body, { prefix: '' }) }
+    } catch (error) {
+      return { status: error.httpStatus ?? 0, errcode: error.errcode ?? String(error) }
+    }
+  },
+}
+
+async function handle(line) {
+  const request = JSON.parse(line)
+  try {
+    say({ id: request.id, ok: (await commands[request.command](request)) ?? {} })
+  } catch (error) {
+    say({ id: request.id, error: `${error.errcode ?? ''} ${error?.message ?? error}` })
+  }
+}
+
+process.on('uncaughtException', (error) => process.stderr.write(`${error?.stack ?? error}\n`))
+process.on('unhandledRejection', (error) => process.stderr.write(`${error?.stack ?? error}\n`))
+readline.createInterface({ input: process.stdin }).on('line', handle).on('close', () => process.exit(0))
+// The client prints to the console; that must not get between the answers.
+for (const level of ['log', 'info', 'warn', 'debug', 'error', 'trace']) console[level] = (...words) => process.stderr.write(words.join(' ') + '\n')

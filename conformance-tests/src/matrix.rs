@@ -1,0 +1,134 @@
+//! Stock Matrix clients, each in a process of its own: matrix-js-sdk (`node/matrix.mjs`) and matrix-nio
+//! (`python/matrix.py`). Both are asked the same things by the same names, so that one walk serves for either.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::{authority::Authority, client::Client, editors, lines::Process, python};
+
+/// How long a client may take to see something, milliseconds. Generous: a test fails by never, not by late.
+const PATIENCE_MS: u64 = 30_000;
+
+/// The release of matrix-nio, in `python/requirements.txt` too, with all that it needs.
+const NIO: &str = "0.26.0";
+
+/// Which client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// matrix-js-sdk.
+    JsSdk,
+    /// matrix-nio.
+    Nio,
+}
+
+/// One signed-in client.
+pub struct Stock {
+    /// Which it is.
+    pub kind: Kind,
+    /// Its user id.
+    pub user: String,
+    /// Its device.
+    pub device: String,
+    process: Process,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("python")
+}
+
+async fn nio(authority: &Authority) -> Result<Command> {
+    let requirements = folder().join("requirements.txt");
+    let name = format!("matrix-nio-{NIO}");
+    let python = tokio::task::spawn_blocking(move || {
+        let list = requirements.to_string_lossy().into_owned();
+        python::environment(&name, &["--only-binary", ":all:", "--no-deps", "-r", &list])
+    });
+    let mut command = Command::new(python.await??);
+    command
+        .arg("matrix.py")
+        .arg(authority.certificate())
+        .current_dir(folder());
+    Ok(command)
+}
+
+impl Stock {
+    /// Starts one, signs the user in with the password that [`Client::register`] gave it, and starts its sync loop, which
+    /// asks for so many events of a room at first.
+    ///
+    /// # Errors
+    /// When it can't be installed, or the server refuses.
+    pub async fn start(authority: &Authority, kind: Kind, owner: &Client, limit: u32) -> Result<Self> {
+        let command = match kind {
+            Kind::JsSdk => editors::script("matrix.mjs", authority).await?,
+            Kind::Nio => nio(authority).await?,
+        };
+        let process = Process::start(command)?;
+        let device = format!("{kind:?}");
+        let request = json!({
+            "command": "login", "url": owner.url, "user": owner.user, "password": owner.password(), "device": device,
+        });
+        let signed_in = process.call(request).await.context("login")?;
+        let stock = Self {
+            kind,
+            user: text(&signed_in, "user_id")?,
+            device: text(&signed_in, "device_id")?,
+            process,
+        };
+        stock.ask("start", json!({"limit": limit})).await?;
+        Ok(stock)
+    }
+
+    /// Anything that both scripts know.
+    ///
+    /// # Errors
+    /// When the client says that it failed.
+    pub async fn ask(&self, command: &str, mut request: Value) -> Result<Value> {
+        if let Some(fields) = request.as_object_mut() {
+            fields.insert("command".to_owned(), json!(command));
+            fields.entry("timeout").or_insert(json!(PATIENCE_MS));
+        }
+        let what = format!("{:?} of {}: {request}", self.kind, self.user);
+        self.process.call(request).await.context(what)
+    }
+
+    /// Sends an event; gives its id.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn send(&self, room: &str, kind: &str, content: Value) -> Result<String> {
+        let sent = self
+            .ask("send", json!({"room": room, "type": kind, "content": content}))
+            .await?;
+        text(&sent, "event_id")
+    }
+
+    /// Waits until the sync loop has shown something that has these fields; gives it.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub async fn until_seen(&self, part: Value) -> Result<Value> {
+        self.ask("until_seen", json!({"part": part})).await
+    }
+
+    /// Waits until the client holds its membership of a room to be this.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub async fn until_membership(&self, room: &str, is: &str) -> Result<()> {
+        self.ask("until_membership", json!({"room": room, "is": is}))
+            .await
+            .map(drop)
+    }
+}
+
+/// A text of an answer.
+///
+/// # Errors
+/// When it has none.
+pub fn text(answer: &Value, field: &str) -> Result<String> {
+    let found = answer.get(field).and_then(Value::as_str).map(str::to_owned);
+    found.with_context(|| format!("no {field} in {answer}"))
+}

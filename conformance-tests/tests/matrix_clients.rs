@@ -1,0 +1,12 @@
+//! Stock Matrix clients on two servers: matrix-js-sdk and matrix-nio, each on either side, with their own sync loops.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+#[path = "matrix_clients/pair.rs"]
+mod pair;
+#[path = "matrix_clients/rooms.rs"]
+mod rooms;
