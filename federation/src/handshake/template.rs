@@ -17,6 +17,8 @@ pub(crate) struct Hints {
     pub(super) auth_events: Vec<OwnedEventId>,
     depth: u64,
     #[serde(default)]
+    origin_server_ts: Option<MilliSecondsSinceUnixEpoch>,
+    #[serde(default)]
     content: Content,
 }
 
@@ -80,7 +82,8 @@ pub(crate) fn sign(
         prev_events: hints.prev_events,
         auth_events: hints.auth_events,
         depth: hints.depth.min(limits::MAX_DEPTH),
-        origin_server_ts: now,
+        // Its clock knows when the user's last stay ended, and ours may be behind it.
+        origin_server_ts: Placement::time_after(now, hints.origin_server_ts),
     };
     Ok(draft.sign(version, placement, signer)?)
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, Int, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId,
-    UserId,
+    UInt, UserId,
     events::{StateEventType, TimelineEventType},
     signatures::add_content_hash_to_event,
     state_res::auth_types_for_event,
@@ -44,7 +44,7 @@ pub struct Placement {
     pub auth_events: Vec<OwnedEventId>,
     /// One more than the greatest depth of `prev_events`: see [`Placement::depth_after`].
     pub depth: u64,
-    /// Now.
+    /// Now, or just after what it rests on: see [`Placement::time_after`].
     pub origin_server_ts: MilliSecondsSinceUnixEpoch,
 }
 
@@ -99,6 +99,23 @@ impl Placement {
             .max()
             .map_or(1, |depth| depth.saturating_add(1))
             .min(limits::MAX_DEPTH)
+    }
+
+    /// The time of an event that rests on others: now, but after them. Where branches meet, memberships are ordered by
+    /// the time that they claim (Matrix specification, "Mainline ordering"): with clocks that differ, who left and came
+    /// back would have left last. A time that is too far ahead is no clock's, and is not followed.
+    #[must_use]
+    pub fn time_after(
+        now: MilliSecondsSinceUnixEpoch,
+        cited: impl IntoIterator<Item = MilliSecondsSinceUnixEpoch>,
+    ) -> MilliSecondsSinceUnixEpoch {
+        let believed = u64::from(now.get()).saturating_add(limits::MAX_CLOCK_LEAD_MS);
+        let after = cited
+            .into_iter()
+            .map(|time| u64::from(time.get()).saturating_add(1))
+            .filter(|time| *time <= believed)
+            .filter_map(|time| UInt::new(time).map(MilliSecondsSinceUnixEpoch));
+        after.fold(now, Ord::max)
     }
 }
 
@@ -239,5 +256,34 @@ impl StateView {
             .filter_map(|(kind, key)| self.get(kind, key))
             .map(|pdu| pdu.event_id().to_owned())
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: u64) -> MilliSecondsSinceUnixEpoch {
+        MilliSecondsSinceUnixEpoch(UInt::new(milliseconds).unwrap())
+    }
+
+    #[test]
+    fn an_event_claims_a_time_after_what_it_rests_on_unless_that_is_no_clock_s() {
+        let now = at(1_000_000);
+        let lead = limits::MAX_CLOCK_LEAD_MS;
+        assert_eq!(Placement::time_after(now, []), now);
+        assert_eq!(Placement::time_after(now, [at(5), at(999_999)]), now);
+        assert_eq!(Placement::time_after(now, [now]), at(1_000_001));
+        assert_eq!(Placement::time_after(now, [at(1_000_400), at(5)]), at(1_000_401));
+        assert_eq!(
+            Placement::time_after(now, [at(1_000_000 + lead - 1)]),
+            at(1_000_000 + lead)
+        );
+        let largest = MilliSecondsSinceUnixEpoch(UInt::MAX);
+        assert_eq!(
+            Placement::time_after(now, [at(1_000_000 + lead), largest, at(1_000_007)]),
+            at(1_000_008)
+        );
+        assert_eq!(Placement::time_after(largest, [largest]), largest);
     }
 }

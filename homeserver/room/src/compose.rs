@@ -80,7 +80,7 @@ impl Hot {
             depth: Placement::depth_after(depths),
             prev_events,
             auth_events: cited.iter().map(|pdu| pdu.event_id().to_owned()).collect(),
-            origin_server_ts: now,
+            origin_server_ts: Placement::time_after(now, cited.iter().map(|pdu| pdu.origin_server_ts())),
         };
         let draft = Draft {
             sender: wish.sender,

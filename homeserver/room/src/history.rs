@@ -22,6 +22,7 @@ use crate::{
         arrive::Arriving,
         decide::{Undecided, decide, is_settled},
         order::{Links, order},
+        rebuild::{InPlace, missing},
     },
     hollow,
     mailbox::{Command, Reply},
@@ -38,6 +39,8 @@ const MAX_HISTORY_EVENTS: usize = 50_000;
 const MAX_OTHER_SERVERS: usize = 3;
 /// When a server that could not be reached is asked again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// When one asks again because there was a new gap at the end.
+const GO_ON_AFTER: Duration = Duration::from_secs(1);
 /// How often, before it is left to the next start.
 const MAX_ATTEMPTS: u32 = 20;
 
@@ -62,8 +65,9 @@ pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
     tokio::spawn(async move {
         for _ in 0..MAX_ATTEMPTS {
             match Box::pin(complete(&shared, &room)).await {
-                Ok(true) | Err(Unavailable::Stopping) => break,
-                Ok(false) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
+                Ok(Come::All) | Err(Unavailable::Stopping) => break,
+                Ok(Come::More) => tokio::time::sleep(GO_ON_AFTER).await,
+                Ok(Come::NotNow) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
                 Err(error) => {
                     tracing::error!(%room, %error, "a room's history can't be taken in");
                     break;
@@ -107,20 +111,30 @@ impl Rooms {
     }
 }
 
-/// Fetches what is missing and hands it to the worker; false where it isn't to be had at present.
-async fn complete(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unavailable> {
+/// How far one has come with a room's history.
+enum Come {
+    /// All is here, or it is given up.
+    All,
+    /// What was fetched is here, and something else is missing: it came meanwhile.
+    More,
+    /// It isn't to be had at present.
+    NotNow,
+}
+
+/// Fetches what is missing and hands it to the worker.
+async fn complete(shared: &Arc<Shared>, room: &RoomId) -> Result<Come, Unavailable> {
     let Some(from) = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await? else {
-        return Ok(true);
+        return Ok(Come::All);
     };
     let Some(version) = shared.reader.version(room).await? else {
-        return Ok(true);
+        return Ok(Come::All);
     };
     let from = ServerName::parse(from).map_err(|error| Unavailable::Damaged(error.to_string()))?;
     let mut events = match fetch_from_any(shared, room, &version, from).await? {
         Fetched::All(events) => events,
-        Fetched::NotNow => return Ok(false),
+        Fetched::NotNow => return Ok(Come::NotNow),
         // Asking again would cost the other server as much, and end here again.
-        Fetched::TooMany => return Ok(true),
+        Fetched::TooMany => return Ok(Come::All),
     };
     hollow::fill(shared, room, &version, &mut events).await?;
     tracing::info!(%room, events = events.len(), "a room's history is here");
@@ -128,7 +142,8 @@ async fn complete(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unavailab
         tell(shared, room, portion.to_vec()).await?;
     }
     tell(shared, room, Vec::new()).await?;
-    Ok(true)
+    let left = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await?;
+    Ok(if left.is_some() { Come::More } else { Come::All })
 }
 
 async fn tell(shared: &Arc<Shared>, room: &RoomId, events: Vec<Verified>) -> Result<(), Unavailable> {
@@ -229,19 +244,20 @@ async fn edge(
     room: &RoomId,
     version: &RoomVersion,
 ) -> Result<(HashSet<OwnedEventId>, BTreeSet<OwnedEventId>), Unavailable> {
-    let (mut here, mut edge) = (HashSet::new(), BTreeSet::new());
+    let mut here = HashMap::new();
     for ((_, id), row) in shared.store.scan_all(EVENTS.under(&(room,))).await? {
         if row.has(event_flags::OUTLIER) {
             continue;
         }
         let text = row.text().map_err(|error| Unavailable::Damaged(error.to_string()))?;
-        let pdu = weft_dag::Pdu::from_trusted_json(text, id.clone(), version, false)
+        let rejected = row.has(event_flags::REJECTED);
+        let pdu = weft_dag::Pdu::from_trusted_json(text, id.clone(), version, rejected)
             .map_err(|error| Unavailable::Damaged(error.to_string()))?;
-        edge.extend(pdu.prev_events().iter().cloned());
-        here.insert(id);
+        let (pdu, flags) = (Arc::new(pdu), row.flags);
+        here.insert(id, InPlace { pdu, flags });
     }
-    edge.retain(|id| !here.contains(id));
-    Ok((here, edge))
+    let edge = missing(&here);
+    Ok((here.into_keys().collect(), edge))
 }
 
 impl Worker {
@@ -263,29 +279,21 @@ impl Worker {
         }
         let shared = Arc::clone(&self.shared);
         let room = self.room.clone();
-        let first = shared.store.scan(TIMELINE.under(&(&room,)).limit(1)).await?;
-        let first = first.first().map_or(0, |((_, order), _)| *order).min(0);
         let Some(hot) = self.hot.as_mut() else { return Ok(()) };
         let mut arriving = Arriving::new(hot, turn, &shared.reader, shared.identity.server_name()).await?;
         if events.is_empty() {
-            if arriving.rebuild_text(None).await? || !arriving.has_text() {
+            if arriving.rebuild_text(None).await? {
                 turn.batch.delete(&INCOMPLETE_ROOMS, &(&room,));
             }
             return Ok(());
         }
-        // A later portion is newer than an earlier one and comes after it: places are left for those that come.
-        let base = if first == 0 {
-            -HISTORY_PLACES
-        } else {
-            shared.reader.last_past(&room).await?
-        };
-        for (at, event) in (base.saturating_add(1)..0).zip(events) {
+        for event in events {
             if is_settled(&arriving, &event).await? {
                 continue;
             }
             let id = event.pdu().event_id().to_owned();
             match decide(&arriving, event, None, None).await {
-                Ok((authorized, before)) => arriving.take_past(authorized, before, at).await?,
+                Ok((authorized, before)) => arriving.take_past(authorized, before).await?,
                 Err(Undecided::Unavailable(error)) => return Err(error),
                 Err(problem) => tracing::info!(%room, event = %id, %problem, "an event of the past has no place"),
             }
@@ -298,8 +306,8 @@ impl Worker {
 const HISTORY_PLACES: i64 = 1 << 40;
 
 impl crate::Reader {
-    /// The last place before our time that is taken.
-    async fn last_past(&self, room: &RoomId) -> Result<i64, Unavailable> {
+    /// The last place before our time that is taken. A later portion is newer than an earlier one and comes after it.
+    pub(crate) async fn last_past(&self, room: &RoomId) -> Result<i64, Unavailable> {
         let query = TIMELINE.under(&(room,)).before(&(room, 0_i64)).reversed().limit(1);
         let last = self.store().scan(query).await?;
         Ok(last.first().map_or(-HISTORY_PLACES, |((_, order), _)| *order))

@@ -83,6 +83,9 @@ pub(crate) struct Hot {
     /// Oldest first.
     pub(crate) ends: Vec<End>,
     pub(crate) document: Option<OpenText>,
+    /// Events that others here follow and that have not come: only where a gap was bridged by a told state. None until
+    /// that is looked up.
+    pub(crate) missing: Option<BTreeSet<OwnedEventId>>,
     cover: Option<ChainCover>,
     next_group: u64,
     servers: BTreeSet<OwnedServerName>,
@@ -100,6 +103,7 @@ impl Hot {
             group: Group { id: 0, hops: 0 },
             ends: Vec::new(),
             document: is_document.then(OpenText::empty),
+            missing: None,
             cover: Some(ChainCover::default()),
             next_group: 1,
             servers: BTreeSet::new(),

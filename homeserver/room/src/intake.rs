@@ -16,7 +16,6 @@ use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
 use crate::{
     Rooms, Unavailable,
     drain::{Drain, Staged, arrive::Arriving},
-    history,
     mailbox::Command,
     turn::Turn,
     worker::Worker,
@@ -142,8 +141,12 @@ struct Left {
     last: Option<u64>,
     /// Rows that wait for something.
     waiting: usize,
-    /// A gap stays, whose events are to be fetched like those of the past.
-    gap: bool,
+}
+
+impl Left {
+    fn nothing() -> Self {
+        Self { last: None, waiting: 0 }
+    }
 }
 
 impl Worker {
@@ -161,7 +164,7 @@ impl Worker {
         self.seal(turn);
         let mark = self.shared.store.get(&STAGED_ROOMS, &(&self.room,)).await;
         let first = self.in_vain.begin();
-        let (mut after, mut waiting, mut gap) = (first, 0, false);
+        let (mut after, mut waiting) = (first, 0);
         loop {
             self.fresh(turn).await;
             match Box::pin(self.drain_some(turn, after)).await {
@@ -169,7 +172,6 @@ impl Worker {
                 Ok(left) => {
                     after = left.last.unwrap_or(after);
                     waiting += left.waiting;
-                    gap |= left.gap;
                 }
                 Err(error) => {
                     tracing::error!(room = %self.room, %error, "staged events can't be merged");
@@ -177,9 +179,6 @@ impl Worker {
                     return self.drain_later();
                 }
             }
-        }
-        if gap {
-            history::begin(&self.shared, self.room.clone());
         }
         if self.in_vain.end(first, after, waiting) {
             self.drain_later();
@@ -228,19 +227,11 @@ impl Worker {
         let rows = self.shared.store.scan(query.limit(EVENTS_PER_TURN)).await?;
         let last = rows.last().map(|((_, number), _)| *number);
         if rows.is_empty() || self.open().await?.is_none() {
-            return Ok(Left {
-                last: None,
-                waiting: 0,
-                gap: false,
-            });
+            return Ok(Left::nothing());
         }
         let shared = std::sync::Arc::clone(&self.shared);
         let Some(hot) = self.hot.as_mut() else {
-            return Ok(Left {
-                last: None,
-                waiting: 0,
-                gap: false,
-            });
+            return Ok(Left::nothing());
         };
         let ours = shared.identity.server_name();
         let (staged, unreadable) = read_rows(rows, &hot.version);
@@ -263,11 +254,11 @@ impl Worker {
         if let Some(server) = &drained.gap {
             arriving.note_gap(server);
         }
-        let (waiting, gap) = (drained.waiting.len(), drained.gap.is_some());
+        let waiting = drained.waiting.len();
         if drained.appended > 0 {
             self.vouch(turn).await?;
         }
-        Ok(Left { last, waiting, gap })
+        Ok(Left { last, waiting })
     }
 }
 

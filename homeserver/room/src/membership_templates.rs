@@ -17,7 +17,6 @@ use crate::{
         decide::{Undecided, is_settled},
         graph::{Graph as _, Incoming},
     },
-    history,
     hot::Hot,
     mailbox::{Command, Reply},
     turn::Turn,
@@ -280,7 +279,6 @@ impl Worker {
         if let Some(server) = gap {
             // What filled it was a state, not the events: they are fetched like those of the past.
             arriving.note_gap(&server);
-            history::begin(&shared, self.room.clone());
         }
         let (authorized, before) = decided.map_err(undecided)?;
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
@@ -353,11 +351,16 @@ fn place(hot: &Hot, draft: &Draft, now: ruma::MilliSecondsSinceUnixEpoch) -> Res
         .iter()
         .filter(|end| prev_events.contains(&end.id))
         .map(|end| end.depth);
+    let auth_events = auth.map_err(|error| forbidden(error.to_string()))?;
+    let cited = hot
+        .state
+        .iter()
+        .filter(|pdu| auth_events.contains(&pdu.event_id().to_owned()));
     Ok(Placement {
         depth: Placement::depth_after(depths),
         prev_events,
-        auth_events: auth.map_err(|error| forbidden(error.to_string()))?,
-        origin_server_ts: now,
+        origin_server_ts: Placement::time_after(now, cited.map(|pdu| pdu.origin_server_ts())),
+        auth_events,
     })
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Turn {
     pub(crate) changed: HashMap<OwnedEventId, (Arc<Pdu>, u8)>,
     /// An update came redacted: others are to be asked for it.
     pub(crate) hollow: bool,
+    /// Events are missing behind some that are here: they are to be fetched.
+    pub(crate) gap: bool,
     pub(crate) edits: Vec<LiveEdit>,
     pub(crate) reload: bool,
     pub(crate) access_changed: bool,
@@ -87,6 +89,7 @@ impl Turn {
             writes: Vec::new(),
             changed: HashMap::new(),
             hollow: false,
+            gap: false,
             edits: Vec::new(),
             reload: false,
             access_changed: false,

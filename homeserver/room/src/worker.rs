@@ -12,7 +12,9 @@ use tokio::{sync::mpsc, time::Instant};
 use weft_dag::Signer;
 use weft_store::CommitError;
 
-use crate::{Unavailable, gaps::InVain, hot::Hot, mailbox::Command, registry::Shared, turn::Turn, vouch::Vouching};
+use crate::{
+    Unavailable, gaps::InVain, history, hot::Hot, mailbox::Command, registry::Shared, turn::Turn, vouch::Vouching,
+};
 
 /// Commands of one turn at most.
 const MAX_COMMANDS: usize = 256;
@@ -140,7 +142,7 @@ impl Worker {
             self.hot = None;
             return;
         }
-        let hollow = turn.hollow;
+        let (hollow, gap) = (turn.hollow, turn.gap);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::before_commit");
         let mut finished = turn.finish(self.shared.store.positions(), self.shared.identity.server_name());
@@ -159,6 +161,9 @@ impl Worker {
         }
         if hollow && result.is_ok() {
             self.ask_for_hollow_updates();
+        }
+        if gap && result.is_ok() {
+            history::begin(&self.shared, self.room.clone());
         }
         #[cfg(debug_assertions)]
         fail::fail_point!("room::before_answer");

@@ -87,6 +87,9 @@ pub const MAX_EVENT_TEXT_BYTES: usize = 6 * MAX_EVENT_BYTES;
 pub const MAX_SIGNING_KEYS_PER_SERVER: usize = 8;
 /// `depth` of an event (Matrix specification): the largest canonical integer; at the limit it stays there (T04).
 pub const MAX_DEPTH: u64 = (1 << 53) - 1;
+/// How far an event that ours rest on may be ahead of our clock for ours to claim a time after it, milliseconds. Clocks that
+/// nobody sets differ by minutes; what claims more would move the times of all that follows.
+pub const MAX_CLOCK_LEAD_MS: u64 = 5 * 60 * 1_000;
 /// Extremities that our own events cite. More are allowed ([`MAX_PREV_EVENTS`]), but each costs everybody a look at
 /// one more state; what is left over is cited by the events that follow.
 pub const MAX_CITED_EXTREMITIES: usize = 10;

@@ -23,7 +23,12 @@ pub(super) async fn event(
     gate::acl(&ports, &origin, &room).await?;
     // State and what authorises it is every member server's to know: without it nothing can be checked. The rest is
     // for whom the history is for.
-    let member = ports.reader().servers_in(&room).await?.contains(&origin);
+    let asked = std::slice::from_ref(&request.event_id);
+    let member = !ports
+        .reader()
+        .may_ask_about(&room, &origin, asked, &[])
+        .await?
+        .is_empty();
     let allowed =
         (member && event.state_key().is_some()) || ports.reader().visible_to_server(&room, &origin, &event).await?;
     if !allowed {

@@ -13,14 +13,12 @@ pub(super) async fn event_auth(
     State(ports): State<ServerPorts>,
     Signed { origin, request }: Signed<Request>,
 ) -> ApiResult<Answer<Response>> {
-    gate::member(&ports, &origin, &request.room_id).await?;
+    let asked = std::slice::from_ref(&request.event_id);
+    gate::member_at(&ports, &origin, &request.room_id, asked, &[]).await?;
     let event = ports.reader().event(Some(&request.room_id), &request.event_id).await?;
     if event.is_none() {
         return Err(ApiError::not_found("There is no such event in that room."));
     }
-    let chain = ports
-        .reader()
-        .auth_chain(&request.room_id, std::slice::from_ref(&request.event_id))
-        .await?;
+    let chain = ports.reader().auth_chain(&request.room_id, asked).await?;
     Ok(Answer(Response::new(gate::raw_all(&chain)?)))
 }

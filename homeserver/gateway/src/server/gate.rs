@@ -1,10 +1,11 @@
-//! Who may ask about a room at all: servers that its access list lets in and, for its history, that are in it.
+//! Who may ask about a room at all: servers that its access list lets in and, for its history, that are or were in it.
 
 use std::sync::Arc;
 
-use ruma::{RoomId, ServerName};
+use ruma::{OwnedEventId, RoomId, ServerName};
 use serde_json::value::RawValue;
 use weft_dag::{Pdu, RoomVersion, redact::redact};
+use weft_wire::limits;
 
 use super::ServerPorts;
 use crate::errors::{ApiError, ApiResult};
@@ -27,6 +28,29 @@ pub(super) async fn member(ports: &ServerPorts, origin: &ServerName, room: &Room
     }
     acl(ports, origin, room).await?;
     Ok(version)
+}
+
+/// As [`member`], or `origin` was in the room before an event that it asks about: gives those events of `at`. It may have
+/// been put out without having heard of it yet, and must be able to place what tells it so. `ends` is what it says that
+/// it knows the room up to.
+pub(super) async fn member_at(
+    ports: &ServerPorts,
+    origin: &ServerName,
+    room: &RoomId,
+    at: &[OwnedEventId],
+    ends: &[OwnedEventId],
+) -> ApiResult<(RoomVersion, Vec<OwnedEventId>)> {
+    let outside = || ApiError::forbidden("Your server is not in that room.");
+    let version = ports.reader().version(room).await?.ok_or_else(outside)?;
+    if at.len() > limits::MAX_EVENT_IDS_PER_REQUEST || ends.len() > limits::MAX_EVENT_IDS_PER_REQUEST {
+        return Err(ApiError::invalid_param("Too many events."));
+    }
+    let allowed = ports.reader().may_ask_about(room, origin, at, ends).await?;
+    if allowed.is_empty() && !ports.reader().servers_in(room).await?.contains(origin) {
+        return Err(outside());
+    }
+    acl(ports, origin, room).await?;
+    Ok((version, allowed))
 }
 
 /// The access list alone: for rooms that we may not be in.

@@ -5,31 +5,20 @@ use ruma::api::federation::event::get_missing_events::v1::{Request, Response};
 use weft_wire::limits;
 
 use super::{ServerPorts, Signed, gate};
-use crate::{
-    errors::{ApiError, ApiResult},
-    ruma_json::Answer,
-};
+use crate::{errors::ApiResult, ruma_json::Answer};
 
 pub(super) async fn missing_events(
     State(ports): State<ServerPorts>,
     Signed { origin, request }: Signed<Request>,
 ) -> ApiResult<Answer<Response>> {
-    let version = gate::member(&ports, &origin, &request.room_id).await?;
-    let most = limits::MAX_EVENT_IDS_PER_REQUEST;
-    if request.earliest_events.len() > most || request.latest_events.len() > most {
-        return Err(ApiError::invalid_param("Too many events."));
-    }
+    let (room, asked, ends) = (&request.room_id, &request.latest_events, &request.earliest_events);
+    let (version, latest) = gate::member_at(&ports, &origin, room, asked, ends).await?;
     let limit = usize::try_from(u64::from(request.limit))
         .unwrap_or(usize::MAX)
         .min(limits::MAX_BACKFILL_EVENTS);
     let mut events = ports
         .reader()
-        .missing_events(
-            &request.room_id,
-            &request.earliest_events,
-            &request.latest_events,
-            limit,
-        )
+        .missing_events(&request.room_id, &request.earliest_events, &latest, limit)
         .await?;
     let min_depth = u64::from(request.min_depth);
     events.retain(|event| event.depth() >= min_depth);

@@ -1,5 +1,7 @@
 //! GET /_matrix/federation/v1/state and /state_ids/{roomId} (Matrix specification, "Retrieving events"): the state before
-//! an event, for servers in the room.
+//! an event, for servers that are in the room or were at that event.
+
+use std::slice;
 
 use axum::extract::State;
 use ruma::{
@@ -18,7 +20,14 @@ pub(super) async fn state_ids(
     State(ports): State<ServerPorts>,
     Signed { origin, request }: Signed<get_room_state_ids::v1::Request>,
 ) -> ApiResult<Answer<get_room_state_ids::v1::Response>> {
-    gate::member(&ports, &origin, &request.room_id).await?;
+    gate::member_at(
+        &ports,
+        &origin,
+        &request.room_id,
+        slice::from_ref(&request.event_id),
+        &[],
+    )
+    .await?;
     let ids = before(&ports, &request.room_id, &request.event_id).await?;
     Ok(Answer(get_room_state_ids::v1::Response::new(ids.auth_chain, ids.state)))
 }
@@ -27,7 +36,14 @@ pub(super) async fn state(
     State(ports): State<ServerPorts>,
     Signed { origin, request }: Signed<get_room_state::v1::Request>,
 ) -> ApiResult<Answer<get_room_state::v1::Response>> {
-    gate::member(&ports, &origin, &request.room_id).await?;
+    gate::member_at(
+        &ports,
+        &origin,
+        &request.room_id,
+        slice::from_ref(&request.event_id),
+        &[],
+    )
+    .await?;
     let ids = before(&ports, &request.room_id, &request.event_id).await?;
     let mut lists = Vec::with_capacity(2);
     for ids in [&ids.auth_chain, &ids.state] {

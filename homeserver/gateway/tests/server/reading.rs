@@ -77,6 +77,71 @@ async fn a_server_that_left_is_told_no_more() {
     }
 }
 
+#[tokio::test]
+async fn a_server_that_was_put_out_may_ask_how_that_came_about_and_nothing_after() {
+    let world = World::new().await;
+    let room = world.public_room().await;
+    world.join("@bob:beta.test", &room).await;
+    world.say(&room, "while bob was in").await;
+    let kick = put_out(&world, &room, "leave").await;
+    let after = world.say(&room, "among ourselves").await;
+    for (method, path, body) in questions(&room, &kick) {
+        let (status, answer) = world.ask(beta(), method, &path, body.clone()).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        assert!(!answer.to_string().contains("among ourselves"), "{path}");
+        if path.contains("backfill") || path.contains("get_missing_events") {
+            assert!(answer.to_string().contains("while bob was in"), "{path}: {answer}");
+        }
+        let (status, answer) = world.ask(gamma(), method, &path, body).await;
+        assert!(status == 403 || status == 404, "{path}: {answer}");
+    }
+    for (method, path, body) in questions(&room, &after) {
+        let (status, answer) = world.ask(beta(), method, &path, body).await;
+        assert!(status == 403 || status == 404, "{path}: {answer}");
+    }
+}
+
+/// A join that its server made through somebody who hadn't heard of the ban: it believes that it is in.
+#[tokio::test]
+async fn a_server_whose_join_crossed_a_ban_is_told_what_was_before_the_ban() {
+    let world = World::new().await;
+    let room = world.public_room().await;
+    let (first_join, _) = world.join("@bob:beta.test", &room).await;
+    put_out(&world, &room, "leave").await;
+    let bob = ruma::UserId::parse("@bob:beta.test").unwrap();
+    let (join, event) = world.membership(&bob, &room, "join").await;
+    world.say(&room, "between the two").await;
+    let ban = put_out(&world, &room, "ban").await;
+    let missing = format!("/_matrix/federation/v1/get_missing_events/{}", path(room.as_str()));
+    let asked = |end: &OwnedEventId| json!({ "earliest_events": [end], "latest_events": [ban] });
+    // Who was not in after any of the ends that he names was in the room by no join that crossed the ban.
+    for end in [&join, &first_join, &ban] {
+        let (status, answer) = world.ask(beta(), "POST", &missing, asked(end)).await;
+        assert_eq!(status, 403, "{answer}");
+    }
+    let transaction = json!({ "origin": "beta.test", "origin_server_ts": 1, "pdus": [event] });
+    let send = format!("/_matrix/federation/v1/send/{}", rand_id());
+    assert_eq!(world.ask(beta(), "PUT", &send, transaction).await.0, 200);
+    world.until_in_place(&room, &join).await;
+    let (status, answer) = world.ask(beta(), "POST", &missing, asked(&join)).await;
+    assert_eq!(status, 200, "{answer}");
+    // It was out when that was said: the event without its text, so that the graph is whole.
+    let last = answer["events"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["type"], "m.room.message", "{answer}");
+    assert_eq!(last["content"], json!({}), "{answer}");
+    for end in [&first_join, &ban] {
+        let (status, answer) = world.ask(beta(), "POST", &missing, asked(end)).await;
+        assert_eq!(status, 403, "{answer}");
+    }
+    let (status, answer) = world.ask(gamma(), "POST", &missing, asked(&join)).await;
+    assert_eq!(status, 403, "{answer}");
+}
+
+async fn put_out(world: &World, room: &RoomId, membership: &str) -> OwnedEventId {
+    let content = json!({ "membership": membership });
+    world.send(room, "m.room.member", Some("@bob:beta.test"), content).await
+}
+
 /// T55: the endpoints that the specification names, and our own.
 #[tokio::test]
 async fn the_access_list_is_asked_everywhere() {

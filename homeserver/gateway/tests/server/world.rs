@@ -336,6 +336,13 @@ impl World {
         )
     }
 
+    /// Until an event has its place, also one that is held back.
+    pub async fn until_in_place(&self, room: &RoomId, event: &EventId) {
+        while self.rooms.reader().state_ids(room, event).await.unwrap().is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until an event is in its room.
     pub async fn until_committed(&self, event: &EventId) {
         let mut commits = self.commits.lock().await;

@@ -23,7 +23,7 @@ use super::{
     decide::{Undecided, resolve_loading},
     graph::{Graph, Incoming, Known},
     order::{Links, order},
-    rebuild::InPlace,
+    rebuild::{InPlace, missing},
     text::Vectors,
 };
 use crate::{
@@ -45,6 +45,8 @@ pub(crate) struct Arriving<'a> {
     /// Redactions of this turn by their targets, which aren't here.
     early: HashMap<OwnedEventId, Vec<Arc<Pdu>>>,
     pub(super) vectors: Vectors,
+    /// The last place before our time that is taken, once this turn has looked.
+    last_past: Option<i64>,
     no_cover: ChainCover,
 }
 
@@ -82,6 +84,7 @@ impl<'a> Arriving<'a> {
             read: Mutex::default(),
             early,
             vectors,
+            last_past: None,
             no_cover,
         })
     }
@@ -93,8 +96,9 @@ impl<'a> Arriving<'a> {
         }
     }
 
-    /// Notes that events are missing, and who may have them.
+    /// Notes that events are missing, and who may have them: they are fetched like those of the past.
     pub(crate) fn note_gap(&mut self, server: &ServerName) {
+        self.turn.gap = true;
         self.turn
             .batch
             .put(&INCOMPLETE_ROOMS, &(&self.hot.id,), &server.to_string());
@@ -169,6 +173,9 @@ impl<'a> Arriving<'a> {
         if self.is_hollow(authorized.pdu()).await? {
             return self.fill_in(vec![Arc::clone(authorized.pdu())]).await;
         }
+        if !outlier && self.was_missing(authorized.pdu().event_id()).await? {
+            return self.take_late(authorized, before).await;
+        }
         let hollow = if outlier { 0 } else { self.note_hollow(&authorized) };
         let (pdu, verdict) = authorized.into_parts();
         let flags = match verdict {
@@ -239,6 +246,57 @@ impl<'a> Arriving<'a> {
         }
     }
 
+    /// An event that accepted ones follow which came before it, across a gap: it is of the past. As an end of the graph
+    /// it would bring back what was since changed, and what follows it was held against a text without it.
+    async fn take_late(&mut self, authorized: Authorized, before: StateMap) -> Result<(), Unavailable> {
+        let server = authorized.pdu().sender().server_name().to_owned();
+        self.take_past(authorized, before).await?;
+        // The text is worked out anew once nothing is missing.
+        self.note_gap(&server);
+        Ok(())
+    }
+
+    /// Whether accepted events here, or their ancestors, follow an event that has not been here in its place.
+    async fn was_missing(&mut self, id: &EventId) -> Result<bool, Unavailable> {
+        if self.hot.missing.is_none() {
+            let room = (&self.hot.id,);
+            let incomplete = self.reader.store().get(&INCOMPLETE_ROOMS, &room).await?.is_some();
+            let events = if incomplete {
+                self.in_place().await?
+            } else {
+                HashMap::new()
+            };
+            self.hot.missing = Some(missing(&events));
+        }
+        Ok(self.hot.missing.as_mut().is_some_and(|missing| missing.remove(id)))
+    }
+
+    /// What an accepted event, or an ancestor of one, follows that is not here in its place.
+    async fn note_missing(&mut self, pdu: &Pdu) -> Result<bool, Unavailable> {
+        let mut some = false;
+        for id in pdu.prev_events() {
+            let known = self.with_flags(id).await?;
+            if known.is_none_or(|(_, flags)| flags & event_flags::OUTLIER != 0)
+                && let Some(missing) = self.hot.missing.as_mut()
+            {
+                some = true;
+                missing.insert(id.clone());
+            }
+        }
+        Ok(some)
+    }
+
+    /// The next place after all events from before our time, and before all that came since.
+    async fn past_place(&mut self) -> Result<i64, Unavailable> {
+        let last = match self.last_past {
+            Some(last) => last,
+            None => self.reader.last_past(&self.hot.id).await?,
+        };
+        let next = last.saturating_add(1);
+        self.last_past = Some(next);
+        Ok(next)
+    }
+
     /// What an accepted event does, and what counts because of it.
     async fn take_accepted(
         &mut self,
@@ -247,6 +305,7 @@ impl<'a> Arriving<'a> {
         (before, after): (u64, &Stated),
         tell: Tell,
     ) -> Result<(), Unavailable> {
+        self.note_missing(&pdu).await?;
         let brought = self.bring_in(&pdu).await?;
         let event = InPlace {
             pdu: Arc::clone(&pdu),
@@ -265,12 +324,7 @@ impl<'a> Arriving<'a> {
 
     /// Takes in an event from before our time: into the graph and the log, before all that is there. It is no end of the
     /// graph and changes nothing of now. What it did to the text is worked out when all such events are here.
-    pub(crate) async fn take_past(
-        &mut self,
-        authorized: Authorized,
-        before: StateMap,
-        order: i64,
-    ) -> Result<(), Unavailable> {
+    pub(crate) async fn take_past(&mut self, authorized: Authorized, before: StateMap) -> Result<(), Unavailable> {
         if self.is_hollow(authorized.pdu()).await? {
             return self.fill_in(vec![Arc::clone(authorized.pdu())]).await;
         }
@@ -281,8 +335,13 @@ impl<'a> Arriving<'a> {
         if pdu.state_key().is_some() && event_flags::is_accepted(flags) {
             self.hot.index(&mut self.turn.batch, &pdu)?;
         }
+        if let Some(missing) = self.hot.missing.as_mut() {
+            missing.remove(pdu.event_id());
+        }
+        self.note_missing(&pdu).await?;
         let before = self.group_of(before, pdu.prev_events()).await?;
         let after = self.after(&before, &pdu);
+        let order = self.past_place().await?;
         let (room, id, batch) = (&self.hot.id, pdu.event_id(), &mut self.turn.batch);
         let json = Bytes::copy_from_slice(pdu.json().as_bytes());
         batch.put(
@@ -340,6 +399,10 @@ impl<'a> Arriving<'a> {
                 continue;
             }
             work.extend(pdu.prev_events().iter().cloned());
+            // Nobody asked for what was before it, as long as nothing that counts followed it.
+            if self.note_missing(&pdu).await? {
+                self.note_gap(pdu.sender().server_name());
+            }
             let flags = flags | event_flags::FOLLOWED;
             self.set_flags(&pdu, flags).await?;
             brought.push(InPlace { pdu, flags });

@@ -232,6 +232,14 @@ impl Graph {
     }
 }
 
+/// What the accepted events and their ancestors follow that is not here. What only a refused event follows has no part in
+/// the text: it may not have been held against the state of now yet, and isn't asked for.
+pub(crate) fn missing(events: &HashMap<OwnedEventId, InPlace>) -> BTreeSet<OwnedEventId> {
+    let counted = followed(events.values().cloned().collect());
+    let cited = counted.iter().flat_map(|event| event.pdu.prev_events());
+    cited.filter(|id| !events.contains_key(*id)).cloned().collect()
+}
+
 /// The accepted events and all their ancestors.
 fn followed(events: Vec<InPlace>) -> Vec<InPlace> {
     let mut events: BTreeMap<OwnedEventId, InPlace> = events

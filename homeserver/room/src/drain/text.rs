@@ -20,7 +20,7 @@ use weft_wire::{event_types, update::UpdateContent};
 
 use super::{
     arrive::Arriving,
-    rebuild::{InPlace, rebuild},
+    rebuild::{InPlace, missing, rebuild},
 };
 use crate::{
     LiveEdit, Unavailable,
@@ -172,9 +172,8 @@ impl Arriving<'_> {
         })
     }
 
-    /// Works the text out from all events that are in their place, those of this turn included. False where not all
-    /// events since the room's beginning are here, so that it can't be done.
-    pub(crate) async fn rebuild_text(&mut self, newest: Option<InPlace>) -> Result<bool, Unavailable> {
+    /// All events that are in their place, those of this turn included.
+    pub(super) async fn in_place(&self) -> Result<HashMap<OwnedEventId, InPlace>, Unavailable> {
         let rows = self.reader.store().scan_all(EVENTS.under(&(&self.hot.id,))).await?;
         let mut events: HashMap<OwnedEventId, InPlace> = HashMap::new();
         for ((_, id), row) in rows {
@@ -198,11 +197,21 @@ impl Arriving<'_> {
             };
             events.insert(write.pdu.event_id().to_owned(), event);
         }
+        Ok(events)
+    }
+
+    /// Works the text out from all events that are in their place, and this one. False where not all that they follow
+    /// since the room's beginning is here, so that it can't be done.
+    pub(crate) async fn rebuild_text(&mut self, newest: Option<InPlace>) -> Result<bool, Unavailable> {
+        let mut events = self.in_place().await?;
         if let Some(newest) = newest {
             events.insert(newest.pdu.event_id().to_owned(), newest);
         }
-        if !is_whole(&events) {
+        if !missing(&events).is_empty() {
             return Ok(false);
+        }
+        if !self.has_text() {
+            return Ok(true);
         }
         let rebuilt = rebuild(events.into_values().collect());
         self.vectors.of.clear();
@@ -293,11 +302,4 @@ fn raised(before: Before, ends: impl Iterator<Item = (ClientId, u32)>) -> Before
         group: None,
         at_tip,
     }
-}
-
-/// Whether the past of every event is here.
-fn is_whole(events: &HashMap<OwnedEventId, InPlace>) -> bool {
-    events
-        .values()
-        .all(|event| event.pdu.prev_events().iter().all(|id| events.contains_key(id)))
 }

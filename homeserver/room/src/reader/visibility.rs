@@ -3,12 +3,13 @@
 //! Source: client-server API "Room history visibility", server-server API the same. The state that counts is the one
 //! at the event; where that says nothing about a reader who came later, the present membership.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use ruma::{
     OwnedEventId, RoomId, ServerName, UserId,
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
+use serde::Deserialize;
 use weft_dag::{Pdu, StateView};
 
 use super::Reader;
@@ -80,6 +81,75 @@ impl Reader {
         Ok(visible)
     }
 
+    /// Of events that a server asks about, those before which it was in the room; all of them where it is in now. `ends`
+    /// are events up to which it says that it knows the room: where it was in after one of them by a join that these
+    /// events crossed, it may ask about them too.
+    ///
+    /// A server that was put out while it could not be reached learns of it by an event whose past it hasn't heard of.
+    /// Who would not tell it that past would leave it in the belief that it is in the room, for ever.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn may_ask_about(
+        &self,
+        room: &RoomId,
+        server: &ServerName,
+        at: &[OwnedEventId],
+        ends: &[OwnedEventId],
+    ) -> Result<Vec<OwnedEventId>, Unavailable> {
+        if self.servers_in(room).await?.contains(server) {
+            return Ok(at.to_vec());
+        }
+        let mut joins = Vec::new();
+        for end in ends {
+            let groups = self.groups_of(room, end).await?;
+            if let Some(groups) = groups {
+                let members = self.members_then(room, server, groups.after).await?;
+                joins.extend(members.into_iter().filter(is_join));
+            }
+        }
+        let mut allowed = Vec::new();
+        for event in at {
+            let Some(groups) = self.groups_of(room, event).await? else {
+                continue;
+            };
+            let before = self.members_then(room, server, groups.before).await?;
+            let crossed = |member: &Arc<Pdu>| joins.iter().any(|join| follows(join, member));
+            if before.iter().any(|member| is_join(member) || crossed(member)) {
+                allowed.push(event.clone());
+            }
+        }
+        Ok(allowed)
+    }
+
+    /// Whether a user of this server was in the room just before an event; no for an event that has no place here.
+    async fn was_in_before(
+        &self,
+        room: &RoomId,
+        server: &ServerName,
+        event: &ruma::EventId,
+    ) -> Result<bool, Unavailable> {
+        let Some(groups) = self.groups_of(room, &event.to_owned()).await? else {
+            return Ok(false);
+        };
+        let members = self.members_then(room, server, groups.before).await?;
+        Ok(members.iter().any(is_join))
+    }
+
+    /// The member events of a server's users in a stored state.
+    async fn members_then(&self, room: &RoomId, server: &ServerName, group: u64) -> Result<Vec<Arc<Pdu>>, Unavailable> {
+        let Some(version) = self.version(room).await? else {
+            return Ok(Vec::new());
+        };
+        let mut ids = Vec::new();
+        for (user, _) in self.members(room).await? {
+            if user.server_name() == server {
+                ids.extend(self.entry_of_group(room, group, "m.room.member", user.as_str()).await?);
+            }
+        }
+        self.events_of(room, &version, &ids).await
+    }
+
     /// Whether a server may see an event: one of its users could.
     ///
     /// # Errors
@@ -103,7 +173,10 @@ impl Reader {
         let entry = self.events_of(room, &version, entry.as_slice()).await?;
         match StateView::from_events(version, entry).history_visibility() {
             HistoryVisibility::WorldReadable => return Ok(true),
-            HistoryVisibility::Shared => return Ok(self.servers_in(room).await?.contains(server)),
+            HistoryVisibility::Shared => {
+                return Ok(self.servers_in(room).await?.contains(server)
+                    || self.was_in_before(room, server, pdu.event_id()).await?);
+            }
             _ => {}
         }
         let Some(state) = self.state_at(room, pdu.event_id()).await? else {
@@ -154,4 +227,20 @@ impl States {
         }
         Ok(state)
     }
+}
+
+fn is_join(member: &Arc<Pdu>) -> bool {
+    let content = member.content_as::<Membership>();
+    content.is_ok_and(|content| content.membership == MembershipState::Join)
+}
+
+/// Whether a membership rests on that one, of the same user.
+fn follows(later: &Pdu, earlier: &Pdu) -> bool {
+    later.state_key() == earlier.state_key() && later.auth_events().contains(&earlier.event_id().to_owned())
+}
+
+/// The field of a member event that decides here.
+#[derive(Deserialize)]
+struct Membership {
+    membership: MembershipState,
 }

@@ -235,6 +235,23 @@ impl Questions {
         Ok(rooms)
     }
 
+    /// Of the events asked about, those that the other server answers for: as `gateway/server/gate.rs`.
+    async fn allowed(
+        &self,
+        rooms: &Rooms,
+        room: &RoomId,
+        from: &ServerName,
+        at: &[OwnedEventId],
+        ends: &[OwnedEventId],
+    ) -> Result<Vec<OwnedEventId>, PeerError> {
+        let allowed = rooms.reader().may_ask_about(room, &name(self.me), at, ends).await;
+        let allowed = allowed.map_err(|_| unreachable(from))?;
+        if allowed.is_empty() && !at.is_empty() {
+            return Err(refused(from));
+        }
+        Ok(allowed)
+    }
+
     async fn answered(&self, server: &ServerName) -> Result<(), PeerError> {
         self.network.delay().await;
         self.network
@@ -271,9 +288,10 @@ impl Peers for Questions {
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
         let rooms = self.ask(from).await?;
+        let latest = self.allowed(&rooms, room, from, latest, earliest).await?;
         let found = rooms
             .reader()
-            .missing_events(room, earliest, latest, limit.min(20))
+            .missing_events(room, earliest, &latest, limit.min(20))
             .await;
         self.answered(from).await?;
         let found = found.map_err(|_| refused(from))?;
@@ -303,6 +321,7 @@ impl Peers for Questions {
 
     async fn state_ids(&self, room: &RoomId, from: &ServerName, at: &EventId) -> Result<StateIds, PeerError> {
         let rooms = self.ask(from).await?;
+        self.allowed(&rooms, room, from, &[at.to_owned()], &[]).await?;
         let ids = rooms.reader().state_ids(room, at).await;
         self.answered(from).await?;
         ids.map_err(|_| unreachable(from))?.ok_or_else(|| refused(from))
@@ -317,7 +336,8 @@ impl Peers for Questions {
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
         let rooms = self.ask(from).await?;
-        let found = rooms.reader().backfill(room, before, limit.min(40)).await;
+        let before = self.allowed(&rooms, room, from, before, &[]).await?;
+        let found = rooms.reader().backfill(room, &before, limit.min(40)).await;
         self.answered(from).await?;
         Ok(checked(found.map_err(|_| unreachable(from))?, version))
     }
