@@ -55,7 +55,9 @@ impl Room {
         if !named_by_create {
             room.id = format!("!lies{}:{}", rand::random::<u32>(), liar.name());
         }
-        let mut content = json!({ "room_version": version, "type": "dev.weft.document" });
+        // Two rooms of one sender in one millisecond would be one room, where the create event names it.
+        let unlike = rand::random::<u32>();
+        let mut content = json!({ "room_version": version, "type": "dev.weft.document", "unlike": unlike });
         if !rules(version)?.authorization.use_room_create_sender {
             merge(&mut content, json!({ "creator": creator }));
         }
