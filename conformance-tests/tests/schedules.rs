@@ -3,7 +3,8 @@
 //! write, chat, come and are sent away. At rest all servers have the same state, events, text and titles, and every
 //! acknowledged word is there once.
 //!
-//! `make schedules SEEDS=200` runs more; `WEFT_SCHEDULE_SEED` runs one of them alone.
+//! `make schedules SEEDS=200` runs more; `WEFT_SCHEDULE_SEED` runs one of them alone, `WEFT_SCHEDULE_PLAN` a file with
+//! the plan that a failure printed, from which one can strike out what isn't needed.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -15,7 +16,7 @@
 
 use std::{
     collections::BTreeSet,
-    env,
+    env, fs,
     time::{Duration, Instant},
 };
 
@@ -352,21 +353,26 @@ fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
+/// What is to be run: one plan from a file, one seed, or all.
+fn plans() -> Result<Vec<Plan>> {
+    if let Ok(file) = env::var("WEFT_SCHEDULE_PLAN") {
+        return Ok(vec![serde_json::from_str(&fs::read_to_string(file)?)?]);
+    }
+    if let Ok(seed) = env::var("WEFT_SCHEDULE_SEED") {
+        return Ok(vec![Plan::new(seed.parse()?)]);
+    }
+    Ok((1..=number("WEFT_SCHEDULES", 20)).map(Plan::new).collect())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_schedules() -> Result<()> {
     if cannot_be_put_to_given_servers("twenty_schedules") {
         return Ok(());
     }
-    let seeds = match env::var("WEFT_SCHEDULE_SEED") {
-        Ok(seed) => vec![seed.parse()?],
-        Err(_) => (1..=number("WEFT_SCHEDULES", 20)).collect::<Vec<u64>>(),
-    };
-    let (all, began) = (seeds.len(), Instant::now());
-    let mut runs = stream::iter(seeds.into_iter().map(|seed| async move {
-        let plan = Plan::new(seed);
-        (run(&plan).await, plan)
-    }))
-    .buffer_unordered(3);
+    let plans = plans()?;
+    let (all, began) = (plans.len(), Instant::now());
+    let mut runs =
+        stream::iter(plans.into_iter().map(|plan| async move { (run(&plan).await, plan) })).buffer_unordered(3);
     let (mut done, mut failed) = (0, Vec::new());
     while let Some((outcome, plan)) = runs.next().await {
         match outcome {
