@@ -1,7 +1,5 @@
 //! Between this server and a stock Synapse: rooms of each version that new ones have, begun on either side; aliases;
 //! a document that people on Synapse chat in and edit; and what each is told of the time in which it was away.
-//!
-//! They install Synapse, so they are run by name: `cargo test -p weft-conformance-tests --test synapse -- --ignored`.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -120,7 +118,6 @@ async fn by_other_doors(host: &Client, guest: &Client, host_name: &str, version:
 }
 
 #[tokio::test]
-#[ignore = "installs Synapse: run by name"]
 async fn rooms_of_each_version_begun_on_either_side() -> Result<()> {
     let world = World::new(1).await?;
     let synapse = world.synapse().await?;
@@ -136,7 +133,6 @@ async fn rooms_of_each_version_begun_on_either_side() -> Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "installs Synapse: run by name"]
 async fn people_on_synapse_chat_in_a_document_and_edit_it_as_their_role_says() -> Result<()> {
     let world = World::new(1).await?;
     let synapse = world.synapse().await?;
@@ -209,7 +205,6 @@ async fn until_topic(client: &Client, room: &str, topic: &str) -> Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "installs Synapse: run by name"]
 async fn whoever_was_away_learns_what_happened() -> Result<()> {
     let mut world = World::new(1).await?;
     let mut synapse = world.synapse().await?;
