@@ -373,6 +373,12 @@ async fn clients_keep_filters_account_data_and_devices() {
         .await;
     let named = world.get(&format!("/_matrix/client/v3/devices/{device}"), &alice).await;
     assert_eq!(named["display_name"], "here");
+    // matrix-nio reads no list of devices that lacks a field.
+    for device in [&devices["devices"][0], &named] {
+        let fields = device.as_object().unwrap();
+        assert_eq!(fields.get("last_seen_ip"), Some(&Value::Null), "{device}");
+        assert!(device["last_seen_ts"].is_u64(), "{device}");
+    }
 }
 
 #[tokio::test]
