@@ -116,7 +116,8 @@ const commands = {
   set_tag: ({ room, tag }) => client.setRoomTag(room, tag, { order: 0.5 }),
   tags: ({ room }) => client.http.authedRequest(Method.Get, `/user/${encodeURIComponent(client.getUserId())}/rooms/${encodeURIComponent(room)}/tags`),
   set_account_data: ({ type, content }) => client.setAccountData(type, content),
-  account_data: async ({ type }) => client.getAccountDataFromServer(type),
+  // The client's own call answers from what its sync loop has seen so far.
+  account_data: ({ type }) => client.http.authedRequest(Method.Get, `/user/${encodeURIComponent(client.getUserId())}/account_data/${type}`),
   push_rules: () => client.getPushRules(),
   devices: () => client.getDevices(),
   rename_device: ({ device, name }) => client.setDeviceDetails(device, { display_name: name }),

@@ -22,6 +22,8 @@ from nio.api import RelationshipType
 
 TRUST = ssl.create_default_context(cafile=sys.argv[1])
 seen = []
+# What the sync answers said last. The client's own list of rooms keeps those that the user was put out of.
+memberships = {}
 client = None
 loop_task = None
 
@@ -68,18 +70,16 @@ def ephemeral(event):
 
 
 async def synced(answer):
-    for room, news in answer.rooms.join.items():
-        for event in [*news.state, *news.timeline.events]:
-            seen.append({**event.source, "room_id": room})
-        seen.extend({**ephemeral(event), "room_id": room} for event in news.ephemeral)
+    for is_now, rooms in (("join", answer.rooms.join), ("leave", answer.rooms.leave)):
+        for room, news in rooms.items():
+            memberships[room] = is_now
+            for event in [*news.state, *news.timeline.events]:
+                seen.append({**event.source, "room_id": room})
+            seen.extend({**ephemeral(event), "room_id": room} for event in news.ephemeral)
+    for room in answer.rooms.invite:
+        memberships[room] = "invite"
     for event in answer.to_device_events:
         seen.append({**event.source, "to_device": True})
-
-
-def membership(room):
-    if room in client.rooms:
-        return "join"
-    return "invite" if room in client.invited_rooms else "leave"
 
 
 async def ask(method, path, body=None):
@@ -174,7 +174,7 @@ class Commands:
         fine(await client.room_unban(room, user))
 
     async def until_membership(self, room, timeout, **request):
-        await until(lambda: membership(room) == request["is"], timeout, f"{request['is']} in {room}")
+        await until(lambda: memberships.get(room) == request["is"], timeout, f"{request['is']} in {room}")
 
     async def until_seen(self, part, timeout, **_):
         return await until(lambda: next((event for event in seen if has(event, part)), None), timeout, json.dumps(part))

@@ -6,6 +6,8 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "matrix_clients/accounts.rs"]
+mod accounts;
 #[path = "matrix_clients/pair.rs"]
 mod pair;
 #[path = "matrix_clients/rooms.rs"]

@@ -1,0 +1,164 @@
+//! What a client keeps on its server and asks it about people and rooms; and what the server does not serve: that is said
+//! in the protocol's words, and the client goes on.
+
+use anyhow::Result;
+use serde_json::json;
+use weft_conformance_tests::matrix::{Kind, Stock, text};
+
+use crate::pair::Pair;
+
+/// What the servers do not serve, by method and path. Each is answered with 404 and `M_UNRECOGNIZED`.
+const NOT_SERVED: [(&str, &str); 4] = [
+    ("GET", "/_matrix/client/v1/media/config"),
+    ("GET", "/_matrix/media/v3/config"),
+    ("GET", "/_matrix/client/v3/voip/turnServer"),
+    ("GET", "/_matrix/client/v1/no/such/thing"),
+];
+
+async fn lack(stock: &Stock) -> Result<()> {
+    for (method, path) in NOT_SERVED {
+        let answer = stock.ask("ask", json!({"method": method, "path": path})).await?;
+        assert_eq!(answer["errcode"], "M_UNRECOGNIZED", "{path}: {answer}");
+        assert_eq!(answer["status"], 404, "{path}: {answer}");
+    }
+    stock.ask("whoami", json!({})).await.map(drop)
+}
+
+/// The own profile, as the other's server is told of it.
+async fn be_called(stock: &Stock, other: &Stock) -> Result<()> {
+    let picture = "mxc://example.org/face";
+    stock.ask("set_name", json!({"name": "Somebody"})).await?;
+    stock.ask("set_avatar", json!({"url": picture})).await?;
+    let profile = other.ask("profile", json!({"user": stock.user})).await?;
+    assert_eq!(profile["displayname"], "Somebody");
+    assert_eq!(profile["avatar_url"], picture);
+    Ok(())
+}
+
+/// Account data and tags come back as they were put; push rules are there.
+async fn keep(stock: &Stock, room: &str) -> Result<()> {
+    let content = json!({"colour": "green"});
+    let kind = "org.example.taste";
+    stock
+        .ask("set_account_data", json!({"type": kind, "content": content}))
+        .await?;
+    assert_eq!(stock.ask("account_data", json!({"type": kind})).await?, content);
+    stock
+        .ask("set_tag", json!({"room": room, "tag": "m.favourite"}))
+        .await?;
+    let tags = stock.ask("tags", json!({"room": room})).await?;
+    assert_eq!(tags["tags"]["m.favourite"]["order"], 0.5);
+    let rules = stock.ask("push_rules", json!({})).await?;
+    assert!(rules["global"]["override"].is_array(), "{rules}");
+    Ok(())
+}
+
+/// An alias that the other server's people find, and then don't.
+async fn be_found(host: &Stock, guest: &Stock, room: &str) -> Result<()> {
+    let server = host.user.split_once(':').unwrap().1;
+    let alias = format!("#meeting:{server}");
+    host.ask("create_alias", json!({"alias": alias, "room": room})).await?;
+    let found = guest.ask("resolve_alias", json!({"alias": alias})).await?;
+    assert_eq!(found["room_id"], room);
+    host.ask("delete_alias", json!({"alias": alias})).await?;
+    let error = guest.ask("resolve_alias", json!({"alias": alias})).await.unwrap_err();
+    assert!(format!("{error:#}").contains("M_NOT_FOUND"), "{error:#}");
+    Ok(())
+}
+
+/// The device is listed and takes a name; after the end of all sessions its token is none.
+async fn end(stock: &Stock) -> Result<()> {
+    let rename = json!({"device": stock.device, "name": "Desk"});
+    stock.ask("rename_device", rename).await?;
+    let devices = stock.ask("devices", json!({})).await?;
+    let named = json!({"device_id": stock.device, "display_name": "Desk"});
+    let devices = devices["devices"].as_array().unwrap().clone();
+    let found = devices.iter().find(|device| device["device_id"] == named["device_id"]);
+    assert_eq!(found.unwrap()["display_name"], "Desk");
+    stock.ask("logout", json!({})).await?;
+    let error = stock.ask("whoami", json!({})).await.unwrap_err();
+    assert!(format!("{error:#}").contains("M_UNKNOWN_TOKEN"), "{error:#}");
+    Ok(())
+}
+
+/// History in pages of three, backwards to the room's creation: every text once, in order, though the first sync showed
+/// only the last of them.
+async fn read_back(stock: &Stock, writer: &Stock, room: &str) -> Result<()> {
+    let mut sent = Vec::new();
+    for number in 0..8 {
+        let content = json!({"msgtype": "m.text", "body": format!("page {number}")});
+        sent.push(writer.send(room, "m.room.message", content).await?);
+    }
+    let last = sent.last().unwrap();
+    stock.until_seen(json!({"event_id": last})).await?;
+    let filter = json!({"types": ["m.room.message"]});
+    let (mut read, mut from) = (Vec::new(), json!(null));
+    loop {
+        let request = json!({"room": room, "dir": "b", "limit": 3, "from": from, "filter": filter});
+        let page = stock.ask("messages", request).await?;
+        for event in page["chunk"].as_array().unwrap() {
+            read.push(text(event, "event_id")?);
+        }
+        from = page["end"].clone();
+        if !from.is_string() {
+            break;
+        }
+    }
+    read.reverse();
+    assert_eq!(read, sent);
+    let around = stock.ask("context", json!({"room": room, "event": sent[4]})).await?;
+    assert_eq!(around["event"]["event_id"], json!(sent[4]));
+    assert_eq!(around["events_before"][0]["event_id"], json!(sent[3]));
+    assert_eq!(around["events_after"][0]["event_id"], json!(sent[5]));
+    Ok(())
+}
+
+/// Put out, barred, let in again, gone by oneself and forgotten.
+async fn come_and_go(pair: &Pair, room: &str) -> Result<()> {
+    let (host, guest) = (&pair.host, &pair.guest);
+    let about = json!({"room": room, "user": guest.user});
+    host.ask("kick", about.clone()).await?;
+    guest.until_membership(room, "leave").await?;
+    host.ask("ban", about.clone()).await?;
+    let banned = json!({"type": "m.room.member", "state_key": guest.user, "content": {"membership": "ban"}});
+    host.until_seen(banned).await?;
+    let error = guest.ask("join", json!({"room": room})).await.unwrap_err();
+    assert!(format!("{error:#}").contains("M_FORBIDDEN"), "{error:#}");
+    host.ask("unban", about.clone()).await?;
+    host.ask("invite", about).await?;
+    pair.enter(room).await?;
+    guest.ask("leave", json!({"room": room})).await?;
+    guest.ask("forget", json!({"room": room})).await.map(drop)
+}
+
+async fn live(host: Kind, guest: Kind) -> Result<()> {
+    let pair = Pair::new(host, guest).await?;
+    let (host, guest) = (&pair.host, &pair.guest);
+    let room = pair.room().await?;
+    be_called(host, guest).await?;
+    be_called(guest, host).await?;
+    be_found(host, guest, &room).await?;
+    for (stock, other) in [(host, guest), (guest, host)] {
+        lack(stock).await?;
+        keep(stock, &room).await?;
+        let members = stock.ask("members", json!({"room": room})).await?;
+        for member in [stock, other] {
+            let members = members["members"].as_array().unwrap();
+            assert!(members.contains(&json!([member.user, "join"])), "{members:?}");
+        }
+    }
+    read_back(guest, host, &room).await?;
+    come_and_go(&pair, &room).await?;
+    end(guest).await?;
+    end(host).await
+}
+
+#[tokio::test]
+async fn the_account_of_js_sdk_beside_one_of_nio() -> Result<()> {
+    live(Kind::JsSdk, Kind::Nio).await
+}
+
+#[tokio::test]
+async fn the_account_of_nio_beside_one_of_js_sdk() -> Result<()> {
+    live(Kind::Nio, Kind::JsSdk).await
+}
