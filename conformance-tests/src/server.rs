@@ -218,6 +218,14 @@ rate_limit = false
     /// When it ends or does not answer in time; with the end of its log.
     pub async fn boot_with(&mut self, variables: &[(&str, &str)]) -> Result<()> {
         self.spawn(variables)?;
+        self.until_ready().await
+    }
+
+    /// Waits until the process, which was started before, answers.
+    ///
+    /// # Errors
+    /// When it ends or does not answer in time; with the end of its log.
+    pub async fn until_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = self

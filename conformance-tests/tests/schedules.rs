@@ -241,8 +241,12 @@ impl Run {
         self.switch.weather(CALM)?;
         for server in &mut self.servers {
             if server.pid().is_none() {
-                server.boot().await?;
+                server.spawn(&[])?;
             }
+        }
+        // One that was started at the plan's end may not listen yet.
+        for server in &mut self.servers {
+            server.until_ready().await?;
         }
         Ok(())
     }
