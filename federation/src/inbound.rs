@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use weft_dag::{RoomVersion, Unchecked, Verified};
 use weft_wire::limits;
 
-pub use edu::{InboundEdu, Receipt};
+pub use edu::{InboundEdu, Presence, Receipt};
 pub use replay::Transactions;
 
 use crate::{RemoteKeys, events::keys_for};
@@ -179,10 +179,11 @@ async fn admit(
 
 async fn take_edu(origin: &ServerName, raw: &RawValue, intake: &dyn Intake) -> Result<(), IntakeError> {
     for edu in edu::parse(origin, raw) {
-        if intake.acl_allows(edu.room_id(), origin).await? {
-            intake.edu(origin, edu).await;
-        } else {
-            tracing::debug!(%origin, room = %edu.room_id(), "EDU denied by the room's access list");
+        match edu.room_id() {
+            Some(room) if !intake.acl_allows(room, origin).await? => {
+                tracing::debug!(%origin, %room, "EDU denied by the room's access list");
+            }
+            _ => intake.edu(origin, edu).await,
         }
     }
     Ok(())

@@ -2,7 +2,9 @@
 //!
 //! Must not pass on anything about a user who isn't of the server that sent it.
 
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, presence::PresenceState,
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -24,6 +26,23 @@ pub enum InboundEdu {
     Receipt(Receipt),
     /// Somebody's cursor in a document.
     Awareness(AwarenessEdu),
+    /// How somebody is.
+    Presence(Presence),
+}
+
+/// How a user is (server-server API, `m.presence`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Presence {
+    /// Who.
+    pub user_id: OwnedUserId,
+    /// Online, unavailable, offline.
+    pub presence: PresenceState,
+    /// Words of his own.
+    #[serde(default)]
+    pub status_msg: Option<String>,
+    /// For how long he has done nothing, milliseconds.
+    #[serde(default)]
+    pub last_active_ago: Option<u64>,
 }
 
 /// A public read receipt.
@@ -42,13 +61,14 @@ pub struct Receipt {
 }
 
 impl InboundEdu {
-    /// The room it is about.
+    /// The room it is about; None: it is about a user, whatever the room.
     #[must_use]
-    pub fn room_id(&self) -> &RoomId {
+    pub fn room_id(&self) -> Option<&RoomId> {
         match self {
-            Self::Typing { room_id, .. } => room_id,
-            Self::Receipt(receipt) => &receipt.room_id,
-            Self::Awareness(edu) => &edu.room_id,
+            Self::Typing { room_id, .. } => Some(room_id),
+            Self::Receipt(receipt) => Some(&receipt.room_id),
+            Self::Awareness(edu) => Some(&edu.room_id),
+            Self::Presence(_) => None,
         }
     }
 
@@ -59,6 +79,7 @@ impl InboundEdu {
             Self::Typing { user_id, .. } => user_id,
             Self::Receipt(receipt) => &receipt.user_id,
             Self::Awareness(edu) => &edu.user_id,
+            Self::Presence(presence) => &presence.user_id,
         }
     }
 }
@@ -75,6 +96,11 @@ struct Typing {
     room_id: OwnedRoomId,
     user_id: OwnedUserId,
     typing: bool,
+}
+
+#[derive(Deserialize)]
+struct Presences {
+    push: Vec<serde_json::Value>,
 }
 
 type Receipts = BTreeMap<OwnedRoomId, BTreeMap<String, BTreeMap<OwnedUserId, ReceiptContent>>>;
@@ -112,7 +138,8 @@ pub(crate) fn parse(origin: &ServerName, raw: &RawValue) -> Vec<InboundEdu> {
                 .into_iter()
                 .collect()
         }
-        // Presence, devices and keys come with what uses them.
+        "m.presence" => content(&envelope).map(presences).unwrap_or_default(),
+        // Devices and keys come with what uses them.
         _ => Vec::new(),
     };
     let all = edus.len();
@@ -133,6 +160,19 @@ fn typing(content: Typing) -> InboundEdu {
         user_id: content.user_id,
         typing: content.typing,
     }
+}
+
+/// Entries that can't be read, and states that nobody knows, are left out.
+fn presences(content: Presences) -> Vec<InboundEdu> {
+    let entries = content.push.into_iter();
+    entries
+        .filter_map(|entry| serde_json::from_value::<Presence>(entry).ok())
+        .filter(|entry| {
+            use PresenceState::{Offline, Online, Unavailable};
+            matches!(entry.presence, Online | Unavailable | Offline)
+        })
+        .map(InboundEdu::Presence)
+        .collect()
 }
 
 /// Private receipts don't belong into federation: only `m.read` is taken.
@@ -177,6 +217,17 @@ mod tests {
             (1, 0, 0)
         );
 
+        let there = |user: &str| json!({ "user_id": user, "presence": "online", "last_active_ago": 5, "more": [] });
+        let push = json!([there("@alice:alpha.test"), 5, there("@bob:beta.test")]);
+        let taken = edus(&json!({ "edu_type": "m.presence", "content": { "push": push } }));
+        let [InboundEdu::Presence(presence)] = &*taken else {
+            panic!("{taken:?}");
+        };
+        assert_eq!(
+            (presence.user_id.as_str(), presence.last_active_ago),
+            ("@bob:beta.test", Some(5))
+        );
+
         let read = json!({ "event_ids": ["$e:x"], "data": { "ts": 5 } });
         let users = json!({ "@bob:beta.test": read, "@alice:alpha.test": read, "@carl:beta.test": read });
         let receipts = json!({ "!r:beta.test": { "m.read": users, "m.read.private": users } });
@@ -198,7 +249,9 @@ mod tests {
     #[test]
     fn what_is_unknown_or_huge_is_nothing() {
         for edu in [
-            json!({ "edu_type": "m.presence", "content": { "push": [{ "user_id": "@alice:alpha.test" }] } }),
+            json!({ "edu_type": "m.presence", "content": { "push": [{ "user_id": "@bob:beta.test" }] } }),
+            json!({ "edu_type": "m.presence", "content": { "push": [{ "user_id": "@bob:beta.test", "presence": "odd" }] } }),
+            json!({ "edu_type": "m.presence", "content": { "push": {} } }),
             json!({ "edu_type": "m.direct_to_device", "content": {} }),
             json!({ "edu_type": "org.example", "content": "x".repeat(1_000_000) }),
             json!({ "edu_type": "m.typing", "content": [] }),

@@ -1,7 +1,9 @@
 //! What fanout asks of others, as small traits: who is in a room, and a way to send EDUs.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
-use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
 
 /// Takes EDUs for other servers. They are kept in memory only, and may be lost.
 pub trait EduSink: Send + Sync + 'static {
@@ -33,6 +35,10 @@ pub trait Roster: Send + Sync + 'static {
     async fn local_members(&self, room: &RoomId) -> Vec<OwnedUserId>;
     /// Other servers with a joined member.
     async fn remote_servers(&self, room: &RoomId) -> Vec<OwnedServerName>;
+    /// Rooms that a user of this server is in; of very many, some (`MAX_PRESENCE_ROOMS`).
+    async fn rooms_of(&self, user: &UserId) -> Vec<OwnedRoomId>;
+    /// Of `others`, of this server or of others, those who share one of [`Roster::rooms_of`] with a user of this server.
+    async fn companions(&self, user: &UserId, others: &[OwnedUserId]) -> BTreeSet<OwnedUserId>;
     /// Somebody of another server is live in the document.
     fn remote_presence(&self, room: &RoomId);
 }

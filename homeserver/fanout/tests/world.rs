@@ -1,4 +1,4 @@
-//! Awareness, typing and receipts between sockets, servers and `/sync`, over fakes of what is around them.
+//! Awareness, typing, receipts and presence between sockets, servers and `/sync`, over fakes of what is around them.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -13,3 +13,5 @@ mod awareness;
 mod ephemeral;
 #[path = "world/fakes.rs"]
 mod fakes;
+#[path = "world/presence.rs"]
+mod presence;

@@ -47,7 +47,7 @@ use std::sync::Arc;
 
 use axum::{Router, extract::FromRef};
 use weft_accounts::Accounts;
-use weft_fanout::{Ephemeral, Fanout};
+use weft_fanout::{Ephemeral, Fanout, Presence};
 use weft_room::{Clock, Reader, Rooms};
 use weft_store::Positions;
 
@@ -73,6 +73,8 @@ pub struct ClientPorts {
     pub fanout: Fanout,
     /// Typing and receipts.
     pub ephemeral: Ephemeral,
+    /// Who is there.
+    pub presence: Presence,
     /// What other servers must be asked for.
     pub remote: Arc<dyn Remote>,
     /// Requests a minute.
@@ -92,6 +94,7 @@ struct Ports {
     positions: Positions,
     fanout: Fanout,
     ephemeral: Ephemeral,
+    presence: Presence,
     remote: Arc<dyn Remote>,
     limiter: UserLimiter,
     clock: Arc<dyn Clock>,
@@ -114,6 +117,7 @@ pub fn router(ports: ClientPorts) -> Router {
         positions: ports.positions,
         fanout: ports.fanout,
         ephemeral: ports.ephemeral,
+        presence: ports.presence,
         remote: ports.remote,
         limiter: ports.limiter,
         clock: ports.clock,

@@ -154,6 +154,19 @@ pub const MAX_PAGE_EVENTS: usize = 500;
 pub const MAX_SYNC_TIMELINE_EVENTS: usize = 100;
 /// Milliseconds that a sync may wait.
 pub const MAX_SYNC_TIMEOUT_MS: u64 = 120_000;
+
+// --- Presence ---------------------------------------------------------------------------------------------------------
+
+/// The words that a user has of himself, bytes: a line of text. Longer ones are refused, of another server left out.
+pub const MAX_STATUS_MESSAGE_BYTES: usize = 1_024;
+/// Users whose presence is known, of all servers: some 20 MB where few of them have a status (T52).
+pub const MAX_PRESENCE_USERS: usize = 100_000;
+/// The same of one server, so that one alone can't take all places.
+pub const MAX_PRESENCE_USERS_PER_SERVER: usize = 20_000;
+/// Changes of presence that are looked at for one sync; what is left comes with the next. Each costs reads of rooms.
+pub const MAX_PRESENCE_PER_ANSWER: usize = 100;
+/// Rooms of a user in which others hear of his presence, and he of theirs: each is read at every change.
+pub const MAX_PRESENCE_ROOMS: usize = 500;
 /// A password, bytes: argon2 reads all of it.
 pub const MAX_PASSWORD_BYTES: usize = 1_024;
 /// A stored filter, bytes.

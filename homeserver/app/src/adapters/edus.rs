@@ -1,4 +1,4 @@
-//! EDUs of fanout (cursors, typing, receipts) on their way to other servers.
+//! EDUs of fanout (cursors, typing, receipts, presence) on their way to other servers.
 
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, RoomId, UInt};
 use weft_fanout::EduSink;
@@ -7,6 +7,8 @@ use weft_wire::{event_types::AWARENESS_EDU, limits::AWARENESS_EXPIRY_MS};
 
 /// How long `m.typing` is news: as long as a client's own notice lasts.
 const TYPING_EXPIRY_MS: u64 = 30_000;
+/// How long `m.presence` is news: as long as servers believe it.
+const PRESENCE_EXPIRY_MS: u64 = 30 * 60 * 1_000;
 
 /// The federation sender as fanout sees it.
 pub(crate) struct FederationEdus(pub(crate) Sender);
@@ -29,6 +31,7 @@ impl EduSink for FederationEdus {
         let lifetime = match edu_type {
             AWARENESS_EDU => Some(AWARENESS_EXPIRY_MS),
             "m.typing" => Some(TYPING_EXPIRY_MS),
+            "m.presence" => Some(PRESENCE_EXPIRY_MS),
             _ => None,
         };
         let now: u64 = MilliSecondsSinceUnixEpoch::now().get().into();

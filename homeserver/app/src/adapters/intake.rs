@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use ruma::{MilliSecondsSinceUnixEpoch, RoomId, ServerName};
 use weft_dag::{RoomVersion, Verified};
-use weft_fanout::{Awareness, Ephemeral, Receipt};
+use weft_fanout::{Awareness, Ephemeral, Presence, Receipt, presence::Seen};
 use weft_federation::{
     acl,
-    inbound::{InboundEdu, Intake, IntakeError},
+    inbound::{self, InboundEdu, Intake, IntakeError},
 };
 use weft_room::Rooms;
 
@@ -15,6 +15,7 @@ pub(crate) struct RoomIntake {
     pub(crate) rooms: Rooms,
     pub(crate) awareness: Awareness,
     pub(crate) ephemeral: Ephemeral,
+    pub(crate) presence: Presence,
 }
 
 #[async_trait]
@@ -61,6 +62,11 @@ impl Intake for RoomIntake {
                 let taken = self.ephemeral.receipt_edu(origin, &room, translate(receipt)).await;
                 taken.map_err(|error| error.to_string())
             }
+            InboundEdu::Presence(presence) => {
+                let user = presence.user_id.clone();
+                let taken = self.presence.edu(origin, &user, seen(presence));
+                taken.map_err(|error| error.to_string())
+            }
         };
         if let Err(reason) = outcome {
             tracing::debug!(%origin, reason, "EDU not taken");
@@ -68,7 +74,16 @@ impl Intake for RoomIntake {
     }
 }
 
-fn translate(receipt: weft_federation::inbound::Receipt) -> Receipt {
+fn seen(presence: inbound::Presence) -> Seen {
+    let now: u64 = MilliSecondsSinceUnixEpoch::now().get().into();
+    Seen {
+        presence: presence.presence,
+        status: presence.status_msg,
+        last_active: presence.last_active_ago.map(|ago| now.saturating_sub(ago)),
+    }
+}
+
+fn translate(receipt: inbound::Receipt) -> Receipt {
     Receipt {
         kind: "m.read".to_owned(),
         thread: receipt.thread_id.unwrap_or_default(),

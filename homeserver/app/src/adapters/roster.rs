@@ -1,12 +1,18 @@
 //! Who is in a room, for fanout: read from the rooms' derived state.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
-use ruma::{OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
+use ruma::{
+    OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, events::room::member::MembershipState,
+};
 use serde::Deserialize;
 use weft_fanout::{Member, Roster};
 use weft_room::{Reader, Rooms};
+use weft_wire::limits::MAX_PRESENCE_ROOMS;
 
 /// The rooms as fanout sees them. Rooms need fanout (to tell it of commits) and fanout needs rooms: reads go by the
 /// reader, which is there first, and the one command is handed over when the rooms are there.
@@ -49,6 +55,15 @@ impl RoomRoster {
             })
     }
 
+    async fn is_in_one_of(&self, rooms: &[OwnedRoomId], user: &UserId) -> bool {
+        for room in rooms {
+            if matches!(self.reader.membership(room, user).await, Ok(MembershipState::Join)) {
+                return true;
+            }
+        }
+        false
+    }
+
     fn is_ours(&self, server: &ServerName) -> bool {
         server == self.server_name
     }
@@ -85,6 +100,26 @@ impl Roster for RoomRoster {
             .into_iter()
             .filter(|server| !self.is_ours(server))
             .collect()
+    }
+
+    async fn rooms_of(&self, user: &UserId) -> Vec<OwnedRoomId> {
+        let found = self.reader.rooms_of(user).await.unwrap_or_else(|error| {
+            tracing::warn!(%user, %error, "the rooms of a user can't be read");
+            Vec::new()
+        });
+        let joined = found.into_iter().filter(|row| row.membership == MembershipState::Join);
+        joined.take(MAX_PRESENCE_ROOMS).map(|row| row.room).collect()
+    }
+
+    async fn companions(&self, user: &UserId, others: &[OwnedUserId]) -> BTreeSet<OwnedUserId> {
+        let rooms = self.rooms_of(user).await;
+        let mut companions = BTreeSet::new();
+        for other in others {
+            if self.is_in_one_of(&rooms, other).await {
+                companions.insert(other.clone());
+            }
+        }
+        companions
     }
 
     fn remote_presence(&self, room: &RoomId) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::task::JoinHandle;
 use weft_accounts::Accounts;
-use weft_fanout::{Awareness, Ephemeral, Fanout};
+use weft_fanout::{Awareness, Ephemeral, Fanout, Presence};
 use weft_federation::handshake::Handshake;
 use weft_federation::inbound::Transactions;
 use weft_federation::outbox::{Sender, SenderConfig};
@@ -58,6 +58,7 @@ struct Inside {
     roster: Arc<RoomRoster>,
     awareness: Awareness,
     ephemeral: Ephemeral,
+    presence: Presence,
 }
 
 impl Parts {
@@ -81,7 +82,11 @@ impl Parts {
         rooms.recover().await.map_err(|error| ServeError::Recovery {
             reason: error.to_string(),
         })?;
-        let housekeeping = housekeeping::start(inside.awareness.clone(), inside.ephemeral.clone());
+        let housekeeping = housekeeping::start(
+            inside.awareness.clone(),
+            inside.ephemeral.clone(),
+            inside.presence.clone(),
+        );
         let areas = areas(config, store, &outside, &inside, &rooms);
         let Outside { sender, .. } = outside;
         Ok(Self {
@@ -164,12 +169,20 @@ fn inside(config: &Config, store: &Store, outside: &Outside) -> Inside {
     let edus = Arc::new(FederationEdus(outside.sender.clone()));
     let clock = Arc::new(weft_room::SystemClock);
     let awareness = Awareness::new(fanout.clone(), roster.clone(), edus.clone(), clock.clone());
-    let ephemeral = Ephemeral::new(store.clone(), fanout.clone(), roster.clone(), edus, clock);
+    let ephemeral = Ephemeral::new(
+        store.clone(),
+        fanout.clone(),
+        roster.clone(),
+        edus.clone(),
+        clock.clone(),
+    );
+    let presence = Presence::new(config.server_name.clone(), roster.clone(), edus, clock);
     Inside {
         fanout,
         roster,
         awareness,
         ephemeral,
+        presence,
     }
 }
 
@@ -246,6 +259,7 @@ fn client_ports(
         positions: store.positions().clone(),
         fanout: inside.fanout.clone(),
         ephemeral: inside.ephemeral.clone(),
+        presence: inside.presence.clone(),
         remote: Arc::new(RemoteRooms {
             rooms: rooms.clone(),
             handshake: Arc::clone(&outside.handshake),
@@ -271,6 +285,7 @@ fn server_ports(config: &Config, outside: &Outside, inside: &Inside, rooms: &Roo
         rooms: rooms.clone(),
         awareness: inside.awareness.clone(),
         ephemeral: inside.ephemeral.clone(),
+        presence: inside.presence.clone(),
     };
     ServerPorts {
         server_name: config.server_name.clone(),

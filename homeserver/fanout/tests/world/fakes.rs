@@ -1,10 +1,14 @@
 //! A room with alice and carol here and bob on another server, a clock that stands still, and a net that remembers.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedServerName, OwnedUserId, RoomId, UInt, UserId, room_id, server_name, user_id,
+    MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UInt, UserId, room_id, server_name,
+    user_id,
 };
 use serde_json::Value;
 use weft_fanout::{EduSink, Member, Roster};
@@ -45,6 +49,20 @@ impl Roster for FakeRoster {
 
     async fn remote_servers(&self, _room: &RoomId) -> Vec<OwnedServerName> {
         vec![server_name!("beta.example").to_owned()]
+    }
+
+    async fn rooms_of(&self, _user: &UserId) -> Vec<OwnedRoomId> {
+        vec![room().to_owned()]
+    }
+
+    async fn companions(&self, user: &UserId, others: &[OwnedUserId]) -> BTreeSet<OwnedUserId> {
+        let mut companions = BTreeSet::new();
+        for other in others {
+            if self.member(room(), user).await.is_some() && self.member(room(), other).await.is_some() {
+                companions.insert(other.clone());
+            }
+        }
+        companions
     }
 
     fn remote_presence(&self, _room: &RoomId) {

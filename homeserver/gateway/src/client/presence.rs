@@ -1,13 +1,19 @@
-//! Presence: taken and forgotten. Who is live in a document is told by its cursors, not here.
+//! Presence: what users say of themselves, for those who share a room with them. Who is live in a document is told by
+//! its cursors, not here.
 
-use axum::{Json, Router};
-use ruma::api::client::presence::{get_presence, set_presence};
-use serde_json::{Value, json};
+use axum::{Json, Router, extract::State};
+use ruma::{
+    api::client::presence::{get_presence, set_presence},
+    presence::PresenceState,
+};
+use serde_json::{Map, Value, json};
+use weft_fanout::Presence;
+use weft_wire::limits::MAX_STATUS_MESSAGE_BYTES;
 
 use super::{Ports, standing::same_user};
 use crate::{
     authentication::Authenticated,
-    errors::ApiResult,
+    errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
 
@@ -18,12 +24,39 @@ pub(super) fn routes() -> Router<Ports> {
 }
 
 /// GET /_matrix/client/v3/presence/{userId}/status
-async fn show(_caller: Authenticated) -> Json<Value> {
-    Json(json!({"presence": "offline"}))
+async fn show(
+    State(presence): State<Presence>,
+    caller: Authenticated,
+    Ruma(request): Ruma<get_presence::v3::Request>,
+) -> ApiResult<Json<Map<String, Value>>> {
+    let seen = presence.of(&caller.user_id, &request.user_id).await;
+    let seen = seen.ok_or_else(|| ApiError::forbidden("You share no room with that user, or there is none."))?;
+    Ok(Json(presence.content(&seen)))
 }
 
 /// PUT /_matrix/client/v3/presence/{userId}/status
-async fn set(caller: Authenticated, Ruma(request): Ruma<set_presence::v3::Request>) -> ApiResult<Json<Value>> {
+async fn set(
+    State(presence): State<Presence>,
+    caller: Authenticated,
+    Ruma(request): Ruma<set_presence::v3::Request>,
+) -> ApiResult<Json<Value>> {
     same_user(&caller.user_id, &request.user_id)?;
+    let status = request.status_msg;
+    if status
+        .as_ref()
+        .is_some_and(|status| status.len() > MAX_STATUS_MESSAGE_BYTES)
+    {
+        return Err(ApiError::too_large(format!(
+            "The status has more than {MAX_STATUS_MESSAGE_BYTES} bytes."
+        )));
+    }
+    let known = known(request.presence).ok_or_else(|| ApiError::invalid_param("There is no such presence."))?;
+    presence.says(&caller.user_id, known, status).await;
     Ok(Json(json!({})))
+}
+
+/// A state that the specification names.
+pub(super) fn known(presence: PresenceState) -> Option<PresenceState> {
+    use PresenceState::{Offline, Online, Unavailable};
+    matches!(presence, Online | Unavailable | Offline).then_some(presence)
 }

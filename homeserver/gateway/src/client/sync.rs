@@ -15,22 +15,22 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Json, Router, extract::State};
 use ruma::{
-    UserId,
+    OwnedUserId, UserId,
     api::client::{
-        filter::FilterDefinition,
+        filter::{Filter as EventFilter, FilterDefinition},
         sync::sync_events::v3::{self, Filter},
     },
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use weft_accounts::{AccountDataChange, Accounts, Session};
-use weft_fanout::{Ephemeral, Fanout, Wake};
+use weft_fanout::{Ephemeral, Fanout, Presence, Wake, presence::Seen};
 use weft_room::{Clock, Reader};
 use weft_store::Positions;
 use weft_wire::limits::MAX_SYNC_TIMEOUT_MS;
 
 use self::body::{Body, Events};
-use super::{Ports, events::matches_type, filters, keys, push_rules, tokens::SyncToken};
+use super::{Ports, events::matches_type, filters, keys, presence, push_rules, tokens::SyncToken};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -53,6 +53,10 @@ async fn sync(
         .timeout
         .unwrap_or_default()
         .min(Duration::from_millis(MAX_SYNC_TIMEOUT_MS));
+    if let Some(presence) = presence::known(request.set_presence) {
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(MAX_SYNC_TIMEOUT_MS);
+        ports.presence.asks(user, presence, timeout_ms).await;
+    }
     let deadline = Instant::now() + timeout;
     let fanout: &Fanout = &ports.fanout;
     let positions: &Positions = &ports.positions;
@@ -66,6 +70,7 @@ async fn sync(
             reader: &ports.reader,
             accounts: &ports.accounts,
             ephemeral: &ports.ephemeral,
+            presence: &ports.presence,
             user,
             session: &caller,
             // A token from the future is from a store that was restored from a backup: the client begins anew.
@@ -73,6 +78,7 @@ async fn sync(
             now: SyncToken {
                 position: now,
                 typing: typing_serial,
+                presence: since.map_or(0, |since| since.presence),
             },
             filter: &filter,
             full_state: request.full_state,
@@ -125,6 +131,7 @@ struct Turn<'a> {
     reader: &'a Reader,
     accounts: &'a Accounts,
     ephemeral: &'a Ephemeral,
+    presence: &'a Presence,
     user: &'a UserId,
     /// The user's device that asks.
     session: &'a Session,
@@ -150,30 +157,49 @@ impl Turn<'_> {
             .account_data_since(self.user, 0, self.now.position)
             .await?;
         let rooms = self.rooms(&account_data).await?;
+        let (presence, told) = self.presence().await;
+        let next = SyncToken {
+            presence: told,
+            ..self.now
+        };
         Ok(Body::new(
-            self.now.to_string(),
+            next.to_string(),
             rooms,
             self.global_account_data(&account_data),
+            presence,
             keys::one_time_key_counts(),
         ))
     }
 
+    /// What is new of others' presence, and the number up to which that is all.
+    async fn presence(&self) -> (Events, u64) {
+        let after = self.since.map(|since| since.presence);
+        let (news, told) = self.presence.news(self.user, after).await;
+        if !wanted(&self.filter.presence, "m.presence") {
+            return (Events::default(), told);
+        }
+        let event = |(user, seen): &(OwnedUserId, Seen)| json!({"type": "m.presence", "sender": user, "content": self.presence.content(seen)});
+        (Events::from_values(news.iter().map(event).collect()), told)
+    }
+
     fn global_account_data(&self, all: &[AccountDataChange]) -> Events {
         let filter = &self.filter.account_data;
-        let wanted = |kind: &str| {
-            let named = |types: &[String]| types.iter().any(|pattern| matches_type(pattern, kind));
-            filter.types.as_deref().is_none_or(named) && !named(&filter.not_types)
-        };
         let changed = all
             .iter()
             .filter(|change| change.room.is_none() && change.position > self.after());
         let mut events: Vec<Value> = changed
-            .filter(|change| wanted(&change.kind))
+            .filter(|change| wanted(filter, &change.kind))
             .map(|change| json!({"type": change.kind, "content": change.content}))
             .collect();
-        if self.since.is_none() && wanted("m.push_rules") {
+        if self.since.is_none() && wanted(filter, "m.push_rules") {
             events.push(json!({"type": "m.push_rules", "content": push_rules::default_rules(self.user)}));
         }
         Events::from_values(events)
     }
+}
+
+/// Whether a filter lets events of this type through.
+fn wanted(filter: &EventFilter, kind: &str) -> bool {
+    let named = |types: &[String]| types.iter().any(|pattern| matches_type(pattern, kind));
+    filter.types.as_deref().is_none_or(named) && !named(&filter.not_types)
 }

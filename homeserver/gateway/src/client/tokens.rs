@@ -11,15 +11,20 @@ pub(crate) struct SyncToken {
     pub(crate) position: u64,
     /// Typing up to this serial was told. After a restart serials begin anew.
     pub(crate) typing: u64,
+    /// Presence up to this number was told.
+    pub(crate) presence: u64,
 }
 
 impl SyncToken {
     pub(crate) fn parse(text: &str) -> ApiResult<Self> {
         let parse = || {
-            let (position, typing) = text.strip_prefix('s')?.split_once('_')?;
+            let (position, others) = text.strip_prefix('s')?.split_once('_')?;
+            // Of a server that knew no presence yet.
+            let (typing, presence) = others.split_once('_').unwrap_or((others, "0"));
             Some(Self {
                 position: position.parse().ok()?,
                 typing: typing.parse().ok()?,
+                presence: presence.parse().ok()?,
             })
         };
         parse().ok_or_else(|| ApiError::invalid_param("This is no token of this server."))
@@ -28,7 +33,7 @@ impl SyncToken {
 
 impl std::fmt::Display for SyncToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "s{}_{}", self.position, self.typing)
+        write!(f, "s{}_{}_{}", self.position, self.typing, self.presence)
     }
 }
 
@@ -67,6 +72,7 @@ mod tests {
         let token = SyncToken {
             position: 17,
             typing: 4,
+            presence: 9,
         };
         assert_eq!(SyncToken::parse(&token.to_string()).unwrap(), token);
         for order in [-5, 0, 99] {
@@ -76,6 +82,7 @@ mod tests {
             );
         }
         assert_eq!(TimelineToken::parse("s17_4").unwrap(), TimelineToken(18));
+        assert_eq!(SyncToken::parse("s17_4").unwrap().presence, 0);
     }
 
     #[test]
@@ -90,7 +97,9 @@ mod tests {
             "tx",
             "17",
             "s99999999999999999999999_0",
-            "s1_2_3",
+            "s1_2_",
+            "s1_2_x",
+            "s1_2_3_4",
         ] {
             assert!(SyncToken::parse(text).is_err(), "{text}");
             assert!(TimelineToken::parse(text).is_err(), "{text}");

@@ -336,3 +336,71 @@ async fn typing_receipts_and_account_data_are_told_once() {
         403
     );
 }
+
+/// The senders of the presence events in an answer, with what they say.
+fn presence_in(told: &Value) -> Vec<(String, String)> {
+    let events = told["presence"]["events"].as_array().unwrap();
+    let said = |event: &Value| {
+        let (sender, presence) = (&event["sender"], &event["content"]["presence"]);
+        (
+            sender.as_str().unwrap().to_owned(),
+            presence.as_str().unwrap().to_owned(),
+        )
+    };
+    events.iter().map(said).collect()
+}
+
+#[tokio::test]
+async fn presence_is_told_to_those_who_share_a_room() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("carol").await,
+    );
+    let room = world.room(&alice, json!({"preset": "public_chat"})).await;
+    world
+        .ok("POST", &format!("/_matrix/client/v3/join/{room}"), &bob, json!({}))
+        .await;
+    let of = |user: &Person| format!("/_matrix/client/v3/presence/{}/status", user.user);
+    let first = world.get(&of(&alice), &bob).await;
+    assert_eq!(first["presence"], "offline");
+    assert_eq!(world.refused("GET", &of(&alice), &carol, Value::Null).await.0, 403);
+
+    let away = world.sync(&bob, None, "set_presence=offline").await;
+    assert_eq!(presence_in(&away), []);
+    let since = away["next_batch"].as_str().unwrap();
+    world.sync(&alice, None, "").await;
+    let told = world.sync(&bob, Some(since), "set_presence=offline").await;
+    assert_eq!(presence_in(&told), [(alice.user.to_string(), "online".to_owned())]);
+    let since = told["next_batch"].as_str().unwrap();
+    let status = json!({"presence": "unavailable", "status_msg": "at lunch"});
+    world.ok("PUT", &of(&alice), &alice, status).await;
+    let told = world.sync(&bob, Some(since), "set_presence=offline").await;
+    let content = &told["presence"]["events"][0]["content"];
+    assert_eq!(
+        (&content["presence"], &content["status_msg"]),
+        (&json!("unavailable"), &json!("at lunch"))
+    );
+    assert!(content["last_active_ago"].is_u64(), "{content}");
+    let since = told["next_batch"].as_str().unwrap();
+    assert_eq!(
+        presence_in(&world.sync(&bob, Some(since), "set_presence=offline").await),
+        []
+    );
+    let filter = encoded(&json!({"presence": {"not_types": ["*"]}}));
+    let hidden = world.sync(&bob, None, &format!("filter={filter}")).await;
+    assert_eq!(presence_in(&hidden), []);
+    assert_eq!(presence_in(&world.sync(&carol, None, "set_presence=offline").await), []);
+
+    let foreign = world
+        .refused("PUT", &of(&alice), &bob, json!({"presence": "online"}))
+        .await;
+    assert_eq!(foreign.0, 403);
+    let odd = world
+        .refused("PUT", &of(&alice), &alice, json!({"presence": "dancing"}))
+        .await;
+    assert_eq!(odd.0, 400);
+    let long = json!({"presence": "online", "status_msg": "x".repeat(1_025)});
+    assert_eq!(world.refused("PUT", &of(&alice), &alice, long).await.0, 413);
+}

@@ -1,6 +1,7 @@
 //! One server in this process, and people who call its router.
 
 use std::{
+    collections::BTreeSet,
     num::NonZeroU32,
     sync::{Arc, Mutex},
     time::Duration,
@@ -17,7 +18,7 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
 use weft_dag::Signer;
-use weft_fanout::{EduSink, Ephemeral, Fanout, Member, Roster};
+use weft_fanout::{EduSink, Ephemeral, Fanout, Member, Presence, Roster};
 use weft_gateway::{
     client::{ClientPorts, ClientSettings, PublicRoomsQuery, Registration, Remote, router, with_fallbacks},
     errors::{ApiError, ApiResult},
@@ -51,6 +52,21 @@ impl Roster for Members {
 
     async fn remote_servers(&self, _: &RoomId) -> Vec<OwnedServerName> {
         Vec::new()
+    }
+
+    async fn rooms_of(&self, user: &UserId) -> Vec<OwnedRoomId> {
+        let rows = self.0.reader().rooms_of(user).await.unwrap_or_default();
+        let joined = rows.into_iter().filter(|row| row.membership == MembershipState::Join);
+        joined.map(|row| row.room).collect()
+    }
+
+    async fn companions(&self, user: &UserId, others: &[OwnedUserId]) -> BTreeSet<OwnedUserId> {
+        let mut companions = BTreeSet::new();
+        for room in self.rooms_of(user).await {
+            let members = self.local_members(&room).await;
+            companions.extend(members.into_iter().filter(|member| others.contains(member)));
+        }
+        companions
     }
 
     fn remote_presence(&self, _: &RoomId) {}
@@ -162,10 +178,11 @@ impl World {
         let ephemeral = Ephemeral::new(
             store.clone(),
             fanout.clone(),
-            roster,
+            Arc::clone(&roster),
             Arc::new(Nobody),
             Arc::new(SystemClock),
         );
+        let presence = Presence::new(name.clone(), roster, Arc::new(Nobody), Arc::new(SystemClock));
         let asked = Arc::new(Asked::default());
         let settings = ClientSettings {
             server_name: name,
@@ -180,6 +197,7 @@ impl World {
             positions: store.positions().clone(),
             fanout: fanout.clone(),
             ephemeral,
+            presence,
             remote: Arc::clone(&asked) as Arc<dyn Remote>,
             limiter,
             clock: Arc::new(SystemClock),

@@ -1,6 +1,6 @@
 //! One server in this process, people with tokens, and a socket that says and hears frames.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
@@ -47,6 +47,14 @@ impl Roster for Members {
 
     async fn remote_servers(&self, _: &RoomId) -> Vec<OwnedServerName> {
         Vec::new()
+    }
+
+    async fn rooms_of(&self, _: &UserId) -> Vec<OwnedRoomId> {
+        Vec::new()
+    }
+
+    async fn companions(&self, _: &UserId, _: &[OwnedUserId]) -> BTreeSet<OwnedUserId> {
+        BTreeSet::new()
     }
 
     fn remote_presence(&self, _: &RoomId) {}

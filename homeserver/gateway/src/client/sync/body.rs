@@ -100,7 +100,7 @@ pub(super) struct Body {
     rooms: Rooms,
     #[serde(skip_serializing_if = "Events::is_empty")]
     account_data: Events,
-    presence: Value,
+    presence: Events,
     to_device: Value,
     device_lists: Value,
     device_one_time_keys_count: Value,
@@ -108,12 +108,18 @@ pub(super) struct Body {
 }
 
 impl Body {
-    pub(super) fn new(next_batch: String, rooms: Rooms, account_data: Events, key_counts: Value) -> Self {
+    pub(super) fn new(
+        next_batch: String,
+        rooms: Rooms,
+        account_data: Events,
+        presence: Events,
+        key_counts: Value,
+    ) -> Self {
         Self {
             next_batch,
             rooms,
             account_data,
-            presence: json!({"events": []}),
+            presence,
             to_device: json!({"events": []}),
             device_lists: json!({"changed": [], "left": []}),
             device_one_time_keys_count: key_counts,
@@ -121,7 +127,7 @@ impl Body {
         }
     }
 
-    /// Whether a waiting client can go on waiting.
+    /// Whether a waiting client can go on waiting. Presence alone is not worth an answer: it would come many times a minute.
     pub(super) fn is_empty(&self) -> bool {
         self.rooms.is_empty() && self.account_data.is_empty()
     }

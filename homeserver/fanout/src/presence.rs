@@ -1,0 +1,230 @@
+//! Presence (client-server API, "Presence"): who says that he is there, of this server and of others, and who hears of it.
+//!
+//! In memory: after a restart everybody is away until he says otherwise. It wakes nobody: it comes along with the next
+//! answer of `/sync`. Must not be taken for cursors in documents, which are awareness.
+
+mod states;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, presence::PresenceState};
+use serde_json::{Map, Value, json};
+use weft_room::Clock;
+use weft_wire::limits::{MAX_PRESENCE_PER_ANSWER, MAX_STATUS_MESSAGE_BYTES};
+
+pub use self::states::Seen;
+use self::states::States;
+use crate::{EduSink, Roster};
+
+/// Who asked for nothing for so long, beyond the time that his last question may take, has gone.
+const GONE_AFTER_MS: u64 = 30_000;
+/// How long what another server says counts; it says it again before.
+const REMOTE_LIFETIME_MS: u64 = 30 * 60 * 1_000;
+/// How often other servers are told again of those who are still there.
+const TELL_AGAIN_AFTER_MS: u64 = 25 * 60 * 1_000;
+
+/// Why what another server says of a user is ignored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{user} is not a user of {origin}")]
+pub struct ForeignUser {
+    /// Whom it is about.
+    pub user: OwnedUserId,
+    /// Who sent it.
+    pub origin: OwnedServerName,
+}
+
+/// Presence of all users. Cheap to clone.
+#[derive(Clone)]
+pub struct Presence {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    states: Mutex<States>,
+    us: OwnedServerName,
+    roster: Arc<dyn Roster>,
+    edus: Arc<dyn EduSink>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Presence {
+    /// With nobody there. Changes are numbered by the time of the start, so that numbers of an earlier run are lower.
+    #[must_use]
+    pub fn new(us: OwnedServerName, roster: Arc<dyn Roster>, edus: Arc<dyn EduSink>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                states: Mutex::new(States::new(clock.now().get().into())),
+                us,
+                roster,
+                edus,
+                clock,
+            }),
+        }
+    }
+
+    /// A user of this server says how he is. Words beyond [`MAX_STATUS_MESSAGE_BYTES`] are left out.
+    pub async fn says(&self, user: &UserId, presence: PresenceState, status: Option<String>) {
+        let now = self.now();
+        let seen = Seen {
+            last_active: Some(now),
+            presence,
+            status: bounded(status),
+        };
+        if self.states().set(user, seen, now.saturating_add(GONE_AFTER_MS)) {
+            self.tell(user).await;
+        }
+    }
+
+    /// A user of this server asks for what is new and waits for it so many milliseconds, which shows that he is there;
+    /// `presence` is what he is taken for if he was away. Offline: the question shows nothing.
+    pub async fn asks(&self, user: &UserId, presence: PresenceState, timeout_ms: u64) {
+        if presence == PresenceState::Offline {
+            return;
+        }
+        let now = self.now();
+        let until = now.saturating_add(timeout_ms).saturating_add(GONE_AFTER_MS);
+        let changed = {
+            let mut states = self.states();
+            let known = states.of(user);
+            if known.presence == PresenceState::Offline {
+                let seen = Seen {
+                    presence,
+                    last_active: Some(now),
+                    ..known
+                };
+                states.set(user, seen, until)
+            } else {
+                states.prolong(user, until);
+                false
+            }
+        };
+        if changed {
+            self.tell(user).await;
+        }
+    }
+
+    /// Another server says how one of its users is (`m.presence`).
+    ///
+    /// # Errors
+    /// When it speaks for somebody else's user (T52).
+    pub fn edu(&self, origin: &ServerName, user: &UserId, seen: Seen) -> Result<(), ForeignUser> {
+        if user.server_name() != origin || origin == self.inner.us {
+            return Err(ForeignUser {
+                user: user.to_owned(),
+                origin: origin.to_owned(),
+            });
+        }
+        let seen = Seen {
+            status: bounded(seen.status),
+            ..seen
+        };
+        let until = self.now().saturating_add(REMOTE_LIFETIME_MS);
+        self.states().set(user, seen, until);
+        Ok(())
+    }
+
+    /// How a user is, as `viewer` may know it: of himself, and of those with whom he shares a room. None: he may not.
+    pub async fn of(&self, viewer: &UserId, user: &UserId) -> Option<Seen> {
+        let may = viewer == user
+            || !self
+                .inner
+                .roster
+                .companions(viewer, &[user.to_owned()])
+                .await
+                .is_empty();
+        may.then(|| self.states().of(user))
+    }
+
+    /// What is new to a viewer after a number, at most [`MAX_PRESENCE_PER_ANSWER`] changes looked at, and the number up to
+    /// which that is all. None: at first, when only those who are there are told of.
+    pub async fn news(&self, viewer: &UserId, after: Option<u64>) -> (Vec<(OwnedUserId, Seen)>, u64) {
+        let (changes, last) = {
+            let states = self.states();
+            let changes = states.after(after.unwrap_or(0), MAX_PRESENCE_PER_ANSWER);
+            let all = changes.len() < MAX_PRESENCE_PER_ANSWER;
+            let last = changes.last().map(|(serial, _)| *serial).filter(|_| !all);
+            (changes, last.unwrap_or_else(|| states.serial()))
+        };
+        let users: Vec<OwnedUserId> = changes.into_iter().map(|(_, user)| user).collect();
+        if users.is_empty() {
+            return (Vec::new(), last);
+        }
+        let companions: BTreeSet<OwnedUserId> = self.inner.roster.companions(viewer, &users).await;
+        let states = self.states();
+        let seen = users
+            .into_iter()
+            .filter(|user| user == viewer || companions.contains(user))
+            .map(|user| (user.clone(), states.of(&user)))
+            .filter(|(_, seen)| after.is_some() || seen.presence != PresenceState::Offline)
+            .collect();
+        (seen, last)
+    }
+
+    /// Ends what is over, and tells other servers again of those who are still there. To be called about once a second.
+    pub async fn expire(&self) {
+        let now = self.now();
+        let mut tell = self.states().expire(now);
+        tell.retain(|user| user.server_name() == self.inner.us);
+        tell.extend(
+            self.states()
+                .untold(&self.inner.us, now.saturating_sub(TELL_AGAIN_AFTER_MS)),
+        );
+        for user in tell {
+            self.tell(&user).await;
+        }
+    }
+
+    /// What is known of a user as the specification writes it.
+    #[must_use]
+    pub fn content(&self, seen: &Seen) -> Map<String, Value> {
+        let mut content = Map::new();
+        content.insert("presence".to_owned(), json!(seen.presence));
+        let online = seen.presence == PresenceState::Online;
+        content.insert("currently_active".to_owned(), json!(online));
+        if let Some(at) = seen.last_active {
+            content.insert("last_active_ago".to_owned(), json!(self.now().saturating_sub(at)));
+        }
+        if let Some(status) = &seen.status {
+            content.insert("status_msg".to_owned(), json!(status));
+        }
+        content
+    }
+
+    /// Tells the servers that share a room with a user of this one.
+    async fn tell(&self, user: &UserId) {
+        let Inner { roster, edus, .. } = &*self.inner;
+        let seen = {
+            let mut states = self.states();
+            states.note_told(user, self.now());
+            states.of(user)
+        };
+        let mut entry = self.content(&seen);
+        entry.insert("user_id".to_owned(), json!(user));
+        let content = json!({ "push": [entry] });
+        let mut told = BTreeSet::new();
+        for room in roster.rooms_of(user).await {
+            let mut servers = roster.remote_servers(&room).await;
+            servers.retain(|server| told.insert(server.clone()));
+            if !servers.is_empty() {
+                let key = format!("presence\0{user}");
+                edus.send(&room, &servers, "m.presence", content.clone(), Some(key));
+            }
+        }
+    }
+
+    fn states(&self) -> MutexGuard<'_, States> {
+        // Presence may be lost; a half-finished change is corrected by the next.
+        self.inner.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        self.inner.clock.now().get().into()
+    }
+}
+
+fn bounded(status: Option<String>) -> Option<String> {
+    status.filter(|status| status.len() <= MAX_STATUS_MESSAGE_BYTES)
+}

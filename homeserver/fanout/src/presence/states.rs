@@ -1,0 +1,270 @@
+//! Who is there, in what order it became known, until when it counts. Pure; time is an argument.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, presence::PresenceState};
+use weft_wire::limits::{MAX_PRESENCE_USERS, MAX_PRESENCE_USERS_PER_SERVER};
+
+/// How long it stays known that somebody has gone, so that whoever looks away for a while hears of it.
+const REMEMBER_OFFLINE_MS: u64 = 60 * 60 * 1_000;
+
+/// What a user says of himself, or what his server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Online, unavailable (idle), offline.
+    pub presence: PresenceState,
+    /// A few words of his own.
+    pub status: Option<String>,
+    /// When he last did something, milliseconds since 1970.
+    pub last_active: Option<u64>,
+}
+
+impl Seen {
+    /// Of somebody of whom nothing is known.
+    pub(super) const fn nothing() -> Self {
+        Self {
+            presence: PresenceState::Offline,
+            status: None,
+            last_active: None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    seen: Seen,
+    /// When it ends, milliseconds since 1970.
+    until: u64,
+    /// When other servers were last told.
+    told: u64,
+    serial: u64,
+}
+
+/// See the module. Every change has a number of its own, by which `/sync` knows what is new.
+#[derive(Debug)]
+pub(super) struct States {
+    users: HashMap<OwnedUserId, Entry>,
+    order: BTreeMap<u64, OwnedUserId>,
+    of_server: HashMap<OwnedServerName, usize>,
+    serial: u64,
+}
+
+impl States {
+    /// Nobody is there. Numbers go on from `serial`.
+    pub(super) fn new(serial: u64) -> Self {
+        Self {
+            users: HashMap::new(),
+            order: BTreeMap::new(),
+            of_server: HashMap::new(),
+            serial,
+        }
+    }
+
+    /// Takes what is said of a user until then; whether anybody has to hear of it. Nobody new is taken where there are
+    /// too many, of his server or of all.
+    pub(super) fn set(&mut self, user: &UserId, seen: Seen, until: u64) -> bool {
+        let Some(entry) = self.users.get_mut(user) else {
+            return seen.presence != PresenceState::Offline && self.add(user, seen, until);
+        };
+        entry.until = until;
+        let changed = entry.seen.presence != seen.presence || entry.seen.status != seen.status;
+        entry.seen = seen;
+        if changed {
+            self.touch(user);
+        }
+        changed
+    }
+
+    fn add(&mut self, user: &UserId, seen: Seen, until: u64) -> bool {
+        let of_server = self.of_server.entry(user.server_name().to_owned()).or_default();
+        if self.users.len() >= MAX_PRESENCE_USERS || *of_server >= MAX_PRESENCE_USERS_PER_SERVER {
+            return false;
+        }
+        *of_server += 1;
+        let entry = Entry {
+            seen,
+            until,
+            told: 0,
+            serial: 0,
+        };
+        self.users.insert(user.to_owned(), entry);
+        self.touch(user);
+        true
+    }
+
+    /// What is known of a user.
+    pub(super) fn of(&self, user: &UserId) -> Seen {
+        self.users
+            .get(user)
+            .map_or_else(Seen::nothing, |entry| entry.seen.clone())
+    }
+
+    /// What is known of a user counts until then at least.
+    pub(super) fn prolong(&mut self, user: &UserId, until: u64) {
+        if let Some(entry) = self.users.get_mut(user) {
+            entry.until = entry.until.max(until);
+        }
+    }
+
+    /// The changes after a number, oldest first, each user once.
+    pub(super) fn after(&self, serial: u64, limit: usize) -> Vec<(u64, OwnedUserId)> {
+        let later = self.order.range(serial.saturating_add(1)..);
+        later
+            .take(limit)
+            .map(|(serial, user)| (*serial, user.clone()))
+            .collect()
+    }
+
+    /// Of the last change.
+    pub(super) const fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Ends what is over; who has gone by that.
+    pub(super) fn expire(&mut self, now: u64) -> Vec<OwnedUserId> {
+        let over = |(user, entry): (&OwnedUserId, &Entry)| (entry.until <= now).then(|| user.clone());
+        let mut gone = Vec::new();
+        for user in self.users.iter().filter_map(over).collect::<Vec<_>>() {
+            if self.end(&user, now) {
+                gone.push(user);
+            }
+        }
+        gone
+    }
+
+    /// Whether the user has gone now; one who had gone before is forgotten.
+    fn end(&mut self, user: &UserId, now: u64) -> bool {
+        let Some(entry) = self.users.get_mut(user) else {
+            return false;
+        };
+        if entry.seen.presence == PresenceState::Offline {
+            self.forget(user);
+            return false;
+        }
+        entry.seen.presence = PresenceState::Offline;
+        entry.until = now.saturating_add(REMEMBER_OFFLINE_MS);
+        self.touch(user);
+        true
+    }
+
+    fn forget(&mut self, user: &UserId) {
+        if let Some(entry) = self.users.remove(user) {
+            self.order.remove(&entry.serial);
+        }
+        if let Some(count) = self.of_server.get_mut(user.server_name()) {
+            *count = count.saturating_sub(1);
+        }
+        self.of_server.retain(|_, count| *count > 0);
+    }
+
+    /// Those of a server who are there and of whom other servers haven't been told since then.
+    pub(super) fn untold(&self, server: &ServerName, since: u64) -> Vec<OwnedUserId> {
+        let untold = |entry: &Entry| entry.seen.presence != PresenceState::Offline && entry.told < since;
+        let theirs = self.users.iter().filter(|(user, _)| user.server_name() == server);
+        theirs
+            .filter(|(_, entry)| untold(entry))
+            .map(|(user, _)| user.clone())
+            .collect()
+    }
+
+    /// Other servers are being told about a user.
+    pub(super) fn note_told(&mut self, user: &UserId, now: u64) {
+        if let Some(entry) = self.users.get_mut(user) {
+            entry.told = now;
+        }
+    }
+
+    fn touch(&mut self, user: &UserId) {
+        if let Some(entry) = self.users.get_mut(user) {
+            self.order.remove(&entry.serial);
+            self.serial = self.serial.saturating_add(1);
+            entry.serial = self.serial;
+            self.order.insert(entry.serial, user.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{OwnedUserId, UserId, server_name, user_id};
+
+    use super::*;
+
+    fn online(status: &str) -> Seen {
+        Seen {
+            presence: PresenceState::Online,
+            status: Some(status.to_owned()),
+            last_active: Some(1),
+        }
+    }
+
+    fn named(states: &States, serial: u64) -> Vec<String> {
+        let changes = states.after(serial, 100);
+        changes.iter().map(|(_, user)| user.localpart().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_the_newest_of_each_user_only() {
+        let (alice, bob) = (user_id!("@alice:a.test"), user_id!("@bob:b.test"));
+        let mut states = States::new(40);
+        assert!(
+            !states.set(alice, Seen::nothing(), 100),
+            "that nobody is there is no news"
+        );
+        assert!(states.set(alice, online(""), 100));
+        assert!(states.set(bob, online(""), 100));
+        assert!(!states.set(alice, online(""), 200), "said again is no change");
+        assert_eq!(named(&states, 40), ["alice", "bob"]);
+        assert!(states.set(alice, online("at lunch"), 200));
+        assert_eq!(named(&states, 40), ["bob", "alice"]);
+        assert_eq!(named(&states, 42), ["alice"]);
+        assert_eq!(states.serial(), 43);
+        assert!(named(&states, 43).is_empty());
+        assert_eq!(states.after(40, 1).len(), 1);
+    }
+
+    #[test]
+    fn who_is_not_heard_of_goes_and_is_forgotten_later() {
+        let alice = user_id!("@alice:a.test");
+        let mut states = States::new(0);
+        states.set(alice, online(""), 100);
+        states.prolong(alice, 50);
+        assert!(states.expire(99).is_empty());
+        states.prolong(alice, 150);
+        assert!(states.expire(100).is_empty());
+        assert_eq!(states.expire(150), [alice]);
+        assert_eq!(states.of(alice).presence, PresenceState::Offline);
+        assert_eq!(named(&states, 1), ["alice"], "that she has gone is news");
+        assert!(states.expire(150).is_empty());
+        assert!(states.expire(150 + REMEMBER_OFFLINE_MS).is_empty());
+        assert!(states.after(0, 100).is_empty());
+        assert!(states.of_server.is_empty());
+    }
+
+    #[test]
+    fn a_server_cannot_fill_the_list() {
+        let mut states = States::new(0);
+        let user = |number: usize| UserId::parse(format!("@u{number}:b.test")).unwrap();
+        for number in 0..MAX_PRESENCE_USERS_PER_SERVER + 10 {
+            let taken = states.set(&user(number), online(""), 100);
+            assert_eq!(taken, number < MAX_PRESENCE_USERS_PER_SERVER);
+        }
+        assert!(states.set(user_id!("@carol:c.test"), online(""), 100));
+        assert!(states.set(&user(0), online("still here"), 100));
+    }
+
+    #[test]
+    fn other_servers_are_told_again_of_those_who_are_there() {
+        let (alice, bob) = (user_id!("@alice:a.test"), user_id!("@bob:b.test"));
+        let mut states = States::new(0);
+        states.set(alice, online(""), 100);
+        states.set(bob, online(""), 100);
+        let ours = server_name!("a.test");
+        assert_eq!(states.untold(ours, 10), [alice]);
+        states.note_told(alice, 10);
+        assert_eq!(states.untold(ours, 10), [] as [OwnedUserId; 0]);
+        assert_eq!(states.untold(ours, 11), [alice]);
+        states.expire(100);
+        assert_eq!(states.untold(ours, 11), [] as [OwnedUserId; 0]);
+    }
+}
