@@ -1,4 +1,5 @@
-//! What a stock client shows beside messages, over two servers: state, redactions, typing, receipts, names, the past.
+//! What a stock client shows beside messages, over two servers: state, redactions, typing, receipts, presence,
+//! names, the past.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -147,6 +148,49 @@ async fn typing_and_receipts_are_seen_on_the_other_server() -> Result<()> {
             receipt["content"][&said]["m.read"].get(&bob.user).map(|_| ())
         })
         .await
+}
+
+/// How a user is, as the answer of a sync tells it.
+fn presence<'a>(sync: &'a Value, user: &str) -> Option<&'a Value> {
+    let events = sync["presence"]["events"].as_array()?;
+    let theirs = events.iter().rfind(|event| event["sender"] == user)?;
+    Some(&theirs["content"])
+}
+
+#[tokio::test]
+async fn presence_is_seen_on_the_other_server_by_those_who_share_a_room() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, _) = together(&world, json!({"preset": "private_chat"})).await?;
+    let carol = world.user(1, "carol").await?;
+    let status = format!("/_matrix/client/v3/presence/{}/status", segment(&alice.user));
+    let mut bobs = None;
+    alice
+        .put(&status, json!({"presence": "online", "status_msg": "writing"}))
+        .await?;
+    bob.sync_until("her status", &mut bobs, |sync| {
+        let told = presence(sync, &alice.user)?;
+        (told["presence"] == "online" && told["status_msg"] == "writing").then_some(())
+    })
+    .await?;
+    assert_eq!(bob.get(&status).await?["status_msg"], "writing");
+    let refused = carol.request(Method::GET, &status, None).await?;
+    assert_eq!(refused.errcode(), "M_FORBIDDEN", "{}", refused.body);
+
+    alice.put(&status, json!({"presence": "offline"})).await?;
+    bob.sync_until("that she has gone", &mut bobs, |sync| {
+        (presence(sync, &alice.user)?["presence"] == "offline").then_some(())
+    })
+    .await?;
+    let strangers = carol.get("/_matrix/client/v3/sync?timeout=0").await?;
+    assert_eq!(presence(&strangers, &alice.user), None, "{strangers}");
+    assert_eq!(presence(&strangers, &bob.user), None, "{strangers}");
+
+    // A question of hers is enough.
+    alice.get("/_matrix/client/v3/sync?timeout=0").await?;
+    bob.sync_until("that she is back", &mut bobs, |sync| {
+        (presence(sync, &alice.user)?["presence"] == "online").then_some(())
+    })
+    .await
 }
 
 #[tokio::test]
