@@ -9,13 +9,20 @@ use weft_wire::limits;
 
 use crate::Pdu;
 
-/// The ends after an event was accepted: it is one, and what it follows is none any more. To be called for
-/// accepted events only: rejected and soft-failed ones are never cited by ours.
+/// The ends after an event was accepted: it is one, and what it follows is none any more, also by way of events that were
+/// rejected or held back until now (`between`): left as an end beside it, such an ancestor would bring back state that was
+/// changed since. To be called for accepted events only: rejected and soft-failed ones are never cited by ours.
 #[must_use]
-pub fn advance(current: &BTreeSet<OwnedEventId>, accepted: &Pdu) -> BTreeSet<OwnedEventId> {
+pub fn advance<'a>(
+    current: &BTreeSet<OwnedEventId>,
+    accepted: &'a Pdu,
+    between: impl IntoIterator<Item = &'a Pdu>,
+) -> BTreeSet<OwnedEventId> {
     let mut next = current.clone();
-    for followed in accepted.prev_events() {
-        next.remove(followed);
+    for event in between.into_iter().chain([accepted]) {
+        for followed in event.prev_events() {
+            next.remove(followed);
+        }
     }
     next.insert(accepted.event_id().to_owned());
     next

@@ -244,11 +244,31 @@ impl World {
             self.cover.add(&pdu).unwrap();
         }
         if verdict == Verdict::Accepted {
-            self.heads = extremities::advance(&self.heads, &pdu);
+            let between = self.unaccepted_before(&pdu);
+            self.heads = extremities::advance(&self.heads, &pdu, between.iter().map(Arc::as_ref));
         }
         self.order.push(id.clone());
         self.verdicts.insert(id, verdict);
         pdu
+    }
+
+    /// The ancestors of an event that were not accepted, up to the accepted ones before them.
+    fn unaccepted_before(&self, pdu: &Pdu) -> Vec<Arc<Pdu>> {
+        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+        let mut work = pdu.prev_events().to_vec();
+        while let Some(id) = work.pop() {
+            if self
+                .verdicts
+                .get(&id)
+                .is_some_and(|verdict| *verdict != Verdict::Accepted)
+                && seen.insert(id.clone())
+            {
+                let event = self.events.0.get(&id).unwrap();
+                work.extend(event.prev_events().iter().cloned());
+                found.push(Arc::clone(event));
+            }
+        }
+        found
     }
 
     /// Keeps an event without asking the rules: for graphs that only a broken server could make.

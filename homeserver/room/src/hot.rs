@@ -65,6 +65,8 @@ pub(crate) struct Arrival {
     /// The resolved state, where the event changes it.
     pub(crate) state: Option<NewState>,
     pub(crate) tell: Tell,
+    /// Ancestors of it that were rejected or held back, and count only because of it.
+    pub(crate) between: Vec<Arc<Pdu>>,
 }
 
 /// An end of the graph.
@@ -280,6 +282,7 @@ impl Hot {
                 groups: Some((before, after)),
                 state,
                 tell,
+                between: Vec::new(),
             },
             ours,
         );
@@ -294,6 +297,7 @@ impl Hot {
             groups,
             state,
             tell,
+            between,
         } = arrival;
         if let Some((before, after)) = groups {
             turn.batch.put(
@@ -304,7 +308,7 @@ impl Hot {
         }
         let is_accepted = event_flags::is_accepted(flags);
         if is_accepted {
-            self.follow(&mut turn.batch, &pdu);
+            self.follow(&mut turn.batch, &pdu, &between);
         }
         let mut destinations = match &tell {
             Tell::Nobody => BTreeSet::new(),
@@ -333,9 +337,8 @@ impl Hot {
         });
     }
 
-    fn follow(&mut self, batch: &mut Batch, pdu: &Arc<Pdu>) {
-        let current: BTreeSet<OwnedEventId> = self.ends.iter().map(|end| end.id.clone()).collect();
-        let next = extremities::advance(&current, pdu);
+    fn follow(&mut self, batch: &mut Batch, pdu: &Arc<Pdu>, between: &[Arc<Pdu>]) {
+        let next = self.ends_after(pdu, between);
         self.ends.retain(|end| next.contains(&end.id));
         if !self.ends.iter().any(|end| end.id == *pdu.event_id()) {
             self.ends.push(End {
@@ -344,6 +347,12 @@ impl Hot {
             });
         }
         self.put_ends(batch);
+    }
+
+    /// The ends once this event is accepted, with what came to count by it.
+    pub(crate) fn ends_after(&self, pdu: &Pdu, between: &[Arc<Pdu>]) -> BTreeSet<OwnedEventId> {
+        let current: BTreeSet<OwnedEventId> = self.ends.iter().map(|end| end.id.clone()).collect();
+        extremities::advance(&current, pdu, between.iter().map(Arc::as_ref))
     }
 
     /// The users of this server who are in the room.

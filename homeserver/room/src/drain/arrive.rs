@@ -57,6 +57,14 @@ struct Placed {
     after: Option<Stated>,
 }
 
+/// What an accepted event changes of the room as it is now.
+#[derive(Default)]
+struct Following {
+    state: Option<NewState>,
+    /// What came to count by it: see [`Arriving::bring_in`].
+    between: Vec<Arc<Pdu>>,
+}
+
 /// A state and the group that holds it.
 #[derive(Clone)]
 struct Stated {
@@ -200,7 +208,7 @@ impl<'a> Arriving<'a> {
                     after: None,
                 },
             );
-            self.enter(pdu, flags, None, None, Tell::Nobody);
+            self.enter(pdu, flags, None, Following::default(), Tell::Nobody);
             return Ok(());
         }
         let before = self.group_of(before, pdu.prev_events()).await?;
@@ -223,7 +231,7 @@ impl<'a> Arriving<'a> {
             self.take_accepted(Arc::clone(&pdu), flags, (before.group.id, &after), tell)
                 .await?;
         } else {
-            self.enter(Arc::clone(&pdu), flags, groups, None, Tell::Nobody);
+            self.enter(Arc::clone(&pdu), flags, groups, Following::default(), Tell::Nobody);
         }
         self.contradict(&pdu);
         Ok(())
@@ -313,8 +321,10 @@ impl<'a> Arriving<'a> {
         };
         // The text first: what is known in the event's past must not have the event in it yet.
         self.take_text(&brought, &event).await?;
-        let state = self.state_of_now(&pdu, after).await?;
-        self.enter(Arc::clone(&pdu), flags, Some((before, after.group.id)), state, tell);
+        let between: Vec<Arc<Pdu>> = brought.iter().map(|event| Arc::clone(&event.pdu)).collect();
+        let state = self.state_of_now(&pdu, after, &between).await?;
+        let following = Following { state, between };
+        self.enter(Arc::clone(&pdu), flags, Some((before, after.group.id)), following, tell);
         for held in brought.iter().filter(|held| !held.pdu.rejected()) {
             self.take_back(&held.pdu).await?;
         }
@@ -457,15 +467,16 @@ impl<'a> Arriving<'a> {
         Ok(())
     }
 
-    fn enter(&mut self, pdu: Arc<Pdu>, flags: u8, groups: Option<(u64, u64)>, state: Option<NewState>, tell: Tell) {
+    fn enter(&mut self, pdu: Arc<Pdu>, flags: u8, groups: Option<(u64, u64)>, following: Following, tell: Tell) {
         self.hot.arrive(
             self.turn,
             Arrival {
                 pdu,
                 flags,
                 groups,
-                state,
+                state: following.state,
                 tell,
+                between: following.between,
             },
             self.ours,
         );
@@ -483,12 +494,14 @@ impl<'a> Arriving<'a> {
     }
 
     /// The state that the ends of the graph come to once this event is one of them; None where it stays as it is.
-    async fn state_of_now(&mut self, pdu: &Arc<Pdu>, after: &Stated) -> Result<Option<NewState>, Unavailable> {
-        let others = self.hot.ends.iter().filter(|end| !pdu.prev_events().contains(&end.id));
-        let others: Vec<OwnedEventId> = others
-            .map(|end| end.id.clone())
-            .filter(|id| id != pdu.event_id())
-            .collect();
+    async fn state_of_now(
+        &mut self,
+        pdu: &Arc<Pdu>,
+        after: &Stated,
+        between: &[Arc<Pdu>],
+    ) -> Result<Option<NewState>, Unavailable> {
+        let mut others = self.hot.ends_after(pdu, between);
+        others.remove(pdu.event_id());
         let mut forks = vec![after.map.clone()];
         for end in &others {
             forks.extend(self.state_after(end).await?);

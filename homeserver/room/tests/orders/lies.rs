@@ -1,6 +1,6 @@
 //! The lies, one by one.
 
-use ruma::RoomVersionId;
+use ruma::{OwnedEventId, RoomVersionId};
 use serde_json::json;
 
 use crate::theatre::{ALICE, BOB, CAROL, DAVE, Play, deletion, ends_equal, update};
@@ -86,6 +86,24 @@ async fn what_is_held_back_and_cited_by_what_is_rejected() {
     let outcome = ends_equal("cited by what is rejected", play).await;
     assert!(outcome.text.contains("aaaa"), "{}", outcome.text);
     assert_eq!(outcome.rejected.len(), 1);
+}
+
+/// No lie, but the same in every order: what bob pinned is replaced by what carol pinned, and must not be there again for a
+/// server that held carol's back.
+#[tokio::test]
+async fn state_that_was_replaced_by_what_is_held_back() {
+    let mut play = play();
+    let start = play.start();
+    let pin = |play: &mut Play, after: &OwnedEventId, who: &str| {
+        let content = json!({ "pinned": [format!("$by-{who}")] });
+        play.say(&[after], who, "m.room.pinned_events", Some(""), content)
+    };
+    let alices = pin(&mut play, &start, ALICE);
+    play.ban(&[&alices], CAROL);
+    let bobs = pin(&mut play, &start, BOB);
+    let carols = pin(&mut play, &bobs, CAROL);
+    play.message(&[&carols], BOB);
+    ends_equal("replaced by what is held back", play).await;
 }
 
 #[tokio::test]

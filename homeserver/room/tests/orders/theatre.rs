@@ -69,7 +69,7 @@ impl Play {
         if !world.version.creators_are_above_all() {
             users[ALICE] = json!(100);
         }
-        let levels = json!({ "users": users, "events": { "dev.weft.update": 25 } });
+        let levels = json!({ "users": users, "events": { "dev.weft.update": 25, "m.room.pinned_events": 25 } });
         world.state(ALICE, "m.room.power_levels", "", levels);
         world.state(ALICE, "m.room.join_rules", "", json!({ "join_rule": "public" }));
         for user in [BOB, CAROL, DAVE, XAVIER] {
