@@ -7,14 +7,16 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Map, Value, json};
 
 use crate::{
     authority::Authority,
     client::Client,
+    link::Link,
     python::{self, run},
     server::free_port,
 };
@@ -29,13 +31,18 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Synapse {
     /// The Matrix server name, `127.0.0.1:PORT`.
     pub name: String,
-    /// `https://127.0.0.1:PORT`.
+    /// `https://127.0.0.1:PORT`, never through a link.
     pub url: String,
     folder: PathBuf,
     http: reqwest::Client,
     process: Option<Child>,
     starts: usize,
+    /// Keys that were rotated out, as its configuration has them.
+    old_keys: Map<String, Value>,
 }
+
+/// The file that [`Synapse::rotate_key`] adds to its configuration.
+const OLD_KEYS: &str = "old-keys.yaml";
 
 /// The Python that has Synapse: `SYNAPSE_PYTHON`, or that of an environment of its own.
 fn python() -> Result<PathBuf> {
@@ -46,8 +53,8 @@ fn python() -> Result<PathBuf> {
     python::environment(&format!("synapse-{VERSION}"), &[&package])
 }
 
-/// Limits are off, and answers to `/sync` are not kept: by default an initial sync that is asked for again within two
-/// minutes gets the answer of the first time.
+/// Limits are off; a server that could not be reached is tried again soon, not after ten minutes; and answers to `/sync` are
+/// not kept: by default an initial sync that is asked for again within two minutes gets the answer of the first time.
 fn configuration(name: &str, port: u16, folder: &Path, certificate: &Path, key: &Path, authority: &Path) -> String {
     let (folder, certificate, key, authority) = (
         folder.display(),
@@ -68,6 +75,7 @@ ip_range_blacklist: []
 trusted_key_servers: []
 suppress_key_server_warning: true
 allow_public_rooms_over_federation: true
+room_list_publication_rules: [{{action: allow}}]
 database: {{name: sqlite3, args: {{database: "{folder}/homeserver.db"}}}}
 log_config: "{folder}/log.yaml"
 media_store_path: "{folder}/media"
@@ -78,8 +86,17 @@ enable_registration_without_verification: true
 report_stats: false
 macaroon_secret_key: "conformance-tests-only"
 form_secret: "conformance-tests-only"
+bcrypt_rounds: 4
 caches: {{sync_response_cache_duration: 0s}}
+federation:
+  max_short_retries: 1
+  max_long_retries: 1
+  max_long_retry_delay: 1s
+  destination_min_retry_interval: 500
+  destination_max_retry_interval: 1s
+rc_federation: {{window_size: 1000, sleep_limit: 10000, sleep_delay: 1, reject_limit: 10000, concurrent: 100}}
 rc_message: {free}
+rc_presence: {{per_user: {free}}}
 rc_registration: {free}
 rc_room_creation: {free}
 rc_joins_per_room: {free}
@@ -104,7 +121,21 @@ impl Synapse {
     /// When it can't be installed or started, or does not answer.
     pub async fn start(authority: &Authority, folder: &Path) -> Result<Self> {
         let port = free_port()?;
-        let name = format!("127.0.0.1:{port}");
+        Self::configure(authority, folder, port, port).await
+    }
+
+    /// The same, with a link in front of it: other servers reach it through that, its own users don't.
+    ///
+    /// # Errors
+    /// When it can't be installed or started, or does not answer.
+    pub async fn start_behind(authority: &Authority, folder: &Path, link: &Link) -> Result<Self> {
+        let port = free_port()?;
+        link.lead_to(port);
+        Self::configure(authority, folder, port, link.port()).await
+    }
+
+    async fn configure(authority: &Authority, folder: &Path, port: u16, public_port: u16) -> Result<Self> {
+        let name = format!("127.0.0.1:{public_port}");
         let folder = folder.join("synapse");
         fs::create_dir_all(&folder)?;
         let (certificate, key) = authority.issue("synapse")?;
@@ -112,13 +143,15 @@ impl Synapse {
         fs::write(folder.join("homeserver.yaml"), configuration)?;
         fs::write(folder.join("log.yaml"), LOG)?;
         let mut synapse = Self {
-            url: format!("https://{name}"),
+            url: format!("https://127.0.0.1:{port}"),
             name,
             folder,
             http: authority.http()?,
             process: None,
             starts: 0,
+            old_keys: Map::new(),
         };
+        synapse.write_old_keys()?;
         run(synapse.command()?.arg("--generate-keys"))?;
         synapse.boot().await?;
         Ok(synapse)
@@ -128,7 +161,7 @@ impl Synapse {
         let mut command = Command::new(python()?);
         command
             .current_dir(&self.folder)
-            .args(["-m", "synapse.app.homeserver", "-c", "homeserver.yaml"])
+            .args(["-m", "synapse.app.homeserver", "-c", "homeserver.yaml", "-c", OLD_KEYS])
             .stdin(Stdio::null());
         Ok(command)
     }
@@ -176,6 +209,32 @@ impl Synapse {
         }
     }
 
+    /// JSON is YAML.
+    fn write_old_keys(&self) -> Result<()> {
+        let keys = json!({ "old_signing_keys": self.old_keys });
+        Ok(fs::write(self.folder.join(OLD_KEYS), keys.to_string())?)
+    }
+
+    /// Stops it, gives it a new signing key beside which the old one stays published as expired, and starts it again.
+    ///
+    /// # Errors
+    /// When it does not say what its key is, or does not come back.
+    pub async fn rotate_key(&mut self) -> Result<()> {
+        let url = format!("{}/_matrix/key/v2/server", self.url);
+        let published: Value = self.http.get(url).send().await?.error_for_status()?.json().await?;
+        self.kill();
+        let expired = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        let keys = published.get("verify_keys").and_then(Value::as_object);
+        for (id, key) in keys.context("no verify_keys")? {
+            let old = json!({"key": key.get("key"), "expired_ts": u64::try_from(expired)?});
+            self.old_keys.insert(id.clone(), old);
+        }
+        self.write_old_keys()?;
+        fs::remove_file(self.folder.join("signing.key"))?;
+        run(self.command()?.arg("--generate-keys"))?;
+        self.boot().await
+    }
+
     /// Registers a user.
     ///
     /// # Errors
@@ -199,7 +258,7 @@ impl Synapse {
 impl Drop for Synapse {
     fn drop(&mut self) {
         self.kill();
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os("WEFT_TEST_LOGS").is_some() {
             eprintln!("--- log of Synapse ---\n{}", self.log_tail());
         }
     }

@@ -17,7 +17,7 @@ pub struct World {
     pub authority: Authority,
     /// Stock editors.
     pub editors: Arc<Editors>,
-    /// Links in front of servers, by their order; only of those that were started behind one.
+    /// Links in front of servers, by their order; only of those that were started behind one. A Synapse's comes last.
     pub links: Vec<Link>,
     folder: TempDir,
 }
@@ -113,6 +113,17 @@ impl World {
     /// When it can't be installed or does not start.
     pub async fn synapse(&self) -> Result<Synapse> {
         Synapse::start(&self.authority, self.folder.path()).await
+    }
+
+    /// The same behind a link of its own, which is cut with the others.
+    ///
+    /// # Errors
+    /// When it can't be installed or does not start.
+    pub async fn synapse_behind_link(&mut self) -> Result<Synapse> {
+        let link = Link::new().await?;
+        let synapse = Synapse::start_behind(&self.authority, self.folder.path(), &link).await?;
+        self.links.push(link);
+        Ok(synapse)
     }
 
     /// Registers a user on the server with this number.

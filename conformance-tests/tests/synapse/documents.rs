@@ -1,0 +1,149 @@
+//! Documents that people on Synapse are in: they talk, they edit as their role says, and what they send that is no update
+//! reaches no editor and stops nothing.
+
+use anyhow::{Context as _, Result, ensure};
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD as BASE64};
+use reqwest::Method;
+use serde_json::{Value, json};
+use weft_conformance_tests::{
+    client::{Client, segment},
+    editors::{Editors, Provider},
+};
+
+use crate::pair::{Pair, talk, until_gone, until_message};
+
+const UPDATE: &str = "dev.weft.update";
+
+/// alice's document, to which each comes with a role.
+async fn document(alice: &Client, guests: &[(&Client, &str)]) -> Result<String> {
+    let room = alice.create_document("Shared plans").await?;
+    for (guest, role) in guests {
+        alice.give_role(&room, &guest.user, role).await?;
+        guest.accept_invitation(&room).await?;
+        alice.until_membership(&room, &guest.user, "join").await?;
+    }
+    Ok(room)
+}
+
+#[tokio::test]
+async fn people_on_synapse_chat_in_a_document_and_edit_it_as_their_role_says() -> Result<()> {
+    let pair = Pair::new().await?;
+    let (alice, bob, carol) = (&pair.ours.one, &pair.theirs.one, &pair.theirs.other);
+    let editors = &pair.world.editors;
+    let room = document(alice, &[(bob, "commenter"), (carol, "editor")]).await?;
+    talk(alice, bob, &room).await?;
+
+    let hers = editors.open("hers", Provider::Plain, alice, &room).await?;
+    hers.type_end("alice's line").await?;
+    let update = editors.update_event(7_001, "[carol's line]").await?;
+    carol.try_send(&room, UPDATE, update).await?.ok()?;
+    hers.until_contains("[carol's line]").await?;
+
+    // Synapse knows nothing of documents; it refuses by the power levels alone.
+    let update = editors.update_event(7_002, "[bob's line]").await?;
+    let refused = bob.try_send(&room, UPDATE, update.clone()).await?;
+    assert_eq!(refused.errcode(), "M_FORBIDDEN", "{refused:?}");
+    alice.give_role(&room, &bob.user, "editor").await?;
+    bob.until("bob may edit", || async {
+        let sent = bob.try_send(&room, UPDATE, update.clone()).await?;
+        Ok(sent.status.is_success().then_some(()))
+    })
+    .await?;
+    hers.until_contains("[bob's line]").await?;
+    let text = hers.text().await?;
+    let again = editors.open("again", Provider::Hocuspocus, alice, &room).await?;
+    again.until_text(&text).await?;
+
+    let member = format!(
+        "/_weft/client/v1/documents/{}/members/{}",
+        segment(&room),
+        segment(&bob.user)
+    );
+    alice.request(Method::DELETE, &member, None).await?.ok()?;
+    until_gone(bob, &room).await
+}
+
+/// The bytes of an update that Yjs made, changed.
+fn changed(event: &Value, change: impl FnOnce(&mut Vec<u8>)) -> Result<Value> {
+    let mut bytes = BASE64.decode(event["update"].as_str().context("no update")?)?;
+    change(&mut bytes);
+    let mut event = event.clone();
+    event["update"] = json!(BASE64.encode(bytes));
+    Ok(event)
+}
+
+/// Where the clock of the first block is in an update of one client whose id has two bytes: after the number of clients,
+/// the number of blocks and the id.
+const CLOCK_AT: usize = 4;
+
+/// What is wrong with each, and what is sent; all by somebody who may edit. Client 7001 belongs to somebody else.
+async fn wrong_updates(editors: &Editors) -> Result<Vec<(&'static str, Value)>> {
+    let text = "[wrong]";
+    let good = editors.update_event(7_100, text).await?;
+    let with_clients = |clients: Value| json!({"update": good["update"], "clients": clients});
+    let mut gap = changed(&good, |bytes| bytes[CLOCK_AT] = 5)?;
+    gap["clients"] = json!({"7100": [5, 12]});
+    Ok(vec![
+        ("no content", json!({})),
+        ("no base64", json!({"update": "!!!", "clients": {"7100": [0, 7]}})),
+        (
+            "an update that is no text",
+            json!({"update": 7, "clients": {"7100": [0, 7]}}),
+        ),
+        ("no bytes", json!({"update": "", "clients": {}})),
+        ("cut short", changed(&good, |bytes| bytes.truncate(bytes.len() - 3))?),
+        ("more bytes than it says", changed(&good, |bytes| bytes.push(0))?),
+        (
+            "a count of clients without end",
+            changed(&good, |bytes| drop(bytes.splice(0..1, [0xff, 0xff, 0xff, 0x7f])))?,
+        ),
+        ("a range that is too long", with_clients(json!({"7100": [0, 8]}))),
+        ("a range that is too short", with_clients(json!({"7100": [0, 6]}))),
+        (
+            "a client too many",
+            with_clients(json!({"7100": [0, 7], "7101": [0, 1]})),
+        ),
+        ("another client", with_clients(json!({"7101": [0, 7]}))),
+        ("no client", with_clients(json!({}))),
+        ("clients that are no map", with_clients(json!("7100"))),
+        ("a gap in the clock", gap),
+        (
+            "somebody else's client",
+            editors.update_event(7_001, &format!("[carol's line]{text}")).await?,
+        ),
+        ("too large", editors.update_event(7_100, &text.repeat(6_500)).await?),
+    ])
+}
+
+#[tokio::test]
+async fn what_is_no_update_reaches_no_editor_and_stops_no_document() -> Result<()> {
+    let pair = Pair::new().await?;
+    let (alice, bob, carol) = (&pair.ours.one, &pair.theirs.one, &pair.theirs.other);
+    let editors = &pair.world.editors;
+    let room = document(alice, &[(bob, "editor"), (carol, "editor")]).await?;
+    let hers = editors.open("hers", Provider::Plain, alice, &room).await?;
+    let update = editors.update_event(7_001, "[carol's line]").await?;
+    carol.try_send(&room, UPDATE, update).await?.ok()?;
+    hers.until_contains("[carol's line]").await?;
+
+    let mut length = "[carol's line]".len();
+    for (client, (what, wrong)) in (7_200..).zip(wrong_updates(editors).await?) {
+        // Synapse takes all of them: to it they are events of a kind that it doesn't know.
+        bob.try_send(&room, UPDATE, wrong).await?.ok().context(what)?;
+        bob.say(&room, &format!("sent {what}")).await?;
+        until_message(alice, &room, &format!("sent {what}")).await?;
+        let valid = format!("[after {what}]");
+        let update = editors.update_event(client, &valid).await?;
+        bob.try_send(&room, UPDATE, update).await?.ok().context(what)?;
+        hers.until_contains(&valid).await.context(what)?;
+        hers.type_end(".").await?;
+        length += valid.len() + 1;
+        let text = hers.text().await?;
+        ensure!(text.len() == length && !text.contains("wrong"), "{what}: {text}");
+    }
+    // The same for one who comes now, from the signed events.
+    let text = hers.text().await?;
+    let again = editors.open("again", Provider::Hocuspocus, alice, &room).await?;
+    again.until_text(&text).await?;
+    Ok(())
+}

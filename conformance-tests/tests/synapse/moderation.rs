@@ -1,0 +1,151 @@
+//! Who may do what to whom: levels that change, people who are put out, banned and let in again, words that are taken
+//! back. The other server sees all of it, and neither takes what its rules refuse.
+
+use anyhow::{Context as _, Result, ensure};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use weft_conformance_tests::client::{Answer, Client, segment};
+
+use crate::pair::{
+    Pair, Side, VERSIONS, does, forbidden, give_level, state, talk, try_join, try_set, until_gone, until_message,
+    until_state,
+};
+
+const TOPIC: &str = "m.room.topic";
+
+/// Synapse has another code for it than for all else that is forbidden.
+fn banned(answer: &Answer) -> Result<()> {
+    ensure!(
+        answer.status == StatusCode::FORBIDDEN,
+        "the banned are let in: {answer:?}"
+    );
+    Ok(())
+}
+
+/// Kicked, may come again; banned, may not, until the ban is lifted.
+async fn put_out(host: &Side, guest: &Side, room: &str) -> Result<()> {
+    let (hers, his) = (&host.one, &guest.one);
+    does(hers, "kick", his, room).await?;
+    until_gone(his, room).await?;
+    try_join(his, room, &host.server).await?.ok()?;
+    hers.until_membership(room, &his.user, "join").await?;
+    talk(hers, his, room).await?;
+
+    does(hers, "ban", his, room).await?;
+    until_gone(his, room).await?;
+    hers.until_membership(room, &his.user, "ban").await?;
+    banned(&try_join(his, room, &host.server).await?)?;
+    let invite = Client::in_room(room, "invite");
+    let invited = hers
+        .request(Method::POST, &invite, Some(json!({"user_id": his.user})))
+        .await?;
+    banned(&invited)?;
+
+    does(hers, "unban", his, room).await?;
+    hers.until_membership(room, &his.user, "leave").await?;
+    his.until("a way back in", || async {
+        let answer = try_join(his, room, &host.server).await?;
+        Ok(answer.status.is_success().then_some(()))
+    })
+    .await?;
+    hers.until_membership(room, &his.user, "join").await?;
+    talk(hers, his, room).await
+}
+
+/// The guest is nobody, then a moderator, then nobody again; what the guest may do follows, on both servers.
+async fn raise_and_lower(host: &Side, guest: &Side, room: &str) -> Result<()> {
+    let (hers, his) = (&host.one, &guest.one);
+    let topic = |text: &str| json!({ "topic": text });
+    forbidden(&try_set(his, room, TOPIC, topic("too early")).await?)?;
+    let mut levels = state(his, room, "m.room.power_levels").await?;
+    levels["users"][&his.user] = json!(100);
+    forbidden(&try_set(his, room, "m.room.power_levels", levels.clone()).await?).context("raised himself")?;
+
+    give_level(hers, his, room, 50).await?;
+    try_set(his, room, TOPIC, topic("by the guest")).await?.ok()?;
+    until_state(hers, room, TOPIC, "/topic", &json!("by the guest")).await?;
+    forbidden(&try_set(his, room, "m.room.power_levels", levels).await?).context("a moderator raised himself")?;
+    does(his, "kick", &host.other, room).await?;
+    until_gone(&host.other, room).await?;
+    host.other.join(room, None).await?;
+    his.until_membership(room, &host.other.user, "join").await?;
+    does(his, "ban", &host.other, room).await?;
+    until_gone(&host.other, room).await?;
+    banned(&try_join(&host.other, room, &guest.server).await?)?;
+    let kick = Client::in_room(room, "kick");
+    let out = his
+        .request(Method::POST, &kick, Some(json!({"user_id": hers.user})))
+        .await?;
+    forbidden(&out).context("a moderator put out the host")?;
+
+    give_level(hers, his, room, 0).await?;
+    forbidden(&try_set(his, room, TOPIC, topic("too late")).await?)?;
+    for client in [hers, his] {
+        until_state(client, room, TOPIC, "/topic", &json!("by the guest")).await?;
+    }
+    Ok(())
+}
+
+async fn redact(who: &Client, room: &str, event: &str) -> Result<Answer> {
+    let path = Client::in_room(room, &format!("redact/{}/{}", segment(event), segment(&who.user)));
+    who.request(Method::PUT, &path, Some(json!({"reason": "regretted"})))
+        .await
+}
+
+async fn until_taken_back(client: &Client, room: &str, event: &str) -> Result<()> {
+    let path = Client::in_room(room, &format!("event/{}", segment(event)));
+    client
+        .until("the redaction", || async {
+            let seen = client.get(&path).await?;
+            Ok(seen["content"]
+                .as_object()
+                .is_some_and(serde_json::Map::is_empty)
+                .then_some(()))
+        })
+        .await
+}
+
+/// One's own words, and with a right to it those of others.
+async fn take_back(host: &Client, guest: &Client, room: &str) -> Result<()> {
+    let (first, second) = (guest.say(room, "first").await?, guest.say(room, "second").await?);
+    let kept = host.say(room, "kept").await?;
+    until_message(host, room, "second").await?;
+    until_message(guest, room, "kept").await?;
+    redact(guest, room, &first).await?.ok()?;
+    redact(host, room, &second).await?.ok()?;
+    // Synapse takes it and shows it to nobody; we refuse it.
+    redact(guest, room, &kept).await?;
+    talk(host, guest, room).await?;
+    for client in [host, guest] {
+        until_taken_back(client, room, &first).await?;
+        until_taken_back(client, room, &second).await?;
+        until_message(client, room, "kept").await?;
+    }
+    Ok(())
+}
+
+async fn walk(host: &Side, guest: &Side, version: &str) -> Result<()> {
+    let room = host
+        .one
+        .create_room(json!({"room_version": version, "preset": "public_chat"}))
+        .await?;
+    host.other.join(&room, None).await?;
+    try_join(&guest.one, &room, &host.server).await?.ok()?;
+    host.one.until_membership(&room, &guest.one.user, "join").await?;
+    take_back(&host.one, &guest.one, &room).await.context("redaction")?;
+    raise_and_lower(host, guest, &room).await.context("power levels")?;
+    put_out(host, guest, &room).await.context("kick and ban")
+}
+
+#[tokio::test]
+async fn each_sees_what_the_other_may_do_and_does_to_people_and_words() -> Result<()> {
+    let pair = Pair::new().await?;
+    for version in VERSIONS {
+        for (host, guest) in pair.directions() {
+            walk(host, guest, version)
+                .await
+                .with_context(|| format!("version {version}, begun by {}", host.one.user))?;
+        }
+    }
+    Ok(())
+}
