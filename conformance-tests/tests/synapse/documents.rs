@@ -9,8 +9,9 @@ use weft_conformance_tests::{
     client::{Client, segment},
     editors::{Editors, Provider},
 };
+use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode as _};
 
-use crate::pair::{Pair, talk, until_gone, until_message};
+use crate::pair::{Pair, VERSIONS, does, set, state, talk, until_gone, until_message};
 
 const UPDATE: &str = "dev.weft.update";
 
@@ -145,5 +146,66 @@ async fn what_is_no_update_reaches_no_editor_and_stops_no_document() -> Result<(
     let text = hers.text().await?;
     let again = editors.open("again", Provider::Hocuspocus, alice, &room).await?;
     again.until_text(&text).await?;
+    Ok(())
+}
+
+/// A document that somebody on Synapse begins, by hand: to Synapse it is a room like any other.
+async fn begun_on_synapse(bob: &Client, version: &str, invited: &Client) -> Result<String> {
+    let kind = json!({"kind": "text", "schema_version": 1, "format": "yjs-13/v1"});
+    let levels = json!({"events": {UPDATE: 25}, "events_default": 10});
+    let options = json!({
+        "room_version": version,
+        "preset": "private_chat",
+        "creation_content": {"type": "dev.weft.document"},
+        "initial_state": [{"type": "dev.weft.document", "state_key": "", "content": kind}],
+        "power_level_content_override": levels,
+    });
+    let room = bob.create_room(options).await?;
+    let mut users = state(bob, &room, "m.room.power_levels").await?;
+    users["users"][&invited.user] = json!(25);
+    set(bob, &room, "m.room.power_levels", users).await?;
+    Ok(room)
+}
+
+/// The text by the signed events alone, as somebody's server has them.
+async fn text_of_events(client: &Client, room: &str) -> Result<String> {
+    let doc = Doc::new();
+    for update in client.sealed_updates(room).await? {
+        let mut transaction = doc.transact_mut();
+        transaction.apply_update(Update::decode_v1(&update)?)?;
+    }
+    let text = doc.get_or_insert_text("body");
+    Ok(text.get_string(&doc.transact()))
+}
+
+#[tokio::test]
+async fn a_document_begun_on_synapse_is_one() -> Result<()> {
+    let pair = Pair::new().await?;
+    let (alice, bob) = (&pair.ours.one, &pair.theirs.one);
+    let editors = &pair.world.editors;
+    for version in VERSIONS {
+        let room = begun_on_synapse(bob, version, alice).await?;
+        let early = editors.update_event(7_001, "[before anybody came]").await?;
+        bob.try_send(&room, UPDATE, early).await?.ok()?;
+        does(bob, "invite", alice, &room).await?;
+        alice.accept_invitation(&room).await?;
+        let hers = editors
+            .open(&format!("hers {version}"), Provider::Hocuspocus, alice, &room)
+            .await?;
+        hers.until_contains("[before anybody came]").await?;
+        hers.type_end("[alice's line]").await?;
+        let late = editors.update_event(7_002, "[after she came]").await?;
+        bob.try_send(&room, UPDATE, late).await?.ok()?;
+        hers.until_contains("[after she came]").await?;
+        let text = hers.text().await?;
+        for client in [bob, alice] {
+            client
+                .until(&format!("{text} in the events of {}", client.user), || async {
+                    Ok((text_of_events(client, &room).await? == text).then_some(()))
+                })
+                .await
+                .with_context(|| format!("version {version}"))?;
+        }
+    }
     Ok(())
 }
