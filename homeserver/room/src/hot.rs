@@ -88,6 +88,8 @@ pub(crate) struct Hot {
     /// Events that others here follow and that have not come: only where a gap was bridged by a told state. None until
     /// that is looked up.
     pub(crate) missing: Option<BTreeSet<OwnedEventId>>,
+    /// Staged rows up to this number are gone, or go with the turn that is under way.
+    pub(crate) unstaged: u64,
     cover: Option<ChainCover>,
     next_group: u64,
     servers: BTreeSet<OwnedServerName>,
@@ -106,6 +108,7 @@ impl Hot {
             ends: Vec::new(),
             document: is_document.then(OpenText::empty),
             missing: None,
+            unstaged: 0,
             cover: Some(ChainCover::default()),
             next_group: 1,
             servers: BTreeSet::new(),

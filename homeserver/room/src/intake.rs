@@ -9,7 +9,7 @@ use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, Ser
 use weft_dag::{RoomVersion, Unchecked, Verified};
 use weft_store::{
     Batch, CommitError,
-    tables::rooms::{STAGED_ROOMS, STAGING, StagedRow},
+    tables::rooms::{STAGED_ROOMS, STAGING, StagedMark, StagedRow},
 };
 use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
 
@@ -104,35 +104,35 @@ impl Rooms {
 
     async fn stage_room(&self, batch: &mut Batch, room: &RoomId, rows: &[StagedRow]) -> Result<(), Unavailable> {
         let store = &self.shared.store;
-        let mark = store.get(&STAGED_ROOMS, &(room,)).await?;
-        let last = store.scan(STAGING.under(&(room,)).reversed().limit(1)).await?;
-        let first = store.scan(STAGING.under(&(room,)).limit(1)).await?;
-        let number = |rows: &[((OwnedRoomId, u64), StagedRow)]| rows.first().map(|((_, number), _)| *number);
-        let (next, waiting) = next_and_waiting(number(&first), number(&last));
-        let room_left = u64::try_from(MAX_STAGED_EVENTS_PER_ROOM)
-            .unwrap_or(u64::MAX)
-            .saturating_sub(waiting);
-        let room_left = usize::try_from(room_left).unwrap_or(usize::MAX);
-        if rows.len() > room_left {
-            tracing::warn!(%room, waiting, "too many staged events; the newest are left out");
+        let known = store.get(&STAGED_ROOMS, &(room,)).await?;
+        let mut mark = known.unwrap_or_default();
+        if rows.len() > places_left(mark) {
+            // Not all that were staged are still there.
+            let first = store.scan(STAGING.under(&(room,)).limit(1)).await?;
+            mark.from = first.first().map_or(mark.next, |((_, number), _)| *number);
         }
-        for (number, row) in (next..).zip(rows.iter().take(room_left)) {
-            batch.require(&STAGING, &(room, number), None);
-            batch.put(&STAGING, &(room, number), row);
+        let taken = rows.len().min(places_left(mark));
+        if taken < rows.len() {
+            tracing::warn!(%room, left_out = rows.len() - taken, "too many staged events; the newest are left out");
         }
-        if room_left > 0 {
-            batch.require(&STAGED_ROOMS, &(room,), mark.as_ref());
-            batch.put(&STAGED_ROOMS, &(room,), &mark.unwrap_or(0).saturating_add(1));
+        if taken == 0 {
+            return Ok(());
         }
+        for row in rows.iter().take(taken) {
+            batch.require(&STAGING, &(room, mark.next), None);
+            batch.put(&STAGING, &(room, mark.next), row);
+            mark.next = mark.next.saturating_add(1);
+        }
+        batch.require(&STAGED_ROOMS, &(room,), known.as_ref());
+        batch.put(&STAGED_ROOMS, &(room,), &mark);
         Ok(())
     }
 }
 
-/// The number of the next staged row, and how many rows wait at most, by the first and the last. They were read one after
-/// the other, and the worker may have taken rows away in between, all of them even: then none wait.
-fn next_and_waiting(first: Option<u64>, last: Option<u64>) -> (u64, u64) {
-    let next = last.map_or(1, |last| last.saturating_add(1));
-    (next, next.saturating_sub(first.unwrap_or(next)))
+/// How many more rows may be staged, where as many wait as can by this mark.
+fn places_left(mark: StagedMark) -> usize {
+    let waiting = usize::try_from(mark.next.saturating_sub(mark.from)).unwrap_or(usize::MAX);
+    MAX_STAGED_EVENTS_PER_ROOM.saturating_sub(waiting)
 }
 
 /// What a turn of draining leaves.
@@ -152,19 +152,19 @@ impl Left {
 impl Worker {
     /// Merges what is staged, some rows a turn.
     pub(crate) async fn drain(&mut self, turn: &mut Turn) {
-        match self.open().await {
-            Ok(Some(_)) => {}
+        let unstaged = match self.open().await {
+            Ok(Some(hot)) => hot.unstaged,
             Ok(None) => return,
             Err(error) => {
                 tracing::error!(room = %self.room, %error, "staged events can't be merged");
                 return self.drain_later();
             }
-        }
+        };
         // What people were told is on disk comes before what others bring.
         self.seal(turn);
         let mark = self.shared.store.get(&STAGED_ROOMS, &(&self.room,)).await;
         let first = self.in_vain.begin();
-        let (mut after, mut waiting) = (first, 0);
+        let (mut after, mut waiting) = (first.max(unstaged), 0);
         loop {
             self.fresh(turn).await;
             match Box::pin(self.drain_some(turn, after)).await {
@@ -189,8 +189,10 @@ impl Worker {
 
     /// Nothing is staged any more, unless something came since `mark` was read: then the mark stays, for those rows must
     /// be found after a crash. A batch of its own, so that its fence is nobody else's failure.
-    async fn unmark(&mut self, mark: u64) {
-        let left = self.shared.store.scan(STAGING.under(&(&self.room,)).limit(1)).await;
+    async fn unmark(&mut self, mark: StagedMark) {
+        let unstaged = self.hot.as_ref().map_or(0, |hot| hot.unstaged);
+        let query = STAGING.under(&(&self.room,)).after(&(&self.room, unstaged));
+        let left = self.shared.store.scan(query.limit(1)).await;
         if left.map_or(true, |rows| !rows.is_empty()) {
             // A turn of this drain could not be committed, or more has come.
             return self.drain_later();
@@ -199,7 +201,9 @@ impl Worker {
         batch.require(&STAGED_ROOMS, &(&self.room,), Some(&mark));
         batch.delete(&STAGED_ROOMS, &(&self.room,));
         match self.shared.store.commit(batch).await {
-            Ok(()) | Err(CommitError::Fence { .. }) => {}
+            // Numbers begin anew.
+            Ok(()) => self.hot.iter_mut().for_each(|hot| hot.unstaged = 0),
+            Err(CommitError::Fence { .. }) => {}
             Err(error) => tracing::debug!(room = %self.room, %error, "the mark of staged events stays"),
         }
     }
@@ -255,6 +259,9 @@ impl Worker {
             arriving.note_gap(server);
         }
         let waiting = drained.waiting.len();
+        if waiting == 0 && after <= hot.unstaged {
+            hot.unstaged = last.unwrap_or(hot.unstaged);
+        }
         if drained.appended > 0 {
             self.vouch(turn).await?;
         }
@@ -295,16 +302,36 @@ fn read_row(row: StagedRow, version: &RoomVersion) -> Option<(OwnedServerName, M
 
 #[cfg(test)]
 mod tests {
-    use super::next_and_waiting;
+    use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
+
+    use super::{StagedMark, places_left};
 
     #[test]
-    fn rows_that_go_while_they_are_counted_are_not_in_the_way_of_others() {
-        assert_eq!(next_and_waiting(None, None), (1, 0));
-        assert_eq!(next_and_waiting(Some(51), Some(100)), (101, 50));
-        // All were there when the one end was read, and none when the other was.
-        assert_eq!(next_and_waiting(Some(51), None), (1, 0));
-        assert_eq!(next_and_waiting(None, Some(100)), (101, 0));
-        // All were taken and others came.
-        assert_eq!(next_and_waiting(Some(151), Some(100)), (101, 0));
+    fn as_many_wait_as_the_limit_says_and_no_mark_makes_the_count_wrap() {
+        let all = MAX_STAGED_EVENTS_PER_ROOM;
+        let next = |waiting: usize| u64::try_from(waiting).unwrap() + 1;
+        assert_eq!(places_left(StagedMark::default()), all);
+        assert_eq!(
+            places_left(StagedMark {
+                from: 1,
+                next: next(50)
+            }),
+            all - 50
+        );
+        assert_eq!(
+            places_left(StagedMark {
+                from: 1,
+                next: next(all)
+            }),
+            0
+        );
+        assert_eq!(
+            places_left(StagedMark {
+                from: 1,
+                next: u64::MAX
+            }),
+            0
+        );
+        assert_eq!(places_left(StagedMark { from: 151, next: 101 }), all);
     }
 }

@@ -40,7 +40,7 @@ crate::tables! {
         "Where an event stands in the chain cover of the auth graph.";
     STAGING: (OwnedRoomId, u64) => StagedRow, Room, Ground, 0x010B,
         "Room, number: events that came by federation, were verified and answered, and wait for the room's worker.";
-    STAGED_ROOMS: (OwnedRoomId,) => u64, Global, Ground, 0x0118,
+    STAGED_ROOMS: (OwnedRoomId,) => StagedMark, Global, Ground, 0x0118,
         "Rooms whose staging may have rows: what must be drained after a start. The value changes with each transaction, so that the row isn't deleted by who has not seen the newest.";
     INCOMPLETE_ROOMS: (OwnedRoomId,) => String, Global, Ground, 0x0115,
         "Rooms of which we don't have all events yet (joined through another server, or a gap that couldn't be filled), and the server that has them.";
@@ -195,6 +195,22 @@ pub struct ChainRow {
     pub links: Vec<(u64, u64)>,
 }
 
+/// Between which numbers the staged rows of a room lie, so that nobody has to look for the first and the last: each look
+/// would pass over all that were taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedMark {
+    /// No row has a lower number.
+    pub from: u64,
+    /// The number of the next row.
+    pub next: u64,
+}
+
+impl Default for StagedMark {
+    fn default() -> Self {
+        Self { from: 1, next: 1 }
+    }
+}
+
 /// An event that waits for its room's worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StagedRow {
@@ -262,6 +278,7 @@ crate::json_value!(
     StateGroupRow,
     EventGroupRow,
     ChainRow,
+    StagedMark,
     MembershipRow,
     AliasRow
 );
