@@ -11,6 +11,8 @@
 mod documents;
 #[path = "synapse/doors.rs"]
 mod doors;
+#[path = "synapse/forks.rs"]
+mod forks;
 #[path = "synapse/gaps.rs"]
 mod gaps;
 #[path = "synapse/keys.rs"]
