@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
-use serde_json::Value;
+use serde_json::{Value, json};
 use weft_dag::{Pdu, RoomVersion, StateMap, Verdict, Verified, stripped};
 use weft_store::{
     Batch,
@@ -118,11 +118,13 @@ impl Rooms {
         self.note_membership(pdu.room_id(), user, row).await
     }
 
-    /// Forgets such an invitation, or a membership in a room that this server has left: declined or withdrawn.
+    /// Ends such an invitation, such a knock, or a membership in a room that this server has left. The user's clients are
+    /// shown the event that the room's servers took of it; where none of them answered, one that nobody else has: the
+    /// room is gone for them when they see a leave, and not before.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn uninvited(&self, room: &RoomId, user: &UserId) -> Result<(), AdoptError> {
+    pub async fn uninvited(&self, room: &RoomId, user: &UserId, leave: Option<&Pdu>) -> Result<(), AdoptError> {
         let row = self
             .shared
             .store
@@ -132,9 +134,17 @@ impl Rooms {
         let Some(row) = row.filter(|row| row.membership != "leave" && row.membership != "ban") else {
             return Ok(());
         };
+        let shown = match leave {
+            Some(leave) => json!({"event_id": leave.event_id(), "origin_server_ts": leave.origin_server_ts(),
+                "content": leave.content(), "type": leave.kind(), "sender": leave.sender(), "state_key": user}),
+            None => {
+                json!({"event_id": format!("{}-ended", row.event), "origin_server_ts": self.shared.ports.clock.now(),
+                "content": {"membership": "leave"}, "type": "m.room.member", "sender": user, "state_key": user})
+            }
+        };
         let row = MembershipRow {
             membership: "leave".to_owned(),
-            stripped: Vec::new(),
+            stripped: vec![ruma::serde::Raw::new(&shown).map_err(|error| bad_state(error.to_string()))?],
             ..row
         };
         self.note_membership(room, user, row).await

@@ -428,11 +428,25 @@ async fn invitations_are_kept_until_they_are_withdrawn() {
     let rows = b.reader().rooms_of(&user(BOB)).await.unwrap();
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].membership, MembershipState::Invite);
-    b.uninvited(&room, &user(BOB)).await.unwrap();
-    b.uninvited(&room, &user(BOB)).await.unwrap();
+    b.uninvited(&room, &user(BOB), None).await.unwrap();
+    b.uninvited(&room, &user(BOB), None).await.unwrap();
+    let rows = b.reader().rooms_of(&user(BOB)).await.unwrap();
+    assert_eq!(rows[0].membership, MembershipState::Leave);
+    let shown: Vec<serde_json::Value> = rows[0]
+        .row
+        .stripped
+        .iter()
+        .map(|raw| raw.deserialize().unwrap())
+        .collect();
+    assert_eq!(shown.len(), 1, "the invitation is not shown any more");
+    assert_eq!(shown[0]["content"], json!({"membership": "leave"}));
     assert_eq!(
-        b.reader().rooms_of(&user(BOB)).await.unwrap()[0].membership,
-        MembershipState::Leave
+        (&shown[0]["sender"], &shown[0]["state_key"]),
+        (&json!(BOB), &json!(BOB))
+    );
+    assert!(
+        shown[0]["event_id"].is_string() && shown[0]["origin_server_ts"].is_u64(),
+        "{shown:?}"
     );
     let refused = net
         .state_event(BOB, &room, "m.room.topic", json!({ "topic": "?" }))

@@ -120,10 +120,12 @@ impl Remote for RemoteRooms {
     async fn leave(&self, user: &UserId, room: &RoomId, content: Map<String, Value>) -> ApiResult<()> {
         let via = self.servers_of_invitation(user, room).await?;
         // Where no server of the room answers, the user is rid of it all the same.
-        if let Err(error) = self.handshake.leave(&wanted(room, user, via, content)?).await {
-            tracing::warn!(%room, %user, %error, "left a room without its servers' knowledge");
-        }
-        Ok(self.rooms.uninvited(room, user).await?)
+        let left = self.handshake.leave(&wanted(room, user, via, content)?).await;
+        let left = left
+            .inspect_err(|error| tracing::warn!(%room, %user, %error, "left a room without its servers' knowledge"))
+            .ok();
+        let event = left.as_ref().map(|event| &**event.pdu());
+        Ok(self.rooms.uninvited(room, user, event).await?)
     }
 
     async fn invite(

@@ -66,7 +66,7 @@ pub(super) async fn leave_room(
     if let Err(error) = remote.leave(user, room, content).await {
         // The other server may be gone for good; the person must be able to get rid of the invitation all the same.
         tracing::warn!(%room, %user, %error, "declined an invitation that its server could not be told of");
-        rooms.uninvited(room, user).await?;
+        rooms.uninvited(room, user, None).await?;
     }
     Ok(())
 }

@@ -192,6 +192,39 @@ async fn a_declined_invitation_goes_away_and_opens_nothing() {
 }
 
 #[tokio::test]
+async fn an_invitation_from_elsewhere_ends_with_a_leave_that_clients_see() {
+    let world = World::new().await;
+    let bob = world.person("bob").await;
+    let (alice, version) = ("@alice:beta.example", ruma::RoomVersionId::V12);
+    let mut elsewhere = weft_dag::testing::World::new(&version, alice);
+    let last = elsewhere.message(alice, "secret");
+    let content = json!({"membership": "invite"});
+    let invite = elsewhere.build(
+        &[last.event_id().to_owned()],
+        alice,
+        "m.room.member",
+        Some(bob.user.as_str()),
+        content,
+    );
+    world.rooms.invited(invite, Vec::new(), &bob.user).await.unwrap();
+    let since = token(&world, &bob).await;
+    let leave = format!("/_matrix/client/v3/rooms/{}/leave", last.room_id());
+    world.ok("POST", &leave, &bob, json!({})).await;
+    let told = world.sync(&bob, Some(&since), "").await;
+    let left = &told["rooms"]["leave"][last.room_id().as_str()];
+    // matrix-js-sdk shows the invitation until it sees the event, matrix-nio reads no room without the section.
+    assert_eq!(left["state"]["events"], json!([]));
+    let events = left["timeline"]["events"].as_array().unwrap();
+    assert_eq!(events.len(), 1, "{told}");
+    assert_eq!(events[0]["type"], "m.room.member");
+    assert_eq!(events[0]["state_key"], json!(bob.user));
+    assert_eq!(events[0]["content"]["membership"], "leave");
+    assert!(events[0]["event_id"].is_string(), "{told}");
+    let next = told["next_batch"].as_str().unwrap();
+    assert!(world.sync(&bob, Some(next), "").await.get("rooms").is_none());
+}
+
+#[tokio::test]
 async fn lazy_members_are_those_who_speak() {
     let world = World::new().await;
     let alice = world.person("alice").await;

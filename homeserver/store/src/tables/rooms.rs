@@ -254,7 +254,8 @@ pub struct MembershipRow {
     pub event: OwnedEventId,
     /// Its position.
     pub position: u64,
-    /// For invites and knocks of rooms that we aren't in: the stripped state that came with it.
+    /// For invites and knocks of rooms that we aren't in: the stripped state that came with it; after their end, the leave
+    /// as clients get it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stripped: Vec<Raw<serde_json::Value>>,
     /// Whether the user has forgotten the room.

@@ -54,6 +54,22 @@ pub(super) struct Room {
 }
 
 impl Room {
+    /// With its state where the client looks for it: at the end of the timeline (`use_state_after`) or at its beginning.
+    /// The section is there also where it is empty: matrix-nio ends its sync loop at a room that was left without it.
+    pub(super) fn new(timeline: Timeline, state: Events, after: bool) -> Self {
+        let (state, state_after) = if after {
+            (None, Some(state))
+        } else {
+            (Some(state), None)
+        };
+        Self {
+            timeline,
+            state,
+            state_after,
+            ..Self::default()
+        }
+    }
+
     /// Whether there is anything to tell.
     pub(super) fn is_empty(&self) -> bool {
         self.timeline.events.is_empty()

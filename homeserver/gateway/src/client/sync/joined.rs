@@ -162,17 +162,7 @@ impl Turn<'_> {
         let state = Events {
             events: state.iter().filter_map(|pdu| client_event(pdu, shown)).collect(),
         };
-        let (state, state_after) = if self.state_after {
-            (None, Some(state))
-        } else {
-            (Some(state), None)
-        };
-        Ok(Room {
-            timeline,
-            state,
-            state_after,
-            ..Room::default()
-        })
+        Ok(Room::new(timeline, state, self.state_after))
     }
 
     fn account_data_of(&self, room: &RoomId, from: u64, all: &[AccountDataChange]) -> Events {

@@ -69,12 +69,14 @@ impl Turn<'_> {
         }
         let room: &RoomId = &row.room;
         let end = row.row.position.min(self.now.position);
-        if self.reader.version(room).await?.is_none() {
-            // A declined invitation to a room that this server was never in: there is only the fact.
-            return Ok(Some(Room {
-                timeline: Timeline::default(),
-                ..Room::default()
-            }));
+        if !row.row.stripped.is_empty() || self.reader.version(room).await?.is_none() {
+            // The end of an invitation or a knock of a room that this server is not in: there is only the fact.
+            let events = self.stripped(row).await?.events;
+            let timeline = Timeline {
+                events,
+                ..Timeline::default()
+            };
+            return Ok(Some(Room::new(timeline, Events::default(), self.state_after)));
         }
         let was_in = span.was_joined() || (first_sync && self.was_joined_before(room, end).await?);
         // Who was not in sees the end of the invitation and nothing else.
