@@ -22,6 +22,12 @@ function has(whole, part) {
   return whole !== null && typeof whole === 'object' && Object.entries(part).every(([key, value]) => has(whole[key], value))
 }
 
+/** How many have been seen; an event that came again, as state beside what its sender says, counts once. */
+function times(part) {
+  const found = seen.filter((event) => has(event, part))
+  return new Set(found.map((event, number) => event.event_id ?? number)).size
+}
+
 /** Waits until `find` gives something, looking again at each event. */
 function until(find, timeout, what) {
   return new Promise((resolve, reject) => {
@@ -70,16 +76,39 @@ const commands = {
     })
     return { user_id: answer.user_id, device_id: answer.device_id }
   },
-  async start({ limit }) {
+  async start({ timeline }) {
     client.on('event', (event) => noticed(raw(event)))
     // These say their room only beside the event.
     client.on('RoomMember.typing', (event, member) => noticed({ ...event.event, room_id: member.roomId }))
     client.on('Room.receipt', (event, room) => noticed({ ...event.event, room_id: room.roomId }))
+    client.on('Room.accountData', (event, room) => noticed({ ...event.event, room_id: room.roomId }))
+    client.on('accountData', (event) => noticed(event.event))
+    client.on('Room.tags', (event, room) => noticed({ ...event.event, room_id: room.roomId }))
     client.on('toDeviceEvent', (event) => noticed({ ...event.event, to_device: true }))
     client.on('sync', () => noticed())
-    await client.startClient({ initialSyncLimit: limit, lazyLoadMembers: true, threadSupport: true })
+    return commands.resume({ timeline })
+  },
+  pause: () => client.stopClient(),
+  async resume({ timeline }) {
+    const options = { initialSyncLimit: timeline.limit, lazyLoadMembers: true, threadSupport: true }
+    if (timeline.types) {
+      options.filter = new sdk.Filter(client.getUserId())
+      options.filter.setDefinition({ room: { timeline, state: { lazy_load_members: true } } })
+    }
+    await client.startClient(options)
     await until(() => client.getSyncState() === 'SYNCING', 30000, 'the first sync')
   },
+  /** Pages back to the beginning of the room. */
+  async history({ room: id, limit }) {
+    const room = client.getRoom(id)
+    while (room.oldState.paginationToken !== null) await client.scrollback(room, limit)
+    // After a gap the client has a timeline on each side of it, joined where a page met what it knew.
+    const events = []
+    for (let part = room.getLiveTimeline(); part; part = part.getNeighbouringTimeline('b')) events.unshift(...part.getEvents())
+    return { events: events.map(raw) }
+  },
+  until_named: ({ room, user, name, timeout }) =>
+    until(() => client.getRoom(room).getMember(user)?.rawDisplayName === name && {}, timeout, `${user} as ${name}`),
   whoami: () => client.whoami(),
   versions: () => client.getVersions(),
   capabilities: () => client.getCapabilities(),
@@ -95,7 +124,25 @@ const commands = {
   until_membership: ({ room, is, timeout }) => until(() => membership(room) === is && {}, timeout, `${is} in ${room}`),
   until_seen: async ({ part, timeout }) =>
     until(() => seen.find((event) => has(event, part)), timeout, JSON.stringify(part)),
-  send: ({ room, type, content }) => client.sendEvent(room, type, content),
+  count: ({ part }) => ({ count: times(part) }),
+  until_count: ({ part, count, timeout }) =>
+    until(() => times(part) >= count && {}, timeout, `${count} times ${JSON.stringify(part)}`),
+  async until_typing({ room, user, is, timeout }) {
+    // As an application does that shows a room: who isn't loaded isn't seen to type.
+    await client.getRoom(room).loadMembersIfNeeded()
+    return until(() => client.getRoom(room).getMember(user)?.typing === is && {}, timeout, `typing of ${user}: ${is}`)
+  },
+  async send({ room, type, content, timeout }) {
+    const transaction = client.makeTxnId()
+    try {
+      return await client.sendEvent(room, type, content, transaction)
+    } catch (error) {
+      // The sync loop was quicker than the answer, while the client was still loading the thread that the event is of: it
+      // finds neither the event nor its own copy then. The event is sent, and known by its transaction.
+      if (!String(error?.message).includes('not a local echo')) throw error
+      return until(() => seen.find((event) => event.unsigned?.transaction_id === transaction), timeout, transaction)
+    }
+  },
   redact: ({ room, event }) => client.redactEvent(room, event),
   state: async ({ room, type, key }) => client.getStateEvent(room, type, key),
   set_state: ({ room, type, key, content }) => client.sendStateEvent(room, type, content, key),
@@ -140,9 +187,7 @@ const commands = {
   event: ({ room, event }) => client.fetchRoomEvent(room, event),
   relations: async ({ room, event, rel, type }) => client.fetchRelations(room, event, rel, type, { limit: 10 }),
   search_users: ({ term }) => client.searchUserDirectory({ term, limit: 10 }),
-  async set_presence() {
-    await client.setPresence({ presence: 'online', status_msg: 'here' })
-  },
+  set_presence: ({ status }) => client.setPresence({ presence: 'online', status_msg: status }),
   logout: () => client.logout(true),
   /** Anything else, by the client's own means of asking: a refusal is an answer here. */
   async ask({ method, path, body }) {

@@ -15,6 +15,8 @@ from nio import (
     ErrorResponse,
     MessageDirection,
     ReceiptType,
+    RoomPreset,
+    RoomVisibility,
     SyncResponse,
     ToDeviceMessage,
 )
@@ -24,6 +26,8 @@ TRUST = ssl.create_default_context(cafile=sys.argv[1])
 seen = []
 # What the sync answers said last. The client's own list of rooms keeps those that the user was put out of.
 memberships = {}
+# Of each room what the sync answers showed without a gap, and from where on there is more.
+timelines = {}
 client = None
 loop_task = None
 
@@ -42,6 +46,12 @@ def has(whole, part):
     if isinstance(part, list):
         return isinstance(whole, list) and all(any(has(other, item) for other in whole) for item in part)
     return whole == part
+
+
+def times(part):
+    """How many have been seen; an event that came again, as state beside what its sender says, counts once."""
+    found = [event for event in seen if has(event, part)]
+    return len({event.get("event_id", number) for number, event in enumerate(found)})
 
 
 async def until(find, timeout, what):
@@ -69,15 +79,37 @@ def ephemeral(event):
     return {"type": "m.receipt", "content": content}
 
 
+def account_data(event):
+    """As above."""
+    if hasattr(event, "tags"):
+        return {"type": "m.tag", "content": {"tags": event.tags}}
+    if hasattr(event, "event_id"):
+        return {"type": "m.fully_read", "content": {"event_id": event.event_id}}
+    return {"type": getattr(event, "type", "m.push_rules"), "content": getattr(event, "content", {})}
+
+
 async def synced(answer):
     for is_now, rooms in (("join", answer.rooms.join), ("leave", answer.rooms.leave)):
         for room, news in rooms.items():
             memberships[room] = is_now
+            if room not in timelines or news.timeline.limited:
+                # What lies before it is to be paged for.
+                timelines[room] = {"events": [], "from": news.timeline.prev_batch}
+            timelines[room]["events"].extend(event.source for event in news.timeline.events)
             for event in [*news.state, *news.timeline.events]:
                 seen.append({**event.source, "room_id": room})
             seen.extend({**ephemeral(event), "room_id": room} for event in news.ephemeral)
-    for room in answer.rooms.invite:
+            seen.extend({**account_data(event), "room_id": room} for event in news.account_data)
+    for room, invitation in answer.rooms.invite.items():
         memberships[room] = "invite"
+        for event in invitation.invite_state:
+            # The client takes the content of a member out of its source.
+            content = getattr(event, "content", None) or event.source.get("content")
+            seen.append({**event.source, "content": content, "room_id": room})
+    seen.extend(account_data(event) for event in answer.account_data_events)
+    for event in answer.presence_events:
+        content = {"presence": event.presence, "status_msg": event.status_msg}
+        seen.append({"type": "m.presence", "sender": event.user_id, "content": content})
     for event in answer.to_device_events:
         seen.append({**event.source, "to_device": True})
 
@@ -113,7 +145,7 @@ class Commands:
         answer = fine(await client.login(password, device_name="Stock client"))
         return {"user_id": answer.user_id, "device_id": answer.device_id}
 
-    async def start(self, limit, **_):
+    async def start(self, timeline, **_):
         global loop_task
         first = asyncio.Event()
 
@@ -122,9 +154,27 @@ class Commands:
             first.set()
 
         client.add_response_callback(each, SyncResponse)
-        filters = {"room": {"timeline": {"limit": limit}, "state": {"lazy_load_members": True}}}
+        room = {"timeline": timeline, "state": {"lazy_load_members": True}}
+        filters = fine(await client.upload_filter(room=room)).filter_id
         loop_task = asyncio.create_task(client.sync_forever(timeout=5000, sync_filter=filters))
         await asyncio.wait_for(first.wait(), 30)
+
+    async def pause(self, **_):
+        loop_task.cancel()
+
+    async def resume(self, timeline, **_):
+        """Goes on from where it was."""
+        client.response_callbacks.clear()
+        await self.start(timeline)
+
+    async def history(self, room, limit, **_):
+        """Pages back to the beginning of the room."""
+        events, token = list(timelines[room]["events"]), timelines[room]["from"]
+        while token:
+            page = fine(await client.room_messages(room, token, None, MessageDirection.back, limit))
+            events[:0] = [event.source for event in reversed(page.chunk)]
+            token = page.end
+        return {"events": events}
 
     async def whoami(self, **_):
         answer = fine(await client.whoami())
@@ -138,12 +188,11 @@ class Commands:
 
     async def create_room(self, options, **_):
         options = dict(options)
-        options.pop("visibility", None)
+        if "visibility" in options:
+            options["visibility"] = RoomVisibility(options["visibility"])
         if "room_alias_name" in options:
             options["alias"] = options.pop("room_alias_name")
         if "preset" in options:
-            from nio import RoomPreset
-
             options["preset"] = RoomPreset(options["preset"])
         return {"room_id": fine(await client.room_create(**options)).room_id}
 
@@ -178,6 +227,18 @@ class Commands:
 
     async def until_seen(self, part, timeout, **_):
         return await until(lambda: next((event for event in seen if has(event, part)), None), timeout, json.dumps(part))
+
+    async def count(self, part, **_):
+        return {"count": times(part)}
+
+    async def until_count(self, part, count, timeout, **_):
+        await until(lambda: times(part) >= count, timeout, f"{count} times {json.dumps(part)}")
+
+    async def until_typing(self, room, user, timeout, **request):
+        def is_so():
+            return room in client.rooms and (user in client.rooms[room].typing_users) == request["is"]
+
+        await until(is_so, timeout, f"typing of {user}: {request['is']}")
 
     async def send(self, room, type, content, **_):
         return {"event_id": fine(await client.room_send(room, type, content)).event_id}
@@ -252,7 +313,11 @@ class Commands:
         answer = fine(await client.delete_devices([device]))
         if hasattr(answer, "session"):
             auth = {"type": "m.login.password", "session": answer.session, "password": password}
-            fine(await client.delete_devices([device], {**auth, "identifier": {"type": "m.id.user", "user": user}}))
+            auth["identifier"] = {"type": "m.id.user", "user": user}
+            answer = fine(await client.delete_devices([device], auth))
+            if hasattr(answer, "session"):
+                # The client makes no error of a proof that was refused: it is asked for one again.
+                raise RuntimeError("M_FORBIDDEN asked for a proof again")
 
     async def to_device(self, user, device, type, content, **_):
         fine(await client.to_device(ToDeviceMessage(type, user, device, content)))
@@ -276,8 +341,8 @@ class Commands:
     async def search_users(self, term, **_):
         return await asked("POST", "/_matrix/client/v3/user_directory/search", {"search_term": term, "limit": 10})
 
-    async def set_presence(self, **_):
-        fine(await client.set_presence("online", "here"))
+    async def set_presence(self, status, **_):
+        fine(await client.set_presence("online", status))
 
     async def logout(self, **_):
         loop_task.cancel()

@@ -56,17 +56,17 @@ async fn nio(authority: &Authority) -> Result<Command> {
 
 impl Stock {
     /// Starts one, signs the user in with the password that [`Client::register`] gave it, and starts its sync loop, which
-    /// asks for so many events of a room at first.
+    /// asks for what passes this filter of timelines: `{"limit": 5}` for a client that names no types of events.
     ///
     /// # Errors
     /// When it can't be installed, or the server refuses.
-    pub async fn start(authority: &Authority, kind: Kind, owner: &Client, limit: u32) -> Result<Self> {
+    pub async fn start(authority: &Authority, kind: Kind, owner: &Client, timeline: Value) -> Result<Self> {
         let command = match kind {
             Kind::JsSdk => editors::script("matrix.mjs", authority).await?,
             Kind::Nio => nio(authority).await?,
         };
         let process = Process::start(command)?;
-        let device = format!("{kind:?}");
+        let device = format!("{kind:?}-{:x}", rand::random::<u32>());
         let request = json!({
             "command": "login", "url": owner.url, "user": owner.user, "password": owner.password(), "device": device,
         });
@@ -77,7 +77,7 @@ impl Stock {
             device: text(&signed_in, "device_id")?,
             process,
         };
-        stock.ask("start", json!({"limit": limit})).await?;
+        stock.ask("start", json!({"timeline": timeline})).await?;
         Ok(stock)
     }
 

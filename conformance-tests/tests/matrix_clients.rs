@@ -8,7 +8,17 @@
 
 #[path = "matrix_clients/accounts.rs"]
 mod accounts;
+#[path = "matrix_clients/documents.rs"]
+mod documents;
+#[path = "matrix_clients/doors.rs"]
+mod doors;
+#[path = "matrix_clients/history.rs"]
+mod history;
+#[path = "matrix_clients/lacking.rs"]
+mod lacking;
 #[path = "matrix_clients/pair.rs"]
 mod pair;
 #[path = "matrix_clients/rooms.rs"]
 mod rooms;
+#[path = "matrix_clients/together.rs"]
+mod together;

@@ -1,28 +1,10 @@
-//! What a client keeps on its server and asks it about people and rooms; and what the server does not serve: that is said
-//! in the protocol's words, and the client goes on.
+//! What a client keeps on its server and asks it about people and rooms.
 
 use anyhow::Result;
 use serde_json::json;
 use weft_conformance_tests::matrix::{Kind, Stock, text};
 
 use crate::pair::Pair;
-
-/// What the servers do not serve, by method and path. Each is answered with 404 and `M_UNRECOGNIZED`.
-const NOT_SERVED: [(&str, &str); 4] = [
-    ("GET", "/_matrix/client/v1/media/config"),
-    ("GET", "/_matrix/media/v3/config"),
-    ("GET", "/_matrix/client/v3/voip/turnServer"),
-    ("GET", "/_matrix/client/v1/no/such/thing"),
-];
-
-async fn lack(stock: &Stock) -> Result<()> {
-    for (method, path) in NOT_SERVED {
-        let answer = stock.ask("ask", json!({"method": method, "path": path})).await?;
-        assert_eq!(answer["errcode"], "M_UNRECOGNIZED", "{path}: {answer}");
-        assert_eq!(answer["status"], 404, "{path}: {answer}");
-    }
-    stock.ask("whoami", json!({})).await.map(drop)
-}
 
 /// The own profile, as the other's server is told of it.
 async fn be_called(stock: &Stock, other: &Stock) -> Result<()> {
@@ -139,7 +121,6 @@ async fn live(host: Kind, guest: Kind) -> Result<()> {
     be_called(guest, host).await?;
     be_found(host, guest, &room).await?;
     for (stock, other) in [(host, guest), (guest, host)] {
-        lack(stock).await?;
         keep(stock, &room).await?;
         let members = stock.ask("members", json!({"room": room})).await?;
         for member in [stock, other] {

@@ -3,14 +3,16 @@
 use anyhow::Result;
 use serde_json::json;
 use weft_conformance_tests::{
+    client::Client,
     matrix::{Kind, Stock, text},
     world::World,
 };
 
 /// The host is on the first server, the guest on the second.
 pub(crate) struct Pair {
-    /// Ends when it is dropped.
-    _world: World,
+    pub(crate) world: World,
+    /// The accounts of host and guest, each with the device that registration made.
+    pub(crate) owners: [Client; 2],
     pub(crate) host: Stock,
     pub(crate) guest: Stock,
 }
@@ -19,12 +21,14 @@ impl Pair {
     pub(crate) async fn new(host: Kind, guest: Kind) -> Result<Self> {
         let world = World::new(2).await?;
         let (hers, his) = (world.user(0, "hanna").await?, world.user(1, "gustav").await?);
+        let few = json!({"limit": 5});
         let (host, guest) = tokio::try_join!(
-            Stock::start(&world.authority, host, &hers, 5),
-            Stock::start(&world.authority, guest, &his, 5)
+            Stock::start(&world.authority, host, &hers, few.clone()),
+            Stock::start(&world.authority, guest, &his, few)
         )?;
         Ok(Self {
-            _world: world,
+            world,
+            owners: [hers, his],
             host,
             guest,
         })
