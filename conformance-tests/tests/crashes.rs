@@ -36,7 +36,7 @@ use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode a
 
 const EDITORS: usize = 20;
 /// A fail point that is on the way of every edit is passed within this time; a loaded machine is slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Two servers, a document, and people who type without end.
 struct Load {
