@@ -11,7 +11,7 @@ use weft_conformance_tests::{
 };
 use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode as _};
 
-use crate::pair::{Pair, VERSIONS, does, set, state, talk, until_gone, until_message};
+use crate::pair::{Pair, VERSIONS, does, forbidden, set, state, talk, until_gone, until_message, until_state};
 
 const UPDATE: &str = "dev.weft.update";
 
@@ -146,6 +146,40 @@ async fn what_is_no_update_reaches_no_editor_and_stops_no_document() -> Result<(
     let text = hers.text().await?;
     let again = editors.open("again", Provider::Hocuspocus, alice, &room).await?;
     again.until_text(&text).await?;
+    Ok(())
+}
+
+/// What somebody sends who was demoted meanwhile and doesn't know it yet is held back, and counts as soon as something
+/// follows it that may: the same as between servers of ours. After that, nothing of theirs counts.
+#[tokio::test]
+async fn an_editor_who_was_demoted_during_a_cut() -> Result<()> {
+    let pair = Pair::behind_links().await?;
+    let (alice, bob) = (&pair.ours.one, &pair.theirs.one);
+    let editors = &pair.world.editors;
+    let room = document(alice, &[(bob, "editor")]).await?;
+    let hers = editors.open("hers", Provider::Plain, alice, &room).await?;
+    talk(alice, bob, &room).await?;
+
+    pair.world.cut();
+    alice.give_role(&room, &bob.user, "commenter").await?;
+    let update = editors.update_event(7_001, "[before he knew]").await?;
+    bob.try_send(&room, UPDATE, update).await?.ok()?;
+    hers.type_end("[meanwhile]").await?;
+    pair.world.heal();
+    bob.say(&room, "bob is back").await?;
+    until_message(alice, &room, "bob is back").await?;
+    hers.until_contains("[before he knew]").await?;
+
+    alice.say(&room, "so is alice").await?;
+    until_message(bob, &room, "so is alice").await?;
+    let level = format!("/users/{}", bob.user);
+    until_state(bob, &room, "m.room.power_levels", &level, &json!(10)).await?;
+    let update = editors.update_event(7_002, "[too late]").await?;
+    forbidden(&bob.try_send(&room, UPDATE, update).await?)?;
+    let text = hers.text().await?;
+    let again = editors.open("again", Provider::Hocuspocus, alice, &room).await?;
+    again.until_text(&text).await?;
+    ensure!(text.contains("[meanwhile]"), "{text}");
     Ok(())
 }
 
