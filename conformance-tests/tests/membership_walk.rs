@@ -6,11 +6,14 @@
     reason = "tests fail by panicking"
 )]
 
+use std::time::Duration;
+
 use anyhow::Result;
 use reqwest::Method;
 use serde_json::json;
 use weft_conformance_tests::{
     client::{Client, segment},
+    given::cannot_be_put_to_given_servers,
     world::World,
 };
 
@@ -180,4 +183,61 @@ async fn an_invitation_is_declined_and_a_room_is_forgotten() -> Result<()> {
     let messages = Client::in_room(&room, "messages?dir=b");
     assert_eq!(bob.request(Method::GET, &messages, None).await?.status, 403);
     Ok(())
+}
+
+/// Whoever is in the room counts the one who joins in before that one's server has the room. What they do meanwhile and is
+/// no event, a receipt and typing, is there as soon as the room is.
+#[tokio::test]
+async fn what_is_read_and_typed_while_a_join_is_under_way_is_told_afterwards() -> Result<()> {
+    if cannot_be_put_to_given_servers("what_is_read_and_typed_while_a_join_is_under_way_is_told_afterwards") {
+        return Ok(());
+    }
+    let mut world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let other = alice.create_room(json!({"invite": [bob.user]})).await?;
+    bob.accept_invitation(&other).await?;
+    let folder = tempfile::tempdir()?;
+    let (hold, held) = (folder.path().join("hold"), folder.path().join("hold.held"));
+    world.servers[1].kill();
+    let setting = format!("room::adopt_begun:{}", hold.display());
+    world.servers[1].boot_with(&[("WEFT_HOLD_AT", &setting)]).await?;
+
+    std::fs::write(&hold, "")?;
+    let room = alice.create_room(json!({"invite": [bob.user]})).await?;
+    let joining = tokio::spawn({
+        let (bob, room) = (bob.clone(), room.clone());
+        async move { bob.accept_invitation(&room).await }
+    });
+    let is_held = async || Ok(held.exists().then_some(()));
+    alice.until("a join that is held", is_held).await?;
+    alice.until_membership(&room, &bob.user, "join").await?;
+    let newest = alice.get(&Client::in_room(&room, "messages?dir=b&limit=1")).await?;
+    let event = newest["chunk"][0]["event_id"].as_str().unwrap().to_owned();
+    let receipt = Client::in_room(&room, &format!("receipt/m.read/{}", segment(&event)));
+    alice.post(&receipt, json!({})).await?;
+    let typing = Client::in_room(&room, &format!("typing/{}", segment(&alice.user)));
+    alice.put(&typing, json!({"typing": true, "timeout": 60_000})).await?;
+    // What is sent after them comes after them, unless it waits with them: then there is nothing to be seen.
+    alice.say(&other, "meanwhile").await?;
+    let come = bob.until("the message in the other room", || async {
+        Ok(bob
+            .messages(&other)
+            .await?
+            .contains(&"meanwhile".to_owned())
+            .then_some(()))
+    });
+    let _ = tokio::time::timeout(Duration::from_secs(2), come).await;
+
+    std::fs::remove_file(&hold)?;
+    joining.await??;
+    let (mut read, mut typed) = (false, false);
+    bob.sync_until("the receipt and typing", &mut None, |sync| {
+        let events = sync["rooms"]["join"][&room]["ephemeral"]["events"].as_array();
+        for event in events.into_iter().flatten() {
+            read |= event["content"].to_string().contains(&format!("{:?}", alice.user)) && event["type"] == "m.receipt";
+            typed |= event["content"]["user_ids"] == json!([alice.user]);
+        }
+        (read && typed).then_some(())
+    })
+    .await
 }

@@ -18,15 +18,23 @@ pub(crate) struct RoomIntake {
     pub(crate) presence: Presence,
 }
 
+impl RoomIntake {
+    /// The other server counts us in as soon as it has our join, which is before we have the room.
+    async fn until_joined(&self, room: &RoomId) {
+        self.rooms.until_joined(room).await;
+    }
+}
+
 #[async_trait]
 impl Intake for RoomIntake {
     async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, IntakeError> {
-        // The other server counts us in as soon as it has our join, which is before we have the room.
-        self.rooms.until_joined(room).await;
+        self.until_joined(room).await;
         self.rooms.reader().version(room).await.map_err(failed)
     }
 
+    /// Asked of each EDU of a room too: a receipt that comes before the room does would be lost for good.
     async fn acl_allows(&self, room: &RoomId, server: &ServerName) -> Result<bool, IntakeError> {
+        self.until_joined(room).await;
         let list = self
             .rooms
             .reader()
