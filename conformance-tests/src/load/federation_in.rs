@@ -40,7 +40,9 @@ impl Options {
 /// Events in a transaction, as the specification allows.
 const TRANSACTION: usize = 50;
 /// How long the last event may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How often it is looked for: seldom enough that the looking is no load, which it is for Synapse.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// Measures one server, which trusts the authority.
 ///
@@ -143,7 +145,7 @@ async fn until_there(client: &Client, room: &str, event: &str) -> Result<()> {
             .status
             .is_success()
         {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
         }
         Ok::<_, anyhow::Error>(())
     };
