@@ -361,6 +361,7 @@ async fn on_synapse(scenario: &Scenario) -> Result<Vec<Figure>> {
             let server = Server::given(&synapse.url, local.authority.http()?).await?;
             let less = federation_in::Options {
                 events: (options.events / 10).max(500),
+                in_step: true,
                 ..options.clone()
             };
             federation_in::measure("Synapse", &server, &user, synapse.pid(), &local.authority, &less).await
