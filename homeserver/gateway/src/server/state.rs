@@ -5,7 +5,7 @@ use std::slice;
 
 use axum::extract::State;
 use ruma::{
-    EventId, RoomId,
+    OwnedEventId, RoomId, ServerName,
     api::federation::event::{get_room_state, get_room_state_ids},
 };
 use weft_room::StateIds;
@@ -20,15 +20,7 @@ pub(super) async fn state_ids(
     State(ports): State<ServerPorts>,
     Signed { origin, request }: Signed<get_room_state_ids::v1::Request>,
 ) -> ApiResult<Answer<get_room_state_ids::v1::Response>> {
-    gate::member_at(
-        &ports,
-        &origin,
-        &request.room_id,
-        slice::from_ref(&request.event_id),
-        &[],
-    )
-    .await?;
-    let ids = before(&ports, &request.room_id, &request.event_id).await?;
+    let ids = before(&ports, &origin, &request.room_id, &request.event_id).await?;
     Ok(Answer(get_room_state_ids::v1::Response::new(ids.auth_chain, ids.state)))
 }
 
@@ -36,15 +28,7 @@ pub(super) async fn state(
     State(ports): State<ServerPorts>,
     Signed { origin, request }: Signed<get_room_state::v1::Request>,
 ) -> ApiResult<Answer<get_room_state::v1::Response>> {
-    gate::member_at(
-        &ports,
-        &origin,
-        &request.room_id,
-        slice::from_ref(&request.event_id),
-        &[],
-    )
-    .await?;
-    let ids = before(&ports, &request.room_id, &request.event_id).await?;
+    let ids = before(&ports, &origin, &request.room_id, &request.event_id).await?;
     let mut lists = Vec::with_capacity(2);
     for ids in [&ids.auth_chain, &ids.state] {
         let events = ports.reader().events(&request.room_id, ids).await?;
@@ -59,7 +43,9 @@ pub(super) async fn state(
     Ok(Answer(get_room_state::v1::Response::new(auth_chain, state)))
 }
 
-async fn before(ports: &ServerPorts, room: &RoomId, event: &EventId) -> ApiResult<StateIds> {
+/// The state before an event, for who may ask about it.
+async fn before(ports: &ServerPorts, origin: &ServerName, room: &RoomId, event: &OwnedEventId) -> ApiResult<StateIds> {
+    gate::member_at(ports, origin, room, slice::from_ref(event), &[]).await?;
     let ids = ports.reader().state_ids(room, event).await?;
     ids.ok_or_else(|| ApiError::not_found("The state at that event is not known here."))
 }
