@@ -56,7 +56,7 @@ impl Presence {
     pub fn new(us: OwnedServerName, roster: Arc<dyn Roster>, edus: Arc<dyn EduSink>, clock: Arc<dyn Clock>) -> Self {
         Self {
             inner: Arc::new(Inner {
-                states: Mutex::new(States::new(clock.now().get().into())),
+                states: Mutex::new(States::new(us.clone(), clock.now().get().into())),
                 us,
                 roster,
                 edus,
@@ -168,10 +168,7 @@ impl Presence {
         let now = self.now();
         let mut tell = self.states().expire(now);
         tell.retain(|user| user.server_name() == self.inner.us);
-        tell.extend(
-            self.states()
-                .untold(&self.inner.us, now.saturating_sub(TELL_AGAIN_AFTER_MS)),
-        );
+        tell.extend(self.states().untold(now.saturating_sub(TELL_AGAIN_AFTER_MS)));
         for user in tell {
             self.tell(&user).await;
         }

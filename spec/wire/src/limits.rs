@@ -159,7 +159,7 @@ pub const MAX_SYNC_TIMEOUT_MS: u64 = 120_000;
 
 /// The words that a user has of himself, bytes: a line of text. Longer ones are refused, of another server left out.
 pub const MAX_STATUS_MESSAGE_BYTES: usize = 1_024;
-/// Users whose presence is known, of all servers: some 20 MB where few of them have a status (T52).
+/// Users of other servers whose presence is known, of all of them: some 20 MB where few of them have a status (T52).
 pub const MAX_PRESENCE_USERS: usize = 100_000;
 /// The same of one server, so that one alone can't take all places.
 pub const MAX_PRESENCE_USERS_PER_SERVER: usize = 20_000;

@@ -45,14 +45,20 @@ struct Entry {
 pub(super) struct States {
     users: HashMap<OwnedUserId, Entry>,
     order: BTreeMap<u64, OwnedUserId>,
+    /// Whose users have accounts here, and so are as many as may be.
+    us: OwnedServerName,
+    /// Users of each other server, and of all of them.
     of_server: HashMap<OwnedServerName, usize>,
+    others: usize,
     serial: u64,
 }
 
 impl States {
     /// Nobody is there. Numbers go on from `serial`.
-    pub(super) fn new(serial: u64) -> Self {
+    pub(super) fn new(us: OwnedServerName, serial: u64) -> Self {
         Self {
+            us,
+            others: 0,
             users: HashMap::new(),
             order: BTreeMap::new(),
             of_server: HashMap::new(),
@@ -60,8 +66,8 @@ impl States {
         }
     }
 
-    /// Takes what is said of a user until then; whether anybody has to hear of it. Nobody new is taken where there are
-    /// too many, of his server or of all.
+    /// Takes what is said of a user until then; whether anybody has to hear of it. Of other servers nobody new is taken
+    /// where there are too many, of his server or of all: they take no places from our own users.
     pub(super) fn set(&mut self, user: &UserId, seen: Seen, until: u64) -> bool {
         let Some(entry) = self.users.get_mut(user) else {
             return seen.presence != PresenceState::Offline && self.add(user, seen, until);
@@ -76,11 +82,9 @@ impl States {
     }
 
     fn add(&mut self, user: &UserId, seen: Seen, until: u64) -> bool {
-        let of_server = self.of_server.entry(user.server_name().to_owned()).or_default();
-        if self.users.len() >= MAX_PRESENCE_USERS || *of_server >= MAX_PRESENCE_USERS_PER_SERVER {
+        if user.server_name() != self.us && !self.take_place(user.server_name()) {
             return false;
         }
-        *of_server += 1;
         let entry = Entry {
             seen,
             until,
@@ -89,6 +93,16 @@ impl States {
         };
         self.users.insert(user.to_owned(), entry);
         self.touch(user);
+        true
+    }
+
+    fn take_place(&mut self, server: &ServerName) -> bool {
+        let of_server = self.of_server.entry(server.to_owned()).or_default();
+        if self.others >= MAX_PRESENCE_USERS || *of_server >= MAX_PRESENCE_USERS_PER_SERVER {
+            return false;
+        }
+        *of_server += 1;
+        self.others += 1;
         true
     }
 
@@ -153,16 +167,16 @@ impl States {
         }
         if let Some(count) = self.of_server.get_mut(user.server_name()) {
             *count = count.saturating_sub(1);
+            self.others = self.others.saturating_sub(1);
         }
         self.of_server.retain(|_, count| *count > 0);
     }
 
-    /// Those of a server who are there and of whom other servers haven't been told since then.
-    pub(super) fn untold(&self, server: &ServerName, since: u64) -> Vec<OwnedUserId> {
+    /// Our users who are there and of whom other servers haven't been told since then.
+    pub(super) fn untold(&self, since: u64) -> Vec<OwnedUserId> {
         let untold = |entry: &Entry| entry.seen.presence != PresenceState::Offline && entry.told < since;
-        let theirs = self.users.iter().filter(|(user, _)| user.server_name() == server);
-        theirs
-            .filter(|(_, entry)| untold(entry))
+        let ours = self.users.iter().filter(|(user, _)| user.server_name() == self.us);
+        ours.filter(|(_, entry)| untold(entry))
             .map(|(user, _)| user.clone())
             .collect()
     }
@@ -190,6 +204,10 @@ mod tests {
 
     use super::*;
 
+    fn us() -> OwnedServerName {
+        server_name!("a.test").to_owned()
+    }
+
     fn online(status: &str) -> Seen {
         Seen {
             presence: PresenceState::Online,
@@ -206,7 +224,7 @@ mod tests {
     #[test]
     fn a_change_is_told_once_and_the_newest_of_each_user_only() {
         let (alice, bob) = (user_id!("@alice:a.test"), user_id!("@bob:b.test"));
-        let mut states = States::new(40);
+        let mut states = States::new(us(), 40);
         assert!(
             !states.set(alice, Seen::nothing(), 100),
             "that nobody is there is no news"
@@ -225,9 +243,10 @@ mod tests {
 
     #[test]
     fn who_is_not_heard_of_goes_and_is_forgotten_later() {
-        let alice = user_id!("@alice:a.test");
-        let mut states = States::new(0);
+        let alice = user_id!("@alice:c.test");
+        let mut states = States::new(us(), 0);
         states.set(alice, online(""), 100);
+        assert_eq!((states.of_server.len(), states.others), (1, 1));
         states.prolong(alice, 50);
         assert!(states.expire(99).is_empty());
         states.prolong(alice, 150);
@@ -238,33 +257,37 @@ mod tests {
         assert!(states.expire(150).is_empty());
         assert!(states.expire(150 + REMEMBER_OFFLINE_MS).is_empty());
         assert!(states.after(0, 100).is_empty());
-        assert!(states.of_server.is_empty());
+        assert_eq!((states.of_server.len(), states.others), (0, 0));
     }
 
     #[test]
     fn a_server_cannot_fill_the_list() {
-        let mut states = States::new(0);
+        let mut states = States::new(us(), 0);
         let user = |number: usize| UserId::parse(format!("@u{number}:b.test")).unwrap();
         for number in 0..MAX_PRESENCE_USERS_PER_SERVER + 10 {
             let taken = states.set(&user(number), online(""), 100);
             assert_eq!(taken, number < MAX_PRESENCE_USERS_PER_SERVER);
         }
         assert!(states.set(user_id!("@carol:c.test"), online(""), 100));
+        assert_eq!(states.others, MAX_PRESENCE_USERS_PER_SERVER + 1);
+        for number in 0..=MAX_PRESENCE_USERS_PER_SERVER {
+            let ours = UserId::parse(format!("@u{number}:a.test")).unwrap();
+            assert!(states.set(&ours, online(""), 100), "our users are as many as may be");
+        }
         assert!(states.set(&user(0), online("still here"), 100));
     }
 
     #[test]
     fn other_servers_are_told_again_of_those_who_are_there() {
         let (alice, bob) = (user_id!("@alice:a.test"), user_id!("@bob:b.test"));
-        let mut states = States::new(0);
+        let mut states = States::new(us(), 0);
         states.set(alice, online(""), 100);
         states.set(bob, online(""), 100);
-        let ours = server_name!("a.test");
-        assert_eq!(states.untold(ours, 10), [alice]);
+        assert_eq!(states.untold(10), [alice]);
         states.note_told(alice, 10);
-        assert_eq!(states.untold(ours, 10), [] as [OwnedUserId; 0]);
-        assert_eq!(states.untold(ours, 11), [alice]);
+        assert_eq!(states.untold(10), [] as [OwnedUserId; 0]);
+        assert_eq!(states.untold(11), [alice]);
         states.expire(100);
-        assert_eq!(states.untold(ours, 11), [] as [OwnedUserId; 0]);
+        assert_eq!(states.untold(11), [] as [OwnedUserId; 0]);
     }
 }
