@@ -93,6 +93,14 @@ impl Client {
         })
     }
 
+    /// Registers somebody else where this user is.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn register_beside(&self, name: &str) -> Result<Self> {
+        Self::register(&self.http, &self.url, name).await
+    }
+
     /// The password of a user that [`Client::register`] made.
     #[must_use]
     pub fn password(&self) -> String {

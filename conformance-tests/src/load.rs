@@ -24,6 +24,7 @@ pub mod results;
 pub mod seen;
 pub mod socket;
 pub mod subject;
+pub mod sync;
 pub mod typing;
 
 /// A line about how far it has come, on standard error.

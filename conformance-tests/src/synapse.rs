@@ -44,6 +44,29 @@ pub struct Synapse {
 /// The file that [`Synapse::rotate_key`] adds to its configuration.
 const OLD_KEYS: &str = "old-keys.yaml";
 
+/// The ports of one.
+struct Doors {
+    /// With TLS, for its users and for other servers.
+    port: u16,
+    /// By which other servers find it.
+    public: u16,
+    /// Without TLS, for users alone.
+    plain: Option<u16>,
+}
+
+impl Doors {
+    fn listeners(&self) -> String {
+        let listener = |port: u16, tls: bool, serves: &str| {
+            format!(
+                r#"  - {{port: {port}, type: http, tls: {tls}, bind_addresses: ["127.0.0.1"], resources: [{{names: [{serves}]}}]}}"#
+            )
+        };
+        let mut listeners = vec![listener(self.port, true, "client, federation")];
+        listeners.extend(self.plain.map(|port| listener(port, false, "client")));
+        listeners.join("\n")
+    }
+}
+
 /// The Python that has Synapse: `SYNAPSE_PYTHON`, or that of an environment of its own.
 fn python() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("SYNAPSE_PYTHON") {
@@ -55,7 +78,7 @@ fn python() -> Result<PathBuf> {
 
 /// Limits are off; a server that could not be reached is tried again soon, not after ten minutes; and answers to `/sync` are
 /// not kept: by default an initial sync that is asked for again within two minutes gets the answer of the first time.
-fn configuration(name: &str, port: u16, folder: &Path, certificate: &Path, key: &Path, authority: &Path) -> String {
+fn configuration(name: &str, doors: &Doors, folder: &Path, certificate: &Path, key: &Path, authority: &Path) -> String {
     let (folder, certificate, key, authority) = (
         folder.display(),
         certificate.display(),
@@ -63,11 +86,12 @@ fn configuration(name: &str, port: u16, folder: &Path, certificate: &Path, key: 
         authority.display(),
     );
     let free = "{per_second: 1000, burst_count: 1000}";
+    let listeners = doors.listeners();
     format!(
         r#"server_name: "{name}"
 public_baseurl: "https://{name}/"
 listeners:
-  - {{port: {port}, type: http, tls: true, bind_addresses: ["127.0.0.1"], resources: [{{names: [client, federation]}}]}}
+{listeners}
 tls_certificate_path: "{certificate}"
 tls_private_key_path: "{key}"
 federation_custom_ca_list: ["{authority}"]
@@ -121,7 +145,27 @@ impl Synapse {
     /// When it can't be installed or started, or does not answer.
     pub async fn start(authority: &Authority, folder: &Path) -> Result<Self> {
         let port = free_port()?;
-        Self::configure(authority, folder, port, port).await
+        let doors = Doors {
+            port,
+            public: port,
+            plain: None,
+        };
+        Self::configure(authority, folder, doors).await
+    }
+
+    /// The same with an address without TLS beside it, as our own users have one where they are measured; gives its URL.
+    ///
+    /// # Errors
+    /// When it can't be installed or started, or does not answer.
+    pub async fn start_with_plain(authority: &Authority, folder: &Path) -> Result<(Self, String)> {
+        let (port, plain) = (free_port()?, free_port()?);
+        let doors = Doors {
+            port,
+            public: port,
+            plain: Some(plain),
+        };
+        let synapse = Self::configure(authority, folder, doors).await?;
+        Ok((synapse, format!("http://127.0.0.1:{plain}")))
     }
 
     /// The same, with a link in front of it: other servers reach it through that, its own users don't.
@@ -131,19 +175,24 @@ impl Synapse {
     pub async fn start_behind(authority: &Authority, folder: &Path, link: &Link) -> Result<Self> {
         let port = free_port()?;
         link.lead_to(port);
-        Self::configure(authority, folder, port, link.port()).await
+        let doors = Doors {
+            port,
+            public: link.port(),
+            plain: None,
+        };
+        Self::configure(authority, folder, doors).await
     }
 
-    async fn configure(authority: &Authority, folder: &Path, port: u16, public_port: u16) -> Result<Self> {
-        let name = format!("127.0.0.1:{public_port}");
+    async fn configure(authority: &Authority, folder: &Path, doors: Doors) -> Result<Self> {
+        let name = format!("127.0.0.1:{}", doors.public);
         let folder = folder.join("synapse");
         fs::create_dir_all(&folder)?;
         let (certificate, key) = authority.issue("synapse")?;
-        let configuration = configuration(&name, port, &folder, &certificate, &key, &authority.certificate());
+        let configuration = configuration(&name, &doors, &folder, &certificate, &key, &authority.certificate());
         fs::write(folder.join("homeserver.yaml"), configuration)?;
         fs::write(folder.join("log.yaml"), LOG)?;
         let mut synapse = Self {
-            url: format!("https://127.0.0.1:{port}"),
+            url: format!("https://127.0.0.1:{}", doors.port),
             name,
             folder,
             http: authority.http()?,

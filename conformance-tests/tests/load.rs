@@ -10,11 +10,16 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 use weft_conformance_tests::{
     given::cannot_be_put_to_given_servers,
     load::{
         cli::{Scenario, on_own},
         history::{Author, patches},
+        http::Connection,
         machine::Machine,
         process,
         report::{self, Figure, Run, percentiles},
@@ -73,6 +78,15 @@ scenario!(
     "edit to seen, P99"
 );
 scenario!(messages_are_taken, "events", "one room", "3 rooms");
+scenario!(
+    syncs_tell_all_and_nothing_twice,
+    "sync",
+    "first sync of 3 rooms, P99",
+    "first sync of 3 rooms, bytes",
+    "syncs a second, nothing new in 3 rooms",
+    "message to 4 waiting syncs, P50",
+    "server CPU a delivered message"
+);
 scenario!(transactions_are_taken, "federation-in", "one room", "2 rooms");
 scenario!(a_server_joins_and_has_all, "join", "all members", "the text is there");
 scenario!(rooms_are_there_after_a_restart, "restart", "a good stop", "kill -9");
@@ -138,6 +152,56 @@ fn a_history_can_be_typed() -> Result<()> {
     }
     assert_eq!(body.get_string(&reader.transact()), author.text());
     assert!(author.text().len() > 500);
+    Ok(())
+}
+
+/// A server that says one thing, in two pieces, and hangs up.
+async fn says(first: &'static str, second: &'static str) -> Result<Result<String>> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await?;
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            stream.read_buf(&mut asked).await?;
+        }
+        for piece in [first, second] {
+            stream.write_all(piece.as_bytes()).await?;
+            stream.flush().await?;
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(String::from_utf8(asked)?)
+    });
+    let mut connection = Connection::open(&url, "token").await?;
+    let answer = connection.get("/path").await.map(str::to_owned);
+    let asked = server.await??;
+    assert!(asked.starts_with("GET /path HTTP/1.1\r\n") && asked.contains("Bearer token"));
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn answers_come_with_a_length_or_in_chunks() -> Result<()> {
+    let length = says("HTTP/1.1 200 OK\r\nContent-Le", "ngth: 5\r\n\r\n{\"a\"}").await??;
+    assert_eq!(length, "{\"a\"}");
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head: &'static str = format!("{chunked}A\r\n0123\r\n6789\r").leak();
+    let chunks = says(head, "\n3\r\nabc\r\n0\r\n\r\n").await??;
+    assert_eq!(chunks, "0123\r\n6789abc");
+    for broken in [
+        "x\r\n",
+        "2\r\nabc\r\n",
+        "ffffffffffffffff\r\n",
+        "0\r\nTrailer: 1\r\n\r\n",
+        "3\r\nab",
+    ] {
+        assert!(says(chunked, broken).await?.is_err(), "{broken}");
+    }
+    let endless = says("HTTP/1.1 200 OK\r\n\r\n", "{}").await?.unwrap_err();
+    assert!(endless.to_string().contains("neither a length nor chunks"), "{endless}");
+    let refused = says("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n", "no")
+        .await?
+        .unwrap_err();
+    assert!(refused.to_string().ends_with("no"), "{refused}");
     Ok(())
 }
 

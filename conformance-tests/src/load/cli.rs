@@ -21,6 +21,7 @@ use super::{
     report::{self, Figure, Run},
     restart, results, seen,
     subject::Subject,
+    sync,
 };
 use crate::{client::Client, server::Server};
 
@@ -38,7 +39,7 @@ use crate::{client::Client, server::Server};
 pub struct Arguments {
     #[command(flatten)]
     given: Given,
-    /// Beside it, other servers: those of Yjs documents for edit, seen, open and crowd; Synapse for events,
+    /// Beside it, other servers: those of Yjs documents for edit, seen, open and crowd; Synapse for events, sync,
     /// federation-in and join. They are installed from the package registries the first time.
     #[arg(long, global = true)]
     peers: bool,
@@ -88,6 +89,9 @@ pub enum Scenario {
     Crowd(crowd::Options),
     /// Messages by PUT: signed events a second.
     Events(events::Options),
+    /// What /sync costs: the first one, one with nothing new, and a message to all who wait for it (by an address
+    /// without TLS, where anybody may register).
+    Sync(sync::Options),
     /// Events that come in from another server (own servers only).
     FederationIn(federation_in::Options),
     /// A server joins a large room of another one (own servers only).
@@ -119,6 +123,7 @@ impl Scenario {
             Self::Open(_) => "open",
             Self::Crowd(_) => "crowd",
             Self::Events(_) => "events",
+            Self::Sync(_) => "sync",
             Self::FederationIn(_) => "federation-in",
             Self::Join(_) => "join",
             Self::Growth(_) => "growth",
@@ -136,6 +141,7 @@ impl Scenario {
             Self::Open(open::Options::small()),
             Self::Crowd(crowd::Options::small()),
             Self::Events(events::Options::small()),
+            Self::Sync(sync::Options::small()),
             Self::FederationIn(federation_in::Options::small()),
             Self::Join(join::Options::small()),
             Self::Growth(growth::Options::small()),
@@ -190,7 +196,8 @@ impl Arguments {
     async fn figures(&self) -> Result<Vec<Figure>> {
         let mut figures = match &self.given.url {
             Some(url) => on_given(&self.scenario, &self.given, url).await?,
-            None => on_own(&self.scenario).await?,
+            // Boxed: it holds the state of all scenarios.
+            None => Box::pin(on_own(&self.scenario)).await?,
         };
         let kinds = if self.only.is_empty() && self.peers {
             Kind::ALL.to_vec()
@@ -255,6 +262,11 @@ pub async fn on_own(scenario: &Scenario) -> Result<Vec<Figure>> {
             let alice = local.user(0, "alice").await?;
             events::measure("Weft", &alice, local.server(0)?.pid(), options).await
         }
+        Scenario::Sync(options) => {
+            let local = Local::start(1).await?;
+            let alice = local.user(0, "alice").await?;
+            sync::measure("Weft", &alice, local.server(0)?.pid(), options).await
+        }
         Scenario::FederationIn(options) => {
             let local = Local::start(1).await?;
             let (server, alice) = (local.server(0)?, local.user(0, "alice").await?);
@@ -285,6 +297,7 @@ async fn on_given(scenario: &Scenario, given: &Given, url: &str) -> Result<Vec<F
         Scenario::Open(options) => open::measure(&subject, options).await,
         Scenario::Crowd(options) => crowd::measure(&subject, options).await,
         Scenario::Events(options) => events::measure(&subject.name, &client, given.pid, options).await,
+        Scenario::Sync(options) => sync::measure(&subject.name, &client, given.pid, options).await,
         _ => bail!("{} needs servers of its own: leave --url away", scenario.name()),
     }
 }
@@ -312,7 +325,7 @@ fn trusting(file: Option<&PathBuf>) -> Result<Trusting> {
 /// The same on other servers.
 async fn beside(scenario: &Scenario, kinds: &[Kind]) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    if let Scenario::Events(_) | Scenario::FederationIn(_) | Scenario::Join(_) = scenario {
+    if let Scenario::Events(_) | Scenario::Sync(_) | Scenario::FederationIn(_) | Scenario::Join(_) = scenario {
         return on_synapse(scenario).await;
     }
     ensure!(
@@ -347,6 +360,11 @@ async fn on_synapse(scenario: &Scenario) -> Result<Vec<Figure>> {
         return join::measure_one("Synapse", &room, &user, synapse.pid(), false).await;
     }
     let local = Local::start(0).await?;
+    if let Scenario::Sync(options) = scenario {
+        let (synapse, plain) = crate::synapse::Synapse::start_with_plain(&local.authority, local.folder()).await?;
+        let user = Client::register(&local.authority.http()?, &plain, "alice").await?;
+        return sync::measure("Synapse", &user, synapse.pid(), &options.less()).await;
+    }
     let synapse = crate::synapse::Synapse::start(&local.authority, local.folder()).await?;
     let user = synapse.user("alice").await?;
     match scenario {

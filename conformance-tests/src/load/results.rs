@@ -12,12 +12,13 @@ const BEGIN: &str = "<!-- figures: written by `make load` -->";
 const END: &str = "<!-- end of figures -->";
 
 /// The order of the table.
-const SCENARIOS: [&str; 9] = [
+const SCENARIOS: [&str; 10] = [
     "edit",
     "seen",
     "open",
     "crowd",
     "events",
+    "sync",
     "federation-in",
     "join",
     "growth",
