@@ -156,6 +156,9 @@ impl Reader {
     }
 
     async fn in_place(&self, room: &RoomId, rows: Vec<(i64, OwnedEventId)>) -> Result<Vec<TimelineEvent>, Unavailable> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
         let (orders, ids): (Vec<i64>, Vec<OwnedEventId>) = rows.into_iter().unzip();
         let events = self.events(room, &ids).await?;
         if events.len() != ids.len() {

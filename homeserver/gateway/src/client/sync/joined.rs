@@ -33,11 +33,11 @@ pub(super) struct Recent {
     /// What is shown.
     pub(super) events: Vec<TimelineEvent>,
     /// The first event of the span that was read, shown or not: the state is told as of just before it.
-    first: Option<(i64, Arc<Pdu>)>,
+    pub(super) first: Option<(i64, Arc<Pdu>)>,
     /// There are more between the client's token and the first.
     limited: bool,
     /// The end of the span.
-    to: u64,
+    pub(super) to: u64,
 }
 
 impl Turn<'_> {
@@ -51,12 +51,12 @@ impl Turn<'_> {
         let new_here = !span.was_joined();
         let from = if new_here { 0 } else { self.after() };
         let recent = self.recent(room, span, from, self.now.position).await?;
-        let known_state = if new_here || self.full_state {
+        let known = if new_here || self.full_state {
             None
         } else {
-            self.state_ids_at(room, from).await?
+            self.reader.group_at(room, from).await?
         };
-        let state = self.state(room, &recent, known_state.as_ref()).await?;
+        let state = self.state(room, &recent, known).await?;
         let members_changed = recent
             .events
             .iter()
@@ -105,26 +105,27 @@ impl Turn<'_> {
         })
     }
 
-    /// State events to tell besides the timeline; all of them where the client knows no state of the room.
-    pub(super) async fn state(
-        &self,
-        room: &RoomId,
-        recent: &Recent,
-        known: Option<&StateMap>,
-    ) -> ApiResult<Vec<Arc<Pdu>>> {
+    /// State events to tell besides the timeline: what is not in the group that the client knows; all of them where it
+    /// knows no state of the room.
+    pub(super) async fn state(&self, room: &RoomId, recent: &Recent, known: Option<u64>) -> ApiResult<Vec<Arc<Pdu>>> {
         if known.is_some() && recent.first.is_none() {
             return Ok(Vec::new());
         }
         let filter = &self.filter.room.state;
-        let ids = match (&recent.first, self.state_after) {
-            (Some((order, event)), false) => self.state_ids_before(room, *order, event).await?,
-            _ => self.state_ids_at(room, recent.to).await?.unwrap_or_default(),
-        };
+        let lazy = filter.lazy_load_options != LazyLoadOptions::Disabled;
+        let group = self.group_told(room, recent).await?;
+        // Most messages change no state, and equal groups need not be read to be equal states.
+        let unchanged = known.is_some() && known == group;
+        if unchanged && !lazy {
+            return Ok(Vec::new());
+        }
+        let ids = self.ids_told(room, recent, group).await?;
         let mut told = match known {
-            Some(known) => Self::difference(known, &ids),
+            Some(_) if unchanged => StateMap::default(),
+            Some(known) => Self::difference(&self.reader.group(room, known).await?.0, &ids),
             None => ids.clone(),
         };
-        if filter.lazy_load_options != LazyLoadOptions::Disabled {
+        if lazy {
             let mut seen: BTreeSet<&UserId> = recent.events.iter().map(|event| event.pdu.sender()).collect();
             if known.is_none() {
                 seen.insert(self.user);

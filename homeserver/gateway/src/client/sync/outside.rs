@@ -82,9 +82,9 @@ impl Turn<'_> {
         // Who was not in sees the end of the invitation and nothing else.
         let from = if was_in { self.after() } else { end.saturating_sub(1) };
         let recent = self.recent(room, span, from, end).await?;
-        let known = self.state_ids_at(room, from).await?.filter(|_| !first_sync);
+        let known = self.reader.group_at(room, from).await?.filter(|_| !first_sync);
         let state = if was_in {
-            self.state(room, &recent, known.as_ref()).await?
+            self.state(room, &recent, known).await?
         } else {
             Vec::new()
         };

@@ -7,27 +7,38 @@ use ruma::{OwnedEventId, RoomId, UserId, events::room::member::MembershipState};
 use serde_json::Value;
 use weft_dag::{Pdu, StateMap};
 
-use super::Turn;
+use super::{Turn, joined::Recent};
 use crate::errors::ApiResult;
 
 impl Turn<'_> {
     /// Ids of the room's state at a position; None from before this server knew the room.
-    pub(super) async fn state_ids_at(&self, room: &RoomId, position: u64) -> ApiResult<Option<StateMap>> {
+    async fn state_ids_at(&self, room: &RoomId, position: u64) -> ApiResult<Option<StateMap>> {
         match self.reader.group_at(room, position).await? {
             Some(group) => Ok(Some(self.reader.group(room, group).await?.0)),
             None => Ok(None),
         }
     }
 
-    /// Ids of the state just before an event of the timeline.
-    pub(super) async fn state_ids_before(&self, room: &RoomId, order: i64, event: &Pdu) -> ApiResult<StateMap> {
-        let before = u64::try_from(order.saturating_sub(1)).unwrap_or(0);
-        if let Some(ids) = self.state_ids_at(room, before).await? {
-            return Ok(ids);
+    /// The group of the state that goes with a room's new events: that just before the first of them, or that at the end.
+    pub(super) async fn group_told(&self, room: &RoomId, recent: &Recent) -> ApiResult<Option<u64>> {
+        let position = match &recent.first {
+            Some((order, _)) if !self.state_after => u64::try_from(order.saturating_sub(1)).unwrap_or(0),
+            _ => recent.to,
+        };
+        Ok(self.reader.group_at(room, position).await?)
+    }
+
+    /// Ids of that state.
+    pub(super) async fn ids_told(&self, room: &RoomId, recent: &Recent, group: Option<u64>) -> ApiResult<StateMap> {
+        match (group, &recent.first) {
+            (Some(group), _) => Ok(self.reader.group(room, group).await?.0),
+            (None, Some((_, event))) if !self.state_after => {
+                // The first events that this server has of the room: the state that came with the join.
+                let state = self.reader.state_at(room, event.event_id()).await?;
+                Ok(state.map_or_else(StateMap::default, |state| state.map()))
+            }
+            (None, _) => Ok(StateMap::default()),
         }
-        // The first events that this server has of the room: the state that came with the join.
-        let state = self.reader.state_at(room, event.event_id()).await?;
-        Ok(state.map_or_else(StateMap::default, |state| state.map()))
     }
 
     /// The user's membership at a position; None where there was none.
