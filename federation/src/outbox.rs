@@ -10,7 +10,6 @@ mod sender;
 
 use async_trait::async_trait;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId, ServerName};
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use edus::{Edu, EduQueue};
@@ -27,13 +26,13 @@ pub struct Row {
     pub pdu: Box<RawValue>,
 }
 
-/// How long a server has been silent: kept over a restart, so that a start doesn't call everybody who is away.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How sending to a server that fails fares: kept over a restart, so that a start doesn't call everybody who is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// Failures in a row.
-    pub failures: u32,
-    /// Not before.
-    pub until: Option<MilliSecondsSinceUnixEpoch>,
+    /// When it began to fail.
+    pub failing_since: MilliSecondsSinceUnixEpoch,
+    /// Not tried again before.
+    pub until: MilliSecondsSinceUnixEpoch,
 }
 
 /// The outbox couldn't be read or written.
@@ -52,8 +51,8 @@ pub trait OutboxStore: Send + Sync + 'static {
     async fn backlog(&self) -> Result<Vec<OwnedServerName>, OutboxError>;
     /// Whether the server has anybody in the room at this moment.
     async fn is_in(&self, server: &ServerName, room: &RoomId) -> bool;
-    /// The retry state that was saved last.
-    async fn load_retry(&self, server: &ServerName) -> Result<Retry, OutboxError>;
+    /// The retry state that was saved last; None where sending did not fail.
+    async fn load_retry(&self, server: &ServerName) -> Result<Option<Retry>, OutboxError>;
     /// Keeps the retry state.
-    async fn save_retry(&self, server: &ServerName, retry: Retry) -> Result<(), OutboxError>;
+    async fn save_retry(&self, server: &ServerName, retry: Option<Retry>) -> Result<(), OutboxError>;
 }

@@ -1,7 +1,10 @@
 //! One server's queue as a pure state machine: inputs and the time in, actions out.
 //!
-//! Rows go out in order, at most fifty at once, one transaction in flight; what fails is tried again after a pause that
-//! doubles, until the other server is heard from. Must not do I/O, read a clock or draw a random number.
+//! Rows go out in order, at most fifty at once, one transaction in flight; what fails is tried again after a pause, at
+//! once where the other server is heard from. Must not do I/O, read a clock or draw a random number.
+//!
+//! A pause is a part of the time for which nothing has been delivered. Were it to grow with each failure instead, a link
+//! that is down half of the time would now and then be left alone for hours, with minutes of use in each of them.
 
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId};
 use sha2::{Digest, Sha256};
@@ -10,20 +13,21 @@ use weft_wire::limits;
 use super::{Edu, EduQueue, Retry, Row};
 use crate::clock::{from_millis, millis};
 
-/// The pause after a first failure. A restart of the other server takes about as long.
-const FIRST_PAUSE_MS: u64 = 2_000;
-/// The longest pause. Whoever comes back is heard from before, and a server that is gone costs 24 connections a day.
-const LONGEST_PAUSE_MS: u64 = 60 * 60 * 1_000;
-/// A server that speaks to us but can't be spoken to is tried at most this often.
-const HEARD_PAUSE_MS: u64 = 1_000;
+/// The shortest pause: a server that speaks to us but can't be spoken to is tried at most this often.
+const SHORTEST_PAUSE_MS: u64 = 1_000;
+/// The longest. Where both sides wait, neither hears of the other before: whoever writes to somebody whose server is back
+/// waits minutes for it. A server that is gone costs 288 connections a day.
+const LONGEST_PAUSE_MS: u64 = 5 * 60 * 1_000;
+/// A pause is this part of the time for which sending has failed.
+const PART_OF_SILENCE: u64 = 16;
 /// How often a single event must be refused as malformed before the queue goes on without it.
 const REFUSALS: u32 = 3;
 
 /// What happened.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// First of all: how it was when the program ended.
-    Started(Retry),
+    /// First of all: how it was when the program ended; None where sending did not fail.
+    Started(Option<Retry>),
     /// There may be new rows.
     Wake,
     /// News that may be lost.
@@ -68,8 +72,8 @@ pub enum Action {
         /// The last position that was delivered.
         through: u64,
     },
-    /// Keep this for a restart.
-    SaveRetry(Retry),
+    /// Keep this for a restart; None where sending doesn't fail.
+    SaveRetry(Option<Retry>),
     /// Give [`Input::Tick`] then.
     WakeAt(MilliSecondsSinceUnixEpoch),
     /// Tell the operator: an event was refused for good and is left to the other server to ask for.
@@ -97,9 +101,11 @@ pub struct Queue {
     /// The last position that was delivered.
     after: u64,
     limit: usize,
-    failures: u32,
+    /// When sending began to fail.
+    failing_since: Option<u64>,
     refusals: u32,
-    failed_at: u64,
+    /// When the pause began.
+    paused_at: u64,
     /// Makes ids of transactions with EDUs unique: the same news may come again, and is to be heard again.
     epoch: u64,
     sequence: u64,
@@ -124,9 +130,9 @@ impl Queue {
             dirty: true,
             after: 0,
             limit: limits::MAX_TRANSACTION_PDUS,
-            failures: 0,
+            failing_since: None,
             refusals: 0,
-            failed_at: 0,
+            paused_at: 0,
             epoch,
             sequence: 0,
         }
@@ -178,14 +184,13 @@ impl Queue {
         }
     }
 
-    fn started(&mut self, retry: Retry, now: MilliSecondsSinceUnixEpoch) -> Vec<Action> {
-        self.failures = retry.failures;
-        match retry.until.filter(|until| now < *until) {
-            Some(until) => {
+    fn started(&mut self, retry: Option<Retry>, now: MilliSecondsSinceUnixEpoch) -> Vec<Action> {
+        self.failing_since = retry.map(|retry| millis(retry.failing_since));
+        match retry.filter(|retry| now < retry.until) {
+            Some(retry) => {
                 // A clock that was wrong then must not silence us for longer than any pause may last.
-                let until = millis(until).min(millis(now).saturating_add(LONGEST_PAUSE_MS));
-                self.phase = Phase::Waiting { until };
-                vec![Action::WakeAt(from_millis(until))]
+                let until = millis(retry.until).min(millis(now).saturating_add(LONGEST_PAUSE_MS));
+                self.wait(until, millis(now))
             }
             None => self.advance(now),
         }
@@ -245,10 +250,9 @@ impl Queue {
 
     fn delivered(&mut self, outgoing: &Outgoing, now: MilliSecondsSinceUnixEpoch) -> Vec<Action> {
         let mut actions = Vec::new();
-        if self.failures > 0 {
-            actions.push(Action::SaveRetry(Retry::default()));
+        if self.failing_since.take().is_some() {
+            actions.push(Action::SaveRetry(None));
         }
-        self.failures = 0;
         self.refusals = 0;
         self.limit = self.limit.saturating_mul(2).min(limits::MAX_TRANSACTION_PDUS);
         match outgoing.rows.last() {
@@ -286,23 +290,30 @@ impl Queue {
     }
 
     fn pause(&mut self, now: MilliSecondsSinceUnixEpoch, random: u64) -> Vec<Action> {
-        self.failures = self.failures.saturating_add(1);
-        self.failed_at = millis(now);
-        let until = self.failed_at.saturating_add(pause_after(self.failures, random));
+        let now = millis(now);
+        let since = *self.failing_since.get_or_insert(now);
+        let until = now.saturating_add(pause_after(now.saturating_sub(since), random));
+        let retry = Retry {
+            failing_since: from_millis(since),
+            until: from_millis(until),
+        };
+        let mut actions = vec![Action::SaveRetry(Some(retry))];
+        actions.extend(self.wait(until, now));
+        actions
+    }
+
+    fn wait(&mut self, until: u64, now: u64) -> Vec<Action> {
+        self.paused_at = now;
         self.phase = Phase::Waiting { until };
-        let until = from_millis(until);
-        vec![
-            Action::SaveRetry(Retry {
-                failures: self.failures,
-                until: Some(until),
-            }),
-            Action::WakeAt(until),
-        ]
+        vec![Action::WakeAt(from_millis(until))]
     }
 
     fn tick(&mut self, now: MilliSecondsSinceUnixEpoch) -> Vec<Action> {
         match self.phase {
-            Phase::Waiting { until } if millis(now) < until => vec![Action::WakeAt(from_millis(until))],
+            // A clock that was set back in a pause would make it longer by as much.
+            Phase::Waiting { until } if (self.paused_at..until).contains(&millis(now)) => {
+                vec![Action::WakeAt(from_millis(until))]
+            }
             Phase::Waiting { .. } => {
                 self.phase = Phase::Idle;
                 self.dirty = true;
@@ -316,10 +327,12 @@ impl Queue {
         if !self.is_waiting() {
             return Vec::new();
         }
-        self.failures = 0;
-        let until = self.failed_at.saturating_add(HEARD_PAUSE_MS);
+        let mut actions = Vec::new();
+        if self.failing_since.take().is_some() {
+            actions.push(Action::SaveRetry(None));
+        }
+        let until = self.paused_at.saturating_add(SHORTEST_PAUSE_MS);
         self.phase = Phase::Waiting { until };
-        let mut actions = vec![Action::SaveRetry(Retry::default())];
         actions.extend(self.tick(now));
         actions
     }
@@ -340,13 +353,11 @@ impl Queue {
     }
 }
 
-/// 2, 4, 8 ... seconds up to an hour, each times 0.8 to 1.2.
-fn pause_after(failures: u32, random: u64) -> u64 {
-    let doubled = FIRST_PAUSE_MS
-        .saturating_mul(1 << failures.saturating_sub(1).min(20))
-        .min(LONGEST_PAUSE_MS);
-    let fifth = doubled / 5;
-    doubled - fifth + random % (2 * fifth + 1)
+/// A sixteenth of the silence, from a second to five minutes, times 0.8 to 1.2.
+fn pause_after(silence: u64, random: u64) -> u64 {
+    let pause = (silence / PART_OF_SILENCE).clamp(SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS);
+    let fifth = pause / 5;
+    pause - fifth + random % (2 * fifth + 1)
 }
 
 #[cfg(test)]
@@ -354,25 +365,28 @@ mod tests {
     use super::{LONGEST_PAUSE_MS, pause_after};
 
     #[test]
-    fn pauses_double_up_to_an_hour_and_are_spread() {
-        let bounds = |failures| {
+    fn pauses_grow_with_the_silence_and_are_spread() {
+        let bounds = |silence| {
             let all: Vec<u64> = (0..10_000)
-                .map(|seed: u64| pause_after(failures, seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+                .map(|seed: u64| pause_after(silence, seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
                 .collect();
             (*all.iter().min().unwrap(), *all.iter().max().unwrap())
         };
-        let (least, most) = bounds(1);
-        assert!(
-            (1_600..1_610).contains(&least) && (2_390..=2_400).contains(&most),
-            "{least} {most}"
-        );
-        let (least, most) = bounds(4);
-        assert!(least >= 12_800 && most <= 19_200, "{least} {most}");
-        for failures in [12, 40, u32::MAX] {
-            let (least, most) = bounds(failures);
+        for (silence, pause) in [
+            (0, 1_000),
+            (16_000, 1_000),
+            (160_000, 10_000),
+            (16 * LONGEST_PAUSE_MS, LONGEST_PAUSE_MS),
+            (u64::MAX, LONGEST_PAUSE_MS),
+        ] {
+            let ((least, most), hundredth) = (bounds(silence), pause / 100);
             assert!(
-                least >= LONGEST_PAUSE_MS / 5 * 4 && most <= LONGEST_PAUSE_MS / 5 * 6,
-                "{least} {most}"
+                (pause / 5 * 4..pause / 5 * 4 + hundredth).contains(&least),
+                "{silence}: {least}"
+            );
+            assert!(
+                (pause / 5 * 6 - hundredth..=pause / 5 * 6).contains(&most),
+                "{silence}: {most}"
             );
         }
     }

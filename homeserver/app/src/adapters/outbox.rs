@@ -72,21 +72,24 @@ impl OutboxStore for StoredOutbox {
         servers.is_ok_and(|servers| servers.contains(server))
     }
 
-    async fn load_retry(&self, server: &ServerName) -> Result<Retry, OutboxError> {
+    async fn load_retry(&self, server: &ServerName) -> Result<Option<Retry>, OutboxError> {
         let row = self.store.get(&OUTBOX_STATE, &(server,)).await.map_err(failed)?;
-        Ok(row.map_or_else(Retry::default, |row| Retry {
-            failures: row.failures,
-            until: UInt::try_from(row.retry_at).ok().map(MilliSecondsSinceUnixEpoch),
-        }))
+        row.map(|row| {
+            Ok(Retry {
+                failing_since: time(row.failing_since)?,
+                until: time(row.retry_at)?,
+            })
+        })
+        .transpose()
     }
 
-    async fn save_retry(&self, server: &ServerName, retry: Retry) -> Result<(), OutboxError> {
+    async fn save_retry(&self, server: &ServerName, retry: Option<Retry>) -> Result<(), OutboxError> {
         let mut batch = Batch::new();
-        match retry.until {
-            Some(until) => {
+        match retry {
+            Some(retry) => {
                 let row = OutboxState {
-                    failures: retry.failures,
-                    retry_at: until.get().into(),
+                    failing_since: retry.failing_since.get().into(),
+                    retry_at: retry.until.get().into(),
                 };
                 batch.put(&OUTBOX_STATE, &(server,), &row);
             }
@@ -94,6 +97,10 @@ impl OutboxStore for StoredOutbox {
         }
         self.store.commit(batch).await.map_err(failed)
     }
+}
+
+fn time(millis: u64) -> Result<MilliSecondsSinceUnixEpoch, OutboxError> {
+    UInt::try_from(millis).map(MilliSecondsSinceUnixEpoch).map_err(failed)
 }
 
 fn failed(error: impl std::fmt::Display) -> OutboxError {

@@ -75,11 +75,11 @@ impl OutboxStore for Nobody {
         false
     }
 
-    async fn load_retry(&self, _: &ServerName) -> Result<Retry, OutboxError> {
-        Ok(Retry::default())
+    async fn load_retry(&self, _: &ServerName) -> Result<Option<Retry>, OutboxError> {
+        Ok(None)
     }
 
-    async fn save_retry(&self, _: &ServerName, _: Retry) -> Result<(), OutboxError> {
+    async fn save_retry(&self, _: &ServerName, _: Option<Retry>) -> Result<(), OutboxError> {
         Ok(())
     }
 }

@@ -27,8 +27,8 @@ pub struct OutboxRow {
 /// How a destination fares.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxState {
-    /// Failures in a row.
-    pub failures: u32,
+    /// When sending began to fail, in milliseconds since 1970.
+    pub failing_since: u64,
     /// When to try again, in milliseconds since 1970.
     pub retry_at: u64,
 }
