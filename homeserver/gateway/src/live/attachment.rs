@@ -137,6 +137,9 @@ impl Attachment {
                 break end;
             }
         };
+        if matches!(end, End::Gone) {
+            self.commit_rest(incoming).await;
+        }
         self.ports.awareness.leave(&self.joined).await;
         match end {
             End::Gone => None,
@@ -162,6 +165,7 @@ impl Attachment {
             message = incoming.recv(), if may_read => message.map_or(Next::Gone, Next::Message),
             () = sleep_until(awareness_turn), if self.awareness.is_some() => Next::AwarenessTurn,
             room = out.room(), if !may_write => room.map_or(Next::Gone, |()| Next::Writable),
+            () = out.closed(), if may_write => Next::Gone,
         };
         match next {
             Next::Change(change) => self.change(change).await,
@@ -267,6 +271,33 @@ impl Attachment {
         };
         let (rooms, room) = (self.ports.rooms.clone(), self.target.room.clone());
         self.committing = Some(async move { (batch.count, rooms.edit(&room, edit).await) }.boxed());
+    }
+
+    /// What was read before the client went is committed all the same. Nobody is told, but who types a last word and
+    /// closes the window means it to stay.
+    async fn commit_rest(&mut self, mut incoming: mpsc::Receiver<Incoming>) {
+        incoming.close();
+        while let Some(message) = incoming.recv().await {
+            if let Incoming::Update(update) = message {
+                self.edits.push(update);
+            }
+        }
+        loop {
+            self.commit_next();
+            if self.committing.is_none() {
+                return;
+            }
+            let (_, outcome) = finished(&mut self.committing).await;
+            self.committing = None;
+            match outcome {
+                Ok(_) => {}
+                Err(error) if is_about_one_edit(&error) && self.edits.split() => {}
+                Err(error) => {
+                    tracing::info!(room = %self.target.room, user = %self.joined.user, %error, "edit not taken");
+                    return;
+                }
+            }
+        }
     }
 
     async fn committed(&mut self, count: usize, outcome: Result<EditOutcome, EditError>) -> Result<(), End> {

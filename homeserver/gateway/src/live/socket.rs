@@ -72,24 +72,28 @@ pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebS
         return finish(sink, close::BAD_FRAME).await;
     };
     let (out, outgoing) = outgoing::queue();
-    let writer = tokio::spawn(write(sink, outgoing, framing));
-    let writer_gone = out.clone();
-    let serving = async {
-        match framing {
+    // In the task that serves, not in one of its own: what a document shows is then written by whom it woke.
+    let writer = write(sink, outgoing, framing);
+    let serving = async move {
+        let close = match framing {
             Framing::Plain => plain::serve(ports, target, first, messages, out.clone()).await,
             Framing::Hocuspocus => hocuspocus::serve(ports, target, first, messages, out.clone()).await,
-        }
+        };
+        // A full queue means a client that takes nothing.
+        close.is_none_or(|close| out.try_close(close))
     };
+    tokio::pin!(serving, writer);
     tokio::select! {
-        close = serving => {
-            if let Some(close) = close {
-                // A full queue means a client that takes nothing: its writer is given up with the socket.
-                if !out.try_close(close) {
-                    writer.abort();
-                }
+        biased;
+        takes_more = &mut serving => {
+            if takes_more {
+                writer.await;
             }
         }
-        () = writer_gone.closed() => {}
+        // Who serves a document hears of it by the queue, and leaves in good order.
+        () = &mut writer => {
+            serving.await;
+        }
     }
 }
 

@@ -79,6 +79,28 @@ async fn an_edit_is_shown_only_when_it_is_on_disk() {
     assert_eq!(seen.ranges().into_values().collect::<Vec<_>>(), [(0, 1)]);
 }
 
+/// Nobody hears of it, but who types a last word and closes the window means it to stay.
+#[tokio::test]
+async fn what_was_read_before_the_client_went_is_committed_all_the_same() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.document(&alice).await;
+    let mut leaving = world.socket_of(&room, &alice).await;
+    world.disk.pause_syncs();
+    // The first is on its way to disk while the others are read.
+    for number in 0..20 {
+        leaving.say(update(&letter(1, number))).await;
+    }
+    leaving.close().await;
+    world.disk.resume_syncs();
+    let mut staying = world.socket_of(&room, &alice).await;
+    let mut known = StateVector::default();
+    while known.get(1.into()) < 20 {
+        staying.say(step1(&[0])).await;
+        known.merge_max(&next_update(&mut staying).await.state_vector());
+    }
+}
+
 #[tokio::test]
 async fn a_gap_is_asked_for_and_filled() {
     let world = World::new().await;

@@ -249,6 +249,11 @@ impl Socket {
         }
     }
 
+    /// Closes the socket and waits for nothing.
+    pub async fn close(mut self) {
+        self.0.close(None).await.unwrap();
+    }
+
     /// Hears frames until the socket is closed.
     pub async fn until_closed(&mut self) -> u16 {
         loop {
