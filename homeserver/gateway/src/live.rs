@@ -13,6 +13,7 @@ mod socket;
 pub(crate) mod target;
 mod upgrade;
 mod voice;
+mod websocket;
 
 use std::sync::{
     Arc,

@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use axum::extract::ws::Message;
 use tokio::{sync::mpsc, task::JoinSet};
+use tokio_tungstenite::tungstenite::Message;
 use weft_wire::{
     limits::{MAX_BYTES_BEFORE_AUTH, MAX_DOCUMENTS_PER_SOCKET, MAX_FRAMES_BEFORE_AUTH},
     live::{

@@ -1,7 +1,7 @@
 //! A socket in plain framing: one document, named by the URL, signed in before the upgrade.
 
-use axum::extract::ws::Message;
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
 use weft_wire::live::{
     close::{self, Close},
     plain::Frame,

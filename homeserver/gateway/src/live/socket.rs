@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
+use futures_util::{SinkExt, StreamExt, stream::SplitStream};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 use weft_wire::{
     limits::{LIVE_IDLE_MS, LIVE_KEEP_ALIVE_MS, MAX_LIVE_FRAME_BYTES, MIN_LIVE_BYTES_PER_SECOND},
     live::{
@@ -21,6 +21,7 @@ use super::{
     plain,
     target::Target,
     voice::keep_alive,
+    websocket::{self, Sink, WebSocket},
 };
 
 /// Messages between the reader and a document, and from all documents to the writer. What doesn't fit waits in the
@@ -52,7 +53,7 @@ impl Messages {
                 }
                 Ok(Some(Ok(message @ Message::Binary(_)))) => return Ok(message),
                 Ok(Some(Ok(Message::Text(_)))) => return Err(Ended::Close(close::BAD_FRAME)),
-                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {}
                 Ok(Some(Err(_))) => return Err(Ended::Gone),
             }
         }
@@ -97,7 +98,7 @@ pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebS
     }
 }
 
-async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoing: ToWrite, framing: Framing) {
+async fn write(mut sink: Sink, mut outgoing: ToWrite, framing: Framing) {
     loop {
         let next = timeout(Duration::from_millis(LIVE_KEEP_ALIVE_MS), outgoing.next()).await;
         let message = match next {
@@ -107,7 +108,7 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut outgoing: ToWrite, f
             Err(_) => keep_alive(framing),
         };
         let patience = patience(message.len());
-        let sent = timeout(patience, sink.send(Message::Binary(message))).await;
+        let sent = timeout(patience, websocket::send(&mut sink, message)).await;
         match sent {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
@@ -124,9 +125,9 @@ fn patience(bytes: usize) -> Duration {
     Duration::from_millis(LIVE_IDLE_MS + allowed)
 }
 
-async fn finish(mut sink: SplitSink<WebSocket, Message>, close: Close) {
+async fn finish(mut sink: Sink, close: Close) {
     let frame = CloseFrame {
-        code: close.code,
+        code: close.code.into(),
         reason: close.reason.into(),
     };
     // The client may be gone already.

@@ -3,38 +3,23 @@
 //! y-websocket connects again after every close code, so a wrong token is answered before the upgrade.
 
 use axum::{
-    extract::{Path, State, WebSocketUpgrade},
-    http::{HeaderMap, HeaderName, Uri, header},
+    extract::{Path, Request, State},
+    http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Response},
 };
-use weft_wire::{
-    limits::MAX_LIVE_FRAME_BYTES,
-    live::close::{self, Close},
-};
+use weft_wire::live::close::{self, Close};
 
-use super::{LivePorts, socket, target};
+use super::{LivePorts, socket, target, websocket::Handshake};
 use crate::{authentication, errors::ApiError};
 
-/// What is read from a socket at once. The library fills this with zeros before each read, and every socket keeps it:
-/// with its default of 128 KB that was a seventh of what an edit costs, and most of what a socket takes in memory. An edit
-/// has some dozen bytes.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
-
 /// Opens a live socket. A request without any token is let through: Hocuspocus signs in by its first frames.
-pub(super) async fn upgrade(
-    State(ports): State<LivePorts>,
-    Path(name): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
+pub(super) async fn upgrade(State(ports): State<LivePorts>, Path(name): Path<String>, request: Request) -> Response {
+    let (uri, headers) = (request.uri().clone(), request.headers().clone());
+    let handshake = match Handshake::read(request) {
+        Ok(handshake) => handshake,
+        Err(error) => return error.into_response(),
+    };
     let offered = offered_protocols(&headers);
-    // What is over the limit by less than twice can be read to its end, so that the client hears why it is refused;
-    // anything larger is cut off by the library, and the connection with it.
-    let upgrade = upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .max_message_size(2 * MAX_LIVE_FRAME_BYTES)
-        .max_frame_size(2 * MAX_LIVE_FRAME_BYTES);
     let token = authentication::token(&headers, &uri).filter(|token| !token.is_empty());
     let (token, protocol) = match token {
         Some(token) => (Some(token), offered.first().cloned()),
@@ -50,11 +35,9 @@ pub(super) async fn upgrade(
             Err(close) => return refusal(close).into_response(),
         },
     };
-    let upgrade = match protocol {
-        Some(protocol) => upgrade.protocols([protocol]),
-        None => upgrade,
-    };
-    upgrade.on_upgrade(move |socket| socket::serve(ports, target, socket))
+    // What was offered came in a header.
+    let protocol = protocol.and_then(|protocol| protocol.try_into().ok());
+    handshake.accept(protocol, move |socket| socket::serve(ports, target, socket))
 }
 
 fn offered_protocols(headers: &HeaderMap) -> Vec<String> {

@@ -12,7 +12,7 @@ use weft_wire::{
     },
 };
 
-use crate::world::{Heard, Socket, World, letter};
+use crate::world::{Heard, PATIENCE, Socket, World, letter};
 
 fn step1(vector: &[u8]) -> Vec<u8> {
     Frame::Sync(SyncMessage::Step1(vector)).encode()
@@ -94,11 +94,14 @@ async fn what_was_read_before_the_client_went_is_committed_all_the_same() {
     leaving.close().await;
     world.disk.resume_syncs();
     let mut staying = world.socket_of(&room, &alice).await;
-    let mut known = StateVector::default();
-    while known.get(1.into()) < 20 {
-        staying.say(step1(&[0])).await;
-        known.merge_max(&next_update(&mut staying).await.state_vector());
-    }
+    let all_there = async {
+        let mut known = StateVector::default();
+        while known.get(1.into()) < 20 {
+            staying.say(step1(&[0])).await;
+            known.merge_max(&next_update(&mut staying).await.state_vector());
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_there).await.unwrap();
 }
 
 #[tokio::test]

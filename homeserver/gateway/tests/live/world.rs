@@ -23,7 +23,7 @@ use weft_store::{Store, memory::MemoryDisk};
 use weft_wire::document::DocumentKind;
 
 /// How long a test waits for what must come. Only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// No other server is told anything.
 struct Nobody;
