@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use weft_dag::{RoomVersion, Unchecked, Verified};
 use weft_wire::limits;
 
-pub use edu::{InboundEdu, Presence, Receipt};
+pub use edu::{InboundEdu, Receipt};
 pub use replay::Transactions;
 
 use crate::{RemoteKeys, events::keys_for};

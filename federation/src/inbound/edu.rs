@@ -2,13 +2,15 @@
 //!
 //! Must not pass on anything about a user who isn't of the server that sent it.
 
-use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, presence::PresenceState,
-};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use weft_wire::{awareness::AwarenessEdu, event_types, limits};
+use weft_wire::{
+    awareness::AwarenessEdu,
+    event_types, limits,
+    presence::{PresenceEdu, PresenceEntry},
+};
 
 /// An EDU in the name of a user of the server that sent it.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,22 +29,7 @@ pub enum InboundEdu {
     /// Somebody's cursor in a document.
     Awareness(AwarenessEdu),
     /// How somebody is.
-    Presence(Presence),
-}
-
-/// How a user is (server-server API, `m.presence`).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Presence {
-    /// Who.
-    pub user_id: OwnedUserId,
-    /// Online, unavailable, offline.
-    pub presence: PresenceState,
-    /// Words of his own.
-    #[serde(default)]
-    pub status_msg: Option<String>,
-    /// For how long he has done nothing, milliseconds.
-    #[serde(default)]
-    pub last_active_ago: Option<u64>,
+    Presence(PresenceEntry),
 }
 
 /// A public read receipt.
@@ -96,11 +83,6 @@ struct Typing {
     room_id: OwnedRoomId,
     user_id: OwnedUserId,
     typing: bool,
-}
-
-#[derive(Deserialize)]
-struct Presences {
-    push: Vec<serde_json::Value>,
 }
 
 type Receipts = BTreeMap<OwnedRoomId, BTreeMap<String, BTreeMap<OwnedUserId, ReceiptContent>>>;
@@ -162,17 +144,8 @@ fn typing(content: Typing) -> InboundEdu {
     }
 }
 
-/// Entries that can't be read, and states that nobody knows, are left out.
-fn presences(content: Presences) -> Vec<InboundEdu> {
-    let entries = content.push.into_iter();
-    entries
-        .filter_map(|entry| serde_json::from_value::<Presence>(entry).ok())
-        .filter(|entry| {
-            use PresenceState::{Offline, Online, Unavailable};
-            matches!(entry.presence, Online | Unavailable | Offline)
-        })
-        .map(InboundEdu::Presence)
-        .collect()
+fn presences(content: PresenceEdu) -> Vec<InboundEdu> {
+    content.push.into_iter().map(InboundEdu::Presence).collect()
 }
 
 /// Private receipts don't belong into federation: only `m.read` is taken.
@@ -194,6 +167,9 @@ fn receipts(content: Receipts) -> Vec<InboundEdu> {
     }
     all
 }
+
+#[cfg(test)]
+mod vectors;
 
 #[cfg(test)]
 mod tests {

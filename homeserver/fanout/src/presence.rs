@@ -13,7 +13,10 @@ use std::{
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, presence::PresenceState};
 use serde_json::{Map, Value, json};
 use weft_room::Clock;
-use weft_wire::limits::{MAX_PRESENCE_PER_ANSWER, MAX_STATUS_MESSAGE_BYTES};
+use weft_wire::{
+    limits::MAX_PRESENCE_PER_ANSWER,
+    presence::{PresenceEntry, short_enough},
+};
 
 pub use self::states::Seen;
 use self::states::States;
@@ -65,13 +68,13 @@ impl Presence {
         }
     }
 
-    /// A user of this server says how he is. Words beyond [`MAX_STATUS_MESSAGE_BYTES`] are left out.
+    /// A user of this server says how he is. Words that are not [`short_enough`] are left out.
     pub async fn says(&self, user: &UserId, presence: PresenceState, status: Option<String>) {
         let now = self.now();
         let seen = Seen {
             last_active: Some(now),
             presence,
-            status: bounded(status),
+            status: short_enough(status),
         };
         if self.states().set(user, seen, now.saturating_add(GONE_AFTER_MS)) {
             self.tell(user).await;
@@ -110,19 +113,21 @@ impl Presence {
     ///
     /// # Errors
     /// When it speaks for somebody else's user (T52).
-    pub fn edu(&self, origin: &ServerName, user: &UserId, seen: Seen) -> Result<(), ForeignUser> {
+    pub fn edu(&self, origin: &ServerName, entry: PresenceEntry) -> Result<(), ForeignUser> {
+        let user = entry.user_id;
         if user.server_name() != origin || origin == self.inner.us {
             return Err(ForeignUser {
-                user: user.to_owned(),
+                user,
                 origin: origin.to_owned(),
             });
         }
+        let now = self.now();
         let seen = Seen {
-            status: bounded(seen.status),
-            ..seen
+            presence: entry.presence,
+            status: entry.status_msg,
+            last_active: entry.last_active_ago.map(|ago| now.saturating_sub(ago)),
         };
-        let until = self.now().saturating_add(REMOTE_LIFETIME_MS);
-        self.states().set(user, seen, until);
+        self.states().set(&user, seen, now.saturating_add(REMOTE_LIFETIME_MS));
         Ok(())
     }
 
@@ -220,8 +225,4 @@ impl Presence {
     fn now(&self) -> u64 {
         self.inner.clock.now().get().into()
     }
-}
-
-fn bounded(status: Option<String>) -> Option<String> {
-    status.filter(|status| status.len() <= MAX_STATUS_MESSAGE_BYTES)
 }

@@ -15,3 +15,5 @@ mod ephemeral;
 mod fakes;
 #[path = "world/presence.rs"]
 mod presence;
+#[path = "world/vectors.rs"]
+mod vectors;

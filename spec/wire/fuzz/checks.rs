@@ -14,6 +14,7 @@ use crate::{
     document::{DocumentContent, VersionContent},
     limits,
     live::{Framing, awareness, hocuspocus, plain},
+    presence::PresenceEdu,
     rest,
     snapshot::DocumentSnapshot,
     update::UpdateContent,
@@ -54,6 +55,10 @@ pub fn bodies(data: &[u8]) {
         assert!(edu.client_id < 1 << 53);
         let state = edu.state.map(|state| state.to_string()).unwrap_or_default();
         assert!(state.len() <= limits::MAX_AWARENESS_STATE_BYTES);
+    }
+    if let Ok(edu) = serde_json::from_slice::<PresenceEdu>(data) {
+        let mut statuses = edu.push.iter().filter_map(|entry| entry.status_msg.as_ref());
+        assert!(statuses.all(|status| status.len() <= limits::MAX_STATUS_MESSAGE_BYTES));
     }
     back_as_itself::<DocumentSnapshot>(data);
     back_as_itself::<DocumentContent>(data);

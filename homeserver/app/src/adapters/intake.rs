@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use ruma::{MilliSecondsSinceUnixEpoch, RoomId, ServerName};
 use weft_dag::{RoomVersion, Verified};
-use weft_fanout::{Awareness, Ephemeral, Presence, Receipt, presence::Seen};
+use weft_fanout::{Awareness, Ephemeral, Presence, Receipt};
 use weft_federation::{
     acl,
     inbound::{self, InboundEdu, Intake, IntakeError},
@@ -70,24 +70,11 @@ impl Intake for RoomIntake {
                 let taken = self.ephemeral.receipt_edu(origin, &room, translate(receipt)).await;
                 taken.map_err(|error| error.to_string())
             }
-            InboundEdu::Presence(presence) => {
-                let user = presence.user_id.clone();
-                let taken = self.presence.edu(origin, &user, seen(presence));
-                taken.map_err(|error| error.to_string())
-            }
+            InboundEdu::Presence(entry) => self.presence.edu(origin, entry).map_err(|error| error.to_string()),
         };
         if let Err(reason) = outcome {
             tracing::debug!(%origin, reason, "EDU not taken");
         }
-    }
-}
-
-fn seen(presence: inbound::Presence) -> Seen {
-    let now: u64 = MilliSecondsSinceUnixEpoch::now().get().into();
-    Seen {
-        presence: presence.presence,
-        status: presence.status_msg,
-        last_active: presence.last_active_ago.map(|ago| now.saturating_sub(ago)),
     }
 }
 

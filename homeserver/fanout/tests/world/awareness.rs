@@ -10,15 +10,15 @@ use weft_wire::{awareness::AwarenessEdu, limits::AWARENESS_EXPIRY_MS, live::awar
 
 use crate::fakes::{FakeRoster, Net, StoppedClock, alice, bob, room};
 
-struct World {
-    fanout: Fanout,
-    awareness: Awareness,
+pub struct World {
+    pub fanout: Fanout,
+    pub awareness: Awareness,
     roster: Arc<FakeRoster>,
-    net: Arc<Net>,
+    pub net: Arc<Net>,
     clock: Arc<StoppedClock>,
 }
 
-fn world() -> World {
+pub fn world() -> World {
     let fanout = Fanout::new();
     let (roster, net, clock) = (
         Arc::new(FakeRoster::default()),
@@ -64,15 +64,30 @@ fn edu(client_id: u64, clock: u32, state: Option<Value>) -> AwarenessEdu {
     }
 }
 
-fn told(subscription: &mut RoomSubscription) -> Vec<(u64, Value)> {
+fn entries(subscription: &mut RoomSubscription) -> Vec<Entry> {
     match subscription.try_next() {
-        Some(Change::Awareness(entries)) => entries
-            .into_iter()
-            .map(|entry| (entry.client, serde_json::from_str(&entry.state).unwrap()))
-            .collect(),
+        Some(Change::Awareness(entries)) => entries,
         None => Vec::new(),
         other => panic!("{other:?}"),
     }
+}
+
+fn told(subscription: &mut RoomSubscription) -> Vec<(u64, Value)> {
+    let entries = entries(subscription).into_iter();
+    entries
+        .map(|entry| (entry.client, serde_json::from_str(&entry.state).unwrap()))
+        .collect()
+}
+
+/// The same as the vectors write it.
+pub fn shown(subscription: &mut RoomSubscription) -> Value {
+    let entries = entries(subscription).into_iter();
+    entries
+        .map(|entry| {
+            let state: Value = serde_json::from_str(&entry.state).unwrap();
+            json!({"client_id": entry.client, "clock": entry.clock, "state": state})
+        })
+        .collect()
 }
 
 #[tokio::test]

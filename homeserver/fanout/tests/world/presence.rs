@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use ruma::{presence::PresenceState, server_name, user_id};
+use ruma::{UserId, presence::PresenceState, server_name, user_id};
 use serde_json::Value;
-use weft_fanout::{
-    Presence,
-    presence::{ForeignUser, Seen},
-};
+use weft_fanout::{Presence, presence::ForeignUser};
+use weft_wire::presence::PresenceEntry;
 
 use crate::fakes::{FakeRoster, Net, StoppedClock, alice, bob};
 
-struct World {
-    presence: Presence,
-    net: Arc<Net>,
-    clock: Arc<StoppedClock>,
+pub struct World {
+    pub presence: Presence,
+    pub net: Arc<Net>,
+    pub clock: Arc<StoppedClock>,
 }
 
-fn world() -> World {
+pub fn world() -> World {
     let (net, clock) = (Arc::new(Net::default()), StoppedClock::at(10_000_000));
     let us = server_name!("alpha.example").to_owned();
     let presence = Presence::new(us, Arc::new(FakeRoster::default()), net.clone(), clock.clone());
@@ -35,11 +33,12 @@ impl World {
     }
 }
 
-fn online() -> Seen {
-    Seen {
+fn online(user: &UserId) -> PresenceEntry {
+    PresenceEntry {
+        user_id: user.to_owned(),
         presence: PresenceState::Online,
-        status: None,
-        last_active: Some(1),
+        status_msg: None,
+        last_active_ago: Some(1),
     }
 }
 
@@ -128,7 +127,7 @@ async fn other_servers_are_told_again_before_they_take_somebody_for_gone() {
     assert_eq!(world.sent()[0]["presence"], "online");
     // What others said counts for half an hour.
     let beta = server_name!("beta.example");
-    world.presence.edu(beta, bob(), online()).unwrap();
+    world.presence.edu(beta, online(bob())).unwrap();
     world.clock.advance(29 * 60_000);
     world.presence.expire().await;
     assert_eq!(
@@ -153,7 +152,7 @@ async fn t52_a_server_says_how_its_own_users_are() {
     let world = world();
     let beta = server_name!("beta.example");
     for user in [alice(), user_id!("@bob:gamma.example")] {
-        let forged = world.presence.edu(beta, user, online());
+        let forged = world.presence.edu(beta, online(user));
         let expected = ForeignUser {
             user: user.to_owned(),
             origin: beta.to_owned(),
@@ -161,18 +160,18 @@ async fn t52_a_server_says_how_its_own_users_are() {
         assert_eq!(forged, Err(expected));
     }
     let ours = server_name!("alpha.example");
-    assert!(world.presence.edu(ours, alice(), online()).is_err());
+    assert!(world.presence.edu(ours, online(alice())).is_err());
     assert_eq!(
         world.presence.of(alice(), alice()).await.unwrap().presence,
         PresenceState::Offline
     );
-    world.presence.edu(beta, bob(), online()).unwrap();
+    world.presence.edu(beta, online(bob())).unwrap();
     assert_eq!(
         world.presence.of(alice(), bob()).await.unwrap().presence,
         PresenceState::Online
     );
     let stranger = user_id!("@stranger:beta.example");
-    world.presence.edu(beta, stranger, online()).unwrap();
+    world.presence.edu(beta, online(stranger)).unwrap();
     assert_eq!(
         world.presence.of(alice(), stranger).await,
         None,
@@ -186,10 +185,10 @@ async fn more_than_fits_into_an_answer_comes_with_the_next() {
     let beta = server_name!("beta.example");
     let start = world.presence.news(alice(), None).await.1;
     for number in 0..150 {
-        let user = ruma::UserId::parse(format!("@u{number}:beta.example")).unwrap();
-        world.presence.edu(beta, &user, online()).unwrap();
+        let user = UserId::parse(format!("@u{number}:beta.example")).unwrap();
+        world.presence.edu(beta, online(&user)).unwrap();
     }
-    world.presence.edu(beta, bob(), online()).unwrap();
+    world.presence.edu(beta, online(bob())).unwrap();
     let (first, told) = world.presence.news(alice(), Some(start)).await;
     assert!(first.is_empty(), "none of the first hundred shares a room with her");
     let (second, _) = world.presence.news(alice(), Some(told)).await;

@@ -2,13 +2,10 @@
 //! its cursors, not here.
 
 use axum::{Json, Router, extract::State};
-use ruma::{
-    api::client::presence::{get_presence, set_presence},
-    presence::PresenceState,
-};
+use ruma::api::client::presence::{get_presence, set_presence};
 use serde_json::{Map, Value, json};
 use weft_fanout::Presence;
-use weft_wire::limits::MAX_STATUS_MESSAGE_BYTES;
+use weft_wire::{limits::MAX_STATUS_MESSAGE_BYTES, presence::known};
 
 use super::{Ports, standing::same_user};
 use crate::{
@@ -53,10 +50,4 @@ async fn set(
     let known = known(request.presence).ok_or_else(|| ApiError::invalid_param("There is no such presence."))?;
     presence.says(&caller.user_id, known, status).await;
     Ok(Json(json!({})))
-}
-
-/// A state that the specification names.
-pub(super) fn known(presence: PresenceState) -> Option<PresenceState> {
-    use PresenceState::{Offline, Online, Unavailable};
-    matches!(presence, Online | Unavailable | Offline).then_some(presence)
 }

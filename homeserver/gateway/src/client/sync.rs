@@ -27,10 +27,10 @@ use weft_accounts::{AccountDataChange, Accounts, Session};
 use weft_fanout::{Ephemeral, Fanout, Presence, Wake, presence::Seen};
 use weft_room::{Clock, Reader};
 use weft_store::Positions;
-use weft_wire::limits::MAX_SYNC_TIMEOUT_MS;
+use weft_wire::{limits::MAX_SYNC_TIMEOUT_MS, presence};
 
 use self::body::{Body, Events};
-use super::{Ports, events::matches_type, filters, keys, presence, push_rules, tokens::SyncToken};
+use super::{Ports, events::matches_type, filters, keys, push_rules, tokens::SyncToken};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},

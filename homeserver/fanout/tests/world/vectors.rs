@@ -1,0 +1,128 @@
+//! Every vector of `spec/vectors/edus`: what a server writes of what was said, and what people see of what it reads.
+
+use std::{fs, path::Path};
+
+use ruma::{ServerName, server_name};
+use serde_json::{Value, json};
+use weft_fanout::{Joined, presence::Seen};
+use weft_room::{Clock as _, SessionId};
+use weft_wire::{awareness::AwarenessEdu, live::awareness::Entry, presence::PresenceEntry};
+
+use crate::{
+    awareness,
+    fakes::{Net, alice, room},
+    presence,
+};
+
+fn vectors(edu_type: &str) -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/edus");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let vectors = files.map(|path| {
+        let vector: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        (path.display().to_string(), vector)
+    });
+    let found: Vec<_> = vectors
+        .filter(|(_, vector)| vector["edu"]["edu_type"] == edu_type)
+        .collect();
+    assert!(found.len() >= 13, "vectors are missing: {}", found.len());
+    found
+}
+
+/// The newest EDU that went out, as in a transaction.
+fn last_sent(net: &Net) -> Value {
+    let sent = net.0.lock().unwrap();
+    let (kind, content, _) = sent.last().expect("something was sent");
+    json!({"edu_type": kind, "content": content})
+}
+
+#[tokio::test]
+async fn presence_that_a_user_says_is_written_as_the_vectors_say() {
+    for (name, vector) in vectors("m.presence") {
+        let said = &vector["said"];
+        if said.is_null() {
+            continue;
+        }
+        let world = presence::world();
+        let state = serde_json::from_value(said["presence"].clone()).unwrap();
+        let status = said["status_msg"].as_str().map(str::to_owned);
+        world.presence.says(alice(), state, status).await;
+        if let Some(silent) = said["silent_ms"].as_u64() {
+            world.clock.advance(silent - 1);
+            world.presence.expire().await;
+            assert_eq!(world.net.0.lock().unwrap().len(), 1, "{name}: not yet");
+            world.clock.advance(1);
+            world.presence.expire().await;
+        }
+        assert_eq!(last_sent(&world.net), vector["edu"], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn presence_of_other_servers_is_known_as_it_was_read() {
+    for (name, vector) in vectors("m.presence") {
+        let origin = ServerName::parse(vector["origin"].as_str().unwrap()).unwrap();
+        if origin == server_name!("alpha.example") {
+            continue;
+        }
+        let world = presence::world();
+        let now = u64::from(world.clock.now().get());
+        for entry in vector["read"].as_array().unwrap() {
+            let entry: PresenceEntry = serde_json::from_value(entry.clone()).unwrap();
+            world.presence.edu(&origin, entry.clone()).unwrap();
+            let seen = Seen {
+                presence: entry.presence,
+                status: entry.status_msg,
+                last_active: entry.last_active_ago.map(|ago| now - ago),
+            };
+            let known = world.presence.of(alice(), &entry.user_id).await.unwrap();
+            // That somebody is not there of whom nothing was known before is no news.
+            if seen.presence != ruma::presence::PresenceState::Offline {
+                assert_eq!(known, seen, "{name}");
+            }
+        }
+    }
+}
+
+/// A client of this server or of another one, as content of an EDU.
+async fn comes(world: &awareness::World, content: &Value) {
+    let edu: AwarenessEdu = serde_json::from_value(content.clone()).unwrap();
+    if edu.user_id.server_name() == server_name!("alpha.example") {
+        let joined = Joined {
+            room: edu.room_id,
+            session: SessionId(1),
+            display_name: (edu.user_id == alice()).then(|| "Alice".to_owned()),
+            user: edu.user_id,
+            device: edu.device_id,
+        };
+        let entry = Entry {
+            client: edu.client_id,
+            clock: u64::from(edu.clock),
+            state: json!(edu.state).to_string(),
+        };
+        world.awareness.local(&joined, vec![entry]).await;
+    } else {
+        let origin = edu.user_id.server_name().to_owned();
+        // Whether it is taken is seen by what is shown.
+        let _ = world.awareness.remote(&origin, edu).await;
+    }
+}
+
+#[tokio::test]
+async fn cursors_are_written_and_shown_as_the_vectors_say() {
+    for (name, vector) in vectors("dev.weft.awareness") {
+        let world = awareness::world();
+        for content in vector["before"].as_array().into_iter().flatten() {
+            comes(&world, content).await;
+        }
+        if !vector["said"].is_null() {
+            comes(&world, &vector["said"]).await;
+            assert_eq!(last_sent(&world.net), vector["edu"], "{name}");
+            continue;
+        }
+        let mut reader = world.fanout.subscribe(room(), SessionId(2));
+        for content in vector["read"].as_array().unwrap() {
+            comes(&world, content).await;
+            assert_eq!(awareness::shown(&mut reader), vector["shown"], "{name}");
+        }
+    }
+}
