@@ -87,3 +87,6 @@ pub(crate) fn sign(
     };
     Ok(draft.sign(version, placement, signer)?)
 }
+
+#[cfg(test)]
+mod vectors;

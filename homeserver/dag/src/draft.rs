@@ -286,4 +286,28 @@ mod tests {
         );
         assert_eq!(Placement::time_after(largest, [largest]), largest);
     }
+
+    /// The vectors of `spec/vectors/templates` that say what is cited.
+    #[test]
+    fn an_event_claims_the_time_that_its_vector_says() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/vectors/templates");
+        let mut checked = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let vector: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            let Some(cited) = vector["cited"].as_array() else {
+                continue;
+            };
+            let cited = cited.iter().map(|time| at(time.as_u64().unwrap()));
+            let claimed = Placement::time_after(at(vector["now"].as_u64().unwrap()), cited);
+            assert_eq!(
+                claimed,
+                at(vector["origin_server_ts"].as_u64().unwrap()),
+                "{}",
+                path.display()
+            );
+            checked += 1;
+        }
+        assert!(checked >= 7, "vectors are missing: {checked}");
+    }
 }

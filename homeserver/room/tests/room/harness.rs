@@ -24,6 +24,10 @@ impl FakeClock {
     pub(crate) fn stop(&self) {
         self.1.store(0, Ordering::Relaxed);
     }
+
+    pub(crate) fn set_back(&self, milliseconds: u64) {
+        self.0.fetch_sub(milliseconds, Ordering::Relaxed);
+    }
 }
 
 impl Clock for FakeClock {

@@ -1,8 +1,8 @@
 //! Messages, state, redactions, transactions, memberships.
 
-use ruma::{events::room::member::MembershipState, owned_device_id};
+use ruma::{OwnedEventId, events::room::member::MembershipState, owned_device_id, owned_user_id};
 use serde_json::{Value, json};
-use weft_room::{CreateRoom, SendError};
+use weft_room::{Clock as _, CreateRoom, SendError, Template, TemplateKind};
 
 use crate::harness::{Server, alice, bob, event, user};
 
@@ -126,4 +126,44 @@ async fn a_drafted_invitation_is_signed_and_not_in_the_room() {
     assert_eq!(draft.event.state_key(), Some("@carol:beta.test"));
     assert!(!draft.stripped.is_empty());
     assert_eq!(server.log(&room).await.len(), before);
+}
+
+/// The time that was claimed, and the newest of those that are cited.
+async fn claimed_and_cited(server: &Server, event: &Value) -> (u64, u64) {
+    let cited: Vec<OwnedEventId> = serde_json::from_value(event["auth_events"].clone()).unwrap();
+    let mut newest = 0;
+    for id in cited {
+        let pdu = server.rooms.reader().event(None, &id).await.unwrap().unwrap();
+        newest = newest.max(pdu.origin_server_ts().get().into());
+    }
+    (event["origin_server_ts"].as_u64().unwrap(), newest)
+}
+
+/// The rule of `spec/vectors/templates`, with a clock that somebody has set back.
+#[tokio::test]
+async fn an_event_and_a_template_claim_a_time_after_what_they_cite() {
+    for (back, is_followed) in [(60_000, true), (6 * 60_000, false)] {
+        let server = Server::new().await;
+        let room = server.document().await;
+        let public = json!({ "join_rule": "public" });
+        server
+            .state(&room, &alice(), "m.room.join_rules", "", public)
+            .await
+            .unwrap();
+        server.clock.stop();
+        server.clock.set_back(back);
+        let now = u64::from(server.clock.now().get());
+        let sent = server.say(&room, &alice(), "when?").await.unwrap();
+        let sent = server.rooms.reader().event(None, &sent).await.unwrap().unwrap();
+        let join = Template {
+            user: owned_user_id!("@bob:beta.test"),
+            kind: TemplateKind::Join,
+        };
+        let (_, template) = server.rooms.template(&room, join).await.unwrap();
+        for event in [serde_json::from_str(sent.json()).unwrap(), json!(template)] {
+            let (claimed, cited) = claimed_and_cited(&server, &event).await;
+            assert!(cited > now, "{event}");
+            assert_eq!(claimed, if is_followed { cited + 1 } else { now }, "{event}");
+        }
+    }
 }
