@@ -11,5 +11,7 @@
 mod listing;
 #[path = "documents/members.rs"]
 mod members;
+#[path = "documents/vectors.rs"]
+mod vectors;
 #[path = "documents/world.rs"]
 mod world;

@@ -50,6 +50,13 @@ pub struct Person {
     pub token: String,
 }
 
+pub struct Answer {
+    pub status: u16,
+    /// Its content type.
+    pub kind: String,
+    pub body: Vec<u8>,
+}
+
 pub struct World {
     pub rooms: Rooms,
     accounts: Accounts,
@@ -95,19 +102,27 @@ impl World {
 
     /// Status and body; a body that is no JSON is given as a list of bytes.
     pub async fn request(&self, person: &Person, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-        let request = http::Request::builder()
+        let body = body.map(|body| body.to_string());
+        let Answer { status, body, .. } = self.ask(Some(&person.token), method, path, body).await;
+        (status, serde_json::from_slice(&body).unwrap_or_else(|_| json!(body)))
+    }
+
+    /// The same as it goes over the wire, also without a token or with a wrong one.
+    pub async fn ask(&self, token: Option<&str>, method: &str, path: &str, body: Option<String>) -> Answer {
+        let mut request = http::Request::builder()
             .method(method)
-            .uri(format!("/_weft/client/v1{path}"))
-            .header("authorization", format!("Bearer {}", person.token))
-            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
-            .unwrap();
+            .uri(format!("/_weft/client/v1{path}"));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(body.map_or_else(Body::empty, Body::from)).unwrap();
         let answer = self.api.clone().oneshot(request).await.unwrap();
-        let status = answer.status().as_u16();
-        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
-        (
-            status,
-            serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(bytes.to_vec())),
-        )
+        let kind = answer.headers().get("content-type");
+        Answer {
+            status: answer.status().as_u16(),
+            kind: kind.map(|kind| kind.to_str().unwrap().to_owned()).unwrap_or_default(),
+            body: answer.into_body().collect().await.unwrap().to_bytes().to_vec(),
+        }
     }
 
     pub async fn get(&self, person: &Person, path: &str) -> Value {

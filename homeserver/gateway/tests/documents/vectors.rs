@@ -1,0 +1,124 @@
+//! Every vector of `spec/vectors/documents`: what is asked, by whom, and what is answered.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use ruma::RoomId;
+use serde_json::{Value, json};
+use weft_room::{CreateRoom, Edit, SessionId};
+
+use crate::world::{Person, World};
+
+/// What the names in angle brackets stand for in this run.
+type Names = BTreeMap<String, Value>;
+
+fn vectors() -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/documents");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            (path.display().to_string(), serde_json::from_str(&text).unwrap())
+        })
+        .collect()
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with('<') && text.ends_with('>')
+}
+
+/// Whether an answer is as the vector says. A name that stands for nothing yet stands for what is there.
+fn is_as_said(said: &Value, got: &Value, names: &mut Names) -> bool {
+    match (said, got) {
+        (Value::String(name), _) if name == "<>" => true,
+        (Value::String(name), _) if is_name(name) => names.entry(name.clone()).or_insert_with(|| got.clone()) == got,
+        (Value::Object(said), Value::Object(got)) => {
+            let keys = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<BTreeSet<_>>();
+            keys(said) == keys(got) && said.iter().all(|(key, said)| is_as_said(said, &got[key], names))
+        }
+        (Value::Array(said), Value::Array(got)) => {
+            said.len() == got.len() && said.iter().zip(got).all(|(said, got)| is_as_said(said, got, names))
+        }
+        _ => said == got,
+    }
+}
+
+fn filled_in(path: &str, names: &Names) -> String {
+    let mut path = path.to_owned();
+    for (name, value) in names {
+        path = path.replace(name, value.as_str().unwrap_or_default());
+    }
+    path
+}
+
+async fn ask(world: &World, token: Option<&str>, step: &Value, names: &mut Names) {
+    let (method, path) = step["request"].as_str().unwrap().split_once(' ').unwrap();
+    let raw = step["raw"].as_str().map(str::to_owned);
+    let body = raw.or_else(|| step.get("body").map(Value::to_string));
+    let answer = world.ask(token, method, &filled_in(path, names), body).await;
+    let shown = String::from_utf8_lossy(&answer.body);
+    assert_eq!(json!(answer.status), step["status"], "{step}: {shown}");
+    if let Some(bytes) = step["hex"].as_str() {
+        assert_eq!(json!(answer.kind), step["type"], "{step}");
+        assert_eq!(answer.body, hex(bytes), "{step}");
+    } else {
+        let got: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert!(is_as_said(&step["answer"], &got, names), "{step}: {got}, {names:?}");
+    }
+}
+
+/// What is done beside the document API.
+async fn act(world: &World, person: &Person, step: &Value, names: &mut Names) {
+    if let Some(room) = step["makes_room"].as_str() {
+        let made = world.rooms.create(&person.user, CreateRoom::default()).await.unwrap();
+        names.insert(room.to_owned(), json!(made));
+    } else if let Some(doc) = step["joins"].as_str() {
+        world.join(&filled_in(doc, names), person).await;
+    } else {
+        let doc = filled_in(step["edits"].as_str().unwrap(), names);
+        let edit = Edit {
+            user: person.user.clone(),
+            session: SessionId(1),
+            update: hex(step["hex"].as_str().unwrap()).into(),
+        };
+        world.rooms.edit(&RoomId::parse(doc).unwrap(), edit).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_request_is_answered_as_its_vector_says() {
+    let vectors = vectors();
+    assert!(vectors.len() >= 10, "vectors are missing: {}", vectors.len());
+    for (name, vector) in vectors {
+        let world = World::new().await;
+        let mut people = BTreeMap::new();
+        for who in ["alice", "bob", "carol"] {
+            people.insert(who, world.person(who).await);
+        }
+        let mut names = Names::new();
+        for step in vector["steps"].as_array().unwrap() {
+            let by = step["by"].as_str().map(|who| &people[who]);
+            if step.get("request").is_some() {
+                let token = by.map(|person| person.token.as_str()).or(step["token"].as_str());
+                ask(&world, token, step, &mut names).await;
+            } else {
+                act(&world, by.unwrap(), step, &mut names).await;
+            }
+        }
+        let ascending = vector["ascending"].as_array().into_iter().flatten();
+        let values: Vec<u64> = ascending
+            .map(|value| names[value.as_str().unwrap()].as_u64().unwrap())
+            .collect();
+        assert!(values.is_sorted_by(|a, b| a < b), "{name}: {values:?}");
+    }
+}
