@@ -11,13 +11,17 @@ mod hollow;
 #[path = "federation/net.rs"]
 mod net;
 
-use ruma::{OwnedEventId, RoomVersionId, events::room::member::MembershipState};
+use ruma::{OwnedEventId, RoomId, RoomVersionId, events::room::member::MembershipState};
 use serde_json::json;
 use weft_dag::{Verified, testing::object};
 use weft_room::{
     AcceptError, AdoptError, Direction, EditError, SendError, Template, TemplateError, TemplateKind, Types,
 };
-use weft_store::memory::{Fault, Tail};
+use weft_store::{
+    engine::Op,
+    memory::{Fault, Tail},
+    tables::{meta::SCHEMA, rooms::STAGED_ROOMS},
+};
 
 use self::net::{Net, user};
 
@@ -192,6 +196,21 @@ async fn one_bad_event_does_not_stop_the_rest() {
 
 #[tokio::test]
 async fn what_was_answered_survives_a_power_loss() {
+    for older in [false, true] {
+        answered_and_dark(older).await;
+    }
+}
+
+/// A mark of staged rows as programs of the store's version 1 wrote it.
+fn mark_of_version_1(room: &RoomId) -> Vec<Op> {
+    let put = |key, number: u64| Op::Put {
+        key,
+        value: number.to_be_bytes().to_vec().into(),
+    };
+    vec![put(STAGED_ROOMS.physical(&(room,)), 1), put(SCHEMA.physical(&()), 1)]
+}
+
+async fn answered_and_dark(older: bool) {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -205,7 +224,8 @@ async fn what_was_answered_survives_a_power_loss() {
         .receive(user(BOB).server_name(), vec![event.clone()])
         .await
         .unwrap();
-    net.power_loss("a.example", Tail::Lost).await;
+    let rows = if older { mark_of_version_1(&room) } else { Vec::new() };
+    net.power_loss_with("a.example", Tail::Lost, rows).await;
     let rooms = net.rooms("a.example");
     rooms.recover().await.unwrap();
     net.until(|| async {

@@ -1,6 +1,8 @@
 //! The schema version: which form the rows have. A store of a newer program is refused, one of an older program is
 //! brought up step by step before anything else reads it.
 
+mod steps;
+
 use crate::batch::Batch;
 use crate::engine::{Engine, EngineCommitError, KeyRange};
 use crate::errors::{CommitError, OpenError, ReadError};
@@ -11,23 +13,31 @@ use crate::tables::meta::{POSITION_CEILING, SCHEMA};
 use crate::tables::rooms::STREAM;
 use crate::value::Value;
 
-/// The version that this program writes, and the highest that it opens.
-pub const SCHEMA_VERSION: u64 = 1;
+/// The version that this program writes, and the highest that it opens. It rises by one, with a step, when rows that are
+/// on disks would not be read as what they are.
+pub const SCHEMA_VERSION: u64 = 2;
 
 async fn read<V: Value>(engine: &dyn Engine, table: &Table<(), V>) -> Result<Option<V>, ReadError> {
     let Some(bytes) = engine.get(&table.physical(&())).await? else {
         return Ok(None);
     };
-    let corrupt = |error: crate::value::ValueError| ReadError::Corrupt {
+    V::decode(bytes).map(Some).map_err(|error| corrupt(table, &error))
+}
+
+fn corrupt<K: Key, V: Value>(table: &Table<K, V>, error: &dyn std::error::Error) -> ReadError {
+    ReadError::Corrupt {
         table: table.name(),
-        reason: error.0,
-    };
-    V::decode(bytes).map(Some).map_err(corrupt)
+        reason: error.to_string(),
+    }
 }
 
 async fn write<V: Value>(engine: &dyn Engine, table: &Table<(), V>, value: &V) -> Result<(), CommitError> {
     let mut batch = Batch::new();
     batch.put(table, &(), value);
+    commit(engine, batch).await
+}
+
+async fn commit(engine: &dyn Engine, batch: Batch) -> Result<(), CommitError> {
     let results = engine.commit(vec![batch.into_parts()?.write]).await;
     match results.into_iter().next() {
         Some(Ok(())) => Ok(()),
@@ -36,15 +46,14 @@ async fn write<V: Value>(engine: &dyn Engine, table: &Table<(), V>, value: &V) -
     }
 }
 
-/// Checks the version of a store, and writes it into an empty one.
+/// Checks the version of a store, brings an older one up, and writes the version into an empty one.
 pub(crate) async fn check(engine: &dyn Engine) -> Result<(), OpenError> {
     match read(engine, &SCHEMA).await? {
         Some(found) if found > SCHEMA_VERSION => Err(OpenError::Newer {
             found,
             supported: SCHEMA_VERSION,
         }),
-        // Versions below are brought up here, one after the other, each step in a commit with its version.
-        Some(_) => Ok(()),
+        Some(found) => steps::take(engine, found).await,
         None => {
             let any = KeyRange {
                 limit: 1,
@@ -62,13 +71,12 @@ pub(crate) async fn check(engine: &dyn Engine) -> Result<(), OpenError> {
 pub(crate) async fn restore_positions(engine: &dyn Engine) -> Result<Positions, OpenError> {
     let ceiling = read(engine, &POSITION_CEILING).await?.unwrap_or(0);
     let newest = STREAM.under(&()).reversed().limit(1).into_range()?;
-    let corrupt = |error: crate::key::KeyError| ReadError::Corrupt {
-        table: STREAM.name(),
-        reason: error.to_string(),
-    };
     let last = match engine.scan(newest).await?.first() {
         // The ceiling is always the higher one; were it lost, the stream itself still tells.
-        Some((key, _)) => <(u64,)>::decode(STREAM.layout(), key).map_err(corrupt)?.0.max(ceiling),
+        Some((key, _)) => <(u64,)>::decode(STREAM.layout(), key)
+            .map_err(|error| corrupt(&STREAM, &error))?
+            .0
+            .max(ceiling),
         None => ceiling,
     };
     let allotted = last.saturating_add(ALLOTMENT);

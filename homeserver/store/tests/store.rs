@@ -7,7 +7,9 @@ use weft_store::engine::{Engine, Op, WriteBatch};
 use weft_store::memory::{Fault, MemoryDisk, Tail};
 use weft_store::tables::documents::{JOURNAL, JournalRow, SNAPSHOT_TAIL};
 use weft_store::tables::meta::SCHEMA;
-use weft_store::tables::rooms::{CURRENT_STATE, EVENT_ROOM, EVENTS, EventRow, ROOMS, RoomRow, STREAM, StreamRow};
+use weft_store::tables::rooms::{
+    CURRENT_STATE, EVENT_ROOM, EVENTS, EventRow, ROOMS, RoomRow, STAGED_ROOMS, STAGING, STREAM, StagedMark, StreamRow,
+};
 use weft_store::{Batch, CommitError, OpenError, ReadError, SCHEMA_VERSION, Scope, Store, Table};
 
 /// A table of the tests, so that they stay when the product's tables change.
@@ -268,6 +270,77 @@ async fn a_poisoned_store_reads_and_does_not_write() {
         assert!(matches!(store.commit(batch).await, Err(CommitError::Poisoned { .. })));
     }
     assert!(store.get(&SCHEMA, &()).await.is_ok());
+}
+
+/// A row as bytes, of whatever form.
+fn raw<K: weft_store::key::Key, V: weft_store::value::Value>(
+    table: &Table<K, V>,
+    key: &impl weft_store::key::AsKey<K>,
+    value: &[u8],
+) -> Op {
+    Op::Put {
+        key: table.physical(key),
+        value: Bytes::copy_from_slice(value),
+    }
+}
+
+/// What a program of version 1 left: rooms with staged rows noted in three ways, and rooms that only seem to have some.
+async fn store_of_version_1() -> (MemoryDisk, [OwnedRoomId; 5]) {
+    static NOTED_BEFORE: Table<(OwnedRoomId,), ()> = Table::new("NOTED_BEFORE", Scope::Global, 0x010C);
+    let rooms = ["!a:x", "!b:x", "!c:x", "!d:x", "!e:x"].map(|id| RoomId::parse(id).unwrap());
+    let [counted, noted, marked, drained, empty] = &rooms;
+    let mut ops = vec![
+        raw(&SCHEMA, &(), &1_u64.to_be_bytes()),
+        raw(&STAGED_ROOMS, &(counted,), &3_u64.to_be_bytes()),
+        raw(&NOTED_BEFORE, &(noted,), b""),
+        raw(&STAGED_ROOMS, &(marked,), br#"{"from":1,"next":8}"#),
+        raw(&STAGED_ROOMS, &(drained,), &7_u64.to_be_bytes()),
+        raw(&NOTED_BEFORE, &(empty,), b""),
+    ];
+    for (room, numbers) in [(counted, 12..15), (noted, 1..2), (marked, 6..8)] {
+        ops.extend(numbers.map(|number| raw(&STAGING, &(room, number), b"a row")));
+    }
+    let disk = MemoryDisk::new();
+    let fences = Vec::new();
+    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
+    written.into_iter().next().unwrap().unwrap();
+    (disk, rooms)
+}
+
+#[tokio::test]
+async fn a_store_of_version_1_says_between_which_numbers_its_staged_rows_lie() {
+    let (disk, [counted, noted, marked, _, _]) = store_of_version_1().await;
+    let mark = |from, next| StagedMark { from, next };
+    let expected = [
+        ((counted,), mark(12, 15)),
+        ((noted,), mark(1, 2)),
+        ((marked,), mark(6, 8)),
+    ];
+    for _ in 0..2 {
+        let store = open(&disk).await;
+        assert_eq!(store.scan(STAGED_ROOMS.under(&())).await.unwrap(), expected);
+        assert_eq!(store.get(&SCHEMA, &()).await.unwrap(), Some(SCHEMA_VERSION));
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn the_power_may_go_while_a_store_is_brought_up() {
+    for fault in [
+        Fault::PowerBeforeWrite,
+        Fault::PowerBeforeSync(Tail::Lost),
+        Fault::PowerBeforeSync(Tail::Torn(1)),
+        Fault::PowerAfterSync,
+        Fault::FailSync,
+    ] {
+        let (disk, [counted, ..]) = store_of_version_1().await;
+        disk.plan(0, fault);
+        assert!(Store::open(disk.open()).await.is_err(), "{fault:?}");
+        let store = open(&disk).await;
+        let mark = store.get(&STAGED_ROOMS, &(&counted,)).await.unwrap();
+        assert_eq!(mark, Some(StagedMark { from: 12, next: 15 }), "{fault:?}");
+        assert_eq!(store.scan(STAGED_ROOMS.under(&())).await.unwrap().len(), 3, "{fault:?}");
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ use weft_room::{
 };
 use weft_store::{
     Store,
+    engine::{Engine as _, Op, WriteBatch},
     memory::{Fault, MemoryDisk, MemoryEngine, Tail},
 };
 use weft_wire::{document::DocumentKind, update::UpdateContent};
@@ -410,10 +411,20 @@ impl Net {
     }
 
     pub async fn power_loss(&self, server: &str, tail: Tail) {
+        self.power_loss_with(server, tail, Vec::new()).await;
+    }
+
+    /// The same, where the disk has these rows as another program had written them.
+    pub async fn power_loss_with(&self, server: &str, tail: Tail, ops: Vec<Op>) {
         let name = ServerName::parse(server).unwrap();
         let disk = self.inner.servers.lock().unwrap().remove(&name).unwrap().disk;
         disk.power_loss(tail);
-        self.inner.start(&name, disk.open()).await;
+        let engine = disk.open();
+        let fences = Vec::new();
+        for written in engine.commit(vec![WriteBatch { ops, fences }]).await {
+            written.unwrap();
+        }
+        self.inner.start(&name, engine).await;
     }
 
     /// What is to go wrong with a server's disk after so many commits from now.
