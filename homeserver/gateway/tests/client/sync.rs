@@ -53,6 +53,46 @@ async fn the_first_sync_tells_state_then_timeline_and_the_next_what_is_new() {
     assert!(kinds(&full["rooms"]["join"][&room]["state"]["events"]).contains(&"m.room.name"));
 }
 
+/// What happens elsewhere decides by which way it is found out where something is new, and must not decide what is told.
+#[tokio::test]
+async fn of_many_rooms_those_are_told_in_which_something_happened() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let mut rooms = Vec::new();
+    for _ in 0..4 {
+        rooms.push(world.room(&alice, json!({})).await);
+    }
+    let elsewhere = world.room(&bob, json!({})).await;
+    for noise in [0, 1, 7, 8, 40] {
+        let since = token(&world, &alice).await;
+        for n in 0..noise {
+            world.say(&elsewhere, &bob, &n.to_string()).await;
+        }
+        let nothing = world.sync(&alice, Some(&since), "").await;
+        assert!(nothing.get("rooms").is_none(), "{noise}: {nothing}");
+        let said = world.say(&rooms[1], &alice, "new").await;
+        let topic = format!("/_matrix/client/v3/rooms/{}/state/m.room.topic", rooms[2]);
+        world
+            .ok("PUT", &topic, &alice, json!({"topic": noise.to_string()}))
+            .await;
+        let next = world.sync(&alice, Some(&since), "").await;
+        let told = next["rooms"]["join"].as_object().unwrap();
+        let mut named: Vec<&String> = told.keys().collect();
+        let mut moved = vec![&rooms[1], &rooms[2]];
+        named.sort();
+        moved.sort();
+        assert_eq!(named, moved, "{noise}");
+        assert_eq!(ids(&told[&rooms[1]]["timeline"]["events"]), vec![said], "{noise}");
+        assert_eq!(
+            kinds(&told[&rooms[2]]["timeline"]["events"]),
+            ["m.room.topic"],
+            "{noise}"
+        );
+        let full = world.sync(&alice, Some(&since), "full_state=true").await;
+        assert_eq!(full["rooms"]["join"].as_object().unwrap().len(), 4, "{noise}");
+    }
+}
+
 #[tokio::test]
 async fn a_gap_tells_the_state_that_changed_in_it() {
     let world = World::new().await;

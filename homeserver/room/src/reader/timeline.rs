@@ -1,12 +1,12 @@
 //! The visible events of a room in the order in which people saw them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use weft_dag::Pdu;
 use weft_store::{
     Table,
-    tables::rooms::{PAST_PLACES, TALK, TIMELINE},
+    tables::rooms::{PAST_PLACES, STREAM, TALK, TIMELINE},
 };
 use weft_wire::limits::MAX_PAGE_EVENTS;
 
@@ -137,6 +137,23 @@ impl Reader {
             events: self.in_place(room, rows).await?,
             limited,
         })
+    }
+
+    /// Rooms in which something was committed after `from`, through `to`; None where that is more than `most` events.
+    ///
+    /// Whatever has a place in a timeline at such a position, or a group of the state, has its row here of the same
+    /// commit: in a room that is not named, neither is new.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn moved(&self, from: u64, to: u64, most: usize) -> Result<Option<BTreeSet<OwnedRoomId>>, Unavailable> {
+        let query = STREAM
+            .under(&())
+            .after(&(from,))
+            .through(&(to,))
+            .limit(most.saturating_add(1));
+        let rows = self.store.scan(query).await?;
+        Ok((rows.len() <= most).then(|| rows.into_iter().map(|(_, row)| row.room).collect()))
     }
 
     /// The place of an event in its room's timeline; None where it isn't in it.

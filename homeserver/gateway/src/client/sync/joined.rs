@@ -40,6 +40,18 @@ pub(super) struct Recent {
     pub(super) to: u64,
 }
 
+impl Recent {
+    /// Of a room in which nothing was said up to a position.
+    fn nothing(to: u64) -> Self {
+        Self {
+            events: Vec::new(),
+            first: None,
+            limited: false,
+            to,
+        }
+    }
+}
+
 impl Turn<'_> {
     /// None where nothing is new.
     pub(super) async fn joined(
@@ -50,13 +62,11 @@ impl Turn<'_> {
     ) -> ApiResult<Option<Room>> {
         let new_here = !span.was_joined();
         let from = if new_here { 0 } else { self.after() };
-        let recent = self.recent(room, span, from, self.now.position).await?;
-        let known = if new_here || self.full_state {
-            None
+        let (recent, state) = if span.quiet && !new_here && !self.full_state {
+            (Recent::nothing(self.now.position), Vec::new())
         } else {
-            self.reader.group_at(room, from).await?
+            self.news(room, span, from).await?
         };
-        let state = self.state(room, &recent, known).await?;
         let members_changed = recent
             .events
             .iter()
@@ -75,6 +85,18 @@ impl Turn<'_> {
         }
         told.unread_notifications = Some(json!({"highlight_count": 0, "notification_count": 0}));
         Ok(Some(told))
+    }
+
+    /// Timeline and state of a room in which something may have happened.
+    async fn news(&self, room: &RoomId, span: &Span, from: u64) -> ApiResult<(Recent, Vec<Arc<Pdu>>)> {
+        let recent = self.recent(room, span, from, self.now.position).await?;
+        let known = if !span.was_joined() || self.full_state {
+            None
+        } else {
+            self.reader.group_at(room, from).await?
+        };
+        let state = self.state(room, &recent, known).await?;
+        Ok((recent, state))
     }
 
     /// The newest events of a span.

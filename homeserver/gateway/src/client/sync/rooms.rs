@@ -1,11 +1,16 @@
 //! Which rooms are told of, and in which section: by the user's membership at the two ends of the span.
 
-use ruma::events::room::member::MembershipState;
+use std::collections::BTreeSet;
+
+use ruma::{OwnedRoomId, events::room::member::MembershipState};
 use weft_accounts::AccountDataChange;
 use weft_room::RoomMembership;
 
 use super::{Turn, body::Rooms};
 use crate::errors::ApiResult;
+
+/// So many events of the stream are read sooner than one room is asked whether it has something new.
+const EVENTS_FOR_A_ROOM: usize = 2;
 
 /// A user's membership of a room at both ends of what is told.
 pub(super) struct Span {
@@ -15,6 +20,8 @@ pub(super) struct Span {
     pub(super) after: MembershipState,
     /// It changed (or was renewed) in between.
     pub(super) changed: bool,
+    /// Nothing was committed to the room in between.
+    pub(super) quiet: bool,
 }
 
 impl Span {
@@ -26,11 +33,16 @@ impl Span {
 impl Turn<'_> {
     pub(super) async fn rooms(&self, account_data: &[AccountDataChange]) -> ApiResult<Rooms> {
         let mut rooms = Rooms::default();
-        for row in self.reader.rooms_of(self.user).await? {
+        let rows = self.reader.rooms_of(self.user).await?;
+        let moved = self.moved(rows.len()).await?;
+        for row in rows {
             if !self.wants_room(&row) {
                 continue;
             }
-            let Some(span) = self.span(&row).await? else { continue };
+            let Some(mut span) = self.span(&row).await? else {
+                continue;
+            };
+            span.quiet = moved.as_ref().is_some_and(|moved| !moved.contains(&row.room));
             let room = row.room.clone();
             match span.after {
                 MembershipState::Join => {
@@ -55,6 +67,14 @@ impl Turn<'_> {
         Ok(rooms)
     }
 
+    /// The rooms of the server in which something happened since the client's token, where that is less work than asking
+    /// each of so many.
+    async fn moved(&self, rooms: usize) -> ApiResult<Option<BTreeSet<OwnedRoomId>>> {
+        let Some(since) = self.since else { return Ok(None) };
+        let most = rooms.saturating_mul(EVENTS_FOR_A_ROOM);
+        Ok(self.reader.moved(since.position, self.now.position, most).await?)
+    }
+
     fn wants_room(&self, row: &RoomMembership) -> bool {
         let filter = &self.filter.room;
         !row.row.forgotten
@@ -72,6 +92,7 @@ impl Turn<'_> {
                 before: Some(membership.clone()),
                 after: membership,
                 changed: false,
+                quiet: false,
             }));
         }
         let before = match since {
@@ -86,7 +107,12 @@ impl Turn<'_> {
         };
         Ok(after.map(|after| {
             let changed = changed_at <= self.now.position || before.as_ref() != Some(&after);
-            Span { before, after, changed }
+            Span {
+                before,
+                after,
+                changed,
+                quiet: false,
+            }
         }))
     }
 }
