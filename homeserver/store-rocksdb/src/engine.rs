@@ -17,7 +17,7 @@ use crate::read::{self, Miss, Reach};
 
 /// Rows and keys up to which a read is first tried on the caller's thread: a longer one would keep it too long even
 /// where all is in memory.
-const INLINE_ROWS: usize = 64;
+pub(crate) const INLINE_ROWS: usize = 64;
 
 /// RocksDB as an engine.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl RocksEngine {
             match self.inner.with_db(|db| read(db, Reach::Memory))? {
                 Ok(answer) => return Ok(answer),
                 Err(Miss::Failed(error)) => return Err(error),
-                Err(Miss::NotInMemory) => {}
+                Err(Miss::NotInMemory | Miss::TooMany) => {}
             }
         }
         let inner = Arc::clone(&self.inner);
@@ -114,10 +114,8 @@ impl Engine for RocksEngine {
     }
 
     async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
-        self.read(range.limit <= INLINE_ROWS, move |db, reach| {
-            read::scan(db, &range, reach)
-        })
-        .await
+        // Always tried: most scans that would take any number of rows find few, and another thread costs more than they do.
+        self.read(true, move |db, reach| read::scan(db, &range, reach)).await
     }
 
     async fn commit(&self, batches: Vec<WriteBatch>) -> Vec<Result<(), EngineCommitError>> {

@@ -4,12 +4,14 @@ use bytes::Bytes;
 use rocksdb::{DB, ErrorKind, ReadOptions, ReadTier};
 use weft_store::{KeyRange, ReadError};
 
+use crate::engine::INLINE_ROWS;
+
 type Rows = Vec<(Bytes, Bytes)>;
 
 /// Whether a read may touch the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Memory alone: answers [`Miss::NotInMemory`] where that isn't enough.
+    /// Memory alone, and few rows: answers [`Miss::NotInMemory`] or [`Miss::TooMany`] where that isn't enough.
     Memory,
     /// All of it; blocks.
     Disk,
@@ -20,6 +22,8 @@ pub(crate) enum Reach {
 pub(crate) enum Miss {
     /// It's on the disk.
     NotInMemory,
+    /// It's more than is read on the caller's thread.
+    TooMany,
     /// It can't be read.
     Failed(ReadError),
 }
@@ -39,7 +43,7 @@ impl Miss {
     /// The error of a read that was allowed to go to the disk.
     pub(crate) fn into_error(self) -> ReadError {
         match self {
-            Self::NotInMemory => ReadError::Engine {
+            Self::NotInMemory | Self::TooMany => ReadError::Engine {
                 reason: "incomplete read".to_owned(),
             },
             Self::Failed(error) => error,
@@ -82,8 +86,12 @@ pub(crate) fn scan(db: &DB, range: &KeyRange, reach: Reach) -> Result<Rows, Miss
     } else {
         rows.seek_to_first()
     }
+    let most = match reach {
+        Reach::Memory => range.limit.min(INLINE_ROWS),
+        Reach::Disk => range.limit,
+    };
     let mut found = Vec::new();
-    while found.len() < range.limit
+    while found.len() < most
         && let Some((key, value)) = rows.item()
     {
         found.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
@@ -91,5 +99,8 @@ pub(crate) fn scan(db: &DB, range: &KeyRange, reach: Reach) -> Result<Rows, Miss
     }
     // The end of the range and a failed read look alike but for this.
     rows.status()?;
+    if found.len() < range.limit && rows.valid() {
+        return Err(Miss::TooMany);
+    }
     Ok(found)
 }

@@ -26,6 +26,7 @@ pub trait Harness: Send + Sync {
 pub async fn run<H: Harness>(new: impl Fn() -> H) {
     reads_what_was_written(&new().open().await).await;
     scans_ranges(&new().open().await).await;
+    scans_give_all_however_much_it_is(&new().open().await).await;
     batches_apply_in_order(&new().open().await).await;
     fences_stop_their_batch_alone(&new().open().await).await;
     fences_see_earlier_batches_of_the_group(&new().open().await).await;
@@ -144,6 +145,25 @@ async fn scans_ranges<E: Engine>(engine: &E) {
         .await
         .expect("the engine scans");
     assert_eq!(rows.len(), 1);
+}
+
+/// An engine may read short scans in another way than long ones.
+async fn scans_give_all_however_much_it_is<E: Engine>(engine: &E) {
+    let mut written = Vec::new();
+    for count in [1, 63, 64, 65, 66, 300] {
+        for number in written.len()..count {
+            written.push(format!("long/{number:04}"));
+        }
+        let puts = written.iter().map(|key| put(key, "v"));
+        write(engine, puts.collect()).await;
+        for limit in [1, 63, 64, 65, usize::MAX] {
+            let found = keys(engine, "long/", Some("long0"), false, limit).await;
+            assert!(found.iter().eq(written.iter().take(limit)), "{limit} of {count}");
+            let found = keys(engine, "long/", Some("long0"), true, limit).await;
+            let expected = written.iter().rev().take(limit);
+            assert!(found.iter().eq(expected), "{limit} of {count} from the end");
+        }
+    }
 }
 
 async fn batches_apply_in_order<E: Engine>(engine: &E) {
