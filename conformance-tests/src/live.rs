@@ -22,6 +22,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _},
 };
 use weft_wire::live::{
+    awareness,
     hocuspocus::{Body, Frame},
     sync::SyncMessage,
 };
@@ -36,6 +37,8 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// How long a condition is waited for. A loaded machine is slow, not broken.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Between two signs of life of a cursor: a server forgets it after 30 seconds.
+const RENEWAL: Duration = Duration::from_secs(10);
 /// Between attempts to connect.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -77,6 +80,7 @@ pub struct LiveEditor {
     state: Arc<Mutex<State>>,
     typed: mpsc::UnboundedSender<Typed>,
     listening: watch::Sender<bool>,
+    looking: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -105,6 +109,7 @@ impl LiveEditor {
         }));
         let url = client.url.replacen("http", "ws", 1);
         let (listening, heeded) = watch::channel(true);
+        let (looking, shown) = watch::channel(false);
         let connection = Connection {
             url: format!("{url}/_weft/client/v1/live/{}", segment(room)),
             room: room.to_owned(),
@@ -112,6 +117,9 @@ impl LiveEditor {
             trust: Arc::clone(trust),
             state: Arc::clone(&state),
             listening: heeded,
+            looking: shown,
+            number,
+            clock: 0,
         };
         // An URL that can't be one fails now, not in the background.
         connection.url.as_str().into_client_request()?;
@@ -121,6 +129,7 @@ impl LiveEditor {
             state,
             typed,
             listening,
+            looking,
             task,
         })
     }
@@ -182,6 +191,11 @@ impl LiveEditor {
     /// Whether it reads what the server says. One that doesn't leaves its socket open: its kernel takes what it can hold.
     pub fn listen(&self, listening: bool) {
         self.listening.send_replace(listening);
+    }
+
+    /// Shows a cursor from now on: servers seal at once while somebody of another one looks on.
+    pub fn show_cursor(&self) {
+        self.looking.send_replace(true);
     }
 
     /// The text as this editor shows it.
@@ -257,6 +271,10 @@ struct Connection {
     trust: Arc<rustls::ClientConfig>,
     state: Arc<Mutex<State>>,
     listening: watch::Receiver<bool>,
+    looking: watch::Receiver<bool>,
+    number: u64,
+    /// Of the cursor; grows over all connections.
+    clock: u64,
 }
 
 /// One connection's exchange.
@@ -293,6 +311,17 @@ impl Connection {
         Message::Binary(frame.encode().into())
     }
 
+    /// A cursor that is nowhere in particular.
+    fn cursor(&mut self) -> Message {
+        self.clock += 1;
+        let entry = awareness::Entry {
+            client: self.number,
+            clock: self.clock,
+            state: "{}".to_owned(),
+        };
+        self.frame(Body::Awareness(&awareness::encode(&[entry])))
+    }
+
     async fn talk(&mut self, mut socket: Socket, typed: &mut mpsc::UnboundedReceiver<Typed>) -> Result<()> {
         let mut session = Session::default();
         let token = Body::Token {
@@ -300,10 +329,14 @@ impl Connection {
             provider: None,
         };
         socket.send(self.frame(token)).await?;
+        let mut renewal = tokio::time::interval(RENEWAL);
         loop {
             let listening = *self.listening.borrow_and_update();
+            let looking = *self.looking.borrow_and_update();
             tokio::select! {
                 changed = self.listening.changed() => changed.context("the editor is gone")?,
+                changed = self.looking.changed() => changed.context("the editor is gone")?,
+                _ = renewal.tick(), if looking && session.open => socket.send(self.cursor()).await?,
                 message = socket.next(), if listening => {
                     let message = message.context("closed")??;
                     if let Message::Close(Some(close)) = &message && (4400..4500).contains(&u16::from(close.code)) {
