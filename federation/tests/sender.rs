@@ -122,6 +122,8 @@ impl OutboxStore for Store {
 #[derive(Default)]
 struct Others {
     away: Mutex<BTreeSet<OwnedServerName>>,
+    /// How long it takes to notice that somebody is away.
+    silence: Duration,
     received: Servers<Vec<u64>>,
     edus: Servers<Vec<String>>,
     transactions: AtomicUsize,
@@ -151,7 +153,9 @@ impl Transport for Others {
         tokio::task::yield_now().await;
         self.in_flight.lock().unwrap().insert(server.to_owned(), false);
         self.transactions.fetch_add(1, Ordering::SeqCst);
-        if self.away.lock().unwrap().contains(server) {
+        let away = self.away.lock().unwrap().contains(server);
+        if away {
+            sleep(self.silence).await;
             return Err(SendFailure::Unreachable);
         }
         let positions = pdus.iter().map(|pdu| pdu.get().parse::<u64>().unwrap());
@@ -290,6 +294,39 @@ async fn a_week_away_costs_few_tries_and_little_memory_and_all_of_it_arrives() {
     assert!(store.most_at_once.load(Ordering::SeqCst) <= MAX_TRANSACTION_PDUS);
     let news = others.edus.lock().unwrap()[&server].len();
     assert!((1..=MAX_QUEUED_EDUS).contains(&news), "{news} news were kept");
+    sender.stop(Duration::from_secs(5)).await;
+}
+
+/// Ten seconds is what it takes to give up a connection that nobody answers.
+#[tokio::test(start_paused = true)]
+async fn hundreds_of_servers_that_are_gone_do_not_hold_up_one_that_is_there() {
+    let silence = Duration::from_secs(10);
+    let (others, store) = (
+        Others {
+            silence,
+            ..Others::default()
+        },
+        Arc::new(Store::default()),
+    );
+    let others = Arc::new(others);
+    for number in 0..300 {
+        let gone = name(&format!("gone{number}.test"));
+        store.put(&gone, [1]);
+        others.away.lock().unwrap().insert(gone);
+    }
+    let sender = Sender::start(
+        SenderConfig::default(),
+        Arc::clone(&others) as _,
+        Arc::clone(&store) as _,
+        Arc::new(RuntimeClock(Instant::now())),
+    );
+    // By then each of them has been tried once, and they wait for another try.
+    sleep(Duration::from_secs(60)).await;
+    let there = name("there.test");
+    store.put(&there, [1]);
+    sender.wake([&there]);
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(others.received(&there), [1]);
     sender.stop(Duration::from_secs(5)).await;
 }
 

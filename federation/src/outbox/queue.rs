@@ -89,6 +89,8 @@ pub struct Outgoing {
     pub rows: Vec<Row>,
     /// EDUs.
     pub edus: Vec<Edu>,
+    /// The last one failed, so this one may hang until its time is over.
+    pub doubtful: bool,
 }
 
 /// The queue of one server.
@@ -228,7 +230,13 @@ impl Queue {
             return Vec::new();
         }
         let id = self.transaction_id(&rows, !edus.is_empty());
-        let outgoing = Outgoing { id, rows, edus };
+        let doubtful = self.failing_since.is_some();
+        let outgoing = Outgoing {
+            id,
+            rows,
+            edus,
+            doubtful,
+        };
         self.phase = Phase::Sending(outgoing.clone());
         vec![Action::Send(outgoing)]
     }

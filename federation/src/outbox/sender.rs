@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, OwnedTransactionId, RoomId, ServerName};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, Semaphore, SemaphorePermit, watch},
     task::JoinSet,
 };
 
@@ -28,6 +28,9 @@ use crate::{CallError, Client, Clock, clock::millis};
 pub struct SenderConfig {
     /// Transactions in flight, all servers together: each may be a TLS handshake.
     pub max_in_flight: usize,
+    /// Of these, to servers that didn't take the last one: each may hang until its time is over, and where many servers
+    /// are gone at once, those that are there would have to wait for them.
+    pub max_doubtful: usize,
     /// How often the store is looked through for rows that nobody was woken for.
     pub sweep: Duration,
     /// How long a task without work stays.
@@ -38,6 +41,7 @@ impl Default for SenderConfig {
     fn default() -> Self {
         Self {
             max_in_flight: 64,
+            max_doubtful: 16,
             sweep: Duration::from_secs(60),
             linger: Duration::from_secs(60),
         }
@@ -106,6 +110,7 @@ struct Inner {
     store: Arc<dyn OutboxStore>,
     clock: Arc<dyn Clock>,
     slots: Semaphore,
+    doubtful_slots: Semaphore,
     mailboxes: Mutex<HashMap<OwnedServerName, Arc<Mailbox>>>,
     tasks: Mutex<JoinSet<()>>,
     stopping: watch::Sender<bool>,
@@ -146,6 +151,7 @@ impl Sender {
             store,
             clock,
             slots: Semaphore::new(config.max_in_flight),
+            doubtful_slots: Semaphore::new(config.max_doubtful),
             mailboxes: Mutex::default(),
             tasks: Mutex::default(),
             stopping: watch::Sender::new(false),
@@ -293,7 +299,7 @@ impl Sender {
     }
 
     async fn send(&self, server: &ServerName, outgoing: Outgoing) -> Result<(), SendFailure> {
-        let Ok(_slot) = self.inner.slots.acquire().await else {
+        let Some(_slots) = self.slots(outgoing.doubtful).await else {
             return Err(SendFailure::Unreachable);
         };
         #[cfg(debug_assertions)]
@@ -312,6 +318,15 @@ impl Sender {
         #[cfg(debug_assertions)]
         fail::fail_point!("outbox::sent");
         sent
+    }
+
+    /// To be kept while a transaction is in flight.
+    async fn slots(&self, doubtful: bool) -> Option<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>)> {
+        let among_few = match doubtful {
+            true => Some(self.inner.doubtful_slots.acquire().await.ok()?),
+            false => None,
+        };
+        Some((among_few, self.inner.slots.acquire().await.ok()?))
     }
 
     /// The EDUs about rooms in which the server is still: it may have been put out since they were queued (T62).
