@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a test that can't go on should say so and stop
 
 use bytes::Bytes;
-use ruma::{OwnedEventId, OwnedRoomId, RoomId, event_id, room_id, user_id};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, event_id, room_id, server_name, user_id};
 use weft_store::engine::{Engine, Op, WriteBatch};
 use weft_store::memory::{Fault, MemoryDisk, Tail};
 use weft_store::tables::documents::{JOURNAL, JournalRow, SNAPSHOT_TAIL};
+use weft_store::tables::federation::{OUTBOX_STATE, OutboxState};
 use weft_store::tables::meta::SCHEMA;
 use weft_store::tables::rooms::{
     CURRENT_STATE, EVENT_ROOM, EVENTS, EventRow, ROOMS, RoomRow, STAGED_ROOMS, STAGING, STREAM, StagedMark, StreamRow,
@@ -322,6 +323,24 @@ async fn a_store_of_version_1_says_between_which_numbers_its_staged_rows_lie() {
         assert_eq!(store.get(&SCHEMA, &()).await.unwrap(), Some(SCHEMA_VERSION));
         store.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_destination_whose_failures_were_counted_has_failed_for_long() {
+    let (disk, server) = (MemoryDisk::new(), server_name!("beta.example"));
+    open(&disk).await.close().await;
+    let row = raw(&OUTBOX_STATE, &(server,), br#"{"failures":3,"retry_at":5}"#);
+    let (ops, fences) = (vec![row], Vec::new());
+    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
+    written.into_iter().next().unwrap().unwrap();
+    let state = OutboxState {
+        failing_since: 0,
+        retry_at: 5,
+    };
+    assert_eq!(
+        open(&disk).await.get(&OUTBOX_STATE, &(server,)).await.unwrap(),
+        Some(state)
+    );
 }
 
 #[tokio::test]

@@ -27,7 +27,8 @@ pub struct OutboxRow {
 /// How a destination fares.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxState {
-    /// When sending began to fail, in milliseconds since 1970.
+    /// When sending began to fail, in milliseconds since 1970. Rows of before this was kept say 0: long ago.
+    #[serde(default)]
     pub failing_since: u64,
     /// When to try again, in milliseconds since 1970.
     pub retry_at: u64,
