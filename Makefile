@@ -51,7 +51,7 @@ histories: build ## real editing histories whole, through live sockets of one an
 
 simulate: ## SEEDS worlds (10000) of several servers over a bad network from seed FROM (0) on, in virtual time, on all cores
 	WEFT_SIM_SEEDS=$(or $(SEEDS),10000) WEFT_SIM_FROM=$(or $(FROM),0) \
-	  cargo test --locked -p weft-room --test simulation -- --ignored --nocapture many
+	  cargo test --release --locked -p weft-room --test simulation -- --ignored --nocapture many
 
 setup: ## install what is missing for all of the above
 	@.ci/setup test
