@@ -66,6 +66,11 @@ pub(crate) fn get(db: &DB, key: &[u8], reach: Reach) -> Result<Option<Bytes>, Mi
 }
 
 pub(crate) fn get_many(db: &DB, keys: &[Bytes], reach: Reach) -> Result<Vec<Option<Bytes>>, Miss> {
+    if reach == Reach::Memory {
+        // One by one: asked for many at once, RocksDB gives an empty value and no error for what is in a block that is not
+        // in memory (MultiGet with kBlockCacheTier), whether the key exists or not.
+        return keys.iter().map(|key| get(db, key, reach)).collect();
+    }
     let values = db.multi_get_opt(keys, &options(reach));
     values.into_iter().map(|value| Ok(value?.map(Bytes::from))).collect()
 }

@@ -54,6 +54,50 @@ impl Harness for Directory {
     }
 }
 
+/// Blocks come into the cache and go while many rows are read at once: what isn't in memory is read, and is not empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_read_together_are_whole_when_their_blocks_are_not_in_memory() {
+    const ROWS: u64 = 20_000;
+    let directory = tempfile::tempdir().unwrap();
+    let options = RocksOptions {
+        block_cache_bytes: 512 << 10,
+        write_buffer_bytes: 256 << 10,
+        ..RocksOptions::default()
+    };
+    let engine = RocksEngine::open(directory.path(), &options).unwrap().0;
+    // Every second key is there. Those that are next to one another are in different tables, so that most tables that are
+    // looked into don't have what is looked for.
+    for part in 0..20 {
+        let batches = (part..ROWS).step_by(20).map(|number| put(2 * number, 200));
+        for written in engine.commit(batches.collect()).await {
+            written.unwrap();
+        }
+    }
+    let engine = std::sync::Arc::new(engine);
+    let readers: Vec<_> = (0..4_u64)
+        .map(|reader| {
+            let engine = std::sync::Arc::clone(&engine);
+            tokio::spawn(async move {
+                for round in 0..500_u64 {
+                    let numbers = (0..16).map(|at| (reader * 7_919 + round * 104_729 + at * 2_503) % (2 * ROWS));
+                    let numbers: Vec<u64> = numbers.collect();
+                    let keys: Vec<Bytes> = numbers
+                        .iter()
+                        .map(|number| Bytes::copy_from_slice(&number.to_be_bytes()))
+                        .collect();
+                    for (number, value) in numbers.iter().zip(engine.get_many(&keys).await.unwrap()) {
+                        let length = value.map(|value| value.len());
+                        assert_eq!(length, (number % 2 == 0).then_some(200), "row {number}");
+                    }
+                }
+            })
+        })
+        .collect();
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keeps_the_contract() {
     contract::run(|| Directory(tempfile::tempdir().unwrap())).await;
