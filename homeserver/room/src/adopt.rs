@@ -264,13 +264,19 @@ impl Worker {
 
 /// This server was in the room before: what the other server tells counts, but not without what it has not heard of.
 /// That is what our users wrote before they left and nobody followed: it was acknowledged, and others may hold it back.
+/// It is what others wrote and nobody followed: who had heard before us that they may not, holds it back, while our text
+/// has it; so one of us has to follow it ([`crate::vouch`]).
 /// And it is the end of the user's last stay, where that crossed the join: all others will hold the two beside each
 /// other, and so must we, or we would be in a room that no one else sees us in.
 async fn keep_unheard(hot: &mut Hot, shared: &Shared, joined: &JoinedRoom) -> Result<(), Unavailable> {
     let ours = shared.identity.server_name();
     let ids: Vec<_> = hot.ends.iter().map(|end| end.id.clone()).collect();
     let ends = shared.reader.events_of(&hot.id, &hot.version, &ids).await?;
-    let unheard = |pdu: &&Arc<Pdu>| pdu.sender().server_name() == ours && pdu.kind() != "m.room.member";
+    let unheard = |pdu: &&Arc<Pdu>| match pdu.state_key() {
+        // Others' state comes with what the other server tells.
+        Some(_) => pdu.sender().server_name() == ours && pdu.kind() != "m.room.member",
+        None => true,
+    };
     let kept: Vec<_> = ends.iter().filter(unheard).map(|pdu| pdu.event_id()).collect();
     hot.ends.retain(|end| kept.contains(&&*end.id));
 
