@@ -57,7 +57,7 @@ pub(super) async fn serve(
     let mut connection = Connection {
         ports,
         upgrade,
-        out,
+        out: out.clone(),
         documents: HashMap::new(),
         serving: JoinSet::new(),
         frames_waiting: 0,
@@ -75,6 +75,8 @@ pub(super) async fn serve(
         read = loop {
             tokio::select! {
                 message = messages.next() => break message,
+                // What would still be read goes to documents that have left; the client is to come back.
+                () = out.closed() => break Err(Ended::Gone),
                 Some(ending) = connection.serving.join_next() => {
                     // A task that panicked has no name to tell; the socket starts anew.
                     let Ok((name, close)) = ending else { break Err(Ended::Close(close::UNAVAILABLE)) };
