@@ -1,5 +1,7 @@
 //! Hocuspocus' framing: sign-in by frame, many documents on one socket, acknowledgements.
 
+use std::time::Duration;
+
 use weft_wire::live::{
     hocuspocus::{Body, Frame},
     sync::SyncMessage,
@@ -64,7 +66,7 @@ async fn an_edit_is_acknowledged_only_when_it_is_on_disk() {
     assert!(!scope(&mut socket, room.as_str()).await);
     world.disk.pause_syncs();
     socket.say(frame(room.as_str(), update(&letter(1, 0)))).await;
-    let early = tokio::time::timeout(std::time::Duration::from_millis(300), socket.hear()).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), socket.hear()).await;
     assert!(early.is_err(), "acknowledged before it was on disk: {early:?}");
     world.disk.resume_syncs();
     assert!(status(&mut socket, room.as_str()).await);
@@ -253,4 +255,46 @@ async fn a_stopping_server_says_that_it_comes_back() {
             break;
         }
     }
+}
+
+/// A client that takes nothing is given up after a while. What it goes on to say must not be read as if somebody still
+/// listened: a stock provider would take its edits for sent, and never connect anew.
+#[tokio::test]
+async fn a_client_that_takes_nothing_but_goes_on_typing_is_disconnected() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.document(&alice).await;
+    let (mut deaf, mut writer) = (
+        world.socket("anything", None).await.unwrap(),
+        world.socket("anything", None).await.unwrap(),
+    );
+    for socket in [&mut deaf, &mut writer] {
+        socket.say(frame(room.as_str(), token(&alice.token))).await;
+        scope(socket, room.as_str()).await;
+    }
+    // More than the system keeps for a connection that nobody reads from.
+    for client in 2..34 {
+        writer.say(frame(room.as_str(), update(&long_word(client)))).await;
+        assert!(status(&mut writer, room.as_str()).await);
+    }
+    // Whatever is waited for from here on takes no time.
+    tokio::time::pause();
+    let mut clock = 0;
+    while deaf.can_say(frame(room.as_str(), update(&letter(1, clock)))).await {
+        clock += 1;
+        assert!(clock < 100, "the server still reads, and nobody hears what it says");
+        tokio::time::sleep(Duration::from_secs(15)).await;
+    }
+    assert!(clock > 3, "it was not given a minute");
+}
+
+/// Half a megabyte by a Yjs client of its own.
+fn long_word(client: u8) -> Vec<u8> {
+    let mut bytes = vec![1, 1, client, 0, 4, 1, 4];
+    bytes.extend(b"body");
+    // The length, 7 bits a byte.
+    bytes.extend([0x80, 0x80, 0x20]);
+    bytes.extend([b'a'; 0x80000]);
+    bytes.push(0);
+    bytes
 }

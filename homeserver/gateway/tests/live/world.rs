@@ -221,6 +221,11 @@ impl Socket {
         self.0.send(Message::Binary(frame.into())).await.unwrap();
     }
 
+    /// Says a frame, and whether there was still a socket to say it to.
+    pub async fn can_say(&mut self, frame: Vec<u8>) -> bool {
+        self.0.send(Message::Binary(frame.into())).await.is_ok()
+    }
+
     pub async fn hear(&mut self) -> Heard {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.0.next())
