@@ -30,8 +30,9 @@ bench: ## the benchmarks of the update algebra, with the goals that they are hel
 fuzz: ## every fuzz target for a minute each (FUZZ_SECONDS=... for more); needs cargo-fuzz
 	@.ci/fuzz
 
-kills: build ## two servers with 20 editors killed with -9 KILLS times (10000), then nothing acknowledged may be missing
-	WEFT_KILLS=$(or $(KILLS),10000) cargo test --locked --workspace --test crashes -- --nocapture --exact \
+kills: ## two servers with 20 editors killed with -9 KILLS times (10000), then nothing acknowledged may be missing
+	@cargo build --release --locked --workspace --bin weft
+	WEFT_KILLS=$(or $(KILLS),10000) cargo test --release --locked --workspace --test crashes -- --nocapture --exact \
 	  kills_at_random_moments_lose_nothing_that_was_acknowledged
 
 flips: ## FLIPS bits (2000) flipped in the store's log, tables and list of files each, and a table of what becomes of them
