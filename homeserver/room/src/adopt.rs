@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
+use ruma::{EventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
-use weft_dag::{Pdu, RoomVersion, StateMap, Verdict, Verified, stripped};
+use weft_dag::{Pdu, RoomVersion, StateMap, StateView, Verdict, Verified, stripped};
 use weft_store::{
     Batch,
     tables::rooms::{INCOMPLETE_ROOMS, MEMBERSHIP, MembershipRow},
@@ -209,9 +209,7 @@ impl Worker {
         let Some(hot) = self.hot.as_mut() else {
             return Err(Unavailable::Interrupted.into());
         };
-        if !hot.is_joined() {
-            keep_unheard(hot, &shared, &joined).await?;
-        }
+        let unheard = !hot.is_joined() && keep_unheard(hot, &shared, &joined).await?;
         if let (Some(document), Some(snapshot)) = (hot.document.as_mut(), joined.snapshot)
             && let Err(error) = document.adopt_snapshot(&mut turn.batch, &room, snapshot)
         {
@@ -223,7 +221,8 @@ impl Worker {
         let state = state_of(&arriving, &joined.state).await?;
         #[cfg(debug_assertions)]
         fail::fail_point!("room::adopt_begun");
-        let user = joined.event.pdu().state_key().unwrap_or_default().to_owned();
+        let join = Arc::clone(joined.event.pdu());
+        let user = join.state_key().unwrap_or_default();
         let (authorized, before) = decide(&arriving, joined.event, Some(state), None).await?;
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
             return Err(bad_state(format!("the join does not stand: {reason}")));
@@ -238,12 +237,15 @@ impl Worker {
             })
             .await?;
         if let Some(hot) = &self.hot {
-            if !hot.locals().iter().any(|local| *local == *user) {
+            if !hot.locals().iter().any(|local| *local == user) {
                 return Err(AdoptError::Overtaken);
             }
             hot.put_room(&mut turn.batch);
         }
         turn.batch.put(&INCOMPLETE_ROOMS, &(&room,), &resident);
+        if unheard {
+            self.follow_with_a_membership(&join, turn).await?;
+        }
         Ok(())
     }
 
@@ -265,29 +267,36 @@ impl Worker {
 /// This server was in the room before: what the other server tells counts, but not without what it has not heard of.
 /// That is what our users wrote before they left and nobody followed: it was acknowledged, and others may hold it back.
 /// It is what others wrote and nobody followed: who had heard before us that they may not, holds it back, while our text
-/// has it; so one of us has to follow it ([`crate::vouch`]).
+/// has it. The join doesn't follow what is kept, for another server placed it; so we do, at once ([`crate::vouch`]).
 /// And it is the end of the user's last stay, where that crossed the join: all others will hold the two beside each
 /// other, and so must we, or we would be in a room that no one else sees us in.
-async fn keep_unheard(hot: &mut Hot, shared: &Shared, joined: &JoinedRoom) -> Result<(), Unavailable> {
+/// True where anything is kept.
+async fn keep_unheard(hot: &mut Hot, shared: &Shared, joined: &JoinedRoom) -> Result<bool, Unavailable> {
     let ours = shared.identity.server_name();
     let ids: Vec<_> = hot.ends.iter().map(|end| end.id.clone()).collect();
     let ends = shared.reader.events_of(&hot.id, &hot.version, &ids).await?;
+    let is_told = |id: &EventId| {
+        let mut told = joined.state.iter().chain(&joined.auth_chain);
+        told.any(|event| event.pdu().event_id() == id)
+    };
+    let state = joined.state.iter().map(|event| Arc::clone(event.pdu()));
+    let state = StateView::from_events(hot.version.clone(), state);
     let unheard = |pdu: &&Arc<Pdu>| match pdu.state_key() {
-        // Others' state comes with what the other server tells.
-        Some(_) => pdu.sender().server_name() == ours && pdu.kind() != "m.room.member",
+        Some(_) if pdu.sender().server_name() == ours => pdu.kind() != "m.room.member",
+        // Others' state comes with what the other server tells, unless it holds that back.
+        Some(_) => !is_told(pdu.event_id()) && !state.lets_pass(pdu),
         None => true,
     };
     let kept: Vec<_> = ends.iter().filter(unheard).map(|pdu| pdu.event_id()).collect();
     hot.ends.retain(|end| kept.contains(&&*end.id));
+    let any_kept = !hot.ends.is_empty();
 
     // A later membership rests on the one before it, so the answer has it unless the two crossed.
     let user = joined.event.pdu().state_key().unwrap_or_default();
     let Some(last) = hot.state.get("m.room.member", user) else {
-        return Ok(());
+        return Ok(any_kept);
     };
-    let mut told = joined.state.iter().chain(&joined.auth_chain);
-    let crossed = !told.any(|event| event.pdu().event_id() == last.event_id());
-    if crossed
+    if !is_told(last.event_id())
         && shared
             .reader
             .groups_of(&hot.id, &last.event_id().to_owned())
@@ -299,7 +308,7 @@ async fn keep_unheard(hot: &mut Hot, shared: &Shared, joined: &JoinedRoom) -> Re
             depth: last.depth(),
         });
     }
-    Ok(())
+    Ok(any_kept)
 }
 
 /// Decides about all events of a state and its auth chain, each by what it cites.

@@ -5,6 +5,7 @@
 
 pub(crate) mod arrive;
 pub(crate) mod decide;
+pub(crate) mod doubt;
 pub(crate) mod graph;
 mod hollow;
 pub(crate) mod order;

@@ -2,7 +2,10 @@
 //!
 //! Must not decide about events: a transaction is answered when its rows are on disk.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt};
@@ -15,7 +18,7 @@ use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
 
 use crate::{
     Rooms, Unavailable,
-    drain::{Drain, Staged, arrive::Arriving},
+    drain::{Drain, Staged, arrive::Arriving, doubt::doubted},
     mailbox::Command,
     turn::Turn,
     worker::Worker,
@@ -239,7 +242,7 @@ impl Worker {
         };
         let ours = shared.identity.server_name();
         let (staged, unreadable) = read_rows(rows, &hot.version);
-        let now = turn.now;
+        let (now, is_document) = (turn.now, hot.document.is_some());
         let mut arriving = Arriving::new(hot, turn, &shared.reader, ours).await?;
         arriving.unstage(unreadable);
         let drain = Drain::new(
@@ -258,12 +261,17 @@ impl Worker {
         if let Some(server) = &drained.gap {
             arriving.note_gap(server);
         }
+        let doubted = if is_document && drained.appended > 0 {
+            doubted(&arriving).await?
+        } else {
+            BTreeSet::new()
+        };
         let waiting = drained.waiting.len();
         if waiting == 0 && after <= hot.unstaged {
             hot.unstaged = last.unwrap_or(hot.unstaged);
         }
         if drained.appended > 0 {
-            self.vouch(turn).await?;
+            self.vouch(&doubted, turn).await?;
         }
         Ok(Left { last, waiting })
     }

@@ -1,14 +1,14 @@
 //! Events that some servers have accepted and others have not, and that nobody follows: the one thing by which the texts
 //! of honest servers could stay different for ever. There are two kinds of them. What somebody sent who, as others had
-//! heard, was no longer allowed to: they hold it back until an accepted event follows it. And what a server told some
-//! and not all. Mostly somebody says something soon. Where nobody does, or nobody may, a server that has accepted such
-//! an event has one of its users say again that he is in the room, which follows it. The author's server does so at
-//! once, others after a while, in turn.
+//! heard, was not allowed to, if only for a moment: they hold it back until an accepted event follows it. And what a
+//! server told some and not all. Mostly somebody says something soon. Where nobody does, or nobody may, a server that
+//! has accepted such an event has one of its users say again that he is in the room, which follows it. The author's
+//! server does so at once, others after a while, in turn.
 //!
 //! Must not do more than that: no event where all know the same.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,7 +20,14 @@ use ruma::{OwnedEventId, OwnedUserId, ServerName};
 use tokio::time::Instant;
 use weft_dag::Pdu;
 
-use crate::{NewEvent, SendError, Unavailable, hot::Hot, mailbox::Command, turn::Turn, worker::Worker};
+use crate::{
+    NewEvent, SendError, Unavailable,
+    drain::{arrive::Arriving, doubt::doubted},
+    hot::Hot,
+    mailbox::Command,
+    turn::Turn,
+    worker::Worker,
+};
 
 /// What the author's server has for itself, and each other one before the next: longer than an event takes to arrive.
 const ONE_TURN: Duration = Duration::from_secs(5);
@@ -65,9 +72,10 @@ impl Vouching {
 }
 
 impl Worker {
-    /// To be called when events of others have come in, in the same turn.
-    pub(crate) async fn vouch(&mut self, turn: &mut Turn) -> Result<(), Unavailable> {
-        let unheard = self.unheard_elsewhere(turn).await?;
+    /// To be called when events of others have come in, in the same turn; `doubted` are the ends that others may hold
+    /// back for what is on the other branches.
+    pub(crate) async fn vouch(&mut self, doubted: &BTreeSet<OwnedEventId>, turn: &mut Turn) -> Result<(), Unavailable> {
+        let unheard = self.unheard_elsewhere(doubted, turn).await?;
         if let Some(event) = unheard.iter().find(|event| event.sender().server_name() == self.ours()) {
             return self.follow_with_a_membership(event, turn).await;
         }
@@ -85,15 +93,22 @@ impl Worker {
     }
 
     async fn follow_what_is_unheard(&mut self, turn: &mut Turn) -> Result<(), Unavailable> {
-        self.open().await?;
-        match self.unheard_elsewhere(turn).await?.first() {
+        let shared = Arc::clone(&self.shared);
+        let Some(hot) = self.open().await? else { return Ok(()) };
+        let arriving = Arriving::new(hot, turn, &shared.reader, shared.identity.server_name()).await?;
+        let doubted = doubted(&arriving).await?;
+        match self.unheard_elsewhere(&doubted, turn).await?.first() {
             Some(event) => self.follow_with_a_membership(event, turn).await,
             None => Ok(()),
         }
     }
 
     /// The ends of the graph that others hold back or were not told.
-    async fn unheard_elsewhere(&mut self, turn: &Turn) -> Result<Vec<Arc<Pdu>>, Unavailable> {
+    async fn unheard_elsewhere(
+        &mut self,
+        doubted: &BTreeSet<OwnedEventId>,
+        turn: &Turn,
+    ) -> Result<Vec<Arc<Pdu>>, Unavailable> {
         let shared = Arc::clone(&self.shared);
         let hot = self.hot.as_ref();
         let Some(hot) = hot.filter(|hot| hot.document.is_some() && hot.is_joined()) else {
@@ -113,11 +128,16 @@ impl Worker {
         if ends.len() < 2 {
             return Ok(Vec::new());
         }
-        ends.retain(|end| is_held_elsewhere(hot, end) || self.vouching.passed_over.contains(end.event_id()));
+        ends.retain(|end| {
+            is_held_elsewhere(hot, end)
+                || doubted.contains(end.event_id())
+                || self.vouching.passed_over.contains(end.event_id())
+        });
         Ok(ends)
     }
 
-    async fn follow_with_a_membership(&mut self, event: &Pdu, turn: &mut Turn) -> Result<(), Unavailable> {
+    /// Has the event's author, or anybody else of ours, say again that he is in the room: after all ends of the graph.
+    pub(crate) async fn follow_with_a_membership(&mut self, event: &Pdu, turn: &mut Turn) -> Result<(), Unavailable> {
         let Some(member) = self.hot.as_ref().and_then(|hot| speaker(hot, event)) else {
             return Ok(());
         };
@@ -162,10 +182,12 @@ fn turn_of(hot: &Hot, ours: &ServerName) -> Duration {
 }
 
 /// Whether today's state wouldn't let an end of the graph pass: an update, or what its sender said or did after one.
-/// One's own membership asks for no power, so what follows with it is followed itself.
+/// One's own membership that is today's, as a leave, asks to be let pass by what was before it.
 fn is_held_elsewhere(hot: &Hot, end: &Arc<Pdu>) -> bool {
     let of_oneself = end.kind() == "m.room.member" && end.state_key() == Some(end.sender().as_str());
-    !of_oneself && !hot.state.lets_pass(end)
+    let today = hot.state.get("m.room.member", end.sender().as_str());
+    let stands = of_oneself && today.is_some_and(|today| today.event_id() == end.event_id());
+    !stands && !hot.state.lets_pass(end)
 }
 
 /// The membership of who can speak: the author, or anybody else of ours who is in the room.

@@ -138,7 +138,7 @@ async fn believable(graph: &impl Graph, mut told: StateMap) -> Result<StateMap, 
 }
 
 /// Which entries of a state decide about an event. A malformed event has none, and the rules say so themselves.
-fn auth_keys(graph: &impl Graph, pdu: &Pdu) -> Vec<weft_dag::StateKey> {
+pub(super) fn auth_keys(graph: &impl Graph, pdu: &Pdu) -> Vec<weft_dag::StateKey> {
     let content: CanonicalJsonObject = pdu.content_as().unwrap_or_default();
     let keys = weft_dag::auth_types(pdu.kind(), pdu.sender(), pdu.state_key(), &content, graph.version());
     let mut keys = keys.unwrap_or_default();
@@ -147,7 +147,7 @@ fn auth_keys(graph: &impl Graph, pdu: &Pdu) -> Vec<weft_dag::StateKey> {
 }
 
 /// Loads events; what isn't here is named.
-async fn load(graph: &impl Graph, ids: &[OwnedEventId]) -> Result<EventMap, Undecided> {
+pub(super) async fn load(graph: &impl Graph, ids: &[OwnedEventId]) -> Result<EventMap, Undecided> {
     let (events, missing) = load_some(graph, ids.iter()).await?;
     if missing.is_empty() {
         Ok(events)

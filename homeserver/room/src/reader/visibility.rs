@@ -3,7 +3,10 @@
 //! Source: client-server API "Room history visibility", server-server API the same. The state that counts is the one
 //! at the event; where that says nothing about a reader who came later, the present membership.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use ruma::{
     OwnedEventId, RoomId, ServerName, UserId,
@@ -14,6 +17,10 @@ use weft_dag::{Pdu, StateView};
 
 use super::Reader;
 use crate::Unavailable;
+
+/// Memberships that are looked at behind one, in search of what it crossed: somebody who changes his name more often before
+/// he hears that he was put out waits for others' word.
+const MAX_MEMBERSHIPS_BACK: usize = 20;
 
 /// Whether a user with these memberships may see an event. Pure.
 fn user_may_see(
@@ -83,7 +90,7 @@ impl Reader {
 
     /// Of events that a server asks about, those before which it was in the room; all of them where it is in now. `ends`
     /// are events up to which it says that it knows the room: where it was in after one of them by a join that these
-    /// events crossed, it may ask about them too.
+    /// events crossed, it may ask about them too. Such a join rests on what they found, or would have stood beside it.
     ///
     /// A server that was put out while it could not be reached learns of it by an event whose past it hasn't heard of.
     /// Who would not tell it that past would leave it in the belief that it is in the room, for ever.
@@ -100,12 +107,15 @@ impl Reader {
         if self.servers_in(room).await?.contains(server) {
             return Ok(at.to_vec());
         }
-        let mut joins = Vec::new();
+        let (mut joins, mut crossed) = (Vec::new(), BTreeSet::new());
         for end in ends {
             let groups = self.groups_of(room, end).await?;
             if let Some(groups) = groups {
                 let members = self.members_then(room, server, groups.after).await?;
-                joins.extend(members.into_iter().filter(is_join));
+                for join in members.into_iter().filter(is_join) {
+                    crossed.extend(self.memberships_before(room, &join).await?);
+                    joins.push(join);
+                }
             }
         }
         let mut allowed = Vec::new();
@@ -114,12 +124,47 @@ impl Reader {
                 continue;
             };
             let before = self.members_then(room, server, groups.before).await?;
-            let crossed = |member: &Arc<Pdu>| joins.iter().any(|join| follows(join, member));
-            if before.iter().any(|member| is_join(member) || crossed(member)) {
+            let has_crossed = |member: &Arc<Pdu>| crossed.contains(member.event_id());
+            if before.iter().any(|member| is_join(member) || has_crossed(member))
+                || self.lets_any_pass(room, event, &joins).await?
+            {
                 allowed.push(event.clone());
             }
         }
         Ok(allowed)
+    }
+
+    /// Whether the state before an event lets one of these joins pass.
+    async fn lets_any_pass(
+        &self,
+        room: &RoomId,
+        event: &ruma::EventId,
+        joins: &[Arc<Pdu>],
+    ) -> Result<bool, Unavailable> {
+        if joins.is_empty() {
+            return Ok(false);
+        }
+        let before = self.state_at(room, event).await?;
+        Ok(before.is_some_and(|before| joins.iter().any(|join| before.lets_pass(join))))
+    }
+
+    /// The memberships of the same user on which one rests, from the last one back: a name that was changed after a join
+    /// rests on the join, and that on the leave before it.
+    async fn memberships_before(&self, room: &RoomId, member: &Pdu) -> Result<Vec<OwnedEventId>, Unavailable> {
+        let Some(version) = self.version(room).await? else {
+            return Ok(Vec::new());
+        };
+        let (mut found, mut cited) = (Vec::new(), member.auth_events().to_vec());
+        while found.len() < MAX_MEMBERSHIPS_BACK {
+            let events = self.events_of(room, &version, &cited).await?;
+            let mut earlier = events.into_iter().filter(|event| event.kind() == "m.room.member");
+            let Some(earlier) = earlier.find(|event| event.state_key() == member.state_key()) else {
+                break;
+            };
+            found.push(earlier.event_id().to_owned());
+            cited = earlier.auth_events().to_vec();
+        }
+        Ok(found)
     }
 
     /// Whether a user of this server was in the room just before an event; no for an event that has no place here.
@@ -232,11 +277,6 @@ impl States {
 fn is_join(member: &Arc<Pdu>) -> bool {
     let content = member.content_as::<Membership>();
     content.is_ok_and(|content| content.membership == MembershipState::Join)
-}
-
-/// Whether a membership rests on that one, of the same user.
-fn follows(later: &Pdu, earlier: &Pdu) -> bool {
-    later.state_key() == earlier.state_key() && later.auth_events().contains(&earlier.event_id().to_owned())
 }
 
 /// The field of a member event that decides here.

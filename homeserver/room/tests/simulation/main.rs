@@ -117,6 +117,12 @@ fn a_plan_from_a_file() {
     let Some(path) = env::var_os("WEFT_SIM_PLAN") else {
         return;
     };
+    // What the rooms say themselves: RUST_LOG=weft_room=debug.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_test_writer()
+        .try_init();
     let plan: Plan = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let outcome = run(&plan);
     for line in &outcome.trace {

@@ -17,6 +17,9 @@ pub struct Plan {
     /// Whether the last of them lies.
     pub liar: bool,
     pub version: RoomVersionId,
+    /// Whether nobody says anything at the end: what all know must not hang on somebody's next word.
+    #[serde(default)]
+    pub silent: bool,
     pub actions: Vec<Action>,
 }
 
@@ -42,6 +45,10 @@ pub enum Action {
         who: usize,
     },
     Title {
+        who: usize,
+    },
+    /// Another name to be shown by: the user's membership once more.
+    Rename {
         who: usize,
     },
     Role {
@@ -150,11 +157,13 @@ impl Plan {
         let version = versions.choose(&mut dice).unwrap().clone();
         let count = dice.random_range(20..60);
         let actions = (0..count).map(|_| action(&mut dice, servers, liar)).collect();
+        let silent = dice.random_ratio(1, 2);
         Self {
             seed,
             servers,
             liar,
             version,
+            silent,
             actions,
         }
     }
@@ -172,7 +181,8 @@ fn action(dice: &mut StdRng, servers: usize, liar: bool) -> Action {
             count: dice.random_range(1..12),
         },
         36..42 => Action::Sync { who },
-        42..48 => Action::Say { who },
+        42..46 => Action::Say { who },
+        46..48 => Action::Rename { who },
         48..51 => Action::Title { who },
         51..56 => Action::Role {
             who: if dice.random_ratio(2, 3) { 0 } else { who },

@@ -126,7 +126,7 @@ impl World {
             let what = what.err().unwrap_or_else(|| "done".into());
             self.network.note(format_args!("{action:?}: {what}"));
         }
-        self.come_to_rest().await?;
+        self.come_to_rest(plan.silent).await?;
         self.judge().await
     }
 
@@ -137,6 +137,7 @@ impl World {
             Action::Sync { who } => self.hear(who).await,
             Action::Say { who } => self.say(who).await.map(drop),
             Action::Title { who } => self.title(who).await,
+            Action::Rename { who } => self.rename(who).await,
             Action::Role { who, whom, level } => self.role(who, whom, level).await,
             Action::Kick { who, whom } => self.member(who, whom, "leave").await,
             Action::Ban { who, whom } => self.member(who, whom, "ban").await,
@@ -310,6 +311,17 @@ impl World {
             .map(drop)
     }
 
+    async fn rename(&mut self, who: usize) -> Result<(), String> {
+        if !self.is_in(who).await {
+            return Err("is not in the room".into());
+        }
+        let (key, name) = (user(who), format!("name {}", self.next()));
+        let content = json!({ "membership": "join", "displayname": name });
+        self.send(who, "m.room.member", Some(key.as_str()), content, None)
+            .await
+            .map(drop)
+    }
+
     async fn role(&mut self, who: usize, whom: usize, level: i64) -> Result<(), String> {
         if whom == 0 {
             return Err("the owner stays".into());
@@ -460,12 +472,15 @@ impl World {
     }
 
     /// The links heal, everybody says one thing more, a new server joins, and all is delivered.
-    async fn come_to_rest(&mut self) -> Result<(), String> {
+    async fn come_to_rest(&mut self, silent: bool) -> Result<(), String> {
         self.network.calm_down();
         time::sleep(PATIENCE).await;
-        for who in 0..self.servers.len() {
-            // Who is out or may not speak doesn't.
-            let _ = self.say(who).await;
+        // What a liar kept from some shows only when the others speak.
+        if !silent || self.liar.is_some() {
+            for who in 0..self.servers.len() {
+                // Who is out or may not speak doesn't.
+                let _ = self.say(who).await;
+            }
         }
         self.until_quiet().await?;
         // Time for servers to follow what others don't have, each in its turn.

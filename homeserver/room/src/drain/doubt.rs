@@ -1,0 +1,122 @@
+//! Ends of the graph that other servers may hold back (soft-failed), which had heard of the other branches before.
+//!
+//! Which one does, nobody can know; which one could, follows from the graph. Must not decide what is done about it:
+//! that is [`crate::vouch`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use ruma::OwnedEventId;
+use weft_dag::{Pdu, StateKey, StateMap, StateView};
+
+use super::{
+    decide::{Undecided, auth_keys, load},
+    graph::Graph,
+};
+use crate::Unavailable;
+
+/// Ends beyond so many are not looked at: each is held against all others.
+const MAX_ENDS: usize = 10;
+/// Events that are looked at for one end, back from the ends. Behind that only the auth chains tell.
+const MAX_LOOKED_AT: usize = 500;
+
+/// The ends that something on another branch would not have let pass: what stands there now, or what was replaced on the
+/// way, as a ban that was lifted. A server had that when the event came to it, or it hadn't.
+pub(crate) async fn doubted(graph: &impl Graph) -> Result<BTreeSet<OwnedEventId>, Unavailable> {
+    let mut ends = graph.extremities();
+    ends.truncate(MAX_ENDS);
+    let mut doubted = BTreeSet::new();
+    if ends.len() < 2 {
+        return Ok(doubted);
+    }
+    let mut branches = Vec::new();
+    for id in ends {
+        if let (Some(known), Some(state)) = (graph.event(&id).await?, graph.state_after(&id).await?) {
+            branches.push((known.pdu, state));
+        }
+    }
+    for (end, _) in &branches {
+        match is_doubted(graph, end, &branches).await {
+            Ok(false) => {}
+            Ok(true) => {
+                doubted.insert(end.event_id().to_owned());
+            }
+            Err(Undecided::Unavailable(error)) => return Err(error),
+            Err(problem) => tracing::debug!(room = %graph.room_id(), %problem, "an end can't be looked at"),
+        }
+    }
+    Ok(doubted)
+}
+
+async fn is_doubted(graph: &impl Graph, end: &Arc<Pdu>, branches: &[(Arc<Pdu>, StateMap)]) -> Result<bool, Undecided> {
+    let keys: BTreeSet<StateKey> = auth_keys(graph, end).into_iter().collect();
+    let create = graph.current().create().map(|create| create.event_id().to_owned());
+    let cited = load(graph, &[end.auth_events(), create.as_slice()].concat()).await?;
+    let view = StateView::from_events(graph.version().clone(), cited.0.values().cloned());
+    let mut others = beside(graph, end, branches).await?;
+    for (_, state) in branches.iter().filter(|(other, _)| !Arc::ptr_eq(other, end)) {
+        others.extend(apart(graph, &keys, &view.map(), state).await?);
+    }
+    Ok(others.iter().any(|other| {
+        let decides = other.state_entry().is_some_and(|key| keys.contains(&key));
+        decides && !other.rejected() && !view.after(other).lets_pass(end)
+    }))
+}
+
+/// Events behind the other ends and not behind this one, as far as they are looked for: also such as a resolution has set
+/// aside since, which no state tells of.
+async fn beside(
+    graph: &impl Graph,
+    end: &Arc<Pdu>,
+    branches: &[(Arc<Pdu>, StateMap)],
+) -> Result<Vec<Arc<Pdu>>, Unavailable> {
+    // All are walked back together, the deepest first: an event is reached from all that follow it before it is left.
+    let place = |pdu: &Pdu| (pdu.depth(), pdu.event_id().to_owned());
+    let mut reached: BTreeMap<_, _> = branches
+        .iter()
+        .map(|(pdu, _)| (place(pdu), (Arc::clone(pdu), Arc::ptr_eq(pdu, end))))
+        .collect();
+    let mut beside = Vec::new();
+    for _ in 0..MAX_LOOKED_AT {
+        if reached.values().all(|(_, is_behind)| *is_behind) {
+            break;
+        }
+        let Some((_, (pdu, is_behind))) = reached.pop_last() else {
+            break;
+        };
+        for id in pdu.prev_events() {
+            if let Some(known) = graph.event(id).await?.filter(|known| !known.outlier) {
+                let before = reached.entry(place(&known.pdu)).or_insert((known.pdu, false));
+                before.1 |= is_behind;
+            }
+        }
+        if !is_behind {
+            beside.push(pdu);
+        }
+    }
+    Ok(beside)
+}
+
+/// Events of another branch on which what decides there rests, and that the end itself doesn't rest on.
+async fn apart(
+    graph: &impl Graph,
+    keys: &BTreeSet<StateKey>,
+    ours: &StateMap,
+    state: &StateMap,
+) -> Result<Vec<Arc<Pdu>>, Undecided> {
+    let entry = |key: &StateKey| Some((key.clone(), state.0.get(key)?.clone()));
+    let theirs = StateMap(keys.iter().filter_map(entry).collect());
+    let rests_on = |id: &OwnedEventId| ours.0.values().any(|own| graph.cover().reachable(own, id));
+    if theirs.0.values().all(|id| rests_on(id)) {
+        return Ok(Vec::new());
+    }
+    let difference = graph.cover().difference(&[ours, &theirs]);
+    let mut ids: Vec<OwnedEventId> = difference
+        .map_err(|missing| Undecided::Auth(missing.0))?
+        .into_iter()
+        .collect();
+    ids.retain(|id| !rests_on(id));
+    Ok(load(graph, &ids).await?.0.into_values().collect())
+}
