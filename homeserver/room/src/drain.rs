@@ -138,7 +138,8 @@ impl<'a, G: Graph> Drain<'a, G> {
     /// One staged event, with whatever has to come before it.
     async fn one(&mut self, event: Verified, origin: &OwnedServerName, staged: Vec<u64>) -> Result<Fate, Unavailable> {
         let pdu = event.pdu();
-        if pdu.room_id() != self.graph.room_id() {
+        // The room's beginning is here, or comes with its history.
+        if pdu.room_id() != self.graph.room_id() || pdu.prev_events().is_empty() {
             return Ok(Fate::Refused);
         }
         if is_settled(self.graph, &event).await? {

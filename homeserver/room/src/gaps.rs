@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId};
+use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId};
 use weft_dag::{StateMap, Verified};
 use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST, MAX_GAP_EVENTS};
 
@@ -200,6 +200,10 @@ impl<'a> Questions<'a> {
         for server in Self::servers(graph, origin, us) {
             self.walk_back(graph, event, &server, &mut pool).await?;
             if unknown_before(graph, event, &pool).await?.is_empty() {
+                if !is_anchored(graph, event, &pool).await? {
+                    tracing::info!(room = %graph.room_id(), event = %event.pdu().event_id(), %origin, "an event of the past");
+                    return Ok(None);
+                }
                 let events = order(pool.into_values().collect(), Links::All, |event| event.pdu());
                 return Ok(Some(Filled {
                     events,
@@ -246,9 +250,11 @@ impl<'a> Questions<'a> {
                     pool.entry(got.pdu().event_id().to_owned()).or_insert(got);
                 }
             }
+            keep_needed(graph, event, pool).await?;
             if pool.len() == before {
                 // Whoever doesn't have the event itself (a join that is brought to us) may have what it follows.
                 self.go_back(graph, event, server, pool).await?;
+                keep_needed(graph, event, pool).await?;
             }
             if pool.len() == before {
                 return Ok(());
@@ -407,6 +413,52 @@ impl<'a> Questions<'a> {
         let servers = Self::servers(graph, origin, us);
         self.fetch(graph, missing, &servers).await
     }
+}
+
+/// Lets go of what the event doesn't need. Whoever is asked for the past of an event goes back beyond what is here, if that
+/// is no ancestor of our ends; what lies there is older than our join. It comes with the room's history, as the past:
+/// taken in now it would be an end of the graph, and bring back what was changed since.
+async fn keep_needed(
+    graph: &impl Graph,
+    event: &Verified,
+    pool: &mut BTreeMap<OwnedEventId, Verified>,
+) -> Result<(), Unavailable> {
+    let mut needed: BTreeSet<OwnedEventId> = BTreeSet::new();
+    let mut work: Vec<OwnedEventId> = event.pdu().prev_events().to_vec();
+    while let Some(id) = work.pop() {
+        if needed.contains(&id) || is_in_place(graph, &id).await? {
+            continue;
+        }
+        if let Some(got) = pool.get(&id) {
+            work.extend(got.pdu().prev_events().iter().cloned());
+            needed.insert(id);
+        }
+    }
+    pool.retain(|id, _| needed.contains(id));
+    Ok(())
+}
+
+/// Whether the event, or what was fetched for it, follows something that is here in its place. Who knows that we are in
+/// the room makes no event that follows nothing of what is here since: it is of the past, and waits until that is here.
+/// A server that sends such events again would have them taken for ends of the graph.
+async fn is_anchored(
+    graph: &impl Graph,
+    event: &Verified,
+    pool: &BTreeMap<OwnedEventId, Verified>,
+) -> Result<bool, Unavailable> {
+    for id in std::iter::once(event)
+        .chain(pool.values())
+        .flat_map(|event| event.pdu().prev_events())
+    {
+        if is_in_place(graph, id).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn is_in_place(graph: &impl Graph, id: &EventId) -> Result<bool, Unavailable> {
+    Ok(graph.event(id).await?.is_some_and(|known| !known.outlier))
 }
 
 /// The event and those of the pool that follow something which is neither here nor in the pool.

@@ -13,7 +13,7 @@ mod net;
 
 use ruma::{OwnedEventId, RoomId, RoomVersionId, events::room::member::MembershipState};
 use serde_json::json;
-use weft_dag::{Verified, testing::object};
+use weft_dag::{RoomVersion, Verified, testing::object};
 use weft_room::{
     AcceptError, AdoptError, Direction, EditError, SendError, Template, TemplateError, TemplateKind, Types,
 };
@@ -23,7 +23,7 @@ use weft_store::{
     tables::{meta::SCHEMA, rooms::STAGED_ROOMS},
 };
 
-use self::net::{Net, user};
+use self::net::{Net, check, user};
 
 const ALICE: &str = "@alice:a.example";
 const BOB: &str = "@bob:b.example";
@@ -918,6 +918,39 @@ async fn the_history_comes_from_others_where_one_does_not_give_it() {
     b.adopt(joined).await.unwrap();
     net.until(|| async { b.reader().order(&room, &said).await.unwrap().is_some() })
         .await;
+}
+
+/// A server that has no history yet can't tell by itself that an event is older than its join.
+#[tokio::test]
+async fn a_rooms_first_events_sent_anew_are_no_ends_of_its_graph() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    for topic in ["old", "older than the join"] {
+        net.topic(ALICE, &room, topic).await;
+    }
+    net.refuse_history(true);
+    net.invite_and_join(ALICE, BOB, &room, 50).await;
+    let (a, b) = (net.rooms("a.example"), net.rooms("b.example"));
+    let first = a
+        .reader()
+        .timeline(&room, None, Direction::Forward, Types::All, 12)
+        .await
+        .unwrap();
+    let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
+    for event in first.events {
+        let again = check(&event.pdu, &version);
+        b.receive(user(ALICE).server_name(), vec![again]).await.unwrap();
+    }
+    let said = net.message(ALICE, &room, "new").await;
+    net.until(|| async { b.reader().order(&room, &said).await.unwrap().is_some() })
+        .await;
+    assert_eq!(b.reader().extremities(&room).await.unwrap(), [said]);
+    assert_eq!(net.state("a.example", &room).await, net.state("b.example", &room).await);
+    net.refuse_history(false);
+    net.edit(BOB, &room, 0, "written").await;
+    net.seal(BOB, &room).await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
 }
 
 /// What a server has whole is not read anew from a copy without content: it would lose the room by its create event.

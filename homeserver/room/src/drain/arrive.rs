@@ -630,6 +630,8 @@ impl Arriving<'_> {
 const MAX_EARLY_REDACTIONS: usize = 20;
 
 fn log(pdu: &Pdu, verdict: &Verdict, outlier: bool) {
+    tracing::trace!(event = %pdu.event_id(), kind = pdu.kind(), sender = %pdu.sender(), key = pdu.state_key(),
+        prev = ?pdu.prev_events(), ?verdict, outlier, "an event of another server");
     if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = verdict {
         let (room, event, sender) = (pdu.room_id(), pdu.event_id(), pdu.sender());
         tracing::info!(%room, %event, %sender, outlier, %reason, "an event of another server does not stand");

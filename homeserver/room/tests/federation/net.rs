@@ -72,6 +72,7 @@ struct Wire {
     cut: AtomicBool,
     refuse_missing: AtomicBool,
     redact_history: AtomicBool,
+    refuse_history: AtomicBool,
 }
 
 struct Sink {
@@ -124,6 +125,14 @@ pub fn check(pdu: &Pdu, version: &RoomVersion) -> Verified {
 }
 
 impl Others {
+    fn gives_history(&self, from: &ServerName) -> Result<(), PeerError> {
+        let inner = self.0.get().and_then(Weak::upgrade).unwrap();
+        if inner.wire.refuse_history.load(Ordering::Relaxed) {
+            return Err(refused(from));
+        }
+        Ok(())
+    }
+
     fn rooms(&self, server: &ServerName) -> Result<Rooms, PeerError> {
         let inner = self.0.get().and_then(Weak::upgrade).unwrap();
         inner.wire.questions.fetch_add(1, Ordering::Relaxed);
@@ -187,6 +196,7 @@ impl Peers for Others {
         from: &ServerName,
         ids: &[OwnedEventId],
     ) -> Result<Vec<Verified>, PeerError> {
+        self.gives_history(from)?;
         let rooms = self.rooms(from)?;
         let mut events = Vec::new();
         for id in ids {
@@ -219,6 +229,7 @@ impl Peers for Others {
         before: &[OwnedEventId],
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
+        self.gives_history(from)?;
         let events = self.rooms(from)?.reader().backfill(room, before, limit).await.unwrap();
         let inner = self.0.get().and_then(Weak::upgrade).unwrap();
         let redacted = inner.wire.redact_history.load(Ordering::Relaxed);
@@ -303,6 +314,11 @@ impl Net {
 
     pub fn questions(&self) -> u64 {
         self.inner.wire.questions.load(Ordering::Relaxed)
+    }
+
+    /// Nobody gives what was before a server's time, neither in one piece nor event by event.
+    pub fn refuse_history(&self, refuse: bool) {
+        self.inner.wire.refuse_history.store(refuse, Ordering::Relaxed);
     }
 
     /// From now on backfill gives redacted copies, as to a server that must not see the content.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ruma::OwnedEventId;
 use serde_json::{Value, json};
 use weft_dag::{Draft, Pdu, Placement, redact, testing};
+use weft_room::{Direction, Types};
 use weft_wire::update::UpdateContent;
 use yrs::{Doc, ReadTxn as _, Text as _, Transact as _};
 
@@ -100,6 +101,7 @@ impl Liar {
                 self.tell(world, &event, &everybody).await;
             }
             Lie::Malformed => self.malformed(world, &ends, &everybody).await?,
+            Lie::Replay => self.replay(world, &everybody).await?,
         }
         Ok(())
     }
@@ -111,6 +113,18 @@ impl Liar {
         let forged = [event.json().replace("true", "false"), "{\"room_id\":\"!x\"}".into()];
         for server in whom {
             let _ = world.network.deliver(self.server, *server, &forged).await;
+        }
+        Ok(())
+    }
+
+    async fn replay(&self, world: &World, whom: &[usize]) -> Result<(), String> {
+        let reader = world.servers[self.server].rooms.reader();
+        let page = reader
+            .timeline(&world.room, None, Direction::Forward, Types::All, 12)
+            .await;
+        let events = page.map_err(|error| error.to_string())?.events;
+        for event in &events {
+            self.tell(world, &event.pdu, whom).await;
         }
         Ok(())
     }

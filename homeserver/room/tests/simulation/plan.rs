@@ -129,9 +129,11 @@ pub enum Lie {
     Usurp,
     /// A message with content that is not what its hash says, and one with ten ends of the past.
     Malformed,
+    /// The room's first events, sent anew.
+    Replay,
 }
 
-const LIES: [Lie; 8] = [
+const LIES: [Lie; 9] = [
     Lie::Equivocate,
     Lie::ContinueOther,
     Lie::Spoof,
@@ -140,6 +142,7 @@ const LIES: [Lie; 8] = [
     Lie::Hollow,
     Lie::Usurp,
     Lie::Malformed,
+    Lie::Replay,
 ];
 
 impl Plan {

@@ -72,6 +72,13 @@ pub struct World {
     counter: u64,
 }
 
+/// The network knows the servers, and they know the network: without this, a world would stay in memory for ever.
+impl Drop for World {
+    fn drop(&mut self) {
+        (0..self.servers.len()).for_each(|number| self.network.down(number));
+    }
+}
+
 /// How long it may take until all is said, virtual time: longer than the longest pause of an outbox.
 const PATIENCE: Duration = Duration::from_secs(5 * 60 * 60);
 
