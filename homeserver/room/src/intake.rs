@@ -242,7 +242,7 @@ impl Worker {
         };
         let ours = shared.identity.server_name();
         let (staged, unreadable) = read_rows(rows, &hot.version);
-        let (now, is_document) = (turn.now, hot.document.is_some());
+        let (now, is_document, servers) = (turn.now, hot.document.is_some(), hot.servers().clone());
         let mut arriving = Arriving::new(hot, turn, &shared.reader, ours).await?;
         arriving.unstage(unreadable);
         let drain = Drain::new(
@@ -271,6 +271,7 @@ impl Worker {
             hot.unstaged = last.unwrap_or(hot.unstaged);
         }
         if drained.appended > 0 {
+            self.note_newcomers(&servers);
             self.vouch(&doubted, turn).await?;
         }
         Ok(Left { last, waiting })

@@ -261,7 +261,7 @@ impl Worker {
         let Some(hot) = self.hot.as_mut() else {
             return Err(Unavailable::Interrupted.into());
         };
-        let now = turn.now;
+        let (now, servers) = (turn.now, hot.servers().clone());
         let mut arriving = Arriving::new(hot, turn, &shared.reader, &ours).await?;
         if is_settled(&arriving, &event).await? {
             return answer_again(&arriving, &shared.reader, event).await;
@@ -295,7 +295,9 @@ impl Worker {
             staged: Vec::new(),
         };
         arriving.append(incoming).await?;
-        answer(&arriving, pdu, &before).await
+        let answered = answer(&arriving, pdu, &before).await?;
+        self.note_newcomers(&servers);
+        Ok(answered)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Events that some servers have accepted and others have not, and that nobody follows: the one thing by which the texts
 //! of honest servers could stay different for ever. There are two kinds of them. What somebody sent who, as others had
 //! heard, was not allowed to, if only for a moment: they hold it back until an accepted event follows it. And what a
-//! server told some and not all. Mostly somebody says something soon. Where nobody does, or nobody may, a server that
-//! has accepted such an event has one of its users say again that he is in the room, which follows it. The author's
-//! server does so at once, others after a while, in turn.
+//! server told some and not all, as one that had not heard of another's join. Mostly somebody says something soon. Where
+//! nobody does, or nobody may, a server that has accepted such an event has one of its users say again that he is in the
+//! room, which follows it. The author's server does so at once, others after a while, in turn.
 //!
 //! Must not do more than that: no event where all know the same.
 
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use ruma::{OwnedEventId, OwnedUserId, ServerName};
+use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, ServerName};
 use tokio::time::Instant;
 use weft_dag::Pdu;
 
@@ -45,6 +45,9 @@ pub(crate) struct Vouching {
     came: HashMap<OwnedEventId, Instant>,
     /// Another server spoke long after these had come, and did not follow them.
     passed_over: HashSet<OwnedEventId>,
+    /// These were there when a server came into the room by an event that doesn't follow all of them. Whoever made them did
+    /// not tell it.
+    untold: HashSet<OwnedEventId>,
 }
 
 impl Vouching {
@@ -53,6 +56,7 @@ impl Vouching {
         let is_there = |id: &OwnedEventId| ends.iter().any(|end| end.event_id() == id);
         self.came.retain(|id, _| is_there(id));
         self.passed_over.retain(is_there);
+        self.untold.retain(is_there);
         let (new, old): (Vec<_>, Vec<_>) = ends.iter().partition(|end| turn.write(end.event_id()).is_some());
         let speakers: Vec<_> = new.iter().map(|end| end.sender().server_name()).collect();
         for end in old.into_iter().filter(|end| end.sender().server_name() != ours) {
@@ -72,11 +76,30 @@ impl Vouching {
 }
 
 impl Worker {
+    /// To be called when somebody has joined; `before` are the servers that were in the room. What a join of another one
+    /// doesn't follow, nobody has told that server: it was not in the room when that was sent.
+    pub(crate) fn note_newcomers(&mut self, before: &BTreeSet<OwnedServerName>) {
+        let Some(hot) = self
+            .hot
+            .as_ref()
+            .filter(|hot| hot.document.is_some() && hot.ends.len() > 1)
+        else {
+            return;
+        };
+        if hot.servers().iter().any(|server| !before.contains(server)) {
+            self.vouching.untold.extend(hot.ends.iter().map(|end| end.id.clone()));
+            self.vouch_later();
+        }
+    }
+
     /// To be called when events of others have come in, in the same turn; `doubted` are the ends that others may hold
     /// back for what is on the other branches.
     pub(crate) async fn vouch(&mut self, doubted: &BTreeSet<OwnedEventId>, turn: &mut Turn) -> Result<(), Unavailable> {
         let unheard = self.unheard_elsewhere(doubted, turn).await?;
-        if let Some(event) = unheard.iter().find(|event| event.sender().server_name() == self.ours()) {
+        let ours = |event: &&Arc<Pdu>| event.sender().server_name() == self.ours();
+        // A newcomer mostly hears of all with what is said next.
+        let at_once = |event: &&Arc<Pdu>| ours(event) && !self.vouching.untold.contains(event.event_id());
+        if let Some(event) = unheard.iter().find(at_once) {
             return self.follow_with_a_membership(event, turn).await;
         }
         if !unheard.is_empty() {
@@ -132,6 +155,7 @@ impl Worker {
             is_held_elsewhere(hot, end)
                 || doubted.contains(end.event_id())
                 || self.vouching.passed_over.contains(end.event_id())
+                || self.vouching.untold.contains(end.event_id())
         });
         Ok(ends)
     }

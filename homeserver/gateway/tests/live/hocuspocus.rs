@@ -294,7 +294,7 @@ fn long_word(client: u8) -> Vec<u8> {
     bytes.extend(b"body");
     // The length, 7 bits a byte.
     bytes.extend([0x80, 0x80, 0x20]);
-    bytes.extend([b'a'; 0x80000]);
+    bytes.extend(std::iter::repeat_n(b'a', 0x80000));
     bytes.push(0);
     bytes
 }

@@ -126,7 +126,7 @@ impl Reader {
             let before = self.members_then(room, server, groups.before).await?;
             let has_crossed = |member: &Arc<Pdu>| crossed.contains(member.event_id());
             if before.iter().any(|member| is_join(member) || has_crossed(member))
-                || self.lets_any_pass(room, event, &joins).await?
+                || self.lets_any_pass(room, event, &before, &joins).await?
             {
                 allowed.push(event.clone());
             }
@@ -134,18 +134,25 @@ impl Reader {
         Ok(allowed)
     }
 
-    /// Whether the state before an event lets one of these joins pass.
+    /// Whether the state before an event lets one of these joins pass that have not ended with the memberships in it.
     async fn lets_any_pass(
         &self,
         room: &RoomId,
         event: &ruma::EventId,
+        before: &[Arc<Pdu>],
         joins: &[Arc<Pdu>],
     ) -> Result<bool, Unavailable> {
-        if joins.is_empty() {
+        let mut ended = BTreeSet::new();
+        for member in before {
+            ended.extend(self.memberships_before(room, member).await?);
+        }
+        let is_beside = |join: &&Arc<Pdu>| !ended.contains(join.event_id());
+        if !joins.iter().any(|join| is_beside(&join)) {
             return Ok(false);
         }
-        let before = self.state_at(room, event).await?;
-        Ok(before.is_some_and(|before| joins.iter().any(|join| before.lets_pass(join))))
+        let state = self.state_at(room, event).await?;
+        let passes = |join: &Arc<Pdu>| state.as_ref().is_some_and(|state| state.lets_pass(join));
+        Ok(joins.iter().filter(is_beside).any(passes))
     }
 
     /// The memberships of the same user on which one rests, from the last one back: a name that was changed after a join

@@ -493,6 +493,10 @@ impl World {
         // Time for servers to follow what others don't have, each in its turn.
         time::sleep(EVERYBODYS_TURN).await;
         self.until_quiet().await?;
+        if silent && self.liar.is_none() {
+            // The late server's join would tell the others of one another.
+            self.judge().await?;
+        }
         let late = self.servers.len();
         self.servers.push(Server::new(late, late + 1, &self.network).await);
         self.editors.push(None);
@@ -501,6 +505,8 @@ impl World {
             .map_err(|error| format!("the late server can't join: {error}"))?;
         self.until_quiet().await?;
         self.say(0).await?;
+        self.until_quiet().await?;
+        time::sleep(EVERYBODYS_TURN).await;
         self.until_quiet().await
     }
 
