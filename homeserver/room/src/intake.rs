@@ -2,10 +2,7 @@
 //!
 //! Must not decide about events: a transaction is answered when its rows are on disk.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt};
@@ -18,7 +15,11 @@ use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
 
 use crate::{
     Rooms, Unavailable,
-    drain::{Drain, Staged, arrive::Arriving, doubt::doubted},
+    drain::{
+        Drain, Staged,
+        arrive::Arriving,
+        doubt::{Doubts, doubts},
+    },
     mailbox::Command,
     turn::Turn,
     worker::Worker,
@@ -242,7 +243,7 @@ impl Worker {
         };
         let ours = shared.identity.server_name();
         let (staged, unreadable) = read_rows(rows, &hot.version);
-        let (now, is_document, servers) = (turn.now, hot.document.is_some(), hot.servers().clone());
+        let (now, is_document) = (turn.now, hot.document.is_some());
         let mut arriving = Arriving::new(hot, turn, &shared.reader, ours).await?;
         arriving.unstage(unreadable);
         let drain = Drain::new(
@@ -261,18 +262,17 @@ impl Worker {
         if let Some(server) = &drained.gap {
             arriving.note_gap(server);
         }
-        let doubted = if is_document && drained.appended > 0 {
-            doubted(&arriving).await?
+        let doubts = if is_document && drained.appended > 0 {
+            doubts(&arriving).await?
         } else {
-            BTreeSet::new()
+            Doubts::default()
         };
         let waiting = drained.waiting.len();
         if waiting == 0 && after <= hot.unstaged {
             hot.unstaged = last.unwrap_or(hot.unstaged);
         }
         if drained.appended > 0 {
-            self.note_newcomers(&servers);
-            self.vouch(&doubted, turn).await?;
+            self.vouch(&doubts, turn).await?;
         }
         Ok(Left { last, waiting })
     }

@@ -15,6 +15,7 @@ use crate::{
         Drain,
         arrive::Arriving,
         decide::{Undecided, is_settled},
+        doubt::doubts,
         graph::{Graph as _, Incoming},
     },
     hot::Hot,
@@ -261,7 +262,7 @@ impl Worker {
         let Some(hot) = self.hot.as_mut() else {
             return Err(Unavailable::Interrupted.into());
         };
-        let (now, servers) = (turn.now, hot.servers().clone());
+        let now = turn.now;
         let mut arriving = Arriving::new(hot, turn, &shared.reader, &ours).await?;
         if is_settled(&arriving, &event).await? {
             return answer_again(&arriving, &shared.reader, event).await;
@@ -296,7 +297,10 @@ impl Worker {
         };
         arriving.append(incoming).await?;
         let answered = answer(&arriving, pdu, &before).await?;
-        self.note_newcomers(&servers);
+        if !doubts(&arriving).await?.untold.is_empty() {
+            // What came since the template was made, the new server has not been sent.
+            self.vouch_later();
+        }
         Ok(answered)
     }
 }

@@ -8,7 +8,7 @@
 //! Must not do more than that: no event where all know the same.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,13 +16,16 @@ use std::{
     time::Duration,
 };
 
-use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, ServerName};
+use ruma::{EventId, OwnedEventId, OwnedUserId, ServerName};
 use tokio::time::Instant;
 use weft_dag::Pdu;
 
 use crate::{
     NewEvent, SendError, Unavailable,
-    drain::{arrive::Arriving, doubt::doubted},
+    drain::{
+        arrive::Arriving,
+        doubt::{Doubts, doubts},
+    },
     hot::Hot,
     mailbox::Command,
     turn::Turn,
@@ -45,9 +48,6 @@ pub(crate) struct Vouching {
     came: HashMap<OwnedEventId, Instant>,
     /// Another server spoke long after these had come, and did not follow them.
     passed_over: HashSet<OwnedEventId>,
-    /// These were there when a server came into the room by an event that doesn't follow all of them. Whoever made them did
-    /// not tell it.
-    untold: HashSet<OwnedEventId>,
 }
 
 impl Vouching {
@@ -56,7 +56,6 @@ impl Vouching {
         let is_there = |id: &OwnedEventId| ends.iter().any(|end| end.event_id() == id);
         self.came.retain(|id, _| is_there(id));
         self.passed_over.retain(is_there);
-        self.untold.retain(is_there);
         let (new, old): (Vec<_>, Vec<_>) = ends.iter().partition(|end| turn.write(end.event_id()).is_some());
         let speakers: Vec<_> = new.iter().map(|end| end.sender().server_name()).collect();
         for end in old.into_iter().filter(|end| end.sender().server_name() != ours) {
@@ -76,29 +75,13 @@ impl Vouching {
 }
 
 impl Worker {
-    /// To be called when somebody has joined; `before` are the servers that were in the room. What a join of another one
-    /// doesn't follow, nobody has told that server: it was not in the room when that was sent.
-    pub(crate) fn note_newcomers(&mut self, before: &BTreeSet<OwnedServerName>) {
-        let Some(hot) = self
-            .hot
-            .as_ref()
-            .filter(|hot| hot.document.is_some() && hot.ends.len() > 1)
-        else {
-            return;
-        };
-        if hot.servers().iter().any(|server| !before.contains(server)) {
-            self.vouching.untold.extend(hot.ends.iter().map(|end| end.id.clone()));
-            self.vouch_later();
-        }
-    }
-
-    /// To be called when events of others have come in, in the same turn; `doubted` are the ends that others may hold
-    /// back for what is on the other branches.
-    pub(crate) async fn vouch(&mut self, doubted: &BTreeSet<OwnedEventId>, turn: &mut Turn) -> Result<(), Unavailable> {
-        let unheard = self.unheard_elsewhere(doubted, turn).await?;
+    /// To be called when events of others have come in, in the same turn, with what is in doubt then.
+    pub(crate) async fn vouch(&mut self, doubts: &Doubts, turn: &mut Turn) -> Result<(), Unavailable> {
+        let unheard = self.unheard_elsewhere(doubts, turn).await?;
         let ours = |event: &&Arc<Pdu>| event.sender().server_name() == self.ours();
-        // A newcomer mostly hears of all with what is said next.
-        let at_once = |event: &&Arc<Pdu>| ours(event) && !self.vouching.untold.contains(event.event_id());
+        // Who was only not sent it mostly hears of all with what is said next.
+        let only_untold = |id: &EventId| doubts.untold.contains(id) && !doubts.held.contains(id);
+        let at_once = |event: &&Arc<Pdu>| ours(event) && !only_untold(event.event_id());
         if let Some(event) = unheard.iter().find(at_once) {
             return self.follow_with_a_membership(event, turn).await;
         }
@@ -119,19 +102,15 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let Some(hot) = self.open().await? else { return Ok(()) };
         let arriving = Arriving::new(hot, turn, &shared.reader, shared.identity.server_name()).await?;
-        let doubted = doubted(&arriving).await?;
-        match self.unheard_elsewhere(&doubted, turn).await?.first() {
+        let doubts = doubts(&arriving).await?;
+        match self.unheard_elsewhere(&doubts, turn).await?.first() {
             Some(event) => self.follow_with_a_membership(event, turn).await,
             None => Ok(()),
         }
     }
 
     /// The ends of the graph that others hold back or were not told.
-    async fn unheard_elsewhere(
-        &mut self,
-        doubted: &BTreeSet<OwnedEventId>,
-        turn: &Turn,
-    ) -> Result<Vec<Arc<Pdu>>, Unavailable> {
+    async fn unheard_elsewhere(&mut self, doubts: &Doubts, turn: &Turn) -> Result<Vec<Arc<Pdu>>, Unavailable> {
         let shared = Arc::clone(&self.shared);
         let hot = self.hot.as_ref();
         let Some(hot) = hot.filter(|hot| hot.document.is_some() && hot.is_joined()) else {
@@ -153,9 +132,9 @@ impl Worker {
         }
         ends.retain(|end| {
             is_held_elsewhere(hot, end)
-                || doubted.contains(end.event_id())
+                || doubts.held.contains(end.event_id())
+                || doubts.untold.contains(end.event_id())
                 || self.vouching.passed_over.contains(end.event_id())
-                || self.vouching.untold.contains(end.event_id())
         });
         Ok(ends)
     }
@@ -179,7 +158,8 @@ impl Worker {
         }
     }
 
-    fn vouch_later(&self) {
+    /// Looks again when it is this server's turn.
+    pub(crate) fn vouch_later(&self) {
         let Some(hot) = &self.hot else { return };
         if self.vouching.set.swap(true, Ordering::AcqRel) {
             return;

@@ -277,15 +277,15 @@ async fn a_client_that_takes_nothing_but_goes_on_typing_is_disconnected() {
         writer.say(frame(room.as_str(), update(&long_word(client)))).await;
         assert!(status(&mut writer, room.as_str()).await);
     }
-    // Whatever is waited for from here on takes no time.
+    // The minutes in which it is waited for take no time.
     tokio::time::pause();
-    let mut clock = 0;
-    while deaf.can_say(frame(room.as_str(), update(&letter(1, clock)))).await {
-        clock += 1;
-        assert!(clock < 100, "the server still reads, and nobody hears what it says");
+    for clock in 0..20 {
+        deaf.can_say(frame(room.as_str(), update(&letter(1, clock)))).await;
         tokio::time::sleep(Duration::from_secs(15)).await;
     }
-    assert!(clock > 3, "it was not given a minute");
+    tokio::time::resume();
+    // What the system has kept comes before the end.
+    deaf.until_closed().await;
 }
 
 /// Half a megabyte by a Yjs client of its own.

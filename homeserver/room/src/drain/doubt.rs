@@ -1,6 +1,7 @@
-//! Ends of the graph that other servers may hold back (soft-failed), which had heard of the other branches before.
+//! Ends of the graph that other servers may hold back (soft-failed), which had heard of the other branches before, and
+//! those that their authors can't have sent to all.
 //!
-//! Which one does, nobody can know; which one could, follows from the graph. Must not decide what is done about it:
+//! Which server does, nobody can know; which one could, follows from the graph. Must not decide what is done about it:
 //! that is [`crate::vouch`].
 
 use std::{
@@ -8,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use ruma::OwnedEventId;
+use ruma::{OwnedEventId, UserId, events::room::member::MembershipState};
 use weft_dag::{Pdu, StateKey, StateMap, StateView};
 
 use super::{
@@ -21,15 +22,28 @@ use crate::Unavailable;
 const MAX_ENDS: usize = 10;
 /// Events that are looked at for one end, back from the ends. Behind that only the auth chains tell.
 const MAX_LOOKED_AT: usize = 500;
+/// Memberships of a user that are looked at, from the last one back. Who changes his name more often between two events is
+/// taken for new, which costs an event.
+const MAX_MEMBERSHIPS_OF_A_STAY: usize = 20;
 
-/// The ends that something on another branch would not have let pass: what stands there now, or what was replaced on the
-/// way, as a ban that was lifted. A server had that when the event came to it, or it hadn't.
-pub(crate) async fn doubted(graph: &impl Graph) -> Result<BTreeSet<OwnedEventId>, Unavailable> {
+/// What others may not have of the ends of the graph.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts {
+    /// Ends that something on another branch would not have let pass: what stands there now, or what was replaced on the
+    /// way, as a ban that was lifted. A server had that when the event came to it, or it hadn't.
+    pub(crate) held: BTreeSet<OwnedEventId>,
+    /// Ends whose authors did not know that some server is in the room, and so did not send them there; or knew it by a stay
+    /// that had ended.
+    pub(crate) untold: BTreeSet<OwnedEventId>,
+}
+
+/// Looks at the ends of the graph. Where there is only one, whoever knows the room has followed it all.
+pub(crate) async fn doubts(graph: &impl Graph) -> Result<Doubts, Unavailable> {
     let mut ends = graph.extremities();
     ends.truncate(MAX_ENDS);
-    let mut doubted = BTreeSet::new();
+    let mut doubts = Doubts::default();
     if ends.len() < 2 {
-        return Ok(doubted);
+        return Ok(doubts);
     }
     let mut branches = Vec::new();
     for id in ends {
@@ -37,17 +51,69 @@ pub(crate) async fn doubted(graph: &impl Graph) -> Result<BTreeSet<OwnedEventId>
             branches.push((known.pdu, state));
         }
     }
-    for (end, _) in &branches {
+    for (end, state) in &branches {
+        if !knows_all_servers(graph, state).await? {
+            doubts.untold.insert(end.event_id().to_owned());
+        }
         match is_doubted(graph, end, &branches).await {
             Ok(false) => {}
             Ok(true) => {
-                doubted.insert(end.event_id().to_owned());
+                doubts.held.insert(end.event_id().to_owned());
             }
             Err(Undecided::Unavailable(error)) => return Err(error),
             Err(problem) => tracing::debug!(room = %graph.room_id(), %problem, "an end can't be looked at"),
         }
     }
-    Ok(doubted)
+    Ok(doubts)
+}
+
+/// Whether all servers that are in the room now were in it in this state, and have been since: by somebody who has.
+async fn knows_all_servers(graph: &impl Graph, state: &StateMap) -> Result<bool, Unavailable> {
+    let now = graph.current();
+    let (mut unknown, mut changed) = (now.joined_servers(), Vec::new());
+    for user in now.joined_members() {
+        let last = now.get("m.room.member", user.as_str());
+        let Some((last, then)) = last.zip(state.get("m.room.member", user.as_str())) else {
+            continue;
+        };
+        if then == last.event_id() {
+            unknown.remove(user.server_name());
+        } else {
+            changed.push((user, Arc::clone(last), then.clone()));
+        }
+    }
+    for (user, last, then) in changed {
+        if unknown.contains(user.server_name())
+            && let Some(then) = graph.event(&then).await?
+            && (is_one_stay(graph, &user, &last, &then.pdu).await?
+                || is_one_stay(graph, &user, &then.pdu, &last).await?)
+        {
+            unknown.remove(user.server_name());
+        }
+    }
+    Ok(unknown.is_empty())
+}
+
+/// Whether a user's membership rests on an earlier one by joins alone, as after a change of his name.
+async fn is_one_stay(graph: &impl Graph, user: &UserId, last: &Arc<Pdu>, first: &Pdu) -> Result<bool, Unavailable> {
+    let mut at = Arc::clone(last);
+    for _ in 0..MAX_MEMBERSHIPS_OF_A_STAY {
+        let view = StateView::from_events(graph.version().clone(), [Arc::clone(&at)]);
+        if view.membership(user) != MembershipState::Join {
+            return Ok(false);
+        }
+        if at.event_id() == first.event_id() {
+            return Ok(true);
+        }
+        let mut earlier = None;
+        for id in at.auth_events() {
+            let known = graph.event(id).await?.map(|known| known.pdu);
+            earlier = earlier.or(known.filter(|pdu| pdu.state_entry() == last.state_entry()));
+        }
+        let Some(earlier) = earlier else { return Ok(false) };
+        at = earlier;
+    }
+    Ok(false)
 }
 
 async fn is_doubted(graph: &impl Graph, end: &Arc<Pdu>, branches: &[(Arc<Pdu>, StateMap)]) -> Result<bool, Undecided> {
