@@ -282,7 +282,8 @@ async fn keep_unheard(hot: &mut Hot, shared: &Shared, joined: &JoinedRoom) -> Re
     let state = joined.state.iter().map(|event| Arc::clone(event.pdu()));
     let state = StateView::from_events(hot.version.clone(), state);
     let unheard = |pdu: &&Arc<Pdu>| match pdu.state_key() {
-        Some(_) if pdu.sender().server_name() == ours => pdu.kind() != "m.room.member",
+        // Our users' memberships rest on one another, but for those that crossed what others made of them.
+        Some(_) if pdu.sender().server_name() == ours => pdu.kind() != "m.room.member" || !is_told(pdu.event_id()),
         // Others' state comes with what the other server tells, unless it holds that back.
         Some(_) => !is_told(pdu.event_id()) && !state.lets_pass(pdu),
         None => true,
@@ -297,6 +298,7 @@ async fn keep_unheard(hot: &mut Hot, shared: &Shared, joined: &JoinedRoom) -> Re
         return Ok(any_kept);
     };
     if !is_told(last.event_id())
+        && !hot.ends.iter().any(|end| end.id == last.event_id())
         && shared
             .reader
             .groups_of(&hot.id, &last.event_id().to_owned())
