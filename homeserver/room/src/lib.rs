@@ -32,6 +32,7 @@ mod rooms;
 mod seal;
 mod sealing;
 pub mod send;
+mod stay;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod turn;

@@ -131,8 +131,7 @@ impl Worker {
             return Ok(Vec::new());
         }
         ends.retain(|end| {
-            is_held_elsewhere(hot, end)
-                || doubts.held.contains(end.event_id())
+            doubts.held.contains(end.event_id())
                 || doubts.untold.contains(end.event_id())
                 || self.vouching.passed_over.contains(end.event_id())
         });
@@ -183,15 +182,6 @@ impl Worker {
 fn turn_of(hot: &Hot, ours: &ServerName) -> Duration {
     let before = hot.servers().iter().take_while(|server| **server != *ours).count();
     ONE_TURN * u32::try_from(before.min(MAX_TURNS) + 1).unwrap_or(1)
-}
-
-/// Whether today's state wouldn't let an end of the graph pass: an update, or what its sender said or did after one.
-/// One's own membership that is today's, as a leave, asks to be let pass by what was before it.
-fn is_held_elsewhere(hot: &Hot, end: &Arc<Pdu>) -> bool {
-    let of_oneself = end.kind() == "m.room.member" && end.state_key() == Some(end.sender().as_str());
-    let today = hot.state.get("m.room.member", end.sender().as_str());
-    let stands = of_oneself && today.is_some_and(|today| today.event_id() == end.event_id());
-    !stands && !hot.state.lets_pass(end)
 }
 
 /// The membership of who can speak: the author, or anybody else of ours who is in the room.

@@ -1,5 +1,5 @@
 //! Ends of the graph that other servers may hold back (soft-failed), which had heard of the other branches before, and
-//! those that their authors can't have sent to all.
+//! those that their authors can't have sent to all. Source: "Rejected and soft-failed events" in `spec/docs/admission.md`.
 //!
 //! Which server does, nobody can know; which one could, follows from the graph. Must not decide what is done about it:
 //! that is [`crate::vouch`].
@@ -14,23 +14,20 @@ use weft_dag::{Pdu, StateKey, StateMap, StateView};
 
 use super::{
     decide::{Undecided, auth_keys, load},
-    graph::Graph,
+    graph::{Graph, Known},
 };
-use crate::Unavailable;
+use crate::{Unavailable, stay};
 
-/// Ends beyond so many are not looked at: each is held against all others.
+/// Ends beyond so many are held against today's state alone: of these, each is held against all others.
 const MAX_ENDS: usize = 10;
 /// Events that are looked at for one end, back from the ends. Behind that only the auth chains tell.
 const MAX_LOOKED_AT: usize = 500;
-/// Memberships of a user that are looked at, from the last one back. Who changes his name more often between two events is
-/// taken for new, which costs an event.
-const MAX_MEMBERSHIPS_OF_A_STAY: usize = 20;
 
 /// What others may not have of the ends of the graph.
 #[derive(Debug, Default)]
 pub(crate) struct Doubts {
-    /// Ends that something on another branch would not have let pass: what stands there now, or what was replaced on the
-    /// way, as a ban that was lifted. A server had that when the event came to it, or it hadn't.
+    /// Ends that today's state would not let pass, or something on another branch would not have: what stands there now,
+    /// or what was replaced on the way, as a ban that was lifted. A server had that when the event came to it, or it hadn't.
     pub(crate) held: BTreeSet<OwnedEventId>,
     /// Ends whose authors did not know that some server is in the room, and so did not send them there; or knew it by a stay
     /// that had ended.
@@ -39,16 +36,23 @@ pub(crate) struct Doubts {
 
 /// Looks at the ends of the graph. Where there is only one, whoever knows the room has followed it all.
 pub(crate) async fn doubts(graph: &impl Graph) -> Result<Doubts, Unavailable> {
-    let mut ends = graph.extremities();
-    ends.truncate(MAX_ENDS);
+    let ends = graph.extremities();
     let mut doubts = Doubts::default();
     if ends.len() < 2 {
         return Ok(doubts);
     }
     let mut branches = Vec::new();
     for id in ends {
-        if let (Some(known), Some(state)) = (graph.event(&id).await?, graph.state_after(&id).await?) {
-            branches.push((known.pdu, state));
+        let Some(Known { pdu, .. }) = graph.event(&id).await? else {
+            continue;
+        };
+        if !stands_today(graph.current(), &pdu) {
+            doubts.held.insert(id.clone());
+        }
+        if branches.len() < MAX_ENDS
+            && let Some(state) = graph.state_after(&id).await?
+        {
+            branches.push((pdu, state));
         }
     }
     for (end, state) in &branches {
@@ -65,6 +69,14 @@ pub(crate) async fn doubts(graph: &impl Graph) -> Result<Doubts, Unavailable> {
         }
     }
     Ok(doubts)
+}
+
+/// Whether today's state would let an end of the graph pass. One's own membership that is today's, as a leave, needs not
+/// be let pass: what was before it has.
+fn stands_today(now: &StateView, end: &Arc<Pdu>) -> bool {
+    let of_oneself = end.kind() == "m.room.member" && end.state_key() == Some(end.sender().as_str());
+    let today = now.get("m.room.member", end.sender().as_str());
+    (of_oneself && today.is_some_and(|today| today.event_id() == end.event_id())) || now.lets_pass(end)
 }
 
 /// Whether all servers that are in the room now were in it in this state, and have been since: by somebody who has.
@@ -97,7 +109,7 @@ async fn knows_all_servers(graph: &impl Graph, state: &StateMap) -> Result<bool,
 /// Whether a user's membership rests on an earlier one by joins alone, as after a change of his name.
 async fn is_one_stay(graph: &impl Graph, user: &UserId, last: &Arc<Pdu>, first: &Pdu) -> Result<bool, Unavailable> {
     let mut at = Arc::clone(last);
-    for _ in 0..MAX_MEMBERSHIPS_OF_A_STAY {
+    for _ in 0..stay::MAX_MEMBERSHIPS {
         let view = StateView::from_events(graph.version().clone(), [Arc::clone(&at)]);
         if view.membership(user) != MembershipState::Join {
             return Ok(false);
@@ -105,13 +117,14 @@ async fn is_one_stay(graph: &impl Graph, user: &UserId, last: &Arc<Pdu>, first: 
         if at.event_id() == first.event_id() {
             return Ok(true);
         }
-        let mut earlier = None;
+        let mut cited = Vec::new();
         for id in at.auth_events() {
-            let known = graph.event(id).await?.map(|known| known.pdu);
-            earlier = earlier.or(known.filter(|pdu| pdu.state_entry() == last.state_entry()));
+            cited.extend(graph.event(id).await?.map(|known| known.pdu));
         }
-        let Some(earlier) = earlier else { return Ok(false) };
-        at = earlier;
+        let Some(earlier) = stay::earlier(&at, &cited) else {
+            return Ok(false);
+        };
+        at = Arc::clone(earlier);
     }
     Ok(false)
 }
@@ -186,3 +199,6 @@ async fn apart(
     ids.retain(|id| !rests_on(id));
     Ok(load(graph, &ids).await?.0.into_values().collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,11 +16,7 @@ use serde::Deserialize;
 use weft_dag::{Pdu, StateView};
 
 use super::Reader;
-use crate::Unavailable;
-
-/// Memberships that are looked at behind one, in search of what it crossed: somebody who changes his name more often before
-/// he hears that he was put out waits for others' word.
-const MAX_MEMBERSHIPS_BACK: usize = 20;
+use crate::{Unavailable, stay};
 
 /// Whether a user with these memberships may see an event. Pure.
 fn user_may_see(
@@ -155,23 +151,21 @@ impl Reader {
         Ok(joins.iter().filter(is_beside).any(passes))
     }
 
-    /// The memberships of the same user on which one rests, from the last one back: a name that was changed after a join
-    /// rests on the join, and that on the leave before it.
+    /// The memberships of the same user on which one rests, from the last one back.
     async fn memberships_before(&self, room: &RoomId, member: &Pdu) -> Result<Vec<OwnedEventId>, Unavailable> {
         let Some(version) = self.version(room).await? else {
             return Ok(Vec::new());
         };
-        let (mut found, mut cited) = (Vec::new(), member.auth_events().to_vec());
-        while found.len() < MAX_MEMBERSHIPS_BACK {
-            let events = self.events_of(room, &version, &cited).await?;
-            let mut earlier = events.into_iter().filter(|event| event.kind() == "m.room.member");
-            let Some(earlier) = earlier.find(|event| event.state_key() == member.state_key()) else {
+        let mut found: Vec<Arc<Pdu>> = Vec::new();
+        while found.len() < stay::MAX_MEMBERSHIPS {
+            let last = found.last().map_or(member, Arc::as_ref);
+            let cited = self.events_of(room, &version, last.auth_events()).await?;
+            let Some(earlier) = stay::earlier(last, &cited) else {
                 break;
             };
-            found.push(earlier.event_id().to_owned());
-            cited = earlier.auth_events().to_vec();
+            found.push(Arc::clone(earlier));
         }
-        Ok(found)
+        Ok(found.into_iter().map(|event| event.event_id().to_owned()).collect())
     }
 
     /// Whether a user of this server was in the room just before an event; no for an event that has no place here.
