@@ -10,6 +10,7 @@ pub(crate) mod graph;
 mod hollow;
 pub(crate) mod order;
 pub(crate) mod rebuild;
+mod take_back;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};

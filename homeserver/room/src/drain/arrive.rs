@@ -1,5 +1,5 @@
-//! A room in the hands of its worker, taking in decided events of other servers: groups of states, the state of now
-//! where branches meet, redactions. What events do to the text is in [`super::text`].
+//! A room in the hands of its worker, taking in decided events of other servers: groups of states, and the state of now
+//! where branches meet. What events do to the text is in [`super::text`], redactions in [`super::take_back`].
 //!
 //! Belongs to one turn: what was taken in counts at once for what follows in the same turn. Must not decide whether an
 //! event stands; that was done before.
@@ -12,10 +12,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
-use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, groups, redact};
+use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, groups};
 use weft_store::tables::rooms::{
-    EARLY_REDACTIONS, EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, INCOMPLETE_ROOMS, PAST_PLACES, STAGING,
-    TALK, TIMELINE, event_flags,
+    EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, INCOMPLETE_ROOMS, PAST_PLACES, STAGING, TALK, TIMELINE,
+    event_flags,
 };
 use weft_wire::event_types;
 
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     Reader, Unavailable,
     hot::{Arrival, Group, Hot, NewState, Tell},
-    reader::{StoredEvent, damaged},
+    reader::damaged,
     turn::Turn,
 };
 
@@ -39,11 +39,11 @@ pub(crate) struct Arriving<'a> {
     pub(super) turn: &'a mut Turn,
     pub(super) reader: &'a Reader,
     ours: &'a ServerName,
-    placed: HashMap<OwnedEventId, Placed>,
+    pub(super) placed: HashMap<OwnedEventId, Placed>,
     /// Events of earlier turns that were read in this one: most events cite the same few. Nobody else writes to the room.
     read: Mutex<HashMap<OwnedEventId, (Arc<Pdu>, u8)>>,
     /// Redactions of this turn by their targets, which aren't here.
-    early: HashMap<OwnedEventId, Vec<Arc<Pdu>>>,
+    pub(super) early: HashMap<OwnedEventId, Vec<Arc<Pdu>>>,
     pub(super) vectors: Vectors,
     /// The last place before our time that is taken, once this turn has looked.
     last_past: Option<i64>,
@@ -51,9 +51,9 @@ pub(crate) struct Arriving<'a> {
 }
 
 /// An event of this turn.
-struct Placed {
-    known: Known,
-    flags: u8,
+pub(super) struct Placed {
+    pub(super) known: Known,
+    pub(super) flags: u8,
     after: Option<Stated>,
 }
 
@@ -547,87 +547,7 @@ impl<'a> Arriving<'a> {
         }
         Ok(StateView::from_events(self.hot.version.clone(), events))
     }
-
-    /// A redaction takes effect on its target, if that is here; else it is kept until that comes.
-    async fn take_back(&mut self, redaction: &Arc<Pdu>) -> Result<(), Unavailable> {
-        let Some(id) = redaction.redacts().filter(|_| redaction.kind() == "m.room.redaction") else {
-            return Ok(());
-        };
-        let of_this_turn = self
-            .turn
-            .write_mut(id)
-            .map(|write| (Arc::clone(&write.pdu), write.flags));
-        let of_this_turn = of_this_turn.or_else(|| {
-            self.placed
-                .get(id)
-                .map(|placed| (Arc::clone(&placed.known.pdu), placed.flags))
-        });
-        let target = match of_this_turn {
-            Some((pdu, flags)) => Some(StoredEvent {
-                pdu,
-                flags,
-                position: 0,
-            }),
-            None => self.reader.stored_event(&self.hot.id, id).await?,
-        };
-        match target {
-            Some(target) => self.redact(redaction, &target).await,
-            None => {
-                let key = (&self.hot.id, id, redaction.event_id());
-                self.turn.batch.put(&EARLY_REDACTIONS, &key, &());
-                self.early.entry(id.to_owned()).or_default().push(Arc::clone(redaction));
-                Ok(())
-            }
-        }
-    }
-
-    /// An event that comes after its redaction: out of order, or from before our time.
-    async fn be_taken_back(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<(), Unavailable> {
-        let mut redactions = self.early.remove(pdu.event_id()).unwrap_or_default();
-        let query = EARLY_REDACTIONS.under(&(&self.hot.id, pdu.event_id()));
-        let rows = self.reader.store().scan(query.limit(MAX_EARLY_REDACTIONS)).await?;
-        let ids: Vec<OwnedEventId> = rows.into_iter().map(|((_, _, redaction), ())| redaction).collect();
-        redactions.extend(self.reader.events_of(&self.hot.id, &self.hot.version, &ids).await?);
-        let target = StoredEvent {
-            pdu: Arc::clone(pdu),
-            flags,
-            position: 0,
-        };
-        for redaction in redactions {
-            let key = (&self.hot.id, pdu.event_id(), redaction.event_id());
-            self.turn.batch.delete(&EARLY_REDACTIONS, &key);
-            self.redact(&redaction, &target).await?;
-        }
-        Ok(())
-    }
-
-    async fn redact(&mut self, redaction: &Pdu, target: &StoredEvent) -> Result<(), Unavailable> {
-        let powers = self.powers_at(redaction.event_id()).await?;
-        if redact::takes_effect(redaction, &target.pdu, &powers) {
-            self.hot.apply_redaction(self.turn, target, redaction.event_id())
-        } else {
-            Ok(())
-        }
-    }
 }
-
-impl Arriving<'_> {
-    /// The power levels at an event. They decide about a redaction, not those of now: servers that hear of it at
-    /// different times would else redact different events.
-    async fn powers_at(&self, id: &EventId) -> Result<StateView, Unavailable> {
-        let map = self.state_after(id).await?.unwrap_or_else(|| self.hot.state.map());
-        let mut events = Vec::new();
-        for kind in ["m.room.create", "m.room.power_levels"] {
-            if let Some(id) = map.get(kind, "") {
-                events.extend(self.event(id).await?.map(|known| known.pdu));
-            }
-        }
-        Ok(StateView::from_events(self.hot.version.clone(), events))
-    }
-}
-
-/// Redactions of one event that came before it and are looked at when it comes: one that takes effect is enough.
-const MAX_EARLY_REDACTIONS: usize = 20;
 
 fn log(pdu: &Pdu, verdict: &Verdict, outlier: bool) {
     tracing::trace!(event = %pdu.event_id(), kind = pdu.kind(), sender = %pdu.sender(), key = pdu.state_key(),

@@ -1,0 +1,92 @@
+//! Redactions in a room in the hands of its worker: whichever comes first, the redaction or the event.
+//!
+//! Must not decide who may redact what: that is the graph's rules, by the state at the redaction.
+
+use std::sync::Arc;
+
+use ruma::{EventId, OwnedEventId};
+use weft_dag::{Pdu, StateView, redact};
+use weft_store::tables::rooms::EARLY_REDACTIONS;
+
+use super::{arrive::Arriving, graph::Graph as _};
+use crate::{Unavailable, reader::StoredEvent};
+
+/// Redactions of one event that came before it and are looked at when it comes: one that takes effect is enough.
+const MAX_EARLY_REDACTIONS: usize = 20;
+
+impl Arriving<'_> {
+    /// A redaction takes effect on its target, if that is here; else it is kept until that comes.
+    pub(super) async fn take_back(&mut self, redaction: &Arc<Pdu>) -> Result<(), Unavailable> {
+        let Some(id) = redaction.redacts().filter(|_| redaction.kind() == "m.room.redaction") else {
+            return Ok(());
+        };
+        let of_this_turn = self
+            .turn
+            .write_mut(id)
+            .map(|write| (Arc::clone(&write.pdu), write.flags));
+        let of_this_turn = of_this_turn.or_else(|| {
+            self.placed
+                .get(id)
+                .map(|placed| (Arc::clone(&placed.known.pdu), placed.flags))
+        });
+        let target = match of_this_turn {
+            Some((pdu, flags)) => Some(StoredEvent {
+                pdu,
+                flags,
+                position: 0,
+            }),
+            None => self.reader.stored_event(&self.hot.id, id).await?,
+        };
+        match target {
+            Some(target) => self.redact(redaction, &target).await,
+            None => {
+                let key = (&self.hot.id, id, redaction.event_id());
+                self.turn.batch.put(&EARLY_REDACTIONS, &key, &());
+                self.early.entry(id.to_owned()).or_default().push(Arc::clone(redaction));
+                Ok(())
+            }
+        }
+    }
+
+    /// An event that comes after its redaction: out of order, or from before our time.
+    pub(super) async fn be_taken_back(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<(), Unavailable> {
+        let mut redactions = self.early.remove(pdu.event_id()).unwrap_or_default();
+        let query = EARLY_REDACTIONS.under(&(&self.hot.id, pdu.event_id()));
+        let rows = self.reader.store().scan(query.limit(MAX_EARLY_REDACTIONS)).await?;
+        let ids: Vec<OwnedEventId> = rows.into_iter().map(|((_, _, redaction), ())| redaction).collect();
+        redactions.extend(self.reader.events_of(&self.hot.id, &self.hot.version, &ids).await?);
+        let target = StoredEvent {
+            pdu: Arc::clone(pdu),
+            flags,
+            position: 0,
+        };
+        for redaction in redactions {
+            let key = (&self.hot.id, pdu.event_id(), redaction.event_id());
+            self.turn.batch.delete(&EARLY_REDACTIONS, &key);
+            self.redact(&redaction, &target).await?;
+        }
+        Ok(())
+    }
+
+    async fn redact(&mut self, redaction: &Pdu, target: &StoredEvent) -> Result<(), Unavailable> {
+        let powers = self.powers_at(redaction.event_id()).await?;
+        if redact::takes_effect(redaction, &target.pdu, &powers) {
+            self.hot.apply_redaction(self.turn, target, redaction.event_id())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The power levels at an event. They decide about a redaction, not those of now: servers that hear of it at
+    /// different times would else redact different events.
+    async fn powers_at(&self, id: &EventId) -> Result<StateView, Unavailable> {
+        let map = self.state_after(id).await?.unwrap_or_else(|| self.hot.state.map());
+        let mut events = Vec::new();
+        for kind in ["m.room.create", "m.room.power_levels"] {
+            if let Some(id) = map.get(kind, "") {
+                events.extend(self.event(id).await?.map(|known| known.pdu));
+            }
+        }
+        Ok(StateView::from_events(self.hot.version.clone(), events))
+    }
+}
