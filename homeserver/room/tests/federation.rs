@@ -796,6 +796,60 @@ async fn a_redaction_that_comes_before_its_target_takes_effect_when_that_comes()
     }
 }
 
+/// Whoever is in the room may send a redaction of anything. Before they know the event, servers can't tell which of them
+/// take effect: many of those that don't must not hide the one that does.
+#[tokio::test]
+async fn many_redactions_that_take_no_effect_hide_none_that_does() {
+    const CAROL: &str = "@carol:c.example";
+    let net = Net::new(&["a.example", "b.example", "c.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.invite_and_join(ALICE, CAROL, &room, 25).await;
+    net.quiet(&room).await;
+    let a = net.rooms("a.example");
+    let heads = a.reader().extremities(&room).await.unwrap();
+    let secret = json!({ "body": "secret" });
+    let target = net
+        .forge(BOB, &room, heads.clone(), "m.room.message", None, secret)
+        .await;
+    let id = target.pdu().event_id().to_owned();
+    let forge = async |sender, number: i32| {
+        let content = json!({ "redacts": id, "reason": number.to_string() });
+        net.forge(sender, &room, heads.clone(), "m.room.redaction", None, content)
+            .await
+    };
+    let mut redactions = Vec::new();
+    for number in 0..25 {
+        redactions.push(forge(CAROL, number).await);
+    }
+    // They are kept in the order of their ids: the one that takes effect is to be the last.
+    let last = redactions
+        .iter()
+        .map(|redaction| redaction.pdu().event_id().to_owned())
+        .max();
+    for number in 0.. {
+        let effective = forge(BOB, number).await;
+        if Some(effective.pdu().event_id()) > last.as_deref() {
+            redactions.push(effective);
+            break;
+        }
+    }
+    for redaction in redactions {
+        let (id, sender) = (
+            redaction.pdu().event_id().to_owned(),
+            redaction.pdu().sender().to_owned(),
+        );
+        a.receive(sender.server_name(), vec![redaction]).await.unwrap();
+        net.until(|| async { a.reader().order(&room, &id).await.unwrap().is_some() })
+            .await;
+    }
+    a.receive(user(BOB).server_name(), vec![target]).await.unwrap();
+    net.until(|| async { a.reader().order(&room, &id).await.unwrap().is_some() })
+        .await;
+    let stored = a.reader().event(Some(&room), &id).await.unwrap().unwrap();
+    assert!(!stored.json().contains("secret"), "{}", stored.json());
+}
+
 #[tokio::test]
 async fn who_may_redact_is_judged_by_the_powers_at_the_redaction() {
     let net = Net::new(&["a.example", "b.example"]).await;

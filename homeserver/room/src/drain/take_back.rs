@@ -11,8 +11,10 @@ use weft_store::tables::rooms::EARLY_REDACTIONS;
 use super::{arrive::Arriving, graph::Graph as _};
 use crate::{Unavailable, reader::StoredEvent};
 
-/// Redactions of one event that came before it and are looked at when it comes: one that takes effect is enough.
-const MAX_EARLY_REDACTIONS: usize = 20;
+/// Redactions of one event that came before it and are read at once when it comes. All are looked at until one takes
+/// effect: a bound would let those who may not redact hide the one of somebody who may. They are as many as events that
+/// were taken in for them.
+const EARLY_AT_ONCE: usize = 20;
 
 impl Arriving<'_> {
     /// A redaction takes effect on its target, if that is here; else it is kept until that comes.
@@ -38,7 +40,7 @@ impl Arriving<'_> {
             None => self.reader.stored_event(&self.hot.id, id).await?,
         };
         match target {
-            Some(target) => self.redact(redaction, &target).await,
+            Some(target) => self.redact(redaction, &target).await.map(|_| ()),
             None => {
                 let key = (&self.hot.id, id, redaction.event_id());
                 self.turn.batch.put(&EARLY_REDACTIONS, &key, &());
@@ -50,31 +52,37 @@ impl Arriving<'_> {
 
     /// An event that comes after its redaction: out of order, or from before our time.
     pub(super) async fn be_taken_back(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<(), Unavailable> {
-        let mut redactions = self.early.remove(pdu.event_id()).unwrap_or_default();
-        let query = EARLY_REDACTIONS.under(&(&self.hot.id, pdu.event_id()));
-        let rows = self.reader.store().scan(query.limit(MAX_EARLY_REDACTIONS)).await?;
-        let ids: Vec<OwnedEventId> = rows.into_iter().map(|((_, _, redaction), ())| redaction).collect();
-        redactions.extend(self.reader.events_of(&self.hot.id, &self.hot.version, &ids).await?);
         let target = StoredEvent {
             pdu: Arc::clone(pdu),
             flags,
             position: 0,
         };
-        for redaction in redactions {
-            let key = (&self.hot.id, pdu.event_id(), redaction.event_id());
-            self.turn.batch.delete(&EARLY_REDACTIONS, &key);
-            self.redact(&redaction, &target).await?;
+        let mut early = self.early.remove(pdu.event_id()).unwrap_or_default();
+        let mut is_done = false;
+        let mut query = EARLY_REDACTIONS.under(&(&self.hot.id, pdu.event_id()));
+        loop {
+            let rows = self.reader.store().scan(query.limit(EARLY_AT_ONCE)).await?;
+            let last = rows.last().map(|(key, ())| key.clone());
+            let ids: Vec<OwnedEventId> = rows.into_iter().map(|((_, _, redaction), ())| redaction).collect();
+            early.extend(self.reader.events_of(&self.hot.id, &self.hot.version, &ids).await?);
+            for redaction in std::mem::take(&mut early) {
+                let key = (&self.hot.id, pdu.event_id(), redaction.event_id());
+                self.turn.batch.delete(&EARLY_REDACTIONS, &key);
+                is_done = is_done || self.redact(&redaction, &target).await?;
+            }
+            let Some(last) = last else { return Ok(()) };
+            query = EARLY_REDACTIONS.under(&(&self.hot.id, pdu.event_id())).after(&last);
         }
-        Ok(())
     }
 
-    async fn redact(&mut self, redaction: &Pdu, target: &StoredEvent) -> Result<(), Unavailable> {
+    /// Redacts the target if the redaction takes effect on it, and says whether it does.
+    async fn redact(&mut self, redaction: &Pdu, target: &StoredEvent) -> Result<bool, Unavailable> {
         let powers = self.powers_at(redaction.event_id()).await?;
-        if redact::takes_effect(redaction, &target.pdu, &powers) {
-            self.hot.apply_redaction(self.turn, target, redaction.event_id())
-        } else {
-            Ok(())
+        let takes_effect = redact::takes_effect(redaction, &target.pdu, &powers);
+        if takes_effect {
+            self.hot.apply_redaction(self.turn, target, redaction.event_id())?;
         }
+        Ok(takes_effect)
     }
 
     /// The power levels at an event. They decide about a redaction, not those of now: servers that hear of it at
