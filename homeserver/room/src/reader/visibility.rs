@@ -123,6 +123,7 @@ impl Reader {
             let has_crossed = |member: &Arc<Pdu>| crossed.contains(member.event_id());
             if before.iter().any(|member| is_join(member) || has_crossed(member))
                 || self.lets_any_pass(room, event, &before, &joins).await?
+                || (!crossed.contains(event) && self.ends_any_unheard(room, event, &joins).await?)
             {
                 allowed.push(event.clone());
             }
@@ -149,6 +150,27 @@ impl Reader {
         let state = self.state_at(room, event).await?;
         let passes = |join: &Arc<Pdu>| state.as_ref().is_some_and(|state| state.lets_pass(join));
         Ok(joins.iter().filter(is_beside).any(passes))
+    }
+
+    /// Whether an event is a membership, other than a join, of somebody who has one of these joins, and rests on none of
+    /// them. He is told of it, and what is before it may be another such one: who is banned twice was not in the room when
+    /// he was banned the second time.
+    async fn ends_any_unheard(
+        &self,
+        room: &RoomId,
+        event: &ruma::EventId,
+        joins: &[Arc<Pdu>],
+    ) -> Result<bool, Unavailable> {
+        let Some(stored) = self.stored_event(room, event).await? else {
+            return Ok(false);
+        };
+        let theirs = |join: &&Arc<Pdu>| join.state_entry() == stored.pdu.state_entry();
+        let joins: Vec<&Arc<Pdu>> = joins.iter().filter(theirs).collect();
+        if joins.is_empty() || is_join(&stored.pdu) {
+            return Ok(false);
+        }
+        let before = self.memberships_before(room, &stored.pdu).await?;
+        Ok(joins.iter().any(|join| !before.iter().any(|id| id == join.event_id())))
     }
 
     /// The memberships of the same user on which one rests, from the last one back.
