@@ -22,14 +22,15 @@ use crate::{
         graph::Graph,
         order::{Links, order},
     },
+    whom_to_ask::whom_to_ask,
 };
 
 /// Questions about one room to other servers in [`QUESTIONS_IN_MS`].
 const MAX_QUESTIONS: u32 = 60;
 /// Milliseconds in which that many may be asked: as often as what waits is looked at again.
 const QUESTIONS_IN_MS: u64 = 30_000;
-/// Other servers that are asked where the sender doesn't answer.
-const MAX_SERVERS: usize = 3;
+/// Other servers that are asked where the sender doesn't have it.
+const MAX_OTHER_SERVERS: usize = 2;
 /// How long an event that nobody had isn't asked for again, milliseconds.
 const FORGET_AFTER_MS: u64 = 5 * 60 * 1_000;
 /// Events that are remembered as not to be had. Above it, all are forgotten: it is a memory, not a promise.
@@ -45,6 +46,8 @@ pub(crate) struct InVain {
     waiting: usize,
     looked_at: u64,
     timer: Timer,
+    /// Times that others than the sender might have been asked: each time it is others' turn.
+    attempt: usize,
     /// Questions asked since then.
     asked: u32,
     since: u64,
@@ -166,17 +169,13 @@ impl<'a> Questions<'a> {
         may
     }
 
-    /// Whom to ask: who sent the event, then others in the room.
-    fn servers(graph: &impl Graph, origin: &OwnedServerName, us: &OwnedServerName) -> Vec<OwnedServerName> {
-        let others = graph
-            .servers()
-            .into_iter()
-            .filter(|server| server != origin && server != us);
-        std::iter::once(origin.clone())
-            .chain(others)
-            .filter(|server| server != us)
-            .take(MAX_SERVERS)
-            .collect()
+    /// Whom to ask this time: who sent the event, then others in the room.
+    fn servers(&mut self, graph: &impl Graph, origin: &OwnedServerName, us: &OwnedServerName) -> Vec<OwnedServerName> {
+        let attempt = self.in_vain.attempt;
+        self.in_vain.attempt = attempt.wrapping_add(1);
+        let others = whom_to_ask(graph.servers(), &[origin, us], attempt, MAX_OTHER_SERVERS);
+        let origin = std::iter::once(origin.clone()).filter(|server| server != us);
+        origin.chain(others).collect()
     }
 
     /// Brings what lies between our ends of the graph and an event; where it can't be had, the state there.
@@ -197,8 +196,9 @@ impl<'a> Questions<'a> {
             return Ok(None);
         }
         let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
-        for server in Self::servers(graph, origin, us) {
-            self.walk_back(graph, event, &server, &mut pool).await?;
+        let servers = self.servers(graph, origin, us);
+        for server in &servers {
+            self.walk_back(graph, event, server, &mut pool).await?;
             if unknown_before(graph, event, &pool).await?.is_empty() {
                 if !is_anchored(graph, event, &pool).await? {
                     tracing::info!(room = %graph.room_id(), event = %event.pdu().event_id(), %origin, "an event of the past");
@@ -211,8 +211,7 @@ impl<'a> Questions<'a> {
                 }));
             }
         }
-        self.take_their_word(graph, event, pool, &Self::servers(graph, origin, us))
-            .await
+        self.take_their_word(graph, event, pool, &servers).await
     }
 
     /// Asks one server for what is missing, round after round, as long as that gets on.
@@ -410,7 +409,7 @@ impl<'a> Questions<'a> {
         origin: &OwnedServerName,
         us: &OwnedServerName,
     ) -> Result<Option<Vec<Verified>>, Unavailable> {
-        let servers = Self::servers(graph, origin, us);
+        let servers = self.servers(graph, origin, us);
         self.fetch(graph, missing, &servers).await
     }
 }

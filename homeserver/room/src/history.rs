@@ -28,6 +28,7 @@ use crate::{
     mailbox::{Command, Reply},
     registry::Shared,
     turn::Turn,
+    whom_to_ask::whom_to_ask,
     worker::Worker,
 };
 
@@ -42,7 +43,7 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// When one asks again because there was a new gap at the end.
 const GO_ON_AFTER: Duration = Duration::from_secs(1);
 /// How often, before it is left to the next start.
-const MAX_ATTEMPTS: u32 = 20;
+const MAX_ATTEMPTS: usize = 20;
 
 /// Rooms whose history is being fetched: one task a room. Who waits for the end of one waits for its sender to be gone.
 #[derive(Debug, Default)]
@@ -63,8 +64,8 @@ pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
     }
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        for _ in 0..MAX_ATTEMPTS {
-            match Box::pin(complete(&shared, &room)).await {
+        for attempt in 0..MAX_ATTEMPTS {
+            match Box::pin(complete(&shared, &room, attempt)).await {
                 Ok(Come::All) | Err(Unavailable::Stopping) => break,
                 Ok(Come::More) => tokio::time::sleep(GO_ON_AFTER).await,
                 Ok(Come::NotNow) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
@@ -122,7 +123,7 @@ enum Come {
 }
 
 /// Fetches what is missing and hands it to the worker.
-async fn complete(shared: &Arc<Shared>, room: &RoomId) -> Result<Come, Unavailable> {
+async fn complete(shared: &Arc<Shared>, room: &RoomId, attempt: usize) -> Result<Come, Unavailable> {
     let Some(from) = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await? else {
         return Ok(Come::All);
     };
@@ -130,7 +131,7 @@ async fn complete(shared: &Arc<Shared>, room: &RoomId) -> Result<Come, Unavailab
         return Ok(Come::All);
     };
     let from = ServerName::parse(from).map_err(|error| Unavailable::Damaged(error.to_string()))?;
-    let mut events = match fetch_from_any(shared, room, &version, from).await? {
+    let mut events = match fetch_from_any(shared, room, &version, from, attempt).await? {
         Fetched::All(events) => events,
         Fetched::NotNow => return Ok(Come::NotNow),
         // Asking again would cost the other server as much, and end here again.
@@ -168,13 +169,12 @@ async fn fetch_from_any(
     room: &RoomId,
     version: &RoomVersion,
     named: OwnedServerName,
+    attempt: usize,
 ) -> Result<Fetched, Unavailable> {
     let ours = shared.identity.server_name();
     let others = shared.reader.servers_in(room).await?;
-    let others = others.into_iter().filter(|server| *server != named && *server != ours);
-    let mut servers = vec![named.clone()];
-    servers.extend(others.take(MAX_OTHER_SERVERS));
-    for server in servers {
+    let others = whom_to_ask(others, &[&named, ours], attempt, MAX_OTHER_SERVERS);
+    for server in std::iter::once(named).chain(others) {
         match fetch(shared, room, version, &server).await? {
             Fetched::NotNow => {}
             fetched => return Ok(fetched),

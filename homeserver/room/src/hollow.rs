@@ -25,6 +25,7 @@ use crate::{
     mailbox::{Command, Reply},
     registry::Shared,
     turn::Turn,
+    whom_to_ask::whom_to_ask,
     worker::Worker,
 };
 
@@ -128,12 +129,8 @@ async fn attempt_once(shared: &Arc<Shared>, room: &RoomId, attempt: usize) -> Re
 /// The other servers in the room, some of them.
 async fn servers(shared: &Shared, room: &RoomId, attempt: usize) -> Result<Vec<OwnedServerName>, Unavailable> {
     let ours = shared.identity.server_name();
-    let mut servers: Vec<OwnedServerName> = shared.reader.servers_in(room).await?.into_iter().collect();
-    servers.retain(|server| server != ours);
-    let first = (attempt * MAX_SERVERS).checked_rem(servers.len()).unwrap_or(0);
-    servers.rotate_left(first);
-    servers.truncate(MAX_SERVERS);
-    Ok(servers)
+    let servers = shared.reader.servers_in(room).await?;
+    Ok(whom_to_ask(servers, &[ours], attempt, MAX_SERVERS))
 }
 
 /// Asks for those of these events that came redacted, so that the text need not be worked out without them first.

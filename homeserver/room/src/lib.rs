@@ -37,6 +37,7 @@ mod stay;
 pub mod testing;
 mod turn;
 mod vouch;
+mod whom_to_ask;
 mod worker;
 
 pub use access::{Access, AccessError};
