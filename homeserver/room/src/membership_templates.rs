@@ -299,7 +299,7 @@ impl Worker {
         let answered = answer(&arriving, pdu, &before).await?;
         if !doubts(&arriving).await?.untold.is_empty() {
             // What came since the template was made, the new server has not been sent.
-            self.vouch_later();
+            self.vouch_later(turn);
         }
         Ok(answered)
     }

@@ -1,4 +1,4 @@
-//! What is done at boot: acknowledged edits become signed events, staged events are merged.
+//! What is done at boot: acknowledged edits become signed events, staged events are merged, what was begun goes on.
 
 use futures_util::{StreamExt as _, stream};
 use ruma::OwnedRoomId;
@@ -31,6 +31,7 @@ impl Rooms {
         for ((room,), _) in staged {
             self.shared.tell(&room, Command::Drain).await?;
         }
+        self.vouch_again().await?;
         self.fetch_histories().await?;
         self.ask_for_hollow_updates().await
     }

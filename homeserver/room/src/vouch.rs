@@ -16,18 +16,20 @@ use std::{
     time::Duration,
 };
 
-use ruma::{EventId, OwnedEventId, OwnedUserId, ServerName};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
 use tokio::time::Instant;
 use weft_dag::Pdu;
+use weft_store::tables::rooms::DOUBTED_ROOMS;
 
 use crate::{
-    NewEvent, SendError, Unavailable,
+    NewEvent, Rooms, SendError, Unavailable,
     drain::{
         arrive::Arriving,
         doubt::{Doubts, doubts},
     },
     hot::Hot,
     mailbox::Command,
+    registry::Shared,
     turn::Turn,
     worker::Worker,
 };
@@ -35,7 +37,7 @@ use crate::{
 /// What the author's server has for itself, and each other one before the next: longer than an event takes to arrive.
 const ONE_TURN: Duration = Duration::from_secs(5);
 /// Servers that have a turn of their own; those behind them share the last one.
-const MAX_TURNS: usize = 12;
+const MAX_TURNS: u32 = 12;
 /// A server that says something so long after we have heard an event, and doesn't follow it, hasn't heard it.
 const HEARD_BY_ALL_AFTER: Duration = Duration::from_secs(60);
 
@@ -86,15 +88,18 @@ impl Worker {
             return self.follow_with_a_membership(event, turn).await;
         }
         if !unheard.is_empty() {
-            self.vouch_later();
+            self.vouch_later(turn);
         }
         Ok(())
     }
 
     /// Our turn has come: if still nobody has followed them, we do.
     pub(crate) async fn vouch_for_all(&mut self, turn: &mut Turn) {
-        if let Err(error) = self.follow_what_is_unheard(turn).await {
-            tracing::warn!(room = %self.room, %error, "events that others don't have stay so until the next one");
+        match self.follow_what_is_unheard(turn).await {
+            Ok(()) => turn.batch.delete(&DOUBTED_ROOMS, &(&self.room,)),
+            Err(error) => {
+                tracing::warn!(room = %self.room, %error, "events that others don't have stay so until the next one");
+            }
         }
     }
 
@@ -157,31 +162,46 @@ impl Worker {
         }
     }
 
-    /// Looks again when it is this server's turn.
-    pub(crate) fn vouch_later(&self) {
+    /// Looks again when it is this server's turn; after a start, when all have had theirs.
+    pub(crate) fn vouch_later(&self, turn: &mut Turn) {
         let Some(hot) = &self.hot else { return };
         if self.vouching.set.swap(true, Ordering::AcqRel) {
             return;
         }
-        let wait = turn_of(hot, self.ours());
-        let (shared, room, set) = (
+        turn.batch.put(&DOUBTED_ROOMS, &(&self.room,), &());
+        let set = Arc::clone(&self.vouching.set);
+        tokio::spawn(look_again(
             Arc::clone(&self.shared),
             self.room.clone(),
-            Arc::clone(&self.vouching.set),
-        );
-        tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            set.store(false, Ordering::Release);
-            // Stopping: it is looked at again when the next event comes.
-            let _ = shared.tell(&room, Command::Vouch).await;
-        });
+            turn_of(hot, self.ours()),
+            set,
+        ));
     }
+}
+
+impl Rooms {
+    /// At boot: what was to be looked at again still is.
+    pub(crate) async fn vouch_again(&self) -> Result<(), Unavailable> {
+        for ((room,), ()) in self.shared.store.scan_all(DOUBTED_ROOMS.under(&())).await? {
+            let wait = ONE_TURN * (MAX_TURNS + 1);
+            tokio::spawn(look_again(Arc::clone(&self.shared), room, wait, Arc::default()));
+        }
+        Ok(())
+    }
+}
+
+/// Has the room's worker look, after a while.
+async fn look_again(shared: Arc<Shared>, room: OwnedRoomId, wait: Duration, set: Arc<AtomicBool>) {
+    tokio::time::sleep(wait).await;
+    set.store(false, Ordering::Release);
+    // Stopping: it is looked at after the next start.
+    let _ = shared.tell(&room, Command::Vouch).await;
 }
 
 /// How long a server waits for others to do it.
 fn turn_of(hot: &Hot, ours: &ServerName) -> Duration {
     let before = hot.servers().iter().take_while(|server| **server != *ours).count();
-    ONE_TURN * u32::try_from(before.min(MAX_TURNS) + 1).unwrap_or(1)
+    ONE_TURN * u32::try_from(before).map_or(MAX_TURNS, |before| before.min(MAX_TURNS)) + ONE_TURN
 }
 
 /// The membership of who can speak: the author, or anybody else of ours who is in the room.

@@ -66,6 +66,8 @@ crate::tables! {
         "Room, event: updates of the text that came redacted, and that other servers are asked for.";
     HOLLOW_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011C,
         "Rooms that may have hollow updates: where the asking goes on after a start.";
+    DOUBTED_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011D,
+        "Rooms with ends of the graph that other servers may not have, and that are looked at again: also after a start.";
 }
 
 /// A room.
