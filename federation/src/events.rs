@@ -14,10 +14,10 @@ use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
-use weft_dag::{DropReason, RoomVersion, Signer, Unchecked, Verified};
+use weft_dag::{DropReason, RoomVersion, Signer, Unchecked, Verified, VerifyKeys};
 use weft_wire::limits;
 
-use crate::{CallError, Client, RemoteKeys};
+use crate::{CallError, Client, RemoteKeys, pieces::in_pieces};
 
 /// Single events that are fetched at once from one server.
 const PARALLEL_EVENTS: usize = 8;
@@ -250,30 +250,37 @@ impl RemoteEvents {
 
     /// Checks events; those that fail are left out and logged.
     pub async fn check_all(&self, version: &RoomVersion, raw: &[Box<RawValue>]) -> Vec<Verified> {
+        let version = version.clone();
+        let parsed = in_pieces(raw.to_vec(), move |event| Unchecked::parse(event.get(), &version)).await;
         let mut unchecked = Vec::with_capacity(raw.len());
-        for event in raw {
-            match Unchecked::parse(event.get(), version) {
+        for event in parsed {
+            match event {
                 Ok(event) => unchecked.push(event),
                 Err(reason) => tracing::warn!(%reason, "event of another server dropped"),
             }
         }
         let keys = keys_for(&self.keys, &unchecked).await;
         let mut verified = Vec::with_capacity(unchecked.len());
-        for event in unchecked {
-            let id = event.event_id().to_owned();
-            match event.verify(&keys) {
-                Ok(event) => verified.push(event),
-                Err(reason) => tracing::warn!(event = %id, %reason, "event of another server dropped"),
+        for (event, checked) in verify_all(unchecked, keys).await {
+            match checked {
+                Ok(checked) => verified.push(checked),
+                Err(reason) => tracing::warn!(%event, %reason, "event of another server dropped"),
             }
-            // A room's state can be tens of thousands of signatures.
-            tokio::task::coop::consume_budget().await;
         }
         verified
     }
 }
 
+/// What comes of each event's signatures, in the order given.
+pub(crate) async fn verify_all(
+    events: Vec<Unchecked>,
+    keys: VerifyKeys,
+) -> Vec<(OwnedEventId, Result<Verified, DropReason>)> {
+    in_pieces(events, move |event| (event.event_id().to_owned(), event.verify(&keys))).await
+}
+
 /// All keys that these events need, fetched together.
-pub(crate) async fn keys_for(keys: &RemoteKeys, events: &[Unchecked]) -> weft_dag::VerifyKeys {
+pub(crate) async fn keys_for(keys: &RemoteKeys, events: &[Unchecked]) -> VerifyKeys {
     let mut needed: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
     let mut newest = MilliSecondsSinceUnixEpoch(UInt::MIN);
     for event in events {

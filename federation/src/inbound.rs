@@ -18,7 +18,10 @@ use weft_wire::limits;
 pub use edu::{InboundEdu, Receipt};
 pub use replay::Transactions;
 
-use crate::{RemoteKeys, events::keys_for};
+use crate::{
+    RemoteKeys,
+    events::{keys_for, verify_all},
+};
 
 /// What the answer says of each event.
 pub type Results = BTreeMap<OwnedEventId, Result<(), String>>;
@@ -142,9 +145,8 @@ async fn take_pdus(
     }
     let keys = keys_for(keys, &unchecked).await;
     let mut verified = Vec::with_capacity(unchecked.len());
-    for event in unchecked {
-        let id = event.event_id().to_owned();
-        match event.verify(&keys) {
+    for (id, event) in verify_all(unchecked, keys).await {
+        match event {
             Ok(event) => {
                 results.insert(id, Ok(()));
                 verified.push(event);

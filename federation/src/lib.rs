@@ -20,6 +20,7 @@ pub mod handshake;
 pub mod inbound;
 mod key_ring;
 pub mod outbox;
+mod pieces;
 mod remote_keys;
 mod signed_keys;
 mod tls;

@@ -1,0 +1,68 @@
+//! Work on many events at once, on as many processors as are free: a transaction's signatures, a room's state.
+//!
+//! Must not know what the work is. It is done on the runtime's own threads, in pieces that keep none of them for long.
+
+use std::{panic::resume_unwind, sync::Arc};
+
+use tokio::task::JoinSet;
+
+/// Items of one piece: with a signature to check for each (40 µs) a third of a millisecond, many times what handing it to
+/// another thread costs.
+const PIECE: usize = 8;
+
+/// Does the work on each item, and gives the results in the items' order. Cancelled where the caller is.
+///
+/// # Panics
+/// Where the work does.
+pub(crate) async fn in_pieces<T, R, F>(items: Vec<T>, work: F) -> Vec<R>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+    F: Fn(T) -> R + Send + Sync + 'static,
+{
+    if items.len() <= PIECE {
+        return items.into_iter().map(work).collect();
+    }
+    let work = Arc::new(work);
+    let mut running = JoinSet::new();
+    let mut items = items.into_iter();
+    for number in 0.. {
+        let piece: Vec<T> = items.by_ref().take(PIECE).collect();
+        if piece.is_empty() {
+            break;
+        }
+        let work = Arc::clone(&work);
+        running.spawn(async move { (number, piece.into_iter().map(&*work).collect::<Vec<R>>()) });
+    }
+    let mut done: Vec<(usize, Vec<R>)> = Vec::with_capacity(running.len());
+    while let Some(piece) = running.join_next().await {
+        match piece {
+            Ok(piece) => done.push(piece),
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            // Nobody aborts a piece but the end of the runtime, and that is our end too.
+            Err(_) => std::future::pending().await,
+        }
+    }
+    done.sort_unstable_by_key(|(number, _)| *number);
+    done.into_iter().flat_map(|(_, results)| results).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn results_come_in_the_order_of_the_items() {
+        for count in [0, 1, PIECE, PIECE + 1, 10 * PIECE + 3] {
+            let items: Vec<usize> = (0..count).collect();
+            let expected: Vec<usize> = items.iter().map(|item| item * 2).collect();
+            assert_eq!(in_pieces(items, |item| item * 2).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "the seventeenth")]
+    async fn a_panic_is_not_swallowed() {
+        in_pieces((0..20).collect(), |item: i32| assert!(item != 17, "the seventeenth")).await;
+    }
+}
