@@ -83,6 +83,8 @@ impl Network {
 
     pub fn note(&self, line: impl std::fmt::Display) {
         let line = format!("{} ms: {line}", self.elapsed());
+        // Among what the rooms say, so that one sees which server does.
+        tracing::debug!(target: "weft_room::network", "{line}");
         self.lock().trace.push(line);
     }
 
