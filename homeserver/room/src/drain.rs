@@ -10,8 +10,11 @@ pub(crate) mod graph;
 mod hollow;
 pub(crate) mod order;
 pub(crate) mod rebuild;
+pub(crate) mod reset;
 mod take_back;
 mod text;
+#[cfg(test)]
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 

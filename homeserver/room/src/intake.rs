@@ -19,6 +19,7 @@ use crate::{
         Drain, Staged,
         arrive::Arriving,
         doubt::{Doubts, doubts},
+        reset::resets,
     },
     mailbox::Command,
     turn::Turn,
@@ -267,10 +268,12 @@ impl Worker {
         } else {
             Doubts::default()
         };
+        let resets = resets(&arriving, &arriving.put_out).await?;
         let waiting = drained.waiting.len();
         if waiting == 0 && after <= hot.unstaged {
             hot.unstaged = last.unwrap_or(hot.unstaged);
         }
+        self.repeat_resets(&resets, turn).await?;
         if drained.appended > 0 {
             self.vouch(&doubts, turn).await?;
         }

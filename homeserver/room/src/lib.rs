@@ -28,6 +28,7 @@ pub mod ports;
 pub mod reader;
 mod recovery;
 mod registry;
+mod repeat;
 mod rooms;
 mod seal;
 mod sealing;

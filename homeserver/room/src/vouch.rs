@@ -16,13 +16,13 @@ use std::{
     time::Duration,
 };
 
-use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, ServerName};
 use tokio::time::Instant;
 use weft_dag::Pdu;
 use weft_store::tables::rooms::DOUBTED_ROOMS;
 
 use crate::{
-    NewEvent, Rooms, SendError, Unavailable,
+    Rooms, Unavailable,
     drain::{
         arrive::Arriving,
         doubt::{Doubts, doubts},
@@ -145,21 +145,10 @@ impl Worker {
 
     /// Has the event's author, or anybody else of ours, say again that he is in the room: after all ends of the graph.
     pub(crate) async fn follow_with_a_membership(&mut self, event: &Pdu, turn: &mut Turn) -> Result<(), Unavailable> {
-        let Some(member) = self.hot.as_ref().and_then(|hot| speaker(hot, event)) else {
-            return Ok(());
-        };
-        let (room, user) = (self.room.clone(), member.sender().to_owned());
-        match self.send_event(again(&member, &user), turn).await {
-            Ok(event) => {
-                tracing::info!(%room, %event, %user, "follows an event that others don't have");
-                Ok(())
-            }
-            Err(SendError::Unavailable(error)) => Err(error),
-            Err(error) => {
-                tracing::warn!(%room, %user, %error, "an event that others don't have stays so");
-                Ok(())
-            }
+        if let Some(event) = self.speak(event.sender(), turn).await? {
+            tracing::info!(room = %self.room, %event, "follows an event that others don't have");
         }
+        Ok(())
     }
 
     /// Looks again when it is this server's turn; after a start, when all have had theirs.
@@ -202,29 +191,4 @@ async fn look_again(shared: Arc<Shared>, room: OwnedRoomId, wait: Duration, set:
 fn turn_of(hot: &Hot, ours: &ServerName) -> Duration {
     let before = hot.servers().iter().take_while(|server| **server != *ours).count();
     ONE_TURN * u32::try_from(before).map_or(MAX_TURNS, |before| before.min(MAX_TURNS)) + ONE_TURN
-}
-
-/// The membership of who can speak: the author, or anybody else of ours who is in the room.
-fn speaker(hot: &Hot, event: &Pdu) -> Option<Arc<Pdu>> {
-    let locals = hot.locals();
-    let user: &OwnedUserId = locals
-        .iter()
-        .find(|user| *user == event.sender())
-        .or_else(|| locals.first())?;
-    let member = hot.state.get("m.room.member", user.as_str())?;
-    // Somebody else may have written it last; only one's own can be said again.
-    (member.sender() == user).then(|| Arc::clone(member))
-}
-
-/// The same membership once more.
-fn again(member: &Pdu, user: &OwnedUserId) -> NewEvent {
-    NewEvent {
-        sender: user.clone(),
-        kind: member.kind().to_owned(),
-        state_key: member.state_key().map(ToOwned::to_owned),
-        content: member.content_as().unwrap_or_default(),
-        redacts: None,
-        txn: None,
-        timestamp: None,
-    }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use ruma::{EventId, OwnedEventId, RoomId, ServerName};
+use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, groups};
 use weft_store::tables::rooms::{
     EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, INCOMPLETE_ROOMS, PAST_PLACES, STAGING, TALK, TIMELINE,
@@ -45,6 +45,8 @@ pub(crate) struct Arriving<'a> {
     /// Redactions of this turn by their targets, which aren't here.
     pub(super) early: HashMap<OwnedEventId, Vec<Arc<Pdu>>>,
     pub(super) vectors: Vectors,
+    /// Users of other servers who may have been put out by this turn without an event that says so.
+    pub(crate) put_out: BTreeSet<OwnedUserId>,
     /// The last place before our time that is taken, once this turn has looked.
     last_past: Option<i64>,
     no_cover: ChainCover,
@@ -92,6 +94,7 @@ impl<'a> Arriving<'a> {
             read: Mutex::default(),
             early,
             vectors,
+            put_out: BTreeSet::new(),
             last_past: None,
             no_cover,
         })
@@ -237,6 +240,24 @@ impl<'a> Arriving<'a> {
         Ok(())
     }
 
+    /// Notes whose membership an event has changed that isn't about it, or not as it says.
+    fn note_put_out(&mut self, pdu: &Pdu, state: Option<&NewState>) {
+        let changed = state.map(|state| state.changed.as_slice()).unwrap_or_default();
+        let keys = changed.iter().map(|(kind, key)| (kind.as_str(), key.as_str()));
+        let own = pdu.state_key().map(|key| (pdu.kind(), key));
+        let stands = |key: &str| state.and_then(|state| state.view.get("m.room.member", key));
+        for (kind, key) in keys.chain(own) {
+            let said = stands(key).is_some_and(|stands| stands.event_id() == pdu.event_id());
+            if kind == "m.room.member"
+                && !said
+                && let Ok(user) = UserId::parse(key)
+                && user.server_name() != self.ours
+            {
+                self.put_out.insert(user);
+            }
+        }
+    }
+
     /// A join that crossed a ban or a kick of ours and does not stand: its server believes that it is in the room and
     /// will not hear otherwise, because nobody sends to a server that isn't. Whoever put the user out says so again.
     fn contradict(&mut self, pdu: &Pdu) {
@@ -323,6 +344,7 @@ impl<'a> Arriving<'a> {
         self.take_text(&brought, &event).await?;
         let between: Vec<Arc<Pdu>> = brought.iter().map(|event| Arc::clone(&event.pdu)).collect();
         let state = self.state_of_now(&pdu, after, &between).await?;
+        self.note_put_out(&pdu, state.as_ref());
         let following = Following { state, between };
         self.enter(Arc::clone(&pdu), flags, Some((before, after.group.id)), following, tell);
         for held in brought.iter().filter(|held| !held.pdu.rejected()) {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use ruma::{OwnedEventId, RoomId};
+use ruma::{EventId, OwnedEventId, RoomId};
 use weft_dag::Pdu;
 use weft_store::tables::rooms::{EXTREMITIES, event_flags};
 use weft_wire::limits::MAX_BACKFILL_EVENTS;
@@ -51,6 +51,15 @@ impl Reader {
         let mut events = self.walk(room, latest, &known, limit, false).await?;
         events.reverse();
         Ok(events)
+    }
+
+    /// Whether an event follows another, as far as that is looked for: among the [`MAX_BACKFILL_EVENTS`] before it.
+    pub(super) async fn follows(&self, room: &RoomId, event: &EventId, before: &EventId) -> Result<bool, Unavailable> {
+        let start = [event.to_owned()];
+        let behind = self
+            .walk(room, &start, &BTreeSet::new(), MAX_BACKFILL_EVENTS, false)
+            .await?;
+        Ok(behind.iter().any(|pdu| pdu.event_id() == before))
     }
 
     async fn walk(

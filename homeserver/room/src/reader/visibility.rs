@@ -14,6 +14,7 @@ use ruma::{
 };
 use serde::Deserialize;
 use weft_dag::{Pdu, StateView};
+use weft_store::tables::rooms::event_flags;
 
 use super::Reader;
 use crate::{Unavailable, stay};
@@ -124,6 +125,7 @@ impl Reader {
             if before.iter().any(|member| is_join(member) || has_crossed(member))
                 || self.lets_any_pass(room, event, &before, &joins).await?
                 || (!crossed.contains(event) && self.ends_any_unheard(room, event, &joins).await?)
+                || self.is_reset(room, &before, &joins).await?
             {
                 allowed.push(event.clone());
             }
@@ -171,6 +173,23 @@ impl Reader {
         }
         let before = self.memberships_before(room, &stored.pdu).await?;
         Ok(joins.iter().any(|join| !before.iter().any(|id| id == join.event_id())))
+    }
+
+    /// Whether one of these joins stands here, and follows a membership of the same user that the resolution of branches
+    /// brought back ([`crate::drain::reset`]).
+    async fn is_reset(&self, room: &RoomId, before: &[Arc<Pdu>], joins: &[Arc<Pdu>]) -> Result<bool, Unavailable> {
+        for join in joins {
+            let back = before.iter().find(|member| member.state_entry() == join.state_entry());
+            let Some(back) = back.filter(|back| !is_join(back)) else {
+                continue;
+            };
+            let stored = self.stored_event(room, join.event_id()).await?;
+            let stands = stored.is_some_and(|stored| event_flags::is_accepted(stored.flags));
+            if stands && self.follows(room, join.event_id(), back.event_id()).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The memberships of the same user on which one rests, from the last one back.

@@ -2,72 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use async_trait::async_trait;
-use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId};
+use ruma::OwnedEventId;
 use serde_json::json;
-use weft_dag::{ChainCover, EventSource as _, Pdu, RoomVersion, StateMap, StateView, testing::World};
+use weft_dag::{Pdu, testing::World};
 
 use super::{Doubts, doubts};
-use crate::{
-    Unavailable,
-    drain::graph::{Graph, Incoming, Known},
-};
-
-const ANNA: &str = "@anna:a.example";
-const BELA: &str = "@bela:b.example";
-const CARA: &str = "@cara:c.example";
-const VERSIONS: [RoomVersionId; 3] = [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12];
-
-/// What a server that has all events knows.
-struct Whole {
-    world: World,
-    now: StateView,
-}
-
-#[async_trait]
-impl Graph for Whole {
-    fn room_id(&self) -> &RoomId {
-        &self.world.room_id
-    }
-
-    fn version(&self) -> &RoomVersion {
-        &self.world.version
-    }
-
-    fn current(&self) -> &StateView {
-        &self.now
-    }
-
-    fn extremities(&self) -> Vec<OwnedEventId> {
-        self.world.head_list()
-    }
-
-    fn cover(&self) -> &ChainCover {
-        &self.world.cover
-    }
-
-    async fn event(&self, id: &EventId) -> Result<Option<Known>, Unavailable> {
-        Ok(self.world.events.event(id).map(|pdu| Known::new(pdu, 0)))
-    }
-
-    async fn state_after(&self, id: &EventId) -> Result<Option<StateMap>, Unavailable> {
-        Ok(Some(self.world.state_after(id).clone()))
-    }
-
-    async fn append(&mut self, _: Incoming) -> Result<(), Unavailable> {
-        panic!("who looks for doubts takes nothing in");
-    }
-}
-
-/// Anna's room with Bela and Cara in it, all of whom may write.
-fn room(version: &RoomVersionId) -> World {
-    World::public(version, ANNA, &[(BELA, 25), (CARA, 25)])
-}
+use crate::drain::whole::{ANNA, BELA, CARA, VERSIONS, Whole, membership, room};
 
 /// Says what is in doubt, with the names that the test has for the events.
 async fn doubted(world: World, names: &[(&str, &Pdu)]) -> (BTreeSet<String>, BTreeSet<String>) {
-    let now = world.current();
-    let Doubts { held, untold } = doubts(&Whole { world, now }).await.unwrap();
+    let Doubts { held, untold } = doubts(&Whole::new(world)).await.unwrap();
     let named = |ids: BTreeSet<OwnedEventId>| {
         let name = |id: OwnedEventId| names.iter().find(|(_, pdu)| pdu.event_id() == id);
         ids.into_iter()
@@ -83,18 +27,6 @@ fn only(name: &str) -> BTreeSet<String> {
 
 fn none() -> BTreeSet<String> {
     BTreeSet::new()
-}
-
-fn membership(
-    world: &mut World,
-    after: &[OwnedEventId],
-    sender: &str,
-    target: &str,
-    membership: &str,
-) -> Vec<OwnedEventId> {
-    let content = json!({ "membership": membership });
-    let event = world.send_after(after, sender, "m.room.member", Some(target), content);
-    vec![event.event_id().to_owned()]
 }
 
 fn word(world: &mut World, after: &[OwnedEventId], sender: &str) -> std::sync::Arc<Pdu> {
