@@ -9,6 +9,7 @@ use super::{edit::as_f64, history, local::Local, process, progress, report::Figu
 use crate::{
     client::{Client, segment},
     liar::{Liar, Room},
+    server::Server,
 };
 
 /// How much is done.
@@ -137,6 +138,9 @@ pub async fn measure_one(
 ) -> Result<Vec<Figure>> {
     progress(&format!("{name} joins"));
     let via = &room.local.server(0)?.name;
+    // Whoever joined before is still fetching the history: that is his cost.
+    let pids: Vec<u32> = room.local.servers.iter().filter_map(Server::pid).collect();
+    process::at_rest(&pids).await?;
     let cpu = pid.map_or(Ok(Duration::ZERO), process::cpu)?;
     let began = Instant::now();
     user.join(&room.id, Some(via)).await?;

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 /// Ticks of `/proc/PID/stat` a second. It is 100 on every Linux of today (`getconf CLK_TCK`).
 const TICKS: u32 = 100;
@@ -18,6 +18,26 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     let mut times = fields.split_whitespace().skip(11).map(str::parse::<u32>);
     let mut next = || times.next().context("too few fields")?.context("no number");
     Ok(Duration::from_secs(1) * (next()? + next()?) / TICKS)
+}
+
+/// Waits until these processes have nothing to do: less than a twentieth of a processor each, for half a second.
+///
+/// # Errors
+/// When one of them is no more, or they never come to rest.
+pub async fn at_rest(pids: &[u32]) -> Result<()> {
+    const LOOK: Duration = Duration::from_millis(500);
+    const MOST_LOOKS: u32 = 240;
+    let used = || -> Result<Vec<Duration>> { pids.iter().copied().map(cpu).collect() };
+    let mut before = used()?;
+    for _ in 0..MOST_LOOKS {
+        tokio::time::sleep(LOOK).await;
+        let now = used()?;
+        if now.iter().zip(&before).all(|(now, before)| *now - *before < LOOK / 20) {
+            return Ok(());
+        }
+        before = now;
+    }
+    bail!("the servers did not come to rest")
 }
 
 /// Memory that a process holds, bytes: its pages that are in memory, less what it shares with others.
