@@ -380,6 +380,65 @@ mod tests {
         assert!(!standing.contains_key(loser.event_id()) && !standing.contains_key(continues.event_id()));
     }
 
+    /// An event of `spec/vectors/claims`.
+    #[derive(serde::Deserialize)]
+    struct Vector {
+        event_id: OwnedEventId,
+        prev_events: Vec<OwnedEventId>,
+        sender: OwnedUserId,
+        update: String,
+        clients: BTreeMap<u64, (u32, u32)>,
+        #[serde(default)]
+        rejected: bool,
+        #[serde(default)]
+        soft_failed: bool,
+    }
+
+    impl Vector {
+        fn in_place(self) -> InPlace {
+            let bytes = (0..self.update.len()).step_by(2);
+            let bytes: Vec<u8> = bytes
+                .map(|at| u8::from_str_radix(&self.update[at..at + 2], 16).unwrap())
+                .collect();
+            let json = serde_json::json!({
+                "type": "dev.weft.update", "room_id": "!room:alpha.example", "sender": self.sender, "auth_events": [],
+                "content": UpdateContent::new(&bytes, self.clients), "prev_events": self.prev_events, "depth": 1,
+                "origin_server_ts": 1_800_000_000_000_u64, "hashes": { "sha256": "" }, "signatures": {},
+            });
+            let version = weft_dag::RoomVersion::new(&RoomVersionId::V11).unwrap();
+            let pdu = Pdu::from_trusted_json(&json.to_string(), self.event_id, &version, self.rejected).unwrap();
+            let rejected = if self.rejected { event_flags::REJECTED } else { 0 };
+            let held_back = if self.soft_failed { event_flags::SOFT_FAILED } else { 0 };
+            InPlace {
+                pdu: Arc::new(pdu),
+                flags: rejected | held_back,
+            }
+        }
+    }
+
+    #[test]
+    fn the_vectors_of_the_specification() {
+        #[derive(serde::Deserialize)]
+        struct File {
+            events: Vec<Vector>,
+            stand: Vec<OwnedEventId>,
+        }
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/vectors/claims");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let file: File = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            let mut events: Vec<InPlace> = file.events.into_iter().map(Vector::in_place).collect();
+            for _ in 0..events.len() {
+                events.rotate_left(1);
+                let stand: Vec<OwnedEventId> = standing(&rebuild(events.clone())).into_keys().collect();
+                assert_eq!(stand, file.stand, "{}", path.display());
+            }
+            count += 1;
+        }
+        assert!(count >= 11, "{count} vectors");
+    }
+
     /// An honest word that refers to a lie has no place once the lie lost. Then it must not keep out what was said under
     /// the same ids either: who heard the lie last has never admitted the word.
     #[test]
