@@ -94,7 +94,7 @@ async fn readers_that_take_nothing_cost_no_more_than_the_limits_say_and_get_all_
     are_given_up(&server, files + STALLED / 5).await
 }
 
-/// Who takes nothing for a minute, and the time that a slow line needs for the message under way, is disconnected.
+/// Who takes nothing for a minute, and the time that a slow line needs for what the system keeps for it, is disconnected.
 async fn are_given_up(server: &Server, files: usize) -> Result<()> {
     let deadline = Instant::now() + 2 * PATIENCE;
     while server.open_files()? > files {

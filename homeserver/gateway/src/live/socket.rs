@@ -21,12 +21,16 @@ use super::{
     plain,
     target::Target,
     voice::keep_alive,
-    websocket::{self, Sink, WebSocket},
+    websocket::{self, Sink, Unsent, WebSocket},
 };
 
 /// Messages between the reader and a document, and from all documents to the writer. What doesn't fit waits in the
 /// connection (and thereby at the sender), not in memory.
 pub(super) const QUEUE: usize = 64;
+
+/// Bytes after which a writer is woken at the latest: a third of the 4 MiB that Linux keeps for a connection at most
+/// (`tcp_wmem`).
+const WOKEN_AFTER_BYTES: usize = 4 * 1024 * 1024 / 3;
 
 /// Why no further message comes.
 #[derive(Debug)]
@@ -108,12 +112,12 @@ async fn write(mut sink: Sink, mut outgoing: ToWrite, framing: Framing) {
             Err(_) => keep_alive(framing),
         };
         let patience = patience(message.len());
-        let sent = timeout(patience, websocket::send(&mut sink, message)).await;
+        let sent = timeout(patience, websocket::send(&mut sink, message, silence())).await;
         match sent {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return,
+            Ok(Err(Unsent::Broken)) => return,
             // It took too little of it for so long that it most likely won't hear this either.
-            Err(_) => return finish(sink, close::SLOW).await,
+            Ok(Err(Unsent::Stalled)) | Err(_) => return finish(sink, close::SLOW).await,
         }
     }
 }
@@ -123,6 +127,12 @@ async fn write(mut sink: Sink, mut outgoing: ToWrite, framing: Framing) {
 fn patience(bytes: usize) -> Duration {
     let allowed = bytes as u64 * 1_000 / MIN_LIVE_BYTES_PER_SECOND;
     Duration::from_millis(LIVE_IDLE_MS + allowed)
+}
+
+/// How long it may be until a client takes any more of a message. A writer that waits is woken when a good part of what the
+/// system keeps for the connection was taken, which a slow line needs its time for.
+fn silence() -> Duration {
+    patience(WOKEN_AFTER_BYTES)
 }
 
 async fn finish(mut sink: Sink, close: Close) {
@@ -146,5 +156,7 @@ mod tests {
         // A document of 5 MB on the line of a telephone at the edge of its net.
         assert!(patience(5_000_000) > Duration::from_secs(5_000_000 / 20_000));
         assert!(patience(MAX_DOCUMENT_BYTES) < Duration::from_secs(2 * 60 * 60));
+        // However large the message: who takes nothing of it is given up within minutes.
+        assert!(silence() < Duration::from_secs(150));
     }
 }

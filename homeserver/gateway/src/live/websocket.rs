@@ -4,6 +4,8 @@
 //! has written for as long as the socket lives: a document of 100 KB stayed in memory once for each of its readers. Here a
 //! large message goes out in fragments (RFC 6455, section 5.4), which every client puts together again.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     http::{HeaderValue, header},
@@ -14,10 +16,11 @@ use futures_util::{SinkExt, stream::SplitSink};
 use http::Request;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        Error, Message,
+        Message,
         handshake::server::create_response_with_body,
         protocol::{
             Role, WebSocketConfig,
@@ -96,14 +99,26 @@ fn config() -> WebSocketConfig {
         .max_frame_size(Some(2 * MAX_LIVE_FRAME_BYTES))
 }
 
-/// Writes a binary message to its end.
+/// Why a message was not written to its end.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    /// The connection has broken.
+    Broken,
+    /// The client has taken nothing for so long as it may.
+    Stalled,
+}
+
+/// Writes a binary message to its end, as long as the client takes some of it every `silence`.
 ///
 /// # Errors
-/// When the connection has broken.
-pub(super) async fn send(sink: &mut Sink, message: Bytes) -> Result<(), Error> {
-    let fragments = fragments(message);
-    for fragment in fragments {
-        sink.send(Message::Frame(fragment)).await?;
+/// See [`Unsent`].
+pub(super) async fn send(sink: &mut Sink, message: Bytes, silence: Duration) -> Result<(), Unsent> {
+    for fragment in fragments(message) {
+        match timeout(silence, sink.send(Message::Frame(fragment))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(Unsent::Broken),
+            Err(_) => return Err(Unsent::Stalled),
+        }
     }
     Ok(())
 }
