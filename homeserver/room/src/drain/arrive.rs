@@ -5,7 +5,7 @@
 //! event stands; that was done before.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -45,8 +45,9 @@ pub(crate) struct Arriving<'a> {
     /// Redactions of this turn by their targets, which aren't here.
     pub(super) early: HashMap<OwnedEventId, Vec<Arc<Pdu>>>,
     pub(super) vectors: Vectors,
-    /// Users of other servers who may have been put out by this turn without an event that says so.
-    pub(crate) put_out: BTreeSet<OwnedUserId>,
+    /// Users of other servers who may have been put out by this turn without an event that says so, and their joins of it
+    /// that don't stand.
+    pub(crate) put_out: BTreeMap<OwnedUserId, Vec<OwnedEventId>>,
     /// The last place before our time that is taken, once this turn has looked.
     last_past: Option<i64>,
     no_cover: ChainCover,
@@ -94,7 +95,7 @@ impl<'a> Arriving<'a> {
             read: Mutex::default(),
             early,
             vectors,
-            put_out: BTreeSet::new(),
+            put_out: BTreeMap::new(),
             last_past: None,
             no_cover,
         })
@@ -234,6 +235,9 @@ impl<'a> Arriving<'a> {
             self.take_accepted(Arc::clone(&pdu), flags, (before.group.id, &after), tell)
                 .await?;
         } else {
+            if !pdu.rejected() {
+                self.note_put_out(&pdu, None);
+            }
             self.enter(Arc::clone(&pdu), flags, groups, Following::default(), Tell::Nobody);
         }
         self.contradict(&pdu);
@@ -253,7 +257,8 @@ impl<'a> Arriving<'a> {
                 && let Ok(user) = UserId::parse(key)
                 && user.server_name() != self.ours
             {
-                self.put_out.insert(user);
+                let joins = self.put_out.entry(user).or_default();
+                joins.extend((own == Some((kind, key))).then(|| pdu.event_id().to_owned()));
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Users whom the resolution of branches has put out of the room, though a branch has them in it that had heard of what
-//! put them out: a ban that was lifted, say, on a branch whose other end has not heard of the lifting. Their servers may
-//! know that branch alone, and nobody sends to a server that isn't in the room. (Matrix calls such a thing a state reset.)
+//! put them out: a ban that was lifted, say, on a branch whose other end has not heard of the lifting, or by somebody who
+//! may not do so any more. Their servers may know that branch alone, and nobody sends to a server that isn't in the room. (Matrix calls such a thing a state reset.)
 //!
 //! Must not decide what is done about it: that is [`crate::repeat`].
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
@@ -20,14 +20,17 @@ const MAX_ENDS: usize = 10;
 /// Events that are looked at behind one end, in search of what put a user out.
 const MAX_LOOKED_AT: usize = 500;
 
-/// Of users who may have been put out so, the memberships that stand.
-pub(crate) async fn resets(graph: &impl Graph, users: &BTreeSet<OwnedUserId>) -> Result<Vec<Arc<Pdu>>, Unavailable> {
+/// Of users who may have been put out so, each with joins that don't stand, the memberships that do.
+pub(crate) async fn resets(
+    graph: &impl Graph,
+    users: &BTreeMap<OwnedUserId, Vec<OwnedEventId>>,
+) -> Result<Vec<Arc<Pdu>>, Unavailable> {
     let mut found = Vec::new();
-    for user in users {
+    for (user, joins) in users {
         let now = graph.current();
         if let Some(stands) = now.get("m.room.member", user.as_str())
             && !now.joined_servers().contains(user.server_name())
-            && is_reset(graph, user, stands).await?
+            && is_reset(graph, user, joins, stands).await?
         {
             found.push(Arc::clone(stands));
         }
@@ -35,11 +38,16 @@ pub(crate) async fn resets(graph: &impl Graph, users: &BTreeSet<OwnedUserId>) ->
     Ok(found)
 }
 
-/// Whether a user is in the room at an end of the graph that follows the membership which stands.
-async fn is_reset(graph: &impl Graph, user: &UserId, stands: &Pdu) -> Result<bool, Unavailable> {
-    let mut ends = graph.extremities();
-    ends.truncate(MAX_ENDS);
-    for end in ends {
+/// Whether a user is in the room at an end of the graph that follows the membership which stands, or after one of these
+/// joins, which may be held back.
+async fn is_reset(
+    graph: &impl Graph,
+    user: &UserId,
+    joins: &[OwnedEventId],
+    stands: &Pdu,
+) -> Result<bool, Unavailable> {
+    let ends = graph.extremities().into_iter().take(MAX_ENDS);
+    for end in ends.chain(joins.iter().cloned()) {
         let state = graph.state_after(&end).await?;
         let member = state.and_then(|state| state.get("m.room.member", user.as_str()).cloned());
         let Some(member) = member.filter(|member| *member != *stands.event_id()) else {
@@ -85,7 +93,7 @@ mod tests {
     use crate::drain::whole::{ANNA, BELA, CARA, VERSIONS, Whole, membership, room};
 
     async fn found(world: World) -> Vec<String> {
-        let users = [BELA, CARA].map(|user| UserId::parse(user).unwrap());
+        let users = [BELA, CARA].map(|user| (UserId::parse(user).unwrap(), Vec::new()));
         let found = resets(&Whole::new(world), &users.into_iter().collect()).await.unwrap();
         let keys = found.iter().map(|pdu| pdu.state_key().unwrap().to_owned());
         keys.collect()
