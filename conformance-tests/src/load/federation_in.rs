@@ -26,6 +26,9 @@ pub struct Options {
     /// Rooms into which they go, a transaction each in turn.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 10])]
     pub rooms: Vec<usize>,
+    /// Users of the peer who are in each room beside the one who talks.
+    #[arg(long, default_value_t = 0)]
+    pub members: usize,
     /// The next transaction goes out when the events of the one before can be read.
     #[arg(long)]
     pub in_step: bool,
@@ -38,6 +41,7 @@ impl Options {
         Self {
             events: 200,
             rooms: vec![1, 2],
+            members: 3,
             in_step: false,
         }
     }
@@ -69,7 +73,7 @@ pub async fn measure(
         let mut prepared = Vec::new();
         let mut last = Vec::new();
         for _ in 0..*count {
-            let transactions = prepare(&liar, server, client, options.events / count).await?;
+            let transactions = prepare(&liar, server, client, options.members, options.events / count).await?;
             last.extend(transactions.last().cloned());
             prepared.push(transactions.into_iter());
         }
@@ -129,10 +133,32 @@ fn next_of(prepared: &mut [std::vec::IntoIter<Transaction>], turn: usize) -> Opt
 }
 
 /// Transactions for a room of the server's user that the peer has joined.
-async fn prepare(liar: &Liar, server: &Server, client: &Client, events: usize) -> Result<Vec<Transaction>> {
+async fn prepare(
+    liar: &Liar,
+    server: &Server,
+    client: &Client,
+    members: usize,
+    events: usize,
+) -> Result<Vec<Transaction>> {
     let id = client.create_room(json!({ "preset": "public_chat" })).await?;
     let user = liar.user("talker");
     let mut room = Room::join(liar, server, &id, &user).await?;
+    let mut joins = Vec::new();
+    for number in 0..members {
+        let user = liar.user(&format!("member-{number}"));
+        let join = room.event(
+            liar,
+            &user,
+            "m.room.member",
+            Some(&user),
+            json!({ "membership": "join" }),
+        )?;
+        room.take(&join)?;
+        joins.push(join);
+    }
+    for joins in joins.chunks(TRANSACTION) {
+        liar.transaction(server, joins, &[]).await?.ok()?;
+    }
     let mut transactions = Vec::new();
     for transaction in 0..events / TRANSACTION {
         let (mut pdus, mut last) = (Vec::with_capacity(TRANSACTION), String::new());

@@ -82,7 +82,7 @@ pub fn changes(from: &StateMap, to: &StateMap) -> Option<Vec<(StateKey, OwnedEve
 pub fn flatten<'a>(rows_newest_first: impl IntoIterator<Item = &'a GroupRow>) -> StateMap {
     let mut state = StateMap::default();
     for (key, event) in rows_newest_first.into_iter().flat_map(|row| &row.changes) {
-        state.0.entry(key.clone()).or_insert_with(|| event.clone());
+        state.insert_new(key.clone(), event.clone());
     }
     state
 }

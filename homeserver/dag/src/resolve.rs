@@ -43,10 +43,11 @@ pub fn resolve(
     cover: &ChainCover,
     source: &impl EventSource,
 ) -> Result<StateMap, ResolveError> {
-    let conflicted = conflicted_events(forks);
-    if conflicted.is_empty() {
-        return Ok(forks.first().cloned().unwrap_or_default());
+    let first = forks.first().cloned().unwrap_or_default();
+    if forks.iter().all(|fork| *fork == first) {
+        return Ok(first);
     }
+    let conflicted = conflicted_events(forks);
     let Some(rules) = version.rules().state_res.v2_rules() else {
         return Err(ResolveError::Failed(
             "the room version has another algorithm".to_owned(),
@@ -85,7 +86,7 @@ pub fn resolve(
 /// The events that stand for a key in some of the states and not in all.
 fn conflicted_events(forks: &[StateMap]) -> BTreeSet<OwnedEventId> {
     let mut seen: HashMap<(&StateKey, &OwnedEventId), usize> = HashMap::new();
-    for entry in forks.iter().flat_map(|fork| &fork.0) {
+    for entry in forks.iter().flat_map(|fork| fork.0.iter()) {
         *seen.entry(entry).or_default() += 1;
     }
     seen.into_iter()

@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use ruma::{
@@ -26,9 +26,10 @@ use crate::{Pdu, RoomVersion};
 /// Event type and state key.
 pub type StateKey = (String, String);
 
-/// Which event stands for which key.
+/// Which event stands for which key. Cheap to clone, and to compare with a clone of itself: a large room's state is handed
+/// on with each event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StateMap(pub BTreeMap<StateKey, OwnedEventId>);
+pub struct StateMap(pub Arc<BTreeMap<StateKey, OwnedEventId>>);
 
 impl StateMap {
     /// The event for a key.
@@ -37,15 +38,25 @@ impl StateMap {
         self.0.get(&(kind.to_owned(), state_key.to_owned()))
     }
 
-    /// Sets the event for a key.
-    pub fn insert(&mut self, key: StateKey, event: OwnedEventId) {
-        self.0.insert(key, event);
+    /// Sets the event for a key, and gives the one that it had.
+    pub fn insert(&mut self, key: StateKey, event: OwnedEventId) -> Option<OwnedEventId> {
+        Arc::make_mut(&mut self.0).insert(key, event)
+    }
+
+    /// Sets the event for a key that has none.
+    pub fn insert_new(&mut self, key: StateKey, event: OwnedEventId) {
+        Arc::make_mut(&mut self.0).entry(key).or_insert(event);
+    }
+
+    /// Takes the event of a key away, and gives it.
+    pub fn remove(&mut self, key: &StateKey) -> Option<OwnedEventId> {
+        Arc::make_mut(&mut self.0).remove(key)
     }
 }
 
 impl FromIterator<(StateKey, OwnedEventId)> for StateMap {
     fn from_iter<T: IntoIterator<Item = (StateKey, OwnedEventId)>>(entries: T) -> Self {
-        Self(entries.into_iter().collect())
+        Self(Arc::new(entries.into_iter().collect()))
     }
 }
 
@@ -117,6 +128,8 @@ impl Power {
 pub struct StateView {
     version: RoomVersion,
     entries: Arc<BTreeMap<String, BTreeMap<String, Arc<Pdu>>>>,
+    /// The ids alone, once somebody has asked for them.
+    ids: OnceLock<StateMap>,
 }
 
 impl fmt::Debug for StateView {
@@ -135,6 +148,7 @@ impl StateView {
         Self {
             version,
             entries: Arc::default(),
+            ids: OnceLock::new(),
         }
     }
 
@@ -168,6 +182,7 @@ impl StateView {
 
     fn insert(&mut self, pdu: Arc<Pdu>) {
         if let Some((kind, key)) = pdu.state_entry() {
+            self.ids = OnceLock::new();
             Arc::make_mut(&mut self.entries)
                 .entry(kind)
                 .or_default()
@@ -216,9 +231,12 @@ impl StateView {
     /// The ids alone.
     #[must_use]
     pub fn map(&self) -> StateMap {
-        self.iter()
-            .filter_map(|pdu| Some((pdu.state_entry()?, pdu.event_id().to_owned())))
-            .collect()
+        let ids = || {
+            self.iter()
+                .filter_map(|pdu| Some((pdu.state_entry()?, pdu.event_id().to_owned())))
+                .collect()
+        };
+        self.ids.get_or_init(ids).clone()
     }
 
     /// The create event.

@@ -127,7 +127,7 @@ proptest! {
         let mut last: Option<(GroupId, StateMap)> = None;
         for (n, (key, event, removes)) in steps.into_iter().enumerate() {
             let key = ("t".to_owned(), key.to_string());
-            if removes { drop(state.0.remove(&key)) } else { state.insert(key, id(event)) }
+            drop(if removes { state.remove(&key) } else { state.insert(key, id(event)) });
             let parent = last.as_ref().map(|(id, state)| Parent { id: *id, hops: rows[id].hops, state });
             let row = derive(parent, &state);
             prop_assert!(row.hops <= MAX_HOPS);

@@ -356,7 +356,6 @@ async fn state_of(arriving: &Arriving<'_>, told: &[Verified]) -> Result<StateMap
             continue;
         };
         if state
-            .0
             .insert(key, known.pdu.event_id().to_owned())
             .is_some_and(|other| other != *known.pdu.event_id())
         {

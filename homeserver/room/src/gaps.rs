@@ -526,7 +526,7 @@ async fn told_state(graph: &impl Graph, ids: &StateIds, fetched: &[Verified]) ->
         };
         let entry = pdu.filter(|pdu| !pdu.rejected()).and_then(|pdu| pdu.state_entry());
         if let Some(key) = entry {
-            state.0.entry(key).or_insert_with(|| id.clone());
+            state.insert_new(key, id.clone());
         }
     }
     Ok(state)

@@ -529,10 +529,14 @@ impl<'a> Arriving<'a> {
     ) -> Result<Option<NewState>, Unavailable> {
         let mut others = self.hot.ends_after(pdu, between);
         others.remove(pdu.event_id());
-        let mut forks = vec![after.map.clone()];
+        let mut forks = vec![after.clone()];
         for end in &others {
-            forks.extend(self.state_after(end).await?);
+            forks.extend(self.stated_after(end).await?);
         }
+        if self.are_states_of_now(&forks).await? {
+            return Ok(None);
+        }
+        let forks: Vec<StateMap> = forks.into_iter().map(|fork| fork.map).collect();
         let map = match resolve_loading(self, &forks).await {
             Ok(map) => map,
             Err(Undecided::Unavailable(error)) => return Err(error),
@@ -558,6 +562,15 @@ impl<'a> Arriving<'a> {
         };
         let view = self.view_of(&map, &changed).await?;
         Ok(Some(NewState { view, group, changed }))
+    }
+
+    /// Whether these are the states at the ends of the graph as it is: then they come to the state of now.
+    async fn are_states_of_now(&self, forks: &[Stated]) -> Result<bool, Unavailable> {
+        let mut groups = BTreeSet::new();
+        for end in &self.hot.ends {
+            groups.extend(self.stated_after(&end.id).await?.map(|stated| stated.group.id));
+        }
+        Ok(groups == forks.iter().map(|fork| fork.group.id).collect())
     }
 
     /// The state of now with these entries changed.
@@ -587,6 +600,9 @@ fn log(pdu: &Pdu, verdict: &Verdict, outlier: bool) {
 
 /// The keys under which two states differ.
 fn differences(from: &StateMap, to: &StateMap) -> Vec<StateKey> {
+    if from == to {
+        return Vec::new();
+    }
     let keys: BTreeSet<&StateKey> = from.0.keys().chain(to.0.keys()).collect();
     keys.into_iter()
         .filter(|key| from.0.get(*key) != to.0.get(*key))

@@ -125,12 +125,14 @@ fn create_id(graph: &impl Graph) -> Option<OwnedEventId> {
 /// Of a told state, what may be believed: events that are here and stand, and our own create event.
 async fn believable(graph: &impl Graph, mut told: StateMap) -> Result<StateMap, Unavailable> {
     let mut refused = Vec::new();
-    for (key, id) in &told.0 {
+    for (key, id) in told.0.iter() {
         if graph.event(id).await?.is_none_or(|known| known.pdu.rejected()) {
             refused.push(key.clone());
         }
     }
-    told.0.retain(|key, _| !refused.contains(key));
+    for key in &refused {
+        told.remove(key);
+    }
     if let Some(create) = create_id(graph) {
         told.insert(("m.room.create".to_owned(), String::new()), create);
     }

@@ -186,7 +186,7 @@ async fn apart(
     state: &StateMap,
 ) -> Result<Vec<Arc<Pdu>>, Undecided> {
     let entry = |key: &StateKey| Some((key.clone(), state.0.get(key)?.clone()));
-    let theirs = StateMap(keys.iter().filter_map(entry).collect());
+    let theirs: StateMap = keys.iter().filter_map(entry).collect();
     let rests_on = |id: &OwnedEventId| ours.0.values().any(|own| graph.cover().reachable(own, id));
     if theirs.0.values().all(&rests_on) {
         return Ok(Vec::new());

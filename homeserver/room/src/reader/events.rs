@@ -160,7 +160,7 @@ impl Reader {
             return Ok(None);
         };
         let (map, _) = self.group(room, groups.before).await?;
-        let state: Vec<OwnedEventId> = map.0.into_values().collect();
+        let state: Vec<OwnedEventId> = map.0.values().cloned().collect();
         let chain = self.auth_chain(room, &state).await?;
         let auth_chain = chain.iter().map(|pdu| pdu.event_id().to_owned()).collect();
         Ok(Some(StateIds { state, auth_chain }))

@@ -279,10 +279,7 @@ impl Play {
         let mut outcome = server.outcome(self, order).await;
         outcome.then = server.then(order).await;
         // Her own join is all that the others don't have.
-        outcome
-            .state
-            .0
-            .remove(&("m.room.member".to_owned(), YOLANDA.to_owned()));
+        outcome.state.remove(&("m.room.member".to_owned(), YOLANDA.to_owned()));
         server.rooms.stop().await;
         outcome
     }

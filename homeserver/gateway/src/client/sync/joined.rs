@@ -157,9 +157,10 @@ impl Turn<'_> {
                 let key = ("m.room.member".to_owned(), user.to_string());
                 ids.0.get(&key).map(|id| (key.clone(), id.clone()))
             });
-            let speakers: Vec<_> = speakers.collect();
-            told = Self::without_strangers(told, &seen);
-            told.0.extend(speakers);
+            told = Self::without_strangers(&told, &seen);
+            for (key, id) in speakers {
+                told.insert(key, id);
+            }
         }
         let events = self.load(room, &told).await?;
         Ok(events

@@ -61,13 +61,13 @@ impl Turn<'_> {
     }
 
     /// Of a state, what a client that loads members lazily gets: everything else, and the members it is about to see.
-    pub(super) fn without_strangers(state: StateMap, seen: &BTreeSet<&UserId>) -> StateMap {
+    pub(super) fn without_strangers(state: &StateMap, seen: &BTreeSet<&UserId>) -> StateMap {
         let known = |key: &str| seen.iter().any(|user| user.as_str() == key);
-        state
+        let shown = state
             .0
-            .into_iter()
-            .filter(|((kind, key), _)| kind != "m.room.member" || known(key))
-            .collect()
+            .iter()
+            .filter(|((kind, key), _)| kind != "m.room.member" || known(key));
+        shown.map(|(key, id)| (key.clone(), id.clone())).collect()
     }
 
     /// The events of a state.
