@@ -154,8 +154,8 @@ impl Reader {
         Ok(joins.iter().filter(is_beside).any(passes))
     }
 
-    /// Whether an event is a membership, other than a join, of somebody who has one of these joins, and rests on none of
-    /// them. He is told of it, and what is before it may be another such one: who is banned twice was not in the room when
+    /// Whether an accepted event is what somebody else said of the membership of a user who has one of these joins, and
+    /// rests on none of them: no word of his own, which he might place where he likes. He is told of it, and what is before it may be another such one: who is banned twice was not in the room when
     /// he was banned the second time.
     async fn ends_any_unheard(
         &self,
@@ -168,7 +168,8 @@ impl Reader {
         };
         let theirs = |join: &&Arc<Pdu>| join.state_entry() == stored.pdu.state_entry();
         let joins: Vec<&Arc<Pdu>> = joins.iter().filter(theirs).collect();
-        if joins.is_empty() || is_join(&stored.pdu) {
+        let by_himself = stored.pdu.state_key() == Some(stored.pdu.sender().as_str());
+        if joins.is_empty() || by_himself || !event_flags::is_accepted(stored.flags) {
             return Ok(false);
         }
         let before = self.memberships_before(room, &stored.pdu).await?;
