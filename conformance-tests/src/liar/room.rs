@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -209,6 +210,25 @@ impl Room {
     pub fn send(&mut self, liar: &Liar, sender: &str, kind: &str, key: Option<&str>, content: Value) -> Result<String> {
         let event = self.event(liar, sender, kind, key, content)?;
         self.take(&event)
+    }
+
+    /// Lets users of the liar join, one after the other, and tells a server. They are called `member-` and their number.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn crowd(&mut self, liar: &Liar, server: &Server, numbers: Range<usize>) -> Result<()> {
+        let mut joins: Vec<Value> = Vec::new();
+        for number in numbers {
+            let user = liar.user(&format!("member-{number}"));
+            let content = json!({ "membership": "join" });
+            let join = self.event(liar, &user, "m.room.member", Some(&user), content)?;
+            self.take(&join)?;
+            joins.push(join);
+        }
+        for joins in joins.chunks(50) {
+            liar.transaction(server, joins, &[]).await?.ok()?;
+        }
+        Ok(())
     }
 
     /// Takes an event in as the only head. Gives its id.

@@ -143,22 +143,7 @@ async fn prepare(
     let id = client.create_room(json!({ "preset": "public_chat" })).await?;
     let user = liar.user("talker");
     let mut room = Room::join(liar, server, &id, &user).await?;
-    let mut joins = Vec::new();
-    for number in 0..members {
-        let user = liar.user(&format!("member-{number}"));
-        let join = room.event(
-            liar,
-            &user,
-            "m.room.member",
-            Some(&user),
-            json!({ "membership": "join" }),
-        )?;
-        room.take(&join)?;
-        joins.push(join);
-    }
-    for joins in joins.chunks(TRANSACTION) {
-        liar.transaction(server, joins, &[]).await?.ok()?;
-    }
+    room.crowd(liar, server, 0..members).await?;
     let mut transactions = Vec::new();
     for transaction in 0..events / TRANSACTION {
         let (mut pdus, mut last) = (Vec::with_capacity(TRANSACTION), String::new());

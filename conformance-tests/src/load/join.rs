@@ -73,22 +73,8 @@ pub async fn prepare(options: &Options) -> Result<Large> {
     let server = local.server(0)?;
     let liar = Liar::start(&local.authority, "members").await?;
     let mut room = Room::join(&liar, server, &id, &liar.user("member-0")).await?;
-    let mut joins: Vec<Value> = Vec::new();
-    for number in 1..options.members.saturating_sub(1) {
-        let user = liar.user(&format!("member-{number}"));
-        let join = room.event(
-            &liar,
-            &user,
-            "m.room.member",
-            Some(&user),
-            json!({ "membership": "join" }),
-        )?;
-        room.take(&join)?;
-        joins.push(join);
-    }
-    for joins in joins.chunks(50) {
-        liar.transaction(server, joins, &[]).await?.ok()?;
-    }
+    let others = 1..options.members.saturating_sub(1);
+    room.crowd(&liar, server, others).await?;
     until_members(&alice, &id, options.members).await?;
     Ok(Large {
         local,

@@ -1,6 +1,7 @@
 //! Users whom the resolution of branches has put out of the room, though a branch has them in it that had heard of what
 //! put them out: a ban that was lifted, say, on a branch whose other end has not heard of the lifting, or by somebody who
-//! may not do so any more. Their servers may know that branch alone, and nobody sends to a server that isn't in the room. (Matrix calls such a thing a state reset.)
+//! may not do so any more. Their servers may know that branch alone, and nobody sends to a server that isn't in the room.
+//! (Matrix calls such a thing a state reset.)
 //!
 //! Must not decide what is done about it: that is [`crate::repeat`].
 
