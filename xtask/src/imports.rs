@@ -25,10 +25,19 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         "weft-fanout",
         &["weft-wire", "weft-crdt", "weft-dag", "weft-store", "weft-room"],
     ),
-    ("homeserver/accounts", "weft-accounts", &["weft-wire", "weft-store"]),
+    ("homeserver/budget", "weft-budget", &[]),
+    (
+        "homeserver/accounts",
+        "weft-accounts",
+        &["weft-wire", "weft-store", "weft-budget"],
+    ),
     ("homeserver/media", "weft-media", &["weft-wire", "weft-store"]),
     ("homeserver/render", "weft-render", &["weft-wire", "weft-crdt"]),
-    ("federation", "weft-federation", &["weft-wire", "weft-dag"]),
+    (
+        "federation",
+        "weft-federation",
+        &["weft-wire", "weft-dag", "weft-budget"],
+    ),
     (
         "homeserver/gateway",
         "weft-gateway",
@@ -42,6 +51,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-accounts",
             "weft-media",
             "weft-federation",
+            "weft-budget",
         ],
     ),
     (
@@ -60,6 +70,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-render",
             "weft-gateway",
             "weft-federation",
+            "weft-budget",
         ],
     ),
     ("client-sdk/rust", "weft-sdk", &["weft-wire", "weft-crdt"]),

@@ -1,0 +1,67 @@
+//! All budgets of a process, for its metrics. Must not decide about requests.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::Budget;
+
+/// The figures of one budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Its name, which is that of its metric.
+    pub name: &'static str,
+    /// The most that may be in use.
+    pub limit: u64,
+    /// What is in use.
+    pub used: u64,
+    /// The most that was in use at one time since the start.
+    pub peak: u64,
+    /// Requests that found it exhausted since the start.
+    pub refused: u64,
+}
+
+/// The budgets of a process, in the order in which they were added.
+#[derive(Debug, Default)]
+pub struct Budgets(Mutex<Vec<Arc<Budget>>>);
+
+impl Budgets {
+    /// Adds a budget to those that are shown.
+    pub fn add(&self, budget: &Arc<Budget>) {
+        self.lock().push(Arc::clone(budget));
+    }
+
+    /// The figures of all of them.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Usage> {
+        self.lock().iter().map(|budget| budget.usage()).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Budget>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_snapshot_shows_every_budget_as_it_is_now() {
+        let budgets = Budgets::default();
+        let bytes = Budget::new("test_bytes", 5);
+        budgets.add(&bytes);
+        budgets.add(&Budget::new("test_connections", 1));
+        let _share = bytes.try_take(4).unwrap();
+        assert!(bytes.try_take(4).is_err());
+        let snapshot = budgets.snapshot();
+        let names: Vec<&str> = snapshot.iter().map(|usage| usage.name).collect();
+        assert_eq!(names, ["test_bytes", "test_connections"]);
+        let expected = Usage {
+            name: "test_bytes",
+            limit: 5,
+            used: 4,
+            peak: 4,
+            refused: 1,
+        };
+        assert_eq!(snapshot.first(), Some(&expected));
+    }
+}
