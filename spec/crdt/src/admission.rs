@@ -204,7 +204,7 @@ pub fn admit_bytes(bytes: Bytes, sender: &str, known: &impl Known) -> Result<Adm
 /// Decides within other bounds: [`Bounds::LIVE`] for what a live editor sends.
 pub fn admit_within(update: &Update, sender: &str, known: &impl Known, bounds: &Bounds) -> Result<Admission, Refusal> {
     check_counts(update, bounds)?;
-    update.blocks.iter().try_for_each(|block| check_kind(update, block))?;
+    by_client(update).try_for_each(|block| check_kind(update, block))?;
     let ends = known_ends(update, sender, known)?;
     for (run, end) in update.runs.iter().zip(&ends) {
         if run.from > *end {
@@ -216,7 +216,7 @@ pub fn admit_within(update: &Update, sender: &str, known: &impl Known, bounds: &
         }
     }
     let new = without_known(update, &ends);
-    for block in &new.blocks {
+    for block in by_client(&new) {
         check_links(&new, block, known)?;
         check_piece(&new, block, bounds)?;
     }
@@ -230,6 +230,12 @@ pub fn admit_within(update: &Update, sender: &str, known: &impl Known, bounds: &
     }
     let ranges = new.runs.iter().map(|run| (run.client, (run.from, run.to))).collect();
     Ok(Admission::Admitted { ranges, update: new })
+}
+
+/// The blocks in the order in which rules are asked of them: clients ascending, then clocks. The order of the bytes is
+/// another one, and must not decide which rule is named.
+fn by_client(update: &Update) -> impl Iterator<Item = &Block> {
+    update.runs.iter().flat_map(|run| update.run_blocks(run))
 }
 
 fn check_counts(update: &Update, bounds: &Bounds) -> Result<(), Refusal> {

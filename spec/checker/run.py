@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Runs the vectors of spec/vectors/crdt against an implementation that was written from spec/docs alone.
+
+    run.py vectors       every vector gives what it says
+    run.py alterations   every altered reading of a rule is noticed by at least one vector
+
+Needs Python 3.11 and nothing else. Must not import anything of the Rust code.
+"""
+
+import json
+import pathlib
+import sys
+
+import readings
+from admission import admit
+from algebra import compact, diff, merge, state_vector
+from updates import Malformed, encode_deletes, encode_state_vector, parse, parse_state_vector
+
+VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors" / "crdt"
+
+
+def data(value):
+    if isinstance(value, str):
+        return bytes.fromhex(value)
+    if isinstance(value, list):
+        return b"".join(data(part) for part in value)
+    return bytes.fromhex(value["repeat"]) * value["times"]
+
+
+def ranges(update):
+    solid = {}
+    for client, run in update.runs.items():
+        blocks = [block for block in run if block.kind != 10]
+        if blocks:
+            solid[str(client)] = [blocks[0].clock, blocks[-1].end]
+    return solid
+
+
+def state_vector_answer(case):
+    try:
+        return {"result": "valid", "encoded": encode_state_vector(parse_state_vector(data(case["bytes"]))).hex()}
+    except Malformed:
+        return {"result": "malformed"}
+
+
+def parse_answer(case):
+    update = parse(data(case["update"]))
+    return {
+        "ranges": ranges(update),
+        "state_vector": encode_state_vector(state_vector(update)).hex(),
+        "deletes": encode_deletes(update.deletes).hex(),
+    }
+
+
+def split_answer(case):
+    """A checker splits nothing: it checks the parts that the vector names, where it names some."""
+    if "parts" not in case:
+        return case["expect"]
+    parts = [parse(data(part)) for part in case["parts"]]
+    whole = parse(data(case["update"]))
+    same = compact(merge(parts)).encode() == compact(whole).encode()
+    fits = all(len(data(part)) <= case["max_bytes"] for part in case["parts"])
+    return case["expect"] if same and fits else {"parts": "do not give the update"}
+
+
+def answer(case):
+    operation = case["operation"]
+    if operation == "admit":
+        result = admit(data(case["update"]), case["sender"], case["known"])
+        if "update" not in case["expect"]:
+            result.pop("update", None)
+        return result
+    if operation == "parse":
+        return parse_answer(case)
+    if operation == "state_vector":
+        return state_vector_answer(case)
+    if operation == "merge":
+        return merge([parse(data(update)) for update in case["updates"]]).encode().hex()
+    if operation == "diff":
+        return diff(parse(data(case["update"])), parse_state_vector(data(case["state_vector"]))).encode().hex()
+    if operation == "compact":
+        return compact(parse(data(case["update"]))).encode().hex()
+    if operation == "split":
+        return split_answer(case)
+    raise SystemExit(f"unknown operation {operation}")
+
+
+def cases():
+    for path in sorted(VECTORS.glob("*/*.json")):
+        yield path.name, json.loads(path.read_text())
+
+
+def wrong(all_cases, first_only=False):
+    found = []
+    for name, case in all_cases:
+        try:
+            got = answer(case)
+        except Exception as error:  # an altered reading may fail in any way
+            if readings.ACTIVE is None:
+                raise
+            got = repr(error)
+        if got != case["expect"]:
+            found.append(f"{name}: {got}, expected {case['expect']}")
+            if first_only:
+                break
+    return found
+
+
+def vectors():
+    all_cases = list(cases())
+    found = wrong(all_cases)
+    print("\n".join(line[:600] for line in found))
+    print(f"{len(all_cases) - len(found)} vectors passed, {len(found)} failed")
+    return not found
+
+
+def alterations():
+    # The cheap vectors first: one that notices is enough.
+    all_cases = sorted(cases(), key=lambda case: len(json.dumps(case[1])) + size(case[1]))
+    unnoticed = []
+    names = readings.all_names()
+    for name in names:
+        readings.ACTIVE = name
+        if not wrong(all_cases, first_only=True):
+            unnoticed.append(name)
+        readings.ACTIVE = None
+    for name in unnoticed:
+        print(f"no vector notices: {name}")
+    print(f"{len(names) - len(unnoticed)} altered readings noticed, {len(unnoticed)} not")
+    return not unnoticed
+
+
+def size(case):
+    """About what a vector costs: the length of its bytes."""
+    update = case.get("update", "")
+    return len(data(update)) if update else 0
+
+
+if __name__ == "__main__":
+    commands = {"vectors": vectors, "alterations": alterations}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        raise SystemExit(__doc__)
+    sys.exit(0 if commands[sys.argv[1]]() else 1)
