@@ -123,3 +123,6 @@ fn decide(content: &UpdateContent, sender: &UserId, past: &Past<'_>) -> Result<J
         )),
     }
 }
+
+#[cfg(test)]
+mod vectors;
