@@ -2,6 +2,8 @@
 //!
 //! Must not copy any field that isn't named here.
 
+use std::collections::BTreeSet;
+
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedUserId, RoomVersionId, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -41,7 +43,16 @@ pub(crate) fn hints(server: &ServerName, template: &RawValue) -> Result<Hints, H
             "the template follows or cites a number of events that is not allowed",
         ));
     }
+    if repeats(&hints.prev_events) || repeats(&hints.auth_events) {
+        return Err(bad_answer(server, "the template names an event twice"));
+    }
     Ok(hints)
+}
+
+/// Whether an id is named twice. Other servers may drop an event that cites one twice.
+fn repeats(ids: &[OwnedEventId]) -> bool {
+    let mut seen = BTreeSet::new();
+    !ids.iter().all(|id| seen.insert(id))
 }
 
 /// The version that the other server names, if we speak it.
