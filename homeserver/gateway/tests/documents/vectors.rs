@@ -7,7 +7,7 @@ use std::{
 };
 
 use ruma::RoomId;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use weft_room::{CreateRoom, Edit, SessionId};
 
 use crate::world::{Person, World};
@@ -42,15 +42,23 @@ fn is_as_said(said: &Value, got: &Value, names: &mut Names) -> bool {
     match (said, got) {
         (Value::String(name), _) if name == "<>" => true,
         (Value::String(name), _) if is_name(name) => names.entry(name.clone()).or_insert_with(|| got.clone()) == got,
-        (Value::Object(said), Value::Object(got)) => {
-            let keys = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<BTreeSet<_>>();
-            keys(said) == keys(got) && said.iter().all(|(key, said)| is_as_said(said, &got[key], names))
-        }
+        (Value::Object(said), Value::Object(got)) => object_is_as_said(said, got, names),
         (Value::Array(said), Value::Array(got)) => {
             said.len() == got.len() && said.iter().zip(got).all(|(said, got)| is_as_said(said, got, names))
         }
         _ => said == got,
     }
+}
+
+/// A key that ends with `?` may be missing.
+fn object_is_as_said(said: &Map<String, Value>, got: &Map<String, Value>, names: &mut Names) -> bool {
+    let plain = |key: &str| key.trim_end_matches('?').to_owned();
+    let allowed: BTreeSet<String> = said.keys().map(|key| plain(key)).collect();
+    got.keys().all(|key| allowed.contains(key))
+        && said.iter().all(|(key, said)| match got.get(&plain(key)) {
+            Some(got) => is_as_said(said, got, names),
+            None => key.ends_with('?'),
+        })
 }
 
 fn filled_in(path: &str, names: &Names) -> String {
