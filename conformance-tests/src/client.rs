@@ -1,6 +1,7 @@
 //! A Matrix client by plain HTTP: no SDK, so that what is sent is what the test says.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -273,6 +274,28 @@ impl Client {
             .iter()
             .filter_map(|event| Some(event.pointer("/content/body")?.as_str()?.to_owned()))
             .collect())
+    }
+
+    /// How often each text message of a room is there, from the newest back to its beginning.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn all_messages(&self, room: &str) -> Result<BTreeMap<String, u64>> {
+        let (mut found, mut from) = (BTreeMap::new(), String::new());
+        loop {
+            let page = self
+                .get(&Self::in_room(room, &format!("messages?dir=b&limit=500{from}")))
+                .await?;
+            for event in page.get("chunk").and_then(Value::as_array).context("no chunk")? {
+                if let Some(text) = event.pointer("/content/body").and_then(Value::as_str) {
+                    *found.entry(text.to_owned()).or_default() += 1;
+                }
+            }
+            match page.get("end").and_then(Value::as_str) {
+                Some(end) => from = format!("&from={}", segment(end)),
+                None => return Ok(found),
+            }
+        }
     }
 
     /// The updates of a document's signed events, oldest first.

@@ -15,5 +15,6 @@ pub mod matrix;
 pub mod namespaces;
 pub mod python;
 pub mod server;
+pub mod soak;
 pub mod synapse;
 pub mod world;

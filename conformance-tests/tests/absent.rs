@@ -12,7 +12,6 @@
 )]
 
 use std::{
-    collections::BTreeMap,
     env,
     sync::{
         Arc,
@@ -21,15 +20,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use anyhow::{Result, ensure};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::{task::JoinSet, time::sleep};
 use weft_conformance_tests::{
-    authority::Authority,
-    client::{Client, segment},
-    given::cannot_be_put_to_given_servers,
-    server::Server,
+    authority::Authority, client::Client, given::cannot_be_put_to_given_servers, server::Server,
 };
 
 /// People who talk at once.
@@ -90,27 +86,6 @@ async fn talk(alice: &Arc<Client>, room: &str, events: u64, server: &Server, gro
     Ok(())
 }
 
-/// How often each thing was heard, from the newest back until nothing is left.
-async fn heard(bob: &Client, room: &str) -> Result<BTreeMap<String, u64>> {
-    let (mut found, mut from) = (BTreeMap::new(), String::new());
-    loop {
-        let path = format!(
-            "/_matrix/client/v3/rooms/{}/messages?dir=b&limit=500{from}",
-            segment(room)
-        );
-        let page = bob.get(&path).await?;
-        for event in page["chunk"].as_array().context("no chunk")? {
-            if let Some(text) = event.pointer("/content/body").and_then(Value::as_str) {
-                *found.entry(text.to_owned()).or_default() += 1;
-            }
-        }
-        let Some(end) = page["end"].as_str() else {
-            return Ok(found);
-        };
-        from = format!("&from={}", segment(end));
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_said_while_a_server_was_away_arrives_and_was_not_kept_in_memory() -> Result<()> {
     if cannot_be_put_to_given_servers("what_was_said_while_a_server_was_away") {
@@ -139,7 +114,7 @@ async fn what_was_said_while_a_server_was_away_arrives_and_was_not_kept_in_memor
     let arrived = loop {
         growth.look(&one)?;
         growth_there.look(&two)?;
-        let found = heard(&bob, &room).await?;
+        let found = bob.all_messages(&room).await?;
         if found.len() as u64 > events {
             break found;
         }
