@@ -48,7 +48,7 @@ impl Accounts {
             let before = device.ok_or(RefreshError::Unknown)?;
             let (current, ended) = successors(&before, &hash).ok_or(RefreshError::Unknown)?;
 
-            let minted = Minted::new(true, self.now_ms());
+            let minted = Minted::new(true, before.sign_in, self.now_ms());
             let mut batch = Batch::new();
             batch.require(&DEVICES, &key, Some(&before));
             if let Some(ended) = &ended {

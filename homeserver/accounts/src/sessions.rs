@@ -27,6 +27,20 @@ pub struct Session {
     pub device_id: OwnedDeviceId,
     /// Hash of the token, to tell one session from another. Not secret, still no business of a log.
     pub token_hash: String,
+    /// When the token expires, in milliseconds since 1970; `None`: not before sign-out. Connections that outlive one
+    /// request must end, or be given a newer token, at this time.
+    pub expires_at_ms: Option<u64>,
+    /// Identifies the sign-in: equal before and after a refresh, different after the next sign-in on the same device.
+    sign_in: u64,
+}
+
+impl Session {
+    /// Whether `other` belongs to the same sign-in of the same device: the same token, or one that a refresh issued. A
+    /// long-lived connection may replace one by the other.
+    #[must_use]
+    pub fn is_same_sign_in(&self, other: &Self) -> bool {
+        self.user_id == other.user_id && self.device_id == other.device_id && self.sign_in == other.sign_in
+    }
 }
 
 /// The device of a new session.
@@ -73,15 +87,17 @@ pub(crate) struct Minted {
     access: Token,
     refresh: Option<Token>,
     expires_at: Option<u64>,
+    sign_in: u64,
 }
 
 impl Minted {
-    pub(crate) fn new(refreshable: bool, now_ms: u64) -> Self {
+    pub(crate) fn new(refreshable: bool, sign_in: u64, now_ms: u64) -> Self {
         let lifetime = u64::try_from(ACCESS_TOKEN_LIFETIME.as_millis()).unwrap_or(u64::MAX);
         Self {
             access: Token::random("wft"),
             refresh: refreshable.then(|| Token::random("wfr")),
             expires_at: refreshable.then(|| now_ms.saturating_add(lifetime)),
+            sign_in,
         }
     }
 
@@ -98,6 +114,7 @@ impl Minted {
             device: device.to_owned(),
             expires_at: self.expires_at,
             fresh,
+            sign_in: self.sign_in,
         };
         batch.put(&ACCESS_TOKENS, &(self.access.hash(),), &access);
         if let Some(refresh) = &self.refresh {
@@ -138,6 +155,21 @@ pub(crate) fn removal(user: &UserId, device: &DeviceId, row: &DeviceRow) -> Batc
     batch
 }
 
+fn session(token_hash: String, row: AccessTokenRow) -> Session {
+    Session {
+        user_id: row.user,
+        device_id: row.device,
+        token_hash,
+        expires_at_ms: row.expires_at,
+        sign_in: row.sign_in,
+    }
+}
+
+/// A number for a new sign-in; never 0, which rows have that were written before there were such numbers.
+fn new_sign_in() -> u64 {
+    rand::random::<u64>().max(1)
+}
+
 impl Accounts {
     /// Begins a session for a user whose right to it was checked. Tokens that the device had end.
     ///
@@ -150,7 +182,7 @@ impl Accounts {
                 break;
             };
             let before = self.store().get(&DEVICES, &(user, &id)).await?;
-            let minted = Minted::new(device.refreshable, self.now_ms());
+            let minted = Minted::new(device.refreshable, new_sign_in(), self.now_ms());
             let mut batch = Batch::new();
             if let Some(before) = &before {
                 batch = removal(user, &id, before);
@@ -163,6 +195,7 @@ impl Accounts {
                     .and_then(|before| before.display_name)
                     .or_else(|| device.display_name.clone()),
                 created_at: self.now_ms(),
+                sign_in: minted.sign_in,
                 current: minted.pair(),
                 next: None,
             };
@@ -177,29 +210,77 @@ impl Accounts {
         Err(AccountsUnavailable::Contended)
     }
 
-    /// Who a token belongs to.
+    /// Authenticates a request by its access token.
+    ///
+    /// The first use of a token that a refresh issued ends the tokens before it (Matrix specification, "Refresh tokens"):
+    /// call this only where the client makes a request with the token. [`Accounts::peek`] has no such effect.
     ///
     /// # Errors
-    /// When it is not known or has expired.
+    /// When the token is not known or has expired.
     pub async fn authenticate(&self, token: &str) -> Result<Session, AuthError> {
         let hash = token::hash(token);
+        let row = self.valid_token(&hash).await?;
+        if row.fresh {
+            self.retire_previous(&hash, &row).await?;
+        }
+        Ok(session(hash, row))
+    }
+
+    /// The session that an access token belongs to, without using the token: the tokens before it stay valid.
+    ///
+    /// # Errors
+    /// When the token is not known or has expired.
+    pub async fn peek(&self, token: &str) -> Result<Session, AuthError> {
+        let hash = token::hash(token);
+        let row = self.valid_token(&hash).await?;
+        Ok(session(hash, row))
+    }
+
+    /// Checks a session again that was authenticated earlier: for requests that wait and for sockets. Has no effect on
+    /// tokens. A token that ended because its successor was used still counts until it would have expired, since the
+    /// sign-in goes on; one that ended by a sign-out, a deactivation or a new sign-in on the device does not.
+    ///
+    /// # Errors
+    /// When the session has ended or its token has expired.
+    pub async fn recheck(&self, session: &Session) -> Result<(), AuthError> {
+        if session.expires_at_ms.is_some_and(|at| at <= self.now_ms()) {
+            return Err(AuthError::Expired);
+        }
+        match self.valid_token(&session.token_hash).await {
+            Ok(_) => return Ok(()),
+            Err(AuthError::Unknown) => {}
+            Err(error) => return Err(error),
+        }
+        let device = self
+            .store()
+            .get(&DEVICES, &(&session.user_id, &session.device_id))
+            .await
+            .map_err(AccountsUnavailable::from)?;
+        // A row of before there were sign-in numbers has 0, which no new sign-in gets.
+        match device {
+            Some(device) if device.sign_in == session.sign_in => Ok(()),
+            _ => Err(AuthError::Unknown),
+        }
+    }
+
+    /// How long a session's token still works; `None`: until sign-out.
+    #[must_use]
+    pub fn time_left(&self, session: &Session) -> Option<Duration> {
+        let left = |at: u64| Duration::from_millis(at.saturating_sub(self.now_ms()));
+        session.expires_at_ms.map(left)
+    }
+
+    async fn valid_token(&self, hash: &str) -> Result<AccessTokenRow, AuthError> {
         let row = self
             .store()
-            .get(&ACCESS_TOKENS, &(&hash,))
+            .get(&ACCESS_TOKENS, &(hash,))
             .await
             .map_err(AccountsUnavailable::from)?;
         let row = row.ok_or(AuthError::Unknown)?;
         if row.expires_at.is_some_and(|at| at <= self.now_ms()) {
             return Err(AuthError::Expired);
         }
-        if row.fresh {
-            self.retire_previous(&hash, &row).await?;
-        }
-        Ok(Session {
-            user_id: row.user,
-            device_id: row.device,
-            token_hash: hash,
-        })
+        Ok(row)
     }
 
     /// The first use of a refreshed access token: the tokens before it end now, since the client has the new ones.

@@ -253,6 +253,64 @@ async fn requests_that_use_a_fresh_token_at_once_all_get_in() {
 }
 
 #[tokio::test]
+async fn checking_a_refreshed_token_ends_nothing() {
+    let (accounts, _) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    let device = NewDevice {
+        refreshable: true,
+        ..NewDevice::default()
+    };
+    let first = accounts.begin_session(&alice, device).await.unwrap();
+    let old = accounts.authenticate(&first.access_token).await.unwrap();
+    let second = accounts.refresh(&first.refresh_token.unwrap()).await.unwrap();
+
+    let new = accounts.peek(&second.access_token).await.unwrap();
+    assert!(new.is_same_sign_in(&old));
+    assert_ne!(new.token_hash, old.token_hash);
+    assert!(new.expires_at_ms.is_some());
+    accounts.peek(&first.access_token).await.unwrap();
+
+    accounts.authenticate(&second.access_token).await.unwrap();
+    assert!(matches!(
+        accounts.peek(&first.access_token).await,
+        Err(AuthError::Unknown)
+    ));
+}
+
+#[tokio::test]
+async fn a_waiting_session_survives_a_refresh_and_ends_with_its_sign_in() {
+    let (accounts, clock) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    let device = || NewDevice {
+        id: Some("PHONE".into()),
+        refreshable: true,
+        ..NewDevice::default()
+    };
+    let first = accounts.begin_session(&alice, device()).await.unwrap();
+    let waiting = accounts.authenticate(&first.access_token).await.unwrap();
+    let second = accounts.refresh(&first.refresh_token.unwrap()).await.unwrap();
+    let successor = accounts.authenticate(&second.access_token).await.unwrap();
+    accounts.recheck(&waiting).await.unwrap();
+
+    clock.0.store(waiting.expires_at_ms.unwrap(), Ordering::SeqCst);
+    assert!(matches!(accounts.recheck(&waiting).await, Err(AuthError::Expired)));
+
+    let second = accounts.refresh(&second.refresh_token.unwrap()).await.unwrap();
+    let successor_of_successor = accounts.authenticate(&second.access_token).await.unwrap();
+    assert!(successor_of_successor.is_same_sign_in(&successor));
+    let anew = accounts.begin_session(&alice, device()).await.unwrap();
+    let anew = accounts.authenticate(&anew.access_token).await.unwrap();
+    assert!(!anew.is_same_sign_in(&successor_of_successor));
+    assert!(matches!(
+        accounts.recheck(&successor_of_successor).await,
+        Err(AuthError::Unknown)
+    ));
+    accounts.recheck(&anew).await.unwrap();
+    accounts.logout(&alice, "PHONE".into()).await.unwrap();
+    assert!(matches!(accounts.recheck(&anew).await, Err(AuthError::Unknown)));
+}
+
+#[tokio::test]
 async fn a_deactivated_account_is_shut_everywhere() {
     let (accounts, _) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();

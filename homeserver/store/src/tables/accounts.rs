@@ -54,6 +54,10 @@ pub struct DeviceRow {
     pub display_name: Option<String>,
     /// When it signed in, in milliseconds since 1970.
     pub created_at: u64,
+    /// Which sign-in this is: a random number that a refresh keeps and a new sign-in on the same device changes. 0 in rows
+    /// that were written before it existed.
+    #[serde(default)]
+    pub sign_in: u64,
     /// The tokens in use.
     pub current: TokenPair,
     /// The tokens that the last refresh gave out and nobody has used yet. Their first use ends the current ones.
@@ -74,6 +78,9 @@ pub struct AccessTokenRow {
     /// Given out by a refresh and not used yet.
     #[serde(default)]
     pub fresh: bool,
+    /// `sign_in` of the device when the token was given out.
+    #[serde(default)]
+    pub sign_in: u64,
 }
 
 /// A refresh token.
