@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::sync::{Notify, watch};
 use weft_room::{CommitSink, Committed, SessionId};
 use weft_wire::live::awareness::Entry;
@@ -20,7 +20,7 @@ use crate::{EditFrame, RoomSubscription, subscription::Mailbox};
 pub struct Wake {
     /// Highest stream position that concerned the user. It may be ahead of what is visible: wait for that too.
     pub position: u64,
-    /// Grows with each change that has no position (typing).
+    /// Grows with each change that has no position (typing, sessions).
     pub unstored: u64,
     /// The server is stopping: answer with what there is.
     pub stopping: bool,
@@ -56,11 +56,11 @@ impl Fanout {
         Self::default()
     }
 
-    /// Subscribes a socket to a room. Subscribe before reading the document: an edit may then come twice, which is
-    /// harmless, but never not at all.
+    /// Subscribes a socket of a user's device to a room. Subscribe before reading the document: an edit may then come
+    /// twice, which is harmless, but never not at all.
     #[must_use]
-    pub fn subscribe(&self, room: &RoomId, session: SessionId) -> RoomSubscription {
-        let mailbox = Arc::new(Mailbox::new(session));
+    pub fn subscribe(&self, room: &RoomId, session: SessionId, user: &UserId, device: &DeviceId) -> RoomSubscription {
+        let mailbox = Arc::new(Mailbox::new(session, user.to_owned(), device.to_owned()));
         let mut rooms = lock(&self.inner.rooms);
         let mailboxes = rooms.entry(room.to_owned()).or_default();
         mailboxes.retain(|other| other.strong_count() > 0);
@@ -91,19 +91,25 @@ impl Fanout {
         self.each_user(users, |wake| wake.position = wake.position.max(position));
     }
 
-    /// Wakes users for a change that isn't stored (typing).
+    /// Wakes users for a change that has no position in the stream.
     pub fn wake_unstored<'a>(&self, users: impl IntoIterator<Item = &'a UserId>) {
         self.each_user(users, |wake| wake.unstored = wake.unstored.wrapping_add(1));
     }
 
-    /// Makes every socket of the room look at its rights again, for instance after a log-out.
+    /// Makes every socket of the room check its rights again.
     pub fn access_changed(&self, room: &RoomId) {
         self.each_mailbox(room, Mailbox::access_changed);
     }
 
-    /// The same for all rooms: a token was revoked or an account deactivated.
-    pub fn all_access_changed(&self) {
-        self.every_mailbox(Mailbox::access_changed);
+    /// Makes a user's sockets and waiting `/sync` requests check their sessions again after a sign-out, a deactivation or
+    /// a change of tokens. With a device, only its sockets; others' are never disturbed.
+    pub fn sessions_changed(&self, user: &UserId, device: Option<&DeviceId>) {
+        self.every_mailbox(|mailbox| {
+            if mailbox.belongs_to(user, device) {
+                mailbox.access_changed();
+            }
+        });
+        self.wake_unstored([user]);
     }
 
     /// Tells every socket and every waiting `/sync` that the server is stopping.
@@ -189,7 +195,7 @@ impl CommitSink for Fanout {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use ruma::{room_id, user_id};
+    use ruma::{device_id, room_id, user_id};
     use weft_room::LiveEdit;
     use weft_wire::limits::MAX_QUEUE_PER_SOCKET;
 
@@ -217,6 +223,15 @@ mod tests {
         }
     }
 
+    fn subscribe(fanout: &Fanout, room: &RoomId, session: u64) -> RoomSubscription {
+        fanout.subscribe(
+            room,
+            SessionId(session),
+            user_id!("@alice:alpha.example"),
+            device_id!("DESK"),
+        )
+    }
+
     fn numbers(subscription: &mut RoomSubscription) -> Vec<u32> {
         let mut seen = Vec::new();
         while let Some(Change::Edit(frame)) = subscription.try_next() {
@@ -229,10 +244,7 @@ mod tests {
     fn edits_reach_all_others_in_order() {
         let fanout = Fanout::new();
         let room = room_id!("!doc:alpha.example");
-        let (mut writer, mut reader) = (
-            fanout.subscribe(room, SessionId(1)),
-            fanout.subscribe(room, SessionId(2)),
-        );
+        let (mut writer, mut reader) = (subscribe(&fanout, room, 1), subscribe(&fanout, room, 2));
         for number in 0..50 {
             fanout.committed(commit(vec![edit(number, Some(1))]));
         }
@@ -244,7 +256,7 @@ mod tests {
     fn a_full_queue_is_told_and_goes_on_afterwards() {
         let fanout = Fanout::new();
         let room = room_id!("!doc:alpha.example");
-        let mut reader = fanout.subscribe(room, SessionId(2));
+        let mut reader = subscribe(&fanout, room, 2);
         for number in 0..=u32::try_from(MAX_QUEUE_PER_SOCKET).unwrap() {
             fanout.committed(commit(vec![edit(number, None)]));
         }
@@ -260,7 +272,7 @@ mod tests {
     #[test]
     fn rights_are_looked_at_before_anything_is_sent() {
         let fanout = Fanout::new();
-        let mut reader = fanout.subscribe(room_id!("!doc:alpha.example"), SessionId(2));
+        let mut reader = subscribe(&fanout, room_id!("!doc:alpha.example"), 2);
         let mut change = Arc::unwrap_or_clone(commit(vec![edit(1, None)]));
         fanout.committed(Arc::new(change.clone()));
         change.access_changed = true;
@@ -269,10 +281,29 @@ mod tests {
         assert_eq!(numbers(&mut reader), [1, 1]);
     }
 
+    #[test]
+    fn sessions_changed_reaches_the_named_users_sockets_and_syncs_only() {
+        let fanout = Fanout::new();
+        let room = room_id!("!doc:alpha.example");
+        let (alice, bob) = (user_id!("@alice:alpha.example"), user_id!("@bob:alpha.example"));
+        let mut desk = fanout.subscribe(room, SessionId(1), alice, device_id!("DESK"));
+        let mut phone = fanout.subscribe(room_id!("!other:a"), SessionId(2), alice, device_id!("PHONE"));
+        let mut bobs = fanout.subscribe(room, SessionId(3), bob, device_id!("DESK"));
+        let (hers, his) = (fanout.user_watch(alice), fanout.user_watch(bob));
+        let told = |socket: &mut RoomSubscription| matches!(socket.try_next(), Some(Change::AccessChanged));
+
+        fanout.sessions_changed(alice, Some(device_id!("DESK")));
+        assert!(told(&mut desk) && !told(&mut phone) && !told(&mut bobs));
+        assert!(hers.has_changed().unwrap() && !his.has_changed().unwrap());
+
+        fanout.sessions_changed(alice, None);
+        assert!(told(&mut desk) && told(&mut phone) && !told(&mut bobs));
+    }
+
     #[tokio::test]
     async fn a_waiting_reader_and_a_waiting_user_are_woken() {
         let fanout = Fanout::new();
-        let mut reader = fanout.subscribe(room_id!("!doc:alpha.example"), SessionId(2));
+        let mut reader = subscribe(&fanout, room_id!("!doc:alpha.example"), 2);
         let mut user = fanout.user_watch(user_id!("@alice:alpha.example"));
         let other = fanout.user_watch(user_id!("@bob:alpha.example"));
         let waiting = tokio::spawn(async move { reader.next(true).await });
@@ -304,7 +335,7 @@ mod tests {
     fn who_has_gone_is_forgotten() {
         let fanout = Fanout::new();
         let room = room_id!("!doc:alpha.example");
-        drop(fanout.subscribe(room, SessionId(1)));
+        drop(subscribe(&fanout, room, 1));
         drop(fanout.user_watch(user_id!("@alice:alpha.example")));
         fanout.committed(commit(vec![edit(1, None)]));
         assert!(lock(&fanout.inner.rooms).is_empty());

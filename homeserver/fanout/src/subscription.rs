@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use tokio::sync::Notify;
 use weft_room::SessionId;
 use weft_wire::{
@@ -81,17 +82,26 @@ impl Pending {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     session: SessionId,
+    user: OwnedUserId,
+    device: OwnedDeviceId,
     pending: Mutex<Pending>,
     woken: Notify,
 }
 
 impl Mailbox {
-    pub(crate) fn new(session: SessionId) -> Self {
+    pub(crate) fn new(session: SessionId, user: OwnedUserId, device: OwnedDeviceId) -> Self {
         Self {
             session,
+            user,
+            device,
             pending: Mutex::default(),
             woken: Notify::new(),
         }
+    }
+
+    /// Whether the socket belongs to this user and, where one is named, to this device.
+    pub(crate) fn belongs_to(&self, user: &UserId, device: Option<&DeviceId>) -> bool {
+        self.user == user && device.is_none_or(|device| self.device == device)
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {

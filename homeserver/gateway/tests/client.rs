@@ -14,6 +14,8 @@ mod documents_chat;
 mod people;
 #[path = "client/rooms.rs"]
 mod rooms;
+#[path = "client/sessions.rs"]
+mod sessions;
 #[path = "client/sync.rs"]
 mod sync;
 #[path = "client/sync_everything.rs"]

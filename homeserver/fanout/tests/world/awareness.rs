@@ -35,6 +35,10 @@ pub fn world() -> World {
     }
 }
 
+pub fn subscribe(fanout: &Fanout, session: u64) -> RoomSubscription {
+    fanout.subscribe(room(), SessionId(session), alice(), device_id!("PHONE"))
+}
+
 fn socket(session: u64) -> Joined {
     Joined {
         room: room().to_owned(),
@@ -93,7 +97,7 @@ pub fn shown(subscription: &mut RoomSubscription) -> Value {
 #[tokio::test]
 async fn a_cursor_reaches_the_sockets_here_and_the_other_server() {
     let world = world();
-    let mut reader = world.fanout.subscribe(room(), SessionId(2));
+    let mut reader = subscribe(&world.fanout, 2);
     world
         .awareness
         .local(&socket(1), vec![entry(7, 1, &json!({"cursor": 3}))])
@@ -110,7 +114,7 @@ async fn a_cursor_reaches_the_sockets_here_and_the_other_server() {
 #[tokio::test]
 async fn what_is_no_state_is_left_out_and_disturbs_nobody() {
     let world = world();
-    let mut reader = world.fanout.subscribe(room(), SessionId(2));
+    let mut reader = subscribe(&world.fanout, 2);
     let too_large = json!({"x": "y".repeat(3_000)});
     let entries = vec![
         entry(1 << 53, 1, &json!({})),
@@ -158,7 +162,7 @@ async fn an_edu_must_come_from_the_users_own_server() {
 #[tokio::test]
 async fn somebody_live_elsewhere_is_seen_and_makes_seals_quick() {
     let world = world();
-    let mut reader = world.fanout.subscribe(room(), SessionId(2));
+    let mut reader = subscribe(&world.fanout, 2);
     world
         .awareness
         .remote(
@@ -203,7 +207,7 @@ async fn who_leaves_or_falls_silent_is_gone_for_everybody() {
         .remote(server_name!("beta.example"), edu(8, 1, Some(json!({}))))
         .await
         .unwrap();
-    let mut reader = world.fanout.subscribe(room(), SessionId(2));
+    let mut reader = subscribe(&world.fanout, 2);
     world.awareness.leave(&socket(1)).await;
     assert_eq!(told(&mut reader), [(7, Value::Null)]);
     world.clock.advance(AWARENESS_EXPIRY_MS + 1);
@@ -222,7 +226,7 @@ async fn who_leaves_or_falls_silent_is_gone_for_everybody() {
 #[tokio::test]
 async fn a_flood_does_not_grow_a_queue() {
     let world = world();
-    let mut reader = world.fanout.subscribe(room(), SessionId(2));
+    let mut reader = subscribe(&world.fanout, 2);
     for clock in 1..10_000 {
         world
             .awareness

@@ -119,7 +119,7 @@ async fn cursors_are_written_and_shown_as_the_vectors_say() {
             assert_eq!(last_sent(&world.net), vector["edu"], "{name}");
             continue;
         }
-        let mut reader = world.fanout.subscribe(room(), SessionId(2));
+        let mut reader = awareness::subscribe(&world.fanout, 2);
         for content in vector["read"].as_array().unwrap() {
             comes(&world, content).await;
             assert_eq!(awareness::shown(&mut reader), vector["shown"], "{name}");

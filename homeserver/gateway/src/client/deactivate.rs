@@ -39,7 +39,7 @@ async fn deactivate(
     .await?;
     accounts.deactivate(user).await?;
     let fanout: &Fanout = &ports.fanout;
-    fanout.all_access_changed();
+    fanout.sessions_changed(user, None);
     tracing::info!(%user, "deactivated");
     leave_all(&ports.rooms, &ports.remote, user).await?;
     Ok(Json(json!({"id_server_unbind_result": "success"})))

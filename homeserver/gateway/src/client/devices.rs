@@ -89,7 +89,7 @@ async fn delete(
     )
     .await?;
     accounts.logout(user, &request.device_id).await?;
-    fanout.all_access_changed();
+    fanout.sessions_changed(user, Some(&request.device_id));
     Ok(Json(json!({})))
 }
 
@@ -113,7 +113,7 @@ async fn delete_several(
     .await?;
     for device in &request.devices {
         accounts.logout(user, device).await?;
+        fanout.sessions_changed(user, Some(device));
     }
-    fanout.all_access_changed();
     Ok(Json(json!({})))
 }

@@ -11,6 +11,7 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use weft_accounts::{Accounts, LoginRequest, NewDevice};
+use weft_fanout::Fanout;
 use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
 
 use super::{Ports, session::session_body};
@@ -49,6 +50,7 @@ pub(crate) struct Request {
 /// POST /_matrix/client/v3/login
 async fn login(
     State(accounts): State<Accounts>,
+    State(fanout): State<Fanout>,
     PeerAddress(address): PeerAddress,
     body: Body,
 ) -> ApiResult<Json<Value>> {
@@ -73,6 +75,8 @@ async fn login(
             address,
         })
         .await?;
+    // A device that was signed in before has new tokens now: what its old session waits for ends.
+    fanout.sessions_changed(&session.user_id, Some(&session.device_id));
     Ok(Json(session_body(session)))
 }
 

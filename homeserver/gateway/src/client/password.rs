@@ -84,7 +84,7 @@ async fn change(
     accounts.set_password(user, &request.new_password).await?;
     if request.logout_devices {
         accounts.logout_all(user, Some(&caller.device_id)).await?;
-        fanout.all_access_changed();
+        fanout.sessions_changed(user, None);
     }
     Ok(Json(json!({})))
 }

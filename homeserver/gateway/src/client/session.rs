@@ -63,7 +63,7 @@ async fn sign_out(
     caller: Authenticated,
 ) -> ApiResult<Json<Value>> {
     accounts.logout(&caller.user_id, &caller.device_id).await?;
-    fanout.all_access_changed();
+    fanout.sessions_changed(&caller.user_id, Some(&caller.device_id));
     Ok(Json(json!({})))
 }
 
@@ -74,6 +74,6 @@ async fn sign_out_everywhere(
     caller: Authenticated,
 ) -> ApiResult<Json<Value>> {
     accounts.logout_all(&caller.user_id, None).await?;
-    fanout.all_access_changed();
+    fanout.sessions_changed(&caller.user_id, None);
     Ok(Json(json!({})))
 }

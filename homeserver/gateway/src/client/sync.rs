@@ -86,6 +86,8 @@ async fn sync(
             now_ms: clock.now().get().into(),
         };
         let body = turn.body().await?;
+        // After reading: what was committed after the session ended is not told to it.
+        ports.accounts.recheck(&caller).await?;
         // A server that stops answers with what there is; the client comes back with the same token.
         let answer_now = woken.stopping || turn.since.is_none() || request.full_state || !body.is_empty();
         if answer_now || !wait(&mut watch, positions, woken, now, deadline).await {

@@ -75,6 +75,8 @@ enum Next {
     AwarenessTurn,
     /// The writer can take messages again.
     Writable,
+    /// The access token's time is over.
+    TokenExpired,
     Gone,
 }
 
@@ -104,7 +106,8 @@ pub(super) struct Attachment {
 impl Attachment {
     pub(super) async fn new(ports: LivePorts, voice: Voice, target: Target, out: Out) -> Self {
         let session = ports.sessions.next();
-        let subscription = ports.fanout.subscribe(&target.room, session);
+        let (user, device) = (&target.session.user_id, &target.session.device_id);
+        let subscription = ports.fanout.subscribe(&target.room, session, user, device);
         let member = ports.roster.member(&target.room, &target.session.user_id).await;
         let joined = Joined {
             room: target.room.clone(),
@@ -132,9 +135,12 @@ impl Attachment {
 
     /// Serves the document until the client or the server ends it; gives the close code where it was the server.
     pub(super) async fn run(mut self, mut incoming: mpsc::Receiver<Incoming>) -> Option<Close> {
+        // A change between authentication and subscription has woken nobody.
+        let mut outcome = self.look_at_rights().await;
         let end = loop {
-            if let Err(end) = self.step(&mut incoming).await {
-                break end;
+            match outcome {
+                Ok(()) => outcome = self.step(&mut incoming).await,
+                Err(end) => break end,
             }
         };
         if matches!(end, End::Gone) {
@@ -159,6 +165,7 @@ impl Attachment {
         let may_read = self.edits.has_room() && may_write;
         let awareness_turn = self.awareness_turn;
         let out = self.out.clone();
+        let token_lasts = self.ports.accounts.time_left(&self.target.session);
         let next = tokio::select! {
             change = self.subscription.next(may_write) => Next::Change(change),
             (count, outcome) = finished(&mut self.committing) => Next::Committed(count, outcome),
@@ -166,6 +173,7 @@ impl Attachment {
             () = sleep_until(awareness_turn), if self.awareness.is_some() => Next::AwarenessTurn,
             room = out.room(), if !may_write => room.map_or(Next::Gone, |()| Next::Writable),
             () = out.closed(), if may_write => Next::Gone,
+            () = elapsed(token_lasts) => Next::TokenExpired,
         };
         match next {
             Next::Change(change) => self.change(change).await,
@@ -176,6 +184,7 @@ impl Attachment {
                 Ok(())
             }
             Next::Writable => Ok(()),
+            Next::TokenExpired => self.look_at_rights().await,
             Next::Gone => Err(End::Gone),
         }
     }
@@ -363,7 +372,7 @@ impl Attachment {
     }
 
     async fn look_at_rights(&mut self) -> Result<(), End> {
-        target::authenticate(&self.ports, &self.target.token).await?;
+        target::recheck(&self.ports, &self.target.session).await?;
         let access = target::standing(&self.ports, &self.target.room, &self.target.session).await?;
         let read_only = !access.can_edit;
         if read_only == self.target.read_only {
@@ -381,6 +390,14 @@ impl Attachment {
 async fn finished(committing: &mut Option<Committing>) -> (usize, Result<EditOutcome, EditError>) {
     match committing {
         Some(committing) => committing.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a time to pass, for ever where there is none.
+async fn elapsed(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
         None => std::future::pending().await,
     }
 }

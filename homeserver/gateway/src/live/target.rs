@@ -1,7 +1,7 @@
 //! From what a client calls a document (room id or alias, raw or percent-encoded) to the room, and who may open it.
 
 use ruma::{OwnedRoomId, RoomAliasId, RoomId, events::room::member::MembershipState};
-use weft_accounts::Session;
+use weft_accounts::{AuthError, Session};
 use weft_room::{Access, AccessError};
 use weft_wire::live::close::{self, Close};
 
@@ -13,7 +13,7 @@ use crate::documents;
 pub(super) struct Target {
     pub(super) room: OwnedRoomId,
     pub(super) session: Session,
-    /// For the session's token to be looked at again when rights change. Never logged.
+    /// The token that the client presented: also for documents that a socket opens without one of their own. Never logged.
     pub(super) token: String,
     pub(super) read_only: bool,
 }
@@ -34,19 +34,34 @@ pub(super) async fn find(ports: &LivePorts, name: &str, token: &str) -> Result<T
     })
 }
 
-/// Whose token it is.
+/// The session of a token that a client presents to open a document.
 ///
 /// # Errors
-/// [`close::UNAUTHORIZED`] where it is nobody's any more.
+/// [`close::UNAUTHORIZED`] where the token is not valid.
 pub(super) async fn authenticate(ports: &LivePorts, token: &str) -> Result<Session, Close> {
-    use weft_accounts::AuthError;
-    ports.accounts.authenticate(token).await.map_err(|error| match error {
+    ports
+        .accounts
+        .authenticate(token)
+        .await
+        .map_err(|error| refusal(&error))
+}
+
+/// Whether a session that opened a document still holds.
+///
+/// # Errors
+/// [`close::UNAUTHORIZED`] where it has ended or its token has expired.
+pub(super) async fn recheck(ports: &LivePorts, session: &Session) -> Result<(), Close> {
+    ports.accounts.recheck(session).await.map_err(|error| refusal(&error))
+}
+
+fn refusal(error: &AuthError) -> Close {
+    match error {
         AuthError::Unknown | AuthError::Expired => close::UNAUTHORIZED,
         AuthError::Unavailable(cause) => {
             tracing::error!(%cause, "token can't be checked");
             close::UNAVAILABLE
         }
-    })
+    }
 }
 
 /// What a joined member may do.

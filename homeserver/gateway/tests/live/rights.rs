@@ -1,6 +1,13 @@
 //! Rights at the door and in open sockets.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use ruma::{MilliSecondsSinceUnixEpoch, UInt};
 use serde_json::json;
+use weft_accounts::NewDevice;
 use weft_wire::live::{
     hocuspocus::{Body, Frame},
     plain,
@@ -180,6 +187,64 @@ async fn who_is_removed_or_signed_out_is_disconnected() {
         .logout(&session.user_id, &session.device_id)
         .await
         .unwrap();
-    world.fanout.all_access_changed();
+    world
+        .fanout
+        .sessions_changed(&session.user_id, Some(&session.device_id));
     assert_eq!(hers.until_closed().await, 4401);
+}
+
+/// A clock that stands still until the test moves it.
+struct HandTurned(AtomicU64);
+
+impl weft_accounts::Clock for HandTurned {
+    fn now(&self) -> MilliSecondsSinceUnixEpoch {
+        MilliSecondsSinceUnixEpoch(UInt::new(self.0.load(Ordering::SeqCst)).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_socket_ends_when_its_token_expires() {
+    let clock = Arc::new(HandTurned(AtomicU64::new(1_000_000)));
+    let world = World::with_clock(Arc::clone(&clock) as _).await;
+    let alice = world.person("alice").await;
+    let room = world.document(&alice).await;
+    let device = NewDevice {
+        refreshable: true,
+        ..NewDevice::default()
+    };
+    let session = world.accounts.begin_session(&alice.user, device).await.unwrap();
+    let expires = clock.0.load(Ordering::SeqCst) + u64::try_from(session.expires_in.unwrap().as_millis()).unwrap();
+    clock.0.store(expires - 20, Ordering::SeqCst);
+    let mut socket = world.socket(room.as_str(), Some(&session.access_token)).await.unwrap();
+    socket.say(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode()).await;
+    socket.until(|_| Some(())).await;
+    clock.0.store(expires, Ordering::SeqCst);
+    assert_eq!(socket.until_closed().await, 4401);
+}
+
+#[tokio::test]
+async fn a_socket_survives_a_refresh_and_another_users_sign_out() {
+    let world = World::new().await;
+    let (alice, dave) = (world.person("alice").await, world.person("dave").await);
+    let room = world.document(&alice).await;
+    let device = NewDevice {
+        refreshable: true,
+        ..NewDevice::default()
+    };
+    let session = world.accounts.begin_session(&alice.user, device).await.unwrap();
+    let mut socket = world.socket(room.as_str(), Some(&session.access_token)).await.unwrap();
+    let heard = |_: &[u8]| Some(());
+    socket.say(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode()).await;
+    socket.until(heard).await;
+    let newer = world.accounts.refresh(&session.refresh_token.unwrap()).await.unwrap();
+    world.accounts.authenticate(&newer.access_token).await.unwrap();
+    // The first token has ended now, and each of these makes the socket check its session.
+    world.fanout.sessions_changed(&alice.user, None);
+    world.admit(&room, &alice, &dave, 25).await;
+    world.fanout.sessions_changed(&dave.user, None);
+    socket.say(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode()).await;
+    socket.until(heard).await;
+    world.accounts.logout(&alice.user, &session.device_id).await.unwrap();
+    world.fanout.sessions_changed(&alice.user, Some(&session.device_id));
+    assert_eq!(socket.until_closed().await, 4401);
 }

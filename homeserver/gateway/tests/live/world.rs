@@ -77,6 +77,11 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with_clock(Arc::new(weft_accounts::SystemClock)).await
+    }
+
+    /// A server whose access tokens expire by this clock.
+    pub async fn with_clock(clock: Arc<dyn weft_accounts::Clock>) -> Self {
         let disk = MemoryDisk::new();
         let store = Store::open(disk.open()).await.unwrap();
         let name: OwnedServerName = "alpha.example".try_into().unwrap();
@@ -93,7 +98,7 @@ impl World {
             Arc::new(FixedIdentity(signer)),
             ports,
         );
-        let accounts = Accounts::with_cost(store, name, Arc::new(weft_accounts::SystemClock), PasswordCost::Minimal);
+        let accounts = Accounts::with_cost(store, name, clock, PasswordCost::Minimal);
         let roster: Arc<dyn Roster> = Arc::new(Members(rooms.clone()));
         let awareness = Awareness::new(
             fanout.clone(),

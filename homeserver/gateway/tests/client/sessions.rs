@@ -1,0 +1,152 @@
+//! What ends with a session: requests that wait, and user-interactive authentication begun for something else.
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use weft_accounts::NewDevice;
+
+use super::world::{Person, World};
+
+/// Another device of the same user.
+async fn device(world: &World, who: &Person, id: &str) -> Person {
+    let device = NewDevice {
+        id: Some(id.into()),
+        ..NewDevice::default()
+    };
+    let session = world.accounts.begin_session(&who.user, device).await.unwrap();
+    Person {
+        user: who.user.clone(),
+        token: session.access_token,
+    }
+}
+
+/// A sync that has found nothing new and waits.
+async fn waiting_sync(world: &World, who: &Person) -> JoinHandle<(u16, Value)> {
+    let first = world.sync(who, None, "").await;
+    let path = format!(
+        "/_matrix/client/v3/sync?timeout=60000&since={}",
+        first["next_batch"].as_str().unwrap()
+    );
+    let (world, token) = (world.clone(), who.token.clone());
+    let request = tokio::spawn(async move { world.ask("GET", &path, Some(&token), Value::Null).await });
+    // One thread and a store in memory: after so many turns the request has read all that there is.
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!request.is_finished());
+    request
+}
+
+/// Ends the session of `PHONE` in one of the ways that there are; `DESK` asks for it where another device can.
+async fn end_session(world: &World, way: &str, phone: &Person, desk: &Person) {
+    let auth = json!({"type": "m.login.password", "password": "correct horse",
+        "identifier": {"type": "m.id.user", "user": phone.user}});
+    let (method, path, who, body) = match way {
+        "sign-out" => ("POST", "logout", phone, json!({})),
+        "sign-out everywhere" => ("POST", "logout/all", desk, json!({})),
+        "device deleted" => ("DELETE", "devices/PHONE", desk, json!({"auth": auth})),
+        "devices deleted" => (
+            "POST",
+            "delete_devices",
+            desk,
+            json!({"auth": auth, "devices": ["PHONE"]}),
+        ),
+        "new password" => (
+            "POST",
+            "account/password",
+            desk,
+            json!({"auth": auth, "new_password": "battery staple"}),
+        ),
+        "deactivation" => ("POST", "account/deactivate", desk, json!({"auth": auth})),
+        "sign-in on the same device" => {
+            device(world, phone, "PHONE").await;
+            return;
+        }
+        other => panic!("{other}"),
+    };
+    world.ok(method, &format!("/_matrix/client/v3/{path}"), who, body).await;
+}
+
+#[tokio::test]
+async fn a_waiting_sync_ends_with_its_session_and_tells_nothing_newer() {
+    for (n, way) in [
+        "sign-out",
+        "sign-out everywhere",
+        "device deleted",
+        "devices deleted",
+        "new password",
+        "deactivation",
+        "sign-in on the same device",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let world = World::new().await;
+        let (alice, bob) = (world.person(&format!("alice{n}")).await, world.person("bob").await);
+        let room = world.room(&bob, json!({})).await;
+        world.invite_and_join(&room, &bob, &alice).await;
+        let (phone, desk) = (
+            device(&world, &alice, "PHONE").await,
+            device(&world, &alice, "DESK").await,
+        );
+        let waiting = waiting_sync(&world, &phone).await;
+        end_session(&world, way, &phone, &desk).await;
+        world.say(&room, &bob, "after the session").await;
+        let (status, answer) = waiting.await.unwrap();
+        assert_eq!(
+            (status, &answer["errcode"]),
+            (401, &json!("M_UNKNOWN_TOKEN")),
+            "{way}: {answer}"
+        );
+        assert_eq!(answer["soft_logout"], json!(false), "{way}");
+    }
+}
+
+/// The end of a session wakes the sync by itself: nothing else happens here.
+#[tokio::test]
+async fn a_waiting_sync_is_woken_by_the_end_of_its_session() {
+    for way in [
+        "sign-out",
+        "device deleted",
+        "new password",
+        "deactivation",
+        "sign-in on the same device",
+    ] {
+        let world = World::new().await;
+        let alice = world.person("alice").await;
+        let (phone, desk) = (
+            device(&world, &alice, "PHONE").await,
+            device(&world, &alice, "DESK").await,
+        );
+        let waiting = waiting_sync(&world, &phone).await;
+        if way == "sign-in on the same device" {
+            let login = json!({"type": "m.login.password", "user": "alice", "password": "correct horse",
+                "device_id": "PHONE"});
+            world.ok("POST", "/_matrix/client/v3/login", &desk, login).await;
+        } else {
+            end_session(&world, way, &phone, &desk).await;
+        }
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await;
+        let (status, answer) = ended.expect(way).unwrap();
+        assert_eq!(status, 401, "{way}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn other_devices_and_users_go_on_waiting() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world.room(&bob, json!({})).await;
+    world.invite_and_join(&room, &bob, &alice).await;
+    let (phone, desk) = (
+        device(&world, &alice, "PHONE").await,
+        device(&world, &alice, "DESK").await,
+    );
+    let (hers, his) = (waiting_sync(&world, &desk).await, waiting_sync(&world, &bob).await);
+    end_session(&world, "sign-out", &phone, &desk).await;
+    let said = world.say(&room, &bob, "news").await;
+    for waiting in [hers, his] {
+        let (status, answer) = waiting.await.unwrap();
+        let events = &answer["rooms"]["join"][&room]["timeline"]["events"];
+        assert_eq!((status, &events[0]["event_id"]), (200, &json!(said)), "{answer}");
+    }
+}
