@@ -3,11 +3,13 @@
 use ruma::{OwnedUserId, UserId};
 use weft_store::{
     Batch, CommitError,
-    tables::accounts::{DEVICES, PROFILES, ProfileRow, USERS, UserRow},
+    tables::accounts::{
+        ACCOUNT_DATA, ACCOUNT_DATA_STREAM, ACCOUNT_DATA_USAGE, FILTERS, PROFILES, ProfileRow, USERS, UserRow,
+    },
 };
-use weft_wire::limits::MAX_PASSWORD_BYTES;
+use weft_wire::limits::{MAX_PASSWORD_BYTES, MIN_PASSWORD_CHARS};
 
-use crate::{ATTEMPTS, Accounts, AccountsUnavailable, InvalidUsername, sessions, username};
+use crate::{ATTEMPTS, Accounts, AccountsUnavailable, InvalidUsername, Network, ProfileError, profile, username};
 
 /// An account to make.
 #[derive(Clone)]
@@ -35,6 +37,17 @@ pub struct Account {
     pub created_at_ms: u64,
 }
 
+/// Why a password can't be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordRefused {
+    /// Under [`MIN_PASSWORD_CHARS`].
+    #[error("a password has at least {MIN_PASSWORD_CHARS} characters")]
+    TooShort,
+    /// Over [`MAX_PASSWORD_BYTES`].
+    #[error("a password has at most {MAX_PASSWORD_BYTES} bytes")]
+    TooLong,
+}
+
 /// Why an account was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
@@ -44,9 +57,12 @@ pub enum RegisterError {
     /// The name belongs to somebody, or did.
     #[error("the user name is taken")]
     Taken,
-    /// Over [`MAX_PASSWORD_BYTES`] or empty.
-    #[error("a password has 1 to {MAX_PASSWORD_BYTES} bytes")]
-    BadPassword,
+    /// The password is too short or too long.
+    #[error(transparent)]
+    Password(#[from] PasswordRefused),
+    /// The display name is too long.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The store.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
@@ -58,24 +74,42 @@ pub enum SetPasswordError {
     /// No such account, or it is deactivated.
     #[error("no such account")]
     UnknownUser,
-    /// Over [`MAX_PASSWORD_BYTES`] or empty.
-    #[error("a password has 1 to {MAX_PASSWORD_BYTES} bytes")]
-    BadPassword,
+    /// The password is too short or too long.
+    #[error(transparent)]
+    Password(#[from] PasswordRefused),
     /// The store.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
 }
 
 impl Accounts {
-    /// Makes an account.
+    /// Makes an account on behalf of the operator.
     ///
     /// # Errors
     /// When the name can't be had or the password can't be used.
     pub async fn register(&self, account: NewAccount) -> Result<OwnedUserId, RegisterError> {
+        self.register_from(account, None).await
+    }
+
+    /// Makes an account for a request from this network.
+    ///
+    /// # Errors
+    /// When the name can't be had or the password can't be used.
+    pub async fn register_from(
+        &self,
+        account: NewAccount,
+        network: Option<Network>,
+    ) -> Result<OwnedUserId, RegisterError> {
         let user = self.check_available(&account.username).await?;
+        account
+            .display_name
+            .as_deref()
+            .map_or(Ok(()), profile::check_display_name)?;
         let password = match &account.password {
-            Some(password) if !usable(password) => return Err(RegisterError::BadPassword),
-            Some(password) => Some(self.inner.passwords.hash(password).await?),
+            Some(password) => {
+                check_new_password(password)?;
+                Some(self.inner.passwords.hash(password, network).await?)
+            }
             None => None,
         };
         let row = UserRow {
@@ -140,34 +174,26 @@ impl Accounts {
         self.change_user(user, |row| row.admin = admin).await
     }
 
-    /// Whether the password is the account's. Counts nothing: [`Accounts::login`] is what the brake is on.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn check_password(&self, user: &UserId, password: &str) -> Result<bool, AccountsUnavailable> {
-        if password.len() > MAX_PASSWORD_BYTES {
-            return Ok(false);
-        }
-        let row = self.user_row(user).await?.filter(|row| !row.deactivated);
-        self.inner
-            .passwords
-            .verify(password, row.and_then(|row| row.password))
-            .await
-    }
-
-    /// Sets a new password. Sessions stay: see [`Accounts::logout_all`].
+    /// Sets a new password, for a request from this network. Sessions stay: see [`Accounts::logout_all`].
     ///
     /// # Errors
     /// When there is no such account or the password can't be used.
-    pub async fn set_password(&self, user: &UserId, password: &str) -> Result<(), SetPasswordError> {
-        if !usable(password) {
-            return Err(SetPasswordError::BadPassword);
-        }
+    pub async fn set_password(
+        &self,
+        user: &UserId,
+        password: &str,
+        network: Option<Network>,
+    ) -> Result<(), SetPasswordError> {
+        check_new_password(password)?;
         if !self.exists(user).await? {
             return Err(SetPasswordError::UnknownUser);
         }
-        let hash = self.inner.passwords.hash(password).await?;
-        self.change_user(user, |row| row.password = Some(hash.clone())).await?;
+        let hash = self.inner.passwords.hash(password, network).await?;
+        let change = |row: &mut UserRow| {
+            // It may have been deactivated meanwhile.
+            row.password = Some(hash.clone()).filter(|_| !row.deactivated);
+        };
+        self.change_user(user, change).await?;
         Ok(())
     }
 
@@ -186,6 +212,23 @@ impl Accounts {
         self.logout_all(user, None).await?;
         let mut batch = Batch::new();
         batch.delete(&PROFILES, &(user,));
+        Ok(self.store().commit(batch).await?)
+    }
+
+    /// Deletes what is kept for a deactivated user alone: account data and filters.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn erase(&self, user: &UserId) -> Result<(), AccountsUnavailable> {
+        let mut batch = Batch::new();
+        for ((_, room, kind), row) in self.store().scan_all(ACCOUNT_DATA.under(&(user,))).await? {
+            batch.delete(&ACCOUNT_DATA, &(user, &room, &kind));
+            batch.delete(&ACCOUNT_DATA_STREAM, &(user, row.position));
+        }
+        batch.delete(&ACCOUNT_DATA_USAGE, &(user,));
+        for ((_, id), _) in self.store().scan_all(FILTERS.under(&(user,))).await? {
+            batch.delete(&FILTERS, &(user, id));
+        }
         Ok(self.store().commit(batch).await?)
     }
 
@@ -212,22 +255,18 @@ impl Accounts {
         }
         Err(AccountsUnavailable::Contended)
     }
-
-    /// Ends all sessions of a user, but for those of one device where it is named.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn logout_all(&self, user: &UserId, except: Option<&ruma::DeviceId>) -> Result<(), AccountsUnavailable> {
-        for ((_, device), row) in self.store().scan_all(DEVICES.under(&(user,))).await? {
-            if except.is_some_and(|kept| kept == device) {
-                continue;
-            }
-            self.store().commit(sessions::removal(user, &device, &row)).await?;
-        }
-        Ok(())
-    }
 }
 
-fn usable(password: &str) -> bool {
-    !password.is_empty() && password.len() <= MAX_PASSWORD_BYTES
+/// Whether a password may be set: at registration, on a change, and by the operator alike.
+///
+/// # Errors
+/// When it is too short or too long.
+pub fn check_new_password(password: &str) -> Result<(), PasswordRefused> {
+    if password.chars().count() < MIN_PASSWORD_CHARS {
+        return Err(PasswordRefused::TooShort);
+    }
+    if password.len() > MAX_PASSWORD_BYTES {
+        return Err(PasswordRefused::TooLong);
+    }
+    Ok(())
 }

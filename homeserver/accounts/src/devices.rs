@@ -5,8 +5,30 @@ use weft_store::{
     Batch, CommitError,
     tables::accounts::{DEVICES, DeviceRow},
 };
+use weft_wire::limits::{MAX_DEVICE_ID_BYTES, MAX_DEVICE_NAME_BYTES};
 
 use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
+
+/// Why a device was not made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The id is empty or longer than the limit.
+    #[error("a device ID has 1 to {MAX_DEVICE_ID_BYTES} bytes")]
+    Id,
+    /// The name is longer than the limit.
+    #[error("a device name has at most {MAX_DEVICE_NAME_BYTES} bytes")]
+    NameTooLong,
+    /// The store.
+    #[error(transparent)]
+    Unavailable(#[from] AccountsUnavailable),
+}
+
+pub(crate) fn check_name(name: Option<&str>) -> Result<(), DeviceError> {
+    if name.is_some_and(|name| name.len() > MAX_DEVICE_NAME_BYTES) {
+        return Err(DeviceError::NameTooLong);
+    }
+    Ok(())
+}
 
 /// A device, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,15 +63,17 @@ impl Accounts {
     /// Names a device. False: no such device.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the name is too long or the store fails.
     pub async fn rename_device(
         &self,
         user: &UserId,
         device: &DeviceId,
         name: Option<String>,
-    ) -> Result<bool, AccountsUnavailable> {
+    ) -> Result<bool, DeviceError> {
+        check_name(name.as_deref())?;
         for _ in 0..ATTEMPTS {
-            let Some(before) = self.store().get(&DEVICES, &(user, device)).await? else {
+            let before = self.store().get(&DEVICES, &(user, device)).await;
+            let Some(before) = before.map_err(AccountsUnavailable::from)? else {
                 return Ok(false);
             };
             let mut batch = Batch::new();
@@ -65,10 +89,10 @@ impl Accounts {
             match self.store().commit(batch).await {
                 Ok(()) => return Ok(true),
                 Err(CommitError::Fence { .. }) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(AccountsUnavailable::from(error).into()),
             }
         }
-        Err(AccountsUnavailable::Contended)
+        Err(AccountsUnavailable::Contended.into())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ruma::UserId;
 use weft_store::{Batch, CommitError, tables::accounts::FILTERS};
-use weft_wire::limits::MAX_FILTER_BYTES;
+use weft_wire::limits::{FILTERS_QUOTA_BYTES, MAX_FILTER_BYTES};
 
 use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
 
@@ -16,7 +16,7 @@ pub enum FilterError {
     #[error("a filter has at most {MAX_FILTER_BYTES} bytes")]
     TooLarge,
     /// The user has very many.
-    #[error("more than {MAX_FILTERS} filters")]
+    #[error("more than {MAX_FILTERS} filters, or more than {FILTERS_QUOTA_BYTES} bytes of them")]
     TooMany,
     /// The store.
     #[error(transparent)]
@@ -41,7 +41,8 @@ impl Accounts {
             if let Some(((_, id), _)) = stored.iter().find(|(_, known)| *known == filter) {
                 return Ok(*id);
             }
-            if stored.len() >= MAX_FILTERS {
+            let bytes: usize = stored.iter().map(|(_, filter)| filter.len()).sum();
+            if stored.len() >= MAX_FILTERS || bytes + filter.len() > FILTERS_QUOTA_BYTES {
                 return Err(FilterError::TooMany);
             }
             let id = stored.last().map_or(0, |((_, last), _)| last.saturating_add(1));

@@ -3,40 +3,50 @@
 //! Knows nothing of rooms or HTTP. Tokens and passwords exist here in the clear only while a call lasts: the store
 //! holds their hashes, and nothing of them may be logged.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+};
 
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
+use tokio::sync::Mutex;
+use weft_budget::Budget;
 use weft_store::Store;
+use weft_wire::limits::ACCOUNT_DATA_QUOTA_BYTES;
 
 mod account;
 mod account_data;
+mod brake;
 mod clock;
 mod devices;
 mod filters;
 mod login;
+mod network;
 mod password;
 mod profile;
+mod proof;
 mod refresh;
 mod sessions;
 pub mod shared_secret;
-mod throttle;
 mod token;
 mod username;
 
-pub use account::{Account, NewAccount, RegisterError, SetPasswordError};
+pub use account::{Account, NewAccount, PasswordRefused, RegisterError, SetPasswordError, check_new_password};
 pub use account_data::{AccountDataChange, SetAccountDataError};
 pub use clock::{Clock, SystemClock};
-pub use devices::DeviceInfo;
+pub use devices::{DeviceError, DeviceInfo};
 pub use filters::FilterError;
 pub use login::{LoginError, LoginRequest};
+pub use network::Network;
 pub use password::PasswordCost;
 pub use profile::{Profile, ProfileError};
+pub use proof::{ProofError, Secret};
 pub use refresh::RefreshError;
 pub use sessions::{AuthError, NewDevice, NewSession, Session};
 pub use username::{InvalidUsername, local_user_id};
 
+use brake::Brake;
 use password::Passwords;
-use throttle::Throttle;
 
 /// The store did not answer or did not commit.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -53,10 +63,53 @@ pub enum AccountsUnavailable {
     /// The thread that computes password hashes failed.
     #[error("the password could not be hashed")]
     Hash,
+    /// Too many passwords are being hashed at the moment.
+    #[error("too many passwords are being checked")]
+    Busy,
 }
 
 /// How often a read-change-commit is tried again when its row was changed meanwhile.
 const ATTEMPTS: usize = 8;
+
+/// What one user may keep, as the operator sets it.
+#[derive(Debug, Clone, Copy)]
+pub struct AccountLimits {
+    /// Bytes of account data.
+    pub account_data_bytes: u64,
+}
+
+impl Default for AccountLimits {
+    fn default() -> Self {
+        Self {
+            account_data_bytes: ACCOUNT_DATA_QUOTA_BYTES,
+        }
+    }
+}
+
+/// Turns by user, for changes that meet at one row. Users whose ids have the same remainder share a turn.
+struct Turns {
+    turns: [Mutex<()>; TURNS],
+    hasher: RandomState,
+}
+
+/// Enough that users who change something in the same moment rarely share one.
+const TURNS: usize = 64;
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            turns: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl Turns {
+    fn of(&self, user: &UserId) -> &Mutex<()> {
+        let turn = usize::try_from(self.hasher.hash_one(user) % TURNS as u64).unwrap_or(0);
+        self.turns.get(turn).expect("a remainder is below the divisor")
+    }
+}
 
 /// All accounts of this server. Cheap to clone.
 #[derive(Clone)]
@@ -69,25 +122,49 @@ struct Inner {
     server_name: OwnedServerName,
     clock: Arc<dyn Clock>,
     passwords: Passwords,
-    throttle: Throttle,
+    brake: Brake,
+    limits: AccountLimits,
+    account_data_turns: Turns,
 }
 
 impl Accounts {
-    /// Accounts in `store`, with password hashes of the usual cost.
+    /// Accounts in `store`, with password hashes of the usual cost and the usual limits.
     #[must_use]
     pub fn new(store: Store, server_name: OwnedServerName, clock: Arc<dyn Clock>) -> Self {
-        Self::with_cost(store, server_name, clock, PasswordCost::Standard)
+        Self::with_limits(store, server_name, clock, AccountLimits::default())
     }
 
-    /// The same, with another cost of password hashes: tests that make many accounts use a low one.
+    /// The same with the operator's limits.
+    #[must_use]
+    pub fn with_limits(
+        store: Store,
+        server_name: OwnedServerName,
+        clock: Arc<dyn Clock>,
+        limits: AccountLimits,
+    ) -> Self {
+        Self::build(store, server_name, clock, (PasswordCost::Standard, limits))
+    }
+
+    /// The same with another cost of password hashes: tests that make many accounts use a low one.
     #[must_use]
     pub fn with_cost(store: Store, server_name: OwnedServerName, clock: Arc<dyn Clock>, cost: PasswordCost) -> Self {
+        Self::build(store, server_name, clock, (cost, AccountLimits::default()))
+    }
+
+    fn build(
+        store: Store,
+        server_name: OwnedServerName,
+        clock: Arc<dyn Clock>,
+        (cost, limits): (PasswordCost, AccountLimits),
+    ) -> Self {
         let inner = Inner {
             store,
             server_name,
             clock,
             passwords: Passwords::new(cost),
-            throttle: Throttle::default(),
+            brake: Brake::default(),
+            limits,
+            account_data_turns: Turns::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -110,6 +187,12 @@ impl Accounts {
     /// When it is neither, or belongs to another server.
     pub fn user_id(&self, name: &str) -> Result<OwnedUserId, InvalidUsername> {
         username::any_local_user_id(name, &self.inner.server_name)
+    }
+
+    /// Password hashes that are computed or wait for it, for metrics.
+    #[must_use]
+    pub fn password_hashes(&self) -> &Arc<Budget> {
+        self.inner.passwords.budget()
     }
 
     fn store(&self) -> &Store {

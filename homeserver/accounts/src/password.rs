@@ -1,20 +1,25 @@
 //! Passwords: argon2id, away from the async threads, a few at a time.
 //!
 //! One hash takes 19 MiB and tens of milliseconds by intention; without a bound a burst of sign-ins would take all
-//! cores and memory.
+//! cores and memory. What bounds them belongs to the work and not to the request: a client that hangs up frees nothing
+//! before the hash is done.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher, PasswordVerifier},
 };
 use tokio::sync::Semaphore;
+use weft_budget::{Budget, KeyedBudget};
+use weft_wire::limits::{MAX_PASSWORD_HASHES, MAX_PASSWORD_HASHES_PER_NETWORK};
 
-use crate::AccountsUnavailable;
+use crate::{AccountsUnavailable, Network};
 
 /// Hashes that are computed at the same time; more wait.
 const AT_ONCE: usize = 2;
+/// The longest wait for a turn. The queue is through in seconds where the machine does anything at all.
+const WAIT: Duration = Duration::from_secs(30);
 
 /// How dear one hash is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +30,11 @@ pub enum PasswordCost {
     Minimal,
 }
 
-#[derive(Clone)]
 pub(crate) struct Passwords {
     cost: PasswordCost,
     turns: Arc<Semaphore>,
+    /// Hashes that wait or are computed.
+    queue: Arc<KeyedBudget<Option<Network>>>,
 }
 
 impl Passwords {
@@ -36,14 +42,20 @@ impl Passwords {
         Self {
             cost,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
+            queue: KeyedBudget::new("password_hashes", MAX_PASSWORD_HASHES_PER_NETWORK, MAX_PASSWORD_HASHES),
         }
     }
 
-    /// The PHC string to store.
-    pub(crate) async fn hash(&self, password: &str) -> Result<String, AccountsUnavailable> {
+    /// Hashes that wait or are computed, as a budget.
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        self.queue.total()
+    }
+
+    /// The PHC string to store, for a request from `network`.
+    pub(crate) async fn hash(&self, password: &str, network: Option<Network>) -> Result<String, AccountsUnavailable> {
         let password = password.to_owned();
         let cost = self.cost;
-        self.work(move || {
+        self.work(network, move || {
             let mut salt = [0_u8; 16];
             rand::fill(&mut salt);
             hash_with(cost, password.as_bytes(), &salt)
@@ -54,10 +66,15 @@ impl Passwords {
 
     /// Whether the password belongs to the stored hash. Without a hash the work is done all the same, so that the
     /// time does not tell which accounts exist.
-    pub(crate) async fn verify(&self, password: &str, stored: Option<String>) -> Result<bool, AccountsUnavailable> {
+    pub(crate) async fn verify(
+        &self,
+        password: &str,
+        stored: Option<String>,
+        network: Option<Network>,
+    ) -> Result<bool, AccountsUnavailable> {
         let password = password.to_owned();
         let cost = self.cost;
-        self.work(move || match stored {
+        self.work(network, move || match stored {
             Some(stored) => Argon2::default()
                 .verify_password(password.as_bytes(), stored.as_str())
                 .is_ok(),
@@ -71,12 +88,24 @@ impl Passwords {
 
     async fn work<T: Send + 'static>(
         &self,
+        network: Option<Network>,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AccountsUnavailable> {
-        let _turn = self.turns.acquire().await.map_err(|_| AccountsUnavailable::Hash)?;
-        tokio::task::spawn_blocking(job)
+        let place = self
+            .queue
+            .try_take(&network, 1)
+            .map_err(|_| AccountsUnavailable::Busy)?;
+        let turn = tokio::time::timeout(WAIT, Arc::clone(&self.turns).acquire_owned())
             .await
-            .map_err(|_| AccountsUnavailable::Hash)
+            .map_err(|_| AccountsUnavailable::Busy)?
+            .map_err(|_| AccountsUnavailable::Hash)?;
+        tokio::task::spawn_blocking(move || {
+            let outcome = job();
+            drop((turn, place));
+            outcome
+        })
+        .await
+        .map_err(|_| AccountsUnavailable::Hash)
     }
 }
 
@@ -91,24 +120,106 @@ fn hash_with(cost: PasswordCost, password: &[u8], salt: &[u8]) -> Option<String>
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        net::{IpAddr, Ipv4Addr},
+        sync::mpsc,
+    };
+
     use super::*;
 
     #[tokio::test]
     async fn a_password_fits_its_own_hash_only() {
         for cost in [PasswordCost::Standard, PasswordCost::Minimal] {
             let passwords = Passwords::new(cost);
-            let hash = passwords.hash("correct horse").await.unwrap();
+            let hash = passwords.hash("correct horse", None).await.unwrap();
             assert!(hash.starts_with("$argon2id$v=19$"), "{hash}");
-            assert!(passwords.verify("correct horse", Some(hash.clone())).await.unwrap());
-            assert!(!passwords.verify("correct horsf", Some(hash.clone())).await.unwrap());
+            let verify = async |password| passwords.verify(password, Some(hash.clone()), None).await.unwrap();
+            assert!(verify("correct horse").await);
+            assert!(!verify("correct horsf").await);
             assert_ne!(
                 hash,
-                passwords.hash("correct horse").await.unwrap(),
+                passwords.hash("correct horse", None).await.unwrap(),
                 "the salt is new each time"
             );
         }
         let passwords = Passwords::new(PasswordCost::Minimal);
-        assert!(!passwords.verify("x", None).await.unwrap());
-        assert!(!passwords.verify("x", Some("no hash".to_owned())).await.unwrap());
+        assert!(!passwords.verify("x", None, None).await.unwrap());
+        assert!(!passwords.verify("x", Some("no hash".to_owned()), None).await.unwrap());
+    }
+
+    fn network(n: u32) -> Option<Network> {
+        Some(Network::of(IpAddr::from(Ipv4Addr::from_bits(n))))
+    }
+
+    /// A request whose hash takes until it is told to end; gives the end that tells it.
+    fn request(
+        passwords: &Arc<Passwords>,
+        network: Option<Network>,
+    ) -> (
+        tokio::task::JoinHandle<Result<(), AccountsUnavailable>>,
+        mpsc::Sender<()>,
+    ) {
+        let (end, ended) = mpsc::channel::<()>();
+        let passwords = Arc::clone(passwords);
+        let request = tokio::spawn(async move {
+            passwords
+                .work(network, move || {
+                    let _ = ended.recv();
+                })
+                .await
+        });
+        (request, end)
+    }
+
+    #[tokio::test]
+    async fn clients_that_hang_up_free_no_turn() {
+        let passwords = Arc::new(Passwords::new(PasswordCost::Minimal));
+        let mut ends = Vec::new();
+        for n in 0..20 {
+            let (request, end) = request(&passwords, network(n));
+            // Until its work has begun, or until it waits behind two others.
+            while passwords.budget().usage().used <= u64::from(n.min(2)) {
+                tokio::task::yield_now().await;
+            }
+            request.abort();
+            assert!(request.await.unwrap_err().is_cancelled());
+            ends.push(end);
+            if ends.len() >= AT_ONCE {
+                assert_eq!(passwords.turns.available_permits(), 0);
+            }
+        }
+        assert_eq!(
+            passwords.budget().usage().used,
+            2,
+            "who hung up while waiting waits no more"
+        );
+        drop(ends);
+        let (last, end) = request(&passwords, network(1));
+        drop(end);
+        last.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_queue_is_bounded_in_all_and_for_one_network() {
+        let passwords = Arc::new(Passwords::new(PasswordCost::Minimal));
+        let mut requests = Vec::new();
+        for n in 0..MAX_PASSWORD_HASHES / MAX_PASSWORD_HASHES_PER_NETWORK {
+            let from = network(u32::try_from(n).unwrap());
+            for _ in 0..MAX_PASSWORD_HASHES_PER_NETWORK {
+                requests.push(request(&passwords, from));
+            }
+            while passwords.budget().usage().used < (n + 1) * MAX_PASSWORD_HASHES_PER_NETWORK {
+                tokio::task::yield_now().await;
+            }
+            let refused = passwords.verify("x", None, from).await;
+            assert!(matches!(refused, Err(AccountsUnavailable::Busy)));
+        }
+        let refused = passwords.verify("x", None, network(u32::MAX)).await;
+        assert!(matches!(refused, Err(AccountsUnavailable::Busy)));
+        for (request, end) in requests {
+            drop(end);
+            request.await.unwrap().unwrap();
+        }
+        assert!(!passwords.verify("x", None, network(1)).await.unwrap());
     }
 }

@@ -6,7 +6,7 @@ use weft_store::{
     Batch, CommitError,
     tables::accounts::{PROFILES, ProfileRow},
 };
-use weft_wire::limits::MAX_DISPLAY_NAME_BYTES;
+use weft_wire::limits::{MAX_AVATAR_URL_BYTES, MAX_DISPLAY_NAME_BYTES};
 
 use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
 
@@ -20,6 +20,9 @@ pub enum ProfileError {
     /// The display name is longer than the limit.
     #[error("a display name has at most {MAX_DISPLAY_NAME_BYTES} bytes")]
     NameTooLong,
+    /// The avatar's address is longer than the limit.
+    #[error("an avatar URL has at most {MAX_AVATAR_URL_BYTES} bytes")]
+    AvatarUrlTooLong,
     /// The field's name is longer than the limit.
     #[error("a profile field's name has at most {MAX_FIELD_NAME_BYTES} bytes")]
     FieldNameTooLong,
@@ -118,13 +121,22 @@ impl Accounts {
     }
 }
 
+/// Whether a display name can be stored.
+pub(crate) fn check_display_name(name: &str) -> Result<(), ProfileError> {
+    if name.len() > MAX_DISPLAY_NAME_BYTES {
+        return Err(ProfileError::NameTooLong);
+    }
+    Ok(())
+}
+
 fn check(field: &str, value: Option<&Value>) -> Result<(), ProfileError> {
     if field.len() > MAX_FIELD_NAME_BYTES {
         return Err(ProfileError::FieldNameTooLong);
     }
     let Some(value) = value else { return Ok(()) };
     match (field, value.as_str()) {
-        ("displayname", Some(name)) if name.len() > MAX_DISPLAY_NAME_BYTES => Err(ProfileError::NameTooLong),
+        ("displayname", Some(name)) => check_display_name(name),
+        ("avatar_url", Some(url)) if url.len() > MAX_AVATAR_URL_BYTES => Err(ProfileError::AvatarUrlTooLong),
         ("displayname" | "avatar_url", None) => Err(ProfileError::NotText(field.to_owned())),
         _ => Ok(()),
     }

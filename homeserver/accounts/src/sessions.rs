@@ -9,9 +9,10 @@ use weft_store::{
         ACCESS_TOKENS, AccessTokenRow, DEVICES, DeviceRow, REFRESH_TOKENS, RefreshTokenRow, TokenPair, USERS,
     },
 };
+use weft_wire::limits::{MAX_DEVICE_ID_BYTES, MAX_DEVICES_PER_USER};
 
 use crate::{
-    ATTEMPTS, Accounts, AccountsUnavailable,
+    ATTEMPTS, Accounts, AccountsUnavailable, DeviceError, devices,
     token::{self, Token},
 };
 
@@ -52,6 +53,20 @@ pub struct NewDevice {
     pub display_name: Option<String>,
     /// The client can refresh: the access token expires after an hour.
     pub refreshable: bool,
+}
+
+impl NewDevice {
+    /// Whether a device can be made of this: names are stored and shown, ids are parts of keys.
+    ///
+    /// # Errors
+    /// When one of the two can't be used.
+    pub fn check(&self) -> Result<(), DeviceError> {
+        let id = self.id.as_deref().map(DeviceId::as_str);
+        if id.is_some_and(|id| id.is_empty() || id.len() > MAX_DEVICE_ID_BYTES) {
+            return Err(DeviceError::Id);
+        }
+        devices::check_name(self.display_name.as_deref())
+    }
 }
 
 /// What a client gets when a session begins or is refreshed. Secrets: must not be logged (hence no `Debug`).
@@ -174,22 +189,39 @@ impl Accounts {
     /// Begins a session for a user whose right to it was checked. Tokens that the device had end.
     ///
     /// # Errors
-    /// [`AccountsUnavailable`]; `Contended` also where the account was deactivated meanwhile.
-    pub async fn begin_session(&self, user: &UserId, device: NewDevice) -> Result<NewSession, AccountsUnavailable> {
+    /// When the device can't be used or the store fails; `Contended` also where the account was deactivated meanwhile.
+    pub async fn begin_session(&self, user: &UserId, device: NewDevice) -> Result<NewSession, DeviceError> {
+        let session = self.begin_session_if(user, device, |_| true).await?;
+        session.ok_or_else(|| AccountsUnavailable::Contended.into())
+    }
+
+    /// The same, if the account's password hash is still what `proved` expects; `None` where it isn't.
+    pub(crate) async fn begin_session_if(
+        &self,
+        user: &UserId,
+        device: NewDevice,
+        proved: impl Fn(Option<&String>) -> bool,
+    ) -> Result<Option<NewSession>, DeviceError> {
+        device.check()?;
         let id = device.id.unwrap_or_else(|| token::device_id().into());
         for _ in 0..ATTEMPTS {
-            let Some(account) = self.user_row(user).await?.filter(|account| !account.deactivated) else {
-                break;
+            let account = self.user_row(user).await?.filter(|account| !account.deactivated);
+            let Some(account) = account.filter(|account| proved(account.password.as_ref())) else {
+                return Ok(None);
             };
-            let before = self.store().get(&DEVICES, &(user, &id)).await?;
-            let minted = Minted::new(device.refreshable, new_sign_in(), self.now_ms());
-            let mut batch = Batch::new();
-            if let Some(before) = &before {
-                batch = removal(user, &id, before);
-            }
+            let before = self
+                .store()
+                .get(&DEVICES, &(user, &id))
+                .await
+                .map_err(AccountsUnavailable::from)?;
+            let mut batch = match &before {
+                Some(before) => removal(user, &id, before),
+                None => self.make_room(user).await?,
+            };
             // A session must not begin behind the back of a deactivation.
             batch.require(&USERS, &(user,), Some(&account));
             batch.require(&DEVICES, &(user, &id), before.as_ref());
+            let minted = Minted::new(device.refreshable, new_sign_in(), self.now_ms());
             let row = DeviceRow {
                 display_name: before
                     .and_then(|before| before.display_name)
@@ -202,12 +234,27 @@ impl Accounts {
             batch.put(&DEVICES, &(user, &id), &row);
             minted.put(&mut batch, user, &id, false);
             match self.store().commit(batch).await {
-                Ok(()) => return Ok(minted.into_session(user, &id)),
+                Ok(()) => return Ok(Some(minted.into_session(user, &id))),
                 Err(CommitError::Fence { .. }) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(AccountsUnavailable::from(error).into()),
             }
         }
-        Err(AccountsUnavailable::Contended)
+        Err(AccountsUnavailable::Contended.into())
+    }
+
+    /// Ends the oldest session where the user has as many devices as one may have. Scripts that sign in for each run and
+    /// never out get there; nobody could sign in any more if new devices were refused.
+    async fn make_room(&self, user: &UserId) -> Result<Batch, AccountsUnavailable> {
+        let devices = self.store().scan_all(DEVICES.under(&(user,))).await?;
+        if devices.len() < MAX_DEVICES_PER_USER {
+            return Ok(Batch::new());
+        }
+        let oldest = devices.iter().min_by_key(|(_, row)| row.created_at);
+        Ok(oldest.map_or_else(Batch::new, |((_, id), row)| {
+            let mut batch = removal(user, id, row);
+            batch.require(&DEVICES, &(user, id), Some(row));
+            batch
+        }))
     }
 
     /// Authenticates a request by its access token.
@@ -335,9 +382,32 @@ impl Accounts {
     /// # Errors
     /// When the store fails.
     pub async fn logout(&self, user: &UserId, device: &DeviceId) -> Result<(), AccountsUnavailable> {
-        match self.store().get(&DEVICES, &(user, device)).await? {
-            Some(row) => Ok(self.store().commit(removal(user, device, &row)).await?),
-            None => Ok(()),
+        for _ in 0..ATTEMPTS {
+            let Some(row) = self.store().get(&DEVICES, &(user, device)).await? else {
+                return Ok(());
+            };
+            let mut batch = removal(user, device, &row);
+            // A refresh in between has issued tokens that this batch doesn't know.
+            batch.require(&DEVICES, &(user, device), Some(&row));
+            match self.store().commit(batch).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Fence { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
+        Err(AccountsUnavailable::Contended)
+    }
+
+    /// Ends all sessions of a user, but for those of one device where it is named.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn logout_all(&self, user: &UserId, except: Option<&DeviceId>) -> Result<(), AccountsUnavailable> {
+        for ((_, device), _) in self.store().scan_all(DEVICES.under(&(user,))).await? {
+            if except.is_none_or(|kept| kept != device) {
+                self.logout(user, &device).await?;
+            }
+        }
+        Ok(())
     }
 }

@@ -3,21 +3,29 @@
 //! The caller proves that it knows the secret by an HMAC over a nonce of ours and the new account. HMAC-SHA1 because
 //! that is what those scripts send; SHA-1's collisions do not weaken HMAC.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
+use sha2::Sha256;
 
 /// How long a nonce is good for, milliseconds. Synapse: 60 s.
 const NONCE_MS: u64 = 60_000;
-/// Nonces that may be out at the same time; the oldest is forgotten for a new one.
-const MAX_NONCES: usize = 1_000;
+/// Bytes of a nonce's expiry and of its randomness; an HMAC-SHA256 over both follows.
+const NONCE_BYTES: (usize, usize) = (8, 16);
 
-/// The secret and the nonces that are out.
+/// The secret, and what nonces are made with. Nonces are not kept: each carries its expiry under a MAC of ours, so that
+/// asking for many of them takes no place from others.
 pub struct SharedSecret {
     secret: String,
-    nonces: Mutex<HashMap<String, u64>>,
+    /// Of this process: nonces end with it.
+    nonce_key: [u8; 32],
+    /// Nonces of claims that were right, until they expire. Only holders of the secret add to them.
+    used: Mutex<HashMap<String, u64>>,
 }
 
 /// What the caller claims to be allowed to register.
@@ -52,45 +60,55 @@ impl SharedSecret {
     /// None where the secret is empty: then the endpoint does not exist.
     #[must_use]
     pub fn new(secret: String) -> Option<Self> {
+        let mut nonce_key = [0; 32];
+        rand::fill(&mut nonce_key);
         (!secret.is_empty()).then(|| Self {
             secret,
-            nonces: Mutex::default(),
+            nonce_key,
+            used: Mutex::default(),
         })
     }
 
     /// A nonce for one claim.
     pub fn nonce(&self, now_ms: u64) -> String {
-        let mut bytes = [0_u8; 32];
-        rand::fill(&mut bytes);
-        let nonce = URL_SAFE_NO_PAD.encode(bytes);
-        let mut nonces = self.nonces.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        nonces.retain(|_, given| now_ms.saturating_sub(*given) <= NONCE_MS);
-        if nonces.len() >= MAX_NONCES {
-            let oldest = nonces
-                .iter()
-                .min_by_key(|(_, given)| **given)
-                .map(|(nonce, _)| nonce.clone());
-            oldest.and_then(|oldest| nonces.remove(&oldest));
-        }
-        nonces.insert(nonce.clone(), now_ms);
-        nonce
+        let mut nonce = now_ms.saturating_add(NONCE_MS).to_be_bytes().to_vec();
+        let mut random = [0_u8; NONCE_BYTES.1];
+        rand::fill(&mut random);
+        nonce.extend(random);
+        let mac = self.nonce_mac(&nonce).finalize().into_bytes();
+        nonce.extend(mac);
+        URL_SAFE_NO_PAD.encode(nonce)
     }
 
-    /// Checks a claim and uses up its nonce, whether or not the MAC is right.
+    /// When a nonce expires; `None` where it isn't one of ours.
+    fn expiry(&self, nonce: &str) -> Option<u64> {
+        let bytes = URL_SAFE_NO_PAD.decode(nonce).ok()?;
+        let (signed, mac) = bytes.split_at_checked(NONCE_BYTES.0 + NONCE_BYTES.1)?;
+        self.nonce_mac(signed).verify_slice(mac).ok()?;
+        Some(u64::from_be_bytes(*signed.first_chunk()?))
+    }
+
+    fn nonce_mac(&self, signed: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.nonce_key).expect("HMAC takes keys of every length");
+        mac.update(signed);
+        mac
+    }
+
+    /// Checks a claim. One that is right uses up its nonce.
     ///
     /// # Errors
     /// When the nonce or the MAC is not right.
     pub fn check(&self, claim: &Claim<'_>, now_ms: u64) -> Result<(), ClaimError> {
-        let given = self
-            .nonces
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .remove(claim.nonce);
-        if given.is_none_or(|given| now_ms.saturating_sub(given) > NONCE_MS) {
-            return Err(ClaimError::Nonce);
-        }
+        let expires = self.expiry(claim.nonce).filter(|expires| *expires >= now_ms);
+        let expires = expires.ok_or(ClaimError::Nonce)?;
         let mac = unhex(claim.mac).ok_or(ClaimError::Mac)?;
-        self.mac(claim).verify_slice(&mac).map_err(|_| ClaimError::Mac)
+        self.mac(claim).verify_slice(&mac).map_err(|_| ClaimError::Mac)?;
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, expires| *expires >= now_ms);
+        match used.insert(claim.nonce.to_owned(), expires) {
+            None => Ok(()),
+            Some(_) => Err(ClaimError::Nonce),
+        }
     }
 
     fn mac(&self, claim: &Claim<'_>) -> Hmac<Sha1> {
@@ -174,6 +192,57 @@ mod tests {
             ..claim
         };
         assert_eq!(secret.check(&claim, NONCE_MS + 1), Err(ClaimError::Nonce));
+    }
+
+    #[test]
+    fn nonces_that_others_ask_for_take_none_away() {
+        let secret = SharedSecret::new("s3cret".to_owned()).unwrap();
+        let nonce = secret.nonce(0);
+        for _ in 0..10_000 {
+            secret.nonce(0);
+        }
+        let mut claim = Claim {
+            nonce: &nonce,
+            username: "alice",
+            password: "pw",
+            admin: false,
+            user_type: None,
+            mac: "",
+        };
+        let mac = hex(&secret.mac(&claim).finalize().into_bytes());
+        claim.mac = "00";
+        assert_eq!(secret.check(&claim, 1), Err(ClaimError::Mac));
+        claim.mac = &mac;
+        assert_eq!(
+            secret.check(&claim, 1),
+            Ok(()),
+            "a wrong claim of somebody else uses up nothing"
+        );
+    }
+
+    #[test]
+    fn a_nonce_that_was_not_given_out_is_refused() {
+        let (secret, other) = (
+            SharedSecret::new("s3cret".to_owned()).unwrap(),
+            SharedSecret::new("s3cret".to_owned()).unwrap(),
+        );
+        let nonce = secret.nonce(0);
+        let mut bytes = URL_SAFE_NO_PAD.decode(&nonce).unwrap();
+        bytes[6] ^= 1;
+        let longer = URL_SAFE_NO_PAD.encode(&bytes);
+        for made_up in ["", "n", &nonce[..20], &other.nonce(0), &longer, &format!("{nonce}AA")] {
+            let mut claim = Claim {
+                nonce: made_up,
+                username: "alice",
+                password: "pw",
+                admin: false,
+                user_type: None,
+                mac: "",
+            };
+            let mac = hex(&secret.mac(&claim).finalize().into_bytes());
+            claim.mac = &mac;
+            assert_eq!(secret.check(&claim, 1), Err(ClaimError::Nonce), "{made_up}");
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::sync::{
 use ruma::{MilliSecondsSinceUnixEpoch, UInt, owned_server_name, room_id};
 use serde_json::json;
 use weft_accounts::{
-    Accounts, AuthError, Clock, LoginError, LoginRequest, NewAccount, NewDevice, PasswordCost, RefreshError,
-    RegisterError,
+    Accounts, AuthError, Clock, LoginError, LoginRequest, NewAccount, NewDevice, PasswordCost, PasswordRefused,
+    ProofError, RefreshError, RegisterError,
 };
 use weft_store::{Store, memory::MemoryEngine};
 
@@ -48,7 +48,7 @@ fn login(name: &str, password: &str, device: NewDevice) -> LoginRequest {
         user: name.to_owned(),
         password: password.to_owned(),
         device,
-        address: None,
+        network: None,
     }
 }
 
@@ -72,7 +72,7 @@ async fn a_name_is_given_once_and_never_again() {
                 ..account("bob")
             })
             .await,
-        Err(RegisterError::BadPassword)
+        Err(RegisterError::Password(PasswordRefused::TooShort))
     ));
     accounts.deactivate(&alice).await.unwrap();
     assert!(matches!(
@@ -115,7 +115,10 @@ async fn a_session_begins_with_the_password_and_ends_with_sign_out() {
         ("@alice:b.example", "correct horse"),
     ] {
         let refused = accounts.login(login(name, password, NewDevice::default())).await;
-        assert!(matches!(refused, Err(LoginError::Denied)), "{name} {password}");
+        assert!(
+            matches!(refused, Err(LoginError::Proof(ProofError::Denied))),
+            "{name} {password}"
+        );
     }
     assert!(matches!(accounts.authenticate("").await, Err(AuthError::Unknown)));
 }
@@ -158,8 +161,8 @@ async fn guessing_is_slowed_and_time_forgives() {
     let mut denied = 0;
     let wait = loop {
         match accounts.login(login("alice", "guess", NewDevice::default())).await {
-            Err(LoginError::Denied) => denied += 1,
-            Err(LoginError::Throttled { retry_after }) => break retry_after,
+            Err(LoginError::Proof(ProofError::Denied)) => denied += 1,
+            Err(LoginError::Proof(ProofError::Throttled { retry_after })) => break retry_after,
             _ => panic!("a wrong password was let in"),
         }
     };
@@ -167,7 +170,7 @@ async fn guessing_is_slowed_and_time_forgives() {
     let still = accounts
         .login(login("alice", "correct horse", NewDevice::default()))
         .await;
-    assert!(matches!(still, Err(LoginError::Throttled { .. })));
+    assert!(matches!(still, Err(LoginError::Proof(ProofError::Throttled { .. }))));
     clock
         .0
         .fetch_add(u64::try_from(wait.as_millis()).unwrap(), Ordering::SeqCst);
@@ -339,11 +342,11 @@ async fn a_deactivated_account_is_shut_everywhere() {
     let again = accounts
         .login(login("alice", "correct horse", NewDevice::default()))
         .await;
-    assert!(matches!(again, Err(LoginError::Denied)));
+    assert!(matches!(again, Err(LoginError::Proof(ProofError::Denied))));
     assert!(accounts.begin_session(&alice, NewDevice::default()).await.is_err());
     assert!(!accounts.exists(&alice).await.unwrap());
     assert!(accounts.profile(&alice).await.unwrap().is_none());
-    assert!(accounts.set_password(&alice, "new").await.is_err());
+    assert!(accounts.set_password(&alice, "battery staple", None).await.is_err());
 }
 
 #[tokio::test]
@@ -352,15 +355,19 @@ async fn a_new_password_replaces_the_old_and_can_end_other_sessions() {
     let alice = accounts.register(account("alice")).await.unwrap();
     let here = accounts.begin_session(&alice, NewDevice::default()).await.unwrap();
     let there = accounts.begin_session(&alice, NewDevice::default()).await.unwrap();
-    accounts.set_password(&alice, "battery staple").await.unwrap();
+    accounts.set_password(&alice, "battery staple", None).await.unwrap();
     accounts.logout_all(&alice, Some(&here.device_id)).await.unwrap();
     accounts.authenticate(&here.access_token).await.unwrap();
     assert!(matches!(
         accounts.authenticate(&there.access_token).await,
         Err(AuthError::Unknown)
     ));
-    assert!(!accounts.check_password(&alice, "correct horse").await.unwrap());
-    assert!(accounts.check_password(&alice, "battery staple").await.unwrap());
+    let session = accounts.authenticate(&here.access_token).await.unwrap();
+    assert!(matches!(
+        accounts.prove_password(&session, "correct horse", None).await,
+        Err(ProofError::Denied)
+    ));
+    accounts.prove_password(&session, "battery staple", None).await.unwrap();
 }
 
 #[tokio::test]

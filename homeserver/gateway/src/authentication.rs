@@ -1,11 +1,9 @@
-//! Who a request comes from: its access token, and the address it was sent from.
+//! Authentication of requests by access token.
 //!
-//! The token stands in the `Authorization` header or, deprecated, in the query. Neither may reach a log.
-
-use std::net::{IpAddr, SocketAddr};
+//! The token stands in the `Authorization` header or, deprecated, in the query. It must not reach a log.
 
 use axum::{
-    extract::{ConnectInfo, FromRef, FromRequestParts},
+    extract::{FromRef, FromRequestParts},
     http::{HeaderMap, Uri, header, request::Parts},
 };
 use weft_accounts::{Accounts, AuthError, Session};
@@ -69,23 +67,6 @@ fn from_query(uri: &Uri) -> Option<String> {
         .filter(|(name, _)| *name == "access_token")
         .map(|(_, token)| token.to_owned())
         .find(|token| !token.is_empty())
-}
-
-/// The address of the other end of the connection, where the listener tells it. Behind a proxy that is the proxy's.
-#[derive(Debug, Clone, Copy)]
-pub struct PeerAddress(pub Option<IpAddr>);
-
-impl<S: Send + Sync> FromRequestParts<S> for PeerAddress {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(
-            parts
-                .extensions
-                .get::<ConnectInfo<SocketAddr>>()
-                .map(|ConnectInfo(address)| address.ip()),
-        ))
-    }
 }
 
 impl From<AuthError> for ApiError {

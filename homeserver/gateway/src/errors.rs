@@ -140,13 +140,20 @@ impl ApiError {
     /// 429 `M_LIMIT_EXCEEDED` with the time after which the client may try again.
     #[must_use]
     pub fn limit_exceeded(retry_after: Duration) -> Self {
+        Self::limited("Too many requests: wait a moment.", retry_after)
+    }
+
+    /// The same for failed proofs, such as passwords.
+    #[must_use]
+    pub fn too_many_attempts(retry_after: Duration) -> Self {
+        let seconds = retry_after.as_secs().max(1);
+        Self::limited(format!("Too many attempts. Try again in {seconds} s."), retry_after)
+    }
+
+    fn limited(message: impl Into<String>, retry_after: Duration) -> Self {
         let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX).max(1);
-        let mut error = Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "M_LIMIT_EXCEEDED",
-            "Too many requests: wait a moment.",
-        )
-        .with("retry_after_ms", json!(millis));
+        let mut error =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", message).with("retry_after_ms", json!(millis));
         error.0.retry_after = Some(retry_after);
         error
     }

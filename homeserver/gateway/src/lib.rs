@@ -5,6 +5,7 @@
 
 pub mod authentication;
 pub mod client;
+pub mod client_address;
 pub mod cors;
 pub mod documents;
 pub mod errors;

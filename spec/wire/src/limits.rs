@@ -169,10 +169,34 @@ pub const MAX_PRESENCE_PER_ANSWER: usize = 100;
 pub const MAX_PRESENCE_ROOMS: usize = 500;
 /// A password, bytes: argon2 reads all of it.
 pub const MAX_PASSWORD_BYTES: usize = 1_024;
+/// The shortest password that can be set, characters (NIST SP 800-63B, section 5.1.1). Older ones go on working.
+pub const MIN_PASSWORD_CHARS: usize = 8;
+/// Password hashes that are computed or wait for it. At some 40 ms each and two at a time the last of them waits little
+/// more than a second (T123).
+pub const MAX_PASSWORD_HASHES: u64 = 64;
+/// The same for one network, so that one stranger delays others by less than a fifth of a second; more than that many people
+/// behind one address don't sign in in the same moment.
+pub const MAX_PASSWORD_HASHES_PER_NETWORK: u64 = 8;
+/// A device id, bytes: a part of keys, and of EDUs to other servers. Clients use about ten.
+pub const MAX_DEVICE_ID_BYTES: usize = 255;
+/// A device's name, bytes: a line of text in a list. Stock clients put the browser's and the system's name there.
+pub const MAX_DEVICE_NAME_BYTES: usize = 512;
+/// Devices of one user. Somebody who signs in daily with a script that never signs out gets there in three years; the
+/// oldest session then ends when a new one begins.
+pub const MAX_DEVICES_PER_USER: usize = 1_000;
+/// The address of an avatar, bytes; it goes into the member events of all the user's rooms. Synapse: 1,000.
+pub const MAX_AVATAR_URL_BYTES: usize = 1_000;
 /// A stored filter, bytes.
 pub const MAX_FILTER_BYTES: usize = 64 * 1024;
 /// One account-data value, bytes.
 pub const MAX_ACCOUNT_DATA_BYTES: usize = 256 * 1024;
+/// All account data of one user, bytes, where the operator sets no other number (`[limits] account_data_bytes`). Stock
+/// clients keep some 100 KB, and each first sync reads all of it (T126).
+pub const ACCOUNT_DATA_QUOTA_BYTES: u64 = 4 * 1024 * 1024;
+/// Pieces of account data of one user: clients keep two of each room.
+pub const MAX_ACCOUNT_DATA_ROWS: u64 = 20_000;
+/// All stored filters of one user, bytes: each new one is compared with them.
+pub const FILTERS_QUOTA_BYTES: usize = 512 * 1024;
 /// A document's title, bytes: it must fit a state event with room to spare, and a browser's tab.
 pub const MAX_TITLE_BYTES: usize = 1_024;
 /// A display name, bytes.

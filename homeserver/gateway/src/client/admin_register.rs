@@ -6,7 +6,7 @@ use axum::{Json, Router, body::Body, extract::State, http::StatusCode, routing::
 use serde::Deserialize;
 use serde_json::{Value, json};
 use weft_accounts::{
-    Accounts, NewAccount, NewDevice,
+    Accounts, NewAccount, NewDevice, Secret,
     shared_secret::{Claim, SharedSecret},
 };
 use weft_room::Clock;
@@ -14,6 +14,7 @@ use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
 
 use super::{Ports, session::session_body};
 use crate::{
+    client_address::ClientAddress,
     errors::{ApiError, ApiResult},
     ruma_json::read_body,
 };
@@ -64,6 +65,7 @@ async fn register(
     State(accounts): State<Accounts>,
     State(secret): State<Arc<SharedSecretPort>>,
     State(clock): State<Arc<dyn Clock>>,
+    address: ClientAddress,
     body: Body,
 ) -> ApiResult<Json<Value>> {
     let secret = secret.get()?;
@@ -76,16 +78,14 @@ async fn register(
         user_type: request.user_type.as_deref(),
         mac: &request.mac,
     };
-    secret
-        .check(&claim, clock.now().get().into())
-        .map_err(|error| ApiError::new(StatusCode::FORBIDDEN, "M_UNKNOWN", error.to_string()))?;
+    check(&accounts, secret, (&claim, clock.now().get().into()), address)?;
     let account = NewAccount {
         username: request.username.to_lowercase(),
         password: Some(request.password),
         admin: request.admin,
         display_name: request.displayname,
     };
-    let user = accounts.register(account).await?;
+    let user = accounts.register_from(account, address.network()).await?;
     tracing::info!(%user, admin = request.admin, "registered by shared secret");
     if request.inhibit_login {
         return Ok(Json(json!({"user_id": user, "home_server": accounts.server_name()})));
@@ -95,4 +95,23 @@ async fn register(
         fields.insert("home_server".to_owned(), accounts.server_name().as_str().into());
     }
     Ok(Json(body))
+}
+
+/// Checks a claim, as often as the rate limiter lets this address.
+fn check(
+    accounts: &Accounts,
+    secret: &SharedSecret,
+    (claim, now_ms): (&Claim<'_>, u64),
+    address: ClientAddress,
+) -> ApiResult<()> {
+    let mut outcome = Ok(());
+    let proof = accounts.check_secret(Secret::Shared, address.network(), || {
+        outcome = secret.check(claim, now_ms);
+        outcome.is_ok()
+    });
+    match (outcome, proof) {
+        (Err(error), _) => Err(ApiError::new(StatusCode::FORBIDDEN, "M_UNKNOWN", error.to_string())),
+        (Ok(()), Err(error)) => Err(error.into()),
+        (Ok(()), Ok(())) => Ok(()),
+    }
 }

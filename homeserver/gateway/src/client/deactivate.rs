@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::{Json, Router, extract::State};
 use ruma::{UserId, api::client::account::deactivate::v3, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
-use weft_accounts::Accounts;
 use weft_fanout::Fanout;
-use weft_room::{Clock, Rooms};
+use weft_room::Rooms;
 
-use super::{Ports, interactive::Interactive, leave, password::proved, remote::Remote};
+use super::{Ports, leave, password::proved, remote::Remote};
 use crate::{
     authentication::Authenticated,
+    client_address::ClientAddress,
     errors::ApiResult,
     ruma_json::{Ruma, RumaRoutes},
 };
@@ -21,26 +21,26 @@ pub(super) fn routes() -> Router<Ports> {
 }
 
 /// POST /_matrix/client/v3/account/deactivate
+///
+/// `erase` deletes what is kept for the user alone. That those who join a room later are served redacted copies of the
+/// user's events, as the specification suggests, is not done: the text of a document rests on the updates of all its
+/// authors and can't be told without some of them.
 async fn deactivate(
     State(ports): State<Ports>,
     caller: Authenticated,
+    address: ClientAddress,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let user = &caller.user_id;
-    let (accounts, interactive): (&Accounts, &Arc<Interactive>) = (&ports.accounts, &ports.interactive);
-    let clock: &Arc<dyn Clock> = &ports.clock;
-    proved(
-        accounts,
-        interactive,
-        clock,
-        user,
-        ("deactivate", request.auth.as_ref()),
-    )
-    .await?;
-    accounts.deactivate(user).await?;
+    let operation = json!(["deactivate", request.erase]);
+    proved(&ports, &caller, address, (&operation, request.auth.as_ref())).await?;
+    ports.accounts.deactivate(user).await?;
+    if request.erase {
+        ports.accounts.erase(user).await?;
+    }
     let fanout: &Fanout = &ports.fanout;
     fanout.sessions_changed(user, None);
-    tracing::info!(%user, "deactivated");
+    tracing::info!(%user, erase = request.erase, "deactivated");
     leave_all(&ports.rooms, &ports.remote, user).await?;
     Ok(Json(json!({"id_server_unbind_result": "success"})))
 }

@@ -1,17 +1,23 @@
 //! A user's devices.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use axum::{Json, Router, extract::State};
-use ruma::api::client::device::{delete_device, delete_devices, get_device, get_devices, update_device};
+use ruma::{
+    OwnedDeviceId,
+    api::client::{
+        device::{delete_device, delete_devices, get_device, get_devices, update_device},
+        uiaa::AuthData,
+    },
+};
 use serde_json::{Value, json};
-use weft_accounts::{Accounts, DeviceInfo};
+use weft_accounts::{Accounts, DeviceInfo, Session};
 use weft_fanout::Fanout;
-use weft_room::Clock;
 
-use super::{Ports, interactive::Interactive, password::proved};
+use super::{Ports, password::proved};
 use crate::{
     authentication::Authenticated,
+    client_address::ClientAddress,
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
@@ -72,48 +78,37 @@ async fn rename(
 
 /// DELETE /_matrix/client/v3/devices/{deviceId}
 async fn delete(
-    State(accounts): State<Accounts>,
-    State(interactive): State<Arc<Interactive>>,
-    State(clock): State<Arc<dyn Clock>>,
-    State(fanout): State<Fanout>,
+    State(ports): State<Ports>,
     caller: Authenticated,
+    address: ClientAddress,
     Ruma(request): Ruma<delete_device::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    let user = &caller.user_id;
-    proved(
-        &accounts,
-        &interactive,
-        &clock,
-        user,
-        ("delete device", request.auth.as_ref()),
-    )
-    .await?;
-    accounts.logout(user, &request.device_id).await?;
-    fanout.sessions_changed(user, Some(&request.device_id));
-    Ok(Json(json!({})))
+    delete_proved(&ports, &caller, address, &[request.device_id], request.auth.as_ref()).await
 }
 
 /// POST /_matrix/client/v3/delete_devices
 async fn delete_several(
-    State(accounts): State<Accounts>,
-    State(interactive): State<Arc<Interactive>>,
-    State(clock): State<Arc<dyn Clock>>,
-    State(fanout): State<Fanout>,
+    State(ports): State<Ports>,
     caller: Authenticated,
+    address: ClientAddress,
     Ruma(request): Ruma<delete_devices::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    let user = &caller.user_id;
-    proved(
-        &accounts,
-        &interactive,
-        &clock,
-        user,
-        ("delete device", request.auth.as_ref()),
-    )
-    .await?;
-    for device in &request.devices {
-        accounts.logout(user, device).await?;
-        fanout.sessions_changed(user, Some(device));
+    delete_proved(&ports, &caller, address, &request.devices, request.auth.as_ref()).await
+}
+
+async fn delete_proved(
+    ports: &Ports,
+    caller: &Session,
+    address: ClientAddress,
+    devices: &[OwnedDeviceId],
+    auth: Option<&AuthData>,
+) -> ApiResult<Json<Value>> {
+    let named: BTreeSet<&OwnedDeviceId> = devices.iter().collect();
+    proved(ports, caller, address, (&json!(["delete devices", named]), auth)).await?;
+    let fanout: &Fanout = &ports.fanout;
+    for device in named {
+        ports.accounts.logout(&caller.user_id, device).await?;
+        fanout.sessions_changed(&caller.user_id, Some(device));
     }
     Ok(Json(json!({})))
 }

@@ -1,23 +1,32 @@
 //! User-interactive authentication (Matrix specification, "User-Interactive Authentication API").
 //!
-//! A session belongs to the one thing it was begun for (T71): the operation and, where there is one, the user. It is
-//! used up when the last stage is done.
+//! A session belongs to the one operation that it was begun for (T71): the endpoint, the user where there is one, and the
+//! objects that are named. It is used up when the last stage is done. A session of which no stage is done is not kept: its
+//! id carries what it is for under a MAC, so that no number of sessions takes a place from others (T132).
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use axum::http::StatusCode;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
+use sha2::Sha256;
+use weft_accounts::Network;
 
 use crate::errors::ApiError;
 
 /// How long a session lasts, milliseconds.
 const SESSION_MS: u64 = 10 * 60_000;
-/// Sessions at the same time; above it the oldest ends. Anybody can begin one.
-const MAX_SESSIONS: usize = 10_000;
+/// Sessions with a stage that is done, in all and of one network. Each took a right proof; above it the oldest of the network,
+/// then the oldest of all gives way, and its client begins anew.
+const MAX_BEGUN: usize = 10_000;
+/// See [`MAX_BEGUN`]: people behind one address who register in the same ten minutes.
+const MAX_BEGUN_PER_NETWORK: usize = 1_000;
+/// Bytes of a session id before its MAC: when it expires, and randomness.
+const ID_BYTES: (usize, usize) = (8, 16);
 
 /// One step that a person has to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,26 +46,40 @@ impl Stage {
     }
 }
 
-/// All sessions. Kept in memory: after a restart people begin again.
-#[derive(Default)]
+/// All sessions. They end with the process: after a restart people begin again.
 pub(super) struct Interactive {
-    sessions: Mutex<HashMap<String, Session>>,
+    key: [u8; 32],
+    begun: Mutex<HashMap<String, Begun>>,
 }
 
-struct Session {
-    purpose: String,
-    begun_at: u64,
+/// What is kept of a session of which a stage is done, until it expires; also when it is used up.
+struct Begun {
     done: Vec<Stage>,
+    expires_at: u64,
+    network: Option<Network>,
+}
+
+impl Default for Interactive {
+    fn default() -> Self {
+        let mut key = [0; 32];
+        rand::fill(&mut key);
+        Self {
+            key,
+            begun: Mutex::default(),
+        }
+    }
 }
 
 /// What the client sent as `auth`, and for what.
 pub(super) struct Attempt<'a> {
     /// `auth` of the request.
     pub(super) auth: Option<&'a Value>,
-    /// What it is for: the endpoint, and the user where there is one.
+    /// What it is for: the endpoint, the user where there is one, and what it changes.
     pub(super) purpose: &'a str,
     /// The stages, in order. All must be done.
     pub(super) flow: &'a [Stage],
+    /// Where the request comes from.
+    pub(super) network: Option<Network>,
     /// Now.
     pub(super) now_ms: u64,
 }
@@ -73,27 +96,23 @@ impl Interactive {
     /// Looks at an attempt. A stage out of order or a session of something else begins anew.
     pub(super) fn begin(&self, attempt: &Attempt<'_>) -> Progress {
         let field = |name: &str| attempt.auth.and_then(|auth| auth.get(name)).and_then(Value::as_str);
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.retain(|_, session| attempt.now_ms.saturating_sub(session.begun_at) < SESSION_MS);
         let known = match field("session") {
-            Some(id) => Some(id.to_owned()).filter(|id| sessions.get(id).is_some_and(|s| s.purpose == attempt.purpose)),
+            Some(id) => self.expiry(id, attempt).map(|_| id.to_owned()),
             // Scripts and some clients send the first stage at once, without asking for a session.
-            None => field("type").map(|_| open(&mut sessions, attempt)),
+            None => field("type").map(|_| self.new_id(attempt)),
         };
         let (Some(id), Some(kind)) = (known, field("type")) else {
-            let id = open(&mut sessions, attempt);
-            return Progress::Needed(needed(attempt.flow, &[], &id, None));
+            return Progress::Needed(self.anew(attempt));
         };
-        let done = sessions
-            .get(&id)
-            .map(|session| session.done.clone())
-            .unwrap_or_default();
+        let begun = self.lock();
+        let done = begun.get(&id).map_or(&[][..], |begun| &begun.done);
         match attempt.flow.get(done.len()) {
             Some(stage) if stage.name() == kind => Progress::Check {
                 session: id,
                 stage: *stage,
             },
-            _ => Progress::Needed(needed(attempt.flow, &done, &id, None)),
+            Some(_) => Progress::Needed(needed(attempt.flow, done, &id, None)),
+            None => Progress::Needed(self.anew(attempt)),
         }
     }
 
@@ -105,53 +124,92 @@ impl Interactive {
         stage: Stage,
         right: bool,
     ) -> Result<(), ApiError> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(found) = sessions.get_mut(session) else {
-            // Two requests with the same session: the other one used it up.
-            let id = open(&mut sessions, attempt);
-            return Err(needed(attempt.flow, &[], &id, None));
-        };
+        let mut begun = self.lock();
+        let mut done = begun.get(session).map(|begun| begun.done.clone()).unwrap_or_default();
+        if attempt.flow.get(done.len()) != Some(&stage) {
+            // Another request with the same session was first.
+            return Err(self.anew(attempt));
+        }
         if !right {
-            return Err(needed(attempt.flow, &found.done, session, Some("This was not right.")));
+            return Err(needed(attempt.flow, &done, session, Some("Authentication failed.")));
         }
-        found.done.push(stage);
-        if found.done.len() < attempt.flow.len() {
-            return Err(needed(attempt.flow, &found.done, session, None));
-        }
-        sessions.remove(session);
-        Ok(())
+        done.push(stage);
+        let all_done = done.len() >= attempt.flow.len();
+        let outcome = if all_done {
+            Ok(())
+        } else {
+            Err(needed(attempt.flow, &done, session, None))
+        };
+        let noted = Begun {
+            done,
+            expires_at: attempt.now_ms.saturating_add(SESSION_MS),
+            network: attempt.network,
+        };
+        make_room(&mut begun, attempt);
+        begun.insert(session.to_owned(), noted);
+        outcome
+    }
+
+    fn anew(&self, attempt: &Attempt<'_>) -> ApiError {
+        needed(attempt.flow, &[], &self.new_id(attempt), None)
+    }
+
+    fn new_id(&self, attempt: &Attempt<'_>) -> String {
+        let mut id = attempt.now_ms.saturating_add(SESSION_MS).to_be_bytes().to_vec();
+        let mut random = [0_u8; ID_BYTES.1];
+        rand::fill(&mut random);
+        id.extend(random);
+        let mac = self.mac(&id, attempt.purpose).finalize().into_bytes();
+        id.extend(mac);
+        URL_SAFE_NO_PAD.encode(id)
+    }
+
+    /// When a session expires; `None` where it has, is of another purpose, or is none of ours.
+    fn expiry(&self, id: &str, attempt: &Attempt<'_>) -> Option<u64> {
+        let bytes = URL_SAFE_NO_PAD.decode(id).ok()?;
+        let (signed, mac) = bytes.split_at_checked(ID_BYTES.0 + ID_BYTES.1)?;
+        self.mac(signed, attempt.purpose).verify_slice(mac).ok()?;
+        let expires = u64::from_be_bytes(*signed.first_chunk()?);
+        Some(expires).filter(|expires| *expires > attempt.now_ms)
+    }
+
+    fn mac(&self, signed: &[u8], purpose: &str) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of every length");
+        mac.update(signed);
+        mac.update(purpose.as_bytes());
+        mac
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Begun>> {
+        // Every change is a single call.
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn open(sessions: &mut HashMap<String, Session>, attempt: &Attempt<'_>) -> String {
-    if sessions.len() >= MAX_SESSIONS {
-        let oldest = sessions
+/// Drops what has expired and, where there is still too much, the oldest of this network or of all.
+fn make_room(begun: &mut HashMap<String, Begun>, attempt: &Attempt<'_>) {
+    begun.retain(|_, session| session.expires_at > attempt.now_ms);
+    let of_network = |session: &Begun| session.network == attempt.network;
+    let too_many_of_network = begun.values().filter(|session| of_network(session)).count() >= MAX_BEGUN_PER_NETWORK;
+    if too_many_of_network || begun.len() >= MAX_BEGUN {
+        let oldest = begun
             .iter()
-            .min_by_key(|(_, session)| session.begun_at)
+            .filter(|(_, session)| !too_many_of_network || of_network(session))
+            .min_by_key(|(_, session)| session.expires_at)
             .map(|(id, _)| id.clone());
-        oldest.and_then(|id| sessions.remove(&id));
+        oldest.and_then(|id| begun.remove(&id));
     }
-    let id = random_id();
-    let session = Session {
-        purpose: attempt.purpose.to_owned(),
-        begun_at: attempt.now_ms,
-        done: Vec::new(),
-    };
-    sessions.insert(id.clone(), session);
-    id
-}
-
-fn random_id() -> String {
-    let mut bytes = [0_u8; 24];
-    rand::fill(&mut bytes);
-    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn needed(flow: &[Stage], done: &[Stage], session: &str, problem: Option<&str>) -> ApiError {
     let names = |stages: &[Stage]| -> Vec<&'static str> { stages.iter().map(|stage| stage.name()).collect() };
     let error = match problem {
         Some(problem) => ApiError::new(StatusCode::UNAUTHORIZED, "M_FORBIDDEN", problem),
-        None => ApiError::new(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", "More is needed to do this."),
+        None => ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "M_UNAUTHORIZED",
+            "Additional authentication is required.",
+        ),
     };
     error
         .with("flows", json!([{"stages": names(flow)}]))
@@ -169,6 +227,7 @@ mod tests {
             auth,
             purpose,
             flow,
+            network: None,
             now_ms,
         }
     }
@@ -238,5 +297,51 @@ mod tests {
             panic!()
         };
         all.finish(&try_it, &session, stage, true).unwrap();
+    }
+
+    #[test]
+    fn sessions_that_others_begin_end_none() {
+        let all = Interactive::default();
+        let flow = [Stage::Password];
+        let session = session_of(&all, "deactivate @alice:x", &flow);
+        for _ in 0..10_050 {
+            session_of(&all, "register", &flow);
+        }
+        assert!(all.lock().is_empty());
+        let auth = json!({"type": "m.login.password", "session": session});
+        let try_it = attempt(Some(&auth), "deactivate @alice:x", &flow, 1);
+        assert!(matches!(all.begin(&try_it), Progress::Check { .. }));
+    }
+
+    #[test]
+    fn what_is_kept_of_sessions_is_bounded_and_expires() {
+        let all = Interactive::default();
+        let flow = [Stage::Dummy];
+        let auth = json!({"type": "m.login.dummy"});
+        let finish = |now_ms: u64| {
+            let try_it = attempt(Some(&auth), "register", &flow, now_ms);
+            let Progress::Check { session, stage } = all.begin(&try_it) else {
+                panic!()
+            };
+            all.finish(&try_it, &session, stage, true).unwrap();
+            all.lock().len()
+        };
+        for _ in 0..MAX_BEGUN_PER_NETWORK + 10 {
+            assert!(finish(0) <= MAX_BEGUN_PER_NETWORK);
+        }
+        assert_eq!(finish(SESSION_MS), 1);
+    }
+
+    #[test]
+    fn ids_that_were_not_given_out_begin_anew() {
+        let all = Interactive::default();
+        let flow = [Stage::Dummy];
+        let session = session_of(&all, "register", &flow);
+        let other = session_of(&Interactive::default(), "register", &flow);
+        for id in ["", "x", &session[..30], &format!("{session}AA"), &other] {
+            let auth = json!({"type": "m.login.dummy", "session": id});
+            let begun = all.begin(&attempt(Some(&auth), "register", &flow, 1));
+            assert!(matches!(begun, Progress::Needed(_)), "{id}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
 
 use super::{Ports, session::session_body};
 use crate::{
-    authentication::PeerAddress,
+    client_address::ClientAddress,
     errors::{ApiError, ApiResult},
     ruma_json::{RumaRoutes, read_body, said},
 };
@@ -51,7 +51,7 @@ pub(crate) struct Request {
 async fn login(
     State(accounts): State<Accounts>,
     State(fanout): State<Fanout>,
-    PeerAddress(address): PeerAddress,
+    address: ClientAddress,
     body: Body,
 ) -> ApiResult<Json<Value>> {
     let body = read_body(body, MAX_CLIENT_REQUEST_BYTES).await?;
@@ -72,7 +72,7 @@ async fn login(
                 .password
                 .ok_or_else(|| ApiError::missing_param("The password is missing."))?,
             device,
-            address,
+            network: address.network(),
         })
         .await?;
     // A device that was signed in before has new tokens now: what its old session waits for ends.

@@ -1,14 +1,9 @@
 //! Changing the password, and proving that one knows it.
 
-use std::sync::Arc;
-
 use axum::{Json, Router, extract::State};
-use ruma::{
-    UserId,
-    api::client::{account::change_password::v3, uiaa::AuthData},
-};
+use ruma::api::client::{account::change_password::v3, uiaa::AuthData};
 use serde_json::{Value, json};
-use weft_accounts::Accounts;
+use weft_accounts::{ProofError, Session};
 use weft_fanout::Fanout;
 use weft_room::Clock;
 
@@ -18,6 +13,7 @@ use super::{
 };
 use crate::{
     authentication::Authenticated,
+    client_address::ClientAddress,
     errors::ApiResult,
     ruma_json::{Ruma, RumaRoutes},
 };
@@ -26,64 +22,74 @@ pub(super) fn routes() -> Router<Ports> {
     Router::new().endpoint::<v3::Request, _, _>(change)
 }
 
-/// Ok when the caller has proved, for this operation, that it knows the user's password.
+/// Ok when the caller has proved, for this operation, that it knows the user's password. The operation names what it
+/// changes: a session that was begun for one thing must not serve another.
 pub(super) async fn proved(
-    accounts: &Accounts,
-    interactive: &Interactive,
-    clock: &Arc<dyn Clock>,
-    user: &UserId,
-    (operation, auth): (&str, Option<&AuthData>),
+    ports: &Ports,
+    caller: &Session,
+    address: ClientAddress,
+    (operation, auth): (&Value, Option<&AuthData>),
 ) -> ApiResult<()> {
     let auth = auth.map(serde_json::to_value).transpose()?;
-    let purpose = format!("{operation} {user}");
-    let now_ms = clock.now().get().into();
+    let interactive: &Interactive = &ports.interactive;
+    let clock: &dyn Clock = &*ports.clock;
     let attempt = Attempt {
         auth: auth.as_ref(),
-        purpose: &purpose,
+        purpose: &json!([caller.user_id, operation]).to_string(),
         flow: &[Stage::Password],
-        now_ms,
+        network: address.network(),
+        now_ms: clock.now().get().into(),
     };
     match interactive.begin(&attempt) {
         Progress::Needed(error) => Err(error),
         Progress::Check { session, stage } => {
-            let right = knows_password(accounts, user, auth.as_ref()).await?;
+            let right = knows_password(ports, caller, address, auth.as_ref()).await?;
             interactive.finish(&attempt, &session, stage, right)
         }
     }
 }
 
-async fn knows_password(accounts: &Accounts, user: &UserId, auth: Option<&Value>) -> ApiResult<bool> {
+async fn knows_password(
+    ports: &Ports,
+    caller: &Session,
+    address: ClientAddress,
+    auth: Option<&Value>,
+) -> ApiResult<bool> {
     let Some(auth) = auth else { return Ok(false) };
+    let accounts = &ports.accounts;
     let identified = auth
         .pointer("/identifier/user")
         .or_else(|| auth.get("user"))
         .and_then(Value::as_str);
-    let same = identified.is_none_or(|name| accounts.user_id(name).is_ok_and(|id| id == user));
+    let same = identified.is_none_or(|name| accounts.user_id(name).is_ok_and(|id| id == caller.user_id));
     let password = auth.get("password").and_then(Value::as_str).unwrap_or_default();
-    Ok(same && accounts.check_password(user, password).await?)
+    if !same {
+        return Ok(false);
+    }
+    match accounts.prove_password(caller, password, address.network()).await {
+        Ok(()) => Ok(true),
+        Err(ProofError::Denied) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// POST /_matrix/client/v3/account/password
 async fn change(
-    State(accounts): State<Accounts>,
-    State(interactive): State<Arc<Interactive>>,
-    State(clock): State<Arc<dyn Clock>>,
-    State(fanout): State<Fanout>,
+    State(ports): State<Ports>,
     caller: Authenticated,
+    address: ClientAddress,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    let user = &caller.user_id;
-    proved(
-        &accounts,
-        &interactive,
-        &clock,
-        user,
-        ("password", request.auth.as_ref()),
-    )
-    .await?;
-    accounts.set_password(user, &request.new_password).await?;
+    weft_accounts::check_new_password(&request.new_password)?;
+    let operation = json!(["password", request.logout_devices]);
+    proved(&ports, &caller, address, (&operation, request.auth.as_ref())).await?;
+    let (user, accounts) = (&caller.user_id, &ports.accounts);
+    accounts
+        .set_password(user, &request.new_password, address.network())
+        .await?;
     if request.logout_devices {
         accounts.logout_all(user, Some(&caller.device_id)).await?;
+        let fanout: &Fanout = &ports.fanout;
         fanout.sessions_changed(user, None);
     }
     Ok(Json(json!({})))

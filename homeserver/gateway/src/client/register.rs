@@ -8,7 +8,7 @@ use ruma::api::client::account::{
     register::{RegistrationKind, v3},
 };
 use serde_json::{Map, Value, json};
-use weft_accounts::{Accounts, NewAccount, NewDevice};
+use weft_accounts::{Accounts, NewAccount, NewDevice, ProofError, Secret, check_new_password};
 use weft_room::Clock;
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     session::session_body,
 };
 use crate::{
+    client_address::ClientAddress,
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
@@ -34,6 +35,7 @@ async fn register(
     State(settings): State<Arc<ClientSettings>>,
     State(interactive): State<Arc<Interactive>>,
     State(clock): State<Arc<dyn Clock>>,
+    address: ClientAddress,
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<Json<Value>> {
     if request.kind != RegistrationKind::User {
@@ -44,40 +46,45 @@ async fn register(
     let username = request.username.clone().unwrap_or_else(random_name);
     let username = username.to_lowercase();
     accounts.check_available(&username).await?;
+    let device = NewDevice {
+        id: request.device_id,
+        display_name: request.initial_device_display_name,
+        refreshable: request.refresh_token,
+    };
+    device.check()?;
+    let password = request.password;
+    password.as_deref().map_or(Ok(()), check_new_password)?;
 
     let auth = request.auth.as_ref().map(serde_json::to_value).transpose()?;
     let attempt = Attempt {
         auth: auth.as_ref(),
         purpose: "register",
         flow,
+        network: address.network(),
         now_ms: clock.now().get().into(),
     };
     match interactive.begin(&attempt) {
         Progress::Needed(error) => return Err(error),
         Progress::Check { session, stage } => {
-            let right = stage != Stage::RegistrationToken || token_is_right(&settings, auth.as_ref());
+            if password.is_none() {
+                return Err(ApiError::missing_param("A password is needed."));
+            }
+            let right = stage != Stage::RegistrationToken
+                || token_is_right(&accounts, &settings, address, token_of(auth.as_ref()))?;
             interactive.finish(&attempt, &session, stage, right)?;
         }
     }
-    let password = request
-        .password
-        .ok_or_else(|| ApiError::missing_param("A password is needed."))?;
     let account = NewAccount {
         username,
-        password: Some(password),
+        password,
         admin: false,
         display_name: None,
     };
-    let user = accounts.register(account).await?;
+    let user = accounts.register_from(account, address.network()).await?;
     tracing::info!(%user, "registered");
     if request.inhibit_login {
         return Ok(Json(json!({"user_id": user})));
     }
-    let device = NewDevice {
-        id: request.device_id,
-        display_name: request.initial_device_display_name,
-        refreshable: request.refresh_token,
-    };
     Ok(Json(session_body(accounts.begin_session(&user, device).await?)))
 }
 
@@ -91,15 +98,29 @@ fn flow(registration: &Registration) -> ApiResult<&'static [Stage]> {
     }
 }
 
-fn token_is_right(settings: &ClientSettings, auth: Option<&Value>) -> bool {
+fn token_of(auth: Option<&Value>) -> &str {
     let given = auth.and_then(|auth| auth.get("token")).and_then(Value::as_str);
-    given.is_some_and(|given| is_registration_token(settings, given))
+    given.unwrap_or_default()
 }
 
-fn is_registration_token(settings: &ClientSettings, given: &str) -> bool {
-    match &settings.registration {
-        Registration::Token(tokens) => tokens.iter().any(|token| same_secret(token, given)),
-        _ => false,
+/// Whether it is one of the registration tokens.
+///
+/// # Errors
+/// 429 after too many wrong ones from this address.
+fn token_is_right(
+    accounts: &Accounts,
+    settings: &ClientSettings,
+    address: ClientAddress,
+    given: &str,
+) -> ApiResult<bool> {
+    let Registration::Token(tokens) = &settings.registration else {
+        return Ok(false);
+    };
+    let is_right = || tokens.iter().any(|token| same_secret(token, given));
+    match accounts.check_secret(Secret::RegistrationToken, address.network(), is_right) {
+        Ok(()) => Ok(true),
+        Err(ProofError::Denied) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -127,10 +148,12 @@ async fn available(
 
 /// GET /_matrix/client/v1/register/m.login.registration_token/validity
 async fn token_validity(
+    State(accounts): State<Accounts>,
     State(settings): State<Arc<ClientSettings>>,
+    address: ClientAddress,
     Ruma(request): Ruma<check_registration_token_validity::v1::Request>,
 ) -> ApiResult<Json<Map<String, Value>>> {
     flow(&settings.registration)?;
-    let valid = is_registration_token(&settings, &request.token);
+    let valid = token_is_right(&accounts, &settings, address, &request.token)?;
     Ok(Json(Map::from_iter([("valid".to_owned(), valid.into())])))
 }

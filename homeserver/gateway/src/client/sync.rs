@@ -153,10 +153,9 @@ impl Turn<'_> {
     }
 
     async fn body(&self) -> ApiResult<Body> {
-        // All of it: a room that is new to the client brings its old account data along.
         let account_data = self
             .accounts
-            .account_data_since(self.user, 0, self.now.position)
+            .account_data_since(self.user, self.after(), self.now.position)
             .await?;
         let rooms = self.rooms(&account_data).await?;
         let (presence, told) = self.presence().await;
@@ -186,9 +185,7 @@ impl Turn<'_> {
 
     fn global_account_data(&self, all: &[AccountDataChange]) -> Events {
         let filter = &self.filter.account_data;
-        let changed = all
-            .iter()
-            .filter(|change| change.room.is_none() && change.position > self.after());
+        let changed = all.iter().filter(|change| change.room.is_none());
         let mut events: Vec<Value> = changed
             .filter(|change| wanted(filter, &change.kind))
             .map(|change| json!({"type": change.kind, "content": change.content}))

@@ -3,7 +3,7 @@
 //! A step stays as it is for ever. It must not use the type of a table whose form has changed after it: what it reads
 //! and writes is the form of its version.
 
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{commit, corrupt};
 use crate::batch::Batch;
@@ -12,6 +12,9 @@ use crate::errors::{OpenError, ReadError};
 use crate::key::Key;
 use crate::query::Query;
 use crate::table::{Scope, Table};
+use crate::tables::accounts::{
+    ACCOUNT_DATA, ACCOUNT_DATA_STREAM, ACCOUNT_DATA_USAGE, AccountDataPlace, AccountDataRow, AccountDataUsage, USERS,
+};
 use crate::tables::meta::SCHEMA;
 use crate::tables::rooms::{STAGED_ROOMS, STAGING, StagedMark};
 use crate::value::Value;
@@ -21,6 +24,7 @@ pub(super) async fn take(engine: &dyn Engine, found: u64) -> Result<(), OpenErro
     for version in found..super::SCHEMA_VERSION {
         let mut batch = match version {
             1 => from_1(engine).await?,
+            2 => from_2(engine).await?,
             _ => Batch::new(),
         };
         batch.put(&SCHEMA, &(), &version.saturating_add(1));
@@ -56,6 +60,32 @@ async fn mark_staged(engine: &dyn Engine, batch: &mut Batch, room: &(OwnedRoomId
         batch.delete(&STAGED_ROOMS, room);
     }
     Ok(())
+}
+
+/// Account data had no index by position, and nobody counted it.
+async fn from_2(engine: &dyn Engine) -> Result<Batch, OpenError> {
+    let mut batch = Batch::new();
+    for (user,) in keys(engine, USERS.under(&())).await? {
+        let mut usage = AccountDataUsage::default();
+        for (key, value) in engine.scan(ACCOUNT_DATA.under(&(&user,)).into_range()?).await? {
+            let read = |error: &dyn std::error::Error| corrupt(&ACCOUNT_DATA, error);
+            let (_, room, kind) =
+                <(OwnedUserId, String, String)>::decode(ACCOUNT_DATA.layout(), &key).map_err(|error| read(&error))?;
+            let row = AccountDataRow::decode(value).map_err(|error| read(&error))?;
+            let one = AccountDataUsage::of(&room, &kind, &row.content);
+            usage.rows = usage.rows.saturating_add(one.rows);
+            usage.bytes = usage.bytes.saturating_add(one.bytes);
+            batch.put(
+                &ACCOUNT_DATA_STREAM,
+                &(&user, row.position),
+                &AccountDataPlace { room, kind },
+            );
+        }
+        if usage.rows > 0 {
+            batch.put(&ACCOUNT_DATA_USAGE, &(&user,), &usage);
+        }
+    }
+    Ok(batch)
 }
 
 /// The keys of a range, whatever form the values have.

@@ -18,6 +18,10 @@ crate::tables! {
         "User, room (empty: global), type: what clients keep on the server for their user.";
     FILTERS: (OwnedUserId, u64) => String, User, Ground, 0x0407,
         "User, number: filters that clients stored, as JSON text.";
+    ACCOUNT_DATA_STREAM: (OwnedUserId, u64) => AccountDataPlace, User, Derived, 0x0408,
+        "User, position: which piece of account data changed there last, so that a sync reads only what is new.";
+    ACCOUNT_DATA_USAGE: (OwnedUserId,) => AccountDataUsage, User, Derived, 0x0409,
+        "How much account data a user has, for the quota.";
 }
 
 /// An account.
@@ -106,11 +110,43 @@ pub struct AccountDataRow {
     pub position: u64,
 }
 
+/// The key of a row of `ACCOUNT_DATA`, without the user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountDataPlace {
+    /// The room; empty: global.
+    pub room: String,
+    /// The type.
+    pub kind: String,
+}
+
+/// What all of a user's rows of `ACCOUNT_DATA` take together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountDataUsage {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of their contents as JSON, of their types and room ids.
+    pub bytes: u64,
+}
+
+impl AccountDataUsage {
+    /// The usage of one row.
+    #[must_use]
+    pub fn of(room: &str, kind: &str, content: &serde_json::Value) -> Self {
+        let bytes = content.to_string().len() + room.len() + kind.len();
+        Self {
+            rows: 1,
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+        }
+    }
+}
+
 crate::json_value!(
     UserRow,
     DeviceRow,
     AccessTokenRow,
     RefreshTokenRow,
     ProfileRow,
-    AccountDataRow
+    AccountDataRow,
+    AccountDataPlace,
+    AccountDataUsage
 );

@@ -76,7 +76,13 @@ impl Turn<'_> {
 
         let mut told = self.room(room, &recent, &state).await?;
         told.ephemeral = self.ephemeral_of(room, if new_here { 0 } else { from }).await?;
-        told.account_data = self.account_data_of(room, from, account_data);
+        told.account_data = if new_here && self.since.is_some() {
+            // The room is new to the client, its account data need not be.
+            let all = self.accounts.room_account_data(self.user, room, self.now.position);
+            self.account_data_of(room, &all.await?)
+        } else {
+            self.account_data_of(room, account_data)
+        };
         if told.is_empty() && !new_here {
             return Ok(None);
         }
@@ -189,11 +195,9 @@ impl Turn<'_> {
         Ok(Room::new(timeline, state, self.state_after))
     }
 
-    fn account_data_of(&self, room: &RoomId, from: u64, all: &[AccountDataChange]) -> Events {
+    fn account_data_of(&self, room: &RoomId, changes: &[AccountDataChange]) -> Events {
         let filter = &self.filter.room.account_data;
-        let changed = all
-            .iter()
-            .filter(|change| change.room.as_deref() == Some(room) && change.position > from);
+        let changed = changes.iter().filter(|change| change.room.as_deref() == Some(room));
         let wanted = changed.filter(|change| passes_room(filter, room) && passes_names(filter, &change.kind, None));
         Events::from_values(
             wanted

@@ -1,9 +1,11 @@
 //! Failures of accounts.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use weft_accounts::{
-    AccountsUnavailable, FilterError, InvalidUsername, LoginError, ProfileError, RefreshError, RegisterError,
-    SetAccountDataError, SetPasswordError,
+    AccountsUnavailable, DeviceError, FilterError, InvalidUsername, LoginError, PasswordRefused, ProfileError,
+    ProofError, RefreshError, RegisterError, SetAccountDataError, SetPasswordError,
 };
 
 use crate::errors::ApiError;
@@ -12,6 +14,7 @@ impl From<AccountsUnavailable> for ApiError {
     fn from(error: AccountsUnavailable) -> Self {
         match error {
             AccountsUnavailable::Contended => Self::unavailable("Others changed the same at that moment: try again."),
+            AccountsUnavailable::Busy => Self::limit_exceeded(Duration::from_secs(1)),
             AccountsUnavailable::Read(error) => error.into(),
             AccountsUnavailable::Commit(error) => error.into(),
             error @ AccountsUnavailable::Hash => Self::internal("accounts", &error),
@@ -25,8 +28,42 @@ impl From<InvalidUsername> for ApiError {
     }
 }
 
-fn bad_password(error: &impl ToString) -> ApiError {
-    ApiError::invalid_param(error.to_string())
+impl From<PasswordRefused> for ApiError {
+    fn from(error: PasswordRefused) -> Self {
+        match error {
+            PasswordRefused::TooShort => Self::new(StatusCode::BAD_REQUEST, "M_WEAK_PASSWORD", capitalized(&error)),
+            PasswordRefused::TooLong => Self::invalid_param(capitalized(&error)),
+        }
+    }
+}
+
+/// An error's words as a sentence.
+fn capitalized(error: &impl ToString) -> String {
+    let words = error.to_string();
+    let mut letters = words.chars();
+    match letters.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), letters.as_str()),
+        None => words,
+    }
+}
+
+impl From<DeviceError> for ApiError {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Id | DeviceError::NameTooLong => Self::invalid_param(capitalized(&error)),
+            DeviceError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<ProofError> for ApiError {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::Denied => Self::forbidden("The user name or the password is wrong."),
+            ProofError::Throttled { retry_after } => Self::too_many_attempts(retry_after),
+            ProofError::Unavailable(error) => error.into(),
+        }
+    }
 }
 
 impl From<RegisterError> for ApiError {
@@ -34,7 +71,8 @@ impl From<RegisterError> for ApiError {
         match error {
             RegisterError::InvalidUsername(error) => error.into(),
             RegisterError::Taken => Self::new(StatusCode::BAD_REQUEST, "M_USER_IN_USE", "This user name is taken."),
-            RegisterError::BadPassword => bad_password(&error),
+            RegisterError::Password(error) => error.into(),
+            RegisterError::Profile(error) => error.into(),
             RegisterError::Unavailable(error) => error.into(),
         }
     }
@@ -44,7 +82,7 @@ impl From<SetPasswordError> for ApiError {
     fn from(error: SetPasswordError) -> Self {
         match error {
             SetPasswordError::UnknownUser => Self::not_found("There is no such account."),
-            SetPasswordError::BadPassword => bad_password(&error),
+            SetPasswordError::Password(error) => error.into(),
             SetPasswordError::Unavailable(error) => error.into(),
         }
     }
@@ -53,9 +91,8 @@ impl From<SetPasswordError> for ApiError {
 impl From<LoginError> for ApiError {
     fn from(error: LoginError) -> Self {
         match error {
-            LoginError::Denied => Self::forbidden("The user name or the password is wrong."),
-            LoginError::Throttled { retry_after } => Self::limit_exceeded(retry_after),
-            LoginError::Unavailable(error) => error.into(),
+            LoginError::Proof(error) => error.into(),
+            LoginError::Device(error) => error.into(),
         }
     }
 }
@@ -74,7 +111,7 @@ impl From<ProfileError> for ApiError {
         let status = StatusCode::BAD_REQUEST;
         match error {
             ProfileError::FieldNameTooLong => Self::new(status, "M_KEY_TOO_LARGE", error.to_string()),
-            ProfileError::TooLarge | ProfileError::NameTooLong => {
+            ProfileError::TooLarge | ProfileError::NameTooLong | ProfileError::AvatarUrlTooLong => {
                 Self::new(status, "M_PROFILE_TOO_LARGE", error.to_string())
             }
             ProfileError::NotText(_) => Self::bad_json(error.to_string()),
@@ -86,7 +123,9 @@ impl From<ProfileError> for ApiError {
 impl From<SetAccountDataError> for ApiError {
     fn from(error: SetAccountDataError) -> Self {
         match error {
-            SetAccountDataError::TooLarge => Self::too_large(error.to_string()),
+            SetAccountDataError::TooLarge | SetAccountDataError::QuotaExceeded { .. } => {
+                Self::too_large(capitalized(&error))
+            }
             SetAccountDataError::Unavailable(error) => error.into(),
         }
     }
