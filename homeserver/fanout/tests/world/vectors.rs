@@ -10,7 +10,7 @@ use weft_wire::{awareness::AwarenessEdu, live::awareness::Entry, presence::Prese
 
 use crate::{
     awareness,
-    fakes::{Net, alice, room},
+    fakes::{Net, alice},
     presence,
 };
 
