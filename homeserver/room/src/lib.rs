@@ -53,6 +53,6 @@ pub use intake::ReceiveError;
 pub use joining::Joining;
 pub use membership_templates::{AcceptError, JoinAnswer, Template, TemplateError, TemplateKind};
 pub use ports::{CommitSink, Identity, PeerError, Peers, Ports, StateIds};
-pub use reader::{Beside, Direction, Page, Reader, RoomMembership, Since, StoredEvent, TimelineEvent, Types};
+pub use reader::{Beside, Direction, Page, Place, Reader, RoomMembership, Since, StoredEvent, TimelineEvent, Types};
 pub use rooms::{RoomConfig, Rooms, Unavailable};
 pub use send::{Drafted, NewEvent, SendError};

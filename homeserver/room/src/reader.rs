@@ -8,6 +8,7 @@ mod content;
 mod events;
 mod graph;
 mod members;
+mod membership_history;
 mod rows;
 mod timeline;
 mod visibility;
@@ -25,7 +26,7 @@ use weft_wire::event_types;
 use crate::Unavailable;
 
 pub use beside::Beside;
-pub use events::StoredEvent;
+pub use events::{Place, StoredEvent};
 pub use members::RoomMembership;
 pub(crate) use rows::{damaged, vector_row};
 pub(crate) use timeline::order_of;

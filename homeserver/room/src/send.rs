@@ -289,7 +289,7 @@ impl Hot {
             let json = Bytes::copy_from_slice(redacted.json().as_bytes());
             let row = EventRow {
                 flags,
-                position: target.position,
+                position: target.place.to_row(),
                 json,
             };
             let id = redacted.event_id();

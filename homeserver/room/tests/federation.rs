@@ -6,6 +6,8 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "federation/departed.rs"]
+mod departed;
 #[path = "federation/hollow.rs"]
 mod hollow;
 #[path = "federation/net.rs"]

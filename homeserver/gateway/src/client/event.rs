@@ -1,6 +1,6 @@
 //! One event, and what was said around it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{Json, Router, extract::State, http::StatusCode};
 use ruma::{
@@ -16,7 +16,7 @@ use super::{
     Ports,
     beside::{shown_events, shown_timeline},
     events::{Shown, client_event, passes, types_of},
-    messages::{lazy_members, visible},
+    messages::visible,
     standing,
     tokens::TimelineToken,
 };
@@ -103,7 +103,7 @@ async fn context(
         .map_or_else(|| pdu.event_id().to_owned(), |event| event.pdu.event_id().to_owned());
     let state = reader.state_after(room, &last).await?;
     let everybody = before.iter().chain(&after).map(|event| &*event.pdu).chain([&*pdu]);
-    let state = around.state(state, everybody).await?;
+    let state = around.state(state, everybody);
     let start = before.last().map_or(order, |event| event.order);
     let end = after.last().map_or(order, |event| event.order).saturating_add(1);
     let mut event = shown_events(&reader, room, &caller, shown, &[pdu]).await?;
@@ -142,21 +142,15 @@ impl Around<'_> {
     }
 
     /// The state at the end, members only of those who speak where the client asked for that.
-    async fn state<'a>(
-        &self,
-        state: Option<StateView>,
-        speakers: impl Iterator<Item = &'a Pdu>,
-    ) -> ApiResult<Vec<Arc<Pdu>>> {
-        let Some(state) = state else { return Ok(Vec::new()) };
+    fn state<'a>(&self, state: Option<StateView>, speakers: impl Iterator<Item = &'a Pdu>) -> Vec<Arc<Pdu>> {
+        let Some(state) = state else { return Vec::new() };
         if self.filter.lazy_load_options.is_disabled() {
-            return Ok(state.iter().cloned().collect());
+            return state.iter().cloned().collect();
         }
-        let mut events: Vec<Arc<Pdu>> = state
-            .iter()
-            .filter(|pdu| pdu.kind() != "m.room.member")
-            .cloned()
-            .collect();
-        events.extend(lazy_members(self.reader, self.room, self.filter, speakers).await?);
-        Ok(events)
+        let speakers: BTreeSet<&str> = speakers.map(|pdu| pdu.sender().as_str()).collect();
+        let wanted = |pdu: &&Arc<Pdu>| {
+            pdu.kind() != "m.room.member" || pdu.state_key().is_some_and(|user| speakers.contains(user))
+        };
+        state.iter().filter(wanted).cloned().collect()
     }
 }

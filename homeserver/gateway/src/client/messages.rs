@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{Json, Router, extract::State};
 use ruma::{
-    OwnedUserId, RoomId, UserId,
+    RoomId, UserId,
     api::{
         Direction as Dir,
         client::{
@@ -77,13 +77,7 @@ async fn messages(
         now_ms: clock.now().get().into(),
     };
     let chunk = shown_timeline(reader, room, &caller, shown, &page.events).await?;
-    let members = lazy_members(
-        reader,
-        room,
-        &request.filter,
-        page.events.iter().map(|event| &*event.pdu),
-    )
-    .await?;
+    let members = lazy_members(reader, room, readable, &request.filter, &page.events).await?;
     let state: Vec<Box<RawValue>> = members.iter().filter_map(|pdu| client_event(pdu, shown)).collect();
     let beginning = TimelineToken(wanted.from.unwrap_or(match direction {
         Direction::Backward => page.events.first().map_or(0, |event| event.order.saturating_add(1)),
@@ -245,18 +239,22 @@ pub(super) async fn visible(
         .collect())
 }
 
-/// With lazy loading: the member events of those who wrote these events.
-pub(super) async fn lazy_members<'a>(
+/// With lazy loading: the member events of those who wrote these events, of the state that the user may read.
+async fn lazy_members(
     reader: &Reader,
     room: &RoomId,
+    readable: Readable,
     filter: &RoomEventFilter,
-    events: impl Iterator<Item = &'a Pdu>,
+    events: &[TimelineEvent],
 ) -> ApiResult<Vec<Arc<Pdu>>> {
     if filter.lazy_load_options == LazyLoadOptions::Disabled {
         return Ok(Vec::new());
     }
-    let senders: BTreeSet<OwnedUserId> = events.map(|pdu| pdu.sender().to_owned()).collect();
+    let senders: BTreeSet<&UserId> = events.iter().map(|event| event.pdu.sender()).collect();
     let keys: Vec<(&str, &str)> = senders.iter().map(|user| ("m.room.member", user.as_str())).collect();
-    let state = reader.state_entries(room, &keys).await?;
+    let state = match readable {
+        Readable::Now => reader.state_entries(room, &keys).await?,
+        Readable::Until(position) => reader.state_entries_at(room, position, &keys).await?,
+    };
     Ok(state.iter().flat_map(|state| state.iter()).cloned().collect())
 }

@@ -50,17 +50,23 @@ pub(super) async fn readable(reader: &Reader, room: &RoomId, user: &UserId) -> A
         .filter(|row| !row.row.forgotten)
         .ok_or_else(hidden)?;
     match row.membership {
-        MembershipState::Leave | MembershipState::Ban if was_in(reader, room, user, row.row.position).await? => {
-            Ok(Readable::Until(row.row.position))
-        }
+        MembershipState::Leave | MembershipState::Ban => match departure(reader, room, user, row.row.position).await? {
+            Some(position) => Ok(Readable::Until(position)),
+            None => Err(hidden()),
+        },
         _ => Err(hidden()),
     }
 }
 
-/// Whether the user was joined just before the event at this position: a declined invitation opens nothing.
-async fn was_in(reader: &Reader, room: &RoomId, user: &UserId, position: u64) -> ApiResult<bool> {
-    let before = reader.state_at_position(room, position.saturating_sub(1)).await?;
-    Ok(before.is_some_and(|state| state.membership(user) == MembershipState::Join))
+/// Where the user's last stay ended: `changed` is the position of the newest membership, which ended it if the user was
+/// joined just before. None where the user never joined: a declined invitation opens nothing, nor does an unban.
+async fn departure(reader: &Reader, room: &RoomId, user: &UserId, changed: u64) -> ApiResult<Option<u64>> {
+    if let Some(position) = reader.departure(room, user).await? {
+        return Ok(Some(position));
+    }
+    let before = reader.state_at_position(room, changed.saturating_sub(1)).await?;
+    let was_joined = before.is_some_and(|state| state.membership(user) == MembershipState::Join);
+    Ok(was_joined.then_some(changed))
 }
 
 /// The path names the caller itself.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::world::{World, ids, kinds};
+use super::world::{World, encoded, ids, kinds};
 
 #[tokio::test]
 async fn a_room_is_created_as_asked() {
@@ -597,6 +597,66 @@ async fn who_left_reads_up_to_the_door_and_who_never_came_nothing() {
             .0,
         403
     );
+}
+
+/// A name that another member takes, and the reason of a redaction, come after the departure as well.
+#[tokio::test]
+async fn a_departed_user_is_shown_nothing_of_later_beside_earlier_events() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world.room(&alice, json!({})).await;
+    let base = format!("/_matrix/client/v3/rooms/{room}");
+    world.invite_and_join(&room, &alice, &bob).await;
+    let said = world.say(&room, &alice, "before").await;
+    world.ok("POST", &format!("{base}/leave"), &bob, json!({})).await;
+    let member = json!({"membership": "join", "displayname": "Later Name"});
+    world
+        .set_state(&room, &alice, "m.room.member", alice.user.as_str(), member)
+        .await;
+    let redact = format!("{base}/redact/{said}/1");
+    world
+        .ok("PUT", &redact, &alice, json!({"reason": "a later reason"}))
+        .await;
+    let lazy = encoded(&json!({"lazy_load_members": true}));
+    for path in [
+        format!("messages?dir=b&limit=100&filter={lazy}"),
+        format!("context/{said}?limit=50&filter={lazy}"),
+        format!("context/{said}?limit=50"),
+        format!("event/{said}"),
+        "members".to_owned(),
+        "state".to_owned(),
+    ] {
+        let told = world.get(&format!("{base}/{path}"), &bob).await.to_string();
+        assert!(
+            !told.contains("Later Name") && !told.contains("a later reason"),
+            "{path}: {told}"
+        );
+    }
+    let event = world.get(&format!("{base}/event/{said}"), &bob).await;
+    assert_eq!(event["unsigned"]["redacted_because"]["type"], "m.room.redaction");
+    let told = world.get(&format!("{base}/event/{said}"), &alice).await;
+    assert_eq!(
+        told["unsigned"]["redacted_because"]["content"]["reason"],
+        "a later reason"
+    );
+    // What follows the departure changes nothing of what may be read.
+    for (who, action, body) in [
+        (&alice, "ban", json!({"user_id": bob.user})),
+        (&alice, "unban", json!({"user_id": bob.user})),
+        (&alice, "invite", json!({"user_id": bob.user})),
+        (&bob, "leave", json!({})),
+    ] {
+        world.ok("POST", &format!("{base}/{action}"), who, body).await;
+        let secret = world.say(&room, &alice, "later").await;
+        let hidden = world
+            .refused("GET", &format!("{base}/event/{secret}"), &bob, Value::Null)
+            .await;
+        assert_eq!(hidden.0, 404, "{action}");
+        if action != "invite" {
+            let read = ids(&world.get(&format!("{base}/messages?dir=b&limit=100"), &bob).await["chunk"]);
+            assert!(read.contains(&said) && !read.contains(&secret), "{action}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -481,7 +481,7 @@ impl<'a> Arriving<'a> {
             let stored = self.reader.stored_event(&self.hot.id, id).await?;
             let row = EventRow {
                 flags,
-                position: stored.map_or(0, |stored| stored.position),
+                position: stored.map_or(0, |stored| stored.place.to_row()),
                 json: Bytes::copy_from_slice(pdu.json().as_bytes()),
             };
             self.turn.batch.put(&EVENTS, &(&self.hot.id, id), &row);

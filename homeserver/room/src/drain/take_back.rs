@@ -9,7 +9,10 @@ use weft_dag::{Pdu, StateView, redact};
 use weft_store::tables::rooms::EARLY_REDACTIONS;
 
 use super::{arrive::Arriving, graph::Graph as _};
-use crate::{Unavailable, reader::StoredEvent};
+use crate::{
+    Unavailable,
+    reader::{Place, StoredEvent},
+};
 
 /// Redactions of one event that came before it and are read at once when it comes. All are looked at until one takes
 /// effect: a bound would let those who may not redact hide the one of somebody who may. They are as many as events that
@@ -35,7 +38,7 @@ impl Arriving<'_> {
             Some((pdu, flags)) => Some(StoredEvent {
                 pdu,
                 flags,
-                position: 0,
+                place: Place::Unordered,
             }),
             None => self.reader.stored_event(&self.hot.id, id).await?,
         };
@@ -55,7 +58,7 @@ impl Arriving<'_> {
         let target = StoredEvent {
             pdu: Arc::clone(pdu),
             flags,
-            position: 0,
+            place: Place::Unordered,
         };
         let mut early = self.early.remove(pdu.event_id()).unwrap_or_default();
         let mut is_done = false;

@@ -5,7 +5,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId};
-use weft_dag::Pdu;
+use weft_dag::{Pdu, redact::redact};
 use weft_store::tables::rooms::{EVENT_GROUP, EVENT_TXN, REDACTED_BY, STATE_GROUPS};
 
 use super::{Reader, damaged};
@@ -49,6 +49,7 @@ impl Reader {
             .into_iter()
             .map(|stored| (stored.pdu.event_id().to_owned(), stored.pdu))
             .collect();
+        let loaded = self.as_shown_to(room, user, &redactions, loaded).await?;
         let event = |id: Option<OwnedEventId>| id.and_then(|id| loaded.get(&id).cloned());
         let rows = transactions.into_iter().zip(redactions).zip(replaced);
         Ok(rows
@@ -58,6 +59,34 @@ impl Reader {
                 replaced: event(replaced),
             })
             .collect())
+    }
+
+    /// Redactions that the user may not see are given without their reason: the fact shows in the redacted event, but the
+    /// words may have been written after the user left.
+    async fn as_shown_to(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        redactions: &[Option<OwnedEventId>],
+        mut loaded: HashMap<OwnedEventId, Arc<Pdu>>,
+    ) -> Result<HashMap<OwnedEventId, Arc<Pdu>>, Unavailable> {
+        let events: Vec<Arc<Pdu>> = redactions
+            .iter()
+            .flatten()
+            .filter_map(|id| loaded.get(id).cloned())
+            .collect();
+        let Some(version) = self.version(room).await?.filter(|_| !events.is_empty()) else {
+            return Ok(loaded);
+        };
+        let visible = self.visible_to_user(room, user, events.clone()).await?;
+        for pdu in events
+            .into_iter()
+            .filter(|pdu| !visible.iter().any(|seen| Arc::ptr_eq(seen, pdu)))
+        {
+            let redacted = redact(&pdu, &version).map_err(|error| damaged(room, &error))?;
+            loaded.insert(pdu.event_id().to_owned(), redacted);
+        }
+        Ok(loaded)
     }
 
     /// The state event that a state event replaced.

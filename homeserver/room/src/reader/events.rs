@@ -1,6 +1,6 @@
 //! Single events and lists of them, and the states around them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU64, sync::Arc};
 
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use weft_dag::{Pdu, RoomVersion, StateView};
@@ -9,6 +9,31 @@ use weft_store::tables::rooms::{EVENT_ROOM, EVENTS, EventRow, event_flags};
 use super::{Reader, damaged};
 use crate::{StateIds, Unavailable};
 
+/// Where an event stands in the order in which this server took in its room's events. Not comparable on purpose: an event
+/// without a position is neither early nor late, and only the graph or [`Reader::order`] can say where it belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Taken in live, at this stream position.
+    Stream(NonZeroU64),
+    /// Fetched as history, or known only as part of a state or an auth chain.
+    Unordered,
+}
+
+impl Place {
+    /// From the stored form, in which 0 stands for no position.
+    fn of_row(position: u64) -> Self {
+        NonZeroU64::new(position).map_or(Self::Unordered, Self::Stream)
+    }
+
+    /// The stored form.
+    pub(crate) const fn to_row(self) -> u64 {
+        match self {
+            Self::Stream(position) => position.get(),
+            Self::Unordered => 0,
+        }
+    }
+}
+
 /// An event with what was decided about it.
 #[derive(Debug, Clone)]
 pub struct StoredEvent {
@@ -16,8 +41,8 @@ pub struct StoredEvent {
     pub pdu: Arc<Pdu>,
     /// Bits of [`event_flags`].
     pub flags: u8,
-    /// Stream position; 0 where it has none.
-    pub position: u64,
+    /// Its place.
+    pub place: Place,
 }
 
 impl StoredEvent {
@@ -35,7 +60,7 @@ fn read(version: &RoomVersion, id: OwnedEventId, row: &EventRow) -> Result<Store
     Ok(StoredEvent {
         pdu: Arc::new(pdu),
         flags: row.flags,
-        position: row.position,
+        place: Place::of_row(row.position),
     })
 }
 
@@ -141,6 +166,27 @@ impl Reader {
     pub async fn state_at_position(&self, room: &RoomId, position: u64) -> Result<Option<StateView>, Unavailable> {
         let group = self.group_at(room, position).await?;
         self.state_of_group(room, group).await
+    }
+
+    /// Single entries of that state: those of `keys` that are there.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn state_entries_at(
+        &self,
+        room: &RoomId,
+        position: u64,
+        keys: &[(&str, &str)],
+    ) -> Result<Option<StateView>, Unavailable> {
+        let (Some(version), Some(group)) = (self.version(room).await?, self.group_at(room, position).await?) else {
+            return Ok(None);
+        };
+        let mut ids = Vec::new();
+        for (kind, key) in keys {
+            ids.extend(self.entry_of_group(room, group, kind, key).await?);
+        }
+        let events = self.events_of(room, &version, &ids).await?;
+        Ok(Some(StateView::from_events(version, events)))
     }
 
     async fn state_of_group(&self, room: &RoomId, group: Option<u64>) -> Result<Option<StateView>, Unavailable> {

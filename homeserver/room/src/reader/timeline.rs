@@ -10,7 +10,7 @@ use weft_store::{
 };
 use weft_wire::limits::MAX_PAGE_EVENTS;
 
-use super::{Reader, damaged};
+use super::{Place, Reader, damaged};
 use crate::Unavailable;
 
 /// Which events of a timeline are asked for.
@@ -162,9 +162,9 @@ impl Reader {
     /// When the store can't be read.
     pub async fn order(&self, room: &RoomId, event: &EventId) -> Result<Option<i64>, Unavailable> {
         let stored = self.stored_event(room, event).await?;
-        match stored.filter(super::StoredEvent::is_visible) {
-            Some(stored) if stored.position > 0 => Ok(Some(order_of(stored.position))),
-            Some(_) => {
+        match stored.filter(super::StoredEvent::is_visible).map(|stored| stored.place) {
+            Some(Place::Stream(position)) => Ok(Some(order_of(position.get()))),
+            Some(Place::Unordered) => {
                 let place = self.store.get(&PAST_PLACES, &(room, event)).await?;
                 Ok(place.and_then(|place| i64::try_from(place).ok()).map(|place| -place))
             }

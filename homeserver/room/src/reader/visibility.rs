@@ -1,12 +1,11 @@
-//! Who may see an event: history visibility, for users and for servers.
+//! Who may see an event: history visibility, for users ([`user`]) and for servers.
 //!
-//! Source: client-server API "Room history visibility", server-server API the same. The state that counts is the one
-//! at the event; where that says nothing about a reader who came later, the present membership.
+//! Source: server-server API "Room history visibility". The state that counts is the one at the event. Must not compare
+//! stream positions: an event that was fetched as history has none.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+mod user;
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::{
     OwnedEventId, RoomId, ServerName, UserId,
@@ -19,72 +18,7 @@ use weft_store::tables::rooms::event_flags;
 use super::Reader;
 use crate::{Unavailable, stay};
 
-/// Whether a user with these memberships may see an event. Pure.
-fn user_may_see(
-    visibility: &HistoryVisibility,
-    then: &MembershipState,
-    now: &MembershipState,
-    was_ever_in: bool,
-) -> bool {
-    match visibility {
-        HistoryVisibility::WorldReadable => true,
-        _ if *then == MembershipState::Join => true,
-        HistoryVisibility::Shared => *now == MembershipState::Join || was_ever_in,
-        HistoryVisibility::Invited => *then == MembershipState::Invite && *now == MembershipState::Join,
-        _ => false,
-    }
-}
-
 impl Reader {
-    /// Those of `events` that a user may see, in their order. Rejected and soft-failed events must be left out before.
-    ///
-    /// # Errors
-    /// When the store can't be read.
-    pub async fn visible_to_user<E: AsRef<Pdu>>(
-        &self,
-        room: &RoomId,
-        user: &UserId,
-        events: Vec<E>,
-    ) -> Result<Vec<E>, Unavailable> {
-        let now = self.membership(room, user).await?;
-        let left_at = match &now {
-            // Who has left sees what was there until then.
-            MembershipState::Leave | MembershipState::Ban => self
-                .room_of_user(user, room)
-                .await?
-                .map(|membership| membership.row.position),
-            _ => None,
-        };
-        let mut states = States::default();
-        let mut visible = Vec::with_capacity(events.len());
-        for event in events {
-            let pdu = event.as_ref();
-            let own = pdu.kind() == "m.room.member" && pdu.state_key() == Some(user.as_str());
-            let Some(state) = states.at(self, room, pdu).await? else {
-                continue;
-            };
-            let then = state.membership(user);
-            let after = state.after(&std::sync::Arc::new(pdu.clone()));
-            let then = if own && after.membership(user) == MembershipState::Join {
-                MembershipState::Join
-            } else {
-                then
-            };
-            let was_in = match left_at {
-                Some(position) if now == MembershipState::Leave => self
-                    .stored_event(room, pdu.event_id())
-                    .await?
-                    .is_some_and(|stored| stored.position <= position),
-                _ => false,
-            };
-            let widest = wider(state.history_visibility(), after.history_visibility());
-            if own || user_may_see(&widest, &then, &now, was_in) {
-                visible.push(event);
-            }
-        }
-        Ok(visible)
-    }
-
     /// Of events that a server asks about, those before which it was in the room; all of them where it is in now. `ends`
     /// are events up to which it says that it knows the room: where it was in after one of them by a join that these
     /// events crossed, it may ask about them too. Such a join rests on what they found, or would have stood beside it.
@@ -198,16 +132,10 @@ impl Reader {
         let Some(version) = self.version(room).await? else {
             return Ok(Vec::new());
         };
-        let mut found: Vec<Arc<Pdu>> = Vec::new();
-        while found.len() < stay::MAX_MEMBERSHIPS {
-            let last = found.last().map_or(member, Arc::as_ref);
-            let cited = self.events_of(room, &version, last.auth_events()).await?;
-            let Some(earlier) = stay::earlier(last, &cited) else {
-                break;
-            };
-            found.push(Arc::clone(earlier));
-        }
-        Ok(found.into_iter().map(|event| event.event_id().to_owned()).collect())
+        let chain = self
+            .membership_chain(room, &version, member, stay::MAX_MEMBERSHIPS)
+            .await?;
+        Ok(chain.into_iter().map(|event| event.event_id().to_owned()).collect())
     }
 
     /// Whether a user of this server was in the room just before an event; no for an event that has no place here.
@@ -280,40 +208,6 @@ impl Reader {
             HistoryVisibility::Invited => theirs(MembershipState::Join) || theirs(MembershipState::Invite),
             _ => theirs(MembershipState::Join),
         })
-    }
-}
-
-/// Of the visibility before and after an event the wider one counts.
-fn wider(before: HistoryVisibility, after: HistoryVisibility) -> HistoryVisibility {
-    let rank = |visibility: &HistoryVisibility| match visibility {
-        HistoryVisibility::WorldReadable => 3,
-        HistoryVisibility::Shared => 2,
-        HistoryVisibility::Invited => 1,
-        _ => 0,
-    };
-    if rank(&after) > rank(&before) { after } else { before }
-}
-
-/// States of a page: neighbouring events mostly have the same one.
-#[derive(Default)]
-struct States {
-    by_group: HashMap<u64, StateView>,
-}
-
-impl States {
-    async fn at(&mut self, reader: &Reader, room: &RoomId, pdu: &Pdu) -> Result<Option<StateView>, Unavailable> {
-        let id: OwnedEventId = pdu.event_id().to_owned();
-        let Some(groups) = reader.groups_of(room, &id).await? else {
-            return Ok(None);
-        };
-        if let Some(state) = self.by_group.get(&groups.before) {
-            return Ok(Some(state.clone()));
-        }
-        let state = reader.state_at(room, &id).await?;
-        if let Some(state) = &state {
-            self.by_group.insert(groups.before, state.clone());
-        }
-        Ok(state)
     }
 }
 

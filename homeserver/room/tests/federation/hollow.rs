@@ -61,7 +61,7 @@ async fn a_whole_update_takes_the_place_of_its_redacted_copy_once() {
     net.until(|| async { b.reader().stored_event(&room, id).await.unwrap().is_some() })
         .await;
     assert_eq!(net.text("b.example", &room).await, "before ");
-    let place = b.reader().stored_event(&room, id).await.unwrap().unwrap().position;
+    let place = b.reader().stored_event(&room, id).await.unwrap().unwrap().place;
     let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
     let whole = || vec![check(&pdu, &version)];
     b.receive(origin, whole()).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_whole_update_takes_the_place_of_its_redacted_copy_once() {
     net.quiet(&room).await;
     net.assert_same(&room).await;
     let stored = b.reader().stored_event(&room, id).await.unwrap().unwrap();
-    assert_eq!((stored.pdu.json(), stored.position), (pdu.json(), place));
+    assert_eq!((stored.pdu.json(), stored.place), (pdu.json(), place));
 }
 
 #[tokio::test]

@@ -592,6 +592,19 @@ impl Net {
             .await;
     }
 
+    /// `who` sets the membership of `whom`.
+    pub async fn member(&self, who: &str, whom: &str, room: &RoomId, membership: &str) {
+        let event = new_event(who, "m.room.member", Some(whom), json!({ "membership": membership }));
+        self.of(who).send(room, event).await.unwrap();
+    }
+
+    /// Until a user's server knows this membership.
+    pub async fn until_member(&self, whom: &str, room: &RoomId, membership: &str) {
+        let (theirs, whom) = (self.of(whom), user(whom));
+        self.until(|| async { theirs.access(room, &whom).await.unwrap().membership.as_str() == membership })
+            .await;
+    }
+
     pub async fn leave(&self, who: &str, room: &RoomId) {
         let event = new_event(who, "m.room.member", Some(who), json!({ "membership": "leave" }));
         self.of(who).send(room, event).await.unwrap();

@@ -2,7 +2,7 @@
 
 use ruma::events::room::member::MembershipState;
 use serde_json::json;
-use weft_room::{Direction, Types};
+use weft_room::{CreateRoom, Direction, Types};
 
 use crate::{
     editor::Editor,
@@ -165,4 +165,64 @@ async fn history_is_for_those_who_are_or_were_in() {
             .len(),
         1
     );
+}
+
+/// Every way for a stay to end and to be followed by another membership, with what was sent before, during and after.
+#[tokio::test]
+async fn history_ends_with_the_last_stay_whatever_membership_follows() {
+    let endings: [&[(&str, &str)]; 6] = [
+        &[("bob", "leave")],
+        &[("alice", "leave"), ("alice", "ban")],
+        &[("alice", "ban")],
+        &[("alice", "ban"), ("alice", "leave")],
+        &[("bob", "leave"), ("alice", "invite")],
+        &[("bob", "leave"), ("alice", "invite"), ("bob", "leave")],
+    ];
+    for visibility in ["shared", "invited", "joined"] {
+        for ending in endings {
+            let server = Server::new().await;
+            let room = server.rooms.create(&alice(), CreateRoom::default()).await.unwrap();
+            let content = json!({ "history_visibility": visibility });
+            let kind = "m.room.history_visibility";
+            server.state(&room, &alice(), kind, "", content).await.unwrap();
+            let mut said = vec![server.say(&room, &alice(), "before").await.unwrap()];
+            server.member(&room, &alice(), &bob(), "invite").await.unwrap();
+            said.push(server.say(&room, &alice(), "invited").await.unwrap());
+            server.member(&room, &bob(), &bob(), "join").await.unwrap();
+            said.push(server.say(&room, &alice(), "joined").await.unwrap());
+            for (who, membership) in ending {
+                server.member(&room, &user(who), &bob(), membership).await.unwrap();
+                said.push(server.say(&room, &alice(), "after").await.unwrap());
+            }
+            let reader = server.rooms.reader();
+            let sees = async || {
+                let events = reader.events(&room, &said).await.unwrap();
+                let events: Vec<_> = events.into_iter().map(|event| event.pdu).collect();
+                let seen = reader.visible_to_user(&room, &bob(), events).await.unwrap();
+                let seen: Vec<_> = seen.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+                said.iter().map(|id| seen.contains(id)).collect::<Vec<bool>>()
+            };
+            let stay = [visibility == "shared", visibility != "joined", true];
+            let mut expected = stay.to_vec();
+            expected.resize(said.len(), false);
+            let steps: Vec<&str> = ending.iter().map(|(_, membership)| *membership).collect();
+            let last = *steps.last().unwrap();
+            assert_eq!(sees().await, expected, "{visibility} {steps:?}");
+
+            // A second stay opens what `shared` history has from before it.
+            if last != "invite" {
+                if last == "ban" {
+                    server.member(&room, &alice(), &bob(), "leave").await.unwrap();
+                }
+                server.member(&room, &alice(), &bob(), "invite").await.unwrap();
+            }
+            server.member(&room, &bob(), &bob(), "join").await.unwrap();
+            server.member(&room, &bob(), &bob(), "leave").await.unwrap();
+            let seen = sees().await;
+            assert_eq!(seen[..3], stay, "{visibility} {steps:?}");
+            let of_the_invited = visibility == "invited" && last == "invite";
+            let opened = visibility == "shared" || of_the_invited;
+            assert_eq!(*seen.last().unwrap(), opened, "{visibility} {steps:?}");
+        }
+    }
 }

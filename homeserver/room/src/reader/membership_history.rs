@@ -1,0 +1,142 @@
+//! A user's membership events in a room, each found through the auth events of the next.
+//!
+//! This is an order that needs no stream position: it is the same for events that were received live and for fetched
+//! history. Must not decide who may see an event; [`super::visibility`] does.
+
+use std::sync::Arc;
+
+use ruma::{EventId, OwnedEventId, RoomId, UserId, events::room::member::MembershipState};
+use serde::Deserialize;
+use weft_dag::{Pdu, RoomVersion};
+
+use super::{Place, Reader};
+use crate::{Unavailable, stay};
+
+/// Membership events of one user that are read, from the current one back. A user with more of them sees only what the
+/// newest of them show.
+const MAX_HISTORY: usize = 200;
+
+/// See the module. Newest first; the first one is the user's current membership event.
+#[derive(Debug, Default)]
+pub(super) struct MembershipHistory {
+    events: Vec<(OwnedEventId, MembershipState)>,
+}
+
+impl MembershipHistory {
+    /// Whether the user ever joined.
+    pub(super) fn any_join(&self) -> bool {
+        self.has_join(self.events.len())
+    }
+
+    /// Whether one of the newest `count` membership events is a join.
+    fn has_join(&self, count: usize) -> bool {
+        let newest = self.events.iter().take(count);
+        newest.into_iter().any(|(_, state)| *state == MembershipState::Join)
+    }
+
+    fn index_of(&self, id: &EventId) -> Option<usize> {
+        self.events.iter().position(|(event, _)| event == id)
+    }
+
+    /// The event that ended the user's last stay; None where the user never joined or is joined.
+    fn departure(&self) -> Option<&EventId> {
+        let last_join = self
+            .events
+            .iter()
+            .position(|(_, state)| *state == MembershipState::Join)?;
+        let (event, _) = self.events.get(last_join.checked_sub(1)?)?;
+        Some(event)
+    }
+}
+
+impl Reader {
+    /// The membership history of a user, as the room's current state has it.
+    pub(super) async fn membership_history(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+    ) -> Result<MembershipHistory, Unavailable> {
+        let Some(version) = self.version(room).await? else {
+            return Ok(MembershipHistory::default());
+        };
+        let Some(current) = self.state_event(room, "m.room.member", user.as_str()).await? else {
+            return Ok(MembershipHistory::default());
+        };
+        let earlier = self.membership_chain(room, &version, &current, MAX_HISTORY).await?;
+        let events = std::iter::once(current).chain(earlier);
+        Ok(MembershipHistory {
+            events: events
+                .map(|pdu| (pdu.event_id().to_owned(), membership_of(&pdu)))
+                .collect(),
+        })
+    }
+
+    /// Whether a join follows `member`, a membership event of the same user. A membership event on another branch counts
+    /// as the newest one that it follows; one that can't be connected with the history is followed by nothing.
+    pub(super) async fn joined_after(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        history: &MembershipHistory,
+        member: &EventId,
+    ) -> Result<bool, Unavailable> {
+        if let Some(index) = history.index_of(member) {
+            return Ok(history.has_join(index));
+        }
+        let events = self.events_of(room, version, &[member.to_owned()]).await?;
+        let Some(event) = events.first() else {
+            return Ok(false);
+        };
+        let earlier = self.membership_chain(room, version, event, MAX_HISTORY).await?;
+        let fork = earlier.iter().find_map(|pdu| history.index_of(pdu.event_id()));
+        Ok(fork.is_some_and(|index| history.has_join(index)))
+    }
+
+    /// The stream position at which the last stay of a user of this server ended; None where the user never joined, is
+    /// joined, or where the position is not known.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn departure(&self, room: &RoomId, user: &UserId) -> Result<Option<u64>, Unavailable> {
+        let history = self.membership_history(room, user).await?;
+        let Some(event) = history.departure() else {
+            return Ok(None);
+        };
+        let stored = self.stored_event(room, event).await?;
+        Ok(match stored.map(|stored| stored.place) {
+            Some(Place::Stream(position)) => Some(position.get()),
+            Some(Place::Unordered) | None => None,
+        })
+    }
+
+    /// The membership events of the same user on which one rests, newest first, at most `limit`.
+    pub(super) async fn membership_chain(
+        &self,
+        room: &RoomId,
+        version: &RoomVersion,
+        member: &Pdu,
+        limit: usize,
+    ) -> Result<Vec<Arc<Pdu>>, Unavailable> {
+        let mut found: Vec<Arc<Pdu>> = Vec::new();
+        while found.len() < limit {
+            let last = found.last().map_or(member, Arc::as_ref);
+            let cited = self.events_of(room, version, last.auth_events()).await?;
+            let Some(earlier) = stay::earlier(last, &cited) else {
+                break;
+            };
+            found.push(Arc::clone(earlier));
+        }
+        Ok(found)
+    }
+}
+
+/// The membership that a member event gives; leave where it names none.
+pub(super) fn membership_of(member: &Pdu) -> MembershipState {
+    #[derive(Deserialize)]
+    struct Content {
+        membership: MembershipState,
+    }
+    member
+        .content_as::<Content>()
+        .map_or(MembershipState::Leave, |content| content.membership)
+}

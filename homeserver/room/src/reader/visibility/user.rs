@@ -1,0 +1,193 @@
+//! Which events a user may see (client-server API, "Room history visibility").
+//!
+//! Rule 3 of the specification asks whether the user joined at any point after the event. The answer comes from the
+//! graph alone: the state before the event names the user's membership event at that point, and the user's membership
+//! history says whether a join follows it. Must not compare stream positions: fetched history has none.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ruma::{
+    OwnedEventId, RoomId, UserId,
+    events::room::{history_visibility::HistoryVisibility, member::MembershipState},
+};
+use weft_dag::{Pdu, RoomVersion, StateView};
+
+use super::Reader;
+use crate::{
+    Unavailable,
+    reader::membership_history::{MembershipHistory, membership_of},
+};
+
+/// Whether a user may see an event. `then` is the membership at the event; `joined_since`: the user is joined now or
+/// joined at some point after the event. Pure.
+fn user_may_see(visibility: &HistoryVisibility, then: &MembershipState, joined_since: bool) -> bool {
+    match visibility {
+        HistoryVisibility::WorldReadable => true,
+        _ if *then == MembershipState::Join => true,
+        HistoryVisibility::Shared => joined_since,
+        HistoryVisibility::Invited => *then == MembershipState::Invite && joined_since,
+        _ => false,
+    }
+}
+
+impl Reader {
+    /// Those of `events` that a user may see, in their order. Rejected and soft-failed events must be left out before.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn visible_to_user<E: AsRef<Pdu>>(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        events: Vec<E>,
+    ) -> Result<Vec<E>, Unavailable> {
+        let Some(version) = self.version(room).await? else {
+            return Ok(Vec::new());
+        };
+        let mut view = View {
+            reader: self,
+            room,
+            user,
+            version: &version,
+            is_joined: self.membership(room, user).await? == MembershipState::Join,
+            history: None,
+            by_group: HashMap::new(),
+        };
+        let mut visible = Vec::with_capacity(events.len());
+        for event in events {
+            if view.may_see(event.as_ref()).await? {
+                visible.push(event);
+            }
+        }
+        Ok(visible)
+    }
+}
+
+/// What the state before an event says about one user.
+#[derive(Clone)]
+struct Then {
+    visibility: HistoryVisibility,
+    membership: MembershipState,
+    /// The user's membership event; None where there is none yet.
+    member: Option<OwnedEventId>,
+}
+
+/// One user's view of a page of events.
+struct View<'a> {
+    reader: &'a Reader,
+    room: &'a RoomId,
+    user: &'a UserId,
+    version: &'a RoomVersion,
+    is_joined: bool,
+    /// Read when the first event needs it.
+    history: Option<MembershipHistory>,
+    /// Neighbouring events mostly have the same state before them.
+    by_group: HashMap<u64, Then>,
+}
+
+impl View<'_> {
+    async fn may_see(&mut self, pdu: &Pdu) -> Result<bool, Unavailable> {
+        let Some(then) = self.then(pdu).await? else {
+            return Ok(false);
+        };
+        let own = pdu.kind() == "m.room.member" && pdu.state_key() == Some(self.user.as_str());
+        if own {
+            return Ok(true);
+        }
+        let visibility = if pdu.kind() == "m.room.history_visibility" && pdu.state_key() == Some("") {
+            // Of the visibility before and after such an event the wider one counts.
+            wider(then.visibility.clone(), self.visibility(Some(Arc::new(pdu.clone()))))
+        } else {
+            then.visibility.clone()
+        };
+        let joined_since = match visibility {
+            HistoryVisibility::Shared | HistoryVisibility::Invited => self.joined_since(&then).await?,
+            _ => false,
+        };
+        Ok(user_may_see(&visibility, &then.membership, joined_since))
+    }
+
+    /// The state before an event; None where it is not known here.
+    async fn then(&mut self, pdu: &Pdu) -> Result<Option<Then>, Unavailable> {
+        let Some(groups) = self.reader.groups_of(self.room, &pdu.event_id().to_owned()).await? else {
+            return Ok(None);
+        };
+        if let Some(then) = self.by_group.get(&groups.before) {
+            return Ok(Some(then.clone()));
+        }
+        let entry = async |kind: &str, key: &str| -> Result<Option<Arc<Pdu>>, Unavailable> {
+            let id = self.reader.entry_of_group(self.room, groups.before, kind, key).await?;
+            let events = self.reader.events_of(self.room, self.version, id.as_slice()).await?;
+            Ok(events.into_iter().next())
+        };
+        let visibility = self.visibility(entry("m.room.history_visibility", "").await?);
+        let member = entry("m.room.member", self.user.as_str()).await?;
+        let then = Then {
+            visibility,
+            membership: member.as_deref().map_or(MembershipState::Leave, membership_of),
+            member: member.map(|pdu| pdu.event_id().to_owned()),
+        };
+        self.by_group.insert(groups.before, then.clone());
+        Ok(Some(then))
+    }
+
+    fn visibility(&self, event: Option<Arc<Pdu>>) -> HistoryVisibility {
+        StateView::from_events(self.version.clone(), event).history_visibility()
+    }
+
+    async fn joined_since(&mut self, then: &Then) -> Result<bool, Unavailable> {
+        if self.is_joined {
+            return Ok(true);
+        }
+        let history = match self.history.take() {
+            Some(history) => history,
+            None => self.reader.membership_history(self.room, self.user).await?,
+        };
+        let joined = match &then.member {
+            None => history.any_join(),
+            Some(id) => self.reader.joined_after(self.room, self.version, &history, id).await?,
+        };
+        self.history = Some(history);
+        Ok(joined)
+    }
+}
+
+fn wider(before: HistoryVisibility, after: HistoryVisibility) -> HistoryVisibility {
+    let rank = |visibility: &HistoryVisibility| match visibility {
+        HistoryVisibility::WorldReadable => 3,
+        HistoryVisibility::Shared => 2,
+        HistoryVisibility::Invited => 1,
+        _ => 0,
+    };
+    if rank(&after) > rank(&before) { after } else { before }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_of_the_specification() {
+        use HistoryVisibility::{Invited, Joined, Shared, WorldReadable};
+        use MembershipState::{Ban, Invite, Join, Knock, Leave};
+        for then in [Ban, Invite, Join, Knock, Leave] {
+            for joined_since in [false, true] {
+                let sees = |visibility| user_may_see(&visibility, &then, joined_since);
+                let was_in = then == Join;
+                assert!(sees(WorldReadable));
+                assert_eq!(sees(Shared), was_in || joined_since, "{then} {joined_since}");
+                assert_eq!(
+                    sees(Invited),
+                    was_in || (then == Invite && joined_since),
+                    "{then} {joined_since}"
+                );
+                assert_eq!(sees(Joined), was_in, "{then} {joined_since}");
+                assert_eq!(
+                    sees(HistoryVisibility::from("unknown")),
+                    was_in,
+                    "{then} {joined_since}"
+                );
+            }
+        }
+    }
+}
