@@ -289,7 +289,8 @@ impl StateView {
             .unwrap_or(JoinRuleKind::Invite)
     }
 
-    /// Who may see what was said before they came; `shared` where nothing is said.
+    /// Who may see events from before their join; `shared` where the room has no such event or its value is not one of the
+    /// specification's (client-server API, "Room history visibility").
     #[must_use]
     pub fn history_visibility(&self) -> HistoryVisibility {
         #[derive(Deserialize)]
@@ -298,7 +299,12 @@ impl StateView {
         }
         self.get("m.room.history_visibility", "")
             .and_then(|pdu| pdu.content_as::<Content>().ok())
-            .map_or(HistoryVisibility::Shared, |content| content.history_visibility)
+            .map(|content| content.history_visibility)
+            .filter(|value| {
+                use HistoryVisibility::{Invited, Joined, Shared, WorldReadable};
+                matches!(value, Invited | Joined | Shared | WorldReadable)
+            })
+            .unwrap_or(HistoryVisibility::Shared)
     }
 
     /// The power levels event, as the authorisation rules read it.

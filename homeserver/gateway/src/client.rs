@@ -15,6 +15,7 @@ mod discovery;
 mod event;
 mod events;
 mod filters;
+mod ignored;
 mod interactive;
 mod join;
 mod keys;

@@ -10,6 +10,8 @@
 mod broken_disk;
 #[path = "client/documents_chat.rs"]
 mod documents_chat;
+#[path = "client/ignored.rs"]
+mod ignored;
 #[path = "client/people.rs"]
 mod people;
 #[path = "client/rooms.rs"]
@@ -20,5 +22,7 @@ mod sessions;
 mod sync;
 #[path = "client/sync_everything.rs"]
 mod sync_everything;
+#[path = "client/sync_state.rs"]
+mod sync_state;
 #[path = "client/world.rs"]
 mod world;

@@ -9,6 +9,7 @@ use ruma::{
         directory::{get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility},
         room::Visibility,
     },
+    events::room::history_visibility::HistoryVisibility,
 };
 use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
@@ -17,6 +18,7 @@ use weft_room::{Reader, Rooms};
 use super::{
     Ports,
     aliases::may_name,
+    events::text_of,
     remote::{PublicRoomsQuery, Remote},
 };
 use crate::{
@@ -140,11 +142,8 @@ async fn entry(reader: &Reader, room: &RoomId) -> ApiResult<Option<Value>> {
     if members == 0 {
         return Ok(None);
     }
-    let field = |kind: &str, name: &str| -> Option<Value> {
-        let content: Value = state.get(kind, "")?.content_as().ok()?;
-        content.get(name).filter(|value| value.is_string()).cloned()
-    };
-    let world_readable = field("m.room.history_visibility", "history_visibility") == Some(json!("world_readable"));
+    let field = |kind: &str, name: &str| text_of(state.get(kind, "")?, name);
+    let world_readable = state.history_visibility() == HistoryVisibility::WorldReadable;
     let mut entry = Map::from_iter([
         ("room_id".to_owned(), json!(room)),
         ("num_joined_members".to_owned(), json!(members)),
@@ -152,7 +151,7 @@ async fn entry(reader: &Reader, room: &RoomId) -> ApiResult<Option<Value>> {
         ("guest_can_join".to_owned(), json!(false)),
     ]);
     for (kind, name, shown_as) in SHOWN {
-        entry.extend(field(kind, name).map(|value| (shown_as.to_owned(), value)));
+        entry.extend(field(kind, name).map(|value| (shown_as.to_owned(), value.into())));
     }
     Ok(Some(Value::Object(entry)))
 }

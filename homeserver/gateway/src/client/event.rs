@@ -8,6 +8,7 @@ use ruma::{
     api::client::{context::get_context, filter::RoomEventFilter, room::get_room_event},
 };
 use serde_json::{Value, json, value::RawValue};
+use weft_accounts::Accounts;
 use weft_dag::{Pdu, StateView};
 use weft_room::{Clock, Direction, Reader, TimelineEvent};
 use weft_wire::limits::MAX_PAGE_EVENTS;
@@ -16,6 +17,7 @@ use super::{
     Ports,
     beside::{shown_events, shown_timeline},
     events::{Shown, client_event, passes, types_of},
+    ignored::{Ignored, ignored_users},
     messages::visible,
     standing,
     tokens::TimelineToken,
@@ -75,6 +77,7 @@ async fn event(
 /// GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}
 async fn context(
     State(reader): State<Reader>,
+    State(accounts): State<Accounts>,
     State(clock): State<Arc<dyn Clock>>,
     caller: Authenticated,
     Ruma(request): Ruma<get_context::v3::Request>,
@@ -90,6 +93,7 @@ async fn context(
         room,
         user,
         filter: &request.filter,
+        ignored: &ignored_users(&accounts, user).await?,
     };
     let before = around.side(order, Direction::Backward, limit / 2).await?;
     let after = around.side(order, Direction::Forward, limit.div_ceil(2)).await?;
@@ -122,6 +126,7 @@ struct Around<'a> {
     room: &'a RoomId,
     user: &'a UserId,
     filter: &'a RoomEventFilter,
+    ignored: &'a Ignored,
 }
 
 impl Around<'_> {
@@ -136,7 +141,7 @@ impl Around<'_> {
         let matching = page
             .events
             .into_iter()
-            .filter(|event| passes(self.filter, &event.pdu))
+            .filter(|event| passes(self.filter, &event.pdu) && !self.ignored.hides(&event.pdu))
             .collect();
         visible(self.reader, self.room, self.user, matching).await
     }

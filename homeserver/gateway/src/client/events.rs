@@ -80,6 +80,14 @@ fn unsigned(age: u64, shown: Shown, beside: &Beside) -> Map<String, Value> {
     unsigned
 }
 
+/// A text field of an event's content; None where it is absent, empty or no text. A state event that names nothing (`{}`
+/// or an empty `name`) says the same as none.
+pub(super) fn text_of(pdu: &Pdu, field: &str) -> Option<String> {
+    let content: Map<String, Value> = pdu.content_as().ok()?;
+    let text = content.get(field)?.as_str()?;
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
 /// Which index of a room's timeline serves a filter: updates of the text are left out unless the filter names them, so
 /// that a chat client finds its chat among thousands of keystrokes.
 pub(super) fn types_of(filter: &RoomEventFilter) -> Types {

@@ -14,6 +14,7 @@ use ruma::{
     },
 };
 use serde_json::{Map, Value, value::RawValue};
+use weft_accounts::Accounts;
 use weft_dag::Pdu;
 use weft_room::{Clock, Direction, Reader, Rooms, TimelineEvent};
 use weft_wire::limits::MAX_PAGE_EVENTS;
@@ -22,6 +23,7 @@ use super::{
     Ports,
     beside::shown_timeline,
     events::{Shown, client_event, passes, types_of},
+    ignored::{Ignored, ignored_users},
     standing::{self, Readable},
     tokens::TimelineToken,
 };
@@ -41,6 +43,7 @@ const MAX_SCANNED: usize = 4 * MAX_PAGE_EVENTS;
 
 async fn messages(
     State(rooms): State<Rooms>,
+    State(accounts): State<Accounts>,
     State(clock): State<Arc<dyn Clock>>,
     caller: Authenticated,
     Ruma(request): Ruma<v3::Request>,
@@ -55,6 +58,7 @@ async fn messages(
     let wanted = Wanted {
         filter: &request.filter,
         only: &|_| true,
+        ignored: &ignored_users(&accounts, user).await?,
         direction,
         limit: usize::try_from(u64::from(request.limit))
             .unwrap_or(MAX_PAGE_EVENTS)
@@ -116,6 +120,8 @@ pub(super) struct Wanted<'a> {
     pub(super) filter: &'a RoomEventFilter,
     /// What an event must be besides passing the filter.
     pub(super) only: &'a (dyn Fn(&Pdu) -> bool + Sync),
+    /// Whose messages are left out.
+    pub(super) ignored: &'a Ignored,
     pub(super) direction: Direction,
     pub(super) limit: usize,
     pub(super) from: Option<i64>,
@@ -194,6 +200,7 @@ pub(super) async fn read(reader: &Reader, room: &RoomId, user: &UserId, wanted: 
         let matching = within
             .into_iter()
             .filter(|event| passes(wanted.filter, &event.pdu) && (wanted.only)(&event.pdu))
+            .filter(|event| !wanted.ignored.hides(&event.pdu))
             .collect();
         found.events.extend(visible(reader, room, user, matching).await?);
         let (Some(last), Some(_), false) = (last, page.next, reached_bound) else {

@@ -20,6 +20,7 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use weft_accounts::Accounts;
 use weft_dag::Pdu;
 use weft_room::{Clock, Direction, Reader};
 use weft_wire::limits::MAX_PAGE_EVENTS;
@@ -29,6 +30,7 @@ use super::{
     beside::shown_timeline,
     event::seen,
     events::Shown,
+    ignored::ignored_users,
     messages::{Wanted, read},
     tokens::TimelineToken,
 };
@@ -63,6 +65,7 @@ struct Asked {
 /// GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}
 async fn all(
     State(reader): State<Reader>,
+    State(accounts): State<Accounts>,
     State(clock): State<Arc<dyn Clock>>,
     caller: Authenticated,
     Ruma(request): Ruma<get_relating_events::v1::Request>,
@@ -77,12 +80,13 @@ async fn all(
         to: request.to,
         limit: request.limit,
     };
-    answer(&reader, &clock, &caller, &asked).await
+    answer(&reader, &accounts, &clock, &caller, &asked).await
 }
 
 /// GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}/{relType}
 async fn of_relation(
     State(reader): State<Reader>,
+    State(accounts): State<Accounts>,
     State(clock): State<Arc<dyn Clock>>,
     caller: Authenticated,
     Ruma(request): Ruma<get_relating_events_with_rel_type::v1::Request>,
@@ -97,12 +101,13 @@ async fn of_relation(
         to: request.to,
         limit: request.limit,
     };
-    answer(&reader, &clock, &caller, &asked).await
+    answer(&reader, &accounts, &clock, &caller, &asked).await
 }
 
 /// GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}/{relType}/{eventType}
 async fn of_relation_and_type(
     State(reader): State<Reader>,
+    State(accounts): State<Accounts>,
     State(clock): State<Arc<dyn Clock>>,
     caller: Authenticated,
     Ruma(request): Ruma<get_relating_events_with_rel_type_and_event_type::v1::Request>,
@@ -117,11 +122,12 @@ async fn of_relation_and_type(
         to: request.to,
         limit: request.limit,
     };
-    answer(&reader, &clock, &caller, &asked).await
+    answer(&reader, &accounts, &clock, &caller, &asked).await
 }
 
 async fn answer(
     reader: &Reader,
+    accounts: &Accounts,
     clock: &Arc<dyn Clock>,
     caller: &Authenticated,
     asked: &Asked,
@@ -135,6 +141,7 @@ async fn answer(
     let wanted = Wanted {
         filter: &RoomEventFilter::default(),
         only: &|pdu| relates(pdu, &asked.event, asked.relation.as_deref(), asked.kind.as_deref()),
+        ignored: &ignored_users(accounts, &caller.user_id).await?,
         direction: match asked.direction {
             Dir::Backward => Direction::Backward,
             Dir::Forward => Direction::Forward,

@@ -10,6 +10,7 @@ mod outside;
 mod rooms;
 mod states;
 mod summary;
+mod timeline;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +31,14 @@ use weft_store::Positions;
 use weft_wire::{limits::MAX_SYNC_TIMEOUT_MS, presence};
 
 use self::body::{Body, Events};
-use super::{Ports, events::matches_type, filters, keys, push_rules, tokens::SyncToken};
+use super::{
+    Ports,
+    events::matches_type,
+    filters,
+    ignored::{IGNORED_USER_LIST, Ignored, ignored_users},
+    keys, push_rules,
+    tokens::SyncToken,
+};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -157,7 +165,13 @@ impl Turn<'_> {
             .accounts
             .account_data_since(self.user, self.after(), self.now.position)
             .await?;
-        let rooms = self.rooms(&account_data).await?;
+        let ignored = IgnoredUsers {
+            users: ignored_users(self.accounts, self.user).await?,
+            changed: account_data.iter().any(|change| {
+                change.room.is_none() && change.kind == IGNORED_USER_LIST && change.position > self.after()
+            }),
+        };
+        let rooms = self.rooms(&account_data, &ignored).await?;
         let (presence, told) = self.presence().await;
         let next = SyncToken {
             presence: told,
@@ -195,6 +209,13 @@ impl Turn<'_> {
         }
         Events::from_values(events)
     }
+}
+
+/// Whose messages and invitations are not told.
+struct IgnoredUsers {
+    users: Ignored,
+    /// The list changed since the client's token.
+    changed: bool,
 }
 
 /// Whether a filter lets events of this type through.

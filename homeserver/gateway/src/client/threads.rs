@@ -15,6 +15,7 @@ use ruma::{
     },
 };
 use serde_json::{Map, Value};
+use weft_accounts::Accounts;
 use weft_dag::Pdu;
 use weft_room::{Clock, Direction, Reader};
 use weft_wire::limits::MAX_PAGE_EVENTS;
@@ -24,6 +25,7 @@ use super::{
     beside::shown_events,
     event::seen,
     events::Shown,
+    ignored::{Ignored, ignored_users},
     messages::{Found, Wanted, read},
     relations::{DEFAULT_PAGE, relation},
     standing,
@@ -41,6 +43,7 @@ pub(super) fn routes() -> Router<Ports> {
 
 async fn threads(
     State(reader): State<Reader>,
+    State(accounts): State<Accounts>,
     State(clock): State<Arc<dyn Clock>>,
     caller: Authenticated,
     Ruma(request): Ruma<Request>,
@@ -55,6 +58,7 @@ async fn threads(
         reader: &reader,
         room,
         user,
+        ignored: &ignored_users(&accounts, user).await?,
         from: from.map(|from| from.0),
     };
     let own = match request.include {
@@ -83,6 +87,7 @@ struct Threads<'a> {
     reader: &'a Reader,
     room: &'a RoomId,
     user: &'a UserId,
+    ignored: &'a Ignored,
     from: Option<i64>,
 }
 
@@ -93,6 +98,7 @@ impl Threads<'_> {
         let wanted = Wanted {
             filter: &RoomEventFilter::default(),
             only: &only,
+            ignored: self.ignored,
             direction,
             limit: MAX_PAGE_EVENTS,
             from,

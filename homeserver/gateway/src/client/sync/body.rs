@@ -72,7 +72,8 @@ impl Room {
 
     /// Whether there is anything to tell.
     pub(super) fn is_empty(&self) -> bool {
-        self.timeline.events.is_empty()
+        self.summary.is_empty()
+            && self.timeline.events.is_empty()
             && self.state.as_ref().is_none_or(Events::is_empty)
             && self.state_after.as_ref().is_none_or(Events::is_empty)
             && self.ephemeral.is_empty()

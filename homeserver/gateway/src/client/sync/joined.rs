@@ -1,56 +1,29 @@
 //! A room that the user is in.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
-use ruma::{RoomId, UserId, api::client::filter::LazyLoadOptions};
-use serde_json::{Value, json};
+use ruma::RoomId;
+use serde_json::{Map, Value, json};
 use weft_accounts::AccountDataChange;
-use weft_dag::{Pdu, StateMap};
+use weft_dag::Pdu;
 use weft_fanout::Receipt;
-use weft_room::TimelineEvent;
-use weft_wire::limits::MAX_SYNC_TIMELINE_EVENTS;
 
 use super::{
     Turn,
     body::{Events, Room, Timeline},
     rooms::Span,
+    states::Told,
+    summary::Summary,
+    timeline::Recent,
 };
 use crate::{
     client::{
         beside::shown_timeline,
-        events::{Shown, client_event, passes, passes_names, passes_room, types_of},
-        messages::visible,
-        tokens::TimelineToken,
+        events::{Shown, client_event, passes_names, passes_room},
+        ignored::Ignored,
     },
     errors::ApiResult,
 };
-
-/// Events of a room's timeline where the filter asks for no number.
-const DEFAULT_TIMELINE: usize = 20;
-
-/// A room's new events, before they are formatted.
-pub(super) struct Recent {
-    /// What is shown.
-    pub(super) events: Vec<TimelineEvent>,
-    /// The first event of the span that was read, shown or not: the state is told as of just before it.
-    pub(super) first: Option<(i64, Arc<Pdu>)>,
-    /// There are more between the client's token and the first.
-    limited: bool,
-    /// The end of the span.
-    pub(super) to: u64,
-}
-
-impl Recent {
-    /// Of a room in which nothing was said up to a position.
-    fn nothing(to: u64) -> Self {
-        Self {
-            events: Vec::new(),
-            first: None,
-            limited: false,
-            to,
-        }
-    }
-}
 
 impl Turn<'_> {
     /// None where nothing is new.
@@ -59,22 +32,23 @@ impl Turn<'_> {
         room: &RoomId,
         span: &Span,
         account_data: &[AccountDataChange],
+        ignored: &Ignored,
     ) -> ApiResult<Option<Room>> {
         let new_here = !span.was_joined();
         let from = if new_here { 0 } else { self.after() };
-        let (recent, state) = if span.quiet && !new_here && !self.full_state {
-            (Recent::nothing(self.now.position), Vec::new())
+        let (recent, mut state) = if span.quiet && !new_here && !self.full_state {
+            (Recent::nothing(self.now.position), Told::default())
         } else {
-            self.news(room, span, from).await?
+            self.news(room, span, from, ignored).await?
         };
-        let members_changed = recent
-            .events
-            .iter()
-            .map(|event| &event.pdu)
-            .chain(&state)
-            .any(|pdu| pdu.kind() == "m.room.member");
-
-        let mut told = self.room(room, &recent, &state).await?;
+        let summary = if new_here || self.full_state || state.members_changed {
+            self.summary(room).await?
+        } else {
+            Summary::default()
+        };
+        self.add_members(room, &recent, &mut state, &summary.heroes).await?;
+        let mut told = self.room(room, &recent, &state.events).await?;
+        told.summary = summary.fields;
         told.ephemeral = self.ephemeral_of(room, if new_here { 0 } else { from }).await?;
         told.account_data = if new_here && self.since.is_some() {
             // The room is new to the client, its account data need not be.
@@ -86,93 +60,20 @@ impl Turn<'_> {
         if told.is_empty() && !new_here {
             return Ok(None);
         }
-        if new_here || self.full_state || members_changed {
-            told.summary = self.summary(room).await?;
-        }
         told.unread_notifications = Some(json!({"highlight_count": 0, "notification_count": 0}));
         Ok(Some(told))
     }
 
     /// Timeline and state of a room in which something may have happened.
-    async fn news(&self, room: &RoomId, span: &Span, from: u64) -> ApiResult<(Recent, Vec<Arc<Pdu>>)> {
-        let recent = self.recent(room, span, from, self.now.position).await?;
+    async fn news(&self, room: &RoomId, span: &Span, from: u64, ignored: &Ignored) -> ApiResult<(Recent, Told)> {
+        let mut recent = self.recent(room, span, (from, self.now.position), ignored).await?;
         let known = if !span.was_joined() || self.full_state {
             None
         } else {
             self.reader.group_at(room, from).await?
         };
-        let state = self.state(room, &recent, known).await?;
+        let state = self.state(room, &mut recent, known).await?;
         Ok((recent, state))
-    }
-
-    /// The newest events of a span.
-    pub(super) async fn recent(&self, room: &RoomId, span: &Span, from: u64, to: u64) -> ApiResult<Recent> {
-        let filter = &self.filter.room.timeline;
-        let limit = filter.limit.map_or(DEFAULT_TIMELINE, |limit| {
-            usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)
-        });
-        let limit = limit.clamp(1, MAX_SYNC_TIMELINE_EVENTS);
-        let read = self.reader.since(room, from, to, types_of(filter), limit).await?;
-        let first = read.events.first().map(|event| (event.order, Arc::clone(&event.pdu)));
-        let whole = read
-            .events
-            .first()
-            .is_some_and(|event| event.pdu.kind() == "m.room.create");
-        let limited = read.limited || (from == 0 && !whole);
-        let wanted = |event: &TimelineEvent| passes_room(filter, room) && passes(filter, &event.pdu);
-        let mut events: Vec<TimelineEvent> = read.events.into_iter().filter(wanted).collect();
-        if span.changed || !span.was_joined() {
-            // The user was outside for a part of the span. Whoever was in all the time may see all of it.
-            events = visible(self.reader, room, self.user, events).await?;
-        }
-        Ok(Recent {
-            events,
-            first,
-            limited,
-            to,
-        })
-    }
-
-    /// State events to tell besides the timeline: what is not in the group that the client knows; all of them where it
-    /// knows no state of the room.
-    pub(super) async fn state(&self, room: &RoomId, recent: &Recent, known: Option<u64>) -> ApiResult<Vec<Arc<Pdu>>> {
-        if known.is_some() && recent.first.is_none() {
-            return Ok(Vec::new());
-        }
-        let filter = &self.filter.room.state;
-        let lazy = filter.lazy_load_options != LazyLoadOptions::Disabled;
-        let group = self.group_told(room, recent).await?;
-        // Most messages change no state, and equal groups need not be read to be equal states.
-        let unchanged = known.is_some() && known == group;
-        if unchanged && !lazy {
-            return Ok(Vec::new());
-        }
-        let ids = self.ids_told(room, recent, group).await?;
-        let mut told = match known {
-            Some(_) if unchanged => StateMap::default(),
-            Some(known) => Self::difference(&self.reader.group(room, known).await?.0, &ids),
-            None => ids.clone(),
-        };
-        if lazy {
-            let mut seen: BTreeSet<&UserId> = recent.events.iter().map(|event| event.pdu.sender()).collect();
-            if known.is_none() {
-                seen.insert(self.user);
-            }
-            // Those who speak are told even where nothing changed: the client may never have been told of them.
-            let speakers = seen.iter().filter_map(|user| {
-                let key = ("m.room.member".to_owned(), user.to_string());
-                ids.0.get(&key).map(|id| (key.clone(), id.clone()))
-            });
-            told = Self::without_strangers(&told, &seen);
-            for (key, id) in speakers {
-                told.insert(key, id);
-            }
-        }
-        let events = self.load(room, &told).await?;
-        Ok(events
-            .into_iter()
-            .filter(|pdu| passes_room(filter, room) && passes(filter, pdu))
-            .collect())
     }
 
     /// Timeline and state in the client's form.
@@ -182,12 +83,10 @@ impl Turn<'_> {
             now_ms: self.now_ms,
         };
         let events = shown_timeline(self.reader, room, self.session, shown, &recent.events).await?;
-        let before = recent.first.as_ref().map(|(order, _)| TimelineToken(*order));
-        let before = before.unwrap_or_else(|| TimelineToken::after(recent.to));
         let timeline = Timeline {
             events,
             limited: recent.limited,
-            prev_batch: Some(before.to_string()),
+            prev_batch: Some(recent.before.to_string()),
         };
         let state = Events {
             events: state.iter().filter_map(|pdu| client_event(pdu, shown)).collect(),
@@ -217,7 +116,7 @@ impl Turn<'_> {
             .receipts(room, from, self.now.position, self.user)
             .await?;
         if !receipts.is_empty() && passes_names(filter, "m.receipt", None) {
-            events.push(receipt_event(&receipts));
+            events.extend(receipt_events(&receipts));
         }
         let (typing, serial) = self.ephemeral.typing(room);
         let changed = match self.since {
@@ -232,28 +131,40 @@ impl Turn<'_> {
     }
 }
 
-/// Receipts as one event: event id, kind, user.
-fn receipt_event(receipts: &[Receipt]) -> Value {
-    let mut content = json!({});
+/// Receipts as events: event id, receipt type, user. An event has place for one receipt of each; a user's threaded and
+/// unthreaded receipt for the same event go into two.
+fn receipt_events(receipts: &[Receipt]) -> Vec<Value> {
+    let mut contents: Vec<Map<String, Value>> = Vec::new();
     for receipt in receipts {
-        let mut data = json!({"ts": receipt.at});
-        if let (false, Some(fields)) = (receipt.thread.is_empty(), data.as_object_mut()) {
-            fields.insert("thread_id".to_owned(), receipt.thread.clone().into());
+        let mut data = Map::from_iter([("ts".to_owned(), receipt.at.into())]);
+        if !receipt.thread.is_empty() {
+            data.insert("thread_id".to_owned(), receipt.thread.clone().into());
         }
-        let by_event = entry(&mut content, receipt.event.as_str());
-        let by_kind = entry(by_event, &receipt.kind);
-        *entry(by_kind, receipt.user.as_str()) = data;
+        let path = [receipt.event.as_str(), &receipt.kind, receipt.user.as_str()];
+        let [event, kind, user] = path;
+        let has_place = |content: &Map<String, Value>| {
+            let users = content.get(event).and_then(|kinds| kinds.get(kind));
+            users.and_then(|users| users.get(user)).is_none()
+        };
+        let index = contents.iter().position(has_place).unwrap_or(contents.len());
+        if index == contents.len() {
+            contents.push(Map::new());
+        }
+        if let Some(content) = contents.get_mut(index) {
+            put(content, path, data.into());
+        }
     }
-    json!({"type": "m.receipt", "content": content})
+    let event = |content| json!({"type": "m.receipt", "content": Value::Object(content)});
+    contents.into_iter().map(event).collect()
 }
 
-/// The value of a field, which is made an empty object where it is not there.
-fn entry<'a>(object: &'a mut Value, field: &str) -> &'a mut Value {
-    if !object.is_object() {
-        *object = json!({});
-    }
-    match object {
-        Value::Object(fields) => fields.entry(field.to_owned()).or_insert_with(|| json!({})),
-        other => other,
+/// Sets a value in an object of objects of objects.
+fn put(content: &mut Map<String, Value>, [event, kind, user]: [&str; 3], data: Value) {
+    let kinds = content.entry(event.to_owned()).or_insert_with(|| json!({}));
+    if let Some(kinds) = kinds.as_object_mut() {
+        let users = kinds.entry(kind.to_owned()).or_insert_with(|| json!({}));
+        if let Some(users) = users.as_object_mut() {
+            users.insert(user.to_owned(), data);
+        }
     }
 }

@@ -1,25 +1,55 @@
 //! Rooms that the user is not in: invitations, knocks, and rooms that were left.
 
-use ruma::{RoomId, events::room::member::MembershipState};
+use ruma::{OwnedUserId, RoomId, events::room::member::MembershipState};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use weft_dag::stripped;
 use weft_room::RoomMembership;
 
 use super::{
-    Turn,
+    IgnoredUsers, Turn,
     body::{Events, Invited, Knocked, Room, Timeline},
     rooms::Span,
 };
-use crate::errors::ApiResult;
+use crate::{client::ignored::Ignored, errors::ApiResult};
 
 impl Turn<'_> {
-    pub(super) async fn invited(&self, row: &RoomMembership, span: &Span) -> ApiResult<Option<Invited>> {
-        if !span.changed {
+    /// An invitation that is new, or that may have been held back while its sender was ignored.
+    pub(super) async fn invited(
+        &self,
+        row: &RoomMembership,
+        span: &Span,
+        ignored: &IgnoredUsers,
+    ) -> ApiResult<Option<Invited>> {
+        if !span.changed && !ignored.changed {
+            return Ok(None);
+        }
+        let inviter = self.inviter(row).await?;
+        if inviter.is_some_and(|inviter| ignored.users.contains(&inviter)) {
             return Ok(None);
         }
         Ok(Some(Invited {
             invite_state: self.stripped(row).await?,
         }))
+    }
+
+    /// The sender of the invitation.
+    async fn inviter(&self, row: &RoomMembership) -> ApiResult<Option<OwnedUserId>> {
+        #[derive(Deserialize)]
+        struct Stripped {
+            #[serde(rename = "type")]
+            kind: String,
+            state_key: String,
+            sender: OwnedUserId,
+        }
+        let stripped = row.row.stripped.iter().rev();
+        let mut stripped = stripped.filter_map(|event| serde_json::from_str::<Stripped>(event.json().get()).ok());
+        let member = stripped.find(|event| event.kind == "m.room.member" && event.state_key == self.user.as_str());
+        if let Some(member) = member {
+            return Ok(Some(member.sender));
+        }
+        let event = self.reader.event(Some(&row.room), &row.row.event).await?;
+        Ok(event.map(|pdu| pdu.sender().to_owned()))
     }
 
     pub(super) async fn knocked(&self, row: &RoomMembership, span: &Span) -> ApiResult<Option<Knocked>> {
@@ -57,7 +87,7 @@ impl Turn<'_> {
     }
 
     /// The room up to the moment of leaving and nothing after it (T62).
-    pub(super) async fn left(&self, row: &RoomMembership, span: &Span) -> ApiResult<Option<Room>> {
+    pub(super) async fn left(&self, row: &RoomMembership, span: &Span, ignored: &Ignored) -> ApiResult<Option<Room>> {
         let first_sync = self.since.is_none();
         let wanted = if first_sync {
             self.filter.room.include_leave
@@ -81,10 +111,10 @@ impl Turn<'_> {
         let was_in = span.was_joined() || (first_sync && self.was_joined_before(room, end).await?);
         // Who was not in sees the end of the invitation and nothing else.
         let from = if was_in { self.after() } else { end.saturating_sub(1) };
-        let recent = self.recent(room, span, from, end).await?;
+        let mut recent = self.recent(room, span, (from, end), ignored).await?;
         let known = self.reader.group_at(room, from).await?.filter(|_| !first_sync);
         let state = if was_in {
-            self.state(room, &recent, known).await?
+            self.state(room, &mut recent, known).await?.events
         } else {
             Vec::new()
         };

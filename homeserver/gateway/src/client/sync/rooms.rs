@@ -6,7 +6,7 @@ use ruma::{OwnedRoomId, events::room::member::MembershipState};
 use weft_accounts::AccountDataChange;
 use weft_room::RoomMembership;
 
-use super::{Turn, body::Rooms};
+use super::{IgnoredUsers, Turn, body::Rooms};
 use crate::errors::ApiResult;
 
 /// So many events of the stream are read sooner than one room is asked whether it has something new.
@@ -31,7 +31,7 @@ impl Span {
 }
 
 impl Turn<'_> {
-    pub(super) async fn rooms(&self, account_data: &[AccountDataChange]) -> ApiResult<Rooms> {
+    pub(super) async fn rooms(&self, account_data: &[AccountDataChange], ignored: &IgnoredUsers) -> ApiResult<Rooms> {
         let mut rooms = Rooms::default();
         let rows = self.reader.rooms_of(self.user).await?;
         let moved = self.moved(rows.len()).await?;
@@ -46,13 +46,13 @@ impl Turn<'_> {
             let room = row.room.clone();
             match span.after {
                 MembershipState::Join => {
-                    let joined = self.joined(&room, &span, account_data).await?;
+                    let joined = self.joined(&room, &span, account_data, &ignored.users).await?;
                     rooms.join.extend(joined.map(|joined| (room, joined)));
                 }
                 MembershipState::Invite => {
                     rooms
                         .invite
-                        .extend(self.invited(&row, &span).await?.map(|invited| (room, invited)));
+                        .extend(self.invited(&row, &span, ignored).await?.map(|invited| (room, invited)));
                 }
                 MembershipState::Knock => {
                     rooms
@@ -61,7 +61,7 @@ impl Turn<'_> {
                 }
                 _ => rooms
                     .leave
-                    .extend(self.left(&row, &span).await?.map(|left| (room, left))),
+                    .extend(self.left(&row, &span, &ignored.users).await?.map(|left| (room, left))),
             }
         }
         Ok(rooms)
@@ -77,7 +77,9 @@ impl Turn<'_> {
 
     fn wants_room(&self, row: &RoomMembership) -> bool {
         let filter = &self.filter.room;
-        !row.row.forgotten
+        // A forgotten room still has to leave the lists of the user's other devices, which have not heard of the leave.
+        let is_news = self.since.is_some_and(|since| row.row.position > since.position);
+        (!row.row.forgotten || is_news)
             && filter.rooms.as_ref().is_none_or(|rooms| rooms.contains(&row.room))
             && !filter.not_rooms.contains(&row.room)
     }

@@ -1,84 +1,215 @@
-//! States of rooms at positions, and what differs between two of them. Ids first; events are loaded only for what is
-//! told.
+//! The state that is told besides a room's timeline, so that both together give the state at the timeline's end.
+//!
+//! Ids first; events are loaded only for what is told.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use ruma::{OwnedEventId, RoomId, UserId, events::room::member::MembershipState};
+use ruma::{
+    OwnedEventId, OwnedUserId, RoomId, UserId, api::client::filter::LazyLoadOptions,
+    events::room::member::MembershipState,
+};
 use serde_json::Value;
 use weft_dag::{Pdu, StateMap};
 
-use super::{Turn, joined::Recent};
-use crate::errors::ApiResult;
+use super::{Turn, timeline::Recent};
+use crate::{
+    client::events::{passes, passes_room},
+    errors::ApiResult,
+};
+
+type Entries = BTreeMap<(String, String), OwnedEventId>;
+
+/// State events to tell besides a timeline.
+#[derive(Default)]
+pub(super) struct Told {
+    /// What passes the filter.
+    pub(super) events: Vec<Arc<Pdu>>,
+    /// Whether any membership differs between the client's state and that at the end, told or not.
+    pub(super) members_changed: bool,
+}
+
+/// The states between which a client moves.
+struct States {
+    /// What the client knows; None: nothing.
+    known: Option<StateMap>,
+    /// Just before the first shown event.
+    start: StateMap,
+    /// At the end of the timeline.
+    end: StateMap,
+}
+
+impl States {
+    /// What must be told besides a timeline that changes these entries, so that the client has the state at the end once
+    /// it has applied first that and then the timeline. An entry that the timeline changes is told as it was before.
+    fn besides(&self, in_timeline: &BTreeSet<(&str, &str)>) -> Entries {
+        let told = self.end.0.iter().filter_map(|(key, at_end)| {
+            let is_shown = in_timeline.contains(&(key.0.as_str(), key.1.as_str()));
+            let id = if is_shown { self.start.0.get(key)? } else { at_end };
+            Some((key, id))
+        });
+        let is_news = |key: &(String, String), id: &OwnedEventId| match &self.known {
+            Some(known) => known.0.get(key) != Some(id),
+            None => true,
+        };
+        told.filter(|(key, id)| is_news(key, id))
+            .map(|(key, id)| (key.clone(), id.clone()))
+            .collect()
+    }
+
+    /// A user's membership event at the start where the timeline changes it, else at the end.
+    fn member(&self, user: &UserId, in_timeline: &BTreeSet<(&str, &str)>) -> Option<((String, String), OwnedEventId)> {
+        let key = ("m.room.member".to_owned(), user.to_string());
+        let is_shown = in_timeline.contains(&("m.room.member", user.as_str()));
+        let state = if is_shown { &self.start } else { &self.end };
+        let id = state.0.get(&key)?.clone();
+        Some((key, id))
+    }
+
+    fn members_changed(&self) -> bool {
+        let Some(known) = &self.known else { return true };
+        let members = |state: &StateMap| {
+            let from = ("m.room.member".to_owned(), String::new());
+            let entries = state
+                .0
+                .range(from..)
+                .take_while(|((kind, _), _)| kind == "m.room.member");
+            entries.map(|(key, id)| (key.clone(), id.clone())).collect::<Vec<_>>()
+        };
+        members(known) != members(&self.end)
+    }
+}
 
 impl Turn<'_> {
-    /// Ids of the room's state at a position; None from before this server knew the room.
-    async fn state_ids_at(&self, room: &RoomId, position: u64) -> ApiResult<Option<StateMap>> {
-        match self.reader.group_at(room, position).await? {
-            Some(group) => Ok(Some(self.reader.group(room, group).await?.0)),
-            None => Ok(None),
+    /// State events to tell besides the timeline: the changes since the group of states that the client knows; all of
+    /// the state where it knows none. May leave out the oldest events of the timeline, where they contradict the state
+    /// at its end.
+    pub(super) async fn state(&self, room: &RoomId, recent: &mut Recent, known: Option<u64>) -> ApiResult<Told> {
+        let end = self.reader.group_at(room, recent.to).await?;
+        let lazy = self.filter.room.state.lazy_load_options != LazyLoadOptions::Disabled;
+        // Most messages change no state, and equal groups need not be read to be equal states.
+        if known.is_some() && known == end && recent.entries().is_empty() && (!lazy || recent.events.is_empty()) {
+            return Ok(Told::default());
         }
-    }
-
-    /// The group of the state that goes with a room's new events: that just before the first of them, or that at the end.
-    pub(super) async fn group_told(&self, room: &RoomId, recent: &Recent) -> ApiResult<Option<u64>> {
-        let position = match &recent.first {
-            Some((order, _)) if !self.state_after => u64::try_from(order.saturating_sub(1)).unwrap_or(0),
-            _ => recent.to,
+        let end_ids = match end {
+            Some(group) => self.reader.group(room, group).await?.0,
+            None => StateMap::default(),
         };
-        Ok(self.reader.group_at(room, position).await?)
+        if !self.state_after {
+            recent.cut(recent.contradicting(&end_ids));
+        }
+        let known_ids = match known {
+            Some(group) if known == end => Some((group, end_ids.clone())),
+            Some(group) => Some((group, self.reader.group(room, group).await?.0)),
+            None => None,
+        };
+        let start = self.start(room, recent, known_ids.as_ref(), (end, &end_ids)).await?;
+        let states = States {
+            known: known_ids.map(|(_, ids)| ids),
+            start,
+            end: end_ids,
+        };
+        self.told(room, recent, &states, lazy).await
     }
 
-    /// Ids of that state.
-    pub(super) async fn ids_told(&self, room: &RoomId, recent: &Recent, group: Option<u64>) -> ApiResult<StateMap> {
-        match (group, &recent.first) {
-            (Some(group), _) => Ok(self.reader.group(room, group).await?.0),
-            (None, Some((_, event))) if !self.state_after => {
-                // The first events that this server has of the room: the state that came with the join.
-                let state = self.reader.state_at(room, event.event_id()).await?;
+    /// The state just before the first shown event.
+    async fn start(
+        &self,
+        room: &RoomId,
+        recent: &Recent,
+        known: Option<&(u64, StateMap)>,
+        (end, end_ids): (Option<u64>, &StateMap),
+    ) -> ApiResult<StateMap> {
+        let Some(first) = recent.events.first() else {
+            return Ok(end_ids.clone());
+        };
+        let position = u64::try_from(first.order.saturating_sub(1)).unwrap_or(0);
+        match self.reader.group_at(room, position).await? {
+            Some(group) if Some(group) == end => Ok(end_ids.clone()),
+            Some(group) => match known {
+                Some((known, ids)) if *known == group => Ok(ids.clone()),
+                _ => Ok(self.reader.group(room, group).await?.0),
+            },
+            // The first events that this server has of the room: the state that came with the join.
+            None => {
+                let state = self.reader.state_at(room, first.pdu.event_id()).await?;
                 Ok(state.map_or_else(StateMap::default, |state| state.map()))
             }
-            (None, _) => Ok(StateMap::default()),
         }
+    }
+
+    async fn told(&self, room: &RoomId, recent: &Recent, states: &States, lazy: bool) -> ApiResult<Told> {
+        let in_timeline = if self.state_after {
+            BTreeSet::new()
+        } else {
+            recent.entries()
+        };
+        let mut told = states.besides(&in_timeline);
+        if lazy {
+            let mut seen: BTreeSet<&UserId> = recent.events.iter().map(|event| event.pdu.sender()).collect();
+            if states.known.is_none() {
+                seen.insert(self.user);
+                let is_seen = |key: &str| seen.iter().any(|user| user.as_str() == key);
+                told.retain(|(kind, key), _| kind != "m.room.member" || is_seen(key));
+            }
+            // Changed members are told in any case. Those who speak are told even where nothing changed: the client may
+            // never have been told of them.
+            told.extend(seen.into_iter().filter_map(|user| states.member(user, &in_timeline)));
+        }
+        let filter = &self.filter.room.state;
+        let events = self.load(room, told.into_values().collect()).await?.into_iter();
+        Ok(Told {
+            events: events
+                .filter(|pdu| passes_room(filter, room) && passes(filter, pdu))
+                .collect(),
+            members_changed: states.members_changed(),
+        })
+    }
+
+    /// With lazy loading: adds these users' member events, which clients need to name the room. They are told again with
+    /// each new summary; the specification allows redundant member events.
+    pub(super) async fn add_members(
+        &self,
+        room: &RoomId,
+        recent: &Recent,
+        told: &mut Told,
+        users: &[OwnedUserId],
+    ) -> ApiResult<()> {
+        let filter = &self.filter.room.state;
+        if users.is_empty() || filter.lazy_load_options == LazyLoadOptions::Disabled {
+            return Ok(());
+        }
+        let shown = recent.events.iter().map(|event| &event.pdu);
+        let known: BTreeSet<&str> = shown
+            .chain(&told.events)
+            .filter(|pdu| pdu.kind() == "m.room.member")
+            .filter_map(|pdu| pdu.state_key())
+            .collect();
+        let missing = users
+            .iter()
+            .map(|user| user.as_str())
+            .filter(|user| !known.contains(user));
+        let keys: Vec<(&str, &str)> = missing.map(|user| ("m.room.member", user)).collect();
+        let state = self.reader.state_entries_at(room, recent.to, &keys).await?;
+        let members: Vec<Arc<Pdu>> = state.iter().flat_map(|state| state.iter()).cloned().collect();
+        let wanted = |pdu: &Arc<Pdu>| passes_room(filter, room) && passes(filter, pdu);
+        told.events.extend(members.into_iter().filter(wanted));
+        Ok(())
     }
 
     /// The user's membership at a position; None where there was none.
     pub(super) async fn membership_at(&self, room: &RoomId, position: u64) -> ApiResult<Option<MembershipState>> {
-        let Some(ids) = self.state_ids_at(room, position).await? else {
-            return Ok(None);
-        };
-        let Some(id) = ids.get("m.room.member", self.user.as_str()) else {
-            return Ok(None);
-        };
-        let member = self.reader.event(Some(room), id).await?;
+        let key = ("m.room.member", self.user.as_str());
+        let state = self.reader.state_entries_at(room, position, &[key]).await?;
+        let member = state.as_ref().and_then(|state| state.get(key.0, key.1));
         let content: Option<Value> = member.and_then(|pdu| pdu.content_as().ok());
         Ok(content.and_then(|content| content.get("membership")?.as_str().map(MembershipState::from)))
     }
 
-    /// What of `after` differs from `before`.
-    pub(super) fn difference(before: &StateMap, after: &StateMap) -> StateMap {
-        let changed = after.0.iter().filter(|(key, id)| before.0.get(*key) != Some(*id));
-        changed.map(|(key, id)| (key.clone(), id.clone())).collect()
-    }
-
-    /// Of a state, what a client that loads members lazily gets: everything else, and the members it is about to see.
-    pub(super) fn without_strangers(state: &StateMap, seen: &BTreeSet<&UserId>) -> StateMap {
-        let known = |key: &str| seen.iter().any(|user| user.as_str() == key);
-        let shown = state
-            .0
-            .iter()
-            .filter(|((kind, key), _)| kind != "m.room.member" || known(key));
-        shown.map(|(key, id)| (key.clone(), id.clone())).collect()
-    }
-
-    /// The events of a state.
-    pub(super) async fn load(&self, room: &RoomId, state: &StateMap) -> ApiResult<Vec<Arc<Pdu>>> {
-        let ids: Vec<OwnedEventId> = state.0.values().cloned().collect();
-        Ok(self
-            .reader
-            .events(room, &ids)
-            .await?
-            .into_iter()
-            .map(|stored| stored.pdu)
-            .collect())
+    async fn load(&self, room: &RoomId, ids: Vec<OwnedEventId>) -> ApiResult<Vec<Arc<Pdu>>> {
+        let events = self.reader.events(room, &ids).await?;
+        Ok(events.into_iter().map(|stored| stored.pdu).collect())
     }
 }

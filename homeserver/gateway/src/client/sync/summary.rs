@@ -4,43 +4,60 @@ use ruma::{OwnedUserId, RoomId, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
 
 use super::Turn;
-use crate::errors::ApiResult;
+use crate::{client::events::text_of, errors::ApiResult};
 
 /// Heroes of a room, at most.
 const HEROES: usize = 5;
 
+/// A room's summary, and the heroes in it.
+#[derive(Default)]
+pub(super) struct Summary {
+    pub(super) fields: Map<String, Value>,
+    pub(super) heroes: Vec<OwnedUserId>,
+}
+
 impl Turn<'_> {
-    pub(super) async fn summary(&self, room: &RoomId) -> ApiResult<Map<String, Value>> {
+    pub(super) async fn summary(&self, room: &RoomId) -> ApiResult<Summary> {
         let members = self.reader.members(room).await?;
         let count = |membership: &MembershipState| members.iter().filter(|(_, state)| state == membership).count();
-        let mut summary = Map::from_iter([
+        let mut fields = Map::from_iter([
             ("m.joined_member_count".to_owned(), json!(count(&MembershipState::Join))),
             (
                 "m.invited_member_count".to_owned(),
                 json!(count(&MembershipState::Invite)),
             ),
         ]);
-        let names = self
-            .reader
-            .state_entries(room, &[("m.room.name", ""), ("m.room.canonical_alias", "")])
-            .await?;
-        if names.is_none_or(|names| names.is_empty()) {
-            summary.insert("m.heroes".to_owned(), json!(self.heroes(&members)));
+        let mut heroes = Vec::new();
+        if !self.has_name(room).await? {
+            heroes = self.heroes(&members);
+            fields.insert("m.heroes".to_owned(), json!(heroes));
         }
-        Ok(summary)
+        Ok(Summary { fields, heroes })
     }
 
-    fn heroes<'a>(&self, members: &'a [(OwnedUserId, MembershipState)]) -> Vec<&'a OwnedUserId> {
+    /// Whether the room has a name that clients show: heroes are named where it has none.
+    async fn has_name(&self, room: &RoomId) -> ApiResult<bool> {
+        const NAMES: [(&str, &str); 2] = [("m.room.name", "name"), ("m.room.canonical_alias", "alias")];
+        let state = self
+            .reader
+            .state_entries(room, &NAMES.map(|(kind, _)| (kind, "")))
+            .await?;
+        let Some(state) = state else { return Ok(false) };
+        let name = |(kind, field)| text_of(state.get(kind, "")?, field);
+        Ok(NAMES.into_iter().any(|entry| name(entry).is_some()))
+    }
+
+    fn heroes(&self, members: &[(OwnedUserId, MembershipState)]) -> Vec<OwnedUserId> {
         let others = |present: bool| {
             members.iter().filter(move |(user, state)| {
                 let here = matches!(state, MembershipState::Join | MembershipState::Invite);
                 *user != self.user && here == present && *state != MembershipState::Knock
             })
         };
-        let here: Vec<&OwnedUserId> = others(true).map(|(user, _)| user).take(HEROES).collect();
-        // Of an abandoned room at least who it was with is told.
+        let here: Vec<OwnedUserId> = others(true).map(|(user, _)| user.clone()).take(HEROES).collect();
+        // Of an abandoned room the former members are named.
         if here.is_empty() {
-            others(false).map(|(user, _)| user).take(HEROES).collect()
+            others(false).map(|(user, _)| user.clone()).take(HEROES).collect()
         } else {
             here
         }

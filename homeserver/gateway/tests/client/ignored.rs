@@ -1,0 +1,115 @@
+//! What an ignored user sends, and forgotten rooms: what a client is no longer told.
+
+use serde_json::{Value, json};
+
+use super::world::{Person, World, ids, kinds};
+
+async fn ignore(world: &World, who: &Person, whom: &[&Person]) {
+    let users: serde_json::Map<String, Value> = whom.iter().map(|who| (who.user.to_string(), json!({}))).collect();
+    let path = format!("/_matrix/client/v3/user/{}/account_data/m.ignored_user_list", who.user);
+    world.ok("PUT", &path, who, json!({"ignored_users": users})).await;
+}
+
+#[tokio::test]
+async fn messages_of_ignored_users_are_not_sent_and_their_state_is() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let options = json!({"preset": "public_chat", "power_level_content_override": {"state_default": 0}});
+    let room = world.room(&alice, options).await;
+    let base = format!("/_matrix/client/v3/rooms/{room}");
+    world.ok("POST", &format!("{base}/join"), &bob, json!({})).await;
+    let own = world.say(&room, &alice, "own").await;
+    let since = world.sync(&alice, None, "").await["next_batch"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    ignore(&world, &alice, &[&bob, &alice]).await;
+    let annoying = world.say(&room, &bob, "annoying").await;
+    let reaction = json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": own, "key": "x"}});
+    let path = format!("{base}/send/m.reaction/1");
+    let reaction = world.ok("PUT", &path, &bob, reaction).await["event_id"].clone();
+    let topic = world
+        .set_state(&room, &bob, "m.room.topic", "", json!({"topic": "t"}))
+        .await;
+    let last = world.say(&room, &alice, "last").await;
+    for since in [Some(since.as_str()), None] {
+        let told = world.sync(&alice, since, "").await;
+        let shown = ids(&told["rooms"]["join"][&room]["timeline"]["events"]);
+        assert!(shown.contains(&topic) && shown.contains(&last), "{since:?} {shown:?}");
+        assert!(!shown.contains(&annoying), "{since:?} {shown:?}");
+    }
+    for path in [
+        "messages?dir=b&limit=50".to_owned(),
+        "messages?dir=f&limit=50".to_owned(),
+        format!("context/{own}?limit=20"),
+    ] {
+        let told = world.get(&format!("{base}/{path}"), &alice).await.to_string();
+        assert!(told.contains(&topic) && !told.contains(&annoying), "{path}: {told}");
+    }
+    let relations = world
+        .get(&format!("/_matrix/client/v1/rooms/{room}/relations/{own}"), &alice)
+        .await;
+    assert_eq!(relations["chunk"], json!([]));
+    // An event that is asked for by its id is given, and others are told everything.
+    world.get(&format!("{base}/event/{annoying}"), &alice).await;
+    let relations = world
+        .get(&format!("/_matrix/client/v1/rooms/{room}/relations/{own}"), &bob)
+        .await;
+    assert_eq!(relations["chunk"][0]["event_id"], reaction);
+    ignore(&world, &alice, &[]).await;
+    let told = world.sync(&alice, Some(&since), "").await;
+    assert!(ids(&told["rooms"]["join"][&room]["timeline"]["events"]).contains(&annoying));
+}
+
+#[tokio::test]
+async fn invitations_of_ignored_users_are_held_back_until_they_are_not_ignored() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world.room(&bob, json!({"preset": "private_chat"})).await;
+    ignore(&world, &alice, &[&bob]).await;
+    let first = world.sync(&alice, None, "").await;
+    let invite = format!("/_matrix/client/v3/rooms/{room}/invite");
+    world.ok("POST", &invite, &bob, json!({"user_id": alice.user})).await;
+    let ignored = world.sync(&alice, first["next_batch"].as_str(), "").await;
+    assert!(ignored["rooms"].get("invite").is_none(), "{ignored}");
+    assert!(world.sync(&alice, None, "").await["rooms"].get("invite").is_none());
+    ignore(&world, &alice, &[]).await;
+    let told = world.sync(&alice, ignored["next_batch"].as_str(), "").await;
+    assert!(told["rooms"]["invite"].get(&room).is_some(), "{told}");
+}
+
+/// W3: a room that one device forgot leaves the lists of the others, and only once.
+#[tokio::test]
+async fn a_forgotten_room_is_told_as_left_to_other_devices() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    for declines in [false, true] {
+        let room = world.room(&alice, json!({"preset": "private_chat"})).await;
+        let base = format!("/_matrix/client/v3/rooms/{room}");
+        if declines {
+            let invite = json!({"user_id": bob.user});
+            world.ok("POST", &format!("{base}/invite"), &alice, invite).await;
+        } else {
+            world.invite_and_join(&room, &alice, &bob).await;
+        }
+        let before = world.sync(&bob, None, "").await;
+        let since = before["next_batch"].as_str();
+        for action in ["leave", "forget"] {
+            world.ok("POST", &format!("{base}/{action}"), &bob, json!({})).await;
+        }
+        world.say(&room, &alice, "later").await;
+        let told = world.sync(&bob, since, "").await;
+        let left = &told["rooms"]["leave"][&room];
+        assert_eq!(
+            kinds(&left["timeline"]["events"]).last(),
+            Some(&"m.room.member"),
+            "{declines}: {told}"
+        );
+        assert!(!left.to_string().contains("later"));
+        let next = world.sync(&bob, told["next_batch"].as_str(), "").await;
+        assert!(next.get("rooms").is_none(), "{next}");
+        let include = "filter=%7B%22room%22%3A%7B%22include_leave%22%3Atrue%7D%7D";
+        let anew = world.sync(&bob, None, include).await;
+        assert!(anew["rooms"]["leave"].get(&room).is_none(), "{anew}");
+    }
+}

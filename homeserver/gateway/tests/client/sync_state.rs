@@ -1,0 +1,356 @@
+//! A client that applies each answer's `state` and then its timeline has the state of the server, whatever its filter
+//! leaves out of the timeline.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::world::{Person, World, encoded, ids, kinds};
+
+/// What happens in the room. People are alice (its creator), bob and carol.
+#[derive(Debug, Clone)]
+enum Act {
+    Say(usize),
+    Topic(usize),
+    Name(usize),
+    Nickname(usize),
+    /// The reader leaves or comes back.
+    LeaveOrReturn,
+    /// Carol leaves or comes back.
+    OtherLeavesOrReturns,
+    Sync,
+}
+
+/// A client's state of one room: type and state key to event id.
+type State = BTreeMap<(String, String), String>;
+
+struct Reading {
+    world: World,
+    room: String,
+    people: [Person; 3],
+    /// Bob or alice.
+    reader: Person,
+    query: String,
+    lazy: bool,
+    since: Option<String>,
+    state: State,
+}
+
+impl Reading {
+    async fn act(&mut self, act: &Act, n: usize) {
+        let (world, room) = (&self.world, &self.room);
+        let person = |number: &usize| &self.people[number % self.people.len()];
+        let base = format!("/_matrix/client/v3/rooms/{room}");
+        let membership = async |who: &Person| {
+            let rooms = world.get("/_matrix/client/v3/joined_rooms", who).await;
+            let is_in = rooms["joined_rooms"].as_array().unwrap().iter().any(|id| id == room);
+            let action = if is_in { "leave" } else { "join" };
+            world.ok("POST", &format!("{base}/{action}"), who, json!({})).await;
+        };
+        let state = async |who: &Person, kind: &str, key: &str, content: Value| {
+            // Who is out may not; that is no matter here.
+            let path = format!("{base}/state/{kind}/{key}");
+            world.ask("PUT", &path, Some(&who.token), content).await;
+        };
+        match act {
+            Act::Say(who) => {
+                let path = format!("{base}/send/m.room.message/{n}");
+                let body = json!({"msgtype": "m.text", "body": n.to_string()});
+                world.ask("PUT", &path, Some(&person(who).token), body).await;
+            }
+            Act::Topic(who) => state(person(who), "m.room.topic", "", json!({"topic": n.to_string()})).await,
+            Act::Name(who) => state(person(who), "m.room.name", "", json!({"name": n.to_string()})).await,
+            Act::Nickname(who) => {
+                let who = person(who);
+                let content = json!({"membership": "join", "displayname": n.to_string()});
+                let rooms = world.get("/_matrix/client/v3/joined_rooms", who).await;
+                if rooms["joined_rooms"].as_array().unwrap().iter().any(|id| id == room) {
+                    state(who, "m.room.member", who.user.as_str(), content).await;
+                }
+            }
+            Act::LeaveOrReturn if self.reader.user != self.people[0].user => membership(&self.reader).await,
+            Act::OtherLeavesOrReturns => membership(&self.people[2]).await,
+            Act::LeaveOrReturn => {}
+            Act::Sync => self.sync().await,
+        }
+    }
+
+    async fn sync(&mut self) {
+        let told = self.world.sync(&self.reader, self.since.as_deref(), &self.query).await;
+        self.since = told["next_batch"].as_str().map(str::to_owned);
+        let joined = &told["rooms"]["join"][&self.room];
+        for section in ["state", "timeline", "state_after"] {
+            for event in joined[section]["events"].as_array().into_iter().flatten() {
+                if let Some(key) = event["state_key"].as_str() {
+                    let is_after = section == "timeline" && joined.get("state_after").is_some();
+                    if is_after {
+                        // With `use_state_after` the timeline says nothing about the state.
+                        continue;
+                    }
+                    let key = (event["type"].as_str().unwrap().to_owned(), key.to_owned());
+                    self.state.insert(key, event["event_id"].as_str().unwrap().to_owned());
+                }
+            }
+        }
+        let path = format!("/_matrix/client/v3/rooms/{}/state", self.room);
+        let (status, there) = self
+            .world
+            .ask("GET", &path, Some(&self.reader.token), Value::Null)
+            .await;
+        let rooms = self.world.get("/_matrix/client/v3/joined_rooms", &self.reader).await;
+        if status != 200 || rooms["joined_rooms"] == json!([]) {
+            return;
+        }
+        for event in there.as_array().unwrap() {
+            let field = |name: &str| event[name].as_str().unwrap().to_owned();
+            let known = self.state.get(&(field("type"), field("state_key")));
+            if self.lazy && field("type") == "m.room.member" && known.is_none() {
+                continue;
+            }
+            assert_eq!(known, Some(&field("event_id")), "{event}\nafter {told}");
+        }
+    }
+}
+
+async fn the_state_adds_up(acts: Vec<Act>, filter: &str, visibility: &str, reader: usize, after: bool) {
+    let world = World::new().await;
+    let people = [
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("carol").await,
+    ];
+    let options = json!({
+        "preset": "public_chat", "name": "first", "topic": "first",
+        "power_level_content_override": {"state_default": 0},
+        "initial_state": [{"type": "m.room.history_visibility", "content": {"history_visibility": visibility}}],
+    });
+    let room = world.room(&people[0], options).await;
+    let join = format!("/_matrix/client/v3/join/{room}");
+    for person in &people[1..] {
+        world.ok("POST", &join, person, json!({})).await;
+    }
+    let filter: Value = serde_json::from_str(filter).unwrap();
+    let mut reading = Reading {
+        query: format!("filter={}&use_state_after={after}", encoded(&filter)),
+        lazy: filter["room"]["state"]["lazy_load_members"] == true,
+        reader: people[reader].clone(),
+        world,
+        room,
+        people,
+        since: None,
+        state: State::new(),
+    };
+    for (n, act) in acts.iter().enumerate() {
+        reading.act(act, n).await;
+    }
+    reading.sync().await;
+}
+
+const FILTERS: [&str; 9] = [
+    "{}",
+    r#"{"room": {"timeline": {"types": ["m.room.message"]}}}"#,
+    r#"{"room": {"timeline": {"types": ["m.room.message"], "limit": 1}}}"#,
+    r#"{"room": {"timeline": {"not_types": ["m.room.topic", "m.room.member"], "limit": 3}}}"#,
+    r#"{"room": {"timeline": {"not_senders": ["@bob:alpha.example"]}}}"#,
+    r#"{"room": {"timeline": {"senders": ["@carol:alpha.example"], "limit": 2}}}"#,
+    r#"{"room": {"timeline": {"limit": 0}}}"#,
+    r#"{"room": {"timeline": {"limit": 2}, "state": {"lazy_load_members": true}}}"#,
+    r#"{"room": {"timeline": {"not_types": ["m.room.member"]}, "state": {"lazy_load_members": true}}}"#,
+];
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let who = 0..3_usize;
+    let act = prop_oneof![
+        5 => who.clone().prop_map(Act::Say),
+        3 => who.clone().prop_map(Act::Topic),
+        1 => who.clone().prop_map(Act::Name),
+        2 => who.prop_map(Act::Nickname),
+        1 => Just(Act::LeaveOrReturn),
+        1 => Just(Act::OtherLeavesOrReturns),
+        4 => Just(Act::Sync),
+    ];
+    prop::collection::vec(act, 1..24)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn state_and_timeline_add_up_under_every_filter(
+        acts in acts(),
+        filter in prop::sample::select(&FILTERS[..]),
+        visibility in prop::sample::select(&["shared", "invited", "joined", "world_readable"][..]),
+        reader in 0..2_usize,
+        after in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(the_state_adds_up(acts, filter, visibility, reader, after));
+    }
+}
+
+/// The example of the field: a filter for messages, and a topic that changes between two syncs.
+#[tokio::test]
+async fn a_topic_that_the_timeline_leaves_out_is_in_the_state() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.room(&alice, json!({"preset": "public_chat", "name": "n"})).await;
+    let query = format!(
+        "filter={}",
+        encoded(&json!({"room": {"timeline": {"types": ["m.room.message"]}}}))
+    );
+    let first = world.sync(&alice, None, &query).await;
+    let told = kinds(&first["rooms"]["join"][&room]["state"]["events"]);
+    for kind in ["m.room.create", "m.room.member", "m.room.power_levels", "m.room.name"] {
+        assert!(told.contains(&kind), "{kind}: {told:?}");
+    }
+    let topic = world
+        .set_state(&room, &alice, "m.room.topic", "", json!({"topic": "new"}))
+        .await;
+    let next = world.sync(&alice, first["next_batch"].as_str(), &query).await;
+    assert_eq!(ids(&next["rooms"]["join"][&room]["state"]["events"]), [topic]);
+}
+
+/// `limit` counts what passes the filter.
+#[tokio::test]
+async fn the_newest_message_is_shown_behind_many_other_events() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.room(&alice, json!({})).await;
+    let older = world.say(&room, &alice, "older").await;
+    let newest = world.say(&room, &alice, "newest").await;
+    for n in 0..12 {
+        let content = json!({"topic": n.to_string()});
+        world.set_state(&room, &alice, "m.room.topic", "", content).await;
+    }
+    for (limit, expected, limited) in [
+        (1, vec![newest.clone()], true),
+        (2, vec![older.clone(), newest.clone()], false),
+        (0, vec![], true),
+    ] {
+        let filter = json!({"room": {"timeline": {"types": ["m.room.message"], "limit": limit}}});
+        let told = world.sync(&alice, None, &format!("filter={}", encoded(&filter))).await;
+        let timeline = &told["rooms"]["join"][&room]["timeline"];
+        assert_eq!(ids(&timeline["events"]), expected, "{limit}");
+        assert_eq!(timeline["limited"], json!(limited), "{limit}");
+        let back = format!(
+            "/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=1&filter={}&from={}",
+            encoded(&json!({"types": ["m.room.message"]})),
+            timeline["prev_batch"].as_str().unwrap()
+        );
+        let before = ids(&world.get(&back, &alice).await["chunk"]);
+        let expected_before = [Some(newest.clone()), Some(older.clone()), None][expected.len()].clone();
+        assert_eq!(before, Vec::from_iter(expected_before), "{limit}");
+    }
+}
+
+/// W2: who had spoken leaves in a gap.
+#[tokio::test]
+async fn lazy_loading_tells_membership_changes_of_a_gap() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("carol").await,
+    );
+    let options = json!({"preset": "public_chat", "name": "no heroes"});
+    let room = world.room(&alice, options).await;
+    let join = format!("/_matrix/client/v3/join/{room}");
+    for person in [&bob, &carol] {
+        world.ok("POST", &join, person, json!({})).await;
+    }
+    world.say(&room, &bob, "hello").await;
+    let filter = encoded(&json!({"room": {"timeline": {"limit": 10}, "state": {"lazy_load_members": true}}}));
+    let query = format!("filter={filter}");
+    let first = world.sync(&alice, None, &query).await;
+    let leave = format!("/_matrix/client/v3/rooms/{room}/leave");
+    world.ok("POST", &leave, &bob, json!({})).await;
+    for n in 0..15 {
+        world.say(&room, &alice, &n.to_string()).await;
+    }
+    let next = world.sync(&alice, first["next_batch"].as_str(), &query).await;
+    let told = &next["rooms"]["join"][&room];
+    let members = members(&told["state"]["events"]);
+    assert!(members.contains(&bob.user.as_str()), "{told}");
+    assert!(!members.contains(&carol.user.as_str()), "unchanged and silent: {told}");
+    assert_eq!(told["summary"]["m.joined_member_count"], 2);
+}
+
+/// F6: a client that loads members lazily can name a room after its heroes.
+#[tokio::test]
+async fn the_member_events_of_heroes_are_told() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("carol").await,
+    );
+    let room = world.room(&alice, json!({"preset": "public_chat"})).await;
+    let join = format!("/_matrix/client/v3/join/{room}");
+    world.ok("POST", &join, &bob, json!({})).await;
+    for n in 0..5 {
+        world.say(&room, &alice, &n.to_string()).await;
+    }
+    let filter = json!({"room": {"timeline": {"limit": 2}, "state": {"lazy_load_members": true}}});
+    let query = format!("filter={}", encoded(&filter));
+    let first = world.sync(&alice, None, &query).await;
+    let told = &first["rooms"]["join"][&room];
+    assert_eq!(told["summary"]["m.heroes"], json!([bob.user]));
+    assert!(members(&told["state"]["events"]).contains(&bob.user.as_str()), "{told}");
+    world.ok("POST", &join, &carol, json!({})).await;
+    for n in 0..5 {
+        world.say(&room, &alice, &n.to_string()).await;
+    }
+    let next = world.sync(&alice, first["next_batch"].as_str(), &query).await;
+    let told = &next["rooms"]["join"][&room];
+    assert_eq!(told["summary"]["m.heroes"], json!([bob.user, carol.user]));
+    assert!(
+        members(&told["state"]["events"]).contains(&carol.user.as_str()),
+        "{told}"
+    );
+}
+
+fn members(events: &Value) -> Vec<&str> {
+    let events = events.as_array().unwrap().iter();
+    events
+        .filter(|event| event["type"] == "m.room.member")
+        .map(|event| event["state_key"].as_str().unwrap())
+        .collect()
+}
+
+/// F7: a name or an alias event that names nothing is as none. The same in the public directory.
+#[tokio::test]
+async fn a_state_event_without_its_text_is_no_name() {
+    for (kind, content, named) in [
+        ("m.room.name", json!({"name": ""}), false),
+        ("m.room.name", json!({}), false),
+        ("m.room.name", json!({"name": null}), false),
+        ("m.room.name", json!({"name": "n"}), true),
+        ("m.room.canonical_alias", json!({}), false),
+        ("m.room.canonical_alias", json!({"alias": ""}), false),
+        (
+            "m.room.canonical_alias",
+            json!({"alt_aliases": ["#there:alpha.example"]}),
+            false,
+        ),
+        ("m.room.canonical_alias", json!({"alias": "#there:alpha.example"}), true),
+    ] {
+        let world = World::new().await;
+        let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+        let options = json!({"preset": "public_chat", "visibility": "public"});
+        let room = world.room(&alice, options).await;
+        let alias = "/_matrix/client/v3/directory/room/%23there:alpha.example";
+        world.ok("PUT", alias, &alice, json!({"room_id": room})).await;
+        world
+            .ok("POST", &format!("/_matrix/client/v3/join/{room}"), &bob, json!({}))
+            .await;
+        world.set_state(&room, &alice, kind, "", content.clone()).await;
+        let told = world.sync(&alice, None, "").await;
+        let summary = &told["rooms"]["join"][&room]["summary"];
+        assert_eq!(summary.get("m.heroes").is_none(), named, "{kind} {content}: {summary}");
+        let listed = world.get("/_matrix/client/v3/publicRooms", &bob).await;
+        let entry = &listed["chunk"][0];
+        let shown = entry.get("name").or_else(|| entry.get("canonical_alias"));
+        assert_eq!(shown.is_some(), named, "{kind} {content}: {entry}");
+    }
+}
