@@ -1,16 +1,16 @@
 //! Room aliases of this server.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use axum::{Json, Router, extract::State};
+use axum::{Json, Router, extract::State, http::StatusCode};
 use ruma::{
-    RoomId, UserId,
+    OwnedRoomAliasId, RoomAliasId, RoomId, UserId,
     api::client::{
         alias::{create_alias, delete_alias, get_alias},
         room::aliases,
     },
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
 use weft_room::{Reader, Rooms};
 
@@ -20,6 +20,9 @@ use crate::{
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
+
+/// Aliases that one state event may newly name: each may cost a question to another server.
+const MAX_NEW_ALIASES: usize = 16;
 
 pub(super) fn routes() -> Router<Ports> {
     Router::new()
@@ -100,4 +103,81 @@ async fn of_room(
 ) -> ApiResult<Json<Value>> {
     standing::readable(&reader, &request.room_id, &caller.user_id).await?;
     Ok(Json(json!({"aliases": reader.aliases_of(&request.room_id).await?})))
+}
+
+/// The aliases that an `m.room.canonical_alias` newly names must exist and stand for the room (client-server API,
+/// "m.room.canonical_alias"); those of other servers are asked for there.
+///
+/// # Errors
+/// `M_INVALID_PARAM` for what is no alias, `M_BAD_ALIAS` for an alias that does not exist or stands for another room.
+pub(super) async fn check_named(
+    reader: &Reader,
+    accounts: &Accounts,
+    remote: &Arc<dyn Remote>,
+    room: &RoomId,
+    content: &Map<String, Value>,
+) -> ApiResult<()> {
+    let before = reader.state_event(room, "m.room.canonical_alias", "").await?;
+    let before: Map<String, Value> = before.and_then(|pdu| pdu.content_as().ok()).unwrap_or_default();
+    let before = named(&before).unwrap_or_default();
+    let mut new = named(content)?;
+    new.retain(|alias| !before.contains(alias));
+    if new.len() > MAX_NEW_ALIASES {
+        let message = format!("At most {MAX_NEW_ALIASES} aliases can be named at once.");
+        return Err(ApiError::invalid_param(message));
+    }
+    for alias in new {
+        let stands_for = match room_of_alias(reader, accounts, remote, &alias).await {
+            Ok((stands_for, _)) => Some(stands_for),
+            // What can't be read is not what isn't there.
+            Err(error) if error.status() == StatusCode::SERVICE_UNAVAILABLE => return Err(error),
+            Err(_) => None,
+        };
+        if stands_for.is_none_or(|stands_for| stands_for != room) {
+            return Err(bad_alias(&alias));
+        }
+    }
+    Ok(())
+}
+
+/// The same for the state of a room that is being created: nothing stands for it yet but the alias that it gets.
+///
+/// # Errors
+/// As [`check_named`].
+pub(super) fn check_named_initially(own: Option<&OwnedRoomAliasId>, content: &Value) -> ApiResult<()> {
+    let empty = Map::new();
+    match named(content.as_object().unwrap_or(&empty))?
+        .into_iter()
+        .find(|alias| Some(alias) != own)
+    {
+        None => Ok(()),
+        Some(alias) => Err(bad_alias(&alias)),
+    }
+}
+
+fn bad_alias(alias: &RoomAliasId) -> ApiError {
+    let message = format!("{alias} does not stand for this room.");
+    ApiError::new(StatusCode::BAD_REQUEST, "M_BAD_ALIAS", message)
+}
+
+/// The aliases in the content of an `m.room.canonical_alias`. Absent, null and empty mean none.
+fn named(content: &Map<String, Value>) -> ApiResult<BTreeSet<OwnedRoomAliasId>> {
+    let others = match content.get("alt_aliases") {
+        None | Some(Value::Null) => &[],
+        Some(Value::Array(aliases)) => aliases.as_slice(),
+        Some(_) => return Err(ApiError::invalid_param("alt_aliases is a list of room aliases.")),
+    };
+    let mut aliases = BTreeSet::new();
+    for alias in others.iter().chain(content.get("alias")) {
+        match alias {
+            Value::Null => {}
+            Value::String(text) if text.is_empty() => {}
+            Value::String(text) => {
+                let parsed = RoomAliasId::parse(text);
+                aliases.insert(parsed.map_err(|_| ApiError::invalid_param(format!("{text:?} is no room alias.")))?);
+            }
+            other => return Err(ApiError::invalid_param(format!("{other} is no room alias."))),
+        }
+    }
+    Ok(aliases)
 }

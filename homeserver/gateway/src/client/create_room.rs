@@ -17,7 +17,7 @@ use weft_accounts::Accounts;
 use weft_room::{CreateRoom, InitialState, Preset, Rooms};
 use weft_wire::{document::DocumentContent, event_types, limits::MAX_INVITES_PER_REQUEST};
 
-use super::{Ports, remote::Remote};
+use super::{Ports, aliases::check_named_initially, remote::Remote};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -74,7 +74,11 @@ fn described(
         .unwrap_or_default();
     let mut initial_state = Vec::with_capacity(request.initial_state.len());
     for event in &request.initial_state {
-        initial_state.push(initial(event)?);
+        let event = initial(event)?;
+        if event.kind == "m.room.canonical_alias" && event.state_key.is_empty() {
+            check_named_initially(alias.as_ref(), &event.content)?;
+        }
+        initial_state.push(event);
     }
     // A document that is made by this endpoint gets the roles of a document as well.
     let is_document = creation_content.get("type").and_then(Value::as_str) == Some(event_types::DOCUMENT_ROOM);

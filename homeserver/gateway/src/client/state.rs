@@ -6,11 +6,10 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Path, Query, State},
-    http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
 };
-use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId, api::client::state::get_state_events};
+use ruma::{OwnedRoomId, RoomId, UserId, api::client::state::get_state_events};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use weft_accounts::Accounts;
@@ -19,6 +18,7 @@ use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
 
 use super::{
     Ports,
+    aliases::check_named,
     events::{Shown, client_event},
     members::state_for,
     moderation::invite_user,
@@ -118,7 +118,7 @@ async fn set(
         return Ok(Json(json!({"event_id": event.map(|pdu| pdu.event_id().to_owned())})));
     }
     if kind == "m.room.canonical_alias" {
-        check_aliases(rooms.reader(), &room, &content).await?;
+        check_named(rooms.reader(), &accounts, &remote, &room, &content).await?;
     }
     let event = NewEvent {
         sender: user.clone(),
@@ -158,39 +158,4 @@ fn foreign_invitee(
     UserId::parse(key)
         .ok()
         .filter(|user| invite && !accounts.is_local(user))
-}
-
-/// Aliases of this server that are newly named must stand for this room. Those of others can't be checked for sure.
-async fn check_aliases(reader: &Reader, room: &RoomId, content: &Map<String, Value>) -> ApiResult<()> {
-    let before = reader.state_event(room, "m.room.canonical_alias", "").await?;
-    let before: Map<String, Value> = before.and_then(|pdu| pdu.content_as().ok()).unwrap_or_default();
-    let known = named_aliases(&before);
-    for alias in named_aliases(content)
-        .into_iter()
-        .filter(|alias| !known.contains(alias))
-    {
-        let parsed =
-            RoomAliasId::parse(alias).map_err(|_| ApiError::invalid_param(format!("{alias:?} is no room alias.")))?;
-        let local = reader.alias(&parsed).await?;
-        if local.is_some_and(|row| row.room != room) {
-            let message = format!("{alias} stands for another room.");
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, "M_BAD_ALIAS", message));
-        }
-    }
-    Ok(())
-}
-
-fn named_aliases(content: &Map<String, Value>) -> Vec<&str> {
-    let others = content
-        .get("alt_aliases")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    content
-        .get("alias")
-        .into_iter()
-        .chain(others)
-        .filter_map(Value::as_str)
-        .filter(|alias| !alias.is_empty())
-        .collect()
 }

@@ -704,3 +704,62 @@ async fn aliases_belong_to_who_made_them_and_to_who_names_the_room() {
     world.ok("PUT", &list, &alice, json!({"visibility": "public"})).await;
     assert_eq!(world.get(&list, &eve).await["visibility"], "public");
 }
+
+/// W6. A remote alias is asked for on its own server, which is not there in this test.
+#[tokio::test]
+async fn a_canonical_alias_must_exist_and_stand_for_the_room() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let (room, other) = (world.room(&alice, json!({})).await, world.room(&alice, json!({})).await);
+    for (name, of) in [("here", &room), ("there", &other)] {
+        let path = format!("/_matrix/client/v3/directory/room/%23{name}:alpha.example");
+        world.ok("PUT", &path, &alice, json!({"room_id": of})).await;
+    }
+    let (here, there, nowhere) = ("#here:alpha.example", "#there:alpha.example", "#nowhere:alpha.example");
+    for path in ["m.room.canonical_alias", "m.room.canonical_alias/"] {
+        let path = format!("/_matrix/client/v3/rooms/{room}/state/{path}");
+        for (content, code) in [
+            (json!({"alias": nowhere}), "M_BAD_ALIAS"),
+            (json!({"alias": there}), "M_BAD_ALIAS"),
+            (json!({"alias": here, "alt_aliases": [nowhere]}), "M_BAD_ALIAS"),
+            (json!({"alt_aliases": ["#x:beta.example"]}), "M_BAD_ALIAS"),
+            (json!({"alias": 7}), "M_INVALID_PARAM"),
+            (json!({"alias": {"a": here}}), "M_INVALID_PARAM"),
+            (json!({"alias": "here"}), "M_INVALID_PARAM"),
+            (json!({"alt_aliases": here}), "M_INVALID_PARAM"),
+            (json!({"alt_aliases": [1]}), "M_INVALID_PARAM"),
+        ] {
+            let refused = world.refused("PUT", &path, &alice, content.clone()).await;
+            assert_eq!(refused, (400, code.to_owned()), "{content}");
+        }
+        for content in [
+            json!({"alias": here, "alt_aliases": [here]}),
+            json!({"alias": null}),
+            json!({}),
+            json!({"alias": ""}),
+        ] {
+            world.ok("PUT", &path, &alice, content).await;
+        }
+    }
+    // An alias that was named before may stay, though it was deleted since.
+    let path = format!("/_matrix/client/v3/rooms/{room}/state/m.room.canonical_alias");
+    world.ok("PUT", &path, &alice, json!({"alias": here})).await;
+    let directory = "/_matrix/client/v3/directory/room/%23here:alpha.example";
+    world.ok("DELETE", directory, &alice, Value::Null).await;
+    world.ok("PUT", &path, &alice, json!({"alt_aliases": [here]})).await;
+    for initial in [
+        json!({"alias": nowhere}),
+        json!({"alias": 7}),
+        json!({"alt_aliases": [there]}),
+    ] {
+        let event = json!({"type": "m.room.canonical_alias", "state_key": "", "content": initial});
+        let body = json!({"initial_state": [event]});
+        let refused = world
+            .refused("POST", "/_matrix/client/v3/createRoom", &alice, body)
+            .await;
+        assert_eq!(refused.0, 400, "{initial}");
+    }
+    let event = json!({"type": "m.room.canonical_alias", "content": {"alias": "#new:alpha.example"}});
+    let body = json!({"room_alias_name": "new", "initial_state": [event]});
+    world.ok("POST", "/_matrix/client/v3/createRoom", &alice, body).await;
+}
