@@ -3,16 +3,17 @@
 //! Both may only be said by a user's own server about its own users (T50, T51). This file decides who is told, not who
 //! may read the room.
 
+mod receipts;
 mod typing;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
+use ruma::{OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use serde_json::json;
-use weft_room::Clock;
+use weft_room::{Clock, Unavailable};
 use weft_store::{
-    Batch, CommitError, ReadError, Store,
-    tables::receipts::{RECEIPT_STREAM, RECEIPTS, ReceiptChange, ReceiptRow},
+    CommitError, ReadError, Store,
+    tables::receipts::{RECEIPT_STREAM, RECEIPTS},
 };
 
 use self::typing::Typing;
@@ -47,6 +48,9 @@ pub enum EphemeralRefused {
     /// The user is not joined.
     #[error("{0} is not in the room")]
     NotJoined(OwnedUserId),
+    /// A receipt's thread is neither `main` nor an event id.
+    #[error("the receipt names no thread")]
+    NoThread,
 }
 
 /// Why a receipt couldn't be kept.
@@ -58,6 +62,9 @@ pub enum ReceiptError {
     /// The store can't be written.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The room can't be read.
+    #[error(transparent)]
+    Room(#[from] Unavailable),
     /// An EDU that is not taken.
     #[error(transparent)]
     Refused(#[from] EphemeralRefused),
@@ -180,6 +187,9 @@ impl Ephemeral {
     /// # Errors
     /// When it speaks for somebody else's user or one who is not joined, or the store fails.
     pub async fn receipt_edu(&self, origin: &ServerName, room: &RoomId, receipt: Receipt) -> Result<(), ReceiptError> {
+        if !receipts::is_thread(&receipt.thread) {
+            return Err(EphemeralRefused::NoThread.into());
+        }
         self.speaks_for(origin, room, &receipt.user).await?;
         self.store_receipt(room, &receipt).await?;
         Ok(())
@@ -245,47 +255,6 @@ impl Ephemeral {
         if self.typing_state().set(room, user, until) {
             self.wake_members(room).await;
         }
-    }
-
-    /// Keeps a receipt; false where it says what was known.
-    async fn store_receipt(&self, room: &RoomId, receipt: &Receipt) -> Result<bool, ReceiptError> {
-        let Inner {
-            store, fanout, roster, ..
-        } = &*self.inner;
-        let key = (
-            room.to_owned(),
-            receipt.kind.clone(),
-            receipt.thread.clone(),
-            receipt.user.clone(),
-        );
-        let known = store.get(&RECEIPTS, &key).await?;
-        if known
-            .as_ref()
-            .is_some_and(|row| *row.event == *AsRef::<EventId>::as_ref(&receipt.event))
-        {
-            return Ok(false);
-        }
-        let mut batch = Batch::new();
-        let position = batch.reserve(store.positions(), 1);
-        if let Some(row) = &known {
-            batch.delete(&RECEIPT_STREAM, &(room.to_owned(), row.position));
-        }
-        let row = ReceiptRow {
-            event: receipt.event.clone(),
-            at: receipt.at,
-            position,
-        };
-        batch.put(&RECEIPTS, &key, &row);
-        let (room_key, kind, thread, user) = key;
-        batch.put(
-            &RECEIPT_STREAM,
-            &(room_key, position),
-            &ReceiptChange { kind, thread, user },
-        );
-        store.commit(batch).await?;
-        let members = roster.local_members(room).await;
-        fanout.wake(members.iter().map(AsRef::as_ref), position);
-        Ok(true)
     }
 
     async fn speaks_for(&self, origin: &ServerName, room: &RoomId, user: &UserId) -> Result<(), EphemeralRefused> {

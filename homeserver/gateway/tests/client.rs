@@ -14,6 +14,8 @@ mod documents_chat;
 mod ignored;
 #[path = "client/people.rs"]
 mod people;
+#[path = "client/receipts.rs"]
+mod receipts;
 #[path = "client/rooms.rs"]
 mod rooms;
 #[path = "client/sessions.rs"]

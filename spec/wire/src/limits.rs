@@ -167,6 +167,9 @@ pub const MAX_PRESENCE_USERS_PER_SERVER: usize = 20_000;
 pub const MAX_PRESENCE_PER_ANSWER: usize = 100;
 /// Rooms of a user in which others hear of his presence, and he of theirs: each is read at every change.
 pub const MAX_PRESENCE_ROOMS: usize = 500;
+/// Threads of one room in which a user's receipts are kept; the oldest one makes room. Each is two rows, and all members
+/// are told of it.
+pub const MAX_RECEIPT_THREADS: usize = 200;
 /// A password, bytes: argon2 reads all of it.
 pub const MAX_PASSWORD_BYTES: usize = 1_024;
 /// The shortest password that can be set, characters (NIST SP 800-63B, section 5.1.1). Older ones go on working.

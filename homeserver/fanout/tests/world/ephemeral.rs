@@ -7,7 +7,12 @@ use weft_fanout::{
     Ephemeral, Fanout, Receipt,
     ephemeral::{EphemeralRefused, ReceiptError},
 };
-use weft_store::{Store, memory::MemoryEngine};
+use weft_store::{
+    Store,
+    memory::MemoryEngine,
+    tables::receipts::{RECEIPT_STREAM, RECEIPTS},
+};
+use weft_wire::limits::MAX_RECEIPT_THREADS;
 
 use crate::fakes::{FakeRoster, Net, StoppedClock, alice, bob, room};
 
@@ -125,4 +130,79 @@ async fn a_receipt_is_found_once_and_private_ones_by_their_owner() {
     );
     let up_to = world.ephemeral.read_up_to(room(), alice(), "m.read").await.unwrap();
     assert_eq!(up_to.as_deref(), Some(event_id!("$b")));
+}
+
+/// Bug 9 of the review: two receipts of a user that are stored at once left a row of the stream behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn receipts_that_are_stored_at_once_leave_one_mark() {
+    let world = world().await;
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let ephemeral = world.ephemeral.clone();
+        let event = ruma::EventId::parse(format!("$event{n}")).unwrap();
+        let thread = ["", "main", "$root"][n % 3].to_owned();
+        writers.spawn(async move {
+            let receipt = Receipt {
+                thread,
+                ..receipt(alice(), "m.read", &event)
+            };
+            ephemeral.set_receipt(room(), receipt).await.unwrap();
+        });
+    }
+    while let Some(done) = writers.join_next().await {
+        done.unwrap();
+    }
+    let receipts = world.store.scan_all(RECEIPTS.under(&(room(),))).await.unwrap();
+    let mut marks: Vec<u64> = receipts.iter().map(|(_, row)| row.position).collect();
+    marks.sort_unstable();
+    let stream = world.store.scan_all(RECEIPT_STREAM.under(&(room(),))).await.unwrap();
+    let changes: Vec<u64> = stream.iter().map(|((_, position), _)| *position).collect();
+    assert_eq!(marks.len(), 3);
+    assert_eq!(
+        changes, marks,
+        "each mark has one row of the stream, and there is no other"
+    );
+}
+
+/// T128: a server made up threads, each of them a row that everybody is told of.
+#[tokio::test]
+async fn threads_of_receipts_are_event_ids_and_few() {
+    let world = world().await;
+    let origin = server_name!("beta.example");
+    let in_thread = |thread: String| Receipt {
+        thread,
+        ..receipt(bob(), "m.read", event_id!("$a"))
+    };
+    for thread in [
+        "x".to_owned(),
+        "a".repeat(60_000),
+        format!("${}", "a".repeat(300)),
+        "MAIN".to_owned(),
+    ] {
+        let refused = world.ephemeral.receipt_edu(origin, room(), in_thread(thread)).await;
+        assert!(matches!(
+            refused,
+            Err(ReceiptError::Refused(EphemeralRefused::NoThread))
+        ));
+    }
+    for n in 0..MAX_RECEIPT_THREADS + 10 {
+        let receipt = in_thread(format!("$root{n}"));
+        world.ephemeral.receipt_edu(origin, room(), receipt).await.unwrap();
+    }
+    let receipts = world.store.scan_all(RECEIPTS.under(&(room(),))).await.unwrap();
+    let stream = world.store.scan_all(RECEIPT_STREAM.under(&(room(),))).await.unwrap();
+    assert_eq!(
+        (receipts.len(), stream.len()),
+        (MAX_RECEIPT_THREADS, MAX_RECEIPT_THREADS)
+    );
+    let threads: Vec<&str> = receipts.iter().map(|((_, _, thread, _), _)| thread.as_str()).collect();
+    assert!(
+        !threads.contains(&"$root9") && threads.contains(&"$root10"),
+        "the oldest went"
+    );
+    world
+        .ephemeral
+        .receipt_edu(origin, room(), in_thread("main".to_owned()))
+        .await
+        .unwrap();
 }

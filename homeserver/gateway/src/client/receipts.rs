@@ -9,6 +9,7 @@ use ruma::{
         read_marker::set_read_marker,
         receipt::create_receipt::{self, v3::ReceiptType},
     },
+    events::receipt::ReceiptThread,
 };
 use serde_json::{Value, json};
 use weft_accounts::{Accounts, Session};
@@ -36,14 +37,32 @@ async fn receipt(
 ) -> ApiResult<Json<Value>> {
     let reader: &Reader = &ports.reader;
     standing::joined(reader, &request.room_id, &caller.user_id).await?;
-    let thread = request.thread.as_str().unwrap_or_default();
+    let thread = thread(reader, &request).await?;
     let marked = Marked {
         room: &request.room_id,
         event: &request.event_id,
-        thread,
+        thread: &thread,
     };
     mark(&ports, &caller, &request.receipt_type, &marked).await?;
     Ok(Json(json!({})))
+}
+
+/// The thread that a receipt is for: `main` or the root event of a thread in this room; empty for an unthreaded receipt.
+/// The read marker has none.
+async fn thread(reader: &Reader, request: &create_receipt::v3::Request) -> ApiResult<String> {
+    let unknown = || ApiError::invalid_param("thread_id is `main` or the id of an event in this room.");
+    match &request.thread {
+        ReceiptThread::Unthreaded => Ok(String::new()),
+        _ if matches!(request.receipt_type, ReceiptType::FullyRead) => {
+            Err(ApiError::invalid_param("The read marker has no thread."))
+        }
+        ReceiptThread::Main => Ok("main".to_owned()),
+        ReceiptThread::Thread(root) => match reader.order(&request.room_id, root).await? {
+            Some(_) => Ok(root.to_string()),
+            None => Err(unknown()),
+        },
+        _ => Err(unknown()),
+    }
 }
 
 /// POST /_matrix/client/v3/rooms/{roomId}/read_markers
@@ -116,6 +135,7 @@ async fn mark(ports: &Ports, caller: &Session, kind: &ReceiptType, marked: &Mark
         .map_err(|error| match error {
             ReceiptError::Read(error) => error.into(),
             ReceiptError::Commit(error) => error.into(),
+            ReceiptError::Room(error) => error.into(),
             error @ ReceiptError::Refused(_) => ApiError::internal("keeping a receipt", &error),
         })
 }

@@ -8,6 +8,8 @@ crate::tables! {
         "Room, receipt type, thread (empty: none), user: up to where the user has read.";
     RECEIPT_STREAM: (OwnedRoomId, u64) => ReceiptChange, Room, Derived, 0x0502,
         "Which receipt of a room changed at which position; only the newest row of a receipt is kept.";
+    RECEIPT_THREADS: (OwnedRoomId, OwnedUserId) => ReceiptThreads, Room, Derived, 0x0503,
+        "Room, user: receipt types and threads of the user's threaded receipts, the oldest first, so that they can be bounded.";
 }
 
 /// A receipt.
@@ -32,4 +34,9 @@ pub struct ReceiptChange {
     pub user: OwnedUserId,
 }
 
-crate::json_value!(ReceiptRow, ReceiptChange);
+/// Threaded receipts of a user: receipt type and thread.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReceiptThreads(pub Vec<(String, String)>);
+
+crate::json_value!(ReceiptRow, ReceiptChange, ReceiptThreads);
