@@ -26,6 +26,7 @@ use weft_wire::event_types;
 
 use crate::{
     Access, Reader, Unavailable,
+    dispute::Dispute,
     document::OpenText,
     reader::damaged,
     turn::{Turn, Write},
@@ -85,6 +86,8 @@ pub(crate) struct Hot {
     /// Oldest first.
     pub(crate) ends: Vec<End>,
     pub(crate) document: Option<OpenText>,
+    /// Where clocks are claimed twice: what is to be done about it.
+    pub(crate) dispute: Option<Dispute>,
     /// Events that others here follow and that have not come: only where a gap was bridged by a told state. None until
     /// that is looked up.
     pub(crate) missing: Option<BTreeSet<OwnedEventId>>,
@@ -107,6 +110,7 @@ impl Hot {
             group: Group { id: 0, hops: 0 },
             ends: Vec::new(),
             document: is_document.then(OpenText::empty),
+            dispute: None,
             missing: None,
             unstaged: 0,
             cover: Some(ChainCover::default()),
@@ -138,6 +142,7 @@ impl Hot {
         hot.load_group(reader).await?;
         if row.kind.as_deref() == Some(event_types::DOCUMENT_ROOM) {
             hot.document = Some(OpenText::load(reader, id).await?);
+            hot.dispute = Dispute::load(reader, id).await?;
         }
         hot.count_members(ours);
         Ok(Some(hot))

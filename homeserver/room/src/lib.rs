@@ -13,6 +13,7 @@ mod compose;
 mod conflicts;
 pub mod create;
 pub mod directory;
+mod dispute;
 mod document;
 mod drain;
 pub mod edit;

@@ -10,6 +10,10 @@ pub const DOCUMENT: &str = "dev.weft.document";
 pub const UPDATE: &str = "dev.weft.update";
 /// Message event: a name for the content at the event's ancestors. Content: [`crate::document::VersionContent`].
 pub const VERSION: &str = "dev.weft.version";
+/// Message event: a server confirms all that its event follows. Content: [`crate::witness::WitnessContent`].
+pub const WITNESS: &str = "dev.weft.witness";
+/// Field in the content of [`UPDATE`] and [`WITNESS`]: the updates that stand among rivals ([`crate::witness::stands`]).
+pub const STANDS: &str = "dev.weft.stands";
 /// EDU: where somebody's cursor is. Content: [`crate::awareness::AwarenessEdu`].
 pub const AWARENESS_EDU: &str = "dev.weft.awareness";
 /// Field in the content of a comment (`m.room.message`): the two relative positions that it is anchored to.

@@ -18,5 +18,6 @@ pub mod rest;
 pub mod role;
 pub mod snapshot;
 pub mod update;
+pub mod witness;
 
 pub use role::Role;

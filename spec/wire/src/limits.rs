@@ -9,6 +9,14 @@
 /// carries the envelope, the ranges and the signatures.
 pub const MAX_SEALED_UPDATE_BYTES: usize = 45_000;
 
+/// Event ids in the field `dev.weft.stands` of one event; a longer list names nothing. A server names only what it has not
+/// followed alone, so that a few suffice; 16 are about 750 bytes, which an event with a full update may not have left.
+pub const MAX_NAMED_EVENTS: usize = 16;
+/// Branches of one server's events up to which its events count between claims to the same clocks. The events of a server
+/// form one chain, and a second one only after it was restored from a backup; a lying server could make thousands, and
+/// each costs a look for each two claims.
+pub const MAX_SERVER_BRANCHES: usize = 8;
+
 /// One WebSocket message on a live socket, bytes. A person who comes back after days offline sends all of it as one
 /// sync step 2; a paste of a book is about 1 MB. It is split at [`MAX_SEALED_UPDATE_BYTES`] when sealed.
 pub const MAX_LIVE_FRAME_BYTES: usize = 4 * 1024 * 1024;

@@ -26,6 +26,8 @@ crate::tables! {
         "The vector group that is valid after an event.";
     CURRENT_VECTOR: (OwnedRoomId,) => u64, Room, Derived, 0x0209,
         "The vector group of all that is merged into the text from signed events.";
+    DISPUTED_ROOMS: (OwnedRoomId,) => DisputeRow, Global, Derived, 0x0210,
+        "Documents in which clocks are claimed twice: whether the text is still to be worked out again, and what our next event names.";
 }
 
 /// An acknowledged edit.
@@ -112,4 +114,13 @@ pub struct VectorRow {
     pub clients: Vec<(u64, u32)>,
 }
 
-crate::json_value!(ClaimRow, ClientOwner, VectorRow);
+/// A document in which two events claim the same clocks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisputeRow {
+    /// Events came since the text was last worked out from all events, and may change what stands.
+    pub due: bool,
+    /// Updates that stand, have rivals, and are to be named by this server's next update or witness.
+    pub to_name: Vec<OwnedEventId>,
+}
+
+crate::json_value!(ClaimRow, ClientOwner, VectorRow, DisputeRow);

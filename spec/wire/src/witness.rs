@@ -1,0 +1,77 @@
+//! Content of `dev.weft.witness`, and the field `dev.weft.stands` by which an event names updates that stand.
+//!
+//! A server that follows two claims to the same clocks, and never followed one of them alone, has given no answer about
+//! them by its place in the graph. It gives one by name instead. What an answer counts for is in `spec/docs/admission.md`
+//! ("Two claims to the same clocks"). Must not decide whether the named events exist or stand.
+
+use ruma::{EventId, OwnedEventId};
+use serde::{Deserialize, Serialize};
+
+use crate::{event_types, limits::MAX_NAMED_EVENTS};
+
+/// Content of a `dev.weft.witness` event.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessContent {
+    /// See [`stands`]. At most [`MAX_NAMED_EVENTS`].
+    #[serde(rename = "dev.weft.stands", default, skip_serializing_if = "Vec::is_empty")]
+    pub stands: Vec<OwnedEventId>,
+}
+
+/// The updates that an event names as standing.
+///
+/// The field counts in `dev.weft.update` and `dev.weft.witness`, without a state key. These are never redacted by a
+/// server that has them whole; any other event may lose its content on some servers, which would then decide differently.
+/// Anything but an array of at most [`MAX_NAMED_EVENTS`] event ids names nothing and does not make the event invalid.
+#[must_use]
+pub fn stands(kind: &str, content: &serde_json::Value) -> Vec<OwnedEventId> {
+    if kind != event_types::UPDATE && kind != event_types::WITNESS {
+        return Vec::new();
+    }
+    let field = content.get(event_types::STANDS).and_then(serde_json::Value::as_array);
+    let Some(field) = field.filter(|field| field.len() <= MAX_NAMED_EVENTS) else {
+        return Vec::new();
+    };
+    let ids: Option<Vec<OwnedEventId>> = field
+        .iter()
+        .map(|id| id.as_str().and_then(|id| EventId::parse(id).ok()))
+        .collect();
+    ids.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_count_in_updates_and_witnesses_only() {
+        let content = json!({ "dev.weft.stands": ["$a", "$b"] });
+        assert_eq!(stands(event_types::UPDATE, &content), ["$a", "$b"]);
+        assert_eq!(stands(event_types::WITNESS, &content), ["$a", "$b"]);
+        assert!(stands("m.room.message", &content).is_empty());
+        assert!(stands("m.room.name", &content).is_empty());
+    }
+
+    #[test]
+    fn anything_but_a_short_list_of_event_ids_names_nothing() {
+        let full: Vec<String> = (0..MAX_NAMED_EVENTS).map(|n| format!("${n}")).collect();
+        let over: Vec<String> = (0..=MAX_NAMED_EVENTS).map(|n| format!("${n}")).collect();
+        let named = |field: serde_json::Value| stands(event_types::WITNESS, &json!({ "dev.weft.stands": field })).len();
+        assert_eq!(named(json!(full)), MAX_NAMED_EVENTS);
+        assert_eq!(named(json!(over)), 0);
+        assert_eq!(named(json!("$a")), 0);
+        assert_eq!(named(json!({ "0": "$a" })), 0);
+        assert_eq!(named(json!(["$a", 1])), 0);
+        assert_eq!(named(json!(["$a", "no event id"])), 0);
+        assert_eq!(named(json!([])), 0);
+        assert_eq!(stands(event_types::WITNESS, &json!({})).len(), 0);
+    }
+
+    #[test]
+    fn content_has_the_names_of_the_specification() {
+        let content = WitnessContent { stands: vec![EventId::parse("$a").unwrap()] };
+        assert_eq!(serde_json::to_value(&content).unwrap(), json!({ "dev.weft.stands": ["$a"] }));
+        assert_eq!(serde_json::to_value(WitnessContent::default()).unwrap(), json!({}));
+    }
+}
