@@ -93,15 +93,16 @@ pub(crate) enum Judgement {
 
 /// Decides about the update of an event against its causal past.
 pub(crate) fn judge(content: &UpdateContent, sender: &UserId, past: &Past<'_>) -> Judgement {
-    match decide(content, sender, past) {
-        Ok(judgement) => judgement,
+    match read(content) {
+        Ok((_, update)) => admit_at(&update, sender, past),
         Err(reason) => Judgement::Inadmissible { reason },
     }
 }
 
-fn decide(content: &UpdateContent, sender: &UserId, past: &Past<'_>) -> Result<Judgement, String> {
-    let bytes = content.bytes().map_err(|error| error.to_string())?;
-    let update = Update::parse(Bytes::from(bytes)).map_err(|error| error.to_string())?;
+/// The update of an event, as bytes and parsed, if it can be read and the event declares what it brings.
+pub(crate) fn read(content: &UpdateContent) -> Result<(Bytes, Update), String> {
+    let bytes = Bytes::from(content.bytes().map_err(|error| error.to_string())?);
+    let update = Update::parse(bytes.clone()).map_err(|error| error.to_string())?;
     let declared = content.ranges().map_err(|error| error.to_string())?;
     let carried: BTreeMap<u64, (u32, u32)> = update
         .ranges()
@@ -111,16 +112,24 @@ fn decide(content: &UpdateContent, sender: &UserId, past: &Past<'_>) -> Result<J
     if declared != carried {
         return Err("the declared ranges are not those of the update".to_owned());
     }
-    match admit(&update, sender.as_str(), past).map_err(|refusal| refusal.to_string())? {
-        Admission::Admitted { ranges, update } => Ok(Judgement::Admitted { update, ranges }),
-        Admission::Known => Ok(Judgement::NothingNew),
-        Admission::Gap {
+    Ok((bytes, update))
+}
+
+/// Decides about an update against its causal past.
+pub(crate) fn admit_at(update: &Update, sender: &UserId, past: &Past<'_>) -> Judgement {
+    match admit(update, sender.as_str(), past) {
+        Ok(Admission::Admitted { ranges, update }) => Judgement::Admitted { update, ranges },
+        Ok(Admission::Known) => Judgement::NothingNew,
+        Ok(Admission::Gap {
             client,
             known_end,
             from,
-        } => Err(format!(
-            "blocks of client {client} are missing from {known_end} to {from}"
-        )),
+        }) => Judgement::Inadmissible {
+            reason: format!("blocks of client {client} are missing from {known_end} to {from}"),
+        },
+        Err(refusal) => Judgement::Inadmissible {
+            reason: refusal.to_string(),
+        },
     }
 }
 

@@ -1,9 +1,7 @@
-//! Equal claims: who has brought which clocks of a client already, of those whose updates stand.
+//! An index of clock ranges: which events claim which clocks of a client.
 //!
 //! Only a lying server, or one that was restored from an old backup, can make two events that bring other blocks under the
-//! same ids. Yjs would then differ for ever between those who saw one first and those who saw the other; so the order in
-//! which claims are entered here must follow from the graph, and not from arrival ([`crate::drain::rebuild`]). Must not
-//! read the store or the update's text.
+//! same ids. Which of them stands is decided in [`crate::rivals`]. Must not read the store or the update's text.
 
 use std::collections::BTreeMap;
 
@@ -42,6 +40,19 @@ impl Claims {
         ranges.longest = ranges.longest.max(to.saturating_sub(from));
         ranges.by_start.entry(from).or_default().push((to, who));
     }
+
+    /// Takes a claim out.
+    pub(crate) fn remove(&mut self, client: ClientId, (from, to): (u32, u32), who: usize) {
+        let Some(ranges) = self.clients.get_mut(&client) else {
+            return;
+        };
+        if let Some(claims) = ranges.by_start.get_mut(&from) {
+            claims.retain(|claim| *claim != (to, who));
+            if claims.is_empty() {
+                ranges.by_start.remove(&from);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -70,7 +81,14 @@ mod tests {
             }
             let mut found: Vec<usize> = index.overlapping(ClientId::new(client).unwrap(), (from, to)).collect();
             found.sort_unstable();
-            prop_assert_eq!(found, expected);
+            prop_assert_eq!(&found, &expected);
+            for (who, (whose, start, length)) in claims.iter().enumerate().filter(|(who, _)| who % 2 == 0) {
+                index.remove(ClientId::new(*whose).unwrap(), (*start, start + length), who);
+            }
+            expected.retain(|who| who % 2 == 1);
+            let mut found: Vec<usize> = index.overlapping(ClientId::new(client).unwrap(), (from, to)).collect();
+            found.sort_unstable();
+            prop_assert_eq!(&found, &expected);
         }
     }
 

@@ -1,28 +1,97 @@
-//! A document in which two events claim the same clocks: which updates this server's next event names as standing, and
-//! whether the text is still to be worked out again.
+//! A document in which two events claim the same clocks: whether the text is still to be worked out again, when, and which
+//! updates this server's next event names as standing.
 //!
-//! What stands is decided in [`crate::drain::rebuild`]. Must not read the graph, and must not build events: the field
+//! What stands is decided in [`crate::rivals`] from all events of the room. Where claims are rivals any later event may
+//! change that, and a lying server can make claims as fast as it likes: so the text is worked out at most once in a while,
+//! and that it is due is on disk until then. Must not read the graph, and must not build events: the field
 //! `dev.weft.stands` is written by whoever composes an update or a witness.
 
-use ruma::{OwnedEventId, RoomId};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use ruma::{OwnedEventId, OwnedRoomId, RoomId};
+use tokio::time::Instant;
+use weft_dag::Pdu;
 use weft_store::{
     Batch,
     tables::documents::{DISPUTED_ROOMS, DisputeRow},
 };
 
-use crate::{Reader, Unavailable, hot::Hot};
+use weft_wire::{event_types, witness};
 
-/// The dispute of a room in memory. It is always what the store says after the turn at hand is committed.
+use crate::{
+    Reader, Rooms, Unavailable,
+    drain::{arrive::Arriving, rebuild::Rebuilt},
+    hot::{End, Hot},
+    mailbox::Command,
+    registry::Shared,
+    turn::Turn,
+    worker::Worker,
+};
+
+/// From one time that the text is worked out to the next one. The first false claim takes effect at once; of more only
+/// the first in so long costs something.
+const PAUSE: Duration = Duration::from_secs(10);
+/// At most the time that it took is spent in so many times as long: 5 %.
+const PAUSE_PER_COST: u32 = 20;
+/// The pause where only events came that follow all claims and name none. They change what stands only where their server
+/// now has too many branches to count.
+const LONG_PAUSE: Duration = Duration::from_secs(10 * 60);
+/// Events that are remembered as following all claims. Above it the next one counts as one that does not.
+const MAX_COVERED: usize = 10_000;
+
+/// The dispute of a room in memory. Its row is always what the store says after the turn at hand is committed.
 #[derive(Debug, Default)]
 pub(crate) struct Dispute {
     row: DisputeRow,
+    /// The text was worked out then, and may be again from then on. None: not since the room was loaded.
+    last: Option<(Instant, Instant)>,
+    /// Something came since that may well change what stands.
+    is_urgent: bool,
+    /// The timer that is set.
+    timer: Option<Instant>,
+    /// The ends of the graph when the text was worked out. None until the next event comes, and after loading.
+    ends: Option<HashSet<OwnedEventId>>,
+    /// Events that follow all of these ends, and so all claims.
+    covered: HashSet<OwnedEventId>,
 }
 
 impl Dispute {
     /// The room's dispute, if it has one.
     pub(crate) async fn load(reader: &Reader, room: &RoomId) -> Result<Option<Self>, Unavailable> {
         let row = reader.store().get(&DISPUTED_ROOMS, &(room,)).await?;
-        Ok(row.map(|row| Self { row }))
+        let loaded = |row: DisputeRow| Self {
+            is_urgent: row.due,
+            row,
+            ..Self::default()
+        };
+        Ok(row.map(loaded))
+    }
+
+    /// When the text may be worked out again.
+    fn next(&self) -> Instant {
+        let now = Instant::now();
+        match self.last {
+            None => now,
+            Some((_, next)) if self.is_urgent => next.max(now),
+            Some((last, next)) => next.max(last + LONG_PAUSE).max(now),
+        }
+    }
+
+    /// Whether an event follows all that was there when the text was worked out.
+    fn covers(&mut self, pdu: &Pdu, ends: &[End]) -> bool {
+        // After loading nothing is known of what was there.
+        let known = self.last.is_some();
+        let ends = self
+            .ends
+            .get_or_insert_with(|| ends.iter().map(|end| end.id.clone()).collect());
+        let prev = pdu.prev_events();
+        let covers = known
+            && self.covered.len() < MAX_COVERED
+            && (prev.iter().any(|id| self.covered.contains(id)) || ends.iter().all(|end| prev.contains(end)));
+        if covers {
+            self.covered.insert(pdu.event_id().to_owned());
+        }
+        covers
     }
 }
 
@@ -38,7 +107,127 @@ impl Hot {
     pub(crate) fn note_named(&mut self, batch: &mut Batch, named: &[OwnedEventId]) {
         if let Some(dispute) = self.dispute.as_mut() {
             dispute.row.to_name.retain(|id| !named.contains(id));
+            dispute.row.due = true;
+            dispute.is_urgent = true;
             batch.put(&DISPUTED_ROOMS, &(&self.id,), &dispute.row);
         }
     }
+
+    /// Notes an event that counts from now on, before it is an end of the graph. `brings`: others count because of it.
+    pub(crate) fn note_in_dispute(&mut self, batch: &mut Batch, pdu: &Pdu, brings: bool) {
+        let Some(dispute) = self.dispute.as_mut() else { return };
+        let names = witness::is_kept_whole(pdu.kind()) && pdu.json().contains(event_types::STANDS);
+        let covers = dispute.covers(pdu, &self.ends);
+        dispute.is_urgent |= brings || names || !covers;
+        if !dispute.row.due {
+            dispute.row.due = true;
+            batch.put(&DISPUTED_ROOMS, &(&self.id,), &dispute.row);
+        }
+    }
+
+    /// Notes a claim to clocks that are taken. True where the text may be worked out at once.
+    pub(crate) fn note_claim(&mut self, batch: &mut Batch) -> bool {
+        let dispute = self.dispute.get_or_insert_default();
+        dispute.is_urgent = true;
+        if dispute.next() <= Instant::now() {
+            return true;
+        }
+        if !dispute.row.due {
+            dispute.row.due = true;
+            batch.put(&DISPUTED_ROOMS, &(&self.id,), &dispute.row);
+        }
+        false
+    }
+
+    /// Notes that the text was worked out from all events; `began`: when that began.
+    pub(crate) fn note_rebuilt(&mut self, batch: &mut Batch, rebuilt: &Rebuilt, began: Instant) {
+        if !rebuilt.is_disputed {
+            if self.dispute.take().is_some() {
+                batch.delete(&DISPUTED_ROOMS, &(&self.id,));
+            }
+            return;
+        }
+        let now = Instant::now();
+        let pause = PAUSE.max(now.duration_since(began) * PAUSE_PER_COST);
+        let row = DisputeRow {
+            due: false,
+            to_name: rebuilt.to_name.clone(),
+        };
+        batch.put(&DISPUTED_ROOMS, &(&self.id,), &row);
+        let timer = self.dispute.take().and_then(|dispute| dispute.timer);
+        self.dispute = Some(Dispute {
+            row,
+            last: Some((now, now + pause)),
+            timer,
+            ..Dispute::default()
+        });
+    }
+}
+
+impl Worker {
+    /// Sets a timer where the text is to be worked out again, unless one is set for no later. To be called when the turn
+    /// that made it due is on disk.
+    pub(crate) fn settle_later(&mut self) {
+        let Some(dispute) = self.hot.as_mut().and_then(|hot| hot.dispute.as_mut()) else {
+            return;
+        };
+        let next = dispute.next();
+        if dispute.row.due && dispute.timer.is_none_or(|timer| next < timer) {
+            dispute.timer = Some(next);
+            tokio::spawn(ring(Arc::clone(&self.shared), self.room.clone(), next));
+        }
+    }
+
+    /// Works the text out again if that is due.
+    pub(crate) async fn settle(&mut self, turn: &mut Turn) {
+        if let Err(error) = Box::pin(self.settle_now(turn)).await {
+            tracing::error!(room = %self.room, %error, "the text of rival claims can't be worked out");
+            turn.abandon();
+        }
+    }
+
+    async fn settle_now(&mut self, turn: &mut Turn) -> Result<(), Unavailable> {
+        let Some(dispute) = self.open().await?.and_then(|hot| hot.dispute.as_mut()) else {
+            return Ok(());
+        };
+        if dispute.timer.is_some_and(|timer| timer <= Instant::now()) {
+            dispute.timer = None;
+        }
+        if !dispute.row.due || dispute.next() > Instant::now() {
+            return Ok(());
+        }
+        // What people were told is on disk comes first.
+        self.seal(turn);
+        self.fresh(turn).await;
+        let shared = Arc::clone(&self.shared);
+        let Some(hot) = self.hot.as_mut() else { return Ok(()) };
+        let mut arriving = Arriving::new(hot, turn, &shared.reader, shared.identity.server_name()).await?;
+        if arriving.rebuild_text(None).await? {
+            return Ok(());
+        }
+        // Once the events that are missing have come, it is worked out anyway.
+        if let Some(dispute) = hot.dispute.as_mut() {
+            dispute.row.due = false;
+            turn.batch.put(&DISPUTED_ROOMS, &(&self.room,), &dispute.row);
+        }
+        Ok(())
+    }
+}
+
+impl Rooms {
+    /// At boot: what was due still is.
+    pub(crate) async fn settle_again(&self) -> Result<(), Unavailable> {
+        for ((room,), row) in self.shared.store.scan_all(DISPUTED_ROOMS.under(&())).await? {
+            if row.due {
+                tokio::spawn(ring(Arc::clone(&self.shared), room, Instant::now() + PAUSE));
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn ring(shared: Arc<Shared>, room: OwnedRoomId, at: Instant) {
+    tokio::time::sleep_until(at).await;
+    // Stopping: it is due after the next start.
+    let _ = shared.tell(&room, Command::Settle).await;
 }

@@ -17,7 +17,7 @@ use weft_store::{
     Batch,
     tables::rooms::{HOLLOW_ROOMS, HOLLOW_UPDATES},
 };
-use weft_wire::{event_types, limits::MAX_EVENT_IDS_PER_REQUEST};
+use weft_wire::{limits::MAX_EVENT_IDS_PER_REQUEST, witness};
 
 use crate::{
     Rooms, Unavailable,
@@ -141,7 +141,7 @@ pub(crate) async fn fill(
     version: &RoomVersion,
     events: &mut [Verified],
 ) -> Result<(), Unavailable> {
-    let is_hollow = |event: &&mut Verified| event.redacted_on_receipt() && event.pdu().kind() == event_types::UPDATE;
+    let is_hollow = |event: &&mut Verified| event.redacted_on_receipt() && witness::is_kept_whole(event.pdu().kind());
     let mut hollow: BTreeMap<OwnedEventId, &mut Verified> = events
         .iter_mut()
         .filter(is_hollow)

@@ -316,6 +316,7 @@ impl Hot {
         }
         let is_accepted = event_flags::is_accepted(flags);
         if is_accepted {
+            self.note_in_dispute(&mut turn.batch, &pdu, !between.is_empty());
             self.follow(&mut turn.batch, &pdu, &between);
         }
         let mut destinations = match &tell {

@@ -30,6 +30,7 @@ pub mod reader;
 mod recovery;
 mod registry;
 mod repeat;
+mod rivals;
 mod rooms;
 mod seal;
 mod sealing;

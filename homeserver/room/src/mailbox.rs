@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Nudge,
     /// Merge what is staged.
     Drain,
+    /// Work the text out again, if rival claims make that due.
+    Settle,
     /// Follow the updates that others hold back, if nobody has.
     Vouch,
     /// Take over a room that was joined through another server.

@@ -31,6 +31,7 @@ impl Rooms {
         for ((room,), _) in staged {
             self.shared.tell(&room, Command::Drain).await?;
         }
+        self.settle_again().await?;
         self.vouch_again().await?;
         self.fetch_histories().await?;
         self.ask_for_hollow_updates().await

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use weft_crdt::Update;
 use weft_dag::{Pdu, redact, stripped};
 use weft_store::tables::rooms::{EVENTS, EventRow, REDACTED_BY, TRANSACTIONS, event_flags};
-use weft_wire::{event_types, update::UpdateContent};
+use weft_wire::{event_types, update::UpdateContent, witness};
 
 use crate::{
     LiveEdit, Rooms, Unavailable,
@@ -204,7 +204,7 @@ impl Worker {
                 reason: "only moderators redact what others sent".to_owned(),
             });
         }
-        if target.pdu.kind() == event_types::UPDATE && hot.document.is_some() {
+        if witness::is_kept_whole(target.pdu.kind()) && hot.document.is_some() {
             let reason = "an update of the text is no message: restore a version instead".to_owned();
             return Err(SendError::Forbidden { reason });
         }
@@ -276,8 +276,8 @@ impl Hot {
         target: &StoredEvent,
         by: &EventId,
     ) -> Result<(), Unavailable> {
-        if target.pdu.kind() == event_types::UPDATE && self.document.is_some() {
-            // The text can't be rebuilt without it; it stays.
+        if witness::is_kept_whole(target.pdu.kind()) && self.document.is_some() {
+            // The text can't be worked out without it; it stays.
             return Ok(());
         }
         let redacted = redact::redact(&target.pdu, &self.version).map_err(|error| damaged(&self.id, &error))?;

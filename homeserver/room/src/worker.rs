@@ -127,6 +127,7 @@ impl Worker {
             Command::Seal(reply) => self.seal_now(turn, reply).await,
             Command::Nudge => {}
             Command::Drain => self.drain(turn).await,
+            Command::Settle => self.settle(turn).await,
             Command::Vouch => self.vouch_for_all(turn).await,
             Command::Adopt(joined, reply) => self.adopt(*joined, turn, reply).await,
             Command::History(events, reply) => self.history(events, turn, reply).await,
@@ -161,6 +162,9 @@ impl Worker {
         }
         if hollow && result.is_ok() {
             self.ask_for_hollow_updates();
+        }
+        if result.is_ok() {
+            self.settle_later();
         }
         if gap && result.is_ok() {
             history::begin(&self.shared, self.room.clone());

@@ -17,6 +17,12 @@ pub struct WitnessContent {
     pub stands: Vec<OwnedEventId>,
 }
 
+/// Whether events of this type decide about the text of a document, so that a server which has one whole never redacts it.
+#[must_use]
+pub fn is_kept_whole(kind: &str) -> bool {
+    kind == event_types::UPDATE || kind == event_types::WITNESS
+}
+
 /// The updates that an event names as standing.
 ///
 /// The field counts in `dev.weft.update` and `dev.weft.witness`, without a state key. These are never redacted by a
@@ -24,7 +30,7 @@ pub struct WitnessContent {
 /// Anything but an array of at most [`MAX_NAMED_EVENTS`] event ids names nothing and does not make the event invalid.
 #[must_use]
 pub fn stands(kind: &str, content: &serde_json::Value) -> Vec<OwnedEventId> {
-    if kind != event_types::UPDATE && kind != event_types::WITNESS {
+    if !is_kept_whole(kind) {
         return Vec::new();
     }
     let field = content.get(event_types::STANDS).and_then(serde_json::Value::as_array);
@@ -70,8 +76,13 @@ mod tests {
 
     #[test]
     fn content_has_the_names_of_the_specification() {
-        let content = WitnessContent { stands: vec![EventId::parse("$a").unwrap()] };
-        assert_eq!(serde_json::to_value(&content).unwrap(), json!({ "dev.weft.stands": ["$a"] }));
+        let content = WitnessContent {
+            stands: vec![EventId::parse("$a").unwrap()],
+        };
+        assert_eq!(
+            serde_json::to_value(&content).unwrap(),
+            json!({ "dev.weft.stands": ["$a"] })
+        );
         assert_eq!(serde_json::to_value(WitnessContent::default()).unwrap(), json!({}));
     }
 }

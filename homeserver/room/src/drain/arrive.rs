@@ -38,7 +38,7 @@ pub(crate) struct Arriving<'a> {
     pub(super) hot: &'a mut Hot,
     pub(super) turn: &'a mut Turn,
     pub(super) reader: &'a Reader,
-    ours: &'a ServerName,
+    pub(super) ours: &'a ServerName,
     pub(super) placed: HashMap<OwnedEventId, Placed>,
     /// Events of earlier turns that were read in this one: most events cite the same few. Nobody else writes to the room.
     read: Mutex<HashMap<OwnedEventId, (Arc<Pdu>, u8)>>,

@@ -10,17 +10,17 @@ use std::sync::Arc;
 use ruma::EventId;
 use weft_dag::{Authorized, Pdu};
 use weft_store::tables::rooms::{HOLLOW_ROOMS, HOLLOW_UPDATES, event_flags};
-use weft_wire::event_types;
+use weft_wire::witness;
 
 use super::{arrive::Arriving, graph::Graph as _, rebuild::InPlace};
 use crate::Unavailable;
 
 impl Arriving<'_> {
-    /// The flag of an update that came redacted, noted as one to be asked for; 0 for every other event.
+    /// The flag of an update or a witness that came redacted, noted as one to be asked for; 0 for every other event.
     pub(super) fn note_hollow(&mut self, authorized: &Authorized) -> u8 {
         let pdu = authorized.pdu();
-        let is_update = pdu.kind() == event_types::UPDATE && pdu.state_key().is_none();
-        if !authorized.redacted_on_receipt() || !is_update || pdu.rejected() || !self.has_text() {
+        let decides = witness::is_kept_whole(pdu.kind()) && pdu.state_key().is_none();
+        if !authorized.redacted_on_receipt() || !decides || pdu.rejected() || !self.has_text() {
             return 0;
         }
         self.turn.hollow = true;

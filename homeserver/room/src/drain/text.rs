@@ -10,6 +10,7 @@ use std::{
 };
 
 use ruma::{EventId, OwnedEventId};
+use tokio::time::Instant;
 use weft_crdt::{ClientId, StateVector, Update};
 use weft_dag::Pdu;
 use weft_store::tables::{
@@ -160,11 +161,19 @@ impl Arriving<'_> {
     }
 
     /// Other blocks under ids that are taken: somebody lied. Which of them stand follows from all events together, so
-    /// the text is worked out again. While this server hasn't all events, the one that came first stands: when it has
-    /// them, the text is worked out once more.
+    /// the text is worked out again: at once, or where that was done a moment ago, after a while ([`crate::dispute`]).
+    /// Until then, and while this server hasn't all events, the one that came first stands.
     async fn decide_equal_claims(&mut self, pdu: &Pdu, newest: &InPlace) -> Result<Merged, Unavailable> {
+        // While events are missing nothing can be worked out, and once they have come everything is.
+        if self.hot.missing.as_ref().is_some_and(|missing| !missing.is_empty()) {
+            return Ok(Merged::No);
+        }
         let (room, event, sender) = (pdu.room_id(), pdu.event_id(), pdu.sender());
-        tracing::warn!(%room, %event, %sender, "an event brings other blocks under ids that are taken");
+        if !self.hot.note_claim(&mut self.turn.batch) {
+            tracing::debug!(%room, %event, %sender, "a claim to clocks that are taken waits its turn");
+            return Ok(Merged::No);
+        }
+        tracing::warn!(%room, %event, %sender, "an event claims clocks that are taken");
         Ok(if self.rebuild_text(Some(newest.clone())).await? {
             Merged::Rebuilt
         } else {
@@ -203,6 +212,7 @@ impl Arriving<'_> {
     /// Works the text out from all events that are in their place, and this one. False where not all that they follow
     /// since the room's beginning is here, so that it can't be done.
     pub(crate) async fn rebuild_text(&mut self, newest: Option<InPlace>) -> Result<bool, Unavailable> {
+        let began = Instant::now();
         let mut events = self.in_place().await?;
         if let Some(newest) = newest {
             events.insert(newest.pdu.event_id().to_owned(), newest);
@@ -213,8 +223,13 @@ impl Arriving<'_> {
         if !self.has_text() {
             return Ok(true);
         }
-        let rebuilt = rebuild(events.into_values().collect());
+        let rebuilt = rebuild(events.into_values().collect(), Some(self.ours));
+        if rebuilt.is_disputed {
+            let (room, comparisons) = (&self.hot.id, rebuilt.comparisons);
+            tracing::info!(%room, comparisons, "decided between claims to the same clocks");
+        }
         self.vectors.of.clear();
+        self.hot.note_rebuilt(&mut self.turn.batch, &rebuilt, began);
         let Some(document) = self.hot.document.as_mut() else {
             return Ok(false);
         };

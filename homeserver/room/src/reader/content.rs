@@ -140,7 +140,7 @@ impl Reader {
             }
             wanted = next;
         }
-        let updates: Vec<Update> = rebuild(all)
+        let updates: Vec<Update> = rebuild(all, None)
             .updates
             .into_iter()
             .map(|standing| standing.update)
