@@ -134,6 +134,22 @@ async fn where_the_events_are_not_to_be_had_the_state_is() {
         .unwrap()
         .unwrap();
     assert_eq!(topic.content_as::<serde_json::Value>().unwrap()["topic"], "2");
+    // The timeline begins anew behind the gap.
+    let page = b.reader().timeline(&room, None, Direction::Backward, Types::All, 50);
+    let mut events = page.await.unwrap().events;
+    events.reverse();
+    let gap = b.reader().last_gap(&room, &events).await.unwrap();
+    assert_eq!(gap.map(|index| events[index].pdu.event_id()), Some(&*hello));
+    assert_eq!(b.reader().last_gap(&room, &events[events.len()..]).await.unwrap(), None);
+    let page = net
+        .rooms("a.example")
+        .reader()
+        .timeline(&room, None, Direction::Forward, Types::All, 50);
+    let whole = page.await.unwrap().events;
+    assert_eq!(
+        net.rooms("a.example").reader().last_gap(&room, &whole).await.unwrap(),
+        None
+    );
     net.refuse_missing_events(false);
     net.message(BOB, &room, "good evening").await;
     net.quiet(&room).await;

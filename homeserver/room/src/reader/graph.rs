@@ -7,10 +7,10 @@ use std::{
 
 use ruma::{EventId, OwnedEventId, RoomId};
 use weft_dag::Pdu;
-use weft_store::tables::rooms::{EXTREMITIES, event_flags};
+use weft_store::tables::rooms::{EVENTS, EXTREMITIES, EventRow, event_flags};
 use weft_wire::limits::MAX_BACKFILL_EVENTS;
 
-use super::Reader;
+use super::{Reader, TimelineEvent};
 use crate::Unavailable;
 
 impl Reader {
@@ -51,6 +51,31 @@ impl Reader {
         let mut events = self.walk(room, latest, &known, limit, false).await?;
         events.reverse();
         Ok(events)
+    }
+
+    /// The index of the last of these events that has a predecessor which is not in its place here: before it, events are
+    /// missing from the timeline. None where there is no such gap among them or right before them.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn last_gap(&self, room: &RoomId, events: &[TimelineEvent]) -> Result<Option<usize>, Unavailable> {
+        let here: BTreeSet<&EventId> = events.iter().map(|event| event.pdu.event_id()).collect();
+        let predecessors = |event: &TimelineEvent| {
+            let outside = event.pdu.prev_events().iter().filter(|id| !here.contains(&***id));
+            outside.cloned().collect::<Vec<OwnedEventId>>()
+        };
+        for (index, event) in events.iter().enumerate().rev() {
+            let ids = predecessors(event);
+            if ids.is_empty() {
+                continue;
+            }
+            let rows = self.store.get_many(&EVENTS, ids.iter().map(|id| (room, id))).await?;
+            let is_missing = |row: &Option<EventRow>| row.as_ref().is_none_or(|row| row.has(event_flags::OUTLIER));
+            if rows.iter().any(is_missing) {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether an event follows another, as far as that is looked for: among the [`MAX_BACKFILL_EVENTS`] before it.

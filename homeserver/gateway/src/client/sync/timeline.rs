@@ -135,12 +135,18 @@ impl Turn<'_> {
         if let Some(first) = newest_first.first() {
             before = TimelineToken(first.order);
         }
-        Ok(Recent {
+        let mut recent = Recent {
             events: newest_first,
             limited,
             before,
             to,
-        })
+        };
+        if let Some(gap) = self.reader.last_gap(room, &recent.events).await? {
+            // What came before events that are missing is found by paging back, like them once they are here.
+            recent.cut(gap);
+            recent.limited = true;
+        }
+        Ok(recent)
     }
 
     /// Those of some events that pass the filter and that the user may see.
