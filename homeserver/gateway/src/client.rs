@@ -5,6 +5,7 @@
 
 mod account_data;
 mod admin_register;
+mod aggregations;
 mod aliases;
 mod beside;
 mod create_room;

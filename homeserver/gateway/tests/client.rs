@@ -6,6 +6,8 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "client/aggregations.rs"]
+mod aggregations;
 #[path = "client/broken_disk.rs"]
 mod broken_disk;
 #[path = "client/documents_chat.rs"]

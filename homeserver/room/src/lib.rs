@@ -29,6 +29,7 @@ pub mod ports;
 pub mod reader;
 mod recovery;
 mod registry;
+mod relations;
 mod repeat;
 mod rivals;
 mod rooms;

@@ -9,6 +9,7 @@ mod events;
 mod graph;
 mod members;
 mod membership_history;
+mod relations;
 mod rows;
 mod timeline;
 mod visibility;

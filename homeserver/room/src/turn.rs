@@ -28,7 +28,7 @@ use weft_store::{
 };
 use weft_wire::event_types;
 
-use crate::{Committed, CommittedEvent, LiveEdit, Unavailable, reader::order_of};
+use crate::{Committed, CommittedEvent, LiveEdit, Unavailable, reader::order_of, relations};
 
 /// Who made a request, and its number: the same pair gives the same event.
 pub(crate) type Transaction = (OwnedUserId, OwnedDeviceId, OwnedTransactionId);
@@ -246,6 +246,7 @@ impl Turn {
         if write.is_visible() {
             let id = id.to_owned();
             self.batch.put(&TIMELINE, &(room, order_of(position)), &id);
+            relations::index(&mut self.batch, room, order_of(position), &write.pdu);
             if write.pdu.kind() != event_types::UPDATE {
                 self.batch.put(&TALK, &(room, order_of(position)), &id);
             }

@@ -1,5 +1,6 @@
 //! Events of a timeline with what a device is told beside them: its own transaction id, the redaction, the state that
-//! was replaced. State that is told as such goes without: a client asks for it by the hundreds.
+//! was replaced, the user's membership, aggregations. State that is told as such goes without: a client asks for it by
+//! the hundreds.
 
 use std::sync::Arc;
 
@@ -9,23 +10,38 @@ use weft_accounts::Session;
 use weft_dag::Pdu;
 use weft_room::{Reader, TimelineEvent};
 
-use super::events::{Shown, client_event_with};
+use super::{
+    aggregations::bundled,
+    events::{Shown, client_event_with},
+    ignored::Ignored,
+};
 use crate::errors::ApiResult;
+
+/// For whom events are formatted.
+#[derive(Clone, Copy)]
+pub(super) struct Viewer<'a> {
+    /// The user and the device.
+    pub(super) session: &'a Session,
+    /// Whom the user ignores.
+    pub(super) ignored: &'a Ignored,
+}
 
 /// Events that this session's user may see, in the client's format.
 pub(super) async fn shown_events(
     reader: &Reader,
     room: &RoomId,
-    session: &Session,
+    viewer: Viewer<'_>,
     shown: Shown,
     events: &[Arc<Pdu>],
 ) -> ApiResult<Vec<Box<RawValue>>> {
-    let asking = (&*session.user_id, &*session.device_id);
+    let asking = (&*viewer.session.user_id, &*viewer.session.device_id);
     let beside = reader.beside(room, asking, events).await?;
-    Ok(events
-        .iter()
-        .zip(&beside)
-        .filter_map(|(pdu, beside)| client_event_with(pdu, shown, beside))
+    let pairs: Vec<_> = events.iter().zip(&beside).collect();
+    let relations = bundled(reader, room, viewer, shown, &pairs).await?;
+    Ok(pairs
+        .into_iter()
+        .zip(relations)
+        .filter_map(|((pdu, beside), relations)| client_event_with(pdu, shown, beside, relations))
         .collect())
 }
 
@@ -33,10 +49,10 @@ pub(super) async fn shown_events(
 pub(super) async fn shown_timeline(
     reader: &Reader,
     room: &RoomId,
-    session: &Session,
+    viewer: Viewer<'_>,
     shown: Shown,
     events: &[TimelineEvent],
 ) -> ApiResult<Vec<Box<RawValue>>> {
     let events: Vec<Arc<Pdu>> = events.iter().map(|event| Arc::clone(&event.pdu)).collect();
-    shown_events(reader, room, session, shown, &events).await
+    shown_events(reader, room, viewer, shown, &events).await
 }

@@ -15,7 +15,7 @@ use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{
     Ports,
-    beside::{shown_events, shown_timeline},
+    beside::{Viewer, shown_events, shown_timeline},
     events::{Shown, client_event, passes, types_of},
     ignored::{Ignored, ignored_users},
     messages::visible,
@@ -61,6 +61,7 @@ pub(super) async fn seen(reader: &Reader, room: &RoomId, id: &EventId, user: &Us
 /// GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}
 async fn event(
     State(reader): State<Reader>,
+    State(accounts): State<Accounts>,
     State(clock): State<Arc<dyn Clock>>,
     caller: Authenticated,
     Ruma(request): Ruma<get_room_event::v3::Request>,
@@ -70,7 +71,11 @@ async fn event(
         room_id: true,
         now_ms: clock.now().get().into(),
     };
-    let mut events = shown_events(&reader, &request.room_id, &caller, shown, &[pdu]).await?;
+    let viewer = Viewer {
+        session: &caller,
+        ignored: &ignored_users(&accounts, &caller.user_id).await?,
+    };
+    let mut events = shown_events(&reader, &request.room_id, viewer, shown, &[pdu]).await?;
     Ok(Json(events.pop()))
 }
 
@@ -88,12 +93,17 @@ async fn context(
     let limit = usize::try_from(u64::from(request.limit))
         .unwrap_or(MAX_PAGE_EVENTS)
         .min(MAX_PAGE_EVENTS);
+    let ignored = ignored_users(&accounts, user).await?;
+    let viewer = Viewer {
+        session: &caller,
+        ignored: &ignored,
+    };
     let around = Around {
         reader: &reader,
         room,
         user,
         filter: &request.filter,
-        ignored: &ignored_users(&accounts, user).await?,
+        ignored: &ignored,
     };
     let before = around.side(order, Direction::Backward, limit / 2).await?;
     let after = around.side(order, Direction::Forward, limit.div_ceil(2)).await?;
@@ -110,11 +120,11 @@ async fn context(
     let state = around.state(state, everybody);
     let start = before.last().map_or(order, |event| event.order);
     let end = after.last().map_or(order, |event| event.order).saturating_add(1);
-    let mut event = shown_events(&reader, room, &caller, shown, &[pdu]).await?;
+    let mut event = shown_events(&reader, room, viewer, shown, &[pdu]).await?;
     Ok(Json(json!({
         "event": event.pop(),
-        "events_before": shown_timeline(&reader, room, &caller, shown, &before).await?,
-        "events_after": shown_timeline(&reader, room, &caller, shown, &after).await?,
+        "events_before": shown_timeline(&reader, room, viewer, shown, &before).await?,
+        "events_after": shown_timeline(&reader, room, viewer, shown, &after).await?,
         "start": TimelineToken(start).to_string(),
         "end": TimelineToken(end).to_string(),
         "state": state.iter().filter_map(|pdu| client_event(pdu, shown)).collect::<Vec<_>>(),

@@ -44,11 +44,16 @@ pub(super) struct Shown {
 
 /// An event in the client's format (Matrix specification, "Room event format").
 pub(super) fn client_event(pdu: &Pdu, shown: Shown) -> Option<Box<RawValue>> {
-    client_event_with(pdu, shown, &Beside::default())
+    client_event_with(pdu, shown, &Beside::default(), Map::new())
 }
 
-/// The same, with what is told beside it in `unsigned`.
-pub(super) fn client_event_with(pdu: &Pdu, shown: Shown, beside: &Beside) -> Option<Box<RawValue>> {
+/// The same, with what is told beside it in `unsigned`, the aggregations of related events among that.
+pub(super) fn client_event_with(
+    pdu: &Pdu,
+    shown: Shown,
+    beside: &Beside,
+    relations: Map<String, Value>,
+) -> Option<Box<RawValue>> {
     let sent: u64 = pdu.origin_server_ts().get().into();
     let age = shown.now_ms.saturating_sub(sent);
     let event = ClientEvent {
@@ -60,12 +65,12 @@ pub(super) fn client_event_with(pdu: &Pdu, shown: Shown, beside: &Beside) -> Opt
         room_id: shown.room_id.then(|| pdu.room_id()),
         state_key: pdu.state_key(),
         redacts: pdu.redacts(),
-        unsigned: unsigned(age, shown, beside),
+        unsigned: unsigned(age, shown, beside, relations),
     };
     to_raw_value(&event).ok()
 }
 
-fn unsigned(age: u64, shown: Shown, beside: &Beside) -> Map<String, Value> {
+fn unsigned(age: u64, shown: Shown, beside: &Beside, relations: Map<String, Value>) -> Map<String, Value> {
     let mut unsigned = Map::from_iter([("age".to_owned(), age.into())]);
     if let Some(transaction) = &beside.transaction {
         unsigned.insert("transaction_id".to_owned(), transaction.as_str().into());
@@ -76,6 +81,12 @@ fn unsigned(age: u64, shown: Shown, beside: &Beside) -> Map<String, Value> {
     }
     if let Some(content) = beside.replaced.as_ref().and_then(|pdu| pdu.content_as().ok()) {
         unsigned.insert("prev_content".to_owned(), content);
+    }
+    if let Some(membership) = &beside.membership {
+        unsigned.insert("membership".to_owned(), membership.as_str().into());
+    }
+    if !relations.is_empty() {
+        unsigned.insert("m.relations".to_owned(), relations.into());
     }
     unsigned
 }

@@ -21,7 +21,7 @@ use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{
     Ports,
-    beside::shown_timeline,
+    beside::{Viewer, shown_timeline},
     events::{Shown, client_event, passes, types_of},
     ignored::{Ignored, ignored_users},
     standing::{self, Readable},
@@ -55,10 +55,11 @@ async fn messages(
         Dir::Backward => Direction::Backward,
         Dir::Forward => Direction::Forward,
     };
+    let ignored = ignored_users(&accounts, user).await?;
     let wanted = Wanted {
         filter: &request.filter,
         only: &|_| true,
-        ignored: &ignored_users(&accounts, user).await?,
+        ignored: &ignored,
         direction,
         limit: usize::try_from(u64::from(request.limit))
             .unwrap_or(MAX_PAGE_EVENTS)
@@ -80,7 +81,11 @@ async fn messages(
         room_id: true,
         now_ms: clock.now().get().into(),
     };
-    let chunk = shown_timeline(reader, room, &caller, shown, &page.events).await?;
+    let viewer = Viewer {
+        session: &caller,
+        ignored: &ignored,
+    };
+    let chunk = shown_timeline(reader, room, viewer, shown, &page.events).await?;
     let members = lazy_members(reader, room, readable, &request.filter, &page.events).await?;
     let state: Vec<Box<RawValue>> = members.iter().filter_map(|pdu| client_event(pdu, shown)).collect();
     let beginning = TimelineToken(wanted.from.unwrap_or(match direction {

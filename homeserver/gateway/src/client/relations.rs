@@ -27,7 +27,7 @@ use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{
     Ports,
-    beside::shown_timeline,
+    beside::{Viewer, shown_timeline},
     event::seen,
     events::Shown,
     ignored::ignored_users,
@@ -138,10 +138,11 @@ async fn answer(
         let token = token.as_deref().map(TimelineToken::parse).transpose()?;
         Ok(token.map(|token| token.0))
     };
+    let ignored = ignored_users(accounts, &caller.user_id).await?;
     let wanted = Wanted {
         filter: &RoomEventFilter::default(),
         only: &|pdu| relates(pdu, &asked.event, asked.relation.as_deref(), asked.kind.as_deref()),
-        ignored: &ignored_users(accounts, &caller.user_id).await?,
+        ignored: &ignored,
         direction: match asked.direction {
             Dir::Backward => Direction::Backward,
             Dir::Forward => Direction::Forward,
@@ -161,8 +162,12 @@ async fn answer(
         room_id: true,
         now_ms: clock.now().get().into(),
     };
+    let viewer = Viewer {
+        session: caller,
+        ignored: &ignored,
+    };
     let mut body = json!({
-        "chunk": shown_timeline(reader, &asked.room, caller, shown, &found.events).await?,
+        "chunk": shown_timeline(reader, &asked.room, viewer, shown, &found.events).await?,
     });
     if let (Some(end), Some(body)) = (found.end, body.as_object_mut()) {
         body.insert("next_batch".to_owned(), end.to_string().into());

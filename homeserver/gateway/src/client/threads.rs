@@ -22,7 +22,7 @@ use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{
     Ports,
-    beside::shown_events,
+    beside::{Viewer, shown_events},
     event::seen,
     events::Shown,
     ignored::{Ignored, ignored_users},
@@ -54,11 +54,12 @@ async fn threads(
     let limit = request.limit.map_or(DEFAULT_PAGE, |limit| {
         usize::try_from(u64::from(limit)).unwrap_or(MAX_PAGE_EVENTS)
     });
+    let ignored = ignored_users(&accounts, user).await?;
     let room = Threads {
         reader: &reader,
         room,
         user,
-        ignored: &ignored_users(&accounts, user).await?,
+        ignored: &ignored,
         from: from.map(|from| from.0),
     };
     let own = match request.include {
@@ -70,7 +71,11 @@ async fn threads(
         room_id: true,
         now_ms: clock.now().get().into(),
     };
-    let chunk = shown_events(&reader, &request.room_id, &caller, shown, &roots).await?;
+    let viewer = Viewer {
+        session: &caller,
+        ignored: &ignored,
+    };
+    let chunk = shown_events(&reader, &request.room_id, viewer, shown, &roots).await?;
     let mut body = Map::from_iter([("chunk".to_owned(), serde_json::to_value(chunk)?)]);
     body.extend(end.map(|end| ("next_batch".to_owned(), end.to_string().into())));
     Ok(Json(Value::Object(body)))

@@ -398,6 +398,7 @@ impl<'a> Arriving<'a> {
         batch.put(&EVENT_GROUP, &(room, id), &groups);
         if event_flags::is_accepted(flags) {
             batch.put(&TIMELINE, &(room, order), &id.to_owned());
+            crate::relations::index(batch, room, order, &pdu);
             batch.put(&PAST_PLACES, &(room, id), &order.unsigned_abs());
             if pdu.kind() != event_types::UPDATE || self.hot.document.is_none() {
                 batch.put(&TALK, &(room, order), &id.to_owned());

@@ -4,11 +4,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId};
+use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId, events::room::member::MembershipState};
 use weft_dag::{Pdu, redact::redact};
 use weft_store::tables::rooms::{EVENT_GROUP, EVENT_TXN, REDACTED_BY, STATE_GROUPS};
 
-use super::{Reader, damaged};
+use super::{Reader, damaged, membership_history::membership_of};
 use crate::Unavailable;
 
 /// What is told beside one event (Matrix client-server API, `unsigned`).
@@ -20,6 +20,8 @@ pub struct Beside {
     pub redaction: Option<Arc<Pdu>>,
     /// The state event that it replaced.
     pub replaced: Option<Arc<Pdu>>,
+    /// The asking user's membership at the event, after it where it changes that.
+    pub membership: Option<MembershipState>,
 }
 
 impl Reader {
@@ -50,15 +52,49 @@ impl Reader {
             .map(|stored| (stored.pdu.event_id().to_owned(), stored.pdu))
             .collect();
         let loaded = self.as_shown_to(room, user, &redactions, loaded).await?;
+        let memberships = self.memberships_at(room, user, events).await?;
         let event = |id: Option<OwnedEventId>| id.and_then(|id| loaded.get(&id).cloned());
-        let rows = transactions.into_iter().zip(redactions).zip(replaced);
+        let rows = transactions.into_iter().zip(redactions).zip(replaced).zip(memberships);
         Ok(rows
-            .map(|((transaction, redaction), replaced)| Beside {
+            .map(|(((transaction, redaction), replaced), membership)| Beside {
                 transaction,
                 redaction: event(redaction),
                 replaced: event(replaced),
+                membership,
             })
             .collect())
+    }
+
+    /// A user's memberships at events, each after its event; None where the state there is not known.
+    async fn memberships_at(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        events: &[Arc<Pdu>],
+    ) -> Result<Vec<Option<MembershipState>>, Unavailable> {
+        let Some(version) = self.version(room).await? else {
+            return Ok(vec![None; events.len()]);
+        };
+        let groups = events.iter().map(|pdu| (room, pdu.event_id()));
+        let groups = self.store.get_many(&EVENT_GROUP, groups).await?;
+        let mut by_group: HashMap<u64, MembershipState> = HashMap::new();
+        let mut memberships = Vec::with_capacity(events.len());
+        for row in groups {
+            let Some(group) = row.map(|row| row.after) else {
+                memberships.push(None);
+                continue;
+            };
+            if let Some(known) = by_group.get(&group) {
+                memberships.push(Some(known.clone()));
+                continue;
+            }
+            let id = self.entry_of_group(room, group, "m.room.member", user.as_str()).await?;
+            let member = self.events_of(room, &version, id.as_slice()).await?;
+            let membership = member.first().map_or(MembershipState::Leave, |pdu| membership_of(pdu));
+            by_group.insert(group, membership.clone());
+            memberships.push(Some(membership));
+        }
+        Ok(memberships)
     }
 
     /// Redactions that the user may not see are given without their reason: the fact shows in the redacted event, but the

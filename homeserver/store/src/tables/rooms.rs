@@ -22,6 +22,8 @@ crate::tables! {
         "Room, order: the visible events as people saw them. The order is the stream position; events from before our time there (backfill) count down from -1.";
     TALK: (OwnedRoomId, i64) => OwnedEventId, Room, Derived, 0x0112,
         "TIMELINE without updates of the text: between two chat messages of a document there may be thousands.";
+    RELATIONS: (OwnedRoomId, OwnedEventId, i64) => RelationRow, Room, Derived, 0x0130,
+        "Room, event, order: events that relate to it by an edit, a thread or a reference, in the order of TIMELINE.";
     CURRENT_GROUP: (OwnedRoomId, u64) => u64, Room, Derived, 0x0113,
         "Room, position: the state group of the room's resolved state from there on; a row where it changed.";
     MEMBERS: (OwnedRoomId, OwnedUserId) => String, Room, Derived, 0x0114,
@@ -151,6 +153,32 @@ impl Value for EventRow {
     }
 }
 
+/// An event that relates to another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelationRow {
+    /// The relating event.
+    pub event: OwnedEventId,
+    /// How it relates.
+    pub relation: Relation,
+    /// Its type.
+    pub kind: String,
+    /// Its sender.
+    pub sender: OwnedUserId,
+    /// Its time, milliseconds since 1970.
+    pub at: u64,
+}
+
+/// Relations that are told beside the event that they point at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Relation {
+    /// `m.replace` with new content.
+    Replace,
+    /// `m.thread`.
+    Thread,
+    /// `m.reference`.
+    Reference,
+}
+
 /// What was committed at a position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamRow {
@@ -276,6 +304,7 @@ pub struct AliasRow {
 
 crate::json_value!(
     RoomRow,
+    RelationRow,
     StreamRow,
     EventIds,
     StateGroupRow,

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     client::{
-        beside::shown_timeline,
+        beside::{Viewer, shown_timeline},
         events::{Shown, client_event, passes_names, passes_room},
         ignored::Ignored,
     },
@@ -47,7 +47,7 @@ impl Turn<'_> {
             Summary::default()
         };
         self.add_members(room, &recent, &mut state, &summary.heroes).await?;
-        let mut told = self.room(room, &recent, &state.events).await?;
+        let mut told = self.room(room, &recent, &state.events, ignored).await?;
         told.summary = summary.fields;
         told.ephemeral = self.ephemeral_of(room, if new_here { 0 } else { from }).await?;
         told.account_data = if new_here && self.since.is_some() {
@@ -77,12 +77,22 @@ impl Turn<'_> {
     }
 
     /// Timeline and state in the client's form.
-    pub(super) async fn room(&self, room: &RoomId, recent: &Recent, state: &[Arc<Pdu>]) -> ApiResult<Room> {
+    pub(super) async fn room(
+        &self,
+        room: &RoomId,
+        recent: &Recent,
+        state: &[Arc<Pdu>],
+        ignored: &Ignored,
+    ) -> ApiResult<Room> {
         let shown = Shown {
             room_id: false,
             now_ms: self.now_ms,
         };
-        let events = shown_timeline(self.reader, room, self.session, shown, &recent.events).await?;
+        let viewer = Viewer {
+            session: self.session,
+            ignored,
+        };
+        let events = shown_timeline(self.reader, room, viewer, shown, &recent.events).await?;
         let timeline = Timeline {
             events,
             limited: recent.limited,

@@ -118,7 +118,7 @@ impl Turn<'_> {
         } else {
             Vec::new()
         };
-        Ok(Some(self.room(room, &recent, &state).await?))
+        Ok(Some(self.room(room, &recent, &state, ignored).await?))
     }
 
     async fn was_joined_before(&self, room: &RoomId, position: u64) -> ApiResult<bool> {

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ruma::{
-    OwnedEventId, RoomId, UserId,
+    EventId, OwnedEventId, RoomId, UserId,
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
 use weft_dag::{Pdu, RoomVersion, StateView};
@@ -44,18 +44,31 @@ impl Reader {
         let Some(version) = self.version(room).await? else {
             return Ok(Vec::new());
         };
-        let mut view = View {
-            reader: self,
-            room,
-            user,
-            version: &version,
-            is_joined: self.membership(room, user).await? == MembershipState::Join,
-            history: None,
-            by_group: HashMap::new(),
-        };
+        let mut view = View::new(self, room, user, &version).await?;
         let mut visible = Vec::with_capacity(events.len());
         for event in events {
             if view.may_see(event.as_ref()).await? {
+                visible.push(event);
+            }
+        }
+        Ok(visible)
+    }
+
+    /// The same for message events by their ids, none of which are loaded.
+    pub(in crate::reader) async fn visible_messages(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        events: Vec<OwnedEventId>,
+    ) -> Result<Vec<OwnedEventId>, Unavailable> {
+        let Some(version) = self.version(room).await? else {
+            return Ok(Vec::new());
+        };
+        let mut view = View::new(self, room, user, &version).await?;
+        let mut visible = Vec::with_capacity(events.len());
+        for event in events {
+            let Some(then) = view.then(&event).await? else { continue };
+            if view.passes(&then, &then.visibility).await? {
                 visible.push(event);
             }
         }
@@ -85,9 +98,26 @@ struct View<'a> {
     by_group: HashMap<u64, Then>,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    async fn new(
+        reader: &'a Reader,
+        room: &'a RoomId,
+        user: &'a UserId,
+        version: &'a RoomVersion,
+    ) -> Result<Self, Unavailable> {
+        Ok(Self {
+            reader,
+            room,
+            user,
+            version,
+            is_joined: reader.membership(room, user).await? == MembershipState::Join,
+            history: None,
+            by_group: HashMap::new(),
+        })
+    }
+
     async fn may_see(&mut self, pdu: &Pdu) -> Result<bool, Unavailable> {
-        let Some(then) = self.then(pdu).await? else {
+        let Some(then) = self.then(pdu.event_id()).await? else {
             return Ok(false);
         };
         let own = pdu.kind() == "m.room.member" && pdu.state_key() == Some(self.user.as_str());
@@ -100,16 +130,20 @@ impl View<'_> {
         } else {
             then.visibility.clone()
         };
+        self.passes(&then, &visibility).await
+    }
+
+    async fn passes(&mut self, then: &Then, visibility: &HistoryVisibility) -> Result<bool, Unavailable> {
         let joined_since = match visibility {
-            HistoryVisibility::Shared | HistoryVisibility::Invited => self.joined_since(&then).await?,
+            HistoryVisibility::Shared | HistoryVisibility::Invited => self.joined_since(then).await?,
             _ => false,
         };
-        Ok(user_may_see(&visibility, &then.membership, joined_since))
+        Ok(user_may_see(visibility, &then.membership, joined_since))
     }
 
     /// The state before an event; None where it is not known here.
-    async fn then(&mut self, pdu: &Pdu) -> Result<Option<Then>, Unavailable> {
-        let Some(groups) = self.reader.groups_of(self.room, &pdu.event_id().to_owned()).await? else {
+    async fn then(&mut self, event: &EventId) -> Result<Option<Then>, Unavailable> {
+        let Some(groups) = self.reader.groups_of(self.room, &event.to_owned()).await? else {
             return Ok(None);
         };
         if let Some(then) = self.by_group.get(&groups.before) {

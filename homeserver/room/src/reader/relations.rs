@@ -1,0 +1,44 @@
+//! Events that relate to another one, from the index.
+//!
+//! Gives only what the user may see and what is not redacted. Must not decide which of them are told beside the event.
+
+use std::collections::HashSet;
+
+use ruma::{EventId, OwnedEventId, RoomId, UserId};
+use weft_store::tables::rooms::{REDACTED_BY, RELATIONS, RelationRow};
+
+use super::Reader;
+use crate::Unavailable;
+
+impl Reader {
+    /// The newest events that relate to one and that a user may see, at most `limit` of them looked at, newest first; and
+    /// how many were looked at.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn relations_to(
+        &self,
+        room: &RoomId,
+        event: &EventId,
+        user: &UserId,
+        limit: usize,
+    ) -> Result<(Vec<RelationRow>, usize), Unavailable> {
+        let query = RELATIONS.under(&(room, event)).reversed().limit(limit);
+        let rows = self.store.scan(query).await?;
+        let count = rows.len();
+        if rows.is_empty() {
+            return Ok((Vec::new(), count));
+        }
+        let ids = || rows.iter().map(|(_, row)| (room, row.event.clone()));
+        let redacted = self.store.get_many(&REDACTED_BY, ids()).await?;
+        let whole: Vec<OwnedEventId> = rows
+            .iter()
+            .zip(&redacted)
+            .filter(|(_, redaction)| redaction.is_none())
+            .map(|((_, row), _)| row.event.clone())
+            .collect();
+        let visible: HashSet<OwnedEventId> = self.visible_messages(room, user, whole).await?.into_iter().collect();
+        let shown = rows.into_iter().map(|(_, row)| row);
+        Ok((shown.filter(|row| visible.contains(&row.event)).collect(), count))
+    }
+}

@@ -1,0 +1,63 @@
+//! The index of relations between events (client-server API, "Aggregations of child events").
+//!
+//! Rows are written with the relating event. A redacted event keeps its row, so readers leave out what is redacted. Must
+//! not index what an event merely claims to be: an edit without new content is none.
+
+use ruma::{OwnedEventId, RoomId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use weft_dag::Pdu;
+use weft_store::{
+    Batch,
+    tables::rooms::{RELATIONS, Relation, RelationRow},
+};
+
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(rename = "m.relates_to")]
+    relates_to: RelatesTo,
+    #[serde(rename = "m.new_content", borrow)]
+    new_content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RelatesTo {
+    rel_type: String,
+    event_id: OwnedEventId,
+}
+
+/// What a message event relates to, and how. State events have no relations.
+fn relation(pdu: &Pdu) -> Option<(OwnedEventId, Relation)> {
+    if pdu.state_key().is_some() {
+        return None;
+    }
+    let content: Content<'_> = serde_json::from_str(pdu.content().get()).ok()?;
+    let relation = match content.relates_to.rel_type.as_str() {
+        "m.replace"
+            if content
+                .new_content
+                .is_some_and(|content| content.get().starts_with('{')) =>
+        {
+            Relation::Replace
+        }
+        "m.thread" => Relation::Thread,
+        "m.reference" => Relation::Reference,
+        _ => return None,
+    };
+    Some((content.relates_to.event_id, relation))
+}
+
+/// Notes what an event that takes this place in the timeline relates to.
+pub(crate) fn index(batch: &mut Batch, room: &RoomId, order: i64, pdu: &Pdu) {
+    let Some((target, relation)) = relation(pdu) else {
+        return;
+    };
+    let row = RelationRow {
+        event: pdu.event_id().to_owned(),
+        relation,
+        kind: pdu.kind().to_owned(),
+        sender: pdu.sender().to_owned(),
+        at: pdu.origin_server_ts().get().into(),
+    };
+    batch.put(&RELATIONS, &(room, target, order), &row);
+}
