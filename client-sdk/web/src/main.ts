@@ -2,22 +2,14 @@
 import { mount } from 'svelte';
 import App from './App.svelte';
 import './app.css';
-import { routeTo } from './lib/route';
-import { readSignInLink } from './lib/session';
+import { takeSignInLink } from './lib/address';
 import { applyTheme, readTheme } from './lib/theme';
 
-function takeLink() {
-  const link = readSignInLink(location.hash);
-  if (link) history.replaceState(null, '', link.documentId ? routeTo(link.documentId) : '#/');
-  return link;
-}
-
 applyTheme(readTheme());
+const link = takeSignInLink();
 const target = document.getElementById('app');
-const link = takeLink();
-if (target) mount(App, { target, props: { link } });
-
-// A link pasted into an open tab changes the fragment without loading the page anew.
-addEventListener('hashchange', () => {
-  if (readSignInLink(location.hash)) location.reload();
-});
+if (target) {
+  // The outline that index.html shows until now.
+  target.replaceChildren();
+  mount(App, { target, props: { link } });
+}

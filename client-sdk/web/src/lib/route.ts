@@ -1,7 +1,10 @@
-// Where in the app the address points to. Only the fragment is used, so that the server has one page to serve.
+// Where in the app the address points to. Only the fragment is used: the server has one page to serve, at the place's
+// own address, and no path below it is a screen.
 import { decode } from './session';
 
 export type Route = { readonly name: 'documents' } | { readonly name: 'document'; readonly id: string };
+
+export const DOCUMENTS_ROUTE = '#/';
 
 export function readRoute(fragment: string): Route {
   const match = /^#\/d\/([^/?#]+)$/.exec(fragment);
