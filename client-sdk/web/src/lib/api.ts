@@ -1,7 +1,8 @@
-// The requests that the page makes, all to the server that served it, and what their failures are called in words.
-// It keeps no state: who is signed in is asked from the caller each time.
+// The requests that the page makes, all to the server that served it. It keeps no state: the token is asked for each
+// time, and asked for anew once when the server no longer accepts it. The wording of failures is in failures.ts.
 import type { Role } from './roles';
 import type { Session } from './session';
+import type { Refreshed } from './session-keeper';
 
 export type DocumentKind = 'text' | 'rich_text' | 'canvas';
 
@@ -29,6 +30,19 @@ export interface Member {
   readonly membership: 'join' | 'invite' | 'knock';
 }
 
+/** What a person who is not a member can do about a document. */
+export type Access =
+  | { readonly kind: 'invited'; readonly invitation: Invitation }
+  /** Access was asked for and not yet given. */
+  | { readonly kind: 'asked' }
+  | { readonly kind: 'public' }
+  | { readonly kind: 'knock' }
+  /** The server does not say; asking shows whether it is possible. */
+  | { readonly kind: 'unknown' }
+  | { readonly kind: 'none' };
+
+export type Json = Record<string, unknown>;
+
 /** A request that failed. `status` 0 means that no answer came at all. */
 export class ApiError extends Error {
   constructor(
@@ -36,137 +50,176 @@ export class ApiError extends Error {
     readonly code: string,
     message: string,
     readonly retryAfterMs: number | null = null,
+    /** The whole answer: interactive authentication puts its stages there. */
+    readonly answer: Json = {},
   ) {
     super(message);
     this.name = 'ApiError';
   }
 
-  /** The token is no longer good: the person has to sign in again. */
+  /** The token is no longer accepted: the person has to sign in again. */
   get isSignedOut(): boolean {
-    return this.status === 401 && this.code !== 'M_FORBIDDEN';
+    return this.status === 401 && (this.code === 'M_UNKNOWN_TOKEN' || this.code === 'M_MISSING_TOKEN');
+  }
+
+  /** Nobody answered, or the answer says that it would be different later. */
+  get isPassing(): boolean {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
   }
 }
 
-/** What a person is told. `doing` says what was tried, as in `rename the document`. */
-export function inWords(error: unknown, doing: string): string {
-  if (!(error instanceof ApiError)) return `Something went wrong in this page while trying to ${doing}.`;
-  if (error.status === 0) return `The server can’t be reached, so it couldn’t ${doing}. Check the connection and try again.`;
-  if (error.isSignedOut) return 'You have been signed out. Sign in again to go on.';
-  if (error.status === 429) return `That was too much at once. ${waitWords(error.retryAfterMs)}`;
-  if (error.status === 403) return `You aren’t allowed to ${doing}.`;
-  if (error.status === 404) return `It isn’t there (any more), so the server couldn’t ${doing}.`;
-  if (error.status >= 500) return `The server has a problem and couldn’t ${doing}. Try again in a moment.`;
-  return `The server didn’t ${doing}: ${error.message}`;
-}
-
-/** The same for signing in, where the codes mean something else. */
-export function signInWords(error: unknown): string {
-  if (!(error instanceof ApiError)) return 'Something went wrong in this page. Reload it and try again.';
-  switch (true) {
-    case error.code === 'M_USER_DEACTIVATED':
-      return 'This account has been deactivated.';
-    case error.status === 403 || error.code === 'M_INVALID_USERNAME':
-      return 'The name or the password is wrong.';
-    case error.status === 401:
-      return 'This sign-in link is no longer valid. Sign in with your password.';
-    default:
-      return inWords(error, 'sign you in');
-  }
-}
-
-function waitWords(ms: number | null): string {
-  if (ms === null || ms <= 0) return 'Wait a moment and try again.';
-  const seconds = Math.ceil(ms / 1000);
-  return `Try again in ${seconds} second${seconds === 1 ? '' : 's'}.`;
+/** Where tokens come from: the session keeper. */
+export interface Tokens {
+  token(): Promise<string | null>;
+  renew(failed: string): Promise<string | null>;
 }
 
 type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
-const DOCUMENTS = '/_weft/client/v1/documents';
-const MATRIX = '/_matrix/client/v3';
+/** Below the place of the page (place.ts). */
+const DOCUMENTS = '_weft/client/v1/documents';
+export const MATRIX = '_matrix/client/v3';
 /** Longer than any answer should take; a join over federation is the slowest. */
 const TIMEOUT_MS = 60_000;
+export const DEVICE_NAME = 'Weft in a browser';
 
 export class Api {
   constructor(
-    private readonly token: () => string | null,
+    private readonly base: string,
+    private readonly tokens: Tokens,
     private readonly fetch: Fetch = (url, init) => globalThis.fetch(url, init),
   ) {}
 
-  async signIn(user: string, password: string): Promise<Session> {
-    const answer = await this.#json('POST', `${MATRIX}/login`, {
+  async signIn(user: string, password: string, now = Date.now()): Promise<Session> {
+    const answer = await this.request('POST', `${MATRIX}/login`, {
       type: 'm.login.password',
       identifier: { type: 'm.id.user', user: user.trim() },
       password,
-      initial_device_display_name: 'Weft in a browser',
-    });
-    return {
-      userId: text(answer['user_id']),
-      deviceId: text(answer['device_id']),
-      token: text(answer['access_token']),
-    };
+      initial_device_display_name: DEVICE_NAME,
+      refresh_token: true,
+    }, null);
+    return sessionOf(answer, now);
   }
 
-  /** Turns a token into a session, which fails when the token isn't good. */
+  /** The session that a token stands for; fails when the token is not accepted. */
   async whoAmI(token: string): Promise<Session> {
-    const answer = await this.#json('GET', `${MATRIX}/account/whoami`, undefined, token);
-    return { userId: text(answer['user_id']), deviceId: text(answer['device_id']), token };
+    const answer = await this.request('GET', `${MATRIX}/account/whoami`, undefined, token);
+    return { userId: text(answer['user_id']), deviceId: text(answer['device_id']), token, refreshToken: null, expiresAt: null };
   }
 
-  async signOut(): Promise<void> {
-    await this.#json('POST', `${MATRIX}/logout`, {});
+  /** New tokens, or null when the server refuses the refresh token. */
+  async refresh(refreshToken: string, now = Date.now()): Promise<Refreshed | null> {
+    try {
+      const answer = await this.request('POST', `${MATRIX}/refresh`, { refresh_token: refreshToken }, null);
+      return refreshedOf(answer, now);
+    } catch (error) {
+      if (error instanceof ApiError && (error.status === 401 || error.status === 403)) return null;
+      throw error;
+    }
   }
 
-  /** The name that the person chose, or null. */
+  /** Ends a session at the server; by default the current one. */
+  async signOut(token?: string): Promise<void> {
+    await this.request('POST', `${MATRIX}/logout`, {}, token);
+  }
+
+  /** The name that the person chose, or null. Fails with 404 when their server has no such user. */
   async displayName(userId: string): Promise<string | null> {
-    const answer = await this.#json('GET', `${MATRIX}/profile/${encodeURIComponent(userId)}`);
+    const answer = await this.request('GET', `${MATRIX}/profile/${encodeURIComponent(userId)}`);
     return typeof answer['displayname'] === 'string' ? answer['displayname'] : null;
   }
 
   async documents(): Promise<{ documents: DocumentInfo[]; invites: Invitation[] }> {
-    const answer = await this.#json('GET', DOCUMENTS);
+    const answer = await this.request('GET', DOCUMENTS);
     return { documents: list(answer['documents']), invites: list(answer['invites']) };
   }
 
   async document(id: string): Promise<DocumentInfo> {
-    return (await this.#json('GET', this.#path(id))) as unknown as DocumentInfo;
+    return (await this.request('GET', this.#path(id))) as unknown as DocumentInfo;
+  }
+
+  /** What can be done about a document that isn't open to the person. */
+  async access(id: string): Promise<Access> {
+    const roomId = id.startsWith('#') ? await this.#resolve(id) : id;
+    const { invites } = await this.documents();
+    const invitation = invites.find(({ docId }) => docId === roomId);
+    if (invitation) return { kind: 'invited', invitation };
+    try {
+      const summary = await this.request('GET', `_matrix/client/v1/room_summary/${encodeURIComponent(id)}`);
+      if (summary['membership'] === 'knock') return { kind: 'asked' };
+      const rule = summary['join_rule'];
+      return { kind: rule === 'public' ? 'public' : rule === 'knock' || rule === 'knock_restricted' ? 'knock' : 'none' };
+    } catch (error) {
+      if (error instanceof ApiError && error.code === 'M_UNRECOGNIZED') return { kind: 'unknown' };
+      if (error instanceof ApiError && !error.isPassing && !error.isSignedOut) return { kind: 'none' };
+      throw error;
+    }
   }
 
   async createDocument(title: string, kind: DocumentKind): Promise<string> {
-    return text((await this.#json('POST', DOCUMENTS, { title, kind }))['docId']);
+    return text((await this.request('POST', DOCUMENTS, { title, kind }))['docId']);
   }
 
   async rename(id: string, title: string): Promise<void> {
-    await this.#json('PATCH', this.#path(id), { title });
+    await this.request('PATCH', this.#path(id), { title });
   }
 
   async join(id: string): Promise<void> {
-    await this.#json('POST', `${MATRIX}/join/${encodeURIComponent(id)}`, {});
+    await this.request('POST', `${MATRIX}/join/${encodeURIComponent(id)}`, {});
   }
 
-  /** Leaves a document, or declines an invitation to it. */
+  /** Asks the members for access. */
+  async knock(id: string): Promise<void> {
+    await this.request('POST', `${MATRIX}/knock/${encodeURIComponent(id)}`, {});
+  }
+
+  /** Leaves a document, declines an invitation to it, or takes back a request for access. */
   async leave(id: string): Promise<void> {
-    await this.#json('POST', `${MATRIX}/rooms/${encodeURIComponent(id)}/leave`, {});
+    await this.request('POST', `${MATRIX}/rooms/${encodeURIComponent(id)}/leave`, {});
   }
 
   async members(id: string): Promise<Member[]> {
-    return list((await this.#json('GET', `${this.#path(id)}/members`))['members']);
+    return list((await this.request('GET', `${this.#path(id)}/members`))['members']);
   }
 
-  /** Gives a role; who isn't a member yet is invited with it. */
+  /** The room's power levels, which decide about roles; see roles.ts. */
+  async powerLevels(id: string): Promise<Json> {
+    return this.request('GET', `${MATRIX}/rooms/${encodeURIComponent(id)}/state/m.room.power_levels`);
+  }
+
+  /** Gives a role; someone who isn't a member is invited with it. */
   async setRole(id: string, userId: string, role: Role): Promise<void> {
-    await this.#json('PUT', `${this.#path(id)}/members/${encodeURIComponent(userId)}`, { role });
+    await this.request('PUT', `${this.#path(id)}/members/${encodeURIComponent(userId)}`, { role });
   }
 
   async removeMember(id: string, userId: string): Promise<void> {
-    await this.#json('DELETE', `${this.#path(id)}/members/${encodeURIComponent(userId)}`);
+    await this.request('DELETE', `${this.#path(id)}/members/${encodeURIComponent(userId)}`);
+  }
+
+  /** One request. `token` is asked from the keeper unless one is given; null sends none. */
+  async request(method: string, path: string, body?: unknown, token?: string | null): Promise<Json> {
+    const kept = token === undefined;
+    const first = kept ? await this.tokens.token() : token;
+    try {
+      return await this.#send(method, path, body, first);
+    } catch (error) {
+      if (!kept || !first || !(error instanceof ApiError && error.isSignedOut)) throw error;
+      const next = await this.tokens.renew(first);
+      if (!next) throw error;
+      return this.#send(method, path, body, next);
+    }
+  }
+
+  async #resolve(alias: string): Promise<string> {
+    const answer = await this.request('GET', `${MATRIX}/directory/room/${encodeURIComponent(alias)}`).catch(() => ({}) as Json);
+    return typeof answer['room_id'] === 'string' ? answer['room_id'] : alias;
   }
 
   #path(id: string): string {
     return `${DOCUMENTS}/${encodeURIComponent(id)}`;
   }
 
-  async #json(method: string, path: string, body?: unknown, token = this.token()): Promise<Record<string, unknown>> {
+  async #send(method: string, path: string, body: unknown, token: string | null): Promise<Json> {
     const headers: Record<string, string> = { Accept: 'application/json' };
     if (body !== undefined) headers['Content-Type'] = 'application/json';
     if (token) headers['Authorization'] = `Bearer ${token}`;
@@ -174,7 +227,7 @@ export class Api {
     if (body !== undefined) init.body = JSON.stringify(body);
     let response: Response;
     try {
-      response = await this.fetch(path, init);
+      response = await this.fetch(this.base + path, init);
     } catch {
       throw new ApiError(0, 'UNREACHABLE', 'no answer');
     }
@@ -184,22 +237,36 @@ export class Api {
   }
 }
 
-async function parse(response: Response): Promise<Record<string, unknown>> {
+/** The session in the answer to a sign-in or registration. */
+export function sessionOf(answer: Json, now: number): Session {
+  return { userId: text(answer['user_id']), deviceId: text(answer['device_id']), ...refreshedOf(answer, now) };
+}
+
+function refreshedOf(answer: Json, now: number): Refreshed {
+  const { refresh_token: refreshToken, expires_in_ms: lifetime } = answer;
+  return {
+    token: text(answer['access_token']),
+    refreshToken: typeof refreshToken === 'string' ? refreshToken : null,
+    expiresAt: typeof lifetime === 'number' ? now + lifetime : null,
+  };
+}
+
+async function parse(response: Response): Promise<Json> {
   try {
     const answer: unknown = await response.json();
-    return typeof answer === 'object' && answer !== null ? (answer as Record<string, unknown>) : {};
+    return typeof answer === 'object' && answer !== null ? (answer as Json) : {};
   } catch {
     return {};
   }
 }
 
-function failure(response: Response, answer: Record<string, unknown>): ApiError {
+function failure(response: Response, answer: Json): ApiError {
   const code = typeof answer['errcode'] === 'string' ? answer['errcode'] : 'M_UNKNOWN';
   const message = typeof answer['error'] === 'string' ? answer['error'] : `status ${response.status}`;
-  return new ApiError(response.status, code, message, retryAfter(response, answer));
+  return new ApiError(response.status, code, message, retryAfter(response, answer), answer);
 }
 
-function retryAfter(response: Response, answer: Record<string, unknown>): number | null {
+function retryAfter(response: Response, answer: Json): number | null {
   if (typeof answer['retry_after_ms'] === 'number') return answer['retry_after_ms'];
   const seconds = Number(response.headers.get('Retry-After') ?? Number.NaN);
   return Number.isFinite(seconds) ? seconds * 1000 : null;

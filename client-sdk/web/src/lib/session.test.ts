@@ -1,18 +1,10 @@
-// Links and stored sessions come from outside: what isn't well-formed is no session.
+// Links and addresses come from outside: what isn't well-formed is ignored.
 import { describe, expect, it } from 'vitest';
 import { readRoute, routeTo } from './route';
-import { type TabStorage, isUserId, loadSession, localpart, readSignInLink, saveSession, serverOf } from './session';
+import { isUserId, localpart, readSignInLink, serverOf } from './session';
+import { cleanTitle, shownTitle } from './titles';
 
 const ROOM = '!aB-c_/d+e:example.org:8448';
-
-function storage(entries: Record<string, string> = {}): TabStorage {
-  const map = new Map(Object.entries(entries));
-  return {
-    getItem: (key) => map.get(key) ?? null,
-    setItem: (key, value) => void map.set(key, value),
-    removeItem: (key) => void map.delete(key),
-  };
-}
 
 describe('sign-in links', () => {
   it('hold a token and a document', () => {
@@ -46,44 +38,27 @@ describe('routes', () => {
   });
 });
 
-describe('stored sessions', () => {
-  const session = { userId: '@a:b', deviceId: 'D', token: 't' };
-
-  it('come back as they were and go on sign-out', () => {
-    const tab = storage();
-    saveSession(tab, session);
-    expect(loadSession(tab)).toEqual(session);
-    saveSession(tab, null);
-    expect(loadSession(tab)).toBeNull();
-  });
-
-  it.each(['', 'x', '[]', '{"userId":"@a:b"}', '{"userId":1,"deviceId":"D","token":"t"}', 'null'])('are not %j', (stored) => {
-    expect(loadSession(storage({ 'weft.session': stored }))).toBeNull();
-  });
-
-  it('may be kept nowhere when storage is switched off', () => {
-    const off: TabStorage = {
-      getItem: () => {
-        throw new Error('off');
-      },
-      setItem: () => {
-        throw new Error('off');
-      },
-      removeItem: () => {},
-    };
-    expect(() => saveSession(off, session)).not.toThrow();
-    expect(loadSession(off)).toBeNull();
-  });
-});
-
 describe('user ids', () => {
   it('have a local part and a server with its port', () => {
     expect([localpart('@a.b:c:1'), serverOf('@a.b:c:1')]).toEqual(['a.b', 'c:1']);
     expect([localpart('nobody'), serverOf('nobody')]).toEqual(['nobody', '']);
   });
 
-  it('are told from what merely looks like one', () => {
+  it('are told from what only looks like one', () => {
     for (const good of ['@a:b', '@a:127.0.0.1:8448', '@a:[::1]:80']) expect(isUserId(good)).toBe(true);
     for (const bad of ['a:b', '@a', '@:b', '@a:', '@a b:c', '@a:b/c', `@${'x'.repeat(255)}:b`]) expect(isUserId(bad)).toBe(false);
+  });
+});
+
+describe('titles', () => {
+  it('have no characters that turn the text around them, and one line', () => {
+    for (let code = 0x202a; code <= 0x202e; code += 1) expect(shownTitle(`a${String.fromCharCode(code)}b`)).toBe('ab');
+    for (let code = 0x2066; code <= 0x2069; code += 1) expect(shownTitle(`a${String.fromCharCode(code)}b`)).toBe('ab');
+    expect(cleanTitle(' a\u0000\n\u2028b\t c ')).toBe('a b c');
+    expect([shownTitle('\u202e'), shownTitle('  '), cleanTitle('\u202e')]).toEqual(['Untitled', 'Untitled', '']);
+  });
+
+  it('keep what scripts and emoji need', () => {
+    for (const title of ['تقرير\u200f 2027', 'नमस्\u200dते', '👩\u200d💻 notes']) expect(shownTitle(title)).toBe(title);
   });
 });

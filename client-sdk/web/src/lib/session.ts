@@ -1,27 +1,30 @@
-// Who is signed in, in this tab: reading a sign-in link, and keeping the session in the tab's own storage (so that two
-// links opened in two tabs of one browser are two people). The token goes nowhere else: not into the address, a log
-// or the storage that tabs share.
+// Who is signed in: sign-in links, the stored form of a session, and user ids. What keeps a session alive over time
+// and across tabs is in session-keeper.ts.
 
 export interface Session {
   readonly userId: string;
   readonly deviceId: string;
   readonly token: string;
+  /** Null for sessions whose token does not expire (sign-in links). */
+  readonly refreshToken: string | null;
+  /** Milliseconds since 1970 by this device's clock, or null when the token does not expire. */
+  readonly expiresAt: number | null;
 }
 
 export interface SignInLink {
   readonly token: string;
-  /** The document to open, where the link names one. */
+  /** The document to open, if the link names one. */
   readonly documentId: string | null;
 }
 
-/** What is needed of `sessionStorage`. */
-export interface TabStorage {
+/** What is needed of `localStorage`. */
+export interface KeyStorage {
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
   removeItem(key: string): void;
 }
 
-const STORAGE_KEY = 'weft.session';
+export const STORAGE_KEY = 'weft.session';
 /** A token or a room id longer than this is no token or room id. */
 const MAX_LINK_PART = 4096;
 
@@ -38,7 +41,7 @@ export function readSignInLink(fragment: string): SignInLink | null {
   return { token, documentId: documentId && documentId.length <= MAX_LINK_PART ? documentId : null };
 }
 
-/** Percent-decoding that answers null to what can't be decoded. A `+` stays a `+`: tokens may hold one. */
+/** Percent-decoding that returns null for malformed text. A `+` stays a `+`: tokens may contain one. */
 export function decode(text: string): string | null {
   try {
     return decodeURIComponent(text);
@@ -47,34 +50,28 @@ export function decode(text: string): string | null {
   }
 }
 
-export function loadSession(storage: TabStorage): Session | null {
+/** The session in a stored value; null when there is none or it is malformed. */
+export function readSession(stored: string | null): Session | null {
   try {
-    const stored: unknown = JSON.parse(storage.getItem(STORAGE_KEY) ?? 'null');
-    if (typeof stored !== 'object' || stored === null) return null;
-    const { userId, deviceId, token } = stored as Record<string, unknown>;
+    const value: unknown = JSON.parse(stored ?? 'null');
+    if (typeof value !== 'object' || value === null) return null;
+    const { userId, deviceId, token, refreshToken = null, expiresAt = null } = value as Record<string, unknown>;
     if (typeof userId !== 'string' || typeof deviceId !== 'string' || typeof token !== 'string') return null;
-    return { userId, deviceId, token };
+    if (refreshToken !== null && typeof refreshToken !== 'string') return null;
+    if (expiresAt !== null && typeof expiresAt !== 'number') return null;
+    return { userId, deviceId, token, refreshToken, expiresAt };
   } catch {
     return null;
   }
 }
 
-export function saveSession(storage: TabStorage, session: Session | null): void {
-  try {
-    if (session) storage.setItem(STORAGE_KEY, JSON.stringify(session));
-    else storage.removeItem(STORAGE_KEY);
-  } catch {
-    // Storage may be switched off. The session then lives as long as the page.
-  }
-}
-
-/** `alice` of `@alice:example.org`; whatever was given where it isn't a user id. */
+/** `alice` of `@alice:example.org`; the text itself if it is not a user id. */
 export function localpart(userId: string): string {
   const colon = userId.indexOf(':');
   return userId.startsWith('@') && colon > 1 ? userId.slice(1, colon) : userId;
 }
 
-/** `example.org` of `@alice:example.org`, with its port; empty where it isn't a user id. */
+/** `example.org` of `@alice:example.org`, with its port; empty if it is not a user id. */
 export function serverOf(userId: string): string {
   const colon = userId.indexOf(':');
   return userId.startsWith('@') && colon > 0 ? userId.slice(colon + 1) : '';

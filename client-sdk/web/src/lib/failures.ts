@@ -1,0 +1,62 @@
+// What a person reads when a request fails: what did not happen, why, and what they can do about it.
+import { ApiError } from './api';
+
+export interface Attempt {
+  /** What was tried, to follow "Couldn’t": `rename the document`. */
+  readonly doing: string;
+  /** The other server that the request depends on, if there is one. */
+  readonly partner?: string;
+}
+
+export function failureText(error: unknown, { doing, partner }: Attempt): string {
+  const failed = `Couldn’t ${doing}:`;
+  if (!(error instanceof ApiError)) return `${failed} something went wrong in this page. Reload it and try again.`;
+  if (error.status === 0) return `${failed} the server can’t be reached. Check your connection and try again.`;
+  if (error.isSignedOut) return 'You have been signed out. Sign in again to continue.';
+  if (error.status === 429) return `Too many attempts. ${waitText(error.retryAfterMs)}`;
+  // The own server answers 502 and 504 when another server did not.
+  if (partner && (error.status === 502 || error.status === 504)) {
+    return `${failed} ${partner} isn’t responding. Try again later.`;
+  }
+  if (partner && error.status === 404) return `${failed} ${partner} doesn’t know this user or document.`;
+  if (error.status === 403) return `${failed} ${sentence(error.message, 'you don’t have permission.')}`;
+  if (error.status === 404) return `${failed} it no longer exists, or you no longer have access.`;
+  if (error.status === 413) return `${failed} it is too large.`;
+  if (error.status >= 500) return `${failed} the server has a problem. Try again in a moment.`;
+  return `${failed} ${sentence(error.message, 'the server refused.')}`;
+}
+
+/** The same for signing in and registering, where the codes mean something else. */
+export function signInText(error: unknown, doing = 'sign in'): string {
+  if (!(error instanceof ApiError)) return failureText(error, { doing });
+  switch (true) {
+    case error.code === 'M_USER_DEACTIVATED':
+      return 'This account has been deactivated.';
+    case error.code === 'M_USER_IN_USE':
+      return 'This user name is taken. Choose another one.';
+    case error.code === 'M_WEAK_PASSWORD':
+      return sentence(error.message, 'This password is too weak.');
+    case error.code === 'M_INVALID_USERNAME' && doing !== 'sign in':
+      return 'A user name consists of lower-case letters, digits and the characters . _ = - /';
+    case (error.status === 403 && error.code === 'M_FORBIDDEN' && doing === 'sign in') || error.code === 'M_INVALID_USERNAME':
+      return 'Wrong user name or password.';
+    case error.isSignedOut:
+      return 'This sign-in link is no longer valid. Sign in with your password.';
+    default:
+      return failureText(error, { doing });
+  }
+}
+
+function waitText(ms: number | null): string {
+  if (ms === null || ms <= 0) return 'Wait a moment and try again.';
+  const seconds = Math.ceil(ms / 1000);
+  if (seconds <= 90) return `Try again in ${seconds} second${seconds === 1 ? '' : 's'}.`;
+  return `Try again in ${Math.ceil(seconds / 60)} minutes.`;
+}
+
+/** The server's own words where it has any, as a sentence; they are shown as text and never as markup. */
+function sentence(message: string, otherwise: string): string {
+  const words = message.trim();
+  if (!words || words.length > 300 || words.startsWith('status ')) return otherwise;
+  return /[.!?]$/.test(words) ? words : `${words}.`;
+}
