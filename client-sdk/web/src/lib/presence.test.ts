@@ -1,6 +1,6 @@
 // Awareness states can hold anything; people and cursors read from them are well-formed or absent.
 import { describe, expect, it } from 'vitest';
-import { COLOURS, arrivalWords, assignColours, colourOf, compare, initialsOf, readCursor, readPeople, tidyName } from './presence';
+import { COLOURS, arrivalText, colourOf, compare, initialsOf, readCursor, readPeople, tidyName } from './presence';
 
 const ME = { userId: '@me:here', name: 'Me', client: 1 };
 const bob = (extra: object = {}) => ({ user: { id: '@bob:there', name: 'Bob', ...extra } });
@@ -32,20 +32,21 @@ describe('people', () => {
     expect([initialsOf('Ada Lovelace'), initialsOf('bob'), initialsOf('😀 x'), initialsOf('')]).toEqual(['AL', 'B', '😀X', '?']);
   });
 
-  it('get the same distinct colours whatever the order they are seen in', () => {
-    const ids = Array.from({ length: COLOURS }, (_, i) => `@user${i}:x`);
-    const [forth, back] = [assignColours(ids), assignColours([...ids].reverse())];
-    expect(new Set(forth.values()).size).toBe(COLOURS);
-    expect([...back].sort()).toEqual([...forth].sort());
-    expect(assignColours(['@a:b']).get('@a:b')).toBe(colourOf('@a:b'));
+  it('have one colour each, whoever else is there', () => {
+    const ids = Array.from({ length: 40 }, (_, i) => `@user${i}:x`);
+    const states = (some: string[]) => new Map<number, unknown>(some.map((id, i) => [i + 10, { user: { id, name: id } }]));
+    for (const some of [ids, [...ids].reverse(), ids.slice(7, 9)]) {
+      for (const { userId, colour } of readPeople(states(some), ME)) expect(colour).toBe(colourOf(userId));
+    }
+    expect(new Set(ids.map(colourOf)).size).toBe(COLOURS);
   });
 
   it('are announced when they come and go, me excepted', () => {
     const alone = readPeople(new Map(), ME);
     const together = readPeople(new Map([[4, bob()]]), ME);
-    expect(arrivalWords(compare(alone, together))).toBe('Bob joined.');
-    expect(arrivalWords(compare(together, alone))).toBe('Bob left.');
-    expect(arrivalWords(compare([], alone))).toBe('');
+    expect(arrivalText(compare(alone, together))).toBe('Bob joined.');
+    expect(arrivalText(compare(together, alone))).toBe('Bob left.');
+    expect(arrivalText(compare([], alone))).toBe('');
   });
 });
 

@@ -1,6 +1,6 @@
-// Who is here: reads other people's awareness states, which anybody can fill with anything, into a few checked fields.
-// Ids and names are the server's word (it overwrites `user.id` and `user.name`). Colours are chosen here from the
-// user id, never taken from the wire: a colour from a stranger would end up in a style.
+// Who is here: reads other people's awareness states, which can hold anything, into a few checked fields.
+// The server overwrites `user.id` and `user.name`, so those can be relied on. Colours are derived from the user id and
+// never taken from the wire: a stranger's value would end up in a style.
 import { localpart } from './session';
 
 export const COLOURS = 8;
@@ -13,7 +13,7 @@ export interface Person {
   readonly userId: string;
   readonly name: string;
   readonly initials: string;
-  /** Index into the palette, 0 to 7; the same in every window that sees the same people. */
+  /** Index into the palette, 0 to 7: always `colourOf(userId)`. */
   readonly colour: number;
   readonly isMe: boolean;
   /** Their open editors (Yjs client ids), lowest first. */
@@ -39,13 +39,12 @@ export function readPeople(states: ReadonlyMap<number, unknown>, me: Me): Person
     if (entry) entry.clients.push(client);
     else found.set(userId, { name: nameOf(user, userId), clients: [client] });
   }
-  const colours = assignColours([...found.keys()]);
   return [...found]
     .map(([userId, { name, clients }]) => ({
       userId,
       name,
       initials: initialsOf(name),
-      colour: colours.get(userId) ?? 0,
+      colour: colourOf(userId),
       isMe: userId === me.userId,
       clients: clients.sort((a, b) => a - b),
     }))
@@ -56,10 +55,10 @@ function nameOf(user: unknown, userId: string): string {
   const name = field(user, 'name');
   const tidy = typeof name === 'string' ? tidyName(name) : '';
   if (tidy) return tidy;
-  return userId.startsWith('@') ? localpart(userId) : 'Somebody';
+  return userId.startsWith('@') ? localpart(userId) : 'Someone';
 }
 
-/** Takes out control and direction characters, which could make a name look like another's. */
+/** Without control and direction characters, which could make a name look like another person's. */
 export function tidyName(name: string): string {
   const clean = name.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '').replace(/\s+/g, ' ').trim();
   return [...clean].slice(0, MAX_NAME).join('');
@@ -72,20 +71,9 @@ export function initialsOf(name: string): string {
   return (first + last).toUpperCase();
 }
 
-/** The user id's own colour; when two present people share one, the later id takes the next that is free. */
-export function assignColours(userIds: readonly string[]): Map<string, number> {
-  const assigned = new Map<string, number>();
-  const taken = new Set<number>();
-  for (const userId of [...userIds].sort()) {
-    let colour = colourOf(userId);
-    for (let tries = 0; tries < COLOURS && taken.has(colour); tries += 1) colour = (colour + 1) % COLOURS;
-    taken.add(colour);
-    assigned.set(userId, colour);
-  }
-  return assigned;
-}
-
-/** FNV-1a over UTF-16 units: any even spread does. */
+/**
+ * The person's colour, the same on every screen and in every window. FNV-1a over UTF-16 units: any even spread does.
+ */
 export function colourOf(userId: string): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < userId.length; i += 1) {
@@ -99,7 +87,7 @@ export interface Arrivals {
   readonly left: readonly Person[];
 }
 
-/** Who came and who went between two looks, other than me. */
+/** Who came and who left between two looks, other than me. */
 export function compare(before: readonly Person[], after: readonly Person[]): Arrivals {
   const ids = (people: readonly Person[]) => new Set(people.map((person) => person.userId));
   const [was, is] = [ids(before), ids(after)];
@@ -109,7 +97,7 @@ export function compare(before: readonly Person[], after: readonly Person[]): Ar
   };
 }
 
-export function arrivalWords({ joined, left }: Arrivals): string {
+export function arrivalText({ joined, left }: Arrivals): string {
   const names = (people: readonly Person[]) => people.map((person) => person.name).join(', ');
   const parts: string[] = [];
   if (joined.length > 0) parts.push(`${names(joined)} joined.`);
