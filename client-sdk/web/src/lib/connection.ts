@@ -1,13 +1,14 @@
-// What a closed socket or a denied sign-in means for the person: for ever (44xx), try again (45xx), and in which words.
+// What a closed socket or a denied document means for the person: permanent (44xx) or worth another attempt (45xx), and
+// the text that says so.
 
-/** Why a document can't be worked on, for good. */
+/** Why a document can't be used any more. */
 export type Ending = 'signed-out' | 'no-access' | 'not-found' | 'refused' | 'broken' | 'rebuilt';
 
-/** The codes of the protocol's live socket (spec/docs/live.md). Null: the provider connects again by itself. */
+/** The codes of the protocol's live socket (spec/docs/live.md). Null: the provider reconnects by itself. */
 export function endingOf(code: number, reason = ''): Ending | null {
   switch (code) {
     case 1000:
-      // Hocuspocus' own close message, which lets go of one document and has no code.
+      // Hocuspocus' own close message, which detaches one document and has no code.
       return ENDING_OF_REASON.get(reason) ?? null;
     case 4401:
       return 'signed-out';
@@ -34,34 +35,37 @@ const ENDING_OF_REASON: ReadonlyMap<string, Ending> = new Map([
   ['document was rebuilt', 'rebuilt'],
 ]);
 
-export interface EndingWords {
+export interface EndingText {
   readonly title: string;
   readonly text: string;
 }
 
-export const ENDING_WORDS: Record<Ending, EndingWords> = {
+/** `limits.rs`: an update has at most 4 MiB. */
+const LIMIT = '4 MB';
+
+export const ENDING_TEXT: Record<Ending, EndingText> = {
   'signed-out': {
-    title: 'You have been signed out',
-    text: 'Your session has ended. Sign in again to go on; what you see stays here.',
+    title: 'You have been signed out.',
+    text: 'Sign in again to continue. The text in this tab is kept.',
   },
   'no-access': {
-    title: 'You no longer have access',
-    text: 'Somebody who manages this document has removed you, or you were never invited. Ask them if that is a surprise.',
+    title: 'You no longer have access.',
+    text: 'Someone who manages this document removed you. You can still copy the text that you see.',
   },
   'not-found': {
-    title: 'This document isn’t here',
-    text: 'It may never have existed, or this server doesn’t hold a copy of it.',
+    title: 'This document is no longer available.',
+    text: 'It was deleted, or this server no longer has a copy.',
   },
   refused: {
-    title: 'Your last change wasn’t accepted',
-    text: 'The server can’t take it, and sending it again won’t help. Copy your text, then reload the document.',
+    title: 'Your last change wasn’t accepted.',
+    text: `It is too large (limit ${LIMIT} at once) or not valid. Copy your text, then reload the document.`,
   },
   broken: {
-    title: 'This page and the server don’t understand each other',
-    text: 'Reload to get the page’s current version.',
+    title: 'This page is out of date.',
+    text: 'The server speaks another version of the protocol. Reload the page.',
   },
   rebuilt: {
-    title: 'The document was rebuilt',
-    text: 'The server has rebuilt it from its signed history. Reload to see it as it is now.',
+    title: 'The document was rebuilt.',
+    text: 'The server restored it from its signed history. Reload to see the current text.',
   },
 };

@@ -1,5 +1,5 @@
-// One open document: its Y.Doc, the stock Hocuspocus provider that keeps it in step with the server, and what the page
-// needs to know about both. No DOM and no framework in here; time and the socket's class are handed in.
+// One open document: its Y.Doc, the stock Hocuspocus provider that synchronises it with the server, and what the page
+// needs to know about both. No DOM and no framework in here; the socket's class is a parameter.
 import { HocuspocusProvider, type HocuspocusProviderConfiguration, HocuspocusProviderWebsocket } from '@hocuspocus/provider';
 import { Awareness } from 'y-protocols/awareness';
 import * as Y from 'yjs';
@@ -13,9 +13,9 @@ import { type Readable, Value } from './value';
 /** The protocol's root of a document of kind `text`. */
 export const ROOT = 'body';
 
-/** Connections that come back sooner aren't worth a banner. */
+/** Interruptions shorter than this get no banner. */
 export const CUT_OFF_AFTER_MS = 2_000;
-/** No acknowledgement for so long, although one is due: connect anew, where the state vectors tell what arrived. */
+/** An answer has been due for so long: connect again, and let the state vectors tell what arrived. */
 const PATIENCE_MS = 10_000;
 const MAX_PATIENCE_MS = 120_000;
 const MAX_RECONNECT_MS = 10_000;
@@ -28,17 +28,17 @@ export interface DocumentOptions {
   readonly roomId: string;
   readonly url: string;
   readonly userId: string;
-  readonly token: () => string;
-  /** Asked when the server denies the document: why, or null when it may be tried again. */
+  readonly token: () => Promise<string>;
+  /** Called when the server denies the document or the token: the reason, or null to try again. */
   readonly whyDenied: () => Promise<Ending | null>;
   readonly socket?: typeof WebSocket;
-  /** How long to wait for an acknowledgement before connecting anew; doubles each time it was in vain. */
+  /** How long to wait for an answer before connecting again; doubles with each failure. */
   readonly patienceMs?: number;
 }
 
-/** `ws://host/_weft/client/v1/live/{id}` of the page's own origin. */
-export function liveUrl(origin: string, roomId: string): string {
-  return `${origin.replace(/^http/, 'ws')}/_weft/client/v1/live/${encodeURIComponent(roomId)}`;
+/** The live socket of a document, below the place of the page (place.ts). */
+export function liveUrl(base: string, roomId: string): string {
+  return `${base.replace(/^http/, 'ws')}_weft/client/v1/live/${encodeURIComponent(roomId)}`;
 }
 
 export class LiveDocument {
@@ -62,6 +62,7 @@ export class LiveDocument {
   #cutOffTimer: ReturnType<typeof setTimeout> | undefined;
   #waitTimer: ReturnType<typeof setTimeout> | undefined;
   #patience: number;
+  #answersSeen = 0;
   #closed = false;
 
   constructor(private readonly options: DocumentOptions) {
@@ -70,7 +71,7 @@ export class LiveDocument {
     this.doc.on('update', (_update: Uint8Array, origin: unknown) => {
       if (origin !== this.#provider) this.#note(() => this.#tracker.edited());
     });
-    // Told before anything that watches the text is called, so that the editor can let go of it in time.
+    // Fires before the observers of the text, so that the editor can detach in time.
     this.doc.on('beforeObserverCalls', (transaction) => {
       if (bringsThings(transaction, this.text)) this.#unshowable.set(true);
     });
@@ -99,11 +100,11 @@ export class LiveDocument {
   get scope(): Readable<Scope> {
     return this.#scope;
   }
-  /** Without a connection for longer than a hiccup. */
+  /** Disconnected for longer than a short interruption. */
   get cutOff(): Readable<boolean> {
     return this.#cutOff;
   }
-  /** Why this can't go on, once it can't. */
+  /** Why the document can't be used any more, if so. */
   get ending(): Readable<Ending | null> {
     return this.#ending;
   }
@@ -111,7 +112,7 @@ export class LiveDocument {
   get people(): Readable<readonly Person[]> {
     return this.#people;
   }
-  /** The text holds what isn't text. */
+  /** The text contains something other than text. */
   get unshowable(): Readable<boolean> {
     return this.#unshowable;
   }
@@ -119,24 +120,29 @@ export class LiveDocument {
     return this.#tracker.hasUnsaved;
   }
 
-  /** The name that others see until the server writes its own. */
+  /** The own name, as shown here; others see the name that the server knows. */
   rename(name: string): void {
     this.#name = name;
     this.#introduce();
   }
 
-  /** Connects now instead of at the next attempt: the network came back, or the page was looked at again. */
+  /** Connects now instead of at the next attempt: the network is back, or the page is visible again. */
   hurry(): void {
     if (this.#ending.get() === null && !this.#closed && !this.#isOnline) void this.#socket.connect();
   }
 
-  /** Goes on after an ending was cured (a new sign-in). */
+  /** Ends the connection for a reason that the page knows of; the text stays. */
+  end(ending: Ending): void {
+    if (!this.#closed && this.#ending.get() === null) this.#end(ending);
+  }
+
+  /** Continues after a new sign-in. */
   resume(): void {
     this.#ending.set(null);
     void this.#socket.connect();
   }
 
-  /** Ends it; unsent edits get a moment to arrive. */
+  /** Closes the document; unsent edits get a moment to arrive. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -172,7 +178,7 @@ export class LiveDocument {
     };
   }
 
-  /** The browser's socket, with each frame shown to the tracker on its way. */
+  /** The browser's socket, which reports each frame to the tracker. */
   #countingSocket(Socket: typeof WebSocket): typeof WebSocket {
     const tracker = this.#tracker;
     const note = (change: () => void): void => this.#note(change);
@@ -181,6 +187,9 @@ export class LiveDocument {
       constructor(url: string | URL) {
         super(url);
         current = this;
+        note(() => tracker.connecting());
+        // Outside browsers an error that nobody listens for ends the program.
+        this.addEventListener('error', () => {});
         const mine = (change: () => void) => () => {
           if (current === this) note(change);
         };
@@ -211,16 +220,30 @@ export class LiveDocument {
     this.#watchForSilence();
   }
 
+  // The clock runs from the first thing that is due and not from the last: somebody who keeps typing keeps sending.
   #watchForSilence(): void {
-    clearTimeout(this.#waitTimer);
+    const answers = this.#tracker.answers;
+    if (!this.#tracker.isWaiting || answers !== this.#answersSeen) {
+      clearTimeout(this.#waitTimer);
+      this.#waitTimer = undefined;
+      this.#answersSeen = answers;
+    }
     if (!this.#tracker.isWaiting) {
       if (this.#tracker.state === 'saved') this.#patience = this.options.patienceMs ?? PATIENCE_MS;
       return;
     }
-    this.#waitTimer = setTimeout(() => {
-      this.#patience = Math.min(this.#patience * 2, MAX_PATIENCE_MS);
-      this.#socket.webSocket?.close();
-    }, this.#patience);
+    this.#waitTimer ??= setTimeout(() => this.#giveUp(), this.#patience);
+  }
+
+  /** Abandons a socket whose server doesn't answer. Closing it properly would take an answer as well. */
+  #giveUp(): void {
+    this.#waitTimer = undefined;
+    this.#patience = Math.min(this.#patience * 2, MAX_PATIENCE_MS);
+    if (this.#closed || this.#ending.get() !== null) return;
+    this.#cutOff.set(true);
+    const event = { code: 4408, reason: 'no answer' };
+    // What the provider does itself when a socket's own close event doesn't come, and all its listeners as well.
+    (this.#socket as unknown as { emit(name: string, payload: unknown): void }).emit('close', { event });
   }
 
   #synced(): void {
@@ -238,16 +261,18 @@ export class LiveDocument {
 
   #closedBy(code: number, reason: string): void {
     const ending = endingOf(code, reason);
+    // An expired token can be refreshed.
+    if (ending === 'signed-out') return void this.#denied();
     if (ending !== null) return this.#end(ending);
-    // The server let go of the document but kept the socket: begin again.
+    // The server detached the document but kept the socket: start again.
     if (code === 1000 && this.#isOnline) this.#socket.webSocket?.close();
   }
 
   async #denied(): Promise<void> {
     const ending = await this.options.whyDenied();
-    if (this.#closed) return;
+    if (this.#closed || this.#ending.get() !== null) return;
     if (ending !== null) this.#end(ending);
-    else this.#socket.webSocket?.close();
+    else if (this.#isOnline) this.#socket.webSocket?.close();
   }
 
   #end(ending: Ending): void {

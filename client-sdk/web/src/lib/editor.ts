@@ -1,33 +1,64 @@
-// The text editor: CodeMirror 6 on the document's Y.Text, with undo of one's own edits only. Looks are in app.css; what
-// others do is drawn by carets.ts.
+// The text editor: CodeMirror 6 on the document's Y.Text, with undo of one's own edits only and a search panel.
+// Its appearance is in app.css; carets.ts draws what others do.
 import { defaultKeymap } from '@codemirror/commands';
+import { openSearchPanel, search, searchKeymap } from '@codemirror/search';
 import { Compartment, EditorState, type Extension } from '@codemirror/state';
 import { EditorView, keymap, placeholder } from '@codemirror/view';
 import { yCollab, yUndoManagerKeymap } from 'y-codemirror.next';
 import { carets } from './carets';
 import type { LiveDocument } from './document';
 
-/** Space that the bar on top, and a thumb at the bottom, cover. */
-const SCROLL_MARGINS = { top: 88, bottom: 64 };
+/** Free space kept above and below the caret when scrolling to it, besides what the bar at the top covers. */
+const MARGIN_TOP = 28;
+const MARGIN_BOTTOM = 64;
+
+/** Of the search's keys those that the list of shortcuts names; the others would surprise. */
+const SEARCH_KEYS = searchKeymap.filter(({ key }) => key === 'Mod-f' || key === 'F3' || key === 'Mod-g' || key === 'Escape');
+
+/** CodeMirror's words for its search panel, and ours. */
+const PHRASES = {
+  next: 'Next',
+  previous: 'Previous',
+  'match case': 'Match case',
+  regexp: 'Regular expression',
+  'by word': 'Whole words',
+  replace: 'Replace',
+  'replace all': 'Replace all',
+  close: 'Close the search',
+  'current match': 'current match',
+  'on line': 'on line',
+};
 
 export interface TextEditor {
   readonly view: EditorView;
   setEditable(editable: boolean): void;
+  find(): void;
   destroy(): void;
 }
 
-export function createTextEditor(parent: HTMLElement, live: LiveDocument, editable: boolean): TextEditor {
+export interface EditorOptions {
+  readonly parent: HTMLElement;
+  readonly live: LiveDocument;
+  readonly editable: boolean;
+  /** Height of the bar that covers the top of the window. */
+  readonly barHeight: () => number;
+}
+
+export function createTextEditor({ parent, live, editable, barHeight }: EditorOptions): TextEditor {
   const mode = new Compartment();
   const view = new EditorView({
     parent,
     state: EditorState.create({
       doc: live.text.toString(),
       extensions: [
-        // Only \n ends a line: were \r taken for one too, positions here and in the Y.Text would drift apart.
+        // Only \n ends a line: if \r did too, positions here and in the Y.Text would drift apart.
         EditorState.lineSeparator.of('\n'),
         EditorView.clipboardInputFilter.of((pasted) => pasted.replace(/\r\n?/g, '\n')),
         EditorView.lineWrapping,
-        EditorView.scrollMargins.of(() => SCROLL_MARGINS),
+        EditorView.scrollMargins.of(() => ({ top: barHeight() + MARGIN_TOP, bottom: MARGIN_BOTTOM })),
+        EditorState.phrases.of(PHRASES),
+        search({ top: true, scrollToMatch: (range) => EditorView.scrollIntoView(range, { y: 'center' }) }),
+        keymap.of(SEARCH_KEYS),
         mode.of(modeFor(editable)),
         // No awareness for yCollab: see carets.ts.
         yCollab(live.text, null),
@@ -50,6 +81,9 @@ export function createTextEditor(parent: HTMLElement, live: LiveDocument, editab
     setEditable: (next) => {
       if (!destroyed) view.dispatch({ effects: mode.reconfigure(modeFor(next)) });
     },
+    find: () => {
+      if (!destroyed) openSearchPanel(view);
+    },
     destroy,
   };
 }
@@ -65,6 +99,6 @@ function modeFor(editable: boolean): Extension {
     tabindex: '0',
   });
   if (!editable) return [attributes, EditorState.readOnly.of(true), EditorView.editable.of(false)];
-  // Undo is an edit too, so its keys go with the right to edit. Tab is left to move the focus on.
+  // Undo is an edit too, so its keys go with the right to edit. Tab is left to move the focus.
   return [attributes, placeholder('Start writing…'), keymap.of([...yUndoManagerKeymap, ...defaultKeymap])];
 }

@@ -1,5 +1,5 @@
-// Whether a Y.Text holds text alone. Anybody who may edit can put other things in it (an image, a nested type), and an
-// editor of plain text would then count positions wrongly; the CodeMirror binding even loops for ever on one.
+// Whether a Y.Text contains only text. Anybody who may edit can insert other content (an image, a nested type), and an
+// editor of plain text would then count positions wrongly; the CodeMirror binding even loops forever on one.
 import * as Y from 'yjs';
 
 /** Whether the transaction put something into `text` that takes up a position and isn't text. Looks at new items only. */

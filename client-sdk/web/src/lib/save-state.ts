@@ -1,13 +1,12 @@
-// Whether what was typed is on disk at the server: a pure state machine over what passes on the wire.
+// Whether what was typed is on the server's disk: a pure state machine over the frames of one socket.
 //
-// It counts frames of one socket itself, because the provider's own counter can reach zero too early: edits made
-// while offline are queued beside the state-vector sync, and the acknowledgement of the first queued edit is taken
-// for that of the sync. Here "saved" needs this socket's sync reply, which holds everything, and an acknowledgement
-// for each frame that was sent since.
+// It counts frames itself, because the provider's counter can reach zero too early: edits made while offline are queued
+// beside the state-vector sync, and the acknowledgement of the first queued edit is counted as that of the sync. Here
+// "saved" requires this socket's sync reply, which contains everything, and an acknowledgement of each frame sent since.
 import type { FrameKind } from './frames';
 
 export type SaveState =
-  /** Not connected yet, nothing typed. */
+  /** Not yet connected, nothing typed. */
   | 'opening'
   /** Everything typed here is on the server's disk. */
   | 'saved'
@@ -15,18 +14,25 @@ export type SaveState =
   | 'saving'
   /** No connection, and nothing unsaved. */
   | 'offline'
-  /** No connection; unsaved edits live in this tab alone. */
+  /** No connection; there are unsaved edits, in this tab only. */
   | 'offline-unsaved'
-  /** The server won't take what was typed. Stays until the document is opened anew. */
+  /** The server rejected what was typed. Stays until the document is opened again. */
   | 'refused';
 
 export class SaveTracker {
+  #connecting = false;
   #connected = false;
   #everConnected = false;
   #replied = false;
   #outstanding = 0;
   #unsaved = false;
   #refused = false;
+  #answers = 0;
+
+  /** Counts connections made and acknowledgements: while it grows, the server is answering. */
+  get answers(): number {
+    return this.#answers;
+  }
 
   get state(): SaveState {
     if (this.#refused) return 'refused';
@@ -40,9 +46,17 @@ export class SaveTracker {
     return this.#unsaved || this.#refused;
   }
 
-  /** Whether an acknowledgement is due: when none comes for long, only a new connection can tell what arrived. */
+  /**
+   * Whether the server owes an answer: to the attempt to connect, to the sync request, or an acknowledgement. If none
+   * comes for long, only a new connection can tell what arrived.
+   */
   get isWaiting(): boolean {
-    return this.#connected && this.#outstanding > 0;
+    return this.#connecting || (this.#connected && (!this.#replied || this.#outstanding > 0));
+  }
+
+  /** A socket was created. */
+  connecting(): void {
+    this.#connecting = true;
   }
 
   edited(): void {
@@ -50,17 +64,19 @@ export class SaveTracker {
   }
 
   opened(): void {
+    this.#answers += 1;
+    this.#connecting = false;
     this.#connected = true;
     this.#replied = false;
     this.#outstanding = 0;
   }
 
-  /** Asked before a frame goes out; false means that it should be left out. */
+  /** Called before a frame is sent; false means that it must not be sent. */
   sending(kind: FrameKind): boolean {
     switch (kind) {
       case 'update':
-        // Before the sync reply an update could build on edits that a dead socket swallowed, which the server would
-        // have to send back. The reply holds all of it.
+        // Before the sync reply an update could depend on edits that were lost with an earlier socket. The reply
+        // contains all of them.
         if (!this.#replied) return false;
         this.#outstanding += 1;
         return true;
@@ -75,6 +91,7 @@ export class SaveTracker {
 
   received(kind: FrameKind): void {
     if (kind !== 'accepted' && kind !== 'refused') return;
+    this.#answers += 1;
     this.#outstanding = Math.max(0, this.#outstanding - 1);
     if (kind === 'refused') this.#refused = true;
     if (!this.#settled) return;
@@ -83,12 +100,13 @@ export class SaveTracker {
   }
 
   closed(): void {
+    this.#connecting = false;
     this.#connected = false;
     this.#replied = false;
     this.#outstanding = 0;
   }
 
-  /** What was sent can never be taken (a socket was closed for it). */
+  /** What was sent can never be accepted (a socket was closed because of it). */
   refuse(): void {
     this.#refused = true;
   }
