@@ -1,4 +1,4 @@
-// A Chromium and the few things that the checks do with a page of Weft.
+// A Chromium and the few things that the tests do with a page of Weft.
 import { chromium } from 'playwright-core';
 
 const LONG = 30_000;
@@ -7,9 +7,13 @@ export function launch() {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
 }
 
-/** A page in a browser of its own. Requests to other hosts and script errors are kept in `page.troubles`. */
+/** A page in a browser profile of its own. */
 export async function openPage(browser, url, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1180, height: 760 }, ignoreHTTPSErrors: true, ...options });
+  return openTab(await browser.newContext({ viewport: { width: 1180, height: 760 }, ignoreHTTPSErrors: true, ...options }), url);
+}
+
+/** Another tab of the same profile. Requests to other hosts and script errors are kept in `page.troubles`. */
+export async function openTab(context, url) {
   const page = await context.newPage();
   page.setDefaultTimeout(LONG);
   page.troubles = [];
@@ -23,6 +27,13 @@ export async function openPage(browser, url, options = {}) {
     if (message.type() === 'error' && /Content Security Policy/.test(message.text())) page.troubles.push(message.text());
   });
   await page.goto(url);
+  return page;
+}
+
+/** A page that follows a sign-in link and confirms it. */
+export async function openLink(browser, link, options) {
+  const page = await openPage(browser, link, options);
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
   return page;
 }
 
@@ -60,4 +71,28 @@ export async function typeAtEnd(page, text) {
   await editor(page).click();
   await page.keyboard.press('Control+End');
   await page.keyboard.type(text, { delay: 15 });
+}
+
+export function check(condition, what) {
+  if (!condition) throw new Error(`not so: ${what}`);
+  console.log(`ok  ${what}`);
+}
+
+/** Fails on whatever went wrong in the pages beside what the test looked at. */
+export function noTroubles(...pages) {
+  const troubles = pages.flatMap((page) => page.troubles);
+  check(troubles.length === 0, `no script errors and no requests to other hosts ${troubles.join('; ')}`);
+}
+
+export async function overflowsSideways(page) {
+  return page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+}
+
+/** Whether the whole element can be seen in the window as it is scrolled now, and nothing lies over its middle. */
+export function isInSight(locator) {
+  return locator.evaluate((element) => {
+    const { top, bottom, left, right } = element.getBoundingClientRect();
+    const at = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+    return top >= 0 && left >= 0 && bottom <= innerHeight && right <= innerWidth && (element.contains(at) || at?.contains(element));
+  });
 }

@@ -25,7 +25,7 @@ afterEach(async () => {
 });
 
 function start(userId, { token = standin.users.get(userId).token, whyDenied = async () => null, patienceMs } = {}) {
-  const options = { roomId: id, url: liveUrl(standin.origin, id), userId, token: () => token, whyDenied, socket: WebSocket, ...(patienceMs && { patienceMs }) };
+  const options = { roomId: id, url: liveUrl(`${standin.origin}/`, id), userId, token: async () => token, whyDenied, socket: WebSocket, ...(patienceMs && { patienceMs }) };
   const live = new LiveDocument(options);
   open.push(live);
   return live;
@@ -89,6 +89,44 @@ it('an acknowledgement that never comes is asked for over a new connection', asy
   standin.ackDelay = 1;
   await reaches(alice.save, is('saved'));
   expect(standin.documents.get(id).doc.getText('body').toString()).toBe('did it arrive?');
+});
+
+it('a server that hangs while one types on is given up, although each keystroke is sent, and is found again', async () => {
+  const alice = start(ALICE, { patienceMs: 200 });
+  await reaches(alice.save, is('saved'));
+  standin.freeze();
+  const typing = setInterval(() => alice.text.insert(alice.text.length, 'x'), 20);
+  await reaches(alice.save, is('offline-unsaved'));
+  await reaches(alice.cutOff, is(true));
+  clearInterval(typing);
+  standin.freeze(false);
+  await reaches(alice.save, is('saved'));
+  await reaches(alice.cutOff, is(false));
+  expect(standin.documents.get(id).doc.getText('body').toString()).toBe(alice.text.toString());
+});
+
+it('a server that never answers the first connection is offline too', async () => {
+  standin.freeze();
+  const alice = start(ALICE, { patienceMs: 200 });
+  await reaches(alice.cutOff, is(true));
+  expect(alice.ready.get()).toBe(false);
+  standin.freeze(false);
+  await reaches(alice.save, is('saved'));
+});
+
+it('a token that has expired is asked for anew and does not end the document', async () => {
+  let token = standin.users.get(ALICE).token;
+  const options = { roomId: id, url: liveUrl(`${standin.origin}/`, id), userId: ALICE, token: async () => token, whyDenied: async () => null, socket: WebSocket };
+  const alice = new LiveDocument(options);
+  open.push(alice);
+  await reaches(alice.save, is('saved'));
+  standin.tokens.set('fresh', ALICE);
+  standin.tokens.delete(token);
+  token = 'fresh';
+  standin.drop(4401);
+  await reaches(alice.save, is('offline'));
+  await reaches(alice.save, is('saved'));
+  expect(alice.ending.get()).toBeNull();
 });
 
 it('a reader gets the text and is told that it is for reading, and an edit is refused', async () => {

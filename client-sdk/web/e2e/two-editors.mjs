@@ -4,18 +4,13 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { argv, exit } from 'node:process';
 import { pathToFileURL } from 'node:url';
-import { carets, editor, isSaved, launch, openPage, textOf, typeAtEnd, until } from './browser.mjs';
-
-function check(condition, what) {
-  if (!condition) throw new Error(`not so: ${what}`);
-  console.log(`ok  ${what}`);
-}
+import { carets, check, editor, isSaved, launch, noTroubles, openLink, overflowsSideways, textOf, typeAtEnd, until } from './browser.mjs';
 
 export async function twoEditors(browser, [firstLink, secondLink], folder) {
   await mkdir(folder, { recursive: true });
   const shot = (page, name) => page.screenshot({ path: join(folder, `${name}.png`) });
-  const first = await openPage(browser, firstLink);
-  const second = await openPage(browser, secondLink, { colorScheme: 'dark' });
+  const first = await openLink(browser, firstLink);
+  const second = await openLink(browser, secondLink, { colorScheme: 'dark' });
   const both = [first, second];
   for (const page of both) await editor(page).waitFor();
   check(both.every((page) => !page.url().includes('token')), 'the token is gone from the address bar');
@@ -51,15 +46,13 @@ export async function twoEditors(browser, [firstLink, secondLink], folder) {
   await shot(first, 'light');
   await shot(second, 'dark');
 
-  const phone = await openPage(browser, firstLink, { viewport: { width: 412, height: 839 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
+  const phone = await openLink(browser, firstLink, { viewport: { width: 412, height: 839 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
   await editor(phone).waitFor();
   await until('the text on the phone', async () => (await textOf(phone)).includes(mark));
-  const overflow = await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-  check(overflow <= 0, 'nothing overflows sideways on a phone');
+  check(!(await overflowsSideways(phone)), 'nothing overflows sideways on a phone');
   await shot(phone, 'phone');
 
-  const troubles = [...both, phone].flatMap((page) => page.troubles);
-  check(troubles.length === 0, `no script errors and no requests to other hosts ${troubles.join('; ')}`);
+  noTroubles(...both, phone);
   for (const page of [...both, phone]) await page.context().close();
 }
 

@@ -1,21 +1,19 @@
 // A stand-in for a Weft server, for tests of the page only: the REST calls and the live socket that the page uses, in
-// memory, with switches to make acknowledgements late, take rights away and close sockets. It decides nothing that
-// a real server must get right; what the page can do is proven against real servers by e2e/two-editors.mjs.
+// memory, with switches to delay acknowledgements, take rights away, close sockets and stop answering. It decides nothing
+// that a real server must get right; what the page can do is proven against real servers by e2e/with-servers.mjs.
 import { createServer } from 'node:http';
-import { readFile } from 'node:fs/promises';
-import { extname, join, normalize } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import * as decoding from 'lib0/decoding';
 import * as encoding from 'lib0/encoding';
 import { WebSocketServer } from 'ws';
 import * as awarenessProtocol from 'y-protocols/awareness';
 import * as syncProtocol from 'y-protocols/sync';
 import * as Y from 'yjs';
+import { builtFile } from '../proxy.mjs';
 import { AUTH, AWARENESS, SYNC, authenticated, denied, frame, open, ping, syncStatus } from './frames.mjs';
 
-const DIST = fileURLToPath(new URL('../../dist', import.meta.url));
-const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
 const RANK = ['viewer', 'commenter', 'editor', 'manager', 'owner'];
+const POWER = [0, 10, 25, 50, 100];
+const MATRIX = '/_matrix/client/v3';
 const LIVE = '/_weft/client/v1/live/';
 /** What a server should send with the page. */
 export const POLICY =
@@ -29,13 +27,35 @@ export class Standin {
   ackDelay = 15;
   /** While true, edits are answered with "refused". */
   refuseEdits = false;
+  /** Milliseconds before each request is answered. */
+  latency = 0;
+  /** Who may make an account: `closed`, `open` or `token` (then with the token `let-me-in`). */
+  registration = 'closed';
+  /** Milliseconds until an access token expires, for clients that can refresh. */
+  tokenLifetime = 3_600_000;
+  /** Servers that don't answer. */
+  deadServers = new Set();
+  /** Where set, renaming is answered with this status. */
+  failRenames = 0;
+  /** While true, no role is given. */
+  refuseRoles = false;
+  /** Requests, as `METHOD path`. */
+  requests = [];
+  refreshTokens = new Map();
+  expiry = new Map();
+  /** Whether there are room summaries, which say whether one may knock. */
+  hasSummaries = true;
+  #frozen = false;
+  #unanswered = new Set();
   #created = 0;
+  #minted = 0;
 
   constructor() {
     this.http = createServer((request, response) => void this.#answer(request, response));
     this.sockets = new WebSocketServer({ noServer: true });
     this.http.on('upgrade', (request, socket, head) => {
       if (!request.url.startsWith(LIVE)) return socket.destroy();
+      if (this.#frozen) return void this.#unanswered.add(socket);
       this.sockets.handleUpgrade(request, socket, head, (ws) => this.#serve(ws));
     });
   }
@@ -49,6 +69,7 @@ export class Standin {
 
   async close() {
     for (const socket of this.sockets.clients) socket.terminate();
+    for (const socket of this.#unanswered) socket.destroy();
     this.http.closeAllConnections();
     await new Promise((done) => this.http.close(done));
   }
@@ -82,11 +103,17 @@ export class Standin {
     for (const socket of this.sockets.clients) socket.close(code);
   }
 
+  /** Stops reading from its sockets and answering requests, as a process that hangs does; connections stay open. */
+  freeze(frozen = true) {
+    this.#frozen = frozen;
+    for (const socket of this.sockets.clients) frozen ? socket.pause() : socket.resume();
+  }
+
   /** Takes or gives a role; open sockets hear of it at once. */
   setRole(id, userId, role) {
     const room = this.documents.get(id);
     const member = room.members.get(userId);
-    if (role) room.members.set(userId, { membership: member?.membership ?? 'invite', role });
+    if (role) room.members.set(userId, { membership: member?.membership === 'join' ? 'join' : 'invite', role });
     else room.members.delete(userId);
     for (const session of room.sessions) {
       if (session.userId !== userId) continue;
@@ -190,46 +217,119 @@ export class Standin {
 
   async #answer(request, response) {
     const path = new URL(request.url, 'http://x').pathname;
+    if (this.latency > 0) await new Promise((done) => setTimeout(done, this.latency));
     if (!path.startsWith('/_')) return this.#file(path, response);
+    this.requests.push(`${request.method} ${path}`);
     let body = '';
     for await (const chunk of request) body += chunk;
-    const userId = this.tokens.get((request.headers.authorization ?? '').replace('Bearer ', ''));
-    const [status, answer] = this.#route(request.method, path, body ? JSON.parse(body) : {}, userId);
+    if (this.#frozen) return;
+    const token = (request.headers.authorization ?? '').replace('Bearer ', '');
+    const expired = (this.expiry.get(token) ?? Number.POSITIVE_INFINITY) < Date.now();
+    const userId = expired ? undefined : this.tokens.get(token);
+    const [status, answer] = this.#route(request.method, path, body ? JSON.parse(body) : {}, userId, token);
     response.writeHead(status, { 'Content-Type': 'application/json' });
     response.end(JSON.stringify(answer));
   }
 
   async #file(path, response) {
-    const wanted = normalize(path === '/' ? '/index.html' : path);
-    try {
-      const bytes = await readFile(join(DIST, wanted));
-      response.writeHead(200, { 'Content-Type': TYPES[extname(wanted)] ?? 'application/octet-stream', 'Content-Security-Policy': POLICY });
-      response.end(bytes);
-    } catch {
-      response.writeHead(404).end();
-    }
+    const file = await builtFile(path);
+    if (!file) return response.writeHead(404).end();
+    response.writeHead(200, { 'Content-Type': file.type, 'Content-Security-Policy': POLICY });
+    response.end(file.body);
   }
 
-  #route(method, path, body, userId) {
-    if (path === '/_matrix/client/v3/login') return this.#login(body);
+  #route(method, path, body, userId, token) {
+    if (path === `${MATRIX}/login`) return this.#login(body);
+    if (path === `${MATRIX}/register`) return this.#register(body);
+    if (path === `${MATRIX}/refresh`) return this.#refresh(body);
     if (!userId) return [401, { errcode: 'M_UNKNOWN_TOKEN', error: 'unknown token' }];
     const parts = path.split('/').map(decodeURIComponent);
-    if (path === '/_matrix/client/v3/account/whoami') return [200, { user_id: userId, device_id: 'DEV' }];
-    if (path === '/_matrix/client/v3/logout') return this.tokens.delete(this.users.get(userId).token), [200, {}];
-    if (parts[4] === 'profile') return [200, { displayname: this.users.get(parts[5])?.name }];
+    if (path === `${MATRIX}/account/whoami`) return [200, { user_id: userId, device_id: 'DEV' }];
+    if (path === `${MATRIX}/logout`) return this.tokens.delete(token), [200, {}];
+    if (path === `${MATRIX}/account/password`) return this.#password(body, userId);
+    if (parts[4] === 'profile') return this.#profile(parts[5]);
     if (parts[4] === 'join') return this.#membership(parts[5], userId, 'join');
+    if (parts[4] === 'knock') return this.#knock(parts[5], userId);
+    if (parts[4] === 'room_summary') return this.#summary(parts[5], userId);
+    if (parts[4] === 'rooms' && parts[6] === 'state') return this.#powerLevels(parts[5], userId);
     if (parts[4] === 'rooms') return this.#membership(parts[5], userId, 'leave');
     if (parts[4] !== 'documents') return [404, { errcode: 'M_UNRECOGNIZED', error: 'no such endpoint' }];
     if (!parts[5]) return method === 'POST' ? this.#create(body, userId) : this.#list(userId);
     return this.#document(method, parts, body, userId);
   }
 
-  #login({ identifier, password }) {
+  #login({ identifier, password, refresh_token: refreshable }) {
     const name = identifier?.user?.replace(/^@|:.*$/g, '');
     const user = [...this.users.values()].find(({ userId }) => userId.startsWith(`@${name}:`));
     if (user?.password !== password) return [403, { errcode: 'M_FORBIDDEN', error: 'Invalid username or password' }];
-    this.tokens.set(user.token, user.userId);
-    return [200, { user_id: user.userId, device_id: 'DEV', access_token: user.token }];
+    return [200, this.#session(user.userId, refreshable)];
+  }
+
+  #session(userId, refreshable, deviceId = `DEV${(this.#minted += 1)}`) {
+    const token = `tok_session_${(this.#minted += 1)}`;
+    this.tokens.set(token, userId);
+    const session = { user_id: userId, device_id: deviceId, access_token: token };
+    if (!refreshable) return session;
+    const refreshToken = `ref_${this.#minted}`;
+    this.refreshTokens.set(refreshToken, { userId, deviceId, token });
+    this.expiry.set(token, Date.now() + this.tokenLifetime);
+    return { ...session, refresh_token: refreshToken, expires_in_ms: this.tokenLifetime };
+  }
+
+  /** A refresh token works once, which is stricter than it has to be. */
+  #refresh({ refresh_token: refreshToken }) {
+    const found = this.refreshTokens.get(refreshToken);
+    if (!found) return [401, { errcode: 'M_UNKNOWN_TOKEN', error: 'unknown refresh token' }];
+    this.refreshTokens.delete(refreshToken);
+    this.tokens.delete(found.token);
+    return [200, this.#session(found.userId, true, found.deviceId)];
+  }
+
+  #register({ username, password, auth, refresh_token: refreshable }) {
+    if (this.registration === 'closed') return [403, { errcode: 'M_FORBIDDEN', error: 'Registration is closed' }];
+    const stage = this.registration === 'open' ? 'm.login.dummy' : 'm.login.registration_token';
+    const userId = `@${username}:standin.example`;
+    if (username && this.users.has(userId)) return [400, { errcode: 'M_USER_IN_USE', error: 'taken' }];
+    const right = auth?.session === 'S' && auth.type === stage && (this.registration === 'open' || auth.token === 'let-me-in');
+    if (!right) return [401, { errcode: auth ? 'M_FORBIDDEN' : 'M_UNAUTHORIZED', error: 'more is needed', flows: [{ stages: [stage] }], params: {}, session: 'S', completed: [] }];
+    if (password.length < 8) return [400, { errcode: 'M_WEAK_PASSWORD', error: 'A password has at least 8 characters' }];
+    this.addUser(userId, username, password);
+    return [200, this.#session(userId, refreshable)];
+  }
+
+  #password({ new_password: next, auth }, userId) {
+    const user = this.users.get(userId);
+    const right = auth?.session === 'P' && auth.type === 'm.login.password' && auth.password === user.password;
+    if (!right) return [401, { errcode: auth ? 'M_FORBIDDEN' : 'M_UNAUTHORIZED', error: 'more is needed', flows: [{ stages: ['m.login.password'] }], params: {}, session: 'P', completed: [] }];
+    user.password = next;
+    return [200, {}];
+  }
+
+  #profile(userId) {
+    const user = this.users.get(userId);
+    return user ? [200, { displayname: user.name }] : [404, { errcode: 'M_NOT_FOUND', error: 'no such user' }];
+  }
+
+  #knock(id, userId) {
+    const room = this.documents.get(id);
+    if (room?.joinRule !== 'knock') return [403, { errcode: 'M_FORBIDDEN', error: 'no knocking' }];
+    room.members.set(userId, { membership: 'knock', role: 'viewer' });
+    return [200, { room_id: id }];
+  }
+
+  #summary(id, userId) {
+    const room = this.documents.get(id);
+    if (!this.hasSummaries) return [404, { errcode: 'M_UNRECOGNIZED', error: 'no such endpoint' }];
+    if (room?.joinRule !== 'knock') return [404, { errcode: 'M_NOT_FOUND', error: 'hidden' }];
+    return [200, { room_id: id, join_rule: room.joinRule, membership: room.members.get(userId)?.membership ?? 'leave' }];
+  }
+
+  /** As in new documents: owners give roles, managers invite. */
+  #powerLevels(id, userId) {
+    const room = this.documents.get(id);
+    if (room?.members.get(userId)?.membership !== 'join') return [403, { errcode: 'M_FORBIDDEN', error: 'not a member' }];
+    const users = Object.fromEntries([...room.members].filter(([member]) => member !== room.owner).map(([member, { role }]) => [member, POWER[RANK.indexOf(role)]]));
+    return [200, { users, users_default: 0, state_default: 50, invite: 50, kick: 50, events: { 'm.room.power_levels': 100 } }];
   }
 
   #create({ title, kind }, userId) {
@@ -272,8 +372,13 @@ export class Standin {
       const show = ([memberId, member]) => ({ userId: memberId, displayName: this.users.get(memberId)?.name ?? null, ...member });
       return [200, { members: [...room.members].map(show) }];
     }
+    if (method === 'PATCH' && this.failRenames) return [this.failRenames, { errcode: 'M_UNKNOWN', error: 'not now' }];
     if (RANK.indexOf(own.role) < 3) return [403, { errcode: 'M_FORBIDDEN', error: 'needs a manager' }];
     if (method === 'PATCH') room.title = body.title;
+    const known = room.members.get(target);
+    if (method === 'PUT' && own.role !== 'owner' && (known?.role ?? 'viewer') !== body.role) return [403, { errcode: 'M_FORBIDDEN', error: 'Your role does not allow you to give this role to this person.' }];
+    if (method === 'PUT' && this.refuseRoles) return [403, { errcode: 'M_FORBIDDEN', error: 'Not this role.' }];
+    if (method === 'PUT' && !known && this.deadServers.has(target.replace(/^[^:]*:/, ''))) return [502, { errcode: 'M_UNKNOWN', error: 'connection refused (os error 111)' }];
     if (method === 'PUT') this.setRole(id, target, body.role);
     if (method === 'DELETE') this.setRole(id, target, null);
     return [200, {}];
