@@ -83,7 +83,7 @@ export const documents = {
     const secret = standin.addDocument('Secret', 'text', BOB);
     const page = await openPage(browser, `${standin.origin}/#/d/${encodeURIComponent(secret)}`);
     await signIn(page);
-    await page.getByText('takes no requests for access').waitFor();
+    await page.getByText('doesn’t accept access requests').waitFor();
     check(await page.getByText(`invite ${ALICE}`).isVisible(), 'a private document says whom to ask, and under which name');
     check((await page.title()).startsWith('You don’t have access'), 'and says so in the tab’s title');
     await shot(page, 'no-access');
@@ -107,7 +107,7 @@ export const documents = {
     standin.hasSummaries = false;
     const third = await openTab(page.context(), `${standin.origin}/#/d/${encodeURIComponent(secret)}`);
     await third.getByRole('button', { name: 'Ask for access' }).click();
-    await third.getByText('takes no requests for access').waitFor();
+    await third.getByText('doesn’t accept access requests').waitFor();
     check(true, 'without a summary asking shows whether it is possible');
     noTroubles(page, bob, third);
     await over(standin, page, bob);

@@ -1,18 +1,18 @@
-// Making an account and changing its password: Matrix' user-interactive authentication, as far as this page knows its
-// stages (none, a registration token, the password).
+// Registration and password change, by Matrix' user-interactive authentication with the stages that this page supports
+// (dummy, registration token, password).
 import { type Api, ApiError, DEVICE_NAME, type Json, MATRIX, sessionOf } from './api';
 import type { Session } from './session';
 
-/** Who may make an account on the server. `other`: with steps that this page doesn't offer. */
+/** What registration requires. `other`: stages that this page doesn't support. */
 export type Registration = 'closed' | 'open' | 'token' | 'other';
 
 const DUMMY = 'm.login.dummy';
 const TOKEN = 'm.login.registration_token';
 const PASSWORD = 'm.login.password';
-/** More stages than this are no flow that makes sense. */
+/** Limit for a server that never stops asking for stages. */
 const MAX_STAGES = 8;
 
-/** Asks what registering takes: an empty request is answered with the stages, or with 403. */
+/** Learns what registration requires: the answer to an empty request has the stages, or is 403. */
 export async function registration(api: Api): Promise<Registration> {
   try {
     await api.request('POST', `${MATRIX}/register`, {}, null);
@@ -41,7 +41,7 @@ export class WrongToken extends Error {}
 /** The current password was refused. */
 export class WrongPassword extends Error {}
 
-/** Makes an account and signs in. */
+/** Registers and signs in. */
 export async function register(api: Api, { userName, password, token }: NewAccount, now = Date.now()): Promise<Session> {
   const body = {
     username: userName.trim().toLowerCase(),
@@ -74,7 +74,7 @@ export async function changePassword(api: Api, { userId, current, next, signOutO
   );
 }
 
-/** Sends the request, then again for each stage that the server asks for. A stage that is asked for twice was refused. */
+/** Sends the request, and again for each stage that the server requires. A stage that is required twice was refused. */
 async function interactive(send: (auth: Json) => Promise<Json>, proofs: Record<string, Json>, refused: () => Error): Promise<Json> {
   let auth: Json = {};
   const sent = new Set<string>();

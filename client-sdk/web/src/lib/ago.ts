@@ -1,4 +1,4 @@
-// "5 minutes ago" for the list: times in words, given both ends.
+// Relative times for the list, such as "5 minutes ago".
 
 const STEPS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
   ['year', 365 * 86_400_000],
@@ -11,7 +11,7 @@ const STEPS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
 
 const format = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 
-/** Clocks differ a little, so the future counts as now. */
+/** Clocks differ slightly, so a time in the future counts as now. */
 export function ago(then: number, now: number): string {
   const passed = now - then;
   for (const [unit, length] of STEPS) {

@@ -1,5 +1,5 @@
-// The requests that the page makes, all to the server that served it. It keeps no state: the token is asked for each
-// time, and asked for anew once when the server no longer accepts it. The wording of failures is in failures.ts.
+// The requests that the page makes, all to the server that served it. It keeps no state: the token comes from the
+// session keeper, and is renewed once if the server no longer accepts it. Messages for failures are in failures.ts.
 import type { Role } from './roles';
 import type { Session } from './session';
 import type { Refreshed } from './session-keeper';
@@ -37,7 +37,7 @@ export type Access =
   | { readonly kind: 'asked' }
   | { readonly kind: 'public' }
   | { readonly kind: 'knock' }
-  /** The server does not say; asking shows whether it is possible. */
+  /** The server has no room summaries; only asking shows whether it is possible. */
   | { readonly kind: 'unknown' }
   | { readonly kind: 'none' };
 
@@ -62,7 +62,7 @@ export class ApiError extends Error {
     return this.status === 401 && (this.code === 'M_UNKNOWN_TOKEN' || this.code === 'M_MISSING_TOKEN');
   }
 
-  /** Nobody answered, or the answer says that it would be different later. */
+  /** There was no answer, or a later attempt may succeed. */
   get isPassing(): boolean {
     return this.status === 0 || this.status === 429 || this.status >= 500;
   }

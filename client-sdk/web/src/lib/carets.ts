@@ -1,6 +1,6 @@
-// Other people's carets and selections in the editor, and the sending of one's own. Instead of y-codemirror's own plugin,
-// because that one puts colours from the wire into style attributes and throws on malformed positions; the format on
-// the wire is the same (`cursor: {anchor, head}` as Yjs relative positions), so that other makers' editors see ours.
+// Draws other people's carets and selections in the editor and publishes the user's own. It replaces y-codemirror's
+// plugin, which puts colours from the wire into style attributes and throws on malformed positions. The wire format is
+// the same (`cursor: {anchor, head}` as Yjs relative positions), so other Yjs editors can show these carets.
 import { type Extension, type Range, StateEffect } from '@codemirror/state';
 import { Decoration, type DecorationSet, EditorView, ViewPlugin, type ViewUpdate, WidgetType } from '@codemirror/view';
 import * as Y from 'yjs';
@@ -8,9 +8,9 @@ import type { LiveDocument } from './document';
 import { ROOT } from './document';
 import { type CursorPosition, type Person, readCursor } from './presence';
 
-/** More carets than this aren't drawn: each costs a walk over the text. */
+/** Further carets are not drawn: each costs a traversal of the text. */
 const MAX_CARETS = 50;
-/** A name fades so long after its caret moved. */
+/** Time after a caret's last move at which its name fades. */
 const NAME_MS = 3_000;
 /** Own cursor moves are sent at most this often. */
 const SEND_EVERY_MS = 60;
@@ -45,7 +45,7 @@ class CaretWidget extends WidgetType {
     const label = document.createElement('span');
     label.className = 'caret-name';
     caret.append(label, '\u2060');
-    // Names are in the list of people; read out in the middle of the text they would only disturb.
+    // Names are in the list of people; a screen reader would read them in the middle of the text.
     caret.setAttribute('aria-hidden', 'true');
     this.#fill(caret);
     return caret;
@@ -114,7 +114,7 @@ class CaretsPlugin {
     if (this.live.awareness.getLocalState()) this.live.awareness.setLocalStateField('cursor', null);
   }
 
-  /** Where somebody's caret is, or null when they have none. */
+  /** The position of a person's caret, or null if there is none. */
   find(person: Person): number | null {
     for (const client of person.clients) {
       const caret = this.#carets.get(client);
@@ -139,7 +139,7 @@ class CaretsPlugin {
     });
   }
 
-  /** Reads where everybody is now. A position in text that hasn't arrived yet leaves the caret where it was. */
+  /** Reads the current positions. A position in text that has not arrived yet leaves the caret where it was. */
   #place(length: number): void {
     const states = this.live.awareness.getStates();
     for (const client of [...this.#carets.keys()]) {
@@ -202,7 +202,7 @@ class CaretsPlugin {
     this.#sendTimer = undefined;
     const { awareness, text } = this.live;
     const own = awareness.getLocalState();
-    // Without focus the caret stays where it was last: that is where the person will go on.
+    // Without focus the caret stays at its last position: typing continues there.
     if (!own || !this.view.hasFocus) return;
     const { anchor, head } = this.view.state.selection.main;
     const cursor = {
@@ -219,7 +219,7 @@ export function carets(live: LiveDocument): Extension {
   return caretsPlugin.of(live);
 }
 
-/** Scrolls to somebody's caret. False when they have none. */
+/** Scrolls to a person's caret. False if there is none. */
 export function goTo(view: EditorView, person: Person): boolean {
   const at = view.plugin(caretsPlugin)?.find(person) ?? null;
   if (at === null) return false;

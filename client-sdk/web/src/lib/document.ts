@@ -1,5 +1,5 @@
-// One open document: its Y.Doc, the stock Hocuspocus provider that synchronises it with the server, and what the page
-// needs to know about both. No DOM and no framework in here; the socket's class is a parameter.
+// One open document: its Y.Doc, the stock Hocuspocus provider that synchronises it with the server, and the state of
+// both that the page shows. No DOM and no framework in here; the socket's class is a parameter.
 import { HocuspocusProvider, type HocuspocusProviderConfiguration, HocuspocusProviderWebsocket } from '@hocuspocus/provider';
 import { Awareness } from 'y-protocols/awareness';
 import * as Y from 'yjs';
@@ -15,7 +15,7 @@ export const ROOT = 'body';
 
 /** Interruptions shorter than this get no banner. */
 export const CUT_OFF_AFTER_MS = 2_000;
-/** An answer has been due for so long: connect again, and let the state vectors tell what arrived. */
+/** Reconnect after waiting this long for an answer; the state vectors then show what arrived. */
 const PATIENCE_MS = 10_000;
 const MAX_PATIENCE_MS = 120_000;
 const MAX_RECONNECT_MS = 10_000;
@@ -131,7 +131,7 @@ export class LiveDocument {
     if (this.#ending.get() === null && !this.#closed && !this.#isOnline) void this.#socket.connect();
   }
 
-  /** Ends the connection for a reason that the page knows of; the text stays. */
+  /** Ends the connection for a reason outside of it, such as a sign-out. The text stays. */
   end(ending: Ending): void {
     if (!this.#closed && this.#ending.get() === null) this.#end(ending);
   }
@@ -188,7 +188,7 @@ export class LiveDocument {
         super(url);
         current = this;
         note(() => tracker.connecting());
-        // Outside browsers an error that nobody listens for ends the program.
+        // Node.js terminates the process on an error event without a listener.
         this.addEventListener('error', () => {});
         const mine = (change: () => void) => () => {
           if (current === this) note(change);
@@ -220,7 +220,7 @@ export class LiveDocument {
     this.#watchForSilence();
   }
 
-  // The clock runs from the first thing that is due and not from the last: somebody who keeps typing keeps sending.
+  // The timer runs from the oldest unanswered frame. Typing sends further frames and must not restart it.
   #watchForSilence(): void {
     const answers = this.#tracker.answers;
     if (!this.#tracker.isWaiting || answers !== this.#answersSeen) {
@@ -235,14 +235,14 @@ export class LiveDocument {
     this.#waitTimer ??= setTimeout(() => this.#giveUp(), this.#patience);
   }
 
-  /** Abandons a socket whose server doesn't answer. Closing it properly would take an answer as well. */
+  /** Abandons a socket whose server does not answer. The closing handshake would wait for the server too. */
   #giveUp(): void {
     this.#waitTimer = undefined;
     this.#patience = Math.min(this.#patience * 2, MAX_PATIENCE_MS);
     if (this.#closed || this.#ending.get() !== null) return;
     this.#cutOff.set(true);
     const event = { code: 4408, reason: 'no answer' };
-    // What the provider does itself when a socket's own close event doesn't come, and all its listeners as well.
+    // The provider's own handling of a missing close event skips its listeners; emitting the event runs all of them.
     (this.#socket as unknown as { emit(name: string, payload: unknown): void }).emit('close', { event });
   }
 

@@ -1,10 +1,10 @@
-// What a person reads when a request fails: what did not happen, why, and what they can do about it.
+// Messages for failed requests: what did not happen, why, and what can be done about it.
 import { ApiError } from './api';
 
 export interface Attempt {
   /** What was tried, to follow "Couldn’t": `rename the document`. */
   readonly doing: string;
-  /** The other server that the request depends on, if there is one. */
+  /** The other server that the request depends on; empty or missing if there is none. */
   readonly partner?: string;
 }
 
@@ -14,7 +14,7 @@ export function failureText(error: unknown, { doing, partner }: Attempt): string
   if (error.status === 0) return `${failed} the server can’t be reached. Check your connection and try again.`;
   if (error.isSignedOut) return 'You have been signed out. Sign in again to continue.';
   if (error.status === 429) return `Too many attempts. ${waitText(error.retryAfterMs)}`;
-  // The own server answers 502 and 504 when another server did not.
+  // 502 and 504 mean that another server did not answer.
   if (partner && (error.status === 502 || error.status === 504)) {
     return `${failed} ${partner} isn’t responding. Try again later.`;
   }
@@ -54,7 +54,7 @@ function waitText(ms: number | null): string {
   return `Try again in ${Math.ceil(seconds / 60)} minutes.`;
 }
 
-/** The server's own words where it has any, as a sentence; they are shown as text and never as markup. */
+/** The server's message as a sentence, if there is a usable one. It is shown as text, never as markup. */
 function sentence(message: string, otherwise: string): string {
   const words = message.trim();
   if (!words || words.length > 300 || words.startsWith('status ')) return otherwise;

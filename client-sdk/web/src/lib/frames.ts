@@ -1,17 +1,17 @@
-// Tells what kind of frame passes on the socket: just enough of Hocuspocus' framing to count edits and their
-// acknowledgements. It never looks at an update's bytes.
+// Classifies frames on the socket: just enough of Hocuspocus' framing to count edits and their acknowledgements.
+// It never reads an update's bytes.
 import { createDecoder, readVarString, readVarUint } from 'lib0/decoding';
 
 export type FrameKind =
-  /** The other side says what it has and asks for the rest. */
+  /** Sync step 1: a state vector. */
   | 'sync-request'
-  /** The answer to that: everything that the other side lacked. */
+  /** Sync step 2: everything that the other side lacks. */
   | 'sync-reply'
-  /** One change. */
+  /** A single change. */
   | 'update'
-  /** The server has what was sent, on disk. */
+  /** The server has written the edit to disk. */
   | 'accepted'
-  /** The server won't take what was sent. */
+  /** The server rejected the edit. */
   | 'refused'
   | 'other';
 
@@ -20,7 +20,7 @@ const SYNC_STATUS = 8;
 const SYNC_KINDS: readonly FrameKind[] = ['sync-request', 'sync-reply', 'update'];
 
 export function kindOf(frame: Uint8Array): FrameKind {
-  // Connection-level pings are one byte and name no document.
+  // Connection-level pings are a single byte without a document name.
   if (frame.length < 2) return 'other';
   try {
     const decoder = createDecoder(frame);

@@ -1,8 +1,8 @@
-// What an open document says when the page is about to leave it, or when its session ends.
+// How an open document takes part in leaving the page and in the end of its session.
 import type { SignOutCause } from './session-keeper';
 
 export interface LeaveGuard {
-  /** False when the person wants to stay, after having been asked. */
+  /** Asks if there are unsaved changes. False if the person wants to stay. */
   mayLeave(): boolean;
   /** Whether the document stays on the screen although its session has ended. */
   keepsOpen(cause: SignOutCause): boolean;

@@ -2,13 +2,13 @@
 // editor of plain text would then count positions wrongly; the CodeMirror binding even loops forever on one.
 import * as Y from 'yjs';
 
-/** Whether the transaction put something into `text` that takes up a position and isn't text. Looks at new items only. */
+/** Whether the transaction inserted countable content other than text into `text`. Reads new items only. */
 export function bringsThings(transaction: Y.Transaction, text: Y.Text): boolean {
   for (const [client, end] of transaction.afterState) {
     const start = transaction.beforeState.get(client) ?? 0;
     if (end <= start) continue;
     const structs = transaction.doc.store.clients.get(client) ?? [];
-    // Newest last, so the new ones are read from the end.
+    // Structs are sorted by clock, so new ones are at the end.
     for (let i = structs.length - 1; i >= 0; i -= 1) {
       const struct = structs[i];
       if (!struct || struct.id.clock + struct.length <= start) break;

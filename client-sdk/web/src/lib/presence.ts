@@ -1,10 +1,10 @@
-// Who is here: reads other people's awareness states, which can hold anything, into a few checked fields.
+// Present people: reads awareness states, whose content is arbitrary, into a few validated fields.
 // The server overwrites `user.id` and `user.name`, so those can be relied on. Colours are derived from the user id and
 // never taken from the wire: a stranger's value would end up in a style.
 import { localpart } from './session';
 
 export const COLOURS = 8;
-/** Hex values of app.css' palette (light), for editors of other makers that want a colour in the awareness state. */
+/** Hex values of app.css' palette (light), for other Yjs editors, which expect a colour in the awareness state. */
 export const COLOUR_VALUES = ['#b3392f', '#9c4a00', '#7a5c00', '#2f7031', '#00706b', '#1f66a8', '#5b4cc4', '#a6317f'] as const;
 
 const MAX_NAME = 60;
@@ -87,7 +87,7 @@ export interface Arrivals {
   readonly left: readonly Person[];
 }
 
-/** Who came and who left between two looks, other than me. */
+/** The people, except me, who arrived or left between two states. */
 export function compare(before: readonly Person[], after: readonly Person[]): Arrivals {
   const ids = (people: readonly Person[]) => new Set(people.map((person) => person.userId));
   const [was, is] = [ids(before), ids(after)];
@@ -120,7 +120,7 @@ export function readCursor(state: unknown, root: string): { anchor: CursorPositi
   return anchor && head ? { anchor, head } : null;
 }
 
-// Another root's name would make Yjs create that root; an unknown type id would make it throw.
+// For another root's name Yjs would create that root; for an unknown type id it would throw.
 function readPosition(value: unknown, root: string): CursorPosition | null {
   if (field(value, 'tname') !== root || (field(value, 'type') ?? null) !== null) return null;
   const item = field(value, 'item') ?? null;

@@ -1,5 +1,5 @@
-// Removing a member, taking an invitation back and declining a request are one request to the server and three
-// different things to people: what is asked before, and said after.
+// Removing a member, taking back an invitation and declining a request are the same API request, with different texts
+// in the confirmation and afterwards.
 import type { Member } from './api';
 
 export interface RemovalText {

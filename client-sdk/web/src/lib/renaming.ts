@@ -1,5 +1,5 @@
-// A new title on its way to the server. While the server can't be reached it is kept and sent later; when the server
-// refuses it, the text is kept for the person to see. The newest title wins over one that is still on its way.
+// Sends a new title to the server. While the server can't be reached, the title is kept and sent later; if the server
+// refuses it, its text is kept for display. A newer title replaces one that is still being sent.
 import { ApiError } from './api';
 import { type Readable, Value } from './value';
 
@@ -17,7 +17,7 @@ export class Renaming {
   readonly #state = new Value<RenameState>(IDLE);
   #busy = false;
 
-  /** `send` brings a title to the server; `sent` is called after it has arrived. */
+  /** `send` makes the request; `sent` is called after it has succeeded. */
   constructor(
     private readonly send: (title: string) => Promise<void>,
     private readonly sent: (title: string) => void,
@@ -50,7 +50,7 @@ export class Renaming {
     this.#state.set({ ...this.#state.get(), refused: null });
   }
 
-  /** False when there is no use in trying on now. */
+  /** False if further attempts are pointless for now. */
   async #attempt(title: string): Promise<boolean> {
     try {
       await this.send(title);

@@ -1,14 +1,14 @@
 // Keeps the session of this browser: stored for the next visit and for links opened in new tabs, refreshed before its
-// token expires, and the same in all tabs. It makes no request itself (refreshing is handed in) and shows nothing.
+// token expires, and the same in all tabs. It makes no requests itself (refreshing is a parameter) and has no UI.
 //
-// A refresh token works once. Tabs therefore take turns under a lock, and each first looks whether another tab has
+// A refresh token can be used once. Tabs therefore refresh under a lock, and first check whether another tab has
 // already stored new tokens.
 import { type KeyStorage, type Session, readSession } from './session';
 import { type Readable, Value } from './value';
 
 /** Tokens are refreshed this long before they expire, so that none expires on its way. */
 const REFRESH_BEFORE_MS = 60_000;
-/** A tab that holds the lock for longer is stuck; refreshing without the lock is then the smaller risk. */
+/** After waiting this long for the lock (a stuck tab), refresh without it: that is the smaller risk. */
 const LOCK_PATIENCE_MS = 15_000;
 
 export interface Refreshed {
@@ -67,7 +67,7 @@ export class SessionKeeper {
 
   end(cause: SignOutCause): void {
     const [mine, stored] = [this.#session.get(), this.#read()];
-    // A session that another tab has stored since is not this tab's to remove.
+    // Keep a session that another tab has stored in the meantime.
     if (mine && stored?.userId === mine.userId && stored.deviceId === mine.deviceId) this.#write(null);
     this.#lose(cause);
   }
@@ -76,7 +76,7 @@ export class SessionKeeper {
   async token(): Promise<string | null> {
     const mine = this.#session.get();
     if (!mine || mine.expiresAt === null || this.options.now() < mine.expiresAt - REFRESH_BEFORE_MS) return mine?.token ?? null;
-    // Offline the old token is kept: the request that follows fails anyway, and says so in better words.
+    // Offline, return the old token: the request that follows fails with a better error.
     return this.renew(mine.token).catch(() => this.#session.get()?.token ?? null);
   }
 
@@ -122,7 +122,7 @@ export class SessionKeeper {
     return refreshed.token;
   }
 
-  /** What other tabs have made of the session: a token, null (ended), or undefined (nothing new). */
+  /** Adopts what other tabs have stored: returns a token, null (the session ended), or undefined (no change). */
   #adopt(mine: Session): string | null | undefined {
     if (!this.#stored) return undefined;
     const stored = this.#read();

@@ -1,4 +1,4 @@
-// Light, dark or as the system says. The palette itself is in app.css (`light-dark()`); this only picks the side.
+// The theme: light, dark, or the system's preference. The palette is in app.css (`light-dark()`).
 
 export type Theme = 'system' | 'light' | 'dark';
 

@@ -1,5 +1,5 @@
-// Titles come from anybody who may rename, also on other servers: what is shown has no characters that turn the text
-// around them or break the line.
+// Titles are untrusted: members on any server can set them. Displayed titles contain no characters that reorder the
+// text around them or break the line.
 
 /** In characters, as the title field allows; the server's own limit is in bytes. */
 export const MAX_TITLE = 200;

@@ -1,5 +1,5 @@
-// A value that can be watched: the one bridge between the plain logic here and the components (it keeps Svelte's
-// store contract, so that `$value` works). It knows nothing of what it holds.
+// An observable value, through which components read the state of this folder's classes. It implements Svelte's store
+// contract, so that `$value` works.
 
 export type Unsubscribe = () => void;
 

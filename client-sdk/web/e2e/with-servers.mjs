@@ -1,0 +1,138 @@
+// The page against two real servers, as `weft demo --links FILE` starts them: two people in one document, and a newcomer
+// who makes an account, shares with the other server and changes the password.
+// Usage: node e2e/with-servers.mjs LINK1 LINK2 [FOLDER]; screenshots go to FOLDER. OWN_PAGE=1 tests this folder's built
+// page in front of the servers' APIs instead of the page that the servers have built in.
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { argv, exit } from 'node:process';
+import { check, editor, isSaved, launch, noTroubles, openPage, openTab, textOf, typeAtEnd, until } from './browser.mjs';
+import { proxy } from './proxy.mjs';
+import { twoEditors } from './two-editors.mjs';
+
+const PASSWORD = 'correct horse battery';
+
+async function register(browser, url, name) {
+  const page = await openPage(browser, url);
+  await page.getByRole('button', { name: 'Create one' }).click();
+  await page.getByLabel('User name').fill(name);
+  await page.getByLabel('Password').fill(PASSWORD);
+  await page.keyboard.press('Enter');
+  await page.getByText('No documents yet').waitFor();
+  await page.getByLabel(/Your account/).click();
+  const userId = await page.locator('.panel .id').textContent();
+  await page.keyboard.press('Escape');
+  return { page, userId };
+}
+
+async function invite(page, userId, role) {
+  await page.getByRole('button', { name: 'Share' }).click();
+  await page.getByLabel('Who to invite').fill(userId);
+  await page.locator('dialog form select').selectOption(role);
+  await page.getByText('is another server').waitFor();
+  await page.getByRole('checkbox').check();
+  await page.getByRole('button', { name: 'Invite', exact: true }).click();
+  await page.getByText(`${userId} has been invited.`).waitFor();
+}
+
+async function newcomers(browser, [here, there], folder) {
+  const mark = Date.now().toString(36);
+  const { page, userId } = await register(browser, here, `carol${mark}`);
+  const other = await register(browser, there, `dave${mark}`);
+  check(userId.startsWith(`@carol${mark}:`), 'an account is made in the page');
+  await page.getByRole('button', { name: 'New document' }).click();
+  await page.getByLabel('Title').fill('Plans');
+  await page.keyboard.press('Enter');
+  await page.keyboard.type('To be agreed.');
+  await isSaved(page);
+  const { hash } = new URL(page.url());
+
+  const tab = await openTab(page.context(), `${here}${hash}`);
+  await until('the text in a new tab', async () => (await editor(tab).count()) === 1 && (await textOf(tab)) === 'To be agreed.');
+  check(true, 'a link in a new tab opens without signing in again');
+  await tab.close();
+
+  await other.page.goto(`${there}${hash}`);
+  await other.page.reload();
+  await other.page.getByRole('heading', { name: 'You don’t have access to this document' }).waitFor();
+  await invite(page, other.userId, 'manager');
+  await page.getByLabel('Who to invite').fill('nobody-of-this-name');
+  await page.getByRole('button', { name: 'Invite', exact: true }).click();
+  await page.getByText('There is no user').waitFor();
+  check(true, 'an unknown local name is noticed');
+  await page.keyboard.press('Escape');
+  await other.page.reload();
+  await other.page.getByRole('heading', { name: 'You are invited to “Plans”' }).waitFor();
+  await other.page.screenshot({ path: join(folder, 'servers-invited.png') });
+  await other.page.getByRole('button', { name: 'Accept' }).click();
+  await until('the text at the other server', async () => (await editor(other.page).count()) === 1 && (await textOf(other.page)) === 'To be agreed.');
+  await typeAtEnd(other.page, ' Agreed.');
+  await until('the other’s words', async () => (await textOf(page)) === 'To be agreed. Agreed.');
+  await isSaved(other.page);
+  check(true, 'an invited person of the other server accepts by the link, and writes');
+
+  // What a manager is offered works, and nothing else is offered.
+  await other.page.getByRole('button', { name: 'Share' }).click();
+  await other.page.getByText('You can invite people with the Viewer role.').waitFor();
+  await other.page.getByLabel('Who to invite').fill(`@nobody:${new URL(here).hostname}.invalid`);
+  await other.page.getByRole('checkbox').check();
+  await other.page.getByRole('button', { name: 'Invite', exact: true }).click();
+  await other.page.getByText(/^Couldn’t invite .*invalid isn’t responding/).waitFor();
+  await other.page.screenshot({ path: join(folder, 'servers-partner.png') });
+  check(true, 'a partner that can’t be reached is named');
+  await other.page.keyboard.press('Escape');
+
+  await page.getByLabel(/Your account/).click();
+  await page.getByRole('button', { name: 'Account and password' }).click();
+  await page.getByLabel('Current password').fill(PASSWORD);
+  await page.getByLabel('New password').fill(`${PASSWORD} staple`);
+  await page.getByRole('button', { name: 'Change password' }).click();
+  await page.getByText('Password changed.').waitFor();
+  await page.getByRole('button', { name: 'Close' }).first().click();
+  await isSaved(page);
+  await page.getByLabel(/Your account/).click();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByText('You have signed out.').waitFor();
+  await page.getByLabel('User name').fill(userId);
+  await page.getByLabel('Password').fill(`${PASSWORD} staple`);
+  await page.keyboard.press('Enter');
+  await page.getByText('Plans').waitFor();
+  check(true, 'the new password is the one that signs in');
+  noTroubles(page, other.page);
+  await page.context().close();
+  await other.page.context().close();
+}
+
+async function belowAPath(browser, target, link) {
+  const front = await proxy(target, { prefix: '/team/weft', ownPage: Boolean(process.env.OWN_PAGE) });
+  const page = await openPage(browser, front.url + new URL(link).hash);
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+  await editor(page).waitFor();
+  await isSaved(page);
+  check(front.outside.length === 0, `a server behind a path of a proxy is reached there alone ${front.outside.join(', ')}`);
+  noTroubles(page);
+  await page.context().close();
+  await front.close();
+}
+
+const [first, second, folder = 'e2e-shots'] = argv.slice(2);
+if (!first || !second) {
+  console.error('usage: node e2e/with-servers.mjs LINK1 LINK2 [FOLDER]');
+  exit(2);
+}
+await mkdir(folder, { recursive: true });
+const targets = [first, second].map((link) => new URL(link).origin);
+const fronts = process.env.OWN_PAGE ? await Promise.all(targets.map((target) => proxy(target, { ownPage: true }))) : null;
+const pages = fronts ? fronts.map(({ url }) => url) : targets.map((target) => `${target}/`);
+const links = [first, second].map((link, i) => pages[i] + new URL(link).hash);
+const browser = await launch();
+try {
+  await twoEditors(browser, links, folder);
+  await newcomers(browser, pages, folder);
+  await belowAPath(browser, targets[0], first);
+} catch (error) {
+  console.error(`failed: ${error.stack}`);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+  exit();
+}
