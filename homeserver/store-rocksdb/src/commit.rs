@@ -1,17 +1,32 @@
 //! Writing: a group of batches becomes one RocksDB batch with one fsync, or poisons the engine.
+//!
+//! One failure is passing: no file descriptor is left (`EMFILE`, `ENFILE`). RocksDB refuses every write after it until the
+//! database is opened anew, so it is opened anew, by the rules of a start, before the call returns. Which commits are on
+//! disk is known at all times: a descriptor is needed to open a file, never to write or flush one that is open, so such a
+//! failure leaves no page that the system believes to be on disk and that isn't; every commit before it was flushed; and
+//! the commit number in the database shows whether the failed one is there. No other failure is retried.
 
 use std::sync::PoisonError;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rocksdb::{DB, WriteOptions};
 use weft_store::WriteBatch;
 use weft_store::engine::{EngineCommitError, Fence, Op};
 
 use crate::acknowledged::Acknowledged;
+use crate::descriptors::Spare;
 use crate::engine::Inner;
-use crate::open::{COMMIT_KEY, OWN_FAMILY, is_full};
+use crate::open::{COMMIT_KEY, OWN_FAMILY, is_full, is_out_of_descriptors, reopen};
 use crate::overlay::Overlay;
 
 type Outcomes = Vec<Result<(), EngineCommitError>>;
+
+/// How long a commit waits for descriptors. Who holds them lets go of them within a minute: a connection that does nothing
+/// is closed.
+const DESCRIPTORS_WAIT: Duration = Duration::from_secs(60);
+/// Between two attempts.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What writing needs, one commit at a time.
 #[derive(Debug)]
@@ -21,6 +36,9 @@ pub(crate) struct Writer {
     pub(crate) last: u64,
     /// The first failure.
     pub(crate) poisoned: Option<String>,
+    pub(crate) closed: bool,
+    /// Given up when the database has to be opened anew.
+    pub(crate) spare: Spare,
 }
 
 /// What the batches come to.
@@ -29,32 +47,104 @@ struct Group {
     outcomes: Outcomes,
 }
 
+/// A write that failed, and what it would have come to; no outcomes where nothing was given to the database.
+struct Failed {
+    reason: String,
+    outcomes: Outcomes,
+}
+
 impl Inner {
     /// Blocks for an fsync.
     pub(crate) fn commit(&self, batches: &[WriteBatch]) -> Outcomes {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(db) = db.as_ref() else {
+        if writer.closed {
             return vec![Err(EngineCommitError::Closed); batches.len()];
-        };
+        }
         if let Some(reason) = &writer.poisoned {
             return vec![Err(EngineCommitError::Poisoned { reason: reason.clone() }); batches.len()];
         }
-        let written = gather(db, batches).and_then(|group| writer.write(db, group));
-        written.unwrap_or_else(|error| {
-            let reason = describe(error);
-            tracing::error!(%reason, "a write to the store has failed: nothing more is written until it is opened again");
-            writer.poisoned = Some(reason.clone());
-            vec![Err(EngineCommitError::Poisoned { reason }); batches.len()]
-        })
+        let deadline = Instant::now() + DESCRIPTORS_WAIT;
+        loop {
+            let failed = match self.attempt(&mut writer, batches) {
+                Ok(outcomes) => return outcomes,
+                Err(failed) => failed,
+            };
+            if !is_out_of_descriptors(&failed.reason) || Instant::now() >= deadline {
+                return writer.poison(failed.reason, batches.len());
+            }
+            tracing::warn!(
+                reason = failed.reason,
+                "the store has no file descriptor left and is opened anew"
+            );
+            let last = writer.last;
+            match self.open_anew(&mut writer, deadline) {
+                // The batches are not there: the same again.
+                Ok(recovered) if recovered == last => {}
+                Ok(recovered) if Some(recovered) == last.checked_add(1) && failed.outcomes.len() == batches.len() => {
+                    writer.note(recovered);
+                    return failed.outcomes;
+                }
+                Ok(recovered) => {
+                    let reason = format!("after commit {last} the store holds commit {recovered}");
+                    return writer.poison(reason, batches.len());
+                }
+                Err(reason) => return writer.poison(reason, batches.len()),
+            }
+        }
+    }
+
+    fn attempt(&self, writer: &mut Writer, batches: &[WriteBatch]) -> Result<Outcomes, Failed> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(db) = db.as_ref() else {
+            return Ok(vec![Err(EngineCommitError::Closed); batches.len()]);
+        };
+        let unwritten = |error| Failed {
+            reason: describe(error),
+            outcomes: Outcomes::new(),
+        };
+        let Group { batch, outcomes } = gather(db, batches).map_err(unwritten)?;
+        match writer.write(db, batch) {
+            Ok(()) => Ok(outcomes),
+            Err(error) => Err(Failed {
+                reason: describe(error),
+                outcomes,
+            }),
+        }
+    }
+
+    /// Closes the database and opens it again, as often as it takes; gives the number of the last commit that is there.
+    fn open_anew(&self, writer: &mut Writer, deadline: Instant) -> Result<u64, String> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        // Its own descriptors and the spare ones are free now, so that opening finds what it needs.
+        drop(db.take());
+        writer.spare.release();
+        loop {
+            match reopen(&self.path, &self.options, writer.last) {
+                Ok((reopened, recovered)) => {
+                    *db = Some(reopened);
+                    writer.spare = Spare::take();
+                    tracing::warn!(
+                        commits = recovered,
+                        "the store is open again; nothing acknowledged is lost"
+                    );
+                    return Ok(recovered);
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    if !is_out_of_descriptors(&reason) || Instant::now() >= deadline {
+                        return Err(reason);
+                    }
+                    thread::sleep(ATTEMPT_PAUSE);
+                }
+            }
+        }
     }
 }
 
 impl Writer {
-    fn write(&mut self, db: &DB, group: Group) -> Result<Outcomes, rocksdb::Error> {
-        let Group { mut batch, outcomes } = group;
+    fn write(&mut self, db: &DB, mut batch: rocksdb::WriteBatch) -> Result<(), rocksdb::Error> {
         if batch.is_empty() {
-            return Ok(outcomes);
+            return Ok(());
         }
         let next = self.last.saturating_add(1);
         if let Some(family) = db.cf_handle(OWN_FAMILY) {
@@ -63,12 +153,24 @@ impl Writer {
         let mut durable = WriteOptions::default();
         durable.set_sync(true);
         db.write_opt(batch, &durable)?;
-        self.last = next;
-        if let Err(error) = self.acknowledged.write(next) {
+        self.note(next);
+        Ok(())
+    }
+
+    /// The commit with this number is on disk.
+    fn note(&mut self, commit: u64) {
+        self.last = commit;
+        if let Err(error) = self.acknowledged.write(commit) {
             // The commit itself is safe; only a later report would know less.
             tracing::warn!(%error, "the number of the last commit could not be noted");
         }
-        Ok(outcomes)
+    }
+
+    /// Nothing is written any more until the next start.
+    fn poison(&mut self, reason: String, batches: usize) -> Outcomes {
+        tracing::error!(%reason, "a write to the store has failed: nothing more is written until it is opened again");
+        self.poisoned = Some(reason.clone());
+        vec![Err(EngineCommitError::Poisoned { reason }); batches]
     }
 }
 

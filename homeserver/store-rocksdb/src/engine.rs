@@ -1,6 +1,6 @@
 //! The engine: the seam's calls, and which thread they run on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use weft_store::engine::EngineCommitError;
 use weft_store::{Engine, KeyRange, ReadError, WriteBatch};
 
 use crate::commit::Writer;
+use crate::descriptors::Spare;
 use crate::open::{OpenReport, RocksOpenError, open};
 use crate::options::RocksOptions;
 use crate::read::{self, Miss, Reach};
@@ -30,6 +31,9 @@ pub(crate) struct Inner {
     /// None once closed. Whoever works with the database holds the lock for reading, so that closing waits for them.
     pub(crate) db: RwLock<Option<DB>>,
     pub(crate) writer: Mutex<Writer>,
+    /// Where the store is and how it was opened, to open it anew.
+    pub(crate) path: PathBuf,
+    pub(crate) options: RocksOptions,
 }
 
 impl RocksEngine {
@@ -43,10 +47,14 @@ impl RocksEngine {
             acknowledged: opened.acknowledged,
             last: opened.report.recovered,
             poisoned: None,
+            closed: false,
+            spare: Spare::take(),
         };
         let inner = Inner {
             db: RwLock::new(Some(opened.db)),
             writer: Mutex::new(writer),
+            path: path.as_ref().to_owned(),
+            options: options.clone(),
         };
         Ok((Self { inner: Arc::new(inner) }, opened.report))
     }
@@ -81,6 +89,7 @@ impl Inner {
 
     fn close(&self) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.closed = true;
         let Some(db) = self.db.write().unwrap_or_else(PoisonError::into_inner).take() else {
             return;
         };

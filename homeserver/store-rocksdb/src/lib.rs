@@ -4,6 +4,7 @@
 
 mod acknowledged;
 mod commit;
+mod descriptors;
 mod engine;
 mod framing;
 mod logs;

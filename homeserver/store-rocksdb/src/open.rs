@@ -161,6 +161,26 @@ pub(crate) fn open(path: &Path, options: &RocksOptions) -> Result<Opened, RocksO
     })
 }
 
+/// Opens the database of a running engine anew, by the rules by which a start does: nothing that was acknowledged may be
+/// missing. Gives the number of the last commit that is there.
+///
+/// # Errors
+/// When it can't be opened, or less than commit `last` is there.
+pub(crate) fn reopen(path: &Path, options: &RocksOptions, last: u64) -> Result<(DB, u64), RocksOpenError> {
+    let database = path.join("rocksdb");
+    let found = Found {
+        commit: last,
+        ..Found::default()
+    };
+    judge(path, &database, found, false)?;
+    let db = open_database(path, &database, options, false)?;
+    let recovered = last_commit(&db).map_err(|reason| explain(path, reason))?;
+    if recovered < last {
+        return Err(lost(path, logs::ends_early(recovered, last)));
+    }
+    Ok((db, recovered))
+}
+
 /// Looks at what RocksDB will read, and makes the logs such that it can; gives what is lost with that.
 fn judge(path: &Path, database: &Path, found: Found, accepted: bool) -> Result<Option<String>, RocksOpenError> {
     let io = |error: std::io::Error| io_error(path, &error);
@@ -244,6 +264,12 @@ fn complaints(database: &Path) -> Vec<String> {
 
 pub(crate) fn is_full(reason: &str) -> bool {
     reason.contains("No space left") || reason.contains("Disk quota exceeded")
+}
+
+/// Whether the process or the machine had no file descriptor left. Only calls that open a file fail so, never a write or a
+/// flush to a file that is open.
+pub(crate) fn is_out_of_descriptors(reason: &str) -> bool {
+    reason.contains("Too many open files")
 }
 
 fn io_error(path: &Path, error: &std::io::Error) -> RocksOpenError {

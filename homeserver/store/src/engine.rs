@@ -35,7 +35,8 @@ pub trait Engine: Send + Sync + 'static {
     /// A batch whose fences don't hold is left out and does not stop the others. Fences see the batches before
     /// them in the same call. After a failed write or fsync the engine is poisoned: this and every later commit
     /// fails, until the engine is opened anew; what failed is not shown to readers until then, as it may or may not be
-    /// there afterwards. There is one result for each batch.
+    /// there afterwards. A failure that certainly wrote nothing (no file descriptor is left) may be waited out instead.
+    /// There is one result for each batch.
     async fn commit(&self, batches: Vec<WriteBatch>) -> Vec<Result<(), EngineCommitError>>;
 
     /// Releases what the engine holds (files, locks), after what was committed. Later calls fail.
