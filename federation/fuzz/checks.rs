@@ -51,7 +51,7 @@ pub fn header(data: &[u8]) {
         .header(header::AUTHORIZATION, value)
         .body(())
         .unwrap();
-    let Ok(parsed) = xmatrix::parse(&request, us()) else {
+    let Ok(parsed) = xmatrix::parse(request.headers(), us()) else {
         return;
     };
     assert!(data.len() <= limits::MAX_X_MATRIX_BYTES);

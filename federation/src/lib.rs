@@ -39,4 +39,4 @@ pub use events::{EventsError, RemoteEvents, RemoteStateIds};
 pub use key_ring::{KeyRing, KeyRingError};
 pub use remote_keys::{KeyCache, KeyCacheError, NoKeyCache, RemoteKeys};
 pub use signed_keys::{SignedKeysError, StoredKey, StoredKeys};
-pub use xmatrix::{AuthError, verify_request};
+pub use xmatrix::{AuthError, check_header, verify_request};

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::{Request, header};
+use http::{HeaderMap, Request, header};
 use ruma::{OwnedServerName, ServerName, api::federation::authentication::XMatrix};
 use weft_wire::limits;
 
@@ -47,7 +47,7 @@ pub async fn verify_request<B: AsRef<[u8]>>(
     our_name: &ServerName,
     keys: &RemoteKeys,
 ) -> Result<OwnedServerName, AuthError> {
-    let header = parse(request, our_name)?;
+    let header = parse(request.headers(), our_name)?;
     let now = keys.now();
     let key_id = header.key.to_string();
     let needed = BTreeMap::from([(header.origin.clone(), BTreeSet::from([key_id.clone()]))]);
@@ -70,8 +70,16 @@ pub async fn verify_request<B: AsRef<[u8]>>(
     }
 }
 
-pub(crate) fn parse<B>(request: &Request<B>, our_name: &ServerName) -> Result<XMatrix, AuthError> {
-    let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
+/// Checks what can be checked before the body has come: that there is one header, of the right form, for this server.
+///
+/// # Errors
+/// When [`verify_request`] would refuse the request, whatever its body and signature are.
+pub fn check_header(headers: &HeaderMap, our_name: &ServerName) -> Result<(), AuthError> {
+    parse(headers, our_name).map(drop)
+}
+
+pub(crate) fn parse(headers: &HeaderMap, our_name: &ServerName) -> Result<XMatrix, AuthError> {
+    let mut headers = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (headers.next(), headers.next()) else {
         return Err(AuthError::Header);
     };

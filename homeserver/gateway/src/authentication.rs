@@ -11,6 +11,7 @@ use weft_accounts::{Accounts, AuthError, Session};
 use crate::{
     errors::{ApiError, ApiResult},
     ratelimit::UserLimiter,
+    traffic::Requester,
 };
 
 /// The session of a request that has a valid token and is within its user's rate limit.
@@ -40,13 +41,16 @@ where
     }
 }
 
-/// The session that a request's token belongs to. Counts nothing: callers that limit do it themselves.
+/// The session that a request's token belongs to; the request is charged to its account from here on. Limits no rate:
+/// callers that limit do it themselves.
 ///
 /// # Errors
-/// 401 where there is no token or it is not valid.
+/// 401 where there is no token or it is not valid, 429 where the account holds too much.
 pub async fn session(parts: &Parts, accounts: &Accounts) -> ApiResult<Session> {
     let token = token(&parts.headers, &parts.uri).ok_or_else(ApiError::missing_token)?;
-    Ok(accounts.authenticate(&token).await?)
+    let session = accounts.authenticate(&token).await?;
+    Requester::of(&parts.extensions).is_account(&session.user_id)?;
+    Ok(session)
 }
 
 /// The access token of a request, wherever it stands.

@@ -110,6 +110,16 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "M_NOT_JSON", message)
     }
 
+    /// 408 `M_UNKNOWN`: the body came too slowly.
+    #[must_use]
+    pub fn request_timeout() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "M_UNKNOWN",
+            "The request's body came too slowly.",
+        )
+    }
+
     /// 413 `M_TOO_LARGE`.
     #[must_use]
     pub fn too_large(message: impl Into<String>) -> Self {

@@ -16,4 +16,5 @@ pub mod live;
 pub mod ratelimit;
 pub mod ruma_json;
 pub mod server;
+pub mod traffic;
 pub mod web;

@@ -7,6 +7,7 @@
 mod attachment;
 mod edits;
 mod hocuspocus;
+mod meter;
 mod outgoing;
 mod plain;
 mod socket;

@@ -16,7 +16,10 @@ use ruma::api::{
 };
 use weft_wire::limits;
 
-use crate::errors::{ApiError, ApiResult};
+use crate::{
+    errors::{ApiError, ApiResult},
+    traffic::BodyError,
+};
 
 /// The body of a handler's request, parsed as ruma's type `T`.
 #[derive(Debug)]
@@ -60,8 +63,17 @@ pub async fn read_body(body: Body, limit: usize) -> ApiResult<Bytes> {
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
             Err(ApiError::too_large(format!("The body has more than {limit} bytes.")))
         }
-        Err(_) => Err(ApiError::not_json("The body ended early.")),
+        Err(error) => Err(match body_error(error.as_ref()) {
+            Some(BodyError::TooSlow) => ApiError::request_timeout(),
+            Some(BodyError::Exhausted(exhausted)) => exhausted.into(),
+            None => ApiError::not_json("The body ended early."),
+        }),
     }
+}
+
+/// Our own reason to stop reading, among the causes of an error.
+fn body_error(error: &(dyn std::error::Error + 'static)) -> Option<BodyError> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref().copied())
 }
 
 /// ruma's response type `T` as an axum response.

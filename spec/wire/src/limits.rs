@@ -3,6 +3,62 @@
 //!
 //! A limit that changes what servers accept changes the protocol: it needs its line in `spec/docs`.
 
+// --- Connections and bytes in flight ------------------------------------------------------------------------------------
+
+/// Connections at one time. Each takes a file descriptor and about 40 KB with TLS; fewer where the system gives fewer
+/// descriptors. (`[limits] connections`)
+pub const MAX_CONNECTIONS: u64 = 8_192;
+/// Connections of one network (an IPv4 address, the /64 of an IPv6 address) on which nobody has authenticated: an office
+/// whose people all come back at once, and 10 MB at most (T120). (`[limits] connections_per_network`)
+pub const MAX_STRANGER_CONNECTIONS_PER_NETWORK: u64 = 256;
+/// Bytes of requests and answers that strangers of one network hold: one signed request of another server in full
+/// ([`MAX_FEDERATION_REQUEST_BYTES`]), because its signature covers its body, and some more (T121, T122).
+pub const MAX_STRANGER_BYTES_PER_NETWORK: u64 = 16 * 1024 * 1024;
+/// The same of all strangers together.
+pub const MAX_STRANGER_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of requests and answers that one account holds: the largest document ([`MAX_DOCUMENT_BYTES`]) once, and half of
+/// it for all else (T130).
+pub const MAX_ACCOUNT_BYTES_PER_USER: u64 = 96 * 1024 * 1024;
+/// The same of all accounts together.
+pub const MAX_ACCOUNT_BYTES: u64 = 256 * 1024 * 1024;
+/// Bytes of requests and answers that another server holds: the largest answer ([`MAX_FEDERATION_RESPONSE_BYTES`]), and
+/// some more.
+pub const MAX_SERVER_BYTES_PER_SERVER: u64 = 144 * 1024 * 1024;
+/// The same of all other servers together.
+pub const MAX_SERVER_BYTES: u64 = 256 * 1024 * 1024;
+/// What a request is counted as, bytes, beside its path, its headers and its body: its task and what it is parsed into.
+pub const REQUEST_OVERHEAD_BYTES: u64 = 8 * 1024;
+/// Milliseconds until the first request of a connection is there; also of the TLS handshake before it. Mobile networks
+/// need seconds.
+pub const FIRST_REQUEST_MS: u64 = 20_000;
+/// Milliseconds after which a connection ends on which no request is under way: idle, or with a request whose headers
+/// don't come to their end.
+pub const CONNECTION_IDLE_MS: u64 = 30_000;
+/// Bytes of one request's path, query and headers. A filter in a query has up to 64 KB.
+pub const MAX_HEAD_BYTES: usize = 96 * 1024;
+/// Milliseconds without a byte after which the body of a request is given up.
+pub const BODY_GRACE_MS: u64 = 15_000;
+/// Bytes a second that a body must come with, beside [`BODY_GRACE_MS`]: half of a slow mobile line.
+pub const MIN_BODY_BYTES_PER_SECOND: u64 = 8 * 1024;
+/// Bytes of a refused body that are read and thrown away, so that the client reads the answer instead of seeing a broken
+/// connection: the largest upload that people try.
+pub const MAX_DISCARDED_BYTES: u64 = 64 * 1024 * 1024;
+/// Milliseconds for that.
+pub const DISCARD_MS: u64 = 30_000;
+/// Milliseconds after which a connection ends whose other end takes nothing of what is written; what it takes puts that
+/// off by the time that [`MIN_LIVE_BYTES_PER_SECOND`] needs for it.
+pub const WRITE_STALL_MS: u64 = 60_000;
+/// Bytes that the system keeps of what is written and not sent yet: a slow reader is noticed early, and holds little.
+pub const MAX_UNSENT_BYTES: u32 = 128 * 1024;
+/// Streams of one HTTP/2 connection at one time. Browsers need a few dozen.
+pub const MAX_STREAMS_PER_CONNECTION: u32 = 64;
+/// Bytes of bodies that one HTTP/2 connection may send before somebody reads them, and that one stream may.
+pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// See [`HTTP2_CONNECTION_WINDOW_BYTES`].
+pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// Milliseconds between pings to the other end of an HTTP/2 connection, and for their answers.
+pub const HTTP2_PING_MS: u64 = 20_000;
+
 // --- Documents and live sockets -------------------------------------------------------------------------------------
 
 /// Raw bytes of one update inside an event. An event has at most 65,536 bytes and base64 adds a third; what is left
@@ -38,6 +94,12 @@ pub const MAX_DOCUMENTS_PER_SOCKET: usize = 100;
 pub const MAX_FRAMES_BEFORE_AUTH: usize = 1_000;
 /// See [`MAX_FRAMES_BEFORE_AUTH`].
 pub const MAX_BYTES_BEFORE_AUTH: usize = 5 * 1024 * 1024;
+
+/// Milliseconds until a live socket that was opened without a token has signed in to a document. Whatever it sends
+/// meanwhile doesn't put that off (T121).
+pub const LIVE_SIGN_IN_MS: u64 = 15_000;
+/// Bytes that wait to be written to a live socket beside the message that is being written: answers to pings (T121).
+pub const MAX_LIVE_CONTROL_BYTES: usize = 16 * 1024;
 
 /// Changes that wait for one slow reader before its queue is given up and it is brought up to date by a diff instead.
 pub const MAX_QUEUE_PER_SOCKET: usize = 256;

@@ -4,3 +4,4 @@ mod accounts;
 mod request;
 mod rooms;
 mod store;
+mod traffic;

@@ -187,6 +187,7 @@ impl Connection {
     }
 
     async fn attach(&mut self, name: &str, target: Target) -> Result<(), Ended> {
+        self.out.sign_in(&target.session.user_id).map_err(Ended::Close)?;
         let voice = Voice::Hocuspocus(name.to_owned());
         if let Some(message) = voice.scope(target.read_only) {
             self.say(message).await?;

@@ -9,16 +9,25 @@ use std::sync::{
 };
 
 use bytes::Bytes;
+use ruma::UserId;
 use tokio::sync::{Notify, mpsc};
-use weft_wire::{limits::MAX_QUEUE_BYTES_PER_SOCKET, live::close::Close};
+use weft_budget::Exhausted;
+use weft_wire::{
+    limits::MAX_QUEUE_BYTES_PER_SOCKET,
+    live::close::{self, Close},
+};
 
-use super::socket::QUEUE;
+use super::{meter::Meter, socket::QUEUE};
+use crate::traffic::Held;
+
+/// Messages up to this size are not charged: the queue's own bounds suffice for them, and most are shared by all sockets.
+const FREE_BYTES: usize = 16 * 1024;
 
 /// What goes to the socket's writer.
 #[derive(Debug)]
 pub(super) enum Outgoing {
-    /// One WebSocket message.
-    Message(Bytes),
+    /// One WebSocket message, and what it is charged.
+    Message(Bytes, Option<Held>),
     /// The last one.
     Close(Close),
 }
@@ -38,6 +47,7 @@ struct Waiting {
 pub(super) struct Out {
     queue: mpsc::Sender<Outgoing>,
     waiting: Arc<Waiting>,
+    meter: Arc<Meter>,
 }
 
 /// The writer's end.
@@ -50,12 +60,13 @@ pub(super) struct ToWrite {
 }
 
 /// The queue of a socket.
-pub(super) fn queue() -> (Out, ToWrite) {
+pub(super) fn queue(meter: Arc<Meter>) -> (Out, ToWrite) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let waiting = Arc::new(Waiting::default());
     let out = Out {
         queue: sender,
         waiting: Arc::clone(&waiting),
+        meter,
     };
     let to_write = ToWrite {
         queue: receiver,
@@ -92,16 +103,33 @@ impl Out {
     /// Adds a message.
     pub(super) async fn say(&self, message: Bytes) -> Result<(), WriterGone> {
         let permit = self.queue.reserve().await.map_err(|_| WriterGone)?;
+        let Ok(held) = self.charge(&message) else {
+            // Unread messages of this account's sockets take all that it may hold.
+            permit.send(Outgoing::Close(close::RATE_LIMITED));
+            return Err(WriterGone);
+        };
         self.waiting.bytes.fetch_add(message.len(), Ordering::Relaxed);
-        permit.send(Outgoing::Message(message));
+        permit.send(Outgoing::Message(message, held));
         Ok(())
+    }
+
+    /// Somebody has signed in by a frame; the account is charged from here on.
+    pub(super) fn sign_in(&self, user: &UserId) -> Result<(), Close> {
+        self.meter.sign_in(user).map_err(|_| close::RATE_LIMITED)
+    }
+
+    fn charge(&self, message: &Bytes) -> Result<Option<Held>, Exhausted> {
+        let large = message.len() > FREE_BYTES;
+        large.then(|| self.meter.hold(message.len())).transpose()
     }
 
     /// Adds a message if it has room at once; a client that takes nothing more doesn't get it.
     pub(super) fn try_say(&self, message: Bytes) {
-        if let Ok(permit) = self.queue.try_reserve() {
+        if let Ok(permit) = self.queue.try_reserve()
+            && let Ok(held) = self.charge(&message)
+        {
             self.waiting.bytes.fetch_add(message.len(), Ordering::Relaxed);
-            permit.send(Outgoing::Message(message));
+            permit.send(Outgoing::Message(message, held));
         }
     }
 
@@ -125,7 +153,7 @@ impl ToWrite {
         }
         self.waiting.written.notify_waiters();
         let next = self.queue.recv().await;
-        if let Some(Outgoing::Message(message)) = &next {
+        if let Some(Outgoing::Message(message, _)) = &next {
             self.under_way = message.len();
         }
         // A place in the queue has become free.
@@ -137,10 +165,15 @@ impl ToWrite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traffic::Requester;
+
+    fn uncounted() -> (Out, ToWrite) {
+        queue(Meter::new(Requester::uncounted()))
+    }
 
     #[tokio::test]
     async fn bytes_are_bounded_until_they_are_written_and_one_message_may_be_larger() {
-        let (out, mut to_write) = queue();
+        let (out, mut to_write) = uncounted();
         out.say(Bytes::from(vec![0; MAX_QUEUE_BYTES_PER_SOCKET - 1]))
             .await
             .unwrap();
@@ -165,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn messages_are_bounded_and_a_writer_that_goes_is_noticed() {
-        let (out, to_write) = queue();
+        let (out, to_write) = uncounted();
         for _ in 0..QUEUE {
             assert!(out.has_room());
             out.say(Bytes::from_static(b"x")).await.unwrap();

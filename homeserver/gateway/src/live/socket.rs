@@ -2,7 +2,7 @@
 //!
 //! The writer says something when nothing else was said for a while, and gives up a client that takes nothing.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt, stream::SplitStream};
 use tokio::time::timeout;
@@ -17,6 +17,7 @@ use weft_wire::{
 
 use super::{
     LivePorts, hocuspocus,
+    meter::Meter,
     outgoing::{self, Outgoing, ToWrite},
     plain,
     target::Target,
@@ -42,22 +43,29 @@ pub(super) enum Ended {
 }
 
 /// The messages of a client.
-pub(super) struct Messages(SplitStream<WebSocket>);
+pub(super) struct Messages {
+    stream: SplitStream<WebSocket>,
+    meter: Arc<Meter>,
+}
 
 impl Messages {
     /// The next binary message.
     pub(super) async fn next(&mut self) -> Result<Message, Ended> {
         loop {
-            let message = timeout(Duration::from_millis(LIVE_IDLE_MS), self.0.next()).await;
+            let message = timeout(Duration::from_millis(LIVE_IDLE_MS), self.stream.next()).await;
             match message {
                 Err(_) => return Err(Ended::Close(close::SLOW)),
                 Ok(None | Some(Ok(Message::Close(_)))) => return Err(Ended::Gone),
                 Ok(Some(Ok(Message::Binary(bytes)))) if bytes.len() > MAX_LIVE_FRAME_BYTES => {
                     return Err(Ended::Close(close::TOO_LARGE));
                 }
-                Ok(Some(Ok(message @ Message::Binary(_)))) => return Ok(message),
+                Ok(Some(Ok(message @ Message::Binary(_)))) => {
+                    self.meter.message();
+                    return Ok(message);
+                }
                 Ok(Some(Ok(Message::Text(_)))) => return Err(Ended::Close(close::BAD_FRAME)),
-                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {}
+                Ok(Some(Ok(Message::Ping(payload) | Message::Pong(payload)))) => self.meter.control(payload.len()),
+                Ok(Some(Ok(Message::Frame(_)))) => {}
                 Ok(Some(Err(_))) => return Err(Ended::Gone),
             }
         }
@@ -65,9 +73,12 @@ impl Messages {
 }
 
 /// Serves a socket to its end.
-pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebSocket) {
+pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebSocket, meter: Arc<Meter>) {
     let (sink, stream) = socket.split();
-    let mut messages = Messages(stream);
+    let mut messages = Messages {
+        stream,
+        meter: Arc::clone(&meter),
+    };
     let first = match messages.next().await {
         Ok(first) => first,
         Err(Ended::Gone) => return,
@@ -76,7 +87,7 @@ pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebS
     let Ok(framing) = Framing::of_first_frame(&first.clone().into_data()) else {
         return finish(sink, close::BAD_FRAME).await;
     };
-    let (out, outgoing) = outgoing::queue();
+    let (out, outgoing) = outgoing::queue(meter);
     // In the task that serves, not in one of its own: what a document shows is then written by whom it woke.
     let writer = write(sink, outgoing, framing);
     let serving = async move {
@@ -105,10 +116,15 @@ pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebS
 async fn write(mut sink: Sink, mut outgoing: ToWrite, framing: Framing) {
     loop {
         let next = timeout(Duration::from_millis(LIVE_KEEP_ALIVE_MS), outgoing.next()).await;
+        // Until the message has been written.
+        let _held;
         let message = match next {
             Ok(None) => return finish(sink, close::RESTART).await,
             Ok(Some(Outgoing::Close(close))) => return finish(sink, close).await,
-            Ok(Some(Outgoing::Message(message))) => message,
+            Ok(Some(Outgoing::Message(message, held))) => {
+                _held = held;
+                message
+            }
             Err(_) => keep_alive(framing),
         };
         let patience = patience(message.len());

@@ -2,6 +2,8 @@
 //!
 //! y-websocket connects again after every close code, so a wrong token is answered before the upgrade.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, Request, State},
     http::{HeaderMap, HeaderName, header},
@@ -9,12 +11,13 @@ use axum::{
 };
 use weft_wire::live::close::{self, Close};
 
-use super::{LivePorts, socket, target, websocket::Handshake};
-use crate::{authentication, errors::ApiError};
+use super::{LivePorts, meter::Meter, socket, target, websocket::Handshake};
+use crate::{authentication, errors::ApiError, traffic::Requester};
 
 /// Opens a live socket. A request without any token is let through: Hocuspocus signs in by its first frames.
 pub(super) async fn upgrade(State(ports): State<LivePorts>, Path(name): Path<String>, request: Request) -> Response {
     let (uri, headers) = (request.uri().clone(), request.headers().clone());
+    let meter = Meter::new(Requester::of(request.extensions()));
     let handshake = match Handshake::read(request) {
         Ok(handshake) => handshake,
         Err(error) => return error.into_response(),
@@ -35,9 +38,17 @@ pub(super) async fn upgrade(State(ports): State<LivePorts>, Path(name): Path<Str
             Err(close) => return refusal(close).into_response(),
         },
     };
+    if let Some(target) = &target
+        && let Err(exhausted) = meter.sign_in(&target.session.user_id)
+    {
+        return ApiError::from(exhausted).into_response();
+    }
     // What was offered came in a header.
     let protocol = protocol.and_then(|protocol| protocol.try_into().ok());
-    handshake.accept(protocol, move |socket| socket::serve(ports, target, socket))
+    let accepted = Arc::clone(&meter);
+    handshake.accept(protocol, accepted, move |socket| {
+        socket::serve(ports, target, socket, meter)
+    })
 }
 
 fn offered_protocols(headers: &HeaderMap) -> Vec<String> {

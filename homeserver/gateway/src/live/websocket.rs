@@ -4,7 +4,7 @@
 //! has written for as long as the socket lives: a document of 100 KB stayed in memory once for each of its readers. Here a
 //! large message goes out in fragments (RFC 6455, section 5.4), which every client puts together again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -31,8 +31,9 @@ use tokio_tungstenite::{
         },
     },
 };
-use weft_wire::limits::MAX_LIVE_FRAME_BYTES;
+use weft_wire::limits::{MAX_LIVE_CONTROL_BYTES, MAX_LIVE_FRAME_BYTES};
 
+use super::meter::{Meter, Metered};
 use crate::errors::ApiError;
 
 /// What is read from a socket at once. The library fills this with zeros before each read, and every socket keeps it:
@@ -42,8 +43,11 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// What is written as one frame at most, and so what a socket keeps for writing.
 const FRAGMENT_BYTES: usize = 16 * 1024;
 
+/// The longest header of a frame that a server writes.
+const FRAME_HEADER_BYTES: usize = 10;
+
 /// A socket after the handshake.
-pub(super) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
+pub(super) type WebSocket = WebSocketStream<Metered<TokioIo<Upgraded>>>;
 /// Its end for writing.
 pub(super) type Sink = SplitSink<WebSocket, Message>;
 
@@ -69,6 +73,7 @@ impl Handshake {
     pub(super) fn accept<Serving>(
         mut self,
         protocol: Option<HeaderValue>,
+        meter: Arc<Meter>,
         serve: impl FnOnce(WebSocket) -> Serving + Send + 'static,
     ) -> Response
     where
@@ -82,7 +87,7 @@ impl Handshake {
         tokio::spawn(async move {
             // The client may be gone before it heard the answer.
             if let Ok(upgraded) = self.upgrade.await {
-                let io = TokioIo::new(upgraded);
+                let io = Metered::new(TokioIo::new(upgraded), meter);
                 serve(WebSocketStream::from_raw_socket(io, Role::Server, Some(config())).await).await;
             }
         });
@@ -90,11 +95,14 @@ impl Handshake {
     }
 }
 
-fn config() -> WebSocketConfig {
+pub(super) fn config() -> WebSocketConfig {
     // What is over the limit by less than twice can be read to its end, so that the client hears why it is refused;
     // anything larger is cut off by the library, and the connection with it.
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
+        // Frames are written at once, and what can't be is no more than one of them and a few answers to pings.
+        .write_buffer_size(0)
+        .max_write_buffer_size(FRAGMENT_BYTES + FRAME_HEADER_BYTES + MAX_LIVE_CONTROL_BYTES)
         .max_message_size(Some(2 * MAX_LIVE_FRAME_BYTES))
         .max_frame_size(Some(2 * MAX_LIVE_FRAME_BYTES))
 }

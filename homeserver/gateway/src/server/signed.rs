@@ -1,21 +1,22 @@
 //! A request whose signature was checked, with the server that made it.
 //!
-//! There is no other way into a handler that answers servers. The body is read whole (bounded) before, because the
-//! signature covers it.
+//! There is no other way into a handler that answers servers. The body is read whole (bounded) before the signature is
+//! checked, because the signature covers it; a request whose header can't be right is refused before its body is read.
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
-use http::{StatusCode, header};
+use http::StatusCode;
 use ruma::{
     OwnedServerName,
     api::{IncomingRequest, IncomingRequestExt},
 };
-use weft_federation::verify_request;
+use weft_federation::{AuthError, check_header, verify_request};
 use weft_wire::limits;
 
 use super::ServerPorts;
 use crate::{
     errors::{ApiError, ApiResult},
     ruma_json::read_body,
+    traffic::Requester,
 };
 
 /// A request of ruma's type `T` made by `origin`.
@@ -64,12 +65,10 @@ async fn check(
     request: Request,
     ports: &ServerPorts,
 ) -> ApiResult<(OwnedServerName, http::Request<bytes::Bytes>, Vec<String>)> {
-    let unauthorized = |why: String| ApiError::new(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", why);
-    if !request.headers().contains_key(header::AUTHORIZATION) {
-        // Before the body is read: it can be large.
-        return Err(unauthorized("The request is not signed.".to_owned()));
-    }
+    let unauthorized = |error: AuthError| ApiError::new(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", error.to_string());
     let (mut parts, body) = request.into_parts();
+    // Before the body is read: it can be large.
+    check_header(&parts.headers, &ports.server_name).map_err(unauthorized)?;
     let arguments = RawPathParams::from_request_parts(&mut parts, ports)
         .await
         .map_err(|_| ApiError::invalid_param("The path is not valid percent-encoded UTF-8."))?;
@@ -78,7 +77,8 @@ async fn check(
     let request = http::Request::from_parts(parts, body);
     let origin = verify_request(&request, &ports.server_name, &ports.keys)
         .await
-        .map_err(|error| unauthorized(error.to_string()))?;
+        .map_err(unauthorized)?;
+    Requester::of(request.extensions()).is_server(&origin)?;
     ports.sender.heard_from(&origin);
     Ok((origin, request, arguments))
 }
