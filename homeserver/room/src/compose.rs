@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedUserId};
 use serde_json::{Map, Value};
-use weft_dag::{BuildError, Draft, EventMap, Pdu, Placement, Signer, Verdict, auth_types, extremities};
+use weft_dag::{BuildError, Draft, EventMap, Pdu, Placement, Signer, Verdict, auth_types};
 
 use crate::{SendError, hot::Hot};
 
@@ -56,8 +56,7 @@ impl Hot {
         now: MilliSecondsSinceUnixEpoch,
     ) -> Result<Arc<Pdu>, SendError> {
         self.check_document_rules(&wish)?;
-        let ends: Vec<OwnedEventId> = self.ends.iter().map(|end| end.id.clone()).collect();
-        let prev_events = extremities::cite(&ends);
+        let prev_events = self.cited_ends();
         let depths = self
             .ends
             .iter()

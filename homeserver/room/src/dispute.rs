@@ -231,3 +231,86 @@ async fn ring(shared: Arc<Shared>, room: OwnedRoomId, at: Instant) {
     // Stopping: it is due after the next start.
     let _ = shared.tell(&room, Command::Settle).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::RoomVersionId;
+    use weft_dag::{RoomVersion, testing::World};
+
+    use super::*;
+
+    fn disputed() -> Rebuilt {
+        Rebuilt {
+            is_disputed: true,
+            ..Rebuilt::default()
+        }
+    }
+
+    fn hot() -> Hot {
+        let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
+        Hot::new(&RoomId::parse("!r").unwrap(), version, true)
+    }
+
+    fn is_due(hot: &Hot) -> bool {
+        hot.dispute.as_ref().is_some_and(|dispute| dispute.row.due)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_number_of_false_claims_costs_one_working_out_in_a_pause() {
+        let (mut hot, mut batch) = (hot(), Batch::new());
+        let mut worked_out = 0;
+        for _ in 0..1_000 {
+            if hot.note_claim(&mut batch) {
+                worked_out += 1;
+                hot.note_rebuilt(&mut batch, &disputed(), Instant::now());
+            }
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert_eq!(worked_out, 10);
+        assert!(is_due(&hot), "the last ones are still to be decided");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_long_is_done_less_often() {
+        let (mut hot, mut batch) = (hot(), Batch::new());
+        assert!(hot.note_claim(&mut batch));
+        let began = Instant::now();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        hot.note_rebuilt(&mut batch, &disputed(), began);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(!hot.note_claim(&mut batch));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(hot.note_claim(&mut batch));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_follows_all_claims_is_not_urgent_and_another_one_is() {
+        let mut world = World::public(&RoomVersionId::V12, "@alice:a.example", &[("@bob:b.example", 25)]);
+        let (mut hot, mut batch) = (hot(), Batch::new());
+        let before = world.head_list();
+        hot.ends = before.iter().map(|id| End { id: id.clone(), depth: 1 }).collect();
+        hot.note_claim(&mut batch);
+        hot.note_rebuilt(&mut batch, &disputed(), Instant::now());
+        let message = serde_json::json!({ "body": "hello" });
+        let follows = world.send_after(&before, "@alice:a.example", "m.room.message", None, message.clone());
+        hot.note_in_dispute(&mut batch, &follows, false);
+        let behind = [follows.event_id().to_owned()];
+        let follows = world.send_after(&behind, "@bob:b.example", "m.room.message", None, message.clone());
+        hot.note_in_dispute(&mut batch, &follows, false);
+        assert!(is_due(&hot));
+        let next = |hot: &Hot| hot.dispute.as_ref().unwrap().next();
+        assert_eq!(next(&hot), Instant::now() + LONG_PAUSE);
+        let old = [world.order[0].clone()];
+        let beside = world.send_after(&old, "@bob:b.example", "m.room.message", None, message);
+        hot.note_in_dispute(&mut batch, &beside, false);
+        assert_eq!(next(&hot), Instant::now() + PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_without_rivals_has_no_dispute() {
+        let (mut hot, mut batch) = (hot(), Batch::new());
+        assert!(hot.note_claim(&mut batch));
+        hot.note_rebuilt(&mut batch, &Rebuilt::default(), Instant::now());
+        assert!(hot.dispute.is_none());
+    }
+}

@@ -85,6 +85,9 @@ pub(crate) struct Hot {
     pub(crate) group: Group,
     /// Oldest first.
     pub(crate) ends: Vec<End>,
+    /// The end that is our last event or follows it: each of our events follows the one before it. None where that was not
+    /// seen since the room was loaded.
+    own_end: Option<OwnedEventId>,
     pub(crate) document: Option<OpenText>,
     /// Where clocks are claimed twice: what is to be done about it.
     pub(crate) dispute: Option<Dispute>,
@@ -109,6 +112,7 @@ impl Hot {
             version,
             group: Group { id: 0, hops: 0 },
             ends: Vec::new(),
+            own_end: None,
             document: is_document.then(OpenText::empty),
             dispute: None,
             missing: None,
@@ -138,6 +142,10 @@ impl Hot {
             id: pdu.event_id().to_owned(),
             depth: pdu.depth(),
         };
+        hot.own_end = events
+            .iter()
+            .rfind(|pdu| pdu.sender().server_name() == ours)
+            .map(|pdu| pdu.event_id().to_owned());
         hot.ends = events.into_iter().map(end).collect();
         hot.load_group(reader).await?;
         if row.kind.as_deref() == Some(event_types::DOCUMENT_ROOM) {
@@ -318,6 +326,9 @@ impl Hot {
         if is_accepted {
             self.note_in_dispute(&mut turn.batch, &pdu, !between.is_empty());
             self.follow(&mut turn.batch, &pdu, &between);
+            if pdu.sender().server_name() == ours || self.own_end.as_ref().is_some_and(|id| !self.is_end(id)) {
+                self.own_end = Some(pdu.event_id().to_owned());
+            }
         }
         let mut destinations = match &tell {
             Tell::Nobody => BTreeSet::new(),
@@ -356,6 +367,14 @@ impl Hot {
             });
         }
         self.put_ends(batch);
+    }
+
+    /// The ends that our next event cites.
+    pub(crate) fn cited_ends(&self) -> Vec<OwnedEventId> {
+        let mut ends: Vec<OwnedEventId> = self.ends.iter().map(|end| end.id.clone()).collect();
+        // A stable sort by "is ours": the last ones are cited.
+        ends.sort_by_key(|id| self.own_end.as_ref() == Some(id));
+        extremities::cite(&ends)
     }
 
     /// The ends once this event is accepted, with what came to count by it.

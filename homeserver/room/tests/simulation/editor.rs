@@ -46,6 +46,11 @@ impl Editor {
         }
     }
 
+    /// This editor's Yjs client id.
+    pub fn client(&self) -> u64 {
+        self.doc.client_id().get()
+    }
+
     /// What the server has more.
     pub fn hear(&self, content: &[u8]) {
         apply(&self.doc, content);

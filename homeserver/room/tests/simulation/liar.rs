@@ -19,6 +19,23 @@ pub struct Liar {
     twofold: Option<(u64, u32)>,
     /// Ends of the graph that it saw earlier.
     old: Vec<OwnedEventId>,
+    /// Those that it saw when the room began.
+    first: Vec<OwnedEventId>,
+    /// The server that helps.
+    accomplice: Option<usize>,
+    /// A word of its own that it may rewrite: the client and the length.
+    own: Option<(u64, u32)>,
+    /// The last false claim.
+    claim: Option<OwnedEventId>,
+}
+
+/// The first blocks of a client: this text.
+fn written(client: u64, text: &str) -> Value {
+    let doc = Doc::with_client_id(client);
+    doc.get_or_insert_text("body").insert(&mut doc.transact_mut(), 0, text);
+    let update = doc.transact().encode_diff_v1(&yrs::StateVector::default());
+    let to = u32::try_from(text.len()).unwrap();
+    serde_json::to_value(UpdateContent::new(&update, [(client, (0, to))])).unwrap()
 }
 
 /// The blocks `[from, to)` of a client who wrote nothing but this letter.
@@ -34,12 +51,26 @@ fn blocks(client: u64, letter: char, from: u32, to: u32) -> Value {
 }
 
 impl Liar {
-    pub fn new(server: usize) -> Self {
+    pub fn new(server: usize, accomplice: Option<usize>) -> Self {
         Self {
             server,
             twofold: None,
             old: Vec::new(),
+            first: Vec::new(),
+            accomplice,
+            own: None,
+            claim: None,
         }
+    }
+
+    pub fn is_one(&self, server: usize) -> bool {
+        self.server == server || self.accomplice == Some(server)
+    }
+
+    /// Remembers where the room began.
+    pub async fn look(&mut self, world: &World) -> Result<(), String> {
+        self.first = self.ends(world).await?;
+        Ok(())
     }
 
     pub async fn lie(&mut self, world: &mut World, kind: Lie) -> Result<(), String> {
@@ -100,6 +131,35 @@ impl Liar {
                     .await?;
                 self.tell(world, &event, &everybody).await;
             }
+            Lie::Backdate => {
+                let victims: Vec<u64> = world.clients().await.into_iter().filter(|(who, _)| !self.is_one(*who)).map(|(_, client)| client).collect();
+                let chosen = usize::try_from(world.next()).unwrap() % victims.len().max(1);
+                let client = *victims.get(chosen).ok_or("nobody has written")?;
+                let event = self.update(world, &self.first.clone(), blocks(client, 'b', 0, 3)).await?;
+                self.claim = Some(event.event_id().to_owned());
+                self.tell(world, &event, &everybody).await;
+            }
+            Lie::Rewrite => match self.own.take() {
+                None => {
+                    let client = world.next();
+                    let word = format!("<{client}>");
+                    let event = self.update(world, &ends, written(client, &word)).await?;
+                    self.own = Some((client, u32::try_from(word.len()).unwrap()));
+                    self.tell(world, &event, &everybody).await;
+                }
+                Some((client, length)) => {
+                    let event = self.update(world, &self.first.clone(), blocks(client, 'r', 0, length)).await?;
+                    self.claim = Some(event.event_id().to_owned());
+                    self.tell(world, &event, &everybody).await;
+                }
+            },
+            Lie::Support => {
+                let claim = [self.claim.clone().ok_or("no claim")?];
+                let content = json!({ "msgtype": "m.text", "body": format!("{}", world.next()) });
+                let who = self.accomplice.unwrap_or(self.server);
+                let event = self.event_of(who, world, &claim, "m.room.message", None, content).await?;
+                self.tell(world, &event, &everybody).await;
+            }
             Lie::Malformed => self.malformed(world, &ends, &everybody).await?,
             Lie::Replay => self.replay(world, &everybody).await?,
         }
@@ -155,6 +215,18 @@ impl Liar {
         key: Option<&str>,
         content: Value,
     ) -> Result<Arc<Pdu>, String> {
+        self.event_of(self.server, world, after, kind, key, content).await
+    }
+
+    async fn event_of(
+        &self,
+        who: usize,
+        world: &World,
+        after: &[OwnedEventId],
+        kind: &str,
+        key: Option<&str>,
+        content: Value,
+    ) -> Result<Arc<Pdu>, String> {
         let reader = world.servers[self.server].rooms.reader();
         let state = reader
             .state(&world.room)
@@ -162,7 +234,7 @@ impl Liar {
             .map_err(|error| error.to_string())?
             .ok_or("no state")?;
         let content = testing::object(content);
-        let sender = user(self.server);
+        let sender = user(who);
         let draft = Draft {
             sender: sender.clone(),
             kind: kind.into(),
@@ -182,7 +254,7 @@ impl Liar {
             ),
         };
         let pdu = draft
-            .sign(&world.version, placement, &testing::signer(&name(self.server)))
+            .sign(&world.version, placement, &testing::signer(&name(who)))
             .unwrap()
             .pdu;
         world.network.keep_in_vault(&pdu);

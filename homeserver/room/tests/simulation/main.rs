@@ -17,6 +17,7 @@
 )]
 
 mod editor;
+mod finality;
 mod liar;
 mod network;
 mod oracle;
@@ -40,7 +41,10 @@ use self::{plan::Plan, world::run};
 
 /// Runs a seed; one that fails is made small and told.
 fn one(seed: u64) -> Result<(), String> {
-    let plan = Plan::of(seed);
+    one_plan(seed, Plan::of(seed))
+}
+
+fn one_plan(seed: u64, plan: Plan) -> Result<(), String> {
     run(&plan).result.map_err(|failure| {
         let (small, failure) = shrink::shrink(plan, failure);
         let small = serde_json::to_string(&small).unwrap();
@@ -74,6 +78,26 @@ portions! {
     seeds_1250_to_1499: 1_250;
     seeds_1500_to_1749: 1_500;
     seeds_1750_to_1999: 1_750;
+}
+
+/// Seeds in which servers lie about clocks alone, and what is final is known.
+macro_rules! claims {
+    ($($name:ident: $first:expr;)*) => { $(
+        #[test]
+        fn $name() {
+            let mut range = $first..$first + 100_u64;
+            if let Err(failure) = range.try_for_each(|seed| one_plan(seed, Plan::of_claims(seed))) {
+                panic!("claims {failure}");
+            }
+        }
+    )* };
+}
+
+claims! {
+    claims_000_to_099: 0;
+    claims_100_to_199: 100;
+    claims_200_to_299: 200;
+    claims_300_to_399: 300;
 }
 
 /// A failure could not be looked into if the same seed gave another run the next time.
@@ -138,6 +162,8 @@ fn a_plan_from_a_file() {
 fn many() {
     let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
     let (from, count) = (number("WEFT_SIM_FROM", 0), number("WEFT_SIM_SEEDS", 10_000));
+    // `WEFT_SIM_CLAIMS=1`: the plans in which servers lie about clocks.
+    let plan_of = if number("WEFT_SIM_CLAIMS", 0) == 1 { Plan::of_claims } else { Plan::of };
     let began = std::time::Instant::now();
     let (next, done, failed) = (AtomicU64::new(from), AtomicU64::new(0), Mutex::new(Vec::new()));
     let work = || {
@@ -146,7 +172,7 @@ fn many() {
             if seed >= from + count {
                 return;
             }
-            if let Err(failure) = one(seed) {
+            if let Err(failure) = one_plan(seed, plan_of(seed)) {
                 println!("{failure}");
                 failed.lock().unwrap().push(seed);
             }

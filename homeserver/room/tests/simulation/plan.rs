@@ -16,6 +16,9 @@ pub struct Plan {
     pub servers: usize,
     /// Whether the last of them lies.
     pub liar: bool,
+    /// Whether the one before it helps.
+    #[serde(default)]
+    pub accomplice: bool,
     pub version: RoomVersionId,
     /// Whether nobody says anything at the end: what all know must not hang on somebody's next word.
     #[serde(default)]
@@ -131,6 +134,13 @@ pub enum Lie {
     Malformed,
     /// The room's first events, sent anew.
     Replay,
+    /// Somebody else's client id, in an event that follows what was there when the room began.
+    Backdate,
+    /// A word of its own; the next time other content in its place, in an event that follows what was there when the room
+    /// began.
+    Rewrite,
+    /// A message that follows the last false claim alone: of the accomplice, if there is one.
+    Support,
 }
 
 const LIES: [Lie; 9] = [
@@ -165,12 +175,92 @@ impl Plan {
             seed,
             servers,
             liar,
+            accomplice: false,
             version,
             silent,
             actions,
         }
     }
+
+    /// A plan in which one server or two lie about clocks, and nobody's rights change: what is final then is known
+    /// ([`super::finality`]).
+    pub fn of_claims(seed: u64) -> Self {
+        let mut dice = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let servers = dice.random_range(3..=5);
+        let accomplice = servers > 3 && dice.random_ratio(1, 2);
+        let count = dice.random_range(20..50);
+        let actions = (0..count).map(|_| action_beside_claims(&mut dice, servers)).collect();
+        Self {
+            seed,
+            servers,
+            liar: true,
+            accomplice,
+            version: RoomVersionId::V12,
+            silent: dice.random_ratio(1, 2),
+            actions,
+        }
+    }
+
+    /// Whether nobody's membership and nobody's rights change.
+    pub fn is_steady(&self) -> bool {
+        let changes = |action: &Action| {
+            matches!(
+                action,
+                Action::Role { .. }
+                    | Action::Kick { .. }
+                    | Action::Ban { .. }
+                    | Action::Unban { .. }
+                    | Action::Leave { .. }
+                    | Action::Join { .. }
+                    | Action::Rename { .. }
+                    | Action::Lie { kind: Lie::Usurp }
+            )
+        };
+        !self.actions.iter().any(changes)
+    }
 }
+
+fn action_beside_claims(dice: &mut StdRng, servers: usize) -> Action {
+    let who = dice.random_range(0..servers);
+    let other = (who + dice.random_range(1..servers)) % servers;
+    let at = dice.random_range(0..=1_000);
+    match dice.random_range(0..100) {
+        0..30 => Action::Type { who, at },
+        30..33 => Action::Delete {
+            who,
+            at,
+            count: dice.random_range(1..12),
+        },
+        33..38 => Action::Sync { who },
+        38..48 => Action::Say { who },
+        48..52 => Action::Cut { from: who, to: other },
+        52..55 => Action::Isolate { who },
+        55..60 => Action::HealAll,
+        60..62 => Action::Restart { who },
+        62..64 => Action::PowerLoss {
+            who,
+            kept: dice.random_range(0..3),
+        },
+        64..80 => Action::Pass {
+            milliseconds: *[200, 2_000, 20_000, 120_000, 900_000].choose(dice).unwrap(),
+        },
+        _ => Action::Lie {
+            kind: *CLAIMS.choose(dice).unwrap(),
+        },
+    }
+}
+
+const CLAIMS: [Lie; 9] = [
+    Lie::Backdate,
+    Lie::Backdate,
+    Lie::Rewrite,
+    Lie::Rewrite,
+    Lie::Support,
+    Lie::Support,
+    Lie::Equivocate,
+    Lie::OldBranch,
+    Lie::Spoof,
+];
 
 fn action(dice: &mut StdRng, servers: usize, liar: bool) -> Action {
     let who = dice.random_range(0..servers);

@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 use tokio::{runtime, time};
 use weft_dag::{Draft, Pdu, Placement, RoomVersion, testing};
 use weft_room::{CreateRoom, Edit, EditOutcome, InitialState, JoinedRoom, NewEvent, SessionId, Template, TemplateKind};
+use weft_store::tables::documents::DISPUTED_ROOMS;
 use weft_wire::document::DocumentKind;
 
 use super::{
     editor::Editor,
+    finality::Finals,
     liar::Liar,
     network::{Network, check, name},
     oracle::{Log, Word, differs, judge_words, refused, text_of_events, user, view},
@@ -68,6 +70,8 @@ pub struct World {
     pub version: RoomVersion,
     liar: Option<Liar>,
     editors: Vec<Option<Editor>>,
+    /// Words that are final, if nobody's rights change.
+    finals: Option<Finals>,
     log: Log,
     counter: u64,
 }
@@ -114,7 +118,8 @@ impl World {
             servers,
             room,
             version,
-            liar: liar.map(Liar::new),
+            liar: liar.map(|liar| Liar::new(liar, plan.accomplice.then(|| liar - 1))),
+            finals: plan.is_steady().then(Finals::default),
             editors: (0..plan.servers).map(|_| None).collect(),
             log: Log::default(),
             counter: 1_000,
@@ -124,6 +129,10 @@ impl World {
             world.role(0, who, 25).await.unwrap();
         }
         time::sleep(Duration::from_secs(20)).await;
+        if let Some(mut liar) = world.liar.take() {
+            liar.look(&world).await.unwrap();
+            world.liar = Some(liar);
+        }
         world
     }
 
@@ -132,9 +141,32 @@ impl World {
             let what = self.act(action).await;
             let what = what.err().unwrap_or_else(|| "done".into());
             self.network.note(format_args!("{action:?}: {what}"));
+            if matches!(action, Action::Pass { milliseconds } if *milliseconds >= 20_000) {
+                self.look_at_finals().await?;
+            }
         }
         self.come_to_rest(plan.silent).await?;
-        self.judge().await
+        self.judge().await?;
+        self.look_at_finals().await
+    }
+
+    /// What was final before must stand; what is final now is noted. Only where somebody lies: else all that was
+    /// acknowledged is looked at in the end anyway.
+    async fn look_at_finals(&mut self) -> Result<(), String> {
+        let Some(mut finals) = self.finals.take().filter(|_| self.liar.is_some()) else {
+            return Ok(());
+        };
+        let servers = self.taking_part().await;
+        let result = finals.look(&servers, &self.room, &self.version, &self.log.deleted).await;
+        self.network.note(format_args!("final: {} words", finals.count()));
+        self.finals = Some(finals);
+        result
+    }
+
+    /// Who has an editor open, and its client id.
+    pub async fn clients(&self) -> Vec<(usize, u64)> {
+        let editors = self.editors.iter().enumerate();
+        editors.filter_map(|(who, editor)| Some((who, editor.as_ref()?.client()))).collect()
     }
 
     async fn act(&mut self, action: &Action) -> Result<(), String> {
@@ -464,8 +496,9 @@ impl World {
     // --- The end -------------------------------------------------------------------------------------------------
 
     fn honest(&self) -> impl Iterator<Item = &Server> {
-        let liar = self.liar.as_ref().map(|liar| liar.server);
-        self.servers.iter().filter(move |server| Some(server.number) != liar)
+        let liar = self.liar.as_ref();
+        let lies = move |server: &&Server| liar.is_some_and(|liar| liar.is_one(server.number));
+        self.servers.iter().filter(move |server| !lies(server))
     }
 
     async fn taking_part(&self) -> Vec<&Server> {
@@ -531,6 +564,10 @@ impl World {
             let others = numbers.iter().copied().filter(|other| *other != server.number);
             if !server.has_sent_all(others).await {
                 return Some(format!("s{} has more to send", server.number));
+            }
+            let dispute = server.store.get(&DISPUTED_ROOMS, &(&self.room,)).await.unwrap();
+            if dispute.is_some_and(|dispute| dispute.due) {
+                return Some(format!("s{} will work the text out again", server.number));
             }
             if server.rooms.coming_history(&self.room).is_some() {
                 return Some(format!("s{} fetches the history", server.number));
