@@ -2,6 +2,7 @@
 //!
 //! The crate knows the protocol, not the server: it talks HTTP and WebSocket, reads exit codes, and kills processes.
 
+pub mod attacks;
 pub mod authority;
 pub mod client;
 pub mod editors;

@@ -90,6 +90,9 @@ async fn demonstrate(folder: &Path, links_file: Option<&Path>) -> Result<(), Dem
     let system = |what| move |source| DemoError::System { what, source };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("cannot wait for Ctrl-C"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("cannot wait for SIGTERM"))?;
+    if !weft_gateway::web::has_page() {
+        progress("this program was built without the page: the links below will open a note that says so")?;
+    }
     progress("making certificates of a development authority")?;
     let authority = Authority::new(folder)?;
     progress("starting two homeservers (their logs are in the same folder)")?;

@@ -51,9 +51,12 @@ impl Failure {
 
     fn of_server(error: &ServeError) -> ExitCode {
         match error {
-            ServeError::Tls(_) | ServeError::Keys { .. } | ServeError::Config(_) | ServeError::Federation { .. } => {
-                CONFIG.into()
-            }
+            ServeError::Tls(_)
+            | ServeError::Authority(_)
+            | ServeError::OtherName { .. }
+            | ServeError::Keys { .. }
+            | ServeError::Config(_)
+            | ServeError::Federation { .. } => CONFIG.into(),
             ServeError::StoreInUse { .. } | ServeError::AddressInUse { .. } | ServeError::Bind { .. } => {
                 UNAVAILABLE.into()
             }

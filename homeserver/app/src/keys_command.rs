@@ -37,7 +37,7 @@ pub(crate) fn rotate(file: &ConfigFile) -> Result<(), KeysError> {
 
 /// The store is opened only to be sure that no server runs: it would go on signing with the old key.
 async fn replace(config: &Config) -> Result<String, ServeError> {
-    let store = storage::open(&config.data_dir).await?;
+    let store = storage::open(config).await?;
     let path = storage::keys_path(&config.data_dir);
     let rotated = KeyRing::load_or_generate(config.server_name.clone(), &path).and_then(|ring| {
         ring.rotate(MilliSecondsSinceUnixEpoch::now())?;

@@ -1,6 +1,8 @@
 //! Where log lines go and how they look. What may be in them is up to those who write them: fields, never tokens,
 //! keys or text of a document.
 
+use std::io::{self, Write};
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
@@ -11,7 +13,7 @@ pub(crate) fn start(log: &Log) {
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(|| Unfailing(io::stderr()));
     let started = match log.format {
         LogFormat::Pretty => builder
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
@@ -20,5 +22,21 @@ pub(crate) fn start(log: &Log) {
     };
     if let Err(error) = started {
         tracing::debug!(%error, "logging was started already");
+    }
+}
+
+/// Standard error that nobody may read any more (`weft serve | head`): a line that can't be written is lost, and the server
+/// goes on. `tracing` would report the failure to the same standard error, which panics.
+struct Unfailing(io::Stderr);
+
+impl Write for Unfailing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(self.0.write(bytes).unwrap_or(bytes.len()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // As above.
+        let _ = self.0.flush();
+        Ok(())
     }
 }

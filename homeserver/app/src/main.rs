@@ -26,6 +26,8 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // What the program makes (keys, documents, configurations with secrets) is for its own user alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

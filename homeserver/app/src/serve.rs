@@ -1,6 +1,10 @@
 //! `weft serve`: starts every part in the order in which they need one another, opens the addresses when all of them
 //! can answer, and stops them in the reverse order.
 
+mod admit;
+mod budgets;
+mod certificates;
+mod descriptors;
 mod housekeeping;
 mod signals;
 mod sockets;
@@ -17,11 +21,16 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
+use ruma::OwnedServerName;
 use sd_notify::NotifyState;
+use weft_gateway::health;
+use weft_gateway::traffic::{self, Traffic, TrafficLimits};
 
 use crate::cli::ServeArguments;
 use crate::config::{self, Area, Config, LoadError};
 use crate::logging;
+use certificates::Certificates;
+use descriptors::Descriptors;
 use signals::Signals;
 use sockets::{Endpoint, Sockets};
 use wiring::Parts;
@@ -37,7 +46,21 @@ pub(crate) enum ServeError {
     Config(#[from] LoadError),
     /// A certificate or its key is wrong.
     #[error(transparent)]
-    Tls(#[from] tls::TlsError),
+    Tls(#[from] config::Invalid),
+    /// A certificate of an authority is wrong.
+    #[error(transparent)]
+    Authority(#[from] tls::TlsError),
+    /// The store belongs to a server of another name.
+    #[error(
+        "the store {path} is the store of {found}, and server_name is {configured}: a server's name can't change; \
+         choose another data_dir",
+        path = path.display()
+    )]
+    OtherName {
+        path: PathBuf,
+        found: String,
+        configured: OwnedServerName,
+    },
     /// The server's signing keys are damaged or cannot be made.
     #[error("the signing keys in {path}: {reason}", path = path.display())]
     Keys { path: PathBuf, reason: String },
@@ -87,8 +110,12 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), ServeError> {
     for warning in &config.warnings {
         tracing::warn!(setting = %warning.setting, "{warning}");
     }
+    if !weft_gateway::web::has_page() && config.listen.iter().any(|listener| listener.serve.contains(&Area::Web)) {
+        tracing::warn!("this program was built without the page: \"web\" serves a note that says so");
+    }
     #[cfg(debug_assertions)]
     crate::fail_points::arm()?;
+    let descriptors = Descriptors::raise();
     install_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -97,7 +124,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), ServeError> {
             what: "cannot start the runtime",
             source,
         })?;
-    let result = runtime.block_on(serve(config, arguments.stop_with_stdin));
+    let result = runtime.block_on(serve(config, descriptors, arguments.stop_with_stdin));
     runtime.shutdown_timeout(THREADS_END);
     result
 }
@@ -108,30 +135,42 @@ pub(crate) fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-async fn serve(config: Config, stop_with_stdin: bool) -> Result<(), ServeError> {
-    let mut signals = Signals::new(stop_with_stdin).map_err(|source| ServeError::System {
+async fn serve(config: Config, descriptors: Descriptors, stop_with_stdin: bool) -> Result<(), ServeError> {
+    let no_signals = |source| ServeError::System {
         what: "cannot wait for signals",
         source,
-    })?;
+    };
+    let mut signals = Signals::new(stop_with_stdin).map_err(no_signals)?;
+    let (reload, report) = (
+        signals::reload().map_err(no_signals)?,
+        signals::report().map_err(no_signals)?,
+    );
     // Certificates first: a mistake there is found before anything is changed on disk.
+    let mut certificates = Certificates::default();
     let mut identities = Vec::with_capacity(config.listen.len());
     for listener in &config.listen {
-        identities.push(listener.tls.as_ref().map(tls::load).transpose()?);
+        identities.push(listener.tls.as_ref().map(|files| certificates.add(files)).transpose()?);
     }
+    let traffic = Traffic::new(&within(config.limits.traffic, descriptors));
     tracing::info!(server_name = %config.server_name, data_dir = %config.data_dir.display(), "starting");
-    let parts = Parts::start(&config).await?;
+    let parts = Parts::start(&config, &traffic).await?;
     let endpoints = config.listen.iter().zip(identities).map(|(listener, tls)| Endpoint {
         address: listener.address,
         tls,
-        router: router(&parts, &listener.serve),
+        router: router(&parts, &listener.serve, &traffic),
     });
-    let mut sockets = match Sockets::open(endpoints.collect()).await {
+    let mut sockets = match Sockets::open(endpoints.collect(), traffic.clone()).await {
         Ok(sockets) => sockets,
         Err(error) => {
             parts.stop().await;
             return Err(error);
         }
     };
+    let keeping = [
+        tokio::spawn(certificates.keep_current(reload)),
+        tokio::spawn(budgets::report(parts.budgets(), report)),
+    ];
+    parts.readiness().set(true);
     tell_service_manager(NotifyState::Ready);
     tracing::info!(server_name = %config.server_name, "ready");
 
@@ -143,29 +182,44 @@ async fn serve(config: Config, stop_with_stdin: bool) -> Result<(), ServeError> 
         error = sockets.failed() => Err(error),
     };
     signals.exit_on_next();
+    parts.readiness().set(false);
     tell_service_manager(NotifyState::Stopping);
     sockets.refuse_new();
     parts.close_live_sockets();
     // Whoever is connected gets an answer to what was begun, and edits that were acknowledged are signed after that.
     sockets.ended().await;
     parts.stop().await;
+    keeping.iter().for_each(tokio::task::JoinHandle::abort);
     tracing::info!("stopped");
     outcome
 }
 
+/// The limits of traffic, as far as there are file descriptors for them.
+fn within(wanted: TrafficLimits, descriptors: Descriptors) -> TrafficLimits {
+    let connections = descriptors.connections(wanted.connections);
+    if connections < wanted.connections {
+        tracing::warn!(
+            connections,
+            wanted = wanted.connections,
+            "fewer connections than limits.connections: the system gives too few file descriptors (LimitNOFILE=, ulimit -n)"
+        );
+    }
+    TrafficLimits { connections, ..wanted }
+}
+
 /// What one address serves: the areas that it is configured to, and an honest answer to everything else.
-fn router(parts: &Parts, areas: &BTreeSet<Area>) -> Router {
+fn router(parts: &Parts, areas: &BTreeSet<Area>, traffic: &Traffic) -> Router {
     let router = areas
         .iter()
         .map(|area| parts.area(*area))
-        .fold(Router::new(), Router::merge);
+        .fold(health::router(parts.readiness().clone()), Router::merge);
     // The page answers unknown paths itself: those that could be its own get the page.
     let router = if areas.contains(&Area::Web) {
         router
     } else {
         weft_gateway::client::with_fallbacks(router)
     };
-    router.layer(axum::middleware::from_fn(log_request))
+    traffic::layer(router.layer(axum::middleware::from_fn(log_request)), traffic.clone())
 }
 
 /// A line a request: method, path and status. Never the query, which may hold a token, nor headers.

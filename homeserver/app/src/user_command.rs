@@ -64,7 +64,7 @@ pub(crate) fn add(arguments: &AddUserArguments) -> Result<(), UserError> {
 }
 
 async fn register(config: &Config, arguments: &AddUserArguments, password: String) -> Result<OwnedUserId, UserError> {
-    let store = storage::open(&config.data_dir).await?;
+    let store = storage::open(config).await?;
     let accounts = Accounts::new(store.clone(), config.server_name.clone(), Arc::new(SystemClock));
     let outcome = make(&accounts, arguments, password).await;
     store.close().await;

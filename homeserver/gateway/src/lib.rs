@@ -12,6 +12,7 @@ pub mod errors;
 #[cfg(any(test, feature = "fuzzing"))]
 #[path = "../fuzz/checks.rs"]
 pub mod fuzz_checks;
+pub mod health;
 pub mod live;
 pub mod ratelimit;
 pub mod ruma_json;

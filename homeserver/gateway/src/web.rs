@@ -1,21 +1,37 @@
-//! The page that the server serves at `/`, built into the binary.
+//! The page that the server serves at `/`, built into the binary in three forms: as it is, and compressed by brotli and gzip.
 //!
-//! Files come from the embedded folder by exact name only; nothing is read from disk. Whatever looks like a page of the
-//! app gets `index.html`; what looks like an API never does.
+//! Files come from the embedded folder by exact name only; nothing is read from disk, and nothing is compressed while the
+//! server runs. The page keeps its own places in the fragment (`#/d/...`), which no server sees, so that `/` is its only
+//! address and everything that is no file is unknown.
 
 use axum::{
     Router,
-    http::{HeaderValue, Method, StatusCode, Uri, header},
+    body::Body,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use rust_embed::RustEmbed;
+use bytes::Bytes;
 
-use crate::errors::ApiError;
+use crate::{errors::ApiError, traffic::Uncharged};
 
-#[derive(RustEmbed)]
-#[folder = "../../client-sdk/web/dist"]
-struct Files;
+/// A file of the page.
+struct File {
+    path: &'static str,
+    /// Changes with the content.
+    tag: &'static str,
+    identity: &'static [u8],
+    brotli: Option<&'static [u8]>,
+    gzip: Option<&'static [u8]>,
+}
+
+mod embedded {
+    use super::File;
+
+    include!(concat!(env!("OUT_DIR"), "/page.rs"));
+}
+
+const INDEX: &str = "index.html";
 
 /// Scripts, styles and connections from this server alone. `wss:` and `ws:` are the live socket; inline styles are
 /// what the editor sets on elements.
@@ -23,46 +39,65 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      img-src 'self' data: blob:; font-src 'self'; connect-src 'self' ws: wss:; manifest-src 'self'; worker-src 'self'; \
      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// Serves the page for every path that no other router has taken.
+/// Whether the page was there when the program was built.
+#[must_use]
+pub fn has_page() -> bool {
+    find(INDEX).is_some()
+}
+
+/// Serves the files of the page, and says of every other path that no other router has taken that there is nothing.
 pub fn router() -> Router {
     Router::new().route("/", get(index)).fallback(file)
 }
 
-async fn index() -> Response {
-    serve("index.html")
+async fn index(headers: HeaderMap) -> Response {
+    find(INDEX).map_or_else(no_page, |file| serve(file, &headers))
 }
 
-async fn file(method: Method, uri: Uri) -> Response {
-    let path = uri.path().trim_start_matches('/');
-    if !matches!(method, Method::GET | Method::HEAD) {
-        // There is only something to read here: whoever meant an API meant one that isn't there.
-        return ApiError::unrecognized().into_response();
+async fn file(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    if matches!(method, Method::GET | Method::HEAD)
+        && let Some(file) = find(uri.path().trim_start_matches('/'))
+    {
+        return serve(file, &headers);
     }
-    if Files::get(path).is_some() {
-        return serve(path);
-    }
-    let is_api = path.starts_with("_matrix") || path.starts_with("_weft") || path.starts_with("_synapse");
-    let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.'));
-    if is_api || is_file || path.starts_with(".well-known") {
-        return ApiError::unrecognized().into_response();
-    }
-    serve("index.html")
+    ApiError::unrecognized().into_response()
 }
 
-fn serve(path: &str) -> Response {
-    let Some(file) = Files::get(path) else {
-        return StatusCode::NOT_FOUND.into_response();
+fn find(path: &str) -> Option<&'static File> {
+    embedded::FILES.iter().find(|file| file.path == path)
+}
+
+fn no_page() -> Response {
+    let note =
+        "This server was built without its page. Use any Matrix client or editor, or build it with `make web build`.\n";
+    (StatusCode::NOT_FOUND, note).into_response()
+}
+
+fn serve(file: &'static File, headers: &HeaderMap) -> Response {
+    let (encoding, bytes) = choose(file, headers);
+    let tag = format!("\"{}-{}\"", file.tag, encoding.unwrap_or("identity"));
+    let mut response = if is_known(headers, &tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        Body::from(Bytes::from_static(bytes)).into_response()
     };
+    response.extensions_mut().insert(Uncharged);
     // Files under assets/ carry a hash of their content in their names.
-    let caching = if path.starts_with("assets/") {
+    let caching = if file.path.starts_with("assets/") {
         "public, max-age=31536000, immutable"
     } else {
         "no-cache"
     };
-    let mut response = file.data.into_owned().into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(path)));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(file.path)));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some(encoding) = encoding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        headers.insert(header::ETAG, tag);
+    }
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(CONTENT_SECURITY_POLICY),
@@ -70,6 +105,41 @@ fn serve(path: &str) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
+}
+
+/// The smallest form that the client takes, and its name.
+fn choose(file: &'static File, headers: &HeaderMap) -> (Option<&'static str>, &'static [u8]) {
+    let forms = [("br", file.brotli), ("gzip", file.gzip)];
+    forms
+        .into_iter()
+        .filter(|(name, _)| accepts(headers, name))
+        .find_map(|(name, bytes)| bytes.map(|bytes| (Some(name), bytes)))
+        .unwrap_or((None, file.identity))
+}
+
+/// Whether a client takes an encoding (RFC 9110, section 12.5.3); a weight of zero says that it doesn't.
+fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let offers = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    offers.map(|offer| offer.split(';').map(str::trim)).any(|mut offer| {
+        let named = offer.next().is_some_and(|name| name.eq_ignore_ascii_case(encoding));
+        let weight = offer.find_map(|parameter| parameter.strip_prefix("q=").map(str::parse::<f32>));
+        named && weight.is_none_or(|weight| weight.is_ok_and(|weight| weight > 0.0))
+    })
+}
+
+/// Whether the client has this form already (RFC 9110, section 13.1.2).
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let values = headers.get_all(header::IF_NONE_MATCH).iter();
+    let mut known = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    known.any(|known| {
+        let known = known.trim();
+        known == "*" || known.trim_start_matches("W/") == tag
+    })
 }
 
 fn content_type(path: &str) -> &'static str {
@@ -119,18 +189,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_of_the_app_are_the_page() {
-        for path in ["/", "/index.html", "/anything"] {
+    async fn the_page_is_at_its_address_and_nowhere_else() {
+        for path in ["/", "/index.html"] {
             let response = get(path).await;
             assert_eq!(response.status(), StatusCode::OK, "{path}");
             assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
             assert!(response.headers().contains_key(header::CONTENT_SECURITY_POLICY));
         }
-    }
-
-    #[tokio::test]
-    async fn apis_and_missing_files_are_not() {
         for path in [
+            "/anything",
+            "/metrics",
+            "/d/!room:example.org",
             "/_matrix/nope",
             "/_weft/nope",
             "/missing.js",
@@ -138,6 +207,66 @@ mod tests {
             "/assets/..%2f..%2fx.rs",
         ] {
             assert_eq!(get(path).await.status(), StatusCode::NOT_FOUND, "{path}");
+        }
+    }
+
+    async fn ask_with(path: &str, name: header::HeaderName, value: &str) -> Response {
+        let request = Request::get(path).header(name, value);
+        router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    fn script() -> &'static File {
+        let scripts = embedded::FILES
+            .iter()
+            .filter(|file| file.path.starts_with("assets/") && file.path.ends_with(".js"));
+        scripts.max_by_key(|file| file.identity.len()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn files_go_out_compressed_for_those_who_take_that() {
+        use std::io::Read as _;
+        let script = script();
+        let path = format!("/{}", script.path);
+        for (accepted, encoding) in [
+            ("gzip, deflate, br", Some("br")),
+            ("gzip", Some("gzip")),
+            ("br;q=0, GZIP;q=0.5", Some("gzip")),
+            ("br; q=0", None),
+            ("identity", None),
+        ] {
+            let response = ask_with(&path, header::ACCEPT_ENCODING, accepted).await;
+            let headers = response.headers().clone();
+            let found = headers
+                .get(header::CONTENT_ENCODING)
+                .map(|value| value.to_str().unwrap());
+            assert_eq!(found, encoding, "{accepted}");
+            assert_eq!(headers[header::VARY], "accept-encoding");
+            assert!(headers[header::CACHE_CONTROL].to_str().unwrap().contains("immutable"));
+            let sent = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            let mut whole = Vec::new();
+            match encoding {
+                Some("br") => brotli::Decompressor::new(&sent[..], 4096)
+                    .read_to_end(&mut whole)
+                    .unwrap(),
+                Some(_) => flate2::read::GzDecoder::new(&sent[..]).read_to_end(&mut whole).unwrap(),
+                None => (&sent[..]).read_to_end(&mut whole).unwrap(),
+            };
+            assert!(whole == script.identity, "{accepted}");
+            assert!(encoding.is_none() || sent.len() * 2 < whole.len(), "{accepted}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_client_has_is_not_sent_again() {
+        for path in ["/".to_owned(), format!("/{}", script().path)] {
+            let first = ask_with(&path, header::ACCEPT_ENCODING, "br").await;
+            let tag = first.headers()[header::ETAG].to_str().unwrap().to_owned();
+            let request = Request::get(&path).header(header::ACCEPT_ENCODING, "br");
+            let request = request.header(header::IF_NONE_MATCH, format!("\"other\", W/{tag}"));
+            let again = router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{path}");
+            let other = ask_with(&path, header::IF_NONE_MATCH, &tag).await;
+            assert_eq!(other.status(), StatusCode::OK, "{path}: the tag of another form");
         }
     }
 }

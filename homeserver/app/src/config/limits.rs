@@ -1,4 +1,6 @@
-//! `[limits]`: what one user may ask for.
+//! `[limits]`: what one user may ask for, and what callers may hold.
+
+use weft_gateway::traffic::TrafficLimits;
 
 use super::source::Fields;
 
@@ -7,11 +9,20 @@ use super::source::Fields;
 pub(crate) struct Limits {
     /// Is a user who asks too often told to wait? (1,000 requests a minute.)
     pub(crate) rate_limit: bool,
+    /// Connections, and bytes in flight.
+    pub(crate) traffic: TrafficLimits,
 }
 
 /// See the module.
 pub(super) fn read(mut fields: Fields<'_>) -> Limits {
     let rate_limit = fields.truth("rate_limit").is_none_or(|found| found.value);
+    let default = TrafficLimits::default();
+    let mut number = |name: &str, otherwise: u64| fields.count(name).map_or(otherwise, |found| found.value as u64);
+    let traffic = TrafficLimits {
+        connections: number("connections", default.connections),
+        connections_per_network: number("connections_per_network", default.connections_per_network),
+        ..default
+    };
     fields.finish();
-    Limits { rate_limit }
+    Limits { rate_limit, traffic }
 }

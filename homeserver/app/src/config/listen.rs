@@ -50,6 +50,12 @@ pub(crate) struct Listener {
 pub(crate) struct Tls {
     pub(crate) certificate: PathBuf,
     pub(crate) private_key: PathBuf,
+    /// Where the certificate is named.
+    pub(crate) certificate_origin: Origin,
+    /// Where the key is named.
+    pub(crate) private_key_origin: Origin,
+    /// The setting: `listen[0].tls`.
+    pub(crate) setting: String,
 }
 
 /// See the module.
@@ -136,12 +142,17 @@ fn serve(fields: &mut Fields<'_>, origin: &Origin) -> Option<BTreeSet<Area>> {
 
 fn tls(fields: &mut Fields<'_>) -> Option<Tls> {
     let origin = fields.origin_of("tls");
+    let setting = fields.full_name("tls");
     let mut inner = fields.section("tls");
+    let (certificate_origin, private_key_origin) = (inner.origin_of("certificate"), inner.origin_of("private_key"));
     let (certificate, private_key) = (inner.path("certificate"), inner.path("private_key"));
     let both = match (certificate, private_key) {
         (Some(certificate), Some(private_key)) => Some(Tls {
             certificate,
             private_key,
+            certificate_origin,
+            private_key_origin,
+            setting,
         }),
         (Some(_), None) => {
             inner.missing_at(

@@ -206,6 +206,23 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A number of things, at least one.
+    pub(super) fn count(&mut self, name: &str) -> Option<Found<usize>> {
+        let counted = |number: i64| usize::try_from(number).ok().filter(|count| *count > 0);
+        match self.variable(name) {
+            Some((text, origin)) => match text.parse().ok().and_then(counted) {
+                Some(value) => Some(Found { value, origin }),
+                None => {
+                    self.wrong(name, &origin, format!("{text:?} is no whole number above 0"));
+                    None
+                }
+            },
+            None => self.typed(name, "a whole number above 0", |value| {
+                value.as_integer().and_then(counted)
+            }),
+        }
+    }
+
     /// A time, like `"2s"` or `"500ms"`.
     pub(super) fn duration(&mut self, name: &str) -> Option<Found<Duration>> {
         let found = self.text(name)?;
@@ -297,6 +314,11 @@ impl<'a> Fields<'a> {
             setting,
             message,
         });
+    }
+
+    /// A setting's name with all that stands before it.
+    pub(super) fn full_name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// Where a setting stands, for problems between settings.

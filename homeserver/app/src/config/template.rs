@@ -61,6 +61,10 @@ seal_max = "5s"
 [limits]
 # 1,000 requests a minute a user.
 rate_limit = true
+# Connections at one time, of everybody. Fewer where the system gives fewer file descriptors (LimitNOFILE=, ulimit -n).
+connections = 8192
+# Of them those of one IPv4 address or one IPv6 /64 on which nobody has signed in: more for a large office behind one address.
+connections_per_network = 256
 
 [well_known]
 # Only where the server is not reached under its own name: the address for clients ("https://weft.example.org")

@@ -36,6 +36,7 @@ fn what_is_not_said_has_a_default() {
     assert_eq!(config.documents.seal_idle.as_millis(), 2000);
     assert_eq!(config.documents.seal_max.as_millis(), 5000);
     assert!(config.limits.rate_limit);
+    assert_eq!(config.limits.traffic, weft_gateway::traffic::TrafficLimits::default());
     assert!(config.listen[0].tls.is_none());
     assert_eq!(config.warnings, []);
 }
@@ -69,6 +70,8 @@ fn the_file_of_the_readme_is_understood() {
         seal_max = "1m"
         [limits]
         rate_limit = false
+        connections = 500
+        connections_per_network = 50
         [log]
         format = "json"
         filter = "weft_room=debug,info"
@@ -86,6 +89,8 @@ fn the_file_of_the_readme_is_understood() {
     assert_eq!(config.federation.notaries, ["notary.example"]);
     assert_eq!(config.documents.seal_idle.as_millis(), 500);
     assert!(!config.limits.rate_limit);
+    assert_eq!(config.limits.traffic.connections, 500);
+    assert_eq!(config.limits.traffic.connections_per_network, 50);
     assert_eq!(config.log.format, LogFormat::Json);
 }
 
@@ -100,6 +105,7 @@ fn the_written_file_says_what_the_defaults_are() {
     assert_eq!(written.documents.seal_idle, plain.documents.seal_idle);
     assert_eq!(written.documents.seal_max, plain.documents.seal_max);
     assert_eq!(written.limits.rate_limit, plain.limits.rate_limit);
+    assert_eq!(written.limits.traffic, plain.limits.traffic);
     assert_eq!(written.log.filter, plain.log.filter);
     assert_eq!(written.warnings, []);
 }
@@ -156,6 +162,10 @@ fn each_mistake_is_shown_with_its_line() {
         (
             "[limits]\nrate_limit = \"no\"\n",
             "limits.rate_limit: must be true or false",
+        ),
+        (
+            "[limits]\nconnections = 0\n",
+            "limits.connections: must be a whole number above 0",
         ),
         (
             "[log]\nformat = \"xml\"\n",

@@ -1,11 +1,21 @@
 //! When to stop: SIGINT, SIGTERM, or the end of standard input where that was asked for. The second signal ends the
-//! process at once, whatever is still going on.
+//! process at once, whatever is still going on. SIGHUP and SIGUSR1 are for others: see [`reload`] and [`report`].
 
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a second signal ends the process with: 128 and SIGINT's number, as shells have it.
 const INTERRUPTED: i32 = 130;
+
+/// SIGHUP: files are to be read again. Must be made before anything slow happens: until then it ends the process.
+pub(super) fn reload() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
+/// SIGUSR1: the log is to say what is in use. As with [`reload`].
+pub(super) fn report() -> std::io::Result<Signal> {
+    signal(SignalKind::user_defined1())
+}
 
 /// Listens for signals from the moment it is made, so that none is lost between start and waiting.
 pub(super) struct Signals {

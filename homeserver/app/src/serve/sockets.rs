@@ -1,29 +1,33 @@
 //! Opens the addresses and serves what each is configured to, until it is told to stop.
+//!
+//! Every connection is counted before anything is read from it ([`super::admit`]); time limits of requests are set here.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
+use axum_server::Server;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use rustls::ServerConfig;
+use hyper_util::rt::TokioTimer;
 use tokio::task::JoinSet;
+use weft_gateway::traffic::Traffic;
+use weft_wire::limits;
 
 use super::ServeError;
+use super::admit::Admitting;
 
 /// How long requests that were begun may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A client that opens a connection and says nothing is let go after this time.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(limits::FIRST_REQUEST_MS);
 
 /// One address, ready to be opened.
 pub(super) struct Endpoint {
     pub(super) address: SocketAddr,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<RustlsConfig>,
     pub(super) router: Router,
 }
 
@@ -31,11 +35,12 @@ pub(super) struct Endpoint {
 pub(super) struct Sockets {
     handles: Vec<Handle<SocketAddr>>,
     tasks: JoinSet<std::io::Result<()>>,
+    traffic: Traffic,
 }
 
 impl Sockets {
     /// Opens every address, or none.
-    pub(super) async fn open(endpoints: Vec<Endpoint>) -> Result<Self, ServeError> {
+    pub(super) async fn open(endpoints: Vec<Endpoint>, traffic: Traffic) -> Result<Self, ServeError> {
         let mut bound = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
             let listener = bind(endpoint.address)?;
@@ -44,6 +49,7 @@ impl Sockets {
         let mut sockets = Self {
             handles: Vec::new(),
             tasks: JoinSet::new(),
+            traffic,
         };
         for (endpoint, listener) in bound {
             let address = endpoint.address;
@@ -64,18 +70,16 @@ impl Sockets {
         let handle = Handle::new();
         self.handles.push(handle.clone());
         let service = endpoint.router.into_make_service_with_connect_info::<SocketAddr>();
+        let admitting = Admitting::new(self.traffic.clone());
+        let mut server = axum_server::from_tcp(listener)?;
+        limit(&mut server);
+        let server = server.handle(handle).first_request_timeout(FIRST_REQUEST_TIMEOUT);
         match endpoint.tls {
-            Some(tls) => {
-                let server = axum_server::from_tcp(listener)?.acceptor(encrypted(tls));
-                let server = server.handle(handle).first_request_timeout(FIRST_REQUEST_TIMEOUT);
-                self.tasks.spawn(server.serve(service));
-            }
-            None => {
-                let server = axum_server::from_tcp(listener)?.acceptor(at_once());
-                let server = server.handle(handle).first_request_timeout(FIRST_REQUEST_TIMEOUT);
-                self.tasks.spawn(server.serve(service));
-            }
-        }
+            Some(tls) => self
+                .tasks
+                .spawn(server.acceptor(encrypted(tls, admitting)).serve(service)),
+            None => self.tasks.spawn(server.acceptor(admitting).serve(service)),
+        };
         Ok(())
     }
 
@@ -101,14 +105,33 @@ impl Sockets {
     }
 }
 
-/// What is written leaves at once. Else a second small message waits until the client has confirmed the first, and clients
-/// put that off by 40 ms: on a live socket every other keystroke would come that late.
-fn at_once() -> NoDelayAcceptor {
-    NoDelayAcceptor::new()
+/// What one connection may ask for, and how long it may take.
+fn limit(server: &mut Server<SocketAddr>) {
+    let idle = Duration::from_millis(limits::CONNECTION_IDLE_MS);
+    let ping = Duration::from_millis(limits::HTTP2_PING_MS);
+    let builder = server.http_builder();
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // From the end of the request before it, so that it is the limit of an idle connection as well.
+        .header_read_timeout(idle)
+        .max_buf_size(limits::MAX_HEAD_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::MAX_STREAMS_PER_CONNECTION)
+        .initial_connection_window_size(limits::HTTP2_CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(limits::HTTP2_STREAM_WINDOW_BYTES)
+        .max_send_buf_size(limits::MAX_UNSENT_BYTES as usize)
+        .max_header_list_size(limits::MAX_HEAD_BYTES as u32)
+        .keep_alive_interval(ping)
+        .keep_alive_timeout(ping);
 }
 
-fn encrypted(tls: Arc<ServerConfig>) -> RustlsAcceptor<NoDelayAcceptor> {
-    RustlsAcceptor::new(RustlsConfig::from_config(tls)).acceptor(at_once())
+fn encrypted(tls: RustlsConfig, admitting: Admitting) -> RustlsAcceptor<Admitting> {
+    RustlsAcceptor::new(tls)
+        .handshake_timeout(FIRST_REQUEST_TIMEOUT)
+        .acceptor(admitting)
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -124,7 +147,10 @@ fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use axum_server::accept::Accept as _;
+    use rustls::ServerConfig;
     use rustls_pki_types::PrivateKeyDer;
     use tokio::net::TcpStream;
 
@@ -146,8 +172,9 @@ mod tests {
     #[tokio::test]
     async fn small_messages_leave_at_once() {
         let (_client, server) = connection().await;
-        let (stream, ()) = at_once().accept(server, ()).await.unwrap();
-        assert!(stream.nodelay().unwrap());
+        let admitting = Admitting::new(Traffic::unlimited());
+        let (stream, _) = admitting.accept(server, ()).await.unwrap();
+        assert!(stream.get_ref().nodelay().unwrap());
     }
 
     #[tokio::test]
@@ -173,8 +200,14 @@ mod tests {
             let mut session = rustls::ClientConnection::new(Arc::new(trusting), name).unwrap();
             session.complete_io(&mut client).unwrap();
         });
-        let (stream, _) = encrypted(Arc::new(config)).accept(server, ()).await.unwrap();
-        assert!(stream.get_ref().0.nodelay().unwrap());
+        let (stream, _) = encrypted(
+            RustlsConfig::from_config(Arc::new(config)),
+            Admitting::new(Traffic::unlimited()),
+        )
+        .accept(server, ())
+        .await
+        .unwrap();
+        assert!(stream.get_ref().0.get_ref().nodelay().unwrap());
         client.join().unwrap();
     }
 }

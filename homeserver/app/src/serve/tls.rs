@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::config::Tls;
+use crate::config::{Invalid, Problem, Tls};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +34,29 @@ pub(crate) enum TlsError {
     },
 }
 
+impl TlsError {
+    /// As a mistake of the configuration, with where it names the file.
+    fn into_problem(self, files: &Tls) -> Invalid {
+        let (origin, setting) = match &self {
+            Self::NoKeyFile { .. } | Self::NoKey { .. } => (&files.private_key_origin, "private_key"),
+            _ => (&files.certificate_origin, "certificate"),
+        };
+        Invalid {
+            problems: vec![Problem {
+                origin: origin.clone(),
+                setting: format!("{}.{setting}", files.setting),
+                message: self.to_string(),
+            }],
+        }
+    }
+}
+
 /// A server's side of TLS, for HTTP/2 and HTTP/1.1.
-pub(crate) fn load(files: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn load(files: &Tls) -> Result<Arc<ServerConfig>, Invalid> {
+    read(files).map_err(|error| error.into_problem(files))
+}
+
+fn read(files: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = certificates(&files.certificate)?;
     let key = private_key(&files.private_key)?;
     let mismatch = |source| TlsError::Mismatch {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::task::JoinHandle;
 use weft_accounts::Accounts;
+use weft_budget::Budgets;
 use weft_fanout::{Awareness, Ephemeral, Fanout, Presence};
 use weft_federation::handshake::Handshake;
 use weft_federation::inbound::Transactions;
@@ -16,9 +17,11 @@ use weft_federation::outbox::{Sender, SenderConfig};
 use weft_federation::{Client, ClientConfig, KeyRing, RemoteEvents, RemoteKeys};
 use weft_gateway::client::{ClientPorts, ClientSettings, Registration};
 use weft_gateway::documents::DocumentPorts;
+use weft_gateway::health::Readiness;
 use weft_gateway::live::{LivePorts, Sessions};
 use weft_gateway::ratelimit::UserLimiter;
 use weft_gateway::server::ServerPorts;
+use weft_gateway::traffic::Traffic;
 use weft_gateway::{client, documents, live, server, web};
 use weft_room::{Reader, RoomConfig, Rooms};
 use weft_store::Store;
@@ -41,6 +44,8 @@ pub(super) struct Parts {
     rooms: Rooms,
     sender: Sender,
     store: Store,
+    budgets: Arc<Budgets>,
+    readiness: Readiness,
 }
 
 /// The side of the server that speaks to others.
@@ -63,9 +68,9 @@ struct Inside {
 
 impl Parts {
     /// Starts everything but the addresses. When this returns, every request can be answered.
-    pub(super) async fn start(config: &Config) -> Result<Self, ServeError> {
-        let store = storage::open(&config.data_dir).await?;
-        match Self::over(config, &store).await {
+    pub(super) async fn start(config: &Config, traffic: &Traffic) -> Result<Self, ServeError> {
+        let store = storage::open(config).await?;
+        match Self::over(config, &store, traffic).await {
             Ok(parts) => Ok(parts),
             Err(error) => {
                 store.close().await;
@@ -74,7 +79,9 @@ impl Parts {
         }
     }
 
-    async fn over(config: &Config, store: &Store) -> Result<Self, ServeError> {
+    async fn over(config: &Config, store: &Store, traffic: &Traffic) -> Result<Self, ServeError> {
+        let budgets = Arc::new(Budgets::default());
+        traffic.register(&budgets);
         let outside = outside(config, store)?;
         let inside = inside(config, store, &outside);
         let rooms = rooms(config, store, &outside, &inside);
@@ -96,7 +103,19 @@ impl Parts {
             rooms,
             sender,
             store: store.clone(),
+            budgets,
+            readiness: Readiness::new(store.clone()),
         })
+    }
+
+    /// Every budget of the process.
+    pub(super) fn budgets(&self) -> Arc<Budgets> {
+        Arc::clone(&self.budgets)
+    }
+
+    /// Whether requests are taken.
+    pub(super) fn readiness(&self) -> &Readiness {
+        &self.readiness
     }
 
     /// The routes of an area.

@@ -110,3 +110,146 @@ fn closing(mut answer: Response, version: Version) -> Response {
     }
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::{get, post};
+    use futures_util::stream;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+    use tower::ServiceExt;
+    use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
+
+    use super::*;
+    use crate::{errors::ApiResult, ruma_json::read_body, traffic::TrafficLimits};
+
+    async fn limited(body: Body) -> ApiResult<String> {
+        Ok(read_body(body, MAX_CLIENT_REQUEST_BYTES).await?.len().to_string())
+    }
+
+    fn router(traffic: &Traffic) -> Router {
+        let routes = Router::new()
+            .route("/here", get(|| async { "here" }))
+            .route("/limited", post(limited))
+            .route("/large", get(|| async { vec![7_u8; 600_000] }));
+        layer(routes.fallback(crate::errors::unknown_path), traffic.clone())
+    }
+
+    /// A connection to a server of its own.
+    async fn connect(traffic: &Traffic) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = router(traffic);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        TcpStream::connect(address).await.unwrap()
+    }
+
+    /// The next answer: its status line and headers, in lower case.
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        stream.read_exact(&mut body).await.unwrap();
+        head
+    }
+
+    async fn post(stream: &mut TcpStream, path: &str, more: &str, body: usize) {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\n{more}content-length: {body}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+    }
+
+    async fn still_usable(stream: &mut TcpStream) {
+        stream
+            .write_all(b"GET /here HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(answer(stream).await.starts_with("http/1.1 200"));
+    }
+
+    /// W13. The client reads nothing before it has sent all, as most do.
+    #[tokio::test]
+    async fn a_connection_is_usable_after_a_body_that_was_refused() {
+        let mut stream = connect(&Traffic::unlimited()).await;
+        for (path, bytes, status) in [
+            ("/nowhere", 66_000, "404"),
+            ("/here", 66_000, "405"),
+            ("/limited", MAX_CLIENT_REQUEST_BYTES, "200"),
+            ("/limited", MAX_CLIENT_REQUEST_BYTES + 1, "413"),
+            ("/limited", 30_000_000, "413"),
+        ] {
+            post(&mut stream, path, "", bytes).await;
+            stream.write_all(&vec![b'x'; bytes]).await.unwrap();
+            let head = answer(&mut stream).await;
+            assert!(
+                head.starts_with(&format!("http/1.1 {status}")),
+                "{path} {bytes}: {head}"
+            );
+            assert!(!head.contains("connection: close"), "{path} {bytes}: {head}");
+            still_usable(&mut stream).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_says_when_the_connection_ends() {
+        let huge = usize::try_from(MAX_DISCARDED_BYTES).unwrap() + 1;
+        for (more, bytes) in [("", huge), ("expect: 100-continue\r\n", 66_000)] {
+            let mut stream = connect(&Traffic::unlimited()).await;
+            post(&mut stream, "/nowhere", more, bytes).await;
+            let head = answer(&mut stream).await;
+            assert!(head.starts_with("http/1.1 404"), "{head}");
+            assert!(head.contains("connection: close"), "{head}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_too_slowly_is_given_up() {
+        let drip = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Some((Ok::<_, std::io::Error>("x"), ()))
+        });
+        let nothing = stream::pending::<Result<&str, std::io::Error>>();
+        for body in [Body::from_stream(drip), Body::from_stream(nothing)] {
+            let request = Request::post("/limited").body(body).unwrap();
+            let response = router(&Traffic::unlimited()).oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_stranger_holds_is_bounded_and_given_back() {
+        let traffic = Traffic::new(&TrafficLimits {
+            stranger_bytes_per_network: 800_000,
+            ..TrafficLimits::default()
+        });
+        let large = || Request::get("/large").body(Body::empty()).unwrap();
+        let first = router(&traffic).oneshot(large()).await.unwrap();
+        assert_eq!(first.status(), StatusCode::OK);
+        let second = router(&traffic).oneshot(large()).await.unwrap();
+        assert_eq!(second.status(), StatusCode::TOO_MANY_REQUESTS);
+        // Read, and written by nobody yet: the bytes are still held.
+        let mut first = first.into_body();
+        let mut parts = Vec::new();
+        while let Some(frame) = first.frame().await {
+            parts.push(frame.unwrap().into_data().unwrap());
+        }
+        drop(first);
+        assert_eq!(parts.iter().map(bytes::Bytes::len).sum::<usize>(), 600_000);
+        parts.truncate(1);
+        assert_eq!(
+            router(&traffic).oneshot(large()).await.unwrap().status(),
+            StatusCode::TOO_MANY_REQUESTS
+        );
+        parts.clear();
+        assert_eq!(
+            router(&traffic).oneshot(large()).await.unwrap().status(),
+            StatusCode::OK
+        );
+        assert_eq!(traffic.0.stranger_bytes.total().usage().used, 0);
+    }
+}
