@@ -138,6 +138,13 @@ fn a_wrong_certificate_is_told_by_its_file() {
             Some(complaint) => {
                 assert_eq!(checked.status.code(), Some(CONFIG), "{shown}");
                 assert!(shown.contains(complaint), "{certificate}, {key}: {shown}");
+                // As every mistake of the configuration: file, line, setting.
+                let named = if complaint.contains("key") && !complaint.contains("together") {
+                    "weft.toml:6: listen[0].tls.private_key: "
+                } else {
+                    "weft.toml:6: listen[0].tls.certificate: "
+                };
+                assert!(shown.contains(named), "{certificate}, {key}: {shown}");
             }
             None => assert_eq!(checked.status.code(), Some(0), "{shown}"),
         }
@@ -174,18 +181,53 @@ impl Served {
             .unwrap();
         let log = folder.join("log");
         let output = std::fs::File::create(&log).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_weft"))
-            .args(["serve", "--stop-with-stdin", "--config"])
-            .arg(file)
-            .env("NOTIFY_SOCKET", &socket)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(output)
-            .spawn()
-            .unwrap();
+        let process = Self::command(file, &socket).stderr(output).spawn().unwrap();
         let mut served = Self { process, notified, log };
         assert_eq!(served.heard(), "READY=1");
         served
+    }
+
+    fn command(file: &Path, socket: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+        command
+            .args(["serve", "--stop-with-stdin", "--config"])
+            .arg(file)
+            .env("NOTIFY_SOCKET", socket)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        command
+    }
+
+    /// Waits until the log holds this; gives the log.
+    fn until_logged(&self, text: &str) -> String {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            let log = std::fs::read_to_string(&self.log).unwrap();
+            if log.contains(text) {
+                return log;
+            }
+            assert!(std::time::Instant::now() < deadline, "no {text:?} in\n{log}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// Where it listens.
+    fn address(&self) -> std::net::SocketAddr {
+        let log = self.until_logged("listening");
+        let line = log.lines().find(|line| line.contains("listening")).unwrap();
+        let address = line
+            .split("address=")
+            .nth(1)
+            .unwrap()
+            .split_whitespace()
+            .next()
+            .unwrap();
+        address.parse().unwrap()
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
     fn heard(&mut self) -> String {
@@ -369,4 +411,218 @@ fn a_new_signing_key_keeps_the_old_one_as_expired() {
     let _served = Served::start(&file);
     let meanwhile = rotate();
     assert_eq!(meanwhile.status.code(), Some(UNAVAILABLE), "{}", said(&meanwhile));
+}
+
+/// GET on a connection of its own; the whole answer.
+fn get(address: std::net::SocketAddr, path: &str) -> std::io::Result<String> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(60)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// F15: `weft serve | head` and the like.
+#[test]
+fn a_server_goes_on_when_nobody_reads_its_log_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let file = configured(
+        folder.path(),
+        &format!("127.0.0.1:{port}"),
+        "[log]\nfilter = \"debug\"\n",
+    );
+    let socket = folder.path().join("notify");
+    let notified = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    notified
+        .set_read_timeout(Some(std::time::Duration::from_secs(60)))
+        .unwrap();
+    let mut process = Served::command(&file, &socket).stderr(Stdio::piped()).spawn().unwrap();
+    drop(process.stderr.take());
+    let log = folder.path().join("log");
+    std::fs::write(&log, "").unwrap();
+    let mut served = Served { process, notified, log };
+    assert_eq!(served.heard(), "READY=1");
+    let address = ([127, 0, 0, 1], port).into();
+    for _ in 0..3 {
+        assert!(get(address, "/health").unwrap().starts_with("HTTP/1.1 200"));
+    }
+    drop(served.process.stdin.take());
+    assert!(served.process.wait().unwrap().success());
+}
+
+/// F16, P6: for every command that opens the store.
+#[test]
+fn a_store_of_another_server_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = configured(folder.path(), "127.0.0.1:0", "");
+    drop(Served::start(&file));
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("alpha.example", "beta.example")).unwrap();
+    let config = file.to_str().unwrap();
+    let commands: [&[&str]; 3] = [
+        &["serve", "--config", config],
+        &["user", "add", "bob", "--generate-password", "--config", config],
+        &["keys", "rotate", "--config", config],
+    ];
+    for command in commands {
+        let refused = weft(command);
+        assert_eq!(refused.status.code(), Some(CONFIG), "{command:?}: {}", said(&refused));
+        let shown = said(&refused);
+        assert!(
+            shown.contains("is the store of alpha.example, and server_name is beta.example"),
+            "{shown}"
+        );
+    }
+    std::fs::write(&file, text).unwrap();
+    drop(Served::start(&file));
+}
+
+/// A store that was made before its name was noted in it: the accounts tell.
+#[tokio::test]
+async fn the_accounts_of_an_older_store_tell_its_server_name() {
+    use weft_store::tables::meta::SERVER_NAME;
+    use weft_store::{Batch, Store};
+    use weft_store_rocksdb::{RocksEngine, RocksOptions};
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = configured(folder.path(), "127.0.0.1:0", "");
+    let config = file.to_str().unwrap();
+    let made = weft(&["user", "add", "alice", "--generate-password", "--config", config]);
+    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+    let path = folder.path().join("data/store");
+    let store = Store::open(RocksEngine::open(&path, &RocksOptions::default()).unwrap().0)
+        .await
+        .unwrap();
+    let mut batch = Batch::new();
+    batch.delete(&SERVER_NAME, &());
+    store.commit(batch).await.unwrap();
+    store.close().await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("alpha.example", "beta.example")).unwrap();
+    let refused = weft(&["serve", "--config", config]);
+    assert_eq!(refused.status.code(), Some(CONFIG), "{}", said(&refused));
+    std::fs::write(&file, text).unwrap();
+    drop(Served::start(&file));
+}
+
+/// T135: also a folder that was there before, and everything that is made in it.
+#[test]
+fn the_folder_of_the_data_is_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let file = configured(folder.path(), "127.0.0.1:0", "");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let served = Served::start(&file);
+    served.until_logged("closed the folder of the data to other users");
+    let mut folders = vec![data];
+    while let Some(path) = folders.pop() {
+        let found = std::fs::metadata(&path).unwrap();
+        let mode = found.permissions().mode() & 0o777;
+        assert_eq!(mode & 0o077, 0, "{} has {mode:o}", path.display());
+        if found.is_dir() {
+            folders.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+}
+
+/// F14: SIGHUP ends nothing, and a renewed certificate is in use.
+#[test]
+fn a_hangup_reads_certificates_again_and_what_is_wrong_changes_nothing() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let write = || {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(folder.path().join("one.pem"), made.cert.pem()).unwrap();
+        std::fs::write(folder.path().join("one.key"), made.signing_key.serialize_pem()).unwrap();
+        made.cert.der().clone()
+    };
+    let first = write();
+    let tls = "tls = { certificate = \"one.pem\", private_key = \"one.key\" }\n";
+    let mut served = Served::start(&configured(folder.path(), "127.0.0.1:0", tls));
+    let address = served.address();
+    let shakes_hands = |certificate: &rustls_pki_types::CertificateDer<'static>| {
+        let mut trusted = rustls::RootCertStore::empty();
+        trusted.add(certificate.clone()).unwrap();
+        let config = rustls::ClientConfig::builder()
+            .with_root_certificates(trusted)
+            .with_no_client_auth();
+        let name = "localhost".try_into().unwrap();
+        let mut session = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        while session.is_handshaking() {
+            if session.complete_io(&mut stream).is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    assert!(shakes_hands(&first));
+    let second = write();
+    served.signal("-HUP");
+    served.until_logged("certificate read again");
+    assert!(shakes_hands(&second) && !shakes_hands(&first));
+    std::fs::write(folder.path().join("one.pem"), "nonsense").unwrap();
+    served.signal("-HUP");
+    served.until_logged("the one before stays in use");
+    assert!(shakes_hands(&second));
+    drop(served.process.stdin.take());
+    assert!(served.process.wait().unwrap().success());
+}
+
+#[test]
+fn a_server_says_whether_it_lives_and_what_is_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::start(&configured(folder.path(), "127.0.0.1:0", ""));
+    let address = served.address();
+    for (path, status) in [
+        ("/health", "200"),
+        ("/ready", "200"),
+        ("/metrics", "404"),
+        ("/nothing", "404"),
+    ] {
+        let answer = get(address, path).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+    }
+    served.signal("-USR1");
+    let log = served.until_logged("name=\"server_in_flight_bytes\"");
+    for budget in [
+        "connections",
+        "stranger_connections",
+        "stranger_in_flight_bytes",
+        "account_in_flight_bytes",
+    ] {
+        assert!(log.contains(&format!("name=\"{budget}\"")), "{log}");
+    }
+}
+
+/// T120: connections above the limit of a network are closed at once, and descriptors come back.
+#[test]
+fn connections_above_the_limit_are_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = "[limits]\nconnections_per_network = 5\n";
+    let served = Served::start(&configured(folder.path(), "127.0.0.1:0", limits));
+    let address = served.address();
+    let closes = |stream: &mut std::net::TcpStream| {
+        use std::io::Read as _;
+        stream
+            .set_read_timeout(Some(std::time::Duration::from_secs(5)))
+            .unwrap();
+        matches!(stream.read(&mut [0; 16]), Ok(0))
+            || matches!(stream.read(&mut [0; 16]), Err(error)
+            if error.kind() == std::io::ErrorKind::ConnectionReset)
+    };
+    let mut held: Vec<_> = (0..5).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let mut above = std::net::TcpStream::connect(address).unwrap();
+    assert!(closes(&mut above));
+    drop(held.pop());
+    // The server hears of it in its own time.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !get(address, "/health").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+        assert!(std::time::Instant::now() < deadline);
+    }
 }
