@@ -155,10 +155,16 @@ extra_ca_certificates = ["{authority}"]
 allow_addresses = ["127.0.0.0/8", "10.77.0.0/24"]
 [limits]
 rate_limit = false
-{extra}"#,
+{connections}{extra}"#,
             name = place.name,
             listen = place.listen,
             data = folder.join("data").display(),
+            // Everybody in a test comes from one address.
+            connections = if extra.contains("connections_per_network") {
+                ""
+            } else {
+                "connections_per_network = 8192\n"
+            },
             registration = if extra.contains("[registration]") {
                 String::new()
             } else {

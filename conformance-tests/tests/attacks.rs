@@ -47,7 +47,7 @@ impl Stage {
     async fn new() -> Result<Self> {
         let port = free_port()?;
         let listen = format!(
-            "[[listen]]\naddress = \"127.0.0.1:{port}\"\nserve = [\"client\", \"documents\", \"federation\", \"web\"]\n"
+            "connections_per_network = 256\n[[listen]]\naddress = \"127.0.0.1:{port}\"\nserve = [\"client\", \"documents\", \"federation\", \"web\"]\n"
         );
         let world = World::with_config(1, &listen).await?;
         let innocent = world.user(0, "innocent").await?;

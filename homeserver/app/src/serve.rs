@@ -23,6 +23,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use ruma::OwnedServerName;
 use sd_notify::NotifyState;
+use weft_gateway::client_address::TrustedProxies;
 use weft_gateway::health;
 use weft_gateway::traffic::{self, Traffic, TrafficLimits};
 
@@ -151,7 +152,7 @@ async fn serve(config: Config, descriptors: Descriptors, stop_with_stdin: bool) 
     for listener in &config.listen {
         identities.push(listener.tls.as_ref().map(|files| certificates.add(files)).transpose()?);
     }
-    let traffic = Traffic::new(&within(config.limits.traffic, descriptors));
+    let traffic = Traffic::new(&within(config.limits.traffic, descriptors), TrustedProxies::default());
     tracing::info!(server_name = %config.server_name, data_dir = %config.data_dir.display(), "starting");
     let parts = Parts::start(&config, &traffic).await?;
     let endpoints = config.listen.iter().zip(identities).map(|(listener, tls)| Endpoint {

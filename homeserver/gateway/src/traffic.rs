@@ -8,7 +8,6 @@
 mod answer;
 mod connection;
 mod layer;
-mod network;
 mod request_body;
 mod requester;
 mod stream;
@@ -16,13 +15,15 @@ mod stream;
 use std::{net::IpAddr, sync::Arc};
 
 use ruma::{OwnedServerName, OwnedUserId};
+use weft_accounts::Network;
 use weft_budget::{Budget, Budgets, Exhausted, KeyedBudget};
 use weft_wire::limits;
+
+use crate::client_address::TrustedProxies;
 
 pub use answer::Uncharged;
 pub use connection::Connection;
 pub use layer::layer;
-pub use network::Network;
 pub use request_body::BodyError;
 pub use requester::{Held, Requester};
 pub use stream::Guarded;
@@ -74,12 +75,13 @@ struct Parts {
     stranger_bytes: Arc<KeyedBudget<Network>>,
     account_bytes: Arc<KeyedBudget<OwnedUserId>>,
     server_bytes: Arc<KeyedBudget<OwnedServerName>>,
+    proxies: TrustedProxies,
 }
 
 impl Traffic {
-    /// Budgets of which nothing is in use.
+    /// Budgets of which nothing is in use. A trusted proxy's connections are those of many networks, and count as none's.
     #[must_use]
-    pub fn new(limits: &TrafficLimits) -> Self {
+    pub fn new(limits: &TrafficLimits, proxies: TrustedProxies) -> Self {
         // Strangers leave a quarter of the connections to those who are known, whose sockets stay open for long.
         let stranger_connections = limits.connections - limits.connections / 4;
         Self(Arc::new(Parts {
@@ -104,13 +106,14 @@ impl Traffic {
                 limits.server_bytes_per_server,
                 limits.server_bytes,
             ),
+            proxies,
         }))
     }
 
     /// Budgets that are never exhausted: for routers that are served without [`layer`].
     #[must_use]
     pub fn unlimited() -> Self {
-        Self::new(&TrafficLimits {
+        let limits = TrafficLimits {
             connections: u64::MAX,
             connections_per_network: u64::MAX,
             stranger_bytes_per_network: u64::MAX,
@@ -119,7 +122,8 @@ impl Traffic {
             account_bytes: u64::MAX,
             server_bytes_per_server: u64::MAX,
             server_bytes: u64::MAX,
-        })
+        };
+        Self::new(&limits, TrustedProxies::default())
     }
 
     /// Shows the budgets among those of the process.
@@ -137,7 +141,10 @@ impl Traffic {
     /// When there are too many, of this network or in all: it must be closed at once.
     pub fn connect(&self, peer: IpAddr) -> Result<Arc<Connection>, Exhausted> {
         let network = Network::of(peer);
-        let stranger = self.0.stranger_connections.try_take(&network, 1)?;
+        let proxy = self.0.proxies.trusts(peer.to_canonical());
+        let stranger = (!proxy)
+            .then(|| self.0.stranger_connections.try_take(&network, 1))
+            .transpose()?;
         let share = self.0.connections.try_take(1)?;
         Ok(Connection::new(network, share, stranger))
     }

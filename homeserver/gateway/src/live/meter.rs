@@ -193,6 +193,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        client_address::TrustedProxies,
         live::websocket::config,
         traffic::{Traffic, TrafficLimits},
     };
@@ -203,11 +204,12 @@ mod tests {
     }
 
     fn small() -> Traffic {
-        Traffic::new(&TrafficLimits {
+        let limits = TrafficLimits {
             stranger_bytes_per_network: 1_000,
             account_bytes_per_user: 1_000,
             ..TrafficLimits::default()
-        })
+        };
+        Traffic::new(&limits, TrustedProxies::default())
     }
 
     async fn read(metered: &mut Metered<DuplexStream>, client: &mut DuplexStream, bytes: usize) -> io::Result<()> {

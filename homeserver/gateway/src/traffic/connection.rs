@@ -9,10 +9,9 @@ use std::{
 };
 
 use tokio::time::Instant;
+use weft_accounts::Network;
 use weft_budget::{KeyedShare, Share};
 use weft_wire::limits::{CONNECTION_IDLE_MS, WRITE_STALL_MS};
-
-use super::Network;
 
 const IDLE: Duration = Duration::from_millis(CONNECTION_IDLE_MS);
 const STALL: Duration = Duration::from_millis(WRITE_STALL_MS);
@@ -23,7 +22,7 @@ pub struct Connection {
     network: Network,
     /// None for a connection that nobody counts.
     _share: Option<Share>,
-    /// Held until somebody has authenticated.
+    /// Held until somebody has authenticated; None for a proxy's.
     stranger: Mutex<Option<KeyedShare<Network>>>,
     /// Requests that aren't answered to their end, live sockets among them.
     requests: AtomicUsize,
@@ -36,8 +35,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(network: Network, share: Share, stranger: KeyedShare<Network>) -> Arc<Self> {
-        Arc::new(Self::make(network, Some(share), Some(stranger)))
+    pub(super) fn new(network: Network, share: Share, stranger: Option<KeyedShare<Network>>) -> Arc<Self> {
+        Arc::new(Self::make(network, Some(share), stranger))
     }
 
     /// A connection that is not in any budget.

@@ -1,12 +1,12 @@
 //! Around every router: counts each request and its answer, and leaves the connection usable after a request whose body
 //! nobody wanted.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::Ipv6Addr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::{ConnectInfo, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, Version, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -14,13 +14,14 @@ use axum::{
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout_at};
+use weft_accounts::Network;
 use weft_wire::limits::{DISCARD_MS, MAX_DISCARDED_BYTES, REQUEST_OVERHEAD_BYTES};
 
 use super::{
-    Connection, Network, Requester, Traffic, answer,
+    Connection, Requester, Traffic, answer,
     request_body::{Leftover, RequestBody, Rest},
 };
-use crate::errors::ApiError;
+use crate::{client_address::ClientAddress, errors::ApiError};
 
 /// Counts everything that goes through the router.
 pub fn layer(router: Router, traffic: Traffic) -> Router {
@@ -28,10 +29,15 @@ pub fn layer(router: Router, traffic: Traffic) -> Router {
 }
 
 async fn count(State(traffic): State<Traffic>, request: Request, next: Next) -> Response {
-    let connection = connection(&request);
+    let (parts, body) = request.into_parts();
+    let network = ClientAddress::of(&parts).network();
+    let request = Request::from_parts(parts, body);
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
+    let connection = connection.unwrap_or_else(|| Connection::uncounted(nowhere()));
+    let network = network.unwrap_or_else(|| connection.network());
     let version = request.version();
     let expects = request.headers().contains_key(header::EXPECT);
-    let requester = match Requester::new(&traffic, &connection, cost(&request)) {
+    let requester = match Requester::from_network(&traffic, &connection, network, cost(&request)) {
         Ok(requester) => requester,
         Err(exhausted) => return closing(ApiError::from(exhausted).into_response(), version),
     };
@@ -53,12 +59,9 @@ async fn count(State(traffic): State<Traffic>, request: Request, next: Next) -> 
     answer::charge(answer, requester).unwrap_or_else(|exhausted| ApiError::from(exhausted).into_response())
 }
 
-fn connection(request: &Request) -> Arc<Connection> {
-    let extensions = request.extensions();
-    extensions.get::<Arc<Connection>>().cloned().unwrap_or_else(|| {
-        let peer = extensions.get::<ConnectInfo<SocketAddr>>();
-        Connection::uncounted(peer.map_or(Network::V6(0), |ConnectInfo(peer)| Network::of(peer.ip())))
-    })
+/// Where a request comes from whose listener doesn't say.
+fn nowhere() -> Network {
+    Network::of(Ipv6Addr::UNSPECIFIED.into())
 }
 
 /// What a request takes before its body is read.
@@ -123,7 +126,7 @@ mod tests {
     use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
 
     use super::*;
-    use crate::{errors::ApiResult, ruma_json::read_body, traffic::TrafficLimits};
+    use crate::{client_address::TrustedProxies, errors::ApiResult, ruma_json::read_body, traffic::TrafficLimits};
 
     async fn limited(body: Body) -> ApiResult<String> {
         Ok(read_body(body, MAX_CLIENT_REQUEST_BYTES).await?.len().to_string())
@@ -223,10 +226,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_stranger_holds_is_bounded_and_given_back() {
-        let traffic = Traffic::new(&TrafficLimits {
+        let limits = TrafficLimits {
             stranger_bytes_per_network: 800_000,
             ..TrafficLimits::default()
-        });
+        };
+        let traffic = Traffic::new(&limits, TrustedProxies::default());
         let large = || Request::get("/large").body(Body::empty()).unwrap();
         let first = router(&traffic).oneshot(large()).await.unwrap();
         assert_eq!(first.status(), StatusCode::OK);
@@ -251,5 +255,37 @@ mod tests {
             StatusCode::OK
         );
         assert_eq!(traffic.0.stranger_bytes.total().usage().used, 0);
+    }
+
+    /// Clients behind a proxy are told apart, and the proxy's own connections are nobody's.
+    #[tokio::test]
+    async fn each_client_of_a_proxy_has_a_budget_of_its_own() {
+        let proxy: std::net::IpAddr = "192.0.2.1".parse().unwrap();
+        let limits = TrafficLimits {
+            connections_per_network: 1,
+            stranger_bytes_per_network: 800_000,
+            ..TrafficLimits::default()
+        };
+        let proxies = TrustedProxies::new(vec![proxy.into()]);
+        let traffic = Traffic::new(&limits, proxies.clone());
+        let _connections = [traffic.connect(proxy).unwrap(), traffic.connect(proxy).unwrap()];
+        let direct: std::net::IpAddr = "198.51.100.9".parse().unwrap();
+        let _one = traffic.connect(direct).unwrap();
+        assert!(traffic.connect(direct).is_err());
+        let large = |client: &str| {
+            let mut request = Request::get("/large").header("x-forwarded-for", client);
+            let extensions = request.extensions_mut().unwrap();
+            extensions.insert(axum::extract::ConnectInfo(std::net::SocketAddr::new(proxy, 1)));
+            extensions.insert(proxies.clone());
+            router(&traffic).oneshot(request.body(Body::empty()).unwrap())
+        };
+        let first = large("198.51.100.1").await.unwrap();
+        assert_eq!(first.status(), StatusCode::OK);
+        assert_eq!(
+            large("198.51.100.1").await.unwrap().status(),
+            StatusCode::TOO_MANY_REQUESTS
+        );
+        assert_eq!(large("198.51.100.2").await.unwrap().status(), StatusCode::OK);
+        drop(first);
     }
 }

@@ -1,13 +1,17 @@
 //! Who a request is charged to: at first the network that it comes from, then the account or server that it turned out to
 //! be from. Everything is given back when the request and its answer have ended.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    net::Ipv6Addr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use http::Extensions;
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
+use weft_accounts::Network;
 use weft_budget::{Exhausted, KeyedShare};
 
-use super::{Connection, Network, Traffic, connection::Activity};
+use super::{Connection, Traffic, connection::Activity};
 
 /// Bytes that somebody holds, until this is dropped.
 #[derive(Debug)]
@@ -65,17 +69,31 @@ struct State {
 pub struct Requester {
     traffic: Traffic,
     connection: Arc<Connection>,
+    network: Network,
     state: Mutex<State>,
     _request: Activity,
 }
 
 impl Requester {
-    /// A stranger with a request of so many bytes.
+    /// A stranger with a request of so many bytes, from the network of its connection.
     ///
     /// # Errors
     /// When the network holds too much, or all strangers do.
     pub fn new(traffic: &Traffic, connection: &Arc<Connection>, bytes: u64) -> Result<Arc<Self>, Exhausted> {
-        let held = traffic.0.stranger_bytes.try_take(&connection.network(), bytes)?;
+        Self::from_network(traffic, connection, connection.network(), bytes)
+    }
+
+    /// The same from another network: that of a proxy's client.
+    ///
+    /// # Errors
+    /// When the network holds too much, or all strangers do.
+    pub fn from_network(
+        traffic: &Traffic,
+        connection: &Arc<Connection>,
+        network: Network,
+        bytes: u64,
+    ) -> Result<Arc<Self>, Exhausted> {
+        let held = traffic.0.stranger_bytes.try_take(&network, bytes)?;
         let state = State {
             caller: Caller::Stranger,
             held: Held::Stranger(held),
@@ -83,6 +101,7 @@ impl Requester {
         Ok(Arc::new(Self {
             traffic: traffic.clone(),
             connection: Arc::clone(connection),
+            network,
             state: Mutex::new(state),
             _request: connection.begin_request(),
         }))
@@ -91,7 +110,8 @@ impl Requester {
     /// For a request that came without one, as in a router that is served without [`super::layer`].
     #[must_use]
     pub fn uncounted() -> Arc<Self> {
-        let connection = Connection::uncounted(Network::V6(0));
+        let network = Network::of(Ipv6Addr::UNSPECIFIED.into());
+        let connection = Connection::uncounted(network);
         Arc::new(Self {
             traffic: Traffic::unlimited(),
             state: Mutex::new(State {
@@ -99,6 +119,7 @@ impl Requester {
                 held: Held::Uncounted,
             }),
             _request: connection.begin_request(),
+            network,
             connection,
         })
     }
@@ -153,7 +174,7 @@ impl Requester {
     fn take(&self, caller: &Caller, bytes: u64) -> Result<Held, Exhausted> {
         let budgets = &self.traffic.0;
         Ok(match caller {
-            Caller::Stranger => Held::Stranger(budgets.stranger_bytes.try_take(&self.connection.network(), bytes)?),
+            Caller::Stranger => Held::Stranger(budgets.stranger_bytes.try_take(&self.network, bytes)?),
             Caller::Account(user) => Held::Account(budgets.account_bytes.try_take(user, bytes)?),
             Caller::Server(server) => Held::Server(budgets.server_bytes.try_take(server, bytes)?),
         })

@@ -135,8 +135,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
+    use weft_accounts::Network;
+
     use super::*;
-    use crate::traffic::{Network, Requester, Traffic};
+    use crate::traffic::{Requester, Traffic};
 
     fn connection() -> Arc<Connection> {
         Connection::uncounted(Network::of("192.0.2.1".parse().unwrap()))
