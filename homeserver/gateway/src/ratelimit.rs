@@ -2,7 +2,14 @@
 //!
 //! Sign-in has its own, stricter brake in `accounts`. Nothing here survives a restart, and nothing needs to.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use governor::{Quota, RateLimiter, clock::Clock, clock::DefaultClock, state::keyed::DefaultKeyedStateStore};
 use ruma::{OwnedUserId, UserId};
@@ -10,7 +17,7 @@ use weft_wire::limits::REQUESTS_PER_MINUTE;
 
 use crate::errors::{ApiError, ApiResult};
 
-/// Above this many users in the table those that are idle are forgotten, so that its size follows who is active.
+/// Users in the table below which nothing is swept.
 const SWEEP_ABOVE: usize = 4_096;
 
 /// One bucket a user: [`REQUESTS_PER_MINUTE`] at once, refilled evenly. Cheap to clone.
@@ -22,6 +29,9 @@ pub struct UserLimiter {
 struct Buckets {
     limiter: RateLimiter<OwnedUserId, DefaultKeyedStateStore<OwnedUserId>, DefaultClock>,
     clock: DefaultClock,
+    /// Above this many users in the table those that are idle are forgotten. It is doubled with the number that is left, so
+    /// that sweeping costs a request the same on average however many users are active.
+    sweep_above: AtomicUsize,
 }
 
 impl UserLimiter {
@@ -39,6 +49,7 @@ impl UserLimiter {
             buckets: Some(Arc::new(Buckets {
                 limiter,
                 clock: DefaultClock::default(),
+                sweep_above: AtomicUsize::new(SWEEP_ABOVE),
             })),
         }
     }
@@ -55,13 +66,32 @@ impl UserLimiter {
     /// 429 with the time until the next request is taken.
     pub fn check(&self, user: &UserId) -> ApiResult<()> {
         let Some(buckets) = &self.buckets else { return Ok(()) };
-        if buckets.limiter.len() > SWEEP_ABOVE {
-            buckets.limiter.retain_recent();
-        }
+        buckets.sweep();
         buckets.limiter.check_key(&user.to_owned()).map_err(|refused| {
             let wait = refused.wait_time_from(buckets.clock.now());
             ApiError::limit_exceeded(wait.max(Duration::from_millis(1)))
         })
+    }
+}
+
+impl Buckets {
+    /// Forgets idle users where the table has doubled since the last time; true where it did.
+    fn sweep(&self) -> bool {
+        let above = self.sweep_above.load(Ordering::Relaxed);
+        if self.limiter.len() <= above {
+            return false;
+        }
+        // Of requests at the same time one sweeps.
+        let taken = self
+            .sweep_above
+            .compare_exchange(above, usize::MAX, Ordering::Relaxed, Ordering::Relaxed);
+        if taken.is_err() {
+            return false;
+        }
+        self.limiter.retain_recent();
+        let left = self.limiter.len().saturating_mul(2).max(SWEEP_ABOVE);
+        self.sweep_above.store(left, Ordering::Relaxed);
+        true
     }
 }
 
@@ -80,6 +110,22 @@ mod tests {
         let refused = limiter.check(user_id!("@a:x")).unwrap_err();
         assert_eq!(refused.status().as_u16(), 429);
         limiter.check(user_id!("@b:x")).unwrap();
+    }
+
+    #[test]
+    fn many_active_users_are_swept_rarely() {
+        let limiter = UserLimiter::per_minute(NonZeroU32::new(3).unwrap());
+        let buckets = limiter.buckets.as_ref().unwrap();
+        let users = 4 * SWEEP_ABOVE;
+        let mut sweeps = 0;
+        for n in 0..users {
+            // All of them are active: a sweep forgets nobody.
+            sweeps += usize::from(buckets.sweep());
+            let user = UserId::parse(format!("@u{n}:x")).unwrap();
+            buckets.limiter.check_key(&user).unwrap();
+        }
+        assert_eq!(buckets.limiter.len(), users);
+        assert!(sweeps <= 2, "{sweeps}");
     }
 
     #[test]

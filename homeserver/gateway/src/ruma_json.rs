@@ -40,18 +40,23 @@ where
             .map_err(|_| ApiError::invalid_param("The path is not valid percent-encoded UTF-8."))?;
         let arguments: Vec<&str> = arguments.iter().map(|(_, value)| value).collect();
         let body = read_body(body, limits::MAX_CLIENT_REQUEST_BYTES).await?;
-        let request = axum::http::Request::from_parts(parts.clone(), said(&T::METHOD, &body));
+        let request = axum::http::Request::from_parts(parts.clone(), json_text(&T::METHOD, &body)?);
         Ok(Self(T::try_from_http_request(request, &arguments)?))
     }
 }
 
-/// Who has nothing to say may leave out the body, as widely used clients do: it is then an empty object. Most of ruma's
-/// endpoints see it so by themselves, those that it parses by hand don't.
-pub(crate) fn said<'a>(method: &Method, body: &'a Bytes) -> &'a [u8] {
-    if body.is_empty() && *method != Method::GET {
-        b"{}"
-    } else {
-        body
+/// The JSON text of a body. A missing body counts as `{}`: common clients omit it, and ruma's hand-written parsers don't
+/// allow for that. Bytes that are no UTF-8 are refused wherever they stand: serde skips them in fields that it ignores.
+pub(crate) fn json_text<'a>(method: &Method, body: &'a Bytes) -> ApiResult<&'a [u8]> {
+    if *method == Method::GET {
+        return Ok(body);
+    }
+    if body.is_empty() {
+        return Ok(b"{}");
+    }
+    match std::str::from_utf8(body) {
+        Ok(text) => Ok(text.as_bytes()),
+        Err(error) => Err(ApiError::not_json(format!("The body is not UTF-8: {error}."))),
     }
 }
 

@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, body::Body, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    http::{Method, StatusCode},
+    routing::get,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use weft_accounts::{
@@ -16,7 +22,7 @@ use super::{Ports, session::session_body};
 use crate::{
     client_address::ClientAddress,
     errors::{ApiError, ApiResult},
-    ruma_json::read_body,
+    ruma_json::{json_text, read_body},
 };
 
 /// The secret, where the operator set one.
@@ -69,7 +75,8 @@ async fn register(
     body: Body,
 ) -> ApiResult<Json<Value>> {
     let secret = secret.get()?;
-    let request: Request = serde_json::from_slice(&read_body(body, MAX_CLIENT_REQUEST_BYTES).await?)?;
+    let body = read_body(body, MAX_CLIENT_REQUEST_BYTES).await?;
+    let request: Request = serde_json::from_slice(json_text(&Method::POST, &body)?)?;
     let claim = Claim {
         nonce: &request.nonce,
         username: &request.username,

@@ -18,7 +18,7 @@ use super::{Ports, session::session_body};
 use crate::{
     client_address::ClientAddress,
     errors::{ApiError, ApiResult},
-    ruma_json::{RumaRoutes, read_body, said},
+    ruma_json::{RumaRoutes, json_text, read_body},
 };
 
 pub(super) fn routes() -> Router<Ports> {
@@ -55,7 +55,7 @@ async fn login(
     body: Body,
 ) -> ApiResult<Json<Value>> {
     let body = read_body(body, MAX_CLIENT_REQUEST_BYTES).await?;
-    let request: Request = serde_json::from_slice(said(&Method::POST, &body))?;
+    let request: Request = serde_json::from_slice(json_text(&Method::POST, &body)?)?;
     if request.kind != "m.login.password" {
         return Err(ApiError::invalid_param("This server takes m.login.password."));
     }
