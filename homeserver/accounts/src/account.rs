@@ -150,12 +150,20 @@ impl Accounts {
     /// When the store can't be read.
     pub async fn account(&self, user: &UserId) -> Result<Option<Account>, AccountsUnavailable> {
         let row = self.user_row(user).await?;
-        Ok(row.map(|row| Account {
-            user_id: user.to_owned(),
-            admin: row.admin,
-            deactivated: row.deactivated,
-            created_at_ms: row.created_at,
-        }))
+        Ok(row.map(|row| account(user.to_owned(), &row)))
+    }
+
+    /// Accounts in the order of their ids, deactivated ones too, after the one that is named.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn list(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<Account>, AccountsUnavailable> {
+        let mut query = USERS.under(&()).limit(limit);
+        if let Some(after) = after {
+            query = query.after(&(after,));
+        }
+        let rows = self.store().scan(query).await?;
+        Ok(rows.into_iter().map(|((user,), row)| account(user, &row)).collect())
     }
 
     /// Whether a user of this server exists and is not deactivated.
@@ -254,6 +262,15 @@ impl Accounts {
             }
         }
         Err(AccountsUnavailable::Contended)
+    }
+}
+
+fn account(user_id: OwnedUserId, row: &UserRow) -> Account {
+    Account {
+        user_id,
+        admin: row.admin,
+        deactivated: row.deactivated,
+        created_at_ms: row.created_at,
     }
 }
 

@@ -43,7 +43,7 @@ pub use profile::{Profile, ProfileError};
 pub use proof::{ProofError, Secret};
 pub use refresh::RefreshError;
 pub use sessions::{AuthError, NewDevice, NewSession, Session};
-pub use username::{InvalidUsername, local_user_id};
+pub use username::{InvalidUsername, any_local_user_id, local_user_id};
 
 use brake::Brake;
 use password::Passwords;

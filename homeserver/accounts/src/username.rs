@@ -45,7 +45,10 @@ pub fn local_user_id(localpart: &str, server: &ServerName) -> Result<OwnedUserId
 }
 
 /// A local part or a full id, as people type either. Upper case is taken as lower case, as in most servers.
-pub(crate) fn any_local_user_id(name: &str, server: &ServerName) -> Result<OwnedUserId, InvalidUsername> {
+///
+/// # Errors
+/// When it is neither, or belongs to another server.
+pub fn any_local_user_id(name: &str, server: &ServerName) -> Result<OwnedUserId, InvalidUsername> {
     let name = name.trim();
     if !name.starts_with('@') {
         return local_user_id(&name.to_lowercase(), server);

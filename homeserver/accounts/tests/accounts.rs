@@ -6,13 +6,14 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use ruma::{MilliSecondsSinceUnixEpoch, UInt, owned_server_name, room_id};
-use serde_json::json;
+use ruma::{MilliSecondsSinceUnixEpoch, UInt, owned_server_name, room_id, user_id};
+use serde_json::{Value, json};
 use weft_accounts::{
-    Accounts, AuthError, Clock, LoginError, LoginRequest, NewAccount, NewDevice, PasswordCost, PasswordRefused,
-    ProofError, RefreshError, RegisterError,
+    AccountLimits, Accounts, AuthError, Clock, LoginError, LoginRequest, NewAccount, NewDevice, PasswordCost,
+    PasswordRefused, ProofError, RefreshError, RegisterError, SetAccountDataError,
 };
 use weft_store::{Store, memory::MemoryEngine};
+use weft_wire::limits::{FILTERS_QUOTA_BYTES, MAX_DEVICES_PER_USER};
 
 struct HandTurned(AtomicU64);
 
@@ -450,4 +451,141 @@ async fn profiles_and_filters_are_kept_and_bounded() {
     assert_eq!(accounts.filter(&alice, id).await.unwrap().as_deref(), Some("{}"));
     assert_eq!(accounts.filter(&alice, 99).await.unwrap(), None);
     assert!(accounts.store_filter(&alice, "x".repeat(70_000)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_session_that_ends_during_a_refresh_leaves_no_token() {
+    let (accounts, _) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    for everywhere in [false, true].into_iter().cycle().take(100) {
+        let device = NewDevice {
+            refreshable: true,
+            ..NewDevice::default()
+        };
+        let session = accounts.begin_session(&alice, device).await.unwrap();
+        let (refreshing, refresh_token) = (accounts.clone(), session.refresh_token.unwrap());
+        let refresh = tokio::spawn(async move { refreshing.refresh(&refresh_token).await });
+        tokio::task::yield_now().await;
+        if everywhere {
+            accounts.logout_all(&alice, None).await.unwrap();
+        } else {
+            accounts.logout(&alice, &session.device_id).await.unwrap();
+        }
+        if let Ok(newer) = refresh.await.unwrap() {
+            assert!(accounts.peek(&newer.access_token).await.is_err());
+            assert!(accounts.refresh(&newer.refresh_token.unwrap()).await.is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn sign_ins_that_race_a_password_change_begin_no_session_with_the_old_password() {
+    let (accounts, _) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    let passwords = ["correct horse", "battery staple"];
+    for (old, new) in passwords.iter().zip(passwords.iter().rev()).cycle().take(20) {
+        let signing_in = accounts.clone();
+        let request = login("alice", old, NewDevice::default());
+        let sign_in = tokio::spawn(async move { signing_in.login(request).await });
+        tokio::task::yield_now().await;
+        accounts.set_password(&alice, new, None).await.unwrap();
+        accounts.logout_all(&alice, None).await.unwrap();
+        if let Ok(session) = sign_in.await.unwrap() {
+            assert!(accounts.peek(&session.access_token).await.is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_very_many_devices_the_oldest_makes_room() {
+    let (accounts, clock) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    let mut first = None;
+    for _ in 0..MAX_DEVICES_PER_USER {
+        clock.0.fetch_add(1, Ordering::SeqCst);
+        let session = accounts.begin_session(&alice, NewDevice::default()).await.unwrap();
+        first.get_or_insert(session.access_token);
+    }
+    let first = first.unwrap();
+    let known = accounts.peek(&first).await.unwrap();
+    let again = NewDevice {
+        id: Some(known.device_id),
+        ..NewDevice::default()
+    };
+    clock.0.fetch_add(1, Ordering::SeqCst);
+    let first = accounts.begin_session(&alice, again).await.unwrap();
+    assert_eq!(accounts.devices(&alice).await.unwrap().len(), MAX_DEVICES_PER_USER);
+    let newest = accounts.begin_session(&alice, NewDevice::default()).await.unwrap();
+    assert_eq!(accounts.devices(&alice).await.unwrap().len(), MAX_DEVICES_PER_USER);
+    for session in [first, newest] {
+        accounts.peek(&session.access_token).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn account_data_is_counted_over_changes_and_bounded() {
+    let limits = AccountLimits {
+        account_data_bytes: 1_000,
+    };
+    let store = Store::open(MemoryEngine::new()).await.unwrap();
+    let name = owned_server_name!("a.example");
+    let accounts = Accounts::with_limits(store, name, Arc::new(weft_accounts::SystemClock), limits);
+    let (alice, bob) = (user_id!("@alice:a.example"), user_id!("@bob:a.example"));
+    let of = |bytes: usize| json!("x".repeat(bytes));
+    let set = async |user, kind: &str, content| accounts.set_account_data(user, None, kind, content).await;
+    for _ in 0..50 {
+        set(alice, "a", of(900)).await.unwrap();
+        set(alice, "a", of(10)).await.unwrap();
+    }
+    set(alice, "b", of(900)).await.unwrap();
+    let refused = set(alice, "c", of(100)).await;
+    assert!(matches!(
+        refused,
+        Err(SetAccountDataError::QuotaExceeded { bytes: 1_000 })
+    ));
+    set(bob, "c", of(900)).await.unwrap();
+    set(alice, "b", of(100)).await.unwrap();
+    set(alice, "c", of(100)).await.unwrap();
+}
+
+#[tokio::test]
+async fn changes_of_account_data_at_once_are_all_kept() {
+    let (accounts, _) = server().await;
+    let alice = accounts.register(account("alice")).await.unwrap();
+    let mut changes = tokio::task::JoinSet::new();
+    for n in 0..50 {
+        let (accounts, alice) = (accounts.clone(), alice.clone());
+        changes.spawn(async move {
+            let kind = format!("org.example.{}", n % 5);
+            let added = |before: Option<&Value>| {
+                let mut all = before.cloned().unwrap_or_else(|| json!({}));
+                all[n.to_string()] = json!(true);
+                all
+            };
+            accounts.change_account_data(&alice, None, &kind, added).await.unwrap()
+        });
+    }
+    let last = changes.join_all().await.into_iter().max().unwrap();
+    let all = accounts.account_data_since(&alice, 0, last).await.unwrap();
+    let kept: usize = all.iter().map(|change| change.content.as_object().unwrap().len()).sum();
+    assert_eq!((all.len(), kept), (5, 50));
+    let newest = accounts.account_data_since(&alice, last - 1, last).await.unwrap();
+    assert_eq!(newest.len(), 1);
+    let by_position = accounts.account_data_since(&alice, 1, last).await.unwrap();
+    assert_eq!(by_position.len(), 5, "one place in the stream for each piece");
+}
+
+#[tokio::test]
+async fn filters_are_bounded_together() {
+    let (accounts, _) = server().await;
+    let alice = user_id!("@alice:a.example");
+    let mut stored = 0;
+    while accounts
+        .store_filter(alice, format!("{stored:03}{}", "x".repeat(60_000)))
+        .await
+        .is_ok()
+    {
+        stored += 1;
+    }
+    assert_eq!(stored, FILTERS_QUOTA_BYTES / 60_003);
 }

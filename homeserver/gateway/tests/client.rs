@@ -8,12 +8,16 @@
 
 #[path = "client/aggregations.rs"]
 mod aggregations;
+#[path = "client/bounds.rs"]
+mod bounds;
 #[path = "client/broken_disk.rs"]
 mod broken_disk;
 #[path = "client/documents_chat.rs"]
 mod documents_chat;
 #[path = "client/ignored.rs"]
 mod ignored;
+#[path = "client/guessing.rs"]
+mod guessing;
 #[path = "client/people.rs"]
 mod people;
 #[path = "client/receipts.rs"]

@@ -5,6 +5,9 @@ use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, event_id, room_id, server_name, user_id};
 use weft_store::engine::{Engine, Op, WriteBatch};
 use weft_store::memory::{Fault, MemoryDisk, Tail};
+use weft_store::tables::accounts::{
+    ACCOUNT_DATA, ACCOUNT_DATA_STREAM, ACCOUNT_DATA_USAGE, AccountDataPlace, AccountDataUsage, USERS,
+};
 use weft_store::tables::documents::{JOURNAL, JournalRow, SNAPSHOT_TAIL};
 use weft_store::tables::federation::{OUTBOX_STATE, OutboxState};
 use weft_store::tables::meta::SCHEMA;
@@ -320,6 +323,52 @@ async fn a_store_of_version_1_says_between_which_numbers_its_staged_rows_lie() {
     for _ in 0..2 {
         let store = open(&disk).await;
         assert_eq!(store.scan(STAGED_ROOMS.under(&())).await.unwrap(), expected);
+        assert_eq!(store.get(&SCHEMA, &()).await.unwrap(), Some(SCHEMA_VERSION));
+        store.close().await;
+    }
+}
+
+/// A store of version 2, in which account data had no index and was not counted.
+#[tokio::test]
+async fn account_data_of_version_2_is_found_by_position_and_counted() {
+    let (alice, bob) = (user_id!("@alice:x"), user_id!("@bob:x"));
+    let user = br#"{"created_at":1}"#;
+    let ops = vec![
+        raw(&SCHEMA, &(), &2_u64.to_be_bytes()),
+        raw(&USERS, &(alice,), user),
+        raw(&USERS, &(bob,), user),
+        raw(
+            &ACCOUNT_DATA,
+            &(alice, "", "m.direct"),
+            br#"{"content":{"a":1},"position":7}"#,
+        ),
+        raw(
+            &ACCOUNT_DATA,
+            &(alice, "!r:x", "m.tag"),
+            br#"{"content":{},"position":5}"#,
+        ),
+    ];
+    let disk = MemoryDisk::new();
+    let fences = Vec::new();
+    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
+    written.into_iter().next().unwrap().unwrap();
+    let place = |room: &str, kind: &str| AccountDataPlace {
+        room: room.to_owned(),
+        kind: kind.to_owned(),
+    };
+    for _ in 0..2 {
+        let store = open(&disk).await;
+        assert_eq!(
+            store.scan(ACCOUNT_DATA_STREAM.under(&(alice,))).await.unwrap(),
+            [
+                ((alice.to_owned(), 5), place("!r:x", "m.tag")),
+                ((alice.to_owned(), 7), place("", "m.direct")),
+            ]
+        );
+        let usage = store.get(&ACCOUNT_DATA_USAGE, &(alice,)).await.unwrap();
+        let bytes = u64::try_from(r#"{"a":1}m.direct{}!r:xm.tag"#.len()).unwrap();
+        assert_eq!(usage, Some(AccountDataUsage { rows: 2, bytes }));
+        assert_eq!(store.get(&ACCOUNT_DATA_USAGE, &(bob,)).await.unwrap(), None);
         assert_eq!(store.get(&SCHEMA, &()).await.unwrap(), Some(SCHEMA_VERSION));
         store.close().await;
     }

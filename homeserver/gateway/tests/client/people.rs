@@ -12,7 +12,7 @@ const REGISTER: &str = "/_matrix/client/v3/register";
 #[tokio::test]
 async fn registration_takes_its_stage_and_signs_in() {
     let world = World::new().await;
-    let wanted = json!({"username": "alice", "password": "pw", "refresh_token": true});
+    let wanted = json!({"username": "alice", "password": "correct horse", "refresh_token": true});
     let (status, asked) = world.ask("POST", REGISTER, None, wanted.clone()).await;
     assert_eq!((status, &asked["flows"][0]["stages"]), (401, &json!(["m.login.dummy"])));
     let mut again = wanted.clone();
@@ -40,13 +40,18 @@ async fn registration_takes_its_stage_and_signs_in() {
 async fn a_closed_server_registers_nobody_and_a_token_server_who_has_a_token() {
     let closed = World::with(Registration::Closed, UserLimiter::off()).await;
     let (status, body) = closed
-        .ask("POST", REGISTER, None, json!({"username": "eve", "password": "x"}))
+        .ask(
+            "POST",
+            REGISTER,
+            None,
+            json!({"username": "eve", "password": "correct horse"}),
+        )
         .await;
     assert_eq!((status, &body["errcode"]), (403, &json!("M_FORBIDDEN")));
 
     let world = World::with(Registration::Token(vec!["sesame".to_owned()]), UserLimiter::off()).await;
     for (token, expected) in [("wrong", 401), ("sesame", 200)] {
-        let wanted = json!({"username": "bob", "password": "pw"});
+        let wanted = json!({"username": "bob", "password": "correct horse"});
         let (_, asked) = world.ask("POST", REGISTER, None, wanted.clone()).await;
         assert_eq!(asked["flows"][0]["stages"], json!(["m.login.registration_token"]));
         let mut again = wanted;
@@ -63,15 +68,14 @@ async fn operators_register_by_the_shared_secret() {
     let nonce = given["nonce"].as_str().unwrap();
     let mac = |secret: &str| -> String {
         let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).unwrap();
-        mac.update(format!("{nonce}\0root\0pw\0admin").as_bytes());
+        mac.update(format!("{nonce}\0root\0correct horse\0admin").as_bytes());
         mac.finalize()
             .into_bytes()
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect()
     };
-    let request =
-        |mac: String| json!({"nonce": nonce, "username": "root", "password": "pw", "admin": true, "mac": mac});
+    let request = |mac: String| json!({"nonce": nonce, "username": "root", "password": "correct horse", "admin": true, "mac": mac});
     let (status, _) = world.ask("POST", path, None, request(mac(SECRET))).await;
     assert_eq!(status, 200);
     assert!(

@@ -240,16 +240,24 @@ impl World {
         token: Option<&str>,
         body: String,
     ) -> (u16, axum::http::HeaderMap, bytes::Bytes) {
-        let mut request = axum::http::Request::builder().method(method).uri(path);
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
         let body = if body == "null" {
             Body::empty()
         } else {
             Body::from(body)
         };
-        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        self.send(Self::request(method, path, token).body(body).unwrap()).await
+    }
+
+    pub(crate) fn request(method: &str, path: &str, token: Option<&str>) -> axum::http::request::Builder {
+        let request = axum::http::Request::builder().method(method).uri(path);
+        match token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        }
+    }
+
+    pub(crate) async fn send(&self, request: axum::http::Request<Body>) -> (u16, axum::http::HeaderMap, bytes::Bytes) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         (
             status,

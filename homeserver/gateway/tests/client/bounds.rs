@@ -1,0 +1,234 @@
+//! What people may keep on the server: each string has a length, each kind of row a number.
+
+use axum::body::Body;
+use serde_json::{Value, json};
+
+use super::world::World;
+
+#[tokio::test]
+async fn every_string_of_an_account_has_a_length() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let long = |bytes: usize| "x".repeat(bytes);
+    let devices = world.get("/_matrix/client/v3/devices", &alice).await;
+    let device = devices["devices"][0]["device_id"].as_str().unwrap().to_owned();
+    let login = |field: &str, value: String| {
+        let mut body = json!({"type": "m.login.password", "user": "alice", "password": "correct horse"});
+        body[field] = value.into();
+        body
+    };
+    let register = |field: &str, value: String| {
+        let mut body = json!({"username": "bob", "password": "correct horse", "auth": {"type": "m.login.dummy"}});
+        body[field] = value.into();
+        body
+    };
+    let user = &alice.user;
+    let requests = [
+        ("POST", "login".to_owned(), login("device_id", long(256))),
+        ("POST", "login".to_owned(), login("device_id", String::new())),
+        (
+            "POST",
+            "login".to_owned(),
+            login("initial_device_display_name", long(513)),
+        ),
+        ("POST", "register".to_owned(), register("device_id", long(256))),
+        (
+            "POST",
+            "register".to_owned(),
+            register("initial_device_display_name", long(513)),
+        ),
+        ("POST", "register".to_owned(), register("username", long(256))),
+        ("POST", "register".to_owned(), register("password", long(1_025))),
+        ("PUT", format!("devices/{device}"), json!({"display_name": long(513)})),
+        (
+            "PUT",
+            format!("profile/{user}/avatar_url"),
+            json!({"avatar_url": long(1_001)}),
+        ),
+        (
+            "PUT",
+            format!("profile/{user}/displayname"),
+            json!({"displayname": long(513)}),
+        ),
+        ("PUT", format!("profile/{user}/{}", long(256)), json!({long(256): 1})),
+        ("PUT", format!("user/{user}/account_data/{}", long(256)), json!({})),
+        (
+            "PUT",
+            format!("user/{user}/account_data/a"),
+            json!({"x": long(256 * 1024)}),
+        ),
+        (
+            "POST",
+            format!("user/{user}/filter"),
+            json!({"event_fields": [long(64 * 1024)]}),
+        ),
+    ];
+    for (method, path, body) in requests {
+        let path = format!("/_matrix/client/v3/{path}");
+        let (status, answer) = world.ask(method, &path, Some(&alice.token), body).await;
+        assert!(
+            matches!(status, 400 | 413),
+            "{method} {} {status}: {answer}",
+            &path[..path.len().min(80)]
+        );
+    }
+    let (status, _) = world
+        .ask("POST", "/_matrix/client/v3/login", None, login("device_id", long(255)))
+        .await;
+    assert_eq!(status, 200);
+    let available = world
+        .ask(
+            "GET",
+            "/_matrix/client/v3/register/available?username=bob",
+            None,
+            Value::Null,
+        )
+        .await;
+    assert_eq!(available.0, 200, "a refused registration makes no account");
+}
+
+#[tokio::test]
+async fn weak_passwords_are_refused_wherever_one_is_set() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let auth = json!({"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "alice"}, "password": "correct horse"});
+    for weak in ["x", "1234567", "", "\u{1F600}\u{1F600}"] {
+        for (path, body) in [
+            ("register", json!({"username": "bob", "password": weak})),
+            (
+                "register",
+                json!({"username": "bob", "password": weak, "auth": {"type": "m.login.dummy"}}),
+            ),
+            ("account/password", json!({"new_password": weak, "auth": auth})),
+        ] {
+            let path = format!("/_matrix/client/v3/{path}");
+            let refused = world.refused("POST", &path, &alice, body).await;
+            assert_eq!(refused, (400, "M_WEAK_PASSWORD".to_owned()), "{path} {weak:?}");
+        }
+    }
+    let body = json!({"new_password": "12345678", "auth": auth});
+    world
+        .ok("POST", "/_matrix/client/v3/account/password", &alice, body)
+        .await;
+}
+
+#[tokio::test]
+async fn account_data_has_a_quota_and_can_be_cleared_up() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let path = |n: usize| format!("/_matrix/client/v3/user/{}/account_data/org.example.{n}", alice.user);
+    let large = json!({"x": "y".repeat(240_000)});
+    let mut stored = 0;
+    let refused = loop {
+        let (status, answer) = world.ask("PUT", &path(stored), Some(&alice.token), large.clone()).await;
+        if status != 200 {
+            break (status, answer["errcode"].clone());
+        }
+        stored += 1;
+        assert!(stored < 200, "200 pieces of 240 KB are taken");
+    };
+    assert_eq!(refused, (413, json!("M_TOO_LARGE")));
+    assert!(stored >= 10, "{stored}");
+    world.ok("PUT", &path(0), &alice, json!({"small": true})).await;
+    world.ok("PUT", &path(stored), &alice, large).await;
+}
+
+#[tokio::test]
+async fn a_sync_tells_the_account_data_that_changed_and_that_of_new_rooms() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let data = |path: &str| format!("/_matrix/client/v3/user/{}/{path}", alice.user);
+    let room = world.room(&bob, json!({"preset": "public_chat"})).await;
+    for n in 0..3 {
+        let path = data(&format!("account_data/org.example.{n}"));
+        world.ok("PUT", &path, &alice, json!({"n": n})).await;
+    }
+    // Before she is in the room, as clients do with an invitation.
+    let in_room = data(&format!("rooms/{room}/account_data/org.example.room"));
+    world.ok("PUT", &in_room, &alice, json!({"old": true})).await;
+    let first = world.sync(&alice, None, "").await;
+    let kinds = |sync: &Value| {
+        let events = sync["account_data"]["events"].as_array().cloned().unwrap_or_default();
+        let kinds = events.iter().map(|event| event["type"].as_str().unwrap().to_owned());
+        kinds.filter(|kind| kind.starts_with("org.example")).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&first).len(), 3);
+    let since = first["next_batch"].as_str().unwrap();
+    for n in [7, 8] {
+        world
+            .ok("PUT", &data("account_data/org.example.1"), &alice, json!({"n": n}))
+            .await;
+    }
+    let path = format!("/_matrix/client/v3/join/{room}");
+    world.ok("POST", &path, &alice, json!({})).await;
+    let second = world.sync(&alice, Some(since), "").await;
+    assert_eq!(kinds(&second), ["org.example.1"]);
+    let events = &second["account_data"]["events"];
+    assert_eq!(events[0]["content"], json!({"n": 8}));
+    let told = &second["rooms"]["join"][&room]["account_data"]["events"];
+    assert_eq!(told[0]["content"], json!({"old": true}), "{second}");
+    let since = second["next_batch"].as_str().unwrap();
+    world.ok("PUT", &in_room, &alice, json!({"old": false})).await;
+    let third = world.sync(&alice, Some(since), "").await;
+    assert!(kinds(&third).is_empty());
+    let told = &third["rooms"]["join"][&room]["account_data"]["events"];
+    assert_eq!(told[0]["content"], json!({"old": false}), "{third}");
+}
+
+#[tokio::test]
+async fn an_erased_account_leaves_nothing_of_its_own() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let auth = json!({"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "alice"}, "password": "correct horse"});
+    let path = format!("/_matrix/client/v3/user/{}/account_data/org.example.x", alice.user);
+    world.ok("PUT", &path, &alice, json!({"private": true})).await;
+    let body = json!({"auth": auth, "erase": true});
+    world
+        .ok("POST", "/_matrix/client/v3/account/deactivate", &alice, body)
+        .await;
+    let kept = world.accounts.account_data(&alice.user, None, "org.example.x").await;
+    assert_eq!(kept.unwrap(), None);
+    assert!(
+        world
+            .accounts
+            .account_data_since(&alice.user, 0, u64::MAX)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+/// Bodies that are no UTF-8 are no JSON, on every endpoint and wherever in the body.
+#[tokio::test]
+async fn a_body_that_is_no_utf_8_is_no_json() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.room(&alice, json!({})).await;
+    let bodies: [&[u8]; 4] = [
+        b"{\"username\": \"a\xff\", \"password\": \"correct horse\"}",
+        b"{\"unknown\": \"\xc3\x28\"}",
+        b"{\"auth\": {\"type\": \"m.login.dummy\", \"x\": \"\xed\xa0\x80\"}}",
+        b"\xff",
+    ];
+    for (method, path) in [
+        ("POST", "register".to_owned()),
+        ("POST", "login".to_owned()),
+        ("POST", "account/password".to_owned()),
+        ("POST", "createRoom".to_owned()),
+        ("PUT", format!("rooms/{room}/send/m.room.message/1")),
+        ("PUT", format!("user/{}/account_data/org.example.x", alice.user)),
+    ] {
+        for body in bodies {
+            let path = format!("/_matrix/client/v3/{path}");
+            let request = World::request(method, &path, Some(&alice.token));
+            let (status, _, answer) = world.send(request.body(Body::from(body)).unwrap()).await;
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
+            assert_eq!(
+                (status, &answer["errcode"]),
+                (400, &json!("M_NOT_JSON")),
+                "{path} {}",
+                String::from_utf8_lossy(body)
+            );
+        }
+    }
+}
