@@ -50,6 +50,12 @@ async function newcomers(browser, [here, there], folder) {
   await until('the text in a new tab', async () => (await editor(tab).count()) === 1 && (await textOf(tab)) === 'To be agreed.');
   check(true, 'a link in a new tab opens without signing in again');
   await tab.close();
+  const stored = () => page.evaluate(() => JSON.parse(localStorage.getItem('weft.session')));
+  const { token } = await stored();
+  await page.evaluate(() => localStorage.setItem('weft.session', JSON.stringify({ ...JSON.parse(localStorage.getItem('weft.session')), expiresAt: 0 })));
+  await page.reload();
+  await isSaved(page);
+  check((await stored()).token !== token && (await stored()).expiresAt > Date.now(), 'a session whose token has expired is refreshed');
 
   await other.page.goto(`${there}${hash}`);
   await other.page.reload();

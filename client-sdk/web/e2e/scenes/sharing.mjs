@@ -43,6 +43,7 @@ export const sharing = {
     await page.getByRole('button', { name: 'Remove Bob' }).click();
     await page.getByRole('button', { name: 'Remove', exact: true }).last().click();
     await other.getByText('You no longer have access.').waitFor();
+    await other.getByText('Not connected').first().waitFor();
     await shot(other, 'removed');
     check(true, 'removal is shown at once and the text stays to be copied');
 

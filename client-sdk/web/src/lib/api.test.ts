@@ -2,7 +2,7 @@
 // becomes a sentence that says what did not happen and whose fault it is.
 import { describe, expect, it } from 'vitest';
 import { Api, ApiError, type Tokens } from './api';
-import { failureText, signInText } from './failures';
+import { failureReason, failureText, signInText } from './failures';
 import { placeOf } from './place';
 
 interface Sent {
@@ -166,6 +166,8 @@ describe('failures', () => {
     expect(failureText(new ApiError(403, 'M_FORBIDDEN', 'The last owner stays'), { doing: 'x' })).toBe('Couldn’t x: The last owner stays.');
     expect(failureText(new ApiError(400, 'M_UNKNOWN', 'y'.repeat(400)), { doing: 'x' })).toBe('Couldn’t x: the server refused.');
     expect(failureText(new ApiError(404, 'M_NOT_FOUND', ''), { doing: 'x' })).toContain('no longer exists');
+    expect(failureReason(new ApiError(413, 'M_TOO_LARGE', ''))).toBe('It is too large.');
+    expect(failureReason(new ApiError(429, 'M_LIMIT_EXCEEDED', '', 1000))).toBe('Too many attempts. Try again in 1 second.');
   });
 
   it('tell an ended session from a wrong password', () => {

@@ -8,22 +8,36 @@ export interface Attempt {
   readonly partner?: string;
 }
 
-export function failureText(error: unknown, { doing, partner }: Attempt): string {
-  const failed = `Couldn’t ${doing}:`;
-  if (!(error instanceof ApiError)) return `${failed} something went wrong in this page. Reload it and try again.`;
-  if (error.status === 0) return `${failed} the server can’t be reached. Check your connection and try again.`;
-  if (error.isSignedOut) return 'You have been signed out. Sign in again to continue.';
-  if (error.status === 429) return `Too many attempts. ${waitText(error.retryAfterMs)}`;
+export function failureText(error: unknown, attempt: Attempt): string {
+  const reason = reasonOf(error, attempt);
+  return reason ? `Couldn’t ${attempt.doing}: ${reason}` : outrightText(error);
+}
+
+/** Only why, as a sentence, for places that already say what did not happen. */
+export function failureReason(error: unknown, partner = ''): string {
+  const reason = reasonOf(error, { doing: '', partner });
+  return reason ? reason.charAt(0).toUpperCase() + reason.slice(1) : outrightText(error);
+}
+
+/** The reason, to follow a colon; null for failures that `outrightText` describes. */
+function reasonOf(error: unknown, { partner }: Attempt): string | null {
+  if (!(error instanceof ApiError)) return 'something went wrong in this page. Reload it and try again.';
+  if (error.isSignedOut || error.status === 429) return null;
+  if (error.status === 0) return 'the server can’t be reached. Check your connection and try again.';
   // 502 and 504 mean that another server did not answer.
-  if (partner && (error.status === 502 || error.status === 504)) {
-    return `${failed} ${partner} isn’t responding. Try again later.`;
-  }
-  if (partner && error.status === 404) return `${failed} ${partner} doesn’t know this user or document.`;
-  if (error.status === 403) return `${failed} ${sentence(error.message, 'you don’t have permission.')}`;
-  if (error.status === 404) return `${failed} it no longer exists, or you no longer have access.`;
-  if (error.status === 413) return `${failed} it is too large.`;
-  if (error.status >= 500) return `${failed} the server has a problem. Try again in a moment.`;
-  return `${failed} ${sentence(error.message, 'the server refused.')}`;
+  if (partner && (error.status === 502 || error.status === 504)) return `${partner} isn’t responding. Try again later.`;
+  if (partner && error.status === 404) return `${partner} doesn’t know this user or document.`;
+  if (error.status === 403) return sentence(error.message, 'you don’t have permission.');
+  if (error.status === 404) return 'it no longer exists, or you no longer have access.';
+  if (error.status === 413) return 'it is too large.';
+  if (error.status >= 500) return 'the server has a problem. Try again in a moment.';
+  return sentence(error.message, 'the server refused.');
+}
+
+/** Failures that have nothing to do with what was attempted. */
+function outrightText(error: unknown): string {
+  if (error instanceof ApiError && error.status === 429) return `Too many attempts. ${waitText(error.retryAfterMs)}`;
+  return 'You have been signed out. Sign in again to continue.';
 }
 
 /** The same for signing in and registering, where the codes mean something else. */
