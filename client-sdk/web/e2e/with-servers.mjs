@@ -108,6 +108,43 @@ async function newcomers(browser, [here, there], folder) {
   await other.page.context().close();
 }
 
+/** A document that takes requests: Matrix' knocking, which new documents don't have. */
+async function requests(browser, here) {
+  const mark = Date.now().toString(36);
+  const { page } = await register(browser, here, `erin${mark}`);
+  await page.getByRole('button', { name: 'New document' }).click();
+  await editor(page).waitFor();
+  await isSaved(page);
+  const { hash } = new URL(page.url());
+  const { page: guest } = await register(browser, here, `frank${mark}`);
+  const open = async () => {
+    await guest.goto(`${here}${hash}`);
+    await guest.reload();
+    await guest.getByRole('button', { name: 'Ask for access' }).click();
+  };
+  await open();
+  await guest.getByText('doesn’t accept access requests').waitFor();
+  await page.evaluate(async (id) => {
+    const { token } = JSON.parse(localStorage.getItem('weft.session'));
+    const path = `_matrix/client/v3/rooms/${encodeURIComponent(id)}/state/m.room.join_rules`;
+    await fetch(path, { method: 'PUT', headers: { Authorization: `Bearer ${token}` }, body: '{"join_rule":"knock"}' });
+  }, decodeURIComponent(hash.slice('#/d/'.length)));
+  await open();
+  await guest.getByRole('heading', { name: 'You have asked for access' }).waitFor();
+  await page.getByRole('button', { name: 'Share' }).click();
+  await page.getByText('Asks for access').waitFor();
+  await page.getByRole('button', { name: 'Let in as Editor' }).click();
+  await page.getByText('has been let in.').waitFor();
+  await guest.evaluate(() => dispatchEvent(new Event('focus')));
+  await editor(guest).waitFor();
+  await typeAtEnd(guest, 'Thanks.');
+  await isSaved(guest);
+  check(true, 'a request for access is refused, or seen and granted with a role that acts');
+  noTroubles(page, guest);
+  await page.context().close();
+  await guest.context().close();
+}
+
 async function belowAPath(browser, target, link) {
   const front = await proxy(target, { prefix: '/team/weft', ownPage: Boolean(process.env.OWN_PAGE) });
   const page = await openPage(browser, front.url + new URL(link).hash);
@@ -134,6 +171,7 @@ const browser = await launch();
 try {
   await twoEditors(browser, links, folder);
   await newcomers(browser, pages, folder);
+  await requests(browser, pages[0]);
   await belowAPath(browser, targets[0], first);
 } catch (error) {
   console.error(`failed: ${error.stack}`);

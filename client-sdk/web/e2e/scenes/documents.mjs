@@ -158,6 +158,15 @@ export const documents = {
     await editor(page).waitFor();
     check(!(await overflowsSideways(page)), 'nothing overflows sideways in a document');
     await shot(page, 'phone-document');
+    const { awareness } = standin.documents.get(id);
+    for (let client = 21; client < 27; client += 1) {
+      awareness.states.set(client, { user: { id: `@guest${client}:elsewhere.example`, name: `Guest ${client}` } });
+      awareness.meta.set(client, { clock: 1, lastUpdated: Date.now() });
+    }
+    standin.drop();
+    await page.getByLabel('and 5 more').waitFor();
+    check(!(await overflowsSideways(page)) && (await isInSight(page.getByLabel(/Your account/))), 'nor with many people here');
+    await shot(page, 'phone-people');
     await page.getByRole('button', { name: 'Share' }).click();
     await page.getByText('Invited').waitFor();
     const whole = await page.locator('dialog .id').evaluateAll((ids) => ids.every((each) => each.scrollWidth <= each.clientWidth && each.getBoundingClientRect().right <= innerWidth));
