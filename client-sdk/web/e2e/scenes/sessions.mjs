@@ -100,7 +100,7 @@ export const sessions = {
     const second = await openTab(page.context(), `${standin.origin}/#/d/${encodeURIComponent(id)}`);
     await editor(second).waitFor();
     await isSaved(second);
-    standin.ackDelay = 3_600_000;
+    standin.ackDelay = Number.POSITIVE_INFINITY;
     await typeAtEnd(second, 'not saved yet');
     await page.getByLabel(/Your account/).click();
     await page.getByRole('button', { name: 'Sign out' }).click();
@@ -136,6 +136,11 @@ export const sessions = {
     await typeAtEnd(page, 'still here');
     await isSaved(page);
     check(standin.documents.get(id).doc.getText('body').toString() === 'still here', 'signing in again continues where one was');
+    await page.context().setOffline(true);
+    await page.getByLabel(/Your account/).click();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByText('it hasn’t ended the session').waitFor();
+    check((await storedUser(page)) === null, 'signing out offline removes the session here, and says that the server doesn’t know');
     await over(standin, page);
   },
 

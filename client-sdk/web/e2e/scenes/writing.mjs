@@ -31,13 +31,13 @@ export const writing = {
     const { standin, page, other } = await both(browser);
     for (const each of [page, other]) await editor(each).waitFor();
     await isSaved(page);
-    standin.ackDelay = 1_500;
+    standin.ackDelay = Number.POSITIVE_INFINITY;
     await typeAtEnd(page, 'x');
     await until('Saving', async () => (await saveState(page)) === 'saving');
     await until('the other’s text', async () => (await textOf(other)) === 'x');
     check((await saveState(page)) === 'saving', 'still “Saving…” until the acknowledgement comes');
+    standin.acknowledge();
     await isSaved(page);
-    standin.ackDelay = 15;
 
     await page.context().setOffline(true);
     standin.drop();

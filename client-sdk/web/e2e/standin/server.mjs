@@ -23,7 +23,7 @@ export class Standin {
   users = new Map();
   tokens = new Map();
   documents = new Map();
-  /** Milliseconds between taking an edit and acknowledging it. */
+  /** Milliseconds between taking an edit and acknowledging it; infinite: not before `acknowledge()`. */
   ackDelay = 15;
   /** While true, edits are answered with "refused". */
   refuseEdits = false;
@@ -47,6 +47,8 @@ export class Standin {
   hasSummaries = true;
   #frozen = false;
   #unanswered = new Set();
+  #unacknowledged = [];
+  #held = null;
   #created = 0;
   #minted = 0;
 
@@ -107,6 +109,22 @@ export class Standin {
   freeze(frozen = true) {
     this.#frozen = frozen;
     for (const socket of this.sockets.clients) frozen ? socket.pause() : socket.resume();
+  }
+
+  /** Answers no request whose path matches until the function that it gives back is called. */
+  hold(pattern) {
+    let release;
+    this.#held = { pattern, released: new Promise((done) => (release = done)) };
+    return () => {
+      this.#held = null;
+      release();
+    };
+  }
+
+  /** Sends the acknowledgements that were kept back while `ackDelay` was infinite. */
+  acknowledge(ackDelay = 15) {
+    this.ackDelay = ackDelay;
+    for (const send of this.#unacknowledged.splice(0)) send();
   }
 
   /** Takes or gives a role; open sockets hear of it at once. */
@@ -184,7 +202,9 @@ export class Standin {
         if (other !== session) other.ws.send(frame(name, SYNC, (encoder) => syncProtocol.writeUpdate(encoder, body)));
       }
     }
-    setTimeout(() => ws.readyState === ws.OPEN && ws.send(syncStatus(name, allowed || !isNew)), this.ackDelay);
+    const acknowledge = () => ws.readyState === ws.OPEN && ws.send(syncStatus(name, allowed || !isNew));
+    if (Number.isFinite(this.ackDelay)) setTimeout(acknowledge, this.ackDelay);
+    else this.#unacknowledged.push(acknowledge);
   }
 
   #awareness(session, update) {
@@ -218,6 +238,7 @@ export class Standin {
   async #answer(request, response) {
     const path = new URL(request.url, 'http://x').pathname;
     if (this.latency > 0) await new Promise((done) => setTimeout(done, this.latency));
+    if (this.#held?.pattern.test(path)) await this.#held.released;
     if (!path.startsWith('/_')) return this.#file(path, response);
     this.requests.push(`${request.method} ${path}`);
     let body = '';
