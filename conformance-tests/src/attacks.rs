@@ -4,6 +4,7 @@
 //! Drivers only: whether the server withstands is judged by who runs them (`tests/attacks.rs`, and longer runs). An attack
 //! must not depend on what else is done to the server, so that several can run at one time.
 
+pub mod accounts;
 pub mod answers;
 pub mod connections;
 pub mod live_sockets;
@@ -37,6 +38,8 @@ pub struct Target {
 /// An account that attacks.
 #[derive(Debug, Clone)]
 pub struct Account {
+    /// Its Matrix user id.
+    pub user: String,
     /// Its access token.
     pub token: String,
     /// A large document that it may read.
@@ -76,6 +79,17 @@ pub fn course() -> (Course, Control) {
 }
 
 impl Course {
+    /// Whether it was told to stop.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Tells that the attack is under way; one that repeats goes on.
+    pub fn holds(&self) {
+        self.held.send_replace(true);
+    }
+
     /// All that could be opened is open: holds it until the end.
     pub async fn hold(&mut self) {
         self.held.send_replace(true);

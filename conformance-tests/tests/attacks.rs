@@ -97,6 +97,7 @@ impl Stage {
         editor.send("all of it", &doc.transact().encode_diff_v1(&StateVector::default()))?;
         editor.saved().await?;
         self.target.account = Some(Account {
+            user: account.user,
             token: account.token,
             document,
         });

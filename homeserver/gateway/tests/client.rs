@@ -14,10 +14,10 @@ mod bounds;
 mod broken_disk;
 #[path = "client/documents_chat.rs"]
 mod documents_chat;
-#[path = "client/ignored.rs"]
-mod ignored;
 #[path = "client/guessing.rs"]
 mod guessing;
+#[path = "client/ignored.rs"]
+mod ignored;
 #[path = "client/people.rs"]
 mod people;
 #[path = "client/receipts.rs"]

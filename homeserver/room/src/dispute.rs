@@ -288,7 +288,13 @@ mod tests {
         let mut world = World::public(&RoomVersionId::V12, "@alice:a.example", &[("@bob:b.example", 25)]);
         let (mut hot, mut batch) = (hot(), Batch::new());
         let before = world.head_list();
-        hot.ends = before.iter().map(|id| End { id: id.clone(), depth: 1 }).collect();
+        hot.ends = before
+            .iter()
+            .map(|id| End {
+                id: id.clone(),
+                depth: 1,
+            })
+            .collect();
         hot.note_claim(&mut batch);
         hot.note_rebuilt(&mut batch, &disputed(), Instant::now());
         let message = serde_json::json!({ "body": "hello" });

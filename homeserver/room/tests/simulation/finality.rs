@@ -55,8 +55,15 @@ impl Finals {
             texts.push(view(server, room).await.text);
         }
         for (server, text) in honest.iter().zip(&texts) {
-            if let Some(word) = self.words.iter().find(|word| !deleted.contains(*word) && !text.contains(*word)) {
-                return Err(format!("{word} was final and is gone from s{}: {text:?}", server.number));
+            if let Some(word) = self
+                .words
+                .iter()
+                .find(|word| !deleted.contains(*word) && !text.contains(*word))
+            {
+                return Err(format!(
+                    "{word} was final and is gone from s{}: {text:?}",
+                    server.number
+                ));
             }
         }
         let mut rows = Vec::new();
@@ -96,7 +103,10 @@ fn final_words(rows: &[Rows], honest: &BTreeSet<usize>) -> Vec<String> {
         let event = &events[id];
         let Some(claim) = &event.claim else { continue };
         let rests_on = |other: &Claim| {
-            other.ranges.iter().any(|(client, (from, _))| claim.rests.get(client).is_some_and(|end| from < end))
+            other
+                .ranges
+                .iter()
+                .any(|(client, (from, _))| claim.rests.get(client).is_some_and(|end| from < end))
         };
         let open = event.past.iter().any(|before| {
             let other = events.get(before).and_then(|other| other.claim.as_ref());
@@ -115,7 +125,9 @@ fn common(rows: &[Rows]) -> BTreeMap<OwnedEventId, Event> {
     let counts = |flags: u8| event_flags::is_followed(flags) && flags & event_flags::REJECTED == 0;
     let mut events = BTreeMap::new();
     for (id, (pdu, flags)) in &rows[0] {
-        let is_common = rows.iter().all(|rows| rows.get(id).is_some_and(|(_, flags)| counts(*flags)));
+        let is_common = rows
+            .iter()
+            .all(|rows| rows.get(id).is_some_and(|(_, flags)| counts(*flags)));
         if !is_common || !counts(*flags) {
             continue;
         }
@@ -154,7 +166,10 @@ fn claim(pdu: &Pdu) -> Option<Claim> {
     rests.extend(ranges.keys().map(|client| (*client, u32::MAX)));
     let words = text.split('<').skip(1).filter_map(|part| {
         let end = part.find('>')?;
-        part[..end].bytes().all(|byte| byte.is_ascii_digit()).then(|| format!("<{}>", &part[..end]))
+        part[..end]
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| format!("<{}>", &part[..end]))
     });
     let words = words.collect();
     Some(Claim { ranges, rests, words })
@@ -170,7 +185,10 @@ fn has_rival(
 ) -> bool {
     claims.iter().any(|(other_id, other)| {
         let overlaps = claim.ranges.iter().any(|(client, (from, to))| {
-            other.ranges.get(client).is_some_and(|(start, end)| from < end && start < to)
+            other
+                .ranges
+                .get(client)
+                .is_some_and(|(start, end)| from < end && start < to)
         });
         let follows = events.get(other_id).is_some_and(|other| other.past.contains(id));
         overlaps && other_id != id && !event.past.contains(other_id) && !follows
@@ -178,12 +196,7 @@ fn has_rival(
 }
 
 /// Whether more honest servers have followed it than could ever be counted against it, whatever past a claim chooses.
-fn is_safe(
-    id: &OwnedEventId,
-    event: &Event,
-    events: &BTreeMap<OwnedEventId, Event>,
-    honest: &BTreeSet<usize>,
-) -> bool {
+fn is_safe(id: &OwnedEventId, event: &Event, events: &BTreeMap<OwnedEventId, Event>, honest: &BTreeSet<usize>) -> bool {
     let followed = events
         .iter()
         .filter(|(other, event)| event.is_word && (*other == id || event.past.contains(id)));

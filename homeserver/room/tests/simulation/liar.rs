@@ -132,10 +132,18 @@ impl Liar {
                 self.tell(world, &event, &everybody).await;
             }
             Lie::Backdate => {
-                let victims: Vec<u64> = world.clients().await.into_iter().filter(|(who, _)| !self.is_one(*who)).map(|(_, client)| client).collect();
+                let victims: Vec<u64> = world
+                    .clients()
+                    .await
+                    .into_iter()
+                    .filter(|(who, _)| !self.is_one(*who))
+                    .map(|(_, client)| client)
+                    .collect();
                 let chosen = usize::try_from(world.next()).unwrap() % victims.len().max(1);
                 let client = *victims.get(chosen).ok_or("nobody has written")?;
-                let event = self.update(world, &self.first.clone(), blocks(client, 'b', 0, 3)).await?;
+                let event = self
+                    .update(world, &self.first.clone(), blocks(client, 'b', 0, 3))
+                    .await?;
                 self.claim = Some(event.event_id().to_owned());
                 self.tell(world, &event, &everybody).await;
             }
@@ -148,7 +156,9 @@ impl Liar {
                     self.tell(world, &event, &everybody).await;
                 }
                 Some((client, length)) => {
-                    let event = self.update(world, &self.first.clone(), blocks(client, 'r', 0, length)).await?;
+                    let event = self
+                        .update(world, &self.first.clone(), blocks(client, 'r', 0, length))
+                        .await?;
                     self.claim = Some(event.event_id().to_owned());
                     self.tell(world, &event, &everybody).await;
                 }
@@ -157,7 +167,9 @@ impl Liar {
                 let claim = [self.claim.clone().ok_or("no claim")?];
                 let content = json!({ "msgtype": "m.text", "body": format!("{}", world.next()) });
                 let who = self.accomplice.unwrap_or(self.server);
-                let event = self.event_of(who, world, &claim, "m.room.message", None, content).await?;
+                let event = self
+                    .event_of(who, world, &claim, "m.room.message", None, content)
+                    .await?;
                 self.tell(world, &event, &everybody).await;
             }
             Lie::Malformed => self.malformed(world, &ends, &everybody).await?,

@@ -163,7 +163,11 @@ fn many() {
     let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
     let (from, count) = (number("WEFT_SIM_FROM", 0), number("WEFT_SIM_SEEDS", 10_000));
     // `WEFT_SIM_CLAIMS=1`: the plans in which servers lie about clocks.
-    let plan_of = if number("WEFT_SIM_CLAIMS", 0) == 1 { Plan::of_claims } else { Plan::of };
+    let plan_of = if number("WEFT_SIM_CLAIMS", 0) == 1 {
+        Plan::of_claims
+    } else {
+        Plan::of
+    };
     let began = std::time::Instant::now();
     let (next, done, failed) = (AtomicU64::new(from), AtomicU64::new(0), Mutex::new(Vec::new()));
     let work = || {

@@ -157,7 +157,9 @@ impl World {
             return Ok(());
         };
         let servers = self.taking_part().await;
-        let result = finals.look(&servers, &self.room, &self.version, &self.log.deleted).await;
+        let result = finals
+            .look(&servers, &self.room, &self.version, &self.log.deleted)
+            .await;
         self.network.note(format_args!("final: {} words", finals.count()));
         self.finals = Some(finals);
         result
@@ -166,7 +168,9 @@ impl World {
     /// Who has an editor open, and its client id.
     pub async fn clients(&self) -> Vec<(usize, u64)> {
         let editors = self.editors.iter().enumerate();
-        editors.filter_map(|(who, editor)| Some((who, editor.as_ref()?.client()))).collect()
+        editors
+            .filter_map(|(who, editor)| Some((who, editor.as_ref()?.client())))
+            .collect()
     }
 
     async fn act(&mut self, action: &Action) -> Result<(), String> {
