@@ -12,6 +12,7 @@ use ruma::{
     state_res::{check_state_dependent_auth_rules, check_state_independent_auth_rules},
 };
 use serde::Deserialize;
+use weft_wire::limits;
 
 use crate::{Draft, EventSource, Missing, Pdu, Placement, RoomVersion, StateView, Verified};
 
@@ -209,8 +210,13 @@ fn rejects(pdu: &Arc<Pdu>, version: &RoomVersion, cited: &Cited, before: &StateV
         stage: Stage::Itself,
         why,
     };
+    check_lengths(pdu).map_err(itself)?;
     check_create(pdu, version, before).map_err(itself)?;
-    if let Some(create) = named_create(pdu, version).and_then(|id| cited.get(&id).cloned())
+    let create = named_create(pdu, version);
+    if create.as_ref().is_some_and(|create| pdu.auth_events().contains(create)) {
+        return Err(itself("it cites the create event, which its room id names".to_owned()));
+    }
+    if let Some(create) = create.and_then(|id| cited.get(&id).cloned())
         && create.kind() != "m.room.create"
     {
         return Err(itself(
@@ -220,6 +226,17 @@ fn rejects(pdu: &Arc<Pdu>, version: &RoomVersion, cited: &Cited, before: &StateV
     check_state_independent_auth_rules(&version.rules().authorization, pdu, |id| cited.get(id)).map_err(itself)?;
     check(pdu, version, Stage::AuthEvents, |kind, key| cited.state(kind, key))?;
     check(pdu, version, Stage::StateBefore, |kind, key| before.get(kind, key))
+}
+
+/// Versions up to 10 let such events in as rejected ones: see [`RoomVersion::drops_long_names`].
+fn check_lengths(pdu: &Pdu) -> Result<(), String> {
+    for (field, value) in [("type", Some(pdu.kind())), ("state_key", pdu.state_key())] {
+        let bytes = value.map_or(0, str::len);
+        if bytes > limits::MAX_EVENT_FIELD_BYTES {
+            return Err(format!("`{field}`: {bytes} bytes are too many"));
+        }
+    }
+    Ok(())
 }
 
 fn check<'a>(

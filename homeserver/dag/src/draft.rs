@@ -131,6 +131,7 @@ impl Draft {
                 server: signer.server_name().to_string(),
             });
         }
+        check_lengths(&self)?;
         let mut object = self.into_object(version, placement)?;
         add_content_hash_to_event(&mut object).map_err(|error| self::json_error(&object, error))?;
         signer.sign_event(&mut object, version)?;
@@ -184,6 +185,18 @@ impl Draft {
         );
         Ok(fields)
     }
+}
+
+/// In every version: where longer names are not dropped, they are rejected.
+fn check_lengths(draft: &Draft) -> Result<(), BuildError> {
+    for (field, value) in [("type", Some(&draft.kind)), ("state_key", draft.state_key.as_ref())] {
+        let bytes = value.map_or(0, String::len);
+        if bytes > limits::MAX_EVENT_FIELD_BYTES {
+            let problem = format!("{bytes} bytes are too many");
+            return Err(BuildError::Refused(DropReason::Field { field, problem }));
+        }
+    }
+    Ok(())
 }
 
 fn ids(ids: &[OwnedEventId]) -> CanonicalJsonValue {

@@ -218,12 +218,12 @@ fn to_json(object: &CanonicalJsonObject) -> Result<String, DropReason> {
 /// The format of an event of the room version. ruma's `check_pdu_format` is not used: it stops one byte
 /// short of the limit and leaves hashes, signatures and the form of ids unread.
 fn check_form(object: &CanonicalJsonObject, version: &RoomVersion) -> Result<(), DropReason> {
-    let kind = string(object, "type")?;
+    let kind = name(object, "type", version)?;
     let is_create = kind == "m.room.create";
     UserId::parse(string(object, "sender")?).map_err(|error| DropReason::field("sender", error.to_string()))?;
     check_room_id(object, version, is_create)?;
     if object.contains_key("state_key") {
-        string(object, "state_key")?;
+        name(object, "state_key", version)?;
     }
     for field in ["content", "hashes", "signatures"] {
         self::object(object, field)?;
@@ -234,10 +234,9 @@ fn check_form(object: &CanonicalJsonObject, version: &RoomVersion) -> Result<(),
     if prev_events == 0 && !is_create {
         return Err(DropReason::field("prev_events", "only a create event follows nothing"));
     }
+    // Whether they are the right ones is for the authorisation rules: an event that cites the create event in version 12 is
+    // rejected by them, and keeps its place in the graph.
     event_ids(object, "auth_events", limits::MAX_AUTH_EVENTS)?;
-    if !version.rules().event_format.allow_room_create_in_auth_events {
-        check_create_not_cited(object)?;
-    }
     check_hash(object)?;
     check_signatures(object)
 }
@@ -247,6 +246,28 @@ fn string<'a>(object: &'a CanonicalJsonObject, field: &'static str) -> Result<&'
     let value = value.ok_or_else(|| DropReason::field(field, "not a string"))?;
     if value.len() > limits::MAX_EVENT_FIELD_BYTES {
         return Err(DropReason::field(field, format!("{} bytes are too many", value.len())));
+    }
+    Ok(value)
+}
+
+/// A type or a state key. Servers have always agreed that 256 characters are too many, and up to version 10 not on 256 bytes:
+/// what has more bytes than that is rejected there ([`crate::authorize`]), so that the graph behind it has no hole.
+fn name<'a>(
+    object: &'a CanonicalJsonObject,
+    field: &'static str,
+    version: &RoomVersion,
+) -> Result<&'a str, DropReason> {
+    if version.drops_long_names() {
+        return string(object, field);
+    }
+    let value = object.get(field).and_then(CanonicalJsonValue::as_str);
+    let value = value.ok_or_else(|| DropReason::field(field, "not a string"))?;
+    let characters = value.chars().count();
+    if characters > limits::MAX_EVENT_FIELD_BYTES {
+        return Err(DropReason::field(
+            field,
+            format!("{characters} characters are too many"),
+        ));
     }
     Ok(value)
 }
@@ -310,29 +331,6 @@ fn is_reference_hash(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-}
-
-/// Version 12: the room id names the create event, so nobody cites it.
-fn check_create_not_cited(object: &CanonicalJsonObject) -> Result<(), DropReason> {
-    let Some(room) = object
-        .get("room_id")
-        .and_then(CanonicalJsonValue::as_str)
-        .map(|id| id.trim_start_matches('!'))
-    else {
-        return Ok(());
-    };
-    let cited = object
-        .get("auth_events")
-        .and_then(CanonicalJsonValue::as_array)
-        .unwrap_or_default();
-    if cited
-        .iter()
-        .filter_map(CanonicalJsonValue::as_str)
-        .any(|id| id.trim_start_matches('$') == room)
-    {
-        return Err(DropReason::field("auth_events", "cites the create event"));
-    }
-    Ok(())
 }
 
 /// A content hash which isn't 32 bytes in standard base64 is a wrong form and no mismatch.

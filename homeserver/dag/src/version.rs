@@ -64,6 +64,21 @@ impl RoomVersion {
         self.rules.authorization.room_create_event_id_as_room_id
     }
 
+    /// Whether a type or state key of more than 255 bytes makes an event one that is dropped (from version 11 on). The
+    /// specification measures in bytes in all versions (client-server API, "Size limits"); Synapse measured in characters,
+    /// and since it measures in bytes it keeps such an event of an older version as rejected.
+    #[must_use]
+    pub fn drops_long_names(&self) -> bool {
+        let older = [
+            RoomVersionId::V6,
+            RoomVersionId::V7,
+            RoomVersionId::V8,
+            RoomVersionId::V9,
+            RoomVersionId::V10,
+        ];
+        !older.contains(&self.id)
+    }
+
     /// Whether creators stand above every power level (version 12).
     #[must_use]
     pub fn creators_are_above_all(&self) -> bool {

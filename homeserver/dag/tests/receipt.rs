@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use ruma::{
-    CanonicalJsonObject, MilliSecondsSinceUnixEpoch, RoomVersionId, UInt, UserId, owned_server_name,
+    CanonicalJsonObject, EventId, MilliSecondsSinceUnixEpoch, RoomId, RoomVersionId, UInt, UserId, owned_server_name,
     signatures::hash_and_sign_event,
 };
 use serde_json::{Value, json};
@@ -287,10 +287,80 @@ fn every_field_must_be_there_and_limits_are_allowed() {
         event[field] = value;
         assert!(parse(&event).is_ok(), "{field}");
     }
-    let mut cites_create = good(&RoomVersionId::V12);
-    let create = cites_create["room_id"].as_str().unwrap().replace('!', "$");
-    cites_create["auth_events"] = json!([create]);
-    assert!(parse(&cites_create).is_err());
+}
+
+/// An event of somebody who has just made the room, changed and signed by hand: None where it is dropped, else whether the
+/// rules let it stand.
+fn receive(id: &RoomVersionId, change: impl FnOnce(&mut Value)) -> Option<bool> {
+    let mut world = World::public(id, ALICE, &[]);
+    let heads = world.head_list();
+    let built = world.build(&heads, ALICE, "m.room.message", None, json!({ "body": "hello" }));
+    let mut event: Value = serde_json::from_str(built.pdu().json()).unwrap();
+    change(&mut event);
+    let event = serde_json::to_string(&signed(event, id)).unwrap();
+    let verified = Unchecked::parse(&event, &version(id)).ok()?.verify(&keys()).unwrap();
+    let pdu = world.accept(verified);
+    Some(world.accepted(&pdu))
+}
+
+/// Dropped, it would leave a hole in the graph that nobody can fill (room version 12, "Authorization rules").
+#[test]
+fn an_event_that_cites_the_create_event_by_its_room_id_and_again_is_rejected() {
+    assert_eq!(receive(&RoomVersionId::V12, |_| {}), Some(true));
+    let cites_create = |event: &mut Value| {
+        let create = event["room_id"].as_str().unwrap().replace('!', "$");
+        event["auth_events"].as_array_mut().unwrap().push(json!(create));
+    };
+    assert_eq!(receive(&RoomVersionId::V12, cites_create), Some(false));
+}
+
+#[test]
+fn long_names_are_dropped_or_rejected_as_other_servers_do() {
+    for id in RoomVersion::ALL {
+        // Two bytes a letter: what Synapse measured in letters.
+        let older = !version(&id).drops_long_names();
+        assert_eq!(older, ["6", "7", "8", "9", "10"].contains(&id.as_str()), "{id}");
+        for field in ["type", "state_key"] {
+            let name = |letters: usize, letter: &str| {
+                let text = letter.repeat(letters);
+                receive(&id, move |event| event[field] = json!(text))
+            };
+            assert_eq!(name(255, "x"), Some(true), "{id} {field}");
+            assert_eq!(name(256, "x"), None, "{id} {field}");
+            assert_eq!(name(127, "é"), Some(true), "{id} {field}");
+            assert_eq!(name(128, "é"), older.then_some(false), "{id} {field}");
+            assert_eq!(name(255, "é"), older.then_some(false), "{id} {field}");
+            assert_eq!(name(256, "é"), None, "{id} {field}");
+        }
+    }
+}
+
+/// What others would reject is not sent.
+#[test]
+fn no_event_with_a_long_name_is_signed() {
+    for id in RoomVersion::ALL {
+        for (letters, fits) in [(127, true), (128, false)] {
+            let name = "é".repeat(letters);
+            for (kind, key) in [(name.as_str(), ""), ("m.example", name.as_str())] {
+                let draft = Draft {
+                    sender: UserId::parse(ALICE).unwrap(),
+                    kind: kind.to_owned(),
+                    state_key: Some(key.to_owned()),
+                    content: object(json!({})),
+                    redacts: None,
+                    room_id: Some(RoomId::parse("!aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").unwrap()),
+                };
+                let placement = Placement {
+                    prev_events: vec![EventId::parse(format!("${}", "a".repeat(43))).unwrap()],
+                    auth_events: vec![],
+                    depth: 1,
+                    origin_server_ts: MilliSecondsSinceUnixEpoch(UInt::from(1_u32)),
+                };
+                let built = draft.sign(&version(&id), placement, &signer(&owned_server_name!("a.example")));
+                assert_eq!(built.is_ok(), fits, "{id} {letters}");
+            }
+        }
+    }
 }
 
 #[test]
