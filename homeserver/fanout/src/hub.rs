@@ -9,7 +9,7 @@ use std::{
 };
 
 use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use weft_room::{CommitSink, Committed, SessionId};
 use weft_wire::live::awareness::Entry;
 
@@ -40,8 +40,6 @@ struct Inner {
     users: Mutex<HashMap<OwnedUserId, watch::Sender<Wake>>>,
     /// Set, under the lock of `users`, when the server stops: who begins to wait after that is told at once.
     stopping: AtomicBool,
-    /// Wakes the federation sender.
-    outbox: Arc<Notify>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -78,12 +76,6 @@ impl Fanout {
             sender.send_modify(|wake| wake.stopping = true);
         }
         receiver
-    }
-
-    /// Notified when a commit wrote outbox rows. Look at the outbox before waiting: wakes are merged.
-    #[must_use]
-    pub fn outbox_wake(&self) -> Arc<Notify> {
-        Arc::clone(&self.inner.outbox)
     }
 
     /// Wakes users for a stored change (receipts, account data).
@@ -185,9 +177,6 @@ impl CommitSink for Fanout {
         }
         if change.position > 0 {
             self.wake(change.users.iter().map(AsRef::as_ref), change.position);
-        }
-        if !change.destinations.is_empty() {
-            self.inner.outbox.notify_one();
         }
     }
 }
