@@ -66,6 +66,7 @@ pub struct VersionContent {
 /// Content of `m.room.power_levels` for a new document, less the `users` map.
 ///
 /// `dev.weft.update` needs an editor's level, so that every server of the room refuses a viewer's edit, Weft or not.
+/// `dev.weft.witness` needs none: a server whose users only read confirms what it has as well.
 #[must_use]
 pub fn power_levels() -> serde_json::Value {
     let (commenter, editor) = (Role::Commenter.power(), Role::Editor.power());
@@ -81,6 +82,7 @@ pub fn power_levels() -> serde_json::Value {
         "events": {
             event_types::UPDATE: editor,
             event_types::VERSION: editor,
+            event_types::WITNESS: Role::Viewer.power(),
             event_types::DOCUMENT: owner,
             "m.room.message": commenter,
             "m.reaction": commenter,

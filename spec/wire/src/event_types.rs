@@ -14,6 +14,8 @@ pub const VERSION: &str = "dev.weft.version";
 pub const WITNESS: &str = "dev.weft.witness";
 /// Field in the content of [`UPDATE`] and [`WITNESS`]: the updates that stand among rivals ([`crate::witness::stands`]).
 pub const STANDS: &str = "dev.weft.stands";
+/// Message events of a document that timelines leave out unless they are asked for by name.
+pub const LEFT_OUT_OF_TIMELINES: [&str; 2] = [UPDATE, WITNESS];
 /// EDU: where somebody's cursor is. Content: [`crate::awareness::AwarenessEdu`].
 pub const AWARENESS_EDU: &str = "dev.weft.awareness";
 /// Field in the content of a comment (`m.room.message`): the two relative positions that it is anchored to.

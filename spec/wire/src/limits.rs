@@ -68,6 +68,9 @@ pub const MAX_SEALED_UPDATE_BYTES: usize = 45_000;
 /// Event ids in the field `dev.weft.stands` of one event; a longer list names nothing. A server names only what it has not
 /// followed alone, so that a few suffice; 16 are about 750 bytes, which an event with a full update may not have left.
 pub const MAX_NAMED_EVENTS: usize = 16;
+/// Milliseconds after which a server sends a witness event, counted from the first update of another server that none of
+/// its own events follows: at most six an hour and document, and claims that come later than that meet its answer.
+pub const WITNESS_INTERVAL_MS: u64 = 10 * 60 * 1_000;
 /// Branches of one server's events up to which its events count between claims to the same clocks. The events of a server
 /// form one chain, and a second one only after it was restored from a backup; a lying server could make thousands, and
 /// each costs a look for each two claims.
@@ -278,3 +281,6 @@ pub const MAX_DISPLAY_NAME_BYTES: usize = 512;
 pub const REQUESTS_PER_MINUTE: u32 = 1_000;
 /// Invitations in one createRoom.
 pub const MAX_INVITES_PER_REQUEST: usize = 100;
+/// `initial_state` events of one createRoom. Clients send a handful and bridges a few dozen; each one is signed and
+/// checked, and all of them are one commit (T125).
+pub const MAX_INITIAL_STATE_EVENTS: usize = 200;
