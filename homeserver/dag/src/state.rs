@@ -200,6 +200,16 @@ impl StateView {
         next
     }
 
+    /// [`StateView::after`], in place: the state is copied only where somebody else holds it too. A room that is made with
+    /// many entries would otherwise copy each entry once for every later one.
+    #[must_use]
+    pub fn into_after(mut self, pdu: &Arc<Pdu>) -> Self {
+        if pdu.state_key().is_some() && !pdu.rejected() {
+            self.insert(Arc::clone(pdu));
+        }
+        self
+    }
+
     /// The room's version.
     #[must_use]
     pub fn version(&self) -> &RoomVersion {

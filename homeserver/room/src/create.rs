@@ -9,6 +9,7 @@ use weft_store::tables::rooms::PUBLIC_ROOMS;
 use weft_wire::{
     document::{DocumentContent, DocumentKind},
     event_types,
+    limits::MAX_INITIAL_STATE_EVENTS,
 };
 
 use crate::{
@@ -24,6 +25,9 @@ use crate::{
 /// Where the create event names the room, two that a user makes alike in the same millisecond would be one room. The
 /// second has this field in its content, with a number of its own.
 const TWIN: &str = "dev.weft.twin";
+
+/// Events of a new room that are signed before other tasks of this thread get their turn: some milliseconds.
+const EVENTS_AT_ONCE: usize = 16;
 
 /// Starting points of a room's rules. Source: client-server API, createRoom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,6 +133,10 @@ impl Rooms {
     pub async fn create(&self, creator: &UserId, request: CreateRoom) -> Result<OwnedRoomId, CreateError> {
         let id = request.version.clone().unwrap_or(RoomVersionId::V12);
         let version = RoomVersion::new(&id).map_err(|_| CreateError::UnsupportedVersion(id.to_string()))?;
+        if request.initial_state.len() > MAX_INITIAL_STATE_EVENTS {
+            let reason = format!("at most {MAX_INITIAL_STATE_EVENTS} events");
+            return Err(invalid("initial_state", &reason));
+        }
         if let Some(alias) = &request.alias {
             if alias.server_name() != self.shared.identity.server_name() {
                 return Err(invalid("room_alias_name", "the alias is not of this server"));
@@ -430,12 +438,15 @@ impl Worker {
             }
             firsts.push(first("m.room.member", user.as_str(), content));
         }
-        for First {
-            kind,
-            state_key,
-            content,
-        } in firsts
-        {
+        for (number, one) in firsts.into_iter().enumerate() {
+            if number % EVENTS_AT_ONCE == EVENTS_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+            let First {
+                kind,
+                state_key,
+                content,
+            } = one;
             let failed = |source: SendError| CreateError::Event {
                 kind: kind.clone(),
                 source: Box::new(source),

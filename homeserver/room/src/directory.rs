@@ -4,10 +4,13 @@
 use ruma::{OwnedRoomAliasId, RoomAliasId, RoomId, UserId, events::room::member::MembershipState};
 use weft_store::{
     Batch, CommitError,
-    tables::rooms::{ALIASES, AliasRow, MEMBERSHIP, PUBLIC_ROOMS, ROOM_ALIASES},
+    tables::rooms::{ALIASES, AliasRow, MEMBERSHIP, MembershipRow, PUBLIC_ROOMS, ROOM_ALIASES},
 };
 
 use crate::{Rooms, Unavailable};
+
+/// How often a row is read and written again where it changes at that moment.
+const MAX_ATTEMPTS: usize = 8;
 
 /// Why an alias or directory entry was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +49,17 @@ impl Rooms {
     /// # Errors
     /// When there is none.
     pub async fn delete_alias(&self, alias: &RoomAliasId) -> Result<(), DirectoryError> {
-        let row = self.reader().alias(alias).await?;
-        let row = row.ok_or_else(|| DirectoryError::UnknownAlias(alias.to_owned()))?;
+        let unknown = || DirectoryError::UnknownAlias(alias.to_owned());
+        let row = self.reader().alias(alias).await?.ok_or_else(unknown)?;
         let mut batch = Batch::new();
+        // It may have been removed and claimed for another room meanwhile: that one is not the caller's to remove.
+        batch.require(&ALIASES, &(alias,), Some(&row));
         batch.delete(&ALIASES, &(alias,));
         batch.delete(&ROOM_ALIASES, &(&row.room, alias));
-        Ok(self.shared.store.commit(batch).await.map_err(Unavailable::from)?)
+        match self.shared.store.commit(batch).await {
+            Err(CommitError::Fence { .. }) => Err(unknown()),
+            result => Ok(result.map_err(Unavailable::from)?),
+        }
     }
 
     /// Lists a room in this server's directory, or takes it out.
@@ -73,16 +81,27 @@ impl Rooms {
     /// # Errors
     /// When the user is in it or invited.
     pub async fn forget(&self, room: &RoomId, user: &UserId) -> Result<(), DirectoryError> {
-        let Some(mut found) = self.reader().room_of_user(user, room).await? else {
-            return Ok(());
-        };
-        if !matches!(found.membership, MembershipState::Leave | MembershipState::Ban) {
-            return Err(DirectoryError::StillIn);
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(found) = self.reader().room_of_user(user, room).await? else {
+                return Ok(());
+            };
+            if !matches!(found.membership, MembershipState::Leave | MembershipState::Ban) {
+                return Err(DirectoryError::StillIn);
+            }
+            let forgotten = MembershipRow {
+                forgotten: true,
+                ..found.row.clone()
+            };
+            let mut batch = Batch::new();
+            // The user may have been invited again meanwhile.
+            batch.require(&MEMBERSHIP, &(user, room), Some(&found.row));
+            batch.put(&MEMBERSHIP, &(user, room), &forgotten);
+            match self.shared.store.commit(batch).await {
+                Err(CommitError::Fence { .. }) => {}
+                result => return Ok(result.map_err(Unavailable::from)?),
+            }
         }
-        found.row.forgotten = true;
-        let mut batch = Batch::new();
-        batch.put(&MEMBERSHIP, &(user, room), &found.row);
-        Ok(self.shared.store.commit(batch).await.map_err(Unavailable::from)?)
+        Err(Unavailable::Interrupted.into())
     }
 }
 

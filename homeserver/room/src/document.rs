@@ -12,13 +12,13 @@ use weft_store::{
     Batch,
     tables::documents::{
         CLAIMS, CLIENT_OWNERS, CURRENT_VECTOR, ClaimRow, ClientOwner, EVENT_VECTOR, JOURNAL, JOURNALED_ROOMS,
-        JournalRow, SNAPSHOT, SNAPSHOT_TAIL, VECTORS,
+        JournalRow, SNAPSHOT, SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow, VECTORS, VectorRow,
     },
 };
 use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNAL_ENTRIES, MAX_LIVE_FRAME_BYTES};
 
 use crate::{
-    EditError, Reader, SessionId, Unavailable,
+    EditError, Reader, Unavailable,
     admission::{Owners, Past},
     drain::rebuild::Rebuilt,
     reader::{damaged, vector_row},
@@ -27,13 +27,15 @@ use crate::{
 
 /// Chains of vector groups are at most this long, as with state groups.
 const MAX_VECTOR_HOPS: u8 = 100;
-/// The tail is folded into the snapshot when it has this many rows, or is as long as half the snapshot: so that
-/// opening a document is quick and an edit's cost stays flat.
-const MAX_TAIL_ROWS: u64 = 256;
+/// The tail is folded into the snapshot when it has this many rows, or one for each [`BYTES_PER_ROW`] of the snapshot, or
+/// is as long as half the snapshot: so that opening a document is quick and an edit's cost stays flat.
+const MIN_TAIL_ROWS: u64 = 256;
+/// See [`MIN_TAIL_ROWS`]: about what a row costs when a document is opened, in bytes of a snapshot.
+const BYTES_PER_ROW: usize = 4 * 1024;
 /// Bytes of pending edits before sealing is forced: sealed, they must fit one atomic batch with room to spare.
 const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
-/// A snapshot above this is not written: it must fit one batch beside what is sealed. The tail then stays as it is.
-const MAX_SNAPSHOT_BYTES: usize = 40 * 1024 * 1024;
+/// Bytes of one part of a stored snapshot. No row and no batch must hold a whole document.
+const PART_BYTES: usize = 1024 * 1024;
 /// Below this many bytes a tail is not worth folding for its length.
 const MIN_TAIL_BYTES: usize = 64 * 1024;
 
@@ -62,6 +64,21 @@ pub(crate) struct OpenText {
     next_group: u64,
     next_row: u64,
     tail: Tail,
+    snapshot: Stored,
+    /// The text as it was worked out in this turn, less what was appended to the tail since: to be written as the snapshot
+    /// with the turn.
+    unwritten: Option<Vec<u8>>,
+}
+
+/// The generations of snapshot parts on disk.
+#[derive(Debug, Default)]
+struct Stored {
+    /// The number of the next snapshot.
+    next: u64,
+    /// The parts of the snapshot that counts: generation and number.
+    parts: Option<(u64, u32)>,
+    /// Generations that were left over when the server stopped between writing the parts and the batch that names them.
+    left_over: Vec<u64>,
 }
 
 /// An event, with what is known after it and the group that holds that.
@@ -106,6 +123,8 @@ impl OpenText {
             next_group: 1,
             next_row: 1,
             tail: Tail::default(),
+            snapshot: Stored::default(),
+            unwritten: None,
         }
     }
 
@@ -113,10 +132,7 @@ impl OpenText {
     pub(crate) async fn load(reader: &Reader, room: &RoomId) -> Result<Self, Unavailable> {
         let store = reader.store();
         let mut open = Self::empty();
-        if let Some(snapshot) = store.get(&SNAPSHOT, &(room,)).await? {
-            open.tail.snapshot_bytes = snapshot.update.len();
-            open.text = Document::from_update(snapshot.update).map_err(|error| damaged(room, &error))?;
-        }
+        open.load_snapshot(reader, room).await?;
         for ((_, row), update) in store.scan_all(SNAPSHOT_TAIL.under(&(room,))).await? {
             open.tail.next = row.saturating_add(1);
             open.tail.rows += 1;
@@ -142,6 +158,39 @@ impl OpenText {
             open.waiting = Some((now, now));
         }
         Ok(open)
+    }
+
+    async fn load_snapshot(&mut self, reader: &Reader, room: &RoomId) -> Result<(), Unavailable> {
+        let store = reader.store();
+        let row = store.get(&SNAPSHOT, &(room,)).await?;
+        let mut text = Vec::new();
+        let mut found = 0;
+        for ((_, generation, _), part) in store.scan_all(SNAPSHOT_PARTS.under(&(room,))).await? {
+            self.snapshot.next = self.snapshot.next.max(generation.saturating_add(1));
+            if matches!(row, Some(SnapshotRow::Parts { generation: current, .. }) if current == generation) {
+                text.extend_from_slice(&part);
+                found += 1;
+            } else if self.snapshot.left_over.last() != Some(&generation) {
+                self.snapshot.left_over.push(generation);
+            }
+        }
+        let text = match row {
+            None => return Ok(()),
+            Some(SnapshotRow::Whole(text)) => text,
+            Some(SnapshotRow::Parts { generation, parts }) if parts == found => {
+                self.snapshot.parts = Some((generation, parts));
+                Bytes::from(text)
+            }
+            Some(SnapshotRow::Parts { parts, .. }) => {
+                return Err(damaged(
+                    room,
+                    &format_args!("{found} of {parts} parts of the snapshot are there"),
+                ));
+            }
+        };
+        self.tail.snapshot_bytes = text.len();
+        self.text = Document::from_update(text).map_err(|error| damaged(room, &error))?;
+        Ok(())
     }
 
     fn apply_stored(&mut self, room: &RoomId, update: Bytes) -> Result<Update, Unavailable> {
@@ -216,18 +265,10 @@ impl OpenText {
     }
 
     /// Writes an edit that was taken into the journal.
-    pub(crate) fn journal(
-        &mut self,
-        batch: &mut Batch,
-        room: &RoomId,
-        author: &UserId,
-        session: SessionId,
-        update: Update,
-    ) -> Bytes {
+    pub(crate) fn journal(&mut self, batch: &mut Batch, room: &RoomId, author: &UserId, update: Update) -> Bytes {
         let bytes = Bytes::from(update.encode());
         let row = JournalRow {
             author: author.to_owned(),
-            session: session.0,
             update: bytes.clone(),
         };
         let seq = self.next_row;
@@ -417,7 +458,8 @@ impl OpenText {
         batch.delete_range(&CLAIMS, &(room,));
         batch.delete_range(&CLIENT_OWNERS, &(room,));
         batch.delete_range(&SNAPSHOT_TAIL, &(room,));
-        batch.delete(&SNAPSHOT, &(room,));
+        // Every event that has a vector gets another one below.
+        batch.delete_before(&VECTORS, &(room,), &(room, self.next_group));
         self.text = Document::new();
         self.owners = Owners::default();
         self.sealed = StateVector::new();
@@ -438,7 +480,7 @@ impl OpenText {
         }
         let sealed: Vec<(ClientId, u32)> = std::mem::take(&mut self.sealed).iter().collect();
         self.advance(batch, room, sealed);
-        self.append_tail(batch, room, Bytes::from(self.text.encode()));
+        self.unwritten = Some(self.text.encode());
         for edit in &self.pending {
             self.text.apply(&edit.update).map_err(|error| damaged(room, &error))?;
             for client in edit.update.ranges().into_keys() {
@@ -453,6 +495,7 @@ impl OpenText {
         self.text.encode()
     }
 
+    /// Vectors of all events are many: they are written ahead of the batch that refers to them.
     fn replace_vectors(
         &mut self,
         batch: &mut Batch,
@@ -468,14 +511,12 @@ impl OpenText {
                 Some((known, group, hops)) if *hops < MAX_VECTOR_HOPS && vector.covers(known) => {
                     let more = vector.iter().filter(|(client, end)| known.get(*client) != *end);
                     let more = more.map(|(client, end)| (client.get(), end)).collect();
-                    (
-                        self.write_group(batch, room, Some((*group, *hops)), more),
-                        hops.saturating_add(1),
-                    )
+                    let row = vector_row(Some((*group, *hops)), more);
+                    (self.write_group_ahead(batch, room, &row), row.hops)
                 }
                 _ => {
                     let all = vector.iter().map(|(client, end)| (client.get(), end)).collect();
-                    (self.write_group(batch, room, None, all), 0)
+                    (self.write_group_ahead(batch, room, &vector_row(None, all)), 0)
                 }
             };
             batch.put(&EVENT_VECTOR, &(room, &event), &group);
@@ -485,6 +526,13 @@ impl OpenText {
         groups
     }
 
+    fn write_group_ahead(&mut self, batch: &mut Batch, room: &RoomId, row: &VectorRow) -> u64 {
+        let id = self.next_group;
+        self.next_group += 1;
+        batch.put_ahead(&VECTORS, &(room, id), row);
+        id
+    }
+
     fn append_tail(&mut self, batch: &mut Batch, room: &RoomId, update: Bytes) {
         batch.put(&SNAPSHOT_TAIL, &(room, self.tail.next), &update);
         self.tail.next += 1;
@@ -492,25 +540,58 @@ impl OpenText {
         self.tail.bytes += update.len();
     }
 
-    /// The whole text for a new snapshot, where the tail has become long and nothing is pending. The caller writes it
-    /// in the same batch; the tail is emptied here.
-    pub(crate) fn fold(&mut self, batch: &mut Batch, room: &RoomId) -> Option<Bytes> {
-        let long = self.tail.rows > MAX_TAIL_ROWS || self.tail.bytes > MIN_TAIL_BYTES.max(self.tail.snapshot_bytes / 2);
-        if !long || !self.pending.is_empty() || self.text.byte_len() > MAX_SNAPSHOT_BYTES {
-            return None;
-        }
-        let bytes = Bytes::from(self.text.encode());
-        let first = self.tail.next.saturating_sub(self.tail.rows);
-        for row in first..self.tail.next {
-            batch.delete(&SNAPSHOT_TAIL, &(room, row));
-        }
-        self.tail = Tail {
-            next: self.tail.next,
-            rows: 0,
-            bytes: 0,
-            snapshot_bytes: bytes.len(),
+    /// Writes a new snapshot, where the text was worked out anew, or where the tail has become long and nothing is
+    /// pending. Whoever appended to the tail must call this in the same turn. True where it was written.
+    pub(crate) fn fold(&mut self, batch: &mut Batch, room: &RoomId) -> bool {
+        let text = match self.unwritten.take() {
+            Some(text) => text,
+            None if self.is_tail_long() && self.pending.is_empty() => {
+                for row in self.tail.next.saturating_sub(self.tail.rows)..self.tail.next {
+                    batch.delete(&SNAPSHOT_TAIL, &(room, row));
+                }
+                self.tail.rows = 0;
+                self.tail.bytes = 0;
+                self.text.encode()
+            }
+            None => return false,
         };
-        Some(bytes)
+        self.write_snapshot(batch, room, &text);
+        true
+    }
+
+    fn is_tail_long(&self) -> bool {
+        let Tail {
+            rows,
+            bytes,
+            snapshot_bytes,
+            ..
+        } = self.tail;
+        let by_size = u64::try_from(snapshot_bytes / BYTES_PER_ROW).unwrap_or(u64::MAX);
+        rows > MIN_TAIL_ROWS.max(by_size) || bytes > MIN_TAIL_BYTES.max(snapshot_bytes / 2)
+    }
+
+    fn write_snapshot(&mut self, batch: &mut Batch, room: &RoomId, text: &[u8]) {
+        let generation = self.snapshot.next;
+        self.snapshot.next = generation.saturating_add(1);
+        let mut parts = 0_u32;
+        for part in text.chunks(PART_BYTES) {
+            batch.put_ahead(
+                &SNAPSHOT_PARTS,
+                &(room, generation, parts),
+                &Bytes::copy_from_slice(part),
+            );
+            parts = parts.saturating_add(1);
+        }
+        if let Some((old, count)) = self.snapshot.parts.replace((generation, parts)) {
+            for part in 0..count {
+                batch.delete(&SNAPSHOT_PARTS, &(room, old, part));
+            }
+        }
+        for old in self.snapshot.left_over.drain(..) {
+            batch.delete_range(&SNAPSHOT_PARTS, &(room, old));
+        }
+        batch.put(&SNAPSHOT, &(room,), &SnapshotRow::Parts { generation, parts });
+        self.tail.snapshot_bytes = text.len();
     }
 
     /// Takes a document as another server gave it, before any event of it is here.
@@ -529,10 +610,19 @@ impl OpenText {
                 return Err(Unavailable::Damaged(format!("the snapshot has a gap in client {client}")).into());
             }
         }
-        self.text = Document::from_parsed(&update).map_err(|error| Unavailable::Damaged(error.to_string()))?;
+        // What was here before stays, where this server was in the room: others may not have all of it.
+        if let Err(error) = self.text.apply(&update) {
+            tracing::info!(%room, %error, "the document as given does not fit what was here");
+            self.text = Document::from_parsed(&update).map_err(|error| Unavailable::Damaged(error.to_string()))?;
+        }
         let ends: Vec<(ClientId, u32)> = self.text.state_vector().iter().collect();
         self.advance(batch, room, ends);
-        self.append_tail(batch, room, Bytes::from(self.text.encode()));
+        batch.delete_range(&SNAPSHOT_TAIL, &(room,));
+        self.tail = Tail {
+            next: self.tail.next,
+            ..Tail::default()
+        };
+        self.unwritten = Some(self.text.encode());
         Ok(())
     }
 }

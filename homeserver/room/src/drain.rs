@@ -8,6 +8,7 @@ pub(crate) mod decide;
 pub(crate) mod doubt;
 pub(crate) mod graph;
 mod hollow;
+mod missing;
 pub(crate) mod order;
 pub(crate) mod rebuild;
 pub(crate) mod reset;

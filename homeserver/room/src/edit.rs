@@ -226,7 +226,7 @@ impl Worker {
             }
         };
         document.take(&edit.user, &update)?;
-        let update = document.journal(&mut turn.batch, &room, &edit.user, edit.session, update);
+        let update = document.journal(&mut turn.batch, &room, &edit.user, update);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::edit_journaled");
         let is_full = document.is_full();

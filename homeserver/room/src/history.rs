@@ -5,8 +5,8 @@
 //! Runs beside the room's worker, which takes the events in portions, so that nobody who writes has to wait.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -45,38 +45,37 @@ const GO_ON_AFTER: Duration = Duration::from_secs(1);
 /// How often, before it is left to the next start.
 const MAX_ATTEMPTS: usize = 20;
 
-/// Rooms whose history is being fetched: one task a room. Who waits for the end of one waits for its sender to be gone.
-#[derive(Debug, Default)]
-pub(crate) struct UnderWay(Mutex<HashMap<OwnedRoomId, watch::Sender<()>>>);
-
-impl UnderWay {
-    fn rooms(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, watch::Sender<()>>> {
-        // A map of senders can't be half-changed, so a panic elsewhere doesn't spoil it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Begins to fetch a room's history, unless that is under way.
+/// Begins to fetch a room's history. Where that is under way, the running task looks again before it ends.
 pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
-    match shared.histories.rooms().entry(room.clone()) {
-        Entry::Occupied(_) => return,
-        Entry::Vacant(place) => drop(place.insert(watch::Sender::new(())).subscribe()),
+    if !shared.histories.begin(&room) {
+        return;
     }
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        for attempt in 0..MAX_ATTEMPTS {
-            match Box::pin(complete(&shared, &room, attempt)).await {
-                Ok(Come::All) | Err(Unavailable::Stopping) => break,
-                Ok(Come::More) => tokio::time::sleep(GO_ON_AFTER).await,
-                Ok(Come::NotNow) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
-                Err(error) => {
-                    tracing::error!(%room, %error, "a room's history can't be taken in");
-                    break;
-                }
+        while !shared.is_stopping() {
+            attempts(&shared, &room).await;
+            if shared.histories.finish(&room) {
+                return;
             }
         }
-        shared.histories.rooms().remove(&room);
+        shared.histories.abandon(&room);
     });
+}
+
+/// Tries until all is here, or it is given up for this time.
+async fn attempts(shared: &Arc<Shared>, room: &RoomId) {
+    for attempt in 0..MAX_ATTEMPTS {
+        shared.histories.look(room);
+        match Box::pin(complete(shared, room, attempt)).await {
+            Ok(Come::All) | Err(Unavailable::Stopping) => return,
+            Ok(Come::More) => tokio::time::sleep(GO_ON_AFTER).await,
+            Ok(Come::NotNow) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
+            Err(error) => {
+                tracing::error!(%room, %error, "a room's history can't be taken in");
+                return;
+            }
+        }
+    }
 }
 
 /// A room's history that is being fetched.
@@ -96,11 +95,7 @@ impl Rooms {
     /// have gaps among them.
     #[must_use]
     pub fn coming_history(&self, room: &RoomId) -> Option<ComingHistory> {
-        self.shared
-            .histories
-            .rooms()
-            .get(room)
-            .map(|fetch| ComingHistory(fetch.subscribe()))
+        self.shared.histories.ended(room).map(ComingHistory)
     }
 
     /// At boot: goes on fetching what was not complete.
@@ -263,6 +258,7 @@ async fn edge(
 impl Worker {
     pub(crate) async fn history(&mut self, events: Vec<Verified>, turn: &mut Turn, reply: Reply<(), Unavailable>) {
         self.seal(turn);
+        self.witness_if_due(turn).await;
         self.fresh(turn).await;
         match Box::pin(self.take_history(events, turn)).await {
             Ok(()) => turn.answer(reply, ()),
@@ -283,7 +279,7 @@ impl Worker {
         let mut arriving = Arriving::new(hot, turn, &shared.reader, shared.identity.server_name()).await?;
         if events.is_empty() {
             if arriving.rebuild_text(None).await? {
-                turn.batch.delete(&INCOMPLETE_ROOMS, &(&room,));
+                arriving.note_complete();
             }
             return Ok(());
         }

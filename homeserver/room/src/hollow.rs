@@ -4,19 +4,12 @@
 //!
 //! Everything is bounded: one request a server and attempt, attempts ever rarer. Must not decide about events.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId};
 use tokio::sync::oneshot;
 use weft_dag::{RoomVersion, Verified};
-use weft_store::{
-    Batch,
-    tables::rooms::{HOLLOW_ROOMS, HOLLOW_UPDATES},
-};
+use weft_store::tables::rooms::{HOLLOW_ROOMS, HOLLOW_UPDATES};
 use weft_wire::{limits::MAX_EVENT_IDS_PER_REQUEST, witness};
 
 use crate::{
@@ -36,25 +29,6 @@ const FIRST_WAIT: Duration = Duration::from_secs(30);
 /// At most so long.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
-/// Rooms for which a task asks at present.
-#[derive(Debug, Default)]
-pub(crate) struct Asking(Mutex<HashSet<OwnedRoomId>>);
-
-impl Asking {
-    fn begin(&self, room: &RoomId) -> bool {
-        self.rooms().insert(room.to_owned())
-    }
-
-    fn end(&self, room: &RoomId) {
-        self.rooms().remove(room);
-    }
-
-    fn rooms(&self) -> std::sync::MutexGuard<'_, HashSet<OwnedRoomId>> {
-        // A set can't be half-changed, so a panic elsewhere doesn't spoil it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// What is left after an attempt.
 enum Left {
     Nothing,
@@ -63,7 +37,7 @@ enum Left {
     Some,
 }
 
-/// Begins to ask for what came redacted in a room, unless that is under way.
+/// Begins to ask for what came redacted in a room. Where that is under way, the running task looks again before it ends.
 pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
     if !shared.asking.begin(&room) {
         return;
@@ -72,9 +46,11 @@ pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
     tokio::spawn(async move {
         let (mut wait, mut attempt) = (FIRST_WAIT, 0);
         while !shared.is_stopping() {
+            shared.asking.look(&room);
             match Box::pin(attempt_once(&shared, &room, attempt)).await {
-                Ok(Left::Nothing) | Err(Unavailable::Stopping) => break,
-                Ok(Left::Some) => wait = FIRST_WAIT,
+                Ok(Left::Nothing) if shared.asking.finish(&room) => return,
+                Ok(Left::Nothing | Left::Some) => wait = FIRST_WAIT,
+                Err(Unavailable::Stopping) => break,
                 Ok(Left::All) => {
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
@@ -87,7 +63,7 @@ pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
             }
             attempt += 1;
         }
-        shared.asking.end(&room);
+        shared.asking.abandon(&room);
     });
 }
 
@@ -96,9 +72,9 @@ async fn attempt_once(shared: &Arc<Shared>, room: &RoomId, attempt: usize) -> Re
     let rows = shared.store.scan_all(query).await?;
     let mut wanted: Vec<OwnedEventId> = rows.into_iter().map(|((_, id), ())| id).collect();
     let Some(version) = shared.reader.version(room).await?.filter(|_| !wanted.is_empty()) else {
-        let mut batch = Batch::new();
-        batch.delete(&HOLLOW_ROOMS, &(room,));
-        shared.store.commit(batch).await?;
+        // The worker deletes the marker, as it writes it: a commit from here could delete one that was written after
+        // the rows were read.
+        fill_in(shared, room, Vec::new()).await?;
         return Ok(Left::Nothing);
     };
     let before = wanted.len();
@@ -115,15 +91,19 @@ async fn attempt_once(shared: &Arc<Shared>, room: &RoomId, attempt: usize) -> Re
             .collect();
         wanted.retain(|id| !whole.iter().any(|event| event.pdu().event_id() == id));
         if !whole.is_empty() {
-            let (reply, answer) = oneshot::channel();
-            shared.tell(room, Command::FillIn(whole, reply)).await?;
-            answer.await.unwrap_or(Err(Unavailable::Interrupted))?;
+            fill_in(shared, room, whole).await?;
         }
         if wanted.is_empty() {
             break;
         }
     }
     Ok(if wanted.len() < before { Left::Some } else { Left::All })
+}
+
+async fn fill_in(shared: &Arc<Shared>, room: &RoomId, whole: Vec<Verified>) -> Result<(), Unavailable> {
+    let (reply, answer) = oneshot::channel();
+    shared.tell(room, Command::FillIn(whole, reply)).await?;
+    answer.await.unwrap_or(Err(Unavailable::Interrupted))
 }
 
 /// The other servers in the room, some of them.
@@ -199,6 +179,14 @@ impl Worker {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
+        if events.is_empty() {
+            // All earlier turns are committed, and this one has noted nothing.
+            let left = shared.store.scan(HOLLOW_UPDATES.under(&(&self.room,)).limit(1)).await?;
+            if left.is_empty() {
+                turn.batch.delete(&HOLLOW_ROOMS, &(&self.room,));
+            }
+            return Ok(());
+        }
         let Some(hot) = self.hot.as_mut() else { return Ok(()) };
         let mut arriving = Arriving::new(hot, turn, &shared.reader, shared.identity.server_name()).await?;
         let events = events.into_iter().map(Verified::into_pdu);

@@ -19,7 +19,7 @@ use weft_store::{
     Batch,
     tables::rooms::{
         CHAIN, ChainRow, EVENT_GROUP, EXTREMITIES, EventGroupRow, EventIds, ROOMS, RoomRow, STATE_GROUPS,
-        StateGroupRow, event_flags,
+        StateGroupRow, UNWITNESSED, event_flags,
     },
 };
 use weft_wire::event_types;
@@ -65,7 +65,11 @@ pub(crate) struct Arrival {
     pub(crate) groups: Option<(u64, u64)>,
     /// The resolved state, where the event changes it.
     pub(crate) state: Option<NewState>,
+    /// For a state event at the tip of the graph, which alone changes the state: the group after it, and its entry.
+    pub(crate) tip: Option<(Group, StateKey)>,
     pub(crate) tell: Tell,
+    /// It follows events that are not here.
+    pub(crate) after_gap: bool,
     /// Ancestors of it that were rejected or held back, and count only because of it.
     pub(crate) between: Vec<Arc<Pdu>>,
 }
@@ -89,10 +93,11 @@ pub(crate) struct Hot {
     /// seen since the room was loaded.
     own_end: Option<OwnedEventId>,
     pub(crate) document: Option<OpenText>,
+    /// When a witness event is due; None where all is confirmed ([`crate::witness`]).
+    pub(crate) unwitnessed: Option<u64>,
     /// Where clocks are claimed twice: what is to be done about it.
     pub(crate) dispute: Option<Dispute>,
-    /// Events that others here follow and that have not come: only where a gap was bridged by a told state. None until
-    /// that is looked up.
+    /// Events that others here follow and that have not come ([`crate::drain`]). None until that is looked up.
     pub(crate) missing: Option<BTreeSet<OwnedEventId>>,
     /// Staged rows up to this number are gone, or go with the turn that is under way.
     pub(crate) unstaged: u64,
@@ -114,6 +119,7 @@ impl Hot {
             ends: Vec::new(),
             own_end: None,
             document: is_document.then(OpenText::empty),
+            unwitnessed: None,
             dispute: None,
             missing: None,
             unstaged: 0,
@@ -150,6 +156,7 @@ impl Hot {
         hot.load_group(reader).await?;
         if row.kind.as_deref() == Some(event_types::DOCUMENT_ROOM) {
             hot.document = Some(OpenText::load(reader, id).await?);
+            hot.unwitnessed = reader.store().get(&UNWITNESSED, &(id,)).await?;
             hot.dispute = Dispute::load(reader, id).await?;
         }
         hot.count_members(ours);
@@ -265,18 +272,18 @@ impl Hot {
         group
     }
 
-    /// The state of now after an event at the tip of the graph, written as a group.
-    pub(crate) fn state_after(&mut self, batch: &mut Batch, pdu: &Arc<Pdu>) -> Option<NewState> {
+    /// Writes the state of now, changed by a state event at the tip of the graph, as a group.
+    fn group_after(&mut self, batch: &mut Batch, pdu: &Pdu) -> Option<(Group, StateKey)> {
         let key = pdu.state_entry()?;
-        let view = self.state.after(pdu);
         let change = [(key.clone(), pdu.event_id().to_owned())];
         let parent = (self.group.id > 0).then_some(self.group);
-        let group = self.write_group(batch, parent, &change, || view.map());
-        Some(NewState {
-            view,
-            group,
-            changed: vec![key],
-        })
+        let now = self.state.clone();
+        let group = self.write_group(batch, parent, &change, || {
+            let mut map = now.map();
+            map.insert(key.clone(), pdu.event_id().to_owned());
+            map
+        });
+        Some((group, key))
     }
 
     // --- Arrival -------------------------------------------------------------------------------------------------
@@ -287,22 +294,30 @@ impl Hot {
         if pdu.state_key().is_some() {
             self.index(&mut turn.batch, &pdu)?;
         }
-        let state = self.state_after(&mut turn.batch, &pdu);
-        let after = state.as_ref().map_or(before, |state| state.group.id);
+        let tip = self.group_after(&mut turn.batch, &pdu);
+        let after = tip.as_ref().map_or(before, |(group, _)| group.id);
         let tell = Tell::Others(None);
         self.arrive(
             turn,
             Arrival {
-                pdu,
+                pdu: Arc::clone(&pdu),
                 flags: 0,
                 groups: Some((before, after)),
-                state,
+                state: None,
+                tip,
                 tell,
+                after_gap: false,
                 between: Vec::new(),
             },
             ours,
         );
+        self.note_spoken(turn, &pdu);
         Ok(())
+    }
+
+    /// Whether the timelines that leave out updates show an event.
+    pub(crate) fn is_talk(&self, pdu: &Pdu) -> bool {
+        self.document.is_none() || !event_types::LEFT_OUT_OF_TIMELINES.contains(&pdu.kind())
     }
 
     /// Lets an event into the room. What it does to the text is [`OpenText::merge`], before or after.
@@ -312,7 +327,9 @@ impl Hot {
             flags,
             groups,
             state,
+            tip,
             tell,
+            after_gap,
             between,
         } = arrival;
         if let Some((before, after)) = groups {
@@ -334,6 +351,15 @@ impl Hot {
             Tell::Nobody => BTreeSet::new(),
             Tell::Others(_) => self.servers.clone(),
         };
+        let state = state.or_else(|| {
+            let (group, key) = tip?;
+            let before = std::mem::replace(&mut self.state, StateView::empty(self.version.clone()));
+            Some(NewState {
+                view: before.into_after(&pdu),
+                group,
+                changed: vec![key],
+            })
+        });
         let group = state.as_ref().map(|state| state.group.id);
         let changed = state
             .map(|state| self.enter_state(turn, state, ours))
@@ -348,8 +374,11 @@ impl Hot {
         if is_accepted {
             turn.users.extend(self.locals.iter().cloned());
         }
+        let is_talk = self.is_talk(&pdu);
         turn.writes.push(Write {
             pdu,
+            is_talk,
+            after_gap,
             flags,
             changed,
             group,

@@ -26,7 +26,7 @@ use crate::{
     worker::Worker,
 };
 
-/// Staged events of one turn.
+/// Staged events of one portion: what is waiting in the mailbox comes before the next one.
 const EVENTS_PER_TURN: usize = 50;
 /// When events that wait for something are looked at again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(30);
@@ -140,23 +140,70 @@ fn places_left(mark: StagedMark) -> usize {
     MAX_STAGED_EVENTS_PER_ROOM.saturating_sub(waiting)
 }
 
-/// What a turn of draining leaves.
+/// A pass over what is staged, portion by portion.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// After which row it began, and the last row that was looked at.
+    first: u64,
+    after: u64,
+    /// Rows that wait for something.
+    waiting: usize,
+    /// What the room's mark was when the pass began.
+    mark: Option<StagedMark>,
+}
+
+/// What is to be drained, beside the commands in the mailbox. Lost with the worker: the rows are found again by the next.
+#[derive(Debug, Default)]
+pub(crate) struct Draining {
+    pass: Option<Pass>,
+    /// Something was staged, or a timer rang, after the pass had begun: it may be what rows wait for that the pass has left
+    /// behind.
+    again: bool,
+}
+
+impl Draining {
+    /// Whether a portion is to be taken.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    /// Nothing more is taken: the rows stay for the next start.
+    pub(crate) fn stop(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// What a portion leaves.
 struct Left {
     /// The last row that was looked at; None where there was none.
     last: Option<u64>,
+    /// There may be rows after it.
+    more: bool,
     /// Rows that wait for something.
     waiting: usize,
 }
 
 impl Left {
     fn nothing() -> Self {
-        Self { last: None, waiting: 0 }
+        Self {
+            last: None,
+            more: false,
+            waiting: 0,
+        }
     }
 }
 
 impl Worker {
-    /// Merges what is staged, some rows a turn.
+    /// Merges what is staged: a first portion now, the others between the commands that come meanwhile.
     pub(crate) async fn drain(&mut self, turn: &mut Turn) {
+        if self.draining.is_under_way() {
+            self.draining.again = true;
+            return;
+        }
+        self.begin_pass(turn).await;
+    }
+
+    async fn begin_pass(&mut self, turn: &mut Turn) {
         let unstaged = match self.open().await {
             Ok(Some(hot)) => hot.unstaged,
             Ok(None) => return,
@@ -165,30 +212,49 @@ impl Worker {
                 return self.drain_later();
             }
         };
-        // What people were told is on disk comes before what others bring.
-        self.seal(turn);
         let mark = self.shared.store.get(&STAGED_ROOMS, &(&self.room,)).await;
         let first = self.in_vain.begin();
-        let (mut after, mut waiting) = (first.max(unstaged), 0);
-        loop {
-            self.fresh(turn).await;
-            match Box::pin(self.drain_some(turn, after)).await {
-                Ok(Left { last: None, .. }) => break,
-                Ok(left) => {
-                    after = left.last.unwrap_or(after);
-                    waiting += left.waiting;
-                }
-                Err(error) => {
-                    tracing::error!(room = %self.room, %error, "staged events can't be merged");
-                    turn.abandon();
-                    return self.drain_later();
-                }
+        self.draining.pass = Some(Pass {
+            first,
+            after: first.max(unstaged),
+            waiting: 0,
+            mark: mark.unwrap_or_default(),
+        });
+        self.drain_portion(turn).await;
+    }
+
+    /// Merges one portion, and ends the pass where that was the last one.
+    pub(crate) async fn drain_portion(&mut self, turn: &mut Turn) {
+        let Some(mut pass) = self.draining.pass.take() else {
+            return;
+        };
+        // What people were told is on disk comes before what others bring.
+        self.seal(turn);
+        self.witness_if_due(turn).await;
+        self.fresh(turn).await;
+        let left = match Box::pin(self.drain_some(turn, pass.after)).await {
+            Ok(left) => left,
+            Err(error) => {
+                tracing::error!(room = %self.room, %error, "staged events can't be merged");
+                turn.abandon();
+                self.draining.stop();
+                return self.drain_later();
             }
+        };
+        pass.after = left.last.unwrap_or(pass.after);
+        pass.waiting += left.waiting;
+        if left.more {
+            self.draining.pass = Some(pass);
+            return;
         }
-        if self.in_vain.end(first, after, waiting) {
+        self.fresh(turn).await;
+        if self.in_vain.end(pass.first, pass.after, pass.waiting) {
             self.drain_later();
-        } else if let Ok(Some(mark)) = mark {
+        } else if let Some(mark) = pass.mark {
             self.unmark(mark).await;
+        }
+        if std::mem::take(&mut self.draining.again) {
+            Box::pin(self.begin_pass(turn)).await;
         }
     }
 
@@ -235,6 +301,7 @@ impl Worker {
         let query = STAGING.under(&(&self.room,)).after(&(&self.room, after));
         let rows = self.shared.store.scan(query.limit(EVENTS_PER_TURN)).await?;
         let last = rows.last().map(|((_, number), _)| *number);
+        let more = rows.len() == EVENTS_PER_TURN;
         if rows.is_empty() || self.open().await?.is_none() {
             return Ok(Left::nothing());
         }
@@ -277,7 +344,7 @@ impl Worker {
         if drained.appended > 0 {
             self.vouch(&doubts, turn).await?;
         }
-        Ok(Left { last, waiting })
+        Ok(Left { last, more, waiting })
     }
 }
 

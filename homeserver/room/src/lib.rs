@@ -32,6 +32,7 @@ mod registry;
 mod relations;
 mod repeat;
 mod rivals;
+mod room_tasks;
 mod rooms;
 mod seal;
 mod sealing;
@@ -42,6 +43,7 @@ pub mod testing;
 mod turn;
 mod vouch;
 mod whom_to_ask;
+mod witness;
 mod worker;
 
 pub use access::{Access, AccessError};

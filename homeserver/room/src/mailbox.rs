@@ -37,11 +37,13 @@ pub(crate) enum Command {
     Settle,
     /// Follow the updates that others hold back, if nobody has.
     Vouch,
+    /// Send the witness event that was due at this time, unless another event made it needless.
+    Witness(u64, Reply<(), Unavailable>),
     /// Take over a room that was joined through another server.
     Adopt(Box<JoinedRoom>, Reply<(), AdoptError>),
     /// Take in events from before our time, oldest first; none: they are all here, work the text out.
     History(Vec<Verified>, Reply<(), Unavailable>),
-    /// Put these in the places of their hollow copies.
+    /// Put these in the places of their hollow copies; none: delete the room's marker if no copy is left.
     FillIn(Vec<Verified>, Reply<(), Unavailable>),
     /// A membership event for another server's user to sign.
     Template(Template, Reply<(RoomVersionId, CanonicalJsonObject), TemplateError>),

@@ -33,6 +33,7 @@ impl Rooms {
         }
         self.settle_again().await?;
         self.vouch_again().await?;
+        self.witness_again().await?;
         self.fetch_histories().await?;
         self.ask_for_hollow_updates().await
     }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, RoomId};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, RoomId};
 use tokio::{
     sync::mpsc,
     time::{Duration, Instant},
@@ -17,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 use weft_store::Store;
 
 use crate::{
-    Identity, Ports, Reader, RoomConfig, Unavailable, history::UnderWay, hollow::Asking, mailbox::Command,
-    worker::Worker,
+    Identity, Ports, Reader, RoomConfig, Unavailable, mailbox::Command, room_tasks::RoomTasks, worker::Worker,
 };
 
 /// What all workers of a server share. Not a place for services: everything here is needed by each worker.
@@ -31,10 +30,16 @@ pub(crate) struct Shared {
     slots: Mutex<HashMap<OwnedRoomId, Slot>>,
     presence: Mutex<HashMap<OwnedRoomId, Instant>>,
     joining: Mutex<HashMap<OwnedRoomId, CancellationToken>>,
-    pub(crate) asking: Asking,
-    pub(crate) histories: UnderWay,
+    /// Ask for updates that came redacted: [`crate::hollow`].
+    pub(crate) asking: RoomTasks,
+    /// Wait for witness events that are due: [`crate::witness`].
+    pub(crate) witnesses: RoomTasks,
+    /// Fetch what was before this server's time: [`crate::history`].
+    pub(crate) histories: RoomTasks,
     /// When the last room was made here, and how many at that time or by an earlier clock since.
     created: Mutex<(MilliSecondsSinceUnixEpoch, u32)>,
+    /// The last client's request that was forgotten, by time and event.
+    forgotten: Mutex<Option<(u64, OwnedEventId)>>,
     stopping: AtomicBool,
 }
 
@@ -64,10 +69,25 @@ impl Shared {
             slots: Mutex::default(),
             presence: Mutex::default(),
             joining: Mutex::default(),
-            asking: Asking::default(),
-            histories: UnderWay::default(),
+            asking: RoomTasks::default(),
+            histories: RoomTasks::default(),
+            witnesses: RoomTasks::default(),
             created: Mutex::new((MilliSecondsSinceUnixEpoch(0_u32.into()), 0)),
+            forgotten: Mutex::default(),
             stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// The last client's request that was forgotten: there is none left before it.
+    pub(crate) fn forgotten_requests(&self) -> Option<(u64, OwnedEventId)> {
+        lock(&self.forgotten).clone()
+    }
+
+    /// Notes that a client's request is forgotten.
+    pub(crate) fn note_forgotten_request(&self, key: (u64, OwnedEventId)) {
+        let mut forgotten = lock(&self.forgotten);
+        if forgotten.as_ref().is_none_or(|last| *last < key) {
+            *forgotten = Some(key);
         }
     }
 

@@ -5,6 +5,7 @@
 //! as well: the drain seals before it merges, so our events cite the ends from before and are valid by the state before
 //! them; a server that knows the new state may soft-fail them, and merges them with the next event that follows them.
 
+use ruma::{CanonicalJsonObject, CanonicalJsonValue, OwnedEventId};
 use weft_wire::{event_types, update::UpdateContent};
 
 use crate::{
@@ -52,12 +53,14 @@ impl Worker {
                 document.put_off();
             }
         }
-        let folded = hot
-            .document
-            .as_mut()
-            .and_then(|document| document.fold(&mut turn.batch, &hot.id));
-        if let Some(text) = folded {
-            turn.put_snapshot(text);
+    }
+
+    /// Folds the tail of the snapshot where it has become long: to be called with whatever a turn appended, from our users
+    /// or from other servers, and nothing else in the turn after it.
+    pub(crate) fn fold(&mut self, turn: &mut Turn) {
+        let Some(hot) = self.hot.as_mut() else { return };
+        let Some(document) = hot.document.as_mut() else { return };
+        if document.fold(&mut turn.batch, &hot.id) {
             #[cfg(debug_assertions)]
             fail::fail_point!("room::snapshot_folded");
         }
@@ -96,11 +99,12 @@ fn seal_part(
         Judgement::Inadmissible { reason } => return Err(SealError::Inadmissible(reason)),
     };
     if let Some(update) = update {
+        let named = hot.names_beside(update.wire_len());
         let wish = Wish {
             sender: part.author.clone(),
             kind: event_types::UPDATE.to_owned(),
             state_key: None,
-            content: update_content(&content)?,
+            content: with_names(update_content(&content)?, &named),
             redacts: None,
         };
         #[cfg(debug_assertions)]
@@ -109,6 +113,9 @@ fn seal_part(
         let event = pdu.event_id().to_owned();
         turn.weigh(pdu.json().len());
         hot.append(turn, pdu, ours)?;
+        if !named.is_empty() {
+            hot.note_named(&mut turn.batch, &named);
+        }
         if let Some(document) = hot.document.as_mut() {
             document.merge(&mut turn.batch, &hot.id, &event, &part.author, &update)?;
             document.place(&mut turn.batch, &hot.id, &event);
@@ -122,7 +129,18 @@ fn seal_part(
     Ok(())
 }
 
-fn update_content(content: &UpdateContent) -> Result<ruma::CanonicalJsonObject, crate::SendError> {
+/// The content with the field that names which updates stand; without it where none is to be named. What somebody else
+/// wrote there is not ours to say.
+pub(crate) fn with_names(mut content: CanonicalJsonObject, named: &[OwnedEventId]) -> CanonicalJsonObject {
+    content.remove(event_types::STANDS);
+    if !named.is_empty() {
+        let names = named.iter().map(|id| id.as_str().into()).collect();
+        content.insert(event_types::STANDS.to_owned(), CanonicalJsonValue::Array(names));
+    }
+    content
+}
+
+fn update_content(content: &UpdateContent) -> Result<CanonicalJsonObject, crate::SendError> {
     let bad = |reason: String| crate::SendError::BadContent { reason };
     match serde_json::to_value(content).map_err(|error| bad(error.to_string()))? {
         serde_json::Value::Object(map) => canonical(map),

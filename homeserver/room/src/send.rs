@@ -10,7 +10,9 @@ use ruma::{
 use serde_json::{Map, Value};
 use weft_crdt::Update;
 use weft_dag::{Pdu, redact, stripped};
-use weft_store::tables::rooms::{EVENTS, EventRow, REDACTED_BY, TRANSACTIONS, event_flags};
+use weft_store::tables::rooms::{
+    EVENT_TXN, EVENTS, EventRow, REDACTED_BY, SENT_REQUESTS, SentRequest, TRANSACTIONS, event_flags,
+};
 use weft_wire::{event_types, update::UpdateContent, witness};
 
 use crate::{
@@ -20,9 +22,16 @@ use crate::{
     hot::Hot,
     mailbox::{Command, Reply},
     reader::{StoredEvent, damaged},
+    sealing::with_names,
     turn::{Transaction, Turn},
     worker::Worker,
 };
+
+/// How long a client may repeat a request and get the event that it made, milliseconds: a device that was put away in the
+/// middle of sending comes back within days. Its own event is told to a device with the request's number as long.
+const REMEMBER_REQUESTS_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Requests that are forgotten with each new one.
+const FORGET_AT_ONCE: usize = 4;
 
 /// An event to send.
 #[derive(Debug, Clone)]
@@ -113,6 +122,11 @@ impl Rooms {
 
 impl Worker {
     pub(crate) async fn send(&mut self, event: NewEvent, turn: &mut Turn, reply: Reply<OwnedEventId, SendError>) {
+        if event.kind == event_types::WITNESS && event.state_key.is_none() {
+            // It is the server's word, and nobody sees it in a timeline.
+            let reason = "witness events are sent by the server alone".to_owned();
+            return drop(reply.send(Err(SendError::Forbidden { reason })));
+        }
         match self.send_event(event, turn).await {
             Ok(id) => turn.answer(reply, id),
             Err(error) => drop(reply.send(Err(error))),
@@ -135,12 +149,21 @@ impl Worker {
         };
         let is_update = event.kind == event_types::UPDATE && event.state_key.is_none() && hot.document.is_some();
         let now = event.timestamp.unwrap_or(turn.now);
-        let wish = wish(event)?;
+        let mut wish = wish(event)?;
         let update = if is_update { judge_update(hot, &wish)? } else { None };
+        let mut named = Vec::new();
+        let is_witness = wish.kind == event_types::WITNESS && wish.state_key.is_none() && hot.document.is_some();
+        if is_update || is_witness {
+            named = hot.names_beside(update.as_ref().map_or(0, Update::wire_len));
+            wish.content = with_names(wish.content, &named);
+        }
         let pdu = hot.compose(wish, &signer, now)?;
         let id = pdu.event_id().to_owned();
         turn.weigh(pdu.json().len());
         hot.append(turn, Arc::clone(&pdu), &ours)?;
+        if !named.is_empty() {
+            hot.note_named(&mut turn.batch, &named);
+        }
         if let Some(document) = hot.document.as_mut() {
             if let Some(update) = update {
                 let new = document.merge(&mut turn.batch, &hot.id, &id, pdu.sender(), &update)?;
@@ -158,8 +181,35 @@ impl Worker {
         }
         if let (Some(key), Some(sent_as)) = (key, sent_as) {
             turn.put_transaction(key, &sent_as, id.clone());
+            self.forget_requests(turn).await?;
         }
         Ok(id)
+    }
+
+    /// Deletes the rows of some requests that are long past: a few more than each request writes, so that no task of its own
+    /// has to do it.
+    async fn forget_requests(&self, turn: &mut Turn) -> Result<(), Unavailable> {
+        let Some(last) = u64::from(turn.now.get()).checked_sub(REMEMBER_REQUESTS_MS) else {
+            return Ok(());
+        };
+        let query = SENT_REQUESTS.under(&()).through(&(last,)).limit(FORGET_AT_ONCE);
+        // What was deleted by now isn't passed over again: an engine may keep a trace of it for long.
+        let query = match self.shared.forgotten_requests() {
+            Some(key) => query.after(&key),
+            None => query,
+        };
+        for ((time, event), request) in self.shared.store.scan(query).await? {
+            let SentRequest {
+                user,
+                device,
+                transaction,
+            } = request;
+            turn.batch.delete(&TRANSACTIONS, &(&user, &device, &transaction));
+            turn.batch.delete(&EVENT_TXN, &(&user, &device, &event));
+            turn.batch.delete(&SENT_REQUESTS, &(time, &event));
+            self.shared.note_forgotten_request((time, event));
+        }
+        Ok(())
     }
 
     /// Loads the room with what a new event needs: a state event gets a place in the chain index.

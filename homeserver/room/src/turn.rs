@@ -18,15 +18,13 @@ use weft_dag::{Pdu, StateKey};
 use weft_store::{
     Batch, CommitError, Positions,
     tables::{
-        documents::{SNAPSHOT, SnapshotRow},
         federation::{OUTBOX, OUTBOX_SERVERS, OutboxRow},
         rooms::{
             CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENT_TXN, EVENTS, EventRow, MEMBERS, MEMBERSHIP, MembershipRow,
-            STREAM, StreamRow, TALK, TIMELINE, TRANSACTIONS, event_flags,
+            SENT_REQUESTS, STREAM, SentRequest, StreamRow, TALK, TIMELINE, TIMELINE_GAPS, TRANSACTIONS, event_flags,
         },
     },
 };
-use weft_wire::event_types;
 
 use crate::{Committed, CommittedEvent, LiveEdit, Unavailable, reader::order_of, relations};
 
@@ -43,6 +41,10 @@ pub(crate) struct Write {
     pub(crate) changed: Vec<(StateKey, Option<Arc<Pdu>>)>,
     /// The group of that state.
     pub(crate) group: Option<u64>,
+    /// It is shown in the timelines that leave out updates.
+    pub(crate) is_talk: bool,
+    /// It follows events that are not here: those before it in the timeline are not all that came before.
+    pub(crate) after_gap: bool,
     /// Servers that must be sent the event.
     pub(crate) destinations: BTreeSet<OwnedServerName>,
 }
@@ -67,13 +69,14 @@ pub(crate) struct Turn {
     pub(crate) hollow: bool,
     /// Events are missing behind some that are here: they are to be fetched.
     pub(crate) gap: bool,
+    /// A witness event has become due: it is to be waited for.
+    pub(crate) unwitnessed: bool,
     pub(crate) edits: Vec<LiveEdit>,
     pub(crate) reload: bool,
     pub(crate) access_changed: bool,
     pub(crate) users: BTreeSet<OwnedUserId>,
     /// Events of earlier turns that a server is to be sent, whether it is in the room or not.
     pub(crate) retold: BTreeSet<(OwnedServerName, OwnedEventId)>,
-    snapshot: Option<Bytes>,
     transactions: HashMap<Transaction, OwnedEventId>,
     answers: Vec<Answer>,
     abandoned: bool,
@@ -90,12 +93,12 @@ impl Turn {
             changed: HashMap::new(),
             hollow: false,
             gap: false,
+            unwitnessed: false,
             edits: Vec::new(),
             reload: false,
             access_changed: false,
             users: BTreeSet::new(),
             retold: BTreeSet::new(),
-            snapshot: None,
             transactions: HashMap::new(),
             answers: Vec::new(),
             abandoned: false,
@@ -137,17 +140,19 @@ impl Turn {
         self.bytes
     }
 
-    /// Writes the text as the new snapshot, valid for the last event of this turn.
-    pub(crate) fn put_snapshot(&mut self, text: Bytes) {
-        self.snapshot = Some(text);
-    }
-
     /// Remembers which event a client's request made; `sent_as` is the request's number as the client wrote it.
     pub(crate) fn put_transaction(&mut self, key: Transaction, sent_as: &TransactionId, event: OwnedEventId) {
         let (user, device, txn) = &key;
         self.batch.put(&TRANSACTIONS, &(user, device, txn), &event);
         self.batch
             .put(&EVENT_TXN, &(user, device, &event), &sent_as.to_string());
+        let request = SentRequest {
+            user: user.clone(),
+            device: device.clone(),
+            transaction: txn.clone(),
+        };
+        self.batch
+            .put(&SENT_REQUESTS, &(u64::from(self.now.get()), &event), &request);
         self.transactions.insert(key, event);
     }
 
@@ -194,10 +199,6 @@ impl Turn {
         for (number, (server, event)) in (first..).skip(events.len()).zip(std::mem::take(&mut self.retold)) {
             self.post(&server, number, &event);
             destinations.insert(server);
-        }
-        if let Some(update) = self.snapshot.take() {
-            self.batch
-                .put(&SNAPSHOT, &(&self.room,), &SnapshotRow { position, update });
         }
         let committed = Committed {
             room_id: self.room,
@@ -247,7 +248,10 @@ impl Turn {
             let id = id.to_owned();
             self.batch.put(&TIMELINE, &(room, order_of(position)), &id);
             relations::index(&mut self.batch, room, order_of(position), &write.pdu);
-            if write.pdu.kind() != event_types::UPDATE {
+            if write.after_gap {
+                self.batch.put(&TIMELINE_GAPS, &(room, order_of(position)), &());
+            }
+            if write.is_talk {
                 self.batch.put(&TALK, &(room, order_of(position)), &id);
             }
         }

@@ -8,7 +8,7 @@
 //! Must not do more than that: no event where all know the same.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use ruma::{EventId, OwnedEventId, OwnedRoomId, ServerName};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, ServerName};
 use tokio::time::Instant;
 use weft_dag::Pdu;
 use weft_store::tables::rooms::DOUBTED_ROOMS;
@@ -27,7 +27,6 @@ use crate::{
         arrive::Arriving,
         doubt::{Doubts, doubts},
     },
-    hot::Hot,
     mailbox::Command,
     registry::Shared,
     turn::Turn,
@@ -162,7 +161,7 @@ impl Worker {
         tokio::spawn(look_again(
             Arc::clone(&self.shared),
             self.room.clone(),
-            turn_of(hot, self.ours()),
+            turn_of(hot.servers(), self.ours()),
             set,
         ));
     }
@@ -188,7 +187,7 @@ async fn look_again(shared: Arc<Shared>, room: OwnedRoomId, wait: Duration, set:
 }
 
 /// How long a server waits for others to do it.
-fn turn_of(hot: &Hot, ours: &ServerName) -> Duration {
-    let before = hot.servers().iter().take_while(|server| **server != *ours).count();
+pub(crate) fn turn_of(servers: &BTreeSet<OwnedServerName>, ours: &ServerName) -> Duration {
+    let before = servers.iter().take_while(|server| **server != *ours).count();
     ONE_TURN * u32::try_from(before).map_or(MAX_TURNS, |before| before.min(MAX_TURNS)) + ONE_TURN
 }

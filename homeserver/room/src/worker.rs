@@ -13,7 +13,8 @@ use weft_dag::Signer;
 use weft_store::CommitError;
 
 use crate::{
-    Unavailable, gaps::InVain, history, hot::Hot, mailbox::Command, registry::Shared, turn::Turn, vouch::Vouching,
+    Unavailable, gaps::InVain, history, hot::Hot, intake::Draining, mailbox::Command, registry::Shared, turn::Turn,
+    vouch::Vouching, witness,
 };
 
 /// Commands of one turn at most.
@@ -27,18 +28,30 @@ pub(crate) struct Worker {
     pub(crate) hot: Option<Hot>,
     /// What other servers were asked for in vain.
     pub(crate) in_vain: InVain,
+    /// Staged events that are being merged.
+    pub(crate) draining: Draining,
     /// What others may not have heard.
     pub(crate) vouching: Vouching,
     mailbox: mpsc::Receiver<Command>,
+    /// A turn for commands has been taken since the last portion of staged events.
+    portion_is_next: bool,
     last_work: Instant,
 }
 
 /// What woke the worker.
 enum Wake {
     Command(Command),
+    Portion,
     Seal,
     Idle,
     Closed,
+}
+
+/// What a turn is for. Whichever it is, what is due to be sealed is sealed.
+enum Work {
+    Commands(Command),
+    Portion,
+    Seal,
 }
 
 impl Worker {
@@ -48,8 +61,10 @@ impl Worker {
             room,
             hot: None,
             in_vain: InVain::default(),
+            draining: Draining::default(),
             vouching: Vouching::default(),
             mailbox,
+            portion_is_next: false,
             last_work: Instant::now(),
         }
     }
@@ -60,24 +75,33 @@ impl Worker {
         while AssertUnwindSafe(self.run()).catch_unwind().await.is_err() {
             tracing::error!(room = %self.room, "the room's worker panicked and starts again");
             self.hot = None;
+            self.draining.stop();
         }
     }
 
     async fn run(&mut self) {
         loop {
             match self.wake().await {
-                Wake::Command(first) => self.work(Some(first)).await,
-                Wake::Seal => self.work(None).await,
+                Wake::Command(first) => self.work(Work::Commands(first)).await,
+                Wake::Portion => self.work(Work::Portion).await,
+                Wake::Seal => self.work(Work::Seal).await,
                 Wake::Idle => self.mailbox.close(),
                 Wake::Closed => return,
             }
             if self.shared.is_stopping() {
                 self.mailbox.close();
+                self.draining.stop();
             }
         }
     }
 
     async fn wake(&mut self) -> Wake {
+        if self.draining.is_under_way() {
+            // In turn, so that neither has to wait until the other is done.
+            self.portion_is_next = !self.portion_is_next;
+            let command = self.portion_is_next.then(|| self.mailbox.try_recv().ok()).flatten();
+            return command.map_or(Wake::Portion, Wake::Command);
+        }
         let due = self.seal_due();
         let idle = self.last_work + self.shared.idle();
         tokio::select! {
@@ -93,9 +117,14 @@ impl Worker {
     }
 
     /// One turn.
-    async fn work(&mut self, first: Option<Command>) {
+    async fn work(&mut self, work: Work) {
         let mut turn = Turn::new(&self.room, self.shared.ports.clock.now());
-        let mut next = first;
+        let mut next = None;
+        match work {
+            Work::Commands(first) => next = Some(first),
+            Work::Portion => self.drain_portion(&mut turn).await,
+            Work::Seal => {}
+        }
         let mut done = 0;
         while let Some(command) = next.take() {
             self.obey(command, &mut turn).await;
@@ -129,6 +158,7 @@ impl Worker {
             Command::Drain => self.drain(turn).await,
             Command::Settle => self.settle(turn).await,
             Command::Vouch => self.vouch_for_all(turn).await,
+            Command::Witness(due, reply) => self.witness(due, turn, reply).await,
             Command::Adopt(joined, reply) => self.adopt(*joined, turn, reply).await,
             Command::History(events, reply) => self.history(events, turn, reply).await,
             Command::FillIn(events, reply) => self.fill_in(events, turn, reply).await,
@@ -138,12 +168,16 @@ impl Worker {
     }
 
     /// Commits the turn, answers, tells the sink. Where it fails, memory is ahead of the disk and is thrown away.
-    pub(crate) async fn commit(&mut self, turn: Turn) {
+    pub(crate) async fn commit(&mut self, mut turn: Turn) {
         if turn.is_abandoned() {
             self.hot = None;
             return;
         }
-        let (hollow, gap) = (turn.hollow, turn.gap);
+        self.fold(&mut turn);
+        if let Some(hot) = self.hot.as_mut() {
+            hot.owe_names(&mut turn);
+        }
+        let (hollow, gap, unwitnessed) = (turn.hollow, turn.gap, turn.unwitnessed);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::before_commit");
         let mut finished = turn.finish(self.shared.store.positions(), self.shared.identity.server_name());
@@ -168,6 +202,9 @@ impl Worker {
         }
         if gap && result.is_ok() {
             history::begin(&self.shared, self.room.clone());
+        }
+        if unwitnessed && result.is_ok() {
+            witness::begin(&self.shared, self.room.clone());
         }
         #[cfg(debug_assertions)]
         fail::fail_point!("room::before_answer");

@@ -8,10 +8,20 @@
 
 #[path = "federation/departed.rs"]
 mod departed;
+#[path = "federation/fences.rs"]
+mod fences;
+#[path = "federation/gate.rs"]
+mod gate;
 #[path = "federation/hollow.rs"]
 mod hollow;
+#[path = "federation/late_requests.rs"]
+mod late_requests;
 #[path = "federation/net.rs"]
 mod net;
+#[path = "federation/stored.rs"]
+mod stored;
+#[path = "federation/witness.rs"]
+mod witness;
 
 use ruma::{OwnedEventId, RoomId, RoomVersionId, events::room::member::MembershipState};
 use serde_json::json;
@@ -122,10 +132,28 @@ async fn where_the_events_are_not_to_be_had_the_state_is() {
     net.lose();
     net.refuse_missing_events(true);
     net.heal(1).await;
-    let hello = net.message(ALICE, &room, "hello").await;
     let b = net.rooms("b.example");
+    let before_gap = b
+        .reader()
+        .timeline(&room, None, Direction::Backward, Types::All, 3)
+        .await
+        .unwrap();
+    // Some events before the gap are new to whoever asks.
+    let before_gap = u64::try_from(before_gap.events.last().unwrap().order).unwrap();
+    let hello = net.message(ALICE, &room, "hello").await;
     net.until(|| async { b.reader().order(&room, &hello).await.unwrap().is_some() })
         .await;
+    // What is told since then begins after the gap.
+    let reader = b.reader();
+    let since = reader
+        .since(&room, before_gap, u64::MAX >> 1, Types::All, 100)
+        .await
+        .unwrap();
+    let told: Vec<_> = since.events.iter().map(|event| event.pdu.event_id()).collect();
+    assert_eq!((told, since.after_gap), (vec![&*hello], true));
+    let last = since.events.last().unwrap().order;
+    let later = reader.since(&room, u64::try_from(last).unwrap(), u64::MAX >> 1, Types::All, 100);
+    assert!(!later.await.unwrap().after_gap);
     let topic = net
         .rooms("b.example")
         .reader()
@@ -156,6 +184,15 @@ async fn where_the_events_are_not_to_be_had_the_state_is() {
     assert_eq!(net.state("a.example", &room).await, net.state("b.example", &room).await);
     // And the events of the gap come afterwards.
     net.assert_same(&room).await;
+    let reader = b.reader();
+    net.until(|| async {
+        let since = reader
+            .since(&room, before_gap, u64::MAX >> 1, Types::All, 100)
+            .await
+            .unwrap();
+        !since.after_gap && since.events.len() > 2
+    })
+    .await;
 }
 
 /// Events as only a server that doesn't care for the rules would send them, and a good one at the end.

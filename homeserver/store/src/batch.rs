@@ -12,6 +12,8 @@ use crate::value::Value;
 /// An atomic change of the store. Filling it can't fail: what can't be encoded is told by the commit.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// Rows that may be written before the rest, in parts.
+    ahead: Vec<Op>,
     write: WriteBatch,
     fenced: Vec<&'static str>,
     held: Vec<Reserved>,
@@ -20,9 +22,23 @@ pub struct Batch {
 
 /// A batch taken apart for the writer: bytes for the engine, the tables of its fences, its positions.
 pub(crate) struct Parts {
+    /// To be committed one after the other before `write`.
+    pub(crate) ahead: Vec<WriteBatch>,
     pub(crate) write: WriteBatch,
     pub(crate) fenced: Vec<&'static str>,
     pub(crate) held: Vec<Reserved>,
+}
+
+impl Parts {
+    /// Changes without conditions or positions.
+    pub(crate) fn of(write: WriteBatch) -> Self {
+        Self {
+            ahead: Vec::new(),
+            write,
+            fenced: Vec::new(),
+            held: Vec::new(),
+        }
+    }
 }
 
 impl Batch {
@@ -35,13 +51,25 @@ impl Batch {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.write.ops.is_empty()
+        self.write.ops.is_empty() && self.ahead.is_empty()
     }
 
     /// Sets a row.
     pub fn put<K: Key, V: Value>(&mut self, table: &Table<K, V>, key: &impl AsKey<K>, value: &V) {
         if let Some(value) = self.encode(table, value) {
             self.write.ops.push(Op::Put {
+                key: table.physical(key),
+                value,
+            });
+        }
+    }
+
+    /// Sets a row that nothing refers to before the rest of this batch is written. Such rows may be more than one atomic
+    /// batch can hold: they are committed in parts before the rest. After a crash between the two they are left over, so
+    /// their keys must be new ones, and whoever makes such keys must not take left-over rows for valid ones.
+    pub fn put_ahead<K: Key, V: Value>(&mut self, table: &Table<K, V>, key: &impl AsKey<K>, value: &V) {
+        if let Some(value) = self.encode(table, value) {
+            self.ahead.push(Op::Put {
                 key: table.physical(key),
                 value,
             });
@@ -62,6 +90,22 @@ impl Batch {
             .and_then(|start| Some((prefix_end(&start)?, start)));
         match range {
             Some((end, start)) => self.write.ops.push(Op::DeleteRange { start, end }),
+            None => self.refuse(table.name(), "a range delete that names no scope"),
+        }
+    }
+
+    /// Removes all rows under these parts whose keys are below `key`. See [`Batch::delete_range`].
+    pub fn delete_before<K: Key, V: Value>(
+        &mut self,
+        table: &Table<K, V>,
+        prefix: &impl AsPrefix<K>,
+        key: &impl AsKey<K>,
+    ) {
+        match table.physical_prefix(prefix) {
+            Some(start) => self.write.ops.push(Op::DeleteRange {
+                start,
+                end: table.physical(key),
+            }),
             None => self.refuse(table.name(), "a range delete that names no scope"),
         }
     }
@@ -98,6 +142,7 @@ impl Batch {
 
     /// Appends another batch: both are written together or not at all.
     pub fn append(&mut self, mut other: Self) {
+        self.ahead.append(&mut other.ahead);
         self.write.ops.append(&mut other.write.ops);
         self.write.fences.append(&mut other.write.fences);
         self.fenced.append(&mut other.fenced);
@@ -123,16 +168,39 @@ impl Batch {
         if let Some(reason) = self.invalid {
             return Err(CommitError::Invalid { reason });
         }
-        let size = self.write.size();
-        if size > MAX_BATCH_BYTES {
-            return Err(CommitError::Invalid {
-                reason: format!("{size} bytes, more than {MAX_BATCH_BYTES}"),
-            });
+        let ahead = in_parts(self.ahead);
+        for size in ahead.iter().chain([&self.write]).map(WriteBatch::size) {
+            if size > MAX_BATCH_BYTES {
+                return Err(CommitError::Invalid {
+                    reason: format!("{size} bytes, more than {MAX_BATCH_BYTES}"),
+                });
+            }
         }
         Ok(Parts {
+            ahead,
             write: self.write,
             fenced: self.fenced,
             held: self.held,
         })
     }
+}
+
+/// Bytes after which rows that are written ahead begin another batch: what a disk writes in some ten milliseconds.
+const AHEAD_BYTES: usize = 8 * 1024 * 1024;
+
+fn in_parts(ops: Vec<Op>) -> Vec<WriteBatch> {
+    let (mut parts, mut bytes) = (Vec::new(), 0);
+    let mut part = WriteBatch::default();
+    for op in ops {
+        bytes += op.size();
+        part.ops.push(op);
+        if bytes >= AHEAD_BYTES {
+            parts.push(std::mem::take(&mut part));
+            bytes = 0;
+        }
+    }
+    if !part.ops.is_empty() {
+        parts.push(part);
+    }
+    parts
 }

@@ -132,6 +132,18 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Bytes of its keys and its value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Put { key, value } => key.len() + value.len(),
+            Self::Delete { key } => key.len(),
+            Self::DeleteRange { start, end } => start.len() + end.len(),
+        }
+    }
+}
+
 /// A condition: the batch is written only if `key` has exactly this value (None: is absent).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
@@ -154,11 +166,6 @@ impl WriteBatch {
     /// Bytes of keys and values.
     #[must_use]
     pub fn size(&self) -> usize {
-        let ops = self.ops.iter().map(|op| match op {
-            Op::Put { key, value } => key.len() + value.len(),
-            Op::Delete { key } => key.len(),
-            Op::DeleteRange { start, end } => start.len() + end.len(),
-        });
-        ops.sum()
+        self.ops.iter().map(Op::size).sum()
     }
 }

@@ -15,7 +15,7 @@ use crate::value::Value;
 
 /// The version that this program writes, and the highest that it opens. It rises by one, with a step, when rows that are
 /// on disks would not be read as what they are.
-pub const SCHEMA_VERSION: u64 = 3;
+pub const SCHEMA_VERSION: u64 = 4;
 
 async fn read<V: Value>(engine: &dyn Engine, table: &Table<(), V>) -> Result<Option<V>, ReadError> {
     let Some(bytes) = engine.get(&table.physical(&())).await? else {

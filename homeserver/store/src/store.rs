@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Parts};
 use crate::engine::{Engine, KeyRange};
 use crate::errors::{CommitError, OpenError, ReadError};
 use crate::key::{AsKey, Key};
@@ -136,15 +136,23 @@ impl Store {
         }
     }
 
-    /// Writes a batch atomically and returns when it is on disk. Many callers share one fsync.
+    /// Writes a batch atomically and returns when it is on disk. Many callers share one fsync. What is to be written
+    /// ahead ([`Batch::put_ahead`]) is on disk before the rest is begun.
     ///
-    /// Once taken in, a commit runs to its end also if the caller is cancelled.
+    /// Once taken in, a commit runs to its end also if the caller is cancelled; one with rows ahead, only from the rest on.
     ///
     /// # Errors
     /// When a fence doesn't hold, the batch can't be encoded or is too large, or the store is closed or poisoned.
     pub async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        let mut parts = batch.into_parts()?;
+        for write in std::mem::take(&mut parts.ahead) {
+            let (answer, result) = oneshot::channel();
+            let part = Request::Commit(Parts::of(write), answer);
+            self.writer.send(part).await.map_err(|_| CommitError::Closed)?;
+            result.await.unwrap_or(Err(CommitError::Closed))?;
+        }
         let (answer, result) = oneshot::channel();
-        let request = Request::Commit(batch.into_parts()?, answer);
+        let request = Request::Commit(parts, answer);
         self.writer.send(request).await.map_err(|_| CommitError::Closed)?;
         result.await.unwrap_or(Err(CommitError::Closed))
     }

@@ -45,7 +45,6 @@ async fn rows_come_back_as_they_were_put() {
     };
     let edit = JournalRow {
         author: user_id!("@alice:alpha.example").to_owned(),
-        session: 9,
         update: Bytes::from_static(&[0, 1, 255]),
     };
     let info = RoomRow {
@@ -472,4 +471,50 @@ async fn damaged_rows_are_told_without_their_content() {
     let error = open(&disk).await.get(&ROOMS, &(room(),)).await.unwrap_err();
     assert!(matches!(error, ReadError::Corrupt { table: "ROOMS", .. }));
     assert!(!error.to_string().contains("secret"));
+}
+
+#[tokio::test]
+async fn rows_ahead_may_be_more_than_a_batch_holds() {
+    let store = open(&MemoryDisk::new()).await;
+    let part = Bytes::from(vec![b'x'; 4 * 1024 * 1024]);
+    let batch = |fence: Option<&OwnedEventId>, first: u64| {
+        let mut batch = Batch::new();
+        for number in first..first + 20 {
+            batch.put_ahead(&SNAPSHOT_TAIL, &(room(), number), &part);
+        }
+        batch.require(&ORDER, &(room(), 1), fence);
+        batch.put(&ORDER, &(room(), 1), &event(first));
+        batch
+    };
+    store.commit(batch(None, 1)).await.unwrap();
+    assert_eq!(store.get(&ORDER, &(room(), 1)).await.unwrap(), Some(event(1)));
+    let rows = store.scan_all(SNAPSHOT_TAIL.under(&(room(),))).await.unwrap();
+    assert_eq!(rows.len(), 20);
+    // The rest is as atomic and as fenced as ever; the rows ahead of it are left over then.
+    let refused = store.commit(batch(None, 101)).await;
+    assert!(matches!(refused, Err(CommitError::Fence { table: "ORDER" })));
+    assert_eq!(store.get(&ORDER, &(room(), 1)).await.unwrap(), Some(event(1)));
+}
+
+#[tokio::test]
+async fn rows_before_a_key_are_deleted_and_no_others() {
+    let store = open(&MemoryDisk::new()).await;
+    let other = room_id!("!b:alpha.example");
+    let mut batch = Batch::new();
+    for room in [room(), other] {
+        for number in 1..=3 {
+            batch.put(&ORDER, &(room, number), &event(number));
+        }
+        batch.put(&SNAPSHOT_TAIL, &(room, 1), &Bytes::new());
+    }
+    store.commit(batch).await.unwrap();
+    let mut batch = Batch::new();
+    batch.delete_before(&ORDER, &(room(),), &(room(), 3_u64));
+    store.commit(batch).await.unwrap();
+    let left = |rows: Vec<((OwnedRoomId, u64), OwnedEventId)>| -> Vec<u64> {
+        rows.into_iter().map(|((_, number), _)| number).collect()
+    };
+    assert_eq!(left(store.scan(ORDER.under(&(room(),))).await.unwrap()), [3]);
+    assert_eq!(left(store.scan(ORDER.under(&(other,))).await.unwrap()), [1, 2, 3]);
+    assert!(store.contains(&SNAPSHOT_TAIL, &(room(), 1)).await.unwrap());
 }

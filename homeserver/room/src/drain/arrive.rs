@@ -17,13 +17,12 @@ use weft_store::tables::rooms::{
     EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, INCOMPLETE_ROOMS, PAST_PLACES, STAGING, TALK, TIMELINE,
     event_flags,
 };
-use weft_wire::event_types;
 
 use super::{
     decide::{Undecided, resolve_loading},
     graph::{Graph, Incoming, Known},
     order::{Links, order},
-    rebuild::{InPlace, missing},
+    rebuild::InPlace,
     text::Vectors,
 };
 use crate::{
@@ -66,6 +65,8 @@ struct Following {
     state: Option<NewState>,
     /// What came to count by it: see [`Arriving::bring_in`].
     between: Vec<Arc<Pdu>>,
+    /// It follows events that are not here.
+    after_gap: bool,
 }
 
 /// A state and the group that holds it.
@@ -86,7 +87,7 @@ impl<'a> Arriving<'a> {
         hot.cover(reader).await?;
         let (placed, early) = (HashMap::new(), HashMap::new());
         let (vectors, no_cover) = (Vectors::default(), ChainCover::default());
-        Ok(Self {
+        let mut arriving = Self {
             hot,
             turn,
             reader,
@@ -98,7 +99,9 @@ impl<'a> Arriving<'a> {
             put_out: BTreeMap::new(),
             last_past: None,
             no_cover,
-        })
+        };
+        arriving.load_missing().await?;
+        Ok(arriving)
     }
 
     /// Staged rows that are done with.
@@ -185,7 +188,7 @@ impl<'a> Arriving<'a> {
         if self.is_hollow(authorized.pdu()).await? {
             return self.fill_in(vec![Arc::clone(authorized.pdu())]).await;
         }
-        if !outlier && self.was_missing(authorized.pdu().event_id()).await? {
+        if !outlier && self.take_missing(authorized.pdu().event_id()) {
             return self.take_late(authorized, before).await;
         }
         let hollow = if outlier { 0 } else { self.note_hollow(&authorized) };
@@ -290,36 +293,6 @@ impl<'a> Arriving<'a> {
         Ok(())
     }
 
-    /// Whether accepted events here, or their ancestors, follow an event that has not been here in its place.
-    async fn was_missing(&mut self, id: &EventId) -> Result<bool, Unavailable> {
-        if self.hot.missing.is_none() {
-            let room = (&self.hot.id,);
-            let incomplete = self.reader.store().get(&INCOMPLETE_ROOMS, &room).await?.is_some();
-            let events = if incomplete {
-                self.in_place().await?
-            } else {
-                HashMap::new()
-            };
-            self.hot.missing = Some(missing(&events));
-        }
-        Ok(self.hot.missing.as_mut().is_some_and(|missing| missing.remove(id)))
-    }
-
-    /// What an accepted event, or an ancestor of one, follows that is not here in its place.
-    async fn note_missing(&mut self, pdu: &Pdu) -> Result<bool, Unavailable> {
-        let mut some = false;
-        for id in pdu.prev_events() {
-            let known = self.with_flags(id).await?;
-            if known.is_none_or(|(_, flags)| flags & event_flags::OUTLIER != 0)
-                && let Some(missing) = self.hot.missing.as_mut()
-            {
-                some = true;
-                missing.insert(id.clone());
-            }
-        }
-        Ok(some)
-    }
-
     /// The next place after all events from before our time, and before all that came since.
     async fn past_place(&mut self) -> Result<i64, Unavailable> {
         let last = match self.last_past {
@@ -339,7 +312,7 @@ impl<'a> Arriving<'a> {
         (before, after): (u64, &Stated),
         tell: Tell,
     ) -> Result<(), Unavailable> {
-        self.note_missing(&pdu).await?;
+        let after_gap = self.note_missing(&pdu).await?;
         let brought = self.bring_in(&pdu).await?;
         let event = InPlace {
             pdu: Arc::clone(&pdu),
@@ -347,10 +320,17 @@ impl<'a> Arriving<'a> {
         };
         // The text first: what is known in the event's past must not have the event in it yet.
         self.take_text(&brought, &event).await?;
+        for one in brought.iter().chain([&event]).filter(|one| !one.pdu.rejected()) {
+            self.hot.note_unwitnessed(self.turn, &one.pdu, self.ours);
+        }
         let between: Vec<Arc<Pdu>> = brought.iter().map(|event| Arc::clone(&event.pdu)).collect();
         let state = self.state_of_now(&pdu, after, &between).await?;
         self.note_put_out(&pdu, state.as_ref());
-        let following = Following { state, between };
+        let following = Following {
+            state,
+            between,
+            after_gap,
+        };
         self.enter(Arc::clone(&pdu), flags, Some((before, after.group.id)), following, tell);
         for held in brought.iter().filter(|held| !held.pdu.rejected()) {
             self.take_back(&held.pdu).await?;
@@ -372,9 +352,7 @@ impl<'a> Arriving<'a> {
         if pdu.state_key().is_some() && event_flags::is_accepted(flags) {
             self.hot.index(&mut self.turn.batch, &pdu)?;
         }
-        if let Some(missing) = self.hot.missing.as_mut() {
-            missing.remove(pdu.event_id());
-        }
+        self.take_missing(pdu.event_id());
         self.note_missing(&pdu).await?;
         let before = self.group_of(before, pdu.prev_events()).await?;
         let after = self.after(&before, &pdu);
@@ -400,7 +378,7 @@ impl<'a> Arriving<'a> {
             batch.put(&TIMELINE, &(room, order), &id.to_owned());
             crate::relations::index(batch, room, order, &pdu);
             batch.put(&PAST_PLACES, &(room, id), &order.unsigned_abs());
-            if pdu.kind() != event_types::UPDATE || self.hot.document.is_none() {
+            if self.hot.is_talk(&pdu) {
                 batch.put(&TALK, &(room, order), &id.to_owned());
             }
         }
@@ -414,6 +392,7 @@ impl<'a> Arriving<'a> {
             },
         );
         if event_flags::is_accepted(flags) {
+            self.hot.note_unwitnessed(self.turn, &pdu, self.ours);
             self.take_back(&pdu).await?;
             self.be_taken_back(&pdu, flags).await?;
         }
@@ -503,7 +482,9 @@ impl<'a> Arriving<'a> {
                 flags,
                 groups,
                 state: following.state,
+                tip: None,
                 tell,
+                after_gap: following.after_gap,
                 between: following.between,
             },
             self.ours,

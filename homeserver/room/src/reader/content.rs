@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ruma::{OwnedEventId, RoomId};
 use weft_crdt::{Update, compact, merge};
 use weft_store::tables::{
-    documents::{SNAPSHOT, SNAPSHOT_TAIL},
+    documents::{SNAPSHOT, SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow},
     rooms::event_flags,
 };
 use weft_wire::event_types;
@@ -51,8 +51,17 @@ impl Reader {
         let mut updates = Vec::new();
         let damaged = |error: weft_crdt::ParseError| ContentError::Damaged(error.to_string());
         let read = |bytes: Bytes| Update::parse(bytes).map_err(damaged);
-        if let Some(snapshot) = self.store.get(&SNAPSHOT, &(room,)).await.map_err(Unavailable::from)? {
-            updates.push(read(snapshot.update)?);
+        let snapshot = self.store.get(&SNAPSHOT, &(room,)).await.map_err(Unavailable::from)?;
+        match &snapshot {
+            None => {}
+            Some(SnapshotRow::Whole(text)) => updates.push(read(text.clone())?),
+            Some(SnapshotRow::Parts { generation, .. }) => {
+                let parts = SNAPSHOT_PARTS.under(&(room, generation));
+                let parts = self.store.scan_all(parts).await.map_err(Unavailable::from)?;
+                let parts: Vec<Bytes> = parts.into_iter().map(|(_, part)| part).collect();
+                // Where parts were deleted meanwhile, the text is not used: the row names other parts by then.
+                updates.extend(read(Bytes::from(parts.concat())).ok());
+            }
         }
         let tail = self
             .store
@@ -62,8 +71,10 @@ impl Reader {
         for (_, update) in tail {
             updates.push(read(update)?);
         }
-        // These rows change in the commits that change the ends: the same ends before and after mean one instant.
-        if self.extremities(room).await? != ends || self.has_strangers(room, at, &ends).await? {
+        // The tail is emptied in the commits that write another snapshot, and appended to in those that change the ends:
+        // the same of both before and after mean one instant.
+        let same = self.store.get(&SNAPSHOT, &(room,)).await.map_err(Unavailable::from)? == snapshot;
+        if !same || self.extremities(room).await? != ends || self.has_strangers(room, at, &ends).await? {
             return Ok(None);
         }
         put_together(&updates).map(Some)

@@ -221,12 +221,21 @@ impl Reader {
         let Some(version) = self.version(room).await? else {
             return Ok(Vec::new());
         };
+        let create = version
+            .room_id_is_create_hash()
+            .then(|| EventId::parse(format!("${}", room.strip_sigil())).ok())
+            .flatten();
         let mut chain: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
         let mut round = self.events_of(room, &version, of).await?;
         while !round.is_empty() {
+            // In version 12 every event rests on the create event without citing it.
+            let named = create
+                .iter()
+                .filter(|_| round.iter().any(|pdu| pdu.kind() != "m.room.create"));
             let mut next: Vec<OwnedEventId> = round
                 .iter()
                 .flat_map(|pdu| pdu.auth_events())
+                .chain(named)
                 .filter(|id| !chain.contains_key(*id))
                 .cloned()
                 .collect();

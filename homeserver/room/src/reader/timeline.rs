@@ -6,9 +6,9 @@ use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use weft_dag::Pdu;
 use weft_store::{
     Table,
-    tables::rooms::{PAST_PLACES, STREAM, TALK, TIMELINE},
+    tables::rooms::{PAST_PLACES, STREAM, TALK, TIMELINE, TIMELINE_GAPS},
 };
-use weft_wire::limits::MAX_PAGE_EVENTS;
+use weft_wire::{event_types, limits::MAX_PAGE_EVENTS};
 
 use super::{Place, Reader, damaged};
 use crate::Unavailable;
@@ -56,7 +56,14 @@ pub struct Since {
     pub events: Vec<TimelineEvent>,
     /// There were more: these are the newest of them.
     pub limited: bool,
+    /// The first of these events follows events that are not here (a gap of the graph that could not be filled), so that what
+    /// came before it is not known in full. Events before the gap are left out, whether there were more or not.
+    pub after_gap: bool,
 }
+
+/// How many events are read at a time, in search of one that is no witness event: mostly the first is none. A server sends
+/// one in ten minutes, so that a few suffice.
+const NEWEST_PAGES: [usize; 4] = [2, 50, 200, 200];
 
 type Index = Table<(OwnedRoomId, i64), OwnedEventId>;
 
@@ -104,6 +111,31 @@ impl Reader {
         })
     }
 
+    /// The newest event, but for witness events, which servers send by themselves. Only so many are passed over; behind more
+    /// the last of them is given.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn newest_change(&self, room: &RoomId) -> Result<Option<TimelineEvent>, Unavailable> {
+        let (mut from, mut last) = (None, None);
+        for limit in NEWEST_PAGES {
+            let page = self
+                .timeline(room, from, Direction::Backward, Types::All, limit)
+                .await?;
+            for event in page.events {
+                if event.pdu.kind() != event_types::WITNESS {
+                    return Ok(Some(event));
+                }
+                last = Some(event);
+            }
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        Ok(last)
+    }
+
     /// The newest events after position `from` and up to `to`, at most `limit`, oldest first.
     ///
     /// # Errors
@@ -133,9 +165,20 @@ impl Reader {
         let limited = rows.len() > limit;
         rows.truncate(limit);
         rows.reverse();
+        let gap = TIMELINE_GAPS
+            .under(&(room,))
+            .after(&(room, order_of(from)))
+            .through(&(room, order_of(to)))
+            .reversed()
+            .limit(1);
+        let gap = self.store.scan(gap).await?.first().map(|((_, order), ())| *order);
+        // Where the gap lies before all that fits, it is nobody's concern yet.
+        let gap = gap.filter(|gap| !limited || rows.first().is_some_and(|(first, _)| first <= gap));
+        rows.retain(|(order, _)| gap.is_none_or(|gap| *order >= gap));
         Ok(Since {
             events: self.in_place(room, rows).await?,
             limited,
+            after_gap: gap.is_some(),
         })
     }
 

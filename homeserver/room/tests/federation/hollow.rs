@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, RoomVersionId};
 use weft_dag::{Pdu, RoomVersion, Verified, redact};
 
 use super::{
@@ -11,21 +11,26 @@ use super::{
 };
 
 /// A document of Alice's that Bob of the other server writes in, with her latest update on its way to nobody.
-async fn with_an_update_that_was_lost(net: &Net) -> (OwnedRoomId, Arc<Pdu>) {
+pub(super) async fn with_an_update_that_was_lost(net: &Net) -> (OwnedRoomId, Arc<Pdu>) {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.edit(ALICE, &room, 0, "before ").await;
     net.quiet(&room).await;
-    net.edit(ALICE, &room, 0, "hidden ").await;
-    net.seal(ALICE, &room).await;
-    net.lose();
-    let reader = net.rooms("a.example").reader().clone();
-    let newest: OwnedEventId = reader.extremities(&room).await.unwrap().remove(0);
-    let stored = reader.stored_event(&room, &newest).await.unwrap().unwrap();
-    (room, stored.pdu)
+    let pdu = lost_update(net, &room, "hidden ").await;
+    (room, pdu)
 }
 
-fn copy(pdu: &Pdu) -> Verified {
+/// An update of Alice's that nobody else is sent.
+pub(super) async fn lost_update(net: &Net, room: &RoomId, text: &str) -> Arc<Pdu> {
+    net.edit(ALICE, room, 0, text).await;
+    net.seal(ALICE, room).await;
+    net.lose();
+    let reader = net.rooms("a.example").reader().clone();
+    let newest: OwnedEventId = reader.extremities(room).await.unwrap().remove(0);
+    reader.stored_event(room, &newest).await.unwrap().unwrap().pdu
+}
+
+pub(super) fn copy(pdu: &Pdu) -> Verified {
     let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
     let copy = check(&redact::redact(pdu, &version).unwrap(), &version);
     assert!(copy.redacted_on_receipt());

@@ -35,16 +35,23 @@ use yrs::{
     updates::decoder::Decode as _,
 };
 
+use super::gate::{Gate, GatedEngine};
+
 pub fn user(id: &str) -> OwnedUserId {
     UserId::parse(id).unwrap()
 }
 
-/// Time that stands still unless told.
-pub struct TestClock(AtomicU64);
+/// Time that goes with that of the runtime, and no two looks at it give the same.
+pub struct TestClock {
+    next: AtomicU64,
+    started: tokio::time::Instant,
+}
 
 impl Clock for TestClock {
     fn now(&self) -> MilliSecondsSinceUnixEpoch {
-        MilliSecondsSinceUnixEpoch(UInt::try_from(self.0.fetch_add(1, Ordering::Relaxed)).unwrap())
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap();
+        let now = self.next.fetch_add(1, Ordering::Relaxed) + elapsed;
+        MilliSecondsSinceUnixEpoch(UInt::try_from(now).unwrap())
     }
 }
 
@@ -101,7 +108,9 @@ impl CommitSink for Sink {
 
 struct Server {
     rooms: Rooms,
+    store: Store,
     disk: MemoryDisk,
+    gate: Arc<Gate>,
 }
 
 /// All servers.
@@ -244,7 +253,12 @@ impl Peers for Others {
 impl Inner {
     async fn start(self: &Arc<Self>, name: &ServerName, engine: MemoryEngine) {
         let disk = engine.disk();
-        let store = Store::open(engine).await.unwrap();
+        let gate = Arc::new(Gate::default());
+        let gated = GatedEngine {
+            engine,
+            gate: Arc::clone(&gate),
+        };
+        let store = Store::open(gated).await.unwrap();
         let others = Others(OnceLock::new());
         others.0.set(Arc::downgrade(self)).unwrap();
         let config = RoomConfig {
@@ -260,11 +274,16 @@ impl Inner {
             peers: Arc::new(others),
             clock: self.clock.clone(),
         };
-        let rooms = Rooms::start(config, store, Arc::new(Me(testing::signer(name))), ports);
-        self.servers
-            .lock()
-            .unwrap()
-            .insert(name.to_owned(), Server { rooms, disk });
+        let rooms = Rooms::start(config, store.clone(), Arc::new(Me(testing::signer(name))), ports);
+        self.servers.lock().unwrap().insert(
+            name.to_owned(),
+            Server {
+                rooms,
+                store,
+                disk,
+                gate,
+            },
+        );
     }
 }
 
@@ -273,7 +292,10 @@ impl Net {
         let inner = Arc::new(Inner {
             servers: Mutex::default(),
             wire: Arc::default(),
-            clock: Arc::new(TestClock(AtomicU64::new(1_800_000_000_000))),
+            clock: Arc::new(TestClock {
+                next: AtomicU64::new(1_800_000_000_000),
+                started: tokio::time::Instant::now(),
+            }),
         });
         for name in names {
             inner
@@ -289,6 +311,17 @@ impl Net {
     pub fn rooms(&self, server: &str) -> Rooms {
         let name = ServerName::parse(server).unwrap();
         self.inner.servers.lock().unwrap()[&name].rooms.clone()
+    }
+
+    pub fn store(&self, server: &str) -> Store {
+        let name = ServerName::parse(server).unwrap();
+        self.inner.servers.lock().unwrap()[&name].store.clone()
+    }
+
+    /// What can hold back a read of a server's store.
+    pub fn gate(&self, server: &str) -> Arc<Gate> {
+        let name = ServerName::parse(server).unwrap();
+        Arc::clone(&self.inner.servers.lock().unwrap()[&name].gate)
     }
 
     fn of(&self, id: &str) -> Rooms {

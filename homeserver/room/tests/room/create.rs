@@ -1,12 +1,18 @@
 //! createRoom with all its options, in every supported version.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use ruma::{RoomId, RoomVersionId, events::room::member::MembershipState, room_alias_id};
 use serde_json::{Map, Value, json};
 use weft_dag::{RoomVersion, Unchecked, testing};
 use weft_room::{CreateError, CreateRoom, Preset};
-use weft_wire::{Role, document::DocumentKind};
+use weft_wire::{Role, document::DocumentKind, limits::MAX_INITIAL_STATE_EVENTS};
 
 use crate::harness::{Server, alice, bob, user};
 
@@ -230,4 +236,114 @@ async fn what_cannot_be_is_refused_and_leaves_nothing() {
     assert!(matches!(create(late).await, Err(CreateError::Event { .. })));
     let rooms = server.rooms.reader().rooms_of(&alice()).await.unwrap();
     assert_eq!(rooms.len(), 1, "only the first one came into being");
+}
+
+fn with_initial_state(events: usize) -> CreateRoom {
+    let event = |number: usize| weft_room::InitialState {
+        kind: "org.example.entry".to_owned(),
+        state_key: number.to_string(),
+        content: json!({ "number": number }),
+    };
+    CreateRoom {
+        initial_state: (0..events).map(event).collect(),
+        ..CreateRoom::default()
+    }
+}
+
+#[tokio::test]
+async fn a_room_begins_with_a_bounded_number_of_events() {
+    let server = Server::new().await;
+    let room = server
+        .rooms
+        .create(&alice(), with_initial_state(MAX_INITIAL_STATE_EVENTS))
+        .await
+        .unwrap();
+    let state = server.rooms.reader().state(&room).await.unwrap().unwrap();
+    assert_eq!(state.of_type("org.example.entry").count(), MAX_INITIAL_STATE_EVENTS);
+    let more = with_initial_state(MAX_INITIAL_STATE_EVENTS + 1);
+    let refused = server.rooms.create(&alice(), more).await;
+    assert!(
+        matches!(
+            refused,
+            Err(CreateError::Invalid {
+                field: "initial_state",
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+}
+
+/// While a room with many first events is made, other tasks of the same thread go on.
+#[tokio::test]
+async fn a_room_with_many_first_events_leaves_the_thread_to_others() {
+    let turns_during = async |events: usize| {
+        let server = Server::new().await;
+        let turns = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                counter.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        server.rooms.create(&alice(), with_initial_state(events)).await.unwrap();
+        other.abort();
+        turns.load(Ordering::Relaxed)
+    };
+    let (few, many) = (turns_during(1).await, turns_during(MAX_INITIAL_STATE_EVENTS).await);
+    assert!(
+        many >= few + 10,
+        "{few} turns beside a small room, {many} beside a large one"
+    );
+}
+
+#[tokio::test]
+async fn one_entry_of_a_past_state_is_that_of_the_whole_state() {
+    let server = Server::new().await;
+    let room = server.rooms.create(&alice(), with_initial_state(120)).await.unwrap();
+    let reader = server.rooms.reader();
+    let last = server.sink.all().last().unwrap().position;
+    for position in 0..=last {
+        let whole = reader.state_at_position(&room, position).await.unwrap();
+        for (kind, key) in [
+            ("m.room.create", ""),
+            ("org.example.entry", "7"),
+            ("org.example.entry", "119"),
+            ("no", ""),
+        ] {
+            let one = reader.state_entries_at(&room, position, &[(kind, key)]).await.unwrap();
+            let one = one.and_then(|state| state.get(kind, key).cloned());
+            let expected = whole.as_ref().and_then(|state| state.get(kind, key));
+            assert_eq!(
+                one.map(|pdu| pdu.event_id().to_owned()),
+                expected.map(|pdu| pdu.event_id().to_owned()),
+                "{kind} {key} at {position}"
+            );
+        }
+    }
+}
+
+/// In version 12 no event cites the create event, and every one rests on it.
+#[tokio::test]
+async fn the_auth_chain_of_a_room_has_its_create_event_in_every_version() {
+    let server = Server::new().await;
+    for id in RoomVersion::ALL {
+        let request = CreateRoom {
+            version: Some(id.clone()),
+            ..CreateRoom::default()
+        };
+        let room = server.rooms.create(&alice(), request).await.unwrap();
+        let reader = server.rooms.reader();
+        let state = reader.state(&room).await.unwrap().unwrap();
+        let create = state.create().unwrap().event_id().to_owned();
+        for kind in ["m.room.power_levels", "m.room.join_rules"] {
+            let of = [state.get(kind, "").unwrap().event_id().to_owned()];
+            let chain = reader.auth_chain(&room, &of).await.unwrap();
+            let found = chain.iter().filter(|pdu| pdu.event_id() == create).count();
+            assert_eq!(found, 1, "version {id}: {kind}");
+            assert!(!chain.iter().any(|pdu| of.contains(&pdu.event_id().to_owned())), "{id}");
+        }
+        assert!(reader.auth_chain(&room, &[create]).await.unwrap().is_empty(), "version {id}");
+    }
 }

@@ -25,6 +25,10 @@ impl FakeClock {
         self.1.store(0, Ordering::Relaxed);
     }
 
+    pub(crate) fn advance(&self, milliseconds: u64) {
+        self.0.fetch_add(milliseconds, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_back(&self, milliseconds: u64) {
         self.0.fetch_sub(milliseconds, Ordering::Relaxed);
     }

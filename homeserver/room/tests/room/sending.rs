@@ -3,6 +3,7 @@
 use ruma::{OwnedEventId, events::room::member::MembershipState, owned_device_id, owned_user_id};
 use serde_json::{Value, json};
 use weft_room::{Clock as _, CreateRoom, SendError, Template, TemplateKind};
+use weft_store::tables::rooms::{EVENT_TXN, SENT_REQUESTS, TRANSACTIONS};
 
 use crate::harness::{Server, alice, bob, event, user};
 
@@ -29,6 +30,43 @@ async fn a_transaction_id_makes_one_event_also_after_a_restart() {
         first,
         "another device counts for itself"
     );
+}
+
+#[tokio::test]
+async fn requests_that_are_long_past_are_forgotten_and_late_ones_are_not() {
+    const DAY: u64 = 24 * 60 * 60 * 1_000;
+    let server = Server::new().await;
+    let room = server.rooms.create(&alice(), CreateRoom::default()).await.unwrap();
+    let device = owned_device_id!("PHONE");
+    let request = |number: usize| {
+        let mut message = event(&alice(), "m.room.message", json!({ "body": "hello" }));
+        message.txn = Some((device.clone(), format!("t{number}").into()));
+        message
+    };
+    let mut sent = Vec::new();
+    for number in 0..10 {
+        sent.push(server.rooms.send(&room, request(number)).await.unwrap());
+    }
+    let rows = async || {
+        let (user, store) = (alice(), &server.store);
+        let transactions = store.scan_all(TRANSACTIONS.under(&(&user,))).await.unwrap().len();
+        let echoes = store.scan_all(EVENT_TXN.under(&(&user,))).await.unwrap().len();
+        let times = store.scan_all(SENT_REQUESTS.under(&())).await.unwrap().len();
+        (transactions, echoes, times)
+    };
+    assert_eq!(rows().await, (10, 10, 10));
+    server.clock.advance(6 * DAY);
+    assert_eq!(
+        server.rooms.send(&room, request(3)).await.unwrap(),
+        sent[3],
+        "within the time"
+    );
+    server.clock.advance(2 * DAY);
+    for number in 10..14 {
+        server.rooms.send(&room, request(number)).await.unwrap();
+    }
+    assert_eq!(rows().await, (4, 4, 4), "the old ones are gone");
+    assert_ne!(server.rooms.send(&room, request(3)).await.unwrap(), sent[3]);
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ pub(super) async fn take(engine: &dyn Engine, found: u64) -> Result<(), OpenErro
         let mut batch = match version {
             1 => from_1(engine).await?,
             2 => from_2(engine).await?,
+            // Snapshots and journals have a second form beside the first, which is still read; a program that knows only
+            // the first must not open the store.
             _ => Batch::new(),
         };
         batch.put(&SCHEMA, &(), &version.saturating_add(1));

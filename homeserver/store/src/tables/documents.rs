@@ -13,9 +13,11 @@ crate::tables! {
     JOURNALED_ROOMS: (OwnedRoomId,) => (), Global, Ground, 0x0202,
         "Rooms whose journal may have rows: what must be sealed after a start.";
     SNAPSHOT: (OwnedRoomId,) => SnapshotRow, Room, Derived, 0x0203,
-        "The compacted document and the position up to which events are in it.";
+        "Where the compacted document is: the generation of its parts.";
     SNAPSHOT_TAIL: (OwnedRoomId, u64) => Bytes, Room, Derived, 0x0204,
-        "Room, position: merged updates that came after the snapshot, folded into it now and then.";
+        "Room, number: merged updates that came after the snapshot, folded into it now and then.";
+    SNAPSHOT_PARTS: (OwnedRoomId, u64, u32) => Bytes, Room, Derived, 0x020A,
+        "Room, generation, number: the compacted document in parts, so that no batch must hold all of it. Generations that SNAPSHOT doesn't name are left over.";
     CLAIMS: (OwnedRoomId, u64, u32) => ClaimRow, Room, Derived, 0x0205,
         "Room, client id, first clock: which event brought this range of the client's blocks. Decides equal claims, and tells who wrote what.";
     CLIENT_OWNERS: (OwnedRoomId, u64) => ClientOwner, Room, Derived, 0x0206,
@@ -35,52 +37,67 @@ crate::tables! {
 pub struct JournalRow {
     /// Who made it.
     pub author: OwnedUserId,
-    /// The socket that it came from.
-    pub session: u64,
     /// The update (Yjs v1).
     pub update: Bytes,
 }
 
 impl Value for JournalRow {
     fn encode(&self) -> Result<Bytes, ValueError> {
-        Ok(RowWriter::new(1)
-            .u64(self.session)
-            .bytes(self.author.as_bytes())?
-            .finish(&self.update))
+        Ok(RowWriter::new(2).bytes(self.author.as_bytes())?.finish(&self.update))
     }
 
     fn decode(bytes: Bytes) -> Result<Self, ValueError> {
-        let mut row = RowReader::new(bytes, 1)?;
-        let session = row.u64()?;
+        let mut row = match bytes.first() {
+            // With the connection that the edit came by, which means nothing after a restart.
+            Some(1) => {
+                let mut row = RowReader::new(bytes, 1)?;
+                row.u64()?;
+                row
+            }
+            _ => RowReader::new(bytes, 2)?,
+        };
         let author = row.text()?;
         let author = OwnedUserId::try_from(author).map_err(|error| ValueError(error.to_string()))?;
         Ok(Self {
             author,
-            session,
             update: row.rest(),
         })
     }
 }
 
-/// The compacted document.
+/// The compacted document: one update (Yjs v1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotRow {
-    /// Events up to this position are in it.
-    pub position: u64,
-    /// One update (Yjs v1).
-    pub update: Bytes,
+pub enum SnapshotRow {
+    /// All of it, as it was written before there were parts.
+    Whole(Bytes),
+    /// In rows of [`SNAPSHOT_PARTS`].
+    Parts {
+        /// Their generation: another one with each snapshot.
+        generation: u64,
+        /// How many there are.
+        parts: u32,
+    },
 }
 
 impl Value for SnapshotRow {
     fn encode(&self) -> Result<Bytes, ValueError> {
-        Ok(RowWriter::new(1).u64(self.position).finish(&self.update))
+        Ok(match self {
+            Self::Whole(update) => RowWriter::new(1).u64(0).finish(update),
+            Self::Parts { generation, parts } => RowWriter::new(2).u64(*generation).u32(*parts).finish(&[]),
+        })
     }
 
     fn decode(bytes: Bytes) -> Result<Self, ValueError> {
-        let mut row = RowReader::new(bytes, 1)?;
-        Ok(Self {
-            position: row.u64()?,
-            update: row.rest(),
+        if bytes.first() == Some(&1) {
+            let mut row = RowReader::new(bytes, 1)?;
+            // A stream position that nobody read.
+            row.u64()?;
+            return Ok(Self::Whole(row.rest()));
+        }
+        let mut row = RowReader::new(bytes, 2)?;
+        Ok(Self::Parts {
+            generation: row.u64()?,
+            parts: row.u32()?,
         })
     }
 }

@@ -19,7 +19,7 @@ crate::tables! {
     EVENT_ROOM: (OwnedEventId,) => OwnedRoomId, Global, Derived, 0x0103,
         "The room of an event, for requests that name only the event.";
     TIMELINE: (OwnedRoomId, i64) => OwnedEventId, Room, Derived, 0x0104,
-        "Room, order: the visible events as people saw them. The order is the stream position; events from before our time there (backfill) count down from -1.";
+        "Room, order: the visible events as people saw them. The order is the stream position; events from before our time there (backfill) have negative ones, which count up from -2^40.";
     TALK: (OwnedRoomId, i64) => OwnedEventId, Room, Derived, 0x0112,
         "TIMELINE without updates of the text: between two chat messages of a document there may be thousands.";
     RELATIONS: (OwnedRoomId, OwnedEventId, i64) => RelationRow, Room, Derived, 0x0130,
@@ -70,6 +70,14 @@ crate::tables! {
         "Rooms that may have hollow updates: where the asking goes on after a start.";
     DOUBTED_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011D,
         "Rooms with ends of the graph that other servers may not have, and that are looked at again: also after a start.";
+    TIMELINE_GAPS: (OwnedRoomId, i64) => (), Room, Derived, 0x0121,
+        "Room, order: places in TIMELINE whose event follows events that were not here when it came. Rows only where a room is incomplete.";
+    SENT_REQUESTS: (u64, OwnedEventId) => SentRequest, Global, Derived, 0x0120,
+        "Time in milliseconds since 1970, event: the request of a client that made it, so that its rows of TRANSACTIONS and EVENT_TXN are deleted after a while.";
+    MISSING_EVENTS: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011E,
+        "Room, event: what accepted events and their ancestors follow and that is not here in its place. Rows only where a room is incomplete.";
+    UNWITNESSED: (OwnedRoomId,) => u64, Global, Derived, 0x011F,
+        "Documents with updates of others after which this server has sent nothing, and when its witness event is due, in milliseconds since 1970.";
 }
 
 /// A room.
@@ -186,6 +194,17 @@ pub struct StreamRow {
     pub room: OwnedRoomId,
     /// This event.
     pub event: OwnedEventId,
+}
+
+/// A client's request that made an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentRequest {
+    /// Who made it.
+    pub user: OwnedUserId,
+    /// From which device.
+    pub device: OwnedDeviceId,
+    /// Its transaction id, as in [`TRANSACTIONS`].
+    pub transaction: OwnedTransactionId,
 }
 
 /// A list of events.
@@ -306,6 +325,7 @@ crate::json_value!(
     RoomRow,
     RelationRow,
     StreamRow,
+    SentRequest,
     EventIds,
     StateGroupRow,
     EventGroupRow,

@@ -1,0 +1,119 @@
+//! An engine that can hold one read back, so that a test decides what is committed between a read and what its reader
+//! does next; and that remembers what it was asked for.
+
+#![allow(unreachable_pub, reason = "test support")]
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use weft_store::{
+    ReadError,
+    engine::{Engine, EngineCommitError, KeyRange, WriteBatch},
+    memory::MemoryEngine,
+};
+
+/// Which read is held, and the two sides that wait for one another.
+pub struct Gate {
+    /// The key, and whether only a read that gives nothing is held.
+    held: Mutex<Option<(Bytes, bool)>>,
+    reached: Semaphore,
+    open: Semaphore,
+    scans: Mutex<Vec<KeyRange>>,
+    largest_batch: AtomicUsize,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            held: Mutex::default(),
+            reached: Semaphore::new(0),
+            open: Semaphore::new(0),
+            scans: Mutex::default(),
+            largest_batch: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Gate {
+    /// The next read that could give this key, and gives nothing, is held before its reader learns of it.
+    pub fn hold_next_empty_read(&self, key: Bytes) {
+        *self.held.lock().unwrap() = Some((key, true));
+    }
+
+    /// The next read that could give this key is held before its reader learns of what it gives.
+    pub fn hold_next_read(&self, key: Bytes) {
+        *self.held.lock().unwrap() = Some((key, false));
+    }
+
+    /// Until such a read is held.
+    pub async fn reached(&self) {
+        self.reached.acquire().await.unwrap().forget();
+    }
+
+    /// Lets it go on.
+    pub fn open(&self) {
+        self.open.add_permits(1);
+    }
+
+    /// How often a range was read that this key could be in.
+    pub fn scans_over(&self, key: &Bytes) -> usize {
+        let scans = self.scans.lock().unwrap();
+        scans.iter().filter(|range| holds(range, key)).count()
+    }
+
+    /// Bytes of the largest batch.
+    pub fn largest_batch(&self) -> usize {
+        self.largest_batch.load(Ordering::Relaxed)
+    }
+
+    async fn pass(&self, is_empty: bool, reads: impl FnOnce(&Bytes) -> bool) {
+        let is_held = |held: &mut (Bytes, bool)| (is_empty || !held.1) && reads(&held.0);
+        let held = self.held.lock().unwrap().take_if(is_held);
+        if held.is_some() {
+            self.reached.add_permits(1);
+            self.open.acquire().await.unwrap().forget();
+        }
+    }
+}
+
+/// A memory engine behind a gate.
+pub struct GatedEngine {
+    pub engine: MemoryEngine,
+    pub gate: Arc<Gate>,
+}
+
+#[async_trait]
+impl Engine for GatedEngine {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let value = self.engine.get(key).await?;
+        self.gate.pass(value.is_none(), |held| held == key).await;
+        Ok(value)
+    }
+
+    async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        let rows = self.engine.scan(range.clone()).await?;
+        self.gate.scans.lock().unwrap().push(range.clone());
+        self.gate.pass(rows.is_empty(), |held| holds(&range, held)).await;
+        Ok(rows)
+    }
+
+    async fn commit(&self, batches: Vec<WriteBatch>) -> Vec<Result<(), EngineCommitError>> {
+        for batch in &batches {
+            self.gate.largest_batch.fetch_max(batch.size(), Ordering::Relaxed);
+        }
+        self.engine.commit(batches).await
+    }
+
+    async fn close(&self) {
+        self.engine.close().await;
+    }
+}
+
+fn holds(range: &KeyRange, key: &Bytes) -> bool {
+    range.start <= *key && range.end.as_ref().is_none_or(|end| key < end)
+}

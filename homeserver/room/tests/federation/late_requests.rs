@@ -1,0 +1,91 @@
+//! Work that a room's worker requests while the background task that does it is about to end: it is done all the same,
+//! by this process or by the next one.
+
+use ruma::RoomVersionId;
+use weft_store::{
+    memory::Tail,
+    tables::rooms::{HOLLOW_UPDATES, INCOMPLETE_ROOMS},
+};
+
+use super::{
+    ALICE, BOB,
+    hollow::{copy, lost_update, with_an_update_that_was_lost},
+    net::{Net, user},
+};
+
+#[tokio::test]
+async fn a_redacted_update_that_comes_while_the_last_search_ends_is_searched_for() {
+    for restart in [false, true] {
+        let net = Net::new(&["a.example", "b.example"]).await;
+        let (room, first) = with_an_update_that_was_lost(&net).await;
+        let (b, gate) = (net.rooms("b.example"), net.gate("b.example"));
+        let origin = user(ALICE);
+        b.receive(origin.server_name(), vec![copy(&first)]).await.unwrap();
+        net.until(|| async { net.text("b.example", &room).await == "hidden before " })
+            .await;
+        // The search for another one ends, and has read that none is left.
+        gate.hold_next_empty_read(HOLLOW_UPDATES.physical(&(&room, first.event_id())));
+        let second = lost_update(&net, &room, "second ").await;
+        b.receive(origin.server_name(), vec![copy(&second)]).await.unwrap();
+        gate.reached().await;
+        // Before it does anything with that, another redacted update is committed.
+        let third = lost_update(&net, &room, "third ").await;
+        b.receive(origin.server_name(), vec![copy(&third)]).await.unwrap();
+        let is_here = || async {
+            b.reader()
+                .stored_event(&room, third.event_id())
+                .await
+                .unwrap()
+                .is_some()
+        };
+        net.until(is_here).await;
+        // The worker has done all that follows from the commit.
+        b.seal(&room).await.unwrap();
+        if restart {
+            // Nobody can be asked, so that the search is still to be done when the power goes.
+            net.cut(0);
+        }
+        gate.open();
+        if restart {
+            // What the search commits now is in the queue before this.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            b.set_public(&room, true).await.unwrap();
+            net.power_loss("b.example", Tail::Lost).await;
+            net.heal(0).await;
+            net.rooms("b.example").recover().await.unwrap();
+        }
+        let is_whole = || async { net.text("b.example", &room).await == "third second hidden before " };
+        net.until(is_whole).await;
+        net.assert_same(&room).await;
+    }
+}
+
+#[tokio::test]
+async fn a_gap_that_opens_while_the_last_history_ends_is_filled() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.edit(ALICE, &room, 0, "before ").await;
+    net.invite(ALICE, BOB, &room).await;
+    net.join(BOB, &room).await;
+    let (b, gate) = (net.rooms("b.example"), net.gate("b.example"));
+    // The task that fetches what was before the join has read that nothing is missing any more.
+    gate.hold_next_empty_read(INCOMPLETE_ROOMS.physical(&(&room,)));
+    gate.reached().await;
+    // Before it ends, a gap opens whose events nobody gives at present.
+    net.cut(1);
+    net.edit(ALICE, &room, 0, "missed ").await;
+    net.seal(ALICE, &room).await;
+    net.lose();
+    net.refuse_missing_events(true);
+    net.heal(1).await;
+    let hello = net.message(ALICE, &room, "hello").await;
+    net.until(|| async { b.reader().order(&room, &hello).await.unwrap().is_some() })
+        .await;
+    b.seal(&room).await.unwrap();
+    gate.open();
+    net.until(|| async { net.text("b.example", &room).await == "missed before " })
+        .await;
+    net.assert_same(&room).await;
+}

@@ -1,0 +1,207 @@
+//! What a server stores of a room that others write in: bounded in rows and in bytes a batch, and read little.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use ruma::{OwnedEventId, RoomVersionId};
+use weft_dag::{Pdu, RoomVersion};
+use weft_room::{Direction, Types};
+use weft_store::{
+    memory::Tail,
+    tables::{
+        documents::{SNAPSHOT_PARTS, SNAPSHOT_TAIL, VECTORS},
+        rooms::{EVENTS, MISSING_EVENTS, STAGING, event_flags},
+    },
+};
+
+use super::{
+    ALICE, BOB,
+    net::{Net, check, user},
+};
+
+/// Rows of a tail above which it is folded, and a few that come with the same turn.
+const LONGEST_TAIL: usize = 256 + 50;
+
+#[tokio::test]
+async fn what_only_others_write_is_folded_into_the_snapshot() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 0).await;
+    for number in 0..LONGEST_TAIL + 50 {
+        net.edit(ALICE, &room, 0, &format!("{number} ")).await;
+        net.seal(ALICE, &room).await;
+    }
+    net.quiet(&room).await;
+    for server in ["a.example", "b.example"] {
+        let tail = net
+            .store(server)
+            .scan_all(SNAPSHOT_TAIL.under(&(&room,)))
+            .await
+            .unwrap();
+        assert!(tail.len() <= LONGEST_TAIL, "{server}: {} rows", tail.len());
+    }
+    net.assert_same(&room).await;
+    let text = net.text("b.example", &room).await;
+    net.power_loss("b.example", Tail::Lost).await;
+    assert_eq!(net.text("b.example", &room).await, text);
+    net.assert_same(&room).await;
+}
+
+/// A text that is as large as a batch may be, and one more row, would never be stored.
+#[tokio::test]
+async fn no_batch_holds_a_whole_document() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    let paste = "a line of text. ".repeat(200_000);
+    for _ in 0..4 {
+        net.edit(ALICE, &room, 0, &paste).await;
+        net.seal(ALICE, &room).await;
+    }
+    let whole = paste.len() * 4;
+    // First as the other server gives it, then from its events.
+    net.invite_and_join(ALICE, BOB, &room, 0).await;
+    if let Some(history) = net.rooms("b.example").coming_history(&room) {
+        history.over().await;
+    }
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+    assert_eq!(net.text("b.example", &room).await.len(), whole);
+    let largest = net.gate("b.example").largest_batch();
+    assert!(
+        largest < whole * 3 / 4,
+        "a batch of {largest} bytes for a text of {whole}"
+    );
+    net.power_loss("b.example", Tail::Lost).await;
+    assert_eq!(net.text("b.example", &room).await.len(), whole);
+    net.assert_same(&room).await;
+    let parts = net
+        .store("b.example")
+        .scan_all(SNAPSHOT_PARTS.under(&(&room,)))
+        .await
+        .unwrap();
+    let generations: BTreeSet<u64> = parts.iter().map(|((_, generation, _), _)| *generation).collect();
+    assert_eq!(generations.len(), 1, "older snapshots are deleted");
+}
+
+/// Each time the text is worked out from its events, all vectors are written anew.
+#[tokio::test]
+async fn vectors_that_nothing_refers_to_are_deleted() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    for word in ["one ", "two ", "three "] {
+        net.edit(ALICE, &room, 0, word).await;
+        net.seal(ALICE, &room).await;
+    }
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+    let b = net.rooms("b.example");
+    if let Some(history) = b.coming_history(&room) {
+        history.over().await;
+    }
+    let count = async || {
+        net.store("b.example")
+            .scan_all(VECTORS.under(&(&room,)))
+            .await
+            .unwrap()
+            .len()
+    };
+    let events = async || {
+        net.store("b.example")
+            .scan_all(EVENTS.under(&(&room,)))
+            .await
+            .unwrap()
+            .len()
+    };
+    assert!(count().await <= events().await, "{} vectors", count().await);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_known_after_a_restart_without_reading_the_room() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.edit(ALICE, &room, 0, "before ").await;
+    net.seal(ALICE, &room).await;
+    net.refuse_history(true);
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    net.power_loss("b.example", Tail::Lost).await;
+    let b = net.rooms("b.example");
+    let hello = net.message(ALICE, &room, "hello").await;
+    net.until(|| async { b.reader().order(&room, &hello).await.unwrap().is_some() })
+        .await;
+    let key = EVENTS.physical(&(&room, &hello));
+    assert_eq!(
+        net.gate("b.example").scans_over(&key),
+        0,
+        "the events of the room are not read"
+    );
+    let store = net.store("b.example");
+    let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
+    let (mut here, mut cited) = (BTreeSet::new(), BTreeSet::new());
+    for ((_, id), row) in store.scan_all(EVENTS.under(&(&room,))).await.unwrap() {
+        if !row.has(event_flags::OUTLIER) {
+            let pdu = Pdu::from_trusted_json(row.text().unwrap(), id.clone(), &version, false).unwrap();
+            cited.extend(pdu.prev_events().iter().cloned());
+            here.insert(id);
+        }
+    }
+    let missing: BTreeSet<OwnedEventId> = cited.difference(&here).cloned().collect();
+    assert!(!missing.is_empty());
+    let rows = store.scan_all(MISSING_EVENTS.under(&(&room,))).await.unwrap();
+    assert_eq!(
+        rows.into_iter().map(|((_, id), ())| id).collect::<BTreeSet<_>>(),
+        missing
+    );
+    // And nothing is left of it when all has come.
+    net.refuse_history(false);
+    b.recover().await.unwrap();
+    net.until(|| async {
+        store
+            .scan_all(MISSING_EVENTS.under(&(&room,)))
+            .await
+            .unwrap()
+            .is_empty()
+    })
+    .await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+}
+
+#[tokio::test]
+async fn an_edit_does_not_wait_until_all_that_is_staged_is_merged() {
+    let net = Arc::new(Net::new(&["a.example", "b.example"]).await);
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    net.cut(0);
+    let mut last = None;
+    for number in 0..400 {
+        last = Some(net.message(ALICE, &room, &format!("message {number}")).await);
+    }
+    net.lose();
+    net.heal(0).await;
+    let a = net.rooms("a.example");
+    let page = a.reader().timeline(&room, None, Direction::Backward, Types::All, 400);
+    let mut events = page.await.unwrap().events;
+    events.reverse();
+    let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
+    let events = events.iter().map(|event| check(&event.pdu, &version)).collect();
+    let b = net.rooms("b.example");
+    b.receive(user(ALICE).server_name(), events).await.unwrap();
+    let store = net.store("b.example");
+    // In a task of its own: the runtime looks at the test itself only now and then.
+    let edit = tokio::spawn({
+        let (net, room) = (Arc::clone(&net), room.clone());
+        async move {
+            net.edit(BOB, &room, 0, "written meanwhile ").await;
+            store.scan_all(STAGING.under(&(&room,))).await.unwrap().len()
+        }
+    });
+    let staged = edit.await.unwrap();
+    assert!(staged >= 200, "the edit had to wait, {staged} events are left");
+    net.until(|| async { b.reader().order(&room, last.as_ref().unwrap()).await.unwrap().is_some() })
+        .await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+    assert_eq!(net.text("a.example", &room).await, "written meanwhile ");
+}
