@@ -68,8 +68,6 @@ pub(crate) struct Arrival {
     /// For a state event at the tip of the graph, which alone changes the state: the group after it, and its entry.
     pub(crate) tip: Option<(Group, StateKey)>,
     pub(crate) tell: Tell,
-    /// It follows events that are not here.
-    pub(crate) after_gap: bool,
     /// Ancestors of it that were rejected or held back, and count only because of it.
     pub(crate) between: Vec<Arc<Pdu>>,
 }
@@ -306,7 +304,6 @@ impl Hot {
                 state: None,
                 tip,
                 tell,
-                after_gap: false,
                 between: Vec::new(),
             },
             ours,
@@ -329,7 +326,6 @@ impl Hot {
             state,
             tip,
             tell,
-            after_gap,
             between,
         } = arrival;
         if let Some((before, after)) = groups {
@@ -378,7 +374,6 @@ impl Hot {
         turn.writes.push(Write {
             pdu,
             is_talk,
-            after_gap,
             flags,
             changed,
             group,

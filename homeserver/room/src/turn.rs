@@ -21,7 +21,7 @@ use weft_store::{
         federation::{OUTBOX, OUTBOX_SERVERS, OutboxRow},
         rooms::{
             CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENT_TXN, EVENTS, EventRow, MEMBERS, MEMBERSHIP, MembershipRow,
-            SENT_REQUESTS, STREAM, SentRequest, StreamRow, TALK, TIMELINE, TIMELINE_GAPS, TRANSACTIONS, event_flags,
+            SENT_REQUESTS, STREAM, SentRequest, StreamRow, TALK, TIMELINE, TRANSACTIONS, event_flags,
         },
     },
 };
@@ -43,8 +43,6 @@ pub(crate) struct Write {
     pub(crate) group: Option<u64>,
     /// It is shown in the timelines that leave out updates.
     pub(crate) is_talk: bool,
-    /// It follows events that are not here: those before it in the timeline are not all that came before.
-    pub(crate) after_gap: bool,
     /// Servers that must be sent the event.
     pub(crate) destinations: BTreeSet<OwnedServerName>,
 }
@@ -248,9 +246,6 @@ impl Turn {
             let id = id.to_owned();
             self.batch.put(&TIMELINE, &(room, order_of(position)), &id);
             relations::index(&mut self.batch, room, order_of(position), &write.pdu);
-            if write.after_gap {
-                self.batch.put(&TIMELINE_GAPS, &(room, order_of(position)), &());
-            }
             if write.is_talk {
                 self.batch.put(&TALK, &(room, order_of(position)), &id);
             }

@@ -102,7 +102,10 @@ pub(super) fn text_of(pdu: &Pdu, field: &str) -> Option<String> {
 /// Which index of a room's timeline serves a filter: updates of the text are left out unless the filter names them, so
 /// that a chat client finds its chat among thousands of keystrokes.
 pub(super) fn types_of(filter: &RoomEventFilter) -> Types {
-    let names_updates = |pattern: &String| pattern != "*" && matches_type(pattern, event_types::UPDATE);
+    let names_updates = |pattern: &String| {
+        let mut left_out = event_types::LEFT_OUT_OF_TIMELINES.iter();
+        pattern != "*" && left_out.any(|kind| matches_type(pattern, kind))
+    };
     match &filter.types {
         Some(types) if types.iter().any(names_updates) => Types::All,
         _ => Types::WithoutUpdates,
@@ -196,6 +199,7 @@ mod tests {
         assert_eq!(filter(Some(&["*"])), Types::WithoutUpdates);
         assert_eq!(filter(Some(&["m.room.*"])), Types::WithoutUpdates);
         assert_eq!(filter(Some(&["dev.weft.update"])), Types::All);
+        assert_eq!(filter(Some(&["dev.weft.witness"])), Types::All);
         assert_eq!(filter(Some(&["m.room.message", "dev.weft.*"])), Types::All);
     }
 }

@@ -9,7 +9,7 @@ use ruma::{
     events::room::member::MembershipState,
 };
 use serde_json::{Value, json, value::RawValue};
-use weft_dag::StateView;
+use weft_dag::{Pdu, StateView};
 use weft_room::{Clock, Reader};
 
 use super::{
@@ -116,4 +116,20 @@ pub(super) async fn state_for(
         .state_at_position(room, position)
         .await?
         .ok_or_else(standing::hidden)
+}
+
+/// One entry of the state that a user may read, without reading the rest: a state may have thousands of entries.
+pub(super) async fn entry_for(
+    reader: &Reader,
+    room: &RoomId,
+    user: &UserId,
+    (kind, key): (&str, &str),
+) -> ApiResult<Option<Arc<Pdu>>> {
+    Ok(match standing::readable(reader, room, user).await? {
+        Readable::Now => reader.state_event(room, kind, key).await?,
+        Readable::Until(left) => {
+            let state = reader.state_entries_at(room, left, &[(kind, key)]).await?;
+            state.and_then(|state| state.get(kind, key).cloned())
+        }
+    })
 }

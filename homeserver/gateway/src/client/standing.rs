@@ -64,7 +64,8 @@ async fn departure(reader: &Reader, room: &RoomId, user: &UserId, changed: u64) 
     if let Some(position) = reader.departure(room, user).await? {
         return Ok(Some(position));
     }
-    let before = reader.state_at_position(room, changed.saturating_sub(1)).await?;
+    let own = [("m.room.member", user.as_str())];
+    let before = reader.state_entries_at(room, changed.saturating_sub(1), &own).await?;
     let was_joined = before.is_some_and(|state| state.membership(user) == MembershipState::Join);
     Ok(was_joined.then_some(changed))
 }

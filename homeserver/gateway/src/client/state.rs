@@ -20,7 +20,7 @@ use super::{
     Ports,
     aliases::check_named,
     events::{Shown, client_event},
-    members::state_for,
+    members::{entry_for, state_for},
     moderation::invite_user,
     remote::Remote,
 };
@@ -74,16 +74,14 @@ async fn one(
     Query(Format { format }): Query<Format>,
 ) -> ApiResult<Response> {
     let room = room_id(&room)?;
-    let state = state_for(&reader, &room, &caller.user_id, None).await?;
-    let pdu = state
-        .get(&kind, &key)
-        .ok_or_else(|| ApiError::not_found("The room has no such state."))?;
+    let pdu = entry_for(&reader, &room, &caller.user_id, (&kind, &key)).await?;
+    let pdu = pdu.ok_or_else(|| ApiError::not_found("The room has no such state."))?;
     if format.as_deref() == Some("event") {
         let shown = Shown {
             room_id: true,
             now_ms: clock.now().get().into(),
         };
-        return Ok(Json(client_event(pdu, shown)).into_response());
+        return Ok(Json(client_event(&pdu, shown)).into_response());
     }
     Ok(Json(pdu.content()).into_response())
 }

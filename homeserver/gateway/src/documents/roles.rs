@@ -3,7 +3,7 @@
 use ruma::{UserId, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
 use weft_dag::StateView;
-use weft_wire::Role;
+use weft_wire::{Role, event_types};
 
 use super::failures;
 use crate::errors::{ApiError, ApiResult};
@@ -41,7 +41,18 @@ pub(super) fn with_role(
         Some(users) => users.insert(user.to_string(), json!(role.power())),
         None => return Err(ApiError::forbidden("The power levels of this room can't be changed.")),
     };
+    let_all_witness(&mut content);
     Ok(Some(content))
+}
+
+/// Documents that were made before there were witness events have no level for them (`spec/docs/events.md`).
+fn let_all_witness(content: &mut Map<String, Value>) {
+    let events = content.entry("events").or_insert_with(|| json!({}));
+    if let Some(events) = events.as_object_mut() {
+        events
+            .entry(event_types::WITNESS)
+            .or_insert_with(|| json!(Role::Viewer.power()));
+    }
 }
 
 /// Whether nobody but `user` has an owner's power.

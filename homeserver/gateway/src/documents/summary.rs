@@ -4,10 +4,7 @@ use ruma::UserId;
 use serde::Deserialize;
 use serde_json::Value;
 use weft_dag::{Pdu, StateView};
-use weft_room::{
-    Reader, Unavailable,
-    reader::{Direction, Types},
-};
+use weft_room::{Reader, Unavailable};
 use weft_wire::{
     Role,
     document::{DocumentContent, DocumentKind},
@@ -42,14 +39,15 @@ pub(super) async fn summary(
 ) -> Result<Option<Document>, Unavailable> {
     let Some(create) = state.create() else { return Ok(None) };
     let room = create.room_id();
-    let newest = reader.timeline(room, None, Direction::Backward, Types::All, 1).await?;
-    let newest = newest.events.first();
+    let newest = reader.newest_change(room).await?;
     Ok(Some(Document {
         doc_id: room.to_owned(),
         title: title(state),
         kind: kind(state),
         owner_id: create.sender().to_owned(),
-        version: newest.map_or(0, |event| u64::try_from(event.order).unwrap_or_default()),
+        version: newest
+            .as_ref()
+            .map_or(0, |event| u64::try_from(event.order).unwrap_or_default()),
         role: Role::from_power(state.user_power(user)),
         created_at: create.origin_server_ts().get().into(),
         last_modified: newest

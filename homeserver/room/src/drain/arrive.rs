@@ -65,8 +65,6 @@ struct Following {
     state: Option<NewState>,
     /// What came to count by it: see [`Arriving::bring_in`].
     between: Vec<Arc<Pdu>>,
-    /// It follows events that are not here.
-    after_gap: bool,
 }
 
 /// A state and the group that holds it.
@@ -312,7 +310,7 @@ impl<'a> Arriving<'a> {
         (before, after): (u64, &Stated),
         tell: Tell,
     ) -> Result<(), Unavailable> {
-        let after_gap = self.note_missing(&pdu).await?;
+        self.note_missing(&pdu).await?;
         let brought = self.bring_in(&pdu).await?;
         let event = InPlace {
             pdu: Arc::clone(&pdu),
@@ -326,11 +324,7 @@ impl<'a> Arriving<'a> {
         let between: Vec<Arc<Pdu>> = brought.iter().map(|event| Arc::clone(&event.pdu)).collect();
         let state = self.state_of_now(&pdu, after, &between).await?;
         self.note_put_out(&pdu, state.as_ref());
-        let following = Following {
-            state,
-            between,
-            after_gap,
-        };
+        let following = Following { state, between };
         self.enter(Arc::clone(&pdu), flags, Some((before, after.group.id)), following, tell);
         for held in brought.iter().filter(|held| !held.pdu.rejected()) {
             self.take_back(&held.pdu).await?;
@@ -484,7 +478,6 @@ impl<'a> Arriving<'a> {
                 state: following.state,
                 tip: None,
                 tell,
-                after_gap: following.after_gap,
                 between: following.between,
             },
             self.ours,

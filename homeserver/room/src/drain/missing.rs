@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use ruma::{EventId, OwnedEventId};
 use weft_dag::Pdu;
-use weft_store::tables::rooms::{INCOMPLETE_ROOMS, MISSING_EVENTS, TIMELINE_GAPS, event_flags};
+use weft_store::tables::rooms::{INCOMPLETE_ROOMS, MISSING_EVENTS, event_flags};
 
 use super::{arrive::Arriving, rebuild};
 use crate::Unavailable;
@@ -67,6 +67,5 @@ impl Arriving<'_> {
         for id in self.hot.missing.replace(BTreeSet::new()).into_iter().flatten() {
             batch.delete(&MISSING_EVENTS, &(&self.hot.id, &id));
         }
-        batch.delete_range(&TIMELINE_GAPS, &(&self.hot.id,));
     }
 }

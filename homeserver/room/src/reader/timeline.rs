@@ -6,7 +6,7 @@ use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use weft_dag::Pdu;
 use weft_store::{
     Table,
-    tables::rooms::{PAST_PLACES, STREAM, TALK, TIMELINE, TIMELINE_GAPS},
+    tables::rooms::{PAST_PLACES, STREAM, TALK, TIMELINE},
 };
 use weft_wire::{event_types, limits::MAX_PAGE_EVENTS};
 
@@ -56,9 +56,6 @@ pub struct Since {
     pub events: Vec<TimelineEvent>,
     /// There were more: these are the newest of them.
     pub limited: bool,
-    /// The first of these events follows events that are not here (a gap of the graph that could not be filled), so that what
-    /// came before it is not known in full. Events before the gap are left out, whether there were more or not.
-    pub after_gap: bool,
 }
 
 /// How many events are read at a time, in search of one that is no witness event: mostly the first is none. A server sends
@@ -165,20 +162,9 @@ impl Reader {
         let limited = rows.len() > limit;
         rows.truncate(limit);
         rows.reverse();
-        let gap = TIMELINE_GAPS
-            .under(&(room,))
-            .after(&(room, order_of(from)))
-            .through(&(room, order_of(to)))
-            .reversed()
-            .limit(1);
-        let gap = self.store.scan(gap).await?.first().map(|((_, order), ())| *order);
-        // Where the gap lies before all that fits, it is nobody's concern yet.
-        let gap = gap.filter(|gap| !limited || rows.first().is_some_and(|(first, _)| first <= gap));
-        rows.retain(|(order, _)| gap.is_none_or(|gap| *order >= gap));
         Ok(Since {
             events: self.in_place(room, rows).await?,
             limited,
-            after_gap: gap.is_some(),
         })
     }
 

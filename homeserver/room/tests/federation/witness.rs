@@ -255,13 +255,21 @@ async fn a_server_that_follows_two_rivals_names_the_one_that_stands() {
     };
     let one = net.rooms("a.example").send(&room, event).await.unwrap();
     net.lose();
-    let stored = net.rooms("a.example").reader().stored_event(&room, &one).await.unwrap().unwrap();
+    let stored = net
+        .rooms("a.example")
+        .reader()
+        .stored_event(&room, &one)
+        .await
+        .unwrap()
+        .unwrap();
     let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
     let claim = update_content(7, "from b");
     let other = net.forge(BOB, &room, before, event_types::UPDATE, None, claim).await;
     let other_id = other.pdu().event_id().to_owned();
     let c = net.rooms("c.example");
-    c.receive(user(ALICE).server_name(), vec![check(&stored.pdu, &version)]).await.unwrap();
+    c.receive(user(ALICE).server_name(), vec![check(&stored.pdu, &version)])
+        .await
+        .unwrap();
     c.receive(user(BOB).server_name(), vec![other]).await.unwrap();
     pass(&net, &room).await;
     let witness = witnesses(&net, "a.example", &room, "c.example").await.pop().unwrap();

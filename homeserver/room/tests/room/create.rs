@@ -344,6 +344,9 @@ async fn the_auth_chain_of_a_room_has_its_create_event_in_every_version() {
             assert_eq!(found, 1, "version {id}: {kind}");
             assert!(!chain.iter().any(|pdu| of.contains(&pdu.event_id().to_owned())), "{id}");
         }
-        assert!(reader.auth_chain(&room, &[create]).await.unwrap().is_empty(), "version {id}");
+        assert!(
+            reader.auth_chain(&room, &[create]).await.unwrap().is_empty(),
+            "version {id}"
+        );
     }
 }

@@ -70,8 +70,6 @@ crate::tables! {
         "Rooms that may have hollow updates: where the asking goes on after a start.";
     DOUBTED_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011D,
         "Rooms with ends of the graph that other servers may not have, and that are looked at again: also after a start.";
-    TIMELINE_GAPS: (OwnedRoomId, i64) => (), Room, Derived, 0x0121,
-        "Room, order: places in TIMELINE whose event follows events that were not here when it came. Rows only where a room is incomplete.";
     SENT_REQUESTS: (u64, OwnedEventId) => SentRequest, Global, Derived, 0x0120,
         "Time in milliseconds since 1970, event: the request of a client that made it, so that its rows of TRANSACTIONS and EVENT_TXN are deleted after a while.";
     MISSING_EVENTS: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011E,
