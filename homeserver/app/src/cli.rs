@@ -79,8 +79,14 @@ pub(crate) struct NewConfigArguments {
 /// `weft user ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
-    /// Make an account. The server must not be running.
+    /// Add an account.
     Add(AddUserArguments),
+    /// List all accounts.
+    List(ConfigFile),
+    /// Set a new password and end the user's sessions.
+    Password(UserPasswordArguments),
+    /// Close an account for good: nobody can sign in to it or take its name again.
+    Deactivate(DeactivateUserArguments),
 }
 
 /// `weft keys ...`
@@ -88,6 +94,17 @@ pub(crate) enum UserCommand {
 pub(crate) enum KeysCommand {
     /// Make a new signing key; the old one stays published as expired. The server must not be running.
     Rotate(ConfigFile),
+}
+
+/// Where a new password comes from; without an option the terminal is asked.
+#[derive(Debug, Args)]
+pub(crate) struct PasswordSource {
+    /// Read the password from standard input (one line) instead of asking for it.
+    #[arg(long = "password-stdin", conflicts_with = "generate_password")]
+    pub(crate) stdin: bool,
+    /// Make up a password and print it.
+    #[arg(long = "generate-password", id = "generate_password")]
+    pub(crate) generate: bool,
 }
 
 /// `weft user add`
@@ -98,12 +115,34 @@ pub(crate) struct AddUserArguments {
     /// The account may administer the server.
     #[arg(long)]
     pub(crate) admin: bool,
-    /// Read the password from standard input (one line) instead of asking for it.
-    #[arg(long, conflicts_with = "generate_password")]
-    pub(crate) password_stdin: bool,
-    /// Make up a password and print it.
+    #[command(flatten)]
+    pub(crate) password: PasswordSource,
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+}
+
+/// `weft user password`
+#[derive(Debug, Args)]
+pub(crate) struct UserPasswordArguments {
+    /// The name: `alice` or `@alice:example.org`.
+    pub(crate) name: String,
+    /// Leave the user signed in where they are.
     #[arg(long)]
-    pub(crate) generate_password: bool,
+    pub(crate) keep_sessions: bool,
+    #[command(flatten)]
+    pub(crate) password: PasswordSource,
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+}
+
+/// `weft user deactivate`
+#[derive(Debug, Args)]
+pub(crate) struct DeactivateUserArguments {
+    /// The name: `alice` or `@alice:example.org`.
+    pub(crate) name: String,
+    /// Also delete what the server keeps for this user alone, such as settings of clients.
+    #[arg(long)]
+    pub(crate) erase: bool,
     #[command(flatten)]
     pub(crate) config: ConfigFile,
 }
@@ -120,5 +159,5 @@ pub(crate) struct DemoArguments {
 }
 
 fn server_name(text: &str) -> Result<OwnedServerName, String> {
-    OwnedServerName::try_from(text).map_err(|_| "no host name, with or without a port".to_owned())
+    OwnedServerName::try_from(text).map_err(|_| "not a valid host name".to_owned())
 }

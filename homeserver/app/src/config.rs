@@ -18,6 +18,7 @@ mod well_known;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use ruma::OwnedServerName;
 
 pub(crate) use documents::Documents;
@@ -44,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Where it listens, at least one.
     pub(crate) listen: Vec<Listener>,
+    /// Reverse proxies that are believed where a request comes from.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// Who may make an account.
     pub(crate) registration: Registration,
     /// How other servers are reached.
@@ -103,6 +106,7 @@ fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) 
         );
     }
     let listen = listen::read(&mut root);
+    let trusted_proxies = federation::networks(&mut root, "trusted_proxies");
     let registration = registration::read(root.section("registration"));
     let federation = federation::read(root.section("federation"));
     let documents = documents::read(root.section("documents"));
@@ -116,6 +120,7 @@ fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) 
             server_name,
             data_dir,
             listen,
+            trusted_proxies,
             registration,
             federation,
             documents,
@@ -142,7 +147,7 @@ fn server_name(root: &mut Fields<'_>) -> Option<OwnedServerName> {
             root.wrong(
                 "server_name",
                 &found.origin,
-                format!("{:?} is no host name, with or without a port", found.value),
+                format!("{:?} is not a valid host name", found.value),
             );
             None
         }

@@ -15,13 +15,14 @@ mod keys_command;
 mod logging;
 mod serve;
 mod terminal;
+mod user_access;
 mod user_command;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{Cli, Command, ConfigCommand, KeysCommand, UserCommand};
+use cli::{Cli, Command, ConfigCommand, KeysCommand};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -42,7 +43,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(arguments) => Ok(serve::run(&arguments)?),
         Command::Config(ConfigCommand::New(arguments)) => config_command::new(&arguments),
         Command::Config(ConfigCommand::Check(arguments)) => config_command::check(&arguments),
-        Command::User(UserCommand::Add(arguments)) => Ok(user_command::add(&arguments)?),
+        Command::User(command) => Ok(user_command::run(&command)?),
         Command::Keys(KeysCommand::Rotate(file)) => Ok(keys_command::rotate(&file)?),
         Command::Demo(arguments) => Ok(demo::run(&arguments)?),
     }

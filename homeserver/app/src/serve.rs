@@ -6,6 +6,7 @@ mod budgets;
 mod certificates;
 mod descriptors;
 mod housekeeping;
+mod operator_socket;
 mod signals;
 mod sockets;
 pub(crate) mod storage;
@@ -17,10 +18,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
+use axum::{Extension, Router};
 use ruma::OwnedServerName;
 use sd_notify::NotifyState;
 use weft_gateway::client_address::TrustedProxies;
@@ -32,6 +33,7 @@ use crate::config::{self, Area, Config, LoadError};
 use crate::logging;
 use certificates::Certificates;
 use descriptors::Descriptors;
+use operator_socket::OperatorSocket;
 use signals::Signals;
 use sockets::{Endpoint, Sockets};
 use wiring::Parts;
@@ -84,7 +86,7 @@ pub(crate) enum ServeError {
     #[error("cannot take up where the last run ended: {reason}")]
     Recovery { reason: String },
     /// The address is taken.
-    #[error("cannot listen on {address}: another program does already; choose another port under [[listen]]")]
+    #[error("cannot listen on {address}: another program already uses it; choose another port under [[listen]]")]
     AddressInUse { address: SocketAddr },
     /// The address cannot be opened for another reason.
     #[error("cannot listen on {address}: {source}")]
@@ -152,13 +154,14 @@ async fn serve(config: Config, descriptors: Descriptors, stop_with_stdin: bool) 
     for listener in &config.listen {
         identities.push(listener.tls.as_ref().map(|files| certificates.add(files)).transpose()?);
     }
-    let traffic = Traffic::new(&within(config.limits.traffic, descriptors), TrustedProxies::default());
+    let proxies = TrustedProxies::new(config.trusted_proxies.clone());
+    let traffic = Traffic::new(&within(config.limits.traffic, descriptors), proxies.clone());
     tracing::info!(server_name = %config.server_name, data_dir = %config.data_dir.display(), "starting");
     let parts = Parts::start(&config, &traffic).await?;
     let endpoints = config.listen.iter().zip(identities).map(|(listener, tls)| Endpoint {
         address: listener.address,
         tls,
-        router: router(&parts, &listener.serve, &traffic),
+        router: router(&parts, &listener.serve, &traffic).layer(Extension(proxies.clone())),
     });
     let mut sockets = match Sockets::open(endpoints.collect(), traffic.clone()).await {
         Ok(sockets) => sockets,
@@ -167,6 +170,7 @@ async fn serve(config: Config, descriptors: Descriptors, stop_with_stdin: bool) 
             return Err(error);
         }
     };
+    let operator = OperatorSocket::open(&config.data_dir, parts.operator());
     let keeping = [
         tokio::spawn(certificates.keep_current(reload)),
         tokio::spawn(budgets::report(parts.budgets(), report)),
@@ -185,6 +189,9 @@ async fn serve(config: Config, descriptors: Descriptors, stop_with_stdin: bool) 
     signals.exit_on_next();
     parts.readiness().set(false);
     tell_service_manager(NotifyState::Stopping);
+    if let Some(operator) = operator {
+        operator.close();
+    }
     sockets.refuse_new();
     parts.close_live_sockets();
     // Whoever is connected gets an answer to what was begun, and edits that were acknowledged are signed after that.

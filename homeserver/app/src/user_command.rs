@@ -1,31 +1,37 @@
-//! `weft user add`: makes an account while the server is not running.
+//! `weft user ...`: adds, lists and closes accounts and sets passwords, whether or not the server runs.
 
-use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::TryRng as _;
-use ruma::OwnedUserId;
-use weft_accounts::{Accounts, NewAccount, RegisterError, SystemClock};
+use weft_accounts::{AccountsUnavailable, InvalidUsername, RegisterError, SetPasswordError};
+use weft_gateway::client::operator::ListedUser;
 
-use crate::cli::AddUserArguments;
+use crate::cli::{
+    AddUserArguments, ConfigFile, DeactivateUserArguments, PasswordSource, UserCommand, UserPasswordArguments,
+};
 use crate::config::{self, Config, LoadError};
-use crate::serve::{ServeError, storage};
+use crate::serve::ServeError;
 use crate::terminal;
+use crate::user_access::{UserAccess, user_id};
 
 /// Bytes of randomness in a generated password: 128 bits.
 const GENERATED_BYTES: usize = 16;
 
-/// Why there is no new account.
+/// Why a command about accounts failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UserError {
     #[error(transparent)]
     Config(#[from] LoadError),
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// The name belongs to another server, or breaks the grammar.
-    #[error("{name:?} is no name for a user of {server}")]
-    Name { name: String, server: String },
+    /// The name breaks the grammar.
+    #[error("{name:?} isn't a valid user name: {source}")]
+    Name { name: String, source: InvalidUsername },
+    /// The name belongs to another server.
+    #[error("{name:?} isn't a user of {server}")]
+    Foreign { name: String, server: String },
     /// The two that were typed differ.
     #[error("the passwords differ")]
     Different,
@@ -34,70 +40,152 @@ pub(crate) enum UserError {
     NobodyToAsk,
     #[error(transparent)]
     Register(#[from] RegisterError),
+    #[error(transparent)]
+    SetPassword(#[from] SetPasswordError),
+    #[error(transparent)]
+    Accounts(#[from] AccountsUnavailable),
+    /// The running server refused.
+    #[error("{0}")]
+    Refused(String),
+    /// The running server gave no answer.
+    #[error("cannot ask the running server: {0}")]
+    Ask(#[from] reqwest::Error),
     /// The machine said no.
     #[error("{what}: {source}")]
     System { what: &'static str, source: std::io::Error },
 }
 
 /// See the module.
-pub(crate) fn add(arguments: &AddUserArguments) -> Result<(), UserError> {
-    let config = config::load(arguments.config.path.as_deref(), &config::variables())?;
-    let system = |what| move |source| UserError::System { what, source };
-    let password = password(arguments)?;
+pub(crate) fn run(command: &UserCommand) -> Result<(), UserError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("cannot start the runtime"))?;
-    let user_id = runtime.block_on(register(&config, arguments, password.clone()))?;
-    terminal::say(&format!(
-        "made {}{user_id}",
-        if arguments.admin { "administrator " } else { "" }
-    ))
-    .and_then(|()| {
-        if arguments.generate_password {
-            terminal::say(&format!("password: {password}"))
-        } else {
-            Ok(())
+    match command {
+        UserCommand::Add(arguments) => add(&runtime, arguments),
+        UserCommand::List(file) => list(&runtime, file),
+        UserCommand::Password(arguments) => set_password(&runtime, arguments),
+        UserCommand::Deactivate(arguments) => deactivate(&runtime, arguments),
+    }
+}
+
+type Runtime = tokio::runtime::Runtime;
+
+fn add(runtime: &Runtime, arguments: &AddUserArguments) -> Result<(), UserError> {
+    let config = load(&arguments.config)?;
+    let user = user_id(&config, &arguments.name)?;
+    let password = password(&arguments.password, &arguments.name)?;
+    with_accounts(runtime, &config, async |accounts| {
+        accounts.add(&user, password.clone(), arguments.admin).await
+    })?;
+    let kind = if arguments.admin { "administrator " } else { "" };
+    say(&format!("made {kind}{user}"))?;
+    say_generated(&arguments.password, &password)
+}
+
+fn list(runtime: &Runtime, file: &ConfigFile) -> Result<(), UserError> {
+    let config = load(file)?;
+    with_accounts(runtime, &config, async |accounts| {
+        let mut after = None;
+        loop {
+            let users = accounts.list(after).await?;
+            let Some(last) = users.last() else { return Ok(()) };
+            after = Some(last.user_id.clone());
+            for user in &users {
+                say(&line(user))?;
+            }
         }
     })
-    .map_err(system("cannot write to standard output"))
 }
 
-async fn register(config: &Config, arguments: &AddUserArguments, password: String) -> Result<OwnedUserId, UserError> {
-    let store = storage::open(config).await?;
-    let accounts = Accounts::new(store.clone(), config.server_name.clone(), Arc::new(SystemClock));
-    let outcome = make(&accounts, arguments, password).await;
-    store.close().await;
-    outcome
-}
-
-async fn make(accounts: &Accounts, arguments: &AddUserArguments, password: String) -> Result<OwnedUserId, UserError> {
-    let user_id = accounts.user_id(&arguments.name).map_err(|_| UserError::Name {
-        name: arguments.name.clone(),
-        server: accounts.server_name().to_string(),
+fn set_password(runtime: &Runtime, arguments: &UserPasswordArguments) -> Result<(), UserError> {
+    let config = load(&arguments.config)?;
+    let user = user_id(&config, &arguments.name)?;
+    let password = password(&arguments.password, &arguments.name)?;
+    with_accounts(runtime, &config, async |accounts| {
+        accounts
+            .set_password(&user, password.clone(), !arguments.keep_sessions)
+            .await
     })?;
-    let account = NewAccount {
-        username: user_id.localpart().to_owned(),
-        password: Some(password),
-        admin: arguments.admin,
-        display_name: None,
+    let sessions = if arguments.keep_sessions {
+        ""
+    } else {
+        " and ended all sessions"
     };
-    Ok(accounts.register(account).await?)
+    say(&format!("set the password of {user}{sessions}"))?;
+    say_generated(&arguments.password, &password)
 }
 
-fn password(arguments: &AddUserArguments) -> Result<String, UserError> {
-    let system = |what| move |source| UserError::System { what, source };
-    if arguments.generate_password {
+fn deactivate(runtime: &Runtime, arguments: &DeactivateUserArguments) -> Result<(), UserError> {
+    let config = load(&arguments.config)?;
+    let user = user_id(&config, &arguments.name)?;
+    let left = with_accounts(runtime, &config, async |accounts| {
+        accounts.deactivate(&user, arguments.erase).await
+    })?;
+    say(&format!("deactivated {user}"))?;
+    if !left {
+        say("the account is still a member of its rooms: repeat the command while the server runs, to leave them")?;
+    }
+    Ok(())
+}
+
+fn load(file: &ConfigFile) -> Result<Config, UserError> {
+    Ok(config::load(file.path.as_deref(), &config::variables())?)
+}
+
+/// Runs a command on the accounts, and closes what was opened for it.
+fn with_accounts<T>(
+    runtime: &Runtime,
+    config: &Config,
+    command: impl AsyncFnOnce(&UserAccess) -> Result<T, UserError>,
+) -> Result<T, UserError> {
+    runtime.block_on(async {
+        let accounts = UserAccess::open(config).await?;
+        let outcome = command(&accounts).await;
+        accounts.close().await;
+        outcome
+    })
+}
+
+/// An account on one line: id, state, day on which it was made.
+fn line(user: &ListedUser) -> String {
+    let state = match (user.deactivated, user.admin) {
+        (true, _) => "deactivated",
+        (false, true) => "administrator",
+        (false, false) => "user",
+    };
+    let made = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(user.created_at_ms));
+    let made = made.map(|made| humantime::format_rfc3339_seconds(made).to_string());
+    format!("{}\t{state}\t{}", user.user_id, made.unwrap_or_default())
+}
+
+fn say(line: &str) -> Result<(), UserError> {
+    terminal::say(line).map_err(system("cannot write to standard output"))
+}
+
+fn say_generated(source: &PasswordSource, password: &str) -> Result<(), UserError> {
+    if source.generate {
+        say(&format!("password: {password}"))?;
+    }
+    Ok(())
+}
+
+fn system(what: &'static str) -> impl Fn(std::io::Error) -> UserError {
+    move |source| UserError::System { what, source }
+}
+
+fn password(source: &PasswordSource, name: &str) -> Result<String, UserError> {
+    if source.generate {
         return generate().map_err(system("the system gives no randomness"));
     }
-    if arguments.password_stdin {
+    if source.stdin {
         return terminal::read_line().map_err(system("cannot read the password"));
     }
     if !terminal::somebody_is_there() {
         return Err(UserError::NobodyToAsk);
     }
     let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(system("cannot read the password"));
-    let password = ask(&format!("Password for {}: ", arguments.name))?;
+    let password = ask(&format!("Password for {name}: "))?;
     if ask("Again: ")? == password {
         Ok(password)
     } else {

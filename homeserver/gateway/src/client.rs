@@ -25,6 +25,7 @@ pub(crate) mod login;
 mod members;
 mod messages;
 mod moderation;
+pub mod operator;
 mod password;
 mod presence;
 mod profile;
@@ -105,10 +106,8 @@ struct Ports {
     shared_secret: Arc<admin_register::SharedSecretPort>,
 }
 
-/// The routes of the client-server API. Paths outside of it are left to other routers: merge, then add
-/// [`with_fallbacks`].
-pub fn router(ports: ClientPorts) -> Router {
-    let state = Ports {
+fn state(ports: ClientPorts) -> Ports {
+    Ports {
         reader: ports.rooms.reader().clone(),
         interactive: Arc::default(),
         shared_secret: Arc::new(admin_register::SharedSecretPort::new(
@@ -124,13 +123,18 @@ pub fn router(ports: ClientPorts) -> Router {
         limiter: ports.limiter,
         clock: ports.clock,
         settings: Arc::new(ports.settings),
-    };
+    }
+}
+
+/// The routes of the client-server API. Paths outside of it are left to other routers: merge, then add
+/// [`with_fallbacks`].
+pub fn router(ports: ClientPorts) -> Router {
     Router::new()
         .merge(people())
         .merge(rooms())
         .method_not_allowed_fallback(unknown_method)
         .layer(crate::cors::layer())
-        .with_state(state)
+        .with_state(state(ports))
 }
 
 fn people() -> Router<Ports> {

@@ -273,6 +273,8 @@ pub const ACCOUNT_DATA_QUOTA_BYTES: u64 = 4 * 1024 * 1024;
 pub const MAX_ACCOUNT_DATA_ROWS: u64 = 20_000;
 /// All stored filters of one user, bytes: each new one is compared with them.
 pub const FILTERS_QUOTA_BYTES: usize = 512 * 1024;
+/// Accounts in one page of the operator's list: some 100 KB.
+pub const OPERATOR_PAGE_ACCOUNTS: usize = 1_000;
 /// A document's title, bytes: it must fit a state event with room to spare, and a browser's tab.
 pub const MAX_TITLE_BYTES: usize = 1_024;
 /// A display name, bytes.

@@ -27,11 +27,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> Federation {
             fields.wrong("extra_ca_certificates", &origin, format!("{}: {error}", path.display()));
         }
     }
-    let allow_addresses = parsed(&mut fields, "allow_addresses", |text| {
-        text.parse()
-            .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
-            .map_err(|_| "is no network like \"10.0.0.0/8\"")
-    });
+    let allow_addresses = networks(&mut fields, "allow_addresses");
     let notaries = parsed(&mut fields, "notaries", |text| {
         OwnedServerName::try_from(text).map_err(|_| "is no server name")
     });
@@ -41,6 +37,15 @@ pub(super) fn read(mut fields: Fields<'_>) -> Federation {
         allow_addresses,
         notaries,
     }
+}
+
+/// Networks, or single addresses.
+pub(super) fn networks(fields: &mut Fields<'_>, name: &str) -> Vec<IpNet> {
+    parsed(fields, name, |text| {
+        text.parse()
+            .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+            .map_err(|_| "is no network like \"10.0.0.0/8\"")
+    })
 }
 
 fn parsed<T>(fields: &mut Fields<'_>, name: &str, parse: impl Fn(&str) -> Result<T, &'static str>) -> Vec<T> {

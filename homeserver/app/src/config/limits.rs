@@ -1,6 +1,7 @@
-//! `[limits]`: what one user may ask for, and what callers may hold.
+//! `[limits]`: what one user may ask for and keep, and what callers may hold.
 
 use weft_gateway::traffic::TrafficLimits;
+use weft_wire::limits::ACCOUNT_DATA_QUOTA_BYTES;
 
 use super::source::Fields;
 
@@ -11,6 +12,8 @@ pub(crate) struct Limits {
     pub(crate) rate_limit: bool,
     /// Connections, and bytes in flight.
     pub(crate) traffic: TrafficLimits,
+    /// Bytes of account data that one user may keep.
+    pub(crate) account_data_bytes: u64,
 }
 
 /// See the module.
@@ -23,6 +26,11 @@ pub(super) fn read(mut fields: Fields<'_>) -> Limits {
         connections_per_network: number("connections_per_network", default.connections_per_network),
         ..default
     };
+    let account_data_bytes = number("account_data_bytes", ACCOUNT_DATA_QUOTA_BYTES);
     fields.finish();
-    Limits { rate_limit, traffic }
+    Limits {
+        rate_limit,
+        traffic,
+        account_data_bytes,
+    }
 }

@@ -94,7 +94,7 @@ fn read_one(fields: &mut Fields<'_>, origin: &Origin) -> Option<Listener> {
     let tls = tls(fields);
     let (address, serve) = (address?, serve?);
     if tls.is_none() && serve.contains(&Area::Federation) && !address.ip().is_loopback() {
-        let message = "federation without tls: other servers insist on it, so a proxy must stand in front".to_owned();
+        let message = "Federation requires TLS: name a certificate, or put a reverse proxy in front".to_owned();
         fields.doubtful("tls", origin, message);
     }
     Some(Listener { address, serve, tls })

@@ -14,7 +14,7 @@ pub(crate) fn render(server_name: &ServerName, data_dir: &Path) -> String {
 }
 
 const TEMPLATE: &str = r#"# Configuration of a Weft homeserver. `weft config check` says whether it can be used.
-# Every setting outside [[listen]] can also be given as an environment variable, which then counts:
+# Every setting outside [[listen]] can also be given as an environment variable; these override the file:
 # WEFT_SERVER_NAME, WEFT_REGISTRATION_MODE, WEFT_FEDERATION_NOTARIES='["example.org"]', and so on.
 # Relative paths are meant from this file's folder.
 
@@ -24,13 +24,17 @@ server_name = {server_name}
 # Where everything is kept: events, accounts, keys. Back it up as a whole.
 data_dir = {data_dir}
 
+# Reverse proxies in front of the server, as networks: ["127.0.0.1", "10.1.0.0/16"]. The address of a client is taken from
+# X-Forwarded-For or Forwarded of these alone; limits by address, such as that of failed sign-ins, go by it.
+trusted_proxies = []
+
 # Where the server listens, and what it serves there: "client" (Matrix clients), "documents" (documents and live
 # editing), "federation" (other servers), "web" (the page). Any number of [[listen]].
 [[listen]]
 address = "127.0.0.1:8008"
 serve = ["client", "documents", "web"]
 
-# Other servers come in here. They insist on TLS: name a certificate, or let a proxy in front do it.
+# Other servers come in here. Federation requires TLS: name a certificate, or let a proxy in front do it.
 [[listen]]
 address = "127.0.0.1:8448"
 serve = ["federation", "client", "documents"]
@@ -65,6 +69,8 @@ rate_limit = true
 connections = 8192
 # Of them those of one IPv4 address or one IPv6 /64 on which nobody has signed in: more for a large office behind one address.
 connections_per_network = 256
+# Bytes of account data (settings of clients) that one user may keep.
+account_data_bytes = 4194304
 
 [well_known]
 # Only where the server is not reached under its own name: the address for clients ("https://weft.example.org")

@@ -37,6 +37,8 @@ fn what_is_not_said_has_a_default() {
     assert_eq!(config.documents.seal_max.as_millis(), 5000);
     assert!(config.limits.rate_limit);
     assert_eq!(config.limits.traffic, weft_gateway::traffic::TrafficLimits::default());
+    assert_eq!(config.limits.account_data_bytes, 4 * 1024 * 1024);
+    assert_eq!(config.trusted_proxies, []);
     assert!(config.listen[0].tls.is_none());
     assert_eq!(config.warnings, []);
 }
@@ -50,6 +52,7 @@ fn the_file_of_the_readme_is_understood() {
         r#"
         server_name = "127.0.0.1:8448"
         data_dir = "/var/lib/weft"
+        trusted_proxies = ["127.0.0.1", "2001:db8::/32"]
         [[listen]]
         address = "127.0.0.1:8008"
         serve = ["client", "documents", "web"]
@@ -79,6 +82,7 @@ fn the_file_of_the_readme_is_understood() {
     );
     let config = parse_text(&text).unwrap();
     assert_eq!(config.server_name, "127.0.0.1:8448");
+    assert_eq!(config.trusted_proxies.len(), 2);
     assert_eq!(config.listen[1].serve.len(), 3);
     let tls = config.listen[1].tls.as_ref().unwrap();
     assert_eq!(tls.certificate, Path::new("/etc/weft/fullchain.pem"));
@@ -106,6 +110,8 @@ fn the_written_file_says_what_the_defaults_are() {
     assert_eq!(written.documents.seal_max, plain.documents.seal_max);
     assert_eq!(written.limits.rate_limit, plain.limits.rate_limit);
     assert_eq!(written.limits.traffic, plain.limits.traffic);
+    assert_eq!(written.limits.account_data_bytes, plain.limits.account_data_bytes);
+    assert_eq!(written.trusted_proxies, plain.trusted_proxies);
     assert_eq!(written.log.filter, plain.log.filter);
     assert_eq!(written.warnings, []);
 }

@@ -28,6 +28,11 @@ pub(crate) fn keys_path(data_dir: &Path) -> PathBuf {
     data_dir.join("signing-keys")
 }
 
+/// The socket on which the running server takes the operator's commands.
+pub(crate) fn operator_socket_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("operator.sock")
+}
+
 /// Opens the store, made anew where there is none. It is this server's, and no other's.
 pub(crate) async fn open(config: &Config) -> Result<Store, ServeError> {
     let store = open_any(&config.data_dir).await?;

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::task::JoinHandle;
-use weft_accounts::Accounts;
+use weft_accounts::{AccountLimits, Accounts};
 use weft_budget::Budgets;
 use weft_fanout::{Awareness, Ephemeral, Fanout, Presence};
 use weft_federation::handshake::Handshake;
 use weft_federation::inbound::Transactions;
 use weft_federation::outbox::{Sender, SenderConfig};
 use weft_federation::{Client, ClientConfig, KeyRing, RemoteEvents, RemoteKeys};
+use weft_gateway::client::operator::operator_router;
 use weft_gateway::client::{ClientPorts, ClientSettings, Registration};
 use weft_gateway::documents::DocumentPorts;
 use weft_gateway::health::Readiness;
@@ -39,6 +40,7 @@ const LAST_DELIVERY: Duration = Duration::from_secs(3);
 /// What the addresses serve, and what must be stopped in the end.
 pub(super) struct Parts {
     areas: BTreeMap<Area, Router>,
+    operator: Router,
     fanout: Fanout,
     housekeeping: JoinHandle<()>,
     rooms: Rooms,
@@ -94,10 +96,16 @@ impl Parts {
             inside.ephemeral.clone(),
             inside.presence.clone(),
         );
-        let areas = areas(config, store, &outside, &inside, &rooms);
+        let accounts = accounts(config, store);
+        budgets.add(accounts.password_hashes());
+        let limiter = limiter(config);
+        let client = client_ports(config, store, &outside, &inside, &rooms, &accounts, &limiter);
+        let operator = operator_router(client.clone());
+        let areas = areas(config, &outside, &inside, &rooms, client);
         let Outside { sender, .. } = outside;
         Ok(Self {
             areas,
+            operator,
             fanout: inside.fanout,
             housekeeping,
             rooms,
@@ -121,6 +129,11 @@ impl Parts {
     /// The routes of an area.
     pub(super) fn area(&self, area: Area) -> Router {
         self.areas.get(&area).cloned().unwrap_or_default()
+    }
+
+    /// The operator's routes, for the local socket.
+    pub(super) fn operator(&self) -> Router {
+        self.operator.clone()
     }
 
     /// Tells everybody who is connected to come back later.
@@ -224,18 +237,31 @@ fn rooms(config: &Config, store: &Store, outside: &Outside, inside: &Inside) -> 
     Rooms::start(room_config, store.clone(), identity, ports)
 }
 
-fn areas(config: &Config, store: &Store, outside: &Outside, inside: &Inside, rooms: &Rooms) -> BTreeMap<Area, Router> {
-    let accounts = Accounts::new(
-        store.clone(),
-        config.server_name.clone(),
-        Arc::new(weft_accounts::SystemClock),
-    );
-    let limiter = if config.limits.rate_limit {
+fn accounts(config: &Config, store: &Store) -> Accounts {
+    let limits = AccountLimits {
+        account_data_bytes: config.limits.account_data_bytes,
+    };
+    let clock = Arc::new(weft_accounts::SystemClock);
+    Accounts::with_limits(store.clone(), config.server_name.clone(), clock, limits)
+}
+
+fn limiter(config: &Config) -> UserLimiter {
+    if config.limits.rate_limit {
         UserLimiter::standard()
     } else {
         UserLimiter::off()
-    };
-    let client = client::router(client_ports(config, store, outside, inside, rooms, &accounts, &limiter));
+    }
+}
+
+fn areas(
+    config: &Config,
+    outside: &Outside,
+    inside: &Inside,
+    rooms: &Rooms,
+    client: ClientPorts,
+) -> BTreeMap<Area, Router> {
+    let (accounts, limiter) = (client.accounts.clone(), client.limiter.clone());
+    let client = client::router(client);
     let invitations = RoomInvitations {
         rooms: rooms.clone(),
         handshake: Arc::clone(&outside.handshake),

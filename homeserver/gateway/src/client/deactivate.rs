@@ -34,15 +34,21 @@ async fn deactivate(
     let user = &caller.user_id;
     let operation = json!(["deactivate", request.erase]);
     proved(&ports, &caller, address, (&operation, request.auth.as_ref())).await?;
+    close_account(&ports, user, request.erase).await?;
+    Ok(Json(json!({"id_server_unbind_result": "success"})))
+}
+
+/// Deactivates an account, ends its sessions and leaves its rooms. May be repeated: rooms that could not be left are tried
+/// again.
+pub(super) async fn close_account(ports: &Ports, user: &UserId, erase: bool) -> ApiResult<()> {
     ports.accounts.deactivate(user).await?;
-    if request.erase {
+    if erase {
         ports.accounts.erase(user).await?;
     }
     let fanout: &Fanout = &ports.fanout;
     fanout.sessions_changed(user, None);
-    tracing::info!(%user, erase = request.erase, "deactivated");
-    leave_all(&ports.rooms, &ports.remote, user).await?;
-    Ok(Json(json!({"id_server_unbind_result": "success"})))
+    tracing::info!(%user, erase, "deactivated");
+    leave_all(&ports.rooms, &ports.remote, user).await
 }
 
 /// Leaves what the user is in or invited to. A room that can't be left (its server is away) does not stop the rest.

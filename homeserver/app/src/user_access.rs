@@ -1,0 +1,204 @@
+//! Accounts as `weft user ...` reaches them: by the socket of the running server or, where none runs, in the store.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, Method};
+use ruma::OwnedUserId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use weft_accounts::{AccountLimits, Accounts, InvalidUsername, NewAccount, SystemClock};
+use weft_gateway::client::operator::{AddUser, Deactivate, ListedUser, SetPassword, Users};
+use weft_store::Store;
+use weft_wire::limits::OPERATOR_PAGE_ACCOUNTS;
+
+use crate::config::Config;
+use crate::serve::{install_crypto, storage};
+use crate::user_command::UserError;
+
+/// A request takes at most this: one that ends a user's sessions and leaves their rooms waits for other servers.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// See the module.
+pub(crate) enum UserAccess {
+    /// A server runs.
+    Running(Client),
+    /// None does: this process has the store.
+    Stopped(Store, Accounts),
+}
+
+impl UserAccess {
+    /// Finds out whether the server runs, and opens the store where it doesn't.
+    pub(crate) async fn open(config: &Config) -> Result<Self, UserError> {
+        let socket = storage::operator_socket_path(&config.data_dir);
+        match tokio::net::UnixStream::connect(&socket).await {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Self::open_store(config).await;
+            }
+            Err(source) => {
+                return Err(UserError::System {
+                    what: "cannot reach the running server",
+                    source,
+                });
+            }
+        }
+        install_crypto();
+        let client = Client::builder().unix_socket(socket).no_proxy().timeout(PATIENCE);
+        Ok(Self::Running(client.build()?))
+    }
+
+    async fn open_store(config: &Config) -> Result<Self, UserError> {
+        let store = storage::open(config).await?;
+        let limits = AccountLimits {
+            account_data_bytes: config.limits.account_data_bytes,
+        };
+        let clock = Arc::new(SystemClock);
+        let accounts = Accounts::with_limits(store.clone(), config.server_name.clone(), clock, limits);
+        Ok(Self::Stopped(store, accounts))
+    }
+
+    /// Closes the store, if it was opened.
+    pub(crate) async fn close(self) {
+        if let Self::Stopped(store, _) = self {
+            store.close().await;
+        }
+    }
+
+    /// Adds an account.
+    pub(crate) async fn add(&self, user: &OwnedUserId, password: String, admin: bool) -> Result<(), UserError> {
+        match self {
+            Self::Running(client) => {
+                let request = AddUser {
+                    name: user.to_string(),
+                    password,
+                    admin,
+                };
+                ask::<Value>(client, Method::POST, "users", &request).await.map(drop)
+            }
+            Self::Stopped(_, accounts) => {
+                let account = NewAccount {
+                    username: user.localpart().to_owned(),
+                    password: Some(password),
+                    admin,
+                    display_name: None,
+                };
+                accounts.register(account).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The accounts after this one, not necessarily all.
+    pub(crate) async fn list(&self, after: Option<OwnedUserId>) -> Result<Vec<ListedUser>, UserError> {
+        match self {
+            Self::Running(client) => {
+                let query = after.map(|after| format!("?after={}", encoded(&after)));
+                let path = format!("users{}", query.unwrap_or_default());
+                Ok(read::<Users>(client.get(url(&path)).send().await?).await?.users)
+            }
+            Self::Stopped(_, accounts) => {
+                let users = accounts.list(after.as_deref(), OPERATOR_PAGE_ACCOUNTS).await?;
+                Ok(users.into_iter().map(Into::into).collect())
+            }
+        }
+    }
+
+    /// Sets a password.
+    pub(crate) async fn set_password(
+        &self,
+        user: &OwnedUserId,
+        password: String,
+        end_sessions: bool,
+    ) -> Result<(), UserError> {
+        match self {
+            Self::Running(client) => {
+                let request = SetPassword { password, end_sessions };
+                let path = format!("users/{}/password", encoded(user));
+                ask::<Value>(client, Method::POST, &path, &request).await.map(drop)
+            }
+            Self::Stopped(_, accounts) => {
+                accounts.set_password(user, &password, None).await?;
+                if end_sessions {
+                    accounts.logout_all(user, None).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Deactivates an account. True: its rooms were left as well, which takes a running server.
+    pub(crate) async fn deactivate(&self, user: &OwnedUserId, erase: bool) -> Result<bool, UserError> {
+        match self {
+            Self::Running(client) => {
+                let path = format!("users/{}/deactivate", encoded(user));
+                ask::<Value>(client, Method::POST, &path, &Deactivate { erase }).await?;
+                Ok(true)
+            }
+            Self::Stopped(_, accounts) => {
+                if accounts.account(user).await?.is_none() {
+                    return Err(UserError::Refused("There is no such account.".to_owned()));
+                }
+                accounts.deactivate(user).await?;
+                if erase {
+                    accounts.erase(user).await?;
+                }
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// The id of a name as a person types it.
+pub(crate) fn user_id(config: &Config, name: &str) -> Result<OwnedUserId, UserError> {
+    weft_accounts::any_local_user_id(name, &config.server_name).map_err(|source| match source {
+        InvalidUsername::Foreign => UserError::Foreign {
+            name: name.to_owned(),
+            server: config.server_name.to_string(),
+        },
+        source => UserError::Name {
+            name: name.to_owned(),
+            source,
+        },
+    })
+}
+
+fn url(path: &str) -> String {
+    format!("http://localhost/{path}")
+}
+
+/// An id as one part of a path or query.
+fn encoded(user: &OwnedUserId) -> String {
+    let encode = |byte: u8| {
+        if byte.is_ascii_alphanumeric() {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    user.as_str().bytes().map(encode).collect()
+}
+
+async fn ask<T: DeserializeOwned>(
+    client: &Client,
+    method: Method,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<T, UserError> {
+    read(client.request(method, url(path)).json(body).send().await?).await
+}
+
+async fn read<T: DeserializeOwned>(answer: reqwest::Response) -> Result<T, UserError> {
+    if answer.status().is_success() {
+        return Ok(answer.json().await?);
+    }
+    let status = answer.status();
+    let body: Value = answer.json().await.unwrap_or_default();
+    let words = body.get("error").and_then(Value::as_str);
+    Err(UserError::Refused(words.map_or_else(
+        || format!("the running server answered with {status}"),
+        str::to_owned,
+    )))
+}
