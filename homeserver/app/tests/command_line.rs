@@ -6,6 +6,9 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[path = "command_line/accounts.rs"]
+mod accounts;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -19,24 +22,6 @@ fn weft(arguments: &[&str]) -> Output {
         command.env_remove(name);
     }
     command.args(arguments).stdin(Stdio::null()).output().unwrap()
-}
-
-/// The same with a configuration and with something on standard input.
-fn weft_with_input(arguments: &[&str], file: &Path, input: &str) -> Output {
-    use std::io::Write as _;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEFT_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).arg("--config").arg(file);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut process = command.spawn().unwrap();
-    // One that ends without reading is no mistake.
-    let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
-    process.wait_with_output().unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -291,124 +276,6 @@ fn a_signal_stops_the_server_gracefully() {
         assert_eq!(served.heard(), "STOPPING=1");
         assert!(served.process.wait().unwrap().success());
     }
-}
-
-#[test]
-fn accounts_are_made_while_no_server_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = configured(folder.path(), "127.0.0.1:0", "");
-    let add = |arguments: &[&str]| {
-        let all: Vec<&str> = ["user", "add"]
-            .iter()
-            .chain(arguments)
-            .copied()
-            .chain(["--config", file.to_str().unwrap()])
-            .collect();
-        weft(&all)
-    };
-    let made = add(&["alice", "--admin", "--generate-password"]);
-    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
-    assert!(said(&made).contains("made administrator @alice:alpha.example\npassword: "));
-    let again = add(&["@alice:alpha.example", "--generate-password"]);
-    assert_eq!(again.status.code(), Some(1));
-    assert!(said(&again).contains("the user name is taken"));
-    let foreign = add(&["@bob:beta.example", "--generate-password"]);
-    assert!(said(&foreign).contains("isn't a user of alpha.example"));
-    let unasked = add(&["bob"]);
-    assert!(said(&unasked).contains("standard input is no terminal"));
-
-    let invalid = add(&["\u{c6}lice", "--generate-password"]);
-    assert!(said(&invalid).contains("isn't a valid user name"), "{}", said(&invalid));
-
-    let weak = weft_with_input(&["user", "add", "dave", "--password-stdin"], &file, "1234567\n");
-    assert_eq!(weak.status.code(), Some(1));
-    assert!(
-        said(&weak).contains("a password has at least 8 characters"),
-        "{}",
-        said(&weak)
-    );
-
-    let _served = Served::start(&file);
-    let meanwhile = weft(&["keys", "rotate", "--config", file.to_str().unwrap()]);
-    assert_eq!(meanwhile.status.code(), Some(UNAVAILABLE));
-    assert!(said(&meanwhile).contains("is in use: another weft runs with this data_dir"));
-}
-
-/// The same commands do the same whether the server runs, or the store is opened for them.
-#[test]
-fn accounts_are_managed_while_the_server_runs_and_while_it_does_not() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = tempfile::tempdir().unwrap();
-    let file = configured(folder.path(), "127.0.0.1:0", "");
-    let user = |arguments: &[&str], input: &str| {
-        let all: Vec<&str> = ["user"].iter().chain(arguments).copied().collect();
-        let output = weft_with_input(&all, &file, input);
-        (output.status.code(), said(&output))
-    };
-    let socket = folder.path().join("data/operator.sock");
-    for (runs, alice, bob) in [(true, "alice", "bob"), (false, "alice2", "bob2")] {
-        let served = runs.then(|| Served::start(&file));
-        if runs {
-            let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
-        }
-        let id = |name: &str| format!("@{name}:alpha.example");
-        assert_eq!(
-            user(&["add", alice, "--admin", "--password-stdin"], "correct horse\n"),
-            (Some(0), format!("made administrator {}\n", id(alice)))
-        );
-        let (code, made) = user(&["add", &id(bob), "--generate-password"], "");
-        assert_eq!(code, Some(0), "{made}");
-        assert!(made.contains("password: "), "{made}");
-
-        let (code, again) = user(&["add", alice, "--generate-password"], "");
-        assert_eq!(code, Some(1));
-        assert!(again.contains("taken"), "{again}");
-        let (code, weak) = user(&["password", alice, "--password-stdin"], "x\n");
-        assert_eq!(code, Some(1));
-        assert!(
-            weak.to_lowercase().contains("a password has at least 8 characters"),
-            "{weak}"
-        );
-        for command in ["password", "deactivate"] {
-            let password: &[&str] = if command == "password" {
-                &["--generate-password"]
-            } else {
-                &[]
-            };
-            let (code, unknown) = user(&[&[command, "nobody"], password].concat(), "");
-            assert_eq!(code, Some(1));
-            assert!(unknown.to_lowercase().contains("no such account"), "{unknown}");
-        }
-
-        let (code, set) = user(&["password", bob, "--password-stdin"], "battery staple\n");
-        assert_eq!(code, Some(0), "{set}");
-        assert_eq!(set, format!("set the password of {} and ended all sessions\n", id(bob)));
-        let (code, deactivated) = user(&["deactivate", bob, "--erase"], "");
-        assert_eq!(code, Some(0), "{deactivated}");
-        assert!(deactivated.starts_with(&format!("deactivated {}\n", id(bob))));
-        assert_eq!(deactivated.contains("while the server runs"), !runs);
-
-        let (code, listed) = user(&["list"], "");
-        assert_eq!(code, Some(0), "{listed}");
-        assert!(
-            listed.contains(&format!("{}\tadministrator\t20", id(alice))),
-            "{listed}"
-        );
-        assert!(listed.contains(&format!("{}\tdeactivated\t20", id(bob))), "{listed}");
-
-        if let Some(mut served) = served {
-            drop(served.process.stdin.take());
-            assert!(served.process.wait().unwrap().success());
-            assert!(!socket.exists());
-        }
-    }
-    // One that a killed server left is in nobody's way.
-    drop(Served::start(&file));
-    assert!(socket.exists());
-    assert_eq!(user(&["list"], "").0, Some(0));
-    let _served = Served::start(&file);
-    assert_eq!(user(&["list"], "").0, Some(0));
 }
 
 #[tokio::test]
@@ -731,4 +598,4 @@ fn connections_above_the_limit_are_closed() {
     while !get(address, "/health").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
         assert!(std::time::Instant::now() < deadline);
     }
-}
+

@@ -2,6 +2,9 @@
 
 use super::source::{Fields, suggestion};
 
+/// Each network may try ten tokens, and then one every half a minute. Somebody with many networks guesses what is shorter.
+const GUESSABLE_TOKEN_BYTES: usize = 8;
+
 /// How accounts come to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -58,6 +61,10 @@ pub(super) fn read(mut fields: Fields<'_>) -> Registration {
         }
     }
     if let Some(found) = fields.texts("tokens") {
+        if found.value.iter().any(|token| token.len() < GUESSABLE_TOKEN_BYTES) {
+            let message = format!("a token of fewer than {GUESSABLE_TOKEN_BYTES} characters can be guessed");
+            fields.doubtful("tokens", &found.origin, message);
+        }
         registration.tokens = found.value;
     }
     if registration.mode == Mode::Token && registration.tokens.is_empty() {

@@ -239,8 +239,9 @@ fn variables_overrule_the_file() {
         &[
             ("WEFT_SERVER_NAME", "beta.example"),
             ("WEFT_DATA_DIR", "elsewhere"),
+            ("WEFT_TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
             ("WEFT_REGISTRATION_MODE", "open"),
-            ("WEFT_REGISTRATION_TOKENS", "[\"first\", \"second\"]"),
+            ("WEFT_REGISTRATION_TOKENS", "[\"the first\", \"the second\"]"),
             ("WEFT_REGISTRATION_SHARED_SECRET", "x"),
             ("WEFT_FEDERATION_NOTARIES", "[\"n.example\"]"),
             ("WEFT_FEDERATION_ALLOW_ADDRESSES", "[\"127.0.0.0/8\"]"),
@@ -252,8 +253,9 @@ fn variables_overrule_the_file() {
     .unwrap();
     assert_eq!(config.server_name, "beta.example");
     assert_eq!(config.data_dir, Path::new("elsewhere"));
+    assert_eq!(config.trusted_proxies.len(), 1);
     assert_eq!(config.registration.mode, RegistrationMode::Open);
-    assert_eq!(config.registration.tokens, ["first", "second"]);
+    assert_eq!(config.registration.tokens, ["the first", "the second"]);
     assert_eq!(config.federation.notaries, ["n.example"]);
     assert_eq!(config.documents.seal_idle.as_secs(), 1);
     assert!(!config.limits.rate_limit);
@@ -293,4 +295,20 @@ fn secrets_are_not_in_the_debug_form() {
         format!("{MINIMAL}[registration]\nmode = \"token\"\ntokens = [\"hush-token\"]\nshared_secret = \"hush\"\n");
     let shown = format!("{:?}", parse_text(&text).unwrap());
     assert!(!shown.contains("hush"));
+}
+
+#[test]
+fn a_token_that_can_be_guessed_is_warned_of() {
+    let with = |tokens: &str| {
+        let text = format!("{MINIMAL}[registration]\nmode = \"token\"\ntokens = {tokens}\n");
+        let warnings = parse_text(&text).unwrap().warnings;
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(with("[\"let-me-in-please\"]").is_empty());
+    let warned = with("[\"let-me-in-please\", \"abc\"]");
+    assert!(
+        warned[0].contains("registration.tokens: a token of fewer than 8"),
+        "{warned:?}"
+    );
+    assert!(!warned[0].contains("abc"), "a warning is no place for a token");
 }
