@@ -598,4 +598,4 @@ fn connections_above_the_limit_are_closed() {
     while !get(address, "/health").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
         assert!(std::time::Instant::now() < deadline);
     }
-
+}

@@ -1,7 +1,6 @@
 //! Accounts from the command line, and what clients of the server see of that.
 
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -142,7 +141,6 @@ fn accounts_are_managed_while_the_server_runs_and_while_it_does_not() {
     assert_eq!(user(&["list"], "").0, Some(0));
 }
 
-
 /// A running server that answers on a known port, with an account `alice` whose password is `correct horse`.
 struct Reached {
     _served: Served,
@@ -153,12 +151,11 @@ struct Reached {
 
 impl Reached {
     fn start(folder: &Path, more: &str) -> Self {
-        // Free now, and rarely taken by anybody in between.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let file = configured(folder, &address.to_string(), "");
+        let file = configured(folder, "127.0.0.1:0", "");
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, format!("{more}\n{text}")).unwrap();
         let served = Served::start(&file);
+        let address = served.address();
         let added = weft_with_input(&["user", "add", "alice", "--password-stdin"], &file, "correct horse\n");
         assert_eq!(added.status.code(), Some(0), "{}", said(&added));
         let _ = rustls::crypto::ring::default_provider().install_default();
