@@ -75,13 +75,22 @@ fn missing(tree: &Tree, tests: &str) -> Vec<String> {
         };
         match tree.text(path) {
             None => missing.push(format!("names {path}, which is not there")),
-            Some(text) if !text.contains(&format!("fn {function}(")) => {
+            Some(text) if !text.contains(&declaration(path, function)) => {
                 missing.push(format!("names {function}, which is not in {path}"));
             }
             Some(_) => {}
         }
     }
     missing
+}
+
+/// How a test begins: a function in Rust, a title in quotes in tests of the page.
+fn declaration(path: &str, test: &str) -> String {
+    if path.ends_with(".rs") {
+        format!("fn {test}(")
+    } else {
+        format!("'{test}'")
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +105,12 @@ mod tests {
                 Some(format!("| T{number:02} | what | {tests} |\n"))
             })
             .collect();
-        let tree = Tree::of(&[(TABLE, &text), ("a/tests/b.rs", "async fn holds() {}\n")]);
+        let page = "it('holds in the page', () => {});\n";
+        let tree = Tree::of(&[
+            (TABLE, &text),
+            ("a/tests/b.rs", "async fn holds() {}\n"),
+            ("web/c.test.ts", page),
+        ]);
         check(&tree).into_iter().map(|finding| finding.message).collect()
     }
 
@@ -105,10 +119,18 @@ mod tests {
         let none: Vec<String> = Vec::new();
         assert_eq!(messages(|_| Some("`a/tests/b.rs::holds`".to_owned())), none);
         assert_eq!(messages(|_| Some("later: nothing has it".to_owned())), none);
+        assert_eq!(
+            messages(|_| Some("`web/c.test.ts::holds in the page`".to_owned())),
+            none
+        );
         let one = |tests: &'static str| {
             messages(move |number| Some(if number == 7 { tests } else { "later: x" }.to_owned())).remove(0)
         };
         assert_eq!(one("`a/tests/b.rs::hold`"), "names hold, which is not in a/tests/b.rs");
+        assert_eq!(
+            one("`web/c.test.ts::holds`"),
+            "names holds, which is not in web/c.test.ts"
+        );
         assert_eq!(one("`a/tests/c.rs::holds`"), "names a/tests/c.rs, which is not there");
         assert_eq!(one("`holds`"), "`holds` is not of the form `file::function`");
         assert_eq!(one(""), "T07 has neither a test nor a reason why there is none");
