@@ -36,7 +36,8 @@ export async function proxy(target, { prefix = '', ownPage = false, policy = '' 
       outgoing.writeHead(answer.statusCode, answer.headers);
       answer.pipe(outgoing);
     });
-    onward.on('error', () => outgoing.writeHead(502).end());
+    onward.on('error', () => (outgoing.headersSent ? outgoing.destroy() : outgoing.writeHead(502).end()));
+    incoming.on('error', () => onward.destroy());
     incoming.pipe(onward);
   });
 

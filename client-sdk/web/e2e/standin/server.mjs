@@ -53,7 +53,8 @@ export class Standin {
   #minted = 0;
 
   constructor() {
-    this.http = createServer((request, response) => void this.#answer(request, response));
+    // A request that the browser aborts fails while its body is read.
+    this.http = createServer((request, response) => void this.#answer(request, response).catch(() => response.destroy()));
     this.sockets = new WebSocketServer({ noServer: true });
     this.http.on('upgrade', (request, socket, head) => {
       if (!request.url.startsWith(LIVE)) return socket.destroy();
