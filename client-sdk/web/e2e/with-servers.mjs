@@ -79,6 +79,10 @@ async function newcomers(browser, [here, there], folder) {
   // What a manager is offered works, and nothing else is offered.
   await other.page.getByRole('button', { name: 'Share' }).click();
   await other.page.getByText('You can invite people with the Viewer role.').waitFor();
+  await other.page.getByLabel('Who to invite').fill('bob');
+  await other.page.getByRole('button', { name: 'Invite', exact: true }).click();
+  await other.page.getByText(/^@bob:.* has been invited\.$/).waitFor();
+  check(true, 'a manager invites with the role that is offered');
   await other.page.getByLabel('Who to invite').fill(`@nobody:${new URL(here).hostname}.invalid`);
   await other.page.getByRole('checkbox').check();
   await other.page.getByRole('button', { name: 'Invite', exact: true }).click();
