@@ -51,6 +51,9 @@ pub enum EphemeralRefused {
     /// A receipt's thread is neither `main` nor an event id.
     #[error("the receipt names no thread")]
     NoThread,
+    /// A receipt's event id is longer than the specification allows.
+    #[error("the receipt's event id is too long")]
+    LongId,
 }
 
 /// Why a receipt couldn't be kept.
@@ -189,6 +192,9 @@ impl Ephemeral {
     pub async fn receipt_edu(&self, origin: &ServerName, room: &RoomId, receipt: Receipt) -> Result<(), ReceiptError> {
         if !receipts::is_thread(&receipt.thread) {
             return Err(EphemeralRefused::NoThread.into());
+        }
+        if !receipts::is_short(&receipt.event) {
+            return Err(EphemeralRefused::LongId.into());
         }
         self.speaks_for(origin, room, &receipt.user).await?;
         self.store_receipt(room, &receipt).await?;

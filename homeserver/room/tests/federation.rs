@@ -144,23 +144,44 @@ async fn where_the_events_are_not_to_be_had_the_state_is() {
         .unwrap()
         .unwrap();
     assert_eq!(topic.content_as::<serde_json::Value>().unwrap()["topic"], "2");
-    // The timeline begins anew behind the gap.
-    let page = b.reader().timeline(&room, None, Direction::Backward, Types::All, 50);
-    let mut events = page.await.unwrap().events;
-    events.reverse();
-    let gap = b.reader().last_gap(&room, &events).await.unwrap();
-    assert_eq!(gap.map(|index| events[index].pdu.event_id()), Some(&*hello));
-    assert_eq!(b.reader().last_gap(&room, &events[events.len()..]).await.unwrap(), None);
-    let a = net.rooms("a.example");
-    let page = a.reader().timeline(&room, None, Direction::Forward, Types::All, 50);
-    let whole = page.await.unwrap().events;
-    assert_eq!(a.reader().last_gap(&room, &whole).await.unwrap(), None);
     net.refuse_missing_events(false);
     net.message(BOB, &room, "good evening").await;
     net.quiet(&room).await;
     assert_eq!(net.state("a.example", &room).await, net.state("b.example", &room).await);
     // And the events of the gap come afterwards.
     net.assert_same(&room).await;
+}
+
+/// W14: the timeline begins anew behind a gap that can't be filled.
+#[tokio::test]
+async fn a_gap_in_the_graph_is_found_in_the_timeline() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    net.cut(1);
+    net.message(ALICE, &room, "lost").await;
+    net.lose();
+    net.refuse_missing_events(true);
+    net.refuse_history(true);
+    net.heal(1).await;
+    let hello = net.message(ALICE, &room, "hello").await;
+    let (a, b) = (net.rooms("a.example"), net.rooms("b.example"));
+    net.until(|| async { b.reader().order(&room, &hello).await.unwrap().is_some() })
+        .await;
+    let then = net.message(ALICE, &room, "then").await;
+    net.until(|| async { b.reader().order(&room, &then).await.unwrap().is_some() })
+        .await;
+    let page = b.reader().timeline(&room, None, Direction::Backward, Types::All, 50);
+    let mut events = page.await.unwrap().events;
+    events.reverse();
+    let gap = b.reader().last_gap(&room, &events).await.unwrap();
+    assert_eq!(gap.map(|index| events[index].pdu.event_id()), Some(&*hello));
+    let behind = &events[events.len() - 1..];
+    assert_eq!(b.reader().last_gap(&room, behind).await.unwrap(), None);
+    let page = a.reader().timeline(&room, None, Direction::Forward, Types::All, 50);
+    let whole = page.await.unwrap().events;
+    assert_eq!(a.reader().last_gap(&room, &whole).await.unwrap(), None);
 }
 
 /// Events as only a server that doesn't care for the rules would send them, and a good one at the end.

@@ -8,7 +8,7 @@ use weft_store::{
     Batch, CommitError,
     tables::receipts::{RECEIPT_STREAM, RECEIPT_THREADS, RECEIPTS, ReceiptChange, ReceiptRow, ReceiptThreads},
 };
-use weft_wire::limits::MAX_RECEIPT_THREADS;
+use weft_wire::limits::{MAX_EVENT_FIELD_BYTES, MAX_RECEIPT_THREADS};
 
 use super::{Ephemeral, Inner, Receipt, ReceiptError};
 
@@ -20,7 +20,12 @@ const MAX_ATTEMPTS: usize = 64;
 
 /// Whether a receipt may name this: nothing (unthreaded), `main`, or the id of a thread's root event.
 pub(super) fn is_thread(thread: &str) -> bool {
-    thread.is_empty() || thread == MAIN || EventId::parse(thread).is_ok()
+    thread.is_empty() || thread == MAIN || EventId::parse(thread).is_ok_and(|id| is_short(&id))
+}
+
+/// Whether an id has at most the bytes that the specification allows: other servers' ids come as they are.
+pub(super) fn is_short(id: &EventId) -> bool {
+    id.as_str().len() <= MAX_EVENT_FIELD_BYTES
 }
 
 impl Ephemeral {

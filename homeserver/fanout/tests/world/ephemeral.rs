@@ -185,6 +185,13 @@ async fn threads_of_receipts_are_event_ids_and_few() {
             Err(ReceiptError::Refused(EphemeralRefused::NoThread))
         ));
     }
+    if let Ok(long) = ruma::EventId::parse(format!("${}", "a".repeat(60_000))) {
+        let refused = world
+            .ephemeral
+            .receipt_edu(origin, room(), receipt(bob(), "m.read", &long))
+            .await;
+        assert!(matches!(refused, Err(ReceiptError::Refused(EphemeralRefused::LongId))));
+    }
     for n in 0..MAX_RECEIPT_THREADS + 10 {
         let receipt = in_thread(format!("$root{n}"));
         world.ephemeral.receipt_edu(origin, room(), receipt).await.unwrap();
