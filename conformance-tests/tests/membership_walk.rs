@@ -241,3 +241,54 @@ async fn what_is_read_and_typed_while_a_join_is_under_way_is_told_afterwards() -
     })
     .await
 }
+
+/// Another user of the server brings the later history here: for the departed user it is not there.
+#[tokio::test]
+async fn a_departed_user_does_not_read_on_when_another_user_of_the_server_joins() -> Result<()> {
+    let world = World::new(2).await?;
+    let alice = world.user(0, "alice").await?;
+    let via = world.servers[0].name.clone();
+    for end in ["leave", "ban"] {
+        for options in [
+            json!({"preset": "public_chat"}),
+            json!({"preset": "public_chat", "creation_content": {"type": "dev.weft.document"},
+                "initial_state": [{"type": "dev.weft.document", "content": {"kind": "text"}}]}),
+        ] {
+            let (bob, dora) = (world.user(1, "bob").await?, world.user(1, "dora").await?);
+            let room = alice.create_room(options).await?;
+            let before = alice.say(&room, "before").await?;
+            bob.join(&room, Some(&via)).await?;
+            if end == "leave" {
+                bob.post(&Client::in_room(&room, "leave"), json!({})).await?;
+            } else {
+                let about = json!({"user_id": bob.user});
+                alice.post(&Client::in_room(&room, "ban"), about).await?;
+            }
+            bob.until_membership(&room, &bob.user, end).await?;
+            alice.until_membership(&room, &bob.user, end).await?;
+            let after = alice.say(&room, "after").await?;
+            dora.join(&room, Some(&via)).await?;
+            dora.until("the history", || async {
+                let said = dora.messages(&room).await?;
+                Ok((said.contains(&"before".to_owned()) && said.contains(&"after".to_owned())).then_some(()))
+            })
+            .await?;
+            let visible = async |what: &str, event: &str| -> Result<u16> {
+                let path = Client::in_room(&room, &format!("{what}/{}", segment(event)));
+                Ok(bob.request(Method::GET, &path, None).await?.status.as_u16())
+            };
+            for what in ["event", "context"] {
+                assert_eq!(visible(what, &after).await?, 404, "{what} {end}");
+                assert_eq!(visible(what, &before).await?, 200, "{what} {end}");
+            }
+            for query in ["messages?dir=b&limit=100", "messages?dir=f&limit=100"] {
+                let read = bob.get(&Client::in_room(&room, query)).await?.to_string();
+                assert!(
+                    read.contains(&before) && !read.contains(&after),
+                    "{query} {end}: {read}"
+                );
+            }
+        }
+    }
+    Ok(())
+}

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, presence::PresenceState};
+use ruma::{DeviceId, OwnedServerName, OwnedUserId, ServerName, UserId, presence::PresenceState};
 use serde_json::{Map, Value, json};
 use weft_room::Clock;
 use weft_wire::{
@@ -81,29 +81,15 @@ impl Presence {
         }
     }
 
-    /// A user of this server asks for what is new and waits for it so many milliseconds, which shows that he is there;
-    /// `presence` is what he is taken for if he was away. Offline: the question shows nothing.
-    pub async fn asks(&self, user: &UserId, presence: PresenceState, timeout_ms: u64) {
+    /// A device of a user of this server syncs and waits so many milliseconds, which shows that the user is there: online,
+    /// or unavailable where that is what all the user's devices ask for (`set_presence`). Offline shows nothing.
+    pub async fn asks(&self, user: &UserId, device: &DeviceId, presence: PresenceState, timeout_ms: u64) {
         if presence == PresenceState::Offline {
             return;
         }
         let now = self.now();
         let until = now.saturating_add(timeout_ms).saturating_add(GONE_AFTER_MS);
-        let changed = {
-            let mut states = self.states();
-            let known = states.of(user);
-            if known.presence == PresenceState::Offline {
-                let seen = Seen {
-                    presence,
-                    last_active: Some(now),
-                    ..known
-                };
-                states.set(user, seen, until)
-            } else {
-                states.prolong(user, until);
-                false
-            }
-        };
+        let changed = self.states().syncs(user, device, presence, now, until);
         if changed {
             self.tell(user).await;
         }
@@ -166,6 +152,15 @@ impl Presence {
             .filter(|(_, seen)| after.is_some() || seen.presence != PresenceState::Offline)
             .collect();
         (seen, last)
+    }
+
+    /// The presence of users who are known to share a room with whoever asks; without those who are offline.
+    #[must_use]
+    pub fn present(&self, users: &BTreeSet<OwnedUserId>) -> Vec<(OwnedUserId, Seen)> {
+        let states = self.states();
+        let seen = users.iter().map(|user| (user.clone(), states.of(user)));
+        seen.filter(|(_, seen)| seen.presence != PresenceState::Offline)
+            .collect()
     }
 
     /// Ends what is over, and tells other servers again of those who are still there. To be called about once a second.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, presence::PresenceState};
+use ruma::{DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId, ServerName, UserId, presence::PresenceState};
 use weft_wire::limits::{MAX_PRESENCE_USERS, MAX_PRESENCE_USERS_PER_SERVER};
 
 /// How long it stays known that somebody has gone, so that whoever looks away for a while hears of it.
@@ -38,6 +38,15 @@ struct Entry {
     /// When other servers were last told.
     told: u64,
     serial: u64,
+    /// The presence is what the user's syncs ask for, and not what the user set.
+    by_sync: bool,
+}
+
+/// What one device's newest sync asked for.
+#[derive(Debug)]
+struct DeviceSync {
+    presence: PresenceState,
+    until: u64,
 }
 
 /// See the module. Every change has a number of its own, by which `/sync` knows what is new.
@@ -45,6 +54,8 @@ struct Entry {
 pub(super) struct States {
     users: HashMap<OwnedUserId, Entry>,
     order: BTreeMap<u64, OwnedUserId>,
+    /// Syncs of our users by device.
+    syncs: HashMap<OwnedUserId, HashMap<OwnedDeviceId, DeviceSync>>,
     /// Whose users have accounts here, and so are as many as may be.
     us: OwnedServerName,
     /// Users of each other server, and of all of them.
@@ -61,6 +72,7 @@ impl States {
             others: 0,
             users: HashMap::new(),
             order: BTreeMap::new(),
+            syncs: HashMap::new(),
             of_server: HashMap::new(),
             serial,
         }
@@ -73,6 +85,7 @@ impl States {
             return seen.presence != PresenceState::Offline && self.add(user, seen, until);
         };
         entry.until = until;
+        entry.by_sync = false;
         let changed = entry.seen.presence != seen.presence || entry.seen.status != seen.status;
         entry.seen = seen;
         if changed {
@@ -90,6 +103,7 @@ impl States {
             until,
             told: 0,
             serial: 0,
+            by_sync: false,
         };
         self.users.insert(user.to_owned(), entry);
         self.touch(user);
@@ -111,6 +125,49 @@ impl States {
         self.users
             .get(user)
             .map_or_else(Seen::nothing, |entry| entry.seen.clone())
+    }
+
+    /// A device of a user of ours syncs with this presence until then: the user is online while any device asks for that,
+    /// else unavailable. What the user set stands, unless no device is online. Whether anybody has to hear of it.
+    pub(super) fn syncs(
+        &mut self,
+        user: &UserId,
+        device: &DeviceId,
+        presence: PresenceState,
+        now: u64,
+        until: u64,
+    ) -> bool {
+        let syncs = self.syncs.entry(user.to_owned()).or_default();
+        syncs.retain(|_, sync| sync.until > now);
+        syncs.insert(device.to_owned(), DeviceSync { presence, until });
+        let is_online = syncs.values().any(|sync| sync.presence == PresenceState::Online);
+        let by_syncs = if is_online {
+            PresenceState::Online
+        } else {
+            PresenceState::Unavailable
+        };
+        let known = self.of(user);
+        let was_by_sync = self.users.get(user).is_some_and(|entry| entry.by_sync);
+        let is_set = known.presence == PresenceState::Unavailable && !was_by_sync;
+        if is_set || known.presence == by_syncs {
+            self.prolong(user, until);
+            return false;
+        }
+        let last_active = if is_online {
+            Some(now)
+        } else {
+            known.last_active.or(Some(now))
+        };
+        let seen = Seen {
+            presence: by_syncs,
+            last_active,
+            ..known
+        };
+        let changed = self.set(user, seen, until);
+        if let Some(entry) = self.users.get_mut(user) {
+            entry.by_sync = true;
+        }
+        changed
     }
 
     /// What is known of a user counts until then at least.
@@ -162,6 +219,7 @@ impl States {
     }
 
     fn forget(&mut self, user: &UserId) {
+        self.syncs.remove(user);
         if let Some(entry) = self.users.remove(user) {
             self.order.remove(&entry.serial);
         }

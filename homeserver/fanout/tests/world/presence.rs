@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ruma::{UserId, presence::PresenceState, server_name, user_id};
+use ruma::{DeviceId, UserId, device_id, presence::PresenceState, server_name, user_id};
 use serde_json::Value;
 use weft_fanout::{Presence, presence::ForeignUser};
 use weft_wire::presence::PresenceEntry;
@@ -31,6 +31,10 @@ impl World {
             .map(|(_, content, _)| content["push"][0].clone())
             .collect()
     }
+}
+
+fn desk() -> &'static DeviceId {
+    device_id!("DESK")
 }
 
 fn online(user: &UserId) -> PresenceEntry {
@@ -90,13 +94,16 @@ async fn what_a_user_says_is_told_to_servers_and_to_companions_alone() {
 #[tokio::test]
 async fn who_asks_for_nothing_any_more_has_gone() {
     let world = world();
-    world.presence.asks(alice(), PresenceState::Offline, 0).await;
+    world.presence.asks(alice(), desk(), PresenceState::Offline, 0).await;
     assert!(world.sent().is_empty(), "who wants to be taken for away is");
-    world.presence.asks(alice(), PresenceState::Online, 60_000).await;
+    world
+        .presence
+        .asks(alice(), desk(), PresenceState::Online, 60_000)
+        .await;
     assert_eq!(world.sent()[0]["presence"], "online");
     world.presence.says(alice(), PresenceState::Unavailable, None).await;
     world.clock.advance(89_999);
-    world.presence.asks(alice(), PresenceState::Online, 0).await;
+    world.presence.asks(alice(), desk(), PresenceState::Online, 0).await;
     world.presence.expire().await;
     let sent = world.sent();
     assert_eq!(sent.len(), 1);
@@ -114,11 +121,14 @@ async fn who_asks_for_nothing_any_more_has_gone() {
 #[tokio::test]
 async fn other_servers_are_told_again_before_they_take_somebody_for_gone() {
     let world = world();
-    world.presence.asks(alice(), PresenceState::Online, 0).await;
+    world.presence.asks(alice(), desk(), PresenceState::Online, 0).await;
     world.sent();
     for _ in 0..25 {
         world.clock.advance(60_000);
-        world.presence.asks(alice(), PresenceState::Online, 60_000).await;
+        world
+            .presence
+            .asks(alice(), desk(), PresenceState::Online, 60_000)
+            .await;
         world.presence.expire().await;
     }
     assert!(world.sent().is_empty());
@@ -193,4 +203,29 @@ async fn more_than_fits_into_an_answer_comes_with_the_next() {
     assert!(first.is_empty(), "none of the first hundred shares a room with her");
     let (second, _) = world.presence.news(alice(), Some(told)).await;
     assert_eq!(second.len(), 1);
+}
+
+/// W12: `set_presence=unavailable` on a sync, with one device and with two.
+#[tokio::test]
+async fn a_user_is_online_while_any_device_syncs_so() {
+    let world = world();
+    let presence = async || world.presence.of(alice(), alice()).await.unwrap().presence;
+    let syncs = async |device: &'static str, presence: PresenceState| {
+        world.presence.asks(alice(), device.into(), presence, 30_000).await;
+    };
+    syncs("DESK", PresenceState::Unavailable).await;
+    assert_eq!(presence().await, PresenceState::Unavailable);
+    syncs("DESK", PresenceState::Online).await;
+    assert_eq!(presence().await, PresenceState::Online);
+    syncs("PHONE", PresenceState::Unavailable).await;
+    assert_eq!(presence().await, PresenceState::Online, "the other device is");
+    syncs("DESK", PresenceState::Unavailable).await;
+    assert_eq!(presence().await, PresenceState::Unavailable);
+    world.presence.says(alice(), PresenceState::Online, None).await;
+    syncs("PHONE", PresenceState::Unavailable).await;
+    assert_eq!(presence().await, PresenceState::Unavailable);
+    // What the user set stands against a sync that merely asks.
+    world.presence.says(alice(), PresenceState::Unavailable, None).await;
+    syncs("PHONE", PresenceState::Online).await;
+    assert_eq!(presence().await, PresenceState::Unavailable);
 }

@@ -1,8 +1,8 @@
 //! The shape of the answer. Empty sections are left out, so that an answer with nothing new is short.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomId, OwnedUserId};
 use serde::Serialize;
 use serde_json::{
     Map, Value, json,
@@ -51,6 +51,9 @@ pub(super) struct Room {
     pub(super) account_data: Events,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unread_notifications: Option<Value>,
+    /// Members whose presence the client may not know yet.
+    #[serde(skip)]
+    pub(super) newcomers: Vec<OwnedUserId>,
 }
 
 impl Room {
@@ -104,6 +107,12 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
+    /// Members whose presence the client may not know yet.
+    pub(super) fn newcomers(&mut self) -> BTreeSet<OwnedUserId> {
+        let rooms = self.join.values_mut();
+        rooms.flat_map(|room| std::mem::take(&mut room.newcomers)).collect()
+    }
+
     fn is_empty(&self) -> bool {
         self.join.is_empty() && self.invite.is_empty() && self.knock.is_empty() && self.leave.is_empty()
     }
