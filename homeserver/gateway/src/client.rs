@@ -14,6 +14,7 @@ mod devices;
 mod directory;
 mod discovery;
 mod event;
+mod event_fields;
 mod events;
 mod filters;
 mod ignored;
@@ -54,7 +55,7 @@ use weft_fanout::{Ephemeral, Fanout, Presence};
 use weft_room::{Clock, Reader, Rooms};
 use weft_store::Positions;
 
-pub use directory::public_rooms;
+pub use directory::PublicRooms;
 pub use remote::{PublicRoomsQuery, Remote};
 pub use settings::{ClientSettings, Registration};
 
@@ -103,6 +104,8 @@ struct Ports {
     clock: Arc<dyn Clock>,
     settings: Arc<ClientSettings>,
     interactive: Arc<interactive::Interactive>,
+    directory: Arc<PublicRooms>,
+    waiting: sync::Waiting,
     shared_secret: Arc<admin_register::SharedSecretPort>,
 }
 
@@ -110,6 +113,8 @@ fn state(ports: ClientPorts) -> Ports {
     Ports {
         reader: ports.rooms.reader().clone(),
         interactive: Arc::default(),
+        directory: Arc::default(),
+        waiting: sync::Waiting::default(),
         shared_secret: Arc::new(admin_register::SharedSecretPort::new(
             ports.settings.shared_secret.clone(),
         )),

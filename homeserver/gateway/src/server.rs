@@ -27,7 +27,7 @@ mod version;
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     routing::{get, post, put},
 };
 use ruma::{OwnedServerName, api::federation as api};
@@ -40,7 +40,7 @@ use weft_federation::{
 };
 use weft_room::{Reader, Rooms};
 
-use crate::{errors::unknown_method, ruma_json::RumaRoutes};
+use crate::{client::PublicRooms, errors::unknown_method, ruma_json::RumaRoutes};
 use signed::Signed;
 
 /// What the server-server API needs.
@@ -106,5 +106,6 @@ pub fn router(ports: ServerPorts) -> Router {
         .endpoint::<api::directory::get_public_rooms_filtered::v1::Request, _, _>(public_rooms::filtered)
         .route("/_weft/federation/v1/document/{room_id}", get(document::document))
         .method_not_allowed_fallback(unknown_method)
+        .layer(Extension(Arc::<PublicRooms>::default()))
         .with_state(ports)
 }

@@ -262,6 +262,12 @@ pub const MAX_DEVICE_NAME_BYTES: usize = 512;
 pub const MAX_DEVICES_PER_USER: usize = 1_000;
 /// The address of an avatar, bytes; it goes into the member events of all the user's rooms. Synapse: 1,000.
 pub const MAX_AVATAR_URL_BYTES: usize = 1_000;
+/// Types in a filter of one kind of events: each event of an answer is held against each of them.
+pub const MAX_FILTER_PATTERNS: usize = 100;
+/// Wildcards in one of them: each is a search through the type.
+pub const MAX_FILTER_WILDCARDS: usize = 8;
+/// Rooms or senders in a filter of one kind of events.
+pub const MAX_FILTER_IDS: usize = 1_000;
 /// A stored filter, bytes.
 pub const MAX_FILTER_BYTES: usize = 64 * 1024;
 /// One account-data value, bytes.

@@ -163,11 +163,10 @@ impl Remote for RemoteRooms {
 
     async fn public_rooms(&self, server: &ServerName, query: PublicRoomsQuery) -> ApiResult<Value> {
         let limit = query.limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
-        let filter = query.search.map(|words| {
-            let mut filter = Filter::new();
-            filter.generic_search_term = Some(words);
-            filter
-        });
+        let mut filter = Filter::new();
+        filter.generic_search_term = query.search;
+        filter.room_types = query.room_types.into_iter().map(Into::into).collect();
+        let filter = Some(filter).filter(|filter| !filter.is_empty());
         let page = self.client().public_rooms(server, limit, query.since, filter).await;
         let page = page.map_err(|error| unanswered(&error))?;
         let mut answer = json!({ "chunk": page.chunk });

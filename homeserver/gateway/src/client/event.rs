@@ -17,6 +17,7 @@ use super::{
     Ports,
     beside::{Viewer, shown_events, shown_timeline},
     events::{Shown, client_event, passes, types_of},
+    filters::check_events,
     ignored::{Ignored, ignored_users},
     messages::visible,
     standing,
@@ -67,10 +68,7 @@ async fn event(
     Ruma(request): Ruma<get_room_event::v3::Request>,
 ) -> ApiResult<Json<Option<Box<RawValue>>>> {
     let pdu = seen(&reader, &request.room_id, &request.event_id, &caller.user_id).await?;
-    let shown = Shown {
-        room_id: true,
-        now_ms: clock.now().get().into(),
-    };
+    let shown = Shown::in_full(clock.now().get().into());
     let viewer = Viewer {
         session: &caller,
         ignored: &ignored_users(&accounts, &caller.user_id).await?,
@@ -88,6 +86,7 @@ async fn context(
     Ruma(request): Ruma<get_context::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let (room, user) = (&*request.room_id, &*caller.user_id);
+    check_events(&request.filter)?;
     let pdu = seen(&reader, room, &request.event_id, user).await?;
     let order = reader.order(room, &request.event_id).await?.ok_or_else(unknown)?;
     let limit = usize::try_from(u64::from(request.limit))
@@ -108,10 +107,7 @@ async fn context(
     let before = around.side(order, Direction::Backward, limit / 2).await?;
     let after = around.side(order, Direction::Forward, limit.div_ceil(2)).await?;
 
-    let shown = Shown {
-        room_id: true,
-        now_ms: clock.now().get().into(),
-    };
+    let shown = Shown::in_full(clock.now().get().into());
     let last = after
         .last()
         .map_or_else(|| pdu.event_id().to_owned(), |event| event.pdu.event_id().to_owned());

@@ -40,6 +40,19 @@ pub(super) struct Shown {
     pub(super) room_id: bool,
     /// For `unsigned.age`.
     pub(super) now_ms: u64,
+    /// As servers exchange it (`event_format` of a filter).
+    pub(super) federation: bool,
+}
+
+impl Shown {
+    /// With its room.
+    pub(super) fn in_full(now_ms: u64) -> Self {
+        Self {
+            room_id: true,
+            now_ms,
+            federation: false,
+        }
+    }
 }
 
 /// An event in the client's format (Matrix specification, "Room event format").
@@ -54,6 +67,9 @@ pub(super) fn client_event_with(
     beside: &Beside,
     relations: Map<String, Value>,
 ) -> Option<Box<RawValue>> {
+    if shown.federation {
+        return RawValue::from_string(pdu.json().to_owned()).ok();
+    }
     let sent: u64 = pdu.origin_server_ts().get().into();
     let age = shown.now_ms.saturating_sub(sent);
     let event = ClientEvent {

@@ -73,10 +73,7 @@ async fn members(
 ) -> ApiResult<Json<Value>> {
     let at = request.at.as_deref().map(TimelineToken::parse).transpose()?;
     let state = state_for(&reader, &request.room_id, &caller.user_id, at).await?;
-    let shown = Shown {
-        room_id: true,
-        now_ms: clock.now().get().into(),
-    };
+    let shown = Shown::in_full(clock.now().get().into());
     let wanted = |membership: &MembershipState| {
         request
             .membership

@@ -23,6 +23,7 @@ use super::{
     Ports,
     beside::{Viewer, shown_timeline},
     events::{Shown, client_event, passes, types_of},
+    filters::check_events,
     ignored::{Ignored, ignored_users},
     standing::{self, Readable},
     tokens::TimelineToken,
@@ -55,6 +56,7 @@ async fn messages(
         Dir::Backward => Direction::Backward,
         Dir::Forward => Direction::Forward,
     };
+    check_events(&request.filter)?;
     let ignored = ignored_users(&accounts, user).await?;
     let wanted = Wanted {
         filter: &request.filter,
@@ -77,10 +79,7 @@ async fn messages(
         },
     };
     let page = page(&rooms, room, user, &wanted).await?;
-    let shown = Shown {
-        room_id: true,
-        now_ms: clock.now().get().into(),
-    };
+    let shown = Shown::in_full(clock.now().get().into());
     let viewer = Viewer {
         session: &caller,
         ignored: &ignored,
@@ -146,8 +145,8 @@ pub(super) struct Found {
 /// How long a client that pages back waits for events that another server is being asked for.
 const HISTORY_WAIT: Duration = Duration::from_secs(5);
 
-/// A page. Where events from before our time are still coming, and so may have gaps among them, those of our time are
-/// given first; who has come to the end of them waits for the others, and is told to ask again where that takes long.
+/// A page. Events from before this server's join may still be coming, with gaps among them: a page that reaches them
+/// waits until they are all here. Where that takes long, it has what is from after the join, and the client asks again.
 async fn page(rooms: &Rooms, room: &RoomId, user: &UserId, wanted: &Wanted<'_>) -> ApiResult<Found> {
     let reader = rooms.reader();
     // Asked before reading: what is over now is in what is read.
@@ -163,16 +162,14 @@ async fn page(rooms: &Rooms, room: &RoomId, user: &UserId, wanted: &Wanted<'_>) 
         ..*wanted
     };
     let mut found = read(reader, room, user, &of_our_time).await?;
-    let done = found.end.is_some() || wanted.to.is_some_and(|to| to >= FIRST_OF_OURS);
-    if done || !found.events.is_empty() {
-        let last = found.events.last().map(|event| TimelineToken(event.order));
-        found.end = found.end.or(last.filter(|_| !done));
+    if found.end.is_some() || wanted.to.is_some_and(|to| to >= FIRST_OF_OURS) {
         return Ok(found);
     }
     if tokio::time::timeout(HISTORY_WAIT, coming.over()).await.is_ok() {
         return read(reader, room, user, wanted).await;
     }
-    found.end = Some(TimelineToken(wanted.from.unwrap_or(FIRST_OF_OURS)));
+    let last = found.events.last().map(|event| event.order);
+    found.end = Some(TimelineToken(last.or(wanted.from).unwrap_or(FIRST_OF_OURS)));
     Ok(found)
 }
 

@@ -158,10 +158,7 @@ async fn answer(
         until: None,
     };
     let found = read(reader, &asked.room, &caller.user_id, &wanted).await?;
-    let shown = Shown {
-        room_id: true,
-        now_ms: clock.now().get().into(),
-    };
+    let shown = Shown::in_full(clock.now().get().into());
     let viewer = Viewer {
         session: caller,
         ignored: &ignored,

@@ -1,7 +1,7 @@
 //! What only other servers can answer or do, as a port. The program builds it from `federation` and `room`.
 
 use async_trait::async_trait;
-use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId, directory::Filter};
 use serde_json::{Map, Value};
 
 use crate::errors::ApiResult;
@@ -15,6 +15,21 @@ pub struct PublicRoomsQuery {
     pub since: Option<String>,
     /// Words that name, topic or alias must hold.
     pub search: Option<String>,
+    /// Room types, None among them for rooms without one; all where empty.
+    pub room_types: Vec<Option<String>>,
+}
+
+impl PublicRoomsQuery {
+    /// What a filter asks for.
+    #[must_use]
+    pub fn filtered(filter: Filter) -> Self {
+        let types = filter.room_types.iter();
+        Self {
+            search: filter.generic_search_term.filter(|term| !term.trim().is_empty()),
+            room_types: types.map(|kind| kind.as_str().map(str::to_owned)).collect(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Other servers. Errors are those that the client shall see: 404 what they haven't, 502 where none answered.

@@ -52,11 +52,8 @@ async fn all(
     Ruma(request): Ruma<get_state_events::v3::Request>,
 ) -> ApiResult<Json<Vec<Box<RawValue>>>> {
     let state = state_for(&reader, &request.room_id, &caller.user_id, None).await?;
-    let shown = Shown {
-        room_id: true,
-        now_ms: clock.now().get().into(),
-    };
-    Ok(Json(state.iter().filter_map(|pdu| client_event(pdu, shown)).collect()))
+    let shown = Shown::in_full(clock.now().get().into());
+    Ok(Json(state.iter().filter_map(|pdu| client_event(&pdu, shown)).collect()))
 }
 
 #[derive(Deserialize)]
@@ -77,10 +74,7 @@ async fn one(
     let pdu = entry_for(&reader, &room, &caller.user_id, (&kind, &key)).await?;
     let pdu = pdu.ok_or_else(|| ApiError::not_found("The room has no such state."))?;
     if format.as_deref() == Some("event") {
-        let shown = Shown {
-            room_id: true,
-            now_ms: clock.now().get().into(),
-        };
+        let shown = Shown::in_full(clock.now().get().into());
         return Ok(Json(client_event(&pdu, shown)).into_response());
     }
     Ok(Json(pdu.content()).into_response())

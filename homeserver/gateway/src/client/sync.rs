@@ -11,8 +11,15 @@ mod rooms;
 mod states;
 mod summary;
 mod timeline;
+mod waiting;
 
-use std::{sync::Arc, time::Duration};
+pub(super) use waiting::Waiting;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use axum::{Json, Router, extract::State};
 use ruma::{
@@ -30,7 +37,10 @@ use weft_room::{Clock, Reader};
 use weft_store::Positions;
 use weft_wire::{limits::MAX_SYNC_TIMEOUT_MS, presence};
 
-use self::body::{Body, Events};
+use self::{
+    body::{Body, Events},
+    waiting::Waiter,
+};
 use super::{
     Ports,
     events::matches_type,
@@ -44,6 +54,9 @@ use crate::{
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
+
+/// Events that one answer reads in all rooms together, beyond the first of each, in search of those that pass the filter.
+const MAX_SCANS: usize = 5_000;
 
 pub(super) fn routes() -> Router<Ports> {
     Router::new().endpoint::<v3::Request, _, _>(sync)
@@ -63,13 +76,14 @@ async fn sync(
         .min(Duration::from_millis(MAX_SYNC_TIMEOUT_MS));
     if let Some(presence) = presence::known(request.set_presence) {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(MAX_SYNC_TIMEOUT_MS);
-        ports.presence.asks(user, presence, timeout_ms).await;
+        ports.presence.asks(user, &caller.device_id, presence, timeout_ms).await;
     }
     let deadline = Instant::now() + timeout;
     let fanout: &Fanout = &ports.fanout;
     let positions: &Positions = &ports.positions;
     let clock: &Arc<dyn Clock> = &ports.clock;
     let mut watch = fanout.user_watch(user);
+    let waiter = ports.waiting.begin(&caller);
     loop {
         let woken = *watch.borrow_and_update();
         let typing_serial = ports.ephemeral.typing_serial();
@@ -92,25 +106,26 @@ async fn sync(
             full_state: request.full_state,
             state_after: request.use_state_after,
             now_ms: clock.now().get().into(),
+            scans: AtomicUsize::new(MAX_SCANS),
         };
         let body = turn.body().await?;
         // After reading: what was committed after the session ended is not told to it.
         ports.accounts.recheck(&caller).await?;
         // A server that stops answers with what there is; the client comes back with the same token.
         let answer_now = woken.stopping || turn.since.is_none() || request.full_state || !body.is_empty();
-        if answer_now || !wait(&mut watch, positions, woken, now, deadline).await {
+        if answer_now || !wait(&mut watch, positions, woken, now, (deadline, &waiter)).await {
             return Ok(Json(body));
         }
     }
 }
 
-/// Until there may be something new; false when the time is over.
+/// Until there may be something new; false when the time is over, or a newer sync of the device takes this one's place.
 async fn wait(
     watch: &mut tokio::sync::watch::Receiver<Wake>,
     positions: &Positions,
     woken: Wake,
     now: u64,
-    deadline: Instant,
+    (deadline, waiter): (Instant, &Waiter),
 ) -> bool {
     let mut visible = positions.watch();
     let change = async {
@@ -124,13 +139,16 @@ async fn wait(
             watch.changed().await.is_ok()
         }
     };
-    tokio::time::timeout_at(deadline, change).await.unwrap_or(false)
+    tokio::select! {
+        changed = tokio::time::timeout_at(deadline, change) => changed.unwrap_or(false),
+        () = waiter.ended() => false,
+    }
 }
 
 async fn filter(accounts: &Accounts, user: &UserId, filter: Option<Filter>) -> ApiResult<FilterDefinition> {
     match filter {
         None => Ok(FilterDefinition::default()),
-        Some(Filter::FilterDefinition(filter)) => Ok(filter),
+        Some(Filter::FilterDefinition(filter)) => filters::checked(filter),
         Some(Filter::FilterId(id)) => filters::stored(accounts, user, &id).await,
         Some(_) => Err(ApiError::invalid_param("The filter can't be read.")),
     }
@@ -152,6 +170,8 @@ struct Turn<'a> {
     /// Tell the state at the end of the timeline, not at its beginning (`use_state_after`).
     state_after: bool,
     now_ms: u64,
+    /// Events that may still be read beyond the first of each room, in search of those that pass the filter.
+    scans: AtomicUsize,
 }
 
 impl Turn<'_> {
@@ -171,8 +191,8 @@ impl Turn<'_> {
                 change.room.is_none() && change.kind == IGNORED_USER_LIST && change.position > self.after()
             }),
         };
-        let rooms = self.rooms(&account_data, &ignored).await?;
-        let (presence, told) = self.presence().await;
+        let mut rooms = self.rooms(&account_data, &ignored).await?;
+        let (presence, told) = self.presence(&rooms.newcomers()).await;
         let next = SyncToken {
             presence: told,
             ..self.now
@@ -186,10 +206,14 @@ impl Turn<'_> {
         ))
     }
 
-    /// What is new of others' presence, and the number up to which that is all.
-    async fn presence(&self) -> (Events, u64) {
+    /// What is new of others' presence, also because they have come to share a room with the user, and the number up to
+    /// which that is all.
+    async fn presence(&self, newcomers: &BTreeSet<OwnedUserId>) -> (Events, u64) {
         let after = self.since.map(|since| since.presence);
-        let (news, told) = self.presence.news(self.user, after).await;
+        let (mut news, told) = self.presence.news(self.user, after).await;
+        let known: BTreeSet<OwnedUserId> = news.iter().map(|(user, _)| user.clone()).collect();
+        let newcomers = self.presence.present(newcomers).into_iter();
+        news.extend(newcomers.filter(|(user, _)| !known.contains(user)));
         if !wanted(&self.filter.presence, "m.presence") {
             return (Events::default(), told);
         }

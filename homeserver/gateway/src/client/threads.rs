@@ -67,10 +67,7 @@ async fn threads(
         _ => None,
     };
     let (roots, end) = room.page(limit.clamp(1, MAX_PAGE_EVENTS), own.as_ref()).await?;
-    let shown = Shown {
-        room_id: true,
-        now_ms: clock.now().get().into(),
-    };
+    let shown = Shown::in_full(clock.now().get().into());
     let viewer = Viewer {
         session: &caller,
         ignored: &ignored,

@@ -1,12 +1,17 @@
-//! POST /_matrix/client/v3/user_directory/search: people to invite, among those whom the user shares a room with.
+//! POST /_matrix/client/v3/user_directory/search: people to invite, among those whom the user shares a room with and the
+//! members of the rooms in the public directory.
 //!
-//! Nobody else is told: who has an account here is not everybody's business.
+//! Must not tell of anybody else (who has an account here is not everybody's business), nor the name that a user of this
+//! server has in a single room.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{Json, Router, extract::State};
-use ruma::{OwnedUserId, api::client::user_directory::search_users, events::room::member::MembershipState};
+use ruma::{
+    OwnedUserId, RoomId, UserId, api::client::user_directory::search_users, events::room::member::MembershipState,
+};
 use serde_json::{Map, Value, json};
+use weft_accounts::Accounts;
 use weft_room::Reader;
 
 use super::Ports;
@@ -27,6 +32,7 @@ const MAX_LOOKED_AT: usize = 10_000;
 
 async fn search(
     State(reader): State<Reader>,
+    State(accounts): State<Accounts>,
     caller: Authenticated,
     Ruma(request): Ruma<search_users::v3::Request>,
 ) -> ApiResult<Json<Value>> {
@@ -37,24 +43,23 @@ async fn search(
         .clamp(1, MAX_RESULTS);
     let mut found: BTreeMap<OwnedUserId, Value> = BTreeMap::new();
     let mut seen: BTreeSet<OwnedUserId> = BTreeSet::from([caller.user_id.clone()]);
-    for row in reader.rooms_of(&caller.user_id).await? {
-        if row.membership != MembershipState::Join || found.len() > limit || seen.len() > MAX_LOOKED_AT {
-            continue;
+    let own = reader.rooms_of(&caller.user_id).await?.into_iter();
+    let own = own
+        .filter(|row| row.membership == MembershipState::Join)
+        .map(|row| row.room);
+    let rooms = own.chain(reader.public_rooms().await?);
+    for room in rooms {
+        if term.is_empty() || found.len() > limit || seen.len() > MAX_LOOKED_AT {
+            break;
         }
-        let mut people = reader.joined_members(&row.room).await?;
+        let mut people = reader.joined_members(&room).await?;
         people.truncate(MAX_LOOKED_AT);
         people.retain(|user| seen.insert(user.clone()));
-        for chunk in people.chunks(100) {
-            let keys: Vec<(&str, &str)> = chunk.iter().map(|user| ("m.room.member", user.as_str())).collect();
-            let Some(members) = reader.state_entries(&row.room, &keys).await? else {
-                continue;
-            };
-            for user in chunk {
-                let member = members.get("m.room.member", user.as_str());
-                let content: Map<String, Value> = member.and_then(|pdu| pdu.content_as().ok()).unwrap_or_default();
-                if matches(user, &content, term) {
-                    found.insert(user.clone(), result(user, &content));
-                }
+        for user in people {
+            let profile = profile(&reader, &accounts, &room, &user).await?;
+            if matches(&user, &profile, term) {
+                let result = result(&user, &profile);
+                found.insert(user, result);
             }
         }
     }
@@ -63,12 +68,23 @@ async fn search(
     Ok(Json(json!({"results": results, "limited": limited})))
 }
 
-fn matches(user: &OwnedUserId, content: &Map<String, Value>, term: &str) -> bool {
-    let name = content.get("displayname").and_then(Value::as_str).unwrap_or_default();
-    !term.is_empty() && (user.as_str().contains(term) || name.to_lowercase().contains(term))
+/// A user's name and picture: of a user of this server those of the profile, never those of a single room. Of users of
+/// other servers only their member events are known here.
+async fn profile(reader: &Reader, accounts: &Accounts, room: &RoomId, user: &UserId) -> ApiResult<Map<String, Value>> {
+    if accounts.is_local(user) {
+        let profile = accounts.profile(user).await?;
+        return Ok(profile.map(|profile| profile.for_member_event()).unwrap_or_default());
+    }
+    let member = reader.state_event(room, "m.room.member", user.as_str()).await?;
+    Ok(member.and_then(|pdu| pdu.content_as().ok()).unwrap_or_default())
 }
 
-fn result(user: &OwnedUserId, content: &Map<String, Value>) -> Value {
+fn matches(user: &UserId, content: &Map<String, Value>, term: &str) -> bool {
+    let name = content.get("displayname").and_then(Value::as_str).unwrap_or_default();
+    user.as_str().contains(term) || name.to_lowercase().contains(term)
+}
+
+fn result(user: &UserId, content: &Map<String, Value>) -> Value {
     let text = |field: &str| content.get(field).and_then(Value::as_str);
     let mut result = Map::from_iter([("user_id".to_owned(), json!(user))]);
     result.extend(text("displayname").map(|name| ("display_name".to_owned(), name.into())));

@@ -2,40 +2,40 @@
 //!
 //! Shows what this server's directory shows to anybody.
 
-use axum::{Json, extract::State};
+use std::sync::Arc;
+
+use axum::{Extension, Json, extract::State};
 use ruma::api::federation::directory::{get_public_rooms, get_public_rooms_filtered};
 use serde_json::Value;
 
 use super::{ServerPorts, Signed};
 use crate::{
-    client::{PublicRoomsQuery, public_rooms},
+    client::{PublicRooms, PublicRoomsQuery},
     errors::ApiResult,
 };
 
 pub(super) async fn all(
     State(ports): State<ServerPorts>,
+    Extension(directory): Extension<Arc<PublicRooms>>,
     Signed { request, .. }: Signed<get_public_rooms::v1::Request>,
 ) -> ApiResult<Json<Value>> {
     let query = PublicRoomsQuery {
         limit: request.limit.map(u64::from),
         since: request.since,
-        search: None,
+        ..PublicRoomsQuery::default()
     };
-    Ok(Json(public_rooms(ports.reader(), &query).await?))
+    Ok(Json(directory.page(ports.reader(), &query).await?))
 }
 
 pub(super) async fn filtered(
     State(ports): State<ServerPorts>,
+    Extension(directory): Extension<Arc<PublicRooms>>,
     Signed { request, .. }: Signed<get_public_rooms_filtered::v1::Request>,
 ) -> ApiResult<Json<Value>> {
-    let search = request
-        .filter
-        .generic_search_term
-        .filter(|term| !term.trim().is_empty());
     let query = PublicRoomsQuery {
         limit: request.limit.map(u64::from),
         since: request.since,
-        search,
+        ..PublicRoomsQuery::filtered(request.filter)
     };
-    Ok(Json(public_rooms(ports.reader(), &query).await?))
+    Ok(Json(directory.page(ports.reader(), &query).await?))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::world::{World, encoded, ids, kinds};
+use super::world::{Person, World, encoded, ids, kinds};
 
 #[tokio::test]
 async fn a_room_is_created_as_asked() {
@@ -492,6 +492,117 @@ async fn people_find_those_they_share_a_room_with() {
         "neither herself nor carol"
     );
     assert_eq!(world.ok("POST", search, &carol, all).await["results"], json!([]));
+}
+
+/// W10.
+#[tokio::test]
+async fn the_user_directory_knows_public_rooms_and_no_nicknames() {
+    let world = World::new().await;
+    let (alice, bob, carol, dave) = (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("carol").await,
+        world.person("dave").await,
+    );
+    let search = async |who: &Person, term: &str| {
+        let path = "/_matrix/client/v3/user_directory/search";
+        world.ok("POST", path, who, json!({"search_term": term})).await["results"].clone()
+    };
+    let profile = format!("/_matrix/client/v3/profile/{}/displayname", bob.user);
+    world.ok("PUT", &profile, &bob, json!({"displayname": "Robert"})).await;
+    let public = world
+        .room(&bob, json!({"preset": "public_chat", "visibility": "public"}))
+        .await;
+    let hidden = world.room(&dave, json!({"preset": "public_chat"})).await;
+    assert_eq!(search(&alice, "robert").await[0]["user_id"], json!(bob.user));
+    assert_eq!(
+        search(&alice, "dave").await,
+        json!([]),
+        "the room is not in the directory"
+    );
+    let private = world.room(&bob, json!({})).await;
+    world.invite_and_join(&private, &bob, &carol).await;
+    for room in [&public, &private] {
+        let member = json!({"membership": "join", "displayname": "Secret Nickname"});
+        world
+            .set_state(room, &bob, "m.room.member", bob.user.as_str(), member)
+            .await;
+    }
+    for who in [&alice, &carol] {
+        assert_eq!(search(who, "nickname").await, json!([]));
+        assert_eq!(search(who, "robert").await[0]["display_name"], "Robert");
+    }
+    drop(hidden);
+}
+
+/// W11 and T133: what is kept between requests is never older than the store.
+#[tokio::test]
+async fn the_public_directory_follows_every_change() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let list = async |filter: Value| {
+        let body = json!({"filter": filter});
+        let told = world.ok("POST", "/_matrix/client/v3/publicRooms", &alice, body).await;
+        let chunk = told["chunk"].as_array().unwrap().clone();
+        assert_eq!(told["total_room_count_estimate"], chunk.len());
+        chunk
+    };
+    let names = async |filter: Value| {
+        let chunk = list(filter).await;
+        let name = |entry: &Value| entry["name"].as_str().unwrap().to_owned();
+        chunk.iter().map(name).collect::<Vec<_>>()
+    };
+    assert!(list(json!({})).await.is_empty());
+    let public = |name: &str, kind: Option<&str>| {
+        let creation = kind.map_or(json!({}), |kind| json!({"type": kind}));
+        json!({"preset": "public_chat", "visibility": "public", "name": name, "creation_content": creation})
+    };
+    let chat = world.room(&alice, public("chat", None)).await;
+    assert_eq!(list(json!({})).await[0]["num_joined_members"], 1);
+    let space = world.room(&alice, public("space", Some("m.space"))).await;
+    world
+        .ok("POST", &format!("/_matrix/client/v3/join/{space}"), &bob, json!({}))
+        .await;
+    assert_eq!(names(json!({})).await, ["space", "chat"], "the larger one first");
+    for (types, expected) in [
+        (json!([null]), vec!["chat"]),
+        (json!(["m.space"]), vec!["space"]),
+        (json!([null, "m.space"]), vec!["space", "chat"]),
+        (json!(["other"]), vec![]),
+        (json!([]), vec!["space", "chat"]),
+        (Value::Null, vec!["space", "chat"]),
+    ] {
+        let filter = if types.is_null() {
+            json!({})
+        } else {
+            json!({"room_types": types})
+        };
+        assert_eq!(names(filter.clone()).await, expected, "{filter}");
+    }
+    world
+        .set_state(&chat, &alice, "m.room.name", "", json!({"name": "renamed"}))
+        .await;
+    assert_eq!(names(json!({"generic_search_term": "REN"})).await, ["renamed"]);
+    assert_eq!(names(json!({"generic_search_term": "chat"})).await, [] as [&str; 0]);
+    for (access, expected) in [("can_join", true), ("forbidden", false), ("", false)] {
+        let content = json!({"guest_access": access});
+        world.set_state(&chat, &alice, "m.room.guest_access", "", content).await;
+        let entry = &list(json!({"generic_search_term": "renamed"})).await[0];
+        assert_eq!(entry["guest_can_join"], expected, "{access}");
+    }
+    for n in 0..3 {
+        world.say(&chat, &alice, &n.to_string()).await;
+    }
+    let listed = format!("/_matrix/client/v3/directory/list/room/{space}");
+    world.ok("PUT", &listed, &alice, json!({"visibility": "private"})).await;
+    assert_eq!(names(json!({})).await, ["renamed"]);
+    world.ok("PUT", &listed, &alice, json!({"visibility": "public"})).await;
+    assert_eq!(names(json!({})).await, ["space", "renamed"]);
+    for who in [&alice, &bob] {
+        let leave = format!("/_matrix/client/v3/rooms/{space}/leave");
+        world.ok("POST", &leave, who, json!({})).await;
+    }
+    assert_eq!(names(json!({})).await, ["renamed"], "nobody is in it");
 }
 
 #[tokio::test]

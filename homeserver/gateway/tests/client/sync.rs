@@ -478,3 +478,143 @@ async fn presence_is_told_to_those_who_share_a_room() {
     let long = json!({"presence": "online", "status_msg": "x".repeat(1_025)});
     assert_eq!(world.refused("PUT", &of(&alice), &alice, long).await.0, 413);
 }
+
+/// W12: a client that is idle says so, and whoever comes into a room is told of who is there.
+#[tokio::test]
+async fn idle_clients_are_unavailable_and_new_members_presence_is_told() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("carol").await,
+    );
+    let room = world.room(&alice, json!({"preset": "public_chat"})).await;
+    let join = format!("/_matrix/client/v3/join/{room}");
+    let of = |user: &Person| format!("/_matrix/client/v3/presence/{}/status", user.user);
+    world.ok("POST", &join, &bob, json!({})).await;
+    world.sync(&bob, None, "set_presence=unavailable").await;
+    assert_eq!(world.get(&of(&bob), &alice).await["presence"], "unavailable");
+    world.sync(&bob, None, "").await;
+    assert_eq!(world.get(&of(&bob), &alice).await["presence"], "online");
+    world.sync(&bob, None, "set_presence=unavailable").await;
+    assert_eq!(world.get(&of(&bob), &alice).await["presence"], "unavailable");
+
+    let first = world.sync(&alice, None, "").await;
+    world.sync(&carol, None, "").await;
+    let carols = world.sync(&carol, None, "").await;
+    let before = world.sync(&alice, first["next_batch"].as_str(), "").await;
+    assert_eq!(presence_in(&before), [], "they share no room");
+    world.ok("POST", &join, &carol, json!({})).await;
+    let told = world.sync(&alice, before["next_batch"].as_str(), "").await;
+    assert_eq!(presence_in(&told), [(carol.user.to_string(), "online".to_owned())]);
+    let mut seen = presence_in(&world.sync(&carol, carols["next_batch"].as_str(), "").await);
+    seen.sort();
+    let expected = [
+        (alice.user.to_string(), "online".to_owned()),
+        (bob.user.to_string(), "unavailable".to_owned()),
+    ];
+    assert_eq!(seen, expected);
+}
+
+/// T131: what a filter costs is bounded, wherever a filter is taken.
+#[tokio::test]
+async fn filters_have_bounds() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.room(&alice, json!({})).await;
+    let stars = format!("{}x", "*a".repeat(100));
+    let many: Vec<String> = (0..101).map(|n| format!("m.{n}")).collect();
+    let users: Vec<String> = (0..1_001).map(|n| format!("@{n}:a")).collect();
+    for events in [
+        json!({"types": [stars]}),
+        json!({"not_types": ["a".repeat(300)]}),
+        json!({"types": many}),
+        json!({"not_types": many}),
+        json!({"senders": users}),
+        json!({"not_senders": users}),
+    ] {
+        for filter in [
+            json!({"room": {"timeline": events}}),
+            json!({"room": {"state": events}}),
+            json!({"room": {"ephemeral": events}}),
+            json!({"room": {"account_data": events}}),
+            json!({"presence": events}),
+            json!({"account_data": events}),
+        ] {
+            let path = format!("/_matrix/client/v3/sync?filter={}", encoded(&filter));
+            let refused = world.refused("GET", &path, &alice, Value::Null).await;
+            assert_eq!(refused, (400, "M_INVALID_PARAM".to_owned()));
+            let path = format!("/_matrix/client/v3/user/{}/filter", alice.user);
+            assert_eq!(world.refused("POST", &path, &alice, filter).await.0, 400);
+        }
+        let path = format!(
+            "/_matrix/client/v3/rooms/{room}/messages?dir=b&filter={}",
+            encoded(&events)
+        );
+        assert_eq!(world.refused("GET", &path, &alice, Value::Null).await.0, 400);
+    }
+    let rooms: Vec<String> = (0..1_001).map(|n| format!("!{n}:a")).collect();
+    let rooms = json!({"room": {"rooms": rooms}});
+    let path = format!("/_matrix/client/v3/sync?filter={}", encoded(&rooms));
+    assert_eq!(world.refused("GET", &path, &alice, Value::Null).await.0, 400);
+    let usual = json!({"room": {"timeline": {"types": ["m.room.*", "*.call.*", "m.reaction"]}, "rooms": [room]}});
+    world.sync(&alice, None, &format!("filter={}", encoded(&usual))).await;
+}
+
+/// T131: of one device two syncs wait, and a third one ends the oldest.
+#[tokio::test]
+async fn a_new_sync_of_a_device_ends_the_oldest_that_waits() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    world.room(&alice, json!({})).await;
+    let since = token(&world, &alice).await;
+    let waits = || {
+        let (world, alice, since) = (world.clone(), alice.clone(), since.clone());
+        tokio::spawn(async move { world.sync(&alice, Some(&since), "timeout=30000").await })
+    };
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        waiting.push(waits());
+        // Each begins to wait before the next one comes.
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let newest = waiting.split_off(3);
+    for ended in waiting {
+        let told = ended.await.unwrap();
+        assert!(told.get("rooms").is_none(), "{told}");
+        assert!(told["next_batch"].is_string());
+    }
+    let room = world.room(&alice, json!({})).await;
+    for waiting in newest {
+        let told = waiting.await.unwrap();
+        assert!(told["rooms"]["join"].get(&room).is_some(), "{told}");
+    }
+}
+
+/// W16.
+#[tokio::test]
+async fn a_filter_chooses_fields_and_format() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.room(&alice, json!({"name": "n"})).await;
+    let said = world.say(&room, &alice, "hello").await;
+    let filter = json!({"event_fields": ["type", "content.body"], "room": {"timeline": {"limit": 1}}});
+    let told = world.sync(&alice, None, &format!("filter={}", encoded(&filter))).await;
+    let told = &told["rooms"]["join"][&room];
+    let expected = json!([{"type": "m.room.message", "content": {"body": "hello"}}]);
+    assert_eq!(told["timeline"]["events"], expected);
+    let state = told["state"]["events"].as_array().unwrap();
+    assert!(
+        state.iter().any(|event| *event == json!({"type": "m.room.name"})),
+        "{state:?}"
+    );
+    let filter = json!({"event_format": "federation", "room": {"timeline": {"limit": 1}}});
+    let told = world.sync(&alice, None, &format!("filter={}", encoded(&filter))).await;
+    let event = &told["rooms"]["join"][&room]["timeline"]["events"][0];
+    for field in ["auth_events", "prev_events", "hashes", "signatures", "depth"] {
+        assert!(event.get(field).is_some(), "{field}: {event}");
+    }
+    assert!(event.get("event_id").is_none() || event["event_id"] == said.as_str());
+}

@@ -168,6 +168,12 @@ impl Reader {
         })
     }
 
+    /// Everything committed at or below this position can be read.
+    #[must_use]
+    pub fn visible_position(&self) -> u64 {
+        self.store.positions().visible()
+    }
+
     /// Rooms in which something was committed after `from`, through `to`; None where that is more than `most` events.
     ///
     /// Whatever has a place in a timeline at such a position, or a group of the state, has its row here of the same

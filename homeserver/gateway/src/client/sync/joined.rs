@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use ruma::RoomId;
-use serde_json::{Map, Value, json};
+use ruma::{OwnedUserId, RoomId, api::client::filter::EventFormat};
+use serde_json::{Map, Value, json, value::RawValue};
 use weft_accounts::AccountDataChange;
 use weft_dag::Pdu;
 use weft_fanout::Receipt;
+use weft_wire::limits::MAX_PRESENCE_PER_ANSWER;
 
 use super::{
     Turn,
@@ -19,7 +20,8 @@ use super::{
 use crate::{
     client::{
         beside::{Viewer, shown_timeline},
-        events::{Shown, client_event, passes_names, passes_room},
+        event_fields::EventFields,
+        events::{Shown, client_event, passes_names, passes_room, text_of},
         ignored::Ignored,
     },
     errors::ApiResult,
@@ -60,8 +62,30 @@ impl Turn<'_> {
         if told.is_empty() && !new_here {
             return Ok(None);
         }
+        if self.since.is_some() {
+            told.newcomers = self.newcomers(room, new_here, &recent, &state).await?;
+        }
         told.unread_notifications = Some(json!({"highlight_count": 0, "notification_count": 0}));
         Ok(Some(told))
+    }
+
+    /// Who has come to share a room with the user: those who joined, or all members where the user joined.
+    async fn newcomers(
+        &self,
+        room: &RoomId,
+        new_here: bool,
+        recent: &Recent,
+        state: &Told,
+    ) -> ApiResult<Vec<OwnedUserId>> {
+        let mut newcomers = if new_here {
+            self.reader.joined_members(room).await?
+        } else {
+            let told = recent.events.iter().map(|event| &event.pdu).chain(&state.events);
+            told.filter_map(|pdu| joined_user(pdu)).collect()
+        };
+        newcomers.retain(|user| user != self.user);
+        newcomers.truncate(MAX_PRESENCE_PER_ANSWER);
+        Ok(newcomers)
     }
 
     /// Timeline and state of a room in which something may have happened.
@@ -87,19 +111,25 @@ impl Turn<'_> {
         let shown = Shown {
             room_id: false,
             now_ms: self.now_ms,
+            federation: self.filter.event_format == EventFormat::Federation,
         };
         let viewer = Viewer {
             session: self.session,
             ignored,
         };
         let events = shown_timeline(self.reader, room, viewer, shown, &recent.events).await?;
+        let fields = self.filter.event_fields.as_deref().map(EventFields::new);
+        let only = |event: Box<RawValue>| match &fields {
+            Some(fields) => fields.only(&event),
+            None => Some(event),
+        };
         let timeline = Timeline {
-            events,
+            events: events.into_iter().filter_map(only).collect(),
             limited: recent.limited,
             prev_batch: Some(recent.before.to_string()),
         };
         let state = Events {
-            events: state.iter().filter_map(|pdu| client_event(pdu, shown)).collect(),
+            events: state.iter().filter_map(|pdu| only(client_event(pdu, shown)?)).collect(),
         };
         Ok(Room::new(timeline, state, self.state_after))
     }
@@ -139,6 +169,12 @@ impl Turn<'_> {
         }
         Ok(Events::from_values(events))
     }
+}
+
+/// The user whom a member event shows as joined.
+fn joined_user(pdu: &Pdu) -> Option<OwnedUserId> {
+    let key = pdu.state_key().filter(|_| pdu.kind() == "m.room.member")?;
+    (text_of(pdu, "membership").as_deref() == Some("join")).then(|| OwnedUserId::try_from(key).ok())?
 }
 
 /// Receipts as events: event id, receipt type, user. An event has place for one receipt of each; a user's threaded and

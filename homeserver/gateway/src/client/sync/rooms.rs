@@ -36,6 +36,8 @@ impl Turn<'_> {
         let rows = self.reader.rooms_of(self.user).await?;
         let moved = self.moved(rows.len()).await?;
         for row in rows {
+            // A user may be in many rooms, and others wait for the thread.
+            tokio::task::consume_budget().await;
             if !self.wants_room(&row) {
                 continue;
             }

@@ -70,16 +70,17 @@ impl States {
 
     fn members_changed(&self) -> bool {
         let Some(known) = &self.known else { return true };
-        let members = |state: &StateMap| {
-            let from = ("m.room.member".to_owned(), String::new());
-            let entries = state
-                .0
-                .range(from..)
-                .take_while(|((kind, _), _)| kind == "m.room.member");
-            entries.map(|(key, id)| (key.clone(), id.clone())).collect::<Vec<_>>()
-        };
-        members(known) != members(&self.end)
+        !members(known).eq(members(&self.end))
     }
+}
+
+/// The entries of the members in a state.
+fn members(state: &StateMap) -> impl Iterator<Item = (&(String, String), &OwnedEventId)> {
+    let from = ("m.room.member".to_owned(), String::new());
+    state
+        .0
+        .range(from..)
+        .take_while(|((kind, _), _)| kind == "m.room.member")
 }
 
 impl Turn<'_> {

@@ -2,7 +2,10 @@
 //!
 //! The limit counts what is shown. Must not decide which state is told besides: [`super::states`] does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
 
 use ruma::{EventId, RoomId};
 use weft_dag::{Pdu, StateMap};
@@ -112,6 +115,7 @@ impl Turn<'_> {
             let missing = (limit + 1).saturating_sub(newest_first.len());
             let read = self.reader.since(room, from, upper, types_of(filter), missing).await?;
             scanned += read.events.len();
+            let is_spent = self.spend(scanned, read.events.len());
             let oldest = read
                 .events
                 .first()
@@ -125,7 +129,7 @@ impl Turn<'_> {
                 // A room that another server created has history from before this server's time in it.
                 break from == 0 && !oldest.is_some_and(|(_, is_create)| is_create);
             };
-            if scanned >= MAX_SCANNED {
+            if scanned >= MAX_SCANNED || is_spent {
                 before = TimelineToken(order);
                 break !is_create;
             }
@@ -147,6 +151,17 @@ impl Turn<'_> {
             recent.limited = true;
         }
         Ok(recent)
+    }
+
+    /// Whether the answer has read as many events as it may in search of those that pass the filter. The first read of a
+    /// room is free.
+    fn spend(&self, scanned: usize, read: usize) -> bool {
+        if scanned <= read {
+            return self.scans.load(Ordering::Relaxed) == 0;
+        }
+        let take = |left: usize| Some(left.saturating_sub(read));
+        let before = self.scans.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        before.is_ok_and(|before| before <= read)
     }
 
     /// Those of some events that pass the filter and that the user may see.
