@@ -502,3 +502,22 @@ pub(crate) fn room_type(create: &Pdu) -> Option<String> {
     }
     create.content_as::<Content>().ok()?.kind
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::RoomVersionId;
+
+    use super::*;
+
+    #[test]
+    fn an_event_of_ours_follows_the_one_before_it_whatever_number_of_ends_there_is() {
+        let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
+        let mut hot = Hot::new(&RoomId::parse("!r").unwrap(), version, true);
+        let id = |n: usize| EventId::parse(format!("${n}")).unwrap();
+        hot.ends = (0..30).map(|n| End { id: id(n), depth: 1 }).collect();
+        hot.own_end = Some(id(3));
+        let cited = hot.cited_ends();
+        assert!(cited.contains(&id(3)) && cited.contains(&id(29)), "{cited:?}");
+        assert_eq!(cited.len(), 10);
+    }
+}

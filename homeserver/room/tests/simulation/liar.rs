@@ -132,13 +132,8 @@ impl Liar {
                 self.tell(world, &event, &everybody).await;
             }
             Lie::Backdate => {
-                let victims: Vec<u64> = world
-                    .clients()
-                    .await
-                    .into_iter()
-                    .filter(|(who, _)| !self.is_one(*who))
-                    .map(|(_, client)| client)
-                    .collect();
+                let victims = world.clients().iter().filter(|(who, _)| !self.is_one(*who));
+                let victims: Vec<u64> = victims.map(|(_, client)| *client).collect();
                 let chosen = usize::try_from(world.next()).unwrap() % victims.len().max(1);
                 let client = *victims.get(chosen).ok_or("nobody has written")?;
                 let event = self

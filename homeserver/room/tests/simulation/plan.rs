@@ -96,6 +96,8 @@ pub enum Action {
         who: usize,
     },
     HealAll,
+    /// The links heal, and everybody sends a message when the earlier ones have come.
+    Agree,
     Restart {
         who: usize,
     },
@@ -225,23 +227,24 @@ fn action_beside_claims(dice: &mut StdRng, servers: usize) -> Action {
     let other = (who + dice.random_range(1..servers)) % servers;
     let at = dice.random_range(0..=1_000);
     match dice.random_range(0..100) {
-        0..30 => Action::Type { who, at },
-        30..33 => Action::Delete {
+        0..24 => Action::Type { who, at },
+        24..26 => Action::Delete {
             who,
             at,
             count: dice.random_range(1..12),
         },
-        33..38 => Action::Sync { who },
-        38..48 => Action::Say { who },
-        48..52 => Action::Cut { from: who, to: other },
-        52..55 => Action::Isolate { who },
-        55..60 => Action::HealAll,
-        60..62 => Action::Restart { who },
-        62..64 => Action::PowerLoss {
+        26..29 => Action::Sync { who },
+        29..44 => Action::Say { who },
+        44..47 => Action::Cut { from: who, to: other },
+        47..49 => Action::Isolate { who },
+        49..57 => Action::HealAll,
+        57..59 => Action::Restart { who },
+        59..61 => Action::PowerLoss {
             who,
             kept: dice.random_range(0..3),
         },
-        64..80 => Action::Pass {
+        61..68 => Action::Agree,
+        68..78 => Action::Pass {
             milliseconds: *[200, 2_000, 20_000, 120_000, 900_000].choose(dice).unwrap(),
         },
         _ => Action::Lie {

@@ -70,6 +70,7 @@ pub struct World {
     pub version: RoomVersion,
     liar: Option<Liar>,
     editors: Vec<Option<Editor>>,
+    clients: Vec<(usize, u64)>,
     /// Words that are final, if nobody's rights change.
     finals: Option<Finals>,
     log: Log,
@@ -119,6 +120,7 @@ impl World {
             room,
             version,
             liar: liar.map(|liar| Liar::new(liar, plan.accomplice.then(|| liar - 1))),
+            clients: Vec::new(),
             finals: plan.is_steady().then(Finals::default),
             editors: (0..plan.servers).map(|_| None).collect(),
             log: Log::default(),
@@ -141,7 +143,7 @@ impl World {
             let what = self.act(action).await;
             let what = what.err().unwrap_or_else(|| "done".into());
             self.network.note(format_args!("{action:?}: {what}"));
-            if matches!(action, Action::Pass { milliseconds } if *milliseconds >= 20_000) {
+            if matches!(action, Action::Agree | Action::Pass { milliseconds: 20_000.. }) {
                 self.look_at_finals().await?;
             }
         }
@@ -165,12 +167,9 @@ impl World {
         result
     }
 
-    /// Who has an editor open, and its client id.
-    pub async fn clients(&self) -> Vec<(usize, u64)> {
-        let editors = self.editors.iter().enumerate();
-        editors
-            .filter_map(|(who, editor)| Some((who, editor.as_ref()?.client())))
-            .collect()
+    /// Who has typed, and under which client id.
+    pub fn clients(&self) -> &[(usize, u64)] {
+        &self.clients
     }
 
     async fn act(&mut self, action: &Action) -> Result<(), String> {
@@ -213,6 +212,15 @@ impl World {
             Action::Cut { from, to } => self.wire(|network| network.cut(from, to)),
             Action::Heal { from, to } => self.wire(|network| network.heal(from, to)),
             Action::HealAll => self.wire(Network::heal_all),
+            Action::Agree => {
+                self.network.heal_all();
+                time::sleep(Duration::from_secs(60)).await;
+                for who in 0..self.servers.len() {
+                    let _ = self.say(who).await;
+                }
+                time::sleep(Duration::from_secs(20)).await;
+                Ok(())
+            }
             Action::Isolate { who } => {
                 for other in 0..self.servers.len() {
                     self.network.cut(who, other);
@@ -273,8 +281,12 @@ impl World {
 
     async fn type_word(&mut self, who: usize, at: u32) -> Result<(), String> {
         let text = format!("<{}>", self.next());
-        let update = self.editor(who).await?.insert(at, &text);
+        let editor = self.editor(who).await?;
+        let (client, update) = (editor.client(), editor.insert(at, &text));
         self.edit(who, update).await?;
+        if !self.clients.contains(&(who, client)) {
+            self.clients.push((who, client));
+        }
         self.log.acknowledged.push(Word { text, author: who });
         Ok(())
     }
