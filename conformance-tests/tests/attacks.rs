@@ -122,6 +122,8 @@ impl Stage {
         };
         let (figures, during) = tokio::join!(attack.run(&self.target, course), watching);
         let (figures, during) = (figures?, during?);
+        self.serves().await.context("after the attack")?;
+        most = most.max(server.resident_bytes()?);
         let grown = most.saturating_sub(before);
         println!(
             "{}: {figures:?}, {} MB -> {} MB, {files} -> {during} descriptors",
@@ -130,7 +132,6 @@ impl Stage {
             most >> 20
         );
         ensure!(grown <= growth, "{}: grew by {} MB", attack.name(), grown >> 20);
-        self.serves().await.context("after the attack")?;
         let returned = async {
             // The store and the innocent may have opened something of their own.
             while server.open_files()? > files + 16 {

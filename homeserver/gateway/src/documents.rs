@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::{
-    Router,
+    Extension, Router,
     extract::FromRef,
     routing::{get, put},
 };
@@ -67,7 +67,10 @@ pub fn router(ports: DocumentPorts) -> Router {
     Router::new()
         .route("/_weft/client/v1/documents", get(list::list).post(create::create))
         .route("/_weft/client/v1/documents/{id}", get(show::show).patch(show::rename))
-        .route("/_weft/client/v1/documents/{id}/content", get(content::content))
+        .route(
+            "/_weft/client/v1/documents/{id}/content",
+            get(content::content).layer(Extension(content::Reads::new())),
+        )
         .route("/_weft/client/v1/documents/{id}/members", get(members::list))
         .route(
             "/_weft/client/v1/documents/{id}/members/{user}",
