@@ -31,6 +31,8 @@ use yrs::{Doc, ReadTxn as _, StateVector, Text as _, Transact as _};
 const STRANGERS_GROWTH: u64 = 64 << 20;
 /// The same for one account: what it may hold, and what is made for it before it is refused.
 const ACCOUNT_GROWTH: u64 = 160 << 20;
+/// Connections of one network without sign-in, and more than an account opens here.
+const CONNECTIONS: usize = 256;
 /// Messages of the innocent while an attack is held.
 const MESSAGES: usize = 20;
 /// How long the end of an attack may take to be noticed by everybody. Only a failing test waits that long.
@@ -47,7 +49,7 @@ impl Stage {
     async fn new() -> Result<Self> {
         let port = free_port()?;
         let listen = format!(
-            "connections_per_network = 256\n[[listen]]\naddress = \"127.0.0.1:{port}\"\nserve = [\"client\", \"documents\", \"federation\", \"web\"]\n"
+            "connections_per_network = {CONNECTIONS}\n[[listen]]\naddress = \"127.0.0.1:{port}\"\nserve = [\"client\", \"documents\", \"federation\", \"web\"]\n"
         );
         let world = World::with_config(1, &listen).await?;
         let innocent = world.user(0, "innocent").await?;
@@ -130,6 +132,11 @@ impl Stage {
             attack.name(),
             before >> 20,
             most >> 20
+        );
+        ensure!(
+            during <= files + CONNECTIONS + 16,
+            "{}: {during} descriptors instead of {files}",
+            attack.name()
         );
         ensure!(grown <= growth, "{}: grew by {} MB", attack.name(), grown >> 20);
         let returned = async {
