@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, ServerName};
+use ruma::{DeviceId, OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use weft_room::{Clock, SessionId};
 use weft_wire::{
     awareness::{AwarenessEdu, AwarenessError, check_client_id, check_state},
@@ -34,6 +34,18 @@ pub struct Joined {
     pub device: OwnedDeviceId,
     /// The display name in this document.
     pub display_name: Option<String>,
+}
+
+impl Joined {
+    fn writer(&self, announces: bool) -> Writer {
+        Writer {
+            origin: Origin::Local(self.session),
+            announces,
+            user: self.user.clone(),
+            device: self.device.clone(),
+            display_name: self.display_name.clone(),
+        }
+    }
 }
 
 /// Why an EDU of another server is ignored.
@@ -93,45 +105,55 @@ impl Awareness {
         self.rooms().get(room).map(RoomStates::entries).unwrap_or_default()
     }
 
+    /// Of the entries that a socket sent, those that could change anything: its own that are new. Stock clients repeat
+    /// what they are told of others. `announces`: they are of the socket's first message, which has its own ids.
+    #[must_use]
+    pub fn relevant(&self, joined: &Joined, mut entries: Vec<Entry>, announces: bool) -> Vec<Entry> {
+        let writer = joined.writer(announces);
+        let rooms = self.rooms();
+        if let Some(states) = rooms.get(&joined.room) {
+            entries.retain(|entry| states.is_relevant(&writer, entry));
+        } else {
+            entries.retain(|entry| !entry.is_gone());
+        }
+        entries
+    }
+
     /// Takes the entries that a socket sent. What it may not say is left out; nothing here is an error for a stock
-    /// client, which echoes others' entries.
-    pub async fn local(&self, joined: &Joined, entries: Vec<Entry>) {
+    /// client, which repeats others' entries. `announces` as with [`Awareness::relevant`].
+    ///
+    /// Gives removals that the socket is to be sent: its client then raises its clock, so that others show it (again).
+    pub async fn local(&self, joined: &Joined, entries: Vec<Entry>, announces: bool) -> Vec<Entry> {
         let now = self.now();
-        let writer = Writer {
-            origin: Origin::Local(joined.session),
-            user: joined.user.clone(),
-            device: joined.device.clone(),
-            display_name: joined.display_name.clone(),
-        };
-        let changed: Vec<_> = {
+        let writer = joined.writer(announces);
+        let (mut news, mut answers) = (Vec::new(), Vec::new());
+        {
             let mut rooms = self.rooms();
             let states = rooms.entry(joined.room.clone()).or_default();
-            entries
-                .into_iter()
-                .filter_map(|entry| {
-                    let state = acceptable_state(&entry)?;
-                    states.set(&writer, entry.client, entry.clock, state, now)
-                })
-                .collect()
-        };
-        self.publish(&joined.room, &changed);
-        self.tell_peers(joined, &changed).await;
+            for entry in entries {
+                let Some(state) = acceptable_state(&entry) else {
+                    continue;
+                };
+                let outcome = states.set(&writer, entry.client, entry.clock, state, now);
+                news.extend(outcome.news);
+                answers.extend(outcome.answer);
+            }
+        }
+        self.publish(&joined.room, &news);
+        self.tell_peers(&joined.room, &news).await;
+        answers
     }
 
     /// A socket has gone: its entries are removed for everybody.
     pub async fn leave(&self, joined: &Joined) {
-        let gone = {
-            let mut rooms = self.rooms();
-            let gone = rooms
-                .get_mut(&joined.room)
-                .map(|states| states.remove_session(joined.session));
-            if rooms.get(&joined.room).is_some_and(RoomStates::is_empty) {
-                rooms.remove(&joined.room);
-            }
-            gone.unwrap_or_default()
-        };
+        let now = self.now();
+        let gone = self
+            .rooms()
+            .get_mut(&joined.room)
+            .map(|states| states.remove_session(joined.session, now))
+            .unwrap_or_default();
         self.publish(&joined.room, &gone);
-        self.tell_peers(joined, &gone).await;
+        self.tell_peers(&joined.room, &gone).await;
     }
 
     /// Takes an EDU of another server.
@@ -151,6 +173,7 @@ impl Awareness {
         };
         let writer = Writer {
             origin: Origin::Remote,
+            announces: false,
             user: edu.user_id,
             device: edu.device_id,
             display_name: member.display_name,
@@ -162,6 +185,7 @@ impl Awareness {
             let states = rooms.entry(edu.room_id.clone()).or_default();
             states
                 .set(&writer, client, clock, edu.state, now)
+                .news
                 .ok_or(EduRefused::Ignored(client))?
         };
         self.publish(&edu.room_id, &[changed]);
@@ -203,22 +227,27 @@ impl Awareness {
         }
     }
 
-    async fn tell_peers(&self, joined: &Joined, entries: &[Entry]) {
+    async fn tell_peers(&self, room: &RoomId, entries: &[Entry]) {
         if entries.is_empty() {
             return;
         }
-        let servers = self.inner.roster.remote_servers(&joined.room).await;
+        let servers = self.inner.roster.remote_servers(room).await;
         if servers.is_empty() {
             return;
         }
+        // An EDU replaces the one before it that still waits. Under the lock, and with the newest state whatever it was
+        // called for: so of two calls for one client the later one cannot queue the older state.
+        let rooms = self.rooms();
+        let Some(states) = rooms.get(room) else { return };
         for entry in entries {
-            let Some(content) = edu_content(joined, entry) else {
+            let Some((user, device, newest)) = states.newest(entry.client) else {
                 continue;
             };
-            let key = format!("{}\0{}\0{}", joined.room, joined.user, entry.client);
-            self.inner
-                .edus
-                .send(&joined.room, &servers, AWARENESS_EDU, content, Some(key));
+            let Some(content) = edu_content(room, user, device, &newest) else {
+                continue;
+            };
+            let key = format!("{room}\0{user}\0{}", entry.client);
+            self.inner.edus.send(room, &servers, AWARENESS_EDU, content, Some(key));
         }
     }
 }
@@ -234,16 +263,16 @@ fn acceptable_state(entry: &Entry) -> Option<Option<serde_json::Value>> {
     Some(Some(state))
 }
 
-fn edu_content(joined: &Joined, entry: &Entry) -> Option<serde_json::Value> {
+fn edu_content(room: &RoomId, user: &UserId, device: &DeviceId, entry: &Entry) -> Option<serde_json::Value> {
     let state = if entry.is_gone() {
         None
     } else {
         Some(serde_json::from_str(&entry.state).ok()?)
     };
     serde_json::to_value(AwarenessEdu {
-        room_id: joined.room.clone(),
-        user_id: joined.user.clone(),
-        device_id: joined.device.clone(),
+        room_id: room.to_owned(),
+        user_id: user.to_owned(),
+        device_id: device.to_owned(),
         client_id: entry.client,
         clock: u32::try_from(entry.clock).ok()?,
         state,

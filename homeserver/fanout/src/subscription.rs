@@ -132,7 +132,11 @@ impl Mailbox {
     pub(crate) fn awareness(&self, entries: &[Entry]) {
         let mut pending = self.lock();
         for entry in entries {
-            pending.awareness.insert(entry.client, entry.clone());
+            // Two calls may come in either order.
+            let newer = |known: &Entry| entry.supersedes(known);
+            if pending.awareness.get(&entry.client).is_none_or(newer) {
+                pending.awareness.insert(entry.client, entry.clone());
+            }
         }
         drop(pending);
         self.woken.notify_one();

@@ -18,7 +18,7 @@ pub struct AwarenessEdu {
     pub client_id: u64,
     /// Grows with each change of the state; an older one is ignored.
     pub clock: u32,
-    /// The state, an object of at most 2 KB; `null` when the client has gone.
+    /// The state, an object of at most 2,048 bytes beside the identity; `null` when the client has gone.
     pub state: Option<serde_json::Value>,
 }
 
@@ -28,7 +28,7 @@ pub enum AwarenessError {
     /// Over [`MAX_AWARENESS_STATE_BYTES`].
     #[error("the state has {bytes} bytes, the limit is {MAX_AWARENESS_STATE_BYTES}")]
     TooLarge {
-        /// Size as JSON.
+        /// Size as JSON, without the identity.
         bytes: usize,
     },
     /// Not a JSON object.
@@ -61,11 +61,30 @@ pub fn check_state(state: &serde_json::Value) -> Result<(), AwarenessError> {
     if !state.is_object() {
         return Err(AwarenessError::NotAnObject);
     }
-    let bytes = state.to_string().len();
+    let bytes = counted_bytes(state);
     if bytes > MAX_AWARENESS_STATE_BYTES {
         return Err(AwarenessError::TooLarge { bytes });
     }
     Ok(())
+}
+
+/// What counts of a state: all but the identity, which the server writes. So it has the same length before and after that.
+fn counted_bytes(state: &serde_json::Value) -> usize {
+    let mut state = state.clone();
+    if let Some(fields) = state.as_object_mut() {
+        let own = match fields.get_mut("user").and_then(serde_json::Value::as_object_mut) {
+            Some(user) => {
+                user.remove("id");
+                user.remove("name");
+                !user.is_empty()
+            }
+            None => false,
+        };
+        if !own {
+            fields.remove("user");
+        }
+    }
+    state.to_string().len()
 }
 
 /// Checks that a Yjs client id is one that JavaScript can hold.

@@ -83,9 +83,16 @@ pub const WITNESS_INTERVAL_MS: u64 = 10 * 60 * 1_000;
 /// each costs a look for each two claims.
 pub const MAX_SERVER_BRANCHES: usize = 8;
 
-/// One WebSocket message on a live socket, bytes. A person who comes back after days offline sends all of it as one
-/// sync step 2; a paste of a book is about 1 MB. It is split at [`MAX_SEALED_UPDATE_BYTES`] when sealed.
-pub const MAX_LIVE_FRAME_BYTES: usize = 4 * 1024 * 1024;
+/// One WebSocket message on a live socket, bytes. A pasted text of 6 MB is one message, and so is all that a person wrote
+/// offline (sync step 2): the largest live update (`weft_crdt::limits::LIVE_BYTES`) with its envelope, a name included. It is
+/// split at [`MAX_SEALED_UPDATE_BYTES`] when sealed.
+pub const MAX_LIVE_FRAME_BYTES: usize = 8 * 1024 * 1024 + 1_024;
+
+/// Bytes of a live socket's messages that wait for the disk: above it the socket is not read from. One message may go over it.
+pub const MAX_INBOX_BYTES_PER_SOCKET: usize = 1024 * 1024;
+
+/// Pieces of refused content that one notice names; a notice is for a person.
+pub const MAX_NOTICE_BLOCKS: usize = 16;
 
 /// The whole compacted document, bytes. Ten times the largest text people were seen to keep in one document; above
 /// it, edits are refused with `M_TOO_LARGE` and nothing that was acknowledged is lost.
@@ -125,19 +132,24 @@ pub const MAX_FRAME_TEXT_BYTES: usize = 64 * 1024;
 
 // --- Awareness ------------------------------------------------------------------------------------------------------
 
-/// JSON state of one client, bytes (name, colour, cursor: about 300 in stock editors).
+/// JSON state of one client, bytes, without `user.id` and `user.name`, which the server writes (colour, cursor: about 300 in
+/// stock editors).
 pub const MAX_AWARENESS_STATE_BYTES: usize = 2_048;
-/// Client ids that one socket may introduce to a room: an editor has one, a page with several views a few (T112).
-pub const MAX_AWARENESS_CLIENTS_PER_SOCKET: usize = 8;
+/// Client ids that one device may introduce to a room, over all its sockets: an editor has one, a tab is an editor, a page
+/// with several views has a few (T112).
+pub const MAX_AWARENESS_CLIENTS_PER_DEVICE: usize = 16;
 /// Client ids of one user in a room, over all sockets and devices. A server makes up its users' devices as it likes: with
 /// no bound on the user, one viewer could take all places of the room (T57, T112).
 pub const MAX_AWARENESS_CLIENTS_PER_USER: usize = 128;
-/// Entries in one awareness message: those of a whole room that a stock client echoes back.
-pub const MAX_AWARENESS_ENTRIES: usize = 1_024;
+/// Entries in one awareness message: those of a whole room ([`MAX_AWARENESS_CLIENTS_PER_ROOM`]) that a stock client repeats.
+pub const MAX_AWARENESS_ENTRIES: usize = 4_096;
 /// Live client ids of one room, own and remote.
 pub const MAX_AWARENESS_CLIENTS_PER_ROOM: usize = 4_096;
 /// Milliseconds after which an entry that was not renewed is dropped; clients renew every 15 s (y-protocols).
 pub const AWARENESS_EXPIRY_MS: u64 = 30_000;
+/// Milliseconds for which the clock of a removed client id is remembered. A client that was away for longer than 15 s has
+/// raised its clock meanwhile (y-protocols).
+pub const AWARENESS_MEMORY_MS: u64 = 60_000;
 /// Awareness messages a second that are taken from one socket; what is above is coalesced to the newest.
 pub const MAX_AWARENESS_PER_SECOND: u32 = 20;
 /// Silence in milliseconds after which the server says something: y-websocket 3 gives up after 30 s without a message.

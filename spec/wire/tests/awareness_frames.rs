@@ -32,7 +32,7 @@ fn hostile_counts_are_refused() {
     for bytes in [
         &b"\xff\xff\xff\xff\x0f"[..],
         b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-        b"\x81\x08",
+        b"\x81\x20",
     ] {
         assert!(matches!(parse(bytes), Err(FrameError::TooLong { .. })), "{bytes:?}");
     }

@@ -1,19 +1,26 @@
-//! One document's awareness: the newest state of each client id, and who introduced it. Pure; time is an argument.
+//! One document's awareness: the newest state of each client id, and which device introduced it. Pure; time is an argument.
+//!
+//! Clocks belong to clients: a removal carries the clock that the client itself said last, and never a higher one. Stock
+//! clients (y-protocols) show a client again only with a clock above that of its removal. So removed ids are remembered for
+//! a while, and a client that returns with its old clock is told of its removal: it then raises its clock by itself.
 
 use std::collections::BTreeMap;
 
-use ruma::{OwnedDeviceId, OwnedUserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use serde_json::{Value, json};
 use weft_room::SessionId;
 use weft_wire::{
     limits::{
-        AWARENESS_EXPIRY_MS, MAX_AWARENESS_CLIENTS_PER_ROOM, MAX_AWARENESS_CLIENTS_PER_SOCKET,
+        AWARENESS_EXPIRY_MS, AWARENESS_MEMORY_MS, MAX_AWARENESS_CLIENTS_PER_DEVICE, MAX_AWARENESS_CLIENTS_PER_ROOM,
         MAX_AWARENESS_CLIENTS_PER_USER,
     },
     live::awareness::Entry,
 };
 
-/// By which way a client came.
+/// Sockets of one client id that are remembered; more than two at a time are rare (a line that broke, its successor).
+const MAX_SOCKETS_PER_CLIENT: usize = 8;
+
+/// Where an entry comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     /// A socket of this server.
@@ -22,10 +29,12 @@ pub(super) enum Origin {
     Remote,
 }
 
-/// Who says something about a client.
+/// The author of an entry.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     pub(super) origin: Origin,
+    /// The entry is of the socket's first message: that tells which ids are its own. What comes later may repeat others.
+    pub(super) announces: bool,
     pub(super) user: OwnedUserId,
     pub(super) device: OwnedDeviceId,
     pub(super) display_name: Option<String>,
@@ -33,9 +42,10 @@ pub(super) struct Writer {
 
 #[derive(Debug)]
 struct Client {
-    origin: Origin,
     user: OwnedUserId,
     device: OwnedDeviceId,
+    /// The sockets of this server that announced it, oldest first. It is removed when the last of them closes.
+    sockets: Vec<SessionId>,
     clock: u64,
     /// JSON text with the identity written in.
     state: String,
@@ -44,21 +54,51 @@ struct Client {
 }
 
 impl Client {
-    /// Whether the writer is the one that introduced it.
-    fn belongs_to(&self, writer: &Writer) -> bool {
-        self.origin == writer.origin && self.user == writer.user && self.device == writer.device
+    fn belongs_to(&self, user: &UserId, device: &DeviceId) -> bool {
+        self.user == user && self.device == device
     }
+
+    fn announced_by(&mut self, origin: Origin) {
+        let Origin::Local(session) = origin else { return };
+        if !self.sockets.contains(&session) {
+            if self.sockets.len() >= MAX_SOCKETS_PER_CLIENT {
+                self.sockets.remove(0);
+            }
+            self.sockets.push(session);
+        }
+    }
+}
+
+/// A client that was removed.
+#[derive(Debug)]
+struct Gone {
+    user: OwnedUserId,
+    device: OwnedDeviceId,
+    clock: u64,
+    /// Milliseconds since 1970.
+    at: u64,
+}
+
+/// What an entry changes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// Others are told this.
+    pub(super) news: Option<Entry>,
+    /// The client itself is told this, so that it raises its clock.
+    pub(super) answer: Option<Entry>,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct RoomStates {
     clients: BTreeMap<u64, Client>,
+    gone: BTreeMap<u64, Gone>,
 }
 
 impl RoomStates {
+    /// Whether there is nothing to remember.
     pub(super) fn is_empty(&self) -> bool {
-        self.clients.is_empty()
+        self.clients.is_empty() && self.gone.is_empty()
     }
 
     pub(super) fn entries(&self) -> Vec<Entry> {
@@ -72,81 +112,184 @@ impl RoomStates {
             .collect()
     }
 
-    /// Sets or removes (`None`) a client's state; gives what others are to be told, or nothing where it is not taken.
-    pub(super) fn set(
-        &mut self,
-        writer: &Writer,
-        client: u64,
-        clock: u64,
-        state: Option<Value>,
-        now: u64,
-    ) -> Option<Entry> {
+    /// The newest entry of a client, and whose it is; also where it was removed lately.
+    pub(super) fn newest(&self, client: u64) -> Option<(&UserId, &DeviceId, Entry)> {
+        if let Some(known) = self.clients.get(&client) {
+            let entry = Entry {
+                client,
+                clock: known.clock,
+                state: known.state.clone(),
+            };
+            return Some((&known.user, &known.device, entry));
+        }
+        let known = self.gone.get(&client)?;
+        Some((&known.user, &known.device, gone(client, known.clock)))
+    }
+
+    /// Whether an entry could change anything if this writer said it. Stock clients repeat what they are told of others.
+    pub(super) fn is_relevant(&self, writer: &Writer, entry: &Entry) -> bool {
+        if let Some(known) = self.clients.get(&entry.client) {
+            let says_something = entry.clock > known.clock || entry.is_gone() || writer.announces;
+            return known.belongs_to(&writer.user, &writer.device) && entry.clock >= known.clock && says_something;
+        }
+        let owned = self
+            .gone
+            .get(&entry.client)
+            .is_none_or(|known| known.user == writer.user);
+        owned && !entry.is_gone()
+    }
+
+    /// Sets or removes (`None`) a client's state.
+    pub(super) fn set(&mut self, writer: &Writer, client: u64, clock: u64, state: Option<Value>, now: u64) -> Outcome {
         // Above this the client's own next clock would not fit the EDU (T112).
-        let clock = u64::from(u32::try_from(clock).ok()?);
-        match self.clients.get(&client) {
-            Some(known) if !known.belongs_to(writer) => return None,
-            Some(known) if clock < known.clock || (clock == known.clock && state.is_some()) => return None,
-            Some(_) => {}
-            None if state.is_none() || !self.has_room_for(writer) => return None,
-            None => {}
+        if u32::try_from(clock).is_err() {
+            return Outcome::default();
+        }
+        if self.clients.contains_key(&client) {
+            return self.change(writer, client, clock, state, now);
+        }
+        match state {
+            Some(state) => self.introduce(writer, client, clock, state, now),
+            None => Outcome::default(),
+        }
+    }
+
+    fn change(&mut self, writer: &Writer, client: u64, clock: u64, state: Option<Value>, now: u64) -> Outcome {
+        let Some(known) = self.clients.get_mut(&client) else {
+            return Outcome::default();
+        };
+        if !known.belongs_to(&writer.user, &writer.device) || clock < known.clock {
+            return Outcome::default();
         }
         let Some(state) = state else {
-            self.clients.remove(&client);
-            return Some(gone(client, clock));
+            return Outcome {
+                news: self.remove(client, clock, now),
+                answer: None,
+            };
         };
+        if writer.announces {
+            known.announced_by(writer.origin);
+        }
+        if clock == known.clock {
+            return Outcome::default();
+        }
+        known.clock = clock;
+        known.renewed = now;
+        known.state = with_identity(state, writer).to_string();
+        Outcome {
+            news: Some(Entry {
+                client,
+                clock,
+                state: known.state.clone(),
+            }),
+            answer: None,
+        }
+    }
+
+    fn introduce(&mut self, writer: &Writer, client: u64, clock: u64, state: Value, now: u64) -> Outcome {
+        if let Some(before) = self.gone.get(&client) {
+            if before.user != writer.user {
+                return Outcome::default();
+            }
+            if clock <= before.clock {
+                return Outcome {
+                    news: None,
+                    answer: Some(gone(client, before.clock)),
+                };
+            }
+        }
+        if !self.has_room_for(writer) {
+            return Outcome::default();
+        }
+        let returns = self.gone.remove(&client).is_some();
         let state = with_identity(state, writer).to_string();
         let entry = Entry {
             client,
             clock,
             state: state.clone(),
         };
-        let Writer {
-            origin, user, device, ..
-        } = writer.clone();
-        self.clients.insert(
-            client,
-            Client {
-                origin,
-                user,
-                device,
-                clock,
-                state,
-                renewed: now,
-            },
-        );
-        Some(entry)
+        let mut known = Client {
+            user: writer.user.clone(),
+            device: writer.device.clone(),
+            sockets: Vec::new(),
+            clock,
+            state,
+            renewed: now,
+        };
+        known.announced_by(writer.origin);
+        self.clients.insert(client, known);
+        Outcome {
+            news: Some(entry),
+            // Others may remember it with this very clock from before this server was started.
+            answer: (!returns && clock > 0).then(|| gone(client, clock)),
+        }
     }
 
     fn has_room_for(&self, writer: &Writer) -> bool {
         if self.clients.len() >= MAX_AWARENESS_CLIENTS_PER_ROOM {
             return false;
         }
-        let users = || self.clients.values().filter(|client| client.user == writer.user);
-        let sockets = users().filter(|client| client.belongs_to(writer));
-        users().count() < MAX_AWARENESS_CLIENTS_PER_USER && sockets.count() < MAX_AWARENESS_CLIENTS_PER_SOCKET
+        let of_user = || self.clients.values().filter(|client| client.user == writer.user);
+        let of_device = of_user().filter(|client| client.device == writer.device).count();
+        of_user().count() < MAX_AWARENESS_CLIENTS_PER_USER && of_device < MAX_AWARENESS_CLIENTS_PER_DEVICE
     }
 
-    /// Removes what a socket introduced; gives what others are to be told.
-    pub(super) fn remove_session(&mut self, session: SessionId) -> Vec<Entry> {
-        self.remove_if(|client| client.origin == Origin::Local(session))
+    /// A socket has closed: removes the clients that no other socket announced. Gives what others are to be told.
+    pub(super) fn remove_session(&mut self, session: SessionId, now: u64) -> Vec<Entry> {
+        self.remove_if(now, |client| {
+            let held = client.sockets.contains(&session);
+            client.sockets.retain(|socket| *socket != session);
+            held && client.sockets.is_empty()
+        })
     }
 
-    /// Removes what was not renewed in time.
+    /// Removes what was not renewed in time, and forgets removals of long ago.
     pub(super) fn expire(&mut self, now: u64) -> Vec<Entry> {
-        self.remove_if(|client| now.saturating_sub(client.renewed) > AWARENESS_EXPIRY_MS)
+        self.gone
+            .retain(|_, known| now.saturating_sub(known.at) <= AWARENESS_MEMORY_MS);
+        self.remove_if(now, |client| now.saturating_sub(client.renewed) > AWARENESS_EXPIRY_MS)
     }
 
-    fn remove_if(&mut self, condition: impl Fn(&Client) -> bool) -> Vec<Entry> {
+    fn remove_if(&mut self, now: u64, mut condition: impl FnMut(&mut Client) -> bool) -> Vec<Entry> {
         let removed: Vec<_> = self
             .clients
-            .iter()
-            .filter(|(_, client)| condition(client))
-            .map(|(id, client)| gone(*id, client.clock.saturating_add(1)))
+            .iter_mut()
+            .filter_map(|(id, client)| condition(client).then_some((*id, client.clock)))
             .collect();
-        for entry in &removed {
-            self.clients.remove(&entry.client);
-        }
         removed
+            .into_iter()
+            .filter_map(|(id, clock)| self.remove(id, clock, now))
+            .collect()
+    }
+
+    fn remove(&mut self, client: u64, clock: u64, now: u64) -> Option<Entry> {
+        let known = self.clients.remove(&client)?;
+        self.make_room_to_remember(&known.user);
+        self.gone.insert(
+            client,
+            Gone {
+                user: known.user,
+                device: known.device,
+                clock,
+                at: now,
+            },
+        );
+        Some(gone(client, clock))
+    }
+
+    /// Removed ids have the limits of live ones; the oldest is forgotten first.
+    fn make_room_to_remember(&mut self, user: &UserId) {
+        let of_user = || self.gone.iter().filter(|(_, known)| known.user == user);
+        let oldest = if of_user().count() >= MAX_AWARENESS_CLIENTS_PER_USER {
+            of_user().min_by_key(|(_, known)| known.at).map(|(id, _)| *id)
+        } else if self.gone.len() >= MAX_AWARENESS_CLIENTS_PER_ROOM {
+            self.gone.iter().min_by_key(|(_, known)| known.at).map(|(id, _)| *id)
+        } else {
+            None
+        };
+        if let Some(oldest) = oldest {
+            self.gone.remove(&oldest);
+        }
     }
 }
 
@@ -186,6 +329,7 @@ mod tests {
     fn writer(session: u64) -> Writer {
         Writer {
             origin: Origin::Local(SessionId(session)),
+            announces: true,
             user: user_id!("@alice:alpha.example").to_owned(),
             device: device_id!("D").to_owned(),
             display_name: Some("Alice".to_owned()),
@@ -200,18 +344,24 @@ mod tests {
         }
     }
 
+    impl RoomStates {
+        fn news(&mut self, writer: &Writer, client: u64, clock: u64, state: Option<Value>) -> Option<Entry> {
+            self.set(writer, client, clock, state, 0).news
+        }
+    }
+
     #[test]
     fn the_identity_is_the_servers() {
         let mut states = RoomStates::default();
         let claimed = json!({"user": {"name": "Mallory", "id": "@m:x", "color": "#f00"}, "cursor": 1});
-        let entry = states.set(&writer(1), 5, 1, Some(claimed), 0).unwrap();
+        let entry = states.news(&writer(1), 5, 1, Some(claimed)).unwrap();
         let state: Value = serde_json::from_str(&entry.state).unwrap();
         assert_eq!(
             state,
             json!({"user": {"name": "Alice", "id": "@alice:alpha.example", "color": "#f00"}, "cursor": 1})
         );
         for odd in [json!({"user": 3}), json!({})] {
-            let entry = states.set(&writer(2), 6, 1, Some(odd), 0);
+            let entry = states.news(&writer(2), 6, 1, Some(odd));
             if let Some(entry) = entry {
                 assert!(entry.state.contains("@alice:alpha.example"));
             }
@@ -221,43 +371,142 @@ mod tests {
     #[test]
     fn only_newer_clocks_count_and_the_same_clock_removes() {
         let mut states = RoomStates::default();
-        assert!(states.set(&writer(1), 5, 3, Some(json!({})), 0).is_some());
-        assert!(states.set(&writer(1), 5, 3, Some(json!({"x": 1})), 0).is_none());
-        assert!(states.set(&writer(1), 5, 2, Some(json!({"x": 1})), 0).is_none());
-        assert!(states.set(&writer(1), 5, 2, None, 0).is_none());
-        assert_eq!(states.set(&writer(1), 5, 3, None, 0), Some(gone(5, 3)));
-        assert!(states.is_empty());
+        assert!(states.news(&writer(1), 5, 3, Some(json!({}))).is_some());
+        assert!(states.news(&writer(1), 5, 3, Some(json!({"x": 1}))).is_none());
+        assert!(states.news(&writer(1), 5, 2, Some(json!({"x": 1}))).is_none());
+        assert!(states.news(&writer(1), 5, 2, None).is_none());
+        assert_eq!(states.news(&writer(1), 5, 3, None), Some(gone(5, 3)));
+        assert_eq!(states.entries(), []);
     }
 
-    /// T53, T112: another's client id is neither taken over nor removed, whoever asks.
+    /// T53, T112: another's client id is neither taken over nor removed, nor used while its removal is remembered.
     #[test]
-    fn a_client_belongs_to_the_socket_that_introduced_it() {
+    fn a_client_belongs_to_the_device_that_introduced_it() {
         let mut states = RoomStates::default();
-        assert!(states.set(&writer(1), 5, 1, Some(json!({})), 0).is_some());
-        for other in [writer(2), bob()] {
-            assert!(states.set(&other, 5, 99, Some(json!({})), 0).is_none());
-            assert!(states.set(&other, 5, 99, None, 0).is_none());
+        let tablet = Writer {
+            device: device_id!("TABLET").to_owned(),
+            ..writer(2)
+        };
+        assert!(states.news(&writer(1), 5, 1, Some(json!({}))).is_some());
+        for other in [tablet, bob()] {
+            assert_eq!(states.set(&other, 5, 99, Some(json!({})), 0), Outcome::default());
+            assert_eq!(states.set(&other, 5, 99, None, 0), Outcome::default());
         }
         assert_eq!(states.entries().len(), 1);
+        states.remove_session(SessionId(1), 0);
+        assert_eq!(states.set(&bob(), 5, 99, Some(json!({})), 0), Outcome::default());
+    }
+
+    /// F3: clocks are the client's own. Others accept its return only above the clock of its removal, so it is told of that.
+    #[test]
+    fn a_removal_has_the_last_clock_and_a_return_needs_a_higher_one() {
+        for by_itself in [true, false] {
+            let mut states = RoomStates::default();
+            states.set(&writer(1), 5, 7, Some(json!({})), 0);
+            let removed = if by_itself {
+                states.news(&writer(1), 5, 7, None)
+            } else {
+                states.remove_session(SessionId(1), 0).pop()
+            };
+            assert_eq!(removed, Some(gone(5, 7)));
+            // The same clock, and another device of the same user after a new sign-in.
+            let again = Writer {
+                device: device_id!("E").to_owned(),
+                ..writer(2)
+            };
+            for back in [writer(2), again.clone()] {
+                let outcome = states.set(&back, 5, 7, Some(json!({})), 300);
+                assert_eq!((outcome.news, outcome.answer), (None, Some(gone(5, 7))));
+            }
+            let outcome = states.set(&again, 5, 8, Some(json!({})), 310);
+            assert_eq!(outcome.news.map(|entry| entry.clock), Some(8));
+            assert_eq!(outcome.answer, None);
+        }
+    }
+
+    /// F3: after a restart of the server nothing is remembered here, but other clients remember.
+    #[test]
+    fn who_is_new_here_is_asked_to_raise_its_clock() {
+        let mut states = RoomStates::default();
+        let outcome = states.set(&writer(1), 5, 7, Some(json!({})), 0);
+        assert_eq!(outcome.answer, Some(gone(5, 7)));
+        assert_eq!(states.set(&writer(1), 5, 8, Some(json!({})), 0).answer, None);
+    }
+
+    /// F4: the line of the first socket is dead, and nobody knows yet.
+    #[test]
+    fn a_newer_socket_of_the_same_device_takes_over() {
+        let mut states = RoomStates::default();
+        states.set(&writer(1), 5, 3, Some(json!({})), 0);
+        // As a stock client says it when it connects again: with the same clock.
+        assert_eq!(states.set(&writer(2), 5, 3, Some(json!({})), 0), Outcome::default());
+        assert!(states.news(&writer(2), 5, 4, Some(json!({"cursor": 1}))).is_some());
+        assert_eq!(states.remove_session(SessionId(1), 0), [], "the successor is there");
+        assert_eq!(states.remove_session(SessionId(2), 0), [gone(5, 4)]);
+    }
+
+    /// Two tabs of one browser repeat each other's states; the end of one does not end the other.
+    #[test]
+    fn a_tab_that_repeats_another_does_not_take_it_along() {
+        let mut states = RoomStates::default();
+        let repeats = |session| Writer {
+            announces: false,
+            ..writer(session)
+        };
+        states.set(&writer(1), 5, 3, Some(json!({})), 0);
+        states.set(&writer(2), 6, 1, Some(json!({})), 0);
+        states.set(&repeats(2), 5, 3, Some(json!({})), 0);
+        assert!(
+            states.news(&repeats(2), 5, 4, Some(json!({}))).is_some(),
+            "told by the other tab"
+        );
+        assert!(states.news(&repeats(1), 5, 5, Some(json!({}))).is_some());
+        assert_eq!(states.remove_session(SessionId(2), 0), [gone(6, 1)]);
+        assert_eq!(states.remove_session(SessionId(1), 0), [gone(5, 5)]);
+    }
+
+    #[test]
+    fn what_is_of_others_or_known_is_not_relevant() {
+        let mut states = RoomStates::default();
+        states.set(&writer(1), 5, 3, Some(json!({})), 0);
+        states.set(&bob(), 6, 3, Some(json!({})), 0);
+        states.set(&bob(), 7, 3, Some(json!({})), 0);
+        states.set(&bob(), 7, 3, None, 0);
+        let relevant = |announces, client, clock, state: &str| {
+            let writer = Writer { announces, ..writer(1) };
+            let entry = Entry {
+                client,
+                clock,
+                state: state.to_owned(),
+            };
+            states.is_relevant(&writer, &entry)
+        };
+        assert!(relevant(false, 5, 4, "{}") && relevant(false, 5, 3, "null") && relevant(true, 5, 3, "{}"));
+        assert!(relevant(false, 8, 0, "{}"));
+        assert!(!relevant(false, 5, 3, "{}") && !relevant(true, 5, 2, "null"));
+        for announces in [true, false] {
+            assert!(!relevant(announces, 6, 9, "{}") && !relevant(announces, 7, 9, "{}"));
+            assert!(!relevant(announces, 8, 1, "null"));
+        }
     }
 
     /// T112: fake clients and clocks that would wrap.
     #[test]
     fn numbers_are_bounded() {
         let mut states = RoomStates::default();
-        assert!(states.set(&writer(1), 5, 1 << 32, Some(json!({})), 0).is_none());
+        assert!(states.news(&writer(1), 5, 1 << 32, Some(json!({}))).is_none());
         let taken = (0..1_000)
-            .filter(|id| states.set(&writer(1), *id, 1, Some(json!({})), 0).is_some())
+            .filter(|id| states.news(&writer(*id), *id, 1, Some(json!({}))).is_some())
             .count();
-        assert_eq!(taken, MAX_AWARENESS_CLIENTS_PER_SOCKET);
-        for session in 2..10_000 {
-            states.set(&writer(session), session * 100_000, 1, Some(json!({})), 0);
+        assert_eq!(taken, MAX_AWARENESS_CLIENTS_PER_DEVICE, "one device, many sockets");
+        for device in 2..10_000 {
+            let writer = Writer {
+                device: format!("D{device}").into(),
+                ..writer(device)
+            };
+            states.set(&writer, device * 100_000, 1, Some(json!({})), 0);
         }
-        assert_eq!(
-            states.entries().len(),
-            MAX_AWARENESS_CLIENTS_PER_USER,
-            "one user, many sockets"
-        );
+        assert_eq!(states.entries().len(), MAX_AWARENESS_CLIENTS_PER_USER);
         for number in 1..10_000_u64 {
             let writer = Writer {
                 user: format!("@u{number}:alpha.example").try_into().unwrap(),
@@ -268,6 +517,20 @@ mod tests {
         assert_eq!(states.entries().len(), MAX_AWARENESS_CLIENTS_PER_ROOM);
     }
 
+    /// T112: what is remembered of removed clients is bounded too.
+    #[test]
+    fn removed_clients_are_remembered_within_limits() {
+        let mut states = RoomStates::default();
+        for id in 0..10_000 {
+            states.set(&writer(1), id, 1, Some(json!({})), id);
+            states.set(&writer(1), id, 1, None, id);
+        }
+        assert_eq!(states.gone.len(), MAX_AWARENESS_CLIENTS_PER_USER);
+        assert!(states.newest(9_999).is_some());
+        states.expire(10_000 + AWARENESS_MEMORY_MS);
+        assert!(states.is_empty());
+    }
+
     /// T57, T112: a server makes up devices of its user as it likes, and takes no more places for it.
     #[test]
     fn t112_one_user_with_made_up_devices_leaves_room_for_others() {
@@ -275,6 +538,7 @@ mod tests {
         for device in 0..10_000_u64 {
             let mallory = Writer {
                 origin: Origin::Remote,
+                announces: false,
                 user: user_id!("@mallory:liar.example").to_owned(),
                 device: format!("D{device}").into(),
                 display_name: None,
@@ -282,7 +546,7 @@ mod tests {
             states.set(&mallory, device, 1, Some(json!({})), 0);
         }
         assert_eq!(states.entries().len(), MAX_AWARENESS_CLIENTS_PER_USER);
-        assert!(states.set(&writer(1), 1 << 40, 1, Some(json!({})), 0).is_some());
+        assert!(states.news(&writer(1), 1 << 40, 1, Some(json!({}))).is_some());
     }
 
     #[test]
@@ -291,10 +555,10 @@ mod tests {
         states.set(&writer(1), 5, 1, Some(json!({})), 0);
         states.set(&bob(), 6, 1, Some(json!({})), 10_000);
         assert_eq!(states.expire(AWARENESS_EXPIRY_MS), []);
-        assert_eq!(states.expire(AWARENESS_EXPIRY_MS + 1), [gone(5, 2)]);
-        assert_eq!(states.remove_session(SessionId(1)), []);
+        assert_eq!(states.expire(AWARENESS_EXPIRY_MS + 1), [gone(5, 1)]);
+        assert_eq!(states.remove_session(SessionId(1), 0), []);
         states.set(&writer(1), 7, 4, Some(json!({})), 0);
-        assert_eq!(states.remove_session(SessionId(1)), [gone(7, 5)]);
+        assert_eq!(states.remove_session(SessionId(1), 0), [gone(7, 4)]);
         assert_eq!(states.entries().len(), 1);
     }
 }

@@ -100,7 +100,7 @@ async fn a_cursor_reaches_the_sockets_here_and_the_other_server() {
     let mut reader = subscribe(&world.fanout, 2);
     world
         .awareness
-        .local(&socket(1), vec![entry(7, 1, &json!({"cursor": 3}))])
+        .local(&socket(1), vec![entry(7, 1, &json!({"cursor": 3}))], true)
         .await;
     let state = json!({"cursor": 3, "user": {"id": alice(), "name": "Alice"}});
     assert_eq!(told(&mut reader), [(7, state.clone())]);
@@ -127,7 +127,7 @@ async fn what_is_no_state_is_left_out_and_disturbs_nobody() {
         },
         entry(9, 1, &json!({})),
     ];
-    world.awareness.local(&socket(1), entries).await;
+    world.awareness.local(&socket(1), entries, true).await;
     assert_eq!(
         told(&mut reader).iter().map(|(client, _)| *client).collect::<Vec<_>>(),
         [9]
@@ -189,7 +189,10 @@ async fn somebody_live_elsewhere_is_seen_and_makes_seals_quick() {
 #[tokio::test]
 async fn a_local_client_is_not_taken_over_from_elsewhere() {
     let world = world();
-    world.awareness.local(&socket(1), vec![entry(7, 1, &json!({}))]).await;
+    world
+        .awareness
+        .local(&socket(1), vec![entry(7, 1, &json!({}))], true)
+        .await;
     let taken = world
         .awareness
         .remote(server_name!("beta.example"), edu(7, 99, None))
@@ -201,7 +204,10 @@ async fn a_local_client_is_not_taken_over_from_elsewhere() {
 #[tokio::test]
 async fn who_leaves_or_falls_silent_is_gone_for_everybody() {
     let world = world();
-    world.awareness.local(&socket(1), vec![entry(7, 1, &json!({}))]).await;
+    world
+        .awareness
+        .local(&socket(1), vec![entry(7, 1, &json!({}))], true)
+        .await;
     world
         .awareness
         .remote(server_name!("beta.example"), edu(8, 1, Some(json!({}))))

@@ -99,7 +99,7 @@ async fn comes(world: &awareness::World, content: &Value) {
             clock: u64::from(edu.clock),
             state: json!(edu.state).to_string(),
         };
-        world.awareness.local(&joined, vec![entry]).await;
+        world.awareness.local(&joined, vec![entry], true).await;
     } else {
         let origin = edu.user_id.server_name().to_owned();
         // Whether it is taken is seen by what is shown.

@@ -24,6 +24,12 @@ impl Entry {
     pub fn is_gone(&self) -> bool {
         self.state == "null"
     }
+
+    /// Whether it is newer than another entry of the same client (y-protocols): by its clock, or a removal at the same one.
+    #[must_use]
+    pub fn supersedes(&self, other: &Self) -> bool {
+        self.clock > other.clock || (self.clock == other.clock && self.is_gone())
+    }
 }
 
 /// Reads the body of an awareness message.
