@@ -221,7 +221,7 @@ pub fn admit_within(update: &Update, sender: &str, known: &impl Known, bounds: &
         check_piece(&new, block, bounds)?;
     }
     check_deletes(&new, known)?;
-    nesting::check(&new).map_err(|fault| match fault {
+    nesting::check(&new, bounds.types).map_err(|fault| match fault {
         Fault::Circle(at) => Refusal::Circle { at },
         Fault::TooDeep(at) => Refusal::TooDeep { at },
     })?;
@@ -238,7 +238,7 @@ fn by_client(update: &Update) -> impl Iterator<Item = &Block> {
     update.runs.iter().flat_map(|run| update.run_blocks(run))
 }
 
-fn check_counts(update: &Update, bounds: &Bounds) -> Result<(), Refusal> {
+pub(crate) fn check_counts(update: &Update, bounds: &Bounds) -> Result<(), Refusal> {
     if update.wire_len > bounds.bytes {
         return Err(Refusal::TooLarge {
             bytes: update.wire_len,
@@ -256,7 +256,7 @@ fn check_counts(update: &Update, bounds: &Bounds) -> Result<(), Refusal> {
     }
 }
 
-fn check_kind(update: &Update, block: &Block) -> Result<(), Refusal> {
+pub(crate) fn check_kind(update: &Update, block: &Block) -> Result<(), Refusal> {
     let at = block.id();
     match block.kind() {
         Kind::Skip => Err(Refusal::Skip { client: block.client }),

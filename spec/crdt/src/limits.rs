@@ -10,6 +10,10 @@ pub const CLOCK_END: u32 = 1 << 31;
 /// Nesting of arrays and objects inside one value. Engines read values by recursion; 10,000 levels end a process.
 pub const VALUE_NESTING: u32 = 32;
 
+/// Nesting that is still read of a value in a live update, only to find its end: the value is refused, the rest is taken. One
+/// level takes 16 bytes of memory and at least two of the input.
+pub const REFUSED_VALUE_NESTING: u32 = 100_000;
+
 /// Nesting of shared types (an XML element in an element) as far as one update shows it. Same reason;
 /// real documents were seen with fewer than 20.
 pub const TYPE_NESTING: u32 = 64;
@@ -17,7 +21,8 @@ pub const TYPE_NESTING: u32 = 64;
 /// Bytes that one update event carries: a Matrix event is at most 65,536 bytes of JSON, and base64 makes 4 of 3.
 pub const EVENT_BYTES: usize = 45_000;
 
-/// Bytes that one update from a live editor may have (a paste, or what was written offline). It is split on sealing.
+/// Bytes that one update from a live editor may have: a pasted text of 6 MB, or what was written offline in weeks. It is split
+/// on sealing, and all of it must fit one batch of the store together with its events.
 pub const LIVE_BYTES: usize = 8 << 20;
 
 /// Input that the parser looks at at all: positions in it are held as 32-bit numbers.
@@ -36,8 +41,8 @@ pub const EVENT_DELETES: usize = 8_192;
 
 /// What a live update may have before it is split into events.
 pub const LIVE_CLIENTS: usize = 4_096;
-/// See [`LIVE_CLIENTS`].
-pub const LIVE_BLOCKS: usize = 1 << 20;
+/// See [`LIVE_CLIENTS`]. A parsed block takes some 72 bytes of memory, whatever its length on the wire.
+pub const LIVE_BLOCKS: usize = 1 << 19;
 /// See [`LIVE_CLIENTS`]: a returning editor sends every deletion that it knows.
 pub const LIVE_DELETES: usize = 1 << 20;
 
@@ -57,6 +62,8 @@ pub struct Bounds {
     pub deletes: usize,
     /// The largest indivisible piece in bytes (an embed, one array element), so that splitting can succeed.
     pub piece: usize,
+    /// How deeply types may be nested, as far as the update shows it.
+    pub types: u32,
 }
 
 impl Bounds {
@@ -68,6 +75,7 @@ impl Bounds {
         deletes: EVENT_DELETES,
         // An event is not split any more; its length says enough.
         piece: usize::MAX,
+        types: TYPE_NESTING,
     };
 
     /// For an update from a live editor, before it is split into events: what passes here can be split into
@@ -78,5 +86,7 @@ impl Bounds {
         blocks: LIVE_BLOCKS,
         deletes: LIVE_DELETES,
         piece: EVENT_BYTES - EVENT_OVERHEAD,
+        // Splitting begins a new part where one would be too deep.
+        types: u32::MAX,
     };
 }

@@ -10,13 +10,13 @@ use crate::{Id, Update};
 pub(crate) enum Fault {
     /// See [`Circle`].
     Circle(Id),
-    /// This type is nested deeper than [`TYPE_NESTING`].
+    /// This type is nested too deeply.
     TooDeep(Id),
 }
 
-/// Checks that the blocks of an update wait for none in a circle, and that its types are not nested too deeply.
-pub(crate) fn check(update: &Update) -> Result<(), Fault> {
-    let deep_is_possible = types_may_be_deep(update);
+/// Checks that the blocks of an update wait for none in a circle, and that its types are not nested more deeply than `types`.
+pub(crate) fn check(update: &Update, types: u32) -> Result<(), Fault> {
+    let deep_is_possible = types < u32::MAX && types_may_be_deep(update);
     if update.runs.len() <= 1 && !deep_is_possible {
         return Ok(());
     }
@@ -29,7 +29,7 @@ pub(crate) fn check(update: &Update) -> Result<(), Fault> {
         }
         let Some(block) = update.blocks.get(at) else { return };
         let inside = inside(block, |id| update.find(id).and_then(|to| depth.get(to)).copied());
-        if block.kind() == Kind::Type && inside >= TYPE_NESTING && too_deep.is_none() {
+        if block.kind() == Kind::Type && inside >= types && too_deep.is_none() {
             too_deep = Some(block.id());
         }
         if let Some(slot) = depth.get_mut(at) {

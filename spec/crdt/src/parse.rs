@@ -61,6 +61,16 @@ pub enum Malformed {
     /// JSON text that is none, or that engines read differently.
     #[error("bad JSON text")]
     BadJson,
+    /// More blocks than are looked at.
+    #[error("more than {0} blocks")]
+    TooManyBlocks(usize),
+}
+
+impl Malformed {
+    /// Whether only a value is at fault, whose end can be found all the same.
+    pub(crate) fn is_of_value(self) -> bool {
+        matches!(self, Malformed::ValueTooDeep | Malformed::BadJson)
+    }
 }
 
 impl ParseError {
@@ -104,8 +114,37 @@ fn text<'a>(r: &mut Reader<'a>) -> Result<&'a str, ParseError> {
     r.var_str().map_err(|e| ParseError::lib0(r, e))
 }
 
+/// How blocks are read.
+pub(crate) struct Blocks {
+    all: Vec<Block>,
+    /// At most so many.
+    limit: usize,
+    /// Where values may be at fault: positions of such blocks.
+    faulty: Option<Vec<usize>>,
+}
+
 /// Reads a whole update.
 pub(crate) fn update(buf: Bytes) -> Result<Update, ParseError> {
+    let blocks = Blocks {
+        all: Vec::new(),
+        limit: usize::MAX,
+        faulty: None,
+    };
+    update_with(buf, blocks).map(|(update, _)| update)
+}
+
+/// Reads a whole update of at most so many blocks. Values that are nested too deeply, and bad JSON, are no errors here; gives
+/// the positions of the blocks that have them.
+pub(crate) fn update_with_faults(buf: Bytes, limit: usize) -> Result<(Update, Vec<usize>), ParseError> {
+    let blocks = Blocks {
+        all: Vec::new(),
+        limit,
+        faulty: Some(Vec::new()),
+    };
+    update_with(buf, blocks)
+}
+
+fn update_with(buf: Bytes, mut blocks: Blocks) -> Result<(Update, Vec<usize>), ParseError> {
     if buf.len() > limits::PARSE_BYTES {
         return Err(ParseError {
             at: 0,
@@ -113,7 +152,6 @@ pub(crate) fn update(buf: Bytes) -> Result<Update, ParseError> {
         });
     }
     let mut r = Reader::new(&buf);
-    let mut blocks = Vec::new();
     let mut runs = Vec::new();
     let count = uint(&mut r)?;
     for _ in 0..count {
@@ -133,31 +171,35 @@ pub(crate) fn update(buf: Bytes) -> Result<Update, ParseError> {
         return Err(ParseError::at(&r, Malformed::Trailing));
     }
     let wire_len = buf.len();
-    Ok(Update {
+    let update = Update {
         buf,
-        blocks,
+        blocks: blocks.all,
         runs,
         deletes,
         wire_len,
-    })
+    };
+    Ok((update, blocks.faulty.unwrap_or_default()))
 }
 
-fn read_run(r: &mut Reader<'_>, blocks: &mut Vec<Block>) -> Result<Option<Run>, ParseError> {
+fn read_run(r: &mut Reader<'_>, blocks: &mut Blocks) -> Result<Option<Run>, ParseError> {
     let count = uint(r)?;
     let client = client(r)?;
     let from = clock(r)?;
     let start = r.position() as u32;
-    let first = blocks.len() as u32;
+    let first = blocks.all.len() as u32;
     let mut to = from;
     for _ in 0..count {
-        let block = read_block(r, client, to)?;
+        if blocks.all.len() >= blocks.limit {
+            return Err(ParseError::at(r, Malformed::TooManyBlocks(blocks.limit)));
+        }
+        let block = blocks.read(r, client, to)?;
         to = block.end_clock();
-        blocks.push(block);
+        blocks.all.push(block);
     }
     let run = Run {
         client,
         first,
-        count: blocks.len() as u32 - first,
+        count: blocks.all.len() as u32 - first,
         from,
         to,
         start,
@@ -166,8 +208,32 @@ fn read_run(r: &mut Reader<'_>, blocks: &mut Vec<Block>) -> Result<Option<Run>, 
     Ok((run.count > 0).then_some(run))
 }
 
+impl Blocks {
+    #[inline]
+    fn read(&mut self, r: &mut Reader<'_>, client: ClientId, at: u32) -> Result<Block, ParseError> {
+        let Some(faulty) = &mut self.faulty else {
+            return read_block(r, client, at);
+        };
+        let begin = r.clone();
+        match read_block(r, client, at) {
+            Err(error) if error.what.is_of_value() => {
+                faulty.push(self.all.len());
+                *r = begin;
+                read_block_with(r, client, at, limits::REFUSED_VALUE_NESTING)
+            }
+            read => read,
+        }
+    }
+}
+
 /// Reads one block. `r` must have begun where the block's byte positions count from.
 pub(crate) fn read_block(r: &mut Reader<'_>, client: ClientId, at: u32) -> Result<Block, ParseError> {
+    read_block_with(r, client, at, limits::VALUE_NESTING)
+}
+
+/// Reads one block with values nested at most so deeply. JSON text is checked only where that is the ordinary bound.
+#[inline]
+fn read_block_with(r: &mut Reader<'_>, client: ClientId, at: u32, nesting: u32) -> Result<Block, ParseError> {
     let start = r.position() as u32;
     let info = r.u8().map_err(|e| ParseError::lib0(r, e))?;
     let kind = Kind::of_info(info).ok_or_else(|| ParseError::at(r, Malformed::UnknownBlock(info)))?;
@@ -180,7 +246,7 @@ pub(crate) fn read_block(r: &mut Reader<'_>, client: ClientId, at: u32) -> Resul
         read_links(r, info)?
     };
     let content = r.position() as u32;
-    let len = read_content(r, kind)?;
+    let len = read_content(r, kind, nesting)?;
     if len == 0 {
         return Err(ParseError::at(r, Malformed::EmptyBlock));
     }
@@ -233,7 +299,7 @@ fn read_links(r: &mut Reader<'_>, info: u8) -> Result<Links, ParseError> {
 
 /// Reads content; gives its length in units.
 #[inline]
-fn read_content(r: &mut Reader<'_>, kind: Kind) -> Result<u32, ParseError> {
+fn read_content(r: &mut Reader<'_>, kind: Kind, nesting: u32) -> Result<u32, ParseError> {
     match kind {
         Kind::Gc | Kind::Skip | Kind::Deleted => clock(r),
         Kind::String => {
@@ -243,15 +309,15 @@ fn read_content(r: &mut Reader<'_>, kind: Kind) -> Result<u32, ParseError> {
         Kind::Any | Kind::Json => {
             let count = clock(r)?;
             for _ in 0..count {
-                skip_element(r, kind)?;
+                skip_element_within(r, kind, nesting)?;
             }
             Ok(count)
         }
         Kind::Binary => r.var_bytes().map(|_| 1).map_err(|e| ParseError::lib0(r, e)),
-        Kind::Embed => json_text(r).map(|()| 1),
+        Kind::Embed => json_text(r, nesting).map(|()| 1),
         Kind::Format => {
             text(r)?;
-            json_text(r).map(|()| 1)
+            json_text(r, nesting).map(|()| 1)
         }
         Kind::Type => {
             match uint(r)? {
@@ -265,27 +331,36 @@ fn read_content(r: &mut Reader<'_>, kind: Kind) -> Result<u32, ParseError> {
         }
         Kind::Doc => {
             text(r)?;
-            value::skip_any(r).map(|()| 1)
+            value::skip_any_within(r, nesting).map(|()| 1)
         }
     }
 }
 
 /// One element of a list content.
 pub(crate) fn skip_element(r: &mut Reader<'_>, kind: Kind) -> Result<(), ParseError> {
+    skip_element_within(r, kind, limits::VALUE_NESTING)
+}
+
+/// The same with another bound of nesting.
+pub(crate) fn skip_element_within(r: &mut Reader<'_>, kind: Kind, nesting: u32) -> Result<(), ParseError> {
     if kind == Kind::Any {
-        return value::skip_any(r);
+        return value::skip_any_within(r, nesting);
     }
     let text = text(r)?;
-    if text == "undefined" {
+    if text == "undefined" || nesting != limits::VALUE_NESTING {
         Ok(())
     } else {
         checked_json(r, text)
     }
 }
 
-fn json_text(r: &mut Reader<'_>) -> Result<(), ParseError> {
+fn json_text(r: &mut Reader<'_>, nesting: u32) -> Result<(), ParseError> {
     let text = text(r)?;
-    checked_json(r, text)
+    if nesting == limits::VALUE_NESTING {
+        checked_json(r, text)
+    } else {
+        Ok(())
+    }
 }
 
 fn checked_json(r: &Reader<'_>, text: &str) -> Result<(), ParseError> {

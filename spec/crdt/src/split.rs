@@ -62,7 +62,7 @@ pub fn split(update: &Update, max_bytes: usize) -> Result<Vec<Update>, SplitErro
         && update.blocks.len() <= EVENT_BLOCKS
         && update.runs.len() <= EVENT_CLIENTS
         && update.deletes.len() <= EVENT_DELETES;
-    if small && nesting::check(update).is_ok() {
+    if small && nesting::check(update, TYPE_NESTING).is_ok() {
         return Ok(vec![update.clone()]);
     }
     if max_bytes < 2 * EVENT_OVERHEAD {
@@ -321,10 +321,15 @@ impl<'a> Rest<'a> {
     }
 }
 
+/// What must be written before one unit of a block in a part of its own.
+pub(crate) fn piece_head(block: &Block) -> usize {
+    ((block.content - block.start) as usize).max(CUT_HEAD) + NUMBER + RUN_HEAD + COUNTS
+}
+
 /// How many bytes the largest indivisible part of a block takes, with all that must be written before it in a part of its own.
 pub(crate) fn largest_piece(block: &Block, buf: &[u8]) -> usize {
     let size = (block.end - block.start) as usize;
-    let head = ((block.content - block.start) as usize).max(CUT_HEAD) + NUMBER + RUN_HEAD + COUNTS;
+    let head = piece_head(block);
     let Some(rest) = Rest::new(block, buf) else {
         return size + RUN_HEAD + COUNTS;
     };

@@ -1,7 +1,6 @@
 //! Walks over lib0 values ("Any") without building them. One pass, no recursion.
 
 use crate::lib0::Reader;
-use crate::limits::VALUE_NESTING;
 use crate::parse::{Malformed, ParseError};
 
 /// How many values are still to come at one open level, and whether a key comes before each.
@@ -11,8 +10,8 @@ struct Level {
     keyed: bool,
 }
 
-/// Reads one value.
-pub(crate) fn skip_any(r: &mut Reader<'_>) -> Result<(), ParseError> {
+/// Reads one value that is nested at most so deeply.
+pub(crate) fn skip_any_within(r: &mut Reader<'_>, nesting: u32) -> Result<(), ParseError> {
     // Most values are scalars: no levels are set up for them.
     let Some(level) = skip_one(r)? else { return Ok(()) };
     let mut open = vec![level];
@@ -26,7 +25,7 @@ pub(crate) fn skip_any(r: &mut Reader<'_>) -> Result<(), ParseError> {
             r.var_str().map_err(|e| ParseError::lib0(r, e))?;
         }
         if let Some(level) = skip_one(r)? {
-            if open.len() >= VALUE_NESTING as usize {
+            if open.len() >= nesting as usize {
                 return Err(ParseError::at(r, Malformed::ValueTooDeep));
             }
             open.push(level);

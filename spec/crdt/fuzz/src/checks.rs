@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use weft_crdt::{
-    Admission, Bounds, ClientId, DeleteSet, Document, Known, StateVector, Update, admit_bytes, admit_within, compact,
-    diff, split,
+    Admission, Bounds, ClientId, DeleteSet, Document, Known, LiveUpdate, StateVector, Update, admit_bytes,
+    admit_within, compact, diff, split, take_live,
 };
 
 /// Any bytes parse or don't; what parses comes back, and everything can be done with it.
@@ -93,6 +93,7 @@ impl Known for Two {
 
 /// What is admitted keeps every promise: contiguous, own, and only what is known is referred to.
 pub(crate) fn admit(data: &[u8]) {
+    take(data);
     let Ok(Admission::Admitted { ranges, update }) = admit_bytes(Bytes::copy_from_slice(data), "@odd:a", &Two) else {
         return;
     };
@@ -122,6 +123,33 @@ pub(crate) fn admit(data: &[u8]) {
         assert_eq!(stored.state_vector(), document.state_vector());
         assert_eq!(stored.encode(), document.diff(&StateVector::new()));
     }
+}
+
+/// What is taken of a live update is admissible, and so is each part of it as an event.
+fn take(data: &[u8]) {
+    let Ok(live) = LiveUpdate::parse(Bytes::copy_from_slice(data)) else {
+        return;
+    };
+    let Ok(taken) = take_live(&live, "@odd:a", &Two) else {
+        return;
+    };
+    match admit_within(&taken.update, "@odd:a", &Two, &Bounds::LIVE) {
+        Ok(Admission::Admitted { update, .. }) => {
+            assert_eq!(
+                update.encode(),
+                taken.update.encode(),
+                "nothing that was known is in it"
+            );
+            let parts = split(&update, Bounds::EVENT.bytes).expect("what is taken can be split");
+            assert!(parts.iter().all(|part| part.wire_len() <= Bounds::EVENT.bytes));
+        }
+        Ok(Admission::Known) => assert!(taken.refused.is_empty()),
+        other => panic!("what is taken is not admissible: {other:?}"),
+    }
+    let again = LiveUpdate::parse(taken.update.encode().into()).expect("an update");
+    let again = take_live(&again, "@odd:a", &Two).expect("what was taken");
+    assert_eq!(again.update.encode(), taken.update.encode());
+    assert!(again.refused.is_empty() && !again.waits);
 }
 
 /// State vectors and delete sets: what parses is written back as itself, and their algebra holds.

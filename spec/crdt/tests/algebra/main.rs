@@ -14,6 +14,7 @@ mod engines;
 mod fuzz_checks;
 mod hostile;
 mod judged;
+mod live;
 mod oracle;
 mod peers;
 #[path = "../support/trace.rs"]

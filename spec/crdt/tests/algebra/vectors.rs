@@ -5,7 +5,10 @@ use crate::oracle::{from_hex, to_hex};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use weft_crdt::{Admission, ClientId, Refusal, StateVector, Update, admit_bytes, compact, diff, merge, split};
+use weft_crdt::{
+    Admission, Bounds, ClientId, LiveUpdate, Refusal, StateVector, Update, admit_bytes, compact, diff, merge, split,
+    take_live,
+};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors/crdt")
@@ -48,7 +51,7 @@ fn ranges(update: &std::collections::BTreeMap<ClientId, (u32, u32)>) -> Value {
         .into()
 }
 
-fn decide(case: &Value) -> Value {
+fn book(case: &Value) -> Book {
     let mut book = Book::default();
     for (client, known) in case["known"].as_object().unwrap() {
         let client = ClientId::new(client.parse().unwrap()).unwrap();
@@ -58,6 +61,11 @@ fn decide(case: &Value) -> Value {
         );
         book.clients.insert(client, entry);
     }
+    book
+}
+
+fn decide(case: &Value) -> Value {
+    let book = book(case);
     match admit_bytes(bytes(&case["update"]).into(), case["sender"].as_str().unwrap(), &book) {
         Ok(Admission::Admitted { ranges: new, update }) => {
             let mut answer = json!({ "result": "admitted", "ranges": ranges(&new) });
@@ -83,6 +91,54 @@ fn admission_decides_as_the_vectors_say() {
     let mut wrong = Vec::new();
     for (name, case) in cases("admission") {
         let answer = decide(&case);
+        if answer != case["expect"] {
+            wrong.push(format!("{name}: {answer}, expected {}", case["expect"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn take(case: &Value) -> Result<Value, Refusal> {
+    let bytes = bytes(&case["update"]);
+    if bytes.len() > Bounds::LIVE.bytes {
+        let (bytes, limit) = (bytes.len(), Bounds::LIVE.bytes);
+        return Err(Refusal::TooLarge { bytes, limit });
+    }
+    let taken = take_live(
+        &LiveUpdate::parse(bytes.into())?,
+        case["sender"].as_str().unwrap(),
+        &book(case),
+    )?;
+    let refused = taken.refused.iter().map(|block| {
+        json!({
+            "client": block.at.client.to_string(),
+            "clock": block.at.clock,
+            "length": block.len,
+            "rule": block.reason.code(),
+        })
+    });
+    let foreign = taken.foreign.iter();
+    let mut answer = json!({
+        "result": "taken",
+        "refused": refused.collect::<Vec<_>>(),
+        "foreign": foreign.map(|(client, owner)| (client.to_string(), json!(owner))).collect::<serde_json::Map<_, _>>(),
+        "missing": taken.waits,
+    });
+    let expect = &case["expect"];
+    if expect.get("update").is_some() {
+        answer["update"] = to_hex(&taken.update.encode()).into();
+    }
+    if expect.get("ranges").is_some() {
+        answer["ranges"] = ranges(&taken.update.ranges());
+    }
+    Ok(answer)
+}
+
+#[test]
+fn of_live_updates_is_taken_what_the_vectors_say() {
+    let mut wrong = Vec::new();
+    for (name, case) in cases("live") {
+        let answer = take(&case).unwrap_or_else(|refusal| json!({"result": "refused", "rule": refusal.code()}));
         if answer != case["expect"] {
             wrong.push(format!("{name}: {answer}, expected {}", case["expect"]));
         }
