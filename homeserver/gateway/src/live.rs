@@ -4,12 +4,16 @@
 //! an [`attachment`] (one document on one socket) does what it says, a [`voice`] puts answers into the framing again.
 //! Nothing here judges updates or rights: `room` does.
 
+mod asking;
 mod attachment;
+mod cursors;
 mod edits;
 mod hocuspocus;
+mod inbox;
 mod meter;
 mod outgoing;
 mod plain;
+mod refusals;
 mod socket;
 pub(crate) mod target;
 mod upgrade;

@@ -2,12 +2,18 @@
 //!
 //! Holds about the document's own size in bytes. Must not decide about rights, and never runs a CRDT engine.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use ruma::{EventId, OwnedEventId, RoomId, UserId};
+use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, UserId};
 use tokio::time::Instant;
-use weft_crdt::{Admission, Bounds, ClientId, Document, StateVector, Update, admit_within};
+use weft_crdt::{
+    Admission, Bounds, ClientId, Document, LiveUpdate, Refusal, Refused, StateVector, Update, admit_within,
+    limits::LIVE_BYTES, take_live,
+};
 use weft_store::{
     Batch,
     tables::documents::{
@@ -15,7 +21,7 @@ use weft_store::{
         JournalRow, SNAPSHOT, SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow, VECTORS, VectorRow,
     },
 };
-use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNAL_ENTRIES, MAX_LIVE_FRAME_BYTES};
+use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNAL_ENTRIES};
 
 use crate::{
     EditError, Reader, Unavailable,
@@ -47,6 +53,8 @@ const SNAPSHOT_BOUNDS: Bounds = Bounds {
     deletes: MAX_DOCUMENT_BYTES,
     // What was typed is joined to long blocks, which can be split again.
     piece: MAX_DOCUMENT_BYTES,
+    // Types may be nested deeply over many events, each of which shows a part.
+    types: u32::MAX,
 };
 
 /// A document whose room has a worker.
@@ -99,14 +107,23 @@ struct Tail {
     snapshot_bytes: usize,
 }
 
-/// What became of a live edit.
-pub(crate) enum Examined {
-    /// It is part of the text; this is what it brought.
-    New(Update),
-    /// All of it was there.
-    NothingNew,
-    /// It builds on what isn't there.
-    Missing,
+/// What a live edit brings.
+pub(crate) struct Examined {
+    /// What is new; empty where there is nothing.
+    pub(crate) update: Update,
+    /// Content that no event can carry, taken as deleted.
+    pub(crate) refused: Vec<Refused>,
+    /// Other users whose blocks were cut off.
+    pub(crate) foreign: Vec<OwnedUserId>,
+    /// Something builds on blocks that aren't here.
+    pub(crate) waits: bool,
+}
+
+impl Examined {
+    /// Whether the edit is no edit: all of it is here, or other users' own matter.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.update.is_empty() && self.refused.is_empty() && !self.waits
+    }
 }
 
 impl OpenText {
@@ -221,23 +238,23 @@ impl OpenText {
     /// What of a live edit is new. Changes nothing: whether its author may edit is asked between this and
     /// [`OpenText::take`].
     pub(crate) fn examine(&self, author: &UserId, update: Bytes) -> Result<Examined, EditError> {
-        too_large(update.len(), MAX_LIVE_FRAME_BYTES)?;
-        let update = Update::parse(update)?;
+        too_large(update.len(), LIVE_BYTES)?;
+        let update = LiveUpdate::parse(update).map_err(|refusal| match refusal {
+            Refusal::Malformed(error) => EditError::Malformed(error),
+            refusal => EditError::Refused(refusal),
+        })?;
         let past = Past {
             vector: self.text.state_vector(),
             owners: &self.owners,
         };
-        let update = match admit_within(&update, author.as_str(), &past, &Bounds::LIVE) {
-            Ok(Admission::Admitted { update, .. }) => self.text.novelty(&update),
-            Ok(Admission::Known) => return Ok(Examined::NothingNew),
-            Ok(Admission::Gap { .. }) => return Ok(Examined::Missing),
-            Err(refusal) if refusal.may_be_early() => return Ok(Examined::Missing),
-            Err(refusal) => return Err(refusal.into()),
-        };
-        Ok(if update.is_empty() {
-            Examined::NothingNew
-        } else {
-            Examined::New(update)
+        let taken = take_live(&update, author.as_str(), &past)?;
+        let foreign = taken.foreign.into_values();
+        let foreign: BTreeSet<OwnedUserId> = foreign.filter_map(|user| user.try_into().ok()).collect();
+        Ok(Examined {
+            update: self.text.novelty(&taken.update),
+            refused: taken.refused,
+            foreign: foreign.into_iter().collect(),
+            waits: taken.waits,
         })
     }
 

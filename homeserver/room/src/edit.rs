@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, events::room::member::MembershipState};
-use weft_crdt::StateVector;
+use weft_crdt::{DeleteSet, Refused, StateVector, Update};
 use weft_wire::Role;
 
 use crate::{
@@ -20,7 +20,7 @@ pub struct Edit {
     pub user: OwnedUserId,
     /// The connection.
     pub session: SessionId,
-    /// A Yjs v1 update, at most `MAX_LIVE_FRAME_BYTES`.
+    /// A Yjs v1 update, at most `weft_crdt::limits::LIVE_BYTES`.
     pub update: Bytes,
 }
 
@@ -36,6 +36,22 @@ pub enum EditOutcome {
         /// The server's state vector, encoded.
         server_vector: Bytes,
     },
+    /// Some of it is on disk, or all that the user may bring; something else was not taken.
+    Partly(Partly),
+}
+
+/// What of an edit was not taken as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partly {
+    /// Something of it builds on blocks that the server hasn't: its state vector, encoded, as with
+    /// [`EditOutcome::Missing`].
+    pub missing: Option<Bytes>,
+    /// Content that no event can carry. Its place is taken, as if it had been written and deleted at once.
+    pub refused: Vec<Refused>,
+    /// The update by which the editor deletes that content too; `None` where there is none.
+    pub correction: Option<Bytes>,
+    /// Other users whose new blocks were in it. Only they can bring them.
+    pub foreign: Vec<OwnedUserId>,
 }
 
 /// Why an edit was not taken.
@@ -180,6 +196,16 @@ impl Rooms {
     }
 }
 
+/// The update that deletes what was refused, for the editor that has it.
+fn correction(refused: &[Refused]) -> Option<Bytes> {
+    let mut deletes = DeleteSet::new();
+    for block in refused {
+        let from = block.at.clock;
+        deletes.insert(block.at.client, from, from.saturating_add(block.len));
+    }
+    (!deletes.is_empty()).then(|| Update::from_deletes(deletes).encode().into())
+}
+
 impl From<OpenError> for ContentError {
     fn from(error: OpenError) -> Self {
         match error {
@@ -213,23 +239,39 @@ impl Worker {
         }
         let examined = document.examine(&edit.user, edit.update);
         // A reader's sync step 2 always repeats all deletions: what says nothing new is no edit, and needs no right.
-        if !access.can_edit && !matches!(examined, Ok(Examined::NothingNew)) {
+        if !access.can_edit && !matches!(&examined, Ok(examined) if examined.is_nothing()) {
             return Err(EditError::Forbidden { role: access.role });
         }
-        let update = match examined? {
-            Examined::New(update) => update,
-            Examined::NothingNew => return Ok(EditOutcome::NothingNew),
-            Examined::Missing => {
-                return Ok(EditOutcome::Missing {
-                    server_vector: document.vector(),
-                });
+        let Examined {
+            update,
+            refused,
+            foreign,
+            waits,
+        } = examined?;
+        let outcome = |document: &OpenText, whole: EditOutcome| {
+            let missing = waits.then(|| document.vector());
+            match missing {
+                Some(server_vector) if whole == EditOutcome::NothingNew && foreign.is_empty() => {
+                    EditOutcome::Missing { server_vector }
+                }
+                None if refused.is_empty() && foreign.is_empty() => whole,
+                missing => EditOutcome::Partly(Partly {
+                    missing,
+                    correction: correction(&refused),
+                    refused,
+                    foreign,
+                }),
             }
         };
+        if update.is_empty() {
+            return Ok(outcome(document, EditOutcome::NothingNew));
+        }
         document.take(&edit.user, &update)?;
         let update = document.journal(&mut turn.batch, &room, &edit.user, update);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::edit_journaled");
         let is_full = document.is_full();
+        let outcome = outcome(document, EditOutcome::Journaled);
         turn.edits.push(LiveEdit {
             update,
             author: edit.user,
@@ -238,7 +280,7 @@ impl Worker {
         if is_full {
             self.seal(turn);
         }
-        Ok(EditOutcome::Journaled)
+        Ok(outcome)
     }
 
     /// Answered with the turn's commit: what it tells of must be on disk first.

@@ -52,7 +52,7 @@ pub use clock::{Clock, SystemClock};
 pub use committed::{Committed, CommittedEvent, LiveEdit, SessionId};
 pub use create::{CreateError, CreateRoom, InitialState, Preset};
 pub use directory::DirectoryError;
-pub use edit::{ContentError, Edit, EditError, EditOutcome, OpenDocument, OpenError};
+pub use edit::{ContentError, Edit, EditError, EditOutcome, OpenDocument, OpenError, Partly};
 pub use history::ComingHistory;
 pub use intake::ReceiveError;
 pub use joining::Joining;

@@ -7,6 +7,7 @@
 pub mod awareness;
 pub mod close;
 pub mod hocuspocus;
+pub mod notice;
 pub mod plain;
 pub mod sync;
 

@@ -50,6 +50,7 @@ fn show_plain(frame: &plain::Frame<'_>) -> Value {
         plain::Frame::Awareness(body) => json!({"type": "awareness", "body": hex(body)}),
         plain::Frame::PermissionDenied(reason) => json!({"type": "permission_denied", "reason": reason}),
         plain::Frame::QueryAwareness => json!({"type": "query_awareness"}),
+        plain::Frame::Notice(json) => json!({"type": "notice", "payload": json}),
     }
 }
 

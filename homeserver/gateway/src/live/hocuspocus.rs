@@ -1,14 +1,16 @@
 //! A socket in Hocuspocus framing: many documents, each signed in by a frame of its own.
 //!
-//! Frames for a document that come before its token has been checked are kept, within limits. A document that ends
-//! leaves the others alone; when it was the only one, the socket is closed with its code.
+//! Frames for a document that come before its token has been checked are kept, within limits. A document that the server has
+//! ended leaves the others alone: a stock provider goes on sending for it, and that is dropped until it signs in again. When
+//! all documents have ended, the socket is closed with the code of the last one.
 
 use std::collections::HashMap;
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
+use weft_accounts::Session;
 use weft_wire::{
-    limits::{MAX_BYTES_BEFORE_AUTH, MAX_DOCUMENTS_PER_SOCKET, MAX_FRAMES_BEFORE_AUTH},
+    limits::{MAX_BYTES_BEFORE_AUTH, MAX_DOCUMENTS_PER_SOCKET, MAX_FRAMES_BEFORE_AUTH, MAX_LIVE_FRAME_BYTES},
     live::{
         close::{self, Close},
         hocuspocus::{Body, Frame, split_name},
@@ -18,22 +20,34 @@ use weft_wire::{
 use super::{
     LivePorts,
     attachment::{Attachment, Incoming},
+    inbox::{InboxBytes, ToDocument, inbox},
     outgoing::Out,
-    socket::{Ended, Messages, QUEUE},
+    refusals,
+    socket::{Ended, Messages},
     target::{self, Target},
     voice::{Voice, denied},
 };
 
-/// A document by the name that the client uses.
+/// A document by the name that the client uses. One without an entry has not begun.
 enum Document {
     /// Its token has not come yet; these frames have.
     Waiting(Vec<Incoming>),
     /// Being served.
-    Attached(mpsc::Sender<Incoming>),
+    Attached(Attached),
+    /// The server refused or ended it.
+    Ended,
 }
 
-/// A served document has ended: its name, and the close code where it was the server's doing.
-type Ending = (String, Option<Close>);
+struct Attached {
+    to_document: ToDocument,
+    /// The session by whose token it was opened.
+    session: Session,
+    /// Tells it from an earlier one of the same name.
+    number: u64,
+}
+
+/// A served document has ended: its name and number, and the close code where the server ended it.
+type Ending = (String, u64, Option<Close>);
 
 struct Connection {
     ports: LivePorts,
@@ -44,6 +58,9 @@ struct Connection {
     serving: JoinSet<Ending>,
     frames_waiting: usize,
     bytes_waiting: usize,
+    inbox_bytes: InboxBytes,
+    /// Documents that were attached so far.
+    attached: u64,
 }
 
 /// Serves the socket; `first` is the message by which its framing was told.
@@ -62,6 +79,8 @@ pub(super) async fn serve(
         serving: JoinSet::new(),
         frames_waiting: 0,
         bytes_waiting: 0,
+        inbox_bytes: InboxBytes::default(),
+        attached: 0,
     };
     let mut read = Ok(first);
     let end = loop {
@@ -79,8 +98,8 @@ pub(super) async fn serve(
                 () = out.closed() => break Err(Ended::Gone),
                 Some(ending) = connection.serving.join_next() => {
                     // A task that panicked has no name to tell; the socket starts anew.
-                    let Ok((name, close)) = ending else { break Err(Ended::Close(close::UNAVAILABLE)) };
-                    if let Some(close) = connection.ended(&name, close) {
+                    let Ok(ending) = ending else { break Err(Ended::Close(close::UNAVAILABLE)) };
+                    if let Some(close) = connection.ended(ending) {
                         break Err(Ended::Close(close));
                     }
                 }
@@ -97,21 +116,24 @@ pub(super) async fn serve(
 impl Connection {
     async fn message(&mut self, message: &Message) -> Result<(), Ended> {
         let Message::Binary(bytes) = message else { return Ok(()) };
+        if bytes.len() > MAX_LIVE_FRAME_BYTES {
+            return self.refuse_large(bytes).await;
+        }
         match Frame::parse(bytes).map_err(|_| Ended::Close(close::BAD_FRAME))? {
             Frame::Ping => self.say(Frame::Pong.encode().into()).await,
             Frame::Pong => Ok(()),
-            Frame::Document { name, body } => self.document(name, body).await,
+            Frame::Document { name, body } => self.document(name, body, bytes).await,
         }
     }
 
-    async fn document(&mut self, name: &str, body: Body<'_>) -> Result<(), Ended> {
+    async fn document(&mut self, name: &str, body: Body<'_>, message: &bytes::Bytes) -> Result<(), Ended> {
         let incoming = match body {
             Body::Token { token, .. } => return self.sign_in(name, token).await,
             Body::Close(_) => {
                 self.detach(name);
                 return Ok(());
             }
-            Body::Sync(message) => Incoming::from_sync(message),
+            Body::Sync(sync) => Incoming::from_sync(sync, message),
             Body::Awareness(body) => Incoming::Awareness(bytes::Bytes::copy_from_slice(body)),
             Body::QueryAwareness => Incoming::QueryAwareness,
             // Texts of applications are nobody's here; the rest only servers say.
@@ -126,27 +148,46 @@ impl Connection {
         match self.documents.get_mut(name) {
             Some(Document::Attached(document)) => {
                 // It has ended when nobody receives: the ending is handled by whoever waits for it.
-                let _ = document.send(incoming).await;
+                let _ = document.to_document.send(incoming).await;
                 Ok(())
             }
+            Some(Document::Ended) => Ok(()),
             Some(Document::Waiting(frames)) => {
                 self.frames_waiting += 1;
-                self.bytes_waiting += size(&incoming);
+                self.bytes_waiting += incoming.size();
                 frames.push(incoming);
                 self.within_limits()
             }
             None => {
                 self.frames_waiting += 1;
-                self.bytes_waiting += size(&incoming);
-                self.documents
-                    .insert(name.to_owned(), Document::Waiting(vec![incoming]));
+                self.bytes_waiting += incoming.size();
+                self.insert(name, Document::Waiting(vec![incoming]));
                 self.within_limits()
             }
         }
     }
 
+    /// Sets the state of a document. Of those that have ended, as many are remembered as may be served.
+    fn insert(&mut self, name: &str, document: Document) {
+        if self.documents.len() >= 2 * MAX_DOCUMENTS_PER_SOCKET && !self.documents.contains_key(name) {
+            let ended = self
+                .documents
+                .iter()
+                .find(|(_, document)| matches!(document, Document::Ended));
+            if let Some(ended) = ended.map(|(name, _)| name.clone()) {
+                self.documents.remove(&ended);
+            }
+        }
+        self.documents.insert(name.to_owned(), document);
+    }
+
+    fn open_documents(&self) -> usize {
+        let is_open = |document: &&Document| !matches!(document, Document::Ended);
+        self.documents.values().filter(is_open).count()
+    }
+
     fn within_limits(&self) -> Result<(), Ended> {
-        let within = self.documents.len() <= MAX_DOCUMENTS_PER_SOCKET
+        let within = self.open_documents() <= MAX_DOCUMENTS_PER_SOCKET
             && self.frames_waiting <= MAX_FRAMES_BEFORE_AUTH
             && self.bytes_waiting <= MAX_BYTES_BEFORE_AUTH;
         if within {
@@ -157,33 +198,83 @@ impl Connection {
     }
 
     async fn sign_in(&mut self, name: &str, token: &str) -> Result<(), Ended> {
-        if matches!(self.documents.get(name), Some(Document::Attached(_))) {
-            return self.renew(name, token).await;
-        }
-        if self.documents.len() >= MAX_DOCUMENTS_PER_SOCKET && !self.documents.contains_key(name) {
-            return Err(Ended::Close(close::RATE_LIMITED));
-        }
-        let (document, _) = split_name(name);
         let token = self
             .upgrade
             .as_ref()
             .filter(|_| token.is_empty())
-            .map_or(token, |upgrade| &upgrade.token);
-        match target::find(&self.ports, document, token).await {
+            .map_or(token, |upgrade| &upgrade.token)
+            .to_owned();
+        if let Some(Document::Attached(_)) = self.documents.get(name)
+            && self.renew(name, &token).await?
+        {
+            return Ok(());
+        }
+        let is_new = matches!(self.documents.get(name), None | Some(Document::Ended));
+        if is_new && self.open_documents() >= MAX_DOCUMENTS_PER_SOCKET {
+            return Err(Ended::Close(close::RATE_LIMITED));
+        }
+        let (document, _) = split_name(name);
+        match target::find(&self.ports, document, &token).await {
             Ok(target) => self.attach(name, target).await,
             Err(close) => {
                 self.forget_waiting(name);
+                // A stock provider goes on sending for it. That must not count as frames that wait for a token.
+                self.insert(name, Document::Ended);
                 self.say(denied(name, close.reason)).await
             }
         }
     }
 
-    /// A stock provider sends its token anew after each change of it; the document is served by the first.
-    async fn renew(&self, name: &str, token: &str) -> Result<(), Ended> {
-        match target::authenticate(&self.ports, token).await {
-            Ok(_) => Ok(()),
-            Err(close) => self.say(denied(name, close.reason)).await,
+    /// A stock provider sends its token anew after each change of it; the newer one counts from then on. False where it is
+    /// of another sign-in: the document is to be opened anew by it.
+    async fn renew(&mut self, name: &str, token: &str) -> Result<bool, Ended> {
+        let session = match target::peek(&self.ports, token).await {
+            Ok(session) => session,
+            Err(close) => {
+                self.say(denied(name, close.reason)).await?;
+                return Ok(true);
+            }
+        };
+        match self.documents.get_mut(name) {
+            Some(Document::Attached(document)) if document.session.is_same_sign_in(&session) => {
+                document.session = session.clone();
+                let renewed = Incoming::Renewed(Box::new(session));
+                // It may be ending: that is handled where its end is waited for.
+                let _ = document.to_document.send(renewed).await;
+                Ok(true)
+            }
+            _ => {
+                self.documents.remove(name);
+                Ok(false)
+            }
         }
+    }
+
+    /// A message that is too large ends its document alone, and not the socket: after that a stock provider would connect
+    /// again and send it once more.
+    async fn refuse_large(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        let name = Frame::name(bytes)
+            .map_err(|_| Ended::Close(close::BAD_FRAME))?
+            .to_owned();
+        self.forget_waiting(&name);
+        // What came before it is committed: the document's task ends when its channel does.
+        if matches!(
+            self.documents.insert(name.clone(), Document::Ended),
+            Some(Document::Ended)
+        ) {
+            return Ok(());
+        }
+        let voice = Voice::Hocuspocus(name);
+        let notice = refusals::too_large(bytes.len(), MAX_LIVE_FRAME_BYTES);
+        let last = [
+            voice.status(Err(close::TOO_LARGE.reason)),
+            Some(voice.notice(&notice)),
+            voice.detached(close::TOO_LARGE.reason),
+        ];
+        for message in last.into_iter().flatten() {
+            self.say(message).await?;
+        }
+        Ok(())
     }
 
     async fn attach(&mut self, name: &str, target: Target) -> Result<(), Ended> {
@@ -193,15 +284,21 @@ impl Connection {
             self.say(message).await?;
         }
         let waiting = self.forget_waiting(name);
-        let (to_document, incoming) = mpsc::channel(QUEUE);
+        let (to_document, incoming) = inbox(&self.inbox_bytes);
+        let session = target.session.clone();
         let attachment = Attachment::new(self.ports.clone(), voice, target, self.out.clone()).await;
-        let key = name.to_owned();
+        let (key, number) = (name.to_owned(), self.attached);
+        self.attached += 1;
         self.serving.spawn(async move {
             let close = attachment.run(incoming).await;
-            (key, close)
+            (key, number, close)
         });
-        self.documents
-            .insert(name.to_owned(), Document::Attached(to_document.clone()));
+        let attached = Attached {
+            to_document: to_document.clone(),
+            session,
+            number,
+        };
+        self.insert(name, Document::Attached(attached));
         for incoming in waiting {
             let _ = to_document.send(incoming).await;
         }
@@ -209,11 +306,15 @@ impl Connection {
     }
 
     fn forget_waiting(&mut self, name: &str) -> Vec<Incoming> {
-        let Some(Document::Waiting(frames)) = self.documents.remove(name) else {
+        let Some(Document::Waiting(frames)) = self.documents.get_mut(name) else {
             return Vec::new();
         };
+        let frames = std::mem::take(frames);
+        self.documents.remove(name);
         self.frames_waiting = self.frames_waiting.saturating_sub(frames.len());
-        self.bytes_waiting = self.bytes_waiting.saturating_sub(frames.iter().map(size).sum());
+        self.bytes_waiting = self
+            .bytes_waiting
+            .saturating_sub(frames.iter().map(Incoming::size).sum());
         frames
     }
 
@@ -223,11 +324,14 @@ impl Connection {
         self.documents.remove(name);
     }
 
-    /// A document has ended; gives the code to close the socket with where nothing is left on it.
-    fn ended(&mut self, name: &str, close: Option<Close>) -> Option<Close> {
+    /// A document has ended; gives the code to close the socket with where all have.
+    fn ended(&mut self, (name, number, close): Ending) -> Option<Close> {
         let close = close?;
-        self.documents.remove(name);
-        self.documents.is_empty().then_some(close)
+        match self.documents.get_mut(&name) {
+            Some(document @ Document::Attached(_)) if document.is_number(number) => *document = Document::Ended,
+            _ => return None,
+        }
+        (self.open_documents() == 0).then_some(close)
     }
 
     async fn say(&self, message: bytes::Bytes) -> Result<(), Ended> {
@@ -241,9 +345,8 @@ impl Connection {
     }
 }
 
-fn size(incoming: &Incoming) -> usize {
-    match incoming {
-        Incoming::Step1(bytes) | Incoming::Update(bytes) | Incoming::Awareness(bytes) => bytes.len(),
-        Incoming::QueryAwareness => 0,
+impl Document {
+    fn is_number(&self, number: u64) -> bool {
+        matches!(self, Self::Attached(document) if document.number == number)
     }
 }

@@ -1,17 +1,21 @@
 //! A socket in plain framing: one document, named by the URL, signed in before the upgrade.
 
-use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
-use weft_wire::live::{
-    close::{self, Close},
-    plain::Frame,
+use weft_wire::{
+    limits::MAX_LIVE_FRAME_BYTES,
+    live::{
+        close::{self, Close},
+        plain::Frame,
+    },
 };
 
 use super::{
     LivePorts,
     attachment::{Attachment, Incoming},
+    inbox::{InboxBytes, inbox},
     outgoing::Out,
-    socket::{Ended, Messages, QUEUE},
+    refusals,
+    socket::{Ended, Messages},
     target::Target,
     voice::Voice,
 };
@@ -27,13 +31,13 @@ pub(super) async fn serve(
     let Some(target) = target else {
         return Some(close::UNAUTHORIZED);
     };
-    let (to_document, incoming) = mpsc::channel(QUEUE);
-    let attachment = Attachment::new(ports, Voice::Plain, target, out).await;
+    let (to_document, incoming) = inbox(&InboxBytes::default());
+    let attachment = Attachment::new(ports, Voice::Plain, target, out.clone()).await;
     let reading = async move {
         let mut message = first;
         loop {
-            if let Some(incoming) = opened(&message)?
-                && to_document.send(incoming).await.is_err()
+            if let Some(incoming) = opened(&message, &out)?
+                && !to_document.send(incoming).await
             {
                 return Ok(());
             }
@@ -56,15 +60,19 @@ pub(super) async fn serve(
     }
 }
 
-fn opened(message: &Message) -> Result<Option<Incoming>, Close> {
+fn opened(message: &Message, out: &Out) -> Result<Option<Incoming>, Close> {
     let Message::Binary(bytes) = message else {
         return Ok(None);
     };
+    if bytes.len() > MAX_LIVE_FRAME_BYTES {
+        out.try_say(Voice::Plain.notice(&refusals::too_large(bytes.len(), MAX_LIVE_FRAME_BYTES)));
+        return Err(close::TOO_LARGE);
+    }
     Ok(match Frame::parse(bytes).map_err(|_| close::BAD_FRAME)? {
-        Frame::Sync(message) => Some(Incoming::from_sync(message)),
+        Frame::Sync(message) => Some(Incoming::from_sync(message, bytes)),
         Frame::Awareness(body) => Some(Incoming::Awareness(bytes.slice_ref(body))),
         Frame::QueryAwareness => Some(Incoming::QueryAwareness),
-        // Only servers say this.
-        Frame::PermissionDenied(_) => None,
+        // Only servers say these.
+        Frame::PermissionDenied(_) | Frame::Notice(_) => None,
     })
 }

@@ -6,9 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt, stream::SplitStream};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
+use tokio_tungstenite::tungstenite::{self, Message, protocol::CloseFrame};
 use weft_wire::{
-    limits::{LIVE_IDLE_MS, LIVE_KEEP_ALIVE_MS, MAX_LIVE_FRAME_BYTES, MIN_LIVE_BYTES_PER_SECOND},
+    limits::{LIVE_IDLE_MS, LIVE_KEEP_ALIVE_MS, MIN_LIVE_BYTES_PER_SECOND},
     live::{
         Framing,
         close::{self, Close},
@@ -49,16 +49,13 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// The next binary message.
+    /// The next binary message. It may be larger than what is taken: who knows whom it is about refuses it.
     pub(super) async fn next(&mut self) -> Result<Message, Ended> {
         loop {
             let message = timeout(Duration::from_millis(LIVE_IDLE_MS), self.stream.next()).await;
             match message {
                 Err(_) => return Err(Ended::Close(close::SLOW)),
                 Ok(None | Some(Ok(Message::Close(_)))) => return Err(Ended::Gone),
-                Ok(Some(Ok(Message::Binary(bytes)))) if bytes.len() > MAX_LIVE_FRAME_BYTES => {
-                    return Err(Ended::Close(close::TOO_LARGE));
-                }
                 Ok(Some(Ok(message @ Message::Binary(_)))) => {
                     self.meter.message();
                     return Ok(message);
@@ -66,6 +63,7 @@ impl Messages {
                 Ok(Some(Ok(Message::Text(_)))) => return Err(Ended::Close(close::BAD_FRAME)),
                 Ok(Some(Ok(Message::Ping(payload) | Message::Pong(payload)))) => self.meter.control(payload.len()),
                 Ok(Some(Ok(Message::Frame(_)))) => {}
+                Ok(Some(Err(tungstenite::Error::Capacity(_)))) => return Err(Ended::Close(close::TOO_LARGE)),
                 Ok(Some(Err(_))) => return Err(Ended::Gone),
             }
         }

@@ -46,6 +46,14 @@ pub(super) async fn authenticate(ports: &LivePorts, token: &str) -> Result<Sessi
         .map_err(|error| refusal(&error))
 }
 
+/// The session of a token that a client hands to a document that is open: the tokens before it stay valid.
+///
+/// # Errors
+/// [`close::UNAUTHORIZED`] where the token is not valid.
+pub(super) async fn peek(ports: &LivePorts, token: &str) -> Result<Session, Close> {
+    ports.accounts.peek(token).await.map_err(|error| refusal(&error))
+}
+
 /// Whether a session that opened a document still holds.
 ///
 /// # Errors

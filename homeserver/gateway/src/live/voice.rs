@@ -6,6 +6,7 @@ use weft_wire::live::{
     Framing,
     awareness::{self, Entry},
     hocuspocus::{Body, Frame as HocuspocusFrame},
+    notice::Notice,
     plain::Frame as PlainFrame,
     sync::SyncMessage,
 };
@@ -40,6 +41,23 @@ impl Voice {
         match self {
             Self::Plain => PlainFrame::Awareness(&body).encode().into(),
             Self::Hocuspocus(name) => in_frame(name, Body::Awareness(&body)),
+        }
+    }
+
+    /// Asks for all states that the client knows, its own among them.
+    pub(super) fn query_awareness(&self) -> Bytes {
+        match self {
+            Self::Plain => PlainFrame::QueryAwareness.encode().into(),
+            Self::Hocuspocus(name) => in_frame(name, Body::QueryAwareness),
+        }
+    }
+
+    /// Words that stock clients pass on (Hocuspocus) or ignore (plain).
+    pub(super) fn notice(&self, notice: &Notice) -> Bytes {
+        let json = notice.to_json();
+        match self {
+            Self::Plain => PlainFrame::Notice(&json).encode().into(),
+            Self::Hocuspocus(name) => in_frame(name, Body::Stateless(&json)),
         }
     }
 

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use weft_wire::live::{
-    hocuspocus::{Body, Frame},
-    sync::SyncMessage,
+use weft_wire::{
+    limits::MAX_LIVE_FRAME_BYTES,
+    live::{
+        hocuspocus::{Body, Frame},
+        sync::SyncMessage,
+    },
 };
 
 use crate::world::{Heard, Socket, World, letter};
@@ -286,6 +289,222 @@ async fn a_client_that_takes_nothing_but_goes_on_typing_is_disconnected() {
     tokio::time::resume();
     // What the system has kept comes before the end.
     deaf.until_closed().await;
+}
+
+/// Two blocks that wait for one another: no editor makes them.
+const CIRCLE: [u8; 17] = [2, 1, 2, 0, 0x84, 1, 0, 1, b'a', 1, 1, 0, 0x84, 2, 0, 1, b'b'];
+
+fn circle() -> Vec<u8> {
+    let mut bytes = CIRCLE.to_vec();
+    bytes.push(0);
+    bytes
+}
+
+async fn closed(socket: &mut Socket, document: &str) -> String {
+    next(socket, document, |body| match body {
+        Body::Close(reason) => Some(reason.unwrap_or_default().to_owned()),
+        _ => None,
+    })
+    .await
+}
+
+async fn notice(socket: &mut Socket, document: &str) -> serde_json::Value {
+    next(socket, document, |body| match body {
+        Body::Stateless(json) => Some(serde_json::from_str(json).unwrap()),
+        _ => None,
+    })
+    .await
+}
+
+/// F10: a stock provider goes on sending for a document that the server has ended or refused.
+#[tokio::test]
+async fn a_document_that_has_ended_does_not_take_the_socket_along() {
+    let world = World::new().await;
+    let (alice, mallory) = (world.person("alice").await, world.person("mallory").await);
+    let (refused, good) = (world.document(&alice).await, world.document(&alice).await);
+    let denied = world.document(&mallory).await;
+    let mut socket = world.socket("anything", None).await.unwrap();
+    for room in [&refused, &good] {
+        socket.say(frame(room.as_str(), token(&alice.token))).await;
+        scope(&mut socket, room.as_str()).await;
+    }
+    socket.say(frame(denied.as_str(), token(&alice.token))).await;
+    socket.say(frame(refused.as_str(), update(&circle()))).await;
+    assert!(!status(&mut socket, refused.as_str()).await);
+    assert_eq!(notice(&mut socket, refused.as_str()).await["code"], "circle");
+    assert_eq!(closed(&mut socket, refused.as_str()).await, "update refused");
+    // More than is kept for a document that has not begun, in frames and in bytes.
+    for room in [&refused, &denied] {
+        for _ in 0..600 {
+            socket.say(frame(room.as_str(), Body::QueryAwareness)).await;
+        }
+        for _ in 0..4 {
+            socket.say(frame(room.as_str(), update(&vec![0; 1_000_000]))).await;
+        }
+    }
+    socket.say(frame(good.as_str(), update(&letter(1, 0)))).await;
+    assert!(status(&mut socket, good.as_str()).await);
+    // It may be opened again.
+    socket.say(frame(refused.as_str(), token(&alice.token))).await;
+    assert!(!scope(&mut socket, refused.as_str()).await);
+    socket.say(frame(refused.as_str(), update(&letter(2, 0)))).await;
+    assert!(status(&mut socket, refused.as_str()).await);
+}
+
+#[tokio::test]
+async fn the_last_document_that_ends_closes_the_socket_with_its_code() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let rooms = [world.document(&alice).await, world.document(&alice).await];
+    let mut socket = world.socket("anything", None).await.unwrap();
+    for room in &rooms {
+        socket.say(frame(room.as_str(), token(&alice.token))).await;
+        scope(&mut socket, room.as_str()).await;
+    }
+    for room in &rooms {
+        socket.say(frame(room.as_str(), update(&circle()))).await;
+        closed(&mut socket, room.as_str()).await;
+    }
+    assert_eq!(socket.until_closed().await, 4422);
+}
+
+/// F13: after a close code a stock provider connects again and sends the same once more.
+#[tokio::test]
+async fn a_message_that_is_too_large_is_refused_once_and_ends_its_document_alone() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let (large, other) = (world.document(&alice).await, world.document(&alice).await);
+    let mut socket = world.socket("anything", None).await.unwrap();
+    for room in [&large, &other] {
+        socket.say(frame(room.as_str(), token(&alice.token))).await;
+        scope(&mut socket, room.as_str()).await;
+    }
+    socket.say(frame(large.as_str(), update(&letter(1, 0)))).await;
+    socket
+        .say(frame(large.as_str(), update(&vec![0; MAX_LIVE_FRAME_BYTES])))
+        .await;
+    assert_eq!(notice(&mut socket, large.as_str()).await["code"], "too_large");
+    assert_eq!(closed(&mut socket, large.as_str()).await, "message too large");
+    socket.say(frame(other.as_str(), update(&letter(1, 0)))).await;
+    assert!(status(&mut socket, other.as_str()).await);
+    socket.say(frame(other.as_str(), Body::Close(None))).await;
+    socket.say(vec![9]).await;
+    socket.until(|frame| (frame == [10]).then_some(())).await;
+}
+
+/// F13: content that no event can carry is taken as deleted, and all else goes on.
+#[tokio::test]
+async fn one_bad_change_is_told_and_what_follows_is_acknowledged() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.document(&alice).await;
+    let mut socket = world.socket("anything", None).await.unwrap();
+    socket.say(frame(room.as_str(), token(&alice.token))).await;
+    socket.say(frame(room.as_str(), update(&letter(1, 0)))).await;
+    // An embed of 200 KB after the letter.
+    let mut picture = vec![1, 1, 1, 1, 0x85, 1, 0, 0xc2, 0x9a, 0x0c, b'"'];
+    picture.extend([b'x'; 200_000]);
+    picture.extend(*b"\"\0");
+    socket.say(frame(room.as_str(), update(&picture))).await;
+    let told = notice(&mut socket, room.as_str()).await;
+    assert_eq!(
+        (&told["type"], &told["code"]),
+        (&"dev.weft.refused".into(), &"piece_too_large".into())
+    );
+    assert_eq!(
+        told["blocks"],
+        serde_json::json!([{"client": 1, "clock": 1, "length": 1}])
+    );
+    socket.say(frame(room.as_str(), update(&letter(1, 2)))).await;
+    assert!(status(&mut socket, room.as_str()).await);
+    assert!(status(&mut socket, room.as_str()).await);
+    let content = world.rooms.content(&room, None).await.unwrap();
+    let content = weft_crdt::Update::parse(content).unwrap();
+    assert_eq!(content.ranges().into_values().collect::<Vec<_>>(), [(0, 3)]);
+    assert_eq!(content.delete_set().iter().collect::<Vec<_>>(), [(1.into(), 1, 2)]);
+}
+
+/// F12, and any client that keeps what it can't apply: what can't be brought is asked for some times, and not without end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_cannot_bring_what_is_missing_is_not_asked_without_end() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.document(&alice).await;
+    let mut socket = world.socket("anything", None).await.unwrap();
+    socket.say(frame(room.as_str(), token(&alice.token))).await;
+    scope(&mut socket, room.as_str()).await;
+    let (mut asked, mut acknowledged) = (0, 0);
+    // Clock 0 never comes; each question is answered at once, as stock Yjs does.
+    for client in 10..60 {
+        socket.say(frame(room.as_str(), update(&letter(1, 1)))).await;
+        socket.say(frame(room.as_str(), update(&letter(client, 0)))).await;
+        socket.say(vec![9]).await;
+        loop {
+            let Heard::Frame(heard) = socket.hear().await else {
+                panic!("closed")
+            };
+            match Frame::parse(&heard).unwrap() {
+                Frame::Pong => break,
+                Frame::Document {
+                    body: Body::Sync(SyncMessage::Step1(_)),
+                    ..
+                } => {
+                    asked += 1;
+                    let step2 = letter(1, 1);
+                    let answer = Body::Sync(SyncMessage::Step2(&step2));
+                    socket.say(frame(room.as_str(), answer)).await;
+                }
+                Frame::Document {
+                    body: Body::SyncStatus(true),
+                    ..
+                } => acknowledged += 1,
+                _ => {}
+            }
+        }
+    }
+    while acknowledged < 50 {
+        assert!(status(&mut socket, room.as_str()).await);
+        acknowledged += 1;
+    }
+    assert!((1..20).contains(&asked), "asked {asked} times");
+}
+
+/// F11: what a stock provider sends after its token has changed counts from then on.
+#[tokio::test]
+async fn a_newer_token_takes_the_place_of_the_first() {
+    let world = World::new().await;
+    let (alice, dave) = (world.person("alice").await, world.person("dave").await);
+    let room = world.document(&alice).await;
+    let device = || weft_accounts::NewDevice {
+        refreshable: true,
+        ..Default::default()
+    };
+    let first = world.accounts.begin_session(&alice.user, device()).await.unwrap();
+    let mut socket = world.socket("anything", None).await.unwrap();
+    socket.say(frame(room.as_str(), token(&first.access_token))).await;
+    scope(&mut socket, room.as_str()).await;
+    let newer = world.accounts.refresh(&first.refresh_token.unwrap()).await.unwrap();
+    socket.say(frame(room.as_str(), token(&newer.access_token))).await;
+    assert!(!scope(&mut socket, room.as_str()).await);
+    // To check it was no use of it: the first one still works.
+    world.accounts.peek(&first.access_token).await.unwrap();
+    // Now it is used elsewhere, which ends the first; then rights change.
+    world.accounts.authenticate(&newer.access_token).await.unwrap();
+    world.admit(&room, &alice, &dave, 25).await;
+    socket.say(frame(room.as_str(), update(&letter(1, 0)))).await;
+    assert!(status(&mut socket, room.as_str()).await);
+
+    // A wrong one is denied, and changes nothing; one of another user opens the document anew.
+    socket.say(frame(room.as_str(), token("wft_wrong"))).await;
+    socket.say(frame(room.as_str(), update(&letter(1, 1)))).await;
+    assert!(status(&mut socket, room.as_str()).await);
+    socket.say(frame(room.as_str(), token(&dave.token))).await;
+    assert!(!scope(&mut socket, room.as_str()).await);
+    socket.say(frame(room.as_str(), update(&letter(1, 2)))).await;
+    assert_eq!(
+        notice(&mut socket, room.as_str()).await["users"],
+        serde_json::json!([alice.user])
+    );
 }
 
 /// Half a megabyte by a Yjs client of its own.

@@ -204,14 +204,12 @@ async fn what_can_not_be_taken_is_told_apart() {
     // Somebody else's client id.
     let mut thief = Editor::new(1);
     thief.apply(&a.whole());
-    let stolen = server.edit(&room, &bob(), thief.append("!")).await;
-    assert!(
-        matches!(
-            stolen,
-            Err(EditError::Refused(weft_crdt::Refusal::ForeignClient { .. }))
-        ),
-        "{stolen:?}"
-    );
+    let stolen = server.edit(&room, &bob(), thief.append("!")).await.unwrap();
+    let EditOutcome::Partly(not_taken) = stolen else {
+        panic!("{stolen:?}")
+    };
+    assert_eq!((not_taken.foreign, not_taken.missing), (vec![alice()], None));
+    assert!(!text_of(&server.rooms.content(&room, None).await.unwrap()).contains('!'));
     let garbage = server.edit(&room, &alice(), Bytes::from_static(b"\xff\xff\xff")).await;
     assert!(matches!(garbage, Err(EditError::Malformed(_))), "{garbage:?}");
     let talk = server

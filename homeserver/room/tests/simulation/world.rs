@@ -313,7 +313,7 @@ impl World {
         let outcome = self.servers[who].rooms.edit(&self.room, edit).await;
         match outcome {
             Ok(EditOutcome::Journaled | EditOutcome::NothingNew) => Ok(()),
-            Ok(EditOutcome::Missing { .. }) => {
+            Ok(EditOutcome::Missing { .. } | EditOutcome::Partly(_)) => {
                 self.editors[who] = None;
                 Err("builds on what the server hasn't".into())
             }

@@ -36,9 +36,10 @@ pub const REFUSED: Close = Close {
     code: 4422,
     reason: "update refused",
 };
-/// A frame over the size limit (WebSocket's own code, which Hocuspocus uses too).
+/// A message, or the document with it, over the size limit. Not WebSocket's own 1009: after that y-websocket connects again
+/// and sends the same once more, for ever.
 pub const TOO_LARGE: Close = Close {
-    code: 1009,
+    code: 4413,
     reason: "message too large",
 };
 /// The server is going away; connect again.

@@ -54,9 +54,9 @@ pub enum Body<'a> {
         /// Whether edits will be refused.
         read_only: bool,
     },
-    /// "Tell me all states."
+    /// "Tell me all states." Both ways.
     QueryAwareness,
-    /// A text of the application's own.
+    /// A text of the application's own; from the server the JSON of a [`super::notice::Notice`].
     Stateless(&'a str),
     /// Client to server: detach this document. Server to client: with a reason.
     Close(Option<&'a str>),
@@ -81,6 +81,18 @@ impl<'a> Frame<'a> {
         let number = reader.var_uint()?;
         let body = Body::read(number, &mut reader)?;
         Ok(Self::Document { name, body })
+    }
+
+    /// The document that a message is about, also where the rest of it is not looked at.
+    ///
+    /// # Errors
+    /// When the message has no name.
+    pub fn name(message: &'a [u8]) -> Result<&'a str, FrameError> {
+        bounded(
+            "document name",
+            Reader::new(message).var_str()?,
+            MAX_DOCUMENT_NAME_BYTES,
+        )
     }
 
     /// Writes one WebSocket message.

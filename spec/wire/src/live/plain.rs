@@ -11,6 +11,8 @@ const SYNC: u64 = 0;
 const AWARENESS: u64 = 1;
 const AUTH: u64 = 2;
 const QUERY_AWARENESS: u64 = 3;
+/// Not of y-protocols: stock clients ignore it.
+const NOTICE: u64 = 119;
 
 /// One frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +23,10 @@ pub enum Frame<'a> {
     Awareness(&'a [u8]),
     /// Server to client: why something was refused. The stock client prints it.
     PermissionDenied(&'a str),
-    /// "Tell me all states."
+    /// "Tell me all states." Both ways.
     QueryAwareness,
+    /// Server to client: the JSON of a [`super::notice::Notice`].
+    Notice(&'a str),
 }
 
 impl<'a> Frame<'a> {
@@ -50,6 +54,10 @@ impl<'a> Frame<'a> {
                 finished(&reader).map(|()| Self::PermissionDenied(reason))
             }
             QUERY_AWARENESS => finished(&reader).map(|()| Self::QueryAwareness),
+            NOTICE => {
+                let json = bounded("notice", reader.var_str()?, MAX_FRAME_TEXT_BYTES)?;
+                finished(&reader).map(|()| Self::Notice(json))
+            }
             number => Err(FrameError::UnknownType {
                 what: "message",
                 number,
@@ -76,6 +84,10 @@ impl<'a> Frame<'a> {
                 writer.var_str(reason);
             }
             Self::QueryAwareness => writer.var_uint(QUERY_AWARENESS),
+            Self::Notice(json) => {
+                writer.var_uint(NOTICE);
+                writer.var_str(json);
+            }
         }
         writer.into_vec()
     }

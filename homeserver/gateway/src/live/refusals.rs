@@ -1,0 +1,62 @@
+//! How a client is told what was not taken of its edits: notices for a person, by the rules of `spec/docs/admission.md`.
+
+use ruma::OwnedUserId;
+use weft_crdt::{Refusal, Refused};
+use weft_wire::live::notice::{Notice, RefusedBlock};
+
+/// Content that was taken as deleted: one notice for each rule.
+pub(super) fn of_content(refused: &[Refused]) -> Vec<Notice> {
+    let mut codes: Vec<&'static str> = refused.iter().map(|block| block.reason.code()).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes
+        .into_iter()
+        .map(|code| {
+            let blocks = refused
+                .iter()
+                .filter(|block| block.reason.code() == code)
+                .map(|block| RefusedBlock {
+                    client: block.at.client.get(),
+                    clock: block.at.clock,
+                    length: block.len,
+                });
+            Notice::refused(code, words(code)).of_blocks(blocks)
+        })
+        .collect()
+}
+
+fn words(code: &str) -> &'static str {
+    match code {
+        "piece_too_large" => {
+            "A single value, such as a picture inside the text, is larger than 44,900 bytes. It was removed. Upload the file \
+             and insert a link to it."
+        }
+        "malformed" => "A value is nested more than 32 deep, or has invalid text in it. It was removed.",
+        "sub_document" => "Documents inside documents are not supported. It was removed.",
+        _ => "This kind of content is not supported. It was removed.",
+    }
+}
+
+/// Blocks of other users, who alone may send them. `waits`: own edits build on them.
+pub(super) fn of_others(users: Vec<OwnedUserId>, waits: bool) -> Notice {
+    let waiting = if waits {
+        " What you write next to them is not saved until they are."
+    } else {
+        ""
+    };
+    let reason = format!("This copy of the document has edits of another user that were never sent.{waiting}");
+    Notice::refused("foreign_client", reason).of_users(users, waits)
+}
+
+/// A whole update.
+pub(super) fn of_update(refusal: &Refusal) -> Notice {
+    Notice::refused(refusal.code(), format!("The edit was refused: {refusal}."))
+}
+
+/// An update that is too large, alone or with the document.
+pub(super) fn too_large(bytes: usize, limit: usize) -> Notice {
+    Notice::refused(
+        "too_large",
+        format!("The edit was refused: {bytes} bytes are over the limit of {limit}."),
+    )
+}
