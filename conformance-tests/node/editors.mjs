@@ -60,6 +60,15 @@ function plain({ url, room, token }, doc, editor) {
     connect: () => provider.connect(),
     disconnect: () => provider.disconnect(),
     destroy: () => provider.destroy(),
+    terminate: () => provider.ws.terminate(),
+    /** The line is dead, and only the client knows: the server keeps its end. */
+    abandon: () => {
+      for (const on of ['onmessage', 'onclose', 'onerror', 'onopen']) provider.ws[on] = null
+      provider.ws.on('error', () => {})
+      provider.ws = null
+      provider.wsconnected = false
+      provider.connect()
+    },
   }
 }
 
@@ -83,6 +92,7 @@ function hocuspocus({ url, room, token, socket }, doc, editor) {
     onAuthenticated: ({ scope }) => noticed(editor, 'authenticated', scope),
     onAuthenticationFailed: ({ reason }) => noticed(editor, 'denied', reason),
     onUnsyncedChanges: ({ number }) => noticed(editor, 'pending', number),
+    onStateless: ({ payload }) => noticed(editor, 'stateless', JSON.parse(payload)),
     onClose: ({ event }) => noticed(editor, 'close', { code: event?.code, reason: event?.reason }),
   })
   provider.attach()
@@ -93,6 +103,7 @@ function hocuspocus({ url, room, token, socket }, doc, editor) {
     unsynced: () => provider.unsyncedChanges,
     connect: () => own.connect(),
     disconnect: () => own.disconnect(),
+    terminate: () => own.webSocket.terminate(),
     destroy: () => {
       provider.destroy()
       if (!shared) own.destroy()
@@ -103,6 +114,9 @@ function hocuspocus({ url, room, token, socket }, doc, editor) {
 const commands = {
   open(request) {
     const doc = new Y.Doc()
+    // What another person left in the storage of this browser.
+    if (request.copy_of) Y.applyUpdate(doc, Y.encodeStateAsUpdate(editors.get(request.copy_of).doc))
+    if (request.first) doc.getText('body').insert(request.first.at, request.first.text)
     const editor = { doc, text: doc.getText('body'), watchers: new Set(), events: [] }
     editors.set(request.editor, editor)
     doc.on('update', () => noticed(editor))
@@ -118,6 +132,31 @@ const commands = {
     const editor = editors.get(name)
     const from = Math.min(at, editor.text.length)
     editor.text.delete(from, Math.min(length, editor.text.length - from))
+  },
+  embed({ editor: name, at, bytes }) {
+    const editor = editors.get(name)
+    editor.text.insertEmbed(Math.min(at, editor.text.length), { image: `data:image/png;base64,${'A'.repeat(bytes)}` })
+  },
+  format({ editor: name, at, length, value }) {
+    editors.get(name).text.format(at, length, { note: value })
+  },
+  /** Half of a surrogate pair: a string that UTF-8 can't hold. */
+  format_half({ editor: name, at, length }) {
+    editors.get(name).text.format(at, length, { note: 'half \ud83d' })
+  },
+  /** A value of a map, nested so deeply. */
+  set_deep({ editor: name, key, levels }) {
+    let value = 'core'
+    for (let level = 0; level < levels; level++) value = [value]
+    editors.get(name).doc.getMap('map').set(key, value)
+  },
+  /** A map's value under a name of so many letters. */
+  set_named({ editor: name, letters }) {
+    editors.get(name).doc.getMap('map').set('k'.repeat(letters), 1)
+  },
+  repeat({ editor: name, at, text, times }) {
+    const editor = editors.get(name)
+    editor.text.insert(Math.min(at, editor.text.length), text.repeat(times))
   },
   text: ({ editor }) => ({ text: editors.get(editor).text.toString() }),
   events: ({ editor }) => ({ events: editors.get(editor).events }),
@@ -167,6 +206,20 @@ const commands = {
     const present = () => [...editor.awareness.getStates().values()].some((state) => state.user?.id === user)
     await until(editor, present, timeout, `presence of ${user}`)
   },
+  async until_field({ editor: name, field, value, timeout }) {
+    const editor = editors.get(name)
+    const there = () => [...editor.awareness.getStates().values()].some((state) => state[field] === value)
+    await until(editor, there, timeout, `${field} ${value} in the awareness`)
+  },
+  async until_no_field({ editor: name, field, value, timeout }) {
+    const editor = editors.get(name)
+    const gone = () => ![...editor.awareness.getStates().values()].some((state) => state[field] === value)
+    await until(editor, gone, timeout, `${field} ${value} out of the awareness`)
+  },
+  async until_length({ editor: name, length, timeout }) {
+    const editor = editors.get(name)
+    await until(editor, () => editor.text.length === length, timeout, `a text of ${length} units`)
+  },
   async until_gone({ editor: name, user, timeout }) {
     const editor = editors.get(name)
     const gone = () => ![...editor.awareness.getStates().values()].some((state) => state.user?.id === user)
@@ -177,6 +230,12 @@ const commands = {
   },
   connect({ editor }) {
     editors.get(editor).connect()
+  },
+  terminate({ editor }) {
+    editors.get(editor).terminate()
+  },
+  abandon({ editor }) {
+    editors.get(editor).abandon()
   },
   disconnect({ editor }) {
     editors.get(editor).disconnect()

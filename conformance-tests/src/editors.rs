@@ -14,6 +14,9 @@ use crate::{authority::Authority, client::Client, lines::Process};
 /// How long an editor may take to see something, milliseconds. Generous: a test fails by never, not by late.
 const PATIENCE_MS: u64 = 30_000;
 
+/// How long awareness may take, milliseconds: less than the 15 s after which stock clients say all of it again by themselves.
+const BEFORE_RENEWAL_MS: u64 = 8_000;
+
 /// A process with editors.
 pub struct Editors(Process);
 
@@ -100,6 +103,24 @@ impl Editors {
             .await
     }
 
+    /// The same with a copy of another editor's document, as the storage of a browser has it that two people share, and with
+    /// words (at a place) that were written before it is connected.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub async fn open_copy(
+        self: &Arc<Self>,
+        name: &str,
+        provider: Provider,
+        client: &Client,
+        room: &str,
+        (copy_of, at, text): (&str, usize, &str),
+    ) -> Result<Editor> {
+        let first = json!({"copy_of": copy_of, "first": {"at": at, "text": text}});
+        self.open_request(name, provider, (&client.url, room, &client.token), first)
+            .await
+    }
+
     /// The same with any token.
     ///
     /// # Errors
@@ -111,6 +132,16 @@ impl Editors {
         url: &str,
         room: &str,
         token: &str,
+    ) -> Result<Editor> {
+        self.open_request(name, provider, (url, room, token), json!({})).await
+    }
+
+    async fn open_request(
+        self: &Arc<Self>,
+        name: &str,
+        provider: Provider,
+        (url, room, token): (&str, &str, &str),
+        more: Value,
     ) -> Result<Editor> {
         let base = format!("{}/_weft/client/v1/live", url.replacen("http", "ws", 1));
         let request = match provider {
@@ -128,6 +159,7 @@ impl Editors {
         if let Some(fields) = request.as_object_mut() {
             fields.insert("room".to_owned(), json!(room));
             fields.insert("token".to_owned(), json!(token));
+            fields.extend(more.as_object().cloned().unwrap_or_default());
         }
         editor.call("open", request).await?;
         Ok(editor)
@@ -226,12 +258,56 @@ impl Editor {
         Ok(answer.get("detail").cloned().unwrap_or(Value::Null))
     }
 
+    /// Whether an event of the provider has happened.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn has_seen(&self, event: &str) -> Result<bool> {
+        let answer = self.call("events", json!({})).await?;
+        let events = answer.get("events").and_then(Value::as_array).context("no events")?;
+        Ok(events.iter().any(|seen| seen.get("event") == Some(&json!(event))))
+    }
+
+    /// Waits until a field of somebody's awareness has this value, for less time than until stock clients renew it.
+    ///
+    /// # Errors
+    /// When it does not happen.
+    pub async fn until_field(&self, field: &str, value: Value) -> Result<()> {
+        let request = json!({"field": field, "value": value, "timeout": BEFORE_RENEWAL_MS});
+        self.call("until_field", request).await.map(drop)
+    }
+
+    /// Waits until the text has so many units.
+    ///
+    /// # Errors
+    /// When it does not happen.
+    pub async fn until_length(&self, length: usize) -> Result<()> {
+        self.call("until_length", json!({"length": length})).await.map(drop)
+    }
+
+    /// Does something that only some tests need: a command of `editors.mjs`.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn does(&self, command: &str, request: Value) -> Result<()> {
+        self.call(command, request).await.map(drop)
+    }
+
     /// Waits until a user is seen in the awareness.
     ///
     /// # Errors
     /// When it does not happen.
     pub async fn until_present(&self, user: &str) -> Result<()> {
         self.call("until_present", json!({"user": user})).await.map(drop)
+    }
+
+    /// The same, for less time than until stock clients renew their states.
+    ///
+    /// # Errors
+    /// When it does not happen.
+    pub async fn until_back(&self, user: &str) -> Result<()> {
+        let request = json!({"user": user, "timeout": BEFORE_RENEWAL_MS});
+        self.call("until_present", request).await.map(drop)
     }
 
     /// Waits until a user is not seen in the awareness any more.

@@ -117,3 +117,232 @@ async fn two_documents_share_one_hocuspocus_socket() -> Result<()> {
     assert_eq!(one.text().await?, "the first");
     Ok(())
 }
+
+/// F2: a joiner says who it is when it opens, and where it is when it has the text. Both are seen, and so is each move of
+/// eight people at once, though stock y-websocket repeats everybody's states.
+#[tokio::test]
+async fn f2_a_joiner_and_moves_in_a_busy_document_are_seen() -> Result<()> {
+    let world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
+    let room = alice.create_document("Busy").await?;
+    let mut editors = Vec::new();
+    for number in 0..8 {
+        let name = format!("e{number}");
+        let editor = world.editors.open(&name, Provider::Plain, &alice, &room).await?;
+        editor.set_awareness("who", json!(number)).await?;
+        editor.synced().await?;
+        editor.set_awareness("at", json!(format!("{number}:joined"))).await?;
+        for other in &editors {
+            let other: &Editor = other;
+            other.until_field("at", json!(format!("{number}:joined"))).await?;
+        }
+        editors.push(editor);
+    }
+    for step in 0..5 {
+        for (number, editor) in editors.iter().enumerate() {
+            editor.set_awareness("at", json!(format!("{number}:{step}"))).await?;
+        }
+        for number in 0..editors.len() {
+            editors[(number + 1) % 8]
+                .until_field("at", json!(format!("{number}:{step}")))
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// F3: who was away for a moment is seen again at once, here and on another server, whichever way the connection ended.
+#[tokio::test]
+async fn f3_who_comes_back_is_seen_at_once() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let reader = world.editors.open("here", Provider::Plain, &alice, &room).await?;
+    let far = world.editors.open("far", Provider::Hocuspocus, &bob, &room).await?;
+    reader.synced().await?;
+    far.synced().await?;
+    for (name, provider) in [("plain", Provider::Plain), ("hocus", Provider::Hocuspocus)] {
+        let hers = world.editors.open(name, provider, &alice, &room).await?;
+        hers.synced().await?;
+        hers.set_awareness("at", json!(name)).await?;
+        reader.until_field("at", json!(name)).await?;
+        far.until_field("at", json!(name)).await?;
+        hers.disconnect().await?;
+        for other in [&reader, &far] {
+            other
+                .does("until_no_field", json!({"field": "at", "value": name}))
+                .await?;
+        }
+        hers.connect().await?;
+        reader.until_field("at", json!(name)).await?;
+        far.until_field("at", json!(name)).await?;
+        // By itself the client connects again a moment after its line has broken.
+        hers.forget_events().await?;
+        hers.does("terminate", json!({})).await?;
+        hers.until_event("connected").await?;
+        hers.until_event("synced").await?;
+        reader.until_field("at", json!(name)).await?;
+        far.until_field("at", json!(name)).await?;
+        hers.close().await?;
+    }
+    Ok(())
+}
+
+/// F4: the line died and the server doesn't know; the client is back on another one, with the same id.
+#[tokio::test]
+async fn f4_a_successor_of_a_half_open_line_moves_its_cursor() -> Result<()> {
+    let world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
+    let room = alice.create_document("Half open").await?;
+    let reader = world
+        .editors
+        .open("reader", Provider::Hocuspocus, &alice, &room)
+        .await?;
+    let moving = world.editors.open("moving", Provider::Plain, &alice, &room).await?;
+    for editor in [&reader, &moving] {
+        editor.synced().await?;
+    }
+    moving.set_awareness("at", json!("before")).await?;
+    reader.until_field("at", json!("before")).await?;
+    moving.forget_events().await?;
+    moving.does("abandon", json!({})).await?;
+    moving.until_event("connected").await?;
+    moving.set_awareness("at", json!("after")).await?;
+    reader.until_field("at", json!("after")).await
+}
+
+/// F10: a stock provider goes on sending for a document that the server has refused.
+#[tokio::test]
+async fn f10_a_refused_document_leaves_others_on_its_socket_alone() -> Result<()> {
+    let world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
+    let (bad, good) = (
+        alice.create_document("Bad").await?,
+        alice.create_document("Good").await?,
+    );
+    let refused = world.editors.open("refused", Provider::Shared(7), &alice, &bad).await?;
+    let other = world.editors.open("other", Provider::Shared(7), &alice, &good).await?;
+    for editor in [&refused, &other] {
+        editor.synced().await?;
+    }
+    // No event can carry the name of this value, nor its place.
+    refused.does("set_named", json!({"letters": 60_000})).await?;
+    refused.until_event("close").await?;
+    other.forget_events().await?;
+    for number in 0..1_200 {
+        refused.type_end(&format!("{number} ")).await?;
+    }
+    other.type_end("goes on").await?;
+    other.saved().await?;
+    assert!(!other.has_seen("close").await?, "the socket was closed for both");
+    Ok(())
+}
+
+/// F12: one browser has a first user's edits that were never sent. The second user's words are kept, and the first one's too
+/// when that user is back.
+#[tokio::test]
+async fn f12_another_users_unsent_edits_do_not_shut_a_user_out() -> Result<()> {
+    let world = World::new(1).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(0, "bob").await?);
+    let room = alice.create_document("One browser").await?;
+    alice.give_role(&room, &bob.user, "editor").await?;
+    bob.accept_invitation(&room).await?;
+    let hers = world.editors.open("hers", Provider::Plain, &alice, &room).await?;
+    hers.synced().await?;
+    hers.type_end("sent. ").await?;
+    let server = world
+        .editors
+        .open("server", Provider::Hocuspocus, &alice, &room)
+        .await?;
+    server.until_text("sent. ").await?;
+    hers.disconnect().await?;
+    hers.type_end("unsent.").await?;
+    for (name, provider) in [("plain", Provider::Plain), ("hocus", Provider::Hocuspocus)] {
+        let words = format!("words of bob by {name}. ");
+        let his = world
+            .editors
+            .open_copy(name, provider, &bob, &room, ("hers", 0, &words))
+            .await?;
+        his.synced().await?;
+        server.until_contains(&words).await?;
+        his.type_at(3, "typed later ").await?;
+        server.until_contains("typed later ").await?;
+        if provider == Provider::Hocuspocus {
+            his.saved().await?;
+            let told = his.until_event("stateless").await?;
+            assert_eq!(
+                (&told["code"], &told["users"][0]),
+                (&json!("foreign_client"), &json!(alice.user))
+            );
+        }
+        assert!(!server.text().await?.contains("unsent."));
+        // Next to the other's words, which nobody else has: it waits, and is no end of the connection.
+        his.type_end(&format!("beside, by {name}")).await?;
+    }
+    hers.connect().await?;
+    for part in ["sent. ", "unsent.", "beside, by plain", "beside, by hocus"] {
+        server.until_contains(part).await?;
+    }
+    let text = server.text().await?;
+    hers.until_text(&text).await
+}
+
+/// F13: what no event can carry is refused alone and told, and the text goes on.
+#[tokio::test]
+async fn f13_one_inadmissible_change_does_not_stop_a_client() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let reader = world.editors.open("reader", Provider::Plain, &bob, &room).await?;
+    reader.synced().await?;
+    for (name, provider) in [("plain", Provider::Plain), ("hocus", Provider::Hocuspocus)] {
+        let hers = world.editors.open(name, provider, &alice, &room).await?;
+        hers.synced().await?;
+        hers.type_end(&format!("[{name}]")).await?;
+        for (number, (command, request)) in [
+            ("embed", json!({"at": 1, "bytes": 200_000})),
+            (
+                "format",
+                json!({"at": 0, "length": 2, "value": "half a pair: \u{fffd}"}),
+            ),
+            ("format_half", json!({"at": 0, "length": 2})),
+            ("set_deep", json!({"key": "deep", "levels": 40})),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            hers.does(command, request).await?;
+            hers.type_end(&format!("[{name} {number}]")).await?;
+            reader.until_contains(&format!("[{name} {number}]")).await?;
+        }
+        if provider == Provider::Hocuspocus {
+            hers.saved().await?;
+            assert_eq!(hers.until_event("stateless").await?["type"], "dev.weft.refused");
+        }
+        let text = reader.text().await?;
+        hers.until_text(&text).await?;
+        hers.close().await?;
+    }
+    Ok(())
+}
+
+/// F13: a text of 6 MB is no error, pasted or written while there was no connection.
+#[tokio::test]
+async fn f13_a_text_of_six_megabytes_arrives() -> Result<()> {
+    let world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
+    for (name, provider) in [("plain", Provider::Plain), ("hocus", Provider::Hocuspocus)] {
+        let room = alice.create_document(name).await?;
+        let hers = world.editors.open(name, provider, &alice, &room).await?;
+        hers.synced().await?;
+        hers.does("repeat", json!({"at": 0, "text": "word ", "times": 1_200_000}))
+            .await?;
+        let reader = format!("{name}-reader");
+        let reader = world.editors.open(&reader, provider, &alice, &room).await?;
+        reader.until_length(6_000_000).await?;
+        hers.disconnect().await?;
+        hers.does("repeat", json!({"at": 0, "text": "more ", "times": 200_000}))
+            .await?;
+        hers.connect().await?;
+        reader.until_length(7_000_000).await?;
+    }
+    Ok(())
+}

@@ -17,6 +17,7 @@ export function endingOf(code: number, reason = ''): Ending | null {
     case 4404:
       return 'not-found';
     case 4422:
+    case 4413:
     case 1009:
       return 'refused';
     case 4505:
@@ -32,6 +33,7 @@ const ENDING_OF_REASON: ReadonlyMap<string, Ending> = new Map([
   ['forbidden', 'no-access'],
   ['no such document', 'not-found'],
   ['update refused', 'refused'],
+  ['message too large', 'refused'],
   ['document was rebuilt', 'rebuilt'],
 ]);
 

@@ -40,6 +40,7 @@ describe('close codes', () => {
     [4403, 'no-access'],
     [4404, 'not-found'],
     [4422, 'refused'],
+    [4413, 'refused'],
     [1009, 'refused'],
     [4400, 'broken'],
     [4505, 'rebuilt'],
