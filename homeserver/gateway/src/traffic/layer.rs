@@ -116,7 +116,7 @@ fn closing(mut answer: Response, version: Version) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::{get, post};
+    use axum::routing::{get, post as on_post};
     use futures_util::stream;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -135,7 +135,7 @@ mod tests {
     fn router(traffic: &Traffic) -> Router {
         let routes = Router::new()
             .route("/here", get(|| async { "here" }))
-            .route("/limited", post(limited))
+            .route("/limited", on_post(limited))
             .route("/large", get(|| async { vec![7_u8; 600_000] }));
         layer(routes.fallback(crate::errors::unknown_path), traffic.clone())
     }
