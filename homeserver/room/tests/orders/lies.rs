@@ -9,7 +9,7 @@ fn play() -> Play {
     Play::new(&RoomVersionId::V12)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn two_contents_for_one_clock() {
     let mut play = play();
     let start = play.start();
@@ -27,7 +27,7 @@ async fn two_contents_for_one_clock() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_client_id_owned_on_two_branches() {
     for letter in ['a', 'b'] {
         let mut play = play();
@@ -42,7 +42,7 @@ async fn one_client_id_owned_on_two_branches() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn edits_from_before_a_ban_that_are_cited_later() {
     let mut play = play();
     let start = play.start();
@@ -55,7 +55,7 @@ async fn edits_from_before_a_ban_that_are_cited_later() {
     assert!(outcome.text.contains("aaaaaa") && outcome.text.contains("cc") && !outcome.text.contains('z'));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_held_back_and_claims_the_clocks_of_what_stands() {
     for (held, other) in [('b', 'a'), ('a', 'b')] {
         let mut play = play();
@@ -69,7 +69,7 @@ async fn what_is_held_back_and_claims_the_clocks_of_what_stands() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_held_back_and_cited_by_what_is_rejected() {
     let mut play = play();
     let start = play.start();
@@ -90,7 +90,7 @@ async fn what_is_held_back_and_cited_by_what_is_rejected() {
 
 /// No lie, but the same in every order: what bob pinned is replaced by what carol pinned, and must not be there again for a
 /// server that held carol's back.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn state_that_was_replaced_by_what_is_held_back() {
     let mut play = play();
     let start = play.start();
@@ -106,7 +106,7 @@ async fn state_that_was_replaced_by_what_is_held_back() {
     ends_equal("replaced by what is held back", play).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn deletions_of_what_loses() {
     let mut play = play();
     let start = play.start();
@@ -118,7 +118,7 @@ async fn deletions_of_what_loses() {
     ends_equal("deletions", play).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_demotion_and_a_promotion_around_an_edit() {
     let mut play = play();
     let start = play.start();
@@ -134,7 +134,7 @@ async fn a_demotion_and_a_promotion_around_an_edit() {
 
 /// Whoever saw both contents may go on from the one that stands, and what carries the blocks of a loser by itself is as good
 /// as if the loser had never been.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_follows_both_contents_and_what_carries_all_of_it() {
     let mut play = play();
     let start = play.start();
@@ -147,7 +147,7 @@ async fn what_follows_both_contents_and_what_carries_all_of_it() {
 }
 
 /// An update that no rule admits has its place in the graph, and does not make the text of then unreadable.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn updates_that_are_refused_and_the_text_of_then() {
     let mut play = play();
     let start = play.start();

@@ -53,6 +53,10 @@ pub(crate) fn deletion(client: u64, from: u32, to: u32) -> Value {
     serde_json::to_value(UpdateContent::new(&bytes, [])).unwrap()
 }
 
+/// Longer than the pause after which the text of rival claims is worked out again, and shorter than the turn of this server
+/// to follow what others may not have.
+const SETTLED_AFTER: Duration = Duration::from_secs(12);
+
 /// The room: what all know, and what is said then.
 pub(crate) struct Play {
     pub(crate) world: testing::World,
@@ -218,6 +222,8 @@ impl Play {
             }
         }
         assert!(heard.is_empty(), "events that have no place");
+        // Where clocks are claimed twice the text is worked out again after a pause.
+        tokio::time::sleep(SETTLED_AFTER).await;
         let mut outcome = server.outcome(self, order).await;
         if then {
             outcome.then = server.then(order).await;
