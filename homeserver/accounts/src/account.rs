@@ -9,7 +9,9 @@ use weft_store::{
 };
 use weft_wire::limits::{MAX_PASSWORD_BYTES, MIN_PASSWORD_CHARS};
 
-use crate::{ATTEMPTS, Accounts, AccountsUnavailable, InvalidUsername, Network, ProfileError, profile, username};
+use crate::{
+    ATTEMPTS, Accounts, AccountsUnavailable, InvalidUsername, Network, ProfileError, password::For, profile, username,
+};
 
 /// An account to make.
 #[derive(Clone)]
@@ -88,7 +90,7 @@ impl Accounts {
     /// # Errors
     /// When the name can't be had or the password can't be used.
     pub async fn register(&self, account: NewAccount) -> Result<OwnedUserId, RegisterError> {
-        self.register_from(account, None).await
+        self.register_for(account, For::Known(None)).await
     }
 
     /// Makes an account for a request from this network.
@@ -100,6 +102,12 @@ impl Accounts {
         account: NewAccount,
         network: Option<Network>,
     ) -> Result<OwnedUserId, RegisterError> {
+        let user = self.register_for(account, For::Stranger(network)).await?;
+        self.note_network(&user, network);
+        Ok(user)
+    }
+
+    async fn register_for(&self, account: NewAccount, whom: For) -> Result<OwnedUserId, RegisterError> {
         let user = self.check_available(&account.username).await?;
         account
             .display_name
@@ -108,7 +116,7 @@ impl Accounts {
         let password = match &account.password {
             Some(password) => {
                 check_new_password(password)?;
-                Some(self.inner.passwords.hash(password, network).await?)
+                Some(self.inner.passwords.hash(password, whom).await?)
             }
             None => None,
         };
@@ -182,7 +190,7 @@ impl Accounts {
         self.change_user(user, |row| row.admin = admin).await
     }
 
-    /// Sets a new password, for a request from this network. Sessions stay: see [`Accounts::logout_all`].
+    /// Sets a new password for somebody who proved to be the user or the operator, from this network. Sessions stay: see [`Accounts::logout_all`].
     ///
     /// # Errors
     /// When there is no such account or the password can't be used.
@@ -196,7 +204,7 @@ impl Accounts {
         if !self.exists(user).await? {
             return Err(SetPasswordError::UnknownUser);
         }
-        let hash = self.inner.passwords.hash(password, network).await?;
+        let hash = self.inner.passwords.hash(password, For::Known(network)).await?;
         let change = |row: &mut UserRow| {
             // It may have been deactivated meanwhile.
             row.password = Some(hash.clone()).filter(|_| !row.deactivated);

@@ -74,6 +74,8 @@ impl Key {
 /// An attempt that counts as a failure until it is reported as something else.
 #[must_use = "a right proof must be reported"]
 pub(crate) struct Attempt {
+    /// The place is a known one for what is proved.
+    pub(crate) known: bool,
     subject: Subject,
     place: Place,
     keys: Vec<Key>,
@@ -102,15 +104,17 @@ impl Brake {
     pub(crate) fn begin(&self, subject: Subject, place: Place, exists: bool, now_ms: u64) -> Result<Attempt, Duration> {
         let mut rows = self.lock();
         let mut keys = vec![Key::Pair(subject.clone(), place.clone())];
-        if let (Subject::Password(user), Place::Network(network), true) = (&subject, &place, exists) {
-            let known = network.is_some_and(|network| {
-                let until = rows.known_until_ms.get(&(user.clone(), network));
+        let known = match (&subject, &place) {
+            (_, Place::Device(_)) => true,
+            (Subject::Password(user), Place::Network(Some(network))) => {
+                let until = rows.known_until_ms.get(&(user.clone(), *network));
                 until.is_some_and(|until| until > now_ms)
-            });
-            if !known {
-                keys.push(Key::User(user.clone()));
-                keys.extend(network.map(Key::Network));
             }
+            _ => false,
+        };
+        if let (Subject::Password(user), Place::Network(network), true, false) = (&subject, &place, exists, known) {
+            keys.push(Key::User(user.clone()));
+            keys.extend(network.map(Key::Network));
         }
         let waits = keys
             .iter()
@@ -123,7 +127,12 @@ impl Brake {
             let clear_at = clear_at.saturating_add(FORGIVE_EVERY_MS);
             rows.clear_at_ms.insert(key.clone(), clear_at, now_ms);
         }
-        Ok(Attempt { subject, place, keys })
+        Ok(Attempt {
+            known,
+            subject,
+            place,
+            keys,
+        })
     }
 
     /// The proof was right: the place is known from now on and has no failures.

@@ -191,8 +191,8 @@ impl Accounts {
 
     /// Password hashes that are computed or wait for it, for metrics.
     #[must_use]
-    pub fn password_hashes(&self) -> &Arc<Budget> {
-        self.inner.passwords.budget()
+    pub fn password_hashes(&self) -> [&Arc<Budget>; 2] {
+        self.inner.passwords.budgets()
     }
 
     fn store(&self) -> &Store {

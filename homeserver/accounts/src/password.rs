@@ -12,7 +12,7 @@ use argon2::{
 };
 use tokio::sync::Semaphore;
 use weft_budget::{Budget, KeyedBudget};
-use weft_wire::limits::{MAX_PASSWORD_HASHES, MAX_PASSWORD_HASHES_PER_NETWORK};
+use weft_wire::limits::{MAX_KNOWN_PASSWORD_HASHES, MAX_PASSWORD_HASHES, MAX_PASSWORD_HASHES_PER_NETWORK};
 
 use crate::{AccountsUnavailable, Network};
 
@@ -30,11 +30,22 @@ pub enum PasswordCost {
     Minimal,
 }
 
+/// Who a hash is computed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Somebody who proved nothing yet, from this network.
+    Stranger(Option<Network>),
+    /// The operator, a signed-in device, or a user whose sign-ins come from this network. Strangers can't fill their queue.
+    Known(Option<Network>),
+}
+
 pub(crate) struct Passwords {
     cost: PasswordCost,
     turns: Arc<Semaphore>,
     /// Hashes that wait or are computed.
-    queue: Arc<KeyedBudget<Option<Network>>>,
+    strangers: Arc<KeyedBudget<Option<Network>>>,
+    /// The same for those who are known.
+    known: Arc<KeyedBudget<Option<Network>>>,
 }
 
 impl Passwords {
@@ -42,20 +53,29 @@ impl Passwords {
         Self {
             cost,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
-            queue: KeyedBudget::new("password_hashes", MAX_PASSWORD_HASHES_PER_NETWORK, MAX_PASSWORD_HASHES),
+            strangers: KeyedBudget::new(
+                "stranger_password_hashes",
+                MAX_PASSWORD_HASHES_PER_NETWORK,
+                MAX_PASSWORD_HASHES,
+            ),
+            known: KeyedBudget::new(
+                "known_password_hashes",
+                MAX_PASSWORD_HASHES_PER_NETWORK,
+                MAX_KNOWN_PASSWORD_HASHES,
+            ),
         }
     }
 
-    /// Hashes that wait or are computed, as a budget.
-    pub(crate) fn budget(&self) -> &Arc<Budget> {
-        self.queue.total()
+    /// Hashes that wait or are computed, as budgets: of strangers, of those who are known.
+    pub(crate) fn budgets(&self) -> [&Arc<Budget>; 2] {
+        [self.strangers.total(), self.known.total()]
     }
 
-    /// The PHC string to store, for a request from `network`.
-    pub(crate) async fn hash(&self, password: &str, network: Option<Network>) -> Result<String, AccountsUnavailable> {
+    /// The PHC string to store.
+    pub(crate) async fn hash(&self, password: &str, whom: For) -> Result<String, AccountsUnavailable> {
         let password = password.to_owned();
         let cost = self.cost;
-        self.work(network, move || {
+        self.work(whom, move || {
             let mut salt = [0_u8; 16];
             rand::fill(&mut salt);
             hash_with(cost, password.as_bytes(), &salt)
@@ -70,11 +90,11 @@ impl Passwords {
         &self,
         password: &str,
         stored: Option<String>,
-        network: Option<Network>,
+        whom: For,
     ) -> Result<bool, AccountsUnavailable> {
         let password = password.to_owned();
         let cost = self.cost;
-        self.work(network, move || match stored {
+        self.work(whom, move || match stored {
             Some(stored) => Argon2::default()
                 .verify_password(password.as_bytes(), stored.as_str())
                 .is_ok(),
@@ -88,13 +108,14 @@ impl Passwords {
 
     async fn work<T: Send + 'static>(
         &self,
-        network: Option<Network>,
+        whom: For,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AccountsUnavailable> {
-        let place = self
-            .queue
-            .try_take(&network, 1)
-            .map_err(|_| AccountsUnavailable::Busy)?;
+        let (queue, network) = match whom {
+            For::Stranger(network) => (&self.strangers, network),
+            For::Known(network) => (&self.known, network),
+        };
+        let place = queue.try_take(&network, 1).map_err(|_| AccountsUnavailable::Busy)?;
         let turn = tokio::time::timeout(WAIT, Arc::clone(&self.turns).acquire_owned())
             .await
             .map_err(|_| AccountsUnavailable::Busy)?
@@ -131,30 +152,37 @@ mod tests {
     async fn a_password_fits_its_own_hash_only() {
         for cost in [PasswordCost::Standard, PasswordCost::Minimal] {
             let passwords = Passwords::new(cost);
-            let hash = passwords.hash("correct horse", None).await.unwrap();
+            let hash = passwords.hash("correct horse", STRANGER).await.unwrap();
             assert!(hash.starts_with("$argon2id$v=19$"), "{hash}");
-            let verify = async |password| passwords.verify(password, Some(hash.clone()), None).await.unwrap();
+            let verify = async |password| passwords.verify(password, Some(hash.clone()), STRANGER).await.unwrap();
             assert!(verify("correct horse").await);
             assert!(!verify("correct horsf").await);
             assert_ne!(
                 hash,
-                passwords.hash("correct horse", None).await.unwrap(),
+                passwords.hash("correct horse", STRANGER).await.unwrap(),
                 "the salt is new each time"
             );
         }
         let passwords = Passwords::new(PasswordCost::Minimal);
-        assert!(!passwords.verify("x", None, None).await.unwrap());
-        assert!(!passwords.verify("x", Some("no hash".to_owned()), None).await.unwrap());
+        assert!(!passwords.verify("x", None, STRANGER).await.unwrap());
+        assert!(
+            !passwords
+                .verify("x", Some("no hash".to_owned()), STRANGER)
+                .await
+                .unwrap()
+        );
     }
 
-    fn network(n: u32) -> Option<Network> {
-        Some(Network::of(IpAddr::from(Ipv4Addr::from_bits(n))))
+    const STRANGER: For = For::Stranger(None);
+
+    fn network(n: u32) -> For {
+        For::Stranger(Some(Network::of(IpAddr::from(Ipv4Addr::from_bits(n)))))
     }
 
     /// A request whose hash takes until it is told to end; gives the end that tells it.
     fn request(
         passwords: &Arc<Passwords>,
-        network: Option<Network>,
+        whom: For,
     ) -> (
         tokio::task::JoinHandle<Result<(), AccountsUnavailable>>,
         mpsc::Sender<()>,
@@ -163,7 +191,7 @@ mod tests {
         let passwords = Arc::clone(passwords);
         let request = tokio::spawn(async move {
             passwords
-                .work(network, move || {
+                .work(whom, move || {
                     let _ = ended.recv();
                 })
                 .await
@@ -178,7 +206,7 @@ mod tests {
         for n in 0..20 {
             let (request, end) = request(&passwords, network(n));
             // Until its work has begun, or until it waits behind two others.
-            while passwords.budget().usage().used <= u64::from(n.min(2)) {
+            while passwords.strangers.total().usage().used <= u64::from(n.min(2)) {
                 tokio::task::yield_now().await;
             }
             request.abort();
@@ -189,7 +217,7 @@ mod tests {
             }
         }
         assert_eq!(
-            passwords.budget().usage().used,
+            passwords.strangers.total().usage().used,
             2,
             "who hung up while waiting waits no more"
         );
@@ -208,7 +236,7 @@ mod tests {
             for _ in 0..MAX_PASSWORD_HASHES_PER_NETWORK {
                 requests.push(request(&passwords, from));
             }
-            while passwords.budget().usage().used < (n + 1) * MAX_PASSWORD_HASHES_PER_NETWORK {
+            while passwords.strangers.total().usage().used < (n + 1) * MAX_PASSWORD_HASHES_PER_NETWORK {
                 tokio::task::yield_now().await;
             }
             let refused = passwords.verify("x", None, from).await;
@@ -216,6 +244,11 @@ mod tests {
         }
         let refused = passwords.verify("x", None, network(u32::MAX)).await;
         assert!(matches!(refused, Err(AccountsUnavailable::Busy)));
+        let known = request(&passwords, For::Known(None));
+        while passwords.known.total().usage().used == 0 {
+            tokio::task::yield_now().await;
+        }
+        requests.push(known);
         for (request, end) in requests {
             drop(end);
             request.await.unwrap().unwrap();

@@ -8,6 +8,7 @@ use weft_wire::limits::MAX_PASSWORD_BYTES;
 use crate::{
     Accounts, AccountsUnavailable, Network, Session,
     brake::{Place, Subject},
+    password::For,
 };
 
 /// Why a proof was not accepted.
@@ -51,8 +52,14 @@ impl Accounts {
         let place = Place::Device(session.device_id.clone());
         self.check_password(&session.user_id, password, (place, network))
             .await?;
-        self.inner.brake.note_known(&session.user_id, network, self.now_ms());
+        self.note_network(&session.user_id, network);
         Ok(())
+    }
+
+    /// Notes that a user proved from this network who they are: later sign-ins from there are not slowed by what others
+    /// guess elsewhere.
+    pub fn note_network(&self, user: &UserId, network: Option<Network>) {
+        self.inner.brake.note_known(user, network, self.now_ms());
     }
 
     /// Checks one of the operator's secrets, as often as the rate limiter lets this network.
@@ -97,7 +104,12 @@ impl Accounts {
             return Err(ProofError::Denied);
         }
         let stored = row.and_then(|row| row.password);
-        match self.inner.passwords.verify(password, stored.clone(), network).await {
+        let whom = if attempt.known {
+            For::Known(network)
+        } else {
+            For::Stranger(network)
+        };
+        match self.inner.passwords.verify(password, stored.clone(), whom).await {
             Ok(true) => {
                 brake.succeeded(&attempt, now);
                 Ok(stored)

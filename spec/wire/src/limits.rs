@@ -269,6 +269,9 @@ pub const MIN_PASSWORD_CHARS: usize = 8;
 /// Password hashes that are computed or wait for it. At some 40 ms each and two at a time the last of them waits little
 /// more than a second (T123).
 pub const MAX_PASSWORD_HASHES: u64 = 64;
+/// The same of those who are known (signed-in devices, networks from which the user signed in lately, the operator), beside
+/// them: strangers with many addresses leave these places free.
+pub const MAX_KNOWN_PASSWORD_HASHES: u64 = 32;
 /// The same for one network, so that one stranger delays others by less than a fifth of a second; more than that many people
 /// behind one address don't sign in in the same moment.
 pub const MAX_PASSWORD_HASHES_PER_NETWORK: u64 = 8;

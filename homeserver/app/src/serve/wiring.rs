@@ -97,7 +97,9 @@ impl Parts {
             inside.presence.clone(),
         );
         let accounts = accounts(config, store);
-        budgets.add(accounts.password_hashes());
+        for hashes in accounts.password_hashes() {
+            budgets.add(hashes);
+        }
         let limiter = limiter(config);
         let client = client_ports(config, store, &outside, &inside, &rooms, &accounts, &limiter);
         let operator = operator_router(client.clone());

@@ -12,6 +12,7 @@ use weft_fanout::Fanout;
 use super::Ports;
 use crate::{
     authentication::Authenticated,
+    client_address::ClientAddress,
     errors::ApiResult,
     ruma_json::{Ruma, RumaRoutes},
 };
@@ -51,9 +52,12 @@ async fn who_am_i(caller: Authenticated) -> Json<Value> {
 /// POST /_matrix/client/v3/refresh
 async fn refresh(
     State(accounts): State<Accounts>,
+    address: ClientAddress,
     Ruma(request): Ruma<refresh_token::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    Ok(Json(session_body(accounts.refresh(&request.refresh_token).await?)))
+    let session = accounts.refresh(&request.refresh_token).await?;
+    accounts.note_network(&session.user_id, address.network());
+    Ok(Json(session_body(session)))
 }
 
 /// POST /_matrix/client/v3/logout
