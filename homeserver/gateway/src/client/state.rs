@@ -53,7 +53,7 @@ async fn all(
 ) -> ApiResult<Json<Vec<Box<RawValue>>>> {
     let state = state_for(&reader, &request.room_id, &caller.user_id, None).await?;
     let shown = Shown::in_full(clock.now().get().into());
-    Ok(Json(state.iter().filter_map(|pdu| client_event(&pdu, shown)).collect()))
+    Ok(Json(state.iter().filter_map(|pdu| client_event(pdu, shown)).collect()))
 }
 
 #[derive(Deserialize)]

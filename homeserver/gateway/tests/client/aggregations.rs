@@ -44,99 +44,132 @@ async fn everywhere(world: &World, room: &str, who: &Person, id: &str) -> Vec<(S
     shown
 }
 
+/// A room with an edited, referenced event that a thread hangs from.
+struct Related {
+    world: World,
+    alice: Person,
+    bob: Person,
+    room: String,
+    root: String,
+    newest_edit: String,
+    reference: String,
+    /// The thread: alice's answer, and bob's with its edit.
+    answer: String,
+    last: String,
+    edited: String,
+}
+
+impl Related {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+        let room = world.room(&alice, json!({"preset": "public_chat"})).await;
+        let join = format!("/_matrix/client/v3/join/{room}");
+        world.ok("POST", &join, &bob, json!({})).await;
+        let root = world.say(&room, &alice, "root").await;
+        let send = async |who: &Person, kind: &str, content: Value| relate(&world, &room, who, kind, content).await;
+        let text = "m.room.message";
+        send(&alice, text, edit(&root, "first")).await;
+        let newest_edit = send(&alice, text, edit(&root, "second")).await;
+        // None of these is an edit: by another user, of another type, without new content.
+        send(&bob, text, edit(&root, "not mine")).await;
+        send(&alice, "m.other", edit(&root, "another type")).await;
+        send(&alice, text, to(&root, "m.replace")).await;
+        let reference = send(&bob, text, to(&root, "m.reference")).await;
+        let gone = send(&bob, text, to(&root, "m.thread")).await;
+        let answer = send(&alice, text, to(&root, "m.thread")).await;
+        let last = send(&bob, text, to(&root, "m.thread")).await;
+        let edited = send(&bob, text, edit(&last, "edited answer")).await;
+        let redact = format!("/_matrix/client/v3/rooms/{room}/redact/{gone}/1");
+        world.ok("PUT", &redact, &bob, json!({})).await;
+        Self {
+            world,
+            alice,
+            bob,
+            room,
+            root,
+            newest_edit,
+            reference,
+            answer,
+            last,
+            edited,
+        }
+    }
+}
+
 #[tokio::test]
 async fn edits_threads_and_references_are_told_beside_their_event() {
-    let world = World::new().await;
-    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
-    let room = world.room(&alice, json!({"preset": "public_chat"})).await;
-    world
-        .ok("POST", &format!("/_matrix/client/v3/join/{room}"), &bob, json!({}))
-        .await;
-    let root = world.say(&room, &alice, "root").await;
-    let plain = world.say(&room, &alice, "plain").await;
-    relate(&world, &room, &alice, "m.room.message", edit(&root, "first")).await;
-    let newest = relate(&world, &room, &alice, "m.room.message", edit(&root, "second")).await;
-    // None of these is an edit: by another user, of another type, without new content.
-    relate(&world, &room, &bob, "m.room.message", edit(&root, "not mine")).await;
-    relate(&world, &room, &alice, "m.other", edit(&root, "another type")).await;
-    relate(&world, &room, &alice, "m.room.message", to(&root, "m.replace")).await;
-    let reference = relate(&world, &room, &bob, "m.room.message", to(&root, "m.reference")).await;
-    let gone = relate(&world, &room, &bob, "m.room.message", to(&root, "m.thread")).await;
-    let answer = relate(&world, &room, &alice, "m.room.message", to(&root, "m.thread")).await;
-    let last = relate(&world, &room, &bob, "m.room.message", to(&root, "m.thread")).await;
-    let edited = relate(&world, &room, &bob, "m.room.message", edit(&last, "edited answer")).await;
-    let redact = format!("/_matrix/client/v3/rooms/{room}/redact/{gone}/1");
-    world.ok("PUT", &redact, &bob, json!({})).await;
-    for (where_, event) in everywhere(&world, &room, &bob, &root).await {
+    let related = Related::new().await;
+    let (world, room) = (&related.world, &related.room);
+    for (where_, event) in everywhere(world, room, &related.bob, &related.root).await {
         let relations = &event["unsigned"]["m.relations"];
-        assert_eq!(relations["m.replace"]["event_id"], newest.as_str(), "{where_}: {event}");
+        assert_eq!(
+            relations["m.replace"]["event_id"],
+            related.newest_edit.as_str(),
+            "{where_}: {event}"
+        );
         assert_eq!(
             relations["m.replace"]["content"]["m.new_content"]["body"], "second",
             "{where_}"
         );
-        assert_eq!(
-            relations["m.reference"]["chunk"],
-            json!([{"event_id": reference}]),
-            "{where_}"
-        );
+        let chunk = json!([{"event_id": related.reference}]);
+        assert_eq!(relations["m.reference"]["chunk"], chunk, "{where_}");
         let thread = &relations["m.thread"];
+        let counted = (&thread["count"], &thread["current_user_participated"]);
         assert_eq!(
-            (&thread["count"], &thread["current_user_participated"]),
+            counted,
             (&json!(2), &json!(true)),
-            "{where_}"
+            "{where_}: the redacted answer is gone"
         );
-        assert_eq!(thread["latest_event"]["event_id"], last.as_str(), "{where_}");
+        assert_eq!(thread["latest_event"]["event_id"], related.last.as_str(), "{where_}");
         let inner = &thread["latest_event"]["unsigned"]["m.relations"]["m.replace"]["event_id"];
-        assert_eq!(inner, edited.as_str(), "{where_}");
+        assert_eq!(inner, related.edited.as_str(), "{where_}");
         assert_eq!(
             event["content"]["body"], "root",
             "the event itself stays as it was sent"
         );
     }
-    for (where_, event) in everywhere(&world, &room, &alice, &plain).await {
+    let plain = world.say(room, &related.alice, "plain").await;
+    for (where_, event) in everywhere(world, room, &related.alice, &plain).await {
         assert!(event["unsigned"].get("m.relations").is_none(), "{where_}: {event}");
     }
-    let threads = world
-        .get(&format!("/_matrix/client/v1/rooms/{room}/threads"), &alice)
-        .await;
+    let threads = format!("/_matrix/client/v1/rooms/{room}/threads");
+    let threads = world.get(&threads, &related.alice).await;
     assert_eq!(threads["chunk"][0]["unsigned"]["m.relations"]["m.thread"]["count"], 2);
-    let path = format!("/_matrix/client/v1/rooms/{room}/relations/{root}/m.thread");
-    let answers = world.get(&path, &alice).await;
-    let shown = find(&answers["chunk"], &last);
+    let path = format!("/_matrix/client/v1/rooms/{room}/relations/{}/m.thread", related.root);
+    let answers = world.get(&path, &related.alice).await;
+    let shown = find(&answers["chunk"], &related.last);
     assert_eq!(
         shown["unsigned"]["m.relations"]["m.replace"]["event_id"],
-        edited.as_str()
+        related.edited.as_str()
     );
-    // An edit can't be edited, and a redacted event shows no edit.
+}
+
+#[tokio::test]
+async fn redacted_events_show_no_edit_and_departed_users_no_later_relation() {
+    let related = Related::new().await;
+    let (world, room, root) = (&related.world, &related.room, &related.root);
     let redact = format!("/_matrix/client/v3/rooms/{room}/redact/{root}/2");
-    world.ok("PUT", &redact, &alice, json!({})).await;
-    for (where_, event) in everywhere(&world, &room, &alice, &root).await {
+    world.ok("PUT", &redact, &related.alice, json!({})).await;
+    for (where_, event) in everywhere(world, room, &related.alice, root).await {
         let relations = &event["unsigned"]["m.relations"];
         assert!(relations.get("m.replace").is_none(), "{where_}: {event}");
         assert_eq!(relations["m.thread"]["count"], 2, "{where_}");
     }
-    // Whoever left sees no later relations.
-    world
-        .ok(
-            "POST",
-            &format!("/_matrix/client/v3/rooms/{room}/leave"),
-            &bob,
-            json!({}),
-        )
-        .await;
-    relate(&world, &room, &alice, "m.room.message", edit(&answer, "after bob left")).await;
-    relate(&world, &room, &alice, "m.room.message", to(&root, "m.thread")).await;
-    let event = |id: &str| format!("/_matrix/client/v3/rooms/{room}/event/{id}");
-    let seen = world.get(&event(&answer), &bob).await;
-    assert!(seen["unsigned"].get("m.relations").is_none(), "{seen}");
-    assert_eq!(
-        world.get(&event(&root), &bob).await["unsigned"]["m.relations"]["m.thread"]["count"],
-        2
-    );
-    assert_eq!(
-        world.get(&event(&root), &alice).await["unsigned"]["m.relations"]["m.thread"]["count"],
-        3
-    );
+    let leave = format!("/_matrix/client/v3/rooms/{room}/leave");
+    world.ok("POST", &leave, &related.bob, json!({})).await;
+    let late = edit(&related.answer, "after bob left");
+    relate(world, room, &related.alice, "m.room.message", late).await;
+    relate(world, room, &related.alice, "m.room.message", to(root, "m.thread")).await;
+    let shown = async |id: &str, who: &Person| {
+        let path = format!("/_matrix/client/v3/rooms/{room}/event/{id}");
+        world.get(&path, who).await["unsigned"].clone()
+    };
+    let seen = shown(&related.answer, &related.bob).await;
+    assert!(seen.get("m.relations").is_none(), "{seen}");
+    for (who, count) in [(&related.bob, 2), (&related.alice, 3)] {
+        assert_eq!(shown(root, who).await["m.relations"]["m.thread"]["count"], count);
+    }
 }
 
 #[tokio::test]
