@@ -109,6 +109,7 @@ export const sharing = {
     await who.fill('nobody');
     await invite(page).click();
     await page.getByText('There is no user @nobody:standin.example on this server.').waitFor();
+    check((await page.locator('dialog .done').textContent()) === '', 'nothing is called done that was not');
     check(!standin.documents.get(id).members.has('@nobody:standin.example'), 'an unknown local name is not invited');
     await shot(page, 'invite-unknown');
 
