@@ -4,7 +4,7 @@
 //! Every check is a pure function from a [`tree::Tree`] to findings, so that it is tested on small made-up trees.
 //! A check never changes a file.
 
-mod adversarial;
+mod fault_tables;
 mod findings;
 mod headers;
 mod imports;
@@ -62,9 +62,9 @@ const CHECKS: &[Check] = &[
         run: lockfile::check,
     },
     Check {
-        name: "adversarial",
-        purpose: "the table of hostile inputs has a row for each number, and the tests that it names are there",
-        run: adversarial::check,
+        name: "fault-tables",
+        purpose: "the tables of hostile inputs and field faults have a row for each number, and the tests that they name exist",
+        run: fault_tables::check,
     },
     Check {
         name: "spec-links",
