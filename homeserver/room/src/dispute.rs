@@ -183,6 +183,9 @@ impl Worker {
         if let Err(error) = Box::pin(self.settle_now(turn)).await {
             tracing::error!(room = %self.room, %error, "the text of rival claims can't be worked out");
             turn.abandon();
+            // The room is loaded anew, and with it that this is due.
+            let again = Instant::now() + LONG_PAUSE;
+            tokio::spawn(ring(Arc::clone(&self.shared), self.room.clone(), again));
         }
     }
 

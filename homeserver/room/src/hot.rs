@@ -22,7 +22,7 @@ use weft_store::{
         StateGroupRow, UNWITNESSED, event_flags,
     },
 };
-use weft_wire::event_types;
+use weft_wire::{event_types, limits::MAX_CITED_EXTREMITIES};
 
 use crate::{
     Access, Reader, Unavailable,
@@ -31,6 +31,9 @@ use crate::{
     reader::damaged,
     turn::{Turn, Write},
 };
+
+/// Events that are looked at for the end that follows our last one.
+const MAX_LOOKED_AT: usize = 1_000;
 
 /// A stored state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,9 +151,10 @@ impl Hot {
         };
         hot.own_end = events
             .iter()
-            .rfind(|pdu| pdu.sender().server_name() == ours)
+            .rfind(|pdu| is_word_of(pdu, ours))
             .map(|pdu| pdu.event_id().to_owned());
         hot.ends = events.into_iter().map(end).collect();
+        hot.find_own_end(reader, ours).await?;
         hot.load_group(reader).await?;
         if row.kind.as_deref() == Some(event_types::DOCUMENT_ROOM) {
             hot.document = Some(OpenText::load(reader, id).await?);
@@ -159,6 +163,36 @@ impl Hot {
         }
         hot.count_members(ours);
         Ok(Some(hot))
+    }
+
+    /// Looks for the end that follows our last event, where not all ends can be cited.
+    async fn find_own_end(&mut self, reader: &Reader, ours: &ServerName) -> Result<(), Unavailable> {
+        if self.own_end.is_some() || self.ends.len() <= MAX_CITED_EXTREMITIES {
+            return Ok(());
+        }
+        let mut behind: HashMap<OwnedEventId, OwnedEventId> = HashMap::new();
+        let mut wanted: Vec<OwnedEventId> = self.ends.iter().map(|end| end.id.clone()).collect();
+        while !wanted.is_empty() && behind.len() < MAX_LOOKED_AT {
+            let mut next = Vec::new();
+            for pdu in reader.events_of(&self.id, &self.version, &wanted).await? {
+                let end = behind
+                    .get(pdu.event_id())
+                    .cloned()
+                    .unwrap_or_else(|| pdu.event_id().to_owned());
+                if is_word_of(&pdu, ours) {
+                    self.own_end = Some(end);
+                    return Ok(());
+                }
+                for before in pdu.prev_events() {
+                    if !behind.contains_key(before) {
+                        behind.insert(before.clone(), end.clone());
+                        next.push(before.clone());
+                    }
+                }
+            }
+            wanted = next;
+        }
+        Ok(())
     }
 
     async fn load_group(&mut self, reader: &Reader) -> Result<(), Unavailable> {
@@ -339,7 +373,7 @@ impl Hot {
         if is_accepted {
             self.note_in_dispute(&mut turn.batch, &pdu, !between.is_empty());
             self.follow(&mut turn.batch, &pdu, &between);
-            if pdu.sender().server_name() == ours || self.own_end.as_ref().is_some_and(|id| !self.is_end(id)) {
+            if is_word_of(&pdu, ours) || self.own_end.as_ref().is_some_and(|id| !self.is_end(id)) {
                 self.own_end = Some(pdu.event_id().to_owned());
             }
         }
@@ -491,6 +525,11 @@ impl Hot {
     pub(crate) fn is_end(&self, event: &EventId) -> bool {
         self.ends.iter().any(|end| end.id == *event)
     }
+}
+
+/// Whether an event tells what its server had before: of a membership event the place may be another server's choice.
+fn is_word_of(pdu: &Pdu, server: &ServerName) -> bool {
+    pdu.sender().server_name() == server && pdu.kind() != "m.room.member"
 }
 
 /// `type` of a create event.

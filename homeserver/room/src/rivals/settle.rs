@@ -337,7 +337,7 @@ impl<'a> Settling<'a> {
         let ready = circle.into_iter().filter(|at| self.open_rests(*at).next().is_none());
         let first = ready.min_by_key(|at| nodes.get(*at).map(|node| &node.id));
         // In a circle one has all decided that it rests on: the one that comes first in the graph.
-        let Some(first) = first else { return };
+        let first = first.unwrap_or(start);
         let outcome = self.admit(first).map_or(Outcome::Falls, Outcome::Stands);
         self.enter(first, outcome);
     }

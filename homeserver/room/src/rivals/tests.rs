@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand::{SeedableRng as _, rngs::StdRng};
 use ruma::{EventId, OwnedEventId, ServerName, UserId};
 use weft_crdt::{ClientId, StateVector, Update};
 
@@ -384,19 +384,16 @@ impl<'a> Literal<'a> {
     }
 }
 
-/// Both procedures, and the shortcut where no clock is claimed twice, in these orders of the same events.
-fn agree(events: &[Event], ranks: &[Vec<usize>]) -> BTreeSet<OwnedEventId> {
+/// Both procedures, in these orders of the same events. Gives what stands, and how many circles were broken.
+fn agree(events: &[Event], ranks: &[Vec<usize>]) -> (BTreeSet<OwnedEventId>, usize) {
     let nodes = reordered(events, &ranks[0]);
-    let expected = Literal::new(&nodes).standing();
+    let literal = Literal::new(&nodes);
+    let expected = literal.standing();
     for rank in ranks {
         let found = standing(reordered(events, rank));
         assert_eq!(found, expected, "{events:#?} in the order {rank:?}");
     }
-    if !has_overlaps(&nodes) {
-        let updates = nodes.iter().filter(|node| node.claim.is_some()).count();
-        assert!(expected.len() <= updates);
-    }
-    expected
+    (expected, literal.circles.get())
 }
 
 // --- All small graphs -----------------------------------------------------------------------------------------------
@@ -611,16 +608,12 @@ fn rivals_and_listeners(dice: &mut StdRng) -> Vec<Event> {
 fn graphs_with_circles_have_one_answer() {
     let mut dice = StdRng::seed_from_u64(7);
     let mut circles = 0;
-    for _ in 0..1_500 {
+    for _ in 0..500 {
         let events = rivals_and_listeners(&mut dice);
         let forwards: Vec<usize> = (0..events.len()).collect();
         let backwards: Vec<usize> = forwards.iter().rev().copied().collect();
         let shuffled: Vec<usize> = forwards.iter().map(|at| at * 7_919 % 101).collect();
-        agree(&events, &[forwards.clone(), backwards, shuffled]);
-        let nodes = reordered(&events, &forwards);
-        let literal = Literal::new(&nodes);
-        literal.standing();
-        circles += literal.circles.get();
+        circles += agree(&events, &[forwards, backwards, shuffled]).1;
     }
     assert!(circles > 20, "{circles}");
 }
@@ -666,7 +659,10 @@ fn three_servers_that_heard_three_claims_in_three_orders_make_a_circle() {
         event("3c", 6, &[3]),
         event("3b", 6, &[8, 1]),
     ];
-    assert_eq!(agree(&events, &[(0..events.len()).collect()]).len(), 1);
+    assert_eq!(
+        agree(&events, &[(0..events.len()).collect()]),
+        (BTreeSet::from([id(&events[2])]), 1)
+    );
     assert_eq!(stand(&events), ["a"]);
 }
 

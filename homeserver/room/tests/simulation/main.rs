@@ -4,6 +4,8 @@
 //! ```text
 //! cargo nextest run --workspace --test simulation            # the seeds of `make test`
 //! make simulate SEEDS=1000000 FROM=0                         # many, with progress
+//! WEFT_SIM_CLAIMS=1 make simulate SEEDS=10000 FROM=0         # servers that lie about clocks, and what is final
+//! WEFT_SIM_PLAN=claims:7 cargo nextest run --workspace --test simulation a_plan_from_a_file
 //! WEFT_SIM_PLAN=plan.json cargo nextest run --workspace --test simulation a_plan_from_a_file
 //! ```
 //! A seed that fails prints its plan, made as small as it gets; saved under `plans/` it stays a test.
