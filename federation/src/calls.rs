@@ -2,21 +2,26 @@
 //!
 //! Answers are other servers' words: bounded, parsed, and no more believed than that.
 
+use std::time::Duration;
+
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedTransactionId, OwnedUserId,
     ServerName,
     api::federation::{
+        authentication::ServerSignatures,
         directory::{get_public_rooms, get_public_rooms_filtered},
         query::{get_profile_information, get_room_information},
         transactions::send_transaction_message,
     },
+    api::{Metadata, OutgoingRequest, path_builder::SinglePath},
     directory::{Filter, RoomNetwork},
     profile::{ProfileFieldName, UserProfile},
     serde::Raw,
 };
 use serde_json::value::RawValue;
+use weft_wire::limits;
 
-use crate::{CallError, Client, client::Bounds};
+use crate::{Asker, CallError, Client, client::Bounds, tally::Tally};
 
 /// An alias as its server resolves it.
 #[derive(Debug, Clone)]
@@ -32,22 +37,28 @@ impl Client {
     ///
     /// # Errors
     /// When the call fails.
-    pub async fn profile(&self, user: OwnedUserId, field: Option<ProfileFieldName>) -> Result<UserProfile, CallError> {
+    pub async fn profile(
+        &self,
+        asker: &Asker,
+        user: OwnedUserId,
+        field: Option<ProfileFieldName>,
+    ) -> Result<UserProfile, CallError> {
         let server = user.server_name().to_owned();
         let mut request = get_profile_information::v1::Request::new(user);
         request.field = field;
-        Ok(self.call(&server, request).await?.data)
+        let bounds = Bounds::lookup(limits::MAX_PROFILE_RESPONSE_BYTES);
+        Ok(self.look_up(asker, &server, request, bounds).await?.data)
     }
 
     /// The room of an alias, by the server in its name.
     ///
     /// # Errors
     /// When the call fails.
-    pub async fn resolve_alias(&self, alias: OwnedRoomAliasId) -> Result<ResolvedAlias, CallError> {
+    pub async fn resolve_alias(&self, asker: &Asker, alias: OwnedRoomAliasId) -> Result<ResolvedAlias, CallError> {
         let server = alias.server_name().to_owned();
-        let answer = self
-            .call(&server, get_room_information::v1::Request::new(alias))
-            .await?;
+        let request = get_room_information::v1::Request::new(alias);
+        let bounds = Bounds::lookup(limits::MAX_ALIAS_RESPONSE_BYTES);
+        let answer = self.look_up(asker, &server, request, bounds).await?;
         Ok(ResolvedAlias {
             room_id: answer.room_id,
             servers: answer.servers,
@@ -60,29 +71,72 @@ impl Client {
     /// When the call fails.
     pub async fn public_rooms(
         &self,
+        asker: &Asker,
         server: &ServerName,
         limit: Option<u32>,
         since: Option<String>,
         filter: Option<Filter>,
     ) -> Result<get_public_rooms_filtered::v1::Response, CallError> {
+        let limit = Some(
+            limit
+                .unwrap_or(limits::MAX_PUBLIC_ROOMS_PAGE)
+                .min(limits::MAX_PUBLIC_ROOMS_PAGE),
+        );
+        let bounds = Bounds::lookup(limits::MAX_PUBLIC_ROOMS_RESPONSE_BYTES);
         if let Some(filter) = filter {
             let mut request = get_public_rooms_filtered::v1::Request::new();
             request.limit = limit.map(Into::into);
             request.since = since;
             request.filter = filter;
             request.room_network = RoomNetwork::Matrix;
-            return self.call(server, request).await;
+            return self.look_up(asker, server, request, bounds).await;
         }
         let mut request = get_public_rooms::v1::Request::new();
         request.limit = limit.map(Into::into);
         request.since = since;
-        let answer = self.call(server, request).await?;
+        let answer = self.look_up(asker, server, request, bounds).await?;
         let mut all = get_public_rooms_filtered::v1::Response::new();
         all.chunk = answer.chunk;
         all.next_batch = answer.next_batch;
         all.prev_batch = answer.prev_batch;
         all.total_room_count_estimate = answer.total_room_count_estimate;
         Ok(all)
+    }
+
+    /// A question that `asker` causes: counted while it is under way, and not asked where a stranger's last one found
+    /// nobody there.
+    async fn look_up<R>(
+        &self,
+        asker: &Asker,
+        server: &ServerName,
+        request: R,
+        bounds: Bounds,
+    ) -> Result<R::IncomingResponse, CallError>
+    where
+        R: OutgoingRequest + Metadata<Authentication = ServerSignatures, PathBuilder = SinglePath>,
+    {
+        let outgoing = self.outgoing();
+        if outgoing.is_unreachable(asker, server) {
+            return Err(CallError::Unreachable {
+                server: server.to_owned(),
+                reason: "it could not be reached a moment ago".to_owned(),
+            });
+        }
+        let _share = outgoing.take(asker)?;
+        // Finding a server is part of the question: the request's own time begins after it.
+        let time = Duration::from_secs(limits::MAX_LOOKUP_SECONDS);
+        let answer = tokio::time::timeout(time, self.call(server, request, bounds)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            Err(CallError::Unreachable {
+                server: server.to_owned(),
+                reason: "no answer in time".to_owned(),
+            })
+        });
+        match &answer {
+            Err(error) if error.unreachable().is_some() => outgoing.note_unreachable(server),
+            _ => outgoing.note_reachable(server),
+        }
+        answer
     }
 
     /// Delivers a transaction. What the other server says of single events is logged and changes nothing: an event that
@@ -102,12 +156,14 @@ impl Client {
         let mut request = send_transaction_message::v1::Request::new(id, origin, now);
         request.pdus = pdus;
         request.edus = edus.into_iter().map(Raw::from_json).collect();
-        let answer = self.call_within(server, request, Bounds::TRANSACTION).await?;
+        let answer = self.call(server, request, Bounds::TRANSACTION).await?;
+        let mut refused = Tally::default();
         for (event, result) in answer.pdus {
             if let Err(reason) = result {
-                tracing::info!(%server, %event, reason = crate::client::shorten(&reason), "event not taken");
+                refused.note(&format_args!("{event}: {reason}"));
             }
         }
+        refused.warn(format_args!("{server}: events of ours are not taken"));
         Ok(())
     }
 }

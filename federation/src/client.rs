@@ -23,7 +23,7 @@ use serde::Deserialize;
 use weft_wire::limits;
 
 use crate::{
-    DenyList, Destination, DiscoveryError, KeyRing, Names, Resolver, SystemNames, body,
+    DenyList, Destination, DiscoveryError, KeyRing, Names, Outgoing, Resolver, SystemNames, body,
     body::{BodyError, describe},
     tls,
 };
@@ -86,8 +86,13 @@ pub enum CallError {
     #[error("a server does not call itself")]
     Ourselves,
     /// It can't be found.
-    #[error(transparent)]
-    Discovery(#[from] DiscoveryError),
+    #[error("{server} can't be found: {error}")]
+    Discovery {
+        /// Who.
+        server: OwnedServerName,
+        /// Why.
+        error: DiscoveryError,
+    },
     /// No connection, or it broke, or took too long.
     #[error("{server} can't be reached: {reason}")]
     Unreachable {
@@ -112,12 +117,24 @@ pub enum CallError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Whoever caused the request has too many of them under way.
+    #[error("too many requests to other servers are under way")]
+    Busy,
     /// The request can't be written.
     #[error("the request can't be made: {0}")]
     Request(String),
 }
 
 impl CallError {
+    /// The server that can't be found or reached, where that is what is wrong.
+    #[must_use]
+    pub fn unreachable(&self) -> Option<&ServerName> {
+        match self {
+            Self::Discovery { server, .. } | Self::Unreachable { server, .. } => Some(server),
+            _ => None,
+        }
+    }
+
     /// What the server said, where it was the server that refused.
     #[must_use]
     pub fn refusal(&self) -> Option<&MatrixError> {
@@ -140,6 +157,7 @@ struct Inner {
     tls: rustls::ClientConfig,
     timeout: Duration,
     connections: Mutex<HashMap<OwnedServerName, Connection>>,
+    outgoing: Arc<Outgoing>,
 }
 
 #[derive(Clone)]
@@ -156,19 +174,41 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    pub(crate) const DEFAULT: Self = Self {
-        bytes: limits::MAX_FEDERATION_RESPONSE_BYTES,
-        time: None,
-    };
+    /// Answers of at most this size, in the time of an ordinary request.
+    pub(crate) const fn bytes(bytes: usize) -> Self {
+        Self { bytes, time: None }
+    }
+
+    /// A question that a client's request waits for.
+    pub(crate) const fn lookup(bytes: usize) -> Self {
+        Self {
+            bytes,
+            time: Some(Duration::from_secs(limits::MAX_LOOKUP_SECONDS)),
+        }
+    }
+
+    /// One event: a template, a signed invitation, an event that is missing.
+    pub(crate) const EVENT: Self = Self::bytes(limits::MAX_EVENT_RESPONSE_BYTES);
+    /// A page of events.
+    pub(crate) const EVENTS: Self = Self::bytes(limits::MAX_EVENTS_RESPONSE_BYTES);
+    /// An acknowledgement.
+    pub(crate) const SHORT: Self = Self::bytes(limits::MAX_SHORT_RESPONSE_BYTES);
+    /// The state of a whole room.
+    pub(crate) const STATE: Self = Self::bytes(limits::MAX_FEDERATION_RESPONSE_BYTES);
     /// A resident server resolves and collects a whole room before it answers a join.
-    pub(crate) const LONG: Self = Self {
+    pub(crate) const JOIN: Self = Self {
         time: Some(Duration::from_secs(180)),
-        ..Self::DEFAULT
+        ..Self::STATE
+    };
+    /// A document's snapshot: built before it is answered.
+    pub(crate) const SNAPSHOT: Self = Self {
+        bytes: limits::MAX_SNAPSHOT_RESPONSE_BYTES,
+        time: Some(Duration::from_secs(180)),
     };
     /// The other server checks fifty events before it answers; a transaction that is given up is sent again whole.
     pub(crate) const TRANSACTION: Self = Self {
-        bytes: limits::MAX_KEY_RESPONSE_BYTES,
         time: Some(Duration::from_secs(60)),
+        ..Self::SHORT
     };
     /// Keys are small, and an incoming request waits for them.
     pub(crate) const KEYS: Self = Self {
@@ -198,6 +238,7 @@ impl Client {
                 tls,
                 timeout: config.timeout,
                 connections,
+                outgoing: Arc::default(),
             }),
         })
     }
@@ -208,18 +249,15 @@ impl Client {
         &self.inner.keys
     }
 
-    /// Makes one of ruma's requests, signed, and parses the answer.
-    ///
-    /// # Errors
-    /// When the server can't be reached, refuses, or answers nonsense.
-    pub async fn call<R>(&self, server: &ServerName, request: R) -> Result<R::IncomingResponse, CallError>
-    where
-        R: OutgoingRequest + Metadata<Authentication = ServerSignatures, PathBuilder = SinglePath>,
-    {
-        self.call_within(server, request, Bounds::DEFAULT).await
+    /// Requests to other servers that strangers and accounts cause: how many, and how many they may.
+    #[must_use]
+    pub fn outgoing(&self) -> &Arc<Outgoing> {
+        &self.inner.outgoing
     }
 
-    pub(crate) async fn call_within<R>(
+    /// Makes one of ruma's requests, signed, and parses the answer. Each endpoint names the bounds of its answer: what
+    /// fits a room's state is far too much for a profile.
+    pub(crate) async fn call<R>(
         &self,
         server: &ServerName,
         request: R,
@@ -284,7 +322,11 @@ impl Client {
         if server == self.inner.keys.server_name() {
             return Err(CallError::Ourselves);
         }
-        let destination = self.inner.resolver.resolve(server).await?;
+        let found = self.inner.resolver.resolve(server).await;
+        let destination = found.map_err(|error| CallError::Discovery {
+            server: server.to_owned(),
+            error,
+        })?;
         if let Some(known) = self
             .connections()
             .get(server)
@@ -377,7 +419,7 @@ impl Client {
         let limit = if status.is_success() {
             bounds.bytes
         } else {
-            limits::MAX_KEY_RESPONSE_BYTES.min(bounds.bytes)
+            limits::MAX_ERROR_RESPONSE_BYTES.min(bounds.bytes)
         };
         let bytes = body::read(response, limit).await;
         if !status.is_success() {

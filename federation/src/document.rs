@@ -24,9 +24,6 @@ pub enum SnapshotError {
     Answer(String),
 }
 
-/// The answer with base64 (a third more), the ids and some room.
-const MAX_ANSWER_BYTES: usize = limits::MAX_DOCUMENT_BYTES / 3 * 4 + limits::MAX_KEY_RESPONSE_BYTES;
-
 impl Client {
     /// The document at `at` (its current heads where that is empty), as `from` tells it: a Yjs v1 update, unchecked,
     /// and the events that it says to hold.
@@ -46,16 +43,7 @@ impl Client {
             encode(room.as_str()),
             at.join("&")
         );
-        let body = self
-            .get_signed(
-                from,
-                &path,
-                Bounds {
-                    bytes: MAX_ANSWER_BYTES,
-                    ..Bounds::LONG
-                },
-            )
-            .await?;
+        let body = self.get_signed(from, &path, Bounds::SNAPSHOT).await?;
         let snapshot: DocumentSnapshot =
             serde_json::from_slice(&body).map_err(|error| SnapshotError::Answer(shorten(&error.to_string())))?;
         if snapshot.room_id != room || snapshot.at.len() > limits::MAX_EVENT_IDS_PER_REQUEST {

@@ -17,8 +17,10 @@ use futures_util::{StreamExt, stream};
 use weft_dag::{DropReason, RoomVersion, Signer, Unchecked, Verified, VerifyKeys};
 use weft_wire::limits;
 
-use crate::{CallError, Client, RemoteKeys, pieces::in_pieces};
+use crate::{CallError, Client, RemoteKeys, client::Bounds, pieces::in_pieces, tally::Tally};
 
+/// Events of an answer that are taken apart at one time: parsed, an event takes many times the memory of its text.
+const CHECKED_AT_ONCE: usize = 1_000;
 /// Single events that are fetched at once from one server.
 const PARALLEL_EVENTS: usize = 8;
 
@@ -83,7 +85,7 @@ impl RemoteEvents {
     pub async fn event(&self, version: &RoomVersion, from: &ServerName, id: &EventId) -> Result<Verified, EventsError> {
         let answer = self
             .client
-            .call(from, get_event::v1::Request::new(id.to_owned()))
+            .call(from, get_event::v1::Request::new(id.to_owned()), Bounds::EVENT)
             .await?;
         let event = self.check_one(version, &answer.pdu).await?;
         if event.pdu().event_id() != id {
@@ -109,18 +111,20 @@ impl RemoteEvents {
             .map(|id| async move { self.event(version, from, &id).await })
             .buffer_unordered(PARALLEL_EVENTS);
         let mut found = Vec::new();
+        let mut refused = Tally::default();
         while let Some(answer) = answers.next().await {
             match answer {
                 Ok(event) => found.push(event),
                 // The rest would only wait for the same time-out.
                 Err(EventsError::Call(
-                    error @ (CallError::Unreachable { .. } | CallError::Discovery(_) | CallError::Ourselves),
+                    error @ (CallError::Unreachable { .. } | CallError::Discovery { .. } | CallError::Ourselves),
                 )) => {
                     return Err(error.into());
                 }
-                Err(error) => tracing::debug!(server = %from, %error, "an event can't be had"),
+                Err(error) => refused.note(&error),
             }
         }
+        refused.debug(format_args!("{from}: events can't be had"));
         Ok(found)
     }
 
@@ -141,9 +145,9 @@ impl RemoteEvents {
         let mut request = get_missing_events::v1::Request::new(room.to_owned(), first(earliest), first(latest));
         let limit = limit.min(limits::MAX_BACKFILL_EVENTS);
         request.limit = UInt::try_from(limit).unwrap_or_default();
-        let mut answer = self.client.call(from, request).await?;
+        let mut answer = self.client.call(from, request, Bounds::EVENTS).await?;
         answer.events.truncate(limit);
-        Ok(of_room(room, self.check_all(version, &answer.events).await))
+        Ok(of_room(room, self.check_all(version, from, answer.events).await))
     }
 
     /// Events before the given ones, and these themselves, at most `limit`.
@@ -163,10 +167,14 @@ impl RemoteEvents {
         let wanted = UInt::try_from(limit).unwrap_or_default();
         let mut answer = self
             .client
-            .call(from, get_backfill::v1::Request::new(room.to_owned(), before, wanted))
+            .call(
+                from,
+                get_backfill::v1::Request::new(room.to_owned(), before, wanted),
+                Bounds::EVENTS,
+            )
             .await?;
         answer.pdus.truncate(limit);
-        Ok(of_room(room, self.check_all(version, &answer.pdus).await))
+        Ok(of_room(room, self.check_all(version, from, answer.pdus).await))
     }
 
     /// Ids of the state before an event.
@@ -180,7 +188,8 @@ impl RemoteEvents {
         at: &EventId,
     ) -> Result<RemoteStateIds, EventsError> {
         let request = get_room_state_ids::v1::Request::new(at.to_owned(), room.to_owned());
-        let answer = self.client.call(from, request).await?;
+        let bounds = Bounds::bytes(limits::MAX_STATE_IDS_RESPONSE_BYTES);
+        let answer = self.client.call(from, request, bounds).await?;
         Ok(RemoteStateIds {
             state: answer.pdu_ids,
             auth_chain: answer.auth_chain_ids,
@@ -199,9 +208,12 @@ impl RemoteEvents {
         at: &EventId,
     ) -> Result<(Vec<Verified>, Vec<Verified>), EventsError> {
         let request = get_room_state::v1::Request::new(at.to_owned(), room.to_owned());
-        let answer = self.client.call(from, request).await?;
-        let state = of_room(room, self.check_all(version, &answer.pdus).await);
-        Ok((state, of_room(room, self.check_all(version, &answer.auth_chain).await)))
+        let answer = self.client.call(from, request, Bounds::STATE).await?;
+        let state = of_room(room, self.check_all(version, from, answer.pdus).await);
+        Ok((
+            state,
+            of_room(room, self.check_all(version, from, answer.auth_chain).await),
+        ))
     }
 
     /// The auth chain of an event.
@@ -216,8 +228,9 @@ impl RemoteEvents {
         id: &EventId,
     ) -> Result<Vec<Verified>, EventsError> {
         let request = get_event_authorization::v1::Request::new(room.to_owned(), id.to_owned());
-        let answer = self.client.call(from, request).await?;
-        Ok(of_room(room, self.check_all(version, &answer.auth_chain).await))
+        let bounds = Bounds::bytes(limits::MAX_AUTH_CHAIN_RESPONSE_BYTES);
+        let answer = self.client.call(from, request, bounds).await?;
+        Ok(of_room(room, self.check_all(version, from, answer.auth_chain).await))
     }
 
     /// Checks one event that came by another way.
@@ -248,25 +261,34 @@ impl RemoteEvents {
         unchecked.verify(&keys)
     }
 
-    /// Checks events; those that fail are left out and logged.
-    pub async fn check_all(&self, version: &RoomVersion, raw: &[Box<RawValue>]) -> Vec<Verified> {
-        let version = version.clone();
-        let parsed = in_pieces(raw.to_vec(), move |event| Unchecked::parse(event.get(), &version)).await;
-        let mut unchecked = Vec::with_capacity(raw.len());
-        for event in parsed {
-            match event {
-                Ok(event) => unchecked.push(event),
-                Err(reason) => tracing::warn!(%reason, "event of another server dropped"),
+    /// Checks the events of an answer of `from`; those that fail are left out and counted.
+    pub async fn check_all(&self, version: &RoomVersion, from: &ServerName, raw: Vec<Box<RawValue>>) -> Vec<Verified> {
+        let mut refused = Tally::default();
+        let mut verified = Vec::with_capacity(raw.len());
+        let mut raw = raw.into_iter();
+        loop {
+            let batch: Vec<_> = raw.by_ref().take(CHECKED_AT_ONCE).collect();
+            if batch.is_empty() {
+                break;
+            }
+            let version = version.clone();
+            let parsed = in_pieces(batch, move |event| Unchecked::parse(event.get(), &version)).await;
+            let mut unchecked = Vec::with_capacity(parsed.len());
+            for event in parsed {
+                match event {
+                    Ok(event) => unchecked.push(event),
+                    Err(reason) => refused.note(&reason),
+                }
+            }
+            let keys = keys_for(&self.keys, &unchecked).await;
+            for (event, checked) in verify_all(unchecked, keys).await {
+                match checked {
+                    Ok(checked) => verified.push(checked),
+                    Err(reason) => refused.note(&format_args!("{event}: {reason}")),
+                }
             }
         }
-        let keys = keys_for(&self.keys, &unchecked).await;
-        let mut verified = Vec::with_capacity(unchecked.len());
-        for (event, checked) in verify_all(unchecked, keys).await {
-            match checked {
-                Ok(checked) => verified.push(checked),
-                Err(reason) => tracing::warn!(%event, %reason, "event of another server dropped"),
-            }
-        }
+        refused.warn(format_args!("{from}: events of an answer are not acceptable"));
         verified
     }
 }

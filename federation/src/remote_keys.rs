@@ -15,8 +15,9 @@ use weft_dag::VerifyKeys;
 use weft_wire::limits;
 
 use crate::{
-    CallError, Client, Clock, KeyRing, StoredKeys,
+    Asker, CallError, Client, Clock, KeyRing, Outgoing, StoredKeys,
     clock::{from_millis, millis},
+    tally::Tally,
 };
 
 mod source;
@@ -80,6 +81,8 @@ pub(crate) trait KeySource: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct RemoteKeys {
     inner: Arc<Inner>,
+    /// Who causes what is fetched; None: this server itself, or a server whose signature was checked.
+    asker: Option<Asker>,
 }
 
 struct Inner {
@@ -88,6 +91,7 @@ struct Inner {
     cache: Arc<dyn KeyCache>,
     notaries: Vec<OwnedServerName>,
     clock: Arc<dyn Clock>,
+    outgoing: Arc<Outgoing>,
     servers: Mutex<HashMap<OwnedServerName, Arc<Server>>>,
 }
 
@@ -126,7 +130,18 @@ impl RemoteKeys {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let own = Arc::clone(client.key_ring());
-        Self::with_source(own, Arc::new(client), cache, notaries, clock)
+        let outgoing = Arc::clone(client.outgoing());
+        Self::with_source(own, Arc::new(client), cache, notaries, clock, outgoing)
+    }
+
+    /// The same keys on behalf of somebody who is not known yet: what is not here is fetched only as far as that asker
+    /// may cause requests to other servers.
+    #[must_use]
+    pub fn on_behalf_of(&self, asker: Asker) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            asker: Some(asker),
+        }
     }
 
     pub(crate) fn with_source(
@@ -135,14 +150,17 @@ impl RemoteKeys {
         cache: Arc<dyn KeyCache>,
         notaries: Vec<OwnedServerName>,
         clock: Arc<dyn Clock>,
+        outgoing: Arc<Outgoing>,
     ) -> Self {
         Self {
+            asker: None,
             inner: Arc::new(Inner {
                 own,
                 source,
                 cache,
                 notaries,
                 clock,
+                outgoing,
                 servers: Mutex::default(),
             }),
         }
@@ -186,15 +204,15 @@ impl RemoteKeys {
             .await
     }
 
-    /// The newest answer of a server as it signed it, with our signature added: what a notary gives. None where it
-    /// can't be had.
+    /// The newest answer of a server as it signed it, and earlier ones with keys that it dropped, with our signature added:
+    /// what a notary gives. None where there is none to be had.
     pub async fn notarise(
         &self,
         server: &ServerName,
         valid_until: MilliSecondsSinceUnixEpoch,
-    ) -> Option<CanonicalJsonObject> {
-        let mut answer = if server == self.inner.own.server_name() {
-            self.inner.own.published(self.now()).ok()?
+    ) -> Vec<CanonicalJsonObject> {
+        let mut answers = if server == self.inner.own.server_name() {
+            self.inner.own.published(self.now()).into_iter().collect()
         } else {
             let none = BTreeSet::new();
             let need = Need {
@@ -202,10 +220,16 @@ impl RemoteKeys {
                 ids: &none,
                 at: valid_until.min(self.now()),
             };
-            self.known(&need).await?.stored.signed.clone()
+            let known = self.known(&need).await;
+            let stored = known.iter().map(|known| &known.stored);
+            stored
+                .flat_map(|stored| std::iter::once(&stored.signed).chain(&stored.earlier))
+                .cloned()
+                .collect::<Vec<_>>()
         };
-        self.inner.own.signer().sign_json(&mut answer).ok()?;
-        Some(answer)
+        let signer = self.inner.own.signer();
+        answers.retain_mut(|answer| signer.sign_json(answer).is_ok());
+        answers
     }
 
     async fn of(&self, need: &Need<'_>) -> VerifyKeys {
@@ -233,6 +257,11 @@ impl RemoteKeys {
         }
         let now = millis(self.now());
         if now >= fetching.not_before {
+            // Whoever has too many requests under way gets what is known, and the server is no less reachable for it.
+            let share = self.asker.as_ref().map(|asker| self.inner.outgoing.take(asker));
+            if matches!(share, Some(Err(_))) {
+                return server.known();
+            }
             let answered = self.fetch(&server, need).await;
             fetching.asked(now, answered);
         }
@@ -304,15 +333,17 @@ impl RemoteKeys {
         };
         let map = notary_keys.for_requests(now);
         let mut useful = false;
+        let mut refused = Tally::default();
         for object in answers.into_iter().take(limits::MAX_KEYS_PER_SERVER) {
             match StoredKeys::check_notarised(need.server, object, now, notary, &map) {
                 Ok(keys) => {
                     useful = true;
                     self.keep(server, keys).await;
                 }
-                Err(error) => tracing::warn!(server = %need.server, %notary, %error, "notary's answer refused"),
+                Err(error) => refused.note(&error),
             }
         }
+        refused.warn(format_args!("{notary}: keys of {} are not acceptable", need.server));
         useful
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Pure: gets bytes and times, gives keys or a reason. Must not fetch anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedServerName, ServerName,
@@ -39,6 +39,9 @@ pub struct StoredKeys {
     pub keys: BTreeMap<String, StoredKey>,
     /// The newest answer as its server signed it: a notary hands it on.
     pub signed: CanonicalJsonObject,
+    /// Earlier answers that name keys which no later one names, newest first: a notary is asked for those above all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<CanonicalJsonObject>,
 }
 
 /// Why a key answer is worth nothing.
@@ -138,6 +141,7 @@ impl StoredKeys {
             fetched,
             keys,
             signed: object,
+            earlier: Vec::new(),
         })
     }
 
@@ -159,8 +163,17 @@ impl StoredKeys {
     /// Adds what an earlier answer knew: keys that are no longer named stay good for what they were good for.
     #[must_use]
     pub fn with_earlier(mut self, earlier: Option<Self>) -> Self {
+        let Some(earlier) = earlier else { return self };
+        let mut named: BTreeSet<String> = key_ids(&self.signed).cloned().collect();
+        for answer in std::iter::once(earlier.signed).chain(earlier.earlier) {
+            let has_more = key_ids(&answer).any(|id| !named.contains(id));
+            if has_more && self.earlier.len() < limits::MAX_EARLIER_KEY_ANSWERS {
+                named.extend(key_ids(&answer).cloned());
+                self.earlier.push(answer);
+            }
+        }
         let room = limits::MAX_KEYS_PER_SERVER.saturating_sub(self.keys.len());
-        for (id, key) in earlier.into_iter().flat_map(|earlier| earlier.keys).take(room) {
+        for (id, key) in earlier.keys.into_iter().take(room) {
             self.keys.entry(id).or_insert(key);
         }
         self
@@ -200,6 +213,15 @@ impl StoredKeys {
         }
         all
     }
+}
+
+/// The ids of all keys in an answer that was checked.
+fn key_ids(answer: &CanonicalJsonObject) -> impl Iterator<Item = &String> {
+    let fields = ["verify_keys", "old_verify_keys"];
+    fields
+        .into_iter()
+        .filter_map(|field| answer.get(field).and_then(CanonicalJsonValue::as_object))
+        .flat_map(|keys| keys.keys())
 }
 
 fn wrong(id: &str, problem: impl Into<String>) -> SignedKeysError {

@@ -31,8 +31,8 @@ use axum::{
 use ruma::{MilliSecondsSinceUnixEpoch, ServerName};
 use serde_json::{Value, json};
 use weft_federation::{
-    Client, ClientConfig, DenyList, Destination, DiscoveryError, KeyRing, Names, NoKeyCache, RemoteKeys, Resolver, Srv,
-    SystemClock,
+    Asker, Client, ClientConfig, DenyList, Destination, DiscoveryError, KeyRing, Names, NoKeyCache, RemoteKeys,
+    Resolver, Srv, SystemClock,
 };
 
 use peer::{authority, reserve};
@@ -147,6 +147,11 @@ fn name(text: &str) -> &ServerName {
 fn closed_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
+}
+
+/// Whoever is behind a question.
+fn asker() -> Asker {
+    Asker::User(ruma::user_id!("@alice:alpha.test").to_owned())
 }
 
 #[tokio::test]
@@ -344,7 +349,10 @@ async fn a_request_goes_where_the_name_leads() {
         well_known_port: port,
     };
     let client = Client::new(ring, config).unwrap();
-    client.public_rooms(name("well.test"), None, None, None).await.unwrap();
+    client
+        .public_rooms(&asker(), name("well.test"), None, None, None)
+        .await
+        .unwrap();
     let seen = seen.lock().unwrap();
     assert_eq!(seen[0].0, "matrix.well.test");
     assert!(seen[0].1.contains("destination=well.test"), "{}", seen[0].1);
@@ -388,15 +396,18 @@ async fn t48_two_names_that_lead_to_one_place_share_nothing() {
     let remote = RemoteKeys::new(client.clone(), Arc::new(NoKeyCache), Vec::new(), Arc::new(SystemClock));
     let now = MilliSecondsSinceUnixEpoch::now();
     assert!(
-        remote.notarise(name("plain.test"), now).await.is_some(),
+        !remote.notarise(name("plain.test"), now).await.is_empty(),
         "whose keys they are"
     );
     assert!(
-        remote.notarise(name("well.test"), now).await.is_none(),
+        remote.notarise(name("well.test"), now).await.is_empty(),
         "whose they are not"
     );
     for server in ["plain.test", "well.test"] {
-        client.public_rooms(name(server), None, None, None).await.unwrap();
+        client
+            .public_rooms(&asker(), name(server), None, None, None)
+            .await
+            .unwrap();
     }
     let asked = asked.lock().unwrap();
     for (header, server) in asked.iter().zip(["plain.test", "well.test"]) {

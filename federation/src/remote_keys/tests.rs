@@ -76,7 +76,14 @@ fn setting_with(cache: Arc<dyn KeyCache>) -> Setting {
     let clock = Arc::new(TestClock(AtomicU64::new(NOW)));
     let own = Arc::new(KeyRing::generate(server_name!("alpha.test").to_owned()).unwrap());
     let notaries = vec![server_name!("notary.test").to_owned()];
-    let keys = RemoteKeys::with_source(own, Arc::clone(&source) as _, cache, notaries, Arc::clone(&clock) as _);
+    let keys = RemoteKeys::with_source(
+        own,
+        Arc::clone(&source) as _,
+        cache,
+        notaries,
+        Arc::clone(&clock) as _,
+        Arc::default(),
+    );
     Setting { keys, source, clock }
 }
 
@@ -430,7 +437,7 @@ async fn as_a_notary_we_hand_on_what_a_server_signed_with_our_signature_beside_i
     let now = key(1, "now");
     let published = answer(&[&now], &[], NOW + DAY);
     setting.publish(published.clone());
-    let answer = setting.keys.notarise(beta(), from_millis(NOW)).await.unwrap();
+    let answer = setting.keys.notarise(beta(), from_millis(NOW)).await.remove(0);
     let value = serde_json::to_value(&answer).unwrap();
     assert!(value["signatures"]["alpha.test"].is_object() && value["signatures"]["beta.test"].is_object());
     assert!(StoredKeys::check(beta(), answer, from_millis(NOW)).is_ok());
@@ -439,14 +446,45 @@ async fn as_a_notary_we_hand_on_what_a_server_signed_with_our_signature_beside_i
             .keys
             .notarise(server_name!("gamma.test"), from_millis(NOW))
             .await
-            .is_none()
+            .is_empty()
     );
     let own = setting
         .keys
         .notarise(server_name!("alpha.test"), from_millis(NOW))
         .await
-        .unwrap();
+        .remove(0);
     assert!(StoredKeys::check(server_name!("alpha.test"), own, from_millis(NOW)).is_ok());
+}
+
+/// W16: a server that rotates and publishes its new key alone would make all its events of before unverifiable for whoever
+/// comes later, and a notary is asked for just that.
+#[tokio::test]
+async fn a_notary_still_has_the_keys_that_their_server_dropped() {
+    let setting = setting();
+    let later = NOW + 8 * DAY;
+    let (first, second) = (key(1, "first"), key(2, "second"));
+    setting.publish(answer(&[&first], &[], NOW + DAY));
+    assert_eq!(setting.keys.notarise(beta(), from_millis(NOW)).await.len(), 1);
+    setting.wait(8 * DAY);
+    setting.publish(answer(&[&second], &[], later + DAY));
+    let answers = setting.keys.notarise(beta(), from_millis(later)).await;
+    let named: Vec<bool> = answers
+        .iter()
+        .map(|answer| serde_json::to_string(answer).unwrap().contains("ed25519:first"))
+        .collect();
+    assert_eq!(
+        named,
+        [false, true],
+        "the newest answer first, then the one with what it dropped"
+    );
+    for answer in answers {
+        assert!(StoredKeys::check(beta(), answer, from_millis(later)).is_ok());
+    }
+    // Named again as an old key, the earlier answer has nothing more.
+    let much_later = later + 8 * DAY;
+    setting.wait(8 * DAY);
+    setting.publish(answer(&[&second], &[(&first, NOW + DAY)], much_later + DAY));
+    assert_eq!(setting.keys.notarise(beta(), from_millis(much_later)).await.len(), 1);
 }
 
 /// An own event that comes back is checked with our own keys, and nobody is asked for them.
@@ -461,6 +499,7 @@ async fn our_own_events_need_no_fetching() {
         Arc::new(NoKeyCache),
         vec![],
         clock,
+        Arc::default(),
     );
     let needed = BTreeMap::from([(server_name!("alpha.test").to_owned(), [ring.signer().key_id()].into())]);
     let before = ring.signer();

@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
+use weft_wire::errcode;
 
 mod convert;
 
@@ -192,6 +193,19 @@ impl ApiError {
     #[must_use]
     pub fn bad_gateway(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message)
+    }
+
+    /// 502 `DEV_WEFT_SERVER_UNREACHABLE`: the other server could not be found or reached, or gave no answer in time. Why is
+    /// not told: whether a name does not exist or leads to a private network is nobody's business. The field `server`
+    /// names it.
+    #[must_use]
+    pub fn unreachable(server: &ruma::ServerName) -> Self {
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            errcode::SERVER_UNREACHABLE,
+            format!("The server {server} could not be reached."),
+        )
+        .with("server", json!(server))
     }
 
     /// 503 `M_UNKNOWN`: stopping, or too busy; the client should try again.

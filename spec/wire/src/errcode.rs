@@ -6,5 +6,8 @@
 pub const UPDATE_REFUSED: &str = "DEV_WEFT_UPDATE_REFUSED";
 /// The edit builds on something the server hasn't; answer carries the server's state vector. HTTP 409.
 pub const UPDATE_GAP: &str = "DEV_WEFT_UPDATE_GAP";
+/// Another server, named in the field `server`, could not be reached: nothing is wrong with this one. HTTP 502, also on
+/// endpoints of the Matrix specification.
+pub const SERVER_UNREACHABLE: &str = "DEV_WEFT_SERVER_UNREACHABLE";
 /// The room is not a document. HTTP 404.
 pub const NOT_A_DOCUMENT: &str = "DEV_WEFT_NOT_A_DOCUMENT";

@@ -198,6 +198,31 @@ pub const MAX_TRANSACTION_EDUS: usize = 100;
 pub const MAX_FEDERATION_REQUEST_BYTES: usize = 200 * 65_536;
 /// Body of one answer of another server, bytes: the state of a room with 50,000 members is about 50 MB.
 pub const MAX_FEDERATION_RESPONSE_BYTES: usize = 128 * 1024 * 1024;
+/// Body of an answer with one event, bytes: the event's text and its envelope.
+pub const MAX_EVENT_RESPONSE_BYTES: usize = MAX_EVENT_TEXT_BYTES + 4 * 1024;
+/// Body of an answer to backfill or get_missing_events, bytes: [`MAX_BACKFILL_EVENTS`] events of full size, twice, because
+/// escapes make text longer.
+pub const MAX_EVENTS_RESPONSE_BYTES: usize = 2 * MAX_BACKFILL_EVENTS * MAX_EVENT_BYTES;
+/// Body of an answer to state_ids, bytes: an id takes 47, so this is room for 350,000 events of state and auth chain.
+pub const MAX_STATE_IDS_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
+/// Body of an answer to event_auth, bytes: 30,000 events of the usual size of a member event.
+pub const MAX_AUTH_CHAIN_RESPONSE_BYTES: usize = 32 * 1024 * 1024;
+/// Body of an answer to send_knock, bytes: stripped state up to its own limit, with escapes and an envelope.
+pub const MAX_STRIPPED_RESPONSE_BYTES: usize = 2 * MAX_STRIPPED_STATE_BYTES;
+/// Body of a profile, bytes: what the Matrix specification lets a profile have (T124).
+pub const MAX_PROFILE_RESPONSE_BYTES: usize = 64 * 1024;
+/// Body of a resolved alias, bytes: a room id and some hundred server names (T124).
+pub const MAX_ALIAS_RESPONSE_BYTES: usize = 64 * 1024;
+/// Rooms asked of another server's directory for one page. Synapse gives no more either.
+pub const MAX_PUBLIC_ROOMS_PAGE: u32 = 100;
+/// Body of a page of another server's directory, bytes: 10 KB for each of [`MAX_PUBLIC_ROOMS_PAGE`] rooms (T124).
+pub const MAX_PUBLIC_ROOMS_RESPONSE_BYTES: usize = 1024 * 1024;
+/// Body of an answer that says no more than that a request was taken, bytes: fifty event ids with reasons at most.
+pub const MAX_SHORT_RESPONSE_BYTES: usize = 64 * 1024;
+/// Body of an answer that refuses, bytes: an error code and a sentence.
+pub const MAX_ERROR_RESPONSE_BYTES: usize = 16 * 1024;
+/// Body of a document's snapshot, bytes: base64 adds a third; then the ids and some room.
+pub const MAX_SNAPSHOT_RESPONSE_BYTES: usize = MAX_DOCUMENT_BYTES / 3 * 4 + 64 * 1024;
 /// Body of a server's keys, bytes. A real one has about 500 (T44).
 pub const MAX_KEY_RESPONSE_BYTES: usize = 64 * 1024;
 /// Body of `.well-known/matrix/server`, bytes (T45).
@@ -215,10 +240,28 @@ pub const MAX_STRIPPED_STATE_EVENTS: usize = 100;
 /// See [`MAX_STRIPPED_STATE_EVENTS`].
 pub const MAX_STRIPPED_STATE_BYTES: usize = 256 * 1024;
 
+/// Bytes of stripped state that are kept with one invitation: ten times what a room with a long topic has. What does not fit is
+/// left out, names first, topics last; the invitation stands.
+pub const MAX_STORED_STRIPPED_BYTES: u64 = 64 * 1024;
+/// Open invitations (and knocks) of one user to rooms that this server is not in (T127). A person looks through some dozen; the
+/// rest is room for somebody who was away for a year.
+pub const MAX_OPEN_INVITATIONS_PER_USER: usize = 500;
+/// Those that one server may have open for one user, so that no server alone fills the user's places.
+pub const MAX_OPEN_INVITATIONS_PER_USER_AND_SERVER: usize = 50;
+/// Those that one server may have open for all users of this one.
+pub const MAX_OPEN_INVITATIONS_PER_SERVER: usize = 2_000;
+/// Bytes of stripped state of all open invitations of one user: a first sync shows all of it.
+pub const MAX_OPEN_INVITATION_BYTES_PER_USER: u64 = 4 * 1024 * 1024;
+/// Characters that are kept of the reason for which an invitation was withdrawn: a paragraph.
+pub const MAX_STORED_REASON_CHARS: usize = 1_000;
+
 // --- Federation: keys, discovery, queues ------------------------------------------------------------------------------
 
 /// Keys, current and old, of one server. One that rotates monthly has 120 after ten years.
 pub const MAX_KEYS_PER_SERVER: usize = 256;
+/// Answers of one server that are kept beside its newest one, because they name keys that it dropped. A server that forgets its
+/// old keys at each rotation has this many rotations.
+pub const MAX_EARLIER_KEY_ANSWERS: usize = 8;
 /// Servers in one notary query: each may cost a request to a stranger.
 pub const MAX_SERVERS_PER_KEY_QUERY: usize = 50;
 /// An `Authorization` header of another server, bytes: names of 255, a key id and a signature of 86 (T47).
@@ -227,6 +270,8 @@ pub const MAX_X_MATRIX_BYTES: usize = 2_048;
 pub const MAX_WELL_KNOWN_REDIRECTS: usize = 5;
 /// One EDU, bytes of JSON (T56).
 pub const MAX_EDU_BYTES: usize = 65_536;
+/// Receipts that are taken from one EDU. Servers send what their users read since the last transaction.
+pub const MAX_RECEIPTS_PER_EDU: usize = 200;
 /// EDUs that wait in memory for one server that can't be reached; the oldest go first. Ten transactions.
 pub const MAX_QUEUED_EDUS: usize = 1_000;
 /// Other servers about which something is kept in memory (addresses, keys, failures, answered transactions).
@@ -235,6 +280,30 @@ pub const MAX_REMEMBERED_SERVERS: usize = 10_000;
 pub const MAX_REMEMBERED_TRANSACTIONS: usize = 4;
 /// Servers that are asked in turn when joining a room.
 pub const MAX_VIA_SERVERS: usize = 10;
+
+// --- Federation: requests that others cause ---------------------------------------------------------------------------
+
+/// Requests to other servers that one stranger (an address without a token or a signature) may have under way at a time:
+/// profiles, aliases, directories, keys. A page of profiles loads with it, and a server that many others call at once
+/// learns their keys, also behind a proxy that hides their addresses.
+pub const MAX_OUTGOING_PER_STRANGER: u64 = 8;
+/// The same for all strangers together (T124): what they can keep from other strangers, and from nobody else.
+pub const MAX_OUTGOING_FOR_STRANGERS: u64 = 32;
+/// Requests to other servers in a minute that one stranger may cause.
+pub const OUTGOING_PER_MINUTE_FOR_STRANGER: u32 = 120;
+/// Requests to other servers that one account may have under way at a time, for the same questions.
+pub const MAX_OUTGOING_PER_ACCOUNT: u64 = 8;
+/// The same for all accounts together.
+pub const MAX_OUTGOING_FOR_ACCOUNTS: u64 = 128;
+/// Joins, leaves, knocks and invitations that one account may have under way at a time: each may ask other servers and goes on
+/// where its client hangs up. A space with its rooms is joined with it.
+pub const MAX_MEMBERSHIP_CHANGES_PER_ACCOUNT: u64 = 24;
+/// The same for all accounts together.
+pub const MAX_MEMBERSHIP_CHANGES: u64 = 1_024;
+/// Seconds that an answer to such a question may take: a person waits for it.
+pub const MAX_LOOKUP_SECONDS: u64 = 10;
+/// Seconds for which a server that could not be reached is not asked again on a stranger's behalf.
+pub const UNREACHABLE_FOR_STRANGERS_SECONDS: u64 = 30;
 
 // --- Client-server API ------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 use weft_dag::{RoomVersion, Verified};
-use weft_federation::{CallError, EventsError, RemoteEvents};
+use weft_federation::{EventsError, RemoteEvents};
 use weft_room::{PeerError, Peers, StateIds};
 
 /// Federation as rooms see it.
@@ -75,9 +75,7 @@ impl Peers for FederationPeers {
 fn failed(from: &ServerName, error: &EventsError) -> PeerError {
     let (server, reason) = (from.to_string(), error.to_string());
     match error {
-        EventsError::Call(CallError::Discovery(_) | CallError::Unreachable { .. }) => {
-            PeerError::Unreachable { server, reason }
-        }
+        EventsError::Call(error) if error.unreachable().is_some() => PeerError::Unreachable { server, reason },
         _ => PeerError::Refused { server, reason },
     }
 }

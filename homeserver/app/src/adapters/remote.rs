@@ -1,7 +1,7 @@
 //! What the client API asks of other servers: memberships of our users in rooms that this server is not in, aliases,
 //! profiles and directories.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use axum::http::StatusCode;
@@ -11,22 +11,46 @@ use ruma::{
 };
 use serde_json::{Map, Value, json};
 use weft_federation::{
-    CallError, Client,
+    Asker, CallError, Client, MatrixError,
     handshake::{Handshake, HandshakeError, LastStays, Wanted},
+    outbox::Sender,
 };
 use weft_gateway::{
     client::{PublicRoomsQuery, Remote},
     errors::{ApiError, ApiResult},
 };
-use weft_room::{JoinedRoom, Rooms};
+use weft_room::{JoinedRoom, OutsideMembership, Rooms};
 
 use super::RoomInvitations;
+
+/// After this time a client may ask again where too many requests to other servers were under way.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// How long a handshake waits for what is queued for the server that it is made with.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// Error codes of other servers that clients are told as they are.
+const PASSED_ON: [&str; 12] = [
+    "M_BAD_JSON",
+    "M_BAD_STATE",
+    "M_FORBIDDEN",
+    "M_INCOMPATIBLE_ROOM_VERSION",
+    "M_INVALID_PARAM",
+    "M_MISSING_PARAM",
+    "M_NOT_JSON",
+    "M_TOO_LARGE",
+    "M_UNABLE_TO_AUTHORISE_JOIN",
+    "M_UNABLE_TO_GRANT_JOIN",
+    "M_UNRECOGNIZED",
+    "M_UNSUPPORTED_ROOM_VERSION",
+];
 
 /// Rooms and handshakes, as the client API sees them.
 #[derive(Clone)]
 pub(crate) struct RemoteRooms {
     pub(crate) rooms: Rooms,
     pub(crate) handshake: Arc<Handshake>,
+    pub(crate) sender: Sender,
 }
 
 impl RemoteRooms {
@@ -37,14 +61,14 @@ impl RemoteRooms {
     /// Servers that are in a room of which one of our users holds an invitation: the inviter's, those of the people
     /// who are shown with it, and the one in the room's id.
     async fn servers_of_invitation(&self, user: &UserId, room: &RoomId) -> ApiResult<Vec<OwnedServerName>> {
-        let row = self
-            .rooms
-            .reader()
-            .room_of_user(user, room)
-            .await?
-            .map(|membership| membership.row);
-        let shown = row.into_iter().flat_map(|row| row.stripped);
-        let senders = shown.filter_map(|entry| entry.get_field::<String>("sender").ok().flatten());
+        let reader = self.rooms.reader();
+        let shown = match reader.room_of_user(user, room).await? {
+            Some(entry) => reader.outside_state(user, &entry).await?,
+            None => Vec::new(),
+        };
+        let senders = shown
+            .into_iter()
+            .filter_map(|entry| entry.get_field::<String>("sender").ok().flatten());
         let mut servers: Vec<OwnedServerName> = senders
             .filter_map(|sender| UserId::parse(sender).ok().map(|user| user.server_name().to_owned()))
             .collect();
@@ -68,6 +92,10 @@ impl LastStays for RemoteRooms {
             tracing::warn!(room = %wanted.room_id, user = %wanted.user, %error, "can't look up the user's last stay");
             false
         })
+    }
+
+    async fn deliver(&self, server: &ServerName) -> bool {
+        self.sender.flush(server, FLUSH).await
     }
 }
 
@@ -108,19 +136,30 @@ impl Remote for RemoteRooms {
         content: Map<String, Value>,
     ) -> ApiResult<()> {
         let wanted = wanted(room, user, via.to_vec(), content)?;
-        let knocked = self.handshake.knock(&wanted).await.map_err(|error| refused(&error))?;
+        let knocked = self
+            .handshake
+            .knock(&wanted, self)
+            .await
+            .map_err(|error| refused(&error))?;
         let stripped = knocked
             .stripped
             .iter()
             .map(|entry| serde_json::from_str(entry.get()))
             .collect::<Result<_, _>>()?;
-        Ok(self.rooms.invited(knocked.event, stripped, user).await?)
+        let knock = OutsideMembership {
+            event: knocked.event,
+            version: knocked.version,
+            resident: knocked.resident,
+            stripped,
+            user: user.to_owned(),
+        };
+        Ok(self.rooms.invited(knock).await?)
     }
 
     async fn leave(&self, user: &UserId, room: &RoomId, content: Map<String, Value>) -> ApiResult<()> {
         let via = self.servers_of_invitation(user, room).await?;
         // Where no server of the room answers, the user is rid of it all the same.
-        let left = self.handshake.leave(&wanted(room, user, via, content)?).await;
+        let left = self.handshake.leave(&wanted(room, user, via, content)?, self).await;
         let left = left
             .inspect_err(|error| tracing::warn!(%room, %user, %error, "left a room without its servers' knowledge"))
             .ok();
@@ -143,31 +182,38 @@ impl Remote for RemoteRooms {
         invitations.invite_with(room, inviter, invitee, content).await
     }
 
-    async fn resolve_alias(&self, alias: &RoomAliasId) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)> {
+    async fn resolve_alias(
+        &self,
+        asker: &Asker,
+        alias: &RoomAliasId,
+    ) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)> {
         let found = self
             .client()
-            .resolve_alias(alias.to_owned())
+            .resolve_alias(asker, alias.to_owned())
             .await
             .map_err(|error| unanswered(&error))?;
         Ok((found.room_id, found.servers))
     }
 
-    async fn profile(&self, user: &UserId) -> ApiResult<Map<String, Value>> {
+    async fn profile(&self, asker: &Asker, user: &UserId) -> ApiResult<Map<String, Value>> {
         let profile = self
             .client()
-            .profile(user.to_owned(), None)
+            .profile(asker, user.to_owned(), None)
             .await
             .map_err(|error| unanswered(&error))?;
         Ok(profile.into_iter().collect())
     }
 
-    async fn public_rooms(&self, server: &ServerName, query: PublicRoomsQuery) -> ApiResult<Value> {
+    async fn public_rooms(&self, asker: &Asker, server: &ServerName, query: PublicRoomsQuery) -> ApiResult<Value> {
         let limit = query.limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
         let mut filter = Filter::new();
         filter.generic_search_term = query.search;
         filter.room_types = query.room_types.into_iter().map(Into::into).collect();
         let filter = Some(filter).filter(|filter| !filter.is_empty());
-        let page = self.client().public_rooms(server, limit, query.since, filter).await;
+        let page = self
+            .client()
+            .public_rooms(asker, server, limit, query.since, filter)
+            .await;
         let page = page.map_err(|error| unanswered(&error))?;
         let mut answer = json!({ "chunk": page.chunk });
         if let Value::Object(answer) = &mut answer {
@@ -206,8 +252,8 @@ pub(crate) fn refused(error: &HandshakeError) -> ApiError {
         )
         .with("room_version", json!(version)),
         HandshakeError::Call(error) => unanswered(error),
-        HandshakeError::Behind { server } => ApiError::forbidden(format!(
-            "{server} has not heard yet that you had left or were put out. Try again."
+        HandshakeError::Behind { server } => ApiError::unavailable(format!(
+            "{server} has not heard yet that you left or were removed. Try again."
         )),
         HandshakeError::Build(error) => ApiError::invalid_param(error.to_string()),
         error => ApiError::bad_gateway(error.to_string()),
@@ -216,12 +262,33 @@ pub(crate) fn refused(error: &HandshakeError) -> ApiError {
 
 /// The same for a single question.
 fn unanswered(error: &CallError) -> ApiError {
+    if let Some(server) = error.unreachable() {
+        tracing::info!(%server, %error, "a question of a client was not answered");
+        return ApiError::unreachable(server);
+    }
     match error {
-        CallError::Refused { server, error } => match error.status {
-            403 => ApiError::forbidden(format!("{server} refused: {}", error.message)),
-            404 => ApiError::not_found(format!("{server} has no such thing.")),
-            status => ApiError::bad_gateway(format!("{server} answered {status}.")),
-        },
+        CallError::Refused { server, error } => passed_on(server, error),
+        CallError::Busy => ApiError::limit_exceeded(BUSY),
         error => ApiError::bad_gateway(error.to_string()),
+    }
+}
+
+/// A refusal with the other server's status and code, where the code is one that clients know: what is wrong with a
+/// request can be mended, and a gateway error says that it can't.
+fn passed_on(server: &ServerName, error: &MatrixError) -> ApiError {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    match status {
+        StatusCode::NOT_FOUND => ApiError::not_found(format!("{server} has no such thing.")),
+        StatusCode::TOO_MANY_REQUESTS => ApiError::limit_exceeded(BUSY),
+        StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::PAYLOAD_TOO_LARGE => {
+            let known = PASSED_ON.iter().find(|code| **code == error.errcode);
+            let code = known.copied().unwrap_or(match status {
+                StatusCode::FORBIDDEN => "M_FORBIDDEN",
+                _ => "M_UNKNOWN",
+            });
+            ApiError::new(status, code, format!("{server} refused: {}", error.message))
+        }
+        // Its own failure, or something between it and us: that our signature was not taken is no fault of the client.
+        status => ApiError::bad_gateway(format!("{server} answered {}.", status.as_u16())),
     }
 }

@@ -12,9 +12,16 @@ use ruma::{
 };
 use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
+use weft_federation::Asker;
 use weft_room::{Reader, Rooms};
 
-use super::{Ports, join::room_of_alias, remote::Remote, standing};
+use super::{
+    Ports,
+    asking::Asking,
+    join::room_of_alias,
+    remote::Remote,
+    standing::{self, Readable},
+};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -37,10 +44,13 @@ async fn resolve(
     State(reader): State<Reader>,
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
+    asking: Asking,
     Ruma(request): Ruma<get_alias::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    let (room, mut servers) = room_of_alias(&reader, &accounts, &remote, &request.room_alias).await?;
-    if request.room_alias.server_name() == accounts.server_name() && servers.is_empty() {
+    let alias = &request.room_alias;
+    let asker = asking.asker(&accounts).await;
+    let (room, mut servers) = room_of_alias((&reader, &accounts, &remote), &asker, alias).await?;
+    if alias.server_name() == accounts.server_name() && servers.is_empty() {
         servers.push(accounts.server_name().to_owned());
     }
     Ok(Json(json!({"room_id": room, "servers": servers})))
@@ -101,7 +111,10 @@ async fn of_room(
     caller: Authenticated,
     Ruma(request): Ruma<aliases::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    standing::readable(&reader, &request.room_id, &caller.user_id).await?;
+    // Aliases have no history: who left may not see those that were made since.
+    if standing::readable(&reader, &request.room_id, &caller.user_id).await? != Readable::Now {
+        return Err(standing::hidden());
+    }
     Ok(Json(json!({"aliases": reader.aliases_of(&request.room_id).await?})))
 }
 
@@ -111,9 +124,8 @@ async fn of_room(
 /// # Errors
 /// `M_INVALID_PARAM` for what is no alias, `M_BAD_ALIAS` for an alias that does not exist or stands for another room.
 pub(super) async fn check_named(
-    reader: &Reader,
-    accounts: &Accounts,
-    remote: &Arc<dyn Remote>,
+    (reader, accounts, remote): (&Reader, &Accounts, &Arc<dyn Remote>),
+    user: &UserId,
     room: &RoomId,
     content: &Map<String, Value>,
 ) -> ApiResult<()> {
@@ -126,11 +138,19 @@ pub(super) async fn check_named(
         let message = format!("At most {MAX_NEW_ALIASES} aliases can be named at once.");
         return Err(ApiError::invalid_param(message));
     }
+    let asker = Asker::User(user.to_owned());
     for alias in new {
-        let stands_for = match room_of_alias(reader, accounts, remote, &alias).await {
+        let stands_for = match room_of_alias((reader, accounts, remote), &asker, &alias).await {
             Ok((stands_for, _)) => Some(stands_for),
             // What can't be read is not what isn't there.
-            Err(error) if error.status() == StatusCode::SERVICE_UNAVAILABLE => return Err(error),
+            Err(error)
+                if matches!(
+                    error.status(),
+                    StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+                ) =>
+            {
+                return Err(error);
+            }
             Err(_) => None,
         };
         if stands_for.is_none_or(|stands_for| stands_for != room) {

@@ -14,11 +14,13 @@ use ruma::{
 };
 use serde_json::{Value, json};
 use weft_accounts::Accounts;
+use weft_federation::Asker;
 use weft_room::{Reader, Rooms};
 
 use super::{
     Ports,
     aliases::may_name,
+    asking::Asking,
     remote::{PublicRoomsQuery, Remote},
 };
 use crate::{
@@ -43,6 +45,7 @@ async fn list(
     State(directory): State<Arc<PublicRooms>>,
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
+    asking: Asking,
     Ruma(request): Ruma<get_public_rooms::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let query = PublicRoomsQuery {
@@ -50,7 +53,13 @@ async fn list(
         since: request.since,
         ..PublicRoomsQuery::default()
     };
-    answer(&reader, &directory, &accounts, &remote, request.server, query).await
+    match elsewhere(request.server, &accounts) {
+        Some(server) => {
+            let asker = asking.asker(&accounts).await;
+            Ok(Json(remote.public_rooms(&asker, &server, query).await?))
+        }
+        None => Ok(Json(directory.page(&reader, &query).await?)),
+    }
 }
 
 /// POST /_matrix/client/v3/publicRooms
@@ -59,7 +68,7 @@ async fn search(
     State(directory): State<Arc<PublicRooms>>,
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
-    _caller: Authenticated,
+    caller: Authenticated,
     Ruma(request): Ruma<get_public_rooms_filtered::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let query = PublicRoomsQuery {
@@ -67,21 +76,18 @@ async fn search(
         since: request.since,
         ..PublicRoomsQuery::filtered(request.filter)
     };
-    answer(&reader, &directory, &accounts, &remote, request.server, query).await
+    match elsewhere(request.server, &accounts) {
+        Some(server) => {
+            let asker = Asker::User(caller.user_id.clone());
+            Ok(Json(remote.public_rooms(&asker, &server, query).await?))
+        }
+        None => Ok(Json(directory.page(&reader, &query).await?)),
+    }
 }
 
-async fn answer(
-    reader: &Reader,
-    directory: &PublicRooms,
-    accounts: &Accounts,
-    remote: &Arc<dyn Remote>,
-    server: Option<OwnedServerName>,
-    query: PublicRoomsQuery,
-) -> ApiResult<Json<Value>> {
-    match server.filter(|server| *server != accounts.server_name()) {
-        Some(server) => Ok(Json(remote.public_rooms(&server, query).await?)),
-        None => Ok(Json(directory.page(reader, &query).await?)),
-    }
+/// The other server whose directory is asked for.
+fn elsewhere(server: Option<OwnedServerName>, accounts: &Accounts) -> Option<OwnedServerName> {
+    server.filter(|server| *server != accounts.server_name())
 }
 
 /// GET /_matrix/client/v3/directory/list/room/{roomId}

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId, directory::Filter};
 use serde_json::{Map, Value};
+use weft_federation::Asker;
 
 use crate::errors::ApiResult;
 
@@ -32,7 +33,8 @@ impl PublicRoomsQuery {
     }
 }
 
-/// Other servers. Errors are those that the client shall see: 404 what they haven't, 502 where none answered.
+/// Other servers. Errors are those that the client shall see: 404 what they haven't, 502 where none answered. An asker is
+/// whoever causes the request: strangers may cause few.
 #[async_trait]
 pub trait Remote: Send + Sync + 'static {
     /// Joins a room that this server is not in (or can't authorise the join to) through one of `via`. `content` is that
@@ -64,9 +66,10 @@ pub trait Remote: Send + Sync + 'static {
         content: Map<String, Value>,
     ) -> ApiResult<()>;
     /// What an alias of another server stands for, and servers that are in that room.
-    async fn resolve_alias(&self, alias: &RoomAliasId) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)>;
+    async fn resolve_alias(&self, asker: &Asker, alias: &RoomAliasId)
+    -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)>;
     /// The profile of another server's user.
-    async fn profile(&self, user: &UserId) -> ApiResult<Map<String, Value>>;
+    async fn profile(&self, asker: &Asker, user: &UserId) -> ApiResult<Map<String, Value>>;
     /// A page of another server's directory, as that server sent it.
-    async fn public_rooms(&self, server: &ServerName, query: PublicRoomsQuery) -> ApiResult<Value>;
+    async fn public_rooms(&self, asker: &Asker, server: &ServerName, query: PublicRoomsQuery) -> ApiResult<Value>;
 }

@@ -1,7 +1,8 @@
 //! GET /_matrix/key/v2/server, GET and POST /_matrix/key/v2/query: our keys, and those of others with our signature.
 //!
-//! Unsigned, as they are what signatures are checked with; so a stranger can make us fetch keys, at most
-//! `MAX_SERVERS_PER_KEY_QUERY` servers' at once, each of which is then left alone for a while.
+//! Unsigned, as they are what signatures are checked with; so a stranger can make us fetch keys: few at once
+//! ([`weft_federation::Outgoing`]), each of which is then left alone for a while. What may not be fetched is left out of the
+//! answer.
 
 use axum::{
     Json,
@@ -11,11 +12,15 @@ use futures_util::{StreamExt, stream};
 use ruma::{CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedServerName};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
+use weft_federation::Asker;
 use weft_wire::limits;
 
 use super::ServerPorts;
-use crate::errors::{ApiError, ApiResult};
+use crate::{
+    client_address::ClientAddress,
+    errors::{ApiError, ApiResult},
+};
 
 /// Servers whose keys are fetched at once for one query.
 const PARALLEL: usize = 8;
@@ -37,7 +42,11 @@ pub(super) struct Criteria {
     minimum_valid_until_ts: Option<MilliSecondsSinceUnixEpoch>,
 }
 
-pub(super) async fn query(State(ports): State<ServerPorts>, body: axum::body::Bytes) -> ApiResult<Json<Value>> {
+pub(super) async fn query(
+    State(ports): State<ServerPorts>,
+    ClientAddress(address): ClientAddress,
+    body: axum::body::Bytes,
+) -> ApiResult<Json<Value>> {
     if body.len() > limits::MAX_KEY_RESPONSE_BYTES {
         return Err(ApiError::too_large("The query is too large."));
     }
@@ -52,25 +61,28 @@ pub(super) async fn query(State(ports): State<ServerPorts>, body: axum::body::By
             .max();
         (server, until)
     });
-    Ok(answer(&ports, wanted.collect()).await)
+    Ok(answer(&ports, address, wanted.collect()).await)
 }
 
 pub(super) async fn query_one(
     State(ports): State<ServerPorts>,
+    ClientAddress(address): ClientAddress,
     Path(server): Path<OwnedServerName>,
     Query(criteria): Query<Criteria>,
 ) -> Json<Value> {
-    answer(&ports, vec![(server, criteria.minimum_valid_until_ts)]).await
+    answer(&ports, address, vec![(server, criteria.minimum_valid_until_ts)]).await
 }
 
 /// Servers whose keys can't be had are left out.
 async fn answer(
     ports: &ServerPorts,
+    address: Option<IpAddr>,
     wanted: Vec<(OwnedServerName, Option<MilliSecondsSinceUnixEpoch>)>,
 ) -> Json<Value> {
     let now = ports.keys.now();
-    let found: Vec<Option<CanonicalJsonObject>> = stream::iter(wanted)
-        .map(|(server, until)| async move { ports.keys.notarise(&server, until.unwrap_or(now)).await })
+    let keys = &ports.keys.on_behalf_of(Asker::Stranger(address));
+    let found: Vec<Vec<CanonicalJsonObject>> = stream::iter(wanted)
+        .map(|(server, until)| async move { keys.notarise(&server, until.unwrap_or(now)).await })
         .buffer_unordered(PARALLEL)
         .collect()
         .await;

@@ -9,11 +9,12 @@ use ruma::{
     OwnedServerName,
     api::{IncomingRequest, IncomingRequestExt},
 };
-use weft_federation::{AuthError, check_header, verify_request};
+use weft_federation::{Asker, AuthError, check_header, verify_request};
 use weft_wire::limits;
 
 use super::ServerPorts;
 use crate::{
+    client_address::ClientAddress,
     errors::{ApiError, ApiResult},
     ruma_json::read_body,
     traffic::Requester,
@@ -73,9 +74,12 @@ async fn check(
         .await
         .map_err(|_| ApiError::invalid_param("The path is not valid percent-encoded UTF-8."))?;
     let arguments = arguments.iter().map(|(_, value)| value.to_owned()).collect();
+    let ClientAddress(address) = ClientAddress::of(&parts);
     let body = read_body(body, limits::MAX_FEDERATION_REQUEST_BYTES).await?;
     let request = http::Request::from_parts(parts, body);
-    let origin = verify_request(&request, &ports.server_name, &ports.keys)
+    // Until the signature is checked, the name in the header is anybody's.
+    let keys = ports.keys.on_behalf_of(Asker::Stranger(address));
+    let origin = verify_request(&request, &ports.server_name, &keys)
         .await
         .map_err(unauthorized)?;
     Requester::of(request.extensions()).is_server(&origin)?;

@@ -1,0 +1,217 @@
+//! Requests to other servers that somebody else causes: a stranger who asks for a profile, a header that names a server
+//! whose keys are unknown, an account that resolves an alias.
+//!
+//! Each of them is counted for as long as it is under way, by who causes it and all together. Must not count what this
+//! server does for its own rooms: a flood of questions may cost the answers to questions, and nothing else.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use ruma::{OwnedServerName, OwnedUserId, ServerName};
+use weft_budget::{Budget, KeyedBudget, KeyedShare};
+use weft_wire::limits;
+
+use crate::CallError;
+
+/// Above this many addresses the table of rates is cleared of those that are idle.
+const SWEEP_ABOVE: usize = 4_096;
+
+/// Who causes a request to another server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody without a valid token or signature, by address where that is known.
+    Stranger(Option<IpAddr>),
+    /// A user of this server.
+    User(OwnedUserId),
+}
+
+/// Counts these requests.
+#[derive(Debug)]
+pub struct Outgoing {
+    strangers: Arc<KeyedBudget<Network>>,
+    accounts: Arc<KeyedBudget<OwnedUserId>>,
+    rates: Option<DefaultKeyedRateLimiter<Network>>,
+    unreachable: Mutex<HashMap<OwnedServerName, Instant>>,
+}
+
+/// What counts as one stranger: an IPv4 address, or an IPv6 network of the size that one customer is given. Strangers whose
+/// address is not known are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Network {
+    Unknown,
+    Address(IpAddr),
+}
+
+/// One request under way; dropping it ends it.
+#[derive(Debug)]
+#[must_use = "dropping a share ends the request that it stands for"]
+#[allow(dead_code, reason = "held for what dropping it does")]
+pub(crate) enum OutgoingShare {
+    Stranger(KeyedShare<Network>),
+    Account(KeyedShare<OwnedUserId>),
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        let per_minute = NonZeroU32::new(limits::OUTGOING_PER_MINUTE_FOR_STRANGER);
+        Self {
+            strangers: KeyedBudget::new(
+                "outgoing_requests_for_strangers",
+                limits::MAX_OUTGOING_PER_STRANGER,
+                limits::MAX_OUTGOING_FOR_STRANGERS,
+            ),
+            accounts: KeyedBudget::new(
+                "outgoing_requests_for_accounts",
+                limits::MAX_OUTGOING_PER_ACCOUNT,
+                limits::MAX_OUTGOING_FOR_ACCOUNTS,
+            ),
+            rates: per_minute.map(|per_minute| RateLimiter::keyed(Quota::per_minute(per_minute))),
+            unreachable: Mutex::default(),
+        }
+    }
+}
+
+impl Outgoing {
+    /// The budgets, for metrics.
+    #[must_use]
+    pub fn budgets(&self) -> [&Arc<Budget>; 2] {
+        [self.strangers.total(), self.accounts.total()]
+    }
+
+    /// Counts a request that `asker` causes, until the share is dropped.
+    pub(crate) fn take(&self, asker: &Asker) -> Result<OutgoingShare, CallError> {
+        match asker {
+            Asker::User(user) => {
+                let share = self.accounts.try_take(user, 1).map_err(|_| CallError::Busy)?;
+                Ok(OutgoingShare::Account(share))
+            }
+            Asker::Stranger(address) => {
+                let network = Network::of(*address);
+                let share = self.strangers.try_take(&network, 1).map_err(|_| CallError::Busy)?;
+                self.check_rate(network)?;
+                Ok(OutgoingShare::Stranger(share))
+            }
+        }
+    }
+
+    /// Whether a server could not be reached a moment ago, so that it is not asked again for this asker.
+    pub(crate) fn is_unreachable(&self, asker: &Asker, server: &ServerName) -> bool {
+        matches!(asker, Asker::Stranger(_))
+            && self
+                .unreachable()
+                .get(server)
+                .is_some_and(|until| Instant::now() < *until)
+    }
+
+    /// Notes that a server can't be reached.
+    pub(crate) fn note_unreachable(&self, server: &ServerName) {
+        let now = Instant::now();
+        let mut unreachable = self.unreachable();
+        if unreachable.len() >= limits::MAX_REMEMBERED_SERVERS {
+            unreachable.retain(|_, until| now < *until);
+        }
+        if unreachable.len() < limits::MAX_REMEMBERED_SERVERS {
+            let pause = Duration::from_secs(limits::UNREACHABLE_FOR_STRANGERS_SECONDS);
+            unreachable.insert(server.to_owned(), now + pause);
+        }
+    }
+
+    /// Notes that a server answered.
+    pub(crate) fn note_reachable(&self, server: &ServerName) {
+        self.unreachable().remove(server);
+    }
+
+    fn check_rate(&self, network: Network) -> Result<(), CallError> {
+        let Some(rates) = &self.rates else { return Ok(()) };
+        if rates.len() > SWEEP_ABOVE {
+            rates.retain_recent();
+        }
+        rates.check_key(&network).map_err(|_| CallError::Busy)
+    }
+
+    fn unreachable(&self) -> MutexGuard<'_, HashMap<OwnedServerName, Instant>> {
+        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Network {
+    fn of(address: Option<IpAddr>) -> Self {
+        match address.map(|address| address.to_canonical()) {
+            None => Self::Unknown,
+            Some(IpAddr::V4(address)) => Self::Address(address.into()),
+            Some(IpAddr::V6(address)) => {
+                let [a, b, c, d, ..] = address.segments();
+                Self::Address(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{server_name, user_id};
+
+    use super::*;
+
+    fn stranger(address: &str) -> Asker {
+        Asker::Stranger(Some(address.parse().unwrap()))
+    }
+
+    #[test]
+    fn one_stranger_leaves_room_for_others_and_all_of_them_for_accounts() {
+        let outgoing = Outgoing::default();
+        let mut held = Vec::new();
+        for _ in 0..limits::MAX_OUTGOING_PER_STRANGER {
+            held.push(outgoing.take(&stranger("192.0.2.1")).unwrap());
+        }
+        assert!(outgoing.take(&stranger("192.0.2.1")).is_err());
+        assert!(outgoing.take(&stranger("::ffff:192.0.2.1")).is_err());
+        // One customer's network of IPv6 is one stranger.
+        for number in 0..limits::MAX_OUTGOING_PER_STRANGER {
+            held.push(outgoing.take(&stranger(&format!("2001:db8::{number:x}"))).unwrap());
+        }
+        assert!(outgoing.take(&stranger("2001:db8::ffff")).is_err());
+        for number in 0..2 * limits::MAX_OUTGOING_PER_STRANGER {
+            held.push(outgoing.take(&stranger(&format!("198.51.100.{number}"))).unwrap());
+        }
+        assert!(outgoing.take(&stranger("203.0.113.1")).is_err());
+        assert!(outgoing.take(&Asker::Stranger(None)).is_err());
+
+        let user = Asker::User(user_id!("@a:x").to_owned());
+        let shares: Vec<_> = (0..limits::MAX_OUTGOING_PER_ACCOUNT)
+            .map(|_| outgoing.take(&user).unwrap())
+            .collect();
+        assert!(outgoing.take(&user).is_err());
+        drop((held, shares));
+        assert!(outgoing.take(&stranger("203.0.113.1")).is_ok() && outgoing.take(&user).is_ok());
+    }
+
+    #[test]
+    fn a_stranger_who_waits_for_each_answer_is_slowed_down_too() {
+        let outgoing = Outgoing::default();
+        let taken = (0..2 * limits::OUTGOING_PER_MINUTE_FOR_STRANGER)
+            .filter(|_| outgoing.take(&stranger("192.0.2.1")).is_ok())
+            .count();
+        // A few more than the quota, because time goes on.
+        assert!(taken < 2 * limits::OUTGOING_PER_MINUTE_FOR_STRANGER as usize, "{taken}");
+        assert!(outgoing.take(&stranger("192.0.2.2")).is_ok());
+    }
+
+    #[test]
+    fn a_server_that_is_gone_is_left_alone_on_behalf_of_strangers() {
+        let outgoing = Outgoing::default();
+        let (server, user) = (server_name!("gone.example"), Asker::User(user_id!("@a:x").to_owned()));
+        assert!(!outgoing.is_unreachable(&stranger("192.0.2.1"), server));
+        outgoing.note_unreachable(server);
+        assert!(outgoing.is_unreachable(&stranger("192.0.2.1"), server));
+        assert!(!outgoing.is_unreachable(&user, server));
+        outgoing.note_reachable(server);
+        assert!(!outgoing.is_unreachable(&stranger("192.0.2.1"), server));
+    }
+}
