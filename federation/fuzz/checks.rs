@@ -131,7 +131,7 @@ pub fn transaction(data: &[u8]) {
         return;
     };
     for raw in &body.edus {
-        for edu in inbound::edu::parse(them(), raw) {
+        for edu in inbound::edu::parse(them(), raw, &mut crate::tally::Tally::default()) {
             assert_eq!(edu.user_id().server_name(), them());
         }
     }
@@ -139,7 +139,7 @@ pub fn transaction(data: &[u8]) {
         let _ = inbound::room_of(raw);
         for id in RoomVersion::ALL {
             let version = RoomVersion::new(&id).unwrap();
-            let named = inbound::id_anyway(raw, &version);
+            let named = inbound::id_anyway(raw, Some(version.clone()));
             if let Ok(event) = Unchecked::parse(raw.get(), &version) {
                 assert_eq!(named.as_deref(), Some(event.event_id()), "one id for one event");
             }

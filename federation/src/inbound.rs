@@ -5,11 +5,14 @@
 
 pub(crate) mod edu;
 mod replay;
+mod withdrawal;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use ruma::{OwnedEventId, OwnedRoomId, RoomId, ServerName, canonical_json::CanonicalJsonValue};
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId, canonical_json::CanonicalJsonValue,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use weft_dag::{RoomVersion, Unchecked, Verified};
@@ -17,10 +20,12 @@ use weft_wire::limits;
 
 pub use edu::{InboundEdu, Receipt};
 pub use replay::Transactions;
+use withdrawal::Withdrawal;
 
 use crate::{
     RemoteKeys,
     events::{keys_for, verify_all},
+    tally::Tally,
 };
 
 /// What the answer says of each event.
@@ -40,8 +45,23 @@ pub trait Intake: Send + Sync + 'static {
     async fn acl_allows(&self, room: &RoomId, server: &ServerName) -> Result<bool, IntakeError>;
     /// Keeps events; durable when it returns.
     async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), IntakeError>;
+    /// The open invitation or knock of one of our users for a room that this server is not in.
+    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, IntakeError>;
+    /// Ends such an invitation or knock. Whether the sender may was checked as far as it can be.
+    async fn withdrawn(&self, event: Verified) -> Result<(), IntakeError>;
     /// Takes an EDU whose sender is of `origin`. Whether that user is in the room is to be looked at.
     async fn edu(&self, origin: &ServerName, edu: InboundEdu);
+}
+
+/// What is known of a room that this server is not in, to which one of our users is invited or at which one has knocked.
+#[derive(Debug, Clone)]
+pub struct Outside {
+    /// The invitation or the knock.
+    pub event: OwnedEventId,
+    /// The room's version.
+    pub version: RoomVersion,
+    /// The server that invited, or took the knock: it is in the room.
+    pub resident: OwnedServerName,
 }
 
 /// The body of a transaction.
@@ -91,9 +111,7 @@ impl Transactions {
             return Ok(answer);
         }
         let results = take_pdus(origin, &transaction.pdus, keys, intake).await?;
-        for raw in &transaction.edus {
-            take_edu(origin, raw, intake).await?;
-        }
+        take_edus(origin, &transaction.edus, intake).await?;
         turn.remember(results.clone());
         Ok(results)
     }
@@ -106,11 +124,12 @@ async fn take_pdus(
     intake: &dyn Intake,
 ) -> Result<Results, IntakeError> {
     let mut results = Results::new();
+    let mut refused = Tally::default();
     let mut unchecked = Vec::new();
     let mut rooms: BTreeMap<OwnedRoomId, Result<RoomVersion, &'static str>> = BTreeMap::new();
     for raw in pdus {
         let Some(room) = room_of(raw) else {
-            tracing::debug!(%origin, "event without a room dropped");
+            refused.note("it names no room");
             continue;
         };
         let known = match rooms.get(&room) {
@@ -121,26 +140,25 @@ async fn take_pdus(
                 known
             }
         };
-        match known {
-            Ok(version) => match Unchecked::parse(raw.get(), &version) {
-                Ok(event) => unchecked.push(event),
-                Err(reason) => {
-                    tracing::warn!(%origin, %room, %reason, "event dropped");
-                    if let Some(id) = id_anyway(raw, &version) {
-                        results.insert(id, Err(reason.to_string()));
-                    }
-                }
-            },
-            Err(reason) => {
-                tracing::info!(%origin, %room, reason, "event not taken");
-                // Any version since 4 hashes alike as far as an id for the answer is concerned.
-                let id = RoomVersion::new(&ruma::RoomVersionId::V11)
-                    .ok()
-                    .and_then(|version| id_anyway(raw, &version));
-                if let Some(id) = id {
-                    results.insert(id, Err(reason.to_owned()));
-                }
+        let (version, reason) = match (withdrawal::check(raw, &room, keys, intake).await?, known) {
+            (Withdrawal::Valid(event), _) => {
+                results.insert(event.pdu().event_id().to_owned(), Ok(()));
+                intake.withdrawn(event).await?;
+                continue;
             }
+            (_, Ok(version)) => match Unchecked::parse(raw.get(), &version) {
+                Ok(event) => {
+                    unchecked.push(event);
+                    continue;
+                }
+                Err(reason) => (Some(version), reason.to_string()),
+            },
+            (Withdrawal::Refused(reason), Err(_)) => (None, reason),
+            (Withdrawal::None, Err(reason)) => (None, reason.to_owned()),
+        };
+        refused.note(&reason);
+        if let Some(id) = id_anyway(raw, version) {
+            results.insert(id, Err(reason));
         }
     }
     let keys = keys_for(keys, &unchecked).await;
@@ -152,11 +170,12 @@ async fn take_pdus(
                 verified.push(event);
             }
             Err(reason) => {
-                tracing::warn!(%origin, event = %id, %reason, "event dropped");
+                refused.note(&format_args!("{id}: {reason}"));
                 results.insert(id, Err(reason.to_string()));
             }
         }
     }
+    refused.warn(format_args!("{origin}: events of a transaction are not taken"));
     if !verified.is_empty() {
         intake.deliver(origin, verified).await?;
     }
@@ -179,15 +198,19 @@ async fn admit(
     })
 }
 
-async fn take_edu(origin: &ServerName, raw: &RawValue, intake: &dyn Intake) -> Result<(), IntakeError> {
-    for edu in edu::parse(origin, raw) {
-        match edu.room_id() {
-            Some(room) if !intake.acl_allows(room, origin).await? => {
-                tracing::debug!(%origin, %room, "EDU denied by the room's access list");
+async fn take_edus(origin: &ServerName, edus: &[Box<RawValue>], intake: &dyn Intake) -> Result<(), IntakeError> {
+    let mut refused = Tally::default();
+    for raw in edus {
+        for edu in edu::parse(origin, raw, &mut refused) {
+            match edu.room_id() {
+                Some(room) if !intake.acl_allows(room, origin).await? => {
+                    refused.note(&format_args!("the access list of {room} denies the server"));
+                }
+                _ => intake.edu(origin, edu).await,
             }
-            _ => intake.edu(origin, edu).await,
         }
     }
+    refused.debug(format_args!("{origin}: EDUs of a transaction are not taken"));
     Ok(())
 }
 
@@ -202,8 +225,9 @@ pub(crate) fn room_of(raw: &RawValue) -> Option<OwnedRoomId> {
 }
 
 /// The id that an event would have, so that the answer can name what was refused. Best effort: what has no canonical
-/// form has no id.
-pub(crate) fn id_anyway(raw: &RawValue, version: &RoomVersion) -> Option<OwnedEventId> {
+/// form has no id. Where the version is not known, any since 4 hashes alike as far as this is concerned.
+pub(crate) fn id_anyway(raw: &RawValue, version: Option<RoomVersion>) -> Option<OwnedEventId> {
+    let version = version.or_else(|| RoomVersion::new(&ruma::RoomVersionId::V11).ok())?;
     let Ok(CanonicalJsonValue::Object(object)) = serde_json::from_str(raw.get()) else {
         return None;
     };

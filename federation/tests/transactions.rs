@@ -20,7 +20,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use ruma::{OwnedEventId, RoomId, RoomVersionId, ServerName, server_name};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId, server_name};
 use serde_json::{
     Value, json,
     value::{RawValue, to_raw_value},
@@ -28,7 +28,7 @@ use serde_json::{
 use weft_dag::{RoomVersion, Verified, testing::object};
 use weft_federation::{
     Client, ClientConfig, KeyCache, KeyCacheError, KeyRing, RemoteKeys, StoredKeys, SystemClock,
-    inbound::{InboundEdu, Intake, IntakeError, Transaction, TransactionError, Transactions},
+    inbound::{InboundEdu, Intake, IntakeError, Outside, Transaction, TransactionError, Transactions},
 };
 
 use room::{Room, sign, signer_of};
@@ -55,10 +55,13 @@ impl KeyCache for TestKeys {
     }
 }
 
-fn keys() -> RemoteKeys {
+fn client() -> Client {
     let ring = Arc::new(KeyRing::generate(server_name!("alpha.test").to_owned()).unwrap());
-    let client = Client::new(ring, ClientConfig::default()).unwrap();
-    RemoteKeys::new(client, Arc::new(TestKeys), Vec::new(), Arc::new(SystemClock))
+    Client::new(ring, ClientConfig::default()).unwrap()
+}
+
+fn keys() -> RemoteKeys {
+    RemoteKeys::new(client(), Arc::new(TestKeys), Vec::new(), Arc::new(SystemClock))
 }
 
 /// A server that is in one room and notes down what it is given.
@@ -68,6 +71,9 @@ struct Rooms {
     broken: AtomicBool,
     delivered: Mutex<Vec<Vec<OwnedEventId>>>,
     edus: Mutex<Vec<InboundEdu>>,
+    /// Invitations and knocks of our users.
+    open: Mutex<Vec<(OwnedRoomId, OwnedUserId, Outside)>>,
+    withdrawn: Mutex<Vec<OwnedEventId>>,
 }
 
 impl Rooms {
@@ -78,6 +84,8 @@ impl Rooms {
             broken: AtomicBool::new(false),
             delivered: Mutex::default(),
             edus: Mutex::default(),
+            open: Mutex::default(),
+            withdrawn: Mutex::default(),
         }
     }
 
@@ -110,6 +118,17 @@ impl Intake for Rooms {
 
     async fn acl_allows(&self, _room: &RoomId, server: &ServerName) -> Result<bool, IntakeError> {
         Ok(!self.denied.lock().unwrap().contains(server.as_str()))
+    }
+
+    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, IntakeError> {
+        let open = self.open.lock().unwrap();
+        let found = open.iter().find(|(of, whose, _)| of == room && whose == user);
+        Ok(found.map(|(_, _, outside)| outside.clone()))
+    }
+
+    async fn withdrawn(&self, event: Verified) -> Result<(), IntakeError> {
+        self.withdrawn.lock().unwrap().push(event.pdu().event_id().to_owned());
+        Ok(())
     }
 
     async fn deliver(&self, _origin: &ServerName, events: Vec<Verified>) -> Result<(), IntakeError> {
@@ -364,4 +383,169 @@ async fn a_server_may_bring_what_another_one_signed() {
         .await
         .unwrap();
     assert_eq!(results[&rooms.id(&message)], Ok(()));
+}
+
+/// W4: an invitation ends by an event of the server that made it, which names it, and by nothing else: whoever is not in the
+/// room can't see anybody's power there.
+#[tokio::test]
+async fn an_invitation_is_withdrawn_by_the_server_that_made_it_alone() {
+    type Change = fn(&mut Value);
+    const INVITE: &str = "$iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii";
+    let cases: [(&str, bool, Change); 10] = [
+        ("its inviter", true, |_| {}),
+        ("a ban", true, |event| event["content"]["membership"] = json!("ban")),
+        ("another user of that server", true, |event| {
+            event["sender"] = json!("@eve:delta.test")
+        }),
+        ("a user of another server", false, |event| {
+            event["sender"] = json!("@eve:gamma.test")
+        }),
+        ("without naming the invitation", false, |event| {
+            event["auth_events"] = json!([])
+        }),
+        ("of another invitation", false, |event| {
+            event["auth_events"] = json!([format!("${}", "j".repeat(43))])
+        }),
+        ("another invitation", false, |event| {
+            event["content"]["membership"] = json!("invite")
+        }),
+        ("a join", false, |event| event["content"]["membership"] = json!("join")),
+        ("of another user", false, |event| {
+            event["state_key"] = json!("@carl:alpha.test")
+        }),
+        ("no membership", false, |event| event["type"] = json!("m.room.topic")),
+    ];
+    // Another server than that of the room which this one is in.
+    let host = server_name!("delta.test");
+    for version in [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12] {
+        for (name, counts, change) in &cases {
+            let (rooms, keys) = (Rooms::new(), keys());
+            let elsewhere = Room::document(&version, host);
+            let alice = OwnedUserId::try_from("@alice:alpha.test").unwrap();
+            let outside = Outside {
+                event: INVITE.try_into().unwrap(),
+                version: elsewhere.version(),
+                resident: host.to_owned(),
+            };
+            rooms
+                .open
+                .lock()
+                .unwrap()
+                .push((elsewhere.room_id(), alice.clone(), outside));
+            let leave = room::member(&elsewhere, &elsewhere.creator(), alice.as_str(), "leave");
+            let mut leave = serde_json::to_value(leave).unwrap();
+            leave["auth_events"] = json!([INVITE]);
+            change(&mut leave);
+            let server = if leave["sender"].as_str().unwrap().ends_with("gamma.test") {
+                server_name!("gamma.test")
+            } else {
+                host
+            };
+            let signed = sign(object(leave), &elsewhere.version(), &signer_of(server));
+            let id = elsewhere.event_id(&signed);
+            let mut sent = vec![signed.clone()];
+            // The same without a right signature, too.
+            if server == host {
+                sent.extend(elsewhere.forge(&signed).into_iter().take(1));
+            }
+            let results = Transactions::new()
+                .take(host, "1", pdus(&sent), &keys, &rooms)
+                .await
+                .unwrap();
+            assert_eq!(results[&id].is_ok(), *counts, "{version} {name}: {results:?}");
+            let ended = rooms.withdrawn.lock().unwrap().clone();
+            assert_eq!(ended == [id], *counts, "{version} {name}");
+            assert!(rooms.deliveries().is_empty(), "{name}");
+        }
+    }
+}
+
+/// T128: a thread has a root, and an EDU has so many receipts.
+#[tokio::test]
+async fn receipts_name_threads_that_there_can_be_and_are_few() {
+    let (rooms, keys) = (Rooms::new(), keys());
+    let root = format!("${}", "r".repeat(43));
+    let receipt = |user: usize, thread: Value| {
+        let read = json!({ "event_ids": [root], "data": { "ts": 5, "thread_id": thread } });
+        (format!("@u{user}:beta.test"), read)
+    };
+    let edu = |receipts: Vec<(String, Value)>| {
+        let users: serde_json::Map<String, Value> = receipts.into_iter().collect();
+        json!({ "edu_type": "m.receipt", "content": { rooms.room.room_id().as_str(): { "m.read": users } } })
+    };
+    let threads = [
+        (json!("main"), true),
+        (json!(root), true),
+        (Value::Null, true),
+        (json!("x".repeat(10)), false),
+        (json!(""), false),
+        (json!(format!("${}", "x".repeat(300))), false),
+        (json!("!room:x"), false),
+    ];
+    let named = threads
+        .iter()
+        .enumerate()
+        .map(|(user, (thread, _))| receipt(user, thread.clone()));
+    let many = (0..400).map(|user| receipt(user, json!("main")));
+    for (edu, expected) in [
+        (edu(named.collect()), 3),
+        (edu(many.collect()), weft_wire::limits::MAX_RECEIPTS_PER_EDU),
+    ] {
+        rooms.edus.lock().unwrap().clear();
+        let transaction = Transaction {
+            pdus: Vec::new(),
+            edus: raw(&[edu]),
+        };
+        Transactions::new()
+            .take(beta(), "1", transaction, &keys, &rooms)
+            .await
+            .unwrap();
+        assert_eq!(rooms.edus.lock().unwrap().len(), expected);
+    }
+}
+
+/// Lines of the log.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// T136: what is wrong with many events is said once, with how many there are.
+#[tokio::test]
+async fn bad_events_are_counted_in_one_line_and_not_logged_one_by_one() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false);
+    let _logging = tracing::subscriber::set_default(subscriber.finish());
+    let (rooms, keys) = (Rooms::new(), keys());
+    let forged: Vec<Value> = (0..10)
+        .flat_map(|number| rooms.room.forge(&rooms.message(number, 0)).into_iter().take(5))
+        .collect();
+    let typing = json!({ "room_id": rooms.room.room_id(), "user_id": "@victim:gamma.test", "typing": true });
+    let transaction = Transaction {
+        pdus: raw(&forged),
+        edus: raw(&vec![json!({ "edu_type": "m.typing", "content": typing }); 100]),
+    };
+    Transactions::new()
+        .take(beta(), "1", transaction, &keys, &rooms)
+        .await
+        .unwrap();
+    let events = weft_federation::RemoteEvents::new(client(), keys);
+    let none = events.check_all(&rooms.room.version(), beta(), raw(&forged)).await;
+    assert!(none.is_empty());
+    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("weft_")).collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    assert!(lines.iter().all(|line| line.contains("count=50")), "{log}");
 }

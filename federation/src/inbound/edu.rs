@@ -12,6 +12,8 @@ use weft_wire::{
     presence::{PresenceEdu, PresenceEntry},
 };
 
+use crate::tally::Tally;
+
 /// An EDU in the name of a user of the server that sent it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum InboundEdu {
@@ -59,6 +61,16 @@ impl InboundEdu {
         }
     }
 
+    fn has_short_ids(&self) -> bool {
+        let event = match self {
+            Self::Receipt(receipt) => Some(receipt.event_id.as_str()),
+            Self::Awareness(edu) => Some(edu.device_id.as_str()),
+            Self::Typing { .. } | Self::Presence(_) => None,
+        };
+        let room = self.room_id().map(RoomId::as_str);
+        [Some(self.user_id().as_str()), room, event].into_iter().flatten().all(is_short)
+    }
+
     /// The user it is about.
     #[must_use]
     pub fn user_id(&self) -> &OwnedUserId {
@@ -101,13 +113,13 @@ struct ReceiptData {
 }
 
 /// What is acceptable of an EDU; nothing, for most that is wrong with it.
-pub(crate) fn parse(origin: &ServerName, raw: &RawValue) -> Vec<InboundEdu> {
+pub(crate) fn parse(origin: &ServerName, raw: &RawValue, refused: &mut Tally) -> Vec<InboundEdu> {
     if raw.get().len() > limits::MAX_EDU_BYTES {
-        tracing::warn!(%origin, bytes = raw.get().len(), "EDU dropped: too large");
+        refused.note(&format_args!("{} bytes are too many", raw.get().len()));
         return Vec::new();
     }
     let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(raw.get()) else {
-        tracing::debug!(%origin, "EDU dropped: no type or content");
+        refused.note("no type or content");
         return Vec::new();
     };
     let mut edus = match envelope.edu_type.as_str() {
@@ -125,9 +137,14 @@ pub(crate) fn parse(origin: &ServerName, raw: &RawValue) -> Vec<InboundEdu> {
         _ => Vec::new(),
     };
     let all = edus.len();
+    edus.retain(InboundEdu::has_short_ids);
+    if edus.len() < all {
+        refused.note(&format_args!("{} with ids that are too long", envelope.edu_type));
+    }
+    let all = edus.len();
     edus.retain(|edu| edu.user_id().server_name() == origin);
     if edus.len() < all {
-        tracing::warn!(%origin, kind = envelope.edu_type, "EDU dropped: it speaks for a user of another server");
+        refused.note(&format_args!("{} for a user of another server", envelope.edu_type));
     }
     edus
 }
@@ -154,6 +171,11 @@ fn receipts(content: Receipts) -> Vec<InboundEdu> {
     for (room_id, mut kinds) in content {
         for (user_id, receipt) in kinds.remove("m.read").unwrap_or_default() {
             let ReceiptData { ts, thread_id } = receipt.data;
+            if thread_id.as_deref().is_some_and(|thread| !is_thread(thread))
+                || all.len() >= limits::MAX_RECEIPTS_PER_EDU
+            {
+                continue;
+            }
             if let Some(event_id) = receipt.event_ids.into_iter().next_back() {
                 all.push(InboundEdu::Receipt(Receipt {
                     room_id: room_id.clone(),
@@ -168,6 +190,16 @@ fn receipts(content: Receipts) -> Vec<InboundEdu> {
     all
 }
 
+/// A thread is the main timeline or named by its root event (Matrix specification, "Threaded read receipts").
+fn is_thread(thread: &str) -> bool {
+    thread == "main" || (is_short(thread) && <&ruma::EventId>::try_from(thread).is_ok())
+}
+
+/// Whether an id is no longer than one of an event: what is longer belongs to nobody who is in a room, and would be kept.
+fn is_short(id: &str) -> bool {
+    id.len() <= limits::MAX_EVENT_FIELD_BYTES
+}
+
 #[cfg(test)]
 mod vectors;
 
@@ -176,10 +208,14 @@ mod tests {
     use ruma::server_name;
     use serde_json::{json, value::to_raw_value};
 
-    use super::{InboundEdu, parse};
+    use super::{InboundEdu, Tally, parse};
 
     fn edus(edu: &serde_json::Value) -> Vec<InboundEdu> {
-        parse(server_name!("beta.test"), &to_raw_value(edu).unwrap())
+        parse(
+            server_name!("beta.test"),
+            &to_raw_value(edu).unwrap(),
+            &mut Tally::default(),
+        )
     }
 
     #[test]

@@ -1,22 +1,18 @@
-//! A room that this server has just joined through another one, and invitations to rooms it is not in.
+//! A room that this server has just joined through another one.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ruma::{EventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
-use serde_json::{Value, json};
-use weft_dag::{Pdu, RoomVersion, StateMap, StateView, Verdict, Verified, stripped};
-use weft_store::{
-    Batch,
-    tables::rooms::{INCOMPLETE_ROOMS, MEMBERSHIP, MembershipRow},
-};
+use ruma::{EventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId};
+use weft_dag::{Pdu, RoomVersion, StateMap, StateView, Verdict, Verified};
+use weft_store::tables::rooms::INCOMPLETE_ROOMS;
 use weft_wire::event_types;
 
 use crate::{
-    Committed, Rooms, Unavailable,
+    Rooms, Unavailable,
     drain::{
         arrive::Arriving,
-        decide::{Undecided, decide, decide_outlier},
+        decide::{Undecided, decide, decide_outlier, is_settled},
         graph::{Graph as _, Incoming},
         order::{Links, order},
     },
@@ -24,6 +20,7 @@ use crate::{
     hot::{End, Hot, room_type},
     mailbox::{Command, Reply},
     registry::Shared,
+    tally::Tally,
     turn::Turn,
     worker::Worker,
 };
@@ -44,7 +41,7 @@ pub struct JoinedRoom {
     pub snapshot: Option<Bytes>,
 }
 
-/// Why a room or an invitation was not adopted.
+/// Why a room was not adopted.
 #[derive(Debug, thiserror::Error)]
 pub enum AdoptError {
     /// The version is not supported.
@@ -78,94 +75,6 @@ impl Rooms {
         history::begin(&self.shared, id.clone());
         // What that server sent while we were not in the room yet may be waiting.
         self.shared.hint(&id, Command::Drain);
-        Ok(())
-    }
-
-    /// Keeps an invitation (signed by both servers) of a user of ours to a room that this server is not in, or a knock
-    /// that such a room has taken. In a room that this server is in, the membership comes with the room's events, held
-    /// to its rules; what is told beside them changes nothing, or anybody could take a room from its members' lists.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn invited(&self, invite: Verified, stripped: Vec<Value>, user: &UserId) -> Result<(), AdoptError> {
-        let pdu = invite.pdu();
-        let servers = self.shared.reader.servers_in(pdu.room_id()).await?;
-        if servers.contains(self.shared.identity.server_name()) {
-            tracing::debug!(room = %pdu.room_id(), %user, "an invitation beside the events of a room that we are in");
-            return Ok(());
-        }
-        let mut shown: Vec<ruma::serde::Raw<Value>> = Vec::new();
-        for entry in &stripped {
-            let raw = ruma::serde::Raw::new(entry).map_err(|error| bad_state(error.to_string()))?;
-            shown.push(raw);
-        }
-        let own = stripped::for_clients(&[Arc::clone(pdu)]);
-        shown.extend(own.into_iter().map(ruma::serde::Raw::from_json));
-        #[derive(serde::Deserialize)]
-        struct Content {
-            membership: String,
-        }
-        let knock = pdu
-            .content_as::<Content>()
-            .is_ok_and(|content| content.membership == "knock");
-        let row = MembershipRow {
-            membership: if knock { "knock" } else { "invite" }.to_owned(),
-            event: pdu.event_id().to_owned(),
-            position: 0,
-            stripped: shown,
-            forgotten: false,
-        };
-        self.note_membership(pdu.room_id(), user, row).await
-    }
-
-    /// Ends such an invitation, such a knock, or a membership in a room that this server has left. The user's clients are
-    /// shown the event that the room's servers took of it; where none of them answered, one that nobody else has: the
-    /// room is gone for them when they see a leave, and not before.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn uninvited(&self, room: &RoomId, user: &UserId, leave: Option<&Pdu>) -> Result<(), AdoptError> {
-        let row = self
-            .shared
-            .store
-            .get(&MEMBERSHIP, &(user, room))
-            .await
-            .map_err(Unavailable::from)?;
-        let Some(row) = row.filter(|row| row.membership != "leave" && row.membership != "ban") else {
-            return Ok(());
-        };
-        let shown = match leave {
-            Some(leave) => json!({"event_id": leave.event_id(), "origin_server_ts": leave.origin_server_ts(),
-                "content": leave.content(), "type": leave.kind(), "sender": leave.sender(), "state_key": user}),
-            None => {
-                json!({"event_id": format!("{}-ended", row.event), "origin_server_ts": self.shared.ports.clock.now(),
-                "content": {"membership": "leave"}, "type": "m.room.member", "sender": user, "state_key": user})
-            }
-        };
-        let row = MembershipRow {
-            membership: "leave".to_owned(),
-            stripped: vec![ruma::serde::Raw::new(&shown).map_err(|error| bad_state(error.to_string()))?],
-            ..row
-        };
-        self.note_membership(room, user, row).await
-    }
-
-    /// A membership that is no part of a room's state here: at a position of its own, so that the user's syncs see it.
-    async fn note_membership(&self, room: &RoomId, user: &UserId, row: MembershipRow) -> Result<(), AdoptError> {
-        let mut batch = Batch::new();
-        let position = batch.reserve(self.shared.store.positions(), 1);
-        batch.put(&MEMBERSHIP, &(user, room), &MembershipRow { position, ..row });
-        self.shared.store.commit(batch).await.map_err(Unavailable::from)?;
-        self.shared.ports.sink.committed(Arc::new(Committed {
-            room_id: room.to_owned(),
-            position,
-            events: Vec::new(),
-            edits: Vec::new(),
-            reload: false,
-            access_changed: false,
-            destinations: Vec::new(),
-            users: vec![user.to_owned()],
-        }));
         Ok(())
     }
 }
@@ -223,6 +132,17 @@ impl Worker {
         fail::fail_point!("room::adopt_begun");
         let join = Arc::clone(joined.event.pdu());
         let user = join.state_key().unwrap_or_default();
+        if is_settled(&arriving, &joined.event).await? {
+            // It came another way while it was under way: from a server that follows it, say. One event has one place.
+            return match self
+                .hot
+                .as_ref()
+                .is_some_and(|hot| hot.locals().iter().any(|local| *local == user))
+            {
+                true => Ok(()),
+                false => Err(AdoptError::Overtaken),
+            };
+        }
         let (authorized, before) = decide(&arriving, joined.event, Some(state), None).await?;
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
             return Err(bad_state(format!("the join does not stand: {reason}")));
@@ -322,6 +242,7 @@ async fn place_outliers(
     let mut events: Vec<Verified> = events.filter(|event| event.pdu().room_id() == room).cloned().collect();
     // In version 12 all rest on the create event without citing it.
     events.sort_by_key(|event| event.pdu().kind() != "m.room.create");
+    let mut tally = Tally::new(room);
     for event in order(events, Links::Auth, |event| event.pdu()) {
         if arriving.event(event.pdu().event_id()).await?.is_some() {
             continue;
@@ -339,7 +260,10 @@ async fn place_outliers(
                 arriving.append(incoming).await?;
             }
             Err(Undecided::Unavailable(error)) => return Err(error.into()),
-            Err(problem) => tracing::info!(%room, event = %id, %problem, "an event of the room's state is left out"),
+            Err(problem) => tally.note(
+                "events of the room's state are left out",
+                &format_args!("{id}: {problem}"),
+            ),
         }
     }
     Ok(())

@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
+    events::room::member::MembershipState,
+};
 use weft_dag::{
     ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView,
     chain_cover::{EventChain, Place},
@@ -381,6 +384,8 @@ impl Hot {
             Tell::Nobody => BTreeSet::new(),
             Tell::Others(_) => self.servers.clone(),
         };
+        // The server of whoever was invited or has knocked is not in the room, and shows that until it hears of the end.
+        destinations.extend(self.ends_outside(&pdu).filter(|_| tell != Tell::Nobody));
         let state = state.or_else(|| {
             let (group, key) = tip?;
             let before = std::mem::replace(&mut self.state, StateView::empty(self.version.clone()));
@@ -413,6 +418,25 @@ impl Hot {
             group,
             destinations,
         });
+    }
+
+    /// The server of a user whose invitation or knock somebody else ends with this event.
+    fn ends_outside(&self, pdu: &Pdu) -> Option<OwnedServerName> {
+        #[derive(serde::Deserialize)]
+        struct Content {
+            membership: MembershipState,
+        }
+        if pdu.kind() != "m.room.member" {
+            return None;
+        }
+        let user = UserId::parse(pdu.state_key()?).ok()?;
+        let is_open = matches!(
+            self.state.membership(&user),
+            MembershipState::Invite | MembershipState::Knock
+        );
+        let content: Content = pdu.content_as().ok()?;
+        let ends = matches!(content.membership, MembershipState::Leave | MembershipState::Ban);
+        (is_open && ends && *pdu.sender() != *user).then(|| user.server_name().to_owned())
     }
 
     fn follow(&mut self, batch: &mut Batch, pdu: &Arc<Pdu>, between: &[Arc<Pdu>]) {

@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     slots: Mutex<HashMap<OwnedRoomId, Slot>>,
     presence: Mutex<HashMap<OwnedRoomId, Instant>>,
     joining: Mutex<HashMap<OwnedRoomId, CancellationToken>>,
+    /// Held while an invitation from outside is counted and written.
+    pub(crate) outside: tokio::sync::Mutex<()>,
     /// Ask for updates that came redacted: [`crate::hollow`].
     pub(crate) asking: RoomTasks,
     /// Wait for witness events that are due: [`crate::witness`].
@@ -69,6 +71,7 @@ impl Shared {
             slots: Mutex::default(),
             presence: Mutex::default(),
             joining: Mutex::default(),
+            outside: tokio::sync::Mutex::default(),
             asking: RoomTasks::default(),
             histories: RoomTasks::default(),
             witnesses: RoomTasks::default(),

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use weft_store::Store;
 
 use crate::{
-    Identity, Ports, Reader,
+    Identity, InvitationBounds, Ports, Reader,
     mailbox::{Command, Reply},
     registry::Shared,
 };
@@ -27,6 +27,8 @@ pub struct RoomConfig {
     pub idle_eviction: Duration,
     /// Commands that wait for one room.
     pub mailbox: usize,
+    /// Open invitations to, and knocks at, rooms that this server is not in.
+    pub invitations: InvitationBounds,
 }
 
 impl Default for RoomConfig {
@@ -38,6 +40,7 @@ impl Default for RoomConfig {
             remote_presence: Duration::from_secs(60),
             idle_eviction: Duration::from_secs(300),
             mailbox: 256,
+            invitations: InvitationBounds::default(),
         }
     }
 }

@@ -21,7 +21,8 @@ use weft_store::{
         federation::{OUTBOX, OUTBOX_SERVERS, OutboxRow},
         rooms::{
             CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENT_TXN, EVENTS, EventRow, MEMBERS, MEMBERSHIP, MembershipRow,
-            SENT_REQUESTS, STREAM, SentRequest, StreamRow, TALK, TIMELINE, TRANSACTIONS, event_flags,
+            OUTSIDE, OUTSIDE_STATE, SENT_REQUESTS, STREAM, SentRequest, StreamRow, TALK, TIMELINE, TRANSACTIONS,
+            event_flags,
         },
     },
 };
@@ -281,6 +282,9 @@ impl Turn {
                     Some(row) => self.batch.put(&MEMBERSHIP, &(&user, room), row),
                     None => self.batch.delete(&MEMBERSHIP, &(&user, room)),
                 }
+                // What came with an invitation counts no more: the room is here.
+                self.batch.delete(&OUTSIDE, &(&user, room));
+                self.batch.delete(&OUTSIDE_STATE, &(&user, room));
                 self.users.insert(user);
             }
         }

@@ -27,7 +27,8 @@ use ruma::{OwnedEventId, RoomId, RoomVersionId, events::room::member::Membership
 use serde_json::json;
 use weft_dag::{RoomVersion, Verified, testing::object};
 use weft_room::{
-    AcceptError, AdoptError, Direction, EditError, SendError, Template, TemplateError, TemplateKind, Types,
+    AcceptError, AdoptError, Direction, EditError, JoinedRoom, OutsideError, OutsideMembership, SendError, Template,
+    TemplateError, TemplateKind, Types,
 };
 use weft_store::{
     engine::Op,
@@ -661,6 +662,169 @@ async fn a_join_that_did_not_stand_opens_no_room_when_it_is_brought_again() {
     );
 }
 
+/// W4: the invited user's server is not in the room, and nobody else would tell it.
+#[tokio::test]
+async fn an_invitation_that_somebody_withdraws_ends_on_the_invited_server() {
+    for (version, membership) in [
+        (RoomVersionId::V12, "leave"),
+        (RoomVersionId::V12, "ban"),
+        (RoomVersionId::V10, "leave"),
+    ] {
+        let net = Net::new(&["a.example", "b.example"]).await;
+        let room = net.document(ALICE, &version).await;
+        net.invite(ALICE, BOB, &room).await;
+        let b = net.rooms("b.example");
+        let row = async || b.reader().room_of_user(&user(BOB), &room).await.unwrap().unwrap();
+        let open = row().await;
+        assert!(!b.reader().outside_state(&user(BOB), &open).await.unwrap().is_empty());
+        net.end_membership(ALICE, &room, BOB, membership).await;
+        net.until(async || row().await.membership.as_str() == membership).await;
+        let shown = b.reader().outside_state(&user(BOB), &row().await).await.unwrap();
+        assert_eq!(shown.len(), 1);
+        let shown: serde_json::Value = shown[0].deserialize().unwrap();
+        assert_eq!(
+            (shown["sender"].as_str(), shown["state_key"].as_str()),
+            (Some(ALICE), Some(BOB))
+        );
+        // Of what the other server wrote, a paragraph stays for good.
+        assert_eq!(shown["content"]["reason"].as_str().unwrap().len(), 1_000);
+        assert_eq!(b.reader().outside(&user(BOB), &room).await.unwrap(), None);
+        // Invited once more, the user can come in.
+        if membership == "leave" {
+            net.invite_and_join(ALICE, BOB, &room, 25).await;
+            net.quiet(&room).await;
+            assert_eq!(b.reader().outside(&user(BOB), &room).await.unwrap(), None);
+        }
+    }
+}
+
+/// The end of an invitation names the one that it ends: an old one that comes late says nothing of a new one.
+#[tokio::test]
+async fn the_end_of_an_earlier_invitation_leaves_a_later_one_open() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite(ALICE, BOB, &room).await;
+    net.cut(0);
+    net.end_membership(ALICE, &room, BOB, "leave").await;
+    let a = net.rooms("a.example");
+    let ended = a
+        .reader()
+        .state_event(&room, "m.room.member", BOB)
+        .await
+        .unwrap()
+        .unwrap();
+    net.invite(ALICE, BOB, &room).await;
+    let b = net.rooms("b.example");
+    b.withdrawn(&ended).await.unwrap();
+    let row = b.reader().room_of_user(&user(BOB), &room).await.unwrap().unwrap();
+    assert_eq!(row.membership, MembershipState::Invite);
+}
+
+/// T127: invitations that nobody asked for are counted by user, by server and by bytes, and rooms are listed without what
+/// came with them.
+#[tokio::test]
+async fn invitations_that_nobody_asked_for_are_bounded() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let b = net.rooms("b.example");
+    let bounds = weft_room::InvitationBounds::default();
+    let invite = async |server: &str, number: usize, whom: &str, bytes: usize| {
+        let inviter = format!("@mallory:{server}");
+        let version = RoomVersionId::V12;
+        let named = json!({ "number": number });
+        let mut elsewhere = weft_dag::testing::World::with_create(&version, &inviter, named);
+        let last = elsewhere.message(&inviter, &format!("{number}"));
+        let content = json!({ "membership": "invite" });
+        let event = elsewhere.build(
+            &[last.event_id().to_owned()],
+            &inviter,
+            "m.room.member",
+            Some(whom),
+            content,
+        );
+        let topic = json!({ "type": "m.room.topic", "state_key": "", "content": { "topic": "x".repeat(bytes) } });
+        let name = json!({ "type": "m.room.name", "state_key": "", "content": { "name": "Room" } });
+        let room = event.pdu().room_id().to_owned();
+        let invited = b.invited(OutsideMembership {
+            event,
+            version,
+            resident: user(&inviter).server_name().to_owned(),
+            stripped: vec![topic, name],
+            user: user(whom),
+        });
+        invited.await.map(|()| room)
+    };
+    let mut last = None;
+    for number in 0..bounds.per_user_and_server {
+        last = Some(invite("evil.example", number, BOB, 10).await.unwrap());
+    }
+    let over = invite("evil.example", 1_000, BOB, 10).await;
+    assert!(matches!(over, Err(OutsideError::TooMany { .. })), "{over:?}");
+    // Another server, and another user, are not touched by it; and one that was declined makes room for another.
+    invite("kind.example", 0, BOB, 10).await.unwrap();
+    invite("evil.example", 1_001, "@carl:b.example", 10).await.unwrap();
+    b.uninvited(&last.unwrap(), &user(BOB), None).await.unwrap();
+    invite("evil.example", 1_002, BOB, 10).await.unwrap();
+
+    // A topic of a whole event's size is left out, and the name stays.
+    let room = invite("kind.example", 1, "@dora:b.example", 100_000).await.unwrap();
+    let row = b
+        .reader()
+        .room_of_user(&user("@dora:b.example"), &room)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(row.row.stripped.is_empty(), "a list of rooms is read without it");
+    let shown = b.reader().outside_state(&user("@dora:b.example"), &row).await.unwrap();
+    let kinds: Vec<String> = shown
+        .iter()
+        .map(|raw| raw.get_field("type").unwrap().unwrap())
+        .collect();
+    assert_eq!(kinds, ["m.room.name", "m.room.member"]);
+
+    // Many servers of one owner: all of it together stays below the user's bytes.
+    let mut kept = 0_u64;
+    for number in 0..200 {
+        match invite(&format!("evil{number}.example"), number, "@eve:b.example", 60_000).await {
+            Ok(_) => kept += 60_000,
+            Err(error) => assert!(matches!(error, OutsideError::TooMany { .. }), "{error}"),
+        }
+    }
+    assert!(
+        (1_000_000..=weft_wire::limits::MAX_OPEN_INVITATION_BYTES_PER_USER).contains(&kept),
+        "{kept}"
+    );
+}
+
+/// F8: the join that this server made comes back by way of another server before it is taken over.
+#[tokio::test]
+async fn a_join_that_is_here_already_is_not_appended_again() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite(ALICE, BOB, &room).await;
+    let answer = net.join_answer(BOB, &room).await;
+    let again = JoinedRoom {
+        version: answer.version.clone(),
+        state: answer.state.clone(),
+        auth_chain: answer.auth_chain.clone(),
+        event: answer.event.clone(),
+        resident: answer.resident.clone(),
+        snapshot: None,
+    };
+    let id = answer.event.pdu().event_id().to_owned();
+    let b = net.rooms("b.example");
+    b.adopt(answer).await.unwrap();
+    net.quiet(&room).await;
+    b.adopt(again).await.unwrap();
+    net.quiet(&room).await;
+    let page = b
+        .reader()
+        .timeline(&room, None, Direction::Backward, Types::All, 100)
+        .await
+        .unwrap();
+    let times = page.events.iter().filter(|event| event.pdu.event_id() == id).count();
+    assert_eq!(times, 1);
+}
+
 #[tokio::test]
 async fn an_invitation_beside_the_rooms_events_takes_nobody_out_of_it() {
     let net = Net::new(&["a.example", "b.example"]).await;
@@ -672,7 +836,15 @@ async fn an_invitation_beside_the_rooms_events_takes_nobody_out_of_it() {
         .forge("@eve:c.example", &room, heads, "m.room.member", Some(BOB), content)
         .await;
     let b = net.rooms("b.example");
-    b.invited(invite, Vec::new(), &user(BOB)).await.unwrap();
+    b.invited(OutsideMembership {
+        event: invite,
+        version: RoomVersionId::V12,
+        resident: user("@eve:c.example").server_name().to_owned(),
+        stripped: Vec::new(),
+        user: user(BOB),
+    })
+    .await
+    .unwrap();
     assert_eq!(
         b.reader().rooms_of(&user(BOB)).await.unwrap()[0].membership,
         MembershipState::Join
@@ -1087,4 +1259,38 @@ async fn a_redacted_copy_of_what_is_here_whole_changes_nothing() {
     net.seal(BOB, &room).await;
     net.quiet(&room).await;
     net.assert_same(&room).await;
+}
+
+/// W16: a redaction that names an event of another room takes nothing back there, and is shown nowhere.
+#[tokio::test]
+async fn a_redaction_of_another_rooms_event_is_not_shown() {
+    for version in [RoomVersionId::V10, RoomVersionId::V12] {
+        let net = Net::new(&["a.example", "b.example"]).await;
+        let (room, other) = (net.document(ALICE, &version).await, net.document(ALICE, &version).await);
+        let secret = net.message(ALICE, &other, "kept").await;
+        let own = net.message(ALICE, &room, "here").await;
+        net.invite_and_join(ALICE, BOB, &room, 100).await;
+        net.quiet(&room).await;
+        let a = net.rooms("a.example");
+        for (target, shown) in [(&secret, false), (&own, true)] {
+            let heads = a.reader().extremities(&room).await.unwrap();
+            let redaction = net.forge_redaction(BOB, &room, heads, target).await;
+            let id = redaction.pdu().event_id().to_owned();
+            a.receive(user(BOB).server_name(), vec![redaction]).await.unwrap();
+            net.until(async || a.reader().stored_event(&room, &id).await.unwrap().is_some())
+                .await;
+            let page = a
+                .reader()
+                .timeline(&room, None, Direction::Backward, Types::All, 10)
+                .await
+                .unwrap();
+            assert_eq!(
+                page.events.iter().any(|event| event.pdu.event_id() == id),
+                shown,
+                "{version}"
+            );
+        }
+        let kept = a.reader().event(Some(&other), &secret).await.unwrap().unwrap();
+        assert!(kept.json().contains("kept"));
+    }
 }

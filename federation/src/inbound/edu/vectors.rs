@@ -6,7 +6,7 @@ use ruma::ServerName;
 use serde_json::{Map, Value, json, value::to_raw_value};
 use weft_wire::presence::PresenceEntry;
 
-use super::{InboundEdu, parse};
+use super::{InboundEdu, Tally, parse};
 
 fn vectors() -> Vec<(String, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors/edus");
@@ -47,7 +47,7 @@ fn of_every_edu_counts_what_its_vector_says() {
     assert!(vectors.len() >= 39, "vectors are missing: {}", vectors.len());
     for (name, vector) in vectors {
         let origin = ServerName::parse(vector["origin"].as_str().unwrap()).unwrap();
-        let read = parse(&origin, &to_raw_value(&vector["edu"]).unwrap());
+        let read = parse(&origin, &to_raw_value(&vector["edu"]).unwrap(), &mut Tally::default());
         let shown: Vec<Value> = read.iter().map(show).collect();
         assert_eq!(json!(shown), vector["read"], "{name}");
     }

@@ -1,12 +1,12 @@
 //! Where incoming events and EDUs go: events to the rooms' staging, EDUs to fanout.
 
 use async_trait::async_trait;
-use ruma::{MilliSecondsSinceUnixEpoch, RoomId, ServerName};
+use ruma::{MilliSecondsSinceUnixEpoch, RoomId, ServerName, UserId};
 use weft_dag::{RoomVersion, Verified};
 use weft_fanout::{Awareness, Ephemeral, Presence, Receipt};
 use weft_federation::{
     acl,
-    inbound::{self, InboundEdu, Intake, IntakeError},
+    inbound::{self, InboundEdu, Intake, IntakeError, Outside},
 };
 use weft_room::Rooms;
 
@@ -42,6 +42,23 @@ impl Intake for RoomIntake {
             .await
             .map_err(failed)?;
         Ok(acl::allows(list.as_deref().map(weft_dag::Pdu::content), server))
+    }
+
+    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, IntakeError> {
+        let Some(row) = self.rooms.reader().outside(user, room).await.map_err(failed)? else {
+            return Ok(None);
+        };
+        // An invitation of a version that this server does not speak was not taken.
+        let version = RoomVersion::new(&row.version).map_err(|error| failed(error.0))?;
+        Ok(Some(Outside {
+            event: row.event,
+            version,
+            resident: row.resident,
+        }))
+    }
+
+    async fn withdrawn(&self, event: Verified) -> Result<(), IntakeError> {
+        self.rooms.withdrawn(event.pdu()).await.map_err(failed)
     }
 
     async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), IntakeError> {

@@ -1,6 +1,7 @@
-//! `[limits]`: what one user may ask for and keep, and what callers may hold.
+//! `[limits]`: what one user, or one server, may ask for and keep, and what callers may hold.
 
 use weft_gateway::traffic::TrafficLimits;
+use weft_room::InvitationBounds;
 use weft_wire::limits::ACCOUNT_DATA_QUOTA_BYTES;
 
 use super::source::Fields;
@@ -14,6 +15,8 @@ pub(crate) struct Limits {
     pub(crate) traffic: TrafficLimits,
     /// Bytes of account data that one user may keep.
     pub(crate) account_data_bytes: u64,
+    /// How many open invitations a user, and a server, may have to rooms that this server is not in.
+    pub(crate) invitations: InvitationBounds,
 }
 
 /// See the module.
@@ -27,10 +30,18 @@ pub(super) fn read(mut fields: Fields<'_>) -> Limits {
         ..default
     };
     let account_data_bytes = number("account_data_bytes", ACCOUNT_DATA_QUOTA_BYTES);
+    let default = InvitationBounds::default();
+    let mut count = |name: &str, otherwise: usize| fields.count(name).map_or(otherwise, |found| found.value);
+    let invitations = InvitationBounds {
+        per_user: count("invitations_per_user", default.per_user),
+        per_user_and_server: count("invitations_per_user_and_server", default.per_user_and_server),
+        per_server: count("invitations_per_server", default.per_server),
+    };
     fields.finish();
     Limits {
         rate_limit,
         traffic,
         account_data_bytes,
+        invitations,
     }
 }

@@ -71,6 +71,10 @@ connections = 8192
 connections_per_network = 256
 # Bytes of account data (settings of clients) that one user may keep.
 account_data_bytes = 4194304
+# Open invitations to rooms of other servers: of one user, of one user by one server, of all users by one server.
+invitations_per_user = 500
+invitations_per_user_and_server = 50
+invitations_per_server = 2000
 
 [well_known]
 # Only where the server is not reached under its own name: the address for clients ("https://weft.example.org")

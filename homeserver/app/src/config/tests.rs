@@ -39,6 +39,7 @@ fn what_is_not_said_has_a_default() {
     assert_eq!(config.limits.traffic, weft_gateway::traffic::TrafficLimits::default());
     assert_eq!(config.limits.account_data_bytes, 4 * 1024 * 1024);
     assert_eq!(config.trusted_proxies, []);
+    assert_eq!(config.limits.invitations, weft_room::InvitationBounds::default());
     assert!(config.listen[0].tls.is_none());
     assert_eq!(config.warnings, []);
 }
@@ -75,6 +76,7 @@ fn the_file_of_the_readme_is_understood() {
         rate_limit = false
         connections = 500
         connections_per_network = 50
+        invitations_per_user = 7
         [log]
         format = "json"
         filter = "weft_room=debug,info"
@@ -95,6 +97,7 @@ fn the_file_of_the_readme_is_understood() {
     assert!(!config.limits.rate_limit);
     assert_eq!(config.limits.traffic.connections, 500);
     assert_eq!(config.limits.traffic.connections_per_network, 50);
+    assert_eq!(config.limits.invitations.per_user, 7);
     assert_eq!(config.log.format, LogFormat::Json);
 }
 
@@ -112,6 +115,7 @@ fn the_written_file_says_what_the_defaults_are() {
     assert_eq!(written.limits.traffic, plain.limits.traffic);
     assert_eq!(written.limits.account_data_bytes, plain.limits.account_data_bytes);
     assert_eq!(written.trusted_proxies, plain.trusted_proxies);
+    assert_eq!(written.limits.invitations, plain.limits.invitations);
     assert_eq!(written.log.filter, plain.log.filter);
     assert_eq!(written.warnings, []);
 }
@@ -172,6 +176,10 @@ fn each_mistake_is_shown_with_its_line() {
         (
             "[limits]\nconnections = 0\n",
             "limits.connections: must be a whole number above 0",
+        ),
+        (
+            "[limits]\ninvitations_per_user = 0\n",
+            "limits.invitations_per_user: must be a whole number above 0",
         ),
         (
             "[log]\nformat = \"xml\"\n",

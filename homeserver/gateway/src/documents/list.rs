@@ -45,12 +45,8 @@ async fn invitation(reader: &Reader, entry: &RoomMembership, user: &UserId) -> R
             .map(|member| (summary::title(&state), member.sender().to_owned())),
         Some(_) => None,
         None => {
-            let stripped: Vec<Value> = entry
-                .row
-                .stripped
-                .iter()
-                .filter_map(|raw| raw.deserialize().ok())
-                .collect();
+            let shown = reader.outside_state(user, entry).await?;
+            let stripped: Vec<Value> = shown.iter().filter_map(|raw| raw.deserialize().ok()).collect();
             summary::invitation(&stripped, user)
         }
     };

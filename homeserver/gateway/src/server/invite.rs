@@ -10,6 +10,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 use weft_federation::handshake::{IncomingInvite, InviteError};
+use weft_room::OutsideMembership;
 
 use super::{ServerPorts, Signed, gate, signed::SignedPath};
 use crate::{
@@ -41,7 +42,16 @@ pub(super) async fn invite(
         .map(|state| shown(state))
         .collect::<ApiResult<_>>()?;
     let event = gate::raw(invited.event.pdu())?;
-    ports.rooms.invited(invited.event, stripped, &invited.user).await?;
+    ports
+        .rooms
+        .invited(OutsideMembership {
+            event: invited.event,
+            version: request.room_version,
+            resident: origin,
+            stripped,
+            user: invited.user,
+        })
+        .await?;
     Ok(Answer(Response::new(event)))
 }
 

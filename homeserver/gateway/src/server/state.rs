@@ -46,6 +46,12 @@ pub(super) async fn state(
 /// The state before an event, for who may ask about it.
 async fn before(ports: &ServerPorts, origin: &ServerName, room: &RoomId, event: &OwnedEventId) -> ApiResult<StateIds> {
     gate::member_at(ports, origin, room, slice::from_ref(event), &[]).await?;
+    let unknown = || ApiError::not_found("The state at that event is not known here.");
+    // A rejected event has no place in the room: whoever holds it for accepted must not take our word for what was before.
+    let stored = ports.reader().stored_event(room, event).await?.ok_or_else(unknown)?;
+    if stored.pdu.rejected() {
+        return Err(unknown());
+    }
     let ids = ports.reader().state_ids(room, event).await?;
-    ids.ok_or_else(|| ApiError::not_found("The state at that event is not known here."))
+    ids.ok_or_else(unknown)
 }

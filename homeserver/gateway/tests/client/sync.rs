@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use weft_room::OutsideMembership;
 
 use super::world::{Person, World, encoded, ids, kinds};
 
@@ -246,7 +247,14 @@ async fn an_invitation_from_elsewhere_ends_with_a_leave_that_clients_see() {
         Some(bob.user.as_str()),
         content,
     );
-    world.rooms.invited(invite, Vec::new(), &bob.user).await.unwrap();
+    let invited = OutsideMembership {
+        event: invite,
+        version,
+        resident: "beta.example".try_into().unwrap(),
+        stripped: Vec::new(),
+        user: bob.user.clone(),
+    };
+    world.rooms.invited(invited).await.unwrap();
     let since = token(&world, &bob).await;
     let leave = format!("/_matrix/client/v3/rooms/{}/leave", last.room_id());
     world.ok("POST", &leave, &bob, json!({})).await;

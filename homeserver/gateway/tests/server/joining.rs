@@ -298,7 +298,8 @@ async fn an_invitation_is_signed_and_kept_and_nothing_else_is() {
         .unwrap()
         .unwrap();
     assert_eq!(kept.membership, MembershipState::Invite);
-    let shown: Vec<Value> = kept.row.stripped.iter().map(|raw| raw.deserialize().unwrap()).collect();
+    let shown = world.rooms.reader().outside_state(&world.alice, &kept).await.unwrap();
+    let shown: Vec<Value> = shown.iter().map(|raw| raw.deserialize().unwrap()).collect();
     assert!(shown.iter().any(|entry| entry["type"] == "m.room.create"));
     assert!(
         shown
@@ -346,5 +347,72 @@ async fn a_restricted_join_is_signed_for_whom_the_rule_lets_in() {
         assert_eq!(status, expected, "{user}: {answer}");
         let signed = answer["event"]["signatures"]["alpha.test"].is_object();
         assert_eq!(signed, expected == 200, "{user}: {answer}");
+    }
+}
+
+/// W4: the server that invited one of our users to a room that we are not in takes the invitation back, in an ordinary
+/// transaction; another server can't.
+#[tokio::test]
+async fn an_invitation_from_outside_is_taken_back_by_its_server() {
+    for version in [RoomVersionId::V10, RoomVersionId::V12] {
+        let world = World::new().await;
+        let bob = "@bob:beta.test";
+        let mut elsewhere = weft_dag::testing::World::new(&version, bob);
+        let last = elsewhere.message(bob, "secret");
+        let room = last.room_id().to_owned();
+        let state: Vec<Value> = elsewhere
+            .order
+            .iter()
+            .map(|id| serde_json::from_str(elsewhere.pdu(id).json()).unwrap())
+            .filter(|event: &Value| event["type"] == "m.room.create")
+            .collect();
+        let build =
+            |elsewhere: &mut weft_dag::testing::World, before: &ruma::EventId, sender: &str, membership: &str| {
+                let content = json!({ "membership": membership });
+                let place = [before.to_owned()];
+                elsewhere.build(&place, sender, "m.room.member", Some(world.alice.as_str()), content)
+            };
+        let invite = build(&mut elsewhere, last.event_id(), bob, "invite");
+        let event: Value = serde_json::from_str(invite.pdu().json()).unwrap();
+        let body = json!({ "room_version": version, "event": event, "invite_room_state": state });
+        let id = invite.pdu().event_id().to_owned();
+        let put = format!(
+            "/_matrix/federation/v2/invite/{}/{}",
+            path(room.as_str()),
+            path(id.as_str())
+        );
+        let (status, answer) = world.ask(beta(), "PUT", &put, body).await;
+        assert_eq!(status, 200, "{answer}");
+        let membership = async || world.rooms.reader().membership(&room, &world.alice).await.unwrap();
+        assert_eq!(membership().await, MembershipState::Invite);
+
+        let send = async |server, number: usize, event: &Value| {
+            let transaction = json!({ "origin": server, "origin_server_ts": 1, "pdus": [event] });
+            let put = format!("/_matrix/federation/v1/send/take-back-{number}");
+            assert_eq!(world.ask(server, "PUT", &put, transaction).await.0, 200);
+        };
+        let leave = |sender: &str, cited: &str| {
+            let mut leave = event.clone();
+            leave["sender"] = json!(sender);
+            leave["content"] = json!({ "membership": "leave" });
+            leave["auth_events"] = json!([cited]);
+            leave["prev_events"] = json!([id]);
+            for field in ["hashes", "signatures"] {
+                leave.as_object_mut().unwrap().remove(field);
+            }
+            let mut leave = weft_dag::testing::object(leave);
+            let server = UserId::parse(sender).unwrap().server_name().to_owned();
+            let rules = RoomVersion::new(&version).unwrap();
+            let key = signer(&server);
+            let redaction = &rules.rules().redaction;
+            ruma::signatures::hash_and_sign_event(server.as_str(), key.key_pair(), &mut leave, redaction).unwrap();
+            serde_json::to_value(leave).unwrap()
+        };
+        let none = format!("${}", "a".repeat(43));
+        send(gamma(), 1, &leave("@carl:gamma.test", id.as_str())).await;
+        send(beta(), 2, &leave(bob, &none)).await;
+        assert_eq!(membership().await, MembershipState::Invite);
+        send(beta(), 3, &leave(bob, id.as_str())).await;
+        assert_eq!(membership().await, MembershipState::Leave);
     }
 }

@@ -333,3 +333,44 @@ async fn a_document_is_given_to_servers_in_it() {
         .await;
     assert_eq!(status, 404);
 }
+
+/// W16: a rejected event has no place in the room, so there is no state before it to tell.
+#[tokio::test]
+async fn the_state_at_a_rejected_event_is_not_told() {
+    let world = World::new().await;
+    let room = world.public_room().await;
+    let (join, answer) = world.join("@bob:beta.test", &room).await;
+    let bob = ruma::UserId::parse("@bob:beta.test").unwrap();
+    let version = world.rooms.reader().version(&room).await.unwrap().unwrap();
+    let state = answer["state"].as_array().unwrap();
+    let levels = state
+        .iter()
+        .find(|event| event["type"] == "m.room.power_levels")
+        .unwrap();
+    let levels = ids(&json!([levels]), &version).into_iter().next().unwrap();
+    let content = json!({ "users": { "@bob:beta.test": 100 } });
+    let place = (vec![join.clone()], vec![levels, join.clone()], 50);
+    let (rejected, event) = world
+        .event(&room, &bob, "m.room.power_levels", Some(""), content, place)
+        .await;
+    let transaction = json!({ "origin": "beta.test", "origin_server_ts": 1, "pdus": [event] });
+    let send = format!("/_matrix/federation/v1/send/{}", rand_id());
+    assert_eq!(world.ask(beta(), "PUT", &send, transaction).await.0, 200);
+    world.until_committed(&rejected).await;
+    let stored = world
+        .rooms
+        .reader()
+        .stored_event(&room, &rejected)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(stored.pdu.rejected());
+    for (asked, expected) in [(&rejected, 404), (&join, 200)] {
+        for what in ["state", "state_ids"] {
+            let query = format!("event_id={}", path(asked.as_str()));
+            let question = format!("/_matrix/federation/v1/{what}/{}?{query}", path(room.as_str()));
+            let (status, answer) = world.get(beta(), &question).await;
+            assert_eq!(status, expected, "{what} {asked}: {answer}");
+        }
+    }
+}

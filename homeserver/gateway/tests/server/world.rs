@@ -21,7 +21,7 @@ use weft_dag::{
 use weft_federation::{
     Client, ClientConfig, KeyCache, KeyCacheError, KeyRing, RemoteEvents, RemoteKeys, StoredKeys, acl,
     handshake::Handshake,
-    inbound::{InboundEdu, Intake, IntakeError, Transactions},
+    inbound::{InboundEdu, Intake, IntakeError, Outside, Transactions},
     outbox::{OutboxError, OutboxStore, Retry, Row, Sender, SenderConfig},
 };
 use weft_gateway::server::{ServerPorts, router};
@@ -131,6 +131,21 @@ impl Intake for Into {
         let list = self.0.reader().state_event(room, "m.room.server_acl", "").await;
         let list = list.map_err(|error| IntakeError(error.to_string()))?;
         Ok(acl::allows(list.as_deref().map(weft_dag::Pdu::content), server))
+    }
+
+    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, IntakeError> {
+        let row = self.0.reader().outside(user, room).await;
+        let row = row.map_err(|error| IntakeError(error.to_string()))?;
+        Ok(row.map(|row| Outside {
+            event: row.event,
+            version: RoomVersion::new(&row.version).unwrap(),
+            resident: row.resident,
+        }))
+    }
+
+    async fn withdrawn(&self, event: Verified) -> Result<(), IntakeError> {
+        let ended = self.0.withdrawn(event.pdu()).await;
+        ended.map_err(|error| IntakeError(error.to_string()))
     }
 
     async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), IntakeError> {

@@ -21,8 +21,9 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use weft_dag::{Draft, Pdu, Placement, RoomVersion, Signer, Unchecked, Verified, testing};
 use weft_room::{
-    Clock, CommitSink, Committed, CreateRoom, Edit, EditError, EditOutcome, Identity, JoinedRoom, NewEvent, PeerError,
-    Peers, Ports, RoomConfig, Rooms, SendError, SessionId, StateIds, Template, TemplateKind,
+    Clock, CommitSink, Committed, CreateRoom, Edit, EditError, EditOutcome, Identity, JoinedRoom, NewEvent,
+    OutsideMembership, PeerError, Peers, Ports, RoomConfig, Rooms, SendError, SessionId, StateIds, Template,
+    TemplateKind,
 };
 use weft_store::{
     Store,
@@ -387,6 +388,14 @@ impl Net {
         let rooms = self.rooms(to.as_str());
         let mut verified = Vec::new();
         for pdu in events {
+            // As federation does: the end of an invitation goes past the room, which this server is not in.
+            let about = pdu.state_key().and_then(|key| UserId::parse(key).ok());
+            if let Some(about) = about
+                && rooms.reader().outside(&about, pdu.room_id()).await.unwrap().is_some()
+            {
+                rooms.withdrawn(&pdu).await.unwrap();
+                continue;
+            }
             if let Some(version) = rooms.reader().version(pdu.room_id()).await.unwrap() {
                 verified.push(check(&pdu, &version));
             }
@@ -504,6 +513,13 @@ impl Net {
         self.of(who).send(room, new_event(who, kind, Some(""), content)).await
     }
 
+    /// One user changes the membership of another.
+    pub async fn end_membership(&self, who: &str, room: &RoomId, whom: &str, membership: &str) {
+        let content = json!({ "membership": membership, "reason": "r".repeat(2_000) });
+        let event = new_event(who, "m.room.member", Some(whom), content);
+        self.of(who).send(room, event).await.unwrap();
+    }
+
     pub async fn topic(&self, who: &str, room: &RoomId, topic: &str) {
         self.state_event(who, room, "m.room.topic", json!({ "topic": topic }))
             .await
@@ -544,7 +560,13 @@ impl Net {
         let theirs = testing::signer(user(whom).server_name());
         let both = theirs.cosign(&check(&drafted.event, &version), &version).unwrap();
         self.of(whom)
-            .invited(both.clone(), drafted.stripped, &user(whom))
+            .invited(OutsideMembership {
+                event: both.clone(),
+                version: drafted.version,
+                resident: user(who).server_name().to_owned(),
+                stripped: drafted.stripped,
+                user: user(whom),
+            })
             .await
             .unwrap();
         self.of(who)
@@ -659,6 +681,32 @@ impl Net {
         key: Option<&str>,
         content: Value,
     ) -> Verified {
+        let place = (kind, key, None);
+        self.forge_with(sender, room, prev_events, place, content).await
+    }
+
+    /// The same, a redaction of any event.
+    pub async fn forge_redaction(
+        &self,
+        sender: &str,
+        room: &RoomId,
+        prev_events: Vec<OwnedEventId>,
+        target: &EventId,
+    ) -> Verified {
+        // In the content since version 11, beside it before.
+        let content = json!({ "redacts": target });
+        let place = ("m.room.redaction", None, Some(target.to_owned()));
+        self.forge_with(sender, room, prev_events, place, content).await
+    }
+
+    async fn forge_with(
+        &self,
+        sender: &str,
+        room: &RoomId,
+        prev_events: Vec<OwnedEventId>,
+        (kind, key, redacts): (&str, Option<&str>, Option<OwnedEventId>),
+        content: Value,
+    ) -> Verified {
         let state = self.rooms("a.example").reader().state(room).await.unwrap().unwrap();
         let version = state.version();
         let content = testing::object(content);
@@ -667,7 +715,7 @@ impl Net {
             kind: kind.into(),
             state_key: key.map(ToOwned::to_owned),
             content: content.clone(),
-            redacts: None,
+            redacts,
             room_id: Some(room.to_owned()),
         };
         let placement = Placement {

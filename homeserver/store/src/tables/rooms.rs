@@ -48,6 +48,12 @@ crate::tables! {
         "Rooms of which we don't have all events yet (joined through another server, or a gap that couldn't be filled), and the server that has them.";
     MEMBERSHIP: (OwnedUserId, OwnedRoomId) => MembershipRow, User, Derived, 0x010D,
         "Our user's membership of each room, also of rooms that we aren't in (invites, with stripped state).";
+    OUTSIDE: (OwnedUserId, OwnedRoomId) => OutsideRow, User, Ground, 0x0140,
+        "User, room that this server is not in: where our user's open invitation or knock came from, and how much came with it. Counted against the user's quota.";
+    OUTSIDE_STATE: (OwnedUserId, OwnedRoomId) => OutsideState, User, Ground, 0x0141,
+        "User, room: the stripped state of an OUTSIDE row. Apart from it, because it is large and only shown once.";
+    OUTSIDE_SERVERS: (OwnedServerName, OwnedUserId, OwnedRoomId) => (), Server, Derived, 0x0142,
+        "Server, user, room: the OUTSIDE rows that a server's invitations made. A row may stand after its invitation has ended, and is removed when they are counted.";
     ALIASES: (OwnedRoomAliasId,) => AliasRow, Global, Ground, 0x010E,
         "What our server's aliases stand for.";
     ROOM_ALIASES: (OwnedRoomId, OwnedRoomAliasId) => (), Room, Derived, 0x010F,
@@ -301,14 +307,32 @@ pub struct MembershipRow {
     pub event: OwnedEventId,
     /// Its position.
     pub position: u64,
-    /// For invites and knocks of rooms that we aren't in: the stripped state that came with it; after their end, the leave
-    /// as clients get it.
+    /// After the end of an invitation or a knock of a room that this server is not in: the leave as clients get it. Older
+    /// stores also have the stripped state of open ones here, which is in [`OUTSIDE_STATE`] now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stripped: Vec<Raw<serde_json::Value>>,
     /// Whether the user has forgotten the room.
     #[serde(default)]
     pub forgotten: bool,
 }
+
+/// An open invitation or knock of a room that this server is not in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutsideRow {
+    /// The membership event.
+    pub event: OwnedEventId,
+    /// The room's version, as that server said.
+    pub version: RoomVersionId,
+    /// The server that invited, or that took the knock: it is in the room.
+    pub resident: OwnedServerName,
+    /// Bytes of the stripped state.
+    pub bytes: u64,
+}
+
+/// What may be shown of a room to a user who is invited or has knocked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OutsideState(pub Vec<Raw<serde_json::Value>>);
 
 /// What an alias stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -330,5 +354,7 @@ crate::json_value!(
     ChainRow,
     StagedMark,
     MembershipRow,
+    OutsideRow,
+    OutsideState,
     AliasRow
 );

@@ -64,9 +64,11 @@ impl Turn<'_> {
     /// What may be shown of the room to somebody outside: what came with the invitation, or what the specification lets
     /// us show of a room that this server is in.
     async fn stripped(&self, row: &RoomMembership) -> ApiResult<Events> {
-        if !row.row.stripped.is_empty() {
-            let events = row.row.stripped.iter();
-            let events = events.filter_map(|event| RawValue::from_string(event.json().get().to_owned()).ok());
+        let outside = self.reader.outside_state(self.user, row).await?;
+        if !outside.is_empty() {
+            let events = outside
+                .iter()
+                .filter_map(|event| RawValue::from_string(event.json().get().to_owned()).ok());
             return Ok(Events {
                 events: events.collect(),
             });

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use weft_room::{
     AcceptError, AccessError, AdoptError, ContentError, CreateError, DirectoryError, EditError, OpenError,
-    ReceiveError, SendError, TemplateError, Unavailable,
+    OutsideError, ReceiveError, SendError, TemplateError, Unavailable,
 };
 use weft_wire::errcode;
 
@@ -166,6 +166,16 @@ impl From<AcceptError> for ApiError {
     }
 }
 
+impl From<OutsideError> for ApiError {
+    fn from(error: OutsideError) -> Self {
+        match error {
+            OutsideError::TooMany { retry_after } => Self::limit_exceeded(retry_after),
+            OutsideError::Malformed { reason } => Self::bad_json(reason),
+            OutsideError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
 impl From<AdoptError> for ApiError {
     fn from(error: AdoptError) -> Self {
         match error {
@@ -175,8 +185,8 @@ impl From<AdoptError> for ApiError {
                 format!("This server has no room version {version}."),
             ),
             AdoptError::BadState { .. } => Self::bad_gateway(error.to_string()),
-            AdoptError::Overtaken => Self::forbidden(
-                "The server that let you in had not heard yet that you had left or were put out. Try again.",
+            AdoptError::Overtaken => Self::unavailable(
+                "The server that let you in had not heard yet that you left or were removed. Try again.",
             ),
             AdoptError::Unavailable(error) => error.into(),
         }
