@@ -11,13 +11,24 @@ pub(crate) mod template;
 
 pub use invite::{IncomingInvite, InviteError, Invited};
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
-use ruma::{CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
+use ruma::{CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId, ServerName};
 use serde_json::value::RawValue;
 use weft_dag::{BuildError, DropReason, Verified};
 
 use crate::{CallError, RemoteEvents};
+
+/// Pauses after which a server is asked again that is taking in what it was sent: an acknowledged event is on disk there, and
+/// in its room some milliseconds later.
+const CATCHING_UP: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(150),
+    Duration::from_millis(400),
+    Duration::from_millis(1_000),
+];
 
 /// The handshakes. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +55,9 @@ pub trait LastStays: Send + Sync {
     /// Whether a template that cites these events rests on a membership of the user that has ended since, as far as
     /// is known here: then the server that gave it has not heard of the end yet.
     async fn has_ended(&self, wanted: &Wanted, cited: &[OwnedEventId]) -> bool;
+    /// Delivers what is queued for a server, the end of the last stay among it, before that server is asked for anything
+    /// that follows. True where something was queued: the server may still be taking it in.
+    async fn deliver(&self, server: &ServerName) -> bool;
 }
 
 /// A room that was joined.
@@ -112,6 +126,16 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
+    /// Whether the same server may say something else in a moment: it has not heard of the end of the user's last stay, or it
+    /// was sent something and judges by what was before.
+    fn may_pass(&self, sent_more: bool) -> bool {
+        match self {
+            Self::Behind { .. } => true,
+            Self::Call(error) => sent_more && error.refusal().is_some_and(|refusal| refusal.status == 403),
+            _ => false,
+        }
+    }
+
     /// Whether another server may say something else. A refusal by the room's rules is the same everywhere.
     fn ask_another(&self) -> bool {
         match self {
@@ -147,18 +171,31 @@ impl Handshake {
         servers
     }
 
-    /// Tries `attempt` with each server until one succeeds or the answer is final.
+    /// Tries `attempt` with each server until one succeeds or the answer is final. A server that has not taken in yet what it
+    /// was sent is given a moment: its refusal says nothing of what is allowed.
     async fn first<T, F>(
         &self,
         via: &[OwnedServerName],
-        mut attempt: impl FnMut(OwnedServerName) -> F,
+        stays: &dyn LastStays,
+        attempt: impl Fn(OwnedServerName) -> F,
     ) -> Result<T, HandshakeError>
     where
         F: Future<Output = Result<T, HandshakeError>>,
     {
         let mut last = HandshakeError::NoServer;
         for server in self.servers(via) {
-            match attempt(server.clone()).await {
+            let sent_more = stays.deliver(&server).await;
+            let mut result = attempt(server.clone()).await;
+            for pause in CATCHING_UP {
+                match &result {
+                    Err(error) if error.may_pass(sent_more) => {
+                        tokio::time::sleep(pause).await;
+                        result = attempt(server.clone()).await;
+                    }
+                    _ => break,
+                }
+            }
+            match result {
                 Ok(done) => return Ok(done),
                 Err(error) => {
                     tracing::info!(%server, %error, "handshake failed");

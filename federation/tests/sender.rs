@@ -401,3 +401,23 @@ async fn news_goes_out_in_its_envelope_and_a_stop_waits_for_what_can_be_delivere
         r#"{"edu_type":"m.typing","content":{"typing":false}}"#
     );
 }
+
+/// F9: whoever is about to ask a server for something waits until it has what it was to be sent, and no longer than that.
+#[tokio::test(start_paused = true)]
+async fn a_flush_ends_when_all_is_delivered_or_its_time_is_over() {
+    let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
+    let (server, gone) = (name("beta.test"), name("gone.test"));
+    others.away.lock().unwrap().insert(gone.clone());
+    let sender = start(&others, &store);
+    let long = Duration::from_secs(60);
+    assert!(!sender.flush(&server, long).await, "there was nothing");
+    // Nobody woke the sender for these.
+    store.put(&server, 1..=120);
+    let began = Instant::now();
+    assert!(sender.flush(&server, long).await);
+    assert_eq!(others.received(&server).len(), 120);
+    assert!(began.elapsed() < long, "it waits for the delivery and not for the time");
+    store.put(&gone, [1]);
+    assert!(sender.flush(&gone, Duration::from_secs(3)).await);
+    assert!(others.received(&gone).is_empty());
+}

@@ -26,7 +26,7 @@ use axum::{
 use ruma::{CanonicalJsonObject, OwnedEventId, OwnedUserId, RoomVersionId};
 use serde_json::{Value, json};
 use weft_federation::{
-    CallError, DiscoveryError,
+    Asker, CallError, DiscoveryError,
     handshake::{HandshakeError, LastStays, Wanted},
     verify_request,
 };
@@ -36,6 +36,11 @@ use room::{Room, member, sign, signer_of, with};
 
 fn alpha() -> &'static ruma::ServerName {
     ruma::server_name!("alpha.test")
+}
+
+/// Whoever is behind a question.
+fn asker() -> Asker {
+    Asker::User(ruma::user_id!("@alice:alpha.test").to_owned())
 }
 
 fn wanted(room: &Room, via: &ruma::ServerName) -> Wanted {
@@ -59,6 +64,10 @@ struct Left;
 impl LastStays for Left {
     async fn has_ended(&self, _: &Wanted, cited: &[OwnedEventId]) -> bool {
         cited.iter().any(|id| id == ENDED_STAY)
+    }
+
+    async fn deliver(&self, _: &ruma::ServerName) -> bool {
+        false
     }
 }
 
@@ -202,6 +211,82 @@ async fn no_join_is_sent_that_rests_on_a_stay_which_has_ended() {
     .await;
     assert!(matches!(joined, Err(HandshakeError::Behind { .. })), "{joined:?}");
     assert!(sent.is_none());
+}
+
+/// F9: what is queued for the server goes out first, and a server that is still taking it in is asked again: the user is
+/// told of a refusal only where there is one.
+#[tokio::test]
+async fn a_server_that_hears_of_the_last_stay_meanwhile_lets_the_user_in() {
+    struct Queued(std::sync::Mutex<Vec<String>>);
+    #[async_trait]
+    impl LastStays for Queued {
+        async fn has_ended(&self, _: &Wanted, cited: &[OwnedEventId]) -> bool {
+            cited.iter().any(|id| id == ENDED_STAY)
+        }
+
+        async fn deliver(&self, _: &ruma::ServerName) -> bool {
+            self.0.lock().unwrap().push("delivered".to_owned());
+            true
+        }
+    }
+    // Three answers that show what the server has not taken in yet: a template of before, and two refusals.
+    let stale: [fn(&Room) -> Response; 3] = [
+        |room| {
+            let mut template = room.join_template("@alice:alpha.test");
+            template["auth_events"][0] = json!(ENDED_STAY);
+            Json(json!({ "room_version": "11", "event": template })).into_response()
+        },
+        |_| {
+            (
+                StatusCode::FORBIDDEN,
+                Json(json!({ "errcode": "M_FORBIDDEN", "error": "already joined" })),
+            )
+                .into_response()
+        },
+        |_| {
+            (
+                StatusCode::FORBIDDEN,
+                Json(json!({ "errcode": "M_FORBIDDEN", "error": "already joined" })),
+            )
+                .into_response()
+        },
+    ];
+    let reserved = reserve();
+    let name = reserved.name.clone();
+    let room = Arc::new(Room::document(&RoomVersionId::V11, &name));
+    let stays = Arc::new(Queued(std::sync::Mutex::default()));
+    let (asked, there) = (Arc::clone(&stays), Arc::clone(&room));
+    let make_join = move || {
+        let mut log = asked.0.lock().unwrap();
+        let number = log.iter().filter(|entry| *entry == "make_join").count();
+        log.push("make_join".to_owned());
+        let answer = stale.get(number).map_or_else(
+            || Json(json!({ "room_version": "11", "event": there.join_template("@alice:alpha.test") })).into_response(),
+            |stale| stale(&there),
+        );
+        async move { answer }
+    };
+    let joining = Joining {
+        room: Arc::clone(&room),
+        template: Value::Null,
+        version: Value::Null,
+        spoil: |_, _| {},
+        sent: Arc::default(),
+    };
+    let router = Router::new()
+        .route("/_matrix/federation/v1/make_join/{room}/{user}", get(make_join))
+        .route("/_matrix/federation/v2/send_join/{room}/{event}", put(send_join))
+        .route("/_weft/federation/v1/document/{room}", get(document))
+        .merge(room.keys())
+        .with_state(joining);
+    let _peer = reserved.serve(&["127.0.0.1"], router);
+    us(alpha())
+        .handshake
+        .join(&wanted(&room, &name), &*stays)
+        .await
+        .unwrap();
+    let log = stays.0.lock().unwrap().clone();
+    assert_eq!(log, ["delivered", "make_join", "make_join", "make_join", "make_join"]);
 }
 
 /// A user of another server may vouch; that it is named is what the room's rules then check.
@@ -576,13 +661,13 @@ async fn requests_are_signed_as_they_arrive() {
             continue;
         };
         let answer = client
-            .resolve_alias(alias)
+            .resolve_alias(&asker(), alias)
             .await
             .unwrap_or_else(|error| panic!("{localpart}: {error}"));
         assert_eq!(answer.servers, std::slice::from_ref(&first_name));
     }
     client
-        .public_rooms(&name, Some(5), Some("a b".to_owned()), None)
+        .public_rooms(&asker(), &name, Some(5), Some("a b".to_owned()), None)
         .await
         .unwrap();
     client
@@ -605,7 +690,7 @@ async fn requests_are_signed_as_they_arrive() {
     // A server whose keys can't be had is nobody.
     let refused = alpha_ring
         .client
-        .public_rooms(&name, None, None, None)
+        .public_rooms(&asker(), &name, None, None, None)
         .await
         .unwrap_err();
     assert_eq!(refused.refusal().unwrap().status, 401);
@@ -654,17 +739,21 @@ async fn answers_are_bounded() {
         us.keys
             .notarise(&name, ruma::MilliSecondsSinceUnixEpoch::now())
             .await
-            .is_none()
+            .is_empty()
     );
-    let error = us.client.public_rooms(&name, None, None, None).await.unwrap_err();
+    let error = us
+        .client
+        .public_rooms(&asker(), &name, None, None, None)
+        .await
+        .unwrap_err();
     assert_eq!(error.refusal().unwrap().status, 307, "redirects are not followed");
     let alias = ruma::OwnedRoomAliasId::try_from(format!("#a:{name}")).unwrap();
     assert!(matches!(
-        us.client.resolve_alias(alias).await,
+        us.client.resolve_alias(&asker(), alias).await,
         Err(CallError::BadAnswer { .. })
     ));
     let user = OwnedUserId::try_from(format!("@a:{name}")).unwrap();
-    let error = us.client.profile(user, None).await.unwrap_err();
+    let error = us.client.profile(&asker(), user, None).await.unwrap_err();
     assert_eq!(
         (
             error.refusal().unwrap().status,
@@ -686,15 +775,21 @@ async fn private_addresses_unknown_certificates_and_ourselves_are_not_called() {
     let alias = ruma::OwnedRoomAliasId::try_from(format!("#a:{name}")).unwrap();
 
     let strict = us_with(alpha(), Duration::from_secs(5), Vec::new());
-    let error = strict.client.resolve_alias(alias.clone()).await.unwrap_err();
+    let error = strict.client.resolve_alias(&asker(), alias.clone()).await.unwrap_err();
     assert!(
-        matches!(error, CallError::Discovery(DiscoveryError::Denied { .. })),
+        matches!(
+            error,
+            CallError::Discovery {
+                error: DiscoveryError::Denied { .. },
+                ..
+            }
+        ),
         "{error}"
     );
 
     let itself = us(&name);
     assert!(matches!(
-        itself.client.resolve_alias(alias).await,
+        itself.client.resolve_alias(&asker(), alias).await,
         Err(CallError::Ourselves)
     ));
 
@@ -703,9 +798,130 @@ async fn private_addresses_unknown_certificates_and_ourselves_are_not_called() {
     let name = reserved.name.clone();
     let _peer = reserved.serve(&["other.test"], Router::new());
     let alias = ruma::OwnedRoomAliasId::try_from(format!("#a:{name}")).unwrap();
-    let error = us(alpha()).client.resolve_alias(alias).await.unwrap_err();
+    let error = us(alpha()).client.resolve_alias(&asker(), alias).await.unwrap_err();
     assert!(
         matches!(error, CallError::Unreachable { .. }) && error.to_string().contains("certificate"),
         "{error}"
     );
+}
+
+/// T124: each endpoint's answer has its own limit, far below that of a room's state.
+#[tokio::test]
+async fn an_answer_is_read_up_to_the_limit_of_its_endpoint() {
+    async fn filler(State(big): State<bytes::Bytes>) -> Response {
+        ([(header::CONTENT_TYPE, "application/json")], big).into_response()
+    }
+    // Large and cheap to send: what is announced is refused before it is read.
+    let big = bytes::Bytes::from(vec![b' '; 20 * 1024 * 1024]);
+    let reserved = reserve();
+    let name = reserved.name.clone();
+    let router = Router::new()
+        .route("/_matrix/federation/v1/{*path}", get(filler).post(filler).put(filler))
+        .with_state(big);
+    let _peer = reserved.serve(&["127.0.0.1"], router);
+    let us = us(alpha());
+    let asker = Asker::Stranger(None);
+    let user = OwnedUserId::try_from(format!("@bob:{name}")).unwrap();
+    let alias = ruma::OwnedRoomAliasId::try_from(format!("#a:{name}")).unwrap();
+    let room = ruma::room_id!("!r:x");
+    let id = ruma::event_id!("$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    let version = weft_dag::RoomVersion::new(&RoomVersionId::V11).unwrap();
+    let too_large = |error: &str| assert!(error.contains("more than"), "{error}");
+    too_large(&us.client.profile(&asker, user, None).await.unwrap_err().to_string());
+    too_large(&us.client.resolve_alias(&asker, alias).await.unwrap_err().to_string());
+    let rooms = us.client.public_rooms(&asker, &name, None, None, None).await;
+    too_large(&rooms.unwrap_err().to_string());
+    too_large(&us.events.event(&version, &name, id).await.unwrap_err().to_string());
+    too_large(&us.events.state_ids(room, &name, id).await.unwrap_err().to_string());
+    let ids = [id.to_owned()];
+    let missing = us.events.missing_events(room, &version, &name, &[], &ids, 10).await;
+    too_large(&missing.unwrap_err().to_string());
+    let before = us.events.backfill(room, &version, &name, &ids, 10).await;
+    too_large(&before.unwrap_err().to_string());
+    let wanted = wanted(&Room::document(&RoomVersionId::V11, &name), &name);
+    too_large(&us.handshake.join(&wanted, &Left).await.unwrap_err().to_string());
+}
+
+/// T124: what one stranger causes is bounded, what an account causes does not wait for it, and what is known costs nothing.
+#[tokio::test]
+async fn a_stranger_has_few_requests_under_way_and_accounts_their_own() {
+    let reserved = reserve();
+    let name = reserved.name.clone();
+    let open = Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = Arc::clone(&open);
+    let (arrived, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
+    let profile = move || {
+        let (gate, arrived) = (Arc::clone(&gate), arrived.clone());
+        async move {
+            arrived.send(()).unwrap();
+            gate.acquire().await.unwrap().forget();
+            Json(json!({ "displayname": "Bob" }))
+        }
+    };
+    let router = Router::new().route("/_matrix/federation/v1/query/profile", get(profile));
+    let _peer = reserved.serve(&["127.0.0.1"], router);
+    let us = us(alpha());
+    let user = OwnedUserId::try_from(format!("@bob:{name}")).unwrap();
+    let ask = |asker: Asker| {
+        let (client, user) = (us.client.clone(), user.clone());
+        tokio::spawn(async move { client.profile(&asker, user, None).await })
+    };
+    let stranger = || Asker::Stranger(Some("192.0.2.1".parse().unwrap()));
+    let mut waiting = Vec::new();
+    for _ in 0..weft_wire::limits::MAX_OUTGOING_PER_STRANGER {
+        waiting.push(ask(stranger()));
+        arrivals.recv().await.unwrap();
+    }
+    let refused = ask(stranger()).await.unwrap();
+    assert!(matches!(refused, Err(CallError::Busy)), "{refused:?}");
+    waiting.push(ask(Asker::User("@alice:alpha.test".try_into().unwrap())));
+    arrivals.recv().await.unwrap();
+    open.add_permits(waiting.len());
+    for asked in waiting {
+        asked.await.unwrap().unwrap();
+    }
+    open.add_permits(1);
+    ask(stranger()).await.unwrap().unwrap();
+}
+
+/// T124: sixty requests that name sixty servers with unknown keys call few of them at a time.
+#[tokio::test]
+async fn keys_that_strangers_name_are_fetched_a_few_at_a_time() {
+    let (arrived, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
+    let mut peers = Vec::new();
+    let mut names = Vec::new();
+    for _ in 0..20 {
+        let reserved = reserve();
+        names.push(reserved.name.clone());
+        let arrived = arrived.clone();
+        let keys = move || {
+            let arrived = arrived.clone();
+            async move {
+                arrived.send(()).unwrap();
+                std::future::pending::<()>().await;
+            }
+        };
+        let router = Router::new().route("/_matrix/key/v2/server", get(keys));
+        peers.push(reserved.serve(&["127.0.0.1"], router));
+    }
+    let us = us(alpha());
+    let keys = us
+        .keys
+        .on_behalf_of(Asker::Stranger(Some("192.0.2.1".parse().unwrap())));
+    let now = keys.now();
+    let mut asked = tokio::task::JoinSet::new();
+    for name in names.clone() {
+        let keys = keys.clone();
+        asked.spawn(async move { keys.notarise(&name, now).await });
+    }
+    let few = weft_wire::limits::MAX_OUTGOING_PER_STRANGER;
+    // Those over the bound come back at once and empty, while the others still wait.
+    for _ in few..20 {
+        assert!(asked.join_next().await.unwrap().unwrap().is_empty());
+    }
+    for _ in 0..few {
+        arrivals.recv().await.unwrap();
+    }
+    assert!(arrivals.try_recv().is_err());
+    asked.abort_all();
 }

@@ -13,7 +13,7 @@ use weft_dag::{DropReason, Pdu, RoomVersion, Unchecked, Verified};
 use weft_wire::limits;
 
 use super::{Handshake, HandshakeError, bad_answer, template};
-use crate::RemoteEvents;
+use crate::{RemoteEvents, client::Bounds};
 
 /// An invitation for one of our users, checked and signed by us.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ impl Handshake {
         let room_id = event.room_id().to_owned();
         let request =
             create_invite::v2::Request::new(room_id, event.event_id().to_owned(), version.clone(), raw, stripped);
-        let answer = self.events.client().call(server, request).await?;
+        let answer = self.events.client().call(server, request, Bounds::EVENT).await?;
         let signed = self.events.check_one(&known, &answer.event).await?;
         if signed.pdu().event_id() != event.event_id() || signed.redacted_on_receipt() {
             return Err(bad_answer(server, "it signed another event than ours"));

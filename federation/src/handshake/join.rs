@@ -18,7 +18,7 @@ impl Handshake {
     /// # Errors
     /// When no server let the user in: the error is the last one's.
     pub async fn join(&self, wanted: &Wanted, stays: &dyn LastStays) -> Result<Joined, HandshakeError> {
-        self.first(&wanted.via, |server| async move {
+        self.first(&wanted.via, stays, |server| async move {
             self.join_through(wanted, stays, &server).await
         })
         .await
@@ -33,7 +33,7 @@ impl Handshake {
         let client = self.events.client();
         let mut request = prepare_join_event::v1::Request::new(wanted.room_id.clone(), wanted.user.clone());
         request.ver = RoomVersion::ALL.to_vec();
-        let answer = client.call(server, request).await?;
+        let answer = client.call(server, request, Bounds::EVENT).await?;
         let version = template::version(answer.room_version)?;
         let hints = template::hints(server, &answer.event)?;
         if stays.has_ended(wanted, &hints.auth_events).await {
@@ -47,12 +47,12 @@ impl Handshake {
         let raw =
             RawValue::from_string(pdu.json().to_owned()).map_err(|error| bad_answer(server, error.to_string()))?;
         let request = create_join_event::v2::Request::new(wanted.room_id.clone(), pdu.event_id().to_owned(), raw);
-        let answer = client.call_within(server, request, Bounds::LONG).await?.room_state;
+        let answer = client.call(server, request, Bounds::JOIN).await?.room_state;
         if answer.members_omitted {
             return Err(bad_answer(server, "members are left out, which wasn't asked for"));
         }
-        let state = self.events.check_all(&version, &answer.state).await;
-        let auth_chain = self.events.check_all(&version, &answer.auth_chain).await;
+        let state = self.events.check_all(&version, server, answer.state).await;
+        let auth_chain = self.events.check_all(&version, server, answer.auth_chain).await;
         let create = check_create(server, wanted, &version, &state)?;
         let event = self.cosigned(ours, answer.event.as_deref(), &version).await;
         let snapshot = if is_document(&create) {

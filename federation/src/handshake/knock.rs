@@ -6,16 +6,18 @@ use ruma::{
 };
 use serde_json::value::{RawValue, to_raw_value};
 use weft_dag::RoomVersion;
+use weft_wire::limits;
 
-use super::{Handshake, HandshakeError, Knocked, Wanted, bad_answer, invite, template};
+use super::{Handshake, HandshakeError, Knocked, LastStays, Wanted, bad_answer, invite, template};
+use crate::client::Bounds;
 
 impl Handshake {
     /// Knocks.
     ///
     /// # Errors
     /// When no server took the knock: the error is the last one's.
-    pub async fn knock(&self, wanted: &Wanted) -> Result<Knocked, HandshakeError> {
-        self.first(&wanted.via, |server| async move {
+    pub async fn knock(&self, wanted: &Wanted, stays: &dyn LastStays) -> Result<Knocked, HandshakeError> {
+        self.first(&wanted.via, stays, |server| async move {
             self.knock_through(wanted, &server).await
         })
         .await
@@ -25,7 +27,7 @@ impl Handshake {
         let client = self.events.client();
         let mut request = prepare_knock_event::v1::Request::new(wanted.room_id.clone(), wanted.user.clone());
         request.ver = RoomVersion::ALL.to_vec();
-        let answer = client.call(server, request).await?;
+        let answer = client.call(server, request, Bounds::EVENT).await?;
         let version = template::version(Some(answer.room_version))?;
         let hints = template::hints(server, &answer.event)?;
         let signer = client.key_ring().signer();
@@ -35,7 +37,8 @@ impl Handshake {
         let raw =
             RawValue::from_string(pdu.json().to_owned()).map_err(|error| bad_answer(server, error.to_string()))?;
         let request = create_knock_event::v1::Request::new(wanted.room_id.clone(), pdu.event_id().to_owned(), raw);
-        let answer = client.call(server, request).await?;
+        let bounds = Bounds::bytes(limits::MAX_STRIPPED_RESPONSE_BYTES);
+        let answer = client.call(server, request, bounds).await?;
         let stripped: Vec<Box<RawValue>> = answer
             .knock_room_state
             .iter()

@@ -7,15 +7,16 @@ use ruma::{
 use serde_json::value::RawValue;
 use weft_dag::Verified;
 
-use super::{Handshake, HandshakeError, Wanted, bad_answer, template};
+use super::{Handshake, HandshakeError, LastStays, Wanted, bad_answer, template};
+use crate::client::Bounds;
 
 impl Handshake {
     /// Leaves a room.
     ///
     /// # Errors
     /// When no server took the event: the error is the last one's. The invitation may be forgotten all the same.
-    pub async fn leave(&self, wanted: &Wanted) -> Result<Verified, HandshakeError> {
-        self.first(&wanted.via, |server| async move {
+    pub async fn leave(&self, wanted: &Wanted, stays: &dyn LastStays) -> Result<Verified, HandshakeError> {
+        self.first(&wanted.via, stays, |server| async move {
             self.leave_through(wanted, &server).await
         })
         .await
@@ -24,7 +25,7 @@ impl Handshake {
     async fn leave_through(&self, wanted: &Wanted, server: &ServerName) -> Result<Verified, HandshakeError> {
         let client = self.events.client();
         let request = prepare_leave_event::v1::Request::new(wanted.room_id.clone(), wanted.user.clone());
-        let answer = client.call(server, request).await?;
+        let answer = client.call(server, request, Bounds::EVENT).await?;
         let version = template::version(answer.room_version)?;
         let hints = template::hints(server, &answer.event)?;
         let signer = client.key_ring().signer();
@@ -34,7 +35,7 @@ impl Handshake {
         let raw =
             RawValue::from_string(pdu.json().to_owned()).map_err(|error| bad_answer(server, error.to_string()))?;
         let request = create_leave_event::v2::Request::new(wanted.room_id.clone(), pdu.event_id().to_owned(), raw);
-        client.call(server, request).await?;
+        client.call(server, request, Bounds::SHORT).await?;
         Ok(event)
     }
 }

@@ -114,6 +114,8 @@ struct Inner {
     mailboxes: Mutex<HashMap<OwnedServerName, Arc<Mailbox>>>,
     tasks: Mutex<JoinSet<()>>,
     stopping: watch::Sender<bool>,
+    /// How many transactions with events were acknowledged, of all servers.
+    delivered: watch::Sender<u64>,
 }
 
 /// What came in for a task since it last looked. Bounded by what it is.
@@ -155,6 +157,7 @@ impl Sender {
             mailboxes: Mutex::default(),
             tasks: Mutex::default(),
             stopping: watch::Sender::new(false),
+            delivered: watch::Sender::new(0),
         };
         let sender = Self { inner: Arc::new(inner) };
         let sweeper = sender.clone();
@@ -183,6 +186,38 @@ impl Sender {
             lock(&mailbox.mail).heard = true;
             mailbox.notify.notify_one();
         }
+    }
+
+    /// Waits until nothing is left in the outbox for a server, for at most this time. True where there was something: the
+    /// other server has acknowledged it and may still be taking it in.
+    pub async fn flush(&self, server: &ServerName, at_most: Duration) -> bool {
+        let mut delivered = self.inner.delivered.subscribe();
+        let mut was_pending = false;
+        let emptied = async {
+            loop {
+                // Marked before the store is read: what is delivered meanwhile ends the wait.
+                delivered.borrow_and_update();
+                match self.inner.store.pending(server, 0, 1).await {
+                    Ok(rows) if rows.is_empty() => return,
+                    Ok(_) if !was_pending => {
+                        was_pending = true;
+                        self.wake([&server.to_owned()]);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(%server, %error, "the outbox can't be read");
+                        return;
+                    }
+                }
+                if delivered.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(at_most, emptied).await.is_err() {
+            tracing::info!(%server, "what is in the outbox is not delivered in time");
+        }
+        was_pending
     }
 
     /// Ends the tasks; those that can deliver what they have get `grace` for it. The rest stays in the store.
@@ -284,6 +319,7 @@ impl Sender {
                 if let Err(error) = self.inner.store.acknowledge(server, through).await {
                     tracing::error!(%server, through, %error, "delivered events stay in the outbox");
                 }
+                self.inner.delivered.send_modify(|count| *count = count.wrapping_add(1));
                 inputs.push_back(Input::Acknowledged);
             }
             Action::SaveRetry(retry) => {

@@ -7,6 +7,7 @@ mod account_data;
 mod admin_register;
 mod aggregations;
 mod aliases;
+mod asking;
 mod beside;
 mod create_room;
 mod deactivate;
@@ -24,6 +25,7 @@ mod keys;
 mod leave;
 pub(crate) mod login;
 mod members;
+mod membership_lock;
 mod messages;
 mod moderation;
 pub mod operator;
@@ -56,6 +58,7 @@ use weft_room::{Clock, Reader, Rooms};
 use weft_store::Positions;
 
 pub use directory::PublicRooms;
+pub use membership_lock::MembershipLocks;
 pub use remote::{PublicRoomsQuery, Remote};
 pub use settings::{ClientSettings, Registration};
 
@@ -85,6 +88,8 @@ pub struct ClientPorts {
     pub limiter: UserLimiter,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Joins, leaves, knocks and invitations under way.
+    pub membership: MembershipLocks,
     /// What the operator configured.
     pub settings: ClientSettings,
 }
@@ -106,6 +111,7 @@ struct Ports {
     interactive: Arc<interactive::Interactive>,
     directory: Arc<PublicRooms>,
     waiting: sync::Waiting,
+    membership: MembershipLocks,
     shared_secret: Arc<admin_register::SharedSecretPort>,
 }
 
@@ -115,6 +121,7 @@ fn state(ports: ClientPorts) -> Ports {
         interactive: Arc::default(),
         directory: Arc::default(),
         waiting: sync::Waiting::default(),
+        membership: ports.membership,
         shared_secret: Arc::new(admin_register::SharedSecretPort::new(
             ports.settings.shared_secret.clone(),
         )),

@@ -26,6 +26,8 @@ mod receipts;
 mod rooms;
 #[path = "client/sessions.rs"]
 mod sessions;
+#[path = "client/strangers.rs"]
+mod strangers;
 #[path = "client/sync.rs"]
 mod sync;
 #[path = "client/sync_everything.rs"]

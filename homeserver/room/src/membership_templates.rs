@@ -10,7 +10,7 @@ use serde::Deserialize;
 use weft_dag::{Draft, Pdu, Placement, StateMap, Verdict, Verified, extremities};
 
 use crate::{
-    Reader, Rooms, Unavailable,
+    NewEvent, Reader, Rooms, Unavailable,
     drain::{
         Drain,
         arrive::Arriving,
@@ -204,6 +204,28 @@ impl Worker {
             .into_object(&hot.version, placement)
             .map_err(|error| forbidden(error.to_string()))?;
         Ok((hot.version.id().clone(), object))
+    }
+
+    /// A join of one of our users with the user who lets it into a restricted room, as the rule says, and without one where
+    /// the rule asks for none. Our signature on the join vouches for it, so what the client wrote there counts for nothing:
+    /// whoever is in none of the rooms that open this one could else name any member of ours.
+    pub(crate) async fn with_voucher(&mut self, mut event: NewEvent) -> Result<NewEvent, Unavailable> {
+        const VOUCHER: &str = "join_authorised_via_users_server";
+        let is_join = event.kind == "m.room.member"
+            && event.state_key.as_deref() == Some(event.sender.as_str())
+            && event.content.get("membership").and_then(serde_json::Value::as_str) == Some("join");
+        if !is_join {
+            return Ok(event);
+        }
+        event.content.remove(VOUCHER);
+        let ours = self.ours().to_owned();
+        let shared = Arc::clone(&self.shared);
+        if let Some(hot) = &self.hot
+            && let Restricted::By(user) = restricted(hot, &shared.reader, &ours, &event.sender).await?
+        {
+            event.content.insert(VOUCHER.to_owned(), user.to_string().into());
+        }
+        Ok(event)
     }
 
     pub(crate) async fn accept(

@@ -140,6 +140,7 @@ impl Worker {
             return Ok(id);
         }
         self.ready(event.state_key.is_some()).await?;
+        let event = self.with_voucher(event).await?;
         let target = self.redacted_by(&event).await?;
         // The order in the log is the order that people saw.
         self.seal(turn);

@@ -16,7 +16,7 @@ use weft_federation::inbound::Transactions;
 use weft_federation::outbox::{Sender, SenderConfig};
 use weft_federation::{Client, ClientConfig, KeyRing, RemoteEvents, RemoteKeys};
 use weft_gateway::client::operator::operator_router;
-use weft_gateway::client::{ClientPorts, ClientSettings, Registration};
+use weft_gateway::client::{ClientPorts, ClientSettings, MembershipLocks, Registration};
 use weft_gateway::documents::DocumentPorts;
 use weft_gateway::health::Readiness;
 use weft_gateway::live::{LivePorts, Sessions};
@@ -66,6 +66,7 @@ struct Inside {
     awareness: Awareness,
     ephemeral: Ephemeral,
     presence: Presence,
+    membership: MembershipLocks,
 }
 
 impl Parts {
@@ -86,6 +87,10 @@ impl Parts {
         traffic.register(&budgets);
         let outside = outside(config, store)?;
         let inside = inside(config, store, &outside);
+        for budget in outside.events.client().outgoing().budgets() {
+            budgets.add(budget);
+        }
+        budgets.add(inside.membership.budget());
         let rooms = rooms(config, store, &outside, &inside);
         inside.roster.connect(rooms.clone());
         rooms.recover().await.map_err(|error| ServeError::Recovery {
@@ -217,6 +222,7 @@ fn inside(config: &Config, store: &Store, outside: &Outside) -> Inside {
         awareness,
         ephemeral,
         presence,
+        membership: MembershipLocks::default(),
     }
 }
 
@@ -225,6 +231,7 @@ fn rooms(config: &Config, store: &Store, outside: &Outside, inside: &Inside) -> 
     let room_config = RoomConfig {
         seal_idle,
         seal_max,
+        invitations: config.limits.invitations,
         ..RoomConfig::default()
     };
     let ports = weft_room::Ports {
@@ -310,9 +317,11 @@ fn client_ports(
         remote: Arc::new(RemoteRooms {
             rooms: rooms.clone(),
             handshake: Arc::clone(&outside.handshake),
+            sender: outside.sender.clone(),
         }),
         limiter: limiter.clone(),
         clock: Arc::new(weft_room::SystemClock),
+        membership: inside.membership.clone(),
         settings: ClientSettings {
             server_name: config.server_name.clone(),
             registration: match config.registration.mode {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State};
+use axum::{Json, Router, extract::State, http::StatusCode};
 use ruma::{
     OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomAliasId, RoomId, UserId,
     api::client::{
@@ -14,6 +14,7 @@ use ruma::{
 use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
 use weft_dag::StateView;
+use weft_federation::Asker;
 use weft_room::{NewEvent, Reader, Rooms};
 
 use super::{Ports, remote::Remote};
@@ -48,7 +49,7 @@ async fn join_by_id_or_alias(
     caller: Authenticated,
     Ruma(request): Ruma<join_room_by_id_or_alias::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    let (room, via) = resolve(&ports.reader, &ports.accounts, &ports.remote, request.room_id_or_alias).await?;
+    let (room, via) = resolve(&ports, &caller.user_id, request.room_id_or_alias).await?;
     enter(
         &ports,
         &caller.user_id,
@@ -66,7 +67,8 @@ async fn knock(
     Ruma(request): Ruma<knock_room::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let user = &caller.user_id;
-    let (room, via) = resolve(&ports.reader, &ports.accounts, &ports.remote, request.room_id_or_alias).await?;
+    let (room, via) = resolve(&ports, &caller.user_id, request.room_id_or_alias).await?;
+    let _turn = ports.membership.lock(user, user, &room).await?;
     let content = member_content(&ports.accounts, user, request.reason).await?;
     if resident(&ports.reader, &ports.accounts, &room).await? {
         send_membership(&ports.rooms, user, &room, "knock", content).await?;
@@ -78,26 +80,27 @@ async fn knock(
 }
 
 async fn resolve(
-    reader: &Reader,
-    accounts: &Accounts,
-    remote: &Arc<dyn Remote>,
+    ports: &Ports,
+    user: &UserId,
     named: OwnedRoomOrAliasId,
 ) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)> {
     match OwnedRoomId::try_from(named) {
         Ok(room) => Ok((room, Vec::new())),
-        Err(alias) => room_of_alias(reader, accounts, remote, &alias).await,
+        Err(alias) => {
+            let from = (&ports.reader, &ports.accounts, &ports.remote);
+            room_of_alias(from, &Asker::User(user.to_owned()), &alias).await
+        }
     }
 }
 
 /// What an alias stands for, and servers that are in that room.
 pub(super) async fn room_of_alias(
-    reader: &Reader,
-    accounts: &Accounts,
-    remote: &Arc<dyn Remote>,
+    (reader, accounts, remote): (&Reader, &Accounts, &Arc<dyn Remote>),
+    asker: &Asker,
     alias: &RoomAliasId,
 ) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)> {
     if alias.server_name() != accounts.server_name() {
-        return remote.resolve_alias(alias).await;
+        return remote.resolve_alias(asker, alias).await;
     }
     let row = reader.alias(alias).await?;
     let room = row
@@ -116,7 +119,28 @@ pub(super) async fn resident(reader: &Reader, accounts: &Accounts, room: &RoomId
         .any(|member| accounts.is_local(member)))
 }
 
+/// Joins, in a task of its own: where the client hangs up, the room may have let the user in already, and the next request
+/// must find that out.
 async fn enter(
+    ports: &Ports,
+    user: &UserId,
+    room: &RoomId,
+    via: Vec<OwnedServerName>,
+    reason: Option<String>,
+) -> ApiResult<Json<Value>> {
+    let turn = ports.membership.lock(user, user, room).await?;
+    let (ports, user, room) = (ports.clone(), user.to_owned(), room.to_owned());
+    let joining = tokio::spawn(async move {
+        let joined = enter_now(&ports, &user, &room, via, reason).await;
+        drop(turn);
+        joined
+    });
+    joining
+        .await
+        .map_err(|error| ApiError::internal("joining a room", &error))?
+}
+
+async fn enter_now(
     ports: &Ports,
     user: &UserId,
     room: &RoomId,
@@ -126,70 +150,86 @@ async fn enter(
     if ports.reader.membership(room, user).await? == MembershipState::Join {
         return Ok(Json(json!({"room_id": room})));
     }
-    let mut content = member_content(&ports.accounts, user, reason).await?;
+    let content = member_content(&ports.accounts, user, reason).await?;
     let here = resident(&ports.reader, &ports.accounts, room).await?;
     let authority = if here {
         authority(&ports.reader, &ports.accounts, room, user).await?
     } else {
-        Authority::None
+        Authority::Elsewhere
     };
     match authority {
-        Authority::NotNeeded => send_membership(&ports.rooms, user, room, "join", content).await?,
-        Authority::Of(voucher) => {
-            content.insert(
-                "join_authorised_via_users_server".to_owned(),
-                voucher.to_string().into(),
-            );
-            send_membership(&ports.rooms, user, room, "join", content).await?;
-        }
-        Authority::None => {
+        // Who vouches for a restricted join is the room's to name.
+        Authority::Here => send_membership(&ports.rooms, user, room, "join", content).await?,
+        Authority::Nobody => return Err(not_allowed()),
+        Authority::Elsewhere => {
             let via = candidates(ports, room, user, via).await?;
-            ports.remote.join(user, room, &via, content).await?;
+            let joined = ports.remote.join(user, room, &via, content).await;
+            // Other servers of a room that this one is in say in their own words what this one can say itself.
+            joined.map_err(|error| {
+                if here && error.status() == StatusCode::FORBIDDEN {
+                    not_allowed()
+                } else {
+                    error
+                }
+            })?;
         }
     }
     Ok(Json(json!({"room_id": room})))
 }
 
+fn not_allowed() -> ApiError {
+    ApiError::forbidden("You are not invited, and in none of the rooms whose members may join.")
+}
+
 /// Who vouches for a join (Matrix specification, "Restricted rooms").
 enum Authority {
-    /// The room's rules decide without a voucher.
-    NotNeeded,
-    /// A user of this server who may invite; the joiner is in one of the rooms that open this one.
-    Of(ruma::OwnedUserId),
+    /// This server: the room's rules ask for no voucher, or a user of this server may be one.
+    Here,
+    /// No server of the room can: the joiner is in none of the rooms that open this one.
+    Nobody,
     /// This server can't let the user in, another one may.
-    None,
+    Elsewhere,
 }
 
 async fn authority(reader: &Reader, accounts: &Accounts, room: &RoomId, user: &UserId) -> ApiResult<Authority> {
     let Some(state) = reader.state(room).await? else {
-        return Ok(Authority::None);
+        return Ok(Authority::Elsewhere);
     };
     let rules = state
         .get("m.room.join_rules", "")
         .and_then(|pdu| pdu.content_as::<Value>().ok())
         .unwrap_or_default();
     let restricted = matches!(text(&rules, "join_rule"), Some("restricted" | "knock_restricted"));
-    if !restricted || state.membership(user) == MembershipState::Invite {
-        return Ok(Authority::NotNeeded);
+    let membership = state.membership(user);
+    if !restricted || matches!(membership, MembershipState::Invite | MembershipState::Ban) {
+        return Ok(Authority::Here);
     }
     let opening = rules.get("allow").and_then(Value::as_array).into_iter().flatten();
     let opening = opening.filter(|allow| text(allow, "type") == Some("m.room_membership"));
     let opening = opening.filter_map(|allow| text(allow, "room_id"));
+    let mut knows_all = true;
     for id in opening {
         let Ok(other) = RoomId::parse(id) else { continue };
-        if reader.membership(&other, user).await? == MembershipState::Join {
-            return Ok(voucher(&state, accounts).map_or(Authority::None, Authority::Of));
+        // What is remembered of a room that this server has left is no answer.
+        let knows = resident(reader, accounts, &other).await?;
+        knows_all &= knows;
+        if knows && reader.membership(&other, user).await? == MembershipState::Join {
+            return Ok(if has_voucher(&state, accounts) {
+                Authority::Here
+            } else {
+                Authority::Elsewhere
+            });
         }
     }
-    // Not in any of them as far as this server knows: the room's rules will say no, unless another server knows more.
+    // In none of them as far as this server knows; of a room that it is not in, another server may know more.
     let elsewhere = state
         .joined_servers()
         .iter()
         .any(|server| server != accounts.server_name());
-    Ok(if elsewhere {
-        Authority::None
+    Ok(if elsewhere && !knows_all {
+        Authority::Elsewhere
     } else {
-        Authority::NotNeeded
+        Authority::Nobody
     })
 }
 
@@ -197,11 +237,11 @@ fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
     object.get(field).and_then(Value::as_str)
 }
 
-fn voucher(state: &StateView, accounts: &Accounts) -> Option<ruma::OwnedUserId> {
+fn has_voucher(state: &StateView, accounts: &Accounts) -> bool {
     let members = state.joined_members();
     members
         .into_iter()
-        .find(|member| accounts.is_local(member) && state.can_invite(member))
+        .any(|member| accounts.is_local(&member) && state.can_invite(&member))
 }
 
 /// Servers to ask: those named, who invited, and the room id's own.
@@ -211,9 +251,11 @@ async fn candidates(
     user: &UserId,
     named: Vec<OwnedServerName>,
 ) -> ApiResult<Vec<OwnedServerName>> {
-    let row = ports.reader.room_of_user(user, room).await?;
-    let stripped = row.iter().flat_map(|row| &row.row.stripped);
-    let inviters = stripped.filter_map(|event| {
+    let stripped = match ports.reader.room_of_user(user, room).await? {
+        Some(entry) => ports.reader.outside_state(user, &entry).await?,
+        None => Vec::new(),
+    };
+    let inviters = stripped.iter().filter_map(|event| {
         let event: Value = serde_json::from_str(event.json().get()).ok()?;
         let own = text(&event, "type") == Some("m.room.member") && text(&event, "state_key") == Some(user.as_str());
         let sender = text(&event, "sender").filter(|_| own)?;

@@ -11,7 +11,7 @@ use ruma::{
 use serde_json::{Map, Value, json};
 use weft_room::Rooms;
 
-use super::{Ports, join::send_membership, remote::Remote, standing::hidden};
+use super::{Ports, join::send_membership, membership_lock::MembershipLocks, remote::Remote, standing::hidden};
 use crate::{
     authentication::Authenticated,
     errors::ApiResult,
@@ -28,6 +28,7 @@ pub(super) fn routes() -> Router<Ports> {
 async fn leave(
     State(rooms): State<Rooms>,
     State(remote): State<Arc<dyn Remote>>,
+    State(membership): State<MembershipLocks>,
     caller: Authenticated,
     Ruma(request): Ruma<leave_endpoint::v3::Request>,
 ) -> ApiResult<Json<Value>> {
@@ -36,7 +37,9 @@ async fn leave(
         .map(|reason| ("reason".to_owned(), reason.into()))
         .into_iter()
         .collect();
-    leave_room(&rooms, &remote, &caller.user_id, &request.room_id, content).await?;
+    let user = &caller.user_id;
+    let _turn = membership.lock(user, user, &request.room_id).await?;
+    leave_room(&rooms, &remote, user, &request.room_id, content).await?;
     Ok(Json(json!({})))
 }
 

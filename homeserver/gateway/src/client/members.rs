@@ -109,10 +109,12 @@ pub(super) async fn state_for(
         (Readable::Now, Some(position)) => position,
         (Readable::Until(left), asked) => asked.unwrap_or(left).min(left),
     };
-    reader
-        .state_at_position(room, position)
-        .await?
-        .ok_or_else(standing::hidden)
+    if let Some(state) = reader.state_at_position(room, position).await? {
+        return Ok(state);
+    }
+    // Before the room was made, or came here, there is no state; that the user may look is settled.
+    let version = reader.version(room).await?.ok_or_else(standing::hidden)?;
+    Ok(StateView::empty(version))
 }
 
 /// One entry of the state that a user may read, without reading the rest: a state may have thousands of entries.

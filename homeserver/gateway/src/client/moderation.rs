@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
 use weft_room::{NewEvent, Rooms};
 
-use super::{Ports, join::member_content, remote::Remote, standing};
+use super::{Ports, join::member_content, membership_lock::MembershipLocks, remote::Remote, standing};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -36,6 +36,7 @@ async fn invite(
     State(rooms): State<Rooms>,
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
+    State(membership): State<MembershipLocks>,
     caller: Authenticated,
     Ruma(request): Ruma<invite_user::v3::Request>,
 ) -> ApiResult<Json<Value>> {
@@ -46,6 +47,7 @@ async fn invite(
     let mut content = Map::new();
     content.extend(recipient.reason.map(|reason| ("reason".to_owned(), reason.into())));
     let people = (&*caller.user_id, &*recipient.user_id);
+    let _turn = membership.lock(people.0, people.1, &request.room_id).await?;
     invite_user(&rooms, &accounts, &remote, &request.room_id, people, content).await?;
     Ok(Json(json!({})))
 }
@@ -60,6 +62,9 @@ pub(super) async fn invite_user(
     mut content: Map<String, Value>,
 ) -> ApiResult<()> {
     if !accounts.is_local(invitee) {
+        if says_the_same(rooms, room, (inviter, invitee), &content).await? {
+            return Ok(());
+        }
         return remote.invite(inviter, invitee, room, content).await;
     }
     if !accounts.exists(invitee).await? {
@@ -69,6 +74,25 @@ pub(super) async fn invite_user(
         content.entry(field).or_insert(value);
     }
     set_membership(rooms, room, (inviter, invitee), "invite", content).await
+}
+
+/// Whether an open invitation by the same user says the same: the other server signed it, and a second one is no news.
+async fn says_the_same(
+    rooms: &Rooms,
+    room: &RoomId,
+    (inviter, invitee): (&UserId, &UserId),
+    content: &Map<String, Value>,
+) -> ApiResult<bool> {
+    let standing = rooms
+        .reader()
+        .state_event(room, "m.room.member", invitee.as_str())
+        .await?;
+    let Some(standing) = standing.filter(|event| event.sender() == inviter) else {
+        return Ok(false);
+    };
+    let mut said: Map<String, Value> = standing.content_as().unwrap_or_default();
+    let membership = said.remove("membership");
+    Ok(membership == Some(json!("invite")) && said == *content)
 }
 
 async fn set_membership(

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
 use weft_room::{NewEvent, Rooms};
 
-use super::{Ports, remote::Remote, standing::same_user};
+use super::{Ports, asking::Asking, membership_lock::MembershipLocks, remote::Remote, standing::same_user};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -27,9 +27,14 @@ pub(super) fn routes() -> Router<Ports> {
         .endpoint::<delete_profile_field::v3::Request, _, _>(delete_field)
 }
 
-async fn fields(accounts: &Accounts, remote: &Arc<dyn Remote>, user: &UserId) -> ApiResult<Map<String, Value>> {
+async fn fields(
+    accounts: &Accounts,
+    remote: &Arc<dyn Remote>,
+    asking: Asking,
+    user: &UserId,
+) -> ApiResult<Map<String, Value>> {
     if !accounts.is_local(user) {
-        return remote.profile(user).await;
+        return remote.profile(&asking.asker(accounts).await, user).await;
     }
     let profile = accounts.profile(user).await?;
     Ok(profile
@@ -41,19 +46,21 @@ async fn fields(accounts: &Accounts, remote: &Arc<dyn Remote>, user: &UserId) ->
 async fn show(
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
+    asking: Asking,
     Ruma(request): Ruma<get_profile::v3::Request>,
 ) -> ApiResult<Json<Map<String, Value>>> {
-    Ok(Json(fields(&accounts, &remote, &request.user_id).await?))
+    Ok(Json(fields(&accounts, &remote, asking, &request.user_id).await?))
 }
 
 /// GET /_matrix/client/v3/profile/{userId}/{keyName}
 async fn show_field(
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
+    asking: Asking,
     Ruma(request): Ruma<get_profile_field::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let name = request.field.as_str();
-    let mut fields = fields(&accounts, &remote, &request.user_id).await?;
+    let mut fields = fields(&accounts, &remote, asking, &request.user_id).await?;
     match fields.remove(name) {
         Some(value) => Ok(Json(json!({ name: value }))),
         // The two fields that existed from the beginning answer with an empty object; clients rely on it.
@@ -66,6 +73,7 @@ async fn show_field(
 async fn set_field(
     State(accounts): State<Accounts>,
     State(rooms): State<Rooms>,
+    State(membership): State<MembershipLocks>,
     caller: Authenticated,
     Ruma(request): Ruma<set_profile_field::v3::Request>,
 ) -> ApiResult<Json<Value>> {
@@ -74,38 +82,51 @@ async fn set_field(
     let value = request.value.value().into_owned();
     // An empty avatar is how older clients remove it.
     let value = Some(value).filter(|value| !(name == "avatar_url" && value.as_str() == Some("")));
-    change(&accounts, &rooms, &caller.user_id, &name, value).await
+    change(&accounts, (&rooms, &membership), &caller.user_id, &name, value).await
 }
 
 /// DELETE /_matrix/client/v3/profile/{userId}/{keyName}
 async fn delete_field(
     State(accounts): State<Accounts>,
     State(rooms): State<Rooms>,
+    State(membership): State<MembershipLocks>,
     caller: Authenticated,
     Ruma(request): Ruma<delete_profile_field::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     same_user(&caller.user_id, &request.user_id)?;
-    change(&accounts, &rooms, &caller.user_id, request.field.as_str(), None).await
+    let rooms = (&rooms, &membership);
+    change(&accounts, rooms, &caller.user_id, request.field.as_str(), None).await
 }
 
 async fn change(
     accounts: &Accounts,
-    rooms: &Rooms,
+    (rooms, membership): (&Rooms, &MembershipLocks),
     user: &UserId,
     field: &str,
     value: Option<Value>,
 ) -> ApiResult<Json<Value>> {
     let changed = accounts.set_profile_field(user, field, value.clone()).await?;
     if changed && matches!(field, "displayname" | "avatar_url") {
-        propagate(rooms, user, field, value).await?;
+        propagate(rooms, membership, user, field, value).await?;
     }
     Ok(Json(json!({})))
 }
 
 /// New member events in all rooms. A room whose rules forbid it does not stop the rest.
-async fn propagate(rooms: &Rooms, user: &UserId, field: &str, value: Option<Value>) -> ApiResult<()> {
+async fn propagate(
+    rooms: &Rooms,
+    membership: &MembershipLocks,
+    user: &UserId,
+    field: &str,
+    value: Option<Value>,
+) -> ApiResult<()> {
     for entry in rooms.reader().rooms_of(user).await? {
         if entry.membership != MembershipState::Join {
+            continue;
+        }
+        // A user who leaves meanwhile must not come back with a new name.
+        let _turn = membership.lock(user, user, &entry.room).await?;
+        if rooms.reader().membership(&entry.room, user).await? != MembershipState::Join {
             continue;
         }
         let Some(member) = rooms

@@ -110,7 +110,7 @@ async fn set(
         return Ok(Json(json!({"event_id": event.map(|pdu| pdu.event_id().to_owned())})));
     }
     if kind == "m.room.canonical_alias" {
-        check_named(rooms.reader(), &accounts, &remote, &room, &content).await?;
+        check_named((rooms.reader(), &accounts, &remote), user, &room, &content).await?;
     }
     let event = NewEvent {
         sender: user.clone(),

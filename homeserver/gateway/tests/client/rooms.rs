@@ -227,9 +227,9 @@ async fn what_other_servers_must_do_is_asked_of_them() {
         invited.clone(),
         invited.clone(),
         invited,
-        "alias #x:beta.example".to_owned(),
-        "profile @bob:beta.example".to_owned(),
-        "rooms beta.example".to_owned(),
+        format!("alias #x:beta.example for {}", alice.user),
+        format!("profile @bob:beta.example for {}", alice.user),
+        format!("rooms beta.example for {}", alice.user),
     ];
     // ruma reads `server_name` only where there is no `via`.
     let normal = |line: &String| line.replace(",delta.example", "");

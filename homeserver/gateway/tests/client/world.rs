@@ -19,8 +19,9 @@ use tower::ServiceExt;
 use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
 use weft_dag::Signer;
 use weft_fanout::{EduSink, Ephemeral, Fanout, Member, Presence, Roster};
+use weft_federation::Asker;
 use weft_gateway::{
-    client::{ClientPorts, ClientSettings, PublicRoomsQuery, Registration, Remote, router, with_fallbacks},
+    client::{ClientPorts, ClientSettings, MembershipLocks, PublicRoomsQuery, Registration, Remote, router, with_fallbacks},
     errors::{ApiError, ApiResult},
     ratelimit::UserLimiter,
 };
@@ -108,19 +109,30 @@ impl Remote for Asked {
         self.note(format!("invite {inviter} {invitee} {room}"))
     }
 
-    async fn resolve_alias(&self, alias: &RoomAliasId) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)> {
-        self.note(format!("alias {alias}"))?;
+    async fn resolve_alias(
+        &self,
+        asker: &Asker,
+        alias: &RoomAliasId,
+    ) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)> {
+        self.note(format!("alias {alias} for {}", named(asker)))?;
         Err(ApiError::not_found("no"))
     }
 
-    async fn profile(&self, user: &UserId) -> ApiResult<Map<String, Value>> {
-        self.note(format!("profile {user}"))?;
+    async fn profile(&self, asker: &Asker, user: &UserId) -> ApiResult<Map<String, Value>> {
+        self.note(format!("profile {user} for {}", named(asker)))?;
         Ok(Map::new())
     }
 
-    async fn public_rooms(&self, server: &ServerName, _: PublicRoomsQuery) -> ApiResult<Value> {
-        self.note(format!("rooms {server}"))?;
+    async fn public_rooms(&self, asker: &Asker, server: &ServerName, _: PublicRoomsQuery) -> ApiResult<Value> {
+        self.note(format!("rooms {server} for {}", named(asker)))?;
         Ok(json!({}))
+    }
+}
+
+fn named(asker: &Asker) -> String {
+    match asker {
+        Asker::Stranger(address) => format!("a stranger at {address:?}"),
+        Asker::User(user) => user.to_string(),
     }
 }
 
@@ -201,6 +213,7 @@ impl World {
             remote: Arc::clone(&asked) as Arc<dyn Remote>,
             limiter,
             clock: Arc::new(SystemClock),
+            membership: MembershipLocks::default(),
             settings,
         }));
         Self {

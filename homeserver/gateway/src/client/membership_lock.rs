@@ -1,0 +1,135 @@
+//! One change of a user's membership of a room at a time.
+//!
+//! Joining looks at the membership, then asks another server, then writes; two requests that both look first would both
+//! join. Must be held from the look until the result is in the store, also where the client hangs up meanwhile.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use tokio::sync::OwnedMutexGuard;
+use weft_budget::{Budget, KeyedBudget, KeyedShare};
+use weft_wire::limits;
+
+use crate::errors::{ApiError, ApiResult};
+
+type Key = (OwnedUserId, OwnedRoomId);
+type Locks = Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>;
+
+/// The locks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct MembershipLocks {
+    locks: Arc<Locks>,
+    under_way: Arc<KeyedBudget<OwnedUserId>>,
+}
+
+/// Nobody else changes this membership until this is dropped.
+#[must_use = "dropping it lets others in"]
+#[derive(Debug)]
+pub(super) struct MembershipGuard {
+    locks: Arc<Locks>,
+    key: Key,
+    held: Option<OwnedMutexGuard<()>>,
+    _share: KeyedShare<OwnedUserId>,
+}
+
+impl Default for MembershipLocks {
+    fn default() -> Self {
+        Self {
+            locks: Arc::default(),
+            under_way: KeyedBudget::new(
+                "membership_changes",
+                limits::MAX_MEMBERSHIP_CHANGES_PER_ACCOUNT,
+                limits::MAX_MEMBERSHIP_CHANGES,
+            ),
+        }
+    }
+}
+
+impl MembershipLocks {
+    /// The budget of changes under way, for metrics.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<Budget> {
+        self.under_way.total()
+    }
+
+    /// Waits for its turn. `caller` is whoever changes the membership of `user`.
+    ///
+    /// # Errors
+    /// 429 where the caller has too many changes under way.
+    pub(super) async fn lock(&self, caller: &UserId, user: &UserId, room: &RoomId) -> ApiResult<MembershipGuard> {
+        let share = self.under_way.try_take(&caller.to_owned(), 1);
+        let share = share.map_err(|_| ApiError::limit_exceeded(std::time::Duration::from_secs(5)))?;
+        let key = (user.to_owned(), room.to_owned());
+        let lock = Arc::clone(entries(&self.locks).entry(key.clone()).or_default());
+        // Made before the wait, so that a waiter that is cancelled leaves no entry behind.
+        let mut guard = MembershipGuard {
+            locks: Arc::clone(&self.locks),
+            key,
+            held: None,
+            _share: share,
+        };
+        guard.held = Some(lock.lock_owned().await);
+        Ok(guard)
+    }
+}
+
+impl Drop for MembershipGuard {
+    fn drop(&mut self) {
+        self.held = None;
+        let mut locks = entries(&self.locks);
+        // Under the map's lock nobody can take a copy, so one reference means that nobody holds it or waits for it.
+        if locks.get(&self.key).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            locks.remove(&self.key);
+        }
+    }
+}
+
+fn entries(locks: &Locks) -> MutexGuard<'_, HashMap<Key, Arc<tokio::sync::Mutex<()>>>> {
+    locks.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{room_id, user_id};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_at_a_time_for_one_user_and_room_and_no_entry_stays() {
+        let locks = MembershipLocks::default();
+        let (alice, bob, room) = (user_id!("@alice:x"), user_id!("@bob:x"), room_id!("!r:x"));
+        let first = locks.lock(alice, alice, room).await.unwrap();
+        let _other_user = locks.lock(bob, bob, room).await.unwrap();
+        let _other_room = locks.lock(alice, alice, room_id!("!s:x")).await.unwrap();
+        let mut second = Box::pin(locks.lock(alice, alice, room));
+        let is_waiting = futures_util::poll!(&mut second).is_pending();
+        assert!(is_waiting);
+        // A waiter that goes away leaves the others alone.
+        let mut third = Box::pin(locks.lock(alice, alice, room));
+        assert!(futures_util::poll!(&mut third).is_pending());
+        drop(third);
+        drop(first);
+        drop(second.await.unwrap());
+        assert_eq!(entries(&locks.locks).len(), 2);
+        drop((_other_user, _other_room));
+        assert!(entries(&locks.locks).is_empty());
+        assert_eq!(locks.budget().usage().used, 0);
+    }
+
+    #[tokio::test]
+    async fn an_account_has_few_changes_under_way() {
+        let locks = MembershipLocks::default();
+        let (alice, bob) = (user_id!("@alice:x"), user_id!("@bob:x"));
+        let mut held = Vec::new();
+        for number in 0..limits::MAX_MEMBERSHIP_CHANGES_PER_ACCOUNT {
+            let room = RoomId::parse(format!("!r{number}:x")).unwrap();
+            held.push(locks.lock(alice, alice, &room).await.unwrap());
+        }
+        let refused = locks.lock(alice, alice, room_id!("!more:x")).await.unwrap_err();
+        assert_eq!(refused.status().as_u16(), 429);
+        let _other = locks.lock(bob, alice, room_id!("!more:x")).await.unwrap();
+    }
+}
