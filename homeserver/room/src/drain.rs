@@ -30,6 +30,7 @@ use self::{
 use crate::{
     Peers, Unavailable,
     gaps::{Filled, InVain, Questions},
+    tally::Tally,
 };
 
 /// How long an event waits for what it follows or rests on before it is given up, milliseconds. It comes again when
@@ -105,6 +106,7 @@ impl<'a, G: Graph> Drain<'a, G> {
     /// # Errors
     /// When the store fails: nothing more is decided then.
     pub(crate) async fn run(mut self, staged: Vec<Staged>) -> Result<Drained, Unavailable> {
+        let mut tally = Tally::new(self.graph.room_id());
         let mut rows: BTreeMap<OwnedEventId, Vec<u64>> = BTreeMap::new();
         for row in &staged {
             rows.entry(row.event.pdu().event_id().to_owned())
@@ -119,7 +121,10 @@ impl<'a, G: Graph> Drain<'a, G> {
                 Fate::Appended => {}
                 Fate::Known | Fate::Refused => self.drained.done.extend(numbers),
                 Fate::Waits if self.is_hopeless(received_at) => {
-                    tracing::info!(room = %self.graph.room_id(), event = %id, %origin, "given up: what it needs is not to be had");
+                    tally.note(
+                        "given up: what the events need is not to be had",
+                        &format_args!("{id} by {origin}"),
+                    );
                     self.drained.done.extend(numbers);
                 }
                 Fate::Waits => {

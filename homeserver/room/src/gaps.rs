@@ -201,7 +201,7 @@ impl<'a> Questions<'a> {
             self.walk_back(graph, event, server, &mut pool).await?;
             if unknown_before(graph, event, &pool).await?.is_empty() {
                 if !is_anchored(graph, event, &pool).await? {
-                    tracing::info!(room = %graph.room_id(), event = %event.pdu().event_id(), %origin, "an event of the past");
+                    tracing::debug!(room = %graph.room_id(), event = %event.pdu().event_id(), %origin, "an event of the past");
                     return Ok(None);
                 }
                 let events = order(pool.into_values().collect(), Links::All, |event| event.pdu());

@@ -27,6 +27,7 @@ use crate::{
     hollow,
     mailbox::{Command, Reply},
     registry::Shared,
+    tally::Tally,
     turn::Turn,
     whom_to_ask::whom_to_ask,
     worker::Worker,
@@ -283,6 +284,7 @@ impl Worker {
             }
             return Ok(());
         }
+        let mut tally = Tally::new(&room);
         for event in events {
             if is_settled(&arriving, &event).await? {
                 continue;
@@ -291,7 +293,7 @@ impl Worker {
             match decide(&arriving, event, None, None).await {
                 Ok((authorized, before)) => arriving.take_past(authorized, before).await?,
                 Err(Undecided::Unavailable(error)) => return Err(error),
-                Err(problem) => tracing::info!(%room, event = %id, %problem, "an event of the past has no place"),
+                Err(problem) => tally.note("events of the past have no place", &format_args!("{id}: {problem}")),
             }
         }
         Ok(())

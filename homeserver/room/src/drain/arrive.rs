@@ -29,6 +29,7 @@ use crate::{
     Reader, Unavailable,
     hot::{Arrival, Group, Hot, NewState, Tell},
     reader::damaged,
+    tally::Tally,
     turn::Turn,
 };
 
@@ -50,6 +51,8 @@ pub(crate) struct Arriving<'a> {
     /// The last place before our time that is taken, once this turn has looked.
     last_past: Option<i64>,
     no_cover: ChainCover,
+    /// What is to be logged of the events of this turn.
+    pub(super) tally: Tally,
 }
 
 /// An event of this turn.
@@ -85,6 +88,7 @@ impl<'a> Arriving<'a> {
         hot.cover(reader).await?;
         let (placed, early) = (HashMap::new(), HashMap::new());
         let (vectors, no_cover) = (Vectors::default(), ChainCover::default());
+        let tally = Tally::new(&hot.id);
         let mut arriving = Self {
             hot,
             turn,
@@ -97,6 +101,7 @@ impl<'a> Arriving<'a> {
             put_out: BTreeMap::new(),
             last_past: None,
             no_cover,
+            tally,
         };
         arriving.load_missing().await?;
         Ok(arriving)
@@ -196,7 +201,7 @@ impl<'a> Arriving<'a> {
             Verdict::SoftFailed { .. } => event_flags::SOFT_FAILED,
             Verdict::Rejected { .. } => event_flags::REJECTED,
         } | if outlier { event_flags::OUTLIER } else { hollow };
-        log(&pdu, &verdict, outlier);
+        log(&pdu, &verdict, outlier, &mut self.tally);
         self.turn.weigh(pdu.json().len());
         let is_state = pdu.state_key().is_some() && !pdu.rejected();
         if is_state {
@@ -341,7 +346,7 @@ impl<'a> Arriving<'a> {
         }
         let hollow = self.note_hollow(&authorized);
         let (pdu, verdict) = authorized.into_parts();
-        log(&pdu, &verdict, false);
+        log(&pdu, &verdict, false, &mut self.tally);
         let flags = hollow | if pdu.rejected() { event_flags::REJECTED } else { 0 };
         if pdu.state_key().is_some() && event_flags::is_accepted(flags) {
             self.hot.index(&mut self.turn.batch, &pdu)?;
@@ -564,12 +569,12 @@ impl<'a> Arriving<'a> {
     }
 }
 
-fn log(pdu: &Pdu, verdict: &Verdict, outlier: bool) {
+fn log(pdu: &Pdu, verdict: &Verdict, outlier: bool, tally: &mut Tally) {
     tracing::trace!(event = %pdu.event_id(), kind = pdu.kind(), sender = %pdu.sender(), key = pdu.state_key(),
         prev = ?pdu.prev_events(), ?verdict, outlier, "an event of another server");
     if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = verdict {
-        let (room, event, sender) = (pdu.room_id(), pdu.event_id(), pdu.sender());
-        tracing::info!(%room, %event, %sender, outlier, %reason, "an event of another server does not stand");
+        let example = format_args!("{} of {}: {reason}", pdu.event_id(), pdu.sender());
+        tally.note("events of other servers do not stand", &example);
     }
 }
 

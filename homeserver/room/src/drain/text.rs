@@ -89,8 +89,10 @@ impl Arriving<'_> {
         let (update, ranges) = match judgement {
             Judgement::Admitted { update, ranges } => (update, ranges),
             Judgement::Inadmissible { reason } => {
-                let (room, event, sender) = (pdu.room_id(), pdu.event_id(), pdu.sender());
-                tracing::info!(%room, %event, %sender, %reason, "an update stays out of the text");
+                self.tally.note(
+                    "updates stay out of the text",
+                    &format_args!("{} of {}: {reason}", pdu.event_id(), pdu.sender()),
+                );
                 self.note(pdu.event_id(), before);
                 return Ok(false);
             }
@@ -173,7 +175,10 @@ impl Arriving<'_> {
             tracing::debug!(%room, %event, %sender, "a claim to clocks that are taken waits its turn");
             return Ok(Merged::No);
         }
-        tracing::warn!(%room, %event, %sender, "an event claims clocks that are taken");
+        self.tally.note(
+            "events claim clocks that are taken",
+            &format_args!("{event} of {sender}"),
+        );
         Ok(if self.rebuild_text(Some(newest.clone())).await? {
             Merged::Rebuilt
         } else {
