@@ -7,6 +7,7 @@
 pub mod accounts;
 pub mod answers;
 pub mod connections;
+pub mod federation;
 pub mod live_sockets;
 pub mod requests;
 

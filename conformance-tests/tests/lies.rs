@@ -12,6 +12,8 @@ mod floods;
 mod forged;
 #[path = "lies/handshakes.rs"]
 mod handshakes;
+#[path = "lies/outgoing.rs"]
+mod outgoing;
 #[path = "lies/stage.rs"]
 mod stage;
 #[path = "lies/truth.rs"]

@@ -292,3 +292,112 @@ async fn a_departed_user_does_not_read_on_when_another_user_of_the_server_joins(
     }
     Ok(())
 }
+
+/// W4: somebody in the room takes back an invitation, or refuses a knock, of a user whose server is not in the room.
+#[tokio::test]
+async fn an_invitation_that_is_taken_back_and_a_knock_that_is_refused_end_on_the_other_server() -> Result<()> {
+    let world = World::new(2).await?;
+    let alice = world.user(0, "alice").await?;
+    let via = segment(&world.servers[0].name);
+    for (version, what) in [("12", "kick"), ("10", "kick"), ("12", "ban")] {
+        let (bob, carol) = (world.user(1, "bob").await?, world.user(1, "carol").await?);
+        let (mut bobs, mut carols) = (None, None);
+        let room = alice
+            .create_room(
+                json!({"room_version": version, "name": "Closed", "invite": [bob.user], "initial_state": [
+                    {"type": "m.room.join_rules", "content": {"join_rule": "knock"}},
+                ]}),
+            )
+            .await?;
+        until_in(&bob, "invite", &room, &mut bobs).await?;
+        let knock = format!(
+            "/_matrix/client/v3/knock/{}?via={via}&server_name={via}",
+            segment(&room)
+        );
+        carol.post(&knock, json!({})).await?;
+        until_in(&carol, "knock", &room, &mut carols).await?;
+        alice.until_membership(&room, &carol.user, "knock").await?;
+        for user in [&bob.user, &carol.user] {
+            alice
+                .post(&Client::in_room(&room, what), json!({"user_id": user}))
+                .await?;
+        }
+        until_in(&bob, "leave", &room, &mut bobs).await?;
+        until_in(&carol, "leave", &room, &mut carols).await?;
+        let sync = bob.get("/_matrix/client/v3/sync?timeout=0").await?;
+        assert!(sync["rooms"]["invite"].get(&room).is_none(), "{sync}");
+    }
+    // The same of a document.
+    let bob = world.user(1, "bert").await?;
+    let document = alice.create_document("Draft").await?;
+    let mut bobs = None;
+    alice
+        .post(&Client::in_room(&document, "invite"), json!({"user_id": bob.user}))
+        .await?;
+    until_in(&bob, "invite", &document, &mut bobs).await?;
+    alice
+        .post(&Client::in_room(&document, "kick"), json!({"user_id": bob.user}))
+        .await?;
+    until_in(&bob, "leave", &document, &mut bobs).await?;
+    // And again from the start: what ended once is no bar.
+    alice
+        .post(&Client::in_room(&document, "invite"), json!({"user_id": bob.user}))
+        .await?;
+    until_in(&bob, "invite", &document, &mut bobs).await?;
+    bob.join(&document, None).await
+}
+
+/// F9: the server that is asked to let the user in is told first that the user left.
+#[tokio::test]
+async fn leaving_and_coming_back_at_once_works_every_time() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let via = world.servers[0].name.clone();
+    for version in ["10", "12"] {
+        let room = alice
+            .create_room(json!({"preset": "public_chat", "room_version": version}))
+            .await?;
+        bob.join(&room, Some(&via)).await?;
+        for _ in 0..10 {
+            bob.post(&Client::in_room(&room, "leave"), json!({})).await?;
+            bob.join(&room, Some(&via)).await?;
+        }
+        alice.until_membership(&room, &bob.user, "join").await?;
+        bob.say(&room, "still here").await?;
+        alice
+            .until("the message of who came back", || async {
+                let seen = alice.messages(&room).await?;
+                Ok(seen.contains(&"still here".to_owned()).then_some(()))
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+/// F8: eight requests at once to join a room of another server make one join, which both sides show once.
+#[tokio::test]
+async fn joins_at_once_by_way_of_another_server_are_one() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let via = world.servers[0].name.clone();
+    for version in ["10", "12"] {
+        let room = alice
+            .create_room(json!({"preset": "public_chat", "room_version": version}))
+            .await?;
+        let joins = (0..8).map(|_| bob.join(&room, Some(&via)));
+        for joined in futures_util::future::join_all(joins).await {
+            joined?;
+        }
+        alice.until_membership(&room, &bob.user, "join").await?;
+        for client in [&alice, &bob] {
+            let page = client.get(&Client::in_room(&room, "messages?dir=b&limit=100")).await?;
+            let joins = page["chunk"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|event| event["type"] == "m.room.member" && event["state_key"] == json!(bob.user));
+            assert_eq!(joins.count(), 1, "{} sees {page}", client.user);
+        }
+    }
+    Ok(())
+}

@@ -149,3 +149,31 @@ async fn each_sees_what_the_other_may_do_and_does_to_people_and_words() -> Resul
     }
     Ok(())
 }
+
+async fn until_section(client: &Client, section: &str, room: &str, since: &mut Option<String>) -> Result<()> {
+    let is_there = |sync: &serde_json::Value| sync["rooms"][section].get(room).map(|_| ());
+    client
+        .sync_until(&format!("{section} of {room}"), since, is_there)
+        .await
+}
+
+/// W4: taken back by whoever made it, an invitation is gone on the other server, which is not in the room.
+#[tokio::test]
+async fn an_invitation_that_is_taken_back_is_gone_on_both() -> Result<()> {
+    let pair = Pair::new().await?;
+    for version in VERSIONS {
+        for (host, guest) in pair.directions() {
+            let (hers, his) = (&host.one, &guest.one);
+            let room = hers
+                .create_room(json!({"room_version": version, "preset": "private_chat", "invite": [his.user]}))
+                .await?;
+            let mut since = None;
+            until_section(his, "invite", &room, &mut since).await?;
+            does(hers, "kick", his, &room).await?;
+            until_section(his, "leave", &room, &mut since)
+                .await
+                .with_context(|| format!("version {version}, taken back by {}", hers.user))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! What strangers, or a lying server, make an honest server fetch and keep: little of it, for a short time.
+
+use anyhow::Result;
+use reqwest::Method;
+use ruma::RoomVersionId;
+use serde_json::{Value, json};
+use weft_conformance_tests::{attacks::federation as attacks, client::segment};
+
+use crate::stage::Stage;
+
+/// By how much a server may grow, whatever one other does.
+const GROWTH: u64 = 64 * 1024 * 1024;
+
+/// T124: answers without an end are given up at the limit of their endpoint.
+#[tokio::test]
+async fn t124_answers_of_any_length_cost_little() -> Result<()> {
+    let stage = Stage::new().await?;
+    attacks::answer_at_length(&stage.liar, 60 * 1024 * 1024);
+    let http = stage.world.authority.http()?;
+    let before = stage.server().resident_bytes()?;
+    let statuses = attacks::strangers_ask(stage.server(), &http, stage.liar.name().as_str(), 48).await?;
+    assert!(
+        statuses.iter().all(|status| matches!(status, 502 | 429)),
+        "{statuses:?}"
+    );
+    assert!(statuses.contains(&502), "{statuses:?}");
+    let grown = stage.server().resident_bytes()?.saturating_sub(before);
+    assert!(grown < GROWTH, "grown by {grown} bytes");
+    let (_, mut room, mallory) = stage.room_of_alice("12").await?;
+    stage.goes_on(&mut room, &mallory).await
+}
+
+/// T124, P10: a name that leads to a private network, one that does not exist and one where nobody listens are told apart by
+/// nobody; and that it is the other server that is away, is told.
+#[tokio::test]
+async fn t124_names_that_lead_nowhere_are_all_alike() -> Result<()> {
+    let stage = Stage::new().await?;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let mut answers = Vec::new();
+    for name in [
+        "10.1.2.3",
+        "169.254.169.254",
+        "does-not-exist.invalid",
+        closed.as_str(),
+        "[fd00::1]",
+    ] {
+        for path in [
+            format!("/_matrix/client/v3/profile/{}", segment(&format!("@x:{name}"))),
+            format!("/_matrix/client/v3/directory/room/{}", segment(&format!("#x:{name}"))),
+            format!("/_matrix/client/v3/publicRooms?server={}", segment(name)),
+            format!("/_matrix/client/v3/join/{}", segment(&format!("#x:{name}"))),
+        ] {
+            let method = if path.contains("/join/") {
+                Method::POST
+            } else {
+                Method::GET
+            };
+            let body = (method == Method::POST).then(|| json!({}));
+            let answer = stage.alice.request(method, &path, body).await?;
+            assert_eq!(answer.body["server"], json!(name), "{path}: {}", answer.body);
+            let text = answer.body.to_string().replace(name, "NAME");
+            answers.push((answer.status.as_u16(), text));
+        }
+    }
+    answers.dedup();
+    let [(status, text)] = &*answers else {
+        panic!("told apart: {answers:?}");
+    };
+    assert_eq!(*status, 502);
+    assert!(text.contains("DEV_WEFT_SERVER_UNREACHABLE"), "{text}");
+    Ok(())
+}
+
+/// W16: what another server says of the request, its status and code, comes through; that it fails itself, does not.
+#[tokio::test]
+async fn w16_another_servers_refusal_keeps_its_code() -> Result<()> {
+    let stage = Stage::new().await?;
+    let path = format!(
+        "/_matrix/client/v3/join/!r:{0}?via={0}",
+        segment(stage.liar.name().as_str())
+    );
+    for (told, code, status, expected) in [
+        (400, "M_INCOMPATIBLE_ROOM_VERSION", 400, "M_INCOMPATIBLE_ROOM_VERSION"),
+        (400, "M_UNABLE_TO_GRANT_JOIN", 400, "M_UNABLE_TO_GRANT_JOIN"),
+        (400, "EVIL_CODE", 400, "M_UNKNOWN"),
+        (403, "M_FORBIDDEN", 403, "M_FORBIDDEN"),
+        (404, "M_NOT_FOUND", 404, "M_NOT_FOUND"),
+        (429, "M_LIMIT_EXCEEDED", 429, "M_LIMIT_EXCEEDED"),
+        (401, "M_UNAUTHORIZED", 502, "M_UNKNOWN"),
+        (500, "M_UNKNOWN", 502, "M_UNKNOWN"),
+    ] {
+        let body = json!({ "errcode": code, "error": "because" });
+        stage.liar.answers("/_matrix/federation/v1/make_join/", move |_| {
+            weft_conformance_tests::liar::reply(axum::http::StatusCode::from_u16(told).unwrap(), &body)
+        });
+        let answer = stage.alice.request(Method::POST, &path, Some(json!({}))).await?;
+        assert_eq!(
+            (answer.status.as_u16(), answer.errcode()),
+            (status, expected),
+            "{told} {code}"
+        );
+    }
+    Ok(())
+}
+
+/// T127: invitations that nobody asked for are counted, and a first sync stays small.
+#[tokio::test]
+async fn t127_invitations_that_nobody_asked_for_stay_few_and_small() -> Result<()> {
+    let stage = Stage::new().await?;
+    let statuses = attacks::invite(stage.server(), &stage.liar, &stage.alice.user, 70, 200_000).await?;
+    let taken = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!(taken, 50, "{statuses:?}");
+    assert!(statuses.iter().skip(taken).all(|status| *status == 429), "{statuses:?}");
+    let sync = stage.alice.get("/_matrix/client/v3/sync?timeout=0").await?;
+    assert_eq!(sync["rooms"]["invite"].as_object().map(serde_json::Map::len), Some(50));
+    let bytes = sync.to_string().len();
+    assert!(bytes < 4 * 1024 * 1024, "{bytes}");
+    // One that is declined makes room, and so does one that its server takes back.
+    let room = sync["rooms"]["invite"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap()
+        .clone();
+    stage.liar.answers_no_more("/_matrix/federation/v1/make_leave/");
+    let leave = weft_conformance_tests::client::Client::in_room(&room, "leave");
+    stage.alice.post(&leave, json!({})).await?;
+    let again = attacks::invite(stage.server(), &stage.liar, &stage.alice.user, 2, 10).await?;
+    assert_eq!(again, [200, 429]);
+    Ok(())
+}
+
+/// T128: receipts in threads that nobody began are few, and those that can be no thread are not kept.
+#[tokio::test]
+async fn t128_receipts_in_made_up_threads_stay_few() -> Result<()> {
+    let stage = Stage::new().await?;
+    let (id, mut room, mallory) = stage.room_of_alice("12").await?;
+    attacks::receipts(stage.server(), &stage.liar, &room, &mallory, 1_000).await?;
+    let root = room.heads[0].clone();
+    let receipt = |thread: Value| {
+        let read = json!({ "event_ids": [root], "data": { "ts": 1, "thread_id": thread } });
+        json!({ "edu_type": "m.receipt", "content": { id.as_str(): { "m.read": { mallory.as_str(): read } } } })
+    };
+    let edus = [receipt(json!("main")), receipt(json!(root))];
+    stage.liar.transaction(stage.server(), &[], &edus).await?.ok()?;
+    stage.goes_on(&mut room, &mallory).await?;
+    let sync = stage.alice.get("/_matrix/client/v3/sync?timeout=0").await?;
+    let told = sync["rooms"]["join"][&id]["ephemeral"].to_string();
+    assert!(told.len() < 60_000, "{}", told.len());
+    assert!(told.contains("m.read"), "{told}");
+    Ok(())
+}
+
+/// T136: one line for the bad events of a transaction, however many they are.
+#[tokio::test]
+async fn t136_bad_events_are_counted_in_the_log() -> Result<()> {
+    let stage = Stage::new().await?;
+    let (_, mut room, mallory) = stage.room_of_alice("12").await?;
+    let before = stage.server().log().lines().count();
+    attacks::bad_events(stage.server(), &stage.liar, &room, &mallory, 20).await?;
+    let log = stage.server().log();
+    let lines: Vec<&str> = log.lines().skip(before).collect();
+    let about: Vec<&&str> = lines.iter().filter(|line| line.contains("not taken")).collect();
+    assert_eq!(about.len(), 20, "{about:?}");
+    assert!(lines.len() < 20 + 40, "{} lines", lines.len());
+    stage.goes_on(&mut room, &mallory).await
+}
+
+/// W4: a server that is in a room can't take away an invitation of another server's user to a room elsewhere.
+#[tokio::test]
+async fn w4_an_invitation_is_taken_back_by_nobody_but_its_server() -> Result<()> {
+    let stage = Stage::new().await?;
+    let (_, room, mallory) = stage.room_of_mallory(&RoomVersionId::V12)?;
+    let (invite, leave) = {
+        let mut room = room.lock().unwrap();
+        let content = json!({ "membership": "invite" });
+        let id = room.send(&stage.liar, &mallory, "m.room.member", Some(&stage.alice.user), content)?;
+        let invite = room.events[&id].clone();
+        let content = json!({ "membership": "leave" });
+        let leave = room.event(&stage.liar, &mallory, "m.room.member", Some(&stage.alice.user), content)?;
+        (invite, leave)
+    };
+    let (id, create) = {
+        let room = room.lock().unwrap();
+        let create = room.events[&room.state[&("m.room.create".to_owned(), String::new())]].clone();
+        (room.id.clone(), create)
+    };
+    let event_id = weft_conformance_tests::liar::event_id(&invite, &RoomVersionId::V12)?;
+    let path = format!("/_matrix/federation/v2/invite/{}/{}", segment(&id), segment(&event_id));
+    let body = json!({ "room_version": "12", "event": invite, "invite_room_state": [create] });
+    let answer = stage.liar.ask(stage.server(), Method::PUT, &path, Some(&body)).await?;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let mut since = None;
+    let is_in = |section: &'static str| {
+        let id = id.clone();
+        move |sync: &Value| sync["rooms"][section].get(&id).map(|_| ())
+    };
+    stage
+        .alice
+        .sync_until("the invitation", &mut since, is_in("invite"))
+        .await?;
+
+    let other = weft_conformance_tests::liar::Liar::start(&stage.world.authority, "other").await?;
+    let mut theirs = leave.clone();
+    theirs["sender"] = json!(other.user("mallory"));
+    let theirs = other.sign(&theirs, &RoomVersionId::V12)?;
+    let mut forged = leave.clone();
+    forged["origin_server_ts"] = json!(5);
+    let mut unnamed = leave.clone();
+    unnamed["auth_events"] = json!([]);
+    let unnamed = stage.liar.sign(&unnamed, &RoomVersionId::V12)?;
+    other.transaction(stage.server(), &[theirs], &[]).await?.ok()?;
+    stage
+        .liar
+        .transaction(stage.server(), &[forged, unnamed], &[])
+        .await?
+        .ok()?;
+    let sync = stage.alice.get("/_matrix/client/v3/sync?timeout=0").await?;
+    assert!(sync["rooms"]["invite"].get(&id).is_some(), "{sync}");
+
+    // Whoever brings it: what its server signed counts.
+    other.transaction(stage.server(), &[leave], &[]).await?.ok()?;
+    stage
+        .alice
+        .sync_until("the end of the invitation", &mut since, is_in("leave"))
+        .await
+}
