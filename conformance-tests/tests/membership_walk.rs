@@ -299,8 +299,9 @@ async fn an_invitation_that_is_taken_back_and_a_knock_that_is_refused_end_on_the
     let world = World::new(2).await?;
     let alice = world.user(0, "alice").await?;
     let via = segment(&world.servers[0].name);
-    for (version, what) in [("12", "kick"), ("10", "kick"), ("12", "ban")] {
-        let (bob, carol) = (world.user(1, "bob").await?, world.user(1, "carol").await?);
+    for (round, (version, what)) in [("12", "kick"), ("10", "kick"), ("12", "ban")].into_iter().enumerate() {
+        let bob = world.user(1, &format!("bob{round}")).await?;
+        let carol = world.user(1, &format!("carol{round}")).await?;
         let (mut bobs, mut carols) = (None, None);
         let room = alice
             .create_room(

@@ -115,8 +115,10 @@ pub async fn strangers_ask(target: &Server, http: &reqwest::Client, other: &str,
         format!("/_matrix/client/v3/directory/room/{}", segment(&format!("#x:{other}"))),
         format!("/_matrix/client/v3/publicRooms?server={}", segment(other)),
     ];
-    let asked = stream::iter((0..times).zip(paths.iter().cycle()))
-        .map(|(_, path)| async move {
+    // Owned, because a closure over borrowed paths makes futures that can't be proven `Send`.
+    let paths: Vec<String> = paths.iter().cycle().take(times).cloned().collect();
+    let asked = stream::iter(paths)
+        .map(|path| async move {
             let answer = http.get(format!("{}{path}", target.url)).send().await?;
             let status = answer.status().as_u16();
             answer.bytes().await?;

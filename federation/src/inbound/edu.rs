@@ -68,7 +68,10 @@ impl InboundEdu {
             Self::Typing { .. } | Self::Presence(_) => None,
         };
         let room = self.room_id().map(RoomId::as_str);
-        [Some(self.user_id().as_str()), room, event].into_iter().flatten().all(is_short)
+        [Some(self.user_id().as_str()), room, event]
+            .into_iter()
+            .flatten()
+            .all(is_short)
     }
 
     /// The user it is about.

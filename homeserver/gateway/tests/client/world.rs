@@ -21,7 +21,9 @@ use weft_dag::Signer;
 use weft_fanout::{EduSink, Ephemeral, Fanout, Member, Presence, Roster};
 use weft_federation::Asker;
 use weft_gateway::{
-    client::{ClientPorts, ClientSettings, MembershipLocks, PublicRoomsQuery, Registration, Remote, router, with_fallbacks},
+    client::{
+        ClientPorts, ClientSettings, MembershipLocks, PublicRoomsQuery, Registration, Remote, router, with_fallbacks,
+    },
     errors::{ApiError, ApiResult},
     ratelimit::UserLimiter,
 };
