@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result};
 use axum::{http::header, response::IntoResponse as _};
-use futures_util::{StreamExt as _, future::BoxFuture, stream};
+use futures_util::future::{BoxFuture, join_all};
 use reqwest::Method;
 use ruma::RoomVersionId;
 use serde_json::{Value, json};
@@ -115,19 +115,25 @@ pub async fn strangers_ask(target: &Server, http: &reqwest::Client, other: &str,
         format!("/_matrix/client/v3/directory/room/{}", segment(&format!("#x:{other}"))),
         format!("/_matrix/client/v3/publicRooms?server={}", segment(other)),
     ];
-    // Owned, because a closure over borrowed paths makes futures that can't be proven `Send`.
-    let paths: Vec<String> = paths.iter().cycle().take(times).cloned().collect();
-    let asked = stream::iter(paths)
-        .map(|path| async move {
-            let answer = http.get(format!("{}{path}", target.url)).send().await?;
-            let status = answer.status().as_u16();
-            answer.bytes().await?;
-            anyhow::Ok(status)
-        })
-        .buffer_unordered(AT_ONCE)
-        .collect::<Vec<_>>()
-        .await;
-    asked.into_iter().collect()
+    let mut statuses = Vec::with_capacity(times);
+    let mut next = paths.iter().cycle();
+    while statuses.len() < times {
+        let mut running = Vec::new();
+        for path in next.by_ref().take(AT_ONCE.min(times - statuses.len())) {
+            running.push(status_of(http.get(format!("{}{path}", target.url))));
+        }
+        for status in join_all(running).await {
+            statuses.push(status?);
+        }
+    }
+    Ok(statuses)
+}
+
+async fn status_of(request: reqwest::RequestBuilder) -> Result<u16> {
+    let answer = request.send().await?;
+    let status = answer.status().as_u16();
+    answer.bytes().await?;
+    Ok(status)
 }
 
 /// T124: a stranger asks a notary for the keys of servers that are not there, `servers` at these ports of loopback.
