@@ -338,7 +338,10 @@ async fn f13_a_text_of_six_megabytes_arrives() -> Result<()> {
         let reader = format!("{name}-reader");
         let reader = world.editors.open(&reader, provider, &alice, &room).await?;
         reader.until_length(6_000_000).await?;
+        hers.forget_events().await?;
         hers.disconnect().await?;
+        // Hocuspocus takes no order to connect while it is still closing.
+        hers.until_event("disconnected").await?;
         hers.does("repeat", json!({"at": 0, "text": "more ", "times": 200_000}))
             .await?;
         hers.connect().await?;
