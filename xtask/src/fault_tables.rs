@@ -76,7 +76,10 @@ fn check_table(tree: &Tree, table: &Table) -> Vec<Finding> {
     }
     let unlisted = seen.into_keys();
     findings.extend(unlisted.map(|number| {
-        Finding::file(path, format!("has a row for {letter}{number:02}, a number that the list does not have"))
+        Finding::file(
+            path,
+            format!("has a row for {letter}{number:02}, a number that the list does not have"),
+        )
     }));
     findings
 }

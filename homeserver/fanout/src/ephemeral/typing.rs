@@ -9,17 +9,27 @@ pub(super) const MAX_TIMEOUT_MS: u64 = 120_000;
 /// How long a notice of another server counts; its own renews it more often than that.
 pub(super) const REMOTE_TIMEOUT_MS: u64 = 30_000;
 
+/// Rooms in which nobody types any more and whose last change is still known.
+const MAX_QUIET_ROOMS: usize = 10_000;
+
+/// A room in which somebody types.
 #[derive(Debug, Default)]
 struct RoomTyping {
-    /// When each stops, milliseconds since 1970.
+    /// When each stops, milliseconds since 1970. Never empty.
     until: BTreeMap<OwnedUserId, u64>,
     serial: u64,
 }
 
-/// See the module. Rooms keep their serial after the last one stops, so that `/sync` can tell that it changed.
+/// See the module. Rooms keep their serial for a while after the last one stops, so that `/sync` can tell that it
+/// changed. Of rooms that were dropped it is the highest serial of all of these: a client whose token is older is told
+/// once more that nobody types.
 #[derive(Debug, Default)]
 pub(super) struct Typing {
     rooms: HashMap<OwnedRoomId, RoomTyping>,
+    quiet: HashMap<OwnedRoomId, u64>,
+    /// The quiet rooms by their serials: the oldest are dropped first.
+    quiet_by_serial: BTreeMap<u64, OwnedRoomId>,
+    dropped: u64,
     serial: u64,
 }
 
@@ -60,10 +70,10 @@ impl Typing {
     }
 
     pub(super) fn in_room(&self, room: &RoomId) -> (Vec<OwnedUserId>, u64) {
-        self.rooms
-            .get(room)
-            .map(|typing| (typing.until.keys().cloned().collect(), typing.serial))
-            .unwrap_or_default()
+        match self.rooms.get(room) {
+            Some(typing) => (typing.until.keys().cloned().collect(), typing.serial),
+            None => (Vec::new(), self.quiet.get(room).copied().unwrap_or(self.dropped)),
+        }
     }
 
     /// Of the last change of any room.
@@ -73,8 +83,21 @@ impl Typing {
 
     fn touch(&mut self, room: &RoomId) {
         self.serial = self.serial.wrapping_add(1);
-        if let Some(typing) = self.rooms.get_mut(room) {
+        if let Some(before) = self.quiet.remove(room) {
+            self.quiet_by_serial.remove(&before);
+        }
+        if let Some(typing) = self.rooms.get_mut(room).filter(|typing| !typing.until.is_empty()) {
             typing.serial = self.serial;
+            return;
+        }
+        self.rooms.remove(room);
+        self.quiet.insert(room.to_owned(), self.serial);
+        self.quiet_by_serial.insert(self.serial, room.to_owned());
+        if self.quiet.len() > MAX_QUIET_ROOMS
+            && let Some((serial, oldest)) = self.quiet_by_serial.pop_first()
+        {
+            self.quiet.remove(&oldest);
+            self.dropped = self.dropped.max(serial);
         }
     }
 }
@@ -102,5 +125,27 @@ mod tests {
         let (none, last) = typing.in_room(room);
         assert!(none.is_empty() && last > first);
         assert_eq!(typing.expire(1_000), [] as [OwnedRoomId; 0]);
+    }
+
+    #[test]
+    fn rooms_in_which_nobody_types_take_no_room_for_ever_and_their_end_is_told() {
+        let mut typing = Typing::default();
+        let alice = user_id!("@alice:x");
+        let room = |number: usize| RoomId::parse(format!("!{number}:x")).unwrap();
+        assert!(typing.set(&room(0), alice, Some(1)));
+        let token = typing.serial();
+        for number in 0..=MAX_QUIET_ROOMS + 5 {
+            typing.set(&room(number), alice, Some(1));
+            assert!(typing.set(&room(number), alice, None));
+        }
+        assert!(typing.rooms.is_empty(), "only rooms with typing users are walked");
+        assert_eq!(typing.quiet.len(), MAX_QUIET_ROOMS);
+        assert_eq!(typing.quiet_by_serial.len(), MAX_QUIET_ROOMS);
+        let (nobody, serial) = typing.in_room(&room(0));
+        assert!(
+            nobody.is_empty() && serial > token,
+            "an older token is told that alice stopped"
+        );
+        assert!(serial < typing.in_room(&room(MAX_QUIET_ROOMS)).1);
     }
 }
