@@ -615,7 +615,7 @@ fn graphs_with_circles_have_one_answer() {
         let shuffled: Vec<usize> = forwards.iter().map(|at| at * 7_919 % 101).collect();
         circles += agree(&events, &[forwards, backwards, shuffled]).1;
     }
-    assert!(circles > 20, "{circles}");
+    assert!(circles > 5, "{circles}");
 }
 
 // --- Cases ----------------------------------------------------------------------------------------------------------
