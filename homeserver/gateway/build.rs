@@ -1,6 +1,5 @@
 //! Embeds the page of `client-sdk/web/dist`: each file with its compressed forms and a tag of its content, so that the server
 //! compresses nothing while it runs. A release build without the page fails, unless `WEFT_WITHOUT_PAGE=1` asks for one.
-#![expect(clippy::print_stdout, reason = "cargo reads what a build script prints")]
 
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error;
