@@ -108,7 +108,7 @@ impl Team {
             users.push([here, there]);
         }
         let trust = trust(&world.authority)?;
-        let owner = users.first().context("no users")?[0].clone();
+        let [owner, _] = users.first().context("no users")?.clone();
         let mut documents = Vec::new();
         for number in 0..options.documents {
             let room = owner.create_document(&format!("Plan {number}")).await?;
@@ -120,7 +120,9 @@ impl Team {
             for place in 0..options.editors {
                 let pair = users.get(place / 2 % USERS).context("no such user")?;
                 let client_id = u64::try_from(number * options.editors + place + 1)?;
-                let editor = LiveEditor::open(&trust, &pair[place % 2], &room, client_id)?;
+                let [here, there] = pair;
+                let user = if place % 2 == 0 { here } else { there };
+                let editor = LiveEditor::open(&trust, user, &room, client_id)?;
                 editor.show_cursor();
                 editors.push(editor);
             }

@@ -16,6 +16,8 @@ from admission import admit
 from algebra import compact, diff, merge, state_vector
 from updates import Malformed, encode_deletes, encode_state_vector, parse, parse_state_vector
 
+# What a server does with a live editor's update (folder `live`) is beyond what two servers must agree on.
+FOLDERS = ("admission", "algebra")
 VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors" / "crdt"
 
 
@@ -86,8 +88,9 @@ def answer(case):
 
 
 def cases():
-    for path in sorted(VECTORS.glob("*/*.json")):
-        yield path.name, json.loads(path.read_text())
+    for folder in FOLDERS:
+        for path in sorted((VECTORS / folder).glob("*.json")):
+            yield path.name, json.loads(path.read_text())
 
 
 def wrong(all_cases, first_only=False):
