@@ -181,14 +181,15 @@ async fn hold_connections<'a>(
         tried: count,
         ..Figures::default()
     };
-    for connection in connections {
+    let ended = connections.into_iter().map(|connection| async {
         match connection {
-            None => figures.closed += 1,
-            Some((mut stream, sent)) => {
-                figures.sent += sent;
-                figures.closed += usize::from(is_closed(&mut stream).await);
-            }
+            None => (0, true),
+            Some((mut stream, sent)) => (sent, is_closed(&mut stream).await),
         }
+    });
+    for (sent, closed) in join_all(ended).await {
+        figures.sent += sent;
+        figures.closed += usize::from(closed);
     }
     Ok(figures)
 }

@@ -248,13 +248,15 @@ async fn a_departed_user_does_not_read_on_when_another_user_of_the_server_joins(
     let world = World::new(2).await?;
     let alice = world.user(0, "alice").await?;
     let via = world.servers[0].name.clone();
+    let document = json!({"preset": "public_chat", "creation_content": {"type": "dev.weft.document"},
+        "initial_state": [{"type": "dev.weft.document", "content": {"kind": "text"}}]});
     for end in ["leave", "ban"] {
-        for options in [
-            json!({"preset": "public_chat"}),
-            json!({"preset": "public_chat", "creation_content": {"type": "dev.weft.document"},
-                "initial_state": [{"type": "dev.weft.document", "content": {"kind": "text"}}]}),
+        for (what, options) in [
+            ("chat", json!({"preset": "public_chat"})),
+            ("document", document.clone()),
         ] {
-            let (bob, dora) = (world.user(1, "bob").await?, world.user(1, "dora").await?);
+            let bob = world.user(1, &format!("bob-{end}-{what}")).await?;
+            let dora = world.user(1, &format!("dora-{end}-{what}")).await?;
             let room = alice.create_room(options).await?;
             let before = alice.say(&room, "before").await?;
             bob.join(&room, Some(&via)).await?;

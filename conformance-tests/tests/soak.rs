@@ -10,7 +10,10 @@
     reason = "tests fail by panicking, and a long run shows how far it is"
 )]
 
-use std::{env, time::Duration};
+use std::{
+    env,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::sync::watch;
@@ -43,6 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a run came to.
 struct Outcome {
+    took: Duration,
     before: Holding,
     after: Holding,
     median: Duration,
@@ -91,7 +95,16 @@ async fn attack_in_turn(world: &World, target: &Target, time: Duration) -> Resul
     Ok(())
 }
 
-async fn run(time: Duration, with_attacks: bool) -> Result<Outcome> {
+/// How long a run takes, and what disturbs it.
+#[derive(Clone, Copy)]
+enum Beside {
+    /// Attacks, as long as all of them together take, at least for this time.
+    Attacks(Duration),
+    /// Nothing.
+    Nothing(Duration),
+}
+
+async fn run(beside: Beside) -> Result<Outcome> {
     let port = free_port()?;
     // The editors of this test have one address, like the people behind one office's router.
     let extra = format!(
@@ -112,23 +125,23 @@ async fn run(time: Duration, with_attacks: bool) -> Result<Outcome> {
     };
     let team = Team::at_work(&world, TEAM).await?;
     let before = Holding::of(&world.servers[0])?;
-    let (end, over) = watch::channel(false);
+    let (began, (end, over)) = (Instant::now(), watch::channel(false));
     let disturbing = async {
-        if with_attacks {
-            attack_in_turn(&world, &target, time).await?;
-        } else {
-            tokio::time::sleep(time).await;
+        match beside {
+            Beside::Attacks(time) => attack_in_turn(&world, &target, time).await?,
+            Beside::Nothing(time) => tokio::time::sleep(time).await,
         }
         end.send_replace(true);
         anyhow::Ok(())
     };
     let (work, disturbed) = tokio::join!(team.work(TEAM, over), disturbing);
     disturbed?;
-    let work = work?;
+    let (work, took) = (work?, began.elapsed());
     team.saved().await?;
     team.nothing_is_lost(&work).await?;
     let after = settled(&world, before).await?;
     Ok(Outcome {
+        took,
         before,
         after,
         median: work.quantile(500),
@@ -159,10 +172,11 @@ async fn attacks_take_nothing_from_the_innocent() -> Result<()> {
     if cannot_be_put_to_given_servers("attacks_take_nothing_from_the_innocent") {
         return Ok(());
     }
-    let seconds: u64 = env::var("WEFT_SOAK_SECONDS").map_or(40, |text| text.parse().unwrap());
+    let seconds: u64 = env::var("WEFT_SOAK_SECONDS").map_or(25, |text| text.parse().unwrap());
     let time = Duration::from_secs(seconds);
-    let alone = run(time, false).await.context("without attacks")?;
-    let beside = run(time, true).await.context("with attacks")?;
+    let beside = run(Beside::Attacks(time)).await.context("with attacks")?;
+    // For as long: what people write takes memory too.
+    let alone = run(Beside::Nothing(beside.took)).await.context("without attacks")?;
     for (name, outcome) in [("alone", &alone), ("beside attacks", &beside)] {
         println!(
             "{name}: {} words, {} messages, P50 {:?}, P99 {:?}, {} -> {} MB, {} -> {} descriptors, {} -> {} threads",

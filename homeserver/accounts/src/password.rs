@@ -4,13 +4,17 @@
 //! cores and memory. What bounds them belongs to the work and not to the request: a client that hangs up frees nothing
 //! before the hash is done.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError, mpsc::Sender},
+    time::Duration,
+};
 
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher, PasswordVerifier},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use weft_budget::{Budget, KeyedBudget};
 use weft_wire::limits::{MAX_KNOWN_PASSWORD_HASHES, MAX_PASSWORD_HASHES, MAX_PASSWORD_HASHES_PER_NETWORK};
 
@@ -42,6 +46,7 @@ pub(crate) enum For {
 pub(crate) struct Passwords {
     cost: PasswordCost,
     turns: Arc<Semaphore>,
+    threads: Sender<Job>,
     /// Hashes that wait or are computed.
     strangers: Arc<KeyedBudget<Option<Network>>>,
     /// The same for those who are known.
@@ -53,6 +58,7 @@ impl Passwords {
         Self {
             cost,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
+            threads: threads(),
             strangers: KeyedBudget::new(
                 "stranger_password_hashes",
                 MAX_PASSWORD_HASHES_PER_NETWORK,
@@ -120,14 +126,45 @@ impl Passwords {
             .await
             .map_err(|_| AccountsUnavailable::Busy)?
             .map_err(|_| AccountsUnavailable::Hash)?;
-        tokio::task::spawn_blocking(move || {
+        let (reply, outcome) = oneshot::channel();
+        let job = move || {
             let outcome = job();
             drop((turn, place));
-            outcome
-        })
-        .await
-        .map_err(|_| AccountsUnavailable::Hash)
+            // Nobody waits for the outcome any more if the client has hung up.
+            let _ = reply.send(outcome);
+        };
+        self.threads
+            .send(Box::new(job))
+            .map_err(|_| AccountsUnavailable::Hash)?;
+        outcome.await.map_err(|_| AccountsUnavailable::Hash)
     }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Starts the threads that compute hashes. They end when the sender is dropped.
+///
+/// They are threads of their own and always the same: an allocator keeps what a thread has freed for that thread, and
+/// 19 MiB would stay behind on each thread of a larger pool.
+fn threads() -> Sender<Job> {
+    let (sender, jobs) = std::sync::mpsc::channel::<Job>();
+    let jobs = Arc::new(Mutex::new(jobs));
+    for number in 0..AT_ONCE {
+        let jobs = Arc::clone(&jobs);
+        let thread = std::thread::Builder::new().name(format!("password-{number}"));
+        let started = thread.spawn(move || {
+            loop {
+                let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok(job) = next else { return };
+                // A thread outlives a job that panics; whoever waits for that one gets an error.
+                let _ = catch_unwind(AssertUnwindSafe(job));
+            }
+        });
+        if let Err(error) = started {
+            tracing::error!(%error, "a thread for password hashes can't be started");
+        }
+    }
+    sender
 }
 
 fn hash_with(cost: PasswordCost, password: &[u8], salt: &[u8]) -> Option<String> {

@@ -108,7 +108,7 @@ impl Rooms {
             event: pdu.event_id().to_owned(),
             version: invited.version,
             resident: invited.resident,
-            bytes: shown.iter().map(|event| bytes_of(event)).sum(),
+            bytes: shown.iter().map(bytes_of).sum(),
         };
         // Counting and writing are one step, or many at once would all be within the bounds.
         let _writing = self.shared.outside.lock().await;

@@ -131,45 +131,55 @@ impl Liar {
                     .await?;
                 self.tell(world, &event, &everybody).await;
             }
+            Lie::Backdate | Lie::Rewrite | Lie::Support => self.claim_clocks(world, kind, &ends, &everybody).await?,
+            Lie::Malformed => self.malformed(world, &ends, &everybody).await?,
+            Lie::Replay => self.replay(world, &everybody).await?,
+        }
+        Ok(())
+    }
+
+    /// Lies about clocks that others have claimed, or that it has claimed itself.
+    async fn claim_clocks(
+        &mut self,
+        world: &mut World,
+        kind: Lie,
+        ends: &[OwnedEventId],
+        everybody: &[usize],
+    ) -> Result<(), String> {
+        let first = self.first.clone();
+        let event = match kind {
             Lie::Backdate => {
                 let victims = world.clients().iter().filter(|(who, _)| !self.is_one(*who));
                 let victims: Vec<u64> = victims.map(|(_, client)| *client).collect();
                 let chosen = usize::try_from(world.next()).unwrap() % victims.len().max(1);
                 let client = *victims.get(chosen).ok_or("nobody has written")?;
-                let event = self
-                    .update(world, &self.first.clone(), blocks(client, 'b', 0, 3))
-                    .await?;
+                let event = self.update(world, &first, blocks(client, 'b', 0, 3)).await?;
                 self.claim = Some(event.event_id().to_owned());
-                self.tell(world, &event, &everybody).await;
+                event
             }
             Lie::Rewrite => match self.own.take() {
                 None => {
                     let client = world.next();
                     let word = format!("<{client}>");
-                    let event = self.update(world, &ends, written(client, &word)).await?;
+                    let event = self.update(world, ends, written(client, &word)).await?;
                     self.own = Some((client, u32::try_from(word.len()).unwrap()));
-                    self.tell(world, &event, &everybody).await;
+                    event
                 }
                 Some((client, length)) => {
-                    let event = self
-                        .update(world, &self.first.clone(), blocks(client, 'r', 0, length))
-                        .await?;
+                    let event = self.update(world, &first, blocks(client, 'r', 0, length)).await?;
                     self.claim = Some(event.event_id().to_owned());
-                    self.tell(world, &event, &everybody).await;
+                    event
                 }
             },
-            Lie::Support => {
+            _ => {
                 let claim = [self.claim.clone().ok_or("no claim")?];
                 let content = json!({ "msgtype": "m.text", "body": format!("{}", world.next()) });
                 let who = self.accomplice.unwrap_or(self.server);
-                let event = self
-                    .event_of(who, world, &claim, "m.room.message", None, content)
-                    .await?;
-                self.tell(world, &event, &everybody).await;
+                self.event_of(who, world, &claim, "m.room.message", None, content)
+                    .await?
             }
-            Lie::Malformed => self.malformed(world, &ends, &everybody).await?,
-            Lie::Replay => self.replay(world, &everybody).await?,
-        }
+        };
+        self.tell(world, &event, everybody).await;
         Ok(())
     }
 
