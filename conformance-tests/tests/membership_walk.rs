@@ -249,7 +249,7 @@ async fn a_departed_user_does_not_read_on_when_another_user_of_the_server_joins(
     let alice = world.user(0, "alice").await?;
     let via = world.servers[0].name.clone();
     let document = json!({"preset": "public_chat", "creation_content": {"type": "dev.weft.document"},
-        "initial_state": [{"type": "dev.weft.document", "content": {"kind": "text"}}]});
+        "initial_state": [{"type": "dev.weft.document", "content": {"kind": "text", "schema_version": 1, "format": "yjs-13/v1"}}]});
     for end in ["leave", "ban"] {
         for (what, options) in [
             ("chat", json!({"preset": "public_chat"})),

@@ -11,8 +11,8 @@ use std::{
 };
 
 use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher, PasswordVerifier},
+    Algorithm, Argon2, Block, Params, PasswordHash, Version,
+    password_hash::phc::{Output, ParamsString, Salt},
 };
 use tokio::sync::{Semaphore, oneshot};
 use weft_budget::{Budget, KeyedBudget};
@@ -81,10 +81,11 @@ impl Passwords {
     pub(crate) async fn hash(&self, password: &str, whom: For) -> Result<String, AccountsUnavailable> {
         let password = password.to_owned();
         let cost = self.cost;
-        self.work(whom, move || {
+        self.work(whom, move |memory| {
             let mut salt = [0_u8; 16];
             rand::fill(&mut salt);
-            hash_with(cost, password.as_bytes(), &salt)
+            let hash = hash_with(cost, password.as_bytes(), &salt, memory);
+            hash.map(|hash| hash.to_string())
         })
         .await?
         .ok_or(AccountsUnavailable::Hash)
@@ -100,12 +101,10 @@ impl Passwords {
     ) -> Result<bool, AccountsUnavailable> {
         let password = password.to_owned();
         let cost = self.cost;
-        self.work(whom, move || match stored {
-            Some(stored) => Argon2::default()
-                .verify_password(password.as_bytes(), stored.as_str())
-                .is_ok(),
+        self.work(whom, move |memory| match stored {
+            Some(stored) => matches(password.as_bytes(), &stored, memory).unwrap_or(false),
             None => {
-                let _ = hash_with(cost, password.as_bytes(), &[0; 16]);
+                let _ = hash_with(cost, password.as_bytes(), &[0; 16], memory);
                 false
             }
         })
@@ -115,7 +114,7 @@ impl Passwords {
     async fn work<T: Send + 'static>(
         &self,
         whom: For,
-        job: impl FnOnce() -> T + Send + 'static,
+        job: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, AccountsUnavailable> {
         let (queue, network) = match whom {
             For::Stranger(network) => (&self.strangers, network),
@@ -127,8 +126,8 @@ impl Passwords {
             .map_err(|_| AccountsUnavailable::Busy)?
             .map_err(|_| AccountsUnavailable::Hash)?;
         let (reply, outcome) = oneshot::channel();
-        let job = move || {
-            let outcome = job();
+        let job = move |memory: &mut Memory| {
+            let outcome = job(memory);
             drop((turn, place));
             // Nobody waits for the outcome any more if the client has hung up.
             let _ = reply.send(outcome);
@@ -140,12 +139,13 @@ impl Passwords {
     }
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+/// What one hash works in. It is kept from one hash to the next: 19 MiB that are allocated and freed each time were seen
+/// to stay behind in the allocator, each time anew.
+type Memory = Vec<Block>;
 
-/// Starts the threads that compute hashes. They end when the sender is dropped.
-///
-/// They are threads of their own and always the same: an allocator keeps what a thread has freed for that thread, and
-/// 19 MiB would stay behind on each thread of a larger pool.
+type Job = Box<dyn FnOnce(&mut Memory) + Send>;
+
+/// Starts the threads that compute hashes, each with its memory. They end when the sender is dropped.
 fn threads() -> Sender<Job> {
     let (sender, jobs) = std::sync::mpsc::channel::<Job>();
     let jobs = Arc::new(Mutex::new(jobs));
@@ -153,11 +153,12 @@ fn threads() -> Sender<Job> {
         let jobs = Arc::clone(&jobs);
         let thread = std::thread::Builder::new().name(format!("password-{number}"));
         let started = thread.spawn(move || {
+            let mut memory = Memory::new();
             loop {
                 let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok(job) = next else { return };
                 // A thread outlives a job that panics; whoever waits for that one gets an error.
-                let _ = catch_unwind(AssertUnwindSafe(job));
+                let _ = catch_unwind(AssertUnwindSafe(|| job(&mut memory)));
             }
         });
         if let Err(error) = started {
@@ -167,13 +168,46 @@ fn threads() -> Sender<Job> {
     sender
 }
 
-fn hash_with(cost: PasswordCost, password: &[u8], salt: &[u8]) -> Option<String> {
+fn hash_with(cost: PasswordCost, password: &[u8], salt: &[u8], memory: &mut Memory) -> Option<PasswordHash> {
     let params = match cost {
         PasswordCost::Standard => Params::default(),
         PasswordCost::Minimal => Params::new(Params::MIN_M_COST, 1, 1, None).ok()?,
     };
-    let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    Some(hasher.hash_password_with_salt(password, salt).ok()?.to_string())
+    let salt = Salt::new(salt).ok()?;
+    let (algorithm, version) = (Algorithm::Argon2id, Version::V0x13);
+    let hasher = Argon2::new(algorithm, version, params.clone());
+    let hash = output(&hasher, password, &salt, Params::DEFAULT_OUTPUT_LEN, memory)?;
+    Some(PasswordHash {
+        algorithm: algorithm.ident(),
+        version: Some(version.into()),
+        params: ParamsString::try_from(&params).ok()?,
+        salt: Some(salt),
+        hash: Some(hash),
+    })
+}
+
+/// Whether a password gives a stored hash. None where the stored text is no hash of argon2.
+fn matches(password: &[u8], stored: &str, memory: &mut Memory) -> Option<bool> {
+    let stored = PasswordHash::new(stored).ok()?;
+    let (salt, expected) = (stored.salt.as_ref()?, stored.hash.as_ref()?);
+    let algorithm = Algorithm::try_from(stored.algorithm.as_str()).ok()?;
+    let version = Version::try_from(stored.version?).ok()?;
+    let hasher = Argon2::new(algorithm, version, Params::try_from(&stored).ok()?);
+    // Compared in constant time.
+    Some(output(&hasher, password, salt, expected.len(), memory)? == *expected)
+}
+
+fn output(hasher: &Argon2<'_>, password: &[u8], salt: &Salt, length: usize, memory: &mut Memory) -> Option<Output> {
+    let blocks = hasher.params().block_count();
+    if memory.len() < blocks {
+        memory.resize(blocks, Block::default());
+    }
+    let mut bytes = [0_u8; Output::MAX_LENGTH];
+    let bytes = bytes.get_mut(..length)?;
+    hasher
+        .hash_password_into_with_memory(password, salt.as_ref(), bytes, memory.get_mut(..blocks)?)
+        .ok()?;
+    Output::new(bytes).ok()
 }
 
 #[cfg(test)]
@@ -228,7 +262,7 @@ mod tests {
         let passwords = Arc::clone(passwords);
         let request = tokio::spawn(async move {
             passwords
-                .work(whom, move || {
+                .work(whom, move |_| {
                     let _ = ended.recv();
                 })
                 .await
