@@ -160,7 +160,7 @@ async fn prepare(alpha: &Homeserver, beta: &Homeserver) -> Result<[String; 2], D
 fn announce(links: &[String; 2], file: Option<&Path>) -> Result<(), DemoError> {
     let [alice, bob] = links;
     progress("")?;
-    progress("Open both, side by side, and type:")?;
+    progress("Open both side by side, confirm the sign-in in each, and type:")?;
     progress(&format!("  Alice  {alice}"))?;
     progress(&format!("  Bob    {bob}"))?;
     progress("")?;
