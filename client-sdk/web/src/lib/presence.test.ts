@@ -32,7 +32,7 @@ describe('people', () => {
     expect([initialsOf('Ada Lovelace'), initialsOf('bob'), initialsOf('😀 x'), initialsOf('')]).toEqual(['AL', 'B', '😀X', '?']);
   });
 
-  it('have one colour each, whoever else is there', () => {
+  it('have one colour each, whatever other people are present', () => {
     const ids = Array.from({ length: 40 }, (_, i) => `@user${i}:x`);
     const states = (some: string[]) => new Map<number, unknown>(some.map((id, i) => [i + 10, { user: { id, name: id } }]));
     for (const some of [ids, [...ids].reverse(), ids.slice(7, 9)]) {

@@ -1,7 +1,7 @@
 // Whether what was typed is on the server's disk: a pure state machine over the frames of one socket.
 //
 // It counts frames itself, because the provider's counter can reach zero too early: edits made while offline are queued
-// beside the state-vector sync, and the acknowledgement of the first queued edit is counted as that of the sync. Here
+// in addition to the state-vector sync, and the acknowledgement of the first queued edit is counted as that of the sync. Here
 // "saved" requires this socket's sync reply, which contains everything, and an acknowledgement of each frame sent since.
 import type { FrameKind } from './frames';
 
