@@ -17,5 +17,6 @@ pub mod live;
 pub mod ratelimit;
 pub mod ruma_json;
 pub mod server;
+pub mod text_reads;
 pub mod traffic;
 pub mod web;

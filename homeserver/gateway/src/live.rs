@@ -30,6 +30,8 @@ use weft_accounts::Accounts;
 use weft_fanout::{Awareness, Fanout, Roster};
 use weft_room::{Rooms, SessionId};
 
+use crate::text_reads::TextReads;
+
 /// What a live socket needs.
 #[derive(Clone)]
 pub struct LivePorts {
@@ -45,6 +47,8 @@ pub struct LivePorts {
     pub roster: Arc<dyn Roster>,
     /// Numbers the sockets of this process.
     pub sessions: Sessions,
+    /// Turns for the answers to state vectors.
+    pub text_reads: TextReads,
 }
 
 /// Gives each document on each socket a number of its own.

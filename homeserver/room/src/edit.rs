@@ -298,7 +298,10 @@ impl Worker {
             Err(error) => return drop(reply.send(Err(error.into()))),
         };
         match self.document().await.map(|document| document.diff(&vector)) {
-            Ok(diff) => turn.answer(reply, diff),
+            Ok(diff) => {
+                turn.weigh(diff.len());
+                turn.answer(reply, diff);
+            }
             Err(error) => drop(reply.send(Err(error))),
         }
     }

@@ -130,7 +130,7 @@ impl Turn {
         self.abandoned
     }
 
-    /// Counts bytes that came in, so that a turn stays of a size that commits quickly.
+    /// Counts bytes that came in or are answered, so that a turn commits quickly and holds few answers at a time.
     pub(crate) fn weigh(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes);
     }

@@ -21,10 +21,10 @@ pub const MAX_STRANGER_BYTES: u64 = 64 * 1024 * 1024;
 pub const MAX_ACCOUNT_BYTES_PER_USER: u64 = 96 * 1024 * 1024;
 /// The same of all accounts together.
 pub const MAX_ACCOUNT_BYTES: u64 = 256 * 1024 * 1024;
-/// Whole texts of documents that are made at one time for `GET content`, of everybody: each has up to
-/// [`MAX_DOCUMENT_BYTES`], and is made before it can be charged. The others wait for their turn.
-pub const MAX_CONTENT_READS: usize = 4;
-/// Such requests of one user that are made or wait: a page that opens several documents at once.
+/// Whole texts of documents that are made at one time for one user and are not charged yet, for `GET content` and again for
+/// live sockets: each has up to [`MAX_DOCUMENT_BYTES`]. The others wait for their turn (T130).
+pub const MAX_TEXT_READS_PER_USER: usize = 2;
+/// `GET content` requests of one user that are answered or wait: a page that opens several documents at once.
 pub const MAX_CONTENT_READS_PER_USER: u64 = 16;
 /// The same of all users.
 pub const MAX_CONTENT_READS_WAITING: u64 = 1_024;

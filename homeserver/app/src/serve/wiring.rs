@@ -22,6 +22,7 @@ use weft_gateway::health::Readiness;
 use weft_gateway::live::{LivePorts, Sessions};
 use weft_gateway::ratelimit::UserLimiter;
 use weft_gateway::server::ServerPorts;
+use weft_gateway::text_reads::TextReads;
 use weft_gateway::traffic::Traffic;
 use weft_gateway::{client, documents, live, server, web};
 use weft_room::{Reader, RoomConfig, Rooms};
@@ -288,6 +289,7 @@ fn areas(
         awareness: inside.awareness.clone(),
         roster: inside.roster.clone(),
         sessions: Sessions::default(),
+        text_reads: TextReads::default(),
     });
     let federation = server::router(server_ports(config, outside, inside, rooms, accounts));
     BTreeMap::from([

@@ -1,7 +1,7 @@
 //! `GET /documents/{id}/content`: the merged update, all that was acknowledged.
 //!
-//! The whole text is made for each request before anybody can say whether the caller may hold it, so that few are made at
-//! one time (T130).
+//! The whole text is made for each request before its bytes can be charged to the caller, so that few are made at one time
+//! (T130).
 
 use std::sync::Arc;
 
@@ -12,30 +12,26 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ruma::OwnedUserId;
-use tokio::sync::Semaphore;
 use weft_budget::KeyedBudget;
-use weft_wire::limits::{MAX_CONTENT_READS, MAX_CONTENT_READS_PER_USER, MAX_CONTENT_READS_WAITING};
+use weft_wire::limits::{MAX_CONTENT_READS_PER_USER, MAX_CONTENT_READS_WAITING};
 
 use super::{
     DocumentPorts,
     caller::{Named, open},
 };
-use crate::{
-    authentication::Authenticated,
-    errors::{ApiError, ApiResult},
-};
+use crate::{authentication::Authenticated, errors::ApiResult, text_reads::TextReads};
 
-/// Who reads whole texts now. Cheap to clone.
+/// The requests for whole texts that are under way. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Reads {
-    under_way: Arc<Semaphore>,
+    turns: TextReads,
     of_users: Arc<KeyedBudget<OwnedUserId>>,
 }
 
 impl Reads {
     pub(super) fn new() -> Self {
         Self {
-            under_way: Arc::new(Semaphore::new(MAX_CONTENT_READS)),
+            turns: TextReads::default(),
             of_users: KeyedBudget::new("content_reads", MAX_CONTENT_READS_PER_USER, MAX_CONTENT_READS_WAITING),
         }
     }
@@ -49,12 +45,7 @@ pub(super) async fn content(
     named: Named,
 ) -> ApiResult<Response> {
     let _share = reads.of_users.try_take(&session.user_id, 1)?;
-    // It is never closed.
-    let _turn = reads
-        .under_way
-        .acquire()
-        .await
-        .map_err(|error| ApiError::internal("waiting for a turn", &error))?;
+    let _turn = reads.turns.turn(&session.user_id).await;
     let open = open(&ports, &named, &session.user_id).await?;
     let update = ports.rooms.content(&open.room, None).await?;
     let headers = [

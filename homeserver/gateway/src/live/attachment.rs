@@ -284,6 +284,7 @@ impl Attachment {
         vector: &[u8],
         message: impl Fn(&[u8]) -> SyncMessage<'_>,
     ) -> Result<Bytes, End> {
+        let turn = self.ports.text_reads.turn(&self.joined.user).await;
         // The vector is read first: what is committed in between is in the difference as well, never in neither.
         let room = &self.target.room;
         let ours = self
@@ -299,7 +300,10 @@ impl Attachment {
             .diff(room, vector)
             .await
             .map_err(|error| unopened(&error))?;
-        self.send(self.voice.sync(message(&missing))).await?;
+        let answer = self.out.charged(self.voice.sync(message(&missing)));
+        drop(missing);
+        drop(turn);
+        self.out.add(answer).await.map_err(|_| End::Gone)?;
         self.served = ours.clone();
         Ok(ours)
     }

@@ -102,15 +102,30 @@ impl Out {
 
     /// Adds a message.
     pub(super) async fn say(&self, message: Bytes) -> Result<(), WriterGone> {
-        let permit = self.queue.reserve().await.map_err(|_| WriterGone)?;
-        let Ok(held) = self.charge(&message) else {
+        self.add(self.charged(message)).await
+    }
+
+    /// A message whose bytes are charged from now on; where the account holds too much already, the end of the socket.
+    pub(super) fn charged(&self, message: Bytes) -> Outgoing {
+        match self.charge(&message) {
+            Ok(held) => Outgoing::Message(message, held),
             // Unread messages of this account's sockets take all that it may hold.
-            permit.send(Outgoing::Close(close::RATE_LIMITED));
-            return Err(WriterGone);
+            Err(_) => Outgoing::Close(close::RATE_LIMITED),
+        }
+    }
+
+    /// Adds what was charged.
+    pub(super) async fn add(&self, outgoing: Outgoing) -> Result<(), WriterGone> {
+        let permit = self.queue.reserve().await.map_err(|_| WriterGone)?;
+        let goes_on = match &outgoing {
+            Outgoing::Message(message, _) => {
+                self.waiting.bytes.fetch_add(message.len(), Ordering::Relaxed);
+                Ok(())
+            }
+            Outgoing::Close(_) => Err(WriterGone),
         };
-        self.waiting.bytes.fetch_add(message.len(), Ordering::Relaxed);
-        permit.send(Outgoing::Message(message, held));
-        Ok(())
+        permit.send(outgoing);
+        goes_on
     }
 
     /// Somebody has signed in by a frame; the account is charged from here on.

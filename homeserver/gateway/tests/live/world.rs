@@ -14,7 +14,10 @@ use tokio_tungstenite::{
 use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
 use weft_dag::Signer;
 use weft_fanout::{Awareness, EduSink, Fanout, Member, Roster};
-use weft_gateway::live::{LivePorts, Sessions, router};
+use weft_gateway::{
+    live::{LivePorts, Sessions, router},
+    text_reads::TextReads,
+};
 use weft_room::{
     CreateRoom, NewEvent, Ports, RoomConfig, Rooms, SystemClock,
     testing::{FixedIdentity, NoPeers},
@@ -113,6 +116,7 @@ impl World {
             awareness,
             roster,
             sessions: Sessions::default(),
+            text_reads: TextReads::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,0 +1,105 @@
+//! Turns for making whole texts: `GET content`, and the answer to a state vector on a live socket.
+//!
+//! A text has to be made before its bytes can be charged to the user who asked for it, and an update of a large document
+//! takes many megabytes. Without turns, 150 requests of one user hold 150 copies of it before the first of them can be
+//! refused (T130). A turn lasts until the bytes are charged. Users don't wait for each other: a document that can't be read
+//! at this moment holds up only the users who asked for it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use ruma::{OwnedUserId, UserId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weft_wire::limits::MAX_TEXT_READS_PER_USER;
+
+type Waiting = Mutex<HashMap<OwnedUserId, Weak<Semaphore>>>;
+
+/// See the module. Cheap to clone; clones share the turns.
+#[derive(Debug, Clone, Default)]
+pub struct TextReads(Arc<Waiting>);
+
+/// The right to make one text. Dropping it lets the next request of the same user go on.
+#[derive(Debug)]
+#[must_use = "dropping it ends the turn"]
+pub(crate) struct Turn {
+    reads: TextReads,
+    user: OwnedUserId,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl TextReads {
+    /// Waits until fewer than [`MAX_TEXT_READS_PER_USER`] texts are being made for the user.
+    pub(crate) async fn turn(&self, user: &UserId) -> Turn {
+        let of_user = self.of(user);
+        Turn {
+            reads: self.clone(),
+            user: user.to_owned(),
+            // The semaphore is never closed.
+            permit: of_user.acquire_owned().await.ok(),
+        }
+    }
+
+    fn of(&self, user: &UserId) -> Arc<Semaphore> {
+        let mut users = self.users();
+        if let Some(of_user) = users.get(user).and_then(Weak::upgrade) {
+            return of_user;
+        }
+        let of_user = Arc::new(Semaphore::new(MAX_TEXT_READS_PER_USER));
+        users.insert(user.to_owned(), Arc::downgrade(&of_user));
+        of_user
+    }
+
+    fn users(&self) -> MutexGuard<'_, HashMap<OwnedUserId, Weak<Semaphore>>> {
+        // An entry is inserted or removed as a whole, so a panic elsewhere doesn't leave it half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        let mut users = self.reads.users();
+        if users.get(&self.user).is_some_and(|of_user| of_user.strong_count() == 0) {
+            users.remove(&self.user);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use ruma::user_id;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_user_waits_only_for_own_turns_and_is_forgotten_afterwards() {
+        let reads = TextReads::default();
+        let mut turns = Vec::new();
+        for _ in 0..MAX_TEXT_READS_PER_USER {
+            turns.push(reads.turn(user_id!("@a:x")).await);
+        }
+        let mut waiting = Box::pin(reads.turn(user_id!("@a:x")));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(reads.turn(user_id!("@b:x")).now_or_never().expect("another user waits"));
+        turns.pop();
+        drop(waiting.await);
+        assert_eq!(reads.users().len(), 1);
+        turns.clear();
+        assert!(reads.users().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_while_it_waits_takes_no_turn() {
+        let reads = TextReads::default();
+        let mut turns = Vec::new();
+        for _ in 0..MAX_TEXT_READS_PER_USER {
+            turns.push(reads.turn(user_id!("@a:x")).await);
+        }
+        assert!(reads.turn(user_id!("@a:x")).now_or_never().is_none());
+        turns.pop();
+        assert!(reads.turn(user_id!("@a:x")).now_or_never().is_some());
+    }
+}
