@@ -42,10 +42,7 @@ export interface EndingText {
   readonly text: string;
 }
 
-/** `limits.rs`: an update has at most 4 MiB. */
-const LIMIT = '4 MB';
-
-export const ENDING_TEXT: Record<Ending, EndingText> = {
+const ENDING_TEXT: Record<Ending, EndingText> = {
   'signed-out': {
     title: 'You have been signed out.',
     text: 'Sign in again to continue. The text in this tab is kept.',
@@ -60,7 +57,7 @@ export const ENDING_TEXT: Record<Ending, EndingText> = {
   },
   refused: {
     title: 'Your last change wasn’t accepted.',
-    text: `It is too large (limit ${LIMIT} at once) or not valid. Copy your text, then reload the document.`,
+    text: 'It is not valid. Copy your text, then reload the document.',
   },
   broken: {
     title: 'This page is out of date.',
@@ -71,3 +68,12 @@ export const ENDING_TEXT: Record<Ending, EndingText> = {
     text: 'The server restored it from its signed history. Reload to see the current text.',
   },
 };
+
+/** `code`: the rule by which the whole of a change was refused, if the server has named one. */
+export function endingText(ending: Ending, code: string): EndingText {
+  if (ending !== 'refused' || code !== 'too_large') return ENDING_TEXT[ending];
+  return {
+    title: 'Your last change is too large.',
+    text: 'A change has at most 8 MB, a document 64 MB. Copy your text, reload the document, and insert smaller parts.',
+  };
+}

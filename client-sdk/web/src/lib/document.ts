@@ -5,8 +5,9 @@ import { Awareness } from 'y-protocols/awareness';
 import * as Y from 'yjs';
 import { type Ending, endingOf } from './connection';
 import { kindOf } from './frames';
-import { bringsThings } from './plain-text';
+import { bringsThings, holdsThings } from './plain-text';
 import { COLOUR_VALUES, type Person, colourOf, readPeople } from './presence';
+import { MAX_FRAME_BYTES, MAX_UNSENT_BYTES, type Refusal, Refusals, readNotice } from './refusals';
 import { type SaveState, SaveTracker } from './save-state';
 import { type Readable, Value } from './value';
 
@@ -57,23 +58,35 @@ export class LiveDocument {
   readonly #ending = new Value<Ending | null>(null);
   readonly #people = new Value<readonly Person[]>([]);
   readonly #unshowable = new Value(false);
+  readonly #refusals = new Refusals();
 
   #name: string;
   #cutOffTimer: ReturnType<typeof setTimeout> | undefined;
   #waitTimer: ReturnType<typeof setTimeout> | undefined;
   #patience: number;
   #answersSeen = 0;
+  #current: WebSocket | null = null;
+  /** Bytes that the socket had not yet sent when it was last looked at. */
+  #buffered = 0;
+  /** Bytes of edits since everything was saved. */
+  #unsent = 0;
   #closed = false;
 
   constructor(private readonly options: DocumentOptions) {
     this.#name = options.userId;
     this.#patience = options.patienceMs ?? PATIENCE_MS;
-    this.doc.on('update', (_update: Uint8Array, origin: unknown) => {
-      if (origin !== this.#provider) this.#note(() => this.#tracker.edited());
+    this.doc.on('update', (update: Uint8Array, origin: unknown) => {
+      if (origin === this.#provider) return;
+      this.#note(() => this.#tracker.edited());
+      this.#unsent += update.length;
     });
     // Fires before the observers of the text, so that the editor can detach in time.
     this.doc.on('beforeObserverCalls', (transaction) => {
       if (bringsThings(transaction, this.text)) this.#unshowable.set(true);
+    });
+    // Somebody removed it, or the server did because it refused it.
+    this.doc.on('afterTransaction', ({ deleteSet }) => {
+      if (this.#unshowable.get() && deleteSet.clients.size > 0 && !holdsThings(this.text)) this.#unshowable.set(false);
     });
     this.awareness.on('change', () => this.#readPeople());
     this.#socket = new HocuspocusProviderWebsocket({
@@ -116,6 +129,14 @@ export class LiveDocument {
   get unshowable(): Readable<boolean> {
     return this.#unshowable;
   }
+  /** What the server did not take of this tab's edits, and has not been dismissed. */
+  get refusals(): Readable<readonly Refusal[]> {
+    return this.#refusals.shown;
+  }
+  /** The rule by which a whole change was refused; empty if none was. */
+  get refusedBy(): string {
+    return this.#refusals.whole;
+  }
   get hasUnsaved(): boolean {
     return this.#tracker.hasUnsaved;
   }
@@ -124,6 +145,17 @@ export class LiveDocument {
   rename(name: string): void {
     this.#name = name;
     this.#introduce();
+  }
+
+  dismissRefusal(code: string): void {
+    this.#refusals.dismiss(code);
+  }
+
+  /** Whether a text of so many bytes may be inserted: all that waits to be saved must fit into one message. */
+  admits(bytes: number): boolean {
+    const fits = this.#unsent + bytes <= MAX_UNSENT_BYTES;
+    if (!fits) this.#refusals.tooLong();
+    return fits;
   }
 
   /** Connects now instead of at the next attempt: the network is back, or the page is visible again. */
@@ -174,6 +206,7 @@ export class LiveDocument {
       onAuthenticated: ({ scope }) => this.#scope.set(scope === 'readonly' ? 'readonly' : 'read-write'),
       onAuthenticationFailed: () => void this.#denied(),
       onDisconnect: () => this.#disconnected(),
+      onStateless: ({ payload }) => this.#told(payload),
       onClose: ({ event }) => this.#closedBy(event.code, event.reason),
     };
   }
@@ -182,21 +215,32 @@ export class LiveDocument {
   #countingSocket(Socket: typeof WebSocket): typeof WebSocket {
     const tracker = this.#tracker;
     const note = (change: () => void): void => this.#note(change);
-    let current: WebSocket | null = null;
+    const sent = (socket: WebSocket): void => {
+      this.#buffered = socket.bufferedAmount;
+    };
+    const made = (socket: WebSocket): void => {
+      this.#current = socket;
+      this.#buffered = 0;
+    };
+    const isCurrent = (socket: WebSocket): boolean => this.#current === socket;
+    const tooLarge = (): void => {
+      this.#refusals.add({ code: 'too_large', pieces: [], users: [], unsaved: false });
+      this.end('refused');
+    };
     return class CountingSocket extends Socket {
       constructor(url: string | URL) {
         super(url);
-        current = this;
+        made(this);
         note(() => tracker.connecting());
         // Node.js terminates the process on an error event without a listener.
         this.addEventListener('error', () => {});
         const mine = (change: () => void) => () => {
-          if (current === this) note(change);
+          if (isCurrent(this)) note(change);
         };
         this.addEventListener('open', mine(() => tracker.opened()));
         this.addEventListener('close', mine(() => tracker.closed()));
         this.addEventListener('message', ({ data }: MessageEvent<unknown>) => {
-          if (current === this && data instanceof ArrayBuffer) {
+          if (isCurrent(this) && data instanceof ArrayBuffer) {
             const kind = kindOf(new Uint8Array(data));
             note(() => tracker.received(kind));
           }
@@ -209,14 +253,23 @@ export class LiveDocument {
         note(() => {
           goes = tracker.sending(kind);
         });
-        if (goes) super.send(frame as Uint8Array<ArrayBuffer>);
+        if (!goes) return;
+        // The server would cut the connection, and the provider would send it again for ever.
+        if (frame instanceof Uint8Array && frame.length > MAX_FRAME_BYTES) return queueMicrotask(tooLarge);
+        super.send(frame as Uint8Array<ArrayBuffer>);
+        sent(this);
       }
     };
   }
 
   #note(change: () => void): void {
     change();
-    this.#save.set(this.#tracker.state);
+    const state = this.#tracker.state;
+    if (state === 'saved') {
+      this.#unsent = 0;
+      this.#refusals.saved();
+    }
+    this.#save.set(state);
     this.#watchForSilence();
   }
 
@@ -238,12 +291,26 @@ export class LiveDocument {
   /** Abandons a socket whose server does not answer. The closing handshake would wait for the server too. */
   #giveUp(): void {
     this.#waitTimer = undefined;
+    const buffered = this.#current?.bufferedAmount ?? 0;
+    if (buffered < this.#buffered) {
+      // A large change on a slow line: the server takes it, and can't have answered yet.
+      this.#buffered = buffered;
+      this.#waitTimer = setTimeout(() => this.#giveUp(), this.#patience);
+      return;
+    }
     this.#patience = Math.min(this.#patience * 2, MAX_PATIENCE_MS);
     if (this.#closed || this.#ending.get() !== null) return;
     this.#cutOff.set(true);
     const event = { code: 4408, reason: 'no answer' };
     // The provider's own handling of a missing close event skips its listeners; emitting the event runs all of them.
     (this.#socket as unknown as { emit(name: string, payload: unknown): void }).emit('close', { event });
+  }
+
+  #told(message: string): void {
+    const notice = readNotice(message);
+    if (!notice) return;
+    this.#refusals.add(notice);
+    if (notice.unsaved) this.#note(() => this.#tracker.waitForOthers());
   }
 
   #synced(): void {

@@ -2,9 +2,9 @@
 // Its appearance is in app.css; carets.ts draws what others do.
 import { defaultKeymap } from '@codemirror/commands';
 import { openSearchPanel, search, searchKeymap } from '@codemirror/search';
-import { Compartment, EditorState, type Extension } from '@codemirror/state';
+import { Compartment, EditorState, type Extension, type Transaction } from '@codemirror/state';
 import { EditorView, keymap, placeholder } from '@codemirror/view';
-import { yCollab, yUndoManagerKeymap } from 'y-codemirror.next';
+import { ySyncAnnotation, yCollab, yUndoManagerKeymap } from 'y-codemirror.next';
 import { carets } from './carets';
 import type { LiveDocument } from './document';
 
@@ -28,6 +28,9 @@ const PHRASES = {
   'current match': 'current match',
   'on line': 'on line',
 };
+
+/** Halves of surrogate pairs, which UTF-8 can't represent: others would get another text than the one here. */
+const HALF_PAIRS = /\p{Surrogate}/gu;
 
 export interface TextEditor {
   readonly view: EditorView;
@@ -53,7 +56,8 @@ export function createTextEditor({ parent, live, editable, barHeight }: EditorOp
       extensions: [
         // Only \n ends a line: if \r did too, positions here and in the Y.Text would drift apart.
         EditorState.lineSeparator.of('\n'),
-        EditorView.clipboardInputFilter.of((pasted) => pasted.replace(/\r\n?/g, '\n')),
+        EditorView.clipboardInputFilter.of((pasted) => pasted.replace(/\r\n?/g, '\n').replace(HALF_PAIRS, '\ufffd')),
+        EditorState.changeFilter.of((transaction) => !isLocal(transaction) || live.admits(insertedBytes(transaction))),
         EditorView.lineWrapping,
         EditorView.scrollMargins.of(() => ({ top: barHeight() + MARGIN_TOP, bottom: MARGIN_BOTTOM })),
         EditorState.phrases.of(PHRASES),
@@ -101,4 +105,18 @@ function modeFor(editable: boolean): Extension {
   if (!editable) return [attributes, EditorState.readOnly.of(true), EditorView.editable.of(false)];
   // Undo is an edit too, so its keys go with the right to edit. Tab is left to move the focus.
   return [attributes, placeholder('Start writing…'), keymap.of([...yUndoManagerKeymap, ...defaultKeymap])];
+}
+
+/** Of this editor and not from the Y.Text, which must never be filtered. */
+function isLocal(transaction: Transaction): boolean {
+  return transaction.docChanged && transaction.annotation(ySyncAnnotation) === undefined;
+}
+
+/** The size of the inserted text in UTF-8; for what is typed the most that it can be. */
+function insertedBytes({ changes }: Transaction): number {
+  let bytes = 0;
+  changes.iterChanges((_fromA, _toA, _fromB, _toB, inserted) => {
+    bytes += inserted.length < 1024 ? inserted.length * 3 : new TextEncoder().encode(inserted.toString()).length;
+  });
+  return bytes;
 }

@@ -22,3 +22,9 @@ function isThing(struct: Y.AbstractStruct, text: Y.Text): boolean {
   if (!(struct instanceof Y.Item) || struct.deleted || struct.parent !== text || struct.parentSub !== null) return false;
   return struct.countable && !(struct.content instanceof Y.ContentString);
 }
+
+/** Whether `text` contains countable content other than text. Reads all of it. */
+export function holdsThings(text: Y.Text): boolean {
+  for (let item = text._start; item; item = item.right) if (isThing(item, text)) return true;
+  return false;
+}

@@ -16,6 +16,8 @@ export type SaveState =
   | 'offline'
   /** No connection; there are unsaved edits, in this tab only. */
   | 'offline-unsaved'
+  /** Connected; the server has all that it can take, and some edits wait for another user's. */
+  | 'waiting'
   /** The server rejected what was typed. Stays until the document is opened again. */
   | 'refused';
 
@@ -27,6 +29,7 @@ export class SaveTracker {
   #outstanding = 0;
   #unsaved = false;
   #refused = false;
+  #waitsForOthers = false;
   #answers = 0;
 
   /** Counts connections made and acknowledgements: while it grows, the server is answering. */
@@ -36,7 +39,9 @@ export class SaveTracker {
 
   get state(): SaveState {
     if (this.#refused) return 'refused';
-    if (this.#unsaved) return this.#connected ? (this.#settled ? 'saved' : 'saving') : 'offline-unsaved';
+    if (this.#unsaved && !this.#connected) return 'offline-unsaved';
+    if (this.#unsaved && !this.#settled) return this.#waitsForOthers ? 'waiting' : 'saving';
+    if (this.#unsaved) return 'saved';
     if (!this.#everConnected) return 'opening';
     return this.#connected ? 'saved' : 'offline';
   }
@@ -48,9 +53,11 @@ export class SaveTracker {
 
   /**
    * Whether the server owes an answer: to the attempt to connect, to the sync request, or an acknowledgement. If none
-   * comes for long, only a new connection can tell what arrived.
+   * comes for long, only a new connection can tell what arrived. Edits that wait for another user's are acknowledged
+   * only with those, however long that takes.
    */
   get isWaiting(): boolean {
+    if (this.#connected && this.#waitsForOthers) return false;
     return this.#connecting || (this.#connected && (!this.#replied || this.#outstanding > 0));
   }
 
@@ -95,6 +102,7 @@ export class SaveTracker {
     this.#outstanding = Math.max(0, this.#outstanding - 1);
     if (kind === 'refused') this.#refused = true;
     if (!this.#settled) return;
+    this.#waitsForOthers = false;
     this.#everConnected = true;
     if (!this.#refused) this.#unsaved = false;
   }
@@ -104,6 +112,13 @@ export class SaveTracker {
     this.#connected = false;
     this.#replied = false;
     this.#outstanding = 0;
+    this.#waitsForOthers = false;
+  }
+
+  /** The server said that edits wait for another user's. It says so once for each connection. */
+  waitForOthers(): void {
+    this.#waitsForOthers = true;
+    this.#unsaved = true;
   }
 
   /** What was sent can never be accepted (a socket was closed because of it). */
