@@ -164,3 +164,106 @@ it('closing with an edit on its way lets it arrive', async () => {
   await holds(bob, 'last words');
   await reaches(bob.people, (list) => list.length === 1);
 });
+
+const serverText = () => standin.documents.get(id).doc.getText('body').toString();
+const PICTURE = { src: `data:image/png;base64,${'A'.repeat(200_000)}` };
+
+it.each([
+  ['a format', (text) => text.format(0, 5, { link: PICTURE.src })],
+  ['an embed', (text) => text.insertEmbed(5, PICTURE)],
+])('%s that is refused is told once, goes out of the text, and the rest is saved', async (_name, insert) => {
+  const [alice, bob] = [start(ALICE), start(BOB)];
+  await Promise.all([alice, bob].map((live) => reaches(live.save, is('saved'))));
+  alice.text.insert(0, 'hello');
+  insert(alice.text);
+  alice.text.insert(alice.text.length, ' world');
+  const [refusal] = await reaches(alice.refusals, (list) => list.length > 0);
+  expect(refusal).toMatchObject({ code: 'piece_too_large', count: 1 });
+  await reaches(alice.save, is('saved'));
+  await holds(bob, 'hello world');
+  await reaches(alice.unshowable, is(false));
+  await reaches(bob.unshowable, is(false));
+  const delta = [{ insert: 'hello world' }];
+  for (const text of [alice.text, bob.text, standin.documents.get(id).doc.getText('body')]) expect(text.toDelta()).toEqual(delta);
+  expect(bob.refusals.get()).toEqual([]);
+  expect(alice.ending.get()).toBeNull();
+
+  alice.dismissRefusal('piece_too_large');
+  standin.drop();
+  await reaches(alice.save, is('offline'));
+  alice.text.insert(11, '!');
+  await holds(bob, 'hello world!');
+  await reaches(alice.save, is('saved'));
+  expect(alice.refusals.get()).toEqual([]);
+});
+
+it('a text of 6 MB is saved, and a second one at the same time is not inserted', async () => {
+  const alice = start(ALICE);
+  await reaches(alice.save, is('saved'));
+  const long = 'Sixteen letters.'.repeat(393_216);
+  expect(alice.admits(long.length)).toBe(true);
+  standin.ackDelay = Number.POSITIVE_INFINITY;
+  alice.text.insert(0, long);
+  expect(alice.admits(long.length)).toBe(false);
+  expect(alice.refusals.get().map(({ code }) => code)).toEqual(['too_long']);
+  expect(alice.admits(10)).toBe(true);
+  alice.text.insert(0, 'typed on ');
+  // With what was typed since it still is one message.
+  standin.drop();
+  await reaches(alice.save, is('offline-unsaved'));
+  standin.ackDelay = 1;
+  alice.hurry();
+  await reaches(alice.save, is('saved'));
+  expect(serverText().length).toBe(long.length + 9);
+  expect(alice.admits(long.length)).toBe(true);
+});
+
+it('a change that is too large for a message is never sent, and ends the document once', async () => {
+  const alice = start(ALICE);
+  await reaches(alice.save, is('saved'));
+  alice.text.insert(0, 'x'.repeat(9 * 1024 * 1024));
+  await reaches(alice.ending, is('refused'));
+  expect(alice.refusedBy).toBe('too_large');
+  expect(alice.save.get()).toBe('refused');
+  expect(alice.hasUnsaved).toBe(true);
+  expect(standin.largestSeen).toBeLessThan(1_000);
+});
+
+it('a whole change that the server refuses is told with its rule', async () => {
+  standin.largestFrame = 1_000;
+  const alice = start(ALICE);
+  await reaches(alice.save, is('saved'));
+  alice.text.insert(0, 'x'.repeat(2_000));
+  await reaches(alice.ending, is('refused'));
+  expect(alice.refusedBy).toBe('too_large');
+  expect(alice.refusals.get()).toEqual([]);
+});
+
+it('edits that wait for another user are no silence of the server, and are saved when they can be', async () => {
+  const alice = start(ALICE, { patienceMs: 100 });
+  await reaches(alice.save, is('saved'));
+  standin.ackDelay = Number.POSITIVE_INFINITY;
+  standin.tell(id, { code: 'foreign_client', users: [BOB], unsaved: true });
+  await reaches(alice.refusals, (list) => list.length > 0);
+  expect(alice.refusals.get()).toMatchObject([{ code: 'foreign_client', users: [BOB], unsaved: true }]);
+  const sockets = [...standin.sockets.clients];
+  alice.text.insert(0, 'beside ');
+  expect(alice.save.get()).toBe('waiting');
+  // Several times the patience, over the same socket.
+  await new Promise((done) => setTimeout(done, 500));
+  expect([...standin.sockets.clients]).toEqual(sockets);
+  expect([alice.save.get(), alice.cutOff.get(), alice.hasUnsaved]).toEqual(['waiting', false, true]);
+  standin.acknowledge(1);
+  await reaches(alice.save, is('saved'));
+  expect(alice.refusals.get()).toEqual([]);
+});
+
+it('messages that are no notices do no harm', async () => {
+  const alice = start(ALICE);
+  await reaches(alice.save, is('saved'));
+  for (const fields of [{ type: 'other', code: 'x' }, { code: 7 }, { code: 'x', blocks: 'y' }, { code: 'foreign_client', users: {} }]) standin.tell(id, fields);
+  alice.text.insert(0, 'calm');
+  await reaches(alice.save, is('saved'));
+  expect(serverText()).toBe('calm');
+  expect(alice.ending.get()).toBeNull();
+});

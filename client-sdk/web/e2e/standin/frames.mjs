@@ -5,6 +5,7 @@ import * as encoding from 'lib0/encoding';
 export const SYNC = 0;
 export const AWARENESS = 1;
 export const AUTH = 2;
+export const STATELESS = 5;
 export const SYNC_STATUS = 8;
 
 /** Reads the envelope: the document's name, the type, and a decoder that stands at the body. */
@@ -38,5 +39,8 @@ export const denied = (name, reason) =>
 
 export const syncStatus = (name, applied) =>
   frame(name, SYNC_STATUS, (encoder) => encoding.writeVarUint(encoder, applied ? 1 : 0));
+
+export const notice = (name, fields) =>
+  frame(name, STATELESS, (encoder) => encoding.writeVarString(encoder, JSON.stringify({ type: 'dev.weft.refused', reason: 'for a person', ...fields })));
 
 export const ping = () => new Uint8Array([9]);

@@ -9,7 +9,7 @@ import * as awarenessProtocol from 'y-protocols/awareness';
 import * as syncProtocol from 'y-protocols/sync';
 import * as Y from 'yjs';
 import { builtFile } from '../proxy.mjs';
-import { AUTH, AWARENESS, SYNC, authenticated, denied, frame, open, ping, syncStatus } from './frames.mjs';
+import { AUTH, AWARENESS, SYNC, authenticated, denied, frame, notice, open, ping, syncStatus } from './frames.mjs';
 
 const RANK = ['viewer', 'commenter', 'editor', 'manager', 'owner'];
 const POWER = [0, 10, 25, 50, 100];
@@ -27,6 +27,12 @@ export class Standin {
   ackDelay = 15;
   /** While true, edits are answered with "refused". */
   refuseEdits = false;
+  /** Formats and embeds with more characters than this are taken as deleted, with a notice. */
+  largestValue = 44_900;
+  /** Bytes of the largest frame; above it a document is ended. */
+  largestFrame = 8 * 1024 * 1024 + 1_024;
+  /** Bytes of the largest frame that came. */
+  largestSeen = 0;
   /** Milliseconds before each request is answered. */
   latency = 0;
   /** Who may make an account: `closed`, `open` or `token` (then with the token `let-me-in`). */
@@ -106,6 +112,11 @@ export class Standin {
     for (const socket of this.sockets.clients) socket.close(code);
   }
 
+  /** Tells everybody in a document of a refusal. */
+  tell(id, fields) {
+    for (const { ws } of this.documents.get(id).sessions) ws.send(notice(id, fields));
+  }
+
   /** Stops reading from its sockets and answering requests, as a process that hangs does; connections stay open. */
   freeze(frozen = true) {
     this.#frozen = frozen;
@@ -154,6 +165,8 @@ export class Standin {
     ws.on('message', (data) => {
       const message = open(data);
       if (!message) return;
+      this.largestSeen = Math.max(this.largestSeen, data.length);
+      if (data.length > this.largestFrame) return this.#endTooLarge(session, message);
       if (message.type === AUTH) this.#authenticate(session, message);
       else if (session.room && message.type === SYNC) this.#sync(session, message);
       else if (session.room && message.type === AWARENESS) this.#awareness(session, decoding.readVarUint8Array(message.decoder));
@@ -203,9 +216,34 @@ export class Standin {
         if (other !== session) other.ws.send(frame(name, SYNC, (encoder) => syncProtocol.writeUpdate(encoder, body)));
       }
     }
+    if (isNew && allowed) this.#correct(session);
     const acknowledge = () => ws.readyState === ws.OPEN && ws.send(syncStatus(name, allowed || !isNew));
     if (Number.isFinite(this.ackDelay)) setTimeout(acknowledge, this.ackDelay);
     else this.#unacknowledged.push(acknowledge);
+  }
+
+  /** Deletes values that are too large, everywhere, and tells the one who sent them. */
+  #correct({ ws, room }) {
+    const blocks = [];
+    const before = Y.encodeStateVector(room.doc);
+    room.doc.transact((transaction) => {
+      for (let item = room.doc.getText('body')._start; item; item = item.right) {
+        const value = item.content.embed ?? item.content.value;
+        if (item.deleted || JSON.stringify(value ?? null).length <= this.largestValue) continue;
+        blocks.push({ client: item.id.client, clock: item.id.clock, length: item.length });
+        item.delete(transaction);
+      }
+    });
+    if (blocks.length === 0) return;
+    const deletes = Y.encodeStateAsUpdate(room.doc, before);
+    for (const session of room.sessions) session.ws.send(frame(room.id, SYNC, (encoder) => syncProtocol.writeUpdate(encoder, deletes)));
+    ws.send(notice(room.id, { code: 'piece_too_large', blocks }));
+  }
+
+  #endTooLarge({ ws }, { name }) {
+    ws.send(syncStatus(name, false));
+    ws.send(notice(name, { code: 'too_large' }));
+    ws.close(4413, 'message too large');
   }
 
   #awareness(session, update) {

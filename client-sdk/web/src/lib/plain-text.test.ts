@@ -1,7 +1,7 @@
 // What isn't text is noticed in the very transaction that brings it, and plain edits never are taken for it.
 import { describe, expect, it } from 'vitest';
 import * as Y from 'yjs';
-import { bringsThings } from './plain-text';
+import { bringsThings, holdsThings } from './plain-text';
 
 function watched() {
   const doc = new Y.Doc();
@@ -33,5 +33,19 @@ describe('a text', () => {
       Y.applyUpdate(doc, Y.encodeStateAsUpdate(source));
       expect(seen).toContain(true);
     }
+  });
+
+  it('is plain again when what is not text has been deleted', () => {
+    const { text } = watched();
+    text.insert(0, 'abc');
+    expect(holdsThings(text)).toBe(false);
+    text.insertEmbed(1, { image: 'x' });
+    text.insertEmbed(4, { image: 'y' });
+    text.format(0, 1, { bold: true });
+    expect(holdsThings(text)).toBe(true);
+    text.delete(1, 1);
+    expect(holdsThings(text)).toBe(true);
+    text.delete(3, 1);
+    expect(holdsThings(text)).toBe(false);
   });
 });

@@ -40,17 +40,23 @@ export interface Refusal {
   readonly unsaved: boolean;
 }
 
+interface Block {
+  readonly client?: unknown;
+  readonly clock?: unknown;
+}
+
+const list = <T>(found: unknown, most: number): T[] => (Array.isArray(found) ? found.slice(0, most) : []);
+
 /** Null for anything else than a notice of a refusal. */
 export function readNotice(message: string): Notice | null {
   if (message.length > MAX_NOTICE_LENGTH) return null;
   try {
     const value = JSON.parse(message) as Record<string, unknown> | null;
     if (value?.type !== 'dev.weft.refused' || typeof value.code !== 'string') return null;
-    const list = (found: unknown, most: number): any[] => (Array.isArray(found) ? found.slice(0, most) : []);
     return {
       code: value.code,
-      pieces: list(value.blocks, MAX_PIECES).map((block) => `${block?.client}:${block?.clock}`),
-      users: list(value.users, MAX_USERS).filter((user): user is string => typeof user === 'string' && isUserId(user)),
+      pieces: list<Block | null>(value.blocks, MAX_PIECES).map((block) => `${block?.client}:${block?.clock}`),
+      users: list<unknown>(value.users, MAX_USERS).filter((user): user is string => typeof user === 'string' && isUserId(user)),
       unsaved: value.unsaved === true,
     };
   } catch {
@@ -63,6 +69,8 @@ export class Refusals {
   /** What has been shown once, so that it is not shown again after it was dismissed. */
   readonly #seen = new Set<string>();
   #whole = '';
+  /** The key in `#seen` of edits that wait for another user's. */
+  #waiting = '';
 
   get shown(): Readable<readonly Refusal[]> {
     return this.#shown;
@@ -75,7 +83,9 @@ export class Refusals {
 
   add({ code, pieces, users, unsaved }: Notice): void {
     if (code === OTHERS) {
-      if (this.#isNew(`${users} ${unsaved}`)) this.#show({ code, count: 0, users, unsaved });
+      const key = users.join();
+      if (unsaved) this.#waiting = `${key} waits`;
+      if (this.#isNew(this.#waiting || key)) this.#show({ code, count: 0, users, unsaved });
     } else if (pieces.length > 0) {
       const count = pieces.filter((piece) => this.#isNew(piece)).length;
       const before = this.#shown.get().find((refusal) => refusal.code === code)?.count ?? 0;
@@ -94,6 +104,8 @@ export class Refusals {
 
   /** Everything is saved: nothing waits for another user any more. */
   saved(): void {
+    if (this.#waiting) this.#seen.delete(this.#waiting);
+    this.#waiting = '';
     if (this.#shown.get().some(({ unsaved }) => unsaved)) this.dismiss(OTHERS);
   }
 
@@ -131,13 +143,11 @@ export function refusalText({ code, count, users, unsaved }: Refusal): { title: 
       : 'Your own changes are saved.';
     return { title: `This tab has changes of ${users.map(localpart).join(', ')} that only they can save.`, text };
   }
-  return { title: countText(count), text: `${REASONS[code] ?? UNSUPPORTED}, and was removed. All other text stays. ${ADVICE[code] ?? PLAIN}` };
+  return { title: countText(count), text: `${REASONS.get(code) ?? UNSUPPORTED}, and was removed. All other text stays. Insert ${code === 'piece_too_large' ? 'a link to it' : 'it as plain text'} instead.` };
 }
 
-const REASONS: Record<string, string> = {
-  piece_too_large: 'A picture or another single value was larger than 45 KB',
-  malformed: 'Something was nested too deeply or had invalid characters',
-};
+const REASONS = new Map([
+  ['piece_too_large', 'A picture or another single value was larger than 45 KB'],
+  ['malformed', 'Something was nested too deeply or had invalid characters'],
+]);
 const UNSUPPORTED = 'This kind of content isn’t supported';
-const ADVICE: Record<string, string> = { piece_too_large: 'Insert a link to the picture instead.' };
-const PLAIN = 'Insert it as plain text.';

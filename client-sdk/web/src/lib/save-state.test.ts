@@ -103,4 +103,39 @@ describe('save state', () => {
     tracker.closed();
     expect(tracker.isWaiting).toBe(false);
   });
+
+  it('waits for another user without waiting for an answer, and is saved only with the acknowledgement', () => {
+    const tracker = connected();
+    tracker.edited();
+    tracker.sending('update');
+    tracker.waitForOthers();
+    expect(tracker.state).toBe('waiting');
+    expect(tracker.isWaiting).toBe(false);
+    expect(tracker.hasUnsaved).toBe(true);
+    // Another edit is saved meanwhile; the first is not.
+    tracker.edited();
+    tracker.sending('update');
+    tracker.received('accepted');
+    expect(tracker.state).toBe('waiting');
+    tracker.received('accepted');
+    expect(tracker.state).toBe('saved');
+    tracker.edited();
+    tracker.sending('update');
+    expect(tracker.state).toBe('saving');
+    expect(tracker.isWaiting).toBe(true);
+  });
+
+  it('learns on each connection anew whether it waits for another user', () => {
+    const tracker = connected();
+    tracker.edited();
+    tracker.sending('update');
+    tracker.waitForOthers();
+    tracker.closed();
+    expect(tracker.state).toBe('offline-unsaved');
+    reconnect(tracker);
+    expect(tracker.state).toBe('saving');
+    expect(tracker.isWaiting).toBe(true);
+    tracker.waitForOthers();
+    expect(tracker.state).toBe('waiting');
+  });
 });
