@@ -96,3 +96,23 @@ export function isInSight(locator) {
     return top >= 0 && left >= 0 && bottom <= innerHeight && right <= innerWidth && (element.contains(at) || at?.contains(element));
   });
 }
+
+/** Changes the page's own Y.Text, as an extension or another editor in the page could: `change` is called with it. */
+export async function changeText(page, change, argument) {
+  const text = await editor(page).evaluateHandle(
+    (content) => content.cmTile.root.view.state.config.staticValues.flat().find((found) => found?.ytext).ytext,
+  );
+  await text.evaluate(change, argument);
+}
+
+/** Pastes into the focused editor, without the clipboard of the machine. */
+export function paste(page, text) {
+  return editor(page).evaluate((content, pasted) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.setData('text/plain', pasted);
+    content.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+  }, text);
+}
+
+/** The whole text, of which the editor draws a part. */
+export const wholeText = (page) => editor(page).evaluate((content) => content.cmTile.root.view.state.doc.toString());

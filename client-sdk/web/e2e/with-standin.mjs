@@ -8,6 +8,7 @@ const { launch } = await import('./browser.mjs');
 const { folder } = await import('./world.mjs');
 const { appearance } = await import('./scenes/appearance.mjs');
 const { documents } = await import('./scenes/documents.mjs');
+const { refusing } = await import('./scenes/refusing.mjs');
 const { sessions } = await import('./scenes/sessions.mjs');
 const { sharing } = await import('./scenes/sharing.mjs');
 const { writing } = await import('./scenes/writing.mjs');
@@ -16,7 +17,7 @@ const { writing } = await import('./scenes/writing.mjs');
 const AT_ONCE = Number(process.env.AT_ONCE ?? 3);
 
 const only = process.env.SCENE ?? '';
-const scenes = Object.entries({ ...writing, ...sessions, ...documents, ...sharing, ...appearance }).filter(([name]) => name.includes(only));
+const scenes = Object.entries({ ...writing, ...refusing, ...sessions, ...documents, ...sharing, ...appearance }).filter(([name]) => name.includes(only));
 await mkdir(folder, { recursive: true });
 const browser = await launch();
 const failed = [];

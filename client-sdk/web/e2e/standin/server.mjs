@@ -27,6 +27,8 @@ export class Standin {
   ackDelay = 15;
   /** While true, edits are answered with "refused". */
   refuseEdits = false;
+  /** While true, no live socket is opened. */
+  refuseSockets = false;
   /** Formats and embeds with more characters than this are taken as deleted, with a notice. */
   largestValue = 44_900;
   /** Bytes of the largest frame; above it a document is ended. */
@@ -63,7 +65,7 @@ export class Standin {
     this.http = createServer((request, response) => void this.#answer(request, response).catch(() => response.destroy()));
     this.sockets = new WebSocketServer({ noServer: true });
     this.http.on('upgrade', (request, socket, head) => {
-      if (!request.url.startsWith(LIVE)) return socket.destroy();
+      if (!request.url.startsWith(LIVE) || this.refuseSockets) return socket.destroy();
       if (this.#frozen) return void this.#unanswered.add(socket);
       this.sockets.handleUpgrade(request, socket, head, (ws) => this.#serve(ws));
     });

@@ -125,6 +125,15 @@ describe('save state', () => {
     expect(tracker.isWaiting).toBe(true);
   });
 
+  it('is not saved when it is told to wait, although every edit so far was acknowledged', () => {
+    const tracker = connected();
+    tracker.edited();
+    tracker.sending('update');
+    tracker.received('accepted');
+    tracker.waitForOthers();
+    expect(tracker.state).toBe('waiting');
+  });
+
   it('learns on each connection anew whether it waits for another user', () => {
     const tracker = connected();
     tracker.edited();

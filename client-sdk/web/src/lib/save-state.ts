@@ -40,8 +40,8 @@ export class SaveTracker {
   get state(): SaveState {
     if (this.#refused) return 'refused';
     if (this.#unsaved && !this.#connected) return 'offline-unsaved';
-    if (this.#unsaved && !this.#settled) return this.#waitsForOthers ? 'waiting' : 'saving';
-    if (this.#unsaved) return 'saved';
+    if (this.#unsaved && this.#waitsForOthers) return 'waiting';
+    if (this.#unsaved) return this.#settled ? 'saved' : 'saving';
     if (!this.#everConnected) return 'opening';
     return this.#connected ? 'saved' : 'offline';
   }
