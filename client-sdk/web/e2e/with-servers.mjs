@@ -1,11 +1,11 @@
 // The page against two real servers, as `weft demo --links FILE` starts them: two people in one document, and a newcomer
-// who makes an account, shares with the other server and changes the password.
+// who makes an account, shares with the other server and changes the password; and what the server refuses.
 // Usage: node e2e/with-servers.mjs LINK1 LINK2 [FOLDER]; screenshots go to FOLDER. OWN_PAGE=1 tests this folder's built
 // page in front of the servers' APIs instead of the page that the servers have built in.
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { argv, exit } from 'node:process';
-import { check, editor, isSaved, launch, noTroubles, openPage, openTab, textOf, typeAtEnd, until } from './browser.mjs';
+import { changeText, check, editor, isInSight, isSaved, launch, noTroubles, openPage, openTab, paste, textOf, typeAtEnd, until, wholeText } from './browser.mjs';
 import { proxy } from './proxy.mjs';
 import { twoEditors } from './two-editors.mjs';
 
@@ -149,6 +149,46 @@ async function requests(browser, here) {
   await guest.context().close();
 }
 
+/** What an event can't carry is told and taken out, and what can be divided is no error. */
+async function refusals(browser, here, folder) {
+  const { page } = await register(browser, here, `grace${Date.now().toString(36)}`);
+  await page.getByRole('button', { name: 'New document' }).click();
+  await editor(page).waitFor();
+  await isSaved(page);
+  await typeAtEnd(page, 'A picture, a nest, half a letter: ');
+  const deep = Array.from({ length: 40 }).reduce((inner) => [inner], 'x');
+  const refused = (text) => page.locator('.banner').filter({ hasText: text });
+  await changeText(page, (text, value) => text.format(2, 7, { link: value }), 'A'.repeat(200_000));
+  await refused('larger than 45 KB').waitFor();
+  await changeText(page, (text, value) => text.format(13, 4, { nest: value }), deep);
+  await refused('nested too deeply').waitFor();
+  for (const reason of ['larger than 45 KB', 'nested too deeply']) check(await isInSight(refused(reason)), `a refused change is told: ${reason}`);
+  await changeText(page, (text, value) => text.insertEmbed(3, { src: value }), 'A'.repeat(200_000));
+  await refused('2 changes were not accepted.').waitFor();
+  await changeText(page, (text) => text.insert(text.length, '\ud83d'));
+  await typeAtEnd(page, ' typed on.');
+  await isSaved(page);
+  await page.screenshot({ path: join(folder, 'servers-refused.png') });
+
+  const long = 'A line of sixty-four letters, so that there are a hundred thousand\n'.repeat(93_000);
+  await editor(page).click();
+  await page.keyboard.press('Control+End');
+  await paste(page, long);
+  await page.keyboard.type('The end.');
+  await isSaved(page);
+  const wanted = `A picture, a nest, half a letter: \ufffd typed on.${long}The end.`;
+  const tab = await openTab(page.context(), page.url());
+  await editor(tab).waitFor();
+  await isSaved(tab);
+  check((await wholeText(tab)) === wanted, 'everything else is saved, and so is a pasted text of 6 MB');
+  await page.reload();
+  await editor(page).waitFor();
+  await isSaved(page);
+  check((await wholeText(page)) === wanted && (await page.locator('.banner').count()) === 0, 'after a reload the text is the same, and nothing is refused again');
+  noTroubles(page, tab);
+  await page.context().close();
+}
+
 async function belowAPath(browser, target, link) {
   const front = await proxy(target, { prefix: '/team/weft', ownPage: Boolean(process.env.OWN_PAGE) });
   const page = await openPage(browser, front.url + new URL(link).hash);
@@ -176,6 +216,7 @@ try {
   await twoEditors(browser, links, folder);
   await newcomers(browser, pages, folder);
   await requests(browser, pages[0]);
+  await refusals(browser, pages[0], folder);
   await belowAPath(browser, targets[0], first);
 } catch (error) {
   console.error(`failed: ${error.stack}`);

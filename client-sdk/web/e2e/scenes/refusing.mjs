@@ -137,7 +137,7 @@ export const refusing = {
     const { standin, id, page } = await opened(browser);
     standin.ackDelay = Number.POSITIVE_INFINITY;
     standin.tell(id, { code: 'foreign_client', users: [BOB], unsaved: true });
-    const banner = page.getByText('This tab has changes of bob that only they can save.');
+    const banner = page.getByText('This tab has unsaved changes of bob, which only they can save.');
     await banner.waitFor();
     await typeAtEnd(page, 'beside them');
     await until('Partly saved', async () => (await saveState(page)) === 'waiting');

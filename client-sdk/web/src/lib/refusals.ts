@@ -139,11 +139,11 @@ export function refusalText({ code, count, users, unsaved }: Refusal): { title: 
   }
   if (code === OTHERS) {
     const text = unsaved
-      ? 'What you wrote right beside it isn’t saved either. Copy it to another place in the text.'
+      ? 'What you wrote right beside them isn’t saved either: copy it to another place in the text.'
       : 'Your own changes are saved.';
-    return { title: `This tab has changes of ${users.map(localpart).join(', ')} that only they can save.`, text };
+    return { title: `This tab has unsaved changes of ${users.map(localpart).join(', ')}, which only they can save.`, text };
   }
-  return { title: countText(count), text: `${REASONS.get(code) ?? UNSUPPORTED}, and was removed. All other text stays. Insert ${code === 'piece_too_large' ? 'a link to it' : 'it as plain text'} instead.` };
+  return { title: countText(count), text: `${REASONS.get(code) ?? UNSUPPORTED}, and was removed. Everything else is kept. Insert ${code === 'piece_too_large' ? 'a link to it' : 'it as plain text'} instead.` };
 }
 
 const REASONS = new Map([
