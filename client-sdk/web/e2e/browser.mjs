@@ -102,7 +102,7 @@ export async function changeText(page, change, argument) {
   const text = await editor(page).evaluateHandle(
     (content) => content.cmTile.root.view.state.config.staticValues.flat().find((found) => found?.ytext).ytext,
   );
-  await text.evaluate(change, argument);
+  return text.evaluate(change, argument);
 }
 
 /** Pastes into the focused editor, without the clipboard of the machine. */

@@ -24,8 +24,8 @@ afterEach(async () => {
   await standin.close();
 });
 
-function start(userId, { token = standin.users.get(userId).token, whyDenied = async () => null, patienceMs } = {}) {
-  const options = { roomId: id, url: liveUrl(`${standin.origin}/`, id), userId, token: async () => token, whyDenied, socket: WebSocket, ...(patienceMs && { patienceMs }) };
+function start(userId, { token = standin.users.get(userId).token, whyDenied = async () => null, patienceMs, socket = WebSocket } = {}) {
+  const options = { roomId: id, url: liveUrl(`${standin.origin}/`, id), userId, token: async () => token, whyDenied, socket, ...(patienceMs && { patienceMs }) };
   const live = new LiveDocument(options);
   open.push(live);
   return live;
@@ -237,6 +237,29 @@ it('a whole change that the server refuses is told with its rule', async () => {
   await reaches(alice.ending, is('refused'));
   expect(alice.refusedBy).toBe('too_large');
   expect(alice.refusals.get()).toEqual([]);
+});
+
+it('a server that takes a large change slowly is not given up, and one that takes nothing more is', async () => {
+  let left = 10_000;
+  let taking = true;
+  class Slow extends WebSocket {
+    get bufferedAmount() {
+      return taking ? (left -= 1) : left;
+    }
+  }
+  const alice = start(ALICE, { patienceMs: 100, socket: Slow });
+  await reaches(alice.save, is('saved'));
+  standin.ackDelay = Number.POSITIVE_INFINITY;
+  const sockets = [...standin.sockets.clients];
+  alice.text.insert(0, 'large');
+  // Several times the patience, over the same socket.
+  await new Promise((done) => setTimeout(done, 500));
+  expect([...standin.sockets.clients]).toEqual(sockets);
+  expect([alice.save.get(), alice.cutOff.get()]).toEqual(['saving', false]);
+  taking = false;
+  await reaches(alice.save, is('offline-unsaved'));
+  standin.ackDelay = 1;
+  await reaches(alice.save, is('saved'));
 });
 
 it('edits that wait for another user are no silence of the server, and are saved when they can be', async () => {

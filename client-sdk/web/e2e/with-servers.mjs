@@ -5,7 +5,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { argv, exit } from 'node:process';
-import { changeText, check, editor, isInSight, isSaved, launch, noTroubles, openPage, openTab, paste, textOf, typeAtEnd, until, wholeText } from './browser.mjs';
+import { changeText, check, editor, isInSight, isSaved, launch, noTroubles, openLink, openPage, openTab, paste, saveState, textOf, typeAtEnd, until, wholeText } from './browser.mjs';
 import { proxy } from './proxy.mjs';
 import { twoEditors } from './two-editors.mjs';
 
@@ -189,6 +189,47 @@ async function refusals(browser, here, folder) {
   await page.context().close();
 }
 
+/**
+ * A copy with another user's edits that were never sent. The page can't get into this state by itself, since each tab's
+ * copy belongs to one account; a server that was restored from a backup can bring it there.
+ */
+async function unsentOfAnother(browser, [aliceLink, bobLink], folder) {
+  const [alice, bob] = [await openLink(browser, aliceLink), await openLink(browser, bobLink)];
+  for (const page of [alice, bob]) {
+    await editor(page).waitFor();
+    await isSaved(page);
+  }
+  const mark = Date.now().toString(36);
+  await typeAtEnd(bob, `Bob of ${mark}. `);
+  await until('Bob’s words', async () => (await wholeText(alice)).includes(`Bob of ${mark}.`));
+  const bobsClient = await changeText(bob, (text) => text.doc.clientID);
+  await changeText(
+    alice,
+    (text, client) => {
+      const own = text.doc.clientID;
+      text.doc.clientID = client;
+      text.insert(text.length, 'Never sent. ');
+      text.doc.clientID = own;
+    },
+    bobsClient,
+  );
+  const banner = alice.getByText(/^This tab has unsaved changes of .*, which only they can save\.$/);
+  await banner.waitFor();
+  await typeAtEnd(alice, 'Beside it.');
+  await until('Partly saved', async () => (await saveState(alice)) === 'waiting');
+  check(await isInSight(banner), 'edits of another user in this copy are told, and what is written beside them is said to wait');
+  await alice.screenshot({ path: join(folder, 'servers-waiting.png') });
+  await alice.getByRole('button', { name: 'Reload' }).click();
+  await until('a fresh copy', async () => (await saveState(alice)) === 'saved' && (await editor(alice).count()) === 1 && !(await wholeText(alice)).includes('Never sent.'));
+  await typeAtEnd(alice, `Alice of ${mark}.`);
+  await isSaved(alice);
+  await until('Alice’s words', async () => (await wholeText(bob)).endsWith(`Alice of ${mark}.`));
+  check((await wholeText(alice)) === (await wholeText(bob)) && (await banner.count()) === 0, 'a copy that is loaded afresh has none of them, and what is written in it is saved');
+  noTroubles(alice, bob);
+  await alice.context().close();
+  await bob.context().close();
+}
+
 async function belowAPath(browser, target, link) {
   const front = await proxy(target, { prefix: '/team/weft', ownPage: Boolean(process.env.OWN_PAGE) });
   const page = await openPage(browser, front.url + new URL(link).hash);
@@ -217,6 +258,7 @@ try {
   await newcomers(browser, pages, folder);
   await requests(browser, pages[0]);
   await refusals(browser, pages[0], folder);
+  await unsentOfAnother(browser, links, folder);
   await belowAPath(browser, targets[0], first);
 } catch (error) {
   console.error(`failed: ${error.stack}`);

@@ -138,8 +138,9 @@ export function refusalText({ code, count, users, unsaved }: Refusal): { title: 
     };
   }
   if (code === OTHERS) {
+    // Not only what is right beside them: everything later by the same Yjs client lies behind a gap.
     const text = unsaved
-      ? 'What you wrote right beside them isn’t saved either: copy it to another place in the text.'
+      ? 'What you wrote beside them isn’t saved either, nor what you write after it. Copy your text, then reload the document.'
       : 'Your own changes are saved.';
     return { title: `This tab has unsaved changes of ${users.map(localpart).join(', ')}, which only they can save.`, text };
   }
