@@ -239,26 +239,42 @@ it('a whole change that the server refuses is told with its rule', async () => {
   expect(alice.refusals.get()).toEqual([]);
 });
 
-it('a server that takes a large change slowly is not given up, and one that takes nothing more is', async () => {
-  let left = 10_000;
-  let taking = true;
-  class Slow extends WebSocket {
+/** A socket whose buffer gets emptier each time that it is looked at, while `taking`. */
+function slowSocket() {
+  const line = { left: 10_000, taking: true };
+  line.socket = class extends WebSocket {
     get bufferedAmount() {
-      return taking ? (left -= 1) : left;
+      return line.taking ? (line.left -= 1) : line.left;
     }
-  }
-  const alice = start(ALICE, { patienceMs: 100, socket: Slow });
+  };
+  return line;
+}
+
+it('a server that takes a large change slowly is not given up, and one that takes nothing more is', async () => {
+  const line = slowSocket();
+  const alice = start(ALICE, { patienceMs: 100, socket: line.socket });
   await reaches(alice.save, is('saved'));
   standin.ackDelay = Number.POSITIVE_INFINITY;
   const sockets = [...standin.sockets.clients];
-  alice.text.insert(0, 'large');
+  alice.text.insert(0, 'x'.repeat(1_000_000));
   // Several times the patience, over the same socket.
   await new Promise((done) => setTimeout(done, 500));
   expect([...standin.sockets.clients]).toEqual(sockets);
   expect([alice.save.get(), alice.cutOff.get()]).toEqual(['saving', false]);
-  taking = false;
+  line.taking = false;
   await reaches(alice.save, is('offline-unsaved'));
   standin.ackDelay = 1;
+  await reaches(alice.save, is('saved'));
+});
+
+it('small changes that leave the socket are no sign that the server takes them', async () => {
+  const alice = start(ALICE, { patienceMs: 100, socket: slowSocket().socket });
+  await reaches(alice.save, is('saved'));
+  standin.freeze();
+  const typing = setInterval(() => alice.text.insert(alice.text.length, 'x'), 20);
+  await reaches(alice.save, is('offline-unsaved'));
+  clearInterval(typing);
+  standin.freeze(false);
   await reaches(alice.save, is('saved'));
 });
 

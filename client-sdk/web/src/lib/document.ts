@@ -19,6 +19,8 @@ export const CUT_OFF_AFTER_MS = 2_000;
 /** Reconnect after waiting this long for an answer; the state vectors then show what arrived. */
 const PATIENCE_MS = 10_000;
 const MAX_PATIENCE_MS = 120_000;
+/** A frame above this may take longer than the patience to send. Smaller ones leave the socket also when the server hangs. */
+const LARGE_BYTES = 256 * 1024;
 const MAX_RECONNECT_MS = 10_000;
 /** How long a closed document may stay open behind the page to send its last edits. */
 const LINGER_MS = 10_000;
@@ -66,7 +68,7 @@ export class LiveDocument {
   #patience: number;
   #answersSeen = 0;
   #current: WebSocket | null = null;
-  /** Bytes that the socket had not yet sent when it was last looked at. */
+  /** Bytes that the socket had not yet sent when it was last looked at, after a large frame. */
   #buffered = 0;
   /** Bytes of edits since everything was saved. */
   #unsent = 0;
@@ -215,8 +217,8 @@ export class LiveDocument {
   #countingSocket(Socket: typeof WebSocket): typeof WebSocket {
     const tracker = this.#tracker;
     const note = (change: () => void): void => this.#note(change);
-    const sent = (socket: WebSocket): void => {
-      this.#buffered = socket.bufferedAmount;
+    const sent = (socket: WebSocket, bytes: number): void => {
+      if (bytes > LARGE_BYTES) this.#buffered = socket.bufferedAmount;
     };
     const made = (socket: WebSocket): void => {
       this.#current = socket;
@@ -257,7 +259,7 @@ export class LiveDocument {
         // The server would cut the connection, and the provider would send it again for ever.
         if (frame instanceof Uint8Array && frame.length > MAX_FRAME_BYTES) return queueMicrotask(tooLarge);
         super.send(frame as Uint8Array<ArrayBuffer>);
-        sent(this);
+        if (frame instanceof Uint8Array) sent(this, frame.length);
       }
     };
   }
