@@ -40,6 +40,8 @@ async function newcomers(browser, [here, there], folder) {
   const other = await register(browser, there, `dave${mark}`);
   check(userId.startsWith(`@carol${mark}:`), 'an account is made in the page');
   await page.getByRole('button', { name: 'New document' }).click();
+  // Enter in the title goes to the text, which has to be there.
+  await editor(page).waitFor();
   await page.getByLabel('Title').fill('Plans');
   await page.keyboard.press('Enter');
   await page.keyboard.type('To be agreed.');
