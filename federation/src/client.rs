@@ -20,11 +20,12 @@ use ruma::{
     },
 };
 use serde::Deserialize;
+use weft_budget::Budget;
 use weft_wire::limits;
 
 use crate::{
     DenyList, Destination, DiscoveryError, KeyRing, Names, Outgoing, Resolver, SystemNames, body,
-    body::{BodyError, describe},
+    body::{AnswerBytes, BodyError, Charge, describe},
     tls,
 };
 
@@ -117,7 +118,7 @@ pub enum CallError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Whoever caused the request has too many of them under way.
+    /// Too many requests are under way for whom this one is made, or answers hold as many bytes as they may.
     #[error("too many requests to other servers are under way")]
     Busy,
     /// The request can't be written.
@@ -158,6 +159,14 @@ struct Inner {
     timeout: Duration,
     connections: Mutex<HashMap<OwnedServerName, Connection>>,
     outgoing: Arc<Outgoing>,
+    answer_bytes: Arc<AnswerBytes>,
+}
+
+/// An answer that is not parsed; its bytes are charged to its server until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) body: Bytes,
+    _charge: Charge,
 }
 
 #[derive(Clone)]
@@ -239,6 +248,11 @@ impl Client {
                 timeout: config.timeout,
                 connections,
                 outgoing: Arc::default(),
+                answer_bytes: AnswerBytes::new(
+                    "answer_bytes_of_servers",
+                    limits::MAX_ANSWER_BYTES_PER_SERVER,
+                    limits::MAX_ANSWER_BYTES,
+                ),
             }),
         })
     }
@@ -255,6 +269,12 @@ impl Client {
         &self.inner.outgoing
     }
 
+    /// Bytes of other servers' answers that are held: how many, and how many may be, for metrics.
+    #[must_use]
+    pub fn answer_bytes(&self) -> &Arc<Budget> {
+        self.inner.answer_bytes.total()
+    }
+
     /// Makes one of ruma's requests, signed, and parses the answer. Each endpoint names the bounds of its answer: what
     /// fits a room's state is far too much for a profile.
     pub(crate) async fn call<R>(
@@ -266,17 +286,47 @@ impl Client {
     where
         R: OutgoingRequest + Metadata<Authentication = ServerSignatures, PathBuilder = SinglePath>,
     {
+        let (response, _charge) = self.ask(server, request, bounds).await?;
+        R::IncomingResponse::try_from_http_response(response.map_body()).map_err(|error| CallError::BadAnswer {
+            server: server.to_owned(),
+            reason: shorten(&error.to_string()),
+        })
+    }
+
+    /// Makes one of ruma's requests, signed, and gives the answer as it came: for lists of events, of which ruma would make
+    /// a second copy (T136).
+    pub(crate) async fn call_unparsed<R>(
+        &self,
+        server: &ServerName,
+        request: R,
+        bounds: Bounds,
+    ) -> Result<Answer, CallError>
+    where
+        R: OutgoingRequest + Metadata<Authentication = ServerSignatures, PathBuilder = SinglePath>,
+    {
+        let (response, charge) = self.ask(server, request, bounds).await?;
+        Ok(Answer {
+            body: response.into_body(),
+            _charge: charge,
+        })
+    }
+
+    async fn ask<R>(
+        &self,
+        server: &ServerName,
+        request: R,
+        bounds: Bounds,
+    ) -> Result<(Response<Bytes>, Charge), CallError>
+    where
+        R: OutgoingRequest + Metadata<Authentication = ServerSignatures, PathBuilder = SinglePath>,
+    {
         let connection = self.connect(server).await?;
         let signer = self.inner.keys.signer();
         let input = XMatrixSigningInput::new(signer.server_name().to_owned(), server.to_owned(), signer.key_pair());
         let request = request
             .try_into_http_request::<Vec<u8>>(&base_url(&connection.destination), input, ())
             .map_err(|error| CallError::Request(error.to_string()))?;
-        let response = self.send(server, &connection, request, bounds).await?;
-        R::IncomingResponse::try_from_http_response(response.map_body()).map_err(|error| CallError::BadAnswer {
-            server: server.to_owned(),
-            reason: shorten(&error.to_string()),
-        })
+        self.send(server, &connection, request, bounds).await
     }
 
     /// A signed GET of a path that ruma has no type for. `path_and_query` is percent-encoded already.
@@ -285,7 +335,7 @@ impl Client {
         server: &ServerName,
         path_and_query: &str,
         bounds: Bounds,
-    ) -> Result<Bytes, CallError> {
+    ) -> Result<Answer, CallError> {
         let connection = self.connect(server).await?;
         let uri = format!("{}{path_and_query}", base_url(&connection.destination));
         let mut request = Request::get(uri)
@@ -295,7 +345,11 @@ impl Client {
         let input = XMatrixSigningInput::new(signer.server_name().to_owned(), server.to_owned(), signer.key_pair());
         <ServerSignatures as ruma::api::auth_scheme::AuthScheme>::add_authentication(&mut request, input)
             .map_err(|error| CallError::Request(error.to_string()))?;
-        Ok(self.send(server, &connection, request, bounds).await?.into_body())
+        let (response, charge) = self.send(server, &connection, request, bounds).await?;
+        Ok(Answer {
+            body: response.into_body(),
+            _charge: charge,
+        })
     }
 
     /// An unsigned request: for keys, which are needed before a signature can mean anything.
@@ -315,7 +369,7 @@ impl Client {
             None => Request::get(uri).body(Vec::new()),
         };
         let request = request.map_err(|error| CallError::Request(error.to_string()))?;
-        Ok(self.send(server, &connection, request, bounds).await?.into_body())
+        Ok(self.send(server, &connection, request, bounds).await?.0.into_body())
     }
 
     async fn connect(&self, server: &ServerName) -> Result<Connection, CallError> {
@@ -375,7 +429,7 @@ impl Client {
         connection: &Connection,
         mut request: Request<Vec<u8>>,
         bounds: Bounds,
-    ) -> Result<Response<Bytes>, CallError> {
+    ) -> Result<(Response<Bytes>, Charge), CallError> {
         let host = header::HeaderValue::from_str(&connection.destination.host_header)
             .map_err(|error| CallError::Request(error.to_string()))?;
         request.headers_mut().insert(header::HOST, host);
@@ -410,7 +464,7 @@ impl Client {
         server: &ServerName,
         response: reqwest::Response,
         bounds: Bounds,
-    ) -> Result<Response<Bytes>, CallError> {
+    ) -> Result<(Response<Bytes>, Charge), CallError> {
         let status = response.status();
         let mut builder = Response::builder().status(status);
         if let Some(kind) = response.headers().get(header::CONTENT_TYPE) {
@@ -421,7 +475,8 @@ impl Client {
         } else {
             limits::MAX_ERROR_RESPONSE_BYTES.min(bounds.bytes)
         };
-        let bytes = body::read(response, limit).await;
+        let mut charge = Charge::new(&self.inner.answer_bytes, server.to_owned());
+        let bytes = body::read_charged(response, limit, Some(&mut charge)).await;
         if !status.is_success() {
             let error = refusal(status, &bytes.unwrap_or_default());
             return Err(CallError::Refused {
@@ -434,14 +489,16 @@ impl Client {
                 server: server.to_owned(),
                 reason: error.to_string(),
             },
+            BodyError::Exhausted => CallError::Busy,
             BodyError::Broken(reason) => CallError::Unreachable {
                 server: server.to_owned(),
                 reason,
             },
         })?;
-        builder
+        let response = builder
             .body(bytes)
-            .map_err(|error| CallError::Request(error.to_string()))
+            .map_err(|error| CallError::Request(error.to_string()))?;
+        Ok((response, charge))
     }
 }
 

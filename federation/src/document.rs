@@ -43,9 +43,9 @@ impl Client {
             encode(room.as_str()),
             at.join("&")
         );
-        let body = self.get_signed(from, &path, Bounds::SNAPSHOT).await?;
+        let answer = self.get_signed(from, &path, Bounds::SNAPSHOT).await?;
         let snapshot: DocumentSnapshot =
-            serde_json::from_slice(&body).map_err(|error| SnapshotError::Answer(shorten(&error.to_string())))?;
+            serde_json::from_slice(&answer.body).map_err(|error| SnapshotError::Answer(shorten(&error.to_string())))?;
         if snapshot.room_id != room || snapshot.at.len() > limits::MAX_EVENT_IDS_PER_REQUEST {
             return Err(SnapshotError::Answer(
                 "it is of another room, or at too many events".to_owned(),

@@ -17,10 +17,18 @@ use futures_util::{StreamExt, stream};
 use weft_dag::{DropReason, RoomVersion, Signer, Unchecked, Verified, VerifyKeys};
 use weft_wire::limits;
 
-use crate::{CallError, Client, RemoteKeys, client::Bounds, pieces::in_pieces, tally::Tally};
+use crate::{
+    CallError, Client, RemoteKeys,
+    answers::{self, AuthAnswer, RawEvent, StateAnswer},
+    client::Bounds,
+    pieces::in_pieces,
+    tally::Tally,
+};
 
 /// Events of an answer that are taken apart at one time: parsed, an event takes many times the memory of its text.
 const CHECKED_AT_ONCE: usize = 1_000;
+/// The same in bytes of their text, one event more at most.
+const CHECKED_BYTES_AT_ONCE: usize = 2 * 1024 * 1024;
 /// Single events that are fetched at once from one server.
 const PARALLEL_EVENTS: usize = 8;
 
@@ -208,12 +216,11 @@ impl RemoteEvents {
         at: &EventId,
     ) -> Result<(Vec<Verified>, Vec<Verified>), EventsError> {
         let request = get_room_state::v1::Request::new(at.to_owned(), room.to_owned());
-        let answer = self.client.call(from, request, Bounds::STATE).await?;
-        let state = of_room(room, self.check_all(version, from, answer.pdus).await);
-        Ok((
-            state,
-            of_room(room, self.check_all(version, from, answer.auth_chain).await),
-        ))
+        let received = self.client.call_unparsed(from, request, Bounds::STATE).await?;
+        let answer: StateAnswer<'_> = answers::read(from, &received)?;
+        let state = self.check_texts(version, from, answer.pdus.of(&received)).await;
+        let auth_chain = self.check_texts(version, from, answer.auth_chain.of(&received)).await;
+        Ok((of_room(room, state), of_room(room, auth_chain)))
     }
 
     /// The auth chain of an event.
@@ -229,8 +236,10 @@ impl RemoteEvents {
     ) -> Result<Vec<Verified>, EventsError> {
         let request = get_event_authorization::v1::Request::new(room.to_owned(), id.to_owned());
         let bounds = Bounds::bytes(limits::MAX_AUTH_CHAIN_RESPONSE_BYTES);
-        let answer = self.client.call(from, request, bounds).await?;
-        Ok(of_room(room, self.check_all(version, from, answer.auth_chain).await))
+        let received = self.client.call_unparsed(from, request, bounds).await?;
+        let answer: AuthAnswer<'_> = answers::read(from, &received)?;
+        let events = self.check_texts(version, from, answer.auth_chain.of(&received)).await;
+        Ok(of_room(room, events))
     }
 
     /// Checks one event that came by another way.
@@ -263,16 +272,27 @@ impl RemoteEvents {
 
     /// Checks the events of an answer of `from`; those that fail are left out and counted.
     pub async fn check_all(&self, version: &RoomVersion, from: &ServerName, raw: Vec<Box<RawValue>>) -> Vec<Verified> {
+        let raw = raw.into_iter().map(RawEvent::from).collect();
+        self.check_texts(version, from, raw).await
+    }
+
+    /// The same of events that are still a part of the answer.
+    pub(crate) async fn check_texts(
+        &self,
+        version: &RoomVersion,
+        from: &ServerName,
+        raw: Vec<RawEvent>,
+    ) -> Vec<Verified> {
         let mut refused = Tally::default();
-        let mut verified = Vec::with_capacity(raw.len());
+        let mut verified = Vec::new();
         let mut raw = raw.into_iter();
         loop {
-            let batch: Vec<_> = raw.by_ref().take(CHECKED_AT_ONCE).collect();
+            let batch = next_batch(&mut raw);
             if batch.is_empty() {
                 break;
             }
             let version = version.clone();
-            let parsed = in_pieces(batch, move |event| Unchecked::parse(event.get(), &version)).await;
+            let parsed = in_pieces(batch, move |event| Unchecked::parse(event.text(), &version)).await;
             let mut unchecked = Vec::with_capacity(parsed.len());
             for event in parsed {
                 match event {
@@ -291,6 +311,19 @@ impl RemoteEvents {
         refused.warn(format_args!("{from}: events of an answer are not acceptable"));
         verified
     }
+}
+
+/// The next events to take apart: few, and not long together.
+fn next_batch(raw: &mut impl Iterator<Item = RawEvent>) -> Vec<RawEvent> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while batch.len() < CHECKED_AT_ONCE
+        && bytes < CHECKED_BYTES_AT_ONCE
+        && let Some(event) = raw.next()
+    {
+        bytes += event.text().len();
+        batch.push(event);
+    }
+    batch
 }
 
 /// What comes of each event's signatures, in the order given.

@@ -6,6 +6,7 @@
 
 pub mod acl;
 mod address;
+mod answers;
 mod body;
 mod calls;
 mod client;

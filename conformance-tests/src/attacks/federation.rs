@@ -1,8 +1,17 @@
 //! What a lying server, and strangers who name it, do to an honest one: T124, T127, T128, T136. One function is one round;
 //! [`ByServer`] repeats a round until it is told to stop.
 
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use anyhow::{Context as _, Result};
-use axum::{http::header, response::IntoResponse as _};
+use axum::{
+    http::header,
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use reqwest::Method;
 use ruma::RoomVersionId;
@@ -10,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::{Attack, Course, Figures, Target};
 use crate::{
-    client::segment,
+    client::{Client, segment},
     liar::{Liar, Room},
     server::Server,
 };
@@ -24,9 +33,37 @@ pub enum Round {
     Invitations,
     /// T128: receipts in made-up threads.
     Receipts,
+    /// T124: strangers ask for keys of servers that are not there.
+    Keys,
+    /// T124: strangers ask for profiles and rooms of servers that are not there, or may not be called.
+    Nowhere,
     /// T136: events with wrong signatures.
     BadEvents,
+    /// T136: a join that is answered with tens of megabytes of events with wrong signatures.
+    LongJoin,
 }
+
+/// All of them, in the order of their numbers.
+pub const ALL: [Round; 7] = [
+    Round::Lookups,
+    Round::Keys,
+    Round::Nowhere,
+    Round::Invitations,
+    Round::Receipts,
+    Round::BadEvents,
+    Round::LongJoin,
+];
+
+/// Names that lead nowhere: private networks, one that does not exist, a port where nobody listens.
+const NOWHERE: [&str; 5] = [
+    "10.1.2.3",
+    "169.254.169.254",
+    "[fd00::1]",
+    "does-not-exist.invalid",
+    "127.0.0.1:1",
+];
+/// Bytes of the answers of [`Round::Lookups`] and [`Round::LongJoin`].
+const LONG_ANSWER: usize = 60 << 20;
 
 /// An attack by a server, and by strangers who name it.
 pub struct ByServer<'a> {
@@ -38,8 +75,8 @@ pub struct ByServer<'a> {
     pub liar: &'a Liar,
     /// For strangers.
     pub http: reqwest::Client,
-    /// A user of the server, to be invited.
-    pub victim: String,
+    /// A user of the server, who is invited, and joins what the liar says.
+    pub victim: &'a Client,
     /// A room of the server in which a user of the liar is, and that user.
     pub room: (Room, String),
 }
@@ -49,39 +86,79 @@ impl ByServer<'_> {
         let (room, mallory) = &self.room;
         match self.round {
             Round::Lookups => {
-                answer_at_length(self.liar, 60 << 20);
+                answer_at_length(self.liar, LONG_ANSWER);
                 let asked = strangers_ask(self.server, &self.http, self.liar.name().as_str(), 24).await?;
                 Ok(asked.len())
             }
-            Round::Invitations => Ok(invite(self.server, self.liar, &self.victim, 20, 200_000).await?.len()),
+            Round::Invitations => Ok(invite(self.server, self.liar, &self.victim.user, 20, 200_000)
+                .await?
+                .len()),
             Round::Receipts => {
                 receipts(self.server, self.liar, room, mallory, 200).await?;
                 Ok(200)
+            }
+            Round::Keys => {
+                // Ports below those that are given out: nobody listens there.
+                let ports: Vec<u16> = (1..=40).collect();
+                query_keys(self.server, &self.http, &ports).await?;
+                Ok(ports.len())
+            }
+            Round::Nowhere => {
+                let mut asked = 0;
+                for name in NOWHERE {
+                    asked += strangers_ask(self.server, &self.http, name, 6).await?.len();
+                }
+                Ok(asked)
             }
             Round::BadEvents => {
                 bad_events(self.server, self.liar, room, mallory, 4).await?;
                 Ok(200)
             }
+            Round::LongJoin => {
+                self.long_join(mallory).await?;
+                Ok(1)
+            }
+        }
+    }
+
+    async fn long_join(&self, mallory: &str) -> Result<()> {
+        let room = Room::create(self.liar, &RoomVersionId::V12, mallory)?;
+        let id = room.id.clone();
+        let room = self.liar.host(room);
+        join_at_length(self.liar, &room, 600, LONG_ANSWER)?;
+        let path = format!("/_matrix/client/v3/join/{}?via={}", segment(&id), self.liar.name());
+        self.victim.post(&path, json!({})).await?;
+        Ok(())
+    }
+}
+
+impl Round {
+    /// Its name, with its number in `ADVERSARIAL.md`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lookups => "T124 lookups for strangers",
+            Self::Keys => "T124 keys of servers that are not there",
+            Self::Nowhere => "T124 names that lead nowhere",
+            Self::Invitations => "T127 unasked invitations",
+            Self::Receipts => "T128 receipts in made-up threads",
+            Self::BadEvents => "T136 bad events",
+            Self::LongJoin => "T136 joins with long answers",
         }
     }
 }
 
 impl Attack for ByServer<'_> {
     fn name(&self) -> &'static str {
-        match self.round {
-            Round::Lookups => "T124 lookups for strangers",
-            Round::Invitations => "T127 unasked invitations",
-            Round::Receipts => "T128 receipts in made-up threads",
-            Round::BadEvents => "T136 bad events",
-        }
+        self.round.name()
     }
 
     fn run<'a>(&'a self, _target: &'a Target, course: Course) -> BoxFuture<'a, Result<Figures>> {
         Box::pin(async move {
             let mut figures = Figures::default();
-            while !*course.stop.borrow() {
+            while !course.is_over() {
                 figures.tried += self.one().await?;
-                course.held.send_replace(true);
+                course.holds();
             }
             Ok(figures)
         })
@@ -93,16 +170,53 @@ const AT_ONCE: usize = 32;
 
 /// T124: makes the liar answer questions with this many bytes.
 pub fn answer_at_length(liar: &Liar, bytes: usize) {
+    let body = Bytes::from(format!(r#"{{"displayname":"{}","chunk":[]}}"#, "x".repeat(bytes)));
     for path in [
         "/_matrix/federation/v1/query/profile",
         "/_matrix/federation/v1/query/directory",
         "/_matrix/federation/v1/publicRooms",
     ] {
-        liar.answers(path, move |_| {
-            let body = format!(r#"{{"displayname":"{}","chunk":[]}}"#, "x".repeat(bytes));
-            ([(header::CONTENT_TYPE, "application/json")], body).into_response()
-        });
+        liar.answers_no_more(path);
+        let body = body.clone();
+        liar.answers(path, move |_| json_bytes(&body));
     }
+}
+
+/// An answer of these bytes, which all answers share.
+fn json_bytes(body: &Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body.clone()).into_response()
+}
+
+/// T136: makes the liar answer every join of its room with so many bytes of events whose signature is wrong, beside the
+/// room's true state.
+///
+/// # Errors
+/// When there is no such room.
+pub fn join_at_length(liar: &Liar, room: &Arc<Mutex<Room>>, event_bytes: usize, bytes: usize) -> Result<()> {
+    let room = room.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let state = room.state_events();
+    let sender = liar.user("mallory");
+    let content = json!({ "topic": "x".repeat(event_bytes) });
+    let mut forged = room.event(liar, &sender, "m.room.topic", Some(""), content)?;
+    let each = forged.to_string().len();
+    let mut answer = json!({
+        "origin": liar.name(), "members_omitted": false, "auth_chain": room.auth_chain(&state), "state": state,
+    })
+    .to_string();
+    // Cuts off the end of the list of the state and of the object.
+    answer.truncate(answer.len() - 2);
+    for number in 0..bytes / each {
+        if let Some(key) = forged.get_mut("state_key") {
+            *key = json!(number.to_string());
+        }
+        write!(answer, ",{forged}")?;
+    }
+    answer.push_str("]}");
+    let answer = Bytes::from(answer);
+    // The one before would be kept beside it.
+    liar.answers_no_more("/_matrix/federation/v2/send_join/");
+    liar.answers("/_matrix/federation/v2/send_join/", move |_| json_bytes(&answer));
+    Ok(())
 }
 
 /// T124: strangers ask for profiles, aliases and directories of another server. Gives the statuses of the answers.

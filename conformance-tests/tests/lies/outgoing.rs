@@ -1,15 +1,24 @@
 //! What strangers, or a lying server, make an honest server fetch and keep: little of it, for a short time.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use reqwest::Method;
 use ruma::RoomVersionId;
 use serde_json::{Value, json};
-use weft_conformance_tests::{attacks::federation as attacks, client::segment};
+use weft_conformance_tests::{
+    attacks::federation as attacks,
+    client::segment,
+    liar::{Liar, Room},
+};
+use weft_wire::limits::MAX_ANSWER_BYTES;
 
 use crate::stage::Stage;
 
 /// By how much a server may grow, whatever one other does.
 const GROWTH: u64 = 64 * 1024 * 1024;
+/// Bytes of a long answer to a join.
+const LONG_ANSWER: usize = 60 * 1024 * 1024;
 
 /// T124: answers without an end are given up at the limit of their endpoint.
 #[tokio::test]
@@ -167,6 +176,73 @@ async fn t136_bad_events_are_counted_in_the_log() -> Result<()> {
     stage.goes_on(&mut room, &mallory).await
 }
 
+/// Joins through these servers at once; gives the statuses, and by how much the server grew at most.
+async fn join_all_at_once(stage: &Stage, liars: &[Liar], event_bytes: usize) -> Result<(Vec<u16>, u64)> {
+    let mut paths = Vec::new();
+    for liar in liars {
+        let room = Room::create(liar, &RoomVersionId::V12, &liar.user("mallory"))?;
+        let id = segment(&room.id);
+        attacks::join_at_length(liar, &liar.host(room), event_bytes, LONG_ANSWER)?;
+        paths.push(format!("/_matrix/client/v3/join/{id}?via={}", liar.name()));
+    }
+    let before = stage.server().resident_bytes()?;
+    let mut most = before;
+    let joins = paths
+        .iter()
+        .map(|path| stage.alice.request(Method::POST, path, Some(json!({}))));
+    let mut joins = std::pin::pin!(futures_util::future::join_all(joins));
+    let answers = loop {
+        tokio::select! {
+            answers = &mut joins => break answers,
+            () = tokio::time::sleep(Duration::from_millis(5)) => {
+                most = most.max(stage.server().resident_bytes()?);
+            }
+        }
+    };
+    let statuses: Result<Vec<u16>> = answers.into_iter().map(|answer| Ok(answer?.status.as_u16())).collect();
+    let (statuses, after) = (statuses?, stage.server().resident_bytes()?);
+    println!(
+        "{} joins at once, events of {event_bytes} bytes: {statuses:?}, {} -> {} MB, afterwards {} MB",
+        liars.len(),
+        before >> 20,
+        most >> 20,
+        after >> 20
+    );
+    Ok((statuses, most.saturating_sub(before)))
+}
+
+/// T136: an answer of 60 MB to a join costs its own length and little more, whatever the length of its events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t136_a_join_with_a_very_long_answer_costs_the_answer_and_little_more() -> Result<()> {
+    for event_bytes in [600, 60_000] {
+        let stage = Stage::new().await?;
+        let (statuses, grown) = join_all_at_once(&stage, std::slice::from_ref(&stage.liar), event_bytes).await?;
+        assert_eq!(statuses, [200]);
+        assert!(grown < LONG_ANSWER as u64 + GROWTH, "grown by {grown} bytes");
+    }
+    Ok(())
+}
+
+/// T136: long answers of several servers at once stay within what all of them may hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t136_very_long_answers_of_several_servers_are_bounded_together() -> Result<()> {
+    let stage = Stage::new().await?;
+    let mut liars = Vec::new();
+    for number in 0..6 {
+        liars.push(Liar::start(&stage.world.authority, &format!("liar-{number}")).await?);
+    }
+    let (statuses, grown) = join_all_at_once(&stage, &liars, 60_000).await?;
+    // How many are refused depends on how many are under way at one time.
+    assert!(
+        statuses.iter().all(|status| matches!(status, 200 | 429)),
+        "{statuses:?}"
+    );
+    assert!(statuses.contains(&200), "{statuses:?}");
+    assert!(grown < MAX_ANSWER_BYTES + GROWTH, "grown by {grown} bytes");
+    let (_, mut room, mallory) = stage.room_of_alice("12").await?;
+    stage.goes_on(&mut room, &mallory).await
+}
+
 /// W4: a server that is in a room can't take away an invitation of another server's user to a room elsewhere.
 #[tokio::test]
 async fn w4_an_invitation_is_taken_back_by_nobody_but_its_server() -> Result<()> {
@@ -201,7 +277,7 @@ async fn w4_an_invitation_is_taken_back_by_nobody_but_its_server() -> Result<()>
         .sync_until("the invitation", &mut since, is_in("invite"))
         .await?;
 
-    let other = weft_conformance_tests::liar::Liar::start(&stage.world.authority, "other").await?;
+    let other = Liar::start(&stage.world.authority, "other").await?;
     let mut theirs = leave.clone();
     theirs["sender"] = json!(other.user("mallory"));
     let theirs = other.sign(&theirs, &RoomVersionId::V12)?;

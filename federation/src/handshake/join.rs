@@ -10,7 +10,10 @@ use weft_dag::{Pdu, RoomVersion, Verified};
 use weft_wire::event_types::DOCUMENT_ROOM;
 
 use super::{Handshake, HandshakeError, Joined, LastStays, Wanted, bad_answer, template};
-use crate::client::Bounds;
+use crate::{
+    answers::{self, JoinAnswer},
+    client::Bounds,
+};
 
 impl Handshake {
     /// Joins a room. Events in the answer that don't pass the checks are left out.
@@ -47,14 +50,22 @@ impl Handshake {
         let raw =
             RawValue::from_string(pdu.json().to_owned()).map_err(|error| bad_answer(server, error.to_string()))?;
         let request = create_join_event::v2::Request::new(wanted.room_id.clone(), pdu.event_id().to_owned(), raw);
-        let answer = client.call(server, request, Bounds::JOIN).await?.room_state;
+        let received = client.call_unparsed(server, request, Bounds::JOIN).await?;
+        let answer: JoinAnswer<'_> = answers::read(server, &received)?;
         if answer.members_omitted {
             return Err(bad_answer(server, "members are left out, which wasn't asked for"));
         }
-        let state = self.events.check_all(&version, server, answer.state).await;
-        let auth_chain = self.events.check_all(&version, server, answer.auth_chain).await;
+        let state = self
+            .events
+            .check_texts(&version, server, answer.state.of(&received))
+            .await;
+        let auth_chain = self
+            .events
+            .check_texts(&version, server, answer.auth_chain.of(&received))
+            .await;
         let create = check_create(server, wanted, &version, &state)?;
-        let event = self.cosigned(ours, answer.event.as_deref(), &version).await;
+        let event = self.cosigned(ours, answer.event, &version).await;
+        drop(received);
         let snapshot = if is_document(&create) {
             self.snapshot(wanted, server, event.pdu()).await
         } else {

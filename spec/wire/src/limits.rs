@@ -198,6 +198,17 @@ pub const MAX_TRANSACTION_EDUS: usize = 100;
 pub const MAX_FEDERATION_REQUEST_BYTES: usize = 200 * 65_536;
 /// Body of one answer of another server, bytes: the state of a room with 50,000 members is about 50 MB.
 pub const MAX_FEDERATION_RESPONSE_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes of answers that one other server holds here, from the first byte on until its events are checked: one of the largest
+/// ([`MAX_FEDERATION_RESPONSE_BYTES`]), and some more for the ordinary ones beside it (T136).
+pub const MAX_ANSWER_BYTES_PER_SERVER: u64 = 144 * 1024 * 1024;
+/// The same of all other servers together.
+pub const MAX_ANSWER_BYTES: u64 = 256 * 1024 * 1024;
+/// Bytes at the beginning of an answer that are not charged to the two above: keys, acknowledgements and single events are
+/// read also while long answers hold all of them.
+pub const FREE_ANSWER_BYTES: usize = 128 * 1024;
+/// Events in one list of an answer with a room's state: eight times the members that [`MAX_FEDERATION_RESPONSE_BYTES`] is
+/// for. What is noted of each takes 32 bytes, however short its text is.
+pub const MAX_EVENTS_PER_ANSWER: usize = 400_000;
 /// Body of an answer with one event, bytes: the event's text and its envelope.
 pub const MAX_EVENT_RESPONSE_BYTES: usize = MAX_EVENT_TEXT_BYTES + 4 * 1024;
 /// Body of an answer to backfill or get_missing_events, bytes: [`MAX_BACKFILL_EVENTS`] events of full size, twice, because

@@ -91,6 +91,7 @@ impl Parts {
         for budget in outside.events.client().outgoing().budgets() {
             budgets.add(budget);
         }
+        budgets.add(outside.events.client().answer_bytes());
         budgets.add(inside.membership.budget());
         let rooms = rooms(config, store, &outside, &inside);
         inside.roster.connect(rooms.clone());
