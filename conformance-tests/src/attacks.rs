@@ -10,6 +10,7 @@ pub mod connections;
 pub mod federation;
 pub mod live_sockets;
 pub mod requests;
+pub mod sessions;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -43,6 +44,8 @@ pub struct Account {
     pub user: String,
     /// Its access token.
     pub token: String,
+    /// Its password.
+    pub password: String,
     /// A large document that it may read.
     pub document: String,
 }
@@ -133,6 +136,11 @@ pub struct Figures {
 pub trait Attack: Send + Sync {
     /// Its name, with its number in `ADVERSARIAL.md`.
     fn name(&self) -> &'static str;
+
+    /// Whether a server that withstands refuses every try, so that [`Figures::closed`] is [`Figures::tried`].
+    fn is_always_refused(&self) -> bool {
+        false
+    }
 
     /// Attacks until the course ends.
     fn run<'a>(&'a self, target: &'a Target, course: Course) -> BoxFuture<'a, Result<Figures>>;

@@ -391,6 +391,12 @@ rate_limit = false
         }
     }
 
+    /// The folder of its data.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// What the server has logged since its last start.
     #[must_use]
     pub fn log(&self) -> String {

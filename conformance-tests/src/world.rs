@@ -1,6 +1,6 @@
 //! What most tests begin with: an authority, servers that trust one another, editors, people, a shared document.
 
-use std::sync::Arc;
+use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
@@ -95,6 +95,17 @@ impl World {
     /// All hear all again.
     pub fn heal(&self) {
         self.links.iter().for_each(Link::heal);
+    }
+
+    /// Makes the folder of the data of the server that is added next, open to all users of the machine, as it may be
+    /// before the first start.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn prepare_open_data(&self) -> Result<()> {
+        let data = self.folder.path().join(format!("server-{}/data", self.servers.len()));
+        fs::create_dir_all(&data)?;
+        Ok(fs::set_permissions(&data, fs::Permissions::from_mode(0o755))?)
     }
 
     /// A name that nobody has used before: as it stands on servers of our own, with a random end on given ones.

@@ -1,6 +1,6 @@
-//! Editors and people who chat on two servers, once alone and once beside attackers who try T120 to T133 in turn: nothing
-//! acknowledged is lost, and the attacked server holds no more than without them. What the innocent wait is printed;
-//! `make soak HOURS=2` runs a release build for longer and holds the waits to their limit.
+//! Editors and people who chat on two servers, once alone and once beside attackers who try all of T120 to T136 in turn:
+//! strangers and accounts the first server, lying servers both. Nothing acknowledged is lost, and the servers hold no more than
+//! without them. What the innocent wait is printed; `make soak HOURS=2` runs a release build for longer and holds the waits to their limit.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -11,7 +11,9 @@
 )]
 
 use std::{
+    collections::BTreeSet,
     env,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -19,15 +21,20 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::sync::watch;
 use weft_conformance_tests::{
     attacks::{
-        Account, Attack, Target, accounts,
-        answers::{UnreadContent, UnreadSockets},
+        Attack, Control, Course, Figures, Target, accounts,
+        answers::{UnreadContent, UnreadSockets, account_with_large_document},
         connections::{Idle, SlowHeaders},
-        course, foreign_address,
+        course,
+        federation::{self, ByServer, Round},
+        foreign_address,
         live_sockets::{BeforeSignIn, Fragments, Pings},
         requests::{Kind, UnfinishedBodies, UnfinishedStreams},
+        sessions::{EndedSessions, MadeUpLinks, OtherUser},
     },
+    client::Client,
     given::cannot_be_put_to_given_servers,
-    server::free_port,
+    liar::{Liar, Room},
+    server::{Server, free_port},
     soak::{Holding, Options, Team},
     world::World,
 };
@@ -47,15 +54,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What a run came to.
 struct Outcome {
     took: Duration,
-    before: Holding,
-    after: Holding,
+    before: [Holding; 2],
+    after: [Holding; 2],
     median: Duration,
     p99: Duration,
     messages: usize,
     words: usize,
 }
 
-fn attacks(server: &str) -> Vec<Box<dyn Attack>> {
+/// What strangers and accounts do to one server.
+fn by_strangers_and_accounts(server: &str, data: &Path) -> Vec<Box<dyn Attack>> {
     let mut all: Vec<Box<dyn Attack>> = vec![
         Box::new(Idle { connections: 700 }),
         Box::new(SlowHeaders { connections: 300 }),
@@ -63,6 +71,7 @@ fn attacks(server: &str) -> Vec<Box<dyn Attack>> {
         Box::new(Fragments { sockets: 50 }),
         Box::new(BeforeSignIn { sockets: 50 }),
         Box::new(UnfinishedStreams { streams: 300 }),
+        Box::new(EndedSessions),
         Box::new(UnreadContent { requests: 50 }),
         Box::new(UnreadSockets { sockets: 50 }),
     ];
@@ -75,22 +84,81 @@ fn attacks(server: &str) -> Vec<Box<dyn Attack>> {
         }));
     }
     all.extend(accounts::ALL.map(|burst| Box::new(burst) as Box<dyn Attack>));
+    all.push(Box::new(MadeUpLinks));
+    all.push(Box::new(OtherUser { data: data.to_owned() }));
     all
 }
 
-/// One attack after the other until the time is over.
-async fn attack_in_turn(world: &World, target: &Target, time: Duration) -> Result<()> {
-    let all = attacks(&world.servers[0].name);
-    let each = time / u32::try_from(all.len())?;
+/// A lying server for one of ours: a user of it is in a room there.
+struct Opponent {
+    liar: Liar,
+    victim: Client,
+    room: (Room, String),
+}
+
+impl Opponent {
+    async fn of(world: &World, server: usize) -> Result<Self> {
+        let liar = Liar::start(&world.authority, &format!("liar-{server}")).await?;
+        let victim = world.user(server, "victim").await?;
+        let options = serde_json::json!({ "preset": "public_chat", "room_version": "12" });
+        let id = victim.create_room(options).await?;
+        let mallory = liar.user("mallory");
+        let room = Room::join(&liar, &world.servers[server], &id, &mallory).await?;
+        victim.until_membership(&id, &mallory, "join").await?;
+        Ok(Self {
+            liar,
+            victim,
+            room: (room, mallory),
+        })
+    }
+
+    fn attack<'a>(&'a self, round: Round, server: &'a Server, http: &reqwest::Client) -> ByServer<'a> {
+        ByServer {
+            round,
+            server,
+            liar: &self.liar,
+            http: http.clone(),
+            victim: &self.victim,
+            room: self.room.clone(),
+        }
+    }
+}
+
+/// Attacks for so long.
+async fn for_so_long(attack: &dyn Attack, target: &Target, time: Duration) -> Result<Figures> {
+    let (course, control): (Course, Control) = course();
+    let stopping = async {
+        tokio::time::sleep(time).await;
+        control.stop();
+    };
+    let (figures, ()) = tokio::join!(attack.run(target, course), stopping);
+    let figures = figures.context(attack.name())?;
+    if attack.is_always_refused() {
+        let what = format!("{}: {figures:?}", attack.name());
+        ensure!(figures.tried == figures.closed, "not refused: {what}");
+    }
+    Ok(figures)
+}
+
+/// One attack after the other until the time is over; both servers at once where a server attacks.
+async fn attack_in_turn(world: &World, opponents: &[Opponent], target: &Target, time: Duration) -> Result<()> {
+    let [first, second] = &*world.servers else {
+        anyhow::bail!("two servers")
+    };
+    let all = by_strangers_and_accounts(&first.name, &first.data());
+    let each = time / u32::try_from(all.len() + federation::ALL.len())?;
     for attack in &all {
-        let (course, control) = course();
-        let stopping = async {
-            tokio::time::sleep(each).await;
-            control.stop();
-        };
-        let (figures, ()) = tokio::join!(attack.run(target, course), stopping);
-        let memory = world.servers[0].resident_bytes()? >> 20;
-        println!("{}: {:?}, {memory} MB", attack.name(), figures.context(attack.name())?);
+        let figures = for_so_long(&**attack, target, each).await?;
+        let memory = first.resident_bytes()? >> 20;
+        println!("{}: {figures:?}, {memory} MB", attack.name());
+    }
+    let http = world.authority.http()?;
+    for round in federation::ALL {
+        let here = opponents[0].attack(round, first, &http);
+        let there = opponents[1].attack(round, second, &http);
+        let (here, there) = tokio::join!(for_so_long(&here, target, each), for_so_long(&there, target, each));
+        let memory = [first.resident_bytes()? >> 20, second.resident_bytes()? >> 20];
+        println!("{}: {:?}, {:?}, {memory:?} MB", round.name(), here?, there?);
     }
     Ok(())
 }
@@ -110,25 +178,23 @@ async fn run(beside: Beside) -> Result<Outcome> {
     let extra = format!(
         "connections_per_network = 600\n[[listen]]\naddress = \"127.0.0.1:{port}\"\nserve = [\"client\", \"documents\", \"federation\", \"web\"]\n"
     );
-    let mut world = World::with_config(1, &extra).await?;
-    world.add_server("connections_per_network = 600\n").await?;
-    let mallory = world.user(0, "mallory").await?;
-    let document = mallory.create_document("Large").await?;
+    let mut world = World::with_config(0, "").await?;
+    for extra in [&*extra, "connections_per_network = 600\n"] {
+        world.prepare_open_data()?;
+        world.add_server(extra).await?;
+    }
     let target = Target {
         address: ([127, 0, 0, 1], port).into(),
         from: foreign_address(),
-        account: Some(Account {
-            user: mallory.user.clone(),
-            token: mallory.token.clone(),
-            document,
-        }),
+        account: Some(account_with_large_document(&world, "mallory").await?),
     };
+    let opponents = [Opponent::of(&world, 0).await?, Opponent::of(&world, 1).await?];
     let team = Team::at_work(&world, TEAM).await?;
-    let before = Holding::of(&world.servers[0])?;
+    let before = holdings(&world)?;
     let (began, (end, over)) = (Instant::now(), watch::channel(false));
     let disturbing = async {
         match beside {
-            Beside::Attacks(time) => attack_in_turn(&world, &target, time).await?,
+            Beside::Attacks(time) => attack_in_turn(&world, &opponents, &target, time).await?,
             Beside::Nothing(time) => tokio::time::sleep(time).await,
         }
         end.send_replace(true);
@@ -151,12 +217,19 @@ async fn run(beside: Beside) -> Result<Outcome> {
     })
 }
 
-/// What the first server holds once descriptors and threads have come back.
-async fn settled(world: &World, before: Holding) -> Result<Holding> {
+fn holdings(world: &World) -> Result<[Holding; 2]> {
+    Ok([Holding::of(&world.servers[0])?, Holding::of(&world.servers[1])?])
+}
+
+/// What the servers hold once descriptors and threads have come back.
+async fn settled(world: &World, before: [Holding; 2]) -> Result<[Holding; 2]> {
+    let is_back = |(before, now): (&Holding, &Holding)| {
+        now.files <= before.files + SPARE && now.threads <= before.threads + SPARE
+    };
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let now = Holding::of(&world.servers[0])?;
-        if now.files <= before.files + SPARE && now.threads <= before.threads + SPARE {
+        let now = holdings(world)?;
+        if before.iter().zip(&now).all(is_back) {
             return Ok(now);
         }
         ensure!(
@@ -172,31 +245,61 @@ async fn attacks_take_nothing_from_the_innocent() -> Result<()> {
     if cannot_be_put_to_given_servers("attacks_take_nothing_from_the_innocent") {
         return Ok(());
     }
-    let seconds: u64 = env::var("WEFT_SOAK_SECONDS").map_or(25, |text| text.parse().unwrap());
+    let seconds: u64 = env::var("WEFT_SOAK_SECONDS").map_or(30, |text| text.parse().unwrap());
     let time = Duration::from_secs(seconds);
     let beside = run(Beside::Attacks(time)).await.context("with attacks")?;
     // For as long: what people write takes memory too.
     let alone = run(Beside::Nothing(beside.took)).await.context("without attacks")?;
     for (name, outcome) in [("alone", &alone), ("beside attacks", &beside)] {
         println!(
-            "{name}: {} words, {} messages, P50 {:?}, P99 {:?}, {} -> {} MB, {} -> {} descriptors, {} -> {} threads",
-            outcome.words,
-            outcome.messages,
-            outcome.median,
-            outcome.p99,
-            outcome.before.memory >> 20,
-            outcome.after.memory >> 20,
-            outcome.before.files,
-            outcome.after.files,
-            outcome.before.threads,
-            outcome.after.threads,
+            "{name}: {:?}, {} words, {} messages, P50 {:?}, P99 {:?}",
+            outcome.took, outcome.words, outcome.messages, outcome.median, outcome.p99
+        );
+        for (number, (before, after)) in outcome.before.iter().zip(&outcome.after).enumerate() {
+            println!(
+                "  server {}: {} -> {} MB, {} -> {} descriptors, {} -> {} threads",
+                number + 1,
+                before.memory >> 20,
+                after.memory >> 20,
+                before.files,
+                after.files,
+                before.threads,
+                after.threads,
+            );
+        }
+    }
+    for (number, (beside, alone)) in beside.after.iter().zip(&alone.after).enumerate() {
+        let more = beside.memory.saturating_sub(alone.memory);
+        ensure!(
+            more <= MORE_MEMORY,
+            "server {} holds {} MB more",
+            number + 1,
+            more >> 20
         );
     }
-    let more = beside.after.memory.saturating_sub(alone.after.memory);
-    ensure!(more <= MORE_MEMORY, "the attacked server holds {} MB more", more >> 20);
     if env::var_os("WEFT_SOAK_P99_MS").is_some() {
         let limit = Duration::from_millis(env::var("WEFT_SOAK_P99_MS")?.parse()?);
         ensure!(beside.p99 < limit, "the innocent wait {:?}", beside.p99);
     }
     Ok(())
+}
+
+/// A number without a driver would be missed in silence.
+#[test]
+fn every_number_is_in_the_turn() {
+    let all = by_strangers_and_accounts("x", Path::new("x"));
+    let names = all.iter().map(|attack| attack.name());
+    let names = names.chain(federation::ALL.map(Round::name));
+    let numbers: BTreeSet<u32> = names
+        .map(|name| {
+            name.strip_prefix('T')
+                .unwrap()
+                .split(' ')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(numbers, (120..=136).collect());
 }

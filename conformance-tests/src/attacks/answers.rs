@@ -3,8 +3,36 @@
 use anyhow::{Context as _, Result};
 use futures_util::future::BoxFuture;
 
-use super::{Attack, Course, Figures, Target, hold_connections, live_sockets};
-use crate::client::segment;
+use yrs::{Doc, ReadTxn as _, StateVector, Text as _, Transact as _};
+
+use super::{Account, Attack, Course, Figures, Target, hold_connections, live_sockets};
+use crate::{
+    client::segment,
+    live::{LiveEditor, trust},
+    world::World,
+};
+
+/// An account on the first server of a world, with a document of a few megabytes.
+///
+/// # Errors
+/// When the server refuses something.
+pub async fn account_with_large_document(world: &World, name: &str) -> Result<Account> {
+    let account = world.user(0, name).await?;
+    let document = account.create_document("Large").await?;
+    let editor = LiveEditor::open(&trust(&world.authority)?, &account, &document, 77)?;
+    editor.synced().await?;
+    let doc = Doc::with_client_id(78);
+    let text = doc.get_or_insert_text("body");
+    text.insert(&mut doc.transact_mut(), 0, &"large ".repeat(600_000));
+    editor.send("all of it", &doc.transact().encode_diff_v1(&StateVector::default()))?;
+    editor.saved().await?;
+    Ok(Account {
+        password: account.password(),
+        user: account.user,
+        token: account.token,
+        document,
+    })
+}
 
 /// T130: the content of a large document, many times.
 #[derive(Debug, Clone, Copy)]

@@ -62,8 +62,12 @@ const NOWHERE: [&str; 5] = [
     "does-not-exist.invalid",
     "127.0.0.1:1",
 ];
-/// Bytes of the answers of [`Round::Lookups`] and [`Round::LongJoin`].
+/// Bytes of the answers of [`Round::Lookups`].
 const LONG_ANSWER: usize = 60 << 20;
+/// Bytes of the answers of [`Round::LongJoin`], which are read to their end: what one costs by itself is tried elsewhere.
+const LONG_JOIN: usize = 16 << 20;
+/// Bytes of each event of such an answer: few large ones are cheap to make for the attacker.
+const LONG_JOIN_EVENT: usize = 60_000;
 
 /// An attack by a server, and by strangers who name it.
 pub struct ByServer<'a> {
@@ -90,12 +94,12 @@ impl ByServer<'_> {
                 let asked = strangers_ask(self.server, &self.http, self.liar.name().as_str(), 24).await?;
                 Ok(asked.len())
             }
-            Round::Invitations => Ok(invite(self.server, self.liar, &self.victim.user, 20, 200_000)
+            Round::Invitations => Ok(invite(self.server, self.liar, &self.victim.user, 4, 200_000)
                 .await?
                 .len()),
             Round::Receipts => {
-                receipts(self.server, self.liar, room, mallory, 200).await?;
-                Ok(200)
+                receipts(self.server, self.liar, room, mallory, 40).await?;
+                Ok(40)
             }
             Round::Keys => {
                 // Ports below those that are given out: nobody listens there.
@@ -111,8 +115,8 @@ impl ByServer<'_> {
                 Ok(asked)
             }
             Round::BadEvents => {
-                bad_events(self.server, self.liar, room, mallory, 4).await?;
-                Ok(200)
+                bad_events(self.server, self.liar, room, mallory, 1).await?;
+                Ok(50)
             }
             Round::LongJoin => {
                 self.long_join(mallory).await?;
@@ -125,7 +129,7 @@ impl ByServer<'_> {
         let room = Room::create(self.liar, &RoomVersionId::V12, mallory)?;
         let id = room.id.clone();
         let room = self.liar.host(room);
-        join_at_length(self.liar, &room, 600, LONG_ANSWER)?;
+        join_at_length(self.liar, &room, LONG_JOIN_EVENT, LONG_JOIN)?;
         let path = format!("/_matrix/client/v3/join/{}?via={}", segment(&id), self.liar.name());
         self.victim.post(&path, json!({})).await?;
         Ok(())

@@ -1,0 +1,221 @@
+//! Sessions and files that must stay closed: T129, T134, T135. Every try of these attacks is to be refused.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+use futures_util::future::{BoxFuture, join_all};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Account, Attack, Course, Figures, Target};
+use crate::client::segment;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Answers of a waiting sync until it must have ended.
+const SYNCS: usize = 50;
+/// Made-up tokens of one burst.
+const AT_ONCE: usize = 8;
+
+/// T129: a session that waits in a sync is signed out, and goes on waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct EndedSessions;
+
+/// T134: the server's side of sign-in links: tokens that nobody was given. That the page asks before it takes a link is
+/// tested with the page.
+#[derive(Debug, Clone, Copy)]
+pub struct MadeUpLinks;
+
+/// T135: another user of the machine looks at the server's files.
+#[derive(Debug, Clone)]
+pub struct OtherUser {
+    /// The folder of the server's data.
+    pub data: PathBuf,
+}
+
+impl Attack for EndedSessions {
+    fn name(&self) -> &'static str {
+        "T129 ended sessions that read on"
+    }
+
+    fn is_always_refused(&self) -> bool {
+        true
+    }
+
+    fn run<'a>(&'a self, target: &'a Target, course: Course) -> BoxFuture<'a, Result<Figures>> {
+        Box::pin(async move {
+            let account = target.account.as_ref().context("no account")?;
+            let http = client(target)?;
+            let mut figures = Figures::default();
+            while !course.is_over() {
+                let session = Session::begin(&http, target, account).await?;
+                // Sign-ins of others may be under way: this one is tried again.
+                if let Some(session) = session {
+                    figures.tried += 1;
+                    let text = format!("after the end of session {}", figures.tried);
+                    figures.closed += usize::from(session.ends(account, &text).await?);
+                }
+                course.holds();
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(figures)
+        })
+    }
+}
+
+/// A session of an account, and where its sync stands.
+struct Session<'a> {
+    http: &'a Client,
+    base: String,
+    token: String,
+    since: String,
+}
+
+impl<'a> Session<'a> {
+    async fn begin(http: &'a Client, target: &Target, account: &Account) -> Result<Option<Self>> {
+        let base = format!("http://{}/_matrix/client/v3", target.address);
+        let user = json!({ "type": "m.id.user", "user": account.user });
+        let body = json!({ "type": "m.login.password", "identifier": user, "password": account.password });
+        let answer = http.post(format!("{base}/login")).json(&body).send().await?;
+        if !answer.status().is_success() {
+            return Ok(None);
+        }
+        let token = text_of(&answer.json().await?, "access_token")?;
+        let sync = http
+            .get(format!("{base}/sync?timeout=0"))
+            .bearer_auth(&token)
+            .send()
+            .await?;
+        let since = text_of(&sync.error_for_status()?.json().await?, "next_batch")?;
+        Ok(Some(Self {
+            http,
+            base,
+            token,
+            since,
+        }))
+    }
+
+    /// Signs out while a sync waits, then says something in the account's room. True where the sync ends and tells
+    /// nothing of that.
+    async fn ends(self, account: &Account, text: &str) -> Result<bool> {
+        let signed_out = async {
+            let answer = self.http.post(format!("{}/logout", self.base)).bearer_auth(&self.token);
+            answer.json(&json!({})).send().await?.error_for_status()?;
+            let room = segment(&account.document);
+            let path = format!(
+                "{}/rooms/{room}/send/m.room.message/{:x}",
+                self.base,
+                rand::random::<u64>()
+            );
+            let message = json!({ "msgtype": "m.text", "body": text });
+            let said = self.http.put(path).bearer_auth(&account.token).json(&message);
+            said.send().await?.error_for_status()?;
+            anyhow::Ok(())
+        };
+        let (ended, signed_out) = tokio::join!(self.reads_on(text), signed_out);
+        signed_out?;
+        ended
+    }
+
+    async fn reads_on(&self, text: &str) -> Result<bool> {
+        let mut since = self.since.clone();
+        for _ in 0..SYNCS {
+            let url = format!("{}/sync?timeout=20000&since={}", self.base, segment(&since));
+            let answer = self.http.get(url).bearer_auth(&self.token).send().await?;
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                return Ok(true);
+            }
+            if !answer.status().is_success() {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            let answer: Value = answer.json().await?;
+            if answer.to_string().contains(text) {
+                return Ok(false);
+            }
+            since = text_of(&answer, "next_batch")?;
+        }
+        Ok(false)
+    }
+}
+
+impl Attack for MadeUpLinks {
+    fn name(&self) -> &'static str {
+        "T134 sign-in links with made-up tokens"
+    }
+
+    fn is_always_refused(&self) -> bool {
+        true
+    }
+
+    fn run<'a>(&'a self, target: &'a Target, course: Course) -> BoxFuture<'a, Result<Figures>> {
+        Box::pin(async move {
+            let http = client(target)?;
+            let url = format!("http://{}/_matrix/client/v3/account/whoami", target.address);
+            let mut figures = Figures::default();
+            while !course.is_over() {
+                let tries = (0..AT_ONCE).map(|_| {
+                    let token = format!("weft_{:032x}", rand::random::<u128>());
+                    http.get(&url).bearer_auth(token).send()
+                });
+                for answer in join_all(tries).await {
+                    figures.tried += 1;
+                    figures.closed += usize::from(is_refused(&answer?));
+                }
+                course.holds();
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(figures)
+        })
+    }
+}
+
+impl Attack for OtherUser {
+    fn name(&self) -> &'static str {
+        "T135 another user of the machine"
+    }
+
+    fn is_always_refused(&self) -> bool {
+        true
+    }
+
+    fn run<'a>(&'a self, _target: &'a Target, course: Course) -> BoxFuture<'a, Result<Figures>> {
+        Box::pin(async move {
+            let mut figures = Figures::default();
+            while !course.is_over() {
+                let mut folders = vec![self.data.clone()];
+                while let Some(path) = folders.pop() {
+                    // The server makes and removes files meanwhile.
+                    let Ok(metadata) = fs::symlink_metadata(&path) else {
+                        continue;
+                    };
+                    figures.tried += 1;
+                    figures.closed += usize::from(metadata.permissions().mode() & 0o077 == 0);
+                    if metadata.is_dir() {
+                        folders.extend(fs::read_dir(&path)?.flatten().map(|entry| entry.path()));
+                    }
+                }
+                course.holds();
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(figures)
+        })
+    }
+}
+
+fn client(target: &Target) -> Result<Client> {
+    let builder = Client::builder().local_address(target.from);
+    Ok(builder.timeout(Duration::from_secs(60)).build()?)
+}
+
+fn is_refused(answer: &Response) -> bool {
+    matches!(
+        answer.status(),
+        StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS
+    )
+}
+
+fn text_of(answer: &Value, field: &str) -> Result<String> {
+    let text = answer.get(field).and_then(Value::as_str).map(str::to_owned);
+    text.with_context(|| format!("no {field}"))
+}
