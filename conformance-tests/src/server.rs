@@ -35,7 +35,16 @@ pub struct Server {
     process: Option<Child>,
     starts: usize,
     namespace: Option<String>,
+    /// Of the environment of the process, at each start.
+    variables: Variables,
 }
+
+/// Names and values of an environment.
+pub type Variables = &'static [(&'static str, &'static str)];
+
+/// Lets glibc give freed blocks of half a megabyte and more back to the system, always: by itself it keeps them once it has
+/// seen some. For tests that hold what a server holds against a limit, where that is not a limit of the allocator.
+pub const GIVES_MEMORY_BACK: Variables = &[("MALLOC_MMAP_THRESHOLD_", "524288")];
 
 /// Where a server listens and is found.
 struct Place {
@@ -46,6 +55,7 @@ struct Place {
     /// The port of this machine's loopback on which its users find it.
     port: u16,
     namespace: Option<Namespace>,
+    variables: Variables,
 }
 
 impl Place {
@@ -55,6 +65,7 @@ impl Place {
             listen: format!("127.0.0.1:{port}"),
             port,
             namespace: None,
+            variables: &[],
         }
     }
 }
@@ -102,6 +113,25 @@ impl Server {
         Self::configure(authority, folder, label, extra, Place::on_loopback(port, port)).await
     }
 
+    /// The same with variables of the environment, at each of its starts.
+    ///
+    /// # Errors
+    /// When it can't be started or does not answer.
+    pub async fn start_with(
+        authority: &Authority,
+        folder: &Path,
+        label: &str,
+        extra: &str,
+        variables: Variables,
+    ) -> Result<Self> {
+        let port = free_port()?;
+        let place = Place {
+            variables,
+            ..Place::on_loopback(port, port)
+        };
+        Self::configure(authority, folder, label, extra, place).await
+    }
+
     /// The same, with a link in front of it: other servers reach it through that, its own users don't.
     ///
     /// # Errors
@@ -134,6 +164,7 @@ impl Server {
             listen: format!("0.0.0.0:{}", namespaces::PORT),
             port: namespace.door,
             namespace: Some(namespace.clone()),
+            variables: &[],
         };
         Self::configure(authority, folder, label, extra, place).await
     }
@@ -183,6 +214,7 @@ rate_limit = false
             process: None,
             starts: 0,
             namespace: place.namespace.map(|namespace| namespace.path),
+            variables: place.variables,
         };
         server.boot().await?;
         Ok(server)
@@ -207,6 +239,7 @@ rate_limit = false
             process: None,
             starts: 0,
             namespace: None,
+            variables: &[],
         })
     }
 
@@ -275,7 +308,7 @@ rate_limit = false
             .arg("serve")
             .arg("--config")
             .arg(self.folder.join("weft.toml"))
-            .envs(variables.iter().copied())
+            .envs(self.variables.iter().chain(variables).copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -6,7 +6,13 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use crate::{
-    authority::Authority, client::Client, editors::Editors, given, link::Link, server::Server, synapse::Synapse,
+    authority::Authority,
+    client::Client,
+    editors::Editors,
+    given,
+    link::Link,
+    server::{Server, Variables},
+    synapse::Synapse,
 };
 
 /// See the module.
@@ -57,6 +63,14 @@ impl World {
     /// # Errors
     /// When it does not start.
     pub async fn add_server(&mut self, extra: &str) -> Result<usize> {
+        self.add_server_with(extra, &[]).await
+    }
+
+    /// The same with variables of the environment.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn add_server_with(&mut self, extra: &str, variables: Variables) -> Result<usize> {
         let number = self.servers.len();
         if let Some(urls) = given::urls() {
             let url = urls
@@ -66,7 +80,7 @@ impl World {
             return Ok(number);
         }
         let label = format!("server-{number}");
-        let server = Server::start(&self.authority, self.folder.path(), &label, extra).await?;
+        let server = Server::start_with(&self.authority, self.folder.path(), &label, extra, variables).await?;
         self.servers.push(server);
         Ok(number)
     }

@@ -4,6 +4,7 @@
 use std::{
     fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -160,15 +161,31 @@ impl Attack for ByServer<'_> {
     fn run<'a>(&'a self, _target: &'a Target, course: Course) -> BoxFuture<'a, Result<Figures>> {
         Box::pin(async move {
             let mut figures = Figures::default();
+            let mut refused = None;
             while !course.is_over() {
-                figures.tried += self.one().await?;
+                match self.one().await {
+                    Ok(tried) => figures.tried += tried,
+                    // The server may close connections of an attacker, and refuse what it has had too much of.
+                    Err(error) => {
+                        figures.tried += 1;
+                        figures.closed += 1;
+                        refused = Some(error);
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
                 course.holds();
+            }
+            match refused {
+                Some(error) if figures.tried == figures.closed => return Err(error.context("nothing came through")),
+                _ => {}
             }
             Ok(figures)
         })
     }
 }
 
+/// After a round that failed.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Requests of a round that are under way at a time.
 const AT_ONCE: usize = 32;
 

@@ -2,9 +2,9 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::future::{BoxFuture, join_all};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Account, Attack, Course, Figures, Target};
@@ -13,7 +13,9 @@ use crate::client::segment;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Answers of a waiting sync until it must have ended.
-const SYNCS: usize = 50;
+const SYNCS: usize = 400;
+/// Attempts at something that the server may refuse for a moment, because of what the same address did before.
+const ATTEMPTS: usize = 400;
 /// Made-up tokens of one burst.
 const AT_ONCE: usize = 8;
 
@@ -47,10 +49,12 @@ impl Attack for EndedSessions {
             let account = target.account.as_ref().context("no account")?;
             let http = client(target)?;
             let mut figures = Figures::default();
-            while !course.is_over() {
-                let session = Session::begin(&http, target, account).await?;
-                // Sign-ins of others may be under way: this one is tried again.
-                if let Some(session) = session {
+            for attempt in 0_usize.. {
+                // One session at least, also where what was tried before still holds up the first attempts.
+                if course.is_over() && (figures.tried > 0 || attempt > ATTEMPTS) {
+                    break;
+                }
+                if let Ok(session) = Session::begin(&http, target, account).await {
                     figures.tried += 1;
                     let text = format!("after the end of session {}", figures.tried);
                     figures.closed += usize::from(session.ends(account, &text).await?);
@@ -58,6 +62,7 @@ impl Attack for EndedSessions {
                 course.holds();
                 tokio::time::sleep(PAUSE).await;
             }
+            ensure!(figures.tried > 0, "no session could be begun");
             Ok(figures)
         })
     }
@@ -72,35 +77,33 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    async fn begin(http: &'a Client, target: &Target, account: &Account) -> Result<Option<Self>> {
+    async fn begin(http: &'a Client, target: &Target, account: &Account) -> Result<Self> {
         let base = format!("http://{}/_matrix/client/v3", target.address);
         let user = json!({ "type": "m.id.user", "user": account.user });
         let body = json!({ "type": "m.login.password", "identifier": user, "password": account.password });
         let answer = http.post(format!("{base}/login")).json(&body).send().await?;
-        if !answer.status().is_success() {
-            return Ok(None);
-        }
-        let token = text_of(&answer.json().await?, "access_token")?;
+        let token = text_of(&answer.error_for_status()?.json().await?, "access_token")?;
         let sync = http
             .get(format!("{base}/sync?timeout=0"))
             .bearer_auth(&token)
             .send()
             .await?;
         let since = text_of(&sync.error_for_status()?.json().await?, "next_batch")?;
-        Ok(Some(Self {
+        Ok(Self {
             http,
             base,
             token,
             since,
-        }))
+        })
     }
 
     /// Signs out while a sync waits, then says something in the account's room. True where the sync ends and tells
     /// nothing of that.
     async fn ends(self, account: &Account, text: &str) -> Result<bool> {
         let signed_out = async {
-            let answer = self.http.post(format!("{}/logout", self.base)).bearer_auth(&self.token);
-            answer.json(&json!({})).send().await?.error_for_status()?;
+            let url = format!("{}/logout", self.base);
+            self.insist(|| self.http.post(&url).bearer_auth(&self.token).json(&json!({})))
+                .await?;
             let room = segment(&account.document);
             let path = format!(
                 "{}/rooms/{room}/send/m.room.message/{:x}",
@@ -108,27 +111,40 @@ impl<'a> Session<'a> {
                 rand::random::<u64>()
             );
             let message = json!({ "msgtype": "m.text", "body": text });
-            let said = self.http.put(path).bearer_auth(&account.token).json(&message);
-            said.send().await?.error_for_status()?;
-            anyhow::Ok(())
+            self.insist(|| self.http.put(&path).bearer_auth(&account.token).json(&message))
+                .await
         };
         let (ended, signed_out) = tokio::join!(self.reads_on(text), signed_out);
         signed_out?;
         ended
     }
 
+    /// Asks until the server does it.
+    async fn insist(&self, request: impl Fn() -> RequestBuilder) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            if let Ok(answer) = request().send().await
+                && answer.status().is_success()
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        bail!("the account is refused what it may do")
+    }
+
     async fn reads_on(&self, text: &str) -> Result<bool> {
         let mut since = self.since.clone();
         for _ in 0..SYNCS {
             let url = format!("{}/sync?timeout=20000&since={}", self.base, segment(&since));
-            let answer = self.http.get(url).bearer_auth(&self.token).send().await?;
-            if answer.status() == StatusCode::UNAUTHORIZED {
-                return Ok(true);
-            }
-            if !answer.status().is_success() {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
+            let answer = self.http.get(url).bearer_auth(&self.token).send().await;
+            let answer = match answer {
+                Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => return Ok(true),
+                Ok(answer) if answer.status().is_success() => answer,
+                _ => {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
             let answer: Value = answer.json().await?;
             if answer.to_string().contains(text) {
                 return Ok(false);
@@ -160,7 +176,7 @@ impl Attack for MadeUpLinks {
                 });
                 for answer in join_all(tries).await {
                     figures.tried += 1;
-                    figures.closed += usize::from(is_refused(&answer?));
+                    figures.closed += usize::from(answer.as_ref().map_or(true, is_refused));
                 }
                 course.holds();
                 tokio::time::sleep(PAUSE).await;
