@@ -44,9 +44,9 @@ schedules: build ## SEEDS (200) schedules of 3 to 5 servers in network namespace
 absent: build ## EVENTS events (20000) for a server that is away, and its return: seconds, and what memory grew by
 	WEFT_ABSENT=$(or $(EVENTS),20000) cargo test --locked --workspace --test absent -- --nocapture
 
-soak: ## two servers with 200 editors, for HOURS (1) alone and as long beside attackers: memory, descriptors, waits
+soak: ## two servers with 200 editors, for HOURS (1, or 0.1) alone and as long beside attackers: memory, descriptors, waits
 	@cargo build --release --locked --workspace --bin weft
-	WEFT_SOAK_SECONDS=$$(( $(or $(HOURS),1) * 3600 )) WEFT_SOAK_P99_MS=100 \
+	WEFT_SOAK_SECONDS=$$(awk 'BEGIN { print int($(or $(HOURS),1) * 3600) }') WEFT_SOAK_P99_MS=100 \
 	  cargo test --release --locked --workspace --test soak -- --nocapture
 
 load: ## every figure of conformance-tests/RESULTS.md anew, beside peers (a quarter of an hour, on an idle machine)
