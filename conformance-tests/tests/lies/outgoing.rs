@@ -19,6 +19,10 @@ use crate::stage::Stage;
 const GROWTH: u64 = 64 * 1024 * 1024;
 /// Bytes of a long answer to a join.
 const LONG_ANSWER: usize = 60 * 1024 * 1024;
+/// How long joins with such answers may take, many at once, on a loaded machine. Only a failing test waits that long.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// What such an answer may cost beside its own bytes: less than a second copy of it.
+const BESIDE_ANSWER: u64 = 40 * 1024 * 1024;
 
 /// T124: answers without an end are given up at the limit of their endpoint.
 #[tokio::test]
@@ -183,13 +187,19 @@ async fn join_all_at_once(stage: &Stage, liars: &[Liar], event_bytes: usize) -> 
         let room = Room::create(liar, &RoomVersionId::V12, &liar.user("mallory"))?;
         let id = segment(&room.id);
         attacks::join_at_length(liar, &liar.host(room), event_bytes, LONG_ANSWER)?;
-        paths.push(format!("/_matrix/client/v3/join/{id}?via={}", liar.name()));
+        paths.push(format!(
+            "{}/_matrix/client/v3/join/{id}?via={}",
+            stage.alice.url,
+            liar.name()
+        ));
     }
     let before = stage.server().resident_bytes()?;
     let mut most = before;
-    let joins = paths
-        .iter()
-        .map(|path| stage.alice.request(Method::POST, path, Some(json!({}))));
+    let http = stage.world.authority.http()?;
+    let joins = paths.iter().map(|url| {
+        let join = http.post(url).bearer_auth(&stage.alice.token).json(&json!({}));
+        join.timeout(PATIENCE).send()
+    });
     let mut joins = std::pin::pin!(futures_util::future::join_all(joins));
     let answers = loop {
         tokio::select! {
@@ -199,7 +209,10 @@ async fn join_all_at_once(stage: &Stage, liars: &[Liar], event_bytes: usize) -> 
             }
         }
     };
-    let statuses: Result<Vec<u16>> = answers.into_iter().map(|answer| Ok(answer?.status.as_u16())).collect();
+    let statuses: Result<Vec<u16>> = answers
+        .into_iter()
+        .map(|answer| Ok(answer?.status().as_u16()))
+        .collect();
     let (statuses, after) = (statuses?, stage.server().resident_bytes()?);
     println!(
         "{} joins at once, events of {event_bytes} bytes: {statuses:?}, {} -> {} MB, afterwards {} MB",
@@ -218,7 +231,7 @@ async fn t136_a_join_with_a_very_long_answer_costs_the_answer_and_little_more() 
         let stage = Stage::new().await?;
         let (statuses, grown) = join_all_at_once(&stage, std::slice::from_ref(&stage.liar), event_bytes).await?;
         assert_eq!(statuses, [200]);
-        assert!(grown < LONG_ANSWER as u64 + GROWTH, "grown by {grown} bytes");
+        assert!(grown < LONG_ANSWER as u64 + BESIDE_ANSWER, "grown by {grown} bytes");
     }
     Ok(())
 }
@@ -238,7 +251,7 @@ async fn t136_very_long_answers_of_several_servers_are_bounded_together() -> Res
         "{statuses:?}"
     );
     assert!(statuses.contains(&200), "{statuses:?}");
-    assert!(grown < MAX_ANSWER_BYTES + GROWTH, "grown by {grown} bytes");
+    assert!(grown < MAX_ANSWER_BYTES + 2 * GROWTH, "grown by {grown} bytes");
     let (_, mut room, mallory) = stage.room_of_alice("12").await?;
     stage.goes_on(&mut room, &mallory).await
 }
