@@ -402,6 +402,28 @@ async fn news_goes_out_in_its_envelope_and_a_stop_waits_for_what_can_be_delivere
     );
 }
 
+/// A transaction is signed as canonical JSON: one EDU that is none would keep every event back.
+#[tokio::test]
+async fn an_edu_that_is_no_canonical_json_keeps_nothing_else_back() {
+    let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
+    let server = name("beta.test");
+    store.put(&server, 1..=1);
+    let sender = start(&others, &store);
+    for (key, content) in [("a", r#"{"x":0.5}"#), ("b", r#"{"x":9007199254740992}"#), ("c", r#"{"x":1}"#)] {
+        let content = RawValue::from_string(content.to_owned()).unwrap();
+        let edu = Edu {
+            key: key.to_owned(),
+            ..typing_in(None, content)
+        };
+        sender.edu([&server], &edu);
+    }
+    sender.wake([&server]);
+    sender.stop(Duration::from_secs(5)).await;
+    assert_eq!(others.received(&server), [1]);
+    let edus = others.edus.lock().unwrap();
+    assert_eq!(edus[&server], [r#"{"edu_type":"m.typing","content":{"x":1}}"#]);
+}
+
 /// F9: whoever is about to ask a server for something waits until it has what it was to be sent, and no longer than that.
 #[tokio::test(start_paused = true)]
 async fn a_flush_ends_when_all_is_delivered_or_its_time_is_over() {

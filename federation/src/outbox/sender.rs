@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, OwnedTransactionId, RoomId, ServerName};
+use ruma::{CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedServerName, OwnedTransactionId, RoomId, ServerName};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::{
     sync::{Notify, Semaphore, SemaphorePermit, watch},
@@ -408,7 +408,13 @@ fn collect(mailbox: &Mailbox, inputs: &mut VecDeque<Input>) {
     }
 }
 
+/// The EDU as it stands in a transaction. Content that is no canonical JSON is left out: with it, nothing of the
+/// transaction could be signed.
 fn envelope(edu: &Edu) -> Option<Box<RawValue>> {
+    if let Err(error) = serde_json::from_str::<CanonicalJsonValue>(edu.content.get()) {
+        tracing::warn!(kind = edu.kind, %error, "an EDU is no canonical JSON");
+        return None;
+    }
     #[derive(serde::Serialize)]
     struct Envelope<'a> {
         edu_type: &'a str,

@@ -3,7 +3,7 @@
 use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use crate::limits::MAX_AWARENESS_STATE_BYTES;
+use crate::limits::{MAX_AWARENESS_STATE_BYTES, MAX_AWARENESS_STATE_DEPTH};
 
 /// Content of the EDU `dev.weft.awareness`. Its user must belong to the server that sends the transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +18,9 @@ pub struct AwarenessEdu {
     pub client_id: u64,
     /// Grows with each change of the state; an older one is ignored.
     pub clock: u32,
-    /// The state, an object of at most 2,048 bytes beside the identity; `null` when the client has gone.
+    /// The state, an object of at most 2,048 bytes beside the identity; `null` when the client has gone. An object with a
+    /// number that canonical JSON does not have is written as a string, see [`on_the_wire`].
+    #[serde(with = "on_the_wire")]
     pub state: Option<serde_json::Value>,
 }
 
@@ -34,6 +36,9 @@ pub enum AwarenessError {
     /// Not a JSON object.
     #[error("the state is not a JSON object")]
     NotAnObject,
+    /// Over [`MAX_AWARENESS_STATE_DEPTH`].
+    #[error("the state is nested more than {MAX_AWARENESS_STATE_DEPTH} deep")]
+    TooDeep,
     /// The client id does not fit 53 bits.
     #[error("client id {0} is not below 2^53")]
     ClientId(u64),
@@ -65,7 +70,68 @@ pub fn check_state(state: &serde_json::Value) -> Result<(), AwarenessError> {
     if bytes > MAX_AWARENESS_STATE_BYTES {
         return Err(AwarenessError::TooLarge { bytes });
     }
+    // A walk with a list of its own: the input decides about the depth.
+    let mut open = vec![(state, 1)];
+    while let Some((value, depth)) = open.pop() {
+        let inner: Vec<&serde_json::Value> = match value {
+            serde_json::Value::Object(fields) => fields.values().collect(),
+            serde_json::Value::Array(items) => items.iter().collect(),
+            _ => continue,
+        };
+        if depth > MAX_AWARENESS_STATE_DEPTH {
+            return Err(AwarenessError::TooDeep);
+        }
+        open.extend(inner.into_iter().map(|value| (value, depth + 1)));
+    }
     Ok(())
+}
+
+/// How a state is written in an EDU: as an object, or as a string that holds the object's JSON where a number in it is
+/// none of canonical JSON. A transaction is signed as canonical JSON; one such number in it, and the whole transaction
+/// cannot be signed.
+mod on_the_wire {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+    use serde_json::Value;
+
+    /// The integers of canonical JSON lie between -(2^53 - 1) and this.
+    const LARGEST_INTEGER: u64 = (1 << 53) - 1;
+
+    pub(super) fn serialize<S: Serializer>(state: &Option<Value>, serializer: S) -> Result<S::Ok, S::Error> {
+        match state {
+            Some(state) if !is_canonical(state) => serializer.serialize_some(&state.to_string()),
+            state => state.serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+        let state = Option::<Value>::deserialize(deserializer)?;
+        Ok(state.map(|state| match &state {
+            // A text that is no object is no state: the check says so.
+            Value::String(text) => serde_json::from_str(text)
+                .ok()
+                .filter(Value::is_object)
+                .unwrap_or(state),
+            _ => state,
+        }))
+    }
+
+    fn is_canonical(state: &Value) -> bool {
+        let mut open = vec![state];
+        while let Some(value) = open.pop() {
+            match value {
+                Value::Number(number) => {
+                    let magnitude = number.as_u64().or(number.as_i64().map(i64::unsigned_abs));
+                    if magnitude.is_none_or(|magnitude| magnitude > LARGEST_INTEGER) {
+                        return false;
+                    }
+                }
+                Value::Array(items) => open.extend(items),
+                Value::Object(fields) => open.extend(fields.values()),
+                _ => {}
+            }
+        }
+        true
+    }
 }
 
 /// What counts of a state: all but the identity, which the server writes. So it has the same length before and after that.

@@ -135,6 +135,9 @@ pub const MAX_FRAME_TEXT_BYTES: usize = 64 * 1024;
 /// JSON state of one client, bytes, without `user.id` and `user.name`, which the server writes (colour, cursor: about 300 in
 /// stock editors).
 pub const MAX_AWARENESS_STATE_BYTES: usize = 2_048;
+/// Nesting of such a state: that of values in updates, and far from what a JSON parser takes of a transaction around it
+/// ([`MAX_JSON_DEPTH`]).
+pub const MAX_AWARENESS_STATE_DEPTH: usize = 32;
 /// Client ids that one device may introduce to a room, over all its sockets: an editor has one, a tab is an editor, a page
 /// with several views has a few (T112).
 pub const MAX_AWARENESS_CLIENTS_PER_DEVICE: usize = 16;
