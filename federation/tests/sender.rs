@@ -409,7 +409,11 @@ async fn an_edu_that_is_no_canonical_json_keeps_nothing_else_back() {
     let server = name("beta.test");
     store.put(&server, 1..=1);
     let sender = start(&others, &store);
-    for (key, content) in [("a", r#"{"x":0.5}"#), ("b", r#"{"x":9007199254740992}"#), ("c", r#"{"x":1}"#)] {
+    for (key, content) in [
+        ("a", r#"{"x":0.5}"#),
+        ("b", r#"{"x":9007199254740992}"#),
+        ("c", r#"{"x":1}"#),
+    ] {
         let content = RawValue::from_string(content.to_owned()).unwrap();
         let edu = Edu {
             key: key.to_owned(),

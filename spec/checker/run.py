@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the vectors of spec/vectors/crdt against an implementation that was written from spec/docs alone.
+"""Runs vectors of spec/vectors against an implementation that was written from spec/docs alone.
 
     run.py vectors       every vector gives what it says
     run.py alterations   every altered reading of a rule is noticed by at least one vector
@@ -11,14 +11,13 @@ import json
 import pathlib
 import sys
 
+import frames
 import readings
 from admission import admit
 from algebra import compact, diff, merge, state_vector
 from updates import Malformed, encode_deletes, encode_state_vector, parse, parse_state_vector
 
-# What a server does with a live editor's update (folder `live`) is beyond what two servers must agree on.
-FOLDERS = ("admission", "algebra")
-VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors" / "crdt"
+VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors"
 
 
 def data(value):
@@ -65,7 +64,7 @@ def split_answer(case):
     return case["expect"] if same and fits else {"parts": "do not give the update"}
 
 
-def answer(case):
+def algebra_answer(case):
     operation = case["operation"]
     if operation == "admit":
         result = admit(data(case["update"]), case["sender"], case["known"])
@@ -87,23 +86,54 @@ def answer(case):
     raise SystemExit(f"unknown operation {operation}")
 
 
+def filled(value):
+    """A text, of which long ones are written as `{"repeat", "times"}`."""
+    if isinstance(value, dict) and set(value) == {"repeat", "times"}:
+        return value["repeat"] * value["times"]
+    return value
+
+
+def frame_answer(case):
+    return frames.read(case["framing"], data(case["hex"]))
+
+
+def frame_expected(case):
+    if "error" in case:
+        return "error", case["error"]
+    return "frame", {key: filled(value) for key, value in case["frame"].items()}
+
+
+def expect(case):
+    return case["expect"]
+
+
+# Folder, what the checker answers, what the vector expects. What a server does with a live editor's update (folder
+# `crdt/live`) is beyond what two servers must agree on.
+SUITES = (
+    ("crdt/admission", algebra_answer, expect),
+    ("crdt/algebra", algebra_answer, expect),
+    ("live", frame_answer, frame_expected),
+)
+
+
 def cases():
-    for folder in FOLDERS:
+    for folder, answer, expected in SUITES:
         for path in sorted((VECTORS / folder).glob("*.json")):
-            yield path.name, json.loads(path.read_text())
+            case = json.loads(path.read_text())
+            yield f"{folder}/{path.name}", lambda case=case, answer=answer: answer(case), expected(case), size(case)
 
 
 def wrong(all_cases, first_only=False):
     found = []
-    for name, case in all_cases:
+    for name, answer, expected, _ in all_cases:
         try:
-            got = answer(case)
+            got = answer()
         except Exception as error:  # an altered reading may fail in any way
             if readings.ACTIVE is None:
                 raise
             got = repr(error)
-        if got != case["expect"]:
-            found.append(f"{name}: {got}, expected {case['expect']}")
+        if got != expected:
+            found.append(f"{name}: {got}, expected {expected}")
             if first_only:
                 break
     return found
@@ -119,7 +149,7 @@ def vectors():
 
 def alterations():
     # The cheap vectors first: one that notices is enough.
-    all_cases = sorted(cases(), key=lambda case: len(json.dumps(case[1])) + size(case[1]))
+    all_cases = sorted(cases(), key=lambda case: case[3])
     unnoticed = []
     names = readings.all_names()
     for name in names:
@@ -136,7 +166,7 @@ def alterations():
 def size(case):
     """About what a vector costs: the length of its bytes."""
     update = case.get("update", "")
-    return len(data(update)) if update else 0
+    return len(json.dumps(case)) + (len(data(update)) if update else 0)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 //! Every check is a pure function from a [`tree::Tree`] to findings, so that it is tested on small made-up trees.
 //! A check never changes a file.
 
+mod error_codes;
 mod fault_tables;
 mod findings;
 mod headers;
@@ -65,6 +66,11 @@ const CHECKS: &[Check] = &[
         name: "fault-tables",
         purpose: "the tables of hostile inputs and field faults have a row for each number, and the tests that they name exist",
         run: fault_tables::check,
+    },
+    Check {
+        name: "error-codes",
+        purpose: "every status and error code that the server answers stands in the specification, and no other",
+        run: error_codes::check,
     },
     Check {
         name: "spec-links",

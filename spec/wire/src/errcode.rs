@@ -4,8 +4,6 @@
 
 /// The edit was refused by the admission rules (`spec/docs/admission.md`). HTTP 400.
 pub const UPDATE_REFUSED: &str = "DEV_WEFT_UPDATE_REFUSED";
-/// The edit builds on something the server hasn't; answer carries the server's state vector. HTTP 409.
-pub const UPDATE_GAP: &str = "DEV_WEFT_UPDATE_GAP";
 /// Another server, named in the field `server`, could not be reached: nothing is wrong with this one. HTTP 502, also on
 /// endpoints of the Matrix specification.
 pub const SERVER_UNREACHABLE: &str = "DEV_WEFT_SERVER_UNREACHABLE";

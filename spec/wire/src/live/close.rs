@@ -2,8 +2,9 @@
 //!
 //! The bands are those that y-websocket 3.1 honours; the numbers inside them match HTTP where one fits.
 
-/// A close code and the reason that goes with it.
+/// A close code and the reason that goes with it. Made in this file only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Close {
     /// The WebSocket close code.
     pub code: u16,
@@ -11,77 +12,41 @@ pub struct Close {
     pub reason: &'static str,
 }
 
-/// The frame can't be read.
-pub const BAD_FRAME: Close = Close {
-    code: 4400,
-    reason: "malformed frame",
-};
-/// No token, a wrong one, or one that was taken back.
-pub const UNAUTHORIZED: Close = Close {
-    code: 4401,
-    reason: "unauthorized",
-};
-/// May not read this document (any more).
-pub const FORBIDDEN: Close = Close {
-    code: 4403,
-    reason: "forbidden",
-};
-/// No such document here.
-pub const NOT_FOUND: Close = Close {
-    code: 4404,
-    reason: "no such document",
-};
-/// The update breaks the admission rules; sending it again can't help.
-pub const REFUSED: Close = Close {
-    code: 4422,
-    reason: "update refused",
-};
-/// A message, or the document with it, over the size limit. Not WebSocket's own 1009: after that y-websocket connects again
-/// and sends the same once more, for ever.
-pub const TOO_LARGE: Close = Close {
-    code: 4413,
-    reason: "message too large",
-};
-/// The server is going away; connect again.
-pub const RESTART: Close = Close {
-    code: 4500,
-    reason: "server is restarting",
-};
-/// The document was rebuilt; connect again and reload it.
-pub const RELOAD: Close = Close {
-    code: 4505,
-    reason: "document was rebuilt",
-};
-/// The reader was too slow, or silent for too long; connect again.
-pub const SLOW: Close = Close {
-    code: 4508,
-    reason: "too slow",
-};
-/// Too many messages; connect again after a while.
-pub const RATE_LIMITED: Close = Close {
-    code: 4529,
-    reason: "too many messages",
-};
-/// The store failed; nothing unacknowledged was kept.
-pub const UNAVAILABLE: Close = Close {
-    code: 4503,
-    reason: "temporarily unavailable",
-};
+/// Makes the constants, and the list of all of them: so none can be left out of it.
+macro_rules! closes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal $reason:literal;)*) => {
+        $($(#[$doc])* pub const $name: Close = Close { code: $code, reason: $reason };)*
 
-/// All of them, for the test that the bands hold and for documentation.
-pub const ALL: [Close; 11] = [
-    BAD_FRAME,
-    UNAUTHORIZED,
-    FORBIDDEN,
-    NOT_FOUND,
-    REFUSED,
-    TOO_LARGE,
-    RESTART,
-    RELOAD,
-    SLOW,
-    RATE_LIMITED,
-    UNAVAILABLE,
-];
+        /// All of them, for the tests that compare them with the specification.
+        pub const ALL: &[Close] = &[$($name),*];
+    };
+}
+
+closes! {
+    /// The frame can't be read.
+    BAD_FRAME = 4400 "malformed frame";
+    /// No token, a wrong one, or one that was taken back.
+    UNAUTHORIZED = 4401 "unauthorized";
+    /// May not read this document (any more).
+    FORBIDDEN = 4403 "forbidden";
+    /// No such document here.
+    NOT_FOUND = 4404 "no such document";
+    /// The update breaks the admission rules; sending it again can't help.
+    REFUSED = 4422 "update refused";
+    /// A message, or the document with it, over the size limit. Not WebSocket's own 1009: after that y-websocket connects again
+    /// and sends the same once more, for ever.
+    TOO_LARGE = 4413 "message too large";
+    /// The server is going away; connect again.
+    RESTART = 4500 "server is restarting";
+    /// The document was rebuilt; connect again and reload it.
+    RELOAD = 4505 "document was rebuilt";
+    /// The reader was too slow, or silent for too long; connect again.
+    SLOW = 4508 "too slow";
+    /// Too many messages; connect again after a while.
+    RATE_LIMITED = 4529 "too many messages";
+    /// The store failed; nothing unacknowledged was kept.
+    UNAVAILABLE = 4503 "temporarily unavailable";
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,162 @@
+//! The tables of `spec/docs` are those of the code: limits, close codes and message types, in both directions.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use weft_crdt::limits as crdt;
+use weft_wire::{
+    limits as wire,
+    live::{FrameError, close, hocuspocus, plain},
+};
+
+fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The cells of each row of the tables of a text, headings and rulers included.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
+    lines
+        .map(|line| line.split('|').map(|cell| cell.trim().to_owned()).collect())
+        .collect()
+}
+
+/// What stands between two headings, the second excluded.
+fn section<'a>(text: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+    rest.split("\n## ").next().unwrap()
+}
+
+macro_rules! constants {
+    ($from:ident: $($name:ident)*) => {
+        [$((stringify!($name), u64::try_from($from::$name).unwrap())),*]
+    };
+}
+
+/// The constants that `spec/docs/limits.md` names. A row with another name fails, and so does a name without a row.
+fn constants() -> BTreeMap<&'static str, u64> {
+    let crdt = constants!(crdt:
+        EVENT_BYTES EVENT_CLIENTS EVENT_BLOCKS EVENT_DELETES TYPE_NESTING LIVE_BYTES LIVE_CLIENTS LIVE_BLOCKS LIVE_DELETES
+        REFUSED_VALUE_NESTING CLIENT_ID_END CLOCK_END VALUE_NESTING
+    );
+    let wire = constants!(wire:
+        MAX_SEALED_UPDATE_BYTES MAX_NAMED_EVENTS MAX_SERVER_BRANCHES WITNESS_INTERVAL_MS MAX_LIVE_FRAME_BYTES
+        MAX_INBOX_BYTES_PER_SOCKET MAX_DOCUMENT_BYTES MAX_DOCUMENTS_PER_SOCKET MAX_FRAMES_BEFORE_AUTH MAX_BYTES_BEFORE_AUTH
+        LIVE_SIGN_IN_MS MAX_STRANGER_BYTES_PER_NETWORK MAX_QUEUE_PER_SOCKET MAX_QUEUE_BYTES_PER_SOCKET
+        MAX_ACCOUNT_BYTES_PER_USER MAX_DOCUMENT_NAME_BYTES MAX_FRAME_TEXT_BYTES MAX_TEXT_READS_PER_USER LIVE_KEEP_ALIVE_MS
+        LIVE_IDLE_MS MIN_LIVE_BYTES_PER_SECOND MAX_NOTICE_BLOCKS MAX_AWARENESS_STATE_BYTES MAX_AWARENESS_STATE_DEPTH
+        MAX_AWARENESS_ENTRIES MAX_AWARENESS_CLIENTS_PER_DEVICE MAX_AWARENESS_CLIENTS_PER_USER
+        MAX_AWARENESS_CLIENTS_PER_ROOM AWARENESS_EXPIRY_MS AWARENESS_MEMORY_MS MAX_AWARENESS_PER_SECOND MAX_EDU_BYTES
+        MAX_TRANSACTION_PDUS MAX_TRANSACTION_EDUS MAX_RECEIPTS_PER_EDU MAX_BACKFILL_EVENTS MAX_EVENT_IDS_PER_REQUEST
+        MAX_PREV_EVENTS MAX_AUTH_EVENTS MAX_CLOCK_LEAD_MS MAX_DEPTH MAX_OPEN_INVITATIONS_PER_USER
+        MAX_OPEN_INVITATIONS_PER_USER_AND_SERVER MAX_OPEN_INVITATIONS_PER_SERVER MAX_OPEN_INVITATION_BYTES_PER_USER
+        MAX_STORED_STRIPPED_BYTES MAX_WELL_KNOWN_BYTES MAX_WELL_KNOWN_REDIRECTS MAX_CLIENT_REQUEST_BYTES
+        REQUESTS_PER_MINUTE MAX_TITLE_BYTES BODY_GRACE_MS MIN_BODY_BYTES_PER_SECOND
+    );
+    crdt.into_iter().chain(wire).collect()
+}
+
+#[test]
+fn every_limit_of_the_table_is_the_constant_and_stands_on_its_page() {
+    let constants = constants();
+    let mut named = BTreeSet::new();
+    for row in rows(&page("limits.md")).into_iter().skip(2) {
+        let [what, limit, text, on, name] = row.as_slice() else {
+            panic!("{row:?}");
+        };
+        let name = name.trim_matches('`');
+        let number: u64 = limit.replace(',', "").parse().unwrap();
+        assert_eq!(constants.get(name), Some(&number), "{what}: {name}");
+        let on = on.trim_start_matches('[').split(']').next().unwrap();
+        assert!(
+            on_one_line(&page(on)).contains(text.as_str()),
+            "{on} has no \"{text}\" ({name})"
+        );
+        assert!(named.insert(name.to_owned()), "{name} twice");
+    }
+    let constants: BTreeSet<String> = constants.into_keys().map(str::to_owned).collect();
+    assert_eq!(named, constants, "a constant without a row");
+}
+
+/// The numbers of four digits that begin with 44 or 45, where they stand by themselves.
+fn close_codes(text: &str) -> BTreeSet<u16> {
+    text.split(|letter: char| !letter.is_alphanumeric() && letter != ',')
+        .filter(|word| word.len() == 4 && (word.starts_with("44") || word.starts_with("45")))
+        .filter_map(|word| word.parse().ok())
+        .collect()
+}
+
+#[test]
+fn the_close_codes_of_both_pages_are_those_that_the_server_has() {
+    let known: BTreeSet<u16> = close::ALL.iter().map(|close| close.code).collect();
+    let live = page("live.md");
+    let table: Vec<u16> = rows(section(&live, "Close codes"))
+        .iter()
+        .filter_map(|row| row[0].parse().ok())
+        .collect();
+    assert_eq!(table.iter().copied().collect::<BTreeSet<_>>(), known);
+    assert_eq!(table.len(), known.len(), "a code has one row");
+    let errors = page("errors.md");
+    assert_eq!(close_codes(section(&errors, "Close codes of the live socket")), known);
+    for name in ["live.md", "errors.md", "awareness.md", "admission.md", "versions.md"] {
+        // 4400 to 4499 are named as a range.
+        let named: BTreeSet<u16> = close_codes(&page(name))
+            .into_iter()
+            .filter(|code| *code != 4499)
+            .collect();
+        assert!(named.is_subset(&known), "{name} names {:?}", named.difference(&known));
+    }
+}
+
+fn var_uint(number: u64) -> Vec<u8> {
+    let mut writer = weft_crdt::lib0::Writer::new();
+    writer.var_uint(number);
+    writer.into_vec()
+}
+
+/// Whether a framing has a message of this type: anything but an unknown type is said of the type 4, say, with no body.
+fn has_type(parsed: Result<(), FrameError>) -> bool {
+    !matches!(parsed, Err(FrameError::UnknownType { what: "message", .. }))
+}
+
+/// The numbers in the first column of a table: `0 sync, 1 awareness` are two.
+fn types(text: &str) -> BTreeSet<u64> {
+    rows(text)
+        .iter()
+        .flat_map(|row| row[0].split(", ").map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|cell| cell.split(' ').next()?.parse().ok())
+        .collect()
+}
+
+#[test]
+fn the_message_types_of_the_tables_are_those_that_are_read() {
+    let live = page("live.md");
+    let plain: BTreeSet<u64> = (0..1_000)
+        .filter(|number| has_type(plain::Frame::parse(&var_uint(*number)).map(drop)))
+        .collect();
+    assert_eq!(types(section(&live, "Plain frames")), plain);
+    let named = |number: u64| [b"\x01n".to_vec(), var_uint(number)].concat();
+    let mut hocuspocus: BTreeSet<u64> = (0..1_000)
+        .filter(|number| has_type(hocuspocus::Frame::parse(&named(*number)).map(drop)))
+        .collect();
+    // Ping and pong are a single byte without a name.
+    let alone = (0..=255_u8).filter(|byte| hocuspocus::Frame::parse(&[*byte]).is_ok());
+    hocuspocus.extend(alone.map(u64::from));
+    assert_eq!(types(section(&live, "Hocuspocus frames")), hocuspocus);
+}
