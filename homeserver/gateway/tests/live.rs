@@ -14,5 +14,7 @@ mod hocuspocus;
 mod plain;
 #[path = "live/rights.rs"]
 mod rights;
+#[path = "live/vectors.rs"]
+mod vectors;
 #[path = "live/world.rs"]
 mod world;

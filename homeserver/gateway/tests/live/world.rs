@@ -230,6 +230,11 @@ impl Socket {
         self.0.send(Message::Binary(frame.into())).await.unwrap();
     }
 
+    /// Says a text message, which no framing has.
+    pub async fn say_text(&mut self, text: &str) {
+        self.0.send(Message::Text(text.into())).await.unwrap();
+    }
+
     /// Says a frame, and whether there was still a socket to say it to.
     pub async fn can_say(&mut self, frame: Vec<u8>) -> bool {
         self.0.send(Message::Binary(frame.into())).await.is_ok()

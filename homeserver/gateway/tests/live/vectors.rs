@@ -1,0 +1,266 @@
+//! Every vector of `spec/vectors/sockets`: what is said on live sockets, what is answered, and with which code they end.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use serde_json::{Value, json};
+use weft_wire::live::{hocuspocus, plain, sync::SyncMessage};
+
+use crate::world::{Heard, Person, Socket, World};
+
+fn vectors() -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/sockets");
+    let mut found: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            (path.display().to_string(), serde_json::from_str(&text).unwrap())
+        })
+        .collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The names in angle brackets, and what they stand for in this run.
+type Names = BTreeMap<String, String>;
+
+fn filled_in(text: &str, names: &Names) -> String {
+    let mut text = text.to_owned();
+    for (name, value) in names {
+        text = text.replace(name, value);
+    }
+    text
+}
+
+fn text(frame: &Value, field: &str, names: &Names) -> String {
+    filled_in(frame[field].as_str().unwrap(), names)
+}
+
+fn sync_of<'a>(kind: &str, body: &'a [u8]) -> Option<SyncMessage<'a>> {
+    Some(match kind {
+        "step1" => SyncMessage::Step1(body),
+        "step2" => SyncMessage::Step2(body),
+        "update" => SyncMessage::Update(body),
+        _ => return None,
+    })
+}
+
+/// The bytes of a frame that a client says.
+fn said(frame: &Value, names: &Names) -> Vec<u8> {
+    let kind = frame["type"].as_str().unwrap();
+    let body = from_hex(frame["body"].as_str().unwrap_or_default());
+    let sync = sync_of(kind, &body);
+    if frame.get("name").is_none() && kind != "ping" {
+        return match (sync, kind) {
+            (Some(sync), _) => plain::Frame::Sync(sync).encode(),
+            (None, "awareness") => plain::Frame::Awareness(&body).encode(),
+            (None, "query_awareness") => plain::Frame::QueryAwareness.encode(),
+            other => panic!("{other:?}"),
+        };
+    }
+    if kind == "ping" {
+        return hocuspocus::Frame::Ping.encode();
+    }
+    let (name, token) = (text(frame, "name", names), frame.get("token"));
+    let token = token.map(|_| text(frame, "token", names)).unwrap_or_default();
+    let body = match (sync, kind) {
+        (Some(sync), _) => hocuspocus::Body::Sync(sync),
+        (None, "token") => hocuspocus::Body::Token {
+            token: &token,
+            provider: None,
+        },
+        (None, "awareness") => hocuspocus::Body::Awareness(&body),
+        (None, "query_awareness") => hocuspocus::Body::QueryAwareness,
+        (None, "close") => hocuspocus::Body::Close(None),
+        (None, "stateless") => hocuspocus::Body::Stateless("{}"),
+        other => panic!("{other:?}"),
+    };
+    hocuspocus::Frame::Document { name: &name, body }.encode()
+}
+
+fn show_sync(message: &SyncMessage<'_>) -> Value {
+    match message {
+        SyncMessage::Step1(body) => json!({"type": "step1", "body": hex(body)}),
+        SyncMessage::Step2(body) => json!({"type": "step2", "body": hex(body)}),
+        SyncMessage::Update(body) => json!({"type": "update", "body": hex(body)}),
+    }
+}
+
+/// Of a notice its code is compared, of reasons nothing: they are for people.
+fn show_notice(payload: &str) -> Value {
+    let notice: Value = serde_json::from_str(payload).unwrap();
+    json!({"type": "notice", "code": notice["code"]})
+}
+
+fn show(framing: &str, frame: &[u8]) -> Value {
+    if framing == "plain" {
+        return match plain::Frame::parse(frame).unwrap() {
+            plain::Frame::Sync(message) => show_sync(&message),
+            plain::Frame::Awareness(body) => json!({"type": "awareness", "body": hex(body)}),
+            plain::Frame::PermissionDenied(_) => json!({"type": "permission_denied"}),
+            plain::Frame::QueryAwareness => json!({"type": "query_awareness"}),
+            plain::Frame::Notice(payload) => show_notice(payload),
+        };
+    }
+    let (name, body) = match hocuspocus::Frame::parse(frame).unwrap() {
+        hocuspocus::Frame::Ping => return json!({"type": "ping"}),
+        hocuspocus::Frame::Pong => return json!({"type": "pong"}),
+        hocuspocus::Frame::Document { name, body } => (name, body),
+    };
+    let mut shown = match body {
+        hocuspocus::Body::Sync(message) => show_sync(&message),
+        hocuspocus::Body::Awareness(body) => json!({"type": "awareness", "body": hex(body)}),
+        hocuspocus::Body::Token { .. } => json!({"type": "token"}),
+        hocuspocus::Body::PermissionDenied(_) => json!({"type": "permission_denied"}),
+        hocuspocus::Body::Authenticated { read_only } => json!({"type": "authenticated", "read_only": read_only}),
+        hocuspocus::Body::QueryAwareness => json!({"type": "query_awareness"}),
+        hocuspocus::Body::Stateless(payload) => show_notice(payload),
+        hocuspocus::Body::Close(_) => json!({"type": "close"}),
+        hocuspocus::Body::SyncStatus(applied) => json!({"type": "sync_status", "applied": applied}),
+    };
+    shown["name"] = json!(name);
+    shown
+}
+
+/// One run of a vector.
+struct Run {
+    world: World,
+    people: BTreeMap<&'static str, Person>,
+    names: Names,
+    sockets: BTreeMap<String, Socket>,
+    framing: String,
+}
+
+impl Run {
+    /// Alice's documents `<doc>` and `<other>`, in which bob is an editor and carol a viewer; mallory is in neither.
+    async fn new(framing: &str) -> Self {
+        let world = World::new().await;
+        let (mut people, mut names) = (BTreeMap::new(), Names::new());
+        for who in ["alice", "bob", "carol", "mallory"] {
+            let person = world.person(who).await;
+            names.insert(format!("<{who}>"), person.token.clone());
+            people.insert(who, person);
+        }
+        for name in ["<doc>", "<other>"] {
+            let room = world.document(&people["alice"]).await;
+            world.admit(&room, &people["alice"], &people["bob"], 25).await;
+            world.admit(&room, &people["alice"], &people["carol"], 0).await;
+            names.insert(name.to_owned(), room.to_string());
+        }
+        Self {
+            world,
+            people,
+            names,
+            sockets: BTreeMap::new(),
+            framing: framing.to_owned(),
+        }
+    }
+
+    async fn step(&mut self, step: &Value) {
+        if let Some(socket) = step["opens"].as_str() {
+            self.open(socket, step).await;
+        } else if let Some(socket) = step["says"].as_str() {
+            let bytes = match step["hex"].as_str() {
+                Some(hex) => from_hex(hex),
+                None => said(&step["frame"], &self.names),
+            };
+            self.sockets.get_mut(socket).unwrap().say(bytes).await;
+        } else if let Some(socket) = step["says_text"].as_str() {
+            self.sockets.get_mut(socket).unwrap().say_text("{}").await;
+        } else if let Some(socket) = step["hears"].as_str() {
+            self.hear(socket, step).await;
+        } else if let Some(socket) = step["closed"].as_str() {
+            let heard = self.sockets.get_mut(socket).unwrap().hear().await;
+            assert_eq!(
+                json!({"closed": closed(&heard)}),
+                json!({"closed": step["code"]}),
+                "{step}"
+            );
+        } else {
+            self.act(step).await;
+        }
+    }
+
+    async fn open(&mut self, socket: &str, step: &Value) {
+        let path = filled_in(step["path"].as_str().unwrap_or("any"), &self.names);
+        let token = step["token"].as_str().map(|token| filled_in(token, &self.names));
+        match self.world.socket(&path, token.as_deref()).await {
+            Ok(open) => {
+                assert!(step.get("status").is_none(), "{step}");
+                self.sockets.insert(socket.to_owned(), open);
+            }
+            Err(status) => assert_eq!(json!(status), step["status"], "{step}"),
+        }
+    }
+
+    /// The next message of a socket is this one.
+    async fn hear(&mut self, socket: &str, step: &Value) {
+        let Heard::Frame(frame) = self.sockets.get_mut(socket).unwrap().hear().await else {
+            panic!("closed instead of {step}");
+        };
+        let mut expected = step["frame"].clone();
+        if let Some(name) = expected.get("name").and_then(Value::as_str) {
+            expected["name"] = json!(filled_in(name, &self.names));
+        }
+        assert_eq!(show(&self.framing, &frame), expected, "{step}");
+    }
+
+    /// What happens beside the sockets.
+    async fn act(&mut self, step: &Value) {
+        let (alice, room) = (&self.people["alice"], &self.names["<doc>"]);
+        let room = ruma::RoomId::parse(room).unwrap();
+        if let Some(who) = step["removes"].as_str() {
+            let member = json!({"membership": "leave"});
+            let user = self.people[who].user.as_str();
+            self.world.state(&room, alice, "m.room.member", user, member).await;
+        } else if let Some(who) = step["makes_viewer"].as_str() {
+            self.world.set_power(&room, alice, &self.people[who], 0).await;
+        } else if let Some(who) = step["signs_out"].as_str() {
+            let person = &self.people[who];
+            let session = self.world.accounts.authenticate(&person.token).await.unwrap();
+            let user = &session.user_id;
+            self.world.accounts.logout(user, &session.device_id).await.unwrap();
+            self.world.fanout.sessions_changed(user, Some(&session.device_id));
+        } else {
+            assert_eq!(step["stops"], true, "{step}");
+            self.world.fanout.stop();
+        }
+    }
+}
+
+fn closed(heard: &Heard) -> Value {
+    match heard {
+        Heard::Closed(code) => json!(code),
+        Heard::Frame(frame) => json!(format!("no, but a frame: {}", hex(frame))),
+    }
+}
+
+#[tokio::test]
+async fn sockets_answer_and_end_as_the_vectors_say() {
+    let vectors = vectors();
+    assert!(vectors.len() >= 40, "vectors are missing: {}", vectors.len());
+    let mut failed = Vec::new();
+    for (name, vector) in vectors {
+        let run = tokio::spawn(async move {
+            let mut run = Run::new(vector["framing"].as_str().unwrap()).await;
+            for step in vector["steps"].as_array().unwrap() {
+                run.step(step).await;
+            }
+        });
+        if run.await.is_err() {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
