@@ -11,6 +11,7 @@ import json
 import pathlib
 import sys
 
+import awareness
 import frames
 import readings
 from admission import admit
@@ -112,6 +113,7 @@ def expect(case):
 SUITES = (
     ("crdt/admission", algebra_answer, expect),
     ("crdt/algebra", algebra_answer, expect),
+    ("awareness", awareness.run, awareness.expected),
     ("live", frame_answer, frame_expected),
 )
 

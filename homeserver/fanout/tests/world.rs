@@ -15,5 +15,7 @@ mod ephemeral;
 mod fakes;
 #[path = "world/presence.rs"]
 mod presence;
+#[path = "world/steps.rs"]
+mod steps;
 #[path = "world/vectors.rs"]
 mod vectors;

@@ -35,6 +35,13 @@ pub fn world() -> World {
     }
 }
 
+impl World {
+    /// Lets time pass.
+    pub fn pass(&self, milliseconds: u64) {
+        self.clock.advance(milliseconds);
+    }
+}
+
 pub fn subscribe(fanout: &Fanout, session: u64) -> RoomSubscription {
     fanout.subscribe(room(), SessionId(session), alice(), device_id!("PHONE"))
 }

@@ -1,0 +1,237 @@
+"""What a server keeps and shows of the cursors of one document, as spec/docs/awareness.md says. Time is an argument."""
+
+import json
+
+from readings import altered
+from updates import Malformed, check_json
+
+STATE_BYTES, NESTING = 2_048, 32
+OF_DEVICE, OF_USER, OF_ROOM = 16, 128, 4_096
+EXPIRY, MEMORY = 30_000, 60_000
+
+
+def bound(name, number, more, less):
+    """A bound, or one more or less where its reading is altered."""
+    return number + altered(more) - altered(less)
+
+
+class Document:
+    def __init__(self):
+        self.clients, self.gone, self.now = {}, {}, 0
+
+    def present(self):
+        return [entry(client, known["clock"], known["state"]) for client, known in sorted(self.clients.items())]
+
+    def says(self, who, entries, first):
+        """What others are shown, and what the socket is answered. `who`: user, device and socket; no socket is an EDU."""
+        shown, answered = [], []
+        for client, clock, text in entries:
+            ids = bound("client ids", 1 << 53, "awareness: client id 2^53", "awareness: client id below 2^53 - 1")
+            clocks = bound("clocks", 1 << 32, "awareness: clock 2^32", "awareness: clock below 2^32 - 1")
+            state = None if text == "null" else acceptable(text)
+            if client >= ids or clock >= clocks or (state is None and text != "null"):
+                if altered("awareness: an entry that is not taken takes the rest along"):
+                    break
+                continue
+            if client in self.clients:
+                shown += self.change(who, client, clock, state, first)
+            elif state is not None:
+                new, answer = self.introduce(who, client, clock, state)
+                shown, answered = shown + new, answered + answer
+            elif altered("awareness: a removal of an unknown id is shown"):
+                shown.append(entry(client, clock, None))
+        return shown, answered
+
+    def change(self, who, client, clock, state, first):
+        user, device, socket = who
+        known = self.clients[client]
+        own = (known["user"], known["device"]) == (user, device)
+        if altered("awareness: another device of the user may change an id"):
+            own = known["user"] == user
+        if altered("awareness: another socket may not change an id") and socket not in known["sockets"]:
+            own = False
+        if not own and not altered("awareness: anybody may change an id"):
+            return []
+        if clock < known["clock"] and not (state is None and altered("awareness: a removal with a lower clock counts")):
+            return []
+        if state is None:
+            if clock == known["clock"] and altered("awareness: a removal needs a higher clock"):
+                return []
+            return [self.remove(client, clock)]
+        if socket is not None and (first or altered("awareness: every message tells the own ids")):
+            if not altered("awareness: a socket counts for the ids only that it introduced"):
+                known["sockets"].add(socket)
+        if clock == known["clock"] and not altered("awareness: the same clock counts"):
+            if altered("awareness: the same clock renews"):
+                known["renewed"] = self.now
+            return []
+        known.update(clock=clock, state=identified(state, user), renewed=self.now)
+        return [entry(client, clock, known["state"])]
+
+    def introduce(self, who, client, clock, state):
+        user, device, socket = who
+        before = self.gone.get(client)
+        if altered("awareness: an id that has gone is forgotten"):
+            before = None
+        if before:
+            if before["user"] != user and not altered("awareness: an id that has gone is free"):
+                return [], []
+            if before["device"] != device and altered("awareness: an id comes back on its device only"):
+                return [], []
+            again = clock < before["clock"] if altered("awareness: back with the same clock") else clock <= before["clock"]
+            if again:
+                told = clock if altered("awareness: the answer has the clock of the entry") else before["clock"]
+                return [], [entry(client, told, None)]
+        if not self.has_room(user, device):
+            return [], []
+        self.gone.pop(client, None)
+        state = identified(state, user)
+        sockets = set() if socket is None else {socket}
+        self.clients[client] = {
+            "user": user,
+            "device": device,
+            "sockets": sockets,
+            "clock": clock,
+            "state": state,
+            "renewed": self.now,
+        }
+        new = not before and socket is not None
+        answers = new and (clock > 0 or altered("awareness: a new id with clock 0 is answered"))
+        if altered("awareness: a new id is not answered"):
+            answers = False
+        if altered("awareness: an id that is back is answered") and before:
+            answers = True
+        return [entry(client, clock, state)], [entry(client, clock, None)] if answers else []
+
+    def has_room(self, user, device):
+        of_user = [known for known in self.clients.values() if known["user"] == user]
+        devices = sum(known["device"] == device for known in of_user)
+        users, rooms = len(of_user), len(self.clients)
+        if altered("awareness: ids that have gone count"):
+            left = [known for known in self.gone.values() if known["user"] == user]
+            devices += sum(known["device"] == device for known in left)
+        return (
+            devices < bound("device", OF_DEVICE, "awareness: 17 ids of a device", "awareness: 15 ids of a device")
+            and users < bound("user", OF_USER, "awareness: 129 ids of a user", "awareness: 127 ids of a user")
+            and rooms < bound("room", OF_ROOM, "awareness: 4,097 ids", "awareness: 4,095 ids")
+        )
+
+    def closes(self, socket):
+        shown = []
+        for client, known in sorted(self.clients.items()):
+            if socket in known["sockets"]:
+                known["sockets"].discard(socket)
+                if not known["sockets"] or altered("awareness: the first socket that closes removes an id"):
+                    shown.append(self.remove(client, known["clock"]))
+        return shown
+
+    def wait(self, time):
+        self.now += time
+        memory = bound("memory", MEMORY, "awareness: remembered 1 ms longer", "awareness: forgotten 1 ms earlier")
+        expiry = bound("expiry", EXPIRY, "awareness: removed 1 ms later", "awareness: removed 1 ms earlier")
+        self.gone = {client: known for client, known in self.gone.items() if self.now - known["at"] <= memory}
+        old = [client for client, known in sorted(self.clients.items()) if self.now - known["renewed"] > expiry]
+        return [self.remove(client, self.clients[client]["clock"]) for client in old]
+
+    def remove(self, client, clock):
+        known = self.clients.pop(client)
+        if altered("awareness: the server raises the clock of a removal"):
+            clock += 1
+        self.gone[client] = {"user": known["user"], "device": known["device"], "clock": clock, "at": self.now}
+        return entry(client, clock, None)
+
+
+def entry(client, clock, state):
+    return {"client_id": client, "clock": clock, "state": state}
+
+
+def acceptable(text):
+    """The state as a value, or None where it is ignored."""
+    try:
+        check_json(text)
+        state = json.loads(text)
+    except (Malformed, ValueError):
+        return None
+    if not isinstance(state, dict):
+        return {} if altered("awareness: any JSON is a state") else None
+    size = len(json.dumps(counted(state), separators=(",", ":"), ensure_ascii=False).encode())
+    if altered("awareness: the size is that of the text as it came"):
+        size = len(text.encode())
+    if size > bound("bytes", STATE_BYTES, "awareness: a state of 2,049 bytes", "awareness: a state of 2,047 bytes"):
+        return None
+    return state
+
+
+def counted(state):
+    """What is measured: all but the identity."""
+    if altered("awareness: the identity counts"):
+        return state
+    state = dict(state)
+    user = state.pop("user", None)
+    if isinstance(user, dict):
+        user = {key: value for key, value in user.items() if key not in ("id", "name")}
+        if user or altered("awareness: an empty user counts"):
+            state["user"] = user
+    elif user is not None and altered("awareness: a user that is no object counts"):
+        state["user"] = user
+    return state
+
+
+def identified(state, user):
+    state = dict(state)
+    about = state.get("user")
+    about = dict(about) if isinstance(about, dict) else {}
+    if altered("awareness: colours go"):
+        about = {}
+    name = "Alice" if user == "@alice:alpha.example" else user[1:].split(":")[0]
+    if altered("awareness: the client's name stays") and "name" in about:
+        name = about["name"]
+    about.update(id=user, name=name)
+    if altered("awareness: the client's id stays") and "id" in (state.get("user") or {}):
+        about["id"] = state["user"]["id"]
+    state["user"] = about
+    return state
+
+
+def run(case):
+    """The steps of a vector: what each shows and answers; then who is present."""
+    document, first, results = Document(), {}, []
+    for step in case["steps"]:
+        shown, answered = [], []
+        if "says" in step:
+            name, device, _ = step["says"].split(" ")
+            who = (f"@{name}:alpha.example", device, step["says"])
+            shown, answered = document.says(who, entries(step), first.setdefault(step["says"], True))
+            first[step["says"]] = False
+        elif "closes" in step:
+            shown = document.closes(step["closes"])
+        elif "wait_ms" in step:
+            shown = document.wait(step["wait_ms"])
+        else:
+            edu = step["edu"]
+            who = (edu["user_id"], edu["device_id"], None)
+            shown, _ = document.says(who, [(edu["client_id"], edu["clock"], json.dumps(edu["state"]))], False)
+        if "shows" in step:
+            results.append({"shows": len(shown)})
+        else:
+            results.append({"shown": shown, "answered": answered})
+    return results, document.present() if "present" in case else None
+
+
+def entries(step):
+    out = []
+    for said in step.get("entries", []):
+        text = said["text"] if "text" in said else json.dumps(said["state"], separators=(",", ":"), ensure_ascii=False)
+        out.append((said["client_id"], said["clock"], text))
+    first = step.get("first", 0)
+    return out + [(client, 1, "{}") for client in range(first, first + step.get("many", 0))]
+
+
+def expected(case):
+    results = []
+    for step in case["steps"]:
+        if "shows" in step:
+            results.append({"shows": step["shows"]})
+        else:
+            results.append({"shown": step.get("shown", []), "answered": step.get("answered", [])})
+    return results, case.get("present")
