@@ -14,5 +14,7 @@ mod joining;
 mod reading;
 #[path = "server/signing.rs"]
 mod signing;
+#[path = "server/vectors.rs"]
+mod vectors;
 #[path = "server/world.rs"]
 mod world;
