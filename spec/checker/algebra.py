@@ -1,5 +1,7 @@
 """merge, diff, split and compact, as spec/docs/updates.md says. Needs neither senders nor what is known."""
 
+import bisect
+
 from readings import altered
 from updates import ANY, DELETED, GC, JSON, SKIP, STRING, Block, Update, Writer, joined
 
@@ -141,7 +143,10 @@ def in_deleted_types(update):
 def pieces(update, block, dead):
     """The block cut where deletions begin and end, deleted stretches without content."""
     cuts = {block.clock, block.end}
-    for from_, to in update.deletes.get(block.client, []):
+    ranges = update.deletes.get(block.client, [])
+    first = bisect.bisect_right(ranges, block.clock, key=lambda range_: range_[1])
+    last = bisect.bisect_left(ranges, block.end, key=lambda range_: range_[0])
+    for from_, to in ranges[first:last]:
         cuts |= {clock for clock in (from_, to) if block.clock < clock < block.end}
     places = sorted(cuts)
     for from_, to in zip(places, places[1:]):

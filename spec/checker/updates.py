@@ -1,5 +1,6 @@
 """The encoding of updates, as spec/docs/updates.md says: reading, writing, cutting. Knows nothing of admission."""
 
+import bisect
 import json
 import math
 
@@ -263,13 +264,14 @@ class Update:
         return self.runs[client][-1].end
 
     def find(self, at):
-        for block in self.runs.get(at[0], []):
-            if block.clock <= at[1] < block.end:
-                return block
-        return None
+        run = self.runs.get(at[0], [])
+        place = bisect.bisect_right(run, at[1], key=lambda block: block.clock)
+        return run[place - 1] if place > 0 and at[1] < run[place - 1].end else None
 
     def is_deleted(self, at):
-        return any(from_ <= at[1] < to for from_, to in self.deletes.get(at[0], []))
+        ranges = self.deletes.get(at[0], [])
+        place = bisect.bisect_right(ranges, at[1], key=lambda range_: range_[0])
+        return place > 0 and at[1] < ranges[place - 1][1]
 
     def encode(self):
         w = Writer()

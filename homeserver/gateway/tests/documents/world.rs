@@ -145,9 +145,10 @@ impl World {
 
     pub async fn join(&self, doc: &str, person: &Person) {
         let room = RoomId::parse(doc).unwrap();
-        self.rooms
-            .send(&room, membership(&person.user, &person.user, "join"))
-            .await
-            .unwrap();
+        let mut join = membership(&person.user, &person.user, "join");
+        // As the join endpoint writes it.
+        let name = person.user.localpart().to_uppercase();
+        join.content.insert("displayname".to_owned(), json!(name));
+        self.rooms.send(&room, join).await.unwrap();
     }
 }
