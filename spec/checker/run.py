@@ -15,6 +15,7 @@ import time
 import awareness
 import frames
 import readings
+import sockets
 import split
 from admission import admit
 from algebra import compact, diff, merge, state_vector
@@ -106,6 +107,7 @@ SUITES = (
     ("crdt/algebra", algebra_answer, expect),
     ("awareness", awareness.run, awareness.expected),
     ("live", frame_answer, frame_expected),
+    ("sockets", sockets.run, sockets.expected),
 )
 
 
