@@ -189,6 +189,24 @@ proptest! {
     }
 }
 
+/// A client with lazy loading still holds the members of an earlier stay.
+#[tokio::test]
+async fn lazy_loading_sends_members_that_changed_while_the_user_was_away() {
+    use Act::{LeaveOrReturn, Nickname, OtherLeavesOrReturns, Sync};
+    let filter = FILTERS[7];
+    for after in [false, true] {
+        for away in [
+            vec![OtherLeavesOrReturns],
+            vec![Nickname(0), OtherLeavesOrReturns, Sync],
+        ] {
+            let mut acts = vec![Sync, LeaveOrReturn, Sync];
+            acts.extend(away);
+            acts.push(LeaveOrReturn);
+            the_state_adds_up(acts, filter, "invited", 1, after).await;
+        }
+    }
+}
+
 /// The example of the field: a filter for messages, and a topic that changes between two syncs.
 #[tokio::test]
 async fn a_topic_that_the_timeline_leaves_out_is_in_the_state() {

@@ -47,6 +47,16 @@ impl MembershipHistory {
         let (event, _) = self.events.get(last_join.checked_sub(1)?)?;
         Some(event)
     }
+
+    /// The event that ended the stay before the one that the newest event belongs to; None where there was none.
+    fn earlier_departure(&self) -> Option<&EventId> {
+        let is_join = |(_, state): &(OwnedEventId, MembershipState)| *state == MembershipState::Join;
+        let stay = self.events.iter().take_while(|event| is_join(event)).count();
+        let before = self.events.get(stay..)?;
+        let last_join = before.iter().position(is_join)?;
+        let (event, _) = before.get(last_join.checked_sub(1)?)?;
+        Some(event)
+    }
 }
 
 impl Reader {
@@ -99,7 +109,21 @@ impl Reader {
     /// When the store can't be read.
     pub async fn departure(&self, room: &RoomId, user: &UserId) -> Result<Option<u64>, Unavailable> {
         let history = self.membership_history(room, user).await?;
-        let Some(event) = history.departure() else {
+        self.position_of(room, history.departure()).await
+    }
+
+    /// The stream position at which the stay before the current one ended; None where there was none, or where the
+    /// position is not known.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn earlier_departure(&self, room: &RoomId, user: &UserId) -> Result<Option<u64>, Unavailable> {
+        let history = self.membership_history(room, user).await?;
+        self.position_of(room, history.earlier_departure()).await
+    }
+
+    async fn position_of(&self, room: &RoomId, event: Option<&EventId>) -> Result<Option<u64>, Unavailable> {
+        let Some(event) = event else {
             return Ok(None);
         };
         let stored = self.stored_event(room, event).await?;

@@ -91,13 +91,27 @@ impl Turn<'_> {
     /// Timeline and state of a room in which something may have happened.
     async fn news(&self, room: &RoomId, span: &Span, from: u64, ignored: &Ignored) -> ApiResult<(Recent, Told)> {
         let mut recent = self.recent(room, span, (from, self.now.position), ignored).await?;
-        let known = if !span.was_joined() || self.full_state {
-            None
-        } else {
-            self.reader.group_at(room, from).await?
-        };
-        let state = self.state(room, &mut recent, known).await?;
+        let held = self.held_group(room, span).await?;
+        let known = held.filter(|_| span.was_joined() && !self.full_state);
+        let state = self.state(room, &mut recent, known, held).await?;
         Ok((recent, state))
+    }
+
+    /// The group of the newest state that the client was sent: that at its token, or at the end of the user's last stay,
+    /// from which a client with lazy loading may still hold members.
+    async fn held_group(&self, room: &RoomId, span: &Span) -> ApiResult<Option<u64>> {
+        if self.since.is_none() {
+            return Ok(None);
+        }
+        let position = if span.was_joined() {
+            Some(self.after())
+        } else {
+            self.reader.earlier_departure(room, self.user).await?
+        };
+        match position {
+            Some(position) => Ok(self.reader.group_at(room, position).await?),
+            None => Ok(None),
+        }
     }
 
     /// Timeline and state in the client's form.

@@ -116,7 +116,7 @@ impl Turn<'_> {
         let mut recent = self.recent(room, span, (from, end), ignored).await?;
         let known = self.reader.group_at(room, from).await?.filter(|_| !first_sync);
         let state = if was_in {
-            self.state(room, &mut recent, known).await?.events
+            self.state(room, &mut recent, known, known).await?.events
         } else {
             Vec::new()
         };

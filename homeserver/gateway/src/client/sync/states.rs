@@ -35,6 +35,8 @@ pub(super) struct Told {
 struct States {
     /// What the client knows; None: nothing.
     known: Option<StateMap>,
+    /// Where the client is sent a state from its beginning: an older one, of which it may still hold members.
+    held: Option<StateMap>,
     /// Just before the first shown event.
     start: StateMap,
     /// At the end of the timeline.
@@ -68,6 +70,12 @@ impl States {
         Some((key, id))
     }
 
+    /// Whether the client may hold another event in the place of this one, from a state that it was sent before.
+    fn is_outdated(&self, key: &(String, String), id: &OwnedEventId) -> bool {
+        let held = self.held.as_ref().and_then(|held| held.0.get(key));
+        held.is_some_and(|held| held != id)
+    }
+
     fn members_changed(&self) -> bool {
         let Some(known) = &self.known else { return true };
         !members(known).eq(members(&self.end))
@@ -85,9 +93,15 @@ fn members(state: &StateMap) -> impl Iterator<Item = (&(String, String), &OwnedE
 
 impl Turn<'_> {
     /// State events to tell besides the timeline: the changes since the group of states that the client knows; all of
-    /// the state where it knows none. May leave out the oldest events of the timeline, where they contradict the state
-    /// at its end.
-    pub(super) async fn state(&self, room: &RoomId, recent: &mut Recent, known: Option<u64>) -> ApiResult<Told> {
+    /// the state where it knows none. Of a group that it was sent before (`held`) it may still hold members. May leave out
+    /// the oldest events of the timeline, where they contradict the state at its end.
+    pub(super) async fn state(
+        &self,
+        room: &RoomId,
+        recent: &mut Recent,
+        known: Option<u64>,
+        held: Option<u64>,
+    ) -> ApiResult<Told> {
         let end = self.reader.group_at(room, recent.to).await?;
         let lazy = self.filter.room.state.lazy_load_options != LazyLoadOptions::Disabled;
         // Most messages change no state, and equal groups need not be read to be equal states.
@@ -107,8 +121,13 @@ impl Turn<'_> {
             None => None,
         };
         let start = self.start(room, recent, known_ids.as_ref(), (end, &end_ids)).await?;
+        let held = match held.filter(|_| lazy && known.is_none()) {
+            Some(group) => Some(self.reader.group(room, group).await?.0),
+            None => None,
+        };
         let states = States {
             known: known_ids.map(|(_, ids)| ids),
+            held,
             start,
             end: end_ids,
         };
@@ -153,7 +172,7 @@ impl Turn<'_> {
             if states.known.is_none() {
                 seen.insert(self.user);
                 let is_seen = |key: &str| seen.iter().any(|user| user.as_str() == key);
-                told.retain(|(kind, key), _| kind != "m.room.member" || is_seen(key));
+                told.retain(|key, id| key.0 != "m.room.member" || is_seen(&key.1) || states.is_outdated(key, id));
             }
             // Changed members are told in any case. Those who speak are told even where nothing changed: the client may
             // never have been told of them.
