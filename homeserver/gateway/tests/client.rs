@@ -14,6 +14,8 @@ mod bounds;
 mod broken_disk;
 #[path = "client/documents_chat.rs"]
 mod documents_chat;
+#[path = "client/elsewhere.rs"]
+mod elsewhere;
 #[path = "client/guessing.rs"]
 mod guessing;
 #[path = "client/ignored.rs"]
@@ -22,6 +24,8 @@ mod ignored;
 mod people;
 #[path = "client/receipts.rs"]
 mod receipts;
+#[path = "client/redactions.rs"]
+mod redactions;
 #[path = "client/rooms.rs"]
 mod rooms;
 #[path = "client/sessions.rs"]

@@ -19,7 +19,6 @@ use super::{
     events::{Shown, client_event, passes, types_of},
     filters::check_events,
     ignored::{Ignored, ignored_users},
-    messages::visible,
     standing,
     tokens::TimelineToken,
 };
@@ -149,7 +148,7 @@ impl Around<'_> {
             .into_iter()
             .filter(|event| passes(self.filter, &event.pdu) && !self.ignored.hides(&event.pdu))
             .collect();
-        visible(self.reader, self.room, self.user, matching).await
+        Ok(self.reader.visible_to_user(self.room, self.user, matching).await?)
     }
 
     /// The state at the end, members only of those who speak where the client asked for that.

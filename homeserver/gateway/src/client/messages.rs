@@ -204,7 +204,7 @@ pub(super) async fn read(reader: &Reader, room: &RoomId, user: &UserId, wanted: 
             .filter(|event| passes(wanted.filter, &event.pdu) && (wanted.only)(&event.pdu))
             .filter(|event| !wanted.ignored.hides(&event.pdu))
             .collect();
-        found.events.extend(visible(reader, room, user, matching).await?);
+        found.events.extend(reader.visible_to_user(room, user, matching).await?);
         let (Some(last), Some(_), false) = (last, page.next, reached_bound) else {
             // Where an earlier round ended is no place to go on from: what follows it is in this answer.
             found.end = None;
@@ -226,26 +226,6 @@ fn is_within(wanted: &Wanted<'_>, order: i64) -> bool {
         Direction::Backward => wanted.to.is_none_or(|to| order >= to),
         Direction::Forward => wanted.to.is_none_or(|to| order < to) && wanted.until.is_none_or(|until| order < until),
     }
-}
-
-/// Those of `events` that the user may see.
-pub(super) async fn visible(
-    reader: &Reader,
-    room: &RoomId,
-    user: &UserId,
-    events: Vec<TimelineEvent>,
-) -> ApiResult<Vec<TimelineEvent>> {
-    let (orders, pdus): (Vec<i64>, Vec<Arc<Pdu>>) = events.into_iter().map(|event| (event.order, event.pdu)).unzip();
-    let order_of: std::collections::HashMap<_, _> =
-        pdus.iter().map(|pdu| pdu.event_id().to_owned()).zip(orders).collect();
-    let seen = reader.visible_to_user(room, user, pdus).await?;
-    Ok(seen
-        .into_iter()
-        .map(|pdu| TimelineEvent {
-            order: order_of.get(pdu.event_id()).copied().unwrap_or_default(),
-            pdu,
-        })
-        .collect())
 }
 
 /// With lazy loading: the member events of those who wrote these events, of the state that the user may read.

@@ -31,13 +31,22 @@ impl Reader {
         }
         let ids = || rows.iter().map(|(_, row)| (room, row.event.clone()));
         let redacted = self.store.get_many(&REDACTED_BY, ids()).await?;
-        let whole: Vec<OwnedEventId> = rows
+        let whole = rows
             .iter()
             .zip(&redacted)
             .filter(|(_, redaction)| redaction.is_none())
-            .map(|((_, row), _)| row.event.clone())
+            .map(|((_, row), _)| row);
+        let (redactions, messages): (Vec<_>, Vec<_>) = whole.partition(|row| row.kind == "m.room.redaction");
+        let of = |rows: Vec<&RelationRow>| -> Vec<OwnedEventId> { rows.iter().map(|row| row.event.clone()).collect() };
+        let mut visible: HashSet<OwnedEventId> = self
+            .visible_messages(room, user, of(messages))
+            .await?
+            .into_iter()
             .collect();
-        let visible: HashSet<OwnedEventId> = self.visible_messages(room, user, whole).await?.into_iter().collect();
+        let redactions = self.events(room, &of(redactions)).await?;
+        let redactions = redactions.into_iter().map(|stored| stored.pdu).collect();
+        let redactions = self.visible_to_user(room, user, redactions).await?;
+        visible.extend(redactions.iter().map(|pdu| pdu.event_id().to_owned()));
         let shown = rows.into_iter().map(|(_, row)| row);
         Ok((shown.filter(|row| visible.contains(&row.event)).collect(), count))
     }

@@ -17,7 +17,6 @@ use crate::{
     client::{
         events::{passes, passes_room, types_of},
         ignored::Ignored,
-        messages::visible,
         tokens::TimelineToken,
     },
     errors::ApiResult,
@@ -177,8 +176,8 @@ impl Turn<'_> {
         let events: Vec<TimelineEvent> = events.into_iter().filter(wanted).collect();
         if span.changed || !span.was_joined() {
             // The user was outside for a part of the span. Whoever was in all the time may see all of it.
-            return visible(self.reader, room, self.user, events).await;
+            return Ok(self.reader.visible_to_user(room, self.user, events).await?);
         }
-        Ok(events)
+        Ok(self.reader.without_stray_redactions(room, events).await?)
     }
 }

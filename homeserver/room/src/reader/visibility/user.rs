@@ -31,7 +31,8 @@ fn user_may_see(visibility: &HistoryVisibility, then: &MembershipState, joined_s
 }
 
 impl Reader {
-    /// Those of `events` that a user may see, in their order. Rejected and soft-failed events must be left out before.
+    /// Those of `events` that a user may see, in their order. Rejected and soft-failed events must be left out before. A
+    /// redaction of another room's event is visible to nobody.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -46,7 +47,7 @@ impl Reader {
         };
         let mut view = View::new(self, room, user, &version).await?;
         let mut visible = Vec::with_capacity(events.len());
-        for event in events {
+        for event in self.without_stray_redactions(room, events).await? {
             if view.may_see(event.as_ref()).await? {
                 visible.push(event);
             }
@@ -54,7 +55,33 @@ impl Reader {
         Ok(visible)
     }
 
-    /// The same for message events by their ids, none of which are loaded.
+    /// Without redactions of another room's events, in their order. Such a redaction has no effect there, and a client that
+    /// is shown it would hide an event that is not redacted. [`Reader::visible_to_user`] leaves them out too; this is for a
+    /// user who may see all of these events.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn without_stray_redactions<E: AsRef<Pdu>>(
+        &self,
+        room: &RoomId,
+        events: Vec<E>,
+    ) -> Result<Vec<E>, Unavailable> {
+        let mut kept = Vec::with_capacity(events.len());
+        for event in events {
+            let pdu = event.as_ref();
+            let target = pdu.redacts().filter(|_| pdu.kind() == "m.room.redaction");
+            let of = match target {
+                Some(target) => self.room_of(target).await?,
+                None => None,
+            };
+            if of.is_none_or(|of| of == room) {
+                kept.push(event);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The same as [`Reader::visible_to_user`] for message events by their ids, none of which are loaded or redactions.
     pub(in crate::reader) async fn visible_messages(
         &self,
         room: &RoomId,
