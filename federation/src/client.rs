@@ -24,7 +24,7 @@ use weft_budget::Budget;
 use weft_wire::limits;
 
 use crate::{
-    DenyList, Destination, DiscoveryError, KeyRing, Names, Outgoing, Resolver, SystemNames, body,
+    DenyList, Destination, DiscoveryError, KeyRing, Names, Outgoing, OutgoingLimits, Resolver, SystemNames, body,
     body::{AnswerBytes, BodyError, Charge, describe},
     tls,
 };
@@ -46,6 +46,8 @@ pub struct ClientConfig {
     pub names: Arc<dyn Names>,
     /// Where `.well-known` is asked for: 443, other in tests.
     pub well_known_port: u16,
+    /// Requests that strangers and accounts cause.
+    pub outgoing: OutgoingLimits,
 }
 
 impl Default for ClientConfig {
@@ -56,6 +58,7 @@ impl Default for ClientConfig {
             timeout: Duration::from_secs(30),
             names: Arc::new(SystemNames::new()),
             well_known_port: 443,
+            outgoing: OutgoingLimits::default(),
         }
     }
 }
@@ -247,7 +250,7 @@ impl Client {
                 tls,
                 timeout: config.timeout,
                 connections,
-                outgoing: Arc::default(),
+                outgoing: Arc::new(Outgoing::new(&config.outgoing)),
                 answer_bytes: AnswerBytes::new(
                     "answer_bytes_of_servers",
                     limits::MAX_ANSWER_BYTES_PER_SERVER,

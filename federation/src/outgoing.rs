@@ -31,6 +31,30 @@ pub enum Asker {
     User(OwnedUserId),
 }
 
+/// How many requests to other servers may be under way at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutgoingLimits {
+    /// Those that one stranger causes.
+    pub per_stranger: u64,
+    /// Those that all strangers cause.
+    pub for_strangers: u64,
+    /// Those that one account causes.
+    pub per_account: u64,
+    /// Those that all accounts cause.
+    pub for_accounts: u64,
+}
+
+impl Default for OutgoingLimits {
+    fn default() -> Self {
+        Self {
+            per_stranger: limits::MAX_OUTGOING_PER_STRANGER,
+            for_strangers: limits::MAX_OUTGOING_FOR_STRANGERS,
+            per_account: limits::MAX_OUTGOING_PER_ACCOUNT,
+            for_accounts: limits::MAX_OUTGOING_FOR_ACCOUNTS,
+        }
+    }
+}
+
 /// Counts these requests.
 #[derive(Debug)]
 pub struct Outgoing {
@@ -59,25 +83,31 @@ pub(crate) enum OutgoingShare {
 
 impl Default for Outgoing {
     fn default() -> Self {
+        Self::new(&OutgoingLimits::default())
+    }
+}
+
+impl Outgoing {
+    /// Budgets of which nothing is in use.
+    #[must_use]
+    pub fn new(limits: &OutgoingLimits) -> Self {
         let per_minute = NonZeroU32::new(limits::OUTGOING_PER_MINUTE_FOR_STRANGER);
         Self {
             strangers: KeyedBudget::new(
                 "outgoing_requests_for_strangers",
-                limits::MAX_OUTGOING_PER_STRANGER,
-                limits::MAX_OUTGOING_FOR_STRANGERS,
+                limits.per_stranger,
+                limits.for_strangers,
             ),
             accounts: KeyedBudget::new(
                 "outgoing_requests_for_accounts",
-                limits::MAX_OUTGOING_PER_ACCOUNT,
-                limits::MAX_OUTGOING_FOR_ACCOUNTS,
+                limits.per_account,
+                limits.for_accounts,
             ),
             rates: per_minute.map(|per_minute| RateLimiter::keyed(Quota::per_minute(per_minute))),
             unreachable: Mutex::default(),
         }
     }
-}
 
-impl Outgoing {
     /// The budgets, for metrics.
     #[must_use]
     pub fn budgets(&self) -> [&Arc<Budget>; 2] {

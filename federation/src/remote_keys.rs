@@ -113,6 +113,19 @@ struct Fetching {
     not_before: u64,
 }
 
+/// What was found for a need.
+struct Found {
+    known: Option<Arc<Known>>,
+    /// What is missing was not fetched: the asker has too many requests to other servers under way.
+    busy: bool,
+}
+
+/// The keys that a request needs were not fetched, because whoever sent it has too many requests to other servers under
+/// way. Later they may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many requests for keys are under way")]
+pub struct KeysBusy;
+
 /// What keys are needed for.
 struct Need<'a> {
     server: &'a ServerName,
@@ -204,6 +217,24 @@ impl RemoteKeys {
             .await
     }
 
+    /// The keys of one server that the signature of a request needs.
+    ///
+    /// # Errors
+    /// When they are not known, and were not fetched because of the limits of the asker. A key that is not to be had
+    /// otherwise is missing in what is returned.
+    pub async fn of_request(&self, server: &ServerName, key: &str) -> Result<VerifyKeys, KeysBusy> {
+        if server == self.inner.own.server_name() {
+            return Ok(self.inner.own.verify_keys());
+        }
+        let (ids, at) = (BTreeSet::from([key.to_owned()]), self.now());
+        let need = Need { server, ids: &ids, at };
+        let found = self.known(&need).await;
+        if found.busy {
+            return Err(KeysBusy);
+        }
+        Ok(found.known.map(|known| known.verify.clone()).unwrap_or_default())
+    }
+
     /// The newest answer of a server as it signed it, and earlier ones with keys that it dropped, with our signature added:
     /// what a notary gives. None where there is none to be had.
     pub async fn notarise(
@@ -220,7 +251,7 @@ impl RemoteKeys {
                 ids: &none,
                 at: valid_until.min(self.now()),
             };
-            let known = self.known(&need).await;
+            let known = self.known(&need).await.known;
             let stored = known.iter().map(|known| &known.stored);
             stored
                 .flat_map(|stored| std::iter::once(&stored.signed).chain(&stored.earlier))
@@ -236,16 +267,14 @@ impl RemoteKeys {
         if need.server == self.inner.own.server_name() {
             return self.inner.own.verify_keys();
         }
-        self.known(need)
-            .await
-            .map(|known| known.verify.clone())
-            .unwrap_or_default()
+        let found = self.known(need).await;
+        found.known.map(|known| known.verify.clone()).unwrap_or_default()
     }
 
-    async fn known(&self, need: &Need<'_>) -> Option<Arc<Known>> {
+    async fn known(&self, need: &Need<'_>) -> Found {
         let server = self.server(need.server);
         if let Some(known) = server.covering(need) {
-            return Some(known);
+            return Found::here(Some(known));
         }
         let mut fetching = server.fetching.lock().await;
         if !std::mem::replace(&mut fetching.loaded, true) {
@@ -253,19 +282,22 @@ impl RemoteKeys {
         }
         // Whoever held the lock before us may have fetched what we need.
         if let Some(known) = server.covering(need) {
-            return Some(known);
+            return Found::here(Some(known));
         }
         let now = millis(self.now());
         if now >= fetching.not_before {
             // Whoever has too many requests under way gets what is known, and the server is no less reachable for it.
             let share = self.asker.as_ref().map(|asker| self.inner.outgoing.take(asker));
             if matches!(share, Some(Err(_))) {
-                return server.known();
+                return Found {
+                    known: server.known(),
+                    busy: true,
+                };
             }
             let answered = self.fetch(&server, need).await;
             fetching.asked(now, answered);
         }
-        server.known()
+        Found::here(server.known())
     }
 
     fn server(&self, name: &ServerName) -> Arc<Server> {
@@ -371,6 +403,12 @@ impl RemoteKeys {
             tracing::warn!(server = %keys.server, %error, "keys were not stored");
         }
         server.set(keys);
+    }
+}
+
+impl Found {
+    fn here(known: Option<Arc<Known>>) -> Self {
+        Self { known, busy: false }
     }
 }
 

@@ -2,13 +2,11 @@
 //!
 //! Must see the request as it came: its raw path and query, and all bytes of its body.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use http::{HeaderMap, Request, header};
 use ruma::{OwnedServerName, ServerName, api::federation::authentication::XMatrix};
 use weft_wire::limits;
 
-use crate::RemoteKeys;
+use crate::{RemoteKeys, remote_keys::KeysBusy};
 
 /// Why a request is nobody's. All of these are 401 `M_UNAUTHORIZED`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +31,9 @@ pub enum AuthError {
         /// The key's id.
         key: String,
     },
+    /// The key may be valid, and can't be fetched now.
+    #[error(transparent)]
+    Busy(#[from] KeysBusy),
     /// The signature doesn't fit.
     #[error("the signature of {0} is wrong")]
     Signature(OwnedServerName),
@@ -50,8 +51,7 @@ pub async fn verify_request<B: AsRef<[u8]>>(
     let header = parse(request.headers(), our_name)?;
     let now = keys.now();
     let key_id = header.key.to_string();
-    let needed = BTreeMap::from([(header.origin.clone(), BTreeSet::from([key_id.clone()]))]);
-    let found = keys.get(&needed, now).await.for_requests(now);
+    let found = keys.of_request(&header.origin, &key_id).await?.for_requests(now);
     if !found
         .get(header.origin.as_str())
         .is_some_and(|set| set.contains_key(&key_id))

@@ -342,6 +342,7 @@ async fn a_request_goes_where_the_name_leads() {
     );
     let ring = Arc::new(KeyRing::generate(name("alpha.test").to_owned()).unwrap());
     let config = ClientConfig {
+        outgoing: weft_federation::OutgoingLimits::default(),
         extra_ca_certificates: vec![authority()],
         allow_addresses: vec!["127.0.0.0/8".parse().unwrap()],
         timeout: Duration::from_secs(10),
@@ -382,6 +383,7 @@ async fn t48_two_names_that_lead_to_one_place_share_nothing() {
     let record = vec![srv("host.srv.test", port, 1)];
     names.srv.insert("_matrix-fed._tcp.matrix.well.test.", record);
     let config = ClientConfig {
+        outgoing: weft_federation::OutgoingLimits::default(),
         extra_ca_certificates: vec![authority()],
         allow_addresses: vec!["127.0.0.0/8".parse().unwrap()],
         timeout: Duration::from_secs(10),

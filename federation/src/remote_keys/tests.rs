@@ -12,12 +12,13 @@ use async_trait::async_trait;
 use ruma::{CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedServerName, RoomVersionId, ServerName, server_name};
 use serde_json::{Value, json};
 use weft_dag::{
-    RoomVersion, Signer, Unchecked,
+    RoomVersion, Signer, Unchecked, VerifyKeys,
     testing::{object, signer},
 };
+use weft_wire::limits;
 
-use super::{KeyCache, KeyCacheError, KeySource, NoKeyCache, RemoteKeys};
-use crate::{CallError, Clock, KeyRing, StoredKeys, clock::from_millis, events::keys_for};
+use super::{KeyCache, KeyCacheError, KeySource, KeysBusy, NoKeyCache, RemoteKeys};
+use crate::{Asker, CallError, Clock, KeyRing, Outgoing, StoredKeys, clock::from_millis, events::keys_for};
 
 const NOW: u64 = 1_750_000_000_000;
 const DAY: u64 = 24 * 60 * 60 * 1_000;
@@ -67,6 +68,7 @@ impl KeySource for Source {
 
 struct Setting {
     keys: RemoteKeys,
+    outgoing: Arc<Outgoing>,
     source: Arc<Source>,
     clock: Arc<TestClock>,
 }
@@ -76,15 +78,21 @@ fn setting_with(cache: Arc<dyn KeyCache>) -> Setting {
     let clock = Arc::new(TestClock(AtomicU64::new(NOW)));
     let own = Arc::new(KeyRing::generate(server_name!("alpha.test").to_owned()).unwrap());
     let notaries = vec![server_name!("notary.test").to_owned()];
+    let outgoing = Arc::new(Outgoing::default());
     let keys = RemoteKeys::with_source(
         own,
         Arc::clone(&source) as _,
         cache,
         notaries,
         Arc::clone(&clock) as _,
-        Arc::default(),
+        Arc::clone(&outgoing),
     );
-    Setting { keys, source, clock }
+    Setting {
+        keys,
+        outgoing,
+        source,
+        clock,
+    }
 }
 
 fn setting() -> Setting {
@@ -390,6 +398,33 @@ async fn made_up_key_ids_cost_one_request_in_a_while() {
     }
     assert_eq!(setting.calls(), 1);
     assert!(setting.accepts_request(&now).await);
+}
+
+/// A key that could not be fetched because of the limits of the asker is told apart from one that is not to be had, and is
+/// there as soon as the limits allow.
+#[tokio::test]
+async fn keys_that_the_limits_of_the_asker_hold_back_are_fetched_later() {
+    let setting = setting();
+    let now = key(1, "now");
+    setting.publish(answer(&[&now], &[], NOW + DAY));
+    let asker = Asker::Stranger(None);
+    let keys = setting.keys.on_behalf_of(asker.clone());
+    let shares: Vec<_> = (0..limits::MAX_OUTGOING_PER_STRANGER)
+        .map(|_| setting.outgoing.take(&asker).unwrap())
+        .collect();
+    let has = |found: &VerifyKeys| found.for_requests(keys.now()).contains_key("beta.test");
+    for _ in 0..3 {
+        assert_eq!(keys.of_request(beta(), &now.key_id()).await.err(), Some(KeysBusy));
+    }
+    assert_eq!(setting.calls(), 0);
+    drop(shares);
+    assert!(has(&keys.of_request(beta(), &now.key_id()).await.unwrap()));
+    // What is known needs no request.
+    let _shares: Vec<_> = (0..limits::MAX_OUTGOING_PER_STRANGER)
+        .map(|_| setting.outgoing.take(&asker).unwrap())
+        .collect();
+    assert!(has(&keys.of_request(beta(), &now.key_id()).await.unwrap()));
+    assert_eq!(setting.calls(), 1);
 }
 
 #[derive(Default)]

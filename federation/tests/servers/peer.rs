@@ -94,6 +94,7 @@ pub(crate) fn us(name: &ServerName) -> Us {
 pub(crate) fn us_with(name: &ServerName, timeout: Duration, allow_addresses: Vec<ipnet::IpNet>) -> Us {
     let ring = Arc::new(KeyRing::generate(name.to_owned()).unwrap());
     let config = ClientConfig {
+        outgoing: weft_federation::OutgoingLimits::default(),
         extra_ca_certificates: vec![authority()],
         allow_addresses,
         timeout,

@@ -3,6 +3,8 @@
 //! There is no other way into a handler that answers servers. The body is read whole (bounded) before the signature is
 //! checked, because the signature covers it; a request whose header can't be right is refused before its body is read.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use http::StatusCode;
 use ruma::{
@@ -66,10 +68,9 @@ async fn check(
     request: Request,
     ports: &ServerPorts,
 ) -> ApiResult<(OwnedServerName, http::Request<bytes::Bytes>, Vec<String>)> {
-    let unauthorized = |error: AuthError| ApiError::new(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", error.to_string());
     let (mut parts, body) = request.into_parts();
     // Before the body is read: it can be large.
-    check_header(&parts.headers, &ports.server_name).map_err(unauthorized)?;
+    check_header(&parts.headers, &ports.server_name).map_err(refused)?;
     let arguments = RawPathParams::from_request_parts(&mut parts, ports)
         .await
         .map_err(|_| ApiError::invalid_param("The path is not valid percent-encoded UTF-8."))?;
@@ -81,10 +82,21 @@ async fn check(
     let keys = ports.keys.on_behalf_of(Asker::Stranger(address));
     let origin = verify_request(&request, &ports.server_name, &keys)
         .await
-        .map_err(unauthorized)?;
+        .map_err(refused)?;
     Requester::of(request.extensions()).is_server(&origin)?;
     ports.sender.heard_from(&origin);
     Ok((origin, request, arguments))
+}
+
+/// How long a server waits whose keys could not be fetched yet. Requests for keys end within seconds.
+const KEYS_RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// A request whose signature can't be checked yet is to be sent again; the others never become right.
+fn refused(error: AuthError) -> ApiError {
+    match error {
+        AuthError::Busy(_) => ApiError::limit_exceeded(KEYS_RETRY_AFTER),
+        error => ApiError::new(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", error.to_string()),
+    }
 }
 
 /// A request that lends its body: ruma parses from a slice.
