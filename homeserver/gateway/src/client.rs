@@ -59,6 +59,7 @@ use weft_store::Positions;
 
 pub use directory::PublicRooms;
 pub use membership_lock::MembershipLocks;
+pub(crate) use moderation::invitation;
 pub use remote::{PublicRoomsQuery, Remote};
 pub use settings::{ClientSettings, Registration};
 

@@ -17,15 +17,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::{
-    Extension, Router,
+    Router,
     extract::FromRef,
     routing::{get, put},
 };
 use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId};
+use serde_json::{Map, Value};
 use weft_accounts::Accounts;
 use weft_room::{Reader, Rooms, Unavailable};
 
+pub use content::ContentReads;
+
 use crate::{
+    client::MembershipLocks,
     errors::{ApiResult, unknown_method},
     ratelimit::UserLimiter,
 };
@@ -33,8 +37,14 @@ use crate::{
 /// Invites users, of this server or of another one; another server has to sign the invitation of its user first.
 #[async_trait]
 pub trait Invitations: Send + Sync + 'static {
-    /// Invites `invitee` in the name of `inviter`.
-    async fn invite(&self, room: &RoomId, inviter: &UserId, invitee: &UserId) -> ApiResult<()>;
+    /// Invites `invitee` in the name of `inviter`. `content` is that of the member event, without the membership.
+    async fn invite(
+        &self,
+        room: &RoomId,
+        inviter: &UserId,
+        invitee: &UserId,
+        content: Map<String, Value>,
+    ) -> ApiResult<()>;
 }
 
 /// What the document API needs.
@@ -48,6 +58,10 @@ pub struct DocumentPorts {
     pub invitations: Arc<dyn Invitations>,
     /// Requests a minute.
     pub limiter: UserLimiter,
+    /// Changes of memberships under way: those that the client-server API uses.
+    pub membership: MembershipLocks,
+    /// Requests for whole texts under way.
+    pub content_reads: ContentReads,
 }
 
 impl FromRef<DocumentPorts> for Accounts {
@@ -67,10 +81,7 @@ pub fn router(ports: DocumentPorts) -> Router {
     Router::new()
         .route("/_weft/client/v1/documents", get(list::list).post(create::create))
         .route("/_weft/client/v1/documents/{id}", get(show::show).patch(show::rename))
-        .route(
-            "/_weft/client/v1/documents/{id}/content",
-            get(content::content).layer(Extension(content::Reads::new())),
-        )
+        .route("/_weft/client/v1/documents/{id}/content", get(content::content))
         .route("/_weft/client/v1/documents/{id}/members", get(members::list))
         .route(
             "/_weft/client/v1/documents/{id}/members/{user}",

@@ -18,8 +18,14 @@ pub(crate) struct RoomInvitations {
 
 #[async_trait]
 impl Invitations for RoomInvitations {
-    async fn invite(&self, room: &RoomId, inviter: &UserId, invitee: &UserId) -> ApiResult<()> {
-        let content = Map::from_iter([("membership".to_owned(), json!("invite"))]);
+    async fn invite(
+        &self,
+        room: &RoomId,
+        inviter: &UserId,
+        invitee: &UserId,
+        mut content: Map<String, Value>,
+    ) -> ApiResult<()> {
+        content.insert("membership".to_owned(), json!("invite"));
         self.invite_with(room, inviter, invitee, content).await
     }
 }

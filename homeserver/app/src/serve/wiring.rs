@@ -17,7 +17,7 @@ use weft_federation::outbox::{Sender, SenderConfig};
 use weft_federation::{Client, ClientConfig, KeyRing, RemoteEvents, RemoteKeys};
 use weft_gateway::client::operator::operator_router;
 use weft_gateway::client::{ClientPorts, ClientSettings, MembershipLocks, Registration};
-use weft_gateway::documents::DocumentPorts;
+use weft_gateway::documents::{ContentReads, DocumentPorts};
 use weft_gateway::health::Readiness;
 use weft_gateway::live::{LivePorts, Sessions};
 use weft_gateway::ratelimit::UserLimiter;
@@ -108,9 +108,11 @@ impl Parts {
             budgets.add(hashes);
         }
         let limiter = limiter(config);
+        let content_reads = ContentReads::default();
+        budgets.add(content_reads.budget());
         let client = client_ports(config, store, &outside, &inside, &rooms, &accounts, &limiter);
         let operator = operator_router(client.clone());
-        let areas = areas(config, &outside, &inside, &rooms, client);
+        let areas = areas(config, &outside, &inside, &rooms, (client, content_reads));
         let Outside { sender, .. } = outside;
         Ok(Self {
             areas,
@@ -269,7 +271,7 @@ fn areas(
     outside: &Outside,
     inside: &Inside,
     rooms: &Rooms,
-    client: ClientPorts,
+    (client, content_reads): (ClientPorts, ContentReads),
 ) -> BTreeMap<Area, Router> {
     let (accounts, limiter) = (client.accounts.clone(), client.limiter.clone());
     let client = client::router(client);
@@ -282,6 +284,8 @@ fn areas(
         accounts: accounts.clone(),
         invitations: Arc::new(invitations),
         limiter,
+        membership: inside.membership.clone(),
+        content_reads,
     });
     let live = live::router(LivePorts {
         rooms: rooms.clone(),

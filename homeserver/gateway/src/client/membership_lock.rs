@@ -28,7 +28,7 @@ pub struct MembershipLocks {
 /// Nobody else changes this membership until this is dropped.
 #[must_use = "dropping it lets others in"]
 #[derive(Debug)]
-pub(super) struct MembershipGuard {
+pub(crate) struct MembershipGuard {
     locks: Arc<Locks>,
     key: Key,
     held: Option<OwnedMutexGuard<()>>,
@@ -59,7 +59,7 @@ impl MembershipLocks {
     ///
     /// # Errors
     /// 429 where the caller has too many changes under way.
-    pub(super) async fn lock(&self, caller: &UserId, user: &UserId, room: &RoomId) -> ApiResult<MembershipGuard> {
+    pub(crate) async fn lock(&self, caller: &UserId, user: &UserId, room: &RoomId) -> ApiResult<MembershipGuard> {
         let share = self.under_way.try_take(&caller.to_owned(), 1);
         let share = share.map_err(|_| ApiError::limit_exceeded(std::time::Duration::from_secs(5)))?;
         let key = (user.to_owned(), room.to_owned());

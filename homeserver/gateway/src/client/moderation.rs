@@ -59,7 +59,7 @@ pub(super) async fn invite_user(
     remote: &Arc<dyn Remote>,
     room: &RoomId,
     (inviter, invitee): (&UserId, &UserId),
-    mut content: Map<String, Value>,
+    content: Map<String, Value>,
 ) -> ApiResult<()> {
     if !accounts.is_local(invitee) {
         if says_the_same(rooms, room, (inviter, invitee), &content).await? {
@@ -70,13 +70,24 @@ pub(super) async fn invite_user(
     if !accounts.exists(invitee).await? {
         return Err(ApiError::not_found(format!("There is no {invitee} on this server.")));
     }
-    for (field, value) in member_content(accounts, invitee, None).await? {
-        content.entry(field).or_insert(value);
+    let mut all = invitation(accounts, invitee).await?;
+    all.extend(content);
+    if says_the_same(rooms, room, (inviter, invitee), &all).await? {
+        return Ok(());
     }
-    set_membership(rooms, room, (inviter, invitee), "invite", content).await
+    set_membership(rooms, room, (inviter, invitee), "invite", all).await
 }
 
-/// Whether an open invitation by the same user says the same: the other server signed it, and a second one is no news.
+/// The content of an invitation without the membership: the profile of a user of this server.
+pub(crate) async fn invitation(accounts: &Accounts, invitee: &UserId) -> ApiResult<Map<String, Value>> {
+    if accounts.is_local(invitee) {
+        member_content(accounts, invitee, None).await
+    } else {
+        Ok(Map::new())
+    }
+}
+
+/// Whether an open invitation by the same user has the same content: a second one would be no news.
 async fn says_the_same(
     rooms: &Rooms,
     room: &RoomId,

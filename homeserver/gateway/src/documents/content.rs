@@ -6,13 +6,12 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension,
     extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
 use ruma::OwnedUserId;
-use weft_budget::KeyedBudget;
+use weft_budget::{Budget, KeyedBudget};
 use weft_wire::limits::{MAX_CONTENT_READS_PER_USER, MAX_CONTENT_READS_WAITING};
 
 use super::{
@@ -23,13 +22,13 @@ use crate::{authentication::Authenticated, errors::ApiResult, text_reads::TextRe
 
 /// The requests for whole texts that are under way. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Reads {
+pub struct ContentReads {
     turns: TextReads,
     of_users: Arc<KeyedBudget<OwnedUserId>>,
 }
 
-impl Reads {
-    pub(super) fn new() -> Self {
+impl Default for ContentReads {
+    fn default() -> Self {
         Self {
             turns: TextReads::default(),
             of_users: KeyedBudget::new("content_reads", MAX_CONTENT_READS_PER_USER, MAX_CONTENT_READS_WAITING),
@@ -37,13 +36,21 @@ impl Reads {
     }
 }
 
+impl ContentReads {
+    /// The budget of these requests, for metrics.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<Budget> {
+        self.of_users.total()
+    }
+}
+
 /// A Yjs v1 update as bytes.
 pub(super) async fn content(
     State(ports): State<DocumentPorts>,
-    Extension(reads): Extension<Reads>,
     Authenticated(session): Authenticated,
     named: Named,
 ) -> ApiResult<Response> {
+    let reads = &ports.content_reads;
     let _share = reads.of_users.try_take(&session.user_id, 1)?;
     let _turn = reads.turns.turn(&session.user_id).await;
     let open = open(&ports, &named, &session.user_id).await?;

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     authentication::Authenticated,
+    client::invitation,
     errors::{ApiError, ApiResult},
 };
 
@@ -71,11 +72,14 @@ pub(super) async fn set_role(
     let request: SetRole = serde_json::from_slice(&body)?;
     let user = UserId::parse(user).map_err(|_| no_user())?;
     let Open { room, state } = open(&ports, &named, &session.user_id).await?;
-    let is_there = matches!(state.membership(&user), MembershipState::Join | MembershipState::Invite);
+    // Held until the membership is written: an invitation by another request must not come between.
+    let _turn = ports.membership.lock(&session.user_id, &user, &room).await?;
+    let membership = ports.rooms.reader().membership(&room, &user).await?;
+    let is_there = matches!(membership, MembershipState::Join | MembershipState::Invite);
     if !is_there && !state.can_invite(&session.user_id) {
         return Err(may_not("invite people"));
     }
-    if !is_there && state.membership(&user) == MembershipState::Ban {
+    if membership == MembershipState::Ban {
         return Err(ApiError::forbidden(format!("{user} is banned from this document.")));
     }
     // The role comes first: whoever accepts the invitation has it from the first moment.
@@ -83,7 +87,12 @@ pub(super) async fn set_role(
         send_state(&ports, &room, &session.user_id, "m.room.power_levels", "", content).await?;
     }
     if !is_there {
-        ports.invitations.invite(&room, &session.user_id, &user).await?;
+        // The same content as that of POST /invite, so that the later of two equal invitations says nothing new.
+        let content = invitation(&ports.accounts, &user).await?;
+        ports
+            .invitations
+            .invite(&room, &session.user_id, &user, content)
+            .await?;
     }
     Ok(Json(json!({})))
 }
@@ -97,8 +106,10 @@ pub(super) async fn remove(
 ) -> ApiResult<Json<Value>> {
     let user = UserId::parse(user).map_err(|_| no_user())?;
     let Open { room, state } = open(&ports, &named, &session.user_id).await?;
+    let _turn = ports.membership.lock(&session.user_id, &user, &room).await?;
+    let membership = ports.rooms.reader().membership(&room, &user).await?;
     let present = matches!(
-        state.membership(&user),
+        membership,
         MembershipState::Join | MembershipState::Invite | MembershipState::Knock
     );
     if !present {
@@ -108,7 +119,7 @@ pub(super) async fn remove(
         return Err(may_not("remove this person"));
     }
     let others_stay = state.joined_members().len() > 1;
-    if others_stay && state.membership(&user) == MembershipState::Join && roles::is_last_owner(&state, &user) {
+    if others_stay && membership == MembershipState::Join && roles::is_last_owner(&state, &user) {
         return Err(last_owner(&user));
     }
     let content = Map::from_iter([("membership".to_owned(), json!("leave"))]);

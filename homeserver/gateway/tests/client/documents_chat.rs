@@ -4,7 +4,7 @@ use ruma::{RoomId, UserId};
 use serde_json::json;
 use weft_room::{Edit, SessionId};
 
-use super::world::{World, encoded, kinds};
+use super::world::{Person, World, encoded, kinds};
 
 /// Yjs: client 1234 inserts "h" into the text "t".
 const H: &[u8] = &[0x01, 0x01, 0xd2, 0x09, 0x00, 0x04, 0x01, 0x01, 0x74, 0x01, 0x68, 0x00];
@@ -49,4 +49,45 @@ async fn the_updates_of_a_document_are_shown_to_who_asks_for_them() {
         )
         .await;
     assert!(!kinds(&around["events_before"]).contains(&"dev.weft.update"));
+}
+
+/// How many events of a room invite a user.
+async fn invitations(world: &World, room: &str, host: &Person, guest: &Person) -> usize {
+    let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=100");
+    let read = world.get(&path, host).await;
+    let events = read["chunk"].as_array().unwrap().iter();
+    let theirs = events.filter(|event| event["state_key"] == guest.user.as_str());
+    theirs
+        .filter(|event| event["content"]["membership"] == "invite")
+        .count()
+}
+
+/// The document API and the client-server API invite the same user in the same moment: one event says so.
+#[tokio::test]
+async fn the_same_invitation_by_both_apis_is_one_event() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let body = json!({"title": "Shared", "kind": "text"});
+    let (status, created) = world
+        .ask("POST", "/_weft/client/v1/documents", Some(&alice.token), body)
+        .await;
+    assert_eq!(status, 201, "{created}");
+    let room = created["docId"].as_str().unwrap().to_owned();
+    for number in 0..20 {
+        let bob = world.person(&format!("bob{number}")).await;
+        let name = format!("/_matrix/client/v3/profile/{}/displayname", bob.user);
+        world.ok("PUT", &name, &bob, json!({"displayname": "Bob"})).await;
+        let member = format!("/_weft/client/v1/documents/{room}/members/{}", bob.user);
+        let by_role = world.ok("PUT", &member, &alice, json!({"role": "editor"}));
+        let invite = format!("/_matrix/client/v3/rooms/{room}/invite");
+        let by_invitation = world.ok("POST", &invite, &alice, json!({"user_id": bob.user}));
+        if number % 2 == 0 {
+            tokio::join!(by_role, by_invitation);
+        } else {
+            tokio::join!(by_invitation, by_role);
+        }
+        assert_eq!(invitations(&world, &room, &alice, &bob).await, 1);
+        let path = format!("/_matrix/client/v3/rooms/{room}/state/m.room.member/{}", bob.user);
+        assert_eq!(world.get(&path, &alice).await["displayname"], "Bob");
+    }
 }

@@ -24,11 +24,12 @@ use weft_gateway::{
     client::{
         ClientPorts, ClientSettings, MembershipLocks, PublicRoomsQuery, Registration, Remote, router, with_fallbacks,
     },
+    documents::{self, ContentReads, DocumentPorts, Invitations},
     errors::{ApiError, ApiResult},
     ratelimit::UserLimiter,
 };
 use weft_room::{
-    Ports, RoomConfig, Rooms, SystemClock,
+    NewEvent, Peers, Ports, RoomConfig, Rooms, SystemClock,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{Store, memory::MemoryDisk};
@@ -131,6 +132,33 @@ impl Remote for Asked {
     }
 }
 
+/// Invites people of this server.
+struct LocalInvitations(Rooms);
+
+#[async_trait]
+impl Invitations for LocalInvitations {
+    async fn invite(
+        &self,
+        room: &RoomId,
+        inviter: &UserId,
+        invitee: &UserId,
+        mut content: Map<String, Value>,
+    ) -> ApiResult<()> {
+        content.insert("membership".to_owned(), json!("invite"));
+        let event = NewEvent {
+            sender: inviter.to_owned(),
+            kind: "m.room.member".to_owned(),
+            state_key: Some(invitee.to_string()),
+            content,
+            redacts: None,
+            txn: None,
+            timestamp: None,
+        };
+        self.0.send(room, event).await?;
+        Ok(())
+    }
+}
+
 fn named(asker: &Asker) -> String {
     match asker {
         Asker::Stranger(address) => format!("a stranger at {address:?}"),
@@ -170,6 +198,14 @@ impl World {
     }
 
     pub(crate) async fn with(registration: Registration, limiter: UserLimiter) -> Self {
+        Self::with_peers(registration, limiter, Arc::new(NoPeers)).await
+    }
+
+    pub(crate) async fn beside(peers: Arc<dyn Peers>) -> Self {
+        Self::with_peers(Registration::Open, UserLimiter::off(), peers).await
+    }
+
+    async fn with_peers(registration: Registration, limiter: UserLimiter, peers: Arc<dyn Peers>) -> Self {
         let disk = MemoryDisk::new();
         let store = Store::open(disk.open()).await.unwrap();
         let name: OwnedServerName = "alpha.example".try_into().unwrap();
@@ -177,7 +213,7 @@ impl World {
         let fanout = Fanout::new();
         let ports = Ports {
             sink: Arc::new(fanout.clone()),
-            peers: Arc::new(NoPeers),
+            peers,
             clock: Arc::new(SystemClock),
         };
         let rooms = Rooms::start(
@@ -205,7 +241,16 @@ impl World {
             client_base_url: Some("https://alpha.example".to_owned()),
             federation_address: None,
         };
-        let router = with_fallbacks(router(ClientPorts {
+        let membership = MembershipLocks::default();
+        let documents = documents::router(DocumentPorts {
+            rooms: rooms.clone(),
+            accounts: accounts.clone(),
+            invitations: Arc::new(LocalInvitations(rooms.clone())),
+            limiter: limiter.clone(),
+            membership: membership.clone(),
+            content_reads: ContentReads::default(),
+        });
+        let router = router(ClientPorts {
             accounts: accounts.clone(),
             rooms: rooms.clone(),
             positions: store.positions().clone(),
@@ -215,9 +260,10 @@ impl World {
             remote: Arc::clone(&asked) as Arc<dyn Remote>,
             limiter,
             clock: Arc::new(SystemClock),
-            membership: MembershipLocks::default(),
+            membership,
             settings,
-        }));
+        });
+        let router = with_fallbacks(router.merge(documents));
         Self {
             disk,
             rooms,

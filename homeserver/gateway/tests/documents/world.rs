@@ -12,7 +12,8 @@ use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
 use weft_dag::Signer;
 use weft_fanout::Fanout;
 use weft_gateway::{
-    documents::{DocumentPorts, Invitations, router},
+    client::MembershipLocks,
+    documents::{ContentReads, DocumentPorts, Invitations, router},
     errors::ApiResult,
     ratelimit::UserLimiter,
 };
@@ -27,8 +28,16 @@ struct LocalInvitations(Rooms);
 
 #[async_trait]
 impl Invitations for LocalInvitations {
-    async fn invite(&self, room: &RoomId, inviter: &UserId, invitee: &UserId) -> ApiResult<()> {
-        self.0.send(room, membership(inviter, invitee, "invite")).await?;
+    async fn invite(
+        &self,
+        room: &RoomId,
+        inviter: &UserId,
+        invitee: &UserId,
+        content: Map<String, Value>,
+    ) -> ApiResult<()> {
+        let mut event = membership(inviter, invitee, "invite");
+        event.content.extend(content);
+        self.0.send(room, event).await?;
         Ok(())
     }
 }
@@ -81,6 +90,8 @@ impl World {
             accounts: accounts.clone(),
             invitations: Arc::new(LocalInvitations(rooms.clone())),
             limiter: UserLimiter::off(),
+            membership: MembershipLocks::default(),
+            content_reads: ContentReads::default(),
         });
         Self { rooms, accounts, api }
     }
