@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use axum::response::IntoResponse as _;
 use reqwest::Method;
 use ruma::RoomVersionId;
 use serde_json::{Value, json};
@@ -114,6 +115,48 @@ async fn w16_another_servers_refusal_keeps_its_code() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A transaction whose key can't be fetched yet, because other requests of the same address wait for keys, is to be sent
+/// again: 401 would be final for a server that believes it. When it comes again, its event is taken.
+#[tokio::test]
+async fn t124_a_key_that_cannot_be_fetched_yet_is_no_wrong_signature() -> Result<()> {
+    let stage = Stage::with_config("outgoing_requests_per_stranger = 1\n").await?;
+    let (id, mut room, mallory) = stage.room_of_alice("12").await?;
+    let content = json!({ "msgtype": "m.text", "body": "sent twice" });
+    room.send(&stage.liar, &mallory, "m.room.message", None, content)?;
+    let event = room.events[room.order.last().unwrap()].clone();
+    // On a machine under load the slow answer may have been given up before the transaction comes: once more then.
+    for _ in 0..5 {
+        let slow = Liar::start(&stage.world.authority, "slow").await?;
+        let late = Liar::start(&stage.world.authority, "late").await?;
+        slow.answers("/_matrix/key/v2/server", |_| {
+            let never = futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
+            axum::body::Body::from_stream(never).into_response()
+        });
+        let waiting = slow.transaction(stage.server(), &[], &[]);
+        let meanwhile = async {
+            slow.until_asked("/_matrix/key/v2/server", |_| true).await?;
+            let events = [event.clone()];
+            let first = late.transaction_with_id(stage.server(), "one", &events, &[]).await?;
+            anyhow::Ok((first, late.asked("/_matrix/key/v2/server").len()))
+        };
+        let (slow_answer, meanwhile) = tokio::join!(waiting, meanwhile);
+        let (first, fetched) = meanwhile?;
+        assert_eq!(slow_answer?.status.as_u16(), 401);
+        if first.status.is_success() {
+            continue;
+        }
+        assert_eq!((first.status.as_u16(), first.errcode()), (429, "M_LIMIT_EXCEEDED"));
+        assert!(first.body["retry_after_ms"].as_u64().is_some_and(|wait| wait > 0));
+        assert_eq!(fetched, 0);
+        let events = [event.clone()];
+        late.transaction_with_id(stage.server(), "one", &events, &[])
+            .await?
+            .ok()?;
+        return stage.until_said(&id, "sent twice").await;
+    }
+    panic!("the budget was never exhausted");
 }
 
 /// T127: invitations that nobody asked for are counted, and a first sync stays small.

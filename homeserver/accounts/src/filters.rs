@@ -2,7 +2,7 @@
 
 use ruma::UserId;
 use weft_store::{Batch, CommitError, tables::accounts::FILTERS};
-use weft_wire::limits::{FILTERS_QUOTA_BYTES, MAX_FILTER_BYTES};
+use weft_wire::limits::MAX_FILTER_BYTES;
 
 use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
 
@@ -16,8 +16,11 @@ pub enum FilterError {
     #[error("a filter has at most {MAX_FILTER_BYTES} bytes")]
     TooLarge,
     /// The user has very many.
-    #[error("more than {MAX_FILTERS} filters, or more than {FILTERS_QUOTA_BYTES} bytes of them")]
-    TooMany,
+    #[error("more than {MAX_FILTERS} filters, or more than {bytes} bytes of them")]
+    TooMany {
+        /// The most that are kept.
+        bytes: u64,
+    },
     /// The store.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
@@ -41,9 +44,10 @@ impl Accounts {
             if let Some(((_, id), _)) = stored.iter().find(|(_, known)| *known == filter) {
                 return Ok(*id);
             }
-            let bytes: usize = stored.iter().map(|(_, filter)| filter.len()).sum();
-            if stored.len() >= MAX_FILTERS || bytes + filter.len() > FILTERS_QUOTA_BYTES {
-                return Err(FilterError::TooMany);
+            let used: usize = stored.iter().map(|(_, filter)| filter.len()).sum();
+            let bytes = self.inner.limits.filter_bytes;
+            if stored.len() >= MAX_FILTERS || (used + filter.len()) as u64 > bytes {
+                return Err(FilterError::TooMany { bytes });
             }
             let id = stored.last().map_or(0, |((_, last), _)| last.saturating_add(1));
             let mut batch = Batch::new();

@@ -12,7 +12,7 @@ use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use tokio::sync::Mutex;
 use weft_budget::Budget;
 use weft_store::Store;
-use weft_wire::limits::ACCOUNT_DATA_QUOTA_BYTES;
+use weft_wire::limits::{ACCOUNT_DATA_QUOTA_BYTES, FILTERS_QUOTA_BYTES};
 
 mod account;
 mod account_data;
@@ -76,12 +76,15 @@ const ATTEMPTS: usize = 8;
 pub struct AccountLimits {
     /// Bytes of account data.
     pub account_data_bytes: u64,
+    /// Bytes of stored filters.
+    pub filter_bytes: u64,
 }
 
 impl Default for AccountLimits {
     fn default() -> Self {
         Self {
             account_data_bytes: ACCOUNT_DATA_QUOTA_BYTES,
+            filter_bytes: FILTERS_QUOTA_BYTES,
         }
     }
 }

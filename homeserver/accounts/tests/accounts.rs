@@ -526,6 +526,7 @@ async fn of_very_many_devices_the_oldest_makes_room() {
 async fn account_data_is_counted_over_changes_and_bounded() {
     let limits = AccountLimits {
         account_data_bytes: 1_000,
+        ..AccountLimits::default()
     };
     let store = Store::open(MemoryEngine::new()).await.unwrap();
     let name = owned_server_name!("a.example");

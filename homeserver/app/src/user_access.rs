@@ -54,6 +54,7 @@ impl UserAccess {
         let store = storage::open(config).await?;
         let limits = AccountLimits {
             account_data_bytes: config.limits.account_data_bytes,
+            filter_bytes: config.limits.filter_bytes,
         };
         let clock = Arc::new(SystemClock);
         let accounts = Accounts::with_limits(store.clone(), config.server_name.clone(), clock, limits);

@@ -562,15 +562,39 @@ fn a_server_says_whether_it_lives_and_what_is_in_use() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
     }
     served.signal("-USR1");
-    let log = served.until_logged("name=\"server_in_flight_bytes\"");
-    for budget in [
-        "connections",
-        "stranger_connections",
-        "stranger_in_flight_bytes",
-        "account_in_flight_bytes",
-    ] {
-        assert!(log.contains(&format!("name=\"{budget}\"")), "{log}");
+    let mut budgets = budgets_in_source();
+    let is_name = |name: &String| name.chars().all(|letter| letter == '_' || letter.is_ascii_lowercase());
+    budgets.retain(|name| is_name(name) && !name.starts_with("test_"));
+    assert!(budgets.len() >= 11, "{budgets:?}");
+    for budget in budgets {
+        served.until_logged(&format!("name=\"{budget}\""));
     }
+}
+
+/// The names of all budgets that the crates of a server make.
+fn budgets_in_source() -> std::collections::BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut folders = vec![root.join("homeserver"), root.join("federation")];
+    let mut names = std::collections::BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(path).unwrap();
+                // `Budget::new(name, …)` and `KeyedBudget::new(name, …)`.
+                for made in text.split("Budget::new(").skip(1) {
+                    let name = made
+                        .trim_start()
+                        .strip_prefix('"')
+                        .and_then(|rest| rest.split('"').next());
+                    names.extend(name.map(str::to_owned));
+                }
+            }
+        }
+    }
+    names
 }
 
 /// T120: connections above the limit of a network are closed at once, and descriptors come back.

@@ -13,13 +13,14 @@ pub const MAX_CONNECTIONS: u64 = 8_192;
 pub const MAX_STRANGER_CONNECTIONS_PER_NETWORK: u64 = 256;
 /// Bytes of requests and answers that strangers of one network hold: one signed request of another server in full
 /// ([`MAX_FEDERATION_REQUEST_BYTES`]), because its signature covers its body, and some more (T121, T122).
+/// (`[limits] stranger_in_flight_bytes_per_network`)
 pub const MAX_STRANGER_BYTES_PER_NETWORK: u64 = 16 * 1024 * 1024;
-/// The same of all strangers together.
+/// The same of all strangers together. (`[limits] stranger_in_flight_bytes`)
 pub const MAX_STRANGER_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of requests and answers that one account holds: the largest document ([`MAX_DOCUMENT_BYTES`]) once, and half of
-/// it for all else (T130).
+/// it for all else (T130). (`[limits] account_in_flight_bytes_per_user`)
 pub const MAX_ACCOUNT_BYTES_PER_USER: u64 = 96 * 1024 * 1024;
-/// The same of all accounts together.
+/// The same of all accounts together. (`[limits] account_in_flight_bytes`)
 pub const MAX_ACCOUNT_BYTES: u64 = 256 * 1024 * 1024;
 /// Whole texts of documents that are made at one time for one user and are not charged yet, for `GET content` and again for
 /// live sockets: each has up to [`MAX_DOCUMENT_BYTES`]. The others wait for their turn (T130).
@@ -29,9 +30,9 @@ pub const MAX_CONTENT_READS_PER_USER: u64 = 16;
 /// The same of all users.
 pub const MAX_CONTENT_READS_WAITING: u64 = 1_024;
 /// Bytes of requests and answers that another server holds: the largest answer ([`MAX_FEDERATION_RESPONSE_BYTES`]), and
-/// some more.
+/// some more. (`[limits] server_in_flight_bytes_per_server`)
 pub const MAX_SERVER_BYTES_PER_SERVER: u64 = 144 * 1024 * 1024;
-/// The same of all other servers together.
+/// The same of all other servers together. (`[limits] server_in_flight_bytes`)
 pub const MAX_SERVER_BYTES: u64 = 256 * 1024 * 1024;
 /// What a request is counted as, bytes, beside its path, its headers and its body: its task and what it is parsed into.
 pub const REQUEST_OVERHEAD_BYTES: u64 = 8 * 1024;
@@ -299,15 +300,17 @@ pub const MAX_VIA_SERVERS: usize = 10;
 
 /// Requests to other servers that one stranger (an address without a token or a signature) may have under way at a time:
 /// profiles, aliases, directories, keys. A page of profiles loads with it, and a server that many others call at once
-/// learns their keys, also behind a proxy that hides their addresses.
+/// learns their keys, also behind a proxy that hides their addresses. (`[limits] outgoing_requests_per_stranger`)
 pub const MAX_OUTGOING_PER_STRANGER: u64 = 8;
 /// The same for all strangers together (T124): what they can keep from other strangers, and from nobody else.
+/// (`[limits] outgoing_requests_for_strangers`)
 pub const MAX_OUTGOING_FOR_STRANGERS: u64 = 32;
 /// Requests to other servers in a minute that one stranger may cause.
 pub const OUTGOING_PER_MINUTE_FOR_STRANGER: u32 = 120;
 /// Requests to other servers that one account may have under way at a time, for the same questions.
+/// (`[limits] outgoing_requests_per_account`)
 pub const MAX_OUTGOING_PER_ACCOUNT: u64 = 8;
-/// The same for all accounts together.
+/// The same for all accounts together. (`[limits] outgoing_requests_for_accounts`)
 pub const MAX_OUTGOING_FOR_ACCOUNTS: u64 = 128;
 /// Joins, leaves, knocks and invitations that one account may have under way at a time: each may ask other servers and goes on
 /// where its client hangs up. A space with its rooms is joined with it.
@@ -382,8 +385,8 @@ pub const MAX_ACCOUNT_DATA_BYTES: usize = 256 * 1024;
 pub const ACCOUNT_DATA_QUOTA_BYTES: u64 = 4 * 1024 * 1024;
 /// Pieces of account data of one user: clients keep two of each room.
 pub const MAX_ACCOUNT_DATA_ROWS: u64 = 20_000;
-/// All stored filters of one user, bytes: each new one is compared with them.
-pub const FILTERS_QUOTA_BYTES: usize = 512 * 1024;
+/// All stored filters of one user, bytes: each new one is compared with them. (`[limits] filter_bytes`)
+pub const FILTERS_QUOTA_BYTES: u64 = 512 * 1024;
 /// Accounts in one page of the operator's list: some 100 KB.
 pub const OPERATOR_PAGE_ACCOUNTS: usize = 1_000;
 /// A document's title, bytes: it must fit a state event with room to spare, and a browser's tab.

@@ -1,8 +1,11 @@
 //! `[limits]`: what one user, or one server, may ask for and keep, and what callers may hold.
+//!
+//! No setting may be below what one request of a well-behaved client or server needs: it would be refused for ever.
 
+use weft_federation::OutgoingLimits;
 use weft_gateway::traffic::TrafficLimits;
 use weft_room::InvitationBounds;
-use weft_wire::limits::ACCOUNT_DATA_QUOTA_BYTES;
+use weft_wire::limits;
 
 use super::source::Fields;
 
@@ -13,23 +16,43 @@ pub(crate) struct Limits {
     pub(crate) rate_limit: bool,
     /// Connections, and bytes in flight.
     pub(crate) traffic: TrafficLimits,
+    /// Requests to other servers that strangers and accounts cause.
+    pub(crate) outgoing: OutgoingLimits,
     /// Bytes of account data that one user may keep.
     pub(crate) account_data_bytes: u64,
+    /// Bytes of filters that one user may keep.
+    pub(crate) filter_bytes: u64,
     /// How many open invitations a user, and a server, may have to rooms that this server is not in.
     pub(crate) invitations: InvitationBounds,
 }
 
+/// Headers of a request, and what its task takes.
+const REQUEST_ALLOWANCE: u64 = limits::MAX_HEAD_BYTES as u64 + limits::REQUEST_OVERHEAD_BYTES;
+/// One federation request of full size: its signature is checked when all of it has come.
+const LEAST_STRANGER_BYTES: u64 = limits::MAX_FEDERATION_REQUEST_BYTES as u64 + REQUEST_ALLOWANCE;
+/// One document of full size.
+const LEAST_ACCOUNT_BYTES: u64 = limits::MAX_DOCUMENT_BYTES as u64 + REQUEST_ALLOWANCE;
+/// One answer of full size, and its request.
+const LEAST_SERVER_BYTES: u64 =
+    (limits::MAX_FEDERATION_RESPONSE_BYTES + limits::MAX_FEDERATION_REQUEST_BYTES) as u64 + REQUEST_ALLOWANCE;
+
 /// See the module.
 pub(super) fn read(mut fields: Fields<'_>) -> Limits {
     let rate_limit = fields.truth("rate_limit").is_none_or(|found| found.value);
-    let default = TrafficLimits::default();
-    let mut number = |name: &str, otherwise: u64| fields.count(name).map_or(otherwise, |found| found.value as u64);
-    let traffic = TrafficLimits {
-        connections: number("connections", default.connections),
-        connections_per_network: number("connections_per_network", default.connections_per_network),
-        ..default
-    };
-    let account_data_bytes = number("account_data_bytes", ACCOUNT_DATA_QUOTA_BYTES);
+    let traffic = traffic(&mut fields);
+    let outgoing = outgoing(&mut fields);
+    let account_data_bytes = number(
+        &mut fields,
+        "account_data_bytes",
+        limits::ACCOUNT_DATA_QUOTA_BYTES,
+        (limits::MAX_ACCOUNT_DATA_BYTES as u64, "one value of account data"),
+    );
+    let filter_bytes = number(
+        &mut fields,
+        "filter_bytes",
+        limits::FILTERS_QUOTA_BYTES as u64,
+        (limits::MAX_FILTER_BYTES as u64, "one filter"),
+    );
     let default = InvitationBounds::default();
     let mut count = |name: &str, otherwise: usize| fields.count(name).map_or(otherwise, |found| found.value);
     let invitations = InvitationBounds {
@@ -41,7 +64,95 @@ pub(super) fn read(mut fields: Fields<'_>) -> Limits {
     Limits {
         rate_limit,
         traffic,
+        outgoing,
         account_data_bytes,
+        filter_bytes,
         invitations,
     }
+}
+
+fn traffic(fields: &mut Fields<'_>) -> TrafficLimits {
+    let default = TrafficLimits::default();
+    let one = (1, "one connection");
+    let (connections_per_network, connections) = (
+        number(fields, "connections_per_network", default.connections_per_network, one),
+        number(fields, "connections", default.connections, one),
+    );
+    let (stranger_bytes_per_network, stranger_bytes) = pair(
+        fields,
+        ["stranger_in_flight_bytes_per_network", "stranger_in_flight_bytes"],
+        (default.stranger_bytes_per_network, default.stranger_bytes),
+        (LEAST_STRANGER_BYTES, "one signed request of another server"),
+    );
+    let (account_bytes_per_user, account_bytes) = pair(
+        fields,
+        ["account_in_flight_bytes_per_user", "account_in_flight_bytes"],
+        (default.account_bytes_per_user, default.account_bytes),
+        (LEAST_ACCOUNT_BYTES, "one document of full size"),
+    );
+    let (server_bytes_per_server, server_bytes) = pair(
+        fields,
+        ["server_in_flight_bytes_per_server", "server_in_flight_bytes"],
+        (default.server_bytes_per_server, default.server_bytes),
+        (LEAST_SERVER_BYTES, "one answer of full size"),
+    );
+    TrafficLimits {
+        connections,
+        connections_per_network,
+        stranger_bytes_per_network,
+        stranger_bytes,
+        account_bytes_per_user,
+        account_bytes,
+        server_bytes_per_server,
+        server_bytes,
+    }
+}
+
+fn outgoing(fields: &mut Fields<'_>) -> OutgoingLimits {
+    let default = OutgoingLimits::default();
+    let one = (1, "one request");
+    let (per_stranger, for_strangers) = pair(
+        fields,
+        ["outgoing_requests_per_stranger", "outgoing_requests_for_strangers"],
+        (default.per_stranger, default.for_strangers),
+        one,
+    );
+    let (per_account, for_accounts) = pair(
+        fields,
+        ["outgoing_requests_per_account", "outgoing_requests_for_accounts"],
+        (default.per_account, default.for_accounts),
+        one,
+    );
+    OutgoingLimits {
+        per_stranger,
+        for_strangers,
+        per_account,
+        for_accounts,
+    }
+}
+
+/// The limit of one caller and that of all callers, which is not below it.
+fn pair(
+    fields: &mut Fields<'_>,
+    [of_one, of_all]: [&str; 2],
+    default: (u64, u64),
+    (least, need): (u64, &str),
+) -> (u64, u64) {
+    let one = number(fields, of_one, default.0, (least, need));
+    // A default that an operator's number for one caller exceeds rises with it.
+    let all = number(fields, of_all, default.1.max(one), (one, of_one));
+    (one, all)
+}
+
+/// A number that is at least what `need` takes.
+fn number(fields: &mut Fields<'_>, name: &str, default: u64, (least, need): (u64, &str)) -> u64 {
+    let Some(found) = fields.count(name) else {
+        return default;
+    };
+    let value = found.value as u64;
+    if value < least {
+        let message = format!("must be at least {least}: {need} needs as much");
+        fields.wrong(name, &found.origin, message);
+    }
+    value
 }

@@ -69,8 +69,25 @@ rate_limit = true
 connections = 8192
 # Of them those of one IPv4 address or one IPv6 /64 on which nobody has signed in: more for a large office behind one address.
 connections_per_network = 256
-# Bytes of account data (settings of clients) that one user may keep.
+# Bytes of requests and answers that are held at one time, of those who are not known yet (by IPv4 address or IPv6 /64), of
+# accounts and of other servers: of one, and of all of them. Together they bound the memory that callers can take. The
+# smallest values are a signed request (13.2 MB), a document (67.3 MB) and the state of a large room (147.5 MB).
+stranger_in_flight_bytes_per_network = 16777216
+stranger_in_flight_bytes = 67108864
+account_in_flight_bytes_per_user = 100663296
+account_in_flight_bytes = 268435456
+server_in_flight_bytes_per_server = 150994944
+server_in_flight_bytes = 268435456
+# Requests to other servers that are under way at one time because somebody asks for what is there (profiles, aliases,
+# directories, keys): for one who is not known and for all of them, for one account and for all accounts.
+outgoing_requests_per_stranger = 8
+outgoing_requests_for_strangers = 32
+outgoing_requests_per_account = 8
+outgoing_requests_for_accounts = 128
+# Bytes of account data (settings of clients) that one user may keep; at least 262144.
 account_data_bytes = 4194304
+# Bytes of filters for sync that one user may keep; at least 65536.
+filter_bytes = 524288
 # Open invitations to rooms of other servers: of one user, of one user by one server, of all users by one server.
 invitations_per_user = 500
 invitations_per_user_and_server = 50

@@ -37,7 +37,9 @@ fn what_is_not_said_has_a_default() {
     assert_eq!(config.documents.seal_max.as_millis(), 5000);
     assert!(config.limits.rate_limit);
     assert_eq!(config.limits.traffic, weft_gateway::traffic::TrafficLimits::default());
+    assert_eq!(config.limits.outgoing, weft_federation::OutgoingLimits::default());
     assert_eq!(config.limits.account_data_bytes, 4 * 1024 * 1024);
+    assert_eq!(config.limits.filter_bytes, 512 * 1024);
     assert_eq!(config.trusted_proxies, []);
     assert_eq!(config.limits.invitations, weft_room::InvitationBounds::default());
     assert!(config.listen[0].tls.is_none());
@@ -76,6 +78,13 @@ fn the_file_of_the_readme_is_understood() {
         rate_limit = false
         connections = 500
         connections_per_network = 50
+        stranger_in_flight_bytes_per_network = 100_000_000
+        account_in_flight_bytes_per_user = 70_000_000
+        account_in_flight_bytes = 70_000_000
+        outgoing_requests_per_stranger = 1
+        outgoing_requests_for_strangers = 2
+        account_data_bytes = 300_000
+        filter_bytes = 70_000
         invitations_per_user = 7
         [log]
         format = "json"
@@ -97,6 +106,18 @@ fn the_file_of_the_readme_is_understood() {
     assert!(!config.limits.rate_limit);
     assert_eq!(config.limits.traffic.connections, 500);
     assert_eq!(config.limits.traffic.connections_per_network, 50);
+    let traffic = config.limits.traffic;
+    assert_eq!(traffic.stranger_bytes_per_network, 100_000_000);
+    assert_eq!(
+        traffic.stranger_bytes, 100_000_000,
+        "all together may hold what one may"
+    );
+    let of_accounts = (traffic.account_bytes_per_user, traffic.account_bytes);
+    assert_eq!(of_accounts, (70_000_000, 70_000_000));
+    let outgoing = config.limits.outgoing;
+    assert_eq!((outgoing.per_stranger, outgoing.for_strangers), (1, 2));
+    assert_eq!(config.limits.account_data_bytes, 300_000);
+    assert_eq!(config.limits.filter_bytes, 70_000);
     assert_eq!(config.limits.invitations.per_user, 7);
     assert_eq!(config.log.format, LogFormat::Json);
 }
@@ -113,7 +134,9 @@ fn the_written_file_says_what_the_defaults_are() {
     assert_eq!(written.documents.seal_max, plain.documents.seal_max);
     assert_eq!(written.limits.rate_limit, plain.limits.rate_limit);
     assert_eq!(written.limits.traffic, plain.limits.traffic);
+    assert_eq!(written.limits.outgoing, plain.limits.outgoing);
     assert_eq!(written.limits.account_data_bytes, plain.limits.account_data_bytes);
+    assert_eq!(written.limits.filter_bytes, plain.limits.filter_bytes);
     assert_eq!(written.trusted_proxies, plain.trusted_proxies);
     assert_eq!(written.limits.invitations, plain.limits.invitations);
     assert_eq!(written.log.filter, plain.log.filter);
@@ -176,6 +199,34 @@ fn each_mistake_is_shown_with_its_line() {
         (
             "[limits]\nconnections = 0\n",
             "limits.connections: must be a whole number above 0",
+        ),
+        (
+            "[limits]\nstranger_in_flight_bytes_per_network = 1000\n",
+            "limits.stranger_in_flight_bytes_per_network: must be at least 13213696: one signed request of another server",
+        ),
+        (
+            "[limits]\naccount_in_flight_bytes_per_user = 1000\n",
+            "limits.account_in_flight_bytes_per_user: must be at least 67215360: one document of full size",
+        ),
+        (
+            "[limits]\nserver_in_flight_bytes_per_server = 1000\n",
+            "limits.server_in_flight_bytes_per_server: must be at least 147431424: one answer of full size",
+        ),
+        (
+            "[limits]\nserver_in_flight_bytes_per_server = 400000000\nserver_in_flight_bytes = 300000000\n",
+            "weft.toml:8: limits.server_in_flight_bytes: must be at least 400000000: server_in_flight_bytes_per_server",
+        ),
+        (
+            "[limits]\noutgoing_requests_for_accounts = 7\n",
+            "limits.outgoing_requests_for_accounts: must be at least 8: outgoing_requests_per_account",
+        ),
+        (
+            "[limits]\naccount_data_bytes = 1000\n",
+            "limits.account_data_bytes: must be at least 262144: one value of account data",
+        ),
+        (
+            "[limits]\nfilter_bytes = 1000\n",
+            "limits.filter_bytes: must be at least 65536: one filter",
         ),
         (
             "[limits]\ninvitations_per_user = 0\n",

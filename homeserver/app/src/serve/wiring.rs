@@ -176,6 +176,7 @@ fn outside(config: &Config, store: &Store) -> Result<Outside, ServeError> {
     let client_config = ClientConfig {
         extra_ca_certificates,
         allow_addresses: config.federation.allow_addresses.clone(),
+        outgoing: config.limits.outgoing,
         ..ClientConfig::default()
     };
     let client = Client::new(Arc::clone(&key_ring), client_config).map_err(|error| ServeError::Federation {
@@ -253,6 +254,7 @@ fn rooms(config: &Config, store: &Store, outside: &Outside, inside: &Inside) -> 
 fn accounts(config: &Config, store: &Store) -> Accounts {
     let limits = AccountLimits {
         account_data_bytes: config.limits.account_data_bytes,
+        filter_bytes: config.limits.filter_bytes,
     };
     let clock = Arc::new(weft_accounts::SystemClock);
     Accounts::with_limits(store.clone(), config.server_name.clone(), clock, limits)

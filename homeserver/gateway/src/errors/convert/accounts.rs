@@ -135,7 +135,7 @@ impl From<FilterError> for ApiError {
     fn from(error: FilterError) -> Self {
         match error {
             FilterError::TooLarge => Self::too_large(error.to_string()),
-            FilterError::TooMany => Self::invalid_param(error.to_string()),
+            FilterError::TooMany { .. } => Self::invalid_param(error.to_string()),
             FilterError::Unavailable(error) => error.into(),
         }
     }
