@@ -111,6 +111,7 @@ struct Ports {
     settings: Arc<ClientSettings>,
     interactive: Arc<interactive::Interactive>,
     directory: Arc<PublicRooms>,
+    open_rooms: Arc<user_directory::OpenRooms>,
     waiting: sync::Waiting,
     membership: MembershipLocks,
     shared_secret: Arc<admin_register::SharedSecretPort>,
@@ -121,6 +122,7 @@ fn state(ports: ClientPorts) -> Ports {
         reader: ports.rooms.reader().clone(),
         interactive: Arc::default(),
         directory: Arc::default(),
+        open_rooms: Arc::default(),
         waiting: sync::Waiting::default(),
         membership: ports.membership,
         shared_secret: Arc::new(admin_register::SharedSecretPort::new(

@@ -393,6 +393,9 @@ pub const OPERATOR_PAGE_ACCOUNTS: usize = 1_000;
 pub const MAX_TITLE_BYTES: usize = 1_024;
 /// A display name, bytes.
 pub const MAX_DISPLAY_NAME_BYTES: usize = 512;
+/// Rooms that anybody may join whose members are found in the user directory, beside those of the public directory. A search
+/// looks at 10,000 people, and most rooms have a few.
+pub const MAX_ROOMS_SEARCHED_FOR_USERS: usize = 10_000;
 /// Requests a minute that one user may make (`[limits] rate_limit`).
 pub const REQUESTS_PER_MINUTE: u32 = 1_000;
 /// Invitations in one createRoom.

@@ -1,10 +1,15 @@
 //! POST /_matrix/client/v3/user_directory/search: people to invite, among those whom the user shares a room with and the
-//! members of the rooms in the public directory.
+//! members of public rooms, which are those of the public directory and those that anybody may join.
 //!
 //! Must not tell of anybody else (who has an account here is not everybody's business), nor the name that a user of this
 //! server has in a single room.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod open_rooms;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{Json, Router, extract::State};
 use ruma::{
@@ -13,6 +18,8 @@ use ruma::{
 use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
 use weft_room::Reader;
+
+pub(super) use open_rooms::OpenRooms;
 
 use super::Ports;
 use crate::{
@@ -33,6 +40,7 @@ const MAX_LOOKED_AT: usize = 10_000;
 async fn search(
     State(reader): State<Reader>,
     State(accounts): State<Accounts>,
+    State(open_rooms): State<Arc<OpenRooms>>,
     caller: Authenticated,
     Ruma(request): Ruma<search_users::v3::Request>,
 ) -> ApiResult<Json<Value>> {
@@ -47,12 +55,17 @@ async fn search(
     let own = own
         .filter(|row| row.membership == MembershipState::Join)
         .map(|row| row.room);
-    let rooms = own.chain(reader.public_rooms().await?);
+    let public = reader.public_rooms().await?.into_iter();
+    let rooms = own.chain(public).chain(open_rooms.list(&reader).await?);
     for room in rooms {
         if term.is_empty() || found.len() > limit || seen.len() > MAX_LOOKED_AT {
             break;
         }
         let mut people = reader.joined_members(&room).await?;
+        if !people.iter().any(|user| accounts.is_local(user)) {
+            // What is known of a room that this server has left is old.
+            continue;
+        }
         people.truncate(MAX_LOOKED_AT);
         people.retain(|user| seen.insert(user.clone()));
         for user in people {

@@ -513,13 +513,9 @@ async fn the_user_directory_knows_public_rooms_and_no_nicknames() {
     let public = world
         .room(&bob, json!({"preset": "public_chat", "visibility": "public"}))
         .await;
-    let hidden = world.room(&dave, json!({"preset": "public_chat"})).await;
+    world.room(&dave, json!({})).await;
     assert_eq!(search(&alice, "robert").await[0]["user_id"], json!(bob.user));
-    assert_eq!(
-        search(&alice, "dave").await,
-        json!([]),
-        "the room is not in the directory"
-    );
+    assert_eq!(search(&alice, "dave").await, json!([]), "the room is private");
     let private = world.room(&bob, json!({})).await;
     world.invite_and_join(&private, &bob, &carol).await;
     for room in [&public, &private] {
@@ -532,7 +528,35 @@ async fn the_user_directory_knows_public_rooms_and_no_nicknames() {
         assert_eq!(search(who, "nickname").await, json!([]));
         assert_eq!(search(who, "robert").await[0]["display_name"], "Robert");
     }
-    drop(hidden);
+}
+
+/// W10: a room that anybody may join is public also where it is not in the directory, for as long as both are so.
+#[tokio::test]
+async fn the_user_directory_knows_members_of_rooms_that_anybody_may_join() {
+    let world = World::new().await;
+    let (alice, dave) = (world.person("alice").await, world.person("dave").await);
+    let search = async || {
+        let path = "/_matrix/client/v3/user_directory/search";
+        let found = world.ok("POST", path, &alice, json!({"search_term": "dave"})).await;
+        found["results"].as_array().unwrap().len()
+    };
+    assert_eq!(search().await, 0);
+    let open = world.room(&dave, json!({"preset": "public_chat"})).await;
+    assert_eq!(search().await, 1);
+    for (rule, found) in [("invite", 0), ("knock", 0), ("public", 1)] {
+        let content = json!({"join_rule": rule});
+        world.set_state(&open, &dave, "m.room.join_rules", "", content).await;
+        assert_eq!(search().await, found, "{rule}");
+    }
+    // More commits than are looked through: all rooms are read again.
+    let private = world.room(&alice, json!({})).await;
+    for number in 0..1_010 {
+        world.say(&private, &alice, &number.to_string()).await;
+    }
+    assert_eq!(search().await, 1);
+    let leave = format!("/_matrix/client/v3/rooms/{open}/leave");
+    world.ok("POST", &leave, &dave, json!({})).await;
+    assert_eq!(search().await, 0, "who has left is not found by the room");
 }
 
 /// W11 and T133: what is kept between requests is never older than the store.

@@ -6,7 +6,9 @@ use ruma::{
     OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, UserId,
     events::room::member::MembershipState,
 };
-use weft_store::tables::rooms::{ALIASES, AliasRow, MEMBERS, MEMBERSHIP, MembershipRow, PUBLIC_ROOMS, ROOM_ALIASES};
+use weft_store::tables::rooms::{
+    ALIASES, AliasRow, MEMBERS, MEMBERSHIP, MembershipRow, PUBLIC_ROOMS, ROOM_ALIASES, ROOMS,
+};
 
 use super::Reader;
 use crate::Unavailable;
@@ -128,6 +130,15 @@ impl Reader {
     pub async fn aliases_of(&self, room: &RoomId) -> Result<Vec<OwnedRoomAliasId>, Unavailable> {
         let rows = self.store.scan_all(ROOM_ALIASES.under(&(room,))).await?;
         Ok(rows.into_iter().map(|((_, alias), ())| alias).collect())
+    }
+
+    /// Rooms that this server is or was in, at most so many.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn rooms(&self, most: usize) -> Result<Vec<OwnedRoomId>, Unavailable> {
+        let rows = self.store.scan(ROOMS.under(&()).limit(most)).await?;
+        Ok(rows.into_iter().map(|((room,), _)| room).collect())
     }
 
     /// The rooms in this server's directory.
