@@ -16,10 +16,14 @@ mod broken_disk;
 mod documents_chat;
 #[path = "client/elsewhere.rs"]
 mod elsewhere;
+#[path = "client/gaps.rs"]
+mod gaps;
 #[path = "client/guessing.rs"]
 mod guessing;
 #[path = "client/ignored.rs"]
 mod ignored;
+#[path = "client/peer.rs"]
+mod peer;
 #[path = "client/people.rs"]
 mod people;
 #[path = "client/receipts.rs"]
