@@ -1,4 +1,4 @@
-//! How many requests one user may make.
+//! How many requests one user may make, and how many bytes of events one server may send.
 //!
 //! Sign-in has its own, stricter brake in `accounts`. Nothing here survives a restart, and nothing needs to.
 
@@ -12,8 +12,8 @@ use std::{
 };
 
 use governor::{Quota, RateLimiter, clock::Clock, clock::DefaultClock, state::keyed::DefaultKeyedStateStore};
-use ruma::{OwnedUserId, UserId};
-use weft_wire::limits::REQUESTS_PER_MINUTE;
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
+use weft_wire::limits::{MAX_REMEMBERED_SERVERS, REQUESTS_PER_MINUTE};
 
 use crate::errors::{ApiError, ApiResult};
 
@@ -95,9 +95,71 @@ impl Buckets {
     }
 }
 
+/// One bucket a server, of the bytes of its events that are taken in a day, refilled evenly. Cheap to clone.
+#[derive(Clone)]
+pub struct ServerEvents {
+    buckets: Option<Arc<ServerBuckets>>,
+}
+
+struct ServerBuckets {
+    limiter: RateLimiter<OwnedServerName, DefaultKeyedStateStore<OwnedServerName>, DefaultClock>,
+    clock: DefaultClock,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Bytes are counted in such units, rounded up.
+const EVENTS_UNIT: u64 = 1_024;
+
+impl ServerEvents {
+    /// With a limit in bytes.
+    #[must_use]
+    pub fn per_day(bytes: u64) -> Self {
+        let units = u32::try_from(bytes / EVENTS_UNIT).unwrap_or(u32::MAX);
+        let units = NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::with_period(DAY / units.get()).map(|quota| quota.allow_burst(units));
+        Self {
+            buckets: quota.map(|quota| {
+                Arc::new(ServerBuckets {
+                    limiter: RateLimiter::keyed(quota),
+                    clock: DefaultClock::default(),
+                })
+            }),
+        }
+    }
+
+    /// Without a limit.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self { buckets: None }
+    }
+
+    /// Counts so many bytes of events that `origin` sends.
+    ///
+    /// # Errors
+    /// 429 with the time until as many are taken; nothing is counted then.
+    pub(crate) fn check(&self, origin: &ServerName, bytes: u64) -> ApiResult<()> {
+        let Some(buckets) = &self.buckets else { return Ok(()) };
+        let units = u32::try_from(bytes.div_ceil(EVENTS_UNIT)).unwrap_or(u32::MAX);
+        let Some(units) = NonZeroU32::new(units) else {
+            return Ok(());
+        };
+        if buckets.limiter.len() > MAX_REMEMBERED_SERVERS {
+            buckets.limiter.retain_recent();
+        }
+        let wait = match buckets.limiter.check_key_n(&origin.to_owned(), units) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(refused)) => refused.wait_time_from(buckets.clock.now()),
+            // More than a day's bytes at once.
+            Err(_) => DAY,
+        };
+        tracing::warn!(%origin, bytes, "too many bytes of events in a day");
+        Err(ApiError::limit_exceeded(wait.max(Duration::from_millis(1))))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use ruma::user_id;
+    use ruma::{server_name, user_id};
 
     use super::*;
 
@@ -126,6 +188,20 @@ mod tests {
         }
         assert_eq!(buckets.limiter.len(), users);
         assert!(sweeps <= 2, "{sweeps}");
+    }
+
+    #[test]
+    fn one_servers_events_are_counted_in_bytes_and_stop_no_other_server() {
+        let events = ServerEvents::per_day(10 * EVENTS_UNIT);
+        let (one, other) = (server_name!("one.example"), server_name!("other.example"));
+        events.check(one, 0).unwrap();
+        events.check(one, 9 * EVENTS_UNIT - 1).unwrap();
+        let refused = events.check(one, 2 * EVENTS_UNIT).unwrap_err();
+        assert_eq!(refused.status().as_u16(), 429);
+        events.check(one, 1).unwrap();
+        events.check(other, 10 * EVENTS_UNIT).unwrap();
+        assert!(events.check(server_name!("third.example"), 11 * EVENTS_UNIT).is_err());
+        ServerEvents::unlimited().check(one, u64::MAX).unwrap();
     }
 
     #[test]

@@ -40,7 +40,7 @@ use weft_federation::{
 };
 use weft_room::{Reader, Rooms};
 
-use crate::{client::PublicRooms, errors::unknown_method, ruma_json::RumaRoutes};
+use crate::{client::PublicRooms, errors::unknown_method, ratelimit::ServerEvents, ruma_json::RumaRoutes};
 use signed::Signed;
 
 /// What the server-server API needs.
@@ -66,6 +66,8 @@ pub struct ServerPorts {
     pub intake: Arc<dyn Intake>,
     /// Is told whom we hear from.
     pub sender: Sender,
+    /// Bytes of events a day.
+    pub event_bytes: ServerEvents,
 }
 
 impl ServerPorts {

@@ -250,6 +250,9 @@ pub const MAX_EVENT_IDS_PER_REQUEST: usize = 100;
 pub const MAX_GAP_EVENTS: usize = 1_000;
 /// Events of one room that wait in the staging table; above it the newest are dropped and fetched again later (T19).
 pub const MAX_STAGED_EVENTS_PER_ROOM: usize = 10_000;
+/// Bytes of events in transactions of one server that are taken in a day; more is refused with the time to wait, so that the
+/// other server keeps it until then. Ten events a second of 2 KB each are 1.7 GB (`[limits] event_bytes_per_server_and_day`).
+pub const MAX_EVENT_BYTES_PER_SERVER_AND_DAY: u64 = 4 * 1024 * 1024 * 1024;
 /// Stripped state events with an invite, and their bytes together (T31).
 pub const MAX_STRIPPED_STATE_EVENTS: usize = 100;
 /// See [`MAX_STRIPPED_STATE_EVENTS`].

@@ -22,6 +22,8 @@ pub(crate) struct Limits {
     pub(crate) account_data_bytes: u64,
     /// Bytes of filters that one user may keep.
     pub(crate) filter_bytes: u64,
+    /// Bytes of events in transactions that are taken of one server in a day.
+    pub(crate) event_bytes_per_server_and_day: u64,
     /// How many open invitations a user, and a server, may have to rooms that this server is not in.
     pub(crate) invitations: InvitationBounds,
 }
@@ -50,8 +52,14 @@ pub(super) fn read(mut fields: Fields<'_>) -> Limits {
     let filter_bytes = number(
         &mut fields,
         "filter_bytes",
-        limits::FILTERS_QUOTA_BYTES as u64,
+        limits::FILTERS_QUOTA_BYTES,
         (limits::MAX_FILTER_BYTES as u64, "one filter"),
+    );
+    let event_bytes_per_server_and_day = number(
+        &mut fields,
+        "event_bytes_per_server_and_day",
+        limits::MAX_EVENT_BYTES_PER_SERVER_AND_DAY,
+        (limits::MAX_FEDERATION_REQUEST_BYTES as u64, "one transaction"),
     );
     let default = InvitationBounds::default();
     let mut count = |name: &str, otherwise: usize| fields.count(name).map_or(otherwise, |found| found.value);
@@ -67,6 +75,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> Limits {
         outgoing,
         account_data_bytes,
         filter_bytes,
+        event_bytes_per_server_and_day,
         invitations,
     }
 }

@@ -88,6 +88,8 @@ outgoing_requests_for_accounts = 128
 account_data_bytes = 4194304
 # Bytes of filters for sync that one user may keep; at least 65536.
 filter_bytes = 524288
+# Bytes of events that are taken of one other server in a day; what is more comes later. At least 13107200.
+event_bytes_per_server_and_day = 4294967296
 # Open invitations to rooms of other servers: of one user, of one user by one server, of all users by one server.
 invitations_per_user = 500
 invitations_per_user_and_server = 50

@@ -137,6 +137,8 @@ fn the_written_file_says_what_the_defaults_are() {
     assert_eq!(written.limits.outgoing, plain.limits.outgoing);
     assert_eq!(written.limits.account_data_bytes, plain.limits.account_data_bytes);
     assert_eq!(written.limits.filter_bytes, plain.limits.filter_bytes);
+    let events = plain.limits.event_bytes_per_server_and_day;
+    assert_eq!(written.limits.event_bytes_per_server_and_day, events);
     assert_eq!(written.trusted_proxies, plain.trusted_proxies);
     assert_eq!(written.limits.invitations, plain.limits.invitations);
     assert_eq!(written.log.filter, plain.log.filter);
@@ -223,6 +225,10 @@ fn each_mistake_is_shown_with_its_line() {
         (
             "[limits]\naccount_data_bytes = 1000\n",
             "limits.account_data_bytes: must be at least 262144: one value of account data",
+        ),
+        (
+            "[limits]\nevent_bytes_per_server_and_day = 1000\n",
+            "limits.event_bytes_per_server_and_day: must be at least 13107200: one transaction",
         ),
         (
             "[limits]\nfilter_bytes = 1000\n",

@@ -20,7 +20,7 @@ use weft_gateway::client::{ClientPorts, ClientSettings, MembershipLocks, Registr
 use weft_gateway::documents::{ContentReads, DocumentPorts};
 use weft_gateway::health::Readiness;
 use weft_gateway::live::{LivePorts, Sessions};
-use weft_gateway::ratelimit::UserLimiter;
+use weft_gateway::ratelimit::{ServerEvents, UserLimiter};
 use weft_gateway::server::ServerPorts;
 use weft_gateway::text_reads::TextReads;
 use weft_gateway::traffic::Traffic;
@@ -363,5 +363,6 @@ fn server_ports(config: &Config, outside: &Outside, inside: &Inside, rooms: &Roo
         transactions: Arc::new(Transactions::new()),
         intake: Arc::new(intake),
         sender: outside.sender.clone(),
+        event_bytes: ServerEvents::per_day(config.limits.event_bytes_per_server_and_day),
     }
 }

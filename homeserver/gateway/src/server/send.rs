@@ -19,6 +19,8 @@ pub(super) async fn send(
             "The transaction names another origin than its signature.",
         ));
     }
+    let bytes = request.pdus.iter().map(|pdu| pdu.get().len() as u64).sum();
+    ports.event_bytes.check(&origin, bytes)?;
     let edus = request.edus.into_iter().map(ruma::serde::Raw::into_json).collect();
     let transaction = Transaction {
         pdus: request.pdus,

@@ -3,6 +3,8 @@
 use axum::body::Body;
 use serde_json::{Value, json};
 
+use weft_gateway::ratelimit::ServerEvents;
+
 use crate::world::{World, alpha, beta, gamma, path};
 
 /// Every endpoint that wants a signature, with ids that look right.
@@ -193,4 +195,27 @@ async fn profiles_and_aliases_are_those_of_this_server() {
             .await;
         assert_eq!(rooms["chunk"].as_array().unwrap().len(), found, "{words}");
     }
+}
+
+/// What a server makes this one store in a day is bounded in bytes. The transaction that is too much is refused as a whole,
+/// to be sent again, and other servers are not concerned.
+#[tokio::test]
+async fn one_server_fills_the_store_only_so_fast() {
+    let world = World::with(ServerEvents::per_day(200 * 1024)).await;
+    let large = json!({ "type": "x", "content": { "body": "x".repeat(60_000) } });
+    let transaction =
+        |origin: &str| json!({ "origin": origin, "origin_server_ts": 1, "pdus": [large, large], "edus": [] });
+    let send = async |origin, id: u32| {
+        let path = format!("/_matrix/federation/v1/send/{id}");
+        let name = if origin == beta() { "beta.test" } else { "gamma.test" };
+        world.ask(origin, "PUT", &path, transaction(name)).await
+    };
+    assert_eq!(send(beta(), 1).await.0, 200);
+    let (status, answer) = send(beta(), 2).await;
+    assert_eq!((status, answer["errcode"].as_str()), (429, Some("M_LIMIT_EXCEEDED")));
+    assert!(
+        answer["retry_after_ms"].as_u64().is_some_and(|wait| wait > 60_000),
+        "{answer}"
+    );
+    assert_eq!(send(gamma(), 1).await.0, 200);
 }

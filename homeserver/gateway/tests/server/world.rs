@@ -24,7 +24,10 @@ use weft_federation::{
     inbound::{InboundEdu, Intake, IntakeError, Outside, Transactions},
     outbox::{OutboxError, OutboxStore, Retry, Row, Sender, SenderConfig},
 };
-use weft_gateway::server::{ServerPorts, router};
+use weft_gateway::{
+    ratelimit::ServerEvents,
+    server::{ServerPorts, router},
+};
 use weft_room::{
     CommitSink, Committed, CreateRoom, Identity, NewEvent, Ports, RoomConfig, Rooms, SystemClock, testing::NoPeers,
 };
@@ -167,6 +170,10 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with(ServerEvents::unlimited()).await
+    }
+
+    pub async fn with(event_bytes: ServerEvents) -> Self {
         let store = Store::open(MemoryDisk::new().open()).await.unwrap();
         let key_ring = Arc::new(KeyRing::generate(alpha().to_owned()).unwrap());
         let (commit, commits) = tokio::sync::mpsc::unbounded_channel();
@@ -201,6 +208,7 @@ impl World {
             transactions: Arc::new(Transactions::new()),
             intake: Arc::new(Into(rooms.clone())),
             sender: Sender::start(SenderConfig::default(), Arc::new(client), Arc::new(Nobody), clock),
+            event_bytes,
         });
         Self {
             rooms,
