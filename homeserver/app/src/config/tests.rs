@@ -103,6 +103,12 @@ fn the_file_of_the_readme_is_understood() {
     assert_eq!(config.federation.allow_addresses.len(), 3);
     assert_eq!(config.federation.notaries, ["notary.example"]);
     assert_eq!(config.documents.seal_idle.as_millis(), 500);
+    assert_limits(&config);
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+/// The section `[limits]` of the file above.
+fn assert_limits(config: &Config) {
     assert!(!config.limits.rate_limit);
     assert_eq!(config.limits.traffic.connections, 500);
     assert_eq!(config.limits.traffic.connections_per_network, 50);
@@ -119,7 +125,6 @@ fn the_file_of_the_readme_is_understood() {
     assert_eq!(config.limits.account_data_bytes, 300_000);
     assert_eq!(config.limits.filter_bytes, 70_000);
     assert_eq!(config.limits.invitations.per_user, 7);
-    assert_eq!(config.log.format, LogFormat::Json);
 }
 
 #[test]
