@@ -39,7 +39,7 @@ const TABLES: &[Table] = &[
     Table {
         path: FIELD,
         letter: 'B',
-        numbers: &[(2, 18)],
+        numbers: &[(2, 19)],
     },
 ];
 /// How a row without a test begins.
