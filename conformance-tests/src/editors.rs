@@ -12,7 +12,7 @@ use tokio::{process::Command, sync::OnceCell};
 use crate::{authority::Authority, client::Client, lines::Process};
 
 /// How long an editor may take to see something, milliseconds. Generous: a test fails by never, not by late.
-const PATIENCE_MS: u64 = 30_000;
+const TIMEOUT_MS: u64 = 30_000;
 
 /// How long awareness may take, milliseconds: less than the 15 s after which stock clients say all of it again by themselves.
 const BEFORE_RENEWAL_MS: u64 = 8_000;
@@ -171,7 +171,7 @@ impl Editor {
         if let Some(fields) = request.as_object_mut() {
             fields.insert("command".to_owned(), json!(command));
             fields.insert("editor".to_owned(), json!(self.name));
-            fields.entry("timeout").or_insert(json!(PATIENCE_MS));
+            fields.entry("timeout").or_insert(json!(TIMEOUT_MS));
         }
         self.process
             .0

@@ -36,7 +36,7 @@ use crate::{authority::Authority, client::Client, client::segment};
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// How long a condition is waited for. A loaded machine is slow, not broken.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 /// Between two signs of life of a cursor: a server forgets it after 30 seconds.
 const RENEWAL: Duration = Duration::from_secs(10);
 /// Between attempts to connect.
@@ -236,7 +236,7 @@ impl LiveEditor {
     }
 
     async fn until(&self, what: &str, condition: impl Fn(&State) -> bool) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             {
                 let state = lock(&self.state);

@@ -5,7 +5,6 @@
 //! number, to read processor time and memory from the system.
 
 pub mod cli;
-pub mod crowd;
 pub mod edit;
 pub mod events;
 pub mod federation_in;
@@ -15,6 +14,7 @@ pub mod http;
 pub mod join;
 pub mod local;
 pub mod machine;
+pub mod many_clients;
 pub mod open;
 pub mod peers;
 pub mod process;
@@ -23,8 +23,8 @@ pub mod restart;
 pub mod results;
 pub mod seen;
 pub mod socket;
-pub mod subject;
 pub mod sync;
+pub mod target;
 pub mod typing;
 
 /// A line about how far it has come, on standard error.

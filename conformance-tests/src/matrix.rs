@@ -10,7 +10,7 @@ use tokio::process::Command;
 use crate::{authority::Authority, client::Client, editors, lines::Process, python};
 
 /// How long a client may take to see something, milliseconds. Generous: a test fails by never, not by late.
-const PATIENCE_MS: u64 = 30_000;
+const TIMEOUT_MS: u64 = 30_000;
 
 /// The release of matrix-nio, in `python/requirements.txt` too, with all that it needs.
 const NIO: &str = "0.26.0";
@@ -88,7 +88,7 @@ impl Stock {
     pub async fn ask(&self, command: &str, mut request: Value) -> Result<Value> {
         if let Some(fields) = request.as_object_mut() {
             fields.insert("command".to_owned(), json!(command));
-            fields.entry("timeout").or_insert(json!(PATIENCE_MS));
+            fields.entry("timeout").or_insert(json!(TIMEOUT_MS));
         }
         let what = format!("{:?} of {}: {request}", self.kind, self.user);
         self.process.call(request).await.context(what)

@@ -22,7 +22,7 @@ use crate::{
 pub const SHARED_SECRET: &str = "conformance-tests-only";
 
 /// How long a server may take until it answers. A loaded machine with two cores is slow, not broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub struct Server {
@@ -265,7 +265,7 @@ rate_limit = false
     /// # Errors
     /// When it ends or does not answer in time; with the end of its log.
     pub async fn until_ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let answer = self
                 .http
@@ -405,7 +405,7 @@ rate_limit = false
             .arg("-TERM")
             .arg(process.id().to_string())
             .status()?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = process.try_wait()? {
                 ensure!(

@@ -25,7 +25,7 @@ use crate::{
 pub const VERSION: &str = "1.163.2";
 
 /// How long it may take until it answers: its first start makes its database.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// See the module.
 pub struct Synapse {
@@ -224,7 +224,7 @@ impl Synapse {
         let log = File::create(self.log_path())?;
         let process = self.command()?.stdout(log.try_clone()?).stderr(log).spawn()?;
         self.process = Some(process);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let url = format!("{}/_matrix/client/versions", self.url);
             let answer = self.http.get(url).send().await;

@@ -33,7 +33,7 @@ const TALKERS: usize = 8;
 /// What the store may hold in memory (two write buffers of 64 MB, 128 MB of blocks), and as much again for everything else.
 const MOST_GROWTH: u64 = 512 << 20;
 /// Time in which something more must arrive.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The growth of a process.
 struct Growth {
@@ -127,7 +127,7 @@ async fn what_was_said_while_a_server_was_away_arrives_and_was_not_kept_in_memor
             (last, moved) = (found.len(), Instant::now());
         }
         ensure!(
-            moved.elapsed() < PATIENCE,
+            moved.elapsed() < TIMEOUT,
             "{last} of {events} events have arrived, and no more come"
         );
         sleep(Duration::from_secs(1)).await;

@@ -35,7 +35,7 @@ const CONNECTIONS: usize = 256;
 /// Messages of the innocent while an attack is held.
 const MESSAGES: usize = 20;
 /// How long the end of an attack may take to be noticed by everybody. Only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Looks at the memory after an attack, a tenth of a second apart.
 const LOOKS: usize = 30;
@@ -131,7 +131,7 @@ impl Stage {
             }
             Ok::<_, anyhow::Error>(())
         };
-        tokio::time::timeout(PATIENCE, returned)
+        tokio::time::timeout(TIMEOUT, returned)
             .await
             .with_context(|| format!("{}: descriptors don't come back", attack.name()))??;
         let after = self.memory_afterwards(before).await?;

@@ -36,7 +36,7 @@ use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode a
 
 const EDITORS: usize = 20;
 /// A fail point that is on the way of every edit is passed within this time; a loaded machine is slow.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Two servers, a document, and people who type without end.
 struct Load {
@@ -169,7 +169,7 @@ async fn fail_points(server: &mut Server) -> Result<Vec<String>> {
     server.kill();
     server.spawn(&[("WEFT_FAIL_AT", "?:1")])?;
     ensure!(
-        server.until_dead(PATIENCE).await?,
+        server.until_dead(TIMEOUT).await?,
         "a fail point that isn't there was taken"
     );
     let log = server.log();
@@ -192,7 +192,7 @@ async fn die_at(load: &mut Load, server: usize, name: &str, count: u64) -> Resul
     if name.starts_with("room::adopt") {
         join_something_new(load, server).await?;
     }
-    let died = load.servers[server].until_dead(PATIENCE).await?;
+    let died = load.servers[server].until_dead(TIMEOUT).await?;
     ensure!(died, "{setting}: nobody comes by there on server {server}");
     load.servers[server].boot().await
 }
@@ -202,7 +202,7 @@ async fn join_something_new(load: &mut Load, server: usize) -> Result<()> {
     let other = &load.people[1 - server];
     let me = &load.people[server];
     let room = other.create_document("One more").await?;
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     // The one who is invited is on a server that is only now starting.
     while other.give_role(&room, &me.user, "editor").await.is_err() {
         ensure!(tokio::time::Instant::now() < deadline, "the invitation does not arrive");

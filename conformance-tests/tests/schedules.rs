@@ -39,9 +39,9 @@ use weft_conformance_tests::{
 use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode as _};
 
 /// Until all servers agree, once nothing goes wrong any more. A loaded machine is slow, not broken.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// What somebody waits for an answer while everything goes wrong; what comes of it is seen at rest.
-const IMPATIENCE: Duration = Duration::from_secs(5);
+const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALM: Weather = Weather {
     delay_ms: [0, 0],
     lose: 0.0,
@@ -182,7 +182,7 @@ impl Run {
         let who = who.clone();
         self.under_way.spawn(async move {
             let asked = who.request(method, &path, Some(body));
-            let answer = tokio::time::timeout(IMPATIENCE, asked).await.ok()?.ok()?;
+            let answer = tokio::time::timeout(SHORT_TIMEOUT, asked).await.ok()?.ok()?;
             let event = answer.body.get("event_id").and_then(Value::as_str);
             event.filter(|_| answer.status.is_success()).map(str::to_owned)
         });
@@ -281,7 +281,7 @@ impl Run {
     }
 
     async fn until_equal(&self) -> Result<View> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let mut views = Vec::new();
             for at in 0..self.servers.len() {

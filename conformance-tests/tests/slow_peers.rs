@@ -21,8 +21,8 @@ use weft_conformance_tests::{
     authority::Authority,
     client::Client,
     given::cannot_be_put_to_given_servers,
-    liar::{Liar, Room, json_reply},
     live::{LiveEditor, trust},
+    malicious::{MaliciousServer, Room, json_reply},
     server::Server,
 };
 use weft_wire::limits::MAX_QUEUE_BYTES_PER_SOCKET;
@@ -31,7 +31,7 @@ const STALLED: usize = 100;
 const EDITS: usize = 50;
 const EDIT_BYTES: usize = 400_000;
 /// A loaded machine is slow.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What the server may need for the document itself, whoever reads it: its bytes several times over while it is merged,
 /// sealed and written, and the store's buffers.
@@ -62,7 +62,7 @@ async fn readers_that_take_nothing_cost_no_more_than_the_limits_say_and_get_all_
     let mut most = before;
     for number in 0..EDITS {
         writer.type_word(1_000, &format!("<{number} {}>", "x".repeat(EDIT_BYTES)));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while writer.waiting() > 0 {
             most = most.max(server.resident_bytes()?);
             ensure!(Instant::now() < deadline, "edit {number} is not acknowledged");
@@ -85,7 +85,7 @@ async fn readers_that_take_nothing_cost_no_more_than_the_limits_say_and_get_all_
     let resumed: Vec<LiveEditor> = readers.drain(..3).collect();
     for reader in &resumed {
         reader.listen(true);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while reader.text() != text {
             ensure!(Instant::now() < deadline, "a reader that reads again does not get all");
             sleep(Duration::from_millis(100)).await;
@@ -96,7 +96,7 @@ async fn readers_that_take_nothing_cost_no_more_than_the_limits_say_and_get_all_
 
 /// Who takes nothing for a minute, and the time that a slow line needs for what the system keeps for it, is disconnected.
 async fn are_given_up(server: &Server, files: usize) -> Result<()> {
-    let deadline = Instant::now() + 2 * PATIENCE;
+    let deadline = Instant::now() + 2 * TIMEOUT;
     while server.open_files()? > files {
         ensure!(
             Instant::now() < deadline,
@@ -131,7 +131,7 @@ async fn a_server_that_answers_a_byte_a_second_holds_up_nobody_and_gets_all_of_i
     let options = json!({"preset": "public_chat", "room_version": "11"});
     let room = alice.create_room(options).await?;
     bob.join(&room, Some(&one.name)).await?;
-    let slow = Liar::start(&authority, "slow").await?;
+    let slow = MaliciousServer::start(&authority, "slow").await?;
     Room::join(&slow, &one, &room, &slow.user("sam")).await?;
 
     slow.answers("/_matrix/federation/v1/send/", |_| a_byte_a_second());
@@ -143,7 +143,7 @@ async fn a_server_that_answers_a_byte_a_second_holds_up_nobody_and_gets_all_of_i
     for number in 0..20 {
         let text = format!("meanwhile {number}");
         alice.say(&room, &text).await?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !bob.messages(&room).await?.contains(&text) {
             ensure!(Instant::now() < deadline, "{text} does not reach the other server");
             sleep(Duration::from_millis(20)).await;
@@ -152,7 +152,7 @@ async fn a_server_that_answers_a_byte_a_second_holds_up_nobody_and_gets_all_of_i
     ensure!(slow.asked(sent).len() == 1, "one at a time to one server");
 
     slow.answers(sent, |_| json_reply(&json!({"pdus": {}})));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let asked = slow.asked(sent);
         let heard: String = asked.iter().map(|asked| asked.body.to_string()).collect();

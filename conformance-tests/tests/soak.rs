@@ -33,7 +33,7 @@ use weft_conformance_tests::{
     },
     client::Client,
     given::cannot_be_put_to_given_servers,
-    liar::{Liar, Room},
+    malicious::{MaliciousServer, Room},
     server::{GIVES_MEMORY_BACK, Server, free_port},
     soak::{Holding, Options, Team},
     world::World,
@@ -49,7 +49,7 @@ const MORE_MEMORY: u64 = 64 << 20;
 /// Connections and threads that may come and go by themselves.
 const SPARE: usize = 24;
 /// How long the end of the attacks may take to be noticed. Only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a run came to.
 struct Outcome {
@@ -91,22 +91,22 @@ fn by_strangers_and_accounts(server: &str, data: &Path) -> Vec<Box<dyn Attack>> 
 
 /// A lying server for one of ours: a user of it is in a room there.
 struct Opponent {
-    liar: Liar,
+    malicious: MaliciousServer,
     victim: Client,
     room: (Room, String),
 }
 
 impl Opponent {
     async fn of(world: &World, server: usize) -> Result<Self> {
-        let liar = Liar::start(&world.authority, &format!("liar-{server}")).await?;
+        let malicious = MaliciousServer::start(&world.authority, &format!("liar-{server}")).await?;
         let victim = world.user(server, "victim").await?;
         let options = serde_json::json!({ "preset": "public_chat", "room_version": "12" });
         let id = victim.create_room(options).await?;
-        let mallory = liar.user("mallory");
-        let room = Room::join(&liar, &world.servers[server], &id, &mallory).await?;
+        let mallory = malicious.user("mallory");
+        let room = Room::join(&malicious, &world.servers[server], &id, &mallory).await?;
         victim.until_membership(&id, &mallory, "join").await?;
         Ok(Self {
-            liar,
+            malicious,
             victim,
             room: (room, mallory),
         })
@@ -116,7 +116,7 @@ impl Opponent {
         ByServer {
             round,
             server,
-            liar: &self.liar,
+            malicious: &self.malicious,
             http: http.clone(),
             victim: &self.victim,
             room: self.room.clone(),
@@ -230,7 +230,7 @@ async fn settled(world: &World, before: [Holding; 2]) -> Result<[Holding; 2]> {
     let is_back = |(before, now): (&Holding, &Holding)| {
         now.files <= before.files + SPARE && now.threads <= before.threads + SPARE
     };
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     loop {
         let now = holdings(world)?;
         if before.iter().zip(&now).all(is_back) {

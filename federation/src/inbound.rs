@@ -1,7 +1,7 @@
 //! Incoming transactions: counted, checked event by event, handed on, answered.
 //!
 //! One bad event stops nothing but itself (T14). What is handed on is [`Verified`]; what it does to a room is not
-//! decided here. Must not answer before the events are safe with the [`Intake`].
+//! decided here. Must not answer before the events are safe with the [`InboundHandler`].
 
 pub(crate) mod edu;
 mod replay;
@@ -34,21 +34,21 @@ pub type Results = BTreeMap<OwnedEventId, Result<(), String>>;
 /// The rooms failed to take events; the other server is to send the transaction again.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("events could not be kept: {0}")]
-pub struct IntakeError(pub String);
+pub struct InboundError(pub String);
 
 /// Where checked events and EDUs go.
 #[async_trait]
-pub trait Intake: Send + Sync + 'static {
+pub trait InboundHandler: Send + Sync + 'static {
     /// The version of a room that this server is in.
-    async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, IntakeError>;
+    async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, InboundError>;
     /// Whether the room's access list lets this server in.
-    async fn acl_allows(&self, room: &RoomId, server: &ServerName) -> Result<bool, IntakeError>;
+    async fn acl_allows(&self, room: &RoomId, server: &ServerName) -> Result<bool, InboundError>;
     /// Keeps events; durable when it returns.
-    async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), IntakeError>;
+    async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), InboundError>;
     /// The open invitation or knock of one of our users for a room that this server is not in.
-    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, IntakeError>;
+    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, InboundError>;
     /// Ends such an invitation or knock. Whether the sender may was checked as far as it can be.
-    async fn withdrawn(&self, event: Verified) -> Result<(), IntakeError>;
+    async fn withdrawn(&self, event: Verified) -> Result<(), InboundError>;
     /// Takes an EDU whose sender is of `origin`. Whether that user is in the room is to be looked at.
     async fn edu(&self, origin: &ServerName, edu: InboundEdu);
 }
@@ -86,7 +86,7 @@ pub enum TransactionError {
     },
     /// The events could not be kept.
     #[error(transparent)]
-    Intake(#[from] IntakeError),
+    InboundHandler(#[from] InboundError),
 }
 
 impl Transactions {
@@ -100,7 +100,7 @@ impl Transactions {
         id: &str,
         transaction: Transaction,
         keys: &RemoteKeys,
-        intake: &dyn Intake,
+        intake: &dyn InboundHandler,
     ) -> Result<Results, TransactionError> {
         let (pdus, edus) = (transaction.pdus.len(), transaction.edus.len());
         if pdus > limits::MAX_TRANSACTION_PDUS || edus > limits::MAX_TRANSACTION_EDUS {
@@ -121,8 +121,8 @@ async fn take_pdus(
     origin: &ServerName,
     pdus: &[Box<RawValue>],
     keys: &RemoteKeys,
-    intake: &dyn Intake,
-) -> Result<Results, IntakeError> {
+    intake: &dyn InboundHandler,
+) -> Result<Results, InboundError> {
     let mut results = Results::new();
     let mut refused = Tally::default();
     let mut unchecked = Vec::new();
@@ -185,8 +185,8 @@ async fn take_pdus(
 async fn admit(
     origin: &ServerName,
     room: &RoomId,
-    intake: &dyn Intake,
-) -> Result<Result<RoomVersion, &'static str>, IntakeError> {
+    intake: &dyn InboundHandler,
+) -> Result<Result<RoomVersion, &'static str>, InboundError> {
     let Some(version) = intake.room_version(room).await? else {
         return Ok(Err("this server is not in the room"));
     };
@@ -198,7 +198,11 @@ async fn admit(
     })
 }
 
-async fn take_edus(origin: &ServerName, edus: &[Box<RawValue>], intake: &dyn Intake) -> Result<(), IntakeError> {
+async fn take_edus(
+    origin: &ServerName,
+    edus: &[Box<RawValue>],
+    intake: &dyn InboundHandler,
+) -> Result<(), InboundError> {
     let mut refused = Tally::default();
     for raw in edus {
         for edu in edu::parse(origin, raw, &mut refused) {

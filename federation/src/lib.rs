@@ -1,7 +1,7 @@
 //! Server to server: signing keys, signed requests, discovery, incoming transactions, handshakes, outbox.
 //!
 //! Speaks HTTP as a client and never serves it. Knows no tables and no rooms: what it needs of either comes through
-//! the small traits [`KeyCache`], [`inbound::Intake`] and [`outbox::OutboxStore`]. What other servers say is
+//! the small traits [`KeyCache`], [`inbound::InboundHandler`] and [`outbox::OutboxStore`]. What other servers say is
 //! believed nowhere: events leave this crate only as [`weft_dag::Verified`].
 
 pub mod acl;

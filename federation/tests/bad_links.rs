@@ -200,7 +200,7 @@ impl World {
             for row in &flight.outgoing.rows {
                 me.arrived.entry(row.position).or_insert(at);
             }
-            return self.input(1 - side, Input::HeardFrom);
+            return self.input(1 - side, Input::Reachable);
         }
         if let Some(flight) = me.flight.take() {
             self.input(side, Input::Sent(flight.result));
@@ -308,7 +308,7 @@ fn a_server_that_is_heard_and_cannot_be_reached_is_tried_once_a_second() {
     world.commit(0, 1);
     for _ in 0..MINUTE / 10 {
         world.pass(world.now + 10);
-        world.input(0, Input::HeardFrom);
+        world.input(0, Input::Reachable);
     }
     let tries = world.sides[0].tries;
     assert!((30..=61).contains(&tries), "{tries} in a minute");

@@ -191,7 +191,7 @@ impl World {
             }
             Event::Wait(seconds) => self.wait(u64::from(*seconds) * 1_000),
             Event::Heard => {
-                self.run(Input::HeardFrom);
+                self.run(Input::Reachable);
             }
         }
     }

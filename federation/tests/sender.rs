@@ -241,7 +241,7 @@ async fn a_server_that_comes_back_gets_all_of_it_when_it_is_heard_from() {
     store.until(delivered).await;
 
     others.away.lock().unwrap().clear();
-    sender.heard_from(&server);
+    sender.mark_reachable(&server);
     store.until(Store::is_empty).await;
     assert_eq!(others.received(&server), (1..=75).collect::<Vec<_>>());
     sender.stop(Duration::from_secs(5)).await;
@@ -350,7 +350,7 @@ async fn what_was_not_delivered_before_a_stop_is_delivered_after_the_start() {
     others.away.lock().unwrap().clear();
     let sender = start(&others, &store);
     sender.wake([&server]);
-    sender.heard_from(&server);
+    sender.mark_reachable(&server);
     store.until(Store::is_empty).await;
     assert_eq!(others.received(&server), (1..=60).collect::<Vec<_>>());
     sender.stop(Duration::from_secs(5)).await;

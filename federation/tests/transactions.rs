@@ -28,7 +28,7 @@ use serde_json::{
 use weft_dag::{RoomVersion, Verified, testing::object};
 use weft_federation::{
     Client, ClientConfig, KeyCache, KeyCacheError, KeyRing, RemoteKeys, StoredKeys, SystemClock,
-    inbound::{InboundEdu, Intake, IntakeError, Outside, Transaction, TransactionError, Transactions},
+    inbound::{InboundEdu, InboundError, InboundHandler, Outside, Transaction, TransactionError, Transactions},
 };
 
 use room::{Room, sign, signer_of};
@@ -111,29 +111,29 @@ impl Rooms {
 }
 
 #[async_trait]
-impl Intake for Rooms {
-    async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, IntakeError> {
+impl InboundHandler for Rooms {
+    async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, InboundError> {
         Ok((room == self.room.room_id()).then(|| self.room.version()))
     }
 
-    async fn acl_allows(&self, _room: &RoomId, server: &ServerName) -> Result<bool, IntakeError> {
+    async fn acl_allows(&self, _room: &RoomId, server: &ServerName) -> Result<bool, InboundError> {
         Ok(!self.denied.lock().unwrap().contains(server.as_str()))
     }
 
-    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, IntakeError> {
+    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, InboundError> {
         let open = self.open.lock().unwrap();
         let found = open.iter().find(|(of, whose, _)| of == room && whose == user);
         Ok(found.map(|(_, _, outside)| outside.clone()))
     }
 
-    async fn withdrawn(&self, event: Verified) -> Result<(), IntakeError> {
+    async fn withdrawn(&self, event: Verified) -> Result<(), InboundError> {
         self.withdrawn.lock().unwrap().push(event.pdu().event_id().to_owned());
         Ok(())
     }
 
-    async fn deliver(&self, _origin: &ServerName, events: Vec<Verified>) -> Result<(), IntakeError> {
+    async fn deliver(&self, _origin: &ServerName, events: Vec<Verified>) -> Result<(), InboundError> {
         if self.broken.load(Ordering::SeqCst) {
-            return Err(IntakeError("the disk is full".to_owned()));
+            return Err(InboundError("the disk is full".to_owned()));
         }
         let ids = events.iter().map(|event| event.pdu().event_id().to_owned()).collect();
         self.delivered.lock().unwrap().push(ids);
@@ -224,7 +224,7 @@ async fn what_could_not_be_kept_is_not_answered_and_taken_the_next_time() {
         .take(beta(), "1", pdus(std::slice::from_ref(&message)), &keys, &rooms)
         .await
         .unwrap_err();
-    assert!(matches!(error, TransactionError::Intake(_)));
+    assert!(matches!(error, TransactionError::InboundHandler(_)));
     rooms.broken.store(false, Ordering::SeqCst);
     let results = transactions
         .take(beta(), "1", pdus(std::slice::from_ref(&message)), &keys, &rooms)

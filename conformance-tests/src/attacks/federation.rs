@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::{Attack, Course, Figures, Target};
 use crate::{
     client::{Client, segment},
-    liar::{Liar, Room},
+    malicious::{MaliciousServer, Room},
     server::Server,
 };
 
@@ -77,7 +77,7 @@ pub struct ByServer<'a> {
     /// Who is attacked; the liar finds it by its name.
     pub server: &'a Server,
     /// Who attacks.
-    pub liar: &'a Liar,
+    pub malicious: &'a MaliciousServer,
     /// For strangers.
     pub http: reqwest::Client,
     /// A user of the server, who is invited, and joins what the liar says.
@@ -91,15 +91,15 @@ impl ByServer<'_> {
         let (room, mallory) = &self.room;
         match self.round {
             Round::Lookups => {
-                answer_at_length(self.liar, LONG_ANSWER);
-                let asked = strangers_ask(self.server, &self.http, self.liar.name().as_str(), 24).await?;
+                answer_at_length(self.malicious, LONG_ANSWER);
+                let asked = strangers_ask(self.server, &self.http, self.malicious.name().as_str(), 24).await?;
                 Ok(asked.len())
             }
-            Round::Invitations => Ok(invite(self.server, self.liar, &self.victim.user, 4, 200_000)
+            Round::Invitations => Ok(invite(self.server, self.malicious, &self.victim.user, 4, 200_000)
                 .await?
                 .len()),
             Round::Receipts => {
-                receipts(self.server, self.liar, room, mallory, 40).await?;
+                receipts(self.server, self.malicious, room, mallory, 40).await?;
                 Ok(40)
             }
             Round::Keys => {
@@ -116,7 +116,7 @@ impl ByServer<'_> {
                 Ok(asked)
             }
             Round::BadEvents => {
-                bad_events(self.server, self.liar, room, mallory, 1).await?;
+                bad_events(self.server, self.malicious, room, mallory, 1).await?;
                 Ok(50)
             }
             Round::LongJoin => {
@@ -127,11 +127,11 @@ impl ByServer<'_> {
     }
 
     async fn long_join(&self, mallory: &str) -> Result<()> {
-        let room = Room::create(self.liar, &RoomVersionId::V12, mallory)?;
+        let room = Room::create(self.malicious, &RoomVersionId::V12, mallory)?;
         let id = room.id.clone();
-        let room = self.liar.host(room);
-        join_at_length(self.liar, &room, LONG_JOIN_EVENT, LONG_JOIN)?;
-        let path = format!("/_matrix/client/v3/join/{}?via={}", segment(&id), self.liar.name());
+        let room = self.malicious.host(room);
+        join_at_length(self.malicious, &room, LONG_JOIN_EVENT, LONG_JOIN)?;
+        let path = format!("/_matrix/client/v3/join/{}?via={}", segment(&id), self.malicious.name());
         self.victim.post(&path, json!({})).await?;
         Ok(())
     }
@@ -190,16 +190,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 const AT_ONCE: usize = 32;
 
 /// T124: makes the liar answer questions with this many bytes.
-pub fn answer_at_length(liar: &Liar, bytes: usize) {
+pub fn answer_at_length(malicious: &MaliciousServer, bytes: usize) {
     let body = Bytes::from(format!(r#"{{"displayname":"{}","chunk":[]}}"#, "x".repeat(bytes)));
     for path in [
         "/_matrix/federation/v1/query/profile",
         "/_matrix/federation/v1/query/directory",
         "/_matrix/federation/v1/publicRooms",
     ] {
-        liar.answers_no_more(path);
+        malicious.answers_no_more(path);
         let body = body.clone();
-        liar.answers(path, move |_| json_bytes(&body));
+        malicious.answers(path, move |_| json_bytes(&body));
     }
 }
 
@@ -213,15 +213,20 @@ fn json_bytes(body: &Bytes) -> Response {
 ///
 /// # Errors
 /// When there is no such room.
-pub fn join_at_length(liar: &Liar, room: &Arc<Mutex<Room>>, event_bytes: usize, bytes: usize) -> Result<()> {
+pub fn join_at_length(
+    malicious: &MaliciousServer,
+    room: &Arc<Mutex<Room>>,
+    event_bytes: usize,
+    bytes: usize,
+) -> Result<()> {
     let room = room.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let state = room.state_events();
-    let sender = liar.user("mallory");
+    let sender = malicious.user("mallory");
     let content = json!({ "topic": "x".repeat(event_bytes) });
-    let mut forged = room.event(liar, &sender, "m.room.topic", Some(""), content)?;
+    let mut forged = room.event(malicious, &sender, "m.room.topic", Some(""), content)?;
     let each = forged.to_string().len();
     let mut answer = json!({
-        "origin": liar.name(), "members_omitted": false, "auth_chain": room.auth_chain(&state), "state": state,
+        "origin": malicious.name(), "members_omitted": false, "auth_chain": room.auth_chain(&state), "state": state,
     })
     .to_string();
     // Cuts off the end of the list of the state and of the object.
@@ -235,8 +240,8 @@ pub fn join_at_length(liar: &Liar, room: &Arc<Mutex<Room>>, event_bytes: usize, 
     answer.push_str("]}");
     let answer = Bytes::from(answer);
     // The one before would be kept beside it.
-    liar.answers_no_more("/_matrix/federation/v2/send_join/");
-    liar.answers("/_matrix/federation/v2/send_join/", move |_| json_bytes(&answer));
+    malicious.answers_no_more("/_matrix/federation/v2/send_join/");
+    malicious.answers("/_matrix/federation/v2/send_join/", move |_| json_bytes(&answer));
     Ok(())
 }
 
@@ -292,13 +297,19 @@ pub async fn query_keys(target: &Server, http: &reqwest::Client, ports: &[u16]) 
 ///
 /// # Errors
 /// When the target can't be reached.
-pub async fn invite(target: &Server, liar: &Liar, victim: &str, rooms: usize, bytes: usize) -> Result<Vec<u16>> {
+pub async fn invite(
+    target: &Server,
+    malicious: &MaliciousServer,
+    victim: &str,
+    rooms: usize,
+    bytes: usize,
+) -> Result<Vec<u16>> {
     let mut statuses = Vec::with_capacity(rooms);
     for _ in 0..rooms {
-        let mallory = liar.user("mallory");
-        let mut room = Room::create(liar, &RoomVersionId::V12, &mallory)?;
+        let mallory = malicious.user("mallory");
+        let mut room = Room::create(malicious, &RoomVersionId::V12, &mallory)?;
         let content = json!({ "membership": "invite" });
-        let id = room.send(liar, &mallory, "m.room.member", Some(victim), content)?;
+        let id = room.send(malicious, &mallory, "m.room.member", Some(victim), content)?;
         let event = room.events.get(&id).cloned().context("the invitation")?;
         let mut stripped = room.state_events();
         stripped.retain(|event| event.get("type") == Some(&json!("m.room.create")));
@@ -306,7 +317,7 @@ pub async fn invite(target: &Server, liar: &Liar, victim: &str, rooms: usize, by
         stripped.push(entry);
         let body = json!({ "room_version": "12", "event": event, "invite_room_state": stripped });
         let path = format!("/_matrix/federation/v2/invite/{}/{}", segment(&room.id), segment(&id));
-        let answer = liar.ask(target, Method::PUT, &path, Some(&body)).await?;
+        let answer = malicious.ask(target, Method::PUT, &path, Some(&body)).await?;
         statuses.push(answer.status.as_u16());
     }
     Ok(statuses)
@@ -316,7 +327,13 @@ pub async fn invite(target: &Server, liar: &Liar, victim: &str, rooms: usize, by
 ///
 /// # Errors
 /// When the target can't be reached.
-pub async fn receipts(target: &Server, liar: &Liar, room: &Room, user: &str, edus: usize) -> Result<()> {
+pub async fn receipts(
+    target: &Server,
+    malicious: &MaliciousServer,
+    room: &Room,
+    user: &str,
+    edus: usize,
+) -> Result<()> {
     let read = room.heads.first().context("a room has events")?;
     let edu = |number: usize| {
         let thread = if number.is_multiple_of(2) {
@@ -329,7 +346,7 @@ pub async fn receipts(target: &Server, liar: &Liar, room: &Room, user: &str, edu
     };
     let all: Vec<Value> = (0..edus).map(edu).collect();
     for some in all.chunks(100) {
-        liar.transaction(target, &[], some).await?;
+        malicious.transaction(target, &[], some).await?;
     }
     Ok(())
 }
@@ -338,19 +355,25 @@ pub async fn receipts(target: &Server, liar: &Liar, room: &Room, user: &str, edu
 ///
 /// # Errors
 /// When the target can't be reached.
-pub async fn bad_events(target: &Server, liar: &Liar, room: &Room, user: &str, transactions: usize) -> Result<()> {
+pub async fn bad_events(
+    target: &Server,
+    malicious: &MaliciousServer,
+    room: &Room,
+    user: &str,
+    transactions: usize,
+) -> Result<()> {
     for number in 0..transactions {
         let forged: Result<Vec<Value>> = (0..50)
             .map(|at| {
                 let content = json!({ "msgtype": "m.text", "body": format!("{number} {at}") });
-                let mut event = room.event(liar, user, "m.room.message", None, content)?;
+                let mut event = room.event(malicious, user, "m.room.message", None, content)?;
                 if let Some(time) = event.get_mut("origin_server_ts") {
                     *time = json!(at);
                 }
                 Ok(event)
             })
             .collect();
-        liar.transaction(target, &forged?, &[]).await?;
+        malicious.transaction(target, &forged?, &[]).await?;
     }
     Ok(())
 }

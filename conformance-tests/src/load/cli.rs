@@ -13,15 +13,14 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    crowd, edit, events, federation_in, growth, join,
+    edit, events, federation_in, growth, join,
     local::Local,
     machine::{self, Machine},
-    open,
+    many_clients, open,
     peers::{self, Kind, Peer},
     report::{self, Figure, Run},
-    restart, results, seen,
-    subject::Subject,
-    sync,
+    restart, results, seen, sync,
+    target::Target,
 };
 use crate::{client::Client, server::Server};
 
@@ -86,7 +85,7 @@ pub enum Scenario {
     /// Many open documents with a real history: memory of each, cost of one more reader.
     Open(open::Options),
     /// Thousands of editors on hundreds of documents.
-    Crowd(crowd::Options),
+    ManyClients(many_clients::Options),
     /// Messages by PUT: signed events a second.
     Events(events::Options),
     /// What /sync costs: the first one, one with nothing new, and a message to all who wait for it (by an address
@@ -121,7 +120,7 @@ impl Scenario {
             Self::Edit(_) => "edit",
             Self::Seen(_) => "seen",
             Self::Open(_) => "open",
-            Self::Crowd(_) => "crowd",
+            Self::ManyClients(_) => "crowd",
             Self::Events(_) => "events",
             Self::Sync(_) => "sync",
             Self::FederationIn(_) => "federation-in",
@@ -139,7 +138,7 @@ impl Scenario {
             Self::Edit(edit::Options::small()),
             Self::Seen(seen::Options::small()),
             Self::Open(open::Options::small()),
-            Self::Crowd(crowd::Options::small()),
+            Self::ManyClients(many_clients::Options::small()),
             Self::Events(events::Options::small()),
             Self::Sync(sync::Options::small()),
             Self::FederationIn(federation_in::Options::small()),
@@ -239,23 +238,23 @@ pub async fn on_own(scenario: &Scenario) -> Result<Vec<Figure>> {
     match scenario {
         Scenario::Edit(options) => {
             let local = Local::start(1).await?;
-            let plain = local.subject(0, "alice", false).await?;
-            let named = local.subject(0, "bob", true).await?;
+            let plain = local.target(0, "alice", false).await?;
+            let named = local.target(0, "bob", true).await?;
             let mut figures = edit::measure(&plain, options).await?;
             figures.extend(edit::measure(&named, options).await?);
             Ok(figures)
         }
         Scenario::Seen(options) => {
             let local = Local::start(1).await?;
-            let mut figures = seen::measure(&local.subject(0, "alice", false).await?, options).await?;
+            let mut figures = seen::measure(&local.target(0, "alice", false).await?, options).await?;
             drop(local);
             figures.extend(seen::across(options).await?);
             Ok(figures)
         }
         Scenario::Open(options) => open::with_restart(options).await,
-        Scenario::Crowd(options) => {
+        Scenario::ManyClients(options) => {
             let local = Local::start(1).await?;
-            crowd::measure(&local.subject(0, "alice", false).await?, options).await
+            many_clients::measure(&local.target(0, "alice", false).await?, options).await
         }
         Scenario::Events(options) => {
             let local = Local::start(1).await?;
@@ -290,14 +289,14 @@ async fn on_given(scenario: &Scenario, given: &Given, url: &str) -> Result<Vec<F
         }
         (None, None) => bail!("--url needs --token or --register"),
     };
-    let subject = Subject::weft(client.clone(), trust, given.pid, false);
+    let target = Target::weft(client.clone(), trust, given.pid, false);
     match scenario {
-        Scenario::Edit(options) => edit::measure(&subject, options).await,
-        Scenario::Seen(options) => seen::measure(&subject, options).await,
-        Scenario::Open(options) => open::measure(&subject, options).await,
-        Scenario::Crowd(options) => crowd::measure(&subject, options).await,
-        Scenario::Events(options) => events::measure(&subject.name, &client, given.pid, options).await,
-        Scenario::Sync(options) => sync::measure(&subject.name, &client, given.pid, options).await,
+        Scenario::Edit(options) => edit::measure(&target, options).await,
+        Scenario::Seen(options) => seen::measure(&target, options).await,
+        Scenario::Open(options) => open::measure(&target, options).await,
+        Scenario::ManyClients(options) => many_clients::measure(&target, options).await,
+        Scenario::Events(options) => events::measure(&target.name, &client, given.pid, options).await,
+        Scenario::Sync(options) => sync::measure(&target.name, &client, given.pid, options).await,
         _ => bail!("{} needs servers of its own: leave --url away", scenario.name()),
     }
 }
@@ -337,13 +336,13 @@ async fn beside(scenario: &Scenario, kinds: &[Kind]) -> Result<Vec<Figure>> {
     for kind in kinds {
         let peer = Peer::start(*kind).await?;
         let measured = match scenario {
-            Scenario::Edit(options) => edit::measure(&peer.subject, options).await,
-            Scenario::Seen(options) => seen::measure(&peer.subject, options).await,
-            Scenario::Open(options) => open::measure(&peer.subject, options).await,
-            Scenario::Crowd(options) => crowd::measure(&peer.subject, options).await,
+            Scenario::Edit(options) => edit::measure(&peer.target, options).await,
+            Scenario::Seen(options) => seen::measure(&peer.target, options).await,
+            Scenario::Open(options) => open::measure(&peer.target, options).await,
+            Scenario::ManyClients(options) => many_clients::measure(&peer.target, options).await,
             _ => Ok(Vec::new()),
         };
-        figures.extend(measured.with_context(|| peer.subject.name.clone())?);
+        figures.extend(measured.with_context(|| peer.target.name.clone())?);
     }
     Ok(figures)
 }

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use super::{
     progress,
     report::Figure,
-    socket::{self, Door, Ears, Heard, Mouth, Speech},
-    subject::Subject,
+    socket::{self, Endpoint, Heard, Receiver, Sender, Speech},
+    target::Target,
     typing::Typist,
 };
 
@@ -56,8 +56,8 @@ impl Options {
 /// One open document.
 struct Editor {
     typist: Typist,
-    mouth: Mouth,
-    ears: Ears,
+    mouth: Sender,
+    ears: Receiver,
     /// Up to where each client's letters were heard.
     heard: HashMap<u64, u32>,
     named: bool,
@@ -67,54 +67,54 @@ struct Editor {
 ///
 /// # Errors
 /// When the server refuses something or does not bring an edit to everybody.
-pub async fn measure(subject: &Subject, options: &Options) -> Result<Vec<Figure>> {
-    let door = subject.document().await?;
+pub async fn measure(target: &Target, options: &Options) -> Result<Vec<Figure>> {
+    let endpoint = target.document().await?;
     let mut editors = Vec::new();
     for _ in 0..options.writers + options.observers {
-        editors.push(join(&door).await?);
+        editors.push(join(&endpoint).await?);
     }
     let per_writer = (options.edits / options.writers).max(1);
     // Interpreters compile what is hot; nobody is measured cold.
     editors = burst(editors, options.writers, (per_writer / 10).max(1), None).await?;
-    progress(&format!("{}: {} edits as fast as they go", subject.name, options.edits));
-    let (began, cpu) = (Instant::now(), subject.cpu()?);
+    progress(&format!("{}: {} edits as fast as they go", target.name, options.edits));
+    let (began, cpu) = (Instant::now(), target.cpu()?);
     editors = burst(editors, options.writers, per_writer, None).await?;
-    let (took, used) = (began.elapsed(), subject.cpu()? - cpu);
+    let (took, used) = (began.elapsed(), target.cpu()? - cpu);
     let count = as_f64(per_writer * options.writers);
     let mut figures = vec![
         Figure::new(
-            &subject.name,
+            &target.name,
             "server CPU an edit, as fast as they go",
             used.as_secs_f64() * 1e6 / count,
             "µs",
         ),
-        Figure::new(&subject.name, "edits a second", count / took.as_secs_f64(), "1/s"),
+        Figure::new(&target.name, "edits a second", count / took.as_secs_f64(), "1/s"),
     ];
     let per_writer = (options.paced_edits / options.writers).max(1);
     progress(&format!(
         "{}: {} edits at {} a second",
-        subject.name, options.paced_edits, options.pace
+        target.name, options.paced_edits, options.pace
     ));
-    let cpu = subject.cpu()?;
+    let cpu = target.cpu()?;
     let tick = Duration::from_secs(1) * u32::try_from(options.writers)? / u32::try_from(options.pace.max(1))?;
     editors = burst(editors, options.writers, per_writer, Some(tick)).await?;
-    let (used, count) = (subject.cpu()? - cpu, as_f64(per_writer * options.writers));
+    let (used, count) = (target.cpu()? - cpu, as_f64(per_writer * options.writers));
     let name = format!("server CPU an edit, {} a second", options.pace);
-    figures.push(Figure::new(&subject.name, name, used.as_secs_f64() * 1e6 / count, "µs"));
+    figures.push(Figure::new(&target.name, name, used.as_secs_f64() * 1e6 / count, "µs"));
     for editor in editors {
         editor.mouth.close().await;
     }
     Ok(figures)
 }
 
-async fn join(door: &Door) -> Result<Editor> {
-    let (mouth, ears, _) = socket::open(door).await?;
+async fn join(endpoint: &Endpoint) -> Result<Editor> {
+    let (mouth, ears, _) = socket::open(endpoint).await?;
     Ok(Editor {
         typist: Typist::new(),
         mouth,
         ears,
         heard: HashMap::new(),
-        named: matches!(door.speech, Speech::Named { .. }),
+        named: matches!(endpoint.speech, Speech::Named { .. }),
     })
 }
 

@@ -13,7 +13,7 @@ use super::{edit::as_f64, process, progress, report::Figure};
 use crate::{
     authority::Authority,
     client::{Client, segment},
-    liar::{Liar, Room},
+    malicious::{MaliciousServer, Room},
     server::Server,
 };
 
@@ -50,7 +50,7 @@ impl Options {
 /// Events in a transaction, as the specification allows.
 const TRANSACTION: usize = 50;
 /// How long the last event may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// How often it is looked for: seldom enough that the looking is no load, which it is for Synapse.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
@@ -68,12 +68,12 @@ pub async fn measure(
 ) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for count in &options.rooms {
-        let liar = Liar::start(authority, &format!("load-{count}-{}", rand::random::<u32>())).await?;
+        let malicious = MaliciousServer::start(authority, &format!("load-{count}-{}", rand::random::<u32>())).await?;
         progress(&format!("{name}: signing {} events for {count} rooms", options.events));
         let mut prepared = Vec::new();
         let mut last = Vec::new();
         for _ in 0..*count {
-            let transactions = prepare(&liar, server, client, options.members, options.events / count).await?;
+            let transactions = prepare(&malicious, server, client, options.members, options.events / count).await?;
             last.extend(transactions.last().cloned());
             prepared.push(transactions.into_iter());
         }
@@ -82,7 +82,7 @@ pub async fn measure(
         let began = Instant::now();
         let mut sent = 0;
         while let Some(transaction) = next_of(&mut prepared, sent) {
-            let answer = liar.transaction(server, &transaction.events, &[]).await?.ok()?;
+            let answer = malicious.transaction(server, &transaction.events, &[]).await?.ok()?;
             ensure!(!answer.to_string().contains("\"error\""), "not taken: {answer}");
             sent += 1;
             if options.in_step {
@@ -134,23 +134,23 @@ fn next_of(prepared: &mut [std::vec::IntoIter<Transaction>], turn: usize) -> Opt
 
 /// Transactions for a room of the server's user that the peer has joined.
 async fn prepare(
-    liar: &Liar,
+    malicious: &MaliciousServer,
     server: &Server,
     client: &Client,
     members: usize,
     events: usize,
 ) -> Result<Vec<Transaction>> {
     let id = client.create_room(json!({ "preset": "public_chat" })).await?;
-    let user = liar.user("talker");
-    let mut room = Room::join(liar, server, &id, &user).await?;
-    room.crowd(liar, server, 0..members).await?;
+    let user = malicious.user("talker");
+    let mut room = Room::join(malicious, server, &id, &user).await?;
+    room.crowd(malicious, server, 0..members).await?;
     let mut transactions = Vec::new();
     for transaction in 0..events / TRANSACTION {
         let (mut pdus, mut last) = (Vec::with_capacity(TRANSACTION), String::new());
         for number in 0..TRANSACTION {
             let body = format!("message {number} of transaction {transaction}");
             let content = json!({ "msgtype": "m.text", "body": body });
-            let event = room.event(liar, &user, "m.room.message", None, content)?;
+            let event = room.event(malicious, &user, "m.room.message", None, content)?;
             last = room.take(&event)?;
             pdus.push(event);
         }
@@ -176,7 +176,7 @@ async fn until_there(client: &Client, transaction: &Transaction) -> Result<()> {
         }
         Ok::<_, anyhow::Error>(())
     };
-    tokio::time::timeout(PATIENCE, wait)
+    tokio::time::timeout(TIMEOUT, wait)
         .await
         .context("the last event did not come")?
 }

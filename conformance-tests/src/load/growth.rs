@@ -14,8 +14,8 @@ use super::{
     local::Local,
     progress,
     report::Figure,
-    socket::{self, Door, Ears, Heard, Mouth},
-    subject::Subject,
+    socket::{self, Endpoint, Heard, Receiver, Sender},
+    target::Target,
 };
 
 /// How much is done.
@@ -57,7 +57,7 @@ const WINDOW: usize = 500;
 /// When the server refuses something.
 pub async fn measure(options: &Options) -> Result<Vec<Figure>> {
     let mut local = Local::start(1).await?;
-    let subject = local.subject(0, "alice", true).await?;
+    let target = local.target(0, "alice", true).await?;
     let empty = on_disk(&local.data(0))?;
     let last = options.marks.iter().max().copied().unwrap_or(0);
     let (patches, real) = history::patches(last)?;
@@ -65,22 +65,22 @@ pub async fn measure(options: &Options) -> Result<Vec<Figure>> {
         progress("the paper's history is not there: a made-up one of the same shape is typed");
     }
     let author = Author::new();
-    let door = subject.document().await?;
-    let mut typing = Typing::open(&door).await?;
+    let endpoint = target.document().await?;
+    let mut typing = Typing::open(&endpoint).await?;
     let mut figures = Vec::new();
     let mut done = 0;
     for mark in &options.marks {
         progress(&format!("typing up to {mark} edits"));
         let quick = mark.saturating_sub(options.measured).max(done);
         typing.type_all(&author, slice(&patches, done, quick), WINDOW).await?;
-        let cpu = subject.cpu()?;
+        let cpu = target.cpu()?;
         let single = slice(&patches, quick, *mark);
         let updates: Vec<Vec<u8>> = single.iter().map(|patch| author.make(patch)).collect();
         for update in &updates {
             typing.say(update).await?;
             typing.taken(0).await?;
         }
-        let used = (subject.cpu()? - cpu).as_secs_f64() * 1e6 / as_f64(single.len());
+        let used = (target.cpu()? - cpu).as_secs_f64() * 1e6 / as_f64(single.len());
         figures.push(Figure::new(
             "Weft",
             format!("server CPU an edit after {mark}"),
@@ -88,7 +88,7 @@ pub async fn measure(options: &Options) -> Result<Vec<Figure>> {
             "µs",
         ));
         done = *mark;
-        figures.extend(opening(&subject, &door, options.openings, *mark).await?);
+        figures.extend(opening(&target, &endpoint, options.openings, *mark).await?);
     }
     drop(typing);
     let long = at_rest(&mut local, options).await?.saturating_sub(empty);
@@ -117,11 +117,11 @@ fn slice(patches: &[Patch], from: usize, to: usize) -> &[Patch] {
 /// The bytes of a new server that has only this text.
 async fn fresh(text: &str, options: &Options) -> Result<usize> {
     let mut local = Local::start(1).await?;
-    let subject = local.subject(0, "alice", true).await?;
+    let target = local.target(0, "alice", true).await?;
     let empty = on_disk(&local.data(0))?;
     let author = Author::new();
     let update = author.make(&Patch(0, 0, text.to_owned()));
-    let mut typing = Typing::open(&subject.document().await?).await?;
+    let mut typing = Typing::open(&target.document().await?).await?;
     typing.say(&update).await?;
     typing.taken(0).await?;
     drop(typing);
@@ -157,18 +157,18 @@ fn on_disk(folder: &Path) -> Result<usize> {
     Ok(bytes)
 }
 
-async fn opening(subject: &Subject, door: &Door, openings: usize, mark: usize) -> Result<Vec<Figure>> {
-    let cpu = subject.cpu()?;
+async fn opening(target: &Target, endpoint: &Endpoint, openings: usize, mark: usize) -> Result<Vec<Figure>> {
+    let cpu = target.cpu()?;
     let began = Instant::now();
     let mut bytes = 0;
     for _ in 0..openings {
-        let (mouth, ears, brought) = socket::open(door).await?;
+        let (mouth, ears, brought) = socket::open(endpoint).await?;
         bytes = brought;
         drop((mouth, ears));
     }
     let count = as_f64(openings);
     let wall = began.elapsed().as_secs_f64() * 1e3 / count;
-    let used = (subject.cpu()? - cpu).as_secs_f64() * 1e3 / count;
+    let used = (target.cpu()? - cpu).as_secs_f64() * 1e3 / count;
     Ok(vec![
         Figure::new("Weft", format!("opening after {mark}, server CPU"), used, "ms"),
         Figure::new("Weft", format!("opening after {mark}"), wall, "ms"),
@@ -183,14 +183,14 @@ async fn opening(subject: &Subject, door: &Door, openings: usize, mark: usize) -
 
 /// One who types, and counts what is not on disk yet.
 struct Typing {
-    mouth: Mouth,
-    ears: Ears,
+    mouth: Sender,
+    ears: Receiver,
     waiting: usize,
 }
 
 impl Typing {
-    async fn open(door: &Door) -> Result<Self> {
-        let (mouth, ears, _) = socket::open(door).await?;
+    async fn open(endpoint: &Endpoint) -> Result<Self> {
+        let (mouth, ears, _) = socket::open(endpoint).await?;
         Ok(Self {
             mouth,
             ears,

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{edit::as_f64, history, local::Local, process, progress, report::Figure, socket, subject::Subject};
+use super::{edit::as_f64, history, local::Local, process, progress, report::Figure, socket, target::Target};
 use crate::{
     client::{Client, segment},
-    liar::{Liar, Room},
+    malicious::{MaliciousServer, Room},
     server::Server,
 };
 
@@ -39,7 +39,7 @@ impl Options {
 }
 
 /// How long a join and what it shows may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A large room, and who is in it.
 pub struct Large {
@@ -49,7 +49,7 @@ pub struct Large {
     pub id: String,
     members: usize,
     /// The server of most members, which is asked for its keys.
-    _liar: Liar,
+    _malicious: MaliciousServer,
 }
 
 /// Makes the room, and servers that will join it.
@@ -66,21 +66,21 @@ pub async fn prepare(options: &Options) -> Result<Large> {
         "the room: {} changes and {} members",
         options.history, options.members
     ));
-    let door = Subject::weft(alice.clone(), None, None, false).door(&id)?;
-    let (mut mouth, mut ears, _) = socket::open(&door).await?;
+    let endpoint = Target::weft(alice.clone(), None, None, false).endpoint(&id)?;
+    let (mut mouth, mut ears, _) = socket::open(&endpoint).await?;
     mouth.bring(&mut ears, &history::document(options.history)?).await?;
     drop((mouth, ears));
     let server = local.server(0)?;
-    let liar = Liar::start(&local.authority, "members").await?;
-    let mut room = Room::join(&liar, server, &id, &liar.user("member-0")).await?;
+    let malicious = MaliciousServer::start(&local.authority, "members").await?;
+    let mut room = Room::join(&malicious, server, &id, &malicious.user("member-0")).await?;
     let others = 1..options.members.saturating_sub(1);
-    room.crowd(&liar, server, others).await?;
+    room.crowd(&malicious, server, others).await?;
     until_members(&alice, &id, options.members).await?;
     Ok(Large {
         local,
         id,
         members: options.members,
-        _liar: liar,
+        _malicious: malicious,
     })
 }
 
@@ -144,7 +144,7 @@ pub async fn measure_one(
     ];
     if reads {
         while user.content(&room.id).await.map_or(0, |content| content.len()) <= 2 {
-            anyhow::ensure!(began.elapsed() < PATIENCE, "no text");
+            anyhow::ensure!(began.elapsed() < TIMEOUT, "no text");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         figures.push(Figure::new(
@@ -177,5 +177,5 @@ async fn until_members(client: &Client, room: &str, members: usize) -> Result<()
         }
     };
     let missing = || format!("{} members did not come", as_f64(members));
-    tokio::time::timeout(PATIENCE, wait).await.with_context(missing)?
+    tokio::time::timeout(TIMEOUT, wait).await.with_context(missing)?
 }

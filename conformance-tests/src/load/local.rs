@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use super::subject::Subject;
+use super::target::Target;
 use crate::{
     authority::Authority,
     client::Client,
@@ -89,8 +89,8 @@ impl Local {
     ///
     /// # Errors
     /// When the server refuses.
-    pub async fn subject(&self, number: usize, name: &str, named: bool) -> Result<Subject> {
+    pub async fn target(&self, number: usize, name: &str, named: bool) -> Result<Target> {
         let client = self.user(number, name).await?;
-        Ok(Subject::weft(client, None, self.server(number)?.pid(), named))
+        Ok(Target::weft(client, None, self.server(number)?.pid(), named))
     }
 }

@@ -14,8 +14,8 @@ use super::{
     local::Local,
     progress,
     report::{Figure, percentiles},
-    socket::{self, Door, Ears, Mouth},
-    subject::Subject,
+    socket::{self, Endpoint, Receiver, Sender},
+    target::Target,
 };
 
 /// How much is done.
@@ -52,16 +52,16 @@ impl Options {
 const AT_ONCE: usize = 8;
 
 /// An open document.
-type Opened = (Mouth, Ears);
+type Opened = (Sender, Receiver);
 
 /// Measures one server.
 ///
 /// # Errors
 /// When the server refuses something.
-pub async fn measure(subject: &Subject, options: &Options) -> Result<Vec<Figure>> {
+pub async fn measure(target: &Target, options: &Options) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    let (doors, open) = fill(subject, options, &mut figures).await?;
-    figures.extend(join_late(subject, &doors, options.joiners, "").await?);
+    let (endpoints, open) = fill(target, options, &mut figures).await?;
+    figures.extend(join_late(target, &endpoints, options.joiners, "").await?);
     drop(open);
     Ok(figures)
 }
@@ -72,108 +72,107 @@ pub async fn measure(subject: &Subject, options: &Options) -> Result<Vec<Figure>
 /// When the server refuses something.
 pub async fn with_restart(options: &Options) -> Result<Vec<Figure>> {
     let mut local = Local::start(1).await?;
-    let mut subject = local.subject(0, "alice", false).await?;
+    let mut target = local.target(0, "alice", false).await?;
     let mut figures = Vec::new();
-    let (doors, open) = fill(&subject, options, &mut figures).await?;
-    figures.extend(join_late(&subject, &doors, options.joiners, "").await?);
+    let (endpoints, open) = fill(&target, options, &mut figures).await?;
+    figures.extend(join_late(&target, &endpoints, options.joiners, "").await?);
     drop(open);
     let server = local.servers.first_mut().context("no server")?;
     server.terminate().await?;
     server.boot().await?;
-    subject.pid = server.pid();
-    let before = subject.memory()?;
-    let cold = doors.get(..options.joiners.min(doors.len())).unwrap_or_default();
-    figures.extend(join_late(&subject, cold, options.joiners, " after a restart").await?);
+    target.pid = server.pid();
+    let before = target.memory()?;
+    let cold = endpoints
+        .get(..options.joiners.min(endpoints.len()))
+        .unwrap_or_default();
+    figures.extend(join_late(&target, cold, options.joiners, " after a restart").await?);
     let mut open = Vec::new();
-    for door in &doors {
-        let (mouth, ears, _) = socket::open(door).await?;
+    for endpoint in &endpoints {
+        let (mouth, ears, _) = socket::open(endpoint).await?;
         open.push((mouth, ears));
     }
-    let grown = subject.memory()?.saturating_sub(before);
-    figures.push(memory(&subject, grown, doors.len(), " after a restart"));
+    let grown = target.memory()?.saturating_sub(before);
+    figures.push(memory(&target, grown, endpoints.len(), " after a restart"));
     Ok(figures)
 }
 
-fn memory(subject: &Subject, bytes: u64, documents: usize, when: &str) -> Figure {
+fn memory(target: &Target, bytes: u64, documents: usize, when: &str) -> Figure {
     let bytes = bytes / u64::try_from(documents.max(1)).unwrap_or(1);
     let kilobytes = as_f64(usize::try_from(bytes).unwrap_or(0)) / 1e3;
-    Figure::new(&subject.name, format!("memory an open document{when}"), kilobytes, "KB")
+    Figure::new(&target.name, format!("memory an open document{when}"), kilobytes, "KB")
 }
 
 /// Makes the documents and keeps them open.
-async fn fill(subject: &Subject, options: &Options, figures: &mut Vec<Figure>) -> Result<(Vec<Door>, Vec<Opened>)> {
+async fn fill(target: &Target, options: &Options, figures: &mut Vec<Figure>) -> Result<(Vec<Endpoint>, Vec<Opened>)> {
     let update = Arc::new(history::document(options.history)?);
     // What the first document brings with it is not counted: code, pools, caches.
-    bring(subject.document().await?, Arc::clone(&update)).await?;
-    let (before, cpu) = (subject.memory()?, subject.cpu()?);
-    let (mut doors, mut open) = (Vec::new(), Vec::new());
+    bring(target.document().await?, Arc::clone(&update)).await?;
+    let (before, cpu) = (target.memory()?, target.cpu()?);
+    let (mut endpoints, mut open) = (Vec::new(), Vec::new());
     let mut tasks = JoinSet::new();
     for number in 0..options.documents {
         if tasks.len() >= AT_ONCE
             && let Some(done) = tasks.join_next().await
         {
-            let (door, opened) = done??;
-            doors.push(door);
+            let (endpoint, opened) = done??;
+            endpoints.push(endpoint);
             open.push(opened);
         }
         if number % 250 == 0 {
-            progress(&format!(
-                "{}: {number} of {} documents",
-                subject.name, options.documents
-            ));
+            progress(&format!("{}: {number} of {} documents", target.name, options.documents));
         }
-        let (subject, update) = (subject.clone(), Arc::clone(&update));
-        tasks.spawn(async move { bring(subject.document().await?, update).await });
+        let (target, update) = (target.clone(), Arc::clone(&update));
+        tasks.spawn(async move { bring(target.document().await?, update).await });
     }
     while let Some(done) = tasks.join_next().await {
-        let (door, opened) = done??;
-        doors.push(door);
+        let (endpoint, opened) = done??;
+        endpoints.push(endpoint);
         open.push(opened);
     }
     tokio::time::sleep(Duration::from_secs(options.settle)).await;
-    let used = (subject.cpu()? - cpu).as_secs_f64() * 1e3 / as_f64(options.documents);
+    let used = (target.cpu()? - cpu).as_secs_f64() * 1e3 / as_f64(options.documents);
     let size = as_f64(update.len()) / 1e3;
-    figures.push(Figure::new(&subject.name, "the document as Yjs encodes it", size, "KB"));
+    figures.push(Figure::new(&target.name, "the document as Yjs encodes it", size, "KB"));
     figures.push(Figure::new(
-        &subject.name,
+        &target.name,
         "server CPU to take a document in",
         used,
         "ms",
     ));
     figures.push(memory(
-        subject,
-        subject.memory()?.saturating_sub(before),
+        target,
+        target.memory()?.saturating_sub(before),
         options.documents,
         "",
     ));
-    Ok((doors, open))
+    Ok((endpoints, open))
 }
 
-async fn bring(door: Door, update: Arc<Vec<u8>>) -> Result<(Door, Opened)> {
-    let (mut mouth, mut ears, _) = socket::open(&door).await?;
+async fn bring(endpoint: Endpoint, update: Arc<Vec<u8>>) -> Result<(Endpoint, Opened)> {
+    let (mut mouth, mut ears, _) = socket::open(&endpoint).await?;
     mouth.bring(&mut ears, &update).await?;
-    Ok((door, (mouth, ears)))
+    Ok((endpoint, (mouth, ears)))
 }
 
 /// Opens documents one after another; what the server does for each, and how long it takes with the network.
-async fn join_late(subject: &Subject, doors: &[Door], joiners: usize, when: &str) -> Result<Vec<Figure>> {
-    progress(&format!("{}: {joiners} late joiners{when}", subject.name));
-    let cpu = subject.cpu()?;
+async fn join_late(target: &Target, endpoints: &[Endpoint], joiners: usize, when: &str) -> Result<Vec<Figure>> {
+    progress(&format!("{}: {joiners} late joiners{when}", target.name));
+    let cpu = target.cpu()?;
     let mut times = Vec::new();
     let mut bytes = 0;
-    for door in doors.iter().cycle().take(joiners) {
+    for endpoint in endpoints.iter().cycle().take(joiners) {
         let began = Instant::now();
-        let (mouth, ears, brought) = socket::open(door).await?;
+        let (mouth, ears, brought) = socket::open(endpoint).await?;
         times.push(began.elapsed());
         bytes = brought;
         drop((mouth, ears));
     }
-    let used = (subject.cpu()? - cpu).as_secs_f64() * 1e3 / as_f64(times.len());
+    let used = (target.cpu()? - cpu).as_secs_f64() * 1e3 / as_f64(times.len());
     let name = format!("late joiner{when}");
     let mut figures = vec![
-        Figure::new(&subject.name, format!("{name}, server CPU"), used, "ms"),
-        Figure::new(&subject.name, format!("{name}, bytes"), as_f64(bytes) / 1e3, "KB"),
+        Figure::new(&target.name, format!("{name}, server CPU"), used, "ms"),
+        Figure::new(&target.name, format!("{name}, bytes"), as_f64(bytes) / 1e3, "KB"),
     ];
-    figures.extend(percentiles(&subject.name, &name, times));
+    figures.extend(percentiles(&target.name, &name, times));
     Ok(figures)
 }

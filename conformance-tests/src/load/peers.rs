@@ -9,11 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{progress, subject::Subject};
+use super::{progress, target::Target};
 use crate::server::free_port;
 
 /// How long one may take until it takes connections.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Which there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -58,7 +58,7 @@ impl Kind {
 pub struct Peer {
     process: Child,
     /// It, as what is measured.
-    pub subject: Subject,
+    pub target: Target,
 }
 
 fn folder() -> PathBuf {
@@ -104,9 +104,9 @@ impl Peer {
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| kind.name())?;
-        let subject = Subject::peer(kind.name(), port, process.id(), kind == Kind::Hocuspocus);
-        let mut peer = Self { process, subject };
-        let deadline = Instant::now() + PATIENCE;
+        let target = Target::peer(kind.name(), port, process.id(), kind == Kind::Hocuspocus);
+        let mut peer = Self { process, target };
+        let deadline = Instant::now() + TIMEOUT;
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             if let Some(status) = peer.process.try_wait()? {
                 bail!("{} ended with {status}", kind.name());

@@ -11,7 +11,7 @@ use super::machine::Machine;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figure {
     /// Which server.
-    pub subject: String,
+    pub target: String,
     /// What was measured.
     pub name: String,
     /// The number.
@@ -23,9 +23,9 @@ pub struct Figure {
 impl Figure {
     /// See the fields.
     #[must_use]
-    pub fn new(subject: &str, name: impl Into<String>, value: f64, unit: &str) -> Self {
+    pub fn new(target: &str, name: impl Into<String>, value: f64, unit: &str) -> Self {
         Self {
-            subject: subject.to_owned(),
+            target: target.to_owned(),
             name: name.into(),
             value,
             unit: unit.to_owned(),
@@ -55,15 +55,15 @@ pub struct Run {
 }
 
 /// As a median and the value that one in a hundred exceeds, milliseconds.
-pub fn percentiles(subject: &str, name: &str, mut times: Vec<Duration>) -> Vec<Figure> {
+pub fn percentiles(target: &str, name: &str, mut times: Vec<Duration>) -> Vec<Figure> {
     times.sort();
     let at = |share: usize| {
         let index = (times.len() * share / 100).min(times.len().saturating_sub(1));
         times.get(index).copied().unwrap_or_default().as_secs_f64() * 1e3
     };
     vec![
-        Figure::new(subject, format!("{name}, P50"), at(50), "ms"),
-        Figure::new(subject, format!("{name}, P99"), at(99), "ms"),
+        Figure::new(target, format!("{name}, P50"), at(50), "ms"),
+        Figure::new(target, format!("{name}, P99"), at(99), "ms"),
     ]
 }
 
@@ -105,16 +105,16 @@ pub fn table(runs: &[Run]) -> String {
             run.scenario, run.load.0, run.load.1, run.took
         ));
         let width = |of: fn(&Figure) -> &str| run.figures.iter().map(|figure| of(figure).chars().count()).max();
-        let (names, subjects) = (width(|figure| &figure.name), width(|figure| &figure.subject));
+        let (names, targets) = (width(|figure| &figure.name), width(|figure| &figure.target));
         for figure in &run.figures {
             lines.push(format!(
-                "  {:<names$}  {:<subjects$}  {:>9} {}",
+                "  {:<names$}  {:<targets$}  {:>9} {}",
                 figure.name,
-                figure.subject,
+                figure.target,
                 rounded(figure.value),
                 figure.unit,
                 names = names.unwrap_or(0),
-                subjects = subjects.unwrap_or(0),
+                targets = targets.unwrap_or(0),
             ));
         }
     }

@@ -117,7 +117,7 @@ fn in_gigabytes(bytes: u64) -> f64 {
 }
 
 fn is_ours(figure: &Figure) -> bool {
-    figure.subject.starts_with("Weft")
+    figure.target.starts_with("Weft")
 }
 
 fn rows(run: &Run, text: &mut String) -> Result<()> {
@@ -138,10 +138,10 @@ fn rows(run: &Run, text: &mut String) -> Result<()> {
         });
         let others: Vec<String> = others
             .iter()
-            .map(|other| format!("{} {}", other.subject, rounded(other.value)))
+            .map(|other| format!("{} {}", other.target, rounded(other.value)))
             .collect();
         let how = figure
-            .subject
+            .target
             .strip_prefix("Weft, ")
             .map(|how| format!(" ({how})"))
             .unwrap_or_default();

@@ -13,8 +13,8 @@ use super::{
     local::Local,
     progress,
     report::{Figure, percentiles},
-    socket::{self, Door, Ears, Heard, Mouth},
-    subject::Subject,
+    socket::{self, Endpoint, Heard, Receiver, Sender},
+    target::Target,
     typing::Typist,
 };
 
@@ -51,17 +51,17 @@ type Typed = Arc<Mutex<HashMap<(u64, u32), Instant>>>;
 ///
 /// # Errors
 /// When the server refuses something or a letter isn't seen.
-pub async fn measure(subject: &Subject, options: &Options) -> Result<Vec<Figure>> {
+pub async fn measure(target: &Target, options: &Options) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for count in &options.editors {
-        progress(&format!("{}: {count} editors", subject.name));
-        let door = subject.document().await?;
-        let doors = vec![door; *count];
-        let cpu = subject.cpu()?;
-        let times = watch(&doors, &[], options).await?;
-        let used = (subject.cpu()? - cpu).as_secs_f64();
+        progress(&format!("{}: {count} editors", target.name));
+        let endpoint = target.document().await?;
+        let endpoints = vec![endpoint; *count];
+        let cpu = target.cpu()?;
+        let times = watch(&endpoints, &[], options).await?;
+        let used = (target.cpu()? - cpu).as_secs_f64();
         figures.extend(percentiles(
-            &subject.name,
+            &target.name,
             &format!("edit to seen, {count} editors"),
             times,
         ));
@@ -69,7 +69,7 @@ pub async fn measure(subject: &Subject, options: &Options) -> Result<Vec<Figure>
             "server CPU of {} letters and the joins, {count} editors",
             options.letters
         );
-        figures.push(Figure::new(&subject.name, name, used * 1e3, "ms"));
+        figures.push(Figure::new(&target.name, name, used * 1e3, "ms"));
     }
     Ok(figures)
 }
@@ -84,8 +84,8 @@ pub async fn across(options: &Options) -> Result<Vec<Figure>> {
     let document = alice.create_document("Across").await?;
     alice.give_role(&document, &bob.user, "editor").await?;
     bob.accept_invitation(&document).await?;
-    let here = Subject::weft(alice, None, None, false).door(&document)?;
-    let there = Subject::weft(bob, None, None, false).door(&document)?;
+    let here = Target::weft(alice, None, None, false).endpoint(&document)?;
+    let there = Target::weft(bob, None, None, false).endpoint(&document)?;
     let count = options.editors.first().copied().unwrap_or(2).div_ceil(2);
     progress(&format!("two servers: {count} editors on each"));
     // People type ten letters a second at most, and those who are looked at from elsewhere are no exception.
@@ -99,21 +99,21 @@ pub async fn across(options: &Options) -> Result<Vec<Figure>> {
 }
 
 /// Types through `typing` in turn; gives how long each letter took to each of `reading`, or to all others where there are none.
-async fn watch(typing: &[Door], reading: &[Door], options: &Options) -> Result<Vec<Duration>> {
+async fn watch(typing: &[Endpoint], reading: &[Endpoint], options: &Options) -> Result<Vec<Duration>> {
     let typed: Typed = Arc::default();
     let mut listening = JoinSet::new();
     let mut writers = Vec::new();
     let warm = typing.len();
     let all = options.letters + warm;
-    for (number, door) in typing.iter().enumerate() {
-        let (mouth, ears, _) = socket::open(door).await?;
+    for (number, endpoint) in typing.iter().enumerate() {
+        let (mouth, ears, _) = socket::open(endpoint).await?;
         let typist = Typist::new();
         let own = (0..all).filter(|letter| letter % typing.len() == number).count();
         listening.spawn(listen(ears, typist.client, all - own, Arc::clone(&typed)));
         writers.push((typist, mouth));
     }
-    for door in reading {
-        let (mut mouth, ears, _) = socket::open(door).await?;
+    for endpoint in reading {
+        let (mut mouth, ears, _) = socket::open(endpoint).await?;
         mouth.show(Typist::new().client).await?;
         let typed = Arc::clone(&typed);
         listening.spawn(async move {
@@ -141,7 +141,7 @@ async fn watch(typing: &[Door], reading: &[Door], options: &Options) -> Result<V
     Ok(times)
 }
 
-async fn type_in_turn(writers: &mut [(Typist, Mouth)], typed: &Typed, letters: usize, every: Duration) -> Result<()> {
+async fn type_in_turn(writers: &mut [(Typist, Sender)], typed: &Typed, letters: usize, every: Duration) -> Result<()> {
     let mut ticks = tokio::time::interval(every);
     let count = writers.len();
     for letter in 0..letters {
@@ -160,7 +160,7 @@ async fn type_in_turn(writers: &mut [(Typist, Mouth)], typed: &Typed, letters: u
 }
 
 /// Whether this one types too, and how long each letter of others took, in the order in which they were heard.
-async fn listen(mut ears: Ears, me: u64, mut missing: usize, typed: Typed) -> Result<(bool, Vec<Duration>)> {
+async fn listen(mut ears: Receiver, me: u64, mut missing: usize, typed: Typed) -> Result<(bool, Vec<Duration>)> {
     let mut times = Vec::with_capacity(missing);
     let mut known: HashMap<u64, u32> = HashMap::new();
     while missing > 0 {

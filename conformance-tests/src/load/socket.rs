@@ -27,7 +27,7 @@ use weft_wire::live::{
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// How long a server may say nothing that it should have said.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The empty vector, and the empty update.
 const KNOWS_NOTHING: &[u8] = &[0];
@@ -49,7 +49,7 @@ pub enum Speech {
 
 /// Where a document is opened.
 #[derive(Clone)]
-pub struct Door {
+pub struct Endpoint {
     /// `ws://` or `wss://`.
     pub url: String,
     /// See [`Speech`].
@@ -59,13 +59,13 @@ pub struct Door {
 }
 
 /// The half that speaks.
-pub struct Mouth {
+pub struct Sender {
     sink: SplitSink<Socket, Message>,
     speech: Speech,
 }
 
 /// The half that hears.
-pub struct Ears {
+pub struct Receiver {
     stream: SplitStream<Socket>,
     named: bool,
 }
@@ -103,25 +103,28 @@ impl Speech {
 ///
 /// # Errors
 /// When the server refuses or says nothing.
-pub async fn open(door: &Door) -> Result<(Mouth, Ears, usize)> {
-    let connector = door.trust.as_ref().map(|trust| Connector::Rustls(Arc::clone(trust)));
-    let request = door.url.as_str().into_client_request()?;
+pub async fn open(endpoint: &Endpoint) -> Result<(Sender, Receiver, usize)> {
+    let connector = endpoint
+        .trust
+        .as_ref()
+        .map(|trust| Connector::Rustls(Arc::clone(trust)));
+    let request = endpoint.url.as_str().into_client_request()?;
     // Small buffers: there may be thousands of these.
     let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
     let connecting = tokio_tungstenite::connect_async_tls_with_config(request, Some(config), true, connector);
-    let (socket, _) = tokio::time::timeout(PATIENCE, connecting)
+    let (socket, _) = tokio::time::timeout(TIMEOUT, connecting)
         .await
         .context("no connection")??;
     let (sink, stream) = socket.split();
-    let named = matches!(door.speech, Speech::Named { .. });
+    let named = matches!(endpoint.speech, Speech::Named { .. });
     let (mut mouth, mut ears) = (
-        Mouth {
+        Sender {
             sink,
-            speech: door.speech.clone(),
+            speech: endpoint.speech.clone(),
         },
-        Ears { stream, named },
+        Receiver { stream, named },
     );
-    if let Speech::Named { name, token } = &door.speech {
+    if let Speech::Named { name, token } = &endpoint.speech {
         let body = Body::Token { token, provider: None };
         let frame = Named::Document { name, body }.encode();
         mouth.sink.send(Message::Binary(frame.into())).await?;
@@ -131,7 +134,7 @@ pub async fn open(door: &Door) -> Result<(Mouth, Ears, usize)> {
     Ok((mouth, ears, bytes))
 }
 
-impl Mouth {
+impl Sender {
     /// Says an update. Where nothing more is to be said at once, it leaves this machine.
     ///
     /// # Errors
@@ -144,7 +147,7 @@ impl Mouth {
     ///
     /// # Errors
     /// When the server says nothing.
-    pub async fn ask(&mut self, ears: &mut Ears) -> Result<usize> {
+    pub async fn ask(&mut self, ears: &mut Receiver) -> Result<usize> {
         self.sink
             .send(self.speech.sync(SyncMessage::Step1(KNOWS_NOTHING)))
             .await?;
@@ -159,7 +162,7 @@ impl Mouth {
     ///
     /// # Errors
     /// When the server does not take it.
-    pub async fn bring(&mut self, ears: &mut Ears, update: &[u8]) -> Result<()> {
+    pub async fn bring(&mut self, ears: &mut Receiver, update: &[u8]) -> Result<()> {
         self.say(update).await?;
         let wait = async {
             while self.ask(ears).await? <= SAYS_NOTHING.len() {
@@ -167,7 +170,7 @@ impl Mouth {
             }
             Ok(())
         };
-        tokio::time::timeout(PATIENCE, wait)
+        tokio::time::timeout(TIMEOUT, wait)
             .await
             .context("the update is not taken")?
     }
@@ -208,14 +211,14 @@ impl Mouth {
     }
 }
 
-impl Ears {
+impl Receiver {
     /// What comes next.
     ///
     /// # Errors
     /// When the socket ends, or nothing comes.
     pub async fn hear(&mut self) -> Result<Heard> {
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.stream.next())
+            let message = tokio::time::timeout(TIMEOUT, self.stream.next())
                 .await
                 .context("silence")?;
             match message.context("the socket ended")?? {

@@ -86,7 +86,7 @@ impl Options {
 /// Events of each room's timeline that clients ask for.
 const TIMELINE: usize = 20;
 /// How long a message may take to all who wait.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Rounds that are not counted: those who have just come are told of each other, where a server tells presence at once.
 const WARM: usize = 2;
 
@@ -254,7 +254,7 @@ async fn delivered(asked: &Asked<'_>, people: &[Client], options: &Options) -> R
     ));
     let waiting = people.iter().take(options.waiting);
     let room = room(asked.client, waiting.clone()).await?;
-    let mut crowd = Crowd::gather(waiting).await?;
+    let mut many_clients = ManyClients::gather(waiting).await?;
     let mut mouth = asked.connect().await?;
     let (mut times, mut cpu) = (Vec::new(), Duration::ZERO);
     for round in 0..WARM + options.rounds {
@@ -268,7 +268,7 @@ async fn delivered(asked: &Asked<'_>, people: &[Client], options: &Options) -> R
         let began = Instant::now();
         mouth.put(&path, &message).await?;
         for _ in 0..options.waiting {
-            times.push(crowd.next_heard(round).await?.duration_since(began));
+            times.push(many_clients.next_heard(round).await?.duration_since(began));
         }
     }
     tokio::time::sleep(Duration::from_millis(options.pause)).await;
@@ -279,12 +279,12 @@ async fn delivered(asked: &Asked<'_>, people: &[Client], options: &Options) -> R
 }
 
 /// People who wait, each in a task that ends with this.
-struct Crowd {
+struct ManyClients {
     people: JoinSet<Result<()>>,
     heard: mpsc::UnboundedReceiver<(usize, Instant)>,
 }
 
-impl Crowd {
+impl ManyClients {
     async fn gather(people: impl Iterator<Item = &Client>) -> Result<Self> {
         let (says, heard) = mpsc::unbounded_channel();
         let mut waiting = JoinSet::new();
@@ -304,7 +304,7 @@ impl Crowd {
                 ended??;
                 anyhow::bail!("somebody waits no more");
             }
-            () = tokio::time::sleep(PATIENCE) => anyhow::bail!("message {round} did not come to all"),
+            () = tokio::time::sleep(TIMEOUT) => anyhow::bail!("message {round} did not come to all"),
         };
         ensure!(heard == round, "message {heard} came in the round of {round}");
         Ok(at)

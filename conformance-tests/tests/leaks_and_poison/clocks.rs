@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use weft_conformance_tests::liar::now;
+use weft_conformance_tests::malicious::now;
 
 use crate::stage::Stage;
 
@@ -13,11 +13,11 @@ async fn t49_a_clock_that_is_an_hour_off_does_no_harm() -> Result<()> {
     let stage = Stage::new().await?;
     // The liar's day of validity ends an hour earlier and later than it would by our clock.
     for (number, ts) in [now() - HOUR, now() + HOUR].into_iter().enumerate() {
-        let mut keys = stage.liar.published_keys();
+        let mut keys = stage.malicious.published_keys();
         keys["valid_until_ts"] = json!(ts + 24 * HOUR);
         keys.as_object_mut().unwrap().remove("signatures");
-        let keys = stage.liar.signed_json(&keys);
-        stage.liar.always_answers("/_matrix/key/v2/server", keys);
+        let keys = stage.malicious.signed_json(&keys);
+        stage.malicious.always_answers("/_matrix/key/v2/server", keys);
         let (id, mut room, mallory) = stage.room_of_alice("12").await?;
         let text = format!("said at another hour {number}");
         let mut event = room.draft(
@@ -27,9 +27,9 @@ async fn t49_a_clock_that_is_an_hour_off_does_no_harm() -> Result<()> {
             json!({ "msgtype": "m.text", "body": text }),
         )?;
         event["origin_server_ts"] = json!(ts);
-        let event = stage.liar.sign(&event, &room.version)?;
+        let event = stage.malicious.sign(&event, &room.version)?;
         stage
-            .liar
+            .malicious
             .transaction(stage.server(), std::slice::from_ref(&event), &[])
             .await?
             .ok()?;

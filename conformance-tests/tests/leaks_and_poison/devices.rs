@@ -12,7 +12,7 @@ use crate::stage::Stage;
 async fn t54_t66_floods_about_devices_are_kept_nowhere_and_told_nobody() -> Result<()> {
     let stage = Stage::new().await?;
     let (room, ..) = stage.room_of_alice("12").await?;
-    let (alice, mallory) = (&stage.alice, stage.liar.user("mallory"));
+    let (alice, mallory) = (&stage.alice, stage.malicious.user("mallory"));
     let key = "x".repeat(60_000);
     let of = |user: &str, stream: u64| {
         json!({ "edu_type": "m.device_list_update", "content": {
@@ -22,7 +22,7 @@ async fn t54_t66_floods_about_devices_are_kept_nowhere_and_told_nobody() -> Resu
     };
     let (forward, far) = (of(&mallory, 7), of(&mallory, (1 << 53) - 1));
     stage
-        .liar
+        .malicious
         .transaction(
             stage.server(),
             &[],
@@ -38,10 +38,14 @@ async fn t54_t66_floods_about_devices_are_kept_nowhere_and_told_nobody() -> Resu
             }})
         };
         let edus: Vec<_> = (0..100).map(to_device).collect();
-        stage.liar.transaction(stage.server(), &[], &edus).await?.ok()?;
+        stage.malicious.transaction(stage.server(), &[], &edus).await?.ok()?;
     }
     let signing = json!({ "edu_type": "m.signing_key_update", "content": { "user_id": alice.user } });
-    stage.liar.transaction(stage.server(), &[], &[signing]).await?.ok()?;
+    stage
+        .malicious
+        .transaction(stage.server(), &[], &[signing])
+        .await?
+        .ok()?;
     stage.alice.say(&room, "still here").await?;
     let sync = alice.get("/_matrix/client/v3/sync?timeout=0").await?;
     assert!(!sync.to_string().contains("flood"), "{sync}");
@@ -70,7 +74,7 @@ async fn t54_t66_floods_about_devices_are_kept_nowhere_and_told_nobody() -> Resu
             Some(&wanted),
         ),
     ] {
-        let answer = stage.liar.ask(stage.server(), method, &path, body).await?;
+        let answer = stage.malicious.ask(stage.server(), method, &path, body).await?;
         assert_eq!(answer.status, 404, "{path}: {}", answer.body);
     }
     Ok(())

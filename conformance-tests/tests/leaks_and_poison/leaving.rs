@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use weft_conformance_tests::{
     client::{Client, segment},
     editors::{Editor, Provider},
-    liar::Room,
+    malicious::Room,
 };
 
 use crate::stage::Stage;
@@ -18,12 +18,12 @@ const OPEN: &str = "while-all-were-there";
 /// A document of alice's with bob (of her server) and mallory (of the liar), and a room of the three where a word that
 /// is said afterwards shows that all that went before has arrived.
 async fn with_witnesses(stage: &Stage, bob: &Client) -> Result<(String, String, String)> {
-    let mallory = stage.liar.user("mallory");
+    let mallory = stage.malicious.user("mallory");
     let document = stage.alice.create_document("Plans").await?;
     stage.alice.give_role(&document, &bob.user, "editor").await?;
     bob.accept_invitation(&document).await?;
     stage.alice.give_role(&document, &mallory, "editor").await?;
-    Room::join(&stage.liar, stage.server(), &document, &mallory).await?;
+    Room::join(&stage.malicious, stage.server(), &document, &mallory).await?;
     stage.alice.until_membership(&document, &mallory, "join").await?;
     let (witness, ..) = stage.room_of_alice("12").await?;
     bob.join(&witness, None).await?;
@@ -54,7 +54,7 @@ async fn say_it_in_every_way(alice: &Client, room: &str, editor: &Editor, word: 
 
 /// The EDUs about a room that the liar was told.
 fn edus_about(stage: &Stage, room: &str) -> Vec<Value> {
-    let transactions = stage.liar.asked("/_matrix/federation/v1/send/");
+    let transactions = stage.malicious.asked("/_matrix/federation/v1/send/");
     let edus = transactions.iter().filter_map(|asked| asked.body["edus"].as_array());
     let about = edus.flatten().filter(|edu| edu.to_string().contains(room));
     about.cloned().collect()
@@ -84,7 +84,7 @@ async fn t62_sync_socket_and_federation_end_with_the_kick() -> Result<()> {
     for kind in ["m.typing", "m.receipt", "dev.weft.awareness"] {
         let is_it = |edu: &Value| edu["edu_type"] == kind && edu.to_string().contains(&document);
         stage
-            .liar
+            .malicious
             .until_asked("/_matrix/federation/v1/send/", |asked| {
                 asked.body["edus"].as_array().is_some_and(|edus| edus.iter().any(is_it))
             })
@@ -103,13 +103,13 @@ async fn t62_sync_socket_and_federation_end_with_the_kick() -> Result<()> {
     let closed = his.until_event("close").await?;
     assert!(closed.to_string().contains("4403"), "{closed}");
     stage
-        .liar
+        .malicious
         .until_asked("/_matrix/federation/v1/send/", |asked| {
             let text = asked.body.to_string();
             text.contains("\"leave\"") && text.contains(&mallory)
         })
         .await?;
-    stage.liar.forget();
+    stage.malicious.forget();
 
     say_it_in_every_way(&stage.alice, &document, &hers, SECRET).await?;
     stage.alice.say(&witness, "that was all").await?;
@@ -122,12 +122,12 @@ async fn t62_sync_socket_and_federation_end_with_the_kick() -> Result<()> {
     .await?;
     assert!(!heard.contains(SECRET), "{heard}");
     let asked = stage
-        .liar
+        .malicious
         .until_asked("/_matrix/federation/v1/send/", |asked| {
             asked.body.to_string().contains("that was all")
         })
         .await?;
-    let all: String = stage.liar.heard().iter().map(ToString::to_string).collect();
+    let all: String = stage.malicious.heard().iter().map(ToString::to_string).collect();
     assert!(!all.contains(SECRET) && !all.contains(&document), "{all}");
     assert_eq!(edus_about(&stage, &document), Vec::<Value>::new(), "{asked:?}");
     assert!(!his.text().await?.contains(SECRET));
@@ -160,7 +160,7 @@ async fn nothing_by_asking(stage: &Stage, bob: &Client, document: &str) -> Resul
         format!("/_weft/federation/v1/document/{room}"),
     ] {
         let answer = stage
-            .liar
+            .malicious
             .ask(stage.server(), reqwest::Method::GET, &path, None)
             .await?;
         assert_eq!(answer.status, 403, "{path}: {}", answer.body);

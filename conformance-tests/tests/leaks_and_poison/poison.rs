@@ -6,7 +6,7 @@ use ruma::RoomVersionId;
 use serde_json::{Value, json};
 use weft_conformance_tests::{
     client::{Client, segment},
-    liar::Room,
+    malicious::Room,
 };
 
 use crate::stage::Stage;
@@ -44,16 +44,16 @@ fn poison() -> Vec<(&'static str, &'static str, Value)> {
 }
 
 async fn poisoned(stage: &Stage, version: &RoomVersionId) -> Result<String> {
-    let mallory = stage.liar.user("mallory");
-    let mut room = Room::create(&stage.liar, version, &mallory)?;
+    let mallory = stage.malicious.user("mallory");
+    let mut room = Room::create(&stage.malicious, version, &mallory)?;
     for (kind, key, content) in poison() {
-        room.send(&stage.liar, &mallory, kind, Some(key), content)?;
+        room.send(&stage.malicious, &mallory, kind, Some(key), content)?;
     }
     let odd = json!({ "membership": "join", "displayname": { "a": 1 }, "avatar_url": 3, "reason": [] });
-    room.send(&stage.liar, &mallory, "m.room.member", Some(&mallory), odd)?;
+    room.send(&stage.malicious, &mallory, "m.room.member", Some(&mallory), odd)?;
     let id = room.id.clone();
-    let room = stage.liar.host(room);
-    stage.alice.join(&id, Some(stage.liar.name().as_str())).await?;
+    let room = stage.malicious.host(room);
+    stage.alice.join(&id, Some(stage.malicious.name().as_str())).await?;
     let mut events = Vec::new();
     {
         let mut room = room.lock().unwrap();
@@ -62,15 +62,15 @@ async fn poisoned(stage: &Stage, version: &RoomVersionId) -> Result<String> {
             json!({ "msgtype": 1, "body": {} }),
             json!({ "m.relates_to": "x", "m.new_content": 5 }),
         ] {
-            let said = room.send(&stage.liar, &mallory, "m.room.message", None, content)?;
+            let said = room.send(&stage.malicious, &mallory, "m.room.message", None, content)?;
             events.push(room.events[&said].clone());
         }
         let updates = json!({ "update": 5, "clients": "x" });
-        let said = room.send(&stage.liar, &mallory, "dev.weft.update", None, updates)?;
+        let said = room.send(&stage.malicious, &mallory, "dev.weft.update", None, updates)?;
         events.push(room.events[&said].clone());
         // A rule that nobody knows comes last: it would have kept alice out.
         let rule = room.send(
-            &stage.liar,
+            &stage.malicious,
             &mallory,
             "m.room.join_rules",
             Some(""),
@@ -78,17 +78,17 @@ async fn poisoned(stage: &Stage, version: &RoomVersionId) -> Result<String> {
         )?;
         events.push(room.events[&rule].clone());
     }
-    stage.liar.transaction(stage.server(), &events, &[]).await?.ok()?;
+    stage.malicious.transaction(stage.server(), &events, &[]).await?.ok()?;
     Ok(id)
 }
 
 /// An invitation whose room is shown in the oddest way.
 async fn odd_invitation(stage: &Stage) -> Result<()> {
-    let mallory = stage.liar.user("mallory");
-    let room = Room::create(&stage.liar, &RoomVersionId::V11, &mallory)?;
+    let mallory = stage.malicious.user("mallory");
+    let room = Room::create(&stage.malicious, &RoomVersionId::V11, &mallory)?;
     let alice = &stage.alice.user;
     let event = room.event(
-        &stage.liar,
+        &stage.malicious,
         &mallory,
         "m.room.member",
         Some(alice),
@@ -107,7 +107,10 @@ async fn odd_invitation(stage: &Stage) -> Result<()> {
         segment(&room.id),
         segment(&room.id_of(&event)?)
     );
-    let answer = stage.liar.ask(stage.server(), Method::PUT, &path, Some(&body)).await?;
+    let answer = stage
+        .malicious
+        .ask(stage.server(), Method::PUT, &path, Some(&body))
+        .await?;
     assert!(
         matches!(answer.status.as_u16(), 200 | 400),
         "{}: {}",

@@ -35,11 +35,15 @@ async fn t64_redacted_text_is_told_by_no_way_and_logged_nowhere() -> Result<()> 
         .await?;
     let topics = alice.get(&Client::in_room(&room, "messages?dir=b&limit=1")).await?;
     let topic = topics["chunk"][0]["event_id"].as_str().unwrap().to_owned();
-    his.catch_up(&stage.liar, stage.server(), &mallory).await?;
+    his.catch_up(&stage.malicious, stage.server(), &mallory).await?;
     let content = json!({ "msgtype": "m.text", "body": TAKEN_BACK });
-    let theirs = his.event(&stage.liar, &mallory, "m.room.message", None, content)?;
+    let theirs = his.event(&stage.malicious, &mallory, "m.room.message", None, content)?;
     let of_mallory = his.take(&theirs)?;
-    stage.liar.transaction(stage.server(), &[theirs], &[]).await?.ok()?;
+    stage
+        .malicious
+        .transaction(stage.server(), &[theirs], &[])
+        .await?
+        .ok()?;
     stage.until_said(&room, TAKEN_BACK).await?;
     for event in [&said, &topic, &of_mallory] {
         redact(alice, &room, event).await?;
@@ -63,7 +67,7 @@ async fn t64_redacted_text_is_told_by_no_way_and_logged_nowhere() -> Result<()> 
         ));
     }
     for path in by_server {
-        let answer = stage.liar.get(stage.server(), &path).await?;
+        let answer = stage.malicious.get(stage.server(), &path).await?;
         assert!(!answer.to_string().contains(TAKEN_BACK), "{path}: {answer}");
     }
     let log = stage.server().log();

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use weft_conformance_tests::{client::Client, liar::Room};
+use weft_conformance_tests::{client::Client, malicious::Room};
 
 use crate::stage::Stage;
 
@@ -10,14 +10,20 @@ use crate::stage::Stage;
 async fn flood(stage: &Stage, room: &mut Room, mallory: &str, count: usize) -> Result<()> {
     let mut events = Vec::new();
     for number in 0..count {
-        let event = room.event(&stage.liar, mallory, "m.room.name", Some(""), json!({ "name": number }))?;
+        let event = room.event(
+            &stage.malicious,
+            mallory,
+            "m.room.name",
+            Some(""),
+            json!({ "name": number }),
+        )?;
         let id = room.know(&event)?;
         room.heads = vec![id];
         room.depth += 1;
         events.push(event);
     }
     for part in events.chunks(50) {
-        stage.liar.transaction(stage.server(), part, &[]).await?.ok()?;
+        stage.malicious.transaction(stage.server(), part, &[]).await?.ok()?;
     }
     Ok(())
 }
@@ -51,11 +57,11 @@ async fn t63_five_hundred_rejected_events_in_a_row_end_no_page() -> Result<()> {
     for number in 0..5 {
         stage.alice.say(&id, &format!("before {number}")).await?;
     }
-    room.catch_up(&stage.liar, stage.server(), &mallory).await?;
+    room.catch_up(&stage.malicious, stage.server(), &mallory).await?;
     flood(&stage, &mut room, &mallory, 500).await?;
     let content = json!({ "msgtype": "m.text", "body": "after" });
-    let last = room.event(&stage.liar, &mallory, "m.room.message", None, content)?;
-    stage.liar.transaction(stage.server(), &[last], &[]).await?.ok()?;
+    let last = room.event(&stage.malicious, &mallory, "m.room.message", None, content)?;
+    stage.malicious.transaction(stage.server(), &[last], &[]).await?.ok()?;
     stage.until_said(&id, "after").await?;
     let expected = ["before 0", "before 1", "before 2", "before 3", "before 4", "after"];
     let (said, count) = pages(&stage.alice, &id).await?;

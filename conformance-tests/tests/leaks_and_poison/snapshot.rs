@@ -6,7 +6,7 @@ use serde_json::json;
 use weft_conformance_tests::{
     client::{Client, segment},
     editors::Provider,
-    liar::Room,
+    malicious::Room,
 };
 
 use crate::stage::Stage;
@@ -15,7 +15,7 @@ use crate::stage::Stage;
 async fn t68_a_server_gets_the_document_while_it_is_in_it() -> Result<()> {
     let stage = Stage::new().await?;
     let alice = &stage.alice;
-    let mallory = stage.liar.user("mallory");
+    let mallory = stage.malicious.user("mallory");
     let document = alice.create_document("Plans").await?;
     // The text of a document is one: whoever reads its present reads its past, so nobody may say otherwise.
     let path = Client::in_room(&document, "state/m.room.history_visibility/");
@@ -33,14 +33,14 @@ async fn t68_a_server_gets_the_document_while_it_is_in_it() -> Result<()> {
     editor.saved().await?;
     let early = alice.say(&document, "before").await?;
     let of = |at: &str| format!("/_weft/federation/v1/document/{}{at}", segment(&document));
-    let ask = async |path: String| stage.liar.ask(stage.server(), Method::GET, &path, None).await;
+    let ask = async |path: String| stage.malicious.ask(stage.server(), Method::GET, &path, None).await;
     let at_early = of(&format!("?at={}", segment(&early)));
     assert_eq!(ask(of("")).await?.status, 403, "a server that is not in the room");
     assert_eq!(ask(at_early.clone()).await?.status, 403);
 
     alice.give_role(&document, &mallory, "viewer").await?;
     assert_eq!(ask(of("")).await?.status, 403, "invited is not joined");
-    let room = Room::join(&stage.liar, stage.server(), &document, &mallory).await?;
+    let room = Room::join(&stage.malicious, stage.server(), &document, &mallory).await?;
     alice.until_membership(&document, &mallory, "join").await?;
     ask(at_early.clone()).await?.ok()?;
     let join = segment(&room.heads[0]);

@@ -4,7 +4,7 @@ use anyhow::Result;
 use reqwest::Method;
 use ruma::RoomVersionId;
 use serde_json::{Value, json};
-use weft_conformance_tests::{client::segment, liar::Room};
+use weft_conformance_tests::{client::segment, malicious::Room};
 
 use crate::stage::Stage;
 
@@ -17,7 +17,7 @@ fn messages(
 ) -> Result<Vec<Value>> {
     let content = |number| json!({ "msgtype": "m.text", "body": format!("{number}{}", "x".repeat(bytes)) });
     numbers
-        .map(|number| room.event(&stage.liar, sender, "m.room.message", None, content(number)))
+        .map(|number| room.event(&stage.malicious, sender, "m.room.message", None, content(number)))
         .collect()
 }
 
@@ -27,16 +27,22 @@ async fn t11_a_transaction_has_its_bounds_and_is_done_once() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, mut room, mallory) = stage.room_of_alice("12").await?;
     let many = messages(&stage, &room, &mallory, 0..51, 0)?;
-    assert_eq!(stage.liar.transaction(stage.server(), &many, &[]).await?.status, 400);
+    assert_eq!(
+        stage.malicious.transaction(stage.server(), &many, &[]).await?.status,
+        400
+    );
     let edus = vec![json!({ "edu_type": "m.typing", "content": {} }); 101];
-    assert_eq!(stage.liar.transaction(stage.server(), &[], &edus).await?.status, 400);
+    assert_eq!(
+        stage.malicious.transaction(stage.server(), &[], &edus).await?.status,
+        400
+    );
     for event in &many {
         assert!(!stage.has(&room.id, &room.id_of(event)?).await?);
     }
     // Fifty of nearly the full size each.
     let large = messages(&stage, &room, &mallory, 100..150, 64_000)?;
     let first = stage
-        .liar
+        .malicious
         .transaction_with_id(stage.server(), "same", &large, &[])
         .await?
         .ok()?;
@@ -50,7 +56,7 @@ async fn t11_a_transaction_has_its_bounds_and_is_done_once() -> Result<()> {
         "{first}"
     );
     let again = stage
-        .liar
+        .malicious
         .transaction_with_id(stage.server(), "same", &large, &[])
         .await?
         .ok()?;
@@ -58,7 +64,7 @@ async fn t11_a_transaction_has_its_bounds_and_is_done_once() -> Result<()> {
     // The same id with something else in it is something else.
     let other = messages(&stage, &room, &mallory, 200..201, 0)?;
     let answer = stage
-        .liar
+        .malicious
         .transaction_with_id(stage.server(), "same", &other, &[])
         .await?
         .ok()?;
@@ -75,14 +81,14 @@ async fn t12_walks_are_bounded_whatever_is_asked_for() -> Result<()> {
     for number in 0..120 {
         stage.alice.say(&id, &format!("{number}")).await?;
     }
-    room.catch_up(&stage.liar, stage.server(), &mallory).await?;
+    room.catch_up(&stage.malicious, stage.server(), &mallory).await?;
     let head = room.heads[0].clone();
     let path = format!(
         "/_matrix/federation/v1/backfill/{}?v={}&limit=1000000000",
         segment(&id),
         segment(&head)
     );
-    let answer = stage.liar.get(stage.server(), &path).await?;
+    let answer = stage.malicious.get(stage.server(), &path).await?;
     assert!((1..=100).contains(&answer["pdus"].as_array().unwrap().len()));
     let path = format!("/_matrix/federation/v1/get_missing_events/{}", segment(&id));
     let made_up: Vec<String> = (0..100_000).map(|number| format!("${number:x>43}")).collect();
@@ -92,7 +98,10 @@ async fn t12_walks_are_bounded_whatever_is_asked_for() -> Result<()> {
         (made_up, json!(1_000_000_000), json!(0)),
     ] {
         let body = json!({ "earliest_events": [], "latest_events": latest, "limit": limit, "min_depth": depth });
-        let answer = stage.liar.ask(stage.server(), Method::POST, &path, Some(&body)).await?;
+        let answer = stage
+            .malicious
+            .ask(stage.server(), Method::POST, &path, Some(&body))
+            .await?;
         let given = answer.body["events"].as_array().map_or(0, Vec::len);
         assert!(
             given <= 100 && !answer.status.is_server_error(),
@@ -134,10 +143,10 @@ async fn t14_one_bad_event_stops_nothing_but_itself() -> Result<()> {
             bad[field] = value.clone();
         }
         // Signed where such a thing can be signed at all.
-        let bad = stage.liar.sign(&bad, &room.version).unwrap_or(bad);
+        let bad = stage.malicious.sign(&bad, &room.version).unwrap_or(bad);
         let mut events = messages(&stage, &room, &mallory, round * 100..round * 100 + 49, 0)?;
         events.insert(round * 4, bad);
-        let answer = stage.liar.transaction(stage.server(), &events, &[]).await?.ok()?;
+        let answer = stage.malicious.transaction(stage.server(), &events, &[]).await?.ok()?;
         let good = answer["pdus"]
             .as_object()
             .unwrap()
@@ -159,14 +168,14 @@ async fn t18_events_of_strange_rooms_are_asked_for_nowhere() -> Result<()> {
     let (_, known, mallory) = stage.room_of_alice("12").await?;
     let mut events = Vec::new();
     for version in [RoomVersionId::V12, RoomVersionId::V11, RoomVersionId::V6] {
-        let room = Room::create(&stage.liar, &version, &mallory)?;
+        let room = Room::create(&stage.malicious, &version, &mallory)?;
         events.extend(messages(&stage, &room, &mallory, 0..10, 0)?);
     }
     let mut unknown = events[0].clone();
     unknown["room_id"] = json!("!nowhere:127.0.0.1:1");
     events.push(unknown);
-    stage.liar.forget();
-    let answer = stage.liar.transaction(stage.server(), &events, &[]).await?;
+    stage.malicious.forget();
+    let answer = stage.malicious.transaction(stage.server(), &events, &[]).await?;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let mut known = known;
     stage.goes_on(&mut known, &mallory).await?;
@@ -178,7 +187,7 @@ async fn t18_events_of_strange_rooms_are_asked_for_nowhere() -> Result<()> {
         "make_join",
         "event_auth",
     ] {
-        let asked = stage.liar.asked(&format!("/_matrix/federation/v1/{path}"));
+        let asked = stage.malicious.asked(&format!("/_matrix/federation/v1/{path}"));
         assert!(asked.is_empty(), "asked for {path}: {asked:?}");
     }
     Ok(())
@@ -189,16 +198,16 @@ async fn t18_events_of_strange_rooms_are_asked_for_nowhere() -> Result<()> {
 async fn t19_events_that_nobody_can_place_are_not_asked_for_one_by_one() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, room, mallory) = stage.room_of_alice("12").await?;
-    stage.liar.forget();
+    stage.malicious.forget();
     for transaction in 0..20 {
         let mut events = Vec::new();
         for number in 0..50 {
             let content = json!({ "body": "lost" });
             let mut event = room.draft(&mallory, "m.room.message", None, content)?;
             event["prev_events"] = json!([format!("${:x>43}", transaction * 50 + number)]);
-            events.push(stage.liar.sign(&event, &room.version)?);
+            events.push(stage.malicious.sign(&event, &room.version)?);
         }
-        stage.liar.transaction(stage.server(), &events, &[]).await?.ok()?;
+        stage.malicious.transaction(stage.server(), &events, &[]).await?.ok()?;
     }
     let mut room = room;
     stage.goes_on(&mut room, &mallory).await?;
@@ -212,7 +221,7 @@ async fn t19_events_that_nobody_can_place_are_not_asked_for_one_by_one() -> Resu
     ];
     let asked: usize = questions
         .iter()
-        .map(|path| stage.liar.asked(&format!("/_matrix/federation/v1/{path}/")).len())
+        .map(|path| stage.malicious.asked(&format!("/_matrix/federation/v1/{path}/")).len())
         .sum();
     // Sixty each half minute; the test may take a little longer than one.
     assert!((1..=240).contains(&asked), "{asked} questions");
@@ -224,16 +233,16 @@ async fn t19_events_that_nobody_can_place_are_not_asked_for_one_by_one() -> Resu
 async fn t39_joins_and_leaves_without_end() -> Result<()> {
     let stage = Stage::new().await?;
     let (id, mut room, mallory) = stage.room_of_alice("12").await?;
-    let eve = stage.liar.user("eve");
+    let eve = stage.malicious.user("eve");
     for _ in 0..10 {
         let mut events = Vec::new();
         for number in 0..50 {
             let membership = if number % 2 == 0 { "join" } else { "leave" };
             let content = json!({ "membership": membership });
-            let event = room.send(&stage.liar, &eve, "m.room.member", Some(&eve), content)?;
+            let event = room.send(&stage.malicious, &eve, "m.room.member", Some(&eve), content)?;
             events.push(room.events[&event].clone());
         }
-        stage.liar.transaction(stage.server(), &events, &[]).await?.ok()?;
+        stage.malicious.transaction(stage.server(), &events, &[]).await?.ok()?;
     }
     stage.goes_on(&mut room, &mallory).await?;
     assert_eq!(stage.alice.membership_of(&id, &eve).await?.as_deref(), Some("leave"));

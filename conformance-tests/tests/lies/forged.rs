@@ -9,14 +9,19 @@ use serde_json::{Value, json};
 use weft_conformance_tests::{
     client::{Client, segment},
     editors::Provider,
-    liar::{Liar, Room, json_reply, new_key, now, sign_with},
+    malicious::{MaliciousServer, Room, json_reply, new_key, now, sign_with},
 };
 
 use crate::stage::Stage;
 
 /// The event as others than its sender's server would have it. None of these has a signature that counts.
-fn forgeries(liar: &Liar, event: &Value, version: &RoomVersionId, victim: &str) -> Result<Vec<(&'static str, Value)>> {
-    let name = liar.name().as_str();
+fn forgeries(
+    malicious: &MaliciousServer,
+    event: &Value,
+    version: &RoomVersionId,
+    victim: &str,
+) -> Result<Vec<(&'static str, Value)>> {
+    let name = malicious.name().as_str();
     let mut moved = event.clone();
     moved["depth"] = json!(event["depth"].as_u64().unwrap() + 1);
     let mut unsigned = event.clone();
@@ -39,9 +44,9 @@ fn forgeries(liar: &Liar, event: &Value, version: &RoomVersionId, victim: &str) 
         ),
         (
             "another server's signature",
-            sign_with("127.0.0.1:1", liar.key(), event, version, true)?,
+            sign_with("127.0.0.1:1", malicious.key(), event, version, true)?,
         ),
-        ("in another's name", liar.sign(&of_victim, version)?),
+        ("in another's name", malicious.sign(&of_victim, version)?),
         ("changed after signing", moved),
         ("no signature", unsigned),
         ("no signatures at all", bare),
@@ -52,7 +57,7 @@ fn forgeries(liar: &Liar, event: &Value, version: &RoomVersionId, victim: &str) 
 /// Messages that nobody has heard of, each forged in another way; they follow the heads.
 fn forged_messages(stage: &Stage, room: &Room, sender: &str) -> Result<Vec<(&'static str, Value)>> {
     let count = forgeries(
-        &stage.liar,
+        &stage.malicious,
         &message(stage, room, sender, 0)?,
         &room.version,
         &stage.alice.user,
@@ -61,7 +66,7 @@ fn forged_messages(stage: &Stage, room: &Room, sender: &str) -> Result<Vec<(&'st
     (0..count)
         .map(|number| {
             let event = message(stage, room, sender, number)?;
-            let all = forgeries(&stage.liar, &event, &room.version, &stage.alice.user)?;
+            let all = forgeries(&stage.malicious, &event, &room.version, &stage.alice.user)?;
             Ok(all.into_iter().nth(number).unwrap())
         })
         .collect()
@@ -69,7 +74,7 @@ fn forged_messages(stage: &Stage, room: &Room, sender: &str) -> Result<Vec<(&'st
 
 fn message(stage: &Stage, room: &Room, sender: &str, number: usize) -> Result<Value> {
     let content = json!({ "msgtype": "m.text", "body": format!("forged {number}") });
-    room.event(&stage.liar, sender, "m.room.message", None, content)
+    room.event(&stage.malicious, sender, "m.room.message", None, content)
 }
 
 async fn nothing_forged(stage: &Stage, room: &Room, forged: &[(&str, Value)]) -> Result<()> {
@@ -88,7 +93,7 @@ async fn t34_forged_events_in_a_transaction() -> Result<()> {
         let (_, mut room, mallory) = stage.room_of_alice(version).await?;
         let forged = forged_messages(&stage, &room, &mallory)?;
         let events: Vec<Value> = forged.iter().map(|(_, event)| event.clone()).collect();
-        let answer = stage.liar.transaction(stage.server(), &events, &[]).await?.ok()?;
+        let answer = stage.malicious.transaction(stage.server(), &events, &[]).await?.ok()?;
         let results = answer["pdus"].as_object().unwrap();
         assert!(results.values().all(|result| result["error"].is_string()), "{answer}");
         stage.goes_on(&mut room, &mallory).await?;
@@ -105,38 +110,40 @@ async fn t34_forged_events_in_the_answer_to_a_join() -> Result<()> {
         let (id, room, mallory) = stage.room_of_mallory(&version)?;
         let mut seen = room.lock().unwrap().clone();
         let name = seen.event(
-            &stage.liar,
+            &stage.malicious,
             &mallory,
             "m.room.name",
             Some(""),
             json!({ "name": "forged" }),
         )?;
         let topic = seen.event(
-            &stage.liar,
+            &stage.malicious,
             &mallory,
             "m.room.topic",
             Some(""),
             json!({ "topic": "forged" }),
         )?;
-        let names = forgeries(&stage.liar, &name, &version, &stage.alice.user)?;
-        let topics = forgeries(&stage.liar, &topic, &version, &stage.alice.user)?;
+        let names = forgeries(&stage.malicious, &name, &version, &stage.alice.user)?;
+        let topics = forgeries(&stage.malicious, &topic, &version, &stage.alice.user)?;
         let (names, topics): (Vec<Value>, Vec<Value>) = (
             names.into_iter().map(|(_, event)| event).collect(),
             topics.into_iter().map(|(_, event)| event).collect(),
         );
-        let (hosted, origin) = (room.clone(), stage.liar.name().to_string());
+        let (hosted, origin) = (room.clone(), stage.malicious.name().to_string());
         let forged_join = new_key("liar")?;
-        stage.liar.answers("/_matrix/federation/v2/send_join/", move |asked| {
-            let mut room = hosted.lock().unwrap();
-            let mut state = room.state_events();
-            let mut chain = room.auth_chain(&state);
-            state.extend(names.clone());
-            chain.extend(topics.clone());
-            room.take(&asked.body).unwrap();
-            let join = sign_with(&origin, &forged_join, &asked.body, &room.version, false).unwrap();
-            json_reply(&json!({ "origin": origin, "state": state, "auth_chain": chain, "event": join }))
-        });
-        stage.alice.join(&id, Some(stage.liar.name().as_str())).await?;
+        stage
+            .malicious
+            .answers("/_matrix/federation/v2/send_join/", move |asked| {
+                let mut room = hosted.lock().unwrap();
+                let mut state = room.state_events();
+                let mut chain = room.auth_chain(&state);
+                state.extend(names.clone());
+                chain.extend(topics.clone());
+                room.take(&asked.body).unwrap();
+                let join = sign_with(&origin, &forged_join, &asked.body, &room.version, false).unwrap();
+                json_reply(&json!({ "origin": origin, "state": state, "auth_chain": chain, "event": join }))
+            });
+        stage.alice.join(&id, Some(stage.malicious.name().as_str())).await?;
         for kind in ["m.room.name", "m.room.topic"] {
             let path = Client::in_room(&id, &format!("state/{kind}"));
             let answer = stage.alice.request(Method::GET, &path, None).await?;
@@ -144,7 +151,7 @@ async fn t34_forged_events_in_the_answer_to_a_join() -> Result<()> {
         }
         seen.clone_from(&room.lock().unwrap());
         stage.goes_on(&mut seen, &mallory).await?;
-        stage.liar.answers_no_more("/_matrix/federation/v2/send_join/");
+        stage.malicious.answers_no_more("/_matrix/federation/v2/send_join/");
     }
     Ok(())
 }
@@ -157,23 +164,26 @@ async fn t34_forged_memberships_that_are_brought() -> Result<()> {
     let (knocking, mut outside, _) = stage.room_of_alice("12").await?;
     let rule = Client::in_room(&knocking, "state/m.room.join_rules");
     stage.alice.put(&rule, json!({ "join_rule": "knock" })).await?;
-    outside.catch_up(&stage.liar, stage.server(), &mallory).await?;
-    let eve = stage.liar.user("eve");
+    outside.catch_up(&stage.malicious, stage.server(), &mallory).await?;
+    let eve = stage.malicious.user("eve");
     for (what, room, user, membership) in [
         ("v2/send_join", &room, &eve, "join"),
         ("v2/send_leave", &room, &mallory, "leave"),
         ("v1/send_knock", &outside, &eve, "knock"),
     ] {
         let content = json!({ "membership": membership });
-        let right = room.event(&stage.liar, user, "m.room.member", Some(user), content)?;
-        for (how, event) in forgeries(&stage.liar, &right, &room.version, &stage.alice.user)? {
+        let right = room.event(&stage.malicious, user, "m.room.member", Some(user), content)?;
+        for (how, event) in forgeries(&stage.malicious, &right, &room.version, &stage.alice.user)? {
             let event_id = room.id_of(&event)?;
             let path = format!(
                 "/_matrix/federation/{what}/{}/{}",
                 segment(&room.id),
                 segment(&event_id)
             );
-            let answer = stage.liar.ask(stage.server(), Method::PUT, &path, Some(&event)).await?;
+            let answer = stage
+                .malicious
+                .ask(stage.server(), Method::PUT, &path, Some(&event))
+                .await?;
             assert!(
                 answer.status.is_client_error(),
                 "{what}, {how}: {} {}",
@@ -199,12 +209,18 @@ async fn t34_forged_invitations() -> Result<()> {
         let room = room.lock().unwrap().clone();
         let create = room.events[&room.state[&("m.room.create".to_owned(), String::new())]].clone();
         let content = json!({ "membership": "invite" });
-        let right = room.event(&stage.liar, &mallory, "m.room.member", Some(&stage.alice.user), content)?;
+        let right = room.event(
+            &stage.malicious,
+            &mallory,
+            "m.room.member",
+            Some(&stage.alice.user),
+            content,
+        )?;
         let mut cases = Vec::new();
-        for (how, event) in forgeries(&stage.liar, &right, &version, &stage.alice.user)? {
+        for (how, event) in forgeries(&stage.malicious, &right, &version, &stage.alice.user)? {
             cases.push((how, event, create.clone()));
         }
-        for (how, forged) in forgeries(&stage.liar, &create, &version, &stage.alice.user)? {
+        for (how, forged) in forgeries(&stage.malicious, &create, &version, &stage.alice.user)? {
             // A create event without signatures is the form of before 1.16, which version 12 alone rules out.
             if version == RoomVersionId::V12 || how != "no signatures at all" {
                 cases.push((how, right.clone(), forged));
@@ -217,7 +233,10 @@ async fn t34_forged_invitations() -> Result<()> {
             v1["unsigned"] = json!({ "invite_room_state": [create] });
             for (path, body) in [(format!("v2/invite/{ids}"), v2), (format!("v1/invite/{ids}"), v1)] {
                 let path = format!("/_matrix/federation/{path}");
-                let answer = stage.liar.ask(stage.server(), Method::PUT, &path, Some(&body)).await?;
+                let answer = stage
+                    .malicious
+                    .ask(stage.server(), Method::PUT, &path, Some(&body))
+                    .await?;
                 assert!(
                     answer.status.is_client_error(),
                     "{version}, {path}, {how}: {} {}",
@@ -249,7 +268,7 @@ async fn t34_forged_answers_to_an_invitation() -> Result<()> {
     let (id, mut room, mallory) = stage.room_of_alice("11").await?;
     let invite = Client::in_room(&id, "invite");
     for (number, how) in ["another event", "no signature of ours"].into_iter().enumerate() {
-        stage.liar.answers("/_matrix/federation/v2/invite/", move |asked| {
+        stage.malicious.answers("/_matrix/federation/v2/invite/", move |asked| {
             let mut event = asked.body["event"].clone();
             match number {
                 0 => event["content"]["membership"] = json!("join"),
@@ -257,7 +276,7 @@ async fn t34_forged_answers_to_an_invitation() -> Result<()> {
             }
             json_reply(&json!({ "event": event }))
         });
-        let victim = stage.liar.user(&format!("victim{number}"));
+        let victim = stage.malicious.user(&format!("victim{number}"));
         let answer = stage
             .alice
             .request(Method::POST, &invite, Some(json!({ "user_id": victim })))
@@ -283,26 +302,26 @@ async fn t34_forged_events_in_a_gap() -> Result<()> {
         let state: Vec<String> = room.state.values().cloned().chain(ids.clone()).collect();
         let missing = json!({ "events": events });
         stage
-            .liar
+            .malicious
             .always_answers("/_matrix/federation/v1/get_missing_events/", missing);
-        stage.liar.always_answers(
+        stage.malicious.always_answers(
             "/_matrix/federation/v1/backfill/",
             json!({ "origin": "x", "origin_server_ts": 1, "pdus": events }),
         );
-        stage.liar.always_answers(
+        stage.malicious.always_answers(
             "/_matrix/federation/v1/state_ids/",
             json!({ "pdu_ids": state, "auth_chain_ids": ids }),
         );
-        stage.liar.always_answers(
+        stage.malicious.always_answers(
             "/_matrix/federation/v1/state/",
             json!({ "pdus": events, "auth_chain": events }),
         );
         stage
-            .liar
+            .malicious
             .always_answers("/_matrix/federation/v1/event_auth/", json!({ "auth_chain": events }));
         let (known, all) = (room.events.clone(), events.clone());
         let by_id: Vec<(String, Value)> = ids.iter().cloned().zip(all).chain(known).collect();
-        stage.liar.answers("/_matrix/federation/v1/event/", move |asked| {
+        stage.malicious.answers("/_matrix/federation/v1/event/", move |asked| {
             let id = asked.segment_from_end(0);
             let found = by_id.iter().find(|(known, _)| *known == id).map(|(_, event)| event);
             json_reply(
@@ -316,14 +335,18 @@ async fn t34_forged_events_in_a_gap() -> Result<()> {
             json!({ "msgtype": "m.text", "body": "on lies" }),
         )?;
         follows["prev_events"] = json!(ids);
-        let follows = stage.liar.sign(&follows, &room.version)?;
-        stage.liar.transaction(stage.server(), &[follows], &[]).await?.ok()?;
+        let follows = stage.malicious.sign(&follows, &room.version)?;
         stage
-            .liar
+            .malicious
+            .transaction(stage.server(), &[follows], &[])
+            .await?
+            .ok()?;
+        stage
+            .malicious
             .until_asked("/_matrix/federation/v1/get_missing_events/", |_| true)
             .await?;
         stage
-            .liar
+            .malicious
             .until_asked("/_matrix/federation/v1/state_ids/", |_| true)
             .await?;
         stage.goes_on(&mut room, &mallory).await?;
@@ -336,9 +359,11 @@ async fn t34_forged_events_in_a_gap() -> Result<()> {
             "event_auth/",
             "event/",
         ] {
-            stage.liar.answers_no_more(&format!("/_matrix/federation/v1/{path}"));
+            stage
+                .malicious
+                .answers_no_more(&format!("/_matrix/federation/v1/{path}"));
         }
-        stage.liar.forget();
+        stage.malicious.forget();
     }
     Ok(())
 }
@@ -363,12 +388,12 @@ async fn t34_forged_history() -> Result<()> {
         for (_, event) in &forged {
             room.know(event)?;
         }
-        room.take(&stage.liar.sign(&follows, &version)?)?;
+        room.take(&stage.malicious.sign(&follows, &version)?)?;
         forged
     };
-    stage.alice.join(&id, Some(stage.liar.name().as_str())).await?;
+    stage.alice.join(&id, Some(stage.malicious.name().as_str())).await?;
     stage
-        .liar
+        .malicious
         .until_asked("/_matrix/federation/v1/backfill/", |_| true)
         .await?;
     let mut seen = room.lock().unwrap().clone();
@@ -387,11 +412,11 @@ async fn t34_a_forged_document() -> Result<()> {
     );
     room.lock()
         .unwrap()
-        .send(&stage.liar, &mallory, "dev.weft.update", None, said)?;
-    stage.liar.answers("/_weft/federation/v1/document/", move |asked| {
+        .send(&stage.malicious, &mallory, "dev.weft.update", None, said)?;
+    stage.malicious.answers("/_weft/federation/v1/document/", move |asked| {
         json_reply(&json!({ "room_id": asked.segment_from_end(0), "at": [], "update": lie["update"] }))
     });
-    stage.alice.join(&id, Some(stage.liar.name().as_str())).await?;
+    stage.alice.join(&id, Some(stage.malicious.name().as_str())).await?;
     // Who opened it before is told to load it afresh (4505), which a stock provider does not do: Yjs keeps what it has.
     let readers = AtomicU32::new(0);
     let read = || async {

@@ -6,7 +6,7 @@ use ruma::RoomVersionId;
 use serde_json::{Value, json};
 use weft_conformance_tests::{
     client::{Client, segment},
-    liar::{Room, json_reply},
+    malicious::{Room, json_reply},
 };
 
 use crate::stage::Stage;
@@ -23,7 +23,10 @@ async fn invite(
         segment(&room.id_of(event)?)
     );
     let body = json!({ "room_version": room.version, "event": event, "invite_room_state": state });
-    stage.liar.ask(stage.server(), Method::PUT, &path, Some(&body)).await
+    stage
+        .malicious
+        .ask(stage.server(), Method::PUT, &path, Some(&body))
+        .await
 }
 
 fn create_of(room: &Room) -> Value {
@@ -36,10 +39,16 @@ async fn t31_the_state_that_is_shown_with_an_invitation() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, room, mallory) = stage.room_of_mallory(&RoomVersionId::V12)?;
     let room = room.lock().unwrap().clone();
-    let other = Room::create(&stage.liar, &RoomVersionId::V12, &mallory)?;
+    let other = Room::create(&stage.malicious, &RoomVersionId::V12, &mallory)?;
     let create = create_of(&room);
     let content = json!({ "membership": "invite" });
-    let event = room.event(&stage.liar, &mallory, "m.room.member", Some(&stage.alice.user), content)?;
+    let event = room.event(
+        &stage.malicious,
+        &mallory,
+        "m.room.member",
+        Some(&stage.alice.user),
+        content,
+    )?;
     let name = json!({ "type": "m.room.name", "state_key": "", "sender": mallory, "content": { "name": "x" } });
     let huge = json!({ "type": "m.room.name", "state_key": "", "sender": mallory, "content": { "name": "x".repeat(5_000_000) } });
     for (what, state) in [
@@ -86,7 +95,7 @@ async fn t32_nothing_but_an_invitation_is_signed() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, room, mallory) = stage.room_of_mallory(&RoomVersionId::V12)?;
     let room = room.lock().unwrap().clone();
-    let (alice, eve) = (stage.alice.user.clone(), stage.liar.user("eve"));
+    let (alice, eve) = (stage.alice.user.clone(), stage.malicious.user("eve"));
     let mut cases = Vec::new();
     for membership in ["leave", "ban", "join", "knock", "dancing"] {
         for (sender, target) in [(&mallory, &alice), (&alice, &alice)] {
@@ -101,7 +110,7 @@ async fn t32_nothing_but_an_invitation_is_signed() -> Result<()> {
         let content = json!({ "membership": membership });
         let mut event = room.draft(&sender, "m.room.member", Some(&key), content)?;
         event["type"] = json!(kind);
-        let event = stage.liar.sign(&event, &room.version)?;
+        let event = stage.malicious.sign(&event, &room.version)?;
         let answer = invite(&stage, &room, &event, json!([create_of(&room)])).await?;
         assert!(
             answer.status.is_client_error(),
@@ -130,21 +139,23 @@ async fn t33_a_template_is_not_signed_as_it_is_given() -> Result<()> {
     for lie in lies {
         let (id, room, _) = stage.room_of_mallory(&RoomVersionId::V12)?;
         let (hosted, spoilt) = (room.clone(), lie.clone());
-        stage.liar.answers("/_matrix/federation/v1/make_join/", move |asked| {
-            let mut template = hosted
-                .lock()
-                .unwrap()
-                .join_template(&asked.segment_from_end(0))
-                .unwrap();
-            for (field, value) in spoilt.as_object().unwrap() {
-                template["event"][field] = value.clone();
-            }
-            json_reply(&template)
-        });
-        let via = segment(stage.liar.name().as_str());
+        stage
+            .malicious
+            .answers("/_matrix/federation/v1/make_join/", move |asked| {
+                let mut template = hosted
+                    .lock()
+                    .unwrap()
+                    .join_template(&asked.segment_from_end(0))
+                    .unwrap();
+                for (field, value) in spoilt.as_object().unwrap() {
+                    template["event"][field] = value.clone();
+                }
+                json_reply(&template)
+            });
+        let via = segment(stage.malicious.name().as_str());
         let path = format!("/_matrix/client/v3/join/{}?via={via}&server_name={via}", segment(&id));
         stage.alice.request(Method::POST, &path, Some(json!({}))).await?;
-        for asked in stage.liar.asked("/_matrix/federation/v2/send_join/") {
+        for asked in stage.malicious.asked("/_matrix/federation/v2/send_join/") {
             let event = &asked.body;
             assert_eq!(
                 (&event["type"], &event["sender"], &event["state_key"]),
@@ -165,8 +176,8 @@ async fn t33_a_template_is_not_signed_as_it_is_given() -> Result<()> {
                 "{event}"
             );
         }
-        stage.liar.answers_no_more("/_matrix/federation/v1/make_join/");
-        stage.liar.forget();
+        stage.malicious.answers_no_more("/_matrix/federation/v1/make_join/");
+        stage.malicious.forget();
     }
     Ok(())
 }
@@ -184,22 +195,24 @@ async fn t30_a_room_of_another_version_than_is_claimed_is_not_joined() -> Result
     ] {
         let (id, room, _) = stage.room_of_mallory(&RoomVersionId::try_from(real)?)?;
         let hosted = room.clone();
-        stage.liar.answers("/_matrix/federation/v1/make_join/", move |asked| {
-            let mut template = hosted
-                .lock()
-                .unwrap()
-                .join_template(&asked.segment_from_end(0))
-                .unwrap();
-            template["room_version"] = json!(claimed);
-            json_reply(&template)
-        });
-        let via = segment(stage.liar.name().as_str());
+        stage
+            .malicious
+            .answers("/_matrix/federation/v1/make_join/", move |asked| {
+                let mut template = hosted
+                    .lock()
+                    .unwrap()
+                    .join_template(&asked.segment_from_end(0))
+                    .unwrap();
+                template["room_version"] = json!(claimed);
+                json_reply(&template)
+            });
+        let via = segment(stage.malicious.name().as_str());
         let path = format!("/_matrix/client/v3/join/{}?via={via}&server_name={via}", segment(&id));
         let answer = stage.alice.request(Method::POST, &path, Some(json!({}))).await?;
         assert!(!answer.status.is_success(), "{real} as {claimed}: {}", answer.body);
         let rooms = stage.alice.get("/_matrix/client/v3/joined_rooms").await?;
         assert!(!rooms.to_string().contains(&id), "{rooms}");
-        stage.liar.answers_no_more("/_matrix/federation/v1/make_join/");
+        stage.malicious.answers_no_more("/_matrix/federation/v1/make_join/");
     }
     Ok(())
 }
@@ -216,15 +229,17 @@ async fn t22_an_answer_without_half_of_the_state_opens_no_room_or_a_room_that_go
         let (id, room, mallory) = stage.room_of_mallory(&RoomVersionId::V12)?;
         let hosted = room.clone();
         let keep = kept.clone();
-        stage.liar.answers("/_matrix/federation/v2/send_join/", move |asked| {
-            let mut room = hosted.lock().unwrap();
-            let mut state = room.state_events();
-            let chain = room.auth_chain(&state);
-            state.retain(|event| keep.contains(&event["type"].as_str().unwrap()));
-            room.take(&asked.body).unwrap();
-            json_reply(&json!({ "origin": "x", "state": state, "auth_chain": chain, "event": asked.body }))
-        });
-        let via = segment(stage.liar.name().as_str());
+        stage
+            .malicious
+            .answers("/_matrix/federation/v2/send_join/", move |asked| {
+                let mut room = hosted.lock().unwrap();
+                let mut state = room.state_events();
+                let chain = room.auth_chain(&state);
+                state.retain(|event| keep.contains(&event["type"].as_str().unwrap()));
+                room.take(&asked.body).unwrap();
+                json_reply(&json!({ "origin": "x", "state": state, "auth_chain": chain, "event": asked.body }))
+            });
+        let via = segment(stage.malicious.name().as_str());
         let path = format!("/_matrix/client/v3/join/{}?via={via}&server_name={via}", segment(&id));
         let answer = stage.alice.request(Method::POST, &path, Some(json!({}))).await?;
         if answer.status.is_success() {
@@ -235,10 +250,10 @@ async fn t22_an_answer_without_half_of_the_state_opens_no_room_or_a_room_that_go
             let rooms = stage.alice.get("/_matrix/client/v3/joined_rooms").await?;
             assert!(!rooms.to_string().contains(&id), "{rooms}");
         }
-        stage.liar.answers_no_more("/_matrix/federation/v2/send_join/");
+        stage.malicious.answers_no_more("/_matrix/federation/v2/send_join/");
         // Alice's server is none the worse: another room of the same server opens.
         let (id, room, _) = stage.room_of_mallory(&RoomVersionId::V12)?;
-        stage.alice.join(&id, Some(stage.liar.name().as_str())).await?;
+        stage.alice.join(&id, Some(stage.malicious.name().as_str())).await?;
         let mut seen = room.lock().unwrap().clone();
         stage.goes_on(&mut seen, &mallory).await?;
     }
@@ -251,15 +266,18 @@ async fn t35_the_path_says_another_room_or_event_than_the_body() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, room, _) = stage.room_of_alice("11").await?;
     let (other, _, _) = stage.room_of_alice("11").await?;
-    let eve = stage.liar.user("eve");
+    let eve = stage.malicious.user("eve");
     let content = json!({ "membership": "join" });
-    let event = room.event(&stage.liar, &eve, "m.room.member", Some(&eve), content)?;
+    let event = room.event(&stage.malicious, &eve, "m.room.member", Some(&eve), content)?;
     let id = room.id_of(&event)?;
     let elsewhere = format!("${}", "x".repeat(43));
     for endpoint in ["v2/send_join", "v2/send_leave", "v1/send_knock"] {
         for (room, event_id) in [(&other, &id), (&room.id, &elsewhere)] {
             let path = format!("/_matrix/federation/{endpoint}/{}/{}", segment(room), segment(event_id));
-            let answer = stage.liar.ask(stage.server(), Method::PUT, &path, Some(&event)).await?;
+            let answer = stage
+                .malicious
+                .ask(stage.server(), Method::PUT, &path, Some(&event))
+                .await?;
             assert!(answer.status.is_client_error(), "{path}: {}", answer.status);
         }
     }
@@ -280,28 +298,31 @@ async fn t38_a_restricted_join_that_the_wrong_server_vouches_for() -> Result<()>
         .alice
         .put(&Client::in_room(&id, "state/m.room.join_rules"), rule)
         .await?;
-    room.catch_up(&stage.liar, stage.server(), &mallory).await?;
-    let eve = stage.liar.user("eve");
+    room.catch_up(&stage.malicious, stage.server(), &mallory).await?;
+    let eve = stage.malicious.user("eve");
     let stranger = "@voucher:127.0.0.1:1".to_owned();
     for voucher in [None, Some(stranger), Some(stage.alice.user.clone()), Some(eve.clone())] {
         let mut content = json!({ "membership": "join" });
         if let Some(voucher) = &voucher {
             content["join_authorised_via_users_server"] = json!(voucher);
         }
-        let event = room.event(&stage.liar, &eve, "m.room.member", Some(&eve), content)?;
+        let event = room.event(&stage.malicious, &eve, "m.room.member", Some(&eve), content)?;
         let path = format!(
             "/_matrix/federation/v2/send_join/{}/{}",
             segment(&id),
             segment(&room.id_of(&event)?)
         );
-        let answer = stage.liar.ask(stage.server(), Method::PUT, &path, Some(&event)).await?;
+        let answer = stage
+            .malicious
+            .ask(stage.server(), Method::PUT, &path, Some(&event))
+            .await?;
         assert!(
             answer.status.is_client_error(),
             "{voucher:?}: {} {}",
             answer.status,
             answer.body
         );
-        stage.liar.transaction(stage.server(), &[event], &[]).await?.ok()?;
+        stage.malicious.transaction(stage.server(), &[event], &[]).await?.ok()?;
     }
     stage.goes_on(&mut room, &mallory).await?;
     assert_eq!(stage.alice.membership_of(&id, &eve).await?, None);

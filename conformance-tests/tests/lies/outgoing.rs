@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use weft_conformance_tests::{
     attacks::federation as attacks,
     client::segment,
-    liar::{Liar, Room},
+    malicious::{MaliciousServer, Room},
 };
 use weft_wire::limits::MAX_ANSWER_BYTES;
 
@@ -21,7 +21,7 @@ const GROWTH: u64 = 64 * 1024 * 1024;
 /// Bytes of a long answer to a join.
 const LONG_ANSWER: usize = 60 * 1024 * 1024;
 /// How long joins with such answers may take, many at once, on a loaded machine. Only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// What such an answer may cost beside its own bytes: less than a second copy of it.
 const BESIDE_ANSWER: u64 = 40 * 1024 * 1024;
 
@@ -29,10 +29,10 @@ const BESIDE_ANSWER: u64 = 40 * 1024 * 1024;
 #[tokio::test]
 async fn t124_answers_of_any_length_cost_little() -> Result<()> {
     let stage = Stage::new().await?;
-    attacks::answer_at_length(&stage.liar, 60 * 1024 * 1024);
+    attacks::answer_at_length(&stage.malicious, 60 * 1024 * 1024);
     let http = stage.world.authority.http()?;
     let before = stage.server().resident_bytes()?;
-    let statuses = attacks::strangers_ask(stage.server(), &http, stage.liar.name().as_str(), 48).await?;
+    let statuses = attacks::strangers_ask(stage.server(), &http, stage.malicious.name().as_str(), 48).await?;
     assert!(
         statuses.iter().all(|status| matches!(status, 502 | 429)),
         "{statuses:?}"
@@ -91,7 +91,7 @@ async fn w16_another_servers_refusal_keeps_its_code() -> Result<()> {
     let stage = Stage::new().await?;
     let path = format!(
         "/_matrix/client/v3/join/!r:{0}?via={0}",
-        segment(stage.liar.name().as_str())
+        segment(stage.malicious.name().as_str())
     );
     for (told, code, status, expected) in [
         (400, "M_INCOMPATIBLE_ROOM_VERSION", 400, "M_INCOMPATIBLE_ROOM_VERSION"),
@@ -104,8 +104,8 @@ async fn w16_another_servers_refusal_keeps_its_code() -> Result<()> {
         (500, "M_UNKNOWN", 502, "M_UNKNOWN"),
     ] {
         let body = json!({ "errcode": code, "error": "because" });
-        stage.liar.answers("/_matrix/federation/v1/make_join/", move |_| {
-            weft_conformance_tests::liar::reply(axum::http::StatusCode::from_u16(told).unwrap(), &body)
+        stage.malicious.answers("/_matrix/federation/v1/make_join/", move |_| {
+            weft_conformance_tests::malicious::reply(axum::http::StatusCode::from_u16(told).unwrap(), &body)
         });
         let answer = stage.alice.request(Method::POST, &path, Some(json!({}))).await?;
         assert_eq!(
@@ -124,12 +124,12 @@ async fn t124_a_key_that_cannot_be_fetched_yet_is_no_wrong_signature() -> Result
     let stage = Stage::with_config("outgoing_requests_per_stranger = 1\n").await?;
     let (id, mut room, mallory) = stage.room_of_alice("12").await?;
     let content = json!({ "msgtype": "m.text", "body": "sent twice" });
-    room.send(&stage.liar, &mallory, "m.room.message", None, content)?;
+    room.send(&stage.malicious, &mallory, "m.room.message", None, content)?;
     let event = room.events[room.order.last().unwrap()].clone();
     // On a machine under load the slow answer may have been given up before the transaction comes: once more then.
     for _ in 0..5 {
-        let slow = Liar::start(&stage.world.authority, "slow").await?;
-        let late = Liar::start(&stage.world.authority, "late").await?;
+        let slow = MaliciousServer::start(&stage.world.authority, "slow").await?;
+        let late = MaliciousServer::start(&stage.world.authority, "late").await?;
         slow.answers("/_matrix/key/v2/server", |_| {
             let never = futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
             axum::body::Body::from_stream(never).into_response()
@@ -163,7 +163,7 @@ async fn t124_a_key_that_cannot_be_fetched_yet_is_no_wrong_signature() -> Result
 #[tokio::test]
 async fn t127_invitations_that_nobody_asked_for_stay_few_and_small() -> Result<()> {
     let stage = Stage::new().await?;
-    let statuses = attacks::invite(stage.server(), &stage.liar, &stage.alice.user, 70, 200_000).await?;
+    let statuses = attacks::invite(stage.server(), &stage.malicious, &stage.alice.user, 70, 200_000).await?;
     let taken = statuses.iter().filter(|status| **status == 200).count();
     assert_eq!(taken, 50, "{statuses:?}");
     assert!(statuses.iter().skip(taken).all(|status| *status == 429), "{statuses:?}");
@@ -179,10 +179,10 @@ async fn t127_invitations_that_nobody_asked_for_stay_few_and_small() -> Result<(
         .next()
         .unwrap()
         .clone();
-    stage.liar.answers_no_more("/_matrix/federation/v1/make_leave/");
+    stage.malicious.answers_no_more("/_matrix/federation/v1/make_leave/");
     let leave = weft_conformance_tests::client::Client::in_room(&room, "leave");
     stage.alice.post(&leave, json!({})).await?;
-    let again = attacks::invite(stage.server(), &stage.liar, &stage.alice.user, 2, 10).await?;
+    let again = attacks::invite(stage.server(), &stage.malicious, &stage.alice.user, 2, 10).await?;
     assert_eq!(again, [200, 429]);
     Ok(())
 }
@@ -192,14 +192,14 @@ async fn t127_invitations_that_nobody_asked_for_stay_few_and_small() -> Result<(
 async fn t128_receipts_in_made_up_threads_stay_few() -> Result<()> {
     let stage = Stage::new().await?;
     let (id, mut room, mallory) = stage.room_of_alice("12").await?;
-    attacks::receipts(stage.server(), &stage.liar, &room, &mallory, 1_000).await?;
+    attacks::receipts(stage.server(), &stage.malicious, &room, &mallory, 1_000).await?;
     let root = room.heads[0].clone();
     let receipt = |thread: Value| {
         let read = json!({ "event_ids": [root], "data": { "ts": 1, "thread_id": thread } });
         json!({ "edu_type": "m.receipt", "content": { id.as_str(): { "m.read": { mallory.as_str(): read } } } })
     };
     let edus = [receipt(json!("main")), receipt(json!(root))];
-    stage.liar.transaction(stage.server(), &[], &edus).await?.ok()?;
+    stage.malicious.transaction(stage.server(), &[], &edus).await?.ok()?;
     stage.goes_on(&mut room, &mallory).await?;
     let sync = stage.alice.get("/_matrix/client/v3/sync?timeout=0").await?;
     let told = sync["rooms"]["join"][&id]["ephemeral"].to_string();
@@ -214,7 +214,7 @@ async fn t136_bad_events_are_counted_in_the_log() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, mut room, mallory) = stage.room_of_alice("12").await?;
     let before = stage.server().log().lines().count();
-    attacks::bad_events(stage.server(), &stage.liar, &room, &mallory, 20).await?;
+    attacks::bad_events(stage.server(), &stage.malicious, &room, &mallory, 20).await?;
     let log = stage.server().log();
     let lines: Vec<&str> = log.lines().skip(before).collect();
     let about: Vec<&&str> = lines.iter().filter(|line| line.contains("not taken")).collect();
@@ -224,16 +224,16 @@ async fn t136_bad_events_are_counted_in_the_log() -> Result<()> {
 }
 
 /// Joins through these servers at once; gives the statuses, and by how much the server grew at most.
-async fn join_all_at_once(stage: &Stage, liars: &[Liar], event_bytes: usize) -> Result<(Vec<u16>, u64)> {
+async fn join_all_at_once(stage: &Stage, liars: &[MaliciousServer], event_bytes: usize) -> Result<(Vec<u16>, u64)> {
     let mut paths = Vec::new();
-    for liar in liars {
-        let room = Room::create(liar, &RoomVersionId::V12, &liar.user("mallory"))?;
+    for malicious in liars {
+        let room = Room::create(malicious, &RoomVersionId::V12, &malicious.user("mallory"))?;
         let id = segment(&room.id);
-        attacks::join_at_length(liar, &liar.host(room), event_bytes, LONG_ANSWER)?;
+        attacks::join_at_length(malicious, &malicious.host(room), event_bytes, LONG_ANSWER)?;
         paths.push(format!(
             "{}/_matrix/client/v3/join/{id}?via={}",
             stage.alice.url,
-            liar.name()
+            malicious.name()
         ));
     }
     let before = stage.server().resident_bytes()?;
@@ -241,7 +241,7 @@ async fn join_all_at_once(stage: &Stage, liars: &[Liar], event_bytes: usize) -> 
     let http = stage.world.authority.http()?;
     let joins = paths.iter().map(|url| {
         let join = http.post(url).bearer_auth(&stage.alice.token).json(&json!({}));
-        join.timeout(PATIENCE).send()
+        join.timeout(TIMEOUT).send()
     });
     let mut joins = std::pin::pin!(futures_util::future::join_all(joins));
     let answers = loop {
@@ -272,7 +272,7 @@ async fn join_all_at_once(stage: &Stage, liars: &[Liar], event_bytes: usize) -> 
 async fn t136_a_join_with_a_very_long_answer_costs_the_answer_and_little_more() -> Result<()> {
     for event_bytes in [600, 60_000] {
         let stage = Stage::new().await?;
-        let (statuses, grown) = join_all_at_once(&stage, std::slice::from_ref(&stage.liar), event_bytes).await?;
+        let (statuses, grown) = join_all_at_once(&stage, std::slice::from_ref(&stage.malicious), event_bytes).await?;
         assert_eq!(statuses, [200]);
         assert!(grown < LONG_ANSWER as u64 + BESIDE_ANSWER, "grown by {grown} bytes");
     }
@@ -285,7 +285,7 @@ async fn t136_very_long_answers_of_several_servers_are_bounded_together() -> Res
     let stage = Stage::new().await?;
     let mut liars = Vec::new();
     for number in 0..6 {
-        liars.push(Liar::start(&stage.world.authority, &format!("liar-{number}")).await?);
+        liars.push(MaliciousServer::start(&stage.world.authority, &format!("liar-{number}")).await?);
     }
     let (statuses, grown) = join_all_at_once(&stage, &liars, 60_000).await?;
     // How many are refused depends on how many are under way at one time.
@@ -307,10 +307,22 @@ async fn w4_an_invitation_is_taken_back_by_nobody_but_its_server() -> Result<()>
     let (invite, leave) = {
         let mut room = room.lock().unwrap();
         let content = json!({ "membership": "invite" });
-        let id = room.send(&stage.liar, &mallory, "m.room.member", Some(&stage.alice.user), content)?;
+        let id = room.send(
+            &stage.malicious,
+            &mallory,
+            "m.room.member",
+            Some(&stage.alice.user),
+            content,
+        )?;
         let invite = room.events[&id].clone();
         let content = json!({ "membership": "leave" });
-        let leave = room.event(&stage.liar, &mallory, "m.room.member", Some(&stage.alice.user), content)?;
+        let leave = room.event(
+            &stage.malicious,
+            &mallory,
+            "m.room.member",
+            Some(&stage.alice.user),
+            content,
+        )?;
         (invite, leave)
     };
     let (id, create) = {
@@ -318,10 +330,13 @@ async fn w4_an_invitation_is_taken_back_by_nobody_but_its_server() -> Result<()>
         let create = room.events[&room.state[&("m.room.create".to_owned(), String::new())]].clone();
         (room.id.clone(), create)
     };
-    let event_id = weft_conformance_tests::liar::event_id(&invite, &RoomVersionId::V12)?;
+    let event_id = weft_conformance_tests::malicious::event_id(&invite, &RoomVersionId::V12)?;
     let path = format!("/_matrix/federation/v2/invite/{}/{}", segment(&id), segment(&event_id));
     let body = json!({ "room_version": "12", "event": invite, "invite_room_state": [create] });
-    let answer = stage.liar.ask(stage.server(), Method::PUT, &path, Some(&body)).await?;
+    let answer = stage
+        .malicious
+        .ask(stage.server(), Method::PUT, &path, Some(&body))
+        .await?;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let mut since = None;
     let is_in = |section: &'static str| {
@@ -333,7 +348,7 @@ async fn w4_an_invitation_is_taken_back_by_nobody_but_its_server() -> Result<()>
         .sync_until("the invitation", &mut since, is_in("invite"))
         .await?;
 
-    let other = Liar::start(&stage.world.authority, "other").await?;
+    let other = MaliciousServer::start(&stage.world.authority, "other").await?;
     let mut theirs = leave.clone();
     theirs["sender"] = json!(other.user("mallory"));
     let theirs = other.sign(&theirs, &RoomVersionId::V12)?;
@@ -341,10 +356,10 @@ async fn w4_an_invitation_is_taken_back_by_nobody_but_its_server() -> Result<()>
     forged["origin_server_ts"] = json!(5);
     let mut unnamed = leave.clone();
     unnamed["auth_events"] = json!([]);
-    let unnamed = stage.liar.sign(&unnamed, &RoomVersionId::V12)?;
+    let unnamed = stage.malicious.sign(&unnamed, &RoomVersionId::V12)?;
     other.transaction(stage.server(), &[theirs], &[]).await?.ok()?;
     stage
-        .liar
+        .malicious
         .transaction(stage.server(), &[forged, unnamed], &[])
         .await?
         .ok()?;

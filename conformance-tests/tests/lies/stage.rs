@@ -8,7 +8,7 @@ use ruma::RoomVersionId;
 use serde_json::json;
 use weft_conformance_tests::{
     client::{Client, segment},
-    liar::{Liar, Room},
+    malicious::{MaliciousServer, Room},
     server::Server,
     world::World,
 };
@@ -16,7 +16,7 @@ use weft_conformance_tests::{
 /// alice on an honest server, and a server that lies.
 pub(crate) struct Stage {
     pub(crate) world: World,
-    pub(crate) liar: Liar,
+    pub(crate) malicious: MaliciousServer,
     pub(crate) alice: Client,
 }
 
@@ -28,9 +28,13 @@ impl Stage {
     /// With lines appended to the server's configuration.
     pub(crate) async fn with_config(extra: &str) -> Result<Self> {
         let world = World::with_config(1, extra).await?;
-        let liar = Liar::start(&world.authority, "liar").await?;
+        let malicious = MaliciousServer::start(&world.authority, "liar").await?;
         let alice = world.user(0, "alice").await?;
-        Ok(Self { world, liar, alice })
+        Ok(Self {
+            world,
+            malicious,
+            alice,
+        })
     }
 
     pub(crate) fn server(&self) -> &Server {
@@ -41,18 +45,18 @@ impl Stage {
     pub(crate) async fn room_of_alice(&self, version: &str) -> Result<(String, Room, String)> {
         let options = json!({ "preset": "public_chat", "room_version": version });
         let id = self.alice.create_room(options).await?;
-        let mallory = self.liar.user("mallory");
-        let room = Room::join(&self.liar, self.server(), &id, &mallory).await?;
+        let mallory = self.malicious.user("mallory");
+        let room = Room::join(&self.malicious, self.server(), &id, &mallory).await?;
         self.alice.until_membership(&id, &mallory, "join").await?;
         Ok((id, room, mallory))
     }
 
     /// A room of mallory's that anybody may join, served by the liar.
     pub(crate) fn room_of_mallory(&self, version: &RoomVersionId) -> Result<(String, Arc<Mutex<Room>>, String)> {
-        let mallory = self.liar.user("mallory");
-        let room = Room::create(&self.liar, version, &mallory)?;
+        let mallory = self.malicious.user("mallory");
+        let room = Room::create(&self.malicious, version, &mallory)?;
         let id = room.id.clone();
-        Ok((id, self.liar.host(room), mallory))
+        Ok((id, self.malicious.host(room), mallory))
     }
 
     /// Whether alice's server has the event, as far as it tells anybody.
@@ -60,7 +64,7 @@ impl Stage {
         let path = Client::in_room(room, &format!("event/{}", segment(event)));
         let to_alice = self.alice.request(Method::GET, &path, None).await?;
         let path = format!("/_matrix/federation/v1/event/{}", segment(event));
-        let to_mallory = self.liar.ask(self.server(), Method::GET, &path, None).await?;
+        let to_mallory = self.malicious.ask(self.server(), Method::GET, &path, None).await?;
         Ok(to_alice.status.is_success() || to_mallory.status.is_success())
     }
 
@@ -68,9 +72,9 @@ impl Stage {
     pub(crate) async fn goes_on(&self, room: &mut Room, mallory: &str) -> Result<()> {
         let text = format!("the room goes on {}", room.order.len());
         let content = json!({ "msgtype": "m.text", "body": text });
-        room.send(&self.liar, mallory, "m.room.message", None, content)?;
+        room.send(&self.malicious, mallory, "m.room.message", None, content)?;
         let event = room.events[room.order.last().unwrap()].clone();
-        let answer = self.liar.transaction(self.server(), &[event], &[]).await?.ok()?;
+        let answer = self.malicious.transaction(self.server(), &[event], &[]).await?.ok()?;
         assert!(
             answer["pdus"]
                 .as_object()

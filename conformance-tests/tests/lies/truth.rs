@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ruma::RoomVersionId;
 use serde_json::json;
-use weft_conformance_tests::liar::Room;
+use weft_conformance_tests::malicious::Room;
 
 use crate::stage::Stage;
 
@@ -14,7 +14,7 @@ async fn a_server_that_tells_the_truth_is_heard_and_believed() -> Result<()> {
         let (id, mut room, mallory) = stage.room_of_alice(version).await?;
         for number in 0..3 {
             let content = json!({ "msgtype": "m.text", "body": format!("true {number}") });
-            room.send(&stage.liar, &mallory, "m.room.message", None, content)?;
+            room.send(&stage.malicious, &mallory, "m.room.message", None, content)?;
         }
         let said: Vec<_> = room
             .order
@@ -24,7 +24,7 @@ async fn a_server_that_tells_the_truth_is_heard_and_believed() -> Result<()> {
             .rev()
             .map(|id| room.events[id].clone())
             .collect();
-        let answer = stage.liar.transaction(stage.server(), &said, &[]).await?.ok()?;
+        let answer = stage.malicious.transaction(stage.server(), &said, &[]).await?.ok()?;
         assert!(
             answer["pdus"]
                 .as_object()
@@ -36,17 +36,17 @@ async fn a_server_that_tells_the_truth_is_heard_and_believed() -> Result<()> {
         stage.until_said(&id, "true 2").await?;
         stage.alice.say(&id, "heard").await?;
         stage
-            .liar
+            .malicious
             .until_asked("/_matrix/federation/v1/send/", |asked| {
                 asked.body.to_string().contains("heard")
             })
             .await?;
-        room.catch_up(&stage.liar, stage.server(), &mallory).await?;
+        room.catch_up(&stage.malicious, stage.server(), &mallory).await?;
         let content = json!({ "msgtype": "m.text", "body": "after catching up" });
-        let event = room.event(&stage.liar, &mallory, "m.room.message", None, content)?;
-        stage.liar.transaction(stage.server(), &[event], &[]).await?.ok()?;
+        let event = room.event(&stage.malicious, &mallory, "m.room.message", None, content)?;
+        stage.malicious.transaction(stage.server(), &[event], &[]).await?.ok()?;
         stage.until_said(&id, "after catching up").await?;
-        stage.liar.forget();
+        stage.malicious.forget();
     }
     Ok(())
 }
@@ -55,17 +55,17 @@ async fn a_server_that_tells_the_truth_is_heard_and_believed() -> Result<()> {
 async fn a_room_of_a_server_that_tells_the_truth_can_be_joined() -> Result<()> {
     let stage = Stage::new().await?;
     for version in [RoomVersionId::V12, RoomVersionId::V11, RoomVersionId::V10] {
-        let mallory = stage.liar.user("mallory");
-        let room = Room::create(&stage.liar, &version, &mallory)?;
-        let room = stage.liar.host(room);
+        let mallory = stage.malicious.user("mallory");
+        let room = Room::create(&stage.malicious, &version, &mallory)?;
+        let room = stage.malicious.host(room);
         let id = room.lock().unwrap().id.clone();
-        stage.alice.join(&id, Some(stage.liar.name().as_str())).await?;
+        stage.alice.join(&id, Some(stage.malicious.name().as_str())).await?;
         let event = {
             let room = room.lock().unwrap();
             let content = json!({ "msgtype": "m.text", "body": "welcome" });
-            room.event(&stage.liar, &mallory, "m.room.message", None, content)?
+            room.event(&stage.malicious, &mallory, "m.room.message", None, content)?
         };
-        stage.liar.transaction(stage.server(), &[event], &[]).await?.ok()?;
+        stage.malicious.transaction(stage.server(), &[event], &[]).await?.ok()?;
         stage.until_said(&id, "welcome").await?;
     }
     Ok(())

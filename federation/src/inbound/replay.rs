@@ -29,7 +29,7 @@ pub(super) struct Answered {
 type Fingerprint = [u8; 32];
 
 /// One server's turn: others of its transactions wait until this is dropped.
-pub(super) struct Turn {
+pub(super) struct TransactionGuard {
     fingerprint: Fingerprint,
     answered: OwnedMutexGuard<Answered>,
 }
@@ -41,7 +41,7 @@ impl Transactions {
         Self::default()
     }
 
-    pub(super) async fn turn(&self, origin: &ServerName, id: &str, transaction: &Transaction) -> Turn {
+    pub(super) async fn turn(&self, origin: &ServerName, id: &str, transaction: &Transaction) -> TransactionGuard {
         let server = {
             let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
             if servers.len() >= limits::MAX_REMEMBERED_SERVERS && !servers.contains_key(origin) {
@@ -49,14 +49,14 @@ impl Transactions {
             }
             Arc::clone(servers.entry(origin.to_owned()).or_default())
         };
-        Turn {
+        TransactionGuard {
             fingerprint: fingerprint(id, transaction),
             answered: server.lock_owned().await,
         }
     }
 }
 
-impl Turn {
+impl TransactionGuard {
     pub(super) fn answered(&self) -> Option<Results> {
         let mut recent = self.answered.recent.iter();
         recent

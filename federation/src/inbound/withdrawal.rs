@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use weft_dag::{Unchecked, Verified};
 
-use super::{Intake, IntakeError};
+use super::{InboundError, InboundHandler};
 use crate::{RemoteKeys, events::keys_for};
 
 /// What an event of a room that this server is not in may be.
@@ -28,8 +28,8 @@ pub(super) async fn check(
     raw: &RawValue,
     room: &RoomId,
     keys: &RemoteKeys,
-    intake: &dyn Intake,
-) -> Result<Withdrawal, IntakeError> {
+    intake: &dyn InboundHandler,
+) -> Result<Withdrawal, InboundError> {
     let Some(user) = ended_user(raw) else {
         return Ok(Withdrawal::None);
     };

@@ -43,7 +43,7 @@ pub enum Input {
     /// The time that [`Action::WakeAt`] named has come.
     Tick,
     /// The other server made a request to us: it is there.
-    HeardFrom,
+    Reachable,
 }
 
 /// Why a transaction wasn't delivered.
@@ -90,7 +90,7 @@ pub struct Outgoing {
     /// EDUs.
     pub edus: Vec<Edu>,
     /// The last one failed, so this one may hang until its time is over.
-    pub doubtful: bool,
+    pub failing: bool,
 }
 
 /// The queue of one server.
@@ -182,7 +182,7 @@ impl Queue {
                 _ => Vec::new(),
             },
             Input::Tick => self.tick(now),
-            Input::HeardFrom => self.heard_from(now),
+            Input::Reachable => self.mark_reachable(now),
         }
     }
 
@@ -230,12 +230,12 @@ impl Queue {
             return Vec::new();
         }
         let id = self.transaction_id(&rows, !edus.is_empty());
-        let doubtful = self.failing_since.is_some();
+        let failing = self.failing_since.is_some();
         let outgoing = Outgoing {
             id,
             rows,
             edus,
-            doubtful,
+            failing,
         };
         self.phase = Phase::Sending(outgoing.clone());
         vec![Action::Send(outgoing)]
@@ -331,7 +331,7 @@ impl Queue {
         }
     }
 
-    fn heard_from(&mut self, now: MilliSecondsSinceUnixEpoch) -> Vec<Action> {
+    fn mark_reachable(&mut self, now: MilliSecondsSinceUnixEpoch) -> Vec<Action> {
         if !self.is_waiting() {
             return Vec::new();
         }

@@ -30,7 +30,7 @@ pub struct SenderConfig {
     pub max_in_flight: usize,
     /// Of these, to servers that didn't take the last one: each may hang until its time is over, and where many servers
     /// are gone at once, those that are there would have to wait for them.
-    pub max_doubtful: usize,
+    pub max_failing: usize,
     /// How often the store is looked through for rows that nobody was woken for.
     pub sweep: Duration,
     /// How long a task without work stays.
@@ -41,7 +41,7 @@ impl Default for SenderConfig {
     fn default() -> Self {
         Self {
             max_in_flight: 64,
-            max_doubtful: 16,
+            max_failing: 16,
             sweep: Duration::from_secs(60),
             linger: Duration::from_secs(60),
         }
@@ -110,7 +110,7 @@ struct Inner {
     store: Arc<dyn OutboxStore>,
     clock: Arc<dyn Clock>,
     slots: Semaphore,
-    doubtful_slots: Semaphore,
+    failing_slots: Semaphore,
     mailboxes: Mutex<HashMap<OwnedServerName, Arc<Mailbox>>>,
     tasks: Mutex<JoinSet<()>>,
     stopping: watch::Sender<bool>,
@@ -153,7 +153,7 @@ impl Sender {
             store,
             clock,
             slots: Semaphore::new(config.max_in_flight),
-            doubtful_slots: Semaphore::new(config.max_doubtful),
+            failing_slots: Semaphore::new(config.max_failing),
             mailboxes: Mutex::default(),
             tasks: Mutex::default(),
             stopping: watch::Sender::new(false),
@@ -180,7 +180,7 @@ impl Sender {
     }
 
     /// A server made a request: if it was being left alone, it no longer is.
-    pub fn heard_from(&self, server: &ServerName) {
+    pub fn mark_reachable(&self, server: &ServerName) {
         let known = lock(&self.inner.mailboxes).get(server).cloned();
         if let Some(mailbox) = known {
             lock(&mailbox.mail).heard = true;
@@ -335,7 +335,7 @@ impl Sender {
     }
 
     async fn send(&self, server: &ServerName, outgoing: Outgoing) -> Result<(), SendFailure> {
-        let Some(_slots) = self.slots(outgoing.doubtful).await else {
+        let Some(_slots) = self.slots(outgoing.failing).await else {
             return Err(SendFailure::Unreachable);
         };
         #[cfg(debug_assertions)]
@@ -357,9 +357,9 @@ impl Sender {
     }
 
     /// To be kept while a transaction is in flight.
-    async fn slots(&self, doubtful: bool) -> Option<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>)> {
-        let among_few = match doubtful {
-            true => Some(self.inner.doubtful_slots.acquire().await.ok()?),
+    async fn slots(&self, failing: bool) -> Option<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>)> {
+        let among_few = match failing {
+            true => Some(self.inner.failing_slots.acquire().await.ok()?),
             false => None,
         };
         Some((among_few, self.inner.slots.acquire().await.ok()?))
@@ -399,7 +399,7 @@ impl Sender {
 fn collect(mailbox: &Mailbox, inputs: &mut VecDeque<Input>) {
     let mut mail = std::mem::take(&mut *lock(&mailbox.mail));
     if mail.heard {
-        inputs.push_back(Input::HeardFrom);
+        inputs.push_back(Input::Reachable);
     }
     // News before rows: what is there together goes out together.
     inputs.extend(mail.edus.drain().map(Input::Edu));

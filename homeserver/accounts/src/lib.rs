@@ -16,11 +16,11 @@ use weft_wire::limits::{ACCOUNT_DATA_QUOTA_BYTES, FILTERS_QUOTA_BYTES};
 
 mod account;
 mod account_data;
-mod brake;
 mod clock;
 mod devices;
 mod filters;
 mod login;
+mod login_limiter;
 mod network;
 mod password;
 mod profile;
@@ -45,7 +45,7 @@ pub use refresh::RefreshError;
 pub use sessions::{AuthError, NewDevice, NewSession, Session};
 pub use username::{InvalidUsername, any_local_user_id, local_user_id};
 
-use brake::Brake;
+use login_limiter::LoginLimiter;
 use password::Passwords;
 
 /// The store did not answer or did not commit.
@@ -125,7 +125,7 @@ struct Inner {
     server_name: OwnedServerName,
     clock: Arc<dyn Clock>,
     passwords: Passwords,
-    brake: Brake,
+    login_limiter: LoginLimiter,
     limits: AccountLimits,
     account_data_turns: Turns,
 }
@@ -165,7 +165,7 @@ impl Accounts {
             server_name,
             clock,
             passwords: Passwords::new(cost),
-            brake: Brake::default(),
+            login_limiter: LoginLimiter::default(),
             limits,
             account_data_turns: Turns::default(),
         };

@@ -1,6 +1,6 @@
 //! Signing in with a password.
 
-use crate::{Accounts, DeviceError, Network, NewDevice, NewSession, ProofError, brake::Place};
+use crate::{Accounts, DeviceError, Network, NewDevice, NewSession, ProofError, login_limiter::Place};
 
 /// A sign-in. Holds a password: must not be logged (hence no `Debug`).
 pub struct LoginRequest {

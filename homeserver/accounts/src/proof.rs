@@ -7,7 +7,7 @@ use weft_wire::limits::MAX_PASSWORD_BYTES;
 
 use crate::{
     Accounts, AccountsUnavailable, Network, Session,
-    brake::{Place, Subject},
+    login_limiter::{Place, Subject},
     password::For,
 };
 
@@ -59,7 +59,7 @@ impl Accounts {
     /// Notes that a user proved from this network who they are: later sign-ins from there are not slowed by what others
     /// guess elsewhere.
     pub fn note_network(&self, user: &UserId, network: Option<Network>) {
-        self.inner.brake.note_known(user, network, self.now_ms());
+        self.inner.login_limiter.note_known(user, network, self.now_ms());
     }
 
     /// Checks one of the operator's secrets, as often as the rate limiter lets this network.
@@ -76,12 +76,12 @@ impl Accounts {
             Secret::RegistrationToken => Subject::RegistrationToken,
             Secret::Shared => Subject::SharedSecret,
         };
-        let (brake, now) = (&self.inner.brake, self.now_ms());
-        let attempt = brake
+        let (login_limiter, now) = (&self.inner.login_limiter, self.now_ms());
+        let attempt = login_limiter
             .begin(subject, Place::Network(network), true, now)
             .map_err(|retry_after| ProofError::Throttled { retry_after })?;
         if is_right() {
-            brake.succeeded(&attempt, now);
+            login_limiter.succeeded(&attempt, now);
             Ok(())
         } else {
             Err(ProofError::Denied)
@@ -96,8 +96,8 @@ impl Accounts {
         (place, network): (Place, Option<Network>),
     ) -> Result<Option<String>, ProofError> {
         let row = self.user_row(user).await?.filter(|row| !row.deactivated);
-        let (brake, now) = (&self.inner.brake, self.now_ms());
-        let attempt = brake
+        let (login_limiter, now) = (&self.inner.login_limiter, self.now_ms());
+        let attempt = login_limiter
             .begin(Subject::Password(user.to_owned()), place, row.is_some(), now)
             .map_err(|retry_after| ProofError::Throttled { retry_after })?;
         if password.len() > MAX_PASSWORD_BYTES {
@@ -111,7 +111,7 @@ impl Accounts {
         };
         match self.inner.passwords.verify(password, stored.clone(), whom).await {
             Ok(true) => {
-                brake.succeeded(&attempt, now);
+                login_limiter.succeeded(&attempt, now);
                 Ok(stored)
             }
             Ok(false) => {
@@ -119,7 +119,7 @@ impl Accounts {
                 Err(ProofError::Denied)
             }
             Err(error) => {
-                brake.forgive(&attempt);
+                login_limiter.forgive(&attempt);
                 Err(error.into())
             }
         }

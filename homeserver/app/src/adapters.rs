@@ -4,22 +4,22 @@
 
 mod edus;
 mod identity;
-mod intake;
+mod inbound_handler;
 mod invitations;
 mod key_cache;
+mod membership_view;
 mod outbox;
 mod peers;
 mod remote;
-mod roster;
 mod sink;
 
 pub(crate) use edus::FederationEdus;
 pub(crate) use identity::KeyRingIdentity;
-pub(crate) use intake::RoomIntake;
+pub(crate) use inbound_handler::RoomInboundHandler;
 pub(crate) use invitations::RoomInvitations;
 pub(crate) use key_cache::StoredKeyCache;
+pub(crate) use membership_view::RoomMembershipView;
 pub(crate) use outbox::StoredOutbox;
 pub(crate) use peers::FederationPeers;
 pub(crate) use remote::RemoteRooms;
-pub(crate) use roster::RoomRoster;
-pub(crate) use sink::CommitFork;
+pub(crate) use sink::ChangeFanout;

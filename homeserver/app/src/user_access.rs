@@ -19,7 +19,7 @@ use crate::serve::{install_crypto, storage};
 use crate::user_command::UserError;
 
 /// A request takes at most this: one that ends a user's sessions and leaves their rooms waits for other servers.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// See the module.
 pub(crate) enum UserAccess {
@@ -46,7 +46,7 @@ impl UserAccess {
             }
         }
         install_crypto();
-        let client = Client::builder().unix_socket(socket).no_proxy().timeout(PATIENCE);
+        let client = Client::builder().unix_socket(socket).no_proxy().timeout(TIMEOUT);
         Ok(Self::Running(client.build()?))
     }
 

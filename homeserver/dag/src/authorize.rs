@@ -134,7 +134,7 @@ impl StateView {
     /// Whether this state lets an event pass that comes late: a server whose state it is holds back what it doesn't
     /// let pass (soft failure, server-server API "Soft failure").
     #[must_use]
-    pub fn lets_pass(&self, pdu: &Arc<Pdu>) -> bool {
+    pub fn allows(&self, pdu: &Arc<Pdu>) -> bool {
         check(pdu, self.version(), Stage::CurrentState, |kind, key| {
             self.get(kind, key)
         })

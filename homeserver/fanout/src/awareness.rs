@@ -11,7 +11,7 @@ use std::{
 };
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
-use weft_room::{Clock, SessionId};
+use weft_room::{Clock, ConnectionId};
 use weft_wire::{
     awareness::{AwarenessEdu, AwarenessError, check_client_id, check_state},
     event_types::AWARENESS_EDU,
@@ -19,7 +19,7 @@ use weft_wire::{
 };
 
 use self::room_states::{Origin, RoomStates, Writer};
-use crate::{EduSink, Fanout, Roster};
+use crate::{EduSink, Fanout, MembershipView};
 
 /// A socket that has joined a document.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct Joined {
     /// The document.
     pub room: OwnedRoomId,
     /// The socket.
-    pub session: SessionId,
+    pub session: ConnectionId,
     /// Who is at it.
     pub user: OwnedUserId,
     /// With which device.
@@ -79,7 +79,7 @@ pub struct Awareness {
 struct Inner {
     rooms: Mutex<HashMap<OwnedRoomId, RoomStates>>,
     fanout: Fanout,
-    roster: Arc<dyn Roster>,
+    membership_view: Arc<dyn MembershipView>,
     edus: Arc<dyn EduSink>,
     clock: Arc<dyn Clock>,
 }
@@ -87,12 +87,17 @@ struct Inner {
 impl Awareness {
     /// Awareness in which nobody is present.
     #[must_use]
-    pub fn new(fanout: Fanout, roster: Arc<dyn Roster>, edus: Arc<dyn EduSink>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        fanout: Fanout,
+        membership_view: Arc<dyn MembershipView>,
+        edus: Arc<dyn EduSink>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 rooms: Mutex::default(),
                 fanout,
-                roster,
+                membership_view,
                 edus,
                 clock,
             }),
@@ -168,7 +173,7 @@ impl Awareness {
             });
         }
         edu.check()?;
-        let Some(member) = self.inner.roster.member(&edu.room_id, &edu.user_id).await else {
+        let Some(member) = self.inner.membership_view.member(&edu.room_id, &edu.user_id).await else {
             return Err(EduRefused::NotJoined(edu.user_id));
         };
         let writer = Writer {
@@ -190,7 +195,7 @@ impl Awareness {
         };
         self.publish(&edu.room_id, &[changed]);
         if live {
-            self.inner.roster.remote_presence(&edu.room_id);
+            self.inner.membership_view.remote_presence(&edu.room_id);
         }
         Ok(())
     }
@@ -231,7 +236,7 @@ impl Awareness {
         if entries.is_empty() {
             return;
         }
-        let servers = self.inner.roster.remote_servers(room).await;
+        let servers = self.inner.membership_view.remote_servers(room).await;
         if servers.is_empty() {
             return;
         }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use weft_room::SessionId;
+use weft_room::ConnectionId;
 use weft_wire::live::{plain, sync::SyncMessage};
 
 /// An edit that is on disk.
@@ -12,14 +12,14 @@ pub struct EditFrame {
     /// The Yjs v1 update.
     pub update: Bytes,
     /// The socket that it came by, which has it already.
-    pub session: Option<SessionId>,
+    pub session: Option<ConnectionId>,
     plain: OnceLock<Bytes>,
 }
 
 impl EditFrame {
     /// For an update.
     #[must_use]
-    pub const fn new(update: Bytes, session: Option<SessionId>) -> Self {
+    pub const fn new(update: Bytes, session: Option<ConnectionId>) -> Self {
         Self {
             update,
             session,

@@ -17,7 +17,7 @@ use weft_store::{
 };
 
 use self::typing::Typing;
-use crate::{EduSink, Fanout, Roster};
+use crate::{EduSink, Fanout, MembershipView};
 
 /// A read receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,7 @@ struct Inner {
     typing: Mutex<Typing>,
     store: Store,
     fanout: Fanout,
-    roster: Arc<dyn Roster>,
+    membership_view: Arc<dyn MembershipView>,
     edus: Arc<dyn EduSink>,
     clock: Arc<dyn Clock>,
 }
@@ -94,7 +94,7 @@ impl Ephemeral {
     pub fn new(
         store: Store,
         fanout: Fanout,
-        roster: Arc<dyn Roster>,
+        membership_view: Arc<dyn MembershipView>,
         edus: Arc<dyn EduSink>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -103,7 +103,7 @@ impl Ephemeral {
                 typing: Mutex::default(),
                 store,
                 fanout,
-                roster,
+                membership_view,
                 edus,
                 clock,
             }),
@@ -113,7 +113,7 @@ impl Ephemeral {
     /// A user of this server starts (for `timeout_ms`) or stops (`None`) typing.
     pub async fn set_typing(&self, room: &RoomId, user: &UserId, timeout_ms: Option<u64>) {
         self.change_typing(room, user, timeout_ms).await;
-        let servers = self.inner.roster.remote_servers(room).await;
+        let servers = self.inner.membership_view.remote_servers(room).await;
         let content = json!({"room_id": room, "user_id": user, "typing": timeout_ms.is_some()});
         self.inner.edus.send(
             room,
@@ -171,7 +171,7 @@ impl Ephemeral {
         if !self.store_receipt(room, &receipt).await? || receipt.kind != "m.read" {
             return Ok(());
         }
-        let servers = self.inner.roster.remote_servers(room).await;
+        let servers = self.inner.membership_view.remote_servers(room).await;
         let data = if receipt.thread.is_empty() {
             json!({"ts": receipt.at})
         } else {
@@ -270,14 +270,14 @@ impl Ephemeral {
                 origin: origin.to_string(),
             });
         }
-        match self.inner.roster.member(room, user).await {
+        match self.inner.membership_view.member(room, user).await {
             Some(_) => Ok(()),
             None => Err(EphemeralRefused::NotJoined(user.to_owned())),
         }
     }
 
     async fn wake_members(&self, room: &RoomId) {
-        let members: Vec<OwnedUserId> = self.inner.roster.local_members(room).await;
+        let members: Vec<OwnedUserId> = self.inner.membership_view.local_members(room).await;
         self.inner.fanout.wake_unstored(members.iter().map(AsRef::as_ref));
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::sync::watch;
-use weft_room::{CommitSink, Committed, SessionId};
+use weft_room::{CommitSink, Committed, ConnectionId};
 use weft_wire::live::awareness::Entry;
 
 use crate::{EditFrame, RoomSubscription, subscription::Mailbox};
@@ -57,7 +57,13 @@ impl Fanout {
     /// Subscribes a socket of a user's device to a room. Subscribe before reading the document: an edit may then come
     /// twice, which is harmless, but never not at all.
     #[must_use]
-    pub fn subscribe(&self, room: &RoomId, session: SessionId, user: &UserId, device: &DeviceId) -> RoomSubscription {
+    pub fn subscribe(
+        &self,
+        room: &RoomId,
+        session: ConnectionId,
+        user: &UserId,
+        device: &DeviceId,
+    ) -> RoomSubscription {
         let mailbox = Arc::new(Mailbox::new(session, user.to_owned(), device.to_owned()));
         let mut rooms = lock(&self.inner.rooms);
         let mailboxes = rooms.entry(room.to_owned()).or_default();
@@ -208,14 +214,14 @@ mod tests {
         LiveEdit {
             update: Bytes::copy_from_slice(&number.to_be_bytes()),
             author: user_id!("@alice:alpha.example").to_owned(),
-            session: session.map(SessionId),
+            session: session.map(ConnectionId),
         }
     }
 
     fn subscribe(fanout: &Fanout, room: &RoomId, session: u64) -> RoomSubscription {
         fanout.subscribe(
             room,
-            SessionId(session),
+            ConnectionId(session),
             user_id!("@alice:alpha.example"),
             device_id!("DESK"),
         )
@@ -275,9 +281,9 @@ mod tests {
         let fanout = Fanout::new();
         let room = room_id!("!doc:alpha.example");
         let (alice, bob) = (user_id!("@alice:alpha.example"), user_id!("@bob:alpha.example"));
-        let mut desk = fanout.subscribe(room, SessionId(1), alice, device_id!("DESK"));
-        let mut phone = fanout.subscribe(room_id!("!other:a"), SessionId(2), alice, device_id!("PHONE"));
-        let mut bobs = fanout.subscribe(room, SessionId(3), bob, device_id!("DESK"));
+        let mut desk = fanout.subscribe(room, ConnectionId(1), alice, device_id!("DESK"));
+        let mut phone = fanout.subscribe(room_id!("!other:a"), ConnectionId(2), alice, device_id!("PHONE"));
+        let mut bobs = fanout.subscribe(room, ConnectionId(3), bob, device_id!("DESK"));
         let (hers, his) = (fanout.user_watch(alice), fanout.user_watch(bob));
         let told = |socket: &mut RoomSubscription| matches!(socket.try_next(), Some(Change::AccessChanged));
 

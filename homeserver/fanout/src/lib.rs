@@ -16,6 +16,6 @@ pub use awareness::{Awareness, Joined};
 pub use edit_frame::EditFrame;
 pub use ephemeral::{Ephemeral, Receipt, ReceiptError};
 pub use hub::{Fanout, Wake};
-pub use ports::{EduSink, Member, Roster};
+pub use ports::{EduSink, Member, MembershipView};
 pub use presence::Presence;
 pub use subscription::{Change, RoomSubscription};

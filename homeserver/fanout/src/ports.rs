@@ -28,7 +28,7 @@ pub struct Member {
 
 /// Who is in a room at this moment. Answers come from derived state and are cheap.
 #[async_trait]
-pub trait Roster: Send + Sync + 'static {
+pub trait MembershipView: Send + Sync + 'static {
     /// The member, if joined.
     async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member>;
     /// Joined users of this server.
@@ -37,7 +37,7 @@ pub trait Roster: Send + Sync + 'static {
     async fn remote_servers(&self, room: &RoomId) -> Vec<OwnedServerName>;
     /// Rooms that a user of this server is in; of very many, some (`MAX_PRESENCE_ROOMS`).
     async fn rooms_of(&self, user: &UserId) -> Vec<OwnedRoomId>;
-    /// Of `others`, of this server or of others, those who share one of [`Roster::rooms_of`] with a user of this server.
+    /// Of `others`, of this server or of others, those who share one of [`MembershipView::rooms_of`] with a user of this server.
     async fn companions(&self, user: &UserId, others: &[OwnedUserId]) -> BTreeSet<OwnedUserId>;
     /// Somebody of another server is live in the document.
     fn remote_presence(&self, room: &RoomId);

@@ -18,9 +18,9 @@ use weft_wire::{
     presence::{PresenceEntry, short_enough},
 };
 
-pub use self::states::Seen;
 use self::states::States;
-use crate::{EduSink, Roster};
+pub use self::states::UserPresence;
+use crate::{EduSink, MembershipView};
 
 /// Who asked for nothing for so long, beyond the time that his last question may take, has gone.
 const GONE_AFTER_MS: u64 = 30_000;
@@ -48,7 +48,7 @@ pub struct Presence {
 struct Inner {
     states: Mutex<States>,
     us: OwnedServerName,
-    roster: Arc<dyn Roster>,
+    membership_view: Arc<dyn MembershipView>,
     edus: Arc<dyn EduSink>,
     clock: Arc<dyn Clock>,
 }
@@ -56,12 +56,17 @@ struct Inner {
 impl Presence {
     /// With nobody there. Changes are numbered by the time of the start, so that numbers of an earlier run are lower.
     #[must_use]
-    pub fn new(us: OwnedServerName, roster: Arc<dyn Roster>, edus: Arc<dyn EduSink>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        us: OwnedServerName,
+        membership_view: Arc<dyn MembershipView>,
+        edus: Arc<dyn EduSink>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 states: Mutex::new(States::new(us.clone(), clock.now().get().into())),
                 us,
-                roster,
+                membership_view,
                 edus,
                 clock,
             }),
@@ -69,9 +74,9 @@ impl Presence {
     }
 
     /// A user of this server says how he is. Words that are not [`short_enough`] are left out.
-    pub async fn says(&self, user: &UserId, presence: PresenceState, status: Option<String>) {
+    pub async fn set(&self, user: &UserId, presence: PresenceState, status: Option<String>) {
         let now = self.now();
-        let seen = Seen {
+        let seen = UserPresence {
             last_active: Some(now),
             presence,
             status: short_enough(status),
@@ -83,7 +88,7 @@ impl Presence {
 
     /// A device of a user of this server syncs and waits so many milliseconds, which shows that the user is there: online,
     /// or unavailable where that is what all the user's devices ask for (`set_presence`). Offline shows nothing.
-    pub async fn asks(&self, user: &UserId, device: &DeviceId, presence: PresenceState, timeout_ms: u64) {
+    pub async fn record_activity(&self, user: &UserId, device: &DeviceId, presence: PresenceState, timeout_ms: u64) {
         if presence == PresenceState::Offline {
             return;
         }
@@ -108,7 +113,7 @@ impl Presence {
             });
         }
         let now = self.now();
-        let seen = Seen {
+        let seen = UserPresence {
             presence: entry.presence,
             status: entry.status_msg,
             last_active: entry.last_active_ago.map(|ago| now.saturating_sub(ago)),
@@ -118,11 +123,11 @@ impl Presence {
     }
 
     /// How a user is, as `viewer` may know it: of himself, and of those with whom he shares a room. None: he may not.
-    pub async fn of(&self, viewer: &UserId, user: &UserId) -> Option<Seen> {
+    pub async fn get(&self, viewer: &UserId, user: &UserId) -> Option<UserPresence> {
         let may = viewer == user
             || !self
                 .inner
-                .roster
+                .membership_view
                 .companions(viewer, &[user.to_owned()])
                 .await
                 .is_empty();
@@ -131,7 +136,7 @@ impl Presence {
 
     /// What is new to a viewer after a number, at most [`MAX_PRESENCE_PER_ANSWER`] changes looked at, and the number up to
     /// which that is all. None: at first, when only those who are there are told of.
-    pub async fn news(&self, viewer: &UserId, after: Option<u64>) -> (Vec<(OwnedUserId, Seen)>, u64) {
+    pub async fn changes_since(&self, viewer: &UserId, after: Option<u64>) -> (Vec<(OwnedUserId, UserPresence)>, u64) {
         let (changes, last) = {
             let states = self.states();
             let changes = states.after(after.unwrap_or(0), MAX_PRESENCE_PER_ANSWER);
@@ -143,7 +148,7 @@ impl Presence {
         if users.is_empty() {
             return (Vec::new(), last);
         }
-        let companions: BTreeSet<OwnedUserId> = self.inner.roster.companions(viewer, &users).await;
+        let companions: BTreeSet<OwnedUserId> = self.inner.membership_view.companions(viewer, &users).await;
         let states = self.states();
         let seen = users
             .into_iter()
@@ -156,7 +161,7 @@ impl Presence {
 
     /// The presence of users who are known to share a room with whoever asks; without those who are offline.
     #[must_use]
-    pub fn present(&self, users: &BTreeSet<OwnedUserId>) -> Vec<(OwnedUserId, Seen)> {
+    pub fn present(&self, users: &BTreeSet<OwnedUserId>) -> Vec<(OwnedUserId, UserPresence)> {
         let states = self.states();
         let seen = users.iter().map(|user| (user.clone(), states.of(user)));
         seen.filter(|(_, seen)| seen.presence != PresenceState::Offline)
@@ -176,7 +181,7 @@ impl Presence {
 
     /// What is known of a user as the specification writes it.
     #[must_use]
-    pub fn content(&self, seen: &Seen) -> Map<String, Value> {
+    pub fn content(&self, seen: &UserPresence) -> Map<String, Value> {
         let mut content = Map::new();
         content.insert("presence".to_owned(), json!(seen.presence));
         let online = seen.presence == PresenceState::Online;
@@ -192,7 +197,9 @@ impl Presence {
 
     /// Tells the servers that share a room with a user of this one.
     async fn tell(&self, user: &UserId) {
-        let Inner { roster, edus, .. } = &*self.inner;
+        let Inner {
+            membership_view, edus, ..
+        } = &*self.inner;
         let seen = {
             let mut states = self.states();
             states.note_told(user, self.now());
@@ -202,8 +209,8 @@ impl Presence {
         entry.insert("user_id".to_owned(), json!(user));
         let content = json!({ "push": [entry] });
         let mut told = BTreeSet::new();
-        for room in roster.rooms_of(user).await {
-            let mut servers = roster.remote_servers(&room).await;
+        for room in membership_view.rooms_of(user).await {
+            let mut servers = membership_view.remote_servers(&room).await;
             servers.retain(|server| told.insert(server.clone()));
             if !servers.is_empty() {
                 let key = format!("presence\0{user}");

@@ -10,7 +10,7 @@ use std::{
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use tokio::sync::Notify;
-use weft_room::SessionId;
+use weft_room::ConnectionId;
 use weft_wire::{
     limits::{MAX_QUEUE_BYTES_PER_SOCKET, MAX_QUEUE_PER_SOCKET},
     live::awareness::Entry,
@@ -81,7 +81,7 @@ impl Pending {
 /// The end that the hub holds.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    session: SessionId,
+    session: ConnectionId,
     user: OwnedUserId,
     device: OwnedDeviceId,
     pending: Mutex<Pending>,
@@ -89,7 +89,7 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    pub(crate) fn new(session: SessionId, user: OwnedUserId, device: OwnedDeviceId) -> Self {
+    pub(crate) fn new(session: ConnectionId, user: OwnedUserId, device: OwnedDeviceId) -> Self {
         Self {
             session,
             user,

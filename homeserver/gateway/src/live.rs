@@ -1,13 +1,14 @@
 //! The live socket (`spec/docs/live.md`): stock Yjs providers in, edits to `room`, committed changes out.
 //!
 //! The way of a frame: [`socket`] reads messages and tells the framing, [`plain`] or [`hocuspocus`] opens the envelope,
-//! an [`attachment`] (one document on one socket) does what it says, a [`voice`] puts answers into the framing again.
+//! an [`document_connection`] (one document on one socket) does what it says, a [`encoder`] puts answers into the framing again.
 //! Nothing here judges updates or rights: `room` does.
 
 mod asking;
-mod attachment;
 mod cursors;
+mod document_connection;
 mod edits;
+mod encoder;
 mod hocuspocus;
 mod inbox;
 mod meter;
@@ -17,7 +18,6 @@ mod refusals;
 mod socket;
 pub(crate) mod target;
 mod upgrade;
-mod voice;
 mod websocket;
 
 use std::sync::{
@@ -27,8 +27,8 @@ use std::sync::{
 
 use axum::{Router, routing::get};
 use weft_accounts::Accounts;
-use weft_fanout::{Awareness, Fanout, Roster};
-use weft_room::{Rooms, SessionId};
+use weft_fanout::{Awareness, Fanout, MembershipView};
+use weft_room::{ConnectionId, Rooms};
 
 use crate::text_reads::TextReads;
 
@@ -44,20 +44,20 @@ pub struct LivePorts {
     /// Cursors.
     pub awareness: Awareness,
     /// Display names.
-    pub roster: Arc<dyn Roster>,
+    pub membership_view: Arc<dyn MembershipView>,
     /// Numbers the sockets of this process.
-    pub sessions: Sessions,
+    pub sessions: ConnectionIds,
     /// Turns for the answers to state vectors.
     pub text_reads: TextReads,
 }
 
 /// Gives each document on each socket a number of its own.
 #[derive(Debug, Clone, Default)]
-pub struct Sessions(Arc<AtomicU64>);
+pub struct ConnectionIds(Arc<AtomicU64>);
 
-impl Sessions {
-    fn next(&self) -> SessionId {
-        SessionId(self.0.fetch_add(1, Ordering::Relaxed))
+impl ConnectionIds {
+    fn next(&self) -> ConnectionId {
+        ConnectionId(self.0.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -1,13 +1,13 @@
 //! The server-server API, `/_matrix/federation` and `/_matrix/key`, and our own `/_weft/federation`.
 //!
 //! Every request but those for keys and the version is signed by the server that makes it ([`Signed`]); every one about
-//! a room is held against the room's access list ([`gate`]). Who then may see what is said endpoint by endpoint.
+//! a room is held against the room's access list ([`acl`]). Who then may see what is said endpoint by endpoint.
 
+mod acl;
 mod backfill;
 mod document;
 mod event;
 mod event_auth;
-mod gate;
 mod invite;
 mod keys;
 mod membership;
@@ -35,7 +35,7 @@ use weft_accounts::Accounts;
 use weft_federation::{
     KeyRing, RemoteEvents, RemoteKeys,
     handshake::Handshake,
-    inbound::{Intake, Transactions},
+    inbound::{InboundHandler, Transactions},
     outbox::Sender,
 };
 use weft_room::{Reader, Rooms};
@@ -63,7 +63,7 @@ pub struct ServerPorts {
     /// Transactions that were answered.
     pub transactions: Arc<Transactions>,
     /// Where events and EDUs go.
-    pub intake: Arc<dyn Intake>,
+    pub intake: Arc<dyn InboundHandler>,
     /// Is told whom we hear from.
     pub sender: Sender,
     /// Bytes of events a day.

@@ -10,18 +10,18 @@ use weft_wire::event_types;
 
 use crate::{
     Rooms, Unavailable,
-    drain::{
-        arrive::Arriving,
+    active_room::{ActiveRoom, Extremity, room_type},
+    history,
+    ingest::{
         decide::{Undecided, decide, decide_outlier, is_settled},
         graph::{Graph as _, Incoming},
+        merge_session::MergeSession,
         order::{Links, order},
     },
-    history,
-    hot::{End, Hot, room_type},
     mailbox::{Command, Reply},
+    pending_commit::PendingCommit,
     registry::Shared,
     tally::Tally,
-    turn::Turn,
     worker::Worker,
 };
 
@@ -69,12 +69,12 @@ impl Rooms {
     /// When its state is not acceptable, or the join was overtaken by the end of the user's last stay.
     pub async fn adopt(&self, room: JoinedRoom) -> Result<(), AdoptError> {
         let id = room.event.pdu().room_id().to_owned();
-        self.ask(&id, |reply| Command::Adopt(Box::new(room), reply)).await?;
+        self.call(&id, |reply| Command::Adopt(Box::new(room), reply)).await?;
         #[cfg(debug_assertions)]
         fail::fail_point!("room::adopted");
         history::begin(&self.shared, id.clone());
         // What that server sent while we were not in the room yet may be waiting.
-        self.shared.hint(&id, Command::Drain);
+        self.shared.try_send(&id, Command::Ingest);
         Ok(())
     }
 }
@@ -93,18 +93,18 @@ impl From<Undecided> for AdoptError {
 }
 
 impl Worker {
-    pub(crate) async fn adopt(&mut self, joined: JoinedRoom, turn: &mut Turn, reply: Reply<(), AdoptError>) {
-        self.fresh(turn).await;
-        match Box::pin(self.adopt_room(joined, turn)).await {
-            Ok(()) => turn.answer(reply, ()),
+    pub(crate) async fn adopt(&mut self, joined: JoinedRoom, commit: &mut PendingCommit, reply: Reply<(), AdoptError>) {
+        self.fresh(commit).await;
+        match Box::pin(self.adopt_room(joined, commit)).await {
+            Ok(()) => commit.answer(reply, ()),
             Err(error) => {
-                turn.abandon();
+                commit.abandon();
                 let _ = reply.send(Err(error));
             }
         }
     }
 
-    async fn adopt_room(&mut self, joined: JoinedRoom, turn: &mut Turn) -> Result<(), AdoptError> {
+    async fn adopt_room(&mut self, joined: JoinedRoom, commit: &mut PendingCommit) -> Result<(), AdoptError> {
         let resident = joined.resident.to_string();
         let version = RoomVersion::new(&joined.version);
         let version = version.map_err(|error| AdoptError::UnsupportedVersion(error.0.to_string()))?;
@@ -112,42 +112,42 @@ impl Worker {
         let create = self.created(&joined, &room)?;
         let is_document = room_type(create.pdu()).as_deref() == Some(event_types::DOCUMENT_ROOM);
         if self.open().await?.is_none() {
-            self.hot = Some(Hot::new(&room, version, is_document));
+            self.active = Some(ActiveRoom::new(&room, version, is_document));
         }
         let shared = Arc::clone(&self.shared);
-        let Some(hot) = self.hot.as_mut() else {
+        let Some(active) = self.active.as_mut() else {
             return Err(Unavailable::Interrupted.into());
         };
-        let unheard = !hot.is_joined() && keep_unheard(hot, &shared, &joined).await?;
-        if let (Some(document), Some(snapshot)) = (hot.document.as_mut(), joined.snapshot)
-            && let Err(error) = document.adopt_snapshot(&mut turn.batch, &room, snapshot)
+        let unheard = !active.is_joined() && keep_unconfirmed(active, &shared, &joined).await?;
+        if let (Some(document), Some(snapshot)) = (active.document.as_mut(), joined.snapshot)
+            && let Err(error) = document.adopt_snapshot(&mut commit.batch, &room, snapshot)
         {
             tracing::warn!(%room, %error, "the document as given can't be used; it comes with its events");
         }
         let ours = shared.identity.server_name();
-        let mut arriving = Arriving::new(hot, turn, &shared.reader, ours).await?;
-        place_outliers(&mut arriving, &room, joined.auth_chain.iter().chain(&joined.state)).await?;
-        let state = state_of(&arriving, &joined.state).await?;
+        let mut session = MergeSession::new(active, commit, &shared.reader, ours).await?;
+        persist_outliers(&mut session, &room, joined.auth_chain.iter().chain(&joined.state)).await?;
+        let state = state_of(&session, &joined.state).await?;
         #[cfg(debug_assertions)]
         fail::fail_point!("room::adopt_begun");
         let join = Arc::clone(joined.event.pdu());
         let user = join.state_key().unwrap_or_default();
-        if is_settled(&arriving, &joined.event).await? {
+        if is_settled(&session, &joined.event).await? {
             // It came another way while it was under way: from a server that follows it, say. One event has one place.
             return match self
-                .hot
+                .active
                 .as_ref()
-                .is_some_and(|hot| hot.locals().iter().any(|local| *local == user))
+                .is_some_and(|active| active.locals().iter().any(|local| *local == user))
             {
                 true => Ok(()),
                 false => Err(AdoptError::Overtaken),
             };
         }
-        let (authorized, before) = decide(&arriving, joined.event, Some(state), None).await?;
+        let (authorized, before) = decide(&session, joined.event, Some(state), None).await?;
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
             return Err(bad_state(format!("the join does not stand: {reason}")));
         }
-        arriving
+        session
             .append(Incoming {
                 authorized,
                 before,
@@ -156,15 +156,15 @@ impl Worker {
                 staged: Vec::new(),
             })
             .await?;
-        if let Some(hot) = &self.hot {
-            if !hot.locals().iter().any(|local| *local == user) {
+        if let Some(active) = &self.active {
+            if !active.locals().iter().any(|local| *local == user) {
                 return Err(AdoptError::Overtaken);
             }
-            hot.put_room(&mut turn.batch);
+            active.put_room(&mut commit.batch);
         }
-        turn.batch.put(&INCOMPLETE_ROOMS, &(&room,), &resident);
+        commit.batch.put(&INCOMPLETE_ROOMS, &(&room,), &resident);
         if unheard {
-            self.follow_with_a_membership(&join, turn).await?;
+            self.resend_member_event(&join, commit).await?;
         }
         Ok(())
     }
@@ -187,45 +187,45 @@ impl Worker {
 /// This server was in the room before: what the other server tells counts, but not without what it has not heard of.
 /// That is what our users wrote before they left and nobody followed: it was acknowledged, and others may hold it back.
 /// It is what others wrote and nobody followed: who had heard before us that they may not, holds it back, while our text
-/// has it. The join doesn't follow what is kept, for another server placed it; so we do, at once ([`crate::vouch`]).
+/// has it. The join doesn't follow what is kept, for another server placed it; so we do, at once ([`crate::reconcile`]).
 /// And it is the end of the user's last stay, where that crossed the join: all others will hold the two beside each
 /// other, and so must we, or we would be in a room that no one else sees us in.
 /// True where anything is kept.
-async fn keep_unheard(hot: &mut Hot, shared: &Shared, joined: &JoinedRoom) -> Result<bool, Unavailable> {
+async fn keep_unconfirmed(active: &mut ActiveRoom, shared: &Shared, joined: &JoinedRoom) -> Result<bool, Unavailable> {
     let ours = shared.identity.server_name();
-    let ids: Vec<_> = hot.ends.iter().map(|end| end.id.clone()).collect();
-    let ends = shared.reader.events_of(&hot.id, &hot.version, &ids).await?;
+    let ids: Vec<_> = active.extremities.iter().map(|end| end.id.clone()).collect();
+    let extremities = shared.reader.events_of(&active.id, &active.version, &ids).await?;
     let is_told = |id: &EventId| {
         let mut told = joined.state.iter().chain(&joined.auth_chain);
         told.any(|event| event.pdu().event_id() == id)
     };
     let state = joined.state.iter().map(|event| Arc::clone(event.pdu()));
-    let state = StateView::from_events(hot.version.clone(), state);
+    let state = StateView::from_events(active.version.clone(), state);
     let unheard = |pdu: &&Arc<Pdu>| match pdu.state_key() {
         // Our users' memberships rest on one another, but for those that crossed what others made of them.
         Some(_) if pdu.sender().server_name() == ours => pdu.kind() != "m.room.member" || !is_told(pdu.event_id()),
         // Others' state comes with what the other server tells, unless it holds that back.
-        Some(_) => !is_told(pdu.event_id()) && !state.lets_pass(pdu),
+        Some(_) => !is_told(pdu.event_id()) && !state.allows(pdu),
         None => true,
     };
-    let kept: Vec<_> = ends.iter().filter(unheard).map(|pdu| pdu.event_id()).collect();
-    hot.ends.retain(|end| kept.contains(&&*end.id));
-    let any_kept = !hot.ends.is_empty();
+    let kept: Vec<_> = extremities.iter().filter(unheard).map(|pdu| pdu.event_id()).collect();
+    active.extremities.retain(|end| kept.contains(&&*end.id));
+    let any_kept = !active.extremities.is_empty();
 
     // A later membership rests on the one before it, so the answer has it unless the two crossed.
     let user = joined.event.pdu().state_key().unwrap_or_default();
-    let Some(last) = hot.state.get("m.room.member", user) else {
+    let Some(last) = active.state.get("m.room.member", user) else {
         return Ok(any_kept);
     };
     if !is_told(last.event_id())
-        && !hot.ends.iter().any(|end| end.id == last.event_id())
+        && !active.extremities.iter().any(|end| end.id == last.event_id())
         && shared
             .reader
-            .groups_of(&hot.id, &last.event_id().to_owned())
+            .groups_of(&active.id, &last.event_id().to_owned())
             .await?
             .is_some()
     {
-        hot.ends.push(End {
+        active.extremities.push(Extremity {
             id: last.event_id().to_owned(),
             depth: last.depth(),
         });
@@ -234,8 +234,8 @@ async fn keep_unheard(hot: &mut Hot, shared: &Shared, joined: &JoinedRoom) -> Re
 }
 
 /// Decides about all events of a state and its auth chain, each by what it cites.
-async fn place_outliers(
-    arriving: &mut Arriving<'_>,
+async fn persist_outliers(
+    session: &mut MergeSession<'_>,
     room: &RoomId,
     events: impl Iterator<Item = &Verified>,
 ) -> Result<(), AdoptError> {
@@ -244,11 +244,11 @@ async fn place_outliers(
     events.sort_by_key(|event| event.pdu().kind() != "m.room.create");
     let mut tally = Tally::new(room);
     for event in order(events, Links::Auth, |event| event.pdu()) {
-        if arriving.event(event.pdu().event_id()).await?.is_some() {
+        if session.event(event.pdu().event_id()).await?.is_some() {
             continue;
         }
         let id = event.pdu().event_id().to_owned();
-        match decide_outlier(arriving, event).await {
+        match decide_outlier(session, event).await {
             Ok((authorized, before)) => {
                 let incoming = Incoming {
                     authorized,
@@ -257,7 +257,7 @@ async fn place_outliers(
                     relay: false,
                     staged: Vec::new(),
                 };
-                arriving.append(incoming).await?;
+                session.append(incoming).await?;
             }
             Err(Undecided::Unavailable(error)) => return Err(error.into()),
             Err(problem) => tally.note(
@@ -270,10 +270,10 @@ async fn place_outliers(
 }
 
 /// The told state, less what doesn't stand.
-async fn state_of(arriving: &Arriving<'_>, told: &[Verified]) -> Result<StateMap, AdoptError> {
+async fn state_of(session: &MergeSession<'_>, told: &[Verified]) -> Result<StateMap, AdoptError> {
     let mut state = StateMap::default();
     for event in told {
-        let Some(known) = arriving.event(event.pdu().event_id()).await? else {
+        let Some(known) = session.event(event.pdu().event_id()).await? else {
             continue;
         };
         let Some(key) = known.pdu.state_entry().filter(|_| !known.pdu.rejected()) else {

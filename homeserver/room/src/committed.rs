@@ -8,7 +8,7 @@ use weft_dag::Pdu;
 
 /// One live connection to a document. Given out by whoever accepts connections; unique while the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(pub u64);
+pub struct ConnectionId(pub u64);
 
 /// An event of a commit.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub struct LiveEdit {
     /// Who wrote it.
     pub author: OwnedUserId,
     /// The connection it came by, which already has it. None for what came from another server.
-    pub session: Option<SessionId>,
+    pub session: Option<ConnectionId>,
 }
 
 /// One commit of a room. It is on disk when anybody sees this.

@@ -6,11 +6,11 @@ use ruma::{CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, 
 use serde_json::{Map, Value};
 use weft_dag::{BuildError, Draft, EventMap, Pdu, Placement, Signer, Verdict, auth_types};
 
-use crate::{SendError, hot::Hot};
+use crate::{SendError, active_room::ActiveRoom};
 
 /// What an event is to say; the room and its place follow from the room.
 #[derive(Debug, Clone)]
-pub(crate) struct Wish {
+pub(crate) struct ProtoEvent {
     pub(crate) sender: OwnedUserId,
     pub(crate) kind: String,
     pub(crate) state_key: Option<String>,
@@ -47,26 +47,26 @@ pub(crate) fn refused(error: BuildError) -> SendError {
     }
 }
 
-impl Hot {
+impl ActiveRoom {
     /// Signs an event at the tip and asks the rules about it.
     pub(crate) fn compose(
         &self,
-        wish: Wish,
+        proto: ProtoEvent,
         signer: &Signer,
         now: MilliSecondsSinceUnixEpoch,
     ) -> Result<Arc<Pdu>, SendError> {
-        self.check_document_rules(&wish)?;
-        let prev_events = self.cited_ends();
+        self.check_document_rules(&proto)?;
+        let prev_events = self.cited_extremities();
         let depths = self
-            .ends
+            .extremities
             .iter()
             .filter(|end| prev_events.contains(&end.id))
             .map(|end| end.depth);
         let types = auth_types(
-            &wish.kind,
-            &wish.sender,
-            wish.state_key.as_deref(),
-            &wish.content,
+            &proto.kind,
+            &proto.sender,
+            proto.state_key.as_deref(),
+            &proto.content,
             &self.version,
         );
         let cited: Vec<Arc<Pdu>> = types
@@ -82,11 +82,11 @@ impl Hot {
             origin_server_ts: Placement::time_after(now, cited.iter().map(|pdu| pdu.origin_server_ts())),
         };
         let draft = Draft {
-            sender: wish.sender,
-            kind: wish.kind,
-            state_key: wish.state_key,
-            content: wish.content,
-            redacts: wish.redacts,
+            sender: proto.sender,
+            kind: proto.kind,
+            state_key: proto.state_key,
+            content: proto.content,
+            redacts: proto.redacts,
             room_id: Some(self.id.clone()),
         };
         let signed = draft.sign(&self.version, placement, signer).map_err(refused)?;
@@ -107,12 +107,14 @@ impl Hot {
 
     /// What a document asks of its rooms' events beyond the rules of Matrix (`spec/docs/events.md`). Of ours only: what
     /// other servers accept can't be refused here.
-    fn check_document_rules(&self, wish: &Wish) -> Result<(), SendError> {
-        if self.document.is_none() || wish.kind != "m.room.history_visibility" || wish.state_key.as_deref() != Some("")
+    fn check_document_rules(&self, proto: &ProtoEvent) -> Result<(), SendError> {
+        if self.document.is_none()
+            || proto.kind != "m.room.history_visibility"
+            || proto.state_key.as_deref() != Some("")
         {
             return Ok(());
         }
-        let wanted = wish
+        let wanted = proto
             .content
             .get("history_visibility")
             .and_then(CanonicalJsonValue::as_str);

@@ -14,17 +14,17 @@ use weft_wire::{
 
 use crate::{
     Rooms, SendError, Unavailable,
-    compose::{Wish, canonical, refused},
+    active_room::{ActiveRoom, room_type},
+    compose::{ProtoEvent, canonical, refused},
     directory::claim_alias,
-    hot::{Hot, room_type},
     mailbox::{Command, Reply},
-    turn::Turn,
+    pending_commit::PendingCommit,
     worker::Worker,
 };
 
 /// Where the create event names the room, two that a user makes alike in the same millisecond would be one room. The
 /// second has this field in its content, with a number of its own.
-const TWIN: &str = "dev.weft.twin";
+const NONCE: &str = "dev.weft.twin";
 
 /// Events of a new room that are signed before other tasks of this thread get their turn: some milliseconds.
 const EVENTS_AT_ONCE: usize = 16;
@@ -153,7 +153,7 @@ impl Rooms {
             request,
             creator: creator.to_owned(),
         };
-        self.ask(&room, |reply| Command::Create(Box::new(plan), reply)).await?;
+        self.call(&room, |reply| Command::Create(Box::new(plan), reply)).await?;
         Ok(room)
     }
 
@@ -180,11 +180,11 @@ impl Rooms {
         };
         let now = self.shared.ports.clock.now();
         let mut content = create_content(creator, version, request);
-        content.remove(TWIN);
+        content.remove(NONCE);
         if version.room_id_is_create_hash()
-            && let Some(number) = self.shared.twin(now)
+            && let Some(number) = self.shared.nonce(now)
         {
-            content.insert(TWIN.to_owned(), number.into());
+            content.insert(NONCE.to_owned(), number.into());
         }
         let content = canonical(content).map_err(failed)?;
         let room_id = self.room_id_of(version, request)?;
@@ -405,26 +405,26 @@ fn default_power_levels(version: &RoomVersion) -> Value {
 }
 
 impl Worker {
-    pub(crate) async fn create(&mut self, plan: Plan, turn: &mut Turn, reply: Reply<(), CreateError>) {
-        match self.make_room(&plan, turn).await {
-            Ok(()) => turn.answer(reply, ()),
+    pub(crate) async fn create(&mut self, plan: Plan, commit: &mut PendingCommit, reply: Reply<(), CreateError>) {
+        match self.make_room(&plan, commit).await {
+            Ok(()) => commit.answer(reply, ()),
             Err(error) => {
                 // Half a room must not come into being.
-                turn.abandon();
+                commit.abandon();
                 let _ = reply.send(Err(error));
             }
         }
     }
 
-    async fn make_room(&mut self, plan: &Plan, turn: &mut Turn) -> Result<(), CreateError> {
+    async fn make_room(&mut self, plan: &Plan, commit: &mut PendingCommit) -> Result<(), CreateError> {
         if self.open().await?.is_some() {
             return Err(invalid("room_id", "the room exists"));
         }
         let (signer, ours) = (self.signer(), self.ours().to_owned());
-        let hot = self
-            .hot
-            .insert(Hot::new(&self.room, plan.version.clone(), is_document(plan)));
-        hot.append(turn, Arc::clone(&plan.create), &ours)?;
+        let active = self
+            .active
+            .insert(ActiveRoom::new(&self.room, plan.version.clone(), is_document(plan)));
+        active.append(commit, Arc::clone(&plan.create), &ours)?;
         let mut firsts = first_events(plan)?;
         for user in plan
             .request
@@ -451,27 +451,27 @@ impl Worker {
                 kind: kind.clone(),
                 source: Box::new(source),
             };
-            let wish = Wish {
+            let proto = ProtoEvent {
                 sender: plan.creator.clone(),
                 kind: kind.clone(),
                 state_key: Some(state_key),
                 content: canonical(content).map_err(failed)?,
                 redacts: None,
             };
-            let pdu = hot.compose(wish, &signer, turn.now).map_err(failed)?;
-            hot.append(turn, pdu, &ours)?;
+            let pdu = active.compose(proto, &signer, commit.now).map_err(failed)?;
+            active.append(commit, pdu, &ours)?;
         }
-        hot.put_room(&mut turn.batch);
-        if let Some(document) = hot.document.as_mut() {
-            for write in &turn.writes {
-                document.place(&mut turn.batch, &hot.id, write.pdu.event_id());
+        active.put_room(&mut commit.batch);
+        if let Some(document) = active.document.as_mut() {
+            for write in &commit.writes {
+                document.place(&mut commit.batch, &active.id, write.pdu.event_id());
             }
         }
         if let Some(alias) = &plan.request.alias {
-            claim_alias(&mut turn.batch, alias, &self.room, &plan.creator);
+            claim_alias(&mut commit.batch, alias, &self.room, &plan.creator);
         }
         if plan.request.public {
-            turn.batch.put(&PUBLIC_ROOMS, &(&self.room,), &());
+            commit.batch.put(&PUBLIC_ROOMS, &(&self.room,), &());
         }
         Ok(())
     }

@@ -20,11 +20,11 @@ use weft_wire::{event_types, witness};
 
 use crate::{
     Reader, Rooms, Unavailable,
-    drain::{arrive::Arriving, rebuild::Rebuilt},
-    hot::{End, Hot},
+    active_room::{ActiveRoom, Extremity},
+    ingest::{merge_session::MergeSession, rebuild::Rebuilt},
     mailbox::Command,
+    pending_commit::PendingCommit,
     registry::Shared,
-    turn::Turn,
     worker::Worker,
 };
 
@@ -50,7 +50,7 @@ pub(crate) struct Dispute {
     /// The timer that is set.
     timer: Option<Instant>,
     /// The ends of the graph when the text was worked out. None until the next event comes, and after loading.
-    ends: Option<HashSet<OwnedEventId>>,
+    extremities: Option<HashSet<OwnedEventId>>,
     /// Events that follow all of these ends, and so all claims.
     covered: HashSet<OwnedEventId>,
 }
@@ -78,16 +78,16 @@ impl Dispute {
     }
 
     /// Whether an event follows all that was there when the text was worked out.
-    fn covers(&mut self, pdu: &Pdu, ends: &[End]) -> bool {
+    fn covers(&mut self, pdu: &Pdu, extremities: &[Extremity]) -> bool {
         // After loading nothing is known of what was there.
         let known = self.last.is_some();
-        let ends = self
-            .ends
-            .get_or_insert_with(|| ends.iter().map(|end| end.id.clone()).collect());
+        let extremities = self
+            .extremities
+            .get_or_insert_with(|| extremities.iter().map(|end| end.id.clone()).collect());
         let prev = pdu.prev_events();
         let covers = known
             && self.covered.len() < MAX_COVERED
-            && (prev.iter().any(|id| self.covered.contains(id)) || ends.iter().all(|end| prev.contains(end)));
+            && (prev.iter().any(|id| self.covered.contains(id)) || extremities.iter().all(|end| prev.contains(end)));
         if covers {
             self.covered.insert(pdu.event_id().to_owned());
         }
@@ -95,7 +95,7 @@ impl Dispute {
     }
 }
 
-impl Hot {
+impl ActiveRoom {
     /// Which updates the next `dev.weft.update` or `dev.weft.witness` of this server names in `dev.weft.stands`: of the
     /// rivals that it follows and of which this server never followed one alone, those that stand. At most
     /// `MAX_NAMED_EVENTS`; usually none.
@@ -117,7 +117,7 @@ impl Hot {
     pub(crate) fn note_in_dispute(&mut self, batch: &mut Batch, pdu: &Pdu, brings: bool) {
         let Some(dispute) = self.dispute.as_mut() else { return };
         let names = witness::is_kept_whole(pdu.kind()) && pdu.json().contains(event_types::STANDS);
-        let covers = dispute.covers(pdu, &self.ends);
+        let covers = dispute.covers(pdu, &self.extremities);
         dispute.is_urgent |= brings || names || !covers;
         if !dispute.row.due {
             dispute.row.due = true;
@@ -168,7 +168,7 @@ impl Worker {
     /// Sets a timer where the text is to be worked out again, unless one is set for no later. To be called when the turn
     /// that made it due is on disk.
     pub(crate) fn settle_later(&mut self) {
-        let Some(dispute) = self.hot.as_mut().and_then(|hot| hot.dispute.as_mut()) else {
+        let Some(dispute) = self.active.as_mut().and_then(|active| active.dispute.as_mut()) else {
             return;
         };
         let next = dispute.next();
@@ -179,18 +179,18 @@ impl Worker {
     }
 
     /// Works the text out again if that is due.
-    pub(crate) async fn settle(&mut self, turn: &mut Turn) {
-        if let Err(error) = Box::pin(self.settle_now(turn)).await {
+    pub(crate) async fn settle(&mut self, commit: &mut PendingCommit) {
+        if let Err(error) = Box::pin(self.settle_now(commit)).await {
             tracing::error!(room = %self.room, %error, "the text of rival claims can't be worked out");
-            turn.abandon();
+            commit.abandon();
             // The room is loaded anew, and with it that this is due.
             let again = Instant::now() + LONG_PAUSE;
             tokio::spawn(ring(Arc::clone(&self.shared), self.room.clone(), again));
         }
     }
 
-    async fn settle_now(&mut self, turn: &mut Turn) -> Result<(), Unavailable> {
-        let Some(dispute) = self.open().await?.and_then(|hot| hot.dispute.as_mut()) else {
+    async fn settle_now(&mut self, commit: &mut PendingCommit) -> Result<(), Unavailable> {
+        let Some(dispute) = self.open().await?.and_then(|active| active.dispute.as_mut()) else {
             return Ok(());
         };
         if dispute.timer.is_some_and(|timer| timer <= Instant::now()) {
@@ -200,18 +200,20 @@ impl Worker {
             return Ok(());
         }
         // What people were told is on disk comes first.
-        self.seal(turn);
-        self.fresh(turn).await;
+        self.seal(commit);
+        self.fresh(commit).await;
         let shared = Arc::clone(&self.shared);
-        let Some(hot) = self.hot.as_mut() else { return Ok(()) };
-        let mut arriving = Arriving::new(hot, turn, &shared.reader, shared.identity.server_name()).await?;
-        if arriving.rebuild_text(None).await? {
+        let Some(active) = self.active.as_mut() else {
+            return Ok(());
+        };
+        let mut session = MergeSession::new(active, commit, &shared.reader, shared.identity.server_name()).await?;
+        if session.rebuild_text(None).await? {
             return Ok(());
         }
         // Once the events that are missing have come, it is worked out anyway.
-        if let Some(dispute) = hot.dispute.as_mut() {
+        if let Some(dispute) = active.dispute.as_mut() {
             dispute.row.due = false;
-            turn.batch.put(&DISPUTED_ROOMS, &(&self.room,), &dispute.row);
+            commit.batch.put(&DISPUTED_ROOMS, &(&self.room,), &dispute.row);
         }
         Ok(())
     }
@@ -232,7 +234,7 @@ impl Rooms {
 async fn ring(shared: Arc<Shared>, room: OwnedRoomId, at: Instant) {
     tokio::time::sleep_until(at).await;
     // Stopping: it is due after the next start.
-    let _ = shared.tell(&room, Command::Settle).await;
+    let _ = shared.send(&room, Command::Settle).await;
 }
 
 #[cfg(test)]
@@ -249,77 +251,77 @@ mod tests {
         }
     }
 
-    fn hot() -> Hot {
+    fn active() -> ActiveRoom {
         let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
-        Hot::new(&RoomId::parse("!r").unwrap(), version, true)
+        ActiveRoom::new(&RoomId::parse("!r").unwrap(), version, true)
     }
 
-    fn is_due(hot: &Hot) -> bool {
-        hot.dispute.as_ref().is_some_and(|dispute| dispute.row.due)
+    fn is_due(active: &ActiveRoom) -> bool {
+        active.dispute.as_ref().is_some_and(|dispute| dispute.row.due)
     }
 
     #[tokio::test(start_paused = true)]
     async fn any_number_of_false_claims_costs_one_working_out_in_a_pause() {
-        let (mut hot, mut batch) = (hot(), Batch::new());
+        let (mut active, mut batch) = (active(), Batch::new());
         let mut worked_out = 0;
         for _ in 0..1_000 {
-            if hot.note_claim(&mut batch) {
+            if active.note_claim(&mut batch) {
                 worked_out += 1;
-                hot.note_rebuilt(&mut batch, &disputed(), Instant::now());
+                active.note_rebuilt(&mut batch, &disputed(), Instant::now());
             }
             tokio::time::advance(Duration::from_millis(100)).await;
         }
         assert_eq!(worked_out, 10);
-        assert!(is_due(&hot), "the last ones are still to be decided");
+        assert!(is_due(&active), "the last ones are still to be decided");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_takes_long_is_done_less_often() {
-        let (mut hot, mut batch) = (hot(), Batch::new());
-        assert!(hot.note_claim(&mut batch));
+        let (mut active, mut batch) = (active(), Batch::new());
+        assert!(active.note_claim(&mut batch));
         let began = Instant::now();
         tokio::time::advance(Duration::from_secs(3)).await;
-        hot.note_rebuilt(&mut batch, &disputed(), began);
+        active.note_rebuilt(&mut batch, &disputed(), began);
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert!(!hot.note_claim(&mut batch));
+        assert!(!active.note_claim(&mut batch));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(hot.note_claim(&mut batch));
+        assert!(active.note_claim(&mut batch));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_event_that_follows_all_claims_is_not_urgent_and_another_one_is() {
         let mut world = World::public(&RoomVersionId::V12, "@alice:a.example", &[("@bob:b.example", 25)]);
-        let (mut hot, mut batch) = (hot(), Batch::new());
+        let (mut active, mut batch) = (active(), Batch::new());
         let before = world.head_list();
-        hot.ends = before
+        active.extremities = before
             .iter()
-            .map(|id| End {
+            .map(|id| Extremity {
                 id: id.clone(),
                 depth: 1,
             })
             .collect();
-        hot.note_claim(&mut batch);
-        hot.note_rebuilt(&mut batch, &disputed(), Instant::now());
+        active.note_claim(&mut batch);
+        active.note_rebuilt(&mut batch, &disputed(), Instant::now());
         let message = serde_json::json!({ "body": "hello" });
         let follows = world.send_after(&before, "@alice:a.example", "m.room.message", None, message.clone());
-        hot.note_in_dispute(&mut batch, &follows, false);
+        active.note_in_dispute(&mut batch, &follows, false);
         let behind = [follows.event_id().to_owned()];
         let follows = world.send_after(&behind, "@bob:b.example", "m.room.message", None, message.clone());
-        hot.note_in_dispute(&mut batch, &follows, false);
-        assert!(is_due(&hot));
-        let next = |hot: &Hot| hot.dispute.as_ref().unwrap().next();
-        assert_eq!(next(&hot), Instant::now() + LONG_PAUSE);
+        active.note_in_dispute(&mut batch, &follows, false);
+        assert!(is_due(&active));
+        let next = |active: &ActiveRoom| active.dispute.as_ref().unwrap().next();
+        assert_eq!(next(&active), Instant::now() + LONG_PAUSE);
         let old = [world.order[0].clone()];
         let beside = world.send_after(&old, "@bob:b.example", "m.room.message", None, message);
-        hot.note_in_dispute(&mut batch, &beside, false);
-        assert_eq!(next(&hot), Instant::now() + PAUSE);
+        active.note_in_dispute(&mut batch, &beside, false);
+        assert_eq!(next(&active), Instant::now() + PAUSE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_room_without_rivals_has_no_dispute() {
-        let (mut hot, mut batch) = (hot(), Batch::new());
-        assert!(hot.note_claim(&mut batch));
-        hot.note_rebuilt(&mut batch, &Rebuilt::default(), Instant::now());
-        assert!(hot.dispute.is_none());
+        let (mut active, mut batch) = (active(), Batch::new());
+        assert!(active.note_claim(&mut batch));
+        active.note_rebuilt(&mut batch, &Rebuilt::default(), Instant::now());
+        assert!(active.dispute.is_none());
     }
 }

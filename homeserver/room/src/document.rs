@@ -26,7 +26,7 @@ use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNA
 use crate::{
     EditError, Reader, Unavailable,
     admission::{Owners, Past},
-    drain::rebuild::Rebuilt,
+    ingest::rebuild::Rebuilt,
     reader::{damaged, vector_row},
     seal::PendingEdit,
 };
@@ -156,7 +156,7 @@ impl OpenText {
             open.tail.bytes += update.len();
             open.apply_stored(room, update)?;
         }
-        open.load_past(reader, room).await?;
+        open.load_backfilled(reader, room).await?;
         for ((_, seq), row) in store.scan_all(JOURNAL.under(&(room,))).await? {
             open.next_row = seq.saturating_add(1);
             let update = open.apply_stored(room, row.update)?;
@@ -216,7 +216,7 @@ impl OpenText {
         Ok(update)
     }
 
-    async fn load_past(&mut self, reader: &Reader, room: &RoomId) -> Result<(), Unavailable> {
+    async fn load_backfilled(&mut self, reader: &Reader, room: &RoomId) -> Result<(), Unavailable> {
         let store = reader.store();
         if let Some(group) = store.get(&CURRENT_VECTOR, &(room,)).await? {
             let (vector, hops) = reader.vector(room, group).await?;
@@ -251,7 +251,7 @@ impl OpenText {
         let foreign = taken.foreign.into_values();
         let foreign: BTreeSet<OwnedUserId> = foreign.filter_map(|user| user.try_into().ok()).collect();
         Ok(Examined {
-            update: self.text.novelty(&taken.update),
+            update: self.text.only_new(&taken.update),
             refused: taken.refused,
             foreign: foreign.into_iter().collect(),
             waits: taken.waits,
@@ -370,7 +370,7 @@ impl OpenText {
         sender: &UserId,
         update: &Update,
     ) -> Result<Update, Unavailable> {
-        let new = self.text.novelty(update);
+        let new = self.text.only_new(update);
         self.text.apply(update).map_err(|error| damaged(room, &error))?;
         let ranges = update.ranges();
         self.claim(batch, room, event, sender, &ranges);
@@ -409,10 +409,10 @@ impl OpenText {
         &mut self,
         batch: &mut Batch,
         room: &RoomId,
-        ends: impl IntoIterator<Item = (ClientId, u32)>,
+        extremities: impl IntoIterator<Item = (ClientId, u32)>,
     ) {
         let mut changed = Vec::new();
-        for (client, end) in ends {
+        for (client, end) in extremities {
             if end > self.sealed.get(client) {
                 self.sealed.set(client, end);
                 changed.push((client.get(), end));
@@ -632,8 +632,8 @@ impl OpenText {
             tracing::info!(%room, %error, "the document as given does not fit what was here");
             self.text = Document::from_parsed(&update).map_err(|error| Unavailable::Damaged(error.to_string()))?;
         }
-        let ends: Vec<(ClientId, u32)> = self.text.state_vector().iter().collect();
-        self.advance(batch, room, ends);
+        let extremities: Vec<(ClientId, u32)> = self.text.state_vector().iter().collect();
+        self.advance(batch, room, extremities);
         batch.delete_range(&SNAPSHOT_TAIL, &(room,));
         self.tail = Tail {
             next: self.tail.next,

@@ -6,10 +6,10 @@ use weft_crdt::{DeleteSet, Refused, StateVector, Update};
 use weft_wire::Role;
 
 use crate::{
-    LiveEdit, Rooms, SessionId, Unavailable,
+    ConnectionId, LiveEdit, Rooms, Unavailable,
     document::{Examined, OpenText},
     mailbox::{Command, Reply},
-    turn::Turn,
+    pending_commit::PendingCommit,
     worker::Worker,
 };
 
@@ -19,7 +19,7 @@ pub struct Edit {
     /// Who wrote it.
     pub user: OwnedUserId,
     /// The connection.
-    pub session: SessionId,
+    pub session: ConnectionId,
     /// A Yjs v1 update, at most `weft_crdt::limits::LIVE_BYTES`.
     pub update: Bytes,
 }
@@ -144,7 +144,7 @@ impl Rooms {
     /// # Errors
     /// When the user may not edit, or the update is not admissible.
     pub async fn edit(&self, room: &RoomId, edit: Edit) -> Result<EditOutcome, EditError> {
-        self.ask(room, |reply| Command::Edit(edit, reply)).await
+        self.call(room, |reply| Command::Edit(edit, reply)).await
     }
 
     /// Opens a document for a live connection. Rights are the caller's to check ([`Rooms::access`]).
@@ -152,7 +152,7 @@ impl Rooms {
     /// # Errors
     /// When the room is no document here.
     pub async fn open(&self, room: &RoomId) -> Result<OpenDocument, OpenError> {
-        let state_vector = self.ask(room, Command::Vector).await?;
+        let state_vector = self.call(room, Command::Vector).await?;
         Ok(OpenDocument { state_vector })
     }
 
@@ -162,7 +162,7 @@ impl Rooms {
     /// When the vector can't be read or the room is no document here.
     pub async fn diff(&self, room: &RoomId, vector: &[u8]) -> Result<Bytes, OpenError> {
         let vector = Bytes::copy_from_slice(vector);
-        self.ask(room, |reply| Command::Diff(Some(vector), reply)).await
+        self.call(room, |reply| Command::Diff(Some(vector), reply)).await
     }
 
     /// The merged update: at given events (themselves included), or of all that was acknowledged.
@@ -173,7 +173,7 @@ impl Rooms {
         match at {
             Some(at) => self.reader().content_at(room, at).await,
             None => self
-                .ask(room, |reply| Command::Diff(None, reply))
+                .call(room, |reply| Command::Diff(None, reply))
                 .await
                 .map_err(ContentError::from),
         }
@@ -184,14 +184,14 @@ impl Rooms {
     /// # Errors
     /// When the store fails.
     pub async fn seal(&self, room: &RoomId) -> Result<(), Unavailable> {
-        self.ask(room, Command::Seal).await
+        self.call(room, Command::Seal).await
     }
 
     /// Tells that somebody on another server is live in the document: for a minute, seals follow edits within
     /// `seal_remote`. Cheap; may be called for each EDU.
     pub fn remote_presence(&self, room: &RoomId) {
         if self.shared.note_presence(room) {
-            self.shared.hint(room, Command::Nudge);
+            self.shared.try_send(room, Command::Nudge);
         }
     }
 }
@@ -218,19 +218,19 @@ impl From<OpenError> for ContentError {
 }
 
 impl Worker {
-    pub(crate) async fn edit(&mut self, edit: Edit, turn: &mut Turn, reply: Reply<EditOutcome, EditError>) {
-        turn.weigh(edit.update.len());
-        match self.take_edit(edit, turn).await {
-            Ok(outcome) => turn.answer(reply, outcome),
+    pub(crate) async fn edit(&mut self, edit: Edit, commit: &mut PendingCommit, reply: Reply<EditOutcome, EditError>) {
+        commit.weigh(edit.update.len());
+        match self.take_edit(edit, commit).await {
+            Ok(outcome) => commit.answer(reply, outcome),
             Err(error) => drop(reply.send(Err(error))),
         }
     }
 
-    async fn take_edit(&mut self, edit: Edit, turn: &mut Turn) -> Result<EditOutcome, EditError> {
+    async fn take_edit(&mut self, edit: Edit, commit: &mut PendingCommit) -> Result<EditOutcome, EditError> {
         let room = self.room.clone();
-        let hot = self.open().await?.ok_or_else(|| EditError::UnknownRoom(room.clone()))?;
-        let access = hot.access(&edit.user);
-        let document = hot
+        let active = self.open().await?.ok_or_else(|| EditError::UnknownRoom(room.clone()))?;
+        let access = active.access(&edit.user);
+        let document = active
             .document
             .as_mut()
             .ok_or_else(|| EditError::NotADocument(room.clone()))?;
@@ -267,31 +267,36 @@ impl Worker {
             return Ok(outcome(document, EditOutcome::NothingNew));
         }
         document.take(&edit.user, &update)?;
-        let update = document.journal(&mut turn.batch, &room, &edit.user, update);
+        let update = document.journal(&mut commit.batch, &room, &edit.user, update);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::edit_journaled");
         let is_full = document.is_full();
         let outcome = outcome(document, EditOutcome::Journaled);
-        turn.edits.push(LiveEdit {
+        commit.edits.push(LiveEdit {
             update,
             author: edit.user,
             session: Some(edit.session),
         });
         if is_full {
-            self.seal(turn);
+            self.seal(commit);
         }
         Ok(outcome)
     }
 
     /// Answered with the turn's commit: what it tells of must be on disk first.
-    pub(crate) async fn vector(&mut self, turn: &mut Turn, reply: Reply<Bytes, OpenError>) {
+    pub(crate) async fn vector(&mut self, commit: &mut PendingCommit, reply: Reply<Bytes, OpenError>) {
         match self.document().await.map(|document| document.vector()) {
-            Ok(vector) => turn.answer(reply, vector),
+            Ok(vector) => commit.answer(reply, vector),
             Err(error) => drop(reply.send(Err(error))),
         }
     }
 
-    pub(crate) async fn diff(&mut self, vector: Option<Bytes>, turn: &mut Turn, reply: Reply<Bytes, OpenError>) {
+    pub(crate) async fn diff(
+        &mut self,
+        vector: Option<Bytes>,
+        commit: &mut PendingCommit,
+        reply: Reply<Bytes, OpenError>,
+    ) {
         let parsed = vector.map(|bytes| StateVector::parse(&bytes)).transpose();
         let vector = match parsed {
             Ok(vector) => vector.unwrap_or_default(),
@@ -299,8 +304,8 @@ impl Worker {
         };
         match self.document().await.map(|document| document.diff(&vector)) {
             Ok(diff) => {
-                turn.weigh(diff.len());
-                turn.answer(reply, diff);
+                commit.weigh(diff.len());
+                commit.answer(reply, diff);
             }
             Err(error) => drop(reply.send(Err(error))),
         }
@@ -308,7 +313,7 @@ impl Worker {
 
     async fn document(&mut self) -> Result<&mut OpenText, OpenError> {
         let room = self.room.clone();
-        let hot = self.open().await?.ok_or_else(|| OpenError::UnknownRoom(room.clone()))?;
-        hot.document.as_mut().ok_or(OpenError::NotADocument(room))
+        let active = self.open().await?.ok_or_else(|| OpenError::UnknownRoom(room.clone()))?;
+        active.document.as_mut().ok_or(OpenError::NotADocument(room))
     }
 }

@@ -18,17 +18,17 @@ use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST, MAX_GAP_
 
 use crate::{
     PeerError, Peers, StateIds, Unavailable,
-    drain::{
+    ingest::{
         graph::Graph,
         order::{Links, order},
     },
-    whom_to_ask::whom_to_ask,
+    peer_selection::select_peers,
 };
 
-/// Questions about one room to other servers in [`QUESTIONS_IN_MS`].
-const MAX_QUESTIONS: u32 = 60;
+/// Questions about one room to other servers in [`REQUEST_WINDOW_MS`].
+const MAX_REQUESTS: u32 = 60;
 /// Milliseconds in which that many may be asked: as often as what waits is looked at again.
-const QUESTIONS_IN_MS: u64 = 30_000;
+const REQUEST_WINDOW_MS: u64 = 30_000;
 /// Other servers that are asked where the sender doesn't have it.
 const MAX_OTHER_SERVERS: usize = 2;
 /// How long an event that nobody had isn't asked for again, milliseconds.
@@ -40,7 +40,7 @@ const MAX_STATE_EVENTS: usize = 20_000;
 
 /// What was asked for in vain, and when. Belongs to a room's worker and may be lost at any time.
 #[derive(Debug, Default)]
-pub(crate) struct InVain {
+pub(crate) struct NegativeCache {
     events: HashMap<OwnedEventId, MilliSecondsSinceUnixEpoch>,
     /// Staged rows that wait, as far as is known, and the last one that was looked at.
     waiting: usize,
@@ -72,7 +72,7 @@ impl Timer {
 /// only when the timer rings: a thousand events that nobody can place must not make each good one dear (T19).
 const FEW: usize = 100;
 
-impl InVain {
+impl NegativeCache {
     fn remember(&mut self, id: OwnedEventId, now: MilliSecondsSinceUnixEpoch) {
         if self.events.len() >= MAX_REMEMBERED {
             self.events.clear();
@@ -105,9 +105,9 @@ impl InVain {
 }
 
 /// One drain's questions.
-pub(crate) struct Questions<'a> {
+pub(crate) struct EventFetcher<'a> {
     peers: &'a dyn Peers,
-    in_vain: &'a mut InVain,
+    negative_cache: &'a mut NegativeCache,
     now: MilliSecondsSinceUnixEpoch,
     /// Somebody could not be reached or was not asked: that an event was not to be had means nothing then.
     unsure: bool,
@@ -119,16 +119,20 @@ pub(crate) struct Filled {
     /// Events to decide about before the one with the gap, in order.
     pub(crate) events: Vec<Verified>,
     /// For events whose past nobody would give, the state before them as it was told; its events come in `outliers`.
-    pub(crate) told: BTreeMap<OwnedEventId, StateMap>,
+    pub(crate) remote_states: BTreeMap<OwnedEventId, StateMap>,
     /// Events known only as part of a state, in the order of their citations.
     pub(crate) outliers: Vec<Verified>,
 }
 
-impl<'a> Questions<'a> {
-    pub(crate) fn new(peers: &'a dyn Peers, in_vain: &'a mut InVain, now: MilliSecondsSinceUnixEpoch) -> Self {
+impl<'a> EventFetcher<'a> {
+    pub(crate) fn new(
+        peers: &'a dyn Peers,
+        negative_cache: &'a mut NegativeCache,
+        now: MilliSecondsSinceUnixEpoch,
+    ) -> Self {
         Self {
             peers,
-            in_vain,
+            negative_cache,
             now,
             unsure: false,
         }
@@ -137,7 +141,7 @@ impl<'a> Questions<'a> {
     /// Remembers what nobody had.
     fn remember(&mut self, ids: impl IntoIterator<Item = OwnedEventId>) {
         for id in ids.into_iter().filter(|_| !self.unsure) {
-            self.in_vain.remember(id, self.now);
+            self.negative_cache.remember(id, self.now);
         }
     }
 
@@ -159,21 +163,21 @@ impl<'a> Questions<'a> {
     /// Whether one more may be asked; counts it.
     fn may_ask(&mut self) -> bool {
         let now = u64::from(self.now.get());
-        if now.saturating_sub(self.in_vain.since) >= QUESTIONS_IN_MS {
-            self.in_vain.since = now;
-            self.in_vain.asked = 0;
+        if now.saturating_sub(self.negative_cache.since) >= REQUEST_WINDOW_MS {
+            self.negative_cache.since = now;
+            self.negative_cache.asked = 0;
         }
-        let may = self.in_vain.asked < MAX_QUESTIONS;
-        self.in_vain.asked = self.in_vain.asked.saturating_add(u32::from(may));
+        let may = self.negative_cache.asked < MAX_REQUESTS;
+        self.negative_cache.asked = self.negative_cache.asked.saturating_add(u32::from(may));
         self.unsure |= !may;
         may
     }
 
     /// Whom to ask this time: who sent the event, then others in the room.
     fn servers(&mut self, graph: &impl Graph, origin: &OwnedServerName, us: &OwnedServerName) -> Vec<OwnedServerName> {
-        let attempt = self.in_vain.attempt;
-        self.in_vain.attempt = attempt.wrapping_add(1);
-        let others = whom_to_ask(graph.servers(), &[origin, us], attempt, MAX_OTHER_SERVERS);
+        let attempt = self.negative_cache.attempt;
+        self.negative_cache.attempt = attempt.wrapping_add(1);
+        let others = select_peers(graph.servers(), &[origin, us], attempt, MAX_OTHER_SERVERS);
         let origin = std::iter::once(origin.clone()).filter(|server| server != us);
         origin.chain(others).collect()
     }
@@ -191,7 +195,7 @@ impl<'a> Questions<'a> {
             .pdu()
             .prev_events()
             .iter()
-            .any(|id| self.in_vain.recently(id, self.now))
+            .any(|id| self.negative_cache.recently(id, self.now))
         {
             return Ok(None);
         }
@@ -211,7 +215,7 @@ impl<'a> Questions<'a> {
                 }));
             }
         }
-        self.take_their_word(graph, event, pool, &servers).await
+        self.trust_remote_state(graph, event, pool, &servers).await
     }
 
     /// Asks one server for what is missing, round after round, as long as that gets on.
@@ -291,7 +295,7 @@ impl<'a> Questions<'a> {
     }
 
     /// Nobody gives the events, or they are too many: the state at the edge of the gap is asked for instead.
-    async fn take_their_word(
+    async fn trust_remote_state(
         &mut self,
         graph: &impl Graph,
         event: &Verified,
@@ -309,9 +313,9 @@ impl<'a> Questions<'a> {
             let Some(outliers) = self.fetch(graph, &wanted, std::slice::from_ref(&server)).await? else {
                 return Ok(None);
             };
-            let state = told_state(graph, &ids, &outliers).await?;
+            let state = remote_state(graph, &ids, &outliers).await?;
             filled.outliers.extend(outliers);
-            filled.told.insert(edge, state);
+            filled.remote_states.insert(edge, state);
         }
         filled.outliers = order(filled.outliers, Links::Auth, |event| event.pdu());
         filled.events = order(pool.into_values().collect(), Links::All, |event| event.pdu());
@@ -352,7 +356,7 @@ impl<'a> Questions<'a> {
         let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
         let mut wanted: BTreeSet<OwnedEventId> = absent(graph, ids, &pool).await?;
         while !wanted.is_empty() {
-            if wanted.iter().any(|id| self.in_vain.recently(id, self.now)) || pool.len() > MAX_STATE_EVENTS {
+            if wanted.iter().any(|id| self.negative_cache.recently(id, self.now)) || pool.len() > MAX_STATE_EVENTS {
                 return Ok(None);
             }
             let before = pool.len();
@@ -425,7 +429,7 @@ async fn keep_needed(
     let mut needed: BTreeSet<OwnedEventId> = BTreeSet::new();
     let mut work: Vec<OwnedEventId> = event.pdu().prev_events().to_vec();
     while let Some(id) = work.pop() {
-        if needed.contains(&id) || is_in_place(graph, &id).await? {
+        if needed.contains(&id) || is_persisted(graph, &id).await? {
             continue;
         }
         if let Some(got) = pool.get(&id) {
@@ -449,14 +453,14 @@ async fn is_anchored(
         .chain(pool.values())
         .flat_map(|event| event.pdu().prev_events())
     {
-        if is_in_place(graph, id).await? {
+        if is_persisted(graph, id).await? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-async fn is_in_place(graph: &impl Graph, id: &EventId) -> Result<bool, Unavailable> {
+async fn is_persisted(graph: &impl Graph, id: &EventId) -> Result<bool, Unavailable> {
     Ok(graph.event(id).await?.is_some_and(|known| !known.outlier))
 }
 
@@ -513,7 +517,7 @@ async fn absent(
 }
 
 /// The told state by type and state key. What is said twice is said once: the first counts.
-async fn told_state(graph: &impl Graph, ids: &StateIds, fetched: &[Verified]) -> Result<StateMap, Unavailable> {
+async fn remote_state(graph: &impl Graph, ids: &StateIds, fetched: &[Verified]) -> Result<StateMap, Unavailable> {
     let fetched: HashMap<_, _> = fetched
         .iter()
         .map(|event| (event.pdu().event_id(), event.pdu()))

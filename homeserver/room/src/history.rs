@@ -18,18 +18,18 @@ use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST};
 
 use crate::{
     Rooms, Unavailable,
-    drain::{
-        arrive::Arriving,
+    ingest::{
         decide::{Undecided, decide, is_settled},
+        merge_session::MergeSession,
         order::{Links, order},
-        rebuild::{InPlace, missing},
+        rebuild::{PersistedEvent, missing},
     },
-    hollow,
     mailbox::{Command, Reply},
+    peer_selection::select_peers,
+    pending_commit::PendingCommit,
+    pruned,
     registry::Shared,
     tally::Tally,
-    turn::Turn,
-    whom_to_ask::whom_to_ask,
     worker::Worker,
 };
 
@@ -133,7 +133,7 @@ async fn complete(shared: &Arc<Shared>, room: &RoomId, attempt: usize) -> Result
         // Asking again would cost the other server as much, and end here again.
         Fetched::TooMany => return Ok(Come::All),
     };
-    hollow::fill(shared, room, &version, &mut events).await?;
+    pruned::fill(shared, room, &version, &mut events).await?;
     tracing::info!(%room, events = events.len(), "a room's history is here");
     for portion in events.chunks(PORTION) {
         tell(shared, room, portion.to_vec()).await?;
@@ -145,7 +145,7 @@ async fn complete(shared: &Arc<Shared>, room: &RoomId, attempt: usize) -> Result
 
 async fn tell(shared: &Arc<Shared>, room: &RoomId, events: Vec<Verified>) -> Result<(), Unavailable> {
     let (reply, answer) = oneshot::channel();
-    shared.tell(room, Command::History(events, reply)).await?;
+    shared.send(room, Command::History(events, reply)).await?;
     answer.await.unwrap_or(Err(Unavailable::Interrupted))
 }
 
@@ -169,7 +169,7 @@ async fn fetch_from_any(
 ) -> Result<Fetched, Unavailable> {
     let ours = shared.identity.server_name();
     let others = shared.reader.servers_in(room).await?;
-    let others = whom_to_ask(others, &[&named, ours], attempt, MAX_OTHER_SERVERS);
+    let others = select_peers(others, &[&named, ours], attempt, MAX_OTHER_SERVERS);
     for server in std::iter::once(named).chain(others) {
         match fetch(shared, room, version, &server).await? {
             Fetched::NotNow => {}
@@ -250,48 +250,55 @@ async fn edge(
         let pdu = weft_dag::Pdu::from_trusted_json(text, id.clone(), version, rejected)
             .map_err(|error| Unavailable::Damaged(error.to_string()))?;
         let (pdu, flags) = (Arc::new(pdu), row.flags);
-        here.insert(id, InPlace { pdu, flags });
+        here.insert(id, PersistedEvent { pdu, flags });
     }
     let edge = missing(&here);
     Ok((here.into_keys().collect(), edge))
 }
 
 impl Worker {
-    pub(crate) async fn history(&mut self, events: Vec<Verified>, turn: &mut Turn, reply: Reply<(), Unavailable>) {
-        self.seal(turn);
-        self.witness_if_due(turn).await;
-        self.fresh(turn).await;
-        match Box::pin(self.take_history(events, turn)).await {
-            Ok(()) => turn.answer(reply, ()),
+    pub(crate) async fn history(
+        &mut self,
+        events: Vec<Verified>,
+        commit: &mut PendingCommit,
+        reply: Reply<(), Unavailable>,
+    ) {
+        self.seal(commit);
+        self.witness_if_due(commit).await;
+        self.fresh(commit).await;
+        match Box::pin(self.take_history(events, commit)).await {
+            Ok(()) => commit.answer(reply, ()),
             Err(error) => {
-                turn.abandon();
+                commit.abandon();
                 let _ = reply.send(Err(error));
             }
         }
     }
 
-    async fn take_history(&mut self, events: Vec<Verified>, turn: &mut Turn) -> Result<(), Unavailable> {
+    async fn take_history(&mut self, events: Vec<Verified>, commit: &mut PendingCommit) -> Result<(), Unavailable> {
         if self.open().await?.is_none() {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
         let room = self.room.clone();
-        let Some(hot) = self.hot.as_mut() else { return Ok(()) };
-        let mut arriving = Arriving::new(hot, turn, &shared.reader, shared.identity.server_name()).await?;
+        let Some(active) = self.active.as_mut() else {
+            return Ok(());
+        };
+        let mut session = MergeSession::new(active, commit, &shared.reader, shared.identity.server_name()).await?;
         if events.is_empty() {
-            if arriving.rebuild_text(None).await? {
-                arriving.note_complete();
+            if session.rebuild_text(None).await? {
+                session.note_complete();
             }
             return Ok(());
         }
         let mut tally = Tally::new(&room);
         for event in events {
-            if is_settled(&arriving, &event).await? {
+            if is_settled(&session, &event).await? {
                 continue;
             }
             let id = event.pdu().event_id().to_owned();
-            match decide(&arriving, event, None, None).await {
-                Ok((authorized, before)) => arriving.take_past(authorized, before).await?,
+            match decide(&session, event, None, None).await {
+                Ok((authorized, before)) => session.persist_backfilled(authorized, before).await?,
                 Err(Undecided::Unavailable(error)) => return Err(error),
                 Err(problem) => tally.note("events of the past have no place", &format_args!("{id}: {problem}")),
             }
@@ -301,13 +308,13 @@ impl Worker {
 }
 
 /// Places before our time. More than any room has events.
-const HISTORY_PLACES: i64 = 1 << 40;
+const BACKFILL_POSITIONS_RANGE: i64 = 1 << 40;
 
 impl crate::Reader {
     /// The last place before our time that is taken. A later portion is newer than an earlier one and comes after it.
-    pub(crate) async fn last_past(&self, room: &RoomId) -> Result<i64, Unavailable> {
+    pub(crate) async fn last_backfill_position(&self, room: &RoomId) -> Result<i64, Unavailable> {
         let query = TIMELINE.under(&(room,)).before(&(room, 0_i64)).reversed().limit(1);
         let last = self.store().scan(query).await?;
-        Ok(last.first().map_or(-HISTORY_PLACES, |((_, order), _)| *order))
+        Ok(last.first().map_or(-BACKFILL_POSITIONS_RANGE, |((_, order), _)| *order))
     }
 }

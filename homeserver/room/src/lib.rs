@@ -5,6 +5,7 @@
 //! This crate must know no URL, no socket and no CRDT engine, and may not assume that the store is local or synchronous.
 
 pub mod access;
+mod active_room;
 mod admission;
 pub mod adopt;
 pub mod clock;
@@ -15,52 +16,53 @@ pub mod create;
 pub mod directory;
 mod dispute;
 mod document;
-mod drain;
 pub mod edit;
 mod gaps;
 mod history;
-mod hollow;
-mod hot;
-pub mod intake;
+mod ingest;
 mod joining;
 mod mailbox;
+mod membership_chain;
 pub mod membership_templates;
-pub mod outside;
+pub mod out_of_band;
+mod peer_selection;
+mod pending_commit;
 pub mod ports;
+mod pruned;
 pub mod reader;
+mod reconcile;
 mod recovery;
 mod registry;
 mod relations;
-mod repeat;
+mod resend;
 mod rivals;
 mod room_tasks;
 mod rooms;
 mod seal;
 mod sealing;
 pub mod send;
-mod stay;
+pub mod staging;
 mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod turn;
-mod vouch;
-mod whom_to_ask;
 mod witness;
 mod worker;
 
 pub use access::{Access, AccessError};
 pub use adopt::{AdoptError, JoinedRoom};
 pub use clock::{Clock, SystemClock};
-pub use committed::{Committed, CommittedEvent, LiveEdit, SessionId};
+pub use committed::{Committed, CommittedEvent, ConnectionId, LiveEdit};
 pub use create::{CreateError, CreateRoom, InitialState, Preset};
 pub use directory::DirectoryError;
 pub use edit::{ContentError, Edit, EditError, EditOutcome, OpenDocument, OpenError, Partly};
 pub use history::ComingHistory;
-pub use intake::ReceiveError;
 pub use joining::Joining;
 pub use membership_templates::{AcceptError, JoinAnswer, Template, TemplateError, TemplateKind};
-pub use outside::{InvitationBounds, OutsideError, OutsideMembership};
+pub use out_of_band::{InvitationBounds, OutOfBandError, OutOfBandMembership};
 pub use ports::{CommitSink, Identity, PeerError, Peers, Ports, StateIds};
-pub use reader::{Beside, Direction, Page, Place, Reader, RoomMembership, Since, StoredEvent, TimelineEvent, Types};
+pub use reader::{
+    Direction, Page, Place, Reader, RoomMembership, Since, StoredEvent, TimelineEvent, Types, UnsignedData,
+};
 pub use rooms::{RoomConfig, Rooms, Unavailable};
-pub use send::{Drafted, NewEvent, SendError};
+pub use send::{NewEvent, SendError, UnsentEvent};
+pub use staging::ReceiveError;

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 use weft_dag::Verified;
 
 use crate::{
-    AcceptError, AdoptError, CreateError, Drafted, Edit, EditError, EditOutcome, JoinAnswer, JoinedRoom, NewEvent,
-    OpenError, SendError, Template, TemplateError, Unavailable, create::Plan,
+    AcceptError, AdoptError, CreateError, Edit, EditError, EditOutcome, JoinAnswer, JoinedRoom, NewEvent, OpenError,
+    SendError, Template, TemplateError, Unavailable, UnsentEvent, create::Plan,
 };
 
 /// Where an answer goes. Whoever asked may have gone away; that is nothing to mind.
@@ -20,7 +20,7 @@ pub(crate) enum Command {
     /// Send an event.
     Send(Box<NewEvent>, Reply<OwnedEventId, SendError>),
     /// Build an event and keep it out of the room.
-    Draft(Box<NewEvent>, Reply<Drafted, SendError>),
+    Draft(Box<NewEvent>, Reply<UnsentEvent, SendError>),
     /// Take an edit.
     Edit(Edit, Reply<EditOutcome, EditError>),
     /// The state vector of all that was acknowledged.
@@ -32,11 +32,11 @@ pub(crate) enum Command {
     /// Look at the clock again: somebody on another server became live.
     Nudge,
     /// Merge what is staged.
-    Drain,
+    Ingest,
     /// Work the text out again, if rival claims make that due.
     Settle,
     /// Follow the updates that others hold back, if nobody has.
-    Vouch,
+    Reconcile,
     /// Send the witness event that was due at this time, unless another event made it needless.
     Witness(u64, Reply<(), Unavailable>),
     /// Take over a room that was joined through another server.
@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// Take in events from before our time, oldest first; none: they are all here, work the text out.
     History(Vec<Verified>, Reply<(), Unavailable>),
     /// Put these in the places of their hollow copies; none: delete the room's marker if no copy is left.
-    FillIn(Vec<Verified>, Reply<(), Unavailable>),
+    RestoreUpdates(Vec<Verified>, Reply<(), Unavailable>),
     /// A membership event for another server's user to sign.
     Template(Template, Reply<(RoomVersionId, CanonicalJsonObject), TemplateError>),
     /// A membership event that another server signed.

@@ -11,16 +11,16 @@ use weft_dag::{Draft, Pdu, Placement, StateMap, Verdict, Verified, extremities};
 
 use crate::{
     NewEvent, Reader, Rooms, Unavailable,
-    drain::{
-        Drain,
-        arrive::Arriving,
+    active_room::ActiveRoom,
+    ingest::{
+        Ingest,
         decide::{Undecided, is_settled},
-        doubt::doubts,
         graph::{Graph as _, Incoming},
+        merge_session::MergeSession,
+        unconfirmed::unconfirmed_extremities,
     },
-    hot::Hot,
     mailbox::{Command, Reply},
-    turn::Turn,
+    pending_commit::PendingCommit,
     worker::Worker,
 };
 
@@ -110,7 +110,7 @@ impl Rooms {
         room: &RoomId,
         request: Template,
     ) -> Result<(RoomVersionId, CanonicalJsonObject), TemplateError> {
-        self.ask(room, |reply| Command::Template(request, reply)).await
+        self.call(room, |reply| Command::Template(request, reply)).await
     }
 
     /// Takes a signed membership event: a join, leave or knock by another server's user, or an invitation that came
@@ -120,7 +120,7 @@ impl Rooms {
     /// When it is not acceptable or not allowed.
     pub async fn accept_membership(&self, origin: &ServerName, event: Verified) -> Result<JoinAnswer, AcceptError> {
         let room = event.pdu().room_id().to_owned();
-        self.ask(&room, |reply| {
+        self.call(&room, |reply| {
             Command::Accept(origin.to_owned(), Box::new(event), reply)
         })
         .await
@@ -162,10 +162,10 @@ impl Worker {
         let room = self.room.clone();
         let (reader, now) = (self.shared.reader.clone(), self.shared.ports.clock.now());
         let ours = self.ours().to_owned();
-        let hot = self
+        let active = self
             .open()
             .await?
-            .filter(|hot| hot.is_joined())
+            .filter(|active| active.is_joined())
             .ok_or(TemplateError::UnknownRoom(room))?;
         let mut content = CanonicalJsonObject::new();
         let membership = match request.kind {
@@ -175,7 +175,7 @@ impl Worker {
         };
         content.insert("membership".to_owned(), membership.into());
         if request.kind == TemplateKind::Join {
-            match restricted(hot, &reader, &ours, &request.user).await? {
+            match restricted(active, &reader, &ours, &request.user).await? {
                 Restricted::No => {}
                 Restricted::By(user) => {
                     content.insert("join_authorised_via_users_server".to_owned(), user.as_str().into());
@@ -194,36 +194,39 @@ impl Worker {
             state_key: Some(request.user.to_string()),
             content,
             redacts: None,
-            room_id: Some(hot.id.clone()),
+            room_id: Some(active.id.clone()),
         };
-        let placement = place(hot, &draft, now)?;
-        hot.state
+        let placement = place(active, &draft, now)?;
+        active
+            .state
             .would_allow(&draft, &placement)
             .map_err(|reason| forbidden(reason.why))?;
         let object = draft
-            .into_object(&hot.version, placement)
+            .into_object(&active.version, placement)
             .map_err(|error| forbidden(error.to_string()))?;
-        Ok((hot.version.id().clone(), object))
+        Ok((active.version.id().clone(), object))
     }
 
     /// A join of one of our users with the user who lets it into a restricted room, as the rule says, and without one where
     /// the rule asks for none. Our signature on the join vouches for it, so what the client wrote there counts for nothing:
     /// whoever is in none of the rooms that open this one could else name any member of ours.
-    pub(crate) async fn with_voucher(&mut self, mut event: NewEvent) -> Result<NewEvent, Unavailable> {
-        const VOUCHER: &str = "join_authorised_via_users_server";
+    pub(crate) async fn with_authorising_user(&mut self, mut event: NewEvent) -> Result<NewEvent, Unavailable> {
+        const AUTHORISING_USER: &str = "join_authorised_via_users_server";
         let is_join = event.kind == "m.room.member"
             && event.state_key.as_deref() == Some(event.sender.as_str())
             && event.content.get("membership").and_then(serde_json::Value::as_str) == Some("join");
         if !is_join {
             return Ok(event);
         }
-        event.content.remove(VOUCHER);
+        event.content.remove(AUTHORISING_USER);
         let ours = self.ours().to_owned();
         let shared = Arc::clone(&self.shared);
-        if let Some(hot) = &self.hot
-            && let Restricted::By(user) = restricted(hot, &shared.reader, &ours, &event.sender).await?
+        if let Some(active) = &self.active
+            && let Restricted::By(user) = restricted(active, &shared.reader, &ours, &event.sender).await?
         {
-            event.content.insert(VOUCHER.to_owned(), user.to_string().into());
+            event
+                .content
+                .insert(AUTHORISING_USER.to_owned(), user.to_string().into());
         }
         Ok(event)
     }
@@ -232,7 +235,7 @@ impl Worker {
         &mut self,
         origin: &ServerName,
         event: Verified,
-        turn: &mut Turn,
+        commit: &mut PendingCommit,
         reply: Reply<JoinAnswer, AcceptError>,
     ) {
         // The order in the log is the order that people saw: also of what only the journal knows after a failure.
@@ -240,13 +243,13 @@ impl Worker {
             let _ = reply.send(Err(error.into()));
             return;
         }
-        self.seal(turn);
-        self.fresh(turn).await;
-        match Box::pin(self.accept_event(origin, event, turn)).await {
-            Ok(answer) => turn.answer(reply, answer),
+        self.seal(commit);
+        self.fresh(commit).await;
+        match Box::pin(self.accept_event(origin, event, commit)).await {
+            Ok(answer) => commit.answer(reply, answer),
             Err(error) => {
                 if matches!(error, AcceptError::Unavailable(_)) {
-                    turn.abandon();
+                    commit.abandon();
                 }
                 let _ = reply.send(Err(error));
             }
@@ -257,14 +260,14 @@ impl Worker {
         &mut self,
         origin: &ServerName,
         event: Verified,
-        turn: &mut Turn,
+        commit: &mut PendingCommit,
     ) -> Result<JoinAnswer, AcceptError> {
         let room = self.room.clone();
         let (shared, ours) = (Arc::clone(&self.shared), self.ours().to_owned());
-        let hot = self
+        let active = self
             .open()
             .await?
-            .filter(|hot| hot.is_joined())
+            .filter(|active| active.is_joined())
             .ok_or(AcceptError::UnknownRoom(room))?;
         let content = check(event.pdu(), origin, &ours)?;
         let vouched = content
@@ -272,7 +275,7 @@ impl Worker {
             .filter(|user| user.server_name() == ours);
         if vouched.is_some() {
             // We were asked for our signature: only for whom the room's rule lets in, as far as we can tell.
-            match restricted(hot, &shared.reader, &ours, event.pdu().sender()).await? {
+            match restricted(active, &shared.reader, &ours, event.pdu().sender()).await? {
                 Restricted::No | Restricted::By(_) => {}
                 Restricted::Refused | Restricted::Unknown => {
                     return Err(AcceptError::Forbidden {
@@ -281,19 +284,19 @@ impl Worker {
                 }
             }
         }
-        let Some(hot) = self.hot.as_mut() else {
+        let Some(active) = self.active.as_mut() else {
             return Err(Unavailable::Interrupted.into());
         };
-        let now = turn.now;
-        let mut arriving = Arriving::new(hot, turn, &shared.reader, &ours).await?;
-        if is_settled(&arriving, &event).await? {
-            return answer_again(&arriving, &shared.reader, event).await;
+        let now = commit.now;
+        let mut session = MergeSession::new(active, commit, &shared.reader, &ours).await?;
+        if is_settled(&session, &event).await? {
+            return answer_again(&session, &shared.reader, event).await;
         }
         let sender: OwnedServerName = origin.to_owned();
-        let mut drain = Drain::new(
-            &mut arriving,
+        let mut drain = Ingest::new(
+            &mut session,
             &*shared.ports.peers,
-            &mut self.in_vain,
+            &mut self.negative_cache,
             ours.clone(),
             now,
         );
@@ -301,7 +304,7 @@ impl Worker {
         let gap = drain.gap().cloned();
         if let Some(server) = gap {
             // What filled it was a state, not the events: they are fetched like those of the past.
-            arriving.note_gap(&server);
+            session.note_gap(&server);
         }
         let (authorized, before) = decided.map_err(undecided)?;
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
@@ -317,11 +320,11 @@ impl Worker {
             relay: true,
             staged: Vec::new(),
         };
-        arriving.append(incoming).await?;
-        let answered = answer(&arriving, pdu, &before).await?;
-        if !doubts(&arriving).await?.untold.is_empty() {
+        session.append(incoming).await?;
+        let answered = answer(&session, pdu, &before).await?;
+        if !unconfirmed_extremities(&session).await?.undelivered.is_empty() {
             // What came since the template was made, the new server has not been sent.
-            self.vouch_later(turn);
+            self.reconcile_later(commit);
         }
         Ok(answered)
     }
@@ -368,19 +371,23 @@ fn check(pdu: &Pdu, origin: &ServerName, ours: &ServerName) -> Result<Content, A
     }
 }
 
-fn place(hot: &Hot, draft: &Draft, now: ruma::MilliSecondsSinceUnixEpoch) -> Result<Placement, TemplateError> {
-    let ends: Vec<_> = hot.ends.iter().map(|end| end.id.clone()).collect();
-    let prev_events = extremities::cite(&ends);
-    let auth = hot
+fn place(
+    active: &ActiveRoom,
+    draft: &Draft,
+    now: ruma::MilliSecondsSinceUnixEpoch,
+) -> Result<Placement, TemplateError> {
+    let extremities: Vec<_> = active.extremities.iter().map(|end| end.id.clone()).collect();
+    let prev_events = extremities::cite(&extremities);
+    let auth = active
         .state
         .auth_events(&draft.kind, &draft.sender, draft.state_key.as_deref(), &draft.content);
-    let depths = hot
-        .ends
+    let depths = active
+        .extremities
         .iter()
         .filter(|end| prev_events.contains(&end.id))
         .map(|end| end.depth);
     let auth_events = auth.map_err(|error| forbidden(error.to_string()))?;
-    let cited = hot
+    let cited = active
         .state
         .iter()
         .filter(|pdu| auth_events.contains(&pdu.event_id().to_owned()));
@@ -393,11 +400,16 @@ fn place(hot: &Hot, draft: &Draft, now: ruma::MilliSecondsSinceUnixEpoch) -> Res
 }
 
 /// What the join rule says of a user who wants to join (Matrix specification, "Restricted rooms").
-async fn restricted(hot: &Hot, reader: &Reader, ours: &ServerName, user: &UserId) -> Result<Restricted, Unavailable> {
-    let rule = hot.state.join_rule();
+async fn restricted(
+    active: &ActiveRoom,
+    reader: &Reader,
+    ours: &ServerName,
+    user: &UserId,
+) -> Result<Restricted, Unavailable> {
+    let rule = active.state.join_rule();
     if !matches!(rule, JoinRuleKind::Restricted | JoinRuleKind::KnockRestricted)
         || matches!(
-            hot.state.membership(user),
+            active.state.membership(user),
             MembershipState::Join | MembershipState::Invite
         )
     {
@@ -405,7 +417,7 @@ async fn restricted(hot: &Hot, reader: &Reader, ours: &ServerName, user: &UserId
     }
     let mut knows_all = true;
     let mut is_member = false;
-    for room in allowing_rooms(hot) {
+    for room in allowing_rooms(active) {
         // What is remembered of a room that this server has left is no answer.
         let knows = reader.servers_in(&room).await?.contains(ours);
         knows_all &= knows;
@@ -418,24 +430,24 @@ async fn restricted(hot: &Hot, reader: &Reader, ours: &ServerName, user: &UserId
             Restricted::Unknown
         });
     }
-    let mut locals = hot
+    let mut locals = active
         .state
         .joined_members()
         .into_iter()
         .filter(|member| member.server_name() == ours);
     Ok(locals
-        .find(|member| hot.state.can_invite(member))
+        .find(|member| active.state.can_invite(member))
         .map_or(Restricted::Unknown, Restricted::By))
 }
 
 /// The rooms whose members may join.
-fn allowing_rooms(hot: &Hot) -> Vec<OwnedRoomId> {
+fn allowing_rooms(active: &ActiveRoom) -> Vec<OwnedRoomId> {
     #[derive(Deserialize)]
     struct Rule {
         #[serde(default)]
         allow: Vec<serde_json::Value>,
     }
-    let rule = hot
+    let rule = active
         .state
         .get("m.room.join_rules", "")
         .and_then(|pdu| pdu.content_as::<Rule>().ok());
@@ -449,37 +461,37 @@ fn allowing_rooms(hot: &Hot) -> Vec<OwnedRoomId> {
 }
 
 /// The same answer for the same event. It holds the room's state: not for one that came another way and did not stand.
-async fn answer_again(arriving: &Arriving<'_>, reader: &Reader, event: Verified) -> Result<JoinAnswer, AcceptError> {
+async fn answer_again(session: &MergeSession<'_>, reader: &Reader, event: Verified) -> Result<JoinAnswer, AcceptError> {
     let id = event.pdu().event_id();
-    let stored = reader.stored_event(arriving.room_id(), id).await?;
+    let stored = reader.stored_event(session.room_id(), id).await?;
     if !stored.is_some_and(|stored| stored.is_visible()) {
         return Err(AcceptError::Forbidden {
             reason: "the event did not stand when it came before".to_owned(),
         });
     }
-    let before = arriving.before(id).await?;
-    answer(arriving, event.into_pdu(), &before).await
+    let before = session.before(id).await?;
+    answer(session, event.into_pdu(), &before).await
 }
 
 /// The event with the state before it and the auth chain of both.
-async fn answer(arriving: &Arriving<'_>, event: Arc<Pdu>, before: &StateMap) -> Result<JoinAnswer, AcceptError> {
+async fn answer(session: &MergeSession<'_>, event: Arc<Pdu>, before: &StateMap) -> Result<JoinAnswer, AcceptError> {
     let mut state = Vec::with_capacity(before.0.len());
     for id in before.0.values() {
-        state.extend(arriving.event(id).await?.map(|known| known.pdu));
+        state.extend(session.event(id).await?.map(|known| known.pdu));
     }
     let cited = state
         .iter()
         .flat_map(|pdu| pdu.auth_events())
         .chain(event.auth_events());
-    let chain = arriving
+    let chain = session
         .cover()
-        .with_ancestors(cited.filter(|id| arriving.cover().contains(id)));
+        .with_ancestors(cited.filter(|id| session.cover().contains(id)));
     let mut auth_chain = Vec::new();
     for id in chain.unwrap_or_default() {
-        auth_chain.extend(arriving.event(&id).await?.map(|known| known.pdu));
+        auth_chain.extend(session.event(&id).await?.map(|known| known.pdu));
     }
     Ok(JoinAnswer {
-        version: arriving.version().id().clone(),
+        version: session.version().id().clone(),
         event,
         state,
         auth_chain,

@@ -3,7 +3,6 @@
 //! What is read is what was committed; two calls may see two instants. Must not decide who may see what it gives,
 //! except in [`visibility`], and must not write.
 
-mod beside;
 mod content;
 mod events;
 mod graph;
@@ -12,6 +11,7 @@ mod membership_history;
 mod relations;
 mod rows;
 mod timeline;
+mod unsigned;
 mod visibility;
 
 use std::sync::Arc;
@@ -26,12 +26,12 @@ use weft_wire::event_types;
 
 use crate::Unavailable;
 
-pub use beside::Beside;
 pub use events::{Place, StoredEvent};
 pub use members::RoomMembership;
 pub(crate) use rows::{damaged, vector_row};
 pub(crate) use timeline::order_of;
 pub use timeline::{Direction, Page, Since, TimelineEvent, Types};
+pub use unsigned::UnsignedData;
 
 /// Reads of all rooms. Cheap to clone.
 #[derive(Clone, Debug)]

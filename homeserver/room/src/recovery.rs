@@ -29,17 +29,17 @@ impl Rooms {
         #[cfg(debug_assertions)]
         fail::fail_point!("room::recovery_sealed");
         for ((room,), _) in staged {
-            self.shared.tell(&room, Command::Drain).await?;
+            self.shared.send(&room, Command::Ingest).await?;
         }
         self.settle_again().await?;
-        self.vouch_again().await?;
+        self.reconcile_again().await?;
         self.witness_again().await?;
         self.fetch_histories().await?;
-        self.ask_for_hollow_updates().await
+        self.ask_for_pruned_updates().await
     }
 
     async fn recover_room(&self, room: OwnedRoomId) {
-        if let Err(error) = self.ask(&room, Command::Seal).await {
+        if let Err(error) = self.call(&room, Command::Seal).await {
             tracing::error!(%room, %error, "acknowledged edits could not be sealed; they stay in the journal");
         }
     }

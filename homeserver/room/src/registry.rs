@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     joining: Mutex<HashMap<OwnedRoomId, CancellationToken>>,
     /// Held while an invitation from outside is counted and written.
     pub(crate) outside: tokio::sync::Mutex<()>,
-    /// Ask for updates that came redacted: [`crate::hollow`].
+    /// Ask for updates that came redacted: [`crate::pruned`].
     pub(crate) asking: RoomTasks,
     /// Wait for witness events that are due: [`crate::witness`].
     pub(crate) witnesses: RoomTasks,
@@ -95,7 +95,7 @@ impl Shared {
     }
 
     /// A number by which a room that is made now differs from all that were made at this time; None where there is none.
-    pub(crate) fn twin(&self, now: MilliSecondsSinceUnixEpoch) -> Option<u32> {
+    pub(crate) fn nonce(&self, now: MilliSecondsSinceUnixEpoch) -> Option<u32> {
         let mut created = lock(&self.created);
         if now > created.0 {
             *created = (now, 0);
@@ -107,7 +107,7 @@ impl Shared {
 
     /// Gives a command to the room's worker. Waits while the mailbox is full: that is how a busy room slows its
     /// callers down.
-    pub(crate) async fn tell(self: &Arc<Self>, room: &RoomId, command: Command) -> Result<(), Unavailable> {
+    pub(crate) async fn send(self: &Arc<Self>, room: &RoomId, command: Command) -> Result<(), Unavailable> {
         let mut command = command;
         loop {
             if self.stopping.load(Ordering::Acquire) {
@@ -126,7 +126,7 @@ impl Shared {
     }
 
     /// Gives a command to the worker if one runs and has room: for hints.
-    pub(crate) fn hint(&self, room: &RoomId, command: Command) {
+    pub(crate) fn try_send(&self, room: &RoomId, command: Command) {
         if let Some(slot) = lock(&self.slots).get(room) {
             // A full mailbox means that the worker will look at its clock soon anyway.
             let _ = slot.commands.try_send(command);

@@ -98,13 +98,13 @@ impl Rooms {
     }
 
     /// Asks a room's worker and waits for its answer.
-    pub(crate) async fn ask<T, E: From<Unavailable>>(
+    pub(crate) async fn call<T, E: From<Unavailable>>(
         &self,
         room: &RoomId,
         command: impl FnOnce(Reply<T, E>) -> Command,
     ) -> Result<T, E> {
         let (reply, answer) = oneshot::channel();
-        self.shared.tell(room, command(reply)).await?;
+        self.shared.send(room, command(reply)).await?;
         answer.await.unwrap_or_else(|_| Err(Unavailable::Interrupted.into()))
     }
 }

@@ -10,12 +10,12 @@ use weft_wire::{event_types, update::UpdateContent};
 
 use crate::{
     Unavailable,
+    active_room::ActiveRoom,
     admission::{Judgement, judge},
-    compose::{Wish, canonical},
-    hot::Hot,
+    compose::{ProtoEvent, canonical},
     mailbox::Reply,
+    pending_commit::PendingCommit,
     seal::{self, Part},
-    turn::Turn,
     worker::Worker,
 };
 
@@ -35,21 +35,25 @@ enum SealError {
 impl Worker {
     /// Seals what is pending, if the room is in memory. What can't be sealed stays in the journal and is told loudly:
     /// it was acknowledged.
-    pub(crate) fn seal(&mut self, turn: &mut Turn) {
+    pub(crate) fn seal(&mut self, commit: &mut PendingCommit) {
         let (signer, ours) = (self.signer(), self.ours().to_owned());
-        let Some(hot) = self.hot.as_mut() else { return };
-        let Some(document) = hot.document.as_ref().filter(|document| !document.pending().is_empty()) else {
+        let Some(active) = self.active.as_mut() else { return };
+        let Some(document) = active
+            .document
+            .as_ref()
+            .filter(|document| !document.pending().is_empty())
+        else {
             return;
         };
         let parts = seal::plan(document.pending()).map_err(SealError::from);
         let sealed = parts.and_then(|parts| {
             parts
                 .into_iter()
-                .try_for_each(|part| seal_part(hot, turn, part, &signer, &ours))
+                .try_for_each(|part| seal_part(active, commit, part, &signer, &ours))
         });
         if let Err(error) = sealed {
-            tracing::error!(room = %hot.id, %error, "acknowledged edits could not be sealed; they stay in the journal");
-            if let Some(document) = hot.document.as_mut() {
+            tracing::error!(room = %active.id, %error, "acknowledged edits could not be sealed; they stay in the journal");
+            if let Some(document) = active.document.as_mut() {
                 document.put_off();
             }
         }
@@ -57,28 +61,30 @@ impl Worker {
 
     /// Folds the tail of the snapshot where it has become long: to be called with whatever a turn appended, from our users
     /// or from other servers, and nothing else in the turn after it.
-    pub(crate) fn fold(&mut self, turn: &mut Turn) {
-        let Some(hot) = self.hot.as_mut() else { return };
-        let Some(document) = hot.document.as_mut() else { return };
-        if document.fold(&mut turn.batch, &hot.id) {
+    pub(crate) fn fold(&mut self, commit: &mut PendingCommit) {
+        let Some(active) = self.active.as_mut() else { return };
+        let Some(document) = active.document.as_mut() else {
+            return;
+        };
+        if document.fold(&mut commit.batch, &active.id) {
             #[cfg(debug_assertions)]
             fail::fail_point!("room::snapshot_folded");
         }
     }
 
-    pub(crate) async fn seal_now(&mut self, turn: &mut Turn, reply: Reply<(), Unavailable>) {
+    pub(crate) async fn seal_now(&mut self, commit: &mut PendingCommit, reply: Reply<(), Unavailable>) {
         if let Err(error) = self.open().await {
             let _ = reply.send(Err(error));
             return;
         }
-        self.seal(turn);
-        turn.answer(reply, ());
+        self.seal(commit);
+        commit.answer(reply, ());
     }
 }
 
 fn seal_part(
-    hot: &mut Hot,
-    turn: &mut Turn,
+    active: &mut ActiveRoom,
+    commit: &mut PendingCommit,
     part: Part,
     signer: &weft_dag::Signer,
     ours: &ruma::ServerName,
@@ -89,7 +95,7 @@ fn seal_part(
         .into_iter()
         .map(|(client, range)| (client.get(), range));
     let content = UpdateContent::new(&part.update.encode(), ranges);
-    let Some(document) = hot.document.as_ref() else {
+    let Some(document) = active.document.as_ref() else {
         return Ok(());
     };
     // The same question that every other server will ask.
@@ -99,8 +105,8 @@ fn seal_part(
         Judgement::Inadmissible { reason } => return Err(SealError::Inadmissible(reason)),
     };
     if let Some(update) = update {
-        let named = hot.names_beside(update.wire_len());
-        let wish = Wish {
+        let named = active.names_beside(update.wire_len());
+        let proto = ProtoEvent {
             sender: part.author.clone(),
             kind: event_types::UPDATE.to_owned(),
             state_key: None,
@@ -109,20 +115,20 @@ fn seal_part(
         };
         #[cfg(debug_assertions)]
         fail::fail_point!("room::seal_begun");
-        let pdu = hot.compose(wish, signer, turn.now)?;
+        let pdu = active.compose(proto, signer, commit.now)?;
         let event = pdu.event_id().to_owned();
-        turn.weigh(pdu.json().len());
-        hot.append(turn, pdu, ours)?;
+        commit.weigh(pdu.json().len());
+        active.append(commit, pdu, ours)?;
         if !named.is_empty() {
-            hot.note_named(&mut turn.batch, &named);
+            active.note_named(&mut commit.batch, &named);
         }
-        if let Some(document) = hot.document.as_mut() {
-            document.merge(&mut turn.batch, &hot.id, &event, &part.author, &update)?;
-            document.place(&mut turn.batch, &hot.id, &event);
+        if let Some(document) = active.document.as_mut() {
+            document.merge(&mut commit.batch, &active.id, &event, &part.author, &update)?;
+            document.place(&mut commit.batch, &active.id, &event);
         }
     }
-    if let Some(document) = hot.document.as_mut() {
-        document.unjournal(&mut turn.batch, &hot.id, &part.rows);
+    if let Some(document) = active.document.as_mut() {
+        document.unjournal(&mut commit.batch, &active.id, &part.rows);
     }
     #[cfg(debug_assertions)]
     fail::fail_point!("room::sealed");

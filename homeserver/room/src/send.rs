@@ -17,13 +17,13 @@ use weft_wire::{event_types, update::UpdateContent, witness};
 
 use crate::{
     LiveEdit, Rooms, Unavailable,
+    active_room::ActiveRoom,
     admission::{Judgement, judge},
-    compose::{Wish, canonical},
-    hot::Hot,
+    compose::{ProtoEvent, canonical},
     mailbox::{Command, Reply},
+    pending_commit::{PendingCommit, Transaction},
     reader::{StoredEvent, damaged},
     sealing::with_names,
-    turn::{Transaction, Turn},
     worker::Worker,
 };
 
@@ -92,7 +92,7 @@ pub enum SendError {
 
 /// An event that is signed and allowed but not in the room yet: an invitation for another server to sign.
 #[derive(Debug, Clone)]
-pub struct Drafted {
+pub struct UnsentEvent {
     /// The room's version.
     pub version: RoomVersionId,
     /// The signed event.
@@ -107,7 +107,7 @@ impl Rooms {
     /// # Errors
     /// When the room's rules forbid it, or it can't be built.
     pub async fn send(&self, room: &RoomId, event: NewEvent) -> Result<OwnedEventId, SendError> {
-        self.ask(room, |reply| Command::Send(Box::new(event), reply)).await
+        self.call(room, |reply| Command::Send(Box::new(event), reply)).await
     }
 
     /// Builds, signs and authorises an event without putting it into the room. Used to invite a user of another server:
@@ -115,82 +115,91 @@ impl Rooms {
     ///
     /// # Errors
     /// As [`Rooms::send`].
-    pub async fn draft(&self, room: &RoomId, event: NewEvent) -> Result<Drafted, SendError> {
-        self.ask(room, |reply| Command::Draft(Box::new(event), reply)).await
+    pub async fn draft(&self, room: &RoomId, event: NewEvent) -> Result<UnsentEvent, SendError> {
+        self.call(room, |reply| Command::Draft(Box::new(event), reply)).await
     }
 }
 
 impl Worker {
-    pub(crate) async fn send(&mut self, event: NewEvent, turn: &mut Turn, reply: Reply<OwnedEventId, SendError>) {
+    pub(crate) async fn send(
+        &mut self,
+        event: NewEvent,
+        commit: &mut PendingCommit,
+        reply: Reply<OwnedEventId, SendError>,
+    ) {
         if event.kind == event_types::WITNESS && event.state_key.is_none() {
             // It is the server's word, and nobody sees it in a timeline.
             let reason = "witness events are sent by the server alone".to_owned();
             return drop(reply.send(Err(SendError::Forbidden { reason })));
         }
-        match self.send_event(event, turn).await {
-            Ok(id) => turn.answer(reply, id),
+        match self.send_event(event, commit).await {
+            Ok(id) => commit.answer(reply, id),
             Err(error) => drop(reply.send(Err(error))),
         }
     }
 
-    pub(crate) async fn send_event(&mut self, event: NewEvent, turn: &mut Turn) -> Result<OwnedEventId, SendError> {
+    pub(crate) async fn send_event(
+        &mut self,
+        event: NewEvent,
+        commit: &mut PendingCommit,
+    ) -> Result<OwnedEventId, SendError> {
         let key = transaction_of(&self.room, &event);
         let sent_as = event.txn.as_ref().map(|(_, txn)| txn.clone());
-        if let Some(id) = self.sent_before(key.as_ref(), turn).await? {
+        if let Some(id) = self.sent_before(key.as_ref(), commit).await? {
             return Ok(id);
         }
         self.ready(event.state_key.is_some()).await?;
-        let event = self.with_voucher(event).await?;
+        let event = self.with_authorising_user(event).await?;
         let target = self.redacted_by(&event).await?;
         // The order in the log is the order that people saw.
-        self.seal(turn);
+        self.seal(commit);
         let (signer, ours) = (self.signer(), self.ours().to_owned());
-        let Some(hot) = self.hot.as_mut() else {
+        let Some(active) = self.active.as_mut() else {
             return Err(SendError::UnknownRoom(self.room.clone()));
         };
-        let is_update = event.kind == event_types::UPDATE && event.state_key.is_none() && hot.document.is_some();
-        let now = event.timestamp.unwrap_or(turn.now);
-        let mut wish = wish(event)?;
-        let update = if is_update { judge_update(hot, &wish)? } else { None };
+        let is_update = event.kind == event_types::UPDATE && event.state_key.is_none() && active.document.is_some();
+        let now = event.timestamp.unwrap_or(commit.now);
+        let mut proto = proto(event)?;
+        let update = if is_update { judge_update(active, &proto)? } else { None };
         let mut named = Vec::new();
-        let is_witness = wish.kind == event_types::WITNESS && wish.state_key.is_none() && hot.document.is_some();
+        let is_witness = proto.kind == event_types::WITNESS && proto.state_key.is_none() && active.document.is_some();
         if is_update || is_witness {
-            named = hot.names_beside(update.as_ref().map_or(0, Update::wire_len));
-            wish.content = with_names(wish.content, &named);
+            named = active.names_beside(update.as_ref().map_or(0, Update::wire_len));
+            proto.content = with_names(proto.content, &named);
         }
-        let pdu = hot.compose(wish, &signer, now)?;
+        let pdu = active.compose(proto, &signer, now)?;
         let id = pdu.event_id().to_owned();
-        turn.weigh(pdu.json().len());
-        hot.append(turn, Arc::clone(&pdu), &ours)?;
+        commit.weigh(pdu.json().len());
+        active.append(commit, Arc::clone(&pdu), &ours)?;
         if !named.is_empty() {
-            hot.note_named(&mut turn.batch, &named);
+            active.note_named(&mut commit.batch, &named);
         }
-        if let Some(document) = hot.document.as_mut() {
+        if let Some(document) = active.document.as_mut() {
             if let Some(update) = update {
-                let new = document.merge(&mut turn.batch, &hot.id, &id, pdu.sender(), &update)?;
+                let new = document.merge(&mut commit.batch, &active.id, &id, pdu.sender(), &update)?;
                 let update = new.encode().into();
-                turn.edits.push(LiveEdit {
+                commit.edits.push(LiveEdit {
                     update,
                     author: pdu.sender().to_owned(),
                     session: None,
                 });
             }
-            document.place(&mut turn.batch, &hot.id, &id);
+            document.place(&mut commit.batch, &active.id, &id);
         }
         if let Some(target) = target {
-            hot.apply_redaction(turn, &target, &id)?;
+            active.apply_redaction(commit, &target, &id)?;
         }
         if let (Some(key), Some(sent_as)) = (key, sent_as) {
-            turn.put_transaction(key, &sent_as, id.clone());
-            self.forget_requests(turn).await?;
+            commit.put_transaction(key, &sent_as, id.clone());
+            self.forget_requests(commit).await?;
         }
         Ok(id)
     }
 
     /// Deletes the rows of some requests that are long past: a few more than each request writes, so that no task of its own
     /// has to do it.
-    async fn forget_requests(&self, turn: &mut Turn) -> Result<(), Unavailable> {
-        let Some(last) = u64::from(turn.now.get()).checked_sub(REMEMBER_REQUESTS_MS) else {
+    async fn forget_requests(&self, commit: &mut PendingCommit) -> Result<(), Unavailable> {
+        let Some(last) = u64::from(commit.now.get()).checked_sub(REMEMBER_REQUESTS_MS) else {
             return Ok(());
         };
         let query = SENT_REQUESTS.under(&()).through(&(last,)).limit(FORGET_AT_ONCE);
@@ -205,9 +214,9 @@ impl Worker {
                 device,
                 transaction,
             } = request;
-            turn.batch.delete(&TRANSACTIONS, &(&user, &device, &transaction));
-            turn.batch.delete(&EVENT_TXN, &(&user, &device, &event));
-            turn.batch.delete(&SENT_REQUESTS, &(time, &event));
+            commit.batch.delete(&TRANSACTIONS, &(&user, &device, &transaction));
+            commit.batch.delete(&EVENT_TXN, &(&user, &device, &event));
+            commit.batch.delete(&SENT_REQUESTS, &(time, &event));
             self.shared.note_forgotten_request((time, event));
         }
         Ok(())
@@ -216,16 +225,20 @@ impl Worker {
     /// Loads the room with what a new event needs: a state event gets a place in the chain index.
     async fn ready(&mut self, is_state: bool) -> Result<(), SendError> {
         let (room, reader) = (self.room.clone(), self.shared.reader.clone());
-        let hot = self.open().await?.ok_or(SendError::UnknownRoom(room))?;
+        let active = self.open().await?.ok_or(SendError::UnknownRoom(room))?;
         if is_state {
-            hot.cover(&reader).await?;
+            active.cover(&reader).await?;
         }
         Ok(())
     }
 
-    async fn sent_before(&self, key: Option<&Transaction>, turn: &Turn) -> Result<Option<OwnedEventId>, Unavailable> {
+    async fn sent_before(
+        &self,
+        key: Option<&Transaction>,
+        commit: &PendingCommit,
+    ) -> Result<Option<OwnedEventId>, Unavailable> {
         let Some(key) = key else { return Ok(None) };
-        if let Some(id) = turn.transaction(key) {
+        if let Some(id) = commit.transaction(key) {
             return Ok(Some(id.clone()));
         }
         let (user, device, txn) = key;
@@ -249,38 +262,38 @@ impl Worker {
         let target = target
             .filter(StoredEvent::is_visible)
             .ok_or(SendError::UnknownEvent(id))?;
-        let Some(hot) = &self.hot else { return Ok(None) };
-        if !redact::may_redact(&event.sender, &target.pdu, &hot.state) {
+        let Some(active) = &self.active else { return Ok(None) };
+        if !redact::may_redact(&event.sender, &target.pdu, &active.state) {
             return Err(SendError::Forbidden {
                 reason: "only moderators redact what others sent".to_owned(),
             });
         }
-        if witness::is_kept_whole(target.pdu.kind()) && hot.document.is_some() {
+        if witness::is_kept_whole(target.pdu.kind()) && active.document.is_some() {
             let reason = "an update of the text is no message: restore a version instead".to_owned();
             return Err(SendError::Forbidden { reason });
         }
         Ok(Some(target))
     }
 
-    pub(crate) async fn draft(&mut self, event: NewEvent, reply: Reply<Drafted, SendError>) {
+    pub(crate) async fn draft(&mut self, event: NewEvent, reply: Reply<UnsentEvent, SendError>) {
         let _ = reply.send(self.draft_event(event).await);
     }
 
-    async fn draft_event(&mut self, event: NewEvent) -> Result<Drafted, SendError> {
+    async fn draft_event(&mut self, event: NewEvent) -> Result<UnsentEvent, SendError> {
         self.ready(false).await?;
         let (signer, now) = (self.signer(), self.shared.ports.clock.now());
-        let Some(hot) = self.hot.as_ref() else {
+        let Some(active) = self.active.as_ref() else {
             return Err(SendError::UnknownRoom(self.room.clone()));
         };
         let about = event.sender.clone();
-        let event = hot.compose(wish(event)?, &signer, now)?;
-        let stripped = stripped::for_servers(&hot.state, &about);
+        let event = active.compose(proto(event)?, &signer, now)?;
+        let stripped = stripped::for_servers(&active.state, &about);
         let stripped = stripped
             .iter()
             .filter_map(|raw| serde_json::from_str(raw.get()).ok())
             .collect();
-        Ok(Drafted {
-            version: hot.version.id().clone(),
+        Ok(UnsentEvent {
+            version: active.version.id().clone(),
             event,
             stripped,
         })
@@ -296,8 +309,8 @@ fn transaction_of(room: &RoomId, event: &NewEvent) -> Option<Transaction> {
     Some((event.sender.clone(), device, scoped.into()))
 }
 
-fn wish(event: NewEvent) -> Result<Wish, SendError> {
-    Ok(Wish {
+fn proto(event: NewEvent) -> Result<ProtoEvent, SendError> {
+    Ok(ProtoEvent {
         sender: event.sender,
         kind: event.kind,
         state_key: event.state_key,
@@ -307,23 +320,25 @@ fn wish(event: NewEvent) -> Result<Wish, SendError> {
 }
 
 /// The update of an event that a client sends by itself, instead of by a live socket.
-fn judge_update(hot: &Hot, wish: &Wish) -> Result<Option<Update>, SendError> {
-    let Some(document) = &hot.document else { return Ok(None) };
+fn judge_update(active: &ActiveRoom, proto: &ProtoEvent) -> Result<Option<Update>, SendError> {
+    let Some(document) = &active.document else {
+        return Ok(None);
+    };
     let inadmissible = |reason: String| SendError::Inadmissible { reason };
-    let content = serde_json::to_value(&wish.content).map_err(|error| inadmissible(error.to_string()))?;
+    let content = serde_json::to_value(&proto.content).map_err(|error| inadmissible(error.to_string()))?;
     let content: UpdateContent = serde_json::from_value(content).map_err(|error| inadmissible(error.to_string()))?;
-    match judge(&content, &wish.sender, &document.past()) {
+    match judge(&content, &proto.sender, &document.past()) {
         Judgement::Admitted { update, .. } => Ok(Some(update)),
         Judgement::NothingNew => Ok(None),
         Judgement::Inadmissible { reason } => Err(inadmissible(reason)),
     }
 }
 
-impl Hot {
+impl ActiveRoom {
     /// Lets an accepted redaction take effect on its target: what was taken back is not kept.
     pub(crate) fn apply_redaction(
         &mut self,
-        turn: &mut Turn,
+        commit: &mut PendingCommit,
         target: &StoredEvent,
         by: &EventId,
     ) -> Result<(), Unavailable> {
@@ -333,7 +348,7 @@ impl Hot {
         }
         let redacted = redact::redact(&target.pdu, &self.version).map_err(|error| damaged(&self.id, &error))?;
         let flags = target.flags | event_flags::REDACTED;
-        if let Some(write) = turn.write_mut(redacted.event_id()) {
+        if let Some(write) = commit.write_mut(redacted.event_id()) {
             write.pdu = Arc::clone(&redacted);
             write.flags = flags;
         } else {
@@ -344,10 +359,11 @@ impl Hot {
                 json,
             };
             let id = redacted.event_id();
-            turn.batch.put(&EVENTS, &(&self.id, id), &row);
-            turn.changed.insert(id.to_owned(), (Arc::clone(&redacted), flags));
+            commit.batch.put(&EVENTS, &(&self.id, id), &row);
+            commit.changed.insert(id.to_owned(), (Arc::clone(&redacted), flags));
         }
-        turn.batch
+        commit
+            .batch
             .put(&REDACTED_BY, &(&self.id, redacted.event_id()), &by.to_owned());
         self.redact(&redacted);
         Ok(())

@@ -6,7 +6,7 @@
 //! disk, so that a restart doesn't lose it.
 //!
 //! Membership events show nothing of what their senders knew: another server may have chosen what they follow. Must not
-//! decide which updates stand ([`crate::drain::rebuild`]).
+//! decide which updates stand ([`crate::ingest::rebuild`]).
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,11 +21,11 @@ use weft_wire::{
 
 use crate::{
     NewEvent, Rooms, SendError, Unavailable,
-    hot::Hot,
+    active_room::ActiveRoom,
     mailbox::{Command, Reply},
+    pending_commit::PendingCommit,
+    reconcile::delay_of,
     registry::Shared,
-    turn::Turn,
-    vouch::turn_of,
     worker::Worker,
 };
 
@@ -34,15 +34,15 @@ const MAX_CANDIDATES: usize = 200;
 /// An update of this size leaves room in its event for the names of others.
 const MAX_NAMING_UPDATE_BYTES: usize = MAX_SEALED_UPDATE_BYTES - 4_000;
 
-impl Hot {
+impl ActiveRoom {
     /// Notes an update that is part of the room from now on: where it is another server's, a witness event becomes due.
-    pub(crate) fn note_unwitnessed(&mut self, turn: &mut Turn, pdu: &Pdu, ours: &ruma::ServerName) {
+    pub(crate) fn note_unwitnessed(&mut self, commit: &mut PendingCommit, pdu: &Pdu, ours: &ruma::ServerName) {
         let is_update = pdu.kind() == event_types::UPDATE && pdu.state_key().is_none();
         if !is_update || self.document.is_none() || pdu.sender().server_name() == ours || self.unwitnessed.is_some() {
             return;
         }
-        self.owe_witness(&mut turn.batch, turn.now);
-        turn.unwitnessed = true;
+        self.owe_witness(&mut commit.batch, commit.now);
+        commit.unwitnessed = true;
     }
 
     fn owe_witness(&mut self, batch: &mut Batch, now: MilliSecondsSinceUnixEpoch) {
@@ -52,16 +52,16 @@ impl Hot {
     }
 
     /// Notes that an event of ours is in its place: it confirms what it follows.
-    pub(crate) fn note_spoken(&mut self, turn: &mut Turn, pdu: &Pdu) {
+    pub(crate) fn note_spoken(&mut self, commit: &mut PendingCommit, pdu: &Pdu) {
         if self.unwitnessed.is_none() || pdu.kind() == "m.room.member" {
             return;
         }
-        if self.ends.len() > 1 {
+        if self.extremities.len() > 1 {
             // It could not cite them all; the next one confirms the rest.
-            self.owe_witness(&mut turn.batch, turn.now);
-            turn.unwitnessed = true;
+            self.owe_witness(&mut commit.batch, commit.now);
+            commit.unwitnessed = true;
         } else {
-            self.settle_witness(&mut turn.batch);
+            self.settle_witness(&mut commit.batch);
         }
     }
 
@@ -72,10 +72,10 @@ impl Hot {
 
     /// Where this server is to name what stands, and all that others wrote is confirmed, a witness event becomes due all the
     /// same: to be called before a turn is committed.
-    pub(crate) fn owe_names(&mut self, turn: &mut Turn) {
+    pub(crate) fn owe_names(&mut self, commit: &mut PendingCommit) {
         if !self.stands_to_name().is_empty() && self.unwitnessed.is_none() && self.is_joined() {
-            self.owe_witness(&mut turn.batch, turn.now);
-            turn.unwitnessed = true;
+            self.owe_witness(&mut commit.batch, commit.now);
+            commit.unwitnessed = true;
         }
     }
 
@@ -101,41 +101,41 @@ impl Worker {
     /// To be called before events of other servers come in: a witness event that is due is sent without them. One of them
     /// may claim the clocks of an update that is here for long, and this server would else have said nothing of that update
     /// alone.
-    pub(crate) async fn witness_if_due(&mut self, turn: &mut Turn) {
-        let now = u64::from(turn.now.get());
-        let due = self.hot.as_ref().and_then(|hot| hot.unwitnessed);
+    pub(crate) async fn witness_if_due(&mut self, commit: &mut PendingCommit) {
+        let now = u64::from(commit.now.get());
+        let due = self.active.as_ref().and_then(|active| active.unwitnessed);
         if due.is_some_and(|due| due <= now)
-            && let Err(error) = self.send_witness(turn).await
+            && let Err(error) = self.send_witness(commit).await
         {
             tracing::warn!(room = %self.room, %error, "a witness event can't be sent now");
         }
     }
 
     /// The time has come for the witness event that was due at `due`, unless another event of ours came before.
-    pub(crate) async fn witness(&mut self, due: u64, turn: &mut Turn, reply: Reply<(), Unavailable>) {
+    pub(crate) async fn witness(&mut self, due: u64, commit: &mut PendingCommit, reply: Reply<(), Unavailable>) {
         let sent = match self.open().await {
-            Ok(Some(hot)) if hot.unwitnessed == Some(due) => self.send_witness(turn).await,
+            Ok(Some(active)) if active.unwitnessed == Some(due) => self.send_witness(commit).await,
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };
         match sent {
-            Ok(()) => turn.answer(reply, ()),
+            Ok(()) => commit.answer(reply, ()),
             Err(error) => drop(reply.send(Err(error))),
         }
     }
 
-    async fn send_witness(&mut self, turn: &mut Turn) -> Result<(), Unavailable> {
+    async fn send_witness(&mut self, commit: &mut PendingCommit) -> Result<(), Unavailable> {
         // What is pending is signed first, and may confirm all.
-        self.seal(turn);
-        let Some(hot) = self.hot.as_mut().filter(|hot| hot.unwitnessed.is_some()) else {
+        self.seal(commit);
+        let Some(active) = self.active.as_mut().filter(|active| active.unwitnessed.is_some()) else {
             return Ok(());
         };
-        let Some(sender) = hot.witness_sender() else {
-            tracing::debug!(room = %hot.id, "nobody here may send a witness event");
-            hot.settle_witness(&mut turn.batch);
+        let Some(sender) = active.witness_sender() else {
+            tracing::debug!(room = %active.id, "nobody here may send a witness event");
+            active.settle_witness(&mut commit.batch);
             return Ok(());
         };
-        match self.send_event(witness_event(sender), turn).await {
+        match self.send_event(witness_event(sender), commit).await {
             Ok(event) => {
                 tracing::debug!(room = %self.room, %event, "a witness event");
                 Ok(())
@@ -143,8 +143,8 @@ impl Worker {
             Err(SendError::Unavailable(error)) => Err(error),
             Err(error) => {
                 tracing::warn!(room = %self.room, %error, "a witness event is refused");
-                if let Some(hot) = self.hot.as_mut() {
-                    hot.settle_witness(&mut turn.batch);
+                if let Some(active) = self.active.as_mut() {
+                    active.settle_witness(&mut commit.batch);
                 }
                 Ok(())
             }
@@ -198,9 +198,9 @@ async fn wait_and_send(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unav
     let left = Duration::from_millis(left.min(WITNESS_INTERVAL_MS));
     // Not all servers of a room at the same moment: events beside one another make work for everybody.
     let servers = shared.reader.servers_in(room).await?;
-    tokio::time::sleep(left + turn_of(&servers, shared.identity.server_name())).await;
+    tokio::time::sleep(left + delay_of(&servers, shared.identity.server_name())).await;
     let (reply, answer) = tokio::sync::oneshot::channel();
-    shared.tell(room, Command::Witness(due, reply)).await?;
+    shared.send(room, Command::Witness(due, reply)).await?;
     answer.await.unwrap_or(Err(Unavailable::Interrupted))?;
     Ok(true)
 }

@@ -13,25 +13,25 @@ use weft_dag::Signer;
 use weft_store::CommitError;
 
 use crate::{
-    Unavailable, gaps::InVain, history, hot::Hot, intake::Draining, mailbox::Command, registry::Shared, turn::Turn,
-    vouch::Vouching, witness,
+    Unavailable, active_room::ActiveRoom, gaps::NegativeCache, history, mailbox::Command,
+    pending_commit::PendingCommit, reconcile::Reconciliation, registry::Shared, staging::IngestQueue, witness,
 };
 
 /// Commands of one turn at most.
 const MAX_COMMANDS: usize = 256;
 /// Bytes of edits and events of one turn at most: what a disk writes in a few milliseconds.
-const MAX_TURN_BYTES: usize = 4 * 1024 * 1024;
+const MAX_COMMIT_BYTES: usize = 4 * 1024 * 1024;
 
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) room: OwnedRoomId,
-    pub(crate) hot: Option<Hot>,
+    pub(crate) active: Option<ActiveRoom>,
     /// What other servers were asked for in vain.
-    pub(crate) in_vain: InVain,
+    pub(crate) negative_cache: NegativeCache,
     /// Staged events that are being merged.
-    pub(crate) draining: Draining,
+    pub(crate) ingest_queue: IngestQueue,
     /// What others may not have heard.
-    pub(crate) vouching: Vouching,
+    pub(crate) reconciliation: Reconciliation,
     mailbox: mpsc::Receiver<Command>,
     /// A turn for commands has been taken since the last portion of staged events.
     portion_is_next: bool,
@@ -59,10 +59,10 @@ impl Worker {
         Self {
             shared,
             room,
-            hot: None,
-            in_vain: InVain::default(),
-            draining: Draining::default(),
-            vouching: Vouching::default(),
+            active: None,
+            negative_cache: NegativeCache::default(),
+            ingest_queue: IngestQueue::default(),
+            reconciliation: Reconciliation::default(),
             mailbox,
             portion_is_next: false,
             last_work: Instant::now(),
@@ -74,8 +74,8 @@ impl Worker {
     pub(crate) async fn supervise(mut self) {
         while AssertUnwindSafe(self.run()).catch_unwind().await.is_err() {
             tracing::error!(room = %self.room, "the room's worker panicked and starts again");
-            self.hot = None;
-            self.draining.stop();
+            self.active = None;
+            self.ingest_queue.stop();
         }
     }
 
@@ -90,13 +90,13 @@ impl Worker {
             }
             if self.shared.is_stopping() {
                 self.mailbox.close();
-                self.draining.stop();
+                self.ingest_queue.stop();
             }
         }
     }
 
     async fn wake(&mut self) -> Wake {
-        if self.draining.is_under_way() {
+        if self.ingest_queue.is_under_way() {
             // In turn, so that neither has to wait until the other is done.
             self.portion_is_next = !self.portion_is_next;
             let command = self.portion_is_next.then(|| self.mailbox.try_recv().ok()).flatten();
@@ -112,75 +112,75 @@ impl Worker {
     }
 
     fn seal_due(&self) -> Option<Instant> {
-        let (first, last) = self.hot.as_ref()?.document.as_ref()?.waiting()?;
+        let (first, last) = self.active.as_ref()?.document.as_ref()?.waiting()?;
         Some(self.shared.seal_due(&self.room, first, last))
     }
 
     /// One turn.
     async fn work(&mut self, work: Work) {
-        let mut turn = Turn::new(&self.room, self.shared.ports.clock.now());
+        let mut commit = PendingCommit::new(&self.room, self.shared.ports.clock.now());
         let mut next = None;
         match work {
             Work::Commands(first) => next = Some(first),
-            Work::Portion => self.drain_portion(&mut turn).await,
+            Work::Portion => self.ingest_portion(&mut commit).await,
             Work::Seal => {}
         }
         let mut done = 0;
         while let Some(command) = next.take() {
-            self.obey(command, &mut turn).await;
+            self.handle(command, &mut commit).await;
             done += 1;
-            if done < MAX_COMMANDS && turn.bytes() < MAX_TURN_BYTES && !turn.is_abandoned() {
+            if done < MAX_COMMANDS && commit.bytes() < MAX_COMMIT_BYTES && !commit.is_abandoned() {
                 next = self.mailbox.try_recv().ok();
             }
         }
         let due = self.seal_due().is_some_and(|due| due <= Instant::now());
-        if (due || self.shared.is_stopping()) && !turn.is_abandoned() {
-            self.seal(&mut turn);
+        if (due || self.shared.is_stopping()) && !commit.is_abandoned() {
+            self.seal(&mut commit);
         }
-        self.commit(turn).await;
+        self.commit(commit).await;
         self.last_work = Instant::now();
-        if self.hot.is_none() && self.mailbox.is_empty() {
+        if self.active.is_none() && self.mailbox.is_empty() {
             // Nothing is known of such a room, or it must be loaded again: no reason to stay in memory.
             self.mailbox.close();
         }
     }
 
-    async fn obey(&mut self, command: Command, turn: &mut Turn) {
+    async fn handle(&mut self, command: Command, commit: &mut PendingCommit) {
         match command {
-            Command::Create(plan, reply) => self.create(*plan, turn, reply).await,
-            Command::Send(event, reply) => self.send(*event, turn, reply).await,
+            Command::Create(plan, reply) => self.create(*plan, commit, reply).await,
+            Command::Send(event, reply) => self.send(*event, commit, reply).await,
             Command::Draft(event, reply) => self.draft(*event, reply).await,
-            Command::Edit(edit, reply) => self.edit(edit, turn, reply).await,
-            Command::Vector(reply) => self.vector(turn, reply).await,
-            Command::Diff(vector, reply) => self.diff(vector, turn, reply).await,
-            Command::Seal(reply) => self.seal_now(turn, reply).await,
+            Command::Edit(edit, reply) => self.edit(edit, commit, reply).await,
+            Command::Vector(reply) => self.vector(commit, reply).await,
+            Command::Diff(vector, reply) => self.diff(vector, commit, reply).await,
+            Command::Seal(reply) => self.seal_now(commit, reply).await,
             Command::Nudge => {}
-            Command::Drain => self.drain(turn).await,
-            Command::Settle => self.settle(turn).await,
-            Command::Vouch => self.vouch_for_all(turn).await,
-            Command::Witness(due, reply) => self.witness(due, turn, reply).await,
-            Command::Adopt(joined, reply) => self.adopt(*joined, turn, reply).await,
-            Command::History(events, reply) => self.history(events, turn, reply).await,
-            Command::FillIn(events, reply) => self.fill_in(events, turn, reply).await,
+            Command::Ingest => self.ingest(commit).await,
+            Command::Settle => self.settle(commit).await,
+            Command::Reconcile => self.reconcile_extremities(commit).await,
+            Command::Witness(due, reply) => self.witness(due, commit, reply).await,
+            Command::Adopt(joined, reply) => self.adopt(*joined, commit, reply).await,
+            Command::History(events, reply) => self.history(events, commit, reply).await,
+            Command::RestoreUpdates(events, reply) => self.restore_updates(events, commit, reply).await,
             Command::Template(request, reply) => self.template(request, reply).await,
-            Command::Accept(origin, event, reply) => self.accept(&origin, *event, turn, reply).await,
+            Command::Accept(origin, event, reply) => self.accept(&origin, *event, commit, reply).await,
         }
     }
 
     /// Commits the turn, answers, tells the sink. Where it fails, memory is ahead of the disk and is thrown away.
-    pub(crate) async fn commit(&mut self, mut turn: Turn) {
-        if turn.is_abandoned() {
-            self.hot = None;
+    pub(crate) async fn commit(&mut self, mut commit: PendingCommit) {
+        if commit.is_abandoned() {
+            self.active = None;
             return;
         }
-        self.fold(&mut turn);
-        if let Some(hot) = self.hot.as_mut() {
-            hot.owe_names(&mut turn);
+        self.fold(&mut commit);
+        if let Some(active) = self.active.as_mut() {
+            active.owe_names(&mut commit);
         }
-        let (hollow, gap, unwitnessed) = (turn.hollow, turn.gap, turn.unwitnessed);
+        let (pruned, gap, unwitnessed) = (commit.pruned, commit.gap, commit.unwitnessed);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::before_commit");
-        let mut finished = turn.finish(self.shared.store.positions(), self.shared.identity.server_name());
+        let mut finished = commit.finish(self.shared.store.positions(), self.shared.identity.server_name());
         let batch = std::mem::take(&mut finished.batch);
         let result: Result<(), CommitError> = if batch.is_empty() {
             Ok(())
@@ -189,13 +189,13 @@ impl Worker {
         };
         if let Err(error) = &result {
             tracing::error!(room = %self.room, %error, "a room's changes could not be committed");
-            self.hot = None;
+            self.active = None;
         } else if let Some(news) = finished.news() {
             // Readers are told before the callers, so that who is answered finds others already on their way.
             self.shared.ports.sink.committed(news);
         }
-        if hollow && result.is_ok() {
-            self.ask_for_hollow_updates();
+        if pruned && result.is_ok() {
+            self.ask_for_pruned_updates();
         }
         if result.is_ok() {
             self.settle_later();
@@ -212,12 +212,12 @@ impl Worker {
     }
 
     /// The room, loaded if need be; None where it isn't known here.
-    pub(crate) async fn open(&mut self) -> Result<Option<&mut Hot>, Unavailable> {
-        if self.hot.is_none() {
+    pub(crate) async fn open(&mut self) -> Result<Option<&mut ActiveRoom>, Unavailable> {
+        if self.active.is_none() {
             let ours = self.shared.identity.server_name();
-            self.hot = Hot::load(&self.shared.reader, ours, &self.room).await?;
+            self.active = ActiveRoom::load(&self.shared.reader, ours, &self.room).await?;
         }
-        Ok(self.hot.as_mut())
+        Ok(self.active.as_mut())
     }
 
     pub(crate) fn ours(&self) -> &ServerName {

@@ -12,12 +12,12 @@ mod departed;
 mod fences;
 #[path = "federation/gate.rs"]
 mod gate;
-#[path = "federation/hollow.rs"]
-mod hollow;
 #[path = "federation/late_requests.rs"]
 mod late_requests;
 #[path = "federation/net.rs"]
 mod net;
+#[path = "federation/pruned.rs"]
+mod pruned;
 #[path = "federation/stored.rs"]
 mod stored;
 #[path = "federation/witness.rs"]
@@ -27,8 +27,8 @@ use ruma::{OwnedEventId, RoomId, RoomVersionId, events::room::member::Membership
 use serde_json::json;
 use weft_dag::{RoomVersion, Verified, testing::object};
 use weft_room::{
-    AcceptError, AdoptError, Direction, EditError, JoinedRoom, OutsideError, OutsideMembership, SendError, Template,
-    TemplateError, TemplateKind, Types,
+    AcceptError, AdoptError, Direction, EditError, JoinedRoom, OutOfBandError, OutOfBandMembership, SendError,
+    Template, TemplateError, TemplateKind, Types,
 };
 use weft_store::{
     engine::Op,
@@ -522,7 +522,7 @@ async fn invitations_are_kept_until_they_are_withdrawn() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_says_two_things_is_heard_alike_by_all() {
-    for turn in [false, true] {
+    for commit in [false, true] {
         let net = Net::new(&["a.example", "b.example", "c.example"]).await;
         let room = net.document(ALICE, &RoomVersionId::V12).await;
         net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -543,7 +543,7 @@ async fn a_server_that_says_two_things_is_heard_alike_by_all() {
         for (server, rotate) in [("a.example", 0), ("c.example", 1), ("b.example", 2)] {
             let mut told = lies.clone();
             told.rotate_left(rotate);
-            if turn {
+            if commit {
                 told.reverse();
             }
             let rooms = net.rooms(server);
@@ -619,7 +619,7 @@ async fn events_that_nobody_can_place_cost_little() {
     net.assert_same(&room).await;
     let rooms = net.rooms("a.example");
     let b = user(BOB).server_name().to_owned();
-    let asked = net.questions();
+    let asked = net.fetcher();
     for transaction in 0..8 {
         let mut events = Vec::new();
         for n in 0..50 {
@@ -634,7 +634,7 @@ async fn events_that_nobody_can_place_cost_little() {
     }
     net.quiet(&room).await;
     assert_eq!(net.text("b.example", &room).await, "on ".repeat(8));
-    let asked = net.questions() - asked;
+    let asked = net.fetcher() - asked;
     assert!(asked <= 60, "{asked} questions for events that do not exist");
 }
 
@@ -673,10 +673,16 @@ async fn an_invitation_that_somebody_withdraws_ends_on_the_invited_server() {
         let b = net.rooms("b.example");
         let row = async || b.reader().room_of_user(&user(BOB), &room).await.unwrap().unwrap();
         let open = row().await;
-        assert!(!b.reader().outside_state(&user(BOB), &open).await.unwrap().is_empty());
+        assert!(
+            !b.reader()
+                .out_of_band_state(&user(BOB), &open)
+                .await
+                .unwrap()
+                .is_empty()
+        );
         net.end_membership(ALICE, &room, BOB, membership).await;
         net.until(async || row().await.membership.as_str() == membership).await;
-        let shown = b.reader().outside_state(&user(BOB), &row().await).await.unwrap();
+        let shown = b.reader().out_of_band_state(&user(BOB), &row().await).await.unwrap();
         assert_eq!(shown.len(), 1);
         let shown: serde_json::Value = shown[0].deserialize().unwrap();
         assert_eq!(
@@ -741,7 +747,7 @@ async fn invitations_that_nobody_asked_for_are_bounded() {
         let topic = json!({ "type": "m.room.topic", "state_key": "", "content": { "topic": "x".repeat(bytes) } });
         let name = json!({ "type": "m.room.name", "state_key": "", "content": { "name": "Room" } });
         let room = event.pdu().room_id().to_owned();
-        let invited = b.invited(OutsideMembership {
+        let invited = b.invited(OutOfBandMembership {
             event,
             version,
             resident: user(&inviter).server_name().to_owned(),
@@ -755,7 +761,7 @@ async fn invitations_that_nobody_asked_for_are_bounded() {
         last = Some(invite("evil.example", number, BOB, 10).await.unwrap());
     }
     let over = invite("evil.example", 1_000, BOB, 10).await;
-    assert!(matches!(over, Err(OutsideError::TooMany { .. })), "{over:?}");
+    assert!(matches!(over, Err(OutOfBandError::TooMany { .. })), "{over:?}");
     // Another server, and another user, are not touched by it; and one that was declined makes room for another.
     invite("kind.example", 0, BOB, 10).await.unwrap();
     invite("evil.example", 1_001, "@carl:b.example", 10).await.unwrap();
@@ -771,7 +777,11 @@ async fn invitations_that_nobody_asked_for_are_bounded() {
         .unwrap()
         .unwrap();
     assert!(row.row.stripped.is_empty(), "a list of rooms is read without it");
-    let shown = b.reader().outside_state(&user("@dora:b.example"), &row).await.unwrap();
+    let shown = b
+        .reader()
+        .out_of_band_state(&user("@dora:b.example"), &row)
+        .await
+        .unwrap();
     let kinds: Vec<String> = shown
         .iter()
         .map(|raw| raw.get_field("type").unwrap().unwrap())
@@ -783,7 +793,7 @@ async fn invitations_that_nobody_asked_for_are_bounded() {
     for number in 0..200 {
         match invite(&format!("evil{number}.example"), number, "@eve:b.example", 60_000).await {
             Ok(_) => kept += 60_000,
-            Err(error) => assert!(matches!(error, OutsideError::TooMany { .. }), "{error}"),
+            Err(error) => assert!(matches!(error, OutOfBandError::TooMany { .. }), "{error}"),
         }
     }
     assert!(
@@ -833,7 +843,7 @@ async fn an_invitation_beside_the_rooms_events_takes_nobody_out_of_it() {
         .forge("@eve:c.example", &room, heads, "m.room.member", Some(BOB), content)
         .await;
     let b = net.rooms("b.example");
-    b.invited(OutsideMembership {
+    b.invited(OutOfBandMembership {
         event: invite,
         version: RoomVersionId::V12,
         resident: user("@eve:c.example").server_name().to_owned(),

@@ -8,9 +8,9 @@
     reason = "a panic is how a test fails"
 )]
 
-#[path = "orders/crowds.rs"]
-mod crowds;
 #[path = "orders/lies.rs"]
 mod lies;
-#[path = "orders/theatre.rs"]
-mod theatre;
+#[path = "orders/many_events.rs"]
+mod many_events;
+#[path = "orders/scenario.rs"]
+mod scenario;

@@ -120,7 +120,7 @@ impl Document {
     }
 
     /// What of an update is new here: blocks beyond the state vector, deletions that are not known.
-    pub fn novelty(&self, update: &Update) -> Update {
+    pub fn only_new(&self, update: &Update) -> Update {
         let blocks = diff(update, &self.sv);
         blocks.without_deletes(&self.deletes)
     }

@@ -19,7 +19,7 @@ use weft_gateway::{
     client::{PublicRoomsQuery, Remote},
     errors::{ApiError, ApiResult},
 };
-use weft_room::{JoinedRoom, OutsideMembership, Rooms};
+use weft_room::{JoinedRoom, OutOfBandMembership, Rooms};
 
 use super::RoomInvitations;
 
@@ -63,7 +63,7 @@ impl RemoteRooms {
     async fn servers_of_invitation(&self, user: &UserId, room: &RoomId) -> ApiResult<Vec<OwnedServerName>> {
         let reader = self.rooms.reader();
         let shown = match reader.room_of_user(user, room).await? {
-            Some(entry) => reader.outside_state(user, &entry).await?,
+            Some(entry) => reader.out_of_band_state(user, &entry).await?,
             None => Vec::new(),
         };
         let senders = shown
@@ -146,7 +146,7 @@ impl Remote for RemoteRooms {
             .iter()
             .map(|entry| serde_json::from_str(entry.get()))
             .collect::<Result<_, _>>()?;
-        let knock = OutsideMembership {
+        let knock = OutOfBandMembership {
             event: knocked.event,
             version: knocked.version,
             resident: knocked.resident,

@@ -7,12 +7,12 @@ use weft_federation::outbox::Sender;
 use weft_room::{CommitSink, Committed};
 
 /// Both at once.
-pub(crate) struct CommitFork {
+pub(crate) struct ChangeFanout {
     pub(crate) fanout: Fanout,
     pub(crate) sender: Sender,
 }
 
-impl CommitSink for CommitFork {
+impl CommitSink for ChangeFanout {
     fn committed(&self, change: Arc<Committed>) {
         self.sender.wake(&change.destinations);
         self.fanout.committed(change);

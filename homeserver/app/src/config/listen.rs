@@ -95,7 +95,7 @@ fn read_one(fields: &mut Fields<'_>, origin: &Origin) -> Option<Listener> {
     let (address, serve) = (address?, serve?);
     if tls.is_none() && serve.contains(&Area::Federation) && !address.ip().is_loopback() {
         let message = "Federation requires TLS: name a certificate, or put a reverse proxy in front".to_owned();
-        fields.doubtful("tls", origin, message);
+        fields.failing("tls", origin, message);
     }
     Some(Listener { address, serve, tls })
 }

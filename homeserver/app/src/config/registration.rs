@@ -63,7 +63,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> Registration {
     if let Some(found) = fields.texts("tokens") {
         if found.value.iter().any(|token| token.len() < GUESSABLE_TOKEN_BYTES) {
             let message = format!("a token of fewer than {GUESSABLE_TOKEN_BYTES} characters can be guessed");
-            fields.doubtful("tokens", &found.origin, message);
+            fields.failing("tokens", &found.origin, message);
         }
         registration.tokens = found.value;
     }

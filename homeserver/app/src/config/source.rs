@@ -307,7 +307,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A value that can be used, but is probably not meant.
-    pub(super) fn doubtful(&self, name: &str, origin: &Origin, message: String) {
+    pub(super) fn failing(&self, name: &str, origin: &Origin, message: String) {
         let setting = format!("{}{name}", self.prefix);
         self.context.warnings.borrow_mut().push(Problem {
             origin: origin.clone(),

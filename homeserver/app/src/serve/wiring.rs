@@ -19,7 +19,7 @@ use weft_gateway::client::operator::operator_router;
 use weft_gateway::client::{ClientPorts, ClientSettings, MembershipLocks, Registration};
 use weft_gateway::documents::{ContentReads, DocumentPorts};
 use weft_gateway::health::Readiness;
-use weft_gateway::live::{LivePorts, Sessions};
+use weft_gateway::live::{ConnectionIds, LivePorts};
 use weft_gateway::ratelimit::{ServerEvents, UserLimiter};
 use weft_gateway::server::ServerPorts;
 use weft_gateway::text_reads::TextReads;
@@ -30,8 +30,8 @@ use weft_store::Store;
 
 use super::{ServeError, housekeeping, storage};
 use crate::adapters::{
-    CommitFork, FederationEdus, FederationPeers, KeyRingIdentity, RemoteRooms, RoomIntake, RoomInvitations, RoomRoster,
-    StoredKeyCache, StoredOutbox,
+    ChangeFanout, FederationEdus, FederationPeers, KeyRingIdentity, RemoteRooms, RoomInboundHandler, RoomInvitations,
+    RoomMembershipView, StoredKeyCache, StoredOutbox,
 };
 use crate::config::{self, Area, Config, RegistrationMode};
 
@@ -52,7 +52,7 @@ pub(super) struct Parts {
 }
 
 /// The side of the server that speaks to others.
-struct Outside {
+struct FederationServices {
     key_ring: Arc<KeyRing>,
     keys: RemoteKeys,
     events: RemoteEvents,
@@ -61,9 +61,9 @@ struct Outside {
 }
 
 /// The side that people on this server see change.
-struct Inside {
+struct LocalServices {
     fanout: Fanout,
-    roster: Arc<RoomRoster>,
+    membership_view: Arc<RoomMembershipView>,
     awareness: Awareness,
     ephemeral: Ephemeral,
     presence: Presence,
@@ -86,23 +86,20 @@ impl Parts {
     async fn over(config: &Config, store: &Store, traffic: &Traffic) -> Result<Self, ServeError> {
         let budgets = Arc::new(Budgets::default());
         traffic.register(&budgets);
-        let outside = outside(config, store)?;
-        let inside = inside(config, store, &outside);
-        for budget in outside.events.client().outgoing().budgets() {
+        let federation_services = federation_services(config, store)?;
+        let local = local(config, store, &federation_services);
+        for budget in federation_services.events.client().outgoing().budgets() {
             budgets.add(budget);
         }
-        budgets.add(outside.events.client().answer_bytes());
-        budgets.add(inside.membership.budget());
-        let rooms = rooms(config, store, &outside, &inside);
-        inside.roster.connect(rooms.clone());
+        budgets.add(federation_services.events.client().answer_bytes());
+        budgets.add(local.membership.budget());
+        let rooms = rooms(config, store, &federation_services, &local);
+        local.membership_view.connect(rooms.clone());
         rooms.recover().await.map_err(|error| ServeError::Recovery {
             reason: error.to_string(),
         })?;
-        let housekeeping = housekeeping::start(
-            inside.awareness.clone(),
-            inside.ephemeral.clone(),
-            inside.presence.clone(),
-        );
+        let housekeeping =
+            housekeeping::start(local.awareness.clone(), local.ephemeral.clone(), local.presence.clone());
         let accounts = accounts(config, store);
         for hashes in accounts.password_hashes() {
             budgets.add(hashes);
@@ -110,14 +107,14 @@ impl Parts {
         let limiter = limiter(config);
         let content_reads = ContentReads::default();
         budgets.add(content_reads.budget());
-        let client = client_ports(config, store, &outside, &inside, &rooms, &accounts, &limiter);
+        let client = client_ports(config, store, &federation_services, &local, &rooms, &accounts, &limiter);
         let operator = operator_router(client.clone());
-        let areas = areas(config, &outside, &inside, &rooms, (client, content_reads));
-        let Outside { sender, .. } = outside;
+        let areas = areas(config, &federation_services, &local, &rooms, (client, content_reads));
+        let FederationServices { sender, .. } = federation_services;
         Ok(Self {
             areas,
             operator,
-            fanout: inside.fanout,
+            fanout: local.fanout,
             housekeeping,
             rooms,
             sender,
@@ -161,7 +158,7 @@ impl Parts {
     }
 }
 
-fn outside(config: &Config, store: &Store) -> Result<Outside, ServeError> {
+fn federation_services(config: &Config, store: &Store) -> Result<FederationServices, ServeError> {
     let keys_file = storage::keys_path(&config.data_dir);
     let key_ring =
         KeyRing::load_or_generate(config.server_name.clone(), &keys_file).map_err(|error| ServeError::Keys {
@@ -192,7 +189,7 @@ fn outside(config: &Config, store: &Store) -> Result<Outside, ServeError> {
         reader: Reader::new(store.clone()),
     });
     let sender = Sender::start(SenderConfig::default(), Arc::new(client), outbox, clock);
-    Ok(Outside {
+    Ok(FederationServices {
         key_ring,
         keys,
         events,
@@ -207,23 +204,26 @@ fn read(path: &Path) -> Result<Vec<u8>, ServeError> {
     })
 }
 
-fn inside(config: &Config, store: &Store, outside: &Outside) -> Inside {
+fn local(config: &Config, store: &Store, federation_services: &FederationServices) -> LocalServices {
     let fanout = Fanout::new();
-    let roster = Arc::new(RoomRoster::new(Reader::new(store.clone()), config.server_name.clone()));
-    let edus = Arc::new(FederationEdus(outside.sender.clone()));
+    let membership_view = Arc::new(RoomMembershipView::new(
+        Reader::new(store.clone()),
+        config.server_name.clone(),
+    ));
+    let edus = Arc::new(FederationEdus(federation_services.sender.clone()));
     let clock = Arc::new(weft_room::SystemClock);
-    let awareness = Awareness::new(fanout.clone(), roster.clone(), edus.clone(), clock.clone());
+    let awareness = Awareness::new(fanout.clone(), membership_view.clone(), edus.clone(), clock.clone());
     let ephemeral = Ephemeral::new(
         store.clone(),
         fanout.clone(),
-        roster.clone(),
+        membership_view.clone(),
         edus.clone(),
         clock.clone(),
     );
-    let presence = Presence::new(config.server_name.clone(), roster.clone(), edus, clock);
-    Inside {
+    let presence = Presence::new(config.server_name.clone(), membership_view.clone(), edus, clock);
+    LocalServices {
         fanout,
-        roster,
+        membership_view,
         awareness,
         ephemeral,
         presence,
@@ -231,7 +231,7 @@ fn inside(config: &Config, store: &Store, outside: &Outside) -> Inside {
     }
 }
 
-fn rooms(config: &Config, store: &Store, outside: &Outside, inside: &Inside) -> Rooms {
+fn rooms(config: &Config, store: &Store, federation_services: &FederationServices, local: &LocalServices) -> Rooms {
     let config::Documents { seal_idle, seal_max } = config.documents;
     let room_config = RoomConfig {
         seal_idle,
@@ -240,14 +240,14 @@ fn rooms(config: &Config, store: &Store, outside: &Outside, inside: &Inside) -> 
         ..RoomConfig::default()
     };
     let ports = weft_room::Ports {
-        sink: Arc::new(CommitFork {
-            fanout: inside.fanout.clone(),
-            sender: outside.sender.clone(),
+        sink: Arc::new(ChangeFanout {
+            fanout: local.fanout.clone(),
+            sender: federation_services.sender.clone(),
         }),
-        peers: Arc::new(FederationPeers(outside.events.clone())),
+        peers: Arc::new(FederationPeers(federation_services.events.clone())),
         clock: Arc::new(weft_room::SystemClock),
     };
-    let identity = Arc::new(KeyRingIdentity(Arc::clone(&outside.key_ring)));
+    let identity = Arc::new(KeyRingIdentity(Arc::clone(&federation_services.key_ring)));
     Rooms::start(room_config, store.clone(), identity, ports)
 }
 
@@ -270,8 +270,8 @@ fn limiter(config: &Config) -> UserLimiter {
 
 fn areas(
     config: &Config,
-    outside: &Outside,
-    inside: &Inside,
+    federation_services: &FederationServices,
+    local: &LocalServices,
     rooms: &Rooms,
     (client, content_reads): (ClientPorts, ContentReads),
 ) -> BTreeMap<Area, Router> {
@@ -279,26 +279,26 @@ fn areas(
     let client = client::router(client);
     let invitations = RoomInvitations {
         rooms: rooms.clone(),
-        handshake: Arc::clone(&outside.handshake),
+        handshake: Arc::clone(&federation_services.handshake),
     };
     let documents = documents::router(DocumentPorts {
         rooms: rooms.clone(),
         accounts: accounts.clone(),
         invitations: Arc::new(invitations),
         limiter,
-        membership: inside.membership.clone(),
+        membership: local.membership.clone(),
         content_reads,
     });
     let live = live::router(LivePorts {
         rooms: rooms.clone(),
         accounts: accounts.clone(),
-        fanout: inside.fanout.clone(),
-        awareness: inside.awareness.clone(),
-        roster: inside.roster.clone(),
-        sessions: Sessions::default(),
+        fanout: local.fanout.clone(),
+        awareness: local.awareness.clone(),
+        membership_view: local.membership_view.clone(),
+        sessions: ConnectionIds::default(),
         text_reads: TextReads::default(),
     });
-    let federation = server::router(server_ports(config, outside, inside, rooms, accounts));
+    let federation = server::router(server_ports(config, federation_services, local, rooms, accounts));
     BTreeMap::from([
         (Area::Client, client),
         (Area::Documents, documents.merge(live)),
@@ -310,8 +310,8 @@ fn areas(
 fn client_ports(
     config: &Config,
     store: &Store,
-    outside: &Outside,
-    inside: &Inside,
+    federation_services: &FederationServices,
+    local: &LocalServices,
     rooms: &Rooms,
     accounts: &Accounts,
     limiter: &UserLimiter,
@@ -320,17 +320,17 @@ fn client_ports(
         accounts: accounts.clone(),
         rooms: rooms.clone(),
         positions: store.positions().clone(),
-        fanout: inside.fanout.clone(),
-        ephemeral: inside.ephemeral.clone(),
-        presence: inside.presence.clone(),
+        fanout: local.fanout.clone(),
+        ephemeral: local.ephemeral.clone(),
+        presence: local.presence.clone(),
         remote: Arc::new(RemoteRooms {
             rooms: rooms.clone(),
-            handshake: Arc::clone(&outside.handshake),
-            sender: outside.sender.clone(),
+            handshake: Arc::clone(&federation_services.handshake),
+            sender: federation_services.sender.clone(),
         }),
         limiter: limiter.clone(),
         clock: Arc::new(weft_room::SystemClock),
-        membership: inside.membership.clone(),
+        membership: local.membership.clone(),
         settings: ClientSettings {
             server_name: config.server_name.clone(),
             registration: match config.registration.mode {
@@ -345,24 +345,30 @@ fn client_ports(
     }
 }
 
-fn server_ports(config: &Config, outside: &Outside, inside: &Inside, rooms: &Rooms, accounts: Accounts) -> ServerPorts {
-    let intake = RoomIntake {
+fn server_ports(
+    config: &Config,
+    federation_services: &FederationServices,
+    local: &LocalServices,
+    rooms: &Rooms,
+    accounts: Accounts,
+) -> ServerPorts {
+    let intake = RoomInboundHandler {
         rooms: rooms.clone(),
-        awareness: inside.awareness.clone(),
-        ephemeral: inside.ephemeral.clone(),
-        presence: inside.presence.clone(),
+        awareness: local.awareness.clone(),
+        ephemeral: local.ephemeral.clone(),
+        presence: local.presence.clone(),
     };
     ServerPorts {
         server_name: config.server_name.clone(),
         rooms: rooms.clone(),
         accounts,
-        key_ring: Arc::clone(&outside.key_ring),
-        keys: outside.keys.clone(),
-        events: outside.events.clone(),
-        handshake: Handshake::new(outside.events.clone()),
+        key_ring: Arc::clone(&federation_services.key_ring),
+        keys: federation_services.keys.clone(),
+        events: federation_services.events.clone(),
+        handshake: Handshake::new(federation_services.events.clone()),
         transactions: Arc::new(Transactions::new()),
         intake: Arc::new(intake),
-        sender: outside.sender.clone(),
+        sender: federation_services.sender.clone(),
         event_bytes: ServerEvents::per_day(config.limits.event_bytes_per_server_and_day),
     }
 }

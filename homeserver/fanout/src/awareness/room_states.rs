@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use serde_json::{Value, json};
-use weft_room::SessionId;
+use weft_room::ConnectionId;
 use weft_wire::{
     limits::{
         AWARENESS_EXPIRY_MS, AWARENESS_MEMORY_MS, MAX_AWARENESS_CLIENTS_PER_DEVICE, MAX_AWARENESS_CLIENTS_PER_ROOM,
@@ -24,7 +24,7 @@ const MAX_SOCKETS_PER_CLIENT: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     /// A socket of this server.
-    Local(SessionId),
+    Local(ConnectionId),
     /// An EDU.
     Remote,
 }
@@ -45,7 +45,7 @@ struct Client {
     user: OwnedUserId,
     device: OwnedDeviceId,
     /// The sockets of this server that announced it, oldest first. It is removed when the last of them closes.
-    sockets: Vec<SessionId>,
+    sockets: Vec<ConnectionId>,
     clock: u64,
     /// JSON text with the identity written in.
     state: String,
@@ -235,7 +235,7 @@ impl RoomStates {
     }
 
     /// A socket has closed: removes the clients that no other socket announced. Gives what others are to be told.
-    pub(super) fn remove_session(&mut self, session: SessionId, now: u64) -> Vec<Entry> {
+    pub(super) fn remove_session(&mut self, session: ConnectionId, now: u64) -> Vec<Entry> {
         self.remove_if(now, |client| {
             let held = client.sockets.contains(&session);
             client.sockets.retain(|socket| *socket != session);
@@ -328,7 +328,7 @@ mod tests {
 
     fn writer(session: u64) -> Writer {
         Writer {
-            origin: Origin::Local(SessionId(session)),
+            origin: Origin::Local(ConnectionId(session)),
             announces: true,
             user: user_id!("@alice:alpha.example").to_owned(),
             device: device_id!("D").to_owned(),
@@ -393,7 +393,7 @@ mod tests {
             assert_eq!(states.set(&other, 5, 99, None, 0), Outcome::default());
         }
         assert_eq!(states.entries().len(), 1);
-        states.remove_session(SessionId(1), 0);
+        states.remove_session(ConnectionId(1), 0);
         assert_eq!(states.set(&bob(), 5, 99, Some(json!({})), 0), Outcome::default());
     }
 
@@ -406,7 +406,7 @@ mod tests {
             let removed = if by_itself {
                 states.news(&writer(1), 5, 7, None)
             } else {
-                states.remove_session(SessionId(1), 0).pop()
+                states.remove_session(ConnectionId(1), 0).pop()
             };
             assert_eq!(removed, Some(gone(5, 7)));
             // The same clock, and another device of the same user after a new sign-in.
@@ -441,8 +441,8 @@ mod tests {
         // As a stock client says it when it connects again: with the same clock.
         assert_eq!(states.set(&writer(2), 5, 3, Some(json!({})), 0), Outcome::default());
         assert!(states.news(&writer(2), 5, 4, Some(json!({"cursor": 1}))).is_some());
-        assert_eq!(states.remove_session(SessionId(1), 0), [], "the successor is there");
-        assert_eq!(states.remove_session(SessionId(2), 0), [gone(5, 4)]);
+        assert_eq!(states.remove_session(ConnectionId(1), 0), [], "the successor is there");
+        assert_eq!(states.remove_session(ConnectionId(2), 0), [gone(5, 4)]);
     }
 
     /// Two tabs of one browser repeat each other's states; the end of one does not end the other.
@@ -461,8 +461,8 @@ mod tests {
             "told by the other tab"
         );
         assert!(states.news(&repeats(1), 5, 5, Some(json!({}))).is_some());
-        assert_eq!(states.remove_session(SessionId(2), 0), [gone(6, 1)]);
-        assert_eq!(states.remove_session(SessionId(1), 0), [gone(5, 5)]);
+        assert_eq!(states.remove_session(ConnectionId(2), 0), [gone(6, 1)]);
+        assert_eq!(states.remove_session(ConnectionId(1), 0), [gone(5, 5)]);
     }
 
     #[test]
@@ -556,9 +556,9 @@ mod tests {
         states.set(&bob(), 6, 1, Some(json!({})), 10_000);
         assert_eq!(states.expire(AWARENESS_EXPIRY_MS), []);
         assert_eq!(states.expire(AWARENESS_EXPIRY_MS + 1), [gone(5, 1)]);
-        assert_eq!(states.remove_session(SessionId(1), 0), []);
+        assert_eq!(states.remove_session(ConnectionId(1), 0), []);
         states.set(&writer(1), 7, 4, Some(json!({})), 0);
-        assert_eq!(states.remove_session(SessionId(1), 0), [gone(7, 4)]);
+        assert_eq!(states.remove_session(ConnectionId(1), 0), [gone(7, 4)]);
         assert_eq!(states.entries().len(), 1);
     }
 }

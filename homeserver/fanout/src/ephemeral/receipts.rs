@@ -43,7 +43,10 @@ impl Ephemeral {
 
     async fn try_store_receipt(&self, room: &RoomId, receipt: &Receipt) -> Result<bool, ReceiptError> {
         let Inner {
-            store, fanout, roster, ..
+            store,
+            fanout,
+            membership_view,
+            ..
         } = &*self.inner;
         let key = (
             room.to_owned(),
@@ -77,7 +80,7 @@ impl Ephemeral {
             &ReceiptChange { kind, thread, user },
         );
         store.commit(batch).await?;
-        let members = roster.local_members(room).await;
+        let members = membership_view.local_members(room).await;
         fanout.wake(members.iter().map(AsRef::as_ref), position);
         Ok(true)
     }

@@ -10,7 +10,7 @@ const REMEMBER_OFFLINE_MS: u64 = 60 * 60 * 1_000;
 
 /// What a user says of himself, or what his server says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct UserPresence {
     /// Online, unavailable (idle), offline.
     pub presence: PresenceState,
     /// A few words of his own.
@@ -19,7 +19,7 @@ pub struct Seen {
     pub last_active: Option<u64>,
 }
 
-impl Seen {
+impl UserPresence {
     /// Of somebody of whom nothing is known.
     pub(super) const fn nothing() -> Self {
         Self {
@@ -32,7 +32,7 @@ impl Seen {
 
 #[derive(Debug)]
 struct Entry {
-    seen: Seen,
+    seen: UserPresence,
     /// When it ends, milliseconds since 1970.
     until: u64,
     /// When other servers were last told.
@@ -80,7 +80,7 @@ impl States {
 
     /// Takes what is said of a user until then; whether anybody has to hear of it. Of other servers nobody new is taken
     /// where there are too many, of his server or of all: they take no places from our own users.
-    pub(super) fn set(&mut self, user: &UserId, seen: Seen, until: u64) -> bool {
+    pub(super) fn set(&mut self, user: &UserId, seen: UserPresence, until: u64) -> bool {
         let Some(entry) = self.users.get_mut(user) else {
             return seen.presence != PresenceState::Offline && self.add(user, seen, until);
         };
@@ -94,7 +94,7 @@ impl States {
         changed
     }
 
-    fn add(&mut self, user: &UserId, seen: Seen, until: u64) -> bool {
+    fn add(&mut self, user: &UserId, seen: UserPresence, until: u64) -> bool {
         if user.server_name() != self.us && !self.take_place(user.server_name()) {
             return false;
         }
@@ -121,10 +121,10 @@ impl States {
     }
 
     /// What is known of a user.
-    pub(super) fn of(&self, user: &UserId) -> Seen {
+    pub(super) fn of(&self, user: &UserId) -> UserPresence {
         self.users
             .get(user)
-            .map_or_else(Seen::nothing, |entry| entry.seen.clone())
+            .map_or_else(UserPresence::nothing, |entry| entry.seen.clone())
     }
 
     /// A device of a user of ours syncs with this presence until then: the user is online while any device asks for that,
@@ -158,7 +158,7 @@ impl States {
         } else {
             known.last_active.or(Some(now))
         };
-        let seen = Seen {
+        let seen = UserPresence {
             presence: by_syncs,
             last_active,
             ..known
@@ -266,8 +266,8 @@ mod tests {
         server_name!("a.test").to_owned()
     }
 
-    fn online(status: &str) -> Seen {
-        Seen {
+    fn online(status: &str) -> UserPresence {
+        UserPresence {
             presence: PresenceState::Online,
             status: Some(status.to_owned()),
             last_active: Some(1),
@@ -284,7 +284,7 @@ mod tests {
         let (alice, bob) = (user_id!("@alice:a.test"), user_id!("@bob:b.test"));
         let mut states = States::new(us(), 40);
         assert!(
-            !states.set(alice, Seen::nothing(), 100),
+            !states.set(alice, UserPresence::nothing(), 100),
             "that nobody is there is no news"
         );
         assert!(states.set(alice, online(""), 100));

@@ -5,31 +5,31 @@ use std::sync::Arc;
 use ruma::{device_id, server_name};
 use serde_json::{Value, json};
 use weft_fanout::{Awareness, Change, Fanout, Joined, RoomSubscription, awareness::EduRefused};
-use weft_room::SessionId;
+use weft_room::ConnectionId;
 use weft_wire::{awareness::AwarenessEdu, limits::AWARENESS_EXPIRY_MS, live::awareness::Entry};
 
-use crate::fakes::{FakeRoster, Net, StoppedClock, alice, bob, room};
+use crate::fakes::{FakeMembershipView, Net, StoppedClock, alice, bob, room};
 
 pub struct World {
     pub fanout: Fanout,
     pub awareness: Awareness,
-    roster: Arc<FakeRoster>,
+    membership_view: Arc<FakeMembershipView>,
     pub net: Arc<Net>,
     clock: Arc<StoppedClock>,
 }
 
 pub fn world() -> World {
     let fanout = Fanout::new();
-    let (roster, net, clock) = (
-        Arc::new(FakeRoster::default()),
+    let (membership_view, net, clock) = (
+        Arc::new(FakeMembershipView::default()),
         Arc::new(Net::default()),
         StoppedClock::at(1_000),
     );
-    let awareness = Awareness::new(fanout.clone(), roster.clone(), net.clone(), clock.clone());
+    let awareness = Awareness::new(fanout.clone(), membership_view.clone(), net.clone(), clock.clone());
     World {
         fanout,
         awareness,
-        roster,
+        membership_view,
         net,
         clock,
     }
@@ -43,13 +43,13 @@ impl World {
 }
 
 pub fn subscribe(fanout: &Fanout, session: u64) -> RoomSubscription {
-    fanout.subscribe(room(), SessionId(session), alice(), device_id!("PHONE"))
+    fanout.subscribe(room(), ConnectionId(session), alice(), device_id!("PHONE"))
 }
 
 fn socket(session: u64) -> Joined {
     Joined {
         room: room().to_owned(),
-        session: SessionId(session),
+        session: ConnectionId(session),
         user: alice().to_owned(),
         device: device_id!("PHONE").to_owned(),
         display_name: Some("Alice".to_owned()),
@@ -163,7 +163,7 @@ async fn an_edu_must_come_from_the_users_own_server() {
         .await;
     assert!(matches!(large, Err(EduRefused::Malformed(_))), "{large:?}");
     assert!(world.awareness.states(room()).is_empty());
-    assert_eq!(*world.roster.seen_remote.lock().unwrap(), 0);
+    assert_eq!(*world.membership_view.seen_remote.lock().unwrap(), 0);
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn somebody_live_elsewhere_is_seen_and_makes_seals_quick() {
         .await
         .unwrap();
     assert_eq!(told(&mut reader), [(7, json!({"user": {"id": bob(), "name": "bob"}}))]);
-    assert_eq!(*world.roster.seen_remote.lock().unwrap(), 1);
+    assert_eq!(*world.membership_view.seen_remote.lock().unwrap(), 1);
     assert!(
         world.net.0.lock().unwrap().is_empty(),
         "what came by federation does not go out again"
@@ -190,7 +190,7 @@ async fn somebody_live_elsewhere_is_seen_and_makes_seals_quick() {
         .await
         .unwrap();
     assert_eq!(told(&mut reader), [(7, Value::Null)]);
-    assert_eq!(*world.roster.seen_remote.lock().unwrap(), 1);
+    assert_eq!(*world.membership_view.seen_remote.lock().unwrap(), 1);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use weft_store::{
 };
 use weft_wire::limits::MAX_RECEIPT_THREADS;
 
-use crate::fakes::{FakeRoster, Net, StoppedClock, alice, bob, room};
+use crate::fakes::{FakeMembershipView, Net, StoppedClock, alice, bob, room};
 
 struct World {
     fanout: Fanout,
@@ -28,8 +28,14 @@ async fn world() -> World {
     let store = Store::open(MemoryEngine::new()).await.unwrap();
     let fanout = Fanout::new();
     let (net, clock) = (Arc::new(Net::default()), StoppedClock::at(1_000));
-    let roster = Arc::new(FakeRoster::default());
-    let ephemeral = Ephemeral::new(store.clone(), fanout.clone(), roster, net.clone(), clock.clone());
+    let membership_view = Arc::new(FakeMembershipView::default());
+    let ephemeral = Ephemeral::new(
+        store.clone(),
+        fanout.clone(),
+        membership_view,
+        net.clone(),
+        clock.clone(),
+    );
     World {
         fanout,
         ephemeral,

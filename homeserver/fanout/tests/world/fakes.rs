@@ -11,7 +11,7 @@ use ruma::{
     user_id,
 };
 use serde_json::Value;
-use weft_fanout::{EduSink, Member, Roster};
+use weft_fanout::{EduSink, Member, MembershipView};
 use weft_room::Clock;
 
 pub fn room() -> &'static RoomId {
@@ -27,12 +27,12 @@ pub fn bob() -> &'static UserId {
 }
 
 #[derive(Default)]
-pub struct FakeRoster {
+pub struct FakeMembershipView {
     pub seen_remote: Mutex<usize>,
 }
 
 #[async_trait]
-impl Roster for FakeRoster {
+impl MembershipView for FakeMembershipView {
     async fn member(&self, _room: &RoomId, user: &UserId) -> Option<Member> {
         match user.localpart() {
             "alice" => Some(Member {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use weft_fanout::{Presence, presence::ForeignUser};
 use weft_wire::presence::PresenceEntry;
 
-use crate::fakes::{FakeRoster, Net, StoppedClock, alice, bob};
+use crate::fakes::{FakeMembershipView, Net, StoppedClock, alice, bob};
 
 pub struct World {
     pub presence: Presence,
@@ -18,7 +18,7 @@ pub struct World {
 pub fn world() -> World {
     let (net, clock) = (Arc::new(Net::default()), StoppedClock::at(10_000_000));
     let us = server_name!("alpha.example").to_owned();
-    let presence = Presence::new(us, Arc::new(FakeRoster::default()), net.clone(), clock.clone());
+    let presence = Presence::new(us, Arc::new(FakeMembershipView::default()), net.clone(), clock.clone());
     World { presence, net, clock }
 }
 
@@ -50,15 +50,15 @@ fn online(user: &UserId) -> PresenceEntry {
 async fn what_a_user_says_is_told_to_servers_and_to_companions_alone() {
     let world = world();
     let carol = user_id!("@carol:alpha.example");
-    let (nothing, start) = world.presence.news(carol, None).await;
+    let (nothing, start) = world.presence.changes_since(carol, None).await;
     assert!(nothing.is_empty());
     world
         .presence
-        .says(alice(), PresenceState::Online, Some("writing".to_owned()))
+        .set(alice(), PresenceState::Online, Some("writing".to_owned()))
         .await;
     world
         .presence
-        .says(alice(), PresenceState::Online, Some("writing".to_owned()))
+        .set(alice(), PresenceState::Online, Some("writing".to_owned()))
         .await;
     let sent = world.sent();
     assert_eq!(sent.len(), 1, "said again is no news: {sent:?}");
@@ -68,42 +68,48 @@ async fn what_a_user_says_is_told_to_servers_and_to_companions_alone() {
         (&"online".into(), &"writing".into())
     );
 
-    let (news, told) = world.presence.news(carol, Some(start)).await;
+    let (news, told) = world.presence.changes_since(carol, Some(start)).await;
     assert_eq!(news.len(), 1);
     assert_eq!(news[0].1.status.as_deref(), Some("writing"));
-    assert!(world.presence.news(carol, Some(told)).await.0.is_empty());
+    assert!(world.presence.changes_since(carol, Some(told)).await.0.is_empty());
     assert_eq!(
-        world.presence.of(carol, alice()).await.unwrap().presence,
+        world.presence.get(carol, alice()).await.unwrap().presence,
         PresenceState::Online
     );
     let stranger = user_id!("@stranger:alpha.example");
-    assert!(world.presence.news(stranger, Some(start)).await.0.is_empty());
-    assert_eq!(world.presence.of(stranger, alice()).await, None);
+    assert!(world.presence.changes_since(stranger, Some(start)).await.0.is_empty());
+    assert_eq!(world.presence.get(stranger, alice()).await, None);
     assert_eq!(
-        world.presence.of(alice(), alice()).await.unwrap().presence,
+        world.presence.get(alice(), alice()).await.unwrap().presence,
         PresenceState::Online
     );
 
     world
         .presence
-        .says(alice(), PresenceState::Online, Some("x".repeat(1_025)))
+        .set(alice(), PresenceState::Online, Some("x".repeat(1_025)))
         .await;
-    assert_eq!(world.presence.of(carol, alice()).await.unwrap().status, None);
+    assert_eq!(world.presence.get(carol, alice()).await.unwrap().status, None);
 }
 
 #[tokio::test]
 async fn who_asks_for_nothing_any_more_has_gone() {
     let world = world();
-    world.presence.asks(alice(), desk(), PresenceState::Offline, 0).await;
+    world
+        .presence
+        .record_activity(alice(), desk(), PresenceState::Offline, 0)
+        .await;
     assert!(world.sent().is_empty(), "who wants to be taken for away is");
     world
         .presence
-        .asks(alice(), desk(), PresenceState::Online, 60_000)
+        .record_activity(alice(), desk(), PresenceState::Online, 60_000)
         .await;
     assert_eq!(world.sent()[0]["presence"], "online");
-    world.presence.says(alice(), PresenceState::Unavailable, None).await;
+    world.presence.set(alice(), PresenceState::Unavailable, None).await;
     world.clock.advance(89_999);
-    world.presence.asks(alice(), desk(), PresenceState::Online, 0).await;
+    world
+        .presence
+        .record_activity(alice(), desk(), PresenceState::Online, 0)
+        .await;
     world.presence.expire().await;
     let sent = world.sent();
     assert_eq!(sent.len(), 1);
@@ -121,13 +127,16 @@ async fn who_asks_for_nothing_any_more_has_gone() {
 #[tokio::test]
 async fn other_servers_are_told_again_before_they_take_somebody_for_gone() {
     let world = world();
-    world.presence.asks(alice(), desk(), PresenceState::Online, 0).await;
+    world
+        .presence
+        .record_activity(alice(), desk(), PresenceState::Online, 0)
+        .await;
     world.sent();
     for _ in 0..25 {
         world.clock.advance(60_000);
         world
             .presence
-            .asks(alice(), desk(), PresenceState::Online, 60_000)
+            .record_activity(alice(), desk(), PresenceState::Online, 60_000)
             .await;
         world.presence.expire().await;
     }
@@ -141,13 +150,13 @@ async fn other_servers_are_told_again_before_they_take_somebody_for_gone() {
     world.clock.advance(29 * 60_000);
     world.presence.expire().await;
     assert_eq!(
-        world.presence.of(alice(), bob()).await.unwrap().presence,
+        world.presence.get(alice(), bob()).await.unwrap().presence,
         PresenceState::Online
     );
     world.clock.advance(60_000);
     world.presence.expire().await;
     assert_eq!(
-        world.presence.of(alice(), bob()).await.unwrap().presence,
+        world.presence.get(alice(), bob()).await.unwrap().presence,
         PresenceState::Offline
     );
     assert!(
@@ -172,18 +181,18 @@ async fn t52_a_server_says_how_its_own_users_are() {
     let ours = server_name!("alpha.example");
     assert!(world.presence.edu(ours, online(alice())).is_err());
     assert_eq!(
-        world.presence.of(alice(), alice()).await.unwrap().presence,
+        world.presence.get(alice(), alice()).await.unwrap().presence,
         PresenceState::Offline
     );
     world.presence.edu(beta, online(bob())).unwrap();
     assert_eq!(
-        world.presence.of(alice(), bob()).await.unwrap().presence,
+        world.presence.get(alice(), bob()).await.unwrap().presence,
         PresenceState::Online
     );
     let stranger = user_id!("@stranger:beta.example");
     world.presence.edu(beta, online(stranger)).unwrap();
     assert_eq!(
-        world.presence.of(alice(), stranger).await,
+        world.presence.get(alice(), stranger).await,
         None,
         "he shares no room with her"
     );
@@ -193,15 +202,15 @@ async fn t52_a_server_says_how_its_own_users_are() {
 async fn more_than_fits_into_an_answer_comes_with_the_next() {
     let world = world();
     let beta = server_name!("beta.example");
-    let start = world.presence.news(alice(), None).await.1;
+    let start = world.presence.changes_since(alice(), None).await.1;
     for number in 0..150 {
         let user = UserId::parse(format!("@u{number}:beta.example")).unwrap();
         world.presence.edu(beta, online(&user)).unwrap();
     }
     world.presence.edu(beta, online(bob())).unwrap();
-    let (first, told) = world.presence.news(alice(), Some(start)).await;
+    let (first, told) = world.presence.changes_since(alice(), Some(start)).await;
     assert!(first.is_empty(), "none of the first hundred shares a room with her");
-    let (second, _) = world.presence.news(alice(), Some(told)).await;
+    let (second, _) = world.presence.changes_since(alice(), Some(told)).await;
     assert_eq!(second.len(), 1);
 }
 
@@ -209,9 +218,12 @@ async fn more_than_fits_into_an_answer_comes_with_the_next() {
 #[tokio::test]
 async fn a_user_is_online_while_any_device_syncs_so() {
     let world = world();
-    let presence = async || world.presence.of(alice(), alice()).await.unwrap().presence;
+    let presence = async || world.presence.get(alice(), alice()).await.unwrap().presence;
     let syncs = async |device: &'static str, presence: PresenceState| {
-        world.presence.asks(alice(), device.into(), presence, 30_000).await;
+        world
+            .presence
+            .record_activity(alice(), device.into(), presence, 30_000)
+            .await;
     };
     syncs("DESK", PresenceState::Unavailable).await;
     assert_eq!(presence().await, PresenceState::Unavailable);
@@ -221,11 +233,11 @@ async fn a_user_is_online_while_any_device_syncs_so() {
     assert_eq!(presence().await, PresenceState::Online, "the other device is");
     syncs("DESK", PresenceState::Unavailable).await;
     assert_eq!(presence().await, PresenceState::Unavailable);
-    world.presence.says(alice(), PresenceState::Online, None).await;
+    world.presence.set(alice(), PresenceState::Online, None).await;
     syncs("PHONE", PresenceState::Unavailable).await;
     assert_eq!(presence().await, PresenceState::Unavailable);
     // What the user set stands against a sync that merely asks.
-    world.presence.says(alice(), PresenceState::Unavailable, None).await;
+    world.presence.set(alice(), PresenceState::Unavailable, None).await;
     syncs("PHONE", PresenceState::Online).await;
     assert_eq!(presence().await, PresenceState::Unavailable);
 }

@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use ruma::{ServerName, server_name};
 use serde_json::{Value, json};
-use weft_fanout::{Joined, presence::Seen};
-use weft_room::{Clock as _, SessionId};
+use weft_fanout::{Joined, presence::UserPresence};
+use weft_room::{Clock as _, ConnectionId};
 use weft_wire::{awareness::AwarenessEdu, live::awareness::Entry, presence::PresenceEntry};
 
 use crate::{
@@ -45,7 +45,7 @@ async fn presence_that_a_user_says_is_written_as_the_vectors_say() {
         let world = presence::world();
         let state = serde_json::from_value(said["presence"].clone()).unwrap();
         let status = said["status_msg"].as_str().map(str::to_owned);
-        world.presence.says(alice(), state, status).await;
+        world.presence.set(alice(), state, status).await;
         if let Some(silent) = said["silent_ms"].as_u64() {
             world.clock.advance(silent - 1);
             world.presence.expire().await;
@@ -69,12 +69,12 @@ async fn presence_of_other_servers_is_known_as_it_was_read() {
         for entry in vector["read"].as_array().unwrap() {
             let entry: PresenceEntry = serde_json::from_value(entry.clone()).unwrap();
             world.presence.edu(&origin, entry.clone()).unwrap();
-            let seen = Seen {
+            let seen = UserPresence {
                 presence: entry.presence,
                 status: entry.status_msg,
                 last_active: entry.last_active_ago.map(|ago| now - ago),
             };
-            let known = world.presence.of(alice(), &entry.user_id).await.unwrap();
+            let known = world.presence.get(alice(), &entry.user_id).await.unwrap();
             // That somebody is not there of whom nothing was known before is no news.
             if seen.presence != ruma::presence::PresenceState::Offline {
                 assert_eq!(known, seen, "{name}");
@@ -89,7 +89,7 @@ async fn comes(world: &awareness::World, content: &Value) {
     if edu.user_id.server_name() == server_name!("alpha.example") {
         let joined = Joined {
             room: edu.room_id,
-            session: SessionId(1),
+            session: ConnectionId(1),
             display_name: (edu.user_id == alice()).then(|| "Alice".to_owned()),
             user: edu.user_id,
             device: edu.device_id,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use weft_accounts::Accounts;
 use weft_fanout::Fanout;
 
-use super::{Ports, standing::same_user};
+use super::{Ports, membership_check::same_user};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},

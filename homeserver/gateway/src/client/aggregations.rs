@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ruma::RoomId;
 use serde_json::{Map, Value, json};
 use weft_dag::Pdu;
-use weft_room::{Beside, Reader};
+use weft_room::{Reader, UnsignedData};
 use weft_store::tables::rooms::{Relation, RelationRow};
 
 use super::{
@@ -29,7 +29,7 @@ pub(super) async fn bundled(
     room: &RoomId,
     viewer: Viewer<'_>,
     shown: Shown,
-    events: &[(&Arc<Pdu>, &Beside)],
+    events: &[(&Arc<Pdu>, &UnsignedData)],
 ) -> ApiResult<Vec<Map<String, Value>>> {
     let mut all = Vec::with_capacity(events.len());
     let mut left = MAX_PER_ANSWER;
@@ -119,7 +119,7 @@ impl Answer<'_> {
         let Some(pdu) = self.reader.event(Some(self.room), &row.event).await? else {
             return Ok(None);
         };
-        let event = client_event_with(&pdu, self.shown, &Beside::default(), relations);
+        let event = client_event_with(&pdu, self.shown, &UnsignedData::default(), relations);
         Ok(event.and_then(|event| serde_json::from_str(event.get()).ok()))
     }
 }

@@ -19,8 +19,8 @@ use super::{
     Ports,
     asking::Asking,
     join::room_of_alias,
+    membership_check::{self, Readable},
     remote::Remote,
-    standing::{self, Readable},
 };
 use crate::{
     authentication::Authenticated,
@@ -66,7 +66,7 @@ async fn create(
     if request.room_alias.server_name() != accounts.server_name() {
         return Err(ApiError::invalid_param("Aliases are made on their own server."));
     }
-    standing::joined(rooms.reader(), &request.room_id, &caller.user_id).await?;
+    membership_check::joined(rooms.reader(), &request.room_id, &caller.user_id).await?;
     rooms
         .put_alias(&request.room_alias, &request.room_id, &caller.user_id)
         .await?;
@@ -112,8 +112,8 @@ async fn of_room(
     Ruma(request): Ruma<aliases::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     // Aliases have no history: who left may not see those that were made since.
-    if standing::readable(&reader, &request.room_id, &caller.user_id).await? != Readable::Now {
-        return Err(standing::hidden());
+    if membership_check::readable(&reader, &request.room_id, &caller.user_id).await? != Readable::Now {
+        return Err(membership_check::hidden());
     }
     Ok(Json(json!({"aliases": reader.aliases_of(&request.room_id).await?})))
 }

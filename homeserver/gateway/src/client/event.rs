@@ -19,7 +19,7 @@ use super::{
     events::{Shown, client_event, passes, types_of},
     filters::check_events,
     ignored::{Ignored, ignored_users},
-    standing,
+    membership_check,
     tokens::TimelineToken,
 };
 use crate::{
@@ -40,7 +40,7 @@ fn unknown() -> ApiError {
 
 /// The event, if it is in this room and the user may see it.
 pub(super) async fn seen(reader: &Reader, room: &RoomId, id: &EventId, user: &UserId) -> ApiResult<Arc<Pdu>> {
-    let readable = standing::readable(reader, room, user).await;
+    let readable = membership_check::readable(reader, room, user).await;
     // What can't be read is not what isn't there.
     readable.map_err(|error| match error.status() {
         StatusCode::FORBIDDEN => unknown(),

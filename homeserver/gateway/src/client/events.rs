@@ -12,7 +12,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 use weft_dag::Pdu;
-use weft_room::{Beside, Types};
+use weft_room::{Types, UnsignedData};
 use weft_wire::event_types;
 
 #[derive(Serialize)]
@@ -57,14 +57,14 @@ impl Shown {
 
 /// An event in the client's format (Matrix specification, "Room event format").
 pub(super) fn client_event(pdu: &Pdu, shown: Shown) -> Option<Box<RawValue>> {
-    client_event_with(pdu, shown, &Beside::default(), Map::new())
+    client_event_with(pdu, shown, &UnsignedData::default(), Map::new())
 }
 
 /// The same, with what is told beside it in `unsigned`, the aggregations of related events among that.
 pub(super) fn client_event_with(
     pdu: &Pdu,
     shown: Shown,
-    beside: &Beside,
+    beside: &UnsignedData,
     relations: Map<String, Value>,
 ) -> Option<Box<RawValue>> {
     if shown.federation {
@@ -86,7 +86,7 @@ pub(super) fn client_event_with(
     to_raw_value(&event).ok()
 }
 
-fn unsigned(age: u64, shown: Shown, beside: &Beside, relations: Map<String, Value>) -> Map<String, Value> {
+fn unsigned(age: u64, shown: Shown, beside: &UnsignedData, relations: Map<String, Value>) -> Map<String, Value> {
     let mut unsigned = Map::from_iter([("age".to_owned(), age.into())]);
     if let Some(transaction) = &beside.transaction {
         unsigned.insert("transaction_id".to_owned(), transaction.as_str().into());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use weft_accounts::Accounts;
 use weft_wire::limits::{MAX_EVENT_FIELD_BYTES, MAX_FILTER_IDS, MAX_FILTER_PATTERNS, MAX_FILTER_WILDCARDS};
 
-use super::{Ports, standing::same_user};
+use super::{Ports, membership_check::same_user};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},

@@ -252,7 +252,7 @@ async fn candidates(
     named: Vec<OwnedServerName>,
 ) -> ApiResult<Vec<OwnedServerName>> {
     let stripped = match ports.reader.room_of_user(user, room).await? {
-        Some(entry) => ports.reader.outside_state(user, &entry).await?,
+        Some(entry) => ports.reader.out_of_band_state(user, &entry).await?,
         None => Vec::new(),
     };
     let inviters = stripped.iter().filter_map(|event| {

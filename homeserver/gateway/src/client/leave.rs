@@ -11,7 +11,7 @@ use ruma::{
 use serde_json::{Map, Value, json};
 use weft_room::Rooms;
 
-use super::{Ports, join::send_membership, membership_lock::MembershipLocks, remote::Remote, standing::hidden};
+use super::{Ports, join::send_membership, membership_check::hidden, membership_lock::MembershipLocks, remote::Remote};
 use crate::{
     authentication::Authenticated,
     errors::ApiResult,

@@ -15,7 +15,7 @@ use weft_room::{Clock, Reader};
 use super::{
     Ports,
     events::{Shown, client_event},
-    standing::{self, Readable},
+    membership_check::{self, Readable},
     tokens::TimelineToken,
 };
 use crate::{
@@ -47,8 +47,11 @@ async fn joined(
     caller: Authenticated,
     Ruma(request): Ruma<joined_members::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    standing::joined(&reader, &request.room_id, &caller.user_id).await?;
-    let state = reader.state(&request.room_id).await?.ok_or_else(standing::hidden)?;
+    membership_check::joined(&reader, &request.room_id, &caller.user_id).await?;
+    let state = reader
+        .state(&request.room_id)
+        .await?
+        .ok_or_else(membership_check::hidden)?;
     let joined: BTreeMap<OwnedUserId, Value> = state
         .of_type("m.room.member")
         .filter_map(|pdu| {
@@ -102,10 +105,10 @@ pub(super) async fn state_for(
     user: &UserId,
     at: Option<TimelineToken>,
 ) -> ApiResult<StateView> {
-    let readable = standing::readable(reader, room, user).await?;
+    let readable = membership_check::readable(reader, room, user).await?;
     let asked = at.map(|TimelineToken(order)| u64::try_from(order.saturating_sub(1)).unwrap_or(0));
     let position = match (readable, asked) {
-        (Readable::Now, None) => return reader.state(room).await?.ok_or_else(standing::hidden),
+        (Readable::Now, None) => return reader.state(room).await?.ok_or_else(membership_check::hidden),
         (Readable::Now, Some(position)) => position,
         (Readable::Until(left), asked) => asked.unwrap_or(left).min(left),
     };
@@ -113,7 +116,7 @@ pub(super) async fn state_for(
         return Ok(state);
     }
     // Before the room was made, or came here, there is no state; that the user may look is settled.
-    let version = reader.version(room).await?.ok_or_else(standing::hidden)?;
+    let version = reader.version(room).await?.ok_or_else(membership_check::hidden)?;
     Ok(StateView::empty(version))
 }
 
@@ -124,7 +127,7 @@ pub(super) async fn entry_for(
     user: &UserId,
     (kind, key): (&str, &str),
 ) -> ApiResult<Option<Arc<Pdu>>> {
-    Ok(match standing::readable(reader, room, user).await? {
+    Ok(match membership_check::readable(reader, room, user).await? {
         Readable::Now => reader.state_event(room, kind, key).await?,
         Readable::Until(left) => {
             let state = reader.state_entries_at(room, left, &[(kind, key)]).await?;

@@ -25,7 +25,7 @@ use super::{
     events::{Shown, client_event, passes, types_of},
     filters::check_events,
     ignored::{Ignored, ignored_users},
-    standing::{self, Readable},
+    membership_check::{self, Readable},
     tokens::TimelineToken,
 };
 use crate::{
@@ -51,7 +51,7 @@ async fn messages(
 ) -> ApiResult<Json<Value>> {
     let (room, user) = (&*request.room_id, &*caller.user_id);
     let reader = rooms.reader();
-    let readable = standing::readable(reader, room, user).await?;
+    let readable = membership_check::readable(reader, room, user).await?;
     let direction = match request.dir {
         Dir::Backward => Direction::Backward,
         Dir::Forward => Direction::Forward,

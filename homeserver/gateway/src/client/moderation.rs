@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
 use weft_room::{NewEvent, Rooms};
 
-use super::{Ports, join::member_content, membership_lock::MembershipLocks, remote::Remote, standing};
+use super::{Ports, join::member_content, membership_check, membership_lock::MembershipLocks, remote::Remote};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -43,7 +43,7 @@ async fn invite(
     let InvitationRecipient::UserId(recipient) = request.recipient else {
         return Err(ApiError::invalid_param("People are invited by their Matrix id."));
     };
-    standing::joined(rooms.reader(), &request.room_id, &caller.user_id).await?;
+    membership_check::joined(rooms.reader(), &request.room_id, &caller.user_id).await?;
     let mut content = Map::new();
     content.extend(recipient.reason.map(|reason| ("reason".to_owned(), reason.into())));
     let people = (&*caller.user_id, &*recipient.user_id);
@@ -154,7 +154,7 @@ async fn kick(
     Ruma(request): Ruma<kick_user::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let people = (&*caller.user_id, &*request.user_id);
-    standing::joined(rooms.reader(), &request.room_id, people.0).await?;
+    membership_check::joined(rooms.reader(), &request.room_id, people.0).await?;
     let fitting = [MembershipState::Join, MembershipState::Invite, MembershipState::Knock];
     target_is(&rooms, &request.room_id, &request.user_id, &fitting).await?;
     set_membership(&rooms, &request.room_id, people, "leave", with_reason(request.reason)).await?;
@@ -168,7 +168,7 @@ async fn ban(
     Ruma(request): Ruma<ban_user::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let people = (&*caller.user_id, &*request.user_id);
-    standing::joined(rooms.reader(), &request.room_id, people.0).await?;
+    membership_check::joined(rooms.reader(), &request.room_id, people.0).await?;
     set_membership(&rooms, &request.room_id, people, "ban", with_reason(request.reason)).await?;
     Ok(Json(json!({})))
 }
@@ -180,7 +180,7 @@ async fn unban(
     Ruma(request): Ruma<unban_user::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let people = (&*caller.user_id, &*request.user_id);
-    standing::joined(rooms.reader(), &request.room_id, people.0).await?;
+    membership_check::joined(rooms.reader(), &request.room_id, people.0).await?;
     target_is(&rooms, &request.room_id, &request.user_id, &[MembershipState::Ban]).await?;
     set_membership(&rooms, &request.room_id, people, "leave", with_reason(request.reason)).await?;
     Ok(Json(json!({})))

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use weft_fanout::Presence;
 use weft_wire::{limits::MAX_STATUS_MESSAGE_BYTES, presence::known};
 
-use super::{Ports, standing::same_user};
+use super::{Ports, membership_check::same_user};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -26,7 +26,7 @@ async fn show(
     caller: Authenticated,
     Ruma(request): Ruma<get_presence::v3::Request>,
 ) -> ApiResult<Json<Map<String, Value>>> {
-    let seen = presence.of(&caller.user_id, &request.user_id).await;
+    let seen = presence.get(&caller.user_id, &request.user_id).await;
     let seen = seen.ok_or_else(|| ApiError::forbidden("You share no room with that user, or there is none."))?;
     Ok(Json(presence.content(&seen)))
 }
@@ -48,6 +48,6 @@ async fn set(
         )));
     }
     let known = known(request.presence).ok_or_else(|| ApiError::invalid_param("There is no such presence."))?;
-    presence.says(&caller.user_id, known, status).await;
+    presence.set(&caller.user_id, known, status).await;
     Ok(Json(json!({})))
 }

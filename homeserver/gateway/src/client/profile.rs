@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
 use weft_room::{NewEvent, Rooms};
 
-use super::{Ports, asking::Asking, membership_lock::MembershipLocks, remote::Remote, standing::same_user};
+use super::{Ports, asking::Asking, membership_check::same_user, membership_lock::MembershipLocks, remote::Remote};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},

@@ -16,7 +16,7 @@ use weft_accounts::{Accounts, Session};
 use weft_fanout::{Ephemeral, Fanout, Receipt, ReceiptError};
 use weft_room::{Clock, Reader};
 
-use super::{Ports, standing};
+use super::{Ports, membership_check};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -36,7 +36,7 @@ async fn receipt(
     Ruma(request): Ruma<create_receipt::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let reader: &Reader = &ports.reader;
-    standing::joined(reader, &request.room_id, &caller.user_id).await?;
+    membership_check::joined(reader, &request.room_id, &caller.user_id).await?;
     let thread = thread(reader, &request).await?;
     let marked = Marked {
         room: &request.room_id,
@@ -71,7 +71,7 @@ async fn markers(
     caller: Authenticated,
     Ruma(request): Ruma<set_read_marker::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    standing::joined(&ports.reader, &request.room_id, &caller.user_id).await?;
+    membership_check::joined(&ports.reader, &request.room_id, &caller.user_id).await?;
     let all = [
         (ReceiptType::FullyRead, &request.fully_read),
         (ReceiptType::Read, &request.read_receipt),

@@ -32,7 +32,7 @@ use ruma::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use weft_accounts::{AccountDataChange, Accounts, Session};
-use weft_fanout::{Ephemeral, Fanout, Presence, Wake, presence::Seen};
+use weft_fanout::{Ephemeral, Fanout, Presence, Wake, presence::UserPresence};
 use weft_room::{Clock, Reader};
 use weft_store::Positions;
 use weft_wire::{limits::MAX_SYNC_TIMEOUT_MS, presence};
@@ -76,7 +76,10 @@ async fn sync(
         .min(Duration::from_millis(MAX_SYNC_TIMEOUT_MS));
     if let Some(presence) = presence::known(request.set_presence) {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(MAX_SYNC_TIMEOUT_MS);
-        ports.presence.asks(user, &caller.device_id, presence, timeout_ms).await;
+        ports
+            .presence
+            .record_activity(user, &caller.device_id, presence, timeout_ms)
+            .await;
     }
     let deadline = Instant::now() + timeout;
     let fanout: &Fanout = &ports.fanout;
@@ -88,7 +91,7 @@ async fn sync(
         let woken = *watch.borrow_and_update();
         let typing_serial = ports.ephemeral.typing_serial();
         let now = positions.visible();
-        let turn = Turn {
+        let request = SyncRequest {
             reader: &ports.reader,
             accounts: &ports.accounts,
             ephemeral: &ports.ephemeral,
@@ -108,11 +111,11 @@ async fn sync(
             now_ms: clock.now().get().into(),
             scans: AtomicUsize::new(MAX_SCANS),
         };
-        let body = turn.body().await?;
+        let body = request.body().await?;
         // After reading: what was committed after the session ended is not told to it.
         ports.accounts.recheck(&caller).await?;
         // A server that stops answers with what there is; the client comes back with the same token.
-        let answer_now = woken.stopping || turn.since.is_none() || request.full_state || !body.is_empty();
+        let answer_now = woken.stopping || request.since.is_none() || request.full_state || !body.is_empty();
         if answer_now || !wait(&mut watch, positions, woken, now, (deadline, &waiter)).await {
             return Ok(Json(body));
         }
@@ -155,7 +158,7 @@ async fn filter(accounts: &Accounts, user: &UserId, filter: Option<Filter>) -> A
 }
 
 /// One attempt to answer: what is read, for whom, from where to where.
-struct Turn<'a> {
+struct SyncRequest<'a> {
     reader: &'a Reader,
     accounts: &'a Accounts,
     ephemeral: &'a Ephemeral,
@@ -174,7 +177,7 @@ struct Turn<'a> {
     scans: AtomicUsize,
 }
 
-impl Turn<'_> {
+impl SyncRequest<'_> {
     /// The position after which things are new; 0 in a first sync.
     fn after(&self) -> u64 {
         self.since.map_or(0, |since| since.position)
@@ -210,14 +213,14 @@ impl Turn<'_> {
     /// which that is all.
     async fn presence(&self, newcomers: &BTreeSet<OwnedUserId>) -> (Events, u64) {
         let after = self.since.map(|since| since.presence);
-        let (mut news, told) = self.presence.news(self.user, after).await;
+        let (mut news, told) = self.presence.changes_since(self.user, after).await;
         let known: BTreeSet<OwnedUserId> = news.iter().map(|(user, _)| user.clone()).collect();
         let newcomers = self.presence.present(newcomers).into_iter();
         news.extend(newcomers.filter(|(user, _)| !known.contains(user)));
         if !wanted(&self.filter.presence, "m.presence") {
             return (Events::default(), told);
         }
-        let event = |(user, seen): &(OwnedUserId, Seen)| json!({"type": "m.presence", "sender": user, "content": self.presence.content(seen)});
+        let event = |(user, seen): &(OwnedUserId, UserPresence)| json!({"type": "m.presence", "sender": user, "content": self.presence.content(seen)});
         (Events::from_values(news.iter().map(event).collect()), told)
     }
 

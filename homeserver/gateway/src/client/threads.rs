@@ -26,9 +26,9 @@ use super::{
     event::seen,
     events::Shown,
     ignored::{Ignored, ignored_users},
+    membership_check,
     messages::{Found, Wanted, read},
     relations::{DEFAULT_PAGE, relation},
-    standing,
     tokens::TimelineToken,
 };
 use crate::{
@@ -49,7 +49,7 @@ async fn threads(
     Ruma(request): Ruma<Request>,
 ) -> ApiResult<Json<Value>> {
     let (room, user) = (&*request.room_id, &*caller.user_id);
-    standing::readable(&reader, room, user).await?;
+    membership_check::readable(&reader, room, user).await?;
     let from = request.from.as_deref().map(TimelineToken::parse).transpose()?;
     let limit = request.limit.map_or(DEFAULT_PAGE, |limit| {
         usize::try_from(u64::from(limit)).unwrap_or(MAX_PAGE_EVENTS)

@@ -13,7 +13,7 @@ use weft_fanout::Ephemeral;
 use weft_room::Reader;
 use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
 
-use super::{Ports, standing};
+use super::{Ports, membership_check};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -49,8 +49,8 @@ async fn typing(
         RoomId::parse(room).map_err(|_| bad_id())?,
         UserId::parse(user).map_err(|_| bad_id())?,
     );
-    standing::same_user(&caller.user_id, &user)?;
-    standing::joined(&reader, &room, &user).await?;
+    membership_check::same_user(&caller.user_id, &user)?;
+    membership_check::joined(&reader, &room, &user).await?;
     let request: Request = serde_json::from_slice(&read_body(body, MAX_CLIENT_REQUEST_BYTES).await?)?;
     let timeout = request.typing.then(|| request.timeout.unwrap_or(DEFAULT_TIMEOUT_MS));
     ephemeral.set_typing(&room, &user, timeout).await;

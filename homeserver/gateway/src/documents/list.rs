@@ -45,7 +45,7 @@ async fn invitation(reader: &Reader, entry: &RoomMembership, user: &UserId) -> R
             .map(|member| (summary::title(&state), member.sender().to_owned())),
         Some(_) => None,
         None => {
-            let shown = reader.outside_state(user, entry).await?;
+            let shown = reader.out_of_band_state(user, entry).await?;
             let stripped: Vec<Value> = shown.iter().filter_map(|raw| raw.deserialize().ok()).collect();
             summary::invitation(&stripped, user)
         }

@@ -19,13 +19,13 @@ use weft_wire::{
 
 use super::{
     LivePorts,
-    attachment::{Attachment, Incoming},
+    document_connection::{DocumentConnection, Incoming},
+    encoder::{Encoder, denied},
     inbox::{InboxBytes, ToDocument, inbox},
     outgoing::Out,
     refusals,
     socket::{Ended, Messages},
     target::{self, Target},
-    voice::{Voice, denied},
 };
 
 /// A document by the name that the client uses. One without an entry has not begun.
@@ -120,7 +120,7 @@ impl Connection {
             return self.refuse_large(bytes).await;
         }
         match Frame::parse(bytes).map_err(|_| Ended::Close(close::BAD_FRAME))? {
-            Frame::Ping => self.say(Frame::Pong.encode().into()).await,
+            Frame::Ping => self.send(Frame::Pong.encode().into()).await,
             Frame::Pong => Ok(()),
             Frame::Document { name, body } => self.document(name, body, bytes).await,
         }
@@ -220,7 +220,7 @@ impl Connection {
                 self.forget_waiting(name);
                 // A stock provider goes on sending for it. That must not count as frames that wait for a token.
                 self.insert(name, Document::Ended);
-                self.say(denied(name, close.reason)).await
+                self.send(denied(name, close.reason)).await
             }
         }
     }
@@ -231,7 +231,7 @@ impl Connection {
         let session = match target::peek(&self.ports, token).await {
             Ok(session) => session,
             Err(close) => {
-                self.say(denied(name, close.reason)).await?;
+                self.send(denied(name, close.reason)).await?;
                 return Ok(true);
             }
         };
@@ -264,33 +264,33 @@ impl Connection {
         ) {
             return Ok(());
         }
-        let voice = Voice::Hocuspocus(name);
+        let encoder = Encoder::Hocuspocus(name);
         let notice = refusals::too_large(bytes.len(), MAX_LIVE_FRAME_BYTES);
         let last = [
-            voice.status(Err(close::TOO_LARGE.reason)),
-            Some(voice.notice(&notice)),
-            voice.detached(close::TOO_LARGE.reason),
+            encoder.status(Err(close::TOO_LARGE.reason)),
+            Some(encoder.notice(&notice)),
+            encoder.detached(close::TOO_LARGE.reason),
         ];
         for message in last.into_iter().flatten() {
-            self.say(message).await?;
+            self.send(message).await?;
         }
         Ok(())
     }
 
     async fn attach(&mut self, name: &str, target: Target) -> Result<(), Ended> {
         self.out.sign_in(&target.session.user_id).map_err(Ended::Close)?;
-        let voice = Voice::Hocuspocus(name.to_owned());
-        if let Some(message) = voice.scope(target.read_only) {
-            self.say(message).await?;
+        let encoder = Encoder::Hocuspocus(name.to_owned());
+        if let Some(message) = encoder.scope(target.read_only) {
+            self.send(message).await?;
         }
         let waiting = self.forget_waiting(name);
         let (to_document, incoming) = inbox(&self.inbox_bytes);
         let session = target.session.clone();
-        let attachment = Attachment::new(self.ports.clone(), voice, target, self.out.clone()).await;
+        let document_connection = DocumentConnection::new(self.ports.clone(), encoder, target, self.out.clone()).await;
         let (key, number) = (name.to_owned(), self.attached);
         self.attached += 1;
         self.serving.spawn(async move {
-            let close = attachment.run(incoming).await;
+            let close = document_connection.run(incoming).await;
             (key, number, close)
         });
         let attached = Attached {
@@ -334,8 +334,8 @@ impl Connection {
         (self.open_documents() == 0).then_some(close)
     }
 
-    async fn say(&self, message: bytes::Bytes) -> Result<(), Ended> {
-        self.out.say(message).await.map_err(|_| Ended::Gone)
+    async fn send(&self, message: bytes::Bytes) -> Result<(), Ended> {
+        self.out.send(message).await.map_err(|_| Ended::Gone)
     }
 
     /// Lets every document commit what it has taken in.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use weft_wire::limits::MAX_INBOX_BYTES_PER_SOCKET;
 
-use super::{attachment::Incoming, socket::QUEUE};
+use super::{document_connection::Incoming, socket::QUEUE};
 
 /// The bytes that the messages of one socket may take. Clones share them.
 #[derive(Debug, Clone)]

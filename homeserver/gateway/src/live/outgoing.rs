@@ -101,7 +101,7 @@ impl Out {
     }
 
     /// Adds a message.
-    pub(super) async fn say(&self, message: Bytes) -> Result<(), WriterGone> {
+    pub(super) async fn send(&self, message: Bytes) -> Result<(), WriterGone> {
         self.add(self.charged(message)).await
     }
 
@@ -139,7 +139,7 @@ impl Out {
     }
 
     /// Adds a message if it has room at once; a client that takes nothing more doesn't get it.
-    pub(super) fn try_say(&self, message: Bytes) {
+    pub(super) fn try_send(&self, message: Bytes) {
         if let Ok(permit) = self.queue.try_reserve()
             && let Ok(held) = self.charge(&message)
         {
@@ -189,11 +189,11 @@ mod tests {
     #[tokio::test]
     async fn bytes_are_bounded_until_they_are_written_and_one_message_may_be_larger() {
         let (out, mut to_write) = uncounted();
-        out.say(Bytes::from(vec![0; MAX_QUEUE_BYTES_PER_SOCKET - 1]))
+        out.send(Bytes::from(vec![0; MAX_QUEUE_BYTES_PER_SOCKET - 1]))
             .await
             .unwrap();
         assert!(out.has_room());
-        out.say(Bytes::from(vec![0; 3 * MAX_QUEUE_BYTES_PER_SOCKET]))
+        out.send(Bytes::from(vec![0; 3 * MAX_QUEUE_BYTES_PER_SOCKET]))
             .await
             .unwrap();
         assert!(!out.has_room());
@@ -206,7 +206,7 @@ mod tests {
             async move { out.room().await.is_ok() }
         });
         tokio::task::yield_now().await;
-        out.try_say(Bytes::from_static(b"x"));
+        out.try_send(Bytes::from_static(b"x"));
         to_write.next().await.unwrap();
         assert!(out.has_room() && waiting.await.unwrap());
     }
@@ -216,7 +216,7 @@ mod tests {
         let (out, to_write) = uncounted();
         for _ in 0..QUEUE {
             assert!(out.has_room());
-            out.say(Bytes::from_static(b"x")).await.unwrap();
+            out.send(Bytes::from_static(b"x")).await.unwrap();
         }
         assert!(!out.has_room());
         let waiting = tokio::spawn({
@@ -225,6 +225,6 @@ mod tests {
         });
         drop(to_write);
         assert!(waiting.await.unwrap());
-        assert!(out.say(Bytes::new()).await.is_err());
+        assert!(out.send(Bytes::new()).await.is_err());
     }
 }

@@ -11,13 +11,13 @@ use weft_wire::{
 
 use super::{
     LivePorts,
-    attachment::{Attachment, Incoming},
+    document_connection::{DocumentConnection, Incoming},
+    encoder::Encoder,
     inbox::{InboxBytes, inbox},
     outgoing::Out,
     refusals,
     socket::{Ended, Messages},
     target::Target,
-    voice::Voice,
 };
 
 /// Serves the socket; `first` is the message by which its framing was told.
@@ -32,7 +32,7 @@ pub(super) async fn serve(
         return Some(close::UNAUTHORIZED);
     };
     let (to_document, incoming) = inbox(&InboxBytes::default());
-    let attachment = Attachment::new(ports, Voice::Plain, target, out.clone()).await;
+    let document_connection = DocumentConnection::new(ports, Encoder::Plain, target, out.clone()).await;
     let reading = async move {
         let mut message = first;
         loop {
@@ -48,7 +48,7 @@ pub(super) async fn serve(
             };
         }
     };
-    let serving = attachment.run(incoming);
+    let serving = document_connection.run(incoming);
     tokio::pin!(serving);
     tokio::select! {
         // The document goes on until it has seen that nothing more comes, so that what was read is committed.
@@ -65,7 +65,7 @@ fn opened(message: &Message, out: &Out) -> Result<Option<Incoming>, Close> {
         return Ok(None);
     };
     if bytes.len() > MAX_LIVE_FRAME_BYTES {
-        out.try_say(Voice::Plain.notice(&refusals::too_large(bytes.len(), MAX_LIVE_FRAME_BYTES)));
+        out.try_send(Encoder::Plain.notice(&refusals::too_large(bytes.len(), MAX_LIVE_FRAME_BYTES)));
         return Err(close::TOO_LARGE);
     }
     Ok(match Frame::parse(bytes).map_err(|_| close::BAD_FRAME)? {

@@ -16,12 +16,13 @@ use weft_wire::{
 };
 
 use super::{
-    LivePorts, hocuspocus,
+    LivePorts,
+    encoder::keep_alive,
+    hocuspocus,
     meter::Meter,
     outgoing::{self, Outgoing, ToWrite},
     plain,
     target::Target,
-    voice::keep_alive,
     websocket::{self, Sink, Unsent, WebSocket},
 };
 
@@ -125,8 +126,8 @@ async fn write(mut sink: Sink, mut outgoing: ToWrite, framing: Framing) {
             }
             Err(_) => keep_alive(framing),
         };
-        let patience = patience(message.len());
-        let sent = timeout(patience, websocket::send(&mut sink, message, silence())).await;
+        let write_timeout = write_timeout(message.len());
+        let sent = timeout(write_timeout, websocket::send(&mut sink, message, stall_timeout())).await;
         match sent {
             Ok(Ok(())) => {}
             Ok(Err(Unsent::Broken)) => return,
@@ -138,15 +139,15 @@ async fn write(mut sink: Sink, mut outgoing: ToWrite, framing: Framing) {
 
 /// How long a client may take for a message. A large one must not be cut off on a slow line: sent again from its beginning
 /// with the next connection, it would never arrive.
-fn patience(bytes: usize) -> Duration {
+fn write_timeout(bytes: usize) -> Duration {
     let allowed = bytes as u64 * 1_000 / MIN_LIVE_BYTES_PER_SECOND;
     Duration::from_millis(LIVE_IDLE_MS + allowed)
 }
 
 /// How long it may be until a client takes any more of a message. A writer that waits is woken when a good part of what the
 /// system keeps for the connection was taken, which a slow line needs its time for.
-fn silence() -> Duration {
-    patience(WOKEN_AFTER_BYTES)
+fn stall_timeout() -> Duration {
+    write_timeout(WOKEN_AFTER_BYTES)
 }
 
 async fn finish(mut sink: Sink, close: Close) {
@@ -166,11 +167,11 @@ mod tests {
 
     #[test]
     fn a_large_message_is_given_the_time_that_a_slow_line_needs_for_it() {
-        assert_eq!(patience(0), Duration::from_secs(60));
+        assert_eq!(write_timeout(0), Duration::from_secs(60));
         // A document of 5 MB on the line of a telephone at the edge of its net.
-        assert!(patience(5_000_000) > Duration::from_secs(5_000_000 / 20_000));
-        assert!(patience(MAX_DOCUMENT_BYTES) < Duration::from_secs(2 * 60 * 60));
+        assert!(write_timeout(5_000_000) > Duration::from_secs(5_000_000 / 20_000));
+        assert!(write_timeout(MAX_DOCUMENT_BYTES) < Duration::from_secs(2 * 60 * 60));
         // However large the message: who takes nothing of it is given up within minutes.
-        assert!(silence() < Duration::from_secs(150));
+        assert!(stall_timeout() < Duration::from_secs(150));
     }
 }

@@ -116,13 +116,13 @@ pub(super) enum Unsent {
     Stalled,
 }
 
-/// Writes a binary message to its end, as long as the client takes some of it every `silence`.
+/// Writes a binary message to its end, as long as the client takes some of it every `stall_timeout`.
 ///
 /// # Errors
 /// See [`Unsent`].
-pub(super) async fn send(sink: &mut Sink, message: Bytes, silence: Duration) -> Result<(), Unsent> {
+pub(super) async fn send(sink: &mut Sink, message: Bytes, stall_timeout: Duration) -> Result<(), Unsent> {
     for fragment in fragments(message) {
-        match timeout(silence, sink.send(Message::Frame(fragment))).await {
+        match timeout(stall_timeout, sink.send(Message::Frame(fragment))).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(Unsent::Broken),
             Err(_) => return Err(Unsent::Stalled),

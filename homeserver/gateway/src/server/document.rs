@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use ruma::{OwnedEventId, OwnedRoomId};
 use weft_wire::{limits, snapshot::DocumentSnapshot};
 
-use super::{ServerPorts, gate, signed::SignedPath};
+use super::{ServerPorts, acl, signed::SignedPath};
 use crate::errors::{ApiError, ApiResult};
 
 pub(super) async fn document(
@@ -18,7 +18,7 @@ pub(super) async fn document(
         .first()
         .and_then(|room| OwnedRoomId::try_from(room.as_str()).ok());
     let room = room.ok_or_else(|| ApiError::invalid_param("The path names no room."))?;
-    gate::member(&ports, &signed.origin, &room).await?;
+    acl::member(&ports, &signed.origin, &room).await?;
     let mut at = at(&signed.query)?;
     for id in &at {
         let event = ports.reader().event(Some(&room), id).await?;

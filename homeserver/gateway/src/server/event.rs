@@ -3,7 +3,7 @@
 use axum::extract::State;
 use ruma::api::federation::event::get_event::v1::{Request, Response};
 
-use super::{ServerPorts, Signed, gate};
+use super::{ServerPorts, Signed, acl};
 use crate::{
     errors::{ApiError, ApiResult},
     ruma_json::Answer,
@@ -20,7 +20,7 @@ pub(super) async fn event(
         .event(Some(&room), &request.event_id)
         .await?
         .ok_or_else(unknown)?;
-    gate::acl(&ports, &origin, &room).await?;
+    acl::acl(&ports, &origin, &room).await?;
     // State and what authorises it is every member server's to know: without it nothing can be checked. The rest is
     // for whom the history is for.
     let asked = std::slice::from_ref(&request.event_id);
@@ -35,9 +35,5 @@ pub(super) async fn event(
         return Err(unknown());
     }
     let now = ports.keys.now();
-    Ok(Answer(Response::new(
-        ports.server_name.clone(),
-        now,
-        gate::raw(&event)?,
-    )))
+    Ok(Answer(Response::new(ports.server_name.clone(), now, acl::raw(&event)?)))
 }

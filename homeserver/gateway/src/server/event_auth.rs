@@ -3,7 +3,7 @@
 use axum::extract::State;
 use ruma::api::federation::authorization::get_event_authorization::v1::{Request, Response};
 
-use super::{ServerPorts, Signed, gate};
+use super::{ServerPorts, Signed, acl};
 use crate::{
     errors::{ApiError, ApiResult},
     ruma_json::Answer,
@@ -14,11 +14,11 @@ pub(super) async fn event_auth(
     Signed { origin, request }: Signed<Request>,
 ) -> ApiResult<Answer<Response>> {
     let asked = std::slice::from_ref(&request.event_id);
-    gate::member_at(&ports, &origin, &request.room_id, asked, &[]).await?;
+    acl::member_at(&ports, &origin, &request.room_id, asked, &[]).await?;
     let event = ports.reader().event(Some(&request.room_id), &request.event_id).await?;
     if event.is_none() {
         return Err(ApiError::not_found("There is no such event in that room."));
     }
     let chain = ports.reader().auth_chain(&request.room_id, asked).await?;
-    Ok(Answer(Response::new(gate::raw_all(&chain)?)))
+    Ok(Answer(Response::new(acl::raw_all(&chain)?)))
 }

@@ -10,9 +10,9 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 use weft_federation::handshake::{IncomingInvite, InviteError};
-use weft_room::OutsideMembership;
+use weft_room::OutOfBandMembership;
 
-use super::{ServerPorts, Signed, gate, signed::SignedPath};
+use super::{ServerPorts, Signed, acl, signed::SignedPath};
 use crate::{
     errors::{ApiError, ApiResult},
     ruma_json::Answer,
@@ -22,7 +22,7 @@ pub(super) async fn invite(
     State(ports): State<ServerPorts>,
     Signed { origin, request }: Signed<Request>,
 ) -> ApiResult<Answer<Response>> {
-    gate::acl(&ports, &origin, &request.room_id).await?;
+    acl::acl(&ports, &origin, &request.room_id).await?;
     let stripped: Result<Vec<Box<RawValue>>, _> = request.invite_room_state.iter().map(to_raw_value).collect();
     let incoming = IncomingInvite {
         origin: &origin,
@@ -41,10 +41,10 @@ pub(super) async fn invite(
         .iter()
         .map(|state| shown(state))
         .collect::<ApiResult<_>>()?;
-    let event = gate::raw(invited.event.pdu())?;
+    let event = acl::raw(invited.event.pdu())?;
     ports
         .rooms
-        .invited(OutsideMembership {
+        .invited(OutOfBandMembership {
             event: invited.event,
             version: request.room_version,
             resident: origin,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use weft_dag::{RoomVersion, Verified};
 
-use super::{ServerPorts, gate};
+use super::{ServerPorts, acl};
 use crate::errors::{ApiError, ApiResult};
 
 #[derive(Deserialize)]
@@ -23,7 +23,7 @@ pub(super) async fn check(
     raw: &RawValue,
     membership: &str,
 ) -> ApiResult<(RoomVersion, Verified)> {
-    let version = gate::room(ports, origin, room).await?;
+    let version = acl::room(ports, origin, room).await?;
     let event = if membership == "join" && names_ours(ports, raw) {
         let signer = ports.key_ring.signer();
         ports.events.check_cosigned(&version, raw, &signer).await

@@ -4,7 +4,7 @@ use axum::extract::State;
 use ruma::api::federation::event::get_missing_events::v1::{Request, Response};
 use weft_wire::limits;
 
-use super::{ServerPorts, Signed, gate};
+use super::{ServerPorts, Signed, acl};
 use crate::{errors::ApiResult, ruma_json::Answer};
 
 pub(super) async fn missing_events(
@@ -12,7 +12,7 @@ pub(super) async fn missing_events(
     Signed { origin, request }: Signed<Request>,
 ) -> ApiResult<Answer<Response>> {
     let (room, asked, ends) = (&request.room_id, &request.latest_events, &request.earliest_events);
-    let (version, latest) = gate::member_at(&ports, &origin, room, asked, ends).await?;
+    let (version, latest) = acl::member_at(&ports, &origin, room, asked, ends).await?;
     let limit = usize::try_from(u64::from(request.limit))
         .unwrap_or(usize::MAX)
         .min(limits::MAX_BACKFILL_EVENTS);
@@ -22,6 +22,6 @@ pub(super) async fn missing_events(
         .await?;
     let min_depth = u64::from(request.min_depth);
     events.retain(|event| event.depth() >= min_depth);
-    let events = gate::visible(&ports, &origin, &request.room_id, &version, events).await?;
+    let events = acl::visible(&ports, &origin, &request.room_id, &version, events).await?;
     Ok(Answer(Response::new(events)))
 }

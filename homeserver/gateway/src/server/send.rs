@@ -35,6 +35,8 @@ pub(super) async fn send(
         Ok(results) => Ok(Answer(Response::new(results))),
         Err(error @ TransactionError::TooMany { .. }) => Err(ApiError::invalid_param(error.to_string())),
         // Not a word of it is kept, so the other server must send it again.
-        Err(TransactionError::Intake(error)) => Err(ApiError::store("The events can't be kept at the moment.", &error)),
+        Err(TransactionError::InboundHandler(error)) => {
+            Err(ApiError::store("The events can't be kept at the moment.", &error))
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use ruma::api::federation::membership::create_join_event::v2::{Request, Response, RoomState};
 
-use super::{ServerPorts, Signed, gate, membership};
+use super::{ServerPorts, Signed, acl, membership};
 use crate::{errors::ApiResult, ruma_json::Answer};
 
 pub(super) async fn send_join(
@@ -23,9 +23,9 @@ pub(super) async fn send_join(
     .await?;
     let joined = ports.rooms.accept_membership(&origin, event).await?;
     let mut state = RoomState::new();
-    state.event = Some(gate::raw(&joined.event)?);
-    state.state = gate::raw_all(&joined.state)?;
-    state.auth_chain = gate::raw_all(&joined.auth_chain)?;
+    state.event = Some(acl::raw(&joined.event)?);
+    state.state = acl::raw_all(&joined.state)?;
+    state.auth_chain = acl::raw_all(&joined.auth_chain)?;
     let servers: BTreeSet<String> = ports
         .reader()
         .servers_in(&request.room_id)

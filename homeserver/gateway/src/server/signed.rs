@@ -84,7 +84,7 @@ async fn check(
         .await
         .map_err(refused)?;
     Requester::of(request.extensions()).is_server(&origin)?;
-    ports.sender.heard_from(&origin);
+    ports.sender.mark_reachable(&origin);
     Ok((origin, request, arguments))
 }
 

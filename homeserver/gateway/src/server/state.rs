@@ -10,7 +10,7 @@ use ruma::{
 };
 use weft_room::StateIds;
 
-use super::{ServerPorts, Signed, gate};
+use super::{ServerPorts, Signed, acl};
 use crate::{
     errors::{ApiError, ApiResult},
     ruma_json::Answer,
@@ -35,7 +35,7 @@ pub(super) async fn state(
         lists.push(
             events
                 .iter()
-                .map(|event| gate::raw(&event.pdu))
+                .map(|event| acl::raw(&event.pdu))
                 .collect::<ApiResult<Vec<_>>>()?,
         );
     }
@@ -45,7 +45,7 @@ pub(super) async fn state(
 
 /// The state before an event, for who may ask about it.
 async fn before(ports: &ServerPorts, origin: &ServerName, room: &RoomId, event: &OwnedEventId) -> ApiResult<StateIds> {
-    gate::member_at(ports, origin, room, slice::from_ref(event), &[]).await?;
+    acl::member_at(ports, origin, room, slice::from_ref(event), &[]).await?;
     let unknown = || ApiError::not_found("The state at that event is not known here.");
     // A rejected event has no place in the room: whoever holds it for accepted must not take our word for what was before.
     let stored = ports.reader().stored_event(room, event).await?.ok_or_else(unknown)?;

@@ -12,7 +12,7 @@ use serde_json::{
 };
 use weft_room::{Template, TemplateKind};
 
-use super::{ServerPorts, Signed, gate};
+use super::{ServerPorts, Signed, acl};
 use crate::{
     errors::{ApiError, ApiResult},
     ruma_json::Answer,
@@ -81,7 +81,7 @@ async fn make(
     if user.server_name() != origin {
         return Err(ApiError::forbidden("The user is not of your server."));
     }
-    let version = gate::room(ports, origin, room).await?;
+    let version = acl::room(ports, origin, room).await?;
     if spoken.is_some_and(|spoken| !spoken.contains(version.id())) {
         let error = ApiError::new(
             StatusCode::BAD_REQUEST,

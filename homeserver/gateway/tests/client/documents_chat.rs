@@ -2,7 +2,7 @@
 
 use ruma::{RoomId, UserId};
 use serde_json::json;
-use weft_room::{Edit, SessionId};
+use weft_room::{ConnectionId, Edit};
 
 use super::world::{Person, World, encoded, kinds};
 
@@ -21,7 +21,7 @@ async fn the_updates_of_a_document_are_shown_to_who_asks_for_them() {
     let begun = world.sync(&alice, None, "").await;
     let edit = Edit {
         user: UserId::parse(&alice.user).unwrap(),
-        session: SessionId(1),
+        session: ConnectionId(1),
         update: H.into(),
     };
     world.rooms.edit(&RoomId::parse(&room).unwrap(), edit).await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weft_room::OutsideMembership;
+use weft_room::OutOfBandMembership;
 
 use super::world::{Person, World, encoded, ids, kinds};
 
@@ -247,7 +247,7 @@ async fn an_invitation_from_elsewhere_ends_with_a_leave_that_clients_see() {
         Some(bob.user.as_str()),
         content,
     );
-    let invited = OutsideMembership {
+    let invited = OutOfBandMembership {
         event: invite,
         version,
         resident: "beta.example".try_into().unwrap(),

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
 use weft_dag::Signer;
-use weft_fanout::{EduSink, Ephemeral, Fanout, Member, Presence, Roster};
+use weft_fanout::{EduSink, Ephemeral, Fanout, Member, MembershipView, Presence};
 use weft_federation::Asker;
 use weft_gateway::{
     client::{
@@ -44,7 +44,7 @@ impl EduSink for Nobody {
 struct Members(Rooms);
 
 #[async_trait]
-impl Roster for Members {
+impl MembershipView for Members {
     async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member> {
         let membership = self.0.reader().membership(room, user).await.ok()?;
         (membership == MembershipState::Join).then(Member::default)
@@ -224,15 +224,15 @@ impl World {
         );
         let clock = Arc::new(weft_accounts::SystemClock);
         let accounts = Accounts::with_cost(store.clone(), name.clone(), clock, PasswordCost::Minimal);
-        let roster: Arc<dyn Roster> = Arc::new(Members(rooms.clone()));
+        let membership_view: Arc<dyn MembershipView> = Arc::new(Members(rooms.clone()));
         let ephemeral = Ephemeral::new(
             store.clone(),
             fanout.clone(),
-            Arc::clone(&roster),
+            Arc::clone(&membership_view),
             Arc::new(Nobody),
             Arc::new(SystemClock),
         );
-        let presence = Presence::new(name.clone(), roster, Arc::new(Nobody), Arc::new(SystemClock));
+        let presence = Presence::new(name.clone(), membership_view, Arc::new(Nobody), Arc::new(SystemClock));
         let asked = Arc::new(Asked::default());
         let settings = ClientSettings {
             server_name: name,

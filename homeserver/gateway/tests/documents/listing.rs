@@ -108,7 +108,7 @@ async fn content_is_all_that_was_acknowledged() {
     let update: &[u8] = &[1, 1, 1, 0, 4, 1, 4, b'b', b'o', b'd', b'y', 1, b'a', 0];
     let edit = weft_room::Edit {
         user: alice.user.clone(),
-        session: weft_room::SessionId(1),
+        session: weft_room::ConnectionId(1),
         update: update.to_vec().into(),
     };
     world

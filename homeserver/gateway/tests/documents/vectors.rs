@@ -8,7 +8,7 @@ use std::{
 
 use ruma::RoomId;
 use serde_json::{Map, Value, json};
-use weft_room::{CreateRoom, Edit, SessionId};
+use weft_room::{ConnectionId, CreateRoom, Edit};
 
 use crate::world::{Person, World};
 
@@ -96,7 +96,7 @@ async fn act(world: &World, person: &Person, step: &Value, names: &mut Names) {
         let doc = filled_in(step["edits"].as_str().unwrap(), names);
         let edit = Edit {
             user: person.user.clone(),
-            session: SessionId(1),
+            session: ConnectionId(1),
             update: hex(step["hex"].as_str().unwrap()).into(),
         };
         world.rooms.edit(&RoomId::parse(doc).unwrap(), edit).await.unwrap();

@@ -12,7 +12,7 @@ use weft_wire::{
     },
 };
 
-use crate::world::{Heard, PATIENCE, Socket, World, letter};
+use crate::world::{Heard, Socket, TIMEOUT, World, letter};
 
 fn step1(vector: &[u8]) -> Vec<u8> {
     Frame::Sync(SyncMessage::Step1(vector)).encode()
@@ -101,7 +101,7 @@ async fn what_was_read_before_the_client_went_is_committed_all_the_same() {
             known.merge_max(&next_update(&mut staying).await.state_vector());
         }
     };
-    tokio::time::timeout(PATIENCE, all_there).await.unwrap();
+    tokio::time::timeout(TIMEOUT, all_there).await.unwrap();
 }
 
 #[tokio::test]

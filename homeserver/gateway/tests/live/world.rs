@@ -13,9 +13,9 @@ use tokio_tungstenite::{
 };
 use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
 use weft_dag::Signer;
-use weft_fanout::{Awareness, EduSink, Fanout, Member, Roster};
+use weft_fanout::{Awareness, EduSink, Fanout, Member, MembershipView};
 use weft_gateway::{
-    live::{LivePorts, Sessions, router},
+    live::{ConnectionIds, LivePorts, router},
     text_reads::TextReads,
 };
 use weft_room::{
@@ -26,7 +26,7 @@ use weft_store::{Store, memory::MemoryDisk};
 use weft_wire::document::DocumentKind;
 
 /// How long a test waits for what must come. Only a failing test waits that long.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// No other server is told anything.
 struct Nobody;
@@ -38,7 +38,7 @@ impl EduSink for Nobody {
 struct Members(Rooms);
 
 #[async_trait]
-impl Roster for Members {
+impl MembershipView for Members {
     async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member> {
         let membership = self.0.reader().membership(room, user).await.ok()?;
         (membership == MembershipState::Join).then(Member::default)
@@ -102,10 +102,10 @@ impl World {
             ports,
         );
         let accounts = Accounts::with_cost(store, name, clock, PasswordCost::Minimal);
-        let roster: Arc<dyn Roster> = Arc::new(Members(rooms.clone()));
+        let membership_view: Arc<dyn MembershipView> = Arc::new(Members(rooms.clone()));
         let awareness = Awareness::new(
             fanout.clone(),
-            Arc::clone(&roster),
+            Arc::clone(&membership_view),
             Arc::new(Nobody),
             Arc::new(SystemClock),
         );
@@ -114,8 +114,8 @@ impl World {
             accounts: accounts.clone(),
             fanout: fanout.clone(),
             awareness,
-            roster,
-            sessions: Sessions::default(),
+            membership_view,
+            sessions: ConnectionIds::default(),
             text_reads: TextReads::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -242,7 +242,7 @@ impl Socket {
 
     pub async fn hear(&mut self) -> Heard {
         loop {
-            let next = tokio::time::timeout(PATIENCE, self.0.next())
+            let next = tokio::time::timeout(TIMEOUT, self.0.next())
                 .await
                 .expect("the server says nothing");
             match next {

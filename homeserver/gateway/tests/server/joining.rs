@@ -298,7 +298,12 @@ async fn an_invitation_is_signed_and_kept_and_nothing_else_is() {
         .unwrap()
         .unwrap();
     assert_eq!(kept.membership, MembershipState::Invite);
-    let shown = world.rooms.reader().outside_state(&world.alice, &kept).await.unwrap();
+    let shown = world
+        .rooms
+        .reader()
+        .out_of_band_state(&world.alice, &kept)
+        .await
+        .unwrap();
     let shown: Vec<Value> = shown.iter().map(|raw| raw.deserialize().unwrap()).collect();
     assert!(shown.iter().any(|entry| entry["type"] == "m.room.create"));
     assert!(

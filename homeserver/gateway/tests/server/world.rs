@@ -21,7 +21,7 @@ use weft_dag::{
 use weft_federation::{
     Client, ClientConfig, KeyCache, KeyCacheError, KeyRing, RemoteEvents, RemoteKeys, StoredKeys, acl,
     handshake::Handshake,
-    inbound::{InboundEdu, Intake, IntakeError, Outside, Transactions},
+    inbound::{InboundEdu, InboundError, InboundHandler, Outside, Transactions},
     outbox::{OutboxError, OutboxStore, Retry, Row, Sender, SenderConfig},
 };
 use weft_gateway::{
@@ -121,24 +121,24 @@ impl CommitSink for Commits {
 struct Into(Rooms);
 
 #[async_trait]
-impl Intake for Into {
-    async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, IntakeError> {
+impl InboundHandler for Into {
+    async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, InboundError> {
         self.0
             .reader()
             .version(room)
             .await
-            .map_err(|error| IntakeError(error.to_string()))
+            .map_err(|error| InboundError(error.to_string()))
     }
 
-    async fn acl_allows(&self, room: &RoomId, server: &ServerName) -> Result<bool, IntakeError> {
+    async fn acl_allows(&self, room: &RoomId, server: &ServerName) -> Result<bool, InboundError> {
         let list = self.0.reader().state_event(room, "m.room.server_acl", "").await;
-        let list = list.map_err(|error| IntakeError(error.to_string()))?;
+        let list = list.map_err(|error| InboundError(error.to_string()))?;
         Ok(acl::allows(list.as_deref().map(weft_dag::Pdu::content), server))
     }
 
-    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, IntakeError> {
+    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, InboundError> {
         let row = self.0.reader().outside(user, room).await;
-        let row = row.map_err(|error| IntakeError(error.to_string()))?;
+        let row = row.map_err(|error| InboundError(error.to_string()))?;
         Ok(row.map(|row| Outside {
             event: row.event,
             version: RoomVersion::new(&row.version).unwrap(),
@@ -146,16 +146,16 @@ impl Intake for Into {
         }))
     }
 
-    async fn withdrawn(&self, event: Verified) -> Result<(), IntakeError> {
+    async fn withdrawn(&self, event: Verified) -> Result<(), InboundError> {
         let ended = self.0.withdrawn(event.pdu()).await;
-        ended.map_err(|error| IntakeError(error.to_string()))
+        ended.map_err(|error| InboundError(error.to_string()))
     }
 
-    async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), IntakeError> {
+    async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), InboundError> {
         self.0
             .receive(origin, events)
             .await
-            .map_err(|error| IntakeError(error.to_string()))
+            .map_err(|error| InboundError(error.to_string()))
     }
 
     async fn edu(&self, _: &ServerName, _: InboundEdu) {}

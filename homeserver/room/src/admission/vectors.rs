@@ -25,15 +25,15 @@ struct Event {
 }
 
 fn decide(vector: &Vector) -> Value {
-    let (mut ends, mut owners) = (StateVector::new(), Owners::default());
+    let (mut extremities, mut owners) = (StateVector::new(), Owners::default());
     for (client, known) in &vector.known {
         let client = ClientId::new(client.parse().unwrap()).unwrap();
-        ends.set(client, u32::try_from(known["end"].as_u64().unwrap()).unwrap());
+        extremities.set(client, u32::try_from(known["end"].as_u64().unwrap()).unwrap());
         let owner: OwnedUserId = known["owner"].as_str().unwrap().parse().unwrap();
         owners.claim(client, &owner);
     }
     let past = Past {
-        vector: &ends,
+        vector: &extremities,
         owners: &owners,
     };
     let inadmissible = json!({ "result": "inadmissible" });

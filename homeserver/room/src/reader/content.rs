@@ -14,7 +14,7 @@ use weft_wire::event_types;
 use super::{Reader, StoredEvent};
 use crate::{
     ContentError, Unavailable,
-    drain::rebuild::{InPlace, rebuild},
+    ingest::rebuild::{PersistedEvent, rebuild},
 };
 
 /// Events that are loaded at a time while walking back.
@@ -44,8 +44,8 @@ impl Reader {
     /// The text of all signed events, where those asked for are followed by none: nothing has to be replayed then, and a
     /// server that joined later has it too.
     async fn content_at_tip(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Option<Bytes>, ContentError> {
-        let ends = self.extremities(room).await?;
-        if ends.is_empty() || !self.is_text_of(room, at, &ends).await? {
+        let extremities = self.extremities(room).await?;
+        if extremities.is_empty() || !self.is_text_of(room, at, &extremities).await? {
             return Ok(None);
         }
         let mut updates = Vec::new();
@@ -74,7 +74,7 @@ impl Reader {
         // The tail is emptied in the commits that write another snapshot, and appended to in those that change the ends:
         // the same of both before and after mean one instant.
         let same = self.store.get(&SNAPSHOT, &(room,)).await.map_err(Unavailable::from)? == snapshot;
-        if !same || self.extremities(room).await? != ends || self.has_strangers(room, at, &ends).await? {
+        if !same || self.extremities(room).await? != extremities || self.has_strangers(room, at, &extremities).await? {
             return Ok(None);
         }
         put_together(&updates).map(Some)
@@ -86,10 +86,10 @@ impl Reader {
         &self,
         room: &RoomId,
         at: &[OwnedEventId],
-        ends: &[OwnedEventId],
+        extremities: &[OwnedEventId],
     ) -> Result<bool, ContentError> {
         let mut seen: BTreeSet<OwnedEventId> = at.iter().cloned().collect();
-        let mut wanted: Vec<OwnedEventId> = ends.iter().filter(|end| !seen.contains(*end)).cloned().collect();
+        let mut wanted: Vec<OwnedEventId> = extremities.iter().filter(|end| !seen.contains(*end)).cloned().collect();
         while !wanted.is_empty() {
             seen.extend(wanted.iter().cloned());
             if seen.len() > at.len() + MAX_BETWEEN {
@@ -119,9 +119,9 @@ impl Reader {
         &self,
         room: &RoomId,
         at: &[OwnedEventId],
-        ends: &[OwnedEventId],
+        extremities: &[OwnedEventId],
     ) -> Result<bool, ContentError> {
-        let others: Vec<OwnedEventId> = at.iter().filter(|id| !ends.contains(id)).cloned().collect();
+        let others: Vec<OwnedEventId> = at.iter().filter(|id| !extremities.contains(id)).cloned().collect();
         let found = self.events(room, &others).await?;
         Ok(found.len() < others.len() || found.iter().any(|event| !event.is_visible()))
     }
@@ -147,7 +147,7 @@ impl Reader {
                 let StoredEvent { pdu, flags, .. } = event.ok_or(ContentError::UnknownEvent(id))?;
                 let before = pdu.prev_events().iter();
                 next.extend(before.filter(|id| seen.insert((*id).clone())).cloned());
-                all.push(InPlace { pdu, flags });
+                all.push(PersistedEvent { pdu, flags });
             }
             wanted = next;
         }

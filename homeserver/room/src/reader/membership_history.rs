@@ -10,7 +10,7 @@ use serde::Deserialize;
 use weft_dag::{Pdu, RoomVersion};
 
 use super::{Place, Reader};
-use crate::{Unavailable, stay};
+use crate::{Unavailable, membership_chain};
 
 /// Membership events of one user that are read, from the current one back. A user with more of them sees only what the
 /// newest of them show.
@@ -145,7 +145,7 @@ impl Reader {
         while found.len() < limit {
             let last = found.last().map_or(member, Arc::as_ref);
             let cited = self.events_of(room, version, last.auth_events()).await?;
-            let Some(earlier) = stay::earlier(last, &cited) else {
+            let Some(earlier) = membership_chain::earlier(last, &cited) else {
                 break;
             };
             found.push(Arc::clone(earlier));

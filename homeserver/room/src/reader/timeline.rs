@@ -6,7 +6,7 @@ use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use weft_dag::Pdu;
 use weft_store::{
     Table,
-    tables::rooms::{PAST_PLACES, STREAM, TALK, TIMELINE},
+    tables::rooms::{BACKFILL_POSITIONS, STREAM, TIMELINE, TIMELINE_WITHOUT_UPDATES},
 };
 use weft_wire::{event_types, limits::MAX_PAGE_EVENTS};
 
@@ -73,7 +73,7 @@ type Index = Table<(OwnedRoomId, i64), OwnedEventId>;
 fn index(types: Types) -> &'static Index {
     match types {
         Types::All => &TIMELINE,
-        Types::WithoutUpdates => &TALK,
+        Types::WithoutUpdates => &TIMELINE_WITHOUT_UPDATES,
     }
 }
 
@@ -109,7 +109,7 @@ impl Reader {
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|(order, _)| *order);
         Ok(Page {
-            events: self.in_place(room, rows).await?,
+            events: self.persisted_events(room, rows).await?,
             next,
         })
     }
@@ -169,7 +169,7 @@ impl Reader {
         rows.truncate(limit);
         rows.reverse();
         Ok(Since {
-            events: self.in_place(room, rows).await?,
+            events: self.persisted_events(room, rows).await?,
             limited,
         })
     }
@@ -206,14 +206,18 @@ impl Reader {
         match stored.filter(super::StoredEvent::is_visible).map(|stored| stored.place) {
             Some(Place::Stream(position)) => Ok(Some(order_of(position.get()))),
             Some(Place::Unordered) => {
-                let place = self.store.get(&PAST_PLACES, &(room, event)).await?;
+                let place = self.store.get(&BACKFILL_POSITIONS, &(room, event)).await?;
                 Ok(place.and_then(|place| i64::try_from(place).ok()).map(|place| -place))
             }
             None => Ok(None),
         }
     }
 
-    async fn in_place(&self, room: &RoomId, rows: Vec<(i64, OwnedEventId)>) -> Result<Vec<TimelineEvent>, Unavailable> {
+    async fn persisted_events(
+        &self,
+        room: &RoomId,
+        rows: Vec<(i64, OwnedEventId)>,
+    ) -> Result<Vec<TimelineEvent>, Unavailable> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }

@@ -16,10 +16,10 @@ use weft_dag::{Pdu, StateView};
 use weft_store::tables::rooms::event_flags;
 
 use super::Reader;
-use crate::{Unavailable, stay};
+use crate::{Unavailable, membership_chain};
 
 impl Reader {
-    /// Of events that a server asks about, those before which it was in the room; all of them where it is in now. `ends`
+    /// Of events that a server asks about, those before which it was in the room; all of them where it is in now. `extremities`
     /// are events up to which it says that it knows the room: where it was in after one of them by a join that these
     /// events crossed, it may ask about them too. Such a join rests on what they found, or would have stood beside it.
     ///
@@ -33,13 +33,13 @@ impl Reader {
         room: &RoomId,
         server: &ServerName,
         at: &[OwnedEventId],
-        ends: &[OwnedEventId],
+        extremities: &[OwnedEventId],
     ) -> Result<Vec<OwnedEventId>, Unavailable> {
         if self.servers_in(room).await?.contains(server) {
             return Ok(at.to_vec());
         }
         let (mut joins, mut crossed) = (Vec::new(), BTreeSet::new());
-        for end in ends {
+        for end in extremities {
             let groups = self.groups_of(room, end).await?;
             if let Some(groups) = groups {
                 let members = self.members_then(room, server, groups.after).await?;
@@ -57,7 +57,7 @@ impl Reader {
             let before = self.members_then(room, server, groups.before).await?;
             let has_crossed = |member: &Arc<Pdu>| crossed.contains(member.event_id());
             if before.iter().any(|member| is_join(member) || has_crossed(member))
-                || self.lets_any_pass(room, event, &before, &joins).await?
+                || self.allows_any(room, event, &before, &joins).await?
                 || (!crossed.contains(event) && self.ends_any_unheard(room, event, &joins).await?)
                 || self.is_reset(room, &before, &joins).await?
             {
@@ -68,7 +68,7 @@ impl Reader {
     }
 
     /// Whether the state before an event lets one of these joins pass that have not ended with the memberships in it.
-    async fn lets_any_pass(
+    async fn allows_any(
         &self,
         room: &RoomId,
         event: &ruma::EventId,
@@ -84,7 +84,7 @@ impl Reader {
             return Ok(false);
         }
         let state = self.state_at(room, event).await?;
-        let passes = |join: &Arc<Pdu>| state.as_ref().is_some_and(|state| state.lets_pass(join));
+        let passes = |join: &Arc<Pdu>| state.as_ref().is_some_and(|state| state.allows(join));
         Ok(joins.iter().filter(is_beside).any(passes))
     }
 
@@ -111,7 +111,7 @@ impl Reader {
     }
 
     /// Whether one of these joins stands here, and follows a membership of the same user that the resolution of branches
-    /// brought back ([`crate::drain::reset`]).
+    /// brought back ([`crate::ingest::reset`]).
     async fn is_reset(&self, room: &RoomId, before: &[Arc<Pdu>], joins: &[Arc<Pdu>]) -> Result<bool, Unavailable> {
         for join in joins {
             let back = before.iter().find(|member| member.state_entry() == join.state_entry());
@@ -133,7 +133,7 @@ impl Reader {
             return Ok(Vec::new());
         };
         let chain = self
-            .membership_chain(room, &version, member, stay::MAX_MEMBERSHIPS)
+            .membership_chain(room, &version, member, membership_chain::MAX_MEMBERSHIPS)
             .await?;
         Ok(chain.into_iter().map(|event| event.event_id().to_owned()).collect())
     }

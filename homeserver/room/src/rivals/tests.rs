@@ -167,7 +167,7 @@ struct Literal<'a> {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Fate {
+enum Disposition {
     Stands,
     Falls,
 }
@@ -286,12 +286,12 @@ impl<'a> Literal<'a> {
     fn admitted(
         &self,
         at: usize,
-        fates: &BTreeMap<usize, Fate>,
+        fates: &BTreeMap<usize, Disposition>,
         new: &BTreeMap<usize, BTreeMap<ClientId, (u32, u32)>>,
     ) -> Option<BTreeMap<ClientId, (u32, u32)>> {
         let (mut known, mut owners) = (StateVector::new(), Owners::default());
         for (other, fate) in fates {
-            if *fate == Fate::Stands && self.precedes(*other, at) {
+            if *fate == Disposition::Stands && self.precedes(*other, at) {
                 for (client, (_, to)) in &new[other] {
                     known.raise(*client, *to);
                     owners.claim(*client, &self.claim(*other).sender);
@@ -307,7 +307,7 @@ impl<'a> Literal<'a> {
             return None;
         };
         let is_taken = fates.iter().any(|(other, fate)| {
-            *fate == Fate::Stands && Self::shares_a_clock(&ranges, &new[other]) && self.are_rivals(at, *other)
+            *fate == Disposition::Stands && Self::shares_a_clock(&ranges, &new[other]) && self.are_rivals(at, *other)
         });
         (!is_taken).then_some(ranges)
     }
@@ -327,7 +327,8 @@ impl<'a> Literal<'a> {
                 (*at, rests[at].iter().copied().chain(rivals).collect())
             })
             .collect();
-        let (mut fates, mut new): (BTreeMap<usize, Fate>, BTreeMap<usize, _>) = (BTreeMap::new(), BTreeMap::new());
+        let (mut fates, mut new): (BTreeMap<usize, Disposition>, BTreeMap<usize, _>) =
+            (BTreeMap::new(), BTreeMap::new());
         while fates.len() < updates.len() {
             let before = fates.len();
             for at in &updates {
@@ -337,10 +338,10 @@ impl<'a> Literal<'a> {
                 }
                 match self.admitted(*at, &fates, &new) {
                     None => {
-                        fates.insert(*at, Fate::Falls);
+                        fates.insert(*at, Disposition::Falls);
                     }
                     Some(ranges) if is_settled(&waits[at]) => {
-                        fates.insert(*at, Fate::Stands);
+                        fates.insert(*at, Disposition::Stands);
                         new.insert(*at, ranges);
                     }
                     Some(_) => {}
@@ -350,18 +351,25 @@ impl<'a> Literal<'a> {
                 self.circles.set(self.circles.get() + 1);
                 let first = self.first_of_circle(&updates, &fates, &rests, &waits);
                 let ranges = self.admitted(first, &fates, &new);
-                fates.insert(first, if ranges.is_some() { Fate::Stands } else { Fate::Falls });
+                fates.insert(
+                    first,
+                    if ranges.is_some() {
+                        Disposition::Stands
+                    } else {
+                        Disposition::Falls
+                    },
+                );
                 new.extend(ranges.map(|ranges| (first, ranges)));
             }
         }
-        let stands = fates.into_iter().filter(|(_, fate)| *fate == Fate::Stands);
+        let stands = fates.into_iter().filter(|(_, fate)| *fate == Disposition::Stands);
         stands.map(|(at, _)| self.nodes[at].id.clone()).collect()
     }
 
     fn first_of_circle(
         &self,
         updates: &[usize],
-        fates: &BTreeMap<usize, Fate>,
+        fates: &BTreeMap<usize, Disposition>,
         rests: &BTreeMap<usize, Vec<usize>>,
         waits: &BTreeMap<usize, Vec<usize>>,
     ) -> usize {

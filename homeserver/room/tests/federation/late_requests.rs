@@ -4,13 +4,13 @@
 use ruma::RoomVersionId;
 use weft_store::{
     memory::Tail,
-    tables::rooms::{HOLLOW_UPDATES, INCOMPLETE_ROOMS},
+    tables::rooms::{INCOMPLETE_ROOMS, PRUNED_UPDATES},
 };
 
 use super::{
     ALICE, BOB,
-    hollow::{copy, lost_update, with_an_update_that_was_lost},
     net::{Net, user},
+    pruned::{copy, lost_update, with_an_update_that_was_lost},
 };
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn a_redacted_update_that_comes_while_the_last_search_ends_is_searched_for
         net.until(|| async { net.text("b.example", &room).await == "hidden before " })
             .await;
         // The search for another one ends, and has read that none is left.
-        gate.hold_next_empty_read(HOLLOW_UPDATES.physical(&(&room, first.event_id())));
+        gate.hold_next_empty_read(PRUNED_UPDATES.physical(&(&room, first.event_id())));
         let second = lost_update(&net, &room, "second ").await;
         b.receive(origin.server_name(), vec![copy(&second)]).await.unwrap();
         gate.reached().await;

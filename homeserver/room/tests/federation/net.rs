@@ -21,8 +21,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use weft_dag::{Draft, Pdu, Placement, RoomVersion, Signer, Unchecked, Verified, testing};
 use weft_room::{
-    Clock, CommitSink, Committed, CreateRoom, Edit, EditError, EditOutcome, Identity, JoinedRoom, NewEvent,
-    OutsideMembership, PeerError, Peers, Ports, RoomConfig, Rooms, SendError, SessionId, StateIds, Template,
+    Clock, CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditError, EditOutcome, Identity, JoinedRoom,
+    NewEvent, OutOfBandMembership, PeerError, Peers, Ports, RoomConfig, Rooms, SendError, StateIds, Template,
     TemplateKind,
 };
 use weft_store::{
@@ -76,7 +76,7 @@ struct Wire {
     queues: Mutex<Queues>,
     happened: Notify,
     /// Questions of servers to one another.
-    questions: AtomicU64,
+    fetcher: AtomicU64,
     cut: AtomicBool,
     refuse_missing: AtomicBool,
     redact_history: AtomicBool,
@@ -145,7 +145,7 @@ impl Others {
 
     fn rooms(&self, server: &ServerName) -> Result<Rooms, PeerError> {
         let inner = self.0.get().and_then(Weak::upgrade).unwrap();
-        inner.wire.questions.fetch_add(1, Ordering::Relaxed);
+        inner.wire.fetcher.fetch_add(1, Ordering::Relaxed);
         if inner.wire.cut.load(Ordering::Relaxed) {
             return Err(PeerError::Unreachable {
                 server: server.to_string(),
@@ -346,8 +346,8 @@ impl Net {
         self.inner.wire.queues.lock().unwrap().clear();
     }
 
-    pub fn questions(&self) -> u64 {
-        self.inner.wire.questions.load(Ordering::Relaxed)
+    pub fn fetcher(&self) -> u64 {
+        self.inner.wire.fetcher.load(Ordering::Relaxed)
     }
 
     /// Nobody gives what was before a server's time, neither in one piece nor event by event.
@@ -370,8 +370,8 @@ impl Net {
         let mut waiting: Vec<_> = std::mem::take(&mut *self.inner.wire.queues.lock().unwrap())
             .into_iter()
             .collect();
-        let turns = usize::try_from(seed).unwrap() % waiting.len().max(1);
-        waiting.rotate_left(turns);
+        let commits = usize::try_from(seed).unwrap() % waiting.len().max(1);
+        waiting.rotate_left(commits);
         let mut left = true;
         while left {
             left = false;
@@ -555,16 +555,16 @@ impl Net {
     pub async fn invite(&self, who: &str, whom: &str, room: &RoomId) {
         let content = json!({ "membership": "invite" });
         let event = new_event(who, "m.room.member", Some(whom), content);
-        let drafted = self.of(who).draft(room, event).await.unwrap();
-        let version = RoomVersion::new(&drafted.version).unwrap();
+        let unsent = self.of(who).draft(room, event).await.unwrap();
+        let version = RoomVersion::new(&unsent.version).unwrap();
         let theirs = testing::signer(user(whom).server_name());
-        let both = theirs.cosign(&check(&drafted.event, &version), &version).unwrap();
+        let both = theirs.cosign(&check(&unsent.event, &version), &version).unwrap();
         self.of(whom)
-            .invited(OutsideMembership {
+            .invited(OutOfBandMembership {
                 event: both.clone(),
-                version: drafted.version,
+                version: unsent.version,
                 resident: user(who).server_name().to_owned(),
-                stripped: drafted.stripped,
+                stripped: unsent.stripped,
                 user: user(whom),
             })
             .await
@@ -740,7 +740,7 @@ impl Net {
         let update = doc.transact().encode_diff_v1(&before);
         let edit = Edit {
             user: user(who),
-            session: SessionId(client),
+            session: ConnectionId(client),
             update: Bytes::from(update),
         };
         rooms.edit(room, edit).await

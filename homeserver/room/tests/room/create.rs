@@ -279,8 +279,8 @@ async fn a_room_begins_with_a_bounded_number_of_events() {
 async fn a_room_with_many_first_events_leaves_the_thread_to_others() {
     let turns_during = async |events: usize| {
         let server = Server::new().await;
-        let turns = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&turns);
+        let commits = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&commits);
         let other = tokio::spawn(async move {
             loop {
                 counter.fetch_add(1, Ordering::Relaxed);
@@ -289,7 +289,7 @@ async fn a_room_with_many_first_events_leaves_the_thread_to_others() {
         });
         server.rooms.create(&alice(), with_initial_state(events)).await.unwrap();
         other.abort();
-        turns.load(Ordering::Relaxed)
+        commits.load(Ordering::Relaxed)
     };
     let (few, many) = (turns_during(1).await, turns_during(MAX_INITIAL_STATE_EVENTS).await);
     assert!(

@@ -10,8 +10,8 @@ use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, R
 use serde_json::{Value, json};
 use weft_dag::testing;
 use weft_room::{
-    Clock, CommitSink, Committed, CreateRoom, Edit, EditError, EditOutcome, NewEvent, Ports, RoomConfig, Rooms,
-    SendError, SessionId,
+    Clock, CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditError, EditOutcome, NewEvent, Ports, RoomConfig,
+    Rooms, SendError,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{Store, memory::MemoryDisk};
@@ -181,7 +181,7 @@ impl Server {
     ) -> Result<EditOutcome, EditError> {
         let edit = Edit {
             user: user.to_owned(),
-            session: SessionId(1),
+            session: ConnectionId(1),
             update: update.into(),
         };
         self.rooms.edit(room, edit).await

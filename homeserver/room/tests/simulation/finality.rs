@@ -122,7 +122,7 @@ fn final_words(rows: &[Rows], honest: &BTreeSet<usize>) -> Vec<String> {
 
 /// The events that count on all of these servers, with the ancestors of each.
 fn common(rows: &[Rows]) -> BTreeMap<OwnedEventId, Event> {
-    let counts = |flags: u8| event_flags::is_followed(flags) && flags & event_flags::REJECTED == 0;
+    let counts = |flags: u8| event_flags::is_reachable(flags) && flags & event_flags::REJECTED == 0;
     let mut events = BTreeMap::new();
     for (id, (pdu, flags)) in &rows[0] {
         let is_common = rows

@@ -20,7 +20,7 @@
 
 mod editor;
 mod finality;
-mod liar;
+mod malicious;
 mod network;
 mod oracle;
 #[path = "../../../app/src/adapters/outbox.rs"]

@@ -30,7 +30,7 @@ struct State {
     heard: BTreeMap<(usize, usize), Arc<Notify>>,
     /// Events that a liar made, and that no room of its own has.
     vault: BTreeMap<OwnedEventId, Arc<Pdu>>,
-    liar: Option<usize>,
+    malicious: Option<usize>,
     trace: Vec<String>,
     /// The end of a run: nothing goes wrong any more.
     calm: bool,
@@ -56,7 +56,7 @@ pub fn check(json: &str, version: &RoomVersion) -> Option<Verified> {
 }
 
 impl Network {
-    pub fn new(seed: u64, liar: Option<usize>) -> Arc<Self> {
+    pub fn new(seed: u64, malicious: Option<usize>) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 dice: StdRng::seed_from_u64(!seed),
@@ -64,7 +64,7 @@ impl Network {
                 servers: BTreeMap::new(),
                 heard: BTreeMap::new(),
                 vault: BTreeMap::new(),
-                liar,
+                malicious,
                 trace: Vec::new(),
                 calm: false,
             }),
@@ -199,7 +199,7 @@ fn room_of(json: &str) -> Option<ruma::OwnedRoomId> {
 }
 
 /// One server's questions to the others.
-pub struct Questions {
+pub struct EventFetcher {
     pub network: Arc<Network>,
     pub me: usize,
 }
@@ -218,7 +218,7 @@ fn refused(server: &ServerName) -> PeerError {
     }
 }
 
-impl Questions {
+impl EventFetcher {
     async fn ask(&self, server: &ServerName) -> Result<Rooms, PeerError> {
         self.network.delay().await;
         if self.network.happens(5) {
@@ -264,7 +264,7 @@ impl Questions {
 
     /// What a liar has beside its room; it gives that when it likes.
     fn vault(&self, server: &ServerName, ids: &[OwnedEventId], version: &RoomVersion) -> Vec<Verified> {
-        if self.network.lock().liar != Some(number(server)) || self.network.happens(40) {
+        if self.network.lock().malicious != Some(number(server)) || self.network.happens(40) {
             return Vec::new();
         }
         let state = self.network.lock();
@@ -279,7 +279,7 @@ fn checked(events: Vec<Arc<Pdu>>, version: &RoomVersion) -> Vec<Verified> {
 }
 
 #[async_trait]
-impl Peers for Questions {
+impl Peers for EventFetcher {
     async fn missing_events(
         &self,
         room: &RoomId,

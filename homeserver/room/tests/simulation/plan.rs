@@ -15,7 +15,7 @@ pub struct Plan {
     /// Servers, each with one user.
     pub servers: usize,
     /// Whether the last of them lies.
-    pub liar: bool,
+    pub malicious: bool,
     /// Whether the one before it helps.
     #[serde(default)]
     pub accomplice: bool,
@@ -129,7 +129,7 @@ pub enum Lie {
     /// An event that only one server gets.
     Withhold,
     /// A redacted copy for one server, the whole for the others.
-    Hollow,
+    Pruned,
     /// Raises its own power without having it.
     Usurp,
     /// A message with content that is not what its hash says, and one with ten ends of the past.
@@ -151,7 +151,7 @@ const LIES: [Lie; 9] = [
     Lie::Spoof,
     Lie::OldBranch,
     Lie::Withhold,
-    Lie::Hollow,
+    Lie::Pruned,
     Lie::Usurp,
     Lie::Malformed,
     Lie::Replay,
@@ -162,7 +162,7 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
         let servers = dice.random_range(3..=5);
-        let liar = dice.random_ratio(1, 3);
+        let malicious = dice.random_ratio(1, 3);
         let versions = [
             RoomVersionId::V12,
             RoomVersionId::V12,
@@ -171,12 +171,12 @@ impl Plan {
         ];
         let version = versions.choose(&mut dice).unwrap().clone();
         let count = dice.random_range(20..60);
-        let actions = (0..count).map(|_| action(&mut dice, servers, liar)).collect();
+        let actions = (0..count).map(|_| action(&mut dice, servers, malicious)).collect();
         let silent = dice.random_ratio(1, 2);
         Self {
             seed,
             servers,
-            liar,
+            malicious,
             accomplice: false,
             version,
             silent,
@@ -195,7 +195,7 @@ impl Plan {
         Self {
             seed,
             servers,
-            liar: true,
+            malicious: true,
             accomplice,
             version: RoomVersionId::V12,
             silent: dice.random_ratio(1, 2),
@@ -265,11 +265,11 @@ const CLAIMS: [Lie; 9] = [
     Lie::Spoof,
 ];
 
-fn action(dice: &mut StdRng, servers: usize, liar: bool) -> Action {
+fn action(dice: &mut StdRng, servers: usize, malicious: bool) -> Action {
     let who = dice.random_range(0..servers);
     let other = (who + dice.random_range(1..servers)) % servers;
     let at = dice.random_range(0..=1_000);
-    match dice.random_range(0..if liar { 110 } else { 100 }) {
+    match dice.random_range(0..if malicious { 110 } else { 100 }) {
         0..30 => Action::Type { who, at },
         30..36 => Action::Delete {
             who,

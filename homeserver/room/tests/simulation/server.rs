@@ -20,7 +20,7 @@ use weft_store::{
 };
 
 use super::{
-    network::{Network, Questions, ServerClock, name},
+    network::{EventFetcher, Network, ServerClock, name},
     outbox::StoredOutbox,
 };
 
@@ -69,7 +69,7 @@ impl Server {
             .collect();
         let ports = Ports {
             sink: Arc::new(Sink(wakes.clone())),
-            peers: Arc::new(Questions {
+            peers: Arc::new(EventFetcher {
                 network: Arc::clone(network),
                 me: number,
             }),
@@ -169,7 +169,7 @@ async fn send(
         let input = tokio::select! {
             biased;
             () = wake.notified() => Input::Wake,
-            () = heard.notified() => Input::HeardFrom,
+            () = heard.notified() => Input::Reachable,
             () = tokio::time::sleep(pause) => if queue.is_waiting() { Input::Tick } else { Input::Wake },
         };
         inputs.push_back(input);

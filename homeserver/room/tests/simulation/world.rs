@@ -6,14 +6,16 @@ use ruma::{OwnedEventId, OwnedRoomId, RoomId, events::room::member::MembershipSt
 use serde_json::{Value, json};
 use tokio::{runtime, time};
 use weft_dag::{Draft, Pdu, Placement, RoomVersion, testing};
-use weft_room::{CreateRoom, Edit, EditOutcome, InitialState, JoinedRoom, NewEvent, SessionId, Template, TemplateKind};
+use weft_room::{
+    ConnectionId, CreateRoom, Edit, EditOutcome, InitialState, JoinedRoom, NewEvent, Template, TemplateKind,
+};
 use weft_store::tables::documents::DISPUTED_ROOMS;
 use weft_wire::document::DocumentKind;
 
 use super::{
     editor::Editor,
     finality::Finals,
-    liar::Liar,
+    malicious::MaliciousServer,
     network::{Network, check, name},
     oracle::{Log, Word, differs, judge_words, refused, text_of_events, user, view},
     plan::{Action, Plan},
@@ -48,7 +50,7 @@ pub fn run(plan: &Plan) -> Outcome {
     let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         runtime.block_on(async {
             let mut world = World::new(plan).await;
-            let result = Box::pin(world.play(plan)).await;
+            let result = Box::pin(world.scenario(plan)).await;
             trace = world.network.take_trace();
             result
         })
@@ -68,7 +70,7 @@ pub struct World {
     pub servers: Vec<Server>,
     pub room: OwnedRoomId,
     pub version: RoomVersion,
-    liar: Option<Liar>,
+    malicious: Option<MaliciousServer>,
     editors: Vec<Option<Editor>>,
     clients: Vec<(usize, u64)>,
     /// Words that are final, if nobody's rights change.
@@ -85,15 +87,15 @@ impl Drop for World {
 }
 
 /// How long it may take until all is said, virtual time: longer than the longest pause of an outbox.
-const PATIENCE: Duration = Duration::from_secs(5 * 60 * 60);
+const TIMEOUT: Duration = Duration::from_secs(5 * 60 * 60);
 
 /// How long it takes until each server has had its turn to follow what others haven't heard (room/src/vouch.rs).
 const EVERYBODYS_TURN: Duration = Duration::from_secs(2 * 60);
 
 impl World {
     async fn new(plan: &Plan) -> Self {
-        let liar = plan.liar.then_some(plan.servers - 1);
-        let network = Network::new(plan.seed, liar);
+        let malicious = plan.malicious.then_some(plan.servers - 1);
+        let network = Network::new(plan.seed, malicious);
         let mut servers = Vec::new();
         for number in 0..plan.servers {
             // One more may come late.
@@ -119,7 +121,8 @@ impl World {
             servers,
             room,
             version,
-            liar: liar.map(|liar| Liar::new(liar, plan.accomplice.then(|| liar - 1))),
+            malicious: malicious
+                .map(|malicious| MaliciousServer::new(malicious, plan.accomplice.then(|| malicious - 1))),
             clients: Vec::new(),
             finals: plan.is_steady().then(Finals::default),
             editors: (0..plan.servers).map(|_| None).collect(),
@@ -131,14 +134,14 @@ impl World {
             world.role(0, who, 25).await.unwrap();
         }
         time::sleep(Duration::from_secs(20)).await;
-        if let Some(mut liar) = world.liar.take() {
-            liar.look(&world).await.unwrap();
-            world.liar = Some(liar);
+        if let Some(mut malicious) = world.malicious.take() {
+            malicious.look(&world).await.unwrap();
+            world.malicious = Some(malicious);
         }
         world
     }
 
-    async fn play(&mut self, plan: &Plan) -> Result<(), String> {
+    async fn scenario(&mut self, plan: &Plan) -> Result<(), String> {
         for action in &plan.actions {
             let what = self.act(action).await;
             let what = what.err().unwrap_or_else(|| "done".into());
@@ -155,7 +158,7 @@ impl World {
     /// What was final before must stand; what is final now is noted. Only where somebody lies: else all that was
     /// acknowledged is looked at in the end anyway.
     async fn look_at_finals(&mut self) -> Result<(), String> {
-        let Some(mut finals) = self.finals.take().filter(|_| self.liar.is_some()) else {
+        let Some(mut finals) = self.finals.take().filter(|_| self.malicious.is_some()) else {
             return Ok(());
         };
         let servers = self.taking_part().await;
@@ -201,11 +204,11 @@ impl World {
                 time::sleep(Duration::from_millis(milliseconds)).await;
                 Ok(())
             }
-            Action::Lie { kind } => match self.liar.take() {
+            Action::Lie { kind } => match self.malicious.take() {
                 None => Err("nobody lies here".into()),
-                Some(mut liar) => {
-                    let told = liar.lie(self, kind).await;
-                    self.liar = Some(liar);
+                Some(mut malicious) => {
+                    let told = malicious.lie(self, kind).await;
+                    self.malicious = Some(malicious);
                     told
                 }
             },
@@ -307,7 +310,7 @@ impl World {
     async fn edit(&mut self, who: usize, update: Vec<u8>) -> Result<(), String> {
         let edit = Edit {
             user: user(who),
-            session: SessionId(who as u64),
+            session: ConnectionId(who as u64),
             update: update.into(),
         };
         let outcome = self.servers[who].rooms.edit(&self.room, edit).await;
@@ -512,8 +515,8 @@ impl World {
     // --- The end -------------------------------------------------------------------------------------------------
 
     fn honest(&self) -> impl Iterator<Item = &Server> {
-        let liar = self.liar.as_ref();
-        let lies = move |server: &&Server| liar.is_some_and(|liar| liar.is_one(server.number));
+        let malicious = self.malicious.as_ref();
+        let lies = move |server: &&Server| malicious.is_some_and(|malicious| malicious.is_one(server.number));
         self.servers.iter().filter(move |server| !lies(server))
     }
 
@@ -530,9 +533,9 @@ impl World {
     /// The links heal, everybody says one thing more, a new server joins, and all is delivered.
     async fn come_to_rest(&mut self, silent: bool) -> Result<(), String> {
         self.network.calm_down();
-        time::sleep(PATIENCE).await;
+        time::sleep(TIMEOUT).await;
         // What a liar kept from some shows only when the others speak.
-        if !silent || self.liar.is_some() {
+        if !silent || self.malicious.is_some() {
             for who in 0..self.servers.len() {
                 // Who is out or may not speak doesn't.
                 let _ = self.say(who).await;
@@ -542,7 +545,7 @@ impl World {
         // Time for servers to follow what others don't have, each in its turn.
         time::sleep(EVERYBODYS_TURN).await;
         self.until_quiet().await?;
-        if silent && self.liar.is_none() {
+        if silent && self.malicious.is_none() {
             // The late server's join would tell the others of one another.
             self.judge().await?;
         }
@@ -561,7 +564,7 @@ impl World {
 
     /// Until all that is to be sent is sent, and no history is on its way.
     async fn until_quiet(&mut self) -> Result<(), String> {
-        let until = time::Instant::now() + PATIENCE;
+        let until = time::Instant::now() + TIMEOUT;
         let mut pause = Duration::from_secs(2);
         loop {
             time::sleep(pause).await;
@@ -617,7 +620,7 @@ impl World {
                 return Err(format!("s{a} and s{} judge {id} differently", server.number));
             }
         }
-        judge_words(&first.text, &self.log, self.liar.is_some())?;
+        judge_words(&first.text, &self.log, self.malicious.is_some())?;
         self.network
             .note(format_args!("at rest: {:?}, {} servers", first.text, servers.len()));
         Ok(())

@@ -20,7 +20,7 @@ crate::tables! {
         "The room of an event, for requests that name only the event.";
     TIMELINE: (OwnedRoomId, i64) => OwnedEventId, Room, Derived, 0x0104,
         "Room, order: the visible events as people saw them. The order is the stream position; events from before our time there (backfill) have negative ones, which count up from -2^40.";
-    TALK: (OwnedRoomId, i64) => OwnedEventId, Room, Derived, 0x0112,
+    TIMELINE_WITHOUT_UPDATES: (OwnedRoomId, i64) => OwnedEventId, Room, Derived, 0x0112,
         "TIMELINE without updates of the text: between two chat messages of a document there may be thousands.";
     RELATIONS: (OwnedRoomId, OwnedEventId, i64) => RelationRow, Room, Derived, 0x0130,
         "Room, event, order: events that relate to it by an edit, a thread or a reference, in the order of TIMELINE.";
@@ -48,11 +48,11 @@ crate::tables! {
         "Rooms of which we don't have all events yet (joined through another server, or a gap that couldn't be filled), and the server that has them.";
     MEMBERSHIP: (OwnedUserId, OwnedRoomId) => MembershipRow, User, Derived, 0x010D,
         "Our user's membership of each room, also of rooms that we aren't in (invites, with stripped state).";
-    OUTSIDE: (OwnedUserId, OwnedRoomId) => OutsideRow, User, Ground, 0x0140,
+    OUT_OF_BAND: (OwnedUserId, OwnedRoomId) => OutOfBandRow, User, Ground, 0x0140,
         "User, room that this server is not in: where our user's open invitation or knock came from, and how much came with it. Counted against the user's quota.";
-    OUTSIDE_STATE: (OwnedUserId, OwnedRoomId) => OutsideState, User, Ground, 0x0141,
+    OUT_OF_BAND_STATE: (OwnedUserId, OwnedRoomId) => OutOfBandState, User, Ground, 0x0141,
         "User, room: the stripped state of an OUTSIDE row. Apart from it, because it is large and only shown once.";
-    OUTSIDE_SERVERS: (OwnedServerName, OwnedUserId, OwnedRoomId) => (), Server, Derived, 0x0142,
+    OUT_OF_BAND_SERVERS: (OwnedServerName, OwnedUserId, OwnedRoomId) => (), Server, Derived, 0x0142,
         "Server, user, room: the OUTSIDE rows that a server's invitations made. A row may stand after its invitation has ended, and is removed when they are counted.";
     ALIASES: (OwnedRoomAliasId,) => AliasRow, Global, Ground, 0x010E,
         "What our server's aliases stand for.";
@@ -66,15 +66,15 @@ crate::tables! {
         "User, device, event: the transaction id by which the device sent it, which only that device is told, to know its own echo.";
     REDACTED_BY: (OwnedRoomId, OwnedEventId) => OwnedEventId, Room, Derived, 0x0117,
         "Room, redacted event: the redaction that took effect on it.";
-    PAST_PLACES: (OwnedRoomId, OwnedEventId) => u64, Room, Derived, 0x0119,
+    BACKFILL_POSITIONS: (OwnedRoomId, OwnedEventId) => u64, Room, Derived, 0x0119,
         "Room, event from before our time there: its order in TIMELINE, which is negative, without the sign.";
     EARLY_REDACTIONS: (OwnedRoomId, OwnedEventId, OwnedEventId) => (), Room, Derived, 0x011A,
         "Room, target, redaction: accepted redactions of events that weren't here when they came.";
-    HOLLOW_UPDATES: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011B,
+    PRUNED_UPDATES: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011B,
         "Room, event: updates of the text that came redacted, and that other servers are asked for.";
-    HOLLOW_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011C,
+    PRUNED_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011C,
         "Rooms that may have hollow updates: where the asking goes on after a start.";
-    DOUBTED_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011D,
+    UNRECONCILED_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011D,
         "Rooms with ends of the graph that other servers may not have, and that are looked at again: also after a start.";
     SENT_REQUESTS: (u64, OwnedEventId) => SentRequest, Global, Derived, 0x0120,
         "Time in milliseconds since 1970, event: the request of a client that made it, so that its rows of TRANSACTIONS and EVENT_TXN are deleted after a while.";
@@ -117,9 +117,9 @@ pub mod event_flags {
     pub const REDACTED: u8 = 8;
     /// Held back or rejected, and an accepted event has it among its ancestors. What is held back counts from then on:
     /// its server had accepted it, and so did whoever follows it.
-    pub const FOLLOWED: u8 = 16;
+    pub const REACHABLE: u8 = 16;
     /// An update of the text that came redacted: in the graph, and what it says is asked of other servers.
-    pub const HOLLOW: u8 = 32;
+    pub const PRUNED: u8 = 32;
 
     /// Whether an event with these flags stands, is shown, and counts for what is now.
     #[must_use]
@@ -129,8 +129,8 @@ pub mod event_flags {
 
     /// Whether an event with these flags is an accepted one or an ancestor of one: a part of what the text follows from.
     #[must_use]
-    pub const fn is_followed(flags: u8) -> bool {
-        is_accepted(flags) || flags & FOLLOWED != 0
+    pub const fn is_reachable(flags: u8) -> bool {
+        is_accepted(flags) || flags & REACHABLE != 0
     }
 }
 
@@ -308,7 +308,7 @@ pub struct MembershipRow {
     /// Its position.
     pub position: u64,
     /// After the end of an invitation or a knock of a room that this server is not in: the leave as clients get it. Older
-    /// stores also have the stripped state of open ones here, which is in [`OUTSIDE_STATE`] now.
+    /// stores also have the stripped state of open ones here, which is in [`OUT_OF_BAND_STATE`] now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stripped: Vec<Raw<serde_json::Value>>,
     /// Whether the user has forgotten the room.
@@ -318,7 +318,7 @@ pub struct MembershipRow {
 
 /// An open invitation or knock of a room that this server is not in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutsideRow {
+pub struct OutOfBandRow {
     /// The membership event.
     pub event: OwnedEventId,
     /// The room's version, as that server said.
@@ -332,7 +332,7 @@ pub struct OutsideRow {
 /// What may be shown of a room to a user who is invited or has knocked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct OutsideState(pub Vec<Raw<serde_json::Value>>);
+pub struct OutOfBandState(pub Vec<Raw<serde_json::Value>>);
 
 /// What an alias stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -354,7 +354,7 @@ crate::json_value!(
     ChainRow,
     StagedMark,
     MembershipRow,
-    OutsideRow,
-    OutsideState,
+    OutOfBandRow,
+    OutOfBandState,
     AliasRow
 );

@@ -197,7 +197,7 @@ pub(crate) fn document(data: &[u8]) {
             continue;
         }
         assert!(document.state_vector().covers(&half));
-        assert!(document.novelty(&update).is_empty(), "what was applied is known");
+        assert!(document.only_new(&update).is_empty(), "what was applied is known");
         let mut peer = Document::from_update(before.into()).expect("our own bytes");
         let lacking = Update::parse(document.diff(&half).into()).expect("our own diff");
         peer.apply(&lacking).expect("what a peer lacks");

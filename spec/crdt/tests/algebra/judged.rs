@@ -181,7 +181,7 @@ fn judge_live(engine: &mut impl Engine, history: &[Step], updates: &[Update], tr
         assert_eq!(ranges, update.ranges());
         book.note(&ranges, &author);
         document.apply(&new).unwrap();
-        assert!(document.novelty(update).is_empty());
+        assert!(document.only_new(update).is_empty());
         if dice.below(8) == 0 {
             document.compact();
         }

@@ -10,7 +10,7 @@ use weft_fanout::Receipt;
 use weft_wire::limits::MAX_PRESENCE_PER_ANSWER;
 
 use super::{
-    Turn,
+    SyncRequest,
     body::{Events, Room, Timeline},
     rooms::Span,
     states::Told,
@@ -27,7 +27,7 @@ use crate::{
     errors::ApiResult,
 };
 
-impl Turn<'_> {
+impl SyncRequest<'_> {
     /// None where nothing is new.
     pub(super) async fn joined(
         &self,

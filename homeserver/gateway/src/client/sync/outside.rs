@@ -7,13 +7,13 @@ use weft_dag::stripped;
 use weft_room::RoomMembership;
 
 use super::{
-    IgnoredUsers, Turn,
+    IgnoredUsers, SyncRequest,
     body::{Events, Invited, Knocked, Room, Timeline},
     rooms::Span,
 };
 use crate::{client::ignored::Ignored, errors::ApiResult};
 
-impl Turn<'_> {
+impl SyncRequest<'_> {
     /// An invitation that is new, or that may have been held back while its sender was ignored.
     pub(super) async fn invited(
         &self,
@@ -64,7 +64,7 @@ impl Turn<'_> {
     /// What may be shown of the room to somebody outside: what came with the invitation, or what the specification lets
     /// us show of a room that this server is in.
     async fn stripped(&self, row: &RoomMembership) -> ApiResult<Events> {
-        let outside = self.reader.outside_state(self.user, row).await?;
+        let outside = self.reader.out_of_band_state(self.user, row).await?;
         if !outside.is_empty() {
             let events = outside
                 .iter()

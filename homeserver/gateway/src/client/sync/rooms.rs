@@ -6,7 +6,7 @@ use ruma::{OwnedRoomId, events::room::member::MembershipState};
 use weft_accounts::AccountDataChange;
 use weft_room::RoomMembership;
 
-use super::{IgnoredUsers, Turn, body::Rooms};
+use super::{IgnoredUsers, SyncRequest, body::Rooms};
 use crate::errors::ApiResult;
 
 /// So many events of the stream are read sooner than one room is asked whether it has something new.
@@ -30,7 +30,7 @@ impl Span {
     }
 }
 
-impl Turn<'_> {
+impl SyncRequest<'_> {
     pub(super) async fn rooms(&self, account_data: &[AccountDataChange], ignored: &IgnoredUsers) -> ApiResult<Rooms> {
         let mut rooms = Rooms::default();
         let rows = self.reader.rooms_of(self.user).await?;

@@ -14,7 +14,7 @@ use ruma::{
 use serde_json::Value;
 use weft_dag::{Pdu, StateMap};
 
-use super::{Turn, timeline::Recent};
+use super::{SyncRequest, timeline::Recent};
 use crate::{
     client::events::{passes, passes_room},
     errors::ApiResult,
@@ -91,7 +91,7 @@ fn members(state: &StateMap) -> impl Iterator<Item = (&(String, String), &OwnedE
         .take_while(|((kind, _), _)| kind == "m.room.member")
 }
 
-impl Turn<'_> {
+impl SyncRequest<'_> {
     /// State events to tell besides the timeline: the changes since the group of states that the client knows; all of
     /// the state where it knows none. Of a group that it was sent before (`held`) it may still hold members. May leave out
     /// the oldest events of the timeline, where they contradict the state at its end.

@@ -3,7 +3,7 @@
 use ruma::{OwnedUserId, RoomId, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
 
-use super::Turn;
+use super::SyncRequest;
 use crate::{client::events::text_of, errors::ApiResult};
 
 /// Heroes of a room, at most.
@@ -16,7 +16,7 @@ pub(super) struct Summary {
     pub(super) heroes: Vec<OwnedUserId>,
 }
 
-impl Turn<'_> {
+impl SyncRequest<'_> {
     pub(super) async fn summary(&self, room: &RoomId) -> ApiResult<Summary> {
         let members = self.reader.members(room).await?;
         let count = |membership: &MembershipState| members.iter().filter(|(_, state)| state == membership).count();

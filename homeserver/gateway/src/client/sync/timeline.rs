@@ -12,7 +12,7 @@ use weft_dag::{Pdu, StateMap};
 use weft_room::TimelineEvent;
 use weft_wire::limits::MAX_SYNC_TIMELINE_EVENTS;
 
-use super::{Turn, rooms::Span};
+use super::{SyncRequest, rooms::Span};
 use crate::{
     client::{
         events::{passes, passes_room, types_of},
@@ -90,7 +90,7 @@ fn entry(pdu: &Pdu) -> Option<(&str, &str)> {
     Some((pdu.kind(), pdu.state_key()?))
 }
 
-impl Turn<'_> {
+impl SyncRequest<'_> {
     /// The newest events of a span.
     pub(super) async fn recent(
         &self,

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use weft_room::{
     AcceptError, AccessError, AdoptError, ContentError, CreateError, DirectoryError, EditError, OpenError,
-    OutsideError, ReceiveError, SendError, TemplateError, Unavailable,
+    OutOfBandError, ReceiveError, SendError, TemplateError, Unavailable,
 };
 use weft_wire::errcode;
 
@@ -166,12 +166,12 @@ impl From<AcceptError> for ApiError {
     }
 }
 
-impl From<OutsideError> for ApiError {
-    fn from(error: OutsideError) -> Self {
+impl From<OutOfBandError> for ApiError {
+    fn from(error: OutOfBandError) -> Self {
         match error {
-            OutsideError::TooMany { retry_after } => Self::limit_exceeded(retry_after),
-            OutsideError::Malformed { reason } => Self::bad_json(reason),
-            OutsideError::Unavailable(error) => error.into(),
+            OutOfBandError::TooMany { retry_after } => Self::limit_exceeded(retry_after),
+            OutOfBandError::Malformed { reason } => Self::bad_json(reason),
+            OutOfBandError::Unavailable(error) => error.into(),
         }
     }
 }

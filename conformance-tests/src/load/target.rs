@@ -1,0 +1,131 @@
+//! A server under load: how a document is made there and opened, and which process it is, where that is known.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    process,
+    socket::{Endpoint, Speech},
+};
+use crate::client::{Client, segment};
+
+/// How documents are reached.
+#[derive(Clone)]
+enum Way {
+    /// This protocol's: a user's document, made by REST.
+    Weft {
+        client: Client,
+        trust: Option<Arc<rustls::ClientConfig>>,
+        named: bool,
+    },
+    /// Other servers make a document when it is opened. Port of this machine.
+    Peer { port: u16, named: bool },
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Target {
+    /// As it stands in the table.
+    pub name: String,
+    /// Its process, where it runs on this machine.
+    pub pid: Option<u32>,
+    way: Way,
+}
+
+impl Target {
+    /// A server of this protocol with a user. `named` speaks Hocuspocus' framing, in which each edit is acknowledged.
+    #[must_use]
+    pub fn weft(client: Client, trust: Option<Arc<rustls::ClientConfig>>, pid: Option<u32>, named: bool) -> Self {
+        let name = if named { "Weft, acknowledged" } else { "Weft" };
+        Self {
+            name: name.to_owned(),
+            pid,
+            way: Way::Weft { client, trust, named },
+        }
+    }
+
+    /// Another server on this machine.
+    #[must_use]
+    pub fn peer(name: &str, port: u16, pid: u32, named: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            pid: Some(pid),
+            way: Way::Peer { port, named },
+        }
+    }
+
+    /// Whether an edit that others see is on disk.
+    #[must_use]
+    pub fn is_weft(&self) -> bool {
+        matches!(self.way, Way::Weft { .. })
+    }
+
+    /// A new document.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn document(&self) -> Result<Endpoint> {
+        match &self.way {
+            Way::Weft { client, .. } => self.endpoint(&client.create_document("Load").await?),
+            Way::Peer { .. } => self.endpoint(&format!("load-{:016x}", rand::random::<u64>())),
+        }
+    }
+
+    /// Where a document is opened that exists.
+    ///
+    /// # Errors
+    /// When the server's URL is none.
+    pub fn endpoint(&self, document: &str) -> Result<Endpoint> {
+        match &self.way {
+            Way::Weft { client, trust, named } => {
+                let base = client.url.strip_prefix("http").context("no URL")?;
+                let url = format!("ws{base}/_weft/client/v1/live/{}", segment(document));
+                Ok(endpoint(url, document, &client.token, *named, trust.clone()))
+            }
+            Way::Peer { port, named } => {
+                let url = format!("ws://127.0.0.1:{port}/{document}");
+                Ok(endpoint(url, document, "nobody", *named, None))
+            }
+        }
+    }
+
+    /// Processor time so far; zero where the process is not known.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn cpu(&self) -> Result<Duration> {
+        self.pid.map_or(Ok(Duration::ZERO), process::cpu)
+    }
+
+    /// Memory now, bytes; zero where the process is not known.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn memory(&self) -> Result<u64> {
+        self.pid.map_or(Ok(0), process::memory)
+    }
+}
+
+fn endpoint(
+    url: String,
+    document: &str,
+    token: &str,
+    named: bool,
+    trust: Option<Arc<rustls::ClientConfig>>,
+) -> Endpoint {
+    if named {
+        let (name, token) = (document.into(), token.into());
+        return Endpoint {
+            url,
+            speech: Speech::Named { name, token },
+            trust,
+        };
+    }
+    let url = format!("{url}?access_token={}", segment(token));
+    Endpoint {
+        url,
+        speech: Speech::Plain,
+        trust,
+    }
+}

@@ -1,0 +1,110 @@
+//! Where incoming events and EDUs go: events to the rooms' staging, EDUs to fanout.
+
+use async_trait::async_trait;
+use ruma::{MilliSecondsSinceUnixEpoch, RoomId, ServerName, UserId};
+use weft_dag::{RoomVersion, Verified};
+use weft_fanout::{Awareness, Ephemeral, Presence, Receipt};
+use weft_federation::{
+    acl,
+    inbound::{self, InboundEdu, InboundError, InboundHandler, Outside},
+};
+use weft_room::Rooms;
+
+/// Rooms and fanout as federation sees them.
+pub(crate) struct RoomInboundHandler {
+    pub(crate) rooms: Rooms,
+    pub(crate) awareness: Awareness,
+    pub(crate) ephemeral: Ephemeral,
+    pub(crate) presence: Presence,
+}
+
+impl RoomInboundHandler {
+    /// The other server counts us in as soon as it has our join, which is before we have the room.
+    async fn until_joined(&self, room: &RoomId) {
+        self.rooms.until_joined(room).await;
+    }
+}
+
+#[async_trait]
+impl InboundHandler for RoomInboundHandler {
+    async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, InboundError> {
+        self.until_joined(room).await;
+        self.rooms.reader().version(room).await.map_err(failed)
+    }
+
+    /// Asked of each EDU of a room too: a receipt that comes before the room does would be lost for good.
+    async fn acl_allows(&self, room: &RoomId, server: &ServerName) -> Result<bool, InboundError> {
+        self.until_joined(room).await;
+        let list = self
+            .rooms
+            .reader()
+            .state_event(room, "m.room.server_acl", "")
+            .await
+            .map_err(failed)?;
+        Ok(acl::allows(list.as_deref().map(weft_dag::Pdu::content), server))
+    }
+
+    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, InboundError> {
+        let Some(row) = self.rooms.reader().outside(user, room).await.map_err(failed)? else {
+            return Ok(None);
+        };
+        // An invitation of a version that this server does not speak was not taken.
+        let version = RoomVersion::new(&row.version).map_err(|error| failed(error.0))?;
+        Ok(Some(Outside {
+            event: row.event,
+            version,
+            resident: row.resident,
+        }))
+    }
+
+    async fn withdrawn(&self, event: Verified) -> Result<(), InboundError> {
+        self.rooms.withdrawn(event.pdu()).await.map_err(failed)
+    }
+
+    async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), InboundError> {
+        self.rooms.receive(origin, events).await.map_err(failed)
+    }
+
+    async fn edu(&self, origin: &ServerName, edu: InboundEdu) {
+        // What is refused is not told to the sender: it has no way to use the answer, and a wrong one is most often
+        // only late (a cursor that comes after its user left).
+        let outcome = match edu {
+            InboundEdu::Awareness(edu) => self
+                .awareness
+                .remote(origin, edu)
+                .await
+                .map_err(|error| error.to_string()),
+            InboundEdu::Typing {
+                room_id,
+                user_id,
+                typing,
+            } => {
+                let taken = self.ephemeral.typing_edu(origin, &room_id, &user_id, typing).await;
+                taken.map_err(|error| error.to_string())
+            }
+            InboundEdu::Receipt(receipt) => {
+                let room = receipt.room_id.clone();
+                let taken = self.ephemeral.receipt_edu(origin, &room, translate(receipt)).await;
+                taken.map_err(|error| error.to_string())
+            }
+            InboundEdu::Presence(entry) => self.presence.edu(origin, entry).map_err(|error| error.to_string()),
+        };
+        if let Err(reason) = outcome {
+            tracing::debug!(%origin, reason, "EDU not taken");
+        }
+    }
+}
+
+fn translate(receipt: inbound::Receipt) -> Receipt {
+    Receipt {
+        kind: "m.read".to_owned(),
+        thread: receipt.thread_id.unwrap_or_default(),
+        user: receipt.user_id,
+        event: receipt.event_id,
+        at: receipt.ts.unwrap_or_else(MilliSecondsSinceUnixEpoch::now).get().into(),
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> InboundError {
+    InboundError(error.to_string())
+}

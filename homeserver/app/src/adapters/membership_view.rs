@@ -1,0 +1,130 @@
+//! Who is in a room, for fanout: read from the rooms' derived state.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
+
+use async_trait::async_trait;
+use ruma::{
+    OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, events::room::member::MembershipState,
+};
+use serde::Deserialize;
+use weft_fanout::{Member, MembershipView};
+use weft_room::{Reader, Rooms};
+use weft_wire::limits::MAX_PRESENCE_ROOMS;
+
+/// The rooms as fanout sees them. Rooms need fanout (to tell it of commits) and fanout needs rooms: reads go by the
+/// reader, which is there first, and the one command is handed over when the rooms are there.
+#[derive(Clone)]
+pub(crate) struct RoomMembershipView {
+    reader: Reader,
+    server_name: OwnedServerName,
+    rooms: Arc<OnceLock<Rooms>>,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    membership: String,
+    #[serde(default)]
+    displayname: Option<String>,
+}
+
+impl RoomMembershipView {
+    /// A roster that can read at once and reaches the rooms after [`RoomMembershipView::connect`].
+    pub(crate) fn new(reader: Reader, server_name: OwnedServerName) -> Self {
+        Self {
+            reader,
+            server_name,
+            rooms: Arc::default(),
+        }
+    }
+
+    /// Hands the rooms over. Only the first call counts.
+    pub(crate) fn connect(&self, rooms: Rooms) {
+        let _ = self.rooms.set(rooms);
+    }
+
+    async fn servers(&self, room: &RoomId) -> Vec<OwnedServerName> {
+        let found = self.reader.servers_in(room).await;
+        found
+            .map(|servers| servers.into_iter().collect())
+            .unwrap_or_else(|error| {
+                tracing::warn!(%room, %error, "the servers of a room can't be read");
+                Vec::new()
+            })
+    }
+
+    async fn is_in_one_of(&self, rooms: &[OwnedRoomId], user: &UserId) -> bool {
+        for room in rooms {
+            if matches!(self.reader.membership(room, user).await, Ok(MembershipState::Join)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn is_ours(&self, server: &ServerName) -> bool {
+        server == self.server_name
+    }
+}
+
+#[async_trait]
+impl MembershipView for RoomMembershipView {
+    async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member> {
+        let event = self.reader.state_event(room, "m.room.member", user.as_str()).await;
+        let event = event
+            .inspect_err(|error| tracing::warn!(%room, %error, "a member can't be read"))
+            .ok()??;
+        let content: Content = event.content_as().ok()?;
+        (content.membership == "join").then_some(Member {
+            display_name: content.displayname,
+        })
+    }
+
+    async fn local_members(&self, room: &RoomId) -> Vec<OwnedUserId> {
+        let found = self.reader.joined_members(room).await;
+        let members = found.unwrap_or_else(|error| {
+            tracing::warn!(%room, %error, "the members of a room can't be read");
+            Vec::new()
+        });
+        members
+            .into_iter()
+            .filter(|user| self.is_ours(user.server_name()))
+            .collect()
+    }
+
+    async fn remote_servers(&self, room: &RoomId) -> Vec<OwnedServerName> {
+        self.servers(room)
+            .await
+            .into_iter()
+            .filter(|server| !self.is_ours(server))
+            .collect()
+    }
+
+    async fn rooms_of(&self, user: &UserId) -> Vec<OwnedRoomId> {
+        let found = self.reader.rooms_of(user).await.unwrap_or_else(|error| {
+            tracing::warn!(%user, %error, "the rooms of a user can't be read");
+            Vec::new()
+        });
+        let joined = found.into_iter().filter(|row| row.membership == MembershipState::Join);
+        joined.take(MAX_PRESENCE_ROOMS).map(|row| row.room).collect()
+    }
+
+    async fn companions(&self, user: &UserId, others: &[OwnedUserId]) -> BTreeSet<OwnedUserId> {
+        let rooms = self.rooms_of(user).await;
+        let mut companions = BTreeSet::new();
+        for other in others {
+            if self.is_in_one_of(&rooms, other).await {
+                companions.insert(other.clone());
+            }
+        }
+        companions
+    }
+
+    fn remote_presence(&self, room: &RoomId) {
+        if let Some(rooms) = self.rooms.get() {
+            rooms.remote_presence(room);
+        }
+    }
+}

@@ -1,0 +1,591 @@
+//! A room as its worker holds it in memory: the state of now, the ends of the graph, the open document.
+//!
+//! It is always what the store would say after the turn at hand is committed; where a commit fails it is thrown away
+//! and loaded again.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
+    events::room::member::MembershipState,
+};
+use weft_dag::{
+    ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView,
+    chain_cover::{EventChain, Place},
+    extremities,
+    groups::MAX_HOPS,
+};
+use weft_store::{
+    Batch,
+    tables::rooms::{
+        CHAIN, ChainRow, EVENT_GROUP, EXTREMITIES, EventGroupRow, EventIds, ROOMS, RoomRow, STATE_GROUPS,
+        StateGroupRow, UNWITNESSED, event_flags,
+    },
+};
+use weft_wire::{event_types, limits::MAX_CITED_EXTREMITIES};
+
+use crate::{
+    Access, Reader, Unavailable,
+    dispute::Dispute,
+    document::OpenText,
+    pending_commit::{PendingCommit, Write},
+    reader::damaged,
+};
+
+/// Events that are looked at for the end that follows our last one.
+const MAX_LOOKED_AT: usize = 1_000;
+
+/// A stored state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) id: u64,
+    pub(crate) hops: u8,
+}
+
+/// The resolved state after an event.
+pub(crate) struct NewState {
+    pub(crate) view: StateView,
+    pub(crate) group: Group,
+    /// Entries in which it differs from the one before.
+    pub(crate) changed: Vec<StateKey>,
+}
+
+/// To whom an event is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Recipients {
+    /// Nobody: it came from elsewhere, and its own server tells the others.
+    None,
+    /// The other servers in the room, before or after it; less one that has it.
+    OtherServers(Option<OwnedServerName>),
+}
+
+/// An event that enters the room, with everything that was decided about it.
+pub(crate) struct DecidedEvent {
+    pub(crate) pdu: Arc<Pdu>,
+    /// Bits of `event_flags`.
+    pub(crate) flags: u8,
+    /// Groups of the state before and after it; None where they are not known.
+    pub(crate) groups: Option<(u64, u64)>,
+    /// The resolved state, where the event changes it.
+    pub(crate) state: Option<NewState>,
+    /// For a state event at the tip of the graph, which alone changes the state: the group after it, and its entry.
+    pub(crate) tip: Option<(Group, StateKey)>,
+    pub(crate) recipients: Recipients,
+    /// Ancestors of it that were rejected or held back, and count only because of it.
+    pub(crate) between: Vec<Arc<Pdu>>,
+}
+
+/// An end of the graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Extremity {
+    pub(crate) id: OwnedEventId,
+    pub(crate) depth: u64,
+}
+
+/// A room in memory.
+pub(crate) struct ActiveRoom {
+    pub(crate) id: OwnedRoomId,
+    pub(crate) version: RoomVersion,
+    pub(crate) state: StateView,
+    pub(crate) group: Group,
+    /// Oldest first.
+    pub(crate) extremities: Vec<Extremity>,
+    /// The end that is our last event or follows it: each of our events follows the one before it. None where that was not
+    /// seen since the room was loaded.
+    own_extremity: Option<OwnedEventId>,
+    pub(crate) document: Option<OpenText>,
+    /// When a witness event is due; None where all is confirmed ([`crate::witness`]).
+    pub(crate) unwitnessed: Option<u64>,
+    /// Where clocks are claimed twice: what is to be done about it.
+    pub(crate) dispute: Option<Dispute>,
+    /// Events that others here follow and that have not come ([`crate::ingest`]). None until that is looked up.
+    pub(crate) missing: Option<BTreeSet<OwnedEventId>>,
+    /// Staged rows up to this number are gone, or go with the turn that is under way.
+    pub(crate) unstaged: u64,
+    cover: Option<ChainCover>,
+    next_group: u64,
+    servers: BTreeSet<OwnedServerName>,
+    locals: Vec<OwnedUserId>,
+    access: HashMap<OwnedUserId, Access>,
+}
+
+impl ActiveRoom {
+    /// A room before its first event.
+    pub(crate) fn new(id: &RoomId, version: RoomVersion, is_document: bool) -> Self {
+        Self {
+            id: id.to_owned(),
+            state: StateView::empty(version.clone()),
+            version,
+            group: Group { id: 0, hops: 0 },
+            extremities: Vec::new(),
+            own_extremity: None,
+            document: is_document.then(OpenText::empty),
+            unwitnessed: None,
+            dispute: None,
+            missing: None,
+            unstaged: 0,
+            cover: Some(ChainCover::default()),
+            next_group: 1,
+            servers: BTreeSet::new(),
+            locals: Vec::new(),
+            access: HashMap::new(),
+        }
+    }
+
+    /// A room from the store; None where it isn't known here.
+    pub(crate) async fn load(reader: &Reader, ours: &ServerName, id: &RoomId) -> Result<Option<Self>, Unavailable> {
+        let Some(row) = reader.room(id).await? else {
+            return Ok(None);
+        };
+        let version = RoomVersion::new(&row.version).map_err(|error| damaged(id, &error))?;
+        let mut active = Self::new(id, version, false);
+        active.cover = None;
+        if let Some(state) = reader.state(id).await? {
+            active.state = state;
+        }
+        let ids = reader.extremities(id).await?;
+        let events = reader.events_of(id, &active.version, &ids).await?;
+        let end = |pdu: Arc<Pdu>| Extremity {
+            id: pdu.event_id().to_owned(),
+            depth: pdu.depth(),
+        };
+        active.own_extremity = events
+            .iter()
+            .rfind(|pdu| is_word_of(pdu, ours))
+            .map(|pdu| pdu.event_id().to_owned());
+        active.extremities = events.into_iter().map(end).collect();
+        active.find_own_extremity(reader, ours).await?;
+        active.load_group(reader).await?;
+        if row.kind.as_deref() == Some(event_types::DOCUMENT_ROOM) {
+            active.document = Some(OpenText::load(reader, id).await?);
+            active.unwitnessed = reader.store().get(&UNWITNESSED, &(id,)).await?;
+            active.dispute = Dispute::load(reader, id).await?;
+        }
+        active.count_members(ours);
+        Ok(Some(active))
+    }
+
+    /// Looks for the end that follows our last event, where not all ends can be cited.
+    async fn find_own_extremity(&mut self, reader: &Reader, ours: &ServerName) -> Result<(), Unavailable> {
+        if self.own_extremity.is_some() || self.extremities.len() <= MAX_CITED_EXTREMITIES {
+            return Ok(());
+        }
+        let mut behind: HashMap<OwnedEventId, OwnedEventId> = HashMap::new();
+        let mut wanted: Vec<OwnedEventId> = self.extremities.iter().map(|end| end.id.clone()).collect();
+        while !wanted.is_empty() && behind.len() < MAX_LOOKED_AT {
+            let mut next = Vec::new();
+            for pdu in reader.events_of(&self.id, &self.version, &wanted).await? {
+                let end = behind
+                    .get(pdu.event_id())
+                    .cloned()
+                    .unwrap_or_else(|| pdu.event_id().to_owned());
+                if is_word_of(&pdu, ours) {
+                    self.own_extremity = Some(end);
+                    return Ok(());
+                }
+                for before in pdu.prev_events() {
+                    if !behind.contains_key(before) {
+                        behind.insert(before.clone(), end.clone());
+                        next.push(before.clone());
+                    }
+                }
+            }
+            wanted = next;
+        }
+        Ok(())
+    }
+
+    async fn load_group(&mut self, reader: &Reader) -> Result<(), Unavailable> {
+        let store = reader.store();
+        let last = store.scan(STATE_GROUPS.under(&(&self.id,)).reversed().limit(1)).await?;
+        self.next_group = last.first().map_or(1, |((_, group), _)| group.saturating_add(1));
+        if let Some(id) = reader.group_at(&self.id, u64::MAX).await? {
+            let row = store.get(&STATE_GROUPS, &(&self.id, id)).await?;
+            self.group = Group {
+                id,
+                hops: row.map_or(MAX_HOPS, |row| row.hops),
+            };
+        }
+        Ok(())
+    }
+
+    /// The room's row: what loading begins with.
+    pub(crate) fn put_room(&self, batch: &mut Batch) {
+        let kind = self.document.is_some().then(|| event_types::DOCUMENT_ROOM.to_owned());
+        let row = RoomRow {
+            version: self.version.id().clone(),
+            kind: kind.or_else(|| self.room_type()),
+        };
+        batch.put(&ROOMS, &(&self.id,), &row);
+    }
+
+    fn room_type(&self) -> Option<String> {
+        room_type(self.state.create()?)
+    }
+
+    // --- The index of auth chains --------------------------------------------------------------------------------
+
+    /// Loads the chain index, which only changes of state and forks need.
+    pub(crate) async fn cover(&mut self, reader: &Reader) -> Result<&mut ChainCover, Unavailable> {
+        if self.cover.is_none() {
+            let rows = reader.store().scan_all(CHAIN.under(&(&self.id,))).await?;
+            let read = |((_, event), row): ((OwnedRoomId, OwnedEventId), ChainRow)| EventChain {
+                event,
+                chain: row.chain,
+                seq: row.sequence,
+                links: row.links.into_iter().map(|(chain, seq)| Place { chain, seq }).collect(),
+            };
+            self.cover = Some(ChainCover::from_rows(rows.into_iter().map(read)));
+        }
+        Ok(self.cover.get_or_insert_default())
+    }
+
+    /// The chain index, once [`ActiveRoom::cover`] has loaded it.
+    pub(crate) fn loaded_cover(&self) -> Option<&ChainCover> {
+        self.cover.as_ref()
+    }
+
+    /// Gives a state event its place in the index. [`ActiveRoom::cover`] must have been called.
+    pub(crate) fn index(&mut self, batch: &mut Batch, pdu: &Pdu) -> Result<(), Unavailable> {
+        let cover = self.cover.get_or_insert_default();
+        if let Some(row) = cover.add(pdu).map_err(|error| damaged(&self.id, &error))? {
+            let links = row.links.iter().map(|place| (place.chain, place.seq)).collect();
+            let stored = ChainRow {
+                chain: row.chain,
+                sequence: row.seq,
+                links,
+            };
+            batch.put(&CHAIN, &(&self.id, &row.event), &stored);
+        }
+        Ok(())
+    }
+
+    // --- State groups --------------------------------------------------------------------------------------------
+
+    /// Writes a state that differs from a group by some entries; whole, where the chain would be too long.
+    pub(crate) fn write_group(
+        &mut self,
+        batch: &mut Batch,
+        parent: Option<Group>,
+        changes: &[(StateKey, OwnedEventId)],
+        whole: impl FnOnce() -> StateMap,
+    ) -> Group {
+        let group = Group {
+            id: self.next_group,
+            hops: parent.map_or(0, |parent| parent.hops.saturating_add(1)),
+        };
+        self.next_group += 1;
+        let flat = |((kind, key), event): (&StateKey, &OwnedEventId)| (kind.clone(), key.clone(), event.clone());
+        let (group, row) = match parent.filter(|parent| parent.hops < MAX_HOPS) {
+            Some(parent) => {
+                let changes = changes.iter().map(|(key, event)| flat((key, event))).collect();
+                (
+                    group,
+                    StateGroupRow {
+                        parent: Some(parent.id),
+                        hops: group.hops,
+                        changes,
+                    },
+                )
+            }
+            None => {
+                let changes = whole().0.iter().map(flat).collect();
+                (
+                    Group { hops: 0, ..group },
+                    StateGroupRow {
+                        parent: None,
+                        hops: 0,
+                        changes,
+                    },
+                )
+            }
+        };
+        batch.put(&STATE_GROUPS, &(&self.id, group.id), &row);
+        group
+    }
+
+    /// Writes the state of now, changed by a state event at the tip of the graph, as a group.
+    fn group_after(&mut self, batch: &mut Batch, pdu: &Pdu) -> Option<(Group, StateKey)> {
+        let key = pdu.state_entry()?;
+        let change = [(key.clone(), pdu.event_id().to_owned())];
+        let parent = (self.group.id > 0).then_some(self.group);
+        let now = self.state.clone();
+        let group = self.write_group(batch, parent, &change, || {
+            let mut map = now.map();
+            map.insert(key.clone(), pdu.event_id().to_owned());
+            map
+        });
+        Some((group, key))
+    }
+
+    // --- Arrival -------------------------------------------------------------------------------------------------
+
+    /// Places an event of ours at the tip: state, groups and ends follow from that.
+    pub(crate) fn append(
+        &mut self,
+        commit: &mut PendingCommit,
+        pdu: Arc<Pdu>,
+        ours: &ServerName,
+    ) -> Result<(), Unavailable> {
+        let before = self.group.id;
+        if pdu.state_key().is_some() {
+            self.index(&mut commit.batch, &pdu)?;
+        }
+        let tip = self.group_after(&mut commit.batch, &pdu);
+        let after = tip.as_ref().map_or(before, |(group, _)| group.id);
+        let recipients = Recipients::OtherServers(None);
+        self.insert_event(
+            commit,
+            DecidedEvent {
+                pdu: Arc::clone(&pdu),
+                flags: 0,
+                groups: Some((before, after)),
+                state: None,
+                tip,
+                recipients,
+                between: Vec::new(),
+            },
+            ours,
+        );
+        self.note_spoken(commit, &pdu);
+        Ok(())
+    }
+
+    /// Whether the timelines that leave out updates show an event.
+    pub(crate) fn shown_without_updates(&self, pdu: &Pdu) -> bool {
+        self.document.is_none() || !event_types::LEFT_OUT_OF_TIMELINES.contains(&pdu.kind())
+    }
+
+    /// Lets an event into the room. What it does to the text is [`OpenText::merge`], before or after.
+    pub(crate) fn insert_event(&mut self, commit: &mut PendingCommit, decided_event: DecidedEvent, ours: &ServerName) {
+        let DecidedEvent {
+            pdu,
+            flags,
+            groups,
+            state,
+            tip,
+            recipients,
+            between,
+        } = decided_event;
+        if let Some((before, after)) = groups {
+            commit.batch.put(
+                &EVENT_GROUP,
+                &(&self.id, pdu.event_id()),
+                &EventGroupRow { before, after },
+            );
+        }
+        let is_accepted = event_flags::is_accepted(flags);
+        if is_accepted {
+            self.note_in_dispute(&mut commit.batch, &pdu, !between.is_empty());
+            self.follow(&mut commit.batch, &pdu, &between);
+            if is_word_of(&pdu, ours) || self.own_extremity.as_ref().is_some_and(|id| !self.is_extremity(id)) {
+                self.own_extremity = Some(pdu.event_id().to_owned());
+            }
+        }
+        let mut destinations = match &recipients {
+            Recipients::None => BTreeSet::new(),
+            Recipients::OtherServers(_) => self.servers.clone(),
+        };
+        // The server of whoever was invited or has knocked is not in the room, and shows that until it hears of the end.
+        destinations.extend(self.ends_outside(&pdu).filter(|_| recipients != Recipients::None));
+        let state = state.or_else(|| {
+            let (group, key) = tip?;
+            let before = std::mem::replace(&mut self.state, StateView::empty(self.version.clone()));
+            Some(NewState {
+                view: before.into_after(&pdu),
+                group,
+                changed: vec![key],
+            })
+        });
+        let group = state.as_ref().map(|state| state.group.id);
+        let changed = state
+            .map(|state| self.enter_state(commit, state, ours))
+            .unwrap_or_default();
+        if let Recipients::OtherServers(except) = &recipients {
+            destinations.extend(self.servers.iter().cloned());
+            destinations.remove(ours);
+            if let Some(except) = except {
+                destinations.remove(except);
+            }
+        }
+        if is_accepted {
+            commit.users.extend(self.locals.iter().cloned());
+        }
+        let shown_without_updates = self.shown_without_updates(&pdu);
+        commit.writes.push(Write {
+            pdu,
+            shown_without_updates,
+            flags,
+            changed,
+            group,
+            destinations,
+        });
+    }
+
+    /// The server of a user whose invitation or knock somebody else ends with this event.
+    fn ends_outside(&self, pdu: &Pdu) -> Option<OwnedServerName> {
+        #[derive(serde::Deserialize)]
+        struct Content {
+            membership: MembershipState,
+        }
+        if pdu.kind() != "m.room.member" {
+            return None;
+        }
+        let user = UserId::parse(pdu.state_key()?).ok()?;
+        let is_open = matches!(
+            self.state.membership(&user),
+            MembershipState::Invite | MembershipState::Knock
+        );
+        let content: Content = pdu.content_as().ok()?;
+        let extremities = matches!(content.membership, MembershipState::Leave | MembershipState::Ban);
+        (is_open && extremities && *pdu.sender() != *user).then(|| user.server_name().to_owned())
+    }
+
+    fn follow(&mut self, batch: &mut Batch, pdu: &Arc<Pdu>, between: &[Arc<Pdu>]) {
+        let next = self.ends_after(pdu, between);
+        self.extremities.retain(|end| next.contains(&end.id));
+        if !self.extremities.iter().any(|end| end.id == *pdu.event_id()) {
+            self.extremities.push(Extremity {
+                id: pdu.event_id().to_owned(),
+                depth: pdu.depth(),
+            });
+        }
+        self.put_extremities(batch);
+    }
+
+    /// The ends that our next event cites.
+    pub(crate) fn cited_extremities(&self) -> Vec<OwnedEventId> {
+        let mut extremities: Vec<OwnedEventId> = self.extremities.iter().map(|end| end.id.clone()).collect();
+        // A stable sort by "is ours": the last ones are cited.
+        extremities.sort_by_key(|id| self.own_extremity.as_ref() == Some(id));
+        extremities::cite(&extremities)
+    }
+
+    /// The ends once this event is accepted, with what came to count by it.
+    pub(crate) fn ends_after(&self, pdu: &Pdu, between: &[Arc<Pdu>]) -> BTreeSet<OwnedEventId> {
+        let current: BTreeSet<OwnedEventId> = self.extremities.iter().map(|end| end.id.clone()).collect();
+        extremities::advance(&current, pdu, between.iter().map(Arc::as_ref))
+    }
+
+    /// The users of this server who are in the room.
+    pub(crate) fn locals(&self) -> &[OwnedUserId] {
+        &self.locals
+    }
+
+    /// The servers of those who are in the room.
+    pub(crate) fn servers(&self) -> &BTreeSet<OwnedServerName> {
+        &self.servers
+    }
+
+    /// Writes the ends of the graph.
+    pub(crate) fn put_extremities(&self, batch: &mut Batch) {
+        let ids = EventIds(self.extremities.iter().map(|end| end.id.clone()).collect());
+        batch.put(&EXTREMITIES, &(&self.id,), &ids);
+    }
+
+    fn enter_state(
+        &mut self,
+        commit: &mut PendingCommit,
+        state: NewState,
+        ours: &ServerName,
+    ) -> Vec<(StateKey, Option<Arc<Pdu>>)> {
+        self.state = state.view;
+        self.group = state.group;
+        let kinds = [
+            "m.room.member",
+            "m.room.power_levels",
+            "m.room.create",
+            "m.room.history_visibility",
+        ];
+        if state.changed.iter().any(|(kind, _)| kinds.contains(&kind.as_str())) {
+            commit.access_changed = true;
+            self.access.clear();
+        }
+        if state.changed.iter().any(|(kind, _)| kind == "m.room.member") {
+            self.count_members(ours);
+        }
+        let entry = |(kind, key): StateKey| {
+            let event = self.state.get(&kind, &key).cloned();
+            ((kind, key), event)
+        };
+        state.changed.into_iter().map(entry).collect()
+    }
+
+    fn count_members(&mut self, ours: &ServerName) {
+        let members = self.state.joined_members();
+        self.servers = members.iter().map(|user| user.server_name().to_owned()).collect();
+        self.locals = members.into_iter().filter(|user| user.server_name() == ours).collect();
+    }
+
+    /// Replaces an event of the state of now by its redacted form.
+    pub(crate) fn redact(&mut self, redacted: &Arc<Pdu>) {
+        let stands = redacted.state_entry().is_some_and(|(kind, key)| {
+            self.state
+                .get(&kind, &key)
+                .is_some_and(|pdu| pdu.event_id() == redacted.event_id())
+        });
+        if stands {
+            self.state = self.state.after(redacted);
+            self.access.clear();
+        }
+    }
+
+    // --- Questions -----------------------------------------------------------------------------------------------
+
+    /// A user's standing. Remembered until the state changes: it is asked for each edit.
+    pub(crate) fn access(&mut self, user: &UserId) -> Access {
+        if let Some(access) = self.access.get(user) {
+            return access.clone();
+        }
+        let access = Access::of(&self.state, user);
+        self.access.insert(user.to_owned(), access.clone());
+        access
+    }
+
+    /// Whether a user of this server is in the room.
+    pub(crate) fn is_joined(&self) -> bool {
+        !self.locals.is_empty()
+    }
+
+    /// Whether an event is an end of the graph.
+    pub(crate) fn is_extremity(&self, event: &EventId) -> bool {
+        self.extremities.iter().any(|end| end.id == *event)
+    }
+}
+
+/// Whether an event tells what its server had before: of a membership event the place may be another server's choice.
+fn is_word_of(pdu: &Pdu, server: &ServerName) -> bool {
+    pdu.sender().server_name() == server && pdu.kind() != "m.room.member"
+}
+
+/// `type` of a create event.
+pub(crate) fn room_type(create: &Pdu) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        #[serde(rename = "type")]
+        kind: Option<String>,
+    }
+    create.content_as::<Content>().ok()?.kind
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::RoomVersionId;
+
+    use super::*;
+
+    #[test]
+    fn an_event_of_ours_follows_the_one_before_it_whatever_number_of_ends_there_is() {
+        let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
+        let mut active = ActiveRoom::new(&RoomId::parse("!r").unwrap(), version, true);
+        let id = |n: usize| EventId::parse(format!("${n}")).unwrap();
+        active.extremities = (0..30).map(|n| Extremity { id: id(n), depth: 1 }).collect();
+        active.own_extremity = Some(id(3));
+        let cited = active.cited_extremities();
+        assert!(cited.contains(&id(3)) && cited.contains(&id(29)), "{cited:?}");
+        assert_eq!(cited.len(), 10);
+    }
+}

@@ -1,0 +1,206 @@
+//! The decision about one event whose past is here: the state before it, then the rules.
+//!
+//! Must not ask other servers: what is missing is named, and the caller fetches.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use ruma::{CanonicalJsonObject, EventId, OwnedEventId};
+use weft_dag::{
+    Authorized, EventMap, EventSource as _, Missing, Pdu, ResolveError, StateMap, StateView, Verified, resolve,
+};
+
+use super::graph::Graph;
+use crate::Unavailable;
+
+/// Why there is no decision.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Undecided {
+    /// The event follows events that aren't here.
+    #[error("what it follows is not here: {0:?}")]
+    Prev(Vec<OwnedEventId>),
+    /// The event, or what must be resolved for it, rests on events that aren't here.
+    #[error("what it rests on is not here: {0:?}")]
+    Auth(Vec<OwnedEventId>),
+    /// The states before it can't be resolved.
+    #[error("{0}")]
+    Unresolvable(String),
+    /// The store.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Decides about an event in its place. `remote_states` is the state before it as another server tells it, for an event with
+/// prev events that nobody would give us; it stands beside the states that we do know, and is resolved with them.
+/// `now` is the state of now, where the event is to be held against it.
+pub(crate) async fn decide(
+    graph: &impl Graph,
+    event: Verified,
+    remote_states: Option<StateMap>,
+    now: Option<&StateView>,
+) -> Result<(Authorized, StateMap), Undecided> {
+    let mut forks = Vec::new();
+    let mut unknown = Vec::new();
+    for id in event.pdu().prev_events() {
+        match graph.state_after(id).await? {
+            Some(state) => forks.push(state),
+            None => unknown.push(id.clone()),
+        }
+    }
+    match remote_states {
+        Some(state) => forks.push(believable(graph, state).await?),
+        None if !unknown.is_empty() => return Err(Undecided::Prev(unknown)),
+        None => {}
+    }
+    let before = resolve_loading(graph, &forks).await?;
+    let authorized = authorize(graph, event, &before, now).await?;
+    Ok((authorized, before))
+}
+
+/// Decides about an event that is only part of a state or an auth chain: by what it cites alone.
+pub(crate) async fn decide_outlier(graph: &impl Graph, event: Verified) -> Result<(Authorized, StateMap), Undecided> {
+    let cited = load(graph, event.pdu().auth_events()).await?;
+    let mut before = StateMap::default();
+    for pdu in cited.0.values() {
+        if let Some(key) = pdu.state_entry() {
+            before.insert(key, pdu.event_id().to_owned());
+        }
+    }
+    // In version 12 the create event is cited by the room id.
+    if let Some(create) = create_id(graph).filter(|_| event.pdu().kind() != "m.room.create") {
+        before.insert(("m.room.create".to_owned(), String::new()), create);
+    }
+    let authorized = authorize(graph, event, &before, None).await?;
+    Ok((authorized, before))
+}
+
+async fn authorize(
+    graph: &impl Graph,
+    event: Verified,
+    before: &StateMap,
+    now: Option<&StateView>,
+) -> Result<Authorized, Undecided> {
+    let event = whole(graph, event).await?;
+    let mut wanted: Vec<OwnedEventId> = event.pdu().auth_events().to_vec();
+    if event.pdu().kind() != "m.room.create" {
+        wanted.extend(create_id(graph));
+    }
+    let keys = auth_keys(graph, event.pdu());
+    let entries: Vec<OwnedEventId> = keys
+        .iter()
+        .filter_map(|(kind, key)| before.get(kind, key))
+        .cloned()
+        .collect();
+    wanted.extend(entries.iter().cloned());
+    let source = load(graph, &wanted).await?;
+    let view = StateView::from_events(
+        graph.version().clone(),
+        entries.iter().filter_map(|id| source.event(id)),
+    );
+    event
+        .authorize(graph.version(), &source, &view, now)
+        .map_err(|Missing(missing)| Undecided::Auth(missing))
+}
+
+/// The event as we have it, where it came redacted. Servers may redact what the asker must not see, and a lying one
+/// may redact anything: what a state event of ours says is never judged by, or replaced with, such a copy.
+async fn whole(graph: &impl Graph, event: Verified) -> Result<Verified, Unavailable> {
+    if !event.redacted_on_receipt() {
+        return Ok(event);
+    }
+    let Some(known) = graph.event(event.pdu().event_id()).await? else {
+        return Ok(event);
+    };
+    let id = event.pdu().event_id().to_owned();
+    Ok(Verified::from_trusted_json(known.pdu.json(), id, graph.version(), false).unwrap_or(event))
+}
+
+/// The create event: in version 12 the room id names it, before it is in every state.
+fn create_id(graph: &impl Graph) -> Option<OwnedEventId> {
+    if graph.version().room_id_is_create_hash() {
+        return EventId::parse(format!("${}", graph.room_id().strip_sigil())).ok();
+    }
+    graph.current().create().map(|create| create.event_id().to_owned())
+}
+
+/// Of a told state, what may be believed: events that are here and stand, and our own create event.
+async fn believable(graph: &impl Graph, mut remote_states: StateMap) -> Result<StateMap, Unavailable> {
+    let mut refused = Vec::new();
+    for (key, id) in remote_states.0.iter() {
+        if graph.event(id).await?.is_none_or(|known| known.pdu.rejected()) {
+            refused.push(key.clone());
+        }
+    }
+    for key in &refused {
+        remote_states.remove(key);
+    }
+    if let Some(create) = create_id(graph) {
+        remote_states.insert(("m.room.create".to_owned(), String::new()), create);
+    }
+    Ok(remote_states)
+}
+
+/// Which entries of a state decide about an event. A malformed event has none, and the rules say so themselves.
+pub(super) fn auth_keys(graph: &impl Graph, pdu: &Pdu) -> Vec<weft_dag::StateKey> {
+    let content: CanonicalJsonObject = pdu.content_as().unwrap_or_default();
+    let keys = weft_dag::auth_types(pdu.kind(), pdu.sender(), pdu.state_key(), &content, graph.version());
+    let mut keys = keys.unwrap_or_default();
+    keys.push(("m.room.create".to_owned(), String::new()));
+    keys
+}
+
+/// Loads events; what isn't here is named.
+pub(super) async fn load(graph: &impl Graph, ids: &[OwnedEventId]) -> Result<EventMap, Undecided> {
+    let (events, missing) = load_some(graph, ids.iter()).await?;
+    if missing.is_empty() {
+        Ok(events)
+    } else {
+        Err(Undecided::Auth(missing))
+    }
+}
+
+async fn load_some(
+    graph: &impl Graph,
+    ids: impl Iterator<Item = &OwnedEventId> + Send,
+) -> Result<(EventMap, Vec<OwnedEventId>), Unavailable> {
+    let mut events = EventMap::default();
+    let mut missing = Vec::new();
+    for id in ids {
+        match graph.event(id).await? {
+            Some(known) => events.insert(Arc::clone(&known.pdu)),
+            None => missing.push(id.clone()),
+        }
+    }
+    Ok((events, missing))
+}
+
+/// Resolves states, loading what that needs.
+pub(crate) async fn resolve_loading(graph: &impl Graph, forks: &[StateMap]) -> Result<StateMap, Undecided> {
+    let mut events = EventMap::default();
+    let mut asked: BTreeSet<OwnedEventId> = BTreeSet::new();
+    loop {
+        let ids = match resolve(graph.version(), forks, graph.cover(), &events) {
+            Ok(state) => return Ok(state),
+            Err(ResolveError::Missing(ids)) => ids,
+            Err(ResolveError::NotIndexed(missing)) => return Err(Undecided::Auth(missing.0)),
+            Err(ResolveError::Failed(why)) => return Err(Undecided::Unresolvable(why)),
+        };
+        // All that lies below them in one go, so that there are few rounds.
+        let below = graph
+            .cover()
+            .with_ancestors(ids.iter().filter(|id| graph.cover().contains(id)));
+        let mut wanted: BTreeSet<OwnedEventId> = below.unwrap_or_default();
+        wanted.extend(ids);
+        wanted.retain(|id| asked.insert(id.clone()));
+        let (loaded, missing) = load_some(graph, wanted.iter()).await?;
+        if wanted.is_empty() || !missing.is_empty() {
+            return Err(Undecided::Auth(missing));
+        }
+        events.0.extend(loaded.0);
+    }
+}
+
+/// Whether an event is here in its place, and says all that this copy of it says: there is nothing left to decide.
+pub(crate) async fn is_settled(graph: &impl Graph, event: &Verified) -> Result<bool, Unavailable> {
+    let known = graph.event(event.pdu().event_id()).await?;
+    Ok(known.is_some_and(|known| !known.outlier && (!known.pruned || event.redacted_on_receipt())))
+}

@@ -1,0 +1,71 @@
+//! Which events the accepted ones of a room and their ancestors follow that are not here: only in rooms whose past, or a
+//! gap, is still to be fetched ([`crate::history`]).
+//!
+//! Kept on disk beside the events, so that no worker has to read a long room when it starts. Must not fetch anything.
+
+use std::collections::BTreeSet;
+
+use ruma::{EventId, OwnedEventId};
+use weft_dag::Pdu;
+use weft_store::tables::rooms::{INCOMPLETE_ROOMS, MISSING_EVENTS, event_flags};
+
+use super::{merge_session::MergeSession, rebuild};
+use crate::Unavailable;
+
+impl MergeSession<'_> {
+    /// Loads what is missing, once a worker.
+    pub(super) async fn load_missing(&mut self) -> Result<(), Unavailable> {
+        if self.active.missing.is_some() {
+            return Ok(());
+        }
+        let store = self.reader.store();
+        if store.get(&INCOMPLETE_ROOMS, &(&self.active.id,)).await?.is_none() {
+            self.active.missing = Some(BTreeSet::new());
+            return Ok(());
+        }
+        let rows = store.scan_all(MISSING_EVENTS.under(&(&self.active.id,))).await?;
+        let mut missing: BTreeSet<OwnedEventId> = rows.into_iter().map(|((_, id), ())| id).collect();
+        if missing.is_empty() {
+            // Noted by a program that kept no rows: worked out from the events, this once.
+            missing = rebuild::missing(&self.persisted_events().await?);
+            for id in &missing {
+                self.commit.batch.put(&MISSING_EVENTS, &(&self.active.id, id), &());
+            }
+        }
+        self.active.missing = Some(missing);
+        Ok(())
+    }
+
+    /// Whether an event was missing. It is here from now on.
+    pub(super) fn take_missing(&mut self, id: &EventId) -> bool {
+        let was_missing = self.active.missing.as_mut().is_some_and(|missing| missing.remove(id));
+        if was_missing {
+            self.commit.batch.delete(&MISSING_EVENTS, &(&self.active.id, id));
+        }
+        was_missing
+    }
+
+    /// Notes what an accepted event, or an ancestor of one, follows that is not here in its place. True where there is any.
+    pub(super) async fn note_missing(&mut self, pdu: &Pdu) -> Result<bool, Unavailable> {
+        let mut some = false;
+        for id in pdu.prev_events() {
+            let known = self.with_flags(id).await?;
+            if known.is_none_or(|(_, flags)| flags & event_flags::OUTLIER != 0) {
+                some = true;
+                if self.active.missing.get_or_insert_default().insert(id.clone()) {
+                    self.commit.batch.put(&MISSING_EVENTS, &(&self.active.id, id), &());
+                }
+            }
+        }
+        Ok(some)
+    }
+
+    /// All events that the room's follow are here: nothing is to be fetched any more.
+    pub(crate) fn note_complete(&mut self) {
+        let batch = &mut self.commit.batch;
+        batch.delete(&INCOMPLETE_ROOMS, &(&self.active.id,));
+        for id in self.active.missing.replace(BTreeSet::new()).into_iter().flatten() {
+            batch.delete(&MISSING_EVENTS, &(&self.active.id, &id));
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! Invitations to, and knocks at, rooms that this server is not in.
+//!
+//! Such a membership is no part of a room's state here: it is one row of the user, with what the other server showed of
+//! the room. Anybody can send invitations that nobody asked for, so they are counted (T127). Must not touch a membership
+//! of a room that this server is in: there it follows from the room's events, held to the room's rules.
+
+use std::{sync::Arc, time::Duration};
+
+use ruma::{
+    OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId, events::room::member::MembershipState,
+    serde::Raw,
+};
+use serde_json::{Value, json};
+use weft_dag::{Pdu, Verified, stripped};
+use weft_store::{
+    Batch, CommitError,
+    tables::rooms::{
+        MEMBERSHIP, MembershipRow, OUT_OF_BAND, OUT_OF_BAND_SERVERS, OUT_OF_BAND_STATE, OutOfBandRow, OutOfBandState,
+    },
+};
+use weft_wire::limits;
+
+use crate::{Committed, Reader, RoomMembership, Rooms, Unavailable};
+
+/// What is shown first of a room, where not all of it may be kept.
+const SHOWN_FIRST: [&str; 7] = [
+    "m.room.create",
+    "m.room.name",
+    "m.room.join_rules",
+    "m.room.canonical_alias",
+    "m.room.encryption",
+    "m.room.avatar",
+    "m.room.topic",
+];
+
+/// How often a row is read and written again where it changes at that moment.
+const TRIES: usize = 4;
+
+/// How many open invitations and knocks there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvitationBounds {
+    /// Of one user.
+    pub per_user: usize,
+    /// Of one user by one server.
+    pub per_user_and_server: usize,
+    /// By one server, of all users.
+    pub per_server: usize,
+}
+
+impl Default for InvitationBounds {
+    fn default() -> Self {
+        Self {
+            per_user: limits::MAX_OPEN_INVITATIONS_PER_USER,
+            per_user_and_server: limits::MAX_OPEN_INVITATIONS_PER_USER_AND_SERVER,
+            per_server: limits::MAX_OPEN_INVITATIONS_PER_SERVER,
+        }
+    }
+}
+
+/// An invitation of one of our users, or a knock by one, to a room that this server is not in.
+#[derive(Debug, Clone)]
+pub struct OutOfBandMembership {
+    /// The event: an invitation has the signatures of both servers.
+    pub event: Verified,
+    /// The room's version.
+    pub version: RoomVersionId,
+    /// The server that invited or took the knock.
+    pub resident: OwnedServerName,
+    /// What it shows of the room, as clients get it.
+    pub stripped: Vec<Value>,
+    /// The user.
+    pub user: OwnedUserId,
+}
+
+/// Why an invitation or a knock was not kept, or not ended.
+#[derive(Debug, thiserror::Error)]
+pub enum OutOfBandError {
+    /// There are too many of them.
+    #[error("there are too many open invitations")]
+    TooMany {
+        /// When it may be worth trying again.
+        retry_after: Duration,
+    },
+    /// It can't be written.
+    #[error("the invitation can't be kept: {reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The store.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// After this time an invitation over the bounds may be sent again: somebody must have answered others meanwhile.
+const RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+impl Rooms {
+    /// Keeps an invitation or a knock. In a room that this server is in nothing is changed, or anybody could take a room
+    /// from its members' lists.
+    ///
+    /// # Errors
+    /// When there are too many, or the store fails.
+    pub async fn invited(&self, invited: OutOfBandMembership) -> Result<(), OutOfBandError> {
+        let (pdu, user) = (Arc::clone(invited.event.pdu()), invited.user.clone());
+        let room = pdu.room_id();
+        let ours = self.shared.identity.server_name();
+        let shown = shown(&pdu, &invited.stripped)?;
+        let row = OutOfBandRow {
+            event: pdu.event_id().to_owned(),
+            version: invited.version,
+            resident: invited.resident,
+            bytes: shown.iter().map(bytes_of).sum(),
+        };
+        // Counting and writing are one step, or many at once would all be within the bounds.
+        let _writing = self.shared.outside.lock().await;
+        for _ in 0..TRIES {
+            let before = self.membership_row(room, &user).await?;
+            if self.shared.reader.servers_in(room).await?.contains(ours) {
+                tracing::debug!(%room, %user, "an invitation beside the events of a room that this server is in");
+                return Ok(());
+            }
+            self.check_bounds(room, &user, &row).await?;
+            let mut batch = Batch::new();
+            batch.put(&OUT_OF_BAND, &(&user, room), &row);
+            batch.put(&OUT_OF_BAND_STATE, &(&user, room), &OutOfBandState(shown.clone()));
+            batch.put(&OUT_OF_BAND_SERVERS, &(&row.resident, &user, room), &());
+            let membership = MembershipRow {
+                membership: membership(&pdu).unwrap_or(MembershipState::Invite).to_string(),
+                event: row.event.clone(),
+                position: 0,
+                stripped: Vec::new(),
+                forgotten: false,
+            };
+            if self.note(batch, room, &user, before.as_ref(), membership).await? {
+                return Ok(());
+            }
+        }
+        Err(Unavailable::Interrupted.into())
+    }
+
+    /// Ends an invitation, a knock, or a membership in a room that this server has left, because the user wants it. The
+    /// user's clients are shown the event that the room's servers took of it; where none of them answered, one that nobody
+    /// else has: the room is gone for them when they see a leave, and not before.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn uninvited(&self, room: &RoomId, user: &UserId, leave: Option<&Pdu>) -> Result<(), OutOfBandError> {
+        let now = self.shared.ports.clock.now();
+        let show = |row: &MembershipRow| match leave {
+            Some(leave) => as_clients_get_it(leave, user),
+            None => json!({
+                "event_id": format!("{}-ended", row.event), "origin_server_ts": now,
+                "content": {"membership": "leave"}, "type": "m.room.member", "sender": user, "state_key": user,
+            }),
+        };
+        let is_open = |row: &MembershipRow| row.membership != "leave" && row.membership != "ban";
+        self.end(room, user, is_open, MembershipState::Leave, show).await
+    }
+
+    /// Ends an invitation or a knock because somebody in the room withdrew or refused it. Whether that user's word counts
+    /// is the caller's to check; here it must be about the very event that is open.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn withdrawn(&self, event: &Pdu) -> Result<(), OutOfBandError> {
+        let user = event.state_key().and_then(|key| UserId::parse(key).ok());
+        let (Some(user), Some(to @ (MembershipState::Leave | MembershipState::Ban))) = (user, membership(event)) else {
+            return Err(malformed("it ends no membership"));
+        };
+        let is_open = |row: &MembershipRow| {
+            matches!(row.membership.as_str(), "invite" | "knock") && event.auth_events().contains(&row.event)
+        };
+        let show = |_: &MembershipRow| as_clients_get_it(event, &user);
+        self.end(event.room_id(), &user, is_open, to, show).await
+    }
+
+    async fn end(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        is_open: impl Fn(&MembershipRow) -> bool,
+        to: MembershipState,
+        show: impl Fn(&MembershipRow) -> Value,
+    ) -> Result<(), OutOfBandError> {
+        for _ in 0..TRIES {
+            let Some(before) = self.membership_row(room, user).await?.filter(&is_open) else {
+                return Ok(());
+            };
+            let shown = Raw::new(&show(&before)).map_err(|error| malformed(error.to_string()))?;
+            let mut batch = Batch::new();
+            if let Some(open) = self.shared.reader.outside(user, room).await? {
+                batch.delete(&OUT_OF_BAND_SERVERS, &(&open.resident, user, room));
+            }
+            batch.delete(&OUT_OF_BAND, &(user, room));
+            batch.delete(&OUT_OF_BAND_STATE, &(user, room));
+            let row = MembershipRow {
+                membership: to.to_string(),
+                stripped: vec![shown],
+                ..before.clone()
+            };
+            if self.note(batch, room, user, Some(&before), row).await? {
+                return Ok(());
+            }
+        }
+        Err(Unavailable::Interrupted.into())
+    }
+
+    async fn membership_row(&self, room: &RoomId, user: &UserId) -> Result<Option<MembershipRow>, Unavailable> {
+        Ok(self.shared.store.get(&MEMBERSHIP, &(user, room)).await?)
+    }
+
+    /// Writes a user's row at a position of its own, so that the user's syncs see it; false where it is no longer what it was:
+    /// the room may have been joined meanwhile.
+    async fn note(
+        &self,
+        mut batch: Batch,
+        room: &RoomId,
+        user: &UserId,
+        before: Option<&MembershipRow>,
+        row: MembershipRow,
+    ) -> Result<bool, Unavailable> {
+        batch.require(&MEMBERSHIP, &(user, room), before);
+        let position = batch.reserve(self.shared.store.positions(), 1);
+        batch.put(&MEMBERSHIP, &(user, room), &MembershipRow { position, ..row });
+        match self.shared.store.commit(batch).await {
+            Ok(()) => {}
+            Err(CommitError::Fence { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        self.shared.ports.sink.committed(Arc::new(Committed {
+            room_id: room.to_owned(),
+            position,
+            events: Vec::new(),
+            edits: Vec::new(),
+            reload: false,
+            access_changed: false,
+            destinations: Vec::new(),
+            users: vec![user.to_owned()],
+        }));
+        Ok(true)
+    }
+
+    /// Whether there is room for one more. What is open of the same room is replaced and does not count.
+    async fn check_bounds(&self, room: &RoomId, user: &UserId, row: &OutOfBandRow) -> Result<(), OutOfBandError> {
+        let bounds = self.shared.config.invitations;
+        let too_many = OutOfBandError::TooMany {
+            retry_after: RETRY_AFTER,
+        };
+        let query = OUT_OF_BAND.under(&(user,)).limit(bounds.per_user.saturating_add(1));
+        let open = self.shared.store.scan(query).await.map_err(Unavailable::from)?;
+        let others = || open.iter().filter(|((_, other), _)| other != room).map(|(_, row)| row);
+        let bytes: u64 = others().map(|other| other.bytes).sum();
+        if others().count() >= bounds.per_user
+            || bytes.saturating_add(row.bytes) > limits::MAX_OPEN_INVITATION_BYTES_PER_USER
+            || others().filter(|other| other.resident == row.resident).count() >= bounds.per_user_and_server
+        {
+            return Err(too_many);
+        }
+        if self.open_of_server(&row.resident, bounds.per_server).await? >= bounds.per_server {
+            return Err(too_many);
+        }
+        Ok(())
+    }
+
+    /// How many invitations of a server are open, counted up to `limit`. Rows whose invitation has ended are removed.
+    async fn open_of_server(&self, server: &ServerName, limit: usize) -> Result<usize, Unavailable> {
+        let query = OUT_OF_BAND_SERVERS.under(&(server,)).limit(limit);
+        let rows = self.shared.store.scan(query).await?;
+        if rows.len() < limit {
+            return Ok(rows.len());
+        }
+        let mut open = 0;
+        let mut batch = Batch::new();
+        for ((server, user, room), ()) in rows {
+            let row = self.shared.store.get(&OUT_OF_BAND, &(&user, &room)).await?;
+            if row.is_some_and(|row| row.resident == server) {
+                open += 1;
+            } else {
+                batch.delete(&OUT_OF_BAND_SERVERS, &(server, user, room));
+            }
+        }
+        if !batch.is_empty() {
+            self.shared.store.commit(batch).await?;
+        }
+        Ok(open)
+    }
+}
+
+impl Reader {
+    /// Where a user's open invitation or knock of a room that this server is not in came from.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn outside(&self, user: &UserId, room: &RoomId) -> Result<Option<OutOfBandRow>, Unavailable> {
+        Ok(self.store().get(&OUT_OF_BAND, &(user, room)).await?)
+    }
+
+    /// What clients are shown of a room that this server is not in: the stripped state that came with an invitation or a
+    /// knock, or the leave that ended it. Empty for a room that this server is in.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn out_of_band_state(
+        &self,
+        user: &UserId,
+        entry: &RoomMembership,
+    ) -> Result<Vec<Raw<Value>>, Unavailable> {
+        if !entry.row.stripped.is_empty() {
+            return Ok(entry.row.stripped.clone());
+        }
+        let state = self.store().get(&OUT_OF_BAND_STATE, &(user, &entry.room)).await?;
+        Ok(state.map(|state| state.0).unwrap_or_default())
+    }
+}
+
+fn malformed(reason: impl Into<String>) -> OutOfBandError {
+    OutOfBandError::Malformed { reason: reason.into() }
+}
+
+fn membership(pdu: &Pdu) -> Option<MembershipState> {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        membership: MembershipState,
+    }
+    pdu.content_as::<Content>().ok().map(|content| content.membership)
+}
+
+fn bytes_of(event: &Raw<Value>) -> u64 {
+    u64::try_from(event.json().get().len()).unwrap_or(u64::MAX)
+}
+
+/// What is kept of the state that came with it, within [`limits::MAX_STORED_STRIPPED_BYTES`]; the membership itself comes last.
+fn shown(pdu: &Arc<Pdu>, stripped: &[Value]) -> Result<Vec<Raw<Value>>, OutOfBandError> {
+    let rank = |entry: &Value| {
+        let kind = entry.get("type").and_then(Value::as_str).unwrap_or_default();
+        SHOWN_FIRST
+            .iter()
+            .position(|first| *first == kind)
+            .unwrap_or(SHOWN_FIRST.len())
+    };
+    let mut entries: Vec<&Value> = stripped.iter().collect();
+    entries.sort_by_key(|entry| rank(entry));
+    let mut left = limits::MAX_STORED_STRIPPED_BYTES;
+    let mut kept = Vec::new();
+    for entry in entries {
+        let raw = Raw::new(entry).map_err(|error| malformed(error.to_string()))?;
+        if let Some(rest) = left.checked_sub(bytes_of(&raw)) {
+            left = rest;
+            kept.push(raw);
+        }
+    }
+    kept.extend(
+        stripped::for_clients(&[Arc::clone(pdu)])
+            .into_iter()
+            .map(Raw::from_json),
+    );
+    Ok(kept)
+}
+
+/// A leave or ban as clients get it. Of what its sender wrote only the reason is kept, and of that a paragraph: the row stays.
+fn as_clients_get_it(pdu: &Pdu, user: &UserId) -> Value {
+    let mut content = json!({ "membership": membership(pdu).unwrap_or(MembershipState::Leave) });
+    let written: Value = pdu.content_as().unwrap_or_default();
+    if let (Some(reason), Value::Object(content)) = (written.get("reason").and_then(Value::as_str), &mut content) {
+        let reason: String = reason.chars().take(limits::MAX_STORED_REASON_CHARS).collect();
+        content.insert("reason".to_owned(), reason.into());
+    }
+    json!({
+        "event_id": pdu.event_id(), "origin_server_ts": pdu.origin_server_ts(), "content": content,
+        "type": pdu.kind(), "sender": pdu.sender(), "state_key": user,
+    })
+}

@@ -1,0 +1,337 @@
+//! One turn of a worker: everything that becomes one atomic batch, and what is told when it is on disk.
+//!
+//! Positions are taken at the very end: while a turn fetches from other servers it must not hold back the readers of
+//! all other rooms.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use ruma::{
+    EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId,
+    OwnedUserId, RoomId, ServerName, TransactionId, UserId,
+};
+use tokio::sync::oneshot;
+use weft_dag::{Pdu, StateKey};
+use weft_store::{
+    Batch, CommitError, Positions,
+    tables::{
+        federation::{OUTBOX, OUTBOX_SERVERS, OutboxRow},
+        rooms::{
+            CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENT_TXN, EVENTS, EventRow, MEMBERS, MEMBERSHIP, MembershipRow,
+            OUT_OF_BAND, OUT_OF_BAND_STATE, SENT_REQUESTS, STREAM, SentRequest, StreamRow, TIMELINE,
+            TIMELINE_WITHOUT_UPDATES, TRANSACTIONS, event_flags,
+        },
+    },
+};
+
+use crate::{Committed, CommittedEvent, LiveEdit, Unavailable, reader::order_of, relations};
+
+/// Who made a request, and its number: the same pair gives the same event.
+pub(crate) type Transaction = (OwnedUserId, OwnedDeviceId, OwnedTransactionId);
+
+type Answer = Box<dyn FnOnce(Result<(), CommitError>) + Send + Sync>;
+
+/// An event that the batch brings, less what depends on its position.
+pub(crate) struct Write {
+    pub(crate) pdu: Arc<Pdu>,
+    pub(crate) flags: u8,
+    /// The resolved state changes with it: for each entry the event that stands there now.
+    pub(crate) changed: Vec<(StateKey, Option<Arc<Pdu>>)>,
+    /// The group of that state.
+    pub(crate) group: Option<u64>,
+    /// It is shown in the timelines that leave out updates.
+    pub(crate) shown_without_updates: bool,
+    /// Servers that must be sent the event.
+    pub(crate) destinations: BTreeSet<OwnedServerName>,
+}
+
+impl Write {
+    fn is_visible(&self) -> bool {
+        event_flags::is_accepted(self.flags)
+    }
+}
+
+/// What one turn does.
+pub(crate) struct PendingCommit {
+    room: OwnedRoomId,
+    /// The time of this turn: every event of it has it.
+    pub(crate) now: MilliSecondsSinceUnixEpoch,
+    /// Rows that need no position.
+    pub(crate) batch: Batch,
+    pub(crate) writes: Vec<Write>,
+    /// Events of earlier turns that this batch writes anew, as they are then, with their flags.
+    pub(crate) changed: HashMap<OwnedEventId, (Arc<Pdu>, u8)>,
+    /// An update came redacted: others are to be asked for it.
+    pub(crate) pruned: bool,
+    /// Events are missing behind some that are here: they are to be fetched.
+    pub(crate) gap: bool,
+    /// A witness event has become due: it is to be waited for.
+    pub(crate) unwitnessed: bool,
+    pub(crate) edits: Vec<LiveEdit>,
+    pub(crate) reload: bool,
+    pub(crate) access_changed: bool,
+    pub(crate) users: BTreeSet<OwnedUserId>,
+    /// Events of earlier turns that a server is to be sent, whether it is in the room or not.
+    pub(crate) resent: BTreeSet<(OwnedServerName, OwnedEventId)>,
+    transactions: HashMap<Transaction, OwnedEventId>,
+    answers: Vec<Answer>,
+    abandoned: bool,
+    bytes: usize,
+}
+
+impl PendingCommit {
+    pub(crate) fn new(room: &RoomId, now: MilliSecondsSinceUnixEpoch) -> Self {
+        Self {
+            room: room.to_owned(),
+            now,
+            batch: Batch::new(),
+            writes: Vec::new(),
+            changed: HashMap::new(),
+            pruned: false,
+            gap: false,
+            unwitnessed: false,
+            edits: Vec::new(),
+            reload: false,
+            access_changed: false,
+            users: BTreeSet::new(),
+            resent: BTreeSet::new(),
+            transactions: HashMap::new(),
+            answers: Vec::new(),
+            abandoned: false,
+            bytes: 0,
+        }
+    }
+
+    /// Answers a command when the batch is on disk, or tells that it isn't.
+    pub(crate) fn answer<T: Send + Sync + 'static, E: From<Unavailable> + Send + 'static>(
+        &mut self,
+        reply: oneshot::Sender<Result<T, E>>,
+        value: T,
+    ) {
+        self.answers.push(Box::new(move |result| {
+            // Whoever asked may have gone away.
+            let _ = reply.send(
+                result
+                    .map(|()| value)
+                    .map_err(|error| E::from(Unavailable::from(error))),
+            );
+        }));
+    }
+
+    /// Nothing of this turn is to be written: a command had changed the room in memory and could not be finished.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// Counts bytes that came in or are answered, so that a turn commits quickly and holds few answers at a time.
+    pub(crate) fn weigh(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Remembers which event a client's request made; `sent_as` is the request's number as the client wrote it.
+    pub(crate) fn put_transaction(&mut self, key: Transaction, sent_as: &TransactionId, event: OwnedEventId) {
+        let (user, device, txn) = &key;
+        self.batch.put(&TRANSACTIONS, &(user, device, txn), &event);
+        self.batch
+            .put(&EVENT_TXN, &(user, device, &event), &sent_as.to_string());
+        let request = SentRequest {
+            user: user.clone(),
+            device: device.clone(),
+            transaction: txn.clone(),
+        };
+        self.batch
+            .put(&SENT_REQUESTS, &(u64::from(self.now.get()), &event), &request);
+        self.transactions.insert(key, event);
+    }
+
+    /// The event that a request of this very turn made.
+    pub(crate) fn transaction(&self, key: &Transaction) -> Option<&OwnedEventId> {
+        self.transactions.get(key)
+    }
+
+    /// An event of this very turn.
+    pub(crate) fn write(&self, event: &EventId) -> Option<&Write> {
+        self.writes.iter().find(|write| write.pdu.event_id() == event)
+    }
+
+    /// An event of this very turn, to replace its content when it is redacted.
+    pub(crate) fn write_mut(&mut self, event: &EventId) -> Option<&mut Write> {
+        self.writes.iter_mut().find(|write| write.pdu.event_id() == event)
+    }
+
+    /// Takes positions, writes all rows, and gives the batch with what is to be told when it is on disk.
+    pub(crate) fn finish(mut self, positions: &Positions, ours: &ServerName) -> Finished {
+        let count = self.writes.len().saturating_add(self.resent.len());
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let first = if count == 0 {
+            0
+        } else {
+            self.batch.reserve(positions, count)
+        };
+        let mut events = Vec::with_capacity(self.writes.len());
+        let mut destinations = BTreeSet::new();
+        for (position, write) in (first..).zip(std::mem::take(&mut self.writes)) {
+            self.write_event(position, &write);
+            self.write_state(position, &write, ours);
+            for server in &write.destinations {
+                self.post(server, position, write.pdu.event_id());
+            }
+            events.push(CommittedEvent {
+                position,
+                visible: write.is_visible(),
+                pdu: Arc::clone(&write.pdu),
+            });
+            destinations.extend(write.destinations);
+        }
+        let position = events.last().map_or(0, |event| event.position);
+        for (number, (server, event)) in (first..).skip(events.len()).zip(std::mem::take(&mut self.resent)) {
+            self.post(&server, number, &event);
+            destinations.insert(server);
+        }
+        let committed = Committed {
+            room_id: self.room,
+            position,
+            events,
+            edits: self.edits,
+            reload: self.reload,
+            access_changed: self.access_changed,
+            destinations: destinations.into_iter().collect(),
+            users: self.users.into_iter().collect(),
+        };
+        Finished {
+            batch: self.batch,
+            committed: Arc::new(committed),
+            answers: self.answers,
+        }
+    }
+
+    fn post(&mut self, server: &ServerName, position: u64, event: &EventId) {
+        let row = OutboxRow {
+            room: self.room.clone(),
+            event: event.to_owned(),
+        };
+        self.batch.put(&OUTBOX, &(server, position), &row);
+        self.batch.put(&OUTBOX_SERVERS, &(server,), &());
+    }
+
+    fn write_event(&mut self, position: u64, write: &Write) {
+        let (room, id) = (&self.room, write.pdu.event_id());
+        let json = Bytes::copy_from_slice(write.pdu.json().as_bytes());
+        self.batch.put(
+            &EVENTS,
+            &(room, id),
+            &EventRow {
+                flags: write.flags,
+                position,
+                json,
+            },
+        );
+        self.batch.put(&EVENT_ROOM, &(id,), room);
+        let row = StreamRow {
+            room: room.clone(),
+            event: id.to_owned(),
+        };
+        self.batch.put(&STREAM, &(position,), &row);
+        if write.is_visible() {
+            let id = id.to_owned();
+            self.batch.put(&TIMELINE, &(room, order_of(position)), &id);
+            relations::index(&mut self.batch, room, order_of(position), &write.pdu);
+            if write.shown_without_updates {
+                self.batch
+                    .put(&TIMELINE_WITHOUT_UPDATES, &(room, order_of(position)), &id);
+            }
+        }
+    }
+
+    fn write_state(&mut self, position: u64, write: &Write, ours: &ServerName) {
+        let room = &self.room;
+        if let Some(group) = write.group {
+            self.batch.put(&CURRENT_GROUP, &(room, position), &group);
+        }
+        for ((kind, key), event) in &write.changed {
+            match event {
+                Some(pdu) => {
+                    self.batch.put(
+                        &CURRENT_STATE,
+                        &(room, kind.as_str(), key.as_str()),
+                        &pdu.event_id().to_owned(),
+                    );
+                }
+                None => self.batch.delete(&CURRENT_STATE, &(room, kind.as_str(), key.as_str())),
+            }
+            let Some(user) = (kind == "m.room.member").then(|| UserId::parse(key).ok()).flatten() else {
+                continue;
+            };
+            let row = event.as_ref().map(|pdu| membership_row(pdu, position));
+            match &row {
+                Some(row) => self.batch.put(&MEMBERS, &(room, &user), &row.membership),
+                None => self.batch.delete(&MEMBERS, &(room, &user)),
+            }
+            if user.server_name() == ours {
+                match &row {
+                    Some(row) => self.batch.put(&MEMBERSHIP, &(&user, room), row),
+                    None => self.batch.delete(&MEMBERSHIP, &(&user, room)),
+                }
+                // What came with an invitation counts no more: the room is here.
+                self.batch.delete(&OUT_OF_BAND, &(&user, room));
+                self.batch.delete(&OUT_OF_BAND_STATE, &(&user, room));
+                self.users.insert(user);
+            }
+        }
+    }
+}
+
+fn membership_row(pdu: &Pdu, position: u64) -> MembershipRow {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        membership: String,
+    }
+    // The rules let no event without a membership pass.
+    let membership = pdu
+        .content_as::<Content>()
+        .map_or_else(|_| "leave".to_owned(), |content| content.membership);
+    let event = pdu.event_id().to_owned();
+    MembershipRow {
+        membership,
+        event,
+        position,
+        stripped: Vec::new(),
+        forgotten: false,
+    }
+}
+
+/// A turn that is ready to be committed.
+pub(crate) struct Finished {
+    pub(crate) batch: Batch,
+    committed: Arc<Committed>,
+    answers: Vec<Answer>,
+}
+
+impl Finished {
+    /// What the sink is to be told; None where nobody outside has to know.
+    pub(crate) fn news(&self) -> Option<Arc<Committed>> {
+        let committed = &self.committed;
+        let is_news =
+            !committed.events.is_empty() || !committed.edits.is_empty() || committed.reload || committed.access_changed;
+        let is_news = is_news || !committed.destinations.is_empty();
+        is_news.then(|| Arc::clone(committed))
+    }
+
+    /// Tells the callers.
+    pub(crate) fn conclude(self, result: &Result<(), CommitError>) {
+        for answer in self.answers {
+            answer(result.clone());
+        }
+    }
+}

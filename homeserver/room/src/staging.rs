@@ -1,0 +1,416 @@
+//! Events of other servers: staged on disk, answered, drained by the room's worker.
+//!
+//! Must not decide about events: a transaction is answered when its rows are on disk.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt};
+use weft_dag::{RoomVersion, Unchecked, Verified};
+use weft_store::{
+    Batch, CommitError,
+    tables::rooms::{STAGED_ROOMS, STAGING, StagedMark, StagedRow},
+};
+use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
+
+use crate::{
+    Rooms, Unavailable,
+    ingest::{
+        Ingest, Staged,
+        merge_session::MergeSession,
+        state_reset::resets,
+        unconfirmed::{UnconfirmedExtremities, unconfirmed_extremities},
+    },
+    mailbox::Command,
+    pending_commit::PendingCommit,
+    worker::Worker,
+};
+
+/// Staged events of one portion: what is waiting in the mailbox comes before the next one.
+const EVENTS_PER_COMMIT: usize = 50;
+/// When events that wait for something are looked at again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How often staging is tried where another transaction takes the same row numbers at the same moment.
+const MAX_ATTEMPTS: u32 = 8;
+
+/// Why events could not be staged. Nothing of the transaction is then on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The store or the worker.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Rooms {
+    /// Stages events durably; they are checked and merged by the workers of their rooms afterwards. Events of rooms
+    /// that no user of this server is in are left out, as are the newest where too many wait already: they come again
+    /// with what follows them.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn receive(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), ReceiveError> {
+        let mut by_room: BTreeMap<OwnedRoomId, Vec<StagedRow>> = BTreeMap::new();
+        let received_at = self.shared.ports.clock.now().get().into();
+        for event in events {
+            let row = StagedRow {
+                origin: origin.to_owned(),
+                received_at,
+                redacted: event.redacted_on_receipt(),
+                json: Bytes::copy_from_slice(event.pdu().json().as_bytes()),
+            };
+            by_room.entry(event.pdu().room_id().to_owned()).or_default().push(row);
+        }
+        for room in by_room.keys().cloned().collect::<Vec<_>>() {
+            if !self
+                .shared
+                .reader
+                .servers_in(&room)
+                .await?
+                .contains(self.shared.identity.server_name())
+            {
+                tracing::debug!(%room, %origin, "events of a room that nobody here is in");
+                by_room.remove(&room);
+            }
+        }
+        self.stage(&by_room).await?;
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::staged");
+        for room in by_room.into_keys() {
+            let shared = std::sync::Arc::clone(&self.shared);
+            // A full mailbox may make this wait; the transaction is answered meanwhile, its rows are on disk.
+            tokio::spawn(async move {
+                if let Err(error) = shared.send(&room, Command::Ingest).await {
+                    tracing::debug!(%room, %error, "staged events wait for the next start");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn stage(&self, by_room: &BTreeMap<OwnedRoomId, Vec<StagedRow>>) -> Result<(), Unavailable> {
+        let mut attempts = 0;
+        loop {
+            let mut batch = Batch::new();
+            for (room, rows) in by_room {
+                self.stage_room(&mut batch, room, rows).await?;
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            attempts += 1;
+            #[cfg(debug_assertions)]
+            fail::fail_point!("room::before_staging");
+            match self.shared.store.commit(batch).await {
+                Err(CommitError::Fence { .. }) if attempts < MAX_ATTEMPTS => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    async fn stage_room(&self, batch: &mut Batch, room: &RoomId, rows: &[StagedRow]) -> Result<(), Unavailable> {
+        let store = &self.shared.store;
+        let known = store.get(&STAGED_ROOMS, &(room,)).await?;
+        let mut mark = known.unwrap_or_default();
+        if rows.len() > places_left(mark) {
+            // Not all that were staged are still there.
+            let first = store.scan(STAGING.under(&(room,)).limit(1)).await?;
+            mark.from = first.first().map_or(mark.next, |((_, number), _)| *number);
+        }
+        let taken = rows.len().min(places_left(mark));
+        if taken < rows.len() {
+            tracing::warn!(%room, left_out = rows.len() - taken, "too many staged events; the newest are left out");
+        }
+        if taken == 0 {
+            return Ok(());
+        }
+        for row in rows.iter().take(taken) {
+            batch.require(&STAGING, &(room, mark.next), None);
+            batch.put(&STAGING, &(room, mark.next), row);
+            mark.next = mark.next.saturating_add(1);
+        }
+        batch.require(&STAGED_ROOMS, &(room,), known.as_ref());
+        batch.put(&STAGED_ROOMS, &(room,), &mark);
+        Ok(())
+    }
+}
+
+/// How many more rows may be staged, where as many wait as can by this mark.
+fn places_left(mark: StagedMark) -> usize {
+    let waiting = usize::try_from(mark.next.saturating_sub(mark.from)).unwrap_or(usize::MAX);
+    MAX_STAGED_EVENTS_PER_ROOM.saturating_sub(waiting)
+}
+
+/// A pass over what is staged, portion by portion.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// After which row it began, and the last row that was looked at.
+    first: u64,
+    after: u64,
+    /// Rows that wait for something.
+    waiting: usize,
+    /// What the room's mark was when the pass began.
+    mark: Option<StagedMark>,
+}
+
+/// What is to be drained, beside the commands in the mailbox. Lost with the worker: the rows are found again by the next.
+#[derive(Debug, Default)]
+pub(crate) struct IngestQueue {
+    pass: Option<Pass>,
+    /// Something was staged, or a timer rang, after the pass had begun: it may be what rows wait for that the pass has left
+    /// behind.
+    again: bool,
+}
+
+impl IngestQueue {
+    /// Whether a portion is to be taken.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    /// Nothing more is taken: the rows stay for the next start.
+    pub(crate) fn stop(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// What a portion leaves.
+struct Left {
+    /// The last row that was looked at; None where there was none.
+    last: Option<u64>,
+    /// There may be rows after it.
+    more: bool,
+    /// Rows that wait for something.
+    waiting: usize,
+}
+
+impl Left {
+    fn nothing() -> Self {
+        Self {
+            last: None,
+            more: false,
+            waiting: 0,
+        }
+    }
+}
+
+impl Worker {
+    /// Merges what is staged: a first portion now, the others between the commands that come meanwhile.
+    pub(crate) async fn ingest(&mut self, commit: &mut PendingCommit) {
+        if self.ingest_queue.is_under_way() {
+            self.ingest_queue.again = true;
+            return;
+        }
+        self.begin_pass(commit).await;
+    }
+
+    async fn begin_pass(&mut self, commit: &mut PendingCommit) {
+        let unstaged = match self.open().await {
+            Ok(Some(active)) => active.unstaged,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(room = %self.room, %error, "staged events can't be merged");
+                return self.ingest_later();
+            }
+        };
+        let mark = self.shared.store.get(&STAGED_ROOMS, &(&self.room,)).await;
+        let first = self.negative_cache.begin();
+        self.ingest_queue.pass = Some(Pass {
+            first,
+            after: first.max(unstaged),
+            waiting: 0,
+            mark: mark.unwrap_or_default(),
+        });
+        self.ingest_portion(commit).await;
+    }
+
+    /// Merges one portion, and ends the pass where that was the last one.
+    pub(crate) async fn ingest_portion(&mut self, commit: &mut PendingCommit) {
+        let Some(mut pass) = self.ingest_queue.pass.take() else {
+            return;
+        };
+        // What people were told is on disk comes before what others bring.
+        self.seal(commit);
+        self.witness_if_due(commit).await;
+        self.fresh(commit).await;
+        let left = match Box::pin(self.ingest_some(commit, pass.after)).await {
+            Ok(left) => left,
+            Err(error) => {
+                tracing::error!(room = %self.room, %error, "staged events can't be merged");
+                commit.abandon();
+                self.ingest_queue.stop();
+                return self.ingest_later();
+            }
+        };
+        pass.after = left.last.unwrap_or(pass.after);
+        pass.waiting += left.waiting;
+        if left.more {
+            self.ingest_queue.pass = Some(pass);
+            return;
+        }
+        self.fresh(commit).await;
+        if self.negative_cache.end(pass.first, pass.after, pass.waiting) {
+            self.ingest_later();
+        } else if let Some(mark) = pass.mark {
+            self.unmark(mark).await;
+        }
+        if std::mem::take(&mut self.ingest_queue.again) {
+            Box::pin(self.begin_pass(commit)).await;
+        }
+    }
+
+    /// Nothing is staged any more, unless something came since `mark` was read: then the mark stays, for those rows must
+    /// be found after a crash. A batch of its own, so that its fence is nobody else's failure.
+    async fn unmark(&mut self, mark: StagedMark) {
+        let unstaged = self.active.as_ref().map_or(0, |active| active.unstaged);
+        let query = STAGING.under(&(&self.room,)).after(&(&self.room, unstaged));
+        let left = self.shared.store.scan(query.limit(1)).await;
+        if left.map_or(true, |rows| !rows.is_empty()) {
+            // A turn of this drain could not be committed, or more has come.
+            return self.ingest_later();
+        }
+        let mut batch = Batch::new();
+        batch.require(&STAGED_ROOMS, &(&self.room,), Some(&mark));
+        batch.delete(&STAGED_ROOMS, &(&self.room,));
+        match self.shared.store.commit(batch).await {
+            // Numbers begin anew.
+            Ok(()) => self.active.iter_mut().for_each(|active| active.unstaged = 0),
+            Err(CommitError::Fence { .. }) => {}
+            Err(error) => tracing::debug!(room = %self.room, %error, "the mark of staged events stays"),
+        }
+    }
+
+    /// Commits the turn and begins another.
+    pub(crate) async fn fresh(&mut self, commit: &mut PendingCommit) {
+        let next = PendingCommit::new(&self.room, self.shared.ports.clock.now());
+        self.commit(std::mem::replace(commit, next)).await;
+    }
+
+    /// Looks at what waits again after a while. One timer a room, however often it is asked for.
+    fn ingest_later(&mut self) {
+        let Some(due) = self.negative_cache.timer() else { return };
+        let (shared, room) = (std::sync::Arc::clone(&self.shared), self.room.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            due.ring();
+            // Stopping: the rows wait for the next start.
+            let _ = shared.send(&room, Command::Ingest).await;
+        });
+    }
+
+    async fn ingest_some(&mut self, commit: &mut PendingCommit, after: u64) -> Result<Left, Unavailable> {
+        let query = STAGING.under(&(&self.room,)).after(&(&self.room, after));
+        let rows = self.shared.store.scan(query.limit(EVENTS_PER_COMMIT)).await?;
+        let last = rows.last().map(|((_, number), _)| *number);
+        let more = rows.len() == EVENTS_PER_COMMIT;
+        if rows.is_empty() || self.open().await?.is_none() {
+            return Ok(Left::nothing());
+        }
+        let shared = std::sync::Arc::clone(&self.shared);
+        let Some(active) = self.active.as_mut() else {
+            return Ok(Left::nothing());
+        };
+        let ours = shared.identity.server_name();
+        let (staged, unreadable) = read_rows(rows, &active.version);
+        let (now, is_document) = (commit.now, active.document.is_some());
+        let mut session = MergeSession::new(active, commit, &shared.reader, ours).await?;
+        session.unstage(unreadable);
+        let drain = Ingest::new(
+            &mut session,
+            &*shared.ports.peers,
+            &mut self.negative_cache,
+            ours.to_owned(),
+            now,
+        );
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::drain_begun");
+        let report = drain.run(staged).await?;
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::drained");
+        session.unstage(report.done);
+        if let Some(server) = &report.gap {
+            session.note_gap(server);
+        }
+        let unconfirmed_extremities = if is_document && report.appended > 0 {
+            unconfirmed_extremities(&session).await?
+        } else {
+            UnconfirmedExtremities::default()
+        };
+        let resets = resets(&session, &session.state_resets).await?;
+        let waiting = report.waiting.len();
+        if waiting == 0 && after <= active.unstaged {
+            active.unstaged = last.unwrap_or(active.unstaged);
+        }
+        self.resend_resets(&resets, commit).await?;
+        if report.appended > 0 {
+            self.reconcile(&unconfirmed_extremities, commit).await?;
+        }
+        Ok(Left { last, more, waiting })
+    }
+}
+
+/// Staged rows as events, and the numbers of those that can't be read.
+fn read_rows(rows: Vec<((OwnedRoomId, u64), StagedRow)>, version: &RoomVersion) -> (Vec<Staged>, Vec<u64>) {
+    let (mut staged, mut unreadable) = (Vec::new(), Vec::new());
+    for ((room, number), row) in rows {
+        match read_row(row, version) {
+            Some((origin, received_at, event)) => staged.push(Staged {
+                number,
+                origin,
+                received_at,
+                event,
+            }),
+            None => {
+                tracing::error!(%room, number, "a staged event can't be read and is dropped");
+                unreadable.push(number);
+            }
+        }
+    }
+    (staged, unreadable)
+}
+
+fn read_row(row: StagedRow, version: &RoomVersion) -> Option<(OwnedServerName, MilliSecondsSinceUnixEpoch, Verified)> {
+    let json = std::str::from_utf8(&row.json).ok()?;
+    let id = Unchecked::parse(json, version).ok()?.event_id().to_owned();
+    let event = Verified::from_trusted_json(json, id, version, row.redacted).ok()?;
+    Some((
+        row.origin,
+        MilliSecondsSinceUnixEpoch(UInt::try_from(row.received_at).ok()?),
+        event,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
+
+    use super::{StagedMark, places_left};
+
+    #[test]
+    fn as_many_wait_as_the_limit_says_and_no_mark_makes_the_count_wrap() {
+        let all = MAX_STAGED_EVENTS_PER_ROOM;
+        let next = |waiting: usize| u64::try_from(waiting).unwrap() + 1;
+        assert_eq!(places_left(StagedMark::default()), all);
+        assert_eq!(
+            places_left(StagedMark {
+                from: 1,
+                next: next(50)
+            }),
+            all - 50
+        );
+        assert_eq!(
+            places_left(StagedMark {
+                from: 1,
+                next: next(all)
+            }),
+            0
+        );
+        assert_eq!(
+            places_left(StagedMark {
+                from: 1,
+                next: u64::MAX
+            }),
+            0
+        );
+        assert_eq!(places_left(StagedMark { from: 151, next: 101 }), all);
+    }
+}

@@ -1,0 +1,588 @@
+//! A room made of signed events with lies among them, and honest servers that hear of it in one order or another.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, ServerName, UserId};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use weft_dag::{Pdu, RoomVersion, StateMap, Verified, testing};
+use weft_room::{
+    CommitSink, Committed, JoinedRoom, NewEvent, PeerError, Peers, Ports, RoomConfig, Rooms, StateIds, SystemClock,
+    testing::FixedIdentity,
+};
+use weft_store::{Store, memory::MemoryDisk, tables::documents::DISPUTED_ROOMS};
+use weft_wire::update::UpdateContent;
+use yrs::{
+    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, Transact as _, updates::decoder::Decode as _,
+    updates::encoder::Encode as _,
+};
+
+pub(crate) const ALICE: &str = "@alice:a.example";
+pub(crate) const BOB: &str = "@bob:b.example";
+pub(crate) const CAROL: &str = "@carol:c.example";
+pub(crate) const DAVE: &str = "@dave:d.example";
+const XAVIER: &str = "@xavier:x.example";
+const YOLANDA: &str = "@yolanda:y.example";
+
+/// The blocks `[from, to)` of a client, as somebody says them who wrote nothing but this letter.
+pub(crate) fn update(client: u64, letter: char, from: u32, to: u32) -> Value {
+    let doc = Doc::with_client_id(client);
+    let body = doc.get_or_insert_text("body");
+    let text: String = std::iter::repeat_n(letter, usize::try_from(to).unwrap()).collect();
+    body.insert(&mut doc.transact_mut(), 0, &text);
+    let mut known = yrs::StateVector::default();
+    known.set_max(yrs::block::ClientID::new(client), from);
+    let bytes = doc.transact().encode_diff_v1(&known);
+    serde_json::to_value(UpdateContent::new(&bytes, [(client, (from, to))])).unwrap()
+}
+
+/// An update that deletes the blocks `[from, to)` of a client and writes nothing.
+pub(crate) fn deletion(client: u64, from: u32, to: u32) -> Value {
+    let doc = Doc::with_client_id(client);
+    let body = doc.get_or_insert_text("body");
+    let text: String = std::iter::repeat_n('x', usize::try_from(to).unwrap()).collect();
+    body.insert(&mut doc.transact_mut(), 0, &text);
+    let before = doc.transact().state_vector();
+    body.remove_range(&mut doc.transact_mut(), from, to - from);
+    let bytes = doc.transact().encode_diff_v1(&before);
+    serde_json::to_value(UpdateContent::new(&bytes, [])).unwrap()
+}
+
+/// Longer than the pause after which the text of rival claims is worked out again, and shorter than the turn of this server
+/// to follow what others may not have.
+const SETTLED_AFTER: Duration = Duration::from_secs(12);
+
+/// The room: what all know, and what is said then.
+pub(crate) struct Scenario {
+    pub(crate) world: testing::World,
+    /// Events of the past, the last of them xavier's join.
+    base: usize,
+}
+
+impl Scenario {
+    /// A document of alice's in which bob, carol and dave write.
+    pub(crate) fn new(version: &RoomVersionId) -> Self {
+        let create = json!({ "type": "dev.weft.document" });
+        let mut world = testing::World::with_create(version, ALICE, create);
+        let mut users = json!({ BOB: 50, CAROL: 25, DAVE: 25, XAVIER: 25 });
+        if !world.version.creators_are_above_all() {
+            users[ALICE] = json!(100);
+        }
+        let levels = json!({ "users": users, "events": { "dev.weft.update": 25, "m.room.pinned_events": 25 } });
+        world.state(ALICE, "m.room.power_levels", "", levels);
+        world.state(ALICE, "m.room.join_rules", "", json!({ "join_rule": "public" }));
+        for user in [BOB, CAROL, DAVE, XAVIER] {
+            world.member(user, user, "join");
+        }
+        let base = world.order.len();
+        Self { world, base }
+    }
+
+    pub(crate) fn start(&self) -> OwnedEventId {
+        self.world.order[self.base - 1].clone()
+    }
+
+    pub(crate) fn say(
+        &mut self,
+        after: &[&OwnedEventId],
+        who: &str,
+        kind: &str,
+        key: Option<&str>,
+        content: Value,
+    ) -> OwnedEventId {
+        let after: Vec<OwnedEventId> = after.iter().map(|id| (*id).clone()).collect();
+        self.world
+            .send_after(&after, who, kind, key, content)
+            .event_id()
+            .to_owned()
+    }
+
+    pub(crate) fn edit(&mut self, after: &[&OwnedEventId], who: &str, content: Value) -> OwnedEventId {
+        self.say(after, who, "dev.weft.update", None, content)
+    }
+
+    pub(crate) fn message(&mut self, after: &[&OwnedEventId], who: &str) -> OwnedEventId {
+        self.say(
+            after,
+            who,
+            "m.room.message",
+            None,
+            json!({ "msgtype": "m.text", "body": "and so on" }),
+        )
+    }
+
+    pub(crate) fn ban(&mut self, after: &[&OwnedEventId], whom: &str) -> OwnedEventId {
+        self.say(
+            after,
+            ALICE,
+            "m.room.member",
+            Some(whom),
+            json!({ "membership": "ban" }),
+        )
+    }
+
+    /// What was said after the past.
+    pub(crate) fn said(&self) -> Vec<OwnedEventId> {
+        self.world.order[self.base..].to_vec()
+    }
+
+    /// The ends of all that was said, accepted or not.
+    pub(crate) fn ends(&self) -> Vec<OwnedEventId> {
+        let followed: BTreeSet<OwnedEventId> = self
+            .world
+            .order
+            .iter()
+            .flat_map(|id| self.world.pdu(id).prev_events().to_vec())
+            .collect();
+        self.world
+            .order
+            .iter()
+            .filter(|id| !followed.contains(*id))
+            .cloned()
+            .collect()
+    }
+
+    /// alice's last word, which follows all that was said.
+    pub(crate) fn close(&mut self) -> OwnedEventId {
+        let ends = self.ends();
+        self.message(&ends.iter().collect::<Vec<_>>(), ALICE)
+    }
+
+    fn source(&self) -> Arc<dyn Peers> {
+        let events = self
+            .world
+            .order
+            .iter()
+            .map(|id| (id.clone(), self.world.pdu(id)))
+            .collect();
+        Arc::new(Library {
+            events,
+            version: self.world.version.clone(),
+        })
+    }
+
+    fn joined(&self, join: &EventId) -> JoinedRoom {
+        let version = self.world.version.id().clone();
+        let pdu = self.world.pdu(join);
+        let state = self.world.view_before(pdu.prev_events()).map();
+        let mut chain: BTreeSet<OwnedEventId> = BTreeSet::new();
+        let mut work: Vec<OwnedEventId> = state.0.values().cloned().collect();
+        while let Some(id) = work.pop() {
+            if chain.insert(id.clone()) {
+                work.extend(self.world.pdu(&id).auth_events().to_vec());
+            }
+        }
+        JoinedRoom {
+            version,
+            state: state.0.values().map(|id| self.world.verified(id)).collect(),
+            auth_chain: chain.iter().map(|id| self.world.verified(id)).collect(),
+            event: self.world.verified(join),
+            resident: ServerName::parse("a.example").unwrap(),
+            snapshot: None,
+        }
+    }
+
+    /// Xavier's server with all of the past, and nothing that was said since.
+    pub(crate) async fn audience(&self) -> Audience {
+        let disk = MemoryDisk::new();
+        let server = self.server("x.example", &disk, self.source()).await;
+        server.rooms.adopt(self.joined(&self.start())).await.unwrap();
+        let first = self.world.order[0].clone();
+        server.until_placed(&first).await;
+        server.rooms.stop().await;
+        Audience { disk }
+    }
+
+    /// What that server has, after it heard these in this order.
+    pub(crate) async fn hears(&self, audience: &Audience, order: &[OwnedEventId], then: bool) -> Outcome {
+        let server = self
+            .server(
+                "x.example",
+                &audience.disk.copy(),
+                Arc::new(Library::empty(&self.world.version)),
+            )
+            .await;
+        let mut placed: BTreeSet<OwnedEventId> = self.world.order[..self.base].iter().cloned().collect();
+        let mut heard: Vec<OwnedEventId> = Vec::new();
+        for id in order {
+            let event = self.world.verified(id);
+            let origin = event.pdu().sender().server_name().to_owned();
+            server.rooms.receive(&origin, vec![event]).await.unwrap();
+            heard.push(id.clone());
+            // All that can be decided about is, before the next one comes.
+            while let Some(at) = heard.iter().position(|id| self.follows_only(id, &placed)) {
+                let id = heard.remove(at);
+                server.until_placed(&id).await;
+                placed.insert(id);
+            }
+        }
+        assert!(heard.is_empty(), "events that have no place");
+        // Where clocks are claimed twice the text is worked out again after a pause.
+        tokio::time::sleep(SETTLED_AFTER).await;
+        let mut outcome = server.outcome(self, order).await;
+        if then {
+            outcome.then = server.then(order).await;
+        }
+        server.rooms.stop().await;
+        outcome
+    }
+
+    /// How many ends the graph has after it heard all these, and after each of so many messages that are said there then.
+    pub(crate) async fn gathers(&self, audience: &Audience, events: Vec<Verified>, messages: usize) -> Vec<usize> {
+        let library = Arc::new(Library::empty(&self.world.version));
+        let server = self.server("x.example", &audience.disk.copy(), library).await;
+        for some in events.chunks(50) {
+            let origin = some[0].pdu().sender().server_name().to_owned();
+            server.rooms.receive(&origin, some.to_vec()).await.unwrap();
+        }
+        for event in &events {
+            server.until_placed(event.pdu().event_id()).await;
+        }
+        let mut ends = vec![server.ends().await];
+        for number in 0..messages {
+            let content = json!({ "msgtype": "m.text", "body": number });
+            let event = NewEvent {
+                sender: UserId::parse(XAVIER).unwrap(),
+                kind: "m.room.message".into(),
+                state_key: None,
+                content: content.as_object().unwrap().clone(),
+                redacts: None,
+                txn: None,
+                timestamp: None,
+            };
+            server.rooms.send(&server.room, event).await.unwrap();
+            ends.push(server.ends().await);
+        }
+        server.rooms.stop().await;
+        ends
+    }
+
+    fn follows_only(&self, id: &EventId, placed: &BTreeSet<OwnedEventId>) -> bool {
+        self.world.pdu(id).prev_events().iter().all(|id| placed.contains(id))
+    }
+
+    /// What a server has that joins when all is said, and works it out from the events alone.
+    pub(crate) async fn latecomer(&mut self, order: &[OwnedEventId]) -> Outcome {
+        let ends = self.ends();
+        let content = json!({ "membership": "join" });
+        let join = self.say(
+            &ends.iter().collect::<Vec<_>>(),
+            YOLANDA,
+            "m.room.member",
+            Some(YOLANDA),
+            content,
+        );
+        assert!(self.world.accepted(&self.world.pdu(&join)));
+        let server = self.server("y.example", &MemoryDisk::new(), self.source()).await;
+        server.rooms.adopt(self.joined(&join)).await.unwrap();
+        let first = self.world.order[0].clone();
+        server.until_placed(&first).await;
+        let mut outcome = server.outcome(self, order).await;
+        outcome.then = server.then(order).await;
+        // Her own join is all that the others don't have.
+        outcome.state.remove(&("m.room.member".to_owned(), YOLANDA.to_owned()));
+        server.rooms.stop().await;
+        outcome
+    }
+
+    async fn server(&self, name: &str, disk: &MemoryDisk, peers: Arc<dyn Peers>) -> Server {
+        let store = Store::open(disk.open()).await.unwrap();
+        let happened = Arc::new(Notify::new());
+        let ports = Ports {
+            sink: Arc::new(Bell(Arc::clone(&happened))),
+            peers,
+            clock: Arc::new(SystemClock),
+        };
+        let identity = Arc::new(FixedIdentity(testing::signer(&ServerName::parse(name).unwrap())));
+        let rooms = Rooms::start(RoomConfig::default(), store.clone(), identity, ports);
+        Server {
+            rooms,
+            room: self.world.room_id.clone(),
+            happened,
+            store,
+        }
+    }
+}
+
+/// The disk of a server that knows the past.
+pub(crate) struct Audience {
+    disk: MemoryDisk,
+}
+
+/// What a server has when all is said.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) text: String,
+    /// Client ids and where their blocks end.
+    pub(crate) vector: BTreeMap<u64, u32>,
+    pub(crate) rejected: BTreeSet<OwnedEventId>,
+    state: StateMap,
+    /// The text at each event that is shown, where that was asked for.
+    then: Then,
+}
+
+/// Texts at events. Which events are shown differs between servers (some hold back what others don't), so that only those
+/// are compared that both show.
+#[derive(Clone, Debug, Default)]
+struct Then(BTreeMap<OwnedEventId, String>);
+
+impl PartialEq for Then {
+    fn eq(&self, other: &Self) -> bool {
+        self.0
+            .iter()
+            .all(|(id, text)| other.0.get(id).is_none_or(|there| there == text))
+    }
+}
+
+struct Server {
+    rooms: Rooms,
+    room: ruma::OwnedRoomId,
+    happened: Arc<Notify>,
+    store: Store,
+}
+
+impl Server {
+    /// Until the text has been worked out again, where rival claims make that due. Nothing else needs time here.
+    async fn until_settled(&self) {
+        for _ in 0..2 {
+            let dispute = self.store.get(&DISPUTED_ROOMS, &(&self.room,)).await.unwrap();
+            if !dispute.is_some_and(|dispute| dispute.due) {
+                return;
+            }
+            tokio::time::pause();
+            // Longer than the pause between two times.
+            tokio::time::sleep(Duration::from_secs(11)).await;
+            tokio::time::resume();
+        }
+        // It is due later still where what came last can't have changed anything.
+    }
+
+    /// The text at each of these events that is shown.
+    async fn then(&self, said: &[OwnedEventId]) -> Then {
+        let mut then = BTreeMap::new();
+        for id in said {
+            let stored = self.rooms.reader().stored_event(&self.room, id).await.unwrap();
+            if stored.is_some_and(|stored| stored.is_visible()) {
+                let content = self
+                    .rooms
+                    .content(&self.room, Some(std::slice::from_ref(id)))
+                    .await
+                    .unwrap();
+                then.insert(id.clone(), read(&content).0);
+            }
+        }
+        Then(then)
+    }
+
+    async fn ends(&self) -> usize {
+        self.rooms.reader().extremities(&self.room).await.unwrap().len()
+    }
+
+    async fn until_placed(&self, id: &EventId) {
+        let wait = async {
+            loop {
+                let happened = self.happened.notified();
+                tokio::pin!(happened);
+                happened.as_mut().enable();
+                let stored = self.rooms.reader().stored_event(&self.room, id).await.unwrap();
+                if stored.is_some_and(|stored| stored.flags & weft_store::tables::rooms::event_flags::OUTLIER == 0) {
+                    return;
+                }
+                // Events of the past come in without a word to anybody.
+                let _ = tokio::time::timeout(Duration::from_millis(5), happened).await;
+            }
+        };
+        assert!(
+            tokio::time::timeout(Duration::from_secs(20), wait).await.is_ok(),
+            "{id} has no place"
+        );
+    }
+
+    async fn outcome(&self, scenario: &Scenario, said: &[OwnedEventId]) -> Outcome {
+        self.until_settled().await;
+        let whole = self.rooms.content(&self.room, None).await.unwrap();
+        let (text, vector) = read(&whole);
+        let ends = self.rooms.reader().extremities(&self.room).await.unwrap();
+        let replayed = self.rooms.content(&self.room, Some(&ends)).await.unwrap();
+        assert_eq!(
+            (&text, &vector),
+            (&read(&replayed).0, &read(&replayed).1),
+            "the text at the ends is not the text"
+        );
+        let mut rejected = BTreeSet::new();
+        for id in said {
+            let stored = self.rooms.reader().stored_event(&self.room, id).await.unwrap();
+            if stored.is_none_or(|stored| stored.pdu.rejected()) {
+                rejected.insert(id.clone());
+            }
+        }
+        let state = self.rooms.reader().state(&self.room).await.unwrap().unwrap().map();
+        let named = |id: &OwnedEventId| scenario.world.order.iter().position(|known| known == id);
+        assert!(state.0.values().all(|id| named(id).is_some()));
+        Outcome {
+            text,
+            vector,
+            rejected,
+            state,
+            then: Then::default(),
+        }
+    }
+}
+
+struct Bell(Arc<Notify>);
+
+impl CommitSink for Bell {
+    fn committed(&self, _: Arc<Committed>) {
+        self.0.notify_waiters();
+    }
+}
+
+/// A server that has all events and gives them to whoever asks.
+struct Library {
+    events: BTreeMap<OwnedEventId, Arc<Pdu>>,
+    version: RoomVersion,
+}
+
+impl Library {
+    fn empty(version: &RoomVersion) -> Self {
+        Self {
+            events: BTreeMap::new(),
+            version: version.clone(),
+        }
+    }
+
+    fn give(&self, id: &EventId) -> Option<Verified> {
+        let pdu = self.events.get(id)?;
+        Verified::from_trusted_json(pdu.json(), id.to_owned(), &self.version, false).ok()
+    }
+}
+
+fn nothing<T>() -> Result<T, PeerError> {
+    Err(PeerError::Refused {
+        server: "library".to_owned(),
+        reason: "not here".to_owned(),
+    })
+}
+
+#[async_trait]
+impl Peers for Library {
+    async fn missing_events(
+        &self,
+        _: &RoomId,
+        _: &RoomVersion,
+        _: &ServerName,
+        _: &[OwnedEventId],
+        _: &[OwnedEventId],
+        _: usize,
+    ) -> Result<Vec<Verified>, PeerError> {
+        nothing()
+    }
+
+    async fn event(&self, _: &RoomVersion, _: &ServerName, id: &EventId) -> Result<Verified, PeerError> {
+        self.give(id).map_or_else(nothing, Ok)
+    }
+
+    async fn events(&self, _: &RoomVersion, _: &ServerName, ids: &[OwnedEventId]) -> Result<Vec<Verified>, PeerError> {
+        Ok(ids.iter().filter_map(|id| self.give(id)).collect())
+    }
+
+    async fn state_ids(&self, _: &RoomId, _: &ServerName, _: &EventId) -> Result<StateIds, PeerError> {
+        nothing()
+    }
+
+    async fn backfill(
+        &self,
+        _: &RoomId,
+        _: &RoomVersion,
+        _: &ServerName,
+        before: &[OwnedEventId],
+        limit: usize,
+    ) -> Result<Vec<Verified>, PeerError> {
+        let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+        let mut work: Vec<OwnedEventId> = before.to_vec();
+        while let Some(id) = work.pop() {
+            if let Some(event) = self
+                .give(&id)
+                .filter(|_| seen.insert(id.clone()) && found.len() < limit)
+            {
+                work.extend(event.pdu().prev_events().to_vec());
+                found.push(event);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn read(update: &[u8]) -> (String, BTreeMap<u64, u32>) {
+    let doc = Doc::with_options(Options {
+        client_id: yrs::block::ClientID::new(999_999),
+        offset_kind: OffsetKind::Utf16,
+        ..Options::default()
+    });
+    let body = doc.get_or_insert_text("body");
+    doc.transact_mut()
+        .apply_update(yrs::Update::decode_v1(update).unwrap())
+        .unwrap();
+    let transaction = doc.transact();
+    let vector = weft_crdt::StateVector::parse(&transaction.state_vector().encode_v1()).unwrap();
+    let vector = vector.iter().map(|(client, end)| (client.get(), end)).collect();
+    (body.get_string(&transaction), vector)
+}
+
+/// All orders of these.
+pub(crate) fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+    let mut all = vec![Vec::new()];
+    for item in items {
+        all = all
+            .iter()
+            .flat_map(|done: &Vec<T>| {
+                (0..=done.len()).map(|at| {
+                    let mut next = done.clone();
+                    next.insert(at, item.clone());
+                    next
+                })
+            })
+            .collect();
+    }
+    all
+}
+
+/// Every order of all but the last, which comes at the end, gives one outcome, and so do a restart and a late join.
+pub(crate) async fn ends_equal(what: &str, mut scenario: Scenario) -> Outcome {
+    let last = scenario.close();
+    assert!(scenario.world.accepted(&scenario.world.pdu(&last)));
+    let said = scenario.said();
+    let audience = scenario.audience().await;
+    let mut expected: Option<(Vec<OwnedEventId>, Outcome)> = None;
+    for (number, mut order) in permutations(&said[..said.len() - 1]).into_iter().enumerate() {
+        order.push(last.clone());
+        // The texts of then are dear: each tenth order tells them.
+        let outcome = scenario.hears(&audience, &order, number % 10 == 0).await;
+        match &expected {
+            None => expected = Some((order, outcome)),
+            Some((first, expected)) => assert_eq!(
+                expected,
+                &outcome,
+                "{what}: {:?} gives what {:?} does not",
+                numbers(&said, &order),
+                numbers(&said, first)
+            ),
+        }
+    }
+    let (_, outcome) = expected.unwrap();
+    let late = scenario.latecomer(&said).await;
+    assert_eq!(late, outcome, "{what}: a server that joins later has something else");
+    outcome
+}
+
+fn numbers(said: &[OwnedEventId], order: &[OwnedEventId]) -> Vec<usize> {
+    order
+        .iter()
+        .map(|id| said.iter().position(|known| known == id).unwrap())
+        .collect()
+}

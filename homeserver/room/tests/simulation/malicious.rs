@@ -1,0 +1,290 @@
+//! A server that lies on purpose: events that a server could sign which doesn't care for the rules, each told to whom it
+//! suits.
+
+use std::sync::Arc;
+
+use ruma::OwnedEventId;
+use serde_json::{Value, json};
+use weft_dag::{Draft, Pdu, Placement, redact, testing};
+use weft_room::{Direction, Types};
+use weft_wire::update::UpdateContent;
+use yrs::{Doc, ReadTxn as _, Text as _, Transact as _};
+
+use super::{network::name, oracle::user, plan::Lie, world::World};
+
+/// See the module.
+pub struct MaliciousServer {
+    pub server: usize,
+    /// The Yjs client of which it said two things, and where both end.
+    twofold: Option<(u64, u32)>,
+    /// Ends of the graph that it saw earlier.
+    old: Vec<OwnedEventId>,
+    /// Those that it saw when the room began.
+    first: Vec<OwnedEventId>,
+    /// The server that helps.
+    accomplice: Option<usize>,
+    /// A word of its own that it may rewrite: the client and the length.
+    own: Option<(u64, u32)>,
+    /// The last false claim.
+    claim: Option<OwnedEventId>,
+}
+
+/// The first blocks of a client: this text.
+fn written(client: u64, text: &str) -> Value {
+    let doc = Doc::with_client_id(client);
+    doc.get_or_insert_text("body").insert(&mut doc.transact_mut(), 0, text);
+    let update = doc.transact().encode_diff_v1(&yrs::StateVector::default());
+    let to = u32::try_from(text.len()).unwrap();
+    serde_json::to_value(UpdateContent::new(&update, [(client, (0, to))])).unwrap()
+}
+
+/// The blocks `[from, to)` of a client who wrote nothing but this letter.
+fn blocks(client: u64, letter: char, from: u32, to: u32) -> Value {
+    let doc = Doc::with_client_id(client);
+    let body = doc.get_or_insert_text("body");
+    let text: String = std::iter::repeat_n(letter, to as usize).collect();
+    body.insert(&mut doc.transact_mut(), 0, &text);
+    let mut known = yrs::StateVector::default();
+    known.set_max(yrs::block::ClientID::new(client), from);
+    let update = doc.transact().encode_diff_v1(&known);
+    serde_json::to_value(UpdateContent::new(&update, [(client, (from, to))])).unwrap()
+}
+
+impl MaliciousServer {
+    pub fn new(server: usize, accomplice: Option<usize>) -> Self {
+        Self {
+            server,
+            twofold: None,
+            old: Vec::new(),
+            first: Vec::new(),
+            accomplice,
+            own: None,
+            claim: None,
+        }
+    }
+
+    pub fn is_one(&self, server: usize) -> bool {
+        self.server == server || self.accomplice == Some(server)
+    }
+
+    /// Remembers where the room began.
+    pub async fn look(&mut self, world: &World) -> Result<(), String> {
+        self.first = self.ends(world).await?;
+        Ok(())
+    }
+
+    pub async fn lie(&mut self, world: &mut World, kind: Lie) -> Result<(), String> {
+        let ends = self.ends(world).await?;
+        if self.old.is_empty() || world.next().is_multiple_of(3) {
+            self.old.clone_from(&ends);
+        }
+        let half = |server: &usize| server.is_multiple_of(2);
+        let everybody: Vec<usize> = (0..world.servers.len()).filter(|other| *other != self.server).collect();
+        let (some, others): (Vec<usize>, Vec<usize>) = everybody.iter().partition(|server| half(server));
+        match kind {
+            Lie::Equivocate => {
+                let client = world.next();
+                self.twofold = Some((client, 4));
+                let one = self.update(world, &ends, blocks(client, 'x', 0, 4)).await?;
+                let other = self.update(world, &ends, blocks(client, 'y', 0, 4)).await?;
+                self.tell(world, &one, &some).await;
+                self.tell(world, &other, &others).await;
+            }
+            Lie::ContinueOther => {
+                let (client, end) = self.twofold.ok_or("nothing to go on from")?;
+                let letter = if world.next().is_multiple_of(2) { 'x' } else { 'y' };
+                let event = self.update(world, &ends, blocks(client, letter, end, end + 3)).await?;
+                self.twofold = Some((client, end + 3));
+                self.tell(world, &event, if letter == 'x' { &some } else { &others })
+                    .await;
+            }
+            Lie::Spoof => {
+                // The newest client id of an honest editor, from its beginning.
+                let client = world.next() - 3;
+                let event = self.update(world, &ends, blocks(client, 'z', 0, 2)).await?;
+                self.tell(world, &event, &everybody).await;
+            }
+            Lie::OldBranch => {
+                let client = world.next();
+                let old = self.old.clone();
+                let event = self.update(world, &old, blocks(client, 'o', 0, 2)).await?;
+                self.tell(world, &event, &some).await;
+            }
+            Lie::Withhold => {
+                let client = world.next();
+                let hidden = self.update(world, &ends, blocks(client, 'h', 0, 2)).await?;
+                let on_it = [hidden.event_id().to_owned()];
+                let shown = self.update(world, &on_it, blocks(client, 'h', 2, 4)).await?;
+                self.tell(world, &shown, &everybody[..1]).await;
+            }
+            Lie::Pruned => {
+                let client = world.next();
+                let whole = self.update(world, &ends, blocks(client, 'w', 0, 3)).await?;
+                let copy = redact::redact(&whole, &world.version).unwrap();
+                self.tell(world, &copy, &some).await;
+                self.tell(world, &whole, &others).await;
+            }
+            Lie::Usurp => {
+                let levels = json!({ "users": { user(self.server).as_str(): 100 } });
+                let event = self
+                    .event(world, &ends, "m.room.power_levels", Some(""), levels)
+                    .await?;
+                self.tell(world, &event, &everybody).await;
+            }
+            Lie::Backdate | Lie::Rewrite | Lie::Support => self.claim_clocks(world, kind, &ends, &everybody).await?,
+            Lie::Malformed => self.malformed(world, &ends, &everybody).await?,
+            Lie::Replay => self.replay(world, &everybody).await?,
+        }
+        Ok(())
+    }
+
+    /// Lies about clocks that others have claimed, or that it has claimed itself.
+    async fn claim_clocks(
+        &mut self,
+        world: &mut World,
+        kind: Lie,
+        ends: &[OwnedEventId],
+        everybody: &[usize],
+    ) -> Result<(), String> {
+        let first = self.first.clone();
+        let event = match kind {
+            Lie::Backdate => {
+                let victims = world.clients().iter().filter(|(who, _)| !self.is_one(*who));
+                let victims: Vec<u64> = victims.map(|(_, client)| *client).collect();
+                let chosen = usize::try_from(world.next()).unwrap() % victims.len().max(1);
+                let client = *victims.get(chosen).ok_or("nobody has written")?;
+                let event = self.update(world, &first, blocks(client, 'b', 0, 3)).await?;
+                self.claim = Some(event.event_id().to_owned());
+                event
+            }
+            Lie::Rewrite => match self.own.take() {
+                None => {
+                    let client = world.next();
+                    let word = format!("<{client}>");
+                    let event = self.update(world, ends, written(client, &word)).await?;
+                    self.own = Some((client, u32::try_from(word.len()).unwrap()));
+                    event
+                }
+                Some((client, length)) => {
+                    let event = self.update(world, &first, blocks(client, 'r', 0, length)).await?;
+                    self.claim = Some(event.event_id().to_owned());
+                    event
+                }
+            },
+            _ => {
+                let claim = [self.claim.clone().ok_or("no claim")?];
+                let content = json!({ "msgtype": "m.text", "body": format!("{}", world.next()) });
+                let who = self.accomplice.unwrap_or(self.server);
+                self.event_of(who, world, &claim, "m.room.message", None, content)
+                    .await?
+            }
+        };
+        self.tell(world, &event, everybody).await;
+        Ok(())
+    }
+
+    async fn malformed(&self, world: &World, ends: &[OwnedEventId], whom: &[usize]) -> Result<(), String> {
+        let event = self
+            .event(world, ends, "m.room.message", None, json!({ "body": "true" }))
+            .await?;
+        let forged = [event.json().replace("true", "false"), "{\"room_id\":\"!x\"}".into()];
+        for server in whom {
+            let _ = world.network.deliver(self.server, *server, &forged).await;
+        }
+        Ok(())
+    }
+
+    async fn replay(&self, world: &World, whom: &[usize]) -> Result<(), String> {
+        let reader = world.servers[self.server].rooms.reader();
+        let page = reader
+            .timeline(&world.room, None, Direction::Forward, Types::All, 12)
+            .await;
+        let events = page.map_err(|error| error.to_string())?.events;
+        for event in &events {
+            self.tell(world, &event.pdu, whom).await;
+        }
+        Ok(())
+    }
+
+    async fn ends(&self, world: &World) -> Result<Vec<OwnedEventId>, String> {
+        let reader = world.servers[self.server].rooms.reader();
+        let mut ends = reader
+            .extremities(&world.room)
+            .await
+            .map_err(|error| error.to_string())?;
+        ends.truncate(5);
+        if ends.is_empty() {
+            Err("knows nothing of the room".into())
+        } else {
+            Ok(ends)
+        }
+    }
+
+    async fn update(&self, world: &World, after: &[OwnedEventId], content: Value) -> Result<Arc<Pdu>, String> {
+        self.event(world, after, "dev.weft.update", None, content).await
+    }
+
+    async fn event(
+        &self,
+        world: &World,
+        after: &[OwnedEventId],
+        kind: &str,
+        key: Option<&str>,
+        content: Value,
+    ) -> Result<Arc<Pdu>, String> {
+        self.event_of(self.server, world, after, kind, key, content).await
+    }
+
+    async fn event_of(
+        &self,
+        who: usize,
+        world: &World,
+        after: &[OwnedEventId],
+        kind: &str,
+        key: Option<&str>,
+        content: Value,
+    ) -> Result<Arc<Pdu>, String> {
+        let reader = world.servers[self.server].rooms.reader();
+        let state = reader
+            .state(&world.room)
+            .await
+            .map_err(|error| error.to_string())?
+            .ok_or("no state")?;
+        let content = testing::object(content);
+        let sender = user(who);
+        let draft = Draft {
+            sender: sender.clone(),
+            kind: kind.into(),
+            state_key: key.map(ToOwned::to_owned),
+            content: content.clone(),
+            redacts: None,
+            room_id: Some(world.room.clone()),
+        };
+        let placement = Placement {
+            prev_events: after.to_vec(),
+            auth_events: state
+                .auth_events(kind, &sender, key, &content)
+                .map_err(|error| error.to_string())?,
+            depth: 50,
+            origin_server_ts: ruma::MilliSecondsSinceUnixEpoch(
+                ruma::UInt::try_from(1_800_000_000_000 + world.network.elapsed()).unwrap(),
+            ),
+        };
+        let pdu = draft
+            .sign(&world.version, placement, &testing::signer(&name(who)))
+            .unwrap()
+            .pdu;
+        world.network.keep_in_vault(&pdu);
+        Ok(pdu)
+    }
+
+    async fn tell(&self, world: &World, event: &Pdu, whom: &[usize]) {
+        for server in whom {
+            // It tries once: a lie that doesn't arrive is one less.
+            let _ = world
+                .network
+                .deliver(self.server, *server, &[event.json().to_owned()])
+                .await;
+        }
+    }
+}
