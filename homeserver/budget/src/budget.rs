@@ -1,4 +1,4 @@
-//! One budget and the shares taken from it. Must not lock: a budget sits on the way of every request.
+//! One budget and the shares taken from it. Must not take a lock: a budget is consulted by every request.
 
 use std::sync::{
     Arc,
@@ -17,7 +17,7 @@ pub struct Budget {
     refused: AtomicU64,
 }
 
-/// A budget has not that much left.
+/// The budget has less left than was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("budget {name} is exhausted (limit {limit})")]
 pub struct Exhausted {
@@ -28,8 +28,8 @@ pub struct Exhausted {
 }
 
 impl Budget {
-    /// A budget of which nothing is in use. The name is that of its metric: lower case, words joined by `_`, the unit
-    /// last, as in `connections` or `unauthenticated_body_bytes`.
+    /// A budget with nothing in use. The name is the name of its metric: lower case, words joined by `_`, the unit
+    /// last, for example `connections` or `unauthenticated_body_bytes`.
     #[must_use]
     pub fn new(name: &'static str, limit: u64) -> Arc<Self> {
         Arc::new(Self {
@@ -44,7 +44,7 @@ impl Budget {
     /// Takes an amount, for as long as the share is held.
     ///
     /// # Errors
-    /// When less than that is left; nothing is taken then, and the refusal is counted.
+    /// Less than that is left; nothing is taken, and the refusal is counted.
     pub fn try_take(self: &Arc<Self>, amount: u64) -> Result<Share, Exhausted> {
         self.reserve(amount)?;
         Ok(Share {
@@ -53,7 +53,7 @@ impl Budget {
         })
     }
 
-    /// What is in use now, and the other figures of its metric.
+    /// The figures of the budget now.
     #[must_use]
     pub fn usage(&self) -> Usage {
         Usage {
@@ -81,7 +81,7 @@ impl Budget {
         }
     }
 
-    fn give_back(&self, amount: u64) {
+    fn release(&self, amount: u64) {
         self.used.fetch_sub(amount, Ordering::AcqRel);
     }
 }
@@ -95,7 +95,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// The amount that is held.
+    /// The amount held.
     #[must_use]
     pub fn amount(&self) -> u64 {
         self.amount
@@ -104,24 +104,24 @@ impl Share {
     /// Takes more from the same budget.
     ///
     /// # Errors
-    /// When less than that is left; the share stays as it is.
+    /// Less than that is left; the share is unchanged.
     pub fn grow(&mut self, by: u64) -> Result<(), Exhausted> {
         self.budget.reserve(by)?;
         self.amount += by;
         Ok(())
     }
 
-    /// Gives a part back; at most what is held.
+    /// Returns a part of the share, at most the amount held.
     pub fn shrink(&mut self, by: u64) {
         let by = by.min(self.amount);
         self.amount -= by;
-        self.budget.give_back(by);
+        self.budget.release(by);
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.give_back(self.amount);
+        self.budget.release(self.amount);
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_used_is_what_shares_hold(steps in prop::collection::vec((0..4_u8, 0..12_u64), 0..60)) {
+        fn the_figure_in_use_is_the_sum_of_the_shares(steps in prop::collection::vec((0..4_u8, 0..12_u64), 0..60)) {
             let budget = Budget::new("test_bytes", 30);
             let mut shares: Vec<Share> = Vec::new();
             for (step, amount) in steps {

@@ -1,5 +1,6 @@
-//! A budget that is shared out by key: by address, user, device or server. No key may hold more than its own limit, and all
-//! of them together no more than the budget's. Memory is bounded by what is held: a key that holds nothing is forgotten.
+//! A budget divided by key: by address, user, device or server. No key holds more than the limit of a key, and all keys
+//! together hold no more than the budget's limit. Memory is bounded by the amount held: a key that holds nothing is
+//! removed. Must not take a key's amount without taking it from the total.
 
 use std::{
     collections::HashMap,
@@ -18,7 +19,7 @@ pub struct KeyedBudget<K> {
 }
 
 impl<K: Eq + Hash + Clone> KeyedBudget<K> {
-    /// A budget of which nothing is in use: `per_key` for one key, `total` for all together.
+    /// A budget with nothing in use: `per_key` for one key, `total` for all keys together.
     #[must_use]
     pub fn new(name: &'static str, per_key: u64, total: u64) -> Arc<Self> {
         Arc::new(Self {
@@ -34,7 +35,7 @@ impl<K: Eq + Hash + Clone> KeyedBudget<K> {
         &self.total
     }
 
-    /// What one key holds now.
+    /// The amount that the key holds now.
     pub fn held_by(&self, key: &K) -> u64 {
         self.held().get(key).copied().unwrap_or_default()
     }
@@ -42,7 +43,7 @@ impl<K: Eq + Hash + Clone> KeyedBudget<K> {
     /// Takes an amount for a key, for as long as the share is held.
     ///
     /// # Errors
-    /// When the key or all keys together have less than that left; nothing is taken then.
+    /// The key, or all keys together, have less than that left; nothing is taken.
     pub fn try_take(self: &Arc<Self>, key: &K, amount: u64) -> Result<KeyedShare<K>, Exhausted> {
         let mut held = self.held();
         let before = held.get(key).copied().unwrap_or_default();
@@ -57,7 +58,7 @@ impl<K: Eq + Hash + Clone> KeyedBudget<K> {
         })
     }
 
-    fn give_back(&self, key: &K, amount: u64) {
+    fn release(&self, key: &K, amount: u64) {
         let mut held = self.held();
         if let Some(now) = held.get_mut(key) {
             *now = now.saturating_sub(amount);
@@ -68,7 +69,7 @@ impl<K: Eq + Hash + Clone> KeyedBudget<K> {
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<K, u64>> {
-        // The map is never left half-changed, so a panic elsewhere doesn't spoil it.
+        // The map is never left half-changed, so a panic in another thread does not invalidate it.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -83,7 +84,7 @@ pub struct KeyedShare<K: Eq + Hash + Clone> {
 }
 
 impl<K: Eq + Hash + Clone> KeyedShare<K> {
-    /// The amount that is held.
+    /// The amount held.
     #[must_use]
     pub fn amount(&self) -> u64 {
         self.share.amount()
@@ -92,7 +93,7 @@ impl<K: Eq + Hash + Clone> KeyedShare<K> {
     /// Takes more for the same key.
     ///
     /// # Errors
-    /// When the key or all keys together have less than that left; the share stays as it is.
+    /// The key, or all keys together, have less than that left; the share is unchanged.
     pub fn grow(&mut self, by: u64) -> Result<(), Exhausted> {
         let mut held = self.budget.held();
         let before = held.get(&self.key).copied().unwrap_or_default();
@@ -106,7 +107,7 @@ impl<K: Eq + Hash + Clone> KeyedShare<K> {
 
 impl<K: Eq + Hash + Clone> Drop for KeyedShare<K> {
     fn drop(&mut self) {
-        self.budget.give_back(&self.key, self.share.amount());
+        self.budget.release(&self.key, self.share.amount());
     }
 }
 
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_key_cannot_take_the_part_of_another() {
+    fn one_key_cannot_take_the_share_of_another() {
         let budget = KeyedBudget::new("test_connections", 2, 3);
         let first = budget.try_take(&"a", 2).unwrap();
         assert_eq!(budget.try_take(&"a", 1).unwrap_err().limit, 2);
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_holds_nothing_is_forgotten() {
+    fn a_key_that_holds_nothing_is_removed() {
         let budget = KeyedBudget::new("test_connections", 2, 2);
         for key in 0..1_000 {
             drop(budget.try_take(&key, 1).unwrap());

@@ -7,15 +7,15 @@ use crate::Budget;
 /// The figures of one budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// Its name, which is that of its metric.
+    /// The name of the budget and of its metric.
     pub name: &'static str,
-    /// The most that may be in use.
+    /// The limit of what may be in use.
     pub limit: u64,
     /// What is in use.
     pub used: u64,
-    /// The most that was in use at one time since the start.
+    /// The largest amount in use at one time since the start.
     pub peak: u64,
-    /// Requests that found it exhausted since the start.
+    /// The number of refusals since the start.
     pub refused: u64,
 }
 
@@ -24,12 +24,12 @@ pub struct Usage {
 pub struct Budgets(Mutex<Vec<Arc<Budget>>>);
 
 impl Budgets {
-    /// Adds a budget to those that are shown.
+    /// Adds a budget to the exported ones.
     pub fn add(&self, budget: &Arc<Budget>) {
         self.lock().push(Arc::clone(budget));
     }
 
-    /// The figures of all of them.
+    /// The figures of all budgets.
     #[must_use]
     pub fn snapshot(&self) -> Vec<Usage> {
         self.lock().iter().map(|budget| budget.usage()).collect()
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_snapshot_shows_every_budget_as_it_is_now() {
+    fn the_snapshot_has_the_current_figures_of_every_budget() {
         let budgets = Budgets::default();
         let bytes = Budget::new("test_bytes", 5);
         budgets.add(&bytes);
