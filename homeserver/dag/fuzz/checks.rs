@@ -1,11 +1,7 @@
-//! What must hold of events, whatever their bytes: the fuzz targets of `conformance-tests/fuzz` and the replay of their
-//! corpora (`corpus/`, beside this file) call the same checks. Part of the crate in tests and fuzzing only.
+//! Properties of events for any bytes: the fuzz targets of `conformance-tests/fuzz` and the replay of their corpora
+//! (`corpus/`, next to this file) call the same checks. Must only be part of the crate in tests and fuzzing.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::missing_panics_doc,
-    reason = "a check fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic fails the check")]
 
 use std::cell::OnceCell;
 
@@ -17,7 +13,7 @@ use crate::{
     testing::{World, signer, verify_keys},
 };
 
-/// JSON that is taken has one canonical form, and means to serde what it means to us.
+/// Accepted JSON has one canonical form, and serde reads it as the same value.
 pub fn json(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(object) = parse_canonical(text) else { return };
@@ -28,7 +24,7 @@ pub fn json(data: &[u8]) {
     assert!(depth(&CanonicalJsonValue::Object(object)) <= limits::MAX_JSON_DEPTH);
 }
 
-/// Without recursion: the check must not die of what it looks for.
+/// Without recursion: the check must not overflow the stack on deeply nested input.
 fn depth(value: &CanonicalJsonValue) -> usize {
     let mut deepest = 0;
     let mut open = vec![(value, 1)];
@@ -43,14 +39,14 @@ fn depth(value: &CanonicalJsonValue) -> usize {
     deepest
 }
 
-/// The room version of a case is chosen by its first byte.
+/// The first byte of a case chooses the room version.
 fn version(data: &[u8]) -> Option<(RoomVersion, &[u8])> {
     let (first, rest) = data.split_first()?;
     let id = RoomVersion::ALL.get(usize::from(*first) % RoomVersion::ALL.len())?;
     Some((RoomVersion::new(id).unwrap(), rest))
 }
 
-/// An event of another server, of any room version: dropped, or within every limit and the same for everybody.
+/// An event of another server, of any room version: it is dropped, or it is within every limit and has one id.
 pub fn event(data: &[u8]) {
     let Some((version, rest)) = version(data) else { return };
     let Ok(text) = std::str::from_utf8(rest) else { return };
@@ -69,14 +65,14 @@ pub fn event(data: &[u8]) {
     let id = event.event_id().to_owned();
     assert!(
         event.clone().verify(&VerifyKeys::new()).is_err(),
-        "without keys nothing is signed"
+        "without keys no signature is valid"
     );
     let keys = verify_keys([owned_server_name!("a.example"), owned_server_name!("b.example")]);
     let Ok(verified) = event.verify(&keys) else { return };
-    kept(&version, &verified, &id);
+    check_verified(&version, &verified, &id);
 }
 
-fn kept(version: &RoomVersion, verified: &Verified, id: &OwnedEventId) {
+fn check_verified(version: &RoomVersion, verified: &Verified, id: &OwnedEventId) {
     let pdu = verified.pdu();
     assert_eq!(pdu.event_id(), id);
     assert!(pdu.json().len() <= limits::MAX_EVENT_BYTES);
@@ -88,7 +84,7 @@ fn kept(version: &RoomVersion, verified: &Verified, id: &OwnedEventId) {
     assert_eq!(redact::redact(&redacted, version).unwrap().json(), redacted.json());
 }
 
-/// A room of two servers for each version, made once a thread: signing is dear.
+/// A room of two servers for each version, built once for each thread, because signing is slow.
 fn room(version: &RoomVersion) -> World {
     let mut world = World::public(version.id(), "@alice:a.example", &[("@bob:b.example", 50)]);
     world.message("@bob:b.example", "hi");
@@ -99,7 +95,7 @@ thread_local! {
     static ROOMS: [OnceCell<World>; RoomVersion::ALL.len()] = const { [const { OnceCell::new() }; RoomVersion::ALL.len()] };
 }
 
-/// What is tried in the room: a JSON object with `sender`, `type`, `state_key`, `content`, `redacts`.
+/// The event to try in the room: a JSON object with `sender`, `type`, `state_key`, `content`, `redacts`.
 fn draft(object: &CanonicalJsonObject, world: &World) -> Option<Draft> {
     let text = |field: &str| object.get(field).and_then(CanonicalJsonValue::as_str);
     Some(Draft {
@@ -112,8 +108,8 @@ fn draft(object: &CanonicalJsonObject, world: &World) -> Option<Draft> {
     })
 }
 
-/// A rightly signed event with any content, at the head of a room: judged without a panic, the same twice, and the
-/// state it leaves can be asked all that is asked of a state.
+/// A correctly signed event with any content, after the forward extremities of a room: it is authorised without a panic
+/// and twice alike, and every query of the resulting state returns.
 pub fn rules(data: &[u8]) {
     let Some((version, rest)) = version(data) else { return };
     let Some(object) = std::str::from_utf8(rest)
@@ -128,12 +124,12 @@ pub fn rules(data: &[u8]) {
         .unwrap_or_default();
     ROOMS.with(|rooms| {
         if let Some(cell) = rooms.get(at) {
-            judged(&version, cell.get_or_init(|| room(&version)), &object);
+            authorise_twice(&version, cell.get_or_init(|| room(&version)), &object);
         }
     });
 }
 
-fn judged(version: &RoomVersion, world: &World, object: &CanonicalJsonObject) {
+fn authorise_twice(version: &RoomVersion, world: &World, object: &CanonicalJsonObject) {
     let Some(draft) = draft(object, world) else { return };
     let before = world.current();
     let heads = world.head_list();
@@ -162,11 +158,11 @@ fn judged(version: &RoomVersion, world: &World, object: &CanonicalJsonObject) {
     let ((pdu, verdict), (_, again)) = (judge(), judge());
     assert_eq!(verdict, again);
     if !pdu.rejected() {
-        asked(&before.after(&pdu), &pdu);
+        query(&before.after(&pdu), &pdu);
     }
 }
 
-fn asked(state: &StateView, pdu: &crate::Pdu) {
+fn query(state: &StateView, pdu: &crate::Pdu) {
     let _ = state.user_power(pdu.sender());
     let _ = redact::may_redact(pdu.sender(), pdu, state);
     let _ = crate::stripped::for_clients(&crate::stripped::entries(state, pdu.sender()));
@@ -174,11 +170,11 @@ fn asked(state: &StateView, pdu: &crate::Pdu) {
 
 #[cfg(test)]
 #[test]
-fn the_corpora_hold() {
+fn every_corpus_entry_passes_its_check() {
     for (target, check) in [("json", json as fn(&[u8])), ("event", event), ("rules", rules)] {
         let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
         let inputs: Vec<_> = std::fs::read_dir(&folder).unwrap().map(Result::unwrap).collect();
-        assert!(!inputs.is_empty(), "{folder} is in the repository");
+        assert!(!inputs.is_empty(), "{folder} is empty");
         inputs
             .iter()
             .for_each(|input| check(&std::fs::read(input.path()).unwrap()));

@@ -1,8 +1,8 @@
-//! May this event stand? Steps 4 to 6 of the checks on receipt, in their order: the rules that need no state,
-//! the events that it cites, the state before it, and the state of now.
+//! Authorises an event: steps 4 to 6 of the checks on receipt, in their order. They are the rules that need no state,
+//! the auth events, the state before the event, and the current state.
 //!
-//! A refusal by one of the first three is for good (*rejected*). One by the last is not (*soft-failed*): the event is
-//! kept from people, and its place in the graph stays. Must not load anything.
+//! A failure of one of the first three is final (*rejected*). A failure of the last is not (*soft-failed*): the event
+//! is not shown to clients and keeps its position in the graph. Must not load anything.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -24,33 +24,34 @@ pub struct Authorized {
     redacted_on_receipt: bool,
 }
 
-/// What the rules say of an event.
+/// The decision about an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It stands.
+    /// The rules allow it.
     Accepted,
-    /// It stood when it was made, and would not now: kept, shown to nobody, followed by none of ours.
+    /// The rules allowed it at its position and do not allow it in the current state. It is stored, shown to nobody,
+    /// and our events do not reference it.
     SoftFailed {
-        /// Why.
+        /// The reason.
         reason: AuthReason,
     },
-    /// It never stood.
+    /// The rules do not allow it at its position.
     Rejected {
-        /// Why.
+        /// The reason.
         reason: AuthReason,
     },
 }
 
-/// Which check refused an event.
+/// The check that an event failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The form of the event and of what it cites.
+    /// The form of the event and of its auth events.
     Itself,
-    /// The state made of the events that it cites.
+    /// The state made of its auth events.
     AuthEvents,
     /// The state before it.
     StateBefore,
-    /// The state of now.
+    /// The current state.
     CurrentState,
 }
 
@@ -58,14 +59,14 @@ pub enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why} (by {stage:?})")]
 pub struct AuthReason {
-    /// The check.
+    /// The check that failed.
     pub stage: Stage,
-    /// In words, for logs and for the sender's server.
+    /// The reason in words, for logs and for the sender's server.
     pub why: String,
 }
 
 impl Authorized {
-    /// The event; it knows whether it was rejected.
+    /// The event; [`Pdu::rejected`] is set if it was rejected.
     #[must_use]
     pub fn pdu(&self) -> &Arc<Pdu> {
         &self.pdu
@@ -77,7 +78,7 @@ impl Authorized {
         &self.verdict
     }
 
-    /// Whether the event came redacted: what it said is not known.
+    /// Whether the event was received redacted, so that its content is unknown.
     #[must_use]
     pub fn redacted_on_receipt(&self) -> bool {
         self.redacted_on_receipt
@@ -93,12 +94,12 @@ impl Authorized {
 impl Verified {
     /// Decides about the event.
     ///
-    /// `auth_events` must have the events that it cites, and in version 12 the room's create event. `before` is the
-    /// state before it (at least the entries that authorise it), `current` the state of now: None where the event
-    /// comes with the past of a room and is not to be held against today's state (backfill, joining).
+    /// `auth_events` must contain the event's auth events, and in version 12 the room's create event. `before` is the
+    /// state before it (at least the entries that authorise it). `current` is the current state; `None` for events of a
+    /// room's past, which are not checked against the current state (backfill, joining).
     ///
     /// # Errors
-    /// Names the cited events that aren't at hand; nothing is decided then.
+    /// Names the auth events that `auth_events` does not contain; no decision is made.
     pub fn authorize(
         self,
         version: &RoomVersion,
@@ -131,8 +132,8 @@ impl Verified {
 }
 
 impl StateView {
-    /// Whether this state lets an event pass that comes late: a server whose state it is holds back what it doesn't
-    /// let pass (soft failure, server-server API "Soft failure").
+    /// Whether this state allows an event that is received late. A server soft-fails an event that its current state
+    /// does not allow (server-server API, "Soft failure").
     #[must_use]
     pub fn allows(&self, pdu: &Arc<Pdu>) -> bool {
         check(pdu, self.version(), Stage::CurrentState, |kind, key| {
@@ -141,10 +142,10 @@ impl StateView {
         .is_ok()
     }
 
-    /// Whether this state lets an event stand that nobody has signed yet: what make_join and its like are asked for.
+    /// Whether this state allows an event that is not signed yet, as `make_join` and the other template endpoints need.
     ///
     /// # Errors
-    /// When the rules refuse it, or it can't be written as an event.
+    /// The rules refuse it, or it can't be encoded as an event.
     pub fn would_allow(&self, draft: &Draft, placement: &Placement) -> Result<(), AuthReason> {
         let itself = |why: String| AuthReason {
             stage: Stage::Itself,
@@ -154,7 +155,7 @@ impl StateView {
         let json = object
             .map_err(|error| itself(error.to_string()))
             .and_then(|object| serde_json::to_string(&object).map_err(|error| itself(error.to_string())))?;
-        // No event has this id: an id is a hash, and this is all zeros.
+        // No event has this id: an id is a hash, and this one is all zeros.
         let id = EventId::new_v2_or_v3(&"A".repeat(43)).map_err(|error| itself(error.to_string()))?;
         let pdu = Pdu::from_canonical(json, id, self.version(), false).map_err(itself)?;
         check(&Arc::new(pdu), self.version(), Stage::CurrentState, |kind, key| {
@@ -163,7 +164,7 @@ impl StateView {
     }
 }
 
-/// The events that an event cites, and in version 12 the create event which its room id names.
+/// The auth events of an event, and in version 12 the create event that its room id names.
 struct Cited {
     events: HashMap<OwnedEventId, Arc<Pdu>>,
 }
@@ -214,13 +215,15 @@ fn rejects(pdu: &Arc<Pdu>, version: &RoomVersion, cited: &Cited, before: &StateV
     check_create(pdu, version, before).map_err(itself)?;
     let create = named_create(pdu, version);
     if create.as_ref().is_some_and(|create| pdu.auth_events().contains(create)) {
-        return Err(itself("it cites the create event, which its room id names".to_owned()));
+        return Err(itself(
+            "the auth events contain the create event, which the room id names already".to_owned(),
+        ));
     }
     if let Some(create) = create.and_then(|id| cited.get(&id).cloned())
         && create.kind() != "m.room.create"
     {
         return Err(itself(
-            "the room id names an event that isn't a create event".to_owned(),
+            "the room id names an event that is not a create event".to_owned(),
         ));
     }
     check_state_independent_auth_rules(&version.rules().authorization, pdu, |id| cited.get(id)).map_err(itself)?;
@@ -228,12 +231,12 @@ fn rejects(pdu: &Arc<Pdu>, version: &RoomVersion, cited: &Cited, before: &StateV
     check(pdu, version, Stage::StateBefore, |kind, key| before.get(kind, key))
 }
 
-/// Versions up to 10 let such events in as rejected ones: see [`RoomVersion::drops_long_names`].
+/// Versions up to 10 keep such events as rejected ones: see [`RoomVersion::drops_long_names`].
 fn check_lengths(pdu: &Pdu) -> Result<(), String> {
     for (field, value) in [("type", Some(pdu.kind())), ("state_key", pdu.state_key())] {
         let bytes = value.map_or(0, str::len);
         if bytes > limits::MAX_EVENT_FIELD_BYTES {
-            return Err(format!("`{field}`: {bytes} bytes are too many"));
+            return Err(format!("`{field}` is too long ({bytes} bytes)"));
         }
     }
     Ok(())
@@ -250,8 +253,8 @@ fn check<'a>(
         .map_err(|why| AuthReason { stage, why })
 }
 
-/// What ruma leaves to us about create events: the version must be the one under which we read the event (T30),
-/// and a room has one (T25).
+/// The rules for create events that ruma does not check: the version must be the one with which the event was read
+/// (T30), and a room has one create event (T25).
 fn check_create(pdu: &Arc<Pdu>, version: &RoomVersion, before: &StateView) -> Result<(), String> {
     #[derive(Deserialize)]
     struct Content {
@@ -261,18 +264,18 @@ fn check_create(pdu: &Arc<Pdu>, version: &RoomVersion, before: &StateView) -> Re
         return Ok(());
     }
     if pdu.state_key() != Some("") {
-        return Err("a create event has an empty state key".to_owned());
+        return Err("the state key of a create event must be empty".to_owned());
     }
     let content: Content = pdu.content_as().map_err(|error| error.to_string())?;
     let declared = content.room_version.unwrap_or(RoomVersionId::V1);
     if declared != *version.id() {
         return Err(format!(
-            "the create event says version {declared}, the room is read as {}",
+            "the create event names version {declared}, but the room has version {}",
             version.id()
         ));
     }
     match before.create() {
-        Some(first) if first.event_id() != pdu.event_id() => Err("the room has a create event already".to_owned()),
+        Some(first) if first.event_id() != pdu.event_id() => Err("the room already has a create event".to_owned()),
         _ => Ok(()),
     }
 }

@@ -1,11 +1,10 @@
-//! Which state event has which others in its auth chain, answered without walking the chain.
+//! The chain cover: which state events are in the auth chain of which others, without walking the chain.
 //!
-//! Every state event gets a place `(chain, seq)`: within a chain, each event has all earlier ones among its
-//! ancestors (by `auth_events`). What leads from one chain to another is a *link*. From these follows what state
-//! resolution needs, at a cost of what the states differ in and not of how many members the room has. The idea is
-//! Synapse's (docs/auth_chain_difference_algorithm.md). We store direct links only: a graph made to have
-//! many transitive ones (CVE-2024-31208) can't make the index larger than its events' own citations.
-//! Must not hold events, only ids.
+//! Every state event gets a position `(chain, seq)`. Within a chain, all earlier events are ancestors of each event (by
+//! `auth_events`). An edge from one chain to another is a *link*. The index answers the queries of state resolution at
+//! a cost that depends on the difference between the states, not on the number of members. The idea is Synapse's
+//! (docs/auth_chain_difference_algorithm.md). Only direct links are stored: a graph built to have many transitive ones
+//! (CVE-2024-31208) can't make the index larger than the auth events of its events. Must not hold events, only ids.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,29 +13,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Pdu, StateMap};
 
-/// A place in the index. `seq` begins at 1.
+/// A position in the index. `seq` begins at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
     /// The chain, unique within the room.
     pub chain: u64,
-    /// The place in the chain.
+    /// The position in the chain.
     pub seq: u64,
 }
 
-/// What is stored for one event.
+/// The stored row of one event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventChain {
     /// The event.
     pub event: OwnedEventId,
     /// Its chain.
     pub chain: u64,
-    /// Its place in the chain.
+    /// Its position in the chain.
     pub seq: u64,
-    /// Where it leads, outside its own chain.
+    /// The positions in other chains that it links to.
     pub links: Vec<Place>,
 }
 
-/// These events are not in the index: add them, oldest first, and ask again.
+/// These events are not in the index: add them, oldest first, and repeat the call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("events are not in the chain index: {0:?}")]
 pub struct NotIndexed(pub Vec<OwnedEventId>);
@@ -53,19 +52,19 @@ pub struct ChainCover {
 #[derive(Clone, Debug, Default)]
 struct Chain {
     events: Vec<OwnedEventId>,
-    /// From a place in this chain to a place elsewhere, ascending by the first.
+    /// From a position in this chain to a position in another, ascending by the first.
     outgoing: Vec<(u64, Place)>,
-    /// From elsewhere to a place in this chain: by that place, who leads there.
+    /// Keyed by the position in this chain: the positions in other chains that link to it.
     incoming: BTreeMap<u64, Vec<Place>>,
-    /// The furthest place in each other chain that this chain links to, so that weaker links are left out.
+    /// For each other chain, the highest position that this chain links to; links to lower positions are left out.
     reached: HashMap<u64, u64>,
 }
 
-/// For each chain, how far it is reached (as ancestors): all places up to and with this one.
+/// For each chain, how far it is reached (as ancestors): all positions up to and including this one.
 type Reach = HashMap<u64, u64>;
 
 impl ChainCover {
-    /// The index as it was stored, in any order of rows.
+    /// The index from its stored rows, in any order.
     #[must_use]
     pub fn from_rows(rows: impl IntoIterator<Item = EventChain>) -> Self {
         let mut rows: Vec<EventChain> = rows.into_iter().collect();
@@ -77,33 +76,33 @@ impl ChainCover {
         cover
     }
 
-    /// Whether the event has a place.
+    /// Whether the event is in the index.
     #[must_use]
     pub fn contains(&self, event: &EventId) -> bool {
         self.places.contains_key(event)
     }
 
-    /// How many events have a place.
+    /// The number of events in the index.
     #[must_use]
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Whether no event has a place yet.
+    /// Whether the index is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// Gives an event its place, and the row to store. None where it has one already.
+    /// Adds an event and returns the row to store; `None` if it is in the index already.
     ///
     /// # Errors
-    /// Names the events that it cites and that have no place.
+    /// Names its auth events that are not in the index.
     pub fn add(&mut self, pdu: &Pdu) -> Result<Option<EventChain>, NotIndexed> {
         self.add_event(pdu.event_id(), pdu.auth_events())
     }
 
-    /// [`ChainCover::add`] from the bare ids.
+    /// [`ChainCover::add`] with the bare ids.
     ///
     /// # Errors
     /// As [`ChainCover::add`].
@@ -116,7 +115,8 @@ impl ChainCover {
             return Err(NotIndexed(missing));
         }
         let cited: BTreeSet<Place> = cites.iter().filter_map(|id| self.places.get(id)).copied().collect();
-        // The longest chain that it can continue; a new one where each has gone on already.
+        // Continue the longest chain that ends in one of the auth events; start a new chain if all of them have a
+        // successor.
         let continued = cited
             .iter()
             .filter(|place| self.chain_len(place.chain) == place.seq)
@@ -143,7 +143,7 @@ impl ChainCover {
         Ok(Some(row))
     }
 
-    /// Whether `to` is `from`, or in its auth chain. False where either has no place.
+    /// Whether `to` is `from` or in its auth chain. False if either is not in the index.
     #[must_use]
     pub fn reachable(&self, from: &EventId, to: &EventId) -> bool {
         let (Some(from), Some(to)) = (self.places.get(from), self.places.get(to)) else {
@@ -152,10 +152,10 @@ impl ChainCover {
         self.reach([*from]).get(&to.chain).is_some_and(|seq| *seq >= to.seq)
     }
 
-    /// The events and all in their auth chains.
+    /// The events and all events in their auth chains.
     ///
     /// # Errors
-    /// Names the events without a place.
+    /// Names the events that are not in the index.
     pub fn with_ancestors<'a>(
         &self,
         events: impl IntoIterator<Item = &'a OwnedEventId>,
@@ -164,11 +164,11 @@ impl ChainCover {
         Ok(self.between(|_| 0, &reach).collect())
     }
 
-    /// The auth difference of the states: what is in the auth chain of one, and not of all. A state's auth chain has
-    /// its own events too, as Synapse takes it.
+    /// The auth difference of the states: the events in the auth chain of at least one state and not of all. As in
+    /// Synapse, the auth chain of a state includes the state's own events.
     ///
     /// # Errors
-    /// Names the events without a place.
+    /// Names the events that are not in the index.
     pub fn difference(&self, states: &[&StateMap]) -> Result<BTreeSet<OwnedEventId>, NotIndexed> {
         let mut reaches = Vec::with_capacity(states.len());
         for state in states {
@@ -189,11 +189,11 @@ impl ChainCover {
         Ok(self.between(all, &any).collect())
     }
 
-    /// The conflicted state subgraph of state resolution 2.1 (MSC4297): every event on a path by `auth_events` from
-    /// one conflicted event to another, ends included.
+    /// The conflicted state subgraph of state resolution 2.1 (MSC4297): every event on a path by `auth_events` from one
+    /// conflicted event to another, including both.
     ///
     /// # Errors
-    /// Names the events without a place.
+    /// Names the events that are not in the index.
     pub fn conflicted_subgraph<'a>(
         &self,
         conflicted: impl IntoIterator<Item = &'a OwnedEventId>,
@@ -249,7 +249,7 @@ impl ChainCover {
         }
     }
 
-    /// How far each chain is reached from these places. Follows every link at most once.
+    /// How far each chain is reached from these positions. Follows every link at most once.
     fn reach(&self, from: impl IntoIterator<Item = Place>) -> Reach {
         let mut reach = Reach::new();
         let mut work: Vec<Place> = from.into_iter().collect();
@@ -269,7 +269,7 @@ impl ChainCover {
         reach
     }
 
-    /// The first place of each chain from which one of these is reached.
+    /// The first position of each chain from which one of these is reached.
     fn reach_up(&self, to: &[Place]) -> Reach {
         let mut first = Reach::new();
         let mut work = to.to_vec();
@@ -292,7 +292,7 @@ impl ChainCover {
         first
     }
 
-    /// The events of each chain after `after` and up to where it is reached.
+    /// The events of each chain after `after` and up to the position reached.
     fn between<'a>(
         &'a self,
         after: impl Fn(u64) -> u64 + 'a,

@@ -1,7 +1,7 @@
-//! Building our own events: from the few fields that a command gives to a signed event.
+//! Builds our own events: from the few fields of a command to a signed event.
 //!
-//! A template from another server is never signed as given: whoever builds an event fills in a `Draft`
-//! and a `Placement` from fields that it knows.
+//! Must not sign a template from another server as received: the caller fills in a `Draft` and a `Placement` from
+//! fields that it knows.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use weft_wire::limits;
 
 use crate::{DropReason, Pdu, RoomVersion, Signer, StateKey, StateView, Unchecked, Verified};
 
-/// What an event is to say.
+/// The content and addressing of an event to build.
 #[derive(Clone, Debug)]
 pub struct Draft {
     /// One of our users.
@@ -29,49 +29,49 @@ pub struct Draft {
     pub state_key: Option<String>,
     /// The content.
     pub content: CanonicalJsonObject,
-    /// The event to redact, for `m.room.redaction`; written where the room version wants it.
+    /// The event to redact, for `m.room.redaction`; written at the position that the room version prescribes.
     pub redacts: Option<OwnedEventId>,
-    /// The room. None for a create event of version 12, which names the room by its own hash.
+    /// The room. `None` for a create event of version 12, whose room id is its own hash.
     pub room_id: Option<OwnedRoomId>,
 }
 
-/// Where in the graph an event stands.
+/// The position of an event in the graph.
 #[derive(Clone, Debug)]
 pub struct Placement {
-    /// The events that it follows: see [`crate::extremities::cite`].
+    /// The events that it references: see [`crate::extremities::cite`].
     pub prev_events: Vec<OwnedEventId>,
     /// The events that authorise it: see [`StateView::auth_events`].
     pub auth_events: Vec<OwnedEventId>,
     /// One more than the greatest depth of `prev_events`: see [`Placement::depth_after`].
     pub depth: u64,
-    /// Now, or just after what it rests on: see [`Placement::time_after`].
+    /// The current time, or just after the events it references: see [`Placement::time_after`].
     pub origin_server_ts: MilliSecondsSinceUnixEpoch,
 }
 
-/// Why an event couldn't be built.
+/// Why an event could not be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
-    /// The event would pass the limit of the Matrix specification.
-    #[error("the event would have {bytes} bytes, at most {max} are allowed")]
+    /// The event would exceed the size limit of the Matrix specification.
+    #[error("the event would have {bytes} bytes, the limit is {max}")]
     TooLarge {
-        /// Its bytes, with signatures.
+        /// Its size in bytes, with signatures.
         bytes: usize,
         /// The limit.
         max: usize,
     },
-    /// The sender is no user of the server whose key was to sign.
-    #[error("{sender} is no user of {server}")]
+    /// The sender is not a user of the signing server.
+    #[error("{sender} is not a user of {server}")]
     ForeignSender {
         /// The sender.
         sender: OwnedUserId,
         /// The server.
         server: String,
     },
-    /// Something can't be written as canonical JSON.
-    #[error("can't be written as an event: {0}")]
+    /// A value can't be encoded as canonical JSON.
+    #[error("can't be encoded as an event: {0}")]
     Json(String),
-    /// What came out would be dropped by any server: a field is too long, or has the wrong form.
-    #[error("no valid event: {0}")]
+    /// Any server would drop the result: a field is too long or has the wrong form.
+    #[error("not a valid event: {0}")]
     Refused(DropReason),
 }
 
@@ -83,7 +83,7 @@ pub struct Signed {
 }
 
 impl Signed {
-    /// We have just signed it: there is nothing to verify.
+    /// The event as a verified one; this server signed it, so there is nothing to verify.
     #[must_use]
     pub fn into_verified(self) -> Verified {
         Verified::new(self.pdu, false)
@@ -91,7 +91,7 @@ impl Signed {
 }
 
 impl Placement {
-    /// The depth of an event after those: never above what canonical JSON can carry.
+    /// The depth of an event after those: at most what canonical JSON can represent.
     #[must_use]
     pub fn depth_after(prev_depths: impl IntoIterator<Item = u64>) -> u64 {
         prev_depths
@@ -101,9 +101,10 @@ impl Placement {
             .min(limits::MAX_DEPTH)
     }
 
-    /// The time of an event that rests on others: now, but after them. Where branches meet, memberships are ordered by
-    /// the time that they claim (Matrix specification, "Mainline ordering"): with clocks that differ, who left and came
-    /// back would have left last. A time that is too far ahead is no clock's, and is not followed.
+    /// The `origin_server_ts` of an event that references others: now, and later than theirs. Where branches meet,
+    /// memberships are ordered by the time that they claim (Matrix specification, "Mainline ordering"): with clocks
+    /// that differ, a user who left and rejoined would otherwise end as having left. A time too far ahead can't come
+    /// from a real clock and is ignored.
     #[must_use]
     pub fn time_after(
         now: MilliSecondsSinceUnixEpoch,
@@ -120,10 +121,10 @@ impl Placement {
 }
 
 impl Draft {
-    /// Writes, hashes and signs the event, and checks it as strictly as one from elsewhere.
+    /// Encodes, hashes and signs the event, and checks it as strictly as a received one.
     ///
     /// # Errors
-    /// When the sender isn't a user of the signer's server, or the event would break a limit.
+    /// The sender is not a user of the signer's server, or the event would exceed a limit.
     pub fn sign(self, version: &RoomVersion, placement: Placement, signer: &Signer) -> Result<Signed, BuildError> {
         if self.sender.server_name() != signer.server_name() {
             return Err(BuildError::ForeignSender {
@@ -144,10 +145,11 @@ impl Draft {
         }
     }
 
-    /// The event without hashes and signatures: also the template that make_join and its like answer with.
+    /// The event without hashes and signatures; also the template that `make_join` and the other template endpoints
+    /// return.
     ///
     /// # Errors
-    /// When a number is beyond canonical JSON.
+    /// A number is outside of the range of canonical JSON.
     pub fn into_object(
         mut self,
         version: &RoomVersion,
@@ -187,12 +189,12 @@ impl Draft {
     }
 }
 
-/// In every version: where longer names are not dropped, they are rejected.
+/// Applies to every version: versions that do not drop longer names reject the events.
 fn check_lengths(draft: &Draft) -> Result<(), BuildError> {
     for (field, value) in [("type", Some(&draft.kind)), ("state_key", draft.state_key.as_ref())] {
         let bytes = value.map_or(0, String::len);
         if bytes > limits::MAX_EVENT_FIELD_BYTES {
-            let problem = format!("{bytes} bytes are too many");
+            let problem = format!("too long ({bytes} bytes)");
             return Err(BuildError::Refused(DropReason::Field { field, problem }));
         }
     }
@@ -206,10 +208,10 @@ fn ids(ids: &[OwnedEventId]) -> CanonicalJsonValue {
 fn integer(value: u64) -> Result<CanonicalJsonValue, BuildError> {
     Int::try_from(value)
         .map(Into::into)
-        .map_err(|_| BuildError::Json(format!("{value} is beyond 2^53-1")))
+        .map_err(|_| BuildError::Json(format!("{value} is larger than 2^53-1")))
 }
 
-/// ruma names no size when it refuses one, and people want to know it.
+/// ruma's error has no size; this one states it.
 fn json_error(object: &CanonicalJsonObject, error: ruma::signatures::JsonError) -> BuildError {
     let bytes = serde_json::to_string(object).map_or(0, |json| json.len());
     if bytes > limits::MAX_EVENT_BYTES {
@@ -222,10 +224,10 @@ fn json_error(object: &CanonicalJsonObject, error: ruma::signatures::JsonError) 
     }
 }
 
-/// Which entries of the state authorise an event of this form (Matrix specification, "Auth events selection").
+/// The state entries that authorise an event of this form (Matrix specification, "Auth events selection").
 ///
 /// # Errors
-/// When a membership event has no state key or no membership.
+/// A membership event has no state key or no membership.
 pub fn auth_types(
     kind: &str,
     sender: &UserId,
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_claims_a_time_after_what_it_rests_on_unless_that_is_no_clock_s() {
+    fn an_event_is_later_than_the_events_it_references_unless_their_time_is_too_far_ahead() {
         let now = at(1_000_000);
         let lead = limits::MAX_CLOCK_LEAD_MS;
         assert_eq!(Placement::time_after(now, []), now);
@@ -300,9 +302,9 @@ mod tests {
         assert_eq!(Placement::time_after(largest, [largest]), largest);
     }
 
-    /// The vectors of `spec/vectors/templates` that say what is cited.
+    /// The vectors of `spec/vectors/templates` that have auth events and times.
     #[test]
-    fn an_event_claims_the_time_that_its_vector_says() {
+    fn an_event_has_the_time_of_its_vector() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/vectors/templates");
         let mut checked = 0;
         for entry in std::fs::read_dir(folder).unwrap() {

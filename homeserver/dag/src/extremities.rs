@@ -1,6 +1,6 @@
-//! The ends of the graph: the events which nothing follows yet, and which of them our next event cites.
+//! The forward extremities of the graph, and which of them our next event references.
 //!
-//! Few ends mean few states to resolve. Must not trust depth or time, which anybody can choose.
+//! Few extremities mean few states to resolve. Must not trust depth or time, which the sender chooses.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,10 @@ use weft_wire::limits;
 
 use crate::Pdu;
 
-/// The ends after an event was accepted: it is one, and what it follows is none any more, also by way of events that were
-/// rejected or held back until now (`between`): left as an end beside it, such an ancestor would bring back state that was
-/// changed since. To be called for accepted events only: rejected and soft-failed ones are never cited by ours.
+/// The forward extremities after an event was accepted. The event becomes one. The events it references are no longer
+/// extremities, also those that it reaches through events rejected or soft-failed until now (`between`): an ancestor
+/// left as an extremity would bring back state that has changed since. Must be called for accepted events only: our
+/// events never reference rejected and soft-failed ones.
 #[must_use]
 pub fn advance<'a>(
     current: &BTreeSet<OwnedEventId>,
@@ -28,8 +29,8 @@ pub fn advance<'a>(
     next
 }
 
-/// The ends that our next event cites: all, or where they are more than [`limits::MAX_CITED_EXTREMITIES`] the ones
-/// that came last. Our event takes their place, so that the others' turn comes with the events after it.
+/// The forward extremities that our next event references: all, or if there are more than
+/// [`limits::MAX_CITED_EXTREMITIES`], the newest. Our event replaces them, so that later events reference the others.
 #[must_use]
 pub fn cite(oldest_first: &[OwnedEventId]) -> Vec<OwnedEventId> {
     let left_out = oldest_first.len().saturating_sub(limits::MAX_CITED_EXTREMITIES);
@@ -42,7 +43,7 @@ mod tests {
     use ruma::{EventId, OwnedEventId};
 
     #[test]
-    fn a_thousand_ends_are_closed_by_about_a_hundred_events() {
+    fn a_thousand_extremities_are_merged_by_about_a_hundred_events() {
         let id = |n: usize| EventId::parse(format!("${n}")).unwrap();
         let mut ends: Vec<OwnedEventId> = (0..1_000).map(id).collect();
         let mut ours = 0;

@@ -1,7 +1,7 @@
-//! States stored as changes to other states, with chains of bounded length.
+//! State groups: states stored as differences from other states, in chains of bounded length.
 //!
-//! A change of state costs one small row and reading a state at most [`MAX_HOPS`] of them. Must not decide
-//! what a state is: that is for the rules and for resolution.
+//! A change of state costs one small row, and reading a state costs at most [`MAX_HOPS`] rows. Must not decide what a
+//! state is: that is the task of the authorisation rules and of state resolution.
 
 use ruma::OwnedEventId;
 use serde::{Deserialize, Serialize};
@@ -12,34 +12,34 @@ use crate::{StateKey, StateMap};
 /// See [`limits::MAX_STATE_GROUP_HOPS`].
 pub const MAX_HOPS: u8 = limits::MAX_STATE_GROUP_HOPS;
 
-/// The id of a stored state, unique within its room.
+/// The id of a state group, unique within its room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupId(pub u64);
 
-/// One stored state: a whole one, or changes to another.
+/// One stored state: a complete one, or the difference from another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRow {
-    /// The group that this one changes; none for a whole state.
+    /// The group that this one is based on; `None` for a complete state.
     pub parent: Option<GroupId>,
-    /// How many rows lie below this one.
+    /// The number of rows below this one.
     pub hops: u8,
-    /// The entries that differ from the parent, or all.
+    /// The entries that differ from the parent, or all entries.
     pub changes: Vec<(StateKey, OwnedEventId)>,
 }
 
-/// A group that a new one may lean on.
+/// A group that a new one may be based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parent<'a> {
     /// Its id.
     pub id: GroupId,
-    /// Its row's `hops`.
+    /// The `hops` of its row.
     pub hops: u8,
-    /// Its whole state.
+    /// Its complete state.
     pub state: &'a StateMap,
 }
 
-/// The row for `state`. Leans on `parent` unless the chain would grow too long, an entry is gone (rows only set), or
-/// a whole state would be no larger.
+/// The row for `state`. It is based on `parent` unless the chain would become too long, an entry was removed (a row
+/// only sets entries), or a complete state would be no larger.
 #[must_use]
 pub fn derive(parent: Option<Parent<'_>>, state: &StateMap) -> GroupRow {
     let whole = || GroupRow {
@@ -67,7 +67,7 @@ pub fn derive(parent: Option<Parent<'_>>, state: &StateMap) -> GroupRow {
     }
 }
 
-/// What must be set in `from` to make it `to`; None where an entry would have to be removed.
+/// The entries to set in `from` to get `to`; `None` if an entry would have to be removed.
 #[must_use]
 pub fn changes(from: &StateMap, to: &StateMap) -> Option<Vec<(StateKey, OwnedEventId)>> {
     if from.0.keys().any(|key| !to.0.contains_key(key)) {
@@ -77,7 +77,7 @@ pub fn changes(from: &StateMap, to: &StateMap) -> Option<Vec<(StateKey, OwnedEve
     Some(changed.map(|(key, event)| (key.clone(), event.clone())).collect())
 }
 
-/// The whole state from its rows, the group's own row first and the whole state at the end of the chain last.
+/// The complete state from its rows: the group's own row first, the row with the complete state last.
 #[must_use]
 pub fn flatten<'a>(rows_newest_first: impl IntoIterator<Item = &'a GroupRow>) -> StateMap {
     let mut state = StateMap::default();

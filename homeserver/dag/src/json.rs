@@ -1,22 +1,21 @@
-//! Canonical JSON, read strictly.
+//! A strict reader of canonical JSON.
 //!
-//! `serde_json` alone is too kind: it keeps the last of two equal keys, so two servers could see two
-//! events in one text. This reader refuses duplicate keys, fractions, exponents, `-0`, integers beyond
-//! 2^53-1 and bytes after the value. Nesting is bounded by `serde_json` (127 levels), far from the end
-//! of a 2 MiB stack. Must not be used for anything but untrusted text: what we stored is known good.
+//! `serde_json` alone is too lenient: it keeps the last of two equal keys, so that two servers could read two different
+//! events from one text. This reader refuses duplicate keys, fractions, exponents, `-0`, integers beyond 2^53-1 and
+//! bytes after the value. `serde_json` bounds nesting to 127 levels, far from the limit of a 2 MiB stack. Must only be
+//! used for untrusted text: stored text was checked before.
 
 use std::fmt;
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, Int};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-/// Reads one JSON object by the rules of canonical JSON (Matrix specification, appendix "Canonical JSON").
+/// Parses one JSON object by the rules of canonical JSON (Matrix specification, appendix "Canonical JSON").
 ///
-/// The text itself may have white space and any order of keys; the value that comes out serialises
-/// to the canonical form.
+/// The text may have white space and any order of keys; the resulting value serialises to the canonical form.
 ///
 /// # Errors
-/// When the text isn't JSON, isn't an object, or breaks a rule above.
+/// The text is not JSON, is not an object, or breaks a rule above.
 pub fn parse_canonical(text: &str) -> Result<CanonicalJsonObject, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = Strict.deserialize(&mut deserializer)?;
@@ -27,7 +26,7 @@ pub fn parse_canonical(text: &str) -> Result<CanonicalJsonObject, serde_json::Er
     }
 }
 
-/// The seed which builds a value of any type.
+/// The seed that builds a value of any type.
 struct Strict;
 
 impl<'de> DeserializeSeed<'de> for Strict {
@@ -50,17 +49,17 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Self::Value, E> {
-        let int = Int::try_from(value).map_err(|_| E::custom("integer beyond 2^53-1"))?;
+        let int = Int::try_from(value).map_err(|_| E::custom("the integer is outside of -(2^53-1) to 2^53-1"))?;
         Ok(CanonicalJsonValue::Integer(int))
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Self::Value, E> {
-        let int = Int::try_from(value).map_err(|_| E::custom("integer beyond 2^53-1"))?;
+        let int = Int::try_from(value).map_err(|_| E::custom("the integer is outside of -(2^53-1) to 2^53-1"))?;
         Ok(CanonicalJsonValue::Integer(int))
     }
 
     fn visit_f64<E: serde::de::Error>(self, _value: f64) -> Result<Self::Value, E> {
-        Err(E::custom("a number that is no integer in the shortest form"))
+        Err(E::custom("the number is not an integer in its shortest form"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
@@ -88,7 +87,7 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(key) = map.next_key::<String>()? {
             let value = map.next_value_seed(Strict)?;
             if object.insert(key, value).is_some() {
-                return Err(A::Error::custom("an object has the same key twice"));
+                return Err(A::Error::custom("an object has a duplicate key"));
             }
         }
         Ok(CanonicalJsonValue::Object(object))
@@ -100,7 +99,7 @@ mod tests {
     use super::parse_canonical;
 
     #[test]
-    fn refuses_what_canonical_json_has_no_room_for() {
+    fn text_that_is_not_canonical_json_is_refused() {
         for text in [
             r#"{"a":1.0}"#,
             r#"{"a":1e3}"#,
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn accepts_the_limits_and_sorts_keys() {
+    fn values_at_the_limits_are_accepted_and_keys_are_sorted() {
         let object = parse_canonical(
             " {\"b\": 9007199254740991, \"a\": -9007199254740991, \"\\u65e5\": \"\\u0000\", \"c\": [null, true]} ",
         )
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_ends_in_an_error_and_not_in_a_stack_overflow() {
+    fn deep_nesting_is_an_error_and_no_stack_overflow() {
         let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(|| {
             for depth in [128, 1_000, 100_000] {
                 for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {

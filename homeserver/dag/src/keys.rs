@@ -1,7 +1,7 @@
-//! Other servers' public keys, and when each of them may be believed.
+//! Public keys of other servers and the time for which each is valid.
 //!
-//! A key is checked once, when it comes in, so that verifying an event is one plain ed25519 check. Must
-//! not fetch or cache anything.
+//! A key is checked once, when it is received, so that verifying an event is one plain ed25519 check. Must not fetch or
+//! cache anything.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use ruma::{
     signatures::{PublicKeyMap, PublicKeySet},
 };
 
-/// Until when a key's signatures count.
+/// The time until which a key's signatures are valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyValidity {
-    /// A current key, published as valid until then. What the publisher says is to be capped by the caller
-    /// at seven days from now (Matrix specification, "Retrieving server keys").
+    /// A current key, published as valid until then. The caller caps the published time at seven days from now (Matrix
+    /// specification, "Retrieving server keys").
     ValidUntil(MilliSecondsSinceUnixEpoch),
-    /// A key of `old_verify_keys`: it signed events until then, and nothing since. Never good for requests.
+    /// A key of `old_verify_keys`: valid for events until then, and for none since. Never valid for requests.
     ExpiredAt(MilliSecondsSinceUnixEpoch),
 }
 
@@ -29,17 +29,17 @@ pub struct VerifyKey {
     validity: KeyValidity,
 }
 
-/// The bytes are no key that may be used.
+/// The bytes are not a usable key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// A public key has 32 bytes.
-    #[error("a public key has 32 bytes, this one {0}")]
+    /// The key does not have 32 bytes.
+    #[error("a public key has 32 bytes, this one has {0}")]
     Length(usize),
-    /// No point of the curve, or not in its only proper encoding.
-    #[error("not a proper encoding of a curve point")]
+    /// Not a point of the curve, or not its canonical encoding.
+    #[error("not a canonical encoding of a curve point")]
     NotAPoint,
-    /// A point of small order, under which one signature fits many messages.
-    #[error("the key is weak")]
+    /// A point of small order, for which one signature is valid for many messages.
+    #[error("the key is weak (small order)")]
     Weak,
 }
 
@@ -47,7 +47,7 @@ impl VerifyKey {
     /// Checks the bytes as `verify_strict` would, once for all later uses.
     ///
     /// # Errors
-    /// When they aren't 32, no canonical curve point, or a point of small order (T43).
+    /// They are not 32 bytes, not a canonical curve point, or a point of small order (T43).
     pub fn new(public: &[u8], validity: KeyValidity) -> Result<Self, KeyError> {
         let bytes: [u8; 32] = public.try_into().map_err(|_| KeyError::Length(public.len()))?;
         let key = VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError::NotAPoint)?;
@@ -63,19 +63,19 @@ impl VerifyKey {
         })
     }
 
-    /// The key's bytes.
+    /// The bytes of the key.
     #[must_use]
     pub fn public(&self) -> &[u8; 32] {
         &self.public
     }
 
-    /// Until when it counts.
+    /// The time until which it is valid.
     #[must_use]
     pub fn validity(&self) -> KeyValidity {
         self.validity
     }
 
-    /// Whether the key may have signed an event of that time.
+    /// Whether the key is valid for an event of that time.
     fn covers(&self, event_ts: MilliSecondsSinceUnixEpoch, enforce: bool) -> bool {
         match self.validity {
             KeyValidity::ValidUntil(until) => !enforce || event_ts <= until,
@@ -97,7 +97,7 @@ impl VerifyKeys {
         Self::default()
     }
 
-    /// Adds a key. Of two with one id the later counts.
+    /// Adds a key. It replaces an earlier one with the same id.
     pub fn insert(&mut self, server: OwnedServerName, key_id: String, key: VerifyKey) {
         self.servers.entry(server).or_default().insert(key_id, key);
     }
@@ -109,14 +109,14 @@ impl VerifyKeys {
         }
     }
 
-    /// One key, if it is here.
+    /// One key, if it is present.
     #[must_use]
     pub fn get(&self, server: &ServerName, key_id: &str) -> Option<&VerifyKey> {
         self.servers.get(server)?.get(key_id)
     }
 
-    /// The keys that may have signed an event of that time, in ruma's form. A server without any is still in
-    /// the map: its absence would be another error than a signature that nobody can check.
+    /// The keys that are valid for an event of that time, in ruma's form. A server without a valid key stays in the
+    /// map: a missing server is another error in ruma than a signature that can't be checked.
     pub(crate) fn at(&self, event_ts: MilliSecondsSinceUnixEpoch, enforce_validity: bool) -> PublicKeyMap {
         self.servers
             .iter()
@@ -131,7 +131,7 @@ impl VerifyKeys {
             .collect()
     }
 
-    /// The keys that may sign requests now: current ones, within their time.
+    /// The keys that are valid for signing requests now: current keys within their time.
     #[must_use]
     pub fn for_requests(&self, now: MilliSecondsSinceUnixEpoch) -> PublicKeyMap {
         self.servers

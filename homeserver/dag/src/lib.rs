@@ -1,9 +1,9 @@
-//! One room's event graph, as pure functions: build, hash, sign, parse, check, authorise, resolve.
+//! The event graph of one room, as pure functions: build, hash, sign, parse, check, authorise, resolve.
 //!
-//! Nothing here does I/O, reads a clock or draws a random number: times, keys and stored events are
-//! arguments. An event passes through types that can only be made in one order:
-//! `Draft -> Signed -> Verified` for our own, `Unchecked -> Verified` for those of others, and then
-//! `Verified -> Authorized` for both. Numbers that bound what others may send stand in `weft_wire::limits`.
+//! Must not do I/O, read a clock or draw random numbers: times, keys and stored events are arguments. An event passes
+//! through types that can only be made in one order: `Draft -> Signed -> Verified` for our own events, `Unchecked ->
+//! Verified` for received ones, and then `Verified -> Authorized` for both. The numbers that bound what others may send
+//! are in `weft_wire::limits`.
 
 mod authorize;
 pub mod chain_cover;

@@ -1,6 +1,6 @@
-//! An event as the rest of the server sees it: parsed once, immutable, shared as `Arc<Pdu>`.
+//! An event as the rest of the server uses it: parsed once, immutable, shared as `Arc<Pdu>`.
 //!
-//! Must not hold anything that other servers or this one add to an event afterwards (`unsigned`).
+//! Must not hold anything that servers add to an event afterwards (`unsigned`).
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::{RoomVersion, StateKey};
 
-/// One event of a room. Its JSON is canonical, signed, in the federation's format and without `unsigned`.
+/// One event of a room. Its JSON is canonical, signed, in the federation format and without `unsigned`.
 #[derive(Clone, Debug)]
 pub struct Pdu {
     event_id: OwnedEventId,
@@ -33,7 +33,7 @@ pub struct Pdu {
     json: String,
 }
 
-/// JSON that was said to be an event of our own store isn't one: the store is damaged.
+/// The JSON of a stored event is not an event: the store is damaged.
 #[derive(Debug, thiserror::Error)]
 #[error("stored event {event_id} can't be read: {problem}")]
 pub struct TrustedJsonError {
@@ -43,7 +43,7 @@ pub struct TrustedJsonError {
     pub problem: String,
 }
 
-/// The fields of an event that decisions are made on.
+/// The fields of an event that decisions depend on.
 #[derive(Deserialize)]
 struct Fields {
     room_id: Option<OwnedRoomId>,
@@ -60,10 +60,10 @@ struct Fields {
 }
 
 impl Pdu {
-    /// Reads an event back which was checked before it was stored. `rejected` is what was decided then.
+    /// Reads a stored event, which was checked before it was stored. `rejected` is the decision of that time.
     ///
     /// # Errors
-    /// When the text isn't an event: the store is damaged.
+    /// The text is not an event: the store is damaged.
     pub fn from_trusted_json(
         json: &str,
         event_id: OwnedEventId,
@@ -74,7 +74,7 @@ impl Pdu {
             .map_err(|problem| TrustedJsonError { event_id, problem })
     }
 
-    /// The one way from text to fields. `json` is canonical already.
+    /// The only way from text to fields. `json` is canonical.
     pub(crate) fn from_canonical(
         json: String,
         event_id: OwnedEventId,
@@ -122,7 +122,7 @@ impl Pdu {
         &self.room_id
     }
 
-    /// Who sent it.
+    /// The sender.
     #[must_use]
     pub fn sender(&self) -> &UserId {
         &self.sender
@@ -152,64 +152,65 @@ impl Pdu {
         &self.content
     }
 
-    /// The content as a type of the caller's.
+    /// The content as a type of the caller.
     ///
     /// # Errors
-    /// When the content doesn't have that form: contents are their senders' to choose.
+    /// The content does not have that form: senders choose their contents.
     pub fn content_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.content.get())
     }
 
-    /// When its sender's server says that it was made. Never trusted for order.
+    /// The time at which the sender's server claims to have made it, in milliseconds since the Unix epoch. Never
+    /// trusted for order.
     #[must_use]
     pub fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
         self.origin_server_ts
     }
 
-    /// The depth its sender's server gave it. Never trusted: not for order, not for a size.
+    /// The depth that the sender's server gave it. Never trusted, neither for order nor for a size.
     #[must_use]
     pub fn depth(&self) -> u64 {
         self.depth
     }
 
-    /// The events that it follows, as written (at most 20, may name one twice).
+    /// The events that it references, as written (at most 20, with possible duplicates).
     #[must_use]
     pub fn prev_events(&self) -> &[OwnedEventId] {
         &self.prev_events
     }
 
-    /// The events that authorise it, as written (at most 10).
+    /// The auth events, as written (at most 10).
     #[must_use]
     pub fn auth_events(&self) -> &[OwnedEventId] {
         &self.auth_events
     }
 
-    /// The event that this one redacts, wherever the room version writes it.
+    /// The event that this one redacts, from the position that the room version prescribes.
     #[must_use]
     pub fn redacts(&self) -> Option<&EventId> {
         self.redacts.as_deref()
     }
 
-    /// Whether the authorisation rules refused it when it came in.
+    /// Whether the authorisation rules rejected it on receipt.
     #[must_use]
     pub fn rejected(&self) -> bool {
         self.rejected
     }
 
-    /// Canonical JSON in the federation's format, with hashes and signatures.
+    /// Canonical JSON in the federation format, with hashes and signatures.
     #[must_use]
     pub fn json(&self) -> &str {
         &self.json
     }
 
-    /// The same event, marked as refused by the rules.
+    /// The same event, marked as rejected.
     pub(crate) fn into_rejected(mut self: Arc<Self>) -> Arc<Self> {
         Arc::make_mut(&mut self).rejected = true;
         self
     }
 }
 
-/// Where `redacts` stands depends on the room version (at the top until 10, in the content since 11).
+/// The position of `redacts` depends on the room version (top level until 10, in the content since 11).
 fn redacts(fields: &Fields, version: &RoomVersion) -> Option<OwnedEventId> {
     #[derive(Deserialize)]
     struct InContent {

@@ -1,6 +1,6 @@
-//! Redaction: what is left of an event when its content is taken back, and who may do that.
+//! Redaction: what remains of a redacted event, and which users may redact it.
 //!
-//! Must not decide who sees a redacted event, nor add `redacted_because`: that is the gateway's.
+//! Must not decide who sees a redacted event, nor add `redacted_because`: both belong to the gateway.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use ruma::{UserId, canonical_json, state_res::events::RoomPowerLevelsIntField};
 
 use crate::{BuildError, Pdu, RoomVersion, StateView, parse_canonical};
 
-/// The event without what its room version doesn't keep; the same id, the same signatures.
+/// The event without the fields that its room version does not keep; id and signatures are unchanged.
 ///
 /// # Errors
-/// When the stored event can't be read.
+/// The stored event can't be read.
 pub fn redact(pdu: &Pdu, version: &RoomVersion) -> Result<Arc<Pdu>, BuildError> {
     let wrong = |error: &dyn std::fmt::Display| BuildError::Json(error.to_string());
     let object = parse_canonical(pdu.json()).map_err(|error| wrong(&error))?;
@@ -21,8 +21,8 @@ pub fn redact(pdu: &Pdu, version: &RoomVersion) -> Result<Arc<Pdu>, BuildError> 
     redacted.map(Arc::new).map_err(BuildError::Json)
 }
 
-/// Whether an accepted redaction takes effect on its target (Matrix specification, "Handling redactions"): same
-/// room, and either the sender has the power to redact or both senders are of one server.
+/// Whether an accepted redaction applies to its target (Matrix specification, "Handling redactions"): both are in the
+/// same room, and the sender has the power level to redact or both senders are users of one server.
 #[must_use]
 pub fn takes_effect(redaction: &Pdu, target: &Pdu, state: &StateView) -> bool {
     redaction.room_id() == target.room_id()
@@ -30,8 +30,8 @@ pub fn takes_effect(redaction: &Pdu, target: &Pdu, state: &StateView) -> bool {
         && (has_power(redaction.sender(), state) || redaction.sender().server_name() == target.sender().server_name())
 }
 
-/// Whether one of our users may redact that event: their own, or with the power to redact others'. That both are
-/// of our server gives no right (CVE-2024-6302).
+/// Whether one of our users may redact that event: their own, or another's with the power level to redact. Two users of
+/// our server may not redact each other's events without it (CVE-2024-6302).
 #[must_use]
 pub fn may_redact(user: &UserId, target: &Pdu, state: &StateView) -> bool {
     target.sender() == user || has_power(user, state)

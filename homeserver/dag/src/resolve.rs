@@ -1,7 +1,7 @@
 //! State resolution: one state from the states of several branches (Matrix, versions 2 and 2.1).
 //!
-//! The algorithm is ruma's. It is given what it would need whole auth chains for - the auth difference and the
-//! conflicted subgraph - by the chain index. Must not load anything.
+//! The algorithm is ruma's. The chain cover supplies the auth difference and the conflicted subgraph, so that whole
+//! auth chains are not needed. Must not load anything.
 
 use std::{
     cell::RefCell,
@@ -19,24 +19,24 @@ use crate::{
     ChainCover, EventSource, Pdu, RoomVersion, StateKey, StateMap, authorize::named_create, chain_cover::NotIndexed,
 };
 
-/// Why states couldn't be resolved.
+/// Why states could not be resolved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
-    /// Load these, with what is in their auth chains ([`ChainCover::with_ancestors`]), and try again.
-    #[error("events are not at hand: {0:?}")]
+    /// Load these events, with their auth chains ([`ChainCover::with_ancestors`]), and repeat the call.
+    #[error("events are not loaded: {0:?}")]
     Missing(Vec<OwnedEventId>),
-    /// Give these a place in the index first.
+    /// Add these events to the index first.
     #[error(transparent)]
     NotIndexed(#[from] NotIndexed),
-    /// The events themselves can't be resolved.
+    /// The events can't be resolved.
     #[error("state resolution failed: {0}")]
     Failed(String),
 }
 
-/// The one state that these states of branches come to. The order of `forks` makes no difference.
+/// The resolved state of these branch states. The order of `forks` makes no difference.
 ///
 /// # Errors
-/// When events are missing from the source or the index, or one of them isn't what it must be.
+/// Events are missing from the source or the index, or an event is malformed.
 pub fn resolve(
     version: &RoomVersion,
     forks: &[StateMap],
@@ -50,7 +50,7 @@ pub fn resolve(
     let conflicted = conflicted_events(forks);
     let Some(rules) = version.rules().state_res.v2_rules() else {
         return Err(ResolveError::Failed(
-            "the room version has another algorithm".to_owned(),
+            "the room version has no supported state resolution algorithm".to_owned(),
         ));
     };
     let difference = cover.difference(&forks.iter().collect::<Vec<_>>())?;
@@ -64,7 +64,7 @@ pub fn resolve(
     events.require(version, wanted)?;
 
     let maps: Vec<_> = forks.iter().map(to_ruma).collect();
-    // ruma takes every event that isn't in all auth chains: with these two "chains", exactly the difference.
+    // ruma uses every event that is not in all auth chains: with these two "chains", exactly the difference.
     let chains = vec![difference.into_iter().collect::<EventIdSet<_>>(), EventIdSet::new()];
     let resolved = state_res::resolve(
         &version.rules().authorization,
@@ -74,7 +74,7 @@ pub fn resolve(
         |id| events.get(id),
         |_| Some(subgraph.iter().cloned().collect()),
     );
-    // An event which was not at hand changes the outcome silently, so it goes before any other error.
+    // A missing event changes the result silently, so this error takes precedence over any other.
     events.missing()?;
     let resolved = resolved.map_err(|error| ResolveError::Failed(error.to_string()))?;
     Ok(resolved
@@ -83,7 +83,7 @@ pub fn resolve(
         .collect())
 }
 
-/// The events that stand for a key in some of the states and not in all.
+/// The events that are set for a key in some of the states and not in all.
 fn conflicted_events(forks: &[StateMap]) -> BTreeSet<OwnedEventId> {
     let mut seen: HashMap<(&StateKey, &OwnedEventId), usize> = HashMap::new();
     for entry in forks.iter().flat_map(|fork| fork.0.iter()) {
@@ -103,7 +103,7 @@ fn to_ruma(state: &StateMap) -> state_res::StateMap<OwnedEventId> {
         .collect()
 }
 
-/// A source which remembers what it was asked for in vain.
+/// A source that records the requested events that it does not have.
 struct Loaded<'a, S> {
     source: &'a S,
     missing: RefCell<BTreeSet<OwnedEventId>>,
@@ -125,7 +125,7 @@ impl<'a, S: EventSource> Loaded<'a, S> {
         event
     }
 
-    /// Looks for all these and for what they cite, so that one answer names all that is missing.
+    /// Looks up all these events and their auth events, so that one error names all missing ones.
     fn require<'b>(
         &self,
         version: &RoomVersion,

@@ -1,6 +1,6 @@
-//! The key with which this server signs, together with the name that it signs for.
+//! The signing key of this server, together with the name it signs for.
 //!
-//! Must not load, store or rotate keys: that is federation's.
+//! Must not load, store or rotate keys: that is the task of the federation crate.
 
 use ruma::{
     CanonicalJsonObject, OwnedServerName, ServerName,
@@ -16,10 +16,10 @@ pub struct Signer {
     key_pair: Ed25519KeyPair,
 }
 
-/// A signing key couldn't be made or used.
+/// A signing key could not be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
-    /// The bytes are no ed25519 key.
+    /// The bytes are not an ed25519 key.
     #[error("not an ed25519 key: {0}")]
     Key(String),
     /// The object can't be signed: its `signatures` field has the wrong form.
@@ -37,9 +37,9 @@ impl Signer {
     /// A signer from the 32 bytes of an ed25519 seed.
     ///
     /// # Errors
-    /// When the key pair can't be made of it.
+    /// No key pair can be made from it.
     pub fn from_seed(server_name: OwnedServerName, seed: &[u8; 32], version: &str) -> Result<Self, SignerError> {
-        // RFC 8410: the fixed start of a PKCS#8 document that holds nothing but an ed25519 seed.
+        // RFC 8410: the fixed prefix of a PKCS#8 document that holds only an ed25519 seed.
         const PKCS8_START: [u8; 16] = [
             0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
         ];
@@ -49,7 +49,7 @@ impl Signer {
         Ok(Self::new(server_name, key_pair))
     }
 
-    /// The server that this key speaks for.
+    /// The server that this key signs for.
     #[must_use]
     pub fn server_name(&self) -> &ServerName {
         &self.server_name
@@ -67,26 +67,26 @@ impl Signer {
         self.key_pair.public_key()
     }
 
-    /// The key pair, for what ruma signs by itself (requests).
+    /// The key pair, for requests, which ruma signs itself.
     #[must_use]
     pub fn key_pair(&self) -> &Ed25519KeyPair {
         &self.key_pair
     }
 
-    /// Signs any object that isn't an event.
+    /// Signs an object that is not an event.
     ///
     /// # Errors
-    /// When `signatures` is there and no object.
+    /// `signatures` is present and not an object.
     pub fn sign_json(&self, object: &mut CanonicalJsonObject) -> Result<(), SignerError> {
         sign_json(self.server_name.as_str(), &self.key_pair, object)
             .map_err(|error| SignerError::Object(error.to_string()))
     }
 
-    /// Adds our signature to somebody else's event which was verified: an invite to one of our users, or
-    /// a restricted join that one of our users vouches for. Whether we want to is the caller's question.
+    /// Adds our signature to a verified event of another server: an invite to one of our users, or a restricted join
+    /// that one of our users authorises. The caller decides whether to sign.
     ///
     /// # Errors
-    /// When the event would pass the size limit with one more signature.
+    /// The event would exceed the size limit with one more signature.
     pub fn cosign(&self, event: &Verified, version: &RoomVersion) -> Result<Verified, BuildError> {
         let mut object =
             crate::parse_canonical(event.pdu().json()).map_err(|error| BuildError::Json(error.to_string()))?;

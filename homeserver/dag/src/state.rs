@@ -1,6 +1,6 @@
-//! The state of a room at one point: which event stands for which key, and what follows from it for people.
+//! The state of a room at one point: the event for each key, and the rights of users that follow from it.
 //!
-//! Must not change a state by anything but an event that was accepted.
+//! Must not change a state by anything but an accepted event.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -26,7 +26,7 @@ use crate::{Pdu, RoomVersion};
 /// Event type and state key.
 pub type StateKey = (String, String);
 
-/// Which event stands for which key. Cheap to clone, and to compare with a clone of itself: a large room's state is handed
+/// The event for each key. Cheap to clone, and cheap to compare with a clone of itself: a large room's state is passed
 /// on with each event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateMap(pub Arc<BTreeMap<StateKey, OwnedEventId>>);
@@ -38,7 +38,7 @@ impl StateMap {
         self.0.get(&(kind.to_owned(), state_key.to_owned()))
     }
 
-    /// Sets the event for a key, and gives the one that it had.
+    /// Sets the event for a key and returns the previous one.
     pub fn insert(&mut self, key: StateKey, event: OwnedEventId) -> Option<OwnedEventId> {
         Arc::make_mut(&mut self.0).insert(key, event)
     }
@@ -48,7 +48,7 @@ impl StateMap {
         Arc::make_mut(&mut self.0).entry(key).or_insert(event);
     }
 
-    /// Takes the event of a key away, and gives it.
+    /// Removes the event of a key and returns it.
     pub fn remove(&mut self, key: &StateKey) -> Option<OwnedEventId> {
         Arc::make_mut(&mut self.0).remove(key)
     }
@@ -60,10 +60,10 @@ impl FromIterator<(StateKey, OwnedEventId)> for StateMap {
     }
 }
 
-/// Where stored events come from. Synchronous: whoever calls loads first what will be asked for, and is told
-/// by [`Missing`] what was not there.
+/// The source of stored events. Synchronous: the caller loads the events before the call; [`Missing`] names those that
+/// were not loaded.
 pub trait EventSource {
-    /// The event, if it is at hand.
+    /// The event, if it is loaded.
     fn event(&self, id: &EventId) -> Option<Arc<Pdu>>;
 }
 
@@ -98,12 +98,12 @@ impl FromIterator<Arc<Pdu>> for EventMap {
     }
 }
 
-/// These events are needed and were not at hand. Load them, with what authorises them, and ask again.
+/// These events are needed and not loaded. Load them, with their auth events, and repeat the call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("events are not at hand: {0:?}")]
+#[error("events are not loaded: {0:?}")]
 pub struct Missing(pub Vec<OwnedEventId>);
 
-/// How much somebody may do. Creators of a version 12 room stand above every number.
+/// The power of a user. Creators of a version 12 room rank above every power level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Power {
     /// A power level.
@@ -123,12 +123,12 @@ impl Power {
     }
 }
 
-/// A state with its events at hand. Cheap to clone.
+/// A state with its events loaded. Cheap to clone.
 #[derive(Clone)]
 pub struct StateView {
     version: RoomVersion,
     entries: Arc<BTreeMap<String, BTreeMap<String, Arc<Pdu>>>>,
-    /// The ids alone, once somebody has asked for them.
+    /// The ids alone, computed at the first use.
     ids: OnceLock<StateMap>,
 }
 
@@ -152,8 +152,8 @@ impl StateView {
         }
     }
 
-    /// A state of these events, of which later ones replace earlier ones; those without a state key are left out.
-    /// May be a part of a state, where only that part will be asked for (e.g. what authorises one event).
+    /// A state of these events, in which later events replace earlier ones; events without a state key are left out.
+    /// May be a part of a state if only that part is needed (for example the auth events of one event).
     pub fn from_events(version: RoomVersion, events: impl IntoIterator<Item = Arc<Pdu>>) -> Self {
         let mut view = Self::empty(version);
         events.into_iter().for_each(|pdu| view.insert(pdu));
@@ -163,7 +163,7 @@ impl StateView {
     /// A state with all its events.
     ///
     /// # Errors
-    /// Names the events that `source` doesn't have.
+    /// Names the events that `source` does not have.
     pub fn load(version: RoomVersion, map: &StateMap, source: &impl EventSource) -> Result<Self, Missing> {
         let mut view = Self::empty(version);
         let mut missing = Vec::new();
@@ -190,7 +190,7 @@ impl StateView {
         }
     }
 
-    /// The state after an accepted event: itself, or with the one entry changed.
+    /// The state after an accepted event: unchanged, or with one entry changed.
     #[must_use]
     pub fn after(&self, pdu: &Arc<Pdu>) -> Self {
         let mut next = self.clone();
@@ -200,8 +200,8 @@ impl StateView {
         next
     }
 
-    /// [`StateView::after`], in place: the state is copied only where somebody else holds it too. A room that is made with
-    /// many entries would otherwise copy each entry once for every later one.
+    /// [`StateView::after`], in place: the state is copied only if it is shared. Creating a room with many entries
+    /// would otherwise copy each entry once for every later one.
     #[must_use]
     pub fn into_after(mut self, pdu: &Arc<Pdu>) -> Self {
         if pdu.state_key().is_some() && !pdu.rejected() {
@@ -216,7 +216,7 @@ impl StateView {
         &self.version
     }
 
-    /// Whether nothing is in it.
+    /// Whether the state has no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -255,8 +255,8 @@ impl StateView {
         self.get("m.room.create", "")
     }
 
-    /// Who made the room: the sender of the create event (before version 11: who it names), and in version 12 those
-    /// it names beside. Empty where there is no valid create event.
+    /// The creators of the room: the sender of the create event (before version 11: the `creator` of its content), and
+    /// in version 12 also its `additional_creators`. Empty if there is no valid create event.
     #[must_use]
     pub fn creators(&self) -> BTreeSet<OwnedUserId> {
         let creators = self
@@ -265,7 +265,7 @@ impl StateView {
         creators.and_then(Result::ok).unwrap_or_default().into_iter().collect()
     }
 
-    /// Somebody's membership; `leave` where there is none.
+    /// The membership of a user; `leave` if there is no member event.
     #[must_use]
     pub fn membership(&self, user: &UserId) -> MembershipState {
         self.get("m.room.member", user.as_str())
@@ -273,7 +273,7 @@ impl StateView {
             .unwrap_or(MembershipState::Leave)
     }
 
-    /// Those who are in the room.
+    /// The joined users.
     #[must_use]
     pub fn joined_members(&self) -> BTreeSet<OwnedUserId> {
         self.of_type("m.room.member")
@@ -282,7 +282,7 @@ impl StateView {
             .collect()
     }
 
-    /// The servers of those who are in the room.
+    /// The servers with joined users.
     #[must_use]
     pub fn joined_servers(&self) -> BTreeSet<OwnedServerName> {
         self.joined_members()
@@ -291,7 +291,7 @@ impl StateView {
             .collect()
     }
 
-    /// The join rule; `invite` where there is none that can be read.
+    /// The join rule; `invite` if there is none or it can't be read.
     #[must_use]
     pub fn join_rule(&self) -> JoinRuleKind {
         self.get("m.room.join_rules", "")
@@ -299,8 +299,8 @@ impl StateView {
             .unwrap_or(JoinRuleKind::Invite)
     }
 
-    /// Who may see events from before their join; `shared` where the room has no such event or its value is not one of the
-    /// specification's (client-server API, "Room history visibility").
+    /// The history visibility; `shared` if the room has no such event or its value is not one of the specification
+    /// (client-server API, "Room history visibility").
     #[must_use]
     pub fn history_visibility(&self) -> HistoryVisibility {
         #[derive(Deserialize)]
@@ -323,8 +323,8 @@ impl StateView {
         self.get("m.room.power_levels", "").map(RoomPowerLevelsEvent::new)
     }
 
-    /// How much somebody may do. Without a power levels event the creator has 100 and all others 0; one that
-    /// can't be read gives nobody anything.
+    /// The power of a user. Without a power levels event the creator has 100 and all others have 0; an unreadable one
+    /// gives nobody any power.
     #[must_use]
     pub fn power(&self, user: &UserId) -> Power {
         let is_creator = self.creators().contains(user);
@@ -347,7 +347,7 @@ impl StateView {
         self.power(user).as_i64()
     }
 
-    /// The level that an event of this type needs.
+    /// The power level required to send an event of this type.
     #[must_use]
     pub fn needed_power(&self, kind: &str, is_state: bool) -> i64 {
         let rules = &self.version.rules().authorization;
@@ -360,7 +360,7 @@ impl StateView {
         }
     }
 
-    /// The level for one of the acts that have a field of their own (invite, kick, ban, redact).
+    /// The power level required for an action with a field of its own (invite, kick, ban, redact).
     #[must_use]
     pub fn needed_power_to(&self, act: RoomPowerLevelsIntField) -> i64 {
         let level = match self.power_levels() {
@@ -372,20 +372,20 @@ impl StateView {
         level.map_or(i64::MAX, |level: Int| level.into())
     }
 
-    /// Whether somebody is in the room and may send messages of this type.
+    /// Whether the user is joined and may send messages of this type.
     #[must_use]
     pub fn can_send(&self, user: &UserId, kind: &str) -> bool {
         self.membership(user) == MembershipState::Join && self.user_power(user) >= self.needed_power(kind, false)
     }
 
-    /// Whether somebody is in the room and may set state of this type. That a state key which is another's id is
-    /// refused, and what a power levels event may change, only the rules themselves know.
+    /// Whether the user is joined and may set state of this type. Two rules are only in the authorisation rules: a
+    /// state key that is another user's id is refused, and a power levels event may change only some levels.
     #[must_use]
     pub fn can_send_state(&self, user: &UserId, kind: &str) -> bool {
         self.membership(user) == MembershipState::Join && self.user_power(user) >= self.needed_power(kind, true)
     }
 
-    /// Whether somebody is in the room and may invite.
+    /// Whether the user is joined and may invite.
     #[must_use]
     pub fn can_invite(&self, user: &UserId) -> bool {
         self.membership(user) == MembershipState::Join

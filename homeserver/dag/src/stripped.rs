@@ -1,6 +1,7 @@
-//! What somebody outside a room is shown of it with an invite or a knock: name, picture, kind, who asks.
+//! Stripped state: what a user outside of a room is shown of it with an invite or a knock, for example its name,
+//! avatar, type, and the sender of the invite.
 //!
-//! Must not show anything that isn't in the list of the specification ("Stripped state").
+//! Must not show anything that is not in the list of the specification ("Stripped state").
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{Pdu, StateView};
 
-/// The entries of the state that may be shown, and the member event of whoever asks.
+/// The entries of the state that may be shown, and the member event of the user `about`.
 #[must_use]
 pub fn entries(state: &StateView, about: &UserId) -> Vec<Arc<Pdu>> {
     const SHOWN: [&str; 9] = [
@@ -30,7 +31,7 @@ pub fn entries(state: &StateView, about: &UserId) -> Vec<Arc<Pdu>> {
         .collect()
 }
 
-/// For other servers: whole events, so that the create event can be checked against the room id (MSC4311).
+/// For other servers: complete events, so that the create event can be checked against the room id (MSC4311).
 #[must_use]
 pub fn for_servers(state: &StateView, about: &UserId) -> Vec<Box<RawValue>> {
     entries(state, about)

@@ -1,7 +1,7 @@
-//! Rooms for tests, made of really signed events in a few lines.
+//! Test rooms, built from really signed events in a few lines.
 //!
-//! Every event goes the whole way (draft, sign, parse, verify, authorise), and the state after it is kept, so a test
-//! may branch the graph at any event. Must not be used outside tests: its keys are known to everybody.
+//! Every event passes all steps (draft, sign, parse, verify, authorise), and the state after it is kept, so that a test
+//! may branch the graph at any event. Must not be used outside of tests: its keys are public.
 
 #![allow(
     missing_docs,
@@ -10,7 +10,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "test support: a panic is how a test fails, and names say what the methods do"
+    reason = "test support: a panic fails the test, and the names document the methods"
 )]
 
 use std::{
@@ -36,14 +36,14 @@ pub struct World {
     pub events: EventMap,
     pub cover: ChainCover,
     pub heads: BTreeSet<OwnedEventId>,
-    /// In the order they were made.
+    /// In the order in which they were made.
     pub order: Vec<OwnedEventId>,
     pub verdicts: BTreeMap<OwnedEventId, Verdict>,
     states: HashMap<OwnedEventId, StateMap>,
     clock: u64,
 }
 
-/// The signer of a server: its seed follows from its name.
+/// The signer of a server; its seed is derived from its name.
 pub fn signer(server: &ServerName) -> Arc<Signer> {
     let mut seed = [7_u8; 32];
     for (at, byte) in server.as_str().bytes().enumerate() {
@@ -52,7 +52,7 @@ pub fn signer(server: &ServerName) -> Arc<Signer> {
     Arc::new(Signer::from_seed(server.to_owned(), &seed, "test").unwrap())
 }
 
-/// The public key of that signer, valid for ever.
+/// The public key of that signer, which never expires.
 pub fn verify_keys(servers: impl IntoIterator<Item = OwnedServerName>) -> VerifyKeys {
     let mut keys = VerifyKeys::new();
     for server in servers {
@@ -69,12 +69,12 @@ pub fn object(value: Value) -> CanonicalJsonObject {
 }
 
 impl World {
-    /// A room with its create event and its creator's join.
+    /// A room with its create event and the join of its creator.
     pub fn new(version: &RoomVersionId, creator: &str) -> Self {
         Self::with_create(version, creator, json!({}))
     }
 
-    /// [`World::new`] with more in the create event's content.
+    /// [`World::new`] with additional content in the create event.
     pub fn with_create(version: &RoomVersionId, creator: &str, extra: Value) -> Self {
         let mut content = object(extra);
         let version = RoomVersion::new(version).unwrap();
@@ -106,7 +106,7 @@ impl World {
         world
     }
 
-    /// Power levels with these users, a public join rule: the usual start.
+    /// The usual start: power levels with these users, and a public join rule.
     pub fn public(version: &RoomVersionId, creator: &str, users: &[(&str, i64)]) -> Self {
         let mut world = Self::new(version, creator);
         let mut levels: BTreeMap<&str, i64> = users.iter().copied().collect();
@@ -143,13 +143,13 @@ impl World {
         )
     }
 
-    /// Sends at the heads.
+    /// Sends an event after the forward extremities.
     pub fn send(&mut self, sender: &str, kind: &str, key: Option<&str>, content: Value) -> Arc<Pdu> {
         let prev: Vec<OwnedEventId> = self.heads.iter().cloned().collect();
         self.send_after(&prev, sender, kind, key, content)
     }
 
-    /// Sends after these events. Accepted events become heads.
+    /// Sends an event after these events. An accepted event becomes a forward extremity.
     pub fn send_after(
         &mut self,
         prev: &[OwnedEventId],
@@ -162,7 +162,7 @@ impl World {
         self.accept(signed)
     }
 
-    /// Makes an event after these and keeps it out of the room.
+    /// Builds an event after these without adding it to the room.
     pub fn build(
         &mut self,
         prev: &[OwnedEventId],
@@ -189,7 +189,7 @@ impl World {
         content: CanonicalJsonObject,
     ) -> Verified {
         let signed = self.build_unverified(prev, auth_events, sender, kind, key, content);
-        // By the way that others' events take.
+        // Parsed and verified like a received event.
         let unchecked = Unchecked::parse(signed.pdu().json(), &self.version).unwrap();
         assert_eq!(unchecked.event_id(), signed.pdu().event_id());
         unchecked
@@ -197,7 +197,7 @@ impl World {
             .unwrap()
     }
 
-    /// [`World::build_citing`] for events that others than the sender's server would have to sign too.
+    /// [`World::build_citing`] for events that other servers than the sender's would have to sign too.
     pub fn build_unverified(
         &mut self,
         prev: &[OwnedEventId],
@@ -228,7 +228,7 @@ impl World {
         signed.into_verified()
     }
 
-    /// Authorises and keeps an event.
+    /// Authorises and stores an event.
     pub fn accept(&mut self, event: Verified) -> Arc<Pdu> {
         let prev = event.pdu().prev_events().to_vec();
         let before = self.view_before(&prev);
@@ -252,7 +252,7 @@ impl World {
         pdu
     }
 
-    /// The ancestors of an event that were not accepted, up to the accepted ones before them.
+    /// The ancestors of an event that were not accepted, up to the nearest accepted ones.
     fn unaccepted_before(&self, pdu: &Pdu) -> Vec<Arc<Pdu>> {
         let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         let mut work = pdu.prev_events().to_vec();
@@ -271,7 +271,7 @@ impl World {
         found
     }
 
-    /// Keeps an event without asking the rules: for graphs that only a broken server could make.
+    /// Stores an event without authorising it: for graphs that only a faulty server could make.
     pub fn insert(&mut self, event: &Verified) -> OwnedEventId {
         self.events.insert(Arc::clone(event.pdu()));
         if event.pdu().state_key().is_some() {
@@ -280,7 +280,7 @@ impl World {
         event.pdu().event_id().to_owned()
     }
 
-    /// The same room again, its events authorised in another order.
+    /// The same room with its events authorised in another order.
     pub fn replay(&self, order: &[OwnedEventId]) -> Self {
         let mut world = Self {
             version: self.version.clone(),
@@ -317,7 +317,7 @@ impl World {
         StateView::load(self.version.clone(), &state, &self.events).unwrap()
     }
 
-    /// The state of now: that of the heads.
+    /// The current state: that of the forward extremities.
     pub fn current(&self) -> StateView {
         self.view_before(&self.heads.iter().cloned().collect::<Vec<_>>())
     }
@@ -326,7 +326,7 @@ impl World {
         self.heads.iter().cloned().collect()
     }
 
-    /// The event again as if it had just been verified.
+    /// The event as if it had just been verified.
     pub fn verified(&self, id: &EventId) -> Verified {
         Verified::from_trusted_json(self.pdu(id).json(), id.to_owned(), &self.version, false).unwrap()
     }

@@ -1,7 +1,7 @@
-//! An event from elsewhere: its form is right, its signatures are yet to be checked.
+//! A received event with a checked form and unchecked signatures.
 //!
-//! This is step 1 of the checks on receipt (Matrix specification, server-server API, "Checks performed on
-//! receipt of a PDU"); `verify` is steps 2 and 3. Must not look at any other event.
+//! This is step 1 of the checks on receipt (Matrix specification, server-server API, "Checks performed on receipt of a
+//! PDU"); `verify` is steps 2 and 3. Must not use any other event.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,15 +18,15 @@ use weft_wire::limits;
 
 use crate::{BuildError, Pdu, RoomVersion, Signer, Verified, VerifyKeys, parse_canonical};
 
-/// Why an event is dropped, as if it had never come.
+/// Why an event is dropped, as if it had never been received.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DropReason {
-    /// Above the size limit, in bytes.
-    #[error("the event has {bytes} bytes, at most {max} are allowed")]
+    /// The event exceeds the size limit.
+    #[error("the event has {bytes} bytes, the limit is {max}")]
     TooLarge {
-        /// Its bytes.
+        /// Its size in bytes.
         bytes: usize,
-        /// The limit.
+        /// The limit in bytes.
         max: usize,
     },
     /// Not canonical JSON.
@@ -40,7 +40,7 @@ pub enum DropReason {
         /// What is wrong.
         problem: String,
     },
-    /// The signatures that the room version asks for aren't there, or don't fit.
+    /// The signatures that the room version requires are missing or invalid.
     #[error("signatures: {0}")]
     Signatures(String),
 }
@@ -54,7 +54,7 @@ impl DropReason {
     }
 }
 
-/// An event whose form is right and whose id is computed. Nothing in it may be believed yet.
+/// An event with a valid form and a computed id. Its fields must not be trusted yet.
 #[derive(Clone, Debug)]
 pub struct Unchecked {
     object: CanonicalJsonObject,
@@ -63,10 +63,10 @@ pub struct Unchecked {
 }
 
 impl Unchecked {
-    /// Reads an event in the federation's format.
+    /// Parses an event in the federation format.
     ///
     /// # Errors
-    /// When its form isn't that of an event of this room version: it is to be dropped.
+    /// Its form is not that of an event of this room version; it must be dropped.
     pub fn parse(json: &str, version: &RoomVersion) -> Result<Self, DropReason> {
         check_size(json.len(), limits::MAX_EVENT_TEXT_BYTES)?;
         let object = parse_canonical(json).map_err(|error| DropReason::Json(error.to_string()))?;
@@ -77,7 +77,7 @@ impl Unchecked {
         let json = to_json(&object)?;
         check_size(json.len(), limits::MAX_EVENT_BYTES)?;
         check_form(&object, version)?;
-        // What others note down beside an event is theirs; it is signed by nobody and changes no hash.
+        // `unsigned` is set by the server that stores the event: nobody signs it, and it changes no hash.
         let json = if object.remove("unsigned").is_some() {
             to_json(&object)?
         } else {
@@ -94,25 +94,25 @@ impl Unchecked {
         })
     }
 
-    /// The computed id. An `event_id` in the event itself counts for nothing.
+    /// The computed id. An `event_id` in the event itself is ignored.
     #[must_use]
     pub fn event_id(&self) -> &EventId {
         self.pdu.event_id()
     }
 
-    /// The room it says it is of.
+    /// The room that it claims.
     #[must_use]
     pub fn room_id(&self) -> &RoomId {
         self.pdu.room_id()
     }
 
-    /// The sender it names.
+    /// The sender that it claims.
     #[must_use]
     pub fn sender(&self) -> &UserId {
         self.pdu.sender()
     }
 
-    /// The time it names.
+    /// The time that it claims.
     #[must_use]
     pub fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
         self.pdu.origin_server_ts()
@@ -124,21 +124,21 @@ impl Unchecked {
         self.pdu.kind()
     }
 
-    /// The events it says it follows.
+    /// The events that it claims to reference.
     #[must_use]
     pub fn prev_events(&self) -> &[OwnedEventId] {
         self.pdu.prev_events()
     }
 
-    /// The events it says authorise it.
+    /// The auth events that it claims.
     #[must_use]
     pub fn auth_events(&self) -> &[OwnedEventId] {
         self.pdu.auth_events()
     }
 
-    /// Which keys of which servers `verify` will want: those with which the servers that must have signed
-    /// did sign, at most [`limits::MAX_SIGNING_KEYS_PER_SERVER`] each. A server that must have signed and did
-    /// not is named with no keys: `verify` will refuse the event.
+    /// The keys that `verify` needs, by server: the keys with which the servers that must have signed did sign, at most
+    /// [`limits::MAX_SIGNING_KEYS_PER_SERVER`] each. A server whose required signature is missing has no keys in the
+    /// map: `verify` will refuse the event.
     #[must_use]
     pub fn needed_keys(&self) -> BTreeMap<OwnedServerName, BTreeSet<String>> {
         let required = required_server_signatures_to_verify_event(&self.object, &self.version.rules().signatures)
@@ -162,11 +162,11 @@ impl Unchecked {
             .collect()
     }
 
-    /// Checks the signatures of all servers that the room version asks for, with keys that were valid at the
-    /// event's time, and the content hash: where that doesn't fit, the redacted event goes on.
+    /// Checks the signatures of all servers that the room version requires, with keys that were valid at the event's
+    /// time, and the content hash. If the hash does not match, the result is the redacted event.
     ///
     /// # Errors
-    /// When a signature is missing or wrong: the event is to be dropped.
+    /// A signature is missing or wrong; the event must be dropped.
     pub fn verify(self, keys: &VerifyKeys) -> Result<Verified, DropReason> {
         let rules = self.version.rules();
         let usable = keys.at(self.origin_server_ts(), rules.enforce_key_validity);
@@ -178,18 +178,18 @@ impl Unchecked {
         }
     }
 
-    /// The event with our signature added, still unchecked: a restricted join that names one of our users must be
-    /// signed by us too before it can be verified. Whether it was allowed is asked afterwards; until then nobody else
-    /// may see it.
+    /// The event with our signature added, still unchecked. A restricted join that names one of our users must be
+    /// signed by us before it can be verified. Whether the user may authorise it is checked afterwards; until then the
+    /// event must not be sent to anyone.
     ///
     /// # Errors
-    /// When the event would pass the size limit with one more signature.
+    /// The event would exceed the size limit with one more signature.
     pub fn cosigned(mut self, signer: &Signer) -> Result<Self, BuildError> {
         signer.sign_event(&mut self.object, &self.version)?;
         Self::from_object(self.object, &self.version).map_err(BuildError::Refused)
     }
 
-    /// Without a check: for events that we have just signed ourselves.
+    /// Without a check: for events that this server has just signed.
     pub(crate) fn into_verified(self) -> Verified {
         Verified::new(Arc::new(self.pdu), false)
     }
@@ -215,8 +215,8 @@ fn to_json(object: &CanonicalJsonObject) -> Result<String, DropReason> {
     serde_json::to_string(object).map_err(|error| DropReason::Json(error.to_string()))
 }
 
-/// The format of an event of the room version. ruma's `check_pdu_format` is not used: it stops one byte
-/// short of the limit and leaves hashes, signatures and the form of ids unread.
+/// Checks the event format of the room version. ruma's `check_pdu_format` is not used: its limit is one byte too low,
+/// and it does not check hashes, signatures and the form of ids.
 fn check_form(object: &CanonicalJsonObject, version: &RoomVersion) -> Result<(), DropReason> {
     let kind = name(object, "type", version)?;
     let is_create = kind == "m.room.create";
@@ -232,10 +232,13 @@ fn check_form(object: &CanonicalJsonObject, version: &RoomVersion) -> Result<(),
     check_integer(object, "origin_server_ts")?;
     let prev_events = event_ids(object, "prev_events", limits::MAX_PREV_EVENTS)?;
     if prev_events == 0 && !is_create {
-        return Err(DropReason::field("prev_events", "only a create event follows nothing"));
+        return Err(DropReason::field(
+            "prev_events",
+            "only a create event has no prev_events",
+        ));
     }
-    // Whether they are the right ones is for the authorisation rules: an event that cites the create event in version 12 is
-    // rejected by them, and keeps its place in the graph.
+    // Whether they are the right ones is decided by the authorisation rules: an event that cites the create event in
+    // version 12 is rejected by them and keeps its position in the graph.
     event_ids(object, "auth_events", limits::MAX_AUTH_EVENTS)?;
     check_hash(object)?;
     check_signatures(object)
@@ -245,13 +248,14 @@ fn string<'a>(object: &'a CanonicalJsonObject, field: &'static str) -> Result<&'
     let value = object.get(field).and_then(CanonicalJsonValue::as_str);
     let value = value.ok_or_else(|| DropReason::field(field, "not a string"))?;
     if value.len() > limits::MAX_EVENT_FIELD_BYTES {
-        return Err(DropReason::field(field, format!("{} bytes are too many", value.len())));
+        return Err(DropReason::field(field, format!("too long ({} bytes)", value.len())));
     }
     Ok(value)
 }
 
-/// A type or a state key. Servers have always agreed that 256 characters are too many, and up to version 10 not on 256 bytes:
-/// what has more bytes than that is rejected there ([`crate::authorize`]), so that the graph behind it has no hole.
+/// An event type or a state key. All servers reject more than 256 characters. Up to version 10 they do not agree on 256
+/// bytes: an event with more bytes is rejected there and not dropped ([`crate::authorize`]), so that the graph after it
+/// has no gap.
 fn name<'a>(
     object: &'a CanonicalJsonObject,
     field: &'static str,
@@ -264,10 +268,7 @@ fn name<'a>(
     let value = value.ok_or_else(|| DropReason::field(field, "not a string"))?;
     let characters = value.chars().count();
     if characters > limits::MAX_EVENT_FIELD_BYTES {
-        return Err(DropReason::field(
-            field,
-            format!("{characters} characters are too many"),
-        ));
+        return Err(DropReason::field(field, format!("too long ({characters} characters)")));
     }
     Ok(value)
 }
@@ -281,7 +282,8 @@ fn object<'a>(from: &'a CanonicalJsonObject, field: &'static str) -> Result<&'a 
 fn check_room_id(object: &CanonicalJsonObject, version: &RoomVersion, is_create: bool) -> Result<(), DropReason> {
     if version.room_id_is_create_hash() {
         if is_create {
-            // With one, the authorisation rules reject it: that is a decision, not a question of form.
+            // If it has one, the authorisation rules reject it: that is a decision about the event and not about its
+            // form.
             return if object.contains_key("room_id") {
                 string(object, "room_id").map(|_| ())
             } else {
@@ -306,12 +308,15 @@ fn check_integer(object: &CanonicalJsonObject, field: &'static str) -> Result<()
     }
 }
 
-/// Checks a list of event ids and gives its length.
+/// Checks a list of event ids and returns its length.
 fn event_ids(object: &CanonicalJsonObject, field: &'static str, max: usize) -> Result<usize, DropReason> {
     let ids = object.get(field).and_then(CanonicalJsonValue::as_array);
-    let ids = ids.ok_or_else(|| DropReason::field(field, "not a list"))?;
+    let ids = ids.ok_or_else(|| DropReason::field(field, "not an array"))?;
     if ids.len() > max {
-        return Err(DropReason::field(field, format!("{} are more than {max}", ids.len())));
+        return Err(DropReason::field(
+            field,
+            format!("{} entries, the limit is {max}", ids.len()),
+        ));
     }
     let well_formed = |id: &CanonicalJsonValue| {
         id.as_str()
@@ -321,11 +326,11 @@ fn event_ids(object: &CanonicalJsonObject, field: &'static str, max: usize) -> R
     if ids.iter().all(well_formed) {
         Ok(ids.len())
     } else {
-        Err(DropReason::field(field, "not all are event ids"))
+        Err(DropReason::field(field, "not all entries are event ids"))
     }
 }
 
-/// SHA-256 in base64 as room versions since 4 write it: 43 characters, URL-safe, no padding.
+/// SHA-256 in base64 as in room versions since 4: 43 characters, URL-safe, no padding.
 fn is_reference_hash(text: &str) -> bool {
     text.len() == 43
         && text
@@ -333,7 +338,7 @@ fn is_reference_hash(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// A content hash which isn't 32 bytes in standard base64 is a wrong form and no mismatch.
+/// A content hash that is not 32 bytes in standard base64 is a wrong form, not a mismatch.
 fn check_hash(object: &CanonicalJsonObject) -> Result<(), DropReason> {
     let hash = self::object(object, "hashes")?
         .get("sha256")
@@ -342,7 +347,7 @@ fn check_hash(object: &CanonicalJsonObject) -> Result<(), DropReason> {
     let decoded = ruma::serde::Base64::<ruma::serde::base64::Standard>::parse(hash);
     match decoded {
         Ok(bytes) if bytes.as_bytes().len() == 32 => Ok(()),
-        _ => Err(DropReason::field("hashes", "sha256 isn't 32 bytes in base64")),
+        _ => Err(DropReason::field("hashes", "sha256 is not 32 bytes in base64")),
     }
 }
 

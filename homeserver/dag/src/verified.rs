@@ -1,12 +1,12 @@
-//! An event whose form, signatures and hash were checked: the only form in which events enter a room.
+//! An event with checked form, signatures and hash: the only form in which events enter a room.
 //!
-//! Made by [`crate::Unchecked::verify`], [`crate::Draft::sign`] and [`crate::Signer::cosign`], and by nothing else.
+//! Must only be made by [`crate::Unchecked::verify`], [`crate::Draft::sign`] and [`crate::Signer::cosign`].
 
 use std::sync::Arc;
 
 use crate::Pdu;
 
-/// An event that its sender's server did sign.
+/// An event with a valid signature of the sender's server.
 #[derive(Clone, Debug)]
 pub struct Verified {
     pdu: Arc<Pdu>,
@@ -33,16 +33,16 @@ impl Verified {
         self.pdu
     }
 
-    /// Whether the content hash did not fit, so that this is the redacted event.
+    /// Whether the content hash did not match, so that this is the redacted event.
     #[must_use]
     pub fn redacted_on_receipt(&self) -> bool {
         self.redacted_on_receipt
     }
 
-    /// Reads an event back which was `Verified` when we wrote it down, e.g. in the staging table.
+    /// Reads a stored event that was `Verified` when it was stored, for example in the staging table.
     ///
     /// # Errors
-    /// When the text isn't an event: the store is damaged.
+    /// The text is not an event: the store is damaged.
     pub fn from_trusted_json(
         json: &str,
         event_id: ruma::OwnedEventId,

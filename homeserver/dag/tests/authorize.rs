@@ -1,9 +1,9 @@
-//! The rules, in their order: rejected for good, held back for now, or standing.
+//! The authorisation rules in their order: an event is rejected, soft-failed or accepted.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a panic is how a test fails"
+    reason = "a panic fails the test"
 )]
 
 use ruma::{OwnedEventId, RoomVersionId, UserId};
@@ -27,7 +27,7 @@ fn stage(verdict: &Verdict) -> Option<Stage> {
     }
 }
 
-/// One thing done in a room with alice (its creator), bob (50) and dave (0) joined, erin banned and frank invited.
+/// One event in a room with alice (its creator), bob (50) and dave (0) joined, erin banned and frank invited.
 fn attempt(version: &RoomVersionId, sender: &str, kind: &str, key: Option<&str>, content: Value) -> bool {
     let mut world = World::public(version, ALICE, &[(BOB, 50), ("@dave:d.example", 0)]);
     world.member(ALICE, "@erin:e.example", "ban");
@@ -40,7 +40,7 @@ fn attempt(version: &RoomVersionId, sender: &str, kind: &str, key: Option<&str>,
 
 type Case = (&'static str, &'static str, Option<&'static str>, Value, bool);
 
-/// Who, what, on which state key, with which content, and whether the rules let them.
+/// The sender, the event type, the state key, the content, and whether the rules allow the event.
 fn cases() -> Vec<Case> {
     let member = |membership: &str| json!({ "membership": membership });
     vec![
@@ -84,7 +84,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn who_may_do_what() {
+fn users_may_do_what_their_membership_and_power_level_allow() {
     for version in RoomVersion::ALL {
         for (sender, kind, key, content, allowed) in cases() {
             let done = attempt(&version, sender, kind, key, content.clone());
@@ -94,7 +94,7 @@ fn who_may_do_what() {
 }
 
 #[test]
-fn power_levels_that_can_not_be_read_give_no_power() {
+fn unreadable_power_levels_give_no_power() {
     for (content, allowed_before_10) in [
         (json!({ "users": { BOB: "50" } }), true),
         (json!({ "users": { BOB: null } }), false),
@@ -126,7 +126,7 @@ fn power_levels_that_can_not_be_read_give_no_power() {
 }
 
 #[test]
-fn creators_stand_above_all_in_version_12() {
+fn creators_rank_above_every_power_level_in_version_12() {
     let mut world = World::with_create(&RoomVersionId::V12, ALICE, json!({ "additional_creators": [BOB] }));
     world.state(ALICE, "m.room.power_levels", "", json!({ "users": { CAROL: 100 } }));
     world.state(ALICE, "m.room.join_rules", "", json!({ "join_rule": "public" }));
@@ -150,7 +150,7 @@ fn creators_stand_above_all_in_version_12() {
     assert_eq!(
         stage(verdict.verdict()),
         Some(Stage::Itself),
-        "a creator who is no user"
+        "a creator that is not a user id"
     );
 }
 
@@ -205,7 +205,7 @@ fn a_room_has_one_create_event_of_its_own_version() {
 }
 
 #[test]
-fn what_an_event_cites_must_be_right() {
+fn auth_events_must_be_the_selected_ones() {
     for version in RoomVersion::ALL {
         let mut world = World::public(&version, ALICE, &[(BOB, 50)]);
         let message = world.message(ALICE, "no state");
@@ -226,7 +226,7 @@ fn what_an_event_cites_must_be_right() {
                 .1
         };
         assert_eq!(cite(&mut world, &[], &right), Verdict::Accepted);
-        // A message, what has no business there, the same twice, too little.
+        // A message; an event that does not belong there; the same event twice; a missing event.
         let topic = current.get("m.room.join_rules", "").unwrap().event_id().to_owned();
         for extra in [message.event_id().to_owned(), topic, right[0].clone()] {
             assert_eq!(
@@ -242,7 +242,7 @@ fn what_an_event_cites_must_be_right() {
             .collect();
         assert_eq!(stage(&cite(&mut world, &[], &without_member)), Some(Stage::AuthEvents));
 
-        // One that was rejected itself.
+        // An event that was rejected.
         let forged = world.state("@dave:d.example", "m.room.member", BOB, json!({ "membership": "join" }));
         assert!(forged.rejected());
         assert_eq!(
@@ -251,7 +251,7 @@ fn what_an_event_cites_must_be_right() {
             "version {version}"
         );
 
-        // One of another room.
+        // An event of another room.
         let other = World::public(&version, CAROL, &[(BOB, 50)]);
         let elsewhere = other.current().get("m.room.member", BOB).unwrap().clone();
         world.events.insert(elsewhere.clone());
@@ -261,7 +261,7 @@ fn what_an_event_cites_must_be_right() {
 }
 
 #[test]
-fn events_that_are_not_at_hand_are_named() {
+fn missing_events_are_named() {
     let mut world = World::public(&RoomVersionId::V12, ALICE, &[(BOB, 50)]);
     let heads = world.head_list();
     let event = world.build(&heads, BOB, "m.room.message", None, json!({}));
@@ -277,10 +277,10 @@ fn events_that_are_not_at_hand_are_named() {
 }
 
 #[test]
-fn a_room_id_must_name_a_create_event_that_stands() {
+fn a_room_id_must_name_an_accepted_create_event() {
     let mut world = World::public(&RoomVersionId::V12, ALICE, &[]);
     // The room id names a message.
-    let message = world.message(ALICE, "I am no room");
+    let message = world.message(ALICE, "not a create event");
     let heads = world.head_list();
     world.room_id = ruma::RoomId::new_v2(message.event_id().localpart()).unwrap();
     let event = world.build_citing(
@@ -304,7 +304,7 @@ fn an_old_branch_does_not_evade_a_ban() {
         let before_ban = world.head_list();
         world.member(ALICE, BOB, "ban");
         let banned = world.head_list();
-        // Bob's server claims that he wrote this before he knew.
+        // Bob's server dates this message before the ban.
         let late = world.build(
             &before_ban,
             BOB,
@@ -318,29 +318,25 @@ fn an_old_branch_does_not_evade_a_ban() {
             "version {version}"
         );
         assert!(!pdu.rejected());
-        assert_eq!(world.head_list(), banned, "what is held back is no end of the graph");
+        assert_eq!(world.head_list(), banned, "a soft-failed event is no forward extremity");
 
-        // And after the ban he can say nothing at all.
+        // After the ban bob can't send anything.
         let never = world.build(&banned, BOB, "m.room.message", None, json!({}));
         let pdu = world.accept(never);
         assert!(pdu.rejected());
 
-        // A server which had the message before the ban keeps it.
+        // A server that received the message before the ban keeps it.
         let mut order = world.order.clone();
         let (ban, late) = (order.len() - 3, order.len() - 2);
         order.swap(ban, late);
         let early = world.replay(&order);
         assert_eq!(early.verdicts[&world.order[late]], Verdict::Accepted);
-        assert_eq!(
-            early.current().map(),
-            world.current().map(),
-            "and both have the same state"
-        );
+        assert_eq!(early.current().map(), world.current().map(), "both have the same state");
     }
 }
 
 #[test]
-fn a_demoted_admin_can_not_undo_it_from_the_past() {
+fn a_demoted_admin_cannot_undo_the_demotion_with_earlier_events() {
     for version in RoomVersion::ALL {
         let mut world = World::public(&version, ALICE, &[(BOB, 50)]);
         let before = world.head_list();
@@ -356,7 +352,7 @@ fn a_demoted_admin_can_not_undo_it_from_the_past() {
             matches!(world.verdicts[topic.event_id()], Verdict::SoftFailed { .. }),
             "version {version}"
         );
-        // Even where an accepted event has it among its ancestors, the demotion wins.
+        // The demotion wins also if an accepted event has the topic event among its ancestors.
         let both = [demotion.event_id().to_owned(), topic.event_id().to_owned()];
         let state = world.view_before(&both);
         assert!(state.get("m.room.topic", "").is_none(), "version {version}");
@@ -364,9 +360,9 @@ fn a_demoted_admin_can_not_undo_it_from_the_past() {
     }
 }
 
-/// Whether a join rule lets somebody in who was not invited, by room version.
+/// Which join rules allow a user to join who was not invited, by room version.
 #[test]
-fn knocks_and_restricted_joins_came_with_their_versions() {
+fn knocks_and_restricted_joins_exist_since_their_versions() {
     let number = |version: &RoomVersionId| version.as_str().parse::<u32>().unwrap();
     for version in RoomVersion::ALL {
         let room = |rule: &str| {
@@ -389,7 +385,8 @@ fn knocks_and_restricted_joins_came_with_their_versions() {
             if let Some(vouches) = vouches {
                 content["join_authorised_via_users_server"] = json!(vouches);
             }
-            // Signed by CAROL's server alone: who else must sign is a question of verifying, not of the rules.
+            // Signed by CAROL's server alone: which other servers must sign is checked on verification, not by the
+            // rules.
             let heads = world.head_list();
             let before = world.view_before(&heads);
             let sender = UserId::parse(CAROL).unwrap();
@@ -406,15 +403,18 @@ fn knocks_and_restricted_joins_came_with_their_versions() {
                 number(&version) >= since,
                 "{rule} in version {version}"
             );
-            assert!(!join(rule, None), "nobody vouches");
-            assert!(!join(rule, Some("@dave:d.example")), "who vouches is not in the room");
+            assert!(!join(rule, None), "no authorising user");
+            assert!(
+                !join(rule, Some("@dave:d.example")),
+                "the authorising user is not in the room"
+            );
         }
         assert!(!join("invite", Some(ALICE)));
     }
 }
 
 #[test]
-fn a_template_is_held_to_the_rules_before_anybody_signs_it() {
+fn a_template_is_authorised_before_it_is_signed() {
     for version in RoomVersion::ALL {
         let mut world = World::public(&version, ALICE, &[]);
         world.state(ALICE, "m.room.join_rules", "", json!({ "join_rule": "invite" }));
@@ -447,7 +447,7 @@ fn a_template_is_held_to_the_rules_before_anybody_signs_it() {
 }
 
 #[test]
-fn those_outside_are_shown_what_names_the_room_and_no_more() {
+fn stripped_state_has_only_the_listed_entries() {
     let mut world = World::public(&RoomVersionId::V12, ALICE, &[(BOB, 0)]);
     world.state(ALICE, "m.room.name", "", json!({ "name": "Plans" }));
     world.state(ALICE, "org.example.secret", "", json!({ "secret": 1 }));

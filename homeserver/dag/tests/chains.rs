@@ -1,9 +1,9 @@
-//! The chain index against walking the graph, and states as chains of changes.
+//! The chain cover compared with walking the graph, and state groups as chains of differences.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a panic is how a test fails"
+    reason = "a panic fails the test"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ fn graph() -> impl Strategy<Value = Graph> {
     prop::collection::vec(prop::collection::vec(any::<Index>(), 0..10), 1..60).prop_map(|events| {
         let cite = |(n, cites): (usize, Vec<Index>)| match n {
             0 => Vec::new(),
-            // Mostly recent ones, as real rooms do.
+            // Mostly recent ones, as in real rooms.
             _ => cites
                 .iter()
                 .map(|index| n - 1 - index.index(n).min(index.index(6).max(index.index(n) % 4)))
@@ -36,7 +36,7 @@ fn graph() -> impl Strategy<Value = Graph> {
     })
 }
 
-/// The event and all below it, by walking.
+/// The event and all its ancestors, by walking the graph.
 fn chain_of(graph: &Graph, from: usize) -> BTreeSet<usize> {
     let mut seen = BTreeSet::new();
     let mut work = vec![from];
@@ -74,7 +74,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn the_index_says_what_walking_says(
+    fn the_index_agrees_with_walking_the_graph(
         graph in graph(),
         picks in prop::collection::vec(prop::collection::btree_set(any::<Index>().prop_map(|i| i.index(1_000)), 1..6), 2..4),
         seed in any::<Index>(),
@@ -113,13 +113,13 @@ proptest! {
         prop_assert_eq!(&reloaded.conflicted_subgraph(&conflicted).unwrap(), &expected);
         prop_assert_eq!(cover.with_ancestors(&conflicted).unwrap(), ids(any));
 
-        // Links never outnumber citations: no graph can blow the index up.
+        // There are never more links than auth events: no graph can inflate the index.
         let links: usize = rows.iter().map(|row| row.links.len()).sum();
         prop_assert!(links <= graph.iter().map(Vec::len).sum());
     }
 
     #[test]
-    fn a_state_reads_back_through_any_chain_of_changes(
+    fn a_state_is_read_back_through_any_chain_of_differences(
         steps in prop::collection::vec((0..12_u8, 0..2_000_usize, prop::bool::weighted(0.03)), 1..400),
     ) {
         let mut rows: BTreeMap<GroupId, GroupRow> = BTreeMap::new();
@@ -146,7 +146,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_not_in_the_index_is_named() {
+fn events_that_are_not_in_the_index_are_named() {
     let mut cover = ChainCover::default();
     cover.add_event(&id(0), &[]).unwrap();
     assert_eq!(cover.add_event(&id(2), &[id(0), id(1)]).unwrap_err().0, [id(1)]);
@@ -157,7 +157,7 @@ fn what_is_not_in_the_index_is_named() {
 
 /// CVE-2024-31208, T15: a chain of 50,000, and a ladder in which everything conflicts.
 #[test]
-fn hostile_graphs_cost_what_their_citations_cost() {
+fn the_index_of_a_hostile_graph_is_linear_in_its_auth_events() {
     let mut cover = ChainCover::default();
     cover.add_event(&id(0), &[]).unwrap();
     for n in 1..50_000 {
@@ -187,7 +187,7 @@ fn hostile_graphs_cost_what_their_citations_cost() {
         state(&(0..rungs).map(|n| 2 * n).collect()),
         state(&(0..rungs).map(|n| 2 * n + 1).collect()),
     );
-    // Below the last rung, everything is in both chains.
+    // Below the last rung, every event is in both chains.
     assert_eq!(ladder.difference(&[&left, &right]).unwrap().len(), 2);
     let all: Vec<OwnedEventId> = left.0.values().chain(right.0.values()).cloned().collect();
     assert_eq!(ladder.conflicted_subgraph(&all).unwrap().len(), 2 * rungs);

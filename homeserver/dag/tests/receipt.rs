@@ -1,9 +1,9 @@
-//! What comes in from others: form (T01 to T10), signatures, keys and hashes (T40, T41, T43).
+//! The checks on receipt of an event: form (T01 to T10), signatures, keys and hashes (T40, T41, T43).
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a panic is how a test fails"
+    reason = "a panic fails the test"
 )]
 
 use std::sync::Arc;
@@ -25,13 +25,13 @@ fn version(id: &RoomVersionId) -> RoomVersion {
     RoomVersion::new(id).unwrap()
 }
 
-/// A good event of a room, as JSON to be spoilt.
+/// A valid event of a room, as JSON for tests to change.
 fn good(id: &RoomVersionId) -> Value {
     let mut world = World::public(id, ALICE, &[]);
     serde_json::from_str(world.message(ALICE, "hello").json()).unwrap()
 }
 
-/// Hashes and signs an event by hand, whatever it is.
+/// Hashes and signs any event by hand.
 fn signed(mut event: Value, id: &RoomVersionId) -> CanonicalJsonObject {
     event.as_object_mut().unwrap().remove("signatures");
     event.as_object_mut().unwrap().remove("hashes");
@@ -56,7 +56,7 @@ fn keys() -> VerifyKeys {
 }
 
 #[test]
-fn only_room_versions_6_to_12() {
+fn only_room_versions_6_to_12_are_supported() {
     for id in RoomVersion::ALL {
         assert_eq!(version(&id).id(), &id);
     }
@@ -70,7 +70,7 @@ fn only_room_versions_6_to_12() {
 }
 
 #[test]
-fn every_version_makes_events_that_verify_and_read_back_alike() {
+fn events_of_every_version_verify_and_are_read_back_unchanged() {
     for id in RoomVersion::ALL {
         let version = version(&id);
         let mut world = World::public(&id, ALICE, &[("@bob:b.example", 50)]);
@@ -133,7 +133,7 @@ fn an_event_may_have_65_536_bytes_and_not_one_more() {
 }
 
 #[test]
-fn building_a_large_event_says_how_large_it_was() {
+fn the_error_for_a_too_large_event_has_its_size() {
     let mut world = World::public(&RoomVersionId::V12, ALICE, &[]);
     let state = world.current();
     let sender = UserId::parse(ALICE).unwrap();
@@ -165,7 +165,7 @@ fn building_a_large_event_says_how_large_it_was() {
 }
 
 #[test]
-fn we_sign_for_our_own_users_only() {
+fn only_events_of_our_own_users_are_signed() {
     let world = World::new(&RoomVersionId::V12, ALICE);
     let draft = Draft {
         sender: UserId::parse("@bob:b.example").unwrap(),
@@ -259,7 +259,7 @@ fn wrong_types_and_numbers_are_dropped() {
 }
 
 #[test]
-fn every_field_must_be_there_and_limits_are_allowed() {
+fn every_field_is_required_and_values_at_the_limits_are_allowed() {
     let id = "$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     for field in [
         "type",
@@ -289,8 +289,8 @@ fn every_field_must_be_there_and_limits_are_allowed() {
     }
 }
 
-/// An event of somebody who has just made the room, changed and signed by hand: None where it is dropped, else whether the
-/// rules let it stand.
+/// An event of the creator of a new room, changed and signed by hand: `None` if it is dropped, otherwise whether it is
+/// accepted.
 fn receive(id: &RoomVersionId, change: impl FnOnce(&mut Value)) -> Option<bool> {
     let mut world = World::public(id, ALICE, &[]);
     let heads = world.head_list();
@@ -303,9 +303,9 @@ fn receive(id: &RoomVersionId, change: impl FnOnce(&mut Value)) -> Option<bool> 
     Some(world.accepted(&pdu))
 }
 
-/// Dropped, it would leave a hole in the graph that nobody can fill (room version 12, "Authorization rules").
+/// If it were dropped, it would leave a gap in the graph that nobody can fill (room version 12, "Authorization rules").
 #[test]
-fn an_event_that_cites_the_create_event_by_its_room_id_and_again_is_rejected() {
+fn a_version_12_event_with_the_create_event_in_its_auth_events_is_rejected() {
     assert_eq!(receive(&RoomVersionId::V12, |_| {}), Some(true));
     let cites_create = |event: &mut Value| {
         let create = event["room_id"].as_str().unwrap().replace('!', "$");
@@ -315,9 +315,9 @@ fn an_event_that_cites_the_create_event_by_its_room_id_and_again_is_rejected() {
 }
 
 #[test]
-fn long_names_are_dropped_or_rejected_as_other_servers_do() {
+fn events_with_long_names_are_dropped_or_rejected_as_in_synapse() {
     for id in RoomVersion::ALL {
-        // Two bytes a letter: what Synapse measured in letters.
+        // Two bytes a letter; Synapse measured in characters.
         let older = !version(&id).drops_long_names();
         assert_eq!(older, ["6", "7", "8", "9", "10"].contains(&id.as_str()), "{id}");
         for field in ["type", "state_key"] {
@@ -335,7 +335,7 @@ fn long_names_are_dropped_or_rejected_as_other_servers_do() {
     }
 }
 
-/// What others would reject is not sent.
+/// Other servers would reject such an event, so it is not sent.
 #[test]
 fn no_event_with_a_long_name_is_signed() {
     for id in RoomVersion::ALL {
@@ -364,7 +364,7 @@ fn no_event_with_a_long_name_is_signed() {
 }
 
 #[test]
-fn the_id_is_computed_and_unsigned_counts_for_nothing() {
+fn the_id_is_computed_and_unsigned_is_ignored() {
     let event = good(&RoomVersionId::V12);
     let plain = parse(&event).unwrap();
     let mut noted = event.clone();
@@ -386,7 +386,7 @@ fn the_id_is_computed_and_unsigned_counts_for_nothing() {
 }
 
 #[test]
-fn changed_content_is_redacted_and_anything_else_dropped() {
+fn changed_content_is_redacted_and_any_other_change_is_dropped() {
     for id in RoomVersion::ALL {
         let event = good(&id);
         let version = version(&id);
@@ -434,7 +434,7 @@ fn one_key(validity: KeyValidity) -> VerifyKeys {
 }
 
 #[test]
-fn a_key_counts_in_its_time_only() {
+fn a_key_is_valid_only_within_its_time() {
     let event = good(&RoomVersionId::V12);
     let ts = event["origin_server_ts"].as_u64().unwrap();
     let at = |offset: i64| MilliSecondsSinceUnixEpoch(UInt::try_from(ts.checked_add_signed(offset).unwrap()).unwrap());
@@ -468,7 +468,7 @@ fn a_key_counts_in_its_time_only() {
 }
 
 #[test]
-fn keys_that_prove_nothing_are_refused() {
+fn weak_and_malformed_keys_are_refused() {
     let valid = KeyValidity::ValidUntil(MilliSecondsSinceUnixEpoch(UInt::MAX));
     let refused = |bytes: &[u8]| VerifyKey::new(bytes, valid).unwrap_err();
     assert_eq!(refused(&[0; 31]), KeyError::Length(31));
@@ -477,7 +477,7 @@ fn keys_that_prove_nothing_are_refused() {
     identity[0] = 1;
     assert_eq!(refused(&identity), KeyError::Weak);
     assert_eq!(refused(&[0; 32]), KeyError::Weak);
-    // y = p + 1: the identity written in another way.
+    // y = p + 1: the identity in another encoding.
     let mut other_identity = [0xff_u8; 32];
     other_identity[0] = 0xee;
     other_identity[31] = 0x7f;
@@ -485,13 +485,13 @@ fn keys_that_prove_nothing_are_refused() {
 }
 
 #[test]
-fn a_signature_by_another_server_or_with_another_key_is_none() {
+fn a_signature_by_another_server_or_with_another_key_is_invalid() {
     let event = good(&RoomVersionId::V12);
     let needed = parse(&event).unwrap().needed_keys();
     assert_eq!(needed.len(), 1);
     assert!(needed[&owned_server_name!("a.example")].contains("ed25519:test"));
 
-    // The other server signs it very well.
+    // A valid signature of the other server.
     let mut by_other = event.clone();
     let b = signer(&owned_server_name!("b.example"));
     by_other["signatures"] = json!({});
@@ -508,7 +508,7 @@ fn a_signature_by_another_server_or_with_another_key_is_none() {
     assert!(unchecked.needed_keys()[&owned_server_name!("a.example")].is_empty());
     assert!(unchecked.verify(&keys()).is_err());
 
-    // Nobody has the server's keys, or it has another key of that name.
+    // The keys of the server are unknown, or it has another key of that name.
     assert!(parse(&event).unwrap().verify(&VerifyKeys::new()).is_err());
     let impostor = Signer::from_seed(owned_server_name!("a.example"), &[9; 32], "test").unwrap();
     let valid = KeyValidity::ValidUntil(MilliSecondsSinceUnixEpoch(UInt::MAX));
@@ -531,7 +531,7 @@ fn a_restricted_join_needs_both_servers() {
         &UserId::parse("@bob:b.example").unwrap(),
         "m.room.message",
         Some("@bob:b.example"),
-        object(json!({ "body": "no join yet" })),
+        object(json!({ "body": "not a join yet" })),
     );
     let content = json!({ "membership": "join", "join_authorised_via_users_server": ALICE });
     let mut event: Value = serde_json::from_str(join.pdu().json()).unwrap();
@@ -564,7 +564,7 @@ fn a_restricted_join_needs_both_servers() {
 }
 
 #[test]
-fn redactions_name_their_target_where_the_version_wants_it() {
+fn redactions_name_their_target_at_the_position_of_the_version() {
     for id in RoomVersion::ALL {
         let mut world = World::public(&id, ALICE, &[]);
         let target = world.message(ALICE, "oops");
@@ -599,7 +599,7 @@ fn redactions_name_their_target_where_the_version_wants_it() {
         assert_eq!(
             again.event_id(),
             target.event_id(),
-            "{id}: the id is that of what redaction keeps"
+            "{id}: the id is the hash of the redacted event"
         );
     }
 }

@@ -1,9 +1,9 @@
-//! State resolution: known problems, forks of several branches in every order, and random rooms.
+//! State resolution: known problems, branches in every order, and random rooms.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a panic is how a test fails"
+    reason = "a panic fails the test"
 )]
 
 use proptest::{prelude::*, sample::Index};
@@ -15,7 +15,7 @@ const ALICE: &str = "@alice:a.example";
 const BOB: &str = "@bob:b.example";
 const CAROL: &str = "@carol:c.example";
 
-/// All orders of up to five things.
+/// All orders of up to five items.
 fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     let mut all = vec![Vec::new()];
     for item in items {
@@ -33,7 +33,7 @@ fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     all
 }
 
-/// Resolves the forks in every order, checks that all agree, and gives the result.
+/// Resolves the forks in every order, checks that all results are equal, and returns the result.
 fn resolve_all_ways(world: &World, forks: &[StateMap]) -> StateMap {
     let expected = resolve(&world.version, forks, &world.cover, &world.events).unwrap();
     for order in permutations(forks) {
@@ -42,7 +42,7 @@ fn resolve_all_ways(world: &World, forks: &[StateMap]) -> StateMap {
             expected
         );
     }
-    // A fork more of the same changes nothing.
+    // A duplicate fork changes nothing.
     let mut doubled = forks.to_vec();
     doubled.extend(forks.iter().cloned());
     assert_eq!(
@@ -59,7 +59,7 @@ fn state_of<'a>(world: &World, events: impl IntoIterator<Item = &'a OwnedEventId
         .collect()
 }
 
-/// A room with a public rule, in which each of these joins.
+/// A room with a public join rule, which each of these users joins.
 fn joined(version: &RoomVersionId, users: &[&str]) -> World {
     let mut world = World::new(version, ALICE);
     let levels = if world.version.creators_are_above_all() {
@@ -96,7 +96,7 @@ fn msc4297_problem_a_does_not_lose_the_join_rule() {
             .send_after(&after, CAROL, "m.room.member", Some(CAROL), named(CAROL))
             .event_id()
             .to_owned();
-        // Each server has an older view of what the other changed, and one has even the older rule.
+        // Each server has an older view of the other's changes, and one has the older rule as well.
         let at_bob = state_of(
             &world,
             [
@@ -125,10 +125,10 @@ fn msc4297_problem_a_does_not_lose_the_join_rule() {
             assert_eq!(
                 rule,
                 Some(&invite_only),
-                "2.1 starts from nothing, so alice could still change the rule"
+                "2.1 starts from an empty state, so alice may still change the rule"
             );
         } else {
-            assert_eq!(rule, None, "the state reset for which version 12 was made");
+            assert_eq!(rule, None, "the state reset that version 12 fixes");
         }
         assert_eq!(resolved.get("m.room.member", BOB), Some(&bob));
         assert_eq!(resolved.get("m.room.member", CAROL), Some(&carol));
@@ -174,7 +174,7 @@ fn msc4297_problem_b_does_not_fall_back_to_old_power_levels() {
             Some("@eve:e.example"),
             named,
         );
-        // Eve's server has the first power levels again, as if the second and third had never been.
+        // Eve's server has the first power levels, as if the second and third had never existed.
         let at_eve = state_of(&world, base.iter().chain([&eve.event_id().to_owned()]));
         let mut at_zara = state_of(&world, base.iter().chain([&zara.event_id().to_owned()]));
         at_zara.insert(("m.room.power_levels".into(), String::new()), second.clone());
@@ -193,7 +193,7 @@ fn msc4297_problem_b_does_not_fall_back_to_old_power_levels() {
 }
 
 #[test]
-fn branches_of_a_quarrel_agree_in_all_120_orders() {
+fn conflicting_branches_resolve_alike_in_all_120_orders() {
     for version in RoomVersion::ALL {
         let mut world = World::public(&version, ALICE, &[(BOB, 50), (CAROL, 50), ("@dave:d.example", 0)]);
         let fork = world.head_list();
@@ -239,7 +239,7 @@ fn branches_of_a_quarrel_agree_in_all_120_orders() {
 }
 
 #[test]
-fn a_state_with_half_of_it_left_out_resets_nothing_in_version_12() {
+fn a_state_with_missing_entries_resets_nothing_in_version_12() {
     let mut world = World::public(&RoomVersionId::V12, ALICE, &[(BOB, 50), (CAROL, 0)]);
     world.state(ALICE, "m.room.name", "", json!({ "name": "kept" }));
     let whole = world.current().map();
@@ -253,7 +253,7 @@ fn a_state_with_half_of_it_left_out_resets_nothing_in_version_12() {
 }
 
 #[test]
-fn an_event_that_was_rejected_stays_out() {
+fn a_rejected_event_stays_out_of_the_state() {
     let mut world = World::public(&RoomVersionId::V12, ALICE, &[(BOB, 0)]);
     let whole = world.current().map();
     let forged = world.state(BOB, "m.room.topic", "", json!({ "topic": "not mine to set" }));
@@ -265,7 +265,7 @@ fn an_event_that_was_rejected_stays_out() {
 }
 
 #[test]
-fn what_is_not_at_hand_is_named_and_asking_again_succeeds() {
+fn missing_events_are_named_and_resolution_succeeds_once_they_are_loaded() {
     let mut world = World::public(&RoomVersionId::V11, ALICE, &[(BOB, 50), (CAROL, 50)]);
     let fork = world.head_list();
     let one = world.send_after(&fork, BOB, "m.room.topic", Some(""), json!({ "topic": "1" }));
@@ -293,7 +293,7 @@ fn what_is_not_at_hand_is_named_and_asking_again_succeeds() {
     assert_eq!(asked, 1);
 }
 
-/// What a random person does at a random place of the graph.
+/// An action of a random user at a random position of the graph.
 #[derive(Clone, Debug)]
 struct Act {
     who: u8,
@@ -315,7 +315,7 @@ const PEOPLE: [&str; 4] = [ALICE, BOB, CAROL, "@dave:d.example"];
 
 fn perform(world: &mut World, act: &Act, n: usize) {
     let (who, whom) = (PEOPLE[usize::from(act.who)], PEOPLE[usize::from(act.whom)]);
-    let places: Vec<OwnedEventId> = world
+    let positions: Vec<OwnedEventId> = world
         .order
         .iter()
         .filter(|id| !world.pdu(id).rejected())
@@ -324,7 +324,7 @@ fn perform(world: &mut World, act: &Act, n: usize) {
     let mut prev: Vec<OwnedEventId> = act
         .after
         .iter()
-        .map(|index| places[index.index(places.len() - 1) + 1].clone())
+        .map(|index| positions[index.index(positions.len() - 1) + 1].clone())
         .collect();
     prev.sort();
     prev.dedup();
@@ -357,7 +357,7 @@ fn perform(world: &mut World, act: &Act, n: usize) {
     world.send_after(&prev, who, kind, Some(key), content);
 }
 
-/// Another order in which each event still comes after those it follows and cites.
+/// Another order in which each event still comes after the events it references and its auth events.
 fn shuffled(world: &World, picks: &[Index]) -> Vec<OwnedEventId> {
     let mut left = world.order.clone();
     let mut order: Vec<OwnedEventId> = Vec::new();
@@ -383,8 +383,8 @@ fn shuffled(world: &World, picks: &[Index]) -> Vec<OwnedEventId> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Servers that get the events in different orders agree on the state at every event, on what is rejected, and
-    /// on the state that all branches come to.
+    /// Servers that receive the events in different orders agree on the state at every event, on the rejected events,
+    /// and on the state that all branches resolve to.
     #[test]
     fn the_order_of_arrival_makes_no_difference(
         v12 in any::<bool>(),

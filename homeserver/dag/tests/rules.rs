@@ -1,11 +1,12 @@
-//! The rules of authorisation, one by one (T28, T29, T37), by their numbers in the specification of room version 12; what
-//! redaction does to them (T17, T36); and state resolution against ruma's own, in every order (T24), over hostile graphs (T16).
+//! The authorisation rules, one by one (T28, T29, T37), by their numbers in the specification of room version 12; the
+//! effect of redactions on them (T17, T36); and state resolution compared with ruma's, in every order (T24), over
+//! hostile graphs (T16).
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::too_many_lines,
-    reason = "a panic is how a test fails, and a table of cases is read as one"
+    reason = "a panic fails the test, and a table of cases is one function"
 )]
 
 use std::{
@@ -34,7 +35,8 @@ const FRANK: &str = "@frank:f.example";
 const HEIDI: &str = "@heidi:h.example";
 const IVAN: &str = "@ivan:i.example";
 
-/// alice made the room; ivan has 75, bob and heidi 50, dave 0; erin is banned, frank invited; carol is outside.
+/// alice created the room; ivan has 75, bob and heidi 50, dave 0; erin is banned, frank invited; carol is not in the
+/// room.
 fn room(version: &RoomVersionId, rule: &str) -> World {
     let mut world = World::public(version, ALICE, &[(IVAN, 75), (BOB, 50), (HEIDI, 50), (DAVE, 0)]);
     world.member(ALICE, ERIN, "ban");
@@ -45,7 +47,7 @@ fn room(version: &RoomVersionId, rule: &str) -> World {
     world
 }
 
-/// The rule's number, the join rule, who sends what, and whether the rules let it stand.
+/// The rule's number, the join rule, sender, type, state key and content, and whether the rules allow the event.
 type Vector = (
     &'static str,
     &'static str,
@@ -73,7 +75,7 @@ fn members() -> Vec<Vector> {
         ("5.1 no state key", "public", BOB, M, None, is("join"), false),
         ("5.1 no membership", "public", BOB, M, Some(BOB), json!({}), false),
         (
-            "5.1 a membership that is no word",
+            "5.1 a membership that is not a string",
             "public",
             BOB,
             M,
@@ -82,7 +84,7 @@ fn members() -> Vec<Vector> {
             false,
         ),
         (
-            "5.1 a membership that nobody knows (T37)",
+            "5.1 an unknown membership (T37)",
             "public",
             BOB,
             M,
@@ -91,7 +93,7 @@ fn members() -> Vec<Vector> {
             false,
         ),
         (
-            "5.3.2 for somebody else",
+            "5.3.2 for another user",
             "public",
             BOB,
             M,
@@ -102,9 +104,9 @@ fn members() -> Vec<Vector> {
         ("5.3.3 banned", "public", ERIN, M, Some(ERIN), is("join"), false),
         ("5.3.4 uninvited", "invite", CAROL, M, Some(CAROL), is("join"), false),
         ("5.3.4 invited", "invite", FRANK, M, Some(FRANK), is("join"), true),
-        ("5.3.4 in it already", "invite", DAVE, M, Some(DAVE), is("join"), true),
+        ("5.3.4 joined already", "invite", DAVE, M, Some(DAVE), is("join"), true),
         (
-            "5.3.4 invited where one knocks",
+            "5.3.4 invited, with the join rule knock",
             "knock",
             FRANK,
             M,
@@ -113,7 +115,7 @@ fn members() -> Vec<Vector> {
             true,
         ),
         (
-            "5.3.4 not invited where one knocks",
+            "5.3.4 not invited, with the join rule knock",
             "knock",
             CAROL,
             M,
@@ -123,7 +125,7 @@ fn members() -> Vec<Vector> {
         ),
         ("5.3.5.1 invited", "restricted", FRANK, M, Some(FRANK), is("join"), true),
         (
-            "5.3.5.2 by whom may invite",
+            "5.3.5.2 authorised by a user with the power to invite",
             "restricted",
             CAROL,
             M,
@@ -132,7 +134,7 @@ fn members() -> Vec<Vector> {
             true,
         ),
         (
-            "5.3.5.2 by nobody",
+            "5.3.5.2 without an authorising user",
             "restricted",
             CAROL,
             M,
@@ -141,7 +143,7 @@ fn members() -> Vec<Vector> {
             false,
         ),
         (
-            "5.3.5.2 by who isn't in it",
+            "5.3.5.2 authorised by a user who is not in the room",
             "restricted",
             CAROL,
             M,
@@ -150,7 +152,7 @@ fn members() -> Vec<Vector> {
             false,
         ),
         (
-            "5.3.5.2 by who is banned",
+            "5.3.5.2 authorised by a banned user",
             "restricted",
             CAROL,
             M,
@@ -159,7 +161,7 @@ fn members() -> Vec<Vector> {
             false,
         ),
         (
-            "5.3.5.2 by oneself",
+            "5.3.5.2 authorised by the joining user",
             "restricted",
             CAROL,
             M,
@@ -168,7 +170,7 @@ fn members() -> Vec<Vector> {
             false,
         ),
         (
-            "5.3.5.2 where one knocks too",
+            "5.3.5.2 with the join rule knock_restricted",
             "knock_restricted",
             CAROL,
             M,
@@ -176,9 +178,9 @@ fn members() -> Vec<Vector> {
             vouched(BOB),
             true,
         ),
-        ("5.3.6 anybody", "public", CAROL, M, Some(CAROL), is("join"), true),
+        ("5.3.6 any user", "public", CAROL, M, Some(CAROL), is("join"), true),
         (
-            "5.3.7 a rule that nobody knows (T37)",
+            "5.3.7 an unknown join rule (T37)",
             "telepathy",
             CAROL,
             M,
@@ -188,7 +190,7 @@ fn members() -> Vec<Vector> {
         ),
         ("5.3.7 private", "private", CAROL, M, Some(CAROL), is("join"), false),
         (
-            "5.4.1 a token that nobody made",
+            "5.4.1 an unknown token",
             "public",
             BOB,
             M,
@@ -197,7 +199,7 @@ fn members() -> Vec<Vector> {
             false,
         ),
         (
-            "5.4.2 from outside",
+            "5.4.2 by a user who is not in the room",
             "public",
             CAROL,
             M,
@@ -205,12 +207,12 @@ fn members() -> Vec<Vector> {
             is("invite"),
             false,
         ),
-        ("5.4.3 who is in it", "public", BOB, M, Some(DAVE), is("invite"), false),
-        ("5.4.3 who is banned", "public", BOB, M, Some(ERIN), is("invite"), false),
-        ("5.4.4 somebody new", "public", DAVE, M, Some(CAROL), is("invite"), true),
-        ("5.5.1 from the room", "public", DAVE, M, Some(DAVE), is("leave"), true),
+        ("5.4.3 a joined user", "public", BOB, M, Some(DAVE), is("invite"), false),
+        ("5.4.3 a banned user", "public", BOB, M, Some(ERIN), is("invite"), false),
+        ("5.4.4 a new user", "public", DAVE, M, Some(CAROL), is("invite"), true),
+        ("5.5.1 a joined user", "public", DAVE, M, Some(DAVE), is("leave"), true),
         (
-            "5.5.1 from an invitation",
+            "5.5.1 an invited user",
             "public",
             FRANK,
             M,
@@ -219,7 +221,7 @@ fn members() -> Vec<Vector> {
             true,
         ),
         (
-            "5.5.1 from nowhere",
+            "5.5.1 a user without a membership",
             "public",
             CAROL,
             M,
@@ -227,11 +229,19 @@ fn members() -> Vec<Vector> {
             is("leave"),
             false,
         ),
-        ("5.5.1 from a ban", "public", ERIN, M, Some(ERIN), is("leave"), false),
-        ("5.5.2 from outside", "public", CAROL, M, Some(DAVE), is("leave"), false),
-        ("5.5.3 a ban lifted", "public", BOB, M, Some(ERIN), is("leave"), true),
+        ("5.5.1 a banned user", "public", ERIN, M, Some(ERIN), is("leave"), false),
         (
-            "5.5.3 a ban lifted without the power",
+            "5.5.2 by a user who is not in the room",
+            "public",
+            CAROL,
+            M,
+            Some(DAVE),
+            is("leave"),
+            false,
+        ),
+        ("5.5.3 an unban", "public", BOB, M, Some(ERIN), is("leave"), true),
+        (
+            "5.5.3 an unban without the power",
             "public",
             DAVE,
             M,
@@ -239,9 +249,17 @@ fn members() -> Vec<Vector> {
             is("leave"),
             false,
         ),
-        ("5.5.4 who has less", "public", BOB, M, Some(DAVE), is("leave"), true),
         (
-            "5.5.4 who has as much",
+            "5.5.4 a user with less power",
+            "public",
+            BOB,
+            M,
+            Some(DAVE),
+            is("leave"),
+            true,
+        ),
+        (
+            "5.5.4 a user with equal power",
             "public",
             BOB,
             M,
@@ -249,16 +267,16 @@ fn members() -> Vec<Vector> {
             is("leave"),
             false,
         ),
-        ("5.5.4 who has more", "public", BOB, M, Some(IVAN), is("leave"), false),
         (
-            "5.5.4 who made the room",
+            "5.5.4 a user with more power",
             "public",
-            IVAN,
+            BOB,
             M,
-            Some(ALICE),
+            Some(IVAN),
             is("leave"),
             false,
         ),
+        ("5.5.4 the creator", "public", IVAN, M, Some(ALICE), is("leave"), false),
         (
             "5.5.4 without the power",
             "public",
@@ -268,10 +286,26 @@ fn members() -> Vec<Vector> {
             is("leave"),
             false,
         ),
-        ("5.6.1 from outside", "public", CAROL, M, Some(DAVE), is("ban"), false),
-        ("5.6.2 who has less", "public", BOB, M, Some(DAVE), is("ban"), true),
         (
-            "5.6.2 who was never there",
+            "5.6.1 by a user who is not in the room",
+            "public",
+            CAROL,
+            M,
+            Some(DAVE),
+            is("ban"),
+            false,
+        ),
+        (
+            "5.6.2 a user with less power",
+            "public",
+            BOB,
+            M,
+            Some(DAVE),
+            is("ban"),
+            true,
+        ),
+        (
+            "5.6.2 a user who was never in the room",
             "public",
             BOB,
             M,
@@ -279,16 +313,16 @@ fn members() -> Vec<Vector> {
             is("ban"),
             true,
         ),
-        ("5.6.2 who has as much", "public", BOB, M, Some(HEIDI), is("ban"), false),
         (
-            "5.6.2 who made the room",
+            "5.6.2 a user with equal power",
             "public",
-            IVAN,
+            BOB,
             M,
-            Some(ALICE),
+            Some(HEIDI),
             is("ban"),
             false,
         ),
+        ("5.6.2 the creator", "public", IVAN, M, Some(ALICE), is("ban"), false),
         (
             "5.6.3 without the power",
             "public",
@@ -298,9 +332,17 @@ fn members() -> Vec<Vector> {
             is("ban"),
             false,
         ),
-        ("5.7.1 where one may", "knock", CAROL, M, Some(CAROL), is("knock"), true),
         (
-            "5.7.1 where one may, or be let in",
+            "5.7.1 with the join rule knock",
+            "knock",
+            CAROL,
+            M,
+            Some(CAROL),
+            is("knock"),
+            true,
+        ),
+        (
+            "5.7.1 with the join rule knock_restricted",
             "knock_restricted",
             CAROL,
             M,
@@ -309,7 +351,7 @@ fn members() -> Vec<Vector> {
             true,
         ),
         (
-            "5.7.1 where one may not",
+            "5.7.1 with another join rule",
             "invite",
             CAROL,
             M,
@@ -318,7 +360,7 @@ fn members() -> Vec<Vector> {
             false,
         ),
         (
-            "5.7.2 for somebody else",
+            "5.7.2 for another user",
             "knock",
             BOB,
             M,
@@ -326,10 +368,10 @@ fn members() -> Vec<Vector> {
             is("knock"),
             false,
         ),
-        ("5.7.3 who is banned", "knock", ERIN, M, Some(ERIN), is("knock"), false),
-        ("5.7.3 who is in it", "knock", DAVE, M, Some(DAVE), is("knock"), false),
+        ("5.7.3 a banned user", "knock", ERIN, M, Some(ERIN), is("knock"), false),
+        ("5.7.3 a joined user", "knock", DAVE, M, Some(DAVE), is("knock"), false),
         (
-            "5.7.3 who is invited",
+            "5.7.3 an invited user",
             "knock",
             FRANK,
             M,
@@ -348,7 +390,7 @@ fn others() -> Vec<Vector> {
     let event = |kind: &'static str, level: Value| levels(move |levels| levels["events"][kind] = level);
     vec![
         (
-            "6 from outside",
+            "6 a user who is not in the room",
             "public",
             CAROL,
             "m.room.message",
@@ -357,7 +399,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "6 invited only",
+            "6 an invited user",
             "public",
             FRANK,
             "m.room.message",
@@ -365,8 +407,24 @@ fn others() -> Vec<Vector> {
             json!({}),
             false,
         ),
-        ("6 banned", "public", ERIN, "m.room.message", None, json!({}), false),
-        ("6 in it", "public", DAVE, "m.room.message", None, json!({}), true),
+        (
+            "6 a banned user",
+            "public",
+            ERIN,
+            "m.room.message",
+            None,
+            json!({}),
+            false,
+        ),
+        (
+            "6 a joined user",
+            "public",
+            DAVE,
+            "m.room.message",
+            None,
+            json!({}),
+            true,
+        ),
         (
             "7 with the power to invite",
             "public",
@@ -377,7 +435,7 @@ fn others() -> Vec<Vector> {
             true,
         ),
         (
-            "8 an event of its own level",
+            "8 an event type with its own level",
             "public",
             DAVE,
             "dev.weft.update",
@@ -395,7 +453,7 @@ fn others() -> Vec<Vector> {
             true,
         ),
         (
-            "8 a state without the power",
+            "8 a state event without the power",
             "public",
             DAVE,
             "m.room.topic",
@@ -403,9 +461,17 @@ fn others() -> Vec<Vector> {
             json!({}),
             false,
         ),
-        ("8 a state", "public", BOB, "m.room.topic", Some(""), json!({}), true),
         (
-            "8 a visibility that nobody knows (T37)",
+            "8 a state event",
+            "public",
+            BOB,
+            "m.room.topic",
+            Some(""),
+            json!({}),
+            true,
+        ),
+        (
+            "8 an unknown history visibility (T37)",
             "public",
             BOB,
             "m.room.history_visibility",
@@ -414,7 +480,7 @@ fn others() -> Vec<Vector> {
             true,
         ),
         (
-            "8 a tombstone to anywhere (T37)",
+            "8 a tombstone with an invalid room id (T37)",
             "public",
             BOB,
             "m.room.tombstone",
@@ -432,7 +498,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "9 one's own key",
+            "9 the sender's own state key",
             "public",
             BOB,
             "org.example",
@@ -441,7 +507,7 @@ fn others() -> Vec<Vector> {
             true,
         ),
         (
-            "9 another's key",
+            "9 another user's state key",
             "public",
             BOB,
             "org.example",
@@ -450,7 +516,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "9 another's key, by who made the room",
+            "9 another user's state key, by the creator",
             "public",
             ALICE,
             "org.example",
@@ -459,7 +525,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.1 a word (T29)",
+            "10.1 a string (T29)",
             "public",
             BOB,
             P,
@@ -477,7 +543,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.1 a list (T29)",
+            "10.1 an array (T29)",
             "public",
             BOB,
             P,
@@ -486,7 +552,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.1 truth (T29)",
+            "10.1 a boolean (T29)",
             "public",
             BOB,
             P,
@@ -495,7 +561,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.1 less than nothing (T29)",
+            "10.1 a negative level (T29)",
             "public",
             BOB,
             P,
@@ -504,7 +570,7 @@ fn others() -> Vec<Vector> {
             true,
         ),
         (
-            "10.1 very much, by who has more (T29)",
+            "10.1 a very high level, by a user with more (T29)",
             "public",
             ALICE,
             P,
@@ -513,7 +579,7 @@ fn others() -> Vec<Vector> {
             true,
         ),
         (
-            "10.2 events that are a list",
+            "10.2 events that are an array",
             "public",
             BOB,
             P,
@@ -522,7 +588,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.2 an event's level in words",
+            "10.2 an event's level as a string",
             "public",
             BOB,
             P,
@@ -531,7 +597,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.2 a notification's level in words",
+            "10.2 a notification's level as a string",
             "public",
             BOB,
             P,
@@ -558,7 +624,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.3 a user that is none",
+            "10.3 an invalid user id",
             "public",
             BOB,
             P,
@@ -567,7 +633,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.3 a user's level in words",
+            "10.3 a user's level as a string",
             "public",
             BOB,
             P,
@@ -576,7 +642,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.4 who made the room (T29)",
+            "10.4 the creator in users (T29)",
             "public",
             ALICE,
             P,
@@ -585,7 +651,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.6 raised above oneself",
+            "10.6 raised above the sender's level",
             "public",
             BOB,
             P,
@@ -594,7 +660,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.6 raised to oneself",
+            "10.6 raised to the sender's level",
             "public",
             BOB,
             P,
@@ -604,7 +670,7 @@ fn others() -> Vec<Vector> {
         ),
         ("10.6 lowered", "public", BOB, P, Some(""), top("kick", json!(10)), true),
         (
-            "10.7 an event raised above oneself",
+            "10.7 an event raised above the sender's level",
             "public",
             BOB,
             P,
@@ -613,7 +679,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.7 an event added above oneself",
+            "10.7 an event added above the sender's level",
             "public",
             BOB,
             P,
@@ -631,7 +697,7 @@ fn others() -> Vec<Vector> {
             true,
         ),
         (
-            "10.7 an event taken out",
+            "10.7 an event removed",
             "public",
             BOB,
             P,
@@ -640,7 +706,7 @@ fn others() -> Vec<Vector> {
             true,
         ),
         (
-            "10.8 a user raised above oneself",
+            "10.8 a user raised above the sender's level",
             "public",
             BOB,
             P,
@@ -649,7 +715,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.8 a user raised to oneself",
+            "10.8 a user raised to the sender's level",
             "public",
             BOB,
             P,
@@ -658,7 +724,7 @@ fn others() -> Vec<Vector> {
             true,
         ),
         (
-            "10.8 oneself raised",
+            "10.8 the sender raised",
             "public",
             BOB,
             P,
@@ -667,7 +733,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.8 oneself lowered",
+            "10.8 the sender lowered",
             "public",
             BOB,
             P,
@@ -676,7 +742,7 @@ fn others() -> Vec<Vector> {
             true,
         ),
         (
-            "10.9 an equal lowered",
+            "10.9 a user with equal power lowered",
             "public",
             BOB,
             P,
@@ -685,7 +751,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.9 who has more lowered",
+            "10.9 a user with more power lowered",
             "public",
             BOB,
             P,
@@ -694,7 +760,7 @@ fn others() -> Vec<Vector> {
             false,
         ),
         (
-            "10.9 an equal lowered by who has more",
+            "10.9 an equal lowered by a user with more power",
             "public",
             IVAN,
             P,
@@ -715,17 +781,18 @@ fn others() -> Vec<Vector> {
 }
 
 #[test]
-fn t28_every_rule_of_version_12_lets_what_it_lets_and_refuses_what_it_refuses() {
+fn t28_every_rule_of_version_12_allows_and_refuses_what_it_should() {
     let vectors: Vec<Vector> = members().into_iter().chain(others()).collect();
     assert!(vectors.len() >= 60, "{} vectors", vectors.len());
     assert!(vectors.iter().filter(|vector| vector.6).count() >= 25);
-    for (rule, join_rule, sender, kind, key, content, stands) in vectors {
+    for (rule, join_rule, sender, kind, key, content, allowed) in vectors {
         let mut world = room(&RoomVersionId::V12, join_rule);
         let heads = world.head_list();
         let before = world.view_before(&heads);
         let user = UserId::parse(sender).unwrap();
         let content = object(content);
-        // A malformed event has no auth events by the rules: it cites what its sender would have cited anyway.
+        // The rules select no auth events for a malformed event: it gets the ones that its sender would have cited
+        // anyway.
         let auth = before.auth_events(kind, &user, key, &content).unwrap_or_else(|_| {
             let member = before.get("m.room.member", sender).map(|pdu| pdu.event_id().to_owned());
             let levels = before
@@ -737,31 +804,28 @@ fn t28_every_rule_of_version_12_lets_what_it_lets_and_refuses_what_it_refuses() 
         let pdu = world.accept(event);
         assert_eq!(
             world.accepted(&pdu),
-            stands,
+            allowed,
             "{rule}: {:?}",
             world.verdicts[pdu.event_id()]
         );
-        assert_eq!(pdu.rejected(), !stands, "{rule}");
+        assert_eq!(pdu.rejected(), !allowed, "{rule}");
     }
 }
 
 /// T28, rules 1 to 4.
 #[test]
-fn t28_create_events_and_what_they_allow() {
+fn t28_create_events_are_checked_and_their_federate_flag_is_applied() {
     let good = json!({ "room_version": "12", "additional_creators": [BOB] });
-    let spoilt: Vec<(&str, Value)> = vec![
-        (
-            "1.3 a version that nobody knows",
-            json!({ "room_version": "org.example.99" }),
-        ),
+    let malformed: Vec<(&str, Value)> = vec![
+        ("1.3 an unknown version", json!({ "room_version": "org.example.99" })),
         ("1.3 another version", json!({ "room_version": "11" })),
         ("1.3 no version", json!({})),
         (
-            "1.4 a creator that is none",
+            "1.4 an invalid user id",
             json!({ "room_version": "12", "additional_creators": ["bob"] }),
         ),
         (
-            "1.4 creators that are no list",
+            "1.4 creators that are not an array",
             json!({ "room_version": "12", "additional_creators": BOB }),
         ),
         (
@@ -769,7 +833,7 @@ fn t28_create_events_and_what_they_allow() {
             json!({ "room_version": "12", "additional_creators": [1] }),
         ),
     ];
-    let stands = |content: Value| {
+    let allowed = |content: Value| {
         let mut world = World::new(&RoomVersionId::V12, ALICE);
         let alice = UserId::parse(ALICE).unwrap();
         let event = world.build_citing(&[], vec![], &alice, "m.room.create", Some(""), object(content));
@@ -780,11 +844,11 @@ fn t28_create_events_and_what_they_allow() {
             .pdu()
             .rejected()
     };
-    assert!(stands(good));
-    for (rule, content) in spoilt {
-        assert!(!stands(content), "{rule}");
+    assert!(allowed(good));
+    for (rule, content) in malformed {
+        assert!(!allowed(content), "{rule}");
     }
-    // 4: a room that is not for other servers.
+    // 4: a room without federation.
     for (federate, others) in [(json!(false), false), (json!(true), true)] {
         let mut world = World::with_create(&RoomVersionId::V12, ALICE, json!({ "m.federate": federate }));
         world.state(ALICE, "m.room.join_rules", "", json!({ "join_rule": "public" }));
@@ -798,14 +862,14 @@ fn t28_create_events_and_what_they_allow() {
     }
 }
 
-/// T29: no power levels at all.
+/// T29: a room without power levels.
 #[test]
-fn t29_without_power_levels_the_creator_alone_has_power() {
+fn t29_without_power_levels_only_the_creator_has_power() {
     for version in RoomVersion::ALL {
         let mut world = World::new(&version, ALICE);
         world.state(ALICE, "m.room.join_rules", "", json!({ "join_rule": "public" }));
         world.member(BOB, BOB, "join");
-        let message = world.message(BOB, "anybody may speak");
+        let message = world.message(BOB, "any user may send");
         assert!(world.accepted(&message), "version {version}");
         let ban = world.member(BOB, ALICE, "ban");
         assert!(!world.accepted(&ban), "version {version}");
@@ -814,9 +878,9 @@ fn t29_without_power_levels_the_creator_alone_has_power() {
     }
 }
 
-/// T13: what an event cites is a message, unknown, or rejected; a circle no hash allows.
+/// T13: the auth events of an event are a message, unknown, or rejected; a cycle is impossible, as ids are hashes.
 #[test]
-fn t13_events_that_cite_what_authorises_nothing() {
+fn t13_events_with_invalid_auth_events_are_rejected() {
     for version in RoomVersion::ALL {
         let mut world = room(&version, "public");
         let message = world.message(BOB, "no state").event_id().to_owned();
@@ -844,9 +908,9 @@ fn t13_events_that_cite_what_authorises_nothing() {
     }
 }
 
-/// T17: redactions of what the room stands on, of one another, and of themselves.
+/// T17: redactions of the events that authorise the room, of each other, and of themselves.
 #[test]
-fn t17_redacted_events_decide_as_before() {
+fn t17_redacted_events_authorise_as_before() {
     for version in RoomVersion::ALL {
         let mut world = room(&version, "public");
         let before = world.current();
@@ -860,7 +924,7 @@ fn t17_redacted_events_decide_as_before() {
             let target = before.get("m.room.member", user).unwrap();
             world.events.insert(redact::redact(target, &world.version).unwrap());
         }
-        for (sender, kind, key, content, stands) in [
+        for (sender, kind, key, content, allowed) in [
             (BOB, "m.room.topic", Some(""), json!({}), true),
             (DAVE, "m.room.topic", Some(""), json!({}), false),
             (
@@ -886,24 +950,24 @@ fn t17_redacted_events_decide_as_before() {
             ),
         ] {
             let pdu = world.send(sender, kind, key, content);
-            assert_eq!(world.accepted(&pdu), stands, "version {version}: {sender} {kind}");
+            assert_eq!(world.accepted(&pdu), allowed, "version {version}: {sender} {kind}");
         }
-        // One that names itself can't be: its id is a hash of what it names. Two that name one another neither. One that
-        // names another redaction takes effect and changes nothing but that.
+        // An event can't name itself, as its id is a hash of its content, and two events can't name each other. A
+        // redaction of another redaction applies and changes nothing else.
         let state = world.current();
         let first = world.send(BOB, "m.room.redaction", None, json!({ "redacts": world.order[0] }));
         let second = world.send(BOB, "m.room.redaction", None, json!({ "redacts": first.event_id() }));
         assert_ne!(first.redacts(), Some(first.event_id()));
         if second.redacts() == Some(first.event_id()) {
             assert!(redact::takes_effect(&second, &first, &state));
-            assert!(!redact::takes_effect(&first, &second, &state), "one way only");
+            assert!(!redact::takes_effect(&first, &second, &state), "in one direction only");
         }
     }
 }
 
-/// T36: who may redact what.
+/// T36: the right to redact.
 #[test]
-fn t36_redactions_by_who_may_not() {
+fn t36_redactions_without_the_right_do_not_apply() {
     let mut world = room(&RoomVersionId::V12, "public");
     let target = world.message(BOB, "said");
     world.member("@bert:b.example", "@bert:b.example", "join");
@@ -913,7 +977,8 @@ fn t36_redactions_by_who_may_not() {
         (HEIDI, true, true),
         (ALICE, true, true),
         (DAVE, false, false),
-        // Of bob's server: its word on its own users' events counts, and it should not have given it.
+        // A user of bob's server: the rules accept the redaction of an event of that server's own users, which the
+        // server should not have allowed.
         ("@bert:b.example", true, false),
     ] {
         let redaction = world.send(who, "m.room.redaction", None, json!({ "redacts": target.event_id() }));
@@ -949,7 +1014,7 @@ fn chain_of(world: &World, from: impl IntoIterator<Item = OwnedEventId>) -> BTre
     chain
 }
 
-/// ruma's algorithm with nothing of ours: whole auth chains by walking, and the conflicted subgraph by walking too.
+/// ruma's algorithm without our code: complete auth chains and the conflicted subgraph, both by walking.
 fn resolve_by_ruma(world: &World, forks: &[StateMap]) -> StateMap {
     let maps: Vec<state_res::StateMap<OwnedEventId>> = forks
         .iter()
@@ -1008,8 +1073,8 @@ fn permutations(of: usize) -> Vec<Vec<usize>> {
     all
 }
 
-/// Six people quarrel on six branches.
-fn quarrel(version: &RoomVersionId) -> (World, Vec<StateMap>) {
+/// Six users make conflicting changes on six branches.
+fn conflicting_branches(version: &RoomVersionId) -> (World, Vec<StateMap>) {
     let mut world = room(version, "public");
     let fork = world.head_list();
     let with = |change: fn(&mut Value)| {
@@ -1049,9 +1114,9 @@ fn quarrel(version: &RoomVersionId) -> (World, Vec<StateMap>) {
 }
 
 #[test]
-fn t24_all_720_orders_and_ruma_itself_give_one_state() {
+fn t24_all_720_orders_and_ruma_itself_resolve_to_one_state() {
     for version in [RoomVersionId::V12, RoomVersionId::V10] {
-        let (world, forks) = quarrel(&version);
+        let (world, forks) = conflicting_branches(&version);
         let expected = resolve_by_ruma(&world, &forks);
         assert_ne!(expected, forks[0]);
         let orders = permutations(forks.len());
@@ -1061,7 +1126,7 @@ fn t24_all_720_orders_and_ruma_itself_give_one_state() {
             let resolved = resolve(&world.version, &ordered, &world.cover, &world.events).unwrap();
             assert_eq!(resolved, expected, "version {version}: {order:?}");
         }
-        // The same after a restart: the index is read back from its rows.
+        // The same after a restart: the index is read from its rows.
         let again = world.replay(&world.order);
         assert_eq!(
             resolve(&again.version, &forks, &again.cover, &again.events).unwrap(),
@@ -1070,7 +1135,7 @@ fn t24_all_720_orders_and_ruma_itself_give_one_state() {
     }
 }
 
-/// Counts what is loaded.
+/// Counts the loaded events.
 struct Counting<'a>(&'a World, RefCell<usize>);
 
 impl EventSource for Counting<'_> {
@@ -1080,9 +1145,10 @@ impl EventSource for Counting<'_> {
     }
 }
 
-/// T16: two branches that disagree about everything. What is loaded grows with what is in dispute, not with its square.
+/// T16: two branches that conflict in every entry. The number of loads grows with the number of conflicts, not with its
+/// square.
 #[test]
-fn t16_two_branches_that_dispute_every_entry() {
+fn t16_two_branches_that_conflict_in_every_entry_cost_linear_loads() {
     let loads = |entries: usize| {
         let mut world = room(&RoomVersionId::V12, "public");
         let start = world.head_list();
