@@ -1,12 +1,8 @@
-//! What must hold of rows that a damaged disk hands back, whatever the bytes: the fuzz target of
-//! `conformance-tests/fuzz` and the replay of its corpus (`corpus/`, beside this file) call the same check. Part of the
-//! crate in tests and fuzzing only.
+//! Properties of rows read from a damaged disk, for any bytes: the fuzz target of `conformance-tests/fuzz` and the
+//! replay of its corpus (`corpus/`, next to this file) call the same check. Must only be part of the crate in tests and
+//! fuzzing.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::missing_panics_doc,
-    reason = "a check fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic fails the check")]
 
 use bytes::Bytes;
 
@@ -17,7 +13,7 @@ use crate::{
     value::Value,
 };
 
-/// A key has one form of bytes; a value that is read is written and read as the same.
+/// A key has one byte form; a decoded value is encoded and decoded as the same value.
 fn row<K: Key + AsKey<K>, V: Value>(table: &'static Table<K, V>, bytes: &Bytes) {
     if let Ok(key) = K::decode(table.layout(), bytes) {
         assert_eq!(table.physical(&key), bytes, "a key of {}", table.name());
@@ -52,7 +48,7 @@ fn every_table(bytes: &Bytes) -> impl AsRef<[&'static str]> {
     )
 }
 
-/// The bytes as a key and as a value of every table.
+/// Decodes the bytes as a key and as a value of every table.
 pub fn rows(data: &[u8]) {
     every_table(&Bytes::copy_from_slice(data));
 }
@@ -64,17 +60,17 @@ mod tests {
     use super::{every_table, rows};
 
     #[test]
-    fn no_table_is_left_out() {
+    fn every_table_is_checked() {
         let checked: BTreeSet<&str> = every_table(&bytes::Bytes::new()).as_ref().iter().copied().collect();
         let all: BTreeSet<&str> = crate::catalogue::all().iter().map(|table| table.name).collect();
         assert_eq!(checked, all);
     }
 
     #[test]
-    fn the_corpora_hold() {
+    fn every_corpus_entry_passes_its_check() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/rows");
         let inputs: Vec<_> = std::fs::read_dir(folder).unwrap().map(Result::unwrap).collect();
-        assert!(!inputs.is_empty(), "{folder} is in the repository");
+        assert!(!inputs.is_empty(), "{folder} is empty");
         inputs
             .iter()
             .for_each(|input| rows(&std::fs::read(input.path()).unwrap()));

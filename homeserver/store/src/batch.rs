@@ -1,4 +1,5 @@
-//! What a caller wants written: typed puts and deletes, fences, and the positions that become visible with it.
+//! A batch: typed puts and deletes, fences, and the positions that become visible with it. Must not write anything:
+//! that is the task of the writer.
 
 use bytes::Bytes;
 
@@ -9,10 +10,10 @@ use crate::positions::{Positions, Reserved};
 use crate::table::Table;
 use crate::value::Value;
 
-/// An atomic change of the store. Filling it can't fail: what can't be encoded is told by the commit.
+/// An atomic change of the store. Filling it can't fail: an encoding error is returned by the commit.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Rows that may be written before the rest, in parts.
+    /// Rows that may be written before the others, in parts.
     ahead: Vec<Op>,
     write: WriteBatch,
     fenced: Vec<&'static str>,
@@ -20,7 +21,7 @@ pub struct Batch {
     invalid: Option<String>,
 }
 
-/// A batch taken apart for the writer: bytes for the engine, the tables of its fences, its positions.
+/// A batch as the writer needs it: bytes for the engine, the tables of its fences, its positions.
 pub(crate) struct Parts {
     /// To be committed one after the other before `write`.
     pub(crate) ahead: Vec<WriteBatch>,
@@ -48,7 +49,7 @@ impl Batch {
         Self::default()
     }
 
-    /// Whether there is nothing to write.
+    /// Whether the batch has no changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.write.ops.is_empty() && self.ahead.is_empty()
@@ -64,9 +65,10 @@ impl Batch {
         }
     }
 
-    /// Sets a row that nothing refers to before the rest of this batch is written. Such rows may be more than one atomic
-    /// batch can hold: they are committed in parts before the rest. After a crash between the two they are left over, so
-    /// their keys must be new ones, and whoever makes such keys must not take left-over rows for valid ones.
+    /// Sets a row that is written before the rest of this batch and that nothing refers to yet. Such rows may exceed
+    /// the limit of one atomic batch: they are committed in parts. A crash between the parts and the rest leaves these
+    /// rows unreferenced, so their keys must be new ones, and the code that makes such keys must not treat leftover
+    /// rows as valid.
     pub fn put_ahead<K: Key, V: Value>(&mut self, table: &Table<K, V>, key: &impl AsKey<K>, value: &V) {
         if let Some(value) = self.encode(table, value) {
             self.ahead.push(Op::Put {
@@ -76,25 +78,26 @@ impl Batch {
         }
     }
 
-    /// Removes a row, if it's there.
+    /// Removes a row, if it exists.
     pub fn delete<K: Key, V: Value>(&mut self, table: &Table<K, V>, key: &impl AsKey<K>) {
         self.write.ops.push(Op::Delete {
             key: table.physical(key),
         });
     }
 
-    /// Removes all rows under these parts. For rare and large removals: engines may pay for it at later reads.
+    /// Removes all rows whose keys begin with these parts. For rare and large removals: some engines pay for it at
+    /// later reads.
     pub fn delete_range<K: Key, V: Value>(&mut self, table: &Table<K, V>, prefix: &impl AsPrefix<K>) {
         let range = table
             .physical_prefix(prefix)
             .and_then(|start| Some((prefix_end(&start)?, start)));
         match range {
             Some((end, start)) => self.write.ops.push(Op::DeleteRange { start, end }),
-            None => self.refuse(table.name(), "a range delete that names no scope"),
+            None => self.refuse(table.name(), "a range delete without a scope"),
         }
     }
 
-    /// Removes all rows under these parts whose keys are below `key`. See [`Batch::delete_range`].
+    /// Removes the rows whose keys begin with these parts and are below `key`. See [`Batch::delete_range`].
     pub fn delete_before<K: Key, V: Value>(
         &mut self,
         table: &Table<K, V>,
@@ -106,11 +109,12 @@ impl Batch {
                 start,
                 end: table.physical(key),
             }),
-            None => self.refuse(table.name(), "a range delete that names no scope"),
+            None => self.refuse(table.name(), "a range delete without a scope"),
         }
     }
 
-    /// The whole batch is written only if this row has this value (None: isn't there) at that moment.
+    /// A fence: the batch is written only if this row has this value (`None`: does not exist) at the time of the
+    /// commit.
     pub fn require<K: Key, V: Value>(&mut self, table: &Table<K, V>, key: &impl AsKey<K>, value: Option<&V>) {
         let expected = match value {
             None => None,
@@ -126,8 +130,8 @@ impl Batch {
         self.fenced.push(table.name());
     }
 
-    /// Reserves `count` positions that become visible when this batch is durable (or has failed), and gives the
-    /// first of them. They travel with the batch, so a caller that is cancelled can't make them visible too early.
+    /// Reserves `count` positions that become visible when this batch is durable or has failed, and returns the first.
+    /// The batch owns them, so a cancelled caller can't make them visible too early.
     pub fn reserve(&mut self, positions: &Positions, count: u64) -> u64 {
         let reserved = positions.reserve(count);
         let first = reserved.first();
@@ -135,7 +139,7 @@ impl Batch {
         first
     }
 
-    /// Lets positions that were reserved before travel with this batch.
+    /// Gives the batch positions that were reserved before.
     pub fn hold(&mut self, reserved: Reserved) {
         self.held.push(reserved);
     }
@@ -172,7 +176,7 @@ impl Batch {
         for size in ahead.iter().chain([&self.write]).map(WriteBatch::size) {
             if size > MAX_BATCH_BYTES {
                 return Err(CommitError::Invalid {
-                    reason: format!("{size} bytes, more than {MAX_BATCH_BYTES}"),
+                    reason: format!("{size} bytes, the limit is {MAX_BATCH_BYTES}"),
                 });
             }
         }
@@ -185,7 +189,7 @@ impl Batch {
     }
 }
 
-/// Bytes after which rows that are written ahead begin another batch: what a disk writes in some ten milliseconds.
+/// Bytes after which rows written ahead start another batch: what a disk writes in about ten milliseconds.
 const AHEAD_BYTES: usize = 8 * 1024 * 1024;
 
 fn in_parts(ops: Vec<Op>) -> Vec<WriteBatch> {

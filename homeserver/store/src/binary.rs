@@ -1,5 +1,5 @@
-//! A small binary form for rows that carry payloads, where JSON would need base64 or escaping: a version byte,
-//! numbers of fixed width (big-endian), and byte strings with a u32 length before them.
+//! A compact binary format for rows with payloads, for which JSON would need base64 or escaping: a version byte,
+//! numbers of fixed width (big-endian), and byte strings with a u32 length prefix.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -10,7 +10,7 @@ use crate::value::ValueError;
 pub struct RowWriter(BytesMut);
 
 impl RowWriter {
-    /// Begins a row of a form's version.
+    /// Starts a row in this version of its format.
     #[must_use]
     pub fn new(version: u8) -> Self {
         let mut bytes = BytesMut::with_capacity(128);
@@ -42,7 +42,7 @@ impl RowWriter {
     /// Appends a byte string with its length.
     ///
     /// # Errors
-    /// When it is longer than a u32 can say.
+    /// It is longer than a u32 can represent.
     pub fn bytes(mut self, bytes: &[u8]) -> Result<Self, ValueError> {
         let length = u32::try_from(bytes.len()).map_err(|_| ValueError("longer than 4 GiB".to_owned()))?;
         self.0.put_u32(length);
@@ -50,7 +50,7 @@ impl RowWriter {
         Ok(self)
     }
 
-    /// The row's bytes, with `rest` (the payload, without a length) at the end.
+    /// The bytes of the row, with `rest` (the payload, without a length) at the end.
     #[must_use]
     pub fn finish(mut self, rest: &[u8]) -> Bytes {
         self.0.put_slice(rest);
@@ -67,14 +67,14 @@ fn cut_off() -> ValueError {
 }
 
 impl RowReader {
-    /// Begins to read a row that must be of this version of its form.
+    /// Starts reading a row, which must have this version of its format.
     ///
     /// # Errors
-    /// When it is of another one.
+    /// It has another version.
     pub fn new(mut bytes: Bytes, version: u8) -> Result<Self, ValueError> {
         match bytes.try_get_u8() {
             Ok(found) if found == version => Ok(Self(bytes)),
-            Ok(found) => Err(ValueError(format!("form {found}, not {version}"))),
+            Ok(found) => Err(ValueError(format!("format version {found}, expected {version}"))),
             Err(_) => Err(cut_off()),
         }
     }
@@ -82,7 +82,7 @@ impl RowReader {
     /// Reads a byte.
     ///
     /// # Errors
-    /// When the row ends before.
+    /// The row ends before it.
     pub fn u8(&mut self) -> Result<u8, ValueError> {
         self.0.try_get_u8().map_err(|_| cut_off())
     }
@@ -90,7 +90,7 @@ impl RowReader {
     /// Reads a number.
     ///
     /// # Errors
-    /// When the row ends before.
+    /// The row ends before it.
     pub fn u32(&mut self) -> Result<u32, ValueError> {
         self.0.try_get_u32().map_err(|_| cut_off())
     }
@@ -98,7 +98,7 @@ impl RowReader {
     /// Reads a number.
     ///
     /// # Errors
-    /// When the row ends before.
+    /// The row ends before it.
     pub fn u64(&mut self) -> Result<u64, ValueError> {
         self.0.try_get_u64().map_err(|_| cut_off())
     }
@@ -106,7 +106,7 @@ impl RowReader {
     /// Reads a byte string. It shares the row's memory.
     ///
     /// # Errors
-    /// When the row ends before.
+    /// The row ends before it.
     pub fn bytes(&mut self) -> Result<Bytes, ValueError> {
         let length = usize::try_from(self.u32()?).map_err(|_| cut_off())?;
         if length > self.0.len() {
@@ -118,13 +118,13 @@ impl RowReader {
     /// Reads a byte string that is text.
     ///
     /// # Errors
-    /// When the row ends before, or it isn't UTF-8.
+    /// The row ends before it, or it is not UTF-8.
     pub fn text(&mut self) -> Result<String, ValueError> {
         let bytes = self.bytes()?;
         String::from_utf8(bytes.into()).map_err(|_| ValueError("not UTF-8".to_owned()))
     }
 
-    /// What is left.
+    /// The remaining bytes.
     #[must_use]
     pub fn rest(self) -> Bytes {
         self.0

@@ -1,33 +1,33 @@
-//! Every table in one place: what it is called, what is in it, why, and whether it could be rebuilt.
+//! The catalogue of all tables: name, contents, purpose, and whether a table can be rebuilt from others.
 
 use crate::table::Scope;
 use crate::tables;
 
-/// Whether a table's rows are the truth or follow from it.
+/// Whether the rows of a table are the source of truth or derived from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Truth: lost rows are lost.
+    /// The source of truth: lost rows can't be recovered.
     Ground,
-    /// Follows from ground rows, and can be rebuilt from them.
+    /// Derived from ground rows; can be rebuilt from them.
     Derived,
 }
 
-/// A table, described.
+/// The description of a table.
 #[derive(Debug, Clone, Copy)]
 pub struct TableInfo {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// What its keys begin with.
+    /// The scope, with which its keys begin.
     pub scope: Scope,
-    /// Its number, which is in every key.
+    /// The number of the table, which is in every key.
     pub tag: u16,
-    /// The type of its keys.
+    /// The type of the keys.
     pub key: &'static str,
-    /// The type of its values.
+    /// The type of the values.
     pub value: &'static str,
     /// Ground or derived.
     pub kind: Kind,
-    /// What it is for.
+    /// The purpose.
     pub why: &'static str,
 }
 
@@ -47,7 +47,7 @@ pub fn all() -> Vec<TableInfo> {
 
 /// Declares the tables of a file of [`mod@crate::tables`], and lists them in its `TABLES`.
 ///
-/// `NAME: (Key, Parts) => Value, Scope, Kind, tag, "why";` — the scope's id must be the first part of the key.
+/// `NAME: (Key, Parts) => Value, Scope, Kind, tag, "why";` — the id of the scope must be the first part of the key.
 #[macro_export]
 macro_rules! tables {
     ($($name:ident: $key:ty => $value:ty, $scope:ident, $kind:ident, $tag:literal, $why:literal;)*) => {
@@ -87,9 +87,9 @@ mod tests {
     }
 
     #[test]
-    fn every_table_says_why_and_begins_with_its_scope() {
+    fn every_table_has_a_purpose_and_keys_that_begin_with_its_scope() {
         for table in all() {
-            assert!(table.why.len() > 20, "{} does not say why it exists", table.name);
+            assert!(table.why.len() > 20, "{} has no purpose", table.name);
             let first = table
                 .key
                 .trim_start_matches('(')
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_keeps_to_its_own_tags() {
+    fn each_file_uses_only_its_own_tags() {
         let groups = [
             (0x00, tables::meta::TABLES),
             (0x01, tables::rooms::TABLES),

@@ -1,6 +1,6 @@
-//! What every engine must do, as a suite that runs against any of them. It asserts, so it is for tests alone.
+//! The contract of engines, as a suite that runs with any of them. Must only be used in tests, because it asserts.
 //!
-//! An engine's tests implement [`Harness`] and call [`run`].
+//! The tests of an engine implement [`Harness`] and call [`run`].
 
 use std::sync::Arc;
 
@@ -9,33 +9,33 @@ use bytes::Bytes;
 
 use crate::engine::{Engine, EngineCommitError, Fence, KeyRange, Op, WriteBatch};
 
-/// How the suite opens an engine. Each harness stands for one storage.
+/// Opens the engine for the suite. Each harness has a storage of its own.
 #[async_trait]
 pub trait Harness: Send + Sync {
     /// The engine under test.
     type Engine: Engine;
 
-    /// Opens the storage: empty at first, later with what was committed. The engine before it was closed.
+    /// Opens the storage: empty at first, later with the committed rows. The previous engine is closed.
     async fn open(&self) -> Self::Engine;
 
-    /// Lets the next sync fail; false where this engine can't be made to.
+    /// Makes the next sync fail; returns false if this engine can't be made to fail.
     fn fail_next_sync(&self, engine: &Self::Engine) -> bool;
 }
 
-/// Runs the whole suite, each check on a storage of its own.
+/// Runs the whole suite, each check with a storage of its own.
 pub async fn run<H: Harness>(new: impl Fn() -> H) {
-    reads_what_was_written(&new().open().await).await;
-    scans_ranges(&new().open().await).await;
-    scans_give_all_however_much_it_is(&new().open().await).await;
+    written_rows_are_read(&new().open().await).await;
+    ranges_are_scanned(&new().open().await).await;
+    scans_return_all_rows_of_any_range(&new().open().await).await;
     batches_apply_in_order(&new().open().await).await;
-    fences_stop_their_batch_alone(&new().open().await).await;
+    a_failed_fence_stops_only_its_batch(&new().open().await).await;
     fences_see_earlier_batches_of_the_group(&new().open().await).await;
     fences_see_range_deletes_of_the_group(&new().open().await).await;
-    large_and_empty_values(&new().open().await).await;
+    large_and_empty_values_are_stored(&new().open().await).await;
     concurrent_fences_have_one_winner(new().open().await).await;
     committed_rows_survive_reopening(&new()).await;
-    closed_engines_refuse(&new()).await;
-    a_failed_sync_poisons(&new()).await;
+    closed_engines_refuse_calls(&new()).await;
+    a_failed_sync_poisons_the_engine(&new()).await;
 }
 
 fn bytes(text: &str) -> Bytes {
@@ -98,7 +98,7 @@ async fn keys<E: Engine>(engine: &E, start: &str, end: Option<&str>, reverse: bo
         .collect()
 }
 
-async fn reads_what_was_written<E: Engine>(engine: &E) {
+async fn written_rows_are_read<E: Engine>(engine: &E) {
     assert_eq!(get(engine, "a").await, None);
     write(engine, vec![put("a", "1"), put("b", "2")]).await;
     write(engine, vec![put("a", "3"), delete("absent")]).await;
@@ -114,7 +114,7 @@ async fn reads_what_was_written<E: Engine>(engine: &E) {
     assert_eq!(engine.commit(vec![WriteBatch::default()]).await, [Ok(())]);
 }
 
-async fn scans_ranges<E: Engine>(engine: &E) {
+async fn ranges_are_scanned<E: Engine>(engine: &E) {
     write(
         engine,
         ["a", "b", "ba", "bb", "c", "d"].map(|key| put(key, key)).to_vec(),
@@ -134,7 +134,7 @@ async fn scans_ranges<E: Engine>(engine: &E) {
     assert_eq!(keys(engine, "c", Some("b"), true, 9).await, [""; 0]);
     assert_eq!(keys(engine, "a", None, false, 0).await, [""; 0]);
     assert_eq!(keys(engine, "e", None, true, 9).await, [""; 0]);
-    // Bytes order, not text order.
+    // In the order of bytes, not of text.
     let high = vec![Op::Put {
         key: Bytes::from_static(&[0xFF, 0xFF]),
         value: Bytes::new(),
@@ -148,7 +148,7 @@ async fn scans_ranges<E: Engine>(engine: &E) {
 }
 
 /// An engine may read short scans in another way than long ones.
-async fn scans_give_all_however_much_it_is<E: Engine>(engine: &E) {
+async fn scans_return_all_rows_of_any_range<E: Engine>(engine: &E) {
     let mut written = Vec::new();
     for count in [1, 63, 64, 65, 66, 300] {
         for number in written.len()..count {
@@ -182,7 +182,7 @@ async fn batches_apply_in_order<E: Engine>(engine: &E) {
     assert_eq!(get(engine, "g").await, Some(bytes("2")));
 }
 
-async fn fences_stop_their_batch_alone<E: Engine>(engine: &E) {
+async fn a_failed_fence_stops_only_its_batch<E: Engine>(engine: &E) {
     write(engine, vec![put("lease", "1")]).await;
     let group = vec![
         batch(vec![put("first", "x")]),
@@ -251,7 +251,7 @@ async fn fences_see_range_deletes_of_the_group<E: Engine>(engine: &E) {
     );
 }
 
-async fn large_and_empty_values<E: Engine>(engine: &E) {
+async fn large_and_empty_values_are_stored<E: Engine>(engine: &E) {
     let large: Vec<u8> = (0..5_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
     let ops = vec![
         Op::Put {
@@ -307,7 +307,7 @@ async fn committed_rows_survive_reopening<H: Harness>(harness: &H) {
     }
 }
 
-async fn closed_engines_refuse<H: Harness>(harness: &H) {
+async fn closed_engines_refuse_calls<H: Harness>(harness: &H) {
     let engine = harness.open().await;
     write(&engine, vec![put("k", "v")]).await;
     engine.close().await;
@@ -320,7 +320,7 @@ async fn closed_engines_refuse<H: Harness>(harness: &H) {
     );
 }
 
-async fn a_failed_sync_poisons<H: Harness>(harness: &H) {
+async fn a_failed_sync_poisons_the_engine<H: Harness>(harness: &H) {
     let engine = harness.open().await;
     write(&engine, vec![put("before", "x")]).await;
     if !harness.fail_next_sync(&engine) {
@@ -339,7 +339,7 @@ async fn a_failed_sync_poisons<H: Harness>(harness: &H) {
     assert_eq!(
         get(&engine, "during").await,
         None,
-        "nobody is shown what may be gone after a restart"
+        "rows that may be lost after a restart are not visible"
     );
     engine.close().await;
     let engine = harness.open().await;

@@ -1,24 +1,24 @@
-//! The seam: what an engine must be able to do. An ordered map of bytes to bytes with atomic, durable, fenced
-//! batches, and nothing more, so that an embedded database and a distributed one fit behind it.
+//! The interface of storage engines: an ordered map of bytes to bytes with atomic, durable, fenced batches, and nothing
+//! more, so that an embedded and a distributed database can implement it.
 //!
-//! No typed table is known here. Every engine passes [`crate::contract`].
+//! Must not know typed tables. Every engine passes [`crate::contract`].
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::errors::ReadError;
 
-/// Bytes of keys and values that one batch may hold (64 MiB): a commit is held in memory several times over, and
-/// no honest one comes near (the largest, adopting a room of 100,000 members, writes its state in parts).
+/// Bytes of keys and values in one batch (64 MiB). A commit is held in memory several times, and no legitimate one
+/// comes near the limit (the largest, adopting a room of 100,000 members, writes its state in parts).
 pub const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
 
 /// A storage engine: an ordered map with atomic batches.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
-    /// The value under `key`, as of the last commit that has returned (or a later one).
+    /// The value of `key`, as of the last commit that returned, or a later one.
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError>;
 
-    /// The values under `keys`, in their order. Not necessarily from one instant.
+    /// The values of `keys`, in their order. Not necessarily from one point in time.
     async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, ReadError> {
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
@@ -27,27 +27,27 @@ pub trait Engine: Send + Sync + 'static {
         Ok(values)
     }
 
-    /// Rows of a range in the order of their keys' bytes (or the reverse), as of one instant.
+    /// Rows of a range in the order of the bytes of their keys (or the reverse), as of one point in time.
     async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError>;
 
-    /// Writes the batches in order, each one atomically, and makes them durable (fsync) before it returns.
+    /// Writes the batches in order, each one atomically, and makes them durable (fsync) before it returns. Returns one
+    /// result for each batch.
     ///
-    /// A batch whose fences don't hold is left out and does not stop the others. Fences see the batches before
-    /// them in the same call. After a failed write or fsync the engine is poisoned: this and every later commit
-    /// fails, until the engine is opened anew; what failed is not shown to readers until then, as it may or may not be
-    /// there afterwards. A failure that certainly wrote nothing (no file descriptor is left) may be waited out instead.
-    /// There is one result for each batch.
+    /// A batch whose fences fail is left out and does not stop the others. Fences see the earlier batches of the same
+    /// call. After a failed write or fsync the engine is poisoned: this and every later commit fails until the engine
+    /// is opened again. Readers do not see the failed batches until then, because they may or may not exist afterwards.
+    /// After a failure that certainly wrote nothing (no file descriptor is left), the engine may retry instead.
     async fn commit(&self, batches: Vec<WriteBatch>) -> Vec<Result<(), EngineCommitError>>;
 
-    /// Releases what the engine holds (files, locks), after what was committed. Later calls fail.
+    /// Releases the engine's resources (files, locks) after the pending commits. Later calls fail.
     async fn close(&self);
 }
 
 /// Why an engine did not write a batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineCommitError {
-    /// The fence with this index did not hold.
-    #[error("fence {index} does not hold")]
+    /// The fence with this index failed.
+    #[error("fence {index} failed")]
     Fence {
         /// Index in [`WriteBatch::fences`].
         index: usize,
@@ -63,21 +63,21 @@ pub enum EngineCommitError {
     Closed,
 }
 
-/// A range of keys, how much of it to read, and from which end.
+/// A range of keys, the number of rows to read, and the direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRange {
     /// First key (inclusive).
     pub start: Bytes,
-    /// Key after the last one (exclusive); None: to the end of the store.
+    /// Key after the last one (exclusive); `None`: to the end of the store.
     pub end: Option<Bytes>,
-    /// Whether to begin with the last row.
+    /// Whether to start with the last row.
     pub reverse: bool,
-    /// At most so many rows.
+    /// The maximum number of rows.
     pub limit: usize,
 }
 
 impl KeyRange {
-    /// Everything that begins with `prefix`, forward and unlimited.
+    /// All keys that begin with `prefix`, forward and without a limit.
     #[must_use]
     pub fn prefix(prefix: impl Into<Bytes>) -> Self {
         let start = prefix.into();
@@ -90,14 +90,14 @@ impl KeyRange {
         }
     }
 
-    /// Whether no key can be within.
+    /// Whether the range can't contain a key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.limit == 0 || self.end.as_ref().is_some_and(|end| *end <= self.start)
     }
 }
 
-/// The first key after all keys that begin with `prefix`; None where there is none (all bytes 0xFF, or empty).
+/// The first key after all keys that begin with `prefix`; `None` if there is none (all bytes 0xFF, or empty).
 #[must_use]
 pub fn prefix_end(prefix: &[u8]) -> Option<Bytes> {
     let last = prefix.iter().rposition(|byte| *byte != 0xFF)?;
@@ -118,7 +118,7 @@ pub enum Op {
         /// Its new value.
         value: Bytes,
     },
-    /// Removes a key, if it's there.
+    /// Removes a key, if it exists.
     Delete {
         /// The key.
         key: Bytes,
@@ -133,7 +133,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Bytes of its keys and its value.
+    /// Bytes of its keys and value.
     #[must_use]
     pub fn size(&self) -> usize {
         match self {
@@ -144,21 +144,21 @@ impl Op {
     }
 }
 
-/// A condition: the batch is written only if `key` has exactly this value (None: is absent).
+/// A condition: the batch is written only if `key` has exactly this value (`None`: does not exist).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
     /// The key.
     pub key: Bytes,
-    /// The value that it must have.
+    /// The expected value.
     pub expected: Option<Bytes>,
 }
 
-/// What is written together or not at all. The ops are applied in order.
+/// Changes that are written together or not at all, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriteBatch {
     /// The changes, in order.
     pub ops: Vec<Op>,
-    /// The conditions, judged before any of the changes.
+    /// The conditions, checked before any of the changes.
     pub fences: Vec<Fence>,
 }
 

@@ -1,67 +1,69 @@
-//! The errors of the three operations: open, read, commit. Each says what the caller can do about it.
+//! The errors of the three operations open, read and commit. Each states what the caller can do.
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The store was written by a newer program. Opening it could destroy what this one doesn't know.
-    #[error("the store has schema version {found}, and this program knows versions up to {supported}: use a newer one")]
+    /// The store was written by a newer program. Opening it could destroy data that this one does not know.
+    #[error(
+        "the store has schema version {found}, but this program supports versions up to {supported}: use a newer one"
+    )]
     Newer {
-        /// Version found in the store.
+        /// The version of the store.
         found: u64,
-        /// Highest version that this program knows.
+        /// The highest version that this program supports.
         supported: u64,
     },
-    /// There are rows, but no schema version: this is not a Weft store.
-    #[error("the store holds data but no schema version: it was not written by Weft")]
+    /// The store has rows and no schema version: Weft did not write it.
+    #[error("the store has data but no schema version: it was not written by Weft")]
     Foreign,
-    /// Reading what opening needs has failed.
-    #[error("reading the store while opening it: {0}")]
+    /// A read during opening failed.
+    #[error("a read failed while opening the store: {0}")]
     Read(#[from] ReadError),
-    /// Writing what opening needs has failed.
-    #[error("writing to the store while opening it: {0}")]
+    /// A write during opening failed.
+    #[error("a write failed while opening the store: {0}")]
     Commit(#[from] CommitError),
 }
 
-/// Why a read gave no answer.
+/// Why a read failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
     /// The engine could not read (I/O error, checksum mismatch, lost connection).
     #[error("the storage engine could not read: {reason}")]
     Engine {
-        /// The engine's own words.
+        /// The message of the engine.
         reason: String,
     },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// A row is there but isn't what its table says. A bug or damaged data: never retried.
+    /// The row exists and does not have the format of its table: a bug or damaged data. Never retried.
     #[error("a row of table {table} can't be decoded: {reason}")]
     Corrupt {
         /// Name of the table.
         table: &'static str,
-        /// What was wrong.
+        /// What is wrong.
         reason: String,
     },
-    /// A table whose keys begin with a room, user or server was asked for rows without naming one.
-    #[error("table {table} can only be read within one scope: the query names none")]
+    /// A query without a scope on a table whose keys begin with a room, user or server.
+    #[error("table {table} can only be read within one scope, and the query has none")]
     NoScope {
         /// Name of the table.
         table: &'static str,
     },
 }
 
-/// Why a commit did not happen. Unless it says [`CommitError::Poisoned`], nothing of the batch is in the store.
+/// Why a commit failed. Unless it is [`CommitError::Poisoned`], nothing of the batch is in the store.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CommitError {
-    /// A condition of the batch did not hold: somebody else was first. The caller reads again and decides anew.
+    /// A fence of the batch failed: another commit changed the row first. The caller reads it again and decides anew.
     #[error("the row of table {table} that this commit depends on has changed")]
     Fence {
         /// Name of the table whose row differs.
         table: &'static str,
     },
-    /// A write or fsync failed, now or earlier. What is on disk is unknown until the store is opened again, so
-    /// nothing more is written. Reads still work.
-    #[error("the store takes no more writes after a failed one: {reason}")]
+    /// A write or fsync failed, now or earlier. The contents of the disk are unknown until the store is opened again,
+    /// so nothing more is written. Reads still work.
+    #[error("the store accepts no more writes after a failed one: {reason}")]
     Poisoned {
         /// The first failure.
         reason: String,
@@ -69,10 +71,10 @@ pub enum CommitError {
     /// A key or value could not be encoded, or the batch is larger than [`crate::engine::MAX_BATCH_BYTES`].
     #[error("the batch can't be written: {reason}")]
     Invalid {
-        /// What was wrong.
+        /// What is wrong.
         reason: String,
     },
-    /// The store was closed, or the engine has gone away.
+    /// The store was closed, or the engine's task has ended.
     #[error("the store is closed")]
     Closed,
 }

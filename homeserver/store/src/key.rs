@@ -1,8 +1,9 @@
-//! Keys whose bytes sort as their tuples do, so that ranges and prefixes of a table are ranges of the store.
+//! Keys whose bytes sort like their tuples, so that ranges and prefixes of a table are ranges of the store.
 //!
-//! A physical key is: scope tag, scope id, table tag, the other parts. The scope id comes first so that all rows of
-//! a room (or user, or server) lie together, whatever their table. Part encodings are free of prefixes (no encoded
-//! part begins with another one of its type), so the rows "under" some parts are exactly those that have them.
+//! A physical key is: scope tag, scope id, table tag, the other parts. The scope id comes first, so that all rows of a
+//! room (or user, or server) are adjacent, whatever their table. The encodings of parts are prefix-free (no encoded
+//! part begins with another one of its type), so the rows "under" some parts are exactly the rows with those parts.
+//! Must not change the encoding of an existing part type: stored keys have it.
 
 use bytes::Bytes;
 use ruma::{
@@ -15,19 +16,19 @@ use crate::table::Scope;
 
 /// What is wrong with the bytes of a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("bad key: {0}")]
+#[error("invalid key: {0}")]
 pub struct KeyError(pub &'static str);
 
 /// A type that can be a part of a key.
 pub trait Part: Sized + AsPart<Self> {
-    /// Reads the part from the front of `input` and moves it on.
+    /// Reads the part from the start of `input` and advances it.
     ///
     /// # Errors
-    /// When the bytes are no such part.
+    /// The bytes are not such a part.
     fn read(input: &mut &[u8]) -> Result<Self, KeyError>;
 }
 
-/// Something that can stand where a part of type `P` is asked for: itself, or what it is borrowed as.
+/// A value that can be used for a part of type `P`: the part itself or its borrowed form.
 pub trait AsPart<P> {
     /// Appends the order-preserving bytes.
     fn write(&self, out: &mut Vec<u8>);
@@ -39,28 +40,28 @@ impl<P, T: AsPart<P> + ?Sized> AsPart<P> for &T {
     }
 }
 
-/// A whole key: a tuple of parts.
+/// A complete key: a tuple of parts.
 pub trait Key: Sized {
     /// Reads a key from physical bytes.
     ///
     /// # Errors
-    /// When the bytes are no such key of that table.
+    /// The bytes are not such a key of that table.
     fn decode(layout: Layout, bytes: &[u8]) -> Result<Self, KeyError>;
 }
 
-/// Something that names the first parts of a key `K` (all of them, too).
+/// The first parts of a key `K`, or all of them.
 pub trait AsPrefix<K> {
     /// Writes the parts.
     fn write_prefix(&self, writer: &mut KeyWriter);
 }
 
-/// Something that names all parts of a key `K`.
+/// All parts of a key `K`.
 pub trait AsKey<K>: AsPrefix<K> {}
 
-/// Where a table's rows lie: the constant parts of its keys.
+/// The constant parts of a table's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// What the keys begin with.
+    /// The scope, with which the keys begin.
     pub scope: Scope,
     /// The number of the table.
     pub tag: u16,
@@ -75,7 +76,7 @@ pub struct KeyWriter {
 }
 
 impl KeyWriter {
-    /// Begins a key of a table.
+    /// Starts a key of a table.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
         let mut bytes = Vec::with_capacity(96);
@@ -99,7 +100,7 @@ impl KeyWriter {
         self.parts += 1;
     }
 
-    /// The bytes so far, or None where the table has a scope and no part names it.
+    /// The bytes so far, or `None` if the table has a scope and no part names it.
     #[must_use]
     pub fn finish(self) -> Option<Bytes> {
         let scoped = self.layout.scope == Scope::Global || self.parts > 0;
@@ -117,7 +118,7 @@ impl<'a> KeyReader<'a> {
     fn new(layout: Layout, bytes: &'a [u8]) -> Result<Self, KeyError> {
         let (tag, rest) = bytes.split_first().ok_or(KeyError("empty"))?;
         if *tag != layout.scope.tag() {
-            return Err(KeyError("of another scope"));
+            return Err(KeyError("wrong scope"));
         }
         let mut reader = Self {
             bytes: rest,
@@ -131,9 +132,9 @@ impl<'a> KeyReader<'a> {
     }
 
     fn table(&mut self) -> Result<(), KeyError> {
-        let (tag, rest) = self.bytes.split_first_chunk::<2>().ok_or(KeyError("without a table"))?;
+        let (tag, rest) = self.bytes.split_first_chunk::<2>().ok_or(KeyError("no table tag"))?;
         if u16::from_be_bytes(*tag) != self.layout.tag {
-            return Err(KeyError("of another table"));
+            return Err(KeyError("wrong table"));
         }
         self.bytes = rest;
         Ok(())
@@ -217,7 +218,7 @@ macro_rules! unsigned {
         }
         impl Part for $number {
             fn read(input: &mut &[u8]) -> Result<Self, KeyError> {
-                let (bytes, rest) = input.split_first_chunk().ok_or(KeyError("number cut off"))?;
+                let (bytes, rest) = input.split_first_chunk().ok_or(KeyError("truncated number"))?;
                 *input = rest;
                 Ok(Self::from_be_bytes(*bytes))
             }
@@ -245,8 +246,8 @@ const ESCAPE: u8 = 0x00;
 const ESCAPED_ZERO: u8 = 0xFF;
 const END: u8 = 0x01;
 
-/// A zero byte becomes 00 FF and the end is 00 01: a string sorts before its continuations, and no string's bytes
-/// begin with another's.
+/// A zero byte is encoded as 00 FF and the end as 00 01: a string sorts before its continuations, and no encoded string
+/// begins with another.
 fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     for byte in bytes {
         out.push(*byte);
@@ -264,7 +265,7 @@ fn read_bytes(input: &mut &[u8]) -> Result<Vec<u8>, KeyError> {
         let zero = rest
             .iter()
             .position(|byte| *byte == ESCAPE)
-            .ok_or(KeyError("string without end"))?;
+            .ok_or(KeyError("unterminated string"))?;
         let (plain, tail) = rest.split_at(zero);
         bytes.extend_from_slice(plain);
         match tail.get(1) {
@@ -273,7 +274,7 @@ fn read_bytes(input: &mut &[u8]) -> Result<Vec<u8>, KeyError> {
                 *input = tail.get(2..).unwrap_or_default();
                 return Ok(bytes);
             }
-            _ => return Err(KeyError("bad escape in a string")),
+            _ => return Err(KeyError("invalid escape in a string")),
         }
         rest = tail.get(2..).unwrap_or_default();
     }

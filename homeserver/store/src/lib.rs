@@ -1,7 +1,7 @@
-//! The ordered key-value seam, the typed tables over it, and the positions of the commit stream.
+//! The interface of key-value engines, the typed tables over it, and the positions of the commit stream.
 //!
-//! Everything that Weft keeps goes through [`Store`]. It must not assume that the engine is local or
-//! synchronous, must not know which engine it is, and must not decide anything about rooms or users: it keeps rows.
+//! All data that Weft stores goes through [`Store`]. Must not assume that the engine is local or synchronous, must not
+//! know which engine it is, and must not decide anything about rooms or users: it stores rows.
 
 mod batch;
 pub mod binary;
@@ -32,7 +32,7 @@ pub use schema::SCHEMA_VERSION;
 pub use store::Store;
 pub use table::{Scope, Table};
 
-// `json_value!` and `tables!` name these from other crates.
+// The macros `json_value!` and `tables!` name these in other crates.
 #[doc(hidden)]
 pub use bytes;
 #[doc(hidden)]

@@ -1,7 +1,8 @@
-//! An engine in memory, for tests and simulation. It tells apart what is on the disk from what is only in its
-//! cache, so that a test can cut the power at any point of a commit and look at what is left.
+//! An engine in memory, for tests and simulation. It distinguishes the contents of the disk from the contents of its
+//! cache, so that a test can cut the power at any point of a commit and check what remains.
 //!
-//! A [`MemoryDisk`] outlives the engines on it: open another engine after a power loss, as after a restart.
+//! A [`MemoryDisk`] outlives the engines on it: opening another engine after a power loss is a restart. Must not be
+//! used for data that must be kept.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,7 @@ use crate::errors::ReadError;
 
 type Rows = BTreeMap<Bytes, Bytes>;
 
-/// A disk that any number of engines, one at a time, can be opened on. Cheap to clone: clones are the same disk.
+/// A disk on which any number of engines can be opened, one at a time. Cheap to clone: clones are the same disk.
 #[derive(Debug, Clone)]
 pub struct MemoryDisk {
     shared: Arc<Shared>,
@@ -24,17 +25,17 @@ pub struct MemoryDisk {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Whether syncs may end.
+    /// Whether syncs may complete.
     syncs_run: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// What survives a power loss, and what readers see: who is shown a row may take it for done.
+    /// The rows that survive a power loss, which are the rows that readers see: a visible row counts as committed.
     synced: Rows,
-    /// What was written, synced or not: what fences see.
+    /// The rows that were written, synced or not: the rows that fences see.
     written: Rows,
-    /// Batches that are in `written` and not in `synced`, in order.
+    /// The batches that are in `written` and not in `synced`, in order.
     unsynced: Vec<WriteBatch>,
     /// Only the engine with this number may use the disk; a power loss or another opening ends it.
     epoch: u64,
@@ -45,27 +46,27 @@ struct State {
     commits: u64,
 }
 
-/// What is left of the batches that were written and not synced when the power goes.
+/// What remains of the batches that were written and not synced at a power loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {
     /// None of them.
     Lost,
-    /// The first so many: the disk had got that far by itself.
+    /// The first batches, this many: the disk had written them by itself.
     Torn(usize),
 }
 
-/// What is to go wrong at a commit.
+/// A fault at a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The write fails: nothing reaches the disk, and the engine is poisoned.
     FailWrite,
-    /// The sync fails: the batches may or may not be there after a restart, and the engine is poisoned.
+    /// The sync fails: the batches may or may not exist after a restart, and the engine is poisoned.
     FailSync,
-    /// The power goes before anything is written.
+    /// The power fails before anything is written.
     PowerBeforeWrite,
-    /// The power goes between write and sync.
+    /// The power fails between write and sync.
     PowerBeforeSync(Tail),
-    /// The power goes after the sync and before anybody is told.
+    /// The power fails after the sync and before the commit returns.
     PowerAfterSync,
 }
 
@@ -94,7 +95,7 @@ impl MemoryDisk {
         }
     }
 
-    /// Opens an engine on what is synced. An engine that was open before can't use the disk any more.
+    /// Opens an engine on the synced rows. An engine that was open before can't use the disk any more.
     #[must_use]
     pub fn open(&self) -> MemoryEngine {
         let mut state = self.shared.lock();
@@ -105,12 +106,13 @@ impl MemoryDisk {
         }
     }
 
-    /// Cuts the power now: what isn't synced is gone, but for what `tail` leaves, and the open engine is dead.
+    /// Cuts the power now: unsynced rows are lost, except those that `tail` keeps, and the open engine can't be used
+    /// any more.
     pub fn power_loss(&self, tail: Tail) {
         self.shared.lock().restart(tail);
     }
 
-    /// Another disk with what is synced on this one now: a test may go on from one point in many ways.
+    /// Another disk with the rows that are synced on this one now: a test may continue from one point in several ways.
     #[must_use]
     pub fn copy(&self) -> Self {
         let copy = Self::new();
@@ -119,45 +121,45 @@ impl MemoryDisk {
         copy
     }
 
-    /// Lets something go wrong at a commit of the engine (a group of batches counts as one): at the next one for
-    /// `commits_before` 0. Only one fault is planned at a time.
+    /// Plans a fault at a commit of the engine (a group of batches counts as one): at the next one for `commits_before`
+    /// 0. Only one fault is planned at a time.
     pub fn plan(&self, commits_before: u64, fault: Fault) {
         self.shared.lock().plan = Some(Planned { commits_before, fault });
     }
 
-    /// Lets the next sync fail.
+    /// Makes the next sync fail.
     pub fn fail_next_sync(&self) {
         self.plan(0, Fault::FailSync);
     }
 
-    /// Makes reads fail, as those of a damaged block do, or not any more.
+    /// Makes reads fail like reads of a damaged block, or work again.
     pub fn fail_reads(&self, fail: bool) {
         self.shared.lock().reads_fail = fail;
     }
 
-    /// Makes syncs wait until [`MemoryDisk::resume_syncs`]: what commits is written and not yet acknowledged.
+    /// Makes syncs wait until [`MemoryDisk::resume_syncs`]: commits are written and not yet acknowledged.
     pub fn pause_syncs(&self) {
         self.shared.syncs_run.send_replace(false);
     }
 
-    /// Lets the waiting syncs go on.
+    /// Continues the waiting syncs.
     pub fn resume_syncs(&self) {
         self.shared.syncs_run.send_replace(true);
     }
 
-    /// How many commits (groups) were begun on this disk.
+    /// The number of commits (groups) that were started on this disk.
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.shared.lock().commits
     }
 
-    /// How many batches are written and not synced.
+    /// The number of batches that are written and not synced.
     #[must_use]
     pub fn unsynced(&self) -> usize {
         self.shared.lock().unsynced.len()
     }
 
-    /// How many rows would survive a power loss now.
+    /// The number of rows that would survive a power loss now.
     #[must_use]
     pub fn synced_rows(&self) -> usize {
         self.shared.lock().synced.len()
@@ -171,7 +173,7 @@ impl Shared {
 }
 
 impl State {
-    /// Goes back to what is on the disk; the engine that was open is dead.
+    /// Returns to the contents of the disk; the open engine can't be used any more.
     fn restart(&mut self, tail: Tail) {
         let kept = match tail {
             Tail::Lost => 0,
@@ -216,7 +218,7 @@ impl State {
         Some(planned.fault)
     }
 
-    /// Judges and writes the batches, up to where only the sync is missing.
+    /// Checks the fences and writes the batches; only the sync is missing afterwards.
     fn write(&mut self, epoch: u64, batches: Vec<WriteBatch>) -> Result<(Outcomes, Option<Fault>), EngineCommitError> {
         if !self.alive(epoch) {
             return Err(EngineCommitError::Closed);
@@ -227,7 +229,7 @@ impl State {
         self.commits += 1;
         let fault = self.take_fault();
         match fault {
-            Some(Fault::FailWrite) => return Err(self.poison("the write failed, as planned")),
+            Some(Fault::FailWrite) => return Err(self.poison("planned fault: the write failed")),
             Some(Fault::PowerBeforeWrite) => {
                 self.restart(Tail::Lost);
                 return Err(EngineCommitError::Closed);
@@ -251,13 +253,13 @@ impl State {
         Ok((outcomes, fault))
     }
 
-    /// Makes what was written durable, or doesn't.
+    /// Makes the written batches durable, or fails as planned.
     fn finish(&mut self, epoch: u64, fault: Option<Fault>) -> Result<(), EngineCommitError> {
         if !self.alive(epoch) {
             return Err(EngineCommitError::Closed);
         }
         match fault {
-            Some(Fault::FailSync) => return Err(self.poison("the sync failed, as planned")),
+            Some(Fault::FailSync) => return Err(self.poison("planned fault: the sync failed")),
             Some(Fault::PowerBeforeSync(tail)) => {
                 self.restart(tail);
                 return Err(EngineCommitError::Closed);
@@ -317,7 +319,7 @@ impl MemoryEngine {
         MemoryDisk::new().open()
     }
 
-    /// The disk that it is on.
+    /// The disk of the engine.
     #[must_use]
     pub fn disk(&self) -> MemoryDisk {
         self.disk.clone()
@@ -330,7 +332,7 @@ impl MemoryEngine {
         }
         if state.reads_fail {
             return Err(ReadError::Engine {
-                reason: "the read failed, as planned".to_owned(),
+                reason: "planned fault: the read failed".to_owned(),
             });
         }
         Ok(state)
@@ -374,11 +376,11 @@ impl Engine for MemoryEngine {
             Err(error) => return vec![Err(error); count],
         };
         let mut syncs_run = self.disk.shared.syncs_run.subscribe();
-        // Fails only when the sender is gone, and the disk that we hold has it.
+        // Fails only if the sender is dropped, and the disk held here owns it.
         let _ = syncs_run.wait_for(|run| *run).await;
         match self.disk.shared.lock().finish(self.epoch, fault) {
             Ok(()) => outcomes,
-            // A batch that was left out by its fence is certain, whatever became of the others.
+            // The result of a batch whose fence failed is certain, whatever happened to the others.
             Err(error) => outcomes
                 .into_iter()
                 .map(|outcome| outcome.and(Err(error.clone())))

@@ -1,16 +1,16 @@
-//! Positions: the numbers by which everything that was committed is ordered, for /sync, outboxes and audits.
+//! Positions: the numbers that order all commits, for `/sync`, outboxes and audits.
 //!
-//! Commits of different rooms run at once and end in any order, so a position is `visible` only when every lower
-//! one is decided too: a reader that has seen up to `visible` never misses anything at or below it. Numbers aren't
-//! dense: those of failed commits stay empty, and opening a store skips some. No number is ever given twice, also
-//! not after a crash, and none is visible that could be given again (see `ceiling`).
+//! Commits of different rooms run concurrently and complete in any order, so a position is `visible` only when every
+//! lower one is decided as well: a reader that has read up to `visible` never misses anything at or below it. The
+//! numbers are not dense: those of failed commits stay unused, and opening a store skips some. Must not assign a number
+//! twice, also not after a crash, and must not make a number visible that could be assigned again (see `ceiling`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-/// Positions that are allotted ahead by one row of the store, so that not every reservation needs a write.
+/// The number of positions that one row of the store allots in advance, so that not every reservation needs a write.
 pub(crate) const ALLOTMENT: u64 = 4096;
 
 /// The positions of a store. Cheap to clone.
@@ -28,10 +28,10 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     next: u64,
-    /// First position of each undecided reservation, with how many it has.
+    /// The first position of each undecided reservation, with its length.
     open: BTreeMap<u64, u64>,
-    /// Highest position that the store on disk knows to be allotted. Opening it again begins after that one, so
-    /// nothing above may be shown to anybody.
+    /// The highest position that is allotted on disk. The next start continues after it, so no higher position may
+    /// become visible.
     ceiling: u64,
 }
 
@@ -43,7 +43,7 @@ impl State {
 }
 
 impl Positions {
-    /// Positions after `last` (all up to it are visible), of which those up to `ceiling` are allotted on disk.
+    /// Positions after `last` (all up to it are visible), allotted on disk up to `ceiling`.
     pub(crate) fn new(last: u64, ceiling: u64) -> Self {
         let state = State {
             next: last.saturating_add(1),
@@ -59,8 +59,8 @@ impl Positions {
         }
     }
 
-    /// Takes the next `count` positions (at least one). They are undecided until the guard is dropped: give it to
-    /// the batch that uses them ([`crate::Batch::hold`]), which drops it when the commit is durable or has failed.
+    /// Takes the next `count` positions (at least one). They are undecided until the guard is dropped: give it to the
+    /// batch that uses them ([`crate::Batch::hold`]), which drops it when the commit is durable or has failed.
     #[must_use = "positions are decided as soon as this is dropped"]
     pub fn reserve(&self, count: u64) -> Reserved {
         let count = count.max(1);
@@ -76,26 +76,26 @@ impl Positions {
         }
     }
 
-    /// Everything at or below this position is committed (or will never be).
+    /// The highest position up to which everything is committed or failed.
     #[must_use]
     pub fn visible(&self) -> u64 {
         *self.shared.visible.borrow()
     }
 
-    /// Follows [`Positions::visible`].
+    /// Watches [`Positions::visible`].
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.shared.visible.subscribe()
     }
 
-    /// The ceiling to write with the next commit, if the present one is close.
+    /// The ceiling to write with the next commit, if the current one is close.
     pub(crate) fn wanted_ceiling(&self) -> Option<u64> {
         let state = self.shared.lock();
         let near = state.next.saturating_add(ALLOTMENT / 2) > state.ceiling;
         near.then(|| state.next.saturating_add(ALLOTMENT))
     }
 
-    /// Tells that this ceiling is on disk.
+    /// Records that this ceiling is on disk.
     pub(crate) fn raise_ceiling(&self, ceiling: u64) {
         let mut state = self.shared.lock();
         state.ceiling = state.ceiling.max(ceiling);
@@ -105,11 +105,11 @@ impl Positions {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can leave it half-changed, so a panic elsewhere doesn't spoil it.
+        // No code under this lock can leave it half-changed, so a panic in another thread does not invalidate it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Under the lock, so that a later value is never overwritten by an earlier one.
+    /// Under the lock, so that an earlier value never overwrites a later one.
     fn publish(&self, state: &State) {
         let visible = state.visible();
         self.visible.send_if_modified(|current| {
@@ -122,7 +122,8 @@ impl Shared {
     }
 }
 
-/// Positions that are taken and not decided yet. Dropping it decides them, so it must live until the commit ended.
+/// Reserved positions that are not decided yet. Dropping it decides them, so it must live until the commit has
+/// completed.
 #[derive(Debug)]
 pub struct Reserved {
     first: u64,
@@ -137,7 +138,7 @@ impl Reserved {
         self.first
     }
 
-    /// How many.
+    /// Their number.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_above_the_durable_ceiling_is_visible() {
+    fn no_position_above_the_durable_ceiling_is_visible() {
         let positions = Positions::new(0, 3);
         drop(positions.reserve(8));
         assert_eq!(positions.visible(), 3);

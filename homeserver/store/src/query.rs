@@ -1,4 +1,4 @@
-//! Which rows of a table to read: under a prefix, between bounds, from which end, how many.
+//! Which rows of a table to read: prefix, bounds, direction, limit.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::key::{AsPrefix, Key};
 use crate::table::Table;
 use crate::value::Value;
 
-/// A range of a table's rows; made by [`Table::under`]. Bounds may name a key or only its first parts.
+/// A range of a table's rows; made by [`Table::under`]. Bounds may be complete keys or their first parts.
 pub struct Query<K: 'static, V: 'static> {
     table: &'static Table<K, V>,
     range: Option<KeyRange>,
@@ -65,7 +65,7 @@ impl<K: Key, V: Value> Query<K, V> {
         self.raise_start(bound)
     }
 
-    /// Only rows after this key (and all keys that begin with these parts).
+    /// Only rows after this key (and after all keys that begin with these parts).
     #[must_use]
     pub fn after(self, key: &impl AsPrefix<K>) -> Self {
         let bound = self.table.physical_prefix(key).and_then(|key| prefix_end(&key));
@@ -79,14 +79,14 @@ impl<K: Key, V: Value> Query<K, V> {
         self.lower_end(bound)
     }
 
-    /// Only rows up to this key, with it (and all keys that begin with these parts).
+    /// Only rows up to and including this key (and all keys that begin with these parts).
     #[must_use]
     pub fn through(self, key: &impl AsPrefix<K>) -> Self {
         let bound = self.table.physical_prefix(key).and_then(|key| prefix_end(&key));
         self.lower_end(bound)
     }
 
-    /// Begins with the last row.
+    /// Starts with the last row.
     #[must_use]
     pub fn reversed(mut self) -> Self {
         if let Some(range) = &mut self.range {
@@ -95,7 +95,7 @@ impl<K: Key, V: Value> Query<K, V> {
         self
     }
 
-    /// At most so many rows.
+    /// At most this many rows.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         if let Some(range) = &mut self.range {

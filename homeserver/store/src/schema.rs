@@ -1,5 +1,5 @@
-//! The schema version: which form the rows have. A store of a newer program is refused, one of an older program is
-//! brought up step by step before anything else reads it.
+//! The schema version: the format of all rows. A store of a newer program is refused; a store of an older program is
+//! migrated step by step before anything else reads it.
 
 mod steps;
 
@@ -13,8 +13,8 @@ use crate::tables::meta::{POSITION_CEILING, SCHEMA};
 use crate::tables::rooms::STREAM;
 use crate::value::Value;
 
-/// The version that this program writes, and the highest that it opens. It rises by one, with a step, when rows that are
-/// on disks would not be read as what they are.
+/// The version that this program writes, and the highest that it opens. It increases by one, with a migration step,
+/// when rows on existing disks would be misread.
 pub const SCHEMA_VERSION: u64 = 4;
 
 async fn read<V: Value>(engine: &dyn Engine, table: &Table<(), V>) -> Result<Option<V>, ReadError> {
@@ -46,7 +46,7 @@ async fn commit(engine: &dyn Engine, batch: Batch) -> Result<(), CommitError> {
     }
 }
 
-/// Checks the version of a store, brings an older one up, and writes the version into an empty one.
+/// Checks the version of a store, migrates an older one, and writes the version to an empty one.
 pub(crate) async fn check(engine: &dyn Engine) -> Result<(), OpenError> {
     match read(engine, &SCHEMA).await? {
         Some(found) if found > SCHEMA_VERSION => Err(OpenError::Newer {
@@ -67,12 +67,12 @@ pub(crate) async fn check(engine: &dyn Engine) -> Result<(), OpenError> {
     }
 }
 
-/// The positions of a store: they go on after everything that any earlier run may have given out.
+/// The positions of a store: they continue after every position that an earlier run may have assigned.
 pub(crate) async fn restore_positions(engine: &dyn Engine) -> Result<Positions, OpenError> {
     let ceiling = read(engine, &POSITION_CEILING).await?.unwrap_or(0);
     let newest = STREAM.under(&()).reversed().limit(1).into_range()?;
     let last = match engine.scan(newest).await?.first() {
-        // The ceiling is always the higher one; were it lost, the stream itself still tells.
+        // The ceiling is always the higher one; if it were lost, the stream still has its highest position.
         Some((key, _)) => <(u64,)>::decode(STREAM.layout(), key)
             .map_err(|error| corrupt(&STREAM, &error))?
             .0

@@ -1,4 +1,4 @@
-//! The store as everybody sees it: typed reads, durable commits, positions.
+//! The store as all other crates use it: typed reads, durable commits, positions. Must not know the meaning of any row.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::table::Table;
 use crate::value::Value;
 use crate::writer::{self, Request};
 
-/// Rows that [`Store::scan_all`] reads in one go: bounds what an engine has to hold at a time.
+/// Rows that [`Store::scan_all`] reads at once: bounds the memory of an engine.
 const PAGE: usize = 1000;
 
 /// A store over any engine. Cheap to clone; all clones share one writer.
@@ -36,11 +36,11 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens a store: checks its schema version and restores its positions. Needs a tokio runtime, on which the
-    /// writer runs until the last clone is dropped or [`Store::close`] is called.
+    /// Opens a store: checks its schema version and restores its positions. Needs a tokio runtime, on which the writer
+    /// runs until the last clone is dropped or [`Store::close`] is called.
     ///
     /// # Errors
-    /// When the store is of a newer program or of another one, or can't be read or written.
+    /// The store belongs to a newer or another program, or can't be read or written.
     pub async fn open(engine: impl Engine) -> Result<Self, OpenError> {
         let engine: Arc<dyn Engine> = Arc::new(engine);
         schema::check(engine.as_ref()).await?;
@@ -53,10 +53,10 @@ impl Store {
         })
     }
 
-    /// A row.
+    /// Reads a row.
     ///
     /// # Errors
-    /// When the engine can't read or the row is damaged.
+    /// The engine can't read, or the row is damaged.
     pub async fn get<K: Key, V: Value>(
         &self,
         table: &Table<K, V>,
@@ -70,10 +70,10 @@ impl Store {
             .transpose()
     }
 
-    /// Whether a row is there.
+    /// Whether a row exists.
     ///
     /// # Errors
-    /// When the engine can't read.
+    /// The engine can't read.
     pub async fn contains<K: Key, V: Value>(
         &self,
         table: &Table<K, V>,
@@ -83,10 +83,10 @@ impl Store {
         Ok(self.engine.get(&key).await?.is_some())
     }
 
-    /// Rows by their keys, in the order of the keys. Not necessarily from one instant.
+    /// Reads rows by their keys, in the order of the keys. Not necessarily from one point in time.
     ///
     /// # Errors
-    /// When the engine can't read or a row is damaged.
+    /// The engine can't read, or a row is damaged.
     pub async fn get_many<K: Key, V: Value, A: AsKey<K>>(
         &self,
         table: &Table<K, V>,
@@ -100,17 +100,18 @@ impl Store {
             .collect()
     }
 
-    /// Rows of a range, as of one instant, in the order of their keys. Where many are possible, give a limit.
+    /// Reads the rows of a range, as of one point in time, in the order of their keys. Set a limit if the range can be
+    /// long.
     ///
     /// # Errors
-    /// When the engine can't read, a row is damaged, or the query names no scope where its table needs one.
+    /// The engine can't read, a row is damaged, or the query has no scope and its table needs one.
     pub async fn scan<K: Key, V: Value>(&self, query: Query<K, V>) -> Result<Vec<(K, V)>, ReadError> {
         let table = query.table();
         let rows = self.engine.scan(query.into_range()?).await?;
         rows.into_iter().map(|row| decode_row(table, row)).collect()
     }
 
-    /// Like [`Store::scan`] for ranges of any length: reads page after page, so the rows are not from one instant.
+    /// Like [`Store::scan`] for ranges of any length: reads page by page, so the rows are not from one point in time.
     ///
     /// # Errors
     /// As [`Store::scan`].
@@ -136,13 +137,14 @@ impl Store {
         }
     }
 
-    /// Writes a batch atomically and returns when it is on disk. Many callers share one fsync. What is to be written
-    /// ahead ([`Batch::put_ahead`]) is on disk before the rest is begun.
+    /// Writes a batch atomically and returns when it is on disk. Concurrent callers share one fsync. Rows written ahead
+    /// ([`Batch::put_ahead`]) are on disk before the rest is written.
     ///
-    /// Once taken in, a commit runs to its end also if the caller is cancelled; one with rows ahead, only from the rest on.
+    /// An accepted commit completes even if the caller is cancelled. A commit with rows written ahead does so only once
+    /// the rest is accepted.
     ///
     /// # Errors
-    /// When a fence doesn't hold, the batch can't be encoded or is too large, or the store is closed or poisoned.
+    /// A fence fails, the batch can't be encoded or is too large, or the store is closed or poisoned.
     pub async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         let mut parts = batch.into_parts()?;
         for write in std::mem::take(&mut parts.ahead) {
@@ -163,11 +165,11 @@ impl Store {
         &self.positions
     }
 
-    /// Commits what is waiting, then closes the engine. Later calls on any clone fail.
+    /// Completes the pending commits, then closes the engine. Later calls on any clone fail.
     pub async fn close(&self) {
         let (answer, closed) = oneshot::channel();
         if self.writer.send(Request::Close(answer)).await.is_ok() {
-            // An error means that the writer has ended otherwise, which closes too.
+            // An error means that the writer has ended for another reason, which closes the store too.
             let _ = closed.await;
         }
     }

@@ -1,4 +1,4 @@
-//! A typed table: its name, where its rows lie, and the types of its keys and values.
+//! A typed table: its name, the layout of its keys, and the types of its keys and values.
 
 use std::marker::PhantomData;
 
@@ -8,16 +8,16 @@ use crate::key::{AsKey, AsPrefix, Key, KeyWriter, Layout};
 use crate::query::Query;
 use crate::value::Value;
 
-/// What the keys of a table begin with. Rows of one scope id lie together, across tables.
+/// The first part of a table's keys. Rows of one scope id are adjacent, across tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// Nothing: the table is one range.
+    /// No scope: the table is one range.
     Global,
-    /// A room id is the first part.
+    /// The first part is a room id.
     Room,
-    /// A user id is the first part.
+    /// The first part is a user id.
     User,
-    /// A server name is the first part.
+    /// The first part is a server name.
     Server,
 }
 
@@ -34,7 +34,7 @@ impl Scope {
     }
 }
 
-/// A table. All of them stand in [`mod@crate::tables`], made by [`crate::tables!`].
+/// A table. All tables are in [`mod@crate::tables`], declared with [`crate::tables!`].
 pub struct Table<K, V> {
     name: &'static str,
     layout: Layout,
@@ -51,7 +51,7 @@ impl<K, V> std::fmt::Debug for Table<K, V> {
 }
 
 impl<K: Key, V: Value> Table<K, V> {
-    /// Describes a table. `tag` must be its own for ever: it is in every key.
+    /// Describes a table. `tag` must never be reused: it is in every key.
     #[must_use]
     pub const fn new(name: &'static str, scope: Scope, tag: u16) -> Self {
         Self {
@@ -61,13 +61,13 @@ impl<K: Key, V: Value> Table<K, V> {
         }
     }
 
-    /// Its name, for errors and people.
+    /// The name, for errors and logs.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Where its rows lie.
+    /// The layout of its keys.
     #[must_use]
     pub const fn layout(&self) -> Layout {
         self.layout
@@ -80,11 +80,12 @@ impl<K: Key, V: Value> Table<K, V> {
 
     /// The physical bytes of a key.
     pub fn physical(&self, key: &impl AsKey<K>) -> Bytes {
-        // A whole key has at least one part unless the table is a global single row, so there is always a scope.
+        // A complete key has at least one part unless the table is a global single row, so it always has a scope.
         self.physical_prefix(key).unwrap_or_default()
     }
 
-    /// The physical bytes that the keys with these parts begin with; None where a scope is needed and not named.
+    /// The physical bytes with which the keys with these parts begin; `None` if the table needs a scope and none is
+    /// given.
     pub(crate) fn physical_prefix(&self, prefix: &impl AsPrefix<K>) -> Option<Bytes> {
         let mut writer = KeyWriter::new(self.layout);
         prefix.write_prefix(&mut writer);

@@ -1,6 +1,6 @@
-//! The tables, grouped by what they serve. Each file declares its tables with [`crate::tables!`] and holds their rows.
+//! The tables, grouped by purpose. Each file declares its tables with [`crate::tables!`] and defines their rows.
 //!
-//! A tag is never used again for another meaning, also when its table has gone.
+//! Must not reuse a tag for another meaning, even if its table no longer exists.
 
 pub mod accounts;
 pub mod documents;

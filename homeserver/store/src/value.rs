@@ -1,25 +1,26 @@
-//! Values of tables: raw bytes, numbers, text, identifiers, JSON through serde, or a row's own binary form.
+//! Values of tables: raw bytes, numbers, text, identifiers, JSON through serde, or a row's own binary format. Must not
+//! put the contents of a value into an error.
 
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("bad value: {0}")]
+#[error("invalid value: {0}")]
 pub struct ValueError(pub String);
 
 /// A type that can be the value of a table. Equal values have equal bytes: fences compare bytes.
 pub trait Value: Sized {
-    /// The bytes that are stored.
+    /// The bytes to store.
     ///
     /// # Errors
-    /// When the value has no stored form.
+    /// The value can't be stored.
     fn encode(&self) -> Result<Bytes, ValueError>;
 
     /// The value from its bytes.
     ///
     /// # Errors
-    /// When the bytes are no such value.
+    /// The bytes are not such a value.
     fn decode(bytes: Bytes) -> Result<Self, ValueError>;
 }
 
@@ -85,9 +86,9 @@ macro_rules! identifiers {
 }
 identifiers!(OwnedRoomId, OwnedEventId, OwnedUserId);
 
-/// Lets types with serde's `Serialize` and `Deserialize` be values, stored as JSON.
+/// Makes types with serde's `Serialize` and `Deserialize` values, stored as JSON.
 ///
-/// New fields of such a row need `#[serde(default)]`, or the schema version must rise.
+/// A new field of such a row needs `#[serde(default)]`, or the schema version must increase.
 #[macro_export]
 macro_rules! json_value {
     ($($row:ty),+ $(,)?) => {$(
@@ -98,7 +99,7 @@ macro_rules! json_value {
                     .map_err(|error| $crate::value::ValueError(error.to_string()))
             }
             fn decode(bytes: $crate::bytes::Bytes) -> Result<Self, $crate::value::ValueError> {
-                // serde's messages may quote the input, which can be a secret or a document: only the place is kept.
+                // serde's messages may quote the input, which can be a secret or a document: only the position is kept.
                 $crate::serde_json::from_slice(&bytes).map_err(|error| {
                     $crate::value::ValueError(format!(
                         "{:?} error at line {} column {}",

@@ -1,5 +1,6 @@
-//! Group commit: one task that collects what many callers want written and gives it to the engine in one call, so
-//! that they share an fsync. What arrives while the disk is busy goes into the next group.
+//! Group commit: one task that collects the batches of several callers and passes them to the engine in one call, so
+//! that they share an fsync. Batches that are submitted while the disk is busy join the next group. Must not reorder
+//! the batches.
 
 use std::sync::Arc;
 
@@ -11,11 +12,11 @@ use crate::errors::CommitError;
 use crate::positions::Positions;
 use crate::tables::meta::POSITION_CEILING;
 
-/// Commits that may wait; then callers wait before they are taken in. Bounds memory when the disk is slow.
+/// Commits that may wait in the queue; further callers wait until there is room. Bounds memory when the disk is slow.
 const QUEUE: usize = 1024;
-/// Batches in one group: enough to fill a disk's bandwidth, few enough that the first doesn't wait for the last.
+/// Batches in one group: enough for the bandwidth of a disk, and few enough that the first doesn't wait for the last.
 const GROUP_BATCHES: usize = 256;
-/// Bytes after which a group takes in no further batch.
+/// Bytes after which a group accepts no further batch.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
 pub(crate) enum Request {
@@ -78,7 +79,7 @@ async fn run(engine: Arc<dyn Engine>, positions: Positions, mut requests: mpsc::
         if let Some(answer) = close {
             requests.close();
             engine.close().await;
-            // Whoever asked may have gone; the store is closed all the same.
+            // The caller may have been cancelled; the store is closed all the same.
             let _ = answer.send(());
             return;
         }
@@ -90,7 +91,7 @@ async fn commit(engine: &dyn Engine, positions: &Positions, mut group: Group) {
     if group.writes.is_empty() {
         return;
     }
-    // Written before the batches that use the positions, so that a torn group never has one without the other.
+    // Written before the batches that use the positions, so that a torn group never has positions without it.
     let ceiling = positions.wanted_ceiling();
     if let Some(ceiling) = ceiling {
         let mut batch = Batch::new();
@@ -112,9 +113,9 @@ async fn commit(engine: &dyn Engine, positions: &Positions, mut group: Group) {
     for waiting in group.waiting {
         let result = results.next().unwrap_or(Err(EngineCommitError::Closed));
         let result = result.map_err(|error| explain(error, &waiting.fenced));
-        // Visible before the answer: who is told of a commit can read it by position.
+        // Visible before the result is returned: the caller can then read its commit by position.
         drop(waiting.held);
-        // A caller that has gone doesn't undo its commit.
+        // A caller that was cancelled doesn't undo its commit.
         let _ = waiting.answer.send(result);
     }
 }

@@ -1,5 +1,6 @@
-//! Keys: the order of their bytes is the order of the tuples, and rows under a prefix are exactly those that have it.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a test that can't go on should say so and stop
+//! Keys: the order of their bytes is the order of the tuples, and the rows under a prefix are exactly the rows with
+//! that prefix.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a panic fails the test
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -28,7 +29,7 @@ fn within(range: &KeyRange, key: &Bytes) -> bool {
 
 proptest! {
     #[test]
-    fn bytes_sort_as_tuples_do(
+    fn bytes_sort_like_their_tuples(
         a in (text(), 0_u64..3, any::<i64>(), raw()),
         b in (text(), 0_u64..3, any::<i64>(), raw()),
     ) {
@@ -36,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn keys_come_back(key in (text(), any::<u64>(), any::<i64>(), raw())) {
+    fn keys_are_read_back_unchanged(key in (text(), any::<u64>(), any::<i64>(), raw())) {
         let bytes = ROWS.physical(&key);
         prop_assert_eq!(Key::decode(ROWS.layout(), &bytes), Ok(key));
     }
@@ -63,7 +64,7 @@ proptest! {
     }
 }
 
-/// Scope tag, first part, table tag, and the second part where it is given.
+/// Scope tag, first part, table tag, and the second part if it is given.
 fn prefix_length(first: &String, second: Option<&String>) -> usize {
     let mut bytes = Vec::new();
     AsPart::<String>::write(first, &mut bytes);

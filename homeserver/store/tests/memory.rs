@@ -1,5 +1,5 @@
-//! The memory engine: the contract of all engines, and what is left after the power goes at any point of a commit.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a test that can't go on should say so and stop
+//! The memory engine: the contract of all engines, and what remains after a power loss at any point of a commit.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a panic fails the test
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ impl Harness for Memory {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keeps_the_contract() {
+async fn the_memory_engine_meets_the_contract() {
     contract::run(|| Memory(MemoryDisk::new())).await;
 }
 
@@ -40,7 +40,7 @@ fn put(key: &'static str) -> WriteBatch {
 }
 
 #[tokio::test]
-async fn power_loss_keeps_what_was_synced_and_no_more_than_the_tail() {
+async fn a_power_loss_keeps_the_synced_rows_and_at_most_the_tail() {
     let cases = [
         (Fault::PowerBeforeWrite, [false, false]),
         (Fault::PowerBeforeSync(Tail::Lost), [false, false]),
@@ -59,7 +59,10 @@ async fn power_loss_keeps_what_was_synced_and_no_more_than_the_tail() {
             [Err(EngineCommitError::Closed), Err(EngineCommitError::Closed)],
             "{fault:?}"
         );
-        assert!(engine.get(b"acknowledged").await.is_err(), "the engine is dead");
+        assert!(
+            engine.get(b"acknowledged").await.is_err(),
+            "the engine of before the power loss"
+        );
         let engine = disk.open();
         assert!(engine.get(b"acknowledged").await.unwrap().is_some());
         let found = [
@@ -71,7 +74,7 @@ async fn power_loss_keeps_what_was_synced_and_no_more_than_the_tail() {
 }
 
 #[tokio::test]
-async fn a_commit_that_waits_for_its_sync_is_lost_with_the_power() {
+async fn a_commit_that_waits_for_its_sync_is_lost_in_a_power_loss() {
     let disk = MemoryDisk::new();
     let engine = std::sync::Arc::new(disk.open());
     disk.pause_syncs();
@@ -84,7 +87,7 @@ async fn a_commit_that_waits_for_its_sync_is_lost_with_the_power() {
     }
     assert!(
         engine.get(b"k").await.unwrap().is_none(),
-        "written, and not shown before it is safe"
+        "written and not durable, so not visible"
     );
     disk.power_loss(Tail::Lost);
     disk.resume_syncs();

@@ -1,5 +1,5 @@
 //! The store over the memory engine: typed rows, group commit, positions over restarts, schema version, cancellation.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a test that can't go on should say so and stop
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a panic fails the test
 
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, event_id, room_id, server_name, user_id};
@@ -16,7 +16,7 @@ use weft_store::tables::rooms::{
 };
 use weft_store::{Batch, CommitError, OpenError, ReadError, SCHEMA_VERSION, Scope, Store, Table};
 
-/// A table of the tests, so that they stay when the product's tables change.
+/// A table of the tests, so that they do not depend on the product's tables.
 static ORDER: Table<(OwnedRoomId, u64), OwnedEventId> = Table::new("ORDER", Scope::Room, 0x7F10);
 
 const ROOM: &str = "!a:alpha.example";
@@ -34,7 +34,7 @@ fn event(number: u64) -> OwnedEventId {
 }
 
 #[tokio::test]
-async fn rows_come_back_as_they_were_put() {
+async fn rows_are_read_back_unchanged() {
     let store = open(&MemoryDisk::new()).await;
     let mut batch = Batch::new();
     let id = event_id!("$e:alpha.example");
@@ -67,7 +67,7 @@ async fn rows_come_back_as_they_were_put() {
 }
 
 #[tokio::test]
-async fn scans_keep_to_their_room_table_and_bounds() {
+async fn scans_stay_within_their_room_table_and_bounds() {
     let store = open(&MemoryDisk::new()).await;
     let mut batch = Batch::new();
     for room in ["!a:alpha.example", "!a:alpha.example2", "!b:alpha.example"] {
@@ -144,7 +144,7 @@ async fn range_deletes_stay_within_their_room() {
 }
 
 #[tokio::test]
-async fn a_fence_names_its_table_and_stops_the_whole_batch() {
+async fn a_failed_fence_names_its_table_and_stops_the_whole_batch() {
     let store = open(&MemoryDisk::new()).await;
     let mut batch = Batch::new();
     batch.put(&ORDER, &(room(), 1), &event(1));
@@ -185,7 +185,7 @@ async fn concurrent_commits_share_syncs() {
 }
 
 #[tokio::test]
-async fn a_cancelled_caller_neither_undoes_its_commit_nor_shows_its_position_early() {
+async fn a_cancelled_caller_neither_undoes_its_commit_nor_makes_its_position_visible_early() {
     let disk = MemoryDisk::new();
     let store = open(&disk).await;
     disk.pause_syncs();
@@ -209,7 +209,7 @@ async fn a_cancelled_caller_neither_undoes_its_commit_nor_shows_its_position_ear
 }
 
 #[tokio::test]
-async fn a_failed_commit_does_not_hold_positions_back() {
+async fn a_failed_commit_does_not_block_later_positions() {
     let store = open(&MemoryDisk::new()).await;
     let mut batch = Batch::new();
     let position = batch.reserve(store.positions(), 3);
@@ -219,7 +219,7 @@ async fn a_failed_commit_does_not_hold_positions_back() {
 }
 
 #[tokio::test]
-async fn no_position_is_given_twice_whenever_the_power_goes() {
+async fn no_position_is_assigned_twice_after_any_power_loss() {
     let faults = [
         Fault::PowerBeforeWrite,
         Fault::PowerBeforeSync(Tail::Lost),
@@ -234,7 +234,7 @@ async fn no_position_is_given_twice_whenever_the_power_goes() {
     for fault in faults.into_iter().cycle().take(30) {
         let store = open(&disk).await;
         assert!(store.positions().visible() >= shown);
-        // Not only commits use positions up: abandoned ones do, and more than one allotment of them.
+        // Not only commits use up positions: so do abandoned reservations, here more than one allotment.
         drop(store.positions().reserve(5000));
         shown = shown.max(store.positions().visible());
         for lost in [false, true] {
@@ -263,7 +263,7 @@ async fn no_position_is_given_twice_whenever_the_power_goes() {
 }
 
 #[tokio::test]
-async fn a_poisoned_store_reads_and_does_not_write() {
+async fn a_poisoned_store_can_be_read_and_not_written() {
     let disk = MemoryDisk::new();
     let store = open(&disk).await;
     disk.fail_next_sync();
@@ -275,7 +275,7 @@ async fn a_poisoned_store_reads_and_does_not_write() {
     assert!(store.get(&SCHEMA, &()).await.is_ok());
 }
 
-/// A row as bytes, of whatever form.
+/// A row as bytes, in any format.
 fn raw<K: weft_store::key::Key, V: weft_store::value::Value>(
     table: &Table<K, V>,
     key: &impl weft_store::key::AsKey<K>,
@@ -287,18 +287,19 @@ fn raw<K: weft_store::key::Key, V: weft_store::value::Value>(
     }
 }
 
-/// What a program of version 1 left: rooms with staged rows noted in three ways, and rooms that only seem to have some.
+/// A store as a program of version 1 left it: rooms with staged rows recorded in three ways, and rooms whose mark has
+/// no rows.
 async fn store_of_version_1() -> (MemoryDisk, [OwnedRoomId; 5]) {
-    static NOTED_BEFORE: Table<(OwnedRoomId,), ()> = Table::new("NOTED_BEFORE", Scope::Global, 0x010C);
+    static OLD_STAGED_ROOMS: Table<(OwnedRoomId,), ()> = Table::new("OLD_STAGED_ROOMS", Scope::Global, 0x010C);
     let rooms = ["!a:x", "!b:x", "!c:x", "!d:x", "!e:x"].map(|id| RoomId::parse(id).unwrap());
     let [counted, noted, marked, drained, empty] = &rooms;
     let mut ops = vec![
         raw(&SCHEMA, &(), &1_u64.to_be_bytes()),
         raw(&STAGED_ROOMS, &(counted,), &3_u64.to_be_bytes()),
-        raw(&NOTED_BEFORE, &(noted,), b""),
+        raw(&OLD_STAGED_ROOMS, &(noted,), b""),
         raw(&STAGED_ROOMS, &(marked,), br#"{"from":1,"next":8}"#),
         raw(&STAGED_ROOMS, &(drained,), &7_u64.to_be_bytes()),
-        raw(&NOTED_BEFORE, &(empty,), b""),
+        raw(&OLD_STAGED_ROOMS, &(empty,), b""),
     ];
     for (room, numbers) in [(counted, 12..15), (noted, 1..2), (marked, 6..8)] {
         ops.extend(numbers.map(|number| raw(&STAGING, &(room, number), b"a row")));
@@ -311,7 +312,7 @@ async fn store_of_version_1() -> (MemoryDisk, [OwnedRoomId; 5]) {
 }
 
 #[tokio::test]
-async fn a_store_of_version_1_says_between_which_numbers_its_staged_rows_lie() {
+async fn the_migration_of_version_1_records_the_range_of_staged_rows() {
     let (disk, [counted, noted, marked, _, _]) = store_of_version_1().await;
     let mark = |from, next| StagedMark { from, next };
     let expected = [
@@ -327,9 +328,9 @@ async fn a_store_of_version_1_says_between_which_numbers_its_staged_rows_lie() {
     }
 }
 
-/// A store of version 2, in which account data had no index and was not counted.
+/// A store of version 2, in which account data had no index and no usage count.
 #[tokio::test]
-async fn account_data_of_version_2_is_found_by_position_and_counted() {
+async fn the_migration_of_version_2_indexes_and_counts_account_data() {
     let (alice, bob) = (user_id!("@alice:x"), user_id!("@bob:x"));
     let user = br#"{"created_at":1}"#;
     let ops = vec![
@@ -374,7 +375,7 @@ async fn account_data_of_version_2_is_found_by_position_and_counted() {
 }
 
 #[tokio::test]
-async fn a_destination_whose_failures_were_counted_has_failed_for_long() {
+async fn a_destination_with_an_old_failure_row_has_failed_for_long() {
     let (disk, server) = (MemoryDisk::new(), server_name!("beta.example"));
     open(&disk).await.close().await;
     let row = raw(&OUTBOX_STATE, &(server,), br#"{"failures":3,"retry_at":5}"#);
@@ -392,7 +393,7 @@ async fn a_destination_whose_failures_were_counted_has_failed_for_long() {
 }
 
 #[tokio::test]
-async fn the_power_may_go_while_a_store_is_brought_up() {
+async fn a_migration_continues_after_a_power_loss_at_any_point() {
     for fault in [
         Fault::PowerBeforeWrite,
         Fault::PowerBeforeSync(Tail::Lost),
@@ -437,7 +438,7 @@ async fn newer_and_foreign_stores_are_refused() {
 }
 
 #[tokio::test]
-async fn a_closed_store_has_committed_what_it_took_and_refuses_the_rest() {
+async fn a_closed_store_has_committed_the_accepted_batches_and_refuses_others() {
     let disk = MemoryDisk::new();
     let store = open(&disk).await;
     let mut batch = Batch::new();
@@ -451,7 +452,7 @@ async fn a_closed_store_has_committed_what_it_took_and_refuses_the_rest() {
 }
 
 #[tokio::test]
-async fn damaged_rows_are_told_without_their_content() {
+async fn errors_about_damaged_rows_do_not_contain_their_content() {
     let disk = MemoryDisk::new();
     let store = open(&disk).await;
     let key = ROOMS.physical(&(room(),));
@@ -474,7 +475,7 @@ async fn damaged_rows_are_told_without_their_content() {
 }
 
 #[tokio::test]
-async fn rows_ahead_may_be_more_than_a_batch_holds() {
+async fn rows_written_ahead_may_exceed_the_limit_of_a_batch() {
     let store = open(&MemoryDisk::new()).await;
     let part = Bytes::from(vec![b'x'; 4 * 1024 * 1024]);
     let batch = |fence: Option<&OwnedEventId>, first: u64| {
@@ -490,14 +491,14 @@ async fn rows_ahead_may_be_more_than_a_batch_holds() {
     assert_eq!(store.get(&ORDER, &(room(), 1)).await.unwrap(), Some(event(1)));
     let rows = store.scan_all(SNAPSHOT_TAIL.under(&(room(),))).await.unwrap();
     assert_eq!(rows.len(), 20);
-    // The rest is as atomic and as fenced as ever; the rows ahead of it are left over then.
+    // The rest is as atomic and as fenced as any batch; a failure leaves the rows ahead of it unused.
     let refused = store.commit(batch(None, 101)).await;
     assert!(matches!(refused, Err(CommitError::Fence { table: "ORDER" })));
     assert_eq!(store.get(&ORDER, &(room(), 1)).await.unwrap(), Some(event(1)));
 }
 
 #[tokio::test]
-async fn rows_before_a_key_are_deleted_and_no_others() {
+async fn delete_before_removes_only_rows_before_the_key() {
     let store = open(&MemoryDisk::new()).await;
     let other = room_id!("!b:alpha.example");
     let mut batch = Batch::new();

@@ -1,7 +1,8 @@
-//! The steps that bring a store of an older program to the form of this one, one a version, each a commit of its own.
+//! The migration steps from the format of an older program to the current one, one for each version, each with a commit
+//! of its own.
 //!
-//! A step stays as it is for ever. It must not use the type of a table whose form has changed after it: what it reads
-//! and writes is the form of its version.
+//! A step never changes. Must not use the type of a table whose format has changed after the step: it reads and writes
+//! the format of its version.
 
 use ruma::{OwnedRoomId, OwnedUserId};
 
@@ -19,13 +20,13 @@ use crate::tables::meta::SCHEMA;
 use crate::tables::rooms::{STAGED_ROOMS, STAGING, StagedMark};
 use crate::value::Value;
 
-/// Does what lies between the version that was found and the one that this program writes.
+/// Runs the steps from the version that was found to the current one, each with its own commit.
 pub(super) async fn take(engine: &dyn Engine, found: u64) -> Result<(), OpenError> {
     for version in found..super::SCHEMA_VERSION {
         let mut batch = match version {
             1 => from_1(engine).await?,
             2 => from_2(engine).await?,
-            // Snapshots and journals have a second form beside the first, which is still read; a program that knows only
+            // Snapshots and journals have a second format, and the first is still read. A program that supports only
             // the first must not open the store.
             _ => Batch::new(),
         };
@@ -35,15 +36,15 @@ pub(super) async fn take(engine: &dyn Engine, found: u64) -> Result<(), OpenErro
     Ok(())
 }
 
-/// Where rooms with staged rows were noted before `STAGED_ROOMS` had a value.
-static NOTED_BEFORE: Table<(OwnedRoomId,), ()> = Table::new("STAGED_ROOMS", Scope::Global, 0x010C);
+/// Where rooms with staged rows were recorded before `STAGED_ROOMS` had a value.
+static OLD_STAGED_ROOMS: Table<(OwnedRoomId,), ()> = Table::new("STAGED_ROOMS", Scope::Global, 0x010C);
 
-/// The mark of a room's staged rows was nothing, then a counter of transactions, and says now between which numbers
-/// the rows lie. It is worked out from them, whichever of the three it is.
+/// The mark of a room's staged rows was empty at first, then a counter of transactions, and is now the range of their
+/// numbers. The range is computed from the rows, whichever of the three was found.
 async fn from_1(engine: &dyn Engine) -> Result<Batch, OpenError> {
     let mut batch = Batch::new();
-    for room in keys(engine, NOTED_BEFORE.under(&())).await? {
-        batch.delete(&NOTED_BEFORE, &room);
+    for room in keys(engine, OLD_STAGED_ROOMS.under(&())).await? {
+        batch.delete(&OLD_STAGED_ROOMS, &room);
         mark_staged(engine, &mut batch, &room).await?;
     }
     for room in keys(engine, STAGED_ROOMS.under(&())).await? {
@@ -64,7 +65,7 @@ async fn mark_staged(engine: &dyn Engine, batch: &mut Batch, room: &(OwnedRoomId
     Ok(())
 }
 
-/// Account data had no index by position, and nobody counted it.
+/// Account data had no index by position and no usage count.
 async fn from_2(engine: &dyn Engine) -> Result<Batch, OpenError> {
     let mut batch = Batch::new();
     for (user,) in keys(engine, USERS.under(&())).await? {
@@ -90,7 +91,7 @@ async fn from_2(engine: &dyn Engine) -> Result<Batch, OpenError> {
     Ok(batch)
 }
 
-/// The keys of a range, whatever form the values have.
+/// The keys of a range, whatever the format of the values.
 async fn keys<K: Key, V: Value>(engine: &dyn Engine, query: Query<K, V>) -> Result<Vec<K>, ReadError> {
     let table = query.table();
     let rows = engine.scan(query.into_range()?).await?;

@@ -1,4 +1,5 @@
-//! Tables of accounts: users, devices, tokens, profiles, account data, filters. Tags 0x04xx.
+//! Tables of accounts: users, devices, tokens, profiles, account data, filters. Tags 0x04xx. Must not use tags of other
+//! groups.
 
 use ruma::{OwnedDeviceId, OwnedUserId};
 use serde::{Deserialize, Serialize};
@@ -7,40 +8,40 @@ crate::tables! {
     USERS: (OwnedUserId,) => UserRow, Global, Ground, 0x0401,
         "Every account of this server. Global, so that administrators can list them.";
     DEVICES: (OwnedUserId, OwnedDeviceId) => DeviceRow, User, Ground, 0x0402,
-        "User, device: where a person is signed in, and the hashes of the tokens that work there.";
+        "User, device: the logins of a user, and the hashes of their valid tokens.";
     ACCESS_TOKENS: (String,) => AccessTokenRow, Global, Ground, 0x0403,
-        "Hash of an access token: whose it is. Tokens themselves are never stored.";
+        "Hash of an access token: its user and device. Tokens themselves are never stored.";
     REFRESH_TOKENS: (String,) => RefreshTokenRow, Global, Ground, 0x0404,
-        "Hash of a refresh token: whose it is.";
+        "Hash of a refresh token: its user and device.";
     PROFILES: (OwnedUserId,) => ProfileRow, User, Ground, 0x0405,
         "Display name, avatar and other profile fields of our users.";
     ACCOUNT_DATA: (OwnedUserId, String, String) => AccountDataRow, User, Ground, 0x0406,
-        "User, room (empty: global), type: what clients keep on the server for their user.";
+        "User, room (empty: global), type: account data that clients store for their user.";
     FILTERS: (OwnedUserId, u64) => String, User, Ground, 0x0407,
         "User, number: filters that clients stored, as JSON text.";
     ACCOUNT_DATA_STREAM: (OwnedUserId, u64) => AccountDataPlace, User, Derived, 0x0408,
-        "User, position: which piece of account data changed there last, so that a sync reads only what is new.";
+        "User, position: the account data whose last change has this position, so that a sync reads only new entries.";
     ACCOUNT_DATA_USAGE: (OwnedUserId,) => AccountDataUsage, User, Derived, 0x0409,
-        "How much account data a user has, for the quota.";
+        "The size of a user's account data, for the quota.";
 }
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserRow {
-    /// argon2id hash of the password (PHC string); None: no sign-in by password.
+    /// The argon2id hash of the password (PHC string); `None`: no login with a password.
     #[serde(default)]
     pub password: Option<String>,
-    /// May use the administrators' API.
+    /// The user may use the admin API.
     #[serde(default)]
     pub admin: bool,
-    /// No sign-in at all, for ever. The name is never given to anybody else.
+    /// Login is disabled permanently. The name is never assigned again.
     #[serde(default)]
     pub deactivated: bool,
-    /// When it was made, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     pub created_at: u64,
 }
 
-/// The hashes of an access token and, where the client asked for one, of its refresh token.
+/// The hashes of an access token and, if the client requested one, of its refresh token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenPair {
     /// Key in `ACCESS_TOKENS`.
@@ -53,18 +54,18 @@ pub struct TokenPair {
 /// A device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRow {
-    /// What the person calls it.
+    /// The display name that the user chose.
     #[serde(default)]
     pub display_name: Option<String>,
-    /// When it signed in, in milliseconds since 1970.
+    /// Login time, in milliseconds since 1970.
     pub created_at: u64,
-    /// Which sign-in this is: a random number that a refresh keeps and a new sign-in on the same device changes. 0 in rows
+    /// The id of the login: a random number that a refresh keeps and a new login on the same device changes. 0 in rows
     /// that were written before it existed.
     #[serde(default)]
     pub sign_in: u64,
     /// The tokens in use.
     pub current: TokenPair,
-    /// The tokens that the last refresh gave out and nobody has used yet. Their first use ends the current ones.
+    /// The tokens that the last refresh issued and that are not used yet. Their first use revokes the current ones.
     #[serde(default)]
     pub next: Option<TokenPair>,
 }
@@ -72,17 +73,17 @@ pub struct DeviceRow {
 /// An access token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessTokenRow {
-    /// Whose.
+    /// The user.
     pub user: OwnedUserId,
-    /// On which device.
+    /// The device.
     pub device: OwnedDeviceId,
-    /// Until when, in milliseconds since 1970; None: until sign-out.
+    /// Expiry, in milliseconds since 1970; `None`: valid until logout.
     #[serde(default)]
     pub expires_at: Option<u64>,
-    /// Given out by a refresh and not used yet.
+    /// Issued by a refresh and not used yet.
     #[serde(default)]
     pub fresh: bool,
-    /// `sign_in` of the device when the token was given out.
+    /// `sign_in` of the device when the token was issued.
     #[serde(default)]
     pub sign_in: u64,
 }
@@ -90,23 +91,23 @@ pub struct AccessTokenRow {
 /// A refresh token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshTokenRow {
-    /// Whose.
+    /// The user.
     pub user: OwnedUserId,
-    /// On which device.
+    /// The device.
     pub device: OwnedDeviceId,
 }
 
-/// A profile: field name to value.
+/// A profile: values by field name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProfileRow(pub serde_json::Map<String, serde_json::Value>);
 
-/// One piece of account data.
+/// One entry of account data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountDataRow {
-    /// The content; an empty object where it was deleted.
+    /// The content; an empty object if it was deleted.
     pub content: serde_json::Value,
-    /// Position of the change, for /sync.
+    /// The position of the change, for `/sync`.
     pub position: u64,
 }
 
@@ -119,12 +120,12 @@ pub struct AccountDataPlace {
     pub kind: String,
 }
 
-/// What all of a user's rows of `ACCOUNT_DATA` take together.
+/// The total size of a user's rows of `ACCOUNT_DATA`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountDataUsage {
-    /// Rows.
+    /// The number of rows.
     pub rows: u64,
-    /// Bytes of their contents as JSON, of their types and room ids.
+    /// Bytes of their contents as JSON, and of their types and room ids.
     pub bytes: u64,
 }
 

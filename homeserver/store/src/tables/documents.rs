@@ -1,4 +1,5 @@
-//! Tables of documents: the journal, the compacted content, and who made which block. Tags 0x02xx.
+//! Tables of documents: the journal, the compacted content, and the author of each block. Tags 0x02xx. Must not use
+//! tags of other groups.
 
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
@@ -11,31 +12,31 @@ crate::tables! {
     JOURNAL: (OwnedRoomId, u64) => JournalRow, Room, Ground, 0x0201,
         "Room, number: edits that are acknowledged and not yet sealed into a signed event.";
     JOURNALED_ROOMS: (OwnedRoomId,) => (), Global, Ground, 0x0202,
-        "Rooms whose journal may have rows: what must be sealed after a start.";
+        "Rooms whose journal may have rows, which must be sealed after a start.";
     SNAPSHOT: (OwnedRoomId,) => SnapshotRow, Room, Derived, 0x0203,
-        "Where the compacted document is: the generation of its parts.";
+        "The location of the compacted document: the generation of its parts.";
     SNAPSHOT_TAIL: (OwnedRoomId, u64) => Bytes, Room, Derived, 0x0204,
-        "Room, number: merged updates that came after the snapshot, folded into it now and then.";
+        "Room, number: merged updates since the snapshot, compacted into it from time to time.";
     SNAPSHOT_PARTS: (OwnedRoomId, u64, u32) => Bytes, Room, Derived, 0x020A,
-        "Room, generation, number: the compacted document in parts, so that no batch must hold all of it. Generations that SNAPSHOT doesn't name are left over.";
+        "Room, generation, number: the compacted document in parts, so that no batch must hold all of it. Generations that SNAPSHOT doesn't name are unused.";
     CLAIMS: (OwnedRoomId, u64, u32) => ClaimRow, Room, Derived, 0x0205,
-        "Room, client id, first clock: which event brought this range of the client's blocks. Decides equal claims, and tells who wrote what.";
+        "Room, client id, first clock: the event with this range of the client's blocks. Decides conflicting claims, and gives the author of each block.";
     CLIENT_OWNERS: (OwnedRoomId, u64) => ClientOwner, Room, Derived, 0x0206,
-        "Room, client id: the user who used it first, and the event that did.";
+        "Room, client id: the user who used it first, and that event.";
     VECTORS: (OwnedRoomId, u64) => VectorRow, Room, Derived, 0x0207,
         "Room, vector group: the state vector after an event, as a delta of bounded chain length.";
     EVENT_VECTOR: (OwnedRoomId, OwnedEventId) => u64, Room, Derived, 0x0208,
-        "The vector group that is valid after an event.";
+        "The vector group after an event.";
     CURRENT_VECTOR: (OwnedRoomId,) => u64, Room, Derived, 0x0209,
-        "The vector group of all that is merged into the text from signed events.";
+        "The vector group of all signed events that are merged into the document.";
     DISPUTED_ROOMS: (OwnedRoomId,) => DisputeRow, Global, Derived, 0x0210,
-        "Documents in which clocks are claimed twice: whether the text is still to be worked out again, and what our next event names.";
+        "Documents with conflicting claims: whether the document has to be rebuilt, and the updates that our next event references.";
 }
 
 /// An acknowledged edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalRow {
-    /// Who made it.
+    /// The author.
     pub author: OwnedUserId,
     /// The update (Yjs v1).
     pub update: Bytes,
@@ -48,7 +49,7 @@ impl Value for JournalRow {
 
     fn decode(bytes: Bytes) -> Result<Self, ValueError> {
         let mut row = match bytes.first() {
-            // With the connection that the edit came by, which means nothing after a restart.
+            // With the connection that sent the edit, which is meaningless after a restart.
             Some(1) => {
                 let mut row = RowReader::new(bytes, 1)?;
                 row.u64()?;
@@ -68,13 +69,13 @@ impl Value for JournalRow {
 /// The compacted document: one update (Yjs v1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SnapshotRow {
-    /// All of it, as it was written before there were parts.
+    /// The whole document; written before snapshots had parts.
     Whole(Bytes),
     /// In rows of [`SNAPSHOT_PARTS`].
     Parts {
-        /// Their generation: another one with each snapshot.
+        /// Their generation: each snapshot has another one.
         generation: u64,
-        /// How many there are.
+        /// The number of parts.
         parts: u32,
     },
 }
@@ -90,7 +91,7 @@ impl Value for SnapshotRow {
     fn decode(bytes: Bytes) -> Result<Self, ValueError> {
         if bytes.first() == Some(&1) {
             let mut row = RowReader::new(bytes, 1)?;
-            // A stream position that nobody read.
+            // An unused stream position.
             row.u64()?;
             return Ok(Self::Whole(row.rest()));
         }
@@ -105,13 +106,13 @@ impl Value for SnapshotRow {
 /// A range of a client's blocks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimRow {
-    /// Clock after the last block.
+    /// The clock after the last block.
     pub to: u32,
-    /// The event that brought it.
+    /// The event with these blocks.
     pub event: OwnedEventId,
 }
 
-/// Whose a client id is.
+/// The owner of a client id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientOwner {
     /// The user.
@@ -120,23 +121,23 @@ pub struct ClientOwner {
     pub event: OwnedEventId,
 }
 
-/// A state vector, as what differs from a parent's.
+/// A state vector, as the difference from a parent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VectorRow {
-    /// The group that this one changes; None: it is whole.
+    /// The group that this one is based on; `None`: it is complete.
     pub parent: Option<u64>,
-    /// How many parents there are up to a whole one.
+    /// The number of parents up to a complete one.
     pub hops: u8,
-    /// Client id and clock, for those that changed.
+    /// Client id and clock of the clients that changed.
     pub clients: Vec<(u64, u32)>,
 }
 
 /// A document in which two events claim the same clocks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DisputeRow {
-    /// Events came since the text was last worked out from all events, and may change what stands.
+    /// Events were received since the document was last rebuilt from all events, and may change which claims count.
     pub due: bool,
-    /// Updates that stand, have rivals, and are to be named by this server's next update or witness.
+    /// Updates that count, have rivals, and are to be referenced by this server's next update or witness event.
     pub to_name: Vec<OwnedEventId>,
 }
 

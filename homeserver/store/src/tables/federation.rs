@@ -1,4 +1,4 @@
-//! Tables of federation: outboxes and the keys of others. Tags 0x03xx.
+//! Tables of federation: outboxes and the keys of other servers. Tags 0x03xx. Must not use tags of other groups.
 
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 crate::tables! {
     OUTBOX: (OwnedServerName, u64) => OutboxRow, Server, Ground, 0x0301,
-        "Destination, position: events that this server still has to be sent. Written with the event, deleted when acknowledged.";
+        "Destination, position: events to be sent to this server. Written with the event, deleted when acknowledged.";
     OUTBOX_STATE: (OwnedServerName,) => OutboxState, Global, Ground, 0x0302,
-        "How sending to a destination that fails fares; no row where it doesn't fail.";
+        "The retry state of a failing destination; no row if it does not fail.";
     REMOTE_KEYS: (OwnedServerName,) => Bytes, Server, Derived, 0x0303,
-        "Signing keys of another server and the answer in which it published them, as `weft_federation` writes it (JSON).";
+        "Signing keys of another server and the response in which it published them, as `weft_federation` encodes it (JSON).";
     OUTBOX_SERVERS: (OwnedServerName,) => (), Global, Ground, 0x0306,
-        "Every destination that an outbox row was ever written for, so that the outboxes can be found after a restart.";
+        "Every destination that ever had an outbox row, so that the outboxes can be found after a restart.";
 }
 
-/// An event that is to be sent.
+/// An event to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxRow {
     /// Its room.
@@ -24,13 +24,13 @@ pub struct OutboxRow {
     pub event: OwnedEventId,
 }
 
-/// How a destination fares.
+/// The retry state of a destination.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxState {
-    /// When sending began to fail, in milliseconds since 1970. Rows of before this was kept say 0: long ago.
+    /// When sending started to fail, in milliseconds since 1970. Older rows have 0: long ago.
     #[serde(default)]
     pub failing_since: u64,
-    /// When to try again, in milliseconds since 1970.
+    /// When to retry, in milliseconds since 1970.
     pub retry_at: u64,
 }
 

@@ -1,13 +1,13 @@
-//! Tables of read receipts. Tags 0x05xx.
+//! Tables of read receipts. Tags 0x05xx. Must not use tags of other groups.
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 crate::tables! {
     RECEIPTS: (OwnedRoomId, String, String, OwnedUserId) => ReceiptRow, Room, Ground, 0x0501,
-        "Room, receipt type, thread (empty: none), user: up to where the user has read.";
+        "Room, receipt type, thread (empty: none), user: the event up to which the user has read.";
     RECEIPT_STREAM: (OwnedRoomId, u64) => ReceiptChange, Room, Derived, 0x0502,
-        "Which receipt of a room changed at which position; only the newest row of a receipt is kept.";
+        "Room, position: the receipt that changed there; only the newest row of a receipt is kept.";
     RECEIPT_THREADS: (OwnedRoomId, OwnedUserId) => ReceiptThreads, Room, Derived, 0x0503,
         "Room, user: receipt types and threads of the user's threaded receipts, the oldest first, so that they can be bounded.";
 }
@@ -15,22 +15,22 @@ crate::tables! {
 /// A receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptRow {
-    /// Up to this event.
+    /// The event up to which the user has read.
     pub event: OwnedEventId,
-    /// When, in milliseconds since 1970.
+    /// The time, in milliseconds since 1970.
     pub at: u64,
     /// Position of the change.
     pub position: u64,
 }
 
-/// Names the receipt that changed.
+/// Identifies a changed receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptChange {
     /// Receipt type (m.read, m.read.private).
     pub kind: String,
     /// Thread, or empty.
     pub thread: String,
-    /// Whose.
+    /// The user.
     pub user: OwnedUserId,
 }
 

@@ -1,4 +1,5 @@
-//! Tables of rooms: events, their order and graph, state, what is staged, who is a member. Tags 0x01xx.
+//! Tables of rooms: events, their order and graph, state, staged events, memberships. Tags 0x01xx. Must not use tags of
+//! other groups.
 
 use bytes::Bytes;
 use ruma::serde::Raw;
@@ -13,81 +14,81 @@ use crate::value::{Value, ValueError};
 
 crate::tables! {
     ROOMS: (OwnedRoomId,) => RoomRow, Global, Ground, 0x0101,
-        "Every room that we are or were in: its version and type.";
+        "Every room that this server is or was in: its version and type.";
     EVENTS: (OwnedRoomId, OwnedEventId) => EventRow, Room, Ground, 0x0102,
-        "Every event as it was signed, with what we decided about it.";
+        "Every event as signed, with the decision about it.";
     EVENT_ROOM: (OwnedEventId,) => OwnedRoomId, Global, Derived, 0x0103,
-        "The room of an event, for requests that name only the event.";
+        "The room of an event, for requests with only an event id.";
     TIMELINE: (OwnedRoomId, i64) => OwnedEventId, Room, Derived, 0x0104,
-        "Room, order: the visible events as people saw them. The order is the stream position; events from before our time there (backfill) have negative ones, which count up from -2^40.";
+        "Room, stream ordering: the visible events in their order for clients. Backfilled events have a negative stream ordering, which counts up from -2^40.";
     TIMELINE_WITHOUT_UPDATES: (OwnedRoomId, i64) => OwnedEventId, Room, Derived, 0x0112,
-        "TIMELINE without updates of the text: between two chat messages of a document there may be thousands.";
+        "TIMELINE without document updates: between two chat messages of a document there may be thousands.";
     RELATIONS: (OwnedRoomId, OwnedEventId, i64) => RelationRow, Room, Derived, 0x0130,
-        "Room, event, order: events that relate to it by an edit, a thread or a reference, in the order of TIMELINE.";
+        "Room, event, stream ordering: events that relate to it by an edit, a thread or a reference, in the order of TIMELINE.";
     CURRENT_GROUP: (OwnedRoomId, u64) => u64, Room, Derived, 0x0113,
-        "Room, position: the state group of the room's resolved state from there on; a row where it changed.";
+        "Room, position: the state group of the room's resolved state from there on; a row for each change.";
     MEMBERS: (OwnedRoomId, OwnedUserId) => String, Room, Derived, 0x0114,
-        "Room, user: the membership in the resolved state, so that nobody has to read member events to know who is in.";
+        "Room, user: the membership in the resolved state, so that listing the members needs no member events.";
     STREAM: (u64,) => StreamRow, Global, Ground, 0x0105,
-        "Position: what was committed there, over all rooms. Readers that follow everything resume from it.";
+        "Position: the event committed there, over all rooms. Readers of the whole stream resume from it.";
     EXTREMITIES: (OwnedRoomId,) => EventIds, Room, Derived, 0x0106,
-        "Accepted events that nothing cites yet: what the next event cites.";
+        "The forward extremities of a room, which the next event references.";
     STATE_GROUPS: (OwnedRoomId, u64) => StateGroupRow, Room, Derived, 0x0107,
-        "Room, state group: the state of the room as what differs from a parent group, in chains of bounded length.";
+        "Room, state group: the state of the room as the difference from a parent group, in chains of bounded length.";
     EVENT_GROUP: (OwnedRoomId, OwnedEventId) => EventGroupRow, Room, Derived, 0x0108,
         "The state groups before and after an event.";
     CURRENT_STATE: (OwnedRoomId, String, String) => OwnedEventId, Room, Derived, 0x0109,
-        "Room, event type, state key: the resolved state of now.";
+        "Room, event type, state key: the current resolved state.";
     CHAIN: (OwnedRoomId, OwnedEventId) => ChainRow, Room, Derived, 0x010A,
-        "Where an event stands in the chain cover of the auth graph.";
+        "The position of an event in the chain cover.";
     STAGING: (OwnedRoomId, u64) => StagedRow, Room, Ground, 0x010B,
-        "Room, number: events that came by federation, were verified and answered, and wait for the room's worker.";
+        "Room, number: events received over federation, verified and acknowledged, that wait for the room's worker.";
     STAGED_ROOMS: (OwnedRoomId,) => StagedMark, Global, Ground, 0x0118,
-        "Rooms whose staging may have rows: what must be drained after a start. The value changes with each transaction, so that the row isn't deleted by who has not seen the newest.";
+        "Rooms whose staging may have rows, which must be ingested after a start. The value changes with every transaction, so that a compare-and-delete with a stale value fails.";
     INCOMPLETE_ROOMS: (OwnedRoomId,) => String, Global, Ground, 0x0115,
-        "Rooms of which we don't have all events yet (joined through another server, or a gap that couldn't be filled), and the server that has them.";
+        "Rooms with missing events (joined through another server, or with a gap that could not be filled), and the server that has them.";
     MEMBERSHIP: (OwnedUserId, OwnedRoomId) => MembershipRow, User, Derived, 0x010D,
-        "Our user's membership of each room, also of rooms that we aren't in (invites, with stripped state).";
+        "A local user's membership of each room, including rooms that this server is not in (invites, with stripped state).";
     OUT_OF_BAND: (OwnedUserId, OwnedRoomId) => OutOfBandRow, User, Ground, 0x0140,
-        "User, room that this server is not in: where our user's open invitation or knock came from, and how much came with it. Counted against the user's quota.";
+        "User, room that this server is not in: the resident server of the user's open invitation or knock, and the size of its stripped state. Counted against the user's quota.";
     OUT_OF_BAND_STATE: (OwnedUserId, OwnedRoomId) => OutOfBandState, User, Ground, 0x0141,
-        "User, room: the stripped state of an OUTSIDE row. Apart from it, because it is large and only shown once.";
+        "User, room: the stripped state of an OUT_OF_BAND row. Kept separately, because it is large and only shown once.";
     OUT_OF_BAND_SERVERS: (OwnedServerName, OwnedUserId, OwnedRoomId) => (), Server, Derived, 0x0142,
-        "Server, user, room: the OUTSIDE rows that a server's invitations made. A row may stand after its invitation has ended, and is removed when they are counted.";
+        "Server, user, room: the OUT_OF_BAND rows of a server's invitations. A row may outlive its invitation and is removed when they are counted.";
     ALIASES: (OwnedRoomAliasId,) => AliasRow, Global, Ground, 0x010E,
-        "What our server's aliases stand for.";
+        "The rooms of this server's aliases.";
     ROOM_ALIASES: (OwnedRoomId, OwnedRoomAliasId) => (), Room, Derived, 0x010F,
-        "The aliases of a room on our server.";
+        "The aliases of a room on this server.";
     PUBLIC_ROOMS: (OwnedRoomId,) => (), Global, Ground, 0x0110,
-        "Rooms in our public directory.";
+        "Rooms in this server's public directory.";
     TRANSACTIONS: (OwnedUserId, OwnedDeviceId, OwnedTransactionId) => OwnedEventId, User, Ground, 0x0111,
-        "User, device, transaction id with the room and type of its endpoint: the event that a client's request made, so that its retry makes no second one.";
+        "User, device, transaction id with the room and type of its endpoint: the event of a client's request, so that a retry makes no second one.";
     EVENT_TXN: (OwnedUserId, OwnedDeviceId, OwnedEventId) => String, User, Ground, 0x0116,
-        "User, device, event: the transaction id by which the device sent it, which only that device is told, to know its own echo.";
+        "User, device, event: the transaction id with which the device sent it. Only that device gets it, to recognise its own event.";
     REDACTED_BY: (OwnedRoomId, OwnedEventId) => OwnedEventId, Room, Derived, 0x0117,
-        "Room, redacted event: the redaction that took effect on it.";
+        "Room, redacted event: the redaction that applies to it.";
     BACKFILL_POSITIONS: (OwnedRoomId, OwnedEventId) => u64, Room, Derived, 0x0119,
-        "Room, event from before our time there: its order in TIMELINE, which is negative, without the sign.";
+        "Room, backfilled event: its negative stream ordering in TIMELINE, without the sign.";
     EARLY_REDACTIONS: (OwnedRoomId, OwnedEventId, OwnedEventId) => (), Room, Derived, 0x011A,
-        "Room, target, redaction: accepted redactions of events that weren't here when they came.";
+        "Room, target, redaction: accepted redactions whose target was not received yet.";
     PRUNED_UPDATES: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011B,
-        "Room, event: updates of the text that came redacted, and that other servers are asked for.";
+        "Room, event: pruned updates, which are requested from other servers.";
     PRUNED_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011C,
-        "Rooms that may have hollow updates: where the asking goes on after a start.";
+        "Rooms that may have pruned updates; their requests continue after a start.";
     UNRECONCILED_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011D,
-        "Rooms with ends of the graph that other servers may not have, and that are looked at again: also after a start.";
+        "Rooms with unconfirmed extremities, which are checked again, also after a start.";
     SENT_REQUESTS: (u64, OwnedEventId) => SentRequest, Global, Derived, 0x0120,
-        "Time in milliseconds since 1970, event: the request of a client that made it, so that its rows of TRANSACTIONS and EVENT_TXN are deleted after a while.";
+        "Time in milliseconds since 1970, event: the client's request that made it, so that its rows of TRANSACTIONS and EVENT_TXN are deleted later.";
     MISSING_EVENTS: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011E,
-        "Room, event: what accepted events and their ancestors follow and that is not here in its place. Rows only where a room is incomplete.";
+        "Room, event: events that accepted events or their ancestors reference and that are missing or outliers. Rows exist only if a room is incomplete.";
     UNWITNESSED: (OwnedRoomId,) => u64, Global, Derived, 0x011F,
-        "Documents with updates of others after which this server has sent nothing, and when its witness event is due, in milliseconds since 1970.";
+        "Documents with remote updates after which this server has sent no event, and when its witness event is due, in milliseconds since 1970.";
 }
 
 /// A room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomRow {
-    /// Its version.
+    /// The room version.
     pub version: RoomVersionId,
     /// `type` of its create event.
     #[serde(default)]
@@ -97,37 +98,37 @@ pub struct RoomRow {
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventRow {
-    /// What we decided about it: bits of [`event_flags`].
+    /// The decision about it: bits of [`event_flags`].
     pub flags: u8,
-    /// Its position; 0 where it has none (known only as part of state or of an auth chain).
+    /// Its position; 0 if it has none (an outlier).
     pub position: u64,
-    /// The event in federation form, canonical and signed.
+    /// The event in the federation format, canonical and signed.
     pub json: Bytes,
 }
 
 /// Bits of [`EventRow::flags`].
 pub mod event_flags {
-    /// Refused by the auth rules: never merged, never shown.
+    /// Rejected by the authorisation rules: never merged, never shown.
     pub const REJECTED: u8 = 1;
-    /// Allowed where it stands, refused by the state of now: held back.
+    /// Soft-failed: allowed at its position in the graph and not in the current state.
     pub const SOFT_FAILED: u8 = 2;
-    /// We don't have all that it cites, so we don't know the state before it.
+    /// An outlier: not all of its ancestors are here, so the state before it is unknown.
     pub const OUTLIER: u8 = 4;
-    /// Its content is stripped because of a redaction.
+    /// Its content was removed by a redaction.
     pub const REDACTED: u8 = 8;
-    /// Held back or rejected, and an accepted event has it among its ancestors. What is held back counts from then on:
-    /// its server had accepted it, and so did whoever follows it.
+    /// Soft-failed or rejected, and an ancestor of an accepted event. A soft-failed event counts from then on: its
+    /// server accepted it, and so did the server of the event that references it.
     pub const REACHABLE: u8 = 16;
-    /// An update of the text that came redacted: in the graph, and what it says is asked of other servers.
+    /// A pruned update: it is in the graph, and its content is requested from other servers.
     pub const PRUNED: u8 = 32;
 
-    /// Whether an event with these flags stands, is shown, and counts for what is now.
+    /// Whether an event with these flags is accepted: it is shown and is part of the current state.
     #[must_use]
     pub const fn is_accepted(flags: u8) -> bool {
         flags & (REJECTED | SOFT_FAILED | OUTLIER) == 0
     }
 
-    /// Whether an event with these flags is an accepted one or an ancestor of one: a part of what the text follows from.
+    /// Whether an event with these flags is accepted or an ancestor of an accepted one: the document depends on it.
     #[must_use]
     pub const fn is_reachable(flags: u8) -> bool {
         is_accepted(flags) || flags & REACHABLE != 0
@@ -138,9 +139,9 @@ impl EventRow {
     /// The event's JSON as text.
     ///
     /// # Errors
-    /// When it isn't UTF-8, which means that the row is damaged.
+    /// It is not UTF-8: the row is damaged.
     pub fn text(&self) -> Result<&str, ValueError> {
-        std::str::from_utf8(&self.json).map_err(|_| ValueError("event is not UTF-8".to_owned()))
+        std::str::from_utf8(&self.json).map_err(|_| ValueError("the event is not UTF-8".to_owned()))
     }
 
     /// Whether a bit of [`event_flags`] is set.
@@ -170,17 +171,17 @@ impl Value for EventRow {
 pub struct RelationRow {
     /// The relating event.
     pub event: OwnedEventId,
-    /// How it relates.
+    /// The kind of relation.
     pub relation: Relation,
     /// Its type.
     pub kind: String,
     /// Its sender.
     pub sender: OwnedUserId,
-    /// Its time, milliseconds since 1970.
+    /// Its `origin_server_ts`, in milliseconds since 1970.
     pub at: u64,
 }
 
-/// Relations that are told beside the event that they point at.
+/// Relations that are bundled with their target event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Relation {
     /// `m.replace` with new content.
@@ -191,23 +192,23 @@ pub enum Relation {
     Reference,
 }
 
-/// What was committed at a position.
+/// The event committed at a position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamRow {
-    /// In this room.
+    /// The room.
     pub room: OwnedRoomId,
-    /// This event.
+    /// The event.
     pub event: OwnedEventId,
 }
 
 /// A client's request that made an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentRequest {
-    /// Who made it.
+    /// The user.
     pub user: OwnedUserId,
-    /// From which device.
+    /// The device.
     pub device: OwnedDeviceId,
-    /// Its transaction id, as in [`TRANSACTIONS`].
+    /// The transaction id, as in [`TRANSACTIONS`].
     pub transaction: OwnedTransactionId,
 }
 
@@ -216,23 +217,23 @@ pub struct SentRequest {
 #[serde(transparent)]
 pub struct EventIds(pub Vec<OwnedEventId>);
 
-/// A state, as what differs from a parent's.
+/// A state, as the difference from a parent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateGroupRow {
-    /// The group that this one changes; None: it is whole.
+    /// The group that this one is based on; `None`: it is complete.
     pub parent: Option<u64>,
-    /// How many parents there are up to a whole one.
+    /// The number of parents up to a complete one.
     pub hops: u8,
     /// Event type, state key, event.
     pub changes: Vec<(String, String, OwnedEventId)>,
 }
 
-/// The states around an event.
+/// The state groups before and after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventGroupRow {
-    /// Group of the state before it.
+    /// The group of the state before it.
     pub before: u64,
-    /// Group of the state after it (the same, unless it is an accepted state event).
+    /// The group of the state after it (the same, unless it is an accepted state event).
     pub after: u64,
 }
 
@@ -241,15 +242,15 @@ pub struct EventGroupRow {
 pub struct ChainRow {
     /// Its chain.
     pub chain: u64,
-    /// Its place there.
+    /// Its position in the chain.
     pub sequence: u64,
-    /// Other chains that it reaches: chain, and highest place there.
+    /// Links to other chains: chain, and highest position there.
     #[serde(default)]
     pub links: Vec<(u64, u64)>,
 }
 
-/// Between which numbers the staged rows of a room lie, so that nobody has to look for the first and the last: each look
-/// would pass over all that were taken away.
+/// The range of numbers of a room's staged rows, so that the first and the last row are found without a scan: a scan
+/// would pass over all deleted rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedMark {
     /// No row has a lower number.
@@ -269,11 +270,11 @@ impl Default for StagedMark {
 pub struct StagedRow {
     /// The server that sent it.
     pub origin: OwnedServerName,
-    /// When it came, in milliseconds since 1970.
+    /// The time of receipt, in milliseconds since 1970.
     pub received_at: u64,
-    /// Whether its content was stripped on receipt because its hash was wrong.
+    /// Whether its content was removed on receipt because its hash was wrong.
     pub redacted: bool,
-    /// The event in federation form. Its signatures were checked before it was staged.
+    /// The event in the federation format. Its signatures were checked before it was staged.
     pub json: Bytes,
 }
 
@@ -307,8 +308,8 @@ pub struct MembershipRow {
     pub event: OwnedEventId,
     /// Its position.
     pub position: u64,
-    /// After the end of an invitation or a knock of a room that this server is not in: the leave as clients get it. Older
-    /// stores also have the stripped state of open ones here, which is in [`OUT_OF_BAND_STATE`] now.
+    /// After the end of an invitation or a knock of a room that this server is not in: the leave event in the client
+    /// format. Older stores also have the stripped state of open ones here, which is in [`OUT_OF_BAND_STATE`] now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stripped: Vec<Raw<serde_json::Value>>,
     /// Whether the user has forgotten the room.
@@ -321,25 +322,25 @@ pub struct MembershipRow {
 pub struct OutOfBandRow {
     /// The membership event.
     pub event: OwnedEventId,
-    /// The room's version, as that server said.
+    /// The room version, as the resident server stated it.
     pub version: RoomVersionId,
-    /// The server that invited, or that took the knock: it is in the room.
+    /// The resident server that sent the invitation or accepted the knock.
     pub resident: OwnedServerName,
-    /// Bytes of the stripped state.
+    /// Size of the stripped state, in bytes.
     pub bytes: u64,
 }
 
-/// What may be shown of a room to a user who is invited or has knocked.
+/// The stripped state of a room for a user who is invited or has knocked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OutOfBandState(pub Vec<Raw<serde_json::Value>>);
 
-/// What an alias stands for.
+/// The target of an alias.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AliasRow {
     /// The room.
     pub room: OwnedRoomId,
-    /// Who made it.
+    /// The user who created it.
     pub creator: OwnedUserId,
 }
 
