@@ -215,9 +215,7 @@ async fn breaks_and_recovers(folder: &Path, disk: &Disk) -> Result<()> {
     disk.empty()?;
     desk.refused("and again").await?;
     let log = desk.server.log();
-    let failure = log
-        .lines()
-        .find(|line| line.contains("a write to the store has failed"));
+    let failure = log.lines().find(|line| line.contains("a write to the store failed"));
     eprintln!(
         "{} messages and {} words were acknowledged before the disk broke: {}",
         acknowledged.messages.len(),

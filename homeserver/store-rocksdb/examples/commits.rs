@@ -1,6 +1,7 @@
-//! Prints how many durable commits a second the store makes with 1, 8 and 64 callers at once.
-//! `cargo run --release -p weft-store-rocksdb --example commits [DIRECTORY]` (on the disk that is to be measured).
-#![allow(clippy::print_stdout)] // what it is for
+//! Prints the number of durable commits per second with 1, 8 and 64 concurrent callers. `cargo run --release -p
+//! weft-store-rocksdb --example commits [DIRECTORY]` (on the disk to be measured). Must not be used on a directory with
+//! a store in use.
+#![allow(clippy::print_stdout)] // the example prints its results
 
 use std::time::Instant;
 

@@ -1,10 +1,10 @@
-//! The number of the last commit that was acknowledged, in a small file beside the database, with a checksum of its own.
+//! The number of the last acknowledged commit, in a small file next to the database, with a checksum of its own.
 //!
-//! A database that recovers to a point in time doesn't say which point should have been there: a log that was cut
-//! off ends like one that was never longer. So every commit carries a number in the database, and after its fsync
-//! the number is written here, without an fsync of its own. What is found here is therefore never too high: if the
-//! database has less, acknowledged commits are lost. After a power loss the file may be up to half a minute old, and
-//! then a loss within that time goes unseen.
+//! A database that recovers to a point in time can't tell which point it should have reached: a truncated log ends like
+//! one that was never longer. So every commit carries a number in the database, and after its fsync the number is
+//! written here, without an fsync of its own. The number here is therefore never too high: if the database has a lower
+//! one, acknowledged commits are lost. After a power loss the file may be up to half a minute old, and a loss within
+//! that time is not detected. Must not be written before the fsync of the commit.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -16,14 +16,14 @@ const RUNNING: u8 = 0;
 const CLOSED: u8 = 1;
 const LENGTH: usize = 21;
 
-/// What the file said.
+/// The contents of the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// The last acknowledged commit; 0 where nothing says one.
+    /// The last acknowledged commit; 0 if none is recorded.
     pub(crate) commit: u64,
-    /// Whether the database was closed properly.
+    /// Whether the database was closed cleanly.
     pub(crate) closed: bool,
-    /// The file says something that it was never given.
+    /// The file has contents that were never written to it.
     pub(crate) damaged: bool,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// Opens the file (made if it isn't there), and says what is in it.
+    /// Opens the file (created if it does not exist) and returns its contents.
     pub(crate) fn open(directory: &Path) -> io::Result<(Self, Found)> {
         let path = directory.join(NAME);
         let mut file = OpenOptions::new()
@@ -52,22 +52,22 @@ impl Acknowledged {
         Ok((Self { file }, found))
     }
 
-    /// Keeps the store for this engine alone until [`Acknowledged::unlock`] or the file is closed.
+    /// Locks the store for this engine until [`Acknowledged::unlock`] is called or the file is closed.
     pub(crate) fn lock(&self) -> Result<(), TryLockError> {
         self.file.try_lock()
     }
 
-    /// Gives the store free.
+    /// Unlocks the store.
     pub(crate) fn unlock(&self) -> io::Result<()> {
         self.file.unlock()
     }
 
-    /// Writes the number of a commit whose fsync has ended.
+    /// Writes the number of a commit whose fsync has completed.
     pub(crate) fn write(&mut self, commit: u64) -> io::Result<()> {
         self.put(commit, RUNNING)
     }
 
-    /// Writes the last number and that all is well, durably.
+    /// Writes the last number and the mark of a clean close, durably.
     pub(crate) fn close(&mut self, commit: u64) -> io::Result<()> {
         self.put(commit, CLOSED)?;
         self.file.sync_data()
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_found() {
+    fn the_written_number_is_read_back() {
         let directory = tempfile::tempdir().unwrap();
         let (mut file, found) = Acknowledged::open(directory.path()).unwrap();
         assert_eq!(found, Found::default());
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn any_flipped_bit_is_seen() {
+    fn any_flipped_bit_is_detected() {
         let directory = tempfile::tempdir().unwrap();
         Acknowledged::open(directory.path()).unwrap().0.write(7).unwrap();
         let path = directory.path().join(NAME);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_files_claim_nothing() {
+    fn a_damaged_file_has_no_number() {
         for bytes in [
             &b""[..],
             b"weft-ack",

@@ -1,10 +1,11 @@
 //! Writing: a group of batches becomes one RocksDB batch with one fsync, or poisons the engine.
 //!
-//! One failure is passing: no file descriptor is left (`EMFILE`, `ENFILE`). RocksDB refuses every write after it until the
-//! database is opened anew, so it is opened anew, by the rules of a start, before the call returns. Which commits are on
-//! disk is known at all times: a descriptor is needed to open a file, never to write or flush one that is open, so such a
-//! failure leaves no page that the system believes to be on disk and that isn't; every commit before it was flushed; and
-//! the commit number in the database shows whether the failed one is there. No other failure is retried.
+//! One failure is temporary: no file descriptor is left (`EMFILE`, `ENFILE`). RocksDB refuses every write after it
+//! until the database is opened again, so this module reopens it, by the rules of a start, before the call returns. It
+//! is known at all times which commits are on disk. A descriptor is needed to open a file, never to write or flush an
+//! open one, so such a failure leaves no page that the system takes for written and that is not. Every earlier commit
+//! was flushed. The commit number in the database shows whether the failed commit is there. Must not retry any other
+//! failure.
 
 use std::sync::PoisonError;
 use std::thread;
@@ -22,32 +23,31 @@ use crate::overlay::Overlay;
 
 type Outcomes = Vec<Result<(), EngineCommitError>>;
 
-/// How long a commit waits for descriptors. Who holds them lets go of them within a minute: a connection that does nothing
-/// is closed.
+/// How long a commit waits for descriptors. Others release theirs within a minute: idle connections are closed.
 const DESCRIPTORS_WAIT: Duration = Duration::from_secs(60);
-/// Between two attempts.
+/// The pause between two attempts.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What writing needs, one commit at a time.
+/// The state for writing, for one commit at a time.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) acknowledged: Acknowledged,
-    /// Number of the last commit.
+    /// The number of the last commit.
     pub(crate) last: u64,
     /// The first failure.
     pub(crate) poisoned: Option<String>,
     pub(crate) closed: bool,
-    /// Given up when the database has to be opened anew.
+    /// Released while the database is reopened.
     pub(crate) spare: Spare,
 }
 
-/// What the batches come to.
+/// The result of checking a group of batches.
 struct Group {
     batch: rocksdb::WriteBatch,
     outcomes: Outcomes,
 }
 
-/// A write that failed, and what it would have come to; no outcomes where nothing was given to the database.
+/// A failed write, with the outcomes it would have had; no outcomes if nothing was passed to the database.
 struct Failed {
     reason: String,
     outcomes: Outcomes,
@@ -74,18 +74,18 @@ impl Inner {
             }
             tracing::warn!(
                 reason = failed.reason,
-                "the store has no file descriptor left and is opened anew"
+                "no file descriptor is left: the store is reopened"
             );
             let last = writer.last;
-            match self.open_anew(&mut writer, deadline) {
-                // The batches are not there: the same again.
+            match self.reopen(&mut writer, deadline) {
+                // The batches are not there: repeat the attempt.
                 Ok(recovered) if recovered == last => {}
                 Ok(recovered) if Some(recovered) == last.checked_add(1) && failed.outcomes.len() == batches.len() => {
-                    writer.note(recovered);
+                    writer.record(recovered);
                     return failed.outcomes;
                 }
                 Ok(recovered) => {
-                    let reason = format!("after commit {last} the store holds commit {recovered}");
+                    let reason = format!("the last commit was {last}, and the store has commit {recovered}");
                     return writer.poison(reason, batches.len());
                 }
                 Err(reason) => return writer.poison(reason, batches.len()),
@@ -112,10 +112,11 @@ impl Inner {
         }
     }
 
-    /// Closes the database and opens it again, as often as it takes; gives the number of the last commit that is there.
-    fn open_anew(&self, writer: &mut Writer, deadline: Instant) -> Result<u64, String> {
+    /// Closes the database and reopens it, with retries until the deadline; returns the number of the last commit that
+    /// is there.
+    fn reopen(&self, writer: &mut Writer, deadline: Instant) -> Result<u64, String> {
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
-        // Its own descriptors and the spare ones are free now, so that opening finds what it needs.
+        // The database's descriptors and the spare ones are free now, so opening can succeed.
         drop(db.take());
         writer.spare.release();
         loop {
@@ -125,7 +126,7 @@ impl Inner {
                     writer.spare = Spare::take();
                     tracing::warn!(
                         commits = recovered,
-                        "the store is open again; nothing acknowledged is lost"
+                        "the store is open again; no acknowledged commit is lost"
                     );
                     return Ok(recovered);
                 }
@@ -153,33 +154,33 @@ impl Writer {
         let mut durable = WriteOptions::default();
         durable.set_sync(true);
         db.write_opt(batch, &durable)?;
-        self.note(next);
+        self.record(next);
         Ok(())
     }
 
-    /// The commit with this number is on disk.
-    fn note(&mut self, commit: u64) {
+    /// Records that the commit with this number is on disk.
+    fn record(&mut self, commit: u64) {
         self.last = commit;
         if let Err(error) = self.acknowledged.write(commit) {
-            // The commit itself is safe; only a later report would know less.
-            tracing::warn!(%error, "the number of the last commit could not be noted");
+            // The commit itself is safe; only a later report would be less exact.
+            tracing::warn!(%error, "the number of the last commit could not be recorded");
         }
     }
 
-    /// Nothing is written any more until the next start.
+    /// Stops all writes until the next start.
     fn poison(&mut self, reason: String, batches: usize) -> Outcomes {
-        tracing::error!(%reason, "a write to the store has failed: nothing more is written until it is opened again");
+        tracing::error!(%reason, "a write to the store failed: nothing more is written until the store is opened again");
         self.poisoned = Some(reason.clone());
         vec![Err(EngineCommitError::Poisoned { reason }); batches]
     }
 }
 
-/// Judges the fences and puts together what passes.
+/// Checks the fences and collects the batches that pass.
 fn gather(db: &DB, batches: &[WriteBatch]) -> Result<Group, rocksdb::Error> {
     let mut overlay = Overlay::default();
     let mut batch = rocksdb::WriteBatch::default();
     let mut outcomes = Vec::with_capacity(batches.len());
-    // Without fences nobody looks at the overlay.
+    // Without fences the overlay is not used.
     let any_fence = batches.iter().any(|batch| !batch.fences.is_empty());
     for given in batches {
         if let Some(index) = broken_fence(db, &overlay, &given.fences)? {

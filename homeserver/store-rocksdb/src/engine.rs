@@ -1,4 +1,5 @@
-//! The engine: the seam's calls, and which thread they run on.
+//! The engine: the calls of the engine interface, and the threads that they run on. Must not run a call that may block
+//! on a thread of async tasks.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -16,8 +17,8 @@ use crate::open::{OpenReport, RocksOpenError, open};
 use crate::options::RocksOptions;
 use crate::read::{self, Miss, Reach};
 
-/// Rows and keys up to which a read is first tried on the caller's thread: a longer one would keep it too long even
-/// where all is in memory.
+/// Rows and keys up to which a read is first tried on the caller's thread: a longer one would occupy it too long even
+/// if all rows are in memory.
 pub(crate) const INLINE_ROWS: usize = 64;
 
 /// RocksDB as an engine.
@@ -28,19 +29,19 @@ pub struct RocksEngine {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    /// None once closed. Whoever works with the database holds the lock for reading, so that closing waits for them.
+    /// `None` once closed. Users of the database hold the lock for reading, so that closing waits for them.
     pub(crate) db: RwLock<Option<DB>>,
     pub(crate) writer: Mutex<Writer>,
-    /// Where the store is and how it was opened, to open it anew.
+    /// The path and options of the store, to reopen it.
     pub(crate) path: PathBuf,
     pub(crate) options: RocksOptions,
 }
 
 impl RocksEngine {
-    /// Opens (or makes) a store in a directory, and reports what recovery found. Blocks.
+    /// Opens (or creates) a store in a directory, and reports what recovery found. Blocks.
     ///
     /// # Errors
-    /// When another process has it, the disk is full, or the files are damaged or can't be accessed.
+    /// Another process has it open, the disk is full, or the files are damaged or can't be accessed.
     pub fn open(path: impl AsRef<Path>, options: &RocksOptions) -> Result<(Self, OpenReport), RocksOpenError> {
         let opened = open(path.as_ref(), options)?;
         let writer = Writer {
@@ -59,7 +60,7 @@ impl RocksEngine {
         Ok((Self { inner: Arc::new(inner) }, opened.report))
     }
 
-    /// Reads in memory if `inline` and that suffices, else on a thread that may block.
+    /// Reads from memory if `inline` is set and the rows are there, otherwise on a thread that may block.
     async fn read<T, F>(&self, inline: bool, read: F) -> Result<T, ReadError>
     where
         T: Send + 'static,
@@ -93,16 +94,16 @@ impl Inner {
         let Some(db) = self.db.write().unwrap_or_else(PoisonError::into_inner).take() else {
             return;
         };
-        // Dropping waits for background work and gives the lock back.
+        // Dropping waits for background work and releases the lock.
         drop(db);
         let last = writer.last;
         if writer.poisoned.is_none()
             && let Err(error) = writer.acknowledged.close(last)
         {
-            tracing::warn!(%error, "the number of the last commit could not be noted");
+            tracing::warn!(%error, "the number of the last commit could not be recorded");
         }
         if let Err(error) = writer.acknowledged.unlock() {
-            tracing::warn!(%error, "the store can't be given free before the process ends");
+            tracing::warn!(%error, "the store can't be unlocked before the process ends");
         }
     }
 }
@@ -123,14 +124,14 @@ impl Engine for RocksEngine {
     }
 
     async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
-        // Always tried: most scans that would take any number of rows find few, and another thread costs more than they do.
+        // Always tried: most scans without a limit find few rows, and another thread costs more than they do.
         self.read(true, move |db, reach| read::scan(db, &range, reach)).await
     }
 
     async fn commit(&self, batches: Vec<WriteBatch>) -> Vec<Result<(), EngineCommitError>> {
         let count = batches.len();
         let inner = Arc::clone(&self.inner);
-        // A blocking task runs to its end also if the caller is cancelled.
+        // A blocking task completes even if the caller is cancelled.
         let results = spawn_blocking(move || inner.commit(&batches)).await;
         results.unwrap_or_else(|error| {
             vec![
@@ -145,7 +146,7 @@ impl Engine for RocksEngine {
     async fn close(&self) {
         let inner = Arc::clone(&self.inner);
         if let Err(error) = spawn_blocking(move || inner.close()).await {
-            tracing::error!(%error, "closing the store has failed");
+            tracing::error!(%error, "closing the store failed");
         }
     }
 }

@@ -1,11 +1,13 @@
-//! The framing of RocksDB's logs (its `log_format.h`), read before RocksDB does.
+//! The framing of RocksDB's logs (its `log_format.h`), read before RocksDB reads them.
 //!
-//! RocksDB tells no difference between the record that a crash left unfinished and damage behind which acknowledged
-//! commits follow: it drops both, and goes on. One flipped bit in the type of a record has its reader loop for ever.
-//! So this tells where the whole records of a log end, and whether anything begins behind that. It writes nothing.
+//! RocksDB does not distinguish the record that a crash left unfinished from damage that is followed by acknowledged
+//! commits: it drops both and continues. One flipped bit in the type of a record makes its reader loop for ever. This
+//! module finds where the complete records of a log end, and whether another record begins after that. Must not write
+//! anything.
 //!
-//! A log is blocks of 32 KiB; in a block, fragments: checksum (4, CRC-32C masked), length (2), type (1), payload. A record is
-//! one whole fragment, or a first, some middle and a last one. What doesn't fit a header at a block's end is filler.
+//! A log is a sequence of blocks of 32 KiB. A block has fragments: checksum (4, CRC-32C masked), length (2), type (1),
+//! payload. A record is one whole fragment, or a first, some middle and a last one. The rest of a block that is too
+//! short for a header is filler.
 
 use std::io::{self, Read};
 
@@ -13,39 +15,39 @@ use std::io::{self, Read};
 pub(crate) const BLOCK: usize = 32 * 1024;
 /// Bytes before a fragment's payload.
 pub(crate) const HEADER: usize = 7;
-/// Bytes at the end of a record that are kept to be looked at.
+/// Bytes kept from the end of a record for inspection.
 const TAIL: usize = 16;
 
 const WHOLE: u8 = 1;
 const FIRST: u8 = 2;
 const MIDDLE: u8 = 3;
 const LAST: u8 = 4;
-/// About the log itself, not rows: compression, sizes of timestamps, the log before.
+/// Types about the log itself, not rows: compression, sizes of timestamps, the previous log.
 const ABOUT: [u8; 3] = [9, 10, 130];
 
 /// How a log ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// With a whole record (or it is empty).
+    /// With a complete record (or it is empty).
     Whole,
-    /// With something unfinished, as a write leaves it that was cut off, and no beginning of another record behind it.
+    /// With an unfinished record, as a truncated write leaves it, and no other record begins after it.
     Torn,
-    /// There is a record that can't be read, and behind it another one begins, which was written after it.
+    /// A record can't be read, and another one begins after it, which was written later.
     Damaged,
 }
 
-/// What a log holds.
+/// The contents of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Log {
-    /// Bytes up to the end of the last whole record before anything that isn't.
+    /// Bytes up to the end of the last complete record before the first defect.
     pub(crate) whole: u64,
-    /// Whole records in these.
+    /// The number of complete records in these bytes.
     pub(crate) records: u64,
-    /// The last bytes of the last of them, at most 16.
+    /// The last bytes of the last one, at most 16.
     pub(crate) tail: Vec<u8>,
     /// What follows.
     pub(crate) end: End,
-    /// Whether a checksum or type was wrong, not only the end missing.
+    /// Whether a checksum or type was wrong, and not only the end missing.
     pub(crate) unreadable: bool,
 }
 
@@ -72,14 +74,14 @@ struct Reader {
     tail: Vec<u8>,
     /// The end of the record that has begun and not ended.
     begun: Option<Vec<u8>>,
-    /// Something was wrong; nothing behind it counts as whole.
+    /// A defect was found; no later record counts as complete.
     bad: bool,
     unreadable: bool,
-    /// A record begins behind what was wrong.
-    behind: bool,
+    /// A record begins after the defect.
+    after: bool,
 }
 
-/// What a fragment says about itself.
+/// The header of a fragment.
 struct Header {
     checksum: u32,
     length: usize,
@@ -96,26 +98,26 @@ impl Header {
         })
     }
 
-    /// As what was never written looks.
+    /// Whether it looks like space that was never written.
     const fn is_zero(&self) -> bool {
         self.kind == 0 && self.length == 0
     }
 
-    fn is_right(&self, payload: &[u8]) -> bool {
+    fn is_valid(&self, payload: &[u8]) -> bool {
         let known = matches!(self.kind, WHOLE | FIRST | MIDDLE | LAST) || ABOUT.contains(&self.kind);
         known && masked(crc32c::crc32c_append(crc32c::crc32c(&[self.kind]), payload)) == self.checksum
     }
 
-    /// The length at which the checksum is right: then all of the fragment is there and the length is what is damaged.
-    fn length_by_checksum(&self, behind: &[u8]) -> Option<usize> {
+    /// The length for which the checksum is valid: then the whole fragment is there, and its length is damaged.
+    fn length_by_checksum(&self, after: &[u8]) -> Option<usize> {
         let mut checksum = crc32c::crc32c(&[self.kind]);
-        for (length, byte) in behind.iter().enumerate() {
+        for (length, byte) in after.iter().enumerate() {
             if masked(checksum) == self.checksum {
                 return Some(length);
             }
             checksum = crc32c::crc32c_append(checksum, &[*byte]);
         }
-        (masked(checksum) == self.checksum).then_some(behind.len())
+        (masked(checksum) == self.checksum).then_some(after.len())
     }
 }
 
@@ -123,21 +125,21 @@ impl Reader {
     fn block(&mut self, block: &[u8]) {
         let mut rest = block;
         while let Some(header) = Header::of(rest) {
-            let behind = rest.get(HEADER..).unwrap_or_default();
-            let payload = behind.get(..header.length);
-            let right = payload.filter(|payload| header.is_right(payload));
-            // Only the first wrong one is looked at more closely: what is behind it is not of use in any case.
-            let found = if right.is_none() && !self.bad {
-                header.length_by_checksum(behind)
+            let after = rest.get(HEADER..).unwrap_or_default();
+            let payload = after.get(..header.length);
+            let valid = payload.filter(|payload| header.is_valid(payload));
+            // Only the first defect is inspected more closely: data after it is not used in any case.
+            let found = if valid.is_none() && !self.bad {
+                header.length_by_checksum(after)
             } else {
                 None
             };
             let length = found.or(payload.map(<[u8]>::len));
-            rest = length.and_then(|length| behind.get(length..)).unwrap_or_default();
+            rest = length.and_then(|length| after.get(length..)).unwrap_or_default();
             let end = self.base + (block.len() - rest.len()) as u64;
-            match right {
+            match valid {
                 Some(payload) => self.fragment(header.kind, payload, end),
-                // Zeros, or less than it says at the end of a log, is what a write leaves that was cut off.
+                // Zeros, or a truncated fragment at the end of a log, are the traces of a truncated write.
                 None => self.wrong(!header.is_zero() && (length.is_some() || block.len() == BLOCK)),
             }
             if header.is_zero() {
@@ -156,13 +158,13 @@ impl Reader {
         self.unreadable |= unreadable;
     }
 
-    /// Takes in a fragment with a right checksum.
+    /// Adds a fragment with a valid checksum.
     fn fragment(&mut self, kind: u8, payload: &[u8], end: u64) {
         let begins = matches!(kind, WHOLE | FIRST) || ABOUT.contains(&kind);
         if self.bad || (begins && self.begun.is_some()) || (!begins && self.begun.is_none()) {
             self.wrong(true);
             // The rest of a record whose beginning can't be read belongs to the same write.
-            self.behind |= begins;
+            self.after |= begins;
             return;
         }
         let mut tail = self.begun.take().unwrap_or_default();
@@ -179,7 +181,7 @@ impl Reader {
     }
 
     fn finish(self) -> Log {
-        let end = match (self.bad || self.begun.is_some(), self.behind) {
+        let end = match (self.bad || self.begun.is_some(), self.after) {
             (false, _) => End::Whole,
             (true, false) => End::Torn,
             (true, true) => End::Damaged,
@@ -194,7 +196,7 @@ impl Reader {
     }
 }
 
-/// RocksDB's mask, so that the checksum of what holds checksums is none of them.
+/// RocksDB's mask, so that the checksum of data with checksums is not one of them.
 pub(crate) const fn masked(checksum: u32) -> u32 {
     checksum.rotate_right(15).wrapping_add(0xA282_EAD8)
 }
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_logs_are_whole_and_their_last_bytes_are_kept() {
+    fn complete_logs_are_complete_and_their_last_bytes_are_kept() {
         assert_eq!(of(&[]), (0, 0, End::Whole));
         assert_eq!(of(&log()), (35, 3, End::Whole));
         let split = [put(FIRST, b"0123456789"), put(MIDDLE, b"abcdef"), put(LAST, b"xyz")].concat();
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_cut_off_anywhere_is_torn() {
+    fn a_log_truncated_at_any_byte_is_torn() {
         let log = log();
         let ends = [0, 10, 23, 35];
         for length in 0..log.len() {
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn any_flipped_bit_is_seen_and_told_from_a_torn_end() {
+    fn any_flipped_bit_is_detected_and_distinguished_from_a_torn_end() {
         let log = log();
         for bit in 0..log.len() * 8 {
             let mut flipped = log.clone();
@@ -256,8 +258,8 @@ mod tests {
             let (whole, _, end) = of(&flipped);
             assert_ne!(end, End::Whole, "bit {bit}");
             assert!(whole as usize <= bit / 8, "bit {bit}");
-            // A flipped length hides where the next record begins, in the last block only until the acknowledged
-            // number is looked at.
+            // A flipped length hides where the next record begins; in the last block that is detected only by the
+            // acknowledged number.
             let in_length = [4, 5, 14, 15].contains(&(bit / 8));
             assert!(
                 in_length || (end == End::Damaged) == (bit / 8 < 23),
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn records_in_later_blocks_are_seen_behind_a_wrong_length() {
+    fn records_in_later_blocks_are_found_after_a_wrong_length() {
         let mut log = put(WHOLE, &[1; BLOCK - 2 * HEADER - 3]);
         log.extend(put(WHOLE, b"abc"));
         log.extend(put(WHOLE, b"in the second block"));
@@ -277,8 +279,8 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_torn_record_is_not_another_one() {
-        // The disk wrote its last block and not its first.
+    fn the_rest_of_a_torn_record_is_not_another_record() {
+        // The disk wrote the last block of the record and not the first.
         let mut log = put(FIRST, &[1; BLOCK - HEADER]);
         log.extend(put(LAST, b"the end"));
         log[..100].fill(0);
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_and_noise_behind_the_last_record_are_torn() {
+    fn zeros_and_noise_after_the_last_record_are_a_torn_end() {
         for rest in [
             vec![0; 3],
             vec![0; 5_000],

@@ -1,6 +1,6 @@
-//! The embedded engine: RocksDB behind the seam of `weft-store`.
+//! The embedded engine: RocksDB with the engine interface of `weft-store`.
 //!
-//! The only crate that names RocksDB. It must not know any table, and must not block a thread that runs async tasks.
+//! The only crate that names RocksDB. Must not know any table, and must not block a thread that runs async tasks.
 
 mod acknowledged;
 mod commit;

@@ -1,8 +1,8 @@
-//! The logs that are about to be recovered, judged before RocksDB opens them: whether everything that was acknowledged
-//! can be in them, and where a write that was cut off begins. What a crash leaves is cut off, all else is told.
+//! The logs to be recovered, checked before RocksDB opens them: whether they can contain every acknowledged commit, and
+//! where a truncated write begins. The remains of a crash are cut off; any other defect is reported.
 //!
-//! Must be called with the store's lock held. It never touches a table; a log it changes only in [`Logs::cut`] and
-//! [`Logs::give_up`], and keeps what the latter takes away.
+//! Must be called with the store's lock held. Must not touch a table; it changes a log only in [`Logs::cut`] and
+//! [`Logs::drop_unreadable`], and the latter keeps a copy.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Write};
@@ -11,39 +11,39 @@ use std::path::{Path, PathBuf};
 use crate::framing::{self, BLOCK, End, HEADER, Log};
 use crate::open::COMMIT_KEY;
 
-/// The folder, beside the database, for copies of logs that were given up.
+/// The folder, next to the database, for copies of dropped logs.
 const GIVEN_UP: &str = "given-up";
 
-/// A log that doesn't end as it should.
+/// A log that does not end as it should.
 #[derive(Debug)]
 struct Wrong {
     path: PathBuf,
     whole: u64,
 }
 
-/// What the logs of a database hold.
+/// The contents of a database's logs.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
-    /// The last commit that is whole, and before anything that isn't; None where there is none in the logs.
+    /// The last complete commit before the first defect; `None` if there is none in the logs.
     pub(crate) last_commit: Option<u64>,
-    /// The first log that doesn't end with a whole record.
+    /// The first log that doesn't end with a complete record.
     wrong: Option<Wrong>,
-    /// Whether records follow it.
+    /// Whether records follow the defect.
     damaged: bool,
 }
 
 impl Logs {
-    /// Reads all logs of a database; none where there is no database.
+    /// Reads all logs of a database; none if there is no database.
     pub(crate) fn read(database: &Path) -> io::Result<Self> {
         let mut logs = Self::default();
         for path in paths(database)? {
             let log = framing::read(BufReader::with_capacity(BLOCK, File::open(&path)?))?;
-            logs.take_in(path, &log);
+            logs.add(path, &log);
         }
         Ok(logs)
     }
 
-    fn take_in(&mut self, path: PathBuf, log: &Log) {
+    fn add(&mut self, path: PathBuf, log: &Log) {
         if self.wrong.is_some() {
             self.damaged |= log.records > 0 || log.end == End::Damaged;
             return;
@@ -55,7 +55,7 @@ impl Logs {
         }
     }
 
-    /// What makes it impossible that nothing acknowledged is lost, in words.
+    /// The reason, in words, why an acknowledged commit is certainly lost; `None` if none is.
     pub(crate) fn loss(&self, acknowledged: u64) -> Option<String> {
         if let Some(wrong) = self.wrong.as_ref().filter(|_| self.damaged) {
             return Some(format!(
@@ -68,7 +68,7 @@ impl Logs {
         Some(ends_early(last, acknowledged))
     }
 
-    /// Cuts off what a crash left of an unfinished record: RocksDB would drop it, or never come to an end with it.
+    /// Cuts off an unfinished record that a crash left: RocksDB would drop it, or never finish reading it.
     pub(crate) fn cut(&self) -> io::Result<()> {
         let Some(wrong) = &self.wrong else { return Ok(()) };
         let log = OpenOptions::new().write(true).open(&wrong.path)?;
@@ -76,11 +76,11 @@ impl Logs {
         log.sync_all()
     }
 
-    /// Gives up what begins with the first record that can't be read; a copy of its log is kept beside the database.
+    /// Drops everything from the first unreadable record on, and keeps a copy of its log next to the database.
     ///
-    /// The log then ends with a record that RocksDB is sure to see as wrong, so that it does not go on with later
-    /// logs as if nothing was missing.
-    pub(crate) fn give_up(&self, directory: &Path) -> io::Result<()> {
+    /// The log then ends with a record that RocksDB certainly recognises as invalid, so that it does not continue with
+    /// later logs as if nothing was missing.
+    pub(crate) fn drop_unreadable(&self, directory: &Path) -> io::Result<()> {
         let Some(wrong) = &self.wrong else { return Ok(()) };
         let copies = directory.join(GIVEN_UP);
         fs::create_dir_all(&copies)?;
@@ -89,13 +89,13 @@ impl Logs {
         }
         let mut log = OpenOptions::new().append(true).open(&wrong.path)?;
         log.set_len(wrong.whole)?;
-        log.write_all(&scar(wrong.whole))?;
+        log.write_all(&invalid_fragment(wrong.whole))?;
         log.sync_all()
     }
 }
 
-/// A fragment whose checksum is wrong, with the filler before it where the block has no room for it.
-fn scar(at: u64) -> Vec<u8> {
+/// A fragment with a wrong checksum, preceded by filler if the block has no room for it.
+fn invalid_fragment(at: u64) -> Vec<u8> {
     let in_block = usize::try_from(at % BLOCK as u64).unwrap_or(0);
     let filler = (BLOCK - in_block) % BLOCK;
     let mut bytes = vec![0; if filler < HEADER { filler } else { 0 }];
@@ -105,11 +105,11 @@ fn scar(at: u64) -> Vec<u8> {
     bytes
 }
 
-/// Whether RocksDB's list of its files can be read; where it can't, in words. It is read by the same reader as the logs.
+/// What is unreadable in RocksDB's manifest, in words; `None` if it can be read. It has the framing of the logs.
 pub(crate) fn damaged_manifest(database: &Path) -> io::Result<Option<String>> {
     let current = match fs::read_to_string(database.join("CURRENT")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        // RocksDB says what is wrong with it.
+        // RocksDB reports what is wrong with it.
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
         other => other?,
     };
@@ -127,7 +127,7 @@ pub(crate) fn ends_early(last: u64, acknowledged: u64) -> String {
     format!("it ends with commit {last}, and commit {acknowledged} was acknowledged")
 }
 
-/// The logs in the order in which they were written. They are numbered.
+/// The logs in the order in which they were written; they are numbered.
 fn paths(database: &Path) -> io::Result<Vec<PathBuf>> {
     let mut logs: Vec<(u64, PathBuf)> = Vec::new();
     let entries = match fs::read_dir(database) {
@@ -146,7 +146,7 @@ fn paths(database: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(logs.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Each commit ends with its number, so this is how the last bytes of its record look.
+/// Each commit ends with its number, which is therefore in the last bytes of its record.
 fn commit_number(tail: &[u8]) -> Option<u64> {
     let (rest, number) = tail.split_last_chunk::<8>()?;
     let key = rest.strip_suffix(&[8])?;
@@ -167,11 +167,11 @@ mod tests {
     }
 
     #[test]
-    fn a_scar_is_never_a_record_and_never_out_of_its_block() {
+    fn an_invalid_fragment_is_never_a_record_and_never_leaves_its_block() {
         for at in [0, HEADER, 100, BLOCK - HEADER, BLOCK - HEADER + 1, BLOCK - 1, BLOCK] {
-            let scar = scar(at as u64);
+            let invalid_fragment = invalid_fragment(at as u64);
             assert!(
-                scar.len() < 2 * HEADER && (at + scar.len() - 1) % BLOCK >= HEADER - 1,
+                invalid_fragment.len() < 2 * HEADER && (at + invalid_fragment.len() - 1) % BLOCK >= HEADER - 1,
                 "{at}"
             );
             let mut bytes = Vec::new();
@@ -183,7 +183,7 @@ mod tests {
                 bytes.push(1);
                 bytes.extend(payload);
             }
-            let log = framing::read([bytes, scar].concat().as_slice()).unwrap();
+            let log = framing::read([bytes, invalid_fragment].concat().as_slice()).unwrap();
             assert_eq!(
                 (log.whole, log.end, log.unreadable),
                 (at as u64, End::Torn, true),

@@ -1,7 +1,7 @@
 //! Opening: errors that say what to do, and a report of what recovery found.
 //!
-//! The logs are judged before RocksDB opens them, because opening changes them. A store of which something that was
-//! acknowledged is missing is not opened, unless somebody has accepted that; it is never served as if all was there.
+//! The logs are checked before RocksDB opens them, because opening changes them. Must not open a store that lacks an
+//! acknowledged commit, unless the admin has accepted the loss.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -13,79 +13,80 @@ use crate::acknowledged::{Acknowledged, Found};
 use crate::logs::{self, Logs};
 use crate::options::RocksOptions;
 
-/// The column family of what the engine itself keeps; the store's rows are in the default one.
+/// The column family of the engine's own data; the store's rows are in the default one.
 pub(crate) const OWN_FAMILY: &str = "weft-engine";
-/// There: the number of the last commit.
+/// Its key for the number of the last commit.
 pub(crate) const COMMIT_KEY: &[u8] = b"commit";
-/// A file of this name, beside the database, accepts what is lost, once.
+/// A file of this name, next to the database, accepts a loss, once.
 const ACCEPT_LOSS: &str = "ACCEPT-LOSS";
-/// Lines of RocksDB's log that a report takes in; what is damaged beyond that makes no difference to anybody.
+/// Lines of RocksDB's log in a report; further damage makes no difference.
 const MAX_COMPLAINTS: usize = 20;
 
 /// Why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum RocksOpenError {
-    /// Another process (or another engine of this one) has it.
-    #[error("the store in {} is in use by another process: stop that one first", path.display())]
+    /// Another process (or another engine of this one) has the store open.
+    #[error("the store in {} is in use by another process: stop that process first", path.display())]
     Locked {
-        /// Where the store is.
+        /// The path of the store.
         path: PathBuf,
     },
-    /// There is no room on the disk.
+    /// The disk has no space left.
     #[error("the disk of {} is full: {reason}", path.display())]
     DiskFull {
-        /// Where the store is.
+        /// The path of the store.
         path: PathBuf,
-        /// The system's words.
+        /// The system's message.
         reason: String,
     },
-    /// Acknowledged commits are lost: the disk was damaged, or doesn't keep what it says it keeps.
+    /// Acknowledged commits are lost: the disk was damaged, or does not keep what it has acknowledged.
     #[error(
-        "the store in {} has lost commits that were acknowledged ({reason}): restore a backup, or make a file {} to go on \
-         without them (it acts once, and what can't be read is kept in given-up/ there)",
+        "the store in {} has lost commits that were acknowledged ({reason}): restore a backup, or create a file {} to \
+         continue without them (it works once, and unreadable data is kept in given-up/ there)",
         path.display(), path.join(ACCEPT_LOSS).display()
     )]
     Lost {
-        /// Where the store is.
+        /// The path of the store.
         path: PathBuf,
-        /// What shows it.
+        /// The evidence.
         reason: String,
     },
     /// Files are missing or their checksums are wrong, beyond what recovery may drop.
     #[error("the store in {} is damaged ({reason}): restore a backup", path.display())]
     Damaged {
-        /// Where the store is.
+        /// The path of the store.
         path: PathBuf,
-        /// RocksDB's words.
+        /// RocksDB's message.
         reason: String,
     },
-    /// The files can't be made, read or written.
+    /// The files can't be created, read or written.
     #[error("the store in {} can't be opened: {reason}", path.display())]
     Io {
-        /// Where the store is.
+        /// The path of the store.
         path: PathBuf,
-        /// The system's words.
+        /// The system's message.
         reason: String,
     },
 }
 
-/// What recovery found.
+/// The result of recovery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenReport {
-    /// Whether the store was closed properly the last time (or is new).
+    /// Whether the store was closed cleanly the last time (or is new).
     pub clean: bool,
-    /// The last commit (group of batches) that is there; they are counted from 1.
+    /// The last commit (group of batches) that is there; commits are counted from 1.
     pub recovered: u64,
     /// The last commit that is known to have been acknowledged.
     pub acknowledged: u64,
-    /// What was lost, in words, where somebody had accepted that by a file.
+    /// What was lost, in words, if the admin accepted the loss with a file.
     pub accepted: Option<String>,
-    /// What RocksDB said it dropped from its log: usual after a crash for the commit that was being written.
+    /// What RocksDB reported as dropped from its log: usual after a crash for the commit that was being written.
     pub complaints: Vec<String>,
 }
 
 impl OpenReport {
-    /// How many acknowledged commits are known to be lost: 0 unless that was accepted, else the store is not opened.
+    /// The number of acknowledged commits that are known to be lost: 0 unless the loss was accepted, because otherwise
+    /// the store is not opened.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.acknowledged.saturating_sub(self.recovered)
@@ -97,20 +98,20 @@ impl OpenReport {
             tracing::error!(
                 %path, %reason, lost = self.lost(), recovered = self.recovered, acknowledged = self.acknowledged,
                 complaints = ?self.complaints,
-                "the store goes on without commits that were acknowledged, as was accepted"
+                "the store continues without acknowledged commits, as the admin accepted"
             );
         } else if self.clean {
             tracing::info!(%path, commits = self.recovered, "store opened");
         } else {
             tracing::warn!(
                 %path, commits = self.recovered, complaints = ?self.complaints,
-                "store opened after a crash: every commit that is known to be acknowledged is there"
+                "store opened after a crash: every commit known to be acknowledged is there"
             );
         }
     }
 }
 
-/// What opening gives to the engine.
+/// The opened database and its state.
 pub(crate) struct Opened {
     pub(crate) db: DB,
     pub(crate) acknowledged: Acknowledged,
@@ -122,13 +123,13 @@ pub(crate) fn open(path: &Path, options: &RocksOptions) -> Result<Opened, RocksO
     fs::create_dir_all(path).map_err(io)?;
     let database = path.join("rocksdb");
     let (mut acknowledged, found) = Acknowledged::open(path).map_err(io)?;
-    // RocksDB has a lock of its own; this one holds before it looks.
+    // RocksDB has a lock of its own; this one is taken before the logs are read.
     acknowledged.lock().map_err(|error| match error {
         TryLockError::WouldBlock => RocksOpenError::Locked { path: path.to_owned() },
         TryLockError::Error(error) => io(error),
     })?;
     let accepted = accepts_loss(path).map_err(io)?;
-    let mut loss = judge(path, &database, found, accepted)?;
+    let mut loss = check_files(path, &database, found, accepted)?;
     let db = open_database(path, &database, options, loss.is_some())?;
     let recovered = last_commit(&db).map_err(|reason| explain(path, reason))?;
     if recovered < found.commit && loss.is_none() {
@@ -147,12 +148,15 @@ pub(crate) fn open(path: &Path, options: &RocksOptions) -> Result<Opened, RocksO
     };
     report.log(path);
     if found.damaged {
-        tracing::warn!(path = %path.display(), "the note of the last acknowledged commit is damaged: a loss would not be seen");
+        tracing::warn!(
+            path = %path.display(),
+            "the record of the last acknowledged commit is damaged: a loss would not be detected"
+        );
     }
-    // From here on the truth is what there is.
+    // From here on, the recovered commit is the last acknowledged one.
     acknowledged.write(recovered).map_err(io)?;
     if accepted {
-        forget_acceptance(path).map_err(io)?;
+        remove_acceptance(path).map_err(io)?;
     }
     Ok(Opened {
         db,
@@ -161,18 +165,18 @@ pub(crate) fn open(path: &Path, options: &RocksOptions) -> Result<Opened, RocksO
     })
 }
 
-/// Opens the database of a running engine anew, by the rules by which a start does: nothing that was acknowledged may be
-/// missing. Gives the number of the last commit that is there.
+/// Reopens the database of a running engine by the rules of a start: no acknowledged commit may be missing. Returns the
+/// number of the last commit that is there.
 ///
 /// # Errors
-/// When it can't be opened, or less than commit `last` is there.
+/// It can't be opened, or has less than commit `last`.
 pub(crate) fn reopen(path: &Path, options: &RocksOptions, last: u64) -> Result<(DB, u64), RocksOpenError> {
     let database = path.join("rocksdb");
     let found = Found {
         commit: last,
         ..Found::default()
     };
-    judge(path, &database, found, false)?;
+    check_files(path, &database, found, false)?;
     let db = open_database(path, &database, options, false)?;
     let recovered = last_commit(&db).map_err(|reason| explain(path, reason))?;
     if recovered < last {
@@ -181,8 +185,8 @@ pub(crate) fn reopen(path: &Path, options: &RocksOptions, last: u64) -> Result<(
     Ok((db, recovered))
 }
 
-/// Looks at what RocksDB will read, and makes the logs such that it can; gives what is lost with that.
-fn judge(path: &Path, database: &Path, found: Found, accepted: bool) -> Result<Option<String>, RocksOpenError> {
+/// Checks the files that RocksDB will read and repairs the logs so that it can; returns what is lost by that.
+fn check_files(path: &Path, database: &Path, found: Found, accepted: bool) -> Result<Option<String>, RocksOpenError> {
     let io = |error: std::io::Error| io_error(path, &error);
     if let Some(reason) = logs::damaged_manifest(database).map_err(io)? {
         return Err(explain(path, reason));
@@ -191,7 +195,7 @@ fn judge(path: &Path, database: &Path, found: Found, accepted: bool) -> Result<O
     match logs.loss(found.commit) {
         Some(reason) if !accepted => Err(lost(path, reason)),
         Some(reason) => {
-            logs.give_up(path).map_err(io)?;
+            logs.drop_unreadable(path).map_err(io)?;
             Ok(Some(reason))
         }
         None => {
@@ -212,7 +216,7 @@ fn open_database(
         .map(|name| ColumnFamilyDescriptor::new(name, options.column_family(&cache)));
     let mut whole = options.database();
     if logs_given_up {
-        // One of them is shorter than RocksDB knows.
+        // A log is shorter than RocksDB recorded.
         whole.set_track_and_verify_wals_in_manifest(false);
     }
     DB::open_cf_descriptors(&whole, database, families).map_err(|error| explain(path, error.into_string()))
@@ -229,8 +233,8 @@ fn accepts_loss(path: &Path) -> std::io::Result<bool> {
     fs::exists(path.join(ACCEPT_LOSS))
 }
 
-/// Accepted is what is lost now, not what may be lost later.
-fn forget_acceptance(path: &Path) -> std::io::Result<()> {
+/// Removes the file: it accepts the current loss and not later ones.
+fn remove_acceptance(path: &Path) -> std::io::Result<()> {
     match fs::remove_file(path.join(ACCEPT_LOSS)) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -252,7 +256,7 @@ fn last_commit(db: &DB) -> Result<u64, String> {
     Ok(u64::from_be_bytes(number))
 }
 
-/// RocksDB tells what recovery dropped in its log alone; that of this opening begins anew.
+/// RocksDB reports what recovery dropped only in its log; the log of this opening is a new file.
 fn complaints(database: &Path) -> Vec<String> {
     let Ok(log) = File::open(database.join("LOG")) else {
         return Vec::new();
@@ -266,8 +270,8 @@ pub(crate) fn is_full(reason: &str) -> bool {
     reason.contains("No space left") || reason.contains("Disk quota exceeded")
 }
 
-/// Whether the process or the machine had no file descriptor left. Only calls that open a file fail so, never a write or a
-/// flush to a file that is open.
+/// Whether the process or the machine had no file descriptor left. Only calls that open a file fail like this, never a
+/// write or a flush to an open file.
 pub(crate) fn is_out_of_descriptors(reason: &str) -> bool {
     reason.contains("Too many open files")
 }
@@ -281,7 +285,7 @@ fn io_error(path: &Path, error: &std::io::Error) -> RocksOpenError {
     }
 }
 
-/// The C interface has only RocksDB's message; its first word is the kind.
+/// The C interface only returns RocksDB's message; its first word is the kind.
 fn explain(path: &Path, reason: String) -> RocksOpenError {
     let path = path.to_owned();
     if reason.contains("LOCK:") || reason.contains("lock hold by current process") {

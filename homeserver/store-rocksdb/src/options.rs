@@ -1,17 +1,18 @@
-//! How RocksDB is set up: bounded memory and files, every commit durable, recovery to the last whole commit.
+//! The configuration of RocksDB: bounded memory and files, every commit durable, recovery to the last complete commit.
+//! Must not weaken durability.
 
 use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, Options};
 
-/// What a deployment may tune. The defaults suit a server of a few hundred people on a small machine.
+/// Settings for a deployment. The defaults suit a server of a few hundred users on a small machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RocksOptions {
     /// Memory for blocks that were read, with their indexes and filters, in bytes.
     pub block_cache_bytes: usize,
-    /// Memory for what was committed and isn't in a table file yet, in bytes (twice as much at most).
+    /// Memory for committed data that is not in a table file yet, in bytes (at most twice as much).
     pub write_buffer_bytes: usize,
-    /// Table files that are held open.
+    /// The number of table files that are kept open.
     pub open_files: i32,
-    /// Threads that compact and flush.
+    /// The number of threads that compact and flush.
     pub background_jobs: i32,
 }
 
@@ -26,17 +27,17 @@ impl Default for RocksOptions {
     }
 }
 
-/// Size of the log of what is to be recovered at which RocksDB writes tables: bounds the time that opening takes.
+/// The size of the write-ahead log at which RocksDB writes tables: bounds the time that opening takes.
 const MAX_WAL_BYTES: u64 = 256 * 1024 * 1024;
-/// Its own log files (not data): how many and how large.
+/// Number and size of RocksDB's own log files (not data).
 const LOG_FILES: usize = 4;
 const LOG_FILE_BYTES: usize = 4 * 1024 * 1024;
-/// 10 bits a key make 1 % of the lookups of absent keys read a block in vain.
+/// With 10 bits per key, 1 % of the lookups of absent keys read a block needlessly.
 const BLOOM_BITS: f64 = 10.0;
 const BLOCK_BYTES: usize = 16 * 1024;
 
 impl RocksOptions {
-    /// What holds for the whole database.
+    /// Options of the whole database.
     pub(crate) fn database(&self) -> Options {
         let mut options = Options::default();
         options.create_if_missing(true);
@@ -45,13 +46,13 @@ impl RocksOptions {
         options.set_max_background_jobs(self.background_jobs);
         options.set_db_write_buffer_size(self.write_buffer_bytes.saturating_mul(2));
         options.set_max_total_wal_size(MAX_WAL_BYTES);
-        // Everything up to the first damaged record, and nothing behind it, so that what is left is a state that once
-        // was. It is not left to RocksDB to judge whether that loses acknowledged commits: `logs` does before.
+        // Recovers everything up to the first damaged record and nothing after it, so that the result is a state that
+        // once existed. RocksDB does not decide whether that loses acknowledged commits: `logs` checks it first.
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-        // A whole log file that went missing is damage, not an older state.
+        // A log file that is missing as a whole is damage, not an older state.
         options.set_track_and_verify_wals_in_manifest(true);
         options.set_paranoid_checks(true);
-        // `framing` takes the records of a log that is used again for damage.
+        // `framing` would take the records of a recycled log for damage.
         options.set_recycle_log_file_num(0);
         options.set_bytes_per_sync(1024 * 1024);
         options.set_log_level(LogLevel::Info);
@@ -60,12 +61,12 @@ impl RocksOptions {
         options
     }
 
-    /// What all column families share.
+    /// The cache that all column families share.
     pub(crate) fn cache(&self) -> Cache {
         Cache::new_lru_cache(self.block_cache_bytes)
     }
 
-    /// What holds for a column family.
+    /// Options of a column family.
     pub(crate) fn column_family(&self, cache: &Cache) -> Options {
         let mut blocks = BlockBasedOptions::default();
         blocks.set_block_cache(cache);

@@ -1,4 +1,5 @@
-//! What the batches of a group that is being put together will have changed, so that the fences of later ones see it.
+//! The changes of the earlier batches of a group, so that the fences of later batches see them. Must not write
+//! anything.
 
 use std::collections::HashMap;
 
@@ -9,15 +10,15 @@ use weft_store::engine::Op;
 /// The changes of a group so far.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
-    /// The last change of each key, with when it was.
+    /// The last change of each key, with its sequence number in the group.
     keys: HashMap<Bytes, (usize, Option<Bytes>)>,
-    /// Ranges that were removed, with when.
+    /// Removed ranges, with their sequence numbers.
     ranges: Vec<(usize, Bytes, Bytes)>,
     time: usize,
 }
 
 impl Overlay {
-    /// Takes in an accepted batch.
+    /// Adds an accepted batch.
     pub(crate) fn apply(&mut self, batch: &WriteBatch) {
         for op in &batch.ops {
             self.time += 1;
@@ -33,7 +34,7 @@ impl Overlay {
         }
     }
 
-    /// The value of a key after the group so far; None where the group doesn't touch it.
+    /// The value of a key after the group so far; `None` if the group doesn't change it.
     pub(crate) fn get(&self, key: &Bytes) -> Option<Option<&Bytes>> {
         let removed = self
             .ranges

@@ -1,4 +1,5 @@
-//! Reading: first from memory alone, on the caller's thread; what needs the disk goes to a thread that may block.
+//! Reading: first from memory alone, on the caller's thread; reads that need the disk go to a thread that may block.
+//! Must not touch the disk with [`Reach::Memory`].
 
 use bytes::Bytes;
 use rocksdb::{DB, ErrorKind, ReadOptions, ReadTier};
@@ -11,20 +12,20 @@ type Rows = Vec<(Bytes, Bytes)>;
 /// Whether a read may touch the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Memory alone, and few rows: answers [`Miss::NotInMemory`] or [`Miss::TooMany`] where that isn't enough.
+    /// Memory alone, and few rows: returns [`Miss::NotInMemory`] or [`Miss::TooMany`] if that is not enough.
     Memory,
-    /// All of it; blocks.
+    /// Memory and disk; blocks.
     Disk,
 }
 
-/// Why there is no answer.
+/// Why a read has no result.
 #[derive(Debug)]
 pub(crate) enum Miss {
-    /// It's on the disk.
+    /// The row is on disk.
     NotInMemory,
-    /// It's more than is read on the caller's thread.
+    /// More rows than are read on the caller's thread.
     TooMany,
-    /// It can't be read.
+    /// The read failed.
     Failed(ReadError),
 }
 
@@ -40,7 +41,7 @@ impl From<rocksdb::Error> for Miss {
 }
 
 impl Miss {
-    /// The error of a read that was allowed to go to the disk.
+    /// The error of a read that was allowed to use the disk.
     pub(crate) fn into_error(self) -> ReadError {
         match self {
             Self::NotInMemory | Self::TooMany => ReadError::Engine {
@@ -67,8 +68,8 @@ pub(crate) fn get(db: &DB, key: &[u8], reach: Reach) -> Result<Option<Bytes>, Mi
 
 pub(crate) fn get_many(db: &DB, keys: &[Bytes], reach: Reach) -> Result<Vec<Option<Bytes>>, Miss> {
     if reach == Reach::Memory {
-        // One by one: asked for many at once, RocksDB gives an empty value and no error for what is in a block that is not
-        // in memory (MultiGet with kBlockCacheTier), whether the key exists or not.
+        // One by one: for several keys at once, RocksDB returns an empty value and no error for a key in a block that
+        // is not in memory (MultiGet with kBlockCacheTier), whether the key exists or not.
         return keys.iter().map(|key| get(db, key, reach)).collect();
     }
     let values = db.multi_get_opt(keys, &options(reach));
@@ -84,7 +85,7 @@ pub(crate) fn scan(db: &DB, range: &KeyRange, reach: Reach) -> Result<Rows, Miss
     if let Some(end) = &range.end {
         options.set_iterate_upper_bound(end.to_vec());
     }
-    // An iterator reads from a snapshot of when it was made.
+    // An iterator reads from a snapshot of the time at which it was created.
     let mut rows = db.raw_iterator_opt(options);
     if range.reverse {
         rows.seek_to_last()
@@ -102,7 +103,7 @@ pub(crate) fn scan(db: &DB, range: &KeyRange, reach: Reach) -> Result<Rows, Miss
         found.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
         if range.reverse { rows.prev() } else { rows.next() }
     }
-    // The end of the range and a failed read look alike but for this.
+    // Only the status distinguishes the end of the range from a failed read.
     rows.status()?;
     if found.len() < range.limit && rows.valid() {
         return Err(Miss::TooMany);

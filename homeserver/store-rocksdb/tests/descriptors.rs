@@ -1,6 +1,6 @@
-//! The store when the process has no file descriptor left: what it can't open now it opens later, and what was acknowledged
-//! is there (T120).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a test that can't go on should say so and stop
+//! The store when the process has no file descriptor left: it opens files later that it can't open now, and
+//! acknowledged commits are there (T120).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a panic fails the test
 
 use std::fs::File;
 use std::path::Path;
@@ -11,7 +11,7 @@ use weft_store::engine::{EngineCommitError, Fence, Op};
 use weft_store::{Engine, WriteBatch};
 use weft_store_rocksdb::{RocksEngine, RocksOptions};
 
-/// So small that RocksDB begins a new log after a few commits.
+/// So small that RocksDB starts a new log after a few commits.
 fn open(path: &Path) -> RocksEngine {
     let options = RocksOptions {
         block_cache_bytes: 1 << 20,
@@ -42,7 +42,7 @@ fn never() -> WriteBatch {
     }
 }
 
-/// Every descriptor that this process may have. Each test is a process of its own.
+/// Every descriptor that this process may have. Each test runs in a process of its own.
 fn all_descriptors() -> Vec<File> {
     let limit = getrlimit(Resource::Nofile);
     let few = Rlimit {
@@ -60,7 +60,7 @@ async fn holds(engine: &RocksEngine, commits: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commits_go_on_where_no_descriptor_is_left() {
+async fn commits_succeed_without_a_free_descriptor() {
     const COMMITS: u64 = 60;
     let directory = tempfile::tempdir().unwrap();
     let engine = open(directory.path());
@@ -68,7 +68,7 @@ async fn commits_go_on_where_no_descriptor_is_left() {
     let taken = all_descriptors();
     assert!(
         File::open("/dev/null").is_err(),
-        "descriptors are left, and this test says nothing"
+        "descriptors are left, so the test proves nothing"
     );
     for key in 1..COMMITS {
         let outcomes = engine.commit(vec![never(), put(key)]).await;
@@ -87,9 +87,9 @@ async fn commits_go_on_where_no_descriptor_is_left() {
     holds(&engine, COMMITS + 1).await;
 }
 
-/// The spare descriptors are gone as well: the commit waits until somebody lets go of some.
+/// The spare descriptors are taken as well: the commit waits until others are released.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_waits_for_descriptors() {
+async fn a_commit_waits_for_free_descriptors() {
     const COMMITS: u64 = 30;
     let directory = tempfile::tempdir().unwrap();
     let engine = std::sync::Arc::new(open(directory.path()));
@@ -99,7 +99,7 @@ async fn a_commit_waits_for_descriptors() {
     let thief = std::thread::spawn({
         let stop = std::sync::Arc::clone(&stop);
         move || {
-            // Whatever the store gives back is taken at once, for a while.
+            // For a while, every descriptor that the store releases is taken at once.
             let began = std::time::Instant::now();
             while began.elapsed() < std::time::Duration::from_secs(3)
                 && !stop.load(std::sync::atomic::Ordering::Relaxed)

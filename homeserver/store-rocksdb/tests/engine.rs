@@ -1,5 +1,5 @@
 //! RocksDB as an engine: the contract of all engines, recovery and its report, clear errors, and a real failed write.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a test that can't go on should say so and stop
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a panic fails the test
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -48,15 +48,16 @@ impl Harness for Directory {
         open(self.0.path()).0
     }
 
-    // A real failure is caused in `a_failed_write_poisons_and_loses_nothing_acknowledged`.
+    // `a_failed_write_poisons_the_engine_and_loses_no_acknowledged_commit` causes a real failure.
     fn fail_next_sync(&self, _engine: &RocksEngine) -> bool {
         false
     }
 }
 
-/// Blocks come into the cache and go while many rows are read at once: what isn't in memory is read, and is not empty.
+/// Blocks enter and leave the cache while many rows are read at once: rows that are not in memory are read from disk
+/// and are not empty.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_are_read_together_are_whole_when_their_blocks_are_not_in_memory() {
+async fn rows_read_together_are_complete_when_their_blocks_are_not_in_memory() {
     const ROWS: u64 = 20_000;
     let directory = tempfile::tempdir().unwrap();
     let options = RocksOptions {
@@ -65,8 +66,8 @@ async fn rows_that_are_read_together_are_whole_when_their_blocks_are_not_in_memo
         ..RocksOptions::default()
     };
     let engine = RocksEngine::open(directory.path(), &options).unwrap().0;
-    // Every second key is there. Those that are next to one another are in different tables, so that most tables that are
-    // looked into don't have what is looked for.
+    // Every second key exists. Adjacent keys are in different tables, so that most tables of a lookup don't have the
+    // key.
     for part in 0..20 {
         let batches = (part..ROWS).step_by(20).map(|number| put(2 * number, 200));
         for written in engine.commit(batches.collect()).await {
@@ -99,12 +100,12 @@ async fn rows_that_are_read_together_are_whole_when_their_blocks_are_not_in_memo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keeps_the_contract() {
+async fn rocksdb_meets_the_contract() {
     contract::run(|| Directory(tempfile::tempdir().unwrap())).await;
 }
 
 #[tokio::test]
-async fn a_store_opens_on_it_and_again() {
+async fn a_store_opens_on_rocksdb_and_reopens() {
     let directory = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let store = Store::open(open(directory.path()).0).await.unwrap();
@@ -114,7 +115,7 @@ async fn a_store_opens_on_it_and_again() {
 }
 
 #[tokio::test]
-async fn reports_a_clean_close_and_a_crash_without_loss() {
+async fn a_clean_close_and_a_crash_without_loss_are_reported() {
     let directory = tempfile::tempdir().unwrap();
     let (engine, report) = open(directory.path());
     assert_eq!((report.clean, report.recovered, report.lost()), (true, 0, 0));
@@ -129,7 +130,7 @@ async fn reports_a_clean_close_and_a_crash_without_loss() {
     assert!(has(&engine, 3).await);
 }
 
-/// The log that RocksDB recovers from: the newest with anything in it.
+/// The log that RocksDB recovers from: the newest one that is not empty.
 fn wal(directory: &Path) -> PathBuf {
     let files = fs::read_dir(directory.join("rocksdb"))
         .unwrap()
@@ -156,12 +157,12 @@ fn refused(directory: &Path) -> String {
 fn accept_loss(directory: &Path) -> (RocksEngine, OpenReport) {
     fs::write(directory.join("ACCEPT-LOSS"), "").unwrap();
     let opened = open(directory);
-    assert!(!directory.join("ACCEPT-LOSS").exists(), "it acts once");
+    assert!(!directory.join("ACCEPT-LOSS").exists(), "it works once");
     opened
 }
 
 #[tokio::test]
-async fn a_log_that_ends_before_what_was_acknowledged_is_not_opened() {
+async fn a_log_that_ends_before_the_last_acknowledged_commit_is_not_opened() {
     let directory = tempfile::tempdir().unwrap();
     crashed_after(directory.path(), 10).await;
     let wal = OpenOptions::new().write(true).open(wal(directory.path())).unwrap();
@@ -172,7 +173,7 @@ async fn a_log_that_ends_before_what_was_acknowledged_is_not_opened() {
         words.contains("commit 8") && words.contains("commit 10") && words.contains("ACCEPT-LOSS"),
         "{words}"
     );
-    assert_eq!(refused(directory.path()), words, "looking changes nothing");
+    assert_eq!(refused(directory.path()), words, "a refused opening changes nothing");
     let (engine, report) = accept_loss(directory.path());
     assert_eq!(
         (report.recovered, report.acknowledged, report.lost(), report.clean),
@@ -183,11 +184,11 @@ async fn a_log_that_ends_before_what_was_acknowledged_is_not_opened() {
     engine.commit(vec![put(11, 10)]).await.remove(0).unwrap();
     drop(engine);
     let (_, report) = open(directory.path());
-    assert_eq!((report.lost(), report.accepted), (0, None), "told once");
+    assert_eq!((report.lost(), report.accepted), (0, None), "reported once");
 }
 
 #[tokio::test]
-async fn a_missing_log_is_not_opened() {
+async fn a_store_with_a_missing_log_is_not_opened() {
     let directory = tempfile::tempdir().unwrap();
     crashed_after(directory.path(), 10).await;
     fs::remove_file(wal(directory.path())).unwrap();
@@ -199,7 +200,7 @@ async fn a_missing_log_is_not_opened() {
 }
 
 #[tokio::test]
-async fn damage_within_the_log_is_not_opened_and_accepted_recovers_to_the_point_before_it() {
+async fn damage_within_the_log_is_refused_and_once_accepted_recovers_to_the_commit_before_it() {
     let directory = tempfile::tempdir().unwrap();
     crashed_after(directory.path(), 10).await;
     let mut wal = OpenOptions::new()
@@ -218,7 +219,7 @@ async fn damage_within_the_log_is_not_opened_and_accepted_recovers_to_the_point_
     let (engine, report) = accept_loss(directory.path());
     assert!((1..10).contains(&report.recovered), "{report:?}");
     assert_eq!(report.lost(), 10 - report.recovered);
-    assert!(!report.complaints.is_empty(), "RocksDB's own words are in the report");
+    assert!(!report.complaints.is_empty(), "RocksDB's messages are in the report");
     for number in 1..=10 {
         assert_eq!(has(&engine, number).await, number <= report.recovered);
     }
@@ -230,11 +231,11 @@ async fn damage_within_the_log_is_not_opened_and_accepted_recovers_to_the_point_
 }
 
 #[tokio::test]
-async fn what_a_crash_leaves_is_cut_off_whatever_rocksdb_would_make_of_it() {
+async fn the_remains_of_a_crash_are_cut_off_before_rocksdb_reads_them() {
     let noise = [
         vec![0; 9],
         vec![0; 70_000],
-        // The type of a record of a log that is used again: RocksDB's reader would not come to an end with it.
+        // A record type of recycled logs: RocksDB's reader would never finish reading it.
         vec![0xA5, 0xA5, 0xA5, 0xA5, 3, 0, 5, 1, 2, 3, 4, 5, 6, 7, 8, 9],
     ];
     for rest in noise {
@@ -250,7 +251,7 @@ async fn what_a_crash_leaves_is_cut_off_whatever_rocksdb_would_make_of_it() {
 }
 
 #[tokio::test]
-async fn an_unfinished_record_at_the_end_loses_nothing() {
+async fn an_unfinished_record_at_the_end_loses_no_acknowledged_commit() {
     let directory = tempfile::tempdir().unwrap();
     crashed_after(directory.path(), 5).await;
     let mut wal = OpenOptions::new().append(true).open(wal(directory.path())).unwrap();
@@ -262,7 +263,7 @@ async fn an_unfinished_record_at_the_end_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_store_in_use_and_an_unusable_path_are_told_apart() {
+async fn a_store_in_use_and_an_unusable_path_are_different_errors() {
     let directory = tempfile::tempdir().unwrap();
     let (engine, _) = open(directory.path());
     let second = RocksEngine::open(directory.path(), &RocksOptions::default());
@@ -298,20 +299,20 @@ async fn child_whose_writes_fail() {
             Err(EngineCommitError::Poisoned { reason }) => break reason,
             Err(other) => panic!("{other}"),
         }
-        assert!(acknowledged < 1000, "the limit does not act");
+        assert!(acknowledged < 1000, "the limit has no effect");
     };
     assert!(!reason.is_empty());
     let again = engine.commit(vec![put(9999, 1)]).await.remove(0);
     assert_eq!(again, Err(EngineCommitError::Poisoned { reason }));
     assert!(has(&engine, acknowledged).await, "reads still work");
     assert!(!has(&engine, 9999).await);
-    assert!(!has(&engine, acknowledged + 1).await, "what failed is not shown");
+    assert!(!has(&engine, acknowledged + 1).await, "the failed batch is not visible");
     fs::write(Path::new(&path).join("count"), acknowledged.to_string()).unwrap();
     engine.close().await;
 }
 
 #[tokio::test]
-async fn a_failed_write_poisons_and_loses_nothing_acknowledged() {
+async fn a_failed_write_poisons_the_engine_and_loses_no_acknowledged_commit() {
     let directory = tempfile::tempdir().unwrap();
     let test = std::env::current_exe().unwrap();
     // 512 kB a file; the signal is ignored, so that the write fails as on a full disk.

@@ -1,14 +1,14 @@
-//! One flipped bit anywhere in a log, a table or the list of files: it is noticed when the store is opened, or when the row
-//! is read, or makes no difference. No read gives another answer than before.
+//! One flipped bit anywhere in a log, a table or the manifest is detected when the store is opened or the row is read,
+//! or makes no difference. No read returns another result than before.
 //!
-//! `make flips FLIPS=2000` goes on for longer and prints the table; `WEFT_FLIPS_SEED` repeats a run.
+//! `make flips FLIPS=2000` runs longer and prints the table; `WEFT_FLIPS_SEED` repeats a run.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "tests fail by panicking, and a long run shows how far it is"
+    reason = "a panic fails the test, and a long run prints its progress"
 )]
 
 use std::{
@@ -34,14 +34,15 @@ fn open(path: &Path) -> Result<(RocksEngine, OpenReport), RocksOpenError> {
     RocksEngine::open(path, &options)
 }
 
-/// In memory where that is possible: opening flushes a dozen times.
+/// In memory if possible: opening flushes a dozen times.
 fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .unwrap()
 }
 
-/// A store as a crash leaves it: tables of two openings, a log of many blocks, with new, changed and deleted rows in each.
+/// A store as a crash leaves it: tables of two openings, a log of many blocks, with new, changed and deleted rows in
+/// each.
 struct Original {
     folder: TempDir,
     rows: Rows,
@@ -119,7 +120,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Reads every row in all three ways. None is: some could not be read; an error says which answer was another one.
+/// Reads every row in all three ways. `None`: some could not be read. An error names a result that differs.
 async fn read(engine: &RocksEngine, rows: &Rows) -> Result<Option<()>, String> {
     let mut all = Some(());
     for number in 0..300 {
@@ -127,7 +128,7 @@ async fn read(engine: &RocksEngine, rows: &Rows) -> Result<Option<()>, String> {
         match engine.get(&key).await {
             Err(_) => all = None,
             Ok(value) if value.as_ref() == rows.get(&key) => {}
-            Ok(_) => return Err(format!("another value of {key:?}")),
+            Ok(_) => return Err(format!("wrong value of {key:?}")),
         }
     }
     let keys: Vec<Bytes> = (0..300).map(|number| Bytes::from(format!("row {number:03}"))).collect();
@@ -139,13 +140,13 @@ async fn read(engine: &RocksEngine, rows: &Rows) -> Result<Option<()>, String> {
                     .iter()
                     .map(Option::as_ref)
                     .eq(keys.iter().map(|key| rows.get(key))) => {}
-            Ok(_) => return Err(format!("other values from {:?} on", keys[0])),
+            Ok(_) => return Err(format!("wrong values from {:?} on", keys[0])),
         }
     }
     match engine.scan(KeyRange::prefix("row ")).await {
         Err(_) => all = None,
         Ok(found) if found.iter().map(|(key, value)| (key, value)).eq(rows.iter()) => {}
-        Ok(found) => return Err(format!("a scan gives {} rows of {}", found.len(), rows.len())),
+        Ok(found) => return Err(format!("a scan returns {} rows of {}", found.len(), rows.len())),
     }
     Ok(all)
 }
@@ -174,14 +175,14 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flipped_bit_is_noticed_or_harmless_and_never_served() {
+async fn a_flipped_bit_is_detected_or_harmless_and_never_served() {
     let (flips, seed) = (number("WEFT_FLIPS", 250), number("WEFT_FLIPS_SEED", rand::random()));
     eprintln!("seed {seed}: WEFT_FLIPS_SEED={seed} repeats it");
     let original = Original::new().await;
     let mut dice = StdRng::seed_from_u64(seed);
     let mut table = format!(
         "{:<10}{:>8}{:>22}{:>22}{:>10}{:>14}\n",
-        "file", "flips", "noticed at opening", "noticed at reading", "harmless", "SERVED WRONG"
+        "file", "flips", "detected at opening", "detected at reading", "harmless", "SERVED WRONG"
     );
     let mut wrong = Vec::new();
     for (name, kind) in [("log", ".log"), ("table", ".sst"), ("MANIFEST", "MANIFEST-")] {
