@@ -1,11 +1,11 @@
-//! What the algebra costs, printed as a table: `cargo bench -p weft-crdt`. Prints times; asserts none.
+//! The cost of the algebra, printed as a table: `cargo bench -p weft-crdt`. Must not assert times.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
     dead_code,
     missing_docs,
-    reason = "a program for people"
+    reason = "a program for developers"
 )]
 
 #[path = "../tests/support/trace.rs"]
@@ -57,7 +57,7 @@ fn main() {
         if history.real {
             "real (B4)"
         } else {
-            "made, no traces here"
+            "generated, no traces found"
         }
     );
     let raw: Vec<Bytes> = history.updates.into_iter().map(|(_, u)| u.into()).collect();
@@ -128,7 +128,7 @@ fn whole_history(parsed: &[Update]) {
         document.apply(update).unwrap();
     }
     println!(
-        "keep the document open through all edits: {:.3} us an edit",
+        "keep the document open during all edits: {:.3} us per edit",
         start.elapsed().as_secs_f64() * 1e6 / parsed.len() as f64
     );
     document.compact();
@@ -162,7 +162,7 @@ fn whole_history(parsed: &[Update]) {
     );
 }
 
-/// The same work for twice the bytes must take twice the time, whatever a hostile editor sends.
+/// The same work for twice the bytes must take twice the time, for any hostile input.
 fn worst_cases() {
     for units in [500_000u32, 1_000_000] {
         let mut w = weft_crdt::lib0::Writer::new();
@@ -190,7 +190,7 @@ fn worst_cases() {
     }
 }
 
-/// A document of 105 KB on the wire, as the goal names it.
+/// A document of 105 KB encoded, as in the goal.
 fn document_of_105_kb(parsed: &[Update]) {
     let mut part = Document::new();
     for update in parsed {

@@ -1,5 +1,6 @@
-//! Which updates become part of a document: a pure function of the update, its sender, and what is known before it, so that
-//! every server decides alike. The rules in words are in `spec/docs/admission.md`; change both or neither.
+//! Admission: whether an update becomes part of a document, as a pure function of the update, its sender and what is
+//! known before it, so that every server decides alike. The rules in words are in `spec/docs/admission.md`; must not be
+//! changed without them.
 
 use crate::block::{Block, Kind, Links};
 use crate::limits::{CLOCK_END, EVENT_OVERHEAD, TYPE_NESTING};
@@ -8,11 +9,11 @@ use crate::{Bounds, ClientId, Id, ParseError, StateVector, Update, diff};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// What is known of a document before an update: for an event, what its ancestors brought.
+/// What is known of a document before an update; for an event, the updates of its ancestors.
 pub trait Known {
-    /// Where the known blocks of a client end; 0 where there are none.
+    /// The clock after the last known block of a client; 0 if none is known.
     fn end(&self, client: ClientId) -> u32;
-    /// The user id of who used the client id first; `None` where nobody did.
+    /// The owner of a client id: the user id of its first user; `None` if it is unused.
     fn owner(&self, client: ClientId) -> Option<&str>;
 }
 
@@ -26,25 +27,26 @@ impl<K: Known + ?Sized> Known for &K {
     }
 }
 
-/// What is to be done with an update that breaks no rule.
+/// The decision about an update that breaks no rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It is part of the document.
+    /// The update becomes part of the document.
     Admitted {
-        /// Of each client, the clocks `[from, to)` that are new; empty where the update only deletes.
+        /// For each client, the clocks `[from, to)` that are new; empty if the update only deletes.
         ranges: BTreeMap<ClientId, (u32, u32)>,
-        /// The update without the blocks that were known already.
+        /// The update without the known blocks.
         update: Update,
     },
     /// All its blocks are known and it deletes nothing: there is nothing to do.
     Known,
-    /// Earlier blocks of a client are missing. An event is inadmissible; a live editor is asked for them.
+    /// Earlier blocks of a client are missing. An event with a gap is inadmissible; a live editor is asked for the
+    /// missing blocks.
     Gap {
-        /// Whose.
+        /// The client.
         client: ClientId,
-        /// Where its known blocks end.
+        /// The clock after its last known block.
         known_end: u32,
-        /// Where the update's begin.
+        /// The first clock of the update.
         from: u32,
     },
 }
@@ -52,60 +54,60 @@ pub enum Admission {
 /// The rule that an update breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It is no v1 update.
+    /// Not a v1 update.
     #[error(transparent)]
     Malformed(#[from] ParseError),
-    /// It is too long.
-    #[error("{bytes} bytes are more than {limit}")]
+    /// Longer than the limit.
+    #[error("the update has {bytes} bytes, the limit is {limit}")]
     TooLarge {
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
-        /// The bound.
+        /// The limit in bytes.
         limit: usize,
     },
     /// Too many clients, blocks or deletions.
-    #[error("{count} {what} are more than {limit}")]
+    #[error("the update has {count} {what}, the limit is {limit}")]
     TooMany {
-        /// Of what.
+        /// What is counted.
         what: &'static str,
-        /// How many.
+        /// The count.
         count: usize,
-        /// The bound.
+        /// The limit.
         limit: usize,
     },
     /// It has a Skip block.
-    #[error("client {client} has a hole in its blocks")]
+    #[error("the blocks of client {client} have a gap (Skip)")]
     Skip {
-        /// Whose.
+        /// The client.
         client: ClientId,
     },
     /// It has a sub-document.
     #[error("block {at} is a sub-document")]
     SubDocument {
-        /// Where.
+        /// The block.
         at: Id,
     },
     /// It has content of the oldest Yjs versions, which engines read differently.
-    #[error("block {at} is legacy JSON content")]
+    #[error("block {at} has legacy JSON content")]
     LegacyJson {
-        /// Where.
+        /// The block.
         at: Id,
     },
     /// It has an XML hook, which engines read differently.
     #[error("block {at} is an XML hook")]
     XmlHook {
-        /// Where.
+        /// The block.
         at: Id,
     },
-    /// It brings blocks of a client id that belongs to somebody else.
+    /// It has new blocks of a client id with another owner.
     #[error("client {client} belongs to {owner}")]
     ForeignClient {
-        /// Whose.
+        /// The client.
         client: ClientId,
-        /// To whom it belongs.
+        /// The owner.
         owner: String,
     },
-    /// A block refers to one that is neither known nor in the update, or that comes later.
+    /// A block refers to a later block, or to one that is neither known nor in the update.
     #[error("block {at} refers to {to}, which is not known before it")]
     UnknownOrigin {
         /// The block.
@@ -113,42 +115,42 @@ pub enum Refusal {
         /// What it refers to.
         to: Id,
     },
-    /// A block is said to lie between a unit and the same unit.
-    #[error("block {at} has the same unit on its left and on its right")]
+    /// The left and the right origin of a block are the same unit.
+    #[error("block {at} has the same unit as left and right origin")]
     OriginIsRightOrigin {
-        /// Where.
+        /// The block.
         at: Id,
     },
-    /// It deletes what is neither known nor in the update.
-    #[error("clocks up to {to} of client {client} are deleted, but known only up to {known_end}")]
+    /// It deletes units that are neither known nor in the update.
+    #[error("the update deletes clocks of client {client} up to {to}, which are known only up to {known_end}")]
     UnknownDelete {
-        /// Whose.
+        /// The client.
         client: ClientId,
-        /// Where the deleted range ends.
+        /// The end of the deleted range.
         to: u32,
-        /// Where what is known ends.
+        /// The end of the known clocks.
         known_end: u32,
     },
-    /// Blocks wait for one another.
-    #[error("block {at} waits for a block that waits for it")]
+    /// The references of blocks form a cycle.
+    #[error("the references of block {at} form a cycle")]
     Circle {
-        /// One of them.
+        /// One of the blocks.
         at: Id,
     },
-    /// Types nested too deeply.
+    /// Types are nested too deeply.
     #[error("type {at} is nested deeper than {TYPE_NESTING}")]
     TooDeep {
         /// The type.
         at: Id,
     },
-    /// A block that cannot be split and is too long for an event.
-    #[error("block {at} has an indivisible piece of {bytes} bytes, more than {limit}")]
+    /// A block that can't be divided is too long for an event.
+    #[error("block {at} has an indivisible piece of {bytes} bytes, the limit is {limit}")]
     PieceTooLarge {
         /// The block.
         at: Id,
-        /// Length of the piece with what must be written before it.
+        /// The length of the piece with everything that must be written before it, in bytes.
         bytes: usize,
-        /// The bound.
+        /// The limit in bytes.
         limit: usize,
     },
 }
@@ -174,8 +176,8 @@ impl Refusal {
         }
     }
 
-    /// Whether the same update may be admissible once more is known. A live editor that runs ahead of the server
-    /// (two tabs of one browser tell each other first) is asked for what is missing, as with [`Admission::Gap`].
+    /// Whether the same update may be admissible once more is known. A live editor ahead of the server (two tabs of one
+    /// browser synchronise with each other first) is asked for the missing blocks, as with [`Admission::Gap`].
     pub fn may_be_early(&self) -> bool {
         matches!(
             self,
@@ -184,12 +186,12 @@ impl Refusal {
     }
 }
 
-/// Decides about an event's update.
+/// Decides about the update of an event.
 pub fn admit(update: &Update, sender: &str, known: &impl Known) -> Result<Admission, Refusal> {
     admit_within(update, sender, known, &Bounds::EVENT)
 }
 
-/// Parses and decides about an event's bytes.
+/// Parses the bytes of an event's update and decides about it.
 pub fn admit_bytes(bytes: Bytes, sender: &str, known: &impl Known) -> Result<Admission, Refusal> {
     let len = bytes.len();
     if len > Bounds::EVENT.bytes {
@@ -201,7 +203,7 @@ pub fn admit_bytes(bytes: Bytes, sender: &str, known: &impl Known) -> Result<Adm
     admit(&Update::parse(bytes)?, sender, known)
 }
 
-/// Decides within other bounds: [`Bounds::LIVE`] for what a live editor sends.
+/// Decides with other bounds: [`Bounds::LIVE`] for updates of live editors.
 pub fn admit_within(update: &Update, sender: &str, known: &impl Known, bounds: &Bounds) -> Result<Admission, Refusal> {
     check_counts(update, bounds)?;
     by_client(update).try_for_each(|block| check_kind(update, block))?;
@@ -232,8 +234,8 @@ pub fn admit_within(update: &Update, sender: &str, known: &impl Known, bounds: &
     Ok(Admission::Admitted { ranges, update: new })
 }
 
-/// The blocks in the order in which rules are asked of them: clients ascending, then clocks. The order of the bytes is
-/// another one, and must not decide which rule is named.
+/// The blocks in the order in which the rules are checked: clients ascending, then clocks. The order of the bytes is
+/// another one and must not determine which rule is named.
 fn by_client(update: &Update) -> impl Iterator<Item = &Block> {
     update.runs.iter().flat_map(|run| update.run_blocks(run))
 }
@@ -270,7 +272,7 @@ pub(crate) fn check_kind(update: &Update, block: &Block) -> Result<(), Refusal> 
 /// The number of the shared type that yrs reads without its name.
 const XML_HOOK: u8 = 5;
 
-/// Of each run, where its client's known blocks end. New blocks must be the sender's.
+/// For each run, the clock after the client's last known block. New blocks must have the sender as owner.
 fn known_ends(update: &Update, sender: &str, known: &impl Known) -> Result<Vec<u32>, Refusal> {
     let mut ends = Vec::with_capacity(update.runs.len());
     for run in &update.runs {
@@ -301,7 +303,7 @@ fn without_known(update: &Update, ends: &[u32]) -> Update {
 }
 
 /// Whether a unit is known before the update or in it.
-fn is_there(update: &Update, known: &impl Known, id: Id) -> bool {
+fn is_known_or_new(update: &Update, known: &impl Known, id: Id) -> bool {
     id.clock < end_with(update, known, id.client)
 }
 
@@ -319,7 +321,7 @@ fn check_links(update: &Update, block: &Block, known: &impl Known) -> Result<(),
         let earlier = if to.client == block.client {
             to.clock < block.clock
         } else {
-            is_there(update, known, to)
+            is_known_or_new(update, known, to)
         };
         if !earlier {
             return Err(Refusal::UnknownOrigin { at: block.id(), to });

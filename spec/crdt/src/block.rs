@@ -1,16 +1,17 @@
-//! One block of an update: where its bytes are, what it refers to, and how a part of it is written.
+//! One block of an update: the position of its bytes, its references, and the encoding of a part of it. Must not decide
+//! about admission.
 
 use crate::content::{Body, Content};
 use crate::lib0::{Reader, Writer};
 use crate::{ClientId, Id};
 
-/// What a block holds.
+/// The content kind of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// Nothing any more, not even a place in the document.
+    /// Garbage-collected: no content and no position in the document.
     Gc = 0,
-    /// Nothing any more, but a place.
+    /// Deleted: no content, but a position.
     Deleted = 1,
     /// JSON values of the oldest Yjs versions.
     Json = 2,
@@ -18,9 +19,9 @@ pub enum Kind {
     Binary = 3,
     /// Text.
     String = 4,
-    /// An object in a text.
+    /// An object embedded in a text.
     Embed = 5,
-    /// Where a format begins or ends.
+    /// The start or end of a format.
     Format = 6,
     /// A shared type: the parent of other blocks.
     Type = 7,
@@ -28,7 +29,7 @@ pub enum Kind {
     Any = 8,
     /// A sub-document.
     Doc = 9,
-    /// A hole in an update: blocks that it does not bring.
+    /// A gap in an update: blocks that it does not contain.
     Skip = 10,
 }
 
@@ -50,7 +51,7 @@ impl Kind {
         })
     }
 
-    /// Whether blocks of this kind can have several units, and so be cut and joined.
+    /// Whether blocks of this kind can have several units, and so can be divided and joined.
     pub(crate) fn divisible(self) -> bool {
         matches!(
             self,
@@ -59,10 +60,10 @@ impl Kind {
     }
 }
 
-/// What a block refers to. A block names its parent only where it has no neighbour to take it from.
+/// The references of a block. A block names its parent only if it has no neighbour from which it follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Links {
-    /// A root type by name (in the bytes); also for blocks without a place.
+    /// A root type by name (in the bytes); also for blocks without a position.
     Root,
     /// The block that is its parent type.
     Parent(Id),
@@ -86,7 +87,7 @@ impl Links {
         }
     }
 
-    /// The one or two blocks that must be there before this one.
+    /// The one or two blocks that must be known before this one.
     pub(crate) fn needs(self) -> impl Iterator<Item = Id> {
         let (a, b) = match self {
             Links::Root => (None, None),
@@ -99,8 +100,8 @@ impl Links {
     }
 }
 
-/// A parsed block. Byte positions are in the buffer of the update that it is in: `start` at the info byte, `content`
-/// after the links, `end` after the content.
+/// A parsed block. Byte positions refer to the buffer of its update: `start` is the info byte, `content` follows the
+/// references, `end` follows the content.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Block {
     pub(crate) client: ClientId,
@@ -120,7 +121,7 @@ impl Block {
 
     #[inline]
     pub(crate) fn kind(&self) -> Kind {
-        // The info byte was checked when the block was made.
+        // The info byte was checked when the block was created.
         Kind::of_info(self.info).unwrap_or(Kind::Skip)
     }
 
@@ -140,7 +141,7 @@ impl Block {
         slice(buf, self.start, self.end)
     }
 
-    /// The links of the part that begins `at` units into the block.
+    /// The references of the part that begins `at` units into the block.
     pub(crate) fn links_at(&self, at: u32) -> Links {
         if at == 0 || matches!(self.kind(), Kind::Gc | Kind::Skip) {
             return self.links;
@@ -155,7 +156,7 @@ impl Block {
         }
     }
 
-    /// Writes info and links of the part that begins `at` units into the block, as a block of the given kind.
+    /// Writes info and references of the part that begins `at` units into the block, as a block of the given kind.
     pub(crate) fn write_head(&self, w: &mut Writer, buf: &[u8], at: u32, kind: Kind) {
         if matches!(kind, Kind::Gc | Kind::Skip) {
             w.u8(kind as u8);
@@ -177,7 +178,7 @@ impl Block {
         }
     }
 
-    /// The content, to be taken piece by piece.
+    /// The content, to be read piece by piece.
     pub(crate) fn content<'a>(&self, buf: &'a [u8]) -> Content<'a> {
         Content::new(self.kind(), slice(buf, self.content, self.end))
     }
@@ -196,33 +197,33 @@ pub(crate) fn slice(buf: &[u8], from: u32, to: u32) -> &[u8] {
     buf.get(from as usize..to as usize).unwrap_or_default()
 }
 
-/// A block as readers outside see it.
+/// A block as other crates see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockView<'a> {
     /// Its first unit.
     pub id: Id,
-    /// How many units it has.
+    /// The number of its units.
     pub len: u32,
-    /// What it holds.
+    /// The content kind.
     pub kind: Kind,
-    /// The unit that was left of it when it was made.
+    /// The left origin: the unit to its left when it was created.
     pub origin: Option<Id>,
-    /// The unit that was right of it when it was made.
+    /// The right origin: the unit to its right when it was created.
     pub right_origin: Option<Id>,
-    /// The type that it is in, where the block says it.
+    /// Its parent type, if the block names it.
     pub parent: Option<Parent<'a>>,
-    /// Its key in a map, where the block says it.
+    /// Its key in a map, if the block names it.
     pub parent_sub: Option<&'a str>,
-    /// The content's bytes as on the wire.
+    /// The bytes of the content as encoded.
     pub content: &'a [u8],
 }
 
-/// The type that a block is in.
+/// The parent type of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parent<'a> {
     /// A root type.
     Root(&'a str),
-    /// The type that a block holds.
+    /// The type in this block.
     Block(Id),
 }
 

@@ -1,11 +1,12 @@
-//! Puts blocks together into an update: bytes and the list of blocks at once, so that nothing is parsed twice.
+//! Builds an update from blocks: bytes and the list of blocks at once, so that nothing is parsed twice. Must not be
+//! given blocks out of order.
 
 use crate::block::{Block, Kind, Links};
 use crate::lib0::Writer;
 use crate::update::{Run, Update};
 use crate::{ClientId, DeleteSet};
 
-/// Blocks must come by client ascending and without interruption in clocks.
+/// Blocks must be added by ascending client and without gaps in the clocks.
 #[derive(Default)]
 pub(crate) struct Builder {
     w: Writer,
@@ -13,7 +14,7 @@ pub(crate) struct Builder {
     runs: Vec<Run>,
 }
 
-/// Everything of a block but where its bytes are.
+/// All fields of a block except the position of its bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) client: ClientId,
@@ -39,12 +40,12 @@ impl Builder {
         self.blocks.len()
     }
 
-    /// Where the blocks of a client end so far, if its blocks are the last ones.
+    /// The clock after the last block of a client, if its blocks are the last ones.
     pub(crate) fn end_of(&self, client: ClientId) -> Option<u32> {
         self.runs.last().filter(|run| run.client == client).map(|run| run.to)
     }
 
-    /// A block as it is.
+    /// Adds a block unchanged.
     pub(crate) fn push(&mut self, block: &Block, buf: &[u8]) {
         let start = self.w.len() as u32;
         self.w.raw(block.raw(buf));
@@ -57,7 +58,7 @@ impl Builder {
         self.note(moved);
     }
 
-    /// Units `[a, b)` of a block.
+    /// Adds units `[a, b)` of a block.
     pub(crate) fn push_part(&mut self, block: &Block, buf: &[u8], a: u32, b: u32) {
         if a == 0 && b == block.len {
             return self.push(block, buf);
@@ -76,7 +77,7 @@ impl Builder {
         );
     }
 
-    /// A hole of `len` units.
+    /// Adds a gap of `len` units.
     pub(crate) fn push_skip(&mut self, client: ClientId, clock: u32, len: u32) {
         let shape = Shape {
             client,
@@ -87,7 +88,7 @@ impl Builder {
         self.push_built(shape, |w| w.u8(Kind::Skip as u8), |w| w.var_uint(u64::from(len)));
     }
 
-    /// A block that is written here.
+    /// Adds a block that is written here.
     pub(crate) fn push_built(
         &mut self,
         shape: Shape,
@@ -131,14 +132,14 @@ impl Builder {
         self.blocks.push(block);
     }
 
-    /// Appends another's blocks, of clients that come after this one's.
+    /// Appends the blocks of another builder, whose clients follow this one's.
     pub(crate) fn append(&mut self, other: &Builder) {
         for block in &other.blocks {
             self.push(block, other.w.as_slice());
         }
     }
 
-    /// The blocks' bytes alone.
+    /// The bytes of the blocks alone.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.w.into_vec()
     }

@@ -1,8 +1,10 @@
-//! The same document in fewer bytes: neighbouring blocks of a client joined, content of deleted blocks dropped.
+//! Compaction: the same document in fewer bytes. Neighbouring blocks of a client are joined, and the content of deleted
+//! blocks is dropped.
 //!
-//! Joining is safe where the later block's origin is the earlier one's last unit and both right origins are equal: an engine
-//! that integrates the joined block puts the later units directly after the earlier ones, which is where they would have come to lie by
-//! themselves. Whoever knows only the first of them gets a cut of the joined block, with the same origins.
+//! Joining is safe if the later block's origin is the last unit of the earlier one and both right origins are equal: an
+//! engine that integrates the joined block puts the later units directly after the earlier ones, where they would be
+//! placed anyway. A peer that knows only the first block gets a part of the joined one, with the same origins. Must not
+//! change what the document shows, whatever it is merged with.
 
 use crate::block::{Block, Kind, Links};
 use crate::builder::{Builder, Shape};
@@ -12,7 +14,7 @@ use crate::order;
 use crate::update::Run;
 use crate::{ClientId, Id, Update};
 
-/// Gives the same document, whatever it is merged with, in fewer bytes.
+/// Encodes the same document in fewer bytes, whatever it is merged with.
 pub fn compact(update: &Update) -> Update {
     let dead = in_deleted_types(update);
     let mut out = Joiner {
@@ -61,8 +63,8 @@ fn compact_run(update: &Update, run: &Run, dead: &[bool], out: &mut Joiner) {
     }
 }
 
-/// Of each block, whether it lies in a type that is deleted according to the update itself. Yjs keeps no place for such
-/// blocks. Empty where no type is deleted, or where blocks wait for one another in a circle.
+/// For each block, whether it is in a type that the update itself deletes. Yjs keeps no position for such blocks. Empty
+/// if no type is deleted, or if the references of blocks form a cycle.
 fn in_deleted_types(update: &Update) -> Vec<bool> {
     if !update
         .blocks
@@ -74,7 +76,7 @@ fn in_deleted_types(update: &Update) -> Vec<bool> {
     let mut dead = vec![false; update.blocks.len()];
     let walked = order::in_order(update, |at| {
         let Some(block) = update.blocks.get(at) else { return };
-        // A reference to a later block of the same client is no honest one, and is not followed.
+        // An honest editor never refers to a later block of the same client; such a reference is not followed.
         let backward = |id: &Id| id.client != block.client || id.clock < block.clock;
         let with = |id: Id| {
             let to = update.find(Some(id).filter(backward)?)?;
@@ -104,11 +106,11 @@ struct Piece<'a> {
     a: u32,
     b: u32,
     kind: Kind,
-    /// The content as it was; not written where the kind is another now.
+    /// The original content; not written if the kind has changed.
     body: Body<'a>,
 }
 
-/// Holds the last piece open, to be continued by the next where that is safe.
+/// Keeps the last piece open, so that the next one can continue it if that is safe.
 struct Joiner {
     out: Builder,
     open: Option<Open>,
@@ -199,7 +201,7 @@ impl Open {
         }
         match kind {
             Kind::Gc | Kind::Skip => return true,
-            // Of map entries each is a value of its own, and only the last one shows.
+            // Each map entry is a value of its own, and only the last one is visible.
             Kind::Any | Kind::Json if keyed || self.keyed => return false,
             _ => {}
         }

@@ -1,15 +1,15 @@
-//! The content of blocks as bytes: cut into pieces, joined, written. Knows nothing of where a block belongs.
+//! The content of blocks as bytes: divided into pieces, joined, written. Must not depend on the position of a block.
 
 use crate::block::Kind;
 use crate::lib0::{Reader, Writer};
 use crate::parse::skip_element;
 
-/// A part of a block's content, ready to be written or joined to another's.
+/// A part of a block's content, ready to be written or joined to another part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Body<'a> {
     /// Only a length (Gc, Deleted, Skip).
     Units,
-    /// Text; a flag at either end stands for half of a surrogate pair, which is written as U+FFFD, as Yjs does.
+    /// Text; a flag at either end stands for half of a surrogate pair, which is written as U+FFFD, as in Yjs.
     Text {
         half_before: bool,
         text: &'a [u8],
@@ -17,17 +17,17 @@ pub(crate) enum Body<'a> {
     },
     /// List elements.
     Elements(&'a [u8]),
-    /// Content that is never cut.
+    /// Content that is never divided.
     Whole(&'a [u8]),
 }
 
 const HALF: &[u8] = "\u{fffd}".as_bytes();
 
-/// A block's content, taken from the front. To take all of it in pieces costs as much as to take it at once.
+/// The content of a block, read from the front. Reading it in pieces costs as much as reading it at once.
 pub(crate) struct Content<'a> {
     kind: Kind,
     rest: &'a [u8],
-    /// The last piece ended inside a surrogate pair; its bytes are passed already.
+    /// The last piece ended inside a surrogate pair, whose bytes are consumed already.
     inside_pair: bool,
 }
 
@@ -134,10 +134,10 @@ impl Body<'_> {
     }
 }
 
-/// What follows the number at the start.
+/// The content after the number at its start.
 pub(crate) fn skip_number(content: &[u8]) -> &[u8] {
     let mut r = Reader::new(content);
-    // The block was parsed before, so the number is there.
+    // The block was parsed before, so the number is present.
     let _ = r.var_uint();
     r.rest()
 }
@@ -151,7 +151,7 @@ fn elements_end(r: &mut Reader<'_>, kind: Kind, count: u32) -> usize {
     r.position()
 }
 
-/// As far as whole characters go without passing `n` units: byte position and units.
+/// The byte position and units of the longest prefix of whole characters with at most `n` units.
 fn walk(text: &[u8], n: u32) -> (usize, u32) {
     let mut units = 0;
     let mut at = 0;
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_cut_in_utf16_units_and_halves_are_marked() {
+    fn text_is_divided_in_utf16_units_and_halves_become_u_fffd() {
         assert_eq!(pieces("añ日😀z", &[6]), ["añ日😀z"]);
         assert_eq!(pieces("añ日😀z", &[1, 2, 2, 1]), ["a", "ñ日", "😀", "z"]);
         assert_eq!(pieces("añ日😀z", &[2, 2, 2]), ["añ", "日\u{fffd}", "\u{fffd}z"]);

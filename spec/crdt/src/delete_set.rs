@@ -1,26 +1,26 @@
-//! Sets of deleted units: sorted, disjoint ranges of clocks per client. Holds no content.
+//! Delete sets: sorted, disjoint ranges of clocks per client. Must not hold content.
 
 use crate::lib0::{Reader, Writer, var_uint_len};
 use crate::parse::{Malformed, ParseError, client, clock};
 use crate::{ClientId, Id, limits};
 use std::collections::BTreeMap;
 
-/// Half-open ranges `[from, to)` of clocks, sorted, none touching the next.
+/// Half-open ranges `[from, to)` of clocks, sorted, not adjacent to each other.
 type Ranges = Vec<(u32, u32)>;
 
-/// What is deleted. Adding is idempotent, so sets may be merged in any order.
+/// The deleted units. Adding is idempotent, so sets may be merged in any order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteSet {
     clients: BTreeMap<ClientId, Ranges>,
 }
 
 impl DeleteSet {
-    /// Nothing is deleted.
+    /// An empty set.
     pub fn new() -> Self {
         DeleteSet::default()
     }
 
-    /// Reads Yjs' encoding, which must end with the input.
+    /// Parses the encoding of Yjs, which must end with the input.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let mut r = Reader::new(bytes);
         let set = Self::read(&mut r)?;
@@ -47,7 +47,7 @@ impl DeleteSet {
         Ok(DeleteSet { clients })
     }
 
-    /// Yjs' encoding, clients in descending order as Yjs writes them.
+    /// The encoding of Yjs, with clients in descending order as in Yjs.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::with_capacity(1 + self.len() * 6);
         self.write(&mut w);
@@ -66,7 +66,7 @@ impl DeleteSet {
         }
     }
 
-    /// How many bytes [`DeleteSet::encode`] gives.
+    /// The length of [`DeleteSet::encode`], in bytes.
     pub(crate) fn wire_len(&self) -> usize {
         let mut len = var_uint_len(self.clients.len() as u64);
         for (client, ranges) in &self.clients {
@@ -78,7 +78,7 @@ impl DeleteSet {
         len
     }
 
-    /// How many clients have something deleted.
+    /// The number of clients with deleted units.
     pub fn clients(&self) -> usize {
         self.clients.len()
     }
@@ -88,7 +88,7 @@ impl DeleteSet {
         self.clients.is_empty()
     }
 
-    /// How many ranges there are.
+    /// The number of ranges.
     pub fn len(&self) -> usize {
         self.clients.values().map(Vec::len).sum()
     }
@@ -112,14 +112,14 @@ impl DeleteSet {
         ranges.get(next).is_some_and(|(from, _)| *from <= id.clock)
     }
 
-    /// Deletes `[from, to)` of a client. An empty range does nothing; clocks above 2^31 are cut off.
+    /// Deletes `[from, to)` of a client. An empty range has no effect; clocks above 2^31 are cut off.
     pub fn insert(&mut self, client: ClientId, from: u32, to: u32) {
         let to = to.min(limits::CLOCK_END);
         if from >= to {
             return;
         }
         let ranges = self.clients.entry(client).or_default();
-        // Ranges that touch the new one become one with it.
+        // Ranges adjacent to the new one are joined with it.
         let first = ranges.partition_point(|(_, end)| *end < from);
         let last = first
             + ranges
@@ -132,9 +132,9 @@ impl DeleteSet {
         ranges.splice(first..last, [joined]);
     }
 
-    /// Holds afterwards what either held.
+    /// The union of both sets.
     pub fn merge(&mut self, other: &DeleteSet) {
-        /// Up to here ranges are put into their places one by one, which is cheaper than sorting a long list.
+        /// Up to this number, ranges are inserted one by one, which is cheaper than sorting a long list.
         const FEW: usize = 8;
         for (client, theirs) in &other.clients {
             if theirs.len() <= FEW {
@@ -149,7 +149,7 @@ impl DeleteSet {
         }
     }
 
-    /// What is in this set and not in `other`. Linear in both.
+    /// The units in this set and not in `other`. Linear in both.
     pub fn difference(&self, other: &DeleteSet) -> DeleteSet {
         let mut clients = BTreeMap::new();
         for (client, ours) in &self.clients {
@@ -161,7 +161,7 @@ impl DeleteSet {
         DeleteSet { clients }
     }
 
-    /// The set of many ranges in any order, overlapping or not.
+    /// The set of these ranges, in any order, overlapping or not.
     pub(crate) fn from_ranges(mut all: Vec<(ClientId, u32, u32)>) -> DeleteSet {
         all.sort_unstable();
         let mut clients: BTreeMap<ClientId, Ranges> = BTreeMap::new();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn touching_ranges_are_one() {
+    fn adjacent_ranges_are_joined() {
         let s = set(&[(1, 4, 6), (1, 0, 2), (1, 2, 4), (1, 9, 9)]);
         assert_eq!(s.ranges(ClientId::from(1)), [(0, 6)]);
         assert_eq!(s.encode(), [1, 1, 1, 0, 6]);

@@ -1,4 +1,5 @@
-//! An open document: its bytes, and just enough of an index to answer "what do I lack" without parsing it. Holds no engine.
+//! An open document: its bytes, and just enough of an index to compute a diff without parsing it. Must not use an
+//! engine.
 
 use crate::block::Block;
 use crate::builder::Builder;
@@ -10,45 +11,45 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-/// Every so many blocks a mark tells where in the bytes we are: 12 bytes of memory for some 300 of document, and at most so many
-/// blocks are parsed for an answer.
+/// One mark per this many blocks records a byte position: 12 bytes of memory for about 300 of document, and a diff
+/// parses at most this many blocks.
 const MARK_EVERY: u32 = 32;
 
-/// Growth below this is not worth a compaction.
+/// Growth below this, in bytes, is not worth a compaction.
 const COMPACT_MIN: usize = 16 << 10;
 
-/// Why an update cannot be applied. Admitted updates can.
+/// Why an update can't be applied. Admitted updates can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// Earlier blocks of a client are missing.
-    #[error("the blocks of client {client} end at {known_end} and not at {from}")]
+    #[error("the blocks of client {client} end at {known_end}, but the update starts at {from}")]
     Gap {
-        /// Whose.
+        /// The client.
         client: ClientId,
-        /// Where the document's blocks end.
+        /// The end of the document's blocks.
         known_end: u32,
-        /// Where the update's blocks begin.
+        /// The start of the update's blocks.
         from: u32,
     },
-    /// The bytes of a stored document are none.
+    /// The bytes of a stored document can't be parsed.
     #[error(transparent)]
     Malformed(#[from] ParseError),
 }
 
-/// A whole document in memory: about its own size in bytes.
+/// A whole document in memory; it takes about its own size in bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Document {
     lanes: BTreeMap<ClientId, Lane>,
     sv: StateVector,
     deletes: DeleteSet,
-    /// The encoded delete set, made when first asked for after a change.
+    /// The encoded delete set, computed at the first use after a change.
     deletes_wire: OnceLock<Vec<u8>>,
-    /// Bytes as of the last compaction, and what came since.
+    /// Bytes as of the last compaction, and bytes added since.
     settled: usize,
     grown: usize,
 }
 
-/// All blocks of one client, as on the wire.
+/// All blocks of one client, as encoded.
 #[derive(Clone, Debug, Default)]
 struct Lane {
     bytes: Vec<u8>,
@@ -66,12 +67,12 @@ struct Mark {
 }
 
 impl Document {
-    /// An empty one.
+    /// An empty document.
     pub fn new() -> Self {
         Document::default()
     }
 
-    /// From what [`Document::encode`] gave, or any update that has everything from clock 0 on.
+    /// From the output of [`Document::encode`], or any update with all blocks from clock 0 on.
     pub fn from_update(bytes: Bytes) -> Result<Document, ApplyError> {
         Document::from_parsed(&Update::parse(bytes)?)
     }
@@ -80,7 +81,7 @@ impl Document {
     pub fn from_parsed(update: &Update) -> Result<Document, ApplyError> {
         let mut document = Document::new();
         document.append(update)?;
-        // What was read is there for long, and grows by little: no room that was made while it grew is kept.
+        // A stored document lives long and grows slowly, so spare capacity is released.
         for lane in document.lanes.values_mut() {
             lane.bytes.shrink_to_fit();
             lane.marks.shrink_to_fit();
@@ -90,8 +91,8 @@ impl Document {
         Ok(document)
     }
 
-    /// Takes an update in: what of it is known already is left out. Nothing changes on an error. Costs about as
-    /// much as the update is long; now and then the document is compacted, so that the sum stays linear.
+    /// Applies an update; known parts are skipped. An error changes nothing. The cost is about proportional to the
+    /// length of the update; occasional compactions keep the sum linear.
     pub fn apply(&mut self, update: &Update) -> Result<(), ApplyError> {
         self.append(update)?;
         if self.grown > COMPACT_MIN.max(self.settled / 2) {
@@ -100,32 +101,32 @@ impl Document {
         Ok(())
     }
 
-    /// Makes the document as small as it gets. Happens by itself.
+    /// Makes the document as small as possible. Also happens automatically.
     pub fn compact(&mut self) {
-        // What does not parse, or has a hole, stays as it is: compaction may never cost content.
+        // A document that does not parse, or has a gap, stays unchanged: compaction must not lose content.
         let small = self.to_update().map(|whole| compact(&whole));
         if let Ok(Ok(small)) = small.map(|update| Document::from_parsed(&update)) {
             *self = small;
         }
     }
 
-    /// Of each client, what is known.
+    /// For each client, the known clocks.
     pub fn state_vector(&self) -> &StateVector {
         &self.sv
     }
 
-    /// What is deleted.
+    /// The delete set.
     pub fn delete_set(&self) -> &DeleteSet {
         &self.deletes
     }
 
-    /// What of an update is new here: blocks beyond the state vector, deletions that are not known.
+    /// The part of an update that is new here: blocks beyond the state vector, and unknown deletions.
     pub fn only_new(&self, update: &Update) -> Update {
         let blocks = diff(update, &self.sv);
         blocks.without_deletes(&self.deletes)
     }
 
-    /// The update (v1) that brings a peer with this state vector up to date. Like Yjs, all deletions are in it.
+    /// The update (v1) that a peer with this state vector lacks. As in Yjs, it has all deletions.
     pub fn diff(&self, sv: &StateVector) -> Vec<u8> {
         let lacking: Vec<_> = self
             .lanes
@@ -153,12 +154,12 @@ impl Document {
         self.diff(&StateVector::new())
     }
 
-    /// The whole document as a parsed update. Fails only where the document has outgrown what is parsed at all.
+    /// The whole document as a parsed update. Fails only if the document exceeds the parser's limits.
     pub fn to_update(&self) -> Result<Update, ParseError> {
         Update::parse(self.encode().into())
     }
 
-    /// About how much memory it takes, which is about how long it is.
+    /// The approximate memory in bytes, which is about the encoded length.
     pub fn byte_len(&self) -> usize {
         let lanes: usize = self
             .lanes
@@ -213,7 +214,7 @@ impl Document {
     }
 }
 
-/// What a peer lacks of one lane: the block in which its knowledge ends, rewritten, and the rest as it is.
+/// What a peer lacks of one lane: the block in which its knowledge ends, rewritten, and the rest unchanged.
 struct Beyond<'a> {
     client: ClientId,
     from: u32,
@@ -251,7 +252,7 @@ impl Lane {
         let mut r = Reader::new(bytes);
         let (mut clock, mut passed) = (mark.clock, mark.block);
         loop {
-            // What lies in a lane was parsed before, and ends beyond `known`.
+            // The blocks of a lane were parsed before, and this one ends beyond `known`.
             let block = read_block(&mut r, client, clock).ok()?;
             clock = block.end_clock();
             if known < clock {
@@ -285,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_that_was_read_keeps_no_room_to_grow() {
+    fn a_loaded_document_has_no_spare_capacity() {
         let mut bytes = vec![1, 200, 1, 1, 0];
         for clock in 0..200_u8 {
             bytes.extend([4, 1, 1, b't', 1, b'a' + clock % 26]);

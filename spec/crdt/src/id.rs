@@ -1,14 +1,14 @@
-//! Names of blocks: a client id and a clock. No logic beyond their bounds.
+//! Ids of units: a client id and a clock. Must not have logic beyond their bounds.
 
 use crate::limits::CLIENT_ID_END;
 use std::fmt;
 
-/// One editing session (Yjs `clientID`), below 2^53.
+/// A Yjs client id (`clientID`), below 2^53: one editing session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(u64);
 
 impl ClientId {
-    /// `None` where the number is 2^53 or more.
+    /// `None` if the number is 2^53 or more.
     pub const fn new(id: u64) -> Option<Self> {
         if id < CLIENT_ID_END { Some(ClientId(id)) } else { None }
     }
@@ -37,12 +37,12 @@ impl From<u32> for ClientId {
     }
 }
 
-/// One unit of content: the `clock`-th that `client` made (UTF-16 units for text).
+/// One unit of content: the `clock`-th of `client` (UTF-16 units for text).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
-    /// Who.
+    /// The client.
     pub client: ClientId,
-    /// Which, from 0.
+    /// The clock, from 0.
     pub clock: u32,
 }
 

@@ -1,17 +1,18 @@
-//! Checks JSON text without building it: syntax, nesting, and what engines disagree on. One pass, no recursion, no allocation.
+//! Checks JSON text without building it: syntax, nesting, and cases on which engines disagree. One pass; must not
+//! recurse or allocate.
 
 use crate::limits::VALUE_NESTING;
 
 /// Why JSON text is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Not RFC 8259, or a number beyond 64-bit floats, or half a surrogate pair: engines differ on these.
+    /// Not RFC 8259, or a number outside of 64-bit floats, or half of a surrogate pair: engines differ on these.
     Syntax,
     /// Nested deeper than [`VALUE_NESTING`].
     TooDeep,
 }
 
-/// What is open around the place where we are: one bit a level, set for an object.
+/// The open arrays and objects at the current position: one bit per level, set for an object.
 #[derive(Default)]
 struct Open {
     objects: u64,
@@ -43,7 +44,7 @@ struct Scanner<'a> {
     at: usize,
 }
 
-/// Accepts exactly one JSON value with white space around it.
+/// Accepts exactly one JSON value, with optional white space around it.
 pub(crate) fn check(text: &str) -> Result<(), Fault> {
     let mut s = Scanner { text, at: 0 };
     let mut open = Open::default();
@@ -82,7 +83,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Reads a scalar (`false`), an empty array or object (`false`), or the opening of one that has content (`true`).
+    /// Reads a scalar (`false`), an empty array or object (`false`), or the start of a non-empty one (`true`).
     fn value_start(&mut self, open: &mut Open) -> Result<bool, Fault> {
         self.space();
         match self.next()? {
@@ -114,7 +115,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// After a value: `true` at the end of the text, `false` where another value must follow.
+    /// After a value: `true` at the end of the text, `false` if another value must follow.
     fn value_end(&mut self, open: &mut Open) -> Result<bool, Fault> {
         loop {
             self.space();
@@ -233,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn agrees_with_a_json_parser() {
+    fn the_check_agrees_with_a_json_parser() {
         let good = [
             "null",
             " true ",
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_ends_at_32() {
+    fn nesting_is_limited_to_32_levels() {
         let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
         assert_eq!(check(&nested(32)), Ok(()));
         assert_eq!(check(&nested(33)), Err(Fault::TooDeep));

@@ -1,9 +1,9 @@
 //! Yjs v1 updates as data: parse, admit, state vector, diff, merge, split, compact.
 //!
-//! An update is a list of blocks `(client, clock, length, content bytes)` and a set of deleted ranges. Everything here
-//! works on that list and never builds the document: no CRDT engine, no unsafe code, no recursion. Every function is
-//! total: any byte string gives a value or an error, in time and memory linear in its length (plus the sort of what is
-//! unsorted). What it must not do: I/O, clocks, randomness, or knowing who is allowed to write.
+//! An update is a list of blocks `(client, clock, length, content bytes)` and a set of deleted ranges. This crate works
+//! on that list and never builds the document: no CRDT engine, no unsafe code, no recursion. Every function is total:
+//! any byte string gives a value or an error, in time and memory linear in its length (plus sorting of unsorted input).
+//! Must not do I/O, use clocks or randomness, or know which users may write.
 //!
 //! The rules are in `spec/docs/updates.md` and `spec/docs/admission.md`, the test vectors in `spec/vectors/crdt`.
 

@@ -1,15 +1,15 @@
-//! The lib0 encoding that Yjs and its socket protocols use: variable-length integers, byte strings, text.
+//! The lib0 encoding, which Yjs and its socket protocols use: variable-length integers, byte strings, text.
 //!
-//! Total and strict: a number is accepted only in its shortest form, so that equal values have equal bytes. No allocation
-//! by announced lengths: what is returned borrows from the input.
+//! Total and strict: a number is accepted only in its shortest form, so that equal values have equal bytes. Must not
+//! allocate by announced lengths: results borrow from the input.
 
-/// Why bytes are not what lib0 would have written.
+/// Why bytes are not a valid lib0 encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Lib0Error {
     /// The input ends inside a value.
     #[error("the input ends inside a value")]
     End,
-    /// A number that does not fit: over 64 bits unsigned, or over 2^53 - 1 signed.
+    /// A number out of range: over 64 bits unsigned, or over 2^53 - 1 signed.
     #[error("a number is too large")]
     TooLarge,
     /// A number with superfluous zero bytes.
@@ -36,27 +36,27 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// How many bytes are left.
+    /// The number of bytes left.
     pub fn remaining(&self) -> usize {
         self.rest.len()
     }
 
-    /// How many bytes were read.
+    /// The number of bytes read.
     pub fn position(&self) -> usize {
         self.len - self.rest.len()
     }
 
-    /// Whether nothing is left.
+    /// Whether no bytes are left.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// What is left, without reading it.
+    /// The bytes left, without reading them.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// One byte.
+    /// Reads one byte.
     #[inline]
     pub fn u8(&mut self) -> Result<u8, Lib0Error> {
         let (first, rest) = self.rest.split_first().ok_or(Lib0Error::End)?;
@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
         Ok(*first)
     }
 
-    /// Exactly `n` bytes.
+    /// Reads exactly `n` bytes.
     #[inline]
     pub fn take(&mut self, n: usize) -> Result<&'a [u8], Lib0Error> {
         let (head, rest) = self.rest.split_at_checked(n).ok_or(Lib0Error::End)?;
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    /// An unsigned number: 7 bits a byte, least significant first.
+    /// Reads an unsigned number: 7 bits per byte, least significant first.
     #[inline]
     pub fn var_uint(&mut self) -> Result<u64, Lib0Error> {
         let first = self.u8()?;
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A signed number: sign in bit 6 of the first byte. Minus zero is read as zero.
+    /// Reads a signed number: sign in bit 6 of the first byte. Minus zero is read as zero.
     pub fn var_int(&mut self) -> Result<i64, Lib0Error> {
         let first = self.u8()?;
         let low = u64::from(first & 0x3f);
@@ -119,14 +119,14 @@ impl<'a> Reader<'a> {
         Ok(if first & 0x40 == 0 { value } else { -value })
     }
 
-    /// A byte string with its length before it.
+    /// Reads a byte string with a length prefix.
     #[inline]
     pub fn var_bytes(&mut self) -> Result<&'a [u8], Lib0Error> {
         let len = usize::try_from(self.var_uint()?).map_err(|_| Lib0Error::End)?;
         self.take(len)
     }
 
-    /// UTF-8 text with its length in bytes before it.
+    /// Reads UTF-8 text with a length prefix in bytes.
     #[inline]
     pub fn var_str(&mut self) -> Result<&'a str, Lib0Error> {
         std::str::from_utf8(self.var_bytes()?).map_err(|_| Lib0Error::Utf8)
@@ -145,41 +145,41 @@ impl Writer {
         Writer::default()
     }
 
-    /// An empty buffer with room for `n` bytes (a length that we know, never one that was announced to us).
+    /// An empty buffer with capacity for `n` bytes. Must be a length computed here, never one announced by the input.
     pub fn with_capacity(n: usize) -> Self {
         Writer {
             out: Vec::with_capacity(n),
         }
     }
 
-    /// How many bytes were written.
+    /// The number of bytes written.
     pub fn len(&self) -> usize {
         self.out.len()
     }
 
-    /// Whether nothing was written.
+    /// Whether the buffer is empty.
     pub fn is_empty(&self) -> bool {
         self.out.is_empty()
     }
 
-    /// What was written.
+    /// The bytes written.
     pub fn as_slice(&self) -> &[u8] {
         &self.out
     }
 
-    /// One byte.
+    /// Writes one byte.
     #[inline]
     pub fn u8(&mut self, byte: u8) {
         self.out.push(byte);
     }
 
-    /// Bytes as they are, without a length.
+    /// Writes bytes without a length.
     #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
-    /// An unsigned number.
+    /// Writes an unsigned number.
     #[inline]
     pub fn var_uint(&mut self, value: u64) {
         let mut rest = value;
@@ -190,7 +190,7 @@ impl Writer {
         self.out.push(rest as u8);
     }
 
-    /// A signed number.
+    /// Writes a signed number.
     pub fn var_int(&mut self, value: i64) {
         let magnitude = value.unsigned_abs();
         let sign = if value < 0 { 0x40 } else { 0 };
@@ -202,13 +202,13 @@ impl Writer {
         }
     }
 
-    /// A byte string with its length before it.
+    /// Writes a byte string with a length prefix.
     pub fn var_bytes(&mut self, bytes: &[u8]) {
         self.var_uint(bytes.len() as u64);
         self.raw(bytes);
     }
 
-    /// Text with its length before it.
+    /// Writes text with a length prefix.
     pub fn var_str(&mut self, text: &str) {
         self.var_bytes(text.as_bytes());
     }
@@ -219,7 +219,7 @@ impl Writer {
     }
 }
 
-/// How many bytes [`Writer::var_uint`] writes for `value`.
+/// The number of bytes that [`Writer::var_uint`] writes for `value`.
 pub fn var_uint_len(value: u64) -> usize {
     let bits = 64 - (value | 1).leading_zeros() as usize;
     bits.div_ceil(7)
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_come_back_as_they_were_written() {
+    fn numbers_are_read_back_unchanged() {
         for value in [0u64, 1, 127, 128, 300, 1 << 31, (1 << 53) - 1, u64::MAX] {
             let mut w = Writer::new();
             w.var_uint(value);

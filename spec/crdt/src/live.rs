@@ -1,9 +1,10 @@
-//! What of a live editor's update becomes part of the document: as much as the rules allow, so that one bad change does not
-//! stop an editor for good. The rules in words are in `spec/docs/admission.md` ("Live editors"); change both or neither.
+//! Admission of live updates: takes as much of an editor's update as the rules allow, so that one inadmissible change
+//! does not block an editor permanently. The rules in words are in `spec/docs/admission.md` ("Live editors"); must not
+//! be changed without them.
 //!
-//! Three things are done that an event is not granted: blocks of another user's client id are cut off, blocks that build on
-//! what is not known are left out, and content that no event can carry is taken as deleted. What is taken always passes as
-//! events after [`crate::split`]. Total and linear; must not guess what a sender meant.
+//! Three allowances are made that events do not have: blocks of another user's client id are cut off, blocks that refer
+//! to unknown ones are left out, and content that no event can carry is taken as deleted. The accepted part always
+//! passes as events after [`crate::split`]. Total and linear; must not guess the intention of a sender.
 
 use crate::admission::{admit_within, check_counts, check_kind};
 use crate::block::{Block, Kind, Links};
@@ -18,35 +19,35 @@ use crate::{Admission, Bounds, ClientId, DeleteSet, Id, Known, Malformed, Refusa
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// An update of a live editor as it came: values may be nested too deeply or be bad JSON.
+/// An update of a live editor as received: values may be nested too deeply or be malformed JSON.
 #[derive(Clone, Debug)]
 pub struct LiveUpdate {
     update: Update,
-    /// Positions of the blocks with such values.
+    /// The positions of the blocks with such values.
     faulty: Vec<usize>,
 }
 
-/// Content that no event can carry. It was taken as deleted, so that what follows it has its place.
+/// Content that no event can carry. It was accepted as deleted, so that later content keeps its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The first unit.
     pub at: Id,
-    /// How many units.
+    /// The number of units.
     pub len: u32,
-    /// Why.
+    /// The reason.
     pub reason: Refusal,
 }
 
-/// What of an update is taken, and what is not.
+/// The accepted part of an update, and what was left out.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// Admissible, without what was known; empty where there is nothing. Has the deletions of `refused`.
+    /// The admissible part without known blocks; empty if there is none. Includes the deletions of `refused`.
     pub update: Update,
-    /// Content that was taken as deleted.
+    /// Content that was accepted as deleted.
     pub refused: Vec<Refused>,
-    /// Client ids of other users whose new blocks were cut off, and to whom they belong.
+    /// Client ids of other users whose new blocks were cut off, with their owners.
     pub foreign: BTreeMap<ClientId, String>,
-    /// Something of the sender's own was left out because it builds on blocks that are not known.
+    /// Some of the sender's own content was left out because it refers to unknown blocks.
     pub waits: bool,
 }
 
@@ -62,10 +63,10 @@ impl Taken {
 }
 
 impl LiveUpdate {
-    /// Reads a v1 update.
+    /// Parses a v1 update.
     ///
     /// # Errors
-    /// When it is none, or has more blocks than a live update may have.
+    /// It is not one, or it has more blocks than a live update may have.
     pub fn parse(bytes: Bytes) -> Result<Self, Refusal> {
         let limit = Bounds::LIVE.blocks;
         match parse::update_with_faults(bytes, limit) {
@@ -80,14 +81,14 @@ impl LiveUpdate {
     }
 }
 
-/// Decides what of a live editor's update is taken.
+/// Decides which part of a live editor's update is accepted.
 ///
 /// # Errors
-/// When the whole update is refused: it is too large, or its blocks can't have been made by an editor.
+/// The whole update is refused: it is too large, or no editor can have made its blocks.
 pub fn take_live(live: &LiveUpdate, sender: &str, known: &impl Known) -> Result<Taken, Refusal> {
     let LiveUpdate { update, faulty } = live;
     if faulty.is_empty() {
-        // Nearly all updates pass as they are.
+        // Nearly all updates pass unchanged.
         match admit_within(update, sender, known, &Bounds::LIVE) {
             Ok(Admission::Admitted { update, .. }) => {
                 return Ok(Taken::whole(update));
@@ -116,23 +117,23 @@ pub fn take_live(live: &LiveUpdate, sender: &str, known: &impl Known) -> Result<
     })
 }
 
-/// Why the rest of a client's blocks is not taken.
+/// Why the rest of a client's blocks is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
-    /// They are another user's.
+    /// Another user owns the client id.
     Foreign,
-    /// They build on what is not known.
+    /// They refer to unknown blocks.
     Waits,
 }
 
-/// How far the blocks of one client are taken.
+/// How far the blocks of one client are accepted.
 struct Lane<'a> {
     run: &'a Run,
     blocks: &'a [Block],
-    /// The first block that is not all known, and the first that is not taken.
+    /// The first block that is not fully known, and the first that is not accepted.
     first: usize,
     next: usize,
-    /// Where the known blocks end, and where those that are taken end.
+    /// The end of the known blocks, and the end of the accepted ones.
     known: u32,
     reached: u32,
     stop: Option<Stop>,
@@ -170,12 +171,12 @@ struct Lanes<'a, K> {
     update: &'a Update,
     known: &'a K,
     lanes: Vec<Lane<'a>>,
-    /// Clients whose blocks belong to others.
+    /// Clients whose blocks have another owner.
     foreign: BTreeMap<ClientId, String>,
     sender: &'a str,
 }
 
-/// What is to be done with the next block of a client.
+/// The next step for a block.
 enum Step {
     Take,
     Stop,
@@ -228,7 +229,7 @@ impl<'a, K: Known> Lanes<'a, K> {
         }
     }
 
-    /// Takes the blocks in an order in which each comes after those that it refers to. No recursion; linear.
+    /// Visits the blocks in an order in which each follows the blocks it refers to. No recursion; linear.
     fn walk(&mut self) -> Result<(), Refusal> {
         for start in 0..self.lanes.len() {
             let end = self.update.runs.get(start).map_or(0, |run| run.to);
@@ -300,7 +301,8 @@ impl<'a, K: Known> Lanes<'a, K> {
         }
     }
 
-    /// The deletions of what is known or taken, and whether others were left out that do not concern another user's blocks.
+    /// The deletions of known or accepted units, and whether any others were left out that do not concern another
+    /// user's blocks.
     fn known_deletes(&self) -> (Vec<(ClientId, u32, u32)>, bool) {
         let (mut deletes, mut left_out) = (Vec::new(), false);
         for (client, from, to) in self.update.deletes.iter() {
@@ -320,7 +322,7 @@ impl<'a, K: Known> Lanes<'a, K> {
 struct Piece<'a> {
     update: &'a Update,
     block: &'a Block,
-    /// Units that are known.
+    /// The number of known units.
     cut: u32,
     at_fault: bool,
 }
@@ -334,7 +336,7 @@ impl Piece<'_> {
             return Ok(());
         }
         if piece_head(block) > piece {
-            // The name of a root or a key: also a deleted block would have it.
+            // The name of a root or a key: a deleted block would have it as well.
             return Err(Refusal::PieceTooLarge {
                 at: block.id(),
                 bytes: largest_piece(block, &self.update.buf),
@@ -352,7 +354,7 @@ impl Piece<'_> {
         Ok(())
     }
 
-    /// Why no event can carry the block, which is no list.
+    /// Why no event can carry the block, which is not a list.
     fn fault(&self) -> Option<Refusal> {
         let (block, buf) = (self.block, &self.update.buf);
         if let Err(refusal) = check_kind(self.update, block) {
@@ -370,12 +372,12 @@ impl Piece<'_> {
         })
     }
 
-    /// A list of values: each by itself.
+    /// A list of values, each checked by itself.
     fn write_elements(&self, out: &mut Builder, refused: &mut Vec<Refused>) {
         let block = self.block;
         let content = skip_number(crate::block::slice(&self.update.buf, block.content, block.end));
         let mut r = Reader::new(content);
-        // Good elements that were not written yet: their units and bytes begin here.
+        // The start of the valid elements that are not written yet, in units and bytes.
         let (mut unit, mut byte) = (0, 0);
         for at in 0..block.len {
             let start = r.position();

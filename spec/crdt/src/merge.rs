@@ -1,22 +1,23 @@
-//! Several updates as one. A sweep over sorted runs of blocks: linear but for the sort, whatever the order and overlap.
+//! Merges several updates. A sweep over sorted runs of blocks: linear except for the sort, whatever the order and
+//! overlap. Must not depend on the order of the updates.
 
 use crate::block::{Block, Kind, slice};
 use crate::builder::Builder;
 use crate::{ClientId, DeleteSet, Update, limits};
 use std::cmp::{Ordering, Reverse};
 
-/// Why updates cannot be merged.
+/// Why updates can't be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
-    /// Together they are longer than an update may be.
-    #[error("{bytes} bytes of updates are too many to merge")]
+    /// Their total length exceeds the limit of an update.
+    #[error("the updates have {bytes} bytes in total, too many to merge")]
     TooLarge {
-        /// How long they are together.
+        /// Their total length in bytes.
         bytes: usize,
     },
 }
 
-/// Blocks of one client without a hole between them, in one of the updates.
+/// Blocks of one client without a gap between them, in one of the updates.
 struct Segment<'a> {
     client: ClientId,
     from: u32,
@@ -33,8 +34,8 @@ impl Segment<'_> {
         }
     }
 
-    /// Where two tell of the same clocks, the longer comes first, then the one with lower bytes: the order in which the
-    /// updates were given decides nothing.
+    /// If two cover the same clocks, the longer comes first, then the one with lower bytes: the order of the updates
+    /// has no effect.
     fn order(&self, other: &Self) -> Ordering {
         (self.client, self.from, Reverse(self.to))
             .cmp(&(other.client, other.from, Reverse(other.to)))
@@ -42,8 +43,8 @@ impl Segment<'_> {
     }
 }
 
-/// One update with all blocks and deletions of the given ones, which may overlap and come in any order. Neighbouring blocks
-/// are not joined (see [`crate::compact()`]); clocks that none of them brings between others become Skip blocks.
+/// One update with all blocks and deletions of the given ones, which may overlap and be in any order. Neighbouring
+/// blocks are not joined (see [`crate::compact()`]); clocks between others that no update has become Skip blocks.
 pub fn merge(updates: &[Update]) -> Result<Update, MergeError> {
     let bytes = updates.iter().map(Update::wire_len).fold(0usize, usize::saturating_add);
     if bytes > limits::PARSE_BYTES {
@@ -83,7 +84,7 @@ fn segments_of<'a>(update: &'a Update, out: &mut Vec<Segment<'a>>) {
     }
 }
 
-/// Appends what a segment has beyond what is there.
+/// Appends the part of a segment that is not in the output yet.
 fn sweep(segment: &Segment<'_>, out: &mut Builder) {
     let end = out.end_of(segment.client).unwrap_or(segment.from);
     if segment.to <= end && out.end_of(segment.client).is_some() {

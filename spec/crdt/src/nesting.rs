@@ -1,11 +1,12 @@
-//! How deeply shared types are nested, as far as one update shows it. The rule is in `spec/docs/admission.md`.
+//! The nesting of shared types within one update. The rule is in `spec/docs/admission.md`; must not be changed without
+//! it.
 
 use crate::block::{Block, Kind, Links};
 use crate::limits::TYPE_NESTING;
 use crate::order::{self, Circle};
 use crate::{Id, Update};
 
-/// What is found when blocks are followed to the types that they are in.
+/// The result of following blocks to their parent types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// See [`Circle`].
@@ -14,13 +15,14 @@ pub(crate) enum Fault {
     TooDeep(Id),
 }
 
-/// Checks that the blocks of an update wait for none in a circle, and that its types are not nested more deeply than `types`.
+/// Checks that the references of an update's blocks form no cycle, and that its types are not nested more deeply than
+/// `types`.
 pub(crate) fn check(update: &Update, types: u32) -> Result<(), Fault> {
     let deep_is_possible = types < u32::MAX && types_may_be_deep(update);
     if update.runs.len() <= 1 && !deep_is_possible {
         return Ok(());
     }
-    // Of each block, how many types of this update it is in.
+    // For each block, the number of types of this update around it.
     let mut depth = vec![0u32; if deep_is_possible { update.blocks.len() } else { 0 }];
     let mut too_deep = None;
     let walked = order::in_order(update, |at| {
@@ -40,13 +42,14 @@ pub(crate) fn check(update: &Update, types: u32) -> Result<(), Fault> {
     too_deep.map_or(Ok(()), |id| Err(Fault::TooDeep(id)))
 }
 
-/// Whether there are enough types that one could be too deep.
+/// Whether there are enough types for one to be too deep.
 pub(crate) fn types_may_be_deep(update: &Update) -> bool {
     update.blocks.iter().filter(|b| b.kind() == Kind::Type).count() > TYPE_NESTING as usize
 }
 
-/// How many types a block is in: one more than the type that it names as its parent, else as many as its left neighbour,
-/// else as its right one. `of` tells it of other blocks, `None` where they are not to be looked at.
+/// The number of types around a block: one more than around its parent type if it names one, else as many as around its
+/// left neighbour, else as around its right one. `of` returns the number for other blocks, or `None` for blocks that
+/// must not be followed.
 pub(crate) fn inside(block: &Block, of: impl Fn(Id) -> Option<u32>) -> u32 {
     match block.links {
         Links::Root => 0,

@@ -1,17 +1,18 @@
-//! The order in which an update's blocks can be applied: each after the blocks that it refers to. No recursion; linear.
+//! The order in which an update's blocks can be applied: each after the blocks that it refers to. Must not recurse;
+//! linear.
 
 use crate::Update;
 use crate::block::Block;
 use crate::update::Run;
 
-/// Blocks that wait for one another in a circle: no engine can apply them.
+/// Blocks whose references form a cycle: no engine can apply them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Circle {
     /// One of them.
     pub(crate) at: crate::Id,
 }
 
-/// How far the blocks of one client are, and whether something waits for them.
+/// The progress of one client's blocks, and whether another client waits for it.
 struct Lane<'a> {
     run: &'a Run,
     blocks: &'a [Block],
@@ -25,8 +26,8 @@ impl Lane<'_> {
     }
 }
 
-/// Calls `visit` with the position of every block, each after those of this update that it refers to and after the
-/// earlier ones of its client. References out of the update are taken as known.
+/// Calls `visit` with the position of every block, each after the blocks of this update that it refers to and after the
+/// earlier blocks of its client. References to blocks outside of the update are treated as known.
 pub(crate) fn in_order(update: &Update, mut visit: impl FnMut(usize)) -> Result<(), Circle> {
     if update.runs.len() <= 1 {
         (0..update.blocks.len()).for_each(visit);
@@ -83,7 +84,7 @@ fn mark(lanes: &mut [Lane<'_>], at: usize, waiting: bool) {
     }
 }
 
-/// The first reference of a block to one of another client that is in the update and not yet visited.
+/// The first reference of a block to a block of another client that is in the update and not yet visited.
 fn first_missing(update: &Update, lanes: &[Lane<'_>], own: usize, block: &Block) -> Option<(usize, u32)> {
     block.links.needs().find_map(|id| {
         if id.client == block.client {

@@ -1,4 +1,4 @@
-//! From bytes to [`Update`]: the grammar of v1 updates, and nothing about whether an update may be applied.
+//! Parses bytes to [`Update`]: the grammar of v1 updates. Must not decide whether an update may be applied.
 //!
 //! Nothing is allocated by announced counts; every loop step reads at least one byte.
 
@@ -9,23 +9,23 @@ use crate::update::{Run, Update};
 use crate::{ClientId, Id, json, limits, value};
 use bytes::Bytes;
 
-/// Bytes that are no v1 update (or state vector, or delete set).
+/// The bytes are not a v1 update (or state vector, or delete set).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("byte {at}: {what}")]
 pub struct ParseError {
-    /// How many bytes had been read.
+    /// The number of bytes read.
     pub at: usize,
     /// What is wrong there.
     pub what: Malformed,
 }
 
-/// What is wrong with bytes.
+/// What is wrong with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// See [`Lib0Error`].
     #[error(transparent)]
     Lib0(#[from] Lib0Error),
-    /// More input than is looked at.
+    /// The input exceeds the limit.
     #[error("more than {} bytes", limits::PARSE_BYTES)]
     TooLong,
     /// Bytes after the end.
@@ -37,11 +37,11 @@ pub enum Malformed {
     /// A clock, or the end of a block, above 2^31.
     #[error("a clock is too large")]
     ClockTooLarge,
-    /// One client has two lists of blocks, or two lists of deletions.
+    /// A client has two lists of blocks, or two lists of deletions.
     #[error("client {0} is listed twice")]
     ClientTwice(ClientId),
     /// A block without length.
-    #[error("an empty block")]
+    #[error("a block is empty")]
     EmptyBlock,
     /// A content kind that v1 does not have, or flags that its kind cannot have.
     #[error("block info {0:#04x} is unknown")]
@@ -58,16 +58,16 @@ pub enum Malformed {
     /// A value nested too deeply.
     #[error("a value is nested deeper than {}", limits::VALUE_NESTING)]
     ValueTooDeep,
-    /// JSON text that is none, or that engines read differently.
-    #[error("bad JSON text")]
+    /// Malformed JSON text, or JSON text that engines read differently.
+    #[error("malformed JSON text")]
     BadJson,
-    /// More blocks than are looked at.
+    /// More blocks than the limit.
     #[error("more than {0} blocks")]
     TooManyBlocks(usize),
 }
 
 impl Malformed {
-    /// Whether only a value is at fault, whose end can be found all the same.
+    /// Whether the fault is within one value, whose end can be found all the same.
     pub(crate) fn is_of_value(self) -> bool {
         matches!(self, Malformed::ValueTooDeep | Malformed::BadJson)
     }
@@ -117,9 +117,9 @@ fn text<'a>(r: &mut Reader<'a>) -> Result<&'a str, ParseError> {
 /// How blocks are read.
 pub(crate) struct Blocks {
     all: Vec<Block>,
-    /// At most so many.
+    /// The maximum number of blocks.
     limit: usize,
-    /// Where values may be at fault: positions of such blocks.
+    /// If set, faulty values are allowed; collects the positions of their blocks.
     faulty: Option<Vec<usize>>,
 }
 
@@ -133,8 +133,8 @@ pub(crate) fn update(buf: Bytes) -> Result<Update, ParseError> {
     update_with(buf, blocks).map(|(update, _)| update)
 }
 
-/// Reads a whole update of at most so many blocks. Values that are nested too deeply, and bad JSON, are no errors here; gives
-/// the positions of the blocks that have them.
+/// Reads a whole update of at most `limit` blocks. Values that are nested too deeply and malformed JSON are not errors
+/// here; returns the positions of their blocks.
 pub(crate) fn update_with_faults(buf: Bytes, limit: usize) -> Result<(Update, Vec<usize>), ParseError> {
     let blocks = Blocks {
         all: Vec::new(),
@@ -226,12 +226,13 @@ impl Blocks {
     }
 }
 
-/// Reads one block. `r` must have begun where the block's byte positions count from.
+/// Reads one block. `r` must start where the block's byte positions are counted from.
 pub(crate) fn read_block(r: &mut Reader<'_>, client: ClientId, at: u32) -> Result<Block, ParseError> {
     read_block_with(r, client, at, limits::VALUE_NESTING)
 }
 
-/// Reads one block with values nested at most so deeply. JSON text is checked only where that is the ordinary bound.
+/// Reads one block with values nested at most `nesting` levels. JSON text is checked only if that is the ordinary
+/// bound.
 #[inline]
 fn read_block_with(r: &mut Reader<'_>, client: ClientId, at: u32, nesting: u32) -> Result<Block, ParseError> {
     let start = r.position() as u32;
@@ -297,7 +298,7 @@ fn read_links(r: &mut Reader<'_>, info: u8) -> Result<Links, ParseError> {
     Ok(links)
 }
 
-/// Reads content; gives its length in units.
+/// Reads content and returns its length in units.
 #[inline]
 fn read_content(r: &mut Reader<'_>, kind: Kind, nesting: u32) -> Result<u32, ParseError> {
     match kind {
@@ -336,12 +337,12 @@ fn read_content(r: &mut Reader<'_>, kind: Kind, nesting: u32) -> Result<u32, Par
     }
 }
 
-/// One element of a list content.
+/// Skips one element of a list content.
 pub(crate) fn skip_element(r: &mut Reader<'_>, kind: Kind) -> Result<(), ParseError> {
     skip_element_within(r, kind, limits::VALUE_NESTING)
 }
 
-/// The same with another bound of nesting.
+/// The same with another nesting bound.
 pub(crate) fn skip_element_within(r: &mut Reader<'_>, kind: Kind, nesting: u32) -> Result<(), ParseError> {
     if kind == Kind::Any {
         return value::skip_any_within(r, nesting);
@@ -373,7 +374,7 @@ fn checked_json(r: &Reader<'_>, text: &str) -> Result<(), ParseError> {
     })
 }
 
-/// Length in UTF-16 units: one for each character, two for those beyond the basic plane (4 bytes in UTF-8).
+/// Length in UTF-16 units: one per character, two for characters beyond the basic plane (4 bytes in UTF-8).
 pub(crate) fn utf16_len(text: &str) -> usize {
     text.bytes()
         .map(|b| usize::from(b & 0xc0 != 0x80) + usize::from(b >= 0xf0))

@@ -1,4 +1,5 @@
-//! One update as several of bounded size, each of which can be applied, and admitted, after the earlier ones.
+//! Splits an update into several of bounded size. Each part can be applied, and is admissible, after the earlier ones.
+//! Must not reorder dependent blocks.
 
 use crate::block::{Block, Kind};
 use crate::builder::{Builder, Shape};
@@ -11,52 +12,52 @@ use crate::parse::skip_element;
 use crate::{ClientId, DeleteSet, Id, Update};
 use std::collections::BTreeMap;
 
-/// Why an update cannot be split.
+/// Why an update can't be split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SplitError {
-    /// Less than any part could have.
+    /// The limit is smaller than any part.
     #[error("parts of {max_bytes} bytes are too small")]
     PartTooSmall {
-        /// What was asked for.
+        /// The requested limit in bytes.
         max_bytes: usize,
     },
-    /// A block that cannot be divided further is larger than a part.
+    /// A block that can't be divided is larger than a part.
     #[error("block {at} has an indivisible piece of {bytes} bytes")]
     PieceTooLarge {
         /// The block.
         at: Id,
-        /// How long the piece is.
+        /// The length of the piece in bytes.
         bytes: usize,
     },
-    /// It has a hole, so no part with what follows could be applied.
-    #[error("client {client} has a hole in its blocks")]
+    /// It has a gap, so no part with the blocks after it could be applied.
+    #[error("the blocks of client {client} have a gap (Skip)")]
     Skip {
-        /// Whose.
+        /// The client.
         client: ClientId,
     },
-    /// Blocks wait for one another.
-    #[error("block {at} waits for a block that waits for it")]
+    /// The references of blocks form a cycle.
+    #[error("the references of block {at} form a cycle")]
     Circle {
-        /// One of them.
+        /// One of the blocks.
         at: Id,
     },
 }
 
-/// What the counts at the head of a part and of its delete set can take.
+/// Bytes reserved for the counts at the start of a part and of its delete set.
 const COUNTS: usize = 12;
-/// What begins the list of one client: a count, a client id, a clock.
+/// Bytes at the start of the list of one client: a count, a client id, a clock.
 const RUN_HEAD: usize = 18;
-/// The links of a block that was cut: info and two ids.
+/// Bytes of the references of a divided block: info and two ids.
 const CUT_HEAD: usize = 1 + 2 * 13;
-/// The number before content.
+/// Bytes of the number before content.
 const NUMBER: usize = 5;
-/// A deleted range: two clocks.
+/// Bytes of a deleted range: two clocks.
 const RANGE: usize = 10;
-/// Room below this is not used for the beginning of a long block.
+/// Less room than this, in bytes, is not used for the start of a long block.
 const WORTH_CUTTING: usize = 64;
 
-/// Splits into parts of at most `max_bytes`, with the counts that one event may have. Order matters: each part refers only to
-/// what is before the update, in an earlier part, or in itself. Deletions come last.
+/// Splits into parts of at most `max_bytes`, with the counts that one event may have. Order matters: each part refers
+/// only to blocks known before the update, in an earlier part, or in itself. Deletions come last.
 pub fn split(update: &Update, max_bytes: usize) -> Result<Vec<Update>, SplitError> {
     let small = update.measure() <= max_bytes
         && update.blocks.len() <= EVENT_BLOCKS
@@ -86,7 +87,7 @@ pub fn split(update: &Update, max_bytes: usize) -> Result<Vec<Update>, SplitErro
                 parts.next_part();
             }
             failed = parts.push(block, &update.buf).err();
-            places.note(at, block, parts.done.len());
+            places.record(at, block, parts.done.len());
         }
     });
     walked.map_err(|Circle { at }| SplitError::Circle { at })?;
@@ -95,8 +96,8 @@ pub fn split(update: &Update, max_bytes: usize) -> Result<Vec<Update>, SplitErro
     Ok(parts.done)
 }
 
-/// Of each block, in which part it came to lie, and in how many types of that part. Edits that are admissible one by one
-/// may nest types more deeply than one event may show.
+/// For each block, its part, and the number of types of that part around it. Edits that are admissible one by one may
+/// nest types more deeply than one event may.
 struct Places<'a> {
     update: &'a Update,
     of: Vec<(usize, u32)>,
@@ -126,7 +127,7 @@ impl<'a> Places<'a> {
         block.kind() == Kind::Type && !self.of.is_empty() && self.inside(block, part) >= TYPE_NESTING
     }
 
-    fn note(&mut self, at: usize, block: &Block, part: usize) {
+    fn record(&mut self, at: usize, block: &Block, part: usize) {
         let inside = if self.of.is_empty() {
             0
         } else {
@@ -138,7 +139,7 @@ impl<'a> Places<'a> {
     }
 }
 
-/// The parts that are finished, and the one that is being filled: of each client, blocks without interruption.
+/// The finished parts, and the one that is being filled: for each client, blocks without gaps.
 struct Parts {
     max_bytes: usize,
     done: Vec<Update>,
@@ -237,7 +238,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Puts the deletions behind the blocks: into the last part where they fit, else into parts of their own.
+    /// Puts the deletions after the blocks: into the last part if they fit, otherwise into parts of their own.
     fn push_deletes(&mut self, deletes: &DeleteSet) {
         if self.used + deletes.wire_len() <= self.max_bytes && deletes.len() <= EVENT_DELETES {
             self.close(deletes.clone());
@@ -245,7 +246,7 @@ impl Parts {
         }
         self.next_part();
         if deletes.is_empty() {
-            // The blocks fill the last part to the byte: no part that says nothing follows.
+            // The blocks fill the last part exactly: no empty part follows.
             return;
         }
         let mut part = Vec::new();
@@ -321,12 +322,13 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// What must be written before one unit of a block in a part of its own.
+/// Bytes that must be written before one unit of a block in a part of its own.
 pub(crate) fn piece_head(block: &Block) -> usize {
     ((block.content - block.start) as usize).max(CUT_HEAD) + NUMBER + RUN_HEAD + COUNTS
 }
 
-/// How many bytes the largest indivisible part of a block takes, with all that must be written before it in a part of its own.
+/// The length of the largest indivisible piece of a block, in bytes, with everything that must be written before it in
+/// a part of its own.
 pub(crate) fn largest_piece(block: &Block, buf: &[u8]) -> usize {
     let size = (block.end - block.start) as usize;
     let head = piece_head(block);

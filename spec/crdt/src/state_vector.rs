@@ -1,4 +1,4 @@
-//! State vectors: of each client, how many units are known. Holds no content.
+//! State vectors: for each client, the number of known units. Must not hold content.
 
 use crate::lib0::{Reader, Writer};
 use crate::parse::{Malformed, ParseError, client, clock};
@@ -6,20 +6,20 @@ use crate::{ClientId, limits};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-/// Of each client, the clock where its known blocks end. A client that is not in it is known up to 0.
+/// For each client, the clock after its last known block. A client that is not in it is known up to 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateVector {
     ends: BTreeMap<ClientId, u32>,
 }
 
 impl StateVector {
-    /// Knows nothing.
+    /// An empty state vector.
     pub fn new() -> Self {
         StateVector::default()
     }
 
-    /// Reads Yjs' encoding: a count, then `client, clock` each. Fails on trailing bytes, on a client that is named
-    /// twice, and on numbers out of bounds.
+    /// Parses the encoding of Yjs: a count, then `client, clock` each. Fails on trailing bytes, on a duplicate client,
+    /// and on numbers out of range.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let mut r = Reader::new(bytes);
         let mut ends = BTreeMap::new();
@@ -39,7 +39,7 @@ impl StateVector {
         Ok(StateVector { ends })
     }
 
-    /// Yjs' encoding, clients in descending order as Yjs writes them.
+    /// The encoding of Yjs, with clients in descending order as in Yjs.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::with_capacity(2 + self.ends.len() * 8);
         w.var_uint(self.ends.len() as u64);
@@ -50,12 +50,12 @@ impl StateVector {
         w.into_vec()
     }
 
-    /// Where the known blocks of a client end; 0 where nothing is known.
+    /// The clock after the last known block of a client; 0 if none is known.
     pub fn get(&self, client: ClientId) -> u32 {
         self.ends.get(&client).copied().unwrap_or(0)
     }
 
-    /// Sets it. 0 forgets the client; more than 2^31 is taken as 2^31.
+    /// Sets it. 0 removes the client; more than 2^31 is set as 2^31.
     pub fn set(&mut self, client: ClientId, end: u32) {
         if end == 0 {
             self.ends.remove(&client);
@@ -64,36 +64,36 @@ impl StateVector {
         }
     }
 
-    /// Raises it to `end` where it is lower.
+    /// Raises it to `end` if it is lower.
     pub fn raise(&mut self, client: ClientId, end: u32) {
         if end > self.get(client) {
             self.set(client, end);
         }
     }
 
-    /// Knows afterwards what either knew.
+    /// The maximum of both for each client.
     pub fn merge_max(&mut self, other: &StateVector) {
         for (client, end) in other.iter() {
             self.raise(client, end);
         }
     }
 
-    /// Whether all that `other` knows is known here.
+    /// Whether everything that `other` covers is covered here.
     pub fn covers(&self, other: &StateVector) -> bool {
         other.iter().all(|(client, end)| self.get(client) >= end)
     }
 
-    /// The clients, ascending, with where they end.
+    /// The clients, ascending, with the clocks after their last known blocks.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (ClientId, u32)> + '_ {
         self.ends.iter().map(|(c, e)| (*c, *e))
     }
 
-    /// How many clients are known.
+    /// The number of clients.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether nothing is known.
+    /// Whether no client is known.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_and_writes_what_yjs_writes() {
+    fn the_encoding_of_yjs_is_read_and_written() {
         let bytes = [0x01, 0xd2, 0x09, 0x02];
         let sv = StateVector::parse(&bytes).expect("a vector made by Yjs");
         assert_eq!(sv.get(ClientId::from(1234)), 2);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn covering_is_by_client() {
+    fn one_vector_covers_another_if_it_does_for_every_client() {
         let mut a = StateVector::new();
         a.set(ClientId::from(1), 5);
         let mut b = StateVector::new();

@@ -1,4 +1,5 @@
-//! A parsed update: the blocks by client, where their bytes are, and what is deleted. Says nothing about admission.
+//! A parsed update: the blocks by client, the positions of their bytes, and the delete set. Must not decide about
+//! admission.
 
 use crate::block::{Block, BlockView, Kind, slice};
 use crate::lib0::{Writer, var_uint_len};
@@ -7,8 +8,8 @@ use crate::{ClientId, DeleteSet, Id, StateVector};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// The blocks of one client: `count` from `first` on in the update's list, clocks `[from, to)` without interruption (a hole
-/// is a Skip block), bytes `[start, end)` of the buffer.
+/// The blocks of one client: `count` from `first` on in the update's list, clocks `[from, to)` without interruption (a
+/// gap is a Skip block), bytes `[start, end)` of the buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     pub(crate) client: ClientId,
@@ -32,7 +33,7 @@ pub struct Update {
 }
 
 impl Update {
-    /// Brings nothing.
+    /// An empty update.
     pub fn new() -> Self {
         Update {
             wire_len: 2,
@@ -40,7 +41,8 @@ impl Update {
         }
     }
 
-    /// Reads a v1 update. The grammar is in `spec/docs/updates.md`; whether it may be applied is [`crate::admit`]'s question.
+    /// Parses a v1 update. The grammar is in `spec/docs/updates.md`; [`crate::admit`] decides whether it may be
+    /// applied.
     pub fn parse(bytes: Bytes) -> Result<Update, ParseError> {
         parse::update(bytes)
     }
@@ -52,7 +54,7 @@ impl Update {
         update
     }
 
-    /// The v1 encoding: clients in descending order, as Yjs writes them. Equal updates give equal bytes.
+    /// The v1 encoding, with clients in descending order as in Yjs. Equal updates have equal encodings.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::with_capacity(self.buf.len() + 16 + self.runs.len() * 16);
         w.var_uint(self.runs.len() as u64);
@@ -66,7 +68,7 @@ impl Update {
         w.into_vec()
     }
 
-    /// How many bytes it had when it was parsed, or would have encoded.
+    /// The length in bytes when it was parsed, or of its encoding.
     pub fn wire_len(&self) -> usize {
         self.wire_len
     }
@@ -76,7 +78,8 @@ impl Update {
         self.runs.is_empty() && self.deletes.is_empty()
     }
 
-    /// Of each client, the clocks `[from, to)` that its blocks take up (with holes, if there are Skip blocks between).
+    /// For each client, the clocks `[from, to)` from its first to its last block (with gaps, if there are Skip blocks
+    /// between).
     pub fn ranges(&self) -> BTreeMap<ClientId, (u32, u32)> {
         self.runs
             .iter()
@@ -89,8 +92,8 @@ impl Update {
             .collect()
     }
 
-    /// What somebody knows who has this update alone: of each client whose blocks start at 0, where they end or where the
-    /// first hole is. As `Y.encodeStateVectorFromUpdate`.
+    /// The state vector of a document with this update alone: for each client whose blocks start at 0, the end of its
+    /// blocks or the start of the first gap. As `Y.encodeStateVectorFromUpdate`.
     pub fn state_vector(&self) -> StateVector {
         let known = self.runs.iter().filter(|run| run.from == 0).map(|run| {
             let hole = self.run_blocks(run).iter().find(|b| b.kind() == Kind::Skip);
@@ -99,21 +102,21 @@ impl Update {
         known.collect()
     }
 
-    /// What it deletes.
+    /// The delete set.
     pub fn delete_set(&self) -> &DeleteSet {
         &self.deletes
     }
 
-    /// The same without what is deleted already according to `known`. Returning editors send all that they ever saw
-    /// deleted; this leaves what is new.
+    /// The same without the deletions in `known`. Returning editors send all deletions that they have ever received;
+    /// this leaves the new ones.
     pub fn without_deletes(&self, known: &DeleteSet) -> Update {
         let mut update = self.clone();
         update.set_deletes(self.deletes.difference(known));
         update
     }
 
-    /// Of each client, how far the blocks and deletions of this update refer to blocks that it doesn't bring itself.
-    /// An update can be applied where this is known.
+    /// For each client, how far the blocks and deletions of this update refer to blocks that it does not contain. An
+    /// update can be applied to a document with this state vector.
     pub fn needs(&self) -> StateVector {
         let ranges = self.ranges();
         let mut needs = StateVector::new();
@@ -154,7 +157,7 @@ impl Update {
         self.runs.binary_search_by_key(&client, |run| run.client).ok()
     }
 
-    /// The position in `blocks` of the block that holds a unit.
+    /// The position in `blocks` of the block that contains a unit.
     pub(crate) fn find(&self, id: Id) -> Option<usize> {
         let run = self.runs.get(self.run_of(id.client)?)?;
         if id.clock < run.from || id.clock >= run.to {

@@ -1,18 +1,18 @@
-//! Walks over lib0 values ("Any") without building them. One pass, no recursion.
+//! Skips lib0 values ("Any") without building them. One pass; must not recurse.
 
 use crate::lib0::Reader;
 use crate::parse::{Malformed, ParseError};
 
-/// How many values are still to come at one open level, and whether a key comes before each.
+/// The number of values left at one open level, and whether each has a key.
 #[derive(Clone, Copy)]
 struct Level {
     left: u64,
     keyed: bool,
 }
 
-/// Reads one value that is nested at most so deeply.
+/// Skips one value that is nested at most `nesting` levels.
 pub(crate) fn skip_any_within(r: &mut Reader<'_>, nesting: u32) -> Result<(), ParseError> {
-    // Most values are scalars: no levels are set up for them.
+    // Most values are scalars: no levels are allocated for them.
     let Some(level) = skip_one(r)? else { return Ok(()) };
     let mut open = vec![level];
     while let Some(top) = open.last_mut() {
@@ -34,7 +34,7 @@ pub(crate) fn skip_any_within(r: &mut Reader<'_>, nesting: u32) -> Result<(), Pa
     Ok(())
 }
 
-/// Reads a scalar, or the head of an array or object.
+/// Skips a scalar, or the head of an array or object.
 fn skip_one(r: &mut Reader<'_>) -> Result<Option<Level>, ParseError> {
     let tag = r.u8().map_err(|e| ParseError::lib0(r, e))?;
     let scalar = match tag {

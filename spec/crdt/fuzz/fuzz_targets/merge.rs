@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run merge`: see `../src/checks.rs`, which the crate's own tests run over the corpus as well.
+//! `cargo +nightly fuzz run merge`: see `../src/checks.rs`. The tests of the crate run the same check over the corpus.
 #![no_main]
 
 #[path = "../src/checks.rs"]

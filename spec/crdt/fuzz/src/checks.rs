@@ -1,4 +1,5 @@
-//! What must hold for any bytes at all. Shared by the fuzz targets and by the tests that replay their corpora.
+//! Properties for arbitrary bytes. Shared by the fuzz targets and by the tests that replay their corpora. Must not
+//! assume valid input.
 
 use bytes::Bytes;
 use weft_crdt::{
@@ -6,7 +7,7 @@ use weft_crdt::{
     admit_within, compact, diff, split, take_live,
 };
 
-/// Any bytes parse or don't; what parses comes back, and everything can be done with it.
+/// Any bytes parse or are refused; a parsed update is encoded and parsed unchanged, and every operation on it succeeds.
 pub(crate) fn parse(data: &[u8]) {
     let _ = StateVector::parse(data);
     let _ = DeleteSet::parse(data);
@@ -20,7 +21,7 @@ pub(crate) fn parse(data: &[u8]) {
             .expect("our own encoding")
             .wire_len()
     );
-    assert!(again.len() <= data.len(), "writing is never longer than reading");
+    assert!(again.len() <= data.len(), "the encoding is never longer than the input");
     let shown: usize = update.blocks().map(|b| b.len as usize).sum();
     assert!(shown > 0 || update.ranges().is_empty());
     let _ = update.needs();
@@ -30,7 +31,7 @@ pub(crate) fn parse(data: &[u8]) {
     assert_eq!(
         compact(&small_again).encode(),
         small.encode(),
-        "compacting is done at once"
+        "compacting twice changes nothing"
     );
     for (client, (from, to)) in update.ranges() {
         let mut sv = StateVector::new();
@@ -40,7 +41,7 @@ pub(crate) fn parse(data: &[u8]) {
     }
 }
 
-/// The input is cut into two updates at its first byte.
+/// The input is divided into two updates at its first byte.
 fn two_of(data: &[u8]) -> Option<(Update, Update)> {
     let (at, rest) = data.split_first()?;
     let (a, b) = rest.split_at_checked(usize::from(*at))?;
@@ -50,7 +51,7 @@ fn two_of(data: &[u8]) -> Option<(Update, Update)> {
     ))
 }
 
-/// Merging knows no order, loses no range, and its result parses.
+/// Merging does not depend on the order, loses no range, and its result parses.
 pub(crate) fn merge(data: &[u8]) {
     let Some((a, b)) = two_of(data) else { return };
     let ab = weft_crdt::merge(&[a.clone(), b.clone()]).expect("short updates");
@@ -74,7 +75,7 @@ fn together(parts: &[Update]) -> Update {
     weft_crdt::merge(parts).expect("short updates")
 }
 
-/// A document of two people, as far as admission asks.
+/// The knowledge of a document of two users, for admission.
 struct Two;
 
 impl Known for Two {
@@ -91,7 +92,8 @@ impl Known for Two {
     }
 }
 
-/// What is admitted keeps every promise: contiguous, own, and only what is known is referred to.
+/// An admitted update has every promised property: contiguous, owned by the sender, and with references to known units
+/// only.
 pub(crate) fn admit(data: &[u8]) {
     take(data);
     let Ok(Admission::Admitted { ranges, update }) = admit_bytes(Bytes::copy_from_slice(data), "@odd:a", &Two) else {
@@ -107,7 +109,7 @@ pub(crate) fn admit(data: &[u8]) {
     }
     let once_more = weft_crdt::admit(&update, "@odd:a", &Two);
     assert_eq!(
-        once_more.expect("what was admitted").clone(),
+        once_more.expect("an admitted update").clone(),
         Admission::Admitted {
             ranges,
             update: update.clone()
@@ -125,7 +127,7 @@ pub(crate) fn admit(data: &[u8]) {
     }
 }
 
-/// What is taken of a live update is admissible, and so is each part of it as an event.
+/// The accepted part of a live update is admissible, and so is each part of it as an event.
 fn take(data: &[u8]) {
     let Ok(live) = LiveUpdate::parse(Bytes::copy_from_slice(data)) else {
         return;
@@ -135,24 +137,20 @@ fn take(data: &[u8]) {
     };
     match admit_within(&taken.update, "@odd:a", &Two, &Bounds::LIVE) {
         Ok(Admission::Admitted { update, .. }) => {
-            assert_eq!(
-                update.encode(),
-                taken.update.encode(),
-                "nothing that was known is in it"
-            );
-            let parts = split(&update, Bounds::EVENT.bytes).expect("what is taken can be split");
+            assert_eq!(update.encode(), taken.update.encode(), "it has no known blocks");
+            let parts = split(&update, Bounds::EVENT.bytes).expect("an accepted update can be split");
             assert!(parts.iter().all(|part| part.wire_len() <= Bounds::EVENT.bytes));
         }
         Ok(Admission::Known) => assert!(taken.refused.is_empty()),
-        other => panic!("what is taken is not admissible: {other:?}"),
+        other => panic!("an accepted update is not admissible: {other:?}"),
     }
     let again = LiveUpdate::parse(taken.update.encode().into()).expect("an update");
-    let again = take_live(&again, "@odd:a", &Two).expect("what was taken");
+    let again = take_live(&again, "@odd:a", &Two).expect("an accepted update");
     assert_eq!(again.update.encode(), taken.update.encode());
     assert!(again.refused.is_empty() && !again.waits);
 }
 
-/// State vectors and delete sets: what parses is written back as itself, and their algebra holds.
+/// State vectors and delete sets: a parsed one is encoded unchanged, and their algebra holds.
 pub(crate) fn vectors(data: &[u8]) {
     if let Ok(sv) = StateVector::parse(data) {
         assert_eq!(StateVector::parse(&sv.encode()).as_ref(), Ok(&sv));
@@ -173,7 +171,7 @@ pub(crate) fn vectors(data: &[u8]) {
     }
 }
 
-/// Updates, each behind its length in two bytes.
+/// Updates, each with a length prefix of two bytes.
 fn series(mut data: &[u8]) -> Vec<Update> {
     let mut updates = Vec::new();
     while let Some((length, rest)) = data.split_first_chunk::<2>() {
@@ -185,8 +183,8 @@ fn series(mut data: &[u8]) -> Vec<Update> {
     updates
 }
 
-/// A document takes updates or refuses them whole; what it holds comes back from its bytes, and a peer who is told
-/// what it lacks then has the same.
+/// A document applies updates or refuses them as a whole; its content is read back from its bytes, and a peer that
+/// applies its diff has the same content.
 pub(crate) fn document(data: &[u8]) {
     let mut document = Document::new();
     for update in series(data) {
@@ -197,10 +195,10 @@ pub(crate) fn document(data: &[u8]) {
             continue;
         }
         assert!(document.state_vector().covers(&half));
-        assert!(document.only_new(&update).is_empty(), "what was applied is known");
+        assert!(document.only_new(&update).is_empty(), "an applied update is known");
         let mut peer = Document::from_update(before.into()).expect("our own bytes");
         let lacking = Update::parse(document.diff(&half).into()).expect("our own diff");
-        peer.apply(&lacking).expect("what a peer lacks");
+        peer.apply(&lacking).expect("a diff can be applied");
         assert_eq!(peer.state_vector(), document.state_vector());
         assert_eq!(peer.delete_set(), document.delete_set());
     }
@@ -212,5 +210,5 @@ pub(crate) fn document(data: &[u8]) {
     assert_eq!(again.delete_set(), document.delete_set());
     let compacted = again.encode();
     again.compact();
-    assert_eq!(again.encode(), compacted, "compacting is done at once");
+    assert_eq!(again.encode(), compacted, "compacting twice changes nothing");
 }

@@ -1,6 +1,6 @@
-//! Admission and splitting at their bounds: what a live editor may send becomes events that every server admits.
+//! Admission and splitting at their limits: every server admits the events made from an accepted live update.
 
-use crate::judged::Book;
+use crate::equivalence::KnownClients;
 use bytes::Bytes;
 use weft_crdt::lib0::Writer;
 use weft_crdt::{
@@ -28,22 +28,22 @@ fn text(client: u64, text: &str) -> Update {
     root(client, 4, |w| w.var_str(text))
 }
 
-/// Splits for events and has each part admitted as one.
+/// Splits for events and checks that each part is admitted as one.
 fn seal(update: &Update) -> Vec<Update> {
-    let mut book = Book::default();
+    let mut known_clients = KnownClients::default();
     let parts = split(update, Bounds::EVENT.bytes).unwrap();
     for part in &parts {
         let bytes: Bytes = part.encode().into();
-        let Ok(Admission::Admitted { ranges, .. }) = weft_crdt::admit_bytes(bytes, ALICE, &book) else {
+        let Ok(Admission::Admitted { ranges, .. }) = weft_crdt::admit_bytes(bytes, ALICE, &known_clients) else {
             panic!("a part of {} bytes is not admitted", part.wire_len());
         };
-        book.note(&ranges, ALICE);
+        known_clients.note(&ranges, ALICE);
     }
     parts
 }
 
 fn live(update: &Update) -> Result<Admission, Refusal> {
-    admit_within(update, ALICE, &Book::default(), &Bounds::LIVE)
+    admit_within(update, ALICE, &KnownClients::default(), &Bounds::LIVE)
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_long_paste_becomes_events() {
         let update = text(7, &pasted);
         assert!(matches!(live(&update), Ok(Admission::Admitted { .. })));
         assert!(matches!(
-            admit(&update, ALICE, &Book::default()),
+            admit(&update, ALICE, &KnownClients::default()),
             Err(Refusal::TooLarge { .. })
         ));
         let parts = seal(&update);
@@ -75,7 +75,7 @@ fn a_long_list_becomes_events() {
 }
 
 #[test]
-fn what_cannot_be_divided_is_refused_where_it_comes_in() {
+fn indivisible_content_that_is_too_long_is_refused_on_receipt() {
     for bytes in [44_000usize, 44_850, 44_900, 44_936, 45_000, 60_000] {
         let embed = root(7, 5, |w| w.var_str(&format!("\"{}\"", "x".repeat(bytes))));
         let element = root(7, 8, |w| {
@@ -124,7 +124,7 @@ fn many_sessions_and_many_deletions_become_events() {
     assert_eq!(merge(&parts).unwrap().delete_set(), update.delete_set());
 }
 
-/// Types that are nested edit by edit come together in one seal: the parts must not show more depth than is allowed.
+/// Types that were nested edit by edit are sealed together: no part may exceed the nesting limit.
 #[test]
 fn deep_nesting_by_small_edits_becomes_events() {
     let edits: Vec<Update> = (0..150u64)
@@ -149,7 +149,7 @@ fn deep_nesting_by_small_edits_becomes_events() {
         .collect();
     let all = compact(&merge(&edits).unwrap());
     assert!(matches!(
-        admit(&all, ALICE, &Book::default()),
+        admit(&all, ALICE, &KnownClients::default()),
         Err(Refusal::TooDeep { .. })
     ));
     let parts = seal(&all);
@@ -158,16 +158,16 @@ fn deep_nesting_by_small_edits_becomes_events() {
 }
 
 #[test]
-fn nothing_to_split_is_one_part() {
+fn an_update_below_the_limit_is_one_part() {
     let update = text(5, "hello");
     assert_eq!(split(&update, 100).unwrap(), vec![update.clone()]);
     assert_eq!(split(&update, 10), Err(SplitError::PartTooSmall { max_bytes: 10 }));
     assert_eq!(split(&Update::new(), 100).unwrap(), vec![Update::new()]);
 }
 
-/// A returning editor sends all deletions that it ever saw; only what is new is worth an event.
+/// A returning editor sends all deletions that it has ever received; only the new ones go into an event.
 #[test]
-fn known_deletions_are_no_news() {
+fn known_deletions_are_removed() {
     let mut deletes = DeleteSet::new();
     deletes.insert(ClientId::from(5u32), 0, 3);
     let update = Update::from_deletes(deletes.clone());
@@ -181,10 +181,10 @@ fn known_deletions_are_no_news() {
     );
 }
 
-/// An editor that runs ahead of the server is asked, not refused for good.
+/// An editor ahead of the server is asked for the missing blocks and not refused permanently.
 #[test]
-fn what_may_be_early_says_so() {
-    let known = Book::default();
+fn an_update_that_may_be_early_is_marked_as_such() {
+    let known = KnownClients::default();
     let first = text(5, "ab");
     let mut w = Writer::new();
     for number in [1, 1, 6, 0] {

@@ -1,4 +1,4 @@
-//! What a document shows, according to an engine. An engine is asked only here.
+//! The content of a document according to an engine. Must be the only place that uses an engine.
 
 use crate::oracle::Yjs;
 use std::collections::BTreeMap;
@@ -9,11 +9,11 @@ use yrs::updates::decoder::Decode;
 use yrs::updates::encoder::Encode;
 use yrs::{Any, Doc, OffsetKind, Options, Out, ReadTxn, Text, Transact, Xml, XmlFragment, XmlOut};
 
-/// Loads updates in the given order into an empty document and tells what it shows, comparable as text.
+/// Applies updates in the given order to an empty document and returns its content, comparable as text.
 pub(crate) trait Engine {
     fn load(&mut self, updates: &[Vec<u8>]) -> String;
 
-    /// Whether it may be trusted with updates that come before what they refer to.
+    /// Whether it handles updates that precede the updates they refer to.
     fn any_order(&self) -> bool {
         true
     }
@@ -25,10 +25,10 @@ impl Engine for Yrs {
     fn load(&mut self, updates: &[Vec<u8>]) -> String {
         let doc = yrs_doc(u64::from(u32::MAX));
         for update in updates {
-            let update = yrs::Update::decode_v1(update).expect("what we write is an update");
+            let update = yrs::Update::decode_v1(update).expect("our own encoding");
             doc.transact_mut()
                 .apply_update(update)
-                .expect("what we write can be applied");
+                .expect("our own updates can be applied");
         }
         show(&doc)
     }
@@ -48,7 +48,8 @@ impl Engine for Yjs {
 pub(crate) fn yrs_doc(client: u64) -> Doc {
     let mut options = Options::with_client_id(yrs::block::ClientID::new(client));
     options.offset_kind = OffsetKind::Utf16;
-    // With it, yrs writes to the document while it reads, and differently according to how the same updates are bundled.
+    // Otherwise yrs writes to the document while it reads, with results that depend on how the same updates are
+    // bundled.
     options.cleanup_formatting = false;
     Doc::with_options(options)
 }
@@ -83,7 +84,7 @@ pub(crate) fn show(doc: &Doc) -> String {
 }
 
 fn show_text<T: Text, R: ReadTxn>(text: &T, txn: &R, out: &mut String) {
-    // Neighbouring pieces with the same format are one: engines differ in how they cut them.
+    // Neighbouring pieces with the same format are joined: engines divide them differently.
     let mut open: Option<(String, String)> = None;
     for piece in text.diff(txn, YChange::identity) {
         let attributes = piece.attributes.as_deref().map(show_attributes).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Any bytes at all: the corpora of the fuzz targets, and many mutations of valid updates, through the targets' own checks.
+//! Arbitrary bytes: the corpora of the fuzz targets, and many mutations of valid updates, through the checks of the
+//! targets.
 
 use crate::fuzz_checks as checks;
 use crate::peers::{self, Dice};
@@ -10,12 +11,12 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
         .unwrap()
         .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
         .collect();
-    assert!(!inputs.is_empty(), "the corpus of {target} is in the repository");
+    assert!(!inputs.is_empty(), "the corpus of {target} is empty");
     inputs
 }
 
 #[test]
-fn the_corpora_hold() {
+fn every_corpus_entry_passes_its_check() {
     corpus("parse").iter().for_each(|input| checks::parse(input));
     corpus("merge").iter().for_each(|input| checks::merge(input));
     corpus("admit").iter().for_each(|input| checks::admit(input));
@@ -45,7 +46,7 @@ fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
 }
 
 #[test]
-fn mutated_updates_break_nothing() {
+fn mutated_updates_pass_the_checks() {
     let mut dice = Dice::new(90);
     let mut seeds = corpus("admit");
     for seed in 0..40 {

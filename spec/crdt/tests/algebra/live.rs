@@ -1,7 +1,7 @@
-//! What is taken of a live editor's update where not all of it can be.
+//! The accepted part of a live update that is not admissible as a whole.
 
 use crate::engines::{Engine, Yrs};
-use crate::judged::Book;
+use crate::equivalence::KnownClients;
 use crate::peers::{self, Dice};
 use proptest::prelude::*;
 use weft_crdt::lib0::Writer;
@@ -13,7 +13,7 @@ use weft_crdt::{
 const ALICE: &str = "@alice:alpha.example";
 const BOB: &str = "@bob:alpha.example";
 
-/// Blocks of one client in the root `t`, each after the one before it.
+/// Blocks of one client in the root `t`, each after the previous one.
 #[derive(Default)]
 struct Typing {
     blocks: Vec<u8>,
@@ -62,24 +62,24 @@ impl Typing {
     }
 }
 
-fn take(bytes: Vec<u8>, book: &Book) -> Taken {
-    take_as(bytes, ALICE, book).unwrap()
+fn take(bytes: Vec<u8>, known_clients: &KnownClients) -> Taken {
+    take_as(bytes, ALICE, known_clients).unwrap()
 }
 
-fn take_as(bytes: Vec<u8>, sender: &str, book: &Book) -> Result<Taken, Refusal> {
-    take_live(&LiveUpdate::parse(bytes.into())?, sender, book)
+fn take_as(bytes: Vec<u8>, sender: &str, known_clients: &KnownClients) -> Result<Taken, Refusal> {
+    take_live(&LiveUpdate::parse(bytes.into())?, sender, known_clients)
 }
 
-/// Every server admits what was taken, part by part; gives where the client ends then.
-fn sealed(taken: &Taken, sender: &str, book: &mut Book, client: u64) -> u32 {
+/// Every server admits the accepted parts one by one; returns the end of the client's blocks.
+fn sealed(taken: &Taken, sender: &str, known_clients: &mut KnownClients, client: u64) -> u32 {
     for part in split(&taken.update, Bounds::EVENT.bytes).unwrap() {
         let part = Update::parse(part.encode().into()).unwrap();
-        let Admission::Admitted { ranges, .. } = admit(&part, sender, book).unwrap() else {
+        let Admission::Admitted { ranges, .. } = admit(&part, sender, known_clients).unwrap() else {
             panic!("a part is not admitted")
         };
-        book.note(&ranges, sender);
+        known_clients.note(&ranges, sender);
     }
-    book.end(ClientId::from(client as u32))
+    known_clients.end(ClientId::from(client as u32))
 }
 
 fn clocks(taken: &Taken) -> Vec<(u32, u32)> {
@@ -99,9 +99,9 @@ fn deep(levels: usize) -> impl Fn(&mut Writer) {
     }
 }
 
-/// F13: what no event can carry is taken as deleted, and what was typed before and after it is taken as it is.
+/// F13: content that no event can carry is accepted as deleted, and the text before and after it is accepted unchanged.
 #[test]
-fn one_bad_change_does_not_stop_an_editor() {
+fn one_inadmissible_change_does_not_block_an_editor() {
     let picture = format!("\"data:image/png;base64,{}\"", "A".repeat(200_000));
     let typing = |typing: Typing| typing.text(7, "after").bytes(7);
     let before = || Typing::default().text(7, "before");
@@ -141,7 +141,7 @@ fn one_bad_change_does_not_stop_an_editor() {
         ),
     ];
     for (code, bytes) in cases {
-        let taken = take(bytes, &Book::default());
+        let taken = take(bytes, &KnownClients::default());
         assert_eq!((codes(&taken), clocks(&taken)), (vec![code], vec![(6, 1)]));
         assert!(!taken.waits && taken.foreign.is_empty());
         let at = Id {
@@ -152,16 +152,16 @@ fn one_bad_change_does_not_stop_an_editor() {
             taken.update.delete_set().contains(at),
             "the editor's own copy is deleted"
         );
-        let mut book = Book::default();
-        assert_eq!(sealed(&taken, ALICE, &mut book, 7), 12, "{code}");
+        let mut known_clients = KnownClients::default();
+        assert_eq!(sealed(&taken, ALICE, &mut known_clients, 7), 12, "{code}");
         let shown = Yrs.load(&[taken.update.encode()]);
         assert!(format!("{shown:?}").contains("beforeafter"), "{shown:?}");
     }
 }
 
-/// Of a list, the elements that can be carried are; also where the first of them were known.
+/// The valid elements of a list are accepted, also if the first ones were known.
 #[test]
-fn of_a_list_only_the_bad_elements_are_refused() {
+fn only_the_invalid_elements_of_a_list_are_refused() {
     let list = Typing::default().put(7, 8, 5, |w| {
         w.var_uint(5);
         w.raw(&[119, 1, b'a']);
@@ -172,71 +172,72 @@ fn of_a_list_only_the_bad_elements_are_refused() {
         w.raw(&[119, 1, b'c']);
     });
     let bytes = list.text(7, "z").bytes(7);
-    let taken = take(bytes.clone(), &Book::default());
+    let taken = take(bytes.clone(), &KnownClients::default());
     assert_eq!(
         (codes(&taken), clocks(&taken)),
         (vec!["malformed", "piece_too_large"], vec![(1, 1), (3, 1)])
     );
-    let mut book = Book::default();
-    assert_eq!(sealed(&taken, ALICE, &mut book, 7), 6);
+    let mut known_clients = KnownClients::default();
+    assert_eq!(sealed(&taken, ALICE, &mut known_clients, 7), 6);
     for known in 1..6 {
-        let mut book = Book::default();
-        book.clients.insert(7.into(), (known, ALICE.to_owned()));
-        let rest = take(bytes.clone(), &book);
+        let mut known_clients = KnownClients::default();
+        known_clients.clients.insert(7.into(), (known, ALICE.to_owned()));
+        let rest = take(bytes.clone(), &known_clients);
         let bad = [(1, 1), (3, 1)].into_iter().filter(|(at, _)| *at >= known);
         assert_eq!(clocks(&rest), bad.collect::<Vec<_>>(), "{known}");
-        assert_eq!(sealed(&rest, ALICE, &mut book, 7), 6);
+        assert_eq!(sealed(&rest, ALICE, &mut known_clients, 7), 6);
     }
 }
 
-/// F12: one browser has another user's edits that were never sent. They are not the sender's to bring.
+/// F12: one browser has another user's edits that were never sent. The sender may not send them.
 #[test]
-fn blocks_of_another_user_are_cut_off_and_the_senders_own_are_taken() {
-    let mut book = Book::default();
-    book.clients.insert(1.into(), (2, BOB.to_owned()));
+fn blocks_of_another_user_are_cut_off_and_the_senders_own_are_accepted() {
+    let mut known_clients = KnownClients::default();
+    known_clients.clients.insert(1.into(), (2, BOB.to_owned()));
     let theirs = Update::parse(Typing::default().text(1, "abcd").bytes(1).into()).unwrap();
     let own = Update::parse(Typing::default().text(7, "own words").bytes(7).into()).unwrap();
     let both = merge(&[theirs.clone(), own.clone()]).unwrap();
-    let taken = take(both.encode(), &book);
+    let taken = take(both.encode(), &known_clients);
     assert_eq!(taken.update, own);
     assert_eq!(taken.foreign.values().collect::<Vec<_>>(), [BOB]);
     assert!(!taken.waits && taken.refused.is_empty());
 
-    // Sent again and again, as stock Yjs does it, it is nothing.
-    book.note(&own.ranges(), ALICE);
-    let again = take(both.encode(), &book);
+    // Sent again and again, as stock Yjs does, they have no effect.
+    known_clients.note(&own.ranges(), ALICE);
+    let again = take(both.encode(), &known_clients);
     assert!(again.update.is_empty() && !again.waits && !again.foreign.is_empty());
 
-    // The owner may bring them.
-    let brought = take_as(both.encode(), BOB, &book).unwrap();
+    // The owner may send them.
+    let brought = take_as(both.encode(), BOB, &known_clients).unwrap();
     assert_eq!(brought.update.ranges().into_values().collect::<Vec<_>>(), [(2, 4)]);
 }
 
-/// Own words that build on another user's, which only that user can bring, wait for them; what was before them does not.
+/// A sender's text that refers to another user's, which only that user can send, is left out until then; the text
+/// before it is not.
 #[test]
-fn what_builds_on_blocks_that_were_left_out_waits() {
-    let mut book = Book::default();
-    book.clients.insert(1.into(), (2, BOB.to_owned()));
+fn blocks_that_refer_to_omitted_blocks_are_left_out() {
+    let mut known_clients = KnownClients::default();
+    known_clients.clients.insert(1.into(), (2, BOB.to_owned()));
     let theirs = Update::parse(Typing::default().text(1, "abcd").bytes(1).into()).unwrap();
-    // "ok" in the root, then "!" after their unsent "d", then "?" after that.
+    // "ok" in the root, then "!" after the other user's unsent "d", then "?" after that.
     let mut w = Writer::new();
     w.raw(&[1, 3, 7, 0, 4, 1, 1, b't', 2, b'o', b'k']);
     w.raw(&[0x84, 1, 3, 1, b'!', 0x84, 7, 2, 1, b'?']);
     w.raw(&[1, 1, 1, 1, 3]);
     let own = Update::parse(w.into_vec().into()).unwrap();
     let both = merge(&[theirs.clone(), own]).unwrap();
-    let taken = take(both.encode(), &book);
+    let taken = take(both.encode(), &known_clients);
     assert_eq!(
         taken.update.ranges().into_iter().collect::<Vec<_>>(),
         [(7.into(), (0, 2))]
     );
     assert!(taken.waits);
     let deleted: Vec<_> = taken.update.delete_set().iter().collect();
-    assert_eq!(deleted, [(1.into(), 1, 2)], "of the deletion, what is known");
+    assert_eq!(deleted, [(1.into(), 1, 2)], "the known part of the deletion");
 
-    book.note(&theirs.ranges(), BOB);
-    book.note(&taken.update.ranges(), ALICE);
-    let rest = take(both.encode(), &book);
+    known_clients.note(&theirs.ranges(), BOB);
+    known_clients.note(&taken.update.ranges(), ALICE);
+    let rest = take(both.encode(), &known_clients);
     assert_eq!(
         rest.update.ranges().into_iter().collect::<Vec<_>>(),
         [(7.into(), (2, 4))]
@@ -244,9 +245,9 @@ fn what_builds_on_blocks_that_were_left_out_waits() {
     assert!(!rest.waits && rest.foreign.is_empty());
 }
 
-/// Rule 11 is asked of the parts.
+/// Rule 11 is checked for the parts.
 #[test]
-fn types_nested_deeply_by_an_editor_are_divided() {
+fn deeply_nested_types_of_an_editor_are_split() {
     let mut w = Writer::new();
     w.raw(&[1, 70, 7, 0]);
     w.raw(&[7, 1, 1, b't', 1]);
@@ -257,46 +258,50 @@ fn types_nested_deeply_by_an_editor_are_divided() {
     let bytes = w.into_vec();
     let update = Update::parse(bytes.clone().into()).unwrap();
     assert!(matches!(
-        admit(&update, ALICE, &Book::default()),
+        admit(&update, ALICE, &KnownClients::default()),
         Err(Refusal::TooDeep { .. })
     ));
-    let taken = take(bytes, &Book::default());
+    let taken = take(bytes, &KnownClients::default());
     assert_eq!(taken.update, update);
     assert_eq!(split(&taken.update, Bounds::EVENT.bytes).unwrap().len(), 2);
-    assert_eq!(sealed(&taken, ALICE, &mut Book::default(), 7), 70);
+    assert_eq!(sealed(&taken, ALICE, &mut KnownClients::default(), 7), 70);
 }
 
 #[test]
-fn what_no_editor_makes_is_refused_as_a_whole() {
-    let book = Book::default();
-    // Two blocks that wait for one another; a unit that is left and right; a v2 update; a name that fits no event.
+fn updates_that_no_editor_makes_are_refused_as_a_whole() {
+    let known_clients = KnownClients::default();
+    // Two blocks that refer to each other; a unit that is left and right origin; a v2 update; a name that fits no
+    // event.
     let circle = vec![2, 1, 2, 0, 0x84, 1, 0, 1, b'a', 1, 1, 0, 0x84, 2, 0, 1, b'b', 0];
     let mut both_sides = vec![1, 2, 1, 0, 4, 1, 1, b't', 1, b'a', 0xc4, 1, 0, 1, 0, 1, b'b', 0];
-    assert_eq!(take_as(circle, ALICE, &book).unwrap_err().code(), "circle");
+    assert_eq!(take_as(circle, ALICE, &known_clients).unwrap_err().code(), "circle");
     assert_eq!(
-        take_as(both_sides.clone(), ALICE, &book).unwrap_err().code(),
+        take_as(both_sides.clone(), ALICE, &known_clients).unwrap_err().code(),
         "origin_is_right_origin"
     );
     both_sides.truncate(9);
-    assert_eq!(take_as(both_sides, ALICE, &book).unwrap_err().code(), "malformed");
+    assert_eq!(
+        take_as(both_sides, ALICE, &known_clients).unwrap_err().code(),
+        "malformed"
+    );
     let mut w = Writer::new();
     w.raw(&[1, 1, 7, 0, 4, 1]);
     w.var_str(&"n".repeat(60_000));
     w.var_str("text");
     w.u8(0);
     assert_eq!(
-        take_as(w.into_vec(), ALICE, &book).unwrap_err().code(),
+        take_as(w.into_vec(), ALICE, &known_clients).unwrap_err().code(),
         "piece_too_large"
     );
-    // T94: counts that nothing follows, T102: blocks without end.
+    // T94: counts without elements; T102: blocks without end.
     let mut many = vec![1, 0x81, 0x80, 0x40, 7, 0];
     many.extend([0, 1].repeat(1 << 20));
-    assert_eq!(take_as(many, ALICE, &book).unwrap_err().code(), "too_many");
+    assert_eq!(take_as(many, ALICE, &known_clients).unwrap_err().code(), "too_many");
 }
 
 /// T96: nesting is followed to its end without recursion, and within limits.
 #[test]
-fn t96_a_value_nested_without_end_is_one_refused_value() {
+fn t96_an_endlessly_nested_value_is_one_refused_value() {
     let bytes = |levels: usize| {
         let list = Typing::default().put(7, 8, 1, |w| {
             w.var_uint(1);
@@ -304,33 +309,34 @@ fn t96_a_value_nested_without_end_is_one_refused_value() {
         });
         list.text(7, "after").bytes(7)
     };
-    assert_eq!(clocks(&take(bytes(90_000), &Book::default())), [(0, 1)]);
-    let endless = take_as(bytes(200_000), ALICE, &Book::default()).unwrap_err();
+    assert_eq!(clocks(&take(bytes(90_000), &KnownClients::default())), [(0, 1)]);
+    let endless = take_as(bytes(200_000), ALICE, &KnownClients::default()).unwrap_err();
     assert_eq!(endless.code(), "malformed");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever comes first, in whatever pieces: what is taken is admissible, and when all has come the text is whole.
+    /// In any order and any pieces: the accepted part is admissible, and when all updates are received the text is
+    /// complete.
     #[test]
-    fn what_was_left_out_is_taken_when_it_comes_again(seed in any::<u64>(), people in 2usize..5, edits in 1usize..40) {
+    fn omitted_blocks_are_accepted_when_they_are_sent_again(seed in any::<u64>(), people in 2usize..5, edits in 1usize..40) {
         let history = peers::history(seed, people, edits);
         prop_assume!(!history.is_empty());
         let mut dice = Dice::new(seed ^ 0x11fe);
         let raw: Vec<Vec<u8>> = history.iter().map(|step| step.update.clone()).collect();
         let updates: Vec<Update> = raw.iter().map(|bytes| Update::parse(bytes.clone().into()).unwrap()).collect();
         let whole = merge(&updates).unwrap();
-        let (mut book, mut document) = (Book::default(), Document::new());
+        let (mut known_clients, mut document) = (KnownClients::default(), Document::new());
         for turn in 0..12 {
             let some: Vec<Update> = updates.iter().filter(|_| dice.below(3) == 0).cloned().collect();
             let piece = if turn == 11 { whole.clone() } else { merge(&some).unwrap() };
-            let taken = take(piece.encode(), &book);
+            let taken = take(piece.encode(), &known_clients);
             prop_assert!(taken.refused.is_empty() && taken.foreign.is_empty());
-            match admit_within(&taken.update, ALICE, &book, &Bounds::LIVE).unwrap() {
-                Admission::Admitted { ranges, .. } => book.note(&ranges, ALICE),
+            match admit_within(&taken.update, ALICE, &known_clients, &Bounds::LIVE).unwrap() {
+                Admission::Admitted { ranges, .. } => known_clients.note(&ranges, ALICE),
                 Admission::Known => {}
-                Admission::Gap { .. } => prop_assert!(false, "a gap was taken"),
+                Admission::Gap { .. } => prop_assert!(false, "a gap was accepted"),
             }
             document.apply(&taken.update).unwrap();
             prop_assert!(turn < 11 || !taken.waits);

@@ -1,19 +1,20 @@
-//! What the algebra gives is judged by the engines: yrs, and Yjs in Node. One binary, so that it is linked once.
+//! The results of the algebra are checked with two engines: yrs, and Yjs in Node. One binary, so that it is linked
+//! once.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     missing_docs,
-    reason = "a test that meets the unexpected has to stop there"
+    reason = "a panic fails the test"
 )]
 
 mod admission;
 mod bombs;
 mod engines;
+mod equivalence;
 #[path = "../../fuzz/src/checks.rs"]
 mod fuzz_checks;
 mod hostile;
-mod judged;
 mod live;
 mod oracle;
 mod peers;

@@ -1,4 +1,5 @@
-//! Yjs in a Node process, spoken to by lines. Installs its own dependencies by the lock file; fails loudly without Node.
+//! Yjs in a Node process, driven by lines. Installs its own dependencies by the lock file; fails with a clear message
+//! without Node.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -25,9 +26,9 @@ impl Yjs {
         Yjs { child, input, output }
     }
 
-    /// One line there, one line back.
+    /// Sends one line and returns one line.
     pub(crate) fn ask(&mut self, line: &str) -> String {
-        writeln!(self.input, "{line}").expect("the oracle takes lines");
+        writeln!(self.input, "{line}").expect("the oracle reads lines");
         self.input.flush().unwrap();
         let mut answer = String::new();
         self.output.read_line(&mut answer).expect("the oracle answers");
@@ -48,12 +49,12 @@ impl Drop for Yjs {
     }
 }
 
-/// Runs `npm ci` unless what the lock file names is there.
+/// Runs `npm ci` unless the dependencies of the lock file are installed.
 fn installed() -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
         let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/yjs");
-        // Test runners start a process a test: one of them installs, the others wait.
+        // Test runners start a process per test: one of them installs, the others wait.
         let turn = std::fs::File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/yjs.lock")).unwrap();
         turn.lock().unwrap();
         let lock = std::fs::read(dir.join("package-lock.json")).unwrap();

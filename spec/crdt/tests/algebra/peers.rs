@@ -1,4 +1,4 @@
-//! Random concurrent editing by several people, made with yrs: the histories that the algebra is judged on.
+//! Random concurrent editing by several users, made with yrs: the histories with which the algebra is checked.
 
 use crate::engines::yrs_doc;
 use yrs::types::Attrs;
@@ -8,14 +8,14 @@ use yrs::{
     Xml, XmlElementPrelim, XmlFragment, XmlOut, XmlTextPrelim,
 };
 
-/// One update of a history: who made it, and its bytes. A history is in causal order.
+/// One update of a history: its author and its bytes. A history is in causal order.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) author: usize,
     pub(crate) update: Vec<u8>,
 }
 
-/// A small generator of random numbers, the same everywhere.
+/// A small random number generator, with the same sequence on every platform.
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -44,7 +44,7 @@ struct Peer {
 
 const WORDS: [&str; 6] = ["a", "hello ", "x😀y", "日本", "the quick brown fox ", "\n"];
 
-/// `edits` edits by `people` people, each of whom sees the others' with a delay.
+/// `edits` edits by `people` users, each of whom receives the others' with a delay.
 pub(crate) fn history(seed: u64, people: usize, edits: usize) -> Vec<Step> {
     let mut dice = Dice::new(seed);
     let mut peers: Vec<Peer> = (0..people)
@@ -136,7 +136,8 @@ fn edit_text<T: Text + GetString>(text: &T, txn: &mut TransactionMut<'_>, dice: 
     }
 }
 
-/// Single characters in one small place: people go on right behind what they wrote, after somebody else wrote there too.
+/// Single characters at one small position: users continue directly after their own text, after others have written
+/// there too.
 fn duel<T: Text + GetString>(text: &T, txn: &mut TransactionMut<'_>, dice: &mut Dice) {
     let at = dice.below(text.len(txn).min(3) as usize + 1) as u32;
     if at < text.len(txn) && dice.below(8) == 0 {

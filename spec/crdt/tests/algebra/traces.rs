@@ -1,7 +1,7 @@
-//! Real histories through the algebra, judged by yrs and by Yjs.
+//! Real histories processed by the algebra, checked with yrs and with Yjs.
 
 use crate::engines::{Engine, Yrs};
-use crate::judged::judge;
+use crate::equivalence::check;
 use crate::oracle::Yjs;
 use crate::peers::{Dice, Step};
 use crate::trace::{self, History};
@@ -17,31 +17,31 @@ fn steps(history: History) -> Vec<Step> {
 }
 
 #[test]
-fn a_paper_is_the_same_after_the_algebra() {
+fn a_paper_is_unchanged_by_the_algebra() {
     let history = steps(trace::sequential("automerge-paper", 6_000));
-    judge(&mut Yrs, &history, &mut Dice::new(1));
-    judge(&mut Yjs::start(), &history, &mut Dice::new(2));
+    check(&mut Yrs, &history, &mut Dice::new(1));
+    check(&mut Yjs::start(), &history, &mut Dice::new(2));
 }
 
 #[test]
-fn a_blog_post_is_the_same_after_the_algebra() {
+fn a_blog_post_is_unchanged_by_the_algebra() {
     let history = steps(trace::sequential("seph-blog1", 4_000));
-    judge(&mut Yjs::start(), &history, &mut Dice::new(3));
+    check(&mut Yjs::start(), &history, &mut Dice::new(3));
 }
 
 #[test]
-fn two_friends_who_write_at_once_see_the_same() {
+fn two_concurrent_authors_converge() {
     let Some(history) = trace::concurrent("friendsforever", 1_500) else {
         return;
     };
     let history = steps(history);
-    judge(&mut Yrs, &history, &mut Dice::new(4));
-    judge(&mut Yjs::start(), &history, &mut Dice::new(5));
+    check(&mut Yrs, &history, &mut Dice::new(4));
+    check(&mut Yjs::start(), &history, &mut Dice::new(5));
 }
 
-/// The longest history as a whole, kept open as a server keeps it: in no more bytes than an engine takes.
+/// The longest history as a whole, kept open as on a server: in at most as many bytes as an engine needs.
 #[test]
-fn a_long_history_stays_small() {
+fn a_long_history_is_no_larger_than_in_an_engine() {
     let history = trace::sequential("automerge-paper", 60_000);
     let updates: Vec<Update> = history
         .updates

@@ -1,6 +1,6 @@
-//! Every file of `spec/vectors/crdt`, as its README says another implementation should run them.
+//! Runs every file of `spec/vectors/crdt` as its README prescribes for other implementations.
 
-use crate::judged::Book;
+use crate::equivalence::KnownClients;
 use crate::oracle::{from_hex, to_hex};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -51,22 +51,26 @@ fn ranges(update: &std::collections::BTreeMap<ClientId, (u32, u32)>) -> Value {
         .into()
 }
 
-fn book(case: &Value) -> Book {
-    let mut book = Book::default();
+fn known_clients(case: &Value) -> KnownClients {
+    let mut known_clients = KnownClients::default();
     for (client, known) in case["known"].as_object().unwrap() {
         let client = ClientId::new(client.parse().unwrap()).unwrap();
         let entry = (
             known["end"].as_u64().unwrap() as u32,
             known["owner"].as_str().unwrap().to_owned(),
         );
-        book.clients.insert(client, entry);
+        known_clients.clients.insert(client, entry);
     }
-    book
+    known_clients
 }
 
 fn decide(case: &Value) -> Value {
-    let book = book(case);
-    match admit_bytes(bytes(&case["update"]).into(), case["sender"].as_str().unwrap(), &book) {
+    let known_clients = known_clients(case);
+    match admit_bytes(
+        bytes(&case["update"]).into(),
+        case["sender"].as_str().unwrap(),
+        &known_clients,
+    ) {
         Ok(Admission::Admitted { ranges: new, update }) => {
             let mut answer = json!({ "result": "admitted", "ranges": ranges(&new) });
             if case["expect"].get("update").is_some() {
@@ -87,7 +91,7 @@ fn decide(case: &Value) -> Value {
 }
 
 #[test]
-fn admission_decides_as_the_vectors_say() {
+fn admission_agrees_with_the_vectors() {
     let mut wrong = Vec::new();
     for (name, case) in cases("admission") {
         let answer = decide(&case);
@@ -107,7 +111,7 @@ fn take(case: &Value) -> Result<Value, Refusal> {
     let taken = take_live(
         &LiveUpdate::parse(bytes.into())?,
         case["sender"].as_str().unwrap(),
-        &book(case),
+        &known_clients(case),
     )?;
     let refused = taken.refused.iter().map(|block| {
         json!({
@@ -135,7 +139,7 @@ fn take(case: &Value) -> Result<Value, Refusal> {
 }
 
 #[test]
-fn of_live_updates_is_taken_what_the_vectors_say() {
+fn live_admission_agrees_with_the_vectors() {
     let mut wrong = Vec::new();
     for (name, case) in cases("live") {
         let answer = take(&case).unwrap_or_else(|refusal| json!({"result": "refused", "rule": refusal.code()}));
@@ -164,9 +168,8 @@ fn state_vector(case: &Value) -> Value {
     }
 }
 
-/// Each part is admissible as an event after those before it.
 #[test]
-fn the_algebra_gives_what_the_vectors_say() {
+fn the_algebra_agrees_with_the_vectors() {
     for (name, case) in cases("algebra") {
         let expect = &case["expect"];
         match case["operation"].as_str().unwrap() {
@@ -232,22 +235,22 @@ fn judged(whole: &Update, parts: &[Update], max: usize) -> &'static str {
     if compact(&merge(parts).unwrap()) != compact(whole) {
         return "difference";
     }
-    let mut book = Book::default();
+    let mut known_clients = KnownClients::default();
     for part in parts {
-        let admitted = admit_bytes(part.encode().into(), "@alice:alpha.example", &book);
+        let admitted = admit_bytes(part.encode().into(), "@alice:alpha.example", &known_clients);
         let Ok(Admission::Admitted { ranges, .. }) = admitted else {
             return "not_admitted";
         };
         for (client, (_, end)) in ranges {
-            book.clients.insert(client, (end, "@alice:alpha.example".to_owned()));
+            known_clients.clients.insert(client, (end, "@alice:alpha.example".to_owned()));
         }
     }
     "valid"
 }
 
-/// What the docs promise about names: each refusal has one, and vectors use no other.
+/// The names that the docs promise: each refusal has one, and vectors use no others.
 #[test]
-fn vectors_name_rules_that_exist() {
+fn vectors_name_only_existing_rules() {
     let rules: BTreeSet<&str> = [
         "malformed",
         "too_large",

@@ -1,7 +1,7 @@
 //! Real editing histories as lists of keystroke updates (made by yrs), for tests and benchmarks.
 //!
-//! The files come from github.com/josephg/editing-traces. They are looked for in `WEFT_TRACES`, then in
-//! `../shared/data/editing-traces` beside the repository; without them a made history of the same shape takes their place.
+//! The files come from github.com/josephg/editing-traces. They are searched in `WEFT_TRACES`, then in
+//! `../shared/data/editing-traces` next to the repository; without them a generated history of the same shape is used.
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,13 +32,13 @@ struct Trace {
 /// The updates of a history in causal order, with their authors, and whether the history is a real one.
 pub(crate) struct History {
     pub(crate) updates: Vec<(usize, Vec<u8>)>,
-    #[allow(dead_code, reason = "the benchmark tells it, the tests need not know")]
+    #[allow(dead_code, reason = "only the benchmark prints it")]
     pub(crate) real: bool,
-    /// Of each update, what its author had heard when writing it.
-    #[allow(dead_code, reason = "for who replays it over a network")]
+    /// For each update, what its author had received when writing it.
+    #[allow(dead_code, reason = "for tests that replay it over a network")]
     pub(crate) heard: Vec<StateVector>,
-    /// The text at the end, of a real one that was not cut.
-    #[allow(dead_code, reason = "for who replays it over a network")]
+    /// The final text of a complete real history.
+    #[allow(dead_code, reason = "for tests that replay it over a network")]
     pub(crate) end: Option<String>,
 }
 
@@ -77,13 +77,14 @@ pub(crate) fn sequential(name: &str, limit: usize) -> History {
     }
 }
 
-/// One of the traces with several authors who write at the same time.
+/// One of the traces with several concurrent authors.
 pub(crate) fn concurrent(name: &str, limit: usize) -> Option<History> {
     Some(replayed(&read(name)?, limit, true))
 }
 
-/// The same; where it isn't there, two who type at the same time and never look.
-#[allow(dead_code, reason = "for who replays it over a network")]
+/// The same; if the trace is missing, a generated one with two authors who type concurrently and never receive each
+/// other's edits.
+#[allow(dead_code, reason = "for tests that replay it over a network")]
 pub(crate) fn concurrent_or_made(name: &str, limit: usize) -> History {
     if let Some(history) = concurrent(name, limit) {
         return history;
@@ -123,7 +124,7 @@ fn replayed(trace: &Trace, limit: usize, real: bool) -> History {
             }
         }
         for p in missing {
-            writer.hear(&updates[p].1);
+            writer.receive(&updates[p].1);
             seen.insert(p);
         }
         heard.push(writer.doc.transact().state_vector());
@@ -139,7 +140,7 @@ fn replayed(trace: &Trace, limit: usize, real: bool) -> History {
     }
 }
 
-/// Somebody who types, goes back over mistakes, and now and then goes elsewhere.
+/// An author who types, corrects mistakes, and sometimes moves to another position.
 fn made(edits: usize) -> Vec<Patch> {
     let mut state = 42u64;
     let mut dice = |n: usize| {
@@ -174,7 +175,7 @@ fn made(edits: usize) -> Vec<Patch> {
 struct Writer {
     doc: Doc,
     text: TextRef,
-    /// The text's characters by their UTF-16 width, once one of them is wider than one.
+    /// The text's characters by their UTF-16 width, once one of them has a width above one.
     wide: bool,
 }
 
@@ -187,7 +188,7 @@ impl Writer {
         Writer { doc, text, wide: false }
     }
 
-    fn hear(&mut self, update: &[u8]) {
+    fn receive(&mut self, update: &[u8]) {
         let update = yrs::Update::decode_v1(update).expect("yrs' own update");
         self.doc.transact_mut().apply_update(update).expect("yrs' own update");
         self.wide = true;

@@ -1,9 +1,9 @@
-// Yjs itself, driven by lines on stdin; one line of JSON on stdout for each.
+// Runs Yjs, driven by lines on stdin; prints one line of JSON on stdout for each.
 //
-//   load HEX HEX ...                 applies the updates in this order to an empty document; answers what it shows
-//   history SEED CLIENTS EDITS       random concurrent edits; answers the list of updates in causal order with their authors
+//   load HEX HEX ...                 applies the updates in this order to an empty document; prints its content
+//   history SEED CLIENTS EDITS       random concurrent edits; prints the updates in causal order with their authors
 //
-// Only the tests of this crate start it.
+// Must only be started by the tests of this crate.
 import * as Y from 'yjs'
 import { createInterface } from 'node:readline'
 
@@ -67,13 +67,13 @@ const edits = {
       default: return text.insert(at, words[pick(words.length)])
     }
   },
-  type (doc, pick) { // a run of single characters, as people type
+  type (doc, pick) { // a run of single characters, as users type
     const text = doc.getText('t')
     const at = pick(text.length + 1)
     for (let i = 0; i < 6; i++) text.insert(at + i, 'typing'[i])
     if (pick(2)) text.delete(at + 2, 2)
   },
-  duel (doc, pick) { // single characters in one small place, right behind one another
+  duel (doc, pick) { // single characters at one small position, each directly after another
     const text = doc.getText('t')
     const at = pick(Math.min(text.length, 3) + 1)
     if (at < text.length && pick(8) === 0) return text.delete(at, 1)

@@ -1,4 +1,5 @@
-//! The heart: random concurrent histories, put through the algebra in every way, must show the same as the untouched updates.
+//! The main property: random concurrent histories, processed by the algebra in every way, have the same content as the
+//! unprocessed updates.
 
 use crate::engines::{Engine, Yrs};
 use crate::oracle::{Yjs, from_hex};
@@ -9,13 +10,13 @@ use weft_crdt::{
     Admission, Bounds, ClientId, Document, Known, StateVector, Update, admit, admit_within, compact, diff, merge, split,
 };
 
-/// What a server knows: ends and owners.
+/// The knowledge of a server: known ends and owners.
 #[derive(Clone, Default)]
-pub(crate) struct Book {
+pub(crate) struct KnownClients {
     pub(crate) clients: BTreeMap<ClientId, (u32, String)>,
 }
 
-impl Known for Book {
+impl Known for KnownClients {
     fn end(&self, client: ClientId) -> u32 {
         self.clients.get(&client).map_or(0, |(end, _)| *end)
     }
@@ -25,7 +26,7 @@ impl Known for Book {
     }
 }
 
-impl Book {
+impl KnownClients {
     pub(crate) fn note(&mut self, ranges: &BTreeMap<ClientId, (u32, u32)>, owner: &str) {
         for (client, (_, to)) in ranges {
             self.clients.entry(*client).or_insert((0, owner.to_owned())).0 = *to;
@@ -37,8 +38,8 @@ fn parsed(bytes: &[u8]) -> Update {
     Update::parse(bytes.to_vec().into()).unwrap_or_else(|e| panic!("{e}: {}", crate::oracle::to_hex(bytes)))
 }
 
-/// Everything that the algebra promises about one history.
-pub(crate) fn judge(engine: &mut impl Engine, history: &[Step], dice: &mut Dice) {
+/// All properties of the algebra for one history.
+pub(crate) fn check(engine: &mut impl Engine, history: &[Step], dice: &mut Dice) {
     let raw: Vec<Vec<u8>> = history.iter().map(|s| s.update.clone()).collect();
     let updates: Vec<Update> = raw.iter().map(|u| parsed(u)).collect();
     let truth = engine.load(&raw);
@@ -68,13 +69,13 @@ pub(crate) fn judge(engine: &mut impl Engine, history: &[Step], dice: &mut Dice)
     assert_eq!(small.state_vector(), merged.state_vector());
     assert_eq!(parsed(&small.encode()), small);
 
-    judge_partial(engine, &raw, &updates, &merged, &truth, dice);
-    judge_split(engine, &small, &truth, dice);
-    judge_live(engine, history, &updates, &truth, dice);
+    check_partial(engine, &raw, &updates, &merged, &truth, dice);
+    check_split(engine, &small, &truth, dice);
+    check_live(engine, history, &updates, &truth, dice);
 }
 
-/// A part is compacted, and the others arrive afterwards in any order; and what a peer with a part lacks.
-fn judge_partial(
+/// A part is compacted, and the others are applied afterwards in any order; and the diff for a peer with a part.
+fn check_partial(
     engine: &mut impl Engine,
     raw: &[Vec<u8>],
     updates: &[Update],
@@ -87,7 +88,7 @@ fn judge_partial(
     let mut rest = raw[cut..].to_vec();
     rest.insert(0, head.encode());
     assert_eq!(engine.load(&rest), truth, "a compacted part, then the others in order");
-    // yrs 0.28.1 loses some updates that come before what they refer to, touched or not: then it is no judge.
+    // yrs 0.28.1 loses some updates that precede the ones they refer to, processed or not; then its result is not used.
     dice.shuffle(&mut rest[1..]);
     let untouched: Vec<Vec<u8>> = raw[..cut].iter().chain(&rest[1..]).cloned().collect();
     if engine.any_order() || engine.load(&untouched) == truth {
@@ -116,7 +117,7 @@ fn judge_partial(
         assert_eq!(
             engine.load(&[head.encode(), lacking.encode()]),
             truth,
-            "what a peer lacks"
+            "the diff for a peer"
         );
     }
     let odd: StateVector = merged
@@ -128,12 +129,12 @@ fn judge_partial(
     assert_eq!(
         engine.load(&[lacking.encode(), merged.encode()]),
         truth,
-        "a cut anywhere"
+        "a diff at any clock"
     );
     assert!(lacking.ranges().iter().all(|(c, (from, _))| *from == odd.get(*c)));
 }
 
-/// A clock of a client, but none inside a surrogate pair: a cut there leaves two halves for good, as in Yjs.
+/// A clock of a client, but not inside a surrogate pair: a division there leaves two halves permanently, as in Yjs.
 fn cut_below(merged: &Update, client: ClientId, end: u32, dice: &mut Dice) -> u32 {
     let cut = dice.below(end as usize + 1) as u32;
     let around = merged
@@ -145,14 +146,14 @@ fn cut_below(merged: &Update, client: ClientId, end: u32, dice: &mut Dice) -> u3
     }
 }
 
-fn judge_split(engine: &mut impl Engine, small: &Update, truth: &str, dice: &mut Dice) {
+fn check_split(engine: &mut impl Engine, small: &Update, truth: &str, dice: &mut Dice) {
     let max = 150 + dice.below(400);
     let parts = split(small, max).unwrap();
-    let mut book = Book::default();
+    let mut known_clients = KnownClients::default();
     for part in &parts {
         assert!(part.encode().len() <= max, "{} of {max}", part.encode().len());
-        match admit(part, "@a:a", &book).unwrap() {
-            Admission::Admitted { ranges, .. } => book.note(&ranges, "@a:a"),
+        match admit(part, "@a:a", &known_clients).unwrap() {
+            Admission::Admitted { ranges, .. } => known_clients.note(&ranges, "@a:a"),
             other => panic!("{other:?}"),
         }
     }
@@ -165,21 +166,22 @@ fn judge_split(engine: &mut impl Engine, small: &Update, truth: &str, dice: &mut
     );
 }
 
-/// As a server does: admit one by one, keep the document open, answer state vectors.
-fn judge_live(engine: &mut impl Engine, history: &[Step], updates: &[Update], truth: &str, dice: &mut Dice) {
-    let mut book = Book::default();
+/// As on a server: admits one by one, keeps the document open, computes diffs.
+fn check_live(engine: &mut impl Engine, history: &[Step], updates: &[Update], truth: &str, dice: &mut Dice) {
+    let mut known_clients = KnownClients::default();
     let mut document = Document::new();
     let stop = dice.below(history.len());
     let mut early = document.clone();
     for (i, (step, update)) in history.iter().zip(updates).enumerate() {
         let author = format!("@u{}:a", step.author);
-        let Admission::Admitted { ranges, update: new } = admit_within(update, &author, &book, &Bounds::LIVE).unwrap()
+        let Admission::Admitted { ranges, update: new } =
+            admit_within(update, &author, &known_clients, &Bounds::LIVE).unwrap()
         else {
             panic!("an honest update is admitted");
         };
         assert_eq!(new.encode(), update.encode());
         assert_eq!(ranges, update.ranges());
-        book.note(&ranges, &author);
+        known_clients.note(&ranges, &author);
         document.apply(&new).unwrap();
         assert!(document.only_new(update).is_empty());
         if dice.below(8) == 0 {
@@ -188,7 +190,7 @@ fn judge_live(engine: &mut impl Engine, history: &[Step], updates: &[Update], tr
         if i == stop {
             early = document.clone();
         }
-        let again = admit(update, &author, &book).unwrap();
+        let again = admit(update, &author, &known_clients).unwrap();
         assert_eq!(again == Admission::Known, update.delete_set().is_empty());
     }
     assert_eq!(engine.load(&[document.encode()]), truth, "an open document");
@@ -197,7 +199,7 @@ fn judge_live(engine: &mut impl Engine, history: &[Step], updates: &[Update], tr
     assert_eq!(
         engine.load(&[early.encode(), lacking]),
         truth,
-        "what an open document answers"
+        "the diff of an open document"
     );
     let stored = Document::from_update(document.encode().into()).unwrap();
     assert_eq!(stored.encode(), document.encode());
@@ -207,33 +209,33 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn yrs_sees_no_difference(seed in any::<u64>(), people in 2usize..6, edits in 1usize..60) {
+    fn the_algebra_does_not_change_content_according_to_yrs(seed in any::<u64>(), people in 2usize..6, edits in 1usize..60) {
         let history = peers::history(seed, people, edits);
         prop_assume!(!history.is_empty());
-        judge(&mut Yrs, &history, &mut Dice::new(seed ^ 0x5eed));
+        check(&mut Yrs, &history, &mut Dice::new(seed ^ 0x5eed));
     }
 }
 
-/// An event that says nothing is inadmissible news to everybody: whatever the size, no part of a split is one.
+/// An empty event is inadmissible and would be useless to everybody: for any size, no part of a split is empty.
 #[test]
-fn no_part_of_a_split_says_nothing() {
+fn no_part_of_a_split_is_empty() {
     let history = peers::history(12_204_378_036_572_629_153, 5, 13);
     let updates: Vec<Update> = history.iter().map(|step| parsed(&step.update)).collect();
     let small = compact(&merge(&updates).unwrap());
     for max in 150..550 {
-        let mut book = Book::default();
+        let mut known_clients = KnownClients::default();
         for part in split(&small, max).unwrap() {
-            match admit(&part, "@a:a", &book).unwrap() {
-                Admission::Admitted { ranges, .. } => book.note(&ranges, "@a:a"),
+            match admit(&part, "@a:a", &known_clients).unwrap() {
+                Admission::Admitted { ranges, .. } => known_clients.note(&ranges, "@a:a"),
                 other => panic!("at {max} bytes: {other:?}"),
             }
         }
     }
 }
 
-/// Histories that Yjs made, judged by Yjs and by yrs.
+/// Histories made by Yjs, checked with Yjs and with yrs.
 #[test]
-fn yjs_sees_no_difference() {
+fn the_algebra_does_not_change_content_according_to_yjs() {
     #[derive(serde::Deserialize)]
     struct Made {
         author: usize,
@@ -255,8 +257,12 @@ fn yjs_sees_no_difference() {
             continue;
         }
         for step in &history {
-            assert_eq!(parsed(&step.update).encode(), step.update, "Yjs' own bytes come back");
+            assert_eq!(
+                parsed(&step.update).encode(),
+                step.update,
+                "the encoding of Yjs is unchanged"
+            );
         }
-        judge(&mut yjs, &history, &mut dice);
+        check(&mut yjs, &history, &mut dice);
     }
 }
