@@ -86,9 +86,9 @@ impl Budget {
     }
 }
 
-/// An amount taken from a [`Budget`]; dropping it gives the amount back.
+/// An amount taken from a [`Budget`]; dropping it returns the amount.
 #[derive(Debug)]
-#[must_use = "dropping a share gives its amount back"]
+#[must_use = "dropping a share returns its amount"]
 pub struct Share {
     budget: Arc<Budget>,
     amount: u64,

@@ -74,9 +74,9 @@ impl<K: Eq + Hash + Clone> KeyedBudget<K> {
     }
 }
 
-/// An amount that a key has taken from a [`KeyedBudget`]; dropping it gives the amount back.
+/// An amount that a key has taken from a [`KeyedBudget`]; dropping it returns the amount.
 #[derive(Debug)]
-#[must_use = "dropping a share gives its amount back"]
+#[must_use = "dropping a share returns its amount"]
 pub struct KeyedShare<K: Eq + Hash + Clone> {
     budget: Arc<KeyedBudget<K>>,
     key: K,

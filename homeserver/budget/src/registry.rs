@@ -11,7 +11,7 @@ pub struct Usage {
     pub name: &'static str,
     /// The limit of what may be in use.
     pub limit: u64,
-    /// What is in use.
+    /// The amount in use.
     pub used: u64,
     /// The largest amount in use at one time since the start.
     pub peak: u64,

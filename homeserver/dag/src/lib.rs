@@ -1,9 +1,9 @@
 //! The event graph of one room, as pure functions: build, hash, sign, parse, check, authorise, resolve.
 //!
 //! Must not do I/O, read a clock or draw random numbers: times, keys and stored events are arguments. An event passes
-//! through types that can only be made in one order: `Draft -> Signed -> Verified` for our own events, `Unchecked ->
-//! Verified` for received ones, and then `Verified -> Authorized` for both. The numbers that bound what others may send
-//! are in `weft_wire::limits`.
+//! through types that can only be made in one order: `Draft -> Signed -> Verified` for our own events,
+//! `Unchecked -> Verified` for received ones, and then `Verified -> Authorized` for both. The numbers that bound what
+//! others may send are in `weft_wire::limits`.
 
 mod authorize;
 pub mod chain_cover;

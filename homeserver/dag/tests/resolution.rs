@@ -233,7 +233,7 @@ fn conflicting_branches_resolve_alike_in_all_120_orders() {
         assert_eq!(
             view.membership(&user("@dave:d.example")),
             MembershipState::Join,
-            "bob was banned when he banned dave"
+            "the sender of dave's ban was banned"
         );
     }
 }

@@ -1,5 +1,5 @@
 //! A compact binary format for rows with payloads, for which JSON would need base64 or escaping: a version byte,
-//! numbers of fixed width (big-endian), and byte strings with a u32 length prefix.
+//! numbers of fixed width (big-endian), and byte strings with a u32 length prefix. Must not panic on damaged bytes.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 

@@ -1,4 +1,5 @@
-//! The catalogue of all tables: name, contents, purpose, and whether a table can be rebuilt from others.
+//! The catalogue of all tables: name, contents, purpose, and whether a table can be rebuilt from others. Must not
+//! access a store.
 
 use crate::table::Scope;
 use crate::tables;

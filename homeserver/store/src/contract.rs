@@ -291,7 +291,7 @@ async fn concurrent_fences_have_one_winner<E: Engine>(engine: E) {
     });
     let mut winners = 0;
     for racer in racers.collect::<Vec<_>>() {
-        winners += usize::from(racer.await.expect("no racer panics"));
+        winners += usize::from(racer.await.expect("no task panics"));
     }
     assert_eq!(winners, 1);
     assert_eq!(keys(engine.as_ref(), "won", None, false, 9).await.len(), 1);

@@ -1,4 +1,5 @@
-//! The errors of the three operations open, read and commit. Each states what the caller can do.
+//! The errors of the three operations open, read and commit. Each states what the caller can do. Must not quote the
+//! contents of a row.
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Which rows of a table to read: prefix, bounds, direction, limit.
+//! Which rows of a table to read: prefix, bounds, direction, limit. Must not read them.
 
 use bytes::Bytes;
 

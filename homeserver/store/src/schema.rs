@@ -1,5 +1,5 @@
-//! The schema version: the format of all rows. A store of a newer program is refused; a store of an older program is
-//! migrated step by step before anything else reads it.
+//! The schema version: the format of all rows. A store of an older program is migrated step by step before anything
+//! else reads it. Must not open a store of a newer program.
 
 mod steps;
 

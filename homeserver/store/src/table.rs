@@ -1,4 +1,5 @@
-//! A typed table: its name, the layout of its keys, and the types of its keys and values.
+//! A typed table: its name, the layout of its keys, and the types of its keys and values. Must not know the meaning of
+//! a row.
 
 use std::marker::PhantomData;
 

@@ -61,7 +61,7 @@ async fn a_power_loss_keeps_the_synced_rows_and_at_most_the_tail() {
         );
         assert!(
             engine.get(b"acknowledged").await.is_err(),
-            "the engine of before the power loss"
+            "the engine was opened before the power loss"
         );
         let engine = disk.open();
         assert!(engine.get(b"acknowledged").await.unwrap().is_some());
