@@ -4,7 +4,7 @@
 //!
 //! Three allowances are made that events do not have: blocks of another user's client id are cut off, blocks that refer
 //! to unknown ones are left out, and content that no event can carry is taken as deleted. The accepted part always
-//! passes as events after [`crate::split`]. Total and linear; must not guess the intention of a sender.
+//! passes as events after [`crate::split()`]. Total and linear; must not guess the intention of a sender.
 
 use crate::admission::{admit_within, check_counts, check_kind};
 use crate::block::{Block, Kind, Links};
