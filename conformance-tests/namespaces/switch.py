@@ -1,11 +1,11 @@
-"""A network for real server processes: one network namespace each, and a switch between them that is no good.
+"""A network for real server processes: one network namespace each, and an unreliable switch between them.
 
-`switch.py NODES SEED` makes the namespaces, says in one line of JSON what there is, and reads commands (a line of JSON
-each) from its standard input until that closes. Every frame from one namespace to another goes through here, where it is
-delayed, overtaken, doubled, lost or cut, by the directed pair. Beside that, a port of the host's loopback leads into each
-namespace: users reach their own server by that, and it is never impaired.
+`switch.py NODES SEED` creates the namespaces, prints their description as one line of JSON, and reads commands (one line
+of JSON each) from standard input until that is closed. Every frame between two namespaces passes through this process,
+which delays, reorders, duplicates, drops or cuts it, per directed pair. In addition, a port of the host's loopback is
+forwarded into each namespace: users reach their own server through it, without impairment.
 
-`switch.py check` only says whether this machine allows it. Must not look into what it carries: that is TLS.
+`switch.py check` only tests whether this machine allows it. Must not inspect the traffic: it is TLS.
 """
 
 import ctypes
@@ -41,12 +41,12 @@ def up(name, address, mask):
 
 
 class Node(threading.Thread):
-    """A namespace: the thread lives in it and carries the users' connections into it."""
+    """A namespace: the thread runs in it and relays the users' connections into it."""
 
     def __init__(self, number):
         super().__init__(daemon=True)
         self.number, self.failure, self.made = number, None, threading.Event()
-        # Made before the thread leaves: it stays on the host's loopback.
+        # Created before the thread enters the namespace: it stays on the host's loopback.
         self.door = socket.create_server(("127.0.0.1", 0), backlog=128)
 
     def run(self):
@@ -67,7 +67,7 @@ class Node(threading.Thread):
 
 
 def carry(outside):
-    """One connection of a user. The thread is in the namespace, and so is what it connects to."""
+    """Relays one connection of a user. The thread runs in the namespace, and connects to a port there."""
     try:
         inside = socket.create_connection(("127.0.0.1", SERVER_PORT), timeout=10)
     except OSError:
@@ -109,7 +109,7 @@ class Switch:
                 frame = os.read(self.nodes[source].tap, 65536)
             except OSError:
                 return
-            # IPv4 and ARP alone.
+            # Only IPv4 and ARP.
             if frame[12:14] not in (b"\x08\x00", b"\x08\x06"):
                 continue
             self.where[frame[6:12]] = source
@@ -143,10 +143,10 @@ class Switch:
                 os.write(self.nodes[target].tap, frame)
                 self.carried["frames"] += 1
             except OSError:
-                # Its queue is full: lost, as on any wire.
+                # Its queue is full: the frame is dropped, as on a real network.
                 self.carried["lost"] += 1
 
-    def obey(self, command):
+    def handle(self, command):
         if "cut" in command:
             self.cut = {tuple(pair) for pair in command["cut"]}
         if "weather" in command:
@@ -170,7 +170,7 @@ class Switch:
                     return
                 *lines, commands = (commands + part).split(b"\n")
                 for line in lines:
-                    self.obey(json.loads(line))
+                    self.handle(json.loads(line))
             self.deliver()
 
 

@@ -1,5 +1,5 @@
-// Stock Yjs editors of several kinds in one process, driven by JSON lines on standard input, answering on standard
-// output. It adds nothing to the providers: what a test sees here is what an application would see.
+// Stock Yjs editors of several kinds in one process: JSON requests on standard input, one per line, and responses on
+// standard output. Must not add anything to the providers: they behave as in an application.
 import * as readline from 'node:readline'
 import WebSocket from 'ws'
 import * as Y from 'yjs'
@@ -13,7 +13,7 @@ function say(message) {
   process.stdout.write(JSON.stringify(message) + '\n')
 }
 
-/** Waits until `condition` holds, looking again at each of the editor's events. */
+/** Waits until `condition` is true; checks again at each of the editor's events. */
 function until(editor, condition, timeout, what) {
   return new Promise((resolve, reject) => {
     const check = () => {
@@ -61,7 +61,7 @@ function plain({ url, room, token }, doc, editor) {
     disconnect: () => provider.disconnect(),
     destroy: () => provider.destroy(),
     terminate: () => provider.ws.terminate(),
-    /** The line is dead, and only the client knows: the server keeps its end. */
+    /** The connection is dead, and only the client has noticed: the server's side stays open. */
     abandon: () => {
       for (const on of ['onmessage', 'onclose', 'onerror', 'onopen']) provider.ws[on] = null
       provider.ws.on('error', () => {})
@@ -114,7 +114,7 @@ function hocuspocus({ url, room, token, socket }, doc, editor) {
 const commands = {
   open(request) {
     const doc = new Y.Doc()
-    // What another person left in the storage of this browser.
+    // The document that another user left in the storage of this browser.
     if (request.copy_of) Y.applyUpdate(doc, Y.encodeStateAsUpdate(editors.get(request.copy_of).doc))
     if (request.first) doc.getText('body').insert(request.first.at, request.first.text)
     const editor = { doc, text: doc.getText('body'), watchers: new Set(), events: [] }
@@ -140,17 +140,17 @@ const commands = {
   format({ editor: name, at, length, value }) {
     editors.get(name).text.format(at, length, { note: value })
   },
-  /** Half of a surrogate pair: a string that UTF-8 can't hold. */
+  /** Half of a surrogate pair: a string that UTF-8 can't encode. */
   format_half({ editor: name, at, length }) {
     editors.get(name).text.format(at, length, { note: 'half \ud83d' })
   },
-  /** A value of a map, nested so deeply. */
+  /** Sets a value of a map, nested in `levels` arrays. */
   set_deep({ editor: name, key, levels }) {
     let value = 'core'
     for (let level = 0; level < levels; level++) value = [value]
     editors.get(name).doc.getMap('map').set(key, value)
   },
-  /** A map's value under a name of so many letters. */
+  /** Sets a value of a map under a key of `letters` letters. */
   set_named({ editor: name, letters }) {
     editors.get(name).doc.getMap('map').set('k'.repeat(letters), 1)
   },
@@ -164,7 +164,7 @@ const commands = {
     const editor = editors.get(name)
     return { synced: editor.synced(), unsynced: editor.unsynced(), client: editor.doc.clientID }
   },
-  /** The whole document as one update, for comparing replicas byte for byte after a canonical load. */
+  /** The whole document as one update, to compare replicas byte by byte after a canonical load. */
   update: ({ editor }) => ({ update: Buffer.from(Y.encodeStateAsUpdate(editors.get(editor).doc)).toString('hex') }),
   update_event({ client, text }) {
     const doc = new Y.Doc()
@@ -258,5 +258,5 @@ async function handle(line) {
 
 process.on('uncaughtException', (error) => say({ event: 'uncaught', error: String(error?.stack ?? error) }))
 readline.createInterface({ input: process.stdin }).on('line', handle).on('close', () => process.exit(0))
-// Providers print to the console; that must not get between the answers.
+// Providers print to the console; that must not be mixed with the responses.
 console.log = console.info = console.warn = (...words) => process.stderr.write(words.join(' ') + '\n')

@@ -1,5 +1,6 @@
-// A stock Matrix client, matrix-js-sdk, driven by JSON lines on standard input, answering on standard output. It uses
-// the client's own calls and its own sync loop: what a test sees here is what an application would see.
+// A stock Matrix client, matrix-js-sdk: JSON requests on standard input, one per line, and responses on standard
+// output. It uses the client's own calls and its own sync loop, as an application does. Must not bypass the client
+// where it has a call.
 import * as readline from 'node:readline'
 import * as sdk from 'matrix-js-sdk'
 import { logger } from 'matrix-js-sdk/lib/logger.js'
@@ -15,20 +16,20 @@ function noticed(event) {
   for (const check of [...watchers]) check()
 }
 
-/** Whether `whole` has everything that `part` has, at the same places. */
+/** Whether `whole` contains everything of `part`, at the same paths. */
 function has(whole, part) {
   if (part === null || typeof part !== 'object') return whole === part
   if (Array.isArray(part)) return Array.isArray(whole) && part.every((item) => whole.some((other) => has(other, item)))
   return whole !== null && typeof whole === 'object' && Object.entries(part).every(([key, value]) => has(whole[key], value))
 }
 
-/** How many have been seen; an event that came again, as state beside what its sender says, counts once. */
+/** The number of matching events; an event received twice, in the state and in the timeline, counts once. */
 function times(part) {
   const found = seen.filter((event) => has(event, part))
   return new Set(found.map((event, number) => event.event_id ?? number)).size
 }
 
-/** Waits until `find` gives something, looking again at each event. */
+/** Waits until `find` returns a true value; checks again at each event. */
 function until(find, timeout, what) {
   return new Promise((resolve, reject) => {
     const done = () => {
@@ -78,7 +79,7 @@ const commands = {
   },
   async start({ timeline }) {
     client.on('event', (event) => noticed(raw(event)))
-    // These say their room only beside the event.
+    // These have their room only beside the event.
     client.on('RoomMember.typing', (event, member) => noticed({ ...event.event, room_id: member.roomId }))
     client.on('Room.receipt', (event, room) => noticed({ ...event.event, room_id: room.roomId }))
     client.on('Room.accountData', (event, room) => noticed({ ...event.event, room_id: room.roomId }))
@@ -98,11 +99,11 @@ const commands = {
     await client.startClient(options)
     await until(() => client.getSyncState() === 'SYNCING', 30000, 'the first sync')
   },
-  /** Pages back to the beginning of the room. */
+  /** Pages back to the first event of the room. */
   async history({ room: id, limit }) {
     const room = client.getRoom(id)
     while (room.oldState.paginationToken !== null) await client.scrollback(room, limit)
-    // After a gap the client has a timeline on each side of it, joined where a page met what it knew.
+    // After a gap the client has a timeline on each side of it; they are joined once a page reaches a known event.
     const events = []
     for (let part = room.getLiveTimeline(); part; part = part.getNeighbouringTimeline('b')) events.unshift(...part.getEvents())
     return { events: events.map(raw) }
@@ -128,7 +129,7 @@ const commands = {
   until_count: ({ part, count, timeout }) =>
     until(() => times(part) >= count && {}, timeout, `${count} times ${JSON.stringify(part)}`),
   async until_typing({ room, user, is, timeout }) {
-    // As an application does that shows a room: who isn't loaded isn't seen to type.
+    // As an application that shows the room: typing of members that aren't loaded is not reported.
     await client.getRoom(room).loadMembersIfNeeded()
     return until(() => client.getRoom(room).getMember(user)?.typing === is && {}, timeout, `typing of ${user}: ${is}`)
   },
@@ -137,8 +138,8 @@ const commands = {
     try {
       return await client.sendEvent(room, type, content, transaction)
     } catch (error) {
-      // The sync loop was quicker than the answer, while the client was still loading the thread that the event is of: it
-      // finds neither the event nor its own copy then. The event is sent, and known by its transaction.
+      // The sync loop returned the event before the response, while the client was still loading the event's thread:
+      // then it finds neither the event nor its local echo. The event is sent, and identified by its transaction id.
       if (!String(error?.message).includes('not a local echo')) throw error
       return until(() => seen.find((event) => event.unsigned?.transaction_id === transaction), timeout, transaction)
     }
@@ -163,7 +164,7 @@ const commands = {
   set_tag: ({ room, tag }) => client.setRoomTag(room, tag, { order: 0.5 }),
   tags: ({ room }) => client.http.authedRequest(Method.Get, `/user/${encodeURIComponent(client.getUserId())}/rooms/${encodeURIComponent(room)}/tags`),
   set_account_data: ({ type, content }) => client.setAccountData(type, content),
-  // The client's own call answers from what its sync loop has seen so far.
+  // The client's own call returns what its sync loop has received so far.
   account_data: ({ type }) => client.http.authedRequest(Method.Get, `/user/${encodeURIComponent(client.getUserId())}/account_data/${type}`),
   push_rules: () => client.getPushRules(),
   devices: () => client.getDevices(),
@@ -189,7 +190,7 @@ const commands = {
   search_users: ({ term }) => client.searchUserDirectory({ term, limit: 10 }),
   set_presence: ({ status }) => client.setPresence({ presence: 'online', status_msg: status }),
   logout: () => client.logout(true),
-  /** Anything else, by the client's own means of asking: a refusal is an answer here. */
+  /** Any other request, through the client's own HTTP layer: an error response is returned as a result. */
   async ask({ method, path, body }) {
     try {
       return { status: 200, body: await client.http.authedRequest(method, path.split('?')[0], Object.fromEntries(new URLSearchParams(path.split('?')[1] ?? '')), body, { prefix: '' }) }
@@ -211,5 +212,5 @@ async function handle(line) {
 process.on('uncaughtException', (error) => process.stderr.write(`${error?.stack ?? error}\n`))
 process.on('unhandledRejection', (error) => process.stderr.write(`${error?.stack ?? error}\n`))
 readline.createInterface({ input: process.stdin }).on('line', handle).on('close', () => process.exit(0))
-// The client prints to the console; that must not get between the answers.
+// The client prints to the console; that must not be mixed with the responses.
 for (const level of ['log', 'info', 'warn', 'debug', 'error', 'trace']) console[level] = (...words) => process.stderr.write(words.join(' ') + '\n')

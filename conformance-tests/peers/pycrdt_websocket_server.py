@@ -1,4 +1,4 @@
-"""pycrdt-websocket on uvicorn, as its documentation starts it. HOST and PORT say where it listens; it stores nothing."""
+"""pycrdt-websocket on uvicorn, started as in its documentation, at HOST and PORT. Must not store documents."""
 
 import asyncio
 import os

@@ -1,6 +1,6 @@
-"""A stock Matrix client, matrix-nio, driven by JSON lines on standard input, answering on standard output. It uses the
-client's own calls and its own sync loop: what a test sees here is what an application would see. The first argument is
-the certificate authority to trust."""
+"""A stock Matrix client, matrix-nio: JSON requests on standard input, one per line, and responses on standard output. It
+uses the client's own calls and its own sync loop, as an application does. The first argument is the certificate authority
+to trust. Must not bypass the client where it has a call."""
 
 import asyncio
 import json
@@ -24,23 +24,24 @@ from nio.api import RelationshipType
 
 TRUST = ssl.create_default_context(cafile=sys.argv[1])
 seen = []
-# What the sync answers said last. The client's own list of rooms keeps those that the user was put out of.
+# The memberships in the latest sync responses. The client's own list of rooms keeps rooms that the user was kicked
+# from.
 memberships = {}
-# Of each room what the sync answers showed without a gap, and from where on there is more.
+# For each room: the contiguous events of the sync responses, and the token from which to page back.
 timelines = {}
 client = None
 loop_task = None
 
 
 def fine(answer):
-    """The answer, or its refusal as an exception."""
+    """Returns the response; raises an exception if it is an error."""
     if isinstance(answer, ErrorResponse):
         raise RuntimeError(f"{answer.status_code} {answer.message}")
     return answer
 
 
 def has(whole, part):
-    """Whether `whole` has everything that `part` has, at the same places."""
+    """Whether `whole` contains everything of `part`, at the same paths."""
     if isinstance(part, dict):
         return isinstance(whole, dict) and all(key in whole and has(whole[key], value) for key, value in part.items())
     if isinstance(part, list):
@@ -49,13 +50,13 @@ def has(whole, part):
 
 
 def times(part):
-    """How many have been seen; an event that came again, as state beside what its sender says, counts once."""
+    """The number of matching events; an event received twice, in the state and in the timeline, counts once."""
     found = [event for event in seen if has(event, part)]
     return len({event.get("event_id", number) for number, event in enumerate(found)})
 
 
 async def until(find, timeout, what):
-    """Waits until `find` gives something."""
+    """Waits until `find` returns a true value."""
     deadline = time.monotonic() + timeout / 1000
     while True:
         found = find()
@@ -69,7 +70,7 @@ async def until(find, timeout, what):
 
 
 def ephemeral(event):
-    """The client keeps no source of these: what it understood of them, as it would be in one."""
+    """The client keeps no source of ephemeral events: rebuilds the event from the parsed fields."""
     if hasattr(event, "users"):
         return {"type": "m.typing", "content": {"user_ids": event.users}}
     content = {}
@@ -80,7 +81,7 @@ def ephemeral(event):
 
 
 def account_data(event):
-    """As above."""
+    """Rebuilds an account data event from the parsed fields."""
     if hasattr(event, "tags"):
         return {"type": "m.tag", "content": {"tags": event.tags}}
     if hasattr(event, "event_id"):
@@ -93,7 +94,7 @@ async def synced(answer):
         for room, news in rooms.items():
             memberships[room] = is_now
             if room not in timelines or news.timeline.limited:
-                # What lies before it is to be paged for.
+                # Earlier events are fetched by paging back.
                 timelines[room] = {"events": [], "from": news.timeline.prev_batch}
             timelines[room]["events"].extend(event.source for event in news.timeline.events)
             for event in [*news.state, *news.timeline.events]:
@@ -103,7 +104,7 @@ async def synced(answer):
     for room, invitation in answer.rooms.invite.items():
         memberships[room] = "invite"
         for event in invitation.invite_state:
-            # The client takes the content of a member out of its source.
+            # The client removes the content of a member event from its source.
             content = getattr(event, "content", None) or event.source.get("content")
             seen.append({**event.source, "content": content, "room_id": room})
     seen.extend(account_data(event) for event in answer.account_data_events)
@@ -163,12 +164,12 @@ class Commands:
         loop_task.cancel()
 
     async def resume(self, timeline, **_):
-        """Goes on from where it was."""
+        """Continues from the last sync token."""
         client.response_callbacks.clear()
         await self.start(timeline)
 
     async def history(self, room, limit, **_):
-        """Pages back to the beginning of the room."""
+        """Pages back to the first event of the room."""
         events, token = list(timelines[room]["events"]), timelines[room]["from"]
         while token:
             page = fine(await client.room_messages(room, token, None, MessageDirection.back, limit))
@@ -316,8 +317,8 @@ class Commands:
             auth["identifier"] = {"type": "m.id.user", "user": user}
             answer = fine(await client.delete_devices([device], auth))
             if hasattr(answer, "session"):
-                # The client makes no error of a proof that was refused: it is asked for one again.
-                raise RuntimeError("M_FORBIDDEN asked for a proof again")
+                # The client reports no error for a failed authentication: it is asked to authenticate again.
+                raise RuntimeError("M_FORBIDDEN authentication was requested again")
 
     async def to_device(self, user, device, type, content, **_):
         fine(await client.to_device(ToDeviceMessage(type, user, device, content)))
@@ -351,7 +352,7 @@ class Commands:
         client.access_token = token
 
     async def ask(self, method, path, body=None, **_):
-        """Anything else: a refusal is an answer here."""
+        """Any other request: an error response is returned as a result."""
         status, answer = await ask(method, path, body)
         return {"status": status, "body": answer} if status < 400 else {"status": status, "errcode": answer.get("errcode")}
 

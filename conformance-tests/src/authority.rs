@@ -1,4 +1,5 @@
-//! A certificate authority for one test: certificates for 127.0.0.1, and clients that trust them.
+//! A certificate authority for one test: certificates for 127.0.0.1, and clients that trust them. Must not be used
+//! outside of tests.
 
 use std::{fs, path::Path, path::PathBuf};
 
@@ -14,7 +15,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Makes one and writes its certificate into `folder`.
+    /// Creates an authority and writes its certificate into `folder`.
     ///
     /// # Errors
     /// When the folder can't be written.
@@ -44,7 +45,7 @@ impl Authority {
         self.folder.join("authority.pem")
     }
 
-    /// Writes a certificate for 127.0.0.1 and its key; gives both paths.
+    /// Writes a certificate for 127.0.0.1 and its key; returns both paths.
     ///
     /// # Errors
     /// When the folder can't be written.
@@ -52,7 +53,7 @@ impl Authority {
         self.issue_also_for(name, None)
     }
 
-    /// The same, for one more address.
+    /// Like [`Authority::issue`], with one more address.
     ///
     /// # Errors
     /// When the folder can't be written.
@@ -70,12 +71,12 @@ impl Authority {
         Ok(paths)
     }
 
-    /// An HTTP client that trusts this authority and no other; beside the system's for servers that are given.
+    /// An HTTP client that trusts only this authority; with external servers it also trusts the system's certificates.
     ///
     /// # Errors
-    /// When the TLS library refuses the certificate.
+    /// When the TLS library rejects the certificate.
     pub fn http(&self) -> Result<reqwest::Client> {
-        // A second installation is an error that means that it is there already.
+        // An error means that a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let certificates = reqwest::Certificate::from_pem_bundle(&fs::read(self.certificate())?)?;
         let builder = reqwest::Client::builder();

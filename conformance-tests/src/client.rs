@@ -1,4 +1,5 @@
-//! A Matrix client by plain HTTP: no SDK, so that what is sent is what the test says.
+//! A Matrix client that uses plain HTTP and no SDK, so that the test controls every byte that is sent. Must not retry a
+//! request by itself.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +12,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-/// Makes transaction ids that no other call of this process uses.
+/// Counter for transaction ids that are unique in this process.
 static TRANSACTION: AtomicU64 = AtomicU64::new(0);
 
 /// A signed-in user.
@@ -26,20 +27,20 @@ pub struct Client {
     http: reqwest::Client,
 }
 
-/// An answer, whatever its status.
+/// A response with any status.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// HTTP status.
     pub status: StatusCode,
-    /// JSON body; null where it is none.
+    /// JSON body; null if the body is not JSON.
     pub body: Value,
 }
 
 impl Answer {
-    /// The body of a success.
+    /// The body of a successful response.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the status is not a success.
     pub fn ok(self) -> Result<Value> {
         ensure!(self.status.is_success(), "{}: {}", self.status, self.body);
         Ok(self.body)
@@ -67,7 +68,7 @@ impl Client {
     /// Registers a user on a server with open registration.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn register(http: &reqwest::Client, url: &str, name: &str) -> Result<Self> {
         let body = json!({
             "username": name, "password": format!("{name}-password"), "auth": {"type": "m.login.dummy"}
@@ -94,10 +95,10 @@ impl Client {
         })
     }
 
-    /// Registers somebody else where this user is.
+    /// Registers another user on the same server.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn register_beside(&self, name: &str) -> Result<Self> {
         Self::register(&self.http, &self.url, name).await
     }
@@ -109,10 +110,10 @@ impl Client {
         format!("{}-password", name.unwrap_or_default())
     }
 
-    /// Somebody who is signed in already.
+    /// A client for an existing access token.
     ///
     /// # Errors
-    /// When the server doesn't know the token.
+    /// When the server rejects the token.
     pub async fn with_token(http: &reqwest::Client, url: &str, token: &str) -> Result<Self> {
         let mut client = Self {
             url: url.to_owned(),
@@ -126,7 +127,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Any request.
+    /// Sends any request.
     ///
     /// # Errors
     /// When the server can't be reached.
@@ -144,10 +145,10 @@ impl Client {
         Ok(Answer { status, body })
     }
 
-    /// GET; the body of a success.
+    /// GET; returns the body of a successful response.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the status is not a success.
     pub async fn get(&self, path: &str) -> Result<Value> {
         self.request(Method::GET, path, None)
             .await?
@@ -155,10 +156,10 @@ impl Client {
             .with_context(|| format!("GET {path}"))
     }
 
-    /// POST; the body of a success.
+    /// POST; returns the body of a successful response.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the status is not a success.
     pub async fn post(&self, path: &str, body: Value) -> Result<Value> {
         self.request(Method::POST, path, Some(body))
             .await?
@@ -166,10 +167,10 @@ impl Client {
             .with_context(|| format!("POST {path}"))
     }
 
-    /// PUT; the body of a success.
+    /// PUT; returns the body of a successful response.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the status is not a success.
     pub async fn put(&self, path: &str, body: Value) -> Result<Value> {
         self.request(Method::PUT, path, Some(body))
             .await?
@@ -177,10 +178,10 @@ impl Client {
             .with_context(|| format!("PUT {path}"))
     }
 
-    /// Creates a document of kind `text`; gives its room id.
+    /// Creates a document of kind `text`; returns its room id.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn create_document(&self, title: &str) -> Result<String> {
         let body = self
             .post("/_weft/client/v1/documents", json!({"title": title, "kind": "text"}))
@@ -194,16 +195,16 @@ impl Client {
     /// Invites a user with a role.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn give_role(&self, room: &str, user: &str, role: &str) -> Result<()> {
         let path = format!("/_weft/client/v1/documents/{}/members/{}", segment(room), segment(user));
         self.put(&path, json!({"role": role})).await.map(drop)
     }
 
-    /// Joins, if need be by way of another server.
+    /// Joins a room, through the server `via` if given.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn join(&self, room: &str, via: Option<&str>) -> Result<()> {
         let via = via
             .map(|via| format!("?via={}&server_name={}", segment(via), segment(via)))
@@ -213,10 +214,10 @@ impl Client {
             .map(drop)
     }
 
-    /// Joins as soon as the invitation has arrived.
+    /// Waits for the invitation, then joins.
     ///
     /// # Errors
-    /// When it does not arrive, or the join is refused.
+    /// When the deadline passes, or the join is refused.
     pub async fn accept_invitation(&self, room: &str) -> Result<()> {
         self.until(&format!("an invitation to {room}"), || async {
             let sync = self.get("/_matrix/client/v3/sync?timeout=0").await?;
@@ -229,7 +230,7 @@ impl Client {
         self.join(room, None).await
     }
 
-    /// Sends an event; the answer, whatever its status.
+    /// Sends an event; returns the response with any status.
     ///
     /// # Errors
     /// When the server can't be reached.
@@ -243,10 +244,10 @@ impl Client {
         self.request(Method::PUT, &path, Some(content)).await
     }
 
-    /// Sends a text message; gives the event id.
+    /// Sends a text message; returns the event id.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn say(&self, room: &str, text: &str) -> Result<String> {
         let body = self
             .try_send(room, "m.room.message", json!({"msgtype": "m.text", "body": text}))
@@ -258,10 +259,10 @@ impl Client {
             .context("no event_id")
     }
 
-    /// The bodies of the text messages that `/messages` shows, newest first.
+    /// The bodies of the text messages in `/messages`, newest first (at most 100 events).
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn messages(&self, room: &str) -> Result<Vec<String>> {
         let body = self
             .get(&format!(
@@ -276,10 +277,10 @@ impl Client {
             .collect())
     }
 
-    /// How often each text message of a room is there, from the newest back to its beginning.
+    /// Counts each text message of a room, from the newest event back to the first.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn all_messages(&self, room: &str) -> Result<BTreeMap<String, u64>> {
         let (mut found, mut from) = (BTreeMap::new(), String::new());
         loop {
@@ -298,10 +299,10 @@ impl Client {
         }
     }
 
-    /// The updates of a document's signed events, oldest first.
+    /// The updates in a document's signed events, oldest first.
     ///
     /// # Errors
-    /// When it is refused, or an event holds none.
+    /// When the server returns an error, or an update event contains no update.
     pub async fn sealed_updates(&self, room: &str) -> Result<Vec<Vec<u8>>> {
         let filter = segment(r#"{"types":["dev.weft.update"]}"#);
         let mut updates = Vec::new();
@@ -326,7 +327,7 @@ impl Client {
     /// The merged update of a document.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn content(&self, room: &str) -> Result<Vec<u8>> {
         let url = format!("{}/_weft/client/v1/documents/{}/content", self.url, segment(room));
         let answer = self
@@ -339,10 +340,10 @@ impl Client {
         Ok(answer.bytes().await?.to_vec())
     }
 
-    /// Syncs until an answer shows what is looked for; `since` goes on from there.
+    /// Syncs until `look` returns something; continues from `since` and updates it.
     ///
     /// # Errors
-    /// When 60 seconds' worth of syncs do not show it, or the server refuses.
+    /// When 60 seconds pass, or the server returns an error.
     pub async fn sync_until<T>(
         &self,
         what: &str,
@@ -361,13 +362,13 @@ impl Client {
                 return Ok(found);
             }
         }
-        bail!("{} was not told of {what}", self.user)
+        bail!("{what} did not appear in the sync of {}", self.user)
     }
 
-    /// Creates a room; gives its id.
+    /// Creates a room; returns its id.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn create_room(&self, options: Value) -> Result<String> {
         let body = self.post("/_matrix/client/v3/createRoom", options).await?;
         body.get("room_id")
@@ -376,13 +377,13 @@ impl Client {
             .context("no room_id")
     }
 
-    /// An endpoint of a room: `what` comes after its id.
+    /// The path of an endpoint of a room: `what` follows the room id.
     #[must_use]
     pub fn in_room(room: &str, what: &str) -> String {
         format!("/_matrix/client/v3/rooms/{}/{what}", segment(room))
     }
 
-    /// The membership of a user as this user's server has it; None where there is none.
+    /// The membership of a user in this user's server's current state; `None` if there is none.
     ///
     /// # Errors
     /// When the server can't be reached.
@@ -393,10 +394,10 @@ impl Client {
         Ok(membership.filter(|_| answer.status.is_success()).map(str::to_owned))
     }
 
-    /// Waits until this user's server has the membership.
+    /// Waits until this user's server has this membership.
     ///
     /// # Errors
-    /// When it does not come.
+    /// When the deadline passes.
     pub async fn until_membership(&self, room: &str, user: &str, membership: &str) -> Result<()> {
         self.until(&format!("{membership} of {user}"), || async {
             Ok((self.membership_of(room, user).await?.as_deref() == Some(membership)).then_some(()))
@@ -404,10 +405,10 @@ impl Client {
         .await
     }
 
-    /// Asks again until there is an answer, for what another server needs time for.
+    /// Calls `ask` until it returns something, for state that another server must send first.
     ///
     /// # Errors
-    /// When there is none after 60 seconds, or asking fails for good.
+    /// When 60 seconds pass, or `ask` fails.
     pub async fn until<T, F: Future<Output = Result<Option<T>>>>(
         &self,
         what: &str,

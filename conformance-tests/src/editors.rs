@@ -1,4 +1,5 @@
-//! Stock Yjs editors in a Node process (`node/editors.mjs`), one method a thing that a person or an application does.
+//! Stock Yjs editors in a Node process (`node/editors.mjs`), one method per action of a person or an application. Must
+//! not encode Yjs itself.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,10 +12,12 @@ use tokio::{process::Command, sync::OnceCell};
 
 use crate::{authority::Authority, client::Client, lines::Process};
 
-/// How long an editor may take to see something, milliseconds. Generous: a test fails by never, not by late.
+/// Deadline for an editor to see something, milliseconds. Generous: a test fails if the change never arrives, not if it
+/// is late.
 const TIMEOUT_MS: u64 = 30_000;
 
-/// How long awareness may take, milliseconds: less than the 15 s after which stock clients say all of it again by themselves.
+/// Deadline for awareness, milliseconds: less than the 15 s after which stock clients send their state again by
+/// themselves.
 const BEFORE_RENEWAL_MS: u64 = 8_000;
 
 /// A process with editors.
@@ -34,7 +37,7 @@ pub enum Provider {
     Plain,
     /// Hocuspocus with a socket of its own.
     Hocuspocus,
-    /// Hocuspocus, sharing the socket of this number with others of this process and server.
+    /// Hocuspocus on a socket that is shared with the other editors of this process and server with the same number.
     Shared(u32),
 }
 
@@ -47,7 +50,7 @@ async fn install() -> Result<()> {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     INSTALLED
         .get_or_try_init(|| async {
-            // Several test processes may come here at once: the first one installs, the others wait for the lock.
+            // The file lock serialises concurrent test processes: the first one installs.
             let script = "exec 9>.install.lock; flock 9; \
                           if ! cmp -s package-lock.json node_modules/.installed-lock; then \
                           npm ci --no-fund --no-audit >/dev/null && cp package-lock.json node_modules/.installed-lock; fi";
@@ -59,7 +62,7 @@ async fn install() -> Result<()> {
         .copied()
 }
 
-/// A script of that folder, in a Node process that trusts the authority.
+/// The command that runs a script of that folder in a Node process that trusts the authority.
 ///
 /// # Errors
 /// When the packages can't be installed.
@@ -83,11 +86,11 @@ impl Editors {
         Ok(Arc::new(Self(Process::start(script)?)))
     }
 
-    /// What stock Yjs makes of typing a text into an empty document as this client: the content of an update event. So
-    /// it is what somebody sends who has no live connection, only a Matrix server.
+    /// The content of an update event: the update that stock Yjs generates for typing `text` into an empty document as
+    /// this Yjs client id. A client without a live connection sends such events through a Matrix server.
     ///
     /// # Errors
-    /// When the process has ended.
+    /// When the process has exited.
     pub async fn update_event(&self, client: u32, text: &str) -> Result<Value> {
         self.0
             .call(json!({"command": "update_event", "client": client, "text": text}))
@@ -97,17 +100,17 @@ impl Editors {
     /// Opens a document of the client's server with a stock provider.
     ///
     /// # Errors
-    /// When the process has ended.
+    /// When the process has exited.
     pub async fn open(self: &Arc<Self>, name: &str, provider: Provider, client: &Client, room: &str) -> Result<Editor> {
         self.open_with_token(name, provider, &client.url, room, &client.token)
             .await
     }
 
-    /// The same with a copy of another editor's document, as the storage of a browser has it that two people share, and with
-    /// words (at a place) that were written before it is connected.
+    /// Like [`Editors::open`], with a copy of another editor's document, as when two people share a browser's storage,
+    /// and with text (at a position) that was typed before the editor is connected.
     ///
     /// # Errors
-    /// When the process has ended.
+    /// When the process has exited.
     pub async fn open_copy(
         self: &Arc<Self>,
         name: &str,
@@ -121,10 +124,10 @@ impl Editors {
             .await
     }
 
-    /// The same with any token.
+    /// Like [`Editors::open`], with any token.
     ///
     /// # Errors
-    /// When the process has ended.
+    /// When the process has exited.
     pub async fn open_with_token(
         self: &Arc<Self>,
         name: &str,
@@ -180,15 +183,15 @@ impl Editor {
             .with_context(|| format!("editor {}: {command}", self.name))
     }
 
-    /// Types at the end.
+    /// Types at the end of the text.
     ///
     /// # Errors
-    /// When the process has ended; so for all that follow.
+    /// When the process has exited; the same for all methods below.
     pub async fn type_end(&self, text: &str) -> Result<()> {
         self.call("insert", json!({"at": "end", "text": text})).await.map(drop)
     }
 
-    /// Types at a place (or the end, where the text is shorter).
+    /// Types at a position (or at the end, if the text is shorter).
     ///
     /// # Errors
     /// See [`Editor::type_end`].
@@ -196,7 +199,7 @@ impl Editor {
         self.call("insert", json!({"at": at, "text": text})).await.map(drop)
     }
 
-    /// Deletes.
+    /// Deletes `length` characters.
     ///
     /// # Errors
     /// See [`Editor::type_end`].
@@ -204,7 +207,7 @@ impl Editor {
         self.call("remove", json!({"at": at, "length": length})).await.map(drop)
     }
 
-    /// The text as this editor has it.
+    /// The editor's current text.
     ///
     /// # Errors
     /// See [`Editor::type_end`].
@@ -217,42 +220,42 @@ impl Editor {
             .context("no text")
     }
 
-    /// Waits until the provider says that it has the server's state.
+    /// Waits until the provider reports that it is synced.
     ///
     /// # Errors
-    /// When it does not happen.
+    /// When the deadline passes.
     pub async fn synced(&self) -> Result<()> {
         self.call("until_synced", json!({})).await.map(drop)
     }
 
-    /// Waits until the provider counts nothing as unsaved (Hocuspocus only).
+    /// Waits until the provider reports no unsaved changes (Hocuspocus only).
     ///
     /// # Errors
-    /// When it does not happen.
+    /// When the deadline passes.
     pub async fn saved(&self) -> Result<()> {
         self.call("until_saved", json!({})).await.map(drop)
     }
 
-    /// Waits until the text is this.
+    /// Waits until the text equals `text`.
     ///
     /// # Errors
-    /// When it does not happen.
+    /// When the deadline passes.
     pub async fn until_text(&self, text: &str) -> Result<()> {
         self.call("until_text", json!({"text": text})).await.map(drop)
     }
 
-    /// Waits until the text contains this.
+    /// Waits until the text contains `part`.
     ///
     /// # Errors
-    /// When it does not happen.
+    /// When the deadline passes.
     pub async fn until_contains(&self, part: &str) -> Result<()> {
         self.call("until_contains", json!({"part": part})).await.map(drop)
     }
 
-    /// Waits for an event of the provider (`close`, `denied`, `authenticated`, …); gives its detail.
+    /// Waits for an event of the provider (`close`, `denied`, `authenticated`, …); returns its detail.
     ///
     /// # Errors
-    /// When it does not happen.
+    /// When the deadline passes.
     pub async fn until_event(&self, event: &str) -> Result<Value> {
         let answer = self.call("until_event", json!({"event": event})).await?;
         Ok(answer.get("detail").cloned().unwrap_or(Value::Null))
@@ -268,24 +271,24 @@ impl Editor {
         Ok(events.iter().any(|seen| seen.get("event") == Some(&json!(event))))
     }
 
-    /// Waits until a field of somebody's awareness has this value, for less time than until stock clients renew it.
+    /// Waits until a field of any awareness state has this value, for less time than stock clients take to renew it.
     ///
     /// # Errors
-    /// When it does not happen.
+    /// When the deadline passes.
     pub async fn until_field(&self, field: &str, value: Value) -> Result<()> {
         let request = json!({"field": field, "value": value, "timeout": BEFORE_RENEWAL_MS});
         self.call("until_field", request).await.map(drop)
     }
 
-    /// Waits until the text has so many units.
+    /// Waits until the text has `length` UTF-16 code units.
     ///
     /// # Errors
-    /// When it does not happen.
+    /// When the deadline passes.
     pub async fn until_length(&self, length: usize) -> Result<()> {
         self.call("until_length", json!({"length": length})).await.map(drop)
     }
 
-    /// Does something that only some tests need: a command of `editors.mjs`.
+    /// Runs a command of `editors.mjs` that only some tests need.
     ///
     /// # Errors
     /// See [`Editor::type_end`].
@@ -293,32 +296,32 @@ impl Editor {
         self.call(command, request).await.map(drop)
     }
 
-    /// Waits until a user is seen in the awareness.
+    /// Waits until the awareness contains this user.
     ///
     /// # Errors
-    /// When it does not happen.
+    /// When the deadline passes.
     pub async fn until_present(&self, user: &str) -> Result<()> {
         self.call("until_present", json!({"user": user})).await.map(drop)
     }
 
-    /// The same, for less time than until stock clients renew their states.
+    /// Like [`Editor::until_present`], for less time than stock clients take to renew their states.
     ///
     /// # Errors
-    /// When it does not happen.
+    /// When the deadline passes.
     pub async fn until_back(&self, user: &str) -> Result<()> {
         let request = json!({"user": user, "timeout": BEFORE_RENEWAL_MS});
         self.call("until_present", request).await.map(drop)
     }
 
-    /// Waits until a user is not seen in the awareness any more.
+    /// Waits until the awareness no longer contains this user.
     ///
     /// # Errors
-    /// When it does not happen.
+    /// When the deadline passes.
     pub async fn until_gone(&self, user: &str) -> Result<()> {
         self.call("until_gone", json!({"user": user})).await.map(drop)
     }
 
-    /// Sets a field of the own awareness state.
+    /// Sets a field of the editor's own awareness state.
     ///
     /// # Errors
     /// See [`Editor::type_end`].
@@ -328,7 +331,7 @@ impl Editor {
             .map(drop)
     }
 
-    /// All awareness states by client id.
+    /// All awareness states, by Yjs client id.
     ///
     /// # Errors
     /// See [`Editor::type_end`].
@@ -345,7 +348,7 @@ impl Editor {
         self.call("state", json!({})).await
     }
 
-    /// Forgets the events so far, so that the next ones are waited for.
+    /// Discards the events received so far, so that waits only see later ones.
     ///
     /// # Errors
     /// See [`Editor::type_end`].
@@ -353,7 +356,7 @@ impl Editor {
         self.call("forget_events", json!({})).await.map(drop)
     }
 
-    /// Cuts the connection, as a lost network does.
+    /// Closes the connection, as a lost network does.
     ///
     /// # Errors
     /// See [`Editor::type_end`].
@@ -369,7 +372,7 @@ impl Editor {
         self.call("connect", json!({})).await.map(drop)
     }
 
-    /// Ends the editor.
+    /// Closes the editor.
     ///
     /// # Errors
     /// See [`Editor::type_end`].

@@ -1,11 +1,12 @@
-//! Servers that somebody else runs: the tests can be put to any server of this protocol by URL.
+//! External servers: the tests can run against any server of this protocol, given by URL.
 //!
-//! `WEFT_SERVERS` lists base URLs (`https://a.example,https://b.example`), in the order in which tests use them; they
-//! must federate with one another and let anybody register. `WEFT_CA` names a PEM file to trust beside the system's.
+//! `WEFT_SERVERS` lists base URLs (`https://a.example,https://b.example`), in the order in which tests use them. They
+//! must federate with one another and have open registration. `WEFT_CA` names a PEM file to trust in addition to the
+//! system's certificates. Must not start or stop a server.
 
 use std::{path::PathBuf, sync::OnceLock};
 
-/// The servers to test, where they are given.
+/// The base URLs of `WEFT_SERVERS`, if it is set.
 #[must_use]
 pub fn urls() -> Option<&'static [String]> {
     static URLS: OnceLock<Option<Vec<String>>> = OnceLock::new();
@@ -17,18 +18,19 @@ pub fn urls() -> Option<&'static [String]> {
     .as_deref()
 }
 
-/// The certificate authority of the given servers.
+/// The path in `WEFT_CA`: the certificate authority of the external servers.
 #[must_use]
 pub fn authority() -> Option<PathBuf> {
     std::env::var_os("WEFT_CA").map(PathBuf::from)
 }
 
-/// Whether a test that stops, kills or configures servers can't be put to those that are given; says so.
+/// Whether the test must be skipped because it stops, kills or configures servers and external servers are in use.
+/// Prints a line if so.
 #[must_use]
 pub fn cannot_be_put_to_given_servers(test: &str) -> bool {
     let given = urls().is_some();
     if given {
-        eprintln!("{test}: not run, it needs servers of its own");
+        eprintln!("{test}: skipped, it needs servers of its own");
     }
     given
 }

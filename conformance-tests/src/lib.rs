@@ -1,6 +1,6 @@
-//! Black-box checks that any server of this protocol can be put to: real processes, TLS on loopback, stock editors.
+//! Black-box tests for any server of this protocol: real processes, TLS on loopback, stock editors.
 //!
-//! The crate knows the protocol, not the server: it talks HTTP and WebSocket, reads exit codes, and kills processes.
+//! Must not depend on a server's code: it uses HTTP and WebSocket, reads exit codes, and kills processes.
 
 pub mod attacks;
 pub mod authority;

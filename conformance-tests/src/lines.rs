@@ -1,5 +1,5 @@
-//! A process that is asked by JSON lines on its standard input and answers each by its number on standard output:
-//! stock editors and stock clients in their own languages. It knows nothing of what is asked.
+//! A child process that takes JSON requests as lines on standard input and writes each response, with the request's id,
+//! to standard output: stock editors and stock clients in their own languages. Must not interpret the requests.
 
 use std::{
     collections::HashMap,
@@ -30,7 +30,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it.
+    /// Starts the process.
     ///
     /// # Errors
     /// When the program is missing.
@@ -54,7 +54,7 @@ impl Process {
             while let Ok(Some(line)) = lines.next_line().await {
                 deliver(&answers, &line);
             }
-            // Nobody answers any more: whoever waits is told.
+            // Dropping the senders fails all pending calls.
             answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         });
         Ok(Self {
@@ -65,10 +65,10 @@ impl Process {
         })
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request and waits for the response.
     ///
     /// # Errors
-    /// When the answer is an error, or the process ends.
+    /// When the response is an error, or the process exits.
     pub async fn call(&self, mut request: Value) -> Result<Value> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
@@ -83,7 +83,7 @@ impl Process {
         self.input.lock().await.write_all(line.as_bytes()).await?;
         answer
             .await
-            .context("the process ended")?
+            .context("the process exited")?
             .map_err(|error| anyhow!("{error}"))
     }
 }
@@ -102,6 +102,6 @@ fn deliver(waiting: &Waiting, line: &str) {
         Some(error) => Err(error.as_str().unwrap_or("error").to_owned()),
         None => Ok(answer.get("ok").cloned().unwrap_or(Value::Null)),
     };
-    // The test may have given up.
+    // The caller may have been cancelled.
     let _ = sender.send(result);
 }

@@ -1,8 +1,8 @@
-//! The network in front of one server: a relay on loopback whose port is the server's public one. It can be cut, healed,
-//! and made as slow as a byte a second.
+//! The network in front of one server: a TCP relay on loopback whose port is the server's public one. It can be cut,
+//! restored, and slowed down to one byte a second.
 //!
-//! It carries what others say *to* that server. Two servers that are to hear nothing of one another both get a link, and
-//! both links are cut. Must not look into what it carries: that is TLS.
+//! It carries connections *to* that server. To partition two servers, both get a link and both links are cut. Must not
+//! inspect the traffic: it is TLS.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -14,16 +14,16 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What is read at a time.
+/// Bytes of one read.
 const CHUNK: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug)]
 struct State {
-    /// Where the server listens; None until that is known.
+    /// The server's port; `None` until it is known.
     target: Option<u16>,
     cut: bool,
     bytes_per_second: Option<u32>,
-    /// Counts cuts: a connection of before the last one is dead.
+    /// Number of cuts; a connection that was opened before the last cut is closed.
     cuts: u64,
 }
 
@@ -35,7 +35,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link that leads nowhere yet.
+    /// A link without a target.
     ///
     /// # Errors
     /// When no port is free.
@@ -58,12 +58,12 @@ impl Link {
         self.port
     }
 
-    /// Leads to a port of this machine from now on.
+    /// Sets the target: a port of this machine.
     pub fn lead_to(&self, port: u16) {
         self.state.send_modify(|state| state.target = Some(port));
     }
 
-    /// Closes what is open and refuses what comes.
+    /// Closes open connections and refuses new ones.
     pub fn cut(&self) {
         self.state.send_modify(|state| {
             state.cut = true;
@@ -71,12 +71,12 @@ impl Link {
         });
     }
 
-    /// Carries again.
+    /// Accepts connections again.
     pub fn heal(&self) {
         self.state.send_modify(|state| state.cut = false);
     }
 
-    /// So many bytes a second in each direction of each connection, open ones included; None: as fast as it goes.
+    /// Limits each direction of each connection, open ones included, to this rate; `None`: unlimited.
     pub fn pace(&self, bytes_per_second: Option<u32>) {
         self.state
             .send_modify(|state| state.bytes_per_second = bytes_per_second);
@@ -99,7 +99,7 @@ async fn accept(listener: TcpListener, state: Arc<watch::Sender<State>>) {
     }
 }
 
-/// One connection, until a side closes it or the link is cut.
+/// Relays one connection until a side closes it or the link is cut.
 async fn carry(incoming: TcpStream, target: u16, state: watch::Receiver<State>, cuts: u64) {
     let Ok(outgoing) = TcpStream::connect(("127.0.0.1", target)).await else {
         return;
@@ -116,16 +116,16 @@ async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
     let mut chunk = vec![0; CHUNK];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {
         let Some(part) = chunk.get(..read) else { return };
-        if hand_on(part, &mut to, &mut state).await.is_err() {
+        if forward(part, &mut to, &mut state).await.is_err() {
             return;
         }
     }
-    // The other direction may have more to say.
+    // The other direction stays open.
     let _ = to.shutdown().await;
 }
 
-/// In portions of the pace that holds when they are sent; a wait ends when the pace changes.
-async fn hand_on(
+/// Sends in portions, each at the rate that applies when it is sent; a change of the rate ends a wait.
+async fn forward(
     mut rest: &[u8],
     to: &mut (impl AsyncWrite + Unpin),
     state: &mut watch::Receiver<State>,
@@ -135,7 +135,7 @@ async fn hand_on(
         let Some(pace) = pace else {
             return to.write_all(rest).await;
         };
-        // A tenth of a second's worth.
+        // The bytes of a tenth of a second.
         let portion = usize::try_from(pace / 10).unwrap_or(CHUNK).clamp(1, rest.len());
         let (portion, later) = rest.split_at(portion);
         to.write_all(portion).await?;
@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers each byte by itself.
+    /// A server that echoes each byte.
     async fn echo() -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -170,48 +170,48 @@ mod tests {
         port
     }
 
-    async fn says(socket: &mut TcpStream, what: &[u8]) -> bool {
+    async fn echoes(socket: &mut TcpStream, what: &[u8]) -> bool {
         let mut answer = vec![0; what.len()];
         socket.write_all(what).await.is_ok() && socket.read_exact(&mut answer).await.is_ok() && answer == what
     }
 
     #[tokio::test]
-    async fn a_cut_closes_what_is_open_and_refuses_what_comes_until_it_is_healed() {
+    async fn a_cut_closes_open_connections_and_refuses_new_ones_until_healed() {
         let link = Link::new().await.unwrap();
         link.lead_to(echo().await);
         let connect = || TcpStream::connect(("127.0.0.1", link.port()));
         let mut socket = connect().await.unwrap();
-        assert!(says(&mut socket, b"before").await);
+        assert!(echoes(&mut socket, b"before").await);
         link.cut();
-        assert!(!says(&mut socket, b"during").await);
+        assert!(!echoes(&mut socket, b"during").await);
         let mut refused = connect().await.unwrap();
-        assert!(!says(&mut refused, b"during").await);
+        assert!(!echoes(&mut refused, b"during").await);
         link.heal();
         let mut again = connect().await.unwrap();
-        assert!(says(&mut again, b"after").await);
+        assert!(echoes(&mut again, b"after").await);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_paced_link_takes_its_time() {
+    async fn a_rate_limit_delays_bytes() {
         let link = Link::new().await.unwrap();
         link.lead_to(echo().await);
         link.pace(Some(1));
         let mut socket = TcpStream::connect(("127.0.0.1", link.port())).await.unwrap();
         let began = tokio::time::Instant::now();
-        assert!(says(&mut socket, b"abc").await);
-        // Virtual seconds: the last byte has to wait for those before it.
+        assert!(echoes(&mut socket, b"abc").await);
+        // Virtual time: the last byte waits for those before it.
         assert!(began.elapsed() >= Duration::from_secs(2));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_pace_is_felt_by_a_read_that_waits_and_by_a_portion_that_waits() {
+    async fn a_new_rate_applies_to_a_pending_read_and_a_pending_portion() {
         let link = Link::new().await.unwrap();
         link.lead_to(echo().await);
         let mut socket = TcpStream::connect(("127.0.0.1", link.port())).await.unwrap();
-        assert!(says(&mut socket, b"at once").await);
+        assert!(echoes(&mut socket, b"at once").await);
         link.pace(Some(1));
         let began = tokio::time::Instant::now();
-        assert!(says(&mut socket, b"abc").await);
+        assert!(echoes(&mut socket, b"abc").await);
         assert!(began.elapsed() >= Duration::from_secs(2));
         let (many, began) = ([7; 10_000], tokio::time::Instant::now());
         socket.write_all(&many).await.unwrap();
@@ -219,7 +219,7 @@ mod tests {
         link.pace(None);
         let mut rest = [0; 9_999];
         socket.read_exact(&mut rest).await.unwrap();
-        // By the old pace it would have been hours.
+        // At the old rate it would take hours.
         assert!(began.elapsed() < Duration::from_secs(60));
     }
 }

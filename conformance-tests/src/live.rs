@@ -1,7 +1,7 @@
-//! A live editor without a browser: a Yjs document behind a raw socket in Hocuspocus' framing, as quick as a test needs.
-//! It connects again by itself, sends again what was not acknowledged, and keeps a log of what was.
+//! A live editor without a browser: a Yjs document behind a raw socket in Hocuspocus' framing. It reconnects by itself,
+//! sends unacknowledged edits again, and logs acknowledged ones.
 //!
-//! Knows the protocol of `spec/docs/live.md` alone. Stock editors are in [`crate::editors`].
+//! Must not use more than the protocol of `spec/docs/live.md`. Stock editors are in [`crate::editors`].
 
 use std::{
     collections::VecDeque,
@@ -35,19 +35,19 @@ use crate::{authority::Authority, client::Client, client::segment};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// How long a condition is waited for. A loaded machine is slow, not broken.
+/// Deadline of a condition. A loaded machine is slow, not broken.
 const TIMEOUT: Duration = Duration::from_secs(90);
-/// Between two signs of life of a cursor: a server forgets it after 30 seconds.
+/// Interval between two renewals of a cursor: servers remove a cursor after 30 seconds.
 const RENEWAL: Duration = Duration::from_secs(10);
-/// Between attempts to connect.
+/// Pause between attempts to connect.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Trusts a test's authority.
+/// A TLS configuration that trusts a test's authority.
 ///
 /// # Errors
 /// When its certificate can't be read.
 pub fn trust(authority: &Authority) -> Result<Arc<rustls::ClientConfig>> {
-    // A second installation is an error that means that it is there already.
+    // An error means that a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(authority.certificate())? {
@@ -57,19 +57,19 @@ pub fn trust(authority: &Authority) -> Result<Arc<rustls::ClientConfig>> {
     Ok(Arc::new(config.with_no_client_auth()))
 }
 
-/// What an editor knows, and what it was told.
+/// State shared by the editor and its connection.
 struct State {
     doc: Doc,
-    /// Words that were typed and not acknowledged, oldest first.
+    /// Typed words that are not acknowledged, oldest first.
     unacknowledged: Vec<String>,
     acknowledged: Vec<String>,
-    /// Why an edit was refused, or the socket closed for good.
+    /// The reason why an edit was rejected or the socket was closed permanently.
     broken: Option<String>,
-    /// The server has said all that it has.
+    /// The server's sync step 2 was received on this connection.
     synced: bool,
 }
 
-/// A word, and the update that it was typed by.
+/// A word and the update that inserts it.
 struct Typed {
     word: String,
     update: Vec<u8>,
@@ -79,8 +79,8 @@ struct Typed {
 pub struct LiveEditor {
     state: Arc<Mutex<State>>,
     typed: mpsc::UnboundedSender<Typed>,
-    listening: watch::Sender<bool>,
-    looking: watch::Sender<bool>,
+    reading: watch::Sender<bool>,
+    cursor: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -89,10 +89,11 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl LiveEditor {
-    /// Opens a document of kind `text`. `number` is its Yjs client id: no two editors may have the same.
+    /// Opens a document of kind `text`. `number` is the Yjs client id: it must be unique among all editors of the
+    /// document.
     ///
     /// # Errors
-    /// When the URL can't be one.
+    /// When the URL is invalid.
     pub fn open(trust: &Arc<rustls::ClientConfig>, client: &Client, room: &str, number: u64) -> Result<Self> {
         let doc = Doc::with_options(Options {
             client_id: yrs::block::ClientID::new(number),
@@ -108,33 +109,33 @@ impl LiveEditor {
             synced: false,
         }));
         let url = client.url.replacen("http", "ws", 1);
-        let (listening, heeded) = watch::channel(true);
-        let (looking, shown) = watch::channel(false);
+        let (reading, reading_now) = watch::channel(true);
+        let (cursor, cursor_now) = watch::channel(false);
         let connection = Connection {
             url: format!("{url}/_weft/client/v1/live/{}", segment(room)),
             room: room.to_owned(),
             token: client.token.clone(),
             trust: Arc::clone(trust),
             state: Arc::clone(&state),
-            listening: heeded,
-            looking: shown,
+            reading: reading_now,
+            cursor: cursor_now,
             number,
             clock: 0,
         };
-        // An URL that can't be one fails now, not in the background.
+        // An invalid URL fails here, not in the background.
         connection.url.as_str().into_client_request()?;
         let (typed, mailbox) = mpsc::unbounded_channel();
         let task = tokio::spawn(connection.run(mailbox));
         Ok(Self {
             state,
             typed,
-            listening,
-            looking,
+            reading,
+            cursor,
             task,
         })
     }
 
-    /// Types a word at so many thousandths of the text, never inside of another word (words end with `>`).
+    /// Types a word at a position in thousandths of the text, never inside another word (words end with `>`).
     pub fn type_word(&self, thousandths: u32, word: &str) {
         let update = {
             let mut state = lock(&self.state);
@@ -150,55 +151,56 @@ impl LiveEditor {
             update
         };
         let word = word.to_owned();
-        // The task ends only with the editor.
+        // The task runs as long as the editor exists.
         let _ = self.typed.send(Typed { word, update });
     }
 
-    /// Sends an update that was made elsewhere, under a name by which its acknowledgement is known.
+    /// Sends an update that was made elsewhere; `name` identifies its acknowledgement.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the update can't be decoded.
     pub fn send(&self, name: &str, update: &[u8]) -> Result<()> {
         let mut state = lock(&self.state);
         state.doc.transact_mut().apply_update(Update::decode_v1(update)?)?;
         state.unacknowledged.push(name.to_owned());
         let (word, update) = (name.to_owned(), update.to_vec());
-        // The task ends only with the editor.
+        // The task runs as long as the editor exists.
         let _ = self.typed.send(Typed { word, update });
         Ok(())
     }
 
-    /// Until it has heard all that is in a vector.
+    /// Waits until the document contains everything in the state vector.
     ///
     /// # Errors
-    /// When that takes too long, or the server refused something.
-    pub async fn heard(&self, vector: &StateVector) -> Result<()> {
-        self.until("heard", |state| {
+    /// When the deadline passes, or the server rejected something.
+    pub async fn received(&self, vector: &StateVector) -> Result<()> {
+        self.until("up to date", |state| {
             let known = state.doc.transact().state_vector();
             vector.iter().all(|(client, clock)| known.get(client) >= *clock)
         })
         .await
     }
 
-    /// Until at most so many of its edits wait to be acknowledged.
+    /// Waits until at most this many edits are unacknowledged.
     ///
     /// # Errors
-    /// When that takes too long, or the server refused something.
+    /// When the deadline passes, or the server rejected something.
     pub async fn waits_for_at_most(&self, edits: usize) -> Result<()> {
-        self.until("so far", |state| state.unacknowledged.len() <= edits).await
+        self.until("acknowledged", |state| state.unacknowledged.len() <= edits)
+            .await
     }
 
-    /// Whether it reads what the server says. One that doesn't leaves its socket open: its kernel takes what it can hold.
-    pub fn listen(&self, listening: bool) {
-        self.listening.send_replace(listening);
+    /// Sets whether the editor reads from its socket. If not, the socket stays open and the kernel's buffer fills up.
+    pub fn set_reading(&self, reading: bool) {
+        self.reading.send_replace(reading);
     }
 
-    /// Shows a cursor from now on: servers seal at once while somebody of another one looks on.
+    /// Shows a cursor from now on: servers seal immediately while a user of another server shows one.
     pub fn show_cursor(&self) {
-        self.looking.send_replace(true);
+        self.cursor.send_replace(true);
     }
 
-    /// The text as this editor shows it.
+    /// The editor's current text.
     #[must_use]
     pub fn text(&self) -> String {
         let state = lock(&self.state);
@@ -207,30 +209,30 @@ impl LiveEditor {
         body.get_string(&transaction)
     }
 
-    /// The words that the server has said to be on disk.
+    /// The words that the server acknowledged as durable.
     #[must_use]
     pub fn acknowledged(&self) -> Vec<String> {
         lock(&self.state).acknowledged.clone()
     }
 
-    /// How many words wait for that.
+    /// The number of unacknowledged words.
     #[must_use]
     pub fn waiting(&self) -> usize {
         lock(&self.state).unacknowledged.len()
     }
 
-    /// Until the server has told all it has.
+    /// Waits until the editor is synced.
     ///
     /// # Errors
-    /// When that takes too long, or the server refused something.
+    /// When the deadline passes, or the server rejected something.
     pub async fn synced(&self) -> Result<()> {
         self.until("synced", |state| state.synced).await
     }
 
-    /// Until every word is acknowledged.
+    /// Waits until every word is acknowledged.
     ///
     /// # Errors
-    /// When that takes too long, or the server refused something.
+    /// When the deadline passes, or the server rejected something.
     pub async fn saved(&self) -> Result<()> {
         self.until("saved", |state| state.unacknowledged.is_empty()).await
     }
@@ -248,7 +250,7 @@ impl LiveEditor {
                 }
                 ensure!(
                     Instant::now() < deadline,
-                    "not {what}; {} words wait",
+                    "not {what}; {} unacknowledged words",
                     state.unacknowledged.len()
                 );
             }
@@ -270,19 +272,19 @@ struct Connection {
     token: String,
     trust: Arc<rustls::ClientConfig>,
     state: Arc<Mutex<State>>,
-    listening: watch::Receiver<bool>,
-    looking: watch::Receiver<bool>,
+    reading: watch::Receiver<bool>,
+    cursor: watch::Receiver<bool>,
     number: u64,
-    /// Of the cursor; grows over all connections.
+    /// Clock of the awareness entry; increases across connections.
     clock: u64,
 }
 
 /// One connection's exchange.
 #[derive(Default)]
 struct Session {
-    /// The words of each frame that was sent and not answered, in order.
+    /// For each unacknowledged frame, in order, its words.
     sent: VecDeque<Vec<String>>,
-    /// The server's step 1 was answered: changes may follow.
+    /// The server's sync step 1 was answered: updates may follow.
     open: bool,
 }
 
@@ -290,8 +292,8 @@ impl Connection {
     async fn run(mut self, mut typed: mpsc::UnboundedReceiver<Typed>) {
         loop {
             if let Ok(socket) = self.connect().await {
-                // However it ends, the next connection begins afresh.
-                let _ = self.talk(socket, &mut typed).await;
+                // An error ends only this connection; the next one starts from scratch.
+                let _ = self.exchange(socket, &mut typed).await;
             }
             lock(&self.state).synced = false;
             tokio::time::sleep(AGAIN).await;
@@ -311,8 +313,8 @@ impl Connection {
         Message::Binary(frame.encode().into())
     }
 
-    /// A cursor that is nowhere in particular.
-    fn cursor(&mut self) -> Message {
+    /// An awareness entry without a position.
+    fn cursor_frame(&mut self) -> Message {
         self.clock += 1;
         let entry = awareness::Entry {
             client: self.number,
@@ -322,7 +324,7 @@ impl Connection {
         self.frame(Body::Awareness(&awareness::encode(&[entry])))
     }
 
-    async fn talk(&mut self, mut socket: Socket, typed: &mut mpsc::UnboundedReceiver<Typed>) -> Result<()> {
+    async fn exchange(&mut self, mut socket: Socket, typed: &mut mpsc::UnboundedReceiver<Typed>) -> Result<()> {
         let mut session = Session::default();
         let token = Body::Token {
             token: &self.token,
@@ -331,26 +333,26 @@ impl Connection {
         socket.send(self.frame(token)).await?;
         let mut renewal = tokio::time::interval(RENEWAL);
         loop {
-            let listening = *self.listening.borrow_and_update();
-            let looking = *self.looking.borrow_and_update();
+            let reading = *self.reading.borrow_and_update();
+            let cursor = *self.cursor.borrow_and_update();
             tokio::select! {
-                changed = self.listening.changed() => changed.context("the editor is gone")?,
-                changed = self.looking.changed() => changed.context("the editor is gone")?,
-                _ = renewal.tick(), if looking && session.open => socket.send(self.cursor()).await?,
-                message = socket.next(), if listening => {
+                changed = self.reading.changed() => changed.context("the editor is gone")?,
+                changed = self.cursor.changed() => changed.context("the editor is gone")?,
+                _ = renewal.tick(), if cursor && session.open => socket.send(self.cursor_frame()).await?,
+                message = socket.next(), if reading => {
                     let message = message.context("closed")??;
                     if let Message::Close(Some(close)) = &message && (4400..4500).contains(&u16::from(close.code)) {
-                        lock(&self.state).broken = Some(format!("closed for good: {close}"));
+                        lock(&self.state).broken = Some(format!("closed permanently: {close}"));
                     }
                     if let Message::Binary(bytes) = message {
-                        for answer in self.hear(&bytes, &mut session)? {
+                        for answer in self.handle_frame(&bytes, &mut session)? {
                             socket.send(answer).await?;
                         }
                     }
                 }
                 typed = typed.recv() => {
                     let Typed { word, update } = typed.context("the editor is gone")?;
-                    // Before that, the answer to the server's step 1 will have it.
+                    // Until then, the response to the server's sync step 1 will contain it.
                     if session.open {
                         session.sent.push_back(vec![word]);
                         socket.send(self.frame(Body::Sync(SyncMessage::Update(&update)))).await?;
@@ -360,8 +362,8 @@ impl Connection {
         }
     }
 
-    /// What is to be answered to a frame.
-    fn hear(&self, bytes: &[u8], session: &mut Session) -> Result<Vec<Message>> {
+    /// The responses to a frame.
+    fn handle_frame(&self, bytes: &[u8], session: &mut Session) -> Result<Vec<Message>> {
         let body = match Frame::parse(bytes)? {
             Frame::Ping => return Ok(vec![Message::Binary(Frame::Pong.encode().into())]),
             Frame::Pong => return Ok(Vec::new()),
@@ -376,7 +378,7 @@ impl Connection {
             Body::Sync(SyncMessage::Step1(vector)) => {
                 let vector = StateVector::decode_v1(vector)?;
                 let update = state.doc.transact().encode_diff_v1(&vector);
-                // All that was typed so far is in it; what is still queued will be known already.
+                // It contains everything typed so far; updates that are still queued will be duplicates.
                 session.sent.push_back(state.unacknowledged.clone());
                 session.open = true;
                 return Ok(vec![self.frame(Body::Sync(SyncMessage::Step2(&update)))]);
@@ -394,10 +396,10 @@ impl Connection {
                     .into_iter()
                     .partition(|word| words.contains(word));
                 state.unacknowledged = waiting;
-                // What came twice, in an answer and as a change, counts once.
+                // A word that was sent twice, in sync step 2 and as an update, counts once.
                 state.acknowledged.extend::<Vec<String>>(saved);
             }
-            Body::SyncStatus(false) => state.broken = Some("an edit was refused".to_owned()),
+            Body::SyncStatus(false) => state.broken = Some("an edit was rejected".to_owned()),
             Body::PermissionDenied(why) => state.broken = Some(format!("refused: {why}")),
             _ => {}
         }

@@ -1,8 +1,9 @@
-//! `weft-load`: a measured load on a server of this protocol, and the same load on other servers of Yjs documents and of
-//! Matrix, from raw clients in one process. One file a scenario; each gives [`report::Figure`]s and asserts no time.
+//! `weft-load`: a measured load on a server of this protocol, and the same load on other Yjs servers and Matrix
+//! servers, from raw clients in one process. Each scenario has one file, returns [`report::Figure`]s and asserts no
+//! duration.
 //!
-//! Talks the protocol from outside, as everything in this crate; what it knows of a server beside that is its process
-//! number, to read processor time and memory from the system.
+//! Uses only the protocol, as everything in this crate. In addition it knows the server's process id, to read processor
+//! time and memory from the system.
 
 pub mod cli;
 pub mod edit;
@@ -27,7 +28,7 @@ pub mod sync;
 pub mod target;
 pub mod typing;
 
-/// A line about how far it has come, on standard error.
+/// Prints a line of progress to standard error.
 pub(crate) fn progress(text: &str) {
     eprintln!("    {text}");
 }

@@ -1,8 +1,7 @@
-//! A server that lies on purpose: TLS on loopback, a signing key of its own, and for an answer whatever the test says.
+//! A malicious server: TLS on loopback, a signing key of its own, and responses that the test defines.
 //!
-//! It publishes its key truthfully and signs invitations like anybody, until a test says otherwise; everything else is
-//! "not found" until then. It notes down all that it is asked. It knows the protocol and no code of the servers that are
-//! tested: what it signs, it signs with ruma.
+//! By default it publishes its key, signs invitations and accepts transactions as an honest server does; every other
+//! path is "not found". It records all requests. Must not use code of the servers that are tested: it signs with ruma.
 
 mod room;
 
@@ -44,32 +43,32 @@ use crate::{
     server::Server,
 };
 
-/// How long is waited for a question that a test expects.
+/// Deadline for a request that a test expects.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Bytes of a request that are kept. Larger ones are noted without their body.
+/// Largest recorded body, bytes. Larger requests are recorded without their body.
 const MAX_BODY: usize = 16 << 20;
 
-/// Makes transaction ids that no other call of this process uses.
+/// Counter for transaction ids that are unique in this process.
 static TRANSACTION: AtomicU64 = AtomicU64::new(0);
 
-/// A request that came.
+/// A recorded request.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct RecordedRequest {
     /// GET, PUT, POST.
     pub method: Method,
-    /// The path as it came, percent-encoded.
+    /// The path as received, percent-encoded.
     pub path: String,
-    /// The query as it came.
+    /// The query as received.
     pub query: String,
-    /// The header `Authorization`.
+    /// The `Authorization` header.
     pub authorization: Option<String>,
-    /// The body; null where it is no JSON.
+    /// The body; null if it is not JSON.
     pub body: Value,
 }
 
-impl Asked {
-    /// A part of the path, counted from the end, percent-decoded: 0 is the last.
+impl RecordedRequest {
+    /// A segment of the path, counted from the end (0 is the last), percent-decoded.
     #[must_use]
     pub fn segment_from_end(&self, at: usize) -> String {
         decode(self.path.rsplit('/').nth(at).unwrap_or_default())
@@ -86,39 +85,39 @@ impl Asked {
     }
 }
 
-/// An answer with status 200.
+/// A response with status 200.
 #[must_use]
 pub fn json_reply(body: &Value) -> Response {
     reply(StatusCode::OK, body)
 }
 
-/// An answer with any status.
+/// A response with any status.
 #[must_use]
 pub fn reply(status: StatusCode, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
-/// A key pair with this name after `ed25519:`.
+/// A new key pair with the key id `ed25519:version`.
 ///
 /// # Errors
-/// Never: what was just made can be read.
+/// Never in practice: a generated key can be parsed.
 pub fn new_key(version: &str) -> Result<Ed25519KeyPair> {
     let document = Ed25519KeyPair::generate();
     Ed25519KeyPair::from_der(&document, version.to_owned()).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-type Answering = Arc<dyn Fn(&Asked) -> Response + Send + Sync>;
+type Answering = Arc<dyn Fn(&RecordedRequest) -> Response + Send + Sync>;
 
 struct Shared {
     name: OwnedServerName,
     key: Ed25519KeyPair,
-    /// Beginnings of paths, and who answers; the last that fits counts.
+    /// Path prefixes with their handlers; the last matching entry is used.
     answers: Mutex<Vec<(String, Answering)>>,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<RecordedRequest>>,
     count: watch::Sender<usize>,
 }
 
-/// See the module. It stops when it is dropped.
+/// See the module. The server stops when this is dropped.
 pub struct MaliciousServer {
     shared: Arc<Shared>,
     http: reqwest::Client,
@@ -132,7 +131,7 @@ impl Drop for MaliciousServer {
 }
 
 impl MaliciousServer {
-    /// Starts one with a certificate of this authority.
+    /// Starts a server with a certificate of this authority.
     ///
     /// # Errors
     /// When no port is free or the certificate can't be written.
@@ -143,19 +142,22 @@ impl MaliciousServer {
         let name = OwnedServerName::try_from(listener.local_addr()?.to_string())?;
         let shared = Arc::new(Shared {
             name,
-            key: new_key("liar")?,
+            key: new_key("malicious")?,
             answers: Mutex::default(),
             asked: Mutex::default(),
             count: watch::Sender::new(0),
         });
         let handle = Handle::new();
         let answering = Arc::clone(&shared);
-        let routes = Router::new().fallback(move |request| answer(Arc::clone(&answering), request));
+        let routes = Router::new().fallback(move |request| respond(Arc::clone(&answering), request));
         let server = axum_server::from_tcp_rustls(listener, tls(authority, label)?)?;
         tokio::spawn(server.handle(handle.clone()).serve(routes.into_make_service()));
-        handle.listening().await.context("the liar does not listen")?;
+        handle
+            .listening()
+            .await
+            .context("the malicious server does not listen")?;
         let malicious = Self { shared, http, handle };
-        malicious.tell_the_truth();
+        malicious.answer_honestly();
         Ok(malicious)
     }
 
@@ -165,7 +167,7 @@ impl MaliciousServer {
         &self.shared.name
     }
 
-    /// A user of its own.
+    /// The id of a user of this server.
     #[must_use]
     pub fn user(&self, localpart: &str) -> String {
         format!("@{localpart}:{}", self.shared.name)
@@ -177,27 +179,27 @@ impl MaliciousServer {
         &self.shared.key
     }
 
-    // --- Answering -----------------------------------------------------------------------------------------------
+    // --- Responses --------------------------------------------------------------------------------------------------
 
-    /// From now on, requests whose path begins so are answered so. The last that was said counts.
-    pub fn answers(&self, path: &str, answer: impl Fn(&Asked) -> Response + Send + Sync + 'static) {
+    /// Handles requests with this path prefix from now on. The last matching handler is used.
+    pub fn answers(&self, path: &str, answer: impl Fn(&RecordedRequest) -> Response + Send + Sync + 'static) {
         let mut answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.push((path.to_owned(), Arc::new(answer)));
     }
 
-    /// The same with one answer, status 200.
+    /// Like [`MaliciousServer::answers`], with a fixed response of status 200.
     pub fn always_answers(&self, path: &str, body: Value) {
         self.answers(path, move |_| json_reply(&body));
     }
 
-    /// Forgets what was said about paths that begin so.
+    /// Removes the handlers of this path prefix.
     pub fn answers_no_more(&self, path: &str) {
         let mut answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.retain(|(known, _)| known != path);
     }
 
-    /// What an honest server does without being in any room: its key, invitations signed, transactions taken.
-    fn tell_the_truth(&self) {
+    /// What an honest server does that is in no room: publishes its key, signs invitations, accepts transactions.
+    fn answer_honestly(&self) {
         let keys = self.published_keys();
         self.always_answers("/_matrix/key/v2/server", keys);
         self.always_answers("/_matrix/federation/v1/send/", json!({ "pdus": {} }));
@@ -213,7 +215,7 @@ impl MaliciousServer {
         });
     }
 
-    /// The answer to "who are you": its key, valid for a day, signed.
+    /// The signed response of `/_matrix/key/v2/server`: its key, valid for a day.
     #[must_use]
     pub fn published_keys(&self) -> Value {
         let key = self.key();
@@ -226,9 +228,9 @@ impl MaliciousServer {
         self.signed_json(&answer)
     }
 
-    /// All that it was asked whose path begins so, in order.
+    /// All recorded requests with this path prefix, in order.
     #[must_use]
-    pub fn asked(&self, path: &str) -> Vec<Asked> {
+    pub fn asked(&self, path: &str) -> Vec<RecordedRequest> {
         let asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked
             .iter()
@@ -237,16 +239,16 @@ impl MaliciousServer {
             .collect()
     }
 
-    /// Forgets what it was asked.
+    /// Discards the recorded requests.
     pub fn forget(&self) {
         self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Waits until it was asked such a thing.
+    /// Waits until a request with this path prefix that satisfies `is_it` is recorded.
     ///
     /// # Errors
-    /// When nobody does.
-    pub async fn until_asked(&self, path: &str, is_it: impl Fn(&Asked) -> bool) -> Result<Asked> {
+    /// When the deadline passes.
+    pub async fn until_asked(&self, path: &str, is_it: impl Fn(&RecordedRequest) -> bool) -> Result<RecordedRequest> {
         let mut count = self.shared.count.subscribe();
         let wait = async {
             loop {
@@ -259,12 +261,12 @@ impl MaliciousServer {
         };
         tokio::time::timeout(TIMEOUT, wait)
             .await
-            .with_context(|| format!("nobody asked for {path}"))?
+            .with_context(|| format!("no request for {path}"))?
     }
 
-    /// The events that other servers have sent to it, in order of arrival.
+    /// The events that other servers have sent to this one, in order of arrival.
     #[must_use]
-    pub fn heard(&self) -> Vec<Value> {
+    pub fn received_events(&self) -> Vec<Value> {
         let transactions = self.asked("/_matrix/federation/v1/send/");
         let events = transactions
             .iter()
@@ -272,9 +274,9 @@ impl MaliciousServer {
         events.flatten().cloned().collect()
     }
 
-    // --- Asking --------------------------------------------------------------------------------------------------
+    // --- Requests ---------------------------------------------------------------------------------------------------
 
-    /// A rightly signed request; path and query as they are to be sent.
+    /// Sends a correctly signed request; path and query are sent as given.
     ///
     /// # Errors
     /// When the server can't be reached.
@@ -283,19 +285,19 @@ impl MaliciousServer {
         self.ask_with(server, method, path, body, &[&header]).await
     }
 
-    /// GET; the body of a success.
+    /// GET; returns the body of a successful response.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the status is not a success.
     pub async fn get(&self, server: &Server, path: &str) -> Result<Value> {
         let answer = self.ask(server, Method::GET, path, None).await?;
         answer.ok().with_context(|| format!("GET {path}"))
     }
 
-    /// The header with which a request to `destination` would be rightly signed.
+    /// The `Authorization` header of a correctly signed request to `destination`.
     ///
     /// # Errors
-    /// When the path is none.
+    /// When the path is invalid.
     pub fn authorization(
         &self,
         destination: &str,
@@ -314,7 +316,7 @@ impl MaliciousServer {
         Ok(header.to_string())
     }
 
-    /// A request with these headers `Authorization`, whatever they say.
+    /// Sends a request with these `Authorization` headers, valid or not.
     ///
     /// # Errors
     /// When the server can't be reached.
@@ -341,17 +343,17 @@ impl MaliciousServer {
         Ok(Answer { status, body })
     }
 
-    /// Sends a transaction with an id of its own; the answer, whatever its status.
+    /// Sends a transaction with a new id; returns the response with any status.
     ///
     /// # Errors
     /// When the server can't be reached.
     pub async fn transaction(&self, server: &Server, pdus: &[Value], edus: &[Value]) -> Result<Answer> {
         let number = TRANSACTION.fetch_add(1, Ordering::Relaxed);
-        self.transaction_with_id(server, &format!("liar{number}"), pdus, edus)
+        self.transaction_with_id(server, &format!("malicious{number}"), pdus, edus)
             .await
     }
 
-    /// Sends a transaction; the answer, whatever its status.
+    /// Sends a transaction; returns the response with any status.
     ///
     /// # Errors
     /// When the server can't be reached.
@@ -369,15 +371,15 @@ impl MaliciousServer {
 
     // --- Signing -------------------------------------------------------------------------------------------------
 
-    /// The event with its hash and this server's signature.
+    /// The event with its content hash and this server's signature.
     ///
     /// # Errors
-    /// When it is no event at all.
+    /// When it is not a canonical JSON object.
     pub fn sign(&self, event: &Value, version: &RoomVersionId) -> Result<Value> {
         sign_with(self.name().as_str(), self.key(), event, version, true)
     }
 
-    /// Any object with this server's signature.
+    /// An object with this server's signature.
     #[must_use]
     pub fn signed_json(&self, object: &Value) -> Value {
         let signed = || -> Result<Value> {
@@ -389,11 +391,11 @@ impl MaliciousServer {
     }
 }
 
-/// The event with a signature in the name of `server` by `key`; `anew` says whether its hash is computed, and what
-/// signatures it has are thrown away.
+/// The event with a signature of `server` made with `key`. If `anew`, its content hash is computed and existing
+/// signatures are removed.
 ///
 /// # Errors
-/// When it is no event at all.
+/// When it is not a canonical JSON object.
 pub fn sign_with(
     server: &str,
     key: &Ed25519KeyPair,
@@ -413,10 +415,10 @@ pub fn sign_with(
     Ok(serde_json::to_value(object)?)
 }
 
-/// The id of an event.
+/// The event id of an event.
 ///
 /// # Errors
-/// When it is no event at all.
+/// When it is not a canonical JSON object.
 pub fn event_id(event: &Value, version: &RoomVersionId) -> Result<String> {
     let object: CanonicalJsonObject = serde_json::from_value(event.clone())?;
     Ok(format!("${}", reference_hash(&object, &rules(version)?)?))
@@ -425,7 +427,7 @@ pub fn event_id(event: &Value, version: &RoomVersionId) -> Result<String> {
 /// The rules of a room version.
 ///
 /// # Errors
-/// When ruma doesn't know it.
+/// When ruma doesn't support it.
 pub fn rules(version: &RoomVersionId) -> Result<RoomVersionRules> {
     version.rules().with_context(|| format!("room version {version}"))
 }
@@ -436,7 +438,7 @@ pub fn now() -> u64 {
     ruma::MilliSecondsSinceUnixEpoch::now().get().into()
 }
 
-/// A public key as it is published.
+/// A public key as unpadded base64.
 #[must_use]
 pub fn encode_key(key: &[u8]) -> String {
     use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
@@ -456,11 +458,11 @@ fn tls(authority: &Authority, label: &str) -> Result<RustlsConfig> {
     Ok(RustlsConfig::from_config(Arc::new(config)))
 }
 
-/// Notes a request down and answers it.
-async fn answer(shared: Arc<Shared>, request: axum::http::Request<Body>) -> Response {
+/// Records a request and responds to it.
+async fn respond(shared: Arc<Shared>, request: axum::http::Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, MAX_BODY).await.unwrap_or_default();
-    let asked = note(&parts.method, &parts.uri, &parts.headers, &body);
+    let asked = record(&parts.method, &parts.uri, &parts.headers, &body);
     let found = {
         let answers = shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = answers.iter().rev().find(|(path, _)| asked.path.starts_with(path));
@@ -470,7 +472,7 @@ async fn answer(shared: Arc<Shared>, request: axum::http::Request<Body>) -> Resp
         || {
             reply(
                 StatusCode::NOT_FOUND,
-                &json!({ "errcode": "M_NOT_FOUND", "error": "not told" }),
+                &json!({ "errcode": "M_NOT_FOUND", "error": "no handler for this path" }),
             )
         },
         |answer| answer(&asked),
@@ -480,9 +482,9 @@ async fn answer(shared: Arc<Shared>, request: axum::http::Request<Body>) -> Resp
     reply
 }
 
-fn note(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Asked {
+fn record(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> RecordedRequest {
     let authorization = headers.get(header::AUTHORIZATION);
-    Asked {
+    RecordedRequest {
         method: method.clone(),
         path: uri.path().to_owned(),
         query: uri.query().unwrap_or_default().to_owned(),

@@ -1,5 +1,6 @@
 //! Stock Matrix clients, each in a process of its own: matrix-js-sdk (`node/matrix.mjs`) and matrix-nio
-//! (`python/matrix.py`). Both are asked the same things by the same names, so that one walk serves for either.
+//! (`python/matrix.py`). Both scripts take the same commands, so that one test serves for either. Must not bypass the
+//! client library.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +10,14 @@ use tokio::process::Command;
 
 use crate::{authority::Authority, client::Client, editors, lines::Process, python};
 
-/// How long a client may take to see something, milliseconds. Generous: a test fails by never, not by late.
+/// Deadline for a client to see something, milliseconds. Generous: a test fails if the event never arrives, not if it
+/// is late.
 const TIMEOUT_MS: u64 = 30_000;
 
-/// The release of matrix-nio, in `python/requirements.txt` too, with all that it needs.
+/// The release of matrix-nio; `python/requirements.txt` names the same one, with all dependencies.
 const NIO: &str = "0.26.0";
 
-/// Which client.
+/// The client library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// matrix-js-sdk.
@@ -26,7 +28,7 @@ pub enum Kind {
 
 /// One signed-in client.
 pub struct Stock {
-    /// Which it is.
+    /// The client library.
     pub kind: Kind,
     /// Its user id.
     pub user: String,
@@ -55,11 +57,11 @@ async fn nio(authority: &Authority) -> Result<Command> {
 }
 
 impl Stock {
-    /// Starts one, signs the user in with the password that [`Client::register`] gave it, and starts its sync loop, which
-    /// asks for what passes this filter of timelines: `{"limit": 5}` for a client that names no types of events.
+    /// Starts a client, logs the user in with the password that [`Client::register`] gave it, and starts its sync loop
+    /// with this timeline filter: `{"limit": 5}` for a client that names no event types.
     ///
     /// # Errors
-    /// When it can't be installed, or the server refuses.
+    /// When the client can't be installed, or the server returns an error.
     pub async fn start(authority: &Authority, kind: Kind, owner: &Client, timeline: Value) -> Result<Self> {
         let command = match kind {
             Kind::JsSdk => editors::script("matrix.mjs", authority).await?,
@@ -81,10 +83,10 @@ impl Stock {
         Ok(stock)
     }
 
-    /// Anything that both scripts know.
+    /// Calls any command that both scripts have.
     ///
     /// # Errors
-    /// When the client says that it failed.
+    /// When the client reports an error.
     pub async fn ask(&self, command: &str, mut request: Value) -> Result<Value> {
         if let Some(fields) = request.as_object_mut() {
             fields.insert("command".to_owned(), json!(command));
@@ -94,10 +96,10 @@ impl Stock {
         self.process.call(request).await.context(what)
     }
 
-    /// Sends an event; gives its id.
+    /// Sends an event; returns its id.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When the server refuses it.
     pub async fn send(&self, room: &str, kind: &str, content: Value) -> Result<String> {
         let sent = self
             .ask("send", json!({"room": room, "type": kind, "content": content}))
@@ -105,18 +107,18 @@ impl Stock {
         text(&sent, "event_id")
     }
 
-    /// Waits until the sync loop has shown something that has these fields; gives it.
+    /// Waits until the sync loop has returned something that has these fields; returns it.
     ///
     /// # Errors
-    /// When it does not come.
+    /// When the deadline passes.
     pub async fn until_seen(&self, part: Value) -> Result<Value> {
         self.ask("until_seen", json!({"part": part})).await
     }
 
-    /// Waits until the client holds its membership of a room to be this.
+    /// Waits until the client's own membership of a room has this value.
     ///
     /// # Errors
-    /// When it does not come.
+    /// When the deadline passes.
     pub async fn until_membership(&self, room: &str, is: &str) -> Result<()> {
         self.ask("until_membership", json!({"room": room, "is": is}))
             .await
@@ -124,10 +126,10 @@ impl Stock {
     }
 }
 
-/// A text of an answer.
+/// A string field of a response.
 ///
 /// # Errors
-/// When it has none.
+/// When the field is missing or not a string.
 pub fn text(answer: &Value, field: &str) -> Result<String> {
     let found = answer.get(field).and_then(Value::as_str).map(str::to_owned);
     found.with_context(|| format!("no {field} in {answer}"))

@@ -1,6 +1,7 @@
-//! Network namespaces for real servers, and the bad network between them: `namespaces/switch.py`, started and commanded.
+//! Network namespaces for real servers, with an unreliable network between them: starts and controls
+//! `namespaces/switch.py`.
 //!
-//! Must not know what is sent through it.
+//! Must not inspect the traffic.
 
 use std::{
     io::{BufRead as _, BufReader, Lines, Write as _},
@@ -15,32 +16,32 @@ use serde_json::{Value, json};
 /// The port on which a server listens in its namespace.
 pub const PORT: u16 = 8448;
 
-/// A namespace, in which one server is to run.
+/// The namespace of one server.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Namespace {
-    /// The file by which it is entered.
+    /// The file to enter the namespace with.
     #[serde(rename = "namespace")]
     pub path: String,
-    /// The port on the host's loopback that leads to the server, whatever the network does.
+    /// The port on the host's loopback that is forwarded to the server, independent of the simulated network.
     pub door: u16,
-    /// Where the other namespaces find it.
+    /// Its address for the other namespaces.
     pub address: String,
 }
 
-/// What becomes of a frame that isn't cut off.
+/// Conditions of the simulated network, for frames that are not cut off.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Weather {
-    /// From and to; frames with different delays overtake one another.
+pub struct NetworkConditions {
+    /// Minimum and maximum delay; frames with different delays overtake one another.
     pub delay_ms: [u32; 2],
-    /// Of one.
+    /// Probability, 0 to 1.
     pub lose: f64,
-    /// Of one.
+    /// Probability, 0 to 1.
     pub double: f64,
 }
 
 /// See the module.
 pub struct Switch {
-    /// One for each server.
+    /// One per server.
     pub namespaces: Vec<Namespace>,
     process: Child,
     commands: ChildStdin,
@@ -48,10 +49,10 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// Makes so many namespaces. The inner error says why this machine allows none.
+    /// Creates a namespace for each of `servers`. The inner error says why this machine does not allow namespaces.
     ///
     /// # Errors
-    /// When the program can't be started or says nothing that can be understood.
+    /// When the program can't be started or its response is invalid.
     pub fn new(servers: usize, seed: u64) -> Result<Result<Self, String>> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("namespaces/switch.py");
         let started = Command::new("python3")
@@ -72,54 +73,54 @@ impl Switch {
             commands,
             answers,
         };
-        let said = switch.answer()?;
-        if let Some(why) = said.get("cannot").and_then(Value::as_str) {
+        let response = switch.answer()?;
+        if let Some(why) = response.get("cannot").and_then(Value::as_str) {
             return Ok(Err(why.to_owned()));
         }
-        switch.namespaces = serde_json::from_value(said.get("nodes").cloned().unwrap_or_default())?;
+        switch.namespaces = serde_json::from_value(response.get("nodes").cloned().unwrap_or_default())?;
         Ok(Ok(switch))
     }
 
     fn answer(&mut self) -> Result<Value> {
         let Some(line) = self.answers.next() else {
-            bail!("the switch has ended");
+            bail!("the switch has exited");
         };
         Ok(serde_json::from_str(&line?)?)
     }
 
-    /// These pairs, from and to, carry nothing from now on, and all others do.
+    /// Drops all frames of these pairs (from, to) from now on, and no others.
     ///
     /// # Errors
-    /// When the switch has ended.
+    /// When the switch has exited.
     pub fn cut(&mut self, pairs: &[(usize, usize)]) -> Result<()> {
         self.command(&json!({"cut": pairs}))
     }
 
-    /// What becomes of the frames that are sent from now on.
+    /// Sets the conditions for frames that are sent from now on.
     ///
     /// # Errors
-    /// When the switch has ended.
-    pub fn weather(&mut self, weather: Weather) -> Result<()> {
-        self.command(&json!({"weather": weather}))
+    /// When the switch has exited.
+    pub fn set_conditions(&mut self, conditions: NetworkConditions) -> Result<()> {
+        self.command(&json!({"weather": conditions}))
     }
 
-    /// How many frames were carried, cut, lost, doubled and overtaken so far.
+    /// The number of frames carried, cut, lost, duplicated and reordered so far.
     ///
     /// # Errors
-    /// When the switch has ended.
+    /// When the switch has exited.
     pub fn report(&mut self) -> Result<Value> {
         self.command(&json!({"report": true}))?;
         self.answer()
     }
 
     fn command(&mut self, command: &Value) -> Result<()> {
-        writeln!(self.commands, "{command}").context("the switch has ended")
+        writeln!(self.commands, "{command}").context("the switch has exited")
     }
 }
 
 impl Drop for Switch {
     fn drop(&mut self) {
-        // The namespaces end with it.
+        // The namespaces are deleted when the process exits.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,5 +1,5 @@
-//! Python packages from their registry, for stock software that the tests run: each set in a virtual environment of its
-//! own beside the test binaries. An environment is whole or is not there.
+//! Python packages for stock software that the tests run. Each set is installed from the package registry into a
+//! virtual environment of its own beside the test binaries. Must not leave an incomplete environment.
 
 use std::{
     fs::{self, File},
@@ -9,10 +9,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Runs a command to its end.
+/// Runs a command and waits until it exits.
 ///
 /// # Errors
-/// When it can't be run or fails; with what it said.
+/// When it can't be started or fails; the error contains its standard error.
 pub fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     ensure!(
@@ -24,8 +24,9 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The Python of the environment of this name, which is made the first time by what pip is told. Tests in several
-/// processes may come at once: one makes it, the others wait. Another set of packages needs another name.
+/// The path of the Python interpreter of the environment with this name. The first call creates the environment with
+/// these arguments of pip. Test processes that call this at the same time are serialised by a file lock. Another set of
+/// packages needs another name.
 ///
 /// # Errors
 /// When Python is missing or the packages can't be installed.
@@ -42,8 +43,8 @@ pub fn environment(name: &str, pip: &[&str]) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Only the environment's scripts know its path, and they are not used: modules are run by its Python. So it can be made
-/// elsewhere and moved when it is whole.
+/// Only the scripts of the environment contain its path, and they are not used: modules are run by its Python. So the
+/// environment can be created elsewhere and renamed once it is complete.
 fn make(target: &Path, ready: &Path, pip: &[&str]) -> Result<()> {
     let own = tempfile::Builder::new().prefix("python-").tempdir_in(target)?;
     run(Command::new("python3").args(["-m", "venv"]).arg(own.path()))?;

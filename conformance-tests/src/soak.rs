@@ -1,5 +1,5 @@
-//! People at work on two servers while somebody may attack the first of them: editors in shared documents and people who
-//! chat, what they wait for an answer, and what the servers hold meanwhile. Must not know the attacks.
+//! A workload on two servers while the first may be attacked: editors in shared documents and a chat. Measures response
+//! times and the resources of the servers. Must not know the attacks.
 
 use std::{
     collections::BTreeMap,
@@ -18,36 +18,36 @@ use crate::{
     world::World,
 };
 
-/// How many people work, and how fast.
+/// Size and rate of the workload.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Shared documents.
+    /// Number of shared documents.
     pub documents: usize,
-    /// Editors of each, half of them on either server.
+    /// Editors per document, half of them on either server.
     pub editors: usize,
-    /// From one word of an editor to the next.
+    /// Time between two words of one editor.
     pub pause: Duration,
 }
 
-/// Between two messages of the person whose waiting times are measured.
+/// Time between two chat messages; their response times are measured.
 const MESSAGE_EVERY: Duration = Duration::from_millis(100);
-/// Users of each server; each has several editors open.
+/// Users per server; each has several editors open.
 const USERS: usize = 4;
 
-/// A document, and those who write in it.
+/// A document and its editors.
 struct Document {
     room: String,
     editors: Vec<LiveEditor>,
 }
 
-/// Everybody at work.
+/// All editors and the chat.
 pub struct Team {
     documents: Vec<Document>,
     chat: String,
     talker: Arc<Client>,
 }
 
-/// What a server held at one moment.
+/// The resources of a server at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holding {
     /// Resident memory, bytes.
@@ -58,22 +58,22 @@ pub struct Holding {
     pub threads: usize,
 }
 
-/// What was done, and how long it took.
+/// What was done, and the response times.
 #[derive(Debug, Default)]
 pub struct Work {
-    /// Of each message, how long its answer took.
+    /// Response time of each message.
     pub waits: Vec<Duration>,
-    /// The messages that were accepted.
+    /// Messages that the server accepted.
     pub messages: Vec<String>,
-    /// Words that were typed.
+    /// Number of words typed.
     pub words: usize,
 }
 
 impl Holding {
-    /// Looks.
+    /// Reads the figures from `/proc`.
     ///
     /// # Errors
-    /// When the server doesn't run.
+    /// When the server is not running.
     pub fn of(server: &Server) -> Result<Self> {
         let pid = server.pid().context("not running")?;
         Ok(Self {
@@ -85,7 +85,7 @@ impl Holding {
 }
 
 impl Work {
-    /// The time below which so many of a thousand messages were answered.
+    /// The response time at this quantile, in thousandths.
     #[must_use]
     pub fn quantile(&self, thousandths: usize) -> Duration {
         let mut waits = self.waits.clone();
@@ -96,10 +96,10 @@ impl Work {
 }
 
 impl Team {
-    /// Makes accounts and documents on the first two servers of a world, and opens all editors.
+    /// Creates accounts and documents on the first two servers of a world, and opens all editors.
     ///
     /// # Errors
-    /// When a server refuses something.
+    /// When a server returns an error.
     pub async fn at_work(world: &World, options: Options) -> Result<Self> {
         let mut users = Vec::new();
         for number in 0..USERS {
@@ -137,10 +137,10 @@ impl Team {
         Ok(team)
     }
 
-    /// Types and chats until `over` says so.
+    /// Types and chats until `over` becomes true.
     ///
     /// # Errors
-    /// When a message is refused.
+    /// When a message is rejected.
     pub async fn work(&self, options: Options, mut over: watch::Receiver<bool>) -> Result<Work> {
         let talking = tokio::spawn(talk(Arc::clone(&self.talker), self.chat.clone(), over.clone()));
         let all: Vec<&LiveEditor> = self.documents.iter().flat_map(|document| &document.editors).collect();
@@ -150,12 +150,13 @@ impl Team {
         while !*over.borrow() {
             tokio::select! {
                 _ = ticks.tick() => {
-                    // Neighbours in the list write in one document: the next word comes in another one.
+                    // Neighbours in the list write in the same document; the step of 7 selects another document for the
+                    // next word.
                     let editor = all.get(words * 7 % all.len()).context("no editors")?;
                     editor.type_word(u32::try_from(words * 37 % 1_000)?, &format!("<{words}>"));
                     words += 1;
                 }
-                changed = over.changed() => changed.context("nobody says when it is over")?,
+                changed = over.changed() => changed.context("the sender of `over` was dropped")?,
             }
         }
         let mut work = talking.await??;
@@ -163,10 +164,10 @@ impl Team {
         Ok(work)
     }
 
-    /// Until every editor has all that it typed on disk.
+    /// Waits until all typed words of every editor are acknowledged.
     ///
     /// # Errors
-    /// When that takes too long, or something was refused.
+    /// When the deadline passes or an edit is rejected.
     pub async fn saved(&self) -> Result<()> {
         for editor in self.documents.iter().flat_map(|document| &document.editors) {
             editor.synced().await?;
@@ -175,11 +176,11 @@ impl Team {
         Ok(())
     }
 
-    /// Checks that nothing is lost: all editors of a document come to the same text, every acknowledged word is in it
-    /// once, and every accepted message can be read.
+    /// Checks that nothing is lost: all editors of a document converge to the same text, which contains every
+    /// acknowledged word once, and every accepted message can be read once.
     ///
     /// # Errors
-    /// When something is missing.
+    /// When something is missing or duplicated.
     pub async fn nothing_is_lost(&self, work: &Work) -> Result<()> {
         for document in &self.documents {
             let first = document.editors.first().context("no editors")?;
@@ -203,7 +204,7 @@ impl Team {
         }
         let read = self.talker.all_messages(&self.chat).await?;
         for message in &work.messages {
-            ensure!(read.get(message) == Some(&1), "{message} is not there once");
+            ensure!(read.get(message) == Some(&1), "{message} is missing or duplicated");
         }
         Ok(())
     }
@@ -224,12 +225,12 @@ async fn talk(talker: Arc<Client>, room: String, mut over: watch::Receiver<bool>
                     anyhow::Ok((text, began.elapsed()))
                 });
             }
-            Some(said) = waiting.join_next() => work.note(said??),
-            changed = over.changed() => changed.context("nobody says when it is over")?,
+            Some(sent) = waiting.join_next() => work.note(sent??),
+            changed = over.changed() => changed.context("the sender of `over` was dropped")?,
         }
     }
-    while let Some(said) = waiting.join_next().await {
-        work.note(said??);
+    while let Some(sent) = waiting.join_next().await {
+        work.note(sent??);
     }
     Ok(work)
 }

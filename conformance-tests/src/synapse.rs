@@ -1,7 +1,7 @@
 //! A stock Synapse, the reference Matrix server, beside the servers under test: installed into a virtual environment of
-//! its own with Python's own tools, configured for this machine alone, started, stopped, started again.
+//! its own with Python's own tools, configured for this machine only, started, stopped, restarted.
 //!
-//! It is run as it comes: nothing of it is changed, and nothing of it is part of this repository.
+//! Must not modify Synapse; no part of it is in this repository.
 
 use std::{
     fs::{self, File},
@@ -21,10 +21,10 @@ use crate::{
     server::free_port,
 };
 
-/// The release that the tests were written against.
+/// The release with which the tests were written.
 pub const VERSION: &str = "1.163.2";
 
-/// How long it may take until it answers: its first start makes its database.
+/// Deadline for the first response: the first start creates the database.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// See the module.
@@ -37,24 +37,24 @@ pub struct Synapse {
     http: reqwest::Client,
     process: Option<Child>,
     starts: usize,
-    /// Keys that were rotated out, as its configuration has them.
+    /// Earlier signing keys, in the form of its configuration.
     old_keys: Map<String, Value>,
 }
 
-/// The file that [`Synapse::rotate_key`] adds to its configuration.
+/// The configuration file that [`Synapse::rotate_key`] writes.
 const OLD_KEYS: &str = "old-keys.yaml";
 
-/// The ports of one.
-struct Doors {
-    /// With TLS, for its users and for other servers.
+/// The ports of one Synapse.
+struct Ports {
+    /// With TLS, for clients and federation.
     port: u16,
-    /// By which other servers find it.
+    /// The port in its server name.
     public: u16,
-    /// Without TLS, for users alone.
+    /// Without TLS, for clients only.
     plain: Option<u16>,
 }
 
-impl Doors {
+impl Ports {
     fn listeners(&self) -> String {
         let listener = |port: u16, tls: bool, serves: &str| {
             format!(
@@ -67,7 +67,7 @@ impl Doors {
     }
 }
 
-/// The Python that has Synapse: `SYNAPSE_PYTHON`, or that of an environment of its own.
+/// The Python interpreter with Synapse: `SYNAPSE_PYTHON`, or that of an environment of its own.
 fn python() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("SYNAPSE_PYTHON") {
         return Ok(path.into());
@@ -76,9 +76,9 @@ fn python() -> Result<PathBuf> {
     python::environment(&format!("synapse-{VERSION}"), &[&package])
 }
 
-/// Limits are off; a server that could not be reached is tried again soon, not after ten minutes; and answers to `/sync` are
-/// not kept: by default an initial sync that is asked for again within two minutes gets the answer of the first time.
-fn configuration(name: &str, doors: &Doors, folder: &Path, certificate: &Path, key: &Path, authority: &Path) -> String {
+/// Rate limits are off. A server that could not be reached is retried after a second, not ten minutes. Responses to
+/// `/sync` are not cached: by default an initial sync that is repeated within two minutes gets the first response.
+fn configuration(name: &str, ports: &Ports, folder: &Path, certificate: &Path, key: &Path, authority: &Path) -> String {
     let (folder, certificate, key, authority) = (
         folder.display(),
         certificate.display(),
@@ -86,7 +86,7 @@ fn configuration(name: &str, doors: &Doors, folder: &Path, certificate: &Path, k
         authority.display(),
     );
     let free = "{per_second: 1000, burst_count: 1000}";
-    let listeners = doors.listeners();
+    let listeners = ports.listeners();
     format!(
         r#"server_name: "{name}"
 public_baseurl: "https://{name}/"
@@ -130,7 +130,7 @@ rc_invites: {{per_room: {free}, per_user: {free}, per_issuer: {free}}}
     )
 }
 
-/// Everything goes to standard error, which is a file here.
+/// Everything is logged to standard error, which is redirected to a file.
 const LOG: &str = r#"version: 1
 formatters: {precise: {format: "%(asctime)s %(name)s %(levelname)s %(request)s %(message)s"}}
 handlers: {console: {class: logging.StreamHandler, formatter: precise}}
@@ -139,60 +139,61 @@ disable_existing_loggers: false
 "#;
 
 impl Synapse {
-    /// Installs it if need be, configures it in `folder/synapse` and starts it.
+    /// Installs Synapse if necessary, configures it in `folder/synapse` and starts it.
     ///
     /// # Errors
-    /// When it can't be installed or started, or does not answer.
+    /// When it can't be installed or started, or does not respond.
     pub async fn start(authority: &Authority, folder: &Path) -> Result<Self> {
         let port = free_port()?;
-        let doors = Doors {
+        let ports = Ports {
             port,
             public: port,
             plain: None,
         };
-        Self::configure(authority, folder, doors).await
+        Self::configure(authority, folder, ports).await
     }
 
-    /// The same with an address without TLS beside it, as our own users have one where they are measured; gives its URL.
+    /// Like [`Synapse::start`], with an additional listener without TLS, as our own server has in measurements; returns
+    /// its URL.
     ///
     /// # Errors
-    /// When it can't be installed or started, or does not answer.
+    /// When it can't be installed or started, or does not respond.
     pub async fn start_with_plain(authority: &Authority, folder: &Path) -> Result<(Self, String)> {
         let (port, plain) = (free_port()?, free_port()?);
-        let doors = Doors {
+        let ports = Ports {
             port,
             public: port,
             plain: Some(plain),
         };
-        let synapse = Self::configure(authority, folder, doors).await?;
+        let synapse = Self::configure(authority, folder, ports).await?;
         Ok((synapse, format!("http://127.0.0.1:{plain}")))
     }
 
-    /// The same, with a link in front of it: other servers reach it through that, its own users don't.
+    /// Like [`Synapse::start`], with a link in front: other servers reach it through the link, its own users directly.
     ///
     /// # Errors
-    /// When it can't be installed or started, or does not answer.
+    /// When it can't be installed or started, or does not respond.
     pub async fn start_behind(authority: &Authority, folder: &Path, link: &Link) -> Result<Self> {
         let port = free_port()?;
         link.lead_to(port);
-        let doors = Doors {
+        let ports = Ports {
             port,
             public: link.port(),
             plain: None,
         };
-        Self::configure(authority, folder, doors).await
+        Self::configure(authority, folder, ports).await
     }
 
-    async fn configure(authority: &Authority, folder: &Path, doors: Doors) -> Result<Self> {
-        let name = format!("127.0.0.1:{}", doors.public);
+    async fn configure(authority: &Authority, folder: &Path, ports: Ports) -> Result<Self> {
+        let name = format!("127.0.0.1:{}", ports.public);
         let folder = folder.join("synapse");
         fs::create_dir_all(&folder)?;
         let (certificate, key) = authority.issue("synapse")?;
-        let configuration = configuration(&name, &doors, &folder, &certificate, &key, &authority.certificate());
+        let configuration = configuration(&name, &ports, &folder, &certificate, &key, &authority.certificate());
         fs::write(folder.join("homeserver.yaml"), configuration)?;
         fs::write(folder.join("log.yaml"), LOG)?;
         let mut synapse = Self {
-            url: format!("https://127.0.0.1:{}", doors.port),
+            url: format!("https://127.0.0.1:{}", ports.port),
             name,
             folder,
             http: authority.http()?,
@@ -215,10 +216,10 @@ impl Synapse {
         Ok(command)
     }
 
-    /// Starts the process and waits until it answers.
+    /// Starts the process and waits until it responds.
     ///
     /// # Errors
-    /// When it ends or does not answer in time; with the end of its log.
+    /// When it exits or does not respond in time; the error contains the end of its log.
     pub async fn boot(&mut self) -> Result<()> {
         self.starts += 1;
         let log = File::create(self.log_path())?;
@@ -232,11 +233,11 @@ impl Synapse {
                 return Ok(());
             }
             if let Some(status) = self.process.as_mut().and_then(|process| process.try_wait().transpose()) {
-                bail!("Synapse ended with {status:?}:\n{}", self.log_tail());
+                bail!("Synapse exited with {status:?}:\n{}", self.log_tail());
             }
             ensure!(
                 Instant::now() < deadline,
-                "Synapse does not answer:\n{}",
+                "Synapse does not respond:\n{}",
                 self.log_tail()
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -249,25 +250,25 @@ impl Synapse {
         self.process.as_ref().map(Child::id)
     }
 
-    /// SIGKILL: nobody is told.
+    /// Sends SIGKILL: no graceful shutdown.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // It may have ended by itself.
+            // It may have exited already.
             let _ = process.kill();
             let _ = process.wait();
         }
     }
 
-    /// JSON is YAML.
+    /// Writes JSON, which is valid YAML.
     fn write_old_keys(&self) -> Result<()> {
         let keys = json!({ "old_signing_keys": self.old_keys });
         Ok(fs::write(self.folder.join(OLD_KEYS), keys.to_string())?)
     }
 
-    /// Stops it, gives it a new signing key beside which the old one stays published as expired, and starts it again.
+    /// Stops Synapse, replaces its signing key, publishes the old key as expired, and starts it again.
     ///
     /// # Errors
-    /// When it does not say what its key is, or does not come back.
+    /// When it does not publish its key, or does not start again.
     pub async fn rotate_key(&mut self) -> Result<()> {
         let url = format!("{}/_matrix/key/v2/server", self.url);
         let published: Value = self.http.get(url).send().await?.error_for_status()?.json().await?;
@@ -287,7 +288,7 @@ impl Synapse {
     /// Registers a user.
     ///
     /// # Errors
-    /// When it refuses.
+    /// When the server returns an error.
     pub async fn user(&self, name: &str) -> Result<Client> {
         Client::register(&self.http, &self.url, name).await
     }

@@ -1,7 +1,7 @@
-//! A server that is away while much happens: what is kept for it takes room on disk and not in memory, and all of it arrives
-//! when it is back, each event once.
+//! A server is down while many events are sent: events for it are queued on disk and not in memory, and all of them
+//! arrive once when it is back.
 //!
-//! `make absent EVENTS=20000` goes on for longer.
+//! `make absent EVENTS=20000` sends more. Must not assert a duration.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -28,11 +28,12 @@ use weft_conformance_tests::{
     authority::Authority, client::Client, given::cannot_be_put_to_given_servers, server::Server,
 };
 
-/// People who talk at once.
+/// Concurrent senders.
 const TALKERS: usize = 8;
-/// What the store may hold in memory (two write buffers of 64 MB, 128 MB of blocks), and as much again for everything else.
+/// Limit of the growth: what the store may hold in memory (two write buffers of 64 MB, 128 MB of blocks), and as much
+/// again for everything else.
 const MOST_GROWTH: u64 = 512 << 20;
-/// Time in which something more must arrive.
+/// Deadline for the next event.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The growth of a process.
@@ -57,7 +58,7 @@ impl Growth {
     }
 }
 
-/// Says so many things, looking at the server's memory meanwhile.
+/// Sends `events` messages and measures the server's memory meanwhile.
 async fn talk(alice: &Arc<Client>, room: &str, events: u64, server: &Server, growth: &mut Growth) -> Result<()> {
     let next = Arc::new(AtomicU64::new(0));
     let mut talkers = JoinSet::new();
@@ -87,8 +88,8 @@ async fn talk(alice: &Arc<Client>, room: &str, events: u64, server: &Server, gro
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_said_while_a_server_was_away_arrives_and_was_not_kept_in_memory() -> Result<()> {
-    if cannot_be_put_to_given_servers("what_was_said_while_a_server_was_away") {
+async fn events_for_a_server_that_is_down_are_queued_on_disk_and_arrive() -> Result<()> {
+    if cannot_be_put_to_given_servers("events_for_a_server_that_is_down_are_queued_on_disk_and_arrive") {
         return Ok(());
     }
     let events: u64 = env::var("WEFT_ABSENT").map_or(1_500, |text| text.parse().unwrap());
@@ -108,7 +109,7 @@ async fn what_was_said_while_a_server_was_away_arrives_and_was_not_kept_in_memor
     let talked = began.elapsed();
     two.boot().await?;
     let (mut growth_there, began) = (Growth::of(&two)?, Instant::now());
-    // Whoever is heard from is sent to at once.
+    // A transaction from a server ends the backoff towards it.
     bob.say(&room, "<back>").await?;
     let (mut last, mut moved) = (0, Instant::now());
     let arrived = loop {
@@ -128,14 +129,14 @@ async fn what_was_said_while_a_server_was_away_arrives_and_was_not_kept_in_memor
         }
         ensure!(
             moved.elapsed() < TIMEOUT,
-            "{last} of {events} events have arrived, and no more come"
+            "{last} of {events} events have arrived, and no more arrive"
         );
         sleep(Duration::from_secs(1)).await;
     };
     let took = began.elapsed();
-    ensure!(arrived.values().all(|count| *count == 1), "something is there twice");
+    ensure!(arrived.values().all(|count| *count == 1), "an event is duplicated");
     println!(
-        "absent: {events} events for a server that was away, said in {} s, arrived in {} s after its return; memory grew by \
+        "absent: {events} events for a server that was down, sent in {} s, arrived in {} s after its return; memory grew by \
          {} MB where they were kept, {} MB where they arrived",
         talked.as_secs(),
         took.as_secs(),

@@ -1,7 +1,8 @@
-//! A disk without room, a disk whose fsync fails, and one that has changed a bit, all real: the client is told with a clear
-//! error, nothing that was acknowledged is lost, nothing more is taken until a restart, and with a whole disk all goes on.
+//! A full disk, a disk whose fsync fails, and a disk with a changed bit, all real: the client gets a clear error, no
+//! acknowledged data is lost, nothing more is accepted until a restart, and with a working disk everything works again.
 //!
-//! The first two need a file system of their own, so they need root; without it they say so and test nothing.
+//! The first two need a file system of their own, so they need root; without it they print that they are skipped. Must
+//! not mount outside of a temporary folder.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -30,10 +31,10 @@ use weft_conformance_tests::{
     server::Server,
 };
 
-/// Nothing is sealed while the disk breaks: what is pending must outlive it as well.
+/// Nothing is sealed while the disk fails: pending edits must survive as well.
 const SLOW_TO_SEAL: &str = "[documents]\nseal_idle = \"50s\"\nseal_max = \"60s\"\n";
 
-/// A mounted file system, until dropped.
+/// A mounted file system; dropping it unmounts.
 struct Mount(PathBuf);
 
 impl Mount {
@@ -46,7 +47,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily: the server's process may be ending still.
+        // Lazy unmount: the server's process may still be exiting.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
@@ -61,15 +62,15 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// A disk that can run full; fields are dropped in order.
+/// A disk that can be filled; fields are dropped in order.
 struct Disk {
     _mounts: Vec<Mount>,
-    /// Where room is taken away.
+    /// Folder of the file that uses the space.
     filler: PathBuf,
 }
 
 impl Disk {
-    /// What is written finds no room: `write` fails.
+    /// A full disk: `write` fails.
     fn full(data: &Path) -> Result<Self> {
         let mount = Mount::new(&["-t", "tmpfs", "-o", "size=48m", "tmpfs"], data)?;
         Ok(Self {
@@ -78,8 +79,8 @@ impl Disk {
         })
     }
 
-    /// A file system on a device that finds no room for what the file system has taken: `write` succeeds, `fsync` fails.
-    fn lying(below: &Path, data: &Path) -> Result<Self> {
+    /// A file system on a device without space for what the file system has accepted: `write` succeeds, `fsync` fails.
+    fn failing_fsync(below: &Path, data: &Path) -> Result<Self> {
         let lower = Mount::new(&["-t", "tmpfs", "-o", "size=48m", "tmpfs"], below)?;
         let device = below.join("device");
         File::create(&device)?.set_len(96 << 20)?;
@@ -94,7 +95,7 @@ impl Disk {
         })
     }
 
-    /// Leaves so many bytes.
+    /// Leaves this many bytes free.
     fn fill(&self, left: u64) -> Result<()> {
         let mut file = File::create(&self.filler)?;
         for size in [1 << 20, 4096] {
@@ -119,21 +120,21 @@ fn is_refused(answer: &Answer) -> bool {
     answer.status == 503 && answer.errcode() == "M_UNKNOWN" && words.contains("can't write to its disk")
 }
 
-/// What was acknowledged.
+/// Acknowledged messages and words.
 struct Acknowledged {
     messages: Vec<String>,
     words: Vec<String>,
 }
 
-/// A server on the disk, and alice, who writes into a document on it.
-struct Desk {
+/// A server on the disk, and alice, who writes to a document on it.
+struct Setup {
     server: Server,
     alice: Client,
     room: String,
     trust: Arc<rustls::ClientConfig>,
 }
 
-impl Desk {
+impl Setup {
     async fn new(folder: &Path) -> Result<Self> {
         let authority = Authority::new(folder)?;
         let trust = trust(&authority)?;
@@ -160,14 +161,14 @@ impl Desk {
         Ok(())
     }
 
-    /// Writes until the disk fails; what is there can be read then.
+    /// Writes until the disk fails; checks that existing data can still be read.
     async fn write_until_it_breaks(&self, disk: &Disk) -> Result<Acknowledged> {
         let editor = self.editor(1).await?;
         for number in 0..20 {
             editor.type_word(1_000, &format!("<{number}>"));
         }
         editor.saved().await?;
-        // Some messages find their place.
+        // Some messages still fit.
         disk.fill(256 * 1024)?;
         let mut messages = Vec::new();
         loop {
@@ -184,8 +185,8 @@ impl Desk {
         let words = editor.acknowledged();
         ensure!(words.len() >= 20);
         let state = format!("/_matrix/client/v3/rooms/{}/state", self.room);
-        self.alice.get(&state).await.context("what is there can be read")?;
-        let text = self.editor(9).await.context("and documents be opened")?.text();
+        self.alice.get(&state).await.context("existing state can be read")?;
+        let text = self.editor(9).await.context("documents can be opened")?.text();
         for word in &words {
             ensure!(text.contains(word), "{word} is not shown");
         }
@@ -194,9 +195,9 @@ impl Desk {
 
     async fn has(&self, acknowledged: &Acknowledged) -> Result<()> {
         let there = self.alice.messages(&self.room).await?;
-        // One page of them.
+        // The first page.
         for text in acknowledged.messages.iter().rev().take(80) {
-            ensure!(there.contains(text), "a message that was acknowledged is lost");
+            ensure!(there.contains(text), "an acknowledged message is lost");
         }
         let text = self.editor(2).await?.text();
         for word in &acknowledged.words {
@@ -208,43 +209,43 @@ impl Desk {
 }
 
 async fn breaks_and_recovers(folder: &Path, disk: &Disk) -> Result<()> {
-    let mut desk = Desk::new(folder).await?;
-    let acknowledged = desk.write_until_it_breaks(disk).await?;
-    desk.refused("again").await?;
-    // With room again, nothing is taken either: what is on disk is known only to who opens the store anew.
+    let mut setup = Setup::new(folder).await?;
+    let acknowledged = setup.write_until_it_breaks(disk).await?;
+    setup.refused("again").await?;
+    // With space again, writes are still rejected: only reopening the store shows what is on disk.
     disk.empty()?;
-    desk.refused("and again").await?;
-    let log = desk.server.log();
+    setup.refused("and again").await?;
+    let log = setup.server.log();
     let failure = log.lines().find(|line| line.contains("a write to the store failed"));
     eprintln!(
         "{} messages and {} words were acknowledged before the disk broke: {}",
         acknowledged.messages.len(),
         acknowledged.words.len(),
-        failure.context("the log says it")?
+        failure.context("the failure is not in the log")?
     );
-    desk.server.terminate().await?;
+    setup.server.terminate().await?;
     disk.fill(0)?;
-    let started = desk.server.boot().await;
-    let words = started.err().context("it has started on a full disk")?.to_string();
+    let started = setup.server.boot().await;
+    let words = started.err().context("it started on a full disk")?.to_string();
     ensure!(words.contains("is full"), "{words}");
     disk.empty()?;
-    desk.server.boot().await?;
-    desk.has(&acknowledged).await?;
-    let editor = desk.editor(3).await?;
+    setup.server.boot().await?;
+    setup.has(&acknowledged).await?;
+    let editor = setup.editor(3).await?;
     editor.type_word(1_000, "<on>");
     editor.saved().await?;
-    ensure!(send(&desk.alice, &desk.room, "on").await?.status == 200);
+    ensure!(send(&setup.alice, &setup.room, "on").await?.status == 200);
     Ok(())
 }
 
-/// Whether a disk could be made; says why not.
+/// Prints why a disk could not be created.
 fn made(disk: Result<Disk>) -> Option<Disk> {
     disk.inspect_err(|error| eprintln!("SKIPPED: no file system of its own: {error:#}"))
         .ok()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_is_told_and_all_goes_on_when_there_is_room_again() -> Result<()> {
+async fn a_full_disk_is_reported_and_writes_work_again_when_there_is_space() -> Result<()> {
     if cannot_be_put_to_given_servers("a_full_disk") {
         return Ok(());
     }
@@ -256,12 +257,12 @@ async fn a_full_disk_is_told_and_all_goes_on_when_there_is_room_again() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_fsync_is_told_and_nothing_is_taken_until_a_restart() -> Result<()> {
+async fn a_failed_fsync_is_reported_and_writes_are_rejected_until_a_restart() -> Result<()> {
     if cannot_be_put_to_given_servers("a_failed_fsync") {
         return Ok(());
     }
     let folder = TempDir::new()?;
-    let Some(disk) = made(Disk::lying(
+    let Some(disk) = made(Disk::failing_fsync(
         &folder.path().join("below"),
         &folder.path().join("server/data"),
     )) else {
@@ -270,7 +271,7 @@ async fn a_failed_fsync_is_told_and_nothing_is_taken_until_a_restart() -> Result
     breaks_and_recovers(folder.path(), &disk).await
 }
 
-/// The largest table of a server that has stopped.
+/// The largest table file of a stopped server.
 fn largest_table(folder: &Path) -> Result<PathBuf> {
     let tables = fs::read_dir(folder.join("server/data/store/rocksdb"))?;
     let tables = tables.filter_map(|entry| Some(entry.ok()?.path()));
@@ -280,7 +281,7 @@ fn largest_table(folder: &Path) -> Result<PathBuf> {
         .context("no table")
 }
 
-/// Copies a folder of folders and files.
+/// Copies a folder recursively.
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -294,7 +295,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Asks for each event; gives how many could not be read. None may be answered wrongly.
+/// Requests each event; returns how many could not be read. No event may be wrong.
 async fn unreadable(alice: &Client, room: &str, events: &[(String, String)]) -> Result<usize> {
     let mut unreadable = 0;
     for (id, text) in events {
@@ -313,49 +314,52 @@ async fn unreadable(alice: &Client, room: &str, events: &[(String, String)]) -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bit_that_the_disk_has_changed_is_503_for_what_is_in_its_block_and_nothing_else_is_touched() -> Result<()> {
+async fn a_changed_bit_on_disk_makes_only_its_block_unreadable_with_503() -> Result<()> {
     if cannot_be_put_to_given_servers("a_bit_that_the_disk_has_changed") {
         return Ok(());
     }
     let folder = TempDir::new()?;
-    let mut desk = Desk::new(folder.path()).await?;
+    let mut setup = Setup::new(folder.path()).await?;
     let mut events = Vec::new();
     for number in 0..120 {
         let text = format!("{number} {:x}", rand::random::<u128>()).repeat(40);
-        events.push((desk.alice.say(&desk.room, &text).await?, text));
+        events.push((setup.alice.say(&setup.room, &text).await?, text));
     }
-    // What a start finds in the log it writes into a table.
+    // At startup the log is written to a table.
     for _ in 0..2 {
-        desk.server.terminate().await?;
-        desk.server.boot().await?;
+        setup.server.terminate().await?;
+        setup.server.boot().await?;
     }
-    desk.server.terminate().await?;
+    setup.server.terminate().await?;
     let (data, saved) = (folder.path().join("server/data"), folder.path().join("saved"));
     copy_folder(&data, &saved)?;
     let table = largest_table(folder.path())?;
     let whole = fs::read(&table)?;
     let mut noticed = 0;
     for tenth in 1..9 {
-        // From the same files each time: a start writes tables, and merging them reads the changed bit too.
+        // The same files each time: a start writes tables, and merging them reads the changed bit too.
         fs::remove_dir_all(&data)?;
         copy_folder(&saved, &data)?;
         let mut flipped = whole.clone();
         flipped[whole.len() * tenth / 10] ^= 1;
         fs::write(&table, flipped)?;
-        // What is needed for a start may be in that block: then there is none.
-        match desk.server.boot().await {
-            Ok(()) => noticed += unreadable(&desk.alice, &desk.room, &events).await?,
+        // The block may be needed at startup: then the server doesn't start.
+        match setup.server.boot().await {
+            Ok(()) => noticed += unreadable(&setup.alice, &setup.room, &events).await?,
             Err(error) => {
-                let told = ["the store", "the storage engine could not read"];
-                ensure!(told.iter().any(|words| error.to_string().contains(words)), "{error}");
+                let expected = ["the store", "the storage engine could not read"];
+                ensure!(
+                    expected.iter().any(|words| error.to_string().contains(words)),
+                    "{error}"
+                );
             }
         }
-        desk.server.kill();
+        setup.server.kill();
     }
     fs::remove_dir_all(&data)?;
     copy_folder(&saved, &data)?;
-    ensure!(noticed > 0, "no changed bit was in the block of an event");
-    desk.server.boot().await?;
-    ensure!(unreadable(&desk.alice, &desk.room, &events).await? == 0);
+    ensure!(noticed > 0, "no changed bit affected an event");
+    setup.server.boot().await?;
+    ensure!(unreadable(&setup.alice, &setup.room, &events).await? == 0);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What a stock client shows beside messages, over two servers: state, redactions, typing, receipts, presence,
-//! names, the past.
+//! What a stock client shows besides messages, over two servers: state, redactions, typing, receipts, presence, names,
+//! history. Must not depend on one server's timing.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -15,8 +15,8 @@ use weft_conformance_tests::{
     world::World,
 };
 
-/// alice on the first server and bob on the second, in a room of hers.
-async fn together(world: &World, options: Value) -> Result<(Client, Client, String)> {
+/// alice on the first server and bob on the second, in a room of alice's.
+async fn shared_room(world: &World, options: Value) -> Result<(Client, Client, String)> {
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     let room = alice.create_room(options).await?;
     alice
@@ -97,7 +97,7 @@ async fn state_and_redactions_are_the_same_on_both_servers() -> Result<()> {
 #[tokio::test]
 async fn typing_and_receipts_are_seen_on_the_other_server() -> Result<()> {
     let world = World::new(2).await?;
-    let (alice, bob, room) = together(&world, json!({"preset": "private_chat"})).await?;
+    let (alice, bob, room) = shared_room(&world, json!({"preset": "private_chat"})).await?;
     let ephemeral = |sync: &Value, kind: &str| -> Option<Value> {
         let events = sync["rooms"]["join"][&room]["ephemeral"]["events"].as_array()?;
         events.iter().find(|event| event["type"] == kind).cloned()
@@ -119,38 +119,38 @@ async fn typing_and_receipts_are_seen_on_the_other_server() -> Result<()> {
     })
     .await?;
 
-    let said = alice.say(&room, "read this").await?;
+    let sent = alice.say(&room, "read this").await?;
     let mut alices = None;
     alice
         .sync_until("her message", &mut alices, |sync| {
             timeline(sync, &room)
                 .iter()
-                .any(|event| event["event_id"] == said.as_str() && event["unsigned"]["transaction_id"].is_string())
+                .any(|event| event["event_id"] == sent.as_str() && event["unsigned"]["transaction_id"].is_string())
                 .then_some(())
         })
         .await?;
     bob.sync_until("the message", &mut bobs, |sync| {
         let event = timeline(sync, &room)
             .iter()
-            .find(|event| event["event_id"] == said.as_str())?;
+            .find(|event| event["event_id"] == sent.as_str())?;
         assert!(event["unsigned"].get("transaction_id").is_none(), "{event}");
         Some(())
     })
     .await?;
     bob.post(
-        &Client::in_room(&room, &format!("receipt/m.read/{}", segment(&said))),
+        &Client::in_room(&room, &format!("receipt/m.read/{}", segment(&sent))),
         json!({}),
     )
     .await?;
     alice
         .sync_until("the receipt", &mut alices, |sync| {
             let receipt = ephemeral(sync, "m.receipt")?;
-            receipt["content"][&said]["m.read"].get(&bob.user).map(|_| ())
+            receipt["content"][&sent]["m.read"].get(&bob.user).map(|_| ())
         })
         .await
 }
 
-/// How a user is, as the answer of a sync tells it.
+/// A user's presence in a response of `/sync`.
 fn presence<'a>(sync: &'a Value, user: &str) -> Option<&'a Value> {
     let events = sync["presence"]["events"].as_array()?;
     let theirs = events.iter().rfind(|event| event["sender"] == user)?;
@@ -158,9 +158,9 @@ fn presence<'a>(sync: &'a Value, user: &str) -> Option<&'a Value> {
 }
 
 #[tokio::test]
-async fn presence_is_seen_on_the_other_server_by_those_who_share_a_room() -> Result<()> {
+async fn presence_is_sent_to_users_of_another_server_who_share_a_room() -> Result<()> {
     let world = World::new(2).await?;
-    let (alice, bob, _) = together(&world, json!({"preset": "private_chat"})).await?;
+    let (alice, bob, _) = shared_room(&world, json!({"preset": "private_chat"})).await?;
     let carol = world.user(1, "carol").await?;
     let status = format!("/_matrix/client/v3/presence/{}/status", segment(&alice.user));
     let mut bobs = None;
@@ -168,8 +168,8 @@ async fn presence_is_seen_on_the_other_server_by_those_who_share_a_room() -> Res
         .put(&status, json!({"presence": "online", "status_msg": "writing"}))
         .await?;
     bob.sync_until("her status", &mut bobs, |sync| {
-        let told = presence(sync, &alice.user)?;
-        (told["presence"] == "online" && told["status_msg"] == "writing").then_some(())
+        let found = presence(sync, &alice.user)?;
+        (found["presence"] == "online" && found["status_msg"] == "writing").then_some(())
     })
     .await?;
     assert_eq!(bob.get(&status).await?["status_msg"], "writing");
@@ -177,7 +177,7 @@ async fn presence_is_seen_on_the_other_server_by_those_who_share_a_room() -> Res
     assert_eq!(refused.errcode(), "M_FORBIDDEN", "{}", refused.body);
 
     alice.put(&status, json!({"presence": "offline"})).await?;
-    bob.sync_until("that she has gone", &mut bobs, |sync| {
+    bob.sync_until("that alice is offline", &mut bobs, |sync| {
         (presence(sync, &alice.user)?["presence"] == "offline").then_some(())
     })
     .await?;
@@ -185,16 +185,16 @@ async fn presence_is_seen_on_the_other_server_by_those_who_share_a_room() -> Res
     assert_eq!(presence(&strangers, &alice.user), None, "{strangers}");
     assert_eq!(presence(&strangers, &bob.user), None, "{strangers}");
 
-    // A question of hers is enough.
+    // One sync makes alice online again.
     alice.get("/_matrix/client/v3/sync?timeout=0").await?;
-    bob.sync_until("that she is back", &mut bobs, |sync| {
+    bob.sync_until("that alice is online", &mut bobs, |sync| {
         (presence(sync, &alice.user)?["presence"] == "online").then_some(())
     })
     .await
 }
 
 #[tokio::test]
-async fn who_comes_late_pages_back_to_the_beginning() -> Result<()> {
+async fn a_late_joiner_pages_back_to_the_first_event() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     for document in [false, true] {
@@ -211,10 +211,10 @@ async fn who_comes_late_pages_back_to_the_beginning() -> Result<()> {
             .post(&Client::in_room(&room, "invite"), json!({"user_id": bob.user}))
             .await?;
         bob.accept_invitation(&room).await?;
-        // As a client pages: from the first sync's token, as long as there is one. What isn't here yet is waited for.
+        // As a client does: from the first sync's token to the end. Events that are not here yet are waited for.
         let sync = bob.get("/_matrix/client/v3/sync?timeout=0").await?;
-        let told = &sync["rooms"]["join"][&room]["timeline"];
-        let mut from = told["prev_batch"].as_str().map(str::to_owned);
+        let found = &sync["rooms"]["join"][&room]["timeline"];
+        let mut from = found["prev_batch"].as_str().map(str::to_owned);
         let mut seen: Vec<Value> = timeline(&sync, &room).iter().rev().cloned().collect();
         for _ in 0..60 {
             let Some(token) = from.take() else { break };
@@ -225,7 +225,7 @@ async fn who_comes_late_pages_back_to_the_beginning() -> Result<()> {
         }
         assert!(
             seen.iter().any(|event| event["type"] == "m.room.create"),
-            "the client was told that there is no more"
+            "the history ended early"
         );
         let bodies: Vec<&str> = seen
             .iter()
@@ -239,7 +239,7 @@ async fn who_comes_late_pages_back_to_the_beginning() -> Result<()> {
 #[tokio::test]
 async fn names_change_everywhere() -> Result<()> {
     let world = World::new(2).await?;
-    let (alice, bob, room) = together(&world, json!({"preset": "private_chat"})).await?;
+    let (alice, bob, room) = shared_room(&world, json!({"preset": "private_chat"})).await?;
     let name = format!("/_matrix/client/v3/profile/{}/displayname", segment(&bob.user));
     bob.put(&name, json!({"displayname": "Robert"})).await?;
     let member = Client::in_room(&room, &format!("state/m.room.member/{}", segment(&bob.user)));
@@ -248,7 +248,7 @@ async fn names_change_everywhere() -> Result<()> {
             Ok((alice.get(&member).await?["displayname"] == "Robert").then_some(()))
         })
         .await?;
-    assert_eq!(alice.get(&name).await?["displayname"], "Robert", "asked of his server");
+    assert_eq!(alice.get(&name).await?["displayname"], "Robert", "at bob's server");
     Ok(())
 }
 
@@ -310,7 +310,7 @@ async fn account_data_and_filters() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_alias_is_found_from_elsewhere_and_belongs_to_who_made_it() -> Result<()> {
+async fn an_alias_resolves_on_another_server_and_belongs_to_its_creator() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     let room = alice.create_room(json!({"preset": "public_chat"})).await?;

@@ -1,7 +1,7 @@
-//! Servers that die under twenty people's hands: by kill -9 at random moments, and at every step of the write path.
-//! Nothing that was acknowledged is lost, nothing is there twice, and both servers and all editors end equal.
+//! Servers are killed while twenty editors type: by kill -9 at random moments, and at every step of the write path. No
+//! acknowledged edit is lost or duplicated, and both servers and all editors converge.
 //!
-//! `make kills KILLS=10000` goes on for longer; `WEFT_KILLS_SEED` repeats a run's plan.
+//! `make kills KILLS=10000` runs more; `WEFT_KILLS_SEED` repeats a run's plan. Must not assert a duration.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -35,10 +35,10 @@ use weft_conformance_tests::{
 use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode as _};
 
 const EDITORS: usize = 20;
-/// A fail point that is on the way of every edit is passed within this time; a loaded machine is slow.
+/// Deadline for reaching a fail point that every edit passes; a loaded machine is slow.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Two servers, a document, and people who type without end.
+/// Two servers, a document, and editors that type without pause.
 struct Load {
     servers: Vec<Server>,
     people: Vec<Client>,
@@ -92,8 +92,8 @@ impl Load {
         Ok(load)
     }
 
-    /// All hands off; then all must be saved, equal, complete, and follow from the sealed events.
-    async fn judge(mut self) -> Result<usize> {
+    /// Stops typing; then all edits must be saved, and all texts equal, complete, and derivable from the sealed events.
+    async fn check(mut self) -> Result<usize> {
         self.typing.store(false, Ordering::Relaxed);
         for typist in self.typists.drain(..) {
             typist.await?;
@@ -103,20 +103,23 @@ impl Load {
             editor.saved().await?;
             acknowledged.extend(editor.acknowledged());
         }
-        ensure!(acknowledged.len() > EDITORS, "hardly anything was typed");
+        ensure!(acknowledged.len() > EDITORS, "too little was typed");
         let text = self.until_equal().await?;
         for word in &acknowledged {
             let count = text.matches(word.as_str()).count();
-            ensure!(count == 1, "{word}, which was acknowledged, is there {count} times");
+            ensure!(count == 1, "the acknowledged {word} occurs {count} times");
         }
         for (number, client) in self.people.iter().enumerate() {
             let sealed = sealed_text(client, &self.room).await?;
-            ensure!(sealed == text, "the sealed events of server {number} give another text");
+            ensure!(
+                sealed == text,
+                "the sealed events of server {number} give a different text"
+            );
         }
         Ok(acknowledged.len())
     }
 
-    /// Until all editors of both servers, and one who comes now, show the same.
+    /// Waits until all editors of both servers, and a new one, show the same text.
     async fn until_equal(&self) -> Result<String> {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
         loop {
@@ -139,12 +142,12 @@ impl Load {
     }
 }
 
-/// Types a word now and then, for as long as that is wanted.
+/// Types words until `typing` becomes false.
 async fn typist(number: usize, editor: Arc<LiveEditor>, typing: Arc<AtomicBool>) {
     static WORDS: AtomicU64 = AtomicU64::new(0);
     let mut dice = StdRng::seed_from_u64(number as u64);
     while typing.load(Ordering::Relaxed) {
-        // Who waits for long types on; but not without end.
+        // An editor that waits for acknowledgements continues to type, up to a limit.
         if editor.waiting() < 20 {
             let word = format!("<{}>", WORDS.fetch_add(1, Ordering::Relaxed));
             editor.type_word(dice.random_range(0..=1_000), &word);
@@ -153,7 +156,7 @@ async fn typist(number: usize, editor: Arc<LiveEditor>, typing: Arc<AtomicBool>)
     }
 }
 
-/// The text that follows from the signed events alone, as a server gives them to a Matrix client.
+/// The text of the signed events alone, as a server sends them to a Matrix client.
 async fn sealed_text(client: &Client, room: &str) -> Result<String> {
     let doc = Doc::new();
     let body = doc.get_or_insert_text("body");
@@ -164,14 +167,11 @@ async fn sealed_text(client: &Client, room: &str) -> Result<String> {
     Ok(text)
 }
 
-/// The names of all fail points, as the program itself lists them.
+/// The names of all fail points, as the program lists them.
 async fn fail_points(server: &mut Server) -> Result<Vec<String>> {
     server.kill();
     server.spawn(&[("WEFT_FAIL_AT", "?:1")])?;
-    ensure!(
-        server.until_dead(TIMEOUT).await?,
-        "a fail point that isn't there was taken"
-    );
+    ensure!(server.until_dead(TIMEOUT).await?, "an unknown fail point was accepted");
     let log = server.log();
     let names = log.split("the names are ").nth(1).context("no names")?;
     Ok(names
@@ -193,22 +193,22 @@ async fn die_at(load: &mut Load, server: usize, name: &str, count: u64) -> Resul
         join_something_new(load, server).await?;
     }
     let died = load.servers[server].until_dead(TIMEOUT).await?;
-    ensure!(died, "{setting}: nobody comes by there on server {server}");
+    ensure!(died, "{setting}: not reached on server {server}");
     load.servers[server].boot().await
 }
 
-/// Has the server join another room through the other one; it is to die of that.
+/// Makes the server join another room through the other one, which kills it.
 async fn join_something_new(load: &mut Load, server: usize) -> Result<()> {
     let other = &load.people[1 - server];
     let me = &load.people[server];
     let room = other.create_document("One more").await?;
     let deadline = tokio::time::Instant::now() + TIMEOUT;
-    // The one who is invited is on a server that is only now starting.
+    // The invited user's server is only starting.
     while other.give_role(&room, &me.user, "editor").await.is_err() {
-        ensure!(tokio::time::Instant::now() < deadline, "the invitation does not arrive");
+        ensure!(tokio::time::Instant::now() < deadline, "the invitation did not arrive");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // The answer will not come.
+    // There will be no response.
     let _ = me.accept_invitation(&room).await;
     Ok(())
 }
@@ -217,7 +217,7 @@ fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Random moments: the part of `make test`, and with `WEFT_KILLS` as many as one likes.
+/// Random moments: a few in `make test`, `WEFT_KILLS` of them otherwise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_at_random_moments_lose_nothing_that_was_acknowledged() -> Result<()> {
     if cannot_be_put_to_given_servers("kills_at_random_moments") {
@@ -228,7 +228,7 @@ async fn kills_at_random_moments_lose_nothing_that_was_acknowledged() -> Result<
     let mut dice = StdRng::seed_from_u64(seed);
     let (mut done, mut words, began) = (0, 0, Instant::now());
     while done < kills {
-        // A text that grows for ever would measure the text, not the kills.
+        // A text that grows forever would measure the text, not the kills.
         let mut load = Load::new().await?;
         for _ in 0..kills.min(done + 100) - done {
             let server = dice.random_range(0..2);
@@ -240,20 +240,20 @@ async fn kills_at_random_moments_lose_nothing_that_was_acknowledged() -> Result<
                 eprintln!("{done} of {kills} kills after {} s", began.elapsed().as_secs());
             }
         }
-        words += load.judge().await?;
-        eprintln!("{done} of {kills} kills: {words} words were acknowledged, none is lost, none is there twice");
+        words += load.check().await?;
+        eprintln!("{done} of {kills} kills: {words} acknowledged words, none is lost or duplicated");
     }
     println!(
-        "kills: {done} in {} s (seed {seed}), {EDITORS} editors on two servers, {words} acknowledged words: 0 lost, 0 twice, \
+        "kills: {done} in {} s (seed {seed}), {EDITORS} editors on two servers, {words} acknowledged words: 0 lost, 0 duplicated, \
          all ends equal",
         began.elapsed().as_secs()
     );
     Ok(())
 }
 
-/// Every fail point on either server, at the first pass and at a later one.
+/// Every fail point on each server, at the first pass and at a later one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dying_at_any_step_of_the_write_path_loses_nothing_that_was_acknowledged() -> Result<()> {
+async fn a_crash_at_any_step_of_the_write_path_loses_no_acknowledged_edit() -> Result<()> {
     if cannot_be_put_to_given_servers("dying_at_any_step") {
         return Ok(());
     }
@@ -264,7 +264,7 @@ async fn dying_at_any_step_of_the_write_path_loses_nothing_that_was_acknowledged
     let mut deaths = 0;
     for (at, name) in names.iter().enumerate() {
         for (server, count) in [(at % 2, 1), (1 - at % 2, 3)] {
-            // Passed once a start, once a join, or once in some hundred events.
+            // Passed once per start, once per join, or once in some hundred events.
             let rare = ["recovery", "adopt", "snapshot"].iter().any(|step| name.contains(step));
             let count = if rare { 1 } else { count };
             die_at(&mut load, server, name, count)
@@ -276,7 +276,7 @@ async fn dying_at_any_step_of_the_write_path_loses_nothing_that_was_acknowledged
     println!(
         "{deaths} deaths at {} fail points, {} acknowledged words",
         names.len(),
-        load.judge().await?
+        load.check().await?
     );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! An editor that was cut off comes back, and nothing is lost on either side.
+//! Editors and servers that were disconnected reconnect, and no edit is lost on either side. Must not depend on which
+//! side reconnects first.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -18,7 +19,7 @@ use weft_conformance_tests::{
 };
 
 #[tokio::test]
-async fn what_both_sides_wrote_meanwhile_is_merged() -> Result<()> {
+async fn edits_of_both_sides_made_while_disconnected_are_merged() -> Result<()> {
     for provider in [Provider::Plain, Provider::Hocuspocus] {
         let world = World::new(2).await?;
         let (alice, bob, room) = world.shared_document().await?;
@@ -59,19 +60,19 @@ async fn a_server_that_was_down_catches_up_in_both_directions() -> Result<()> {
     hers.type_end("before ").await?;
     his.until_text("before ").await?;
     world.servers[1].terminate().await?;
-    hers.type_end("while he was away ").await?;
+    hers.type_end("while bob was away ").await?;
     hers.saved().await?;
     his.type_end("offline ").await?;
     world.servers[1].boot().await?;
-    his.until_contains("while he was away ").await?;
+    his.until_contains("while bob was away ").await?;
     hers.until_contains("offline ").await?;
     let text = hers.text().await?;
     his.until_text(&text).await
 }
 
 #[tokio::test]
-async fn a_server_with_a_new_signing_key_is_believed_and_its_old_events_are_too() -> Result<()> {
-    if cannot_be_put_to_given_servers("a_server_with_a_new_signing_key_is_believed_and_its_old_events_are_too") {
+async fn a_new_signing_key_and_events_signed_with_the_old_key_are_accepted() -> Result<()> {
+    if cannot_be_put_to_given_servers("a_new_signing_key_and_events_signed_with_the_old_key_are_accepted") {
         return Ok(());
     }
     let mut world = World::new(2).await?;
@@ -82,8 +83,8 @@ async fn a_server_with_a_new_signing_key_is_believed_and_its_old_events_are_too(
     his.until_contains("old key. ").await?;
     hers.close().await?;
     world.servers[0].terminate().await?;
-    let said = world.servers[0].command(&["keys", "rotate"])?;
-    assert!(said.contains("signs with ed25519:"), "{said}");
+    let output = world.servers[0].command(&["keys", "rotate"])?;
+    assert!(output.contains("signs with ed25519:"), "{output}");
     world.servers[0].boot().await?;
     let hers = world
         .editors
@@ -100,9 +101,9 @@ async fn a_server_with_a_new_signing_key_is_believed_and_its_old_events_are_too(
     theirs.until_text("old key. new key. ").await
 }
 
-/// alice puts bob out of the document while no server hears the other, and both go on writing: to bob's server he is still
-/// in it. The editors of both, and the link still cut.
-async fn put_out_behind_a_cut(
+/// Removes bob from the document while the servers are partitioned; then both users write: on bob's server bob is still
+/// a member. Returns both editors; the link is still cut.
+async fn remove_during_a_partition(
     world: &World,
     alice: &Client,
     bob: &Client,
@@ -112,7 +113,7 @@ async fn put_out_behind_a_cut(
     let hers = LiveEditor::open(&trust, alice, room, 1)?;
     let his = LiveEditor::open(&trust, bob, room, 2)?;
     hers.type_word(0, "<before>");
-    bob.until("what she wrote", async || Ok((his.text() == "<before>").then_some(())))
+    bob.until("alice's text", async || Ok((his.text() == "<before>").then_some(())))
         .await?;
     world.cut();
     let member = format!(
@@ -129,8 +130,8 @@ async fn put_out_behind_a_cut(
 }
 
 #[tokio::test]
-async fn what_somebody_writes_who_was_put_out_behind_a_cut_is_in_no_document() -> Result<()> {
-    if cannot_be_put_to_given_servers("what_somebody_writes_who_was_put_out_behind_a_cut_is_in_no_document") {
+async fn edits_that_a_removed_user_made_during_a_partition_are_in_no_document() -> Result<()> {
+    if cannot_be_put_to_given_servers("edits_that_a_removed_user_made_during_a_partition_are_in_no_document") {
         return Ok(());
     }
     let world = World::with_links(2, "").await?;
@@ -138,22 +139,22 @@ async fn what_somebody_writes_who_was_put_out_behind_a_cut_is_in_no_document() -
     let options = json!({"preset": "public_chat", "room_version": "12"});
     let elsewhere = alice.create_room(options).await?;
     bob.join(&elsewhere, Some(&world.servers[0].name)).await?;
-    let (hers, his) = put_out_behind_a_cut(&world, &alice, &bob, &room).await?;
+    let (hers, his) = remove_during_a_partition(&world, &alice, &bob, &room).await?;
     world.heal();
-    let told = bob
-        .until("the end of his editor", async || Ok(his.saved().await.err()))
+    let error = bob
+        .until("the end of bob's editor", async || Ok(his.saved().await.err()))
         .await?;
-    assert!(told.to_string().contains("4403"), "{told}");
+    assert!(error.to_string().contains("4403"), "{error}");
     for client in [&alice, &bob] {
         client.until_membership(&room, &bob.user, "leave").await?;
     }
-    // It takes the way that his words have taken, behind them.
+    // It is sent on the same path, after bob's edits.
     bob.say(&elsewhere, "<later>").await?;
     let came = async || {
         let messages = alice.messages(&elsewhere).await?;
         Ok(messages.iter().any(|text| text == "<later>").then_some(()))
     };
-    alice.until("what he said later", came).await?;
+    alice.until("bob's later message", came).await?;
     let late = LiveEditor::open(&trust(&world.authority)?, &alice, &room, 3)?;
     late.synced().await?;
     assert_eq!(late.text(), "<before><hers>");
@@ -161,10 +162,11 @@ async fn what_somebody_writes_who_was_put_out_behind_a_cut_is_in_no_document() -
     Ok(())
 }
 
-/// His server could not know. Where somebody of it stays in the document, what he wrote before it heard counts for all.
+/// bob's server could not know of the removal. Where another user of that server stays in the document, bob's edits
+/// made before the removal arrived count everywhere.
 #[tokio::test]
-async fn what_somebody_wrote_before_his_server_heard_that_he_is_out_counts_where_others_of_it_stay() -> Result<()> {
-    if cannot_be_put_to_given_servers("what_somebody_wrote_before_his_server_heard_that_he_is_out_counts") {
+async fn edits_made_before_the_removal_arrives_count_if_the_server_still_has_members() -> Result<()> {
+    if cannot_be_put_to_given_servers("edits_made_before_the_removal_arrives_count_if_the_server_still_has_members") {
         return Ok(());
     }
     let world = World::with_links(2, "").await?;
@@ -173,15 +175,15 @@ async fn what_somebody_wrote_before_his_server_heard_that_he_is_out_counts_where
     alice.give_role(&room, &carol.user, "viewer").await?;
     carol.accept_invitation(&room).await?;
     let theirs = LiveEditor::open(&trust(&world.authority)?, &carol, &room, 3)?;
-    let (hers, his) = put_out_behind_a_cut(&world, &alice, &bob, &room).await?;
+    let (hers, his) = remove_during_a_partition(&world, &alice, &bob, &room).await?;
     world.heal();
     for client in [&alice, &carol] {
         client.until_membership(&room, &bob.user, "leave").await?;
     }
-    let told = bob
-        .until("the end of his editor", async || Ok(his.saved().await.err()))
+    let error = bob
+        .until("the end of bob's editor", async || Ok(his.saved().await.err()))
         .await?;
-    assert!(told.to_string().contains("4403"), "{told}");
+    assert!(error.to_string().contains("4403"), "{error}");
     let merged = async || {
         let (one, other) = (hers.text(), theirs.text());
         let whole = ["<before>", "<hers>", "<his>"].iter().all(|word| one.contains(word));

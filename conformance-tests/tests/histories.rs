@@ -1,10 +1,11 @@
-//! Real editing histories through live sockets: the known text on every server, from the sealed events alone, from the
-//! compacted document, to who comes late, and in Yjs.
+//! Real editing histories through live sockets: the known text results on every server, from the sealed events alone,
+//! from the compacted document, for a late joiner, and in Yjs.
 //!
-//! `make histories` replays them whole; else their beginnings. `WEFT_HISTORIES_SEED` repeats a run's cuts.
+//! `make histories` replays them completely, otherwise only their beginnings. `WEFT_HISTORIES_SEED` repeats a run's
+//! cuts. Must not assert a duration.
 //!
-//! Two authors who answer one another wait at each of their turns until the other's edits are sealed: at once, because
-//! they show their cursors. Without, it would be a pause of two seconds a turn, and half an hour for the whole history.
+//! Two authors who take turns wait at each turn until the other's edits are sealed: immediately, because they show
+//! their cursors. Otherwise it would be a pause of two seconds per turn, and half an hour for the whole history.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -36,10 +37,10 @@ use weft_conformance_tests::{
 };
 use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode as _};
 
-/// Edits that may be on their way at once.
+/// Maximum of unacknowledged edits.
 const WINDOW: usize = 256;
 
-/// So many edits, or all with `make histories`.
+/// This many edits, or all with `make histories`.
 fn size(beginning: usize) -> usize {
     if env::var_os("WEFT_HISTORIES_WHOLE").is_some() {
         260_000
@@ -58,17 +59,17 @@ fn text_of<'a>(updates: impl IntoIterator<Item = &'a Vec<u8>>) -> Result<String>
     Ok(text)
 }
 
-/// The text that all must come to; of a whole history, the one that is told with it.
+/// The expected text; for a whole history, the one that the history contains.
 fn known_text(history: &History) -> Result<String> {
     let text = text_of(history.updates.iter().map(|(_, update)| update))?;
     ensure!(
         history.end.as_ref().is_none_or(|end| *end == text),
-        "the history is misread"
+        "the history was read wrongly"
     );
     Ok(text)
 }
 
-/// One author's edits, each when all that its author had heard has come.
+/// Sends one author's edits, each after everything that its author had received.
 async fn replay(name: &str, history: &History, author: usize, editor: &LiveEditor) -> Result<()> {
     editor.synced().await?;
     for (number, (by, update)) in history.updates.iter().enumerate() {
@@ -76,7 +77,7 @@ async fn replay(name: &str, history: &History, author: usize, editor: &LiveEdito
             continue;
         }
         if let Some(vector) = history.heard.get(number) {
-            editor.heard(vector).await?;
+            editor.received(vector).await?;
         }
         editor.waits_for_at_most(WINDOW).await?;
         editor.send(&number.to_string(), update)?;
@@ -87,15 +88,15 @@ async fn replay(name: &str, history: &History, author: usize, editor: &LiveEdito
     editor.saved().await
 }
 
-/// What one server has, in all ways in which it can be asked.
-async fn judge(world: &World, client: &Client, room: &str, text: &str, number: u64) -> Result<usize> {
+/// Checks one server's text in all ways in which it can be read.
+async fn check(world: &World, client: &Client, room: &str, text: &str, number: u64) -> Result<usize> {
     let late = LiveEditor::open(&trust(&world.authority)?, client, room, 1_000 + number)?;
     late.synced().await?;
     let deadline = Instant::now() + Duration::from_secs(90);
     while late.text() != text {
         ensure!(
             Instant::now() < deadline,
-            "who comes late to server {number} sees another text"
+            "a late joiner of server {number} sees a different text"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -103,7 +104,7 @@ async fn judge(world: &World, client: &Client, room: &str, text: &str, number: u
         text_of([&client.content(room).await?])? == text,
         "compacted, server {number}"
     );
-    // What is pending is sealed after a pause.
+    // Pending edits are sealed after a pause.
     let sealed = async || {
         let sealed = client.sealed_updates(room).await?;
         Ok((text_of(&sealed)? == text).then_some(sealed.len()))
@@ -130,28 +131,23 @@ async fn one_author(what: &str, name: &str, beginning: usize) -> Result<()> {
     let began = Instant::now();
     replay(name, &history, 0, &editor).await?;
     let seconds = began.elapsed().as_secs_f64();
-    let sealed = judge(&world, &alice, &room, &text, 0).await?;
+    let sealed = check(&world, &alice, &room, &text, 0).await?;
     let (edits, real) = (history.updates.len(), history.real);
     println!("{name}: {edits} edits on disk in {seconds:.1} s, {sealed} sealed events, real {real}");
     Ok(())
 }
 
 #[tokio::test]
-async fn an_authors_paper_comes_out_as_it_was_written() -> Result<()> {
-    one_author(
-        "an_authors_paper_comes_out_as_it_was_written",
-        "automerge-paper",
-        20_000,
-    )
-    .await
+async fn a_papers_history_gives_its_text() -> Result<()> {
+    one_author("a_papers_history_gives_its_text", "automerge-paper", 20_000).await
 }
 
 #[tokio::test]
-async fn an_authors_blog_post_comes_out_as_it_was_written() -> Result<()> {
-    one_author("an_authors_blog_post_comes_out_as_it_was_written", "seph-blog1", 20_000).await
+async fn a_blog_posts_history_gives_its_text() -> Result<()> {
+    one_author("a_blog_posts_history_gives_its_text", "seph-blog1", 20_000).await
 }
 
-/// Cuts and heals until it is dropped; half of the time there is no link.
+/// Cuts and heals the links until dropped; they are cut half of the time.
 async fn cut_and_heal(world: &World, seed: u64, cuts: &mut usize) {
     let mut dice = StdRng::seed_from_u64(seed);
     loop {
@@ -164,8 +160,8 @@ async fn cut_and_heal(world: &World, seed: u64, cuts: &mut usize) {
 }
 
 #[tokio::test]
-async fn two_authors_on_two_servers_with_cut_links_come_to_the_text_they_wrote() -> Result<()> {
-    if cannot_be_put_to_given_servers("two_authors_on_two_servers_with_cut_links_come_to_the_text_they_wrote") {
+async fn two_authors_on_two_servers_with_cut_links_get_the_text_of_the_history() -> Result<()> {
+    if cannot_be_put_to_given_servers("two_authors_on_two_servers_with_cut_links_get_the_text_of_the_history") {
         return Ok(());
     }
     let seed = env::var("WEFT_HISTORIES_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -195,7 +191,7 @@ async fn two_authors_on_two_servers_with_cut_links_come_to_the_text_they_wrote()
     let seconds = began.elapsed().as_secs_f64();
     let mut sealed = 0;
     for (number, client) in [(0, &alice), (1, &bob)] {
-        sealed = judge(&world, client, &room, &text, number).await?;
+        sealed = check(&world, client, &room, &text, number).await?;
     }
     let (edits, real) = (history.updates.len(), history.real);
     println!(

@@ -1,5 +1,5 @@
-//! kill -9 in the moment in which an edit counts as saved: none is lost, none is there twice, none counts before it is on
-//! disk. And a graceful stop seals.
+//! kill -9 at the moment in which an edit counts as saved: no edit is lost, duplicated, or acknowledged before it is
+//! durable. A graceful stop seals. Must not use a mock of the store.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -18,11 +18,11 @@ use weft_conformance_tests::{
     world::World,
 };
 
-/// One who types in a document, and how it is known that what was typed is on disk: Hocuspocus counts what is unsynced, and
-/// y-websocket 3 doesn't, so there it is another editor's seeing it.
+/// An editor, and the way to see that an edit is durable: Hocuspocus counts unsynced changes; y-websocket 3 doesn't, so
+/// there another editor must have received it.
 struct Writer {
     editor: Editor,
-    /// Another's screen on the same server; with y-websocket alone.
+    /// Another editor on the same server; with y-websocket only.
     watcher: Option<Editor>,
 }
 
@@ -58,8 +58,8 @@ impl Writer {
     }
 }
 
-/// Words are typed one after another; the server is killed in the moment in which the last is said to be on disk. What
-/// was said to be there is there once after the restart. With a shared socket two documents are written over it.
+/// Types words one after another; the server is killed at the moment in which the last one is acknowledged. After the
+/// restart every acknowledged word is there once. With a shared socket two documents are written over it.
 async fn twenty_kills(what: &str, provider: fn(u32) -> Provider) -> Result<()> {
     if cannot_be_put_to_given_servers(what) {
         return Ok(());
@@ -72,7 +72,7 @@ async fn twenty_kills(what: &str, provider: fn(u32) -> Provider) -> Result<()> {
     }
     let mut acknowledged: Vec<(usize, String)> = Vec::new();
     for round in 0..20 {
-        // Fresh editors: what the ones before had not been told is gone with them, as with a closed browser.
+        // New editors: the unacknowledged edits of the previous ones are lost with them, as with a closed browser.
         let mut writers = Vec::new();
         for (number, room) in rooms.iter().enumerate() {
             let name = format!("writer-{round}-{number}");
@@ -104,7 +104,7 @@ async fn twenty_kills(what: &str, provider: fn(u32) -> Provider) -> Result<()> {
     Ok(())
 }
 
-/// The text as somebody sees it who opens the document now.
+/// The text in a newly opened editor.
 async fn read(world: &World, name: &str, client: &Client, room: &str) -> Result<String> {
     let reader = world.editors.open(name, Provider::Plain, client, room).await?;
     reader.synced().await?;
@@ -114,32 +114,32 @@ async fn read(world: &World, name: &str, client: &Client, room: &str) -> Result<
 }
 
 #[tokio::test]
-async fn twenty_kills_lose_nothing_that_was_acknowledged() -> Result<()> {
-    twenty_kills("twenty_kills_lose_nothing_that_was_acknowledged", |_| {
-        Provider::Hocuspocus
-    })
-    .await
+async fn twenty_kills_lose_no_acknowledged_edit() -> Result<()> {
+    twenty_kills("twenty_kills_lose_no_acknowledged_edit", |_| Provider::Hocuspocus).await
 }
 
 #[tokio::test]
-async fn twenty_kills_lose_nothing_that_was_acknowledged_over_a_shared_socket() -> Result<()> {
-    let what = "twenty_kills_lose_nothing_that_was_acknowledged_over_a_shared_socket";
+async fn twenty_kills_lose_no_acknowledged_edit_over_a_shared_socket() -> Result<()> {
+    let what = "twenty_kills_lose_no_acknowledged_edit_over_a_shared_socket";
     twenty_kills(what, Provider::Shared).await
 }
 
 #[tokio::test]
-async fn twenty_kills_lose_nothing_that_another_was_shown() -> Result<()> {
-    twenty_kills("twenty_kills_lose_nothing_that_another_was_shown", |_| Provider::Plain).await
+async fn twenty_kills_lose_no_edit_that_another_editor_received() -> Result<()> {
+    twenty_kills("twenty_kills_lose_no_edit_that_another_editor_received", |_| {
+        Provider::Plain
+    })
+    .await
 }
 
-/// The commit stands still before its fsync: the counter stays, and nobody is shown the edit, until it goes on. Killed in
-/// that state, the server has not got it: so nobody may have been told that it had.
+/// The commit is held before its fsync: until it continues, the edit stays unacknowledged and no other editor receives
+/// it. If the server is killed in that state, the edit is lost: so it must not have been acknowledged or shown.
 #[tokio::test]
-async fn while_a_commit_is_held_before_its_fsync_nobody_is_told_of_the_edit() -> Result<()> {
-    if cannot_be_put_to_given_servers("while_a_commit_is_held_before_its_fsync_nobody_is_told_of_the_edit") {
+async fn an_edit_is_not_acknowledged_or_shown_before_its_fsync() -> Result<()> {
+    if cannot_be_put_to_given_servers("an_edit_is_not_acknowledged_or_shown_before_its_fsync") {
         return Ok(());
     }
-    // No seal comes between: the only commits are the edits'.
+    // Nothing is sealed meanwhile: the only commits are those of the edits.
     let mut world = World::with_config(1, "[documents]\nseal_idle = \"60s\"\nseal_max = \"60s\"\n").await?;
     let alice = world.user(0, "alice").await?;
     let room = alice.create_document("Held").await?;
@@ -156,7 +156,7 @@ async fn while_a_commit_is_held_before_its_fsync_nobody_is_told_of_the_edit() ->
         std::fs::write(&hold, "")?;
         writer.editor.type_end(word).await?;
         until_there(&alice, &held).await?;
-        nobody_is_told(&alice, writer, word, &writers).await?;
+        is_not_acknowledged_or_shown(&alice, writer, word, &writers).await?;
         std::fs::remove_file(&hold)?;
         writer.on_disk(word).await?;
         for (_, other) in &writers {
@@ -184,8 +184,13 @@ async fn until_there(client: &Client, file: &Path) -> Result<()> {
     client.until("a commit that is held", there).await
 }
 
-/// As long as the server takes to answer others some questions, each on a connection that reads what it has to say.
-async fn nobody_is_told(client: &Client, writer: &Writer, word: &str, all: &[(&str, Writer)]) -> Result<()> {
+/// Checks during 20 requests to the server, whose responses show that it is running.
+async fn is_not_acknowledged_or_shown(
+    client: &Client,
+    writer: &Writer,
+    word: &str,
+    all: &[(&str, Writer)],
+) -> Result<()> {
     for _ in 0..20 {
         client.get("/_matrix/client/versions").await?;
         if writer.watcher.is_none() {
@@ -201,7 +206,7 @@ async fn nobody_is_told(client: &Client, writer: &Writer, word: &str, all: &[(&s
         for screen in others.chain(&writer.watcher) {
             assert!(
                 !screen.text().await?.contains(word),
-                "{word} is shown before it is on disk"
+                "{word} is shown before it is durable"
             );
         }
     }
@@ -209,8 +214,8 @@ async fn nobody_is_told(client: &Client, writer: &Writer, word: &str, all: &[(&s
 }
 
 #[tokio::test]
-async fn a_graceful_stop_seals_and_closes_sockets_with_a_code_that_means_again() -> Result<()> {
-    if cannot_be_put_to_given_servers("a_graceful_stop_seals_and_closes_sockets_with_a_code_that_means_again") {
+async fn a_graceful_stop_seals_and_closes_sockets_with_a_code_for_reconnecting() -> Result<()> {
+    if cannot_be_put_to_given_servers("a_graceful_stop_seals_and_closes_sockets_with_a_code_for_reconnecting") {
         return Ok(());
     }
     let mut world = World::with_config(1, "[documents]\nseal_idle = \"60s\"\nseal_max = \"60s\"\n").await?;

@@ -1,4 +1,4 @@
-//! A third server joins a document that has a history, sees its text at once, and takes part.
+//! A third server joins a document with a history: it has the text and its users can edit. Must not use a warm cache.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,7 +10,7 @@ use anyhow::Result;
 use weft_conformance_tests::{editors::Provider, world::World};
 
 #[tokio::test]
-async fn a_third_server_has_the_text_and_takes_part() -> Result<()> {
+async fn a_third_server_has_the_text_and_its_users_can_edit() -> Result<()> {
     let world = World::new(3).await?;
     let (alice, bob, room) = world.shared_document().await?;
     let hers = world.editors.open("hers", Provider::Hocuspocus, &alice, &room).await?;

@@ -1,5 +1,5 @@
-//! What a server or a person that was put out must not hear any more, what was taken back must not be told, and what one
-//! poisoned room must not stop: real servers beside one that lies on purpose (T48 to T68).
+//! Removed servers and users receive nothing more, redacted content is not sent, and a poisoned room does not affect
+//! others: real servers and a malicious one (T48 to T68). Must not share servers between tests.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

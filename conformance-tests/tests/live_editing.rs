@@ -1,4 +1,5 @@
-//! Stock editors of both kinds on two servers type at once and end with the same text.
+//! Stock editors of both kinds on two servers type concurrently and converge to the same text. Must not depend on the
+//! order of arrival.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -13,7 +14,7 @@ use weft_conformance_tests::{
     world::World,
 };
 
-/// Everybody types numbered words at changing places; each word is unique, so that nothing can be lost unnoticed.
+/// Types numbered words at changing positions; each word is unique, so that a lost one is noticed.
 async fn type_words(editor: &Editor, who: &str, words: usize) -> Result<()> {
     for number in 0..words {
         let word = format!("[{who}{number}]");
@@ -27,7 +28,7 @@ async fn type_words(editor: &Editor, who: &str, words: usize) -> Result<()> {
 }
 
 #[tokio::test]
-async fn four_stock_editors_over_two_servers_end_with_the_same_text() -> Result<()> {
+async fn four_stock_editors_on_two_servers_converge() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob, room) = world.shared_document().await?;
     let editors = [
@@ -68,7 +69,7 @@ async fn four_stock_editors_over_two_servers_end_with_the_same_text() -> Result<
 }
 
 #[tokio::test]
-async fn cursors_cross_servers_and_carry_the_identity_that_the_server_knows() -> Result<()> {
+async fn cursors_reach_other_servers_with_the_authenticated_identity() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob, room) = world.shared_document().await?;
     let hers = world.editors.open("hers", Provider::Plain, &alice, &room).await?;
@@ -118,10 +119,10 @@ async fn two_documents_share_one_hocuspocus_socket() -> Result<()> {
     Ok(())
 }
 
-/// F2: a joiner says who it is when it opens, and where it is when it has the text. Both are seen, and so is each move of
-/// eight people at once, though stock y-websocket repeats everybody's states.
+/// F2: a new editor sends its identity when it connects, and its cursor when it has the text. Both arrive, and so does
+/// each of eight concurrent moves, although stock y-websocket repeats the states of others.
 #[tokio::test]
-async fn f2_a_joiner_and_moves_in_a_busy_document_are_seen() -> Result<()> {
+async fn f2_a_new_editor_and_moves_in_a_busy_document_are_shown() -> Result<()> {
     let world = World::new(1).await?;
     let alice = world.user(0, "alice").await?;
     let room = alice.create_document("Busy").await?;
@@ -151,9 +152,10 @@ async fn f2_a_joiner_and_moves_in_a_busy_document_are_seen() -> Result<()> {
     Ok(())
 }
 
-/// F3: who was away for a moment is seen again at once, here and on another server, whichever way the connection ended.
+/// F3: an editor that was disconnected for a moment is shown again immediately, on its server and on another one,
+/// regardless of how the connection ended.
 #[tokio::test]
-async fn f3_who_comes_back_is_seen_at_once() -> Result<()> {
+async fn f3_an_editor_that_reconnects_is_shown_at_once() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob, room) = world.shared_document().await?;
     let reader = world.editors.open("here", Provider::Plain, &alice, &room).await?;
@@ -175,7 +177,7 @@ async fn f3_who_comes_back_is_seen_at_once() -> Result<()> {
         hers.connect().await?;
         reader.until_field("at", json!(name)).await?;
         far.until_field("at", json!(name)).await?;
-        // By itself the client connects again a moment after its line has broken.
+        // The client reconnects by itself a moment after its connection broke.
         hers.forget_events().await?;
         hers.does("terminate", json!({})).await?;
         hers.until_event("connected").await?;
@@ -187,9 +189,9 @@ async fn f3_who_comes_back_is_seen_at_once() -> Result<()> {
     Ok(())
 }
 
-/// F4: the line died and the server doesn't know; the client is back on another one, with the same id.
+/// F4: the connection is dead and the server has not noticed; the client reconnects with the same client id.
 #[tokio::test]
-async fn f4_a_successor_of_a_half_open_line_moves_its_cursor() -> Result<()> {
+async fn f4_the_successor_of_a_half_open_connection_can_move_its_cursor() -> Result<()> {
     let world = World::new(1).await?;
     let alice = world.user(0, "alice").await?;
     let room = alice.create_document("Half open").await?;
@@ -210,9 +212,9 @@ async fn f4_a_successor_of_a_half_open_line_moves_its_cursor() -> Result<()> {
     reader.until_field("at", json!("after")).await
 }
 
-/// F10: a stock provider goes on sending for a document that the server has refused.
+/// F10: a stock provider continues to send for a document that the server has refused.
 #[tokio::test]
-async fn f10_a_refused_document_leaves_others_on_its_socket_alone() -> Result<()> {
+async fn f10_a_refused_document_does_not_affect_others_on_its_socket() -> Result<()> {
     let world = World::new(1).await?;
     let alice = world.user(0, "alice").await?;
     let (bad, good) = (
@@ -224,7 +226,7 @@ async fn f10_a_refused_document_leaves_others_on_its_socket_alone() -> Result<()
     for editor in [&refused, &other] {
         editor.synced().await?;
     }
-    // No event can carry the name of this value, nor its place.
+    // The name and the nesting of this value fit in no event.
     refused.does("set_named", json!({"letters": 60_000})).await?;
     refused.until_event("close").await?;
     other.forget_events().await?;
@@ -237,10 +239,10 @@ async fn f10_a_refused_document_leaves_others_on_its_socket_alone() -> Result<()
     Ok(())
 }
 
-/// F12: one browser has a first user's edits that were never sent. The second user's words are kept, and the first one's too
-/// when that user is back.
+/// F12: a browser has unsent edits of another user. The second user's edits are accepted, and the first user's too once
+/// that user is back.
 #[tokio::test]
-async fn f12_another_users_unsent_edits_do_not_shut_a_user_out() -> Result<()> {
+async fn f12_another_users_unsent_edits_do_not_block_a_user() -> Result<()> {
     let world = World::new(1).await?;
     let (alice, bob) = (world.user(0, "alice").await?, world.user(0, "bob").await?);
     let room = alice.create_document("One browser").await?;
@@ -268,14 +270,14 @@ async fn f12_another_users_unsent_edits_do_not_shut_a_user_out() -> Result<()> {
         server.until_contains("typed later ").await?;
         if provider == Provider::Hocuspocus {
             his.saved().await?;
-            let told = his.until_event("stateless").await?;
+            let notice = his.until_event("stateless").await?;
             assert_eq!(
-                (&told["code"], &told["users"][0]),
+                (&notice["code"], &notice["users"][0]),
                 (&json!("foreign_client"), &json!(alice.user))
             );
         }
         assert!(!server.text().await?.contains("unsent."));
-        // Next to the other's words, which nobody else has: it waits, and is no end of the connection.
+        // Next to the other user's unsent text: the edit is pending and the connection stays open.
         his.type_end(&format!("beside, by {name}")).await?;
     }
     hers.connect().await?;
@@ -286,7 +288,7 @@ async fn f12_another_users_unsent_edits_do_not_shut_a_user_out() -> Result<()> {
     hers.until_text(&text).await
 }
 
-/// F13: what no event can carry is refused alone and told, and the text goes on.
+/// F13: a change that fits in no event is rejected alone and reported, and the rest of the text is accepted.
 #[tokio::test]
 async fn f13_one_inadmissible_change_does_not_stop_a_client() -> Result<()> {
     let world = World::new(2).await?;
@@ -324,7 +326,7 @@ async fn f13_one_inadmissible_change_does_not_stop_a_client() -> Result<()> {
     Ok(())
 }
 
-/// F13: a text of 6 MB is no error, pasted or written while there was no connection.
+/// F13: a text of 6 MB is accepted, pasted or written while disconnected.
 #[tokio::test]
 async fn f13_a_text_of_six_megabytes_arrives() -> Result<()> {
     let world = World::new(1).await?;
@@ -340,7 +342,7 @@ async fn f13_a_text_of_six_megabytes_arrives() -> Result<()> {
         reader.until_length(6_000_000).await?;
         hers.forget_events().await?;
         hers.disconnect().await?;
-        // Hocuspocus takes no order to connect while it is still closing.
+        // Hocuspocus ignores a call to connect while it is still closing.
         hers.until_event("disconnected").await?;
         hers.does("repeat", json!({"at": 0, "text": "more ", "times": 200_000}))
             .await?;

@@ -1,5 +1,5 @@
-//! `weft-load` with every scenario at its smallest, on real servers: each brings all that it sends to where it is seen,
-//! and gives figures that can be. No time is asserted.
+//! `weft-load` with every scenario at its smallest, on real servers: everything that is sent arrives, and the figures
+//! are plausible. Must not assert a duration.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -29,7 +29,7 @@ use weft_conformance_tests::{
 };
 use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode as _};
 
-async fn gives(name: &str, expected: &[&str]) -> Result<Vec<Figure>> {
+async fn figures_of(name: &str, expected: &[&str]) -> Result<Vec<Figure>> {
     let scenario = Scenario::all_small()
         .into_iter()
         .find(|scenario| scenario.name() == name);
@@ -50,7 +50,7 @@ fn value(figures: &[Figure], part: &str) -> f64 {
     figures.iter().find(|figure| figure.name.contains(part)).unwrap().value
 }
 
-/// Each scenario is a test of its own, so that they run beside one another and a failure has a name.
+/// Each scenario is a test of its own, so that they run in parallel and a failure has a name.
 macro_rules! scenario {
     ($test:ident, $name:literal, $($expected:literal),+) => {
         #[tokio::test(flavor = "multi_thread")]
@@ -58,28 +58,28 @@ macro_rules! scenario {
             if cannot_be_put_to_given_servers(stringify!($test)) {
                 return Ok(());
             }
-            gives($name, &[$($expected),+]).await.map(drop)
+            figures_of($name, &[$($expected),+]).await.map(drop)
         }
     };
 }
 
-scenario!(edits_reach_everybody, "edit", "CPU an edit", "edits a second");
+scenario!(edits_reach_all_editors, "edit", "CPU an edit", "edits a second");
 scenario!(
-    letters_are_seen_here_and_on_the_other_server,
+    letters_arrive_on_both_servers,
     "seen",
     "3 editors, P99",
     "6 editors, P50",
     "the other server, P99"
 );
 scenario!(
-    a_crowd_sees_what_is_typed,
+    many_clients_receive_what_is_typed,
     "crowd",
     "memory a connected editor",
     "edit to seen, P99"
 );
-scenario!(messages_are_taken, "events", "one room", "3 rooms");
+scenario!(messages_are_accepted, "events", "one room", "3 rooms");
 scenario!(
-    syncs_tell_all_and_nothing_twice,
+    syncs_return_everything_once,
     "sync",
     "first sync of 3 rooms, P99",
     "first sync of 3 rooms, bytes",
@@ -87,16 +87,21 @@ scenario!(
     "message to 4 waiting syncs, P50",
     "server CPU a delivered message"
 );
-scenario!(transactions_are_taken, "federation-in", "one room", "2 rooms");
-scenario!(a_server_joins_and_has_all, "join", "all members", "the text is there");
+scenario!(transactions_are_accepted, "federation-in", "one room", "2 rooms");
+scenario!(
+    a_server_joins_and_has_everything,
+    "join",
+    "all members",
+    "the text is there"
+);
 scenario!(rooms_are_there_after_a_restart, "restart", "a good stop", "kill -9");
 
 #[tokio::test(flavor = "multi_thread")]
-async fn open_documents_and_late_joiners() -> Result<()> {
-    if cannot_be_put_to_given_servers("open_documents_and_late_joiners") {
+async fn late_joiners_get_the_whole_document() -> Result<()> {
+    if cannot_be_put_to_given_servers("late_joiners_get_the_whole_document") {
         return Ok(());
     }
-    let figures = gives("open", &["memory an open document", "late joiner after a restart, P99"]).await?;
+    let figures = figures_of("open", &["memory an open document", "late joiner after a restart, P99"]).await?;
     let (given, got) = (
         value(&figures, "as Yjs encodes it"),
         value(&figures, "late joiner, bytes"),
@@ -117,7 +122,7 @@ async fn a_document_grows_with_its_text() -> Result<()> {
     if cannot_be_put_to_given_servers("a_document_grows_with_its_text") {
         return Ok(());
     }
-    let figures = gives(
+    let figures = figures_of(
         "growth",
         &["an edit after 100", "opening after 400", "times a fresh one"],
     )
@@ -128,7 +133,7 @@ async fn a_document_grows_with_its_text() -> Result<()> {
 }
 
 #[test]
-fn letters_made_by_hand_are_what_yjs_reads() -> Result<()> {
+fn yjs_reads_the_letters_encoded_without_it() -> Result<()> {
     let (doc, mut typist) = (Doc::new(), Typist::new());
     let body = doc.get_or_insert_text("body");
     for _ in 0..30 {
@@ -139,7 +144,7 @@ fn letters_made_by_hand_are_what_yjs_reads() -> Result<()> {
 }
 
 #[test]
-fn a_history_can_be_typed() -> Result<()> {
+fn a_history_gives_updates() -> Result<()> {
     let author = Author::new();
     let (patches, _) = patches(3_000)?;
     assert_eq!(patches.len(), 3_000);
@@ -155,8 +160,8 @@ fn a_history_can_be_typed() -> Result<()> {
     Ok(())
 }
 
-/// A server that says one thing, in two pieces, and hangs up.
-async fn says(first: &'static str, second: &'static str) -> Result<Result<String>> {
+/// A server that sends one response in two pieces and closes the connection.
+async fn responds(first: &'static str, second: &'static str) -> Result<Result<String>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let server = tokio::spawn(async move {
@@ -180,12 +185,12 @@ async fn says(first: &'static str, second: &'static str) -> Result<Result<String
 }
 
 #[tokio::test]
-async fn answers_come_with_a_length_or_in_chunks() -> Result<()> {
-    let length = says("HTTP/1.1 200 OK\r\nContent-Le", "ngth: 5\r\n\r\n{\"a\"}").await??;
+async fn responses_are_read_with_a_length_or_in_chunks() -> Result<()> {
+    let length = responds("HTTP/1.1 200 OK\r\nContent-Le", "ngth: 5\r\n\r\n{\"a\"}").await??;
     assert_eq!(length, "{\"a\"}");
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let head: &'static str = format!("{chunked}A\r\n0123\r\n6789\r").leak();
-    let chunks = says(head, "\n3\r\nabc\r\n0\r\n\r\n").await??;
+    let chunks = responds(head, "\n3\r\nabc\r\n0\r\n\r\n").await??;
     assert_eq!(chunks, "0123\r\n6789abc");
     for broken in [
         "x\r\n",
@@ -194,11 +199,11 @@ async fn answers_come_with_a_length_or_in_chunks() -> Result<()> {
         "0\r\nTrailer: 1\r\n\r\n",
         "3\r\nab",
     ] {
-        assert!(says(chunked, broken).await?.is_err(), "{broken}");
+        assert!(responds(chunked, broken).await?.is_err(), "{broken}");
     }
-    let endless = says("HTTP/1.1 200 OK\r\n\r\n", "{}").await?.unwrap_err();
+    let endless = responds("HTTP/1.1 200 OK\r\n\r\n", "{}").await?.unwrap_err();
     assert!(endless.to_string().contains("neither a length nor chunks"), "{endless}");
-    let refused = says("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n", "no")
+    let refused = responds("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n", "no")
         .await?
         .unwrap_err();
     assert!(refused.to_string().ends_with("no"), "{refused}");
@@ -206,7 +211,7 @@ async fn answers_come_with_a_length_or_in_chunks() -> Result<()> {
 }
 
 #[test]
-fn results_stand_between_their_marks() -> Result<()> {
+fn results_are_written_between_their_marks() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let figures = vec![
         Figure::new("Weft", "edit to seen, 10 editors, P50", 2.0, "ms"),
@@ -234,18 +239,18 @@ fn results_stand_between_their_marks() -> Result<()> {
     let half = "| at most 1.50 ms | **no** | slow peer 9.00, quick peer 3.00 |";
     assert!(text.contains(half), "{text}");
     assert!(text.contains("| 70.0 ms | at most 80.0 ms | yes |"), "{text}");
-    // Once more: nothing is there twice.
+    // A second run changes nothing.
     results::rewrite(folder.path(), &file)?;
     assert_eq!(std::fs::read_to_string(&file)?, text);
     Ok(())
 }
 
 #[test]
-fn figures_are_read_from_the_system_and_written_for_people() -> Result<()> {
+fn figures_are_read_from_the_system_and_formatted() -> Result<()> {
     let me = std::process::id();
     assert!(process::memory(me)? > 1_000_000);
     let before = process::cpu(me)?;
-    // Until the system has counted a tick of this very loop.
+    // Runs until the system has counted a tick of this loop.
     while process::cpu(me)? <= before {}
     let times: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
     let figures = percentiles("Weft", "seen", times);

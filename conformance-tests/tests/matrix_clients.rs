@@ -1,4 +1,5 @@
-//! Stock Matrix clients on two servers: matrix-js-sdk and matrix-nio, each on either side, with their own sync loops.
+//! Stock Matrix clients on two servers: matrix-js-sdk and matrix-nio, each as host and as guest, with their own sync
+//! loops. Must not patch a client.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -1,4 +1,5 @@
-//! A stock Matrix client's walk by plain HTTP: register, create, invite, join over federation, send, sync.
+//! The basic calls of a Matrix client by plain HTTP: register, create, invite, join over federation, send, sync. Must
+//! not use an SDK.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -14,7 +15,7 @@ use weft_conformance_tests::{
     world::World,
 };
 
-/// Waits until `/sync` from a token shows a message with this body; gives the next token.
+/// Waits until `/sync` from a token shows a message with this body; returns the next token.
 async fn until_message(client: &Client, room: &str, body: &str, mut since: Option<String>) -> Result<String> {
     for _ in 0..60 {
         let from = since
@@ -37,7 +38,7 @@ async fn until_message(client: &Client, room: &str, body: &str, mut since: Optio
 }
 
 #[tokio::test]
-async fn a_chat_room_over_two_servers() -> Result<()> {
+async fn a_chat_room_works_over_two_servers() -> Result<()> {
     for version in ["6", "9", "10", "11", "12"] {
         let world = World::new(2).await?;
         let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
@@ -77,7 +78,7 @@ async fn a_chat_room_over_two_servers() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_public_room_is_joined_by_alias_from_elsewhere() -> Result<()> {
+async fn a_public_room_is_joined_by_alias_from_another_server() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     let square = world.fresh_name("square");
@@ -110,7 +111,7 @@ async fn a_public_room_is_joined_by_alias_from_elsewhere() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_message_is_sent_once_whatever_the_client_retries() -> Result<()> {
+async fn a_retried_message_is_sent_once() -> Result<()> {
     let world = World::new(1).await?;
     let alice = world.user(0, "alice").await?;
     let room = alice.create_document("Chat beside the text").await?;

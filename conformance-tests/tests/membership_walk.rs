@@ -1,4 +1,4 @@
-//! What members do to one another over two servers: kick, ban, unban, knock, decline, forget.
+//! Membership changes over two servers: kick, ban, unban, knock, decline, forget. Must not use privileged interfaces.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -27,7 +27,7 @@ async fn until_in(client: &Client, section: &str, room: &str, since: &mut Option
 }
 
 #[tokio::test]
-async fn kicked_and_banned_people_stay_out_until_they_may_come_back() -> Result<()> {
+async fn kicked_and_banned_users_are_out_until_they_may_rejoin() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     for version in ["10", "12"] {
@@ -45,12 +45,12 @@ async fn kicked_and_banned_people_stay_out_until_they_may_come_back() -> Result<
         let again = alice
             .request(Method::POST, &Client::in_room(&room, "kick"), Some(kick))
             .await?;
-        assert_eq!(again.status, 403, "nobody is kicked twice: {}", again.body);
+        assert_eq!(again.status, 403, "a user is not kicked twice: {}", again.body);
         bob.join(&room, Some(&via)).await?;
         until_in(&bob, "join", &room, &mut since).await?;
         bob.say(&room, "back").await?;
         alice
-            .until("the message of who came back", || async {
+            .until("the message of the user who rejoined", || async {
                 Ok(alice.messages(&room).await?.contains(&"back".to_owned()).then_some(()))
             })
             .await?;
@@ -81,7 +81,7 @@ async fn kicked_and_banned_people_stay_out_until_they_may_come_back() -> Result<
 }
 
 #[tokio::test]
-async fn a_knock_is_heard_and_answered() -> Result<()> {
+async fn a_knock_arrives_and_is_answered() -> Result<()> {
     let world = World::new(2).await?;
     let alice = world.user(0, "alice").await?;
     let (bob, carol) = (world.user(1, "bob").await?, world.user(1, "carol").await?);
@@ -128,7 +128,7 @@ async fn a_knock_is_heard_and_answered() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_knock_from_a_server_outside_is_taken_back() -> Result<()> {
+async fn a_knock_from_a_server_outside_the_room_can_be_retracted() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     let room = alice
@@ -171,7 +171,7 @@ async fn an_invitation_is_declined_and_a_room_is_forgotten() -> Result<()> {
         .await?;
     assert_eq!(
         refused.status, 400,
-        "who is in a room can't forget it: {}",
+        "a joined room can't be forgotten: {}",
         refused.body
     );
     bob.post(&Client::in_room(&room, "leave"), json!({})).await?;
@@ -185,11 +185,11 @@ async fn an_invitation_is_declined_and_a_room_is_forgotten() -> Result<()> {
     Ok(())
 }
 
-/// Whoever is in the room counts the one who joins in before that one's server has the room. What they do meanwhile and is
-/// no event, a receipt and typing, is there as soon as the room is.
+/// The members see the join before the joining server has the room. A receipt and typing of that time are not events;
+/// they are sent as soon as the room is there.
 #[tokio::test]
-async fn what_is_read_and_typed_while_a_join_is_under_way_is_told_afterwards() -> Result<()> {
-    if cannot_be_put_to_given_servers("what_is_read_and_typed_while_a_join_is_under_way_is_told_afterwards") {
+async fn receipts_and_typing_during_a_join_arrive_after_it() -> Result<()> {
+    if cannot_be_put_to_given_servers("receipts_and_typing_during_a_join_arrive_after_it") {
         return Ok(());
     }
     let mut world = World::new(2).await?;
@@ -217,7 +217,8 @@ async fn what_is_read_and_typed_while_a_join_is_under_way_is_told_afterwards() -
     alice.post(&receipt, json!({})).await?;
     let typing = Client::in_room(&room, &format!("typing/{}", segment(&alice.user)));
     alice.put(&typing, json!({"typing": true, "timeout": 60_000})).await?;
-    // What is sent after them comes after them, unless it waits with them: then there is nothing to be seen.
+    // This message is sent after them: it arrives after them, unless it is queued with them; then nothing can be
+    // observed.
     alice.say(&other, "meanwhile").await?;
     let come = bob.until("the message in the other room", || async {
         Ok(bob
@@ -242,7 +243,7 @@ async fn what_is_read_and_typed_while_a_join_is_under_way_is_told_afterwards() -
     .await
 }
 
-/// Another user of the server brings the later history here: for the departed user it is not there.
+/// Another user of the server makes it fetch the later history: the departed user can't read it.
 #[tokio::test]
 async fn a_departed_user_does_not_read_on_when_another_user_of_the_server_joins() -> Result<()> {
     let world = World::new(2).await?;
@@ -271,8 +272,8 @@ async fn a_departed_user_does_not_read_on_when_another_user_of_the_server_joins(
             let after = alice.say(&room, "after").await?;
             dora.join(&room, Some(&via)).await?;
             dora.until("the history", || async {
-                let said = dora.messages(&room).await?;
-                Ok((said.contains(&"before".to_owned()) && said.contains(&"after".to_owned())).then_some(()))
+                let bodies = dora.messages(&room).await?;
+                Ok((bodies.contains(&"before".to_owned()) && bodies.contains(&"after".to_owned())).then_some(()))
             })
             .await?;
             let visible = async |what: &str, event: &str| -> Result<u16> {
@@ -295,9 +296,9 @@ async fn a_departed_user_does_not_read_on_when_another_user_of_the_server_joins(
     Ok(())
 }
 
-/// W4: somebody in the room takes back an invitation, or refuses a knock, of a user whose server is not in the room.
+/// W4: a member revokes an invitation, or rejects a knock, of a user whose server is not in the room.
 #[tokio::test]
-async fn an_invitation_that_is_taken_back_and_a_knock_that_is_refused_end_on_the_other_server() -> Result<()> {
+async fn a_revoked_invitation_and_a_rejected_knock_end_on_the_other_server() -> Result<()> {
     let world = World::new(2).await?;
     let alice = world.user(0, "alice").await?;
     let via = segment(&world.servers[0].name);
@@ -330,7 +331,7 @@ async fn an_invitation_that_is_taken_back_and_a_knock_that_is_refused_end_on_the
         let sync = bob.get("/_matrix/client/v3/sync?timeout=0").await?;
         assert!(sync["rooms"]["invite"].get(&room).is_none(), "{sync}");
     }
-    // The same of a document.
+    // The same for a document.
     let bob = world.user(1, "bert").await?;
     let document = alice.create_document("Draft").await?;
     let mut bobs = None;
@@ -342,7 +343,7 @@ async fn an_invitation_that_is_taken_back_and_a_knock_that_is_refused_end_on_the
         .post(&Client::in_room(&document, "kick"), json!({"user_id": bob.user}))
         .await?;
     until_in(&bob, "leave", &document, &mut bobs).await?;
-    // And again from the start: what ended once is no bar.
+    // And once more: an ended invitation does not prevent a new one.
     alice
         .post(&Client::in_room(&document, "invite"), json!({"user_id": bob.user}))
         .await?;
@@ -350,9 +351,9 @@ async fn an_invitation_that_is_taken_back_and_a_knock_that_is_refused_end_on_the
     bob.join(&document, None).await
 }
 
-/// F9: the server that is asked to let the user in is told first that the user left.
+/// F9: the server that handles the join receives the leave event first.
 #[tokio::test]
-async fn leaving_and_coming_back_at_once_works_every_time() -> Result<()> {
+async fn leaving_and_rejoining_at_once_works_every_time() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     let via = world.servers[0].name.clone();
@@ -368,7 +369,7 @@ async fn leaving_and_coming_back_at_once_works_every_time() -> Result<()> {
         alice.until_membership(&room, &bob.user, "join").await?;
         bob.say(&room, "still here").await?;
         alice
-            .until("the message of who came back", || async {
+            .until("the message of the user who rejoined", || async {
                 let seen = alice.messages(&room).await?;
                 Ok(seen.contains(&"still here".to_owned()).then_some(()))
             })
@@ -377,9 +378,9 @@ async fn leaving_and_coming_back_at_once_works_every_time() -> Result<()> {
     Ok(())
 }
 
-/// F8: eight requests at once to join a room of another server make one join, which both sides show once.
+/// F8: eight concurrent requests to join a room of another server make one join event, which both sides show once.
 #[tokio::test]
-async fn joins_at_once_by_way_of_another_server_are_one() -> Result<()> {
+async fn concurrent_joins_through_another_server_are_one() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     let via = world.servers[0].name.clone();

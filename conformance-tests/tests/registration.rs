@@ -1,4 +1,4 @@
-//! Who may register: the configured tokens let people in, and nothing else does.
+//! Registration: only the configured tokens permit it. Must not use open registration.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -25,8 +25,8 @@ async fn register(http: &Http, url: &str, name: &str, auth: Option<Value>) -> Re
 }
 
 #[tokio::test]
-async fn a_token_lets_people_in() -> Result<()> {
-    if cannot_be_put_to_given_servers("a_token_lets_people_in") {
+async fn registration_needs_a_configured_token() -> Result<()> {
+    if cannot_be_put_to_given_servers("registration_needs_a_configured_token") {
         return Ok(());
     }
     let extra = "[registration]\nmode = \"token\"\ntokens = [\"first\", \"second\"]\n";

@@ -1,4 +1,5 @@
-//! Rights: a viewer's edits are refused by both servers, and a right that is taken away acts in open sockets.
+//! Roles: a viewer's edits are rejected by both servers, and a revoked role takes effect in open sockets. Must not
+//! reconnect an editor to see a change.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -12,7 +13,7 @@ use serde_json::json;
 use weft_conformance_tests::{client::segment, editors::Provider, world::World};
 
 #[tokio::test]
-async fn a_viewers_edits_are_refused_by_both_servers() -> Result<()> {
+async fn a_viewers_edits_are_rejected_by_both_servers() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     let carol = world.user(0, "carol").await?;
@@ -36,7 +37,7 @@ async fn a_viewers_edits_are_refused_by_both_servers() -> Result<()> {
             assert_eq!(editor.until_event("authenticated").await?, json!("readonly"));
         }
         editor.type_end(" forged").await?;
-        // The server's word on it has come when a later question is answered.
+        // A response to a later request shows that the edit was handled.
         let refused = viewer
             .try_send(&room, "dev.weft.update", json!({"update": "AAA", "clients": {}}))
             .await?;
@@ -51,7 +52,7 @@ async fn a_viewers_edits_are_refused_by_both_servers() -> Result<()> {
 }
 
 #[tokio::test]
-async fn who_is_removed_or_made_a_viewer_notices_in_the_open_socket() -> Result<()> {
+async fn removal_and_a_change_to_viewer_reach_the_open_socket() -> Result<()> {
     let world = World::new(1).await?;
     let (alice, dave, erin) = (
         world.user(0, "alice").await?,
@@ -81,7 +82,7 @@ async fn who_is_removed_or_made_a_viewer_notices_in_the_open_socket() -> Result<
 }
 
 #[tokio::test]
-async fn a_wrong_token_and_a_stranger_are_denied() -> Result<()> {
+async fn a_wrong_token_and_a_non_member_are_denied() -> Result<()> {
     let world = World::new(1).await?;
     let (alice, mallory) = (world.user(0, "alice").await?, world.user(0, "mallory").await?);
     let room = alice.create_document("Private").await?;
@@ -106,9 +107,10 @@ async fn a_wrong_token_and_a_stranger_are_denied() -> Result<()> {
     Ok(())
 }
 
-/// One socket a server, and on each of them: a document to write, one to read only, one that is refused, and a wrong token.
+/// One socket per server with four documents: one to write, one to read, one that is refused, and one with a wrong
+/// token.
 #[tokio::test]
-async fn a_shared_socket_carries_writing_reading_and_refusals_side_by_side_on_two_servers() -> Result<()> {
+async fn a_shared_socket_carries_documents_with_different_rights() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     let carol = world.user(0, "carol").await?;
@@ -119,7 +121,7 @@ async fn a_shared_socket_carries_writing_reading_and_refusals_side_by_side_on_tw
     let hers = world.editors.open("hers", Provider::Plain, &alice, &readable).await?;
     hers.type_end("text").await?;
     let mut writers = Vec::new();
-    // His server has not heard of documents that he is not in.
+    // bob's server does not have documents that bob is not in.
     for (name, client, refusal) in [("bob", &bob, "no such document"), ("carol", &carol, "forbidden")] {
         for (room, role) in [(&written, "editor"), (&readable, "viewer")] {
             alice.give_role(room, &client.user, role).await?;
@@ -143,7 +145,7 @@ async fn a_shared_socket_carries_writing_reading_and_refusals_side_by_side_on_tw
         reader.until_text("text").await?;
         reader.type_end(" forged").await?;
         writer.type_end(&format!("<{name}>")).await?;
-        // On the same socket behind the forged one: its turn has come too.
+        // The writer's edit follows the forged one on the same socket, so both are handled.
         writer.saved().await?;
         writers.push((name, writer, reader));
     }
@@ -151,7 +153,7 @@ async fn a_shared_socket_carries_writing_reading_and_refusals_side_by_side_on_tw
         for (name, _, _) in &writers {
             writer.until_contains(&format!("<{name}>")).await?;
         }
-        // What a viewer typed never counts as saved.
+        // A viewer's edits never count as saved.
         assert!(reader.state().await?["unsynced"].as_u64() > Some(0));
     }
     hers.type_end("!").await?;
@@ -163,7 +165,7 @@ async fn a_shared_socket_carries_writing_reading_and_refusals_side_by_side_on_tw
 }
 
 #[tokio::test]
-async fn a_session_that_ends_takes_its_sockets_with_it() -> Result<()> {
+async fn the_end_of_a_session_closes_its_sockets() -> Result<()> {
     let world = World::new(1).await?;
     let alice = world.user(0, "alice").await?;
     let room = alice.create_document("Signed out").await?;

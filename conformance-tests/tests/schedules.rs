@@ -1,10 +1,10 @@
-//! Seeded schedules of what goes wrong between real server processes, each in a network namespace of its own: frames are
-//! delayed, overtaken, doubled, lost and cut by direction, processes are killed with -9 and started again, while people
-//! write, chat, come and are sent away. At rest all servers have the same state, events, text and titles, and every
-//! acknowledged word is there once.
+//! Seeded schedules of faults between real server processes, each in a network namespace of its own: frames are
+//! delayed, reordered, duplicated, lost and cut by direction, processes are killed with -9 and restarted, while users
+//! write, chat, join and are removed. Once the faults end, all servers have the same state, events, text and titles,
+//! and every acknowledged word is there once.
 //!
 //! `make schedules SEEDS=200` runs more; `WEFT_SCHEDULE_SEED` runs one of them alone, `WEFT_SCHEDULE_PLAN` a file with
-//! the plan that a failure printed, from which one can strike out what isn't needed.
+//! the plan that a failure printed, which can be reduced by hand. Must not assert a duration.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -33,22 +33,22 @@ use weft_conformance_tests::{
     client::{Client, segment},
     given::cannot_be_put_to_given_servers,
     live::{LiveEditor, trust},
-    namespaces::{Switch, Weather},
+    namespaces::{NetworkConditions, Switch},
     server::Server,
 };
 use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode as _};
 
-/// Until all servers agree, once nothing goes wrong any more. A loaded machine is slow, not broken.
+/// Deadline for convergence after the faults. A loaded machine is slow, not broken.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// What somebody waits for an answer while everything goes wrong; what comes of it is seen at rest.
+/// Deadline of a request during the faults; its effect is checked at the end.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
-const CALM: Weather = Weather {
+const CALM: NetworkConditions = NetworkConditions {
     delay_ms: [0, 0],
     lose: 0.0,
     double: 0.0,
 };
 
-/// Numbers are those of servers; each has a writer, who is a member throughout, and a guest, who comes and goes.
+/// Numbers are servers; each has a writer, who is always a member, and a guest, who joins and leaves.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Action {
     Type { at: usize, thousandths: u32 },
@@ -61,7 +61,7 @@ enum Action {
     Cut { from: usize, to: usize },
     Isolate { server: usize },
     Heal,
-    Weather(Weather),
+    Network(NetworkConditions),
     Kill { server: usize },
     Start { server: usize },
     Pass { ms: u64 },
@@ -103,7 +103,7 @@ fn action(dice: &mut StdRng, servers: usize) -> Action {
         55..62 => Action::Cut { from: at, to: other },
         62..66 => Action::Isolate { server: at },
         66..72 => Action::Heal,
-        72..77 => Action::Weather(Weather {
+        72..77 => Action::Network(NetworkConditions {
             delay_ms: [0, dice.random_range(1..60)],
             lose: dice.random_range(0.0..0.05),
             double: dice.random_range(0.0..0.2),
@@ -116,7 +116,7 @@ fn action(dice: &mut StdRng, servers: usize) -> Action {
     }
 }
 
-/// What all servers must agree upon.
+/// The part on which all servers must agree.
 #[derive(Debug, PartialEq)]
 struct View {
     state: BTreeSet<String>,
@@ -177,7 +177,7 @@ impl Run {
         })
     }
 
-    /// Somebody asks for something and doesn't wait before the next thing happens; gives the id of an event, if there is.
+    /// Sends a request without waiting for it; the event id of the response is recorded, if there is one.
     fn ask(&mut self, who: &Client, method: Method, path: String, body: Value) {
         let who = who.clone();
         self.under_way.spawn(async move {
@@ -225,7 +225,7 @@ impl Run {
                     .extend(others.flat_map(|other| [(server, other), (other, server)]));
             }
             Action::Heal => self.cut.clear(),
-            Action::Weather(weather) => self.switch.weather(weather)?,
+            Action::Network(conditions) => self.switch.set_conditions(conditions)?,
             Action::Kill { server } => self.servers[server].kill(),
             Action::Start { server } if self.servers[server].pid().is_none() => self.servers[server].spawn(&[])?,
             Action::Start { .. } => {}
@@ -234,17 +234,17 @@ impl Run {
         self.switch.cut(&self.cut.iter().copied().collect::<Vec<_>>())
     }
 
-    /// Nothing goes wrong any more: all run and hear one another.
-    async fn rest(&mut self) -> Result<()> {
+    /// Ends the faults: all servers run and are connected.
+    async fn end_faults(&mut self) -> Result<()> {
         self.cut.clear();
         self.switch.cut(&[])?;
-        self.switch.weather(CALM)?;
+        self.switch.set_conditions(CALM)?;
         for server in &mut self.servers {
             if server.pid().is_none() {
                 server.spawn(&[])?;
             }
         }
-        // One that was started at the plan's end may not listen yet.
+        // A server started at the end of the plan may not listen yet.
         for server in &mut self.servers {
             server.until_ready().await?;
         }
@@ -290,16 +290,19 @@ impl Run {
             if views.iter().all(|view| *view == views[0] && view.text == view.sealed) {
                 return Ok(views.swap_remove(0));
             }
-            ensure!(Instant::now() < deadline, "servers differ at rest:\n{views:#?}");
+            ensure!(
+                Instant::now() < deadline,
+                "servers differ after the faults:\n{views:#?}"
+            );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
-    /// How many words, and how many other acknowledged events.
-    async fn judge(&mut self) -> Result<(usize, usize)> {
-        let mut said = BTreeSet::new();
+    /// Returns the number of words and of other acknowledged events.
+    async fn check(&mut self) -> Result<(usize, usize)> {
+        let mut event_ids = BTreeSet::new();
         while let Some(event) = self.under_way.join_next().await {
-            said.extend(event?);
+            event_ids.extend(event?);
         }
         let mut acknowledged = Vec::new();
         for editor in &self.editors {
@@ -309,15 +312,12 @@ impl Run {
         let view = self.until_equal().await?;
         for word in &acknowledged {
             let count = view.text.matches(word.as_str()).count();
-            ensure!(count == 1, "{word}, which was acknowledged, is there {count} times");
+            ensure!(count == 1, "the acknowledged {word} occurs {count} times");
         }
-        for event in &said {
-            ensure!(
-                view.shown.contains(event),
-                "{event}, which was acknowledged, isn't shown"
-            );
+        for event in &event_ids {
+            ensure!(view.shown.contains(event), "the acknowledged {event} is missing");
         }
-        Ok((acknowledged.len(), said.len()))
+        Ok((acknowledged.len(), event_ids.len()))
     }
 }
 
@@ -328,7 +328,7 @@ fn ids(events: &Value) -> impl Iterator<Item = String> {
         .filter_map(|event| event["event_id"].as_str().map(str::to_owned))
 }
 
-/// What it came to, in a line; None where this machine has no network namespaces.
+/// A summary line, or `None` if this machine has no network namespaces.
 async fn run(plan: &Plan) -> Result<Option<String>> {
     let began = Instant::now();
     let switch = match Switch::new(plan.servers, plan.seed)? {
@@ -338,12 +338,12 @@ async fn run(plan: &Plan) -> Result<Option<String>> {
             return Ok(None);
         }
     };
-    let mut run = Run::new(plan, switch).await.context("before anything goes wrong")?;
+    let mut run = Run::new(plan, switch).await.context("before the faults")?;
     for action in &plan.actions {
         run.act(action).await?;
     }
-    run.rest().await?;
-    let (words, events) = run.judge().await?;
+    run.end_faults().await?;
+    let (words, events) = run.check().await?;
     Ok(Some(format!(
         "seed {}: {} servers, {words} words and {events} events acknowledged, all servers equal after {} s; frames {}",
         plan.seed,
@@ -357,7 +357,7 @@ fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// What is to be run: one plan from a file, one seed, or all.
+/// The plans to run: one from a file, one seed, or all.
 fn plans() -> Result<Vec<Plan>> {
     if let Ok(file) = env::var("WEFT_SCHEDULE_PLAN") {
         return Ok(vec![serde_json::from_str(&fs::read_to_string(file)?)?]);
@@ -369,8 +369,8 @@ fn plans() -> Result<Vec<Plan>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_schedules() -> Result<()> {
-    if cannot_be_put_to_given_servers("twenty_schedules") {
+async fn servers_converge_after_each_schedule() -> Result<()> {
+    if cannot_be_put_to_given_servers("servers_converge_after_each_schedule") {
         return Ok(());
     }
     let plans = plans()?;
@@ -401,7 +401,7 @@ async fn twenty_schedules() -> Result<()> {
         );
     }
     println!(
-        "schedules: {done} in {} s, all servers equal at rest, nothing lost",
+        "schedules: {done} in {} s, all servers equal afterwards, nothing lost",
         began.elapsed().as_secs()
     );
     Ok(())

@@ -1,5 +1,5 @@
-//! Who reads slowly, or not at all, and who answers a byte a second: memory stays within what the limits say, nobody else is
-//! held up, and all arrives in the end.
+//! Clients that don't read, and a server that responds with a byte a second: memory stays within the limits, no other
+//! client is delayed, and everything arrives in the end. Must not assert a duration.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -30,15 +30,15 @@ use weft_wire::limits::MAX_QUEUE_BYTES_PER_SOCKET;
 const STALLED: usize = 100;
 const EDITS: usize = 50;
 const EDIT_BYTES: usize = 400_000;
-/// A loaded machine is slow.
+/// Deadline; a loaded machine is slow.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What the server may need for the document itself, whoever reads it: its bytes several times over while it is merged,
-/// sealed and written, and the store's buffers.
+/// Memory for the document itself, independent of the readers: its bytes several times over while it is merged, sealed
+/// and written, and the store's buffers.
 const FOR_THE_DOCUMENT: usize = 12 * EDITS * EDIT_BYTES + (256 << 20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_that_take_nothing_cost_no_more_than_the_limits_say_and_get_all_of_it() -> Result<()> {
+async fn memory_for_stalled_readers_is_limited_and_they_get_everything_later() -> Result<()> {
     if cannot_be_put_to_given_servers("readers_that_take_nothing") {
         return Ok(());
     }
@@ -52,7 +52,7 @@ async fn readers_that_take_nothing_cost_no_more_than_the_limits_say_and_get_all_
     for number in 0..STALLED {
         let reader = LiveEditor::open(&trust, &alice, &room, 100 + number as u64)?;
         reader.synced().await?;
-        reader.listen(false);
+        reader.set_reading(false);
         readers.push(reader);
     }
     ensure!(server.open_files()? >= files + STALLED, "each has a socket of its own");
@@ -71,10 +71,10 @@ async fn readers_that_take_nothing_cost_no_more_than_the_limits_say_and_get_all_
     }
     most = most.max(server.resident_bytes()?);
     let grown = usize::try_from(most.saturating_sub(before))?;
-    // What waits in the room's queues is shared; what waits to be written is not, and one message may go over.
+    // The room's queues are shared; the write buffers are not, and one message may exceed them.
     let bound = STALLED * (MAX_QUEUE_BYTES_PER_SOCKET + EDIT_BYTES) + FOR_THE_DOCUMENT;
     eprintln!(
-        "{STALLED} readers that take nothing, {} MB of edits: the server has grown by {} MB, the limits allow {}",
+        "{STALLED} stalled readers, {} MB of edits: the server has grown by {} MB, the limits allow {}",
         EDITS * EDIT_BYTES / 1_000_000,
         grown / 1_000_000,
         bound / 1_000_000
@@ -84,18 +84,22 @@ async fn readers_that_take_nothing_cost_no_more_than_the_limits_say_and_get_all_
     let text = writer.text();
     let resumed: Vec<LiveEditor> = readers.drain(..3).collect();
     for reader in &resumed {
-        reader.listen(true);
+        reader.set_reading(true);
         let deadline = Instant::now() + TIMEOUT;
         while reader.text() != text {
-            ensure!(Instant::now() < deadline, "a reader that reads again does not get all");
+            ensure!(
+                Instant::now() < deadline,
+                "a reader that resumes does not get everything"
+            );
             sleep(Duration::from_millis(100)).await;
         }
     }
-    are_given_up(&server, files + STALLED / 5).await
+    are_disconnected(&server, files + STALLED / 5).await
 }
 
-/// Who takes nothing for a minute, and the time that a slow line needs for what the system keeps for it, is disconnected.
-async fn are_given_up(server: &Server, files: usize) -> Result<()> {
+/// A client that reads nothing for a minute, plus the time that a slow connection needs for the kernel's buffer, is
+/// disconnected.
+async fn are_disconnected(server: &Server, files: usize) -> Result<()> {
     let deadline = Instant::now() + 2 * TIMEOUT;
     while server.open_files()? > files {
         ensure!(
@@ -108,7 +112,7 @@ async fn are_given_up(server: &Server, files: usize) -> Result<()> {
     Ok(())
 }
 
-/// An answer that never ends and never stops.
+/// A response that never ends and never stops.
 fn a_byte_a_second() -> Response {
     let bytes = stream::unfold((), |()| async {
         sleep(Duration::from_secs(1)).await;
@@ -118,7 +122,7 @@ fn a_byte_a_second() -> Response {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_answers_a_byte_a_second_holds_up_nobody_and_gets_all_of_it() -> Result<()> {
+async fn a_server_that_responds_with_a_byte_a_second_delays_no_other_and_gets_everything() -> Result<()> {
     if cannot_be_put_to_given_servers("a_server_that_answers_a_byte_a_second") {
         return Ok(());
     }
@@ -139,7 +143,7 @@ async fn a_server_that_answers_a_byte_a_second_holds_up_nobody_and_gets_all_of_i
     alice.say(&room, "first").await?;
     slow.until_asked(sent, |asked| asked.body.to_string().contains("first"))
         .await?;
-    // The answer is under way, and will be until the sender ends it.
+    // The response is in progress until the sender ends it.
     for number in 0..20 {
         let text = format!("meanwhile {number}");
         alice.say(&room, &text).await?;
@@ -155,13 +159,13 @@ async fn a_server_that_answers_a_byte_a_second_holds_up_nobody_and_gets_all_of_i
     let deadline = Instant::now() + TIMEOUT;
     loop {
         let asked = slow.asked(sent);
-        let heard: String = asked.iter().map(|asked| asked.body.to_string()).collect();
-        if heard.matches("\"first\"").count() >= 2
-            && (0..20).all(|number| heard.contains(&format!("meanwhile {number}")))
+        let bodies: String = asked.iter().map(|asked| asked.body.to_string()).collect();
+        if bodies.matches("\"first\"").count() >= 2
+            && (0..20).all(|number| bodies.contains(&format!("meanwhile {number}")))
         {
             break;
         }
-        ensure!(Instant::now() < deadline, "the slow server does not get all of it");
+        ensure!(Instant::now() < deadline, "the slow server does not get everything");
         sleep(Duration::from_millis(200)).await;
     }
     Ok(())

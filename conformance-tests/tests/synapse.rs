@@ -1,5 +1,6 @@
-//! Between this server and a stock Synapse, in rooms of each version that new ones have, begun on either side: ways in and
-//! out, moderation, time away and forks of the state, people, keys; and documents that people on Synapse edit.
+//! This server and a stock Synapse, in rooms of each current version, created on either side: joining and leaving,
+//! moderation, downtime and forks of the state, profiles, keys, and documents that users of Synapse edit. Must not
+//! patch Synapse.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
-//! What an account, or somebody who guesses its password, does over and over: T123, T125, T126, T128, T131, T132, T133. Each
-//! round is one burst of requests; answers are read and thrown away.
+//! Requests that an account, or a client that guesses its password, repeats: T123, T125, T126, T128, T131, T132, T133.
+//! Each round is one burst of requests; responses are read and discarded. Must not interpret them.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use serde_json::{Value, json};
 use super::{Account, Attack, Course, Figures, Target};
 use crate::client::segment;
 
-/// What is repeated.
+/// The request that is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Burst {
-    /// T123: sign-ins whose client hangs up before the answer.
+    /// T123: logins whose client closes the connection before the response.
     HungUp,
     /// T125: rooms with ten thousand state events.
     LargeRooms,
     /// T126: account data, a new type each time.
     AccountData,
-    /// T128: receipts in threads that nobody began.
+    /// T128: receipts in threads that don't exist.
     Receipts,
     /// T131: a sync with a filter of 60 KB.
     Filters,
-    /// T132: wrong passwords of many made-up names.
+    /// T132: wrong passwords for many made-up names.
     Guesses,
     /// T133: the list of public rooms.
     PublicRooms,
@@ -43,7 +43,8 @@ pub const ALL: [Burst; 7] = [
 
 /// Requests of one burst.
 const AT_ONCE: usize = 8;
-/// Between two bursts: an attacker on the same machine takes processor time of its own, which is not what is tried.
+/// Pause between two bursts: an attacker on the same machine uses processor time of its own, which is not what the test
+/// measures.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// One request of a burst.
@@ -104,7 +105,7 @@ impl Burst {
 impl Attack for Burst {
     fn name(&self) -> &'static str {
         match self {
-            Self::HungUp => "T123 sign-ins that hang up",
+            Self::HungUp => "T123 logins that hang up",
             Self::LargeRooms => "T125 rooms with ten thousand state events",
             Self::AccountData => "T126 account data without end",
             Self::Receipts => "T128 receipts in made-up threads",
@@ -137,7 +138,7 @@ impl Attack for Burst {
     }
 }
 
-/// True where the server took the request.
+/// Returns whether the server accepted the request.
 async fn send(http: &Client, target: &Target, account: &Account, request: Request) -> bool {
     let url = format!("http://{}{}", target.address, request.path);
     let mut asked = http.request(request.method, url);
@@ -149,6 +150,6 @@ async fn send(http: &Client, target: &Target, account: &Account, request: Reques
     }
     let Ok(answer) = asked.send().await else { return false };
     let taken = answer.status().is_success();
-    // The answer is read to its end, as a client would.
+    // The response is read completely, as a client does.
     answer.bytes().await.is_ok() && taken
 }

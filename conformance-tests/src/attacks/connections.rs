@@ -1,14 +1,14 @@
-//! Connections that do nothing, or almost nothing (T120, T122).
+//! Connections that send nothing or an unfinished request (T120, T122). Must not send a complete second request.
 
 use anyhow::Result;
 use futures_util::future::BoxFuture;
 
 use super::{Attack, Course, Figures, Target, hold_connections};
 
-/// T120: connections on which nothing is said.
+/// T120: connections on which nothing is sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Idle {
-    /// How many.
+    /// Number of connections.
     pub connections: usize,
 }
 
@@ -22,10 +22,10 @@ impl Attack for Idle {
     }
 }
 
-/// T122: after one request that is answered, the headers of the next don't come to their end.
+/// T122: after one complete request, the headers of the next are never finished.
 #[derive(Debug, Clone, Copy)]
 pub struct SlowHeaders {
-    /// How many.
+    /// Number of connections.
     pub connections: usize,
 }
 

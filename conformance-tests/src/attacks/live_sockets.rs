@@ -1,4 +1,4 @@
-//! Live sockets that never sign in (T121, T122).
+//! Live sockets that never authenticate (T121, T122). Must not use a valid token.
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::BoxFuture;
@@ -25,7 +25,7 @@ pub fn opening(document: &str, token: Option<&str>) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The header of a frame of a client. The mask is zero, so that the payload stays as it is.
+/// The header of a client's WebSocket frame. The mask is zero, so that the payload stays as it is.
 #[must_use]
 pub fn header(first: u8, length: usize) -> Vec<u8> {
     let mut header = vec![first];
@@ -57,13 +57,13 @@ async fn open(target: &Target) -> Result<TcpStream> {
 /// T121: one socket that sends PINGs and never reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Pings {
-    /// Bytes of PINGs, at most.
+    /// Maximum number of bytes of PINGs.
     pub bytes: usize,
 }
 
 impl Attack for Pings {
     fn name(&self) -> &'static str {
-        "T121 pings whose answers are never read"
+        "T121 pings whose responses are never read"
     }
 
     fn run<'a>(&'a self, target: &'a Target, mut course: Course) -> BoxFuture<'a, Result<Figures>> {
@@ -89,10 +89,10 @@ impl Attack for Pings {
     }
 }
 
-/// T122: messages that never come to their end.
+/// T122: messages that are never finished.
 #[derive(Debug, Clone, Copy)]
 pub struct Fragments {
-    /// How many sockets.
+    /// Number of sockets.
     pub sockets: usize,
 }
 
@@ -112,16 +112,16 @@ impl Attack for Fragments {
     }
 }
 
-/// T122: whole messages for documents to which nobody signs in.
+/// T122: complete messages for documents on sockets that are not authenticated.
 #[derive(Debug, Clone, Copy)]
 pub struct BeforeSignIn {
-    /// How many sockets.
+    /// Number of sockets.
     pub sockets: usize,
 }
 
 impl Attack for BeforeSignIn {
     fn name(&self) -> &'static str {
-        "T122 messages before sign-in"
+        "T122 messages before authentication"
     }
 
     fn run<'a>(&'a self, target: &'a Target, course: Course) -> BoxFuture<'a, Result<Figures>> {

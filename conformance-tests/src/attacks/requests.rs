@@ -1,4 +1,4 @@
-//! Requests whose bodies don't come to their end, by strangers (T122).
+//! Unauthenticated requests whose bodies are never finished (T122). Must not authenticate.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use tokio::time::timeout;
 
 use super::{Attack, Course, Figures, Target, hold_connections};
 
-/// What a stranger asks for with a large body.
+/// The endpoint and authentication of an unauthenticated request with a large body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Sign-in.
+    /// Login.
     SignIn,
-    /// A transaction with a header that is none.
+    /// A federation transaction with an invalid `Authorization` header.
     Unsigned,
-    /// A transaction with a header of the right form, whose signature can't be checked before the body has come.
+    /// A federation transaction with a well-formed header whose signature can't be checked before the body is complete.
     Forged,
 }
 
@@ -51,21 +51,21 @@ impl Kind {
     }
 }
 
-/// T122: bodies of which the last byte is missing, each on a connection of its own.
+/// T122: bodies without their last byte, each on a connection of its own.
 #[derive(Debug, Clone)]
 pub struct UnfinishedBodies {
-    /// What is asked for.
+    /// The kind of request.
     pub kind: Kind,
-    /// How often.
+    /// Number of requests.
     pub requests: usize,
-    /// The name of the server that is attacked.
+    /// The server name of the target.
     pub server: String,
 }
 
 impl Attack for UnfinishedBodies {
     fn name(&self) -> &'static str {
         match self.kind {
-            Kind::SignIn => "T122 unfinished sign-ins",
+            Kind::SignIn => "T122 unfinished logins",
             Kind::Unsigned => "T122 unfinished transactions without a signature",
             Kind::Forged => "T122 unfinished transactions with a forged signature",
         }
@@ -88,7 +88,7 @@ impl Attack for UnfinishedBodies {
 /// T122: the same as many streams of one HTTP/2 connection.
 #[derive(Debug, Clone, Copy)]
 pub struct UnfinishedStreams {
-    /// How many.
+    /// Number of streams.
     pub streams: usize,
 }
 
@@ -106,13 +106,13 @@ impl Attack for UnfinishedStreams {
             let url = format!("http://{}/_matrix/client/v3/login", target.address);
             let requests = (0..self.streams).map(|_| {
                 let part = Bytes::from(vec![b' '; 64 * 1024]);
-                // A little less than the largest body, then nothing.
+                // Slightly less than the largest body, then nothing.
                 let parts = stream::iter((0..15).map(move |_| Ok::<_, std::io::Error>(part.clone())));
                 let body = reqwest::Body::wrap_stream(parts.chain(stream::pending()));
                 client.post(&url).body(body).send()
             });
             let holding = tokio::spawn(join_all(requests));
-            // Nobody outside sees when the server has taken all that it takes.
+            // From outside it can't be observed when the server has stopped reading.
             tokio::time::sleep(Duration::from_secs(3)).await;
             course.hold().await;
             let answered = timeout(Duration::from_millis(1), holding).await.is_ok();

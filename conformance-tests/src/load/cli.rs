@@ -1,4 +1,4 @@
-//! The command line of `weft-load`: which server, which scenario, what is done with the figures.
+//! The command line of `weft-load`: the server, the scenario and the output of the figures. Must not measure.
 
 use std::{
     io::{Write as _, stdout},
@@ -26,8 +26,8 @@ use crate::{client::Client, server::Server};
 
 /// Puts a measured load on a server of this protocol.
 ///
-/// Without --url it starts servers of its own on this machine: the `weft` program beside it, or the one that WEFT_BIN
-/// names. With --peers it measures other servers by the same clients in the same run.
+/// Without --url it starts its own servers on this machine: the `weft` program in the same folder, or the one in
+/// WEFT_BIN. With --peers it measures other servers with the same clients in the same run.
 ///
 /// Examples:
 ///   weft-load edit --peers
@@ -37,83 +37,83 @@ use crate::{client::Client, server::Server};
 #[command(name = "weft-load", version, verbatim_doc_comment)]
 pub struct Arguments {
     #[command(flatten)]
-    given: Given,
-    /// Beside it, other servers: those of Yjs documents for edit, seen, open and crowd; Synapse for events, sync,
-    /// federation-in and join. They are installed from the package registries the first time.
+    given: RunningServer,
+    /// Also measure other servers: Yjs servers for edit, seen, open and crowd; Synapse for events, sync, federation-in
+    /// and join. They are installed from the package registries the first time.
     #[arg(long, global = true)]
     peers: bool,
-    /// Only these peers; may be given more than once.
+    /// Measure only these peers; can be repeated.
     #[arg(long = "peer", global = true, value_enum)]
     only: Vec<Kind>,
-    /// Print the figures as JSON, not as a table.
+    /// Print the figures as JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
-    /// Keep the figures in this folder, a file a scenario.
+    /// Write the figures to this folder, one file per scenario.
     #[arg(long, global = true)]
     keep: Option<PathBuf>,
     #[command(subcommand)]
     scenario: Scenario,
 }
 
-/// A server that runs already.
+/// A running server.
 #[derive(Args, Debug)]
-struct Given {
-    /// The server: its base URL. It must be yours to load.
+struct RunningServer {
+    /// Base URL of the server. You must have permission to load it.
     #[arg(long, global = true)]
     url: Option<String>,
-    /// An access token of a user there.
+    /// Access token of a user on this server.
     #[arg(long, global = true, requires = "url")]
     token: Option<String>,
-    /// Register a user with this name instead (a random end is added); registration must be open.
+    /// Register a user with this name and a random suffix instead; registration must be open.
     #[arg(long, global = true, requires = "url", conflicts_with = "token")]
     register: Option<String>,
-    /// A PEM file of certificates to trust, and no others.
+    /// A PEM file with the only certificates to trust.
     #[arg(long, global = true, requires = "url")]
     ca: Option<PathBuf>,
-    /// Its process, where it runs on this machine: gives processor time and memory.
+    /// Process id of the server if it runs on this machine: reports processor time and memory.
     #[arg(long, global = true, requires = "url")]
     pid: Option<u32>,
 }
 
-/// What is done.
+/// The scenario.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Scenario {
-    /// Writers and observers of one document: CPU an edit, edits a second.
+    /// Writers and observers of one document: CPU per edit, edits per second.
     Edit(edit::Options),
-    /// How long until others see an edit: on one server, and across two.
+    /// Latency until others see an edit: on one server, and across two.
     Seen(seen::Options),
-    /// Many open documents with a real history: memory of each, cost of one more reader.
+    /// Many open documents with a real history: memory per document, cost of one more reader.
     Open(open::Options),
     /// Thousands of editors on hundreds of documents.
     ManyClients(many_clients::Options),
-    /// Messages by PUT: signed events a second.
+    /// Messages by PUT: signed events per second.
     Events(events::Options),
-    /// What /sync costs: the first one, one with nothing new, and a message to all who wait for it (by an address
-    /// without TLS, where anybody may register).
+    /// Cost of /sync: initial sync, incremental sync without changes, and delivery of a message to waiting syncs (at an
+    /// address without TLS, with open registration).
     Sync(sync::Options),
-    /// Events that come in from another server (own servers only).
+    /// Events received over federation (own servers only).
     FederationIn(federation_in::Options),
-    /// A server joins a large room of another one (own servers only).
+    /// A server joins a large room of another server (own servers only).
     Join(join::Options),
-    /// One document that is typed into for very long (own servers only).
+    /// One document with a very long history (own servers only).
     Growth(growth::Options),
     /// Start of a server with many rooms (own servers only).
     Restart(restart::Options),
-    /// Measures nothing: writes the figures that were kept into a file like RESULTS.md.
+    /// Measure nothing: write the kept figures into a file like RESULTS.md.
     Table(Table),
 }
 
-/// Where the figures are and where they go.
+/// Paths of the figures and of the table.
 #[derive(Clone, Debug, Args)]
 pub struct Table {
-    /// What was given as --keep.
+    /// The folder given as --keep.
     folder: PathBuf,
-    /// The file with the two marks between which they are written.
+    /// The file with the two marks between which the table is written.
     file: PathBuf,
 }
 
 impl Scenario {
-    /// Its name in files.
+    /// Its name in file names.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -131,7 +131,7 @@ impl Scenario {
         }
     }
 
-    /// All of them, as a test runs them: a second or two each.
+    /// All scenarios at the size of a test: one or two seconds each.
     #[must_use]
     pub fn all_small() -> Vec<Self> {
         vec![
@@ -150,12 +150,12 @@ impl Scenario {
 }
 
 impl Arguments {
-    /// Does it, and prints the figures on standard output.
+    /// Runs the scenario and prints the figures to standard output.
     ///
     /// # Errors
-    /// When a server refuses something or can't be started.
+    /// When a server returns an error or can't be started.
     pub async fn run(self) -> Result<()> {
-        // A second installation is an error that means that it is there already.
+        // An error means that a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         if let Scenario::Table(Table { folder, file }) = &self.scenario {
             return results::rewrite(folder, file);
@@ -165,10 +165,10 @@ impl Arguments {
         let before = machine::load_average();
         let began = Instant::now();
         super::progress(&format!("{scenario} (load average {before:.1})"));
-        // However it ends, the servers that were started end with it.
+        // The servers that were started stop when this returns, also on an error.
         let figures = tokio::select! {
             figures = self.figures() => figures?,
-            () = told_to_stop() => bail!("stopped"),
+            () = stop_signal() => bail!("stopped"),
         };
         let run = Run {
             scenario: scenario.to_owned(),
@@ -194,8 +194,8 @@ impl Arguments {
 
     async fn figures(&self) -> Result<Vec<Figure>> {
         let mut figures = match &self.given.url {
-            Some(url) => on_given(&self.scenario, &self.given, url).await?,
-            // Boxed: it holds the state of all scenarios.
+            Some(url) => on_running(&self.scenario, &self.given, url).await?,
+            // Boxed: the future contains the state of all scenarios.
             None => Box::pin(on_own(&self.scenario)).await?,
         };
         let kinds = if self.only.is_empty() && self.peers {
@@ -204,14 +204,14 @@ impl Arguments {
             self.only.clone()
         };
         if !kinds.is_empty() {
-            figures.extend(beside(&self.scenario, &kinds).await?);
+            figures.extend(on_peers(&self.scenario, &kinds).await?);
         }
         Ok(figures)
     }
 }
 
-/// SIGINT or SIGTERM.
-async fn told_to_stop() {
+/// Waits for SIGINT or SIGTERM.
+async fn stop_signal() {
     let terminated = async {
         match signal(SignalKind::terminate()) {
             Ok(mut signal) => drop(signal.recv().await),
@@ -224,16 +224,16 @@ async fn told_to_stop() {
     }
 }
 
-/// The command as it was given, less the folder of the program.
+/// The command line, without the folder of the program.
 fn command() -> String {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     format!("weft-load {}", arguments.join(" "))
 }
 
-/// Servers of our own.
+/// Measures servers that are started for the run.
 ///
 /// # Errors
-/// When something is refused, or does not come.
+/// When a server returns an error or a deadline passes.
 pub async fn on_own(scenario: &Scenario) -> Result<Vec<Figure>> {
     match scenario {
         Scenario::Edit(options) => {
@@ -278,9 +278,9 @@ pub async fn on_own(scenario: &Scenario) -> Result<Vec<Figure>> {
     }
 }
 
-async fn on_given(scenario: &Scenario, given: &Given, url: &str) -> Result<Vec<Figure>> {
+async fn on_running(scenario: &Scenario, given: &RunningServer, url: &str) -> Result<Vec<Figure>> {
     let url = url.trim_end_matches('/');
-    let (http, trust) = trusting(given.ca.as_ref())?;
+    let (http, trust) = clients(given.ca.as_ref())?;
     let client = match (&given.token, &given.register) {
         (Some(token), _) => Client::with_token(&http, url, token).await?,
         (None, Some(name)) => {
@@ -297,14 +297,14 @@ async fn on_given(scenario: &Scenario, given: &Given, url: &str) -> Result<Vec<F
         Scenario::ManyClients(options) => many_clients::measure(&target, options).await,
         Scenario::Events(options) => events::measure(&target.name, &client, given.pid, options).await,
         Scenario::Sync(options) => sync::measure(&target.name, &client, given.pid, options).await,
-        _ => bail!("{} needs servers of its own: leave --url away", scenario.name()),
+        _ => bail!("{} needs servers of its own: omit --url", scenario.name()),
     }
 }
 
-/// Clients for HTTP and for sockets that trust the given certificates, or the system's.
-type Trusting = (reqwest::Client, Option<Arc<rustls::ClientConfig>>);
+/// An HTTP client and a TLS configuration for sockets that trust the given certificates, or the system's.
+type Clients = (reqwest::Client, Option<Arc<rustls::ClientConfig>>);
 
-fn trusting(file: Option<&PathBuf>) -> Result<Trusting> {
+fn clients(file: Option<&PathBuf>) -> Result<Clients> {
     let builder = reqwest::Client::builder();
     let Some(file) = file else {
         return Ok((builder.build()?, None));
@@ -321,8 +321,8 @@ fn trusting(file: Option<&PathBuf>) -> Result<Trusting> {
     Ok((http, Some(Arc::new(config.with_no_client_auth()))))
 }
 
-/// The same on other servers.
-async fn beside(scenario: &Scenario, kinds: &[Kind]) -> Result<Vec<Figure>> {
+/// Measures the peers.
+async fn on_peers(scenario: &Scenario, kinds: &[Kind]) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     if let Scenario::Events(_) | Scenario::Sync(_) | Scenario::FederationIn(_) | Scenario::Join(_) = scenario {
         return on_synapse(scenario).await;

@@ -1,7 +1,8 @@
-//! Writers and observers of one document: what an edit costs the server, and how many it takes a second.
+//! Writers and observers of one document: processor time per edit, and edits per second.
 //!
-//! An edit counts when every other socket has heard it (and in Hocuspocus' framing, when its writer was told that it is
-//! taken). Weft tells nobody before it is on disk, so its figures are with journal and fsync.
+//! An edit counts when every other socket has received it (and in Hocuspocus' framing, when its writer has received the
+//! acknowledgement). Weft sends neither before the edit is durable, so its figures include journal and fsync. Must not
+//! assert a duration.
 
 use std::{
     collections::HashMap,
@@ -14,33 +15,33 @@ use tokio::task::JoinSet;
 use super::{
     progress,
     report::Figure,
-    socket::{self, Endpoint, Heard, Receiver, Sender, Speech},
+    socket::{self, Endpoint, Framing, Received, Receiver, Sender},
     target::Target,
     typing::Typist,
 };
 
-/// How much is done.
+/// Size of the run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// People who type.
+    /// Editors that type.
     #[arg(long, default_value_t = 4)]
     pub writers: usize,
-    /// People who watch.
+    /// Editors that only read.
     #[arg(long, default_value_t = 10)]
     pub observers: usize,
-    /// Edits as fast as they go, of all writers together.
+    /// Edits of the first part, of all writers together, at full speed.
     #[arg(long, default_value_t = 40_000)]
     pub edits: usize,
-    /// Edits a second of all writers together in the second part, where each edit travels alone.
+    /// Edits per second of all writers together in the second part, in which each edit is sent alone.
     #[arg(long, default_value_t = 1_000)]
     pub pace: usize,
-    /// Edits at that pace.
+    /// Edits of the second part.
     #[arg(long, default_value_t = 5_000)]
     pub paced_edits: usize,
 }
 
 impl Options {
-    /// As a test runs it.
+    /// The size of a test.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -53,20 +54,20 @@ impl Options {
     }
 }
 
-/// One open document.
+/// One editor of the document.
 struct Editor {
     typist: Typist,
-    mouth: Sender,
-    ears: Receiver,
-    /// Up to where each client's letters were heard.
-    heard: HashMap<u64, u32>,
+    sender: Sender,
+    receiver: Receiver,
+    /// The clock received from each Yjs client id.
+    received: HashMap<u64, u32>,
     named: bool,
 }
 
 /// Measures one server.
 ///
 /// # Errors
-/// When the server refuses something or does not bring an edit to everybody.
+/// When the server returns an error or does not deliver an edit to every editor.
 pub async fn measure(target: &Target, options: &Options) -> Result<Vec<Figure>> {
     let endpoint = target.document().await?;
     let mut editors = Vec::new();
@@ -74,7 +75,7 @@ pub async fn measure(target: &Target, options: &Options) -> Result<Vec<Figure>> 
         editors.push(join(&endpoint).await?);
     }
     let per_writer = (options.edits / options.writers).max(1);
-    // Interpreters compile what is hot; nobody is measured cold.
+    // A warm-up: runtimes with a JIT compile the busy code first.
     editors = burst(editors, options.writers, (per_writer / 10).max(1), None).await?;
     progress(&format!("{}: {} edits as fast as they go", target.name, options.edits));
     let (began, cpu) = (Instant::now(), target.cpu()?);
@@ -102,29 +103,30 @@ pub async fn measure(target: &Target, options: &Options) -> Result<Vec<Figure>> 
     let name = format!("server CPU an edit, {} a second", options.pace);
     figures.push(Figure::new(&target.name, name, used.as_secs_f64() * 1e6 / count, "µs"));
     for editor in editors {
-        editor.mouth.close().await;
+        editor.sender.close().await;
     }
     Ok(figures)
 }
 
 async fn join(endpoint: &Endpoint) -> Result<Editor> {
-    let (mouth, ears, _) = socket::open(endpoint).await?;
+    let (sender, receiver, _) = socket::open(endpoint).await?;
     Ok(Editor {
         typist: Typist::new(),
-        mouth,
-        ears,
-        heard: HashMap::new(),
-        named: matches!(endpoint.speech, Speech::Named { .. }),
+        sender,
+        receiver,
+        received: HashMap::new(),
+        named: matches!(endpoint.framing, Framing::Named { .. }),
     })
 }
 
-/// The first `writers` type so many letters each; ends when everybody has heard all of everybody else's.
+/// The first `writers` editors type `letters` letters each; returns when every editor has received all edits of the
+/// others.
 async fn burst(editors: Vec<Editor>, writers: usize, letters: usize, tick: Option<Duration>) -> Result<Vec<Editor>> {
     let mut tasks = JoinSet::new();
     for (number, editor) in editors.into_iter().enumerate() {
         let own = if number < writers { letters } else { 0 };
         let others = (writers - usize::from(number < writers)) * letters;
-        tasks.spawn(async move { Ok::<_, anyhow::Error>((number, editor.take_part(own, others, tick).await?)) });
+        tasks.spawn(async move { Ok::<_, anyhow::Error>((number, editor.exchange(own, others, tick).await?)) });
     }
     let mut done = Vec::new();
     while let Some(editor) = tasks.join_next().await {
@@ -135,12 +137,12 @@ async fn burst(editors: Vec<Editor>, writers: usize, letters: usize, tick: Optio
 }
 
 impl Editor {
-    async fn take_part(self, own: usize, others: usize, tick: Option<Duration>) -> Result<Self> {
+    async fn exchange(self, own: usize, others: usize, tick: Option<Duration>) -> Result<Self> {
         let Self {
             mut typist,
-            mut mouth,
-            mut ears,
-            mut heard,
+            mut sender,
+            mut receiver,
+            mut received,
             named,
         } = self;
         let me = typist.client;
@@ -150,43 +152,43 @@ impl Editor {
                 if let Some(ticks) = &mut ticks {
                     ticks.tick().await;
                 }
-                mouth.say(&typist.letter()).await?;
+                sender.send_update(&typist.letter()).await?;
             }
-            Ok::<_, anyhow::Error>((typist, mouth))
+            Ok::<_, anyhow::Error>((typist, sender))
         });
         let (mut missing, mut statuses) = (others, if named { own } else { 0 });
         while missing > 0 || statuses > 0 {
-            match ears
-                .hear()
+            match receiver
+                .next_message()
                 .await
-                .with_context(|| format!("{missing} edits were not heard"))?
+                .with_context(|| format!("{missing} edits were not received"))?
             {
-                Heard::Change(ranges) => {
+                Received::Change(ranges) => {
                     for (client, (_, end)) in ranges {
                         let client = client.get();
-                        let known = heard.entry(client).or_default();
+                        let known = received.entry(client).or_default();
                         if client != me && end > *known {
                             missing = missing.saturating_sub(usize::try_from(end - *known)?);
                             *known = end;
                         }
                     }
                 }
-                Heard::Status(_) => statuses = statuses.saturating_sub(1),
+                Received::Status(_) => statuses = statuses.saturating_sub(1),
                 _ => {}
             }
         }
-        let (typist, mouth) = typing.await??;
+        let (typist, sender) = typing.await??;
         Ok(Self {
             typist,
-            mouth,
-            ears,
-            heard,
+            sender,
+            receiver,
+            received,
             named,
         })
     }
 }
 
-/// A count as a number to divide by.
+/// A count as a floating-point number.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
 #[must_use]
 pub fn as_f64(count: usize) -> f64 {

@@ -1,4 +1,5 @@
-//! Messages by PUT, as Matrix clients send them: signed events a second, into one room and into many.
+//! Messages by PUT, as Matrix clients send them: signed events per second, into one room and into many. Must not assert
+//! a duration.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +15,13 @@ use super::{
 };
 use crate::client::{Client, segment};
 
-/// How much is done.
+/// Size of the run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Rooms; each number is a run of its own.
+    /// Number of rooms; each value is a separate run.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 50])]
     pub rooms: Vec<usize>,
-    /// Events of each run; Synapse gets a twentieth of it.
+    /// Events per run; Synapse gets a twentieth.
     #[arg(long, default_value_t = 40_000)]
     pub events: usize,
     /// Connections, each with one request at a time.
@@ -29,7 +30,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// As a test runs it.
+    /// The size of a test.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -40,10 +41,10 @@ impl Options {
     }
 }
 
-/// Measures one server, by a user of it. `pid` is its process where it is known.
+/// Measures one server through one of its users. `pid` is the server's process, if known.
 ///
 /// # Errors
-/// When the server refuses something.
+/// When the server returns an error.
 pub async fn measure(name: &str, client: &Client, pid: Option<u32>, options: &Options) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for count in &options.rooms {

@@ -1,8 +1,8 @@
-//! Events that come in from another server: a peer that signs joins a public room and sends transactions of 50.
+//! Events received over federation: a peer with a signing key joins a public room and sends transactions of 50.
 //!
-//! All is signed before it is measured. What counts is the time until a user of the server can read the last event.
-//! Synapse, given a thousand events at once, had not shown the last of them after two minutes: it gets the next transaction
-//! when the one before has been taken in.
+//! Everything is signed before the measurement. The measured time ends when a user of the server can read the last
+//! event. Synapse, given a thousand events at once, had not shown the last of them after two minutes: it gets the next
+//! transaction when the one before is persisted. Must not assert a duration.
 
 use std::time::{Duration, Instant};
 
@@ -17,25 +17,25 @@ use crate::{
     server::Server,
 };
 
-/// How much is done.
+/// Size of the run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Events; Synapse gets a tenth of it.
+    /// Number of events; Synapse gets a tenth.
     #[arg(long, default_value_t = 10_000)]
     pub events: usize,
-    /// Rooms into which they go, a transaction each in turn.
+    /// Number of rooms; the transactions go to each in turn.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 10])]
     pub rooms: Vec<usize>,
-    /// Users of the peer who are in each room beside the one who talks.
+    /// Users of the peer in each room besides the sender.
     #[arg(long, default_value_t = 0)]
     pub members: usize,
-    /// The next transaction goes out when the events of the one before can be read.
+    /// Send the next transaction only when the events of the one before can be read.
     #[arg(long)]
     pub in_step: bool,
 }
 
 impl Options {
-    /// As a test runs it.
+    /// The size of a test.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -47,17 +47,17 @@ impl Options {
     }
 }
 
-/// Events in a transaction, as the specification allows.
+/// Events per transaction: the maximum of the server-server API ("Transactions").
 const TRANSACTION: usize = 50;
-/// How long the last event may take.
+/// Deadline for the last event.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// How often it is looked for: seldom enough that the looking is no load, which it is for Synapse.
+/// Polling interval: long enough that polling is no load, which it is for Synapse.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// Measures one server, which trusts the authority.
+/// Measures one server, which must trust the authority.
 ///
 /// # Errors
-/// When something is refused, or the last event does not come.
+/// When a server returns an error, or the last event does not arrive.
 pub async fn measure(
     name: &str,
     server: &Server,
@@ -118,12 +118,12 @@ pub async fn measure(
     Ok(figures)
 }
 
-/// Events of a room, in their order.
+/// Events of one room, in order.
 #[derive(Clone)]
 struct Transaction {
     room: String,
     events: Vec<Value>,
-    /// The id of the last of them.
+    /// The id of the last event.
     last: String,
 }
 
@@ -132,7 +132,7 @@ fn next_of(prepared: &mut [std::vec::IntoIter<Transaction>], turn: usize) -> Opt
     prepared.get_mut(turn % count)?.next()
 }
 
-/// Transactions for a room of the server's user that the peer has joined.
+/// Signs the transactions for a room of the server's user that the peer has joined.
 async fn prepare(
     malicious: &MaliciousServer,
     server: &Server,
@@ -143,7 +143,7 @@ async fn prepare(
     let id = client.create_room(json!({ "preset": "public_chat" })).await?;
     let user = malicious.user("talker");
     let mut room = Room::join(malicious, server, &id, &user).await?;
-    room.crowd(malicious, server, 0..members).await?;
+    room.join_members(malicious, server, 0..members).await?;
     let mut transactions = Vec::new();
     for transaction in 0..events / TRANSACTION {
         let (mut pdus, mut last) = (Vec::with_capacity(TRANSACTION), String::new());
@@ -178,5 +178,5 @@ async fn until_there(client: &Client, transaction: &Transaction) -> Result<()> {
     };
     tokio::time::timeout(TIMEOUT, wait)
         .await
-        .context("the last event did not come")?
+        .context("the last event did not arrive")?
 }

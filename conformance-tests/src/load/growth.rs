@@ -1,5 +1,5 @@
-//! One document that is typed into for very long: what an edit and an opening cost after a thousand and after a quarter
-//! of a million edits, and what lies on disk in the end.
+//! One document with a very long history: the cost of an edit and of opening the document after a thousand and after a
+//! quarter of a million edits, and the final size on disk. Must not assert a duration.
 
 use std::{
     path::Path,
@@ -14,29 +14,29 @@ use super::{
     local::Local,
     progress,
     report::Figure,
-    socket::{self, Endpoint, Heard, Receiver, Sender},
+    socket::{self, Endpoint, Received, Receiver, Sender},
     target::Target,
 };
 
-/// How much is done.
+/// Size of the run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// After how many edits it is looked at.
+    /// Numbers of edits at which to measure.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000, 259_778])]
     pub marks: Vec<usize>,
-    /// Edits before each mark that are typed one by one, each when the one before is on disk; their cost is measured.
+    /// Edits before each mark that are typed one by one, each after the one before is durable; their cost is measured.
     #[arg(long, default_value_t = 1_000)]
     pub measured: usize,
-    /// Openings at each mark.
+    /// Number of times the document is opened at each mark.
     #[arg(long, default_value_t = 300)]
     pub openings: usize,
-    /// Seconds after which the disk is looked at: all is signed by then.
+    /// Seconds until the size on disk is measured: everything is sealed by then.
     #[arg(long, default_value_t = 8)]
     pub settle: u64,
 }
 
 impl Options {
-    /// As a test runs it.
+    /// The size of a test.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -48,13 +48,13 @@ impl Options {
     }
 }
 
-/// Edits that are on their way at once between the marks.
+/// Unacknowledged edits at a time, between the marks.
 const WINDOW: usize = 500;
 
-/// Measures a server of ours.
+/// Measures a Weft server.
 ///
 /// # Errors
-/// When the server refuses something.
+/// When the server returns an error.
 pub async fn measure(options: &Options) -> Result<Vec<Figure>> {
     let mut local = Local::start(1).await?;
     let target = local.target(0, "alice", true).await?;
@@ -62,7 +62,7 @@ pub async fn measure(options: &Options) -> Result<Vec<Figure>> {
     let last = options.marks.iter().max().copied().unwrap_or(0);
     let (patches, real) = history::patches(last)?;
     if !real {
-        progress("the paper's history is not there: a made-up one of the same shape is typed");
+        progress("the paper's history is not available: a synthetic one of the same shape is typed");
     }
     let author = Author::new();
     let endpoint = target.document().await?;
@@ -77,7 +77,7 @@ pub async fn measure(options: &Options) -> Result<Vec<Figure>> {
         let single = slice(&patches, quick, *mark);
         let updates: Vec<Vec<u8>> = single.iter().map(|patch| author.make(patch)).collect();
         for update in &updates {
-            typing.say(update).await?;
+            typing.send_update(update).await?;
             typing.taken(0).await?;
         }
         let used = (target.cpu()? - cpu).as_secs_f64() * 1e6 / as_f64(single.len());
@@ -114,7 +114,7 @@ fn slice(patches: &[Patch], from: usize, to: usize) -> &[Patch] {
     patches.get(from.min(to)..to).unwrap_or_default()
 }
 
-/// The bytes of a new server that has only this text.
+/// Bytes on disk of a new server that has only this text.
 async fn fresh(text: &str, options: &Options) -> Result<usize> {
     let mut local = Local::start(1).await?;
     let target = local.target(0, "alice", true).await?;
@@ -122,13 +122,13 @@ async fn fresh(text: &str, options: &Options) -> Result<usize> {
     let author = Author::new();
     let update = author.make(&Patch(0, 0, text.to_owned()));
     let mut typing = Typing::open(&target.document().await?).await?;
-    typing.say(&update).await?;
+    typing.send_update(&update).await?;
     typing.taken(0).await?;
     drop(typing);
     Ok(at_rest(&mut local, options).await?.saturating_sub(empty))
 }
 
-/// Bytes on disk once all is signed and the store was opened anew, when its log has become tables.
+/// Bytes on disk after everything is sealed and the store was reopened, which turns its log into tables.
 async fn at_rest(local: &mut Local, options: &Options) -> Result<usize> {
     tokio::time::sleep(Duration::from_secs(options.settle)).await;
     let server = local.servers.first_mut().context("no server")?;
@@ -138,14 +138,14 @@ async fn at_rest(local: &mut Local, options: &Options) -> Result<usize> {
     on_disk(&local.data(0))
 }
 
-/// Bytes of the files in a folder and those below it.
+/// Bytes of all files in a folder, recursively.
 fn on_disk(folder: &Path) -> Result<usize> {
     let mut bytes = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder)? {
             let entry = entry?;
-            // A file may go while it is looked at.
+            // A file may be deleted meanwhile.
             let Ok(about) = entry.metadata() else { continue };
             if about.is_dir() {
                 folders.push(entry.path());
@@ -162,9 +162,9 @@ async fn opening(target: &Target, endpoint: &Endpoint, openings: usize, mark: us
     let began = Instant::now();
     let mut bytes = 0;
     for _ in 0..openings {
-        let (mouth, ears, brought) = socket::open(endpoint).await?;
+        let (sender, receiver, brought) = socket::open(endpoint).await?;
         bytes = brought;
-        drop((mouth, ears));
+        drop((sender, receiver));
     }
     let count = as_f64(openings);
     let wall = began.elapsed().as_secs_f64() * 1e3 / count;
@@ -181,35 +181,35 @@ async fn opening(target: &Target, endpoint: &Endpoint, openings: usize, mark: us
     ])
 }
 
-/// One who types, and counts what is not on disk yet.
+/// An editor that counts its unacknowledged edits.
 struct Typing {
-    mouth: Sender,
-    ears: Receiver,
+    sender: Sender,
+    receiver: Receiver,
     waiting: usize,
 }
 
 impl Typing {
     async fn open(endpoint: &Endpoint) -> Result<Self> {
-        let (mouth, ears, _) = socket::open(endpoint).await?;
+        let (sender, receiver, _) = socket::open(endpoint).await?;
         Ok(Self {
-            mouth,
-            ears,
+            sender,
+            receiver,
             waiting: 0,
         })
     }
 
-    async fn say(&mut self, update: &[u8]) -> Result<()> {
-        self.mouth.say(update).await?;
+    async fn send_update(&mut self, update: &[u8]) -> Result<()> {
+        self.sender.send_update(update).await?;
         self.waiting += 1;
         Ok(())
     }
 
-    /// Until at most so many wait.
+    /// Waits until at most `left` edits are unacknowledged.
     async fn taken(&mut self, left: usize) -> Result<()> {
         while self.waiting > left {
-            if let Heard::Status(taken) = self.ears.hear().await? {
-                ensure!(taken, "an edit was refused");
-                self.waiting = self.waiting.checked_sub(1).context("a status too many")?;
+            if let Received::Status(taken) = self.receiver.next_message().await? {
+                ensure!(taken, "an edit was rejected");
+                self.waiting = self.waiting.checked_sub(1).context("an unexpected sync status")?;
             }
         }
         Ok(())
@@ -218,7 +218,7 @@ impl Typing {
     async fn type_all(&mut self, author: &Author, patches: &[Patch], window: usize) -> Result<()> {
         for patch in patches {
             let update = author.make(patch);
-            self.say(&update).await?;
+            self.send_update(&update).await?;
             self.taken(window).await?;
         }
         self.taken(0).await

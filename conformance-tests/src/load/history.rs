@@ -1,8 +1,8 @@
-//! A real editing history as updates: the paper of the automerge-perf benchmark (B4) where its file is found, a made-up
-//! one of the same shape otherwise.
+//! A real editing history as updates: the paper of the automerge-perf benchmark (B4) if its file is found, otherwise a
+//! synthetic one of the same shape. Must not download it.
 //!
-//! `WEFT_TRACES` names the folder of the file `automerge-paper.json.gz`; else `shared/data/editing-traces` is looked for
-//! beside the checkout and above.
+//! `WEFT_TRACES` names the folder of the file `automerge-paper.json.gz`; otherwise `shared/data/editing-traces` is
+//! searched for beside the checkout and in the folders above.
 
 use std::{
     fs::File,
@@ -19,7 +19,7 @@ use yrs::{
     block::ClientID,
 };
 
-/// One change: at a place, so many letters deleted, a text inserted. Places count characters.
+/// One change: position, number of deleted characters, inserted text. Positions count characters.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Patch(pub u32, pub u32, pub String);
 
@@ -43,13 +43,13 @@ fn file() -> Option<PathBuf> {
     found.find(|path| path.exists())
 }
 
-/// The first so many changes, and whether they are the real ones.
+/// The first `count` changes, and whether they are from the real history.
 ///
 /// # Errors
 /// When the file can't be read.
 pub fn patches(count: usize) -> Result<(Vec<Patch>, bool)> {
     let Some(path) = file() else {
-        return Ok((made_up(count), false));
+        return Ok((synthetic(count), false));
     };
     let mut text = String::new();
     GzDecoder::new(File::open(&path).with_context(|| path.display().to_string())?).read_to_string(&mut text)?;
@@ -58,8 +58,8 @@ pub fn patches(count: usize) -> Result<(Vec<Patch>, bool)> {
     Ok((patches.take(count).collect(), true))
 }
 
-/// Somebody types runs of letters, goes back, deletes some, goes elsewhere: as in the paper, four in ten letters go.
-fn made_up(count: usize) -> Vec<Patch> {
+/// Runs of letters, deletions and moves of the cursor: as in the paper, four in ten letters are deleted.
+fn synthetic(count: usize) -> Vec<Patch> {
     let mut random = StdRng::seed_from_u64(4);
     let mut patches = Vec::with_capacity(count);
     let (mut length, mut at) = (0_u32, 0_u32);
@@ -82,14 +82,14 @@ fn made_up(count: usize) -> Vec<Patch> {
     patches
 }
 
-/// Somebody who types a history.
+/// A Yjs document that applies a history.
 pub struct Author {
     doc: Doc,
     body: TextRef,
 }
 
 impl Author {
-    /// With a client id of their own.
+    /// A new document with a random client id.
     #[must_use]
     pub fn new() -> Self {
         let doc = Doc::with_options(Options {
@@ -101,7 +101,7 @@ impl Author {
         Self { doc, body }
     }
 
-    /// Makes a change; gives its update.
+    /// Applies a change; returns its update.
     pub fn make(&self, patch: &Patch) -> Vec<u8> {
         let mut transaction = self.doc.transact_mut();
         if patch.1 > 0 {
@@ -113,13 +113,13 @@ impl Author {
         transaction.encode_update_v1()
     }
 
-    /// The document so far as one update.
+    /// The document as one update.
     #[must_use]
     pub fn whole(&self) -> Vec<u8> {
         self.doc.transact().encode_state_as_update_v1(&StateVector::default())
     }
 
-    /// The text so far.
+    /// The current text.
     #[must_use]
     pub fn text(&self) -> String {
         self.body.get_string(&self.doc.transact())
@@ -132,7 +132,7 @@ impl Default for Author {
     }
 }
 
-/// A document after so many changes, as one update.
+/// A document after `changes` changes, as one update.
 ///
 /// # Errors
 /// When the history can't be read.

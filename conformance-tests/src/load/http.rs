@@ -1,6 +1,6 @@
-//! A bare HTTP/1.1 connection that is kept open, for requests by the ten thousand: a full client would take more of the
-//! machine than the server that is measured. Only what our own server and Synapse answer with: a body with its length
-//! before it, or (Synapse's JSON) in chunks without trailers. Anything else is an error, never a guess.
+//! A minimal HTTP/1.1 connection with keep-alive, for requests by the ten thousand: a full client would use more of the
+//! machine than the server that is measured. It reads only the forms that our server and Synapse send: a body with
+//! `Content-Length`, or (Synapse's JSON) chunks without trailers. Anything else is an error. Must not guess.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// The largest head and body of an answer that is read: a first sync of somebody in a thousand rooms has about 20 MB.
+/// Largest response (head and body), bytes: an initial sync of a user in a thousand rooms has about 20 MB.
 const MAX_ANSWER: usize = 64 << 20;
 
 /// See the module.
@@ -21,15 +21,15 @@ pub struct Connection {
     buffer: Vec<u8>,
 }
 
-/// What the head of an answer says.
+/// The head of a response.
 struct Head {
-    /// Where it ends.
+    /// Offset of its end.
     end: usize,
     text: String,
     body: Framing,
 }
 
-/// Where the body ends.
+/// Framing of the body.
 enum Framing {
     After(usize),
     Chunks,
@@ -39,9 +39,9 @@ impl Connection {
     /// Connects to `http://HOST:PORT`.
     ///
     /// # Errors
-    /// When it is no such URL, or nobody answers.
+    /// When the URL is invalid, or the server does not accept the connection.
     pub async fn open(url: &str, token: &str) -> Result<Self> {
-        let host = url.strip_prefix("http://").context("only http:// is spoken here")?;
+        let host = url.strip_prefix("http://").context("only http:// is supported")?;
         let stream = TcpStream::connect(host).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
@@ -52,19 +52,19 @@ impl Connection {
         })
     }
 
-    /// PUT; gives the body of a success.
+    /// PUT; returns the body of a successful response.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the status is not a success.
     pub async fn put(&mut self, path: &str, body: &str) -> Result<&str> {
         let about = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
         self.ask("PUT", path, &about, body).await
     }
 
-    /// GET; gives the body of a success.
+    /// GET; returns the body of a successful response.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the status is not a success.
     pub async fn get(&mut self, path: &str) -> Result<&str> {
         self.ask("GET", path, "", "").await
     }
@@ -96,12 +96,12 @@ impl Connection {
         let body = match (field("content-length:"), field("transfer-encoding:")) {
             (Some(length), None) => Framing::After(at_most(length.parse()?)?),
             (None, Some("chunked")) => Framing::Chunks,
-            _ => anyhow::bail!("an answer with neither a length nor chunks alone: {text}"),
+            _ => anyhow::bail!("a response with neither a length nor chunks: {text}"),
         };
         Ok(Head { end, text, body })
     }
 
-    /// Moves the chunks together, so that they follow one another from `start`; gives where they lie then.
+    /// Moves the chunks together, so that the body is contiguous from `start`; returns its range.
     async fn chunks(&mut self, start: usize) -> Result<Range<usize>> {
         let (mut end, mut next) = (start, start);
         loop {
@@ -113,7 +113,7 @@ impl Connection {
             self.until(next).await?;
             ensure!(
                 self.buffer.get(data + size..next) == Some(b"\r\n"),
-                "a chunk that does not end where it should"
+                "a chunk without its final CRLF"
             );
             if size == 0 {
                 return Ok(start..end);
@@ -123,7 +123,7 @@ impl Connection {
         }
     }
 
-    /// Where something stands first, from a place on.
+    /// The first offset of `what` from `from` on.
     async fn find(&mut self, what: &[u8], from: usize) -> Result<usize> {
         loop {
             let rest = self.buffer.get(from..).unwrap_or_default();
@@ -150,6 +150,6 @@ impl Connection {
 }
 
 fn at_most(bytes: usize) -> Result<usize> {
-    ensure!(bytes < MAX_ANSWER, "an answer of more than {MAX_ANSWER} bytes");
+    ensure!(bytes < MAX_ANSWER, "a response of more than {MAX_ANSWER} bytes");
     Ok(bytes)
 }

@@ -1,4 +1,5 @@
-//! A server joins a large room of another one: a document with a long history and a thousand members.
+//! A server joins a large room of another server: a document with a long history and a thousand members. Must not
+//! assert a duration.
 
 use std::time::{Duration, Instant};
 
@@ -12,22 +13,22 @@ use crate::{
     server::Server,
 };
 
-/// How much is done.
+/// Size of the run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Members of the room.
+    /// Number of members.
     #[arg(long, default_value_t = 1_000)]
     pub members: usize,
-    /// Changes of the history in the document.
+    /// Number of changes in the document's history.
     #[arg(long, default_value_t = 260_000)]
     pub history: usize,
-    /// Servers of ours that join, one after another.
+    /// Number of Weft servers that join, one after another.
     #[arg(long, default_value_t = 3)]
     pub joins: usize,
 }
 
 impl Options {
-    /// As a test runs it.
+    /// The size of a test.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -38,24 +39,24 @@ impl Options {
     }
 }
 
-/// How long a join and what it shows may take.
+/// Deadline for a join and the content of the room.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A large room, and who is in it.
+/// A large room and its servers.
 pub struct Large {
-    /// Servers; the first has the room.
+    /// Servers; the first one hosts the room.
     pub local: Local,
-    /// The room.
+    /// The room id.
     pub id: String,
     members: usize,
-    /// The server of most members, which is asked for its keys.
+    /// The server of most members; joining servers request its keys.
     _malicious: MaliciousServer,
 }
 
-/// Makes the room, and servers that will join it.
+/// Creates the room and the servers that will join it.
 ///
 /// # Errors
-/// When something is refused.
+/// When a server returns an error.
 pub async fn prepare(options: &Options) -> Result<Large> {
     let local = Local::start(1 + options.joins).await?;
     let alice = local.user(0, "alice").await?;
@@ -67,14 +68,16 @@ pub async fn prepare(options: &Options) -> Result<Large> {
         options.history, options.members
     ));
     let endpoint = Target::weft(alice.clone(), None, None, false).endpoint(&id)?;
-    let (mut mouth, mut ears, _) = socket::open(&endpoint).await?;
-    mouth.bring(&mut ears, &history::document(options.history)?).await?;
-    drop((mouth, ears));
+    let (mut sender, mut receiver, _) = socket::open(&endpoint).await?;
+    sender
+        .upload(&mut receiver, &history::document(options.history)?)
+        .await?;
+    drop((sender, receiver));
     let server = local.server(0)?;
     let malicious = MaliciousServer::start(&local.authority, "members").await?;
     let mut room = Room::join(&malicious, server, &id, &malicious.user("member-0")).await?;
     let others = 1..options.members.saturating_sub(1);
-    room.crowd(&malicious, server, others).await?;
+    room.join_members(&malicious, server, others).await?;
     until_members(&alice, &id, options.members).await?;
     Ok(Large {
         local,
@@ -84,10 +87,10 @@ pub async fn prepare(options: &Options) -> Result<Large> {
     })
 }
 
-/// Measures how long each of our other servers takes.
+/// Measures the join of each of the other Weft servers.
 ///
 /// # Errors
-/// When something is refused.
+/// When a server returns an error.
 pub async fn measure(room: &Large) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for number in 1..room.local.servers.len() {
@@ -111,10 +114,10 @@ pub async fn measure(room: &Large) -> Result<Vec<Figure>> {
         .unwrap_or_default())
 }
 
-/// Measures one join by a user of another server, until all members are there (and the text, where it can be read).
+/// Measures one join by a user of another server, until all members are there (and the text, if it can be read).
 ///
 /// # Errors
-/// When something is refused.
+/// When a server returns an error.
 pub async fn measure_one(
     name: &str,
     room: &Large,
@@ -124,7 +127,7 @@ pub async fn measure_one(
 ) -> Result<Vec<Figure>> {
     progress(&format!("{name} joins"));
     let via = &room.local.server(0)?.name;
-    // Whoever joined before is still fetching the history: that is his cost.
+    // The server that joined before may still be fetching the history; that is not a cost of this one.
     let pids: Vec<u32> = room.local.servers.iter().filter_map(Server::pid).collect();
     process::at_rest(&pids).await?;
     let cpu = pid.map_or(Ok(Duration::ZERO), process::cpu)?;
@@ -176,6 +179,6 @@ async fn until_members(client: &Client, room: &str, members: usize) -> Result<()
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let missing = || format!("{} members did not come", as_f64(members));
+    let missing = || format!("{} members did not arrive", as_f64(members));
     tokio::time::timeout(TIMEOUT, wait).await.with_context(missing)?
 }

@@ -1,7 +1,7 @@
-//! Servers of our own for a run: `weft` as it was built, on this machine, with data in a folder that goes with them.
+//! Weft servers for a run: the built `weft` on this machine, with data in a temporary folder. Must not outlive the run.
 //!
-//! Each has an address without TLS for its users beside the one with TLS for other servers, because the peers beside
-//! which it is measured have none: what TLS costs is the same for all.
+//! Each has an address without TLS for clients, in addition to the one with TLS for federation, because the peers in
+//! the comparison have none: the cost of TLS is the same for all.
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
@@ -15,16 +15,16 @@ use crate::{
 
 /// See the module.
 pub struct Local {
-    /// Signs their certificates.
+    /// Issues their certificates.
     pub authority: Authority,
-    /// In the order of their start.
+    /// The servers, in the order of their start.
     pub servers: Vec<Server>,
     ports: Vec<u16>,
     folder: TempDir,
 }
 
 impl Local {
-    /// Starts so many servers.
+    /// Starts `servers` servers.
     ///
     /// # Errors
     /// When one does not start.
@@ -51,7 +51,7 @@ impl Local {
     /// A server by its number.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such server.
     pub fn server(&self, number: usize) -> Result<&Server> {
         self.servers.get(number).context("no such server")
     }
@@ -62,7 +62,7 @@ impl Local {
         self.folder.path().join(format!("server-{number}/data"))
     }
 
-    /// Where other processes may be started that go with the servers.
+    /// A folder for files of other processes of the run.
     #[must_use]
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
@@ -77,18 +77,18 @@ impl Local {
         Ok(format!("http://127.0.0.1:{port}"))
     }
 
-    /// Registers a user, who speaks without TLS.
+    /// Registers a user, who connects without TLS.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn user(&self, number: usize, name: &str) -> Result<Client> {
         Client::register(&self.authority.http()?, &self.url(number)?, name).await
     }
 
-    /// A server with a user, as what is measured.
+    /// A server with a new user, as a target.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn target(&self, number: usize, name: &str, named: bool) -> Result<Target> {
         let client = self.user(number, name).await?;
         Ok(Target::weft(client, None, self.server(number)?.pid(), named))

@@ -1,4 +1,5 @@
-//! The machine of a run, as it stands beside the figures: without it they say nothing.
+//! Description of the machine of a run, which is recorded with the figures: they depend on it. Must not identify its
+//! user.
 
 use std::{
     fs::{self, File},
@@ -14,9 +15,9 @@ use serde::{Deserialize, Serialize};
 /// See the module.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
-    /// Processors.
+    /// Number of processors.
     pub cores: usize,
-    /// What they call themselves.
+    /// Model name of the processors.
     pub processor: String,
     /// Memory, bytes.
     pub memory: u64,
@@ -26,11 +27,11 @@ pub struct Machine {
     pub kernel: String,
 }
 
-/// Appends that are timed.
+/// Number of timed appends.
 const APPENDS: usize = 200;
 
 impl Machine {
-    /// Looks.
+    /// Reads the properties of this machine.
     ///
     /// # Errors
     /// When the folder for temporary files can't be written.
@@ -70,7 +71,7 @@ fn fsync(folder: &Path) -> Result<f64> {
         times.push(began.elapsed().as_secs_f64() * 1e6);
     }
     times.sort_by(f64::total_cmp);
-    times.get(APPENDS / 2).copied().context("nothing was timed")
+    times.get(APPENDS / 2).copied().context("no append was timed")
 }
 
 /// The load average of the last minute.
@@ -83,7 +84,7 @@ pub fn load_average() -> f64 {
         .unwrap_or_default()
 }
 
-/// The commit of this checkout; with a plus sign where it was changed since.
+/// The commit of this checkout, with a plus sign if it has uncommitted changes.
 #[must_use]
 pub fn commit() -> String {
     let git = |arguments: &[&str]| {

@@ -1,4 +1,5 @@
-//! Thousands of connected editors on hundreds of documents, of whom a few type at any time.
+//! Thousands of connected editors on hundreds of documents, a few of which type at any time. Must not assert a
+//! duration.
 
 use std::{
     collections::HashMap,
@@ -13,30 +14,30 @@ use super::{
     edit::as_f64,
     process, progress,
     report::{Figure, percentiles},
-    socket::{self, Endpoint, Heard, Receiver, Sender},
+    socket::{self, Endpoint, Received, Receiver, Sender},
     target::Target,
     typing::Typist,
 };
 
-/// How much is done.
+/// Size of the run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Documents.
+    /// Number of documents.
     #[arg(long, default_value_t = 500)]
     pub documents: usize,
-    /// Editors of each.
+    /// Editors per document.
     #[arg(long, default_value_t = 10)]
     pub editors: usize,
-    /// Edits a second in all documents together.
+    /// Edits per second in all documents together.
     #[arg(long, default_value_t = 100)]
     pub rate: u32,
-    /// For so many seconds.
+    /// Duration, seconds.
     #[arg(long, default_value_t = 30)]
     pub seconds: u32,
 }
 
 impl Options {
-    /// As a test runs it.
+    /// The size of a test.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -48,33 +49,33 @@ impl Options {
     }
 }
 
-/// A silent client is given up after a minute; stock ones say something every 15 s.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
-/// Documents that are opened at once.
+/// Interval of keep-alives: servers disconnect a silent client after a minute; stock clients send something every 15 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Number of documents that are opened concurrently.
 const AT_ONCE: usize = 16;
 
 type Typed = Arc<Mutex<HashMap<(u64, u32), Instant>>>;
 type Times = mpsc::UnboundedSender<Duration>;
 
-/// Tells an editor to type a letter.
-type Hand = mpsc::UnboundedSender<()>;
+/// Signals an editor to type a letter.
+type TypeSignal = mpsc::UnboundedSender<()>;
 
 /// Measures one server.
 ///
 /// # Errors
-/// When too few files may be open, the server refuses something, or an edit isn't seen.
+/// When the limit of open files is too low, the server returns an error, or an edit isn't received.
 pub async fn measure(target: &Target, options: &Options) -> Result<Vec<Figure>> {
     let all = options.documents * options.editors;
     ensure!(
         process::open_files_allowed() > all + 100,
-        "{all} sockets need as many open files, here and in the server: say `ulimit -n {}` first",
+        "{all} sockets need as many open files, here and in the server: run `ulimit -n {}` first",
         all + 2_000
     );
     let before = target.memory()?;
     let cpu = target.cpu()?;
     let typed: Typed = Arc::default();
     let (times, mut arrived) = mpsc::unbounded_channel();
-    let (hands, mut editors) = connect(target, options, &typed, &times).await?;
+    let (signals, mut editors) = connect(target, options, &typed, &times).await?;
     drop(times);
     let name = &target.name;
     let joined = (target.cpu()? - cpu).as_secs_f64() * 1e3 / as_f64(all);
@@ -92,16 +93,18 @@ pub async fn measure(target: &Target, options: &Options) -> Result<Vec<Figure>> 
     let edits = usize::try_from(options.rate * options.seconds)?;
     for edit in 0..edits {
         ticks.tick().await;
-        // Another document each time, and each time round another of its editors.
+        // Each edit goes to another document; each round selects another editor of it.
         let (document, editor) = (edit % options.documents, edit / options.documents % options.editors);
-        let hand = hands.get(document * options.editors + editor).context("nobody there")?;
-        hand.send(())?;
+        let signal = signals
+            .get(document * options.editors + editor)
+            .context("no such editor")?;
+        signal.send(())?;
     }
     let expected = edits * (options.editors - 1);
     let mut seen = Vec::with_capacity(expected);
     while seen.len() < expected {
         tokio::select! {
-            time = arrived.recv() => seen.push(time.context("the editors are gone")?),
+            time = arrived.recv() => seen.push(time.context("all editors have ended")?),
             Some(ended) = editors.join_next() => ended??,
             () = tokio::time::sleep(Duration::from_secs(60)) => anyhow::bail!("{} of {expected} were seen", seen.len()),
         }
@@ -129,7 +132,7 @@ async fn connect(
     options: &Options,
     typed: &Typed,
     times: &Times,
-) -> Result<(Vec<Hand>, JoinSet<Result<()>>)> {
+) -> Result<(Vec<TypeSignal>, JoinSet<Result<()>>)> {
     let mut opening = JoinSet::new();
     let mut documents = Vec::new();
     for number in 0..options.documents {
@@ -152,53 +155,53 @@ async fn connect(
         documents.push(opened??);
     }
     let mut editors = JoinSet::new();
-    let mut hands = Vec::new();
-    for (mouth, ears) in documents.into_iter().flatten() {
+    let mut signals = Vec::new();
+    for (sender, receiver) in documents.into_iter().flatten() {
         let typist = Typist::new();
-        editors.spawn(listen(ears, typist.client, Arc::clone(typed), times.clone()));
-        let (hand, commands) = mpsc::unbounded_channel();
-        editors.spawn(speak(mouth, typist, Arc::clone(typed), commands));
-        hands.push(hand);
+        editors.spawn(listen(receiver, typist.client, Arc::clone(typed), times.clone()));
+        let (signal, commands) = mpsc::unbounded_channel();
+        editors.spawn(speak(sender, typist, Arc::clone(typed), commands));
+        signals.push(signal);
     }
-    Ok((hands, editors))
+    Ok((signals, editors))
 }
 
 async fn open_all(endpoint: Endpoint, count: usize) -> Result<Vec<(Sender, Receiver)>> {
     let mut open = Vec::with_capacity(count);
     for _ in 0..count {
-        let (mouth, ears, _) = socket::open(&endpoint).await?;
-        open.push((mouth, ears));
+        let (sender, receiver, _) = socket::open(&endpoint).await?;
+        open.push((sender, receiver));
     }
     Ok(open)
 }
 
 async fn speak(
-    mut mouth: Sender,
+    mut sender: Sender,
     mut typist: Typist,
     typed: Typed,
-    mut hand: mpsc::UnboundedReceiver<()>,
+    mut signal: mpsc::UnboundedReceiver<()>,
 ) -> Result<()> {
-    let first = tokio::time::Instant::now() + SIGN_OF_LIFE.mul_f64(rand::random::<f64>());
-    let mut life = tokio::time::interval_at(first, SIGN_OF_LIFE);
+    let first = tokio::time::Instant::now() + KEEP_ALIVE.mul_f64(rand::random::<f64>());
+    let mut life = tokio::time::interval_at(first, KEEP_ALIVE);
     loop {
         tokio::select! {
-            command = hand.recv() => {
+            command = signal.recv() => {
                 if command.is_none() {
                     return Ok(());
                 }
                 let key = (typist.client, typist.typed);
                 let update = typist.letter();
                 typed.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Instant::now());
-                mouth.say(&update).await?;
+                sender.send_update(&update).await?;
             }
-            _ = life.tick() => mouth.ping().await?,
+            _ = life.tick() => sender.ping().await?,
         }
     }
 }
 
-async fn listen(mut ears: Receiver, me: u64, typed: Typed, times: Times) -> Result<()> {
+async fn listen(mut receiver: Receiver, me: u64, typed: Typed, times: Times) -> Result<()> {
     loop {
-        let Heard::Change(ranges) = ears.hear().await? else {
+        let Received::Change(ranges) = receiver.next_message().await? else {
             continue;
         };
         let now = Instant::now();
@@ -209,7 +212,7 @@ async fn listen(mut ears: Receiver, me: u64, typed: Typed, times: Times) -> Resu
             }
             let typed = typed.lock().unwrap_or_else(PoisonError::into_inner);
             for time in (from..end).filter_map(|clock| typed.get(&(client, clock))) {
-                // Nobody asks any more once all have arrived.
+                // The receiver is dropped once all edits have arrived.
                 let _ = times.send(now - *time);
             }
         }

@@ -1,4 +1,5 @@
-//! Many open documents with a real history: memory a document, and what it costs to open one more.
+//! Many open documents with a real history: memory per document, and the cost of opening one more. Must not assert a
+//! duration.
 
 use std::{
     sync::Arc,
@@ -18,25 +19,25 @@ use super::{
     target::Target,
 };
 
-/// How much is done.
+/// Size of the run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Documents that are open at once.
+    /// Number of open documents.
     #[arg(long, default_value_t = 1_000)]
     pub documents: usize,
-    /// Changes in the history of each: 70,000 of the paper's make 105 KB in Yjs' encoding.
+    /// Changes in the history of each: 70,000 of the paper's changes make 105 KB in Yjs' encoding.
     #[arg(long, default_value_t = 70_000)]
     pub history: usize,
-    /// People who open one of them afterwards.
+    /// Number of late joiners, each of which opens one of the documents.
     #[arg(long, default_value_t = 200)]
     pub joiners: usize,
-    /// Seconds after which memory is looked at: what is pending is signed by then.
+    /// Seconds until memory is measured: pending edits are sealed by then.
     #[arg(long, default_value_t = 8)]
     pub settle: u64,
 }
 
 impl Options {
-    /// As a test runs it.
+    /// The size of a test.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -48,7 +49,7 @@ impl Options {
     }
 }
 
-/// Documents that are brought in at once.
+/// Number of documents that are uploaded concurrently.
 const AT_ONCE: usize = 8;
 
 /// An open document.
@@ -57,7 +58,7 @@ type Opened = (Sender, Receiver);
 /// Measures one server.
 ///
 /// # Errors
-/// When the server refuses something.
+/// When the server returns an error.
 pub async fn measure(target: &Target, options: &Options) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     let (endpoints, open) = fill(target, options, &mut figures).await?;
@@ -66,10 +67,10 @@ pub async fn measure(target: &Target, options: &Options) -> Result<Vec<Figure>> 
     Ok(figures)
 }
 
-/// Measures a server of ours, and once more after a restart, when it knows of no document.
+/// Measures a Weft server, and once more after a restart, when no document is in memory.
 ///
 /// # Errors
-/// When the server refuses something.
+/// When the server returns an error.
 pub async fn with_restart(options: &Options) -> Result<Vec<Figure>> {
     let mut local = Local::start(1).await?;
     let mut target = local.target(0, "alice", false).await?;
@@ -88,8 +89,8 @@ pub async fn with_restart(options: &Options) -> Result<Vec<Figure>> {
     figures.extend(join_late(&target, cold, options.joiners, " after a restart").await?);
     let mut open = Vec::new();
     for endpoint in &endpoints {
-        let (mouth, ears, _) = socket::open(endpoint).await?;
-        open.push((mouth, ears));
+        let (sender, receiver, _) = socket::open(endpoint).await?;
+        open.push((sender, receiver));
     }
     let grown = target.memory()?.saturating_sub(before);
     figures.push(memory(&target, grown, endpoints.len(), " after a restart"));
@@ -102,11 +103,11 @@ fn memory(target: &Target, bytes: u64, documents: usize, when: &str) -> Figure {
     Figure::new(&target.name, format!("memory an open document{when}"), kilobytes, "KB")
 }
 
-/// Makes the documents and keeps them open.
+/// Creates the documents and keeps them open.
 async fn fill(target: &Target, options: &Options, figures: &mut Vec<Figure>) -> Result<(Vec<Endpoint>, Vec<Opened>)> {
     let update = Arc::new(history::document(options.history)?);
-    // What the first document brings with it is not counted: code, pools, caches.
-    bring(target.document().await?, Arc::clone(&update)).await?;
+    // The fixed cost of the first document is not counted: code, pools, caches.
+    upload(target.document().await?, Arc::clone(&update)).await?;
     let (before, cpu) = (target.memory()?, target.cpu()?);
     let (mut endpoints, mut open) = (Vec::new(), Vec::new());
     let mut tasks = JoinSet::new();
@@ -122,7 +123,7 @@ async fn fill(target: &Target, options: &Options, figures: &mut Vec<Figure>) -> 
             progress(&format!("{}: {number} of {} documents", target.name, options.documents));
         }
         let (target, update) = (target.clone(), Arc::clone(&update));
-        tasks.spawn(async move { bring(target.document().await?, update).await });
+        tasks.spawn(async move { upload(target.document().await?, update).await });
     }
     while let Some(done) = tasks.join_next().await {
         let (endpoint, opened) = done??;
@@ -148,13 +149,13 @@ async fn fill(target: &Target, options: &Options, figures: &mut Vec<Figure>) -> 
     Ok((endpoints, open))
 }
 
-async fn bring(endpoint: Endpoint, update: Arc<Vec<u8>>) -> Result<(Endpoint, Opened)> {
-    let (mut mouth, mut ears, _) = socket::open(&endpoint).await?;
-    mouth.bring(&mut ears, &update).await?;
-    Ok((endpoint, (mouth, ears)))
+async fn upload(endpoint: Endpoint, update: Arc<Vec<u8>>) -> Result<(Endpoint, Opened)> {
+    let (mut sender, mut receiver, _) = socket::open(&endpoint).await?;
+    sender.upload(&mut receiver, &update).await?;
+    Ok((endpoint, (sender, receiver)))
 }
 
-/// Opens documents one after another; what the server does for each, and how long it takes with the network.
+/// Opens documents one after another; measures the server's processor time and the latency of each.
 async fn join_late(target: &Target, endpoints: &[Endpoint], joiners: usize, when: &str) -> Result<Vec<Figure>> {
     progress(&format!("{}: {joiners} late joiners{when}", target.name));
     let cpu = target.cpu()?;
@@ -162,10 +163,10 @@ async fn join_late(target: &Target, endpoints: &[Endpoint], joiners: usize, when
     let mut bytes = 0;
     for endpoint in endpoints.iter().cycle().take(joiners) {
         let began = Instant::now();
-        let (mouth, ears, brought) = socket::open(endpoint).await?;
+        let (sender, receiver, brought) = socket::open(endpoint).await?;
         times.push(began.elapsed());
         bytes = brought;
-        drop((mouth, ears));
+        drop((sender, receiver));
     }
     let used = (target.cpu()? - cpu).as_secs_f64() * 1e3 / as_f64(times.len());
     let name = format!("late joiner{when}");

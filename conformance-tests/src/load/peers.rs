@@ -1,5 +1,5 @@
-//! Other servers of Yjs documents, as they come from the package registries, beside ours: installed into `peers/`, started
-//! with what they come with, stopped when they are dropped.
+//! Other Yjs servers from the package registries, for comparison: installed into `peers/`, started with default
+//! settings, stopped when dropped. Must not modify them.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,10 +12,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{progress, target::Target};
 use crate::server::free_port;
 
-/// How long one may take until it takes connections.
+/// Deadline for accepting connections.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Which there are.
+/// The peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
     /// `@y/websocket-server` on Node.
@@ -27,7 +27,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All peers.
     pub const ALL: [Self; 3] = [Self::YWebsocketServer, Self::Hocuspocus, Self::PycrdtWebsocket];
 
     fn name(self) -> &'static str {
@@ -54,10 +54,10 @@ impl Kind {
     }
 }
 
-/// A running one.
+/// A running peer.
 pub struct Peer {
     process: Child,
-    /// It, as what is measured.
+    /// The peer as a target.
     pub target: Target,
 }
 
@@ -68,7 +68,7 @@ fn folder() -> PathBuf {
 /// Installs the packages of the lock files, once for a checkout.
 ///
 /// # Errors
-/// When Node or Python is missing, or a package can't be had.
+/// When Node or Python is missing, or a package can't be installed.
 pub fn install() -> Result<()> {
     let script = "exec 9>.install.lock; flock 9; \
         if ! cmp -s package-lock.json node_modules/.installed-lock; then \
@@ -90,10 +90,10 @@ pub fn install() -> Result<()> {
 }
 
 impl Peer {
-    /// Starts one and waits until it takes connections. [`install`] must have been called.
+    /// Starts a peer and waits until it accepts connections. [`install`] must have been called.
     ///
     /// # Errors
-    /// When it ends or does not take any.
+    /// When it exits or does not accept connections.
     pub async fn start(kind: Kind) -> Result<Self> {
         let port = free_port()?;
         progress(&format!("starting {}", kind.name()));
@@ -111,7 +111,7 @@ impl Peer {
             if let Some(status) = peer.process.try_wait()? {
                 bail!("{} ended with {status}", kind.name());
             }
-            ensure!(Instant::now() < deadline, "{} takes no connections", kind.name());
+            ensure!(Instant::now() < deadline, "{} does not accept connections", kind.name());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(peer)
@@ -120,7 +120,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,4 +1,4 @@
-//! Figures: what they are called, how they are shown, and how they are kept for the table of `RESULTS.md`.
+//! Figures: their names, their presentation, and their storage for the table of `RESULTS.md`. Must not measure.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -10,18 +10,18 @@ use super::machine::Machine;
 /// One measured number.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figure {
-    /// Which server.
+    /// The name of the server.
     pub target: String,
-    /// What was measured.
+    /// The name of the figure.
     pub name: String,
-    /// The number.
+    /// The value.
     pub value: f64,
     /// Its unit.
     pub unit: String,
 }
 
 impl Figure {
-    /// See the fields.
+    /// A figure; see the fields.
     #[must_use]
     pub fn new(target: &str, name: impl Into<String>, value: f64, unit: &str) -> Self {
         Self {
@@ -33,28 +33,28 @@ impl Figure {
     }
 }
 
-/// What one scenario gave.
+/// The result of one scenario.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
-    /// Its name.
+    /// Name of the scenario.
     pub scenario: String,
-    /// The command that repeats it.
+    /// The command line to repeat it.
     pub command: String,
     /// The commit that was measured.
     pub commit: String,
     /// See [`Machine`].
     pub machine: Machine,
-    /// Load averages of the minute before and of the last minute.
+    /// Load averages (1 minute) before and after the run.
     pub load: (f64, f64),
-    /// Seconds since 1970.
+    /// Time of the run, seconds since 1970.
     pub at: u64,
-    /// How long it took, seconds.
+    /// Duration, seconds.
     pub took: f64,
-    /// The numbers.
+    /// The figures.
     pub figures: Vec<Figure>,
 }
 
-/// As a median and the value that one in a hundred exceeds, milliseconds.
+/// Median and 99th percentile, milliseconds.
 pub fn percentiles(target: &str, name: &str, mut times: Vec<Duration>) -> Vec<Figure> {
     times.sort();
     let at = |share: usize| {
@@ -67,7 +67,7 @@ pub fn percentiles(target: &str, name: &str, mut times: Vec<Duration>) -> Vec<Fi
     ]
 }
 
-/// A number with three digits that say something.
+/// A number rounded to three significant digits.
 #[must_use]
 pub fn rounded(value: f64) -> String {
     let size = value.abs();
@@ -82,7 +82,7 @@ pub fn rounded(value: f64) -> String {
     }
 }
 
-/// With a comma after each three digits.
+/// Adds a comma after each three digits.
 fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
@@ -95,7 +95,7 @@ fn grouped(value: f64) -> String {
     if value < 0.0 { format!("-{text}") } else { text }
 }
 
-/// A table for people: a line a figure.
+/// A table for the terminal, one line per figure.
 #[must_use]
 pub fn table(runs: &[Run]) -> String {
     let mut lines = Vec::new();
@@ -121,7 +121,7 @@ pub fn table(runs: &[Run]) -> String {
     lines.join("\n")
 }
 
-/// Keeps a run in a folder, in place of the one before.
+/// Writes a run to a folder; replaces the one before.
 ///
 /// # Errors
 /// When the folder can't be written.

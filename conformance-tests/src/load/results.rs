@@ -1,6 +1,6 @@
-//! `RESULTS.md`: the figures that were kept, as one table with the goals, and where each comes from.
+//! The figures of `RESULTS.md`: the kept figures as one table with the goals and the source of each.
 //!
-//! Rewrites what stands between two marks and leaves the rest, which people write.
+//! Must not change anything but the text between the two marks.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -25,7 +25,7 @@ const SCENARIOS: [&str; 10] = [
     "restart",
 ];
 
-/// What was aimed at: scenario, the beginning of the figure's name, the most (or the least) it should be, and its sense.
+/// The goals: scenario, prefix of the figure's name, and limit.
 const GOALS: &[(&str, &str, Goal)] = &[
     ("edit", "server CPU an edit", Goal::AtMost(30.0)),
     ("edit", "edits a second", Goal::AtLeast(10_000.0)),
@@ -49,18 +49,18 @@ const GOALS: &[(&str, &str, Goal)] = &[
 enum Goal {
     AtMost(f64),
     AtLeast(f64),
-    /// A share of the best (smallest) of the peers.
+    /// A fraction of the best (smallest) value of the peers.
     OfBestPeer(f64),
 }
 
-/// Reads what was kept and rewrites the file.
+/// Reads the kept figures and rewrites the file.
 ///
 /// # Errors
-/// When nothing was kept, or the file has no marks.
+/// When there are no kept figures, or the file has no marks.
 pub fn rewrite(folder: &Path, file: &Path) -> Result<()> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let (before, rest) = text.split_once(BEGIN).context("no mark of a beginning")?;
-    let (_, after) = rest.split_once(END).context("no mark of an end")?;
+    let (before, rest) = text.split_once(BEGIN).context("the mark of the beginning is missing")?;
+    let (_, after) = rest.split_once(END).context("the mark of the end is missing")?;
     let section = section(&kept(folder)?)?;
     Ok(fs::write(file, format!("{before}{BEGIN}\n\n{section}\n{END}{after}"))?)
 }
@@ -76,10 +76,10 @@ fn kept(folder: &Path) -> Result<Vec<Run>> {
     Ok(runs)
 }
 
-/// The table and the runs.
+/// The table of figures and the list of runs.
 ///
 /// # Errors
-/// When there is no run.
+/// When there are no runs.
 pub fn section(runs: &[Run]) -> Result<String> {
     let first = runs.first().context("nothing was measured")?;
     let machine = &first.machine;
@@ -159,7 +159,7 @@ fn rows(run: &Run, text: &mut String) -> Result<()> {
 }
 
 impl Goal {
-    /// The number; None for a share of peers that were not measured.
+    /// The limit; `None` if it depends on peers that were not measured.
     fn limit(self, others: &[&Figure]) -> Option<f64> {
         match self {
             Self::AtMost(limit) | Self::AtLeast(limit) => Some(limit),

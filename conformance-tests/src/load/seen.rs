@@ -1,4 +1,5 @@
-//! One types as people do, others watch: how long until they see it. On one server, and across two.
+//! Editors type at a human rate: latency until others receive each letter, on one server and across two. Must not
+//! assert a duration.
 
 use std::{
     collections::HashMap,
@@ -13,18 +14,18 @@ use super::{
     local::Local,
     progress,
     report::{Figure, percentiles},
-    socket::{self, Endpoint, Heard, Receiver, Sender},
+    socket::{self, Endpoint, Received, Receiver, Sender},
     target::Target,
     typing::Typist,
 };
 
-/// How much is done.
+/// Size of the run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// People with the document open; each number is a run of its own.
+    /// Number of editors with the document open; each value is a separate run.
     #[arg(long, value_delimiter = ',', default_values_t = [10, 100])]
     pub editors: Vec<usize>,
-    /// Letters that are typed, each by another of them.
+    /// Number of letters; each is typed by another editor.
     #[arg(long, default_value_t = 300)]
     pub letters: usize,
     /// Milliseconds between two letters.
@@ -33,7 +34,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// As a test runs it.
+    /// The size of a test.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -44,13 +45,13 @@ impl Options {
     }
 }
 
-/// When each letter was typed.
+/// The time at which each letter was typed.
 type Typed = Arc<Mutex<HashMap<(u64, u32), Instant>>>;
 
 /// Measures one server.
 ///
 /// # Errors
-/// When the server refuses something or a letter isn't seen.
+/// When the server returns an error or a letter isn't received.
 pub async fn measure(target: &Target, options: &Options) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for count in &options.editors {
@@ -74,10 +75,10 @@ pub async fn measure(target: &Target, options: &Options) -> Result<Vec<Figure>> 
     Ok(figures)
 }
 
-/// Measures two servers of ours, with half of the editors on each: the writers on one, the readers on the other.
+/// Measures two Weft servers with half of the editors on each: the writers on one, the readers on the other.
 ///
 /// # Errors
-/// When something is refused or a letter isn't seen.
+/// When a server returns an error or a letter isn't received.
 pub async fn across(options: &Options) -> Result<Vec<Figure>> {
     let local = Local::start(2).await?;
     let (alice, bob) = (local.user(0, "alice").await?, local.user(1, "bob").await?);
@@ -88,7 +89,7 @@ pub async fn across(options: &Options) -> Result<Vec<Figure>> {
     let there = Target::weft(bob, None, None, false).endpoint(&document)?;
     let count = options.editors.first().copied().unwrap_or(2).div_ceil(2);
     progress(&format!("two servers: {count} editors on each"));
-    // People type ten letters a second at most, and those who are looked at from elsewhere are no exception.
+    // People type at most ten letters per second; the writers here are no exception.
     let options = Options {
         letters: options.letters.min(150),
         every: options.every.max(60),
@@ -98,7 +99,8 @@ pub async fn across(options: &Options) -> Result<Vec<Figure>> {
     Ok(percentiles("Weft", "edit to seen on the other server", times))
 }
 
-/// Types through `typing` in turn; gives how long each letter took to each of `reading`, or to all others where there are none.
+/// The editors of `typing` type in turn. Returns the latency of each letter at each editor of `reading`, or at all
+/// others if `reading` is empty.
 async fn watch(typing: &[Endpoint], reading: &[Endpoint], options: &Options) -> Result<Vec<Duration>> {
     let typed: Typed = Arc::default();
     let mut listening = JoinSet::new();
@@ -106,38 +108,38 @@ async fn watch(typing: &[Endpoint], reading: &[Endpoint], options: &Options) -> 
     let warm = typing.len();
     let all = options.letters + warm;
     for (number, endpoint) in typing.iter().enumerate() {
-        let (mouth, ears, _) = socket::open(endpoint).await?;
+        let (sender, receiver, _) = socket::open(endpoint).await?;
         let typist = Typist::new();
         let own = (0..all).filter(|letter| letter % typing.len() == number).count();
-        listening.spawn(listen(ears, typist.client, all - own, Arc::clone(&typed)));
-        writers.push((typist, mouth));
+        listening.spawn(listen(receiver, typist.client, all - own, Arc::clone(&typed)));
+        writers.push((typist, sender));
     }
     for endpoint in reading {
-        let (mut mouth, ears, _) = socket::open(endpoint).await?;
-        mouth.show(Typist::new().client).await?;
+        let (mut sender, receiver, _) = socket::open(endpoint).await?;
+        sender.show(Typist::new().client).await?;
         let typed = Arc::clone(&typed);
         listening.spawn(async move {
-            let times = listen(ears, 0, all, typed).await;
-            drop(mouth);
+            let times = listen(receiver, 0, all, typed).await;
+            drop(sender);
             times
         });
     }
     if !reading.is_empty() {
-        // Until the other server has told that somebody looks.
+        // Gives the readers' awareness time to reach the writers' server.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     type_in_turn(&mut writers, &typed, all, Duration::from_millis(options.every)).await?;
     let mut times = Vec::new();
     let mut number = 0;
-    while let Some(heard) = listening.join_next().await {
-        let heard = heard??;
+    while let Some(received) = listening.join_next().await {
+        let received = received??;
         number += 1;
-        // Where others read on another server, those beside the writers are not what is asked for.
-        if reading.is_empty() || !heard.0 {
-            times.extend(heard.1.into_iter().skip(warm));
+        // If the readers are on another server, editors beside the writers are not measured.
+        if reading.is_empty() || !received.0 {
+            times.extend(received.1.into_iter().skip(warm));
         }
     }
-    anyhow::ensure!(number == typing.len() + reading.len(), "somebody heard nothing");
+    anyhow::ensure!(number == typing.len() + reading.len(), "an editor received nothing");
     Ok(times)
 }
 
@@ -146,7 +148,7 @@ async fn type_in_turn(writers: &mut [(Typist, Sender)], typed: &Typed, letters: 
     let count = writers.len();
     for letter in 0..letters {
         ticks.tick().await;
-        let (typist, mouth) = writers.get_mut(letter % count).context("nobody types")?;
+        let (typist, sender) = writers.get_mut(letter % count).context("nobody types")?;
         let clock = typist.typed;
         let update = typist.letter();
         let now = Instant::now();
@@ -154,17 +156,17 @@ async fn type_in_turn(writers: &mut [(Typist, Sender)], typed: &Typed, letters: 
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert((typist.client, clock), now);
-        mouth.say(&update).await?;
+        sender.send_update(&update).await?;
     }
     Ok(())
 }
 
-/// Whether this one types too, and how long each letter of others took, in the order in which they were heard.
-async fn listen(mut ears: Receiver, me: u64, mut missing: usize, typed: Typed) -> Result<(bool, Vec<Duration>)> {
+/// Whether this editor also types, and the latency of each received letter, in order of arrival.
+async fn listen(mut receiver: Receiver, me: u64, mut missing: usize, typed: Typed) -> Result<(bool, Vec<Duration>)> {
     let mut times = Vec::with_capacity(missing);
     let mut known: HashMap<u64, u32> = HashMap::new();
     while missing > 0 {
-        let Heard::Change(ranges) = ears.hear().await? else {
+        let Received::Change(ranges) = receiver.next_message().await? else {
             continue;
         };
         let now = Instant::now();

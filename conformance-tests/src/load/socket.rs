@@ -1,7 +1,8 @@
-//! A raw live socket in either framing: opens a document, says updates, and tells which clocks of whom it heard.
+//! A raw live socket in either framing: opens a document, sends updates, and reports the received clocks of each client
+//! id.
 //!
-//! No engine behind it: it reads what an update covers and forgets it, so that hundreds of them fit beside the server on
-//! one machine. The same code speaks to every server that is measured.
+//! Without a CRDT: it reads which clocks an update covers and discards the rest, so that hundreds of sockets fit beside
+//! the server on one machine. The same code is used for every measured server. Must not keep document content.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -26,66 +27,66 @@ use weft_wire::live::{
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// How long a server may say nothing that it should have said.
+/// Deadline for an expected message.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The empty vector, and the empty update.
-const KNOWS_NOTHING: &[u8] = &[0];
-const SAYS_NOTHING: &[u8] = &[0, 0];
+/// The empty state vector and the empty update.
+const EMPTY_STATE_VECTOR: &[u8] = &[0];
+const EMPTY_UPDATE: &[u8] = &[0, 0];
 
-/// How a server is spoken to.
+/// The framing of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Speech {
-    /// y-websocket's: the URL names the document and carries the token.
+pub enum Framing {
+    /// y-websocket's: the URL contains the document and the token.
     Plain,
-    /// Hocuspocus': each frame names the document; every update is answered by a status.
+    /// Hocuspocus': each frame names the document; every update is answered by a sync status.
     Named {
-        /// The document.
+        /// The name of the document.
         name: Arc<str>,
-        /// What signs in.
+        /// The access token.
         token: Arc<str>,
     },
 }
 
-/// Where a document is opened.
+/// The address of a document.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// `ws://` or `wss://`.
+    /// URL, `ws://` or `wss://`.
     pub url: String,
-    /// See [`Speech`].
-    pub speech: Speech,
-    /// Which certificates are trusted.
+    /// See [`Framing`].
+    pub framing: Framing,
+    /// TLS configuration, for `wss://`.
     pub trust: Option<Arc<rustls::ClientConfig>>,
 }
 
-/// The half that speaks.
+/// The sending half.
 pub struct Sender {
     sink: SplitSink<Socket, Message>,
-    speech: Speech,
+    framing: Framing,
 }
 
-/// The half that hears.
+/// The receiving half.
 pub struct Receiver {
     stream: SplitStream<Socket>,
     named: bool,
 }
 
-/// What was heard.
+/// A received message.
 #[derive(Debug)]
-pub enum Heard {
-    /// Clocks of clients, each from and before; of a change.
+pub enum Received {
+    /// An update: per client id, the range of clocks (start, end).
     Change(BTreeMap<ClientId, (u32, u32)>),
-    /// The answer to what was asked for: so many bytes.
+    /// Sync step 2: its size in bytes.
     Answer(usize),
-    /// An update is on disk, or was refused.
+    /// Sync status: an update is durable (true) or rejected (false).
     Status(bool),
-    /// Signed in.
+    /// Authenticated.
     In,
     /// Anything else.
     Other,
 }
 
-impl Speech {
+impl Framing {
     fn sync(&self, message: SyncMessage<'_>) -> Message {
         let frame = match self {
             Self::Plain => Plain::Sync(message).encode(),
@@ -99,86 +100,86 @@ impl Speech {
     }
 }
 
-/// Opens a document and waits until the server has told all that it has; gives its bytes as well.
+/// Opens a document and waits for sync step 2; returns its size in bytes as well.
 ///
 /// # Errors
-/// When the server refuses or says nothing.
+/// When the server returns an error or does not respond.
 pub async fn open(endpoint: &Endpoint) -> Result<(Sender, Receiver, usize)> {
     let connector = endpoint
         .trust
         .as_ref()
         .map(|trust| Connector::Rustls(Arc::clone(trust)));
     let request = endpoint.url.as_str().into_client_request()?;
-    // Small buffers: there may be thousands of these.
+    // Small buffers: there may be thousands of sockets.
     let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
     let connecting = tokio_tungstenite::connect_async_tls_with_config(request, Some(config), true, connector);
     let (socket, _) = tokio::time::timeout(TIMEOUT, connecting)
         .await
         .context("no connection")??;
     let (sink, stream) = socket.split();
-    let named = matches!(endpoint.speech, Speech::Named { .. });
-    let (mut mouth, mut ears) = (
+    let named = matches!(endpoint.framing, Framing::Named { .. });
+    let (mut sender, mut receiver) = (
         Sender {
             sink,
-            speech: endpoint.speech.clone(),
+            framing: endpoint.framing.clone(),
         },
         Receiver { stream, named },
     );
-    if let Speech::Named { name, token } = &endpoint.speech {
+    if let Framing::Named { name, token } = &endpoint.framing {
         let body = Body::Token { token, provider: None };
         let frame = Named::Document { name, body }.encode();
-        mouth.sink.send(Message::Binary(frame.into())).await?;
-        while !matches!(ears.hear().await?, Heard::In) {}
+        sender.sink.send(Message::Binary(frame.into())).await?;
+        while !matches!(receiver.next_message().await?, Received::In) {}
     }
-    let bytes = mouth.ask(&mut ears).await?;
-    Ok((mouth, ears, bytes))
+    let bytes = sender.ask(&mut receiver).await?;
+    Ok((sender, receiver, bytes))
 }
 
 impl Sender {
-    /// Says an update. Where nothing more is to be said at once, it leaves this machine.
+    /// Sends an update. The socket is flushed.
     ///
     /// # Errors
-    /// When the socket has ended.
-    pub async fn say(&mut self, update: &[u8]) -> Result<()> {
-        Ok(self.sink.send(self.speech.sync(SyncMessage::Update(update))).await?)
+    /// When the socket is closed.
+    pub async fn send_update(&mut self, update: &[u8]) -> Result<()> {
+        Ok(self.sink.send(self.framing.sync(SyncMessage::Update(update))).await?)
     }
 
-    /// Asks for all that the server has and waits for it; gives its bytes.
+    /// Sends an empty sync step 1 and waits for sync step 2; returns its size in bytes.
     ///
     /// # Errors
-    /// When the server says nothing.
-    pub async fn ask(&mut self, ears: &mut Receiver) -> Result<usize> {
+    /// When the server does not respond.
+    pub async fn ask(&mut self, receiver: &mut Receiver) -> Result<usize> {
         self.sink
-            .send(self.speech.sync(SyncMessage::Step1(KNOWS_NOTHING)))
+            .send(self.framing.sync(SyncMessage::Step1(EMPTY_STATE_VECTOR)))
             .await?;
         loop {
-            if let Heard::Answer(bytes) = ears.hear().await? {
+            if let Received::Answer(bytes) = receiver.next_message().await? {
                 return Ok(bytes);
             }
         }
     }
 
-    /// Says an update and waits until a question after it is answered with something: the server has it.
+    /// Sends an update and repeats sync step 1 until the response is not empty: then the server has the update.
     ///
     /// # Errors
-    /// When the server does not take it.
-    pub async fn bring(&mut self, ears: &mut Receiver, update: &[u8]) -> Result<()> {
-        self.say(update).await?;
+    /// When the server does not accept it.
+    pub async fn upload(&mut self, receiver: &mut Receiver, update: &[u8]) -> Result<()> {
+        self.send_update(update).await?;
         let wait = async {
-            while self.ask(ears).await? <= SAYS_NOTHING.len() {
+            while self.ask(receiver).await? <= EMPTY_UPDATE.len() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Ok(())
         };
         tokio::time::timeout(TIMEOUT, wait)
             .await
-            .context("the update is not taken")?
+            .context("the update was not accepted")?
     }
 
-    /// Shows a cursor, as every stock editor does: a server that sees others' cursors in a document hurries.
+    /// Shows a cursor, as every stock editor does: servers seal sooner while a document has cursors of other servers.
     ///
     /// # Errors
-    /// When the socket has ended.
+    /// When the socket is closed.
     pub async fn show(&mut self, client: u64) -> Result<()> {
         let entry = awareness::Entry {
             client,
@@ -186,9 +187,9 @@ impl Sender {
             state: r#"{"user":{"name":"somebody"}}"#.to_owned(),
         };
         let body = awareness::encode(&[entry]);
-        let frame = match &self.speech {
-            Speech::Plain => Plain::Awareness(&body).encode(),
-            Speech::Named { name, .. } => {
+        let frame = match &self.framing {
+            Framing::Plain => Plain::Awareness(&body).encode(),
+            Framing::Named { name, .. } => {
                 let body = Body::Awareness(&body);
                 Named::Document { name, body }.encode()
             }
@@ -196,32 +197,32 @@ impl Sender {
         Ok(self.sink.send(Message::Binary(frame.into())).await?)
     }
 
-    /// A sign of life without a meaning.
+    /// Sends a keep-alive.
     ///
     /// # Errors
-    /// When the socket has ended.
+    /// When the socket is closed.
     pub async fn ping(&mut self) -> Result<()> {
         Ok(self.sink.send(Message::Ping(Bytes::new())).await?)
     }
 
-    /// Ends the connection in good order.
+    /// Closes the connection gracefully.
     pub async fn close(mut self) {
-        // The server may have ended it.
+        // The server may have closed it already.
         let _ = self.sink.close().await;
     }
 }
 
 impl Receiver {
-    /// What comes next.
+    /// Waits for the next message.
     ///
     /// # Errors
-    /// When the socket ends, or nothing comes.
-    pub async fn hear(&mut self) -> Result<Heard> {
+    /// When the socket is closed, or the deadline passes.
+    pub async fn next_message(&mut self) -> Result<Received> {
         loop {
             let message = tokio::time::timeout(TIMEOUT, self.stream.next())
                 .await
                 .context("silence")?;
-            match message.context("the socket ended")?? {
+            match message.context("the socket was closed")?? {
                 Message::Binary(bytes) => return self.read(&bytes),
                 Message::Close(close) => bail!("closed: {close:?}"),
                 _ => {}
@@ -229,35 +230,35 @@ impl Receiver {
         }
     }
 
-    fn read(&self, message: &Bytes) -> Result<Heard> {
+    fn read(&self, message: &Bytes) -> Result<Received> {
         if !self.named {
             return Ok(match Plain::parse(message)? {
-                Plain::Sync(sync) => heard(message, sync)?,
+                Plain::Sync(sync) => received(message, sync)?,
                 Plain::PermissionDenied(why) => bail!("refused: {why}"),
-                _ => Heard::Other,
+                _ => Received::Other,
             });
         }
         let Named::Document { body, .. } = Named::parse(message)? else {
-            return Ok(Heard::Other);
+            return Ok(Received::Other);
         };
         Ok(match body {
-            Body::Sync(sync) => heard(message, sync)?,
+            Body::Sync(sync) => received(message, sync)?,
             Body::SyncStatus(taken) => {
-                ensure!(taken, "an update was refused");
-                Heard::Status(taken)
+                ensure!(taken, "an update was rejected");
+                Received::Status(taken)
             }
-            Body::Authenticated { .. } => Heard::In,
+            Body::Authenticated { .. } => Received::In,
             Body::PermissionDenied(why) => bail!("refused: {why}"),
             Body::Close(why) => bail!("detached: {why:?}"),
-            _ => Heard::Other,
+            _ => Received::Other,
         })
     }
 }
 
-fn heard(message: &Bytes, sync: SyncMessage<'_>) -> Result<Heard> {
+fn received(message: &Bytes, sync: SyncMessage<'_>) -> Result<Received> {
     Ok(match sync {
-        SyncMessage::Update(update) => Heard::Change(Update::parse(message.slice_ref(update))?.ranges()),
-        SyncMessage::Step2(update) => Heard::Answer(update.len()),
-        SyncMessage::Step1(_) => Heard::Other,
+        SyncMessage::Update(update) => Received::Change(Update::parse(message.slice_ref(update))?.ranges()),
+        SyncMessage::Step2(update) => Received::Answer(update.len()),
+        SyncMessage::Step1(_) => Received::Other,
     })
 }

@@ -1,10 +1,10 @@
-//! /sync, as Matrix clients ask for it: a first one of somebody in many rooms, one in which nothing is new, and how long a
-//! message takes to the members of a room who all wait in it.
+//! `/sync`, as Matrix clients use it: an initial sync of a user in many rooms, an incremental sync without changes, and
+//! the latency of a message to the members of a room who all have a waiting sync. Must not assert a duration.
 //!
-//! Every answer must be worked out anew. Ours are never kept; Synapse's are by default, but not as it is configured here
-//! (`synapse.rs`). Synapse also has one answer for requests that are alike and come at once: so each connection has a filter
-//! of its own. All say how many events of a timeline they want, for servers differ in what they give who does not. What
-//! parses answers here runs when the time has been taken.
+//! Every response must be computed anew. Ours are never cached; Synapse's are by default, but not in the configuration
+//! of `synapse.rs`. Synapse also merges identical concurrent requests: so each connection has a filter of its own. All
+//! requests set the timeline limit, because the defaults of servers differ. Responses are parsed after the time is
+//! taken.
 
 use std::time::{Duration, Instant};
 
@@ -21,40 +21,40 @@ use super::{
 };
 use crate::client::{Client, segment};
 
-/// How much is done.
+/// Size of the run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Rooms of the user who syncs for the first time and with nothing new.
+    /// Number of rooms of the user whose initial and incremental syncs are measured.
     #[arg(long, default_value_t = 50)]
     pub rooms: usize,
-    /// Messages in each of them.
+    /// Messages per room.
     #[arg(long, default_value_t = 20)]
     pub messages: usize,
-    /// Others in each of them.
+    /// Other members per room.
     #[arg(long, default_value_t = 10)]
     pub members: usize,
-    /// First syncs, one after another; Synapse is asked for a fifth of it.
+    /// Number of initial syncs, one after another; Synapse gets a fifth.
     #[arg(long, default_value_t = 100)]
     pub firsts: usize,
-    /// Syncs with nothing new; Synapse is asked for a twentieth of it.
+    /// Number of incremental syncs without changes; Synapse gets a twentieth.
     #[arg(long, default_value_t = 10_000)]
     pub idle: usize,
-    /// Connections for these, each with one request at a time.
+    /// Connections for the incremental syncs, each with one request at a time.
     #[arg(long, default_value_t = 20)]
     pub connections: usize,
-    /// Members of one room who wait for a message.
+    /// Members of one room with a waiting sync.
     #[arg(long, default_value_t = 50)]
     pub waiting: usize,
-    /// Messages that come, one after another; Synapse gets a quarter of it.
+    /// Number of messages for waiting syncs, one after another; Synapse gets a quarter.
     #[arg(long, default_value_t = 40)]
     pub rounds: usize,
-    /// Milliseconds after each, in which all ask again; Synapse gets four times as long.
+    /// Milliseconds after each message, in which all clients sync again; Synapse gets four times as long.
     #[arg(long, default_value_t = 250)]
     pub pause: u64,
 }
 
 impl Options {
-    /// As a test runs it.
+    /// The size of a test.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Options {
         }
     }
 
-    /// As Synapse gets it, which takes that much longer for each.
+    /// The size for Synapse, which takes correspondingly longer.
     #[must_use]
     pub fn less(&self) -> Self {
         Self {
@@ -83,14 +83,14 @@ impl Options {
     }
 }
 
-/// Events of each room's timeline that clients ask for.
+/// Timeline limit of the requests.
 const TIMELINE: usize = 20;
-/// How long a message may take to all who wait.
+/// Deadline for a message to all waiting syncs.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Rounds that are not counted: those who have just come are told of each other, where a server tells presence at once.
+/// Rounds that are not counted: clients that have just connected receive presence, on servers that send it immediately.
 const WARM: usize = 2;
 
-/// What of an answer is looked at.
+/// The parts of a response that are checked.
 #[derive(Deserialize)]
 struct Answer {
     next_batch: String,
@@ -104,14 +104,14 @@ struct Rooms {
     join: std::collections::HashMap<String, IgnoredAny>,
 }
 
-/// Who is asked, and by whom.
-struct Asked<'a> {
+/// The server and the user that syncs.
+struct Measured<'a> {
     name: &'a str,
     client: &'a Client,
     pid: Option<u32>,
 }
 
-impl Asked<'_> {
+impl Measured<'_> {
     fn cpu(&self) -> Result<Duration> {
         self.pid.map_or(Ok(Duration::ZERO), process::cpu)
     }
@@ -125,12 +125,12 @@ impl Asked<'_> {
     }
 }
 
-/// Measures one server, by a user of it and others whom it registers. `pid` is its process where it is known.
+/// Measures one server through one of its users and others that it registers. `pid` is the server's process, if known.
 ///
 /// # Errors
-/// When the server refuses something, answers without what is there, or is spoken to with TLS.
+/// When the server returns an error or incomplete content, or the URL has TLS.
 pub async fn measure(name: &str, client: &Client, pid: Option<u32>, options: &Options) -> Result<Vec<Figure>> {
-    let asked = Asked { name, client, pid };
+    let measured = Measured { name, client, pid };
     let people = people(client, options.waiting.max(options.members)).await?;
     progress(&format!("{name}: making {} rooms", options.rooms));
     for number in 0..options.rooms {
@@ -140,13 +140,13 @@ pub async fn measure(name: &str, client: &Client, pid: Option<u32>, options: &Op
             client.say(&room, &text(message)).await?;
         }
     }
-    let (mut figures, since) = first(&asked, options).await?;
-    figures.extend(idle(&asked, &since, options).await?);
-    figures.extend(delivered(&asked, &people, options).await?);
+    let (mut figures, since) = first(&measured, options).await?;
+    figures.extend(idle(&measured, &since, options).await?);
+    figures.extend(delivered(&measured, &people, options).await?);
     Ok(figures)
 }
 
-/// What is asked: a first sync, or one since a token, which waits so many milliseconds for something new.
+/// The path of an initial sync, or of one since a token, with a timeout in milliseconds.
 fn asking(timeline: usize, since: Option<&str>, timeout: u32) -> String {
     let filter = json!({ "room": { "timeline": { "limit": timeline } } }).to_string();
     let since = since.map(|since| format!("&since={}", segment(since)));
@@ -175,13 +175,13 @@ fn text(number: usize) -> String {
     format!("message number {number} of this room")
 }
 
-/// First syncs, and the token of the last of them.
-async fn first(asked: &Asked<'_>, options: &Options) -> Result<(Vec<Figure>, String)> {
-    progress(&format!("{}: {} first syncs", asked.name, options.firsts));
-    let mut connection = asked.connect().await?;
+/// Initial syncs; returns the last token as well.
+async fn first(measured: &Measured<'_>, options: &Options) -> Result<(Vec<Figure>, String)> {
+    progress(&format!("{}: {} first syncs", measured.name, options.firsts));
+    let mut connection = measured.connect().await?;
     let path = asking(TIMELINE, None, 0);
     connection.get(&path).await?;
-    let cpu = asked.cpu()?;
+    let cpu = measured.cpu()?;
     let mut times = Vec::with_capacity(options.firsts);
     let (mut bytes, mut since) = (0, String::new());
     for _ in 0..options.firsts {
@@ -191,43 +191,43 @@ async fn first(asked: &Asked<'_>, options: &Options) -> Result<(Vec<Figure>, Str
         let answer: Answer = serde_json::from_str(body)?;
         ensure!(
             answer.rooms.join.len() >= options.rooms,
-            "a first sync without all rooms"
+            "an initial sync without all rooms"
         );
         (bytes, since) = (body.len(), answer.next_batch);
     }
-    let used = (asked.cpu()? - cpu).as_secs_f64() * 1e3 / as_f64(options.firsts);
+    let used = (measured.cpu()? - cpu).as_secs_f64() * 1e3 / as_f64(options.firsts);
     let what = format!("first sync of {} rooms", options.rooms);
-    let mut figures = percentiles(asked.name, &what, times);
-    figures.push(asked.figure(format!("{what}, server CPU"), used, "ms"));
-    figures.push(asked.figure(format!("{what}, bytes"), as_f64(bytes) / 1e3, "KB"));
+    let mut figures = percentiles(measured.name, &what, times);
+    figures.push(measured.figure(format!("{what}, server CPU"), used, "ms"));
+    figures.push(measured.figure(format!("{what}, bytes"), as_f64(bytes) / 1e3, "KB"));
     Ok((figures, since))
 }
 
-/// Syncs with nothing new since a token, by all connections at once.
-async fn idle(asked: &Asked<'_>, since: &str, options: &Options) -> Result<Vec<Figure>> {
-    progress(&format!("{}: {} syncs with nothing new", asked.name, options.idle));
+/// Incremental syncs without changes, on all connections concurrently.
+async fn idle(measured: &Measured<'_>, since: &str, options: &Options) -> Result<Vec<Figure>> {
+    progress(&format!("{}: {} syncs with nothing new", measured.name, options.idle));
     let each = options.idle / options.connections;
-    ask_again(asked, since, options.connections, each.div_ceil(10)).await?;
-    let cpu = asked.cpu()?;
+    ask_again(measured, since, options.connections, each.div_ceil(10)).await?;
+    let cpu = measured.cpu()?;
     let began = Instant::now();
-    ask_again(asked, since, options.connections, each).await?;
+    ask_again(measured, since, options.connections, each).await?;
     let took = began.elapsed().as_secs_f64();
-    let used = (asked.cpu()? - cpu).as_secs_f64();
+    let used = (measured.cpu()? - cpu).as_secs_f64();
     let (count, what) = (
         as_f64(each * options.connections),
         format!("nothing new in {} rooms", options.rooms),
     );
     Ok(vec![
-        asked.figure(format!("syncs a second, {what}"), count / took, "1/s"),
-        asked.figure(format!("server CPU a sync, {what}"), used * 1e6 / count, "µs"),
+        measured.figure(format!("syncs a second, {what}"), count / took, "1/s"),
+        measured.figure(format!("server CPU a sync, {what}"), used * 1e6 / count, "µs"),
     ])
 }
 
-async fn ask_again(asked: &Asked<'_>, since: &str, connections: usize, each: usize) -> Result<()> {
+async fn ask_again(measured: &Measured<'_>, since: &str, connections: usize, each: usize) -> Result<()> {
     let mut tasks = JoinSet::new();
     for number in 0..connections {
-        let mut connection = asked.connect().await?;
-        // Of no consequence where nothing is new, but unlike that of the other connections.
+        let mut connection = measured.connect().await?;
+        // Has no effect without changes, but differs from the filters of the other connections.
         let path = asking(TIMELINE + number, Some(since), 0);
         tasks.spawn(async move {
             for _ in 0..each {
@@ -243,75 +243,78 @@ async fn ask_again(asked: &Asked<'_>, since: &str, connections: usize, each: usi
     Ok(())
 }
 
-/// Messages into a room of whose members all wait; a delivery is one that one of them was told.
+/// Messages into a room whose members all have a waiting sync; a delivery is one message received by one of them.
 ///
-/// The processor time has all that goes with it: the message that is taken, and the syncs that ask again.
-async fn delivered(asked: &Asked<'_>, people: &[Client], options: &Options) -> Result<Vec<Figure>> {
-    let name = asked.name;
+/// The processor time includes receiving the message and the next syncs.
+async fn delivered(measured: &Measured<'_>, people: &[Client], options: &Options) -> Result<Vec<Figure>> {
+    let name = measured.name;
     progress(&format!(
         "{name}: {} wait for {} messages",
         options.waiting, options.rounds
     ));
     let waiting = people.iter().take(options.waiting);
-    let room = room(asked.client, waiting.clone()).await?;
+    let room = room(measured.client, waiting.clone()).await?;
     let mut many_clients = ManyClients::gather(waiting).await?;
-    let mut mouth = asked.connect().await?;
+    let mut sender = measured.connect().await?;
     let (mut times, mut cpu) = (Vec::new(), Duration::ZERO);
     for round in 0..WARM + options.rounds {
         tokio::time::sleep(Duration::from_millis(options.pause)).await;
         if round == WARM {
             times.clear();
-            cpu = asked.cpu()?;
+            cpu = measured.cpu()?;
         }
         let path = Client::in_room(&room, &format!("send/m.room.message/load-{round}"));
         let message = json!({ "msgtype": "m.text", "body": text(round) }).to_string();
         let began = Instant::now();
-        mouth.put(&path, &message).await?;
+        sender.put(&path, &message).await?;
         for _ in 0..options.waiting {
             times.push(many_clients.next_heard(round).await?.duration_since(began));
         }
     }
     tokio::time::sleep(Duration::from_millis(options.pause)).await;
-    let used = (asked.cpu()? - cpu).as_secs_f64() * 1e6 / as_f64(times.len());
+    let used = (measured.cpu()? - cpu).as_secs_f64() * 1e6 / as_f64(times.len());
     let mut figures = percentiles(name, &format!("message to {} waiting syncs", options.waiting), times);
-    figures.push(asked.figure("server CPU a delivered message", used, "µs"));
+    figures.push(measured.figure("server CPU a delivered message", used, "µs"));
     Ok(figures)
 }
 
-/// People who wait, each in a task that ends with this.
+/// Clients with a waiting sync, each in a task that ends when this is dropped.
 struct ManyClients {
     people: JoinSet<Result<()>>,
-    heard: mpsc::UnboundedReceiver<(usize, Instant)>,
+    received: mpsc::UnboundedReceiver<(usize, Instant)>,
 }
 
 impl ManyClients {
     async fn gather(people: impl Iterator<Item = &Client>) -> Result<Self> {
-        let (says, heard) = mpsc::unbounded_channel();
+        let (says, received) = mpsc::unbounded_channel();
         let mut waiting = JoinSet::new();
         for person in people {
             let mut connection = Connection::open(&person.url, &person.token).await?;
             let answer: Answer = serde_json::from_str(connection.get(&asking(TIMELINE, None, 0)).await?)?;
             waiting.spawn(wait(connection, answer.next_batch, says.clone()));
         }
-        Ok(Self { people: waiting, heard })
+        Ok(Self {
+            people: waiting,
+            received,
+        })
     }
 
-    /// When one of them was told the message of this round.
+    /// The time at which a client received the message of this round.
     async fn next_heard(&mut self, round: usize) -> Result<Instant> {
-        let (heard, at) = tokio::select! {
-            heard = self.heard.recv() => heard.context("nobody waits")?,
+        let (received, at) = tokio::select! {
+            received = self.received.recv() => received.context("nobody waits")?,
             Some(ended) = self.people.join_next() => {
                 ended??;
-                anyhow::bail!("somebody waits no more");
+                anyhow::bail!("a waiting client has ended");
             }
-            () = tokio::time::sleep(TIMEOUT) => anyhow::bail!("message {round} did not come to all"),
+            () = tokio::time::sleep(TIMEOUT) => anyhow::bail!("message {round} did not arrive everywhere"),
         };
-        ensure!(heard == round, "message {heard} came in the round of {round}");
+        ensure!(received == round, "message {received} arrived in round {round}");
         Ok(at)
     }
 }
 
-/// Asks again and again, and says when each message has come, which come one after another.
+/// Syncs in a loop and reports when each message arrived; messages are sent one after another.
 async fn wait(
     mut connection: Connection,
     mut since: String,
@@ -322,7 +325,7 @@ async fn wait(
         let path = asking(TIMELINE, Some(&since), 30_000);
         let body = connection.get(&path).await?;
         let at = Instant::now();
-        // An answer may be about something else, as presence.
+        // A response may contain something else, such as presence.
         if body.contains(&text(round)) {
             says.send((round, at))?;
             round += 1;

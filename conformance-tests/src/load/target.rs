@@ -1,4 +1,5 @@
-//! A server under load: how a document is made there and opened, and which process it is, where that is known.
+//! A server under load: how to create and open a document on it, and its process, if known. Must not depend on the kind
+//! of server elsewhere.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,35 +7,35 @@ use anyhow::{Context as _, Result};
 
 use super::{
     process,
-    socket::{Endpoint, Speech},
+    socket::{Endpoint, Framing},
 };
 use crate::client::{Client, segment};
 
-/// How documents are reached.
+/// How documents are created and opened.
 #[derive(Clone)]
 enum Way {
-    /// This protocol's: a user's document, made by REST.
+    /// This protocol: documents of a user, created by REST.
     Weft {
         client: Client,
         trust: Option<Arc<rustls::ClientConfig>>,
         named: bool,
     },
-    /// Other servers make a document when it is opened. Port of this machine.
+    /// Other servers create a document when it is opened. Port on this machine.
     Peer { port: u16, named: bool },
 }
 
 /// See the module.
 #[derive(Clone)]
 pub struct Target {
-    /// As it stands in the table.
+    /// Its name in the table.
     pub name: String,
-    /// Its process, where it runs on this machine.
+    /// Its process id, if it runs on this machine.
     pub pid: Option<u32>,
     way: Way,
 }
 
 impl Target {
-    /// A server of this protocol with a user. `named` speaks Hocuspocus' framing, in which each edit is acknowledged.
+    /// A server of this protocol with a user. `named` selects Hocuspocus' framing, in which each edit is acknowledged.
     #[must_use]
     pub fn weft(client: Client, trust: Option<Arc<rustls::ClientConfig>>, pid: Option<u32>, named: bool) -> Self {
         let name = if named { "Weft, acknowledged" } else { "Weft" };
@@ -55,16 +56,16 @@ impl Target {
         }
     }
 
-    /// Whether an edit that others see is on disk.
+    /// Whether an edit is durable before others see it.
     #[must_use]
     pub fn is_weft(&self) -> bool {
         matches!(self.way, Way::Weft { .. })
     }
 
-    /// A new document.
+    /// Creates a document.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server returns an error.
     pub async fn document(&self) -> Result<Endpoint> {
         match &self.way {
             Way::Weft { client, .. } => self.endpoint(&client.create_document("Load").await?),
@@ -72,10 +73,10 @@ impl Target {
         }
     }
 
-    /// Where a document is opened that exists.
+    /// The endpoint of an existing document.
     ///
     /// # Errors
-    /// When the server's URL is none.
+    /// When the server's URL is invalid.
     pub fn endpoint(&self, document: &str) -> Result<Endpoint> {
         match &self.way {
             Way::Weft { client, trust, named } => {
@@ -90,18 +91,18 @@ impl Target {
         }
     }
 
-    /// Processor time so far; zero where the process is not known.
+    /// Processor time so far; zero if the process is not known.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When the process has exited.
     pub fn cpu(&self) -> Result<Duration> {
         self.pid.map_or(Ok(Duration::ZERO), process::cpu)
     }
 
-    /// Memory now, bytes; zero where the process is not known.
+    /// Current memory, bytes; zero if the process is not known.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When the process has exited.
     pub fn memory(&self) -> Result<u64> {
         self.pid.map_or(Ok(0), process::memory)
     }
@@ -118,14 +119,14 @@ fn endpoint(
         let (name, token) = (document.into(), token.into());
         return Endpoint {
             url,
-            speech: Speech::Named { name, token },
+            framing: Framing::Named { name, token },
             trust,
         };
     }
     let url = format!("{url}?access_token={}", segment(token));
     Endpoint {
         url,
-        speech: Speech::Plain,
+        framing: Framing::Plain,
         trust,
     }
 }

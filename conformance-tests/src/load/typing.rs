@@ -1,23 +1,24 @@
-//! Updates as Yjs makes them for one person who types letter after letter at the end of what they typed before.
+//! Updates as Yjs encodes them for a user who types one letter after another.
 //!
-//! Made by hand, without an engine, so that a thousand people who type cost the client next to nothing.
+//! Encoded without a CRDT, so that a thousand typing users cost the client almost nothing. Must not be used where a
+//! document is read.
 
 use weft_crdt::lib0::Writer;
 
 /// The root text of documents of kind `text`.
 const ROOT: &str = "body";
 
-/// One who types.
+/// A typing user.
 #[derive(Debug)]
 pub struct Typist {
     /// The Yjs client id.
     pub client: u64,
-    /// How many letters were typed.
+    /// Number of letters typed.
     pub typed: u32,
 }
 
 impl Typist {
-    /// With an id that nobody else has.
+    /// A user with a random client id.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -34,12 +35,12 @@ impl Typist {
         update.var_uint(self.client);
         update.var_uint(u64::from(self.typed));
         if let Some(before) = self.typed.checked_sub(1) {
-            // A string with a left neighbour.
+            // A string with an origin (left neighbour).
             update.u8(0x84);
             update.var_uint(self.client);
             update.var_uint(u64::from(before));
         } else {
-            // A string in a root, by the root's name.
+            // A string in a root type, by the root's name.
             update.u8(4);
             update.var_uint(1);
             update.var_str(ROOT);

@@ -1,7 +1,8 @@
-//! A room as a lying server sees it: the events it knows, the state of now, and where the next event goes.
+//! A room of a malicious server: the known events, the current state, and the forward extremities.
 //!
-//! It asks no rule: an event is what the test says, cites what the rules of its version would have it cite, and follows
-//! the heads. Must not resolve state: a test that forks a room says itself what follows what.
+//! Events are not checked: an event has the content that the test gives, cites the auth events that its room version
+//! selects, and references the forward extremities. Must not resolve state: a test that forks a room sets `prev_events`
+//! itself.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +16,7 @@ use reqwest::Method;
 use ruma::{OwnedUserId, RoomVersionId, events::TimelineEventType, state_res::auth_types_for_event};
 use serde_json::{Value, json, value::to_raw_value};
 
-use super::{Asked, MaliciousServer, event_id, json_reply, now, reply, rules};
+use super::{MaliciousServer, RecordedRequest, event_id, json_reply, now, reply, rules};
 use crate::{client::segment, server::Server};
 
 /// See the module.
@@ -25,20 +26,21 @@ pub struct Room {
     pub id: String,
     /// The room version.
     pub version: RoomVersionId,
-    /// What the next event follows.
+    /// Forward extremities: the `prev_events` of the next event.
     pub heads: Vec<String>,
     /// The depth of the next event.
     pub depth: u64,
     /// Event ids by type and state key.
     pub state: BTreeMap<(String, String), String>,
-    /// All events that it knows, by id.
+    /// All known events, by id.
     pub events: BTreeMap<String, Value>,
-    /// Ids in the order in which they were taken in.
+    /// Event ids in order of arrival.
     pub order: Vec<String>,
 }
 
 impl Room {
-    /// A new document of this server that anybody may join and edit; `creator` is one of its users.
+    /// Creates a document of this server with the join rule `public` that anybody may edit; `creator` is one of its
+    /// users.
     ///
     /// # Errors
     /// When a content can't be signed.
@@ -56,7 +58,8 @@ impl Room {
         if !named_by_create {
             room.id = format!("!lies{}:{}", rand::random::<u32>(), malicious.name());
         }
-        // Two rooms of one sender in one millisecond would be one room, where the create event names it.
+        // In room versions whose room id is derived from the create event, two rooms of one sender in one millisecond
+        // would be the same.
         let unlike = rand::random::<u32>();
         let mut content = json!({ "room_version": version, "type": "dev.weft.document", "unlike": unlike });
         if !rules(version)?.authorization.use_room_create_sender {
@@ -83,10 +86,10 @@ impl Room {
         Ok(room)
     }
 
-    /// Joins a room of another server with one of the liar's users: what an honest server would do.
+    /// Joins a room of another server with one of the malicious server's users, as an honest server does.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When the server returns an error.
     pub async fn join(malicious: &MaliciousServer, server: &Server, id: &str, user: &str) -> Result<Self> {
         let versions = "ver=6&ver=7&ver=8&ver=9&ver=10&ver=11&ver=12";
         let path = format!(
@@ -126,10 +129,11 @@ impl Room {
         Ok(room)
     }
 
-    /// Learns from a server in the room what is now: heads by a template for leaving, state by `/state`.
+    /// Fetches the current position from a resident server: forward extremities from a template for leaving, state from
+    /// `/state`.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When the server returns an error.
     pub async fn catch_up(&mut self, malicious: &MaliciousServer, server: &Server, user: &str) -> Result<()> {
         let path = format!(
             "/_matrix/federation/v1/make_leave/{}/{}",
@@ -164,10 +168,10 @@ impl Room {
         Ok(())
     }
 
-    /// An unsigned event that follows the heads.
+    /// An unsigned event that references the forward extremities.
     ///
     /// # Errors
-    /// When the sender is none, or the content can't be read as one of its type.
+    /// When the sender is not a user id, or the content is invalid for its event type.
     pub fn draft(&self, sender: &str, kind: &str, key: Option<&str>, content: Value) -> Result<Value> {
         let user = OwnedUserId::try_from(sender)?;
         let rules = rules(&self.version)?;
@@ -195,7 +199,7 @@ impl Room {
         Ok(event)
     }
 
-    /// A signed event that follows the heads, and is not taken in: the room is as before.
+    /// A signed event that references the forward extremities; the room does not change.
     ///
     /// # Errors
     /// As [`Room::draft`].
@@ -210,7 +214,7 @@ impl Room {
         malicious.sign(&self.draft(sender, kind, key, content)?, &self.version)
     }
 
-    /// A signed event that is taken in: the next one follows it. Gives its id.
+    /// Adds a signed event: it becomes the forward extremity. Returns its id.
     ///
     /// # Errors
     /// As [`Room::draft`].
@@ -226,11 +230,17 @@ impl Room {
         self.take(&event)
     }
 
-    /// Lets users of the liar join, one after the other, and tells a server. They are called `member-` and their number.
+    /// Joins users of this server, one after the other, and sends the joins to a server. Their names are `member-` and
+    /// the number.
     ///
     /// # Errors
-    /// When the server refuses.
-    pub async fn crowd(&mut self, malicious: &MaliciousServer, server: &Server, numbers: Range<usize>) -> Result<()> {
+    /// When the server returns an error.
+    pub async fn join_members(
+        &mut self,
+        malicious: &MaliciousServer,
+        server: &Server,
+        numbers: Range<usize>,
+    ) -> Result<()> {
         let mut joins: Vec<Value> = Vec::new();
         for number in numbers {
             let user = malicious.user(&format!("member-{number}"));
@@ -245,10 +255,10 @@ impl Room {
         Ok(())
     }
 
-    /// Takes an event in as the only head. Gives its id.
+    /// Adds an event as the only forward extremity. Returns its id.
     ///
     /// # Errors
-    /// When it is no event.
+    /// When it is not an event.
     pub fn take(&mut self, event: &Value) -> Result<String> {
         let id = self.know(event)?;
         self.apply(event)?;
@@ -257,15 +267,15 @@ impl Room {
         Ok(id)
     }
 
-    /// The id that this event has in this room.
+    /// The event id under this room's version.
     ///
     /// # Errors
-    /// When it is no event.
+    /// When it is not an event.
     pub fn id_of(&self, event: &Value) -> Result<String> {
         event_id(event, &self.version)
     }
 
-    /// The events of the state of now.
+    /// The events of the current state.
     #[must_use]
     pub fn state_events(&self) -> Vec<Value> {
         self.state
@@ -274,7 +284,7 @@ impl Room {
             .collect()
     }
 
-    /// These events and all that they cite, as far as it is known.
+    /// These events and their auth chains, as far as known.
     #[must_use]
     pub fn auth_chain(&self, of: &[Value]) -> Vec<Value> {
         let mut found = BTreeMap::new();
@@ -296,10 +306,10 @@ impl Room {
         found.into_values().collect()
     }
 
-    /// Makes the event known without putting it anywhere. Gives its id.
+    /// Stores an event as an outlier. Returns its id.
     ///
     /// # Errors
-    /// When it is no event.
+    /// When it is not an event.
     pub fn know(&mut self, event: &Value) -> Result<String> {
         let id = self.id_of(event)?;
         if self.events.insert(id.clone(), event.clone()).is_none() {
@@ -316,7 +326,7 @@ impl Room {
         Ok(())
     }
 
-    /// What make_join is answered.
+    /// The response to `/make_join`.
     ///
     /// # Errors
     /// As [`Room::draft`].
@@ -326,18 +336,18 @@ impl Room {
         Ok(json!({ "room_version": self.version, "event": event }))
     }
 
-    /// What send_join is answered; the join is taken in.
+    /// The response to `/send_join`; the join is added.
     ///
     /// # Errors
-    /// When what came is no join.
+    /// When the event is not a join.
     pub fn accept_join(&mut self, malicious: &MaliciousServer, event: &Value) -> Result<Value> {
         accept_join(self, malicious.name().as_str(), event)
     }
 }
 
 impl MaliciousServer {
-    /// Answers for a room of its own as an honest server would: joins, events, state, the past. Gives the room, to go on
-    /// with; what a test says later about a path counts instead.
+    /// Serves a room as an honest server does: joins, events, state, backfill. Returns the room. Handlers that a test
+    /// adds later take precedence.
     #[must_use]
     pub fn host(&self, room: Room) -> Arc<Mutex<Room>> {
         let room = Arc::new(Mutex::new(room));
@@ -350,7 +360,7 @@ impl MaliciousServer {
         });
         self.serve(&room, "v1/event/", |room, asked| {
             let event = room.events.get(&asked.segment_from_end(0)).context("unknown event")?;
-            Ok(json!({ "origin": "liar", "origin_server_ts": now(), "pdus": [event] }))
+            Ok(json!({ "origin": "malicious", "origin_server_ts": now(), "pdus": [event] }))
         });
         self.serve(&room, "v1/state/", |room, _| {
             let state = room.state_events();
@@ -368,7 +378,7 @@ impl MaliciousServer {
         });
         self.serve(&room, "v1/backfill/", |room, _| {
             let events: Vec<&Value> = room.order.iter().rev().filter_map(|id| room.events.get(id)).collect();
-            Ok(json!({ "origin": "liar", "origin_server_ts": now(), "pdus": events }))
+            Ok(json!({ "origin": "malicious", "origin_server_ts": now(), "pdus": events }))
         });
         self.serve(&room, "v1/get_missing_events/", |room, _| {
             let events: Vec<&Value> = room.order.iter().filter_map(|id| room.events.get(id)).collect();
@@ -381,7 +391,7 @@ impl MaliciousServer {
         &self,
         room: &Arc<Mutex<Room>>,
         path: &str,
-        answer: impl Fn(&mut Room, &Asked) -> Result<Value> + Send + Sync + 'static,
+        answer: impl Fn(&mut Room, &RecordedRequest) -> Result<Value> + Send + Sync + 'static,
     ) {
         let room = Arc::clone(room);
         self.answers(&format!("/_matrix/federation/{path}"), move |asked| {

@@ -1,4 +1,5 @@
-//! T49: a peer whose clock is an hour off is a peer like any other; what it says of time orders nothing.
+//! T49: a peer whose clock is an hour off is treated as any other; its timestamps do not affect the order of events.
+//! Must not change the local clock.
 
 use anyhow::Result;
 use serde_json::json;
@@ -9,9 +10,10 @@ use crate::stage::Stage;
 const HOUR: u64 = 3_600_000;
 
 #[tokio::test]
-async fn t49_a_clock_that_is_an_hour_off_does_no_harm() -> Result<()> {
+async fn t49_a_clock_that_is_an_hour_off_changes_no_order() -> Result<()> {
     let stage = Stage::new().await?;
-    // The liar's day of validity ends an hour earlier and later than it would by our clock.
+    // The malicious server's keys are valid for a day of its own clock, which ends an hour earlier or later than by
+    // ours.
     for (number, ts) in [now() - HOUR, now() + HOUR].into_iter().enumerate() {
         let mut keys = stage.malicious.published_keys();
         keys["valid_until_ts"] = json!(ts + 24 * HOUR);
@@ -19,7 +21,7 @@ async fn t49_a_clock_that_is_an_hour_off_does_no_harm() -> Result<()> {
         let keys = stage.malicious.signed_json(&keys);
         stage.malicious.always_answers("/_matrix/key/v2/server", keys);
         let (id, mut room, mallory) = stage.room_of_alice("12").await?;
-        let text = format!("said at another hour {number}");
+        let text = format!("sent at another hour {number}");
         let mut event = room.draft(
             &mallory,
             "m.room.message",
@@ -35,11 +37,11 @@ async fn t49_a_clock_that_is_an_hour_off_does_no_harm() -> Result<()> {
             .ok()?;
         stage.until_said(&id, &text).await?;
         stage.alice.say(&id, "an answer").await?;
-        let said = stage.alice.messages(&id).await?;
+        let bodies = stage.alice.messages(&id).await?;
         assert_eq!(
-            said.first().map(String::as_str),
+            bodies.first().map(String::as_str),
             Some("an answer"),
-            "arrival orders, not what peers say of time"
+            "events are ordered by arrival, not by the peer's timestamp"
         );
         room.take(&event)?;
     }

@@ -1,5 +1,5 @@
-//! T54 and T66, as far as anything is served: there are no device keys and no messages to devices, so whatever other
-//! servers say of them is dropped, kept nowhere and told to nobody.
+//! T54 and T66, as far as served: device keys and to-device messages are not supported, so EDUs about them are dropped,
+//! and neither stored nor forwarded. Must not assume end-to-end encryption.
 
 use anyhow::Result;
 use reqwest::Method;
@@ -9,7 +9,7 @@ use weft_conformance_tests::client::segment;
 use crate::stage::Stage;
 
 #[tokio::test]
-async fn t54_t66_floods_about_devices_are_kept_nowhere_and_told_nobody() -> Result<()> {
+async fn t54_t66_floods_of_device_edus_are_neither_stored_nor_forwarded() -> Result<()> {
     let stage = Stage::new().await?;
     let (room, ..) = stage.room_of_alice("12").await?;
     let (alice, mallory) = (&stage.alice, stage.malicious.user("mallory"));

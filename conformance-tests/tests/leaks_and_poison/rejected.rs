@@ -1,4 +1,4 @@
-//! T63: events that are refused fill no page and end no walk.
+//! T63: rejected events neither fill a page nor end pagination. Must not rely on the number of pages.
 
 use anyhow::Result;
 use serde_json::json;
@@ -6,7 +6,7 @@ use weft_conformance_tests::{client::Client, malicious::Room};
 
 use crate::stage::Stage;
 
-/// So many state events without the power for them, each after the one before; none of them is accepted anywhere.
+/// Sends state events without the required power level, each referencing the one before; all of them are rejected.
 async fn flood(stage: &Stage, room: &mut Room, mallory: &str, count: usize) -> Result<()> {
     let mut events = Vec::new();
     for number in 0..count {
@@ -28,15 +28,15 @@ async fn flood(stage: &Stage, room: &mut Room, mallory: &str, count: usize) -> R
     Ok(())
 }
 
-/// Pages through all of a room's past, ten events at a time; the bodies of what was said, oldest first.
+/// Pages through a room's whole history, ten events at a time; returns the bodies of the messages, oldest first.
 async fn pages(client: &Client, room: &str) -> Result<(Vec<String>, usize)> {
-    let (mut said, mut from, mut pages) = (Vec::new(), String::new(), 0);
+    let (mut bodies, mut from, mut pages) = (Vec::new(), String::new(), 0);
     loop {
         let path = Client::in_room(room, &format!("messages?dir=b&limit=10{from}"));
         let page = client.get(&path).await?;
         for event in page["chunk"].as_array().unwrap() {
-            said.extend(event["content"]["body"].as_str().map(str::to_owned));
-            assert_ne!(event["type"], "m.room.name", "a rejected event is shown to nobody");
+            bodies.extend(event["content"]["body"].as_str().map(str::to_owned));
+            assert_ne!(event["type"], "m.room.name", "a rejected event is shown");
         }
         pages += 1;
         match page["end"].as_str() {
@@ -45,12 +45,12 @@ async fn pages(client: &Client, room: &str) -> Result<(Vec<String>, usize)> {
         }
         assert!(pages < 200, "pages without end");
     }
-    said.reverse();
-    Ok((said, pages))
+    bodies.reverse();
+    Ok((bodies, pages))
 }
 
 #[tokio::test]
-async fn t63_five_hundred_rejected_events_in_a_row_end_no_page() -> Result<()> {
+async fn t63_five_hundred_rejected_events_in_a_row_do_not_end_pagination() -> Result<()> {
     let mut stage = Stage::new().await?;
     stage.world.add_server("").await?;
     let (id, mut room, mallory) = stage.room_of_alice("12").await?;
@@ -64,21 +64,21 @@ async fn t63_five_hundred_rejected_events_in_a_row_end_no_page() -> Result<()> {
     stage.malicious.transaction(stage.server(), &[last], &[]).await?.ok()?;
     stage.until_said(&id, "after").await?;
     let expected = ["before 0", "before 1", "before 2", "before 3", "before 4", "after"];
-    let (said, count) = pages(&stage.alice, &id).await?;
-    assert_eq!(said, expected, "in {count} pages");
+    let (bodies, count) = pages(&stage.alice, &id).await?;
+    assert_eq!(bodies, expected, "in {count} pages");
 
-    // A server that joins now has to walk through them; the lying one gives no answer about its own.
+    // A server that joins now must backfill beyond them; the malicious server does not serve its own events.
     let bob = stage.world.user(1, "bob").await?;
     bob.join(&id, Some(&stage.world.servers[0].name)).await?;
-    let said = bob
-        .until("the past beyond the rejected events", || async {
-            let (said, _) = pages(&bob, &id).await?;
-            Ok(said.contains(&"before 0".to_owned()).then_some(said))
+    let bodies = bob
+        .until("the history beyond the rejected events", || async {
+            let (bodies, _) = pages(&bob, &id).await?;
+            Ok(bodies.contains(&"before 0".to_owned()).then_some(bodies))
         })
         .await?;
-    assert_eq!(said, expected);
+    assert_eq!(bodies, expected);
     let path = Client::in_room(&id, "state/m.room.name/");
     let name = bob.request(reqwest::Method::GET, &path, None).await?;
-    assert_eq!(name.status, 404, "nobody has named the room");
+    assert_eq!(name.status, 404, "the rejected name is state");
     Ok(())
 }

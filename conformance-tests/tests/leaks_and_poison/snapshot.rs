@@ -1,4 +1,5 @@
-//! T68: the compacted document is told to servers that are in it, and its history can be hidden from none of them.
+//! T68: the compacted document is sent only to servers in the room, and its history can't be hidden from any of them.
+//! Must not read the store.
 
 use anyhow::Result;
 use reqwest::Method;
@@ -12,12 +13,13 @@ use weft_conformance_tests::{
 use crate::stage::Stage;
 
 #[tokio::test]
-async fn t68_a_server_gets_the_document_while_it_is_in_it() -> Result<()> {
+async fn t68_a_server_gets_the_document_only_while_it_is_in_the_room() -> Result<()> {
     let stage = Stage::new().await?;
     let alice = &stage.alice;
     let mallory = stage.malicious.user("mallory");
     let document = alice.create_document("Plans").await?;
-    // The text of a document is one: whoever reads its present reads its past, so nobody may say otherwise.
+    // A document is one text: a user who reads the present text reads its past, so the history visibility can't be
+    // restricted.
     let path = Client::in_room(&document, "state/m.room.history_visibility/");
     for visibility in ["joined", "invited"] {
         let rule = json!({ "history_visibility": visibility });
@@ -54,7 +56,7 @@ async fn t68_a_server_gets_the_document_while_it_is_in_it() -> Result<()> {
     alice
         .post(&Client::in_room(&document, "kick"), json!({ "user_id": mallory }))
         .await?;
-    assert_eq!(ask(of("")).await?.status, 403, "a server that was put out");
+    assert_eq!(ask(of("")).await?.status, 403, "a server that was removed");
     assert_eq!(ask(of(&format!("?at={join}"))).await?.status, 403);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! T34: a forged event is refused by whatever way it comes, and the room goes on.
+//! T34: a forged event is refused through every endpoint, and the room remains usable. Must not test the signature
+//! algorithm.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,7 +15,7 @@ use weft_conformance_tests::{
 
 use crate::stage::Stage;
 
-/// The event as others than its sender's server would have it. None of these has a signature that counts.
+/// The event with each invalid signature that another server could make.
 fn forgeries(
     malicious: &MaliciousServer,
     event: &Value,
@@ -31,15 +32,15 @@ fn forgeries(
     let mut of_victim = event.clone();
     of_victim["sender"] = json!(victim);
     let mut half = event.clone();
-    let signature = event["signatures"][name]["ed25519:liar"].as_str().unwrap();
-    half["signatures"][name]["ed25519:liar"] = json!(signature[..40]);
+    let signature = event["signatures"][name]["ed25519:malicious"].as_str().unwrap();
+    half["signatures"][name]["ed25519:malicious"] = json!(signature[..40]);
     Ok(vec![
         (
-            "a wrong key of the right name",
-            sign_with(name, &new_key("liar")?, event, version, true)?,
+            "a wrong key with the right key id",
+            sign_with(name, &new_key("malicious")?, event, version, true)?,
         ),
         (
-            "a key that nobody publishes",
+            "an unpublished key",
             sign_with(name, &new_key("other")?, event, version, true)?,
         ),
         (
@@ -54,7 +55,7 @@ fn forgeries(
     ])
 }
 
-/// Messages that nobody has heard of, each forged in another way; they follow the heads.
+/// New messages, each forged in a different way; they reference the forward extremities.
 fn forged_messages(stage: &Stage, room: &Room, sender: &str) -> Result<Vec<(&'static str, Value)>> {
     let count = forgeries(
         &stage.malicious,
@@ -79,15 +80,15 @@ fn message(stage: &Stage, room: &Room, sender: &str, number: usize) -> Result<Va
 
 async fn nothing_forged(stage: &Stage, room: &Room, forged: &[(&str, Value)]) -> Result<()> {
     for (what, event) in forged {
-        assert!(!stage.has(&room.id, &room.id_of(event)?).await?, "{what} came in");
+        assert!(!stage.has(&room.id, &room.id_of(event)?).await?, "{what} was accepted");
     }
-    let said = stage.alice.messages(&room.id).await?;
-    assert!(!said.iter().any(|said| said.starts_with("forged")), "{said:?}");
+    let bodies = stage.alice.messages(&room.id).await?;
+    assert!(!bodies.iter().any(|body| body.starts_with("forged")), "{bodies:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn t34_forged_events_in_a_transaction() -> Result<()> {
+async fn t34_forged_events_in_a_transaction_are_refused() -> Result<()> {
     let stage = Stage::new().await?;
     for version in ["12", "10"] {
         let (_, mut room, mallory) = stage.room_of_alice(version).await?;
@@ -102,9 +103,10 @@ async fn t34_forged_events_in_a_transaction() -> Result<()> {
     Ok(())
 }
 
-/// What alice's server is given when she joins a room of the liar: in the state, in the auth chain, and as her own join.
+/// Forged events in the response when alice joins a room of the malicious server: in the state, in the auth chain, and
+/// as alice's own join.
 #[tokio::test]
-async fn t34_forged_events_in_the_answer_to_a_join() -> Result<()> {
+async fn t34_forged_events_in_a_join_response_are_refused() -> Result<()> {
     let stage = Stage::new().await?;
     for version in [RoomVersionId::V12, RoomVersionId::V11] {
         let (id, room, mallory) = stage.room_of_mallory(&version)?;
@@ -130,7 +132,7 @@ async fn t34_forged_events_in_the_answer_to_a_join() -> Result<()> {
             topics.into_iter().map(|(_, event)| event).collect(),
         );
         let (hosted, origin) = (room.clone(), stage.malicious.name().to_string());
-        let forged_join = new_key("liar")?;
+        let forged_join = new_key("malicious")?;
         stage
             .malicious
             .answers("/_matrix/federation/v2/send_join/", move |asked| {
@@ -156,9 +158,9 @@ async fn t34_forged_events_in_the_answer_to_a_join() -> Result<()> {
     Ok(())
 }
 
-/// What the liar's users bring to alice's server: joins, leaves, knocks.
+/// Forged membership events that the malicious server sends: joins, leaves, knocks.
 #[tokio::test]
-async fn t34_forged_memberships_that_are_brought() -> Result<()> {
+async fn t34_forged_membership_events_are_refused() -> Result<()> {
     let stage = Stage::new().await?;
     let (id, room, mallory) = stage.room_of_alice("12").await?;
     let (knocking, mut outside, _) = stage.room_of_alice("12").await?;
@@ -200,9 +202,9 @@ async fn t34_forged_memberships_that_are_brought() -> Result<()> {
     stage.goes_on(&mut room, &mallory).await
 }
 
-/// Invitations to alice, and the state that is shown with them.
+/// Invitations to alice, and their stripped state.
 #[tokio::test]
-async fn t34_forged_invitations() -> Result<()> {
+async fn t34_forged_invitations_are_refused() -> Result<()> {
     let stage = Stage::new().await?;
     for version in [RoomVersionId::V12, RoomVersionId::V11] {
         let (_, room, mallory) = stage.room_of_mallory(&version)?;
@@ -221,7 +223,7 @@ async fn t34_forged_invitations() -> Result<()> {
             cases.push((how, event, create.clone()));
         }
         for (how, forged) in forgeries(&stage.malicious, &create, &version, &stage.alice.user)? {
-            // A create event without signatures is the form of before 1.16, which version 12 alone rules out.
+            // A create event without signatures is the form before Matrix 1.16, which only version 12 excludes.
             if version == RoomVersionId::V12 || how != "no signatures at all" {
                 cases.push((how, right.clone(), forged));
             }
@@ -260,14 +262,14 @@ async fn t34_forged_invitations() -> Result<()> {
     Ok(())
 }
 
-/// Alice invites a user of the liar, who gives back another event than hers, or hers without her server's signature. (The
-/// signature of the invited user's server is asked for by no rule: the invitation is hers.)
+/// Alice invites a user of the malicious server, which returns a different event, or alice's without her server's
+/// signature. (No rule requires the signature of the invited user's server: the invitation is alice's.)
 #[tokio::test]
-async fn t34_forged_answers_to_an_invitation() -> Result<()> {
+async fn t34_forged_responses_to_an_invitation_are_refused() -> Result<()> {
     let stage = Stage::new().await?;
     let (id, mut room, mallory) = stage.room_of_alice("11").await?;
     let invite = Client::in_room(&id, "invite");
-    for (number, how) in ["another event", "no signature of ours"].into_iter().enumerate() {
+    for (number, how) in ["another event", "no signature of this server"].into_iter().enumerate() {
         stage.malicious.answers("/_matrix/federation/v2/invite/", move |asked| {
             let mut event = asked.body["event"].clone();
             match number {
@@ -287,10 +289,11 @@ async fn t34_forged_answers_to_an_invitation() -> Result<()> {
     stage.goes_on(&mut room, &mallory).await
 }
 
-/// Gaps: the events between, single events, and the state where nobody has them.
+/// Gaps: the missing events, single events, and the state if the events are not available.
 #[tokio::test]
-async fn t34_forged_events_in_a_gap() -> Result<()> {
+async fn t34_forged_events_in_a_gap_are_refused() -> Result<()> {
     let stage = Stage::new().await?;
+    let malicious = &stage.malicious;
     for version in ["12", "11"] {
         let (_, mut room, mallory) = stage.room_of_alice(version).await?;
         let forged = forged_messages(&stage, &room, &mallory)?;
@@ -301,27 +304,23 @@ async fn t34_forged_events_in_a_gap() -> Result<()> {
             .collect::<Result<_>>()?;
         let state: Vec<String> = room.state.values().cloned().chain(ids.clone()).collect();
         let missing = json!({ "events": events });
-        stage
-            .malicious
-            .always_answers("/_matrix/federation/v1/get_missing_events/", missing);
-        stage.malicious.always_answers(
+        malicious.always_answers("/_matrix/federation/v1/get_missing_events/", missing);
+        malicious.always_answers(
             "/_matrix/federation/v1/backfill/",
             json!({ "origin": "x", "origin_server_ts": 1, "pdus": events }),
         );
-        stage.malicious.always_answers(
+        malicious.always_answers(
             "/_matrix/federation/v1/state_ids/",
             json!({ "pdu_ids": state, "auth_chain_ids": ids }),
         );
-        stage.malicious.always_answers(
+        malicious.always_answers(
             "/_matrix/federation/v1/state/",
             json!({ "pdus": events, "auth_chain": events }),
         );
-        stage
-            .malicious
-            .always_answers("/_matrix/federation/v1/event_auth/", json!({ "auth_chain": events }));
+        malicious.always_answers("/_matrix/federation/v1/event_auth/", json!({ "auth_chain": events }));
         let (known, all) = (room.events.clone(), events.clone());
         let by_id: Vec<(String, Value)> = ids.iter().cloned().zip(all).chain(known).collect();
-        stage.malicious.answers("/_matrix/federation/v1/event/", move |asked| {
+        malicious.answers("/_matrix/federation/v1/event/", move |asked| {
             let id = asked.segment_from_end(0);
             let found = by_id.iter().find(|(known, _)| *known == id).map(|(_, event)| event);
             json_reply(
@@ -332,21 +331,15 @@ async fn t34_forged_events_in_a_gap() -> Result<()> {
             &mallory,
             "m.room.message",
             None,
-            json!({ "msgtype": "m.text", "body": "on lies" }),
+            json!({ "msgtype": "m.text", "body": "after forged events" }),
         )?;
         follows["prev_events"] = json!(ids);
-        let follows = stage.malicious.sign(&follows, &room.version)?;
-        stage
-            .malicious
-            .transaction(stage.server(), &[follows], &[])
-            .await?
-            .ok()?;
-        stage
-            .malicious
+        let follows = malicious.sign(&follows, &room.version)?;
+        malicious.transaction(stage.server(), &[follows], &[]).await?.ok()?;
+        malicious
             .until_asked("/_matrix/federation/v1/get_missing_events/", |_| true)
             .await?;
-        stage
-            .malicious
+        malicious
             .until_asked("/_matrix/federation/v1/state_ids/", |_| true)
             .await?;
         stage.goes_on(&mut room, &mallory).await?;
@@ -359,32 +352,30 @@ async fn t34_forged_events_in_a_gap() -> Result<()> {
             "event_auth/",
             "event/",
         ] {
-            stage
-                .malicious
-                .answers_no_more(&format!("/_matrix/federation/v1/{path}"));
+            malicious.answers_no_more(&format!("/_matrix/federation/v1/{path}"));
         }
-        stage.malicious.forget();
+        malicious.forget();
     }
     Ok(())
 }
 
-/// The past of a room that was joined.
+/// Backfill of a room that was joined.
 #[tokio::test]
-async fn t34_forged_history() -> Result<()> {
+async fn t34_forged_events_in_backfill_are_refused() -> Result<()> {
     let stage = Stage::new().await?;
     let version = RoomVersionId::V12;
     let (id, room, mallory) = stage.room_of_mallory(&version)?;
     let forged = {
         let mut room = room.lock().unwrap();
         let forged = forged_messages(&stage, &room, &mallory)?;
-        let content = json!({ "msgtype": "m.text", "body": "after lies" });
+        let content = json!({ "msgtype": "m.text", "body": "after forged events" });
         let mut follows = room.draft(&mallory, "m.room.message", None, content)?;
         let ids: Vec<String> = forged
             .iter()
             .map(|(_, event)| room.id_of(event))
             .collect::<Result<_>>()?;
         follows["prev_events"] = json!(ids.into_iter().chain(room.heads.clone()).collect::<Vec<_>>());
-        // The liar has the forged ones among its events, and gives them as any others.
+        // The malicious server has the forged events among its own and serves them as any others.
         for (_, event) in &forged {
             room.know(event)?;
         }
@@ -401,23 +392,25 @@ async fn t34_forged_history() -> Result<()> {
     nothing_forged(&stage, &seen, &forged).await
 }
 
-/// The document is shown as the resident server tells it, until the events are here: then it is what they say.
+/// Until the events are fetched, the document is shown as the resident server sends it; then it is the result of the
+/// events.
 #[tokio::test]
-async fn t34_a_forged_document() -> Result<()> {
+async fn t34_a_forged_document_is_replaced_by_the_result_of_the_events() -> Result<()> {
     let stage = Stage::new().await?;
     let (id, room, mallory) = stage.room_of_mallory(&RoomVersionId::V12)?;
-    let (said, lie) = (
-        stage.world.editors.update_event(5, "said").await?,
-        stage.world.editors.update_event(5, "lies").await?,
+    let (real, fake) = (
+        stage.world.editors.update_event(5, "real").await?,
+        stage.world.editors.update_event(5, "fake").await?,
     );
     room.lock()
         .unwrap()
-        .send(&stage.malicious, &mallory, "dev.weft.update", None, said)?;
+        .send(&stage.malicious, &mallory, "dev.weft.update", None, real)?;
     stage.malicious.answers("/_weft/federation/v1/document/", move |asked| {
-        json_reply(&json!({ "room_id": asked.segment_from_end(0), "at": [], "update": lie["update"] }))
+        json_reply(&json!({ "room_id": asked.segment_from_end(0), "at": [], "update": fake["update"] }))
     });
     stage.alice.join(&id, Some(stage.malicious.name().as_str())).await?;
-    // Who opened it before is told to load it afresh (4505), which a stock provider does not do: Yjs keeps what it has.
+    // Editors that opened it before are closed with 4505 (reload), which a stock provider does not handle: Yjs keeps
+    // its content.
     let readers = AtomicU32::new(0);
     let read = || async {
         let name = format!("reader {}", readers.fetch_add(1, Ordering::Relaxed));
@@ -427,7 +420,7 @@ async fn t34_a_forged_document() -> Result<()> {
             .open(&name, Provider::Plain, &stage.alice, &id)
             .await?;
         reader.synced().await?;
-        Ok((reader.text().await? == "said").then_some(()))
+        Ok((reader.text().await? == "real").then_some(()))
     };
-    stage.alice.until("what the events say", read).await
+    stage.alice.until("the text of the events", read).await
 }

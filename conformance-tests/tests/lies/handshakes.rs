@@ -1,4 +1,5 @@
-//! Lies when somebody comes or goes: what a server is asked to sign, and what it is told about a room.
+//! Attacks on joins, leaves, knocks and invitations: what a server is asked to sign, and what it receives about a room.
+//! Must not use a client.
 
 use anyhow::Result;
 use reqwest::Method;
@@ -33,9 +34,9 @@ fn create_of(room: &Room) -> Value {
     room.events[&room.state[&("m.room.create".to_owned(), String::new())]].clone()
 }
 
-/// T31: no invitation's state is too small, too many, too large, or of another room.
+/// T31: stripped state that is missing, too much, too large, or of another room is refused.
 #[tokio::test]
-async fn t31_the_state_that_is_shown_with_an_invitation() -> Result<()> {
+async fn t31_an_invitation_with_malformed_stripped_state_is_refused() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, room, mallory) = stage.room_of_mallory(&RoomVersionId::V12)?;
     let room = room.lock().unwrap().clone();
@@ -81,7 +82,7 @@ async fn t31_the_state_that_is_shown_with_an_invitation() -> Result<()> {
     }
     let sync = stage.alice.get("/_matrix/client/v3/sync?timeout=0").await?;
     assert!(!sync.to_string().contains(&room.id), "{sync}");
-    // What stands beside the truth does no harm: an entry that no client can read.
+    // A malformed additional entry has no effect.
     let odd = json!({ "type": "m.room.name", "state_key": "", "sender": mallory, "content": { "name": ["x"] } });
     invite(&stage, &room, &event, json!([create, odd])).await?.ok()?;
     let sync = stage.alice.get("/_matrix/client/v3/sync?timeout=0").await?;
@@ -89,9 +90,9 @@ async fn t31_the_state_that_is_shown_with_an_invitation() -> Result<()> {
     Ok(())
 }
 
-/// T32: only an invitation from there to here is signed.
+/// T32: only an invitation of a user of the origin to a user of this server is signed.
 #[tokio::test]
-async fn t32_nothing_but_an_invitation_is_signed() -> Result<()> {
+async fn t32_only_an_invitation_is_signed() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, room, mallory) = stage.room_of_mallory(&RoomVersionId::V12)?;
     let room = room.lock().unwrap().clone();
@@ -122,12 +123,12 @@ async fn t32_nothing_but_an_invitation_is_signed() -> Result<()> {
     Ok(())
 }
 
-/// T33: whatever the template says, what is signed is alice's own join of that room, or nothing.
+/// T33: for any template, the signed event is alice's own join of that room, or nothing.
 #[tokio::test]
-async fn t33_a_template_is_not_signed_as_it_is_given() -> Result<()> {
+async fn t33_a_template_is_not_signed_unchecked() -> Result<()> {
     let stage = Stage::new().await?;
     let alice = stage.alice.user.clone();
-    let lies = [
+    let changes = [
         json!({ "type": "m.room.power_levels", "state_key": "" }),
         json!({ "sender": "@admin:example.org" }),
         json!({ "state_key": "@admin:example.org" }),
@@ -136,9 +137,9 @@ async fn t33_a_template_is_not_signed_as_it_is_given() -> Result<()> {
         json!({ "content": { "membership": "join", "reason": "signed for me", "third_party_invite": {} } }),
         json!({ "redacts": "$x", "unsigned": { "a": 1 }, "hashes": { "sha256": "x" } }),
     ];
-    for lie in lies {
+    for change in changes {
         let (id, room, _) = stage.room_of_mallory(&RoomVersionId::V12)?;
-        let (hosted, spoilt) = (room.clone(), lie.clone());
+        let (hosted, changed) = (room.clone(), change.clone());
         stage
             .malicious
             .answers("/_matrix/federation/v1/make_join/", move |asked| {
@@ -147,7 +148,7 @@ async fn t33_a_template_is_not_signed_as_it_is_given() -> Result<()> {
                     .unwrap()
                     .join_template(&asked.segment_from_end(0))
                     .unwrap();
-                for (field, value) in spoilt.as_object().unwrap() {
+                for (field, value) in changed.as_object().unwrap() {
                     template["event"][field] = value.clone();
                 }
                 json_reply(&template)
@@ -160,11 +161,11 @@ async fn t33_a_template_is_not_signed_as_it_is_given() -> Result<()> {
             assert_eq!(
                 (&event["type"], &event["sender"], &event["state_key"]),
                 (&json!("m.room.member"), &json!(alice), &json!(alice)),
-                "{lie}"
+                "{change}"
             );
-            assert_eq!(event["room_id"], json!(asked.segment_from_end(1)), "{lie}");
+            assert_eq!(event["room_id"], json!(asked.segment_from_end(1)), "{change}");
             let content = event["content"].as_object().unwrap();
-            assert_eq!(content["membership"], "join", "{lie}");
+            assert_eq!(content["membership"], "join", "{change}");
             assert!(
                 content
                     .keys()
@@ -182,9 +183,9 @@ async fn t33_a_template_is_not_signed_as_it_is_given() -> Result<()> {
     Ok(())
 }
 
-/// T30: a room is of the version that its create event says, whatever else is claimed.
+/// T30: a room has the version of its create event, whatever else is claimed.
 #[tokio::test]
-async fn t30_a_room_of_another_version_than_is_claimed_is_not_joined() -> Result<()> {
+async fn t30_a_room_whose_version_differs_from_the_claimed_one_is_not_joined() -> Result<()> {
     let stage = Stage::new().await?;
     for (real, claimed) in [
         ("11", "10"),
@@ -217,9 +218,9 @@ async fn t30_a_room_of_another_version_than_is_claimed_is_not_joined() -> Result
     Ok(())
 }
 
-/// T22: a join is answered with half of the state, or with nothing but what the join needs.
+/// T22: the response to a join contains half of the state, or only what the join needs.
 #[tokio::test]
-async fn t22_an_answer_without_half_of_the_state_opens_no_room_or_a_room_that_goes_on() -> Result<()> {
+async fn t22_a_join_response_with_half_of_the_state_is_refused_or_gives_a_usable_room() -> Result<()> {
     let stage = Stage::new().await?;
     for kept in [
         vec![],
@@ -245,13 +246,13 @@ async fn t22_an_answer_without_half_of_the_state_opens_no_room_or_a_room_that_go
         if answer.status.is_success() {
             let levels = Client::in_room(&id, "state/m.room.power_levels");
             let levels = stage.alice.request(Method::GET, &levels, None).await?;
-            assert_eq!(levels.status, 404, "what was left out isn't made up: {}", levels.body);
+            assert_eq!(levels.status, 404, "missing state is not invented: {}", levels.body);
         } else {
             let rooms = stage.alice.get("/_matrix/client/v3/joined_rooms").await?;
             assert!(!rooms.to_string().contains(&id), "{rooms}");
         }
         stage.malicious.answers_no_more("/_matrix/federation/v2/send_join/");
-        // Alice's server is none the worse: another room of the same server opens.
+        // Alice's server is not affected: another room of the same server can be joined.
         let (id, room, _) = stage.room_of_mallory(&RoomVersionId::V12)?;
         stage.alice.join(&id, Some(stage.malicious.name().as_str())).await?;
         let mut seen = room.lock().unwrap().clone();
@@ -260,9 +261,9 @@ async fn t22_an_answer_without_half_of_the_state_opens_no_room_or_a_room_that_go
     Ok(())
 }
 
-/// T35: the room or event of the URL is not that of the body.
+/// T35: the room or event of the URL differs from that of the body.
 #[tokio::test]
-async fn t35_the_path_says_another_room_or_event_than_the_body() -> Result<()> {
+async fn t35_a_path_that_differs_from_the_body_is_refused() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, room, _) = stage.room_of_alice("11").await?;
     let (other, _, _) = stage.room_of_alice("11").await?;
@@ -287,9 +288,9 @@ async fn t35_the_path_says_another_room_or_event_than_the_body() -> Result<()> {
     Ok(())
 }
 
-/// T38: a restricted join for which a server vouches that isn't in the room, or nobody at all.
+/// T38: a restricted join that is authorised by a server that isn't in the room, or by none.
 #[tokio::test]
-async fn t38_a_restricted_join_that_the_wrong_server_vouches_for() -> Result<()> {
+async fn t38_a_restricted_join_authorised_by_the_wrong_server_is_refused() -> Result<()> {
     let stage = Stage::new().await?;
     let allowed = stage.alice.create_room(json!({ "preset": "private_chat" })).await?;
     let (id, mut room, mallory) = stage.room_of_alice("12").await?;
@@ -300,11 +301,11 @@ async fn t38_a_restricted_join_that_the_wrong_server_vouches_for() -> Result<()>
         .await?;
     room.catch_up(&stage.malicious, stage.server(), &mallory).await?;
     let eve = stage.malicious.user("eve");
-    let stranger = "@voucher:127.0.0.1:1".to_owned();
-    for voucher in [None, Some(stranger), Some(stage.alice.user.clone()), Some(eve.clone())] {
+    let stranger = "@authoriser:127.0.0.1:1".to_owned();
+    for authoriser in [None, Some(stranger), Some(stage.alice.user.clone()), Some(eve.clone())] {
         let mut content = json!({ "membership": "join" });
-        if let Some(voucher) = &voucher {
-            content["join_authorised_via_users_server"] = json!(voucher);
+        if let Some(authoriser) = &authoriser {
+            content["join_authorised_via_users_server"] = json!(authoriser);
         }
         let event = room.event(&stage.malicious, &eve, "m.room.member", Some(&eve), content)?;
         let path = format!(
@@ -318,7 +319,7 @@ async fn t38_a_restricted_join_that_the_wrong_server_vouches_for() -> Result<()>
             .await?;
         assert!(
             answer.status.is_client_error(),
-            "{voucher:?}: {} {}",
+            "{authoriser:?}: {} {}",
             answer.status,
             answer.body
         );

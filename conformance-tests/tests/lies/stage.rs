@@ -1,4 +1,5 @@
-//! What these tests begin with: an honest server, a lying one, and a room between them.
+//! The fixture of these tests: an honest server, a malicious one, and rooms that both are in. Must not attack by
+//! itself.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,7 @@ use weft_conformance_tests::{
     world::World,
 };
 
-/// alice on an honest server, and a server that lies.
+/// alice on an honest server, and a malicious server.
 pub(crate) struct Stage {
     pub(crate) world: World,
     pub(crate) malicious: MaliciousServer,
@@ -25,10 +26,10 @@ impl Stage {
         Self::with_config("").await
     }
 
-    /// With lines appended to the server's configuration.
+    /// With additional lines in the server's configuration.
     pub(crate) async fn with_config(extra: &str) -> Result<Self> {
         let world = World::with_config(1, extra).await?;
-        let malicious = MaliciousServer::start(&world.authority, "liar").await?;
+        let malicious = MaliciousServer::start(&world.authority, "malicious").await?;
         let alice = world.user(0, "alice").await?;
         Ok(Self {
             world,
@@ -41,7 +42,7 @@ impl Stage {
         &self.world.servers[0]
     }
 
-    /// A room of alice's, of this version, in which the liar's mallory is.
+    /// A room of alice's, of this version, which the malicious server's mallory has joined.
     pub(crate) async fn room_of_alice(&self, version: &str) -> Result<(String, Room, String)> {
         let options = json!({ "preset": "public_chat", "room_version": version });
         let id = self.alice.create_room(options).await?;
@@ -51,7 +52,7 @@ impl Stage {
         Ok((id, room, mallory))
     }
 
-    /// A room of mallory's that anybody may join, served by the liar.
+    /// A public room of mallory's, served by the malicious server.
     pub(crate) fn room_of_mallory(&self, version: &RoomVersionId) -> Result<(String, Arc<Mutex<Room>>, String)> {
         let mallory = self.malicious.user("mallory");
         let room = Room::create(&self.malicious, version, &mallory)?;
@@ -59,7 +60,7 @@ impl Stage {
         Ok((id, self.malicious.host(room), mallory))
     }
 
-    /// Whether alice's server has the event, as far as it tells anybody.
+    /// Whether alice's server returns the event.
     pub(crate) async fn has(&self, room: &str, event: &str) -> Result<bool> {
         let path = Client::in_room(room, &format!("event/{}", segment(event)));
         let to_alice = self.alice.request(Method::GET, &path, None).await?;
@@ -68,7 +69,7 @@ impl Stage {
         Ok(to_alice.status.is_success() || to_mallory.status.is_success())
     }
 
-    /// Mallory says something true in a room that the liar sees rightly, and alice hears it.
+    /// Sends a valid message of mallory's and waits until alice receives it.
     pub(crate) async fn goes_on(&self, room: &mut Room, mallory: &str) -> Result<()> {
         let text = format!("the room goes on {}", room.order.len());
         let content = json!({ "msgtype": "m.text", "body": text });
@@ -86,7 +87,7 @@ impl Stage {
         self.until_said(&room.id.clone(), &text).await
     }
 
-    /// Waits until alice sees this message.
+    /// Waits until alice receives this message.
     pub(crate) async fn until_said(&self, room: &str, text: &str) -> Result<()> {
         self.alice
             .until(text, || async {
@@ -95,7 +96,7 @@ impl Stage {
                     .messages(room)
                     .await?
                     .iter()
-                    .any(|said| said == text)
+                    .any(|body| body == text)
                     .then_some(()))
             })
             .await

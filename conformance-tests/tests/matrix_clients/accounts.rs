@@ -1,4 +1,4 @@
-//! What a client keeps on its server and asks it about people and rooms.
+//! Account data of a client, and its requests about users and rooms. Must not use raw HTTP where the client has a call.
 
 use anyhow::Result;
 use serde_json::json;
@@ -6,8 +6,8 @@ use weft_conformance_tests::matrix::{Kind, Stock, text};
 
 use crate::pair::Pair;
 
-/// The own profile, as the other's server is told of it.
-async fn be_called(stock: &Stock, other: &Stock) -> Result<()> {
+/// The client's own profile, as the other's server receives it.
+async fn set_profile(stock: &Stock, other: &Stock) -> Result<()> {
     let picture = "mxc://example.org/face";
     stock.ask("set_name", json!({"name": "Somebody"})).await?;
     stock.ask("set_avatar", json!({"url": picture})).await?;
@@ -17,7 +17,7 @@ async fn be_called(stock: &Stock, other: &Stock) -> Result<()> {
     Ok(())
 }
 
-/// Account data and tags come back as they were put; push rules are there.
+/// Account data and tags are returned as they were stored; push rules exist.
 async fn keep(stock: &Stock, room: &str) -> Result<()> {
     let content = json!({"colour": "green"});
     let kind = "org.example.taste";
@@ -35,8 +35,8 @@ async fn keep(stock: &Stock, room: &str) -> Result<()> {
     Ok(())
 }
 
-/// An alias that the other server's people find, and then don't.
-async fn be_found(host: &Stock, guest: &Stock, room: &str) -> Result<()> {
+/// An alias that users of the other server can resolve, until it is deleted.
+async fn resolve_alias_across(host: &Stock, guest: &Stock, room: &str) -> Result<()> {
     let server = host.user.split_once(':').unwrap().1;
     let alias = format!("#meeting:{server}");
     host.ask("create_alias", json!({"alias": alias, "room": room})).await?;
@@ -48,7 +48,7 @@ async fn be_found(host: &Stock, guest: &Stock, room: &str) -> Result<()> {
     Ok(())
 }
 
-/// The device is listed and takes a name; after the end of all sessions its token is none.
+/// The device is listed and can be renamed; after logging out all sessions its token is invalid.
 async fn end(stock: &Stock) -> Result<()> {
     let rename = json!({"device": stock.device, "name": "Desk"});
     stock.ask("rename_device", rename).await?;
@@ -63,7 +63,7 @@ async fn end(stock: &Stock) -> Result<()> {
     Ok(())
 }
 
-/// History in pages of three, backwards to the room's creation: every text once, in order, though the first sync showed
+/// History in pages of three, back to the room's creation: every text once, in order, although the first sync contained
 /// only the last of them.
 async fn read_back(stock: &Stock, writer: &Stock, room: &str) -> Result<()> {
     let mut sent = Vec::new();
@@ -95,8 +95,8 @@ async fn read_back(stock: &Stock, writer: &Stock, room: &str) -> Result<()> {
     Ok(())
 }
 
-/// Put out, barred, let in again, gone by oneself and forgotten.
-async fn come_and_go(pair: &Pair, room: &str) -> Result<()> {
+/// Kicked, banned, unbanned, left and forgotten.
+async fn change_membership(pair: &Pair, room: &str) -> Result<()> {
     let (host, guest) = (&pair.host, &pair.guest);
     let about = json!({"room": room, "user": guest.user});
     host.ask("kick", about.clone()).await?;
@@ -117,9 +117,9 @@ async fn live(host: Kind, guest: Kind) -> Result<()> {
     let pair = Pair::new(host, guest).await?;
     let (host, guest) = (&pair.host, &pair.guest);
     let room = pair.room().await?;
-    be_called(host, guest).await?;
-    be_called(guest, host).await?;
-    be_found(host, guest, &room).await?;
+    set_profile(host, guest).await?;
+    set_profile(guest, host).await?;
+    resolve_alias_across(host, guest, &room).await?;
     for (stock, other) in [(host, guest), (guest, host)] {
         keep(stock, &room).await?;
         let members = stock.ask("members", json!({"room": room})).await?;
@@ -129,17 +129,17 @@ async fn live(host: Kind, guest: Kind) -> Result<()> {
         }
     }
     read_back(guest, host, &room).await?;
-    come_and_go(&pair, &room).await?;
+    change_membership(&pair, &room).await?;
     end(guest).await?;
     end(host).await
 }
 
 #[tokio::test]
-async fn the_account_of_js_sdk_beside_one_of_nio() -> Result<()> {
+async fn accounts_work_with_js_sdk_as_host_and_nio_as_guest() -> Result<()> {
     live(Kind::JsSdk, Kind::Nio).await
 }
 
 #[tokio::test]
-async fn the_account_of_nio_beside_one_of_js_sdk() -> Result<()> {
+async fn accounts_work_with_nio_as_host_and_js_sdk_as_guest() -> Result<()> {
     live(Kind::Nio, Kind::JsSdk).await
 }

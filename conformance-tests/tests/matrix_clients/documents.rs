@@ -1,5 +1,5 @@
-//! A document seen by stock Matrix clients: to them it is a room, in which they chat, see who is there and with which
-//! power, and pass over what they don't know, while stock editors write in it on both servers.
+//! A document in stock Matrix clients: a room in which they chat, see the members and their power levels, and ignore
+//! unknown events, while stock editors write on both servers. Must not use a Weft client.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use weft_conformance_tests::{
 
 use crate::pair::Pair;
 
-/// Who is in the room with which power, as the clients' own calls show it.
+/// The members and their power levels, as the clients' own calls return them.
 async fn show_members(pair: &Pair, room: &str, power: i64) -> Result<()> {
     for stock in [&pair.host, &pair.guest] {
         let members = stock.ask("members", json!({"room": room})).await?;
@@ -31,7 +31,8 @@ async fn show_members(pair: &Pair, room: &str, power: i64) -> Result<()> {
     Ok(())
 }
 
-/// Both write and both chat, line by line; each sees the other's words and, as it names no types of events, no edits.
+/// Both write and chat, line by line; each sees the other's messages and, because its filter names no event types, no
+/// edits.
 async fn write_and_chat(pair: &Pair, room: &str, editors: [&Editor; 2]) -> Result<String> {
     let mut text = String::new();
     for number in 0..4 {
@@ -42,8 +43,8 @@ async fn write_and_chat(pair: &Pair, room: &str, editors: [&Editor; 2]) -> Resul
             let line = format!("line {number} of {}\n", from.user);
             editor.type_end(&line).await?;
             text.push_str(&line);
-            let said = json!({"msgtype": "m.text", "body": format!("wrote {number}")});
-            let event = from.send(room, "m.room.message", said).await?;
+            let content = json!({"msgtype": "m.text", "body": format!("wrote {number}")});
+            let event = from.send(room, "m.room.message", content).await?;
             let seen = json!({"event_id": event, "sender": from.user, "room_id": room});
             to.until_seen(seen).await?;
             for editor in editors {
@@ -58,7 +59,7 @@ async fn write_and_chat(pair: &Pair, room: &str, editors: [&Editor; 2]) -> Resul
     Ok(text)
 }
 
-/// A client whose filter names the edits gets them between the words, of whichever server, and goes on with the words.
+/// A client whose filter names the edits receives them, of either server, and continues to receive messages.
 async fn watch(pair: &Pair, kind: Kind, room: &str) -> Result<()> {
     let named = json!({"limit": 3, "types": ["m.room.message", "dev.weft.update"]});
     let watcher = Stock::start(&pair.world.authority, kind, &pair.owners[1], named).await?;
@@ -92,8 +93,8 @@ async fn watch(pair: &Pair, kind: Kind, room: &str) -> Result<()> {
     watcher.until_seen(json!({"event_id": event})).await.map(drop)
 }
 
-/// What a client must not do to a text is refused in words that it knows, and the client goes on.
-async fn be_refused(stock: &Stock, room: &str) -> Result<()> {
+/// A forbidden edit is refused with a standard error, and the client continues.
+async fn forbidden_edit_is_refused(stock: &Stock, room: &str) -> Result<()> {
     let forged = stock
         .send(room, "dev.weft.update", json!({"update": "/////w", "clients": {}}))
         .await;
@@ -102,7 +103,7 @@ async fn be_refused(stock: &Stock, room: &str) -> Result<()> {
     stock.ask("whoami", json!({})).await.map(drop)
 }
 
-/// The chat as `/messages` gives it, without the edits between: oldest first.
+/// The chat as `/messages` returns it, without edits, oldest first.
 async fn chat(stock: &Stock, room: &str) -> Result<Vec<Value>> {
     let filter = json!({"types": ["m.room.message"]});
     let asked = json!({"room": room, "dir": "b", "limit": 50, "from": null, "filter": filter});
@@ -117,7 +118,7 @@ async fn chat(stock: &Stock, room: &str) -> Result<Vec<Value>> {
     Ok(bodies)
 }
 
-async fn beside_editors(host: Kind, guest: Kind) -> Result<()> {
+async fn use_documents(host: Kind, guest: Kind) -> Result<()> {
     let pair = Pair::new(host, guest).await?;
     let [hers, his] = &pair.owners;
     let room = hers.create_document("Minutes").await?;
@@ -136,8 +137,8 @@ async fn beside_editors(host: Kind, guest: Kind) -> Result<()> {
     right.synced().await?;
     show_members(&pair, &room, 25).await?;
     let mut text = write_and_chat(&pair, &room, [&left, &right]).await?;
-    be_refused(&pair.host, &room).await?;
-    be_refused(&pair.guest, &room).await?;
+    forbidden_edit_is_refused(&pair.host, &room).await?;
+    forbidden_edit_is_refused(&pair.guest, &room).await?;
     assert_eq!(chat(&pair.host, &room).await?, chat(&pair.guest, &room).await?);
     assert_eq!(chat(&pair.host, &room).await?.len(), 8);
 
@@ -165,11 +166,11 @@ async fn beside_editors(host: Kind, guest: Kind) -> Result<()> {
 }
 
 #[tokio::test]
-async fn js_sdk_and_a_guest_on_nio_beside_editors() -> Result<()> {
-    beside_editors(Kind::JsSdk, Kind::Nio).await
+async fn documents_work_with_js_sdk_as_host_and_nio_as_guest() -> Result<()> {
+    use_documents(Kind::JsSdk, Kind::Nio).await
 }
 
 #[tokio::test]
-async fn nio_and_a_guest_on_js_sdk_beside_editors() -> Result<()> {
-    beside_editors(Kind::Nio, Kind::JsSdk).await
+async fn documents_work_with_nio_as_host_and_js_sdk_as_guest() -> Result<()> {
+    use_documents(Kind::Nio, Kind::JsSdk).await
 }

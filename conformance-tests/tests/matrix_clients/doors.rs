@@ -1,5 +1,5 @@
-//! How people find each other, and how one comes into a room that one was not invited to: the directories, an alias, a
-//! knock. And what one keeps of it: the favourite, the direct chat, the devices.
+//! How users find each other and join a room without an invitation: the directories, an alias, a knock. And what a
+//! client stores: favourites, direct chats, devices. Must not use raw HTTP where the client has a call.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn room_ids(directory: &Value) -> Vec<&str> {
 }
 
 /// A public room in the directory of one server, joined from the other by its alias.
-async fn come_by_the_directory(host: &Stock, guest: &Stock) -> Result<()> {
+async fn join_by_the_directory(host: &Stock, guest: &Stock) -> Result<()> {
     let server = host.user.split_once(':').unwrap().1;
     let options =
         json!({"name": "Square", "preset": "public_chat", "visibility": "public", "room_alias_name": "square"});
@@ -31,8 +31,9 @@ async fn come_by_the_directory(host: &Stock, guest: &Stock) -> Result<()> {
     guest.until_membership(&room, "join").await
 }
 
-/// A knock that is taken back, one that is turned away, and one that is answered. Of the second only the room's servers
-/// are told, for none outside could check it: whoever knocked takes it back, which no server knows of then, and knocks again.
+/// A knock that is retracted, one that is rejected, and one that is accepted. A rejection is sent only to the room's
+/// servers, because a server outside could not verify it: the user retracts the knock, which the room's servers ignore,
+/// and knocks again.
 async fn knock(pair: &Pair) -> Result<()> {
     let (host, guest) = (&pair.host, &pair.guest);
     let server = host.user.split_once(':').unwrap().1;
@@ -64,7 +65,7 @@ async fn knock(pair: &Pair) -> Result<()> {
     pair.enter(&room).await
 }
 
-/// An invitation to a room that the guest's server knows nothing of, declined: it is gone for both, and the client goes on.
+/// An invitation to a room that the guest's server is not in, declined: it is gone for both, and the client continues.
 async fn decline(host: &Stock, guest: &Stock) -> Result<()> {
     let made = host
         .ask("create_room", json!({"options": {"invite": [guest.user]}}))
@@ -78,9 +79,9 @@ async fn decline(host: &Stock, guest: &Stock) -> Result<()> {
     host.until_seen(declined).await.map(drop)
 }
 
-/// A chat of two: the guest is told that it is one, both note it, and the note comes back with the sync loop, as does a
+/// A direct chat: the invitation says so, both store it, and the account data returns with the sync loop, as does a
 /// favourite.
-async fn talk_directly(pair: &Pair) -> Result<()> {
+async fn direct_chat(pair: &Pair) -> Result<()> {
     let (host, guest) = (&pair.host, &pair.guest);
     let options = json!({"preset": "trusted_private_chat", "is_direct": true, "invite": [guest.user]});
     let made = host.ask("create_room", json!({"options": options})).await?;
@@ -103,8 +104,8 @@ async fn talk_directly(pair: &Pair) -> Result<()> {
     Ok(())
 }
 
-/// Who shares a room is found by a part of the name, who doesn't is not.
-async fn look_for_people(stock: &Stock, other: &Stock, stranger: &str) -> Result<()> {
+/// A user who shares a room is found by a part of the name; another one is not.
+async fn search_the_directory(stock: &Stock, other: &Stock, stranger: &str) -> Result<()> {
     let name = |user: &str| user[1..user.len().min(6)].to_owned();
     let found = stock.ask("search_users", json!({"term": name(&other.user)})).await?;
     let found: Vec<&str> = found["results"]
@@ -119,8 +120,8 @@ async fn look_for_people(stock: &Stock, other: &Stock, stranger: &str) -> Result
     Ok(())
 }
 
-/// The device that registration made is put out by the other: not by a wrong password, and by the right one for good.
-async fn put_out_a_device(stock: &Stock, owner: &Client) -> Result<()> {
+/// The device of the registration is deleted by the other one: not with a wrong password; with the right one it is.
+async fn delete_a_device(stock: &Stock, owner: &Client) -> Result<()> {
     let device = text(&owner.get("/_matrix/client/v3/account/whoami").await?, "device_id")?;
     let request = |password: &str| json!({"device": device, "user": stock.user, "password": password});
     let error = stock.ask("delete_device", request("wrong")).await.unwrap_err();
@@ -140,30 +141,30 @@ async fn put_out_a_device(stock: &Stock, owner: &Client) -> Result<()> {
     Ok(())
 }
 
-async fn find_each_other(host: Kind, guest: Kind) -> Result<()> {
+async fn find_and_join(host: Kind, guest: Kind) -> Result<()> {
     let pair = Pair::new(host, guest).await?;
     let (host, guest) = (&pair.host, &pair.guest);
     let strangers = [
         pair.world.user(0, "stranger").await?,
         pair.world.user(1, "stranger").await?,
     ];
-    come_by_the_directory(host, guest).await?;
+    join_by_the_directory(host, guest).await?;
     decline(host, guest).await?;
     knock(&pair).await?;
-    talk_directly(&pair).await?;
+    direct_chat(&pair).await?;
     for (number, (stock, other)) in [(host, guest), (guest, host)].into_iter().enumerate() {
-        look_for_people(stock, other, &strangers[number].user).await?;
-        put_out_a_device(stock, &pair.owners[number]).await?;
+        search_the_directory(stock, other, &strangers[number].user).await?;
+        delete_a_device(stock, &pair.owners[number]).await?;
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn a_guest_on_nio_comes_to_js_sdk_by_every_door() -> Result<()> {
-    find_each_other(Kind::JsSdk, Kind::Nio).await
+async fn nio_finds_and_joins_rooms_of_js_sdk() -> Result<()> {
+    find_and_join(Kind::JsSdk, Kind::Nio).await
 }
 
 #[tokio::test]
-async fn a_guest_on_js_sdk_comes_to_nio_by_every_door() -> Result<()> {
-    find_each_other(Kind::Nio, Kind::JsSdk).await
+async fn js_sdk_finds_and_joins_rooms_of_nio() -> Result<()> {
+    find_and_join(Kind::Nio, Kind::JsSdk).await
 }

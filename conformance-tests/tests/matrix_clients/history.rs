@@ -1,5 +1,5 @@
-//! What was said before one came and while one was away: timelines that are cut off, pages backwards to the beginning, and
-//! members that a client is told of when they speak. Each client pages by its own means.
+//! History from before a join and from a pause: limited timelines, pages back to the first event, and lazily loaded
+//! members. Each client paginates with its own calls. Must not use raw HTTP where the client has a call.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use weft_conformance_tests::{
 
 use crate::pair::Pair;
 
-/// More than a first sync shows, and more than a page.
+/// More messages than a first sync returns, and more than a page.
 const MANY: u32 = 17;
 
 async fn say_many(stock: &Stock, room: &str, what: &str, sent: &mut Vec<String>) -> Result<()> {
@@ -21,7 +21,7 @@ async fn say_many(stock: &Stock, room: &str, what: &str, sent: &mut Vec<String>)
     Ok(())
 }
 
-/// All that the client has and can page to, oldest first: from the creation on, nothing twice, nothing left out.
+/// All events that the client has and can page to, oldest first: from the creation on, none duplicated or missing.
 async fn read_all(stock: &Stock, room: &str, sent: &[String]) -> Result<()> {
     let events = stock.ask("history", json!({"room": room, "limit": 7})).await?;
     let events = events["events"].as_array().unwrap().clone();
@@ -32,8 +32,8 @@ async fn read_all(stock: &Stock, room: &str, sent: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Somebody who speaks once, before all others, and is silent since.
-async fn somebody_early(pair: &Pair, room: &str, sent: &mut Vec<String>) -> Result<Client> {
+/// A user who sends one message, before all others.
+async fn early_member(pair: &Pair, room: &str, sent: &mut Vec<String>) -> Result<Client> {
     let early = pair.world.user(0, "early").await?;
     let about = json!({"room": room, "user": early.user});
     pair.host.ask("invite", about).await?;
@@ -44,7 +44,7 @@ async fn somebody_early(pair: &Pair, room: &str, sent: &mut Vec<String>) -> Resu
     Ok(early)
 }
 
-async fn look_back(host: Kind, guest: Kind) -> Result<()> {
+async fn page_back(host: Kind, guest: Kind) -> Result<()> {
     let pair = Pair::new(host, guest).await?;
     let (host, guest) = (&pair.host, &pair.guest);
     let made = host
@@ -52,13 +52,13 @@ async fn look_back(host: Kind, guest: Kind) -> Result<()> {
         .await?;
     let room = text(&made, "room_id")?;
     let mut sent = Vec::new();
-    let early = somebody_early(&pair, &room, &mut sent).await?;
+    let early = early_member(&pair, &room, &mut sent).await?;
     say_many(host, &room, "before", &mut sent).await?;
     host.ask("invite", json!({"room": room, "user": guest.user})).await?;
     pair.enter(&room).await?;
     read_all(guest, &room, &sent).await?;
     if guest.kind == Kind::JsSdk {
-        // The page with the early words brought their author beside them; matrix-nio does not ask for that.
+        // The page with the early message also contained its author's member event; matrix-nio does not request that.
         let author = json!({"room": room, "user": early.user, "name": "early"});
         guest.ask("until_named", author).await?;
     }
@@ -73,11 +73,11 @@ async fn look_back(host: Kind, guest: Kind) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_guest_on_nio_looks_back_in_a_room_of_js_sdk() -> Result<()> {
-    look_back(Kind::JsSdk, Kind::Nio).await
+async fn nio_pages_back_in_a_room_of_js_sdk() -> Result<()> {
+    page_back(Kind::JsSdk, Kind::Nio).await
 }
 
 #[tokio::test]
-async fn a_guest_on_js_sdk_looks_back_in_a_room_of_nio() -> Result<()> {
-    look_back(Kind::Nio, Kind::JsSdk).await
+async fn js_sdk_pages_back_in_a_room_of_nio() -> Result<()> {
+    page_back(Kind::Nio, Kind::JsSdk).await
 }

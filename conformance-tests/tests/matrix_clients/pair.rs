@@ -1,4 +1,5 @@
-//! What each walk begins with: two servers, a stock client on each, and a room that both are in.
+//! The fixture of each walk: two servers, a stock client on each, and a room that both are in. Must not make
+//! assumptions about one of the clients.
 
 use anyhow::Result;
 use serde_json::json;
@@ -11,7 +12,7 @@ use weft_conformance_tests::{
 /// The host is on the first server, the guest on the second.
 pub(crate) struct Pair {
     pub(crate) world: World,
-    /// The accounts of host and guest, each with the device that registration made.
+    /// The accounts of host and guest, each with the device of its registration.
     pub(crate) owners: [Client; 2],
     pub(crate) host: Stock,
     pub(crate) guest: Stock,
@@ -34,7 +35,7 @@ impl Pair {
         })
     }
 
-    /// The host makes a room and invites the guest, who comes when the invitation is seen.
+    /// The host creates a room and invites the guest, who joins when the invitation arrives.
     pub(crate) async fn room(&self) -> Result<String> {
         let options = json!({"name": "A room", "topic": "To talk", "invite": [self.guest.user]});
         let room = text(

@@ -1,4 +1,5 @@
-//! A room that one client makes and the other is invited to: who each is, what is said, what is changed and taken back.
+//! A room that one client creates and the other is invited to: identity, messages, state and redactions. Must not use
+//! raw HTTP where the client has a call.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -6,8 +7,8 @@ use weft_conformance_tests::matrix::{Kind, Stock, text};
 
 use crate::pair::Pair;
 
-/// Who it is, and what the server says that it can.
-async fn introduce(stock: &Stock) -> Result<()> {
+/// The client's identity, and the server's versions and capabilities.
+async fn identify(stock: &Stock) -> Result<()> {
     let own = stock.ask("whoami", json!({})).await?;
     assert_eq!(own["user_id"], json!(stock.user));
     assert_eq!(own["device_id"], json!(stock.device));
@@ -18,7 +19,7 @@ async fn introduce(stock: &Stock) -> Result<()> {
     Ok(())
 }
 
-/// Text, an edit, a reaction, a thread: the other sees each as it was sent, and finds each by what it relates to.
+/// Text, an edit, a reaction, a thread: the other client receives each as it was sent, and finds each by its relation.
 async fn talk(from: &Stock, to: &Stock, room: &str) -> Result<String> {
     let say = |body: &str| json!({"msgtype": "m.text", "body": body});
     let first = from.send(room, "m.room.message", say("first")).await?;
@@ -53,8 +54,8 @@ fn ids(events: &Value) -> Vec<&str> {
     events.iter().filter_map(|event| event["event_id"].as_str()).collect()
 }
 
-/// What was taken back is empty for both, and its place is still there.
-async fn take_back(from: &Stock, to: &Stock, room: &str, event: &str) -> Result<()> {
+/// A redacted event has no content for both, and is still in the timeline.
+async fn redact(from: &Stock, to: &Stock, room: &str, event: &str) -> Result<()> {
     let redaction = from.ask("redact", json!({"room": room, "event": event})).await?;
     to.until_seen(json!({"event_id": text(&redaction, "event_id")?, "type": "m.room.redaction"}))
         .await?;
@@ -65,8 +66,8 @@ async fn take_back(from: &Stock, to: &Stock, room: &str, event: &str) -> Result<
     Ok(())
 }
 
-/// Name, topic, avatar and power levels, as the other's sync shows them and its server answers.
-async fn furnish(host: &Stock, guest: &Stock, room: &str) -> Result<()> {
+/// Name, topic, avatar and power levels, as the other's sync and server return them.
+async fn change_state(host: &Stock, guest: &Stock, room: &str) -> Result<()> {
     let mut levels = host
         .ask("state", json!({"room": room, "type": "m.room.power_levels", "key": ""}))
         .await?;
@@ -93,22 +94,22 @@ async fn furnish(host: &Stock, guest: &Stock, room: &str) -> Result<()> {
 async fn talk_in_a_room(host: Kind, guest: Kind) -> Result<()> {
     let pair = Pair::new(host, guest).await?;
     let (host, guest) = (&pair.host, &pair.guest);
-    introduce(host).await?;
-    introduce(guest).await?;
+    identify(host).await?;
+    identify(guest).await?;
     let room = pair.room().await?;
     let first = talk(host, guest, &room).await?;
     let second = talk(guest, host, &room).await?;
-    furnish(host, guest, &room).await?;
-    take_back(host, guest, &room, &first).await?;
-    take_back(guest, host, &room, &second).await
+    change_state(host, guest, &room).await?;
+    redact(host, guest, &room, &first).await?;
+    redact(guest, host, &room, &second).await
 }
 
 #[tokio::test]
-async fn a_room_of_js_sdk_with_a_guest_on_nio() -> Result<()> {
+async fn rooms_work_with_js_sdk_as_host_and_nio_as_guest() -> Result<()> {
     talk_in_a_room(Kind::JsSdk, Kind::Nio).await
 }
 
 #[tokio::test]
-async fn a_room_of_nio_with_a_guest_on_js_sdk() -> Result<()> {
+async fn rooms_work_with_nio_as_host_and_js_sdk_as_guest() -> Result<()> {
     talk_in_a_room(Kind::Nio, Kind::JsSdk).await
 }

@@ -1,5 +1,5 @@
-//! Documents that people on Synapse are in: they talk, they edit as their role says, and what they send that is no update
-//! reaches no editor and stops nothing.
+//! Documents with members on Synapse: they chat, they edit according to their role, and their invalid updates reach no
+//! editor and do not stop the document. Must not patch Synapse.
 
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD as BASE64};
@@ -15,7 +15,7 @@ use crate::pair::{Pair, VERSIONS, does, forbidden, set, state, talk, until_gone,
 
 const UPDATE: &str = "dev.weft.update";
 
-/// alice's document, to which each comes with a role.
+/// alice's document; each guest joins with a role.
 async fn document(alice: &Client, guests: &[(&Client, &str)]) -> Result<String> {
     let room = alice.create_document("Shared plans").await?;
     for (guest, role) in guests {
@@ -27,7 +27,7 @@ async fn document(alice: &Client, guests: &[(&Client, &str)]) -> Result<String> 
 }
 
 #[tokio::test]
-async fn people_on_synapse_chat_in_a_document_and_edit_it_as_their_role_says() -> Result<()> {
+async fn users_of_synapse_chat_and_edit_according_to_their_role() -> Result<()> {
     let pair = Pair::new().await?;
     let (alice, bob, carol) = (&pair.ours.one, &pair.theirs.one, &pair.theirs.other);
     let editors = &pair.world.editors;
@@ -40,7 +40,7 @@ async fn people_on_synapse_chat_in_a_document_and_edit_it_as_their_role_says() -
     carol.try_send(&room, UPDATE, update).await?.ok()?;
     hers.until_contains("[carol's line]").await?;
 
-    // Synapse knows nothing of documents; it refuses by the power levels alone.
+    // Synapse does not support documents; it refuses by the power levels alone.
     let update = editors.update_event(7_002, "[bob's line]").await?;
     let refused = bob.try_send(&room, UPDATE, update.clone()).await?;
     assert_eq!(refused.errcode(), "M_FORBIDDEN", "{refused:?}");
@@ -64,7 +64,7 @@ async fn people_on_synapse_chat_in_a_document_and_edit_it_as_their_role_says() -
     until_gone(bob, &room).await
 }
 
-/// The bytes of an update that Yjs made, changed.
+/// An update event of Yjs with changed bytes.
 fn changed(event: &Value, change: impl FnOnce(&mut Vec<u8>)) -> Result<Value> {
     let mut bytes = BASE64.decode(event["update"].as_str().context("no update")?)?;
     change(&mut bytes);
@@ -73,11 +73,11 @@ fn changed(event: &Value, change: impl FnOnce(&mut Vec<u8>)) -> Result<Value> {
     Ok(event)
 }
 
-/// Where the clock of the first block is in an update of one client whose id has two bytes: after the number of clients,
+/// Offset of the first block's clock in an update of one client whose id has two bytes: after the number of clients,
 /// the number of blocks and the id.
 const CLOCK_AT: usize = 4;
 
-/// What is wrong with each, and what is sent; all by somebody who may edit. Client 7001 belongs to somebody else.
+/// Invalid updates of an editor, each with a description. Client 7001 belongs to another user.
 async fn wrong_updates(editors: &Editors) -> Result<Vec<(&'static str, Value)>> {
     let text = "[wrong]";
     let good = editors.update_event(7_100, text).await?;
@@ -88,25 +88,25 @@ async fn wrong_updates(editors: &Editors) -> Result<Vec<(&'static str, Value)>> 
         ("no content", json!({})),
         ("no base64", json!({"update": "!!!", "clients": {"7100": [0, 7]}})),
         (
-            "an update that is no text",
+            "an update that is not a string",
             json!({"update": 7, "clients": {"7100": [0, 7]}}),
         ),
         ("no bytes", json!({"update": "", "clients": {}})),
         ("cut short", changed(&good, |bytes| bytes.truncate(bytes.len() - 3))?),
-        ("more bytes than it says", changed(&good, |bytes| bytes.push(0))?),
+        ("trailing bytes", changed(&good, |bytes| bytes.push(0))?),
         (
-            "a count of clients without end",
+            "an unbounded number of clients",
             changed(&good, |bytes| drop(bytes.splice(0..1, [0xff, 0xff, 0xff, 0x7f])))?,
         ),
         ("a range that is too long", with_clients(json!({"7100": [0, 8]}))),
         ("a range that is too short", with_clients(json!({"7100": [0, 6]}))),
         (
-            "a client too many",
+            "an additional client",
             with_clients(json!({"7100": [0, 7], "7101": [0, 1]})),
         ),
         ("another client", with_clients(json!({"7101": [0, 7]}))),
         ("no client", with_clients(json!({}))),
-        ("clients that are no map", with_clients(json!("7100"))),
+        ("clients that are not a map", with_clients(json!("7100"))),
         ("a gap in the clock", gap),
         (
             "somebody else's client",
@@ -117,7 +117,7 @@ async fn wrong_updates(editors: &Editors) -> Result<Vec<(&'static str, Value)>> 
 }
 
 #[tokio::test]
-async fn what_is_no_update_reaches_no_editor_and_stops_no_document() -> Result<()> {
+async fn invalid_updates_reach_no_editor_and_stop_no_document() -> Result<()> {
     let pair = Pair::new().await?;
     let (alice, bob, carol) = (&pair.ours.one, &pair.theirs.one, &pair.theirs.other);
     let editors = &pair.world.editors;
@@ -129,7 +129,7 @@ async fn what_is_no_update_reaches_no_editor_and_stops_no_document() -> Result<(
 
     let mut length = "[carol's line]".len();
     for (client, (what, wrong)) in (7_200..).zip(wrong_updates(editors).await?) {
-        // Synapse takes all of them: to it they are events of a kind that it doesn't know.
+        // Synapse accepts all of them: their event type is unknown to it.
         bob.try_send(&room, UPDATE, wrong).await?.ok().context(what)?;
         bob.say(&room, &format!("sent {what}")).await?;
         until_message(alice, &room, &format!("sent {what}")).await?;
@@ -142,17 +142,17 @@ async fn what_is_no_update_reaches_no_editor_and_stops_no_document() -> Result<(
         let text = hers.text().await?;
         ensure!(text.len() == length && !text.contains("wrong"), "{what}: {text}");
     }
-    // The same for one who comes now, from the signed events.
+    // The same for a new editor, from the signed events.
     let text = hers.text().await?;
     let again = editors.open("again", Provider::Hocuspocus, alice, &room).await?;
     again.until_text(&text).await?;
     Ok(())
 }
 
-/// What somebody sends who was demoted meanwhile and doesn't know it yet is held back, and counts as soon as something
-/// follows it that may: the same as between servers of ours. After that, nothing of theirs counts.
+/// Edits of a user who was demoted meanwhile and whose server does not know it are soft-failed, and count as soon as an
+/// allowed event references them: the same as between Weft servers. Later edits of that user do not count.
 #[tokio::test]
-async fn an_editor_who_was_demoted_during_a_cut() -> Result<()> {
+async fn edits_of_a_user_demoted_during_a_partition_count_once_referenced() -> Result<()> {
     let pair = Pair::behind_links().await?;
     let (alice, bob) = (&pair.ours.one, &pair.theirs.one);
     let editors = &pair.world.editors;
@@ -162,13 +162,13 @@ async fn an_editor_who_was_demoted_during_a_cut() -> Result<()> {
 
     pair.world.cut();
     alice.give_role(&room, &bob.user, "commenter").await?;
-    let update = editors.update_event(7_001, "[before he knew]").await?;
+    let update = editors.update_event(7_001, "[before the demotion arrived]").await?;
     bob.try_send(&room, UPDATE, update).await?.ok()?;
     hers.type_end("[meanwhile]").await?;
     pair.world.heal();
     bob.say(&room, "bob is back").await?;
     until_message(alice, &room, "bob is back").await?;
-    hers.until_contains("[before he knew]").await?;
+    hers.until_contains("[before the demotion arrived]").await?;
 
     alice.say(&room, "so is alice").await?;
     until_message(bob, &room, "so is alice").await?;
@@ -183,8 +183,8 @@ async fn an_editor_who_was_demoted_during_a_cut() -> Result<()> {
     Ok(())
 }
 
-/// A document that somebody on Synapse begins, by hand: to Synapse it is a room like any other.
-async fn begun_on_synapse(bob: &Client, version: &str, invited: &Client) -> Result<String> {
+/// A document that a user of Synapse creates by hand: to Synapse it is a room like any other.
+async fn created_on_synapse(bob: &Client, version: &str, invited: &Client) -> Result<String> {
     let kind = json!({"kind": "text", "schema_version": 1, "format": "yjs-13/v1"});
     let levels = json!({"events": {UPDATE: 25}, "events_default": 10});
     let options = json!({
@@ -201,7 +201,7 @@ async fn begun_on_synapse(bob: &Client, version: &str, invited: &Client) -> Resu
     Ok(room)
 }
 
-/// The text by the signed events alone, as somebody's server has them.
+/// The text of the signed events alone, as the user's server has them.
 async fn text_of_events(client: &Client, room: &str) -> Result<String> {
     let doc = Doc::new();
     for update in client.sealed_updates(room).await? {
@@ -213,12 +213,12 @@ async fn text_of_events(client: &Client, room: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn a_document_begun_on_synapse_is_one() -> Result<()> {
+async fn a_document_created_on_synapse_works() -> Result<()> {
     let pair = Pair::new().await?;
     let (alice, bob) = (&pair.ours.one, &pair.theirs.one);
     let editors = &pair.world.editors;
     for version in VERSIONS {
-        let room = begun_on_synapse(bob, version, alice).await?;
+        let room = created_on_synapse(bob, version, alice).await?;
         let early = editors.update_event(7_001, "[before anybody came]").await?;
         bob.try_send(&room, UPDATE, early).await?.ok()?;
         does(bob, "invite", alice, &room).await?;

@@ -1,7 +1,7 @@
-//! Both servers change a room's state while neither hears the other. When they hear one another again, the state of both is
-//! the same, all of it: once with changes that are known to collide, and then with changes that a die chose.
+//! Both servers change a room's state during a partition. Once it ends, both have the same complete state: once with
+//! changes that are known to conflict, and then with random changes. Must not resolve state itself.
 //!
-//! `WEFT_FORK_SEEDS=100..110` tries other dice; a failure names its seed.
+//! `WEFT_FORK_SEEDS=100..110` runs other seeds; a failure names its seed.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -17,26 +17,26 @@ use crate::{
     pair::{Pair, Side, VERSIONS, does, give_level, set, state, talk, try_join, until_message, until_messages},
 };
 
-/// Messages that each missed of the other. More than what a server asks for at once (Synapse: 10).
+/// Messages that each side missed: more than a server requests at once (Synapse: 10).
 const MISSED: usize = 12;
 
-/// The whole state of a room as a server tells it: by type and key, the event, its sender and its content.
+/// The whole state of a room on a server: by type and state key, the event, its sender and its content.
 async fn whole_state(client: &Client, room: &str) -> Result<BTreeMap<String, Value>> {
     let events = client.get(&Client::in_room(room, "state")).await?;
     let events = events.as_array().context("no list")?;
     let entry = |event: &Value| {
-        let told = json!([
+        let entry = json!([
             event["event_id"],
             event["sender"],
             event["content"],
             event["origin_server_ts"]
         ]);
-        (format!("{} {}", event["type"], event["state_key"]), told)
+        (format!("{} {}", event["type"], event["state_key"]), entry)
     };
     Ok(events.iter().map(entry).collect())
 }
 
-/// Host and guest of one room, and everybody else who is in it.
+/// Host and guest of one room, and its other members.
 struct Fork<'a> {
     host: &'a Side,
     guest: &'a Side,
@@ -45,7 +45,7 @@ struct Fork<'a> {
 }
 
 impl<'a> Fork<'a> {
-    /// Both sides have two people in the room; the guest may do nearly everything.
+    /// Both sides have two users in the room; the guest may do nearly everything.
     async fn begin(host: &'a Side, guest: &'a Side, version: &str) -> Result<Self> {
         let room = host
             .one
@@ -71,7 +71,7 @@ impl<'a> Fork<'a> {
         Ok(fork)
     }
 
-    /// What the host does while neither hears the other.
+    /// The host's changes during the partition.
     async fn at_the_host(&self, demoting: bool) -> Result<Vec<String>> {
         let (host, room) = (&self.host.one, &self.room);
         set(host, room, "m.room.name", json!({"name": "of the host"})).await?;
@@ -86,7 +86,8 @@ impl<'a> Fork<'a> {
         say_all(host, room, "of the host", MISSED).await
     }
 
-    /// And the guest: other names, other levels, the other's friend put out, and a friend who doesn't know of the ban.
+    /// The guest's changes: other names and levels, a kick of the host's second user, and changes by the guest's second
+    /// user, whose server does not know of the ban.
     async fn at_the_guest(&self) -> Result<Vec<String>> {
         let (guest, room) = (&self.guest.one, &self.room);
         set(guest, room, "m.room.topic", json!({"topic": "of the guest"})).await?;
@@ -110,7 +111,7 @@ impl<'a> Fork<'a> {
         say_all(guest, room, "of the guest", MISSED).await
     }
 
-    async fn collide(&self, demoting: bool) -> Result<[Vec<String>; 2]> {
+    async fn conflict(&self, demoting: bool) -> Result<[Vec<String>; 2]> {
         let (first, second) = tokio::try_join!(self.at_the_host(demoting), self.at_the_guest())?;
         let (here, there) = self.both().await?;
         ensure!(here != there, "the state did not fork");
@@ -139,10 +140,10 @@ impl<'a> Fork<'a> {
         anyhow::bail!("{}: host and guest differ: {differing:#?}", self.what)
     }
 
-    /// Each hears the other again, and both have one state.
+    /// Ends the partition; both must have one state.
     async fn meet(&self) -> Result<()> {
         let (host, guest, room) = (&self.host.one, &self.guest.one, &self.room);
-        // Both at once: who hears of the other again sends what has waited.
+        // Both send: a transaction from the other server makes each one send its queue.
         host.say(room, "the host is back").await?;
         guest.say(room, "the guest is back").await?;
         until_message(guest, room, "the host is back").await?;
@@ -151,7 +152,7 @@ impl<'a> Fork<'a> {
         self.until_equal().await
     }
 
-    /// Both have all messages and one state, and where the guest was demoted, not the guest's.
+    /// Both have all messages and one state; if the guest was demoted, it is not the guest's.
     async fn end(&self, [of_host, of_guest]: [Vec<String>; 2], demoting: bool) -> Result<()> {
         self.meet().await?;
         until_messages(&self.guest.one, &self.room, &of_host).await?;
@@ -164,8 +165,8 @@ impl<'a> Fork<'a> {
     }
 }
 
-/// Rooms of each version in each direction; so many of each. One after the other, as all that is waited for here: Synapse
-/// has one connection to its database, and who asks much keeps it from taking in what we send.
+/// `of_each` rooms of each version in each direction, one after the other, because Synapse has one connection to its
+/// database: many requests delay what we send to it.
 async fn rooms(pair: &Pair, of_each: usize) -> Result<Vec<Fork<'_>>> {
     let mut all = Vec::new();
     for version in VERSIONS {
@@ -179,31 +180,31 @@ async fn rooms(pair: &Pair, of_each: usize) -> Result<Vec<Fork<'_>>> {
 }
 
 #[tokio::test]
-async fn state_that_forked_during_a_cut_becomes_one_again() -> Result<()> {
+async fn conflicting_state_of_a_partition_is_resolved_the_same_way() -> Result<()> {
     let pair = Pair::behind_links().await?;
     let forks = rooms(&pair, 2).await?;
     let forks: Vec<(&Fork<'_>, bool)> = forks.iter().zip([false, true].into_iter().cycle()).collect();
     pair.world.cut();
-    let said = try_join_all(forks.iter().map(|(fork, demoting)| fork.collide(*demoting))).await?;
+    let sent = try_join_all(forks.iter().map(|(fork, demoting)| fork.conflict(*demoting))).await?;
     pair.world.heal();
-    for ((fork, demoting), said) in forks.iter().zip(said) {
-        let end = fork.end(said, *demoting).await;
+    for ((fork, demoting), sent) in forks.iter().zip(sent) {
+        let end = fork.end(sent, *demoting).await;
         end.with_context(|| format!("{}, demoting: {demoting}", fork.what))?;
     }
     Ok(())
 }
 
-/// Changes that a side tries to make while it is alone.
+/// Attempted changes of each side during the partition.
 const TRIED: usize = 8;
 
-/// The dice, by their seeds.
+/// Default seeds.
 const SEEDS: Range<u64> = 0..2;
 
 fn seeds() -> Result<Range<u64>> {
     let Ok(text) = std::env::var("WEFT_FORK_SEEDS") else {
         return Ok(SEEDS);
     };
-    let (from, to) = text.split_once("..").context("WEFT_FORK_SEEDS is no range")?;
+    let (from, to) = text.split_once("..").context("WEFT_FORK_SEEDS is not a range")?;
     Ok(from.parse()?..to.parse()?)
 }
 
@@ -212,8 +213,8 @@ fn pick<'a, T>(dice: &mut StdRng, all: &'a [T]) -> &'a T {
 }
 
 impl Fork<'_> {
-    /// One of the two of a side tries something, which the rules of the room as it is there may forbid. Host and guest
-    /// stay: who else would tell their servers?
+    /// One of the two users of a side attempts a change, which the authorization rules of that side may forbid. Host
+    /// and guest stay: their servers must remain in the room.
     async fn try_something(&self, side: &Side, dice: &mut StdRng) -> Result<()> {
         let who = *pick(dice, &[&side.one, &side.one, &side.other]);
         let others = [&self.host.other, &self.guest.other];
@@ -243,7 +244,7 @@ impl Fork<'_> {
                     json!({"join_rule": rule}),
                 )
             }
-            // Of the same side: another server could not be asked.
+            // A user of the same side: a user of the other server could not be invited now.
             82..88 => (Method::POST, in_room("invite"), json!({"user_id": side.other.user})),
             88..92 => {
                 side.other
@@ -263,7 +264,7 @@ impl Fork<'_> {
         Ok(())
     }
 
-    /// The power levels as somebody sees them, with one of them changed.
+    /// The power levels in a user's view, with one of them changed.
     async fn other_levels(&self, who: &Client, dice: &mut StdRng) -> Result<Value> {
         let answer = who
             .request(
@@ -283,7 +284,7 @@ impl Fork<'_> {
         Ok(levels)
     }
 
-    async fn try_much(&self, side: &Side, seed: u64) -> Result<()> {
+    async fn try_changes(&self, side: &Side, seed: u64) -> Result<()> {
         let mut dice = StdRng::seed_from_u64(seed);
         for _ in 0..TRIED {
             self.try_something(side, &mut dice).await?;
@@ -293,14 +294,17 @@ impl Fork<'_> {
 }
 
 #[tokio::test]
-async fn whatever_forks_the_state_it_becomes_one_again() -> Result<()> {
+async fn random_conflicting_state_is_resolved_the_same_way() -> Result<()> {
     let pair = Pair::behind_links().await?;
     for seed in seeds()? {
         let forks = rooms(&pair, 1).await.with_context(|| format!("seed {seed}"))?;
         pair.world.cut();
         let tried = (0..).zip(&forks).map(|(number, fork)| async move {
             let seed = seed * 1_000 + number * 2;
-            tokio::try_join!(fork.try_much(fork.host, seed), fork.try_much(fork.guest, seed + 1))
+            tokio::try_join!(
+                fork.try_changes(fork.host, seed),
+                fork.try_changes(fork.guest, seed + 1)
+            )
         });
         try_join_all(tried).await.with_context(|| format!("seed {seed}"))?;
         pair.world.heal();

@@ -1,5 +1,5 @@
-//! What each learns of the time in which it was away, or was not in the room yet: what was said, in its order, and what the
-//! state has become.
+//! Catching up: what each server gets of the time in which it was down, or not yet in the room: messages in their
+//! order, and the state. Must not assert a duration.
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -7,10 +7,10 @@ use weft_conformance_tests::client::{Client, segment};
 
 use crate::pair::{Pair, Side, VERSIONS, does, set, talk, try_join, until_message, until_messages, until_state};
 
-/// Messages that the other side missed. More than what a server asks for at once (Synapse: 10).
+/// Messages that the other side missed: more than a server requests at once (Synapse: 10).
 pub(crate) const MISSED: usize = 25;
 
-/// Messages of before somebody came.
+/// Messages sent before the guest joined.
 const HISTORY: usize = 500;
 
 pub(crate) async fn say_all(client: &Client, room: &str, what: &str, count: usize) -> Result<Vec<String>> {
@@ -21,7 +21,7 @@ pub(crate) async fn say_all(client: &Client, room: &str, what: &str, count: usiz
     Ok(texts)
 }
 
-/// So many messages, and a topic, by somebody whose counterpart is away.
+/// Sends `MISSED` messages and a topic while the other side is down.
 async fn meanwhile(client: &Client, room: &str, what: &str) -> Result<Vec<String>> {
     let texts = say_all(client, room, what, MISSED).await?;
     set(client, room, "m.room.topic", json!({ "topic": what })).await?;
@@ -29,7 +29,7 @@ async fn meanwhile(client: &Client, room: &str, what: &str) -> Result<Vec<String
 }
 
 #[tokio::test]
-async fn whoever_was_away_learns_what_happened() -> Result<()> {
+async fn a_server_that_was_down_gets_the_missed_events() -> Result<()> {
     let mut pair = Pair::new().await?;
     let (alice, bob) = (pair.ours.one.clone(), pair.theirs.one.clone());
     let room = alice
@@ -83,19 +83,19 @@ async fn history(client: &Client, room: &str) -> Result<Vec<String>> {
     Ok(texts)
 }
 
-/// The guest comes to a room in which much has been said, and reads all of it in its order.
-async fn come_late(host: &Side, guest: &Side, version: &str) -> Result<()> {
+/// The guest joins a room with a long history and reads all of it in order.
+async fn join_late(host: &Side, guest: &Side, version: &str) -> Result<()> {
     let room = host
         .one
         .create_room(json!({"room_version": version, "preset": "public_chat"}))
         .await?;
-    let said = say_all(&host.one, &room, "said", HISTORY).await?;
+    let sent = say_all(&host.one, &room, "sent", HISTORY).await?;
     try_join(&guest.one, &room, &host.server).await?.ok()?;
     guest
         .one
         .until(
-            &format!("{HISTORY} messages of before {} came", guest.one.user),
-            || async { Ok((history(&guest.one, &room).await? == said).then_some(())) },
+            &format!("{HISTORY} messages sent before {} joined", guest.one.user),
+            || async { Ok((history(&guest.one, &room).await? == sent).then_some(())) },
         )
         .await
         .with_context(|| format!("version {version}, begun by {}", host.one.user))?;
@@ -103,13 +103,13 @@ async fn come_late(host: &Side, guest: &Side, version: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn whoever_comes_late_reads_all_that_was_said() -> Result<()> {
+async fn a_late_joiner_reads_the_whole_history() -> Result<()> {
     let pair = Pair::new().await?;
     for version in VERSIONS {
         let [to_them, to_us] = pair.directions();
         tokio::try_join!(
-            come_late(to_them.0, to_them.1, version),
-            come_late(to_us.0, to_us.1, version)
+            join_late(to_them.0, to_them.1, version),
+            join_late(to_us.0, to_us.1, version)
         )?;
     }
     Ok(())

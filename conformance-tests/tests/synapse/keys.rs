@@ -1,5 +1,5 @@
-//! Either server gets a new signing key: what the old ones signed counts also for those who never saw them, and what the
-//! new one signs is taken by those who knew the old.
+//! Both servers get new signing keys: events signed with old keys are accepted by servers that never saw those keys,
+//! and events with new keys by servers that knew the old ones. Must not disable verification.
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -8,7 +8,7 @@ use weft_conformance_tests::client::Client;
 use crate::pair::{Pair, talk, try_join, until_messages};
 
 impl Pair {
-    /// Both are stopped, get a new key, and are started again.
+    /// Stops both, replaces their keys, and starts them again.
     async fn rotate_keys(&mut self) -> Result<()> {
         let server = self.world.servers.first_mut().context("no server")?;
         server.terminate().await?;
@@ -18,14 +18,14 @@ impl Pair {
     }
 }
 
-async fn says(client: &Client, room: &str, text: &str, said: &mut Vec<String>) -> Result<()> {
+async fn sends(client: &Client, room: &str, text: &str, sent: &mut Vec<String>) -> Result<()> {
     client.say(room, text).await?;
-    said.push(text.to_owned());
+    sent.push(text.to_owned());
     Ok(())
 }
 
 #[tokio::test]
-async fn old_keys_still_count_and_new_ones_are_taken() -> Result<()> {
+async fn events_with_old_and_new_keys_are_accepted() -> Result<()> {
     let mut pair = Pair::new().await?;
     let (alice, bob) = (pair.ours.one.clone(), pair.theirs.one.clone());
     let (hers, his) = (
@@ -33,13 +33,13 @@ async fn old_keys_still_count_and_new_ones_are_taken() -> Result<()> {
         bob.create_room(json!({"preset": "public_chat"})).await?,
     );
     let (mut in_hers, mut in_his) = (Vec::new(), Vec::new());
-    says(&alice, &hers, "by the first key", &mut in_hers).await?;
-    says(&bob, &his, "by the first key", &mut in_his).await?;
+    sends(&alice, &hers, "by the first key", &mut in_hers).await?;
+    sends(&bob, &his, "by the first key", &mut in_his).await?;
 
-    // They have not met yet: nobody remembers the first keys.
+    // The servers have had no contact yet: neither has cached the first keys.
     pair.rotate_keys().await?;
-    says(&alice, &hers, "by the second key", &mut in_hers).await?;
-    says(&bob, &his, "by the second key", &mut in_his).await?;
+    sends(&alice, &hers, "by the second key", &mut in_hers).await?;
+    sends(&bob, &his, "by the second key", &mut in_his).await?;
     try_join(&bob, &hers, &pair.ours.server).await?.ok()?;
     try_join(&alice, &his, &pair.theirs.server).await?.ok()?;
     until_messages(&bob, &hers, &in_hers).await?;
@@ -47,22 +47,22 @@ async fn old_keys_still_count_and_new_ones_are_taken() -> Result<()> {
     talk(&alice, &bob, &hers).await?;
     talk(&bob, &alice, &his).await?;
 
-    // And now they remember the second ones.
+    // Now both have cached the second keys.
     pair.rotate_keys().await?;
-    says(&alice, &his, "by our third key", &mut in_his).await?;
-    says(&bob, &hers, "by their third key", &mut in_hers).await?;
+    sends(&alice, &his, "by our third key", &mut in_his).await?;
+    sends(&bob, &hers, "by their third key", &mut in_hers).await?;
     until_messages(&bob, &his, &in_his).await?;
     until_messages(&alice, &hers, &in_hers).await?;
 
-    // Who comes only now needs every key of both.
+    // A user who joins only now needs every key of both.
     let third = pair.world.add_server("").await?;
     let carol = pair.world.user(third, "carol").await?;
-    for (room, via, said) in [
+    for (room, via, sent) in [
         (&hers, &pair.ours.server, &in_hers),
         (&his, &pair.theirs.server, &in_his),
     ] {
         try_join(&carol, room, via).await?.ok()?;
-        until_messages(&carol, room, said).await?;
+        until_messages(&carol, room, sent).await?;
     }
     Ok(())
 }

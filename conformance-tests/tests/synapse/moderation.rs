@@ -1,5 +1,5 @@
-//! Who may do what to whom: levels that change, people who are put out, banned and let in again, words that are taken
-//! back. The other server sees all of it, and neither takes what its rules refuse.
+//! Moderation: power levels that change, users who are kicked, banned and unbanned, redactions. The other server sees
+//! all of it, and neither accepts what the authorization rules forbid. Must not depend on which server is the host.
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::{Method, StatusCode};
@@ -13,17 +13,17 @@ use crate::pair::{
 
 const TOPIC: &str = "m.room.topic";
 
-/// Synapse has another code for it than for all else that is forbidden.
+/// Synapse has a separate error code for it.
 fn banned(answer: &Answer) -> Result<()> {
     ensure!(
         answer.status == StatusCode::FORBIDDEN,
-        "the banned are let in: {answer:?}"
+        "a banned user was admitted: {answer:?}"
     );
     Ok(())
 }
 
-/// Kicked, may come again; banned, may not, until the ban is lifted.
-async fn put_out(host: &Side, guest: &Side, room: &str) -> Result<()> {
+/// A kicked user may rejoin; a banned one may not until unbanned.
+async fn kick_and_ban(host: &Side, guest: &Side, room: &str) -> Result<()> {
     let (hers, his) = (&host.one, &guest.one);
     does(hers, "kick", his, room).await?;
     until_gone(his, room).await?;
@@ -52,7 +52,7 @@ async fn put_out(host: &Side, guest: &Side, room: &str) -> Result<()> {
     talk(hers, his, room).await
 }
 
-/// The guest is nobody, then a moderator, then nobody again; what the guest may do follows, on both servers.
+/// The guest has no power, then is a moderator, then has none again; on both servers the guest's rights follow.
 async fn raise_and_lower(host: &Side, guest: &Side, room: &str) -> Result<()> {
     let (hers, his) = (&host.one, &guest.one);
     let topic = |text: &str| json!({ "topic": text });
@@ -64,7 +64,8 @@ async fn raise_and_lower(host: &Side, guest: &Side, room: &str) -> Result<()> {
     give_level(hers, his, room, 50).await?;
     try_set(his, room, TOPIC, topic("by the guest")).await?.ok()?;
     until_state(hers, room, TOPIC, "/topic", &json!("by the guest")).await?;
-    forbidden(&try_set(his, room, "m.room.power_levels", levels).await?).context("a moderator raised himself")?;
+    forbidden(&try_set(his, room, "m.room.power_levels", levels).await?)
+        .context("a moderator raised their own level")?;
     does(his, "kick", &host.other, room).await?;
     until_gone(&host.other, room).await?;
     host.other.join(room, None).await?;
@@ -76,7 +77,7 @@ async fn raise_and_lower(host: &Side, guest: &Side, room: &str) -> Result<()> {
     let out = his
         .request(Method::POST, &kick, Some(json!({"user_id": hers.user})))
         .await?;
-    forbidden(&out).context("a moderator put out the host")?;
+    forbidden(&out).context("a moderator kicked the host")?;
 
     give_level(hers, his, room, 0).await?;
     forbidden(&try_set(his, room, TOPIC, topic("too late")).await?)?;
@@ -92,7 +93,7 @@ async fn redact(who: &Client, room: &str, event: &str) -> Result<Answer> {
         .await
 }
 
-async fn until_taken_back(client: &Client, room: &str, event: &str) -> Result<()> {
+async fn until_redacted(client: &Client, room: &str, event: &str) -> Result<()> {
     let path = Client::in_room(room, &format!("event/{}", segment(event)));
     client
         .until("the redaction", || async {
@@ -105,20 +106,20 @@ async fn until_taken_back(client: &Client, room: &str, event: &str) -> Result<()
         .await
 }
 
-/// One's own words, and with a right to it those of others.
-async fn take_back(host: &Client, guest: &Client, room: &str) -> Result<()> {
+/// Redacts the user's own messages, and with the right to it those of others.
+async fn redact_messages(host: &Client, guest: &Client, room: &str) -> Result<()> {
     let (first, second) = (guest.say(room, "first").await?, guest.say(room, "second").await?);
     let kept = host.say(room, "kept").await?;
     until_message(host, room, "second").await?;
     until_message(guest, room, "kept").await?;
     redact(guest, room, &first).await?.ok()?;
     redact(host, room, &second).await?.ok()?;
-    // Synapse takes it and shows it to nobody; we refuse it.
+    // Synapse accepts it and does not apply it; Weft refuses it.
     redact(guest, room, &kept).await?;
     talk(host, guest, room).await?;
     for client in [host, guest] {
-        until_taken_back(client, room, &first).await?;
-        until_taken_back(client, room, &second).await?;
+        until_redacted(client, room, &first).await?;
+        until_redacted(client, room, &second).await?;
         until_message(client, room, "kept").await?;
     }
     Ok(())
@@ -132,13 +133,15 @@ async fn walk(host: &Side, guest: &Side, version: &str) -> Result<()> {
     host.other.join(&room, None).await?;
     try_join(&guest.one, &room, &host.server).await?.ok()?;
     host.one.until_membership(&room, &guest.one.user, "join").await?;
-    take_back(&host.one, &guest.one, &room).await.context("redaction")?;
+    redact_messages(&host.one, &guest.one, &room)
+        .await
+        .context("redaction")?;
     raise_and_lower(host, guest, &room).await.context("power levels")?;
-    put_out(host, guest, &room).await.context("kick and ban")
+    kick_and_ban(host, guest, &room).await.context("kick and ban")
 }
 
 #[tokio::test]
-async fn each_sees_what_the_other_may_do_and_does_to_people_and_words() -> Result<()> {
+async fn moderation_has_the_same_effect_on_both_servers() -> Result<()> {
     let pair = Pair::new().await?;
     for version in VERSIONS {
         for (host, guest) in pair.directions() {
@@ -157,9 +160,9 @@ async fn until_section(client: &Client, section: &str, room: &str, since: &mut O
         .await
 }
 
-/// W4: taken back by whoever made it, an invitation is gone on the other server, which is not in the room.
+/// W4: an invitation that its sender revokes is gone on the other server, which is not in the room.
 #[tokio::test]
-async fn an_invitation_that_is_taken_back_is_gone_on_both() -> Result<()> {
+async fn a_revoked_invitation_is_gone_on_both() -> Result<()> {
     let pair = Pair::new().await?;
     for version in VERSIONS {
         for (host, guest) in pair.directions() {
@@ -172,7 +175,7 @@ async fn an_invitation_that_is_taken_back_is_gone_on_both() -> Result<()> {
             does(hers, "kick", his, &room).await?;
             until_section(his, "leave", &room, &mut since)
                 .await
-                .with_context(|| format!("version {version}, taken back by {}", hers.user))?;
+                .with_context(|| format!("version {version}, revoked by {}", hers.user))?;
         }
     }
     Ok(())

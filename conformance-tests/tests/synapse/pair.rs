@@ -1,6 +1,7 @@
-//! What each of these tests begins with: a server of ours and a Synapse, two people on each, and what they do in a room.
+//! The fixture of these tests: a Weft server and a Synapse, two users on each, and actions in a room. Must not make
+//! assumptions about one of the servers.
 //!
-//! A walk takes a host and a guest and doesn't ask which of them is whose: each is walked in both directions.
+//! A walk takes a host and a guest and does not depend on their servers: each is run in both directions.
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::StatusCode;
@@ -11,15 +12,15 @@ use weft_conformance_tests::{
     world::World,
 };
 
-/// Versions that servers make rooms of today; both know older ones.
+/// Room versions of new rooms; both servers support older ones.
 pub(crate) const VERSIONS: [&str; 3] = ["10", "11", "12"];
 
-/// A server and two of its people.
+/// A server and two of its users.
 pub(crate) struct Side {
     pub(crate) server: String,
     pub(crate) one: Client,
     pub(crate) other: Client,
-    /// Synapse forgets a knock without telling the room's servers.
+    /// Synapse removes a knock without informing the room's servers.
     pub(crate) withdraws_knocks: bool,
 }
 
@@ -38,7 +39,7 @@ impl Pair {
         Self::of(world, synapse).await
     }
 
-    /// Each behind a link: both are cut and healed by [`World::cut`] and [`World::heal`].
+    /// With a link in front of each: both are cut and restored by [`World::cut`] and [`World::heal`].
     pub(crate) async fn behind_links() -> Result<Self> {
         let mut world = World::with_links(1, "").await?;
         let synapse = world.synapse_behind_link().await?;
@@ -85,7 +86,7 @@ pub(crate) async fn until_message(client: &Client, room: &str, wanted: &str) -> 
     until_messages(client, room, &[wanted.to_owned()]).await
 }
 
-/// Each says something, and the other sees it.
+/// Each sends a message, and the other receives it.
 pub(crate) async fn talk(host: &Client, guest: &Client, room: &str) -> Result<()> {
     host.say(room, "from the host").await?;
     until_message(guest, room, "from the host").await?;
@@ -103,19 +104,19 @@ pub(crate) async fn until_gone(client: &Client, room: &str) -> Result<()> {
         .await
 }
 
-/// `kick`, `ban`, `unban`, `invite`: what one does to another.
+/// Calls `kick`, `ban`, `unban` or `invite`.
 pub(crate) async fn does(who: &Client, what: &str, to: &Client, room: &str) -> Result<()> {
     who.post(&Client::in_room(room, what), json!({"user_id": to.user}))
         .await
         .map(drop)
 }
 
-/// The content of a piece of state.
+/// The content of a state event.
 pub(crate) async fn state(client: &Client, room: &str, kind: &str) -> Result<Value> {
     client.get(&Client::in_room(room, &format!("state/{kind}"))).await
 }
 
-/// Changes a piece of state; the answer, whatever its status.
+/// Sends a state event; returns the response with any status.
 pub(crate) async fn try_set(client: &Client, room: &str, kind: &str, content: Value) -> Result<Answer> {
     let path = Client::in_room(room, &format!("state/{kind}"));
     client.request(reqwest::Method::PUT, &path, Some(content)).await
@@ -125,7 +126,7 @@ pub(crate) async fn set(client: &Client, room: &str, kind: &str, content: Value)
     try_set(client, room, kind, content).await?.ok().map(drop)
 }
 
-/// Until a field of a piece of state is this, as this user's server has it.
+/// Waits until a field of a state event has this value on this user's server.
 pub(crate) async fn until_state(client: &Client, room: &str, kind: &str, field: &str, wanted: &Value) -> Result<()> {
     client
         .until(&format!("{wanted} in {kind} for {}", client.user), || async {
@@ -141,7 +142,7 @@ pub(crate) async fn until_state(client: &Client, room: &str, kind: &str, field: 
         .await
 }
 
-/// Gives somebody a power level, and waits until both of them see it.
+/// Sets a power level and waits until both users see it.
 pub(crate) async fn give_level(host: &Client, guest: &Client, room: &str, level: i64) -> Result<()> {
     let mut levels = state(host, room, "m.room.power_levels").await?;
     levels["users"][&guest.user] = json!(level);
@@ -153,7 +154,7 @@ pub(crate) async fn give_level(host: &Client, guest: &Client, room: &str, level:
     Ok(())
 }
 
-/// Joins by the room's id, through a server; the answer, whatever its status.
+/// Joins by the room's id through a server; returns the response with any status.
 pub(crate) async fn try_join(client: &Client, room: &str, via: &str) -> Result<Answer> {
     let via = segment(via);
     let path = format!("/_matrix/client/v3/join/{}?via={via}&server_name={via}", segment(room));

@@ -1,5 +1,5 @@
-//! What one server asks the other about people and rooms, and what they tell one another that is kept nowhere: profiles,
-//! directories, typing, receipts, presence.
+//! Profiles, directories, typing, receipts and presence across servers: what one server requests from the other, and
+//! what they send as EDUs. Must not depend on which server is the host.
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::{Method, StatusCode};
@@ -8,7 +8,7 @@ use weft_conformance_tests::client::{Client, segment};
 
 use crate::pair::{Pair, Side, talk, try_join, until_state};
 
-/// Each asks the other's server who somebody is; who is in a room with them is told of a change.
+/// Each requests a profile from the other's server; users who share a room receive a change.
 async fn profiles(host: &Client, guest: &Client, room: &str) -> Result<()> {
     let profile = format!("/_matrix/client/v3/profile/{}", segment(&host.user));
     let name = format!("{} the host", host.user);
@@ -33,7 +33,7 @@ fn entry<'a>(directory: &'a Value, room: &str) -> Option<&'a Value> {
     rooms.iter().find(|entry| entry["room_id"] == room)
 }
 
-/// The guest finds the host's room in the other server's directory, by a word and by alias, until it is there no more.
+/// The guest finds the host's room in the other server's directory, by a search term and by alias, until it is removed.
 async fn directory(host: &Side, guest: &Client) -> Result<()> {
     let name = format!("Cartographers {}", host.one.user);
     let options = json!({"preset": "public_chat", "visibility": "public", "name": name, "topic": "Maps",
@@ -44,7 +44,7 @@ async fn directory(host: &Side, guest: &Client) -> Result<()> {
         .create_room(json!({"preset": "public_chat", "name": "Cartographers hidden"}))
         .await?;
     let path = format!("/_matrix/client/v3/publicRooms?server={}", segment(&host.server));
-    // Synapse counts what its directory says in the background.
+    // Synapse computes the figures of its directory in the background.
     let found = guest
         .until("the room in the directory", || async {
             Ok(entry(&guest.get(&path).await?, &room).cloned())
@@ -86,7 +86,7 @@ async fn directory(host: &Side, guest: &Client) -> Result<()> {
     Ok(())
 }
 
-/// The content of a room's ephemeral event of this kind in an answer to `/sync`.
+/// The content of a room's ephemeral event of this type in a response of `/sync`.
 fn ephemeral<'a>(sync: &'a Value, room: &str, kind: &str) -> Option<&'a Value> {
     let events = sync["rooms"]["join"]
         .get(room)?
@@ -99,7 +99,7 @@ fn ephemeral<'a>(sync: &'a Value, room: &str, kind: &str) -> Option<&'a Value> {
         .map(|event| &event["content"])
 }
 
-/// The other sees that somebody types, and that they have stopped.
+/// The other user sees that a user types, and that they have stopped.
 async fn typing(who: &Client, watcher: &Client, room: &str) -> Result<()> {
     let path = Client::in_room(room, &format!("typing/{}", segment(&who.user)));
     let mut since = None;
@@ -115,7 +115,7 @@ async fn typing(who: &Client, watcher: &Client, room: &str) -> Result<()> {
     Ok(())
 }
 
-/// The other sees how far somebody has read, and not what is said to be private.
+/// The other user sees public read receipts, and not private ones.
 async fn receipts(who: &Client, watcher: &Client, room: &str) -> Result<()> {
     let (first, second) = (
         watcher.say(room, "to be read").await?,
@@ -135,13 +135,13 @@ async fn receipts(who: &Client, watcher: &Client, room: &str) -> Result<()> {
     mark("m.read", &first).await?;
     let receipt = |sync: &Value, event: &str| {
         let content = ephemeral(sync, room, "m.receipt")?;
-        assert!(!content.to_string().contains("m.read.private"), "told: {content}");
+        assert!(!content.to_string().contains("m.read.private"), "sent: {content}");
         content.get(event)?["m.read"].get(&who.user).map(drop)
     };
     let mut since = None;
     watcher
         .sync_until("the first receipt", &mut since, |sync| {
-            assert!(receipt(sync, &second).is_none(), "a private receipt was told");
+            assert!(receipt(sync, &second).is_none(), "a private receipt was sent");
             receipt(sync, &first)
         })
         .await?;
@@ -151,7 +151,7 @@ async fn receipts(who: &Client, watcher: &Client, room: &str) -> Result<()> {
         .await
 }
 
-/// Each sees what the other says of being there: when asked, and told by `/sync`.
+/// Each sees the other's presence: by a request, and by `/sync`.
 async fn presence(who: &Client, watcher: &Client) -> Result<()> {
     let path = format!("/_matrix/client/v3/presence/{}/status", segment(&who.user));
     let mut since = None;
@@ -166,8 +166,8 @@ async fn presence(who: &Client, watcher: &Client) -> Result<()> {
             .await?;
         watcher
             .sync_until(presence, &mut since, |sync| {
-                let told = sync["presence"]["events"].as_array()?;
-                let mut of_who = told.iter().filter(|event| event["sender"] == who.user.as_str());
+                let sent = sync["presence"]["events"].as_array()?;
+                let mut of_who = sent.iter().filter(|event| event["sender"] == who.user.as_str());
                 of_who.any(|event| right(&event["content"])).then_some(())
             })
             .await?;
@@ -176,7 +176,7 @@ async fn presence(who: &Client, watcher: &Client) -> Result<()> {
 }
 
 #[tokio::test]
-async fn people_are_known_and_seen_across() -> Result<()> {
+async fn profiles_directories_and_ephemeral_data_cross_servers() -> Result<()> {
     let pair = Pair::new().await?;
     for (host, guest) in pair.directions() {
         let room = host.one.create_room(json!({"preset": "public_chat"})).await?;
