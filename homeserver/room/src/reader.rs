@@ -1,7 +1,7 @@
-//! Reads of all rooms, from the store alone: no worker is woken by them.
+//! Read access to all rooms, from the store alone; reads do not start a room's worker.
 //!
-//! What is read is what was committed; two calls may see two instants. Must not decide who may see what it gives,
-//! except in [`visibility`], and must not write.
+//! Reads return committed data; two calls may return data of two different moments. Must not decide who may see what is
+//! read, except in [`visibility`], and must not write.
 
 mod content;
 mod events;
@@ -33,14 +33,14 @@ pub(crate) use timeline::order_of;
 pub use timeline::{Direction, Page, Since, TimelineEvent, Types};
 pub use unsigned::UnsignedData;
 
-/// Reads of all rooms. Cheap to clone.
+/// Read access to all rooms. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
     store: Store,
 }
 
 impl Reader {
-    /// Reads from this store.
+    /// A reader of this store.
     #[must_use]
     pub fn new(store: Store) -> Self {
         Self { store }
@@ -50,7 +50,7 @@ impl Reader {
         &self.store
     }
 
-    /// A room's row; None where this server never was in it.
+    /// A room's row; `None` if this server was never in the room.
     pub(crate) async fn room(&self, room: &RoomId) -> Result<Option<RoomRow>, Unavailable> {
         Ok(self.store.get(&ROOMS, &(room,)).await?)
     }
@@ -77,7 +77,7 @@ impl Reader {
         Ok(row.and_then(|row| row.kind).as_deref() == Some(event_types::DOCUMENT_ROOM))
     }
 
-    /// The resolved state of now, whole.
+    /// The current resolved state, complete.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -91,7 +91,7 @@ impl Reader {
         Ok(Some(StateView::from_events(version, events)))
     }
 
-    /// Single entries of the state of now: those of `keys` that are there.
+    /// Entries of the current resolved state: those of `keys` that exist.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -111,7 +111,7 @@ impl Reader {
         Ok(Some(StateView::from_events(version, events)))
     }
 
-    /// One entry of the state of now.
+    /// One entry of the current resolved state.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -120,7 +120,7 @@ impl Reader {
         Ok(state.and_then(|state| state.get(kind, key).cloned()))
     }
 
-    /// A whole state from its ids.
+    /// Loads a complete state from its event ids.
     pub(crate) async fn view(
         &self,
         room: &RoomId,

@@ -1,4 +1,4 @@
-//! The text at given events: all admitted updates among their ancestors, merged.
+//! The text at given events: all admitted updates among their ancestors, merged. Must not write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,17 +17,17 @@ use crate::{
     ingest::rebuild::{PersistedEvent, rebuild},
 };
 
-/// Events that are loaded at a time while walking back.
+/// Events that are loaded at a time during the walk back.
 const STEP: usize = 256;
-/// Events between those asked for and the ends of the graph that are looked at before the text is put together from
-/// its events after all.
+/// Events between the requested ones and the forward extremities that are examined. Beyond that, the text is built from
+/// the events.
 const MAX_BETWEEN: usize = 64;
 
 impl Reader {
-    /// The merged update of all that the given events and their ancestors brought.
+    /// The merged update of all updates among the given events and their ancestors.
     ///
     /// # Errors
-    /// When an event is unknown: also where this server joined later than that and does not have the history.
+    /// If an event is unknown, or if this server joined after it and does not have the history.
     pub async fn content_at(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Bytes, ContentError> {
         if self.version(room).await?.is_none() {
             return Err(ContentError::UnknownRoom(room.to_owned()));
@@ -41,8 +41,8 @@ impl Reader {
         self.replay(room, at).await
     }
 
-    /// The text of all signed events, where those asked for are followed by none: nothing has to be replayed then, and a
-    /// server that joined later has it too.
+    /// The text of all signed events, if no update follows the requested events. Nothing is replayed in this case, and
+    /// it also works on a server that joined later.
     async fn content_at_tip(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Option<Bytes>, ContentError> {
         let extremities = self.extremities(room).await?;
         if extremities.is_empty() || !self.is_text_of(room, at, &extremities).await? {
@@ -59,7 +59,7 @@ impl Reader {
                 let parts = SNAPSHOT_PARTS.under(&(room, generation));
                 let parts = self.store.scan_all(parts).await.map_err(Unavailable::from)?;
                 let parts: Vec<Bytes> = parts.into_iter().map(|(_, part)| part).collect();
-                // Where parts were deleted meanwhile, the text is not used: the row names other parts by then.
+                // If parts were deleted meanwhile, the text is not used: the row names other parts then.
                 updates.extend(read(Bytes::from(parts.concat())).ok());
             }
         }
@@ -71,8 +71,8 @@ impl Reader {
         for (_, update) in tail {
             updates.push(read(update)?);
         }
-        // The tail is emptied in the commits that write another snapshot, and appended to in those that change the ends:
-        // the same of both before and after mean one instant.
+        // The tail is emptied in the commits that write another snapshot, and appended to in those that change the
+        // forward extremities. If both are the same before and after, the reads are of one moment.
         let same = self.store.get(&SNAPSHOT, &(room,)).await.map_err(Unavailable::from)? == snapshot;
         if !same || self.extremities(room).await? != extremities || self.has_strangers(room, at, &extremities).await? {
             return Ok(None);
@@ -80,8 +80,8 @@ impl Reader {
         put_together(&updates).map(Some)
     }
 
-    /// Whether nothing that lies between these events and the ends changes the text: a server that joins asks for the
-    /// text before its join, which is the end by then.
+    /// Whether nothing between these events and the forward extremities changes the text. A joining server requests the
+    /// text before its join, which is the newest text at that moment.
     async fn is_text_of(
         &self,
         room: &RoomId,
@@ -114,7 +114,7 @@ impl Reader {
         Ok(true)
     }
 
-    /// Whether somebody asks for an event beside the ends that isn't in the room at all.
+    /// Whether the request names an event, besides the forward extremities, that is not in the room.
     async fn has_strangers(
         &self,
         room: &RoomId,
@@ -126,8 +126,8 @@ impl Reader {
         Ok(found.len() < others.len() || found.iter().any(|event| !event.is_visible()))
     }
 
-    /// Works the text out from the events, as a server does that joins later: what the rules of admission refuse, and
-    /// what lost against an equal claim, is no part of it.
+    /// Builds the text from the events, as a server that joins later does. Inadmissible updates and updates that lost
+    /// against a conflicting claim are not part of it.
     async fn replay(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Bytes, ContentError> {
         let mut all = Vec::new();
         let mut seen: BTreeSet<OwnedEventId> = at.iter().cloned().collect();

@@ -1,4 +1,4 @@
-//! Single events and lists of them, and the states around them.
+//! Single events, lists of events, and the states before and after them. Must not decide who may see an event.
 
 use std::{collections::HashMap, num::NonZeroU64, sync::Arc};
 
@@ -9,18 +9,18 @@ use weft_store::tables::rooms::{EVENT_ROOM, EVENTS, EventRow, event_flags};
 use super::{Reader, damaged};
 use crate::{StateIds, Unavailable};
 
-/// Where an event stands in the order in which this server took in its room's events. Not comparable on purpose: an event
-/// without a position is neither early nor late, and only the graph or [`Reader::order`] can say where it belongs.
+/// The stream ordering of an event on this server. Not comparable on purpose: an event without a stream ordering is
+/// neither early nor late, and only the graph or [`Reader::order`] gives its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Taken in live, at this stream position.
+    /// Received live or sent here, with this stream ordering.
     Stream(NonZeroU64),
-    /// Fetched as history, or known only as part of a state or an auth chain.
+    /// Backfilled, or an outlier.
     Unordered,
 }
 
 impl Place {
-    /// From the stored form, in which 0 stands for no position.
+    /// From the stored form, in which 0 means no stream ordering.
     fn of_row(position: u64) -> Self {
         NonZeroU64::new(position).map_or(Self::Unordered, Self::Stream)
     }
@@ -34,19 +34,19 @@ impl Place {
     }
 }
 
-/// An event with what was decided about it.
+/// An event with the decision about it.
 #[derive(Debug, Clone)]
 pub struct StoredEvent {
-    /// The event; knows whether it was rejected.
+    /// The event; it includes whether it was rejected.
     pub pdu: Arc<Pdu>,
     /// Bits of [`event_flags`].
     pub flags: u8,
-    /// Its place.
+    /// Its stream ordering.
     pub place: Place,
 }
 
 impl StoredEvent {
-    /// Whether people may see it at all: neither rejected nor soft-failed, and its place in the graph is known.
+    /// Whether users may see it at all: not rejected, not soft-failed, and not an outlier.
     #[must_use]
     pub fn is_visible(&self) -> bool {
         self.flags & (event_flags::REJECTED | event_flags::SOFT_FAILED | event_flags::OUTLIER) == 0
@@ -73,7 +73,7 @@ impl Reader {
         Ok(self.store.get(&EVENT_ROOM, &(id,)).await?)
     }
 
-    /// An event of a room with what was decided about it.
+    /// An event of a room with the decision about it.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -89,7 +89,7 @@ impl Reader {
             .map_err(|problem| damaged(room, &problem))
     }
 
-    /// An event; in any room where none is named.
+    /// An event, of any room if `room` is `None`.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -104,7 +104,7 @@ impl Reader {
         Ok(self.stored_event(&room, id).await?.map(|stored| stored.pdu))
     }
 
-    /// Events by id, in the order asked; those that aren't here are left out.
+    /// Events by id, in the requested order; unknown events are left out.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -141,7 +141,7 @@ impl Reader {
         Ok(events.into_iter().map(|event| event.pdu).collect())
     }
 
-    /// The state before an event; None where the room, the event or its state is not known here.
+    /// The state before an event; `None` if the room, the event or its state is not known on this server.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -159,7 +159,7 @@ impl Reader {
         self.state_of_group(room, groups.map(|groups| groups.after)).await
     }
 
-    /// The resolved state as it was at a position of the stream: what a client that synced then has seen.
+    /// The resolved state as it was at a stream position: what a client that synced then received.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -168,7 +168,7 @@ impl Reader {
         self.state_of_group(room, group).await
     }
 
-    /// Single entries of that state: those of `keys` that are there.
+    /// Entries of that state: those of `keys` that exist.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -212,8 +212,8 @@ impl Reader {
         Ok(Some(StateIds { state, auth_chain }))
     }
 
-    /// Everything that the given events cite as authority, and what that cites, and so on; without the given ones
-    /// unless one of them is cited by another. Auth chains end: a round loads all events that are one step away.
+    /// The auth chain of the given events, without the events themselves unless another one of them cites them. Auth
+    /// chains are finite: each round loads all events that are one step further.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -228,7 +228,7 @@ impl Reader {
         let mut chain: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
         let mut round = self.events_of(room, &version, of).await?;
         while !round.is_empty() {
-            // In version 12 every event rests on the create event without citing it.
+            // In room version 12 every event depends on the create event without citing it.
             let named = create
                 .iter()
                 .filter(|_| round.iter().any(|pdu| pdu.kind() != "m.room.create"));

@@ -1,4 +1,5 @@
-//! Walks over the graph for other servers: what is before given events, and what is between two sets of them.
+//! Walks over the event graph for other servers: `/backfill` and `/get_missing_events`. Must not decide who may see an
+//! event.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -14,7 +15,7 @@ use super::{Reader, TimelineEvent};
 use crate::Unavailable;
 
 impl Reader {
-    /// Accepted events that nothing follows yet, oldest first.
+    /// The forward extremities, oldest first.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -22,8 +23,9 @@ impl Reader {
         Ok(self.store.get(&EXTREMITIES, &(room,)).await?.unwrap_or_default().0)
     }
 
-    /// The given events and what is before them, nearest first, at most `limit` (and never more than
-    /// `MAX_BACKFILL_EVENTS`). Soft-failed events are given where something that is given follows them; rejected ones never.
+    /// The given events and their ancestors, nearest first, at most `limit` (and never more than
+    /// `MAX_BACKFILL_EVENTS`). Soft-failed events are included if a returned event references them; rejected events
+    /// never.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -36,7 +38,7 @@ impl Reader {
         self.walk(room, from, &BTreeSet::new(), limit, true).await
     }
 
-    /// What is before `latest` (without them) and not `earliest` or before it, oldest first.
+    /// Ancestors of `latest` (without `latest`) that are neither `earliest` nor its ancestors, oldest first.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -53,8 +55,8 @@ impl Reader {
         Ok(events)
     }
 
-    /// The index of the last of these events that has a predecessor which is not in its place here: before it, events are
-    /// missing from the timeline. None where there is no such gap among them or right before them.
+    /// The index of the last of these events with a predecessor that is unknown or an outlier here: the timeline has a
+    /// gap before it. `None` if there is no such gap among them or directly before them.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -78,7 +80,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// Whether an event follows another, as far as that is looked for: among the [`MAX_BACKFILL_EVENTS`] before it.
+    /// Whether an event is a descendant of another, among the [`MAX_BACKFILL_EVENTS`] events before it.
     pub(super) async fn follows(&self, room: &RoomId, event: &EventId, before: &EventId) -> Result<bool, Unavailable> {
         let start = [event.to_owned()];
         let behind = self

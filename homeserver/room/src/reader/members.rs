@@ -1,4 +1,4 @@
-//! Who is where: members, servers, aliases, the public directory.
+//! Members, servers of a room, aliases, and the public directory. Must not decide who may see them.
 
 use std::collections::BTreeSet;
 
@@ -13,19 +13,19 @@ use weft_store::tables::rooms::{
 use super::Reader;
 use crate::Unavailable;
 
-/// A user's membership of a room, of users of this server also for rooms that it isn't in.
+/// A user's membership of a room; for users of this server also of rooms that this server is not in.
 #[derive(Debug, Clone)]
 pub struct RoomMembership {
     /// The room.
     pub room: OwnedRoomId,
-    /// Where the user stands.
+    /// The user's membership.
     pub membership: MembershipState,
-    /// The row: event, position, stripped state of invitations, whether it was forgotten.
+    /// The row: event, stream position, stripped state of invitations, whether it was forgotten.
     pub row: MembershipRow,
 }
 
 impl Reader {
-    /// A user's membership in the resolved state; for our users also invitations to rooms that this server isn't in.
+    /// A user's membership in the resolved state; for local users also invitations to rooms that this server is not in.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -37,7 +37,7 @@ impl Reader {
         Ok(row.map_or(MembershipState::Leave, |row| MembershipState::from(row.membership)))
     }
 
-    /// All rooms that a user of this server has a membership of, forgotten ones too.
+    /// All rooms in which a user of this server has a membership, including forgotten ones.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -64,8 +64,8 @@ impl Reader {
         }))
     }
 
-    /// Whether these events, which a join is to rest on, name a membership of the user that has ended since: there is
-    /// a later one here that rests on it. Whoever cites it has not heard of the end.
+    /// Whether one of these auth events of a join is a membership of the user that is not current: this server has a
+    /// later membership event that cites it. The server that built the join does not have that later event.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -93,7 +93,7 @@ impl Reader {
             .collect())
     }
 
-    /// Who is in the room.
+    /// The joined users of the room.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -106,7 +106,7 @@ impl Reader {
             .collect())
     }
 
-    /// The servers of those who are in the room.
+    /// The servers of the joined users.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -115,7 +115,7 @@ impl Reader {
         Ok(members.iter().map(|user| user.server_name().to_owned()).collect())
     }
 
-    /// What an alias of this server stands for.
+    /// The room of an alias of this server.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -132,7 +132,7 @@ impl Reader {
         Ok(rows.into_iter().map(|((_, alias), ())| alias).collect())
     }
 
-    /// Rooms that this server is or was in, at most so many.
+    /// Rooms that this server is or was in, at most `most`.
     ///
     /// # Errors
     /// When the store can't be read.

@@ -1,7 +1,7 @@
-//! A user's membership events in a room, each found through the auth events of the next.
+//! A user's membership events in a room, each found through the auth events of the next one.
 //!
-//! This is an order that needs no stream position: it is the same for events that were received live and for fetched
-//! history. Must not decide who may see an event; [`super::visibility`] does.
+//! This order needs no stream ordering: it is the same for events that were received live and for backfilled events.
+//! Must not decide who may see an event; [`super::visibility`] does.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use weft_dag::{Pdu, RoomVersion};
 use super::{Place, Reader};
 use crate::{Unavailable, membership_chain};
 
-/// Membership events of one user that are read, from the current one back. A user with more of them sees only what the
-/// newest of them show.
+/// Membership events of one user that are read, from the current one back. For a user with more of them, visibility
+/// follows from the newest ones alone.
 const MAX_HISTORY: usize = 200;
 
 /// See the module. Newest first; the first one is the user's current membership event.
@@ -38,7 +38,7 @@ impl MembershipHistory {
         self.events.iter().position(|(event, _)| event == id)
     }
 
-    /// The event that ended the user's last stay; None where the user never joined or is joined.
+    /// The event that ended the user's last joined period; `None` if the user never joined or is joined.
     fn departure(&self) -> Option<&EventId> {
         let last_join = self
             .events
@@ -48,7 +48,7 @@ impl MembershipHistory {
         Some(event)
     }
 
-    /// The event that ended the stay before the one that the newest event belongs to; None where there was none.
+    /// The event that ended the joined period before the one of the newest event; `None` if there was none.
     fn earlier_departure(&self) -> Option<&EventId> {
         let is_join = |(_, state): &(OwnedEventId, MembershipState)| *state == MembershipState::Join;
         let stay = self.events.iter().take_while(|event| is_join(event)).count();
@@ -60,7 +60,7 @@ impl MembershipHistory {
 }
 
 impl Reader {
-    /// The membership history of a user, as the room's current state has it.
+    /// The membership history of a user in the room's current state.
     pub(super) async fn membership_history(
         &self,
         room: &RoomId,
@@ -81,8 +81,8 @@ impl Reader {
         })
     }
 
-    /// Whether a join follows `member`, a membership event of the same user. A membership event on another branch counts
-    /// as the newest one that it follows; one that can't be connected with the history is followed by nothing.
+    /// Whether a join follows `member`, a membership event of the same user. A membership event on another branch
+    /// counts as the newest one that it follows; an event that is not connected with the history has no join after it.
     pub(super) async fn joined_after(
         &self,
         room: &RoomId,
@@ -102,8 +102,8 @@ impl Reader {
         Ok(fork.is_some_and(|index| history.has_join(index)))
     }
 
-    /// The stream position at which the last stay of a user of this server ended; None where the user never joined, is
-    /// joined, or where the position is not known.
+    /// The stream position at which the last joined period of a user of this server ended; `None` if the user never
+    /// joined or is joined, or if the position is not known.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -112,7 +112,7 @@ impl Reader {
         self.position_of(room, history.departure()).await
     }
 
-    /// The stream position at which the stay before the current one ended; None where there was none, or where the
+    /// The stream position at which the joined period before the current one ended; `None` if there was none, or if the
     /// position is not known.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl Reader {
         })
     }
 
-    /// The membership events of the same user on which one rests, newest first, at most `limit`.
+    /// The membership events of the same user in the auth chain of one, newest first, at most `limit`.
     pub(super) async fn membership_chain(
         &self,
         room: &RoomId,
@@ -154,7 +154,7 @@ impl Reader {
     }
 }
 
-/// The membership that a member event gives; leave where it names none.
+/// The membership in a member event; `leave` if it has none.
 pub(super) fn membership_of(member: &Pdu) -> MembershipState {
     #[derive(Deserialize)]
     struct Content {

@@ -1,6 +1,7 @@
-//! Events that relate to another one, from the index.
+//! Events that relate to another event, from the index.
 //!
-//! Gives only what the user may see and what is not redacted. Must not decide which of them are told beside the event.
+//! Returns only events that the user may see and that are not redacted. Must not decide which of them are aggregated in
+//! the event's `unsigned`.
 
 use std::collections::HashSet;
 
@@ -11,8 +12,8 @@ use super::Reader;
 use crate::Unavailable;
 
 impl Reader {
-    /// The newest events that relate to one and that a user may see, at most `limit` of them looked at, newest first; and
-    /// how many were looked at.
+    /// The newest events that relate to an event and that a user may see, newest first, and the number of events that
+    /// were examined. At most `limit` events are examined.
     ///
     /// # Errors
     /// When the store can't be read.

@@ -1,4 +1,4 @@
-//! Rows that form chains (state groups, vector groups), flattened.
+//! Rows that form chains (state groups, vector groups), flattened. Must not write.
 
 use ruma::{OwnedEventId, RoomId};
 use weft_crdt::{ClientId, StateVector};
@@ -14,7 +14,7 @@ use weft_store::tables::{
 use super::Reader;
 use crate::Unavailable;
 
-/// Something in the store that can't be what was written.
+/// Data in the store that no version of this program writes.
 pub(crate) fn damaged(room: &RoomId, what: &dyn std::fmt::Display) -> Unavailable {
     Unavailable::Damaged(format!("{room}: {what}"))
 }
@@ -28,7 +28,7 @@ fn read_group(row: StateGroupRow) -> GroupRow {
     }
 }
 
-/// The stored form of a state vector: what it adds to a parent, or all of it.
+/// The stored form of a state vector: the difference from a parent, or the whole vector.
 pub(crate) fn vector_row(parent: Option<(u64, u8)>, clients: Vec<(u64, u32)>) -> VectorRow {
     VectorRow {
         parent: parent.map(|(id, _)| id),
@@ -38,7 +38,7 @@ pub(crate) fn vector_row(parent: Option<(u64, u8)>, clients: Vec<(u64, u32)>) ->
 }
 
 impl Reader {
-    /// The groups around an event; None for events whose state is not known here.
+    /// The state groups before and after an event; `None` for events whose state is not known here.
     pub(crate) async fn groups_of(
         &self,
         room: &RoomId,
@@ -47,7 +47,7 @@ impl Reader {
         Ok(self.store.get(&EVENT_GROUP, &(room, event)).await?)
     }
 
-    /// The state of a group, and how long its chain is.
+    /// The state of a group, and the length of its chain.
     ///
     /// # Errors
     /// When the store can't be read or the group is not there.
@@ -57,8 +57,8 @@ impl Reader {
         let mut next = (group > 0).then_some(group);
         while let Some(id) = next {
             let row = self.store.get(&STATE_GROUPS, &(room, id)).await?;
-            let row = row.ok_or_else(|| damaged(room, &format_args!("state group {id} is not there")))?;
-            // A chain only leads to older groups; anything else would be a circle.
+            let row = row.ok_or_else(|| damaged(room, &format_args!("state group {id} is missing")))?;
+            // A chain only leads to older groups; anything else would be a cycle.
             next = row.parent.filter(|parent| *parent < id);
             rows.push(read_group(row));
         }
@@ -66,7 +66,7 @@ impl Reader {
         Ok((groups::flatten(&rows), hops))
     }
 
-    /// The group of the resolved state as it was at a position of the stream. Equal groups are equal states.
+    /// The group of the resolved state as it was at a stream position. Equal groups are equal states.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -79,7 +79,7 @@ impl Reader {
         Ok(self.store.scan(query).await?.into_iter().next().map(|(_, group)| group))
     }
 
-    /// The vector group that is valid after an event.
+    /// The vector group after an event.
     pub(crate) async fn vector_group_of(
         &self,
         room: &RoomId,
@@ -88,19 +88,19 @@ impl Reader {
         Ok(self.store.get(&EVENT_VECTOR, &(room, event)).await?)
     }
 
-    /// The state vector of a vector group, and how long its chain is.
+    /// The state vector of a vector group, and the length of its chain.
     pub(crate) async fn vector(&self, room: &RoomId, group: u64) -> Result<(StateVector, u8), Unavailable> {
         let mut vector = StateVector::new();
         let mut hops = None;
         let mut next = Some(group);
         while let Some(id) = next {
             let row = self.store.get(&VECTORS, &(room, id)).await?;
-            let row = row.ok_or_else(|| damaged(room, &format_args!("vector group {id} is not there")))?;
+            let row = row.ok_or_else(|| damaged(room, &format_args!("vector group {id} is missing")))?;
             hops.get_or_insert(row.hops);
             next = row.parent.filter(|parent| *parent < id);
             for (client, end) in row.clients {
                 let client = ClientId::new(client)
-                    .ok_or_else(|| damaged(room, &format_args!("vector group {id} has a bad client")))?;
+                    .ok_or_else(|| damaged(room, &format_args!("vector group {id} has an invalid client id")))?;
                 vector.raise(client, end);
             }
         }

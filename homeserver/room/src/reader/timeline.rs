@@ -1,4 +1,4 @@
-//! The visible events of a room in the order in which people saw them.
+//! The visible events of a room in stream ordering. Must not decide who may see an event.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -13,7 +13,7 @@ use weft_wire::{event_types, limits::MAX_PAGE_EVENTS};
 use super::{Place, Reader, damaged};
 use crate::Unavailable;
 
-/// Which events of a timeline are asked for.
+/// Which events of a timeline are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Types {
     /// All.
@@ -31,10 +31,10 @@ pub enum Direction {
     Backward,
 }
 
-/// An event in its place.
+/// An event with its stream ordering.
 #[derive(Debug, Clone)]
 pub struct TimelineEvent {
-    /// The place: the stream position, or negative for events from before this server's time in the room.
+    /// The stream ordering; negative for backfilled events.
     pub order: i64,
     /// The event.
     pub pdu: Arc<Pdu>,
@@ -51,21 +51,21 @@ impl AsRef<Pdu> for TimelineEvent {
 pub struct Page {
     /// In the direction of reading.
     pub events: Vec<TimelineEvent>,
-    /// Where the next page begins (pass it as `from`); None at the end of what this server has.
+    /// Where the next page begins (pass it as `from`); `None` at the end of what this server has.
     pub next: Option<i64>,
 }
 
-/// What is new in a room.
+/// New events of a room.
 #[derive(Debug, Clone, Default)]
 pub struct Since {
     /// Oldest first.
     pub events: Vec<TimelineEvent>,
-    /// There were more: these are the newest of them.
+    /// There were more events; these are the newest.
     pub limited: bool,
 }
 
-/// How many events are read at a time, in search of one that is no witness event: mostly the first is none. A server sends
-/// one in ten minutes, so that a few suffice.
+/// Events that are read at a time to find one that is not a witness event. Mostly the first one is not. A server sends
+/// one witness event in ten minutes, so a few reads suffice.
 const NEWEST_PAGES: [usize; 4] = [2, 50, 200, 200];
 
 type Index = Table<(OwnedRoomId, i64), OwnedEventId>;
@@ -78,7 +78,7 @@ fn index(types: Types) -> &'static Index {
 }
 
 impl Reader {
-    /// Events after `from` (Forward) or before it (Backward), without the one at `from`; from the end where absent.
+    /// Events after `from` (Forward) or before it (Backward), without the one at `from`; `None` begins at the end.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -114,8 +114,8 @@ impl Reader {
         })
     }
 
-    /// The newest event, but for witness events, which servers send by themselves. Only so many are passed over; behind more
-    /// the last of them is given.
+    /// The newest event that is not a witness event; servers send those automatically. A limited number is skipped; if
+    /// all of these are witness events, the last of them is returned.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -180,10 +180,10 @@ impl Reader {
         self.store.positions().visible()
     }
 
-    /// Rooms in which something was committed after `from`, through `to`; None where that is more than `most` events.
+    /// Rooms with commits after `from` and up to `to`; `None` if these are more than `most` events.
     ///
-    /// Whatever has a place in a timeline at such a position, or a group of the state, has its row here of the same
-    /// commit: in a room that is not named, neither is new.
+    /// A timeline event or state group with a stream position has its row here, written in the same commit: a room that
+    /// is not returned has neither.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -197,7 +197,7 @@ impl Reader {
         Ok((rows.len() <= most).then(|| rows.into_iter().map(|(_, row)| row.room).collect()))
     }
 
-    /// The place of an event in its room's timeline; None where it isn't in it.
+    /// The stream ordering of an event in its room's timeline; `None` if it is not in it.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -224,7 +224,7 @@ impl Reader {
         let (orders, ids): (Vec<i64>, Vec<OwnedEventId>) = rows.into_iter().unzip();
         let events = self.events(room, &ids).await?;
         if events.len() != ids.len() {
-            return Err(damaged(room, &"the timeline names an event that is not there"));
+            return Err(damaged(room, &"an event of the timeline is missing"));
         }
         let placed = orders.into_iter().zip(events);
         Ok(placed
@@ -233,7 +233,7 @@ impl Reader {
     }
 }
 
-/// A stream position as a place in a timeline.
+/// A stream position as a stream ordering of the timeline.
 pub(crate) fn order_of(position: u64) -> i64 {
     i64::try_from(position).unwrap_or(i64::MAX)
 }

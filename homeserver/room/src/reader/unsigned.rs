@@ -1,6 +1,6 @@
-//! What is told beside an event that is not part of it: who sent it how, what took it back, what it replaced.
+//! The `unsigned` data of events: the transaction id, the redaction, the replaced state event, the membership.
 //!
-//! Must not decide who may see an event: callers ask only about events that the user is shown.
+//! Must not decide who may see an event: callers pass only events that the user may see.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,21 +11,21 @@ use weft_store::tables::rooms::{EVENT_GROUP, EVENT_TXN, REDACTED_BY, STATE_GROUP
 use super::{Reader, damaged, membership_history::membership_of};
 use crate::Unavailable;
 
-/// What is told beside one event (Matrix client-server API, `unsigned`).
+/// The `unsigned` data of one event (Matrix client-server API, `unsigned`).
 #[derive(Debug, Clone, Default)]
 pub struct UnsignedData {
-    /// The transaction id by which the asking device sent the event.
+    /// The transaction id with which the requesting device sent the event.
     pub transaction: Option<String>,
-    /// The redaction that took effect on it.
+    /// The redaction that applies to it.
     pub redaction: Option<Arc<Pdu>>,
     /// The state event that it replaced.
     pub replaced: Option<Arc<Pdu>>,
-    /// The asking user's membership at the event, after it where it changes that.
+    /// The requesting user's membership at the event; after the event if it changes the membership.
     pub membership: Option<MembershipState>,
 }
 
 impl Reader {
-    /// What is to be told beside these events of a room, in their order.
+    /// The `unsigned` data of these events of a room, in their order.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -65,7 +65,7 @@ impl Reader {
             .collect())
     }
 
-    /// A user's memberships at events, each after its event; None where the state there is not known.
+    /// A user's memberships after each of these events; `None` where the state is not known.
     async fn memberships_at(
         &self,
         room: &RoomId,
@@ -97,8 +97,8 @@ impl Reader {
         Ok(memberships)
     }
 
-    /// Redactions that the user may not see are given without their reason: the fact shows in the redacted event, but the
-    /// words may have been written after the user left.
+    /// Redactions that the user may not see are returned without their reason. The redacted event shows that there is a
+    /// redaction, but the reason may have been written after the user left.
     async fn as_shown_to(
         &self,
         room: &RoomId,
@@ -135,7 +135,7 @@ impl Reader {
         self.entry_of_group(room, groups.before, pdu.kind(), key).await
     }
 
-    /// One entry of a group's state. Reads the chain only as far as it has to.
+    /// One entry of a group's state. Reads the chain only as far as needed.
     pub(super) async fn entry_of_group(
         &self,
         room: &RoomId,
@@ -146,12 +146,12 @@ impl Reader {
         let mut next = (group > 0).then_some(group);
         while let Some(id) = next {
             let row = self.store.get(&STATE_GROUPS, &(room, id)).await?;
-            let row = row.ok_or_else(|| damaged(room, &format_args!("state group {id} is not there")))?;
+            let row = row.ok_or_else(|| damaged(room, &format_args!("state group {id} is missing")))?;
             let entry = row.changes.into_iter().find(|(k, s, _)| k == kind && s == key);
             if let Some((_, _, event)) = entry {
                 return Ok(Some(event));
             }
-            // A chain only leads to older groups; anything else would be a circle.
+            // A chain only leads to older groups; anything else would be a cycle.
             next = row.parent.filter(|parent| *parent < id);
         }
         Ok(None)

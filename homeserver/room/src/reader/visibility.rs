@@ -1,7 +1,7 @@
-//! Who may see an event: history visibility, for users ([`user`]) and for servers.
+//! Which events a user ([`user`]) or a server may see: history visibility.
 //!
-//! Source: server-server API "Room history visibility". The state that counts is the one at the event. Must not compare
-//! stream positions: an event that was fetched as history has none.
+//! Source: server-server API "Room history visibility". The state at the event counts. Must not compare stream
+//! positions: a backfilled event has none.
 
 mod user;
 
@@ -19,12 +19,13 @@ use super::Reader;
 use crate::{Unavailable, membership_chain};
 
 impl Reader {
-    /// Of events that a server asks about, those before which it was in the room; all of them where it is in now. `extremities`
-    /// are events up to which it says that it knows the room: where it was in after one of them by a join that these
-    /// events crossed, it may ask about them too. Such a join rests on what they found, or would have stood beside it.
+    /// Of the requested events, those at which the server was in the room; all of them if it is in the room now.
+    /// `extremities` are the latest events that the server named in its request. If it is in the room after one of them
+    /// through a join that is concurrent with the requested events, it may request them too, provided that the join
+    /// depends on a membership in their state or that this state allows the join.
     ///
-    /// A server that was put out while it could not be reached learns of it by an event whose past it hasn't heard of.
-    /// Who would not tell it that past would leave it in the belief that it is in the room, for ever.
+    /// A server whose user was removed while it was unreachable learns of the removal from an event with an unknown
+    /// past. Without access to that past, the server would treat its user as joined for ever.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -67,7 +68,7 @@ impl Reader {
         Ok(allowed)
     }
 
-    /// Whether the state before an event lets one of these joins pass that have not ended with the memberships in it.
+    /// Whether the state before an event allows one of these joins, other than those that a membership in it replaced.
     async fn allows_any(
         &self,
         room: &RoomId,
@@ -88,9 +89,10 @@ impl Reader {
         Ok(joins.iter().filter(is_beside).any(passes))
     }
 
-    /// Whether an accepted event is what somebody else said of the membership of a user who has one of these joins, and
-    /// rests on none of them: no word of his own, which he might place where he likes. He is told of it, and what is before it may be another such one: who is banned twice was not in the room when
-    /// he was banned the second time.
+    /// Whether an accepted event is another user's membership event about a user with one of these joins, and does not
+    /// depend on any of them. The user's own events do not count, since their server chooses the place of those in the
+    /// graph. The user's server receives this event, and an ancestor may be another such event: a user who is banned
+    /// twice was not in the room at the second ban.
     async fn ends_any_unheard(
         &self,
         room: &RoomId,
@@ -110,8 +112,8 @@ impl Reader {
         Ok(joins.iter().any(|join| !before.iter().any(|id| id == join.event_id())))
     }
 
-    /// Whether one of these joins stands here, and follows a membership of the same user that the resolution of branches
-    /// brought back ([`crate::ingest::reset`]).
+    /// Whether one of these joins is in the resolved state here, and follows a membership of the same user that state
+    /// resolution restored ([`crate::ingest::state_reset`]).
     async fn is_reset(&self, room: &RoomId, before: &[Arc<Pdu>], joins: &[Arc<Pdu>]) -> Result<bool, Unavailable> {
         for join in joins {
             let back = before.iter().find(|member| member.state_entry() == join.state_entry());
@@ -127,7 +129,7 @@ impl Reader {
         Ok(false)
     }
 
-    /// The memberships of the same user on which one rests, from the last one back.
+    /// The membership events of the same user that an event depends on, newest first.
     async fn memberships_before(&self, room: &RoomId, member: &Pdu) -> Result<Vec<OwnedEventId>, Unavailable> {
         let Some(version) = self.version(room).await? else {
             return Ok(Vec::new());
@@ -138,7 +140,7 @@ impl Reader {
         Ok(chain.into_iter().map(|event| event.event_id().to_owned()).collect())
     }
 
-    /// Whether a user of this server was in the room just before an event; no for an event that has no place here.
+    /// Whether a user of this server was in the room just before an event; false for an outlier.
     async fn was_in_before(
         &self,
         room: &RoomId,
@@ -166,7 +168,7 @@ impl Reader {
         self.events_of(room, &version, &ids).await
     }
 
-    /// Whether a server may see an event: one of its users could.
+    /// Whether a server may see an event: one of its users may see it.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -182,7 +184,7 @@ impl Reader {
         ) else {
             return Ok(false);
         };
-        // Mostly one entry of the state decides, and its members need not be read.
+        // Mostly one entry of the state decides, so that the members need not be read.
         let entry = self
             .entry_of_group(room, groups.before, "m.room.history_visibility", "")
             .await?;
@@ -216,7 +218,7 @@ fn is_join(member: &Arc<Pdu>) -> bool {
     content.is_ok_and(|content| content.membership == MembershipState::Join)
 }
 
-/// The field of a member event that decides here.
+/// The `membership` field of a member event.
 #[derive(Deserialize)]
 struct Membership {
     membership: MembershipState,

@@ -1,8 +1,8 @@
 //! Which events a user may see (client-server API, "Room history visibility").
 //!
-//! Rule 3 of the specification asks whether the user joined at any point after the event. The answer comes from the
-//! graph alone: the state before the event names the user's membership event at that point, and the user's membership
-//! history says whether a join follows it. Must not compare stream positions: fetched history has none.
+//! Rule 3 of the specification depends on whether the user joined at any point after the event. The graph alone
+//! decides: the state before the event has the user's membership event at that point, and the user's membership history
+//! shows whether a join follows it. Must not compare stream positions: backfilled events have none.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -31,7 +31,7 @@ fn user_may_see(visibility: &HistoryVisibility, then: &MembershipState, joined_s
 }
 
 impl Reader {
-    /// Those of `events` that a user may see, in their order. Rejected and soft-failed events must be left out before. A
+    /// Those of `events` that a user may see, in their order. The caller leaves out rejected and soft-failed events. A
     /// redaction of another room's event is visible to nobody.
     ///
     /// # Errors
@@ -55,9 +55,9 @@ impl Reader {
         Ok(visible)
     }
 
-    /// Without redactions of another room's events, in their order. Such a redaction has no effect there, and a client that
-    /// is shown it would hide an event that is not redacted. [`Reader::visible_to_user`] leaves them out too; this is for a
-    /// user who may see all of these events.
+    /// The events without redactions of another room's events, in their order. Such a redaction has no effect there,
+    /// and a client that received it would hide an event that is not redacted. [`Reader::visible_to_user`] leaves them
+    /// out too; this is for a user who may see all of these events.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -81,7 +81,7 @@ impl Reader {
         Ok(kept)
     }
 
-    /// The same as [`Reader::visible_to_user`] for message events by their ids, none of which are loaded or redactions.
+    /// As [`Reader::visible_to_user`], for ids of message events that are not loaded and are not redactions.
     pub(in crate::reader) async fn visible_messages(
         &self,
         room: &RoomId,
@@ -103,12 +103,12 @@ impl Reader {
     }
 }
 
-/// What the state before an event says about one user.
+/// The entries about one user in the state before an event.
 #[derive(Clone)]
 struct Then {
     visibility: HistoryVisibility,
     membership: MembershipState,
-    /// The user's membership event; None where there is none yet.
+    /// The user's membership event; `None` if there is none yet.
     member: Option<OwnedEventId>,
 }
 
@@ -168,7 +168,7 @@ impl<'a> View<'a> {
         Ok(user_may_see(visibility, &then.membership, joined_since))
     }
 
-    /// The state before an event; None where it is not known here.
+    /// The state before an event; `None` if it is not known here.
     async fn then(&mut self, event: &EventId) -> Result<Option<Then>, Unavailable> {
         let Some(groups) = self.reader.groups_of(self.room, &event.to_owned()).await? else {
             return Ok(None);
@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rules_of_the_specification() {
+    fn history_visibility_follows_the_rules_of_the_specification() {
         use HistoryVisibility::{Invited, Joined, Shared, WorldReadable};
         use MembershipState::{Ban, Invite, Join, Knock, Leave};
         for then in [Ban, Invite, Join, Knock, Leave] {
