@@ -1,4 +1,4 @@
-//! What a user may do in a room, read from its state.
+//! A user's rights in a room, read from the room's state. Must not change anything.
 
 use ruma::{OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
 use weft_dag::StateView;
@@ -6,21 +6,21 @@ use weft_wire::{Role, event_types};
 
 use crate::{Reader, Rooms, Unavailable};
 
-/// A user's standing in a room at this moment.
+/// A user's membership and rights in a room at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// Membership; `leave` where the room has never heard of the user.
+    /// Membership; `leave` if the room has no membership event of the user.
     pub membership: MembershipState,
-    /// The role that the power level amounts to.
+    /// The role that corresponds to the power level.
     pub role: Role,
     /// The power level; `i64::MAX` for the creators of a room of version 12.
     pub power: i64,
-    /// Joined, and the power reaches what the room asks for `dev.weft.update`.
+    /// Joined, with at least the power level that the room requires for `dev.weft.update`.
     pub can_edit: bool,
 }
 
 impl Access {
-    /// Reads it from a state that has at least the create event, the power levels and the user's member event.
+    /// Reads the rights from a state with at least the create event, the power levels and the user's member event.
     #[must_use]
     pub fn of(state: &StateView, user: &UserId) -> Self {
         let power = state.user_power(user);
@@ -32,26 +32,26 @@ impl Access {
         }
     }
 
-    /// Whether the user may read what is written from now on.
+    /// Whether the user may read events sent from now on.
     #[must_use]
     pub fn can_read(&self) -> bool {
         self.membership == MembershipState::Join
     }
 }
 
-/// Why the standing could not be told.
+/// Why the rights could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// This server is not in the room.
     #[error("room {0} is not known here")]
     UnknownRoom(OwnedRoomId),
-    /// The store or the worker.
+    /// The store or the worker is unavailable.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
 impl Reader {
-    /// A user's standing in a room; None where the room is not known here.
+    /// A user's rights in a room; `None` if the room is not known on this server.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -69,7 +69,7 @@ impl Reader {
 }
 
 impl Rooms {
-    /// A user's standing in a room.
+    /// A user's rights in a room.
     ///
     /// # Errors
     /// When the room is unknown or the store can't be read.

@@ -1,7 +1,7 @@
-//! Admission of updates: what is known in the causal past of an event, and whom client ids belong to.
+//! Admission of updates: the state vector of an event's causal past, and the owners of client ids.
 //!
-//! Pure. The rules themselves are `weft_crdt::admit`; here is only what they are asked against. At the tip of the
-//! graph the past is all that was merged; at a fork it is the vector of the events that are followed.
+//! Pure. The rules are in `weft_crdt::admit`; this module supplies the past that they are applied to. At the forward
+//! extremities the past is everything that was merged; on a branch it is the vector after the event's `prev_events`.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use ruma::{OwnedUserId, UserId};
 use weft_crdt::{Admission, ClientId, Known, StateVector, Update, admit};
 use weft_wire::update::UpdateContent;
 
-/// Whom client ids belong to. Users are few and client ids many, so that each user is kept once.
+/// The owners of client ids. Users are few and client ids many, so each user is stored once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Owners {
     users: Vec<OwnedUserId>,
@@ -19,7 +19,7 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
-    /// Gives a client id to a user, unless it belongs to somebody. True where it was free.
+    /// Assigns a client id to a user, unless it has an owner. True if it was free.
     pub(crate) fn claim(&mut self, client: ClientId, user: &UserId) -> bool {
         if self.clients.contains_key(&client) {
             return false;
@@ -29,7 +29,7 @@ impl Owners {
         true
     }
 
-    /// The user's number: its place in `users`.
+    /// The user's number: its index in `users`.
     fn number(&mut self, user: &UserId) -> u32 {
         if let Some(number) = self.numbers.get(user) {
             return *number;
@@ -50,7 +50,7 @@ impl Owners {
     }
 }
 
-/// What is known at a point of the graph.
+/// The causal past at one point of the graph.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Past<'a> {
     pub(crate) vector: &'a StateVector,
@@ -63,7 +63,7 @@ impl Known for Past<'_> {
     }
 
     fn owner(&self, client: ClientId) -> Option<&str> {
-        // A client id that nobody used in this past is free in it, whoever used it on another branch.
+        // A client id that is unused in this past is free in it, even if it is used on another branch.
         if self.end(client) == 0 {
             None
         } else {
@@ -72,21 +72,21 @@ impl Known for Past<'_> {
     }
 }
 
-/// What is to be done with the update of an event.
+/// The decision about the update of an event.
 #[derive(Debug, Clone)]
 pub(crate) enum Judgement {
     /// It becomes part of the text.
     Admitted {
-        /// The update, less what was known.
+        /// The update without what was known before.
         update: Update,
-        /// Of each client the new clocks.
+        /// For each client the new clocks.
         ranges: BTreeMap<ClientId, (u32, u32)>,
     },
-    /// It brings nothing.
+    /// It contains nothing new.
     NothingNew,
-    /// It stays in the graph and out of the text, on every server.
+    /// It stays in the graph and is not part of the text, on every server.
     Inadmissible {
-        /// The rule.
+        /// The rule that it violates.
         reason: String,
     },
 }
@@ -99,7 +99,7 @@ pub(crate) fn judge(content: &UpdateContent, sender: &UserId, past: &Past<'_>) -
     }
 }
 
-/// The update of an event, as bytes and parsed, if it can be read and the event declares what it brings.
+/// The update of an event, as bytes and parsed, if it is valid and the event declares its ranges correctly.
 pub(crate) fn read(content: &UpdateContent) -> Result<(Bytes, Update), String> {
     let bytes = Bytes::from(content.bytes().map_err(|error| error.to_string())?);
     let update = Update::parse(bytes.clone()).map_err(|error| error.to_string())?;
@@ -110,7 +110,7 @@ pub(crate) fn read(content: &UpdateContent) -> Result<(Bytes, Update), String> {
         .map(|(client, range)| (client.get(), range))
         .collect();
     if declared != carried {
-        return Err("the declared ranges are not those of the update".to_owned());
+        return Err("the declared ranges differ from those of the update".to_owned());
     }
     Ok((bytes, update))
 }

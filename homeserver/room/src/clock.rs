@@ -1,14 +1,14 @@
-//! Where a worker gets the time from. Pure code takes timestamps as arguments instead.
+//! The time source of workers. Pure code must take timestamps as arguments instead.
 
 use ruma::MilliSecondsSinceUnixEpoch;
 
-/// The time of day. Tests supply one that stands still.
+/// The time of day. Tests supply one that is set by hand.
 pub trait Clock: Send + Sync + 'static {
-    /// Now.
+    /// The current time.
     fn now(&self) -> MilliSecondsSinceUnixEpoch;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

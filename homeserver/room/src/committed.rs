@@ -1,4 +1,4 @@
-//! What one commit changed, for those who pass it on: sockets, /sync, federation.
+//! The changes of one commit, for WebSocket connections, `/sync` and federation. Must not refer to the store.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
 use weft_dag::Pdu;
 
-/// One live connection to a document. Given out by whoever accepts connections; unique while the process runs.
+/// One live connection to a document, assigned when the connection is accepted; unique while the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
@@ -15,40 +15,40 @@ pub struct ConnectionId(pub u64);
 pub struct CommittedEvent {
     /// The event.
     pub pdu: Arc<Pdu>,
-    /// Its place in the server's stream.
+    /// Its stream position.
     pub position: u64,
-    /// Accepted and not soft-failed: clients see it.
+    /// Accepted and not soft-failed: clients receive it.
     pub visible: bool,
 }
 
-/// A change of the text for the sockets of the room.
+/// A change of the text for the live connections of the room.
 #[derive(Debug, Clone)]
 pub struct LiveEdit {
     /// A Yjs v1 update.
     pub update: Bytes,
     /// Who wrote it.
     pub author: OwnedUserId,
-    /// The connection it came by, which already has it. None for what came from another server.
+    /// The connection that sent it, which already has it. `None` for an edit from another server.
     pub session: Option<ConnectionId>,
 }
 
-/// One commit of a room. It is on disk when anybody sees this.
+/// One commit of a room. It is on disk when this is published.
 #[derive(Debug, Clone)]
 pub struct Committed {
     /// The room.
     pub room_id: OwnedRoomId,
-    /// The last stream position of the commit; 0 where it brought no events (edits that were journaled only).
+    /// The last stream position of the commit; 0 if it has no events (edits that were only journaled).
     pub position: u64,
-    /// Events in the order of the log.
+    /// Events in stream ordering.
     pub events: Vec<CommittedEvent>,
     /// Changes of the text: journaled here, or merged from events of other servers.
     pub edits: Vec<LiveEdit>,
-    /// The document was rebuilt because a forged update lost against its rival: live clients must load it anew.
+    /// The document was rebuilt because a conflicting update lost: live clients must reload it.
     pub reload: bool,
-    /// Members, roles or visibility changed: every socket's rights must be looked at again.
+    /// Members, roles or visibility changed: the rights of every live connection must be checked again.
     pub access_changed: bool,
     /// Servers for which the commit wrote outbox rows.
     pub destinations: Vec<OwnedServerName>,
-    /// Users of this server to wake: those joined, and those whose membership changed.
+    /// Users of this server to wake: joined users, and users whose membership changed.
     pub users: Vec<OwnedUserId>,
 }

@@ -1,4 +1,5 @@
-//! Our own events: from what a command asks for to an event that is signed and authorised at the tip of the graph.
+//! Local events: from a proto-event to an event that is signed and authorised at the forward extremities. Must not
+//! write.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use weft_dag::{BuildError, Draft, EventMap, Pdu, Placement, Signer, Verdict, aut
 
 use crate::{SendError, active_room::ActiveRoom};
 
-/// What an event is to say; the room and its place follow from the room.
+/// The content of a new event; the room and its position follow from the room.
 #[derive(Debug, Clone)]
 pub(crate) struct ProtoEvent {
     pub(crate) sender: OwnedUserId,
@@ -31,7 +32,7 @@ pub(crate) fn canonical(content: Map<String, Value>) -> Result<CanonicalJsonObje
     }
 }
 
-/// Why the rules or limits refuse to build an event.
+/// The error for a build error: the authorisation rules or a limit.
 pub(crate) fn refused(error: BuildError) -> SendError {
     match error {
         BuildError::TooLarge { bytes, max } => SendError::TooLarge {
@@ -48,7 +49,7 @@ pub(crate) fn refused(error: BuildError) -> SendError {
 }
 
 impl ActiveRoom {
-    /// Signs an event at the tip and asks the rules about it.
+    /// Signs an event at the forward extremities and applies the authorisation rules.
     pub(crate) fn compose(
         &self,
         proto: ProtoEvent,
@@ -105,8 +106,8 @@ impl ActiveRoom {
         }
     }
 
-    /// What a document asks of its rooms' events beyond the rules of Matrix (`spec/docs/events.md`). Of ours only: what
-    /// other servers accept can't be refused here.
+    /// Restrictions on events of documents beyond the Matrix rules (`spec/docs/events.md`). For local events only:
+    /// events that other servers accept can't be refused here.
     fn check_document_rules(&self, proto: &ProtoEvent) -> Result<(), SendError> {
         if self.document.is_none()
             || proto.kind != "m.room.history_visibility"
@@ -121,9 +122,9 @@ impl ActiveRoom {
         if matches!(wanted, Some("shared" | "world_readable")) {
             return Ok(());
         }
-        // Who joins gets the whole text, so a narrower promise about the past could not be kept.
+        // A user who joins gets the whole text, so a narrower visibility of the history could not be kept.
         Err(SendError::Forbidden {
-            reason: "the history of a document is shared or world_readable".to_owned(),
+            reason: "the history visibility of a document must be `shared` or `world_readable`".to_owned(),
         })
     }
 }

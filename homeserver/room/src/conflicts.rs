@@ -1,19 +1,19 @@
 //! An index of clock ranges: which events claim which clocks of a client.
 //!
-//! Only a lying server, or one that was restored from an old backup, can make two events that bring other blocks under the
-//! same ids. Which of them stands is decided in [`crate::rivals`]. Must not read the store or the update's text.
+//! Only a malicious server, or one that was restored from an old backup, makes two events with different blocks at the
+//! same ids. [`crate::rivals`] decides between them. Must not read the store or the update's text.
 
 use std::collections::BTreeMap;
 
 use weft_crdt::ClientId;
 
-/// The clocks `[from, to)` of each client that were brought, and by whom.
+/// The claimed clocks `[from, to)` of each client, each with the claim's number.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     clients: BTreeMap<ClientId, Ranges>,
 }
 
-/// The claims on one client's clocks, by their first one.
+/// The claims on one client's clocks, by first clock.
 #[derive(Debug, Default)]
 struct Ranges {
     by_start: BTreeMap<u32, Vec<(u32, usize)>>,
@@ -21,10 +21,10 @@ struct Ranges {
 }
 
 impl Claims {
-    /// Those who brought some of these clocks, by the numbers under which they were entered.
+    /// The numbers of the claims that overlap these clocks.
     pub(crate) fn overlapping(&self, client: ClientId, (from, to): (u32, u32)) -> impl Iterator<Item = usize> {
         let ranges = self.clients.get(&client);
-        // No claim that begins before this can reach so far.
+        // No claim that begins before this is long enough to overlap.
         let first = from.saturating_sub(ranges.map_or(0, |ranges| ranges.longest));
         ranges
             .into_iter()
@@ -34,14 +34,14 @@ impl Claims {
             .map(|(_, _, who)| who)
     }
 
-    /// Enters a claim.
+    /// Adds a claim.
     pub(crate) fn add(&mut self, client: ClientId, (from, to): (u32, u32), who: usize) {
         let ranges = self.clients.entry(client).or_default();
         ranges.longest = ranges.longest.max(to.saturating_sub(from));
         ranges.by_start.entry(from).or_default().push((to, who));
     }
 
-    /// Takes a claim out.
+    /// Removes a claim.
     pub(crate) fn remove(&mut self, client: ClientId, (from, to): (u32, u32), who: usize) {
         let Some(ranges) = self.clients.get_mut(&client) else {
             return;
@@ -63,7 +63,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn who_overlaps_is_found_and_nobody_else(
+        fn exactly_the_overlapping_claims_are_found(
             claims in prop::collection::vec((0..3_u64, 0..20_u32, 1..8_u32), 0..30),
             (client, from, length) in (0..3_u64, 0..20_u32, 1..8_u32),
         ) {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_clocks_are_no_trouble() {
+    fn the_largest_clocks_are_handled() {
         let mut index = Claims::default();
         let client = ClientId::new(1).unwrap();
         index.add(client, (u32::MAX - 1, u32::MAX), 0);

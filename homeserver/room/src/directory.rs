@@ -1,5 +1,5 @@
-//! Aliases of this server, its public directory, and what a user wants to forget. No room's graph is touched, so no
-//! worker is asked.
+//! Aliases of this server, its room directory, and forgotten rooms. Must not change a room's graph, so that no worker
+//! is involved.
 
 use ruma::{OwnedRoomAliasId, RoomAliasId, RoomId, UserId, events::room::member::MembershipState};
 use weft_store::{
@@ -9,31 +9,31 @@ use weft_store::{
 
 use crate::{Rooms, Unavailable};
 
-/// How often a row is read and written again where it changes at that moment.
+/// Attempts to read and write a row that changes concurrently.
 const MAX_ATTEMPTS: usize = 8;
 
 /// Why an alias or directory entry was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// The alias stands for a room already.
+    /// The alias is in use.
     #[error("alias {0} is taken")]
     Taken(OwnedRoomAliasId),
     /// There is no such alias.
     #[error("alias {0} does not exist")]
     UnknownAlias(OwnedRoomAliasId),
-    /// Only who has left a room can forget it.
+    /// A user can forget a room only after leaving it.
     #[error("the user is still in the room")]
     StillIn,
-    /// The store.
+    /// The store is unavailable.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
 impl Rooms {
-    /// Lets an alias stand for a room. Whether the user may is the caller's to check.
+    /// Creates an alias of a room. The caller checks whether the user may.
     ///
     /// # Errors
-    /// When it is taken.
+    /// If the alias is in use.
     pub async fn put_alias(&self, alias: &RoomAliasId, room: &RoomId, creator: &UserId) -> Result<(), DirectoryError> {
         let mut batch = Batch::new();
         claim_alias(&mut batch, alias, room, creator);
@@ -44,15 +44,15 @@ impl Rooms {
         }
     }
 
-    /// Removes an alias.
+    /// Deletes an alias.
     ///
     /// # Errors
-    /// When there is none.
+    /// If it does not exist.
     pub async fn delete_alias(&self, alias: &RoomAliasId) -> Result<(), DirectoryError> {
         let unknown = || DirectoryError::UnknownAlias(alias.to_owned());
         let row = self.reader().alias(alias).await?.ok_or_else(unknown)?;
         let mut batch = Batch::new();
-        // It may have been removed and claimed for another room meanwhile: that one is not the caller's to remove.
+        // It may have been deleted and created for another room meanwhile; the caller may not delete that one.
         batch.require(&ALIASES, &(alias,), Some(&row));
         batch.delete(&ALIASES, &(alias,));
         batch.delete(&ROOM_ALIASES, &(&row.room, alias));
@@ -62,7 +62,7 @@ impl Rooms {
         }
     }
 
-    /// Lists a room in this server's directory, or takes it out.
+    /// Adds a room to this server's room directory, or removes it.
     ///
     /// # Errors
     /// When the store fails.
@@ -76,10 +76,10 @@ impl Rooms {
         Ok(self.shared.store.commit(batch).await.map_err(Unavailable::from)?)
     }
 
-    /// Hides a room that the user has left from the user's lists.
+    /// Removes a room that the user has left from the user's lists.
     ///
     /// # Errors
-    /// When the user is in it or invited.
+    /// If the user is joined or invited.
     pub async fn forget(&self, room: &RoomId, user: &UserId) -> Result<(), DirectoryError> {
         for _ in 0..MAX_ATTEMPTS {
             let Some(found) = self.reader().room_of_user(user, room).await? else {
@@ -105,7 +105,7 @@ impl Rooms {
     }
 }
 
-/// Writes an alias into a batch that fails where it is taken.
+/// Writes an alias into a batch that fails if the alias is in use.
 pub(crate) fn claim_alias(batch: &mut Batch, alias: &RoomAliasId, room: &RoomId, creator: &UserId) {
     batch.require(&ALIASES, &(alias,), None);
     batch.put(

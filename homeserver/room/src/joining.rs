@@ -1,7 +1,7 @@
-//! Joins through other servers that are under way: their servers count us in before we have the room, and what they
-//! send in between must not be taken for a stranger's.
+//! Joins through other servers that are in progress. The other servers send events as soon as they have the join,
+//! before this server has stored the room; those events must wait and not be dropped as events of an unknown room.
 //!
-//! Only in memory: a join that a crash ends is begun again by whoever wanted it.
+//! Only in memory: a join that a crash interrupts is repeated by the client. Must not decide about joins.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Rooms, registry::Shared};
 
-/// How long a transaction waits for a join at most: less than the other server waits for its answer.
+/// The longest wait of a transaction for a join: shorter than the sending server's request timeout.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
-/// A join that is under way, until this is dropped.
+/// A join in progress, until this is dropped.
 #[must_use]
 pub struct Joining {
     shared: Arc<Shared>,
@@ -22,7 +22,7 @@ pub struct Joining {
 }
 
 impl Rooms {
-    /// Notes that this server is joining a room through another one: from before it asks until the room is adopted.
+    /// Marks a join through another server as in progress: from before the request until the room is stored.
     pub fn joining(&self, room: &RoomId) -> Joining {
         let ended = self.shared.note_joining(room);
         Joining {
@@ -32,11 +32,11 @@ impl Rooms {
         }
     }
 
-    /// Returns when no join of this room is under way; after a while in any case.
+    /// Returns when no join of this room is in progress, or at the deadline.
     pub async fn until_joined(&self, room: &RoomId) {
         let Some(ended) = self.shared.joining(room) else { return };
         if tokio::time::timeout(MAX_WAIT, ended.cancelled()).await.is_err() {
-            tracing::warn!(%room, "a join takes long; what comes meanwhile is left out");
+            tracing::warn!(%room, "the join is still in progress; its events are dropped");
         }
     }
 }

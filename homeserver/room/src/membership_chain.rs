@@ -1,17 +1,18 @@
-//! A user's memberships, each of which rests on the one before it: a name that was changed after a join rests on the join,
-//! and that on the leave before it. So they tell what a user had heard of himself, in whatever order they come.
+//! The chain of a user's membership events, each of which cites the one before it: a change of the display name cites
+//! the join, and the join cites the leave before it. The chain shows which of them the user's server had, in any order
+//! of arrival.
 //!
-//! Must not read anything: the caller has the events that a membership cites.
+//! Must not read anything: the caller has the events that a membership event cites.
 
 use std::sync::Arc;
 
 use weft_dag::Pdu;
 
-/// Memberships of one user that are looked at, from the last one back. Who changes his name more often between two events
-/// is taken for one who has come anew, which costs an event, or waits for others' word of what he crossed.
+/// Membership events of one user that are examined, newest first. A user with more changes of the display name between
+/// two events counts as having joined anew. That costs an event, or a wait for other servers' events.
 pub(crate) const MAX_MEMBERSHIPS: usize = 20;
 
-/// Of the events that a membership cites, the one that it replaces.
+/// The membership event that a membership event replaces, among its auth events.
 pub(crate) fn earlier<'a>(membership: &Pdu, cited: &'a [Arc<Pdu>]) -> Option<&'a Arc<Pdu>> {
     let key = membership.state_entry();
     cited.iter().find(|event| event.state_entry() == key)

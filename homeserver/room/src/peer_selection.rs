@@ -1,13 +1,13 @@
-//! Which of a room's other servers are asked for something that isn't here: a few, and others with each attempt, for the
-//! first ones may be away for long, or not have it.
+//! Peer selection: which of a room's other servers receive a request for missing events. A few at a time, and others
+//! with each attempt, because the first ones may be offline for long or not have the events.
 //!
-//! Must not ask, nor know what for.
+//! Must not send requests, and must not depend on their purpose.
 
 use std::collections::BTreeSet;
 
 use ruma::{OwnedServerName, ServerName};
 
-/// At most `most` of the servers, without those `except`; the numbers of attempts take turns around all of them.
+/// At most `most` of the servers, without `except`; successive attempts rotate through all of them.
 pub(crate) fn select_peers(
     servers: BTreeSet<OwnedServerName>,
     except: &[&ServerName],
@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_asked_in_turn_but_us() {
+    fn attempts_rotate_through_all_servers_but_the_excluded() {
         let servers: BTreeSet<_> = names(&["a", "b", "c", "d", "e", "us"]).into_iter().collect();
         let us = ServerName::parse("us").unwrap();
         let ask = |attempt| select_peers(servers.clone(), &[&us], attempt, 2);
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn few_are_all_asked_and_nobody_is_no_error() {
+    fn few_servers_are_all_selected_and_none_is_no_error() {
         let servers: BTreeSet<_> = names(&["a", "b"]).into_iter().collect();
         let mut asked = select_peers(servers.clone(), &[], 7, 8);
         asked.sort();

@@ -1,6 +1,6 @@
-//! What the rooms need from outside, as traits that the program supplies.
+//! Dependencies of the rooms, as traits that the program implements.
 //!
-//! No trait here names a URL, a table or a socket.
+//! No trait here may name a URL, a table or a socket.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use weft_dag::{RoomVersion, Signer, Verified};
 
 use crate::{Clock, Committed};
 
-/// Who this server is. The signer is asked for at each signature, because keys rotate.
+/// The identity of this server. The signer is read for each signature, because keys rotate.
 pub trait Identity: Send + Sync + 'static {
     /// The current signing key.
     fn signer(&self) -> Arc<Signer>;
@@ -18,34 +18,34 @@ pub trait Identity: Send + Sync + 'static {
     fn server_name(&self) -> &ServerName;
 }
 
-/// Where committed changes go.
+/// The receiver of committed changes.
 pub trait CommitSink: Send + Sync + 'static {
     /// Called once for each commit, in the room's order, after the batch is on disk. Must not block.
     fn committed(&self, change: Arc<Committed>);
 }
 
-/// Why another server could not be asked.
+/// Why a request to another server failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PeerError {
     /// It can't be reached now.
     #[error("{server} can't be reached: {reason}")]
     Unreachable {
-        /// Who was asked.
+        /// The other server.
         server: String,
-        /// What the transport said.
+        /// The error of the transport.
         reason: String,
     },
-    /// It answered, and the answer is of no use.
-    #[error("{server} gave an answer that can't be used: {reason}")]
+    /// It answered, and the answer is invalid or an error.
+    #[error("invalid response from {server}: {reason}")]
     Refused {
-        /// Who was asked.
+        /// The other server.
         server: String,
-        /// Error code, or what is wrong with the answer.
+        /// The error code, or what is wrong with the response.
         reason: String,
     },
 }
 
-/// Ids of a room's state at an event, as another server tells it. Nothing of it is believed before each event is checked.
+/// Ids of a room's state at an event, from another server (`/state_ids`). Unverified until each event is checked.
 #[derive(Debug, Clone, Default)]
 pub struct StateIds {
     /// The state before the event.
@@ -54,7 +54,7 @@ pub struct StateIds {
     pub auth_chain: Vec<OwnedEventId>,
 }
 
-/// Questions to other servers. Every event in an answer has had its signatures checked.
+/// Requests to other servers. The signatures of every returned event were checked.
 #[async_trait]
 pub trait Peers: Send + Sync + 'static {
     /// Events between `earliest` and `latest`, at most `limit`.
@@ -69,7 +69,7 @@ pub trait Peers: Send + Sync + 'static {
     ) -> Result<Vec<Verified>, PeerError>;
     /// One event.
     async fn event(&self, version: &RoomVersion, from: &ServerName, id: &EventId) -> Result<Verified, PeerError>;
-    /// Several events; those that the other server hasn't are left out.
+    /// Several events; those that the other server does not have are left out.
     async fn events(
         &self,
         version: &RoomVersion,
@@ -89,10 +89,10 @@ pub trait Peers: Send + Sync + 'static {
     ) -> Result<Vec<Verified>, PeerError>;
 }
 
-/// Everything the rooms need from outside, less the store.
+/// All dependencies of the rooms except the store.
 #[derive(Clone)]
 pub struct Ports {
-    /// Where changes go.
+    /// The receiver of committed changes.
     pub sink: Arc<dyn CommitSink>,
     /// Other servers.
     pub peers: Arc<dyn Peers>,

@@ -1,11 +1,11 @@
-//! Events that some servers have accepted and others have not, and that nobody follows: the one thing by which the texts
-//! of honest servers could stay different for ever. There are two kinds of them. What somebody sent who, as others had
-//! heard, was not allowed to, if only for a moment: they hold it back until an accepted event follows it. And what a
-//! server told some and not all, as one that had not heard of another's join. Mostly somebody says something soon. Where
-//! nobody does, or nobody may, a server that has accepted such an event has one of its users say again that he is in the
-//! room, which follows it. The author's server does so at once, others after a while, in turn.
+//! Forward extremities that some servers accepted and others soft-failed or never received. Until an accepted event
+//! references them, honest servers can diverge. There are two kinds: events that were not allowed on another branch, if
+//! only for a short time, so that servers with that branch soft-failed them; and events that were not sent to all
+//! servers, because the sender's server did not have another server's join. Mostly another event follows soon.
+//! Otherwise a server that accepted such an event sends the current membership event of one of its users again, which
+//! references all forward extremities. The sender's server does so at once, the others after a delay, in turn.
 //!
-//! Must not do more than that: no event where all know the same.
+//! Must not send an event if all servers have the same extremities.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -33,79 +33,81 @@ use crate::{
     worker::Worker,
 };
 
-/// What the author's server has for itself, and each other one before the next: longer than an event takes to arrive.
+/// The time that the sender's server has before the first other one, and each other one before the next: longer than an
+/// event takes to arrive.
 const ONE_COMMIT: Duration = Duration::from_secs(5);
-/// Servers that have a turn of their own; those behind them share the last one.
+/// Servers with a turn of their own; the servers after them share the last turn.
 const MAX_TURNS: u32 = 12;
-/// A server that says something so long after we have heard an event, and doesn't follow it, hasn't heard it.
-const HEARD_BY_ALL_AFTER: Duration = Duration::from_secs(60);
+/// If another server sends an event this long after an extremity was received here, and does not reference the
+/// extremity, that server has not received it.
+const RECEIVED_BY_ALL_AFTER: Duration = Duration::from_secs(60);
 
-/// What is known of the ends of the graph beyond what is stored. Lost with the worker, and gathered again.
+/// Data about the forward extremities beyond what is stored. Lost with the worker, and collected again.
 #[derive(Default)]
 pub(crate) struct Reconciliation {
-    /// It is settled when this server is next to look.
-    set: Arc<AtomicBool>,
-    /// When those came that came while this worker ran. All others were there before it.
-    came: HashMap<OwnedEventId, Instant>,
-    /// Another server spoke long after these had come, and did not follow them.
-    passed_over: HashSet<OwnedEventId>,
+    /// The next check is scheduled.
+    scheduled: Arc<AtomicBool>,
+    /// When extremities were received while this worker ran. All others are older than the worker.
+    received: HashMap<OwnedEventId, Instant>,
+    /// Another server sent an event long after these were received, and did not reference them.
+    not_referenced: HashSet<OwnedEventId>,
 }
 
 impl Reconciliation {
-    /// Notes the ends as they are now, of which some came in this turn.
+    /// Updates the data for the current extremities, some of which are new in this turn.
     fn note(&mut self, extremities: &[Arc<Pdu>], commit: &PendingCommit, ours: &ServerName) {
         let is_there = |id: &OwnedEventId| extremities.iter().any(|end| end.event_id() == id);
-        self.came.retain(|id, _| is_there(id));
-        self.passed_over.retain(is_there);
+        self.received.retain(|id, _| is_there(id));
+        self.not_referenced.retain(is_there);
         let (new, old): (Vec<_>, Vec<_>) = extremities
             .iter()
             .partition(|end| commit.write(end.event_id()).is_some());
-        let speakers: Vec<_> = new.iter().map(|end| end.sender().server_name()).collect();
+        let senders: Vec<_> = new.iter().map(|end| end.sender().server_name()).collect();
         for end in old.into_iter().filter(|end| end.sender().server_name() != ours) {
             let author = end.sender().server_name();
-            let spoke = speakers
+            let has_sent = senders
                 .iter()
-                .any(|speaker| **speaker != *author && **speaker != *ours);
-            let came = self.came.get(end.event_id());
-            if spoke && came.is_none_or(|came| came.elapsed() > HEARD_BY_ALL_AFTER) {
-                self.passed_over.insert(end.event_id().to_owned());
+                .any(|sender| **sender != *author && **sender != *ours);
+            let received = self.received.get(end.event_id());
+            if has_sent && received.is_none_or(|received| received.elapsed() > RECEIVED_BY_ALL_AFTER) {
+                self.not_referenced.insert(end.event_id().to_owned());
             }
         }
         let now = Instant::now();
-        self.came
+        self.received
             .extend(new.into_iter().map(|end| (end.event_id().to_owned(), now)));
     }
 }
 
 impl Worker {
-    /// To be called when events of others have come in, in the same turn, with what is in doubt then.
+    /// Called in the turn in which events of other servers were merged, with the unconfirmed extremities of that turn.
     pub(crate) async fn reconcile(
         &mut self,
         unconfirmed_extremities: &UnconfirmedExtremities,
         commit: &mut PendingCommit,
     ) -> Result<(), Unavailable> {
-        let unheard = self.unconfirmed_elsewhere(unconfirmed_extremities, commit).await?;
+        let unconfirmed = self.unconfirmed_elsewhere(unconfirmed_extremities, commit).await?;
         let ours = |event: &&Arc<Pdu>| event.sender().server_name() == self.ours();
-        // Who was only not sent it mostly hears of all with what is said next.
+        // An undelivered event mostly reaches all servers with the next event.
         let only_undelivered = |id: &EventId| {
             unconfirmed_extremities.undelivered.contains(id) && !unconfirmed_extremities.held.contains(id)
         };
         let at_once = |event: &&Arc<Pdu>| ours(event) && !only_undelivered(event.event_id());
-        if let Some(event) = unheard.iter().find(at_once) {
+        if let Some(event) = unconfirmed.iter().find(at_once) {
             return self.resend_member_event(event, commit).await;
         }
-        if !unheard.is_empty() {
+        if !unconfirmed.is_empty() {
             self.reconcile_later(commit);
         }
         Ok(())
     }
 
-    /// Our turn has come: if still nobody has followed them, we do.
+    /// This server's turn: if no event references the extremities yet, sends one.
     pub(crate) async fn reconcile_extremities(&mut self, commit: &mut PendingCommit) {
         match self.follow_unconfirmed(commit).await {
             Ok(()) => commit.batch.delete(&UNRECONCILED_ROOMS, &(&self.room,)),
             Err(error) => {
-                tracing::warn!(room = %self.room, %error, "events that others don't have stay so until the next one");
+                tracing::warn!(room = %self.room, %error, "reconciling forward extremities failed; retried at the next event");
             }
         }
     }
@@ -127,7 +129,7 @@ impl Worker {
         }
     }
 
-    /// The ends of the graph that others hold back or were not told.
+    /// The forward extremities that other servers may have soft-failed or not received.
     async fn unconfirmed_elsewhere(
         &mut self,
         unconfirmed_extremities: &UnconfirmedExtremities,
@@ -156,60 +158,60 @@ impl Worker {
         extremities.retain(|end| {
             unconfirmed_extremities.held.contains(end.event_id())
                 || unconfirmed_extremities.undelivered.contains(end.event_id())
-                || self.reconciliation.passed_over.contains(end.event_id())
+                || self.reconciliation.not_referenced.contains(end.event_id())
         });
         Ok(extremities)
     }
 
-    /// Has the event's author, or anybody else of ours, say again that he is in the room: after all ends of the graph.
+    /// Sends again the membership event of the event's sender, or of another local user: it references all extremities.
     pub(crate) async fn resend_member_event(
         &mut self,
         event: &Pdu,
         commit: &mut PendingCommit,
     ) -> Result<(), Unavailable> {
         if let Some(event) = self.send_membership_as(event.sender(), commit).await? {
-            tracing::info!(room = %self.room, %event, "follows an event that others don't have");
+            tracing::info!(room = %self.room, %event, "sent a membership event again to reconcile forward extremities");
         }
         Ok(())
     }
 
-    /// Looks again when it is this server's turn; after a start, when all have had theirs.
+    /// Schedules a check at this server's turn; after a restart, when all servers have had theirs.
     pub(crate) fn reconcile_later(&self, commit: &mut PendingCommit) {
         let Some(active) = &self.active else { return };
-        if self.reconciliation.set.swap(true, Ordering::AcqRel) {
+        if self.reconciliation.scheduled.swap(true, Ordering::AcqRel) {
             return;
         }
         commit.batch.put(&UNRECONCILED_ROOMS, &(&self.room,), &());
-        let set = Arc::clone(&self.reconciliation.set);
-        tokio::spawn(look_again(
+        let scheduled = Arc::clone(&self.reconciliation.scheduled);
+        tokio::spawn(reconcile_after(
             Arc::clone(&self.shared),
             self.room.clone(),
             delay_of(active.servers(), self.ours()),
-            set,
+            scheduled,
         ));
     }
 }
 
 impl Rooms {
-    /// At boot: what was to be looked at again still is.
+    /// At start: schedules the checks that were pending.
     pub(crate) async fn reconcile_again(&self) -> Result<(), Unavailable> {
         for ((room,), ()) in self.shared.store.scan_all(UNRECONCILED_ROOMS.under(&())).await? {
             let wait = ONE_COMMIT * (MAX_TURNS + 1);
-            tokio::spawn(look_again(Arc::clone(&self.shared), room, wait, Arc::default()));
+            tokio::spawn(reconcile_after(Arc::clone(&self.shared), room, wait, Arc::default()));
         }
         Ok(())
     }
 }
 
-/// Has the room's worker look, after a while.
-async fn look_again(shared: Arc<Shared>, room: OwnedRoomId, wait: Duration, set: Arc<AtomicBool>) {
+/// Sends the reconcile command to the room's worker after a delay.
+async fn reconcile_after(shared: Arc<Shared>, room: OwnedRoomId, wait: Duration, scheduled: Arc<AtomicBool>) {
     tokio::time::sleep(wait).await;
-    set.store(false, Ordering::Release);
-    // Stopping: it is looked at after the next start.
+    scheduled.store(false, Ordering::Release);
+    // If the server is stopping, the check runs after the next start.
     let _ = shared.send(&room, Command::Reconcile).await;
 }
 
-/// How long a server waits for others to do it.
+/// The delay of a server before it reconciles.
 pub(crate) fn delay_of(servers: &BTreeSet<OwnedServerName>, ours: &ServerName) -> Duration {
     let before = servers.iter().take_while(|server| **server != *ours).count();
     ONE_COMMIT * u32::try_from(before).map_or(MAX_TURNS, |before| before.min(MAX_TURNS)) + ONE_COMMIT

@@ -1,4 +1,4 @@
-//! What is done at boot: acknowledged edits become signed events, staged events are merged, what was begun goes on.
+//! Recovery at start: seals acknowledged edits, merges staged events, and resumes interrupted work. Must be idempotent.
 
 use futures_util::{StreamExt as _, stream};
 use ruma::OwnedRoomId;
@@ -6,14 +6,13 @@ use weft_store::tables::{documents::JOURNALED_ROOMS, rooms::STAGED_ROOMS};
 
 use crate::{Rooms, Unavailable, mailbox::Command};
 
-/// Rooms that are recovered at a time: enough to share commits, few enough to leave memory to others.
+/// Rooms that are recovered at a time: enough to share commits, few enough to limit memory.
 const AT_ONCE: usize = 16;
 
 impl Rooms {
-    /// At boot: seals what was acknowledged but not sealed, and drains what was staged. Doing it twice does no harm.
+    /// At start: seals edits that were acknowledged and not sealed, and merges staged events. Idempotent.
     ///
-    /// # Errors
-    /// When the store can't be read. A single room that fails is logged and doesn't stop the rest.
+    /// # Errors If the store can't be read. A room that fails is logged and does not stop the others.
     pub async fn recover(&self) -> Result<(), Unavailable> {
         let store = &self.shared.store;
         let journaled = store.scan_all(JOURNALED_ROOMS.under(&())).await?;

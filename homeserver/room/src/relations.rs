@@ -1,7 +1,7 @@
 //! The index of relations between events (client-server API, "Aggregations of child events").
 //!
-//! Rows are written with the relating event. A redacted event keeps its row, so readers leave out what is redacted. Must
-//! not index what an event merely claims to be: an edit without new content is none.
+//! A row is written with the relating event. A redacted event keeps its row, so readers leave out redacted events. Must
+//! not index invalid relations: an edit without new content is none.
 
 use ruma::{OwnedEventId, RoomId};
 use serde::Deserialize;
@@ -26,7 +26,7 @@ struct RelatesTo {
     event_id: OwnedEventId,
 }
 
-/// What a message event relates to, and how. State events have no relations.
+/// The event that a message event relates to, and the relation type. State events have no relations.
 fn relation(pdu: &Pdu) -> Option<(OwnedEventId, Relation)> {
     if pdu.state_key().is_some() {
         return None;
@@ -47,7 +47,7 @@ fn relation(pdu: &Pdu) -> Option<(OwnedEventId, Relation)> {
     Some((content.relates_to.event_id, relation))
 }
 
-/// Notes what an event that takes this place in the timeline relates to.
+/// Indexes the relation of an event with this stream ordering.
 pub(crate) fn index(batch: &mut Batch, room: &RoomId, order: i64, pdu: &Pdu) {
     let Some((target, relation)) = relation(pdu) else {
         return;

@@ -1,7 +1,7 @@
-//! Memberships that are said again, so that they follow all ends of the graph.
+//! Sends membership events again, so that they reference all forward extremities.
 //!
-//! Must not decide which: that is [`crate::reconcile`] for those who are in the room, and [`crate::ingest::reset`] for those
-//! who are not.
+//! Must not decide which: that is [`crate::reconcile`] for joined users, and [`crate::ingest::state_reset`] for removed
+//! ones.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use weft_dag::Pdu;
 use crate::{NewEvent, SendError, Unavailable, active_room::ActiveRoom, pending_commit::PendingCommit, worker::Worker};
 
 impl Worker {
-    /// Says again what one of our users said of somebody's membership; None where he may no longer.
+    /// Sends a membership event of a local sender again; `None` if the sender may no longer send it.
     pub(crate) async fn resend(
         &mut self,
         member: &Pdu,
@@ -21,13 +21,13 @@ impl Worker {
             Ok(event) => Ok(Some(event)),
             Err(SendError::Unavailable(error)) => Err(error),
             Err(error) => {
-                tracing::warn!(room = %self.room, member = %member.event_id(), %error, "a membership can't be said again");
+                tracing::warn!(room = %self.room, member = %member.event_id(), %error, "a membership event can't be sent again");
                 Ok(None)
             }
         }
     }
 
-    /// Has this user, or anybody else of ours, say again that he is in the room; None where nobody can.
+    /// Sends again the join of this user, or of another local user; `None` if no local user can.
     pub(crate) async fn send_membership_as(
         &mut self,
         user: &UserId,
@@ -39,8 +39,8 @@ impl Worker {
         }
     }
 
-    /// Says again what put users out who believe that they are in the room, where one of ours had said it, and tells
-    /// their servers.
+    /// After a state reset: sends the local kicks or bans of users again whose servers treat them as joined, and sends
+    /// them to those servers.
     pub(crate) async fn resend_resets(
         &mut self,
         resets: &[Arc<Pdu>],
@@ -53,11 +53,11 @@ impl Worker {
             };
             let mut event = self.resend(stands, commit).await?;
             if event.is_none() {
-                // Any event does that follows all ends, if his server comes to know of it.
+                // Any event that references all extremities is sufficient, if the user's server receives it.
                 event = self.send_membership_as(stands.sender(), commit).await?;
             }
             if let Some(event) = event {
-                tracing::info!(room = %self.room, %event, %user, "says again what put him out");
+                tracing::info!(room = %self.room, %event, %user, "sent a removal again after a state reset");
                 if let Some(write) = commit.write_mut(&event) {
                     write.destinations.insert(user.server_name().to_owned());
                 }
@@ -67,16 +67,16 @@ impl Worker {
     }
 }
 
-/// The membership of who can speak: this user, or anybody else of ours who is in the room.
+/// The membership event that can be sent again: of this user, or of another local joined user.
 fn member_to_send(active: &ActiveRoom, user: &UserId) -> Option<Arc<Pdu>> {
     let locals = active.locals();
     let user = locals.iter().find(|local| *local == user).or_else(|| locals.first())?;
     let member = active.state.get("m.room.member", user.as_str())?;
-    // Somebody else may have written it last; only one's own can be said again.
+    // Another user may have sent the last one; users can only send their own again.
     (member.sender() == user).then(|| Arc::clone(member))
 }
 
-/// The same membership once more.
+/// A new event with the same content.
 fn same_membership(member: &Pdu) -> NewEvent {
     NewEvent {
         sender: member.sender().to_owned(),

@@ -1,8 +1,8 @@
-//! Which updates stand where two events claim the same clocks of a Yjs client id.
+//! Which updates are part of the text when two events claim the same clocks of a Yjs client id.
 //!
-//! A pure function of the events of a room: no store, no clock, no order of arrival. The rule in words is "Two claims to
-//! the same clocks" in `spec/docs/admission.md`; change both or neither. The graph and what is asked of it is in
-//! [`graph`], which of two claims goes first in [`precedence`], and the procedure in [`settle`].
+//! A pure function of the events of a room: no store, no clock, no order of arrival. The rule is specified in "Two
+//! claims to the same clocks" in `spec/docs/admission.md`; change both or neither. [`graph`] holds the event graph and
+//! its queries, [`precedence`] compares two claims, and [`settle`] is the procedure.
 
 pub(crate) mod graph;
 mod positions;
@@ -19,43 +19,43 @@ use weft_crdt::{ClientId, Update};
 
 pub(crate) use self::settle::{Admitted, Outcome, settle};
 
-/// What an event counts for.
+/// The role of an event in the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// It was rejected: it has a place in the graph and nothing else.
+    /// Rejected: it has a position in the graph and no other effect.
     Rejected,
-    /// A membership event: its server did not choose what it follows.
+    /// A membership event: the sender's server did not choose its `prev_events`.
     Membership,
-    /// Every other event.
+    /// Every other event (a *word* in `spec/docs/admission.md`).
     Word,
 }
 
-/// An event of the room, in an order in which each comes after those that it follows.
+/// An event of the room. Events are in an order in which each comes after its `prev_events`.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) id: OwnedEventId,
-    /// The events that it follows, by their places in the order.
+    /// The indices of its `prev_events` in this order.
     pub(crate) after: Vec<usize>,
     /// The sender's server.
     pub(crate) server: OwnedServerName,
     pub(crate) part: Part,
-    /// Events that it names as standing.
+    /// Updates that it names in `dev.weft.stands`.
     pub(crate) names: Vec<OwnedEventId>,
-    /// The update that it carries, if that can be read. None for a rejected event.
+    /// The update that it carries, if it is valid. `None` for a rejected event.
     pub(crate) claim: Option<Claim>,
 }
 
-/// An update, before it is held against what is known.
+/// An update before the admission rules are applied.
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
     pub(crate) sender: OwnedUserId,
-    /// The update as it stands in the event.
+    /// The update as it is in the event.
     pub(crate) bytes: Bytes,
     pub(crate) update: Update,
-    /// Of each client the clocks that it brings.
+    /// For each client, the clocks that it contains.
     pub(crate) ranges: BTreeMap<ClientId, (u32, u32)>,
-    /// The clients on which its admission depends, with the clock below which. That is every clock where it brings
-    /// blocks of the client itself.
+    /// The clients on which its admission depends, each with the clock below which. That is every clock if the update
+    /// contains blocks of the client.
     pub(crate) rests: BTreeMap<ClientId, u32>,
 }
 
@@ -73,14 +73,14 @@ impl Claim {
         }
     }
 
-    /// Whether two updates that bring the same clocks may both stand: a server that was restored from a backup may send
-    /// the same blocks of its user again. The sender belongs to it, or a client id would have two owners.
-    fn says_the_same(&self, other: &Self) -> bool {
+    /// Whether two updates with the same clocks may both be part of the text: a server that was restored from a backup
+    /// may send the same blocks of its user again. The senders must be the same, or a client id would have two owners.
+    fn has_same_content(&self, other: &Self) -> bool {
         self.sender == other.sender && self.bytes == other.bytes
     }
 }
 
-/// Whether some clock is claimed by two different updates, also where one of them follows the other.
+/// Whether some clock is claimed by two different updates, including updates of which one follows the other.
 pub(crate) fn has_overlaps(nodes: &[Node]) -> bool {
     let mut ranges: Vec<(ClientId, u32, u32)> = nodes
         .iter()
@@ -88,7 +88,7 @@ pub(crate) fn has_overlaps(nodes: &[Node]) -> bool {
         .flat_map(|claim| claim.ranges.iter().map(|(client, (from, to))| (*client, *from, *to)))
         .collect();
     ranges.sort_unstable();
-    // Sorted by their first clock: where none reaches beyond the next one's beginning, no two overlap.
+    // Sorted by first clock: if no range reaches beyond the start of the next one, no two ranges overlap.
     ranges
         .iter()
         .zip(ranges.iter().skip(1))

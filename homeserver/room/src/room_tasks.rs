@@ -1,7 +1,7 @@
 //! Background tasks of rooms: at most one task of a kind runs for a room at a time.
 //!
-//! A request that arrives while the task runs is not lost: the task learns of it before it ends, under the same lock
-//! under which it would be removed. Must not know what the tasks do.
+//! A request that arrives while the task runs is not lost: the task sees it before it ends, under the same lock under
+//! which it would be removed. Must not depend on what the tasks do.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -41,7 +41,7 @@ impl RoomTasks {
         }
     }
 
-    /// The task is about to look for work: what was requested up to now is part of what it finds.
+    /// Called before the task looks for work: requests up to now are covered by what it finds.
     pub(crate) fn look(&self, room: &RoomId) {
         if let Some(running) = self.running().get_mut(room) {
             running.requested = false;
@@ -70,7 +70,7 @@ impl RoomTasks {
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, Running>> {
-        // A map can't be half-changed, so a panic elsewhere doesn't spoil it.
+        // A map can't be half-changed, so a panic elsewhere does not corrupt it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,11 +80,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_while_the_task_runs_makes_it_look_again() {
+    fn a_request_while_the_task_runs_repeats_its_search() {
         let (tasks, room) = (RoomTasks::default(), RoomId::parse("!room:a.example").unwrap());
         assert!(tasks.begin(&room));
         tasks.look(&room);
-        assert!(!tasks.begin(&room), "one task a room");
+        assert!(!tasks.begin(&room), "one task for each room");
         assert!(!tasks.finish(&room), "it was requested after it had looked");
         tasks.look(&room);
         assert!(tasks.finish(&room));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_before_the_task_looks_is_part_of_what_it_finds() {
+    fn a_request_before_the_search_is_covered_by_it() {
         let (tasks, room) = (RoomTasks::default(), RoomId::parse("!room:a.example").unwrap());
         assert!(tasks.begin(&room));
         assert!(!tasks.begin(&room));

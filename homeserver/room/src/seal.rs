@@ -1,9 +1,9 @@
-//! Sealing, the pure half: pending edits become few updates, one author each, in an order in which each refers only to
-//! what stands before it.
+//! Sealing, the pure part: turns pending edits into few updates, each with one author, in an order in which each refers
+//! only to blocks before it. Must not read a room.
 //!
-//! An edit stands on a *level*: one above the highest level of another author's pending edit that it builds on, and not
-//! below its author's earlier edits. Edits of one author on one level are merged. So people who write side by side
-//! give one event each, and people who build on one another give alternating ones.
+//! An edit has a *level*: one above the highest level of another author's pending edit that it builds on, and not below
+//! its author's earlier edits. Edits of one author on one level are merged. So concurrent authors get one event each,
+//! and authors whose edits build on one another get alternating events.
 
 use std::collections::BTreeMap;
 
@@ -11,25 +11,25 @@ use ruma::{OwnedUserId, UserId};
 use weft_crdt::{ClientId, MergeError, SplitError, Update, compact, merge, split};
 use weft_wire::limits::MAX_SEALED_UPDATE_BYTES;
 
-/// An edit that is on disk and in no event yet.
+/// An edit that is journaled and not yet part of an event.
 #[derive(Debug, Clone)]
 pub(crate) struct PendingEdit {
     /// Its row in the journal.
     pub(crate) seq: u64,
     /// Who wrote it.
     pub(crate) author: OwnedUserId,
-    /// What it brought that was new.
+    /// The new blocks and deletions.
     pub(crate) update: Update,
 }
 
-/// The update of one event to make.
+/// The update of one event to send.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     /// The event's sender.
     pub(crate) author: OwnedUserId,
     /// At most `MAX_SEALED_UPDATE_BYTES` encoded.
     pub(crate) update: Update,
-    /// Journal rows that are sealed by this part and the ones before it.
+    /// Journal rows that are completely sealed by this part and the parts before it.
     pub(crate) rows: Vec<u64>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum PlanError {
     Split(#[from] SplitError),
 }
 
-/// Lays out the events for all pending edits, which must be in the order in which they were taken.
+/// Plans the events for all pending edits, which must be in the order in which they were accepted.
 pub(crate) fn plan(pending: &[PendingEdit]) -> Result<Vec<Part>, PlanError> {
     let mut levels: Vec<BTreeMap<&UserId, Vec<&PendingEdit>>> = Vec::new();
     for (edit, level) in pending.iter().zip(levels_of(pending)) {
@@ -60,7 +60,7 @@ pub(crate) fn plan(pending: &[PendingEdit]) -> Result<Vec<Part>, PlanError> {
     Ok(parts)
 }
 
-/// Where the pending blocks of a client end, by level: ascending in both.
+/// The ends of the pending blocks of a client, by level: ascending in both.
 #[derive(Default)]
 struct Reached<'a> {
     author: Option<&'a UserId>,
@@ -68,7 +68,7 @@ struct Reached<'a> {
 }
 
 impl Reached<'_> {
-    /// The level on which the client's blocks reach `end`; None where that is sealed already.
+    /// The level on which the client's blocks reach `end`; `None` if `end` is sealed already.
     fn level(&self, end: u32) -> Option<usize> {
         let at = self.steps.partition_point(|(reached, _)| *reached < end);
         self.steps.get(at).map(|(_, level)| *level)
@@ -86,7 +86,7 @@ fn levels_of(pending: &[PendingEdit]) -> Vec<usize> {
             let Some(reached) = by_client.get(&client) else {
                 continue;
             };
-            // What is sealed already is below the first step and needs no level; a step's own start is at least that.
+            // Sealed blocks are below the first step and need no level; a step's own start is at least that.
             if let Some(needed) = reached.level(end).filter(|_| reached.begins_below(end)) {
                 level = level.max(if reached.author == Some(author) {
                     needed
@@ -111,18 +111,18 @@ fn levels_of(pending: &[PendingEdit]) -> Vec<usize> {
 }
 
 impl Reached<'_> {
-    /// Whether `end` lies in the pending blocks and not in those sealed before.
+    /// Whether `end` lies in the pending blocks and not in the sealed ones.
     fn begins_below(&self, end: u32) -> bool {
         self.steps.first().is_some_and(|(sealed, _)| *sealed < end)
     }
 }
 
-/// One author's edits of one level as updates that fit events.
+/// One author's edits of one level as updates within the size limit of events.
 fn bundle(author: &UserId, edits: &[&PendingEdit]) -> Result<Vec<Part>, PlanError> {
     let updates: Vec<Update> = edits.iter().map(|edit| edit.update.clone()).collect();
     let merged = match updates.as_slice() {
         [one] => one.clone(),
-        // Keystrokes become words: an event carries a run of typing as one block.
+        // Compacted, so that an event carries a run of typing as one block.
         many => compact(&merge(many)?),
     };
     let pieces = split(&merged, MAX_SEALED_UPDATE_BYTES)?;
@@ -130,7 +130,7 @@ fn bundle(author: &UserId, edits: &[&PendingEdit]) -> Result<Vec<Part>, PlanErro
     let part = |(at, update)| Part {
         author: author.to_owned(),
         update,
-        // A row is sealed when the last piece is.
+        // A row is sealed when its last part is.
         rows: if at == last {
             edits.iter().map(|edit| edit.seq).collect()
         } else {
@@ -144,6 +144,6 @@ fn bundle(author: &UserId, edits: &[&PendingEdit]) -> Result<Vec<Part>, PlanErro
 #[allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "in tests a panic is how a failure is told"
+    reason = "in tests a panic reports a failure"
 )]
 mod tests;

@@ -1,9 +1,10 @@
-//! Sealing, the half that touches the room: the plan of [`crate::seal`] becomes signed events.
+//! Sealing, the part that changes the room: turns the plan of [`crate::seal`] into signed events.
 //!
-//! Whose right to edit was taken meanwhile? Nobody's: whatever changes the state seals first, so pending edits are
-//! always sealed under the very state in which they were acknowledged. That holds for state that other servers bring
-//! as well: the drain seals before it merges, so our events cite the ends from before and are valid by the state before
-//! them; a server that knows the new state may soft-fail them, and merges them with the next event that follows them.
+//! Every change of the state seals first, so pending edits are always sealed under the state in which they were
+//! acknowledged, and no right to edit can be lost in between. This includes state changes from other servers: pending
+//! edits are sealed before events are merged, so the local events reference the extremities from before and are allowed
+//! by the state before them. A server that has the new state may soft-fail them, and merges them with the next event
+//! that references them. Must not drop an acknowledged edit.
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, OwnedEventId};
 use weft_wire::{event_types, update::UpdateContent};
@@ -33,8 +34,8 @@ enum SealError {
 }
 
 impl Worker {
-    /// Seals what is pending, if the room is in memory. What can't be sealed stays in the journal and is told loudly:
-    /// it was acknowledged.
+    /// Seals the pending edits, if the room is active. Edits that can't be sealed stay in the journal and are logged as
+    /// errors, because they were acknowledged.
     pub(crate) fn seal(&mut self, commit: &mut PendingCommit) {
         let (signer, ours) = (self.signer(), self.ours().to_owned());
         let Some(active) = self.active.as_mut() else { return };
@@ -59,8 +60,8 @@ impl Worker {
         }
     }
 
-    /// Folds the tail of the snapshot where it has become long: to be called with whatever a turn appended, from our users
-    /// or from other servers, and nothing else in the turn after it.
+    /// Compacts the snapshot if its tail has become long. Called after everything that a turn appended, from local
+    /// users or other servers, as the last step of the turn.
     pub(crate) fn fold(&mut self, commit: &mut PendingCommit) {
         let Some(active) = self.active.as_mut() else { return };
         let Some(document) = active.document.as_mut() else {
@@ -98,7 +99,7 @@ fn seal_part(
     let Some(document) = active.document.as_ref() else {
         return Ok(());
     };
-    // The same question that every other server will ask.
+    // The same check as on every other server.
     let update = match judge(&content, &part.author, &document.past()) {
         Judgement::Admitted { update, .. } => Some(update),
         Judgement::NothingNew => None,
@@ -135,8 +136,8 @@ fn seal_part(
     Ok(())
 }
 
-/// The content with the field that names which updates stand; without it where none is to be named. What somebody else
-/// wrote there is not ours to say.
+/// The content with the field that names updates that stand; without the field if there are none. Names that a client
+/// wrote there are removed, because only the server may set them.
 pub(crate) fn with_names(mut content: CanonicalJsonObject, named: &[OwnedEventId]) -> CanonicalJsonObject {
     content.remove(event_types::STANDS);
     if !named.is_empty() {

@@ -1,16 +1,16 @@
-//! Log lines about many events of other servers: how many there are of each kind, and one example.
+//! Log lines about many events of other servers: the number of events of each kind, and one example.
 //!
-//! Must not log by itself for each event: who sends a state of fifty thousand that do not stand would otherwise write as many
+//! Must not write a log line for each event: a server that sends a state of 50,000 rejected events would cause as many
 //! lines (T136).
 
 use std::{collections::BTreeMap, fmt::Display};
 
 use ruma::{OwnedRoomId, RoomId};
 
-/// Bytes of an example.
+/// The longest example, in bytes.
 const EXAMPLE: usize = 300;
 
-/// What is to be said of the events of one turn, said when this is dropped.
+/// The counts of one turn. The lines are written when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Tally {
     room: OwnedRoomId,
@@ -18,7 +18,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Nothing to say of a room.
+    /// An empty tally of a room.
     pub(crate) fn new(room: &RoomId) -> Self {
         Self {
             room: room.to_owned(),

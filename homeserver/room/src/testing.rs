@@ -1,6 +1,6 @@
-//! What the tests of this crate and of those above need around rooms: one fixed key, and nobody else in the world.
+//! Test support for this crate and the crates above it: a fixed key, and no other servers.
 //!
-//! Only behind the feature `testing`; no server is built with it.
+//! Only with the feature `testing`; must not be part of a server build.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl Identity for FixedIdentity {
     }
 }
 
-/// No other server answers.
+/// Every request to another server fails.
 pub struct NoPeers;
 
 fn nobody<T>() -> Result<T, PeerError> {

@@ -1,4 +1,4 @@
-//! Every vector of `spec/vectors/updates`: what an event of type `dev.weft.update` brings, by its content and its past.
+//! Runs every vector of `spec/vectors/updates`: the result for a `dev.weft.update` event, by its content and its past.
 
 use std::path::Path;
 
@@ -56,7 +56,7 @@ fn decide(vector: &Vector) -> Value {
 }
 
 #[test]
-fn updates_bring_what_the_vectors_say() {
+fn the_updates_vectors_hold() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/updates");
     let mut wrong = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

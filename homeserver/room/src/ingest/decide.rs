@@ -1,6 +1,6 @@
-//! The decision about one event whose past is here: the state before it, then the rules.
+//! Decides about one event whose ancestors are here: computes the state before it and applies the authorisation rules.
 //!
-//! Must not ask other servers: what is missing is named, and the caller fetches.
+//! Must not send requests to other servers: missing events are returned in the error, and the caller fetches them.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -15,23 +15,23 @@ use crate::Unavailable;
 /// Why there is no decision.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Undecided {
-    /// The event follows events that aren't here.
-    #[error("what it follows is not here: {0:?}")]
+    /// `prev_events` of the event are missing.
+    #[error("prev events are missing: {0:?}")]
     Prev(Vec<OwnedEventId>),
-    /// The event, or what must be resolved for it, rests on events that aren't here.
-    #[error("what it rests on is not here: {0:?}")]
+    /// Auth events, of the event or needed by state resolution, are missing.
+    #[error("auth events are missing: {0:?}")]
     Auth(Vec<OwnedEventId>),
-    /// The states before it can't be resolved.
+    /// State resolution failed.
     #[error("{0}")]
     Unresolvable(String),
-    /// The store.
+    /// The store can't be read.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
-/// Decides about an event in its place. `remote_states` is the state before it as another server tells it, for an event with
-/// prev events that nobody would give us; it stands beside the states that we do know, and is resolved with them.
-/// `now` is the state of now, where the event is to be held against it.
+/// Decides about an event at its place in the graph. `remote_states` is the unverified state before it from
+/// `/state_ids`, for an event with prev events that no server returned; it is resolved together with the states that
+/// are known. `now` is the current state, if the event is to be checked against it (soft failure).
 pub(crate) async fn decide(
     graph: &impl Graph,
     event: Verified,
@@ -47,7 +47,7 @@ pub(crate) async fn decide(
         }
     }
     match remote_states {
-        Some(state) => forks.push(believable(graph, state).await?),
+        Some(state) => forks.push(usable_remote_state(graph, state).await?),
         None if !unknown.is_empty() => return Err(Undecided::Prev(unknown)),
         None => {}
     }
@@ -56,7 +56,7 @@ pub(crate) async fn decide(
     Ok((authorized, before))
 }
 
-/// Decides about an event that is only part of a state or an auth chain: by what it cites alone.
+/// Decides about an outlier by its auth events alone.
 pub(crate) async fn decide_outlier(graph: &impl Graph, event: Verified) -> Result<(Authorized, StateMap), Undecided> {
     let cited = load(graph, event.pdu().auth_events()).await?;
     let mut before = StateMap::default();
@@ -65,7 +65,7 @@ pub(crate) async fn decide_outlier(graph: &impl Graph, event: Verified) -> Resul
             before.insert(key, pdu.event_id().to_owned());
         }
     }
-    // In version 12 the create event is cited by the room id.
+    // In room version 12 the room id cites the create event.
     if let Some(create) = create_id(graph).filter(|_| event.pdu().kind() != "m.room.create") {
         before.insert(("m.room.create".to_owned(), String::new()), create);
     }
@@ -101,8 +101,8 @@ async fn authorize(
         .map_err(|Missing(missing)| Undecided::Auth(missing))
 }
 
-/// The event as we have it, where it came redacted. Servers may redact what the asker must not see, and a lying one
-/// may redact anything: what a state event of ours says is never judged by, or replaced with, such a copy.
+/// The stored whole event, if the received copy is redacted. Servers may redact what the requester must not see, and a
+/// malicious server may redact anything: a stored state event is never judged by, or replaced with, such a copy.
 async fn whole(graph: &impl Graph, event: Verified) -> Result<Verified, Unavailable> {
     if !event.redacted_on_receipt() {
         return Ok(event);
@@ -114,7 +114,7 @@ async fn whole(graph: &impl Graph, event: Verified) -> Result<Verified, Unavaila
     Ok(Verified::from_trusted_json(known.pdu.json(), id, graph.version(), false).unwrap_or(event))
 }
 
-/// The create event: in version 12 the room id names it, before it is in every state.
+/// The create event: in room version 12 the room id names it, before it is in every state.
 fn create_id(graph: &impl Graph) -> Option<OwnedEventId> {
     if graph.version().room_id_is_create_hash() {
         return EventId::parse(format!("${}", graph.room_id().strip_sigil())).ok();
@@ -122,8 +122,8 @@ fn create_id(graph: &impl Graph) -> Option<OwnedEventId> {
     graph.current().create().map(|create| create.event_id().to_owned())
 }
 
-/// Of a told state, what may be believed: events that are here and stand, and our own create event.
-async fn believable(graph: &impl Graph, mut remote_states: StateMap) -> Result<StateMap, Unavailable> {
+/// The part of a remote state that may be used: events that are here and not rejected, and the local create event.
+async fn usable_remote_state(graph: &impl Graph, mut remote_states: StateMap) -> Result<StateMap, Unavailable> {
     let mut refused = Vec::new();
     for (key, id) in remote_states.0.iter() {
         if graph.event(id).await?.is_none_or(|known| known.pdu.rejected()) {
@@ -139,7 +139,7 @@ async fn believable(graph: &impl Graph, mut remote_states: StateMap) -> Result<S
     Ok(remote_states)
 }
 
-/// Which entries of a state decide about an event. A malformed event has none, and the rules say so themselves.
+/// The state entries that decide about an event. A malformed event has none; the authorisation rules reject it.
 pub(super) fn auth_keys(graph: &impl Graph, pdu: &Pdu) -> Vec<weft_dag::StateKey> {
     let content: CanonicalJsonObject = pdu.content_as().unwrap_or_default();
     let keys = weft_dag::auth_types(pdu.kind(), pdu.sender(), pdu.state_key(), &content, graph.version());
@@ -148,7 +148,7 @@ pub(super) fn auth_keys(graph: &impl Graph, pdu: &Pdu) -> Vec<weft_dag::StateKey
     keys
 }
 
-/// Loads events; what isn't here is named.
+/// Loads events; missing ones are returned in the error.
 pub(super) async fn load(graph: &impl Graph, ids: &[OwnedEventId]) -> Result<EventMap, Undecided> {
     let (events, missing) = load_some(graph, ids.iter()).await?;
     if missing.is_empty() {
@@ -173,7 +173,7 @@ async fn load_some(
     Ok((events, missing))
 }
 
-/// Resolves states, loading what that needs.
+/// Resolves states and loads the events that this needs.
 pub(crate) async fn resolve_loading(graph: &impl Graph, forks: &[StateMap]) -> Result<StateMap, Undecided> {
     let mut events = EventMap::default();
     let mut asked: BTreeSet<OwnedEventId> = BTreeSet::new();
@@ -184,7 +184,7 @@ pub(crate) async fn resolve_loading(graph: &impl Graph, forks: &[StateMap]) -> R
             Err(ResolveError::NotIndexed(missing)) => return Err(Undecided::Auth(missing.0)),
             Err(ResolveError::Failed(why)) => return Err(Undecided::Unresolvable(why)),
         };
-        // All that lies below them in one go, so that there are few rounds.
+        // All auth chains at once, so that there are few rounds.
         let below = graph
             .cover()
             .with_ancestors(ids.iter().filter(|id| graph.cover().contains(id)));
@@ -199,7 +199,7 @@ pub(crate) async fn resolve_loading(graph: &impl Graph, forks: &[StateMap]) -> R
     }
 }
 
-/// Whether an event is here in its place, and says all that this copy of it says: there is nothing left to decide.
+/// Whether an event is persisted here with at least the content of this copy: nothing is left to decide.
 pub(crate) async fn is_settled(graph: &impl Graph, event: &Verified) -> Result<bool, Unavailable> {
     let known = graph.event(event.pdu().event_id()).await?;
     Ok(known.is_some_and(|known| !known.outlier && (!known.pruned || event.redacted_on_receipt())))

@@ -1,8 +1,8 @@
-//! A room in the hands of its worker, taking in decided events of other servers: groups of states, and the state of now
-//! where branches meet. What events do to the text is in [`super::text`], redactions in [`super::take_redaction`].
+//! Adds decided events of other servers to a room: state groups, and the current state where branches meet. The text is
+//! changed by [`super::text`], redactions are applied by [`super::redactions`].
 //!
-//! Belongs to one turn: what was taken in counts at once for what follows in the same turn. Must not decide whether an
-//! event stands; that was done before.
+//! Belongs to one turn of the room's worker: an event that was added is visible to the rest of the turn. Must not
+//! decide whether an event is accepted; that was done before.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -33,25 +33,26 @@ use crate::{
     tally::Tally,
 };
 
-/// One turn in which events of other servers enter a room.
+/// One turn in which events of other servers are added to a room.
 pub(crate) struct MergeSession<'a> {
     pub(super) active: &'a mut ActiveRoom,
     pub(super) commit: &'a mut PendingCommit,
     pub(super) reader: &'a Reader,
     pub(super) ours: &'a ServerName,
     pub(super) placed: HashMap<OwnedEventId, MergedEvent>,
-    /// Events of earlier turns that were read in this one: most events cite the same few. Nobody else writes to the room.
+    /// Events of earlier turns that this turn has read: most events cite the same few. Only this worker writes to the
+    /// room.
     read: Mutex<HashMap<OwnedEventId, (Arc<Pdu>, u8)>>,
-    /// Redactions of this turn by their targets, which aren't here.
+    /// Redactions of this turn by their targets, which have not been received.
     pub(super) early: HashMap<OwnedEventId, Vec<Arc<Pdu>>>,
     pub(super) vectors: Vectors,
-    /// Users of other servers who may have been put out by this turn without an event that says so, and their joins of it
-    /// that don't stand.
+    /// Users of other servers whose membership this turn may have reset (state reset), and their joins of this turn
+    /// that are not part of the resolved state.
     pub(crate) state_resets: BTreeMap<OwnedUserId, Vec<OwnedEventId>>,
-    /// The last place before our time that is taken, once this turn has looked.
+    /// The last negative stream ordering that is in use, once this turn has read it.
     last_backfill_position: Option<i64>,
     no_cover: ChainCover,
-    /// What is to be logged of the events of this turn.
+    /// Log entries about the events of this turn.
     pub(super) tally: Tally,
 }
 
@@ -62,11 +63,11 @@ pub(super) struct MergedEvent {
     after: Option<Stated>,
 }
 
-/// What an accepted event changes of the room as it is now.
+/// The changes of an accepted event to the current room.
 #[derive(Default)]
 struct Following {
     state: Option<NewState>,
-    /// What came to count by it: see [`MergeSession::bring_in`].
+    /// Events that became reachable through it: see [`MergeSession::bring_in`].
     between: Vec<Arc<Pdu>>,
 }
 
@@ -78,7 +79,7 @@ struct Stated {
 }
 
 impl<'a> MergeSession<'a> {
-    /// Loads what is needed.
+    /// Loads the required data.
     pub(crate) async fn new(
         active: &'a mut ActiveRoom,
         commit: &'a mut PendingCommit,
@@ -107,14 +108,14 @@ impl<'a> MergeSession<'a> {
         Ok(session)
     }
 
-    /// Staged rows that are done with.
+    /// Deletes staged rows that were processed.
     pub(crate) fn unstage(&mut self, rows: impl IntoIterator<Item = u64>) {
         for row in rows {
             self.commit.batch.delete(&STAGING, &(&self.active.id, row));
         }
     }
 
-    /// Notes that events are missing, and who may have them: they are fetched like those of the past.
+    /// Notes that events are missing, and a server that may have them: they are fetched by backfill.
     pub(crate) fn note_gap(&mut self, server: &ServerName) {
         self.commit.gap = true;
         self.commit
@@ -122,10 +123,10 @@ impl<'a> MergeSession<'a> {
             .put(&INCOMPLETE_ROOMS, &(&self.active.id,), &server.to_string());
     }
 
-    /// The state before an event that the room has in its place.
+    /// The state before a persisted event of the room.
     pub(crate) async fn before(&self, id: &EventId) -> Result<StateMap, Unavailable> {
         let groups = self.reader.groups_of(&self.active.id, &id.to_owned()).await?;
-        let groups = groups.ok_or_else(|| damaged(&self.active.id, &format_args!("no state at {id}")))?;
+        let groups = groups.ok_or_else(|| damaged(&self.active.id, &format_args!("the state at {id} is missing")))?;
         Ok(self.reader.group(&self.active.id, groups.before).await?.0)
     }
 
@@ -149,7 +150,7 @@ impl<'a> MergeSession<'a> {
         }))
     }
 
-    /// The group of a state: one that is there already, or a new one.
+    /// The group of a state: an existing one or a new one.
     async fn group_of(&mut self, map: StateMap, near: &[OwnedEventId]) -> Result<Stated, Unavailable> {
         let now = Stated {
             map: self.active.state.map(),
@@ -250,7 +251,7 @@ impl<'a> MergeSession<'a> {
         Ok(())
     }
 
-    /// Notes whose membership an event has changed that isn't about it, or not as it says.
+    /// Notes users whose membership was changed by an event that is not about them, or changed to something else.
     fn note_state_reset(&mut self, pdu: &Pdu, state: Option<&NewState>) {
         let changed = state.map(|state| state.changed.as_slice()).unwrap_or_default();
         let keys = changed.iter().map(|(kind, key)| (kind.as_str(), key.as_str()));
@@ -269,8 +270,9 @@ impl<'a> MergeSession<'a> {
         }
     }
 
-    /// A join that crossed a ban or a kick of ours and does not stand: its server believes that it is in the room and
-    /// will not hear otherwise, because nobody sends to a server that isn't. Whoever put the user out says so again.
+    /// A join that is concurrent with a local user's ban or kick, and is not part of the resolved state: its server
+    /// treats its user as joined and receives nothing, because events are not sent to servers outside of the room. The
+    /// removal is sent again.
     fn resend_removal(&mut self, pdu: &Pdu) {
         let Some(user) = pdu.state_key().filter(|_| pdu.kind() == "m.room.member") else {
             return;
@@ -286,17 +288,18 @@ impl<'a> MergeSession<'a> {
         }
     }
 
-    /// An event that accepted ones follow which came before it, across a gap: it is of the past. As an end of the graph
-    /// it would bring back what was since changed, and what follows it was held against a text without it.
+    /// A late event: it fills a gap before events that are accepted already, so it is backfilled. As a forward
+    /// extremity it would restore state that was changed since, and the events after it were decided against a text
+    /// without it.
     async fn persist_late(&mut self, authorized: Authorized, before: StateMap) -> Result<(), Unavailable> {
         let server = authorized.pdu().sender().server_name().to_owned();
         self.persist_backfilled(authorized, before).await?;
-        // The text is worked out anew once nothing is missing.
+        // The text is rebuilt once nothing is missing.
         self.note_gap(&server);
         Ok(())
     }
 
-    /// The next place after all events from before our time, and before all that came since.
+    /// The next negative stream ordering: after all backfilled events, before all events since the join.
     async fn next_backfill_position(&mut self) -> Result<i64, Unavailable> {
         let last = match self.last_backfill_position {
             Some(last) => last,
@@ -307,7 +310,7 @@ impl<'a> MergeSession<'a> {
         Ok(next)
     }
 
-    /// What an accepted event does, and what counts because of it.
+    /// Persists an accepted event, and the events that become reachable through it.
     async fn persist_accepted(
         &mut self,
         pdu: Arc<Pdu>,
@@ -321,7 +324,7 @@ impl<'a> MergeSession<'a> {
             pdu: Arc::clone(&pdu),
             flags,
         };
-        // The text first: what is known in the event's past must not have the event in it yet.
+        // The text first: the vector of the event's past must not contain the event yet.
         self.take_text(&brought, &event).await?;
         for one in brought.iter().chain([&event]).filter(|one| !one.pdu.rejected()) {
             self.active.note_unwitnessed(self.commit, &one.pdu, self.ours);
@@ -344,8 +347,9 @@ impl<'a> MergeSession<'a> {
         self.apply_earlier_redactions(&pdu, flags).await
     }
 
-    /// Takes in an event from before our time: into the graph and the log, before all that is there. It is no end of the
-    /// graph and changes nothing of now. What it did to the text is worked out when all such events are here.
+    /// Persists a backfilled event: into the graph and the timeline, before all events since the join. It is not a
+    /// forward extremity and changes nothing of the current state. Its effect on the text is computed when all missing
+    /// events are here.
     pub(crate) async fn persist_backfilled(
         &mut self,
         authorized: Authorized,
@@ -408,8 +412,8 @@ impl<'a> MergeSession<'a> {
         Ok(())
     }
 
-    /// The ancestors of an accepted event that count only because of it, in order: events that were held back, also
-    /// behind such as were rejected. Their server had accepted them, and so all servers end alike.
+    /// The ancestors of an accepted event that were not reachable before, in order: soft-failed events, including those
+    /// behind rejected ones. A server that accepted them had to reference them, so all servers end in the same state.
     async fn bring_in(&mut self, pdu: &Pdu) -> Result<Vec<PersistedEvent>, Unavailable> {
         let mut brought = Vec::new();
         let mut seen: HashSet<OwnedEventId> = HashSet::new();
@@ -425,7 +429,7 @@ impl<'a> MergeSession<'a> {
                 continue;
             }
             work.extend(pdu.prev_events().iter().cloned());
-            // Nobody asked for what was before it, as long as nothing that counts followed it.
+            // Events before it were not fetched while no accepted event followed it.
             if self.note_missing(&pdu).await? {
                 self.note_gap(pdu.sender().server_name());
             }
@@ -436,7 +440,7 @@ impl<'a> MergeSession<'a> {
         Ok(order(brought, Links::All, |event| &event.pdu))
     }
 
-    /// An event that the room has, and its flags.
+    /// A stored event and its flags.
     pub(super) async fn with_flags(&self, id: &EventId) -> Result<Option<(Arc<Pdu>, u8)>, Unavailable> {
         if let Some(placed) = self.placed.get(id) {
             return Ok(Some((Arc::clone(&placed.known.pdu), placed.flags)));
@@ -463,7 +467,7 @@ impl<'a> MergeSession<'a> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes an event that is in its place with other flags, or with its whole content in the place of a copy without.
+    /// Stores a persisted event with other flags, or with its whole content in place of a redacted copy.
     pub(super) async fn set_flags(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<(), Unavailable> {
         let id = pdu.event_id();
         if let Some(write) = self.commit.write_mut(id) {
@@ -520,7 +524,7 @@ impl<'a> MergeSession<'a> {
         }
     }
 
-    /// The state that the ends of the graph come to once this event is one of them; None where it stays as it is.
+    /// The resolved state with this event as a forward extremity; `None` if it does not change.
     async fn state_of_now(
         &mut self,
         pdu: &Arc<Pdu>,
@@ -541,7 +545,7 @@ impl<'a> MergeSession<'a> {
             Ok(map) => map,
             Err(Undecided::Unavailable(error)) => return Err(error),
             Err(problem) => {
-                tracing::error!(room = %self.active.id, %problem, "the room's branches can't be resolved; its state stays");
+                tracing::error!(room = %self.active.id, %problem, "state resolution failed; the room keeps its current state");
                 return Ok(None);
             }
         };
@@ -564,7 +568,7 @@ impl<'a> MergeSession<'a> {
         Ok(Some(NewState { view, group, changed }))
     }
 
-    /// Whether these are the states at the ends of the graph as it is: then they come to the state of now.
+    /// Whether these are the states at the current forward extremities: then they resolve to the current state.
     async fn are_states_of_now(&self, forks: &[Stated]) -> Result<bool, Unavailable> {
         let mut groups = BTreeSet::new();
         for end in &self.active.extremities {
@@ -573,7 +577,7 @@ impl<'a> MergeSession<'a> {
         Ok(groups == forks.iter().map(|fork| fork.group.id).collect())
     }
 
-    /// The state of now with these entries changed.
+    /// The current state with these entries changed.
     async fn view_of(&self, map: &StateMap, changed: &[StateKey]) -> Result<StateView, Unavailable> {
         let kept = self.active.state.iter().filter(|pdu| {
             pdu.state_entry()
@@ -583,7 +587,7 @@ impl<'a> MergeSession<'a> {
         for id in changed.iter().filter_map(|key| map.0.get(key)) {
             let known = self.event(id).await?;
             let known =
-                known.ok_or_else(|| damaged(&self.active.id, &format_args!("state event {id} is not there")))?;
+                known.ok_or_else(|| damaged(&self.active.id, &format_args!("state event {id} is missing")))?;
             events.push(known.pdu);
         }
         Ok(StateView::from_events(self.active.version.clone(), events))
@@ -592,14 +596,14 @@ impl<'a> MergeSession<'a> {
 
 fn log(pdu: &Pdu, verdict: &Verdict, outlier: bool, tally: &mut Tally) {
     tracing::trace!(event = %pdu.event_id(), kind = pdu.kind(), sender = %pdu.sender(), key = pdu.state_key(),
-        prev = ?pdu.prev_events(), ?verdict, outlier, "an event of another server");
+        prev = ?pdu.prev_events(), ?verdict, outlier, "event of another server decided");
     if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = verdict {
         let example = format_args!("{} of {}: {reason}", pdu.event_id(), pdu.sender());
-        tally.note("events of other servers do not stand", &example);
+        tally.note("events of other servers rejected or soft-failed", &example);
     }
 }
 
-/// The keys under which two states differ.
+/// The keys at which two states differ.
 fn differences(from: &StateMap, to: &StateMap) -> Vec<StateKey> {
     if from == to {
         return Vec::new();

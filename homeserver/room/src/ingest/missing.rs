@@ -1,7 +1,7 @@
-//! Which events the accepted ones of a room and their ancestors follow that are not here: only in rooms whose past, or a
-//! gap, is still to be fetched ([`crate::history`]).
+//! The missing events of a room: referenced by accepted events or their ancestors and not here. Rooms have them only
+//! while backfill or a gap is incomplete ([`crate::history`]).
 //!
-//! Kept on disk beside the events, so that no worker has to read a long room when it starts. Must not fetch anything.
+//! Stored, so that a worker need not read all events of a long room at start. Must not fetch anything.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use super::{merge_session::MergeSession, rebuild};
 use crate::Unavailable;
 
 impl MergeSession<'_> {
-    /// Loads what is missing, once a worker.
+    /// Loads the missing events, once for each start of the worker.
     pub(super) async fn load_missing(&mut self) -> Result<(), Unavailable> {
         if self.active.missing.is_some() {
             return Ok(());
@@ -26,7 +26,7 @@ impl MergeSession<'_> {
         let rows = store.scan_all(MISSING_EVENTS.under(&(&self.active.id,))).await?;
         let mut missing: BTreeSet<OwnedEventId> = rows.into_iter().map(|((_, id), ())| id).collect();
         if missing.is_empty() {
-            // Noted by a program that kept no rows: worked out from the events, this once.
+            // Written by a version of this program that had no rows: computed once from the events.
             missing = rebuild::missing(&self.persisted_events().await?);
             for id in &missing {
                 self.commit.batch.put(&MISSING_EVENTS, &(&self.active.id, id), &());
@@ -36,7 +36,7 @@ impl MergeSession<'_> {
         Ok(())
     }
 
-    /// Whether an event was missing. It is here from now on.
+    /// Whether an event was missing. It is removed from the missing events.
     pub(super) fn take_missing(&mut self, id: &EventId) -> bool {
         let was_missing = self.active.missing.as_mut().is_some_and(|missing| missing.remove(id));
         if was_missing {
@@ -45,7 +45,8 @@ impl MergeSession<'_> {
         was_missing
     }
 
-    /// Notes what an accepted event, or an ancestor of one, follows that is not here in its place. True where there is any.
+    /// Notes which `prev_events` of an accepted event, or of an ancestor of one, are not persisted here. Returns true
+    /// if there is any.
     pub(super) async fn note_missing(&mut self, pdu: &Pdu) -> Result<bool, Unavailable> {
         let mut some = false;
         for id in pdu.prev_events() {
@@ -60,7 +61,7 @@ impl MergeSession<'_> {
         Ok(some)
     }
 
-    /// All events that the room's follow are here: nothing is to be fetched any more.
+    /// Notes that no event of the room is missing: nothing is left to fetch.
     pub(crate) fn note_complete(&mut self) {
         let batch = &mut self.commit.batch;
         batch.delete(&INCOMPLETE_ROOMS, &(&self.active.id,));

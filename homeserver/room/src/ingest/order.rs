@@ -1,23 +1,23 @@
-//! The order in which a heap of events is decided about: each after those of the heap that it follows or cites.
+//! The order in which received events are decided: each after those of them in its `prev_events` and `auth_events`.
 //!
-//! Must not look at depth or time: those are whatever a sender wrote.
+//! Must not use depth or time: the sender chooses those.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 use ruma::{EventId, OwnedEventId};
 use weft_dag::Pdu;
 
-/// Which links count.
+/// Which references count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Links {
     /// `prev_events` and `auth_events`.
     All,
-    /// `auth_events` alone, for events whose place in the log doesn't matter.
+    /// `auth_events` alone, for events whose position in the timeline doesn't matter.
     Auth,
 }
 
-/// Sorts items by the events in them; among those that are ready, in the order given. Of an event that comes twice the
-/// first is kept. What is in a circle, which no hashes allow, is left out.
+/// Sorts items by their events; ready items stay in the given order. Of an event that occurs twice the first item is
+/// kept. Cycles, which hashes make impossible, are left out.
 pub(crate) fn order<T>(items: Vec<T>, links: Links, pdu: impl Fn(&T) -> &Pdu) -> Vec<T> {
     let mut unique: HashMap<OwnedEventId, usize> = HashMap::new();
     let mut heap: Vec<Option<T>> = Vec::new();
@@ -66,7 +66,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20))]
         #[test]
-        fn nothing_comes_before_what_it_follows(swaps in prop::collection::vec((any::<Index>(), any::<Index>()), 30), forks in prop::collection::vec(any::<Index>(), 12)) {
+        fn every_event_comes_after_the_events_that_it_references(swaps in prop::collection::vec((any::<Index>(), any::<Index>()), 30), forks in prop::collection::vec(any::<Index>(), 12)) {
             let mut world = World::public(&RoomVersionId::V12, "@alice:a.example", &[("@bob:b.example", 50)]);
             for (n, fork) in forks.iter().enumerate() {
                 let after = world.order[4 + fork.index(world.order.len() - 4)].clone();

@@ -1,9 +1,10 @@
-//! The text from its events alone: which updates stand, what is known after each event, whom client ids belong to.
+//! Computes the text from the events alone: the updates that stand, the state vector after each event, the owners of
+//! client ids.
 //!
-//! Needed where two events claim the same blocks (only a lying server can make them), and where events from before our
-//! time come in. A pure function of the events: the order in which they came makes no difference. Where no clock is
-//! claimed twice an update depends on its past alone, and one that comes new is taken in alone ([`super::text`]). Where
-//! one is, [`crate::rivals`] decides. Must not read the store, nor the text that it replaces.
+//! Needed if two events claim the same clocks (only a malicious server or one restored from a backup makes these), and
+//! after backfill. A pure function of the events: the order of arrival makes no difference. If no clock is claimed
+//! twice, an update depends on its past alone, and a new one is merged alone ([`super::text`]). Otherwise
+//! [`crate::rivals`] decides. Must not read the store or the text that it replaces.
 
 use std::{
     cmp::Reverse,
@@ -22,7 +23,7 @@ use crate::{
     rivals::{self, Admitted, Claim, Node, Outcome, Part, graph::Graph},
 };
 
-/// An event of the room, in its place.
+/// A persisted event of the room.
 #[derive(Clone)]
 pub(crate) struct PersistedEvent {
     pub(crate) pdu: Arc<Pdu>,
@@ -37,22 +38,22 @@ pub(crate) struct Standing {
     pub(crate) update: Update,
 }
 
-/// What follows from the events.
+/// The results.
 #[derive(Default)]
 pub(crate) struct Rebuilt {
     /// In the order of the graph.
     pub(crate) updates: Vec<Standing>,
-    /// What is known after each event, in the order of the graph.
+    /// The state vector after each event, in the order of the graph.
     pub(crate) vectors: Vec<(OwnedEventId, Arc<StateVector>)>,
-    /// Some update lost against a rival: events that come later may change what stands.
+    /// Some update lost against a rival: later events may change which updates stand.
     pub(crate) is_disputed: bool,
-    /// Updates that the server in question is to name as standing.
+    /// Updates that the server `ours` should name in `dev.weft.stands`.
     pub(crate) to_name: Vec<OwnedEventId>,
-    /// How often two claims were compared by the graph.
+    /// The number of comparisons of two claims in the graph.
     pub(crate) comparisons: usize,
 }
 
-/// Works the text out. `ours`: the server for which it is looked up what it is to name.
+/// Computes the text. `ours`: the server for which `to_name` is computed.
 pub(crate) fn rebuild(events: Vec<PersistedEvent>, ours: Option<&ServerName>) -> Rebuilt {
     let nodes = nodes(&in_order(followed(events)));
     if !rivals::has_overlaps(&nodes) {
@@ -81,7 +82,7 @@ pub(crate) fn rebuild(events: Vec<PersistedEvent>, ours: Option<&ServerName>) ->
     rebuilt
 }
 
-/// Where no clock is claimed twice: each update is held against its past, and that is all.
+/// If no clock is claimed twice: each update is checked against its past only.
 fn without_rivals(nodes: &[Node]) -> Rebuilt {
     let (mut rebuilt, mut owners) = (Rebuilt::default(), Owners::default());
     for node in nodes {
@@ -112,7 +113,7 @@ fn without_rivals(nodes: &[Node]) -> Rebuilt {
 }
 
 impl Rebuilt {
-    /// What is known before an event: all that is known after those that it follows.
+    /// The state vector before an event: the merge of those after its `prev_events`.
     fn known_before(&self, nodes: &[Node], node: &Node) -> Arc<StateVector> {
         debug_assert!(self.vectors.len() < nodes.len(), "each event is entered once");
         let mut vectors = node.after.iter().filter_map(|before| self.vectors.get(*before));
@@ -128,7 +129,7 @@ impl Rebuilt {
         known
     }
 
-    /// Notes the next event in the order of the graph, and its update where that stands.
+    /// Enters the next event in the order of the graph, and its update if it stands.
     fn enter(&mut self, node: &Node, mut known: Arc<StateVector>, admitted: Option<Admitted>) {
         if let Some((admitted, claim)) = admitted.zip(node.claim.as_ref()) {
             for (client, (_, to)) in &admitted.ranges {
@@ -144,7 +145,7 @@ impl Rebuilt {
     }
 }
 
-/// The events as the rules see them. They are in order.
+/// The events in the form that the rules use, in order.
 fn nodes(events: &[PersistedEvent]) -> Vec<Node> {
     let places: HashMap<&EventId, usize> = events.iter().map(|event| event.pdu.event_id()).zip(0..).collect();
     events.iter().map(|event| node(event, &places)).collect()
@@ -183,18 +184,18 @@ fn node(event: &PersistedEvent, places: &HashMap<&EventId, usize>) -> Node {
     }
 }
 
-/// The update of an event; None where it can't be read, or the event declares others than its blocks.
+/// The update of an event; `None` if it is invalid, or if the event declares other ranges than those of the update.
 fn claim(pdu: &Pdu) -> Option<Claim> {
     let content: UpdateContent = pdu.content_as().ok()?;
     let (bytes, update) = read(&content).ok()?;
     Some(Claim::new(pdu.sender().to_owned(), bytes, update))
 }
 
-/// Events in the one order that follows from the graph: each after those that it follows, and of those that are ready the
-/// one with the lowest id. What comes new and is followed by none of these takes a place among them and moves nobody.
-/// What is in a circle, which no hashes allow, is left out.
+/// The canonical order of the events: each after its `prev_events`; of the ready ones the one with the lowest id. A new
+/// event without descendants here is inserted and changes the order of no others. Cycles, which hashes make impossible,
+/// are left out.
 fn in_order(mut events: Vec<PersistedEvent>) -> Vec<PersistedEvent> {
-    // By id, so that a lower place is a lower id.
+    // By id, so that a lower index is a lower id.
     events.sort_unstable_by(|one, other| one.pdu.event_id().cmp(other.pdu.event_id()));
     let place: HashMap<&EventId, usize> = events.iter().map(|event| event.pdu.event_id()).zip(0..).collect();
     let mut open = vec![0_usize; events.len()];
@@ -222,8 +223,8 @@ fn in_order(mut events: Vec<PersistedEvent>) -> Vec<PersistedEvent> {
     sorted
 }
 
-/// What the accepted events and their ancestors follow that is not here. What only a refused event follows has no part in
-/// the text: it may not have been held against the state of now yet, and isn't asked for.
+/// The missing `prev_events` of accepted events and their ancestors. Events that only a refused event references have
+/// no part in the text: it may not have been checked against the current state yet, and they are not fetched.
 pub(crate) fn missing(events: &HashMap<OwnedEventId, PersistedEvent>) -> BTreeSet<OwnedEventId> {
     let counted = followed(events.values().cloned().collect());
     let cited = counted.iter().flat_map(|event| event.pdu.prev_events());
@@ -263,7 +264,7 @@ mod tests {
 
     const WRITERS: [&str; 3] = ["@alice:a.example", "@bob:b.example", "@carol:c.example"];
 
-    /// The blocks `[from, to)` of a client, as somebody says them who wrote nothing but this letter.
+    /// The blocks `[from, to)` of a client that wrote only this letter.
     fn update(client: u64, letter: char, from: u32, to: u32) -> serde_json::Value {
         let doc = Doc::with_client_id(client);
         let body = doc.get_or_insert_text("body");
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[derive(Clone, Debug)]
-    struct Said {
+    struct Sent {
         who: usize,
         client: u64,
         letter: char,
@@ -285,7 +286,7 @@ mod tests {
         after: Vec<Index>,
     }
 
-    fn said() -> impl Strategy<Value = Said> {
+    fn sent() -> impl Strategy<Value = Sent> {
         let letters = prop::sample::select(vec!['a', 'b', 'c']);
         (
             0..3_usize,
@@ -295,7 +296,7 @@ mod tests {
             1..3_u32,
             prop::collection::vec(any::<Index>(), 1..3),
         )
-            .prop_map(|(who, client, letter, from, length, after)| Said {
+            .prop_map(|(who, client, letter, from, length, after)| Sent {
                 who,
                 client,
                 letter,
@@ -309,17 +310,17 @@ mod tests {
         prop::collection::vec((any::<Index>(), any::<Index>()), 30)
     }
 
-    /// A room in which this was said.
-    fn history(says: Vec<Said>) -> Vec<PersistedEvent> {
+    /// A room with these events.
+    fn history(all_sent: Vec<Sent>) -> Vec<PersistedEvent> {
         let mut world = World::public(&RoomVersionId::V12, WRITERS[0], &[(WRITERS[1], 25), (WRITERS[2], 25)]);
         let start = world.order.len() - 1;
-        for said in says {
+        for sent in all_sent {
             let places = &world.order[start..];
-            let prev = said.after.iter().map(|index| places[index.index(places.len())].clone());
+            let prev = sent.after.iter().map(|index| places[index.index(places.len())].clone());
             let prev: BTreeSet<OwnedEventId> = prev.collect();
-            let content = update(said.client, said.letter, said.from, said.from + said.length);
+            let content = update(sent.client, sent.letter, sent.from, sent.from + sent.length);
             let prev: Vec<OwnedEventId> = prev.into_iter().collect();
-            world.send_after(&prev, WRITERS[said.who], "dev.weft.update", None, content);
+            world.send_after(&prev, WRITERS[sent.who], "dev.weft.update", None, content);
         }
         persisted_events(&world)
     }
@@ -351,10 +352,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
 
-        /// However many lie, and in whatever order it comes: one text.
+        /// Any number of false claims in any order give one text.
         #[test]
-        fn the_order_of_arrival_makes_no_difference(says in prop::collection::vec(said(), 1..16), swaps in swaps()) {
-            let mut events = history(says);
+        fn the_order_of_arrival_makes_no_difference(all_sent in prop::collection::vec(sent(), 1..16), swaps in swaps()) {
+            let mut events = history(all_sent);
             let one = rebuild(events.clone(), None);
             for (a, b) in swaps {
                 let (a, b) = (a.index(events.len()), b.index(events.len()));
@@ -366,7 +367,7 @@ mod tests {
                 rebuilt.vectors.iter().map(|(event, vector)| (event.clone(), vector.encode())).collect()
             };
             prop_assert_eq!(known(&one), known(&other));
-            // No two that stand bring other blocks under one id.
+            // No two updates that stand have different blocks at the same ids.
             for (n, first) in one.updates.iter().enumerate() {
                 for second in one.updates.iter().skip(n + 1) {
                     for (client, range) in first.update.ranges() {
@@ -377,11 +378,11 @@ mod tests {
             }
         }
 
-        /// Where nothing lost against a rival, an event that comes new is taken in alone, unless it brings blocks under ids
-        /// that are taken: what stood before it, stands, and it stands itself if it may after its own past.
+        /// If no update lost against a rival, a new event is merged alone, unless it has blocks at ids that are taken:
+        /// updates that stood before still stand, and the new update stands if it is admissible after its past.
         #[test]
-        fn what_comes_new_and_touches_nothing_changes_nothing(says in prop::collection::vec(said(), 1..16), swaps in swaps()) {
-            let all = history(says);
+        fn a_new_event_without_conflicting_claims_changes_nothing_else(all_sent in prop::collection::vec(sent(), 1..16), swaps in swaps()) {
+            let all = history(all_sent);
             let mut order: Vec<usize> = (0..all.len()).collect();
             for (a, b) in swaps {
                 let (a, b) = (a.index(order.len()), b.index(order.len()));
@@ -412,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn what_builds_on_a_claim_that_lost_is_out_and_what_was_written_beside_it_is_in() {
+    fn updates_on_a_lost_claim_are_excluded_and_concurrent_ones_stand() {
         let mut world = World::public(&RoomVersionId::V12, WRITERS[0], &[(WRITERS[1], 25), (WRITERS[2], 25)]);
         let fork = world.head_list();
         let one = world.send_after(&fork, WRITERS[1], "dev.weft.update", None, update(7, 'a', 0, 4));
@@ -422,7 +423,7 @@ mod tests {
         } else {
             (one, two)
         };
-        // The higher id wins: somebody built on it.
+        // The claim with the higher id wins: an event follows it.
         let on_winner = [winner.event_id().to_owned()];
         world.send_after(
             &on_winner,
@@ -495,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vectors_of_the_specification() {
+    fn the_claims_vectors_of_the_specification_hold() {
         #[derive(serde::Deserialize)]
         struct File {
             events: Vec<Vector>,
@@ -521,10 +522,10 @@ mod tests {
         assert!(count >= 40, "{count} vectors");
     }
 
-    /// An honest update that refers to a false claim has no place once that lost. Then it must not keep out what claims the
-    /// same clocks either: a server that got the false claim last has never admitted the update.
+    /// An honest update that refers to a false claim is inadmissible once that claim lost. It must not exclude claims
+    /// to the same clocks either: a server that received the false claim last has never admitted the update.
     #[test]
-    fn what_can_not_stand_keeps_nothing_out() {
+    fn an_update_that_can_not_stand_excludes_no_other() {
         (1..8).for_each(a_spoof_beside_an_update_on_a_false_claim_stands);
     }
 

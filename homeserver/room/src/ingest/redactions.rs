@@ -1,6 +1,6 @@
-//! Redactions in a room in the hands of its worker: whichever comes first, the redaction or the event.
+//! Applies redactions in the room of a worker, whether the redaction or its target is received first.
 //!
-//! Must not decide who may redact what: that is the graph's rules, by the state at the redaction.
+//! Must not decide who may redact what: the authorisation rules do, by the state at the redaction.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use crate::{
     reader::{Place, StoredEvent},
 };
 
-/// Redactions of one event that came before it and are read at once when it comes. All are looked at until one takes
-/// effect: a bound would let those who may not redact hide the one of somebody who may. They are as many as events that
-/// were taken in for them.
+/// Redactions of one event that were received before it, read at a time when the event is received. All are examined
+/// until one applies: with a limit, redactions by users without the power could hide a valid one. There are at most as
+/// many as redaction events that were persisted.
 const EARLY_AT_ONCE: usize = 20;
 
 impl MergeSession<'_> {
-    /// A redaction takes effect on its target, if that is here; else it is kept until that comes.
+    /// Applies a redaction to its target if the target is here; otherwise keeps it until the target is received.
     pub(super) async fn take_redaction(&mut self, redaction: &Arc<Pdu>) -> Result<(), Unavailable> {
         let Some(id) = redaction.redacts().filter(|_| redaction.kind() == "m.room.redaction") else {
             return Ok(());
@@ -53,7 +53,7 @@ impl MergeSession<'_> {
         }
     }
 
-    /// An event that comes after its redaction: out of order, or from before our time.
+    /// Applies redactions to an event that is received after them: out of order, or backfilled.
     pub(super) async fn apply_earlier_redactions(&mut self, pdu: &Arc<Pdu>, flags: u8) -> Result<(), Unavailable> {
         let target = StoredEvent {
             pdu: Arc::clone(pdu),
@@ -82,7 +82,7 @@ impl MergeSession<'_> {
         }
     }
 
-    /// Redacts the target if the redaction takes effect on it, and says whether it does.
+    /// Redacts the target if the redaction applies to it, and returns whether it does.
     async fn redact(&mut self, redaction: &Pdu, target: &StoredEvent) -> Result<bool, Unavailable> {
         let powers = self.powers_at(redaction.event_id()).await?;
         let takes_effect = redact::takes_effect(redaction, &target.pdu, &powers);
@@ -92,8 +92,8 @@ impl MergeSession<'_> {
         Ok(takes_effect)
     }
 
-    /// The power levels at an event. They decide about a redaction, not those of now: servers that hear of it at
-    /// different times would else redact different events.
+    /// The power levels at an event. They decide about a redaction, not the current ones: servers that receive it at
+    /// different times would otherwise redact different events.
     async fn powers_at(&self, id: &EventId) -> Result<StateView, Unavailable> {
         let map = self.state_after(id).await?.unwrap_or_else(|| self.active.state.map());
         let mut events = Vec::new();

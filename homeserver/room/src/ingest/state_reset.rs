@@ -1,9 +1,9 @@
-//! Users whom the resolution of branches has put out of the room, though a branch has them in it that had heard of what
-//! put them out: a ban that was lifted, say, on a branch whose other end has not heard of the lifting, or by somebody who
-//! may not do so any more. Their servers may know that branch alone, and nobody sends to a server that isn't in the room.
-//! (Matrix calls such a thing a state reset.)
+//! State resets of memberships: state resolution removed a user from the room although one branch has them joined after
+//! the event that removes them. Example: a lifted ban, on a branch whose other extremity does not have the lifting, or
+//! lifted by a user who has lost the power to do so. The user's server may have only that branch, and events are not
+//! sent to servers outside of the room.
 //!
-//! Must not decide what is done about it: that is [`crate::repeat`].
+//! Must not decide what is done about it: that is [`crate::resend`].
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -16,12 +16,13 @@ use weft_dag::{Pdu, StateView};
 use super::graph::Graph;
 use crate::Unavailable;
 
-/// Ends of the graph that are looked at.
+/// Forward extremities that are examined.
 const MAX_EXTREMITIES: usize = 10;
-/// Events that are looked at behind one end, in search of what put a user out.
+/// Ancestors of one extremity that are examined, in search of the event that removed a user.
 const MAX_LOOKED_AT: usize = 500;
 
-/// Of users who may have been put out so, each with joins that don't stand, the memberships that do.
+/// The current membership events of users whose membership may have been reset. `users`: each with joins that are not
+/// part of the resolved state.
 pub(crate) async fn resets(
     graph: &impl Graph,
     users: &BTreeMap<OwnedUserId, Vec<OwnedEventId>>,
@@ -39,8 +40,8 @@ pub(crate) async fn resets(
     Ok(found)
 }
 
-/// Whether a user is in the room at an end of the graph that follows the membership which stands, or after one of these
-/// joins, which may be held back.
+/// Whether a user is joined after a forward extremity that follows the user's current membership event, or after one of
+/// these joins, which may be soft-failed.
 async fn is_reset(
     graph: &impl Graph,
     user: &UserId,
@@ -65,7 +66,7 @@ async fn is_reset(
     Ok(false)
 }
 
-/// Whether an event follows another, as far as that is looked for.
+/// Whether an event is a descendant of another, within the limit.
 async fn follows(graph: &impl Graph, end: &EventId, before: &EventId) -> Result<bool, Unavailable> {
     let (mut seen, mut work) = (HashSet::new(), vec![end.to_owned()]);
     while let Some(id) = work.pop() {
@@ -100,58 +101,59 @@ mod tests {
         keys.collect()
     }
 
-    fn word(world: &mut World, after: &[OwnedEventId], sender: &str) -> Vec<OwnedEventId> {
-        let content = json!({ "msgtype": "m.text", "body": "a word" });
+    fn message(world: &mut World, after: &[OwnedEventId], sender: &str) -> Vec<OwnedEventId> {
+        let content = json!({ "msgtype": "m.text", "body": "a message" });
         let event = world.send_after(after, sender, "m.room.message", None, content);
         vec![event.event_id().to_owned()]
     }
 
-    /// Bela is banned and the ban lifted, while he changes his name and Cara, who had heard of the ban, says a word. In the
-    /// end the ban is back: the lifting is not among what the two branches are resolved from.
+    /// Bela is banned and the ban is lifted. Concurrently Bela changes the display name, and Cara, whose server has
+    /// received the ban, sends a message. In the resolved state Bela is banned: the lifting is not in the conflicted
+    /// set of the two branches.
     #[tokio::test]
-    async fn a_ban_that_was_lifted_and_came_back_is_found() {
+    async fn a_lifted_ban_that_resolution_restores_is_found() {
         for version in VERSIONS {
             let mut world = room(&version);
             let start = world.head_list();
             let renamed = json!({ "membership": "join", "displayname": "B." });
             let renamed = world.send_after(&start, BELA, "m.room.member", Some(BELA), renamed);
             let banned = membership(&mut world, &start, ANNA, BELA, "ban");
-            word(&mut world, &banned, CARA);
+            message(&mut world, &banned, CARA);
             let lifted = membership(&mut world, &banned, ANNA, BELA, "leave");
-            word(
+            message(
                 &mut world,
                 &[lifted, vec![renamed.event_id().to_owned()]].concat(),
                 ANNA,
             );
             let now = world.current().membership(&UserId::parse(BELA).unwrap());
-            assert_eq!(now, MembershipState::Ban, "{version}: the case that is looked for");
+            assert_eq!(now, MembershipState::Ban, "{version}: state resolution restores the ban");
             assert_eq!(found(world).await, [BELA], "{version}");
         }
     }
 
     #[tokio::test]
-    async fn a_ban_that_crossed_a_word_is_none() {
+    async fn a_ban_concurrent_with_a_message_is_not_a_state_reset() {
         for version in VERSIONS {
             let mut world = room(&version);
             let start = world.head_list();
-            word(&mut world, &start, BELA);
+            message(&mut world, &start, BELA);
             membership(&mut world, &start, ANNA, BELA, "ban");
             assert!(found(world).await.is_empty(), "{version}");
         }
     }
 
     #[tokio::test]
-    async fn who_has_another_on_his_server_is_told_without_us() {
+    async fn a_server_with_another_joined_user_is_not_reported() {
         for version in VERSIONS {
             let mut world = room(&version);
             world.member("@bert:b.example", "@bert:b.example", "join");
             let start = world.head_list();
             let banned = membership(&mut world, &start, ANNA, BELA, "ban");
-            word(&mut world, &banned, CARA);
+            message(&mut world, &banned, CARA);
             let lifted = membership(&mut world, &banned, ANNA, BELA, "leave");
             let renamed = json!({ "membership": "join", "displayname": "B." });
             let renamed = world.send_after(&start, BELA, "m.room.member", Some(BELA), renamed);
-            word(
+            message(
                 &mut world,
                 &[lifted, vec![renamed.event_id().to_owned()]].concat(),
                 ANNA,

@@ -1,8 +1,9 @@
-//! Ends of the graph that other servers may hold back (soft-failed), which had heard of the other branches before, and
-//! those that their authors can't have sent to all. Source: "Rejected and soft-failed events" in `spec/docs/admission.md`.
+//! Forward extremities that other servers may have soft-failed because they received another branch before, and those
+//! that their senders' servers can't have sent to all servers. Source: "Rejected and soft-failed events" in
+//! `spec/docs/admission.md`.
 //!
-//! Which server does, nobody can know; which one could, follows from the graph. Must not decide what is done about it:
-//! that is [`crate::reconcile`].
+//! Whether a server did is not known; whether one could have follows from the graph. Must not decide what is done about
+//! it: that is [`crate::reconcile`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,23 +19,26 @@ use super::{
 };
 use crate::{Unavailable, membership_chain};
 
-/// Ends beyond so many are held against today's state alone: of these, each is held against all others.
+/// Forward extremities beyond this number are checked against the current state only: each of the others is checked
+/// against all others.
 const MAX_EXTREMITIES: usize = 10;
-/// Events that are looked at for one end, back from the ends. Behind that only the auth chains tell.
+/// Events that are examined for one extremity, back from all extremities. Beyond that only the auth chains are
+/// examined.
 const MAX_LOOKED_AT: usize = 500;
 
-/// What others may not have of the ends of the graph.
+/// The forward extremities that other servers may not have.
 #[derive(Debug, Default)]
 pub(crate) struct UnconfirmedExtremities {
-    /// Ends that today's state would not let pass, or something on another branch would not have: what stands there now,
-    /// or what was replaced on the way, as a ban that was lifted. A server had that when the event came to it, or it hadn't.
+    /// Extremities that the current state does not allow, or that an event of another branch would not have allowed:
+    /// one that is current there, or one that was replaced since, for example a lifted ban. The other server may or may
+    /// not have had that event when it received the extremity.
     pub(crate) held: BTreeSet<OwnedEventId>,
-    /// Ends whose authors did not know that some server is in the room, and so did not send them there; or knew it by a stay
-    /// that had ended.
+    /// Extremities in whose state some server is not in the room, or is in it through a joined period that ended, so
+    /// that the sender's server did not send them there.
     pub(crate) undelivered: BTreeSet<OwnedEventId>,
 }
 
-/// Looks at the ends of the graph. Where there is only one, whoever knows the room has followed it all.
+/// Examines the forward extremities. If there is only one, it references everything that a server in the room has.
 pub(crate) async fn unconfirmed_extremities(graph: &impl Graph) -> Result<UnconfirmedExtremities, Unavailable> {
     let extremities = graph.extremities();
     let mut unconfirmed_extremities = UnconfirmedExtremities::default();
@@ -65,21 +69,22 @@ pub(crate) async fn unconfirmed_extremities(graph: &impl Graph) -> Result<Unconf
                 unconfirmed_extremities.held.insert(end.event_id().to_owned());
             }
             Err(Undecided::Unavailable(error)) => return Err(error),
-            Err(problem) => tracing::debug!(room = %graph.room_id(), %problem, "an end can't be looked at"),
+            Err(problem) => tracing::debug!(room = %graph.room_id(), %problem, "a forward extremity could not be checked"),
         }
     }
     Ok(unconfirmed_extremities)
 }
 
-/// Whether today's state would let an end of the graph pass. One's own membership that is today's, as a leave, needs not
-/// be let pass: what was before it has.
+/// Whether the current state allows a forward extremity. A user's own current membership event, for example a leave,
+/// needs no check: the state before it allowed it.
 fn allowed_by_current_state(now: &StateView, end: &Arc<Pdu>) -> bool {
-    let of_oneself = end.kind() == "m.room.member" && end.state_key() == Some(end.sender().as_str());
-    let today = now.get("m.room.member", end.sender().as_str());
-    (of_oneself && today.is_some_and(|today| today.event_id() == end.event_id())) || now.allows(end)
+    let is_own = end.kind() == "m.room.member" && end.state_key() == Some(end.sender().as_str());
+    let current = now.get("m.room.member", end.sender().as_str());
+    (is_own && current.is_some_and(|current| current.event_id() == end.event_id())) || now.allows(end)
 }
 
-/// Whether all servers that are in the room now were in it in this state, and have been since: by somebody who has.
+/// Whether all servers that are in the room now were in the room in this state, through a user who has been joined
+/// since.
 async fn knows_all_servers(graph: &impl Graph, state: &StateMap) -> Result<bool, Unavailable> {
     let now = graph.current();
     let (mut unknown, mut changed) = (now.joined_servers(), Vec::new());
@@ -106,7 +111,8 @@ async fn knows_all_servers(graph: &impl Graph, state: &StateMap) -> Result<bool,
     Ok(unknown.is_empty())
 }
 
-/// Whether a user's membership rests on an earlier one by joins alone, as after a change of his name.
+/// Whether a user's membership depends on an earlier one through joins alone, for example after a change of the display
+/// name.
 async fn is_one_stay(graph: &impl Graph, user: &UserId, last: &Arc<Pdu>, first: &Pdu) -> Result<bool, Unavailable> {
     let mut at = Arc::clone(last);
     for _ in 0..membership_chain::MAX_MEMBERSHIPS {
@@ -138,9 +144,9 @@ async fn is_unconfirmed(
     let create = graph.current().create().map(|create| create.event_id().to_owned());
     let cited = load(graph, &[end.auth_events(), create.as_slice()].concat()).await?;
     let view = StateView::from_events(graph.version().clone(), cited.0.values().cloned());
-    let mut others = beside(graph, end, branches).await?;
+    let mut others = concurrent(graph, end, branches).await?;
     for (_, state) in branches.iter().filter(|(other, _)| !Arc::ptr_eq(other, end)) {
-        others.extend(apart(graph, &keys, &view.map(), state).await?);
+        others.extend(auth_difference(graph, &keys, &view.map(), state).await?);
     }
     Ok(others.iter().any(|other| {
         let decides = other.state_entry().is_some_and(|key| keys.contains(&key));
@@ -148,20 +154,21 @@ async fn is_unconfirmed(
     }))
 }
 
-/// Events behind the other ends and not behind this one, as far as they are looked for: also such as a resolution has set
-/// aside since, which no state tells of.
-async fn beside(
+/// Events that are ancestors of the other extremities and not of this one, within the limit. They include events that
+/// state resolution has set aside since, which are in no state.
+async fn concurrent(
     graph: &impl Graph,
     end: &Arc<Pdu>,
     branches: &[(Arc<Pdu>, StateMap)],
 ) -> Result<Vec<Arc<Pdu>>, Unavailable> {
-    // All are walked back together, the deepest first: an event is reached from all that follow it before it is left.
+    // All branches are walked back together, the deepest event first: an event is reached from all its descendants
+    // before it is left.
     let place = |pdu: &Pdu| (pdu.depth(), pdu.event_id().to_owned());
     let mut reached: BTreeMap<_, _> = branches
         .iter()
         .map(|(pdu, _)| (place(pdu), (Arc::clone(pdu), Arc::ptr_eq(pdu, end))))
         .collect();
-    let mut beside = Vec::new();
+    let mut concurrent = Vec::new();
     for _ in 0..MAX_LOOKED_AT {
         if reached.values().all(|(_, is_behind)| *is_behind) {
             break;
@@ -176,14 +183,14 @@ async fn beside(
             }
         }
         if !is_behind {
-            beside.push(pdu);
+            concurrent.push(pdu);
         }
     }
-    Ok(beside)
+    Ok(concurrent)
 }
 
-/// Events of another branch on which what decides there rests, and that the end itself doesn't rest on.
-async fn apart(
+/// Events in the auth chains of the deciding entries of another branch that are not in the auth chain of the extremity.
+async fn auth_difference(
     graph: &impl Graph,
     keys: &BTreeSet<StateKey>,
     ours: &StateMap,

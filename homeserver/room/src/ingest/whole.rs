@@ -1,5 +1,5 @@
-//! A room in memory for the tests of what follows from its graph alone: all that happened, and what a server that has all
-//! of it knows.
+//! Test support: a room in memory, and the view of a server that has all of its events. Must not be built outside of
+//! tests.
 
 use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId};
@@ -12,10 +12,10 @@ use crate::Unavailable;
 pub(crate) const ANNA: &str = "@anna:a.example";
 pub(crate) const BELA: &str = "@bela:b.example";
 pub(crate) const CARA: &str = "@cara:c.example";
-/// One of each kind: their redactions and their state resolutions differ.
+/// One version of each kind: their redaction and state resolution rules differ.
 pub(crate) const VERSIONS: [RoomVersionId; 3] = [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12];
 
-/// What a server that has all events knows.
+/// The view of a server that has all events.
 pub(crate) struct Whole {
     world: World,
     now: StateView,
@@ -59,16 +59,16 @@ impl Graph for Whole {
     }
 
     async fn append(&mut self, _: Incoming) -> Result<(), Unavailable> {
-        panic!("who only looks takes nothing in");
+        panic!("this view is read-only");
     }
 }
 
-/// Anna's room with Bela and Cara in it, all of whom may write.
+/// Anna's room with Bela and Cara as members, all of whom may edit.
 pub(crate) fn room(version: &RoomVersionId) -> World {
     World::public(version, ANNA, &[(BELA, 25), (CARA, 25)])
 }
 
-/// Sends a membership after these events, and gives the new end.
+/// Sends a membership event after these events, and returns the new extremity.
 pub(crate) fn membership(
     world: &mut World,
     after: &[OwnedEventId],

@@ -59,7 +59,7 @@ impl Reader {
             let has_crossed = |member: &Arc<Pdu>| crossed.contains(member.event_id());
             if before.iter().any(|member| is_join(member) || has_crossed(member))
                 || self.allows_any(room, event, &before, &joins).await?
-                || (!crossed.contains(event) && self.ends_any_unheard(room, event, &joins).await?)
+                || (!crossed.contains(event) && self.is_unseen_removal(room, event, &joins).await?)
                 || self.is_reset(room, &before, &joins).await?
             {
                 allowed.push(event.clone());
@@ -93,7 +93,7 @@ impl Reader {
     /// depend on any of them. The user's own events do not count, since their server chooses the place of those in the
     /// graph. The user's server receives this event, and an ancestor may be another such event: a user who is banned
     /// twice was not in the room at the second ban.
-    async fn ends_any_unheard(
+    async fn is_unseen_removal(
         &self,
         room: &RoomId,
         event: &ruma::EventId,
@@ -104,8 +104,8 @@ impl Reader {
         };
         let theirs = |join: &&Arc<Pdu>| join.state_entry() == stored.pdu.state_entry();
         let joins: Vec<&Arc<Pdu>> = joins.iter().filter(theirs).collect();
-        let by_himself = stored.pdu.state_key() == Some(stored.pdu.sender().as_str());
-        if joins.is_empty() || by_himself || !event_flags::is_accepted(stored.flags) {
+        let is_own = stored.pdu.state_key() == Some(stored.pdu.sender().as_str());
+        if joins.is_empty() || is_own || !event_flags::is_accepted(stored.flags) {
             return Ok(false);
         }
         let before = self.memberships_before(room, &stored.pdu).await?;

@@ -1,8 +1,8 @@
-//! Who follows whom, asked in constant time: the events of each server lie on chains, and each event knows how much of
-//! every chain is in its past.
+//! Reachability between events in constant time: the events of each server are on chains, and each event has a vector
+//! that says how much of every chain is in its past.
 //!
-//! A server that builds on its own events has one chain. Membership events lie on chains of their own, because the server
-//! that answers a join chooses what it follows. Must not decide about claims.
+//! A server whose events each follow the one before has one chain. Membership events are on separate chains, because
+//! the server that answers a join chooses their `prev_events`. Must not decide about claims.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,30 +14,30 @@ use super::{Node, Part, positions::Positions};
 /// See the module.
 pub(crate) struct Graph {
     nodes: Vec<Node>,
-    /// What is in the past of each event, the event included.
+    /// The past of each event, including the event.
     past: Vec<Positions>,
-    /// The chain of each event and its number there, from 1. None for rejected events.
+    /// The chain of each event and its number there, from 1. `None` for rejected events.
     places: Vec<Option<(usize, u32)>>,
     /// The events of each chain.
     chains: Vec<Vec<usize>>,
     servers: Vec<Server>,
-    /// Of each event its server's place in `servers`.
+    /// For each event, the index of its server in `servers`.
     server_of: Vec<usize>,
 }
 
-/// A server of which some event takes part.
+/// A server that sent at least one event.
 #[derive(Debug, Default)]
 struct Server {
     words: Vec<usize>,
     memberships: Vec<usize>,
     /// See [`Graph::counts`].
     branches: usize,
-    /// How many words of this server continue a word.
+    /// For each word of this server, the number of words that continue it.
     continued: HashMap<usize, usize>,
 }
 
 impl Graph {
-    /// Takes the events of a room, each after all that it follows.
+    /// Builds the graph from the events of a room, each after all of its `prev_events`.
     pub(crate) fn new(nodes: Vec<Node>) -> Self {
         let mut numbers: BTreeMap<OwnedServerName, usize> = BTreeMap::new();
         let mut graph = Self {
@@ -85,7 +85,7 @@ impl Graph {
         self.past.push(past);
     }
 
-    /// Puts an event at the end of a chain of its server that lies in its past to the end, or on a new chain.
+    /// Appends an event to a chain of its server whose last event is in its past, or to a new chain.
     fn extend(&mut self, at: usize, server: usize, is_word: bool, past: &Positions) -> (usize, u32) {
         let ends_in = |chain: &&usize| {
             let length = self.chains.get(**chain).map_or(0, Vec::len);
@@ -95,7 +95,8 @@ impl Graph {
             .servers
             .get(server)
             .map_or(&[][..], |server| server.chains(is_word));
-        // Of a server that counts there are no more; of another one any chain does, also a new one.
+        // A server that counts has no more chains than this. For other servers any chain is correct, including a new
+        // one.
         let chain = own.iter().rev().take(MAX_SERVER_BRANCHES).find(ends_in).copied();
         let chain = chain.unwrap_or_else(|| {
             self.chains.push(Vec::new());
@@ -112,7 +113,7 @@ impl Graph {
         (chain, u32::try_from(events.len()).unwrap_or(u32::MAX))
     }
 
-    /// Notes which words of its own server a new word continues.
+    /// Counts the words of its own server that a new word continues.
     fn count_branches(&mut self, server: usize, past: &Positions) {
         let Some(own) = self
             .servers
@@ -135,7 +136,7 @@ impl Graph {
         }
     }
 
-    /// The last event of a chain that is in this past.
+    /// The last event of a chain in this past.
     fn newest(&self, chain: usize, past: &Positions) -> Option<usize> {
         let at = usize::try_from(past.get(chain)).ok()?.checked_sub(1)?;
         self.chains.get(chain)?.get(at).copied()
@@ -154,12 +155,12 @@ impl Graph {
         self.server_of.get(at).copied().unwrap_or(usize::MAX)
     }
 
-    /// Whether an event is an ancestor of another one. A rejected event is not found as an ancestor.
+    /// Whether an event is an ancestor of another. A rejected event is never found as an ancestor.
     pub(super) fn precedes(&self, before: usize, after: usize) -> bool {
         before != after && self.is_in_past_of(before, after)
     }
 
-    /// Whether an event is another one, or an ancestor of it.
+    /// Whether an event is another one or an ancestor of it.
     pub(super) fn is_in_past_of(&self, before: usize, after: usize) -> bool {
         let place = self.places.get(before).copied().flatten();
         place
@@ -172,7 +173,7 @@ impl Graph {
         !self.is_in_past_of(one, other) && !self.is_in_past_of(other, one)
     }
 
-    /// Whether a server's events count between claims: of one that branches too often they don't.
+    /// Whether a server's events count between claims: those of a server with too many branches do not.
     pub(super) fn counts(&self, server: usize) -> bool {
         self.servers
             .get(server)
@@ -191,7 +192,7 @@ impl Graph {
             .collect()
     }
 
-    /// How many events of a chain neither are nor follow an event: the number of its first one that does.
+    /// How many events of a chain are neither an event nor its descendants: the number of the first one that is.
     pub(super) fn first_after(&self, chain: usize, event: usize) -> usize {
         let events = self.chains.get(chain).map_or(&[][..], Vec::as_slice);
         events.partition_point(|other| !self.is_in_past_of(event, *other))
@@ -202,14 +203,14 @@ impl Graph {
         self.places.get(at).copied().flatten().map(|(chain, _)| chain)
     }
 
-    /// Whether some event of a server is in the past of both of two events.
+    /// Whether some event of a server is in the past of both events.
     pub(super) fn has_common_event(&self, server: usize, one: usize, other: usize) -> bool {
         let (Some(server), Some(one), Some(other)) =
             (self.servers.get(server), self.past.get(one), self.past.get(other))
         else {
             return false;
         };
-        // The first event of a chain is in every past that has any of it.
+        // The first event of a chain is in every past that contains an event of the chain.
         let mut chains = server.words.iter().chain(&server.memberships);
         chains.any(|chain| one.get(*chain) > 0 && other.get(*chain) > 0)
     }

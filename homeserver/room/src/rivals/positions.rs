@@ -1,7 +1,7 @@
-//! How much of each chain of events lies in the past of one event.
+//! A vector: how much of each chain of events is in the past of one event.
 //!
-//! A room has one such vector an event, and neighbours differ in few entries: equal parts are shared. Must not know what
-//! a chain is.
+//! A room has one such vector for each event, and neighbours differ in few entries: equal parts are shared. Must not
+//! depend on the meaning of a chain.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ const WIDTH: usize = 16;
 type Leaf = [u32; WIDTH];
 type Branch = [Option<Arc<Leaf>>; WIDTH];
 
-/// For each chain the number of its events that are counted; 0 where nothing was entered.
+/// For each chain the number of its events in the past; 0 if there is none.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Positions {
     branches: Arc<Vec<Option<Arc<Branch>>>>,
@@ -44,7 +44,7 @@ impl Positions {
         }
     }
 
-    /// Raises every entry to that of another vector.
+    /// Raises every entry to at least that of another vector.
     pub(super) fn merge(&mut self, other: &Self) {
         if Arc::ptr_eq(&self.branches, &other.branches) {
             return;
@@ -67,7 +67,7 @@ impl Positions {
     }
 }
 
-/// Merges a part into one that may be shared, or takes it over.
+/// Merges a part into one that may be shared, or shares the other part.
 fn merge_shared<T: Clone>(mine: &mut Option<Arc<T>>, theirs: Option<&Arc<T>>, merge: impl FnOnce(&mut T, &T)) {
     let Some(theirs) = theirs else { return };
     match mine {

@@ -1,6 +1,6 @@
-//! Which of two rival claims goes first: the one that more servers followed without the other.
+//! Which of two conflicting claims takes precedence: the one that more servers followed without the other.
 //!
-//! Must not know whether a claim is admissible or stands.
+//! Must not decide whether a claim is admissible or part of the text.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,17 +15,17 @@ use super::{Part, graph::Graph};
 /// See the module.
 pub(super) struct Precedence<'a> {
     graph: &'a Graph,
-    /// The chains of words that count, with their servers.
+    /// The chains of words of servers that count, with their servers.
     chains: Vec<(usize, usize)>,
-    /// By event and chain that counts, the last word on it that names the event and follows it.
+    /// By event and counted chain, the last word on the chain that names the event and follows it.
     named: HashMap<usize, BTreeMap<usize, usize>>,
-    /// By claim, for each chain that counts: how many of its events neither are nor follow the claim.
+    /// By claim, for each counted chain: how many of its events are neither the claim nor its descendants.
     firsts: RefCell<HashMap<usize, Rc<[usize]>>>,
     decided: RefCell<HashMap<(usize, usize), bool>>,
     comparisons: Cell<usize>,
 }
 
-/// What a server says about two claims. A server may say both, and then it counts for both.
+/// Which of two claims a server supports. A server may support both and then counts for both.
 #[derive(Debug, Clone, Copy, Default)]
 struct Answer {
     one: bool,
@@ -52,7 +52,7 @@ impl<'a> Precedence<'a> {
             return;
         }
         let places: HashMap<&EventId, usize> = nodes.iter().map(|node| &*node.id).zip(0..).collect();
-        // In the order of the graph: of a chain the last one stays.
+        // In the order of the graph, so that the last event of a chain remains in the map.
         for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.part == Part::Word) {
             let Some(chain) = self
                 .graph
@@ -69,12 +69,12 @@ impl<'a> Precedence<'a> {
         }
     }
 
-    /// How often two claims were compared by the graph.
+    /// The number of comparisons of two claims in the graph.
     pub(super) fn comparisons(&self) -> usize {
         self.comparisons.get()
     }
 
-    /// Whether a claim goes before a rival: exactly one of the two does.
+    /// Whether a claim takes precedence over a rival. For each pair exactly one of the two does.
     pub(super) fn beats(&self, one: usize, other: usize) -> bool {
         if let Some(decided) = self.decided.borrow().get(&(one, other)) {
             return *decided;
@@ -108,7 +108,7 @@ impl<'a> Precedence<'a> {
         id(one) < id(other)
     }
 
-    /// What each server says that counts and says something.
+    /// The answers of all servers that count and support at least one of the claims.
     fn answers(&self, one: usize, other: usize) -> BTreeMap<usize, Answer> {
         let mut answers: BTreeMap<usize, Answer> = BTreeMap::new();
         let (first, second) = (self.firsts(one), self.firsts(other));
@@ -128,7 +128,7 @@ impl<'a> Precedence<'a> {
         answers
     }
 
-    /// The servers of words that follow both and name one of them.
+    /// The servers of words that follow both claims and name one of them.
     fn naming(&self, named: usize, other: usize) -> impl Iterator<Item = usize> {
         let words = self.named.get(&named).into_iter().flat_map(BTreeMap::values);
         words
@@ -146,7 +146,7 @@ impl<'a> Precedence<'a> {
         firsts
     }
 
-    /// Whether a server says something about two claims.
+    /// Whether a server supports one of two claims.
     pub(super) fn has_answered(&self, server: usize, one: usize, other: usize) -> bool {
         self.answers(one, other).contains_key(&server)
     }

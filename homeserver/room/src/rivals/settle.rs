@@ -1,7 +1,8 @@
-//! The procedure: an update is decided when all that it waits for is, the updates that it rests on and the rivals that go
-//! before it. Where updates wait for one another in a circle, the one with the lowest event id stands.
+//! The procedure: an update is decided once everything that it waits for is decided, which is the updates that it
+//! depends on and the rivals that take precedence over it. If updates wait for one another in a cycle, the one with the
+//! lowest event id stands.
 //!
-//! Lazy: two claims are compared only where nothing else decides. Must not decide which of two claims goes first.
+//! Lazy: two claims are compared only if nothing else decides. Must not decide which of two claims takes precedence.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,37 +16,37 @@ use crate::{
     conflicts::Claims,
 };
 
-/// What became of an update.
+/// The result for an update.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     /// It is part of the text.
     Stands(Admitted),
-    /// It is not, by its own past alone, or it brings nothing.
+    /// It is not part of the text: inadmissible after its past, or it contains nothing new.
     Falls,
     /// It is admissible after its past, and a rival stands.
     Lost,
 }
 
-/// An update that is admissible after what stands of its past.
+/// An update that is admissible after the updates in its past that stand.
 #[derive(Debug, Clone)]
 pub(crate) struct Admitted {
-    /// The update, less what was known.
+    /// The update without what was known before.
     pub(crate) update: Update,
-    /// Of each client the new clocks.
+    /// For each client the new clocks.
     pub(crate) ranges: BTreeMap<ClientId, (u32, u32)>,
 }
 
-/// All updates, decided.
+/// The results for all updates.
 pub(crate) struct Settled {
-    /// By the place in the graph; None for what is no update.
+    /// By index in the graph; `None` for events without an update.
     pub(crate) outcomes: Vec<Option<Outcome>>,
-    /// How often two claims were compared by the graph.
+    /// The number of comparisons of two claims in the graph.
     pub(crate) comparisons: usize,
-    /// Updates that the named server has given no answer about, and is to name.
+    /// Updates between which the server `ours` has not chosen, and which it should name in `dev.weft.stands`.
     pub(crate) to_name: Vec<usize>,
 }
 
-/// Decides about all updates. `ours`: the server for which it is looked up what it is to name.
+/// Decides about all updates. `ours`: the server for which `to_name` is computed.
 pub(crate) fn settle(graph: &Graph, ours: Option<&ServerName>) -> Settled {
     let mut settling = Settling::new(graph);
     for (at, node) in graph.nodes().iter().enumerate() {
@@ -67,20 +68,20 @@ struct Settling<'a> {
     lines: HashMap<ClientId, Line>,
     owners: Owners,
     outcomes: Vec<Option<Outcome>>,
-    /// Updates that are being decided, because one waits for the next.
+    /// Updates that are being decided: each one waits for the next.
     on_path: Vec<bool>,
 }
 
 /// The claims to the clocks of one client.
 #[derive(Default)]
 struct Line {
-    /// Those that are not decided, as they stand in the events.
+    /// The undecided claims, as in the events.
     open: Claims,
-    /// Their places in the graph.
+    /// Their indices in the graph.
     open_places: BTreeSet<usize>,
-    /// What stands, by its first new clock.
+    /// The updates that stand, by their first new clock.
     tiles: Vec<Tile>,
-    /// Some clock is in two tiles: of equal claims.
+    /// Some clock is in two tiles, from updates with the same content.
     overlap: bool,
 }
 
@@ -95,11 +96,11 @@ struct Tile {
 /// An update that is being decided.
 struct Step {
     at: usize,
-    /// Once all that it rests on is decided, and it is admissible.
+    /// Set once all that it depends on is decided and it is admissible.
     admitted: Option<Admitted>,
-    /// The rivals that were not decided then.
+    /// The rivals that were undecided at that time.
     rivals: Vec<usize>,
-    /// How many of them are known not to go before it.
+    /// How many of them are known not to take precedence.
     cleared: usize,
 }
 
@@ -114,7 +115,7 @@ impl Step {
     }
 }
 
-/// What is to be done next about an update.
+/// The next step for an update.
 enum Next {
     Decided(Outcome),
     WaitsFor(usize),
@@ -149,9 +150,9 @@ impl<'a> Settling<'a> {
         self.outcomes.get(at).is_some_and(Option::is_some)
     }
 
-    // --- The way from one update to what it waits for ------------------------------------------------------------
+    // --- From an update to what it waits for --------------------------------------------------------------------
 
-    /// Decides about an update, and before that about whatever it waits for.
+    /// Decides about an update, and before it about all updates that it waits for.
     fn decide(&mut self, root: usize) {
         let mut path = vec![Step::new(root)];
         while let Some(mut step) = path.pop() {
@@ -162,8 +163,8 @@ impl<'a> Settling<'a> {
             match self.next(&mut step) {
                 Next::Decided(outcome) => self.enter(step.at, outcome),
                 Next::WaitsFor(other) if self.is_on_path(other) || other == step.at => {
-                    self.break_circle(other);
-                    // Where the others wait now is looked up anew.
+                    self.break_cycle(other);
+                    // What the others wait for now is computed again.
                     path.iter().for_each(|step| self.mark(step.at, false));
                     path = vec![Step::new(root)];
                 }
@@ -237,7 +238,7 @@ impl<'a> Settling<'a> {
 
     // --- What an update waits for ---------------------------------------------------------------------------------
 
-    /// The updates that it rests on and that are not decided, the last in the graph's order first.
+    /// The undecided updates that it depends on, the last in the graph's order first.
     fn open_rests(&self, at: usize) -> impl Iterator<Item = usize> {
         let clients = self.claim(at).into_iter().flat_map(|claim| &claim.rests);
         clients.flat_map(move |(client, limit)| {
@@ -252,8 +253,8 @@ impl<'a> Settling<'a> {
         range.is_some_and(|(from, _)| *from < limit)
     }
 
-    /// The rivals that are not decided. Those that come after it are first: who was led here by one of them then meets
-    /// it last, and does not compare all that were compared on the way.
+    /// The undecided rivals. Those that come after it are first: if the procedure came here from one of them, it meets
+    /// that one last, and does not repeat the comparisons that were made on the way.
     fn open_rivals(&self, at: usize) -> Vec<usize> {
         let Some(claim) = self.claim(at) else { return Vec::new() };
         let mut rivals = Vec::new();
@@ -269,18 +270,19 @@ impl<'a> Settling<'a> {
         rivals
     }
 
-    /// Of two events that claim the same clocks.
+    /// Whether two events with overlapping claims are rivals.
     fn are_rivals(&self, one: usize, other: usize) -> bool {
         let differ = self
             .claim(one)
             .zip(self.claim(other))
-            .is_some_and(|(one, other)| !one.says_the_same(other));
+            .is_some_and(|(one, other)| !one.has_same_content(other));
         differ && self.graph.are_concurrent(one, other)
     }
 
-    // --- What stands ----------------------------------------------------------------------------------------------
+    // --- Updates that stand -----------------------------------------------------------------------------------------
 
-    /// The update, if it is admissible after what stands of its past and brings something. All that it rests on is decided.
+    /// The update, if it is admissible after the part of its past that stands and contains something new. All updates
+    /// that it depends on are decided.
     fn admit(&self, at: usize) -> Option<Admitted> {
         let claim = self.claim(at)?;
         let mut known = StateVector::new();
@@ -299,22 +301,22 @@ impl<'a> Settling<'a> {
         }
     }
 
-    /// Whether something that stands has other content under the new clocks of an update.
+    /// Whether an update that stands has other content at the new clocks of this update.
     fn is_taken(&self, at: usize, admitted: &Admitted) -> bool {
         admitted.ranges.iter().any(|(client, range)| {
             let line = self.lines.get(client).into_iter();
             let mut standing = line.flat_map(|line| line.standing_in(*range));
             standing.any(|other| {
                 let claims = self.claim(at).zip(self.claim(other));
-                claims.is_some_and(|(claim, other)| !claim.says_the_same(other))
+                claims.is_some_and(|(claim, other)| !claim.has_same_content(other))
             })
         })
     }
 
-    // --- Circles --------------------------------------------------------------------------------------------------
+    // --- Cycles -----------------------------------------------------------------------------------------------------
 
-    /// Decides one update where updates wait for one another and this is one of them.
-    fn break_circle(&mut self, start: usize) {
+    /// Decides one update of a cycle that contains, or is reached from, this update.
+    fn break_cycle(&mut self, start: usize) {
         let mut waits: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let mut work = vec![start];
         while let Some(at) = work.pop() {
@@ -323,7 +325,7 @@ impl<'a> Settling<'a> {
             }
             let mut step = Step::new(at);
             if let Next::Decided(outcome) = self.next(&mut step) {
-                // Something was decided since it was met on the path.
+                // An update was decided since this one was put on the path.
                 return self.enter(at, outcome);
             }
             let mut others: Vec<usize> = self.nearest_open_rests(at);
@@ -333,23 +335,23 @@ impl<'a> Settling<'a> {
             waits.insert(at, others);
         }
         let nodes = self.graph.nodes();
-        let circle = closed_circle(&waits, start);
-        let ready = circle.into_iter().filter(|at| self.open_rests(*at).next().is_none());
+        let cycle = closed_cycle(&waits, start);
+        let ready = cycle.into_iter().filter(|at| self.open_rests(*at).next().is_none());
         let first = ready.min_by_key(|at| nodes.get(*at).map(|node| &node.id));
-        // In a circle one has all decided that it rests on: the one that comes first in the graph.
+        // In a cycle one update has no undecided dependency: the one that comes first in the graph.
         let first = first.unwrap_or(start);
         let outcome = self.admit(first).map_or(Outcome::Falls, Outcome::Stands);
         self.enter(first, outcome);
     }
 
-    /// Of the undecided updates that an update rests on those from which the others are reached.
+    /// Of the undecided updates that an update depends on, those from which the others are reached.
     fn nearest_open_rests(&self, at: usize) -> Vec<usize> {
         let mut nearest: Vec<usize> = Vec::new();
         for (client, limit) in self.claim(at).into_iter().flat_map(|claim| &claim.rests) {
             let Some(line) = self.lines.get(client) else { continue };
             let mut of_client: Vec<usize> = Vec::new();
             for other in line.open_places.range(..at).rev() {
-                // One that brings blocks of the client rests on all before it that do.
+                // An update with blocks of the client depends on all updates before it with blocks of the client.
                 let is_reached = of_client.iter().any(|near| self.graph.precedes(*other, *near));
                 if !is_reached && self.begins_below(*other, *client, *limit) && self.graph.precedes(*other, at) {
                     of_client.push(*other);
@@ -362,7 +364,7 @@ impl<'a> Settling<'a> {
 
     // --- Names ----------------------------------------------------------------------------------------------------
 
-    /// Updates that stand beside a rival which lost, where a server has given no answer about the two.
+    /// Updates that stand and have a rival that lost, if a server supports neither of the two.
     fn to_name(&self, server: &ServerName) -> Vec<usize> {
         let nodes = self.graph.nodes();
         let number = nodes.iter().position(|node| node.server == server);
@@ -406,13 +408,13 @@ impl Line {
         self.tiles.insert(at, tile);
     }
 
-    /// Where the client's blocks end in the past of an event, of those that stand.
+    /// Where the client's blocks in the past of an event end, counting updates that stand.
     fn end_before(&self, event: usize, graph: &Graph) -> u32 {
         if self.overlap {
             let before = self.tiles.iter().filter(|tile| graph.precedes(tile.at, event));
             return before.map(|tile| tile.to).max().unwrap_or(0);
         }
-        // Each follows the one before it, so that of two in a past the earlier one is in it too.
+        // Each follows the one before it: if the later of two is in a past, the earlier one is too.
         let count = self.tiles.partition_point(|tile| graph.precedes(tile.at, event));
         count
             .checked_sub(1)
@@ -420,7 +422,7 @@ impl Line {
             .map_or(0, |tile| tile.to)
     }
 
-    /// What stands and brings some of these clocks.
+    /// The updates that stand and contain some of these clocks.
     fn standing_in(&self, (from, to): (u32, u32)) -> impl Iterator<Item = usize> {
         let first = if self.overlap {
             0
@@ -432,8 +434,8 @@ impl Line {
     }
 }
 
-/// Of the updates that `start` waits for, directly or not, some that wait for one another and for nothing else.
-fn closed_circle(waits: &BTreeMap<usize, Vec<usize>>, start: usize) -> BTreeSet<usize> {
+/// Of the updates that `start` waits for, directly or indirectly, a set whose members wait only for one another.
+fn closed_cycle(waits: &BTreeMap<usize, Vec<usize>>, start: usize) -> BTreeSet<usize> {
     let mut waited_by: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (at, others) in waits {
         for other in others {
@@ -444,7 +446,7 @@ fn closed_circle(waits: &BTreeMap<usize, Vec<usize>>, start: usize) -> BTreeSet<
     loop {
         let behind = reached(waits, start);
         let before = reached(&waited_by, start);
-        // One that does not wait for `start` has fewer to wait for, so that this ends.
+        // An update that does not wait for `start` has fewer updates to wait for, so the loop terminates.
         match behind.difference(&before).next() {
             Some(other) => start = *other,
             None => return behind,

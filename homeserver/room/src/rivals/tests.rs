@@ -1,5 +1,5 @@
-//! The efficient procedure against one that follows the words of the specification step by step, over all small graphs
-//! and many larger ones; and how many comparisons false claims cost.
+//! Compares the efficient procedure with one that follows the specification sentence by sentence, over all small graphs
+//! and many larger ones, and limits the number of comparisons that false claims cause.
 
 use std::{
     cell::Cell,
@@ -17,7 +17,7 @@ use crate::admission::{Judgement, Owners, Past, admit_at};
 
 // --- Graphs ---------------------------------------------------------------------------------------------------------
 
-/// What an event of a test brings.
+/// The content of a test event.
 #[derive(Clone, Debug, PartialEq)]
 enum Brings {
     Nothing,
@@ -77,7 +77,7 @@ impl Event {
     }
 }
 
-/// One client, one block of letters.
+/// An update with one block of letters of one client.
 fn bytes_of(client: u64, from: u32, to: u32, letter: u8, origin: Option<(u64, u32)>) -> Vec<u8> {
     let small = |number: u64| u8::try_from(number).ok().filter(|byte| *byte < 128).unwrap();
     let mut bytes = vec![1, 1, small(client), small(from.into())];
@@ -122,8 +122,8 @@ fn node(event: &Event, events: &[Event]) -> Node {
     }
 }
 
-/// The events in another order in which each comes after those that it follows: of the ready ones the one that is first
-/// in `rank`.
+/// The events in another order in which each comes after its `prev_events`: of the ready ones, the one that is first in
+/// `rank`.
 fn reordered(events: &[Event], rank: &[usize]) -> Vec<Node> {
     let mut order: Vec<usize> = Vec::new();
     while order.len() < events.len() {
@@ -156,14 +156,14 @@ fn stand(events: &[Event]) -> Vec<String> {
     found.into_iter().map(|id| id.as_str()[1..].to_owned()).collect()
 }
 
-// --- The rule, word by word -----------------------------------------------------------------------------------------
+// --- The rule, sentence by sentence ---------------------------------------------------------------------------------
 
-/// The specification's rule, with sets of ancestors and in the order of its sentences.
+/// The rule as it is written in the specification, with sets of ancestors.
 struct Literal<'a> {
     nodes: &'a [Node],
     past: Vec<BTreeSet<usize>>,
-    /// How many circles were broken.
-    circles: Cell<usize>,
+    /// How many cycles were broken.
+    cycles: Cell<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -185,7 +185,7 @@ impl<'a> Literal<'a> {
         Self {
             nodes,
             past,
-            circles: Cell::new(0),
+            cycles: Cell::new(0),
         }
     }
 
@@ -281,8 +281,8 @@ impl<'a> Literal<'a> {
             .collect()
     }
 
-    /// What is new of an update, after what stands of its past; None where it is inadmissible or a standing concurrent
-    /// event has other content under its new clocks.
+    /// The new part of an update after the updates of its past that stand; `None` if it is inadmissible, or if a
+    /// concurrent event that stands has other content at its new clocks.
     fn admitted(
         &self,
         at: usize,
@@ -348,8 +348,8 @@ impl<'a> Literal<'a> {
                 }
             }
             if fates.len() == before {
-                self.circles.set(self.circles.get() + 1);
-                let first = self.first_of_circle(&updates, &fates, &rests, &waits);
+                self.cycles.set(self.cycles.get() + 1);
+                let first = self.first_of_cycle(&updates, &fates, &rests, &waits);
                 let ranges = self.admitted(first, &fates, &new);
                 fates.insert(
                     first,
@@ -366,7 +366,7 @@ impl<'a> Literal<'a> {
         stands.map(|(at, _)| self.nodes[at].id.clone()).collect()
     }
 
-    fn first_of_circle(
+    fn first_of_cycle(
         &self,
         updates: &[usize],
         fates: &BTreeMap<usize, Disposition>,
@@ -385,14 +385,15 @@ impl<'a> Literal<'a> {
             found
         };
         let open: Vec<usize> = updates.iter().copied().filter(|at| !fates.contains_key(at)).collect();
-        let in_circle = |at: &usize| reach(*at).iter().all(|other| reach(*other).contains(at));
+        let in_cycle = |at: &usize| reach(*at).iter().all(|other| reach(*other).contains(at));
         let is_ready = |at: &usize| rests[at].iter().all(|other| fates.contains_key(other));
-        let candidates = open.into_iter().filter(in_circle).filter(is_ready);
+        let candidates = open.into_iter().filter(in_cycle).filter(is_ready);
         candidates.min_by_key(|at| &self.nodes[*at].id).unwrap()
     }
 }
 
-/// Both procedures, in these orders of the same events. Gives what stands, and how many circles were broken.
+/// Runs both procedures with the events in these orders. Returns the updates that stand and the number of cycles that
+/// were broken.
 fn agree(events: &[Event], ranks: &[Vec<usize>]) -> (BTreeSet<OwnedEventId>, usize) {
     let nodes = reordered(events, &ranks[0]);
     let literal = Literal::new(&nodes);
@@ -401,7 +402,7 @@ fn agree(events: &[Event], ranks: &[Vec<usize>]) -> (BTreeSet<OwnedEventId>, usi
         let found = standing(reordered(events, rank));
         assert_eq!(found, expected, "{events:#?} in the order {rank:?}");
     }
-    (expected, literal.circles.get())
+    (expected, literal.cycles.get())
 }
 
 // --- All small graphs -----------------------------------------------------------------------------------------------
@@ -429,7 +430,7 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
     orders
 }
 
-/// Every so many of the graphs of `count` events beside the room's first one, in all orders.
+/// Every `step`-th of the graphs of `count` events after the room's first one, in all orders.
 fn all_graphs(count: usize, step: usize) -> usize {
     let kinds = |number: usize, id: &str, server: usize, after: &[usize]| {
         let event = event(id, server, after);
@@ -460,7 +461,7 @@ fn all_graphs(count: usize, step: usize) -> usize {
 }
 
 #[test]
-fn all_graphs_of_two_events_and_many_of_three_and_four_have_one_answer() {
+fn all_small_graphs_have_one_result() {
     assert_eq!(all_graphs(2, 1), 12 * 36);
     assert!(all_graphs(3, 61) > 500);
     assert!(all_graphs(4, 39_989) > 90);
@@ -501,7 +502,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
 fn built(drawn: &[Drawn], near: usize) -> Vec<Event> {
     let mut events = vec![event("root", 0, &[])];
     for (at, drawn) in drawn.iter().enumerate() {
-        // Mostly what was said lately is followed, as in a room; now and then something old.
+        // Mostly recent events are followed, as in a room; sometimes an old one.
         let lately = events.len().saturating_sub(near);
         let place = |index: &prop::sample::Index| {
             let place = index.index(events.len());
@@ -537,7 +538,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn the_procedure_does_what_the_words_say(
+    fn the_procedure_agrees_with_the_specification(
         drawn in prop::collection::vec(drawn(), 1..22),
         near in 1..6_usize,
         keys in prop::collection::vec(any::<u32>(), 23),
@@ -553,7 +554,7 @@ proptest! {
         agree(&events, &[rank(&forwards), rank(&second), rank(&backwards)]);
     }
 
-    /// One more event that names nothing, claims no clock and follows everything changes nothing.
+    /// One more event that names nothing, claims no clock and follows every event changes nothing.
     #[test]
     fn an_event_that_follows_all_changes_nothing(drawn in prop::collection::vec(drawn(), 1..16), near in 1..6_usize) {
         let mut events = built(&drawn, near);
@@ -564,8 +565,8 @@ proptest! {
     }
 }
 
-/// Rival claims first, and then many servers that hear of them in different orders: here circles are common.
-fn rivals_and_listeners(dice: &mut StdRng) -> Vec<Event> {
+/// Conflicting claims, followed by events of many servers that receive them in different orders: cycles are common.
+fn rivals_and_followers(dice: &mut StdRng) -> Vec<Event> {
     let mut events = vec![event("root", 0, &[])];
     let claims = dice.random_range(3..6);
     for n in 0..claims {
@@ -613,23 +614,23 @@ fn rivals_and_listeners(dice: &mut StdRng) -> Vec<Event> {
 }
 
 #[test]
-fn graphs_with_circles_have_one_answer() {
+fn graphs_with_cycles_have_one_result() {
     let mut dice = StdRng::seed_from_u64(7);
-    let mut circles = 0;
+    let mut cycles = 0;
     for _ in 0..500 {
-        let events = rivals_and_listeners(&mut dice);
+        let events = rivals_and_followers(&mut dice);
         let forwards: Vec<usize> = (0..events.len()).collect();
         let backwards: Vec<usize> = forwards.iter().rev().copied().collect();
         let shuffled: Vec<usize> = forwards.iter().map(|at| at * 7_919 % 101).collect();
-        circles += agree(&events, &[forwards, backwards, shuffled]).1;
+        cycles += agree(&events, &[forwards, backwards, shuffled]).1;
     }
-    assert!(circles > 5, "{circles}");
+    assert!(cycles > 5, "{cycles}");
 }
 
 // --- Cases ----------------------------------------------------------------------------------------------------------
 
 #[test]
-fn a_claim_that_was_backdated_loses_to_one_that_others_followed() {
+fn a_backdated_claim_loses_to_a_claim_that_others_followed() {
     // The id of the false claim is the lowest, and it follows the room's first event.
     let events = [
         event("root", 0, &[]),
@@ -653,13 +654,13 @@ fn a_claim_of_the_same_server_does_not_win_by_its_id() {
 }
 
 #[test]
-fn three_servers_that_heard_three_claims_in_three_orders_make_a_circle() {
+fn three_claims_received_in_three_orders_make_a_cycle() {
     let events = [
         event("root", 0, &[]),
         event("b", 1, &[0]).blocks(7, (0, 1), b'a'),
         event("a", 2, &[0]).blocks(7, (0, 1), b'b'),
         event("c", 3, &[0]).blocks(7, (0, 1), b'c'),
-        // The first hears b before a, a before c.
+        // The first server receives b before a, the second a before c, the third c before b.
         event("1b", 4, &[1]),
         event("1a", 4, &[4, 2]),
         event("2a", 5, &[2]),
@@ -675,7 +676,7 @@ fn three_servers_that_heard_three_claims_in_three_orders_make_a_circle() {
 }
 
 #[test]
-fn a_server_of_more_than_eight_branches_counts_for_nobody() {
+fn a_server_with_more_than_eight_branches_does_not_count() {
     let with_branches = |count: usize| {
         let mut events = vec![
             event("root", 0, &[]),
@@ -698,7 +699,7 @@ fn comparisons(events: &[Event]) -> usize {
 }
 
 #[test]
-fn false_claims_against_one_update_cost_two_comparisons_each_at_most() {
+fn each_false_claim_against_one_update_costs_at_most_two_comparisons() {
     for count in [10_usize, 40, 160] {
         for ascending in [true, false] {
             let mut events = vec![
@@ -718,7 +719,7 @@ fn false_claims_against_one_update_cost_two_comparisons_each_at_most() {
 }
 
 #[test]
-fn false_claims_against_many_updates_cost_what_they_overlap() {
+fn false_claims_against_many_updates_cost_in_proportion_to_their_overlap() {
     let count = 50;
     let mut events = vec![event("root", 0, &[])];
     for n in 0..count {
@@ -726,7 +727,7 @@ fn false_claims_against_many_updates_cost_what_they_overlap() {
     }
     let last = events.len() - 1;
     events.push(event("word", 0, &[last]));
-    // Each follows what the true one follows.
+    // Each false claim follows the event that the true claim follows.
     for n in 0..count {
         let before = usize::try_from(n).unwrap();
         events.push(event(&format!("f{n:02}"), 2, &[before]).blocks(7, (n, n + 1), b'f'));
@@ -737,7 +738,7 @@ fn false_claims_against_many_updates_cost_what_they_overlap() {
 }
 
 #[test]
-fn where_no_clock_is_claimed_twice_nothing_is_compared() {
+fn without_conflicting_claims_nothing_is_compared() {
     let mut events = vec![event("root", 0, &[])];
     for n in 0..30 {
         events.push(event(&format!("v{n}"), 1, &[events.len() - 1]).blocks(7, (n, n + 1), b'v'));

@@ -1,4 +1,4 @@
-//! Random typing of several people, laid out and replayed by the rules that every server follows.
+//! Random edits of several users, planned and then replayed by the admission rules.
 
 use std::collections::BTreeSet;
 
@@ -37,12 +37,12 @@ fn text_of<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> String {
     let doc = doc(999);
     let text = doc.get_or_insert_text("body");
     updates.into_iter().for_each(|update| apply(&doc, update));
-    // Nothing waits for something that isn't there.
+    // No update waits for a missing one.
     assert!(!doc.transact().has_missing_updates());
     text.get_string(&doc.transact())
 }
 
-/// One act: who, whether they look at what others did first, where, what.
+/// One edit: which document, whether it applies the others' edits first, position, kind and length.
 type Act = (usize, bool, u32, u8);
 
 fn write(acts: &[Act]) -> Vec<PendingEdit> {
@@ -50,7 +50,7 @@ fn write(acts: &[Act]) -> Vec<PendingEdit> {
         .map(|n| {
             let doc = doc(n + 1);
             let text = doc.get_or_insert_text("body");
-            // Two people, two windows each: an author's client ids are several.
+            // Two users with two documents each: an author has several client ids.
             let user = UserId::parse(format!("@user{}:alpha.test", n / 2)).unwrap();
             Author {
                 user,
@@ -97,7 +97,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_laid_out_is_admissible_in_its_order_and_the_same_text(
+    fn planned_updates_are_admissible_in_order_and_give_the_same_text(
         acts in prop::collection::vec((0..4_usize, any::<bool>(), 0..64_u32, any::<u8>()), 1..80),
         sealed_before in 0..20_usize,
     ) {
@@ -105,7 +105,7 @@ proptest! {
         let (mut vector, mut owners) = (StateVector::new(), Owners::default());
         let mut events: Vec<Vec<u8>> = Vec::new();
         let mut rows = BTreeSet::new();
-        // Two seals: what is pending in the second builds on what the first one sealed.
+        // Two seals: edits that are pending at the second build on edits that the first one sealed.
         let (early, late) = log.split_at(sealed_before.min(log.len()));
         for pending in [early, late] {
             for part in plan(pending).unwrap() {
@@ -136,13 +136,13 @@ proptest! {
 }
 
 #[test]
-fn typing_of_one_person_is_one_event_whatever_its_length() {
+fn a_run_of_typing_of_one_user_is_one_event() {
     let acts: Vec<Act> = (0..500).map(|_| (0, false, u32::MAX, 1)).collect();
     assert_eq!(plan(&write(&acts)).unwrap().len(), 1);
 }
 
 #[test]
-fn edits_that_build_on_one_another_alternate() {
+fn authors_that_build_on_one_another_get_alternating_events() {
     let acts: Vec<Act> = (0..6)
         .map(|n| (if n % 2 == 0 { 0 } else { 2 }, true, u32::MAX, 1))
         .collect();

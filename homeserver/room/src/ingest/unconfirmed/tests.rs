@@ -1,4 +1,4 @@
-//! Which ends of small graphs are in doubt, and which are not: each branch made by a server that had not heard of the other.
+//! Which forward extremities of small graphs are unconfirmed. Each branch is made by a server without the other branch.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use weft_dag::{Pdu, testing::World};
 use super::{UnconfirmedExtremities, unconfirmed_extremities};
 use crate::ingest::whole::{ANNA, BELA, CARA, VERSIONS, Whole, membership, room};
 
-/// Says what is in doubt, with the names that the test has for the events.
+/// The unconfirmed extremities, with the test's names for the events.
 async fn unconfirmed(world: World, names: &[(&str, &Pdu)]) -> (BTreeSet<String>, BTreeSet<String>) {
     let UnconfirmedExtremities { held, undelivered } = unconfirmed_extremities(&Whole::new(world)).await.unwrap();
     let named = |ids: BTreeSet<OwnedEventId>| {
@@ -29,8 +29,8 @@ fn none() -> BTreeSet<String> {
     BTreeSet::new()
 }
 
-fn word(world: &mut World, after: &[OwnedEventId], sender: &str) -> std::sync::Arc<Pdu> {
-    let content = json!({ "msgtype": "m.text", "body": "a word" });
+fn message(world: &mut World, after: &[OwnedEventId], sender: &str) -> std::sync::Arc<Pdu> {
+    let content = json!({ "msgtype": "m.text", "body": "a message" });
     world.send_after(after, sender, "m.room.message", None, content)
 }
 
@@ -38,58 +38,58 @@ fn word(world: &mut World, after: &[OwnedEventId], sender: &str) -> std::sync::A
 async fn one_extremity_is_always_confirmed() {
     for version in VERSIONS {
         let mut world = room(&version);
-        world.message(BELA, "a word");
+        world.message(BELA, "a message");
         world.member(ANNA, BELA, "ban");
         assert_eq!(unconfirmed(world, &[]).await, (none(), none()), "{version}");
     }
 }
 
 #[tokio::test]
-async fn words_side_by_side_are_in_no_doubt() {
+async fn concurrent_messages_are_confirmed() {
     for version in VERSIONS {
         let mut world = room(&version);
         let start = world.head_list();
-        word(&mut world, &start, BELA);
-        word(&mut world, &start, CARA);
+        message(&mut world, &start, BELA);
+        message(&mut world, &start, CARA);
         assert_eq!(unconfirmed(world, &[]).await, (none(), none()), "{version}");
     }
 }
 
 #[tokio::test]
-async fn a_word_beside_a_ban_of_its_author_is_held() {
+async fn a_message_concurrent_with_a_ban_of_its_sender_is_unconfirmed() {
     for version in VERSIONS {
         let mut world = room(&version);
         let start = world.head_list();
-        let said = word(&mut world, &start, BELA);
+        let sent = message(&mut world, &start, BELA);
         membership(&mut world, &start, ANNA, BELA, "ban");
         assert_eq!(
-            unconfirmed(world, &[("word", &said)]).await,
-            (only("word"), none()),
+            unconfirmed(world, &[("message", &sent)]).await,
+            (only("message"), none()),
             "{version}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_word_beside_a_ban_that_was_lifted_is_held() {
+async fn a_message_concurrent_with_a_lifted_ban_is_unconfirmed() {
     for version in VERSIONS {
         let mut world = room(&version);
         let start = world.head_list();
-        let said = word(&mut world, &start, BELA);
+        let sent = message(&mut world, &start, BELA);
         let banned = membership(&mut world, &start, ANNA, BELA, "ban");
         let lifted = membership(&mut world, &banned, ANNA, BELA, "leave");
         membership(&mut world, &lifted, BELA, BELA, "join");
-        let (held, _) = unconfirmed(world, &[("word", &said)]).await;
-        assert_eq!(held, only("word"), "{version}");
+        let (held, _) = unconfirmed(world, &[("message", &sent)]).await;
+        assert_eq!(held, only("message"), "{version}");
     }
 }
 
 #[tokio::test]
-async fn a_word_that_needs_a_power_which_was_taken_is_held() {
+async fn an_update_concurrent_with_a_demotion_of_its_sender_is_unconfirmed() {
     for version in VERSIONS {
         let mut world = room(&version);
         let start = world.head_list();
-        let said = world.send_after(&start, BELA, "dev.weft.update", None, json!({ "update": "AAA" }));
+        let sent = world.send_after(&start, BELA, "dev.weft.update", None, json!({ "update": "AAA" }));
         let mut levels = world
             .current()
             .get("m.room.power_levels", "")
@@ -99,72 +99,72 @@ async fn a_word_that_needs_a_power_which_was_taken_is_held() {
         levels["users"][BELA] = json!(0);
         world.send_after(&start, ANNA, "m.room.power_levels", Some(""), levels);
         assert_eq!(
-            unconfirmed(world, &[("word", &said)]).await,
-            (only("word"), none()),
+            unconfirmed(world, &[("message", &sent)]).await,
+            (only("message"), none()),
             "{version}"
         );
     }
 }
 
 #[tokio::test]
-async fn ones_own_leave_that_stands_is_not_held() {
+async fn a_users_own_current_leave_is_confirmed() {
     for version in VERSIONS {
         let mut world = room(&version);
         let start = world.head_list();
-        word(&mut world, &start, CARA);
+        message(&mut world, &start, CARA);
         membership(&mut world, &start, BELA, BELA, "leave");
         assert_eq!(unconfirmed(world, &[]).await, (none(), none()), "{version}");
     }
 }
 
 #[tokio::test]
-async fn a_word_beside_the_join_of_another_server_is_untold() {
+async fn a_message_concurrent_with_the_join_of_a_new_server_is_undelivered() {
     for version in VERSIONS {
         let mut world = room(&version);
         let start = world.head_list();
-        let said = word(&mut world, &start, BELA);
+        let sent = message(&mut world, &start, BELA);
         membership(&mut world, &start, "@dora:d.example", "@dora:d.example", "join");
         assert_eq!(
-            unconfirmed(world, &[("word", &said)]).await,
-            (none(), only("word")),
+            unconfirmed(world, &[("message", &sent)]).await,
+            (none(), only("message")),
             "{version}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_word_beside_the_join_of_a_server_that_is_there_is_told() {
+async fn a_message_concurrent_with_a_second_join_of_a_server_is_delivered() {
     for version in VERSIONS {
         let mut world = room(&version);
         let start = world.head_list();
-        word(&mut world, &start, BELA);
+        message(&mut world, &start, BELA);
         membership(&mut world, &start, "@carl:c.example", "@carl:c.example", "join");
         assert_eq!(unconfirmed(world, &[]).await, (none(), none()), "{version}");
     }
 }
 
 #[tokio::test]
-async fn a_word_beside_a_stay_that_began_anew_is_untold() {
+async fn a_message_concurrent_with_a_rejoin_is_undelivered() {
     for version in VERSIONS {
         let mut world = room(&version);
         let start = world.head_list();
-        let said = word(&mut world, &start, BELA);
+        let sent = message(&mut world, &start, BELA);
         let left = membership(&mut world, &start, CARA, CARA, "leave");
         membership(&mut world, &left, CARA, CARA, "join");
         assert_eq!(
-            unconfirmed(world, &[("word", &said)]).await,
-            (none(), only("word")),
+            unconfirmed(world, &[("message", &sent)]).await,
+            (none(), only("message")),
             "{version}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_word_beside_a_change_of_name_is_told() {
+async fn a_message_concurrent_with_a_change_of_name_is_delivered() {
     for version in VERSIONS {
         let mut world = room(&version);
         let start = world.head_list();
-        word(&mut world, &start, BELA);
+        message(&mut world, &start, BELA);
         let name = json!({ "membership": "join", "displayname": "Cara" });
         world.send_after(&start, CARA, "m.room.member", Some(CARA), name);
         assert_eq!(unconfirmed(world, &[]).await, (none(), none()), "{version}");
