@@ -65,9 +65,7 @@ impl Reconciliation {
         let senders: Vec<_> = new.iter().map(|end| end.sender().server_name()).collect();
         for end in old.into_iter().filter(|end| end.sender().server_name() != ours) {
             let author = end.sender().server_name();
-            let has_sent = senders
-                .iter()
-                .any(|sender| **sender != *author && **sender != *ours);
+            let has_sent = senders.iter().any(|sender| **sender != *author && **sender != *ours);
             let received = self.received.get(end.event_id());
             if has_sent && received.is_none_or(|received| received.elapsed() > RECEIVED_BY_ALL_AFTER) {
                 self.not_referenced.insert(end.event_id().to_owned());

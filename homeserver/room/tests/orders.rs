@@ -1,11 +1,12 @@
-//! Lies about documents, in every order of arrival: two contents for one clock, one client id owned on two branches, edits
-//! from before a ban, updates that are held back and cited later. All honest servers end with one state, one text and one
-//! list of what is refused, and so does a server that joins afterwards and works all of it out from the events.
+//! Malicious events in documents, in every order of arrival: two contents for one clock, one client id with owners on
+//! two branches, edits from before a ban, soft-failed updates that are referenced later. All honest servers get the
+//! same state, text and set of rejected events, and so does a server that joins afterwards and computes all of it from
+//! the events.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a panic is how a test fails"
+    reason = "a panic reports a failure"
 )]
 
 #[path = "orders/lies.rs"]

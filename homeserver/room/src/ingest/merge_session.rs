@@ -586,8 +586,7 @@ impl<'a> MergeSession<'a> {
         let mut events: Vec<Arc<Pdu>> = kept.cloned().collect();
         for id in changed.iter().filter_map(|key| map.0.get(key)) {
             let known = self.event(id).await?;
-            let known =
-                known.ok_or_else(|| damaged(&self.active.id, &format_args!("state event {id} is missing")))?;
+            let known = known.ok_or_else(|| damaged(&self.active.id, &format_args!("state event {id} is missing")))?;
             events.push(known.pdu);
         }
         Ok(StateView::from_events(self.active.version.clone(), events))

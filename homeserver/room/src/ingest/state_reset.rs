@@ -126,7 +126,11 @@ mod tests {
                 ANNA,
             );
             let now = world.current().membership(&UserId::parse(BELA).unwrap());
-            assert_eq!(now, MembershipState::Ban, "{version}: state resolution restores the ban");
+            assert_eq!(
+                now,
+                MembershipState::Ban,
+                "{version}: state resolution restores the ban"
+            );
             assert_eq!(found(world).await, [BELA], "{version}");
         }
     }

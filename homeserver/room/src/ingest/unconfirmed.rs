@@ -69,7 +69,9 @@ pub(crate) async fn unconfirmed_extremities(graph: &impl Graph) -> Result<Unconf
                 unconfirmed_extremities.held.insert(end.event_id().to_owned());
             }
             Err(Undecided::Unavailable(error)) => return Err(error),
-            Err(problem) => tracing::debug!(room = %graph.room_id(), %problem, "a forward extremity could not be checked"),
+            Err(problem) => {
+                tracing::debug!(room = %graph.room_id(), %problem, "a forward extremity could not be checked")
+            }
         }
     }
     Ok(unconfirmed_extremities)

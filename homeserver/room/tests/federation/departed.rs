@@ -1,4 +1,4 @@
-//! What users see who left or were removed, once another user of their server brings the room's later history here.
+//! History visibility for users who left or were removed, after another user of their server causes a backfill.
 
 use ruma::{OwnedEventId, RoomId, RoomVersionId};
 use weft_room::{Direction, Types};
@@ -13,13 +13,13 @@ const DORA: &str = "@dora:b.example";
 async fn visible(net: &Net, room: &RoomId, who: &str, ids: &[OwnedEventId]) -> Vec<OwnedEventId> {
     let reader = net.rooms("b.example").reader().clone();
     let events = reader.events(room, ids).await.unwrap();
-    assert_eq!(events.len(), ids.len(), "all of it is here");
+    assert_eq!(events.len(), ids.len(), "all events are stored here");
     let events = events.into_iter().map(|event| event.pdu).collect();
     let seen = reader.visible_to_user(room, &user(who), events).await.unwrap();
     seen.iter().map(|pdu| pdu.event_id().to_owned()).collect()
 }
 
-/// All events of a server's timeline, updates of the text included.
+/// All events of a server's timeline, including updates of the text.
 async fn all_of(net: &Net, server: &str, room: &RoomId) -> Vec<OwnedEventId> {
     let reader = net.rooms(server).reader().clone();
     let page = reader
@@ -33,14 +33,14 @@ async fn all_of(net: &Net, server: &str, room: &RoomId) -> Vec<OwnedEventId> {
 }
 
 #[tokio::test]
-async fn a_departed_user_does_not_see_later_events_that_are_fetched_as_history() {
+async fn a_departed_user_cannot_see_later_backfilled_events() {
     for version in [RoomVersionId::V12, RoomVersionId::V11, RoomVersionId::V6] {
         for end in ["leave", "kick", "ban", "unban"] {
             let net = Net::new(&["a.example", "b.example"]).await;
             let room = net.document(ALICE, &version).await;
             let before = net.message(ALICE, &room, "before the join").await;
             net.invite_and_join(ALICE, BOB, &room, 25).await;
-            let during = net.message(ALICE, &room, "during the stay").await;
+            let during = net.message(ALICE, &room, "during the membership").await;
             net.quiet(&room).await;
             match end {
                 "leave" => net.leave(BOB, &room).await,
@@ -72,9 +72,13 @@ async fn a_departed_user_does_not_see_later_events_that_are_fetched_as_history()
             assert!(after.iter().all(|id| dora.contains(id)), "{version} {end}");
             let bob = visible(&net, &room, BOB, &all).await;
             for id in [&before, &during] {
-                assert!(bob.contains(id), "{version} {end}: the history until the departure");
+                assert!(
+                    bob.contains(id),
+                    "{version} {end}: the history until the departure is visible"
+                );
             }
-            // Of all that came after the departure, updates of the text included, only the user's own membership.
+            // Of the events after the departure, including updates of the text, only the user's own membership event is
+            // visible.
             let late = all_of(&net, "a.example", &room).await;
             for id in late
                 .iter()

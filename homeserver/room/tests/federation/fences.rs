@@ -1,4 +1,4 @@
-//! What is read and written again outside a room's worker: a change that comes between is not overwritten.
+//! Fences: rows that are read and written outside a room's worker. A concurrent change is not overwritten.
 
 use ruma::{RoomVersionId, events::room::member::MembershipState, room_alias_id};
 use weft_room::DirectoryError;
@@ -10,7 +10,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn forgetting_a_room_does_not_take_away_an_invitation_that_came_meanwhile() {
+async fn forgetting_a_room_keeps_a_concurrent_invitation() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -31,7 +31,7 @@ async fn forgetting_a_room_does_not_take_away_an_invitation_that_came_meanwhile(
 }
 
 #[tokio::test]
-async fn deleting_an_alias_does_not_take_it_from_the_room_that_got_it_meanwhile() {
+async fn deleting_an_alias_keeps_a_concurrent_alias_of_another_room() {
     let net = Net::new(&["a.example"]).await;
     let one = net.document(ALICE, &RoomVersionId::V12).await;
     let other = net.document(ALICE, &RoomVersionId::V12).await;

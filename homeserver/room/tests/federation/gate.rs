@@ -1,5 +1,5 @@
-//! An engine that can hold one read back, so that a test decides what is committed between a read and what its reader
-//! does next; and that remembers what it was asked for.
+//! A storage engine that can hold one read back, so that a test can commit between a read and the next step of its
+//! reader. It also records the reads.
 
 #![allow(unreachable_pub, reason = "test support")]
 
@@ -17,9 +17,9 @@ use weft_store::{
     memory::MemoryEngine,
 };
 
-/// Which read is held, and the two sides that wait for one another.
+/// The read that is held, and the two sides that wait for each other.
 pub struct Gate {
-    /// The key, and whether only a read that gives nothing is held.
+    /// The key, and whether only a read without a result is held.
     held: Mutex<Option<(Bytes, bool)>>,
     reached: Semaphore,
     open: Semaphore,
@@ -40,33 +40,33 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// The next read that could give this key, and gives nothing, is held before its reader learns of it.
+    /// Holds the next read that covers this key and has no result, before it returns.
     pub fn hold_next_empty_read(&self, key: Bytes) {
         *self.held.lock().unwrap() = Some((key, true));
     }
 
-    /// The next read that could give this key is held before its reader learns of what it gives.
+    /// Holds the next read that covers this key, before it returns.
     pub fn hold_next_read(&self, key: Bytes) {
         *self.held.lock().unwrap() = Some((key, false));
     }
 
-    /// Until such a read is held.
+    /// Returns when such a read is held.
     pub async fn reached(&self) {
         self.reached.acquire().await.unwrap().forget();
     }
 
-    /// Lets it go on.
+    /// Releases it.
     pub fn open(&self) {
         self.open.add_permits(1);
     }
 
-    /// How often a range was read that this key could be in.
+    /// The number of scans of ranges that contain this key.
     pub fn scans_over(&self, key: &Bytes) -> usize {
         let scans = self.scans.lock().unwrap();
         scans.iter().filter(|range| holds(range, key)).count()
     }
 
-    /// Bytes of the largest batch.
+    /// The size of the largest batch, in bytes.
     pub fn largest_batch(&self) -> usize {
         self.largest_batch.load(Ordering::Relaxed)
     }

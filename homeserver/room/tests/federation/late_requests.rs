@@ -1,5 +1,5 @@
-//! Work that a room's worker requests while the background task that does it is about to end: it is done all the same,
-//! by this process or by the next one.
+//! Work that a room's worker requests while the background task for it is about to end. The work is done, by this
+//! process or after a restart.
 
 use ruma::RoomVersionId;
 use weft_store::{
@@ -14,7 +14,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn a_redacted_update_that_comes_while_the_last_search_ends_is_searched_for() {
+async fn a_pruned_update_received_while_a_search_ends_is_fetched() {
     for restart in [false, true] {
         let net = Net::new(&["a.example", "b.example"]).await;
         let (room, first) = with_an_update_that_was_lost(&net).await;
@@ -23,12 +23,12 @@ async fn a_redacted_update_that_comes_while_the_last_search_ends_is_searched_for
         b.receive(origin.server_name(), vec![copy(&first)]).await.unwrap();
         net.until(|| async { net.text("b.example", &room).await == "hidden before " })
             .await;
-        // The search for another one ends, and has read that none is left.
+        // The search for another one is ending and has read that none is left.
         gate.hold_next_empty_read(PRUNED_UPDATES.physical(&(&room, first.event_id())));
         let second = lost_update(&net, &room, "second ").await;
         b.receive(origin.server_name(), vec![copy(&second)]).await.unwrap();
         gate.reached().await;
-        // Before it does anything with that, another redacted update is committed.
+        // Another pruned update is committed before the search continues.
         let third = lost_update(&net, &room, "third ").await;
         b.receive(origin.server_name(), vec![copy(&third)]).await.unwrap();
         let is_here = || async {
@@ -39,15 +39,15 @@ async fn a_redacted_update_that_comes_while_the_last_search_ends_is_searched_for
                 .is_some()
         };
         net.until(is_here).await;
-        // The worker has done all that follows from the commit.
+        // The worker has finished everything that follows from the commit.
         b.seal(&room).await.unwrap();
         if restart {
-            // Nobody can be asked, so that the search is still to be done when the power goes.
+            // No server can be reached, so the search is still pending at the power loss.
             net.cut(0);
         }
         gate.open();
         if restart {
-            // What the search commits now is in the queue before this.
+            // The next commit of the search is queued before this.
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
@@ -63,17 +63,17 @@ async fn a_redacted_update_that_comes_while_the_last_search_ends_is_searched_for
 }
 
 #[tokio::test]
-async fn a_gap_that_opens_while_the_last_history_ends_is_filled() {
+async fn a_gap_that_opens_while_a_backfill_ends_is_filled() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.edit(ALICE, &room, 0, "before ").await;
     net.invite(ALICE, BOB, &room).await;
     net.join(BOB, &room).await;
     let (b, gate) = (net.rooms("b.example"), net.gate("b.example"));
-    // The task that fetches what was before the join has read that nothing is missing any more.
+    // The backfill task has read that nothing is missing.
     gate.hold_next_empty_read(INCOMPLETE_ROOMS.physical(&(&room,)));
     gate.reached().await;
-    // Before it ends, a gap opens whose events nobody gives at present.
+    // Before it ends, a gap opens whose events can't be fetched at present.
     net.cut(1);
     net.edit(ALICE, &room, 0, "missed ").await;
     net.seal(ALICE, &room).await;

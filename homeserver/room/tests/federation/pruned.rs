@@ -1,4 +1,4 @@
-//! Updates that come redacted: who has them whole gives them, and the text ends alike everywhere.
+//! Pruned updates: another server supplies the whole update, and the text is the same on all servers.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{
     net::{Net, check},
 };
 
-/// A document of Alice's that Bob of the other server writes in, with her latest update on its way to nobody.
+/// A document of Alice's with Bob of the other server as an editor. Alice's latest update was not sent to Bob's server.
 pub(super) async fn with_an_update_that_was_lost(net: &Net) -> (OwnedRoomId, Arc<Pdu>) {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -20,7 +20,7 @@ pub(super) async fn with_an_update_that_was_lost(net: &Net) -> (OwnedRoomId, Arc
     (room, pdu)
 }
 
-/// An update of Alice's that nobody else is sent.
+/// An update by Alice that is sent to no other server.
 pub(super) async fn lost_update(net: &Net, room: &RoomId, text: &str) -> Arc<Pdu> {
     net.edit(ALICE, room, 0, text).await;
     net.seal(ALICE, room).await;
@@ -38,14 +38,14 @@ pub(super) fn copy(pdu: &Pdu) -> Verified {
 }
 
 #[tokio::test]
-async fn a_server_that_shows_an_update_redacted_takes_its_text_from_nobody() {
+async fn an_update_received_redacted_is_fetched_whole() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let (room, pdu) = with_an_update_that_was_lost(&net).await;
     net.rooms("b.example")
         .receive(pdu.sender().server_name(), vec![copy(&pdu)])
         .await
         .unwrap();
-    // What builds on it comes in the ordinary way.
+    // An update that depends on it is sent as usual.
     net.edit(ALICE, &room, 0, "after ").await;
     net.quiet(&room).await;
     net.until(|| async { net.text("b.example", &room).await == "after hidden before " })
@@ -56,7 +56,7 @@ async fn a_server_that_shows_an_update_redacted_takes_its_text_from_nobody() {
 }
 
 #[tokio::test]
-async fn a_whole_update_takes_the_place_of_its_redacted_copy_once() {
+async fn a_whole_update_replaces_its_redacted_copy_once() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let (room, pdu) = with_an_update_that_was_lost(&net).await;
     let (b, origin) = (net.rooms("b.example"), pdu.sender().server_name());
@@ -82,7 +82,7 @@ async fn a_whole_update_takes_the_place_of_its_redacted_copy_once() {
 }
 
 #[tokio::test]
-async fn a_history_that_comes_redacted_gives_the_whole_text() {
+async fn a_redacted_backfill_gives_the_whole_text() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     for word in ["three ", "two ", "one "] {

@@ -1,4 +1,4 @@
-//! What a server stores of a room that others write in: bounded in rows and in bytes a batch, and read little.
+//! The stored data of a room in which users of other servers write: limits on rows, on bytes of a batch, and on reads.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,11 +18,11 @@ use super::{
     net::{Net, check, user},
 };
 
-/// Rows of a tail above which it is folded, and a few that come with the same turn.
+/// Rows of a tail above which it is compacted, and some that are appended in the same turn.
 const LONGEST_TAIL: usize = 256 + 50;
 
 #[tokio::test]
-async fn what_only_others_write_is_folded_into_the_snapshot() {
+async fn updates_of_other_servers_are_compacted_into_the_snapshot() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 0).await;
@@ -46,7 +46,7 @@ async fn what_only_others_write_is_folded_into_the_snapshot() {
     net.assert_same(&room).await;
 }
 
-/// A text that is as large as a batch may be, and one more row, would never be stored.
+/// A text as large as the largest batch could not be stored if one batch had to contain it.
 #[tokio::test]
 async fn no_batch_holds_a_whole_document() {
     let net = Net::new(&["a.example", "b.example"]).await;
@@ -57,7 +57,7 @@ async fn no_batch_holds_a_whole_document() {
         net.seal(ALICE, &room).await;
     }
     let whole = paste.len() * 4;
-    // First as the other server gives it, then from its events.
+    // First from the other server's snapshot, then from the events.
     net.invite_and_join(ALICE, BOB, &room, 0).await;
     if let Some(history) = net.rooms("b.example").coming_history(&room) {
         history.over().await;
@@ -68,7 +68,7 @@ async fn no_batch_holds_a_whole_document() {
     let largest = net.gate("b.example").largest_batch();
     assert!(
         largest < whole * 3 / 4,
-        "a batch of {largest} bytes for a text of {whole}"
+        "a batch has {largest} bytes, the text has {whole}"
     );
     net.power_loss("b.example", Tail::Lost).await;
     assert_eq!(net.text("b.example", &room).await.len(), whole);
@@ -82,9 +82,9 @@ async fn no_batch_holds_a_whole_document() {
     assert_eq!(generations.len(), 1, "older snapshots are deleted");
 }
 
-/// Each time the text is worked out from its events, all vectors are written anew.
+/// Each time the text is rebuilt from its events, all vectors are written again.
 #[tokio::test]
-async fn vectors_that_nothing_refers_to_are_deleted() {
+async fn unreferenced_vectors_are_deleted() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     for word in ["one ", "two ", "three "] {
@@ -116,7 +116,7 @@ async fn vectors_that_nothing_refers_to_are_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_known_after_a_restart_without_reading_the_room() {
+async fn missing_events_are_loaded_after_a_restart_without_reading_the_room() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.edit(ALICE, &room, 0, "before ").await;
@@ -152,7 +152,7 @@ async fn what_is_missing_is_known_after_a_restart_without_reading_the_room() {
         rows.into_iter().map(|((_, id), ())| id).collect::<BTreeSet<_>>(),
         missing
     );
-    // And nothing is left of it when all has come.
+    // No row is left when all events were received.
     net.refuse_history(false);
     b.recover().await.unwrap();
     net.until(|| async {
@@ -168,7 +168,7 @@ async fn what_is_missing_is_known_after_a_restart_without_reading_the_room() {
 }
 
 #[tokio::test]
-async fn an_edit_does_not_wait_until_all_that_is_staged_is_merged() {
+async fn an_edit_does_not_wait_for_all_staged_events() {
     let net = Arc::new(Net::new(&["a.example", "b.example"]).await);
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -189,7 +189,7 @@ async fn an_edit_does_not_wait_until_all_that_is_staged_is_merged() {
     let b = net.rooms("b.example");
     b.receive(user(ALICE).server_name(), events).await.unwrap();
     let store = net.store("b.example");
-    // In a task of its own: the runtime looks at the test itself only now and then.
+    // In a separate task: the runtime polls the test itself less often.
     let edit = tokio::spawn({
         let (net, room) = (Arc::clone(&net), room.clone());
         async move {
@@ -198,7 +198,7 @@ async fn an_edit_does_not_wait_until_all_that_is_staged_is_merged() {
         }
     });
     let staged = edit.await.unwrap();
-    assert!(staged >= 200, "the edit had to wait, {staged} events are left");
+    assert!(staged >= 200, "the edit waited, {staged} events are left");
     net.until(|| async { b.reader().order(&room, last.as_ref().unwrap()).await.unwrap().is_some() })
         .await;
     net.quiet(&room).await;

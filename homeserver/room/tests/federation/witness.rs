@@ -1,4 +1,4 @@
-//! Witness events: who sends them, when, and who is shown them.
+//! Witness events: which servers send them, when, and which interfaces leave them out.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ use super::{
     net::{Net, check, update_content, user},
 };
 
-/// Longer than the time after which a witness event is due, and the turns of all servers.
+/// Longer than the interval of witness events plus the turns of all servers.
 const LONG: Duration = Duration::from_millis(WITNESS_INTERVAL_MS + 2 * 60 * 1_000);
 
-/// The witness events that a server has of another one's users, oldest first.
+/// The witness events of one server's users that a server has, oldest first.
 async fn witnesses(net: &Net, server: &str, room: &RoomId, of: &str) -> Vec<Arc<Pdu>> {
     let reader = net.rooms(server).reader().clone();
     let page = reader
@@ -36,20 +36,20 @@ async fn counts(net: &Net, room: &RoomId) -> (usize, usize) {
     )
 }
 
-/// Time passes, and all that is said meanwhile arrives.
-async fn pass(net: &Net, room: &RoomId) {
+/// Advances the time, and waits until all events are delivered.
+async fn advance(net: &Net, room: &RoomId) {
     tokio::time::sleep(LONG).await;
     net.quiet(room).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_whose_users_only_read_confirms_what_it_got_once() {
+async fn a_server_with_readers_only_confirms_received_updates_once() {
     for version in [RoomVersionId::V12, RoomVersionId::V11, RoomVersionId::V6] {
         let net = Net::new(&["a.example", "b.example"]).await;
         let room = net.document(ALICE, &version).await;
         net.invite_and_join(ALICE, BOB, &room, 0).await;
-        pass(&net, &room).await;
-        assert_eq!(counts(&net, &room).await, (0, 0), "{version}: nobody has written");
+        advance(&net, &room).await;
+        assert_eq!(counts(&net, &room).await, (0, 0), "{version}: there is no update yet");
         for number in 1..3 {
             net.edit(ALICE, &room, 0, "one ").await;
             net.seal(ALICE, &room).await;
@@ -61,12 +61,12 @@ async fn a_server_whose_users_only_read_confirms_what_it_got_once() {
                 (0, number - 1),
                 "{version}: it is not due yet"
             );
-            pass(&net, &room).await;
+            advance(&net, &room).await;
             assert_eq!(counts(&net, &room).await, (0, number), "{version}");
             let witness = witnesses(&net, "a.example", &room, "b.example").await.pop().unwrap();
-            assert_eq!(witness.prev_events(), ends, "{version}: it follows all");
+            assert_eq!(witness.prev_events(), ends, "{version}: it references all extremities");
             assert_eq!(witness.sender(), user(BOB));
-            pass(&net, &room).await;
+            advance(&net, &room).await;
             assert_eq!(counts(&net, &room).await, (0, number), "{version}: once");
         }
         net.assert_same(&room).await;
@@ -74,7 +74,7 @@ async fn a_server_whose_users_only_read_confirms_what_it_got_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_has_written_since_needs_no_witness_event() {
+async fn a_server_that_sent_an_update_needs_no_witness_event() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -82,34 +82,34 @@ async fn a_server_that_has_written_since_needs_no_witness_event() {
     net.quiet(&room).await;
     net.message(BOB, &room, "a message confirms it as well").await;
     net.quiet(&room).await;
-    pass(&net, &room).await;
+    advance(&net, &room).await;
     assert_eq!(
         counts(&net, &room).await,
         (0, 0),
-        "a message is no update, so that a owes nothing"
+        "a message is no update, so a sends no witness event"
     );
     net.edit(ALICE, &room, 0, "again ").await;
     net.quiet(&room).await;
     net.edit(BOB, &room, 0, "from b ").await;
     net.quiet(&room).await;
-    pass(&net, &room).await;
-    assert_eq!(counts(&net, &room).await, (1, 0), "b wrote last");
+    advance(&net, &room).await;
+    assert_eq!(counts(&net, &room).await, (1, 0), "b sent the last update");
 }
 
-/// What happened before a join comes with the room's history: it is confirmed as well.
+/// Updates from before a join are received by backfill and confirmed too.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_joined_confirms_the_text_that_was_there() {
+async fn a_joining_server_confirms_the_existing_text() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.edit(ALICE, &room, 0, "before ").await;
     net.invite_and_join(ALICE, BOB, &room, 0).await;
     net.quiet(&room).await;
-    pass(&net, &room).await;
+    advance(&net, &room).await;
     assert_eq!(counts(&net, &room).await, (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_witness_event_is_no_activity_for_people() {
+async fn a_witness_event_is_no_activity_for_users() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 0).await;
@@ -119,7 +119,7 @@ async fn a_witness_event_is_no_activity_for_people() {
     let newest = |server: &str| net.rooms(server).reader().clone();
     let before = newest("a.example").newest_change(&room).await.unwrap().unwrap();
     assert_eq!(before.pdu.kind(), event_types::UPDATE);
-    pass(&net, &room).await;
+    advance(&net, &room).await;
     assert_eq!(counts(&net, &room).await, (0, 1));
     for server in ["a.example", "b.example"] {
         let reader = net.rooms(server).reader().clone();
@@ -142,7 +142,7 @@ async fn a_witness_event_is_no_activity_for_people() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_witness_event_that_was_due_is_sent_after_a_power_loss() {
+async fn a_due_witness_event_is_sent_after_a_power_loss() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 0).await;
@@ -150,13 +150,13 @@ async fn a_witness_event_that_was_due_is_sent_after_a_power_loss() {
     net.quiet(&room).await;
     net.power_loss("b.example", Tail::Lost).await;
     net.rooms("b.example").recover().await.unwrap();
-    pass(&net, &room).await;
+    advance(&net, &room).await;
     assert_eq!(counts(&net, &room).await, (0, 1));
 }
 
-/// The server was away while its witness event became due. What comes first when it is back is not part of its answer.
+/// The server was offline when its witness event became due. Events received afterwards are not confirmed by it.
 #[tokio::test(start_paused = true)]
-async fn a_witness_event_that_is_due_comes_before_what_arrives() {
+async fn a_due_witness_event_precedes_newly_received_events() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 0).await;
@@ -173,15 +173,19 @@ async fn a_witness_event_that_is_due_comes_before_what_arrives() {
     assert_eq!(
         sent[0].prev_events(),
         known,
-        "it follows what was here, and not what came"
+        "it references the events from before, not the new ones"
     );
-    pass(&net, &room).await;
-    assert_eq!(counts(&net, &room).await, (0, 2), "what came is confirmed in its time");
+    advance(&net, &room).await;
+    assert_eq!(
+        counts(&net, &room).await,
+        (0, 2),
+        "the new events are confirmed when due"
+    );
     net.assert_same(&room).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_document_without_a_level_for_them_those_who_may_comment_send_them() {
+async fn without_a_power_level_for_witness_events_commenters_send_them() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 0).await;
@@ -205,13 +209,13 @@ async fn in_a_document_without_a_level_for_them_those_who_may_comment_send_them(
         net.quiet(&room).await;
         net.edit(ALICE, &room, 0, "text ").await;
         net.quiet(&room).await;
-        pass(&net, &room).await;
+        advance(&net, &room).await;
         assert_eq!(counts(&net, &room).await, (0, expected), "power {power}");
     }
 }
 
 #[tokio::test]
-async fn users_can_not_answer_for_their_server() {
+async fn users_cannot_send_witness_events() {
     let net = Net::new(&["a.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     let event = |kind: &str, content: serde_json::Value| NewEvent {
@@ -235,14 +239,14 @@ async fn users_can_not_answer_for_their_server() {
     assert_eq!(net.text("a.example", &room).await, "text");
 }
 
-/// A server that gets two claims to the same clocks, and has followed neither alone, names the one that stands.
+/// A server that receives two claims to the same clocks, and references neither alone, names the one that stands.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_follows_two_rivals_names_the_one_that_stands() {
+async fn a_server_that_references_two_rivals_names_the_one_that_stands() {
     let net = Net::new(&["a.example", "b.example", "c.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.invite_and_join(ALICE, CAROL, &room, 0).await;
-    pass(&net, &room).await;
+    advance(&net, &room).await;
     let before = net.rooms("b.example").reader().extremities(&room).await.unwrap();
     let event = NewEvent {
         sender: user(ALICE),
@@ -271,7 +275,7 @@ async fn a_server_that_follows_two_rivals_names_the_one_that_stands() {
         .await
         .unwrap();
     c.receive(user(BOB).server_name(), vec![other]).await.unwrap();
-    pass(&net, &room).await;
+    advance(&net, &room).await;
     let witness = witnesses(&net, "a.example", &room, "c.example").await.pop().unwrap();
     let content: serde_json::Value = witness.content_as().unwrap();
     let standing = match net.text("c.example", &room).await.as_str() {

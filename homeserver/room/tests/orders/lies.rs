@@ -1,4 +1,4 @@
-//! The lies, one by one.
+//! The scenarios, one test each. A malicious server must not make honest servers diverge.
 
 use ruma::{OwnedEventId, RoomVersionId};
 use serde_json::json;
@@ -10,7 +10,7 @@ fn scenario() -> Scenario {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_contents_for_one_clock() {
+async fn two_contents_for_one_clock_give_one_text() {
     let mut scenario = scenario();
     let start = scenario.start();
     let one = scenario.edit(&[&start], BOB, update(7, 'a', 0, 4));
@@ -28,7 +28,7 @@ async fn two_contents_for_one_clock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_client_id_owned_on_two_branches() {
+async fn a_client_id_with_owners_on_two_branches_gives_one_text() {
     for letter in ['a', 'b'] {
         let mut scenario = scenario();
         let start = scenario.start();
@@ -43,7 +43,7 @@ async fn one_client_id_owned_on_two_branches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn edits_from_before_a_ban_that_are_cited_later() {
+async fn edits_from_before_a_ban_that_are_referenced_later_give_one_text() {
     let mut scenario = scenario();
     let start = scenario.start();
     let ban = scenario.ban(&[&start], BOB);
@@ -56,7 +56,7 @@ async fn edits_from_before_a_ban_that_are_cited_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_held_back_and_claims_the_clocks_of_what_stands() {
+async fn a_soft_failed_update_with_claimed_clocks_gives_one_text() {
     for (held, other) in [('b', 'a'), ('a', 'b')] {
         let mut scenario = scenario();
         let start = scenario.start();
@@ -65,12 +65,12 @@ async fn what_is_held_back_and_claims_the_clocks_of_what_stands() {
         let lie = scenario.edit(&[&start], BOB, update(7, held, 0, 4));
         let on_lie = scenario.edit(&[&lie], BOB, update(7, held, 4, 6));
         scenario.edit(&[&ban, &on_lie], CAROL, update(8, 'c', 0, 2));
-        ends_equal(&format!("{held} is held back"), scenario).await;
+        ends_equal(&format!("{held} is soft-failed"), scenario).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_held_back_and_cited_by_what_is_rejected() {
+async fn a_soft_failed_update_behind_a_rejected_event_gives_one_text() {
     let mut scenario = scenario();
     let start = scenario.start();
     let ban = scenario.ban(&[&start], BOB);
@@ -80,18 +80,18 @@ async fn what_is_held_back_and_cited_by_what_is_rejected() {
         CAROL,
         "m.room.topic",
         Some(""),
-        json!({ "topic": "not hers to set" }),
+        json!({ "topic": "not allowed" }),
     );
     scenario.edit(&[&ban, &rejected], CAROL, update(8, 'c', 0, 2));
-    let outcome = ends_equal("cited by what is rejected", scenario).await;
+    let outcome = ends_equal("referenced by a rejected event", scenario).await;
     assert!(outcome.text.contains("aaaa"), "{}", outcome.text);
     assert_eq!(outcome.rejected.len(), 1);
 }
 
-/// No lie, but the same in every order: what bob pinned is replaced by what carol pinned, and must not be there again for a
-/// server that held carol's back.
+/// Not malicious, but the same in every order: Carol's pinned events replace Bob's. A server that soft-failed Carol's
+/// event must not restore Bob's.
 #[tokio::test(start_paused = true)]
-async fn state_that_was_replaced_by_what_is_held_back() {
+async fn state_replaced_by_a_soft_failed_event_is_not_restored() {
     let mut scenario = scenario();
     let start = scenario.start();
     let pin = |scenario: &mut Scenario, after: &OwnedEventId, who: &str| {
@@ -103,11 +103,11 @@ async fn state_that_was_replaced_by_what_is_held_back() {
     let bobs = pin(&mut scenario, &start, BOB);
     let carols = pin(&mut scenario, &bobs, CAROL);
     scenario.message(&[&carols], BOB);
-    ends_equal("replaced by what is held back", scenario).await;
+    ends_equal("replaced by a soft-failed event", scenario).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn deletions_of_what_loses() {
+async fn deletions_in_a_lost_update_give_one_text() {
     let mut scenario = scenario();
     let start = scenario.start();
     let one = scenario.edit(&[&start], BOB, update(7, 'a', 0, 4));
@@ -119,7 +119,7 @@ async fn deletions_of_what_loses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_demotion_and_a_promotion_around_an_edit() {
+async fn an_edit_between_a_demotion_and_a_promotion_gives_one_text() {
     let mut scenario = scenario();
     let start = scenario.start();
     let levels = |bob: i64| json!({ "users": { BOB: bob, CAROL: 25, DAVE: 25 }, "events": { "dev.weft.update": 25 } });
@@ -132,10 +132,10 @@ async fn a_demotion_and_a_promotion_around_an_edit() {
     assert!(outcome.text.contains("aaaaaa"), "{}", outcome.text);
 }
 
-/// Whoever saw both contents may go on from the one that stands, and what carries the blocks of a loser by itself is as good
-/// as if the loser had never been.
+/// A server that received both contents may continue the one that stands. An update that contains the blocks of a lost
+/// update itself counts as if the lost one did not exist.
 #[tokio::test(start_paused = true)]
-async fn what_follows_both_contents_and_what_carries_all_of_it() {
+async fn updates_on_both_contents_and_updates_that_contain_both_give_one_text() {
     let mut scenario = scenario();
     let start = scenario.start();
     let one = scenario.edit(&[&start], BOB, update(7, 'a', 0, 4));
@@ -146,9 +146,9 @@ async fn what_follows_both_contents_and_what_carries_all_of_it() {
     ends_equal("both contents", scenario).await;
 }
 
-/// An update that no rule admits has its place in the graph, and does not make the text of then unreadable.
+/// An inadmissible update has its place in the graph, and the text at later events can still be read.
 #[tokio::test(start_paused = true)]
-async fn updates_that_are_refused_and_the_text_of_then() {
+async fn inadmissible_updates_keep_the_text_readable() {
     let mut scenario = scenario();
     let start = scenario.start();
     let one = scenario.edit(&[&start], BOB, update(7, 'a', 0, 4));

@@ -1,4 +1,4 @@
-//! T15: graphs that fan out. What comes in is gathered again by what is said here.
+//! T15: graphs with many branches. Local events merge the forward extremities again.
 
 use ruma::{RoomVersionId, UserId};
 use serde_json::json;
@@ -6,10 +6,9 @@ use weft_dag::testing::object;
 
 use crate::scenario::{BOB, Scenario};
 
-/// Three hundred events that follow the same one: each is an end of the graph, and what is said here takes ten at a time
-/// together.
+/// 300 events with the same `prev_events`: each is a forward extremity, and each local event references ten of them.
 #[tokio::test]
-async fn t15_a_fan_of_ends_is_gathered_by_what_is_said_next() {
+async fn t15_many_forward_extremities_are_merged_by_the_next_events() {
     const FAN: usize = 300;
     let mut scenario = Scenario::new(&RoomVersionId::V12);
     let start = scenario.start();
@@ -33,8 +32,8 @@ async fn t15_a_fan_of_ends_is_gathered_by_what_is_said_next() {
         .collect();
     let audience = scenario.audience().await;
     let ends = scenario.gathers(&audience, fan, 34).await;
-    assert_eq!(ends[0], FAN, "each of them is an end");
+    assert_eq!(ends[0], FAN, "each of them is a forward extremity");
     let falls = ends.windows(2).all(|pair| pair[1] < pair[0] || pair[1] == 1);
-    assert!(falls, "what is said here takes ends together: {ends:?}");
+    assert!(falls, "the number of forward extremities falls: {ends:?}");
     assert_eq!(*ends.last().unwrap(), 1, "{ends:?}");
 }

@@ -1,4 +1,4 @@
-//! Many at once in one room.
+//! Many concurrent editors in one room.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn fifty_editors_end_with_one_text() {
+async fn fifty_concurrent_editors_have_one_text() {
     let server = Arc::new(Server::new().await);
     let names: Vec<_> = (0..50).map(|n| user(&format!("editor{n}"))).collect();
     let others: Vec<(&ruma::UserId, i64)> = names.iter().map(|name| (&**name, 25)).collect();
@@ -33,14 +33,14 @@ async fn fifty_editors_end_with_one_text() {
     for task in tasks {
         task.await.unwrap();
     }
-    server.say(&room, &alice(), "done").await.unwrap();
+    server.send_message(&room, &alice(), "done").await.unwrap();
     let ends = server.rooms.reader().extremities(&room).await.unwrap();
     assert_eq!(ends.len(), 1, "local bursts never fork the graph");
     let sealed = text_of(&server.rooms.content(&room, Some(&ends)).await.unwrap());
     let live = text_of(&server.rooms.content(&room, None).await.unwrap());
     assert_eq!(sealed, live);
     assert_eq!(live.matches(',').count(), 500);
-    // Who listened to the sockets alone has the same.
+    // A client that only received the live changes has the same text.
     let listener = Editor::new(1);
     for change in server.sink.all() {
         for edit in &change.edits {

@@ -1,4 +1,4 @@
-//! What was acknowledged is there after a power loss at any commit, and recovery may be done twice.
+//! Acknowledged data survives a power loss at any commit, and recovery is idempotent.
 
 use weft_room::{EditError, RoomConfig};
 use weft_store::{
@@ -11,8 +11,8 @@ use crate::{
     harness::{Server, alice, bob},
 };
 
-/// Two people type and talk; the power goes at one commit. Gives the letters that were acknowledged.
-async fn type_until_dark(server: &Server, room: &ruma::RoomId) -> Vec<String> {
+/// Two users edit and send messages until the power loss at one commit. Returns the acknowledged letters.
+async fn edit_until_power_loss(server: &Server, room: &ruma::RoomId) -> Vec<String> {
     let (mut a, mut b) = (Editor::new(1), Editor::new(2));
     let mut acknowledged = Vec::new();
     for n in 0..12 {
@@ -29,7 +29,7 @@ async fn type_until_dark(server: &Server, room: &ruma::RoomId) -> Vec<String> {
         }
         let more = match n % 4 {
             1 => server.rooms.seal(room).await.is_ok(),
-            3 => server.say(room, &bob(), "talk").await.is_ok(),
+            3 => server.send_message(room, &bob(), "talk").await.is_ok(),
             _ => true,
         };
         if !more {
@@ -40,7 +40,7 @@ async fn type_until_dark(server: &Server, room: &ruma::RoomId) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
+async fn acknowledged_edits_survive_a_power_loss_at_any_commit() {
     let faults = [
         Fault::PowerBeforeWrite,
         Fault::PowerBeforeSync(Tail::Lost),
@@ -54,8 +54,8 @@ async fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
             let server = Server::new().await;
             let room = server.document_with(&[(&bob(), 25)]).await;
             server.disk.plan(at, fault);
-            let acknowledged = type_until_dark(&server, &room).await;
-            // Where it wasn't reached, the fault must not hit the restart.
+            let acknowledged = edit_until_power_loss(&server, &room).await;
+            // If the fault was not reached, it must not hit the restart.
             server.disk.plan(u64::MAX, fault);
             let server = server.reboot().await;
             let text = text_of(&server.rooms.content(&room, None).await.unwrap());
@@ -65,12 +65,12 @@ async fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
                     "{fault:?} at {at}: {word} is lost, {text:?} is left"
                 );
             }
-            // All of it is in signed events now, and they say the same.
+            // All edits are in signed events now, with the same text.
             assert!(server.store.scan(JOURNAL.under(&(&room,))).await.unwrap().is_empty());
             assert!(!server.store.contains(&JOURNALED_ROOMS, &(&room,)).await.unwrap());
             let ends = server.rooms.reader().extremities(&room).await.unwrap();
             assert_eq!(text_of(&server.rooms.content(&room, Some(&ends)).await.unwrap()), text);
-            // And people go on.
+            // Editing continues.
             let mut next = Editor::new(3);
             next.pull(&server.rooms, &room).await;
             server.edit(&room, &alice(), next.append("on")).await.unwrap();
@@ -79,7 +79,7 @@ async fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
 }
 
 #[tokio::test]
-async fn a_power_loss_during_recovery_costs_nothing_either() {
+async fn acknowledged_edits_survive_a_power_loss_during_recovery() {
     for fault in [
         Fault::PowerBeforeWrite,
         Fault::PowerBeforeSync(Tail::Lost),
@@ -98,7 +98,7 @@ async fn a_power_loss_during_recovery_costs_nothing_either() {
             disk.power_loss(Tail::Lost);
             let broken = Server::boot(&disk, RoomConfig::default()).await;
             disk.plan(at, fault);
-            // It fails or not; what counts is what is there afterwards.
+            // Success does not matter here; the data afterwards does.
             let _ = broken.rooms.recover().await;
             disk.plan(u64::MAX, fault);
             let server = broken.reboot().await;
@@ -115,7 +115,7 @@ async fn a_power_loss_during_recovery_costs_nothing_either() {
 }
 
 #[tokio::test]
-async fn recovery_twice_is_recovery_once() {
+async fn recovery_is_idempotent() {
     let server = Server::new().await;
     let room = server.document().await;
     server
@@ -131,7 +131,7 @@ async fn recovery_twice_is_recovery_once() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_told_and_the_room_is_not_ahead_of_the_disk() {
+async fn a_failing_store_returns_an_error_and_the_room_matches_the_disk() {
     let server = Server::new().await;
     let room = server.document().await;
     server.disk.fail_next_sync();
@@ -142,17 +142,17 @@ async fn a_store_that_fails_is_told_and_the_room_is_not_ahead_of_the_disk() {
             .is_err()
     );
     assert!(
-        server.say(&room, &alice(), "neither").await.is_err(),
-        "a poisoned store takes nothing more"
+        server.send_message(&room, &alice(), "neither").await.is_err(),
+        "a poisoned store accepts no more writes"
     );
     assert!(
         server.sink.all().iter().all(|change| change.edits.is_empty()),
-        "nobody was shown what isn't on disk"
+        "nothing is published that is not on disk"
     );
 }
 
 #[tokio::test]
-async fn stopping_seals_and_refuses_what_comes_later() {
+async fn stopping_seals_edits_and_refuses_later_ones() {
     let disk = MemoryDisk::new();
     let server = Server::boot(&disk, RoomConfig::default()).await;
     let room = server.document().await;
@@ -161,14 +161,14 @@ async fn stopping_seals_and_refuses_what_comes_later() {
         .await
         .unwrap();
     server.rooms.stop().await;
-    assert!(server.say(&room, &alice(), "late").await.is_err());
+    assert!(server.send_message(&room, &alice(), "late").await.is_err());
     assert!(server.store.scan(JOURNAL.under(&(&room,))).await.unwrap().is_empty());
     let server = Server::boot(&disk, RoomConfig::default()).await;
     assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), "last words");
 }
 
 #[tokio::test]
-async fn a_panic_costs_one_turn_and_the_room_goes_on() {
+async fn a_panic_ends_one_turn_and_the_room_continues() {
     let server = Server::new().await;
     let room = server.document().await;
     let mut editor = Editor::new(1);
@@ -180,7 +180,7 @@ async fn a_panic_costs_one_turn_and_the_room_goes_on() {
         "{during:?}"
     );
     server.edit(&room, &alice(), editor.append("after")).await.unwrap();
-    // It was on disk before the panic; it was only not acknowledged.
+    // It was on disk before the panic, but not acknowledged.
     assert_eq!(
         text_of(&server.rooms.content(&room, None).await.unwrap()),
         "before during after"

@@ -1,4 +1,4 @@
-//! createRoom with all its options, in every supported version.
+//! createRoom with all its options, in every supported room version.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,7 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 #[tokio::test]
-async fn every_version_gives_a_room_whose_events_others_accept() {
+async fn rooms_of_every_version_have_events_that_other_servers_accept() {
     let server = Server::new().await;
     for id in RoomVersion::ALL {
         let request = CreateRoom {
@@ -42,7 +42,7 @@ async fn every_version_gives_a_room_whose_events_others_accept() {
         assert!(state.user_power(&alice()) >= 100, "{id}");
         let invite = state.get("m.room.member", bob().as_str()).unwrap();
         assert_eq!(invite.content_as::<Value>().unwrap()["is_direct"], true);
-        // By the way that another server would take them in.
+        // Checked as another server checks received events.
         let version = RoomVersion::new(&id).unwrap();
         let keys = testing::verify_keys([ruma::owned_server_name!("alpha.test")]);
         for pdu in state.iter() {
@@ -53,9 +53,9 @@ async fn every_version_gives_a_room_whose_events_others_accept() {
     }
 }
 
-/// In version 12 the create event names the room.
+/// In room version 12 the hash of the create event is the room id.
 #[tokio::test]
-async fn rooms_that_are_made_alike_at_the_same_time_are_different_rooms() {
+async fn identical_concurrent_requests_create_different_rooms() {
     let server = Server::new().await;
     server.clock.stop();
     for id in RoomVersion::ALL {
@@ -63,7 +63,7 @@ async fn rooms_that_are_made_alike_at_the_same_time_are_different_rooms() {
         for _ in 0..3 {
             let request = CreateRoom {
                 version: Some(id.clone()),
-                // Nobody else can take another's place by writing the field.
+                // A client can't choose another room's id by setting the field.
                 creation_content: object(json!({ "dev.weft.twin": 1 })),
                 ..CreateRoom::default()
             };
@@ -74,7 +74,7 @@ async fn rooms_that_are_made_alike_at_the_same_time_are_different_rooms() {
 }
 
 #[tokio::test]
-async fn a_document_has_its_type_kind_and_roles() {
+async fn a_document_has_a_type_a_kind_and_roles() {
     let server = Server::new().await;
     let room = server
         .document_with(&[(&bob(), Role::Editor.power()), (&user("vera"), 0)])
@@ -104,7 +104,7 @@ async fn a_document_has_its_type_kind_and_roles() {
 }
 
 #[tokio::test]
-async fn the_order_is_that_of_the_specification_and_later_options_win() {
+async fn initial_events_follow_the_order_of_the_specification() {
     let server = Server::new().await;
     let request = CreateRoom {
         preset: Some(Preset::PublicChat),
@@ -168,7 +168,7 @@ async fn the_order_is_that_of_the_specification_and_later_options_win() {
 }
 
 #[tokio::test]
-async fn a_room_is_given_its_id_once_and_only_one_of_this_server() {
+async fn a_requested_room_id_is_used_once_and_must_be_of_this_server() {
     let server = Server::new().await;
     let named = async |version: RoomVersionId, id: &str| {
         let request = CreateRoom {
@@ -194,7 +194,7 @@ async fn a_room_is_given_its_id_once_and_only_one_of_this_server() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_refused_and_leaves_nothing() {
+async fn invalid_requests_are_refused_and_create_nothing() {
     let server = Server::new().await;
     let create = async |request| server.rooms.create(&alice(), request).await;
     let taken = CreateRoom {
@@ -213,7 +213,7 @@ async fn what_cannot_be_is_refused_and_leaves_nothing() {
         ..CreateRoom::default()
     };
     assert!(matches!(create(old).await, Err(CreateError::UnsupportedVersion(_))));
-    // In version 12 a creator's power isn't in the power levels, and saying so is an error.
+    // In room version 12 a creator's power level is not in the power levels event; setting it there is an error.
     let levels = CreateRoom {
         power_level_content_override: Some(object(json!({ "users": { "@alice:alpha.test": 100 } }))),
         ..CreateRoom::default()
@@ -235,7 +235,7 @@ async fn what_cannot_be_is_refused_and_leaves_nothing() {
     };
     assert!(matches!(create(late).await, Err(CreateError::Event { .. })));
     let rooms = server.rooms.reader().rooms_of(&alice()).await.unwrap();
-    assert_eq!(rooms.len(), 1, "only the first one came into being");
+    assert_eq!(rooms.len(), 1, "only the first room was created");
 }
 
 fn with_initial_state(events: usize) -> CreateRoom {
@@ -251,7 +251,7 @@ fn with_initial_state(events: usize) -> CreateRoom {
 }
 
 #[tokio::test]
-async fn a_room_begins_with_a_bounded_number_of_events() {
+async fn the_number_of_initial_events_is_limited() {
     let server = Server::new().await;
     let room = server
         .rooms
@@ -274,9 +274,9 @@ async fn a_room_begins_with_a_bounded_number_of_events() {
     );
 }
 
-/// While a room with many first events is made, other tasks of the same thread go on.
+/// While a room with many initial events is created, other tasks of the same thread run.
 #[tokio::test]
-async fn a_room_with_many_first_events_leaves_the_thread_to_others() {
+async fn creating_a_room_with_many_initial_events_yields_to_other_tasks() {
     let turns_during = async |events: usize| {
         let server = Server::new().await;
         let commits = Arc::new(AtomicUsize::new(0));
@@ -294,12 +294,12 @@ async fn a_room_with_many_first_events_leaves_the_thread_to_others() {
     let (few, many) = (turns_during(1).await, turns_during(MAX_INITIAL_STATE_EVENTS).await);
     assert!(
         many >= few + 10,
-        "{few} turns beside a small room, {many} beside a large one"
+        "other tasks had {few} turns during a small room, {many} during a large one"
     );
 }
 
 #[tokio::test]
-async fn one_entry_of_a_past_state_is_that_of_the_whole_state() {
+async fn an_entry_of_a_past_state_equals_the_entry_of_the_whole_state() {
     let server = Server::new().await;
     let room = server.rooms.create(&alice(), with_initial_state(120)).await.unwrap();
     let reader = server.rooms.reader();
@@ -324,9 +324,9 @@ async fn one_entry_of_a_past_state_is_that_of_the_whole_state() {
     }
 }
 
-/// In version 12 no event cites the create event, and every one rests on it.
+/// In room version 12 no event cites the create event, and every event depends on it.
 #[tokio::test]
-async fn the_auth_chain_of_a_room_has_its_create_event_in_every_version() {
+async fn the_auth_chain_contains_the_create_event_in_every_version() {
     let server = Server::new().await;
     for id in RoomVersion::ALL {
         let request = CreateRoom {

@@ -1,4 +1,4 @@
-//! Live edits: journal, seal, order, rights.
+//! Live edits: journal, sealing, order, rights.
 
 use std::time::Duration;
 
@@ -29,11 +29,14 @@ async fn updates(server: &Server, room: &ruma::RoomId) -> usize {
         .count()
 }
 
-/// The text as signed events alone make it, by the snapshot and by replaying them, which must agree.
+/// The text from signed events alone, from the snapshot and from a replay, which must agree.
 async fn sealed_text(server: &Server, room: &ruma::RoomId) -> String {
     let ends = server.rooms.reader().extremities(room).await.unwrap();
     let quick = text_of(&server.rooms.content(room, Some(&ends)).await.unwrap());
-    let after = server.say(room, &alice(), "now the ends are followed").await.unwrap();
+    let after = server
+        .send_message(room, &alice(), "references the extremities")
+        .await
+        .unwrap();
     let replayed = text_of(&server.rooms.content(room, Some(&ends)).await.unwrap());
     assert_eq!(quick, replayed);
     assert_eq!(server.rooms.reader().extremities(room).await.unwrap(), [after]);
@@ -41,7 +44,7 @@ async fn sealed_text(server: &Server, room: &ruma::RoomId) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_seals_what_was_typed_into_one_event() {
+async fn a_pause_seals_the_edits_before_it_into_one_event() {
     let server = Server::new().await;
     let room = server.document().await;
     let mut editor = Editor::new(11);
@@ -60,7 +63,7 @@ async fn a_pause_seals_what_was_typed_into_one_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_never_pauses_is_sealed_after_the_longest_time() {
+async fn edits_without_a_pause_are_sealed_after_the_longest_interval() {
     let server = Server::new().await;
     let room = server.document().await;
     let mut editor = Editor::new(11);
@@ -72,25 +75,29 @@ async fn who_never_pauses_is_sealed_after_the_longest_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_on_another_server_makes_seals_follow_at_once() {
+async fn a_joined_user_of_another_server_shortens_the_seal_interval() {
     let server = Server::new().await;
     let room = server.document().await;
     let mut editor = Editor::new(11);
     server.edit(&room, &alice(), editor.append("a")).await.unwrap();
     server.rooms.remote_presence(&room);
     tokio::time::sleep(Duration::from_millis(60)).await;
-    assert_eq!(updates(&server, &room).await, 1, "also what was pending when they came");
+    assert_eq!(
+        updates(&server, &room).await,
+        1,
+        "including edits that were pending at the join"
+    );
     server.edit(&room, &alice(), editor.append("b")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(60)).await;
     assert_eq!(updates(&server, &room).await, 2);
     tokio::time::sleep(Duration::from_secs(61)).await;
     server.edit(&room, &alice(), editor.append("c")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(60)).await;
-    assert_eq!(updates(&server, &room).await, 2, "a minute later they are gone");
+    assert_eq!(updates(&server, &room).await, 2, "the edits are sealed a minute later");
 }
 
 #[tokio::test]
-async fn the_log_has_the_order_that_people_saw() {
+async fn the_timeline_has_the_order_of_the_edits() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 25)]).await;
     let (mut a, mut b) = (Editor::new(1), Editor::new(2));
@@ -100,7 +107,7 @@ async fn the_log_has_the_order_that_people_saw() {
     server.edit(&room, &bob(), b.append("B")).await.unwrap();
     a.pull(&server.rooms, &room).await;
     server.edit(&room, &alice(), a.append("C")).await.unwrap();
-    server.say(&room, &bob(), "look").await.unwrap();
+    server.send_message(&room, &bob(), "look").await.unwrap();
     let log: Vec<_> = server.log(&room).await.split_off(start);
     let update = "dev.weft.update".to_owned();
     assert_eq!(
@@ -111,13 +118,13 @@ async fn the_log_has_the_order_that_people_saw() {
             (update, alice()),
             ("m.room.message".to_owned(), bob())
         ],
-        "edits that build on one another alternate, and all are before the message"
+        "dependent edits alternate, and all precede the message"
     );
     assert_eq!(sealed_text(&server, &room).await, "ABC");
 }
 
 #[tokio::test]
-async fn people_who_write_side_by_side_give_one_event_each() {
+async fn concurrent_authors_get_one_event_each() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 25)]).await;
     let (mut a, mut b) = (Editor::new(1), Editor::new(2));
@@ -132,7 +139,7 @@ async fn people_who_write_side_by_side_give_one_event_each() {
 }
 
 #[tokio::test]
-async fn rights_are_asked_for_each_edit_and_edits_made_in_time_stand() {
+async fn each_edit_is_authorised_and_earlier_edits_are_kept() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 25), (&user("vera"), 0)]).await;
     let mut b = Editor::new(2);
@@ -144,7 +151,7 @@ async fn rights_are_asked_for_each_edit_and_edits_made_in_time_stand() {
     let stranger = server.edit(&room, &user("stranger"), Editor::new(3).append("s")).await;
     assert!(matches!(stranger, Err(EditError::NotJoined)), "{stranger:?}");
     server.edit(&room, &bob(), b.append("in time")).await.unwrap();
-    // What a viewer was refused is not in anybody's text, and saying nothing new needs no right.
+    // The refused edit of a viewer is in no text; an update with nothing new needs no right.
     assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), "in time");
     assert_eq!(
         server.edit(&room, &user("vera"), b.whole()).await.unwrap(),
@@ -162,13 +169,13 @@ async fn rights_are_asked_for_each_edit_and_edits_made_in_time_stand() {
     assert_eq!(
         log[log.len() - 2],
         ("dev.weft.update".to_owned(), bob()),
-        "sealed before the right was taken"
+        "sealed before the demotion"
     );
     assert_eq!(sealed_text(&server, &room).await, "in time");
 }
 
 #[tokio::test]
-async fn what_can_not_be_taken_is_told_apart() {
+async fn refused_edits_have_distinct_errors() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 25)]).await;
     let mut a = Editor::new(1);
@@ -201,7 +208,7 @@ async fn what_can_not_be_taken_is_told_apart() {
         server.edit(&room, &alice(), a.whole()).await.unwrap(),
         EditOutcome::NothingNew
     );
-    // Somebody else's client id.
+    // Another user's client id.
     let mut thief = Editor::new(1);
     thief.apply(&a.whole());
     let stolen = server.edit(&room, &bob(), thief.append("!")).await.unwrap();
@@ -222,7 +229,7 @@ async fn what_can_not_be_taken_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_large_paste_is_split_and_comes_out_whole() {
+async fn a_large_paste_is_split_and_complete() {
     let server = Server::new().await;
     let room = server.document().await;
     let mut editor = Editor::new(5);
@@ -239,7 +246,7 @@ async fn the_snapshot_and_the_events_give_the_same_text() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 25)]).await;
     let (mut a, mut b) = (Editor::new(1), Editor::new(2));
-    // Enough seals to fold the tail more than once.
+    // Enough seals to compact the tail more than once.
     for n in 0..300 {
         server.edit(&room, &alice(), a.insert(n % 7, "ä")).await.unwrap();
         server.rooms.seal(&room).await.unwrap();
@@ -260,7 +267,7 @@ async fn the_snapshot_and_the_events_give_the_same_text() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_without_work_leaves_memory_and_comes_back() {
+async fn an_idle_room_is_unloaded_and_loaded_again() {
     let config = RoomConfig {
         idle_eviction: Duration::from_secs(30),
         ..RoomConfig::default()
@@ -277,7 +284,7 @@ async fn a_room_without_work_leaves_memory_and_comes_back() {
         text_of(&server.rooms.content(&room, None).await.unwrap()),
         "kept and more"
     );
-    // A room that isn't known costs nothing afterwards.
+    // An unknown room leaves nothing in memory.
     assert!(server.rooms.open(ruma::room_id!("!none:alpha.test")).await.is_err());
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(server.rooms.active(), 1);

@@ -1,4 +1,4 @@
-//! A stock editor: a yrs document with one client id. Yjs is the judge of what the server hands out.
+//! A standard editor: a yrs document with one client id. Yjs decides whether the server's data is correct.
 
 use bytes::Bytes;
 use weft_room::Rooms;
@@ -30,7 +30,7 @@ impl Editor {
         self.text.get_string(&self.doc.transact())
     }
 
-    /// Inserts, and gives the update of that.
+    /// Inserts, and returns the update.
     pub(crate) fn insert(&mut self, at: usize, what: &str) -> Bytes {
         let mut txn = self.doc.transact_mut();
         let at = at.min(self.text.len(&txn) as usize);
@@ -41,12 +41,12 @@ impl Editor {
         update.into()
     }
 
-    /// Appends, and gives the update of that.
+    /// Appends, and returns the update.
     pub(crate) fn append(&mut self, what: &str) -> Bytes {
         self.insert(usize::MAX, what)
     }
 
-    /// Removes, and gives the update of that.
+    /// Removes, and returns the update.
     pub(crate) fn remove(&mut self, at: u32, len: u32) -> Bytes {
         let mut txn = self.doc.transact_mut();
         self.text.remove_range(&mut txn, at, len);
@@ -64,7 +64,7 @@ impl Editor {
         self.doc.transact().state_vector().encode_v1()
     }
 
-    /// Everything this editor has.
+    /// The complete document as an update.
     pub(crate) fn whole(&self) -> Bytes {
         self.doc
             .transact()
@@ -72,14 +72,14 @@ impl Editor {
             .into()
     }
 
-    /// Fetches what it lacks.
+    /// Fetches the missing updates.
     pub(crate) async fn pull(&self, rooms: &Rooms, room: &ruma::RoomId) {
         let update = rooms.diff(room, &self.vector()).await.unwrap();
         self.apply(&update);
     }
 }
 
-/// The text in merged bytes, as a stock editor reads them.
+/// The text of a merged update, as a standard editor reads it.
 pub(crate) fn text_of(update: &[u8]) -> String {
     let editor = Editor::new(1);
     editor.apply(update);

@@ -1,4 +1,5 @@
-//! A server in memory: rooms, a disk that can lose power, a clock that stands still, a sink that remembers.
+//! Test support: a server in memory with a disk that can lose power, a clock that is set by hand, and a sink that
+//! records.
 
 use std::sync::{
     Arc, Mutex,
@@ -17,7 +18,7 @@ use weft_room::{
 use weft_store::{Store, memory::MemoryDisk};
 use weft_wire::document::DocumentKind;
 
-/// Its time, and how far each look moves it on.
+/// The time, and the step by which each read advances it.
 pub(crate) struct FakeClock(AtomicU64, AtomicU64);
 
 impl FakeClock {
@@ -47,7 +48,7 @@ pub(crate) struct Sink(Mutex<Vec<Arc<Committed>>>, AtomicBool);
 impl CommitSink for Sink {
     fn committed(&self, change: Arc<Committed>) {
         self.0.lock().unwrap().push(change);
-        assert!(!self.1.swap(false, Ordering::Relaxed), "a panic that a test asked for");
+        assert!(!self.1.swap(false, Ordering::Relaxed), "a panic that a test requested");
     }
 }
 
@@ -76,7 +77,7 @@ impl Server {
         Self::boot(&MemoryDisk::new(), RoomConfig::default()).await
     }
 
-    /// Starts on what is on the disk. Nothing is recovered yet.
+    /// Starts a server with the data on the disk, without recovery.
     pub(crate) async fn boot(disk: &MemoryDisk, config: RoomConfig) -> Self {
         let store = Store::open(disk.open()).await.unwrap();
         let sink = Arc::new(Sink::default());
@@ -97,7 +98,7 @@ impl Server {
         }
     }
 
-    /// The power goes and the server starts again, with recovery.
+    /// A power loss and a restart, with recovery.
     pub(crate) async fn reboot(self) -> Self {
         let disk = self.disk.clone();
         drop(self);
@@ -106,7 +107,7 @@ impl Server {
         next
     }
 
-    /// A text document of alice's.
+    /// A text document of Alice's.
     pub(crate) async fn document(&self) -> OwnedRoomId {
         let request = CreateRoom {
             document: Some(DocumentKind::Text),
@@ -115,7 +116,7 @@ impl Server {
         self.rooms.create(&alice(), request).await.unwrap()
     }
 
-    /// A text document of alice's with others in it, by role power.
+    /// A text document of Alice's with other members and their power levels.
     pub(crate) async fn document_with(&self, others: &[(&UserId, i64)]) -> OwnedRoomId {
         let room = self.document().await;
         let users: serde_json::Map<String, Value> = others
@@ -164,7 +165,12 @@ impl Server {
         .await
     }
 
-    pub(crate) async fn say(&self, room: &RoomId, sender: &UserId, body: &str) -> Result<OwnedEventId, SendError> {
+    pub(crate) async fn send_message(
+        &self,
+        room: &RoomId,
+        sender: &UserId,
+        body: &str,
+    ) -> Result<OwnedEventId, SendError> {
         self.rooms
             .send(
                 room,
@@ -187,7 +193,7 @@ impl Server {
         self.rooms.edit(room, edit).await
     }
 
-    /// The kinds of the timeline's events, oldest first, with their senders.
+    /// The types and senders of the timeline's events, oldest first.
     pub(crate) async fn log(&self, room: &RoomId) -> Vec<(String, OwnedUserId)> {
         let page = self
             .rooms

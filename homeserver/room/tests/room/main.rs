@@ -1,9 +1,9 @@
-//! The rooms as their callers see them, over the memory engine: create, send, edit, seal, crash, recover.
+//! The rooms through their public interface, with the memory engine: create, send, edit, seal, crash, recover.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "in tests a panic is how a failure is told"
+    reason = "in tests a panic reports a failure"
 )]
 
 mod concurrency;

@@ -1,4 +1,4 @@
-//! Pages, what is new, states at events and positions, walks for other servers, visibility.
+//! Reads: pages, new events, states at events and positions, walks for other servers, visibility.
 
 use ruma::events::room::member::MembershipState;
 use serde_json::json;
@@ -10,13 +10,13 @@ use crate::{
 };
 
 #[tokio::test]
-async fn pages_meet_without_a_hole_and_leave_updates_out_when_asked() {
+async fn pages_are_contiguous_and_can_leave_updates_out() {
     let server = Server::new().await;
     let room = server.document().await;
     let mut editor = Editor::new(7);
     for n in 0..5 {
         server.edit(&room, &alice(), editor.append("x")).await.unwrap();
-        server.say(&room, &alice(), &n.to_string()).await.unwrap();
+        server.send_message(&room, &alice(), &n.to_string()).await.unwrap();
     }
     let reader = server.rooms.reader();
     let all = reader
@@ -47,12 +47,12 @@ async fn pages_meet_without_a_hole_and_leave_updates_out_when_asked() {
 }
 
 #[tokio::test]
-async fn what_is_new_is_the_newest_and_says_when_there_was_more() {
+async fn since_returns_the_newest_events_and_whether_it_is_limited() {
     let server = Server::new().await;
     let room = server.document().await;
     let since = server.store.positions().visible();
     for n in 0..5 {
-        server.say(&room, &alice(), &n.to_string()).await.unwrap();
+        server.send_message(&room, &alice(), &n.to_string()).await.unwrap();
     }
     let now = server.store.positions().visible();
     let reader = server.rooms.reader();
@@ -73,14 +73,14 @@ async fn what_is_new_is_the_newest_and_says_when_there_was_more() {
 }
 
 #[tokio::test]
-async fn states_are_those_of_their_time() {
+async fn past_states_are_unchanged() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 25)]).await;
     let reader = server.rooms.reader();
     let position = server.store.positions().visible();
-    let said = server.say(&room, &bob(), "still here").await.unwrap();
+    let said = server.send_message(&room, &bob(), "still here").await.unwrap();
     let left = server.member(&room, &bob(), &bob(), "leave").await.unwrap();
-    // A long history, so that groups lean on one another and whole ones are written in between.
+    // A long history, so that state groups form chains with whole groups in between.
     for n in 0..230 {
         server
             .state(&room, &alice(), "m.room.name", "", json!({ "name": n.to_string() }))
@@ -105,12 +105,12 @@ async fn states_are_those_of_their_time() {
 }
 
 #[tokio::test]
-async fn other_servers_get_the_graph_and_the_chain_of_authority() {
+async fn other_servers_can_read_the_graph_and_the_auth_chain() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 25)]).await;
-    let first = server.say(&room, &alice(), "1").await.unwrap();
-    let second = server.say(&room, &bob(), "2").await.unwrap();
-    let third = server.say(&room, &alice(), "3").await.unwrap();
+    let first = server.send_message(&room, &alice(), "1").await.unwrap();
+    let second = server.send_message(&room, &bob(), "2").await.unwrap();
+    let third = server.send_message(&room, &alice(), "3").await.unwrap();
     let reader = server.rooms.reader();
     let ids = |events: Vec<std::sync::Arc<weft_dag::Pdu>>| {
         events.iter().map(|pdu| pdu.event_id().to_owned()).collect::<Vec<_>>()
@@ -128,18 +128,18 @@ async fn other_servers_get_the_graph_and_the_chain_of_authority() {
         reader.state(&room).await.unwrap().unwrap().map().0.len()
     );
     let create = reader.state_event(&room, "m.room.create", "").await.unwrap().unwrap();
-    // In version 12 nobody cites the create event, and every event rests on it.
+    // In room version 12 no event cites the create event, and every event depends on it.
     assert!(around.auth_chain.iter().any(|id| id == create.event_id()));
     assert!(around.auth_chain.len() > 3);
 }
 
 #[tokio::test]
-async fn history_is_for_those_who_are_or_were_in() {
+async fn history_is_visible_to_current_and_former_members() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 25)]).await;
-    let before = server.say(&room, &alice(), "before").await.unwrap();
+    let before = server.send_message(&room, &alice(), "before").await.unwrap();
     server.member(&room, &alice(), &bob(), "leave").await.unwrap();
-    let after = server.say(&room, &alice(), "after").await.unwrap();
+    let after = server.send_message(&room, &alice(), "after").await.unwrap();
     let reader = server.rooms.reader();
     let sees = async |who: &ruma::UserId| {
         let events = reader.events(&room, &[before.clone(), after.clone()]).await.unwrap();
@@ -147,14 +147,14 @@ async fn history_is_for_those_who_are_or_were_in() {
         reader.visible_to_user(&room, who, events).await.unwrap().len()
     };
     assert_eq!(sees(&alice()).await, 2);
-    assert_eq!(sees(&bob()).await, 1, "until the end of the membership");
+    assert_eq!(sees(&bob()).await, 1, "visible until the end of the membership");
     assert_eq!(sees(&user("stranger")).await, 0);
     let visibility = json!({ "history_visibility": "world_readable" });
     server
         .state(&room, &alice(), "m.room.history_visibility", "", visibility)
         .await
         .unwrap();
-    let open = server.say(&room, &alice(), "open").await.unwrap();
+    let open = server.send_message(&room, &alice(), "open").await.unwrap();
     let events = reader.events(&room, &[open]).await.unwrap();
     let events: Vec<_> = events.into_iter().map(|event| event.pdu).collect();
     assert_eq!(
@@ -167,9 +167,9 @@ async fn history_is_for_those_who_are_or_were_in() {
     );
 }
 
-/// Every way for a stay to end and to be followed by another membership, with what was sent before, during and after.
+/// All ways to leave and to get another membership afterwards, with events before, during and after.
 #[tokio::test]
-async fn history_ends_with_the_last_stay_whatever_membership_follows() {
+async fn visible_history_ends_with_the_last_join_whatever_membership_follows() {
     let endings: [&[(&str, &str)]; 6] = [
         &[("bob", "leave")],
         &[("alice", "leave"), ("alice", "ban")],
@@ -185,14 +185,14 @@ async fn history_ends_with_the_last_stay_whatever_membership_follows() {
             let content = json!({ "history_visibility": visibility });
             let kind = "m.room.history_visibility";
             server.state(&room, &alice(), kind, "", content).await.unwrap();
-            let mut said = vec![server.say(&room, &alice(), "before").await.unwrap()];
+            let mut said = vec![server.send_message(&room, &alice(), "before").await.unwrap()];
             server.member(&room, &alice(), &bob(), "invite").await.unwrap();
-            said.push(server.say(&room, &alice(), "invited").await.unwrap());
+            said.push(server.send_message(&room, &alice(), "invited").await.unwrap());
             server.member(&room, &bob(), &bob(), "join").await.unwrap();
-            said.push(server.say(&room, &alice(), "joined").await.unwrap());
+            said.push(server.send_message(&room, &alice(), "joined").await.unwrap());
             for (who, membership) in ending {
                 server.member(&room, &user(who), &bob(), membership).await.unwrap();
-                said.push(server.say(&room, &alice(), "after").await.unwrap());
+                said.push(server.send_message(&room, &alice(), "after").await.unwrap());
             }
             let reader = server.rooms.reader();
             let sees = async || {
@@ -209,7 +209,7 @@ async fn history_ends_with_the_last_stay_whatever_membership_follows() {
             let last = *steps.last().unwrap();
             assert_eq!(sees().await, expected, "{visibility} {steps:?}");
 
-            // A second stay opens what `shared` history has from before it.
+            // With `shared` history, a second join makes the events before it visible.
             if last != "invite" {
                 if last == "ban" {
                     server.member(&room, &alice(), &bob(), "leave").await.unwrap();

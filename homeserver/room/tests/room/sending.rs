@@ -1,4 +1,4 @@
-//! Messages, state, redactions, transactions, memberships.
+//! Messages, state events, redactions, transaction ids, memberships.
 
 use ruma::{OwnedEventId, events::room::member::MembershipState, owned_device_id, owned_user_id};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use weft_store::tables::rooms::{EVENT_TXN, SENT_REQUESTS, TRANSACTIONS};
 use crate::harness::{Server, alice, bob, event, user};
 
 #[tokio::test]
-async fn a_transaction_id_makes_one_event_also_after_a_restart() {
+async fn a_transaction_id_makes_one_event_even_after_a_restart() {
     let server = Server::new().await;
     let room = server.rooms.create(&alice(), CreateRoom::default()).await.unwrap();
     let mut message = event(&alice(), "m.room.message", json!({ "body": "once" }));
@@ -28,12 +28,12 @@ async fn a_transaction_id_makes_one_event_also_after_a_restart() {
     assert_ne!(
         server.rooms.send(&room, message).await.unwrap(),
         first,
-        "another device counts for itself"
+        "transaction ids are scoped to the device"
     );
 }
 
 #[tokio::test]
-async fn requests_that_are_long_past_are_forgotten_and_late_ones_are_not() {
+async fn old_transaction_ids_are_deleted_and_recent_ones_are_kept() {
     const DAY: u64 = 24 * 60 * 60 * 1_000;
     let server = Server::new().await;
     let room = server.rooms.create(&alice(), CreateRoom::default()).await.unwrap();
@@ -59,7 +59,7 @@ async fn requests_that_are_long_past_are_forgotten_and_late_ones_are_not() {
     assert_eq!(
         server.rooms.send(&room, request(3)).await.unwrap(),
         sent[3],
-        "within the time"
+        "within the retention time"
     );
     server.clock.advance(2 * DAY);
     for number in 10..14 {
@@ -70,19 +70,19 @@ async fn requests_that_are_long_past_are_forgotten_and_late_ones_are_not() {
 }
 
 #[tokio::test]
-async fn who_may_not_is_told_and_nothing_is_written() {
+async fn forbidden_requests_return_errors_and_write_nothing() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 0)]).await;
     let before = server.log(&room).await.len();
     for refused in [
-        server.say(&room, &bob(), "viewers don't chat").await,
-        server.say(&room, &user("stranger"), "hello").await,
+        server.send_message(&room, &bob(), "viewers don't chat").await,
+        server.send_message(&room, &user("stranger"), "hello").await,
         server
             .state(&room, &bob(), "m.room.name", "", json!({ "name": "mine" }))
             .await,
         server.member(&room, &bob(), &user("carol"), "invite").await,
         server.member(&room, &user("carol"), &user("carol"), "join").await,
-        // The text's history can't be hidden from who joins.
+        // The history of a document can't be hidden from users who join.
         server
             .state(
                 &room,
@@ -100,15 +100,17 @@ async fn who_may_not_is_told_and_nothing_is_written() {
         .send(&room, event(&alice(), "m.room.message", json!({ "n": 0.5 })))
         .await;
     assert!(matches!(float, Err(SendError::BadContent { .. })));
-    let large = server.say(&room, &alice(), &"x".repeat(66_000)).await;
+    let large = server.send_message(&room, &alice(), &"x".repeat(66_000)).await;
     assert!(matches!(large, Err(SendError::TooLarge { .. })));
-    let unknown = server.say(ruma::room_id!("!none:alpha.test"), &alice(), "x").await;
+    let unknown = server
+        .send_message(ruma::room_id!("!none:alpha.test"), &alice(), "x")
+        .await;
     assert!(matches!(unknown, Err(SendError::UnknownRoom(_))));
     assert_eq!(server.log(&room).await.len(), before);
 }
 
 #[tokio::test]
-async fn memberships_are_in_every_list_that_shows_them() {
+async fn memberships_are_in_every_member_list() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 25)]).await;
     let reader = server.rooms.reader();
@@ -130,11 +132,11 @@ async fn memberships_are_in_every_list_that_shows_them() {
 }
 
 #[tokio::test]
-async fn a_redaction_takes_back_what_was_said() {
+async fn a_redaction_removes_the_content() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 10)]).await;
-    let said = server.say(&room, &bob(), "secret").await.unwrap();
-    let theirs = server.say(&room, &alice(), "not yours").await.unwrap();
+    let said = server.send_message(&room, &bob(), "secret").await.unwrap();
+    let theirs = server.send_message(&room, &alice(), "not yours").await.unwrap();
     let redaction = |who: &ruma::UserId, id: &ruma::EventId| {
         let mut redaction = event(who, "m.room.redaction", json!({}));
         redaction.redacts = Some(id.to_owned());
@@ -154,7 +156,7 @@ async fn a_redaction_takes_back_what_was_said() {
 }
 
 #[tokio::test]
-async fn a_drafted_invitation_is_signed_and_not_in_the_room() {
+async fn an_unsent_invitation_is_signed_and_not_in_the_room() {
     let server = Server::new().await;
     let room = server.document().await;
     let before = server.log(&room).await.len();
@@ -166,7 +168,7 @@ async fn a_drafted_invitation_is_signed_and_not_in_the_room() {
     assert_eq!(server.log(&room).await.len(), before);
 }
 
-/// The time that was claimed, and the newest of those that are cited.
+/// The event's timestamp, and the newest timestamp of its auth events.
 async fn claimed_and_cited(server: &Server, event: &Value) -> (u64, u64) {
     let cited: Vec<OwnedEventId> = serde_json::from_value(event["auth_events"].clone()).unwrap();
     let mut newest = 0;
@@ -177,9 +179,9 @@ async fn claimed_and_cited(server: &Server, event: &Value) -> (u64, u64) {
     (event["origin_server_ts"].as_u64().unwrap(), newest)
 }
 
-/// The rule of `spec/vectors/templates`, with a clock that somebody has set back.
+/// The rule of `spec/vectors/templates`, with a clock that was set back.
 #[tokio::test]
-async fn an_event_and_a_template_claim_a_time_after_what_they_cite() {
+async fn events_and_templates_have_timestamps_after_their_auth_events() {
     for (back, is_reachable) in [(60_000, true), (6 * 60_000, false)] {
         let server = Server::new().await;
         let room = server.document().await;
@@ -191,7 +193,7 @@ async fn an_event_and_a_template_claim_a_time_after_what_they_cite() {
         server.clock.stop();
         server.clock.set_back(back);
         let now = u64::from(server.clock.now().get());
-        let sent = server.say(&room, &alice(), "when?").await.unwrap();
+        let sent = server.send_message(&room, &alice(), "when?").await.unwrap();
         let sent = server.rooms.reader().event(None, &sent).await.unwrap().unwrap();
         let join = Template {
             user: owned_user_id!("@bob:beta.test"),

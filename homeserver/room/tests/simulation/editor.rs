@@ -1,4 +1,4 @@
-//! A person's editor: a Yjs document that was loaded from a server, and the words that the server has acknowledged.
+//! A user's editor: a Yjs document that was loaded from a server, and the words that the server has acknowledged.
 
 use yrs::{
     Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, Transact as _, Update,
@@ -51,17 +51,17 @@ impl Editor {
         self.doc.client_id().get()
     }
 
-    /// What the server has more.
-    pub fn hear(&self, content: &[u8]) {
+    /// Applies an update from the server.
+    pub fn receive(&self, content: &[u8]) {
         apply(&self.doc, content);
     }
 
-    /// The text as this person sees it.
+    /// The text in this editor.
     pub fn text(&self) -> String {
         text_of(&self.doc)
     }
 
-    /// Types behind a word, never into one, so that words can be counted; gives the update.
+    /// Inserts a word after another word, never inside one, so that words can be counted; returns the update.
     pub fn insert(&self, thousandths: u32, word: &str) -> Vec<u8> {
         let text = self.text();
         let at = self.place(thousandths) as usize;
@@ -77,8 +77,8 @@ impl Editor {
         thousandths * u32::try_from(self.text().len()).unwrap() / 1_000
     }
 
-    /// Deletes words, whole ones, so that what is left of two never looks like a third; gives the update and what was
-    /// deleted.
+    /// Deletes whole words, so that the rest of two words never looks like a third; returns the update and the deleted
+    /// text.
     pub fn delete(&self, thousandths: u32, count: u32) -> Option<(Vec<u8>, String)> {
         let text = self.text();
         let at = self.place(thousandths) as usize;

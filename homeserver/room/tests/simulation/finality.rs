@@ -1,7 +1,7 @@
-//! What is final: updates that so many honest servers have followed that no later claim to their clocks can win, whatever
-//! the lying ones send. Source: "What is promised" in `spec/docs/admission.md`.
+//! Final updates: updates that so many honest servers have referenced that no later claim to their clocks can win,
+//! whatever malicious servers send. Source: "What is promised" in `spec/docs/admission.md`.
 //!
-//! Holds for runs in which nobody's membership and nobody's rights change: there every honest server follows all that it
+//! Valid for runs without changes of memberships and rights: in these every honest server references everything that it
 //! has accepted.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,7 @@ impl Finals {
         self.words.len()
     }
 
-    /// What was final must be there on each of these servers; what is final now is noted.
+    /// Checks that the final words are on each of these servers, and adds the words that are final now.
     pub async fn look(
         &mut self,
         honest: &[&Server],
@@ -61,7 +61,7 @@ impl Finals {
                 .find(|word| !deleted.contains(*word) && !text.contains(*word))
             {
                 return Err(format!(
-                    "{word} was final and is gone from s{}: {text:?}",
+                    "{word} was final and is missing on s{}: {text:?}",
                     server.number
                 ));
             }
@@ -91,7 +91,7 @@ async fn rows_of(server: &Server, room: &RoomId, version: &RoomVersion) -> Rows 
     .collect()
 }
 
-/// The words of the updates that are final by the events that all of these servers have.
+/// The words of the updates that are final according to the events that all of these servers have.
 fn final_words(rows: &[Rows], honest: &BTreeSet<usize>) -> Vec<String> {
     let events = common(rows);
     let claims: Vec<(OwnedEventId, Claim)> = rows.iter().flat_map(claims_of).collect();
@@ -120,7 +120,7 @@ fn final_words(rows: &[Rows], honest: &BTreeSet<usize>) -> Vec<String> {
     words
 }
 
-/// The events that count on all of these servers, with the ancestors of each.
+/// The reachable accepted events that all of these servers have, with the ancestors of each.
 fn common(rows: &[Rows]) -> BTreeMap<OwnedEventId, Event> {
     let counts = |flags: u8| event_flags::is_reachable(flags) && flags & event_flags::REJECTED == 0;
     let mut events = BTreeMap::new();
@@ -175,7 +175,7 @@ fn claim(pdu: &Pdu) -> Option<Claim> {
     Some(Claim { ranges, rests, words })
 }
 
-/// Whether some server has a claim to the same clocks that this one does not follow and that does not follow it.
+/// Whether some server has a claim to the same clocks that is concurrent with this one.
 fn has_rival(
     id: &OwnedEventId,
     event: &Event,
@@ -195,7 +195,7 @@ fn has_rival(
     })
 }
 
-/// Whether more honest servers have followed it than could ever be counted against it, whatever past a claim chooses.
+/// Whether more honest servers have referenced it than could ever count against it, whatever past a claim chooses.
 fn is_safe(id: &OwnedEventId, event: &Event, events: &BTreeMap<OwnedEventId, Event>, honest: &BTreeSet<usize>) -> bool {
     let followed = events
         .iter()

@@ -1,5 +1,6 @@
-//! Whole servers in one thread, in virtual time: the real rooms, state resolution, text and outbox over a network that
-//! delays, reorders, repeats, loses and is cut, with servers that lose power. One seed is one run, step for step.
+//! Complete servers in one thread, in virtual time: the real rooms, state resolution, text and outbox over a network
+//! that delays, reorders, repeats, loses and is partitioned, with servers that lose power. One seed determines every
+//! step of a run.
 //!
 //! ```text
 //! cargo nextest run --workspace --test simulation            # the seeds of `make test`
@@ -8,14 +9,14 @@
 //! WEFT_SIM_PLAN=claims:7 cargo nextest run --workspace --test simulation a_plan_from_a_file
 //! WEFT_SIM_PLAN=plan.json cargo nextest run --workspace --test simulation a_plan_from_a_file
 //! ```
-//! A seed that fails prints its plan, made as small as it gets; saved under `plans/` it stays a test.
+//! A seed that fails prints its minimised plan; a plan saved under `plans/` becomes a test.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
     unreachable_pub,
-    reason = "a panic is how a test fails, and a long run shows how far it is"
+    reason = "a panic reports a failure, and a long run prints its progress"
 )]
 
 mod editor;
@@ -41,28 +42,28 @@ use std::{
 
 use self::{plan::Plan, world::run};
 
-/// Runs a seed; one that fails is made small and told.
+/// Runs a seed; on failure, returns the minimised plan.
 fn one(seed: u64) -> Result<(), String> {
     one_plan(seed, Plan::of(seed))
 }
 
-/// The same with a plan that a seed gave in some way.
+/// As [`one`], with a given plan.
 fn one_plan(seed: u64, plan: Plan) -> Result<(), String> {
     run(&plan).result.map_err(|failure| {
         let (small, failure) = shrink::shrink(plan, failure);
         let small = serde_json::to_string(&small).unwrap();
-        format!("seed {seed}: {failure}\nthe plan, made small:\n{small}")
+        format!("seed {seed}: {failure}\nthe minimised plan:\n{small}")
     })
 }
 
-/// Runs a range of seeds, to the first that fails.
+/// Runs a range of seeds, up to the first that fails.
 fn seeds(mut range: std::ops::Range<u64>) {
     if let Err(failure) = range.try_for_each(one) {
         panic!("{failure}");
     }
 }
 
-/// The 2,000 seeds of `make test`, in portions that run side by side.
+/// The 2,000 seeds of `make test`, in portions that run in parallel.
 macro_rules! portions {
     ($($name:ident: $first:expr;)*) => { $(
         #[test]
@@ -83,7 +84,7 @@ portions! {
     seeds_1750_to_1999: 1_750;
 }
 
-/// Seeds in which servers lie about clocks alone, and what is final is known.
+/// Seeds in which the only malicious events are claims to clocks, so that final updates are known.
 macro_rules! claims {
     ($($name:ident: $first:expr;)*) => { $(
         #[test]
@@ -103,7 +104,7 @@ claims! {
     claims_150_to_199: 150;
 }
 
-/// A failure could not be looked into if the same seed gave another run the next time.
+/// A failure can be analysed only if the same seed gives the same run again.
 #[test]
 fn one_seed_is_one_run() {
     for seed in (0..2_000).step_by(125) {
@@ -144,13 +145,13 @@ fn a_plan_from_a_file() {
     let Some(path) = env::var_os("WEFT_SIM_PLAN") else {
         return;
     };
-    // What the rooms say themselves: RUST_LOG=weft_room=debug.
+    // Log lines of the rooms: RUST_LOG=weft_room=debug.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_test_writer()
         .try_init();
-    // Or the seed of one: `seed:7`, `claims:7`.
+    // Or a seed: `seed:7`, `claims:7`.
     let named = path.to_str().and_then(|path| path.split_once(':'));
     let plan: Plan = match named {
         Some(("seed", seed)) => Plan::of(seed.parse().unwrap()),
@@ -164,14 +165,14 @@ fn a_plan_from_a_file() {
     outcome.result.unwrap();
 }
 
-/// As many seeds as one likes: `WEFT_SIM_SEEDS` from `WEFT_SIM_FROM`, on all cores. Goes on after a failure, so that a
-/// night's run tells of each.
+/// Any number of seeds: `WEFT_SIM_SEEDS` from `WEFT_SIM_FROM`, on all cores. Continues after a failure, so that a long
+/// run reports all failures.
 #[test]
 #[ignore = "a long run, by `make simulate`"]
 fn many() {
     let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
     let (from, count) = (number("WEFT_SIM_FROM", 0), number("WEFT_SIM_SEEDS", 10_000));
-    // `WEFT_SIM_CLAIMS=1`: the plans in which servers lie about clocks.
+    // `WEFT_SIM_CLAIMS=1`: the plans with malicious claims to clocks.
     let plan_of = if number("WEFT_SIM_CLAIMS", 0) == 1 {
         Plan::of_claims
     } else {

@@ -1,5 +1,5 @@
-//! A server that lies on purpose: events that a server could sign which doesn't care for the rules, each told to whom it
-//! suits.
+//! A malicious server: it signs events that violate the rules or contradict one another, and sends each to some
+//! servers.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use super::{network::name, oracle::user, plan::Lie, world::World};
 /// See the module.
 pub struct MaliciousServer {
     pub server: usize,
-    /// The Yjs client of which it said two things, and where both end.
-    twofold: Option<(u64, u32)>,
-    /// Ends of the graph that it saw earlier.
+    /// The Yjs client for which it sent two contents, and where both end.
+    equivocated: Option<(u64, u32)>,
+    /// Forward extremities from an earlier time.
     old: Vec<OwnedEventId>,
-    /// Those that it saw when the room began.
+    /// The forward extremities at the start of the room.
     first: Vec<OwnedEventId>,
     /// The server that helps.
     accomplice: Option<usize>,
@@ -38,7 +38,7 @@ fn written(client: u64, text: &str) -> Value {
     serde_json::to_value(UpdateContent::new(&update, [(client, (0, to))])).unwrap()
 }
 
-/// The blocks `[from, to)` of a client who wrote nothing but this letter.
+/// The blocks `[from, to)` of a client that wrote only this letter.
 fn blocks(client: u64, letter: char, from: u32, to: u32) -> Value {
     let doc = Doc::with_client_id(client);
     let body = doc.get_or_insert_text("body");
@@ -54,7 +54,7 @@ impl MaliciousServer {
     pub fn new(server: usize, accomplice: Option<usize>) -> Self {
         Self {
             server,
-            twofold: None,
+            equivocated: None,
             old: Vec::new(),
             first: Vec::new(),
             accomplice,
@@ -67,7 +67,7 @@ impl MaliciousServer {
         self.server == server || self.accomplice == Some(server)
     }
 
-    /// Remembers where the room began.
+    /// Stores the forward extremities at the start of the room.
     pub async fn look(&mut self, world: &World) -> Result<(), String> {
         self.first = self.ends(world).await?;
         Ok(())
@@ -84,52 +84,52 @@ impl MaliciousServer {
         match kind {
             Lie::Equivocate => {
                 let client = world.next();
-                self.twofold = Some((client, 4));
+                self.equivocated = Some((client, 4));
                 let one = self.update(world, &ends, blocks(client, 'x', 0, 4)).await?;
                 let other = self.update(world, &ends, blocks(client, 'y', 0, 4)).await?;
-                self.tell(world, &one, &some).await;
-                self.tell(world, &other, &others).await;
+                self.deliver(world, &one, &some).await;
+                self.deliver(world, &other, &others).await;
             }
             Lie::ContinueOther => {
-                let (client, end) = self.twofold.ok_or("nothing to go on from")?;
+                let (client, end) = self.equivocated.ok_or("no equivocation yet")?;
                 let letter = if world.next().is_multiple_of(2) { 'x' } else { 'y' };
                 let event = self.update(world, &ends, blocks(client, letter, end, end + 3)).await?;
-                self.twofold = Some((client, end + 3));
-                self.tell(world, &event, if letter == 'x' { &some } else { &others })
+                self.equivocated = Some((client, end + 3));
+                self.deliver(world, &event, if letter == 'x' { &some } else { &others })
                     .await;
             }
             Lie::Spoof => {
-                // The newest client id of an honest editor, from its beginning.
+                // The newest client id of an honest editor, from its first clock.
                 let client = world.next() - 3;
                 let event = self.update(world, &ends, blocks(client, 'z', 0, 2)).await?;
-                self.tell(world, &event, &everybody).await;
+                self.deliver(world, &event, &everybody).await;
             }
             Lie::OldBranch => {
                 let client = world.next();
                 let old = self.old.clone();
                 let event = self.update(world, &old, blocks(client, 'o', 0, 2)).await?;
-                self.tell(world, &event, &some).await;
+                self.deliver(world, &event, &some).await;
             }
             Lie::Withhold => {
                 let client = world.next();
                 let hidden = self.update(world, &ends, blocks(client, 'h', 0, 2)).await?;
                 let on_it = [hidden.event_id().to_owned()];
                 let shown = self.update(world, &on_it, blocks(client, 'h', 2, 4)).await?;
-                self.tell(world, &shown, &everybody[..1]).await;
+                self.deliver(world, &shown, &everybody[..1]).await;
             }
             Lie::Pruned => {
                 let client = world.next();
                 let whole = self.update(world, &ends, blocks(client, 'w', 0, 3)).await?;
                 let copy = redact::redact(&whole, &world.version).unwrap();
-                self.tell(world, &copy, &some).await;
-                self.tell(world, &whole, &others).await;
+                self.deliver(world, &copy, &some).await;
+                self.deliver(world, &whole, &others).await;
             }
             Lie::Usurp => {
                 let levels = json!({ "users": { user(self.server).as_str(): 100 } });
                 let event = self
                     .event(world, &ends, "m.room.power_levels", Some(""), levels)
                     .await?;
-                self.tell(world, &event, &everybody).await;
+                self.deliver(world, &event, &everybody).await;
             }
             Lie::Backdate | Lie::Rewrite | Lie::Support => self.claim_clocks(world, kind, &ends, &everybody).await?,
             Lie::Malformed => self.malformed(world, &ends, &everybody).await?,
@@ -138,7 +138,7 @@ impl MaliciousServer {
         Ok(())
     }
 
-    /// Lies about clocks that others have claimed, or that it has claimed itself.
+    /// Claims to clocks that are claimed already, by another server or itself.
     async fn claim_clocks(
         &mut self,
         world: &mut World,
@@ -152,7 +152,7 @@ impl MaliciousServer {
                 let victims = world.clients().iter().filter(|(who, _)| !self.is_one(*who));
                 let victims: Vec<u64> = victims.map(|(_, client)| *client).collect();
                 let chosen = usize::try_from(world.next()).unwrap() % victims.len().max(1);
-                let client = *victims.get(chosen).ok_or("nobody has written")?;
+                let client = *victims.get(chosen).ok_or("no client has written yet")?;
                 let event = self.update(world, &first, blocks(client, 'b', 0, 3)).await?;
                 self.claim = Some(event.event_id().to_owned());
                 event
@@ -179,29 +179,29 @@ impl MaliciousServer {
                     .await?
             }
         };
-        self.tell(world, &event, everybody).await;
+        self.deliver(world, &event, everybody).await;
         Ok(())
     }
 
-    async fn malformed(&self, world: &World, ends: &[OwnedEventId], whom: &[usize]) -> Result<(), String> {
+    async fn malformed(&self, world: &World, ends: &[OwnedEventId], targets: &[usize]) -> Result<(), String> {
         let event = self
             .event(world, ends, "m.room.message", None, json!({ "body": "true" }))
             .await?;
         let forged = [event.json().replace("true", "false"), "{\"room_id\":\"!x\"}".into()];
-        for server in whom {
+        for server in targets {
             let _ = world.network.deliver(self.server, *server, &forged).await;
         }
         Ok(())
     }
 
-    async fn replay(&self, world: &World, whom: &[usize]) -> Result<(), String> {
+    async fn replay(&self, world: &World, targets: &[usize]) -> Result<(), String> {
         let reader = world.servers[self.server].rooms.reader();
         let page = reader
             .timeline(&world.room, None, Direction::Forward, Types::All, 12)
             .await;
         let events = page.map_err(|error| error.to_string())?.events;
         for event in &events {
-            self.tell(world, &event.pdu, whom).await;
+            self.deliver(world, &event.pdu, targets).await;
         }
         Ok(())
     }
@@ -214,7 +214,7 @@ impl MaliciousServer {
             .map_err(|error| error.to_string())?;
         ends.truncate(5);
         if ends.is_empty() {
-            Err("knows nothing of the room".into())
+            Err("has no forward extremities".into())
         } else {
             Ok(ends)
         }
@@ -274,13 +274,13 @@ impl MaliciousServer {
             .sign(&world.version, placement, &testing::signer(&name(who)))
             .unwrap()
             .pdu;
-        world.network.keep_in_vault(&pdu);
+        world.network.keep_forged(&pdu);
         Ok(pdu)
     }
 
-    async fn tell(&self, world: &World, event: &Pdu, whom: &[usize]) {
-        for server in whom {
-            // It tries once: a lie that doesn't arrive is one less.
+    async fn deliver(&self, world: &World, event: &Pdu, targets: &[usize]) {
+        for server in targets {
+            // One attempt: a lost event is one malicious event less.
             let _ = world
                 .network
                 .deliver(self.server, *server, &[event.json().to_owned()])

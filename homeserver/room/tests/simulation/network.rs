@@ -1,5 +1,5 @@
-//! The network between the servers of a run: it delays, reorders, repeats and loses as the seed's dice say, and is cut
-//! and healed as the plan says. It also keeps the run's trace.
+//! The network between the servers of a run: it delays, reorders, repeats and loses packets as the seed's random
+//! numbers determine, and is cut and healed as the plan says. It also records the run's trace.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use weft_dag::{Pdu, RoomVersion, Unchecked, Verified, testing};
 use weft_federation::outbox::queue::SendFailure;
 use weft_room::{Clock, PeerError, Peers, Rooms, StateIds};
 
-/// All that the servers share.
+/// State that all servers share.
 pub struct Network {
     state: Mutex<State>,
     began: Instant,
@@ -23,17 +23,17 @@ pub struct Network {
 
 struct State {
     dice: StdRng,
-    /// From, to.
+    /// Cut links: (from, to).
     cut: BTreeSet<(usize, usize)>,
     servers: BTreeMap<usize, Rooms>,
-    /// A request came from that server: (who got it, whose it was).
-    heard: BTreeMap<(usize, usize), Arc<Notify>>,
-    /// Events that a liar made, and that no room of its own has.
-    vault: BTreeMap<OwnedEventId, Arc<Pdu>>,
+    /// Notified on a request: (receiver, requesting server).
+    requested: BTreeMap<(usize, usize), Arc<Notify>>,
+    /// Events of a malicious server that are not in its own room.
+    forged: BTreeMap<OwnedEventId, Arc<Pdu>>,
     malicious: Option<usize>,
     trace: Vec<String>,
-    /// The end of a run: nothing goes wrong any more.
-    calm: bool,
+    /// The end of a run: no more faults.
+    reliable: bool,
 }
 
 /// `s0.example`, ...
@@ -48,7 +48,7 @@ pub fn number(name: &ServerName) -> usize {
         .unwrap()
 }
 
-/// What a server does with an event that came: form, signatures, hash.
+/// The checks of a server on a received event: format, signatures, hash.
 pub fn check(json: &str, version: &RoomVersion) -> Option<Verified> {
     let unchecked = Unchecked::parse(json, version).ok()?;
     let keys = testing::verify_keys(unchecked.needed_keys().into_keys());
@@ -62,11 +62,11 @@ impl Network {
                 dice: StdRng::seed_from_u64(!seed),
                 cut: BTreeSet::new(),
                 servers: BTreeMap::new(),
-                heard: BTreeMap::new(),
-                vault: BTreeMap::new(),
+                requested: BTreeMap::new(),
+                forged: BTreeMap::new(),
                 malicious,
                 trace: Vec::new(),
-                calm: false,
+                reliable: false,
             }),
             began: Instant::now(),
         })
@@ -83,7 +83,7 @@ impl Network {
 
     pub fn note(&self, line: impl std::fmt::Display) {
         let line = format!("{} ms: {line}", self.elapsed());
-        // Among what the rooms say, so that one sees which server does.
+        // With the rooms' log lines, so that one sees which server does what.
         tracing::debug!(target: "weft_room::network", "{line}");
         self.lock().trace.push(line);
     }
@@ -112,34 +112,34 @@ impl Network {
         self.lock().cut.remove(&(from, to));
     }
 
-    /// Every link works from now on, and loses nothing.
-    pub fn calm_down(&self) {
+    /// From now on every link works and loses nothing.
+    pub fn stop_faults(&self) {
         let mut state = self.lock();
         state.cut.clear();
-        state.calm = true;
+        state.reliable = true;
     }
 
     pub fn heal_all(&self) {
         self.lock().cut.clear();
     }
 
-    pub fn keep_in_vault(&self, pdu: &Arc<Pdu>) {
-        self.lock().vault.insert(pdu.event_id().to_owned(), Arc::clone(pdu));
+    pub fn keep_forged(&self, pdu: &Arc<Pdu>) {
+        self.lock().forged.insert(pdu.event_id().to_owned(), Arc::clone(pdu));
     }
 
-    /// Told when `whose` makes a request to `who`.
-    pub fn heard(&self, who: usize, whose: usize) -> Arc<Notify> {
-        Arc::clone(self.lock().heard.entry((who, whose)).or_default())
+    /// Notified when `whose` makes a request to `who`.
+    pub fn requested(&self, who: usize, whose: usize) -> Arc<Notify> {
+        Arc::clone(self.lock().requested.entry((who, whose)).or_default())
     }
 
-    /// The rooms of a server that can be reached at this moment, there and back.
+    /// The rooms of a server, if it can be reached at this moment in both directions.
     pub fn reach(&self, from: usize, to: usize) -> Option<Rooms> {
         let state = self.lock();
         let cut = state.cut.contains(&(from, to)) || state.cut.contains(&(to, from));
         state.servers.get(&to).filter(|_| !cut).cloned()
     }
 
-    /// Some milliseconds; now and then more.
+    /// Some milliseconds; sometimes more.
     pub async fn delay(&self) {
         let milliseconds = {
             let mut state = self.lock();
@@ -154,10 +154,10 @@ impl Network {
 
     fn happens(&self, of_hundred: u32) -> bool {
         let mut state = self.lock();
-        !state.calm && state.dice.random_ratio(of_hundred, 100)
+        !state.reliable && state.dice.random_ratio(of_hundred, 100)
     }
 
-    /// A transaction.
+    /// Delivers a transaction.
     pub async fn deliver(&self, from: usize, to: usize, pdus: &[String]) -> Result<(), SendFailure> {
         self.delay().await;
         if self.happens(5) {
@@ -166,7 +166,7 @@ impl Network {
         let times = if self.happens(4) { 2 } else { 1 };
         for _ in 0..times {
             let rooms = self.reach(from, to).ok_or(SendFailure::Unreachable)?;
-            self.lock().heard.entry((to, from)).or_default().notify_one();
+            self.lock().requested.entry((to, from)).or_default().notify_one();
             receive(&rooms, from, pdus).await.ok_or(SendFailure::Unreachable)?;
         }
         self.note(format_args!("s{from} -> s{to}: {} events", pdus.len()));
@@ -178,7 +178,7 @@ impl Network {
     }
 }
 
-/// What `federation/inbound` does with the events of a transaction: each on its own, the bad ones left out.
+/// What `federation/inbound` does with the events of a transaction: each on its own, without the invalid ones.
 async fn receive(rooms: &Rooms, from: usize, pdus: &[String]) -> Option<()> {
     let mut events = Vec::new();
     for json in pdus {
@@ -194,11 +194,11 @@ async fn receive(rooms: &Rooms, from: usize, pdus: &[String]) -> Option<()> {
 
 fn room_of(json: &str) -> Option<ruma::OwnedRoomId> {
     let value: serde_json::Value = serde_json::from_str(json).unwrap();
-    // Create events of version 12 name no room; they are never sent in a transaction.
+    // Create events of room version 12 have no room id; they are never sent in a transaction.
     RoomId::parse(value["room_id"].as_str()?).ok()
 }
 
-/// One server's questions to the others.
+/// One server's requests to the others.
 pub struct EventFetcher {
     pub network: Arc<Network>,
     pub me: usize,
@@ -207,14 +207,14 @@ pub struct EventFetcher {
 fn unreachable(server: &ServerName) -> PeerError {
     PeerError::Unreachable {
         server: server.to_string(),
-        reason: "not at this moment".into(),
+        reason: "not reachable at this moment".into(),
     }
 }
 
 fn refused(server: &ServerName) -> PeerError {
     PeerError::Refused {
         server: server.to_string(),
-        reason: "has nothing of it".into(),
+        reason: "unknown here".into(),
     }
 }
 
@@ -230,14 +230,14 @@ impl EventFetcher {
             .ok_or_else(|| unreachable(server))?;
         self.network
             .lock()
-            .heard
+            .requested
             .entry((number(server), self.me))
             .or_default()
             .notify_one();
         Ok(rooms)
     }
 
-    /// Of the events asked about, those that the other server answers for: as `gateway/server/gate.rs`.
+    /// Of the requested events, those that the other server may return: as in `gateway/server/gate.rs`.
     async fn allowed(
         &self,
         rooms: &Rooms,
@@ -262,13 +262,13 @@ impl EventFetcher {
             .ok_or_else(|| unreachable(server))
     }
 
-    /// What a liar has beside its room; it gives that when it likes.
-    fn vault(&self, server: &ServerName, ids: &[OwnedEventId], version: &RoomVersion) -> Vec<Verified> {
+    /// Forged events of a malicious server, which it returns on request.
+    fn forged(&self, server: &ServerName, ids: &[OwnedEventId], version: &RoomVersion) -> Vec<Verified> {
         if self.network.lock().malicious != Some(number(server)) || self.network.happens(40) {
             return Vec::new();
         }
         let state = self.network.lock();
-        let found: Vec<Arc<Pdu>> = ids.iter().filter_map(|id| state.vault.get(id).cloned()).collect();
+        let found: Vec<Arc<Pdu>> = ids.iter().filter_map(|id| state.forged.get(id).cloned()).collect();
         drop(state);
         found.iter().filter_map(|pdu| check(pdu.json(), version)).collect()
     }
@@ -312,7 +312,7 @@ impl Peers for EventFetcher {
         ids: &[OwnedEventId],
     ) -> Result<Vec<Verified>, PeerError> {
         let rooms = self.ask(from).await?;
-        let mut events = self.vault(from, ids, version);
+        let mut events = self.forged(from, ids, version);
         for id in ids {
             let known = rooms.reader().event(None, id).await.map_err(|_| unreachable(from))?;
             events.extend(known.and_then(|pdu| check(pdu.json(), version)));
@@ -345,7 +345,7 @@ impl Peers for EventFetcher {
     }
 }
 
-/// A server's clock: the virtual time, a little off.
+/// A server's clock: the virtual time with a small offset.
 pub struct ServerClock {
     pub network: Arc<Network>,
     pub ahead: u64,

@@ -1,4 +1,4 @@
-//! What must hold when a run has come to rest.
+//! The invariants at the end of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,20 +8,20 @@ use weft_store::tables::rooms::{EVENTS, event_flags};
 
 use super::{editor::read, server::Server};
 
-/// A word that somebody typed.
+/// A word that a user typed.
 pub struct Word {
     pub text: String,
     pub author: usize,
 }
 
-/// What people were told, and what may have become of it.
+/// The acknowledgements, and the reasons for which a word may be missing.
 #[derive(Default)]
 pub struct Log {
     /// Words whose edit was acknowledged.
     pub acknowledged: Vec<Word>,
-    /// Words that somebody may have deleted.
+    /// Words that a user may have deleted.
     pub deleted: BTreeSet<String>,
-    /// Who lost the right to write at some time, or left: their last edits may have been refused elsewhere.
+    /// Users who left or lost the right to edit at some time: other servers may have refused their last edits.
     pub suspects: BTreeSet<usize>,
 }
 
@@ -32,7 +32,7 @@ pub struct View {
     pub text: String,
 }
 
-/// How a server sees the room.
+/// A server's view of the room.
 pub async fn view(server: &Server, room: &RoomId) -> View {
     let reader = server.rooms.reader();
     View {
@@ -41,7 +41,7 @@ pub async fn view(server: &Server, room: &RoomId) -> View {
     }
 }
 
-/// What differs between two views, in words.
+/// A description of the difference between two views.
 pub fn differs(one: (usize, &View), other: (usize, &View)) -> Option<String> {
     let ((a, one), (b, other)) = (one, other);
     let what = if one.state != other.state {
@@ -63,7 +63,7 @@ pub fn differs(one: (usize, &View), other: (usize, &View)) -> Option<String> {
     Some(format!("s{a} and s{b} differ in {what}"))
 }
 
-/// The text follows from the sealed events alone.
+/// The text from the sealed events alone.
 pub async fn text_of_events(server: &Server, room: &RoomId) -> Result<String, String> {
     let ends = server.rooms.reader().extremities(room).await.unwrap();
     let content = server.rooms.content(room, Some(&ends)).await;
@@ -72,7 +72,7 @@ pub async fn text_of_events(server: &Server, room: &RoomId) -> Result<String, St
         .map_err(|error| format!("s{}: {error}", server.number))
 }
 
-/// The events that a server has refused, and all that it has.
+/// All events of a server, and whether each was rejected.
 pub async fn refused(server: &Server, room: &RoomId) -> BTreeMap<OwnedEventId, bool> {
     let rows = server.store.scan_all(EVENTS.under(&(room,))).await.unwrap();
     let rows = rows.into_iter().filter(|(_, row)| !row.has(event_flags::OUTLIER));
@@ -80,14 +80,14 @@ pub async fn refused(server: &Server, room: &RoomId) -> BTreeMap<OwnedEventId, b
         .collect()
 }
 
-/// Nothing that was acknowledged is lost, and nothing is there twice.
-pub fn judge_words(text: &str, log: &Log, lies: bool) -> Result<(), String> {
+/// Checks that no acknowledged word is lost or there twice.
+pub fn check_words(text: &str, log: &Log, lies: bool) -> Result<(), String> {
     for word in &log.acknowledged {
         let count = text.matches(word.text.as_str()).count();
         let may_be_gone = lies || log.deleted.contains(&word.text) || log.suspects.contains(&word.author);
         if count > 1 || (count == 0 && !may_be_gone) {
             return Err(format!(
-                "{} of s{}, which was acknowledged, is there {count} times in {text:?}",
+                "the acknowledged word {} of s{} is {count} times in {text:?}",
                 word.text, word.author
             ));
         }

@@ -1,7 +1,7 @@
-//! What is to happen in a run: a list of actions that a seed gives, or a file.
+//! The plan of a run: a list of actions, from a seed or a file.
 //!
-//! A plan says who does what; whether it may be done is settled when it is tried, so that a plan from which actions were
-//! taken away is a plan still.
+//! A plan lists the actions of each user. Whether an action is allowed is checked when it is tried, so a plan without
+//! some of its actions is still a plan.
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use ruma::RoomVersionId;
@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 /// A run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
-    /// For the network's dice.
+    /// The seed of the network's random numbers.
     pub seed: u64,
     /// Servers, each with one user.
     pub servers: usize,
-    /// Whether the last of them lies.
+    /// Whether the last of them is malicious.
     pub malicious: bool,
-    /// Whether the one before it helps.
+    /// Whether the one before it is an accomplice.
     #[serde(default)]
     pub accomplice: bool,
     pub version: RoomVersionId,
-    /// Whether nobody says anything at the end: what all know must not hang on somebody's next word.
+    /// Whether no user sends an event at the end: servers must converge without later events.
     #[serde(default)]
     pub silent: bool,
     pub actions: Vec<Action>,
@@ -29,18 +29,18 @@ pub struct Plan {
 /// Servers, and so their users, are numbers.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub enum Action {
-    /// The user's editor types a word at so many thousandths of the text.
+    /// The user's editor types a word at this position, in thousandths of the text.
     Type {
         who: usize,
         at: u32,
     },
-    /// ... or deletes a few characters there.
+    /// The user's editor deletes words there.
     Delete {
         who: usize,
         at: u32,
         count: u32,
     },
-    /// The editor hears what its server has.
+    /// The editor fetches the text of its server.
     Sync {
         who: usize,
     },
@@ -50,7 +50,7 @@ pub enum Action {
     Title {
         who: usize,
     },
-    /// Another name to be shown by: the user's membership once more.
+    /// Another display name: sends the user's membership again.
     Rename {
         who: usize,
     },
@@ -78,11 +78,11 @@ pub enum Action {
         who: usize,
         via: usize,
     },
-    /// Redacts the newest chat message that the server knows.
+    /// Redacts the newest chat message on the server.
     Redact {
         who: usize,
     },
-    /// What `from` says no longer reaches `to`.
+    /// Events from `from` no longer reach `to`.
     Cut {
         from: usize,
         to: usize,
@@ -91,17 +91,17 @@ pub enum Action {
         from: usize,
         to: usize,
     },
-    /// Cuts a server off, both ways.
+    /// Cuts a server off, in both directions.
     Isolate {
         who: usize,
     },
     HealAll,
-    /// The links heal, and everybody sends a message when the earlier ones have come.
+    /// Heals all links; every user sends a message when the earlier ones were delivered.
     Agree,
     Restart {
         who: usize,
     },
-    /// The power goes; so many batches of what was not synced survive.
+    /// A power loss; this number of unsynced batches survives.
     PowerLoss {
         who: usize,
         kept: usize,
@@ -109,39 +109,39 @@ pub enum Action {
     Pass {
         milliseconds: u64,
     },
-    /// The liar's own repertoire; done only by a liar.
+    /// A malicious action; done by a malicious server only.
     Lie {
         kind: Lie,
     },
 }
 
-/// What a lying server does.
+/// The actions of a malicious server.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
 pub enum Lie {
     /// Two contents for the same blocks: one for half of the servers, one for the others.
     Equivocate,
-    /// Goes on from the second content.
+    /// Continues the second content.
     ContinueOther,
-    /// Somebody else's client id.
+    /// Uses another user's client id.
     Spoof,
     /// An update from an old branch of the graph.
     OldBranch,
-    /// An event that only one server gets.
+    /// An event that only one server receives.
     Withhold,
-    /// A redacted copy for one server, the whole for the others.
+    /// A redacted copy for one half of the servers, the whole event for the others.
     Pruned,
-    /// Raises its own power without having it.
+    /// Raises its own power level without the power to do so.
     Usurp,
-    /// A message with content that is not what its hash says, and one with ten ends of the past.
+    /// A message whose content does not match its hash, and one that is no event.
     Malformed,
-    /// The room's first events, sent anew.
+    /// Sends the room's first events again.
     Replay,
-    /// Somebody else's client id, in an event that follows what was there when the room began.
+    /// Uses another user's client id, in an event that references the extremities of the room's start.
     Backdate,
-    /// A word of its own; the next time other content in its place, in an event that follows what was there when the room
-    /// began.
+    /// A word of its own; the next time other content in its place, in an event that references the extremities of the
+    /// room's start.
     Rewrite,
-    /// A message that follows the last false claim alone: of the accomplice, if there is one.
+    /// A message that references the last false claim alone, by the accomplice if there is one.
     Support,
 }
 
@@ -184,14 +184,14 @@ impl Plan {
         }
     }
 
-    /// A plan in which one server or two lie about clocks, and nobody's rights change: what is final then is known
-    /// ([`super::finality`]).
+    /// A plan in which one or two servers make false claims to clocks, and no rights change, so that final updates are
+    /// known ([`super::finality`]).
     pub fn of_claims(seed: u64) -> Self {
         let mut dice = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let servers = dice.random_range(3..=5);
         let accomplice = servers > 3 && dice.random_ratio(1, 2);
         let count = dice.random_range(20..50);
-        let actions = (0..count).map(|_| action_beside_claims(&mut dice, servers)).collect();
+        let actions = (0..count).map(|_| action_besides_claims(&mut dice, servers)).collect();
         Self {
             seed,
             servers,
@@ -203,7 +203,7 @@ impl Plan {
         }
     }
 
-    /// Whether nobody's membership and nobody's rights change.
+    /// Whether no membership and no rights change.
     pub fn is_steady(&self) -> bool {
         let changes = |action: &Action| {
             matches!(
@@ -222,7 +222,7 @@ impl Plan {
     }
 }
 
-fn action_beside_claims(dice: &mut StdRng, servers: usize) -> Action {
+fn action_besides_claims(dice: &mut StdRng, servers: usize) -> Action {
     let who = dice.random_range(0..servers);
     let other = (who + dice.random_range(1..servers)) % servers;
     let at = dice.random_range(0..=1_000);

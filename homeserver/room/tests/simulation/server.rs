@@ -1,4 +1,4 @@
-//! One server of a run: its rooms on a disk in memory, and the tasks that empty its outbox.
+//! One server of a run: its rooms on a memory disk, and the tasks that empty its outbox.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -24,7 +24,7 @@ use super::{
     outbox::StoredOutbox,
 };
 
-/// A task looks at its rows without being woken this often. Less often than the real one: virtual time goes fast.
+/// The interval at which a task reads its rows without being woken. Longer than the real one: virtual time is fast.
 const SWEEP: Duration = Duration::from_secs(20 * 60);
 
 /// See the module.
@@ -51,7 +51,7 @@ impl CommitSink for Sink {
 }
 
 impl Server {
-    /// Starts a server on a new disk; it can talk to servers 0 to `others - 1`.
+    /// Starts a server on a new disk; it can reach servers 0 to `others - 1`.
     pub async fn new(number: usize, others: usize, network: &Arc<Network>) -> Self {
         Self::start(number, others, network, MemoryEngine::new()).await
     }
@@ -100,20 +100,20 @@ impl Server {
         }
     }
 
-    /// A graceful stop, and a start.
+    /// A graceful stop and a start.
     pub async fn restart(&mut self) {
         self.network.down(self.number);
         self.rooms.stop().await;
-        self.again(None).await;
+        self.start_again(None).await;
     }
 
-    /// The power goes and comes back.
+    /// A power loss and a start.
     pub async fn power_loss(&mut self, kept: usize) {
         self.network.down(self.number);
-        self.again(Some(Tail::Torn(kept))).await;
+        self.start_again(Some(Tail::Torn(kept))).await;
     }
 
-    async fn again(&mut self, tail: Option<Tail>) {
+    async fn start_again(&mut self, tail: Option<Tail>) {
         for sender in self.senders.drain(..) {
             sender.abort();
         }
@@ -124,7 +124,7 @@ impl Server {
         *self = Self::start(self.number, self.others, &self.network, self.disk.open()).await;
     }
 
-    /// Whether nothing waits to be sent to any of these.
+    /// Whether nothing is waiting to be sent to any of these.
     pub async fn has_sent_all(&self, to: impl Iterator<Item = usize>) -> bool {
         let outbox = StoredOutbox {
             store: self.store.clone(),
@@ -145,7 +145,7 @@ async fn send(
     outbox: StoredOutbox,
     wake: Arc<Notify>,
 ) {
-    let heard = network.heard(from, super::network::number(&to));
+    let requested = network.requested(from, super::network::number(&to));
     let mut queue = Queue::new(network.elapsed());
     let retry = outbox.load_retry(&to).await.unwrap_or_default();
     let mut inputs = VecDeque::from([Input::Started(retry)]);
@@ -169,7 +169,7 @@ async fn send(
         let input = tokio::select! {
             biased;
             () = wake.notified() => Input::Wake,
-            () = heard.notified() => Input::Reachable,
+            () = requested.notified() => Input::Reachable,
             () = tokio::time::sleep(pause) => if queue.is_waiting() { Input::Tick } else { Input::Wake },
         };
         inputs.push_back(input);
@@ -195,7 +195,7 @@ async fn perform(
             ))
         }
         Action::Acknowledge { through } => {
-            // A failure means that the power is gone.
+            // A failure means a power loss.
             let _ = outbox.acknowledge(to, through).await;
             Some(Input::Acknowledged)
         }
@@ -205,7 +205,7 @@ async fn perform(
         }
         Action::WakeAt(_) => None,
         Action::GivenUp(event) => {
-            network.note(format_args!("s{from} gives up {event}"));
+            network.note(format_args!("s{from} drops {event}"));
             None
         }
     }

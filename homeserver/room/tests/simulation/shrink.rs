@@ -1,8 +1,8 @@
-//! A plan that fails, made small: actions are taken away as long as it fails without them.
+//! Minimises a plan that fails: removes actions as long as it still fails.
 
 use super::{plan::Plan, world::run};
 
-/// Gives the smallest plan that was found, and how that one fails.
+/// Returns the smallest plan that was found, and its failure.
 pub fn shrink(mut plan: Plan, mut failure: String) -> (Plan, String) {
     let mut portion = (plan.actions.len() / 2).max(1);
     loop {

@@ -1,4 +1,4 @@
-//! A run: the servers, their people, and the plan played on them.
+//! A run: the servers, their users, and the execution of a plan.
 
 use std::{cell::RefCell, collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -17,23 +17,23 @@ use super::{
     finality::Finals,
     malicious::MaliciousServer,
     network::{Network, check, name},
-    oracle::{Log, Word, differs, judge_words, refused, text_of_events, user, view},
+    oracle::{Log, Word, check_words, differs, refused, text_of_events, user, view},
     plan::{Action, Plan},
     server::Server,
 };
 
-/// How a run went.
+/// The result of a run.
 pub struct Outcome {
     pub trace: Vec<String>,
     pub result: Result<(), String>,
 }
 
 thread_local! {
-    /// The first panic of this run: workers survive theirs, and a run must not.
+    /// The first panic of this run: workers survive their panics, a run must not.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Plays a plan in a thread and a time of its own.
+/// Runs a plan in a thread with its own virtual time.
 pub fn run(plan: &Plan) -> Outcome {
     std::panic::set_hook(Box::new(|info| {
         PANIC.with_borrow_mut(|first| {
@@ -59,7 +59,7 @@ pub fn run(plan: &Plan) -> Outcome {
     let result = match (played, PANIC.take()) {
         (_, Some(panic)) => Err(format!("a panic: {panic}")),
         (Ok(result), None) => result,
-        (Err(_), None) => Err("a panic without words".to_owned()),
+        (Err(_), None) => Err("a panic without a message".to_owned()),
     };
     Outcome { trace, result }
 }
@@ -73,24 +73,24 @@ pub struct World {
     malicious: Option<MaliciousServer>,
     editors: Vec<Option<Editor>>,
     clients: Vec<(usize, u64)>,
-    /// Words that are final, if nobody's rights change.
+    /// Words that are final, if no rights change.
     finals: Option<Finals>,
     log: Log,
     counter: u64,
 }
 
-/// The network knows the servers, and they know the network: without this, a world would stay in memory for ever.
+/// Breaks the reference cycle between network and servers; otherwise a world would stay in memory for ever.
 impl Drop for World {
     fn drop(&mut self) {
         (0..self.servers.len()).for_each(|number| self.network.down(number));
     }
 }
 
-/// How long it may take until all is said, virtual time: longer than the longest pause of an outbox.
+/// The longest virtual time until everything is delivered: longer than the longest pause of an outbox.
 const TIMEOUT: Duration = Duration::from_secs(5 * 60 * 60);
 
-/// How long it takes until each server has had its turn to follow what others haven't heard (room/src/vouch.rs).
-const EVERYBODYS_TURN: Duration = Duration::from_secs(2 * 60);
+/// The time until each server has had its turn to reconcile (room/src/reconcile.rs).
+const ALL_TURNS: Duration = Duration::from_secs(2 * 60);
 
 impl World {
     async fn new(plan: &Plan) -> Self {
@@ -98,13 +98,13 @@ impl World {
         let network = Network::new(plan.seed, malicious);
         let mut servers = Vec::new();
         for number in 0..plan.servers {
-            // One more may come late.
+            // One more may join late.
             servers.push(Server::new(number, plan.servers + 1, &network).await);
         }
         let version = RoomVersion::new(&plan.version).unwrap();
         let request = CreateRoom {
             version: Some(plan.version.clone()),
-            // A random id would give all events other ids in each run of a seed, and what is settled by ids another end.
+            // A random id would give all events other ids in each run of a seed, and decisions by id another result.
             room_id: (!version.room_id_is_create_hash())
                 .then(|| RoomId::parse(format!("!{}:{}", plan.seed, name(0))).unwrap()),
             document: Some(DocumentKind::Text),
@@ -150,13 +150,13 @@ impl World {
                 self.look_at_finals().await?;
             }
         }
-        self.come_to_rest(plan.silent).await?;
-        self.judge().await?;
+        self.settle(plan.silent).await?;
+        self.check().await?;
         self.look_at_finals().await
     }
 
-    /// What was final before must stand; what is final now is noted. Only where somebody lies: else all that was
-    /// acknowledged is looked at in the end anyway.
+    /// Checks that words that were final are still there, and adds those that are final now. Only with a malicious
+    /// server: otherwise the end of the run checks all acknowledged words.
     async fn look_at_finals(&mut self) -> Result<(), String> {
         let Some(mut finals) = self.finals.take().filter(|_| self.malicious.is_some()) else {
             return Ok(());
@@ -170,7 +170,7 @@ impl World {
         result
     }
 
-    /// Who has typed, and under which client id.
+    /// The users that have typed, with their client ids.
     pub fn clients(&self) -> &[(usize, u64)] {
         &self.clients
     }
@@ -179,8 +179,8 @@ impl World {
         match *action {
             Action::Type { who, at } => self.type_word(who, at).await,
             Action::Delete { who, at, count } => self.delete(who, at, count).await,
-            Action::Sync { who } => self.hear(who).await,
-            Action::Say { who } => self.say(who).await.map(drop),
+            Action::Sync { who } => self.sync(who).await,
+            Action::Say { who } => self.send_message(who).await.map(drop),
             Action::Title { who } => self.title(who).await,
             Action::Rename { who } => self.rename(who).await,
             Action::Role { who, whom, level } => self.role(who, whom, level).await,
@@ -205,7 +205,7 @@ impl World {
                 Ok(())
             }
             Action::Lie { kind } => match self.malicious.take() {
-                None => Err("nobody lies here".into()),
+                None => Err("no server is malicious".into()),
                 Some(mut malicious) => {
                     let told = malicious.lie(self, kind).await;
                     self.malicious = Some(malicious);
@@ -219,7 +219,7 @@ impl World {
                 self.network.heal_all();
                 time::sleep(Duration::from_secs(60)).await;
                 for who in 0..self.servers.len() {
-                    let _ = self.say(who).await;
+                    let _ = self.send_message(who).await;
                 }
                 time::sleep(Duration::from_secs(20)).await;
                 Ok(())
@@ -239,7 +239,7 @@ impl World {
         Ok(())
     }
 
-    /// A number that was not used before.
+    /// An unused number.
     pub fn next(&mut self) -> u64 {
         self.counter += 1;
         self.counter
@@ -272,13 +272,13 @@ impl World {
         Ok(self.editors[who].as_ref().unwrap())
     }
 
-    async fn hear(&mut self, who: usize) -> Result<(), String> {
+    async fn sync(&mut self, who: usize) -> Result<(), String> {
         let content = self.servers[who]
             .rooms
             .content(&self.room, None)
             .await
             .map_err(|error| error.to_string())?;
-        self.editor(who).await?.hear(&content);
+        self.editor(who).await?.receive(&content);
         Ok(())
     }
 
@@ -306,7 +306,7 @@ impl World {
         self.edit(who, update).await
     }
 
-    /// An edit that was not taken, or of which that isn't known, ends with its editor: as a tab that is closed.
+    /// An edit that was refused, or whose result is unknown, closes its editor, like a closed tab.
     async fn edit(&mut self, who: usize, update: Vec<u8>) -> Result<(), String> {
         let edit = Edit {
             user: user(who),
@@ -318,7 +318,7 @@ impl World {
             Ok(EditOutcome::Journaled | EditOutcome::NothingNew) => Ok(()),
             Ok(EditOutcome::Missing { .. } | EditOutcome::Partly(_)) => {
                 self.editors[who] = None;
-                Err("builds on what the server hasn't".into())
+                Err("builds on unknown updates".into())
             }
             Err(error) => {
                 self.editors[who] = None;
@@ -350,7 +350,7 @@ impl World {
         sent.map_err(|error| error.to_string())
     }
 
-    async fn say(&mut self, who: usize) -> Result<OwnedEventId, String> {
+    async fn send_message(&mut self, who: usize) -> Result<OwnedEventId, String> {
         let body = format!("message {}", self.next());
         self.send(
             who,
@@ -382,7 +382,7 @@ impl World {
 
     async fn role(&mut self, who: usize, whom: usize, level: i64) -> Result<(), String> {
         if whom == 0 {
-            return Err("the owner stays".into());
+            return Err("the owner can't be changed".into());
         }
         let reader = self.servers[who].rooms.reader();
         let levels = reader.state_event(&self.room, "m.room.power_levels", "").await;
@@ -398,7 +398,7 @@ impl World {
 
     async fn member(&mut self, who: usize, whom: usize, membership: &str) -> Result<(), String> {
         if whom == 0 {
-            return Err("the owner stays".into());
+            return Err("the owner can't be changed".into());
         }
         let key = user(whom);
         let content = json!({ "membership": membership });
@@ -464,7 +464,7 @@ impl World {
             .has_ended(&self.room, &user(who), event.auth_events())
             .await;
         if ended.map_err(|error| words(&error))? {
-            return Err("the other server has not heard of the end of the last stay".into());
+            return Err("the other server does not have the end of the last membership".into());
         }
         network.delay().await;
         let answer = reach()?
@@ -489,7 +489,7 @@ impl World {
         ours.adopt(joined).await.map_err(|error| words(&error))
     }
 
-    /// Builds the event from the fields that are known, as federation does.
+    /// Builds the event from the known fields, as federation does.
     fn sign_template(&self, who: usize, object: &ruma::CanonicalJsonObject, version: &RoomVersion) -> Arc<Pdu> {
         let value = serde_json::to_value(object).unwrap();
         let draft = Draft {
@@ -530,24 +530,24 @@ impl World {
         found
     }
 
-    /// The links heal, everybody says one thing more, a new server joins, and all is delivered.
-    async fn come_to_rest(&mut self, silent: bool) -> Result<(), String> {
-        self.network.calm_down();
+    /// Heals the links, has every user send one message, adds a new server, and waits until everything is delivered.
+    async fn settle(&mut self, silent: bool) -> Result<(), String> {
+        self.network.stop_faults();
         time::sleep(TIMEOUT).await;
-        // What a liar kept from some shows only when the others speak.
+        // What a malicious server withheld shows only after other servers send events.
         if !silent || self.malicious.is_some() {
             for who in 0..self.servers.len() {
-                // Who is out or may not speak doesn't.
-                let _ = self.say(who).await;
+                // Users outside the room, or without the right, don't.
+                let _ = self.send_message(who).await;
             }
         }
-        self.until_quiet().await?;
-        // Time for servers to follow what others don't have, each in its turn.
-        time::sleep(EVERYBODYS_TURN).await;
-        self.until_quiet().await?;
+        self.until_settled().await?;
+        // Time for each server's turn to reconcile.
+        time::sleep(ALL_TURNS).await;
+        self.until_settled().await?;
         if silent && self.malicious.is_none() {
-            // The late server's join would tell the others of one another.
-            self.judge().await?;
+            // The join of the late server would distribute missing events.
+            self.check().await?;
         }
         let late = self.servers.len();
         self.servers.push(Server::new(late, late + 1, &self.network).await);
@@ -555,28 +555,30 @@ impl World {
         self.join(late, 0)
             .await
             .map_err(|error| format!("the late server can't join: {error}"))?;
-        self.until_quiet().await?;
-        self.say(0).await?;
-        self.until_quiet().await?;
-        time::sleep(EVERYBODYS_TURN).await;
-        self.until_quiet().await
+        self.until_settled().await?;
+        self.send_message(0).await?;
+        self.until_settled().await?;
+        time::sleep(ALL_TURNS).await;
+        self.until_settled().await
     }
 
-    /// Until all that is to be sent is sent, and no history is on its way.
-    async fn until_quiet(&mut self) -> Result<(), String> {
+    /// Waits until everything is sent and no backfill is running.
+    async fn until_settled(&mut self) -> Result<(), String> {
         let until = time::Instant::now() + TIMEOUT;
         let mut pause = Duration::from_secs(2);
         loop {
             time::sleep(pause).await;
-            let Some(why) = self.unrest().await else { return Ok(()) };
+            let Some(why) = self.pending_work().await else {
+                return Ok(());
+            };
             if time::Instant::now() > until {
-                return Err(format!("there is no rest: {why}"));
+                return Err(format!("the run does not settle: {why}"));
             }
             pause = (pause * 2).min(Duration::from_secs(10 * 60));
         }
     }
 
-    async fn unrest(&self) -> Option<String> {
+    async fn pending_work(&self) -> Option<String> {
         let servers = self.taking_part().await;
         let numbers: BTreeSet<usize> = servers.iter().map(|server| server.number).collect();
         for server in &servers {
@@ -586,16 +588,16 @@ impl World {
             }
             let dispute = server.store.get(&DISPUTED_ROOMS, &(&self.room,)).await.unwrap();
             if dispute.is_some_and(|dispute| dispute.due) {
-                return Some(format!("s{} will work the text out again", server.number));
+                return Some(format!("s{} will rebuild the text", server.number));
             }
             if server.rooms.coming_history(&self.room).is_some() {
-                return Some(format!("s{} fetches the history", server.number));
+                return Some(format!("s{} is running a backfill", server.number));
             }
         }
         None
     }
 
-    async fn judge(&self) -> Result<(), String> {
+    async fn check(&self) -> Result<(), String> {
         let servers = self.taking_part().await;
         let first = view(servers[0], &self.room).await;
         let first_refused = refused(servers[0], &self.room).await;
@@ -617,10 +619,10 @@ impl World {
                 .iter()
                 .find(|(id, is)| refused.get(*id).is_some_and(|other| other != *is));
             if let Some((id, _)) = differ {
-                return Err(format!("s{a} and s{} judge {id} differently", server.number));
+                return Err(format!("s{a} and s{} decide differently about {id}", server.number));
             }
         }
-        judge_words(&first.text, &self.log, self.malicious.is_some())?;
+        check_words(&first.text, &self.log, self.malicious.is_some())?;
         self.network
             .note(format_args!("at rest: {:?}, {} servers", first.text, servers.len()));
         Ok(())
