@@ -56,24 +56,27 @@ pub(crate) struct Reconciliation {
 impl Reconciliation {
     /// Updates the data for the current extremities, some of which are new in this turn.
     fn note(&mut self, extremities: &[Arc<Pdu>], commit: &PendingCommit, ours: &ServerName) {
-        let is_there = |id: &OwnedEventId| extremities.iter().any(|end| end.event_id() == id);
+        let is_there = |id: &OwnedEventId| extremities.iter().any(|extremity| extremity.event_id() == id);
         self.received.retain(|id, _| is_there(id));
         self.not_referenced.retain(is_there);
         let (new, old): (Vec<_>, Vec<_>) = extremities
             .iter()
-            .partition(|end| commit.write(end.event_id()).is_some());
-        let senders: Vec<_> = new.iter().map(|end| end.sender().server_name()).collect();
-        for end in old.into_iter().filter(|end| end.sender().server_name() != ours) {
-            let author = end.sender().server_name();
+            .partition(|extremity| commit.write(extremity.event_id()).is_some());
+        let senders: Vec<_> = new.iter().map(|extremity| extremity.sender().server_name()).collect();
+        for extremity in old
+            .into_iter()
+            .filter(|extremity| extremity.sender().server_name() != ours)
+        {
+            let author = extremity.sender().server_name();
             let has_sent = senders.iter().any(|sender| **sender != *author && **sender != *ours);
-            let received = self.received.get(end.event_id());
+            let received = self.received.get(extremity.event_id());
             if has_sent && received.is_none_or(|received| received.elapsed() > RECEIVED_BY_ALL_AFTER) {
-                self.not_referenced.insert(end.event_id().to_owned());
+                self.not_referenced.insert(extremity.event_id().to_owned());
             }
         }
         let now = Instant::now();
         self.received
-            .extend(new.into_iter().map(|end| (end.event_id().to_owned(), now)));
+            .extend(new.into_iter().map(|extremity| (extremity.event_id().to_owned(), now)));
     }
 }
 
@@ -88,7 +91,7 @@ impl Worker {
         let ours = |event: &&Arc<Pdu>| event.sender().server_name() == self.ours();
         // An undelivered event mostly reaches all servers with the next event.
         let only_undelivered = |id: &EventId| {
-            unconfirmed_extremities.undelivered.contains(id) && !unconfirmed_extremities.held.contains(id)
+            unconfirmed_extremities.undelivered.contains(id) && !unconfirmed_extremities.soft_failed.contains(id)
         };
         let at_once = |event: &&Arc<Pdu>| ours(event) && !only_undelivered(event.event_id());
         if let Some(event) = unconfirmed.iter().find(at_once) {
@@ -142,21 +145,24 @@ impl Worker {
         let stored: Vec<_> = active
             .extremities
             .iter()
-            .map(|end| end.id.clone())
+            .map(|extremity| extremity.id.clone())
             .filter(|id| !is_new(id))
             .collect();
         let mut extremities = shared.reader.events_of(&self.room, &active.version, &stored).await?;
-        let new = active.extremities.iter().filter_map(|end| commit.write(&end.id));
+        let new = active
+            .extremities
+            .iter()
+            .filter_map(|extremity| commit.write(&extremity.id));
         extremities.extend(new.map(|write| Arc::clone(&write.pdu)));
         self.reconciliation
             .note(&extremities, commit, shared.identity.server_name());
         if extremities.len() < 2 {
             return Ok(Vec::new());
         }
-        extremities.retain(|end| {
-            unconfirmed_extremities.held.contains(end.event_id())
-                || unconfirmed_extremities.undelivered.contains(end.event_id())
-                || self.reconciliation.not_referenced.contains(end.event_id())
+        extremities.retain(|extremity| {
+            unconfirmed_extremities.soft_failed.contains(extremity.event_id())
+                || unconfirmed_extremities.undelivered.contains(extremity.event_id())
+                || self.reconciliation.not_referenced.contains(extremity.event_id())
         });
         Ok(extremities)
     }

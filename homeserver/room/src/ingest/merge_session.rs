@@ -67,7 +67,7 @@ pub(super) struct MergedEvent {
 #[derive(Default)]
 struct Following {
     state: Option<NewState>,
-    /// Events that became reachable through it: see [`MergeSession::bring_in`].
+    /// Events that became reachable through it: see [`MergeSession::reach_ancestors`].
     between: Vec<Arc<Pdu>>,
 }
 
@@ -319,17 +319,17 @@ impl<'a> MergeSession<'a> {
         recipients: Recipients,
     ) -> Result<(), Unavailable> {
         self.note_missing(&pdu).await?;
-        let brought = self.bring_in(&pdu).await?;
+        let reached = self.reach_ancestors(&pdu).await?;
         let event = PersistedEvent {
             pdu: Arc::clone(&pdu),
             flags,
         };
         // The text first: the vector of the event's past must not contain the event yet.
-        self.take_text(&brought, &event).await?;
-        for one in brought.iter().chain([&event]).filter(|one| !one.pdu.rejected()) {
+        self.take_text(&reached, &event).await?;
+        for one in reached.iter().chain([&event]).filter(|one| !one.pdu.rejected()) {
             self.active.note_unwitnessed(self.commit, &one.pdu, self.ours);
         }
-        let between: Vec<Arc<Pdu>> = brought.iter().map(|event| Arc::clone(&event.pdu)).collect();
+        let between: Vec<Arc<Pdu>> = reached.iter().map(|event| Arc::clone(&event.pdu)).collect();
         let state = self.state_of_now(&pdu, after, &between).await?;
         self.note_state_reset(&pdu, state.as_ref());
         let following = Following { state, between };
@@ -340,8 +340,8 @@ impl<'a> MergeSession<'a> {
             following,
             recipients,
         );
-        for held in brought.iter().filter(|held| !held.pdu.rejected()) {
-            self.take_redaction(&held.pdu).await?;
+        for event in reached.iter().filter(|event| !event.pdu.rejected()) {
+            self.take_redaction(&event.pdu).await?;
         }
         self.take_redaction(&pdu).await?;
         self.apply_earlier_redactions(&pdu, flags).await
@@ -414,8 +414,8 @@ impl<'a> MergeSession<'a> {
 
     /// The ancestors of an accepted event that were not reachable before, in order: soft-failed events, including those
     /// behind rejected ones. A server that accepted them had to reference them, so all servers end in the same state.
-    async fn bring_in(&mut self, pdu: &Pdu) -> Result<Vec<PersistedEvent>, Unavailable> {
-        let mut brought = Vec::new();
+    async fn reach_ancestors(&mut self, pdu: &Pdu) -> Result<Vec<PersistedEvent>, Unavailable> {
+        let mut reached = Vec::new();
         let mut seen: HashSet<OwnedEventId> = HashSet::new();
         let mut work: Vec<OwnedEventId> = pdu.prev_events().to_vec();
         while let Some(id) = work.pop() {
@@ -435,9 +435,9 @@ impl<'a> MergeSession<'a> {
             }
             let flags = flags | event_flags::REACHABLE;
             self.set_flags(&pdu, flags).await?;
-            brought.push(PersistedEvent { pdu, flags });
+            reached.push(PersistedEvent { pdu, flags });
         }
-        Ok(order(brought, Links::All, |event| &event.pdu))
+        Ok(order(reached, Links::All, |event| &event.pdu))
     }
 
     /// A stored event and its flags.

@@ -49,8 +49,8 @@ async fn is_reset(
     stands: &Pdu,
 ) -> Result<bool, Unavailable> {
     let extremities = graph.extremities().into_iter().take(MAX_EXTREMITIES);
-    for end in extremities.chain(joins.iter().cloned()) {
-        let state = graph.state_after(&end).await?;
+    for extremity in extremities.chain(joins.iter().cloned()) {
+        let state = graph.state_after(&extremity).await?;
         let member = state.and_then(|state| state.get("m.room.member", user.as_str()).cloned());
         let Some(member) = member.filter(|member| *member != *stands.event_id()) else {
             continue;
@@ -59,7 +59,7 @@ async fn is_reset(
             continue;
         };
         let there = StateView::from_events(graph.version().clone(), [member.pdu]);
-        if there.membership(user) == MembershipState::Join && follows(graph, &end, stands.event_id()).await? {
+        if there.membership(user) == MembershipState::Join && follows(graph, &extremity, stands.event_id()).await? {
             return Ok(true);
         }
     }
@@ -67,8 +67,8 @@ async fn is_reset(
 }
 
 /// Whether an event is a descendant of another, within the limit.
-async fn follows(graph: &impl Graph, end: &EventId, before: &EventId) -> Result<bool, Unavailable> {
-    let (mut seen, mut work) = (HashSet::new(), vec![end.to_owned()]);
+async fn follows(graph: &impl Graph, extremity: &EventId, before: &EventId) -> Result<bool, Unavailable> {
+    let (mut seen, mut work) = (HashSet::new(), vec![extremity.to_owned()]);
     while let Some(id) = work.pop() {
         if id == *before {
             return Ok(true);

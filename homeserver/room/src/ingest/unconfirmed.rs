@@ -32,7 +32,7 @@ pub(crate) struct UnconfirmedExtremities {
     /// Extremities that the current state does not allow, or that an event of another branch would not have allowed:
     /// one that is current there, or one that was replaced since, for example a lifted ban. The other server may or may
     /// not have had that event when it received the extremity.
-    pub(crate) held: BTreeSet<OwnedEventId>,
+    pub(crate) soft_failed: BTreeSet<OwnedEventId>,
     /// Extremities in whose state some server is not in the room, or is in it through a joined period that ended, so
     /// that the sender's server did not send them there.
     pub(crate) undelivered: BTreeSet<OwnedEventId>,
@@ -51,7 +51,7 @@ pub(crate) async fn unconfirmed_extremities(graph: &impl Graph) -> Result<Unconf
             continue;
         };
         if !allowed_by_current_state(graph.current(), &pdu) {
-            unconfirmed_extremities.held.insert(id.clone());
+            unconfirmed_extremities.soft_failed.insert(id.clone());
         }
         if branches.len() < MAX_EXTREMITIES
             && let Some(state) = graph.state_after(&id).await?
@@ -59,14 +59,18 @@ pub(crate) async fn unconfirmed_extremities(graph: &impl Graph) -> Result<Unconf
             branches.push((pdu, state));
         }
     }
-    for (end, state) in &branches {
+    for (extremity, state) in &branches {
         if !knows_all_servers(graph, state).await? {
-            unconfirmed_extremities.undelivered.insert(end.event_id().to_owned());
+            unconfirmed_extremities
+                .undelivered
+                .insert(extremity.event_id().to_owned());
         }
-        match is_unconfirmed(graph, end, &branches).await {
+        match is_unconfirmed(graph, extremity, &branches).await {
             Ok(false) => {}
             Ok(true) => {
-                unconfirmed_extremities.held.insert(end.event_id().to_owned());
+                unconfirmed_extremities
+                    .soft_failed
+                    .insert(extremity.event_id().to_owned());
             }
             Err(Undecided::Unavailable(error)) => return Err(error),
             Err(problem) => {
@@ -79,10 +83,10 @@ pub(crate) async fn unconfirmed_extremities(graph: &impl Graph) -> Result<Unconf
 
 /// Whether the current state allows a forward extremity. A user's own current membership event, for example a leave,
 /// needs no check: the state before it allowed it.
-fn allowed_by_current_state(now: &StateView, end: &Arc<Pdu>) -> bool {
-    let is_own = end.kind() == "m.room.member" && end.state_key() == Some(end.sender().as_str());
-    let current = now.get("m.room.member", end.sender().as_str());
-    (is_own && current.is_some_and(|current| current.event_id() == end.event_id())) || now.allows(end)
+fn allowed_by_current_state(now: &StateView, extremity: &Arc<Pdu>) -> bool {
+    let is_own = extremity.kind() == "m.room.member" && extremity.state_key() == Some(extremity.sender().as_str());
+    let current = now.get("m.room.member", extremity.sender().as_str());
+    (is_own && current.is_some_and(|current| current.event_id() == extremity.event_id())) || now.allows(extremity)
 }
 
 /// Whether all servers that are in the room now were in the room in this state, through a user who has been joined
@@ -139,20 +143,20 @@ async fn is_one_stay(graph: &impl Graph, user: &UserId, last: &Arc<Pdu>, first: 
 
 async fn is_unconfirmed(
     graph: &impl Graph,
-    end: &Arc<Pdu>,
+    extremity: &Arc<Pdu>,
     branches: &[(Arc<Pdu>, StateMap)],
 ) -> Result<bool, Undecided> {
-    let keys: BTreeSet<StateKey> = auth_keys(graph, end).into_iter().collect();
+    let keys: BTreeSet<StateKey> = auth_keys(graph, extremity).into_iter().collect();
     let create = graph.current().create().map(|create| create.event_id().to_owned());
-    let cited = load(graph, &[end.auth_events(), create.as_slice()].concat()).await?;
+    let cited = load(graph, &[extremity.auth_events(), create.as_slice()].concat()).await?;
     let view = StateView::from_events(graph.version().clone(), cited.0.values().cloned());
-    let mut others = concurrent(graph, end, branches).await?;
-    for (_, state) in branches.iter().filter(|(other, _)| !Arc::ptr_eq(other, end)) {
+    let mut others = concurrent(graph, extremity, branches).await?;
+    for (_, state) in branches.iter().filter(|(other, _)| !Arc::ptr_eq(other, extremity)) {
         others.extend(auth_difference(graph, &keys, &view.map(), state).await?);
     }
     Ok(others.iter().any(|other| {
         let decides = other.state_entry().is_some_and(|key| keys.contains(&key));
-        decides && !other.rejected() && !view.after(other).allows(end)
+        decides && !other.rejected() && !view.after(other).allows(extremity)
     }))
 }
 
@@ -160,7 +164,7 @@ async fn is_unconfirmed(
 /// state resolution has set aside since, which are in no state.
 async fn concurrent(
     graph: &impl Graph,
-    end: &Arc<Pdu>,
+    extremity: &Arc<Pdu>,
     branches: &[(Arc<Pdu>, StateMap)],
 ) -> Result<Vec<Arc<Pdu>>, Unavailable> {
     // All branches are walked back together, the deepest event first: an event is reached from all its descendants
@@ -168,7 +172,7 @@ async fn concurrent(
     let place = |pdu: &Pdu| (pdu.depth(), pdu.event_id().to_owned());
     let mut reached: BTreeMap<_, _> = branches
         .iter()
-        .map(|(pdu, _)| (place(pdu), (Arc::clone(pdu), Arc::ptr_eq(pdu, end))))
+        .map(|(pdu, _)| (place(pdu), (Arc::clone(pdu), Arc::ptr_eq(pdu, extremity))))
         .collect();
     let mut concurrent = Vec::new();
     for _ in 0..MAX_LOOKED_AT {

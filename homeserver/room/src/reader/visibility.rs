@@ -39,13 +39,13 @@ impl Reader {
         if self.servers_in(room).await?.contains(server) {
             return Ok(at.to_vec());
         }
-        let (mut joins, mut crossed) = (Vec::new(), BTreeSet::new());
+        let (mut joins, mut replaced) = (Vec::new(), BTreeSet::new());
         for end in extremities {
             let groups = self.groups_of(room, end).await?;
             if let Some(groups) = groups {
                 let members = self.members_then(room, server, groups.after).await?;
                 for join in members.into_iter().filter(is_join) {
-                    crossed.extend(self.memberships_before(room, &join).await?);
+                    replaced.extend(self.memberships_before(room, &join).await?);
                     joins.push(join);
                 }
             }
@@ -56,10 +56,10 @@ impl Reader {
                 continue;
             };
             let before = self.members_then(room, server, groups.before).await?;
-            let has_crossed = |member: &Arc<Pdu>| crossed.contains(member.event_id());
-            if before.iter().any(|member| is_join(member) || has_crossed(member))
+            let is_replaced = |member: &Arc<Pdu>| replaced.contains(member.event_id());
+            if before.iter().any(|member| is_join(member) || is_replaced(member))
                 || self.allows_any(room, event, &before, &joins).await?
-                || (!crossed.contains(event) && self.is_unseen_removal(room, event, &joins).await?)
+                || (!replaced.contains(event) && self.is_unseen_removal(room, event, &joins).await?)
                 || self.is_reset(room, &before, &joins).await?
             {
                 allowed.push(event.clone());
@@ -80,13 +80,13 @@ impl Reader {
         for member in before {
             ended.extend(self.memberships_before(room, member).await?);
         }
-        let is_beside = |join: &&Arc<Pdu>| !ended.contains(join.event_id());
-        if !joins.iter().any(|join| is_beside(&join)) {
+        let is_concurrent = |join: &&Arc<Pdu>| !ended.contains(join.event_id());
+        if !joins.iter().any(|join| is_concurrent(&join)) {
             return Ok(false);
         }
         let state = self.state_at(room, event).await?;
         let passes = |join: &Arc<Pdu>| state.as_ref().is_some_and(|state| state.allows(join));
-        Ok(joins.iter().filter(is_beside).any(passes))
+        Ok(joins.iter().filter(is_concurrent).any(passes))
     }
 
     /// Whether an accepted event is another user's membership event about a user with one of these joins, and does not

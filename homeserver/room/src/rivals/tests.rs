@@ -577,12 +577,12 @@ fn rivals_and_followers(dice: &mut StdRng) -> Vec<Event> {
     }
     let mut last: BTreeMap<usize, usize> = BTreeMap::new();
     for server in 6..dice.random_range(8..11) {
-        let heard = [dice.random_range(1..=claims), dice.random_range(1..=claims)];
-        events.push(event(&format!("first-{server}"), server, &heard[..1]));
+        let received = [dice.random_range(1..=claims), dice.random_range(1..=claims)];
+        events.push(event(&format!("first-{server}"), server, &received[..1]));
         events.push(event(
             &format!("second-{server}"),
             server,
-            &[events.len() - 1, heard[1]],
+            &[events.len() - 1, received[1]],
         ));
         last.insert(server, events.len() - 1);
     }

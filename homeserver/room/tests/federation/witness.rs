@@ -55,7 +55,7 @@ async fn a_server_with_readers_only_confirms_received_updates_once() {
             net.seal(ALICE, &room).await;
             net.edit(ALICE, &room, 0, "two ").await;
             net.quiet(&room).await;
-            let ends = net.rooms("b.example").reader().extremities(&room).await.unwrap();
+            let extremities = net.rooms("b.example").reader().extremities(&room).await.unwrap();
             assert_eq!(
                 counts(&net, &room).await,
                 (0, number - 1),
@@ -64,7 +64,11 @@ async fn a_server_with_readers_only_confirms_received_updates_once() {
             advance(&net, &room).await;
             assert_eq!(counts(&net, &room).await, (0, number), "{version}");
             let witness = witnesses(&net, "a.example", &room, "b.example").await.pop().unwrap();
-            assert_eq!(witness.prev_events(), ends, "{version}: it references all extremities");
+            assert_eq!(
+                witness.prev_events(),
+                extremities,
+                "{version}: it references all extremities"
+            );
             assert_eq!(witness.sender(), user(BOB));
             advance(&net, &room).await;
             assert_eq!(counts(&net, &room).await, (0, number), "{version}: once");
@@ -215,7 +219,7 @@ async fn without_a_power_level_for_witness_events_commenters_send_them() {
 }
 
 #[tokio::test]
-async fn users_cannot_send_witness_events() {
+async fn users_cannot_send_witness_events_or_name_updates() {
     let net = Net::new(&["a.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     let event = |kind: &str, content: serde_json::Value| NewEvent {

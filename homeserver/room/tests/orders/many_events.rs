@@ -31,9 +31,9 @@ async fn t15_many_forward_extremities_are_merged_by_the_next_events() {
         })
         .collect();
     let audience = scenario.audience().await;
-    let ends = scenario.gathers(&audience, fan, 34).await;
-    assert_eq!(ends[0], FAN, "each of them is a forward extremity");
-    let falls = ends.windows(2).all(|pair| pair[1] < pair[0] || pair[1] == 1);
-    assert!(falls, "the number of forward extremities falls: {ends:?}");
-    assert_eq!(*ends.last().unwrap(), 1, "{ends:?}");
+    let counts = scenario.gathers(&audience, fan, 34).await;
+    assert_eq!(counts[0], FAN, "each of them is a forward extremity");
+    let falls = counts.windows(2).all(|pair| pair[1] < pair[0] || pair[1] == 1);
+    assert!(falls, "the number of forward extremities falls: {counts:?}");
+    assert_eq!(*counts.last().unwrap(), 1, "{counts:?}");
 }

@@ -34,9 +34,9 @@ async fn fifty_concurrent_editors_have_one_text() {
         task.await.unwrap();
     }
     server.send_message(&room, &alice(), "done").await.unwrap();
-    let ends = server.rooms.reader().extremities(&room).await.unwrap();
-    assert_eq!(ends.len(), 1, "local bursts never fork the graph");
-    let sealed = text_of(&server.rooms.content(&room, Some(&ends)).await.unwrap());
+    let extremities = server.rooms.reader().extremities(&room).await.unwrap();
+    assert_eq!(extremities.len(), 1, "local bursts never fork the graph");
+    let sealed = text_of(&server.rooms.content(&room, Some(&extremities)).await.unwrap());
     let live = text_of(&server.rooms.content(&room, None).await.unwrap());
     assert_eq!(sealed, live);
     assert_eq!(live.matches(',').count(), 500);

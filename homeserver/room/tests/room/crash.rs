@@ -29,7 +29,7 @@ async fn edit_until_power_loss(server: &Server, room: &ruma::RoomId) -> Vec<Stri
         }
         let more = match n % 4 {
             1 => server.rooms.seal(room).await.is_ok(),
-            3 => server.send_message(room, &bob(), "talk").await.is_ok(),
+            3 => server.send_message(room, &bob(), "without_updates").await.is_ok(),
             _ => true,
         };
         if !more {
@@ -68,8 +68,11 @@ async fn acknowledged_edits_survive_a_power_loss_at_any_commit() {
             // All edits are in signed events now, with the same text.
             assert!(server.store.scan(JOURNAL.under(&(&room,))).await.unwrap().is_empty());
             assert!(!server.store.contains(&JOURNALED_ROOMS, &(&room,)).await.unwrap());
-            let ends = server.rooms.reader().extremities(&room).await.unwrap();
-            assert_eq!(text_of(&server.rooms.content(&room, Some(&ends)).await.unwrap()), text);
+            let extremities = server.rooms.reader().extremities(&room).await.unwrap();
+            assert_eq!(
+                text_of(&server.rooms.content(&room, Some(&extremities)).await.unwrap()),
+                text
+            );
             // Editing continues.
             let mut next = Editor::new(3);
             next.pull(&server.rooms, &room).await;

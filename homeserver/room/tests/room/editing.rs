@@ -31,13 +31,13 @@ async fn updates(server: &Server, room: &ruma::RoomId) -> usize {
 
 /// The text from signed events alone, from the snapshot and from a replay, which must agree.
 async fn sealed_text(server: &Server, room: &ruma::RoomId) -> String {
-    let ends = server.rooms.reader().extremities(room).await.unwrap();
-    let quick = text_of(&server.rooms.content(room, Some(&ends)).await.unwrap());
+    let extremities = server.rooms.reader().extremities(room).await.unwrap();
+    let quick = text_of(&server.rooms.content(room, Some(&extremities)).await.unwrap());
     let after = server
         .send_message(room, &alice(), "references the extremities")
         .await
         .unwrap();
-    let replayed = text_of(&server.rooms.content(room, Some(&ends)).await.unwrap());
+    let replayed = text_of(&server.rooms.content(room, Some(&extremities)).await.unwrap());
     assert_eq!(quick, replayed);
     assert_eq!(server.rooms.reader().extremities(room).await.unwrap(), [after]);
     quick
@@ -75,7 +75,7 @@ async fn edits_without_a_pause_are_sealed_after_the_longest_interval() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_joined_user_of_another_server_shortens_the_seal_interval() {
+async fn a_remote_user_in_the_document_shortens_the_seal_interval() {
     let server = Server::new().await;
     let room = server.document().await;
     let mut editor = Editor::new(11);
@@ -85,7 +85,7 @@ async fn a_joined_user_of_another_server_shortens_the_seal_interval() {
     assert_eq!(
         updates(&server, &room).await,
         1,
-        "including edits that were pending at the join"
+        "including edits that were pending before"
     );
     server.edit(&room, &alice(), editor.append("b")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(60)).await;
@@ -93,7 +93,11 @@ async fn a_joined_user_of_another_server_shortens_the_seal_interval() {
     tokio::time::sleep(Duration::from_secs(61)).await;
     server.edit(&room, &alice(), editor.append("c")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(60)).await;
-    assert_eq!(updates(&server, &room).await, 2, "the edits are sealed a minute later");
+    assert_eq!(
+        updates(&server, &room).await,
+        2,
+        "the remote presence expires after a minute"
+    );
 }
 
 #[tokio::test]
@@ -219,12 +223,14 @@ async fn refused_edits_have_distinct_errors() {
     assert!(!text_of(&server.rooms.content(&room, None).await.unwrap()).contains('!'));
     let garbage = server.edit(&room, &alice(), Bytes::from_static(b"\xff\xff\xff")).await;
     assert!(matches!(garbage, Err(EditError::Malformed(_))), "{garbage:?}");
-    let talk = server
+    let without_updates = server
         .rooms
         .create(&alice(), weft_room::CreateRoom::default())
         .await
         .unwrap();
-    let not = server.edit(&talk, &alice(), Editor::new(9).append("x")).await;
+    let not = server
+        .edit(&without_updates, &alice(), Editor::new(9).append("x"))
+        .await;
     assert!(matches!(not, Err(EditError::NotADocument(_))), "{not:?}");
 }
 

@@ -38,12 +38,17 @@ async fn pages_are_contiguous_and_can_leave_updates_out() {
     }
     paged.reverse();
     assert_eq!(paged, all.events.iter().map(|event| event.order).collect::<Vec<_>>());
-    let talk = reader
+    let without_updates = reader
         .timeline(&room, None, Direction::Forward, Types::WithoutUpdates, 500)
         .await
         .unwrap();
-    assert_eq!(all.events.len() - talk.events.len(), 5);
-    assert!(talk.events.iter().all(|event| event.pdu.kind() != "dev.weft.update"));
+    assert_eq!(all.events.len() - without_updates.events.len(), 5);
+    assert!(
+        without_updates
+            .events
+            .iter()
+            .all(|event| event.pdu.kind() != "dev.weft.update")
+    );
 }
 
 #[tokio::test]
@@ -78,7 +83,7 @@ async fn past_states_are_unchanged() {
     let room = server.document_with(&[(&bob(), 25)]).await;
     let reader = server.rooms.reader();
     let position = server.store.positions().visible();
-    let said = server.send_message(&room, &bob(), "still here").await.unwrap();
+    let sent = server.send_message(&room, &bob(), "still here").await.unwrap();
     let left = server.member(&room, &bob(), &bob(), "leave").await.unwrap();
     // A long history, so that state groups form chains with whole groups in between.
     for n in 0..230 {
@@ -88,7 +93,7 @@ async fn past_states_are_unchanged() {
             .unwrap();
     }
     let at = async |id: &ruma::EventId| reader.state_at(&room, id).await.unwrap().unwrap();
-    assert_eq!(at(&said).await.membership(&bob()), MembershipState::Join);
+    assert_eq!(at(&sent).await.membership(&bob()), MembershipState::Join);
     assert_eq!(at(&left).await.membership(&bob()), MembershipState::Join);
     let after = reader.state_after(&room, &left).await.unwrap().unwrap();
     assert_eq!(after.membership(&bob()), MembershipState::Leave);
@@ -185,26 +190,26 @@ async fn visible_history_ends_with_the_last_join_whatever_membership_follows() {
             let content = json!({ "history_visibility": visibility });
             let kind = "m.room.history_visibility";
             server.state(&room, &alice(), kind, "", content).await.unwrap();
-            let mut said = vec![server.send_message(&room, &alice(), "before").await.unwrap()];
+            let mut sent = vec![server.send_message(&room, &alice(), "before").await.unwrap()];
             server.member(&room, &alice(), &bob(), "invite").await.unwrap();
-            said.push(server.send_message(&room, &alice(), "invited").await.unwrap());
+            sent.push(server.send_message(&room, &alice(), "invited").await.unwrap());
             server.member(&room, &bob(), &bob(), "join").await.unwrap();
-            said.push(server.send_message(&room, &alice(), "joined").await.unwrap());
+            sent.push(server.send_message(&room, &alice(), "joined").await.unwrap());
             for (who, membership) in ending {
                 server.member(&room, &user(who), &bob(), membership).await.unwrap();
-                said.push(server.send_message(&room, &alice(), "after").await.unwrap());
+                sent.push(server.send_message(&room, &alice(), "after").await.unwrap());
             }
             let reader = server.rooms.reader();
             let sees = async || {
-                let events = reader.events(&room, &said).await.unwrap();
+                let events = reader.events(&room, &sent).await.unwrap();
                 let events: Vec<_> = events.into_iter().map(|event| event.pdu).collect();
                 let seen = reader.visible_to_user(&room, &bob(), events).await.unwrap();
                 let seen: Vec<_> = seen.iter().map(|pdu| pdu.event_id().to_owned()).collect();
-                said.iter().map(|id| seen.contains(id)).collect::<Vec<bool>>()
+                sent.iter().map(|id| seen.contains(id)).collect::<Vec<bool>>()
             };
             let stay = [visibility == "shared", visibility != "joined", true];
             let mut expected = stay.to_vec();
-            expected.resize(said.len(), false);
+            expected.resize(sent.len(), false);
             let steps: Vec<&str> = ending.iter().map(|(_, membership)| *membership).collect();
             let last = *steps.last().unwrap();
             assert_eq!(sees().await, expected, "{visibility} {steps:?}");

@@ -122,8 +122,8 @@ async fn memberships_are_in_every_member_list() {
     let removed = server.member(&room, &alice(), &bob(), "ban").await.unwrap();
     assert_eq!(reader.membership(&room, &bob()).await.unwrap(), MembershipState::Ban);
     assert_eq!(reader.rooms_of(&bob()).await.unwrap()[0].row.event, removed);
-    let told = server.sink.all();
-    let last = told.last().unwrap();
+    let commits = server.sink.all();
+    let last = commits.last().unwrap();
     assert!(last.access_changed);
     assert!(last.users.contains(&bob()) && last.users.contains(&alice()));
     assert!(server.rooms.forget(&room, &alice()).await.is_err());
@@ -135,7 +135,7 @@ async fn memberships_are_in_every_member_list() {
 async fn a_redaction_removes_the_content() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 10)]).await;
-    let said = server.send_message(&room, &bob(), "secret").await.unwrap();
+    let sent = server.send_message(&room, &bob(), "secret").await.unwrap();
     let theirs = server.send_message(&room, &alice(), "not yours").await.unwrap();
     let redaction = |who: &ruma::UserId, id: &ruma::EventId| {
         let mut redaction = event(who, "m.room.redaction", json!({}));
@@ -144,10 +144,10 @@ async fn a_redaction_removes_the_content() {
     };
     let refused = server.rooms.send(&room, redaction(&bob(), &theirs)).await;
     assert!(matches!(refused, Err(SendError::Forbidden { .. })), "{refused:?}");
-    server.rooms.send(&room, redaction(&bob(), &said)).await.unwrap();
-    let stored = server.rooms.reader().event(Some(&room), &said).await.unwrap().unwrap();
+    server.rooms.send(&room, redaction(&bob(), &sent)).await.unwrap();
+    let stored = server.rooms.reader().event(Some(&room), &sent).await.unwrap().unwrap();
     assert_eq!(stored.content_as::<Value>().unwrap(), json!({}));
-    assert_eq!(stored.event_id(), said);
+    assert_eq!(stored.event_id(), sent);
     let unknown = server
         .rooms
         .send(&room, redaction(&bob(), ruma::event_id!("$none")))

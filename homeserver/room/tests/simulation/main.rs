@@ -5,7 +5,7 @@
 //! ```text
 //! cargo nextest run --workspace --test simulation            # the seeds of `make test`
 //! make simulate SEEDS=1000000 FROM=0                         # many, with progress
-//! WEFT_SIM_CLAIMS=1 make simulate SEEDS=10000 FROM=0         # servers that lie about clocks, and what is final
+//! WEFT_SIM_CLAIMS=1 make simulate SEEDS=10000 FROM=0         # false claims to clocks, checks final updates
 //! WEFT_SIM_PLAN=claims:7 cargo nextest run --workspace --test simulation a_plan_from_a_file
 //! WEFT_SIM_PLAN=plan.json cargo nextest run --workspace --test simulation a_plan_from_a_file
 //! ```

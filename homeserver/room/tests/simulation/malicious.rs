@@ -69,14 +69,14 @@ impl MaliciousServer {
 
     /// Stores the forward extremities at the start of the room.
     pub async fn look(&mut self, world: &World) -> Result<(), String> {
-        self.first = self.ends(world).await?;
+        self.first = self.extremities(world).await?;
         Ok(())
     }
 
     pub async fn lie(&mut self, world: &mut World, kind: Lie) -> Result<(), String> {
-        let ends = self.ends(world).await?;
+        let extremities = self.extremities(world).await?;
         if self.old.is_empty() || world.next().is_multiple_of(3) {
-            self.old.clone_from(&ends);
+            self.old.clone_from(&extremities);
         }
         let half = |server: &usize| server.is_multiple_of(2);
         let everybody: Vec<usize> = (0..world.servers.len()).filter(|other| *other != self.server).collect();
@@ -85,15 +85,17 @@ impl MaliciousServer {
             Lie::Equivocate => {
                 let client = world.next();
                 self.equivocated = Some((client, 4));
-                let one = self.update(world, &ends, blocks(client, 'x', 0, 4)).await?;
-                let other = self.update(world, &ends, blocks(client, 'y', 0, 4)).await?;
+                let one = self.update(world, &extremities, blocks(client, 'x', 0, 4)).await?;
+                let other = self.update(world, &extremities, blocks(client, 'y', 0, 4)).await?;
                 self.deliver(world, &one, &some).await;
                 self.deliver(world, &other, &others).await;
             }
             Lie::ContinueOther => {
                 let (client, end) = self.equivocated.ok_or("no equivocation yet")?;
                 let letter = if world.next().is_multiple_of(2) { 'x' } else { 'y' };
-                let event = self.update(world, &ends, blocks(client, letter, end, end + 3)).await?;
+                let event = self
+                    .update(world, &extremities, blocks(client, letter, end, end + 3))
+                    .await?;
                 self.equivocated = Some((client, end + 3));
                 self.deliver(world, &event, if letter == 'x' { &some } else { &others })
                     .await;
@@ -101,7 +103,7 @@ impl MaliciousServer {
             Lie::Spoof => {
                 // The newest client id of an honest editor, from its first clock.
                 let client = world.next() - 3;
-                let event = self.update(world, &ends, blocks(client, 'z', 0, 2)).await?;
+                let event = self.update(world, &extremities, blocks(client, 'z', 0, 2)).await?;
                 self.deliver(world, &event, &everybody).await;
             }
             Lie::OldBranch => {
@@ -112,14 +114,14 @@ impl MaliciousServer {
             }
             Lie::Withhold => {
                 let client = world.next();
-                let hidden = self.update(world, &ends, blocks(client, 'h', 0, 2)).await?;
+                let hidden = self.update(world, &extremities, blocks(client, 'h', 0, 2)).await?;
                 let on_it = [hidden.event_id().to_owned()];
                 let shown = self.update(world, &on_it, blocks(client, 'h', 2, 4)).await?;
                 self.deliver(world, &shown, &everybody[..1]).await;
             }
             Lie::Pruned => {
                 let client = world.next();
-                let whole = self.update(world, &ends, blocks(client, 'w', 0, 3)).await?;
+                let whole = self.update(world, &extremities, blocks(client, 'w', 0, 3)).await?;
                 let copy = redact::redact(&whole, &world.version).unwrap();
                 self.deliver(world, &copy, &some).await;
                 self.deliver(world, &whole, &others).await;
@@ -127,12 +129,14 @@ impl MaliciousServer {
             Lie::Usurp => {
                 let levels = json!({ "users": { user(self.server).as_str(): 100 } });
                 let event = self
-                    .event(world, &ends, "m.room.power_levels", Some(""), levels)
+                    .event(world, &extremities, "m.room.power_levels", Some(""), levels)
                     .await?;
                 self.deliver(world, &event, &everybody).await;
             }
-            Lie::Backdate | Lie::Rewrite | Lie::Support => self.claim_clocks(world, kind, &ends, &everybody).await?,
-            Lie::Malformed => self.malformed(world, &ends, &everybody).await?,
+            Lie::Backdate | Lie::Rewrite | Lie::Support => {
+                self.claim_clocks(world, kind, &extremities, &everybody).await?
+            }
+            Lie::Malformed => self.malformed(world, &extremities, &everybody).await?,
             Lie::Replay => self.replay(world, &everybody).await?,
         }
         Ok(())
@@ -143,7 +147,7 @@ impl MaliciousServer {
         &mut self,
         world: &mut World,
         kind: Lie,
-        ends: &[OwnedEventId],
+        extremities: &[OwnedEventId],
         everybody: &[usize],
     ) -> Result<(), String> {
         let first = self.first.clone();
@@ -161,7 +165,7 @@ impl MaliciousServer {
                 None => {
                     let client = world.next();
                     let word = format!("<{client}>");
-                    let event = self.update(world, ends, written(client, &word)).await?;
+                    let event = self.update(world, extremities, written(client, &word)).await?;
                     self.own = Some((client, u32::try_from(word.len()).unwrap()));
                     event
                 }
@@ -183,9 +187,9 @@ impl MaliciousServer {
         Ok(())
     }
 
-    async fn malformed(&self, world: &World, ends: &[OwnedEventId], targets: &[usize]) -> Result<(), String> {
+    async fn malformed(&self, world: &World, extremities: &[OwnedEventId], targets: &[usize]) -> Result<(), String> {
         let event = self
-            .event(world, ends, "m.room.message", None, json!({ "body": "true" }))
+            .event(world, extremities, "m.room.message", None, json!({ "body": "true" }))
             .await?;
         let forged = [event.json().replace("true", "false"), "{\"room_id\":\"!x\"}".into()];
         for server in targets {
@@ -206,17 +210,17 @@ impl MaliciousServer {
         Ok(())
     }
 
-    async fn ends(&self, world: &World) -> Result<Vec<OwnedEventId>, String> {
+    async fn extremities(&self, world: &World) -> Result<Vec<OwnedEventId>, String> {
         let reader = world.servers[self.server].rooms.reader();
-        let mut ends = reader
+        let mut extremities = reader
             .extremities(&world.room)
             .await
             .map_err(|error| error.to_string())?;
-        ends.truncate(5);
-        if ends.is_empty() {
+        extremities.truncate(5);
+        if extremities.is_empty() {
             Err("has no forward extremities".into())
         } else {
-            Ok(ends)
+            Ok(extremities)
         }
     }
 

@@ -244,9 +244,12 @@ impl EventFetcher {
         room: &RoomId,
         from: &ServerName,
         at: &[OwnedEventId],
-        ends: &[OwnedEventId],
+        extremities: &[OwnedEventId],
     ) -> Result<Vec<OwnedEventId>, PeerError> {
-        let allowed = rooms.reader().may_ask_about(room, &name(self.me), at, ends).await;
+        let allowed = rooms
+            .reader()
+            .may_ask_about(room, &name(self.me), at, extremities)
+            .await;
         let allowed = allowed.map_err(|_| unreachable(from))?;
         if allowed.is_empty() && !at.is_empty() {
             return Err(refused(from));

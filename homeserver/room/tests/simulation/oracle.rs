@@ -65,8 +65,8 @@ pub fn differs(one: (usize, &View), other: (usize, &View)) -> Option<String> {
 
 /// The text from the sealed events alone.
 pub async fn text_of_events(server: &Server, room: &RoomId) -> Result<String, String> {
-    let ends = server.rooms.reader().extremities(room).await.unwrap();
-    let content = server.rooms.content(room, Some(&ends)).await;
+    let extremities = server.rooms.reader().extremities(room).await.unwrap();
+    let content = server.rooms.content(room, Some(&extremities)).await;
     content
         .map(|content| read(&content))
         .map_err(|error| format!("s{}: {error}", server.number))
@@ -81,10 +81,10 @@ pub async fn refused(server: &Server, room: &RoomId) -> BTreeMap<OwnedEventId, b
 }
 
 /// Checks that no acknowledged word is lost or there twice.
-pub fn check_words(text: &str, log: &Log, lies: bool) -> Result<(), String> {
+pub fn check_words(text: &str, log: &Log, is_malicious: bool) -> Result<(), String> {
     for word in &log.acknowledged {
         let count = text.matches(word.text.as_str()).count();
-        let may_be_gone = lies || log.deleted.contains(&word.text) || log.suspects.contains(&word.author);
+        let may_be_gone = is_malicious || log.deleted.contains(&word.text) || log.suspects.contains(&word.author);
         if count > 1 || (count == 0 && !may_be_gone) {
             return Err(format!(
                 "the acknowledged word {} of s{} is {count} times in {text:?}",

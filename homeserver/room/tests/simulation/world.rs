@@ -516,8 +516,8 @@ impl World {
 
     fn honest(&self) -> impl Iterator<Item = &Server> {
         let malicious = self.malicious.as_ref();
-        let lies = move |server: &&Server| malicious.is_some_and(|malicious| malicious.is_one(server.number));
-        self.servers.iter().filter(move |server| !lies(server))
+        let is_malicious = move |server: &&Server| malicious.is_some_and(|malicious| malicious.is_one(server.number));
+        self.servers.iter().filter(move |server| !is_malicious(server))
     }
 
     async fn taking_part(&self) -> Vec<&Server> {
