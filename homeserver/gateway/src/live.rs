@@ -1,8 +1,8 @@
-//! The live socket (`spec/docs/live.md`): stock Yjs providers in, edits to `room`, committed changes out.
+//! The live socket (`spec/docs/live.md`): serves unmodified Yjs providers, passes edits to `room` and sends committed changes.
 //!
-//! The way of a frame: [`socket`] reads messages and tells the framing, [`plain`] or [`hocuspocus`] opens the envelope,
-//! an [`document_connection`] (one document on one socket) does what it says, a [`encoder`] puts answers into the framing again.
-//! Nothing here judges updates or rights: `room` does.
+//! Path of a frame: [`socket`] reads messages and detects the framing, [`plain`] or [`hocuspocus`] decodes the envelope,
+//! a [`document_connection`] (one document on one socket) handles the message, an [`encoder`] encodes the answers in the same
+//! framing. Must not judge updates or rights: that is done in `room`.
 
 mod asking;
 mod cursors;
@@ -32,26 +32,26 @@ use weft_room::{ConnectionId, Rooms};
 
 use crate::text_reads::TextReads;
 
-/// What a live socket needs.
+/// The services that a live socket uses.
 #[derive(Clone)]
 pub struct LivePorts {
-    /// Edits, vectors, rights.
+    /// Edits, state vectors and rights.
     pub rooms: Rooms,
-    /// Tokens.
+    /// Access tokens.
     pub accounts: Accounts,
     /// Committed changes.
     pub fanout: Fanout,
-    /// Cursors.
+    /// Awareness.
     pub awareness: Awareness,
     /// Display names.
     pub membership_view: Arc<dyn MembershipView>,
-    /// Numbers the sockets of this process.
+    /// Numbers the document connections of this process.
     pub sessions: ConnectionIds,
     /// Turns for the answers to state vectors.
     pub text_reads: TextReads,
 }
 
-/// Gives each document on each socket a number of its own.
+/// Assigns a unique number to each document on each socket.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionIds(Arc<AtomicU64>);
 
@@ -61,7 +61,7 @@ impl ConnectionIds {
     }
 }
 
-/// `GET /_weft/client/v1/live/{id}`. The id may hold slashes: y-websocket sends it as it is.
+/// `GET /_weft/client/v1/live/{id}`. The id may contain slashes: y-websocket doesn't encode it.
 pub fn router(ports: LivePorts) -> Router {
     Router::new()
         .route("/_weft/client/v1/live/{*id}", get(upgrade::upgrade))

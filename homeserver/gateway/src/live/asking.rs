@@ -1,32 +1,32 @@
-//! When a client is asked for what its edits build on (sync step 1), so that a client that can't bring it is not asked without
-//! end: stock Yjs answers each time with all that it has. Pure; time is an argument.
+//! When to request missing updates from a client (sync step 1). Backs off when the client can't supply them, because Yjs
+//! answers each step 1 with everything it has. Pure; time is an argument.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After so many answers in vain the client is asked only where it sends something that needs it.
+/// After this many incomplete answers in a row, step 1 is only sent when the client sends an edit that depends on it.
 const TRIES_BY_ITSELF: u32 = 8;
-/// Between two questions at most: one second, doubled with each answer in vain.
+/// Longest interval between two requests. It starts at one second and doubles with each incomplete answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(64);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
-    /// A question was sent and not answered yet.
+    /// A step 1 was sent and not answered yet.
     outstanding: bool,
-    /// Answers in a row that did not bring all.
+    /// Incomplete answers in a row.
     in_vain: u32,
     not_before: Option<Instant>,
 }
 
 impl Asking {
-    /// A step 1 was sent.
+    /// Records that a step 1 was sent.
     pub(super) fn asked(&mut self) {
         self.outstanding = true;
     }
 
-    /// A step 2 came and is on disk; `whole`: nothing of it was left out.
+    /// Records a step 2 that is on disk. `whole`: all of it was accepted.
     pub(super) fn answered(&mut self, whole: bool, now: Instant) {
         self.outstanding = false;
         if whole {
@@ -39,12 +39,12 @@ impl Asking {
         }
     }
 
-    /// Whether to ask now for something that is missing.
+    /// Whether a step 1 may be sent now.
     pub(super) fn may_ask(&self, now: Instant) -> bool {
         !self.outstanding && self.not_before.is_none_or(|at| at <= now)
     }
 
-    /// When to ask again although the client sends nothing.
+    /// When to send the next step 1 if the client sends nothing.
     pub(super) fn ask_again_at(&self) -> Option<Instant> {
         self.not_before
             .filter(|_| !self.outstanding && self.in_vain <= TRIES_BY_ITSELF)
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_that_cannot_bring_it_is_asked_ever_more_seldom_and_then_not_by_itself() {
+    fn requests_to_a_client_without_the_missing_updates_back_off_and_stop() {
         let (mut asking, mut now) = (Asking::default(), Instant::now());
         assert!(asking.may_ask(now) && asking.ask_again_at().is_none());
         let mut pauses = Vec::new();
@@ -64,7 +64,7 @@ mod tests {
             asking.asked();
             assert!(
                 !asking.may_ask(now + Duration::from_secs(3_600)),
-                "one question at a time"
+                "one request at a time"
             );
             asking.answered(false, now);
             let Some(at) = asking.ask_again_at() else { break };

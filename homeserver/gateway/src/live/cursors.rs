@@ -1,4 +1,4 @@
-//! Awareness that waits for its turn: the newest entry of each client id, not the newest message. Pure.
+//! Queued awareness: keeps the newest entry of each client id. Pure.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ impl Cursors {
         self.0.is_empty()
     }
 
-    /// Adds entries; of each client the newest stays. More clients than a device may have are left out.
+    /// Adds entries; for each client id the newest is kept. Client ids above the limit of a device are ignored.
     pub(super) fn add(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             match self.0.get(&entry.client) {
@@ -24,7 +24,7 @@ impl Cursors {
         }
     }
 
-    /// Takes all of them.
+    /// Takes all entries.
     pub(super) fn take(&mut self) -> Vec<Entry> {
         std::mem::take(&mut self.0).into_values().collect()
     }
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_entry_of_each_client_waits() {
+    fn the_newest_entry_of_each_client_is_kept() {
         let mut cursors = Cursors::default();
         cursors.add(vec![entry(1, 1, "{}"), entry(2, 5, "{}")]);
         cursors.add(vec![entry(1, 2, "{\"n\":1}")]);

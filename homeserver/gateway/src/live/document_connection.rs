@@ -1,7 +1,7 @@
-//! One document on one socket: sync, edits, acknowledgements, awareness, and the rights that hold at this moment.
+//! One document on one socket: sync, edits, acknowledgements, awareness, and the current rights of the user.
 //!
-//! Framing-blind: what comes in was opened by `plain` or `hocuspocus`, what goes out passes a [`Encoder`]. Nothing is
-//! acknowledged before `room` says that it is on disk.
+//! Independent of the framing: `plain` or `hocuspocus` decodes input, an [`Encoder`] encodes output. Must not acknowledge an
+//! edit before `room` has confirmed that it is on disk.
 
 use std::time::Duration;
 
@@ -33,28 +33,28 @@ use super::{
     target::{self, Target},
 };
 
-/// A message about the document, out of its envelope.
+/// A message about the document, without its envelope.
 #[derive(Debug)]
 pub(super) enum Incoming {
-    /// A state vector: answer with what is missing.
+    /// A state vector; answered with the missing updates.
     Step1(Bytes),
-    /// A change.
+    /// An update.
     Update(Bytes),
-    /// The answer to our step 1: an update with all that the server had not.
+    /// The answer to our step 1: an update with everything that the server lacks.
     Step2(Bytes),
-    /// An awareness body.
+    /// The body of an awareness message.
     Awareness(Bytes),
-    /// Tell all states.
+    /// A request for all awareness states.
     QueryAwareness,
-    /// A newer token of the same sign-in was checked: its session takes the place of the one before.
+    /// A newer token of the same login was checked: its session replaces the earlier one.
     Renewed(Box<Session>),
 }
 
-/// Above this a part of a message keeps the whole message in memory instead of being copied: they are of about one size.
+/// A larger part of a message shares the message's memory instead of being copied: part and message then have about the same size.
 const COPIED_BYTES: usize = 64 * 1024;
 
 impl Incoming {
-    /// `frame` is the message that it was read from.
+    /// `frame` is the message that contains `message`.
     pub(super) fn from_sync(message: SyncMessage<'_>, frame: &Bytes) -> Self {
         let part = |bytes: &[u8]| {
             if bytes.len() > COPIED_BYTES {
@@ -70,7 +70,7 @@ impl Incoming {
         }
     }
 
-    /// Bytes that came from the client.
+    /// Bytes received from the client.
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Step1(bytes) | Self::Update(bytes) | Self::Step2(bytes) | Self::Awareness(bytes) => bytes.len(),
@@ -79,12 +79,12 @@ impl Incoming {
     }
 }
 
-/// Why an attachment ends.
+/// Why a document connection ends.
 #[derive(Debug)]
 enum End {
-    /// The client detached it, or its socket has gone.
+    /// The client detached the document, or its socket is closed.
     Gone,
-    /// The server ends it.
+    /// The server closes the connection.
     Close(Close),
 }
 
@@ -94,26 +94,26 @@ impl From<Close> for End {
     }
 }
 
-/// What happened first.
+/// The first event to occur.
 enum Next {
     Change(Change),
     Committed(Committed),
     Message(Incoming, Held),
     AwarenessTurn,
-    /// What was missing is to be asked for again.
+    /// Missing updates are to be requested again.
     AskAgain,
-    /// The writer can take messages again.
+    /// The writer can accept messages again.
     Writable,
-    /// The access token's time is over.
+    /// The access token has expired.
     TokenExpired,
     Gone,
 }
 
-/// What became of a batch of edits.
+/// The outcome of a batch of edits.
 struct Committed {
-    /// How many edits of the client it stands for.
+    /// Number of client edits in the batch.
     count: usize,
-    /// One of them answers a step 1.
+    /// At least one of them answers a step 1.
     answers: bool,
     outcome: Result<EditOutcome, EditError>,
 }
@@ -131,16 +131,16 @@ pub(super) struct DocumentConnection {
     out: Out,
     edits: Edits,
     committing: Option<Committing>,
-    /// Edits that built on something missing: acknowledged with the step 2 that brings it.
+    /// Edits that depend on missing updates: acknowledged with the step 2 that supplies those.
     owed: usize,
     asking: Asking,
-    /// The client was told of other users' edits in its copy, and (second) that own ones wait for them.
+    /// Notices sent: the client's copy contains other users' edits, and (second) its own edits depend on them.
     told_of_others: (bool, bool),
-    /// A state vector that the client certainly has: what it is brought up to date from when it was too slow.
+    /// A state vector that the client certainly has. A client that was too slow is updated from here.
     served: Bytes,
-    /// Awareness that waits for its turn.
+    /// Awareness entries that are not sent yet.
     cursors: Cursors,
-    /// The first awareness message has come: it tells which ids are the client's own.
+    /// The first awareness message was received; it shows which client ids are the client's own.
     announced: bool,
     awareness_turn: Instant,
 }
@@ -181,9 +181,9 @@ impl DocumentConnection {
         }
     }
 
-    /// Serves the document until the client or the server ends it; gives the close code where it was the server.
+    /// Serves the document until the client or the server ends it; returns the close code if the server ended it.
     pub(super) async fn run(mut self, mut incoming: Inbox) -> Option<Close> {
-        // A change between authentication and subscription has woken nobody.
+        // A change between authentication and subscription triggers no wake-up.
         let mut outcome = self.look_at_rights().await;
         let end = loop {
             match outcome {
@@ -199,7 +199,7 @@ impl DocumentConnection {
             End::Gone => None,
             End::Close(close) => {
                 if let Some(message) = self.encoder.detached(close.reason) {
-                    // A socket that takes nothing more is closed by its writer.
+                    // If the socket accepts no more messages, its writer closes it.
                     self.out.try_send(message);
                 }
                 Some(close)
@@ -241,7 +241,7 @@ impl DocumentConnection {
         self.out.send(message).await.map_err(|_| End::Gone)
     }
 
-    // --- from the client ---
+    // --- messages from the client ---
 
     async fn message(&mut self, message: Incoming, held: Held) -> Result<(), End> {
         let answers = matches!(message, Incoming::Step2(_));
@@ -263,7 +263,7 @@ impl DocumentConnection {
         }
     }
 
-    /// Step 2 with what the client lacks, step 1 for what the server lacks, and who is there.
+    /// Sends step 2 with the updates that the client lacks, step 1 for those that the server lacks, and the awareness states.
     async fn synchronise(&mut self, vector: &[u8]) -> Result<(), End> {
         let ours = self
             .bring_up_to_date(vector, |update| SyncMessage::Step2(update))
@@ -273,7 +273,7 @@ impl DocumentConnection {
         self.show_awareness().await
     }
 
-    /// Step 1 again, for what was missing.
+    /// Sends step 1 again for the missing updates.
     async fn ask(&mut self) -> Result<(), End> {
         let open = self.ports.rooms.open(&self.target.room).await;
         let vector = open.map_err(|error| unopened(&error))?.state_vector;
@@ -281,14 +281,14 @@ impl DocumentConnection {
         self.send(self.encoder.sync(SyncMessage::Step1(&vector))).await
     }
 
-    /// Sends what is missing from a vector and remembers that the client has it; gives the server's vector.
+    /// Sends the updates that are missing from a vector and records that the client has them; returns the server's vector.
     async fn bring_up_to_date(
         &mut self,
         vector: &[u8],
         message: impl Fn(&[u8]) -> SyncMessage<'_>,
     ) -> Result<Bytes, End> {
         let turn = self.ports.text_reads.turn(&self.joined.user).await;
-        // The vector is read first: what is committed in between is in the difference as well, never in neither.
+        // The vector is read first: a commit in between is then also in the difference, and never in neither.
         let room = &self.target.room;
         let ours = self
             .ports
@@ -321,11 +321,11 @@ impl DocumentConnection {
     }
 
     async fn awareness(&mut self, body: &[u8]) -> Result<(), End> {
-        // A body that can't be read is of no use to anybody, and no reason to disturb the person who types.
+        // An unreadable body is useless to everyone, and is no reason to disconnect a user who is typing.
         let Ok(entries) = awareness::parse(body) else {
             return Ok(());
         };
-        // What is of others takes no turn: stock clients repeat all that they are told.
+        // Entries of other clients claim no ids: stock clients repeat all entries that they receive.
         let announces = !std::mem::replace(&mut self.announced, true);
         let own = self.ports.awareness.relevant(&self.joined, entries, announces);
         self.cursors.add(own);
@@ -342,12 +342,12 @@ impl DocumentConnection {
         if removals.is_empty() {
             return Ok(());
         }
-        // A stock client that is told that it has gone raises its clock. Some say so at once, others when they are asked.
+        // A stock client that receives its own removal raises its clock. Some clients then send their state, others only on a query.
         self.send(self.encoder.awareness(&removals)).await?;
         self.send(self.encoder.query_awareness()).await
     }
 
-    // --- to disk and back ---
+    // --- commits ---
 
     fn commit_next(&mut self) {
         if self.committing.is_some() {
@@ -370,8 +370,8 @@ impl DocumentConnection {
         self.committing = Some(committing.boxed());
     }
 
-    /// What was read before the client went is committed all the same. Nobody is told, but who types a last word and
-    /// closes the window means it to stay.
+    /// Commits what was read before the client disconnected. No answer is sent, but a user who types and closes the window
+    /// expects the text to be saved.
     async fn commit_rest(&mut self, mut incoming: Inbox) {
         incoming.close();
         while let Some((message, held)) = incoming.recv().await {
@@ -391,7 +391,7 @@ impl DocumentConnection {
                 Ok(_) => {}
                 Err(error) if is_about_one_edit(&error) && self.edits.split() => {}
                 Err(error) => {
-                    tracing::info!(room = %self.target.room, user = %self.joined.user, %error, "edit not taken");
+                    tracing::info!(room = %self.target.room, user = %self.joined.user, %error, "edit not accepted");
                     return;
                 }
             }
@@ -412,7 +412,7 @@ impl DocumentConnection {
             Err(error) if is_about_one_edit(&error) && self.edits.split() => return Ok(()),
             Err(error) => return self.refused(count, &error).await,
         };
-        // What one of several builds on is missing: the others are on disk now, and are acknowledged by themselves.
+        // An edit of the batch depends on missing updates: the others are on disk now and are acknowledged on their own.
         if missing && self.edits.split() {
             return Ok(());
         }
@@ -431,7 +431,7 @@ impl DocumentConnection {
         Ok(())
     }
 
-    /// Tells the client what of its edit was not taken as it came. Gives whether something is missing.
+    /// Notifies the client about the parts of its edit that were not accepted unchanged. Returns whether updates are missing.
     async fn not_taken(&mut self, partly: Partly) -> Result<bool, End> {
         if let Some(deletes) = &partly.correction {
             self.send(self.encoder.sync(SyncMessage::Update(deletes))).await?;
@@ -465,7 +465,7 @@ impl DocumentConnection {
             EditError::Forbidden { .. } => {
                 self.edits.done();
                 return self
-                    .acknowledge(count, Err("you may read this document, not edit it"))
+                    .acknowledge(count, Err("you may read this document but not edit it"))
                     .await;
             }
             EditError::NotJoined => (close::FORBIDDEN, None),
@@ -479,7 +479,7 @@ impl DocumentConnection {
             EditError::TooLarge { bytes, limit } => (close::TOO_LARGE, Some(refusals::too_large(*bytes, *limit))),
             EditError::Unavailable(_) => (close::UNAVAILABLE, None),
         };
-        tracing::info!(room = %self.target.room, user = %self.joined.user, %error, "edit not taken");
+        tracing::info!(room = %self.target.room, user = %self.joined.user, %error, "edit not accepted");
         self.acknowledge(count, Err(close.reason)).await?;
         if let Some(notice) = notice {
             self.send(self.encoder.notice(&notice)).await?;
@@ -487,7 +487,7 @@ impl DocumentConnection {
         Err(close.into())
     }
 
-    // --- from the room ---
+    // --- changes of the room ---
 
     async fn change(&mut self, change: Change) -> Result<(), End> {
         match change {
@@ -520,7 +520,7 @@ impl DocumentConnection {
     }
 }
 
-/// Waits for the commit under way, for ever where there is none.
+/// Waits for the commit in progress; never completes if there is none.
 async fn finished(committing: &mut Option<Committing>) -> Committed {
     match committing {
         Some(committing) => committing.await,
@@ -528,7 +528,7 @@ async fn finished(committing: &mut Option<Committing>) -> Committed {
     }
 }
 
-/// Waits for a time to pass, for ever where there is none.
+/// Waits for a duration; never completes if there is none.
 async fn elapsed(time: Option<Duration>) {
     match time {
         Some(time) => tokio::time::sleep(time).await,
@@ -536,7 +536,7 @@ async fn elapsed(time: Option<Duration>) {
     }
 }
 
-/// Waits for a moment, for ever where there is none.
+/// Waits for an instant; never completes if there is none.
 async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
@@ -544,7 +544,7 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-/// Whether the edits of a refused batch could fare better one by one.
+/// Whether the edits of a refused batch could succeed one by one.
 fn is_about_one_edit(error: &EditError) -> bool {
     matches!(
         error,
@@ -557,7 +557,7 @@ fn unopened(error: &OpenError) -> Close {
         OpenError::UnknownRoom(_) | OpenError::NotADocument(_) => close::NOT_FOUND,
         OpenError::Vector(_) => close::BAD_FRAME,
         OpenError::Unavailable(cause) => {
-            tracing::error!(%cause, "document can't be opened");
+            tracing::error!(%cause, "cannot open the document");
             close::UNAVAILABLE
         }
     }

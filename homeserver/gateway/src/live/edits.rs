@@ -1,7 +1,7 @@
-//! The edits of one document on one socket, on their way to disk: in order, one commit at a time, batched by nature.
+//! The edits of one document on one socket that are not committed yet: in order, one commit at a time, batched.
 //!
-//! What comes in while a commit is on its way is merged into the next one. When a merged batch is refused, its edits
-//! are tried one by one, so that one bad edit does not take good ones with it.
+//! Edits that arrive during a commit are merged into the next one. If a merged batch is refused, its edits are committed
+//! one by one, so that one bad edit doesn't discard good ones.
 
 use std::collections::VecDeque;
 
@@ -10,31 +10,31 @@ use weft_crdt::Update;
 
 use super::inbox::Held;
 
-/// Edits that may wait for the commit before them; above it the socket is not read from.
+/// Edits that may wait for the commit in progress; above it the socket is not read.
 pub(super) const MAX_WAITING: usize = 64;
-/// Bytes of edits that are merged into one commit.
+/// Maximum bytes of edits that are merged into one commit.
 const MAX_MERGED_BYTES: usize = 256 * 1024;
 
-/// One update of the client.
+/// One update from the client.
 #[derive(Debug)]
 pub(super) struct Edit {
-    /// As it came.
+    /// The update as received.
     pub(super) update: Bytes,
-    /// It answers a step 1: all that the client has and the server had not.
+    /// It answers a step 1: it has everything that the server lacks.
     pub(super) answers: bool,
-    /// Its place in the inbox, until it is on disk.
+    /// Its share of the inbox, held until the edit is on disk.
     #[expect(dead_code, reason = "held until the edit is on disk")]
     pub(super) held: Held,
 }
 
-/// Edits to be committed together.
+/// Edits to commit together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Batch {
     /// The merged update.
     pub(super) update: Bytes,
-    /// How many edits of the client it stands for: each is acknowledged.
+    /// Number of client edits in the batch: each is acknowledged.
     pub(super) count: usize,
-    /// One of them answers a step 1.
+    /// At least one of them answers a step 1.
     pub(super) answers: bool,
 }
 
@@ -42,24 +42,24 @@ pub(super) struct Batch {
 #[derive(Debug, Default)]
 pub(super) struct Edits {
     waiting: VecDeque<Edit>,
-    /// What the batch under way was made of.
+    /// The edits of the batch in progress.
     under_way: Vec<Edit>,
-    /// This many of the first waiting edits are to be tried one by one.
+    /// Number of waiting edits, from the first, to commit one by one.
     singly: usize,
 }
 
 impl Edits {
-    /// Whether another edit may be taken.
+    /// Whether another edit can be added.
     pub(super) fn has_room(&self) -> bool {
         self.waiting.len() < MAX_WAITING
     }
 
-    /// Takes an edit.
+    /// Adds an edit.
     pub(super) fn push(&mut self, edit: Edit) {
         self.waiting.push_back(edit);
     }
 
-    /// The next batch to commit, if any waits. To be called only when none is under way.
+    /// The next batch to commit, if any edit waits. Must only be called when no batch is in progress.
     pub(super) fn next(&mut self) -> Option<Batch> {
         self.under_way.clear();
         let mut taken = vec![self.waiting.pop_front()?];
@@ -88,7 +88,7 @@ impl Edits {
             self.under_way = taken;
             return batch;
         }
-        // One of them can't be read: the room says so for that one, and takes the others.
+        // One of them can't be decoded: the room refuses that one and accepts the others.
         self.under_way = taken;
         self.split();
         self.singly = self.singly.saturating_sub(1);
@@ -102,7 +102,7 @@ impl Edits {
         batch
     }
 
-    /// The batch under way was refused: true if its edits will be tried one by one, false if it was a single one.
+    /// The batch in progress was refused: true if its edits will be committed one by one, false if it had a single edit.
     pub(super) fn split(&mut self) -> bool {
         if self.under_way.len() < 2 {
             return false;
@@ -114,13 +114,13 @@ impl Edits {
         true
     }
 
-    /// The batch under way is settled.
+    /// The batch in progress is finished.
     pub(super) fn done(&mut self) {
         self.under_way.clear();
     }
 }
 
-/// One update for all, or nothing where one of several can't be read.
+/// One update for all, or `None` if one of several can't be decoded.
 fn merged(edits: &[Edit]) -> Option<Bytes> {
     if let [only] = edits {
         return Some(only.update.clone());
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waited_is_committed_together() {
+    fn waiting_edits_are_committed_together() {
         let mut edits = Edits::default();
         (0..5).for_each(|clock| edits.push(edit(letter(clock))));
         let batch = edits.next().unwrap();
@@ -186,11 +186,11 @@ mod tests {
                 })
             );
         }
-        assert_eq!(edits.next().unwrap().count, 2, "what came later is merged again");
+        assert_eq!(edits.next().unwrap().count, 2, "later edits are merged again");
     }
 
     #[test]
-    fn one_that_cannot_be_read_does_not_take_the_others_with_it() {
+    fn an_undecodable_edit_does_not_discard_the_others() {
         let mut edits = Edits::default();
         let bad = Bytes::from_static(b"\xff\xff");
         for update in [letter(0), bad.clone(), letter(1)] {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_bounded() {
+    fn the_number_of_waiting_edits_is_bounded() {
         let mut edits = Edits::default();
         (0..MAX_WAITING).for_each(|_| edits.push(edit(Bytes::new())));
         assert!(!edits.has_room());

@@ -1,4 +1,4 @@
-//! How one document speaks to its client: the messages of the protocol, put into the framing that the client uses.
+//! Encodes the protocol messages of one document in the framing that the client uses.
 
 use bytes::Bytes;
 use weft_fanout::EditFrame;
@@ -16,7 +16,7 @@ use weft_wire::live::{
 pub(super) enum Encoder {
     /// y-websocket.
     Plain,
-    /// Hocuspocus, with the name as the client wrote it.
+    /// Hocuspocus, with the document name as the client wrote it.
     Hocuspocus(String),
 }
 
@@ -28,7 +28,7 @@ impl Encoder {
         }
     }
 
-    /// An edit of somebody else. In plain framing its bytes are shared by all sockets.
+    /// An edit of another client. In plain framing all sockets share its bytes.
     pub(super) fn edit(&self, frame: &EditFrame) -> Bytes {
         match self {
             Self::Plain => frame.plain(),
@@ -44,7 +44,7 @@ impl Encoder {
         }
     }
 
-    /// Asks for all states that the client knows, its own among them.
+    /// Requests all awareness states that the client has, including its own.
     pub(super) fn query_awareness(&self) -> Bytes {
         match self {
             Self::Plain => PlainFrame::QueryAwareness.encode().into(),
@@ -52,7 +52,7 @@ impl Encoder {
         }
     }
 
-    /// Words that stock clients pass on (Hocuspocus) or ignore (plain).
+    /// A notice, which stock clients pass to the application (Hocuspocus) or ignore (plain).
     pub(super) fn notice(&self, notice: &Notice) -> Bytes {
         let json = notice.to_json();
         match self {
@@ -61,7 +61,7 @@ impl Encoder {
         }
     }
 
-    /// The acknowledgement of an edit: on disk, or refused and why. Plain framing has no word for the first.
+    /// The acknowledgement of an edit: on disk, or refused with a reason. Plain framing has no message for the first.
     pub(super) fn status(&self, outcome: Result<(), &str>) -> Option<Bytes> {
         match (self, outcome) {
             (Self::Plain, Ok(())) => None,
@@ -70,7 +70,7 @@ impl Encoder {
         }
     }
 
-    /// Signed in, and whether edits will be refused. Plain framing has no word for it.
+    /// Confirms authentication, and whether the document is read-only. Plain framing has no message for it.
     pub(super) fn scope(&self, read_only: bool) -> Option<Bytes> {
         match self {
             Self::Plain => None,
@@ -78,7 +78,7 @@ impl Encoder {
         }
     }
 
-    /// The document is not served any more on this socket. In plain framing the close code says it.
+    /// The document is no longer served on this socket. In plain framing the close code has this meaning.
     pub(super) fn detached(&self, reason: &str) -> Option<Bytes> {
         match self {
             Self::Plain => None,
@@ -92,7 +92,7 @@ pub(super) fn denied(name: &str, reason: &str) -> Bytes {
     in_frame(name, Body::PermissionDenied(reason))
 }
 
-/// Something harmless that a silent socket says, so that stock clients don't give it up.
+/// A keep-alive message for an idle socket, so that stock clients don't time out.
 pub(super) fn keep_alive(framing: Framing) -> Bytes {
     match framing {
         Framing::Plain => PlainFrame::Awareness(&awareness::encode(&[])).encode().into(),

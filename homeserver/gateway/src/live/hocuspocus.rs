@@ -1,8 +1,8 @@
-//! A socket in Hocuspocus framing: many documents, each signed in by a frame of its own.
+//! A socket in Hocuspocus framing: many documents, each authenticated by its own frame.
 //!
-//! Frames for a document that come before its token has been checked are kept, within limits. A document that the server has
-//! ended leaves the others alone: a stock provider goes on sending for it, and that is dropped until it signs in again. When
-//! all documents have ended, the socket is closed with the code of the last one.
+//! Frames for a document that arrive before its token was checked are kept, within limits. A document that the server closed
+//! doesn't affect the others: a stock provider continues to send for it, and those frames are dropped until it authenticates
+//! again. When all documents are closed, the socket is closed with the code of the last one.
 
 use std::collections::HashMap;
 
@@ -28,30 +28,30 @@ use super::{
     target::{self, Target},
 };
 
-/// A document by the name that the client uses. One without an entry has not begun.
+/// A document, by the name that the client uses. A document without an entry has not been requested.
 enum Document {
-    /// Its token has not come yet; these frames have.
+    /// Its token was not received yet; these frames were.
     Waiting(Vec<Incoming>),
     /// Being served.
     Attached(Attached),
-    /// The server refused or ended it.
+    /// The server refused or closed it.
     Ended,
 }
 
 struct Attached {
     to_document: ToDocument,
-    /// The session by whose token it was opened.
+    /// The session whose token opened it.
     session: Session,
-    /// Tells it from an earlier one of the same name.
+    /// Distinguishes it from an earlier one of the same name.
     number: u64,
 }
 
-/// A served document has ended: its name and number, and the close code where the server ended it.
+/// A document connection has ended: its name and number, and the close code if the server closed it.
 type Ending = (String, u64, Option<Close>);
 
 struct Connection {
     ports: LivePorts,
-    /// Signed in by the URL or a header already; an empty token in a frame then means this one.
+    /// Authenticated by the URL or a header; an empty token in a frame then stands for this one.
     upgrade: Option<Target>,
     out: Out,
     documents: HashMap<String, Document>,
@@ -59,11 +59,11 @@ struct Connection {
     frames_waiting: usize,
     bytes_waiting: usize,
     inbox_bytes: InboxBytes,
-    /// Documents that were attached so far.
+    /// Number of documents attached so far.
     attached: u64,
 }
 
-/// Serves the socket; `first` is the message by which its framing was told.
+/// Serves the socket; `first` is the message from which the framing was detected.
 pub(super) async fn serve(
     ports: LivePorts,
     upgrade: Option<Target>,
@@ -94,10 +94,10 @@ pub(super) async fn serve(
         read = loop {
             tokio::select! {
                 message = messages.next() => break message,
-                // What would still be read goes to documents that have left; the client is to come back.
+                // Further frames would go to documents that are closed; the client should reconnect.
                 () = out.closed() => break Err(Ended::Gone),
                 Some(ending) = connection.serving.join_next() => {
-                    // A task that panicked has no name to tell; the socket starts anew.
+                    // A task that panicked returns no name; the client must reconnect.
                     let Ok(ending) = ending else { break Err(Ended::Close(close::UNAVAILABLE)) };
                     if let Some(close) = connection.ended(ending) {
                         break Err(Ended::Close(close));
@@ -136,7 +136,7 @@ impl Connection {
             Body::Sync(sync) => Incoming::from_sync(sync, message),
             Body::Awareness(body) => Incoming::Awareness(bytes::Bytes::copy_from_slice(body)),
             Body::QueryAwareness => Incoming::QueryAwareness,
-            // Texts of applications are nobody's here; the rest only servers say.
+            // Stateless messages belong to applications and are ignored; only servers send the others.
             Body::Stateless(_) | Body::PermissionDenied(_) | Body::Authenticated { .. } | Body::SyncStatus(_) => {
                 return Ok(());
             }
@@ -147,7 +147,7 @@ impl Connection {
     async fn deliver(&mut self, name: &str, incoming: Incoming) -> Result<(), Ended> {
         match self.documents.get_mut(name) {
             Some(Document::Attached(document)) => {
-                // It has ended when nobody receives: the ending is handled by whoever waits for it.
+                // Fails if the document connection has ended, which is handled where its task is joined.
                 let _ = document.to_document.send(incoming).await;
                 Ok(())
             }
@@ -167,7 +167,7 @@ impl Connection {
         }
     }
 
-    /// Sets the state of a document. Of those that have ended, as many are remembered as may be served.
+    /// Sets the state of a document. Entries of closed documents are limited to the number of documents that may be served.
     fn insert(&mut self, name: &str, document: Document) {
         if self.documents.len() >= 2 * MAX_DOCUMENTS_PER_SOCKET && !self.documents.contains_key(name) {
             let ended = self
@@ -218,15 +218,15 @@ impl Connection {
             Ok(target) => self.attach(name, target).await,
             Err(close) => {
                 self.forget_waiting(name);
-                // A stock provider goes on sending for it. That must not count as frames that wait for a token.
+                // A stock provider continues to send for it. Those frames must not count as waiting for a token.
                 self.insert(name, Document::Ended);
                 self.send(denied(name, close.reason)).await
             }
         }
     }
 
-    /// A stock provider sends its token anew after each change of it; the newer one counts from then on. False where it is
-    /// of another sign-in: the document is to be opened anew by it.
+    /// A stock provider sends its token again after each change; the newer token then applies. Returns false if the token is
+    /// of another login: the document must then be opened again with it.
     async fn renew(&mut self, name: &str, token: &str) -> Result<bool, Ended> {
         let session = match target::peek(&self.ports, token).await {
             Ok(session) => session,
@@ -239,7 +239,7 @@ impl Connection {
             Some(Document::Attached(document)) if document.session.is_same_sign_in(&session) => {
                 document.session = session.clone();
                 let renewed = Incoming::Renewed(Box::new(session));
-                // It may be ending: that is handled where its end is waited for.
+                // The document connection may be ending, which is handled where its task is joined.
                 let _ = document.to_document.send(renewed).await;
                 Ok(true)
             }
@@ -250,14 +250,14 @@ impl Connection {
         }
     }
 
-    /// A message that is too large ends its document alone, and not the socket: after that a stock provider would connect
-    /// again and send it once more.
+    /// A message that is too large closes its document and not the socket: a stock provider would otherwise reconnect and send it
+    /// again.
     async fn refuse_large(&mut self, bytes: &[u8]) -> Result<(), Ended> {
         let name = Frame::name(bytes)
             .map_err(|_| Ended::Close(close::BAD_FRAME))?
             .to_owned();
         self.forget_waiting(&name);
-        // What came before it is committed: the document's task ends when its channel does.
+        // Earlier messages are committed: the document's task ends when its channel is closed.
         if matches!(
             self.documents.insert(name.clone(), Document::Ended),
             Some(Document::Ended)
@@ -318,13 +318,13 @@ impl Connection {
         frames
     }
 
-    /// The client wants no more of a document: its task ends when its channel does.
+    /// The client detached a document: its task ends when its channel is closed.
     fn detach(&mut self, name: &str) {
         self.forget_waiting(name);
         self.documents.remove(name);
     }
 
-    /// A document has ended; gives the code to close the socket with where all have.
+    /// A document connection has ended; returns the code to close the socket with if all have ended.
     fn ended(&mut self, (name, number, close): Ending) -> Option<Close> {
         let close = close?;
         match self.documents.get_mut(&name) {
@@ -338,7 +338,7 @@ impl Connection {
         self.out.send(message).await.map_err(|_| Ended::Gone)
     }
 
-    /// Lets every document commit what it has taken in.
+    /// Waits until every document has committed what was received.
     async fn finish(mut self) {
         self.documents.clear();
         while self.serving.join_next().await.is_some() {}

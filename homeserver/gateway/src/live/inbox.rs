@@ -1,8 +1,8 @@
-//! Messages of one document between the reader of its socket and the task that serves it: a queue bounded in messages, and, over
-//! all documents of the socket, in bytes.
+//! Messages of one document between the reader of its socket and the task that serves it. The queue is bounded in messages, and
+//! in bytes over all documents of the socket.
 //!
-//! Bytes are given back when the update in a message is on disk. A sender waits while there is no room; so the socket is not
-//! read from, and its client is slowed down. Nothing is dropped here.
+//! Bytes are released when the update in a message is on disk. The sender waits while there is no space, so that the socket is
+//! not read and its client slows down. Must not drop messages.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use weft_wire::limits::MAX_INBOX_BYTES_PER_SOCKET;
 
 use super::{document_connection::Incoming, socket::QUEUE};
 
-/// The bytes that the messages of one socket may take. Clones share them.
+/// The bytes that the messages of one socket may hold. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct InboxBytes(Arc<Semaphore>);
 
@@ -21,18 +21,18 @@ impl Default for InboxBytes {
     }
 }
 
-/// The bytes of one message; given back when dropped.
+/// The bytes of one message; released on drop.
 #[derive(Debug, Default)]
 pub(super) struct Held(#[expect(dead_code, reason = "held until it is dropped")] Option<OwnedSemaphorePermit>);
 
-/// The reader's end.
+/// The sending half, for the socket's reader.
 #[derive(Debug, Clone)]
 pub(super) struct ToDocument {
     queue: mpsc::Sender<(Incoming, Held)>,
     bytes: InboxBytes,
 }
 
-/// The document's end.
+/// The receiving half, for the document connection.
 pub(super) type Inbox = mpsc::Receiver<(Incoming, Held)>;
 
 /// The queue of a document.
@@ -46,8 +46,8 @@ pub(super) fn inbox(bytes: &InboxBytes) -> (ToDocument, Inbox) {
 }
 
 impl ToDocument {
-    /// Adds a message once there is room. One that is larger than all room takes all of it. False where the document has
-    /// ended.
+    /// Adds a message once there is space. A message larger than the whole space takes all of it. Returns false if the document
+    /// connection has ended.
     pub(super) async fn send(&self, message: Incoming) -> bool {
         let bytes = message.size().min(MAX_INBOX_BYTES_PER_SOCKET);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -75,16 +75,13 @@ mod tests {
         let ((first, mut first_inbox), (second, mut second_inbox)) = (inbox(&bytes), inbox(&bytes));
         assert!(
             first.send(message(3 * MAX_INBOX_BYTES_PER_SOCKET)).await,
-            "a large one alone"
+            "a large message alone"
         );
         let waiting = tokio::spawn(async move { second.send(message(1)).await });
         tokio::task::yield_now().await;
         let (_, held) = first_inbox.recv().await.unwrap();
         tokio::task::yield_now().await;
-        assert!(
-            second_inbox.try_recv().is_err(),
-            "taken out of the queue, and still held"
-        );
+        assert!(second_inbox.try_recv().is_err(), "taken from the queue and still held");
         drop(held);
         assert!(waiting.await.unwrap());
         assert!(second_inbox.recv().await.is_some());

@@ -1,8 +1,8 @@
-//! The bytes of a live socket between HTTP and the WebSocket library: what has come and is no whole message yet is charged to
-//! whoever opened the socket, and all that comes before sign-in is.
+//! The bytes of a live socket between HTTP and the WebSocket library. Incomplete messages are charged to the account that opened
+//! the socket, and so is everything received before authentication.
 //!
-//! Nothing is read while writing is blocked: answers to pings would pile up for a client that doesn't read them. Must not
-//! look into the bytes.
+//! Nothing is read while writing is blocked: answers to pings would accumulate for a client that doesn't read them. Must not
+//! interpret the bytes.
 
 use std::{
     io,
@@ -28,7 +28,7 @@ use crate::traffic::{Held, Requester};
 /// Header and mask of a control frame from a client.
 const CONTROL_HEADER_BYTES: u64 = 6;
 
-/// What a socket holds.
+/// The memory that a socket holds.
 #[derive(Debug)]
 pub(super) struct Meter {
     requester: Arc<Requester>,
@@ -36,17 +36,17 @@ pub(super) struct Meter {
     unread: Mutex<Unread>,
 }
 
-/// What has come and was not understood.
+/// Received bytes that are not decoded yet.
 #[derive(Debug, Default)]
 struct Unread {
     bytes: u64,
-    /// At least these bytes.
+    /// A charge for at least these bytes.
     held: Option<Held>,
     counted: u64,
 }
 
 impl Meter {
-    /// Of a socket that nobody has signed in to yet.
+    /// For a socket that is not authenticated yet.
     pub(super) fn new(requester: Arc<Requester>) -> Arc<Self> {
         Arc::new(Self {
             requester,
@@ -55,7 +55,7 @@ impl Meter {
         })
     }
 
-    /// Somebody has signed in: from here on the account is charged.
+    /// Authenticated: from now on the account is charged.
     pub(super) fn sign_in(&self, user: &UserId) -> Result<(), Exhausted> {
         self.requester.is_account(user)?;
         if !self.signed_in.swap(true, Ordering::AcqRel) {
@@ -64,20 +64,20 @@ impl Meter {
         Ok(())
     }
 
-    /// A message has come to its end. Before sign-in it still waits, and is charged.
+    /// A message is complete. Before authentication it still waits, and stays charged.
     pub(super) fn message(&self) {
         if self.signed_in.load(Ordering::Acquire) {
             *self.unread() = Unread::default();
         }
     }
 
-    /// A control frame has come, perhaps between the fragments of a message.
+    /// A control frame was received, possibly between the fragments of a message.
     pub(super) fn control(&self, payload: usize) {
         let mut unread = self.unread();
         unread.bytes = unread.bytes.saturating_sub(payload as u64 + CONTROL_HEADER_BYTES);
     }
 
-    /// Charges what waits to be written.
+    /// Charges bytes that wait to be written.
     pub(super) fn hold(&self, bytes: usize) -> Result<Held, Exhausted> {
         self.requester.hold(bytes as u64)
     }
@@ -97,7 +97,7 @@ impl Meter {
     }
 
     fn unread(&self) -> MutexGuard<'_, Unread> {
-        // Counts only: a panic elsewhere doesn't spoil them.
+        // Contains only counters: a panic elsewhere doesn't make them inconsistent.
         self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -107,11 +107,11 @@ impl Meter {
 pub(super) struct Metered<S> {
     stream: S,
     meter: Arc<Meter>,
-    /// The end of a socket that nobody has signed in to.
+    /// The deadline for authentication.
     sign_in: Pin<Box<Sleep>>,
-    /// The last write did not go through.
+    /// The last write was blocked.
     blocked: bool,
-    /// Waits until it does.
+    /// Woken when a write succeeds.
     reader: Option<Waker>,
 }
 
@@ -157,7 +157,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         if let Poll::Ready(Ok(())) = read {
             let count = buffer.filled().len().saturating_sub(before);
             if let Err(exhausted) = this.meter.read(count) {
-                tracing::debug!(budget = exhausted.name, "live socket ended: budget exhausted");
+                tracing::debug!(budget = exhausted.name, "live socket closed: budget exhausted");
                 return Poll::Ready(Err(io::Error::other(exhausted)));
             }
         }
@@ -250,7 +250,7 @@ mod tests {
             meter.message();
         }
         read(&mut server, &mut client, 600).await.unwrap();
-        // A ping between two fragments lets go of its own bytes only.
+        // A ping between two fragments releases only its own bytes.
         read(&mut server, &mut client, 106).await.unwrap();
         meter.control(100);
         read(&mut server, &mut client, 106).await.unwrap();
@@ -258,15 +258,15 @@ mod tests {
         assert!(read(&mut server, &mut client, 600).await.is_err());
     }
 
-    /// T121: the answers to pings that nobody reads.
+    /// T121: answers to pings that the client doesn't read.
     #[tokio::test]
-    async fn answers_that_nobody_reads_stop_the_reading() {
+    async fn unread_answers_stop_the_reading() {
         let (client, server) = duplex(4 * 1024);
         let metered = Metered::new(server, meter(&Traffic::unlimited()));
         let mut server = WebSocketStream::from_raw_socket(metered, Role::Server, Some(config())).await;
         let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
         let mut taken = 0;
-        // Until neither side can go on.
+        // Until neither side can proceed.
         loop {
             let sent = client.send(Message::Ping(vec![7; 100].into())).now_or_never();
             let mut read = 0;
@@ -279,7 +279,7 @@ mod tests {
                 break;
             }
         }
-        assert!(taken * 100 < 16 * 1024, "{taken} pings were taken");
+        assert!(taken * 100 < 16 * 1024, "{taken} pings were read");
         assert!(taken * 100 < 4 * 1024 + MAX_LIVE_CONTROL_BYTES + 16 * 1024);
     }
 }

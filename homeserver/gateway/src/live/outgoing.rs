@@ -1,7 +1,7 @@
-//! What waits to be written to one socket: a queue that is bounded in messages and in bytes.
+//! The queue of messages to write to one socket, bounded in messages and in bytes.
 //!
-//! A client that stops reading, while its kernel still accepts, must cost no more than that. Nothing is dropped here:
-//! who wants to say something asks [`Out::has_room`] first, and leaves it in the room's own queue where there is none.
+//! A client that stops reading while its kernel still accepts data must not cost more than that. Must not drop messages:
+//! senders check [`Out::has_room`] first, and leave the message in the room's queue if there is no space.
 
 use std::sync::{
     Arc,
@@ -20,19 +20,19 @@ use weft_wire::{
 use super::{meter::Meter, socket::QUEUE};
 use crate::traffic::Held;
 
-/// Messages up to this size are not charged: the queue's own bounds suffice for them, and most are shared by all sockets.
+/// Messages up to this size are not charged: the bounds of the queue suffice for them, and most are shared by all sockets.
 const FREE_BYTES: usize = 16 * 1024;
 
-/// What goes to the socket's writer.
+/// A message for the socket's writer.
 #[derive(Debug)]
 pub(super) enum Outgoing {
-    /// One WebSocket message, and what it is charged.
+    /// One WebSocket message and its charge.
     Message(Bytes, Option<Held>),
-    /// The last one.
+    /// The close frame; nothing follows it.
     Close(Close),
 }
 
-/// The writer has gone, and the socket with it.
+/// The writer has ended, and the socket is closed.
 #[derive(Debug)]
 pub(super) struct WriterGone;
 
@@ -42,7 +42,7 @@ struct Waiting {
     written: Notify,
 }
 
-/// The end into which messages go. Clones lead to the same socket.
+/// The sending half. Clones send to the same socket.
 #[derive(Debug, Clone)]
 pub(super) struct Out {
     queue: mpsc::Sender<Outgoing>,
@@ -50,7 +50,7 @@ pub(super) struct Out {
     meter: Arc<Meter>,
 }
 
-/// The writer's end.
+/// The receiving half, for the writer.
 #[derive(Debug)]
 pub(super) struct ToWrite {
     queue: mpsc::Receiver<Outgoing>,
@@ -77,15 +77,15 @@ pub(super) fn queue(meter: Arc<Meter>) -> (Out, ToWrite) {
 }
 
 impl Out {
-    /// Whether another message may be added. One may be larger than all others together.
+    /// Whether another message may be added. One message may be larger than all others together.
     pub(super) fn has_room(&self) -> bool {
         self.queue.capacity() > 0 && self.waiting.bytes.load(Ordering::Relaxed) < MAX_QUEUE_BYTES_PER_SOCKET
     }
 
-    /// Until there is room.
+    /// Waits until there is space.
     pub(super) async fn room(&self) -> Result<(), WriterGone> {
         loop {
-            // Made before the look, so that what is written in between is heard of.
+            // Created before the check, so that a write in between is not missed.
             let written = self.waiting.written.notified();
             if self.queue.is_closed() {
                 return Err(WriterGone);
@@ -105,16 +105,16 @@ impl Out {
         self.add(self.charged(message)).await
     }
 
-    /// A message whose bytes are charged from now on; where the account holds too much already, the end of the socket.
+    /// Charges a message from now on; a close frame if the account already holds too much.
     pub(super) fn charged(&self, message: Bytes) -> Outgoing {
         match self.charge(&message) {
             Ok(held) => Outgoing::Message(message, held),
-            // Unread messages of this account's sockets take all that it may hold.
+            // Unread messages of this account's sockets use its whole budget.
             Err(_) => Outgoing::Close(close::RATE_LIMITED),
         }
     }
 
-    /// Adds what was charged.
+    /// Adds a charged message.
     pub(super) async fn add(&self, outgoing: Outgoing) -> Result<(), WriterGone> {
         let permit = self.queue.reserve().await.map_err(|_| WriterGone)?;
         let goes_on = match &outgoing {
@@ -128,7 +128,7 @@ impl Out {
         goes_on
     }
 
-    /// Somebody has signed in by a frame; the account is charged from here on.
+    /// The socket was authenticated by a frame; from now on the account is charged.
     pub(super) fn sign_in(&self, user: &UserId) -> Result<(), Close> {
         self.meter.sign_in(user).map_err(|_| close::RATE_LIMITED)
     }
@@ -138,7 +138,7 @@ impl Out {
         large.then(|| self.meter.hold(message.len())).transpose()
     }
 
-    /// Adds a message if it has room at once; a client that takes nothing more doesn't get it.
+    /// Adds a message if there is space now; otherwise the message is dropped.
     pub(super) fn try_send(&self, message: Bytes) {
         if let Ok(permit) = self.queue.try_reserve()
             && let Ok(held) = self.charge(&message)
@@ -148,19 +148,19 @@ impl Out {
         }
     }
 
-    /// Adds the end; false where the queue is full.
+    /// Adds a close frame; false if the queue is full.
     pub(super) fn try_close(&self, close: Close) -> bool {
         self.queue.try_send(Outgoing::Close(close)).is_ok()
     }
 
-    /// Until nobody writes any more.
+    /// Waits until the writer has ended.
     pub(super) async fn closed(&self) {
         self.queue.closed().await;
     }
 }
 
 impl ToWrite {
-    /// The next message, once the one before it has been written; None when nobody can say anything any more.
+    /// The next message, once the previous one is written; `None` when all senders are dropped.
     pub(super) async fn next(&mut self) -> Option<Outgoing> {
         let written = std::mem::take(&mut self.under_way);
         if written > 0 {
@@ -171,7 +171,7 @@ impl ToWrite {
         if let Some(Outgoing::Message(message, _)) = &next {
             self.under_way = message.len();
         }
-        // A place in the queue has become free.
+        // There is space in the queue.
         self.waiting.written.notify_waiters();
         next
     }
@@ -199,7 +199,7 @@ mod tests {
         assert!(!out.has_room());
         for _ in 0..2 {
             to_write.next().await.unwrap();
-            assert!(!out.has_room(), "what is being written is still held");
+            assert!(!out.has_room(), "the message being written is still held");
         }
         let waiting = tokio::spawn({
             let out = out.clone();

@@ -1,4 +1,4 @@
-//! A socket in plain framing: one document, named by the URL, signed in before the upgrade.
+//! A socket in plain framing: one document, named by the URL and authenticated before the upgrade.
 
 use tokio_tungstenite::tungstenite::Message;
 use weft_wire::{
@@ -20,7 +20,7 @@ use super::{
     target::Target,
 };
 
-/// Serves the socket; `first` is the message by which its framing was told.
+/// Serves the socket; `first` is the message from which the framing was detected.
 pub(super) async fn serve(
     ports: LivePorts,
     target: Option<Target>,
@@ -51,7 +51,7 @@ pub(super) async fn serve(
     let serving = document_connection.run(incoming);
     tokio::pin!(serving);
     tokio::select! {
-        // The document goes on until it has seen that nothing more comes, so that what was read is committed.
+        // The document connection runs until its inbox is closed, so that everything read is committed.
         read = reading => match read {
             Ok(()) => serving.await,
             Err(close) => serving.await.or(Some(close)),
@@ -72,7 +72,7 @@ fn opened(message: &Message, out: &Out) -> Result<Option<Incoming>, Close> {
         Frame::Sync(message) => Some(Incoming::from_sync(message, bytes)),
         Frame::Awareness(body) => Some(Incoming::Awareness(bytes.slice_ref(body))),
         Frame::QueryAwareness => Some(Incoming::QueryAwareness),
-        // Only servers say these.
+        // Only servers send these.
         Frame::PermissionDenied(_) | Frame::Notice(_) => None,
     })
 }

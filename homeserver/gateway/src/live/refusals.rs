@@ -1,10 +1,10 @@
-//! How a client is told what was not taken of its edits: notices for a person, by the rules of `spec/docs/admission.md`.
+//! Notices for users about the parts of their edits that were not accepted, by the rules of `spec/docs/admission.md`.
 
 use ruma::OwnedUserId;
 use weft_crdt::{Refusal, Refused};
 use weft_wire::live::notice::{Notice, RefusedBlock};
 
-/// Content that was taken as deleted: one notice for each rule.
+/// Content that was replaced by a deletion: one notice for each rule.
 pub(super) fn of_content(refused: &[Refused]) -> Vec<Notice> {
     let mut codes: Vec<&'static str> = refused.iter().map(|block| block.reason.code()).collect();
     codes.sort_unstable();
@@ -31,29 +31,29 @@ fn words(code: &str) -> &'static str {
             "A single value, such as a picture inside the text, is larger than 44,900 bytes. It was removed. Upload the file \
              and insert a link to it."
         }
-        "malformed" => "A value is nested more than 32 deep, or has invalid text in it. It was removed.",
-        "sub_document" => "Documents inside documents are not supported. It was removed.",
+        "malformed" => "A value is nested more than 32 deep, or contains invalid text. It was removed.",
+        "sub_document" => "Subdocuments are not supported. It was removed.",
         _ => "This kind of content is not supported. It was removed.",
     }
 }
 
-/// Blocks of other users, who alone may send them. `waits`: own edits build on them.
+/// Blocks of other users, which only those users may send. `waits`: own edits depend on them.
 pub(super) fn of_others(users: Vec<OwnedUserId>, waits: bool) -> Notice {
     let waiting = if waits {
         " What you write next to them is not saved until they are."
     } else {
         ""
     };
-    let reason = format!("This copy of the document has edits of another user that were never sent.{waiting}");
+    let reason = format!("This copy of the document contains edits of another user that were never sent.{waiting}");
     Notice::refused("foreign_client", reason).of_users(users, waits)
 }
 
-/// A whole update.
+/// A refused update.
 pub(super) fn of_update(refusal: &Refusal) -> Notice {
     Notice::refused(refusal.code(), format!("The edit was refused: {refusal}."))
 }
 
-/// An update that is too large, alone or with the document.
+/// An update that is too large by itself or together with the document.
 pub(super) fn too_large(bytes: usize, limit: usize) -> Notice {
     Notice::refused(
         "too_large",

@@ -1,6 +1,6 @@
-//! One WebSocket: a reader that tells the framing by the first message, and a writer with a bounded queue.
+//! One WebSocket: a reader that detects the framing from the first message, and a writer with a bounded queue.
 //!
-//! The writer says something when nothing else was said for a while, and gives up a client that takes nothing.
+//! The writer sends keep-alives when idle and closes connections whose peer stops reading.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,31 +26,31 @@ use super::{
     websocket::{self, Sink, Unsent, WebSocket},
 };
 
-/// Messages between the reader and a document, and from all documents to the writer. What doesn't fit waits in the
+/// Capacity of the queues from the reader to a document and from all documents to the writer. Messages above it wait in the
 /// connection (and thereby at the sender), not in memory.
 pub(super) const QUEUE: usize = 64;
 
-/// Bytes after which a writer is woken at the latest: a third of the 4 MiB that Linux keeps for a connection at most
+/// The writer is woken at the latest after this many bytes: a third of the 4 MiB that Linux keeps at most for a connection
 /// (`tcp_wmem`).
 const WOKEN_AFTER_BYTES: usize = 4 * 1024 * 1024 / 3;
 
-/// Why no further message comes.
+/// Why no further message is read.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The client closed, or the connection broke.
+    /// The client closed the connection, or it broke.
     Gone,
-    /// The server has a reason to close.
+    /// The server closes the connection.
     Close(Close),
 }
 
-/// The messages of a client.
+/// The messages from a client.
 pub(super) struct Messages {
     stream: SplitStream<WebSocket>,
     meter: Arc<Meter>,
 }
 
 impl Messages {
-    /// The next binary message. It may be larger than what is taken: who knows whom it is about refuses it.
+    /// The next binary message. It may exceed the size limit: the framing that knows its document refuses it.
     pub(super) async fn next(&mut self) -> Result<Message, Ended> {
         loop {
             let message = timeout(Duration::from_millis(LIVE_IDLE_MS), self.stream.next()).await;
@@ -71,7 +71,7 @@ impl Messages {
     }
 }
 
-/// Serves a socket to its end.
+/// Serves a socket until it is closed.
 pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebSocket, meter: Arc<Meter>) {
     let (sink, stream) = socket.split();
     let mut messages = Messages {
@@ -87,14 +87,14 @@ pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebS
         return finish(sink, close::BAD_FRAME).await;
     };
     let (out, outgoing) = outgoing::queue(meter);
-    // In the task that serves, not in one of its own: what a document shows is then written by whom it woke.
+    // Runs in the serving task and not in one of its own: output is then written by the task that was woken.
     let writer = write(sink, outgoing, framing);
     let serving = async move {
         let close = match framing {
             Framing::Plain => plain::serve(ports, target, first, messages, out.clone()).await,
             Framing::Hocuspocus => hocuspocus::serve(ports, target, first, messages, out.clone()).await,
         };
-        // A full queue means a client that takes nothing.
+        // A full queue means that the client has stopped reading.
         close.is_none_or(|close| out.try_close(close))
     };
     tokio::pin!(serving, writer);
@@ -105,7 +105,7 @@ pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebS
                 writer.await;
             }
         }
-        // Who serves a document hears of it by the queue, and leaves in good order.
+        // The document tasks observe this through the queue, and shut down in order.
         () = &mut writer => {
             serving.await;
         }
@@ -115,7 +115,7 @@ pub(super) async fn serve(ports: LivePorts, target: Option<Target>, socket: WebS
 async fn write(mut sink: Sink, mut outgoing: ToWrite, framing: Framing) {
     loop {
         let next = timeout(Duration::from_millis(LIVE_KEEP_ALIVE_MS), outgoing.next()).await;
-        // Until the message has been written.
+        // Held until the message is written.
         let _held;
         let message = match next {
             Ok(None) => return finish(sink, close::RESTART).await,
@@ -131,21 +131,21 @@ async fn write(mut sink: Sink, mut outgoing: ToWrite, framing: Framing) {
         match sent {
             Ok(Ok(())) => {}
             Ok(Err(Unsent::Broken)) => return,
-            // It took too little of it for so long that it most likely won't hear this either.
+            // It has read so little for so long that it most likely won't read the close frame either.
             Ok(Err(Unsent::Stalled)) | Err(_) => return finish(sink, close::SLOW).await,
         }
     }
 }
 
-/// How long a client may take for a message. A large one must not be cut off on a slow line: sent again from its beginning
-/// with the next connection, it would never arrive.
+/// Time allowed for writing a message. A large message must not be cut off on a slow line: sent again from its beginning
+/// with the next connection, it would never be delivered.
 fn write_timeout(bytes: usize) -> Duration {
     let allowed = bytes as u64 * 1_000 / MIN_LIVE_BYTES_PER_SECOND;
     Duration::from_millis(LIVE_IDLE_MS + allowed)
 }
 
-/// How long it may be until a client takes any more of a message. A writer that waits is woken when a good part of what the
-/// system keeps for the connection was taken, which a slow line needs its time for.
+/// Time allowed until a client reads more of a message. A waiting writer is woken when a considerable part of the system's
+/// send buffer was read, which takes time on a slow line.
 fn stall_timeout() -> Duration {
     write_timeout(WOKEN_AFTER_BYTES)
 }
@@ -155,7 +155,7 @@ async fn finish(mut sink: Sink, close: Close) {
         code: close.code.into(),
         reason: close.reason.into(),
     };
-    // The client may be gone already.
+    // The client may already be disconnected.
     let _ = timeout(Duration::from_secs(5), sink.send(Message::Close(Some(frame)))).await;
 }
 
@@ -166,12 +166,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_message_is_given_the_time_that_a_slow_line_needs_for_it() {
+    fn the_write_timeout_allows_a_large_message_on_a_slow_line() {
         assert_eq!(write_timeout(0), Duration::from_secs(60));
-        // A document of 5 MB on the line of a telephone at the edge of its net.
+        // A document of 5 MB on a weak mobile connection.
         assert!(write_timeout(5_000_000) > Duration::from_secs(5_000_000 / 20_000));
         assert!(write_timeout(MAX_DOCUMENT_BYTES) < Duration::from_secs(2 * 60 * 60));
-        // However large the message: who takes nothing of it is given up within minutes.
+        // Independent of the message size, a client that reads nothing is disconnected within minutes.
         assert!(stall_timeout() < Duration::from_secs(150));
     }
 }

@@ -1,4 +1,4 @@
-//! From what a client calls a document (room id or alias, raw or percent-encoded) to the room, and who may open it.
+//! Resolves the document name of a client (room id or alias, raw or percent-encoded) to the room and checks access.
 
 use ruma::{OwnedRoomId, RoomAliasId, RoomId, events::room::member::MembershipState};
 use weft_accounts::{AuthError, Session};
@@ -13,15 +13,15 @@ use crate::documents;
 pub(super) struct Target {
     pub(super) room: OwnedRoomId,
     pub(super) session: Session,
-    /// The token that the client presented: also for documents that a socket opens without one of their own. Never logged.
+    /// The token that the client presented; also used for documents of the socket that have no token of their own. Never logged.
     pub(super) token: String,
     pub(super) read_only: bool,
 }
 
-/// Signs in by token and finds the document.
+/// Authenticates the token and resolves the document.
 ///
 /// # Errors
-/// With the close code that says why not.
+/// The close code that states why it failed.
 pub(super) async fn find(ports: &LivePorts, name: &str, token: &str) -> Result<Target, Close> {
     let session = authenticate(ports, token).await?;
     let room = room_of(ports, name).await?;
@@ -37,7 +37,7 @@ pub(super) async fn find(ports: &LivePorts, name: &str, token: &str) -> Result<T
 /// The session of a token that a client presents to open a document.
 ///
 /// # Errors
-/// [`close::UNAUTHORIZED`] where the token is not valid.
+/// [`close::UNAUTHORIZED`] if the token is not valid.
 pub(super) async fn authenticate(ports: &LivePorts, token: &str) -> Result<Session, Close> {
     ports
         .accounts
@@ -46,18 +46,18 @@ pub(super) async fn authenticate(ports: &LivePorts, token: &str) -> Result<Sessi
         .map_err(|error| refusal(&error))
 }
 
-/// The session of a token that a client hands to a document that is open: the tokens before it stay valid.
+/// The session of a token that a client presents for a document that is already open; earlier tokens stay valid.
 ///
 /// # Errors
-/// [`close::UNAUTHORIZED`] where the token is not valid.
+/// [`close::UNAUTHORIZED`] if the token is not valid.
 pub(super) async fn peek(ports: &LivePorts, token: &str) -> Result<Session, Close> {
     ports.accounts.peek(token).await.map_err(|error| refusal(&error))
 }
 
-/// Whether a session that opened a document still holds.
+/// Checks that the session that opened a document is still valid.
 ///
 /// # Errors
-/// [`close::UNAUTHORIZED`] where it has ended or its token has expired.
+/// [`close::UNAUTHORIZED`] if it has ended or its token has expired.
 pub(super) async fn recheck(ports: &LivePorts, session: &Session) -> Result<(), Close> {
     ports.accounts.recheck(session).await.map_err(|error| refusal(&error))
 }
@@ -66,16 +66,16 @@ fn refusal(error: &AuthError) -> Close {
     match error {
         AuthError::Unknown | AuthError::Expired => close::UNAUTHORIZED,
         AuthError::Unavailable(cause) => {
-            tracing::error!(%cause, "token can't be checked");
+            tracing::error!(%cause, "cannot check the token");
             close::UNAVAILABLE
         }
     }
 }
 
-/// What a joined member may do.
+/// The rights of a joined member.
 ///
 /// # Errors
-/// [`close::FORBIDDEN`] for everybody else.
+/// [`close::FORBIDDEN`] for all other users.
 pub(super) async fn standing(ports: &LivePorts, room: &RoomId, session: &Session) -> Result<Access, Close> {
     let access = ports
         .rooms
@@ -84,7 +84,7 @@ pub(super) async fn standing(ports: &LivePorts, room: &RoomId, session: &Session
         .map_err(|error| match error {
             AccessError::UnknownRoom(_) => close::NOT_FOUND,
             AccessError::Unavailable(cause) => {
-                tracing::error!(%cause, %room, "rights can't be read");
+                tracing::error!(%cause, %room, "cannot read the rights");
                 close::UNAVAILABLE
             }
         })?;
@@ -104,13 +104,13 @@ async fn room_of(ports: &LivePorts, name: &str) -> Result<OwnedRoomId, Close> {
     documents::room_of_alias(ports.rooms.reader(), &alias)
         .await
         .map_err(|cause| {
-            tracing::error!(%cause, "alias can't be read");
+            tracing::error!(%cause, "cannot read the alias");
             close::UNAVAILABLE
         })?
         .ok_or(close::NOT_FOUND)
 }
 
-/// Room ids and aliases hold no percent sign of their own, so decoding twice does no harm.
+/// Room ids and aliases contain no percent sign, so decoding twice is safe.
 pub(crate) fn percent_decoded(name: &str) -> String {
     percent_encoding::percent_decode_str(name)
         .decode_utf8()
@@ -122,7 +122,7 @@ mod tests {
     use super::percent_decoded;
 
     #[test]
-    fn names_come_raw_or_encoded() {
+    fn names_may_be_raw_or_encoded() {
         for (written, meant) in [
             ("!doc:alpha.example", "!doc:alpha.example"),
             ("%21doc%3Aalpha.example", "!doc:alpha.example"),

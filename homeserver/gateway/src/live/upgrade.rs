@@ -1,6 +1,6 @@
-//! The request that opens a live socket: the token it may carry, and refusing at once what can be refused.
+//! The upgrade request of a live socket: reads the token that it may carry and refuses early what can be refused.
 //!
-//! y-websocket connects again after every close code, so a wrong token is answered before the upgrade.
+//! y-websocket reconnects after every close code, so a wrong token is refused before the upgrade.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use weft_wire::live::close::{self, Close};
 use super::{LivePorts, meter::Meter, socket, target, websocket::Handshake};
 use crate::{authentication, errors::ApiError, traffic::Requester};
 
-/// Opens a live socket. A request without any token is let through: Hocuspocus signs in by its first frames.
+/// Opens a live socket. A request without a token is accepted: Hocuspocus authenticates by its first frames.
 pub(super) async fn upgrade(State(ports): State<LivePorts>, Path(name): Path<String>, request: Request) -> Response {
     let (uri, headers) = (request.uri().clone(), request.headers().clone());
     let meter = Meter::new(Requester::of(request.extensions()));
@@ -43,7 +43,7 @@ pub(super) async fn upgrade(State(ports): State<LivePorts>, Path(name): Path<Str
     {
         return ApiError::from(exhausted).into_response();
     }
-    // What was offered came in a header.
+    // The offered protocol came from a header.
     let protocol = protocol.and_then(|protocol| protocol.try_into().ok());
     let accepted = Arc::clone(&meter);
     handshake.accept(protocol, accepted, move |socket| {
@@ -64,7 +64,7 @@ fn offered_protocols(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// The offered protocol that is a token. Offers of which none is one are refused: a browser would fail anyway.
+/// The offered protocol that is a valid token. Offers without a valid token are refused: a browser would fail anyway.
 async fn first_valid(ports: &LivePorts, offered: &[String]) -> Result<Option<String>, Close> {
     let mut refused = None;
     for protocol in offered {
@@ -79,8 +79,8 @@ async fn first_valid(ports: &LivePorts, offered: &[String]) -> Result<Option<Str
 fn refusal(close: Close) -> ApiError {
     match close.code {
         code if code == close::UNAUTHORIZED.code => ApiError::unknown_token(false),
-        code if code == close::FORBIDDEN.code => ApiError::forbidden("You are not in this document."),
-        code if code == close::NOT_FOUND.code => ApiError::not_found("There is no such document."),
-        _ => ApiError::unavailable("The document can't be opened now: try again."),
+        code if code == close::FORBIDDEN.code => ApiError::forbidden("You are not a member of this document."),
+        code if code == close::NOT_FOUND.code => ApiError::not_found("The document does not exist."),
+        _ => ApiError::unavailable("The document cannot be opened now. Try again."),
     }
 }

@@ -1,8 +1,8 @@
-//! Where the WebSocket library meets HTTP and memory: the handshake, and how a message is written.
+//! The connection of the WebSocket library to HTTP: the handshake, and how a message is written.
 //!
 //! axum's own wrapper writes a message as one frame, and the library keeps a buffer of the size of the largest frame that it
-//! has written for as long as the socket lives: a document of 100 KB stayed in memory once for each of its readers. Here a
-//! large message goes out in fragments (RFC 6455, section 5.4), which every client puts together again.
+//! has written until the socket is closed: a document of 100 KB stayed in memory once for each of its readers. Here a
+//! large message is sent in fragments (RFC 6455, section 5.4), which every client reassembles.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,22 +36,21 @@ use weft_wire::limits::{MAX_LIVE_CONTROL_BYTES, MAX_LIVE_FRAME_BYTES};
 use super::meter::{Meter, Metered};
 use crate::errors::ApiError;
 
-/// What is read from a socket at once. The library fills this with zeros before each read, and every socket keeps it:
-/// with its default of 128 KB that was a seventh of what an edit costs, and most of what a socket takes in memory. An edit
-/// has some dozen bytes.
+/// Size of the read buffer. The library zeroes it before each read and keeps it for every socket: its default of 128 KB took a
+/// seventh of the cost of an edit and most of a socket's memory. An edit has some dozen bytes.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// What is written as one frame at most, and so what a socket keeps for writing.
+/// Maximum size of a written frame, and therefore of a socket's write buffer.
 const FRAGMENT_BYTES: usize = 16 * 1024;
 
-/// The longest header of a frame that a server writes.
+/// The longest frame header that a server writes.
 const FRAME_HEADER_BYTES: usize = 10;
 
 /// A socket after the handshake.
 pub(super) type WebSocket = WebSocketStream<Metered<TokioIo<Upgraded>>>;
-/// Its end for writing.
+/// Its writing half.
 pub(super) type Sink = SplitSink<WebSocket, Message>;
 
-/// A request to open a socket that was well-formed.
+/// A well-formed upgrade request.
 pub(super) struct Handshake {
     response: Response,
     upgrade: OnUpgrade,
@@ -61,15 +60,15 @@ impl Handshake {
     /// Reads the request (RFC 6455, section 4.2.1).
     ///
     /// # Errors
-    /// When it asks for no WebSocket, or for another version of it.
+    /// If it doesn't request a WebSocket, or requests another version.
     pub(super) fn read(mut request: Request<Body>) -> Result<Self, ApiError> {
         let response = create_response_with_body(&request, Body::empty)
-            .map_err(|error| ApiError::invalid_param(format!("This is no request to open a WebSocket: {error}.")))?;
+            .map_err(|error| ApiError::invalid_param(format!("The request is not a WebSocket handshake: {error}.")))?;
         let upgrade = hyper::upgrade::on(&mut request);
         Ok(Self { response, upgrade })
     }
 
-    /// Answers with the chosen protocol, and serves the socket once the answer has gone out.
+    /// Answers with the chosen protocol, and serves the socket after the answer is sent.
     pub(super) fn accept<Serving>(
         mut self,
         protocol: Option<HeaderValue>,
@@ -85,7 +84,7 @@ impl Handshake {
                 .insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
         }
         tokio::spawn(async move {
-            // The client may be gone before it heard the answer.
+            // The client may have disconnected before it received the answer.
             if let Ok(upgraded) = self.upgrade.await {
                 let io = Metered::new(TokioIo::new(upgraded), meter);
                 serve(WebSocketStream::from_raw_socket(io, Role::Server, Some(config())).await).await;
@@ -96,27 +95,27 @@ impl Handshake {
 }
 
 pub(super) fn config() -> WebSocketConfig {
-    // What is over the limit by less than twice can be read to its end, so that the client hears why it is refused;
-    // anything larger is cut off by the library, and the connection with it.
+    // A message above the limit and below twice the limit can be read completely, so that the client receives the reason;
+    // the library aborts anything larger together with the connection.
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
-        // Frames are written at once, and what can't be is no more than one of them and a few answers to pings.
+        // Frames are written immediately; the buffer holds at most one of them and a few answers to pings.
         .write_buffer_size(0)
         .max_write_buffer_size(FRAGMENT_BYTES + FRAME_HEADER_BYTES + MAX_LIVE_CONTROL_BYTES)
         .max_message_size(Some(2 * MAX_LIVE_FRAME_BYTES))
         .max_frame_size(Some(2 * MAX_LIVE_FRAME_BYTES))
 }
 
-/// Why a message was not written to its end.
+/// Why a message was not written completely.
 #[derive(Debug)]
 pub(super) enum Unsent {
     /// The connection has broken.
     Broken,
-    /// The client has taken nothing for so long as it may.
+    /// The client has read nothing for longer than the allowed time.
     Stalled,
 }
 
-/// Writes a binary message to its end, as long as the client takes some of it every `stall_timeout`.
+/// Writes a complete binary message, as long as the client reads some of it every `stall_timeout`.
 ///
 /// # Errors
 /// See [`Unsent`].
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_one_frame_or_begins_goes_on_and_ends() {
+    fn a_message_is_one_frame_or_a_sequence_of_fragments() {
         let (begin, more) = (OpCode::Data(Data::Binary), OpCode::Data(Data::Continue));
         assert_eq!(shape(0), [(begin, true, 0)]);
         assert_eq!(shape(FRAGMENT_BYTES), [(begin, true, FRAGMENT_BYTES)]);
