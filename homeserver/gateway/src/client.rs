@@ -1,7 +1,7 @@
-//! The client-server API of Matrix, v1.19 (`/_matrix/client`), as far as documents and chat need it.
+//! The Matrix client-server API, v1.19 (`/_matrix/client`), as far as documents and chat need it.
 //!
-//! One noun a file; each endpoint is introduced by its method and path. Handlers take the ports they use and no more.
-//! What an answer looks like is decided here, what happens in a room is `room`'s.
+//! One file for each subject; the method and path precede each endpoint. Handlers take only the services that they use.
+//! Must not decide what happens in a room: that is done in `room`. The format of answers is decided here.
 
 mod account_data;
 mod admin_register;
@@ -68,10 +68,10 @@ use crate::{
     ratelimit::UserLimiter,
 };
 
-/// What the client-server API needs.
+/// The services that the client-server API uses.
 #[derive(Clone)]
 pub struct ClientPorts {
-    /// People and tokens.
+    /// Accounts and access tokens.
     pub accounts: Accounts,
     /// Commands and reads.
     pub rooms: Rooms,
@@ -81,21 +81,21 @@ pub struct ClientPorts {
     pub fanout: Fanout,
     /// Typing and receipts.
     pub ephemeral: Ephemeral,
-    /// Who is there.
+    /// Presence.
     pub presence: Presence,
-    /// What other servers must be asked for.
+    /// Requests to other servers.
     pub remote: Arc<dyn Remote>,
-    /// Requests a minute.
+    /// Request rate limits.
     pub limiter: UserLimiter,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Joins, leaves, knocks and invitations under way.
+    /// Locks for membership changes in progress.
     pub membership: MembershipLocks,
-    /// What the operator configured.
+    /// The operator's configuration.
     pub settings: ClientSettings,
 }
 
-/// The ports as axum hands them to handlers, each by its type.
+/// The services as axum passes them to handlers, each by its type.
 #[derive(Clone, FromRef)]
 struct Ports {
     accounts: Accounts,
@@ -141,7 +141,7 @@ fn state(ports: ClientPorts) -> Ports {
     }
 }
 
-/// The routes of the client-server API. Paths outside of it are left to other routers: merge, then add
+/// The routes of the client-server API. It has no fallback for paths outside of it: merge the routers, then call
 /// [`with_fallbacks`].
 pub fn router(ports: ClientPorts) -> Router {
     Router::new()
@@ -192,8 +192,8 @@ fn rooms() -> Router<Ports> {
         .merge(sync::routes())
 }
 
-/// The answers for unknown paths, in Matrix's form and with the headers that browsers need. Called once, on the router
-/// that all others were merged into.
+/// Adds the answers for unknown paths, in Matrix's format and with the headers that browsers need. Called once, on the
+/// merged router.
 pub fn with_fallbacks(router: Router) -> Router {
     let unknown = Router::new().fallback(unknown_path).layer(crate::cors::layer());
     router.fallback_service(unknown)

@@ -1,4 +1,4 @@
-//! Account data: what clients keep on the server for their user.
+//! Account data: data that clients store on the server for their user.
 
 use axum::{Json, Router, extract::State};
 use ruma::{
@@ -26,7 +26,7 @@ pub(super) fn routes() -> Router<Ports> {
         .endpoint::<set_room_account_data::v3::Request, _, _>(set_room)
 }
 
-/// Types that the server writes itself (Matrix specification, "Account data").
+/// Types that only the server writes (Matrix specification, "Account data").
 const OURS: [&str; 2] = ["m.fully_read", "m.push_rules"];
 
 /// GET /_matrix/client/v3/user/{userId}/account_data/{type}
@@ -59,7 +59,7 @@ async fn show(accounts: &Accounts, user: &UserId, room: Option<&RoomId>, kind: &
     let content = accounts.account_data(user, room, kind).await?;
     content
         .map(Json)
-        .ok_or_else(|| ApiError::not_found("There is no such account data."))
+        .ok_or_else(|| ApiError::not_found("Account data not found."))
 }
 
 /// PUT /_matrix/client/v3/user/{userId}/account_data/{type}
@@ -112,11 +112,11 @@ async fn set(
         return Err(ApiError::new(
             axum::http::StatusCode::METHOD_NOT_ALLOWED,
             "M_BAD_JSON",
-            format!("{kind} is set by its own endpoint."),
+            format!("{kind} must be set through its own endpoint."),
         ));
     }
     if !content.is_object() {
-        return Err(ApiError::bad_json("Account data is an object."));
+        return Err(ApiError::bad_json("Account data must be an object."));
     }
     let position = accounts.set_account_data(user, room, kind, content).await?;
     fanout.wake([user], position);

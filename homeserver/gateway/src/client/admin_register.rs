@@ -1,4 +1,4 @@
-//! Synapse's `/_synapse/admin/v1/register`: operators' scripts make accounts by a shared secret.
+//! Synapse's `/_synapse/admin/v1/register`: operators' scripts create accounts with a shared secret.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
     ruma_json::{json_text, read_body},
 };
 
-/// The secret, where the operator set one.
+/// The secret, if the operator configured one.
 pub(super) struct SharedSecretPort(Option<SharedSecret>);
 
 impl SharedSecretPort {
@@ -93,7 +93,7 @@ async fn register(
         display_name: request.displayname,
     };
     let user = accounts.register_from(account, address.network()).await?;
-    tracing::info!(%user, admin = request.admin, "registered by shared secret");
+    tracing::info!(%user, admin = request.admin, "account registered with the shared secret");
     if request.inhibit_login {
         return Ok(Json(json!({"user_id": user, "home_server": accounts.server_name()})));
     }
@@ -104,7 +104,7 @@ async fn register(
     Ok(Json(body))
 }
 
-/// Checks a claim, as often as the rate limiter lets this address.
+/// Checks the MAC of a request, within the rate limit of the address.
 fn check(
     accounts: &Accounts,
     secret: &SharedSecret,

@@ -1,7 +1,7 @@
-//! Bundled aggregations: what is told beside an event of those that relate to it, in `unsigned.m.relations` (client-server
-//! API, "Aggregations of child events"): the newest edit, the thread, the references.
+//! Bundled aggregations in `unsigned.m.relations` (client-server API, "Aggregations of child events"): the newest edit, the
+//! thread summary and the references of an event.
 //!
-//! Must not tell of events that the user may not see or whose sender is ignored.
+//! Must not include events that the user may not see or whose sender is ignored.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use super::{
 };
 use crate::errors::ApiResult;
 
-/// Related events that are looked at for one event: a longer thread is counted up to here.
+/// Maximum related events read for one event; a longer thread is counted up to here.
 const MAX_PER_EVENT: usize = 500;
-/// Related events that are looked at for one answer. What is beyond them goes without; `/relations` tells of it.
+/// Maximum related events read for one answer. Events beyond it have no aggregations; `/relations` returns them.
 const MAX_PER_ANSWER: usize = 5_000;
 
-/// The aggregations of these events, in their order.
+/// The aggregations of these events, in the same order.
 pub(super) async fn bundled(
     reader: &Reader,
     room: &RoomId,
@@ -65,7 +65,7 @@ type Entry = Option<(String, Value)>;
 
 impl Answer<'_> {
     async fn relations_to(&self, pdu: &Pdu, left: &mut usize) -> ApiResult<Vec<RelationRow>> {
-        // State events have no relations that are bundled.
+        // Relations of state events are not bundled.
         let limit = MAX_PER_EVENT.min(*left);
         if limit == 0 || pdu.state_key().is_some() {
             return Ok(Vec::new());
@@ -77,7 +77,7 @@ impl Answer<'_> {
         Ok(rows)
     }
 
-    /// The newest edit by the event's own sender.
+    /// The newest edit by the sender of the event.
     async fn edit(&self, pdu: &Pdu, rows: &[RelationRow]) -> ApiResult<Entry> {
         if relation(pdu).is_some_and(|relation| relation.rel_type == "m.replace") {
             return Ok(None);
@@ -91,7 +91,7 @@ impl Answer<'_> {
         Ok(event.map(|event| ("m.replace".to_owned(), event)))
     }
 
-    /// The thread that begins with the event.
+    /// The thread whose root is the event.
     async fn thread(&self, pdu: &Pdu, rows: &[RelationRow], left: &mut usize) -> ApiResult<Entry> {
         let answers: Vec<&RelationRow> = rows.iter().filter(|row| row.relation == Relation::Thread).collect();
         let Some(latest) = answers.first().filter(|_| relation(pdu).is_none()) else {
@@ -124,7 +124,7 @@ impl Answer<'_> {
     }
 }
 
-/// The events that refer to it, the oldest first.
+/// The events that reference it, oldest first.
 fn references(rows: &[RelationRow]) -> Entry {
     let references = rows.iter().rev().filter(|row| row.relation == Relation::Reference);
     let chunk: Vec<Value> = references.map(|row| json!({"event_id": row.event})).collect();

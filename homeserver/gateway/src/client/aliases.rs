@@ -28,7 +28,7 @@ use crate::{
     ruma_json::{Ruma, RumaRoutes},
 };
 
-/// Aliases that one state event may newly name: each may cost a question to another server.
+/// Maximum aliases that one state event may add: each may cost a request to another server.
 const MAX_NEW_ALIASES: usize = 16;
 
 pub(super) fn routes() -> Router<Ports> {
@@ -64,7 +64,7 @@ async fn create(
     Ruma(request): Ruma<create_alias::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     if request.room_alias.server_name() != accounts.server_name() {
-        return Err(ApiError::invalid_param("Aliases are made on their own server."));
+        return Err(ApiError::invalid_param("The alias belongs to another server."));
     }
     membership_check::joined(rooms.reader(), &request.room_id, &caller.user_id).await?;
     rooms
@@ -75,7 +75,7 @@ async fn create(
 
 /// DELETE /_matrix/client/v3/directory/room/{roomAlias}
 ///
-/// Who made it may remove it, and who may set the room's canonical alias, and administrators (T70).
+/// Allowed for the alias's creator, for users who may set the room's canonical alias, and for administrators (T70).
 async fn delete(
     State(rooms): State<Rooms>,
     State(accounts): State<Accounts>,
@@ -84,17 +84,17 @@ async fn delete(
 ) -> ApiResult<Json<Value>> {
     let alias = &request.room_alias;
     let row = rooms.reader().alias(alias).await?;
-    let row = row.ok_or_else(|| ApiError::not_found(format!("There is no alias {alias}.")))?;
+    let row = row.ok_or_else(|| ApiError::not_found(format!("Room alias {alias} not found.")))?;
     let user = &caller.user_id;
     let admin = accounts.account(user).await?.is_some_and(|account| account.admin);
     if row.creator != *user && !admin && !may_name(rooms.reader(), &row.room, user).await? {
-        return Err(ApiError::forbidden("The alias is not yours."));
+        return Err(ApiError::forbidden("You do not have permission to delete this alias."));
     }
     rooms.delete_alias(alias).await?;
     Ok(Json(json!({})))
 }
 
-/// Whether the user may set the room's canonical alias: the power that goes with its names.
+/// Whether the user may set the room's canonical alias: the power level required for changing its names.
 pub(super) async fn may_name(reader: &Reader, room: &RoomId, user: &UserId) -> ApiResult<bool> {
     let keys = [
         ("m.room.create", ""),
@@ -111,18 +111,18 @@ async fn of_room(
     caller: Authenticated,
     Ruma(request): Ruma<aliases::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    // Aliases have no history: who left may not see those that were made since.
+    // Aliases have no history: a user who left may not see aliases that were created later.
     if membership_check::readable(&reader, &request.room_id, &caller.user_id).await? != Readable::Now {
         return Err(membership_check::hidden());
     }
     Ok(Json(json!({"aliases": reader.aliases_of(&request.room_id).await?})))
 }
 
-/// The aliases that an `m.room.canonical_alias` newly names must exist and stand for the room (client-server API,
-/// "m.room.canonical_alias"); those of other servers are asked for there.
+/// Checks that the aliases that an `m.room.canonical_alias` adds exist and point to the room (client-server API,
+/// "m.room.canonical_alias"); aliases of other servers are resolved over federation.
 ///
 /// # Errors
-/// `M_INVALID_PARAM` for what is no alias, `M_BAD_ALIAS` for an alias that does not exist or stands for another room.
+/// `M_INVALID_PARAM` for an invalid alias, `M_BAD_ALIAS` for an alias that does not exist or points to another room.
 pub(super) async fn check_named(
     (reader, accounts, remote): (&Reader, &Accounts, &Arc<dyn Remote>),
     user: &UserId,
@@ -135,14 +135,14 @@ pub(super) async fn check_named(
     let mut new = named(content)?;
     new.retain(|alias| !before.contains(alias));
     if new.len() > MAX_NEW_ALIASES {
-        let message = format!("At most {MAX_NEW_ALIASES} aliases can be named at once.");
+        let message = format!("At most {MAX_NEW_ALIASES} aliases can be added at once.");
         return Err(ApiError::invalid_param(message));
     }
     let asker = Asker::User(user.to_owned());
     for alias in new {
         let stands_for = match room_of_alias((reader, accounts, remote), &asker, &alias).await {
             Ok((stands_for, _)) => Some(stands_for),
-            // What can't be read is not what isn't there.
+            // A failed lookup must not be reported as a missing alias.
             Err(error)
                 if matches!(
                     error.status(),
@@ -160,7 +160,7 @@ pub(super) async fn check_named(
     Ok(())
 }
 
-/// The same for the state of a room that is being created: nothing stands for it yet but the alias that it gets.
+/// The same check for the initial state of a room: no alias points to it yet except the one that it is created with.
 ///
 /// # Errors
 /// As [`check_named`].
@@ -176,16 +176,16 @@ pub(super) fn check_named_initially(own: Option<&OwnedRoomAliasId>, content: &Va
 }
 
 fn bad_alias(alias: &RoomAliasId) -> ApiError {
-    let message = format!("{alias} does not stand for this room.");
+    let message = format!("{alias} does not point to this room.");
     ApiError::new(StatusCode::BAD_REQUEST, "M_BAD_ALIAS", message)
 }
 
-/// The aliases in the content of an `m.room.canonical_alias`. Absent, null and empty mean none.
+/// The aliases in the content of an `m.room.canonical_alias`. Absent, null and empty values are no aliases.
 fn named(content: &Map<String, Value>) -> ApiResult<BTreeSet<OwnedRoomAliasId>> {
     let others = match content.get("alt_aliases") {
         None | Some(Value::Null) => &[],
         Some(Value::Array(aliases)) => aliases.as_slice(),
-        Some(_) => return Err(ApiError::invalid_param("alt_aliases is a list of room aliases.")),
+        Some(_) => return Err(ApiError::invalid_param("alt_aliases must be a list of room aliases.")),
     };
     let mut aliases = BTreeSet::new();
     for alias in others.iter().chain(content.get("alias")) {
@@ -194,9 +194,11 @@ fn named(content: &Map<String, Value>) -> ApiResult<BTreeSet<OwnedRoomAliasId>> 
             Value::String(text) if text.is_empty() => {}
             Value::String(text) => {
                 let parsed = RoomAliasId::parse(text);
-                aliases.insert(parsed.map_err(|_| ApiError::invalid_param(format!("{text:?} is no room alias.")))?);
+                aliases.insert(
+                    parsed.map_err(|_| ApiError::invalid_param(format!("{text:?} is not a valid room alias.")))?,
+                );
             }
-            other => return Err(ApiError::invalid_param(format!("{other} is no room alias."))),
+            other => return Err(ApiError::invalid_param(format!("{other} is not a valid room alias."))),
         }
     }
     Ok(aliases)

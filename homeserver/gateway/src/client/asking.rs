@@ -1,6 +1,6 @@
-//! Who causes a request to another server, on endpoints that need no token.
+//! Identifies the client that causes a federation request, on endpoints that require no token.
 //!
-//! Must not refuse anybody: an invalid token makes a stranger, who may ask as little as one without a token.
+//! Must not refuse a request: with an invalid token the client counts as anonymous, as without a token.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use weft_accounts::Accounts;
@@ -8,7 +8,7 @@ use weft_federation::Asker;
 
 use crate::{authentication::token, client_address::ClientAddress};
 
-/// Who sends a request, as far as the request says; the token is checked only by [`Asking::asker`].
+/// The client of a request, unverified; the token is only checked by [`Asking::asker`].
 pub(super) struct Asking {
     token: Option<String>,
     address: ClientAddress,
@@ -26,7 +26,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
 }
 
 impl Asking {
-    /// The user of a valid token, else a stranger at that address.
+    /// The user of a valid token; otherwise an anonymous client at that address.
     pub(super) async fn asker(self, accounts: &Accounts) -> Asker {
         if let Some(token) = self.token
             && let Ok(session) = accounts.authenticate(&token).await

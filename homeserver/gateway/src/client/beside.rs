@@ -1,6 +1,6 @@
-//! Events of a timeline with what a device is told beside them: its own transaction id, the redaction, the state that
-//! was replaced, the user's membership, aggregations. State that is told as such goes without: a client asks for it by
-//! the hundreds.
+//! Timeline events with their `unsigned` data for a device: its own transaction id, the redaction, the replaced state, the
+//! user's membership, and aggregations. Must not be used for state sections: a client requests state events by the hundreds,
+//! and they get no such data.
 
 use std::sync::Arc;
 
@@ -17,16 +17,16 @@ use super::{
 };
 use crate::errors::ApiResult;
 
-/// For whom events are formatted.
+/// The recipient of formatted events.
 #[derive(Clone, Copy)]
 pub(super) struct Viewer<'a> {
     /// The user and the device.
     pub(super) session: &'a Session,
-    /// Whom the user ignores.
+    /// The users that this user ignores.
     pub(super) ignored: &'a Ignored,
 }
 
-/// Events that this session's user may see, in the client's format.
+/// The events that this session's user may see, in the client format.
 pub(super) async fn shown_events(
     reader: &Reader,
     room: &RoomId,
@@ -45,7 +45,7 @@ pub(super) async fn shown_events(
         .collect())
 }
 
-/// The same for events in their places.
+/// The same for timeline events.
 pub(super) async fn shown_timeline(
     reader: &Reader,
     room: &RoomId,

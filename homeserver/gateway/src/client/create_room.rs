@@ -37,11 +37,13 @@ async fn create(
 ) -> ApiResult<Json<Value>> {
     if request.invite.len() > MAX_INVITES_PER_REQUEST {
         return Err(ApiError::invalid_param(format!(
-            "At most {MAX_INVITES_PER_REQUEST} people can be invited at once."
+            "At most {MAX_INVITES_PER_REQUEST} users can be invited at once."
         )));
     }
     if !request.invite_3pid.is_empty() {
-        return Err(ApiError::invalid_param("People are invited by their Matrix id."));
+        return Err(ApiError::invalid_param(
+            "Invitations by third-party id are not supported; use the Matrix user id.",
+        ));
     }
     let (ours, theirs): (Vec<OwnedUserId>, Vec<OwnedUserId>) =
         request.invite.iter().cloned().partition(|user| accounts.is_local(user));
@@ -58,7 +60,7 @@ async fn create(
     Ok(Json(json!({"room_id": room})))
 }
 
-/// The request in the room's terms.
+/// The request as `room` describes it.
 fn described(
     accounts: &Accounts,
     request: v3::Request,
@@ -80,7 +82,7 @@ fn described(
         }
         initial_state.push(event);
     }
-    // A document that is made by this endpoint gets the roles of a document as well.
+    // A document created through this endpoint also gets the roles of a document.
     let is_document = creation_content.get("type").and_then(Value::as_str) == Some(event_types::DOCUMENT_ROOM);
     let document = is_document.then(|| document_kind(&initial_state)).transpose()?;
     Ok(CreateRoom {
@@ -107,7 +109,7 @@ fn document_kind(initial_state: &[InitialState]) -> ApiResult<weft_wire::documen
         .find(|event| event.kind == event_types::DOCUMENT && event.state_key.is_empty());
     let given = given.ok_or_else(|| {
         ApiError::missing_param(format!(
-            "A document says what it holds by {} in initial_state.",
+            "A document must specify its kind by {} in initial_state.",
             event_types::DOCUMENT
         ))
     })?;
@@ -116,7 +118,7 @@ fn document_kind(initial_state: &[InitialState]) -> ApiResult<weft_wire::documen
 }
 
 fn alias(accounts: &Accounts, name: &str) -> ApiResult<OwnedRoomAliasId> {
-    let bad = || ApiError::invalid_param("room_alias_name is the part of an alias between # and the colon.");
+    let bad = || ApiError::invalid_param("room_alias_name must be the part of an alias between # and the colon.");
     if name.is_empty() || name.contains([':', '#']) || name.chars().any(char::is_whitespace) {
         return Err(bad());
     }
@@ -149,12 +151,12 @@ fn preset(preset: RoomPreset) -> ApiResult<Preset> {
         RoomPreset::PrivateChat => Ok(Preset::PrivateChat),
         RoomPreset::TrustedPrivateChat => Ok(Preset::TrustedPrivateChat),
         RoomPreset::PublicChat => Ok(Preset::PublicChat),
-        _ => Err(ApiError::invalid_param("There is no such preset.")),
+        _ => Err(ApiError::invalid_param("Unknown preset.")),
     }
 }
 
-/// People of other servers. The room exists by now, so one who can't be invited does not undo it: the creator sees who
-/// is missing and invites again.
+/// Invites users of other servers. The room already exists, so a failed invitation does not undo it: the creator sees who
+/// is missing and can invite again.
 async fn invite_others(
     remote: &Arc<dyn Remote>,
     inviter: &UserId,
@@ -169,7 +171,7 @@ async fn invite_others(
             Map::new()
         };
         if let Err(error) = remote.invite(inviter, invitee, room, content).await {
-            tracing::warn!(%room, %invitee, %error, "could not invite a user of another server to a new room");
+            tracing::warn!(%room, %invitee, %error, "cannot invite a remote user to a new room");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Closing an account for ever.
+//! Deactivating an account permanently.
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ pub(super) fn routes() -> Router<Ports> {
 
 /// POST /_matrix/client/v3/account/deactivate
 ///
-/// `erase` deletes what is kept for the user alone. That those who join a room later are served redacted copies of the
-/// user's events, as the specification suggests, is not done: the text of a document rests on the updates of all its
-/// authors and can't be told without some of them.
+/// `erase` deletes the data that is stored for this user only. The specification also suggests serving redacted copies of the
+/// user's events to users who join a room later. That is not done: the text of a document depends on the updates of all its
+/// authors and is incomplete without some of them.
 async fn deactivate(
     State(ports): State<Ports>,
     caller: Authenticated,
@@ -38,7 +38,7 @@ async fn deactivate(
     Ok(Json(json!({"id_server_unbind_result": "success"})))
 }
 
-/// Deactivates an account, ends its sessions and leaves its rooms. May be repeated: rooms that could not be left are tried
+/// Deactivates an account, ends its sessions and leaves its rooms. Can be repeated: rooms that could not be left are tried
 /// again.
 pub(super) async fn close_account(ports: &Ports, user: &UserId, erase: bool) -> ApiResult<()> {
     ports.accounts.deactivate(user).await?;
@@ -51,7 +51,7 @@ pub(super) async fn close_account(ports: &Ports, user: &UserId, erase: bool) -> 
     leave_all(&ports.rooms, &ports.remote, user).await
 }
 
-/// Leaves what the user is in or invited to. A room that can't be left (its server is away) does not stop the rest.
+/// Leaves the rooms that the user has joined or is invited to. A failure in one room (its server is down) does not stop the rest.
 async fn leave_all(rooms: &Rooms, remote: &Arc<dyn Remote>, user: &UserId) -> ApiResult<()> {
     for entry in rooms.reader().rooms_of(user).await? {
         let inside = matches!(
@@ -62,7 +62,7 @@ async fn leave_all(rooms: &Rooms, remote: &Arc<dyn Remote>, user: &UserId) -> Ap
             continue;
         }
         if let Err(error) = leave::leave_room(rooms, remote, user, &entry.room, Map::new()).await {
-            tracing::warn!(room = %entry.room, %user, %error, "could not leave the room of a deactivated user");
+            tracing::warn!(room = %entry.room, %user, %error, "cannot leave a room of a deactivated user");
         }
     }
     Ok(())

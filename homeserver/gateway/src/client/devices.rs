@@ -31,7 +31,7 @@ pub(super) fn routes() -> Router<Ports> {
         .endpoint::<delete_devices::v3::Request, _, _>(delete_several)
 }
 
-/// Addresses are not kept; clients that insist on the field (matrix-nio) take null.
+/// IP addresses are not stored; the field is null because some clients require it (matrix-nio).
 fn body(device: &DeviceInfo) -> Value {
     json!({
         "device_id": device.device_id,
@@ -42,7 +42,7 @@ fn body(device: &DeviceInfo) -> Value {
 }
 
 fn unknown() -> ApiError {
-    ApiError::not_found("You have no such device.")
+    ApiError::not_found("Device not found.")
 }
 
 /// GET /_matrix/client/v3/devices

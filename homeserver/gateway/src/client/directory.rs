@@ -1,4 +1,4 @@
-//! The public room directory, ours and those of other servers.
+//! The public room directory of this server and of others.
 
 mod listing;
 
@@ -85,7 +85,7 @@ async fn search(
     }
 }
 
-/// The other server whose directory is asked for.
+/// The other server whose directory is requested.
 fn elsewhere(server: Option<OwnedServerName>, accounts: &Accounts) -> Option<OwnedServerName> {
     server.filter(|server| *server != accounts.server_name())
 }
@@ -96,7 +96,7 @@ async fn visibility(
     Ruma(request): Ruma<get_room_visibility::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     if reader.version(&request.room_id).await?.is_none() {
-        return Err(ApiError::not_found("There is no such room."));
+        return Err(ApiError::not_found("Room not found."));
     }
     let public = reader.is_public(&request.room_id).await?;
     Ok(Json(json!({"visibility": if public { "public" } else { "private" }})))
@@ -110,7 +110,7 @@ async fn set_visibility(
 ) -> ApiResult<Json<Value>> {
     if !may_name(rooms.reader(), &request.room_id, &caller.user_id).await? {
         return Err(ApiError::forbidden(
-            "Your power in this room does not reach to list it.",
+            "Your power level in this room is too low to publish it in the directory.",
         ));
     }
     rooms

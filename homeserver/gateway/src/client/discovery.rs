@@ -1,4 +1,4 @@
-//! What this server is and can do.
+//! Discovery: supported versions, capabilities and well-known files.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) fn routes() -> Router<Ports> {
 
 /// GET /_matrix/client/versions
 async fn versions() -> Json<Value> {
-    // Clients use what the newest version they know offers; every version up to it must be named.
+    // Clients use the features of the newest version they support, so every version up to it must be listed.
     let mut versions = vec!["r0.6.1".to_owned()];
     versions.extend((1..=19).map(|minor| format!("v1.{minor}")));
     Json(json!({"versions": versions, "unstable_features": {}}))
@@ -34,7 +34,7 @@ async fn well_known_client(State(settings): State<Arc<ClientSettings>>) -> ApiRe
     let base_url = settings
         .client_base_url
         .as_ref()
-        .ok_or_else(|| ApiError::not_found("Use the server's name."))?;
+        .ok_or_else(|| ApiError::not_found("No client base URL is configured. Use the server name."))?;
     Ok(Json(json!({"m.homeserver": {"base_url": base_url}})))
 }
 
@@ -43,7 +43,7 @@ async fn well_known_server(State(settings): State<Arc<ClientSettings>>) -> ApiRe
     let address = settings
         .federation_address
         .as_ref()
-        .ok_or_else(|| ApiError::not_found("Use the server's name."))?;
+        .ok_or_else(|| ApiError::not_found("No federation address is configured. Use the server name."))?;
     Ok(Json(json!({"m.server": address})))
 }
 

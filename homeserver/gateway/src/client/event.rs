@@ -1,4 +1,4 @@
-//! One event, and what was said around it.
+//! A single event, and the events around it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -35,13 +35,13 @@ pub(super) fn routes() -> Router<Ports> {
 }
 
 fn unknown() -> ApiError {
-    ApiError::not_found("There is no such event, or you may not see it.")
+    ApiError::not_found("Event not found, or you do not have permission to view it.")
 }
 
 /// The event, if it is in this room and the user may see it.
 pub(super) async fn seen(reader: &Reader, room: &RoomId, id: &EventId, user: &UserId) -> ApiResult<Arc<Pdu>> {
     let readable = membership_check::readable(reader, room, user).await;
-    // What can't be read is not what isn't there.
+    // A failed read must not be reported as a missing event.
     readable.map_err(|error| match error.status() {
         StatusCode::FORBIDDEN => unknown(),
         _ => error,
@@ -151,7 +151,7 @@ impl Around<'_> {
         Ok(self.reader.visible_to_user(self.room, self.user, matching).await?)
     }
 
-    /// The state at the end, members only of those who speak where the client asked for that.
+    /// The state after the last event; with lazy loading only the member events of the senders.
     fn state<'a>(&self, state: Option<StateView>, speakers: impl Iterator<Item = &'a Pdu>) -> Vec<Arc<Pdu>> {
         let Some(state) = state else { return Vec::new() };
         if self.filter.lazy_load_options.is_disabled() {

@@ -1,23 +1,23 @@
-//! `event_fields` of a filter: which fields of an event a client wants (client-server API, "Filtering").
+//! `event_fields` of a filter: the fields of an event that a client wants (client-server API, "Filtering").
 //!
-//! Pure. Must not hide a whole event: one without any of the fields is an empty object.
+//! Pure. Must not drop an event: one without any of the fields becomes an empty object.
 
 use serde_json::{Map, Value, value::RawValue, value::to_raw_value};
 
-/// Paths of fields.
+/// Field paths.
 pub(super) struct EventFields {
     paths: Vec<Vec<String>>,
 }
 
 impl EventFields {
-    /// Of entries like `content.body`, where `\\.` stands for a dot in a name.
+    /// Parses entries like `content.body`; `\\.` stands for a dot in a name.
     pub(super) fn new(entries: &[String]) -> Self {
         Self {
             paths: entries.iter().map(|entry| split(entry)).collect(),
         }
     }
 
-    /// The event with these fields alone.
+    /// The event reduced to these fields.
     pub(super) fn only(&self, event: &RawValue) -> Option<Box<RawValue>> {
         let event: Value = serde_json::from_str(event.get()).ok()?;
         let mut kept = Map::new();

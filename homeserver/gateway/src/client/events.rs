@@ -1,6 +1,6 @@
-//! Events as clients get them, and the filters that choose among them.
+//! The client event format, and filters on events.
 //!
-//! Pure. Whether a user may see an event at all is decided before, by `room`'s visibility rules.
+//! Pure. Must not decide whether a user may see an event: the visibility rules of `room` are applied before.
 
 use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, RoomId, UserId,
@@ -33,19 +33,19 @@ struct ClientEvent<'a> {
     unsigned: Map<String, Value>,
 }
 
-/// How an event is shown.
+/// How an event is formatted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shown {
-    /// With `room_id`: everywhere but in a sync.
+    /// Include `room_id`: everywhere except in `/sync`.
     pub(super) room_id: bool,
-    /// For `unsigned.age`.
+    /// The current time, for `unsigned.age`.
     pub(super) now_ms: u64,
-    /// As servers exchange it (`event_format` of a filter).
+    /// Use the federation format (`event_format` of a filter).
     pub(super) federation: bool,
 }
 
 impl Shown {
-    /// With its room.
+    /// With `room_id`.
     pub(super) fn in_full(now_ms: u64) -> Self {
         Self {
             room_id: true,
@@ -60,7 +60,7 @@ pub(super) fn client_event(pdu: &Pdu, shown: Shown) -> Option<Box<RawValue>> {
     client_event_with(pdu, shown, &UnsignedData::default(), Map::new())
 }
 
-/// The same, with what is told beside it in `unsigned`, the aggregations of related events among that.
+/// The same, with `unsigned` data, which includes the aggregations of related events.
 pub(super) fn client_event_with(
     pdu: &Pdu,
     shown: Shown,
@@ -107,16 +107,16 @@ fn unsigned(age: u64, shown: Shown, beside: &UnsignedData, relations: Map<String
     unsigned
 }
 
-/// A text field of an event's content; None where it is absent, empty or no text. A state event that names nothing (`{}`
-/// or an empty `name`) says the same as none.
+/// A text field of an event's content; `None` if it is absent, empty or not a string. A state event with an empty value (`{}`
+/// or an empty `name`) is equivalent to a missing one.
 pub(super) fn text_of(pdu: &Pdu, field: &str) -> Option<String> {
     let content: Map<String, Value> = pdu.content_as().ok()?;
     let text = content.get(field)?.as_str()?;
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Which index of a room's timeline serves a filter: updates of the text are left out unless the filter names them, so
-/// that a chat client finds its chat among thousands of keystrokes.
+/// Selects the index of the room's timeline for a filter: updates of the text are left out unless the filter names them, so
+/// that a chat client finds its messages among thousands of keystrokes.
 pub(super) fn types_of(filter: &RoomEventFilter) -> Types {
     let names_updates = |pattern: &String| {
         let mut left_out = event_types::LEFT_OUT_OF_TIMELINES.iter();
@@ -128,7 +128,7 @@ pub(super) fn types_of(filter: &RoomEventFilter) -> Types {
     }
 }
 
-/// Whether an event passes a filter; the room is not looked at.
+/// Whether an event passes a filter, ignoring the room.
 pub(super) fn passes(filter: &RoomEventFilter, pdu: &Pdu) -> bool {
     passes_names(filter, pdu.kind(), Some(pdu.sender()))
         && match filter.url_filter {
@@ -138,7 +138,7 @@ pub(super) fn passes(filter: &RoomEventFilter, pdu: &Pdu) -> bool {
         }
 }
 
-/// Whether something of this type, by this sender where it has one, passes a filter.
+/// Whether an event of this type, and by this sender if there is one, passes a filter.
 pub(super) fn passes_names(filter: &RoomEventFilter, kind: &str, sender: Option<&UserId>) -> bool {
     let named = |types: &[String]| types.iter().any(|pattern| matches_type(pattern, kind));
     let by = |senders: &[ruma::OwnedUserId]| sender.is_some_and(|sender| senders.iter().any(|id| id == sender));
@@ -162,7 +162,7 @@ fn has_url(pdu: &Pdu) -> bool {
         .is_ok_and(|content| content.get("url").is_some_and(Value::is_string))
 }
 
-/// Type patterns: `*` stands for any run of characters. One pass, no backtracking beyond the last star.
+/// Type patterns: `*` matches any sequence of characters. One pass, no backtracking beyond the last star.
 pub(super) fn matches_type(pattern: &str, kind: &str) -> bool {
     let mut pieces = pattern.split('*');
     let first = pieces.next().unwrap_or_default();

@@ -46,18 +46,18 @@ async fn show(
     Ok(Json(stored(&accounts, &caller.user_id, &request.filter_id).await?))
 }
 
-/// A stored filter by the id that a client names.
+/// The stored filter with the id that a client sent.
 pub(super) async fn stored(accounts: &Accounts, user: &UserId, id: &str) -> ApiResult<FilterDefinition> {
-    let unknown = || ApiError::not_found("You have no such filter.");
+    let unknown = || ApiError::not_found("Filter not found.");
     let id: u64 = id.parse().map_err(|_| unknown())?;
     let text = accounts.filter(user, id).await?.ok_or_else(unknown)?;
     checked(serde_json::from_str(&text)?)
 }
 
-/// A filter whose work is bounded: each event of an answer is held against each of its patterns.
+/// Checks that a filter's work is bounded: each event of an answer is matched against each of its patterns.
 ///
 /// # Errors
-/// When it has too many entries, or a pattern is too long or has too many wildcards.
+/// If it has too many entries, or a pattern is too long or has too many wildcards.
 pub(super) fn checked(filter: FilterDefinition) -> ApiResult<FilterDefinition> {
     let room = &filter.room;
     for events in [&filter.presence, &filter.account_data] {
@@ -72,7 +72,7 @@ pub(super) fn checked(filter: FilterDefinition) -> ApiResult<FilterDefinition> {
     Ok(filter)
 }
 
-/// The same for the filter of one list of events.
+/// The same check for the filter of one list of events.
 ///
 /// # Errors
 /// As [`checked`].
@@ -85,7 +85,7 @@ pub(super) fn check_events(filter: &RoomEventFilter) -> ApiResult<()> {
 fn check(lists: &[&[String]]) -> ApiResult<()> {
     let patterns = || lists.iter().flat_map(|list| list.iter());
     if patterns().count() > MAX_FILTER_PATTERNS {
-        let message = format!("A filter has at most {MAX_FILTER_PATTERNS} types of one kind of events.");
+        let message = format!("A filter can have at most {MAX_FILTER_PATTERNS} types in one list.");
         return Err(ApiError::invalid_param(message));
     }
     let is_bad =
@@ -100,7 +100,7 @@ fn check(lists: &[&[String]]) -> ApiResult<()> {
 
 fn check_ids(count: usize) -> ApiResult<()> {
     if count > MAX_FILTER_IDS {
-        let message = format!("A filter names at most {MAX_FILTER_IDS} rooms or senders.");
+        let message = format!("A filter can have at most {MAX_FILTER_IDS} rooms or senders.");
         return Err(ApiError::invalid_param(message));
     }
     Ok(())

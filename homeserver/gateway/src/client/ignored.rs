@@ -1,7 +1,7 @@
-//! The users whom a user ignores (client-server API, "Ignoring users").
+//! Ignored users (client-server API, "Ignoring users").
 //!
-//! Their message events and invitations are not sent; their state events are, or the room's state would be wrong. Must
-//! not hide a single event that a client asks for by its id.
+//! Their message events and invitations are not sent. Their state events are sent, because the room's state would otherwise be
+//! wrong. Must not hide an event that a client requests by its id.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use weft_dag::Pdu;
 
 use crate::errors::ApiResult;
 
-/// The type of the account data that lists them.
+/// The type of the account data that contains the list.
 pub(super) const IGNORED_USER_LIST: &str = "m.ignored_user_list";
 
 /// The user ids in a user's list.
@@ -21,7 +21,7 @@ pub(super) const IGNORED_USER_LIST: &str = "m.ignored_user_list";
 pub(super) struct Ignored(BTreeSet<String>);
 
 impl Ignored {
-    /// Whether an event is not to be sent to the user.
+    /// Whether an event must not be sent to the user.
     pub(super) fn hides(&self, pdu: &Pdu) -> bool {
         pdu.state_key().is_none() && self.contains(pdu.sender())
     }
@@ -32,7 +32,7 @@ impl Ignored {
     }
 }
 
-/// The users whom this one ignores; nobody where the list can't be read.
+/// The users whom this user ignores; empty if the list is malformed.
 pub(super) async fn ignored_users(accounts: &Accounts, user: &UserId) -> ApiResult<Ignored> {
     #[derive(Deserialize)]
     struct List {
@@ -45,7 +45,7 @@ pub(super) async fn ignored_users(accounts: &Accounts, user: &UserId) -> ApiResu
         .flat_map(|list| list.ignored_users)
         .map(|(id, _)| id)
         .collect();
-    // Nobody is without their own messages.
+    // A user cannot ignore themselves.
     users.remove(user.as_str());
     Ok(Ignored(users))
 }

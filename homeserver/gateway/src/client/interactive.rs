@@ -1,8 +1,8 @@
 //! User-interactive authentication (Matrix specification, "User-Interactive Authentication API").
 //!
-//! A session belongs to the one operation that it was begun for (T71): the endpoint, the user where there is one, and the
-//! objects that are named. It is used up when the last stage is done. A session of which no stage is done is not kept: its
-//! id carries what it is for under a MAC, so that no number of sessions takes a place from others (T132).
+//! A session is bound to the operation that it was started for (T71): the endpoint, the user if there is one, and the
+//! objects that the request names. It ends when the last stage is completed. Must not store a session without a completed
+//! stage: the session id contains its purpose under a MAC, so that no number of sessions can evict others (T132).
 
 use std::{
     collections::HashMap,
@@ -18,17 +18,17 @@ use weft_accounts::Network;
 
 use crate::errors::ApiError;
 
-/// How long a session lasts, milliseconds.
+/// Lifetime of a session, milliseconds.
 const SESSION_MS: u64 = 10 * 60_000;
-/// Sessions with a stage that is done, in all and of one network. Each took a right proof; above it the oldest of the network,
-/// then the oldest of all gives way, and its client begins anew.
+/// Maximum number of stored sessions, in total and for one network. Each of them has a completed stage. Above it the oldest
+/// session of the network, then the oldest of all is evicted, and its client must start again.
 const MAX_BEGUN: usize = 10_000;
-/// See [`MAX_BEGUN`]: people behind one address who register in the same ten minutes.
+/// See [`MAX_BEGUN`]: users behind one address who register within the same ten minutes.
 const MAX_BEGUN_PER_NETWORK: usize = 1_000;
-/// Bytes of a session id before its MAC: when it expires, and randomness.
+/// Bytes of a session id before its MAC: the expiry time and a random number.
 const ID_BYTES: (usize, usize) = (8, 16);
 
-/// One step that a person has to take.
+/// One stage of authentication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Dummy,
@@ -46,13 +46,13 @@ impl Stage {
     }
 }
 
-/// All sessions. They end with the process: after a restart people begin again.
+/// All sessions. They are lost on a restart; users then start again.
 pub(super) struct Interactive {
     key: [u8; 32],
     begun: Mutex<HashMap<String, Begun>>,
 }
 
-/// What is kept of a session of which a stage is done, until it expires; also when it is used up.
+/// A session with a completed stage, kept until it expires, also after it was used.
 struct Begun {
     done: Vec<Stage>,
     expires_at: u64,
@@ -70,35 +70,35 @@ impl Default for Interactive {
     }
 }
 
-/// What the client sent as `auth`, and for what.
+/// The client's `auth`, and the operation that it is for.
 pub(super) struct Attempt<'a> {
     /// `auth` of the request.
     pub(super) auth: Option<&'a Value>,
-    /// What it is for: the endpoint, the user where there is one, and what it changes.
+    /// The operation: the endpoint, the user if there is one, and the objects that it changes.
     pub(super) purpose: &'a str,
-    /// The stages, in order. All must be done.
+    /// The stages, in order. All are required.
     pub(super) flow: &'a [Stage],
-    /// Where the request comes from.
+    /// The network of the client's address.
     pub(super) network: Option<Network>,
-    /// Now.
+    /// The current time.
     pub(super) now_ms: u64,
 }
 
-/// Where an attempt stands.
+/// The result of checking an attempt.
 pub(super) enum Progress {
-    /// This stage's proof is to be checked; tell the result to [`Interactive::finish`].
+    /// The proof of this stage must be checked; pass the result to [`Interactive::finish`].
     Check { session: String, stage: Stage },
-    /// More is needed: 401 with the flows.
+    /// More stages are required: 401 with the flows.
     Needed(ApiError),
 }
 
 impl Interactive {
-    /// Looks at an attempt. A stage out of order or a session of something else begins anew.
+    /// Checks an attempt. A stage out of order or a session of another operation starts a new session.
     pub(super) fn begin(&self, attempt: &Attempt<'_>) -> Progress {
         let field = |name: &str| attempt.auth.and_then(|auth| auth.get(name)).and_then(Value::as_str);
         let known = match field("session") {
             Some(id) => self.expiry(id, attempt).map(|_| id.to_owned()),
-            // Scripts and some clients send the first stage at once, without asking for a session.
+            // Scripts and some clients send the first stage without requesting a session.
             None => field("type").map(|_| self.new_id(attempt)),
         };
         let (Some(id), Some(kind)) = (known, field("type")) else {
@@ -116,7 +116,7 @@ impl Interactive {
         }
     }
 
-    /// The proof of a stage was checked. Ok when it was right and the last; the session is then used up.
+    /// Records the check of a stage. Ok if it succeeded and was the last stage; the session has then ended.
     pub(super) fn finish(
         &self,
         attempt: &Attempt<'_>,
@@ -127,7 +127,7 @@ impl Interactive {
         let mut begun = self.lock();
         let mut done = begun.get(session).map(|begun| begun.done.clone()).unwrap_or_default();
         if attempt.flow.get(done.len()) != Some(&stage) {
-            // Another request with the same session was first.
+            // A concurrent request with the same session was faster.
             return Err(self.anew(attempt));
         }
         if !right {
@@ -164,7 +164,7 @@ impl Interactive {
         URL_SAFE_NO_PAD.encode(id)
     }
 
-    /// When a session expires; `None` where it has, is of another purpose, or is none of ours.
+    /// When a session expires; `None` if it has expired, belongs to another operation, or was not issued by this server.
     fn expiry(&self, id: &str, attempt: &Attempt<'_>) -> Option<u64> {
         let bytes = URL_SAFE_NO_PAD.decode(id).ok()?;
         let (signed, mac) = bytes.split_at_checked(ID_BYTES.0 + ID_BYTES.1)?;
@@ -186,7 +186,7 @@ impl Interactive {
     }
 }
 
-/// Drops what has expired and, where there is still too much, the oldest of this network or of all.
+/// Drops expired sessions and, if there are still too many, the oldest of this network or of all.
 fn make_room(begun: &mut HashMap<String, Begun>, attempt: &Attempt<'_>) {
     begun.retain(|_, session| session.expires_at > attempt.now_ms);
     let of_network = |session: &Begun| session.network == attempt.network;
@@ -290,7 +290,7 @@ mod tests {
         ));
         assert!(
             all.finish(&try_it, &session, stage, true).is_err(),
-            "the dummy stage is still to come"
+            "the dummy stage is still missing"
         );
         let try_it = attempt(Some(&second), "register", &flow, 1);
         let Progress::Check { session, stage } = all.begin(&try_it) else {

@@ -1,4 +1,4 @@
-//! Joining and knocking: here where this server is in the room, else through another server.
+//! Joining and knocking: locally if this server is resident in the room, otherwise through another server.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub(super) fn routes() -> Router<Ports> {
         .endpoint::<knock_room::v3::Request, _, _>(knock)
 }
 
-/// Servers that are asked to let us in, at most.
+/// Maximum number of servers that are tried for a join.
 const MAX_VIA: usize = 10;
 
 /// POST /_matrix/client/v3/rooms/{roomId}/join
@@ -93,7 +93,7 @@ async fn resolve(
     }
 }
 
-/// What an alias stands for, and servers that are in that room.
+/// Resolves an alias to its room and servers that are in the room.
 pub(super) async fn room_of_alias(
     (reader, accounts, remote): (&Reader, &Accounts, &Arc<dyn Remote>),
     asker: &Asker,
@@ -104,13 +104,13 @@ pub(super) async fn room_of_alias(
     }
     let row = reader.alias(alias).await?;
     let room = row
-        .ok_or_else(|| ApiError::not_found(format!("There is no alias {alias}.")))?
+        .ok_or_else(|| ApiError::not_found(format!("Room alias {alias} not found.")))?
         .room;
     let servers = reader.servers_in(&room).await?;
     Ok((room, servers.into_iter().collect()))
 }
 
-/// Whether a user of this server is in the room, so that this server can make events for it.
+/// Whether a user of this server has joined the room, so that this server can create events for it.
 pub(super) async fn resident(reader: &Reader, accounts: &Accounts, room: &RoomId) -> ApiResult<bool> {
     Ok(reader
         .joined_members(room)
@@ -119,8 +119,8 @@ pub(super) async fn resident(reader: &Reader, accounts: &Accounts, room: &RoomId
         .any(|member| accounts.is_local(member)))
 }
 
-/// Joins, in a task of its own: where the client hangs up, the room may have let the user in already, and the next request
-/// must find that out.
+/// Joins in a task of its own: if the client disconnects, the room may have accepted the join already, and the next request
+/// must find the result.
 async fn enter(
     ports: &Ports,
     user: &UserId,
@@ -158,13 +158,13 @@ async fn enter_now(
         Authority::Elsewhere
     };
     match authority {
-        // Who vouches for a restricted join is the room's to name.
+        // `room` chooses the authorising user of a restricted join.
         Authority::Here => send_membership(&ports.rooms, user, room, "join", content).await?,
         Authority::Nobody => return Err(not_allowed()),
         Authority::Elsewhere => {
             let via = candidates(ports, room, user, via).await?;
             let joined = ports.remote.join(user, room, &via, content).await;
-            // Other servers of a room that this one is in say in their own words what this one can say itself.
+            // For a room that this server is resident in, the other servers' texts are replaced by this server's.
             joined.map_err(|error| {
                 if here && error.status() == StatusCode::FORBIDDEN {
                     not_allowed()
@@ -178,16 +178,16 @@ async fn enter_now(
 }
 
 fn not_allowed() -> ApiError {
-    ApiError::forbidden("You are not invited, and in none of the rooms whose members may join.")
+    ApiError::forbidden("You are not invited to this room, and not joined to a room whose members may join it.")
 }
 
-/// Who vouches for a join (Matrix specification, "Restricted rooms").
+/// Which server authorises a join (Matrix specification, "Restricted rooms").
 enum Authority {
-    /// This server: the room's rules ask for no voucher, or a user of this server may be one.
+    /// This server: the room requires no authorising user, or a user of this server can be one.
     Here,
-    /// No server of the room can: the joiner is in none of the rooms that open this one.
+    /// No server: the user is in none of the rooms whose members may join.
     Nobody,
-    /// This server can't let the user in, another one may.
+    /// This server can't authorise the join, another one may.
     Elsewhere,
 }
 
@@ -210,7 +210,7 @@ async fn authority(reader: &Reader, accounts: &Accounts, room: &RoomId, user: &U
     let mut knows_all = true;
     for id in opening {
         let Ok(other) = RoomId::parse(id) else { continue };
-        // What is remembered of a room that this server has left is no answer.
+        // Stored state of a room that this server has left may be out of date.
         let knows = resident(reader, accounts, &other).await?;
         knows_all &= knows;
         if knows && reader.membership(&other, user).await? == MembershipState::Join {
@@ -221,7 +221,7 @@ async fn authority(reader: &Reader, accounts: &Accounts, room: &RoomId, user: &U
             });
         }
     }
-    // In none of them as far as this server knows; of a room that it is not in, another server may know more.
+    // The user is in none of them as far as this server knows; another server may have rooms that this one has not joined.
     let elsewhere = state
         .joined_servers()
         .iter()
@@ -244,7 +244,7 @@ fn has_voucher(state: &StateView, accounts: &Accounts) -> bool {
         .any(|member| accounts.is_local(&member) && state.can_invite(&member))
 }
 
-/// Servers to ask: those named, who invited, and the room id's own.
+/// The servers to try: those in the request, the inviter's, and the one in the room id.
 async fn candidates(
     ports: &Ports,
     room: &RoomId,
@@ -271,13 +271,13 @@ async fn candidates(
     }
     if servers.is_empty() {
         return Err(ApiError::not_found(
-            "This server is not in that room: name a server that is (via).",
+            "This server is not in the room. Specify a server that is in it (via).",
         ));
     }
     Ok(servers)
 }
 
-/// The fields of a member event besides the membership.
+/// The fields of a member event except `membership`.
 pub(super) async fn member_content(
     accounts: &Accounts,
     user: &UserId,

@@ -1,7 +1,7 @@
-//! End-to-end encryption keys: only what keeps clients that ask for them from failing.
+//! End-to-end encryption keys: only enough for clients that request them to work.
 //!
-//! Weft's documents and chats are not end-to-end encrypted yet. Nothing is stored: uploads are counted as plenty so
-//! that clients stop offering more, and nobody has any device keys.
+//! Weft's documents and chats are not end-to-end encrypted yet. Must not store keys: the reported key count is high, so
+//! that clients stop uploading, and no user has device keys.
 
 use axum::{
     Json, Router,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Ports;
 use crate::authentication::Authenticated;
 
-/// What clients are told to have uploaded: as many as they want there to be.
+/// The reported number of one-time keys: as many as clients want.
 pub(super) fn one_time_key_counts() -> Value {
     json!({"signed_curve25519": 50})
 }
@@ -55,7 +55,7 @@ async fn changes(_caller: Authenticated) -> Json<Value> {
 
 /// PUT /_matrix/client/v3/sendToDevice/{eventType}/{txnId}
 ///
-/// Without device keys nobody can have a device message for anybody; it is taken and dropped.
+/// Without device keys there are no device messages to deliver; the request is accepted and its content dropped.
 async fn send_to_device(_caller: Authenticated) -> Json<Value> {
     Json(json!({}))
 }

@@ -1,4 +1,4 @@
-//! Leaving and forgetting.
+//! Leaving and forgetting rooms.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ async fn leave(
     Ok(Json(json!({})))
 }
 
-/// Leaves a room, or declines an invitation. Leaving what one has left already is fine.
+/// Leaves a room, or rejects an invitation. Succeeds if the user has already left.
 pub(super) async fn leave_room(
     rooms: &Rooms,
     remote: &Arc<dyn Remote>,
@@ -67,8 +67,8 @@ pub(super) async fn leave_room(
         return send_membership(rooms, user, room, "leave", content).await;
     }
     if let Err(error) = remote.leave(user, room, content).await {
-        // The other server may be gone for good; the person must be able to get rid of the invitation all the same.
-        tracing::warn!(%room, %user, %error, "declined an invitation that its server could not be told of");
+        // The inviting server may be gone permanently; the user must still be able to remove the invitation.
+        tracing::warn!(%room, %user, %error, "rejected an invitation locally; its server cannot be notified");
         rooms.uninvited(room, user, None).await?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Signing in.
+//! Login.
 
 use axum::{Json, Router, body::Body, extract::State, http::Method};
 use ruma::{
@@ -32,7 +32,7 @@ async fn flows() -> Json<Value> {
     Json(json!({"flows": [{"type": "m.login.password"}]}))
 }
 
-/// Not ruma's type: that one panics where the type is missing.
+/// Not ruma's type, which panics if the type is missing.
 #[derive(Deserialize)]
 pub(crate) struct Request {
     #[serde(rename = "type")]
@@ -57,7 +57,7 @@ async fn login(
     let body = read_body(body, MAX_CLIENT_REQUEST_BYTES).await?;
     let request: Request = serde_json::from_slice(json_text(&Method::POST, &body)?)?;
     if request.kind != "m.login.password" {
-        return Err(ApiError::invalid_param("This server takes m.login.password."));
+        return Err(ApiError::invalid_param("Unsupported login type. Use m.login.password."));
     }
     let user = user(request.identifier, request.user)?;
     let device = NewDevice {
@@ -75,7 +75,7 @@ async fn login(
             network: address.network(),
         })
         .await?;
-    // A device that was signed in before has new tokens now: what its old session waits for ends.
+    // A device that was already logged in now has new tokens: pending requests of its old session end.
     fanout.sessions_changed(&session.user_id, Some(&session.device_id));
     Ok(Json(session_body(session)))
 }
@@ -83,7 +83,7 @@ async fn login(
 fn user(identifier: Option<UserIdentifier>, user: Option<String>) -> ApiResult<String> {
     match identifier {
         Some(UserIdentifier::Matrix(id)) => Ok(id.user),
-        Some(_) => Err(ApiError::invalid_param("Sign in with your user name.")),
+        Some(_) => Err(ApiError::invalid_param("Unsupported identifier type. Use m.id.user.")),
         None => user.ok_or_else(|| ApiError::missing_param("The user name is missing.")),
     }
 }

@@ -1,4 +1,4 @@
-//! Who is where: joined rooms, members.
+//! Joined rooms and members of rooms.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -98,7 +98,7 @@ async fn members(
     Ok(Json(json!({"chunk": chunk})))
 }
 
-/// The state that a user may read: that of now, or that of when the user left; or at an earlier token.
+/// The state that a user may read: the current one, the one at the time of leaving, or the one at an earlier token.
 pub(super) async fn state_for(
     reader: &Reader,
     room: &RoomId,
@@ -115,7 +115,7 @@ pub(super) async fn state_for(
     if let Some(state) = reader.state_at_position(room, position).await? {
         return Ok(state);
     }
-    // Before the room was made, or came here, there is no state; that the user may look is settled.
+    // Before the room was created or received there is no state; the user's permission was checked already.
     let version = reader.version(room).await?.ok_or_else(membership_check::hidden)?;
     Ok(StateView::empty(version))
 }

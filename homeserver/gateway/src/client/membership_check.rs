@@ -1,6 +1,6 @@
-//! Where a user stands in a room, for endpoints that ask before they answer.
+//! Checks a user's membership of a room, for endpoints that need it before they answer.
 //!
-//! A room that does not exist and one that the user may not see get the same answer.
+//! Must not distinguish a room that does not exist from one that the user may not see: both get the same answer.
 
 use ruma::{
     RoomId, UserId,
@@ -11,10 +11,10 @@ use weft_room::Reader;
 use crate::errors::{ApiError, ApiResult};
 
 pub(super) fn hidden() -> ApiError {
-    ApiError::forbidden("You are not in this room, or it does not exist.")
+    ApiError::forbidden("You are not joined to this room, or it does not exist.")
 }
 
-/// The user is joined.
+/// Checks that the user is joined.
 pub(super) async fn joined(reader: &Reader, room: &RoomId, user: &UserId) -> ApiResult<()> {
     match reader.membership(room, user).await? {
         MembershipState::Join => Ok(()),
@@ -25,13 +25,13 @@ pub(super) async fn joined(reader: &Reader, room: &RoomId, user: &UserId) -> Api
 /// How much of a room a user may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Readable {
-    /// What is there now: joined, or the room is open to the world.
+    /// The current state: the user is joined, or the room is world-readable.
     Now,
-    /// What was there when the user left, at this position.
+    /// The state at this position, when the user left.
     Until(u64),
 }
 
-/// The user is or was in the room, or everybody may read it.
+/// Checks that the user is or was in the room, or that it is world-readable.
 pub(super) async fn readable(reader: &Reader, room: &RoomId, user: &UserId) -> ApiResult<Readable> {
     let membership = reader.membership(room, user).await?;
     if membership == MembershipState::Join {
@@ -58,8 +58,8 @@ pub(super) async fn readable(reader: &Reader, room: &RoomId, user: &UserId) -> A
     }
 }
 
-/// Where the user's last stay ended: `changed` is the position of the newest membership, which ended it if the user was
-/// joined just before. None where the user never joined: a declined invitation opens nothing, nor does an unban.
+/// The position at which the user last left. `changed` is the position of the newest membership event, which is the departure
+/// if the user was joined just before. `None` if the user never joined: a rejected invitation or an unban grants no access.
 async fn departure(reader: &Reader, room: &RoomId, user: &UserId, changed: u64) -> ApiResult<Option<u64>> {
     if let Some(position) = reader.departure(room, user).await? {
         return Ok(Some(position));
@@ -70,11 +70,11 @@ async fn departure(reader: &Reader, room: &RoomId, user: &UserId, changed: u64) 
     Ok(was_joined.then_some(changed))
 }
 
-/// The path names the caller itself.
+/// Checks that the user in the path is the caller.
 pub(super) fn same_user(caller: &UserId, named: &UserId) -> ApiResult<()> {
     if caller == named {
         Ok(())
     } else {
-        Err(ApiError::forbidden("You can do this for yourself only."))
+        Err(ApiError::forbidden("You can only do this for your own user."))
     }
 }

@@ -1,7 +1,7 @@
-//! One change of a user's membership of a room at a time.
+//! Serialises the changes of a user's membership of a room.
 //!
-//! Joining looks at the membership, then asks another server, then writes; two requests that both look first would both
-//! join. Must be held from the look until the result is in the store, also where the client hangs up meanwhile.
+//! Joining reads the membership, then requests the join from another server, then writes; two concurrent requests would
+//! both join. Must be held from the read until the result is in the store, also if the client disconnects meanwhile.
 
 use std::{
     collections::HashMap,
@@ -25,8 +25,8 @@ pub struct MembershipLocks {
     under_way: Arc<KeyedBudget<OwnedUserId>>,
 }
 
-/// Nobody else changes this membership until this is dropped.
-#[must_use = "dropping it lets others in"]
+/// Excludes other changes of this membership until it is dropped.
+#[must_use = "dropping it releases the lock"]
 #[derive(Debug)]
 pub(crate) struct MembershipGuard {
     locks: Arc<Locks>,
@@ -49,22 +49,22 @@ impl Default for MembershipLocks {
 }
 
 impl MembershipLocks {
-    /// The budget of changes under way, for metrics.
+    /// The budget of changes in progress, for metrics.
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {
         self.under_way.total()
     }
 
-    /// Waits for its turn. `caller` is whoever changes the membership of `user`.
+    /// Waits for the lock. `caller` is the user who changes the membership of `user`.
     ///
     /// # Errors
-    /// 429 where the caller has too many changes under way.
+    /// 429 if the caller has too many changes in progress.
     pub(crate) async fn lock(&self, caller: &UserId, user: &UserId, room: &RoomId) -> ApiResult<MembershipGuard> {
         let share = self.under_way.try_take(&caller.to_owned(), 1);
         let share = share.map_err(|_| ApiError::limit_exceeded(std::time::Duration::from_secs(5)))?;
         let key = (user.to_owned(), room.to_owned());
         let lock = Arc::clone(entries(&self.locks).entry(key.clone()).or_default());
-        // Made before the wait, so that a waiter that is cancelled leaves no entry behind.
+        // Created before the wait, so that a cancelled waiter leaves no entry behind.
         let mut guard = MembershipGuard {
             locks: Arc::clone(&self.locks),
             key,
@@ -80,7 +80,7 @@ impl Drop for MembershipGuard {
     fn drop(&mut self) {
         self.held = None;
         let mut locks = entries(&self.locks);
-        // Under the map's lock nobody can take a copy, so one reference means that nobody holds it or waits for it.
+        // Under the map's lock nobody can clone the entry, so a single reference means that it is neither held nor awaited.
         if locks.get(&self.key).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             locks.remove(&self.key);
         }
@@ -107,7 +107,7 @@ mod tests {
         let mut second = Box::pin(locks.lock(alice, alice, room));
         let is_waiting = futures_util::poll!(&mut second).is_pending();
         assert!(is_waiting);
-        // A waiter that goes away leaves the others alone.
+        // A cancelled waiter doesn't affect the others.
         let mut third = Box::pin(locks.lock(alice, alice, room));
         assert!(futures_util::poll!(&mut third).is_pending());
         drop(third);

@@ -38,8 +38,8 @@ pub(super) fn routes() -> Router<Ports> {
     Router::new().endpoint::<v3::Request, _, _>(messages)
 }
 
-/// Rows that one request reads at most while it looks for events that pass the filter. What it did not reach the client
-/// asks for with the next token: a page may be empty and still not be the last.
+/// Maximum rows that one request reads while it searches for events that pass the filter. The client continues
+/// with the next token: a page may be empty and not be the last.
 const MAX_SCANNED: usize = 4 * MAX_PAGE_EVENTS;
 
 async fn messages(
@@ -118,38 +118,38 @@ fn start(request: &v3::Request, readable: Readable) -> ApiResult<Option<i64>> {
     })
 }
 
-/// What is looked for in a timeline.
+/// A query on a timeline.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) filter: &'a RoomEventFilter,
-    /// What an event must be besides passing the filter.
+    /// A condition besides the filter.
     pub(super) only: &'a (dyn Fn(&Pdu) -> bool + Sync),
-    /// Whose messages are left out.
+    /// Users whose messages are left out.
     pub(super) ignored: &'a Ignored,
     pub(super) direction: Direction,
     pub(super) limit: usize,
     pub(super) from: Option<i64>,
     pub(super) to: Option<i64>,
-    /// Forward, not further than this.
+    /// Forward: the last position.
     pub(super) until: Option<i64>,
 }
 
-/// What was found.
+/// The result of a query.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) events: Vec<TimelineEvent>,
-    /// Where to go on; None where there is no more.
+    /// The next token; `None` if there are no more events.
     pub(super) end: Option<TimelineToken>,
 }
 
-/// How long a client that pages back waits for events that another server is being asked for.
+/// How long a client that pages back waits for a backfill in progress.
 const HISTORY_WAIT: Duration = Duration::from_secs(5);
 
-/// A page. Events from before this server's join may still be coming, with gaps among them: a page that reaches them
-/// waits until they are all here. Where that takes long, it has what is from after the join, and the client asks again.
+/// A page. A backfill of events from before this server's join may be in progress, with gaps among them: a page that reaches
+/// them waits until the backfill is complete. On timeout the page ends at the join, and the client can request more.
 async fn page(rooms: &Rooms, room: &RoomId, user: &UserId, wanted: &Wanted<'_>) -> ApiResult<Found> {
     let reader = rooms.reader();
-    // Asked before reading: what is over now is in what is read.
+    // Checked before reading: events of a backfill that is complete now are in what is read.
     let coming = match wanted.direction {
         Direction::Backward => rooms.coming_history(room),
         Direction::Forward => None,
@@ -173,15 +173,15 @@ async fn page(rooms: &Rooms, room: &RoomId, user: &UserId, wanted: &Wanted<'_>) 
     Ok(found)
 }
 
-/// Places from here on are of our time in the room.
+/// Stream orderings from here on are of events since this server's join.
 const FIRST_OF_OURS: i64 = 1;
 
-/// Reads on until enough events pass the filter and the rules of visibility (T63: many that don't must not end it).
+/// Reads until enough events pass the filter and the visibility rules (T63: many that don't must not end the search).
 pub(super) async fn read(reader: &Reader, room: &RoomId, user: &UserId, wanted: &Wanted<'_>) -> ApiResult<Found> {
     let types = types_of(wanted.filter);
     let mut found = Found::default();
-    // `TimelineToken` is the place before an event; the reader's `from` leaves out the event at it. Backward they are
-    // the same, forward one less.
+    // `TimelineToken` is the position before an event; the reader's `from` is exclusive. Backward they are
+    // the same, forward `from` is one less.
     let mut from = wanted.from.map(|from| match wanted.direction {
         Direction::Backward => from,
         Direction::Forward => from.saturating_sub(1),
@@ -206,7 +206,7 @@ pub(super) async fn read(reader: &Reader, room: &RoomId, user: &UserId, wanted: 
             .collect();
         found.events.extend(reader.visible_to_user(room, user, matching).await?);
         let (Some(last), Some(_), false) = (last, page.next, reached_bound) else {
-            // Where an earlier round ended is no place to go on from: what follows it is in this answer.
+            // The end of an earlier round is not the end of this page: later events are in this answer.
             found.end = None;
             return Ok(found);
         };
@@ -228,7 +228,7 @@ fn is_within(wanted: &Wanted<'_>, order: i64) -> bool {
     }
 }
 
-/// With lazy loading: the member events of those who wrote these events, of the state that the user may read.
+/// With lazy loading: the member events of the senders of these events, from the state that the user may read.
 async fn lazy_members(
     reader: &Reader,
     room: &RoomId,

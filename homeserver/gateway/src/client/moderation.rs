@@ -1,4 +1,4 @@
-//! What one member does to another: invite, kick, ban, unban. Whether the power suffices is the room's to say.
+//! Invite, kick, ban and unban. Must not decide whether the power level suffices: `room` does.
 
 use std::sync::Arc;
 
@@ -41,7 +41,9 @@ async fn invite(
     Ruma(request): Ruma<invite_user::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let InvitationRecipient::UserId(recipient) = request.recipient else {
-        return Err(ApiError::invalid_param("People are invited by their Matrix id."));
+        return Err(ApiError::invalid_param(
+            "Invitations by third-party id are not supported; use the Matrix user id.",
+        ));
     };
     membership_check::joined(rooms.reader(), &request.room_id, &caller.user_id).await?;
     let mut content = Map::new();
@@ -68,7 +70,9 @@ pub(super) async fn invite_user(
         return remote.invite(inviter, invitee, room, content).await;
     }
     if !accounts.exists(invitee).await? {
-        return Err(ApiError::not_found(format!("There is no {invitee} on this server.")));
+        return Err(ApiError::not_found(format!(
+            "User {invitee} does not exist on this server."
+        )));
     }
     let mut all = invitation(accounts, invitee).await?;
     all.extend(content);
@@ -78,7 +82,7 @@ pub(super) async fn invite_user(
     set_membership(rooms, room, (inviter, invitee), "invite", all).await
 }
 
-/// The content of an invitation without the membership: the profile of a user of this server.
+/// The content of an invitation except `membership`: the profile of a user of this server.
 pub(crate) async fn invitation(accounts: &Accounts, invitee: &UserId) -> ApiResult<Map<String, Value>> {
     if accounts.is_local(invitee) {
         member_content(accounts, invitee, None).await
@@ -87,7 +91,7 @@ pub(crate) async fn invitation(accounts: &Accounts, invitee: &UserId) -> ApiResu
     }
 }
 
-/// Whether an open invitation by the same user has the same content: a second one would be no news.
+/// Whether an open invitation by the same user has the same content, so that a second one would change nothing.
 async fn says_the_same(
     rooms: &Rooms,
     room: &RoomId,
@@ -134,7 +138,7 @@ fn with_reason(reason: Option<String>) -> Map<String, Value> {
         .collect()
 }
 
-/// The target's membership is one of those that the action is for.
+/// Checks that the target's membership is one of those that the action applies to.
 async fn target_is(rooms: &Rooms, room: &RoomId, target: &OwnedUserId, fitting: &[MembershipState]) -> ApiResult<()> {
     let membership = rooms.reader().membership(room, target).await?;
     if fitting.contains(&membership) {
@@ -143,7 +147,7 @@ async fn target_is(rooms: &Rooms, room: &RoomId, target: &OwnedUserId, fitting: 
     Err(ApiError::new(
         StatusCode::FORBIDDEN,
         "M_BAD_STATE",
-        format!("{target} is not there (membership {membership})."),
+        format!("This is not possible for {target} (membership {membership})."),
     ))
 }
 

@@ -1,7 +1,7 @@
-//! The operator's requests about accounts (`weft user ...`), while the server runs.
+//! The operator's requests about accounts (`weft user ...`) to the running server.
 //!
-//! Whoever reaches these routes is the operator: they must be served on a local socket that only the server's own system
-//! user can open, and on no address.
+//! Requests are not authenticated: these routes must only be served on a local socket that only the server's own system user
+//! can open, and must not be served on an IP address.
 
 use axum::{
     Json, Router,
@@ -21,11 +21,11 @@ use crate::errors::{ApiError, ApiResult, unknown_path};
 /// `POST /users`
 #[derive(Deserialize, Serialize)]
 pub struct AddUser {
-    /// Local part or full id.
+    /// Local part or full user id.
     pub name: String,
     /// The password.
     pub password: String,
-    /// May administer the server.
+    /// Whether the user is a server administrator.
     pub admin: bool,
 }
 
@@ -34,41 +34,41 @@ pub struct AddUser {
 pub struct SetPassword {
     /// The new password.
     pub password: String,
-    /// End all sessions of the user.
+    /// Whether to end all sessions of the user.
     pub end_sessions: bool,
 }
 
 /// `POST /users/{user}/deactivate`
 #[derive(Deserialize, Serialize)]
 pub struct Deactivate {
-    /// Delete what is kept for the user alone.
+    /// Whether to delete the data that is stored for this user only.
     pub erase: bool,
 }
 
-/// `GET /users`: accounts after this one.
+/// `GET /users`: the accounts after this one.
 #[derive(Deserialize, Serialize)]
 pub struct Page {
-    /// The last account of the page before.
+    /// The last account of the previous page.
     pub after: Option<OwnedUserId>,
 }
 
-/// An answer to `GET /users`: one page, empty after the last.
+/// The answer to `GET /users`: one page, empty after the last.
 #[derive(Deserialize, Serialize)]
 pub struct Users {
-    /// In the order of their ids.
+    /// The accounts, ordered by id.
     pub users: Vec<ListedUser>,
 }
 
 /// An account in a list.
 #[derive(Deserialize, Serialize)]
 pub struct ListedUser {
-    /// Its id.
+    /// The user id.
     pub user_id: OwnedUserId,
-    /// May administer the server.
+    /// Whether the user is a server administrator.
     pub admin: bool,
-    /// Closed for ever.
+    /// Whether the account is deactivated (permanently).
     pub deactivated: bool,
-    /// When it was made, in milliseconds since 1970.
+    /// Creation time, milliseconds since 1970.
     pub created_at_ms: u64,
 }
 
@@ -134,7 +134,7 @@ async fn deactivate(
 ) -> ApiResult<Json<Value>> {
     let user = ports.accounts.user_id(&user)?;
     if ports.accounts.account(&user).await?.is_none() {
-        return Err(ApiError::not_found("There is no such account."));
+        return Err(ApiError::not_found("Account not found."));
     }
     close_account(&ports, &user, request.erase).await?;
     Ok(Json(json!({"user_id": user})))

@@ -1,4 +1,4 @@
-//! Changing the password, and proving that one knows it.
+//! Changing the password, and proving knowledge of it.
 
 use axum::{Json, Router, extract::State};
 use ruma::api::client::{account::change_password::v3, uiaa::AuthData};
@@ -22,8 +22,8 @@ pub(super) fn routes() -> Router<Ports> {
     Router::new().endpoint::<v3::Request, _, _>(change)
 }
 
-/// Ok when the caller has proved, for this operation, that it knows the user's password. The operation names what it
-/// changes: a session that was begun for one thing must not serve another.
+/// Ok if the caller has proved knowledge of the user's password for this operation. The operation names the objects that it
+/// changes: a session that was started for one operation must not authorise another.
 pub(super) async fn proved(
     ports: &Ports,
     caller: &Session,

@@ -1,5 +1,5 @@
-//! Presence: what users say of themselves, for those who share a room with them. Who is live in a document is told by
-//! its cursors, not here.
+//! Presence of users, for users who share a room with them. Must not show who is active in a document: awareness
+//! does.
 
 use axum::{Json, Router, extract::State};
 use ruma::api::client::presence::{get_presence, set_presence};
@@ -27,7 +27,7 @@ async fn show(
     Ruma(request): Ruma<get_presence::v3::Request>,
 ) -> ApiResult<Json<Map<String, Value>>> {
     let seen = presence.get(&caller.user_id, &request.user_id).await;
-    let seen = seen.ok_or_else(|| ApiError::forbidden("You share no room with that user, or there is none."))?;
+    let seen = seen.ok_or_else(|| ApiError::forbidden("The user does not exist or shares no room with you."))?;
     Ok(Json(presence.content(&seen)))
 }
 
@@ -44,10 +44,10 @@ async fn set(
         .is_some_and(|status| status.len() > MAX_STATUS_MESSAGE_BYTES)
     {
         return Err(ApiError::too_large(format!(
-            "The status has more than {MAX_STATUS_MESSAGE_BYTES} bytes."
+            "The status message exceeds {MAX_STATUS_MESSAGE_BYTES} bytes."
         )));
     }
-    let known = known(request.presence).ok_or_else(|| ApiError::invalid_param("There is no such presence."))?;
+    let known = known(request.presence).ok_or_else(|| ApiError::invalid_param("Unknown presence state."))?;
     presence.set(&caller.user_id, known, status).await;
     Ok(Json(json!({})))
 }

@@ -1,4 +1,4 @@
-//! Profiles: display name, avatar, other fields. A change goes into the member events of all rooms that the user is in.
+//! Profiles: display name, avatar, other fields. A change updates the member events in all rooms that the user has joined.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ async fn fields(
     }
     let profile = accounts.profile(user).await?;
     Ok(profile
-        .ok_or_else(|| ApiError::not_found(format!("There is no {user}.")))?
+        .ok_or_else(|| ApiError::not_found(format!("User {user} not found.")))?
         .fields)
 }
 
@@ -63,9 +63,9 @@ async fn show_field(
     let mut fields = fields(&accounts, &remote, asking, &request.user_id).await?;
     match fields.remove(name) {
         Some(value) => Ok(Json(json!({ name: value }))),
-        // The two fields that existed from the beginning answer with an empty object; clients rely on it.
+        // The two oldest fields answer with an empty object if they are unset; clients rely on it.
         None if matches!(name, "displayname" | "avatar_url") => Ok(Json(json!({}))),
-        None => Err(ApiError::not_found("The profile has no such field.")),
+        None => Err(ApiError::not_found("The profile does not have this field.")),
     }
 }
 
@@ -80,7 +80,7 @@ async fn set_field(
     same_user(&caller.user_id, &request.user_id)?;
     let name = request.value.field_name().as_str().to_owned();
     let value = request.value.value().into_owned();
-    // An empty avatar is how older clients remove it.
+    // Older clients remove the avatar by setting it to the empty string.
     let value = Some(value).filter(|value| !(name == "avatar_url" && value.as_str() == Some("")));
     change(&accounts, (&rooms, &membership), &caller.user_id, &name, value).await
 }
@@ -112,7 +112,7 @@ async fn change(
     Ok(Json(json!({})))
 }
 
-/// New member events in all rooms. A room whose rules forbid it does not stop the rest.
+/// Sends new member events to all rooms. A failure in one room does not stop the rest.
 async fn propagate(
     rooms: &Rooms,
     membership: &MembershipLocks,
@@ -124,7 +124,7 @@ async fn propagate(
         if entry.membership != MembershipState::Join {
             continue;
         }
-        // A user who leaves meanwhile must not come back with a new name.
+        // The lock prevents that a user who leaves meanwhile is joined again with the new name.
         let _turn = membership.lock(user, user, &entry.room).await?;
         if rooms.reader().membership(&entry.room, user).await? != MembershipState::Join {
             continue;
@@ -139,7 +139,7 @@ async fn propagate(
         let Ok(mut content) = member.content_as::<Map<String, Value>>() else {
             continue;
         };
-        // It vouched for the join; a change of the name is none.
+        // It authorised the join and must not be part of a profile change.
         content.remove("join_authorised_via_users_server");
         match value.clone() {
             Some(value) => content.insert(field.to_owned(), value),
@@ -155,7 +155,7 @@ async fn propagate(
             timestamp: None,
         };
         if let Err(error) = rooms.send(&entry.room, event).await {
-            tracing::warn!(room = %entry.room, %user, %error, "could not tell the room of a new profile");
+            tracing::warn!(room = %entry.room, %user, %error, "cannot send a profile change to a room");
         }
     }
     Ok(())

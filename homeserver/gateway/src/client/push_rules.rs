@@ -1,4 +1,4 @@
-//! Push rules: the specification's defaults, the same for everybody. There is no push yet.
+//! Push rules: the specification's defaults, the same for all users. Push notifications are not implemented yet.
 
 use axum::{Json, Router};
 use ruma::{

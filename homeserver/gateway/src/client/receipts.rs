@@ -1,4 +1,4 @@
-//! Read receipts and the read marker.
+//! Read receipts and the fully-read marker.
 
 use std::sync::Arc;
 
@@ -47,14 +47,14 @@ async fn receipt(
     Ok(Json(json!({})))
 }
 
-/// The thread that a receipt is for: `main` or the root event of a thread in this room; empty for an unthreaded receipt.
-/// The read marker has none.
+/// The thread of a receipt: `main` or the root event of a thread in this room; empty for an unthreaded receipt.
+/// The fully-read marker has no thread.
 async fn thread(reader: &Reader, request: &create_receipt::v3::Request) -> ApiResult<String> {
-    let unknown = || ApiError::invalid_param("thread_id is `main` or the id of an event in this room.");
+    let unknown = || ApiError::invalid_param("thread_id must be `main` or the id of an event in this room.");
     match &request.thread {
         ReceiptThread::Unthreaded => Ok(String::new()),
         _ if matches!(request.receipt_type, ReceiptType::FullyRead) => {
-            Err(ApiError::invalid_param("The read marker has no thread."))
+            Err(ApiError::invalid_param("m.fully_read does not allow a thread_id."))
         }
         ReceiptThread::Main => Ok("main".to_owned()),
         ReceiptThread::Thread(root) => match reader.order(&request.room_id, root).await? {
@@ -115,10 +115,10 @@ async fn mark(ports: &Ports, caller: &Session, kind: &ReceiptType, marked: &Mark
     let kind = match kind {
         ReceiptType::Read => "m.read",
         ReceiptType::ReadPrivate => "m.read.private",
-        _ => return Err(ApiError::invalid_param("There is no such kind of receipt.")),
+        _ => return Err(ApiError::invalid_param("Unknown receipt type.")),
     };
     if ports.reader.order(marked.room, marked.event).await?.is_none() {
-        return Err(ApiError::not_found("This room has no such event."));
+        return Err(ApiError::not_found("Event not found in this room."));
     }
     let clock: &Arc<dyn Clock> = &ports.clock;
     let ephemeral: &Ephemeral = &ports.ephemeral;
@@ -136,6 +136,6 @@ async fn mark(ports: &Ports, caller: &Session, kind: &ReceiptType, marked: &Mark
             ReceiptError::Read(error) => error.into(),
             ReceiptError::Commit(error) => error.into(),
             ReceiptError::Room(error) => error.into(),
-            error @ ReceiptError::Refused(_) => ApiError::internal("keeping a receipt", &error),
+            error @ ReceiptError::Refused(_) => ApiError::internal("storing a receipt", &error),
         })
 }

@@ -1,4 +1,4 @@
-//! Registration by people themselves.
+//! Self-registration of users.
 
 use std::sync::Arc;
 
@@ -39,10 +39,10 @@ async fn register(
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<Json<Value>> {
     if request.kind != RegistrationKind::User {
-        return Err(ApiError::forbidden("This server has no guests."));
+        return Err(ApiError::forbidden("Guest accounts are not supported."));
     }
     let flow = flow(&settings.registration)?;
-    // The name is looked at first, so that nobody does the stages for a name that can't be had.
+    // The name is checked first, so that nobody completes the stages for a name that is not available.
     let username = request.username.clone().unwrap_or_else(random_name);
     let username = username.to_lowercase();
     accounts.check_available(&username).await?;
@@ -67,7 +67,7 @@ async fn register(
         Progress::Needed(error) => return Err(error),
         Progress::Check { session, stage } => {
             if password.is_none() {
-                return Err(ApiError::missing_param("A password is needed."));
+                return Err(ApiError::missing_param("A password is required."));
             }
             let right = stage != Stage::RegistrationToken
                 || token_is_right(&accounts, &settings, address, token_of(auth.as_ref()))?;
@@ -91,7 +91,7 @@ async fn register(
 fn flow(registration: &Registration) -> ApiResult<&'static [Stage]> {
     match registration {
         Registration::Closed => Err(ApiError::forbidden(
-            "Registration is closed: ask the operator for an account.",
+            "Registration is disabled. Ask the operator for an account.",
         )),
         Registration::Token(_) => Ok(&[Stage::RegistrationToken]),
         Registration::Open => Ok(&[Stage::Dummy]),
@@ -106,7 +106,7 @@ fn token_of(auth: Option<&Value>) -> &str {
 /// Whether it is one of the registration tokens.
 ///
 /// # Errors
-/// 429 after too many wrong ones from this address.
+/// 429 after too many wrong tokens from this address.
 fn token_is_right(
     accounts: &Accounts,
     settings: &ClientSettings,
@@ -124,7 +124,7 @@ fn token_is_right(
     }
 }
 
-/// Equal, without telling by the time where they differ.
+/// Constant-time comparison.
 fn same_secret(a: &str, b: &str) -> bool {
     let differences = a.bytes().zip(b.bytes()).fold(0, |all, (x, y)| all | (x ^ y));
     a.len() == b.len() && differences == 0 && !a.is_empty()
@@ -140,7 +140,7 @@ async fn available(
     State(settings): State<Arc<ClientSettings>>,
     Ruma(request): Ruma<get_username_availability::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    // Where registration is closed, names of accounts are nobody's business.
+    // If registration is closed, the existence of accounts must not be revealed.
     flow(&settings.registration)?;
     accounts.check_available(&request.username).await?;
     Ok(Json(json!({"available": true})))

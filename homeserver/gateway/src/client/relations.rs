@@ -1,6 +1,6 @@
-//! GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}: answers to an event, its thread, its edits, its reactions.
+//! GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}: replies to an event, its thread, its edits, its reactions.
 //!
-//! Read from the room's timeline, so a page may be empty and still not be the last. Only direct relations are told.
+//! Read from the room's timeline, so a page may be empty and not be the last. Must not return indirect relations.
 
 use std::sync::Arc;
 
@@ -47,10 +47,10 @@ pub(super) fn routes() -> Router<Ports> {
         .endpoint::<get_relating_events_with_rel_type_and_event_type::v1::Request, _, _>(of_relation_and_type)
 }
 
-/// Relations of one page where the client asks for no number.
+/// Relations of a page if the client requests no limit.
 pub(super) const DEFAULT_PAGE: usize = 30;
 
-/// What is asked for, by whichever of the three paths.
+/// The query, from any of the three paths.
 struct Asked {
     room: OwnedRoomId,
     event: OwnedEventId,
@@ -132,7 +132,7 @@ async fn answer(
     caller: &Authenticated,
     asked: &Asked,
 ) -> ApiResult<Json<Value>> {
-    // An event that the user may not see has no relations either.
+    // The relations of an event that the user may not see are hidden too.
     seen(reader, &asked.room, &asked.event, &caller.user_id).await?;
     let place = |token: &Option<String>| -> ApiResult<Option<i64>> {
         let token = token.as_deref().map(TimelineToken::parse).transpose()?;
@@ -175,14 +175,14 @@ async fn answer(
     Ok(Json(body))
 }
 
-/// What an event says that it relates to.
+/// The relation in an event's content.
 #[derive(Deserialize)]
 pub(super) struct Relation {
     pub(super) rel_type: String,
     pub(super) event_id: OwnedEventId,
 }
 
-/// The event that this one names as what it relates to (Matrix specification, "Forming relationships between events").
+/// The relation of this event to another one (Matrix specification, "Forming relationships between events").
 pub(super) fn relation(pdu: &Pdu) -> Option<Relation> {
     #[derive(Deserialize)]
     struct Content {

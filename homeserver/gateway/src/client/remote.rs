@@ -1,4 +1,4 @@
-//! What only other servers can answer or do, as a port. The program builds it from `federation` and `room`.
+//! The federation requests that client endpoints need, as a trait. The program implements it with `federation` and `room`.
 
 use async_trait::async_trait;
 use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId, directory::Filter};
@@ -7,21 +7,21 @@ use weft_federation::Asker;
 
 use crate::errors::ApiResult;
 
-/// Which part of a public directory.
+/// A query on a public room directory.
 #[derive(Debug, Clone, Default)]
 pub struct PublicRoomsQuery {
-    /// Entries at most.
+    /// Maximum number of entries.
     pub limit: Option<u64>,
-    /// Where the last page ended.
+    /// The token of the previous page.
     pub since: Option<String>,
-    /// Words that name, topic or alias must hold.
+    /// A search term for name, topic and alias.
     pub search: Option<String>,
-    /// Room types, None among them for rooms without one; all where empty.
+    /// Room types, `None` for rooms without one; an empty list selects all.
     pub room_types: Vec<Option<String>>,
 }
 
 impl PublicRoomsQuery {
-    /// What a filter asks for.
+    /// The query for a filter.
     #[must_use]
     pub fn filtered(filter: Filter) -> Self {
         let types = filter.room_types.iter();
@@ -33,12 +33,12 @@ impl PublicRoomsQuery {
     }
 }
 
-/// Other servers. Errors are those that the client shall see: 404 what they haven't, 502 where none answered. An asker is
-/// whoever causes the request: strangers may cause few.
+/// Requests to other servers. Errors are those for the client: 404 if the remote server has no such object, 502 if none
+/// answered. The `Asker` is the client that causes the request: the limits for anonymous clients are lower.
 #[async_trait]
 pub trait Remote: Send + Sync + 'static {
     /// Joins a room that this server is not in (or can't authorise the join to) through one of `via`. `content` is that
-    /// of the member event, less the membership. Returns when the room is here.
+    /// of the member event, except `membership`. Returns when the room is stored here.
     async fn join(
         &self,
         user: &UserId,
@@ -46,7 +46,7 @@ pub trait Remote: Send + Sync + 'static {
         via: &[OwnedServerName],
         content: Map<String, Value>,
     ) -> ApiResult<()>;
-    /// Knocks at a room that this server is not in.
+    /// Knocks on a room that this server is not in.
     async fn knock(
         &self,
         user: &UserId,
@@ -54,10 +54,10 @@ pub trait Remote: Send + Sync + 'static {
         via: &[OwnedServerName],
         content: Map<String, Value>,
     ) -> ApiResult<()>;
-    /// Declines an invitation to, or takes back a knock at, a room that this server is not in.
+    /// Rejects an invitation to, or retracts a knock on, a room that this server is not in.
     async fn leave(&self, user: &UserId, room: &RoomId, content: Map<String, Value>) -> ApiResult<()>;
     /// Invites a user of another server to a room that this server is in: that server signs the event too. `content` is
-    /// that of the member event, less the membership.
+    /// that of the member event, except `membership`.
     async fn invite(
         &self,
         inviter: &UserId,
@@ -65,7 +65,7 @@ pub trait Remote: Send + Sync + 'static {
         room: &RoomId,
         content: Map<String, Value>,
     ) -> ApiResult<()>;
-    /// What an alias of another server stands for, and servers that are in that room.
+    /// Resolves an alias of another server to its room and servers that are in the room.
     async fn resolve_alias(&self, asker: &Asker, alias: &RoomAliasId)
     -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)>;
     /// The profile of another server's user.

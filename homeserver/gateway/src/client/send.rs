@@ -1,4 +1,4 @@
-//! Sending messages and redactions. A transaction id makes a retry give the same event.
+//! Sending messages and redactions. A transaction id makes the request idempotent.
 
 use axum::{Json, Router, extract::State};
 use ruma::api::client::{message::send_message_event, redact::redact_event};
@@ -27,7 +27,7 @@ async fn send(
     let content: Map<String, Value> = serde_json::from_str(request.body.json().get())?;
     let kind = request.event_type.to_string();
     if kind == "m.room.redaction" {
-        return Err(ApiError::invalid_param("Redact by the redact endpoint."));
+        return Err(ApiError::invalid_param("Use the redact endpoint to send a redaction."));
     }
     let event = NewEvent {
         sender: caller.user_id.clone(),

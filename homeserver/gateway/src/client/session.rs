@@ -1,4 +1,4 @@
-//! The session of a device: who am I, refresh, sign out.
+//! The session of a device: whoami, refresh, logout.
 
 use axum::{Json, Router, extract::State};
 use ruma::api::client::{
@@ -25,7 +25,7 @@ pub(super) fn routes() -> Router<Ports> {
         .endpoint::<logout_all::v3::Request, _, _>(sign_out_everywhere)
 }
 
-/// What a client gets when a session begins.
+/// The body that a client receives when a session starts.
 pub(super) fn session_body(session: NewSession) -> Value {
     let mut body = json!({
         "user_id": session.user_id,

@@ -1,4 +1,4 @@
-//! A room's state: all of it, one entry, and setting one.
+//! A room's state: reading all of it or one entry, and setting one entry.
 
 use std::sync::Arc;
 
@@ -30,8 +30,8 @@ use crate::{
     ruma_json::{Ruma, RumaRoutes, read_body},
 };
 
-/// The empty state key may be written as nothing, with or without the slash before it: three paths for one endpoint,
-/// which ruma's metadata has not.
+/// An empty state key may be omitted, with or without the preceding slash: three paths for one endpoint,
+/// which ruma's metadata doesn't have.
 pub(super) fn routes() -> Router<Ports> {
     let mut router = Router::new().endpoint::<get_state_events::v3::Request, _, _>(all);
     for version in ["v3", "r0"] {
@@ -72,7 +72,7 @@ async fn one(
 ) -> ApiResult<Response> {
     let room = room_id(&room)?;
     let pdu = entry_for(&reader, &room, &caller.user_id, (&kind, &key)).await?;
-    let pdu = pdu.ok_or_else(|| ApiError::not_found("The room has no such state."))?;
+    let pdu = pdu.ok_or_else(|| ApiError::not_found("State event not found."))?;
     if format.as_deref() == Some("event") {
         let shown = Shown::in_full(clock.now().get().into());
         return Ok(Json(client_event(&pdu, shown)).into_response());
@@ -136,10 +136,10 @@ async fn set_keyless(
 }
 
 fn room_id(text: &str) -> ApiResult<OwnedRoomId> {
-    RoomId::parse(text).map_err(|_| ApiError::invalid_param("This is no room id."))
+    RoomId::parse(text).map_err(|_| ApiError::invalid_param("The room id is not valid."))
 }
 
-/// An invitation of another server's user needs that server's signature, however it is written.
+/// An invitation of another server's user requires that server's signature, through every endpoint.
 fn foreign_invitee(
     accounts: &Accounts,
     kind: &str,

@@ -1,8 +1,8 @@
-//! GET /_matrix/client/v3/sync: everything that is new to a client since its token.
+//! GET /_matrix/client/v3/sync: everything that changed since the client's token.
 //!
-//! A token is a position of the store's stream: everything committed at or below it was told, nothing above it was.
-//! The watch is registered before anything is read, and what is read is cut off at the position that was visible
-//! then; so nothing is lost between two answers, and nothing comes twice.
+//! A token is a position of the store's stream: everything committed at or below it was sent, nothing above it was.
+//! The watch is registered before anything is read, and reads are limited to the position that was visible
+//! then. Must not lose an event between two answers or send one twice.
 
 mod body;
 mod joined;
@@ -55,7 +55,7 @@ use crate::{
     ruma_json::{Ruma, RumaRoutes},
 };
 
-/// Events that one answer reads in all rooms together, beyond the first of each, in search of those that pass the filter.
+/// Maximum events that one answer reads in all rooms together, beyond the first batch of each, to find events that pass the filter.
 const MAX_SCANS: usize = 5_000;
 
 pub(super) fn routes() -> Router<Ports> {
@@ -98,7 +98,7 @@ async fn sync(
             presence: &ports.presence,
             user,
             session: &caller,
-            // A token from the future is from a store that was restored from a backup: the client begins anew.
+            // A token from the future is from a store that was restored from a backup: the client starts with a new initial sync.
             since: since.filter(|since| since.position <= now),
             now: SyncToken {
                 position: now,
@@ -112,9 +112,9 @@ async fn sync(
             scans: AtomicUsize::new(MAX_SCANS),
         };
         let body = request.body().await?;
-        // After reading: what was committed after the session ended is not told to it.
+        // After reading: events committed after the session ended must not be sent to it.
         ports.accounts.recheck(&caller).await?;
-        // A server that stops answers with what there is; the client comes back with the same token.
+        // On shutdown the server answers with the current results; the client continues with the same token.
         let answer_now = woken.stopping || request.since.is_none() || request.full_state || !body.is_empty();
         if answer_now || !wait(&mut watch, positions, woken, now, (deadline, &waiter)).await {
             return Ok(Json(body));
@@ -122,7 +122,7 @@ async fn sync(
     }
 }
 
-/// Until there may be something new; false when the time is over, or a newer sync of the device takes this one's place.
+/// Waits until there may be changes; false on timeout, or if a newer sync of the device replaces this one.
 async fn wait(
     watch: &mut tokio::sync::watch::Receiver<Wake>,
     positions: &Positions,
@@ -133,7 +133,7 @@ async fn wait(
     let mut visible = positions.watch();
     let change = async {
         if woken.position > now {
-            // Committed already, but a commit of another room before it is still under way.
+            // Committed already, but an earlier commit of another room is still in progress.
             tokio::select! {
                 reached = visible.wait_for(|visible| *visible >= woken.position) => reached.is_ok(),
                 woken = watch.changed() => woken.is_ok(),
@@ -153,32 +153,32 @@ async fn filter(accounts: &Accounts, user: &UserId, filter: Option<Filter>) -> A
         None => Ok(FilterDefinition::default()),
         Some(Filter::FilterDefinition(filter)) => filters::checked(filter),
         Some(Filter::FilterId(id)) => filters::stored(accounts, user, &id).await,
-        Some(_) => Err(ApiError::invalid_param("The filter can't be read.")),
+        Some(_) => Err(ApiError::invalid_param("The filter is not valid.")),
     }
 }
 
-/// One attempt to answer: what is read, for whom, from where to where.
+/// One attempt to answer: the session, the filter and the span.
 struct SyncRequest<'a> {
     reader: &'a Reader,
     accounts: &'a Accounts,
     ephemeral: &'a Ephemeral,
     presence: &'a Presence,
     user: &'a UserId,
-    /// The user's device that asks.
+    /// The session of the requesting device.
     session: &'a Session,
     since: Option<SyncToken>,
     now: SyncToken,
     filter: &'a FilterDefinition,
     full_state: bool,
-    /// Tell the state at the end of the timeline, not at its beginning (`use_state_after`).
+    /// Send the state at the end of the timeline, not at its beginning (`use_state_after`).
     state_after: bool,
     now_ms: u64,
-    /// Events that may still be read beyond the first of each room, in search of those that pass the filter.
+    /// Remaining events to read beyond the first batch of each room, to find events that pass the filter.
     scans: AtomicUsize,
 }
 
 impl SyncRequest<'_> {
-    /// The position after which things are new; 0 in a first sync.
+    /// The position after which changes are sent; 0 in an initial sync.
     fn after(&self) -> u64 {
         self.since.map_or(0, |since| since.position)
     }
@@ -209,8 +209,8 @@ impl SyncRequest<'_> {
         ))
     }
 
-    /// What is new of others' presence, also because they have come to share a room with the user, and the number up to
-    /// which that is all.
+    /// Presence changes of other users, including users who now share a room with the user, and the serial up to
+    /// which they are complete.
     async fn presence(&self, newcomers: &BTreeSet<OwnedUserId>) -> (Events, u64) {
         let after = self.since.map(|since| since.presence);
         let (mut news, told) = self.presence.changes_since(self.user, after).await;
@@ -238,14 +238,14 @@ impl SyncRequest<'_> {
     }
 }
 
-/// Whose messages and invitations are not told.
+/// Users whose messages and invitations are not sent.
 struct IgnoredUsers {
     users: Ignored,
     /// The list changed since the client's token.
     changed: bool,
 }
 
-/// Whether a filter lets events of this type through.
+/// Whether a filter accepts events of this type.
 fn wanted(filter: &EventFilter, kind: &str) -> bool {
     let named = |types: &[String]| types.iter().any(|pattern| matches_type(pattern, kind));
     filter.types.as_deref().is_none_or(named) && !named(&filter.not_types)

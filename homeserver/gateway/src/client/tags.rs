@@ -1,5 +1,5 @@
-//! Room tags (Matrix specification, "Room tagging"): favourites and the like. They are kept as the room's `m.tag` account
-//! data, each request changing one of them.
+//! Room tags (Matrix specification, "Room tagging"), such as favourites. They are stored as the room's `m.tag` account
+//! data; each request changes one of them.
 
 use axum::{Json, Router, extract::State};
 use ruma::{
@@ -19,7 +19,7 @@ use crate::{
 
 /// Type of the account data.
 const TAGS: &str = "m.tag";
-/// Bytes of a tag's name (Matrix specification).
+/// Maximum bytes of a tag's name (Matrix specification).
 const MAX_TAG_BYTES: usize = 255;
 
 pub(super) fn routes() -> Router<Ports> {
@@ -51,7 +51,7 @@ async fn put(
 ) -> ApiResult<Json<Value>> {
     same_user(&caller.user_id, &request.user_id)?;
     if request.tag.len() > MAX_TAG_BYTES {
-        return Err(ApiError::invalid_param("A tag has at most 255 bytes."));
+        return Err(ApiError::invalid_param("A tag can have at most 255 bytes."));
     }
     let info = serde_json::to_value(&request.tag_info)?;
     change(&accounts, &fanout, (&caller.user_id, &request.room_id), |tags| {

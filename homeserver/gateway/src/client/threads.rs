@@ -1,8 +1,8 @@
-//! GET /_matrix/client/v1/rooms/{roomId}/threads: the events that threads of a room hang from, that with the newest
-//! answer first.
+//! GET /_matrix/client/v1/rooms/{roomId}/threads: the roots of a room's threads, ordered by the newest reply, newest
+//! first.
 //!
-//! Read from the room's timeline backward, so a page may be short, even empty, and still not be the last; and a thread
-//! with more events between two of its answers than one request reads may be told twice. There is no index of threads.
+//! Read backward from the room's timeline, so a page may be short or empty and not be the last; and a thread with more
+//! events between two of its replies than one request reads may be listed twice. There is no index of threads.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -78,13 +78,13 @@ async fn threads(
     Ok(Json(Value::Object(body)))
 }
 
-/// The event that this one answers in a thread.
+/// The thread root that this event replies to.
 fn root(pdu: &Pdu) -> Option<OwnedEventId> {
     let relation = relation(pdu)?;
     (relation.rel_type == "m.thread").then_some(relation.event_id)
 }
 
-/// The threads of one room, for one user, from a place on.
+/// The threads of one room, for one user, from a position on.
 struct Threads<'a> {
     reader: &'a Reader,
     room: &'a RoomId,
@@ -94,7 +94,7 @@ struct Threads<'a> {
 }
 
 impl Threads<'_> {
-    /// Answers in threads, newest first; those since the place oldest first.
+    /// Replies in threads, newest first; with a direction of forward, oldest first.
     async fn answers(&self, from: Option<i64>, direction: Direction, sender: Option<&UserId>) -> ApiResult<Found> {
         let only = |pdu: &Pdu| sender.is_none_or(|sender| sender == pdu.sender()) && root(pdu).is_some();
         let wanted = Wanted {
@@ -110,13 +110,13 @@ impl Threads<'_> {
         read(self.reader, self.room, self.user, &wanted).await
     }
 
-    /// The threads that the user answered in, as far as one request reads.
+    /// The threads that the user has replied in, as far as one request reads.
     async fn own(&self) -> ApiResult<BTreeSet<OwnedEventId>> {
         let found = self.answers(None, Direction::Backward, Some(self.user)).await?;
         Ok(found.events.iter().filter_map(|answer| root(&answer.pdu)).collect())
     }
 
-    /// The threads that pages before this one told.
+    /// The threads that previous pages listed.
     async fn told(&self) -> ApiResult<BTreeSet<OwnedEventId>> {
         if self.from.is_none() {
             return Ok(BTreeSet::new());
@@ -125,7 +125,7 @@ impl Threads<'_> {
         Ok(found.events.iter().filter_map(|answer| root(&answer.pdu)).collect())
     }
 
-    /// So many roots, of those in `own` and of the user's own where that is asked for, and where to go on.
+    /// A page of roots, restricted to `own` if the client requests it, and the next token.
     async fn page(
         &self,
         limit: usize,
@@ -141,7 +141,7 @@ impl Threads<'_> {
             if roots.len() >= limit {
                 return Ok((roots, Some(TimelineToken(answer.order.saturating_add(1)))));
             }
-            // One that the user may not see, or that is not here, opens no thread.
+            // A root that is missing or that the user may not see is left out.
             let Ok(pdu) = seen(self.reader, self.room, &id, self.user).await else {
                 continue;
             };

@@ -1,17 +1,17 @@
-//! The tokens that clients hand back: places in the stream (`s…`) and in a room's timeline (`t…`).
+//! Pagination tokens: positions in the stream (`s…`) and in a room's timeline (`t…`).
 //!
-//! Pure. Clients must take them as they are; a token of another kind or of a newer form is refused, never guessed at.
+//! Pure. Opaque to clients. Must not guess: a token of another kind or of a newer format is refused.
 
 use crate::errors::{ApiError, ApiResult};
 
-/// Where a sync ended.
+/// The end of a sync answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SyncToken {
-    /// Everything stored up to here was told.
+    /// Everything stored at or below this position was sent.
     pub(crate) position: u64,
-    /// Typing up to this serial was told. After a restart serials begin anew.
+    /// Typing up to this serial was sent. Serials restart with the process.
     pub(crate) typing: u64,
-    /// Presence up to this number was told.
+    /// Presence up to this serial was sent.
     pub(crate) presence: u64,
 }
 
@@ -19,7 +19,7 @@ impl SyncToken {
     pub(crate) fn parse(text: &str) -> ApiResult<Self> {
         let parse = || {
             let (position, others) = text.strip_prefix('s')?.split_once('_')?;
-            // Of a server that knew no presence yet.
+            // A token of a version without presence.
             let (typing, presence) = others.split_once('_').unwrap_or((others, "0"));
             Some(Self {
                 position: position.parse().ok()?,
@@ -27,7 +27,7 @@ impl SyncToken {
                 presence: presence.parse().ok()?,
             })
         };
-        parse().ok_or_else(|| ApiError::invalid_param("This is no token of this server."))
+        parse().ok_or_else(|| ApiError::invalid_param("Unknown token."))
     }
 }
 
@@ -37,12 +37,12 @@ impl std::fmt::Display for SyncToken {
     }
 }
 
-/// A place in a room's timeline: just before the event of this order.
+/// A position in a room's timeline: just before the event of this stream ordering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TimelineToken(pub(crate) i64);
 
 impl TimelineToken {
-    /// A timeline token, or the place where a sync ended.
+    /// Parses a timeline token or a sync token.
     pub(crate) fn parse(text: &str) -> ApiResult<Self> {
         let timeline = || text.strip_prefix('t')?.parse().ok().map(Self);
         match timeline() {
@@ -51,7 +51,7 @@ impl TimelineToken {
         }
     }
 
-    /// After everything at or below a position.
+    /// The position after everything at or below a stream position.
     pub(crate) fn after(position: u64) -> Self {
         Self(i64::try_from(position).unwrap_or(i64::MAX).saturating_add(1))
     }

@@ -20,7 +20,7 @@ use crate::{
     ruma_json::read_body,
 };
 
-/// How long somebody types who does not say it, milliseconds.
+/// Duration of typing if the client sends no timeout, milliseconds.
 const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 
 pub(super) fn routes() -> Router<Ports> {
@@ -29,7 +29,7 @@ pub(super) fn routes() -> Router<Ports> {
         .route("/_matrix/client/r0/rooms/{room_id}/typing/{user_id}", put(typing))
 }
 
-/// Not ruma's type: that one insists on a timeout, which the specification doesn't.
+/// Not ruma's type: it requires a timeout, which the specification doesn't.
 #[derive(Deserialize)]
 struct Request {
     typing: bool,
@@ -44,7 +44,7 @@ async fn typing(
     Path((room, user)): Path<(String, String)>,
     body: Body,
 ) -> ApiResult<Json<Value>> {
-    let bad_id = || ApiError::invalid_param("The path names no room or no user.");
+    let bad_id = || ApiError::invalid_param("The room id or user id in the path is not valid.");
     let (room, user) = (
         RoomId::parse(room).map_err(|_| bad_id())?,
         UserId::parse(user).map_err(|_| bad_id())?,

@@ -1,8 +1,8 @@
-//! POST /_matrix/client/v3/user_directory/search: people to invite, among those whom the user shares a room with and the
-//! members of public rooms, which are those of the public directory and those that anybody may join.
+//! POST /_matrix/client/v3/user_directory/search: searches the users who share a room with the caller and the members of
+//! public rooms, which are those in the public directory and those with the join rule `public`.
 //!
-//! Must not tell of anybody else (who has an account here is not everybody's business), nor the name that a user of this
-//! server has in a single room.
+//! Must not reveal other users (the list of accounts is not public), nor a display name that a user of this server has in a
+//! single room.
 
 mod open_rooms;
 
@@ -32,9 +32,9 @@ pub(super) fn routes() -> Router<Ports> {
     Router::new().endpoint::<search_users::v3::Request, _, _>(search)
 }
 
-/// Results of one answer, at most.
+/// Maximum number of results.
 const MAX_RESULTS: usize = 50;
-/// People who are looked at, at most: in a room of a hundred thousand one finds people by their ids.
+/// Maximum number of users examined: in a room of a hundred thousand members users are found by their ids.
 const MAX_LOOKED_AT: usize = 10_000;
 
 async fn search(
@@ -63,7 +63,7 @@ async fn search(
         }
         let mut people = reader.joined_members(&room).await?;
         if !people.iter().any(|user| accounts.is_local(user)) {
-            // What is known of a room that this server has left is old.
+            // The stored membership of a room that this server has left may be out of date.
             continue;
         }
         people.truncate(MAX_LOOKED_AT);
@@ -81,8 +81,8 @@ async fn search(
     Ok(Json(json!({"results": results, "limited": limited})))
 }
 
-/// A user's name and picture: of a user of this server those of the profile, never those of a single room. Of users of
-/// other servers only their member events are known here.
+/// A user's display name and avatar: for a user of this server those of the profile, never those of a single room. For users of
+/// other servers only their member events are known.
 async fn profile(reader: &Reader, accounts: &Accounts, room: &RoomId, user: &UserId) -> ApiResult<Map<String, Value>> {
     if accounts.is_local(user) {
         let profile = accounts.profile(user).await?;

@@ -1,6 +1,6 @@
-//! This server's public rooms as the directory lists them, kept between requests.
+//! The public rooms of this server as the directory lists them, cached between requests.
 //!
-//! A request reads again only the rooms that were listed, or in which something was committed, since the last one. Must
+//! A request reads only the rooms that were listed, or in which something was committed, since the last one. Must
 //! not be older than the store at the time of the request.
 
 use std::{
@@ -21,7 +21,7 @@ use crate::{
 
 /// Entries of one page.
 const PAGE: usize = 100;
-/// Events since the last request that are looked through for rooms that changed; after more all rooms are read again.
+/// Maximum events since the last request that are searched for changed rooms; above it all rooms are read again.
 const MAX_EVENTS_SINCE: usize = 2_000;
 
 /// A listed room.
@@ -35,30 +35,28 @@ struct Entry {
 
 #[derive(Default)]
 struct Listing {
-    /// The stream position at which it was right.
+    /// The stream position at which it was current.
     at: u64,
-    /// None: a listed room that is not known or empty.
+    /// `None`: a listed room that is unknown or empty.
     rooms: BTreeMap<OwnedRoomId, Option<Arc<Entry>>>,
-    /// The rooms with most members first.
+    /// Rooms in descending order of their number of members.
     sorted: Arc<Vec<Arc<Entry>>>,
 }
 
-/// See the module. One request at a time brings it up to date.
+/// See the module. One request at a time updates it.
 #[derive(Default)]
 pub struct PublicRooms {
     listing: Mutex<Listing>,
 }
 
 impl PublicRooms {
-    /// A page of this server's directory, the rooms with most members first. Also what other servers get.
+    /// A page of this server's directory, in descending order of the number of members. Also served to other servers.
     ///
     /// # Errors
-    /// When `since` is no token of this server, or the store fails.
+    /// If `since` is not a token of this server, or the store fails.
     pub async fn page(&self, reader: &Reader, query: &PublicRoomsQuery) -> ApiResult<Value> {
         let offset: usize = match &query.since {
-            Some(since) => since
-                .parse()
-                .map_err(|_| ApiError::invalid_param("This is no token of this server."))?,
+            Some(since) => since.parse().map_err(|_| ApiError::invalid_param("Unknown token."))?,
             None => 0,
         };
         let all = self.entries(reader).await?;
@@ -90,7 +88,7 @@ impl PublicRooms {
 
     async fn entries(&self, reader: &Reader) -> ApiResult<Arc<Vec<Arc<Entry>>>> {
         let mut listing = self.listing.lock().await;
-        // What is committed from here on is looked at by the next request.
+        // Anything committed from here on is read by the next request.
         let now = reader.visible_position();
         let moved = reader.moved(listing.at, now, MAX_EVENTS_SINCE).await?;
         let listed: BTreeSet<OwnedRoomId> = reader.public_rooms().await?.into_iter().collect();
@@ -115,7 +113,7 @@ impl PublicRooms {
     }
 }
 
-/// What the directory says of a room; None where it is not known or empty.
+/// The directory entry of a room; `None` if it is unknown or empty.
 async fn entry(reader: &Reader, room: &RoomId) -> ApiResult<Option<Entry>> {
     const SHOWN: [(&str, &str, &str); 6] = [
         ("m.room.name", "name", "name"),

@@ -1,4 +1,4 @@
-//! The shape of the answer. Empty sections are left out, so that an answer with nothing new is short.
+//! The format of the answer. Empty sections are left out, so that an answer without changes is short.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,7 @@ pub(super) struct Timeline {
     pub(super) prev_batch: Option<String>,
 }
 
-/// A room that the user is in, or was in until the end of its timeline.
+/// A room that the user has joined, or had joined until the end of its timeline.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Room {
     #[serde(skip_serializing_if = "Map::is_empty")]
@@ -51,14 +51,14 @@ pub(super) struct Room {
     pub(super) account_data: Events,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unread_notifications: Option<Value>,
-    /// Members whose presence the client may not know yet.
+    /// Members whose presence the client may not have yet.
     #[serde(skip)]
     pub(super) newcomers: Vec<OwnedUserId>,
 }
 
 impl Room {
-    /// With its state where the client looks for it: at the end of the timeline (`use_state_after`) or at its beginning.
-    /// The section is there also where it is empty: matrix-nio ends its sync loop at a room that was left without it.
+    /// The state is put where the client expects it: at the end of the timeline (`use_state_after`) or at its beginning.
+    /// The section is present even if it is empty: matrix-nio stops its sync loop at a left room without it.
     pub(super) fn new(timeline: Timeline, state: Events, after: bool) -> Self {
         let (state, state_after) = if after {
             (None, Some(state))
@@ -73,7 +73,7 @@ impl Room {
         }
     }
 
-    /// Whether there is anything to tell.
+    /// Whether nothing is to be sent.
     pub(super) fn is_empty(&self) -> bool {
         self.summary.is_empty()
             && self.timeline.events.is_empty()
@@ -107,7 +107,7 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
-    /// Members whose presence the client may not know yet.
+    /// Members whose presence the client may not have yet.
     pub(super) fn newcomers(&mut self) -> BTreeSet<OwnedUserId> {
         let rooms = self.join.values_mut();
         rooms.flat_map(|room| std::mem::take(&mut room.newcomers)).collect()
@@ -153,7 +153,7 @@ impl Body {
         }
     }
 
-    /// Whether a waiting client can go on waiting. Presence alone is not worth an answer: it would come many times a minute.
+    /// Whether a waiting client can continue to wait. Presence alone causes no answer: it would do so many times a minute.
     pub(super) fn is_empty(&self) -> bool {
         self.rooms.is_empty() && self.account_data.is_empty()
     }

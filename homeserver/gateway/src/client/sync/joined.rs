@@ -1,4 +1,4 @@
-//! A room that the user is in.
+//! A room that the user has joined.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::{
 };
 
 impl SyncRequest<'_> {
-    /// None where nothing is new.
+    /// `None` if nothing changed.
     pub(super) async fn joined(
         &self,
         room: &RoomId,
@@ -53,7 +53,7 @@ impl SyncRequest<'_> {
         told.summary = summary.fields;
         told.ephemeral = self.ephemeral_of(room, if new_here { 0 } else { from }).await?;
         told.account_data = if new_here && self.since.is_some() {
-            // The room is new to the client, its account data need not be.
+            // The client has not received the room before, but may have received its account data.
             let all = self.accounts.room_account_data(self.user, room, self.now.position);
             self.account_data_of(room, &all.await?)
         } else {
@@ -69,7 +69,7 @@ impl SyncRequest<'_> {
         Ok(Some(told))
     }
 
-    /// Who has come to share a room with the user: those who joined, or all members where the user joined.
+    /// Users who now share a room with the user: those who joined, or all members if the user joined.
     async fn newcomers(
         &self,
         room: &RoomId,
@@ -88,7 +88,7 @@ impl SyncRequest<'_> {
         Ok(newcomers)
     }
 
-    /// Timeline and state of a room in which something may have happened.
+    /// Timeline and state of a room with possible changes.
     async fn news(&self, room: &RoomId, span: &Span, from: u64, ignored: &Ignored) -> ApiResult<(Recent, Told)> {
         let mut recent = self.recent(room, span, (from, self.now.position), ignored).await?;
         let held = self.held_group(room, span).await?;
@@ -97,8 +97,8 @@ impl SyncRequest<'_> {
         Ok((recent, state))
     }
 
-    /// The group of the newest state that the client was sent: that at its token, or at the end of the user's last stay,
-    /// from which a client with lazy loading may still hold members.
+    /// The state group of the newest state that the client received: at its token, or at the end of the user's last membership,
+    /// from which a client with lazy loading may still have members.
     async fn held_group(&self, room: &RoomId, span: &Span) -> ApiResult<Option<u64>> {
         if self.since.is_none() {
             return Ok(None);
@@ -114,7 +114,7 @@ impl SyncRequest<'_> {
         }
     }
 
-    /// Timeline and state in the client's form.
+    /// Timeline and state in the client format.
     pub(super) async fn room(
         &self,
         room: &RoomId,
@@ -174,7 +174,7 @@ impl SyncRequest<'_> {
         }
         let (typing, serial) = self.ephemeral.typing(room);
         let changed = match self.since {
-            // Serials begin anew with the process: a token with a higher one than there is knows nothing of this one's.
+            // Serials restart with the process: a token with a higher serial than the current one is from an earlier process.
             Some(since) if from > 0 && since.typing <= self.now.typing => serial > since.typing,
             _ => !typing.is_empty(),
         };
@@ -185,14 +185,14 @@ impl SyncRequest<'_> {
     }
 }
 
-/// The user whom a member event shows as joined.
+/// The user who is joined by a member event.
 fn joined_user(pdu: &Pdu) -> Option<OwnedUserId> {
     let key = pdu.state_key().filter(|_| pdu.kind() == "m.room.member")?;
     (text_of(pdu, "membership").as_deref() == Some("join")).then(|| OwnedUserId::try_from(key).ok())?
 }
 
-/// Receipts as events: event id, receipt type, user. An event has place for one receipt of each; a user's threaded and
-/// unthreaded receipt for the same event go into two.
+/// Receipts as events: event id, receipt type, user. An event has room for one receipt of each; a user's threaded and
+/// unthreaded receipts for the same event become two events.
 fn receipt_events(receipts: &[Receipt]) -> Vec<Value> {
     let mut contents: Vec<Map<String, Value>> = Vec::new();
     for receipt in receipts {
@@ -218,7 +218,7 @@ fn receipt_events(receipts: &[Receipt]) -> Vec<Value> {
     contents.into_iter().map(event).collect()
 }
 
-/// Sets a value in an object of objects of objects.
+/// Sets a value in an object that is nested three levels deep.
 fn put(content: &mut Map<String, Value>, [event, kind, user]: [&str; 3], data: Value) {
     let kinds = content.entry(event.to_owned()).or_insert_with(|| json!({}));
     if let Some(kinds) = kinds.as_object_mut() {

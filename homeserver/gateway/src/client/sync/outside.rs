@@ -1,4 +1,4 @@
-//! Rooms that the user is not in: invitations, knocks, and rooms that were left.
+//! Rooms that the user is not joined to: invitations, knocks, and left rooms.
 
 use ruma::{OwnedUserId, RoomId, events::room::member::MembershipState};
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use super::{
 use crate::{client::ignored::Ignored, errors::ApiResult};
 
 impl SyncRequest<'_> {
-    /// An invitation that is new, or that may have been held back while its sender was ignored.
+    /// An invitation that is new, or that may have been hidden while its sender was ignored.
     pub(super) async fn invited(
         &self,
         row: &RoomMembership,
@@ -61,8 +61,8 @@ impl SyncRequest<'_> {
         }))
     }
 
-    /// What may be shown of the room to somebody outside: what came with the invitation, or what the specification lets
-    /// us show of a room that this server is in.
+    /// The stripped state for a user outside the room: the one sent with the invitation, or, if this server is in the room, the
+    /// events that the specification allows.
     async fn stripped(&self, row: &RoomMembership) -> ApiResult<Events> {
         let outside = self.reader.out_of_band_state(self.user, row).await?;
         if !outside.is_empty() {
@@ -102,7 +102,7 @@ impl SyncRequest<'_> {
         let room: &RoomId = &row.room;
         let end = row.row.position.min(self.now.position);
         if !row.row.stripped.is_empty() || self.reader.version(room).await?.is_none() {
-            // The end of an invitation or a knock of a room that this server is not in: there is only the fact.
+            // The end of an invitation to, or a knock on, a room that this server is not in: only the membership is known.
             let events = self.stripped(row).await?.events;
             let timeline = Timeline {
                 events,
@@ -111,7 +111,7 @@ impl SyncRequest<'_> {
             return Ok(Some(Room::new(timeline, Events::default(), self.state_after)));
         }
         let was_in = span.was_joined() || (first_sync && self.was_joined_before(room, end).await?);
-        // Who was not in sees the end of the invitation and nothing else.
+        // A user who was not joined sees only the end of the invitation.
         let from = if was_in { self.after() } else { end.saturating_sub(1) };
         let mut recent = self.recent(room, span, (from, end), ignored).await?;
         let known = self.reader.group_at(room, from).await?.filter(|_| !first_sync);

@@ -1,4 +1,4 @@
-//! Which rooms are told of, and in which section: by the user's membership at the two ends of the span.
+//! Chooses the rooms to send, and their sections, by the user's membership at both ends of the span.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use weft_room::RoomMembership;
 use super::{IgnoredUsers, SyncRequest, body::Rooms};
 use crate::errors::ApiResult;
 
-/// So many events of the stream are read sooner than one room is asked whether it has something new.
+/// Reading this many events of the stream costs as much as checking one room for changes.
 const EVENTS_FOR_A_ROOM: usize = 2;
 
-/// A user's membership of a room at both ends of what is told.
+/// A user's membership of a room at both ends of the span.
 pub(super) struct Span {
-    /// At the client's token; None in a first sync, or where the user had no membership.
+    /// At the client's token; `None` in an initial sync, or if the user had no membership.
     pub(super) before: Option<MembershipState>,
     /// At the end.
     pub(super) after: MembershipState,
@@ -36,7 +36,7 @@ impl SyncRequest<'_> {
         let rows = self.reader.rooms_of(self.user).await?;
         let moved = self.moved(rows.len()).await?;
         for row in rows {
-            // A user may be in many rooms, and others wait for the thread.
+            // A user may be in many rooms, and other tasks need the thread.
             tokio::task::consume_budget().await;
             if !self.wants_room(&row) {
                 continue;
@@ -69,8 +69,8 @@ impl SyncRequest<'_> {
         Ok(rooms)
     }
 
-    /// The rooms of the server in which something happened since the client's token, where that is less work than asking
-    /// each of so many.
+    /// The rooms of the server that changed since the client's token, if reading the stream is less work than checking
+    /// this number of rooms.
     async fn moved(&self, rooms: usize) -> ApiResult<Option<BTreeSet<OwnedRoomId>>> {
         let Some(since) = self.since else { return Ok(None) };
         let most = rooms.saturating_mul(EVENTS_FOR_A_ROOM);
@@ -79,14 +79,14 @@ impl SyncRequest<'_> {
 
     fn wants_room(&self, row: &RoomMembership) -> bool {
         let filter = &self.filter.room;
-        // A forgotten room still has to leave the lists of the user's other devices, which have not heard of the leave.
+        // A forgotten room must be removed from the lists of the user's other devices, which have not received the leave yet.
         let is_news = self.since.is_some_and(|since| row.row.position > since.position);
         (!row.row.forgotten || is_news)
             && filter.rooms.as_ref().is_none_or(|rooms| rooms.contains(&row.room))
             && !filter.not_rooms.contains(&row.room)
     }
 
-    /// The memberships at both ends. The row is that of now, which may be later than the end of the span.
+    /// The memberships at both ends. The row is the current one, which may be later than the end of the span.
     async fn span(&self, row: &RoomMembership) -> ApiResult<Option<Span>> {
         let changed_at = row.row.position;
         let since = self.since.map(|since| since.position);
@@ -106,7 +106,7 @@ impl SyncRequest<'_> {
         let after = if changed_at <= self.now.position {
             Some(row.membership.clone())
         } else {
-            // A commit after the end of the span: the next answer tells it.
+            // A commit after the end of the span: the next answer contains it.
             self.membership_at(&row.room, self.now.position).await?
         };
         Ok(after.map(|after| {

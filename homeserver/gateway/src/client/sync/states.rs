@@ -1,6 +1,6 @@
-//! The state that is told besides a room's timeline, so that both together give the state at the timeline's end.
+//! The state section of a room: together with the timeline it gives the state at the timeline's end.
 //!
-//! Ids first; events are loaded only for what is told.
+//! Must not load events before the ids to send are known: only those are loaded.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,30 +22,30 @@ use crate::{
 
 type Entries = BTreeMap<(String, String), OwnedEventId>;
 
-/// State events to tell besides a timeline.
+/// State events to send with a timeline.
 #[derive(Default)]
 pub(super) struct Told {
-    /// What passes the filter.
+    /// Those that pass the filter.
     pub(super) events: Vec<Arc<Pdu>>,
-    /// Whether any membership differs between the client's state and that at the end, told or not.
+    /// Whether any membership differs between the client's state and that at the end, sent or not.
     pub(super) members_changed: bool,
 }
 
-/// The states between which a client moves.
+/// The states involved in one answer.
 struct States {
-    /// What the client knows; None: nothing.
+    /// The state that the client has; `None`: none.
     known: Option<StateMap>,
-    /// Where the client is sent a state from its beginning: an older one, of which it may still hold members.
+    /// If the client receives a full state: an older one, from which it may still have members.
     held: Option<StateMap>,
-    /// Just before the first shown event.
+    /// The state just before the first shown event.
     start: StateMap,
-    /// At the end of the timeline.
+    /// The state at the end of the timeline.
     end: StateMap,
 }
 
 impl States {
-    /// What must be told besides a timeline that changes these entries, so that the client has the state at the end once
-    /// it has applied first that and then the timeline. An entry that the timeline changes is told as it was before.
+    /// The state to send with a timeline that changes these entries, so that the client has the state at the end after applying
+    /// it and then the timeline. An entry that the timeline changes is sent in its earlier version.
     fn besides(&self, in_timeline: &BTreeSet<(&str, &str)>) -> Entries {
         let told = self.end.0.iter().filter_map(|(key, at_end)| {
             let is_shown = in_timeline.contains(&(key.0.as_str(), key.1.as_str()));
@@ -61,7 +61,7 @@ impl States {
             .collect()
     }
 
-    /// A user's membership event at the start where the timeline changes it, else at the end.
+    /// A user's member event: at the start if the timeline changes it, otherwise at the end.
     fn member(&self, user: &UserId, in_timeline: &BTreeSet<(&str, &str)>) -> Option<((String, String), OwnedEventId)> {
         let key = ("m.room.member".to_owned(), user.to_string());
         let is_shown = in_timeline.contains(&("m.room.member", user.as_str()));
@@ -70,7 +70,7 @@ impl States {
         Some((key, id))
     }
 
-    /// Whether the client may hold another event in the place of this one, from a state that it was sent before.
+    /// Whether the client may have another event for this entry, from a state that it received before.
     fn is_outdated(&self, key: &(String, String), id: &OwnedEventId) -> bool {
         let held = self.held.as_ref().and_then(|held| held.0.get(key));
         held.is_some_and(|held| held != id)
@@ -82,7 +82,7 @@ impl States {
     }
 }
 
-/// The entries of the members in a state.
+/// The member entries of a state.
 fn members(state: &StateMap) -> impl Iterator<Item = (&(String, String), &OwnedEventId)> {
     let from = ("m.room.member".to_owned(), String::new());
     state
@@ -92,9 +92,9 @@ fn members(state: &StateMap) -> impl Iterator<Item = (&(String, String), &OwnedE
 }
 
 impl SyncRequest<'_> {
-    /// State events to tell besides the timeline: the changes since the group of states that the client knows; all of
-    /// the state where it knows none. Of a group that it was sent before (`held`) it may still hold members. May leave out
-    /// the oldest events of the timeline, where they contradict the state at its end.
+    /// The state events to send with the timeline: the changes since the state group that the client has, or the whole
+    /// state if it has none. From an earlier group (`held`) the client may still have members. May drop the oldest events of
+    /// the timeline if they contradict the state at its end.
     pub(super) async fn state(
         &self,
         room: &RoomId,
@@ -104,7 +104,7 @@ impl SyncRequest<'_> {
     ) -> ApiResult<Told> {
         let end = self.reader.group_at(room, recent.to).await?;
         let lazy = self.filter.room.state.lazy_load_options != LazyLoadOptions::Disabled;
-        // Most messages change no state, and equal groups need not be read to be equal states.
+        // Most messages change no state, and equal groups are equal states without reading them.
         if known.is_some() && known == end && recent.entries().is_empty() && (!lazy || recent.events.is_empty()) {
             return Ok(Told::default());
         }
@@ -152,7 +152,7 @@ impl SyncRequest<'_> {
                 Some((known, ids)) if *known == group => Ok(ids.clone()),
                 _ => Ok(self.reader.group(room, group).await?.0),
             },
-            // The first events that this server has of the room: the state that came with the join.
+            // The first events of the room on this server: the state from the join.
             None => {
                 let state = self.reader.state_at(room, first.pdu.event_id()).await?;
                 Ok(state.map_or_else(StateMap::default, |state| state.map()))
@@ -174,8 +174,8 @@ impl SyncRequest<'_> {
                 let is_seen = |key: &str| seen.iter().any(|user| user.as_str() == key);
                 told.retain(|key, id| key.0 != "m.room.member" || is_seen(&key.1) || states.is_outdated(key, id));
             }
-            // Changed members are told in any case. Those who speak are told even where nothing changed: the client may
-            // never have been told of them.
+            // Changed members are always sent. The senders are sent even if nothing changed: the client may
+            // never have received them.
             told.extend(seen.into_iter().filter_map(|user| states.member(user, &in_timeline)));
         }
         let filter = &self.filter.room.state;
@@ -188,7 +188,7 @@ impl SyncRequest<'_> {
         })
     }
 
-    /// With lazy loading: adds these users' member events, which clients need to name the room. They are told again with
+    /// With lazy loading: adds the member events of these users, which clients need to name the room. They are sent again with
     /// each new summary; the specification allows redundant member events.
     pub(super) async fn add_members(
         &self,
@@ -219,7 +219,7 @@ impl SyncRequest<'_> {
         Ok(())
     }
 
-    /// The user's membership at a position; None where there was none.
+    /// The user's membership at a position; `None` if there was none.
     pub(super) async fn membership_at(&self, room: &RoomId, position: u64) -> ApiResult<Option<MembershipState>> {
         let key = ("m.room.member", self.user.as_str());
         let state = self.reader.state_entries_at(room, position, &[key]).await?;

@@ -1,4 +1,4 @@
-//! Room summaries: how many are in the room, and whom to name it after (Matrix specification, "Room summary").
+//! Room summaries: the member counts and the heroes (Matrix specification, "Room summary").
 
 use ruma::{OwnedUserId, RoomId, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 use super::SyncRequest;
 use crate::{client::events::text_of, errors::ApiResult};
 
-/// Heroes of a room, at most.
+/// Maximum number of heroes of a room.
 const HEROES: usize = 5;
 
-/// A room's summary, and the heroes in it.
+/// A room's summary and its heroes.
 #[derive(Default)]
 pub(super) struct Summary {
     pub(super) fields: Map<String, Value>,
@@ -35,7 +35,7 @@ impl SyncRequest<'_> {
         Ok(Summary { fields, heroes })
     }
 
-    /// Whether the room has a name that clients show: heroes are named where it has none.
+    /// Whether the room has a name that clients show: heroes are only sent if it has none.
     async fn has_name(&self, room: &RoomId) -> ApiResult<bool> {
         const NAMES: [(&str, &str); 2] = [("m.room.name", "name"), ("m.room.canonical_alias", "alias")];
         let state = self
@@ -55,7 +55,7 @@ impl SyncRequest<'_> {
             })
         };
         let here: Vec<OwnedUserId> = others(true).map(|(user, _)| user.clone()).take(HEROES).collect();
-        // Of an abandoned room the former members are named.
+        // In an abandoned room the former members are the heroes.
         if here.is_empty() {
             others(false).map(|(user, _)| user.clone()).take(HEROES).collect()
         } else {

@@ -1,6 +1,6 @@
-//! The newest events of a room for one answer: what passes the filter and the rules of visibility.
+//! The newest events of a room for one answer: those that pass the filter and the visibility rules.
 //!
-//! The limit counts what is shown. Must not decide which state is told besides: [`super::states`] does.
+//! The limit counts shown events. Must not decide which state is sent with them: [`super::states`] does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,26 +22,26 @@ use crate::{
     errors::ApiResult,
 };
 
-/// Events of a room's timeline where the filter asks for no number.
+/// Events of a room's timeline if the filter has no limit.
 const DEFAULT_TIMELINE: usize = 20;
-/// Events of one room that are read at most while looking for those that pass the filter. Beyond them the answer is
+/// Maximum events of one room that are read to find those that pass the filter. Beyond them the answer is
 /// `limited`, and the client may page back.
 const MAX_SCANNED: usize = 500;
 
 /// A room's new events, before they are formatted.
 pub(super) struct Recent {
-    /// What is shown, oldest first.
+    /// The shown events, oldest first.
     pub(super) events: Vec<TimelineEvent>,
-    /// There may be more between the client's token and the first of them.
+    /// There may be more events between the client's token and the first of them.
     pub(super) limited: bool,
-    /// Where paging back begins.
+    /// Where paging back starts.
     pub(super) before: TimelineToken,
     /// The end of the span.
     pub(super) to: u64,
 }
 
 impl Recent {
-    /// Of a room in which nothing was committed up to a position.
+    /// For a room in which nothing was committed up to a position.
     pub(super) fn nothing(to: u64) -> Self {
         Self {
             events: Vec::new(),
@@ -51,7 +51,7 @@ impl Recent {
         }
     }
 
-    /// Leaves out the oldest events. The client finds them by paging back.
+    /// Drops the oldest events. The client finds them by paging back.
     pub(super) fn cut(&mut self, count: usize) {
         if count == 0 {
             return;
@@ -64,7 +64,7 @@ impl Recent {
         };
     }
 
-    /// How many of the oldest events must be left out so that the state events among the rest lead to `end`: a later
+    /// How many of the oldest events must be dropped so that the state events among the rest lead to `end`: a later
     /// state event may be hidden by the filter, and of two branches the resolution may have chosen the earlier event.
     pub(super) fn contradicting(&self, end: &StateMap) -> usize {
         let mut last: BTreeMap<(&str, &str), &EventId> = BTreeMap::new();
@@ -80,7 +80,7 @@ impl Recent {
         self.events.iter().rposition(contradicts).map_or(0, |index| index + 1)
     }
 
-    /// The entries of the state that the events change.
+    /// The state entries that the events change.
     pub(super) fn entries(&self) -> BTreeSet<(&str, &str)> {
         self.events.iter().filter_map(|event| entry(&event.pdu)).collect()
     }
@@ -125,7 +125,7 @@ impl SyncRequest<'_> {
                 break true;
             }
             let Some((order, is_create)) = oldest.filter(|_| read.limited) else {
-                // A room that another server created has history from before this server's time in it.
+                // A room created on another server has history from before this server's join.
                 break from == 0 && !oldest.is_some_and(|(_, is_create)| is_create);
             };
             if scanned >= MAX_SCANNED || is_spent {
@@ -145,15 +145,15 @@ impl SyncRequest<'_> {
             to,
         };
         if let Some(gap) = self.reader.last_gap(room, &recent.events).await? {
-            // What came before events that are missing is found by paging back, like them once they are here.
+            // Events before a gap are found by paging back, as are the missing ones once they are here.
             recent.cut(gap);
             recent.limited = true;
         }
         Ok(recent)
     }
 
-    /// Whether the answer has read as many events as it may in search of those that pass the filter. The first read of a
-    /// room is free.
+    /// Whether the answer has read the maximum number of events to find those that pass the filter. The first read of a
+    /// room is not counted.
     fn spend(&self, scanned: usize, read: usize) -> bool {
         if scanned <= read {
             return self.scans.load(Ordering::Relaxed) == 0;
@@ -163,7 +163,7 @@ impl SyncRequest<'_> {
         before.is_ok_and(|before| before <= read)
     }
 
-    /// Those of some events that pass the filter and that the user may see.
+    /// Filters events by the filter and by the user's visibility.
     async fn shown_of(
         &self,
         room: &RoomId,
@@ -175,7 +175,7 @@ impl SyncRequest<'_> {
             |event: &TimelineEvent| passes(&self.filter.room.timeline, &event.pdu) && !ignored.hides(&event.pdu);
         let events: Vec<TimelineEvent> = events.into_iter().filter(wanted).collect();
         if span.changed || !span.was_joined() {
-            // The user was outside for a part of the span. Whoever was in all the time may see all of it.
+            // The user was outside for a part of the span. A user who was joined for all of it may see all of it.
             return Ok(self.reader.visible_to_user(room, self.user, events).await?);
         }
         Ok(self.reader.without_stray_redactions(room, events).await?)

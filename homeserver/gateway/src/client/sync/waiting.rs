@@ -1,7 +1,7 @@
-//! How many syncs of a device and of a user wait at once.
+//! Limits the syncs of a device and of a user that wait at the same time.
 //!
-//! A new one beyond that ends the oldest, which answers with what it has: a client that comes back has given the old one
-//! up. Must not refuse anybody.
+//! A new sync above the limit ends the oldest, which answers with its current results: a client that reconnects has abandoned
+//! the old request. Must not refuse a sync.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,14 +12,14 @@ use ruma::{OwnedDeviceId, OwnedUserId};
 use tokio::sync::Notify;
 use weft_accounts::Session;
 
-/// Syncs of one device: one that is being given up, and one that takes its place.
+/// Waiting syncs of one device: an abandoned one and its replacement.
 const MAX_OF_DEVICE: usize = 2;
-/// Syncs of one user: each is woken by whatever concerns the user.
+/// Waiting syncs of one user: each is woken by every change that concerns the user.
 const MAX_OF_USER: usize = 40;
 
 #[derive(Default)]
 struct Waiters {
-    /// The oldest first.
+    /// Oldest first.
     by_user: HashMap<OwnedUserId, VecDeque<(u64, OwnedDeviceId, Arc<Notify>)>>,
     last: u64,
 }
@@ -30,7 +30,7 @@ pub(in crate::client) struct Waiting {
     waiters: Arc<Mutex<Waiters>>,
 }
 
-/// A sync that may wait. It no longer counts when this is dropped.
+/// A sync that may wait. Dropping it ends the count.
 pub(super) struct Waiter {
     waiting: Waiting,
     user: OwnedUserId,
@@ -39,7 +39,7 @@ pub(super) struct Waiter {
 }
 
 impl Waiting {
-    /// Counts a sync, and ends the oldest where there are too many.
+    /// Counts a sync, and ends the oldest if there are too many.
     pub(super) fn begin(&self, session: &Session) -> Waiter {
         let end = Arc::new(Notify::new());
         let mut waiters = self.lock();
@@ -67,20 +67,20 @@ impl Waiting {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {
-        // The map is changed by single calls only: a panic elsewhere leaves it whole.
+        // The map is only changed by single calls: a panic elsewhere leaves it consistent.
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn end_one(of_user: &mut VecDeque<(u64, OwnedDeviceId, Arc<Notify>)>, index: usize) {
     if let Some((_, _, end)) = of_user.remove(index) {
-        // Kept for one who isn't waiting yet.
+        // The permit is stored if the other sync is not waiting yet.
         end.notify_one();
     }
 }
 
 impl Waiter {
-    /// Returns when a newer sync takes this one's place.
+    /// Returns when a newer sync replaces this one.
     pub(super) async fn ended(&self) {
         self.end.notified().await;
     }

@@ -1,7 +1,7 @@
-//! The rooms that anybody may join (join rule `public`), kept between searches.
+//! The rooms with the join rule `public`, cached between searches.
 //!
-//! A search reads again only the rooms in which something was committed since the last one. Must not be older than the
-//! store at the time of the search, and must not say whether anybody of this server is in a room.
+//! A search reads only the rooms in which something was committed since the last one. Must not be older than the
+//! store at the time of the search, and must not reveal whether users of this server are in a room.
 
 use std::collections::BTreeSet;
 
@@ -12,27 +12,27 @@ use weft_wire::limits::MAX_ROOMS_SEARCHED_FOR_USERS;
 
 use crate::{client::events::text_of, errors::ApiResult};
 
-/// Events since the last search that are looked through for rooms that changed; after more all rooms are read again.
+/// Maximum events since the last search that are searched for changed rooms; above it all rooms are read again.
 const MAX_EVENTS_SINCE: usize = 1_000;
 
 #[derive(Default)]
 struct Open {
-    /// The stream position at which it was right.
+    /// The stream position at which it was current.
     at: u64,
     rooms: BTreeSet<OwnedRoomId>,
 }
 
-/// See the module. One search at a time brings it up to date.
+/// See the module. One search at a time updates it.
 #[derive(Default)]
 pub(in crate::client) struct OpenRooms {
     open: Mutex<Open>,
 }
 
 impl OpenRooms {
-    /// The rooms that anybody may join, at most [`MAX_ROOMS_SEARCHED_FOR_USERS`].
+    /// The rooms with the join rule `public`, at most [`MAX_ROOMS_SEARCHED_FOR_USERS`].
     pub(super) async fn list(&self, reader: &Reader) -> ApiResult<Vec<OwnedRoomId>> {
         let mut open = self.open.lock().await;
-        // What is committed from here on is looked at by the next search.
+        // Anything committed from here on is read by the next search.
         let now = reader.visible_position();
         let changed = match reader.moved(open.at, now, MAX_EVENTS_SINCE).await? {
             Some(moved) => moved,
