@@ -117,7 +117,7 @@ async fn send(alice: &Client, room: &str, text: &str) -> Result<Answer> {
 
 fn is_refused(answer: &Answer) -> bool {
     let words = answer.body["error"].as_str().unwrap_or_default();
-    answer.status == 503 && answer.errcode() == "M_UNKNOWN" && words.contains("can't write to its disk")
+    answer.status == 503 && answer.errcode() == "M_UNKNOWN" && words.contains("cannot write to its disk")
 }
 
 /// Acknowledged messages and words.

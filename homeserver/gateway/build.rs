@@ -1,5 +1,5 @@
-//! Embeds the page of `client-sdk/web/dist`: each file with its compressed forms and a tag of its content, so that the server
-//! compresses nothing while it runs. A release build without the page fails, unless `WEFT_WITHOUT_PAGE=1` asks for one.
+//! Embeds the page of `client-sdk/web/dist`: each file with its compressed forms and a tag of its content. Nothing must be
+//! compressed at run time. A release build without the page fails, unless `WEFT_WITHOUT_PAGE=1` is set.
 
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 const PAGE: &str = "../../client-sdk/web/dist";
 const WITHOUT: &str = "WEFT_WITHOUT_PAGE";
-/// Files that are compressed; the others are already.
+/// Files to compress; the others are already compressed.
 const COMPRESSIBLE: [&str; 8] = ["html", "js", "css", "svg", "json", "webmanifest", "txt", "map"];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All files below a folder, by their paths with slashes.
+/// All files below a folder, as paths with slashes.
 fn files(root: &Path) -> Result<Vec<String>, Box<dyn Error>> {
     let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
@@ -72,10 +72,7 @@ fn files(root: &Path) -> Result<Vec<String>, Box<dyn Error>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                let relative = path
-                    .strip_prefix(root)?
-                    .to_str()
-                    .ok_or("a file name that is no UTF-8")?;
+                let relative = path.strip_prefix(root)?.to_str().ok_or("a file name is not UTF-8")?;
                 found.push(relative.replace(std::path::MAIN_SEPARATOR, "/"));
             }
         }
@@ -85,7 +82,7 @@ fn files(root: &Path) -> Result<Vec<String>, Box<dyn Error>> {
 }
 
 fn brotli(bytes: &[u8], best: bool) -> std::io::Result<Vec<u8>> {
-    // The best form takes a minute in a build without optimisation.
+    // The best quality takes a minute in a build without optimisation.
     let quality = if best { 11 } else { 5 };
     let mut writer = brotli::CompressorWriter::new(Vec::new(), 4096, quality, 22);
     writer.write_all(bytes)?;

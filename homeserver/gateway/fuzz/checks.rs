@@ -1,5 +1,5 @@
-//! What must hold of what clients say, whatever the bytes: the fuzz targets of `conformance-tests/fuzz` and the replay
-//! of their corpora (`corpus/`, beside this file) call the same checks. Part of the crate in tests and fuzzing only.
+//! Properties that hold for any bytes from clients: the fuzz targets of `conformance-tests/fuzz` and the replay
+//! of their corpora (`corpus/`, next to this file) call the same checks. Must only be compiled in tests and fuzzing.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,7 +25,7 @@ use crate::{
     live,
 };
 
-/// Tokens that we gave out, and names of documents, as clients hand them back.
+/// Pagination tokens and document names from clients.
 pub fn tokens(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(token) = SyncToken::parse(text) {
@@ -39,7 +39,7 @@ pub fn tokens(data: &[u8]) {
 
 type Parse = fn(&str, &[u8]);
 
-/// A request whose path names good ids: what differs is its query and its body.
+/// A request whose path has valid ids: only its query and its body vary.
 fn parse<T: IncomingRequest>(query: &str, body: &[u8]) {
     const ARGUMENTS: [&str; 4] = [
         "!room:a.example",
@@ -53,13 +53,13 @@ fn parse<T: IncomingRequest>(query: &str, body: &[u8]) {
     let mut request = Request::new(body);
     *request.uri_mut() = uri;
     *request.method_mut() = T::METHOD;
-    // The number of arguments is the path's; a wrong one is an error like any other.
+    // The path determines the number of arguments; a wrong one is an error like any other.
     for count in 0..=ARGUMENTS.len() {
         let _ = T::try_from_http_request(request.clone(), ARGUMENTS.get(..count).unwrap_or_default());
     }
 }
 
-/// Every kind of request with a query or a body of its own; the first byte says which, the query ends at a line feed.
+/// Every kind of request with a query or a body; the first byte selects the kind, the query ends at a line feed.
 pub fn requests(data: &[u8]) {
     const ALL: [Parse; 40] = [
         parse::<filter::create_filter::v3::Request>,

@@ -1,6 +1,6 @@
 //! Authentication of requests by access token.
 //!
-//! The token stands in the `Authorization` header or, deprecated, in the query. It must not reach a log.
+//! The token is in the `Authorization` header or, deprecated, in the query. It must not reach a log.
 
 use axum::{
     extract::{FromRef, FromRequestParts},
@@ -41,11 +41,11 @@ where
     }
 }
 
-/// The session that a request's token belongs to; the request is charged to its account from here on. Limits no rate:
-/// callers that limit do it themselves.
+/// The session of a request's token; from now on the request is charged to its account. Applies no rate limit: callers
+/// that need one check it themselves.
 ///
 /// # Errors
-/// 401 where there is no token or it is not valid, 429 where the account holds too much.
+/// 401 if there is no valid token, 429 if the account holds too much.
 pub async fn session(parts: &Parts, accounts: &Accounts) -> ApiResult<Session> {
     let token = token(&parts.headers, &parts.uri).ok_or_else(ApiError::missing_token)?;
     let session = accounts.authenticate(&token).await?;
@@ -53,7 +53,7 @@ pub async fn session(parts: &Parts, accounts: &Accounts) -> ApiResult<Session> {
     Ok(session)
 }
 
-/// The access token of a request, wherever it stands.
+/// The access token of a request, from the header or the query.
 #[must_use]
 pub fn token(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     from_header(headers).or_else(|| from_query(uri))
@@ -65,7 +65,7 @@ fn from_header(headers: &HeaderMap) -> Option<String> {
 }
 
 fn from_query(uri: &Uri) -> Option<String> {
-    // Our tokens and everybody's are of unreserved characters, so nothing needs decoding.
+    // Tokens consist of unreserved characters, so no decoding is needed.
     let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
     pairs
         .filter(|(name, _)| *name == "access_token")

@@ -1,8 +1,8 @@
-//! The address of the client that a request comes from, also behind reverse proxies.
+//! The address of the client that sent a request, also behind reverse proxies.
 //!
-//! `X-Forwarded-For` and `Forwarded` (RFC 7239) are read only where the connection comes from a proxy that the operator
-//! trusts, and from the right end: what stands further left than the last untrusted address was written by the client.
-//! Limits rest on this address: a header must never let a client choose it.
+//! `X-Forwarded-For` and `Forwarded` (RFC 7239) are read only if the connection comes from a proxy that the operator
+//! trusts, and from the right: everything left of the last untrusted address was written by the client.
+//! Limits depend on this address: a header must never let a client choose it.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,20 +21,20 @@ use weft_accounts::Network;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The proxies whose word counts (`trusted_proxies`). As an extension of every request (`axum::Extension`) it is what
-/// [`ClientAddress`] goes by; without it no header counts. Cheap to clone.
+/// The trusted reverse proxies (`trusted_proxies`). [`ClientAddress`] reads it from the extensions of the request
+/// (`axum::Extension`); without it all headers are ignored. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     networks: Vec<IpNet>,
-    /// A header of a peer that isn't trusted was seen: logged once.
+    /// A header of an untrusted peer was seen: logged once.
     ignored: AtomicBool,
 }
 
 impl TrustedProxies {
-    /// The proxies in these networks.
+    /// Trusts the proxies in these networks.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(Arc::new(Inner {
@@ -55,7 +55,7 @@ impl TrustedProxies {
             if !self.0.ignored.swap(true, Ordering::Relaxed) {
                 tracing::info!(
                     %peer,
-                    "ignored X-Forwarded-For or Forwarded: if the peer is your reverse proxy, name it in trusted_proxies"
+                    "ignored X-Forwarded-For or Forwarded: if the peer is your reverse proxy, add it to trusted_proxies"
                 );
             }
             return peer;
@@ -66,26 +66,26 @@ impl TrustedProxies {
         match (by_x_forwarded.is_empty(), by_forwarded.is_empty()) {
             (false, true) => a,
             (true, false) => b,
-            // A proxy that writes one of the two lets the other through as the client sent it. Which one it is can't be
-            // known here, so that a difference counts as the proxy's own.
+            // A proxy that writes one of the two headers forwards the other one as the client sent it. Which one it wrote can't be
+            // known here, so a difference counts as the proxy's own address.
             _ if a == b => a,
             _ => peer,
         }
     }
 
-    /// Whether this is the address of such a proxy.
+    /// Whether this is the address of a trusted proxy.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.0.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Goes back from the connection over proxies that are trusted, to the first address that isn't one.
+    /// Walks back from the connection over trusted proxies, to the first address that isn't one.
     fn walk(&self, peer: IpAddr, hops: &[Option<IpAddr>]) -> IpAddr {
         let mut client = peer;
         for hop in hops.iter().rev() {
             if !self.trusts(client) {
                 break;
             }
-            // A proxy that doesn't say where a request came from answers for it itself.
+            // A proxy that doesn't report where a request came from counts as the client.
             let Some(address) = hop else { break };
             client = *address;
         }
@@ -93,7 +93,7 @@ impl TrustedProxies {
     }
 }
 
-/// The client's address, if the listener tells the address of the connection.
+/// The client's address, if the listener provides the address of the connection.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientAddress(pub Option<IpAddr>);
 
@@ -109,7 +109,7 @@ impl ClientAddress {
         }))
     }
 
-    /// What limits count as one place.
+    /// The network that limits count by.
     #[must_use]
     pub fn network(self) -> Option<Network> {
         self.0.map(Network::of)
@@ -124,7 +124,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
     }
 }
 
-/// The hops that all lines of a header name together, the client's first; `None` for one that can't be read.
+/// The hops in all lines of a header, the client's first; `None` for a hop that can't be parsed.
 fn hops(headers: &HeaderMap, name: &HeaderName, read: impl Fn(&str) -> Option<IpAddr>) -> Vec<Option<IpAddr>> {
     let mut hops = Vec::new();
     for line in headers.get_all(name) {
@@ -136,7 +136,7 @@ fn hops(headers: &HeaderMap, name: &HeaderName, read: impl Fn(&str) -> Option<Ip
     hops
 }
 
-/// The parts between separators that stand outside of quotes.
+/// The parts between separators outside of quotes.
 fn unquoted_parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |c| {
@@ -229,16 +229,16 @@ mod tests {
     fn what_the_client_wrote_itself_counts_for_nothing() {
         let trusted = &["10.0.0.0/8"];
         for (headers, expected) in [
-            // The proxy appends to what it was sent.
+            // The proxy appends to the received header.
             (&[(XFF, "198.51.100.1, 192.0.2.7")][..], "192.0.2.7"),
             (&[(XFF, "10.0.0.5, 192.0.2.7")], "192.0.2.7"),
             (&[(XFF, "198.51.100.1"), (XFF, "192.0.2.7")], "192.0.2.7"),
             (&[("forwarded", "for=198.51.100.1, for=192.0.2.7")], "192.0.2.7"),
             (&[("forwarded", "for=\"198.51.100.1, for=192.0.2.7")], "10.0.0.1"),
-            // The proxy writes one header and passes on the other.
+            // The proxy writes one header and forwards the other.
             (&[(XFF, "192.0.2.7"), ("forwarded", "for=198.51.100.1")], "10.0.0.1"),
             (&[(XFF, "198.51.100.1"), ("forwarded", "for=192.0.2.7")], "10.0.0.1"),
-            // The proxy does not tell, or not in a way that can be read.
+            // The proxy provides no address, or one that can't be parsed.
             (&[("forwarded", "for=198.51.100.1, for=unknown")], "10.0.0.1"),
             (&[("forwarded", "for=198.51.100.1, for=_hidden")], "10.0.0.1"),
             (&[("forwarded", "for=198.51.100.1, proto=https")], "10.0.0.1"),

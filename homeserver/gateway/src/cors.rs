@@ -1,14 +1,14 @@
 //! Cross-origin headers of the client APIs (Matrix specification, "Web browser clients").
 //!
-//! The server-server API gets none: no browser has business there.
+//! Must not be added to the server-server API: browsers don't use it.
 
 use std::time::Duration;
 
 use axum::http::{HeaderName, Method, header};
 use tower_http::cors::{Any, CorsLayer};
 
-/// The headers that the specification asks for on every client route. Credentials are tokens in a header, never
-/// cookies, so any origin may ask.
+/// The headers that the specification requires on every client route. Credentials are tokens in a header, never
+/// cookies, so every origin is allowed.
 pub fn layer() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)

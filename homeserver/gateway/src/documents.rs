@@ -1,7 +1,7 @@
 //! The document API under `/_weft/client/v1` (`spec/docs/documents-api.md`): documents, their members and roles.
 //!
-//! A thin face over rooms: whatever is done here could be done by Matrix endpoints as well, with the same effect. Roles
-//! are power levels, and the room's own rules decide who may give them.
+//! A thin layer over rooms: every operation is also possible through Matrix endpoints, with the same effect. Roles
+//! are power levels. Must not decide who may give them: the room's own rules do.
 
 mod caller;
 mod content;
@@ -37,7 +37,7 @@ use crate::{
 /// Invites users, of this server or of another one; another server has to sign the invitation of its user first.
 #[async_trait]
 pub trait Invitations: Send + Sync + 'static {
-    /// Invites `invitee` in the name of `inviter`. `content` is that of the member event, without the membership.
+    /// Invites `invitee` on behalf of `inviter`. `content` is that of the member event, except `membership`.
     async fn invite(
         &self,
         room: &RoomId,
@@ -47,20 +47,20 @@ pub trait Invitations: Send + Sync + 'static {
     ) -> ApiResult<()>;
 }
 
-/// What the document API needs.
+/// The services that the document API uses.
 #[derive(Clone)]
 pub struct DocumentPorts {
     /// Commands and reads.
     pub rooms: Rooms,
-    /// Tokens and profiles.
+    /// Access tokens and profiles.
     pub accounts: Accounts,
-    /// Invitations across servers.
+    /// Invitations, including those over federation.
     pub invitations: Arc<dyn Invitations>,
-    /// Requests a minute.
+    /// Request rate limits.
     pub limiter: UserLimiter,
-    /// Changes of memberships under way: those that the client-server API uses.
+    /// Locks for membership changes, shared with the client-server API.
     pub membership: MembershipLocks,
-    /// Requests for whole texts under way.
+    /// Requests for whole texts in progress.
     pub content_reads: ContentReads,
 }
 
@@ -92,10 +92,10 @@ pub fn router(ports: DocumentPorts) -> Router {
         .with_state(ports)
 }
 
-/// The room that an alias of this server stands for.
+/// The room of an alias of this server.
 ///
 /// # Errors
-/// When the store can't be read.
+/// If the store can't be read.
 pub(crate) async fn room_of_alias(reader: &Reader, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, Unavailable> {
     Ok(reader.alias(alias).await?.map(|row| row.room))
 }

@@ -1,7 +1,7 @@
-//! The one place where a failure becomes an HTTP answer: status, error code and words.
+//! Converts failures to HTTP answers: status, error code and message.
 //!
-//! Handlers return [`ApiError`]; errors of the crates below are turned into it in `errors/convert.rs` and nowhere
-//! else. The words say what the client can do; what went wrong inside goes to the log, never to the client.
+//! Handlers return [`ApiError`]; errors of the crates below are converted in `errors/convert.rs` and must not be converted
+//! elsewhere. The message states what the client can do; internal causes are logged and must not be sent to the client.
 
 use std::time::Duration;
 
@@ -28,11 +28,11 @@ struct Inner {
     extra: Map<String, Value>,
 }
 
-/// What every handler returns.
+/// The result of every handler.
 pub type ApiResult<T> = Result<T, ApiError>;
 
 impl ApiError {
-    /// Any error: the constructors below are for those that the specification names.
+    /// Any error; the other constructors are for the errors in the specification.
     #[must_use]
     pub fn new(status: StatusCode, errcode: &'static str, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
@@ -44,14 +44,14 @@ impl ApiError {
         }))
     }
 
-    /// The same error with one more field in its body.
+    /// Adds a field to the body.
     #[must_use]
     pub fn with(mut self, key: &str, value: Value) -> Self {
         self.0.extra.insert(key.to_owned(), value);
         self
     }
 
-    /// A further field of the body.
+    /// An additional field of the body.
     #[must_use]
     pub fn extra(&self, key: &str) -> Option<&Value> {
         self.0.extra.get(key)
@@ -69,7 +69,7 @@ impl ApiError {
         self.0.errcode
     }
 
-    /// The words.
+    /// The message.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
@@ -99,25 +99,25 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "M_MISSING_PARAM", message)
     }
 
-    /// 400 `M_BAD_JSON`: JSON of the wrong shape.
+    /// 400 `M_BAD_JSON`: valid JSON with wrong contents.
     #[must_use]
     pub fn bad_json(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", message)
     }
 
-    /// 400 `M_NOT_JSON`: no JSON at all.
+    /// 400 `M_NOT_JSON`: not valid JSON.
     #[must_use]
     pub fn not_json(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "M_NOT_JSON", message)
     }
 
-    /// 408 `M_UNKNOWN`: the body came too slowly.
+    /// 408 `M_UNKNOWN`: the body arrived too slowly.
     #[must_use]
     pub fn request_timeout() -> Self {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
             "M_UNKNOWN",
-            "The request's body came too slowly.",
+            "The request body arrived too slowly.",
         )
     }
 
@@ -133,17 +133,17 @@ impl ApiError {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "M_MISSING_TOKEN",
-            "Sign in first: the request has no access token.",
+            "The access token is missing.",
         )
     }
 
-    /// 401 `M_UNKNOWN_TOKEN`; `soft_logout` tells the client to refresh or to sign in again and keep its data.
+    /// 401 `M_UNKNOWN_TOKEN`; `soft_logout` lets the client refresh or log in again and keep its data.
     #[must_use]
     pub fn unknown_token(soft_logout: bool) -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "M_UNKNOWN_TOKEN",
-            "The access token is not or no longer valid.",
+            "The access token is unknown or has expired.",
         )
         .with("soft_logout", json!(soft_logout))
     }
@@ -151,10 +151,10 @@ impl ApiError {
     /// 429 `M_LIMIT_EXCEEDED` with the time after which the client may try again.
     #[must_use]
     pub fn limit_exceeded(retry_after: Duration) -> Self {
-        Self::limited("Too many requests: wait a moment.", retry_after)
+        Self::limited("Too many requests. Try again later.", retry_after)
     }
 
-    /// The same for failed proofs, such as passwords.
+    /// The same for failed authentication, such as wrong passwords.
     #[must_use]
     pub fn too_many_attempts(retry_after: Duration) -> Self {
         let seconds = retry_after.as_secs().max(1);
@@ -169,23 +169,19 @@ impl ApiError {
         error
     }
 
-    /// 404 `M_UNRECOGNIZED`: no such endpoint.
+    /// 404 `M_UNRECOGNIZED`: unknown endpoint.
     #[must_use]
     pub fn unrecognized() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "M_UNRECOGNIZED",
-            "This server has no such endpoint.",
-        )
+        Self::new(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "Unknown endpoint.")
     }
 
-    /// 405 `M_UNRECOGNIZED`: the endpoint exists, not with this method.
+    /// 405 `M_UNRECOGNIZED`: the endpoint exists, but not with this method.
     #[must_use]
     pub fn wrong_method() -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "M_UNRECOGNIZED",
-            "This endpoint does not take that method.",
+            "This endpoint does not support the method.",
         )
     }
 
@@ -195,9 +191,9 @@ impl ApiError {
         Self::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message)
     }
 
-    /// 502 `DEV_WEFT_SERVER_UNREACHABLE`: the other server could not be found or reached, or gave no answer in time. Why is
-    /// not told: whether a name does not exist or leads to a private network is nobody's business. The field `server`
-    /// names it.
+    /// 502 `DEV_WEFT_SERVER_UNREACHABLE`: the other server could not be found or reached, or did not answer in time. The cause is
+    /// not sent: it would reveal whether a name exists or leads to a private network. The field `server`
+    /// contains the server name.
     #[must_use]
     pub fn unreachable(server: &ruma::ServerName) -> Self {
         Self::new(
@@ -208,32 +204,28 @@ impl ApiError {
         .with("server", json!(server))
     }
 
-    /// 503 `M_UNKNOWN`: stopping, or too busy; the client should try again.
+    /// 503 `M_UNKNOWN`: stopping, or overloaded; the client should try again.
     #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", message)
     }
 
-    /// 503 `M_UNKNOWN`: the store can't be read or written. The cause is logged and not told.
+    /// 503 `M_UNKNOWN`: the store can't be read or written. The cause is logged and not sent.
     #[must_use]
     pub fn store(message: &'static str, cause: &dyn std::error::Error) -> Self {
-        tracing::error!(cause = %Causes(cause), "the store failed a request");
+        tracing::error!(cause = %Causes(cause), "request failed in the store");
         Self::unavailable(message)
     }
 
-    /// 500 `M_UNKNOWN`. The cause is logged and not told: it may name what the client has no right to know.
+    /// 500 `M_UNKNOWN`. The cause is logged and not sent: it may contain information that the client may not see.
     #[must_use]
     pub fn internal(what: &'static str, cause: &dyn std::error::Error) -> Self {
-        tracing::error!(what, cause = %Causes(cause), "request failed inside");
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "M_UNKNOWN",
-            "Something went wrong on the server.",
-        )
+        tracing::error!(what, cause = %Causes(cause), "request failed with an internal error");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", "Internal server error.")
     }
 }
 
-/// An error and what caused it, on one line for the log.
+/// An error and its causes, on one line for the log.
 struct Causes<'a>(&'a dyn std::error::Error);
 
 impl std::fmt::Display for Causes<'_> {
@@ -277,12 +269,12 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Fallback of a router: unknown path.
+/// Router fallback for an unknown path.
 pub async fn unknown_path() -> ApiError {
     ApiError::unrecognized()
 }
 
-/// Fallback of a router: known path, other method.
+/// Router fallback for an unsupported method.
 pub async fn unknown_method() -> ApiError {
     ApiError::wrong_method()
 }

@@ -1,6 +1,6 @@
-//! `/health` and `/ready`: what load balancers and service managers ask. Answers say no more than yes or no.
+//! `/health` and `/ready`, for load balancers and service managers. Answers must not reveal more than yes or no.
 //!
-//! `/health` answers as long as the process serves requests. `/ready` answers 200 while the store takes commits and the
+//! `/health` answers as long as the process serves requests. `/ready` answers 200 while the store accepts commits and the
 //! server is not stopping, and 503 otherwise.
 
 use std::{
@@ -18,19 +18,19 @@ use tokio::{
 };
 use weft_store::{Batch, Store};
 
-/// How long an answer of the store holds for all who ask.
+/// How long a result of the store check is cached.
 const HOLDS: Duration = Duration::from_secs(1);
-/// A store that takes longer for an empty commit does not work.
+/// A store that takes longer for an empty commit counts as failed.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether requests are taken. Cheap to clone.
+/// Whether requests are accepted. Cheap to clone.
 #[derive(Clone)]
 pub struct Readiness(Arc<Inner>);
 
 struct Inner {
     store: Store,
     open: AtomicBool,
-    /// The last answer of the store, and when it was given.
+    /// The last result of the store check, and its time.
     last: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -45,7 +45,7 @@ impl Readiness {
         }))
     }
 
-    /// The server takes requests, or is stopping.
+    /// Sets whether the server accepts requests; false while it stops.
     pub fn set(&self, open: bool) {
         self.0.open.store(open, Ordering::Release);
     }
@@ -59,7 +59,7 @@ impl Readiness {
         if let Some((_, works)) = last.filter(|(asked, _)| asked.elapsed() < HOLDS) {
             return works;
         }
-        // Nothing is written, but a store that has failed refuses it.
+        // Nothing is written, but a failed store refuses an empty commit.
         let works = matches!(
             timeout(STORE_TIMEOUT, self.0.store.commit(Batch::new())).await,
             Ok(Ok(()))

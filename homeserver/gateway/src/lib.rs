@@ -1,6 +1,6 @@
-//! All HTTP of the homeserver, and nothing else: requests are parsed, authenticated, limited and answered here.
+//! The HTTP interface of the homeserver: requests are parsed, authenticated, limited and answered here.
 //!
-//! Each area is a router over the ports it is handed. What a request means is decided in `room`, `accounts` and
+//! Each area is a router over the services that it is given. Decisions about requests are made in `room`, `accounts` and
 //! `fanout`; this crate must not write to a room's tables, run a CRDT engine, or log tokens, keys or document text.
 
 pub mod authentication;

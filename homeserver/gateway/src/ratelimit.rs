@@ -1,6 +1,6 @@
-//! How many requests one user may make, and how many bytes of events one server may send.
+//! Rate limits: requests per user, and bytes of events per server.
 //!
-//! Sign-in has its own, stricter brake in `accounts`. Nothing here survives a restart, and nothing needs to.
+//! Login has its own, stricter limit in `accounts`. Must not be persisted: the counts restart with the process.
 
 use std::{
     num::NonZeroU32,
@@ -17,10 +17,10 @@ use weft_wire::limits::{MAX_REMEMBERED_SERVERS, REQUESTS_PER_MINUTE};
 
 use crate::errors::{ApiError, ApiResult};
 
-/// Users in the table below which nothing is swept.
+/// Below this number of users in the table nothing is removed.
 const SWEEP_ABOVE: usize = 4_096;
 
-/// One bucket a user: [`REQUESTS_PER_MINUTE`] at once, refilled evenly. Cheap to clone.
+/// One bucket per user: [`REQUESTS_PER_MINUTE`] at once, refilled evenly. Cheap to clone.
 #[derive(Clone)]
 pub struct UserLimiter {
     buckets: Option<Arc<Buckets>>,
@@ -29,13 +29,13 @@ pub struct UserLimiter {
 struct Buckets {
     limiter: RateLimiter<OwnedUserId, DefaultKeyedStateStore<OwnedUserId>, DefaultClock>,
     clock: DefaultClock,
-    /// Above this many users in the table those that are idle are forgotten. It is doubled with the number that is left, so
-    /// that sweeping costs a request the same on average however many users are active.
+    /// Above this many users in the table the idle ones are removed. It is set to twice the number that is left, so
+    /// that the average cost per request doesn't depend on the number of active users.
     sweep_above: AtomicUsize,
 }
 
 impl UserLimiter {
-    /// With the limit of the protocol (`[limits] rate_limit = true`).
+    /// With the standard limit (`[limits] rate_limit = true`).
     #[must_use]
     pub fn standard() -> Self {
         NonZeroU32::new(REQUESTS_PER_MINUTE).map_or_else(Self::off, Self::per_minute)
@@ -63,7 +63,7 @@ impl UserLimiter {
     /// Counts one request of `user`.
     ///
     /// # Errors
-    /// 429 with the time until the next request is taken.
+    /// 429 with the time until the next request is accepted.
     pub fn check(&self, user: &UserId) -> ApiResult<()> {
         let Some(buckets) = &self.buckets else { return Ok(()) };
         buckets.sweep();
@@ -75,13 +75,13 @@ impl UserLimiter {
 }
 
 impl Buckets {
-    /// Forgets idle users where the table has doubled since the last time; true where it did.
+    /// Removes idle users if the table has doubled since the last time; returns whether it did.
     fn sweep(&self) -> bool {
         let above = self.sweep_above.load(Ordering::Relaxed);
         if self.limiter.len() <= above {
             return false;
         }
-        // Of requests at the same time one sweeps.
+        // Of concurrent requests only one removes users.
         let taken = self
             .sweep_above
             .compare_exchange(above, usize::MAX, Ordering::Relaxed, Ordering::Relaxed);
@@ -95,7 +95,7 @@ impl Buckets {
     }
 }
 
-/// One bucket a server, of the bytes of its events that are taken in a day, refilled evenly. Cheap to clone.
+/// One bucket per server for the bytes of its events that are accepted in a day, refilled evenly. Cheap to clone.
 #[derive(Clone)]
 pub struct ServerEvents {
     buckets: Option<Arc<ServerBuckets>>,
@@ -107,7 +107,7 @@ struct ServerBuckets {
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Bytes are counted in such units, rounded up.
+/// Bytes are counted in units of this size, rounded up.
 const EVENTS_UNIT: u64 = 1_024;
 
 impl ServerEvents {
@@ -133,10 +133,10 @@ impl ServerEvents {
         Self { buckets: None }
     }
 
-    /// Counts so many bytes of events that `origin` sends.
+    /// Counts bytes of events that `origin` sends.
     ///
     /// # Errors
-    /// 429 with the time until as many are taken; nothing is counted then.
+    /// 429 with the time until this number is accepted; nothing is counted then.
     pub(crate) fn check(&self, origin: &ServerName, bytes: u64) -> ApiResult<()> {
         let Some(buckets) = &self.buckets else { return Ok(()) };
         let units = u32::try_from(bytes.div_ceil(EVENTS_UNIT)).unwrap_or(u32::MAX);
@@ -149,10 +149,10 @@ impl ServerEvents {
         let wait = match buckets.limiter.check_key_n(&origin.to_owned(), units) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(refused)) => refused.wait_time_from(buckets.clock.now()),
-            // More than a day's bytes at once.
+            // More than the bytes of a day at once.
             Err(_) => DAY,
         };
-        tracing::warn!(%origin, bytes, "too many bytes of events in a day");
+        tracing::warn!(%origin, bytes, "daily limit on bytes of events exceeded");
         Err(ApiError::limit_exceeded(wait.max(Duration::from_millis(1))))
     }
 }
@@ -181,7 +181,7 @@ mod tests {
         let users = 4 * SWEEP_ABOVE;
         let mut sweeps = 0;
         for n in 0..users {
-            // All of them are active: a sweep forgets nobody.
+            // All of them are active: nothing is removed.
             sweeps += usize::from(buckets.sweep());
             let user = UserId::parse(format!("@u{n}:x")).unwrap();
             buckets.limiter.check_key(&user).unwrap();

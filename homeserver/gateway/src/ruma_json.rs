@@ -1,6 +1,6 @@
 //! ruma's endpoint types as axum extractors, responses and routes.
 //!
-//! Extraction parses and bounds; it authenticates nobody. Who may call is [`crate::authentication`]'s to decide.
+//! Extraction parses and limits the size. Must not authenticate: [`crate::authentication`] does.
 
 use axum::{
     Router,
@@ -46,7 +46,7 @@ where
 }
 
 /// The JSON text of a body. A missing body counts as `{}`: common clients omit it, and ruma's hand-written parsers don't
-/// allow for that. Bytes that are no UTF-8 are refused wherever they stand: serde skips them in fields that it ignores.
+/// accept that. Invalid UTF-8 is refused anywhere in the body: serde skips it in fields that it ignores.
 pub(crate) fn json_text<'a>(method: &Method, body: &'a Bytes) -> ApiResult<&'a [u8]> {
     if *method == Method::GET {
         return Ok(body);
@@ -60,13 +60,13 @@ pub(crate) fn json_text<'a>(method: &Method, body: &'a Bytes) -> ApiResult<&'a [
     }
 }
 
-/// All of a body, unless it is longer than `limit` bytes: 413 `M_TOO_LARGE`.
+/// The whole body, unless it is longer than `limit` bytes: 413 `M_TOO_LARGE`.
 pub async fn read_body(body: Body, limit: usize) -> ApiResult<Bytes> {
     use http_body_util::{BodyExt, LengthLimitError, Limited};
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
-            Err(ApiError::too_large(format!("The body has more than {limit} bytes.")))
+            Err(ApiError::too_large(format!("The body exceeds {limit} bytes.")))
         }
         Err(error) => Err(match body_error(error.as_ref()) {
             Some(BodyError::TooSlow) => ApiError::request_timeout(),
@@ -76,7 +76,7 @@ pub async fn read_body(body: Body, limit: usize) -> ApiResult<Bytes> {
     }
 }
 
-/// Our own reason to stop reading, among the causes of an error.
+/// This server's own reason to stop reading, among the causes of an error.
 fn body_error(error: &(dyn std::error::Error + 'static)) -> Option<BodyError> {
     std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref().copied())
 }
@@ -89,7 +89,7 @@ impl<T: OutgoingResponse> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
         match self.0.try_into_http_response::<Vec<u8>>() {
             Ok(response) => response.map(Body::from),
-            Err(error) => ApiError::internal("writing an answer", &error).into_response(),
+            Err(error) => ApiError::internal("encoding an answer", &error).into_response(),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The server-server API, `/_matrix/federation` and `/_matrix/key`, and our own `/_weft/federation`.
+//! The server-server API, `/_matrix/federation` and `/_matrix/key`, and this project's `/_weft/federation`.
 //!
-//! Every request but those for keys and the version is signed by the server that makes it ([`Signed`]); every one about
-//! a room is held against the room's access list ([`acl`]). Who then may see what is said endpoint by endpoint.
+//! Every request except those for keys and the version is signed by the requesting server ([`Signed`]); every request about
+//! a room is checked against the room's ACL ([`acl`]). Must not grant further access by default: each endpoint checks its own.
 
 mod acl;
 mod backfill;
@@ -43,30 +43,30 @@ use weft_room::{Reader, Rooms};
 use crate::{client::PublicRooms, errors::unknown_method, ratelimit::ServerEvents, ruma_json::RumaRoutes};
 use signed::Signed;
 
-/// What the server-server API needs.
+/// The services that the server-server API uses.
 #[derive(Clone)]
 pub struct ServerPorts {
-    /// This server.
+    /// The name of this server.
     pub server_name: OwnedServerName,
     /// Commands and reads.
     pub rooms: Rooms,
-    /// Profiles, and whether a user exists.
+    /// Profiles and the existence of users.
     pub accounts: Accounts,
-    /// Our keys, to publish.
+    /// The signing keys of this server, to publish.
     pub key_ring: Arc<KeyRing>,
-    /// Others' keys, to check signatures with and to notarise.
+    /// The keys of other servers, for checking signatures and as a notary.
     pub keys: RemoteKeys,
     /// Checks of single events.
     pub events: RemoteEvents,
-    /// Checks of invitations.
+    /// Checks of invitations, joins, leaves and knocks.
     pub handshake: Handshake,
-    /// Transactions that were answered.
+    /// Answers to earlier transactions.
     pub transactions: Arc<Transactions>,
-    /// Where events and EDUs go.
+    /// Receives events and EDUs.
     pub intake: Arc<dyn InboundHandler>,
-    /// Is told whom we hear from.
+    /// Is notified which servers are reachable.
     pub sender: Sender,
-    /// Bytes of events a day.
+    /// Limits on bytes of events a day.
     pub event_bytes: ServerEvents,
 }
 

@@ -1,9 +1,10 @@
-//! Turns for making whole texts: `GET content`, and the answer to a state vector on a live socket.
+//! Limits the number of texts that are built at a time for a user: `GET content`, and the answer to a state vector on a live
+//! socket.
 //!
-//! A text has to be made before its bytes can be charged to the user who asked for it, and an update of a large document
-//! takes many megabytes. Without turns, 150 requests of one user hold 150 copies of it before the first of them can be
-//! refused (T130). A turn lasts until the bytes are charged. Users don't wait for each other: a document that can't be read
-//! at this moment holds up only the users who asked for it.
+//! A text must be built before its bytes can be charged to the user who requested it, and an update of a large document
+//! takes many megabytes. Without a limit, 150 requests of one user hold 150 copies of it before the first of them can be
+//! refused (T130). A permit is held until the bytes are charged. Users don't wait for each other: a document that can't be read
+//! now delays only the users who requested it.
 
 use std::{
     collections::HashMap,
@@ -16,13 +17,13 @@ use weft_wire::limits::MAX_TEXT_READS_PER_USER;
 
 type Waiting = Mutex<HashMap<OwnedUserId, Weak<Semaphore>>>;
 
-/// See the module. Cheap to clone; clones share the turns.
+/// See the module. Cheap to clone; clones share the permits.
 #[derive(Debug, Clone, Default)]
 pub struct TextReads(Arc<Waiting>);
 
-/// The right to make one text. Dropping it lets the next request of the same user go on.
+/// The permit to build one text. Dropping it admits the next request of the same user.
 #[derive(Debug)]
-#[must_use = "dropping it ends the turn"]
+#[must_use = "dropping it releases the permit"]
 pub(crate) struct Turn {
     reads: TextReads,
     user: OwnedUserId,
@@ -30,7 +31,7 @@ pub(crate) struct Turn {
 }
 
 impl TextReads {
-    /// Waits until fewer than [`MAX_TEXT_READS_PER_USER`] texts are being made for the user.
+    /// Waits until fewer than [`MAX_TEXT_READS_PER_USER`] texts are being built for the user.
     pub(crate) async fn turn(&self, user: &UserId) -> Turn {
         let of_user = self.of(user);
         Turn {
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_user_waits_only_for_own_turns_and_is_forgotten_afterwards() {
+    async fn a_user_waits_only_for_own_permits_and_the_entry_is_removed_afterwards() {
         let reads = TextReads::default();
         let mut turns = Vec::new();
         for _ in 0..MAX_TEXT_READS_PER_USER {
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_is_given_up_while_it_waits_takes_no_turn() {
+    async fn a_cancelled_waiting_request_holds_no_permit() {
         let reads = TextReads::default();
         let mut turns = Vec::new();
         for _ in 0..MAX_TEXT_READS_PER_USER {

@@ -1,9 +1,9 @@
-//! What callers hold of the server while they are served: connections, and the bytes of their requests and answers.
+//! Resources that callers hold while their requests are served: connections, and the bytes of requests and answers.
 //!
-//! A caller is a stranger until a token or a signature has been checked, then an account or another server, and each of
-//! the three has a budget of its own: what strangers hold takes nothing from those who are known. Strangers are counted by
-//! network ([`Network`]). Must not decide who a caller is: [`crate::authentication`] and [`crate::server`] do, and say so
-//! here. How often somebody may call is [`crate::ratelimit`]'s.
+//! A caller is anonymous until a token or a signature was checked, and is then an account or another server. Each of
+//! the three kinds has its own budgets, so that anonymous callers can't use those of authenticated ones. Anonymous callers are
+//! counted by network ([`Network`]). Must not identify callers: [`crate::authentication`] and [`crate::server`] do, and
+//! report it here. Must not limit request rates: [`crate::ratelimit`] does.
 
 mod answer;
 mod connection;
@@ -31,13 +31,13 @@ pub use stream::Guarded;
 /// How much callers may hold at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrafficLimits {
-    /// Connections of everybody.
+    /// Connections in total.
     pub connections: u64,
-    /// Connections of one network on which nobody has authenticated.
+    /// Connections of one network without authentication.
     pub connections_per_network: u64,
-    /// Bytes in flight of one network's strangers.
+    /// Bytes in flight of one network's anonymous callers.
     pub stranger_bytes_per_network: u64,
-    /// Bytes in flight of all strangers.
+    /// Bytes in flight of all anonymous callers.
     pub stranger_bytes: u64,
     /// Bytes in flight of one account.
     pub account_bytes_per_user: u64,
@@ -79,10 +79,10 @@ struct Parts {
 }
 
 impl Traffic {
-    /// Budgets of which nothing is in use. A trusted proxy's connections are those of many networks, and count as none's.
+    /// Unused budgets. The connections of a trusted proxy carry many networks and are counted for none.
     #[must_use]
     pub fn new(limits: &TrafficLimits, proxies: TrustedProxies) -> Self {
-        // Strangers leave a quarter of the connections to those who are known, whose sockets stay open for long.
+        // A quarter of the connections is reserved for authenticated callers, whose sockets stay open for long.
         let stranger_connections = limits.connections - limits.connections / 4;
         Self(Arc::new(Parts {
             connections: Budget::new("connections", limits.connections),
@@ -110,7 +110,7 @@ impl Traffic {
         }))
     }
 
-    /// Budgets that are never exhausted: for routers that are served without [`layer`].
+    /// Unlimited budgets: for routers that are served without [`layer`].
     #[must_use]
     pub fn unlimited() -> Self {
         let limits = TrafficLimits {
@@ -126,7 +126,7 @@ impl Traffic {
         Self::new(&limits, TrustedProxies::default())
     }
 
-    /// Shows the budgets among those of the process.
+    /// Registers the budgets for metrics.
     pub fn register(&self, budgets: &Budgets) {
         budgets.add(&self.0.connections);
         budgets.add(self.0.stranger_connections.total());
@@ -135,10 +135,10 @@ impl Traffic {
         budgets.add(self.0.server_bytes.total());
     }
 
-    /// Counts a connection that was accepted.
+    /// Counts an accepted connection.
     ///
     /// # Errors
-    /// When there are too many, of this network or in all: it must be closed at once.
+    /// If there are too many, of this network or in total: it must be closed immediately.
     pub fn connect(&self, peer: IpAddr) -> Result<Arc<Connection>, Exhausted> {
         let network = Network::of(peer);
         let proxy = self.0.proxies.trusts(peer.to_canonical());

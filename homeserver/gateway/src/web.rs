@@ -1,8 +1,8 @@
-//! The page that the server serves at `/`, built into the binary in three forms: as it is, and compressed by brotli and gzip.
+//! The web page that the server serves at `/`, embedded in the binary in three forms: uncompressed, brotli and gzip.
 //!
-//! Files come from the embedded folder by exact name only; nothing is read from disk, and nothing is compressed while the
-//! server runs. The page keeps its own places in the fragment (`#/d/...`), which no server sees, so that `/` is its only
-//! address and everything that is no file is unknown.
+//! Files are found in the embedded folder by exact name only. Must not read from disk or compress at run time. The page keeps
+//! its own location in the fragment (`#/d/...`), which is not sent to the server, so `/` is its only address and every path that
+//! is not a file is unknown.
 
 use axum::{
     Router,
@@ -18,7 +18,7 @@ use crate::{errors::ApiError, traffic::Uncharged};
 /// A file of the page.
 struct File {
     path: &'static str,
-    /// Changes with the content.
+    /// The ETag; changes with the content.
     tag: &'static str,
     identity: &'static [u8],
     brotli: Option<&'static [u8]>,
@@ -33,19 +33,19 @@ mod embedded {
 
 const INDEX: &str = "index.html";
 
-/// Scripts, styles and connections from this server alone. `wss:` and `ws:` are the live socket; inline styles are
-/// what the editor sets on elements.
+/// Scripts, styles and connections from this server only. `wss:` and `ws:` are for the live socket; the editor sets inline
+/// styles on elements.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
      img-src 'self' data: blob:; font-src 'self'; connect-src 'self' ws: wss:; manifest-src 'self'; worker-src 'self'; \
      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// Whether the page was there when the program was built.
+/// Whether the page existed when the program was built.
 #[must_use]
 pub fn has_page() -> bool {
     find(INDEX).is_some()
 }
 
-/// Serves the files of the page, and says of every other path that no other router has taken that there is nothing.
+/// Serves the files of the page, and answers 404 for every path that no other router has.
 pub fn router() -> Router {
     Router::new().route("/", get(index)).fallback(file)
 }
@@ -82,7 +82,7 @@ fn serve(file: &'static File, headers: &HeaderMap) -> Response {
         Body::from(Bytes::from_static(bytes)).into_response()
     };
     response.extensions_mut().insert(Uncharged);
-    // Files under assets/ carry a hash of their content in their names.
+    // Names of files under assets/ contain a hash of their content.
     let caching = if file.path.starts_with("assets/") {
         "public, max-age=31536000, immutable"
     } else {
@@ -107,7 +107,7 @@ fn serve(file: &'static File, headers: &HeaderMap) -> Response {
     response
 }
 
-/// The smallest form that the client takes, and its name.
+/// The smallest form that the client accepts, and its encoding.
 fn choose(file: &'static File, headers: &HeaderMap) -> (Option<&'static str>, &'static [u8]) {
     let forms = [("br", file.brotli), ("gzip", file.gzip)];
     forms
@@ -117,7 +117,7 @@ fn choose(file: &'static File, headers: &HeaderMap) -> (Option<&'static str>, &'
         .unwrap_or((None, file.identity))
 }
 
-/// Whether a client takes an encoding (RFC 9110, section 12.5.3); a weight of zero says that it doesn't.
+/// Whether a client accepts an encoding (RFC 9110, section 12.5.3); a weight of zero excludes it.
 fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter();
     let offers = values
@@ -130,7 +130,7 @@ fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
     })
 }
 
-/// Whether the client has this form already (RFC 9110, section 13.1.2).
+/// Whether the client already has this form (RFC 9110, section 13.1.2).
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let values = headers.get_all(header::IF_NONE_MATCH).iter();
     let mut known = values
@@ -266,7 +266,7 @@ mod tests {
             let again = router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
             assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{path}");
             let other = ask_with(&path, header::IF_NONE_MATCH, &tag).await;
-            assert_eq!(other.status(), StatusCode::OK, "{path}: the tag of another form");
+            assert_eq!(other.status(), StatusCode::OK, "{path}: the ETag of another form");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The document that a path names, for a caller who has joined it.
+//! Resolves the document in a path, for a caller who has joined it.
 
 use axum::{
     extract::{FromRequestParts, Path},
@@ -24,7 +24,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
         let named = names.into_iter().find(|(name, _)| name == "id");
         named
             .map(|(_, id)| Self(id))
-            .ok_or_else(|| ApiError::missing_param("The path names no document."))
+            .ok_or_else(|| ApiError::missing_param("The document is missing from the path."))
     }
 }
 
@@ -34,11 +34,11 @@ pub(super) struct Open {
     pub(super) state: StateView,
 }
 
-/// Finds the document and checks that the caller has joined it. Whether it exists is no business of others.
+/// Finds the document and checks that the caller has joined it. Must not reveal its existence to other users.
 pub(super) async fn open(ports: &DocumentPorts, named: &Named, user: &UserId) -> ApiResult<Open> {
     let room = room_of(ports, &named.0).await?;
     let reader = ports.rooms.reader();
-    let hidden = || ApiError::not_found("There is no such document, or you are not in it.");
+    let hidden = || ApiError::not_found("Document not found, or you are not a member of it.");
     let state = reader.state(&room).await?.ok_or_else(hidden)?;
     if state.membership(user) != MembershipState::Join {
         return Err(hidden());
@@ -58,7 +58,7 @@ async fn room_of(ports: &DocumentPorts, id: &str) -> ApiResult<OwnedRoomId> {
         return Ok(room);
     }
     let alias = RoomAliasId::parse(id)
-        .map_err(|_| ApiError::invalid_param("A document is named by its room id or an alias of it."))?;
+        .map_err(|_| ApiError::invalid_param("The document must be a room id or a room alias."))?;
     let room = room_of_alias(ports.rooms.reader(), &alias).await?;
-    room.ok_or_else(|| ApiError::not_found("There is no document with this alias here."))
+    room.ok_or_else(|| ApiError::not_found("No document with this alias exists on this server."))
 }

@@ -1,7 +1,7 @@
-//! `GET /documents/{id}/content`: the merged update, all that was acknowledged.
+//! `GET /documents/{id}/content`: the merged update with all acknowledged edits.
 //!
-//! The whole text is made for each request before its bytes can be charged to the caller, so that few are made at one time
-//! (T130).
+//! The whole text is built for each request before its bytes can be charged to the caller. Must not run without limit: few
+//! texts are built at a time (T130).
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{authentication::Authenticated, errors::ApiResult, text_reads::TextReads};
 
-/// The requests for whole texts that are under way. Cheap to clone.
+/// The requests for whole texts in progress. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ContentReads {
     turns: TextReads,
@@ -44,7 +44,7 @@ impl ContentReads {
     }
 }
 
-/// A Yjs v1 update as bytes.
+/// Answers with a Yjs v1 update as bytes.
 pub(super) async fn content(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,

@@ -14,7 +14,7 @@ use crate::{
     errors::{ApiError, ApiResult},
 };
 
-/// 201 with the id; 403 where `ownerId` names somebody else.
+/// 201 with the id; 403 if `ownerId` is another user.
 pub(super) async fn create(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
@@ -24,7 +24,7 @@ pub(super) async fn create(
     check_title(&request.title)?;
     if request.owner_id.as_ref().is_some_and(|owner| *owner != session.user_id) {
         return Err(ApiError::forbidden(
-            "You can create documents for yourself only: leave ownerId away.",
+            "You can only create documents that you own. Omit ownerId.",
         ));
     }
     let title = Some(request.title).filter(|title| !title.is_empty());
@@ -48,15 +48,15 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(Created { doc_id, created_at })))
 }
 
-/// Titles are short and on one line.
+/// Checks that a title is short and on one line.
 pub(super) fn check_title(title: &str) -> ApiResult<()> {
     if title.len() > MAX_TITLE_BYTES {
         return Err(ApiError::too_large(format!(
-            "A title has at most {MAX_TITLE_BYTES} bytes."
+            "A title can have at most {MAX_TITLE_BYTES} bytes."
         )));
     }
     if title.chars().any(char::is_control) {
-        return Err(ApiError::invalid_param("A title is one line of text."));
+        return Err(ApiError::invalid_param("A title must be a single line of text."));
     }
     Ok(())
 }

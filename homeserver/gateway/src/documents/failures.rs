@@ -1,20 +1,20 @@
-//! Failures of the document API that have a code of their own. All others are in `crate::errors`.
+//! Errors of the document API that have a code of their own. All others are in `crate::errors`.
 
 use ruma::UserId;
 
 use crate::errors::ApiError;
 
-/// The caller's role is too low for what it asks.
+/// The caller's role is too low for the operation.
 pub(super) fn may_not(what: &str) -> ApiError {
     ApiError::forbidden(format!("Your role in this document does not allow you to {what}."))
 }
 
-/// The path names no user.
+/// The path contains no valid user id.
 pub(super) fn no_user() -> ApiError {
-    ApiError::invalid_param("A member is named by a Matrix user id, such as @name:server.")
+    ApiError::invalid_param("The member must be a Matrix user id such as @name:server.")
 }
 
-/// The document would be left without anybody who can give roles.
+/// The operation would leave the document without a user who can give roles.
 pub(super) fn last_owner(user: &UserId) -> ApiError {
-    ApiError::forbidden(format!("{user} is the last owner: make somebody else an owner first."))
+    ApiError::forbidden(format!("{user} is the last owner. Make another user an owner first."))
 }

@@ -1,4 +1,4 @@
-//! `GET /documents`: what the caller has joined, and what it is invited to.
+//! `GET /documents`: the documents that the caller has joined or is invited to.
 
 use axum::{Json, extract::State};
 use ruma::{UserId, events::room::member::MembershipState};
@@ -37,7 +37,7 @@ pub(super) async fn list(
     Ok(Json(list))
 }
 
-/// An invitation to a document: as the inviting server told it, or, where this server is in the room, as its state says.
+/// An invitation to a document: from the inviting server's stripped state or, if this server is in the room, from its state.
 async fn invitation(reader: &Reader, entry: &RoomMembership, user: &UserId) -> Result<Option<Invitation>, Unavailable> {
     let told = match reader.state(&entry.room).await? {
         Some(state) if reader.is_document(&entry.room).await? => state

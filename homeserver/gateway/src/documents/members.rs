@@ -1,4 +1,4 @@
-//! `/documents/{id}/members`: who is in a document, and with which role.
+//! `/documents/{id}/members`: the members of a document and their roles.
 
 use std::cmp::Reverse;
 
@@ -28,7 +28,7 @@ use crate::{
     errors::{ApiError, ApiResult},
 };
 
-/// Members, invited and knocking people; the highest role first.
+/// Joined, invited and knocking users; the highest role first.
 pub(super) async fn list(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
@@ -61,7 +61,7 @@ fn member(state: &StateView, pdu: &std::sync::Arc<Pdu>) -> Option<Member> {
     })
 }
 
-/// Gives a role. Who is not a member is given it and invited.
+/// Gives a role. A user who is not a member gets the role and an invitation.
 pub(super) async fn set_role(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
@@ -72,22 +72,22 @@ pub(super) async fn set_role(
     let request: SetRole = serde_json::from_slice(&body)?;
     let user = UserId::parse(user).map_err(|_| no_user())?;
     let Open { room, state } = open(&ports, &named, &session.user_id).await?;
-    // Held until the membership is written: an invitation by another request must not come between.
+    // Held until the membership is written: a concurrent invitation must not come between.
     let _turn = ports.membership.lock(&session.user_id, &user, &room).await?;
     let membership = ports.rooms.reader().membership(&room, &user).await?;
     let is_there = matches!(membership, MembershipState::Join | MembershipState::Invite);
     if !is_there && !state.can_invite(&session.user_id) {
-        return Err(may_not("invite people"));
+        return Err(may_not("invite users"));
     }
     if membership == MembershipState::Ban {
         return Err(ApiError::forbidden(format!("{user} is banned from this document.")));
     }
-    // The role comes first: whoever accepts the invitation has it from the first moment.
+    // The role is set first, so that a user who accepts the invitation has it immediately.
     if let Some(content) = roles::with_role(&state, &session.user_id, &user, request.role)? {
         send_state(&ports, &room, &session.user_id, "m.room.power_levels", "", content).await?;
     }
     if !is_there {
-        // The same content as that of POST /invite, so that the later of two equal invitations says nothing new.
+        // The same content as that of POST /invite, so that the later of two equal invitations changes nothing.
         let content = invitation(&ports.accounts, &user).await?;
         ports
             .invitations
@@ -97,7 +97,7 @@ pub(super) async fn set_role(
     Ok(Json(json!({})))
 }
 
-/// Removes a member, takes an invitation back, or leaves (the caller itself).
+/// Removes a member, retracts an invitation, or leaves (the caller itself).
 pub(super) async fn remove(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
@@ -116,7 +116,7 @@ pub(super) async fn remove(
         return Err(ApiError::not_found(format!("{user} is not in this document.")));
     }
     if !roles::may_remove(&state, &session.user_id, &user) {
-        return Err(may_not("remove this person"));
+        return Err(may_not("remove this user"));
     }
     let others_stay = state.joined_members().len() > 1;
     if others_stay && membership == MembershipState::Join && roles::is_last_owner(&state, &user) {

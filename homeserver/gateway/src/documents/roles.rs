@@ -1,4 +1,4 @@
-//! Giving roles, as a change of power levels. Pure: state in, new content out.
+//! Giving roles by changing the power levels. Pure: state in, new content out.
 
 use ruma::{UserId, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
@@ -8,9 +8,9 @@ use weft_wire::{Role, event_types};
 use super::failures;
 use crate::errors::{ApiError, ApiResult};
 
-/// The content of `m.room.power_levels` after `user` was given `role`; nothing where that is the role already.
+/// The content of `m.room.power_levels` after giving `role` to `user`; `None` if the user has that role already.
 ///
-/// The rules that the room would apply to the event are looked at first, for a better answer than "not allowed".
+/// The rules that the room would apply to the event are checked first, for a better error than "not allowed".
 pub(super) fn with_role(
     state: &StateView,
     giver: &UserId,
@@ -27,7 +27,7 @@ pub(super) fn with_role(
     let allowed =
         state.can_send_state(giver, "m.room.power_levels") && mine >= role.power() && (giver == user || mine > theirs);
     if !allowed {
-        return Err(failures::may_not("give this role to this person"));
+        return Err(failures::may_not("give this role to this user"));
     }
     if theirs >= Role::Owner.power() && is_last_owner(state, user) {
         return Err(failures::last_owner(user));
@@ -35,17 +35,17 @@ pub(super) fn with_role(
     let mut content: Map<String, Value> = state
         .get("m.room.power_levels", "")
         .and_then(|pdu| pdu.content_as().ok())
-        .ok_or_else(|| ApiError::forbidden("This room has no power levels, so nobody can give roles in it."))?;
+        .ok_or_else(|| ApiError::forbidden("This room has no power levels, so its roles cannot be changed."))?;
     let users = content.entry("users").or_insert_with(|| json!({}));
     match users.as_object_mut() {
         Some(users) => users.insert(user.to_string(), json!(role.power())),
-        None => return Err(ApiError::forbidden("The power levels of this room can't be changed.")),
+        None => return Err(ApiError::forbidden("The power levels of this room cannot be changed.")),
     };
     let_all_witness(&mut content);
     Ok(Some(content))
 }
 
-/// Documents that were made before there were witness events have no level for them (`spec/docs/events.md`).
+/// Documents that were created before witness events existed have no level for them (`spec/docs/events.md`).
 fn let_all_witness(content: &mut Map<String, Value>) {
     let events = content.entry("events").or_insert_with(|| json!({}));
     if let Some(events) = events.as_object_mut() {
@@ -55,7 +55,7 @@ fn let_all_witness(content: &mut Map<String, Value>) {
     }
 }
 
-/// Whether nobody but `user` has an owner's power.
+/// Whether only `user` has an owner's power level.
 pub(super) fn is_last_owner(state: &StateView, user: &UserId) -> bool {
     let owners = state
         .joined_members()
@@ -65,7 +65,7 @@ pub(super) fn is_last_owner(state: &StateView, user: &UserId) -> bool {
     others.next().is_none()
 }
 
-/// Whether `remover` may end `user`'s membership or invitation: oneself always, others by power.
+/// Whether `remover` may end `user`'s membership or invitation: their own always, others by power level.
 pub(super) fn may_remove(state: &StateView, remover: &UserId, user: &UserId) -> bool {
     remover == user || {
         let needed = Role::Manager.power();

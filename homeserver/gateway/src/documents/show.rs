@@ -28,10 +28,10 @@ pub(super) async fn show(
     let summary = summary::summary(ports.rooms.reader(), &open.state, &session.user_id).await?;
     summary
         .map(Json)
-        .ok_or_else(|| ApiError::not_found("There is no such document."))
+        .ok_or_else(|| ApiError::not_found("Document not found."))
 }
 
-/// Gives the document a new title and answers with it.
+/// Sets a new title and answers with the document.
 pub(super) async fn rename(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,

@@ -12,18 +12,18 @@ use weft_wire::{
     rest::Document,
 };
 
-/// One field of a state event's content, where it is there and of the right type.
+/// One string field of a state event's content, if present and valid.
 pub(super) fn field(pdu: Option<&std::sync::Arc<Pdu>>, name: &str) -> Option<String> {
     let content: Value = pdu?.content_as().ok()?;
     content.get(name)?.as_str().map(str::to_owned)
 }
 
-/// The title; empty where none was given.
+/// The title; empty if none was set.
 pub(super) fn title(state: &StateView) -> String {
     field(state.get("m.room.name", ""), "name").unwrap_or_default()
 }
 
-/// What a document holds. A room that only claims to be a document is one of text.
+/// The kind of content of a document. A room without a valid kind counts as text.
 pub(super) fn kind(state: &StateView) -> DocumentKind {
     let content = state
         .get(event_types::DOCUMENT, "")
@@ -57,7 +57,7 @@ pub(super) async fn summary(
     }))
 }
 
-/// Title and inviter of a stripped invitation. Nothing in it is checked: another server wrote it.
+/// Title and inviter of a stripped invitation. Must not be trusted: another server wrote it.
 pub(super) fn invitation(stripped: &[Value], invitee: &UserId) -> Option<(String, ruma::OwnedUserId)> {
     #[derive(Deserialize)]
     struct Stripped {

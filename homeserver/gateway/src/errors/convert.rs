@@ -1,4 +1,4 @@
-//! Errors of the crates below, as HTTP answers. One table, so that the same failure always has the same code.
+//! HTTP answers for the errors of the crates below. A single table, so that the same failure always has the same code.
 
 mod accounts;
 mod request;

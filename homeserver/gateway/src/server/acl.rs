@@ -1,4 +1,4 @@
-//! Who may ask about a room at all: servers that its access list lets in and, for its history, that are or were in it.
+//! Access to a room for other servers: those that its ACL allows and, for its history, those that are or were in it.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use weft_wire::limits;
 use super::ServerPorts;
 use crate::errors::{ApiError, ApiResult};
 
-/// The version of a room that this server is in and whose access list lets `origin` in.
+/// The version of a room that this server is in and whose ACL allows `origin`.
 pub(super) async fn room(ports: &ServerPorts, origin: &ServerName, room: &RoomId) -> ApiResult<RoomVersion> {
     let version = ports.reader().version(room).await?;
-    let version = version.ok_or_else(|| ApiError::not_found("This server is not in that room."))?;
+    let version = version.ok_or_else(|| ApiError::not_found("This server is not in the room."))?;
     acl(ports, origin, room).await?;
     Ok(version)
 }
 
-/// As [`room`], and `origin` has a joined user in it. A server that isn't in the room can't tell one that doesn't
-/// exist from one that it may not see (T60).
+/// As [`room`], and `origin` has a joined user in the room. Must not reveal to a server outside the room whether the room
+/// exists (T60).
 pub(super) async fn member(ports: &ServerPorts, origin: &ServerName, room: &RoomId) -> ApiResult<RoomVersion> {
-    let outside = || ApiError::forbidden("Your server is not in that room.");
+    let outside = || ApiError::forbidden("Your server is not in the room.");
     let version = ports.reader().version(room).await?.ok_or_else(outside)?;
     if !ports.reader().servers_in(room).await?.contains(origin) {
         return Err(outside());
@@ -30,9 +30,9 @@ pub(super) async fn member(ports: &ServerPorts, origin: &ServerName, room: &Room
     Ok(version)
 }
 
-/// As [`member`], or `origin` was in the room before an event that it asks about: gives those events of `at`. It may have
-/// been put out without having heard of it yet, and must be able to place what tells it so. `ends` is what it says that
-/// it knows the room up to.
+/// As [`member`], or `origin` was in the room before an event that it requests: returns those events of `at`. A server whose
+/// users were removed may not have received the removal yet, and must be able to order the events that contain it. `ends`
+/// are the forward extremities up to which it has the room.
 pub(super) async fn member_at(
     ports: &ServerPorts,
     origin: &ServerName,
@@ -40,7 +40,7 @@ pub(super) async fn member_at(
     at: &[OwnedEventId],
     ends: &[OwnedEventId],
 ) -> ApiResult<(RoomVersion, Vec<OwnedEventId>)> {
-    let outside = || ApiError::forbidden("Your server is not in that room.");
+    let outside = || ApiError::forbidden("Your server is not in the room.");
     let version = ports.reader().version(room).await?.ok_or_else(outside)?;
     if at.len() > limits::MAX_EVENT_IDS_PER_REQUEST || ends.len() > limits::MAX_EVENT_IDS_PER_REQUEST {
         return Err(ApiError::invalid_param("Too many events."));
@@ -53,22 +53,22 @@ pub(super) async fn member_at(
     Ok((version, allowed))
 }
 
-/// The access list alone: for rooms that we may not be in.
+/// Checks only the ACL: for rooms that this server may not be in.
 pub(super) async fn acl(ports: &ServerPorts, origin: &ServerName, room: &RoomId) -> ApiResult<()> {
     let allowed = ports
         .intake
         .acl_allows(room, origin)
         .await
-        .map_err(|error| ApiError::store("The room can't be read at the moment.", &error))?;
+        .map_err(|error| ApiError::store("The room cannot be read at the moment.", &error))?;
     if allowed {
         Ok(())
     } else {
-        Err(ApiError::forbidden("The room's access list denies your server."))
+        Err(ApiError::forbidden("The room's ACL denies your server."))
     }
 }
 
-/// Events as `origin` may see them: whole, or redacted where the history is not for it. The graph stays whole, so that
-/// the other server can walk it.
+/// Events as `origin` may see them: complete, or redacted if the history is not visible to it. The graph stays complete, so
+/// that the other server can walk it.
 pub(super) async fn visible(
     ports: &ServerPorts,
     origin: &ServerName,
@@ -88,12 +88,12 @@ pub(super) async fn visible(
     Ok(shown)
 }
 
-/// An event in the form in which servers exchange it.
+/// An event in the federation format.
 pub(super) fn raw(event: &Pdu) -> ApiResult<Box<RawValue>> {
-    RawValue::from_string(event.json().to_owned()).map_err(|error| ApiError::internal("writing an event", &error))
+    RawValue::from_string(event.json().to_owned()).map_err(|error| ApiError::internal("encoding an event", &error))
 }
 
-/// Several of them.
+/// Several events in the federation format.
 pub(super) fn raw_all(events: &[Arc<Pdu>]) -> ApiResult<Vec<Box<RawValue>>> {
     events.iter().map(|event| raw(event)).collect()
 }

@@ -17,12 +17,12 @@ pub(super) async fn document(
         .arguments
         .first()
         .and_then(|room| OwnedRoomId::try_from(room.as_str()).ok());
-    let room = room.ok_or_else(|| ApiError::invalid_param("The path names no room."))?;
+    let room = room.ok_or_else(|| ApiError::invalid_param("The room id in the path is not valid."))?;
     acl::member(&ports, &signed.origin, &room).await?;
     let mut at = at(&signed.query)?;
     for id in &at {
         let event = ports.reader().event(Some(&room), id).await?;
-        let event = event.ok_or_else(|| ApiError::not_found("An event is not known here."))?;
+        let event = event.ok_or_else(|| ApiError::not_found("An event is unknown."))?;
         if !ports.reader().visible_to_server(&room, &signed.origin, &event).await? {
             return Err(ApiError::forbidden(
                 "Your server may not see the document at that event.",
@@ -35,7 +35,7 @@ pub(super) async fn document(
             let event = ports.reader().event(Some(&room), id).await?;
             let Some(event) = event else { continue };
             if !ports.reader().visible_to_server(&room, &signed.origin, &event).await? {
-                return Err(ApiError::forbidden("Your server may not see the document as it is."));
+                return Err(ApiError::forbidden("Your server may not see the current document."));
             }
         }
     }
@@ -54,7 +54,7 @@ fn at(query: &str) -> ApiResult<Vec<OwnedEventId>> {
         .filter(|(name, _)| name == "at")
         .map(|(_, id)| OwnedEventId::try_from(id))
         .collect();
-    let ids = ids.map_err(|_| ApiError::invalid_param("`at` is a list of event ids."))?;
+    let ids = ids.map_err(|_| ApiError::invalid_param("`at` must be a list of event ids."))?;
     if ids.len() > limits::MAX_EVENT_IDS_PER_REQUEST {
         return Err(ApiError::invalid_param("Too many events in `at`."));
     }
@@ -63,9 +63,9 @@ fn at(query: &str) -> ApiResult<Vec<OwnedEventId>> {
 
 fn serde_html_form(query: &str) -> ApiResult<Vec<(String, String)>> {
     let uri = http::Uri::builder().path_and_query(format!("/?{query}")).build();
-    let uri = uri.map_err(|_| ApiError::invalid_param("The query is wrong."))?;
+    let uri = uri.map_err(|_| ApiError::invalid_param("The query is not valid."))?;
     let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri);
     pairs
         .map(|axum::extract::Query(pairs)| pairs)
-        .map_err(|_| ApiError::invalid_param("The query is wrong."))
+        .map_err(|_| ApiError::invalid_param("The query is not valid."))
 }

@@ -13,7 +13,7 @@ pub(super) async fn event(
     State(ports): State<ServerPorts>,
     Signed { origin, request }: Signed<Request>,
 ) -> ApiResult<Answer<Response>> {
-    let unknown = || ApiError::not_found("There is no such event, or your server may not see it.");
+    let unknown = || ApiError::not_found("Event not found, or your server may not see it.");
     let room = ports.reader().room_of(&request.event_id).await?.ok_or_else(unknown)?;
     let event = ports
         .reader()
@@ -21,8 +21,8 @@ pub(super) async fn event(
         .await?
         .ok_or_else(unknown)?;
     acl::acl(&ports, &origin, &room).await?;
-    // State and what authorises it is every member server's to know: without it nothing can be checked. The rest is
-    // for whom the history is for.
+    // State events and their auth events are visible to every server in the room: without them nothing can be checked. Other
+    // events follow the history visibility.
     let asked = std::slice::from_ref(&request.event_id);
     let member = !ports
         .reader()

@@ -17,7 +17,7 @@ pub(super) async fn event_auth(
     acl::member_at(&ports, &origin, &request.room_id, asked, &[]).await?;
     let event = ports.reader().event(Some(&request.room_id), &request.event_id).await?;
     if event.is_none() {
-        return Err(ApiError::not_found("There is no such event in that room."));
+        return Err(ApiError::not_found("Event not found in this room."));
     }
     let chain = ports.reader().auth_chain(&request.room_id, asked).await?;
     Ok(Answer(Response::new(acl::raw_all(&chain)?)))

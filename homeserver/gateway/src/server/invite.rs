@@ -1,6 +1,6 @@
 //! PUT /_matrix/federation/v2/invite/{roomId}/{eventId} (Matrix specification, "Inviting to a room").
 //!
-//! What is signed here was checked by `weft_federation::handshake` field by field (T32).
+//! Must not sign an event that `weft_federation::handshake` has not checked field by field (T32).
 
 use axum::extract::State;
 use http::StatusCode;
@@ -34,7 +34,7 @@ pub(super) async fn invite(
     };
     let invited = ports.handshake.invited(incoming).await.map_err(refused)?;
     if !ports.accounts.exists(&invited.user).await? {
-        return Err(ApiError::not_found("There is no such user."));
+        return Err(ApiError::not_found("User not found."));
     }
     let stripped = invited
         .stripped
@@ -55,7 +55,7 @@ pub(super) async fn invite(
     Ok(Answer(Response::new(event)))
 }
 
-/// v1 is for room versions 1 and 2, which nobody should use any more and this server doesn't speak.
+/// v1 is for room versions 1 and 2, which are obsolete and not supported by this server.
 pub(super) async fn invite_v1(_: SignedPath) -> ApiError {
     incompatible("1")
 }
@@ -64,7 +64,7 @@ fn incompatible(version: &str) -> ApiError {
     ApiError::new(
         StatusCode::BAD_REQUEST,
         "M_INCOMPATIBLE_ROOM_VERSION",
-        "This server does not speak the room's version.",
+        "This server does not support the room version.",
     )
     .with("room_version", json!(version))
 }
@@ -79,7 +79,7 @@ fn refused(error: InviteError) -> ApiError {
     }
 }
 
-/// An entry of the other server's state as clients get it: servers exchange whole events, and a client has no use for
+/// A state event of the other server in the client format: servers exchange complete events, and clients don't need
 /// their hashes.
 fn shown(state: &RawValue) -> ApiResult<Value> {
     let mut entry: Map<String, Value> = serde_json::from_str(state.get())?;

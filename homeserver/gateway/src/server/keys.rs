@@ -1,8 +1,8 @@
-//! GET /_matrix/key/v2/server, GET and POST /_matrix/key/v2/query: our keys, and those of others with our signature.
+//! GET /_matrix/key/v2/server, GET and POST /_matrix/key/v2/query: this server's keys, and those of others with its signature.
 //!
-//! Unsigned, as they are what signatures are checked with; so a stranger can make us fetch keys: few at once
-//! ([`weft_federation::Outgoing`]), each of which is then left alone for a while. What may not be fetched is left out of the
-//! answer.
+//! Unsigned, because signatures are checked with these keys. An anonymous client can therefore cause key fetches: few at a time
+//! ([`weft_federation::Outgoing`]), and each server is not requested again for a while. Must not exceed these limits: keys that
+//! may not be fetched are left out of the answer.
 
 use axum::{
     Json,
@@ -22,7 +22,7 @@ use crate::{
     errors::{ApiError, ApiResult},
 };
 
-/// Servers whose keys are fetched at once for one query.
+/// Servers whose keys are fetched in parallel for one query.
 const PARALLEL: usize = 8;
 
 pub(super) async fn own(State(ports): State<ServerPorts>) -> ApiResult<Json<CanonicalJsonObject>> {
@@ -73,7 +73,7 @@ pub(super) async fn query_one(
     answer(&ports, address, vec![(server, criteria.minimum_valid_until_ts)]).await
 }
 
-/// Servers whose keys can't be had are left out.
+/// Servers whose keys can't be fetched are left out.
 async fn answer(
     ports: &ServerPorts,
     address: Option<IpAddr>,

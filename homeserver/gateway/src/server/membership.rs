@@ -1,5 +1,5 @@
-//! What send_join, send_leave and send_knock have in common: the event must be that membership of a user of the
-//! server that asks, in the room and with the id of the path, rightly signed.
+//! The checks that send_join, send_leave and send_knock share: the event must have the expected membership, belong to a user of
+//! the requesting server, match the room and event id of the path, and be signed correctly.
 
 use ruma::{EventId, OwnedUserId, RoomId, ServerName};
 use serde::Deserialize;
@@ -30,13 +30,13 @@ pub(super) async fn check(
     } else {
         ports.events.check_one(&version, raw).await
     };
-    let event = event.map_err(|reason| ApiError::invalid_param(format!("The event is refused: {reason}.")))?;
+    let event = event.map_err(|reason| ApiError::invalid_param(format!("The event was refused: {reason}.")))?;
     let pdu = event.pdu();
     if pdu.room_id() != room || pdu.event_id() != event_id {
-        return Err(ApiError::invalid_param("Room or event differ from those of the path."));
+        return Err(ApiError::invalid_param("The room or event id differs from the path."));
     }
     if event.redacted_on_receipt() {
-        return Err(ApiError::invalid_param("The event's content hash is wrong."));
+        return Err(ApiError::invalid_param("The event's content hash does not match."));
     }
     let own = pdu.kind() == "m.room.member" && pdu.state_key() == Some(pdu.sender().as_str());
     let as_said = pdu
@@ -44,17 +44,17 @@ pub(super) async fn check(
         .is_ok_and(|content| content.membership == membership);
     if !own || !as_said {
         return Err(ApiError::invalid_param(format!(
-            "The event is not a {membership} of its sender."
+            "The event must be a {membership} by its own sender."
         )));
     }
     if pdu.sender().server_name() != origin {
-        return Err(ApiError::forbidden("The sender is not of your server."));
+        return Err(ApiError::forbidden("The sender does not belong to your server."));
     }
     Ok((version, event))
 }
 
-/// Whether a join says that a user of ours lets its sender in: our signature is then part of it, and the room says
-/// whether it is deserved before anybody sees it.
+/// Whether a join names a user of this server as authorising user: this server's signature is then part of it, and `room`
+/// decides whether to give it before anyone sees the event.
 fn names_ours(ports: &ServerPorts, raw: &RawValue) -> bool {
     #[derive(Deserialize)]
     struct Event {

@@ -1,6 +1,6 @@
 //! GET and POST /_matrix/federation/v1/publicRooms (Matrix specification, "Public Room Directory").
 //!
-//! Shows what this server's directory shows to anybody.
+//! Must not show more than this server's public directory.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! GET /_matrix/federation/v1/query/directory (Matrix specification, "Querying for information"): our own aliases.
+//! GET /_matrix/federation/v1/query/directory (Matrix specification, "Querying for information"): local aliases only.
 
 use axum::extract::State;
 use ruma::{
@@ -18,9 +18,9 @@ pub(super) async fn alias(
     Signed { request, .. }: Signed<Request>,
 ) -> ApiResult<Answer<Response>> {
     let row = ports.reader().alias(&request.room_alias).await?;
-    let room = row.ok_or_else(|| ApiError::not_found("There is no such alias."))?.room;
+    let room = row.ok_or_else(|| ApiError::not_found("Room alias not found."))?.room;
     let others = ports.reader().servers_in(&room).await?;
-    // Ourselves first: we answer, so we can be asked.
+    // This server first: it is known to be reachable.
     let mut servers: Vec<OwnedServerName> = vec![ports.server_name.clone()];
     servers.extend(others.into_iter().filter(|server| *server != ports.server_name));
     servers.truncate(limits::MAX_VIA_SERVERS);

@@ -16,7 +16,7 @@ pub(super) async fn send(
 ) -> ApiResult<Answer<Response>> {
     if request.origin != origin {
         return Err(ApiError::forbidden(
-            "The transaction names another origin than its signature.",
+            "The transaction's origin differs from its signature.",
         ));
     }
     let bytes = request.pdus.iter().map(|pdu| pdu.get().len() as u64).sum();
@@ -34,9 +34,9 @@ pub(super) async fn send(
     {
         Ok(results) => Ok(Answer(Response::new(results))),
         Err(error @ TransactionError::TooMany { .. }) => Err(ApiError::invalid_param(error.to_string())),
-        // Not a word of it is kept, so the other server must send it again.
+        // Nothing was stored, so the other server must send it again.
         Err(TransactionError::InboundHandler(error)) => {
-            Err(ApiError::store("The events can't be kept at the moment.", &error))
+            Err(ApiError::store("The events cannot be stored at the moment.", &error))
         }
     }
 }

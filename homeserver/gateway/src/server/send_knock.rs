@@ -29,7 +29,7 @@ pub(super) async fn send_knock(
     let user = event.pdu().sender().to_owned();
     ports.rooms.accept_membership(&origin, event).await?;
     let state = ports.reader().state(&request.room_id).await?;
-    let state = state.ok_or_else(|| ApiError::not_found("This server is not in that room."))?;
+    let state = state.ok_or_else(|| ApiError::not_found("This server is not in the room."))?;
     let shown = stripped::for_servers(&state, &user)
         .into_iter()
         .map(RawStrippedState::Pdu)

@@ -1,7 +1,7 @@
-//! A request whose signature was checked, with the server that made it.
+//! A request whose signature was checked, with the server that sent it.
 //!
-//! There is no other way into a handler that answers servers. The body is read whole (bounded) before the signature is
-//! checked, because the signature covers it; a request whose header can't be right is refused before its body is read.
+//! Handlers for servers must not take a request in another form. The body is read completely (bounded) before the signature is
+//! checked, because the signature covers it; a request whose header can't be valid is refused before its body is read.
 
 use std::time::Duration;
 
@@ -22,16 +22,16 @@ use crate::{
     traffic::Requester,
 };
 
-/// A request of ruma's type `T` made by `origin`.
+/// A request of ruma's type `T` sent by `origin`.
 #[derive(Debug)]
 pub(super) struct Signed<T> {
-    /// Who made it.
+    /// The server that sent it.
     pub(super) origin: OwnedServerName,
-    /// What it asks.
+    /// The parsed request.
     pub(super) request: T,
 }
 
-/// A request without a type of ruma's: the parts of the path and the query, decoded.
+/// A request without a ruma type: the parts of the path and the query, decoded.
 #[derive(Debug)]
 pub(super) struct SignedPath {
     pub(super) origin: OwnedServerName,
@@ -69,7 +69,7 @@ async fn check(
     ports: &ServerPorts,
 ) -> ApiResult<(OwnedServerName, http::Request<bytes::Bytes>, Vec<String>)> {
     let (mut parts, body) = request.into_parts();
-    // Before the body is read: it can be large.
+    // Before the body is read, which can be large.
     check_header(&parts.headers, &ports.server_name).map_err(refused)?;
     let arguments = RawPathParams::from_request_parts(&mut parts, ports)
         .await
@@ -78,7 +78,7 @@ async fn check(
     let ClientAddress(address) = ClientAddress::of(&parts);
     let body = read_body(body, limits::MAX_FEDERATION_REQUEST_BYTES).await?;
     let request = http::Request::from_parts(parts, body);
-    // Until the signature is checked, the name in the header is anybody's.
+    // Until the signature is checked, the name in the header is unverified.
     let keys = ports.keys.on_behalf_of(Asker::Stranger(address));
     let origin = verify_request(&request, &ports.server_name, &keys)
         .await
@@ -88,10 +88,10 @@ async fn check(
     Ok((origin, request, arguments))
 }
 
-/// How long a server waits whose keys could not be fetched yet. Requests for keys end within seconds.
+/// `Retry-After` for a server whose keys could not be fetched yet. Key requests end within seconds.
 const KEYS_RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// A request whose signature can't be checked yet is to be sent again; the others never become right.
+/// A request whose signature can't be checked yet should be sent again; the others never become valid.
 fn refused(error: AuthError) -> ApiError {
     match error {
         AuthError::Busy(_) => ApiError::limit_exceeded(KEYS_RETRY_AFTER),
@@ -99,7 +99,7 @@ fn refused(error: AuthError) -> ApiError {
     }
 }
 
-/// A request that lends its body: ruma parses from a slice.
+/// A request with a borrowed body: ruma parses from a slice.
 trait Lend {
     fn as_deref(&self) -> http::Request<&[u8]>;
 }

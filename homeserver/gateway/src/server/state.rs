@@ -43,11 +43,11 @@ pub(super) async fn state(
     Ok(Answer(get_room_state::v1::Response::new(auth_chain, state)))
 }
 
-/// The state before an event, for who may ask about it.
+/// The state before an event, for a server that may request it.
 async fn before(ports: &ServerPorts, origin: &ServerName, room: &RoomId, event: &OwnedEventId) -> ApiResult<StateIds> {
     acl::member_at(ports, origin, room, slice::from_ref(event), &[]).await?;
-    let unknown = || ApiError::not_found("The state at that event is not known here.");
-    // A rejected event has no place in the room: whoever holds it for accepted must not take our word for what was before.
+    let unknown = || ApiError::not_found("The state at this event is unknown.");
+    // A rejected event has no state here: a server that has accepted it must not use this server's state for it.
     let stored = ports.reader().stored_event(room, event).await?.ok_or_else(unknown)?;
     if stored.pdu.rejected() {
         return Err(unknown());

@@ -1,4 +1,4 @@
-//! GET make_join, make_leave, make_knock (v1): an event for another server to complete and sign.
+//! GET make_join, make_leave, make_knock (v1): an event template for another server to complete and sign.
 
 use axum::extract::State;
 use http::StatusCode;
@@ -79,14 +79,14 @@ async fn make(
     spoken: Option<&[RoomVersionId]>,
 ) -> ApiResult<(RoomVersionId, Box<RawValue>)> {
     if user.server_name() != origin {
-        return Err(ApiError::forbidden("The user is not of your server."));
+        return Err(ApiError::forbidden("The user does not belong to your server."));
     }
     let version = acl::room(ports, origin, room).await?;
     if spoken.is_some_and(|spoken| !spoken.contains(version.id())) {
         let error = ApiError::new(
             StatusCode::BAD_REQUEST,
             "M_INCOMPATIBLE_ROOM_VERSION",
-            "Your server does not speak the room's version.",
+            "Your server does not support the room version.",
         );
         return Err(error.with("room_version", json!(version.id())));
     }
@@ -104,5 +104,5 @@ async fn make(
 }
 
 fn event_json(event: &CanonicalJsonObject) -> ApiResult<Box<RawValue>> {
-    to_raw_value(event).map_err(|error| ApiError::internal("writing a template", &error))
+    to_raw_value(event).map_err(|error| ApiError::internal("encoding a template", &error))
 }

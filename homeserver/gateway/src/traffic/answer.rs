@@ -1,4 +1,4 @@
-//! The body of an answer: its bytes are charged to whoever asked until the connection has taken them.
+//! The body of an answer: its bytes are charged to the requester until they are passed to the connection.
 
 use std::{
     pin::Pin,
@@ -13,17 +13,17 @@ use weft_budget::Exhausted;
 
 use super::{Requester, connection::Activity};
 
-/// What is given to the connection at one time. HTTP/2 keeps what it was given until the client has room for it.
+/// Maximum bytes passed to the connection at one time. HTTP/2 buffers them until the client has window for them.
 const PART_BYTES: usize = 64 * 1024;
 
-/// In the extensions of an answer whose bytes are part of the program: they cost nothing.
+/// Extension of an answer whose bytes are part of the program: they are not charged.
 #[derive(Debug, Clone, Copy)]
 pub struct Uncharged;
 
 /// Charges an answer to its requester.
 ///
 /// # Errors
-/// When the requester holds too much already: the answer must not be kept.
+/// If the requester already holds too much: the answer must be dropped.
 pub(super) fn charge(answer: Response, requester: Arc<Requester>) -> Result<Response, Exhausted> {
     let bytes = answer.body().size_hint().exact().unwrap_or_default();
     if bytes > 0 && answer.extensions().get::<Uncharged>().is_none() {
@@ -42,14 +42,14 @@ pub(super) fn charge(answer: Response, requester: Arc<Requester>) -> Result<Resp
     }))
 }
 
-/// What an answer holds until the last of its bytes has been written or thrown away.
+/// The charge of an answer, held until its last byte is written or dropped.
 #[derive(Debug)]
 struct Hold {
     _activity: Activity,
     requester: Arc<Requester>,
 }
 
-/// Bytes that go on holding.
+/// Bytes with their charge.
 #[derive(Debug)]
 struct Charged {
     bytes: Bytes,
@@ -65,7 +65,7 @@ impl AsRef<[u8]> for Charged {
 #[derive(Debug)]
 struct AnswerBody {
     inner: Body,
-    /// Of the frame that was read last.
+    /// The rest of the last frame.
     rest: Bytes,
     hold: Arc<Hold>,
 }

@@ -1,4 +1,4 @@
-//! One accepted connection: its place in the budgets, what it is doing, and the end that it comes to when it does nothing.
+//! One accepted connection: its share of the budgets, its activity, and its end when it is idle or stalled.
 
 use std::{
     sync::{
@@ -20,17 +20,17 @@ const STALL: Duration = Duration::from_millis(WRITE_STALL_MS);
 #[derive(Debug)]
 pub struct Connection {
     network: Network,
-    /// None for a connection that nobody counts.
+    /// `None` for an uncounted connection.
     _share: Option<Share>,
-    /// Held until somebody has authenticated; None for a proxy's.
+    /// Held until the first authentication; `None` for a proxy's connection.
     stranger: Mutex<Option<KeyedShare<Network>>>,
-    /// Requests that aren't answered to their end, live sockets among them.
+    /// Requests in progress, including live sockets.
     requests: AtomicUsize,
-    /// Answers that aren't written to their end.
+    /// Answers that are not written completely.
     answers: AtomicUsize,
-    /// When a request last ended.
+    /// When the last request ended.
     idle_since: Mutex<Instant>,
-    /// When an answer last began, went on or ended.
+    /// When an answer last started, progressed or ended.
     progress: Mutex<Instant>,
 }
 
@@ -39,7 +39,7 @@ impl Connection {
         Arc::new(Self::make(network, Some(share), stranger))
     }
 
-    /// A connection that is not in any budget.
+    /// A connection that is in no budget.
     pub(super) fn uncounted(network: Network) -> Arc<Self> {
         Arc::new(Self::make(network, None, None))
     }
@@ -61,7 +61,7 @@ impl Connection {
         self.network
     }
 
-    /// Somebody has authenticated: it is no stranger's connection any more.
+    /// A caller has authenticated: the connection is no longer anonymous.
     pub(super) fn authenticated(&self) {
         drop(lock(&self.stranger).take());
     }
@@ -83,13 +83,13 @@ impl Connection {
         }
     }
 
-    /// Some of an answer was taken.
+    /// A part of an answer was written.
     pub(super) fn progressed(&self) {
         *lock(&self.progress) = Instant::now();
     }
 
-    /// When to look again; None where its time is up: no request is under way and none has come for long, or answers
-    /// wait and nothing of them was taken for long.
+    /// When to check again; `None` if the connection is to be closed: no request has been in progress for long, or answers
+    /// wait and nothing of them was written for long.
     pub(super) fn look_again(&self, now: Instant) -> Option<Instant> {
         if self.answers.load(Ordering::Relaxed) > 0 {
             return Some(*lock(&self.progress) + STALL).filter(|end| *end > now);
@@ -101,7 +101,7 @@ impl Connection {
     }
 }
 
-/// A request that is under way, or an answer that is being written.
+/// A request in progress, or an answer that is being written.
 #[derive(Debug)]
 pub(super) struct Activity {
     connection: Arc<Connection>,
@@ -122,6 +122,6 @@ impl Drop for Activity {
 }
 
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Values are replaced whole, so a panic elsewhere doesn't spoil them.
+    // Values are replaced as a whole, so a panic elsewhere doesn't make them inconsistent.
     value.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! Around every router: counts each request and its answer, and leaves the connection usable after a request whose body
-//! nobody wanted.
+//! The outermost layer: counts each request and its answer, and keeps the connection usable after a request whose body was not
+//! read.
 
 use std::{net::Ipv6Addr, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{client_address::ClientAddress, errors::ApiError};
 
-/// Counts everything that goes through the router.
+/// Counts all requests to the router.
 pub fn layer(router: Router, traffic: Traffic) -> Router {
     router.layer(from_fn_with_state(traffic, count))
 }
@@ -59,12 +59,12 @@ async fn count(State(traffic): State<Traffic>, request: Request, next: Next) -> 
     answer::charge(answer, requester).unwrap_or_else(|exhausted| ApiError::from(exhausted).into_response())
 }
 
-/// Where a request comes from whose listener doesn't say.
+/// The network of a request if the listener provides no address.
 fn nowhere() -> Network {
     Network::of(Ipv6Addr::UNSPECIFIED.into())
 }
 
-/// What a request takes before its body is read.
+/// Bytes charged for a request before its body is read.
 fn cost(request: &Request) -> u64 {
     let headers: usize = request
         .headers()
@@ -75,15 +75,15 @@ fn cost(request: &Request) -> u64 {
     REQUEST_OVERHEAD_BYTES + (headers + target) as u64
 }
 
-/// Reads on in what nobody wanted, within bounds: a client sends its whole request before it reads the answer, and sees a
-/// broken connection where nobody takes it. Where the bounds don't suffice, the answer says that the connection ends.
+/// Reads an unread body within bounds: a client sends its whole request before it reads the answer, and gets a broken
+/// connection if it isn't read. If the bounds don't suffice, the answer announces that the connection is closed.
 fn discard(rest: Rest, answer: Response, version: Version, expects: bool, requester: &Arc<Requester>) -> Response {
     if version > Version::HTTP_11 {
-        // Dropping it ends the stream, and the connection goes on.
+        // Dropping it resets the stream and keeps the connection.
         return answer;
     }
     if expects && !rest.begun {
-        // The client waits for leave to send it.
+        // The client waits for `100 Continue` before it sends the body.
         return closing(answer, version);
     }
     let fits = rest.body.size_hint().lower() <= MAX_DISCARDED_BYTES;
@@ -140,7 +140,7 @@ mod tests {
         layer(routes.fallback(crate::errors::unknown_path), traffic.clone())
     }
 
-    /// A connection to a server of its own.
+    /// A connection to a new server.
     async fn connect(traffic: &Traffic) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -175,9 +175,9 @@ mod tests {
         assert!(answer(stream).await.starts_with("http/1.1 200"));
     }
 
-    /// W13. The client reads nothing before it has sent all, as most do.
+    /// W13. Like most clients, this one reads nothing before it has sent everything.
     #[tokio::test]
-    async fn a_connection_is_usable_after_a_body_that_was_refused() {
+    async fn a_connection_is_usable_after_a_refused_body() {
         let mut stream = connect(&Traffic::unlimited()).await;
         for (path, bytes, status) in [
             ("/nowhere", 66_000, "404"),
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(first.status(), StatusCode::OK);
         let second = router(&traffic).oneshot(large()).await.unwrap();
         assert_eq!(second.status(), StatusCode::TOO_MANY_REQUESTS);
-        // Read, and written by nobody yet: the bytes are still held.
+        // Read but not written yet: the bytes are still held.
         let mut first = first.into_body();
         let mut parts = Vec::new();
         while let Some(frame) = first.frame().await {
@@ -257,9 +257,9 @@ mod tests {
         assert_eq!(traffic.0.stranger_bytes.total().usage().used, 0);
     }
 
-    /// Clients behind a proxy are told apart, and the proxy's own connections are nobody's.
+    /// Clients behind a proxy have separate budgets, and the proxy's own connections are in none.
     #[tokio::test]
-    async fn each_client_of_a_proxy_has_a_budget_of_its_own() {
+    async fn each_client_of_a_proxy_has_its_own_budget() {
         let proxy: std::net::IpAddr = "192.0.2.1".parse().unwrap();
         let limits = TrafficLimits {
             connections_per_network: 1,

@@ -1,6 +1,6 @@
-//! The body of a request: counted while it is read, and given up where it comes too slowly.
+//! The body of a request: counted while it is read, and aborted if it arrives too slowly.
 //!
-//! A body that nobody reads to its end is handed over, so that the connection can be used again ([`super::layer`]).
+//! A body that is not read completely is handed over, so that the connection can be used again ([`super::layer`]).
 
 use std::{
     pin::Pin,
@@ -18,26 +18,26 @@ use weft_wire::limits::{BODY_GRACE_MS, MIN_BODY_BYTES_PER_SECOND};
 
 use super::Requester;
 
-/// Why a body was not read to its end.
+/// Why a body was not read completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// The rest took too long.
-    #[error("the body came too slowly")]
+    #[error("the request body arrived too slowly")]
     TooSlow,
     /// The caller holds too much.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
 }
 
-/// What is left of a body that was not read to its end.
+/// The rest of a body that was not read completely.
 #[derive(Debug)]
 pub(super) struct Rest {
     pub(super) body: Body,
-    /// Whether any of it was asked for.
+    /// Whether reading has started.
     pub(super) begun: bool,
 }
 
-/// Where a body that is dropped leaves its rest.
+/// Receives the rest of a body that is dropped.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Leftover(Arc<Mutex<Option<Rest>>>);
 
@@ -54,11 +54,11 @@ impl Leftover {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct RequestBody {
-    /// None once it has ended.
+    /// `None` once it has ended.
     inner: Option<Body>,
     requester: Arc<Requester>,
     leftover: Leftover,
-    /// None until somebody asks for the first byte.
+    /// `None` until the first read.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -96,7 +96,7 @@ impl HttpBody for RequestBody {
         let frame = frame?;
         if let Some(data) = frame.data_ref() {
             let length = data.len() as u64;
-            // At least the grace is left after what has come, at most the time that the slowest client may take for it.
+            // The grace is always left after a frame; at most the slowest client's time for its bytes is added.
             let later = deadline.deadline() + Duration::from_millis(length * 1_000 / MIN_BODY_BYTES_PER_SECOND);
             let latest = Instant::now() + grace();
             deadline.as_mut().reset(later.min(latest));

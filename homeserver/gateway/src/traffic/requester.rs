@@ -1,5 +1,5 @@
-//! Who a request is charged to: at first the network that it comes from, then the account or server that it turned out to
-//! be from. Everything is given back when the request and its answer have ended.
+//! The party to which a request is charged: at first the network that it comes from, then the authenticated account or
+//! server. Everything is released when the request and its answer have ended.
 
 use std::{
     net::Ipv6Addr,
@@ -13,17 +13,17 @@ use weft_budget::{Exhausted, KeyedShare};
 
 use super::{Connection, Traffic, connection::Activity};
 
-/// Bytes that somebody holds, until this is dropped.
+/// Charged bytes, released on drop.
 #[derive(Debug)]
-#[must_use = "dropping it gives the bytes back"]
+#[must_use = "dropping it releases the bytes"]
 pub enum Held {
-    /// A stranger does.
+    /// Charged to an anonymous caller.
     Stranger(KeyedShare<Network>),
-    /// An account does.
+    /// Charged to an account.
     Account(KeyedShare<OwnedUserId>),
-    /// Another server does.
+    /// Charged to another server.
     Server(KeyedShare<OwnedServerName>),
-    /// Nobody counts them.
+    /// Not counted.
     Uncounted,
 }
 
@@ -37,10 +37,10 @@ impl Held {
         }
     }
 
-    /// Holds more.
+    /// Charges more bytes.
     ///
     /// # Errors
-    /// When the budget is exhausted.
+    /// If the budget is exhausted.
     pub fn grow(&mut self, bytes: u64) -> Result<(), Exhausted> {
         match self {
             Self::Stranger(share) => share.grow(bytes),
@@ -75,10 +75,10 @@ pub struct Requester {
 }
 
 impl Requester {
-    /// A stranger with a request of so many bytes, from the network of its connection.
+    /// An anonymous request of `bytes` bytes, from the network of its connection.
     ///
     /// # Errors
-    /// When the network holds too much, or all strangers do.
+    /// If the network, or all anonymous callers together, hold too much.
     pub fn new(traffic: &Traffic, connection: &Arc<Connection>, bytes: u64) -> Result<Arc<Self>, Exhausted> {
         Self::from_network(traffic, connection, connection.network(), bytes)
     }
@@ -86,7 +86,7 @@ impl Requester {
     /// The same from another network: that of a proxy's client.
     ///
     /// # Errors
-    /// When the network holds too much, or all strangers do.
+    /// If the network, or all anonymous callers together, hold too much.
     pub fn from_network(
         traffic: &Traffic,
         connection: &Arc<Connection>,
@@ -107,7 +107,7 @@ impl Requester {
         }))
     }
 
-    /// For a request that came without one, as in a router that is served without [`super::layer`].
+    /// For a request without a requester, as in a router that is served without [`super::layer`].
     #[must_use]
     pub fn uncounted() -> Arc<Self> {
         let network = Network::of(Ipv6Addr::UNSPECIFIED.into());
@@ -124,24 +124,24 @@ impl Requester {
         })
     }
 
-    /// The one that a request carries.
+    /// The requester in a request's extensions.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Arc<Self> {
         extensions.get::<Arc<Self>>().cloned().unwrap_or_else(Self::uncounted)
     }
 
-    /// The request is this user's.
+    /// Charges the request to this user from now on.
     ///
     /// # Errors
-    /// When the account holds too much, or all accounts do.
+    /// If the account, or all accounts together, hold too much.
     pub fn is_account(&self, user: &UserId) -> Result<(), Exhausted> {
         self.is(Caller::Account(user.to_owned()))
     }
 
-    /// The request is this server's.
+    /// Charges the request to this server from now on.
     ///
     /// # Errors
-    /// When the server holds too much, or all servers do.
+    /// If the server, or all servers together, hold too much.
     pub fn is_server(&self, server: &ServerName) -> Result<(), Exhausted> {
         self.is(Caller::Server(server.to_owned()))
     }
@@ -154,18 +154,18 @@ impl Requester {
         Ok(())
     }
 
-    /// Holds more until the request has ended.
+    /// Charges more bytes until the request has ended.
     ///
     /// # Errors
-    /// When the budget is exhausted.
+    /// If the budget is exhausted.
     pub fn grow(&self, bytes: u64) -> Result<(), Exhausted> {
         self.state().held.grow(bytes)
     }
 
-    /// Holds more for as long as the caller keeps it.
+    /// Charges more bytes until the result is dropped.
     ///
     /// # Errors
-    /// When the budget is exhausted.
+    /// If the budget is exhausted.
     pub fn hold(&self, bytes: u64) -> Result<Held, Exhausted> {
         let caller = self.state().caller.clone();
         self.take(&caller, bytes)
@@ -185,7 +185,7 @@ impl Requester {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // It is replaced whole, so a panic elsewhere doesn't spoil it.
+        // It is replaced as a whole, so a panic elsewhere doesn't make it inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

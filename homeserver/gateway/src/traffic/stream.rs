@@ -1,6 +1,6 @@
-//! The bytes of a connection, below TLS and HTTP: a connection that does nothing, or whose other end takes nothing, ends.
+//! The byte stream of a connection, below TLS and HTTP: an idle connection, or one whose peer reads nothing, is closed.
 //!
-//! Time limits of single requests are in [`super::request_body`] and in the HTTP library.
+//! Must not time single requests: [`super::request_body`] and the HTTP library do.
 
 use std::{
     io,
@@ -26,12 +26,12 @@ pub struct Guarded<S> {
     stream: S,
     connection: Arc<Connection>,
     idle: Pin<Box<Sleep>>,
-    /// The end of a write that waits. Each byte that is taken puts it off.
+    /// The deadline of a blocked write. Each written byte extends it.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Guarded<S> {
-    /// Guards a stream on behalf of its connection.
+    /// Guards the stream of a connection.
     pub fn new(stream: S, connection: Arc<Connection>) -> Self {
         let first_look = Instant::now() + Duration::from_millis(CONNECTION_IDLE_MS);
         Self {
@@ -42,12 +42,12 @@ impl<S> Guarded<S> {
         }
     }
 
-    /// The stream itself.
+    /// The inner stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// Ready when the connection has come to its end.
+    /// Ready when the connection is to be closed.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.idle.as_mut().poll(context));
@@ -84,7 +84,7 @@ impl<S> Guarded<S> {
     }
 }
 
-/// How long the slowest client that is served may take for so many bytes.
+/// Time that the slowest supported client may take for this number of bytes.
 fn time_for(count: usize) -> Duration {
     Duration::from_millis(count as u64 * 1_000 / MIN_LIVE_BYTES_PER_SECOND)
 }
@@ -98,7 +98,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) {
             return Poll::Ready(read);
         }
-        // Nothing was read: to the reader the other end has closed.
+        // An empty read: for the reader the peer has closed the connection.
         self.poll_end(context).map(Ok)
     }
 }

@@ -67,7 +67,7 @@ async fn after_a_failed_sync_reads_go_on_and_every_write_is_503_with_words() {
                 "{path}: {answer}"
             );
             assert!(
-                answer["error"].as_str().unwrap().contains("can't write to its disk"),
+                answer["error"].as_str().unwrap().contains("cannot write to its disk"),
                 "{path}: {answer}"
             );
         }

@@ -111,7 +111,10 @@ async fn a_restricted_room_is_refused_in_this_servers_own_words() {
         let (status, answer) = world.ask("POST", &join, Some(&bob.token), json!({})).await;
         assert_eq!((status, answer["errcode"].as_str()), (403, Some("M_FORBIDDEN")));
         assert!(
-            answer["error"].as_str().unwrap().contains("in none of the rooms"),
+            answer["error"]
+                .as_str()
+                .unwrap()
+                .contains("not joined to a room whose members may join"),
             "{answer}"
         );
     }

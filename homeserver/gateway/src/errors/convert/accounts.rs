@@ -1,4 +1,4 @@
-//! Failures of accounts.
+//! Errors of `accounts`.
 
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use crate::errors::ApiError;
 impl From<AccountsUnavailable> for ApiError {
     fn from(error: AccountsUnavailable) -> Self {
         match error {
-            AccountsUnavailable::Contended => Self::unavailable("Others changed the same at that moment: try again."),
+            AccountsUnavailable::Contended => {
+                Self::unavailable("A concurrent request changed the same data. Try again.")
+            }
             AccountsUnavailable::Busy => Self::limit_exceeded(Duration::from_secs(1)),
             AccountsUnavailable::Read(error) => error.into(),
             AccountsUnavailable::Commit(error) => error.into(),
@@ -37,7 +39,7 @@ impl From<PasswordRefused> for ApiError {
     }
 }
 
-/// An error's words as a sentence.
+/// An error's text as a sentence.
 fn capitalized(error: &impl ToString) -> String {
     let words = error.to_string();
     let mut letters = words.chars();
@@ -70,7 +72,11 @@ impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
         match error {
             RegisterError::InvalidUsername(error) => error.into(),
-            RegisterError::Taken => Self::new(StatusCode::BAD_REQUEST, "M_USER_IN_USE", "This user name is taken."),
+            RegisterError::Taken => Self::new(
+                StatusCode::BAD_REQUEST,
+                "M_USER_IN_USE",
+                "This user name is already taken.",
+            ),
             RegisterError::Password(error) => error.into(),
             RegisterError::Profile(error) => error.into(),
             RegisterError::Unavailable(error) => error.into(),
@@ -81,7 +87,7 @@ impl From<RegisterError> for ApiError {
 impl From<SetPasswordError> for ApiError {
     fn from(error: SetPasswordError) -> Self {
         match error {
-            SetPasswordError::UnknownUser => Self::not_found("There is no such account."),
+            SetPasswordError::UnknownUser => Self::not_found("Account not found."),
             SetPasswordError::Password(error) => error.into(),
             SetPasswordError::Unavailable(error) => error.into(),
         }

@@ -1,4 +1,4 @@
-//! Failures of rooms.
+//! Errors of `room`.
 
 use axum::http::StatusCode;
 use weft_room::{
@@ -13,7 +13,7 @@ impl From<Unavailable> for ApiError {
     fn from(error: Unavailable) -> Self {
         match error {
             Unavailable::Stopping => Self::unavailable("The server is stopping."),
-            Unavailable::Interrupted => Self::unavailable("The request was interrupted: try again."),
+            Unavailable::Interrupted => Self::unavailable("The request was interrupted. Try again."),
             Unavailable::Read(error) => error.into(),
             Unavailable::Commit(error) => error.into(),
             error @ Unavailable::Damaged(_) => Self::internal("rooms", &error),
@@ -21,9 +21,9 @@ impl From<Unavailable> for ApiError {
     }
 }
 
-/// Rooms that the server does not know and rooms that the user is not in look the same from outside.
+/// An unknown room and a room that the user is not in have the same answer.
 fn unknown_room() -> ApiError {
-    ApiError::forbidden("You are not in this room, or it does not exist.")
+    ApiError::forbidden("You are not joined to this room, or it does not exist.")
 }
 
 impl From<SendError> for ApiError {
@@ -31,13 +31,13 @@ impl From<SendError> for ApiError {
         match error {
             SendError::UnknownRoom(_) => unknown_room(),
             SendError::Forbidden { reason } => Self::forbidden(format!("The room's rules forbid this: {reason}")),
-            SendError::UnknownEvent(_) => Self::not_found("This room has no such event."),
-            SendError::BadContent { reason } => Self::bad_json(format!("The content can't be sent: {reason}")),
+            SendError::UnknownEvent(_) => Self::not_found("Event not found in this room."),
+            SendError::BadContent { reason } => Self::bad_json(format!("The content is not allowed: {reason}")),
             SendError::TooLarge { reason } => Self::too_large(format!("The event is too large: {reason}")),
             SendError::Inadmissible { reason } => Self::new(
                 StatusCode::BAD_REQUEST,
                 errcode::UPDATE_REFUSED,
-                format!("The edit is refused: {reason}"),
+                format!("The edit was refused: {reason}"),
             ),
             SendError::Unavailable(error) => error.into(),
         }
@@ -51,9 +51,11 @@ impl From<CreateError> for ApiError {
             CreateError::UnsupportedVersion(version) => Self::new(
                 bad,
                 "M_UNSUPPORTED_ROOM_VERSION",
-                format!("This server has no room version {version}."),
+                format!("Room version {version} is not supported."),
             ),
-            CreateError::AliasTaken(alias) => Self::new(bad, "M_ROOM_IN_USE", format!("{alias} is taken.")),
+            CreateError::AliasTaken(alias) => {
+                Self::new(bad, "M_ROOM_IN_USE", format!("Room alias {alias} is already taken."))
+            }
             CreateError::Invalid { .. } => Self::invalid_param(error.to_string()),
             CreateError::Event { kind, source } => match *source {
                 SendError::Unavailable(error) => error.into(),
@@ -76,8 +78,12 @@ impl From<AccessError> for ApiError {
 impl From<DirectoryError> for ApiError {
     fn from(error: DirectoryError) -> Self {
         match error {
-            DirectoryError::Taken(alias) => Self::new(StatusCode::CONFLICT, "M_UNKNOWN", format!("{alias} is taken.")),
-            DirectoryError::UnknownAlias(alias) => Self::not_found(format!("There is no alias {alias}.")),
+            DirectoryError::Taken(alias) => Self::new(
+                StatusCode::CONFLICT,
+                "M_UNKNOWN",
+                format!("Room alias {alias} is already taken."),
+            ),
+            DirectoryError::UnknownAlias(alias) => Self::not_found(format!("Room alias {alias} not found.")),
             DirectoryError::StillIn => Self::new(
                 StatusCode::BAD_REQUEST,
                 "M_UNKNOWN",
@@ -94,9 +100,10 @@ impl From<EditError> for ApiError {
         match error {
             EditError::UnknownRoom(_) | EditError::NotJoined => unknown_room(),
             EditError::NotADocument(_) => not_a_document(),
-            EditError::Forbidden { role } => {
-                Self::forbidden(format!("As a {} you may not edit this document.", role.name()))
-            }
+            EditError::Forbidden { role } => Self::forbidden(format!(
+                "Your role ({}) does not allow you to edit this document.",
+                role.name()
+            )),
             EditError::Malformed(_) | EditError::Refused(_) => {
                 Self::new(bad, errcode::UPDATE_REFUSED, error.to_string())
             }
@@ -145,7 +152,7 @@ impl From<ReceiveError> for ApiError {
 impl From<TemplateError> for ApiError {
     fn from(error: TemplateError) -> Self {
         match error {
-            TemplateError::UnknownRoom(_) => Self::not_found("This server is not in that room."),
+            TemplateError::UnknownRoom(_) => Self::not_found("This server is not in the room."),
             TemplateError::Forbidden { reason } => Self::forbidden(reason),
             TemplateError::UnableToAuthorise => {
                 Self::new(StatusCode::BAD_REQUEST, "M_UNABLE_TO_AUTHORISE_JOIN", error.to_string())
@@ -158,7 +165,7 @@ impl From<TemplateError> for ApiError {
 impl From<AcceptError> for ApiError {
     fn from(error: AcceptError) -> Self {
         match error {
-            AcceptError::UnknownRoom(_) => Self::not_found("This server is not in that room."),
+            AcceptError::UnknownRoom(_) => Self::not_found("This server is not in the room."),
             AcceptError::BadEvent { reason } => Self::invalid_param(reason),
             AcceptError::Forbidden { reason } => Self::forbidden(reason),
             AcceptError::Unavailable(error) => error.into(),
@@ -182,12 +189,12 @@ impl From<AdoptError> for ApiError {
             AdoptError::UnsupportedVersion(version) => Self::new(
                 StatusCode::BAD_REQUEST,
                 "M_UNSUPPORTED_ROOM_VERSION",
-                format!("This server has no room version {version}."),
+                format!("Room version {version} is not supported."),
             ),
             AdoptError::BadState { .. } => Self::bad_gateway(error.to_string()),
-            AdoptError::Overtaken => Self::unavailable(
-                "The server that let you in had not heard yet that you left or were removed. Try again.",
-            ),
+            AdoptError::Overtaken => {
+                Self::unavailable("The resident server had not yet received your leave or removal. Try again.")
+            }
             AdoptError::Unavailable(error) => error.into(),
         }
     }

@@ -1,14 +1,14 @@
-//! Failures of the store. Those of the disk are 503: another server, or this one later, can give the answer.
+//! Errors of the store. Disk errors are 503: the request may succeed on another server, or on this one later.
 
 use weft_store::{CommitError, ReadError};
 
 use crate::errors::ApiError;
 
-/// What can't be read may be readable later, or from a backup.
-const UNREADABLE: &str = "The server can't read its data at the moment.";
-/// After a failed write nothing is taken, so that nothing is acknowledged that isn't on disk.
+/// Unreadable data may be readable later, or from a backup.
+const UNREADABLE: &str = "The server cannot read its data at the moment.";
+/// After a failed write no commit is accepted, so that nothing is acknowledged that isn't on disk.
 const UNWRITABLE: &str =
-    "The server can't write to its disk, which is full or broken, and takes nothing until it is started again.";
+    "The server cannot write to its disk, which is full or broken. It accepts no changes until it is restarted.";
 
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
@@ -22,7 +22,7 @@ impl From<ReadError> for ApiError {
 impl From<CommitError> for ApiError {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::Fence { .. } => Self::unavailable("Others changed the same at that moment: try again."),
+            CommitError::Fence { .. } => Self::unavailable("A concurrent request changed the same data. Try again."),
             CommitError::Poisoned { .. } => Self::store(UNWRITABLE, &error),
             CommitError::Closed => Self::store(UNREADABLE, &error),
             CommitError::Invalid { .. } => Self::internal("store", &error),

@@ -6,7 +6,7 @@ use weft_budget::Exhausted;
 
 use crate::errors::ApiError;
 
-/// What others hold is given back within moments.
+/// Bytes that are held by others are released within moments.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl From<Exhausted> for ApiError {
