@@ -7,8 +7,7 @@ mod account_data;
 mod admin_register;
 mod aggregations;
 mod aliases;
-mod asking;
-mod beside;
+mod asker;
 mod create_room;
 mod deactivate;
 mod devices;
@@ -47,6 +46,7 @@ mod tags;
 mod threads;
 pub(crate) mod tokens;
 mod typing;
+mod unsigned;
 mod user_directory;
 
 use std::sync::Arc;

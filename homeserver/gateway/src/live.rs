@@ -4,7 +4,6 @@
 //! a [`document_connection`] (one document on one socket) handles the message, an [`encoder`] encodes the answers in the same
 //! framing. Must not judge updates or rights: that is done in `room`.
 
-mod asking;
 mod cursors;
 mod document_connection;
 mod edits;
@@ -16,6 +15,7 @@ mod outgoing;
 mod plain;
 mod refusals;
 mod socket;
+mod step1_backoff;
 pub(crate) mod target;
 mod upgrade;
 mod websocket;

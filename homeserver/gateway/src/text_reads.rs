@@ -24,7 +24,7 @@ pub struct TextReads(Arc<Waiting>);
 /// The permit to build one text. Dropping it admits the next request of the same user.
 #[derive(Debug)]
 #[must_use = "dropping it releases the permit"]
-pub(crate) struct Turn {
+pub(crate) struct ReadPermit {
     reads: TextReads,
     user: OwnedUserId,
     permit: Option<OwnedSemaphorePermit>,
@@ -32,9 +32,9 @@ pub(crate) struct Turn {
 
 impl TextReads {
     /// Waits until fewer than [`MAX_TEXT_READS_PER_USER`] texts are being built for the user.
-    pub(crate) async fn turn(&self, user: &UserId) -> Turn {
+    pub(crate) async fn permit(&self, user: &UserId) -> ReadPermit {
         let of_user = self.of(user);
-        Turn {
+        ReadPermit {
             reads: self.clone(),
             user: user.to_owned(),
             // The semaphore is never closed.
@@ -58,7 +58,7 @@ impl TextReads {
     }
 }
 
-impl Drop for Turn {
+impl Drop for ReadPermit {
     fn drop(&mut self) {
         drop(self.permit.take());
         let mut users = self.reads.users();
@@ -78,29 +78,34 @@ mod tests {
     #[tokio::test]
     async fn a_user_waits_only_for_own_permits_and_the_entry_is_removed_afterwards() {
         let reads = TextReads::default();
-        let mut turns = Vec::new();
+        let mut permits = Vec::new();
         for _ in 0..MAX_TEXT_READS_PER_USER {
-            turns.push(reads.turn(user_id!("@a:x")).await);
+            permits.push(reads.permit(user_id!("@a:x")).await);
         }
-        let mut waiting = Box::pin(reads.turn(user_id!("@a:x")));
+        let mut waiting = Box::pin(reads.permit(user_id!("@a:x")));
         assert!(waiting.as_mut().now_or_never().is_none());
-        drop(reads.turn(user_id!("@b:x")).now_or_never().expect("another user waits"));
-        turns.pop();
+        drop(
+            reads
+                .permit(user_id!("@b:x"))
+                .now_or_never()
+                .expect("another user waits"),
+        );
+        permits.pop();
         drop(waiting.await);
         assert_eq!(reads.users().len(), 1);
-        turns.clear();
+        permits.clear();
         assert!(reads.users().is_empty());
     }
 
     #[tokio::test]
     async fn a_cancelled_waiting_request_holds_no_permit() {
         let reads = TextReads::default();
-        let mut turns = Vec::new();
+        let mut permits = Vec::new();
         for _ in 0..MAX_TEXT_READS_PER_USER {
-            turns.push(reads.turn(user_id!("@a:x")).await);
+            permits.push(reads.permit(user_id!("@a:x")).await);
         }
-        assert!(reads.turn(user_id!("@a:x")).now_or_never().is_none());
-        turns.pop();
-        assert!(reads.turn(user_id!("@a:x")).now_or_never().is_some());
+        assert!(reads.permit(user_id!("@a:x")).now_or_never().is_none());
+        permits.pop();
+        assert!(reads.permit(user_id!("@a:x")).now_or_never().is_some());
     }
 }

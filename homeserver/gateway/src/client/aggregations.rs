@@ -12,9 +12,9 @@ use weft_room::{Reader, UnsignedData};
 use weft_store::tables::rooms::{Relation, RelationRow};
 
 use super::{
-    beside::Viewer,
     events::{Shown, client_event_with},
     relations::relation,
+    unsigned::Viewer,
 };
 use crate::errors::ApiResult;
 

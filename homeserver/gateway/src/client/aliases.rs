@@ -17,7 +17,7 @@ use weft_room::{Reader, Rooms};
 
 use super::{
     Ports,
-    asking::Asking,
+    asker::UnverifiedAsker,
     join::room_of_alias,
     membership_check::{self, Readable},
     remote::Remote,
@@ -44,11 +44,11 @@ async fn resolve(
     State(reader): State<Reader>,
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
-    asking: Asking,
+    asker: UnverifiedAsker,
     Ruma(request): Ruma<get_alias::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let alias = &request.room_alias;
-    let asker = asking.asker(&accounts).await;
+    let asker = asker.verify(&accounts).await;
     let (room, mut servers) = room_of_alias((&reader, &accounts, &remote), &asker, alias).await?;
     if alias.server_name() == accounts.server_name() && servers.is_empty() {
         servers.push(accounts.server_name().to_owned());

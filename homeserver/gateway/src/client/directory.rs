@@ -20,7 +20,7 @@ use weft_room::{Reader, Rooms};
 use super::{
     Ports,
     aliases::may_name,
-    asking::Asking,
+    asker::UnverifiedAsker,
     remote::{PublicRoomsQuery, Remote},
 };
 use crate::{
@@ -45,7 +45,7 @@ async fn list(
     State(directory): State<Arc<PublicRooms>>,
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
-    asking: Asking,
+    asker: UnverifiedAsker,
     Ruma(request): Ruma<get_public_rooms::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let query = PublicRoomsQuery {
@@ -55,7 +55,7 @@ async fn list(
     };
     match elsewhere(request.server, &accounts) {
         Some(server) => {
-            let asker = asking.asker(&accounts).await;
+            let asker = asker.verify(&accounts).await;
             Ok(Json(remote.public_rooms(&asker, &server, query).await?))
         }
         None => Ok(Json(directory.page(&reader, &query).await?)),

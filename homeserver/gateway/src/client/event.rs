@@ -15,12 +15,12 @@ use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{
     Ports,
-    beside::{Viewer, shown_events, shown_timeline},
     events::{Shown, client_event, passes, types_of},
     filters::check_events,
     ignored::{Ignored, ignored_users},
     membership_check,
     tokens::TimelineToken,
+    unsigned::{Viewer, shown_events, shown_timeline},
 };
 use crate::{
     authentication::Authenticated,
@@ -152,14 +152,14 @@ impl Around<'_> {
     }
 
     /// The state after the last event; with lazy loading only the member events of the senders.
-    fn state<'a>(&self, state: Option<StateView>, speakers: impl Iterator<Item = &'a Pdu>) -> Vec<Arc<Pdu>> {
+    fn state<'a>(&self, state: Option<StateView>, senders: impl Iterator<Item = &'a Pdu>) -> Vec<Arc<Pdu>> {
         let Some(state) = state else { return Vec::new() };
         if self.filter.lazy_load_options.is_disabled() {
             return state.iter().cloned().collect();
         }
-        let speakers: BTreeSet<&str> = speakers.map(|pdu| pdu.sender().as_str()).collect();
+        let senders: BTreeSet<&str> = senders.map(|pdu| pdu.sender().as_str()).collect();
         let wanted = |pdu: &&Arc<Pdu>| {
-            pdu.kind() != "m.room.member" || pdu.state_key().is_some_and(|user| speakers.contains(user))
+            pdu.kind() != "m.room.member" || pdu.state_key().is_some_and(|user| senders.contains(user))
         };
         state.iter().filter(wanted).cloned().collect()
     }

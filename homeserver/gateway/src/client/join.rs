@@ -68,7 +68,7 @@ async fn knock(
 ) -> ApiResult<Json<Value>> {
     let user = &caller.user_id;
     let (room, via) = resolve(&ports, &caller.user_id, request.room_id_or_alias).await?;
-    let _turn = ports.membership.lock(user, user, &room).await?;
+    let _lock = ports.membership.lock(user, user, &room).await?;
     let content = member_content(&ports.accounts, user, request.reason).await?;
     if resident(&ports.reader, &ports.accounts, &room).await? {
         send_membership(&ports.rooms, user, &room, "knock", content).await?;

@@ -38,7 +38,7 @@ async fn leave(
         .into_iter()
         .collect();
     let user = &caller.user_id;
-    let _turn = membership.lock(user, user, &request.room_id).await?;
+    let _lock = membership.lock(user, user, &request.room_id).await?;
     leave_room(&rooms, &remote, user, &request.room_id, content).await?;
     Ok(Json(json!({})))
 }

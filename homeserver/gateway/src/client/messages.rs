@@ -21,12 +21,12 @@ use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{
     Ports,
-    beside::{Viewer, shown_timeline},
     events::{Shown, client_event, passes, types_of},
     filters::check_events,
     ignored::{Ignored, ignored_users},
     membership_check::{self, Readable},
     tokens::TimelineToken,
+    unsigned::{Viewer, shown_timeline},
 };
 use crate::{
     authentication::Authenticated,

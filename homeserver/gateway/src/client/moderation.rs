@@ -49,7 +49,7 @@ async fn invite(
     let mut content = Map::new();
     content.extend(recipient.reason.map(|reason| ("reason".to_owned(), reason.into())));
     let people = (&*caller.user_id, &*recipient.user_id);
-    let _turn = membership.lock(people.0, people.1, &request.room_id).await?;
+    let _lock = membership.lock(people.0, people.1, &request.room_id).await?;
     invite_user(&rooms, &accounts, &remote, &request.room_id, people, content).await?;
     Ok(Json(json!({})))
 }
@@ -64,7 +64,7 @@ pub(super) async fn invite_user(
     content: Map<String, Value>,
 ) -> ApiResult<()> {
     if !accounts.is_local(invitee) {
-        if says_the_same(rooms, room, (inviter, invitee), &content).await? {
+        if has_same_content(rooms, room, (inviter, invitee), &content).await? {
             return Ok(());
         }
         return remote.invite(inviter, invitee, room, content).await;
@@ -76,7 +76,7 @@ pub(super) async fn invite_user(
     }
     let mut all = invitation(accounts, invitee).await?;
     all.extend(content);
-    if says_the_same(rooms, room, (inviter, invitee), &all).await? {
+    if has_same_content(rooms, room, (inviter, invitee), &all).await? {
         return Ok(());
     }
     set_membership(rooms, room, (inviter, invitee), "invite", all).await
@@ -92,7 +92,7 @@ pub(crate) async fn invitation(accounts: &Accounts, invitee: &UserId) -> ApiResu
 }
 
 /// Whether an open invitation by the same user has the same content, so that a second one would change nothing.
-async fn says_the_same(
+async fn has_same_content(
     rooms: &Rooms,
     room: &RoomId,
     (inviter, invitee): (&UserId, &UserId),

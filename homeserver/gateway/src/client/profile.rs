@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
 use weft_room::{NewEvent, Rooms};
 
-use super::{Ports, asking::Asking, membership_check::same_user, membership_lock::MembershipLocks, remote::Remote};
+use super::{
+    Ports, asker::UnverifiedAsker, membership_check::same_user, membership_lock::MembershipLocks, remote::Remote,
+};
 use crate::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -30,11 +32,11 @@ pub(super) fn routes() -> Router<Ports> {
 async fn fields(
     accounts: &Accounts,
     remote: &Arc<dyn Remote>,
-    asking: Asking,
+    asker: UnverifiedAsker,
     user: &UserId,
 ) -> ApiResult<Map<String, Value>> {
     if !accounts.is_local(user) {
-        return remote.profile(&asking.asker(accounts).await, user).await;
+        return remote.profile(&asker.verify(accounts).await, user).await;
     }
     let profile = accounts.profile(user).await?;
     Ok(profile
@@ -46,21 +48,21 @@ async fn fields(
 async fn show(
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
-    asking: Asking,
+    asker: UnverifiedAsker,
     Ruma(request): Ruma<get_profile::v3::Request>,
 ) -> ApiResult<Json<Map<String, Value>>> {
-    Ok(Json(fields(&accounts, &remote, asking, &request.user_id).await?))
+    Ok(Json(fields(&accounts, &remote, asker, &request.user_id).await?))
 }
 
 /// GET /_matrix/client/v3/profile/{userId}/{keyName}
 async fn show_field(
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
-    asking: Asking,
+    asker: UnverifiedAsker,
     Ruma(request): Ruma<get_profile_field::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let name = request.field.as_str();
-    let mut fields = fields(&accounts, &remote, asking, &request.user_id).await?;
+    let mut fields = fields(&accounts, &remote, asker, &request.user_id).await?;
     match fields.remove(name) {
         Some(value) => Ok(Json(json!({ name: value }))),
         // The two oldest fields answer with an empty object if they are unset; clients rely on it.
@@ -125,7 +127,7 @@ async fn propagate(
             continue;
         }
         // The lock prevents that a user who leaves meanwhile is joined again with the new name.
-        let _turn = membership.lock(user, user, &entry.room).await?;
+        let _lock = membership.lock(user, user, &entry.room).await?;
         if rooms.reader().membership(&entry.room, user).await? != MembershipState::Join {
             continue;
         }

@@ -27,12 +27,12 @@ use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{
     Ports,
-    beside::{Viewer, shown_timeline},
     event::seen,
     events::Shown,
     ignored::ignored_users,
     messages::{Wanted, read},
     tokens::TimelineToken,
+    unsigned::{Viewer, shown_timeline},
 };
 use crate::{
     authentication::Authenticated,

@@ -195,9 +195,9 @@ impl SyncRequest<'_> {
             }),
         };
         let mut rooms = self.rooms(&account_data, &ignored).await?;
-        let (presence, told) = self.presence(&rooms.newcomers()).await;
+        let (presence, up_to) = self.presence(&rooms.newcomers()).await;
         let next = SyncToken {
-            presence: told,
+            presence: up_to,
             ..self.now
         };
         Ok(Body::new(
@@ -213,15 +213,15 @@ impl SyncRequest<'_> {
     /// which they are complete.
     async fn presence(&self, newcomers: &BTreeSet<OwnedUserId>) -> (Events, u64) {
         let after = self.since.map(|since| since.presence);
-        let (mut news, told) = self.presence.changes_since(self.user, after).await;
-        let known: BTreeSet<OwnedUserId> = news.iter().map(|(user, _)| user.clone()).collect();
+        let (mut changes, up_to) = self.presence.changes_since(self.user, after).await;
+        let known: BTreeSet<OwnedUserId> = changes.iter().map(|(user, _)| user.clone()).collect();
         let newcomers = self.presence.present(newcomers).into_iter();
-        news.extend(newcomers.filter(|(user, _)| !known.contains(user)));
+        changes.extend(newcomers.filter(|(user, _)| !known.contains(user)));
         if !wanted(&self.filter.presence, "m.presence") {
-            return (Events::default(), told);
+            return (Events::default(), up_to);
         }
         let event = |(user, seen): &(OwnedUserId, UserPresence)| json!({"type": "m.presence", "sender": user, "content": self.presence.content(seen)});
-        (Events::from_values(news.iter().map(event).collect()), told)
+        (Events::from_values(changes.iter().map(event).collect()), up_to)
     }
 
     fn global_account_data(&self, all: &[AccountDataChange]) -> Events {

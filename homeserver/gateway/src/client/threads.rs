@@ -22,7 +22,6 @@ use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{
     Ports,
-    beside::{Viewer, shown_events},
     event::seen,
     events::Shown,
     ignored::{Ignored, ignored_users},
@@ -30,6 +29,7 @@ use super::{
     messages::{Found, Wanted, read},
     relations::{DEFAULT_PAGE, relation},
     tokens::TimelineToken,
+    unsigned::{Viewer, shown_events},
 };
 use crate::{
     authentication::Authenticated,
@@ -117,7 +117,7 @@ impl Threads<'_> {
     }
 
     /// The threads that previous pages listed.
-    async fn told(&self) -> ApiResult<BTreeSet<OwnedEventId>> {
+    async fn listed(&self) -> ApiResult<BTreeSet<OwnedEventId>> {
         if self.from.is_none() {
             return Ok(BTreeSet::new());
         }
@@ -131,11 +131,11 @@ impl Threads<'_> {
         limit: usize,
         own: Option<&BTreeSet<OwnedEventId>>,
     ) -> ApiResult<(Vec<Arc<Pdu>>, Option<TimelineToken>)> {
-        let mut told = self.told().await?;
+        let mut listed = self.listed().await?;
         let found = self.answers(self.from, Direction::Backward, None).await?;
         let mut roots = Vec::new();
         for answer in &found.events {
-            let Some(id) = root(&answer.pdu).filter(|id| !told.contains(id)) else {
+            let Some(id) = root(&answer.pdu).filter(|id| !listed.contains(id)) else {
                 continue;
             };
             if roots.len() >= limit {
@@ -148,7 +148,7 @@ impl Threads<'_> {
             if own.is_none_or(|own| own.contains(&id) || pdu.sender() == self.user) {
                 roots.push(pdu);
             }
-            told.insert(id);
+            listed.insert(id);
         }
         Ok((roots, found.end))
     }

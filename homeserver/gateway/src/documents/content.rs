@@ -23,14 +23,14 @@ use crate::{authentication::Authenticated, errors::ApiResult, text_reads::TextRe
 /// The requests for whole texts in progress. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ContentReads {
-    turns: TextReads,
+    permits: TextReads,
     of_users: Arc<KeyedBudget<OwnedUserId>>,
 }
 
 impl Default for ContentReads {
     fn default() -> Self {
         Self {
-            turns: TextReads::default(),
+            permits: TextReads::default(),
             of_users: KeyedBudget::new("content_reads", MAX_CONTENT_READS_PER_USER, MAX_CONTENT_READS_WAITING),
         }
     }
@@ -52,7 +52,7 @@ pub(super) async fn content(
 ) -> ApiResult<Response> {
     let reads = &ports.content_reads;
     let _share = reads.of_users.try_take(&session.user_id, 1)?;
-    let _turn = reads.turns.turn(&session.user_id).await;
+    let _permit = reads.permits.permit(&session.user_id).await;
     let open = open(&ports, &named, &session.user_id).await?;
     let update = ports.rooms.content(&open.room, None).await?;
     let headers = [

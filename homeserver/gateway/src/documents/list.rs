@@ -39,7 +39,7 @@ pub(super) async fn list(
 
 /// An invitation to a document: from the inviting server's stripped state or, if this server is in the room, from its state.
 async fn invitation(reader: &Reader, entry: &RoomMembership, user: &UserId) -> Result<Option<Invitation>, Unavailable> {
-    let told = match reader.state(&entry.room).await? {
+    let shown = match reader.state(&entry.room).await? {
         Some(state) if reader.is_document(&entry.room).await? => state
             .get("m.room.member", user.as_str())
             .map(|member| (summary::title(&state), member.sender().to_owned())),
@@ -50,7 +50,7 @@ async fn invitation(reader: &Reader, entry: &RoomMembership, user: &UserId) -> R
             summary::invitation(&stripped, user)
         }
     };
-    Ok(told.map(|(title, inviter)| Invitation {
+    Ok(shown.map(|(title, inviter)| Invitation {
         doc_id: entry.room.clone(),
         title,
         inviter,

@@ -73,7 +73,7 @@ pub(super) async fn set_role(
     let user = UserId::parse(user).map_err(|_| no_user())?;
     let Open { room, state } = open(&ports, &named, &session.user_id).await?;
     // Held until the membership is written: a concurrent invitation must not come between.
-    let _turn = ports.membership.lock(&session.user_id, &user, &room).await?;
+    let _lock = ports.membership.lock(&session.user_id, &user, &room).await?;
     let membership = ports.rooms.reader().membership(&room, &user).await?;
     let is_there = matches!(membership, MembershipState::Join | MembershipState::Invite);
     if !is_there && !state.can_invite(&session.user_id) {
@@ -106,7 +106,7 @@ pub(super) async fn remove(
 ) -> ApiResult<Json<Value>> {
     let user = UserId::parse(user).map_err(|_| no_user())?;
     let Open { room, state } = open(&ports, &named, &session.user_id).await?;
-    let _turn = ports.membership.lock(&session.user_id, &user, &room).await?;
+    let _lock = ports.membership.lock(&session.user_id, &user, &room).await?;
     let membership = ports.rooms.reader().membership(&room, &user).await?;
     let present = matches!(
         membership,

@@ -23,13 +23,13 @@ use weft_wire::{
 
 use super::{
     LivePorts,
-    asking::Asking,
     cursors::Cursors,
     edits::{self, Edits},
     encoder::Encoder,
     inbox::{Held, Inbox},
     outgoing::Out,
     refusals,
+    step1_backoff::Step1Backoff,
     target::{self, Target},
 };
 
@@ -99,9 +99,9 @@ enum Next {
     Change(Change),
     Committed(Committed),
     Message(Incoming, Held),
-    AwarenessTurn,
+    AwarenessDue,
     /// Missing updates are to be requested again.
-    AskAgain,
+    RequestMissing,
     /// The writer can accept messages again.
     Writable,
     /// The access token has expired.
@@ -132,17 +132,17 @@ pub(super) struct DocumentConnection {
     edits: Edits,
     committing: Option<Committing>,
     /// Edits that depend on missing updates: acknowledged with the step 2 that supplies those.
-    owed: usize,
-    asking: Asking,
+    unacknowledged: usize,
+    backoff: Step1Backoff,
     /// Notices sent: the client's copy contains other users' edits, and (second) its own edits depend on them.
-    told_of_others: (bool, bool),
+    notified: (bool, bool),
     /// A state vector that the client certainly has. A client that was too slow is updated from here.
     served: Bytes,
     /// Awareness entries that are not sent yet.
     cursors: Cursors,
     /// The first awareness message was received; it shows which client ids are the client's own.
     announced: bool,
-    awareness_turn: Instant,
+    awareness_at: Instant,
 }
 
 impl DocumentConnection {
@@ -171,20 +171,20 @@ impl DocumentConnection {
             out,
             edits: Edits::default(),
             committing: None,
-            owed: 0,
-            asking: Asking::default(),
-            told_of_others: (false, false),
+            unacknowledged: 0,
+            backoff: Step1Backoff::default(),
+            notified: (false, false),
             served: Bytes::from_static(&[0]),
             cursors: Cursors::default(),
             announced: false,
-            awareness_turn: Instant::now(),
+            awareness_at: Instant::now(),
         }
     }
 
     /// Serves the document until the client or the server ends it; returns the close code if the server ended it.
     pub(super) async fn run(mut self, mut incoming: Inbox) -> Option<Close> {
         // A change between authentication and subscription triggers no wake-up.
-        let mut outcome = self.look_at_rights().await;
+        let mut outcome = self.check_rights().await;
         let end = loop {
             match outcome {
                 Ok(()) => outcome = self.step(&mut incoming).await,
@@ -211,16 +211,16 @@ impl DocumentConnection {
         self.commit_next();
         let may_write = self.out.has_room();
         let may_read = self.edits.has_room() && may_write;
-        let awareness_turn = self.awareness_turn;
-        let ask_again_at = self.asking.ask_again_at().filter(|_| self.owed > 0);
+        let awareness_at = self.awareness_at;
+        let request_at = self.backoff.next_at().filter(|_| self.unacknowledged > 0);
         let out = self.out.clone();
         let token_lasts = self.ports.accounts.time_left(&self.target.session);
         let next = tokio::select! {
             change = self.subscription.next(may_write) => Next::Change(change),
             committed = finished(&mut self.committing) => Next::Committed(committed),
             message = incoming.recv(), if may_read => message.map_or(Next::Gone, |(message, held)| Next::Message(message, held)),
-            () = sleep_until(awareness_turn), if !self.cursors.is_empty() => Next::AwarenessTurn,
-            () = until(ask_again_at) => Next::AskAgain,
+            () = sleep_until(awareness_at), if !self.cursors.is_empty() => Next::AwarenessDue,
+            () = until(request_at) => Next::RequestMissing,
             room = out.room(), if !may_write => room.map_or(Next::Gone, |()| Next::Writable),
             () = out.closed(), if may_write => Next::Gone,
             () = elapsed(token_lasts) => Next::TokenExpired,
@@ -229,10 +229,10 @@ impl DocumentConnection {
             Next::Change(change) => self.change(change).await,
             Next::Committed(committed) => self.committed(committed).await,
             Next::Message(message, held) => self.message(message, held).await,
-            Next::AwarenessTurn => self.tell_awareness(false).await,
-            Next::AskAgain => self.ask().await,
+            Next::AwarenessDue => self.send_awareness(false).await,
+            Next::RequestMissing => self.request_missing().await,
             Next::Writable => Ok(()),
-            Next::TokenExpired => self.look_at_rights().await,
+            Next::TokenExpired => self.check_rights().await,
             Next::Gone => Err(End::Gone),
         }
     }
@@ -252,7 +252,7 @@ impl DocumentConnection {
                 Ok(())
             }
             Incoming::Awareness(body) => self.awareness(&body).await,
-            Incoming::QueryAwareness => self.show_awareness().await,
+            Incoming::QueryAwareness => self.send_all_awareness().await,
             Incoming::Renewed(session) => {
                 self.target.session = *session;
                 match self.encoder.scope(self.target.read_only) {
@@ -268,16 +268,16 @@ impl DocumentConnection {
         let ours = self
             .bring_up_to_date(vector, |update| SyncMessage::Step2(update))
             .await?;
-        self.asking.asked();
+        self.backoff.sent();
         self.send(self.encoder.sync(SyncMessage::Step1(&ours))).await?;
-        self.show_awareness().await
+        self.send_all_awareness().await
     }
 
     /// Sends step 1 again for the missing updates.
-    async fn ask(&mut self) -> Result<(), End> {
+    async fn request_missing(&mut self) -> Result<(), End> {
         let open = self.ports.rooms.open(&self.target.room).await;
         let vector = open.map_err(|error| unopened(&error))?.state_vector;
-        self.asking.asked();
+        self.backoff.sent();
         self.send(self.encoder.sync(SyncMessage::Step1(&vector))).await
     }
 
@@ -287,7 +287,7 @@ impl DocumentConnection {
         vector: &[u8],
         message: impl Fn(&[u8]) -> SyncMessage<'_>,
     ) -> Result<Bytes, End> {
-        let turn = self.ports.text_reads.turn(&self.joined.user).await;
+        let permit = self.ports.text_reads.permit(&self.joined.user).await;
         // The vector is read first: a commit in between is then also in the difference, and never in neither.
         let room = &self.target.room;
         let ours = self
@@ -305,13 +305,13 @@ impl DocumentConnection {
             .map_err(|error| unopened(&error))?;
         let answer = self.out.charged(self.encoder.sync(message(&missing)));
         drop(missing);
-        drop(turn);
+        drop(permit);
         self.out.add(answer).await.map_err(|_| End::Gone)?;
         self.served = ours.clone();
         Ok(ours)
     }
 
-    async fn show_awareness(&mut self) -> Result<(), End> {
+    async fn send_all_awareness(&mut self) -> Result<(), End> {
         let entries = self.ports.awareness.states(&self.target.room);
         if entries.is_empty() {
             Ok(())
@@ -329,14 +329,14 @@ impl DocumentConnection {
         let announces = !std::mem::replace(&mut self.announced, true);
         let own = self.ports.awareness.relevant(&self.joined, entries, announces);
         self.cursors.add(own);
-        if self.cursors.is_empty() || Instant::now() < self.awareness_turn {
+        if self.cursors.is_empty() || Instant::now() < self.awareness_at {
             return Ok(());
         }
-        self.tell_awareness(announces).await
+        self.send_awareness(announces).await
     }
 
-    async fn tell_awareness(&mut self, announces: bool) -> Result<(), End> {
-        self.awareness_turn = Instant::now() + Duration::from_secs(1) / MAX_AWARENESS_PER_SECOND;
+    async fn send_awareness(&mut self, announces: bool) -> Result<(), End> {
+        self.awareness_at = Instant::now() + Duration::from_secs(1) / MAX_AWARENESS_PER_SECOND;
         let entries = self.cursors.take();
         let removals = self.ports.awareness.local(&self.joined, entries, announces).await;
         if removals.is_empty() {
@@ -408,7 +408,7 @@ impl DocumentConnection {
         let missing = match outcome {
             Ok(EditOutcome::Journaled | EditOutcome::NothingNew) => false,
             Ok(EditOutcome::Missing { .. }) => true,
-            Ok(EditOutcome::Partly(partly)) => self.not_taken(partly).await?,
+            Ok(EditOutcome::Partly(partly)) => self.partly_accepted(partly).await?,
             Err(error) if is_about_one_edit(&error) && self.edits.split() => return Ok(()),
             Err(error) => return self.refused(count, &error).await,
         };
@@ -418,21 +418,25 @@ impl DocumentConnection {
         }
         self.edits.done();
         if answers {
-            self.asking.answered(!missing, Instant::now());
+            self.backoff.answered(!missing, Instant::now());
         }
         if !missing {
-            let owed = if answers { std::mem::take(&mut self.owed) } else { 0 };
-            return self.acknowledge(count + owed, Ok(())).await;
+            let unacknowledged = if answers {
+                std::mem::take(&mut self.unacknowledged)
+            } else {
+                0
+            };
+            return self.acknowledge(count + unacknowledged, Ok(())).await;
         }
-        self.owed += count;
-        if self.asking.may_ask(Instant::now()) {
-            return self.ask().await;
+        self.unacknowledged += count;
+        if self.backoff.may_send(Instant::now()) {
+            return self.request_missing().await;
         }
         Ok(())
     }
 
     /// Notifies the client about the parts of its edit that were not accepted unchanged. Returns whether updates are missing.
-    async fn not_taken(&mut self, partly: Partly) -> Result<bool, End> {
+    async fn partly_accepted(&mut self, partly: Partly) -> Result<bool, End> {
         if let Some(deletes) = &partly.correction {
             self.send(self.encoder.sync(SyncMessage::Update(deletes))).await?;
         }
@@ -441,9 +445,9 @@ impl DocumentConnection {
         }
         let missing = partly.missing.is_some();
         let others = !partly.foreign.is_empty();
-        let news = others && (!self.told_of_others.0 || (missing && !self.told_of_others.1));
-        if news {
-            self.told_of_others = (true, self.told_of_others.1 || missing);
+        let is_new = others && (!self.notified.0 || (missing && !self.notified.1));
+        if is_new {
+            self.notified = (true, self.notified.1 || missing);
             let notice = refusals::of_others(partly.foreign, missing);
             self.send(self.encoder.notice(&notice)).await?;
         }
@@ -499,15 +503,15 @@ impl DocumentConnection {
                     .await
                     .map(drop)
             }
-            Change::AccessChanged => self.look_at_rights().await,
+            Change::AccessChanged => self.check_rights().await,
             Change::Reload => Err(close::RELOAD.into()),
             Change::Stopping => Err(close::RESTART.into()),
         }
     }
 
-    async fn look_at_rights(&mut self) -> Result<(), End> {
+    async fn check_rights(&mut self) -> Result<(), End> {
         target::recheck(&self.ports, &self.target.session).await?;
-        let access = target::standing(&self.ports, &self.target.room, &self.target.session).await?;
+        let access = target::access(&self.ports, &self.target.room, &self.target.session).await?;
         let read_only = !access.can_edit;
         if read_only == self.target.read_only {
             return Ok(());

@@ -47,7 +47,7 @@ struct Attached {
 }
 
 /// A document connection has ended: its name and number, and the close code if the server closed it.
-type Ending = (String, u64, Option<Close>);
+type Finished = (String, u64, Option<Close>);
 
 struct Connection {
     ports: LivePorts,
@@ -55,7 +55,7 @@ struct Connection {
     upgrade: Option<Target>,
     out: Out,
     documents: HashMap<String, Document>,
-    serving: JoinSet<Ending>,
+    serving: JoinSet<Finished>,
     frames_waiting: usize,
     bytes_waiting: usize,
     inbox_bytes: InboxBytes,
@@ -96,10 +96,10 @@ pub(super) async fn serve(
                 message = messages.next() => break message,
                 // Further frames would go to documents that are closed; the client should reconnect.
                 () = out.closed() => break Err(Ended::Gone),
-                Some(ending) = connection.serving.join_next() => {
+                Some(finished) = connection.serving.join_next() => {
                     // A task that panicked returns no name; the client must reconnect.
-                    let Ok(ending) = ending else { break Err(Ended::Close(close::UNAVAILABLE)) };
-                    if let Some(close) = connection.ended(ending) {
+                    let Ok(finished) = finished else { break Err(Ended::Close(close::UNAVAILABLE)) };
+                    if let Some(close) = connection.ended(finished) {
                         break Err(Ended::Close(close));
                     }
                 }
@@ -239,7 +239,7 @@ impl Connection {
             Some(Document::Attached(document)) if document.session.is_same_sign_in(&session) => {
                 document.session = session.clone();
                 let renewed = Incoming::Renewed(Box::new(session));
-                // The document connection may be ending, which is handled where its task is joined.
+                // The document connection may be finished, which is handled where its task is joined.
                 let _ = document.to_document.send(renewed).await;
                 Ok(true)
             }
@@ -325,7 +325,7 @@ impl Connection {
     }
 
     /// A document connection has ended; returns the code to close the socket with if all have ended.
-    fn ended(&mut self, (name, number, close): Ending) -> Option<Close> {
+    fn ended(&mut self, (name, number, close): Finished) -> Option<Close> {
         let close = close?;
         match self.documents.get_mut(&name) {
             Some(document @ Document::Attached(_)) if document.is_number(number) => *document = Document::Ended,

@@ -25,7 +25,7 @@ pub(super) struct Target {
 pub(super) async fn find(ports: &LivePorts, name: &str, token: &str) -> Result<Target, Close> {
     let session = authenticate(ports, token).await?;
     let room = room_of(ports, name).await?;
-    let access = standing(ports, &room, &session).await?;
+    let access = access(ports, &room, &session).await?;
     Ok(Target {
         room,
         session,
@@ -76,7 +76,7 @@ fn refusal(error: &AuthError) -> Close {
 ///
 /// # Errors
 /// [`close::FORBIDDEN`] for all other users.
-pub(super) async fn standing(ports: &LivePorts, room: &RoomId, session: &Session) -> Result<Access, Close> {
+pub(super) async fn access(ports: &LivePorts, room: &RoomId, session: &Session) -> Result<Access, Close> {
     let access = ports
         .rooms
         .access(room, &session.user_id)

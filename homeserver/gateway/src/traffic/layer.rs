@@ -33,7 +33,7 @@ async fn count(State(traffic): State<Traffic>, request: Request, next: Next) -> 
     let network = ClientAddress::of(&parts).network();
     let request = Request::from_parts(parts, body);
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
-    let connection = connection.unwrap_or_else(|| Connection::uncounted(nowhere()));
+    let connection = connection.unwrap_or_else(|| Connection::uncounted(unknown_network()));
     let network = network.unwrap_or_else(|| connection.network());
     let version = request.version();
     let expects = request.headers().contains_key(header::EXPECT);
@@ -60,7 +60,7 @@ async fn count(State(traffic): State<Traffic>, request: Request, next: Next) -> 
 }
 
 /// The network of a request if the listener provides no address.
-fn nowhere() -> Network {
+fn unknown_network() -> Network {
     Network::of(Ipv6Addr::UNSPECIFIED.into())
 }
 
@@ -180,7 +180,7 @@ mod tests {
     async fn a_connection_is_usable_after_a_refused_body() {
         let mut stream = connect(&Traffic::unlimited()).await;
         for (path, bytes, status) in [
-            ("/nowhere", 66_000, "404"),
+            ("/unknown_network", 66_000, "404"),
             ("/here", 66_000, "405"),
             ("/limited", MAX_CLIENT_REQUEST_BYTES, "200"),
             ("/limited", MAX_CLIENT_REQUEST_BYTES + 1, "413"),
@@ -203,7 +203,7 @@ mod tests {
         let huge = usize::try_from(MAX_DISCARDED_BYTES).unwrap() + 1;
         for (more, bytes) in [("", huge), ("expect: 100-continue\r\n", 66_000)] {
             let mut stream = connect(&Traffic::unlimited()).await;
-            post(&mut stream, "/nowhere", more, bytes).await;
+            post(&mut stream, "/unknown_network", more, bytes).await;
             let head = answer(&mut stream).await;
             assert!(head.starts_with("http/1.1 404"), "{head}");
             assert!(head.contains("connection: close"), "{head}");

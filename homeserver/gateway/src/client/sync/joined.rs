@@ -13,16 +13,16 @@ use super::{
     SyncRequest,
     body::{Events, Room, Timeline},
     rooms::Span,
-    states::Told,
+    states::StateToSend,
     summary::Summary,
     timeline::Recent,
 };
 use crate::{
     client::{
-        beside::{Viewer, shown_timeline},
         event_fields::EventFields,
         events::{Shown, client_event, passes_names, passes_room, text_of},
         ignored::Ignored,
+        unsigned::{Viewer, shown_timeline},
     },
     errors::ApiResult,
 };
@@ -39,9 +39,9 @@ impl SyncRequest<'_> {
         let new_here = !span.was_joined();
         let from = if new_here { 0 } else { self.after() };
         let (recent, mut state) = if span.quiet && !new_here && !self.full_state {
-            (Recent::nothing(self.now.position), Told::default())
+            (Recent::nothing(self.now.position), StateToSend::default())
         } else {
-            self.news(room, span, from, ignored).await?
+            self.changes(room, span, from, ignored).await?
         };
         let summary = if new_here || self.full_state || state.members_changed {
             self.summary(room).await?
@@ -49,24 +49,24 @@ impl SyncRequest<'_> {
             Summary::default()
         };
         self.add_members(room, &recent, &mut state, &summary.heroes).await?;
-        let mut told = self.room(room, &recent, &state.events, ignored).await?;
-        told.summary = summary.fields;
-        told.ephemeral = self.ephemeral_of(room, if new_here { 0 } else { from }).await?;
-        told.account_data = if new_here && self.since.is_some() {
+        let mut body = self.room(room, &recent, &state.events, ignored).await?;
+        body.summary = summary.fields;
+        body.ephemeral = self.ephemeral_of(room, if new_here { 0 } else { from }).await?;
+        body.account_data = if new_here && self.since.is_some() {
             // The client has not received the room before, but may have received its account data.
             let all = self.accounts.room_account_data(self.user, room, self.now.position);
             self.account_data_of(room, &all.await?)
         } else {
             self.account_data_of(room, account_data)
         };
-        if told.is_empty() && !new_here {
+        if body.is_empty() && !new_here {
             return Ok(None);
         }
         if self.since.is_some() {
-            told.newcomers = self.newcomers(room, new_here, &recent, &state).await?;
+            body.newcomers = self.newcomers(room, new_here, &recent, &state).await?;
         }
-        told.unread_notifications = Some(json!({"highlight_count": 0, "notification_count": 0}));
-        Ok(Some(told))
+        body.unread_notifications = Some(json!({"highlight_count": 0, "notification_count": 0}));
+        Ok(Some(body))
     }
 
     /// Users who now share a room with the user: those who joined, or all members if the user joined.
@@ -75,13 +75,13 @@ impl SyncRequest<'_> {
         room: &RoomId,
         new_here: bool,
         recent: &Recent,
-        state: &Told,
+        state: &StateToSend,
     ) -> ApiResult<Vec<OwnedUserId>> {
         let mut newcomers = if new_here {
             self.reader.joined_members(room).await?
         } else {
-            let told = recent.events.iter().map(|event| &event.pdu).chain(&state.events);
-            told.filter_map(|pdu| joined_user(pdu)).collect()
+            let sent = recent.events.iter().map(|event| &event.pdu).chain(&state.events);
+            sent.filter_map(|pdu| joined_user(pdu)).collect()
         };
         newcomers.retain(|user| user != self.user);
         newcomers.truncate(MAX_PRESENCE_PER_ANSWER);
@@ -89,7 +89,13 @@ impl SyncRequest<'_> {
     }
 
     /// Timeline and state of a room with possible changes.
-    async fn news(&self, room: &RoomId, span: &Span, from: u64, ignored: &Ignored) -> ApiResult<(Recent, Told)> {
+    async fn changes(
+        &self,
+        room: &RoomId,
+        span: &Span,
+        from: u64,
+        ignored: &Ignored,
+    ) -> ApiResult<(Recent, StateToSend)> {
         let mut recent = self.recent(room, span, (from, self.now.position), ignored).await?;
         let held = self.held_group(room, span).await?;
         let known = held.filter(|_| span.was_joined() && !self.full_state);

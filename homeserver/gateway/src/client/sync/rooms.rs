@@ -34,7 +34,7 @@ impl SyncRequest<'_> {
     pub(super) async fn rooms(&self, account_data: &[AccountDataChange], ignored: &IgnoredUsers) -> ApiResult<Rooms> {
         let mut rooms = Rooms::default();
         let rows = self.reader.rooms_of(self.user).await?;
-        let moved = self.moved(rows.len()).await?;
+        let changed = self.changed_rooms(rows.len()).await?;
         for row in rows {
             // A user may be in many rooms, and other tasks need the thread.
             tokio::task::consume_budget().await;
@@ -44,7 +44,7 @@ impl SyncRequest<'_> {
             let Some(mut span) = self.span(&row).await? else {
                 continue;
             };
-            span.quiet = moved.as_ref().is_some_and(|moved| !moved.contains(&row.room));
+            span.quiet = changed.as_ref().is_some_and(|changed| !changed.contains(&row.room));
             let room = row.room.clone();
             match span.after {
                 MembershipState::Join => {
@@ -71,7 +71,7 @@ impl SyncRequest<'_> {
 
     /// The rooms of the server that changed since the client's token, if reading the stream is less work than checking
     /// this number of rooms.
-    async fn moved(&self, rooms: usize) -> ApiResult<Option<BTreeSet<OwnedRoomId>>> {
+    async fn changed_rooms(&self, rooms: usize) -> ApiResult<Option<BTreeSet<OwnedRoomId>>> {
         let Some(since) = self.since else { return Ok(None) };
         let most = rooms.saturating_mul(EVENTS_FOR_A_ROOM);
         Ok(self.reader.moved(since.position, self.now.position, most).await?)

@@ -24,7 +24,7 @@ type Entries = BTreeMap<(String, String), OwnedEventId>;
 
 /// State events to send with a timeline.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct StateToSend {
     /// Those that pass the filter.
     pub(super) events: Vec<Arc<Pdu>>,
     /// Whether any membership differs between the client's state and that at the end, sent or not.
@@ -46,17 +46,17 @@ struct States {
 impl States {
     /// The state to send with a timeline that changes these entries, so that the client has the state at the end after applying
     /// it and then the timeline. An entry that the timeline changes is sent in its earlier version.
-    fn besides(&self, in_timeline: &BTreeSet<(&str, &str)>) -> Entries {
-        let told = self.end.0.iter().filter_map(|(key, at_end)| {
+    fn with_timeline(&self, in_timeline: &BTreeSet<(&str, &str)>) -> Entries {
+        let sent = self.end.0.iter().filter_map(|(key, at_end)| {
             let is_shown = in_timeline.contains(&(key.0.as_str(), key.1.as_str()));
             let id = if is_shown { self.start.0.get(key)? } else { at_end };
             Some((key, id))
         });
-        let is_news = |key: &(String, String), id: &OwnedEventId| match &self.known {
+        let is_new = |key: &(String, String), id: &OwnedEventId| match &self.known {
             Some(known) => known.0.get(key) != Some(id),
             None => true,
         };
-        told.filter(|(key, id)| is_news(key, id))
+        sent.filter(|(key, id)| is_new(key, id))
             .map(|(key, id)| (key.clone(), id.clone()))
             .collect()
     }
@@ -101,12 +101,12 @@ impl SyncRequest<'_> {
         recent: &mut Recent,
         known: Option<u64>,
         held: Option<u64>,
-    ) -> ApiResult<Told> {
+    ) -> ApiResult<StateToSend> {
         let end = self.reader.group_at(room, recent.to).await?;
         let lazy = self.filter.room.state.lazy_load_options != LazyLoadOptions::Disabled;
         // Most messages change no state, and equal groups are equal states without reading them.
         if known.is_some() && known == end && recent.entries().is_empty() && (!lazy || recent.events.is_empty()) {
-            return Ok(Told::default());
+            return Ok(StateToSend::default());
         }
         let end_ids = match end {
             Some(group) => self.reader.group(room, group).await?.0,
@@ -131,7 +131,7 @@ impl SyncRequest<'_> {
             start,
             end: end_ids,
         };
-        self.told(room, recent, &states, lazy).await
+        self.to_send(room, recent, &states, lazy).await
     }
 
     /// The state just before the first shown event.
@@ -160,27 +160,27 @@ impl SyncRequest<'_> {
         }
     }
 
-    async fn told(&self, room: &RoomId, recent: &Recent, states: &States, lazy: bool) -> ApiResult<Told> {
+    async fn to_send(&self, room: &RoomId, recent: &Recent, states: &States, lazy: bool) -> ApiResult<StateToSend> {
         let in_timeline = if self.state_after {
             BTreeSet::new()
         } else {
             recent.entries()
         };
-        let mut told = states.besides(&in_timeline);
+        let mut sent = states.with_timeline(&in_timeline);
         if lazy {
             let mut seen: BTreeSet<&UserId> = recent.events.iter().map(|event| event.pdu.sender()).collect();
             if states.known.is_none() {
                 seen.insert(self.user);
                 let is_seen = |key: &str| seen.iter().any(|user| user.as_str() == key);
-                told.retain(|key, id| key.0 != "m.room.member" || is_seen(&key.1) || states.is_outdated(key, id));
+                sent.retain(|key, id| key.0 != "m.room.member" || is_seen(&key.1) || states.is_outdated(key, id));
             }
             // Changed members are always sent. The senders are sent even if nothing changed: the client may
             // never have received them.
-            told.extend(seen.into_iter().filter_map(|user| states.member(user, &in_timeline)));
+            sent.extend(seen.into_iter().filter_map(|user| states.member(user, &in_timeline)));
         }
         let filter = &self.filter.room.state;
-        let events = self.load(room, told.into_values().collect()).await?.into_iter();
-        Ok(Told {
+        let events = self.load(room, sent.into_values().collect()).await?.into_iter();
+        Ok(StateToSend {
             events: events
                 .filter(|pdu| passes_room(filter, room) && passes(filter, pdu))
                 .collect(),
@@ -194,7 +194,7 @@ impl SyncRequest<'_> {
         &self,
         room: &RoomId,
         recent: &Recent,
-        told: &mut Told,
+        sent: &mut StateToSend,
         users: &[OwnedUserId],
     ) -> ApiResult<()> {
         let filter = &self.filter.room.state;
@@ -203,7 +203,7 @@ impl SyncRequest<'_> {
         }
         let shown = recent.events.iter().map(|event| &event.pdu);
         let known: BTreeSet<&str> = shown
-            .chain(&told.events)
+            .chain(&sent.events)
             .filter(|pdu| pdu.kind() == "m.room.member")
             .filter_map(|pdu| pdu.state_key())
             .collect();
@@ -215,7 +215,7 @@ impl SyncRequest<'_> {
         let state = self.reader.state_entries_at(room, recent.to, &keys).await?;
         let members: Vec<Arc<Pdu>> = state.iter().flat_map(|state| state.iter()).cloned().collect();
         let wanted = |pdu: &Arc<Pdu>| passes_room(filter, room) && passes(filter, pdu);
-        told.events.extend(members.into_iter().filter(wanted));
+        sent.events.extend(members.into_iter().filter(wanted));
         Ok(())
     }
 

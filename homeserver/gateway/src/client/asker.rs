@@ -8,13 +8,13 @@ use weft_federation::Asker;
 
 use crate::{authentication::token, client_address::ClientAddress};
 
-/// The client of a request, unverified; the token is only checked by [`Asking::asker`].
-pub(super) struct Asking {
+/// The client of a request, unverified; the token is only checked by [`UnverifiedAsker::verify`].
+pub(super) struct UnverifiedAsker {
     token: Option<String>,
     address: ClientAddress,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Asking {
+impl<S: Send + Sync> FromRequestParts<S> for UnverifiedAsker {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
@@ -25,9 +25,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
     }
 }
 
-impl Asking {
+impl UnverifiedAsker {
     /// The user of a valid token; otherwise an anonymous client at that address.
-    pub(super) async fn asker(self, accounts: &Accounts) -> Asker {
+    pub(super) async fn verify(self, accounts: &Accounts) -> Asker {
         if let Some(token) = self.token
             && let Ok(session) = accounts.authenticate(&token).await
         {
