@@ -188,7 +188,7 @@ mod tests {
     const XFF: &str = "x-forwarded-for";
 
     #[test]
-    fn headers_of_strangers_count_for_nothing() {
+    fn headers_of_untrusted_peers_are_ignored() {
         for trusted in [&[][..], &["10.0.0.0/8"]] {
             for headers in [
                 &[(XFF, "198.51.100.1")][..],
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_tells_the_client() {
+    fn a_trusted_proxy_provides_the_client_address() {
         let trusted = &["10.0.0.0/8", "2001:db8::/32"];
         for (headers, expected) in [
             (&[][..], "10.0.0.1"),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_wrote_itself_counts_for_nothing() {
+    fn header_parts_written_by_the_client_are_ignored() {
         let trusted = &["10.0.0.0/8"];
         for (headers, expected) in [
             // The proxy appends to the received header.

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ready_follows_the_store_and_the_stop() {
+    async fn readiness_follows_the_store_and_shutdown() {
         let store = Store::open(MemoryDisk::new().open()).await.unwrap();
         let readiness = Readiness::new(store.clone());
         assert_eq!(ask(&readiness, "/ready").await, StatusCode::SERVICE_UNAVAILABLE);

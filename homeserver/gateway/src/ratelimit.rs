@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_users_flood_stops_that_user_and_nobody_else() {
+    fn the_limit_of_one_user_does_not_affect_others() {
         let limiter = UserLimiter::per_minute(NonZeroU32::new(3).unwrap());
         for _ in 0..3 {
             limiter.check(user_id!("@a:x")).unwrap();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn many_active_users_are_swept_rarely() {
+    fn the_table_is_rarely_swept_with_many_active_users() {
         let limiter = UserLimiter::per_minute(NonZeroU32::new(3).unwrap());
         let buckets = limiter.buckets.as_ref().unwrap();
         let users = 4 * SWEEP_ABOVE;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn one_servers_events_are_counted_in_bytes_and_stop_no_other_server() {
+    fn the_event_bytes_of_one_server_do_not_affect_others() {
         let events = ServerEvents::per_day(10 * EVENTS_UNIT);
         let (one, other) = (server_name!("one.example"), server_name!("other.example"));
         events.check(one, 0).unwrap();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nobody_is_stopped() {
+    fn without_a_limit_all_requests_are_allowed() {
         let limiter = UserLimiter::off();
         for _ in 0..5_000 {
             limiter.check(user_id!("@a:x")).unwrap();

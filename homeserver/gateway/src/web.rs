@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_api_is_unknown_by_every_method() {
+    async fn an_unknown_path_is_unknown_with_every_method() {
         for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
             for path in ["/_matrix/nope", "/_weft/nope", "/_matrix/federation/v1/user/keys/query"] {
                 let response = ask(method.clone(), path).await;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_page_is_at_its_address_and_nowhere_else() {
+    async fn the_page_is_served_only_at_its_address() {
         for path in ["/", "/index.html"] {
             let response = get(path).await;
             assert_eq!(response.status(), StatusCode::OK, "{path}");
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn files_go_out_compressed_for_those_who_take_that() {
+    async fn files_are_compressed_for_clients_that_accept_it() {
         use std::io::Read as _;
         let script = script();
         let path = format!("/{}", script.path);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_client_has_is_not_sent_again() {
+    async fn a_file_that_the_client_has_is_not_sent_again() {
         for path in ["/".to_owned(), format!("/{}", script().path)] {
             let first = ask_with(&path, header::ACCEPT_ENCODING, "br").await;
             let tag = first.headers()[header::ETAG].to_str().unwrap().to_owned();

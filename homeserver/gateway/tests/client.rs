@@ -1,4 +1,4 @@
-//! The client-server API through its router, over real rooms and accounts and the memory engine.
+//! Tests of the client-server API through its router, with real rooms and accounts and the memory engine.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! The document API over real rooms and a disk in memory: what each request answers, to whom.
+//! Tests of the document API with real rooms and a disk in memory: the answer to each request, for each role.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
-//! The live socket over a real HTTP server and real rooms, in both framings; the store's disk is in memory, so that a
-//! test can hold its syncs back and see what was said before they ended.
+//! Tests of the live socket with a real HTTP server and real rooms, in both framings; the store's disk is in memory, so that
+//! a test can delay its fsyncs and check the messages that were sent before them.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! The server-server API through its router, over real rooms: who may ask what, and what is signed and believed.
+//! Tests of the server-server API through its router, with real rooms: access, and which events are signed and accepted.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn updates_are_shown_to_who_names_them() {
+    fn updates_are_shown_if_the_filter_names_them() {
         let filter = |types: Option<&[&str]>| {
             let mut filter = RoomEventFilter::default();
             filter.types = types.map(|types| types.iter().map(|kind| (*kind).to_owned()).collect());

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_is_checked_once_and_its_session_is_used_up() {
+    fn a_stage_is_checked_once_and_ends_its_session() {
         let all = Interactive::default();
         let flow = [Stage::Dummy];
         let session = session_of(&all, "register", &flow);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_serve_what_they_were_begun_for_and_end() {
+    fn sessions_are_bound_to_their_operation_and_end() {
         let all = Interactive::default();
         let flow = [Stage::Password];
         let session = session_of(&all, "deactivate @alice:x", &flow);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_can_not_be_skipped_and_a_wrong_proof_does_not_count() {
+    fn stages_cannot_be_skipped_and_a_wrong_proof_does_not_count() {
         let all = Interactive::default();
         let flow = [Stage::RegistrationToken, Stage::Dummy];
         let session = session_of(&all, "register", &flow);
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_that_others_begin_end_none() {
+    fn new_sessions_do_not_end_existing_ones() {
         let all = Interactive::default();
         let flow = [Stage::Password];
         let session = session_of(&all, "deactivate @alice:x", &flow);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_sessions_is_bounded_and_expires() {
+    fn stored_sessions_are_bounded_and_expire() {
         let all = Interactive::default();
         let flow = [Stage::Dummy];
         let auth = json!({"type": "m.login.dummy"});
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_were_not_given_out_begin_anew() {
+    fn an_unknown_session_id_starts_a_new_session() {
         let all = Interactive::default();
         let flow = [Stage::Dummy];
         let session = session_of(&all, "register", &flow);

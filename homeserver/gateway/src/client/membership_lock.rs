@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_at_a_time_for_one_user_and_room_and_no_entry_stays() {
+    async fn changes_of_one_membership_are_serialised_and_leave_no_entry() {
         let locks = MembershipLocks::default();
         let (alice, bob, room) = (user_id!("@alice:x"), user_id!("@bob:x"), room_id!("!r:x"));
         let first = locks.lock(alice, alice, room).await.unwrap();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_account_has_few_changes_under_way() {
+    async fn an_account_has_a_limit_on_concurrent_changes() {
         let locks = MembershipLocks::default();
         let (alice, bob) = (user_id!("@alice:x"), user_id!("@bob:x"));
         let mut held = Vec::new();

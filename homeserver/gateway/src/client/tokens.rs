@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_come_back_as_they_went() {
+    fn tokens_round_trip() {
         let token = SyncToken {
             position: 17,
             typing: 4,
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn other_text_is_refused() {
+    fn invalid_tokens_are_refused() {
         for text in [
             "",
             "s",

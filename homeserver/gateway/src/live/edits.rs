@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_batch_is_tried_one_by_one_and_in_order() {
+    fn a_refused_batch_is_committed_one_by_one_and_in_order() {
         let mut edits = Edits::default();
         (0..3).for_each(|clock| edits.push(edit(letter(clock))));
         edits.next().unwrap();

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_are_bounded_over_all_documents_until_they_are_given_back() {
+    async fn bytes_are_bounded_over_all_documents_until_they_are_released() {
         let bytes = InboxBytes::default();
         let ((first, mut first_inbox), (second, mut second_inbox)) = (inbox(&bytes), inbox(&bytes));
         assert!(
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_a_document_that_ends_is_told() {
+    async fn a_waiting_sender_is_notified_when_the_document_ends() {
         let (to_document, inbox) = inbox(&InboxBytes::default());
         assert!(to_document.send(message(MAX_INBOX_BYTES_PER_SOCKET)).await);
         let waiting = tokio::spawn(async move { to_document.send(message(1)).await });

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_socket_without_sign_in_ends_whatever_it_sends() {
+    async fn an_unauthenticated_socket_is_closed() {
         let (mut client, server) = duplex(64);
         let mut server = Metered::new(server, meter(&Traffic::unlimited()));
         let pings = tokio::spawn(async move {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_that_comes_before_sign_in_is_charged_and_unfinished_messages_after() {
+    async fn all_bytes_are_charged_before_authentication_and_incomplete_messages_after_it() {
         let traffic = small();
         let meter = meter(&traffic);
         let (mut client, server) = duplex(4096);

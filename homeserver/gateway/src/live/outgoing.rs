@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_are_bounded_and_a_writer_that_goes_is_noticed() {
+    async fn messages_are_bounded_and_the_end_of_the_writer_is_noticed() {
         let (out, to_write) = uncounted();
         for _ in 0..QUEUE {
             assert!(out.has_room());

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_says_when_the_connection_ends() {
+    async fn an_answer_announces_that_the_connection_is_closed() {
         let huge = usize::try_from(MAX_DISCARDED_BYTES).unwrap() + 1;
         for (more, bytes) in [("", huge), ("expect: 100-continue\r\n", 66_000)] {
             let mut stream = connect(&Traffic::unlimited()).await;
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_comes_too_slowly_is_given_up() {
+    async fn a_body_that_arrives_too_slowly_is_refused() {
         let drip = stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             Some((Ok::<_, std::io::Error>("x"), ()))
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_stranger_holds_is_bounded_and_given_back() {
+    async fn bytes_of_anonymous_callers_are_bounded_and_released() {
         let limits = TrafficLimits {
             stranger_bytes_per_network: 800_000,
             ..TrafficLimits::default()

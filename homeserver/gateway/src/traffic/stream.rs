@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_without_requests_ends_whatever_it_sends() {
+    async fn a_connection_without_requests_is_closed() {
         let (client, server) = duplex(1024);
         let mut server = Guarded::new(server, connection());
         let (mut receiving, mut sending) = tokio::io::split(client);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_keeps_its_connection() {
+    async fn a_connection_with_a_request_stays_open() {
         let (_client, server) = duplex(1024);
         let connection = connection();
         let mut server = Guarded::new(server, Arc::clone(&connection));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_is_given_up_and_a_slow_one_is_served() {
+    async fn a_stalled_client_is_disconnected_and_a_slow_one_is_served() {
         let (client, server) = duplex(1024);
         let mut server = Guarded::new(server, connection());
         let (mut receiving, _sending) = tokio::io::split(client);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_a_byte_now_and_then_is_given_up() {
+    async fn a_client_that_reads_single_bytes_is_disconnected() {
         let (client, server) = duplex(64);
         let mut server = Guarded::new(server, connection());
         let (mut receiving, _sending) = tokio::io::split(client);

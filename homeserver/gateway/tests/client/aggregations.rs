@@ -1,4 +1,4 @@
-//! What is told beside an event: edits, threads, references, and the user's membership.
+//! Bundled aggregations and other `unsigned` data: edits, threads, references, and the user's membership.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ fn find<'a>(events: &'a Value, id: &str) -> &'a Value {
     events.iter().find(|event| event["event_id"] == id).unwrap()
 }
 
-/// The event as every endpoint shows it that shows it in full.
+/// The event from every endpoint that shows it with aggregations.
 async fn everywhere(world: &World, room: &str, who: &Person, id: &str) -> Vec<(String, Value)> {
     let base = format!("/_matrix/client/v3/rooms/{room}");
     let mut shown = vec![("event".to_owned(), world.get(&format!("{base}/event/{id}"), who).await)];
@@ -44,7 +44,7 @@ async fn everywhere(world: &World, room: &str, who: &Person, id: &str) -> Vec<(S
     shown
 }
 
-/// A room with an edited, referenced event that a thread hangs from.
+/// A room with an event that is edited, referenced and the root of a thread.
 struct Related {
     world: World,
     alice: Person,
@@ -53,7 +53,7 @@ struct Related {
     root: String,
     newest_edit: String,
     reference: String,
-    /// The thread: alice's answer, and bob's with its edit.
+    /// The thread: alice's reply, and bob's reply with its edit.
     answer: String,
     last: String,
     edited: String,
@@ -66,12 +66,12 @@ impl Related {
         let room = world.room(&alice, json!({"preset": "public_chat"})).await;
         let join = format!("/_matrix/client/v3/join/{room}");
         world.ok("POST", &join, &bob, json!({})).await;
-        let root = world.say(&room, &alice, "root").await;
+        let root = world.send_text(&room, &alice, "root").await;
         let send = async |who: &Person, kind: &str, content: Value| relate(&world, &room, who, kind, content).await;
         let text = "m.room.message";
         send(&alice, text, edit(&root, "first")).await;
         let newest_edit = send(&alice, text, edit(&root, "second")).await;
-        // None of these is an edit: by another user, of another type, without new content.
+        // None of these is a valid edit: by another user, of another type, without new content.
         send(&bob, text, edit(&root, "not mine")).await;
         send(&alice, "m.other", edit(&root, "another type")).await;
         send(&alice, text, to(&root, "m.replace")).await;
@@ -98,7 +98,7 @@ impl Related {
 }
 
 #[tokio::test]
-async fn edits_threads_and_references_are_told_beside_their_event() {
+async fn edits_threads_and_references_are_bundled_with_their_event() {
     let related = Related::new().await;
     let (world, room) = (&related.world, &related.room);
     for (where_, event) in everywhere(world, room, &related.bob, &related.root).await {
@@ -119,17 +119,14 @@ async fn edits_threads_and_references_are_told_beside_their_event() {
         assert_eq!(
             counted,
             (&json!(2), &json!(true)),
-            "{where_}: the redacted answer is gone"
+            "{where_}: the redacted reply is gone"
         );
         assert_eq!(thread["latest_event"]["event_id"], related.last.as_str(), "{where_}");
         let inner = &thread["latest_event"]["unsigned"]["m.relations"]["m.replace"]["event_id"];
         assert_eq!(inner, related.edited.as_str(), "{where_}");
-        assert_eq!(
-            event["content"]["body"], "root",
-            "the event itself stays as it was sent"
-        );
+        assert_eq!(event["content"]["body"], "root", "the event itself is unchanged");
     }
-    let plain = world.say(room, &related.alice, "plain").await;
+    let plain = world.send_text(room, &related.alice, "plain").await;
     for (where_, event) in everywhere(world, room, &related.alice, &plain).await {
         assert!(event["unsigned"].get("m.relations").is_none(), "{where_}: {event}");
     }
@@ -146,7 +143,7 @@ async fn edits_threads_and_references_are_told_beside_their_event() {
 }
 
 #[tokio::test]
-async fn redacted_events_show_no_edit_and_departed_users_no_later_relation() {
+async fn redacted_events_have_no_edits_and_departed_users_see_no_later_relations() {
     let related = Related::new().await;
     let (world, room, root) = (&related.world, &related.room, &related.root);
     let redact = format!("/_matrix/client/v3/rooms/{room}/redact/{root}/2");
@@ -173,22 +170,22 @@ async fn redacted_events_show_no_edit_and_departed_users_no_later_relation() {
 }
 
 #[tokio::test]
-async fn the_users_membership_is_told_beside_each_event() {
+async fn the_users_membership_is_in_the_unsigned_data_of_each_event() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({"preset": "private_chat"})).await;
-    let before = world.say(&room, &alice, "before").await;
+    let before = world.send_text(&room, &alice, "before").await;
     let base = format!("/_matrix/client/v3/rooms/{room}");
     world
         .ok("POST", &format!("{base}/invite"), &alice, json!({"user_id": bob.user}))
         .await;
-    let invited = world.say(&room, &alice, "invited").await;
+    let invited = world.send_text(&room, &alice, "invited").await;
     world.ok("POST", &format!("{base}/join"), &bob, json!({})).await;
     let join = world
         .get(&format!("{base}/state/m.room.member/{}?format=event", bob.user), &bob)
         .await;
     let join = join["event_id"].as_str().unwrap();
-    let joined = world.say(&room, &alice, "joined").await;
+    let joined = world.send_text(&room, &alice, "joined").await;
     for (id, membership) in [
         (&*before, "leave"),
         (&*invited, "invite"),

@@ -1,4 +1,4 @@
-//! What people may keep on the server: each string has a length, each kind of row a number.
+//! Limits on data that users store on the server: each string has a maximum length, each kind of row a maximum number.
 
 use axum::body::Body;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ fn register(field: &str, value: String) -> Value {
     body
 }
 
-/// Requests of `user` that would store a string which is too long.
+/// Requests of `user` with a string that is too long to store.
 fn too_long(user: &str, device: &str) -> Vec<(&'static str, String, Value)> {
     let name = "initial_device_display_name";
     vec![
@@ -59,7 +59,7 @@ fn too_long(user: &str, device: &str) -> Vec<(&'static str, String, Value)> {
 }
 
 #[tokio::test]
-async fn every_string_of_an_account_has_a_length() {
+async fn every_string_of_an_account_has_a_maximum_length() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let devices = world.get("/_matrix/client/v3/devices", &alice).await;
@@ -76,11 +76,11 @@ async fn every_string_of_an_account_has_a_length() {
     assert_eq!(status, 200);
     let available = "/_matrix/client/v3/register/available?username=bob";
     let (status, _) = world.ask("GET", available, None, Value::Null).await;
-    assert_eq!(status, 200, "a refused registration makes no account");
+    assert_eq!(status, 200, "a refused registration creates no account");
 }
 
 #[tokio::test]
-async fn weak_passwords_are_refused_wherever_one_is_set() {
+async fn weak_passwords_are_refused_on_every_endpoint() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let auth = json!({"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "alice"}, "password": "correct horse"});
@@ -105,7 +105,7 @@ async fn weak_passwords_are_refused_wherever_one_is_set() {
 }
 
 #[tokio::test]
-async fn account_data_has_a_quota_and_can_be_cleared_up() {
+async fn account_data_has_a_quota_and_can_be_deleted() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let path = |n: usize| format!("/_matrix/client/v3/user/{}/account_data/org.example.{n}", alice.user);
@@ -117,7 +117,7 @@ async fn account_data_has_a_quota_and_can_be_cleared_up() {
             break (status, answer["errcode"].clone());
         }
         stored += 1;
-        assert!(stored < 200, "200 pieces of 240 KB are taken");
+        assert!(stored < 200, "200 pieces of 240 KB are accepted");
     };
     assert_eq!(refused, (413, json!("M_TOO_LARGE")));
     assert!(stored >= 10, "{stored}");
@@ -126,7 +126,7 @@ async fn account_data_has_a_quota_and_can_be_cleared_up() {
 }
 
 #[tokio::test]
-async fn a_sync_tells_the_account_data_that_changed_and_that_of_new_rooms() {
+async fn a_sync_contains_changed_account_data_and_that_of_new_rooms() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let data = |path: &str| format!("/_matrix/client/v3/user/{}/{path}", alice.user);
@@ -135,7 +135,7 @@ async fn a_sync_tells_the_account_data_that_changed_and_that_of_new_rooms() {
         let path = data(&format!("account_data/org.example.{n}"));
         world.ok("PUT", &path, &alice, json!({"n": n})).await;
     }
-    // Before she is in the room, as clients do with an invitation.
+    // Before she has joined the room, as clients do with an invitation.
     let in_room = data(&format!("rooms/{room}/account_data/org.example.room"));
     world.ok("PUT", &in_room, &alice, json!({"old": true})).await;
     let first = world.sync(&alice, None, "").await;
@@ -168,7 +168,7 @@ async fn a_sync_tells_the_account_data_that_changed_and_that_of_new_rooms() {
 }
 
 #[tokio::test]
-async fn an_erased_account_leaves_nothing_of_its_own() {
+async fn an_erased_account_leaves_no_data() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let auth = json!({"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "alice"}, "password": "correct horse"});
@@ -190,9 +190,9 @@ async fn an_erased_account_leaves_nothing_of_its_own() {
     );
 }
 
-/// Bodies that are no UTF-8 are no JSON, on every endpoint and wherever in the body.
+/// A body with invalid UTF-8 is refused as not JSON, on every endpoint and for every position in the body.
 #[tokio::test]
-async fn a_body_that_is_no_utf_8_is_no_json() {
+async fn a_body_that_is_not_utf_8_is_refused_as_not_json() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({})).await;

@@ -1,15 +1,15 @@
-//! A disk that can't be read or written: 503 with the standard code and words, never 500 and never another answer.
+//! A disk that can't be read or written: 503 with the standard code and text, never 500 and never a wrong answer.
 
 use serde_json::{Value, json};
 
 use super::world::World;
 
 #[tokio::test]
-async fn what_the_disk_refuses_is_503_and_works_again_when_it_does() {
+async fn a_failing_disk_gives_503_until_it_works_again() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({})).await;
-    let event = world.say(&room, &alice, "before").await;
+    let event = world.send_text(&room, &alice, "before").await;
     let paths = [
         "/_matrix/client/v3/account/whoami".to_owned(),
         "/_matrix/client/v3/sync".to_owned(),
@@ -34,7 +34,7 @@ async fn what_the_disk_refuses_is_503_and_works_again_when_it_does() {
 }
 
 #[tokio::test]
-async fn after_a_failed_sync_reads_go_on_and_every_write_is_503_with_words() {
+async fn after_a_failed_fsync_reads_work_and_writes_are_503() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({})).await;

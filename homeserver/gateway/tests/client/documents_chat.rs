@@ -1,4 +1,4 @@
-//! A document's room as a stock chat client sees it: the chat, not the keystrokes.
+//! A document's room in a stock chat client: it shows the chat and not the keystrokes.
 
 use ruma::{RoomId, UserId};
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::world::{Person, World, encoded, kinds};
 const H: &[u8] = &[0x01, 0x01, 0xd2, 0x09, 0x00, 0x04, 0x01, 0x01, 0x74, 0x01, 0x68, 0x00];
 
 #[tokio::test]
-async fn the_updates_of_a_document_are_shown_to_who_asks_for_them() {
+async fn updates_of_a_document_are_shown_only_if_the_filter_names_them() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let options = json!({
@@ -25,7 +25,7 @@ async fn the_updates_of_a_document_are_shown_to_who_asks_for_them() {
         update: H.into(),
     };
     world.rooms.edit(&RoomId::parse(&room).unwrap(), edit).await.unwrap();
-    let chat = world.say(&room, &alice, "I wrote an h").await;
+    let chat = world.send_text(&room, &alice, "I wrote an h").await;
 
     let since = begun["next_batch"].as_str();
     let seen = world.sync(&alice, since, "").await;
@@ -51,7 +51,7 @@ async fn the_updates_of_a_document_are_shown_to_who_asks_for_them() {
     assert!(!kinds(&around["events_before"]).contains(&"dev.weft.update"));
 }
 
-/// How many events of a room invite a user.
+/// The number of invitations of a user in a room.
 async fn invitations(world: &World, room: &str, host: &Person, guest: &Person) -> usize {
     let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=100");
     let read = world.get(&path, host).await;
@@ -62,9 +62,9 @@ async fn invitations(world: &World, room: &str, host: &Person, guest: &Person) -
         .count()
 }
 
-/// The document API and the client-server API invite the same user in the same moment: one event says so.
+/// The document API and the client-server API invite the same user at the same time: one event is sent.
 #[tokio::test]
-async fn the_same_invitation_by_both_apis_is_one_event() {
+async fn the_same_invitation_through_both_apis_is_one_event() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let body = json!({"title": "Shared", "kind": "text"});

@@ -1,4 +1,4 @@
-//! Events of users of another server, as that server signs them.
+//! Events of remote users, signed by their servers.
 
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use serde_json::{Value, json};
@@ -7,8 +7,8 @@ use weft_room::{Clock as _, SystemClock};
 
 use super::world::World;
 
-/// What one event is besides its place in the graph.
-pub(crate) struct Wish<'a> {
+/// An event to sign, except its position in the event graph.
+pub(crate) struct EventDraft<'a> {
     pub(crate) sender: &'a UserId,
     pub(crate) kind: &'a str,
     pub(crate) key: Option<&'a str>,
@@ -16,25 +16,32 @@ pub(crate) struct Wish<'a> {
     pub(crate) redacts: Option<OwnedEventId>,
 }
 
-/// The event after the given ones, signed by its sender's server. The state it is checked against is the newest.
-pub(crate) async fn signed(world: &World, room: &RoomId, prev_events: Vec<OwnedEventId>, wish: Wish<'_>) -> Verified {
+/// The event after `prev_events`, signed by its sender's server. Auth events are taken from the current state.
+pub(crate) async fn signed(
+    world: &World,
+    room: &RoomId,
+    prev_events: Vec<OwnedEventId>,
+    draft: EventDraft<'_>,
+) -> Verified {
     let state = world.rooms.reader().state(room).await.unwrap().unwrap();
-    let content = testing::object(wish.content);
+    let content = testing::object(draft.content);
     let placement = Placement {
         prev_events,
-        auth_events: state.auth_events(wish.kind, wish.sender, wish.key, &content).unwrap(),
+        auth_events: state
+            .auth_events(draft.kind, draft.sender, draft.key, &content)
+            .unwrap(),
         depth: 100,
         origin_server_ts: SystemClock.now(),
     };
     let draft = Draft {
-        sender: wish.sender.to_owned(),
-        kind: wish.kind.to_owned(),
-        state_key: wish.key.map(ToOwned::to_owned),
+        sender: draft.sender.to_owned(),
+        kind: draft.kind.to_owned(),
+        state_key: draft.key.map(ToOwned::to_owned),
         content,
-        redacts: wish.redacts,
+        redacts: draft.redacts,
         room_id: Some(room.to_owned()),
     };
-    let signer = testing::signer(wish.sender.server_name());
+    let signer = testing::signer(draft.sender.server_name());
     let signed = draft.sign(state.version(), placement, &signer).unwrap();
     verified(signed.pdu.json(), state.version())
 }
@@ -45,7 +52,7 @@ fn verified(json: &str, version: &RoomVersion) -> Verified {
     unchecked.verify(&keys).unwrap()
 }
 
-/// The event comes in a transaction; returns when it has its place in the timeline.
+/// Receives the event in a transaction; returns when it is in the timeline.
 pub(crate) async fn receive(world: &World, event: Verified) -> OwnedEventId {
     let (room, id) = (event.pdu().room_id().to_owned(), event.pdu().event_id().to_owned());
     let origin = event.pdu().sender().server_name().to_owned();
@@ -60,21 +67,21 @@ pub(crate) async fn until_in_place(world: &World, room: &RoomId, event: &EventId
     }
 }
 
-/// An event after the ends that this server knows.
-pub(crate) async fn send(world: &World, room: &RoomId, wish: Wish<'_>) -> OwnedEventId {
+/// Sends an event after this server's forward extremities.
+pub(crate) async fn send(world: &World, room: &RoomId, draft: EventDraft<'_>) -> OwnedEventId {
     let ends = world.rooms.reader().extremities(room).await.unwrap();
-    let event = signed(world, room, ends, wish).await;
+    let event = signed(world, room, ends, draft).await;
     receive(world, event).await
 }
 
-/// A user of another server joins a public room.
+/// A remote user joins a public room.
 pub(crate) async fn join(world: &World, room: &RoomId, user: &UserId) -> OwnedEventId {
-    let wish = Wish {
+    let draft = EventDraft {
         sender: user,
         kind: "m.room.member",
         key: Some(user.as_str()),
         content: json!({"membership": "join"}),
         redacts: None,
     };
-    send(world, room, wish).await
+    send(world, room, draft).await
 }

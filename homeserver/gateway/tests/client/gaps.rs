@@ -1,4 +1,4 @@
-//! W14, W16: what a client is told of a room of which events are missing, for good or for a while.
+//! W14, W16: a room with missing events, permanently or temporarily, as clients see it.
 
 use serde_json::Value;
 
@@ -8,68 +8,68 @@ use super::{
     world::{Person, World, ids},
 };
 
-/// What the people say in a list of events.
-fn said(events: &Value) -> Vec<&str> {
+/// The message texts in a list of events.
+fn texts(events: &Value) -> Vec<&str> {
     let events = events.as_array().into_iter().flatten();
     events.filter_map(|event| event["content"]["body"].as_str()).collect()
 }
 
-async fn beside() -> (std::sync::Arc<Peer>, World, Person) {
+async fn server_with_peer() -> (std::sync::Arc<Peer>, World, Person) {
     let peer = Peer::new();
-    let world = World::beside(peer.clone()).await;
+    let world = World::with_peer(peer.clone()).await;
     let alice = world.person("alice").await;
     (peer, world, alice)
 }
 
-/// W14: before a gap that can't be filled the timeline of a sync begins anew, and says so.
+/// W14: at a gap that can't be filled the timeline of a sync is limited.
 #[tokio::test]
-async fn a_sync_says_that_events_are_missing_before_a_gap() {
-    let (peer, world, alice) = beside().await;
-    peer.give_history();
-    peer.say("long ago");
+async fn a_sync_is_limited_at_a_gap() {
+    let (peer, world, alice) = server_with_peer().await;
+    peer.serve_backfill();
+    peer.send_text("long ago");
     peer.admit(&world, &alice.user).await;
     let room = peer.id();
-    let first = peer.say("first");
+    let first = peer.send_text("first");
     receive(&world, first).await;
     let since = world.sync(&alice, None, "").await["next_batch"]
         .as_str()
         .unwrap()
         .to_owned();
-    let second = peer.say("second");
+    let second = peer.send_text("second");
     let second = receive(&world, second).await;
     let whole = world.sync(&alice, Some(&since), "").await;
     let timeline = &whole["rooms"]["join"][room.as_str()]["timeline"];
     assert_eq!(
-        (said(&timeline["events"]), &timeline["limited"]),
+        (texts(&timeline["events"]), &timeline["limited"]),
         (vec!["second"], &false.into())
     );
 
-    let lost = peer.say("lost");
-    peer.lose(lost.pdu().event_id());
-    let (behind, last) = (peer.say("behind the gap"), peer.say("last"));
+    let lost = peer.send_text("lost");
+    peer.withhold(lost.pdu().event_id());
+    let (behind, last) = (peer.send_text("behind the gap"), peer.send_text("last"));
     let behind = receive(&world, behind).await;
     receive(&world, last).await;
     let news = world.sync(&alice, Some(&since), "").await;
     let timeline = &news["rooms"]["join"][room.as_str()]["timeline"];
-    assert_eq!(said(&timeline["events"]), ["behind the gap", "last"]);
+    assert_eq!(texts(&timeline["events"]), ["behind the gap", "last"]);
     assert_eq!(timeline["limited"], true, "{timeline}");
     assert!(!ids(&timeline["events"]).contains(&second.to_string()));
-    // What is before the gap is found by paging back from there.
+    // Events before the gap are found by paging back from there.
     let from = timeline["prev_batch"].as_str().unwrap();
     let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=100&from={from}");
     let page = world.get(&path, &alice).await;
     assert!(
-        said(&page["chunk"]).starts_with(&["second", "first"]),
+        texts(&page["chunk"]).starts_with(&["second", "first"]),
         "{timeline} {page}"
     );
-    // After the gap nothing is missing.
+    // After the gap the timeline is complete.
     let since = whole["next_batch"].as_str().unwrap();
-    let later = peer.say("later");
+    let later = peer.send_text("later");
     receive(&world, later).await;
     let news = world.sync(&alice, Some(news["next_batch"].as_str().unwrap()), "").await;
     let timeline = &news["rooms"]["join"][room.as_str()]["timeline"];
     assert_eq!(
-        (said(&timeline["events"]), &timeline["limited"]),
+        (texts(&timeline["events"]), &timeline["limited"]),
         (vec!["later"], &false.into())
     );
     let news = world.sync(&alice, Some(since), "").await;
@@ -78,62 +78,62 @@ async fn a_sync_says_that_events_are_missing_before_a_gap() {
     assert_eq!(timeline["limited"], true);
 }
 
-/// W16: the first page backward waits for history that is being fetched.
+/// W16: the first page backward waits for a backfill in progress.
 #[tokio::test]
-async fn the_first_page_of_messages_waits_for_history_that_is_coming() {
-    // A page waits for some seconds only. On a machine that stops for longer it is short and says where to go on: once
-    // more then.
+async fn the_first_page_of_messages_waits_for_a_backfill() {
+    // A page waits for some seconds only. On a machine that stops for longer the page is short and has a next token: the test
+    // then tries again.
     for _ in 0..5 {
-        let (peer, world, alice) = beside().await;
+        let (peer, world, alice) = server_with_peer().await;
         for number in 0..5 {
-            peer.say(&format!("old {number}"));
+            peer.send_text(&format!("old {number}"));
         }
         peer.admit(&world, &alice.user).await;
-        peer.until_asked().await;
+        peer.until_requested().await;
         let path = format!("/_matrix/client/v3/rooms/{}/messages?dir=b&limit=100", peer.id());
         let request = world.get(&path, &alice);
         let others = async {
-            // Requests that find the server as the page does, so that the page waits by now.
+            // Requests that take the same time as the page does, so that the page waits by now.
             for _ in 0..10 {
                 world.get("/_matrix/client/v3/joined_rooms", &alice).await;
             }
-            peer.give_history();
+            peer.serve_backfill();
         };
         let (page, ()) = tokio::join!(request, others);
-        if said(&page["chunk"]).is_empty() {
+        if texts(&page["chunk"]).is_empty() {
             assert!(page["end"].is_string(), "{page}");
             continue;
         }
-        assert_eq!(said(&page["chunk"]), ["old 4", "old 3", "old 2", "old 1", "old 0"]);
+        assert_eq!(texts(&page["chunk"]), ["old 4", "old 3", "old 2", "old 1", "old 0"]);
         assert!(page["end"].is_null(), "{page}");
         return;
     }
     panic!("no page waited");
 }
 
-/// W16: where history does not come, the first page has what is from after the join, and the next one the history.
+/// W16: if the backfill takes too long, the first page has the events from after the join, and the next one the history.
 #[tokio::test]
-async fn a_page_of_messages_goes_on_where_history_is_late() {
-    let (peer, world, alice) = beside().await;
-    peer.say("old");
+async fn a_page_of_messages_can_be_continued_after_a_slow_backfill() {
+    let (peer, world, alice) = server_with_peer().await;
+    peer.send_text("old");
     peer.admit(&world, &alice.user).await;
-    let new = peer.say("new");
+    let new = peer.send_text("new");
     receive(&world, new).await;
-    peer.until_asked().await;
-    // The time for which a page waits is over as soon as nothing else is to do.
+    peer.until_requested().await;
+    // The wait of a page ends as soon as no other task can run.
     tokio::time::pause();
     let path = format!("/_matrix/client/v3/rooms/{}/messages?dir=b&limit=100", peer.id());
     let page = world.get(&path, &alice).await;
-    assert_eq!(said(&page["chunk"]), ["new"]);
+    assert_eq!(texts(&page["chunk"]), ["new"]);
     let end = page["end"].as_str().unwrap().to_owned();
     tokio::time::resume();
-    peer.give_history();
+    peer.serve_backfill();
     for _ in 0..1_000 {
         let page = world.get(&format!("{path}&from={end}"), &alice).await;
-        if said(&page["chunk"]) == ["old"] {
+        if texts(&page["chunk"]) == ["old"] {
             return;
         }
         assert!(page["end"].is_string(), "{page}");
     }
-    panic!("the history is nowhere");
+    panic!("the history is missing");
 }

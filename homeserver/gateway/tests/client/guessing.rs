@@ -1,4 +1,4 @@
-//! Guesses at passwords, registration tokens and the shared secret: who is slowed by them, and who is not.
+//! Rate limits on attempts with passwords, registration tokens and the shared secret: which clients they affect.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,7 +13,7 @@ use super::world::{Person, SECRET, World};
 const LOGIN: &str = "/_matrix/client/v3/login";
 const VALIDITY: &str = "/_matrix/client/v1/register/m.login.registration_token/validity";
 
-/// Where requests come from: the address of the connection, and what its headers say.
+/// The origin of requests: the address of the connection, and its headers.
 #[derive(Clone, Copy)]
 struct From<'a> {
     peer: &'a str,
@@ -27,7 +27,7 @@ const fn from(peer: &str) -> From<'_> {
     }
 }
 
-/// What a proxy tells of its client.
+/// The header that a proxy sends for its client.
 const fn proxied(client: &str) -> From<'_> {
     From {
         peer: "10.0.0.1",
@@ -36,9 +36,9 @@ const fn proxied(client: &str) -> From<'_> {
 }
 
 /// A server behind a proxy at 10.0.0.1, and requests to it.
-struct Behind(World);
+struct BehindProxy(World);
 
-impl Behind {
+impl BehindProxy {
     async fn new() -> Self {
         Self(World::new().await)
     }
@@ -62,8 +62,8 @@ impl Behind {
         self.ask(from, ("POST", LOGIN, None), body).await.0
     }
 
-    /// Guesses until the brake stops them; how many there were.
-    async fn guess(&self, from: From<'_>, user: &str) -> usize {
+    /// Attempts logins until the rate limit applies; returns their number.
+    async fn attempt_until_limited(&self, from: From<'_>, user: &str) -> usize {
         for guesses in 0..200 {
             match self.login(from, user, "a guess").await {
                 403 => {}
@@ -71,13 +71,13 @@ impl Behind {
                 other => panic!("{other}"),
             }
         }
-        panic!("nothing stops the guesses")
+        panic!("the login attempts are not limited")
     }
 }
 
 #[tokio::test]
-async fn made_up_names_block_no_right_password_from_the_same_address() {
-    let world = Behind::new().await;
+async fn unknown_user_names_do_not_block_a_right_password_from_the_same_address() {
+    let world = BehindProxy::new().await;
     world.0.person("alice").await;
     for n in 0..60 {
         assert_eq!(world.login(from("192.0.2.1"), &format!("made-up-{n}"), "x").await, 403);
@@ -86,24 +86,24 @@ async fn made_up_names_block_no_right_password_from_the_same_address() {
 }
 
 #[tokio::test]
-async fn guesses_of_others_do_not_lock_out_the_user() {
-    let world = Behind::new().await;
+async fn failed_logins_of_others_do_not_lock_out_the_user() {
+    let world = BehindProxy::new().await;
     world.0.person("alice").await;
     for address in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
-        assert_eq!(world.guess(from(address), "alice").await, 10);
+        assert_eq!(world.attempt_until_limited(from(address), "alice").await, 10);
         assert_eq!(world.login(from(address), "alice", "correct horse").await, 429);
     }
     assert_eq!(world.login(from("198.51.100.1"), "alice", "correct horse").await, 200);
     assert_eq!(
         world.login(from("192.0.2.1"), "made-up", "x").await,
         403,
-        "and nobody else is slowed there"
+        "and other users are not limited there"
     );
 }
 
 #[tokio::test]
-async fn an_ipv6_guesser_has_one_place_in_its_network() {
-    let world = Behind::new().await;
+async fn ipv6_addresses_of_one_network_share_a_limit() {
+    let world = BehindProxy::new().await;
     world.0.person("alice").await;
     for n in 0..10 {
         let address = format!("2001:db8:0:1::{n:x}");
@@ -117,11 +117,11 @@ async fn an_ipv6_guesser_has_one_place_in_its_network() {
 }
 
 #[tokio::test]
-async fn behind_a_trusted_proxy_each_client_has_its_own_brake() {
-    let world = Behind::new().await;
+async fn behind_a_trusted_proxy_each_client_has_its_own_limit() {
+    let world = BehindProxy::new().await;
     world.0.person("alice").await;
-    assert_eq!(world.guess(proxied("192.0.2.1"), "alice").await, 10);
-    // What the guesser writes into the header itself stands left of what the proxy appends.
+    assert_eq!(world.attempt_until_limited(proxied("192.0.2.1"), "alice").await, 10);
+    // Anything that the attacker writes into the header is left of the address that the proxy appends.
     for n in 0..5 {
         let forged = format!("198.51.100.{n}, 192.0.2.1");
         assert_eq!(world.login(proxied(&forged), "alice", "a guess").await, 429);
@@ -130,8 +130,8 @@ async fn behind_a_trusted_proxy_each_client_has_its_own_brake() {
 }
 
 #[tokio::test]
-async fn a_forged_header_from_outside_does_not_help() {
-    let world = Behind::new().await;
+async fn a_forged_header_of_an_untrusted_peer_is_ignored() {
+    let world = BehindProxy::new().await;
     world.0.person("alice").await;
     let forged = |n: usize| format!("198.51.100.{n}");
     for n in 0..10 {
@@ -150,10 +150,10 @@ async fn a_forged_header_from_outside_does_not_help() {
     assert_eq!(world.login(from, "alice", "a guess").await, 429);
 }
 
-/// A stolen access token opens no way to guess the password, and guesses with it don't stop the user's sign-in.
+/// A stolen access token doesn't allow more password attempts, and attempts with it don't block the user's login.
 #[tokio::test]
-async fn every_endpoint_that_takes_the_password_has_the_brake() {
-    let world = Behind::new().await;
+async fn every_password_endpoint_is_rate_limited() {
+    let world = BehindProxy::new().await;
     let alice = world.0.person("alice").await;
     let at = from("192.0.2.1");
     let auth = json!({"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "alice"}, "password": "a guess"});
@@ -182,11 +182,11 @@ async fn every_endpoint_that_takes_the_password_has_the_brake() {
 }
 
 #[tokio::test]
-async fn guesses_at_sign_in_do_not_stop_a_signed_in_device() {
-    let world = Behind::new().await;
+async fn failed_logins_do_not_affect_a_logged_in_device() {
+    let world = BehindProxy::new().await;
     let alice = world.0.person("alice").await;
     let at = from("192.0.2.1");
-    world.guess(at, "alice").await;
+    world.attempt_until_limited(at, "alice").await;
     let auth = json!({"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "alice"}, "password": "correct horse"});
     let body = json!({"auth": auth, "new_password": "battery staple", "logout_devices": false});
     let path = "/_matrix/client/v3/account/password";
@@ -195,9 +195,9 @@ async fn guesses_at_sign_in_do_not_stop_a_signed_in_device() {
 }
 
 #[tokio::test]
-async fn registration_tokens_are_not_guessed_fast() {
+async fn attempts_with_registration_tokens_are_limited() {
     let tokens = Registration::Token(vec!["sesame".to_owned()]);
-    let world = Behind(World::with(tokens, UserLimiter::off()).await);
+    let world = BehindProxy(World::with(tokens, UserLimiter::off()).await);
     let at = from("192.0.2.1");
     let register = |token: &str, name: &str| {
         json!({"username": name, "password": "correct horse",
@@ -236,8 +236,8 @@ async fn registration_tokens_are_not_guessed_fast() {
 }
 
 #[tokio::test]
-async fn the_shared_secret_is_not_guessed_fast_and_nonces_of_others_take_none_away() {
-    let world = Behind(World::with(Registration::Closed, UserLimiter::off()).await);
+async fn attempts_with_the_shared_secret_are_limited_and_nonces_are_independent() {
+    let world = BehindProxy(World::with(Registration::Closed, UserLimiter::off()).await);
     let path = "/_synapse/admin/v1/register";
     let operator = from("192.0.2.9");
     let (_, given) = world.ask(operator, ("GET", path, None), Value::Null).await;
@@ -275,7 +275,7 @@ async fn the_shared_secret_is_not_guessed_fast_and_nonces_of_others_take_none_aw
 
 #[tokio::test]
 async fn a_session_to_delete_one_device_deletes_no_other() {
-    let world = Behind::new().await;
+    let world = BehindProxy::new().await;
     let alice = world.0.person("alice").await;
     let at = from("192.0.2.1");
     let mut devices = Vec::new();

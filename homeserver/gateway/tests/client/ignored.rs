@@ -1,4 +1,4 @@
-//! What an ignored user sends, and forgotten rooms: what a client is no longer told.
+//! Ignored users and forgotten rooms: data that is not sent to a client.
 
 use serde_json::{Value, json};
 
@@ -11,27 +11,27 @@ async fn ignore(world: &World, who: &Person, whom: &[&Person]) {
 }
 
 #[tokio::test]
-async fn messages_of_ignored_users_are_not_sent_and_their_state_is() {
+async fn messages_of_ignored_users_are_not_sent_but_their_state_events_are() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let options = json!({"preset": "public_chat", "power_level_content_override": {"state_default": 0}});
     let room = world.room(&alice, options).await;
     let base = format!("/_matrix/client/v3/rooms/{room}");
     world.ok("POST", &format!("{base}/join"), &bob, json!({})).await;
-    let own = world.say(&room, &alice, "own").await;
+    let own = world.send_text(&room, &alice, "own").await;
     let since = world.sync(&alice, None, "").await["next_batch"]
         .as_str()
         .unwrap()
         .to_owned();
     ignore(&world, &alice, &[&bob, &alice]).await;
-    let annoying = world.say(&room, &bob, "annoying").await;
+    let annoying = world.send_text(&room, &bob, "annoying").await;
     let reaction = json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": own, "key": "x"}});
     let path = format!("{base}/send/m.reaction/1");
     let reaction = world.ok("PUT", &path, &bob, reaction).await["event_id"].clone();
     let topic = world
         .set_state(&room, &bob, "m.room.topic", "", json!({"topic": "t"}))
         .await;
-    let last = world.say(&room, &alice, "last").await;
+    let last = world.send_text(&room, &alice, "last").await;
     for since in [Some(since.as_str()), None] {
         let told = world.sync(&alice, since, "").await;
         let shown = ids(&told["rooms"]["join"][&room]["timeline"]["events"]);
@@ -50,7 +50,7 @@ async fn messages_of_ignored_users_are_not_sent_and_their_state_is() {
         .get(&format!("/_matrix/client/v1/rooms/{room}/relations/{own}"), &alice)
         .await;
     assert_eq!(relations["chunk"], json!([]));
-    // An event that is asked for by its id is given, and others are told everything.
+    // An event that is requested by its id is returned, and other users receive everything.
     world.get(&format!("{base}/event/{annoying}"), &alice).await;
     let relations = world
         .get(&format!("/_matrix/client/v1/rooms/{room}/relations/{own}"), &bob)
@@ -62,7 +62,7 @@ async fn messages_of_ignored_users_are_not_sent_and_their_state_is() {
 }
 
 #[tokio::test]
-async fn invitations_of_ignored_users_are_held_back_until_they_are_not_ignored() {
+async fn invitations_of_ignored_users_are_hidden_until_they_are_unignored() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&bob, json!({"preset": "private_chat"})).await;
@@ -78,9 +78,9 @@ async fn invitations_of_ignored_users_are_held_back_until_they_are_not_ignored()
     assert!(told["rooms"]["invite"].get(&room).is_some(), "{told}");
 }
 
-/// W3: a room that one device forgot leaves the lists of the others, and only once.
+/// W3: a room that was forgotten on one device leaves the lists of the others, once.
 #[tokio::test]
-async fn a_forgotten_room_is_told_as_left_to_other_devices() {
+async fn a_forgotten_room_is_sent_as_left_to_other_devices() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     for declines in [false, true] {
@@ -97,7 +97,7 @@ async fn a_forgotten_room_is_told_as_left_to_other_devices() {
         for action in ["leave", "forget"] {
             world.ok("POST", &format!("{base}/{action}"), &bob, json!({})).await;
         }
-        world.say(&room, &alice, "later").await;
+        world.send_text(&room, &alice, "later").await;
         let told = world.sync(&bob, since, "").await;
         let left = &told["rooms"]["leave"][&room];
         assert_eq!(

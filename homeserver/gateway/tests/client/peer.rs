@@ -1,4 +1,4 @@
-//! Another server in this process: it holds one room, and gives of it what a test lets it give.
+//! Another server in this process: it has one room, and serves the events that a test allows.
 
 use std::{
     collections::BTreeSet,
@@ -15,33 +15,33 @@ use super::world::World;
 
 pub(crate) const BOB: &str = "@bob:beta.example";
 
-/// The room of [`BOB`]'s server, and what that server gives of it.
+/// The room of [`BOB`]'s server, and the events that the server serves.
 pub(crate) struct Peer {
     room: Mutex<testing::World>,
-    /// Events that it does not give, whoever asks.
-    lost: Mutex<BTreeSet<OwnedEventId>>,
-    /// Whether it gives history. Whoever asks before waits.
-    gives_history: watch::Sender<bool>,
-    /// How often it was asked for history.
-    asked: watch::Sender<usize>,
+    /// Events that it never serves.
+    withheld: Mutex<BTreeSet<OwnedEventId>>,
+    /// Whether it serves backfill. Earlier requests wait.
+    serves_backfill: watch::Sender<bool>,
+    /// Number of backfill requests.
+    requests: watch::Sender<usize>,
 }
 
 fn refused<T>() -> Result<T, PeerError> {
     Err(PeerError::Unreachable {
         server: "beta.example".to_owned(),
-        reason: "this test lets it give nothing".to_owned(),
+        reason: "this test serves nothing".to_owned(),
     })
 }
 
 impl Peer {
-    /// A room that anybody may join.
+    /// A room with the join rule `public`.
     pub(crate) fn new() -> Arc<Self> {
         let room = testing::World::public(&RoomVersionId::V11, BOB, &[]);
         Arc::new(Self {
             room: Mutex::new(room),
-            lost: Mutex::default(),
-            gives_history: watch::Sender::new(false),
-            asked: watch::Sender::new(0),
+            withheld: Mutex::default(),
+            serves_backfill: watch::Sender::new(false),
+            requests: watch::Sender::new(0),
         })
     }
 
@@ -49,29 +49,29 @@ impl Peer {
         self.room.lock().unwrap().room_id.clone()
     }
 
-    /// Bob says something.
-    pub(crate) fn say(&self, text: &str) -> Verified {
+    /// A message by Bob.
+    pub(crate) fn send_text(&self, text: &str) -> Verified {
         let mut room = self.room.lock().unwrap();
         let id = room.message(BOB, text).event_id().to_owned();
         room.verified(&id)
     }
 
-    /// From now on this event is not given.
-    pub(crate) fn lose(&self, event: &EventId) {
-        self.lost.lock().unwrap().insert(event.to_owned());
+    /// From now on this event is not served.
+    pub(crate) fn withhold(&self, event: &EventId) {
+        self.withheld.lock().unwrap().insert(event.to_owned());
     }
 
-    /// From now on history is given.
-    pub(crate) fn give_history(&self) {
-        self.gives_history.send_replace(true);
+    /// From now on backfill is served.
+    pub(crate) fn serve_backfill(&self) {
+        self.serves_backfill.send_replace(true);
     }
 
-    /// Until somebody asks for history.
-    pub(crate) async fn until_asked(&self) {
-        self.asked.subscribe().wait_for(|times| *times > 0).await.unwrap();
+    /// Waits for a backfill request.
+    pub(crate) async fn until_requested(&self) {
+        self.requests.subscribe().wait_for(|times| *times > 0).await.unwrap();
     }
 
-    /// A user of the tested server joins by this one.
+    /// A user of the tested server joins through this one.
     pub(crate) async fn admit(&self, world: &World, user: &UserId) {
         let joined = {
             let mut room = self.room.lock().unwrap();
@@ -108,8 +108,10 @@ impl Peer {
     }
 
     fn given(&self, ids: &[OwnedEventId]) -> Vec<Verified> {
-        let (room, lost) = (self.room.lock().unwrap(), self.lost.lock().unwrap());
-        let there = ids.iter().filter(|id| room.order.contains(id) && !lost.contains(*id));
+        let (room, withheld) = (self.room.lock().unwrap(), self.withheld.lock().unwrap());
+        let there = ids
+            .iter()
+            .filter(|id| room.order.contains(id) && !withheld.contains(*id));
         there.map(|id| room.verified(id)).collect()
     }
 }
@@ -149,8 +151,8 @@ impl Peers for Peer {
         before: &[OwnedEventId],
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
-        self.asked.send_modify(|times| *times += 1);
-        let mut gives = self.gives_history.subscribe();
+        self.requests.send_modify(|times| *times += 1);
+        let mut gives = self.serves_backfill.subscribe();
         gives.wait_for(|gives| *gives).await.unwrap();
         // The room has one branch.
         let mut past = self.room.lock().unwrap().order.clone();

@@ -1,4 +1,4 @@
-//! Registration, sign-in, tokens, profiles, devices, and what every request has in common.
+//! Registration, login, tokens, profiles, devices, and the rules for every request.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::world::{SECRET, World};
 const REGISTER: &str = "/_matrix/client/v3/register";
 
 #[tokio::test]
-async fn registration_takes_its_stage_and_signs_in() {
+async fn registration_requires_its_stage_and_logs_in() {
     let world = World::new().await;
     let wanted = json!({"username": "alice", "password": "correct horse", "refresh_token": true});
     let (status, asked) = world.ask("POST", REGISTER, None, wanted.clone()).await;
@@ -29,7 +29,7 @@ async fn registration_takes_its_stage_and_signs_in() {
         .ask("GET", "/_matrix/client/v3/account/whoami", token, Value::Null)
         .await;
     assert_eq!((status, &me["device_id"]), (200, &session["device_id"]));
-    // The session was used up, and the name is taken.
+    // The session has ended, and the name is taken.
     let (status, taken) = world.ask("POST", REGISTER, None, again).await;
     assert_eq!((status, &taken["errcode"]), (400, &json!("M_USER_IN_USE")));
     let available = format!("{REGISTER}/available?username=alice");
@@ -37,7 +37,7 @@ async fn registration_takes_its_stage_and_signs_in() {
 }
 
 #[tokio::test]
-async fn a_closed_server_registers_nobody_and_a_token_server_who_has_a_token() {
+async fn registration_can_be_disabled_or_require_a_token() {
     let closed = World::with(Registration::Closed, UserLimiter::off()).await;
     let (status, body) = closed
         .ask(
@@ -61,7 +61,7 @@ async fn a_closed_server_registers_nobody_and_a_token_server_who_has_a_token() {
 }
 
 #[tokio::test]
-async fn operators_register_by_the_shared_secret() {
+async fn operators_register_accounts_with_the_shared_secret() {
     let world = World::with(Registration::Closed, UserLimiter::off()).await;
     let path = "/_synapse/admin/v1/register";
     let (_, given) = world.ask("GET", path, None, Value::Null).await;
@@ -90,7 +90,7 @@ async fn operators_register_by_the_shared_secret() {
     assert_eq!(
         world.ask("POST", path, None, request(mac(SECRET))).await.0,
         403,
-        "the nonce is used up"
+        "the nonce was used"
     );
     let (_, given) = world.ask("GET", path, None, Value::Null).await;
     let mut forged = request(mac("another secret"));
@@ -99,7 +99,7 @@ async fn operators_register_by_the_shared_secret() {
 }
 
 #[tokio::test]
-async fn sign_in_by_password_and_out_again() {
+async fn a_user_logs_in_with_a_password_and_logs_out() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let login = |user: &str, password: &str| {
@@ -138,7 +138,7 @@ async fn sign_in_by_password_and_out_again() {
 }
 
 #[tokio::test]
-async fn what_is_dear_asks_for_the_password_again() {
+async fn sensitive_operations_require_the_password_again() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({})).await;
@@ -155,7 +155,7 @@ async fn what_is_dear_asks_for_the_password_again() {
     assert_eq!(
         world.ask("POST", path, Some(&bob.token), auth("correct horse")).await.0,
         401,
-        "another's session"
+        "the session of another user"
     );
     assert_eq!(world.ask("POST", path, Some(&alice.token), auth("wrong")).await.0, 401);
     assert_eq!(
@@ -243,7 +243,7 @@ const ODD_REQUESTS: [(&str, &str, Who, &str, u16, &str); 9] = [
 ];
 
 #[tokio::test]
-async fn every_request_is_answered_in_the_same_manner() {
+async fn every_endpoint_has_uniform_errors() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     for (method, path, who, body, status, code) in ODD_REQUESTS {
@@ -272,7 +272,7 @@ async fn every_request_is_answered_in_the_same_manner() {
 }
 
 #[tokio::test]
-async fn a_flood_of_requests_is_told_when_to_come_back() {
+async fn rate_limited_requests_get_a_retry_after() {
     let world = World::limited(5).await;
     let alice = world.person("alice").await;
     for _ in 0..5 {
@@ -286,7 +286,7 @@ async fn a_flood_of_requests_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_new_name_goes_into_the_rooms() {
+async fn a_new_display_name_is_sent_to_the_rooms() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({})).await;
@@ -315,7 +315,7 @@ async fn a_new_name_goes_into_the_rooms() {
 }
 
 #[tokio::test]
-async fn clients_keep_filters_account_data_and_devices() {
+async fn clients_store_filters_account_data_and_devices() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let base = format!("/_matrix/client/v3/user/{}", alice.user);
@@ -377,7 +377,7 @@ async fn clients_keep_filters_account_data_and_devices() {
         .await;
     let named = world.get(&format!("/_matrix/client/v3/devices/{device}"), &alice).await;
     assert_eq!(named["display_name"], "here");
-    // matrix-nio reads no list of devices that lacks a field.
+    // matrix-nio fails if a field is missing in a list of devices.
     for device in [&devices["devices"][0], &named] {
         let fields = device.as_object().unwrap();
         assert_eq!(fields.get("last_seen_ip"), Some(&Value::Null), "{device}");
@@ -386,7 +386,7 @@ async fn clients_keep_filters_account_data_and_devices() {
 }
 
 #[tokio::test]
-async fn the_server_says_what_it_is() {
+async fn discovery_endpoints_describe_the_server() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let (_, versions) = world.ask("GET", "/_matrix/client/versions", None, Value::Null).await;

@@ -1,10 +1,10 @@
-//! Read receipts: threads, and marks that only move forward.
+//! Read receipts: threads, and markers that only move forward.
 
 use serde_json::{Value, json};
 
 use super::world::World;
 
-/// All receipts in a sync: event, kind, user and thread.
+/// All receipts in a sync: event, type, user and thread.
 fn receipts(told: &Value, room: &str) -> Vec<(String, String, String, Option<String>)> {
     let mut found = Vec::new();
     let events = told["rooms"]["join"][room]["ephemeral"]["events"].as_array();
@@ -25,12 +25,12 @@ fn receipts(told: &Value, room: &str) -> Vec<(String, String, String, Option<Str
 }
 
 #[tokio::test]
-async fn threaded_and_unthreaded_receipts_for_one_event_are_both_told() {
+async fn threaded_and_unthreaded_receipts_for_one_event_are_both_sent() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({})).await;
     world.invite_and_join(&room, &alice, &bob).await;
-    let root = world.say(&room, &alice, "root").await;
+    let root = world.send_text(&room, &alice, "root").await;
     let base = format!("/_matrix/client/v3/rooms/{room}/receipt/m.read/{root}");
     let since = world.sync(&alice, None, "").await["next_batch"]
         .as_str()
@@ -51,14 +51,14 @@ async fn threaded_and_unthreaded_receipts_for_one_event_are_both_told() {
 }
 
 #[tokio::test]
-async fn an_older_receipt_does_not_move_the_mark_back() {
+async fn an_older_receipt_does_not_move_the_marker_back() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({})).await;
     world.invite_and_join(&room, &alice, &bob).await;
     let mut said = Vec::new();
     for n in 0..3 {
-        said.push(world.say(&room, &alice, &n.to_string()).await);
+        said.push(world.send_text(&room, &alice, &n.to_string()).await);
     }
     let read = async |kind: &str, event: &str, body: Value| {
         let path = format!("/_matrix/client/v3/rooms/{room}/receipt/{kind}/{event}");
@@ -87,8 +87,8 @@ async fn a_receipt_for_an_unknown_thread_is_refused() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let (room, other) = (world.room(&alice, json!({})).await, world.room(&alice, json!({})).await);
-    let said = world.say(&room, &alice, "here").await;
-    let elsewhere = world.say(&other, &alice, "elsewhere").await;
+    let said = world.send_text(&room, &alice, "here").await;
+    let elsewhere = world.send_text(&other, &alice, "elsewhere").await;
     let path = format!("/_matrix/client/v3/rooms/{room}/receipt/m.read/{said}");
     for thread in ["", "x", "MAIN", "$unknown", &elsewhere, &"a".repeat(1_000_000)] {
         let (status, code) = world.refused("POST", &path, &alice, json!({"thread_id": thread})).await;

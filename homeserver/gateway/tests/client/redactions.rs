@@ -1,28 +1,28 @@
-//! Redactions that come from other servers, as clients are shown them.
+//! Redactions from other servers as clients see them.
 
 use ruma::{EventId, RoomId, UserId, user_id};
 use serde_json::{Value, json};
 
 use super::{
-    elsewhere::{Wish, join, send},
+    elsewhere::{EventDraft, join, send},
     world::{Person, World, ids},
 };
 
 async fn redact(world: &World, room: &RoomId, sender: &UserId, target: &str, content: Value) -> String {
     let mut content = content;
-    // In the content since version 11, beside it before.
+    // In the content since version 11, at the top level before.
     content["redacts"] = target.into();
-    let wish = Wish {
+    let draft = EventDraft {
         sender,
         kind: "m.room.redaction",
         key: None,
         content,
         redacts: Some(EventId::parse(target).unwrap()),
     };
-    send(world, room, wish).await.to_string()
+    send(world, room, draft).await.to_string()
 }
 
-/// Every endpoint that lists events of a room: its name, and the ids that it gives.
+/// Every endpoint that lists events of a room: its name, and the ids that it returns.
 async fn everywhere(world: &World, who: &Person, room: &str, near: &str) -> Vec<(String, Vec<String>)> {
     let base = format!("/_matrix/client/v3/rooms/{room}");
     let mut found = Vec::new();
@@ -32,7 +32,7 @@ async fn everywhere(world: &World, who: &Person, room: &str, near: &str) -> Vec<
             ids(&world.get(&format!("{base}/{path}"), who).await["chunk"]),
         ));
     }
-    // One event a page: a page that shows nothing must not be the last.
+    // One event a page: a page without events must not be the last.
     for direction in ["b", "f"] {
         found.push((format!("paging {direction}"), paged(world, who, room, direction).await));
     }
@@ -66,7 +66,7 @@ async fn paged(world: &World, who: &Person, room: &str, direction: &str) -> Vec<
     }
 }
 
-/// These events are answered like one that does not exist.
+/// These events have the same answer as one that does not exist.
 async fn assert_unknown(world: &World, who: &Person, room: &str, aimed: &[String]) {
     let base = format!("/_matrix/client/v3/rooms/{room}");
     let nowhere = format!("${}", "y".repeat(43));
@@ -86,9 +86,9 @@ async fn assert_unknown(world: &World, who: &Person, room: &str, aimed: &[String
     }
 }
 
-/// W16: no endpoint shows a redaction of another room's event, and nothing is hidden behind any number of them.
+/// W16: no endpoint shows a redaction of another room's event, and no number of them hides other events.
 #[tokio::test]
-async fn a_redaction_of_another_rooms_event_is_shown_nowhere() {
+async fn a_redaction_of_another_rooms_event_is_never_shown() {
     for version in ["10", "12"] {
         let world = World::new().await;
         let alice = world.person("alice").await;
@@ -100,10 +100,10 @@ async fn a_redaction_of_another_rooms_event_is_shown_nowhere() {
         let room_id = RoomId::parse(room.as_str()).unwrap();
         let bob = user_id!("@bob:beta.example");
         join(&world, &room_id, bob).await;
-        let secret = world.say(&other, &alice, "kept").await;
+        let secret = world.send_text(&other, &alice, "kept").await;
         let (near, own) = (
-            world.say(&room, &alice, "near").await,
-            world.say(&room, &alice, "own").await,
+            world.send_text(&room, &alice, "near").await,
+            world.send_text(&room, &alice, "own").await,
         );
         let since = world.sync(&alice, None, "").await["next_batch"]
             .as_str()
@@ -111,13 +111,13 @@ async fn a_redaction_of_another_rooms_event_is_shown_nowhere() {
             .to_owned();
 
         let relates = |kind: &str| json!({"m.relates_to": {"rel_type": kind, "event_id": near}});
-        let before = world.say(&room, &alice, "before").await;
+        let before = world.send_text(&room, &alice, "before").await;
         let mut aimed = Vec::new();
         for number in 0..12 {
             let kind = if number % 2 == 0 { "m.thread" } else { "m.reference" };
             aimed.push(redact(&world, &room_id, bob, &secret, relates(kind)).await);
         }
-        // The first of these two has an effect. The second names an event that this server does not have.
+        // The first of these two has an effect. The second targets an event that this server does not have.
         let good = redact(&world, &room_id, bob, &own, json!({})).await;
         let nowhere = format!("${}", "x".repeat(43));
         let unknown = redact(&world, &room_id, bob, &nowhere, json!({})).await;
@@ -138,7 +138,7 @@ async fn a_redaction_of_another_rooms_event_is_shown_nowhere() {
         world.get(&format!("{base}/event/{good}"), &alice).await;
         world.get(&format!("{base}/event/{unknown}"), &alice).await;
 
-        // Behind more of them than the timeline has places for is what was said before them.
+        // More of them than the timeline limit do not hide the messages before them.
         let filter = super::world::encoded(&json!({"room": {"timeline": {"limit": 3}}}));
         let news = world.sync(&alice, Some(&since), &format!("filter={filter}")).await;
         let timeline = &news["rooms"]["join"][&room]["timeline"];

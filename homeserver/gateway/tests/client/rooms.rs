@@ -1,11 +1,11 @@
-//! Rooms: creating, coming and going, state, messages, aliases, directory.
+//! Rooms: creation, membership, state, messages, aliases, directory.
 
 use serde_json::{Value, json};
 
 use super::world::{Person, World, encoded, ids, kinds};
 
 #[tokio::test]
-async fn a_room_is_created_as_asked() {
+async fn a_room_is_created_with_the_requested_settings() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     for version in ["6", "10", "11", "12"] {
@@ -74,7 +74,7 @@ async fn a_room_is_created_as_asked() {
 }
 
 #[tokio::test]
-async fn people_come_and_go_by_the_rules() {
+async fn invitations_joins_kicks_and_bans_follow_the_rules() {
     let world = World::new().await;
     let (alice, bob, carol) = (
         world.person("alice").await,
@@ -94,7 +94,7 @@ async fn people_come_and_go_by_the_rules() {
     let ghost = json!({"user_id": "@ghost:alpha.example"});
     assert_eq!(world.refused("POST", &at("invite"), &alice, ghost).await.0, 404);
     world.invite_and_join(&room, &alice, &bob).await;
-    // Joining again is fine.
+    // Joining again succeeds.
     world
         .ok("POST", &format!("/_matrix/client/v3/join/{room}"), &bob, json!({}))
         .await;
@@ -142,7 +142,7 @@ async fn people_come_and_go_by_the_rules() {
 }
 
 #[tokio::test]
-async fn knocking_and_joining_by_another_rooms_membership() {
+async fn users_can_knock_and_join_by_another_rooms_membership() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let rules = |content: Value| json!([{"type": "m.room.join_rules", "content": content}]);
@@ -172,7 +172,7 @@ async fn knocking_and_joining_by_another_rooms_membership() {
 }
 
 #[tokio::test]
-async fn what_other_servers_must_do_is_asked_of_them() {
+async fn remote_operations_are_requested_from_other_servers() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let join = "/_matrix/client/v3/join/!r:beta.example?via=gamma.example&server_name=delta.example";
@@ -231,13 +231,13 @@ async fn what_other_servers_must_do_is_asked_of_them() {
         format!("profile @bob:beta.example for {}", alice.user),
         format!("rooms beta.example for {}", alice.user),
     ];
-    // ruma reads `server_name` only where there is no `via`.
+    // ruma reads `server_name` only if there is no `via`.
     let normal = |line: &String| line.replace(",delta.example", "");
     assert_eq!(asked.iter().map(normal).collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]
-async fn a_retried_message_is_one_message() {
+async fn a_retried_message_is_sent_once() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({})).await;
@@ -268,7 +268,7 @@ async fn a_retried_message_is_one_message() {
 }
 
 #[tokio::test]
-async fn a_device_knows_its_echo_a_redaction_its_reason_and_a_change_what_was_before() {
+async fn unsigned_data_has_the_transaction_id_the_redaction_and_the_replaced_state() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let bob = world.person("bob").await;
@@ -319,14 +319,14 @@ async fn a_device_knows_its_echo_a_redaction_its_reason_and_a_change_what_was_be
 }
 
 #[tokio::test]
-async fn a_thread_is_read_by_its_root() {
+async fn a_thread_can_be_read_by_its_root() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({})).await;
-    let root = world.say(&room, &alice, "root").await;
+    let root = world.send_text(&room, &alice, "root").await;
     let mut answers = Vec::new();
     for n in 0..5 {
-        world.say(&room, &alice, "beside").await;
+        world.send_text(&room, &alice, "beside").await;
         let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/answer{n}");
         let relates = json!({"rel_type": "m.thread", "event_id": root});
         let content = json!({"msgtype": "m.text", "body": "answer", "m.relates_to": relates});
@@ -357,7 +357,7 @@ async fn a_thread_is_read_by_its_root() {
 }
 
 #[tokio::test]
-async fn threads_of_a_room_are_listed_by_their_newest_answers() {
+async fn threads_are_listed_by_their_newest_reply() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({})).await;
@@ -373,12 +373,12 @@ async fn threads_of_a_room_are_listed_by_their_newest_answers() {
     };
     let mut roots = Vec::new();
     for who in [&alice, &alice, &bob, &alice] {
-        roots.push(world.say(&room, who, "root").await);
+        roots.push(world.send_text(&room, who, "root").await);
     }
-    // The last one has no thread, only an edit. The first one is answered before and after the others.
+    // The last one has no thread, only an edit. The first one has replies before and after the others.
     for (who, root) in [(&alice, 0), (&bob, 1), (&alice, 2), (&alice, 0)] {
         answer(who, &roots[root], "m.thread").await;
-        world.say(&room, &alice, "beside").await;
+        world.send_text(&room, &alice, "beside").await;
     }
     answer(&alice, &roots[3], "m.replace").await;
     answer(&alice, "$nowhere", "m.thread").await;
@@ -400,21 +400,21 @@ async fn threads_of_a_room_are_listed_by_their_newest_answers() {
             None => break,
         }
     }
-    assert_eq!(paged, of(&[0, 2, 1]), "each once");
-    // His are the root of one and an answer in another.
+    assert_eq!(paged, of(&[0, 2, 1]), "each listed once");
+    // Bob sent the root of one and a reply in another.
     let own = world.get(&format!("{threads}?include=participated"), &bob).await;
     assert_eq!(ids(&own["chunk"]), of(&[2, 1]));
 
     let redact = format!("/_matrix/client/v3/rooms/{room}/redact/{}/r", roots[1]);
     world.ok("PUT", &redact, &alice, json!({})).await;
     let all = world.get(&threads, &alice).await;
-    assert_eq!(ids(&all["chunk"]), of(&[0, 2, 1]), "a redacted root keeps its answers");
+    assert_eq!(ids(&all["chunk"]), of(&[0, 2, 1]), "a redacted root keeps its replies");
     let carol = world.person("carol").await;
     assert_eq!(world.refused("GET", &threads, &carol, Value::Null).await.0, 403);
 }
 
 #[tokio::test]
-async fn a_request_that_says_nothing_needs_no_body() {
+async fn a_missing_body_counts_as_an_empty_object() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world
@@ -422,7 +422,7 @@ async fn a_request_that_says_nothing_needs_no_body() {
         .await;
     let knockable = json!({"initial_state": [{"type": "m.room.join_rules", "content": {"join_rule": "knock"}}]});
     let knockable = world.room(&alice, knockable).await;
-    let said = world.say(&room, &alice, "hello").await;
+    let said = world.send_text(&room, &alice, "hello").await;
     let in_room = |what: &str| format!("/_matrix/client/v3/rooms/{room}/{what}");
     for path in [
         in_room("join"),
@@ -449,12 +449,12 @@ async fn a_request_that_says_nothing_needs_no_body() {
         .await;
     let (dora, path) = (world.person("dora").await, "/_matrix/client/v3/account/deactivate");
     let (status, answer) = world.ask("POST", path, Some(&dora.token), Value::Null).await;
-    assert_eq!(status, 401, "it is asked for the password: {answer}");
+    assert_eq!(status, 401, "the password is required: {answer}");
     assert!(answer["session"].is_string(), "{answer}");
 }
 
 #[tokio::test]
-async fn a_sign_in_that_does_not_say_how_is_refused_and_not_dropped() {
+async fn a_login_without_a_type_is_refused() {
     let world = World::new().await;
     let dora = world.person("dora").await;
     for body in [
@@ -472,7 +472,7 @@ async fn a_sign_in_that_does_not_say_how_is_refused_and_not_dropped() {
 }
 
 #[tokio::test]
-async fn people_find_those_they_share_a_room_with() {
+async fn the_user_directory_finds_users_who_share_a_room() {
     let world = World::new().await;
     let (alice, bob, carol) = (
         world.person("alice").await,
@@ -489,14 +489,14 @@ async fn people_find_those_they_share_a_room_with() {
     assert_eq!(
         found["results"].as_array().unwrap().len(),
         1,
-        "neither herself nor carol"
+        "neither the user herself nor carol"
     );
     assert_eq!(world.ok("POST", search, &carol, all).await["results"], json!([]));
 }
 
 /// W10.
 #[tokio::test]
-async fn the_user_directory_knows_public_rooms_and_no_nicknames() {
+async fn the_user_directory_searches_public_rooms_and_ignores_room_nicknames() {
     let world = World::new().await;
     let (alice, bob, carol, dave) = (
         world.person("alice").await,
@@ -530,9 +530,9 @@ async fn the_user_directory_knows_public_rooms_and_no_nicknames() {
     }
 }
 
-/// W10: a room that anybody may join is public also where it is not in the directory, for as long as both are so.
+/// W10: a room with the join rule `public` counts also if it is not in the directory, as long as the rule applies.
 #[tokio::test]
-async fn the_user_directory_knows_members_of_rooms_that_anybody_may_join() {
+async fn the_user_directory_finds_members_of_rooms_with_public_join_rule() {
     let world = World::new().await;
     let (alice, dave) = (world.person("alice").await, world.person("dave").await);
     let search = async || {
@@ -548,18 +548,18 @@ async fn the_user_directory_knows_members_of_rooms_that_anybody_may_join() {
         world.set_state(&open, &dave, "m.room.join_rules", "", content).await;
         assert_eq!(search().await, found, "{rule}");
     }
-    // More commits than are looked through: all rooms are read again.
+    // More commits than are searched: all rooms are read again.
     let private = world.room(&alice, json!({})).await;
     for number in 0..1_010 {
-        world.say(&private, &alice, &number.to_string()).await;
+        world.send_text(&private, &alice, &number.to_string()).await;
     }
     assert_eq!(search().await, 1);
     let leave = format!("/_matrix/client/v3/rooms/{open}/leave");
     world.ok("POST", &leave, &dave, json!({})).await;
-    assert_eq!(search().await, 0, "who has left is not found by the room");
+    assert_eq!(search().await, 0, "a user who has left is not found through the room");
 }
 
-/// W11 and T133: what is kept between requests is never older than the store.
+/// W11 and T133: cached data is never older than the store.
 #[tokio::test]
 async fn the_public_directory_follows_every_change() {
     let world = World::new().await;
@@ -587,7 +587,7 @@ async fn the_public_directory_follows_every_change() {
     world
         .ok("POST", &format!("/_matrix/client/v3/join/{space}"), &bob, json!({}))
         .await;
-    assert_eq!(names(json!({})).await, ["space", "chat"], "the larger one first");
+    assert_eq!(names(json!({})).await, ["space", "chat"], "the larger room first");
     for (types, expected) in [
         (json!([null]), vec!["chat"]),
         (json!(["m.space"]), vec!["space"]),
@@ -615,7 +615,7 @@ async fn the_public_directory_follows_every_change() {
         assert_eq!(entry["guest_can_join"], expected, "{access}");
     }
     for n in 0..3 {
-        world.say(&chat, &alice, &n.to_string()).await;
+        world.send_text(&chat, &alice, &n.to_string()).await;
     }
     let listed = format!("/_matrix/client/v3/directory/list/room/{space}");
     world.ok("PUT", &listed, &alice, json!({"visibility": "private"})).await;
@@ -626,17 +626,17 @@ async fn the_public_directory_follows_every_change() {
         let leave = format!("/_matrix/client/v3/rooms/{space}/leave");
         world.ok("POST", &leave, who, json!({})).await;
     }
-    assert_eq!(names(json!({})).await, ["renamed"], "nobody is in it");
+    assert_eq!(names(json!({})).await, ["renamed"], "the room has no members");
 }
 
 #[tokio::test]
-async fn the_past_is_read_page_by_page_in_both_directions() {
+async fn messages_are_paginated_in_both_directions() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({})).await;
     let mut said = Vec::new();
     for n in 0..25 {
-        said.push(world.say(&room, &alice, &n.to_string()).await);
+        said.push(world.send_text(&room, &alice, &n.to_string()).await);
     }
     let filter = "filter=%7B%22types%22%3A%5B%22m.room.message%22%5D%7D";
     let base = format!("/_matrix/client/v3/rooms/{room}/messages?limit=10&{filter}");
@@ -671,7 +671,7 @@ async fn the_past_is_read_page_by_page_in_both_directions() {
 }
 
 #[tokio::test]
-async fn who_left_reads_up_to_the_door_and_who_never_came_nothing() {
+async fn a_departed_user_reads_up_to_the_departure_and_a_non_member_nothing() {
     let world = World::new().await;
     let (alice, bob, eve) = (
         world.person("alice").await,
@@ -680,7 +680,7 @@ async fn who_left_reads_up_to_the_door_and_who_never_came_nothing() {
     );
     let room = world.room(&alice, json!({})).await;
     world.invite_and_join(&room, &alice, &bob).await;
-    let before = world.say(&room, &alice, "before").await;
+    let before = world.send_text(&room, &alice, "before").await;
     world
         .ok(
             "POST",
@@ -692,7 +692,7 @@ async fn who_left_reads_up_to_the_door_and_who_never_came_nothing() {
     world
         .set_state(&room, &alice, "m.room.name", "", json!({"name": "secret"}))
         .await;
-    let after = world.say(&room, &alice, "after").await;
+    let after = world.send_text(&room, &alice, "after").await;
     let messages = format!("/_matrix/client/v3/rooms/{room}/messages");
     for query in ["?dir=b&limit=100", "?dir=f&limit=100"] {
         let read = ids(&world.get(&format!("{messages}{query}"), &bob).await["chunk"]);
@@ -734,15 +734,15 @@ async fn who_left_reads_up_to_the_door_and_who_never_came_nothing() {
     );
 }
 
-/// A name that another member takes, and the reason of a redaction, come after the departure as well.
+/// A display name that another member takes, and the reason of a redaction, are later than the departure too.
 #[tokio::test]
-async fn a_departed_user_is_shown_nothing_of_later_beside_earlier_events() {
+async fn unsigned_data_for_a_departed_user_has_no_later_changes() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({})).await;
     let base = format!("/_matrix/client/v3/rooms/{room}");
     world.invite_and_join(&room, &alice, &bob).await;
-    let said = world.say(&room, &alice, "before").await;
+    let said = world.send_text(&room, &alice, "before").await;
     world.ok("POST", &format!("{base}/leave"), &bob, json!({})).await;
     let member = json!({"membership": "join", "displayname": "Later Name"});
     world
@@ -774,7 +774,7 @@ async fn a_departed_user_is_shown_nothing_of_later_beside_earlier_events() {
         told["unsigned"]["redacted_because"]["content"]["reason"],
         "a later reason"
     );
-    // What follows the departure changes nothing of what may be read.
+    // Events after the departure don't change what the user may read.
     for (who, action, body) in [
         (&alice, "ban", json!({"user_id": bob.user})),
         (&alice, "unban", json!({"user_id": bob.user})),
@@ -782,7 +782,7 @@ async fn a_departed_user_is_shown_nothing_of_later_beside_earlier_events() {
         (&bob, "leave", json!({})),
     ] {
         world.ok("POST", &format!("{base}/{action}"), who, body).await;
-        let secret = world.say(&room, &alice, "later").await;
+        let secret = world.send_text(&room, &alice, "later").await;
         let hidden = world
             .refused("GET", &format!("{base}/event/{secret}"), &bob, Value::Null)
             .await;
@@ -795,7 +795,7 @@ async fn a_departed_user_is_shown_nothing_of_later_beside_earlier_events() {
 }
 
 #[tokio::test]
-async fn aliases_belong_to_who_made_them_and_to_who_names_the_room() {
+async fn aliases_are_deleted_by_their_creator_or_with_the_power_to_name_the_room() {
     let world = World::new().await;
     let (alice, bob, eve) = (
         world.person("alice").await,
@@ -840,9 +840,9 @@ async fn aliases_belong_to_who_made_them_and_to_who_names_the_room() {
     assert_eq!(world.get(&list, &eve).await["visibility"], "public");
 }
 
-/// W6. A remote alias is asked for on its own server, which is not there in this test.
+/// W6. A remote alias is resolved on its own server, which does not exist in this test.
 #[tokio::test]
-async fn a_canonical_alias_must_exist_and_stand_for_the_room() {
+async fn a_canonical_alias_must_exist_and_point_to_the_room() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let (room, other) = (world.room(&alice, json!({})).await, world.room(&alice, json!({})).await);
@@ -876,7 +876,7 @@ async fn a_canonical_alias_must_exist_and_stand_for_the_room() {
             world.ok("PUT", &path, &alice, content).await;
         }
     }
-    // An alias that was named before may stay, though it was deleted since.
+    // An existing alias may stay in the event although it was deleted since.
     let path = format!("/_matrix/client/v3/rooms/{room}/state/m.room.canonical_alias");
     world.ok("PUT", &path, &alice, json!({"alias": here})).await;
     let directory = "/_matrix/client/v3/directory/room/%23here:alpha.example";

@@ -1,4 +1,4 @@
-//! What ends with a session: requests that wait, and user-interactive authentication begun for something else.
+//! The end of a session: waiting requests, and user-interactive authentication for another operation.
 
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -19,7 +19,7 @@ async fn device(world: &World, who: &Person, id: &str) -> Person {
     }
 }
 
-/// A sync that has found nothing new and waits.
+/// A sync without changes that waits.
 async fn waiting_sync(world: &World, who: &Person) -> JoinHandle<(u16, Value)> {
     let first = world.sync(who, None, "").await;
     let path = format!(
@@ -28,7 +28,7 @@ async fn waiting_sync(world: &World, who: &Person) -> JoinHandle<(u16, Value)> {
     );
     let (world, token) = (world.clone(), who.token.clone());
     let request = tokio::spawn(async move { world.ask("GET", &path, Some(&token), Value::Null).await });
-    // One thread and a store in memory: after so many turns the request has read all that there is.
+    // One thread and a store in memory: after this number of yields the request has read everything.
     for _ in 0..10_000 {
         tokio::task::yield_now().await;
     }
@@ -36,13 +36,13 @@ async fn waiting_sync(world: &World, who: &Person) -> JoinHandle<(u16, Value)> {
     request
 }
 
-/// Ends the session of `PHONE` in one of the ways that there are; `DESK` asks for it where another device can.
+/// Ends the session of `PHONE` in one of the possible ways; `DESK` sends the request if another device can.
 async fn end_session(world: &World, way: &str, phone: &Person, desk: &Person) {
     let auth = json!({"type": "m.login.password", "password": "correct horse",
         "identifier": {"type": "m.id.user", "user": phone.user}});
     let (method, path, who, body) = match way {
         "sign-out" => ("POST", "logout", phone, json!({})),
-        "sign-out everywhere" => ("POST", "logout/all", desk, json!({})),
+        "logout everywhere" => ("POST", "logout/all", desk, json!({})),
         "device deleted" => ("DELETE", "devices/PHONE", desk, json!({"auth": auth})),
         "devices deleted" => (
             "POST",
@@ -57,7 +57,7 @@ async fn end_session(world: &World, way: &str, phone: &Person, desk: &Person) {
             json!({"auth": auth, "new_password": "battery staple"}),
         ),
         "deactivation" => ("POST", "account/deactivate", desk, json!({"auth": auth})),
-        "sign-in on the same device" => {
+        "login on the same device" => {
             device(world, phone, "PHONE").await;
             return;
         }
@@ -67,15 +67,15 @@ async fn end_session(world: &World, way: &str, phone: &Person, desk: &Person) {
 }
 
 #[tokio::test]
-async fn a_waiting_sync_ends_with_its_session_and_tells_nothing_newer() {
+async fn a_waiting_sync_ends_with_its_session_and_returns_no_later_events() {
     for (n, way) in [
         "sign-out",
-        "sign-out everywhere",
+        "logout everywhere",
         "device deleted",
         "devices deleted",
         "new password",
         "deactivation",
-        "sign-in on the same device",
+        "login on the same device",
     ]
     .into_iter()
     .enumerate()
@@ -90,7 +90,7 @@ async fn a_waiting_sync_ends_with_its_session_and_tells_nothing_newer() {
         );
         let waiting = waiting_sync(&world, &phone).await;
         end_session(&world, way, &phone, &desk).await;
-        world.say(&room, &bob, "after the session").await;
+        world.send_text(&room, &bob, "after the session").await;
         let (status, answer) = waiting.await.unwrap();
         assert_eq!(
             (status, &answer["errcode"]),
@@ -101,15 +101,15 @@ async fn a_waiting_sync_ends_with_its_session_and_tells_nothing_newer() {
     }
 }
 
-/// The end of a session wakes the sync by itself: nothing else happens here.
+/// The end of a session wakes the sync on its own: nothing else happens here.
 #[tokio::test]
-async fn a_waiting_sync_is_woken_by_the_end_of_its_session() {
+async fn the_end_of_a_session_wakes_its_waiting_sync() {
     for way in [
         "sign-out",
         "device deleted",
         "new password",
         "deactivation",
-        "sign-in on the same device",
+        "login on the same device",
     ] {
         let world = World::new().await;
         let alice = world.person("alice").await;
@@ -118,7 +118,7 @@ async fn a_waiting_sync_is_woken_by_the_end_of_its_session() {
             device(&world, &alice, "DESK").await,
         );
         let waiting = waiting_sync(&world, &phone).await;
-        if way == "sign-in on the same device" {
+        if way == "login on the same device" {
             let login = json!({"type": "m.login.password", "user": "alice", "password": "correct horse",
                 "device_id": "PHONE"});
             world.ok("POST", "/_matrix/client/v3/login", &desk, login).await;
@@ -132,7 +132,7 @@ async fn a_waiting_sync_is_woken_by_the_end_of_its_session() {
 }
 
 #[tokio::test]
-async fn other_devices_and_users_go_on_waiting() {
+async fn other_devices_and_users_continue_to_wait() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&bob, json!({})).await;
@@ -143,7 +143,7 @@ async fn other_devices_and_users_go_on_waiting() {
     );
     let (hers, his) = (waiting_sync(&world, &desk).await, waiting_sync(&world, &bob).await);
     end_session(&world, "sign-out", &phone, &desk).await;
-    let said = world.say(&room, &bob, "news").await;
+    let said = world.send_text(&room, &bob, "news").await;
     for waiting in [hers, his] {
         let (status, answer) = waiting.await.unwrap();
         let events = &answer["rooms"]["join"][&room]["timeline"]["events"];

@@ -1,12 +1,12 @@
-//! What somebody without a token, or with one, makes this server do: ask other servers, and join at the same time.
+//! Work that a client with or without a token can cause: federation requests and concurrent joins.
 
 use serde_json::{Value, json};
 
 use super::world::World;
 
-/// T124: who causes a request to another server is told to whoever counts it. A token that is not valid is a stranger's.
+/// T124: a federation request is charged to the client that causes it. With an invalid token the client counts as anonymous.
 #[tokio::test]
-async fn questions_to_other_servers_are_asked_on_behalf_of_whoever_causes_them() {
+async fn federation_requests_are_attributed_to_the_client_that_causes_them() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let paths = [
@@ -17,8 +17,8 @@ async fn questions_to_other_servers_are_asked_on_behalf_of_whoever_causes_them()
     ];
     for (path, what) in paths {
         for (token, who) in [
-            (None, "a stranger at None".to_owned()),
-            (Some("made-up"), "a stranger at None".to_owned()),
+            (None, "anonymous at None".to_owned()),
+            (Some("made-up"), "anonymous at None".to_owned()),
             (Some(alice.token.as_str()), alice.user.to_string()),
         ] {
             world.asked.0.lock().unwrap().clear();
@@ -30,16 +30,16 @@ async fn questions_to_other_servers_are_asked_on_behalf_of_whoever_causes_them()
             );
         }
     }
-    // What is of this server asks nobody.
+    // Local data causes no federation request.
     world.asked.0.lock().unwrap().clear();
     let own = format!("/_matrix/client/v3/profile/{}", alice.user);
     assert_eq!(world.ask("GET", &own, None, Value::Null).await.0, 200);
     assert!(world.asked.0.lock().unwrap().is_empty());
 }
 
-/// F8: eight joins at once are one.
+/// F8: eight concurrent joins create one event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn joins_at_once_are_one_event() {
+async fn concurrent_joins_create_one_event() {
     for options in [
         json!({"preset": "public_chat"}),
         json!({"preset": "public_chat", "room_version": "10"}),
@@ -69,10 +69,10 @@ async fn joins_at_once_are_one_event() {
     }
 }
 
-/// F8, its kind: leaving, joining and renaming at once end in the order in which they were taken, and a new name does not bring
-/// back who has left.
+/// F8, its whole kind: concurrent leaves, joins and profile changes are applied in the order in which they take the lock, and a
+/// profile change does not rejoin a departed user.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_new_name_brings_nobody_back() {
+async fn a_profile_change_does_not_rejoin_a_departed_user() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     for number in 0..10 {
@@ -97,9 +97,9 @@ async fn a_new_name_brings_nobody_back() {
     }
 }
 
-/// W16: this server knows the rooms that open another one, and says itself what is missing; it asks nobody.
+/// W16: this server has joined the rooms whose members may join, and states what is missing without a federation request.
 #[tokio::test]
-async fn a_restricted_room_is_refused_in_this_servers_own_words() {
+async fn a_refused_restricted_join_has_this_servers_error() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     for rule in ["restricted", "knock_restricted"] {
@@ -121,9 +121,9 @@ async fn a_restricted_room_is_refused_in_this_servers_own_words() {
     assert!(world.asked.0.lock().unwrap().is_empty());
 }
 
-/// A client can't name who lets its user in: it is let in by being in one of the rooms, and a join that is no news names nobody.
+/// A client can't choose its authorising user: membership of one of the rooms decides, and a join without changes has none.
 #[tokio::test]
-async fn nobody_names_their_own_voucher() {
+async fn a_client_cannot_choose_the_authorising_user_of_a_join() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     for version in ["8", "10", "12"] {
@@ -149,9 +149,9 @@ async fn nobody_names_their_own_voucher() {
     }
 }
 
-/// Aliases have no history: who left sees none, and none that were made since.
+/// Aliases have no history: a departed user sees none, not even those created later.
 #[tokio::test]
-async fn who_left_sees_no_aliases() {
+async fn a_departed_user_sees_no_aliases() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({"preset": "public_chat"})).await;
@@ -177,9 +177,9 @@ async fn who_left_sees_no_aliases() {
     );
 }
 
-/// W16: before the room was made it had no members, and that is no secret from one of them.
+/// W16: before the room was created it had no members; a member may see that.
 #[tokio::test]
-async fn there_were_no_members_before_the_room_was_made() {
+async fn members_before_the_room_was_created_are_an_empty_list() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let before = world.sync(&alice, None, "").await["next_batch"]

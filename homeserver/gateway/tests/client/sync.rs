@@ -1,4 +1,4 @@
-//! What a sync tells, section by section.
+//! The sections of a sync answer.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ async fn token(world: &World, who: &Person) -> String {
 }
 
 #[tokio::test]
-async fn the_first_sync_tells_state_then_timeline_and_the_next_what_is_new() {
+async fn an_initial_sync_has_state_and_timeline_and_the_next_one_the_changes() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({"name": "N"})).await;
     for n in 0..30 {
-        world.say(&room, &alice, &n.to_string()).await;
+        world.send_text(&room, &alice, &n.to_string()).await;
     }
     let limit = encoded(&json!({"room": {"timeline": {"limit": 4}}}));
     let first = world.sync(&alice, None, &format!("filter={limit}")).await;
@@ -41,7 +41,7 @@ async fn the_first_sync_tells_state_then_timeline_and_the_next_what_is_new() {
         nothing.get("rooms").is_none() && nothing["next_batch"].as_str() == Some(since),
         "{nothing}"
     );
-    let said = world.say(&room, &alice, "new").await;
+    let said = world.send_text(&room, &alice, "new").await;
     let next = world.sync(&alice, Some(since), "").await;
     let told = &next["rooms"]["join"][&room];
     assert_eq!(
@@ -54,9 +54,9 @@ async fn the_first_sync_tells_state_then_timeline_and_the_next_what_is_new() {
     assert!(kinds(&full["rooms"]["join"][&room]["state"]["events"]).contains(&"m.room.name"));
 }
 
-/// What happens elsewhere decides by which way it is found out where something is new, and must not decide what is told.
+/// Activity in other rooms decides how changed rooms are found, and must not change the answer.
 #[tokio::test]
-async fn of_many_rooms_those_are_told_in_which_something_happened() {
+async fn a_sync_of_many_rooms_contains_only_those_that_changed() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let mut rooms = Vec::new();
@@ -67,11 +67,11 @@ async fn of_many_rooms_those_are_told_in_which_something_happened() {
     for noise in [0, 1, 7, 8, 40] {
         let since = token(&world, &alice).await;
         for n in 0..noise {
-            world.say(&elsewhere, &bob, &n.to_string()).await;
+            world.send_text(&elsewhere, &bob, &n.to_string()).await;
         }
         let nothing = world.sync(&alice, Some(&since), "").await;
         assert!(nothing.get("rooms").is_none(), "{noise}: {nothing}");
-        let said = world.say(&rooms[1], &alice, "new").await;
+        let said = world.send_text(&rooms[1], &alice, "new").await;
         let topic = format!("/_matrix/client/v3/rooms/{}/state/m.room.topic", rooms[2]);
         world
             .ok("PUT", &topic, &alice, json!({"topic": noise.to_string()}))
@@ -95,7 +95,7 @@ async fn of_many_rooms_those_are_told_in_which_something_happened() {
 }
 
 #[tokio::test]
-async fn a_gap_tells_the_state_that_changed_in_it() {
+async fn a_limited_sync_contains_the_state_changed_in_the_gap() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({"name": "old"})).await;
@@ -104,7 +104,7 @@ async fn a_gap_tells_the_state_that_changed_in_it() {
         .set_state(&room, &alice, "m.room.name", "", json!({"name": "new"}))
         .await;
     for n in 0..5 {
-        world.say(&room, &alice, &n.to_string()).await;
+        world.send_text(&room, &alice, &n.to_string()).await;
     }
     let topic = world
         .set_state(&room, &alice, "m.room.topic", "", json!({"topic": "t"}))
@@ -130,11 +130,11 @@ async fn a_gap_tells_the_state_that_changed_in_it() {
 }
 
 #[tokio::test]
-async fn invitations_joins_and_leaving_move_a_room_between_the_sections() {
+async fn invitations_joins_and_leaves_move_a_room_between_the_sections() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({"name": "N"})).await;
-    let said = world.say(&room, &alice, "before bob").await;
+    let said = world.send_text(&room, &alice, "before bob").await;
     let t0 = token(&world, &bob).await;
     world
         .ok(
@@ -150,10 +150,10 @@ async fn invitations_joins_and_leaving_move_a_room_between_the_sections() {
         kinds(stripped).contains(&"m.room.name") && kinds(stripped).contains(&"m.room.member"),
         "{invited}"
     );
-    assert!(stripped[0].get("event_id").is_none(), "stripped events are stripped");
+    assert!(stripped[0].get("event_id").is_none(), "stripped state has no event ids");
     let t1 = invited["next_batch"].as_str().unwrap();
     let again = world.sync(&bob, Some(t1), "").await;
-    assert!(again.get("rooms").is_none(), "an invitation is told once: {again}");
+    assert!(again.get("rooms").is_none(), "an invitation is sent once: {again}");
 
     world
         .ok("POST", &format!("/_matrix/client/v3/join/{room}"), &bob, json!({}))
@@ -168,7 +168,7 @@ async fn invitations_joins_and_leaving_move_a_room_between_the_sections() {
     assert_eq!(told["summary"]["m.joined_member_count"], 2);
 
     let t2 = joined["next_batch"].as_str().unwrap();
-    let last = world.say(&room, &alice, "goodbye").await;
+    let last = world.send_text(&room, &alice, "goodbye").await;
     world
         .ok(
             "POST",
@@ -177,7 +177,7 @@ async fn invitations_joins_and_leaving_move_a_room_between_the_sections() {
             json!({}),
         )
         .await;
-    let unseen = world.say(&room, &alice, "is bob gone?").await;
+    let unseen = world.send_text(&room, &alice, "is bob gone?").await;
     let left = world.sync(&bob, Some(t2), "").await;
     let timeline = &left["rooms"]["leave"][&room]["timeline"]["events"];
     assert_eq!(ids(timeline)[0], last);
@@ -185,14 +185,14 @@ async fn invitations_joins_and_leaving_move_a_room_between_the_sections() {
     assert_eq!(
         timeline.as_array().unwrap().len(),
         2,
-        "nothing after the door: {unseen}"
+        "no events after the departure: {unseen}"
     );
     let t3 = left["next_batch"].as_str().unwrap();
-    world.say(&room, &alice, "still talking").await;
+    world.send_text(&room, &alice, "still talking").await;
     assert!(world.sync(&bob, Some(t3), "").await.get("rooms").is_none());
     assert!(
         world.sync(&bob, None, "").await.get("rooms").is_none(),
-        "left rooms only for who asks"
+        "left rooms are only sent on request"
     );
     let filter = encoded(&json!({"room": {"include_leave": true}}));
     let with_left = world.sync(&bob, None, &format!("filter={filter}")).await;
@@ -201,11 +201,11 @@ async fn invitations_joins_and_leaving_move_a_room_between_the_sections() {
 }
 
 #[tokio::test]
-async fn a_declined_invitation_goes_away_and_opens_nothing() {
+async fn a_rejected_invitation_disappears_and_grants_no_access() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({})).await;
-    let secret = world.say(&room, &alice, "secret").await;
+    let secret = world.send_text(&room, &alice, "secret").await;
     world
         .ok(
             "POST",
@@ -233,7 +233,7 @@ async fn a_declined_invitation_goes_away_and_opens_nothing() {
 }
 
 #[tokio::test]
-async fn an_invitation_from_elsewhere_ends_with_a_leave_that_clients_see() {
+async fn an_out_of_band_invitation_ends_with_a_visible_leave() {
     let world = World::new().await;
     let bob = world.person("bob").await;
     let (alice, version) = ("@alice:beta.example", ruma::RoomVersionId::V12);
@@ -260,7 +260,7 @@ async fn an_invitation_from_elsewhere_ends_with_a_leave_that_clients_see() {
     world.ok("POST", &leave, &bob, json!({})).await;
     let told = world.sync(&bob, Some(&since), "").await;
     let left = &told["rooms"]["leave"][last.room_id().as_str()];
-    // matrix-js-sdk shows the invitation until it sees the event, matrix-nio reads no room without the section.
+    // matrix-js-sdk shows the invitation until it receives the event, matrix-nio ignores a room without the section.
     assert_eq!(left["state"]["events"], json!([]));
     let events = left["timeline"]["events"].as_array().unwrap();
     assert_eq!(events.len(), 1, "{told}");
@@ -273,7 +273,7 @@ async fn an_invitation_from_elsewhere_ends_with_a_leave_that_clients_see() {
 }
 
 #[tokio::test]
-async fn lazy_members_are_those_who_speak() {
+async fn lazy_loading_sends_the_members_who_are_senders() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let options = json!({"preset": "public_chat", "name": "no heroes"});
@@ -287,7 +287,7 @@ async fn lazy_members_are_those_who_speak() {
         others.push(person);
     }
     for _ in 0..3 {
-        world.say(&room, &others[1], "hello").await;
+        world.send_text(&room, &others[1], "hello").await;
     }
     let filter = json!({"room": {"state": {"lazy_load_members": true}, "timeline": {"limit": 2}}});
     let query = format!("filter={}", encoded(&filter));
@@ -306,13 +306,13 @@ async fn lazy_members_are_those_who_speak() {
     seen.sort();
     assert_eq!(seen, [alice.user.as_str(), others[1].user.as_str()]);
     assert_eq!(first["rooms"]["join"][&room]["summary"]["m.joined_member_count"], 5);
-    world.say(&room, &others[2], "me too").await;
+    world.send_text(&room, &others[2], "me too").await;
     let next = world.sync(&alice, first["next_batch"].as_str(), &query).await;
     assert_eq!(members(&next), [others[2].user.as_str()]);
 }
 
 #[tokio::test]
-async fn a_waiting_client_is_woken_by_what_concerns_it() {
+async fn a_waiting_sync_is_woken_by_relevant_changes() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({})).await;
@@ -355,12 +355,12 @@ async fn a_waiting_client_is_woken_by_what_concerns_it() {
 }
 
 #[tokio::test]
-async fn typing_receipts_and_account_data_are_told_once() {
+async fn typing_receipts_and_account_data_are_sent_once() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({})).await;
     world.invite_and_join(&room, &alice, &bob).await;
-    let said = world.say(&room, &alice, "read me").await;
+    let said = world.send_text(&room, &alice, "read me").await;
     let since = token(&world, &alice).await;
     let at = |what: &str| format!("/_matrix/client/v3/rooms/{room}/{what}");
     world
@@ -419,7 +419,7 @@ async fn typing_receipts_and_account_data_are_told_once() {
     );
 }
 
-/// The senders of the presence events in an answer, with what they say.
+/// The senders of the presence events in an answer, with their states.
 fn presence_in(told: &Value) -> Vec<(String, String)> {
     let events = told["presence"]["events"].as_array().unwrap();
     let said = |event: &Value| {
@@ -433,7 +433,7 @@ fn presence_in(told: &Value) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn presence_is_told_to_those_who_share_a_room() {
+async fn presence_is_sent_to_users_who_share_a_room() {
     let world = World::new().await;
     let (alice, bob, carol) = (
         world.person("alice").await,
@@ -487,9 +487,9 @@ async fn presence_is_told_to_those_who_share_a_room() {
     assert_eq!(world.refused("PUT", &of(&alice), &alice, long).await.0, 413);
 }
 
-/// W12: a client that is idle says so, and whoever comes into a room is told of who is there.
+/// W12: an idle client reports `unavailable`, and a user who joins a room receives the presence of its members.
 #[tokio::test]
-async fn idle_clients_are_unavailable_and_new_members_presence_is_told() {
+async fn idle_clients_are_unavailable_and_the_presence_of_new_members_is_sent() {
     let world = World::new().await;
     let (alice, bob, carol) = (
         world.person("alice").await,
@@ -511,7 +511,7 @@ async fn idle_clients_are_unavailable_and_new_members_presence_is_told() {
     world.sync(&carol, None, "").await;
     let carols = world.sync(&carol, None, "").await;
     let before = world.sync(&alice, first["next_batch"].as_str(), "").await;
-    assert_eq!(presence_in(&before), [], "they share no room");
+    assert_eq!(presence_in(&before), [], "the users share no room");
     world.ok("POST", &join, &carol, json!({})).await;
     let told = world.sync(&alice, before["next_batch"].as_str(), "").await;
     assert_eq!(presence_in(&told), [(carol.user.to_string(), "online".to_owned())]);
@@ -524,9 +524,9 @@ async fn idle_clients_are_unavailable_and_new_members_presence_is_told() {
     assert_eq!(seen, expected);
 }
 
-/// T131: what a filter costs is bounded, wherever a filter is taken.
+/// T131: the cost of a filter is bounded, on every endpoint with a filter.
 #[tokio::test]
-async fn filters_have_bounds() {
+async fn filters_are_bounded() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({})).await;
@@ -571,7 +571,7 @@ async fn filters_have_bounds() {
 
 /// T131: of one device two syncs wait, and a third one ends the oldest.
 #[tokio::test]
-async fn a_new_sync_of_a_device_ends_the_oldest_that_waits() {
+async fn a_new_sync_of_a_device_ends_the_oldest_waiting_one() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     world.room(&alice, json!({})).await;
@@ -583,7 +583,7 @@ async fn a_new_sync_of_a_device_ends_the_oldest_that_waits() {
     let mut waiting = Vec::new();
     for _ in 0..5 {
         waiting.push(waits());
-        // Each begins to wait before the next one comes.
+        // Each starts to wait before the next one is sent.
         for _ in 0..200 {
             tokio::task::yield_now().await;
         }
@@ -603,11 +603,11 @@ async fn a_new_sync_of_a_device_ends_the_oldest_that_waits() {
 
 /// W16.
 #[tokio::test]
-async fn a_filter_chooses_fields_and_format() {
+async fn a_filter_selects_fields_and_format() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({"name": "n"})).await;
-    let said = world.say(&room, &alice, "hello").await;
+    let said = world.send_text(&room, &alice, "hello").await;
     let filter = json!({"event_fields": ["type", "content.body"], "room": {"timeline": {"limit": 1}}});
     let told = world.sync(&alice, None, &format!("filter={}", encoded(&filter))).await;
     let told = &told["rooms"]["join"][&room];

@@ -1,4 +1,4 @@
-//! While many people write at once, what one client was told by its syncs, put together, is everything, once.
+//! While many users send concurrently, the syncs of one client together return every event exactly once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,21 +7,21 @@ use serde_json::{Value, json};
 
 use super::world::{Person, World, encoded, ids};
 
-/// What somebody does in a room.
+/// An action in a room.
 #[derive(Debug, Clone)]
 enum Act {
     Say,
     Rename,
-    /// The disk is slow: commits of all rooms pile up, and their positions are decided late.
+    /// The disk is slow: commits of all rooms queue up, and their positions are assigned late.
     SlowDisk,
     Nothing,
 }
 
-/// What a client knows after its syncs.
+/// The data of a client after its syncs.
 #[derive(Default)]
 struct Client {
     since: Option<String>,
-    /// Room: events in the order told.
+    /// Room: events in the order received.
     timelines: BTreeMap<String, Vec<String>>,
     /// Room, type, state key: event.
     state: BTreeMap<(String, String, String), String>,
@@ -61,7 +61,7 @@ impl Client {
         }
     }
 
-    /// Events between what is known and a token, oldest first.
+    /// Events between the known ones and a token, oldest first.
     async fn fill(&self, world: &World, who: &Person, room: &str, from: &str) -> Vec<String> {
         let known: BTreeSet<&String> = self.timelines.get(room).into_iter().flatten().collect();
         let mut missing = Vec::new();
@@ -89,7 +89,7 @@ impl Client {
 
 async fn act(world: &World, room: &str, who: &Person, act: &Act, n: usize) {
     match act {
-        Act::Say => drop(world.say(room, who, &n.to_string()).await),
+        Act::Say => drop(world.send_text(room, who, &n.to_string()).await),
         Act::Rename => {
             drop(
                 world
@@ -170,7 +170,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_syncs_of_a_client_add_up(scripts in acts(), limit in 1_u32..6) {
+    fn consecutive_syncs_return_every_event_once(scripts in acts(), limit in 1_u32..6) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
         runtime.block_on(everything_is_told_once(scripts, limit));
     }

@@ -1,5 +1,5 @@
-//! A client that applies each answer's `state` and then its timeline has the state of the server, whatever its filter
-//! leaves out of the timeline.
+//! A client that applies each answer's `state` and then its timeline has the state of the server, for every filter
+//! on the timeline.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 use super::world::{Person, World, encoded, ids, kinds};
 
-/// What happens in the room. People are alice (its creator), bob and carol.
+/// An action in the room. The users are alice (the creator), bob and carol.
 #[derive(Debug, Clone)]
 enum Act {
     Say(usize),
     Topic(usize),
     Name(usize),
     Nickname(usize),
-    /// The reader leaves or comes back.
+    /// The reader leaves or joins again.
     LeaveOrReturn,
-    /// Carol leaves or comes back.
+    /// Carol leaves or joins again.
     OtherLeavesOrReturns,
     Sync,
 }
@@ -49,7 +49,7 @@ impl Reading {
             world.ok("POST", &format!("{base}/{action}"), who, json!({})).await;
         };
         let state = async |who: &Person, kind: &str, key: &str, content: Value| {
-            // Who is out may not; that is no matter here.
+            // A user who is not joined is refused, which doesn't matter here.
             let path = format!("{base}/state/{kind}/{key}");
             world.ask("PUT", &path, Some(&who.token), content).await;
         };
@@ -85,7 +85,7 @@ impl Reading {
                 if let Some(key) = event["state_key"].as_str() {
                     let is_after = section == "timeline" && joined.get("state_after").is_some();
                     if is_after {
-                        // With `use_state_after` the timeline says nothing about the state.
+                        // With `use_state_after` the timeline must not be applied to the state.
                         continue;
                     }
                     let key = (event["type"].as_str().unwrap().to_owned(), key.to_owned());
@@ -177,7 +177,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn state_and_timeline_add_up_under_every_filter(
+    fn state_and_timeline_give_the_room_state_under_every_filter(
         acts in acts(),
         filter in prop::sample::select(&FILTERS[..]),
         visibility in prop::sample::select(&["shared", "invited", "joined", "world_readable"][..]),
@@ -189,7 +189,7 @@ proptest! {
     }
 }
 
-/// A client with lazy loading still holds the members of an earlier stay.
+/// A client with lazy loading still has the members from an earlier membership.
 #[tokio::test]
 async fn lazy_loading_sends_members_that_changed_while_the_user_was_away() {
     use Act::{LeaveOrReturn, Nickname, OtherLeavesOrReturns, Sync};
@@ -207,9 +207,9 @@ async fn lazy_loading_sends_members_that_changed_while_the_user_was_away() {
     }
 }
 
-/// The example of the field: a filter for messages, and a topic that changes between two syncs.
+/// Reported from the field: a filter for messages, and a topic that changes between two syncs.
 #[tokio::test]
-async fn a_topic_that_the_timeline_leaves_out_is_in_the_state() {
+async fn a_topic_that_is_filtered_from_the_timeline_is_in_the_state() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({"preset": "public_chat", "name": "n"})).await;
@@ -235,8 +235,8 @@ async fn the_newest_message_is_shown_behind_many_other_events() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({})).await;
-    let older = world.say(&room, &alice, "older").await;
-    let newest = world.say(&room, &alice, "newest").await;
+    let older = world.send_text(&room, &alice, "older").await;
+    let newest = world.send_text(&room, &alice, "newest").await;
     for n in 0..12 {
         let content = json!({"topic": n.to_string()});
         world.set_state(&room, &alice, "m.room.topic", "", content).await;
@@ -262,9 +262,9 @@ async fn the_newest_message_is_shown_behind_many_other_events() {
     }
 }
 
-/// W2: who had spoken leaves in a gap.
+/// W2: earlier senders leave in a gap.
 #[tokio::test]
-async fn lazy_loading_tells_membership_changes_of_a_gap() {
+async fn lazy_loading_sends_membership_changes_in_a_gap() {
     let world = World::new().await;
     let (alice, bob, carol) = (
         world.person("alice").await,
@@ -277,26 +277,29 @@ async fn lazy_loading_tells_membership_changes_of_a_gap() {
     for person in [&bob, &carol] {
         world.ok("POST", &join, person, json!({})).await;
     }
-    world.say(&room, &bob, "hello").await;
+    world.send_text(&room, &bob, "hello").await;
     let filter = encoded(&json!({"room": {"timeline": {"limit": 10}, "state": {"lazy_load_members": true}}}));
     let query = format!("filter={filter}");
     let first = world.sync(&alice, None, &query).await;
     let leave = format!("/_matrix/client/v3/rooms/{room}/leave");
     world.ok("POST", &leave, &bob, json!({})).await;
     for n in 0..15 {
-        world.say(&room, &alice, &n.to_string()).await;
+        world.send_text(&room, &alice, &n.to_string()).await;
     }
     let next = world.sync(&alice, first["next_batch"].as_str(), &query).await;
     let told = &next["rooms"]["join"][&room];
     let members = members(&told["state"]["events"]);
     assert!(members.contains(&bob.user.as_str()), "{told}");
-    assert!(!members.contains(&carol.user.as_str()), "unchanged and silent: {told}");
+    assert!(
+        !members.contains(&carol.user.as_str()),
+        "unchanged and not a sender: {told}"
+    );
     assert_eq!(told["summary"]["m.joined_member_count"], 2);
 }
 
-/// F6: a client that loads members lazily can name a room after its heroes.
+/// F6: a client with lazy loading can name a room after its heroes.
 #[tokio::test]
-async fn the_member_events_of_heroes_are_told() {
+async fn the_member_events_of_heroes_are_sent() {
     let world = World::new().await;
     let (alice, bob, carol) = (
         world.person("alice").await,
@@ -307,7 +310,7 @@ async fn the_member_events_of_heroes_are_told() {
     let join = format!("/_matrix/client/v3/join/{room}");
     world.ok("POST", &join, &bob, json!({})).await;
     for n in 0..5 {
-        world.say(&room, &alice, &n.to_string()).await;
+        world.send_text(&room, &alice, &n.to_string()).await;
     }
     let filter = json!({"room": {"timeline": {"limit": 2}, "state": {"lazy_load_members": true}}});
     let query = format!("filter={}", encoded(&filter));
@@ -317,7 +320,7 @@ async fn the_member_events_of_heroes_are_told() {
     assert!(members(&told["state"]["events"]).contains(&bob.user.as_str()), "{told}");
     world.ok("POST", &join, &carol, json!({})).await;
     for n in 0..5 {
-        world.say(&room, &alice, &n.to_string()).await;
+        world.send_text(&room, &alice, &n.to_string()).await;
     }
     let next = world.sync(&alice, first["next_batch"].as_str(), &query).await;
     let told = &next["rooms"]["join"][&room];
@@ -336,9 +339,9 @@ fn members(events: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// F7: a name or an alias event that names nothing is as none. The same in the public directory.
+/// F7: a name or alias event with an empty value counts as missing, also in the public directory.
 #[tokio::test]
-async fn a_state_event_without_its_text_is_no_name() {
+async fn an_empty_name_or_alias_event_counts_as_missing() {
     for (kind, content, named) in [
         ("m.room.name", json!({"name": ""}), false),
         ("m.room.name", json!({}), false),

@@ -1,4 +1,4 @@
-//! One server in this process, and people who call its router.
+//! One server in this process, and users who call its router.
 
 use std::{
     collections::BTreeSet,
@@ -34,10 +34,10 @@ use weft_room::{
 };
 use weft_store::{Store, memory::MemoryDisk};
 
-/// No other server is told anything.
-struct Nobody;
+/// Sends nothing to other servers.
+struct NoRecipients;
 
-impl EduSink for Nobody {
+impl EduSink for NoRecipients {
     fn send(&self, _: &RoomId, _: &[OwnedServerName], _: &'static str, _: Value, _: Option<String>) {}
 }
 
@@ -76,14 +76,14 @@ impl MembershipView for Members {
     fn remote_presence(&self, _: &RoomId) {}
 }
 
-/// What other servers were asked, by the tests that look.
+/// Recorded requests to other servers.
 #[derive(Default)]
 pub(crate) struct Asked(pub(crate) Mutex<Vec<String>>);
 
 impl Asked {
     fn note(&self, what: String) -> ApiResult<()> {
         self.0.lock().unwrap().push(what);
-        Err(ApiError::bad_gateway("no other server here"))
+        Err(ApiError::bad_gateway("there is no other server"))
     }
 }
 
@@ -132,7 +132,7 @@ impl Remote for Asked {
     }
 }
 
-/// Invites people of this server.
+/// Invites local users.
 struct LocalInvitations(Rooms);
 
 #[async_trait]
@@ -161,12 +161,12 @@ impl Invitations for LocalInvitations {
 
 fn named(asker: &Asker) -> String {
     match asker {
-        Asker::Stranger(address) => format!("a stranger at {address:?}"),
+        Asker::Stranger(address) => format!("anonymous at {address:?}"),
         Asker::User(user) => user.to_string(),
     }
 }
 
-/// A person who is signed in.
+/// A logged-in user.
 #[derive(Clone, Debug)]
 pub(crate) struct Person {
     pub(crate) user: OwnedUserId,
@@ -201,7 +201,7 @@ impl World {
         Self::with_peers(registration, limiter, Arc::new(NoPeers)).await
     }
 
-    pub(crate) async fn beside(peers: Arc<dyn Peers>) -> Self {
+    pub(crate) async fn with_peer(peers: Arc<dyn Peers>) -> Self {
         Self::with_peers(Registration::Open, UserLimiter::off(), peers).await
     }
 
@@ -229,10 +229,15 @@ impl World {
             store.clone(),
             fanout.clone(),
             Arc::clone(&membership_view),
-            Arc::new(Nobody),
+            Arc::new(NoRecipients),
             Arc::new(SystemClock),
         );
-        let presence = Presence::new(name.clone(), membership_view, Arc::new(Nobody), Arc::new(SystemClock));
+        let presence = Presence::new(
+            name.clone(),
+            membership_view,
+            Arc::new(NoRecipients),
+            Arc::new(SystemClock),
+        );
         let asked = Arc::new(Asked::default());
         let settings = ClientSettings {
             server_name: name,
@@ -288,7 +293,7 @@ impl World {
         }
     }
 
-    /// A request; status and body.
+    /// Sends a request; returns status and body.
     pub(crate) async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
         let (status, _, body) = self.raw(method, path, token, body.to_string()).await;
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
@@ -334,7 +339,7 @@ impl World {
         answer
     }
 
-    /// A request that must be refused: the status and the error code.
+    /// A request that must be refused: returns the status and the error code.
     pub(crate) async fn refused(&self, method: &str, path: &str, who: &Person, body: Value) -> (u16, String) {
         let (status, answer) = self.ask(method, path, Some(&who.token), body).await;
         assert!(status >= 400, "{method} {path} was allowed: {answer}");
@@ -362,7 +367,7 @@ impl World {
         .await;
     }
 
-    pub(crate) async fn say(&self, room: &str, who: &Person, text: &str) -> String {
+    pub(crate) async fn send_text(&self, room: &str, who: &Person, text: &str) -> String {
         let txn: u64 = rand::random();
         let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{txn}");
         let answer = self
@@ -385,11 +390,11 @@ impl World {
         let path = format!("/_matrix/client/v3/sync?{since}{query}");
         tokio::time::timeout(Duration::from_secs(60), self.get(&path, who))
             .await
-            .expect("a sync answers")
+            .expect("the sync succeeds")
     }
 }
 
-/// A filter as it stands in a query.
+/// A filter encoded for a query.
 pub(crate) fn encoded(filter: &Value) -> String {
     filter.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

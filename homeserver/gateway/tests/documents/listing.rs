@@ -40,7 +40,7 @@ async fn a_document_is_created_shown_listed_and_renamed() {
 }
 
 #[tokio::test]
-async fn the_owner_is_the_caller_and_what_is_wrong_is_said() {
+async fn the_owner_is_the_caller_and_invalid_requests_have_errors() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     for (body, status, errcode) in [
@@ -65,7 +65,7 @@ async fn the_owner_is_the_caller_and_what_is_wrong_is_said() {
 }
 
 #[tokio::test]
-async fn a_document_of_others_does_not_exist() {
+async fn a_document_is_hidden_from_non_members() {
     let world = World::new().await;
     let (alice, mallory) = (world.person("alice").await, world.person("mallory").await);
     let doc = world.create(&alice, "Private").await;
@@ -99,7 +99,7 @@ async fn a_document_of_others_does_not_exist() {
 }
 
 #[tokio::test]
-async fn content_is_all_that_was_acknowledged() {
+async fn content_has_all_acknowledged_edits() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let doc = world.create(&alice, "Text").await;

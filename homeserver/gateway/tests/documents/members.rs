@@ -1,4 +1,4 @@
-//! Roles: who may give and take them, and what the list of members says.
+//! Roles: who may change them, and the list of members.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn row<'a>(list: &'a Value, user: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn who_is_given_a_role_is_invited_and_has_it_on_joining() {
+async fn a_user_who_is_given_a_role_is_invited_and_has_the_role_after_joining() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let doc = world.create(&alice, "Shared").await;
@@ -33,16 +33,12 @@ async fn who_is_given_a_role_is_invited_and_has_it_on_joining() {
         (&json!("editor"), &json!(alice.user))
     );
     let list = world.get(&bob, &format!("/documents/{doc}/members")).await;
-    assert_eq!(
-        list["members"][0]["userId"],
-        alice.user.as_str(),
-        "the highest role first"
-    );
+    assert_eq!(list["members"][0]["userId"], alice.user.as_str(), "highest role first");
     assert_eq!(row(&list, alice.user.as_str())["displayName"], "ALICE");
 }
 
 #[tokio::test]
-async fn roles_are_given_by_owners_up_to_their_own() {
+async fn owners_give_roles_up_to_their_own() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let (carol, dave) = (world.person("carol").await, world.person("dave").await);
@@ -78,7 +74,7 @@ async fn roles_are_given_by_owners_up_to_their_own() {
 }
 
 #[tokio::test]
-async fn members_leave_and_are_removed_but_not_the_last_owner() {
+async fn members_can_leave_and_be_removed_except_the_last_owner() {
     let world = World::new().await;
     let (alice, bob, carol) = (
         world.person("alice").await,

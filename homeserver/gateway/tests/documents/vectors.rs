@@ -1,4 +1,4 @@
-//! Every vector of `spec/vectors/documents`: what is asked, by whom, and what is answered.
+//! Every vector of `spec/vectors/documents`: requests, callers and answers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use weft_room::{ConnectionId, CreateRoom, Edit};
 
 use crate::world::{Person, World};
 
-/// What the names in angle brackets stand for in this run.
+/// The values of the names in angle brackets in this run.
 type Names = BTreeMap<String, Value>;
 
 fn vectors() -> Vec<(String, Value)> {
@@ -37,26 +37,32 @@ fn is_name(text: &str) -> bool {
     text.starts_with('<') && text.ends_with('>')
 }
 
-/// Whether an answer is as the vector says. A name that stands for nothing yet stands for what is there.
-fn is_as_said(said: &Value, got: &Value, names: &mut Names) -> bool {
-    match (said, got) {
+/// Whether an answer matches the vector. A name without a value takes the value found.
+fn matches(expected: &Value, actual: &Value, names: &mut Names) -> bool {
+    match (expected, actual) {
         (Value::String(name), _) if name == "<>" => true,
-        (Value::String(name), _) if is_name(name) => names.entry(name.clone()).or_insert_with(|| got.clone()) == got,
-        (Value::Object(said), Value::Object(got)) => object_is_as_said(said, got, names),
-        (Value::Array(said), Value::Array(got)) => {
-            said.len() == got.len() && said.iter().zip(got).all(|(said, got)| is_as_said(said, got, names))
+        (Value::String(name), _) if is_name(name) => {
+            names.entry(name.clone()).or_insert_with(|| actual.clone()) == actual
         }
-        _ => said == got,
+        (Value::Object(expected), Value::Object(actual)) => object_matches(expected, actual, names),
+        (Value::Array(expected), Value::Array(actual)) => {
+            expected.len() == actual.len()
+                && expected
+                    .iter()
+                    .zip(actual)
+                    .all(|(expected, actual)| matches(expected, actual, names))
+        }
+        _ => expected == actual,
     }
 }
 
 /// A key that ends with `?` may be missing.
-fn object_is_as_said(said: &Map<String, Value>, got: &Map<String, Value>, names: &mut Names) -> bool {
+fn object_matches(expected: &Map<String, Value>, actual: &Map<String, Value>, names: &mut Names) -> bool {
     let plain = |key: &str| key.trim_end_matches('?').to_owned();
-    let allowed: BTreeSet<String> = said.keys().map(|key| plain(key)).collect();
-    got.keys().all(|key| allowed.contains(key))
-        && said.iter().all(|(key, said)| match got.get(&plain(key)) {
-            Some(got) => is_as_said(said, got, names),
+    let allowed: BTreeSet<String> = expected.keys().map(|key| plain(key)).collect();
+    actual.keys().all(|key| allowed.contains(key))
+        && expected.iter().all(|(key, expected)| match actual.get(&plain(key)) {
+            Some(actual) => matches(expected, actual, names),
             None => key.ends_with('?'),
         })
 }
@@ -80,12 +86,12 @@ async fn ask(world: &World, token: Option<&str>, step: &Value, names: &mut Names
         assert_eq!(json!(answer.kind), step["type"], "{step}");
         assert_eq!(answer.body, hex(bytes), "{step}");
     } else {
-        let got: Value = serde_json::from_slice(&answer.body).unwrap();
-        assert!(is_as_said(&step["answer"], &got, names), "{step}: {got}, {names:?}");
+        let actual: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert!(matches(&step["answer"], &actual, names), "{step}: {actual}, {names:?}");
     }
 }
 
-/// What is done beside the document API.
+/// Actions outside of the document API.
 async fn act(world: &World, person: &Person, step: &Value, names: &mut Names) {
     if let Some(room) = step["makes_room"].as_str() {
         let made = world.rooms.create(&person.user, CreateRoom::default()).await.unwrap();
@@ -104,7 +110,7 @@ async fn act(world: &World, person: &Person, step: &Value, names: &mut Names) {
 }
 
 #[tokio::test]
-async fn every_request_is_answered_as_its_vector_says() {
+async fn requests_match_the_vectors() {
     let vectors = vectors();
     assert!(vectors.len() >= 22, "vectors are missing: {}", vectors.len());
     for (name, vector) in vectors {

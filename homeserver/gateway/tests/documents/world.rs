@@ -1,4 +1,4 @@
-//! One server in this process, people with tokens, and requests to its document API.
+//! One server in this process, users with tokens, and requests to its document API.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use weft_room::{
 };
 use weft_store::{Store, memory::MemoryEngine};
 
-/// Invites people of this server; this test has no other.
+/// Invites local users; this test has no others.
 struct LocalInvitations(Rooms);
 
 #[async_trait]
@@ -111,14 +111,14 @@ impl World {
         }
     }
 
-    /// Status and body; a body that is no JSON is given as a list of bytes.
+    /// Returns status and body; a body that is not JSON is returned as a list of bytes.
     pub async fn request(&self, person: &Person, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let body = body.map(|body| body.to_string());
         let Answer { status, body, .. } = self.ask(Some(&person.token), method, path, body).await;
         (status, serde_json::from_slice(&body).unwrap_or_else(|_| json!(body)))
     }
 
-    /// The same as it goes over the wire, also without a token or with a wrong one.
+    /// The same with a raw body, also without a token or with a wrong one.
     pub async fn ask(&self, token: Option<&str>, method: &str, path: &str, body: Option<String>) -> Answer {
         let mut request = http::Request::builder()
             .method(method)
@@ -157,7 +157,7 @@ impl World {
     pub async fn join(&self, doc: &str, person: &Person) {
         let room = RoomId::parse(doc).unwrap();
         let mut join = membership(&person.user, &person.user, "join");
-        // As the join endpoint writes it.
+        // With the same content as from the join endpoint.
         let name = person.user.localpart().to_uppercase();
         join.content.insert("displayname".to_owned(), json!(name));
         self.rooms.send(&room, join).await.unwrap();

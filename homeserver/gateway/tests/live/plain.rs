@@ -1,4 +1,4 @@
-//! y-websocket's framing.
+//! y-websocket framing.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use weft_wire::{
     },
 };
 
-use crate::world::{Heard, Socket, TIMEOUT, World, letter};
+use crate::world::{Received, Socket, TIMEOUT, World, letter};
 
 fn step1(vector: &[u8]) -> Vec<u8> {
     Frame::Sync(SyncMessage::Step1(vector)).encode()
@@ -35,14 +35,14 @@ async fn next_update(socket: &mut Socket) -> Update {
 }
 
 #[tokio::test]
-async fn the_server_is_silent_until_the_client_speaks_and_then_answers_both_ways() {
+async fn the_server_answers_the_first_frame_with_both_sync_steps() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.document(&alice).await;
     let mut socket = world.socket_of(&room, &alice).await;
-    let silence = tokio::time::timeout(std::time::Duration::from_millis(200), socket.hear()).await;
+    let silence = tokio::time::timeout(std::time::Duration::from_millis(200), socket.receive()).await;
     assert!(silence.is_err(), "{silence:?}");
-    socket.say(step1(&[0])).await;
+    socket.send_frame(step1(&[0])).await;
     assert!(next_update(&mut socket).await.is_empty());
     let vector = socket
         .until(|frame| match Frame::parse(frame).unwrap() {
@@ -53,7 +53,7 @@ async fn the_server_is_silent_until_the_client_speaks_and_then_answers_both_ways
     assert_eq!(vector, [0]);
 }
 
-/// An edit is shown to others when it is on disk, not before.
+/// An edit is sent to others when it is on disk, not before.
 #[tokio::test]
 async fn an_edit_is_shown_only_when_it_is_on_disk() {
     let world = World::new().await;
@@ -64,32 +64,32 @@ async fn an_edit_is_shown_only_when_it_is_on_disk() {
         world.socket_of(&room, &alice).await,
     );
     for socket in [&mut writer, &mut reader] {
-        socket.say(step1(&[0])).await;
+        socket.send_frame(step1(&[0])).await;
         next_update(socket).await;
     }
     reader
         .until(|frame| matches!(Frame::parse(frame).unwrap(), Frame::Sync(SyncMessage::Step1(_))).then_some(()))
         .await;
     world.disk.pause_syncs();
-    writer.say(update(&letter(1, 0))).await;
-    let early = tokio::time::timeout(std::time::Duration::from_millis(300), reader.hear()).await;
+    writer.send_frame(update(&letter(1, 0))).await;
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), reader.receive()).await;
     assert!(early.is_err(), "shown before it was on disk: {early:?}");
     world.disk.resume_syncs();
     let seen = next_update(&mut reader).await;
     assert_eq!(seen.ranges().into_values().collect::<Vec<_>>(), [(0, 1)]);
 }
 
-/// Nobody hears of it, but who types a last word and closes the window means it to stay.
+/// No answer is sent, but a user who types and closes the window expects the text to be saved.
 #[tokio::test]
-async fn what_was_read_before_the_client_went_is_committed_all_the_same() {
+async fn edits_read_before_a_disconnect_are_committed() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.document(&alice).await;
     let mut leaving = world.socket_of(&room, &alice).await;
     world.disk.pause_syncs();
-    // The first is on its way to disk while the others are read.
+    // The first is being committed while the others are read.
     for number in 0..20 {
-        leaving.say(update(&letter(1, number))).await;
+        leaving.send_frame(update(&letter(1, number))).await;
     }
     leaving.close().await;
     world.disk.resume_syncs();
@@ -97,7 +97,7 @@ async fn what_was_read_before_the_client_went_is_committed_all_the_same() {
     let all_there = async {
         let mut known = StateVector::default();
         while known.get(1.into()) < 20 {
-            staying.say(step1(&[0])).await;
+            staying.send_frame(step1(&[0])).await;
             known.merge_max(&next_update(&mut staying).await.state_vector());
         }
     };
@@ -105,12 +105,12 @@ async fn what_was_read_before_the_client_went_is_committed_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_gap_is_asked_for_and_filled() {
+async fn missing_updates_are_requested_and_the_gap_is_filled() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.document(&alice).await;
     let mut socket = world.socket_of(&room, &alice).await;
-    socket.say(update(&letter(1, 1))).await;
+    socket.send_frame(update(&letter(1, 1))).await;
     let asked = socket
         .until(|frame| match Frame::parse(frame).unwrap() {
             Frame::Sync(SyncMessage::Step1(vector)) => Some(vector.to_vec()),
@@ -124,18 +124,18 @@ async fn a_gap_is_asked_for_and_filled() {
     ])
     .unwrap();
     socket
-        .say(Frame::Sync(SyncMessage::Step2(&all.encode())).encode())
+        .send_frame(Frame::Sync(SyncMessage::Step2(&all.encode())).encode())
         .await;
-    socket.say(step1(&[0])).await;
+    socket.send_frame(step1(&[0])).await;
     let mut known = StateVector::default();
     while known.get(1.into()) < 2 {
-        socket.say(step1(&[0])).await;
+        socket.send_frame(step1(&[0])).await;
         known.merge_max(&next_update(&mut socket).await.state_vector());
     }
 }
 
 #[tokio::test]
-async fn malformed_frames_and_inadmissible_updates_close_the_socket_for_good() {
+async fn malformed_frames_and_inadmissible_updates_close_the_socket_permanently() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.document(&alice).await;
@@ -147,32 +147,32 @@ async fn malformed_frames_and_inadmissible_updates_close_the_socket_for_good() {
         (update(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 4422),
     ] {
         let mut socket = world.socket_of(&room, &alice).await;
-        socket.say(step1(&[0])).await;
-        socket.say(frame.clone()).await;
+        socket.send_frame(step1(&[0])).await;
+        socket.send_frame(frame.clone()).await;
         assert_eq!(socket.until_closed().await, code, "{frame:?}");
     }
     let mut socket = world.socket_of(&room, &alice).await;
-    socket.say(step1(&[0])).await;
-    socket.say(vec![0; MAX_LIVE_FRAME_BYTES + 1]).await;
-    // Not 1009: after that y-websocket connects again and sends the same once more.
+    socket.send_frame(step1(&[0])).await;
+    socket.send_frame(vec![0; MAX_LIVE_FRAME_BYTES + 1]).await;
+    // Not 1009: y-websocket would then reconnect and send the same message again.
     assert_eq!(socket.until_closed().await, 4413);
 }
 
-/// A forged block of somebody else's client id is refused, and the victim goes on.
+/// A forged block of another user's client id is refused, and the victim can continue.
 #[tokio::test]
-async fn a_client_id_belongs_to_who_used_it_first() {
+async fn a_client_id_belongs_to_the_user_who_used_it_first() {
     let world = World::new().await;
     let (alice, mallory) = (world.person("alice").await, world.person("mallory").await);
     let room = world.document(&alice).await;
     world.admit(&room, &alice, &mallory, 25).await;
     let mut victim = world.socket_of(&room, &alice).await;
     let mut forger = world.socket_of(&room, &mallory).await;
-    victim.say(step1(&[0])).await;
-    forger.say(step1(&[0])).await;
-    victim.say(update(&letter(5, 0))).await;
+    victim.send_frame(step1(&[0])).await;
+    forger.send_frame(step1(&[0])).await;
+    victim.send_frame(update(&letter(5, 0))).await;
     next_update(&mut forger).await;
     while next_update(&mut forger).await.is_empty() {}
-    forger.say(update(&letter(5, 1))).await;
+    forger.send_frame(update(&letter(5, 1))).await;
     let told = forger
         .until(|frame| match Frame::parse(frame).unwrap() {
             Frame::Notice(json) => Some(serde_json::from_str::<serde_json::Value>(json).unwrap()),
@@ -185,32 +185,32 @@ async fn a_client_id_belongs_to_who_used_it_first() {
     );
     let vector = StateVector::parse(&world.rooms.open(&room).await.unwrap().state_vector).unwrap();
     assert_eq!(vector.get(5.into()), 1);
-    victim.say(update(&letter(5, 1))).await;
+    victim.send_frame(update(&letter(5, 1))).await;
     let mut known = 0;
     while known < 2 {
-        victim.say(step1(&[0])).await;
+        victim.send_frame(step1(&[0])).await;
         known = next_update(&mut victim).await.state_vector().get(5.into());
     }
 }
 
-/// y-sweet loses edits here (its queue drops them); a slow reader of ours gets a difference instead.
+/// y-sweet loses edits here (its queue drops them); a slow reader of this server gets a difference instead.
 #[tokio::test]
-async fn a_reader_that_was_too_slow_is_brought_up_to_date() {
+async fn a_slow_reader_receives_a_difference() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.document(&alice).await;
     let mut reader = world.socket_of(&room, &alice).await;
-    reader.say(step1(&[0])).await;
+    reader.send_frame(step1(&[0])).await;
     next_update(&mut reader).await;
     let writers: u8 = 40;
     for client in 1..=writers {
         let mut writer = world.socket_of(&room, &alice).await;
         for clock in 0..100 {
-            writer.say(update(&letter(client, clock))).await;
+            writer.send_frame(update(&letter(client, clock))).await;
         }
         let mut done = 0;
         while done < 100 {
-            writer.say(step1(&[0])).await;
+            writer.send_frame(step1(&[0])).await;
             done = next_update(&mut writer)
                 .await
                 .state_vector()
@@ -228,21 +228,21 @@ async fn a_reader_that_was_too_slow_is_brought_up_to_date() {
 }
 
 #[tokio::test]
-async fn awareness_is_shared_with_the_servers_word_on_who_it_is() {
+async fn awareness_is_shared_with_the_verified_user() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.document(&alice).await;
     world.admit(&room, &alice, &bob, 0).await;
     let (mut hers, mut his) = (world.socket_of(&room, &alice).await, world.socket_of(&room, &bob).await);
-    hers.say(step1(&[0])).await;
-    his.say(step1(&[0])).await;
+    hers.send_frame(step1(&[0])).await;
+    his.send_frame(step1(&[0])).await;
     next_update(&mut his).await;
     let entry = Entry {
         client: 9,
         clock: 1,
         state: r#"{"user":{"name":"Bob","color":"red"}}"#.to_owned(),
     };
-    hers.say(Frame::Awareness(&encode(&[entry])).encode()).await;
+    hers.send_frame(Frame::Awareness(&encode(&[entry])).encode()).await;
     let state = his
         .until(|frame| states(frame).into_iter().find(|entry| entry.client == 9))
         .await
@@ -266,60 +266,60 @@ fn cursor(client: u64, clock: u64, state: &str) -> Entry {
     }
 }
 
-/// F2: stock y-websocket repeats what it is told of others. That must not take the place of what the person did.
+/// F2: stock y-websocket repeats states of others. They must not replace the user's own state.
 #[tokio::test]
-async fn a_move_is_not_replaced_by_what_the_client_repeats_of_others() {
+async fn a_cursor_move_is_not_replaced_by_repeated_states_of_others() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.document(&alice).await;
     world.admit(&room, &alice, &bob, 0).await;
     let (mut hers, mut his) = (world.socket_of(&room, &alice).await, world.socket_of(&room, &bob).await);
     for socket in [&mut hers, &mut his] {
-        socket.say(step1(&[0])).await;
+        socket.send_frame(step1(&[0])).await;
         next_update(socket).await;
     }
     let others: Vec<Entry> = (20..28).map(|client| cursor(client, 1, "{}")).collect();
-    his.say(Frame::Awareness(&encode(&others)).encode()).await;
+    his.send_frame(Frame::Awareness(&encode(&others)).encode()).await;
     hers.until(|frame| states(frame).into_iter().find(|entry| entry.client == 27))
         .await;
-    // Each move waits for its turn behind the one before, and the others' states come between.
+    // Each move is queued after the previous one, and the others' states are sent in between.
     for clock in 1..=30 {
         let own = cursor(9, clock, &format!("{{\"at\":{clock}}}"));
-        hers.say(Frame::Awareness(&encode(&[own])).encode()).await;
-        hers.say(Frame::Awareness(&encode(&others)).encode()).await;
+        hers.send_frame(Frame::Awareness(&encode(&[own])).encode()).await;
+        hers.send_frame(Frame::Awareness(&encode(&others)).encode()).await;
     }
     let wanted = format!("\"at\":{}", 30);
     his.until(|frame| states(frame).into_iter().find(|entry| entry.state.contains(&wanted)))
         .await;
 }
 
-/// F3: a client that is back has the clock that it had; it is told of its removal, and asked, so that it raises it.
+/// F3: a reconnected client has its old clock; it receives its removal and a query, so that it raises the clock.
 #[tokio::test]
-async fn a_client_that_is_back_is_told_what_its_clock_must_pass() {
+async fn a_reconnected_client_receives_the_clock_that_it_must_exceed() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.document(&alice).await;
     world.admit(&room, &alice, &bob, 0).await;
     let mut his = world.socket_of(&room, &bob).await;
-    his.say(step1(&[0])).await;
+    his.send_frame(step1(&[0])).await;
     let mut hers = asked_to_raise(&world, &room, &alice).await;
     hers.close().await;
     let removed = |entry: &Entry| entry.client == 9 && entry.is_gone();
     let gone = his.until(|frame| states(frame).into_iter().find(removed)).await;
     assert_eq!(gone.clock, 7, "the clock is the client's own");
     hers = asked_to_raise(&world, &room, &alice).await;
-    hers.say(Frame::Awareness(&encode(&[cursor(9, 8, "{}")])).encode())
+    hers.send_frame(Frame::Awareness(&encode(&[cursor(9, 8, "{}")])).encode())
         .await;
     his.until(|frame| states(frame).into_iter().find(|entry| entry.clock == 8))
         .await;
 }
 
-/// A socket whose client comes with clock 7, is told that it has gone, and asked for its state.
+/// A socket whose client has clock 7, receives its removal, and is queried for its state.
 async fn asked_to_raise(world: &World, room: &ruma::RoomId, person: &crate::world::Person) -> Socket {
     let mut socket = world.socket_of(room, person).await;
-    socket.say(step1(&[0])).await;
+    socket.send_frame(step1(&[0])).await;
     socket
-        .say(Frame::Awareness(&encode(&[cursor(9, 7, "{}")])).encode())
+        .send_frame(Frame::Awareness(&encode(&[cursor(9, 7, "{}")])).encode())
         .await;
     socket
         .until(|frame| states(frame).into_iter().find(|entry| *entry == cursor(9, 7, "null")))
@@ -332,7 +332,7 @@ async fn asked_to_raise(world: &World, room: &ruma::RoomId, person: &crate::worl
 
 /// F13: a text of 6 MB is one message, and so is a large step 2.
 #[tokio::test]
-async fn a_text_of_six_megabytes_is_taken() {
+async fn a_text_of_six_megabytes_is_accepted() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.document(&alice).await;
@@ -342,11 +342,13 @@ async fn a_text_of_six_megabytes_is_taken() {
     bytes.extend([0x80, 0x9b, 0xee, 0x02]);
     bytes.extend(std::iter::repeat_n(b'a', 6_000_000));
     bytes.push(0);
-    socket.say(Frame::Sync(SyncMessage::Step2(&bytes)).encode()).await;
-    socket.say(update(&letter(2, 0))).await;
+    socket
+        .send_frame(Frame::Sync(SyncMessage::Step2(&bytes)).encode())
+        .await;
+    socket.send_frame(update(&letter(2, 0))).await;
     let mut known = StateVector::default();
     while known.get(2.into()) < 1 {
-        socket.say(step1(&known.encode())).await;
+        socket.send_frame(step1(&known.encode())).await;
         known.merge_max(&next_update(&mut socket).await.state_vector());
     }
     assert_eq!(known.get(1.into()), 6_000_000);
@@ -364,7 +366,7 @@ fn states(frame: &[u8]) -> Vec<Entry> {
 }
 
 #[tokio::test]
-async fn tokens_are_taken_from_three_places_and_wrong_ones_are_refused_before_the_upgrade() {
+async fn tokens_are_accepted_in_three_forms_and_invalid_ones_are_refused_before_the_upgrade() {
     let world = World::new().await;
     let (alice, mallory) = (world.person("alice").await, world.person("mallory").await);
     let room = world.document(&alice).await;
@@ -374,7 +376,7 @@ async fn tokens_are_taken_from_three_places_and_wrong_ones_are_refused_before_th
         format!("{encoded}?access_token={}", alice.token),
     ] {
         let mut socket = world.socket(&path, None).await.unwrap();
-        socket.say(step1(&[0])).await;
+        socket.send_frame(step1(&[0])).await;
         next_update(&mut socket).await;
     }
     assert_eq!(world.socket(room.as_str(), Some("wft_wrong")).await.err(), Some(401));
@@ -384,6 +386,6 @@ async fn tokens_are_taken_from_three_places_and_wrong_ones_are_refused_before_th
         Some(404)
     );
     let mut unsigned = world.socket(room.as_str(), None).await.unwrap();
-    unsigned.say(step1(&[0])).await;
-    assert_eq!(unsigned.hear().await, Heard::Closed(4401));
+    unsigned.send_frame(step1(&[0])).await;
+    assert_eq!(unsigned.receive().await, Received::Closed(4401));
 }

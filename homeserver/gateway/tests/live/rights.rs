@@ -1,4 +1,4 @@
-//! Rights at the door and in open sockets.
+//! Rights when a socket is opened, and in open sockets.
 
 use std::sync::{
     Arc,
@@ -36,18 +36,18 @@ fn statuses_and_scopes(name: &str) -> impl Fn(&[u8]) -> Option<String> + use<> {
 }
 
 #[tokio::test]
-async fn a_viewer_reads_and_is_refused_with_a_word() {
+async fn a_viewer_can_read_and_edits_are_refused_with_a_reason() {
     let world = World::new().await;
     let (alice, viewer) = (world.person("alice").await, world.person("viewer").await);
     let room = world.document(&alice).await;
     world.admit(&room, &alice, &viewer, 0).await;
-    let heard = statuses_and_scopes(room.as_str());
+    let received = statuses_and_scopes(room.as_str());
     let mut hers = world.socket_of(&room, &alice).await;
-    hers.say(plain::Frame::Sync(SyncMessage::Update(&letter(1, 0))).encode())
+    hers.send_frame(plain::Frame::Sync(SyncMessage::Update(&letter(1, 0))).encode())
         .await;
     let mut socket = world.socket("anything", None).await.unwrap();
     socket
-        .say(frame(
+        .send_frame(frame(
             room.as_str(),
             Body::Token {
                 token: &viewer.token,
@@ -55,19 +55,23 @@ async fn a_viewer_reads_and_is_refused_with_a_word() {
             },
         ))
         .await;
-    assert_eq!(socket.until(&heard).await, "read-only true");
+    assert_eq!(socket.until(&received).await, "read-only true");
     socket
-        .say(frame(room.as_str(), Body::Sync(SyncMessage::Step2(&[0, 0]))))
+        .send_frame(frame(room.as_str(), Body::Sync(SyncMessage::Step2(&[0, 0]))))
         .await;
-    assert_eq!(socket.until(&heard).await, "status true", "nothing new is no edit");
+    assert_eq!(
+        socket.until(&received).await,
+        "status true",
+        "an update without changes is no edit"
+    );
     socket
-        .say(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(2, 0)))))
+        .send_frame(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(2, 0)))))
         .await;
-    assert_eq!(socket.until(&heard).await, "status false");
+    assert_eq!(socket.until(&received).await, "status false");
 
     let mut plain_socket = world.socket_of(&room, &viewer).await;
     plain_socket
-        .say(plain::Frame::Sync(SyncMessage::Update(&letter(3, 0))).encode())
+        .send_frame(plain::Frame::Sync(SyncMessage::Update(&letter(3, 0))).encode())
         .await;
     let reason = plain_socket
         .until(|frame| match plain::Frame::parse(frame).unwrap() {
@@ -81,17 +85,17 @@ async fn a_viewer_reads_and_is_refused_with_a_word() {
     assert_eq!((vector.get(2.into()), vector.get(3.into())), (0, 0));
 }
 
-/// The whole delete set goes along with every step 2, so a reader of a document with deletions always sends one.
+/// Every step 2 contains the whole delete set, so a reader of a document with deletions always sends one.
 #[tokio::test]
 async fn a_viewer_that_repeats_known_deletions_is_acknowledged() {
     let world = World::new().await;
     let (alice, viewer) = (world.person("alice").await, world.person("viewer").await);
     let room = world.document(&alice).await;
     world.admit(&room, &alice, &viewer, 0).await;
-    let heard = statuses_and_scopes(room.as_str());
+    let received = statuses_and_scopes(room.as_str());
     let deletion = [0, 1, 1, 1, 0, 1];
     let mut hers = world.socket("anything", None).await.unwrap();
-    hers.say(frame(
+    hers.send_frame(frame(
         room.as_str(),
         Body::Token {
             token: &alice.token,
@@ -99,16 +103,16 @@ async fn a_viewer_that_repeats_known_deletions_is_acknowledged() {
         },
     ))
     .await;
-    hers.say(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(1, 0)))))
+    hers.send_frame(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(1, 0)))))
         .await;
-    hers.say(frame(room.as_str(), Body::Sync(SyncMessage::Update(&deletion))))
+    hers.send_frame(frame(room.as_str(), Body::Sync(SyncMessage::Update(&deletion))))
         .await;
-    assert_eq!(hers.until(&heard).await, "read-only false");
-    assert_eq!(hers.until(&heard).await, "status true");
-    assert_eq!(hers.until(&heard).await, "status true");
+    assert_eq!(hers.until(&received).await, "read-only false");
+    assert_eq!(hers.until(&received).await, "status true");
+    assert_eq!(hers.until(&received).await, "status true");
     let mut socket = world.socket("anything", None).await.unwrap();
     socket
-        .say(frame(
+        .send_frame(frame(
             room.as_str(),
             Body::Token {
                 token: &viewer.token,
@@ -116,23 +120,23 @@ async fn a_viewer_that_repeats_known_deletions_is_acknowledged() {
             },
         ))
         .await;
-    assert_eq!(socket.until(&heard).await, "read-only true");
+    assert_eq!(socket.until(&received).await, "read-only true");
     socket
-        .say(frame(room.as_str(), Body::Sync(SyncMessage::Step2(&deletion))))
+        .send_frame(frame(room.as_str(), Body::Sync(SyncMessage::Step2(&deletion))))
         .await;
-    assert_eq!(socket.until(&heard).await, "status true");
+    assert_eq!(socket.until(&received).await, "status true");
 }
 
 #[tokio::test]
-async fn rights_change_in_the_open_socket_both_ways() {
+async fn rights_changes_apply_to_open_sockets() {
     let world = World::new().await;
     let (alice, dave) = (world.person("alice").await, world.person("dave").await);
     let room = world.document(&alice).await;
     world.admit(&room, &alice, &dave, 25).await;
-    let heard = statuses_and_scopes(room.as_str());
+    let received = statuses_and_scopes(room.as_str());
     let mut socket = world.socket("anything", None).await.unwrap();
     socket
-        .say(frame(
+        .send_frame(frame(
             room.as_str(),
             Body::Token {
                 token: &dave.token,
@@ -140,27 +144,27 @@ async fn rights_change_in_the_open_socket_both_ways() {
             },
         ))
         .await;
-    assert_eq!(socket.until(&heard).await, "read-only false");
+    assert_eq!(socket.until(&received).await, "read-only false");
     socket
-        .say(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(1, 0)))))
+        .send_frame(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(1, 0)))))
         .await;
-    assert_eq!(socket.until(&heard).await, "status true");
+    assert_eq!(socket.until(&received).await, "status true");
     world.set_power(&room, &alice, &dave, 0).await;
-    assert_eq!(socket.until(&heard).await, "read-only true");
+    assert_eq!(socket.until(&received).await, "read-only true");
     socket
-        .say(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(1, 1)))))
+        .send_frame(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(1, 1)))))
         .await;
-    assert_eq!(socket.until(&heard).await, "status false");
+    assert_eq!(socket.until(&received).await, "status false");
     world.set_power(&room, &alice, &dave, 25).await;
-    assert_eq!(socket.until(&heard).await, "read-only false");
+    assert_eq!(socket.until(&received).await, "read-only false");
     socket
-        .say(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(1, 1)))))
+        .send_frame(frame(room.as_str(), Body::Sync(SyncMessage::Update(&letter(1, 1)))))
         .await;
-    assert_eq!(socket.until(&heard).await, "status true");
+    assert_eq!(socket.until(&received).await, "status true");
 }
 
 #[tokio::test]
-async fn who_is_removed_or_signed_out_is_disconnected() {
+async fn a_removed_or_logged_out_user_is_disconnected() {
     let world = World::new().await;
     let (alice, dave) = (world.person("alice").await, world.person("dave").await);
     let room = world.document(&alice).await;
@@ -168,7 +172,9 @@ async fn who_is_removed_or_signed_out_is_disconnected() {
     let mut hers = world.socket_of(&room, &alice).await;
     let mut his = world.socket_of(&room, &dave).await;
     for socket in [&mut hers, &mut his] {
-        socket.say(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode()).await;
+        socket
+            .send_frame(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode())
+            .await;
         socket.until(|_| Some(())).await;
     }
     world
@@ -193,7 +199,7 @@ async fn who_is_removed_or_signed_out_is_disconnected() {
     assert_eq!(hers.until_closed().await, 4401);
 }
 
-/// A clock that stands still until the test moves it.
+/// A clock that only the test advances.
 struct HandTurned(AtomicU64);
 
 impl weft_accounts::Clock for HandTurned {
@@ -203,7 +209,7 @@ impl weft_accounts::Clock for HandTurned {
 }
 
 #[tokio::test]
-async fn a_socket_ends_when_its_token_expires() {
+async fn a_socket_is_closed_when_its_token_expires() {
     let clock = Arc::new(HandTurned(AtomicU64::new(1_000_000)));
     let world = World::with_clock(Arc::clone(&clock) as _).await;
     let alice = world.person("alice").await;
@@ -216,14 +222,16 @@ async fn a_socket_ends_when_its_token_expires() {
     let expires = clock.0.load(Ordering::SeqCst) + u64::try_from(session.expires_in.unwrap().as_millis()).unwrap();
     clock.0.store(expires - 20, Ordering::SeqCst);
     let mut socket = world.socket(room.as_str(), Some(&session.access_token)).await.unwrap();
-    socket.say(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode()).await;
+    socket
+        .send_frame(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode())
+        .await;
     socket.until(|_| Some(())).await;
     clock.0.store(expires, Ordering::SeqCst);
     assert_eq!(socket.until_closed().await, 4401);
 }
 
 #[tokio::test]
-async fn a_socket_survives_a_refresh_and_another_users_sign_out() {
+async fn a_socket_stays_open_after_a_refresh_and_another_users_logout() {
     let world = World::new().await;
     let (alice, dave) = (world.person("alice").await, world.person("dave").await);
     let room = world.document(&alice).await;
@@ -233,17 +241,21 @@ async fn a_socket_survives_a_refresh_and_another_users_sign_out() {
     };
     let session = world.accounts.begin_session(&alice.user, device).await.unwrap();
     let mut socket = world.socket(room.as_str(), Some(&session.access_token)).await.unwrap();
-    let heard = |_: &[u8]| Some(());
-    socket.say(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode()).await;
-    socket.until(heard).await;
+    let received = |_: &[u8]| Some(());
+    socket
+        .send_frame(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode())
+        .await;
+    socket.until(received).await;
     let newer = world.accounts.refresh(&session.refresh_token.unwrap()).await.unwrap();
     world.accounts.authenticate(&newer.access_token).await.unwrap();
-    // The first token has ended now, and each of these makes the socket check its session.
+    // The first token has expired now, and each of these makes the socket check its session.
     world.fanout.sessions_changed(&alice.user, None);
     world.admit(&room, &alice, &dave, 25).await;
     world.fanout.sessions_changed(&dave.user, None);
-    socket.say(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode()).await;
-    socket.until(heard).await;
+    socket
+        .send_frame(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode())
+        .await;
+    socket.until(received).await;
     world.accounts.logout(&alice.user, &session.device_id).await.unwrap();
     world.fanout.sessions_changed(&alice.user, Some(&session.device_id));
     assert_eq!(socket.until_closed().await, 4401);

@@ -1,11 +1,11 @@
-//! Every vector of `spec/vectors/sockets`: what is said on live sockets, what is answered, and with which code they end.
+//! Every vector of `spec/vectors/sockets`: frames on live sockets, answers, and close codes.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::{Value, json};
 use weft_wire::live::{hocuspocus, plain, sync::SyncMessage};
 
-use crate::world::{Heard, Person, Socket, World};
+use crate::world::{Person, Received, Socket, World};
 
 fn vectors() -> Vec<(String, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/sockets");
@@ -32,7 +32,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The names in angle brackets, and what they stand for in this run.
+/// The names in angle brackets, and their values in this run.
 type Names = BTreeMap<String, String>;
 
 fn filled_in(text: &str, names: &Names) -> String {
@@ -56,8 +56,8 @@ fn sync_of<'a>(kind: &str, body: &'a [u8]) -> Option<SyncMessage<'a>> {
     })
 }
 
-/// The bytes of a frame that a client says.
-fn said(frame: &Value, names: &Names) -> Vec<u8> {
+/// The bytes of a client's frame.
+fn frame_bytes(frame: &Value, names: &Names) -> Vec<u8> {
     let kind = frame["type"].as_str().unwrap();
     let body = from_hex(frame["body"].as_str().unwrap_or_default());
     let sync = sync_of(kind, &body);
@@ -97,7 +97,7 @@ fn show_sync(message: &SyncMessage<'_>) -> Value {
     }
 }
 
-/// Of a notice its code is compared, of reasons nothing: they are for people.
+/// Of a notice only the code is compared, of reasons nothing: their texts are for users.
 fn show_notice(payload: &str) -> Value {
     let notice: Value = serde_json::from_str(payload).unwrap();
     json!({"type": "notice", "code": notice["code"]})
@@ -173,17 +173,17 @@ impl Run {
         } else if let Some(socket) = step["says"].as_str() {
             let bytes = match step["hex"].as_str() {
                 Some(hex) => from_hex(hex),
-                None => said(&step["frame"], &self.names),
+                None => frame_bytes(&step["frame"], &self.names),
             };
-            self.sockets.get_mut(socket).unwrap().say(bytes).await;
+            self.sockets.get_mut(socket).unwrap().send_frame(bytes).await;
         } else if let Some(socket) = step["says_text"].as_str() {
-            self.sockets.get_mut(socket).unwrap().say_text("{}").await;
+            self.sockets.get_mut(socket).unwrap().send_text("{}").await;
         } else if let Some(socket) = step["hears"].as_str() {
-            self.hear(socket, step).await;
+            self.expect(socket, step).await;
         } else if let Some(socket) = step["closed"].as_str() {
-            let heard = self.sockets.get_mut(socket).unwrap().hear().await;
+            let received = self.sockets.get_mut(socket).unwrap().receive().await;
             assert_eq!(
-                json!({"closed": closed(&heard)}),
+                json!({"closed": closed(&received)}),
                 json!({"closed": step["code"]}),
                 "{step}"
             );
@@ -205,8 +205,8 @@ impl Run {
     }
 
     /// The next message of a socket is this one.
-    async fn hear(&mut self, socket: &str, step: &Value) {
-        let Heard::Frame(frame) = self.sockets.get_mut(socket).unwrap().hear().await else {
+    async fn expect(&mut self, socket: &str, step: &Value) {
+        let Received::Frame(frame) = self.sockets.get_mut(socket).unwrap().receive().await else {
             panic!("closed instead of {step}");
         };
         let mut expected = step["frame"].clone();
@@ -216,7 +216,7 @@ impl Run {
         assert_eq!(show(&self.framing, &frame), expected, "{step}");
     }
 
-    /// What happens beside the sockets.
+    /// Actions outside of the sockets.
     async fn act(&mut self, step: &Value) {
         let (alice, room) = (&self.people["alice"], &self.names["<doc>"]);
         let room = ruma::RoomId::parse(room).unwrap();
@@ -239,15 +239,15 @@ impl Run {
     }
 }
 
-fn closed(heard: &Heard) -> Value {
-    match heard {
-        Heard::Closed(code) => json!(code),
-        Heard::Frame(frame) => json!(format!("no, but a frame: {}", hex(frame))),
+fn closed(received: &Received) -> Value {
+    match received {
+        Received::Closed(code) => json!(code),
+        Received::Frame(frame) => json!(format!("no, but a frame: {}", hex(frame))),
     }
 }
 
 #[tokio::test]
-async fn sockets_answer_and_end_as_the_vectors_say() {
+async fn sockets_match_the_vectors() {
     let vectors = vectors();
     assert!(vectors.len() >= 40, "vectors are missing: {}", vectors.len());
     let mut failed = Vec::new();

@@ -1,4 +1,4 @@
-//! One server in this process, people with tokens, and a socket that says and hears frames.
+//! One server in this process, users with tokens, and a socket that sends and receives frames.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -25,13 +25,13 @@ use weft_room::{
 use weft_store::{Store, memory::MemoryDisk};
 use weft_wire::document::DocumentKind;
 
-/// How long a test waits for what must come. Only a failing test waits that long.
+/// How long a test waits for an expected message. Only a failing test waits that long.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// No other server is told anything.
-struct Nobody;
+/// Sends nothing to other servers.
+struct NoRecipients;
 
-impl EduSink for Nobody {
+impl EduSink for NoRecipients {
     fn send(&self, _: &RoomId, _: &[OwnedServerName], _: &'static str, _: serde_json::Value, _: Option<String>) {}
 }
 
@@ -63,7 +63,7 @@ impl MembershipView for Members {
     fn remote_presence(&self, _: &RoomId) {}
 }
 
-/// Somebody who is signed in.
+/// A logged-in user.
 #[derive(Clone)]
 pub struct Person {
     pub user: OwnedUserId,
@@ -106,7 +106,7 @@ impl World {
         let awareness = Awareness::new(
             fanout.clone(),
             Arc::clone(&membership_view),
-            Arc::new(Nobody),
+            Arc::new(NoRecipients),
             Arc::new(SystemClock),
         );
         let live = router(LivePorts {
@@ -218,65 +218,67 @@ impl World {
 
 pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
-/// What a socket hears.
+/// A message from a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum Received {
     Frame(Vec<u8>),
     Closed(u16),
 }
 
 impl Socket {
-    pub async fn say(&mut self, frame: Vec<u8>) {
+    pub async fn send_frame(&mut self, frame: Vec<u8>) {
         self.0.send(Message::Binary(frame.into())).await.unwrap();
     }
 
-    /// Says a text message, which no framing has.
-    pub async fn say_text(&mut self, text: &str) {
+    /// Sends a text message, which no framing has.
+    pub async fn send_text(&mut self, text: &str) {
         self.0.send(Message::Text(text.into())).await.unwrap();
     }
 
-    /// Says a frame, and whether there was still a socket to say it to.
-    pub async fn can_say(&mut self, frame: Vec<u8>) -> bool {
+    /// Sends a frame; false if the socket is closed.
+    pub async fn try_send(&mut self, frame: Vec<u8>) -> bool {
         self.0.send(Message::Binary(frame.into())).await.is_ok()
     }
 
-    pub async fn hear(&mut self) -> Heard {
+    pub async fn receive(&mut self) -> Received {
         loop {
             let next = tokio::time::timeout(TIMEOUT, self.0.next())
                 .await
-                .expect("the server says nothing");
+                .expect("a message from the server");
             match next {
-                Some(Ok(Message::Binary(frame))) => return Heard::Frame(frame.to_vec()),
-                Some(Ok(Message::Close(frame))) => return Heard::Closed(frame.map_or(1005, |frame| frame.code.into())),
+                Some(Ok(Message::Binary(frame))) => return Received::Frame(frame.to_vec()),
+                Some(Ok(Message::Close(frame))) => {
+                    return Received::Closed(frame.map_or(1005, |frame| frame.code.into()));
+                }
                 Some(Ok(_)) => {}
-                None | Some(Err(_)) => return Heard::Closed(1006),
+                None | Some(Err(_)) => return Received::Closed(1006),
             }
         }
     }
 
-    /// Hears frames until one is wanted.
+    /// Receives frames until one is wanted.
     pub async fn until<T>(&mut self, mut wanted: impl FnMut(&[u8]) -> Option<T>) -> T {
         loop {
-            match self.hear().await {
-                Heard::Frame(frame) => {
+            match self.receive().await {
+                Received::Frame(frame) => {
                     if let Some(found) = wanted(&frame) {
                         return found;
                     }
                 }
-                Heard::Closed(code) => panic!("closed with {code}"),
+                Received::Closed(code) => panic!("closed with {code}"),
             }
         }
     }
 
-    /// Closes the socket and waits for nothing.
+    /// Closes the socket without waiting.
     pub async fn close(mut self) {
         self.0.close(None).await.unwrap();
     }
 
-    /// Hears frames until the socket is closed.
+    /// Receives frames until the socket is closed.
     pub async fn until_closed(&mut self) -> u16 {
         loop {
-            if let Heard::Closed(code) = self.hear().await {
+            if let Received::Closed(code) = self.receive().await {
                 return code;
             }
         }

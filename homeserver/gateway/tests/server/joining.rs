@@ -1,4 +1,4 @@
-//! Joins, leaves, knocks and invitations that other servers bring: only their own users', only as they say.
+//! Joins, leaves, knocks and invitations from other servers: only for their own users, and only well-formed.
 
 use ruma::{RoomVersionId, UserId, events::room::member::MembershipState};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use weft_room::CreateRoom;
 use crate::world::{World, beta, gamma, ids, path};
 
 #[tokio::test]
-async fn a_join_gets_the_state_and_a_leave_ends_it() {
+async fn a_join_returns_the_state_and_a_leave_ends_the_membership() {
     for version in RoomVersion::ALL {
         let world = World::new().await;
         let preset = Some(weft_room::Preset::PublicChat);
@@ -46,7 +46,7 @@ async fn a_join_gets_the_state_and_a_leave_ends_it() {
 }
 
 #[tokio::test]
-async fn templates_are_given_to_users_of_the_server_that_asks() {
+async fn templates_are_only_for_users_of_the_requesting_server() {
     let world = World::new().await;
     let room = world.public_room().await;
     let make = |what: &str, user: &str, query: &str| {
@@ -73,7 +73,7 @@ async fn templates_are_given_to_users_of_the_server_that_asks() {
             expected
         );
     }
-    // Nobody leaves who isn't there, and nobody knocks at an open door.
+    // A user who is not joined can't leave, and a public room can't be knocked on.
     assert_eq!(world.get(beta(), &make("leave", "@bob:beta.test", "")).await.0, 403);
     assert_eq!(
         world.get(beta(), &make("knock", "@bob:beta.test", "?ver=12")).await.0,
@@ -94,9 +94,9 @@ async fn templates_are_given_to_users_of_the_server_that_asks() {
     assert_eq!(world.get(beta(), &make).await.0, 403);
 }
 
-/// T35 and whatever else can differ between path, event and sender.
+/// T35 and every other mismatch between path, event and sender.
 #[tokio::test]
-async fn a_membership_that_is_anything_else_is_not_taken() {
+async fn a_mismatching_membership_event_is_refused() {
     let world = World::new().await;
     let (room, other) = (world.public_room().await, world.public_room().await);
     let bob = UserId::parse("@bob:beta.test").unwrap();
@@ -173,11 +173,11 @@ async fn a_membership_that_is_anything_else_is_not_taken() {
     let (status, _) = world
         .ask(beta(), "PUT", &send("v2/send_join", room.as_str(), id.as_str()), event)
         .await;
-    assert_eq!(status, 200, "the right one is taken still");
+    assert_eq!(status, 200, "the right one is still accepted");
 }
 
 #[tokio::test]
-async fn a_knock_is_taken_where_knocking_is_allowed() {
+async fn a_knock_is_accepted_if_the_join_rule_allows_it() {
     let world = World::new().await;
     let room = world
         .room(CreateRoom {
@@ -210,11 +210,11 @@ async fn a_knock_is_taken_where_knocking_is_allowed() {
     );
 }
 
-/// T32 through the endpoint: what is signed, what is not, and what the invited user then has.
+/// T32 through the endpoint: which invitations are signed, and what the invited user then sees.
 #[tokio::test]
-async fn an_invitation_is_signed_and_kept_and_nothing_else_is() {
+async fn only_valid_invitations_are_signed_and_stored() {
     let world = World::new().await;
-    // A room of the other server: made of its own signed events.
+    // A room of the other server, created from its own signed events.
     let their = weft_dag::testing::World::new(&RoomVersionId::V11, "@bob:beta.test");
     let room = their.room_id.clone();
     let create: Value = serde_json::from_str(their.pdu(&their.order[0]).json()).unwrap();
@@ -313,9 +313,9 @@ async fn an_invitation_is_signed_and_kept_and_nothing_else_is() {
     );
 }
 
-/// A restricted join needs this server's signature: given to whom the rule lets in, and to nobody else (T32).
+/// A restricted join needs this server's signature, which is only given if the join rule allows the join (T32).
 #[tokio::test]
-async fn a_restricted_join_is_signed_for_whom_the_rule_lets_in() {
+async fn a_restricted_join_is_signed_only_if_the_rule_allows_it() {
     let world = World::new().await;
     let team = world.public_room().await;
     let room = world.public_room().await;
@@ -355,10 +355,10 @@ async fn a_restricted_join_is_signed_for_whom_the_rule_lets_in() {
     }
 }
 
-/// W4: the server that invited one of our users to a room that we are not in takes the invitation back, in an ordinary
+/// W4: the server that invited a local user to a room that this server is not in retracts the invitation, in an ordinary
 /// transaction; another server can't.
 #[tokio::test]
-async fn an_invitation_from_outside_is_taken_back_by_its_server() {
+async fn an_out_of_band_invitation_can_be_retracted_by_its_server() {
     for version in [RoomVersionId::V10, RoomVersionId::V12] {
         let world = World::new().await;
         let bob = "@bob:beta.test";

@@ -1,4 +1,4 @@
-//! What is told of a room to whom: servers in it, servers outside, servers that its access list denies (T12, T55, T60, T61).
+//! Access to a room for servers in it, servers outside, and servers that its ACL denies (T12, T55, T60, T61).
 
 use ruma::{OwnedEventId, RoomId};
 use serde_json::{Value, json};
@@ -7,8 +7,8 @@ use weft_wire::document::DocumentKind;
 
 use crate::world::{World, beta, gamma, ids, path};
 
-/// Every question about a room's history.
-fn questions(room: &RoomId, event: &OwnedEventId) -> Vec<(&'static str, String, Value)> {
+/// Every request about a room's history.
+fn requests(room: &RoomId, event: &OwnedEventId) -> Vec<(&'static str, String, Value)> {
     let (room, event_path) = (path(room.as_str()), path(event.as_str()));
     let v1 = "/_matrix/federation/v1";
     vec![
@@ -34,18 +34,18 @@ fn questions(room: &RoomId, event: &OwnedEventId) -> Vec<(&'static str, String, 
 }
 
 #[tokio::test]
-async fn a_room_is_told_of_to_servers_in_it() {
+async fn servers_in_a_room_can_read_it() {
     let world = World::new().await;
     let room = world.public_room().await;
-    let event = world.say(&room, "hello").await;
+    let event = world.send_text(&room, "hello").await;
     world.join("@bob:beta.test", &room).await;
-    for (method, path, body) in questions(&room, &event) {
+    for (method, path, body) in requests(&room, &event) {
         let (status, answer) = world.ask(beta(), method, &path, body.clone()).await;
         assert_eq!(status, 200, "{path}: {answer}");
         let (status, answer) = world.ask(gamma(), method, &path, body.clone()).await;
         assert!(status == 403 || status == 404, "{path}: {answer}");
         assert!(!answer.to_string().contains("hello"));
-        // A room that doesn't exist looks no different to those outside.
+        // For servers outside a room that doesn't exist looks the same.
         let elsewhere = path.replace(&crate::world::path(room.as_str()), &crate::world::path("!none:x.test"));
         if elsewhere != path {
             assert_eq!(
@@ -58,7 +58,7 @@ async fn a_room_is_told_of_to_servers_in_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_left_is_told_no_more() {
+async fn a_server_that_left_cannot_read_later_events() {
     let world = World::new().await;
     let room = world.public_room().await;
     world.join("@bob:beta.test", &room).await;
@@ -70,22 +70,22 @@ async fn a_server_that_left_is_told_no_more() {
         path(leave.as_str())
     );
     world.ask(beta(), "PUT", &send, event).await;
-    let after = world.say(&room, "among ourselves").await;
-    for (method, path, body) in questions(&room, &after) {
+    let after = world.send_text(&room, "among ourselves").await;
+    for (method, path, body) in requests(&room, &after) {
         let (status, answer) = world.ask(beta(), method, &path, body).await;
         assert!(status == 403 || status == 404, "{path}: {answer}");
     }
 }
 
 #[tokio::test]
-async fn a_server_that_was_put_out_may_ask_how_that_came_about_and_nothing_after() {
+async fn a_kicked_server_can_read_up_to_the_kick() {
     let world = World::new().await;
     let room = world.public_room().await;
     world.join("@bob:beta.test", &room).await;
-    world.say(&room, "while bob was in").await;
-    let kick = put_out(&world, &room, "leave").await;
-    let after = world.say(&room, "among ourselves").await;
-    for (method, path, body) in questions(&room, &kick) {
+    world.send_text(&room, "while bob was in").await;
+    let kick = remove_bob(&world, &room, "leave").await;
+    let after = world.send_text(&room, "among ourselves").await;
+    for (method, path, body) in requests(&room, &kick) {
         let (status, answer) = world.ask(beta(), method, &path, body.clone()).await;
         assert_eq!(status, 200, "{path}: {answer}");
         assert!(!answer.to_string().contains("among ourselves"), "{path}");
@@ -95,59 +95,59 @@ async fn a_server_that_was_put_out_may_ask_how_that_came_about_and_nothing_after
         let (status, answer) = world.ask(gamma(), method, &path, body).await;
         assert!(status == 403 || status == 404, "{path}: {answer}");
     }
-    for (method, path, body) in questions(&room, &after) {
+    for (method, path, body) in requests(&room, &after) {
         let (status, answer) = world.ask(beta(), method, &path, body).await;
         assert!(status == 403 || status == 404, "{path}: {answer}");
     }
 }
 
-/// A join that its server made through somebody who hadn't heard of the ban: it believes that it is in.
+/// A join through a server that had not received the ban yet: the joining server considers itself in the room.
 #[tokio::test]
-async fn a_server_whose_join_crossed_a_ban_is_told_what_was_before_the_ban() {
+async fn a_server_whose_join_crossed_a_ban_can_read_up_to_the_ban() {
     let world = World::new().await;
     let room = world.public_room().await;
     let (first_join, _) = world.join("@bob:beta.test", &room).await;
-    put_out(&world, &room, "leave").await;
+    remove_bob(&world, &room, "leave").await;
     let bob = ruma::UserId::parse("@bob:beta.test").unwrap();
     let (join, event) = world.membership(&bob, &room, "join").await;
-    world.say(&room, "between the two").await;
-    let ban = put_out(&world, &room, "ban").await;
+    world.send_text(&room, "between the two").await;
+    let ban = remove_bob(&world, &room, "ban").await;
     let missing = format!("/_matrix/federation/v1/get_missing_events/{}", path(room.as_str()));
-    let asked = |end: &OwnedEventId| json!({ "earliest_events": [end], "latest_events": [ban] });
-    // Who was not in after any of the ends that he names was in the room by no join that crossed the ban.
+    let request = |end: &OwnedEventId| json!({ "earliest_events": [end], "latest_events": [ban] });
+    // A server that was joined after none of the forward extremities that it sends was not in the room by a join that crossed the ban.
     for end in [&join, &first_join, &ban] {
-        let (status, answer) = world.ask(beta(), "POST", &missing, asked(end)).await;
+        let (status, answer) = world.ask(beta(), "POST", &missing, request(end)).await;
         assert_eq!(status, 403, "{answer}");
     }
     let transaction = json!({ "origin": "beta.test", "origin_server_ts": 1, "pdus": [event] });
     let send = format!("/_matrix/federation/v1/send/{}", rand_id());
     assert_eq!(world.ask(beta(), "PUT", &send, transaction).await.0, 200);
     world.until_in_place(&room, &join).await;
-    let (status, answer) = world.ask(beta(), "POST", &missing, asked(&join)).await;
+    let (status, answer) = world.ask(beta(), "POST", &missing, request(&join)).await;
     assert_eq!(status, 200, "{answer}");
-    // It was out when that was said: the event without its text, so that the graph is whole.
+    // It was banned when the message was sent: the event has no content, so that the graph is complete.
     let last = answer["events"].as_array().unwrap().last().unwrap();
     assert_eq!(last["type"], "m.room.message", "{answer}");
     assert_eq!(last["content"], json!({}), "{answer}");
     for end in [&first_join, &ban] {
-        let (status, answer) = world.ask(beta(), "POST", &missing, asked(end)).await;
+        let (status, answer) = world.ask(beta(), "POST", &missing, request(end)).await;
         assert_eq!(status, 403, "{answer}");
     }
-    let (status, answer) = world.ask(gamma(), "POST", &missing, asked(&join)).await;
+    let (status, answer) = world.ask(gamma(), "POST", &missing, request(&join)).await;
     assert_eq!(status, 403, "{answer}");
 }
 
-async fn put_out(world: &World, room: &RoomId, membership: &str) -> OwnedEventId {
+async fn remove_bob(world: &World, room: &RoomId, membership: &str) -> OwnedEventId {
     let content = json!({ "membership": membership });
     world.send(room, "m.room.member", Some("@bob:beta.test"), content).await
 }
 
-/// T55: the endpoints that the specification names, and our own.
+/// T55: the endpoints that the specification lists, and this project's own.
 #[tokio::test]
-async fn the_access_list_is_asked_everywhere() {
+async fn the_acl_is_checked_on_every_endpoint() {
     let world = World::new().await;
     let room = world.public_room().await;
-    let event = world.say(&room, "hello").await;
+    let event = world.send_text(&room, "hello").await;
     world.join("@bob:beta.test", &room).await;
     let bob = ruma::UserId::parse("@bob:beta.test").unwrap();
     let (leave, leave_event) = world.membership(&bob, &room, "leave").await;
@@ -157,7 +157,7 @@ async fn the_access_list_is_asked_everywhere() {
     ] {
         world.send(&room, "m.room.server_acl", Some(""), list).await;
         let (room_path, user, id) = (path(room.as_str()), path("@bob:beta.test"), path(leave.as_str()));
-        let mut all = questions(&room, &event);
+        let mut all = requests(&room, &event);
         for what in ["join", "leave", "knock"] {
             all.push((
                 "GET",
@@ -198,13 +198,13 @@ fn rand_id() -> u64 {
 }
 
 #[tokio::test]
-async fn walks_are_bounded_whatever_is_asked_for() {
+async fn graph_walks_are_bounded() {
     let world = World::new().await;
     let room = world.public_room().await;
     for number in 0..130 {
-        world.say(&room, &number.to_string()).await;
+        world.send_text(&room, &number.to_string()).await;
     }
-    let last = world.say(&room, "last").await;
+    let last = world.send_text(&room, "last").await;
     world.join("@bob:beta.test", &room).await;
     let (room_path, last_path) = (path(room.as_str()), path(last.as_str()));
     let backfill = |limit: &str| format!("/_matrix/federation/v1/backfill/{room_path}?v={last_path}&limit={limit}");
@@ -229,9 +229,9 @@ async fn walks_are_bounded_whatever_is_asked_for() {
     assert_eq!((status, answer), (200, json!({ "events": [] })));
 }
 
-/// T61: history from before a server was there, where it is not for it, comes without content; the graph stays whole.
+/// T61: history from before a server joined, if not visible to it, is sent without content; the graph stays complete.
 #[tokio::test]
-async fn history_is_for_whom_it_is_for() {
+async fn history_visibility_applies_to_other_servers() {
     for (visibility, seen) in [
         ("joined", false),
         ("invited", false),
@@ -248,9 +248,9 @@ async fn history_is_for_whom_it_is_for() {
                 json!({ "history_visibility": visibility }),
             )
             .await;
-        let before = world.say(&room, "before they came").await;
+        let before = world.send_text(&room, "before they came").await;
         world.join("@bob:beta.test", &room).await;
-        let after = world.say(&room, "after they came").await;
+        let after = world.send_text(&room, "after they came").await;
 
         let (status, answer) = world
             .get(
@@ -286,7 +286,7 @@ async fn history_is_for_whom_it_is_for() {
 }
 
 #[tokio::test]
-async fn a_document_is_given_to_servers_in_it() {
+async fn a_document_is_served_to_servers_in_the_room() {
     let world = World::new().await;
     let request = CreateRoom {
         document: Some(DocumentKind::Text),
@@ -304,7 +304,7 @@ async fn a_document_is_given_to_servers_in_it() {
     world
         .send(&room, "m.room.join_rules", Some(""), json!({ "join_rule": "public" }))
         .await;
-    let event = world.say(&room, "hello").await;
+    let event = world.send_text(&room, "hello").await;
     world.join("@bob:beta.test", &room).await;
     let (status, answer) = world.get(beta(), &document).await;
     assert_eq!(status, 200, "{answer}");
@@ -334,9 +334,9 @@ async fn a_document_is_given_to_servers_in_it() {
     assert_eq!(status, 404);
 }
 
-/// W16: a rejected event has no place in the room, so there is no state before it to tell.
+/// W16: a rejected event has no state before it that could be served.
 #[tokio::test]
-async fn the_state_at_a_rejected_event_is_not_told() {
+async fn the_state_at_a_rejected_event_is_not_served() {
     let world = World::new().await;
     let room = world.public_room().await;
     let (join, answer) = world.join("@bob:beta.test", &room).await;
@@ -365,12 +365,12 @@ async fn the_state_at_a_rejected_event_is_not_told() {
         .unwrap()
         .unwrap();
     assert!(stored.pdu.rejected());
-    for (asked, expected) in [(&rejected, 404), (&join, 200)] {
+    for (event, expected) in [(&rejected, 404), (&join, 200)] {
         for what in ["state", "state_ids"] {
-            let query = format!("event_id={}", path(asked.as_str()));
+            let query = format!("event_id={}", path(event.as_str()));
             let question = format!("/_matrix/federation/v1/{what}/{}?{query}", path(room.as_str()));
             let (status, answer) = world.get(beta(), &question).await;
-            assert_eq!(status, expected, "{what} {asked}: {answer}");
+            assert_eq!(status, expected, "{what} {event}: {answer}");
         }
     }
 }

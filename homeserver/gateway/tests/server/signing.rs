@@ -1,4 +1,4 @@
-//! Requests without a right signature, the keys that signatures are checked with, transactions.
+//! Requests without a valid signature, the keys for checking signatures, transactions.
 
 use axum::body::Body;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use weft_gateway::ratelimit::ServerEvents;
 
 use crate::world::{World, alpha, beta, gamma, path};
 
-/// Every endpoint that wants a signature, with ids that look right.
+/// Every endpoint that requires a signature, with well-formed ids.
 fn endpoints() -> Vec<(&'static str, String)> {
     let room = path("!room:alpha.test");
     let event = path(&format!("${}", "a".repeat(43)));
@@ -39,7 +39,7 @@ fn endpoints() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn nothing_is_answered_without_a_signature() {
+async fn unsigned_requests_are_refused() {
     let world = World::new().await;
     for (method, path) in endpoints() {
         for header in [
@@ -58,7 +58,7 @@ async fn nothing_is_answered_without_a_signature() {
                 "{method} {path}"
             );
         }
-        // A method that isn't there is no way around it either.
+        // An unsupported method doesn't bypass the check either.
         let request = axum::http::Request::builder()
             .method("DELETE")
             .uri(&path)
@@ -69,7 +69,7 @@ async fn nothing_is_answered_without_a_signature() {
 }
 
 #[tokio::test]
-async fn keys_and_version_are_for_everybody() {
+async fn keys_and_version_need_no_signature() {
     let world = World::new().await;
     let open = |path: &str| axum::http::Request::get(path).body(Body::empty()).unwrap();
     let (status, version) = world.raw(open("/_matrix/federation/v1/version")).await;
@@ -104,7 +104,7 @@ async fn keys_and_version_are_for_everybody() {
 }
 
 #[tokio::test]
-async fn a_transaction_brings_events_into_the_room_and_answers_for_each() {
+async fn a_transaction_persists_events_and_reports_a_result_for_each() {
     let world = World::new().await;
     let room = world.public_room().await;
     let (join, _) = world.join("@bob:beta.test", &room).await;
@@ -144,7 +144,7 @@ async fn a_transaction_brings_events_into_the_room_and_answers_for_each() {
             transaction("gamma.test"),
         )
         .await;
-    assert_eq!(status, 403, "the origin in the body is another");
+    assert_eq!(status, 403, "the origin in the body differs");
     let many = json!({ "origin": "beta.test", "origin_server_ts": 1, "pdus": vec![event.clone(); 51] });
     assert_eq!(
         world.ask(beta(), "PUT", "/_matrix/federation/v1/send/3", many).await.0,
@@ -153,7 +153,7 @@ async fn a_transaction_brings_events_into_the_room_and_answers_for_each() {
 }
 
 #[tokio::test]
-async fn profiles_and_aliases_are_those_of_this_server() {
+async fn only_local_profiles_and_aliases_are_served() {
     let world = World::new().await;
     let profile = |user: &str| format!("/_matrix/federation/v1/query/profile?user_id={}", path(user));
     let (status, answer) = world.get(gamma(), &profile("@alice:alpha.test")).await;
@@ -197,10 +197,10 @@ async fn profiles_and_aliases_are_those_of_this_server() {
     }
 }
 
-/// What a server makes this one store in a day is bounded in bytes. The transaction that is too much is refused as a whole,
-/// to be sent again, and other servers are not concerned.
+/// The bytes that a server makes this one store in a day are limited. The transaction that exceeds the limit is refused as a
+/// whole, so that it is sent again, and other servers are not affected.
 #[tokio::test]
-async fn one_server_fills_the_store_only_so_fast() {
+async fn the_event_bytes_of_a_server_are_limited_per_day() {
     let world = World::with(ServerEvents::per_day(200 * 1024)).await;
     let large = json!({ "type": "x", "content": { "body": "x".repeat(60_000) } });
     let transaction =

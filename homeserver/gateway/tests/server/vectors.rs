@@ -1,4 +1,4 @@
-//! Every vector of `spec/vectors/snapshots` and `spec/vectors/joins`: what another server asks, and what it is answered.
+//! Every vector of `spec/vectors/snapshots` and `spec/vectors/joins`: requests of another server and their answers.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -24,7 +24,7 @@ fn vectors(folder: &str) -> Vec<(String, Value)> {
         .collect()
 }
 
-/// What the names in angle brackets stand for in this run.
+/// The values of the names in angle brackets in this run.
 type Names = BTreeMap<String, String>;
 
 fn filled_in(value: &Value, names: &Names) -> Value {
@@ -40,7 +40,7 @@ fn filled_in(value: &Value, names: &Names) -> Value {
     }
 }
 
-/// A path in which names stand for percent-encoded text.
+/// A path with names for percent-encoded text.
 fn request_path(said: &str, names: &Names) -> String {
     let mut said = said.to_owned();
     for (name, value) in names {
@@ -59,7 +59,7 @@ fn hex(text: &str) -> Vec<u8> {
 async fn is_answered(world: &World, names: &Names, name: &str, vector: &Value) {
     let (method, said) = vector["request"].as_str().unwrap().split_once(' ').unwrap();
     let said = match vector["times"].as_u64() {
-        // The query, so many times.
+        // The query, repeated this number of times.
         Some(times) => {
             let (path, query) = said.split_once('?').unwrap();
             format!("{path}?{}", vec![query; times as usize].join("&"))
@@ -90,7 +90,7 @@ async fn is_answered(world: &World, names: &Names, name: &str, vector: &Value) {
     }
 }
 
-/// A document of alice in which bob of `beta.test` is. Two updates, of which the second follows the first.
+/// A document of alice that bob of `beta.test` has joined. Two updates, of which the second follows the first.
 async fn document(world: &World, names: &mut Names, name: &str) -> OwnedRoomId {
     let room = world
         .room(CreateRoom {
@@ -115,7 +115,7 @@ async fn document(world: &World, names: &mut Names, name: &str) -> OwnedRoomId {
 }
 
 #[tokio::test]
-async fn snapshots_are_given_as_the_vectors_say() {
+async fn snapshots_match_the_vectors() {
     let world = World::new().await;
     let mut names = Names::new();
     document(&world, &mut names, "doc").await;
@@ -134,7 +134,7 @@ async fn snapshots_are_given_as_the_vectors_say() {
 }
 
 #[tokio::test]
-async fn room_versions_are_offered_and_taken_as_the_vectors_say() {
+async fn room_versions_match_the_vectors() {
     let world = World::new().await;
     let mut names = Names::new();
     for version in RoomVersion::ALL {

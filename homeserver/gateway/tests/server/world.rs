@@ -57,11 +57,11 @@ impl Identity for Name {
     }
 }
 
-/// Nothing waits for other servers.
-struct Nobody;
+/// Queues nothing for other servers.
+struct NoRecipients;
 
 #[async_trait]
-impl OutboxStore for Nobody {
+impl OutboxStore for NoRecipients {
     async fn pending(&self, _: &ServerName, _: u64, _: usize) -> Result<Vec<Row>, OutboxError> {
         Ok(Vec::new())
     }
@@ -87,7 +87,7 @@ impl OutboxStore for Nobody {
     }
 }
 
-/// Every made-up server's keys.
+/// The keys of every test server.
 struct TestKeys;
 
 #[async_trait]
@@ -109,7 +109,7 @@ impl KeyCache for TestKeys {
     }
 }
 
-/// Commits, for tests that wait for one.
+/// Reports commits, for tests that wait for one.
 struct Commits(tokio::sync::mpsc::UnboundedSender<Arc<Committed>>);
 
 impl CommitSink for Commits {
@@ -207,7 +207,7 @@ impl World {
             events,
             transactions: Arc::new(Transactions::new()),
             intake: Arc::new(Into(rooms.clone())),
-            sender: Sender::start(SenderConfig::default(), Arc::new(client), Arc::new(Nobody), clock),
+            sender: Sender::start(SenderConfig::default(), Arc::new(client), Arc::new(NoRecipients), clock),
             event_bytes,
         });
         Self {
@@ -222,7 +222,7 @@ impl World {
         self.rooms.create(&self.alice, request).await.unwrap()
     }
 
-    /// A room that anybody may join.
+    /// A room with the join rule `public`.
     pub async fn public_room(&self) -> OwnedRoomId {
         let preset = Some(weft_room::Preset::PublicChat);
         self.room(CreateRoom {
@@ -247,7 +247,7 @@ impl World {
         self.rooms.send(room, event).await.unwrap()
     }
 
-    pub async fn say(&self, room: &RoomId, text: &str) -> OwnedEventId {
+    pub async fn send_text(&self, room: &RoomId, text: &str) -> OwnedEventId {
         self.send(
             room,
             "m.room.message",
@@ -257,7 +257,7 @@ impl World {
         .await
     }
 
-    /// A request signed by `server`; status and body.
+    /// Sends a request signed by `server`; returns status and body.
     pub async fn ask(&self, server: &ServerName, method: &str, path: &str, body: Value) -> (u16, Value) {
         let text = if body.is_null() {
             String::new()
@@ -287,7 +287,7 @@ impl World {
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
-    /// A user of another server joins; the event and the answer to send_join.
+    /// A user of another server joins; returns the event and the answer to send_join.
     pub async fn join(&self, user: &str, room: &RoomId) -> (OwnedEventId, Value) {
         let user = UserId::parse(user).unwrap();
         let (event_id, event) = self.membership(&user, room, "join").await;
@@ -301,7 +301,7 @@ impl World {
         (event_id, answer)
     }
 
-    /// A user's own membership, made from the server's template and signed.
+    /// A user's own membership event, created from the server's template and signed.
     pub async fn membership(&self, user: &UserId, room: &RoomId, membership: &str) -> (OwnedEventId, Value) {
         let path = format!(
             "/_matrix/federation/v1/make_{membership}/{}/{}?ver=6&ver=7&ver=8&ver=9&ver=10&ver=11&ver=12",
@@ -359,14 +359,14 @@ impl World {
         )
     }
 
-    /// Until an event has its place, also one that is held back.
+    /// Waits until an event is persisted, also if it is soft-failed.
     pub async fn until_in_place(&self, room: &RoomId, event: &EventId) {
         while self.rooms.reader().state_ids(room, event).await.unwrap().is_none() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
 
-    /// Waits until an event is in its room.
+    /// Waits until an event is committed to its room.
     pub async fn until_committed(&self, event: &EventId) {
         let mut commits = self.commits.lock().await;
         loop {
@@ -391,7 +391,7 @@ pub fn path(text: &str) -> String {
         .collect()
 }
 
-/// The event of a raw list of events whose id is this one.
+/// The event with this id from a raw list of events.
 pub fn ids(events: &Value, version: &RoomVersion) -> Vec<OwnedEventId> {
     let events: Vec<Box<RawValue>> = serde_json::from_value(events.clone()).unwrap();
     let parse = |raw: &RawValue| {
