@@ -1,4 +1,4 @@
-"""The rules of spec/docs/admission.md for one update, given what is known before it."""
+"""The rules of spec/docs/admission.md for one update. An argument contains what is known before it."""
 
 from readings import altered
 from updates import CLOCK_END, DOC, JSON, SKIP, TYPE, Malformed, parse
@@ -9,11 +9,11 @@ TYPE_NESTING = 64
 
 
 class Refused(Exception):
-    """Breaks a rule; the message is its name."""
+    """The update violates a rule; the message is the name of the rule."""
 
 
 def limit(number, name):
-    """A bound, or one more or less where its reading is altered."""
+    """A limit, one higher or lower if its reading is altered."""
     more = LIMITS_MORE().get(name, False)
     less = LIMITS_LESS().get(name, False)
     return number + more - less
@@ -40,7 +40,7 @@ def LIMITS_LESS():
 
 
 def admit(data, sender, known):
-    """What README.md of the vectors calls `expect`. `known`: of each client `{"end", "owner"}`."""
+    """The `expect` of the vectors' README.md. `known`: for each client `{"end", "owner"}`."""
     try:
         return decide(data, sender, known)
     except Refused as refusal:
@@ -60,17 +60,17 @@ def decide(data, sender, known):
     check_counts(update)
     if altered("rule 5 before rule 4"):
         check_owners(update, sender, known)
-    if not altered("rule 4 is asked after the cut"):
+    if not altered("rule 4 is checked after the cut"):
         check_kinds(update, known)
     gap = find_gap(update, known)
     if altered("rule 6 before rule 5") and gap:
         return gap
-    if not altered("rule 5 is not asked"):
+    if not altered("rule 5 is not checked"):
         check_owners(update, sender, known)
-    if gap and not altered("rule 6 is not asked"):
+    if gap and not altered("rule 6 is not checked"):
         return gap
     new = update if altered("the known part is not cut off") else cut_known(update, known)
-    if altered("rule 4 is asked after the cut"):
+    if altered("rule 4 is checked after the cut"):
         check_kinds(new, known)
     check_rest(new, known)
     if not new.runs and not new.deletes:
@@ -116,7 +116,7 @@ def check_kinds(update, known):
         blocks = [block for client in sorted(update.runs, reverse=True) for block in update.runs[client]]
     for block in blocks:
         end = known.get(str(block.client), {}).get("end", 0)
-        if block.end <= end and altered("rule 4: known blocks are not asked"):
+        if block.end <= end and altered("rule 4: known blocks are not checked"):
             continue
         if block.kind == SKIP and not altered("rule 4: a Skip is valid"):
             raise Refused("skip")
@@ -136,7 +136,7 @@ def check_owners(update, sender, known):
     for client in sorted(update.runs):
         owner = known.get(str(client), {}).get("owner")
         only_known = update.end(client) <= known_end(known, client)
-        if only_known and not altered("rule 5: known blocks are asked"):
+        if only_known and not altered("rule 5: known blocks are checked"):
             continue
         if owner is None or owner == sender:
             continue
@@ -177,7 +177,7 @@ def check_links(new, known):
     for block in blocks:
         if altered("rule 8 before rule 7"):
             check_same(block)
-        for client, clock in asked(block):
+        for client, clock in links_of(block):
             if client == block.client:
                 there = clock < block.clock
                 if altered("rule 7: own clocks up to the block's own end"):
@@ -191,19 +191,19 @@ def check_links(new, known):
         check_same(block)
 
 
-def asked(block):
+def links_of(block):
     links = []
-    if block.origin and not altered("rule 7: origins are not asked"):
+    if block.origin and not altered("rule 7: origins are not checked"):
         links.append(block.origin)
-    if block.right and not altered("rule 7: right origins are not asked"):
+    if block.right and not altered("rule 7: right origins are not checked"):
         links.append(block.right)
-    if block.parent and not altered("rule 7: parents are not asked"):
+    if block.parent and not altered("rule 7: parents are not checked"):
         links.append(block.parent)
     return links
 
 
 def check_same(block):
-    if block.origin and block.origin == block.right and not altered("rule 8 is not asked"):
+    if block.origin and block.origin == block.right and not altered("rule 8 is not checked"):
         raise Refused("origin_is_right_origin")
 
 
@@ -215,14 +215,14 @@ def check_deletes(new, known):
         last = ranges[-1][1]
         if altered("rule 9: a range may begin below the end"):
             last = ranges[-1][0]
-        if altered("rule 9: the first range of a client is asked"):
+        if altered("rule 9: only the first range of a client is checked"):
             last = ranges[0][1]
-        if (last > end or last > CLOCK_END) and not altered("rule 9 is not asked"):
+        if (last > end or last > CLOCK_END) and not altered("rule 9 is not checked"):
             raise Refused("unknown_delete")
 
 
 def order(new):
-    """The blocks in an order by rule 10, and whether there is one."""
+    """The blocks in an order by rule 10, and whether the order contains all blocks."""
     heads = {client: 0 for client in new.runs}
     done, out = {client: run[0].clock for client, run in new.runs.items()}, []
     moved = True
@@ -241,11 +241,11 @@ def order(new):
 
 def ready(block, new, done):
     links = [block.origin, block.right, block.parent]
-    if altered("rule 10: origins are not looked at"):
+    if altered("rule 10: origins are not considered"):
         links[0] = None
-    if altered("rule 10: right origins are not looked at"):
+    if altered("rule 10: right origins are not considered"):
         links[1] = None
-    if altered("rule 10: parents are not looked at"):
+    if altered("rule 10: parents are not considered"):
         links[2] = None
     for to in links:
         if to is None or to[0] == block.client or to[0] not in new.runs:
@@ -256,7 +256,7 @@ def ready(block, new, done):
 
 
 def check_circle(new):
-    if not order(new)[1] and not altered("rule 10 is not asked"):
+    if not order(new)[1] and not altered("rule 10 is not checked"):
         raise Refused("circle")
 
 
@@ -280,8 +280,8 @@ def check_nesting(new):
             if altered("rule 11: origins are not followed") and block.origin:
                 inside = 0
         depth[block.id] = inside
-        is_type = block.kind == TYPE or altered("rule 11: every block is asked")
-        if is_type and inside >= limit(TYPE_NESTING, "types") and not altered("rule 11 is not asked"):
+        is_type = block.kind == TYPE or altered("rule 11: every block is checked")
+        if is_type and inside >= limit(TYPE_NESTING, "types") and not altered("rule 11 is not checked"):
             raise Refused("too_deep")
 
 

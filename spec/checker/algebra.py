@@ -1,4 +1,4 @@
-"""merge, diff, split and compact, as spec/docs/updates.md says. Needs neither senders nor what is known."""
+"""merge, diff, compact and state vectors, as in spec/docs/updates.md. Needs neither senders nor known clocks."""
 
 import bisect
 
@@ -7,7 +7,7 @@ from updates import ANY, DELETED, GC, JSON, SKIP, STRING, Block, Update, Writer,
 
 
 def beyond(update, ends):
-    """The blocks beyond these clocks, the first of each client cut, without Skips at the beginning."""
+    """The blocks beyond these clocks: the first block of each client is cut, and Skips at the beginning are dropped."""
     runs = {}
     for client, run in update.runs.items():
         end, rest = ends.get(client, 0), []
@@ -17,7 +17,7 @@ def beyond(update, ends):
             if block.clock < end:
                 block = block.cut(end - block.clock, block.length)
             rest.append(block)
-        while rest and rest[0].kind == SKIP and not altered("diff: Skips at the beginning stay"):
+        while rest and rest[0].kind == SKIP and not altered("diff: Skips at the beginning are kept"):
             rest.pop(0)
         if rest:
             runs[client] = rest
@@ -36,7 +36,7 @@ def diff(update, ends):
 
 
 def stretches(update):
-    """Of each client, the blocks between Skips."""
+    """For each client, the stretches of blocks without Skip."""
     for client, run in update.runs.items():
         part = []
         for block in run:
@@ -51,7 +51,7 @@ def stretches(update):
 
 
 def written(blocks):
-    """The blocks' bytes behind one another."""
+    """The concatenated bytes of the blocks."""
     w = Writer()
     for block in blocks:
         block.write(w)
@@ -77,8 +77,8 @@ def merge(updates):
     for client, blocks in sorted(parts, key=key):
         run = runs.setdefault(client, [])
         if run and blocks[0].clock > run[-1].end:
-            hole = blocks[0].clock - run[-1].end
-            run.append(Block(client, run[-1].end, hole, SKIP))
+            gap = blocks[0].clock - run[-1].end
+            run.append(Block(client, run[-1].end, gap, SKIP))
         end = run[-1].end if run else blocks[0].clock
         for block in blocks:
             if block.end > end:
@@ -93,13 +93,13 @@ def merge(updates):
 def state_vector(update):
     ends = {}
     for client, run in update.runs.items():
-        if run[0].clock != 0 and not altered("state vector: of blocks that begin late, too"):
+        if run[0].clock != 0 and not altered("state vector: includes blocks that do not begin at 0"):
             continue
-        hole = next((block.clock for block in run if block.kind == SKIP), run[-1].end)
-        if altered("state vector: over Skips"):
-            hole = run[-1].end
-        if hole:
-            ends[client] = hole
+        gap = next((block.clock for block in run if block.kind == SKIP), run[-1].end)
+        if altered("state vector: continues over Skips"):
+            gap = run[-1].end
+        if gap:
+            ends[client] = gap
     return ends
 
 
@@ -117,9 +117,9 @@ def in_deleted_types(update):
             return None
         return update.find(to)
 
-    def beside(block, to):
+    def in_deleted(block, to):
         other = at(block, to)
-        gc = other is not None and other.kind == GC and not altered("compact: Gc on the left is not a deleted type")
+        gc = other is not None and other.kind == GC and not altered("compact: a Gc origin is not in a deleted type")
         return other is not None and (gc or other.id in dead)
 
     for block in blocks:
@@ -128,11 +128,11 @@ def in_deleted_types(update):
             gone = other is not None and update.is_deleted(block.parent)
             if altered("compact: kind 1 counts as deleted") and other is not None and other.kind == DELETED:
                 gone = True
-            is_dead = gone or beside(block, block.parent)
+            is_dead = gone or in_deleted(block, block.parent)
         else:
-            is_dead = beside(block, block.origin)
-            if not altered("compact: the right origin doesn't tell of a deleted type"):
-                is_dead = is_dead or beside(block, block.right)
+            is_dead = in_deleted(block, block.origin)
+            if not altered("compact: a right origin in a deleted type has no effect"):
+                is_dead = is_dead or in_deleted(block, block.right)
         if is_dead:
             dead.add(block.id)
     if altered("compact: nothing becomes Gc"):
@@ -141,22 +141,22 @@ def in_deleted_types(update):
 
 
 def pieces(update, block, dead):
-    """The block cut where deletions begin and end, deleted stretches without content."""
+    """The block, cut at the beginning and end of deletions, without the content of deleted stretches."""
     cuts = {block.clock, block.end}
     ranges = update.deletes.get(block.client, [])
     first = bisect.bisect_right(ranges, block.clock, key=lambda range_: range_[1])
     last = bisect.bisect_left(ranges, block.end, key=lambda range_: range_[0])
     for from_, to in ranges[first:last]:
         cuts |= {clock for clock in (from_, to) if block.clock < clock < block.end}
-    places = sorted(cuts)
-    for from_, to in zip(places, places[1:]):
+    cut_points = sorted(cuts)
+    for from_, to in zip(cut_points, cut_points[1:]):
         piece = block.cut(from_ - block.clock, to - block.clock)
         if block.kind not in (GC, SKIP) and update.is_deleted((block.client, from_)):
             if block.id in dead:
                 piece = Block(block.client, from_, to - from_, GC)
-            elif not altered("compact: deleted content stays"):
+            elif not altered("compact: deleted content is kept"):
                 piece = piece.copy(kind=DELETED)
-        elif block.id in dead and altered("compact: children of deleted types that aren't deleted become Gc"):
+        elif block.id in dead and altered("compact: undeleted children of deleted types become Gc"):
             piece = Block(block.client, from_, to - from_, GC)
         yield piece
 
@@ -166,8 +166,8 @@ def joins(before, after):
         return False
     if before.kind in (GC, SKIP):
         if before.kind == SKIP:
-            return not altered("compact: neighbouring Skips stay two")
-        return not altered("compact: neighbouring Gc stay two")
+            return not altered("compact: neighbouring Skips are not joined")
+        return not altered("compact: neighbouring Gc are not joined")
     kinds = {DELETED: True, STRING: True, ANY: True, JSON: True}
     if altered("compact: kind 1 is not joined"):
         kinds[DELETED] = False
@@ -183,9 +183,9 @@ def joins(before, after):
     if altered("compact: kinds 1 and 4 with bit 5 are not joined") and (before.keyed or after.keyed):
         return False
     last = (before.client, before.end - 1)
-    if after.origin != last and not altered("compact: whatever the later origin is"):
+    if after.origin != last and not altered("compact: joined with any origin of the later block"):
         return False
-    return before.right == after.right or altered("compact: whatever the right origins are")
+    return before.right == after.right or altered("compact: joined with any right origins")
 
 
 def compact(update):
@@ -204,5 +204,5 @@ def compact(update):
                 else:
                     out.append(piece)
         runs[client] = out
-    deletes = {} if altered("compact: the delete set goes") else update.deletes
+    deletes = {} if altered("compact: the delete set is dropped") else update.deletes
     return Update(runs, deletes)

@@ -1,4 +1,4 @@
-"""What a server keeps and shows of the cursors of one document, as spec/docs/awareness.md says. Time is an argument."""
+"""The awareness states that a server stores and sends for one document, as in spec/docs/awareness.md. Time is an argument."""
 
 import json
 
@@ -11,7 +11,7 @@ EXPIRY, MEMORY = 30_000, 60_000
 
 
 def bound(name, number, more, less):
-    """A bound, or one more or less where its reading is altered."""
+    """A limit, one higher or lower if its reading is altered."""
     return number + altered(more) - altered(less)
 
 
@@ -22,15 +22,15 @@ class Document:
     def present(self):
         return [entry(client, known["clock"], known["state"]) for client, known in sorted(self.clients.items())]
 
-    def says(self, who, entries, first):
-        """What others are shown, and what the socket is answered. `who`: user, device and socket; no socket is an EDU."""
+    def receive(self, who, entries, first):
+        """The entries sent to others, and the answers to the socket. `who`: user, device and socket; an EDU has no socket."""
         shown, answered = [], []
         for client, clock, text in entries:
             ids = bound("client ids", 1 << 53, "awareness: client id 2^53", "awareness: client id below 2^53 - 1")
             clocks = bound("clocks", 1 << 32, "awareness: clock 2^32", "awareness: clock below 2^32 - 1")
             state = None if text == "null" else acceptable(text)
             if client >= ids or clock >= clocks or (state is None and text != "null"):
-                if altered("awareness: an entry that is not taken takes the rest along"):
+                if altered("awareness: entries after an ignored entry are ignored"):
                     break
                 continue
             if client in self.clients:
@@ -38,7 +38,7 @@ class Document:
             elif state is not None:
                 new, answer = self.introduce(who, client, clock, state)
                 shown, answered = shown + new, answered + answer
-            elif altered("awareness: a removal of an unknown id is shown"):
+            elif altered("awareness: a removal of an unknown id is sent"):
                 shown.append(entry(client, clock, None))
         return shown, answered
 
@@ -50,7 +50,7 @@ class Document:
             own = known["user"] == user
         if altered("awareness: another socket may not change an id") and socket not in known["sockets"]:
             own = False
-        if not own and not altered("awareness: anybody may change an id"):
+        if not own and not altered("awareness: every user may change an id"):
             return []
         if clock < known["clock"] and not (state is None and altered("awareness: a removal with a lower clock counts")):
             return []
@@ -58,8 +58,8 @@ class Document:
             if clock == known["clock"] and altered("awareness: a removal needs a higher clock"):
                 return []
             return [self.remove(client, clock)]
-        if socket is not None and (first or altered("awareness: every message tells the own ids")):
-            if not altered("awareness: a socket counts for the ids only that it introduced"):
+        if socket is not None and (first or altered("awareness: every message claims its ids for the socket")):
+            if not altered("awareness: a socket has only the ids that it introduced"):
                 known["sockets"].add(socket)
         if clock == known["clock"] and not altered("awareness: the same clock counts"):
             if altered("awareness: the same clock renews"):
@@ -71,17 +71,19 @@ class Document:
     def introduce(self, who, client, clock, state):
         user, device, socket = who
         before = self.gone.get(client)
-        if altered("awareness: an id that has gone is forgotten"):
+        if altered("awareness: a removed id is not remembered"):
             before = None
         if before:
-            if before["user"] != user and not altered("awareness: an id that has gone is free"):
+            if before["user"] != user and not altered("awareness: another user may use a removed id"):
                 return [], []
-            if before["device"] != device and altered("awareness: an id comes back on its device only"):
+            if before["device"] != device and altered("awareness: a removed id may return on its device only"):
                 return [], []
-            again = clock < before["clock"] if altered("awareness: back with the same clock") else clock <= before["clock"]
-            if again:
-                told = clock if altered("awareness: the answer has the clock of the entry") else before["clock"]
-                return [], [entry(client, told, None)]
+            is_old = clock <= before["clock"]
+            if altered("awareness: a removed id may return with the same clock"):
+                is_old = clock < before["clock"]
+            if is_old:
+                known_clock = clock if altered("awareness: the answer has the clock of the entry") else before["clock"]
+                return [], [entry(client, known_clock, None)]
         if not self.has_room(user, device):
             return [], []
         self.gone.pop(client, None)
@@ -99,7 +101,7 @@ class Document:
         answers = new and (clock > 0 or altered("awareness: a new id with clock 0 is answered"))
         if altered("awareness: a new id is not answered"):
             answers = False
-        if altered("awareness: an id that is back is answered") and before:
+        if altered("awareness: an id that returns is answered") and before:
             answers = True
         return [entry(client, clock, state)], [entry(client, clock, None)] if answers else []
 
@@ -107,7 +109,7 @@ class Document:
         of_user = [known for known in self.clients.values() if known["user"] == user]
         devices = sum(known["device"] == device for known in of_user)
         users, rooms = len(of_user), len(self.clients)
-        if altered("awareness: ids that have gone count"):
+        if altered("awareness: removed ids count"):
             left = [known for known in self.gone.values() if known["user"] == user]
             devices += sum(known["device"] == device for known in left)
         return (
@@ -127,7 +129,7 @@ class Document:
 
     def wait(self, time):
         self.now += time
-        memory = bound("memory", MEMORY, "awareness: remembered 1 ms longer", "awareness: forgotten 1 ms earlier")
+        memory = bound("memory", MEMORY, "awareness: remembered 1 ms longer", "awareness: remembered 1 ms less")
         expiry = bound("expiry", EXPIRY, "awareness: removed 1 ms later", "awareness: removed 1 ms earlier")
         self.gone = {client: known for client, known in self.gone.items() if self.now - known["at"] <= memory}
         old = [client for client, known in sorted(self.clients.items()) if self.now - known["renewed"] > expiry]
@@ -146,7 +148,7 @@ def entry(client, clock, state):
 
 
 def acceptable(text):
-    """The state as a value, or None where it is ignored."""
+    """The state as a value, or None if it is ignored."""
     try:
         check_json(text)
         state = json.loads(text)
@@ -155,7 +157,7 @@ def acceptable(text):
     if not isinstance(state, dict):
         return {} if altered("awareness: any JSON is a state") else None
     size = len(json.dumps(counted(state), separators=(",", ":"), ensure_ascii=False).encode())
-    if altered("awareness: the size is that of the text as it came"):
+    if altered("awareness: the size is that of the received text"):
         size = len(text.encode())
     if size > bound("bytes", STATE_BYTES, "awareness: a state of 2,049 bytes", "awareness: a state of 2,047 bytes"):
         return None
@@ -163,7 +165,7 @@ def acceptable(text):
 
 
 def counted(state):
-    """What is measured: all but the identity."""
+    """The part of the state that is measured: everything except the identity."""
     if altered("awareness: the identity counts"):
         return state
     state = dict(state)
@@ -181,7 +183,7 @@ def identified(state, user):
     state = dict(state)
     about = state.get("user")
     about = dict(about) if isinstance(about, dict) else {}
-    if altered("awareness: colours go"):
+    if altered("awareness: the other fields of user are dropped"):
         about = {}
     name = "Alice" if user == "@alice:alpha.example" else user[1:].split(":")[0]
     if altered("awareness: the client's name stays") and "name" in about:
@@ -194,14 +196,14 @@ def identified(state, user):
 
 
 def run(case):
-    """The steps of a vector: what each shows and answers; then who is present."""
+    """The results of the steps of a vector (entries sent and answered), then the entries that are present."""
     document, first, results = Document(), {}, []
     for step in case["steps"]:
         shown, answered = [], []
         if "says" in step:
             name, device, _ = step["says"].split(" ")
             who = (f"@{name}:alpha.example", device, step["says"])
-            shown, answered = document.says(who, entries(step), first.setdefault(step["says"], True))
+            shown, answered = document.receive(who, entries(step), first.setdefault(step["says"], True))
             first[step["says"]] = False
         elif "closes" in step:
             shown = document.closes(step["closes"])
@@ -210,7 +212,7 @@ def run(case):
         else:
             edu = step["edu"]
             who = (edu["user_id"], edu["device_id"], None)
-            shown, _ = document.says(who, [(edu["client_id"], edu["clock"], json.dumps(edu["state"]))], False)
+            shown, _ = document.receive(who, [(edu["client_id"], edu["clock"], json.dumps(edu["state"]))], False)
         if "shows" in step:
             results.append({"shows": len(shown)})
         else:
@@ -220,9 +222,9 @@ def run(case):
 
 def entries(step):
     out = []
-    for said in step.get("entries", []):
-        text = said["text"] if "text" in said else json.dumps(said["state"], separators=(",", ":"), ensure_ascii=False)
-        out.append((said["client_id"], said["clock"], text))
+    for given in step.get("entries", []):
+        text = given["text"] if "text" in given else json.dumps(given["state"], separators=(",", ":"), ensure_ascii=False)
+        out.append((given["client_id"], given["clock"], text))
     first = step.get("first", 0)
     return out + [(client, 1, "{}") for client in range(first, first + step.get("many", 0))]
 

@@ -1,4 +1,4 @@
-"""The frames of the live socket, as spec/docs/live.md says: reading one message of either framing. Looks into no body."""
+"""The frames of the live socket, as in spec/docs/live.md: parses one message of either framing. Must not parse bodies."""
 
 from readings import altered
 from updates import Malformed, Reader
@@ -12,7 +12,7 @@ class Unreadable(Exception):
 
 
 def read(framing, data):
-    """What the vectors call `frame` or `error`, as a pair of the key and the value."""
+    """The `frame` or `error` of the vectors, as a pair of key and value."""
     try:
         if not data:
             raise Unreadable("empty")
@@ -43,7 +43,7 @@ def sync(r):
     number, body = r.uint(), r.bytes()
     ended(r)
     names = {0: "step1", 1: "step2", 2: "update"}
-    if altered("frames: step 2 and changes change places"):
+    if altered("frames: step 2 and changes are swapped"):
         names = {0: "step1", 1: "update", 2: "step2"}
     if number not in names:
         if altered("frames: other sync numbers are changes"):

@@ -1,7 +1,7 @@
-"""Altered readings: wrong ways to read one rule of the text, switched on one at a time.
+"""Altered readings: misreadings of single rules of the text, enabled one at a time.
 
-The checker reads each rule through `altered(name)`. `run.py alterations` switches on each name found in the source and
-expects that at least one vector notices. Holds no rule itself.
+The checker implements each rule with calls of `altered(name)`. `run.py alterations` enables each name found in the source
+and expects at least one vector to fail. Must not contain a rule itself.
 """
 
 import pathlib
@@ -11,12 +11,12 @@ ACTIVE = None
 
 
 def altered(name):
-    """Whether this reading is the one that is altered now."""
+    """Whether this altered reading is enabled."""
     return ACTIVE == name
 
 
 def all_names():
-    """Every name at which a reading can be altered, in the order of the source files."""
+    """The names of all altered readings, in the order of the source files."""
     names = []
     for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
         if path.name in ("readings.py", "run.py"):

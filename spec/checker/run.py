@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Runs vectors of spec/vectors against an implementation that was written from spec/docs alone.
 
-    run.py vectors       every vector gives what it says
-    run.py alterations   every altered reading of a rule is noticed by at least one vector
+    run.py vectors       every vector gives its expected result
+    run.py alterations   every altered reading of a rule fails at least one vector
 
-Needs Python 3.11 and nothing else. Must not import anything of the Rust code.
+Needs only Python 3.11. Must not use the Rust code.
 """
 
 import json
@@ -80,7 +80,7 @@ def algebra_answer(case):
 
 
 def filled(value):
-    """A text, of which long ones are written as `{"repeat", "times"}`."""
+    """A text; long texts are written as `{"repeat", "times"}`."""
     if isinstance(value, dict) and set(value) == {"repeat", "times"}:
         return value["repeat"] * value["times"]
     return value
@@ -100,8 +100,8 @@ def expect(case):
     return case["expect"]
 
 
-# Folder, what the checker answers, what the vector expects. What a server does with a live editor's update (folder
-# `crdt/live`) is beyond what two servers must agree on.
+# Folder, function for the checker's result, function for the expected result. The folder `crdt/live` is not included: two
+# servers need not agree on how they take a live editor's update.
 SUITES = (
     ("crdt/admission", algebra_answer, expect),
     ("crdt/algebra", algebra_answer, expect),
@@ -143,23 +143,23 @@ def vectors():
 
 
 def alterations():
-    # The cheap vectors first: one that notices is enough.
+    # The fastest vectors first: one failing vector is enough.
     all_cases = sorted(cases(), key=cost)
-    unnoticed = []
+    undetected = []
     names = readings.all_names()
     for name in names:
         readings.ACTIVE = name
         if not wrong(all_cases, first_only=True):
-            unnoticed.append(name)
+            undetected.append(name)
         readings.ACTIVE = None
-    for name in unnoticed:
-        print(f"no vector notices: {name}")
-    print(f"{len(names) - len(unnoticed)} altered readings noticed, {len(unnoticed)} not")
-    return not unnoticed
+    for name in undetected:
+        print(f"no vector detects: {name}")
+    print(f"{len(names) - len(undetected)} altered readings detected, {len(undetected)} undetected")
+    return not undetected
 
 
 def cost(case):
-    """How long the vector takes as it is meant."""
+    """The time in seconds that the vector takes without an altered reading."""
     began = time.perf_counter()
     case[1]()
     return time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""What a live socket answers and how it ends, as spec/docs/live.md says: enough of a server for the vectors of `sockets`."""
+"""The answers and the end of a live socket, as in spec/docs/live.md: enough of a server for the vectors of `sockets`."""
 
 import frames
 from algebra import diff, merge, state_vector
@@ -10,7 +10,7 @@ ROLES = {"alice": "owner", "bob": "editor", "carol": "viewer"}
 
 
 class Document:
-    """A document: its text, and who may do what in it."""
+    """A document: its text and the roles of its users."""
 
     def __init__(self):
         self.text, self.roles, self.owners = Update({}, {}), dict(ROLES), {}
@@ -24,10 +24,10 @@ class Document:
         }
 
     def take(self, user, data):
-        """`taken`, `known`, `missing`, or the name of the rule that is broken."""
+        """`taken`, `known`, `missing`, or the name of the violated rule."""
         got = admit(data, user, self.known())
         if got["result"] == "gap":
-            return "taken" if altered("sockets: a gap is left out in silence") else "missing"
+            return "taken" if altered("sockets: a gap is left out without a request") else "missing"
         if got["result"] == "refused":
             return got["rule"]
         if got["result"] == "known":
@@ -43,7 +43,7 @@ class Attached:
     """A document on a socket."""
 
     def __init__(self, document, user):
-        self.document, self.user, self.owed, self.asked = document, user, 0, False
+        self.document, self.user, self.owed = document, user, 0
 
     def readonly(self):
         return self.document.roles.get(self.user) == "viewer"
@@ -54,22 +54,22 @@ class Server:
         self.plain = framing == "plain"
         self.documents = {"<doc>": Document(), "<other>": Document()}
         self.signed_in = {"<alice>": "alice", "<bob>": "bob", "<carol>": "carol", "<mallory>": "mallory"}
-        self.sockets, self.said = {}, {}
+        self.sockets, self.sent = {}, {}
 
-    def say(self, socket, name, **frame):
+    def send(self, socket, name, **frame):
         if not self.plain and name is not None:
             frame["name"] = name
-        self.said[socket].append({"frame": frame})
+        self.sent[socket].append({"frame": frame})
 
     def close(self, socket, code):
         if socket in self.sockets:
             del self.sockets[socket]
-            self.said[socket].append({"code": code})
+            self.sent[socket].append({"code": code})
 
     # --- opening ---
 
     def find(self, name, token):
-        """The user and the document, or the HTTP status that refuses."""
+        """The user and the document, or None and the HTTP status of the refusal."""
         user = self.signed_in.get(token)
         if user is None:
             return None, 401
@@ -81,13 +81,13 @@ class Server:
         return user, document
 
     def opens(self, socket, path, token):
-        self.said.setdefault(socket, [])
+        self.sent.setdefault(socket, [])
         opened = {"documents": {}, "waiting": {}, "token": token is not None}
         if token is None and altered("sockets: no token refuses the upgrade"):
             return 401
         if token is not None:
             user, document = self.find(path, token)
-            if user is None and altered("sockets: whoever may not read is refused after the upgrade"):
+            if user is None and altered("sockets: users who may not read are refused after the upgrade"):
                 user, document = "alice", self.documents["<doc>"]
             if user is None:
                 return document
@@ -95,9 +95,9 @@ class Server:
         self.sockets[socket] = opened
         return None
 
-    # --- what a client says ---
+    # --- messages of a client ---
 
-    def says(self, socket, data):
+    def receive(self, socket, data):
         if socket not in self.sockets:
             return
         kind, frame = frames.read("plain" if self.plain else "hocuspocus", data)
@@ -113,7 +113,7 @@ class Server:
             return
         name = frame.get("name")
         if frame["type"] == "ping":
-            self.say(socket, None, type="pong")
+            self.send(socket, None, type="pong")
         elif frame["type"] == "token":
             self.sign_in(socket, name, frame["token"])
         elif frame["type"] == "close":
@@ -130,16 +130,16 @@ class Server:
             if attached is None:
                 documents[name] = "ended"
                 self.sockets[socket]["waiting"].pop(name, None)
-            self.say(socket, name, type="permission_denied")
-            if altered("sockets: a wrong token closes the socket"):
+            self.send(socket, name, type="permission_denied")
+            if altered("sockets: an invalid token closes the socket"):
                 self.close(socket, 4401)
-            elif altered("sockets: a wrong token ends an open document") and attached:
+            elif altered("sockets: an invalid token ends an open document") and attached:
                 documents[name] = "ended"
             return
         if not isinstance(attached, Attached) or attached.user != user:
             attached = documents[name] = Attached(document, user)
-        scope = attached.readonly() and not altered("sockets: viewers are told read-write")
-        self.say(socket, name, type="authenticated", read_only=scope)
+        scope = attached.readonly() and not altered("sockets: viewers get read-write")
+        self.send(socket, name, type="authenticated", read_only=scope)
         for frame in self.sockets[socket]["waiting"].pop(name, []):
             self.of_document(socket, name, frame)
 
@@ -174,16 +174,16 @@ class Server:
         missing = diff(attached.document.text, vector).encode().hex()
         own = altered("sockets: own step 1 before step 2")
         if own:
-            self.say(socket, name, type="step1", body=attached.document.vector())
-        self.say(socket, name, type="step2", body=missing)
+            self.send(socket, name, type="step1", body=attached.document.vector())
+        self.send(socket, name, type="step2", body=missing)
         if not own and not altered("sockets: no step 1 of the server"):
-            self.say(socket, name, type="step1", body=attached.document.vector())
+            self.send(socket, name, type="step1", body=attached.document.vector())
 
     def status(self, socket, name, on_disk):
         if not self.plain:
-            self.say(socket, name, type="sync_status", applied=on_disk)
-        elif not on_disk and not altered("sockets: plain framing has no word for a refusal"):
-            self.say(socket, name, type="permission_denied")
+            self.send(socket, name, type="sync_status", applied=on_disk)
+        elif not on_disk and not altered("sockets: plain framing does not report a refusal"):
+            self.send(socket, name, type="permission_denied")
 
     def edit(self, socket, name, attached, kind, body):
         user = f"@{attached.user}:alpha.example"
@@ -203,47 +203,47 @@ class Server:
                 self.status(socket, name, True)
             else:
                 attached.owed += 1
-            self.say(socket, name, type="step1", body=attached.document.vector())
+            self.send(socket, name, type="step1", body=attached.document.vector())
         elif result in ("taken", "known"):
             owed = attached.owed if kind == "step2" else 0
             for _ in range(1 + owed):
                 self.status(socket, name, True)
             attached.owed -= owed
             if attached.document.text is not before and result == "taken":
-                self.show(socket, attached.document, body)
+                self.broadcast(socket, attached.document, body)
         else:
             self.refuse(socket, name, result)
 
     def refuse(self, socket, name, rule):
         if altered("sockets: the notice before the status"):
-            self.say(socket, name, type="notice", code=rule)
+            self.send(socket, name, type="notice", code=rule)
             self.status(socket, name, False)
         else:
             if not altered("sockets: no status 0 before the end"):
                 self.status(socket, name, False)
-            self.say(socket, name, type="notice", code=rule)
+            self.send(socket, name, type="notice", code=rule)
         self.end(socket, name, 4422)
 
-    def show(self, author, document, body):
+    def broadcast(self, author, document, body):
         for socket, opened in self.sockets.items():
             for name, attached in opened["documents"].items():
-                echo = altered("sockets: an edit is shown to its author")
+                echo = altered("sockets: an edit is sent to its author")
                 if isinstance(attached, Attached) and attached.document is document and (socket != author or echo):
-                    self.say(socket, name, type="update", body=body.hex())
+                    self.send(socket, name, type="update", body=body.hex())
 
-    # --- ends ---
+    # --- closing ---
 
     def end(self, socket, name, code):
-        """The server ends a document on a socket, and the socket where none is left."""
+        """Ends a document on a socket; closes the socket if no document is left."""
         if self.plain:
             self.close(socket, code)
             return
         documents = self.sockets[socket]["documents"]
         documents[name] = "ended"
         if not altered("sockets: no close frame"):
-            self.say(socket, name, type="close")
+            self.send(socket, name, type="close")
         left = any(isinstance(attached, Attached) for attached in documents.values())
-        if not left and altered("sockets: the socket stays without documents"):
+        if not left and altered("sockets: the socket stays open without documents"):
             return
         if not left or altered("sockets: the end of one document ends the socket"):
             self.close(socket, code)
@@ -263,10 +263,10 @@ class Server:
             document.roles[step["makes_viewer"]] = "viewer"
             for socket, opened in self.sockets.items():
                 for name, attached in opened["documents"].items():
-                    told = isinstance(attached, Attached) and attached.user == step["makes_viewer"]
-                    if told and attached.document is document and not self.plain:
-                        if not altered("sockets: a new role is told at the next edit"):
-                            self.say(socket, name, type="authenticated", read_only=True)
+                    affected = isinstance(attached, Attached) and attached.user == step["makes_viewer"]
+                    if affected and attached.document is document and not self.plain:
+                        if not altered("sockets: a new role is sent at the next edit"):
+                            self.send(socket, name, type="authenticated", read_only=True)
         elif "signs_out" in step:
             self.signed_in.pop(f"<{step['signs_out']}>")
             self.rights_changed(step["signs_out"], None, 4403 if altered("sockets: signed out is 4403") else 4401)
@@ -276,7 +276,7 @@ class Server:
 
 
 def run(case):
-    """Of each step that expects something, what comes."""
+    """The result of each step that expects something, and messages that no step expects."""
     server, results = Server(case["framing"]), []
     for step in case["steps"]:
         if "opens" in step:
@@ -284,16 +284,16 @@ def run(case):
             results.append(status)
         elif "says" in step:
             data = bytes.fromhex(step["hex"]) if "hex" in step else written(step["frame"], server.plain)
-            server.says(step["says"], data)
+            server.receive(step["says"], data)
         elif "says_text" in step:
             if not altered("sockets: text messages are ignored"):
                 server.close(step["says_text"], 4400)
         elif "hears" in step or "closed" in step:
-            said = server.said[step["hears"] if "hears" in step else step["closed"]]
-            results.append(said.pop(0) if said else None)
+            sent = server.sent[step["hears"] if "hears" in step else step["closed"]]
+            results.append(sent.pop(0) if sent else None)
         else:
             server.act(step)
-    left = [said for said in server.said.values() if said]
+    left = [sent for sent in server.sent.values() if sent]
     return results, left
 
 
@@ -310,7 +310,7 @@ def expected(case):
 
 
 def written(frame, plain):
-    """The bytes of a frame that a client says."""
+    """The bytes of a frame that a client sends."""
     from updates import Writer
 
     w = Writer()

@@ -1,4 +1,4 @@
-"""split, as spec/docs/updates.md says: a splitter, and what must hold for the parts of any splitter."""
+"""split, as in spec/docs/updates.md: a splitter, and the conditions that the parts of any splitter must meet."""
 
 from admission import admit, order
 from algebra import compact, merge
@@ -6,7 +6,7 @@ from readings import altered
 from updates import ANY, JSON, STRING, TYPE, Update, parse, utf16
 
 EVENT_CLIENTS, EVENT_BLOCKS, EVENT_DELETES, TYPE_NESTING = 64, 8_192, 8_192, 64
-# What the counts, the head of a client's list, the links of a cut block and its number take at most.
+# Maximum bytes of: the counts, the header of a client's list, the links of a cut block, its length.
 COUNTS, HEAD, CUT, NUMBER = 12, 18, 27, 5
 
 
@@ -42,7 +42,7 @@ class Splitter:
         self.part = Part()
 
     def inside(self, block):
-        """In how many types of the part the block lies."""
+        """The number of types of the part in which the block lies."""
         to = block.parent or block.origin or block.right
         known = self.update.find(to) if to else None
         inside = self.part.depth.get(known.id) if known else None
@@ -100,12 +100,12 @@ class Splitter:
 
 
 def wide(number):
-    """How many bytes a number takes."""
+    """The number of bytes of an encoded number."""
     return max(1, -(-number.bit_length() // 7))
 
 
 def longest(block, at, room):
-    """Where a cut from `at` on ends that fits into `room` bytes of content."""
+    """The end of the longest cut that begins at `at` and has at most `room` bytes of content."""
     if block.kind in (ANY, JSON):
         end = at
         while end < block.length and room >= len(block.items[end]):
@@ -133,9 +133,9 @@ def longest(block, at, room):
 def split(update, max_bytes):
     splitter = Splitter(update, max_bytes)
     blocks = order(update)[0]
-    if altered("split: clients ascending, whatever they refer to"):
+    if altered("split: clients ascending, references ignored"):
         blocks = list(update.blocks())
-    if altered("split: clients descending, whatever they refer to"):
+    if altered("split: clients descending, references ignored"):
         blocks = [block for client in sorted(update.runs, reverse=True) for block in update.runs[client]]
     for block in blocks:
         splitter.push(block)
@@ -143,8 +143,8 @@ def split(update, max_bytes):
     return splitter.parts
 
 
-def wrong_with(update, parts, max_bytes):
-    """What is wrong with the parts of an update, by its name in the vectors; None where nothing is."""
+def first_error(update, parts, max_bytes):
+    """The first error of the parts of an update, by its name in the vectors, or None."""
     sizes = [len(part.encode()) for part in parts]
     if max(sizes) > max_bytes:
         return "too_large"
@@ -161,13 +161,13 @@ def wrong_with(update, parts, max_bytes):
 
 
 def answer(case, data):
-    """A vector's `expect`: parts of its own are split off, or the vector's are judged."""
+    """A vector's `expect`: checks the parts in the vector, or splits the update and checks the result."""
     update = parse(data(case["update"]))
     if "parts" in case:
         parts = [parse(data(part)) for part in case["parts"]]
-        return {"result": wrong_with(update, parts, case["max_bytes"]) or "valid"}
+        return {"result": first_error(update, parts, case["max_bytes"]) or "valid"}
     parts = split(update, case["max_bytes"])
-    wrong = wrong_with(update, parts, case["max_bytes"])
-    if wrong:
-        return {"result": wrong}
+    error = first_error(update, parts, case["max_bytes"])
+    if error:
+        return {"result": error}
     return case["expect"] if len(parts) <= case["expect"]["max_parts"] else {"parts": len(parts)}

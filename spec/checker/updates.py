@@ -1,4 +1,4 @@
-"""The encoding of updates, as spec/docs/updates.md says: reading, writing, cutting. Knows nothing of admission."""
+"""The encoding of updates, as in spec/docs/updates.md: parsing, writing, cutting. Must not depend on admission."""
 
 import bisect
 import json
@@ -139,7 +139,7 @@ def utf16(text):
 
 
 class Block:
-    """A block, or a cut of one: `content` are its bytes after links and, where it has one, the number before it."""
+    """A block, or a cut of one. `content` contains the bytes after the links and, if present, the number before them."""
 
     def __init__(self, client, clock, length, kind, links=b"", **rest):
         self.client, self.clock, self.length, self.kind = client, clock, length, kind
@@ -249,7 +249,7 @@ def cut_text(text, a, b):
 
 
 class Update:
-    """Of each client the blocks in the order of their clocks, and of each the deleted ranges, sorted and joined."""
+    """For each client the blocks in the order of their clocks, and the deleted ranges, sorted and joined."""
 
     def __init__(self, runs=None, deletes=None, wire_len=0):
         self.runs = runs or {}
@@ -301,10 +301,10 @@ def encode_deletes(deletes):
 
 
 def joined(ranges):
-    """Sorted, and one where they touch or overlap."""
+    """Sorts the ranges and joins those that touch or overlap."""
     out = []
     for from_, to in sorted(ranges):
-        touches = out and (from_ < out[-1][1] if altered("deletes: ranges that touch stay two") else from_ <= out[-1][1])
+        touches = out and (from_ < out[-1][1] if altered("deletes: ranges that touch are not joined") else from_ <= out[-1][1])
         if touches:
             out[-1] = (out[-1][0], max(out[-1][1], to))
         elif from_ < to:
@@ -313,7 +313,7 @@ def joined(ranges):
 
 
 def parse(data):
-    """An Update, or Malformed."""
+    """Parses an Update; raises Malformed."""
     r = Reader(data)
     runs = {}
     for _ in range(bounded(r.uint(), data)):
@@ -359,7 +359,7 @@ def parse(data):
 
 
 def bounded(count, data):
-    """More than the bytes could hold is found out by reading; the loop must only end."""
+    """Bounds a count by the number of bytes, so that the loop ends. A count that is too large fails when the input ends."""
     return min(count, len(data) + 1)
 
 
@@ -466,7 +466,7 @@ def element(r, kind):
 
 
 def value(r):
-    """One value; without recursion, since input decides about its depth."""
+    """One value; without recursion, since its depth is external input."""
     open_ = []
     while True:
         head = scalar_or_head(r)
@@ -513,7 +513,7 @@ def scalar_or_head(r):
 
 
 def check_json(text):
-    """RFC 8259, at most 32 deep, finite numbers, whole surrogate pairs."""
+    """RFC 8259, at most 32 deep, finite numbers, complete surrogate pairs."""
     if altered("JSON: not checked"):
         return
     depth, deepest, inside, escaped = 0, 0, False, False
@@ -554,7 +554,7 @@ def check_json(text):
 
 
 def no_constant(word):
-    """Python's parser would take NaN and Infinity."""
+    """Rejects NaN and Infinity, which Python's parser accepts."""
     if altered("JSON: NaN and Infinity"):
         return 0
     raise ValueError(word)
@@ -585,7 +585,7 @@ def finite(number):
 
 
 def parse_state_vector(data):
-    """Of each client where its known blocks end, without zeros."""
+    """For each client the end of its known blocks, without zeros."""
     r = Reader(data)
     ends = {}
     for _ in range(bounded(r.uint(), data)):
