@@ -1,5 +1,5 @@
-//! What must hold of frames and bodies, whatever the bytes: the fuzz targets of `conformance-tests/fuzz` and the replay
-//! of their corpora (`corpus/`, beside this file) call the same checks. Part of the crate in tests and fuzzing only.
+//! Properties of frames and bodies that must hold for any bytes. The fuzz targets of `conformance-tests/fuzz` and the replay
+//! of their corpora (`corpus/` in this folder) call the same checks. Must only be part of the crate in tests and fuzzing.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use crate::{
     update::UpdateContent,
 };
 
-/// One WebSocket message, in either framing: what is read is written back as itself.
+/// One WebSocket message, in either framing: a parsed frame equals itself after encoding and parsing again.
 pub fn frames(data: &[u8]) {
     let _ = Framing::of_first_frame(data);
     if let Ok(frame) = plain::Frame::parse(data) {
@@ -43,17 +43,17 @@ pub fn frames(data: &[u8]) {
     }
 }
 
-/// A JSON body of every kind that this crate knows: what is read is written back as itself, and what is checked is
-/// within its limits.
+/// A JSON body of each type of this crate: a parsed body equals itself after encoding and parsing again, and a checked body
+/// is within its limits.
 pub fn bodies(data: &[u8]) {
-    if let Some(content) = back_as_itself::<UpdateContent>(data) {
+    if let Some(content) = round_trip::<UpdateContent>(data) {
         update(&content);
     }
-    if let Some(edu) = back_as_itself::<AwarenessEdu>(data)
+    if let Some(edu) = round_trip::<AwarenessEdu>(data)
         && edu.check().is_ok()
     {
         assert!(edu.client_id < 1 << 53);
-        // The identity, which is under `user`, does not count.
+        // The identity, in `user`, does not count towards the size.
         let mut state = edu.state.unwrap_or_default();
         state.as_object_mut().map(|fields| fields.remove("user"));
         assert!(state.to_string().len() <= limits::MAX_AWARENESS_STATE_BYTES);
@@ -62,17 +62,17 @@ pub fn bodies(data: &[u8]) {
         let mut statuses = edu.push.iter().filter_map(|entry| entry.status_msg.as_ref());
         assert!(statuses.all(|status| status.len() <= limits::MAX_STATUS_MESSAGE_BYTES));
     }
-    back_as_itself::<DocumentSnapshot>(data);
-    back_as_itself::<DocumentContent>(data);
-    back_as_itself::<VersionContent>(data);
-    back_as_itself::<rest::CreateDocument>(data);
-    back_as_itself::<rest::PatchDocument>(data);
-    back_as_itself::<rest::SetRole>(data);
-    back_as_itself::<rest::Document>(data);
-    back_as_itself::<rest::MemberList>(data);
+    round_trip::<DocumentSnapshot>(data);
+    round_trip::<DocumentContent>(data);
+    round_trip::<VersionContent>(data);
+    round_trip::<rest::CreateDocument>(data);
+    round_trip::<rest::PatchDocument>(data);
+    round_trip::<rest::SetRole>(data);
+    round_trip::<rest::Document>(data);
+    round_trip::<rest::MemberList>(data);
 }
 
-fn back_as_itself<T: Serialize + DeserializeOwned>(data: &[u8]) -> Option<T> {
+fn round_trip<T: Serialize + DeserializeOwned>(data: &[u8]) -> Option<T> {
     let body: T = serde_json::from_slice(data).ok()?;
     let written = serde_json::to_value(&body).unwrap();
     let again: T = serde_json::from_value(written.clone()).unwrap();
@@ -95,11 +95,11 @@ fn update(content: &UpdateContent) {
 
 #[cfg(test)]
 #[test]
-fn the_corpora_hold() {
+fn every_corpus_input_passes_its_check() {
     for (target, check) in [("frames", frames as fn(&[u8])), ("bodies", bodies)] {
         let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
         let inputs: Vec<_> = std::fs::read_dir(&folder).unwrap().map(Result::unwrap).collect();
-        assert!(!inputs.is_empty(), "{folder} is in the repository");
+        assert!(!inputs.is_empty(), "{folder} has no corpus files");
         inputs
             .iter()
             .for_each(|input| check(&std::fs::read(input.path()).unwrap()));

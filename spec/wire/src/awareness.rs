@@ -1,4 +1,5 @@
-//! The awareness EDU: one client's cursor, name and colour on its way to another server (`spec/docs/awareness.md`).
+//! The awareness EDU: the cursor, name and colour of one client, sent between servers (`spec/docs/awareness.md`). Must not
+//! check its user or keep state.
 
 use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
@@ -10,21 +11,21 @@ use crate::limits::{MAX_AWARENESS_STATE_BYTES, MAX_AWARENESS_STATE_DEPTH};
 pub struct AwarenessEdu {
     /// The document.
     pub room_id: OwnedRoomId,
-    /// Whose cursor it is.
+    /// The user of the client.
     pub user_id: OwnedUserId,
-    /// The device that holds the socket.
+    /// The device that owns the socket.
     pub device_id: OwnedDeviceId,
     /// The Yjs client id, below 2^53.
     pub client_id: u64,
-    /// Grows with each change of the state; an older one is ignored.
+    /// Grows with each change of the state; an entry with a lower clock is ignored.
     pub clock: u32,
-    /// The state, an object of at most 2,048 bytes beside the identity; `null` when the client has gone. An object with a
-    /// number that canonical JSON does not have is written as a string, see [`on_the_wire`].
-    #[serde(with = "on_the_wire")]
+    /// The state, an object of at most 2,048 bytes without the identity; `null` is a removal. An object with a
+    /// number that canonical JSON does not have is written as a string, see [`state_format`].
+    #[serde(with = "state_format")]
     pub state: Option<serde_json::Value>,
 }
 
-/// Why an awareness state isn't taken.
+/// Why an awareness state is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AwarenessError {
     /// Over [`MAX_AWARENESS_STATE_BYTES`].
@@ -45,10 +46,10 @@ pub enum AwarenessError {
 }
 
 impl AwarenessEdu {
-    /// Checks what the type system can't: sizes, and that the state is an object.
+    /// Checks the client id, and that the state is an object within its limits.
     ///
     /// # Errors
-    /// When the state is too large or no object, or the client id too large.
+    /// If the state is too large, nested too deeply or not an object, or the client id is not below 2^53.
     pub fn check(&self) -> Result<(), AwarenessError> {
         check_client_id(self.client_id)?;
         match &self.state {
@@ -61,7 +62,7 @@ impl AwarenessEdu {
 /// Checks one state, from a socket or from another server.
 ///
 /// # Errors
-/// When it is too large or no JSON object.
+/// If it is too large, nested too deeply or not a JSON object.
 pub fn check_state(state: &serde_json::Value) -> Result<(), AwarenessError> {
     if !state.is_object() {
         return Err(AwarenessError::NotAnObject);
@@ -70,7 +71,7 @@ pub fn check_state(state: &serde_json::Value) -> Result<(), AwarenessError> {
     if bytes > MAX_AWARENESS_STATE_BYTES {
         return Err(AwarenessError::TooLarge { bytes });
     }
-    // A walk with a list of its own: the input decides about the depth.
+    // Iterative, since the depth is external input.
     let mut open = vec![(state, 1)];
     while let Some((value, depth)) = open.pop() {
         let inner: Vec<&serde_json::Value> = match value {
@@ -86,14 +87,14 @@ pub fn check_state(state: &serde_json::Value) -> Result<(), AwarenessError> {
     Ok(())
 }
 
-/// How a state is written in an EDU: as an object, or as a string that holds the object's JSON where a number in it is
-/// none of canonical JSON. A transaction is signed as canonical JSON; one such number in it, and the whole transaction
-/// cannot be signed.
-mod on_the_wire {
+/// The format of a state in an EDU: an object, or a string that contains the object's JSON if canonical JSON does not have a
+/// number in it. A transaction is signed as canonical JSON; one such number would make it impossible to sign the whole
+/// transaction.
+mod state_format {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
     use serde_json::Value;
 
-    /// The integers of canonical JSON lie between -(2^53 - 1) and this.
+    /// The integers of canonical JSON are between the negative of this number and this number.
     const LARGEST_INTEGER: u64 = (1 << 53) - 1;
 
     pub(super) fn serialize<S: Serializer>(state: &Option<Value>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -106,7 +107,7 @@ mod on_the_wire {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
         let state = Option::<Value>::deserialize(deserializer)?;
         Ok(state.map(|state| match &state {
-            // A text that is no object is no state: the check says so.
+            // Any other text stays a string, which `check` refuses.
             Value::String(text) => serde_json::from_str(text)
                 .ok()
                 .filter(Value::is_object)
@@ -134,11 +135,11 @@ mod on_the_wire {
     }
 }
 
-/// What counts of a state: all but the identity, which the server writes. So it has the same length before and after that.
+/// The bytes of a state without the identity, which the server sets: the size is the same before and after that.
 fn counted_bytes(state: &serde_json::Value) -> usize {
     let mut state = state.clone();
     if let Some(fields) = state.as_object_mut() {
-        let own = match fields.get_mut("user").and_then(serde_json::Value::as_object_mut) {
+        let has_other_fields = match fields.get_mut("user").and_then(serde_json::Value::as_object_mut) {
             Some(user) => {
                 user.remove("id");
                 user.remove("name");
@@ -146,17 +147,17 @@ fn counted_bytes(state: &serde_json::Value) -> usize {
             }
             None => false,
         };
-        if !own {
+        if !has_other_fields {
             fields.remove("user");
         }
     }
     state.to_string().len()
 }
 
-/// Checks that a Yjs client id is one that JavaScript can hold.
+/// Checks that JavaScript can represent a Yjs client id.
 ///
 /// # Errors
-/// When it is 2^53 or more.
+/// If it is 2^53 or more.
 pub fn check_client_id(id: u64) -> Result<(), AwarenessError> {
     if id < (1 << 53) {
         Ok(())

@@ -9,7 +9,7 @@ pub const FORMAT: &str = "yjs-13/v1";
 /// The version of the editor schema that this release writes.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// What a document holds; decides the names of its Yjs roots.
+/// The kind of content of a document; determines the name and type of its Yjs root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentKind {
@@ -17,7 +17,7 @@ pub enum DocumentKind {
     RichText,
     /// Plain text, Markdown, code: a `Y.Text` named `body`.
     Text,
-    /// A board: a `Y.Map` named `elements`, a map an element, a key a property.
+    /// A board: a `Y.Map` named `elements` with one `Y.Map` per element and one key per property.
     Canvas,
 }
 
@@ -36,11 +36,11 @@ impl DocumentKind {
 /// Content of the `dev.weft.document` state event, state key empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentContent {
-    /// What the document holds.
+    /// The kind of content.
     pub kind: DocumentKind,
-    /// Version of the editor schema that wrote it; an older editor opens it read-only.
+    /// Version of the editor schema that created the document; an older editor opens it read-only.
     pub schema_version: u32,
-    /// Encoding of the updates; only [`FORMAT`] is known.
+    /// Encoding of the updates; only [`FORMAT`] is defined.
     pub format: String,
 }
 
@@ -59,14 +59,14 @@ impl DocumentContent {
 /// Content of a `dev.weft.version` event: a name for the document at the event's ancestors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionContent {
-    /// The name that people see.
+    /// The displayed name.
     pub name: String,
 }
 
-/// Content of `m.room.power_levels` for a new document, less the `users` map.
+/// Content of `m.room.power_levels` for a new document, without the `users` map.
 ///
-/// `dev.weft.update` needs an editor's level, so that every server of the room refuses a viewer's edit, Weft or not.
-/// `dev.weft.witness` needs none: a server whose users only read confirms what it has as well.
+/// `dev.weft.update` requires an editor's level, so that every server in the room, Weft or not, rejects a viewer's edit.
+/// `dev.weft.witness` requires level 0, so that servers whose users only read can send it as well.
 #[must_use]
 pub fn power_levels() -> serde_json::Value {
     let (commenter, editor) = (Role::Commenter.power(), Role::Editor.power());
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_has_the_names_of_the_specification() {
+    fn content_has_the_field_names_of_the_specification() {
         assert_eq!(
             serde_json::to_value(DocumentContent::new(DocumentKind::RichText)).unwrap(),
             serde_json::json!({"kind": "rich_text", "schema_version": 1, "format": "yjs-13/v1"})
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_needs_an_editor_and_rights_need_an_owner() {
+    fn updates_require_an_editor_and_power_levels_require_an_owner() {
         let levels = power_levels();
         assert_eq!(levels["events"][event_types::UPDATE], Role::Editor.power());
         assert_eq!(levels["events"]["m.room.power_levels"], Role::Owner.power());

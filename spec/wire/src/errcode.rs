@@ -1,10 +1,10 @@
-//! Error codes of the document API, beside those of the Matrix specification (`spec/docs/documents-api.md`).
+//! Error codes of the document API in addition to those of the Matrix specification (`spec/docs/documents-api.md`).
 //!
-//! Codes only: which failure gets which code is decided in one place, the gateway.
+//! Codes only. Must not map errors to codes: the gateway does.
 
-/// The edit was refused by the admission rules (`spec/docs/admission.md`). HTTP 400.
+/// The admission rules refused the edit (`spec/docs/admission.md`). HTTP 400.
 pub const UPDATE_REFUSED: &str = "DEV_WEFT_UPDATE_REFUSED";
-/// Another server, named in the field `server`, could not be reached: nothing is wrong with this one. HTTP 502, also on
+/// Another server, named in the field `server`, could not be reached; the cause is not on this server. HTTP 502, also on
 /// endpoints of the Matrix specification.
 pub const SERVER_UNREACHABLE: &str = "DEV_WEFT_SERVER_UNREACHABLE";
 /// The room is not a document. HTTP 404.

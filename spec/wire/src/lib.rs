@@ -1,8 +1,8 @@
-//! What two servers, or a client and a server, must agree on: names, shapes, limits.
+//! The names, shapes and limits on which two servers, or a client and a server, must agree.
 //!
-//! Event types and contents, the EDUs of cursors and presence, the frames of the live socket, the bodies of the document API, roles,
-//! error codes and every limit on what comes from outside. The prose is in `spec/docs`, the vectors in `spec/vectors`.
-//! This crate must not do I/O, read a clock or know how anything is stored.
+//! Contains event types and contents, the EDUs for awareness and presence, the frames of the live socket, the bodies of the
+//! document API, roles, error codes and all limits on external input. The specification is in `spec/docs`, the vectors are in
+//! `spec/vectors`. This crate must not do I/O, read a clock or depend on storage.
 
 pub mod awareness;
 pub mod document;

@@ -1,8 +1,8 @@
-//! Frames of the live socket (`spec/docs/live.md`): what stock Yjs providers speak, and nothing of our own inside it.
+//! Frames of the live socket (`spec/docs/live.md`), as stock Yjs providers send and read them.
 //!
-//! Two framings carry the same messages: [`plain`] (y-websocket and its kin) and [`hocuspocus`]. They are told apart
-//! by the first byte of a connection: a plain client opens with `00`, a Hocuspocus frame with the length of a name.
-//! Parsers here are total; they look at no update and no JSON, only at the envelope.
+//! Two framings carry the same messages: [`plain`] (y-websocket and compatible providers) and [`hocuspocus`]. The first byte
+//! of a connection distinguishes them: a plain client starts with `00`, a Hocuspocus frame with the length of a name.
+//! The parsers are total. They parse the envelope only and must not look at updates or JSON.
 
 pub mod awareness;
 pub mod close;
@@ -13,19 +13,19 @@ pub mod sync;
 
 use weft_crdt::lib0::Lib0Error;
 
-/// Why a frame can't be read. The socket is closed with [`close::BAD_FRAME`].
+/// Why a frame cannot be decoded. The socket is closed with [`close::BAD_FRAME`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Ends early, a number too large, or text that is not UTF-8.
+    /// The bytes end early, a number is too large or not in its shortest form, or text is not UTF-8.
     #[error("malformed frame: {0}")]
     Encoding(#[from] Lib0Error),
-    /// Nothing in it.
+    /// The message has no bytes.
     #[error("empty frame")]
     Empty,
-    /// A type that neither framing has.
+    /// A type that the framing does not have.
     #[error("unknown {what} type {number}")]
     UnknownType {
-        /// Which number it was: `message`, `sync`, `auth`.
+        /// The kind of type: `message`, `sync` or `auth`.
         what: &'static str,
         /// Its value.
         number: u64,
@@ -33,19 +33,19 @@ pub enum FrameError {
     /// Bytes after the end of the message.
     #[error("{0} bytes after the end of the message")]
     Trailing(usize),
-    /// A text or a name that is too long.
+    /// A text, a name or a list is over its limit.
     #[error("{what} has {bytes} bytes, the limit is {limit}")]
     TooLong {
-        /// Which field.
+        /// The field.
         what: &'static str,
-        /// Its size.
+        /// Its size; for `awareness` the number of entries.
         bytes: usize,
-        /// What is allowed.
+        /// The largest allowed size.
         limit: usize,
     },
 }
 
-/// Which framing a client speaks.
+/// The framing of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// y-websocket: one document a socket, named by the URL.
@@ -55,10 +55,10 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// Tells the framing from the first frame that a client sends.
+    /// The framing, by the first frame that the client sends.
     ///
     /// # Errors
-    /// When the frame is empty.
+    /// If the frame is empty.
     pub fn of_first_frame(frame: &[u8]) -> Result<Self, FrameError> {
         match frame.first() {
             None => Err(FrameError::Empty),

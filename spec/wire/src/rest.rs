@@ -11,12 +11,12 @@ use crate::{Role, document::DocumentKind};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateDocument {
-    /// What people see in lists; may be empty.
+    /// The displayed title; may be empty.
     #[serde(default)]
     pub title: String,
-    /// What it holds.
+    /// The kind of content.
     pub kind: DocumentKind,
-    /// Where given, the caller.
+    /// If present, must be the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_id: Option<OwnedUserId>,
 }
@@ -27,41 +27,41 @@ pub struct CreateDocument {
 pub struct Created {
     /// The room id.
     pub doc_id: OwnedRoomId,
-    /// When its create event was made.
+    /// `origin_server_ts` of the create event.
     pub created_at: u64,
 }
 
-/// A document as `GET /documents/{id}` and the list show it.
+/// A document in the answers to `GET /documents/{id}` and `GET /documents`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
     /// The room id.
     pub doc_id: OwnedRoomId,
-    /// Title, empty where none was given.
+    /// The title; empty if the document has none.
     pub title: String,
-    /// What it holds.
+    /// The kind of content.
     pub kind: DocumentKind,
     /// The room's creator.
     pub owner_id: OwnedUserId,
-    /// Grows with each change of the text; an opaque number to compare for equality and order.
+    /// Grows with each event that this server accepts, except `dev.weft.witness`. Only for comparing for equality and order.
     pub version: u64,
     /// The caller's role.
     pub role: Role,
-    /// When it was created.
+    /// `origin_server_ts` of the create event.
     pub created_at: u64,
-    /// When the text or the state last changed.
+    /// `origin_server_ts` of the newest event, except `dev.weft.witness`.
     pub last_modified: u64,
 }
 
-/// An invitation that the caller hasn't answered.
+/// An open invitation of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Invitation {
     /// The room id; `POST /_matrix/client/v3/join/{docId}` accepts.
     pub doc_id: OwnedRoomId,
-    /// Title as the inviting server says it.
+    /// The title in the stripped state of the invitation.
     pub title: String,
-    /// Who invited.
+    /// The sender of the invitation.
     pub inviter: OwnedUserId,
 }
 
@@ -81,15 +81,15 @@ pub struct PatchDocument {
     pub title: String,
 }
 
-/// Membership as the members list shows it.
+/// Membership in the list of members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberState {
-    /// Has joined.
+    /// Joined.
     Join,
-    /// Is invited.
+    /// Invited.
     Invite,
-    /// Asks to be let in.
+    /// Knocking.
     Knock,
 }
 
@@ -97,11 +97,11 @@ pub enum MemberState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
-    /// Who.
+    /// The member's Matrix user id.
     pub user_id: OwnedUserId,
-    /// The name they have in this document.
+    /// Their display name in this document.
     pub display_name: Option<String>,
-    /// What they may do.
+    /// Their role.
     pub role: Role,
     /// Joined, invited or knocking.
     pub membership: MemberState,
@@ -110,18 +110,18 @@ pub struct Member {
 /// `GET /documents/{id}/members`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct MemberList {
-    /// Owner first, then by role and id.
+    /// The members, sorted by role (owners first), then by user id.
     pub members: Vec<Member>,
 }
 
 /// `PUT /documents/{id}/members/{userId}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SetRole {
-    /// The role to give; who isn't a member yet is invited.
+    /// The role to assign; a user who is not a member yet is invited.
     pub role: Role,
 }
 
-/// The name that is shown for somebody without a display name.
+/// The name that is shown for a user without a display name.
 #[must_use]
 pub fn name_of(user: &UserId) -> &str {
     user.localpart()

@@ -1,11 +1,11 @@
-//! Roles in a document and the power levels they stand for (`spec/docs/events.md`, "Roles").
+//! Roles in a document and their power levels (`spec/docs/events.md`, "Roles").
 //!
-//! A role is nothing of its own: it is read from the room's power levels, so that every server of the room decides
-//! alike. This file must not hold rules about single endpoints.
+//! A role is derived from the room's power levels and stored nowhere else, so that all servers in the room decide alike.
+//! Must not contain rules about single endpoints.
 
 use serde::{Deserialize, Serialize};
 
-/// What a member may do in a document. Ordered: each role may do what the one before may.
+/// The rights of a member of a document, in ascending order: each role includes the rights of the previous one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -17,7 +17,7 @@ pub enum Role {
     Editor,
     /// Also invites, removes people and changes the title. Power level 50.
     Manager,
-    /// Also gives and takes every role. Power level 100, and the creators of a room of version 12.
+    /// Also assigns and removes every role. Power level 100, and the creators of a room of version 12.
     Owner,
 }
 
@@ -25,7 +25,7 @@ impl Role {
     /// All roles, lowest first.
     pub const ALL: [Self; 5] = [Self::Viewer, Self::Commenter, Self::Editor, Self::Manager, Self::Owner];
 
-    /// The power level that the role stands for.
+    /// The power level of the role.
     #[must_use]
     pub const fn power(self) -> i64 {
         match self {
@@ -37,7 +37,7 @@ impl Role {
         }
     }
 
-    /// The highest role whose power level is reached. Negative levels are viewers: they can still read.
+    /// The highest role whose power level is not above `power`. Negative levels are viewers: they can still read.
     #[must_use]
     pub fn from_power(power: i64) -> Self {
         Self::ALL
@@ -47,25 +47,25 @@ impl Role {
             .unwrap_or(Self::Viewer)
     }
 
-    /// May send chat and comments.
+    /// Whether the role may send chat and comments.
     #[must_use]
     pub fn can_comment(self) -> bool {
         self >= Self::Commenter
     }
 
-    /// May send `dev.weft.update`.
+    /// Whether the role may send `dev.weft.update`.
     #[must_use]
     pub fn can_edit(self) -> bool {
         self >= Self::Editor
     }
 
-    /// May invite, remove and rename.
+    /// Whether the role may invite, remove and rename.
     #[must_use]
     pub fn can_manage(self) -> bool {
         self >= Self::Manager
     }
 
-    /// The lower-case name that the document API uses.
+    /// The lower-case name in the document API.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_is_read_from_the_power_it_stands_for() {
+    fn a_role_equals_the_role_of_its_power_level() {
         for role in Role::ALL {
             assert_eq!(Role::from_power(role.power()), role);
         }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_the_api() {
+    fn names_are_those_of_the_document_api() {
         for role in Role::ALL {
             assert_eq!(serde_json::to_value(role).unwrap(), serde_json::json!(role.name()));
         }

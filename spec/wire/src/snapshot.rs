@@ -1,7 +1,7 @@
 //! `GET /_weft/federation/v1/document/{roomId}`: the compacted document for a server that has just joined
 //! (`spec/docs/federation.md`).
 //!
-//! It is a promise, not a proof: the receiver shows it at once and checks it against the signed events it backfills.
+//! A snapshot is unverified: the receiver shows it at once and compares it with the signed events that it backfills.
 
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct DocumentSnapshot {
     /// The document.
     pub room_id: OwnedRoomId,
-    /// The events whose ancestors, themselves included, the snapshot holds.
+    /// The snapshot contains these events and their ancestors.
     pub at: Vec<OwnedEventId>,
     /// The compacted Yjs v1 update, unpadded standard base64.
     pub update: String,

@@ -1,7 +1,7 @@
-//! Content of `dev.weft.update`: a piece of the text, and the ranges of it that the event declares.
+//! Content of `dev.weft.update`: an update, and the ranges of clocks that it declares.
 //!
-//! The declaration lets a server index an event without decoding it twice; a declaration that differs from the bytes
-//! makes the event inadmissible (`spec/docs/admission.md`).
+//! The declaration lets a server index an event without decoding the update twice. A declaration that differs from the bytes
+//! makes the event inadmissible (`spec/docs/admission.md`). Must not parse the update.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,11 @@ pub struct UpdateContent {
     pub clients: BTreeMap<String, (u32, u32)>,
 }
 
-/// Why the content of an update event can't be read.
+/// Errors of the content of an update event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UpdateContentError {
     /// Not unpadded standard base64.
-    #[error("the update is not unpadded base64: {0}")]
+    #[error("the update is not unpadded standard base64: {0}")]
     Base64(String),
     /// Over [`MAX_SEALED_UPDATE_BYTES`].
     #[error("the update has {bytes} bytes, the limit is {MAX_SEALED_UPDATE_BYTES}")]
@@ -32,15 +32,15 @@ pub enum UpdateContentError {
         bytes: usize,
     },
     /// A key of `clients` is not a client id, or a range is not `from < to`.
-    #[error("client {client:?} is declared with an impossible range")]
+    #[error("the declaration of client {client:?} is invalid")]
     Declaration {
-        /// The key as it stands in the event.
+        /// The key in the event.
         client: String,
     },
 }
 
 impl UpdateContent {
-    /// Content for the bytes of an update and the ranges it brings.
+    /// Builds the content from the bytes of an update and the ranges that it brings.
     #[must_use]
     pub fn new(update: &[u8], ranges: impl IntoIterator<Item = (u64, (u32, u32))>) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl UpdateContent {
     /// The update's bytes.
     ///
     /// # Errors
-    /// When it is not base64 or over the limit.
+    /// If it is not unpadded standard base64, or exceeds [`MAX_SEALED_UPDATE_BYTES`].
     pub fn bytes(&self) -> Result<Vec<u8>, UpdateContentError> {
         let announced = self.update.len() / 4 * 3;
         if announced > MAX_SEALED_UPDATE_BYTES + 3 {
@@ -73,7 +73,7 @@ impl UpdateContent {
     /// The declared ranges by client id.
     ///
     /// # Errors
-    /// When a key is not a plain decimal client id below 2^53 or a range is empty or backwards.
+    /// If a key is not a canonical decimal client id below 2^53, or a range is not `from < to`.
     pub fn ranges(&self) -> Result<BTreeMap<u64, (u32, u32)>, UpdateContentError> {
         self.clients
             .iter()
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn written_content_is_read_back_unchanged() {
         let content = UpdateContent::new(&[1, 2, 3, 255], [(1234, (0, 5)), (7, (2, 3))]);
         assert_eq!(content.bytes().unwrap(), [1, 2, 3, 255]);
         assert_eq!(content.ranges().unwrap(), BTreeMap::from([(7, (2, 3)), (1234, (0, 5))]));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_declarations_are_refused() {
+    fn invalid_declarations_are_refused() {
         for key in [
             "",
             "-1",
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn size_is_checked_before_and_after_decoding() {
+    fn the_size_is_checked_before_and_after_decoding() {
         let full = UpdateContent::new(&vec![0; MAX_SEALED_UPDATE_BYTES], []);
         assert_eq!(full.bytes().unwrap().len(), MAX_SEALED_UPDATE_BYTES);
         let over = UpdateContent::new(&vec![0; MAX_SEALED_UPDATE_BYTES + 1], []);

@@ -1,8 +1,8 @@
-//! Content of `dev.weft.witness`, and the field `dev.weft.stands` by which an event names updates that stand.
+//! Content of `dev.weft.witness`, and the field `dev.weft.stands`, in which an event names updates that stand.
 //!
-//! A server that follows two claims to the same clocks, and never followed one of them alone, has given no answer about
-//! them by its place in the graph. It gives one by name instead. What an answer counts for is in `spec/docs/admission.md`
-//! ("Two claims to the same clocks"). Must not decide whether the named events exist or stand.
+//! If a server's events follow two claims to the same clocks, and none of them follows one claim alone, the graph does not
+//! show which claim the server received first. The server then names one in this field. The effect is specified in
+//! `spec/docs/admission.md` ("Two claims to the same clocks"). Must not decide whether the named events exist or stand.
 
 use ruma::{EventId, OwnedEventId};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,8 @@ pub struct WitnessContent {
     pub stands: Vec<OwnedEventId>,
 }
 
-/// Whether events of this type decide about the text of a document, so that a server which has one whole never redacts it.
+/// Whether events of this type determine the text of a document. A server never redacts such an event that it has
+/// unredacted.
 #[must_use]
 pub fn is_kept_whole(kind: &str) -> bool {
     kind == event_types::UPDATE || kind == event_types::WITNESS
@@ -25,9 +26,9 @@ pub fn is_kept_whole(kind: &str) -> bool {
 
 /// The updates that an event names as standing.
 ///
-/// The field counts in `dev.weft.update` and `dev.weft.witness`, without a state key. These are never redacted by a
-/// server that has them whole; any other event may lose its content on some servers, which would then decide differently.
-/// Anything but an array of at most [`MAX_NAMED_EVENTS`] event ids names nothing and does not make the event invalid.
+/// The field counts in `dev.weft.update` and `dev.weft.witness`, without a state key: a server never redacts these if it has
+/// them unredacted. Any other event may lose its content on some servers, which would then decide differently.
+/// Returns an empty list unless the field is an array of at most [`MAX_NAMED_EVENTS`] valid event ids; the event stays valid.
 #[must_use]
 pub fn stands(kind: &str, content: &serde_json::Value) -> Vec<OwnedEventId> {
     if !is_kept_whole(kind) {
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_count_in_updates_and_witnesses_only() {
+    fn named_events_count_only_in_updates_and_witnesses() {
         let content = json!({ "dev.weft.stands": ["$a", "$b"] });
         assert_eq!(stands(event_types::UPDATE, &content), ["$a", "$b"]);
         assert_eq!(stands(event_types::WITNESS, &content), ["$a", "$b"]);
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_a_short_list_of_event_ids_names_nothing() {
+    fn only_a_list_of_at_most_16_event_ids_names_events() {
         let full: Vec<String> = (0..MAX_NAMED_EVENTS).map(|n| format!("${n}")).collect();
         let over: Vec<String> = (0..=MAX_NAMED_EVENTS).map(|n| format!("${n}")).collect();
         let named = |field: serde_json::Value| stands(event_types::WITNESS, &json!({ "dev.weft.stands": field })).len();
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn content_has_the_names_of_the_specification() {
+    fn content_has_the_field_names_of_the_specification() {
         let content = WitnessContent {
             stands: vec![EventId::parse("$a").unwrap()],
         };

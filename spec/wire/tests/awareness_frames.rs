@@ -1,4 +1,4 @@
-//! Bodies of awareness messages: the measured vector, hostile counts, and the checks on a state.
+//! Bodies of awareness messages: bytes captured from a stock client, hostile counts, and the checks of a state.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use weft_wire::{
@@ -11,7 +11,7 @@ use weft_wire::{
 };
 
 #[test]
-fn the_bytes_of_a_stock_client_are_read_and_written_again() {
+fn the_bytes_of_a_stock_client_parse_and_encode_to_the_same_bytes() {
     let bytes = b"\x01\xd2\x09\x01\x15{\"user\":{\"name\":\"A\"}}";
     let entries = parse(bytes).unwrap();
     assert_eq!(
@@ -26,9 +26,9 @@ fn the_bytes_of_a_stock_client_are_read_and_written_again() {
     assert!(!entries.iter().any(Entry::is_gone));
 }
 
-/// T94, T112: a count is refused before anything is allocated for it.
+/// T94, T112: a count over the limit is refused before memory is allocated for it.
 #[test]
-fn hostile_counts_are_refused() {
+fn counts_over_the_limit_are_refused() {
     for bytes in [
         &b"\xff\xff\xff\xff\x0f"[..],
         b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
@@ -63,7 +63,7 @@ fn truncated_and_trailing_bytes_are_errors() {
 }
 
 #[test]
-fn a_state_is_a_small_object() {
+fn a_state_must_be_an_object_within_the_size_limit() {
     let filler = |bytes: usize| serde_json::json!({"a": "x".repeat(bytes - 8)});
     assert_eq!(check_state(&filler(MAX_AWARENESS_STATE_BYTES)), Ok(()));
     assert!(matches!(

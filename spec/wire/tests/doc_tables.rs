@@ -1,4 +1,4 @@
-//! The tables of `spec/docs` are those of the code: limits, close codes and message types, in both directions.
+//! Compares the tables of `spec/docs` with the code, in both directions: limits, close codes and message types.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -27,7 +27,7 @@ fn on_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The cells of each row of the tables of a text, headings and rulers included.
+/// The cells of each table row of a text, including header and delimiter rows.
 fn rows(text: &str) -> Vec<Vec<String>> {
     let lines = text
         .lines()
@@ -37,7 +37,7 @@ fn rows(text: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What stands between two headings, the second excluded.
+/// The text from a heading to the next heading.
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     let (_, rest) = text.split_once(&format!("\n## {heading}\n")).unwrap();
     rest.split("\n## ").next().unwrap()
@@ -49,7 +49,7 @@ macro_rules! constants {
     };
 }
 
-/// The constants that `spec/docs/limits.md` names. A row with another name fails, and so does a name without a row.
+/// The constants in `spec/docs/limits.md`. A row with another name fails, and so does a name without a row.
 fn constants() -> BTreeMap<&'static str, u64> {
     let crdt = constants!(crdt:
         EVENT_BYTES EVENT_CLIENTS EVENT_BLOCKS EVENT_DELETES TYPE_NESTING LIVE_BYTES LIVE_CLIENTS LIVE_BLOCKS LIVE_DELETES
@@ -73,7 +73,7 @@ fn constants() -> BTreeMap<&'static str, u64> {
 }
 
 #[test]
-fn every_limit_of_the_table_is_the_constant_and_stands_on_its_page() {
+fn every_limit_in_the_table_equals_its_constant_and_is_on_its_page() {
     let constants = constants();
     let mut named = BTreeSet::new();
     for row in rows(&page("limits.md")).into_iter().skip(2) {
@@ -94,7 +94,7 @@ fn every_limit_of_the_table_is_the_constant_and_stands_on_its_page() {
     assert_eq!(named, constants, "a constant without a row");
 }
 
-/// The numbers of four digits that begin with 44 or 45, where they stand by themselves.
+/// The four-digit numbers in a text that begin with 44 or 45 and are words of their own.
 fn close_codes(text: &str) -> BTreeSet<u16> {
     text.split(|letter: char| !letter.is_alphanumeric() && letter != ',')
         .filter(|word| word.len() == 4 && (word.starts_with("44") || word.starts_with("45")))
@@ -103,7 +103,7 @@ fn close_codes(text: &str) -> BTreeSet<u16> {
 }
 
 #[test]
-fn the_close_codes_of_both_pages_are_those_that_the_server_has() {
+fn the_close_codes_of_both_pages_are_those_of_the_server() {
     let known: BTreeSet<u16> = close::ALL.iter().map(|close| close.code).collect();
     let live = page("live.md");
     let table: Vec<u16> = rows(section(&live, "Close codes"))
@@ -115,7 +115,7 @@ fn the_close_codes_of_both_pages_are_those_that_the_server_has() {
     let errors = page("errors.md");
     assert_eq!(close_codes(section(&errors, "Close codes of the live socket")), known);
     for name in ["live.md", "errors.md", "awareness.md", "admission.md", "versions.md"] {
-        // 4400 to 4499 are named as a range.
+        // The pages name the range 4400 to 4499; 4499 is not a code.
         let named: BTreeSet<u16> = close_codes(&page(name))
             .into_iter()
             .filter(|code| *code != 4499)
@@ -130,12 +130,13 @@ fn var_uint(number: u64) -> Vec<u8> {
     writer.into_vec()
 }
 
-/// Whether a framing has a message of this type: anything but an unknown type is said of the type 4, say, with no body.
+/// Whether a framing has a message of this type: a message without a body then fails with an error other than unknown type,
+/// or not at all.
 fn has_type(parsed: Result<(), FrameError>) -> bool {
     !matches!(parsed, Err(FrameError::UnknownType { what: "message", .. }))
 }
 
-/// The numbers in the first column of a table: `0 sync, 1 awareness` are two.
+/// The numbers in the first column of a table: `0 sync, 1 awareness` gives two.
 fn types(text: &str) -> BTreeSet<u64> {
     rows(text)
         .iter()
@@ -145,7 +146,7 @@ fn types(text: &str) -> BTreeSet<u64> {
 }
 
 #[test]
-fn the_message_types_of_the_tables_are_those_that_are_read() {
+fn the_message_types_in_the_tables_are_those_that_the_parsers_accept() {
     let live = page("live.md");
     let plain: BTreeSet<u64> = (0..1_000)
         .filter(|number| has_type(plain::Frame::parse(&var_uint(*number)).map(drop)))

@@ -1,4 +1,5 @@
-//! Every vector of `spec/vectors/live`: reads as it says, writes the same bytes again, or fails as it says.
+//! Every vector of `spec/vectors/live`: the message parses to the expected frame and encodes to the same bytes, or fails with
+//! the expected error.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -42,7 +43,7 @@ fn message(vector: &Value) -> Vec<u8> {
 }
 
 /// A frame in which long texts are written as `{"repeat": text, "times": n}`.
-fn filled_in(frame: &Value) -> Value {
+fn expanded(frame: &Value) -> Value {
     let mut frame = frame.clone();
     for field in frame.as_object_mut().into_iter().flat_map(|fields| fields.values_mut()) {
         if let (Some(text), Some(times)) = (field["repeat"].as_str(), field["times"].as_u64()) {
@@ -106,7 +107,7 @@ fn error_name(error: &FrameError) -> &'static str {
     }
 }
 
-/// Reads by the vector's framing: what it shows and writes again, or the error.
+/// Parses a message in the given framing. Returns the frame as JSON and its encoding, or the error.
 fn read(framing: &str, bytes: &[u8]) -> Result<(Value, Vec<u8>), FrameError> {
     match framing {
         "plain" => plain::Frame::parse(bytes).map(|frame| (show_plain(&frame), frame.encode())),
@@ -116,14 +117,14 @@ fn read(framing: &str, bytes: &[u8]) -> Result<(Value, Vec<u8>), FrameError> {
 }
 
 #[test]
-fn every_vector_reads_as_it_says() {
+fn every_vector_parses_to_its_frame_or_error() {
     let vectors = vectors();
     assert!(vectors.len() >= 74, "vectors are missing: {}", vectors.len());
     for (name, vector) in vectors {
         let bytes = message(&vector["hex"]);
         match read(vector["framing"].as_str().unwrap(), &bytes) {
             Ok((shown, again)) => {
-                assert!(shown == filled_in(&vector["frame"]), "{name}");
+                assert!(shown == expanded(&vector["frame"]), "{name}");
                 assert_eq!(hex(&again), hex(&bytes), "{name}");
             }
             Err(error) => assert_eq!(
@@ -136,10 +137,10 @@ fn every_vector_reads_as_it_says() {
 }
 
 #[test]
-fn every_prefix_and_every_changed_byte_gives_a_frame_or_an_error() {
+fn prefixes_and_changed_bytes_give_a_frame_or_an_error() {
     for (_, vector) in vectors() {
         let bytes = message(&vector["hex"]);
-        // Each prefix of a long text is one more read of it.
+        // Long messages are sampled: parsing every prefix takes quadratic time.
         for end in (0..bytes.len()).step_by(1 + bytes.len() / 1_000) {
             let _ = plain::Frame::parse(&bytes[..end]);
             let _ = hocuspocus::Frame::parse(&bytes[..end]);

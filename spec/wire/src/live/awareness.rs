@@ -1,6 +1,6 @@
 //! The body of an awareness message (y-protocols): a list of clients, each with a clock and a JSON state.
 //!
-//! States are kept as text: whether they are acceptable is [`crate::awareness::check_state`]'s matter.
+//! States are kept as text. Must not check them: [`crate::awareness::check_state`] does.
 
 use weft_crdt::lib0::{Reader, Writer};
 
@@ -14,18 +14,19 @@ pub struct Entry {
     pub client: u64,
     /// Grows with each change.
     pub clock: u64,
-    /// JSON text; `null` when the client has gone.
+    /// JSON text; `null` is a removal.
     pub state: String,
 }
 
 impl Entry {
-    /// Whether the entry says that the client has gone.
+    /// Whether the entry is a removal.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.state == "null"
     }
 
-    /// Whether it is newer than another entry of the same client (y-protocols): by its clock, or a removal at the same one.
+    /// Whether the entry replaces another one of the same client (y-protocols): its clock is higher, or it is a removal with
+    /// the same clock.
     #[must_use]
     pub fn supersedes(&self, other: &Self) -> bool {
         self.clock > other.clock || (self.clock == other.clock && self.is_gone())
@@ -35,7 +36,7 @@ impl Entry {
 /// Reads the body of an awareness message.
 ///
 /// # Errors
-/// When it is malformed, or announces more than [`MAX_AWARENESS_ENTRIES`].
+/// If it is malformed, or announces more than [`MAX_AWARENESS_ENTRIES`].
 pub fn parse(body: &[u8]) -> Result<Vec<Entry>, FrameError> {
     let mut reader = Reader::new(body);
     let count = usize::try_from(reader.var_uint()?).unwrap_or(usize::MAX);

@@ -1,18 +1,19 @@
-//! Close codes of the live socket (`spec/docs/live.md`): 44xx is for ever, 45xx means try again.
+//! Close codes of the live socket (`spec/docs/live.md`): 44xx is permanent, 45xx means that the client may try again.
 //!
-//! The bands are those that y-websocket 3.1 honours; the numbers inside them match HTTP where one fits.
+//! y-websocket 3.1 implements these two ranges; the numbers inside them match HTTP statuses where one fits. Must not decide
+//! which error gets which code.
 
-/// A close code and the reason that goes with it. Made in this file only.
+/// A close code and its reason. Constructed in this file only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Close {
     /// The WebSocket close code.
     pub code: u16,
-    /// At most 123 bytes, for a person.
+    /// At most 123 bytes, for people.
     pub reason: &'static str,
 }
 
-/// Makes the constants, and the list of all of them: so none can be left out of it.
+/// Defines the constants and the list of all of them, so that the list is complete.
 macro_rules! closes {
     ($($(#[$doc:meta])* $name:ident = $code:literal $reason:literal;)*) => {
         $($(#[$doc])* pub const $name: Close = Close { code: $code, reason: $reason };)*
@@ -23,26 +24,26 @@ macro_rules! closes {
 }
 
 closes! {
-    /// The frame can't be read.
+    /// The frame cannot be decoded.
     BAD_FRAME = 4400 "malformed frame";
-    /// No token, a wrong one, or one that was taken back.
+    /// The token is missing, invalid, revoked or expired.
     UNAUTHORIZED = 4401 "unauthorized";
-    /// May not read this document (any more).
+    /// The user may not read this document, or no longer.
     FORBIDDEN = 4403 "forbidden";
-    /// No such document here.
+    /// This server does not have the document.
     NOT_FOUND = 4404 "no such document";
-    /// The update breaks the admission rules; sending it again can't help.
+    /// The update violates an admission rule as a whole; sending it again cannot succeed.
     REFUSED = 4422 "update refused";
-    /// A message, or the document with it, over the size limit. Not WebSocket's own 1009: after that y-websocket connects again
-    /// and sends the same once more, for ever.
+    /// A message, or the document with it, is over the size limit. Not WebSocket's own 1009: after that y-websocket reconnects
+    /// and sends the same message again, in an endless loop.
     TOO_LARGE = 4413 "message too large";
-    /// The server is going away; connect again.
+    /// The server is stopping; the client may reconnect.
     RESTART = 4500 "server is restarting";
-    /// The document was rebuilt; connect again and reload it.
+    /// The document was rebuilt; the client must reconnect and load it again.
     RELOAD = 4505 "document was rebuilt";
-    /// The reader was too slow, or silent for too long; connect again.
+    /// The client read too slowly, or was silent for too long; it may reconnect.
     SLOW = 4508 "too slow";
-    /// Too many messages; connect again after a while.
+    /// Too many messages; the client may reconnect later.
     RATE_LIMITED = 4529 "too many messages";
     /// The store failed; nothing unacknowledged was kept.
     UNAVAILABLE = 4503 "temporarily unavailable";

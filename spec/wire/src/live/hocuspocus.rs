@@ -1,6 +1,7 @@
 //! Hocuspocus' framing: the document's name, a type, then the body (`spec/docs/live.md`).
 //!
-//! Types 4 and 6 are between servers and are refused from a client; ping and pong are a single byte without a name.
+//! Types 4 and 6 are between Hocuspocus servers and are refused; ping and pong are a single byte without a name. Must not
+//! parse updates, awareness bodies or tokens.
 
 use weft_crdt::lib0::{Reader, Writer};
 
@@ -17,14 +18,14 @@ const SYNC_STATUS: u64 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// What one message on the socket is.
+/// One message on the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// A message about one document.
     Document {
         /// The name exactly as the client sent it, session suffix included: answers must carry the same bytes.
         name: &'a str,
-        /// What it says.
+        /// Its type and content.
         body: Body<'a>,
     },
     /// Keep-alive; answered with [`Frame::Pong`].
@@ -36,7 +37,7 @@ pub enum Frame<'a> {
 /// A message about one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body<'a> {
-    /// Vectors and updates.
+    /// State vectors and updates.
     Sync(SyncMessage<'a>),
     /// A body for [`super::awareness::parse`].
     Awareness(&'a [u8]),
@@ -44,23 +45,23 @@ pub enum Body<'a> {
     Token {
         /// The access token.
         token: &'a str,
-        /// Version of the provider, since 3.x.
+        /// Version of the provider; sent since 3.x.
         provider: Option<&'a str>,
     },
-    /// Server to client: refused, and why.
+    /// Server to client: the token is refused, with the reason.
     PermissionDenied(&'a str),
     /// Server to client: signed in; `true` is read-only.
     Authenticated {
-        /// Whether edits will be refused.
+        /// Whether edits are refused.
         read_only: bool,
     },
-    /// "Tell me all states." Both ways.
+    /// A request for all awareness states. Both directions.
     QueryAwareness,
-    /// A text of the application's own; from the server the JSON of a [`super::notice::Notice`].
+    /// An application-defined text; from the server the JSON of a [`super::notice::Notice`].
     Stateless(&'a str),
     /// Client to server: detach this document. Server to client: with a reason.
     Close(Option<&'a str>),
-    /// Server to client after each step 2 and update: `true` once it is on disk.
+    /// Server to client, after each step 2 and update: `true` once it is on disk, `false` if it is refused.
     SyncStatus(bool),
 }
 
@@ -68,7 +69,7 @@ impl<'a> Frame<'a> {
     /// Reads one WebSocket message from a client.
     ///
     /// # Errors
-    /// When it is malformed, of an unknown type, or one that only servers send.
+    /// If it is malformed or of an unknown type.
     pub fn parse(message: &'a [u8]) -> Result<Self, FrameError> {
         match message {
             [] => return Err(FrameError::Empty),
@@ -83,10 +84,10 @@ impl<'a> Frame<'a> {
         Ok(Self::Document { name, body })
     }
 
-    /// The document that a message is about, also where the rest of it is not looked at.
+    /// The name in a message, without parsing the rest of it.
     ///
     /// # Errors
-    /// When the message has no name.
+    /// If the message has no valid name.
     pub fn name(message: &'a [u8]) -> Result<&'a str, FrameError> {
         bounded(
             "document name",

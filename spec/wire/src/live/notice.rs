@@ -1,29 +1,29 @@
-//! What a live socket tells a client in words (`spec/docs/live.md`, "What is refused"): JSON in a frame that stock clients pass on
-//! or ignore. No client needs it to stay in step with the document.
+//! Notices of a live socket (`spec/docs/live.md`, "What is refused"): JSON in a frame that stock clients forward to the
+//! application or ignore. Must not be required for a client to stay in sync with the document.
 
 use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_NOTICE_BLOCKS;
 
-/// Edits that were not taken as they came.
+/// Edits that were not taken, or only in part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Notice {
-    /// Something was refused.
+    /// Content was refused.
     #[serde(rename = "dev.weft.refused")]
     Refused {
-        /// The rule: a name of `spec/docs/admission.md`.
+        /// The name of the rule in `spec/docs/admission.md`.
         code: String,
-        /// The same for a person.
+        /// The same, for people.
         reason: String,
-        /// The content that was refused, where it was only a part: it was taken as deleted. At most 16 pieces are named.
+        /// The refused content if only a part was refused: it was taken as deleted. At most [`MAX_NOTICE_BLOCKS`] pieces.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         blocks: Vec<RefusedBlock>,
         /// The users whose edits the client sent and may not send.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         users: Vec<OwnedUserId>,
-        /// Edits of the client's own user wait and are not saved.
+        /// Whether the user's own edits build on those edits, wait for them and are not saved.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unsaved: bool,
     },
@@ -36,12 +36,12 @@ pub struct RefusedBlock {
     pub client: u64,
     /// The first unit.
     pub clock: u32,
-    /// How many.
+    /// The number of units.
     pub length: u32,
 }
 
 impl Notice {
-    /// A refusal of a rule.
+    /// A refusal by a rule.
     #[must_use]
     pub fn refused(code: &str, reason: impl Into<String>) -> Self {
         Self::Refused {
@@ -53,7 +53,7 @@ impl Notice {
         }
     }
 
-    /// The same, naming the content.
+    /// Adds the content that was taken as deleted; at most [`MAX_NOTICE_BLOCKS`] pieces.
     #[must_use]
     pub fn of_blocks(self, named: impl IntoIterator<Item = RefusedBlock>) -> Self {
         match self {
@@ -73,7 +73,7 @@ impl Notice {
         }
     }
 
-    /// The same, naming the users whose edits they are, and whether own ones wait for them.
+    /// Adds the users whose edits were left out, and whether the sender's own edits wait for them.
     #[must_use]
     pub fn of_users(self, named: Vec<OwnedUserId>, waiting: bool) -> Self {
         match self {
@@ -92,7 +92,7 @@ impl Notice {
     /// The text of the frame.
     #[must_use]
     pub fn to_json(&self) -> String {
-        // Strings, numbers and lists: nothing in it can fail to be written.
+        // Strings, numbers and lists only: serialisation cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_notice_has_what_there_is_to_say() {
+    fn a_notice_omits_empty_fields_and_limits_the_named_blocks() {
         let notice = Notice::refused("piece_too_large", "too large");
         assert_eq!(
             notice.to_json(),

@@ -1,6 +1,7 @@
-//! y-websocket's framing: a type, then the body; the document is named by the URL (`spec/docs/live.md`).
+//! y-websocket's framing: a type, then the body; the URL names the document (`spec/docs/live.md`).
 //!
-//! One frame is one WebSocket message: y-websocket 3 reads only the first frame of a message.
+//! One frame is one WebSocket message: y-websocket 3 reads only the first frame of a message. Must not parse updates or
+//! awareness bodies.
 
 use weft_crdt::lib0::{Reader, Writer};
 
@@ -11,19 +12,19 @@ const SYNC: u64 = 0;
 const AWARENESS: u64 = 1;
 const AUTH: u64 = 2;
 const QUERY_AWARENESS: u64 = 3;
-/// Not of y-protocols: stock clients ignore it.
+/// Not part of y-protocols: stock clients ignore it.
 const NOTICE: u64 = 119;
 
 /// One frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// Vectors and updates.
+    /// State vectors and updates.
     Sync(SyncMessage<'a>),
     /// A body for [`super::awareness::parse`].
     Awareness(&'a [u8]),
-    /// Server to client: why something was refused. The stock client prints it.
+    /// Server to client: the reason of a refusal. The stock client logs it.
     PermissionDenied(&'a str),
-    /// "Tell me all states." Both ways.
+    /// A request for all awareness states. Both directions.
     QueryAwareness,
     /// Server to client: the JSON of a [`super::notice::Notice`].
     Notice(&'a str),
@@ -33,7 +34,7 @@ impl<'a> Frame<'a> {
     /// Reads one WebSocket message.
     ///
     /// # Errors
-    /// When it is malformed or of an unknown type.
+    /// If it is malformed or of an unknown type.
     pub fn parse(message: &'a [u8]) -> Result<Self, FrameError> {
         if message.is_empty() {
             return Err(FrameError::Empty);

@@ -1,6 +1,6 @@
-//! The sync messages that both framings carry (y-protocols): vectors and updates as bytes.
+//! The sync messages of both framings (y-protocols): state vectors and updates as bytes.
 //!
-//! What the bytes mean is `weft_crdt`'s matter, not this file's.
+//! Must not parse the bytes: `weft_crdt` does.
 
 use weft_crdt::lib0::{Reader, Writer};
 
@@ -9,11 +9,11 @@ use super::{FrameError, finished};
 /// One sync message. Source: y-protocols 1.0.7, `sync.js`; `spec/docs/live.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncMessage<'a> {
-    /// "This is what I have": a state vector. Answered with step 2.
+    /// The sender's state vector. Answered with step 2.
     Step1(&'a [u8]),
-    /// "This is what you lack": an update.
+    /// An update with what is missing from the receiver's state vector.
     Step2(&'a [u8]),
-    /// A change as it happens: an update.
+    /// A new change: an update.
     Update(&'a [u8]),
 }
 
