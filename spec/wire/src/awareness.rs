@@ -87,9 +87,9 @@ pub fn check_state(state: &serde_json::Value) -> Result<(), AwarenessError> {
     Ok(())
 }
 
-/// The format of a state in an EDU: an object, or a string that contains the object's JSON if canonical JSON does not have a
-/// number in it. A transaction is signed as canonical JSON; one such number would make it impossible to sign the whole
-/// transaction.
+/// The format of a state in an EDU: an object, or a string that contains the object's JSON if the object has a number that
+/// canonical JSON does not have. A transaction is signed as canonical JSON; one such number would make it impossible to sign
+/// the whole transaction.
 mod state_format {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
     use serde_json::Value;
