@@ -72,7 +72,7 @@ impl Rooms {
         self.call(&id, |reply| Command::Adopt(Box::new(room), reply)).await?;
         #[cfg(debug_assertions)]
         fail::fail_point!("room::adopted");
-        history::begin(&self.shared, id.clone());
+        history::begin(&self.outward(), id.clone());
         // What that server sent while we were not in the room yet may be waiting.
         self.shared.try_send(&id, Command::Ingest);
         Ok(())

@@ -178,7 +178,7 @@ impl Rooms {
             kind: "m.room.create".to_owned(),
             source: Box::new(source),
         };
-        let now = self.shared.ports.clock.now();
+        let now = self.shared.clock.now();
         let mut content = create_content(creator, version, request);
         content.remove(NONCE);
         if version.room_id_is_create_hash()

@@ -4,6 +4,8 @@
 //!
 //! Runs beside the room's worker, which takes the events in portions, so that nobody who writes has to wait.
 
+mod merge;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
@@ -13,24 +15,19 @@ use std::{
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName};
 use tokio::sync::{oneshot, watch};
 use weft_dag::{RoomVersion, Verified};
-use weft_store::tables::rooms::{EVENTS, INCOMPLETE_ROOMS, TIMELINE, event_flags};
+use weft_store::tables::rooms::{EVENTS, INCOMPLETE_ROOMS, event_flags};
 use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST};
 
 use crate::{
     Rooms, Unavailable,
+    background::Outward,
     ingest::{
-        decide::{Undecided, decide, is_settled},
-        merge_session::MergeSession,
         order::{Links, order},
         rebuild::{PersistedEvent, missing},
     },
-    mailbox::{Command, Reply},
+    mailbox::Command,
     peer_selection::select_peers,
-    pending_commit::PendingCommit,
     pruned,
-    registry::Shared,
-    tally::Tally,
-    worker::Worker,
 };
 
 /// Events of a portion for the worker.
@@ -47,27 +44,27 @@ const GO_ON_AFTER: Duration = Duration::from_secs(1);
 const MAX_ATTEMPTS: usize = 20;
 
 /// Begins to fetch a room's history. Where that is under way, the running task looks again before it ends.
-pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
-    if !shared.histories.begin(&room) {
+pub(crate) fn begin(out: &Outward, room: OwnedRoomId) {
+    if !out.tasks.histories.begin(&room) {
         return;
     }
-    let shared = Arc::clone(shared);
+    let out = out.clone();
     tokio::spawn(async move {
-        while !shared.is_stopping() {
-            attempts(&shared, &room).await;
-            if shared.histories.finish(&room) {
+        while !out.shared.is_stopping() {
+            attempts(&out, &room).await;
+            if out.tasks.histories.finish(&room) {
                 return;
             }
         }
-        shared.histories.abandon(&room);
+        out.tasks.histories.abandon(&room);
     });
 }
 
 /// Tries until all is here, or it is given up for this time.
-async fn attempts(shared: &Arc<Shared>, room: &RoomId) {
+async fn attempts(out: &Outward, room: &RoomId) {
     for attempt in 0..MAX_ATTEMPTS {
-        shared.histories.look(room);
-        match Box::pin(complete(shared, room, attempt)).await {
+        out.tasks.histories.look(room);
+        match Box::pin(complete(out, room, attempt)).await {
             Ok(Come::All) | Err(Unavailable::Stopping) => return,
             Ok(Come::More) => tokio::time::sleep(GO_ON_AFTER).await,
             Ok(Come::NotNow) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
@@ -96,13 +93,13 @@ impl Rooms {
     /// have gaps among them.
     #[must_use]
     pub fn coming_history(&self, room: &RoomId) -> Option<ComingHistory> {
-        self.shared.histories.ended(room).map(ComingHistory)
+        self.tasks.histories.ended(room).map(ComingHistory)
     }
 
     /// At boot: goes on fetching what was not complete.
     pub(crate) async fn fetch_histories(&self) -> Result<(), Unavailable> {
         for ((room,), _) in self.shared.store.scan_all(INCOMPLETE_ROOMS.under(&())).await? {
-            begin(&self.shared, room);
+            begin(&self.outward(), room);
         }
         Ok(())
     }
@@ -119,7 +116,8 @@ enum Come {
 }
 
 /// Fetches what is missing and hands it to the worker.
-async fn complete(shared: &Arc<Shared>, room: &RoomId, attempt: usize) -> Result<Come, Unavailable> {
+async fn complete(out: &Outward, room: &RoomId, attempt: usize) -> Result<Come, Unavailable> {
+    let shared = &out.shared;
     let Some(from) = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await? else {
         return Ok(Come::All);
     };
@@ -127,25 +125,25 @@ async fn complete(shared: &Arc<Shared>, room: &RoomId, attempt: usize) -> Result
         return Ok(Come::All);
     };
     let from = ServerName::parse(from).map_err(|error| Unavailable::Damaged(error.to_string()))?;
-    let mut events = match fetch_from_any(shared, room, &version, from, attempt).await? {
+    let mut events = match fetch_from_any(out, room, &version, from, attempt).await? {
         Fetched::All(events) => events,
         Fetched::NotNow => return Ok(Come::NotNow),
         // Asking again would cost the other server as much, and end here again.
         Fetched::TooMany => return Ok(Come::All),
     };
-    pruned::fill(shared, room, &version, &mut events).await?;
+    pruned::fill(out, room, &version, &mut events).await?;
     tracing::info!(%room, events = events.len(), "a room's history is here");
     for portion in events.chunks(PORTION) {
-        tell(shared, room, portion.to_vec()).await?;
+        tell(out, room, portion.to_vec()).await?;
     }
-    tell(shared, room, Vec::new()).await?;
+    tell(out, room, Vec::new()).await?;
     let left = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await?;
     Ok(if left.is_some() { Come::More } else { Come::All })
 }
 
-async fn tell(shared: &Arc<Shared>, room: &RoomId, events: Vec<Verified>) -> Result<(), Unavailable> {
+async fn tell(out: &Outward, room: &RoomId, events: Vec<Verified>) -> Result<(), Unavailable> {
     let (reply, answer) = oneshot::channel();
-    shared.send(room, Command::History(events, reply)).await?;
+    out.shared.send(room, Command::History(events, reply)).await?;
     answer.await.unwrap_or(Err(Unavailable::Interrupted))
 }
 
@@ -161,17 +159,17 @@ enum Fetched {
 
 /// From the server that was named, or others in the room where that one doesn't give it.
 async fn fetch_from_any(
-    shared: &Shared,
+    out: &Outward,
     room: &RoomId,
     version: &RoomVersion,
     named: OwnedServerName,
     attempt: usize,
 ) -> Result<Fetched, Unavailable> {
-    let ours = shared.identity.server_name();
-    let others = shared.reader.servers_in(room).await?;
+    let ours = out.shared.identity.server_name();
+    let others = out.shared.reader.servers_in(room).await?;
     let others = select_peers(others, &[&named, ours], attempt, MAX_OTHER_SERVERS);
     for server in std::iter::once(named).chain(others) {
-        match fetch(shared, room, version, &server).await? {
+        match fetch(out, room, version, &server).await? {
             Fetched::NotNow => {}
             fetched => return Ok(fetched),
         }
@@ -180,22 +178,14 @@ async fn fetch_from_any(
 }
 
 /// All events that those here follow, directly or not, and that are not here.
-async fn fetch(
-    shared: &Shared,
-    room: &RoomId,
-    version: &RoomVersion,
-    from: &ServerName,
-) -> Result<Fetched, Unavailable> {
-    let (here, mut edge) = edge(shared, room, version).await?;
+async fn fetch(out: &Outward, room: &RoomId, version: &RoomVersion, from: &ServerName) -> Result<Fetched, Unavailable> {
+    let (here, mut edge) = edge(out, room, version).await?;
     let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
     while !edge.is_empty() {
         let before = pool.len();
         let ids: Vec<OwnedEventId> = edge.iter().take(MAX_EVENT_IDS_PER_REQUEST).cloned().collect();
-        let answer = shared
-            .ports
-            .peers
-            .backfill(room, version, from, &ids, MAX_BACKFILL_EVENTS)
-            .await;
+        let peers = &out.tasks.peers;
+        let answer = peers.backfill(room, version, from, &ids, MAX_BACKFILL_EVENTS).await;
         let mut got = answer.unwrap_or_default();
         // What was rejected isn't given with a walk, and is followed all the same.
         let left: Vec<OwnedEventId> = ids
@@ -204,14 +194,7 @@ async fn fetch(
             .cloned()
             .collect();
         if !left.is_empty() {
-            got.extend(
-                shared
-                    .ports
-                    .peers
-                    .events(version, from, &left)
-                    .await
-                    .unwrap_or_default(),
-            );
+            got.extend(peers.events(version, from, &left).await.unwrap_or_default());
         }
         for event in got.into_iter().filter(|event| event.pdu().room_id() == room) {
             if !here.contains(event.pdu().event_id()) {
@@ -236,12 +219,12 @@ async fn fetch(
 
 /// The events that are here in their place, and those that they follow and that aren't.
 async fn edge(
-    shared: &Shared,
+    out: &Outward,
     room: &RoomId,
     version: &RoomVersion,
 ) -> Result<(HashSet<OwnedEventId>, BTreeSet<OwnedEventId>), Unavailable> {
     let mut here = HashMap::new();
-    for ((_, id), row) in shared.store.scan_all(EVENTS.under(&(room,))).await? {
+    for ((_, id), row) in out.shared.store.scan_all(EVENTS.under(&(room,))).await? {
         if row.has(event_flags::OUTLIER) {
             continue;
         }
@@ -254,67 +237,4 @@ async fn edge(
     }
     let edge = missing(&here);
     Ok((here.into_keys().collect(), edge))
-}
-
-impl Worker {
-    pub(crate) async fn history(
-        &mut self,
-        events: Vec<Verified>,
-        commit: &mut PendingCommit,
-        reply: Reply<(), Unavailable>,
-    ) {
-        self.seal(commit);
-        self.witness_if_due(commit).await;
-        self.fresh(commit).await;
-        match Box::pin(self.take_history(events, commit)).await {
-            Ok(()) => commit.answer(reply, ()),
-            Err(error) => {
-                commit.abandon();
-                let _ = reply.send(Err(error));
-            }
-        }
-    }
-
-    async fn take_history(&mut self, events: Vec<Verified>, commit: &mut PendingCommit) -> Result<(), Unavailable> {
-        if self.open().await?.is_none() {
-            return Ok(());
-        }
-        let shared = Arc::clone(&self.shared);
-        let room = self.room.clone();
-        let Some(active) = self.active.as_mut() else {
-            return Ok(());
-        };
-        let mut session = MergeSession::new(active, commit, &shared.reader, shared.identity.server_name()).await?;
-        if events.is_empty() {
-            if session.rebuild_text(None).await? {
-                session.note_complete();
-            }
-            return Ok(());
-        }
-        let mut tally = Tally::new(&room);
-        for event in events {
-            if is_settled(&session, &event).await? {
-                continue;
-            }
-            let id = event.pdu().event_id().to_owned();
-            match decide(&session, event, None, None).await {
-                Ok((authorized, before)) => session.persist_backfilled(authorized, before).await?,
-                Err(Undecided::Unavailable(error)) => return Err(error),
-                Err(problem) => tally.note("events of the past have no place", &format_args!("{id}: {problem}")),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Places before our time. More than any room has events.
-const BACKFILL_POSITIONS_RANGE: i64 = 1 << 40;
-
-impl crate::Reader {
-    /// The last place before our time that is taken. A later portion is newer than an earlier one and comes after it.
-    pub(crate) async fn last_backfill_position(&self, room: &RoomId) -> Result<i64, Unavailable> {
-        let query = TIMELINE.under(&(room,)).before(&(room, 0_i64)).reversed().limit(1);
-        let last = self.store().scan(query).await?;
-        Ok(last.first().map_or(-BACKFILL_POSITIONS_RANGE, |((_, order), _)| *order))
-    }
 }

@@ -1,7 +1,8 @@
-//! Merging what other servers sent: staged events are put in order, gaps are filled, each event is decided about and
-//! handed to the commit. One bad event never stops the rest.
+//! Merging what other servers sent: staged events are put in order, each event is decided about and handed to the commit.
+//! One bad event never stops the rest. What an event lacks is named; [`crate::fetch`] brings it in portions.
 //!
-//! Must not write rows itself, nor keep anything that isn't rebuilt from the staging table after a crash.
+//! Must not ask other servers, nor write rows itself, nor keep anything that isn't rebuilt from the staging table after a
+//! crash.
 
 pub(crate) mod decide;
 pub(crate) mod graph;
@@ -19,7 +20,7 @@ mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName};
 use weft_dag::{Authorized, StateMap, Verified};
 
 use self::{
@@ -27,11 +28,7 @@ use self::{
     graph::{Graph, Incoming},
     order::{Links, order},
 };
-use crate::{
-    Peers, Unavailable,
-    gaps::{EventFetcher, Filled, NegativeCache},
-    tally::Tally,
-};
+use crate::{Unavailable, tally::Tally};
 
 /// How long an event waits for what it follows or rests on before it is given up, milliseconds. It comes again when
 /// something that we can place follows it.
@@ -50,27 +47,75 @@ pub(crate) struct Staged {
     pub(crate) event: Verified,
 }
 
-/// What became of a number of staged events.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct IngestReport {
-    /// Rows that are done with and were not handed to the commit: known already, or given up.
-    pub(crate) done: Vec<u64>,
-    /// Rows that stay: what their events need could not be had. To be tried again after a while.
-    pub(crate) waiting: Vec<u64>,
-    /// Events that were handed to the commit.
-    pub(crate) appended: usize,
+/// What an event lacks, so that nothing can be decided about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Lacks {
+    /// Events that it follows.
+    Prev,
+    /// These events, which it or the states before it rest on.
+    Auth(Vec<OwnedEventId>),
+}
+
+impl Lacks {
+    /// None where nothing is to be fetched.
+    pub(crate) fn of(undecided: &Undecided) -> Option<Self> {
+        match undecided {
+            Undecided::Prev(_) => Some(Self::Prev),
+            Undecided::Auth(ids) => Some(Self::Auth(ids.clone())),
+            Undecided::Unresolvable(_) | Undecided::Unavailable(_) => None,
+        }
+    }
+}
+
+/// A staged event for which something is to be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Want {
+    /// Its row in the staging table.
+    pub(crate) number: u64,
+    /// The server that sent it.
+    pub(crate) origin: OwnedServerName,
+    pub(crate) lacks: Lacks,
+}
+
+/// An event that was fetched, or for which something was fetched.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) event: Verified,
+    /// The state before it as another server tells it, where nobody gives what it follows.
+    pub(crate) remote_state: Option<StateMap>,
+    /// Staged rows that are done with when it is in its place.
+    pub(crate) rows: Vec<u64>,
+}
+
+/// A portion of what was fetched, in order: what an event follows or rests on is here, or comes before it.
+#[derive(Debug, Default)]
+pub(crate) struct Portion {
+    /// Events known only as part of a state or an auth chain. They come first.
+    pub(crate) outliers: Vec<Verified>,
+    pub(crate) events: Vec<Fetched>,
     /// A gap stays, because only the state behind it could be had: this server may have the events.
     pub(crate) gap: Option<OwnedServerName>,
 }
 
-/// One drain of one room.
+/// What became of a number of events.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct IngestReport {
+    /// Rows that are done with and were not handed to the commit: known already, or given up.
+    pub(crate) done: Vec<u64>,
+    /// Rows that stay: what their events need isn't here.
+    pub(crate) waiting: Vec<u64>,
+    /// What is to be fetched for some of these.
+    pub(crate) wants: Vec<Want>,
+    /// What events of a fetched portion lack.
+    pub(crate) lacks: Vec<Lacks>,
+    /// Events that were handed to the commit.
+    pub(crate) appended: usize,
+}
+
+/// Decides about a number of events of one room.
 pub(crate) struct Ingest<'a, G> {
     graph: &'a mut G,
-    fetcher: EventFetcher<'a>,
-    us: OwnedServerName,
     now: MilliSecondsSinceUnixEpoch,
-    /// Events that wait, so that those which follow them wait without a question asked.
-    stuck: BTreeSet<OwnedEventId>,
     report: IngestReport,
 }
 
@@ -78,34 +123,30 @@ pub(crate) struct Ingest<'a, G> {
 enum Disposition {
     Appended,
     Known,
+    /// It follows one that waits.
     Waits,
+    Lacks(Lacks),
     Refused,
 }
 
 impl<'a, G: Graph> Ingest<'a, G> {
-    pub(crate) fn new(
-        graph: &'a mut G,
-        peers: &'a dyn Peers,
-        negative_cache: &'a mut NegativeCache,
-        us: OwnedServerName,
-        now: MilliSecondsSinceUnixEpoch,
-    ) -> Self {
-        let fetcher = EventFetcher::new(peers, negative_cache, now);
+    pub(crate) fn new(graph: &'a mut G, now: MilliSecondsSinceUnixEpoch) -> Self {
         Self {
             graph,
-            fetcher,
-            us,
             now,
-            stuck: BTreeSet::new(),
             report: IngestReport::default(),
         }
     }
 
-    /// Decides about these events.
+    /// Decides about staged events. `stuck`: events that wait, so that for those which follow them nothing is fetched.
     ///
     /// # Errors
     /// When the store fails: nothing more is decided then.
-    pub(crate) async fn run(mut self, staged: Vec<Staged>) -> Result<IngestReport, Unavailable> {
+    pub(crate) async fn run(
+        mut self,
+        staged: Vec<Staged>,
+        stuck: &mut BTreeSet<OwnedEventId>,
+    ) -> Result<IngestReport, Unavailable> {
         let mut tally = Tally::new(self.graph.room_id());
         let mut rows: BTreeMap<OwnedEventId, Vec<u64>> = BTreeMap::new();
         for row in &staged {
@@ -116,41 +157,76 @@ impl<'a, G: Graph> Ingest<'a, G> {
         for row in order(staged, Links::All, |row| row.event.pdu()) {
             let id = row.event.pdu().event_id().to_owned();
             let numbers = rows.remove(&id).unwrap_or_default();
-            let (origin, received_at) = (row.origin, row.received_at);
-            match self.one(row.event, &origin, numbers.clone()).await? {
-                Disposition::Appended => {}
-                Disposition::Known | Disposition::Refused => self.report.done.extend(numbers),
-                Disposition::Waits if self.is_hopeless(received_at) => {
-                    tally.note(
-                        "given up: what the events need is not to be had",
-                        &format_args!("{id} by {origin}"),
-                    );
+            let (number, origin, received_at) = (row.number, row.origin, row.received_at);
+            let lacks = match self.one(row.event, numbers.clone(), stuck).await? {
+                Disposition::Appended => continue,
+                Disposition::Known | Disposition::Refused => {
                     self.report.done.extend(numbers);
+                    continue;
                 }
-                Disposition::Waits => {
-                    self.stuck.insert(id);
-                    self.report.waiting.extend(numbers);
+                Disposition::Waits => None,
+                Disposition::Lacks(lacks) => Some(lacks),
+            };
+            if self.is_hopeless(received_at) {
+                tally.note(
+                    "given up: what the events need is not to be had",
+                    &format_args!("{id} by {origin}"),
+                );
+                self.report.done.extend(numbers);
+                continue;
+            }
+            stuck.insert(id);
+            self.report.waiting.extend(numbers);
+            self.report
+                .wants
+                .extend(lacks.map(|lacks| Want { number, origin, lacks }));
+        }
+        Ok(self.report)
+    }
+
+    /// Decides about what was fetched.
+    ///
+    /// # Errors
+    /// When the store fails: nothing more is decided then.
+    pub(crate) async fn place(mut self, portion: Portion) -> Result<IngestReport, Unavailable> {
+        for outlier in portion.outliers {
+            self.persist_outlier(outlier).await?;
+        }
+        for Fetched {
+            event,
+            remote_state,
+            rows,
+        } in portion.events
+        {
+            if is_settled(self.graph, &event).await? {
+                self.report.done.extend(rows);
+                continue;
+            }
+            let id = event.pdu().event_id().to_owned();
+            let decided = decide(self.graph, event, remote_state, Some(self.graph.current())).await;
+            match self.settle(decided, rows.clone()).await? {
+                Disposition::Appended => {}
+                Disposition::Known | Disposition::Refused => self.report.done.extend(rows),
+                Disposition::Waits => {}
+                Disposition::Lacks(lacks) => {
+                    tracing::debug!(room = %self.graph.room_id(), event = %id, ?lacks, "an event of a gap has no place");
+                    self.report.lacks.push(lacks);
                 }
             }
         }
         Ok(self.report)
     }
 
-    /// The server that may have the events of a gap that stays.
-    pub(crate) fn gap(&self) -> Option<&OwnedServerName> {
-        self.report.gap.as_ref()
-    }
-
     fn is_hopeless(&self, received_at: MilliSecondsSinceUnixEpoch) -> bool {
         u64::from(self.now.get()).saturating_sub(u64::from(received_at.get())) > GIVE_UP_AFTER_MS
     }
 
-    /// One staged event, with whatever has to come before it.
+    /// One staged event.
     async fn one(
         &mut self,
         event: Verified,
-        origin: &OwnedServerName,
         staged: Vec<u64>,
+        stuck: &BTreeSet<OwnedEventId>,
     ) -> Result<Disposition, Unavailable> {
         let pdu = event.pdu();
         // The room's beginning is here, or comes with its history.
@@ -160,86 +236,11 @@ impl<'a, G: Graph> Ingest<'a, G> {
         if is_settled(self.graph, &event).await? {
             return Ok(Disposition::Known);
         }
-        if pdu.prev_events().iter().any(|id| self.stuck.contains(id)) {
+        if pdu.prev_events().iter().any(|id| stuck.contains(id)) {
             return Ok(Disposition::Waits);
         }
-        let decided = self.decide(event, origin).await;
+        let decided = decide(self.graph, event, None, Some(self.graph.current())).await;
         self.settle(decided, staged).await
-    }
-
-    /// Decides about an event, after what it follows and rests on was fetched and decided about.
-    pub(crate) async fn decide(
-        &mut self,
-        event: Verified,
-        origin: &OwnedServerName,
-    ) -> Result<(Authorized, StateMap), Undecided> {
-        let decided = self.decide_resting(event.clone(), None, origin).await;
-        let Err(Undecided::Prev(missing)) = decided else {
-            return decided;
-        };
-        let Some(filled) = self.fetcher.fill(self.graph, &event, origin, &self.us).await? else {
-            return Err(Undecided::Prev(missing));
-        };
-        let remote_states = self.persist_all(filled, event.pdu().event_id(), origin).await?;
-        self.decide_resting(event, remote_states, origin).await
-    }
-
-    /// Places all that fills a gap; gives the state that was told for the event after it, if it has one.
-    async fn persist_all(
-        &mut self,
-        filled: Filled,
-        after: &EventId,
-        origin: &OwnedServerName,
-    ) -> Result<Option<StateMap>, Unavailable> {
-        let Filled {
-            events,
-            mut remote_states,
-            outliers,
-        } = filled;
-        if !remote_states.is_empty() {
-            self.report.gap = Some(origin.clone());
-        }
-        for outlier in outliers {
-            self.persist_outlier(outlier).await?;
-        }
-        for event in events {
-            if is_settled(self.graph, &event).await? {
-                continue;
-            }
-            let id = event.pdu().event_id().to_owned();
-            let decided = self.decide_resting(event, remote_states.remove(&id), origin).await;
-            if !matches!(self.settle(decided, Vec::new()).await?, Disposition::Appended) {
-                tracing::debug!(room = %self.graph.room_id(), event = %id, "an event of a gap has no place");
-            }
-        }
-        Ok(remote_states.remove(after))
-    }
-
-    /// Decides about an event, fetching what it rests on.
-    async fn decide_resting(
-        &mut self,
-        event: Verified,
-        remote_states: Option<StateMap>,
-        origin: &OwnedServerName,
-    ) -> Result<(Authorized, StateMap), Undecided> {
-        let decided = decide(
-            self.graph,
-            event.clone(),
-            remote_states.clone(),
-            Some(self.graph.current()),
-        )
-        .await;
-        let missing = match decided {
-            Err(Undecided::Auth(missing)) if !missing.is_empty() => missing,
-            other => return other,
-        };
-        let Some(outliers) = self.fetcher.fetch_auth(self.graph, &missing, origin, &self.us).await? else {
-            return Err(Undecided::Auth(missing));
-        };
-        for outlier in outliers {
-            self.persist_outlier(outlier).await?;
-        }
-        decide(self.graph, event, remote_states, Some(self.graph.current())).await
     }
 
     /// An event of a state or an auth chain. One that can't be decided about is left out: what rests on it then can't
@@ -289,7 +290,8 @@ impl<'a, G: Graph> Ingest<'a, G> {
                 Ok(Disposition::Appended)
             }
             Err(Undecided::Unavailable(error)) => Err(error),
-            Err(Undecided::Prev(_) | Undecided::Auth(_)) => Ok(Disposition::Waits),
+            Err(Undecided::Prev(_)) => Ok(Disposition::Lacks(Lacks::Prev)),
+            Err(Undecided::Auth(ids)) => Ok(Disposition::Lacks(Lacks::Auth(ids))),
             Err(Undecided::Unresolvable(why)) => {
                 tracing::warn!(room = %self.graph.room_id(), %why, "the states before an event can't be resolved");
                 Ok(Disposition::Refused)

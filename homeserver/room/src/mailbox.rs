@@ -3,11 +3,14 @@
 use bytes::Bytes;
 use ruma::{CanonicalJsonObject, OwnedEventId, OwnedServerName, RoomVersionId};
 use tokio::sync::oneshot;
-use weft_dag::Verified;
+use weft_dag::{StateMap, Verified};
 
 use crate::{
-    AcceptError, AdoptError, CreateError, Edit, EditError, EditOutcome, JoinAnswer, JoinedRoom, NewEvent, OpenError,
-    SendError, Template, TemplateError, Unavailable, UnsentEvent, create::Plan,
+    AcceptError, AdoptError, CreateError, Edit, EditError, EditOutcome, JoinedRoom, NewEvent, OpenError, SendError,
+    Template, TemplateError, Unavailable, UnsentEvent,
+    create::Plan,
+    ingest::{Lacks, Portion},
+    membership_templates::Accepted,
 };
 
 /// Where an answer goes. Whoever asked may have gone away; that is nothing to mind.
@@ -33,6 +36,10 @@ pub(crate) enum Command {
     Nudge,
     /// Merge what is staged.
     Ingest,
+    /// The same, and look in any case at this row and those after it: what some of them wait for has come.
+    Resume(u64),
+    /// Merge a portion of what was fetched. The answer names what its events lack.
+    Merge(Box<Portion>, Reply<Vec<Lacks>, Unavailable>),
     /// Work the text out again, if rival claims make that due.
     Settle,
     /// Follow the updates that others hold back, if nobody has.
@@ -47,6 +54,11 @@ pub(crate) enum Command {
     RestoreUpdates(Vec<Verified>, Reply<(), Unavailable>),
     /// A membership event for another server's user to sign.
     Template(Template, Reply<(RoomVersionId, CanonicalJsonObject), TemplateError>),
-    /// A membership event that another server signed.
-    Accept(OwnedServerName, Box<Verified>, Reply<JoinAnswer, AcceptError>),
+    /// A membership event that another server signed, and the state before it as it was told, where that was fetched.
+    Accept(
+        OwnedServerName,
+        Box<Verified>,
+        Option<StateMap>,
+        Reply<Accepted, AcceptError>,
+    ),
 }

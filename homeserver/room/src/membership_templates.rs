@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ruma::{
-    CanonicalJsonObject, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
+    CanonicalJsonObject, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
     events::room::member::MembershipState, room::JoinRuleKind,
 };
 use serde::Deserialize;
@@ -12,9 +12,10 @@ use weft_dag::{Draft, Pdu, Placement, StateMap, Verdict, Verified, extremities};
 use crate::{
     NewEvent, Reader, Rooms, Unavailable,
     active_room::ActiveRoom,
+    fetch,
     ingest::{
-        Ingest,
-        decide::{Undecided, is_settled},
+        Lacks,
+        decide::{Undecided, decide, is_settled},
         graph::{Graph as _, Incoming},
         merge_session::MergeSession,
         unconfirmed::unconfirmed_extremities,
@@ -120,10 +121,38 @@ impl Rooms {
     /// When it is not acceptable or not allowed.
     pub async fn accept_membership(&self, origin: &ServerName, event: Verified) -> Result<JoinAnswer, AcceptError> {
         let room = event.pdu().room_id().to_owned();
-        self.call(&room, |reply| {
-            Command::Accept(origin.to_owned(), Box::new(event), reply)
+        let mut remote_state = None;
+        for _ in 0..fetch::MAX_ROUNDS {
+            let accept =
+                |reply| Command::Accept(origin.to_owned(), Box::new(event.clone()), remote_state.take(), reply);
+            let (lacks, reason) = match self.call(&room, accept).await? {
+                Accepted::Yes(answer) => return Ok(*answer),
+                Accepted::Lacks(lacks, reason) => (lacks, reason),
+            };
+            // Here, and not in the worker: nobody else has to wait for other servers.
+            let brought = fetch::bring_for(&self.outward(), &event, origin.to_owned(), lacks).await?;
+            let Some(brought) = brought else {
+                return Err(AcceptError::BadEvent { reason });
+            };
+            remote_state = brought.remote_state;
+        }
+        Err(AcceptError::BadEvent {
+            reason: "what it rests on is not to be had".to_owned(),
         })
-        .await
+    }
+}
+
+/// What the worker answers about a membership event that another server signed.
+pub(crate) enum Accepted {
+    /// It is in the room.
+    Yes(Box<JoinAnswer>),
+    /// Something is to be fetched first; why, for the answer if it isn't to be had.
+    Lacks(Lacks, String),
+}
+
+impl From<JoinAnswer> for Accepted {
+    fn from(answer: JoinAnswer) -> Self {
+        Self::Yes(Box::new(answer))
     }
 }
 
@@ -160,7 +189,7 @@ impl Worker {
         request: Template,
     ) -> Result<(RoomVersionId, CanonicalJsonObject), TemplateError> {
         let room = self.room.clone();
-        let (reader, now) = (self.shared.reader.clone(), self.shared.ports.clock.now());
+        let (reader, now) = (self.shared.reader.clone(), self.shared.clock.now());
         let ours = self.ours().to_owned();
         let active = self
             .open()
@@ -235,8 +264,9 @@ impl Worker {
         &mut self,
         origin: &ServerName,
         event: Verified,
+        remote_state: Option<StateMap>,
         commit: &mut PendingCommit,
-        reply: Reply<JoinAnswer, AcceptError>,
+        reply: Reply<Accepted, AcceptError>,
     ) {
         // The order in the log is the order that people saw: also of what only the journal knows after a failure.
         if let Err(error) = self.open().await {
@@ -245,7 +275,7 @@ impl Worker {
         }
         self.seal(commit);
         self.fresh(commit).await;
-        match Box::pin(self.accept_event(origin, event, commit)).await {
+        match Box::pin(self.accept_event(origin, event, remote_state, commit)).await {
             Ok(answer) => commit.answer(reply, answer),
             Err(error) => {
                 if matches!(error, AcceptError::Unavailable(_)) {
@@ -260,8 +290,9 @@ impl Worker {
         &mut self,
         origin: &ServerName,
         event: Verified,
+        remote_state: Option<StateMap>,
         commit: &mut PendingCommit,
-    ) -> Result<JoinAnswer, AcceptError> {
+    ) -> Result<Accepted, AcceptError> {
         let room = self.room.clone();
         let (shared, ours) = (Arc::clone(&self.shared), self.ours().to_owned());
         let active = self
@@ -287,26 +318,24 @@ impl Worker {
         let Some(active) = self.active.as_mut() else {
             return Err(Unavailable::Interrupted.into());
         };
-        let now = commit.now;
         let mut session = MergeSession::new(active, commit, &shared.reader, &ours).await?;
         if is_settled(&session, &event).await? {
-            return answer_again(&session, &shared.reader, event).await;
+            return Ok(answer_again(&session, &shared.reader, event).await?.into());
         }
-        let sender: OwnedServerName = origin.to_owned();
-        let mut drain = Ingest::new(
-            &mut session,
-            &*shared.ports.peers,
-            &mut self.negative_cache,
-            ours.clone(),
-            now,
-        );
-        let decided = drain.decide(event, &sender).await;
-        let gap = drain.gap().cloned();
-        if let Some(server) = gap {
-            // What filled it was a state, not the events: they are fetched like those of the past.
-            session.note_gap(&server);
+        let is_told = remote_state.is_some();
+        let decided = decide(&session, event, remote_state, Some(session.current())).await;
+        if let Some((lacks, error)) = decided
+            .as_ref()
+            .err()
+            .and_then(|error| Some((Lacks::of(error)?, error)))
+        {
+            return Ok(Accepted::Lacks(lacks, error.to_string()));
         }
         let (authorized, before) = decided.map_err(undecided)?;
+        if is_told {
+            // What filled the gap was a state, not the events: they are fetched like those of the past.
+            session.note_gap(origin);
+        }
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
             return Err(AcceptError::Forbidden {
                 reason: reason.to_string(),
@@ -326,7 +355,7 @@ impl Worker {
             // What came since the template was made, the new server has not been sent.
             self.reconcile_later(commit);
         }
-        Ok(answered)
+        Ok(answered.into())
     }
 }
 

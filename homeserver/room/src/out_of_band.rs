@@ -146,7 +146,7 @@ impl Rooms {
     /// # Errors
     /// When the store fails.
     pub async fn uninvited(&self, room: &RoomId, user: &UserId, leave: Option<&Pdu>) -> Result<(), OutOfBandError> {
-        let now = self.shared.ports.clock.now();
+        let now = self.shared.clock.now();
         let show = |row: &MembershipRow| match leave {
             Some(leave) => as_clients_get_it(leave, user),
             None => json!({
@@ -228,7 +228,7 @@ impl Rooms {
             Err(CommitError::Fence { .. }) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        self.shared.ports.sink.committed(Arc::new(Committed {
+        self.shared.sink.committed(Arc::new(Committed {
             room_id: room.to_owned(),
             position,
             events: Vec::new(),

@@ -1,7 +1,7 @@
 //! One turn of a worker: everything that becomes one atomic batch, and what is told when it is on disk.
 //!
-//! Positions are taken at the very end: while a turn fetches from other servers it must not hold back the readers of
-//! all other rooms.
+//! Positions are taken at the very end: while a turn reads from the store it must not hold back the readers of all other
+//! rooms.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -27,7 +27,7 @@ use weft_store::{
     },
 };
 
-use crate::{Committed, CommittedEvent, LiveEdit, Unavailable, reader::order_of, relations};
+use crate::{Committed, CommittedEvent, LiveEdit, Unavailable, ingest::Want, reader::order_of, relations};
 
 /// Who made a request, and its number: the same pair gives the same event.
 pub(crate) type Transaction = (OwnedUserId, OwnedDeviceId, OwnedTransactionId);
@@ -68,6 +68,8 @@ pub(crate) struct PendingCommit {
     pub(crate) pruned: bool,
     /// Events are missing behind some that are here: they are to be fetched.
     pub(crate) gap: bool,
+    /// Staged events lack something that is to be fetched.
+    pub(crate) wants: Vec<Want>,
     /// A witness event has become due: it is to be waited for.
     pub(crate) unwitnessed: bool,
     pub(crate) edits: Vec<LiveEdit>,
@@ -92,6 +94,7 @@ impl PendingCommit {
             changed: HashMap::new(),
             pruned: false,
             gap: false,
+            wants: Vec::new(),
             unwitnessed: false,
             edits: Vec::new(),
             reload: false,

@@ -4,7 +4,9 @@
 //!
 //! Everything is bounded: one request a server and attempt, attempts ever rarer. Must not decide about events.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod merge;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId};
 use tokio::sync::oneshot;
@@ -12,15 +14,7 @@ use weft_dag::{RoomVersion, Verified};
 use weft_store::tables::rooms::{PRUNED_ROOMS, PRUNED_UPDATES};
 use weft_wire::{limits::MAX_EVENT_IDS_PER_REQUEST, witness};
 
-use crate::{
-    Rooms, Unavailable,
-    ingest::merge_session::MergeSession,
-    mailbox::{Command, Reply},
-    peer_selection::select_peers,
-    pending_commit::PendingCommit,
-    registry::Shared,
-    worker::Worker,
-};
+use crate::{Rooms, Unavailable, background::Outward, mailbox::Command, peer_selection::select_peers};
 
 /// Servers that are asked in one attempt. The next attempt begins with the next ones.
 const MAX_SERVERS: usize = 8;
@@ -38,17 +32,17 @@ enum Left {
 }
 
 /// Begins to ask for what came redacted in a room. Where that is under way, the running task looks again before it ends.
-pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
-    if !shared.asking.begin(&room) {
+pub(crate) fn begin(out: &Outward, room: OwnedRoomId) {
+    if !out.tasks.pruned.begin(&room) {
         return;
     }
-    let shared = Arc::clone(shared);
+    let out = out.clone();
     tokio::spawn(async move {
         let (mut wait, mut attempt) = (FIRST_WAIT, 0);
-        while !shared.is_stopping() {
-            shared.asking.look(&room);
-            match Box::pin(attempt_once(&shared, &room, attempt)).await {
-                Ok(Left::Nothing) if shared.asking.finish(&room) => return,
+        while !out.shared.is_stopping() {
+            out.tasks.pruned.look(&room);
+            match Box::pin(attempt_once(&out, &room, attempt)).await {
+                Ok(Left::Nothing) if out.tasks.pruned.finish(&room) => return,
                 Ok(Left::Nothing | Left::Some) => wait = FIRST_WAIT,
                 Err(Unavailable::Stopping) => break,
                 Ok(Left::All) => {
@@ -63,27 +57,28 @@ pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
             }
             attempt += 1;
         }
-        shared.asking.abandon(&room);
+        out.tasks.pruned.abandon(&room);
     });
 }
 
-async fn attempt_once(shared: &Arc<Shared>, room: &RoomId, attempt: usize) -> Result<Left, Unavailable> {
+async fn attempt_once(out: &Outward, room: &RoomId, attempt: usize) -> Result<Left, Unavailable> {
+    let shared = &out.shared;
     let query = PRUNED_UPDATES.under(&(room,));
     let rows = shared.store.scan_all(query).await?;
     let mut wanted: Vec<OwnedEventId> = rows.into_iter().map(|((_, id), ())| id).collect();
     let Some(version) = shared.reader.version(room).await?.filter(|_| !wanted.is_empty()) else {
         // The worker deletes the marker, as it writes it: a commit from here could delete one that was written after
         // the rows were read.
-        restore_updates(shared, room, Vec::new()).await?;
+        restore_updates(out, room, Vec::new()).await?;
         return Ok(Left::Nothing);
     };
     let before = wanted.len();
-    for server in servers(shared, room, attempt).await? {
+    for server in servers(out, room, attempt).await? {
         // Not always the first ones: nobody may have those.
         let commit = attempt.checked_rem(wanted.len()).unwrap_or(0);
         wanted.rotate_left(commit);
         let ids: Vec<OwnedEventId> = wanted.iter().take(MAX_EVENT_IDS_PER_REQUEST).cloned().collect();
-        let answer = shared.ports.peers.events(&version, &server, &ids).await;
+        let answer = out.tasks.peers.events(&version, &server, &ids).await;
         let whole: Vec<Verified> = answer
             .unwrap_or_default()
             .into_iter()
@@ -91,7 +86,7 @@ async fn attempt_once(shared: &Arc<Shared>, room: &RoomId, attempt: usize) -> Re
             .collect();
         wanted.retain(|id| !whole.iter().any(|event| event.pdu().event_id() == id));
         if !whole.is_empty() {
-            restore_updates(shared, room, whole).await?;
+            restore_updates(out, room, whole).await?;
         }
         if wanted.is_empty() {
             break;
@@ -100,23 +95,23 @@ async fn attempt_once(shared: &Arc<Shared>, room: &RoomId, attempt: usize) -> Re
     Ok(if wanted.len() < before { Left::Some } else { Left::All })
 }
 
-async fn restore_updates(shared: &Arc<Shared>, room: &RoomId, whole: Vec<Verified>) -> Result<(), Unavailable> {
+async fn restore_updates(out: &Outward, room: &RoomId, whole: Vec<Verified>) -> Result<(), Unavailable> {
     let (reply, answer) = oneshot::channel();
-    shared.send(room, Command::RestoreUpdates(whole, reply)).await?;
+    out.shared.send(room, Command::RestoreUpdates(whole, reply)).await?;
     answer.await.unwrap_or(Err(Unavailable::Interrupted))
 }
 
 /// The other servers in the room, some of them.
-async fn servers(shared: &Shared, room: &RoomId, attempt: usize) -> Result<Vec<OwnedServerName>, Unavailable> {
-    let ours = shared.identity.server_name();
-    let servers = shared.reader.servers_in(room).await?;
+async fn servers(out: &Outward, room: &RoomId, attempt: usize) -> Result<Vec<OwnedServerName>, Unavailable> {
+    let ours = out.shared.identity.server_name();
+    let servers = out.shared.reader.servers_in(room).await?;
     Ok(select_peers(servers, &[ours], attempt, MAX_SERVERS))
 }
 
 /// Asks for those of these events that came redacted, so that the text need not be worked out without them first.
 /// What nobody has at present is asked for again when the room has it.
 pub(crate) async fn fill(
-    shared: &Shared,
+    out: &Outward,
     room: &RoomId,
     version: &RoomVersion,
     events: &mut [Verified],
@@ -130,10 +125,10 @@ pub(crate) async fn fill(
     if pruned.is_empty() {
         return Ok(());
     }
-    for server in servers(shared, room, 0).await? {
+    for server in servers(out, room, 0).await? {
         let wanted: Vec<OwnedEventId> = pruned.keys().cloned().collect();
         for ids in wanted.chunks(MAX_EVENT_IDS_PER_REQUEST) {
-            let Ok(answer) = shared.ports.peers.events(version, &server, ids).await else {
+            let Ok(answer) = out.tasks.peers.events(version, &server, ids).await else {
                 break;
             };
             for event in answer.into_iter().filter(|event| !event.redacted_on_receipt()) {
@@ -150,54 +145,8 @@ impl Rooms {
     /// At boot: goes on asking.
     pub(crate) async fn ask_for_pruned_updates(&self) -> Result<(), Unavailable> {
         for ((room,), ()) in self.shared.store.scan_all(PRUNED_ROOMS.under(&())).await? {
-            begin(&self.shared, room);
+            begin(&self.outward(), room);
         }
         Ok(())
-    }
-}
-
-impl Worker {
-    /// Asks for what came redacted, where a turn noted some. To be called when that turn is on disk.
-    pub(crate) fn ask_for_pruned_updates(&self) {
-        begin(&self.shared, self.room.clone());
-    }
-
-    pub(crate) async fn restore_updates(
-        &mut self,
-        events: Vec<Verified>,
-        commit: &mut PendingCommit,
-        reply: Reply<(), Unavailable>,
-    ) {
-        self.seal(commit);
-        self.fresh(commit).await;
-        match Box::pin(self.take_whole(events, commit)).await {
-            Ok(()) => commit.answer(reply, ()),
-            Err(error) => {
-                commit.abandon();
-                let _ = reply.send(Err(error));
-            }
-        }
-    }
-
-    async fn take_whole(&mut self, events: Vec<Verified>, commit: &mut PendingCommit) -> Result<(), Unavailable> {
-        if self.open().await?.is_none() {
-            return Ok(());
-        }
-        let shared = Arc::clone(&self.shared);
-        if events.is_empty() {
-            // All earlier turns are committed, and this one has noted nothing.
-            let left = shared.store.scan(PRUNED_UPDATES.under(&(&self.room,)).limit(1)).await?;
-            if left.is_empty() {
-                commit.batch.delete(&PRUNED_ROOMS, &(&self.room,));
-            }
-            return Ok(());
-        }
-        let Some(active) = self.active.as_mut() else {
-            return Ok(());
-        };
-        let mut session = MergeSession::new(active, commit, &shared.reader, shared.identity.server_name()).await?;
-        let events = events.into_iter().map(Verified::into_pdu);
-        let events = events.filter(|event| event.room_id() == self.room).collect();
-        session.restore_updates(events).await
     }
 }

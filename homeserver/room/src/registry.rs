@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use weft_store::Store;
 
 use crate::{
-    Identity, Ports, Reader, RoomConfig, Unavailable, mailbox::Command, room_tasks::RoomTasks, worker::Worker,
+    Clock, CommitSink, Identity, Reader, RoomConfig, Unavailable, background::Background, mailbox::Command,
+    room_tasks::RoomTasks, worker::Worker,
 };
 
 /// What all workers of a server share. Not a place for services: everything here is needed by each worker.
@@ -26,18 +27,17 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) reader: Reader,
     pub(crate) identity: Arc<dyn Identity>,
-    pub(crate) ports: Ports,
+    pub(crate) sink: Arc<dyn CommitSink>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Work that needs other servers. What a worker can do with it is to request some.
+    pub(crate) background: Arc<dyn Background>,
     slots: Mutex<HashMap<OwnedRoomId, Slot>>,
     presence: Mutex<HashMap<OwnedRoomId, Instant>>,
     joining: Mutex<HashMap<OwnedRoomId, CancellationToken>>,
     /// Held while an invitation from outside is counted and written.
     pub(crate) outside: tokio::sync::Mutex<()>,
-    /// Ask for updates that came redacted: [`crate::pruned`].
-    pub(crate) asking: RoomTasks,
     /// Wait for witness events that are due: [`crate::witness`].
     pub(crate) witnesses: RoomTasks,
-    /// Fetch what was before this server's time: [`crate::history`].
-    pub(crate) histories: RoomTasks,
     /// When the last room was made here, and how many at that time or by an earlier clock since.
     created: Mutex<(MilliSecondsSinceUnixEpoch, u32)>,
     /// The last client's request that was forgotten, by time and event.
@@ -61,19 +61,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const PRESENCE_SWEEP: usize = 4_096;
 
 impl Shared {
-    pub(crate) fn new(config: RoomConfig, store: Store, identity: Arc<dyn Identity>, ports: Ports) -> Self {
+    pub(crate) fn new(
+        config: RoomConfig,
+        store: Store,
+        identity: Arc<dyn Identity>,
+        (sink, clock): (Arc<dyn CommitSink>, Arc<dyn Clock>),
+        background: Arc<dyn Background>,
+    ) -> Self {
         Self {
             config,
             reader: Reader::new(store.clone()),
             store,
             identity,
-            ports,
+            sink,
+            clock,
+            background,
             slots: Mutex::default(),
             presence: Mutex::default(),
             joining: Mutex::default(),
             outside: tokio::sync::Mutex::default(),
-            asking: RoomTasks::default(),
-            histories: RoomTasks::default(),
             witnesses: RoomTasks::default(),
             created: Mutex::new((MilliSecondsSinceUnixEpoch(0_u32.into()), 0)),
             forgotten: Mutex::default(),
@@ -218,6 +224,7 @@ impl Shared {
     /// Refuses new commands, lets every worker seal and end, and waits for them.
     pub(crate) async fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.background.stop();
         let slots: Vec<Slot> = lock(&self.slots).values().cloned().collect();
         for slot in &slots {
             // The nudge wakes a worker that sleeps; it then sees that the server is stopping.

@@ -8,6 +8,7 @@ use weft_store::Store;
 
 use crate::{
     Identity, InvitationBounds, Ports, Reader,
+    background::{Outward, Tasks},
     mailbox::{Command, Reply},
     registry::Shared,
 };
@@ -69,14 +70,27 @@ pub enum Unavailable {
 #[derive(Clone)]
 pub struct Rooms {
     pub(crate) shared: Arc<Shared>,
+    /// What asks other servers, beside the workers.
+    pub(crate) tasks: Arc<Tasks>,
 }
 
 impl Rooms {
     /// Makes the door. No worker runs before it is needed; call [`Rooms::recover`] before serving.
     #[must_use]
     pub fn start(config: RoomConfig, store: Store, identity: Arc<dyn Identity>, ports: Ports) -> Self {
+        let Ports { sink, peers, clock } = ports;
+        let tasks = Arc::new(Tasks::new(peers));
+        let background = Arc::clone(&tasks);
         Self {
-            shared: Arc::new(Shared::new(config, store, identity, ports)),
+            shared: Arc::new(Shared::new(config, store, identity, (sink, clock), background)),
+            tasks,
+        }
+    }
+
+    pub(crate) fn outward(&self) -> Outward {
+        Outward {
+            shared: Arc::clone(&self.shared),
+            tasks: Arc::clone(&self.tasks),
         }
     }
 

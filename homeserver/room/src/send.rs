@@ -281,7 +281,7 @@ impl Worker {
 
     async fn draft_event(&mut self, event: NewEvent) -> Result<UnsentEvent, SendError> {
         self.ready(false).await?;
-        let (signer, now) = (self.signer(), self.shared.ports.clock.now());
+        let (signer, now) = (self.signer(), self.shared.clock.now());
         let Some(active) = self.active.as_ref() else {
             return Err(SendError::UnknownRoom(self.room.clone()));
         };

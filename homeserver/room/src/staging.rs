@@ -2,10 +2,15 @@
 //!
 //! Must not decide about events: a transaction is answered when its rows are on disk.
 
-use std::{collections::BTreeMap, time::Duration};
+mod waiting;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt};
 use weft_dag::{RoomVersion, Unchecked, Verified};
 use weft_store::{
     Batch, CommitError,
@@ -16,22 +21,24 @@ use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
 use crate::{
     Rooms, Unavailable,
     ingest::{
-        Ingest, Staged,
+        Ingest, IngestReport, Lacks, Portion, Staged, Want,
         merge_session::MergeSession,
         state_reset::resets,
         unconfirmed::{UnconfirmedExtremities, unconfirmed_extremities},
     },
-    mailbox::Command,
+    mailbox::{Command, Reply},
     pending_commit::PendingCommit,
     worker::Worker,
 };
 
 /// Staged events of one portion: what is waiting in the mailbox comes before the next one.
-const EVENTS_PER_COMMIT: usize = 50;
+pub(crate) const EVENTS_PER_COMMIT: usize = 50;
 /// When events that wait for something are looked at again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// How often staging is tried where another transaction takes the same row numbers at the same moment.
 const MAX_ATTEMPTS: u32 = 8;
+
+pub(crate) use self::waiting::Waiting;
 
 /// Why events could not be staged. Nothing of the transaction is then on disk.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +57,7 @@ impl Rooms {
     /// When the store fails.
     pub async fn receive(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), ReceiveError> {
         let mut by_room: BTreeMap<OwnedRoomId, Vec<StagedRow>> = BTreeMap::new();
-        let received_at = self.shared.ports.clock.now().get().into();
+        let received_at = self.shared.clock.now().get().into();
         for event in events {
             let row = StagedRow {
                 origin: origin.to_owned(),
@@ -150,6 +157,8 @@ pub(crate) struct Pass {
     waiting: usize,
     /// What the room's mark was when the pass began.
     mark: Option<StagedMark>,
+    /// Events of these rows, and what follows them waits as well. At most as many as are staged.
+    stuck: BTreeSet<OwnedEventId>,
 }
 
 /// What is to be drained, beside the commands in the mailbox. Lost with the worker: the rows are found again by the next.
@@ -159,6 +168,8 @@ pub(crate) struct IngestQueue {
     /// Something was staged, or a timer rang, after the pass had begun: it may be what rows wait for that the pass has left
     /// behind.
     again: bool,
+    /// The first row that the next pass looks at in any case.
+    resume: Option<u64>,
 }
 
 impl IngestQueue {
@@ -195,7 +206,11 @@ impl Left {
 
 impl Worker {
     /// Merges what is staged: a first portion now, the others between the commands that come meanwhile.
-    pub(crate) async fn ingest(&mut self, commit: &mut PendingCommit) {
+    pub(crate) async fn ingest(&mut self, commit: &mut PendingCommit, resume: Option<u64>) {
+        self.ingest_queue.resume = match (self.ingest_queue.resume, resume) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
         if self.ingest_queue.is_under_way() {
             self.ingest_queue.again = true;
             return;
@@ -213,12 +228,13 @@ impl Worker {
             }
         };
         let mark = self.shared.store.get(&STAGED_ROOMS, &(&self.room,)).await;
-        let first = self.negative_cache.begin();
+        let first = self.waiting.begin(self.ingest_queue.resume.take());
         self.ingest_queue.pass = Some(Pass {
             first,
             after: first.max(unstaged),
             waiting: 0,
             mark: mark.unwrap_or_default(),
+            stuck: BTreeSet::new(),
         });
         self.ingest_portion(commit).await;
     }
@@ -232,7 +248,7 @@ impl Worker {
         self.seal(commit);
         self.witness_if_due(commit).await;
         self.fresh(commit).await;
-        let left = match Box::pin(self.ingest_some(commit, pass.after)).await {
+        let left = match Box::pin(self.ingest_some(commit, pass.after, &mut pass.stuck)).await {
             Ok(left) => left,
             Err(error) => {
                 tracing::error!(room = %self.room, %error, "staged events can't be merged");
@@ -248,7 +264,7 @@ impl Worker {
             return;
         }
         self.fresh(commit).await;
-        if self.negative_cache.end(pass.first, pass.after, pass.waiting) {
+        if self.waiting.end(pass.first, pass.after, pass.waiting) {
             self.ingest_later();
         } else if let Some(mark) = pass.mark {
             self.unmark(mark).await;
@@ -281,13 +297,13 @@ impl Worker {
 
     /// Commits the turn and begins another.
     pub(crate) async fn fresh(&mut self, commit: &mut PendingCommit) {
-        let next = PendingCommit::new(&self.room, self.shared.ports.clock.now());
+        let next = PendingCommit::new(&self.room, self.shared.clock.now());
         self.commit(std::mem::replace(commit, next)).await;
     }
 
     /// Looks at what waits again after a while. One timer a room, however often it is asked for.
     fn ingest_later(&mut self) {
-        let Some(due) = self.negative_cache.timer() else { return };
+        let Some(due) = self.waiting.timer() else { return };
         let (shared, room) = (std::sync::Arc::clone(&self.shared), self.room.clone());
         tokio::spawn(async move {
             tokio::time::sleep(TRY_AGAIN_AFTER).await;
@@ -297,7 +313,12 @@ impl Worker {
         });
     }
 
-    async fn ingest_some(&mut self, commit: &mut PendingCommit, after: u64) -> Result<Left, Unavailable> {
+    async fn ingest_some(
+        &mut self,
+        commit: &mut PendingCommit,
+        after: u64,
+        stuck: &mut BTreeSet<OwnedEventId>,
+    ) -> Result<Left, Unavailable> {
         let query = STAGING.under(&(&self.room,)).after(&(&self.room, after));
         let rows = self.shared.store.scan(query.limit(EVENTS_PER_COMMIT)).await?;
         let last = rows.last().map(|((_, number), _)| *number);
@@ -311,40 +332,105 @@ impl Worker {
         };
         let ours = shared.identity.server_name();
         let (staged, unreadable) = read_rows(rows, &active.version);
-        let (now, is_document) = (commit.now, active.document.is_some());
+        let now = commit.now;
         let mut session = MergeSession::new(active, commit, &shared.reader, ours).await?;
         session.unstage(unreadable);
-        let drain = Ingest::new(
-            &mut session,
-            &*shared.ports.peers,
-            &mut self.negative_cache,
-            ours.to_owned(),
-            now,
-        );
         #[cfg(debug_assertions)]
         fail::fail_point!("room::drain_begun");
-        let report = drain.run(staged).await?;
-        #[cfg(debug_assertions)]
-        fail::fail_point!("room::drained");
-        session.unstage(report.done);
-        if let Some(server) = &report.gap {
-            session.note_gap(server);
-        }
-        let unconfirmed_extremities = if is_document && report.appended > 0 {
-            unconfirmed_extremities(&session).await?
-        } else {
-            UnconfirmedExtremities::default()
-        };
-        let resets = resets(&session, &session.state_resets).await?;
-        let waiting = report.waiting.len();
+        let report = Ingest::new(&mut session, now).run(staged, stuck).await?;
+        let taken = Taken::of(&mut session, report).await?;
+        let waiting = taken.waiting;
         if waiting == 0 && after <= active.unstaged {
             active.unstaged = last.unwrap_or(active.unstaged);
         }
-        self.resend_resets(&resets, commit).await?;
-        if report.appended > 0 {
-            self.reconcile(&unconfirmed_extremities, commit).await?;
-        }
+        self.follow_up(taken, commit).await?;
         Ok(Left { last, more, waiting })
+    }
+
+    /// Merges a portion of what was fetched.
+    pub(crate) async fn merge(
+        &mut self,
+        portion: Portion,
+        commit: &mut PendingCommit,
+        reply: Reply<Vec<Lacks>, Unavailable>,
+    ) {
+        if let Err(error) = self.open().await {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        if !portion.events.is_empty() {
+            self.seal(commit);
+            self.witness_if_due(commit).await;
+        }
+        self.fresh(commit).await;
+        match Box::pin(self.merge_some(portion, commit)).await {
+            Ok(lacks) => commit.answer(reply, lacks),
+            Err(error) => {
+                commit.abandon();
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    async fn merge_some(&mut self, portion: Portion, commit: &mut PendingCommit) -> Result<Vec<Lacks>, Unavailable> {
+        if self.open().await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let shared = std::sync::Arc::clone(&self.shared);
+        let Some(active) = self.active.as_mut() else {
+            return Ok(Vec::new());
+        };
+        let now = commit.now;
+        let mut session = MergeSession::new(active, commit, &shared.reader, shared.identity.server_name()).await?;
+        let gap = portion.gap.clone();
+        let mut report = Ingest::new(&mut session, now).place(portion).await?;
+        if let Some(server) = gap.filter(|_| report.appended > 0) {
+            // What filled the gap was a state, not the events: they are fetched like those of the past.
+            session.note_gap(&server);
+        }
+        let lacks = std::mem::take(&mut report.lacks);
+        let taken = Taken::of(&mut session, report).await?;
+        self.follow_up(taken, commit).await?;
+        Ok(lacks)
+    }
+
+    /// What is to be done after events of other servers came in, in the same turn.
+    async fn follow_up(&mut self, taken: Taken, commit: &mut PendingCommit) -> Result<(), Unavailable> {
+        commit.wants.extend(taken.wants);
+        self.resend_resets(&taken.resets, commit).await?;
+        if taken.appended > 0 {
+            self.reconcile(&taken.unconfirmed_extremities, commit).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a number of events left behind.
+struct Taken {
+    appended: usize,
+    waiting: usize,
+    wants: Vec<Want>,
+    unconfirmed_extremities: UnconfirmedExtremities,
+    resets: Vec<std::sync::Arc<weft_dag::Pdu>>,
+}
+
+impl Taken {
+    async fn of(session: &mut MergeSession<'_>, report: IngestReport) -> Result<Self, Unavailable> {
+        #[cfg(debug_assertions)]
+        fail::fail_point!("room::drained");
+        session.unstage(report.done);
+        let unconfirmed_extremities = if session.has_text() && report.appended > 0 {
+            unconfirmed_extremities(session).await?
+        } else {
+            UnconfirmedExtremities::default()
+        };
+        Ok(Self {
+            appended: report.appended,
+            waiting: report.waiting.len(),
+            wants: report.wants,
+            unconfirmed_extremities,
+            resets: resets(session, &session.state_resets).await?,
+        })
     }
 }
 
@@ -368,7 +454,10 @@ fn read_rows(rows: Vec<((OwnedRoomId, u64), StagedRow)>, version: &RoomVersion) 
     (staged, unreadable)
 }
 
-fn read_row(row: StagedRow, version: &RoomVersion) -> Option<(OwnedServerName, MilliSecondsSinceUnixEpoch, Verified)> {
+pub(crate) fn read_row(
+    row: StagedRow,
+    version: &RoomVersion,
+) -> Option<(OwnedServerName, MilliSecondsSinceUnixEpoch, Verified)> {
     let json = std::str::from_utf8(&row.json).ok()?;
     let id = Unchecked::parse(json, version).ok()?.event_id().to_owned();
     let event = Verified::from_trusted_json(json, id, version, row.redacted).ok()?;

@@ -193,7 +193,7 @@ async fn wait_and_send(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unav
     let Some(due) = shared.store.get(&UNWITNESSED, &(room,)).await? else {
         return Ok(false);
     };
-    let left = due.saturating_sub(shared.ports.clock.now().get().into());
+    let left = due.saturating_sub(shared.clock.now().get().into());
     // A clock that was set back doesn't make it later.
     let left = Duration::from_millis(left.min(WITNESS_INTERVAL_MS));
     // Not all servers of a room at the same moment: events beside one another make work for everybody.

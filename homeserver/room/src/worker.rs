@@ -13,8 +13,14 @@ use weft_dag::Signer;
 use weft_store::CommitError;
 
 use crate::{
-    Unavailable, active_room::ActiveRoom, gaps::NegativeCache, history, mailbox::Command,
-    pending_commit::PendingCommit, reconcile::Reconciliation, registry::Shared, staging::IngestQueue, witness,
+    Unavailable,
+    active_room::ActiveRoom,
+    mailbox::Command,
+    pending_commit::PendingCommit,
+    reconcile::Reconciliation,
+    registry::Shared,
+    staging::{IngestQueue, Waiting},
+    witness,
 };
 
 /// Commands of one turn at most.
@@ -26,8 +32,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) room: OwnedRoomId,
     pub(crate) active: Option<ActiveRoom>,
-    /// What other servers were asked for in vain.
-    pub(crate) negative_cache: NegativeCache,
+    /// Staged events that wait for others.
+    pub(crate) waiting: Waiting,
     /// Staged events that are being merged.
     pub(crate) ingest_queue: IngestQueue,
     /// What others may not have heard.
@@ -60,7 +66,7 @@ impl Worker {
             shared,
             room,
             active: None,
-            negative_cache: NegativeCache::default(),
+            waiting: Waiting::default(),
             ingest_queue: IngestQueue::default(),
             reconciliation: Reconciliation::default(),
             mailbox,
@@ -118,7 +124,7 @@ impl Worker {
 
     /// One turn.
     async fn work(&mut self, work: Work) {
-        let mut commit = PendingCommit::new(&self.room, self.shared.ports.clock.now());
+        let mut commit = PendingCommit::new(&self.room, self.shared.clock.now());
         let mut next = None;
         match work {
             Work::Commands(first) => next = Some(first),
@@ -155,7 +161,9 @@ impl Worker {
             Command::Diff(vector, reply) => self.diff(vector, commit, reply).await,
             Command::Seal(reply) => self.seal_now(commit, reply).await,
             Command::Nudge => {}
-            Command::Ingest => self.ingest(commit).await,
+            Command::Ingest => self.ingest(commit, None).await,
+            Command::Resume(row) => self.ingest(commit, Some(row)).await,
+            Command::Merge(portion, reply) => self.merge(*portion, commit, reply).await,
             Command::Settle => self.settle(commit).await,
             Command::Reconcile => self.reconcile_extremities(commit).await,
             Command::Witness(due, reply) => self.witness(due, commit, reply).await,
@@ -163,7 +171,9 @@ impl Worker {
             Command::History(events, reply) => self.history(events, commit, reply).await,
             Command::RestoreUpdates(events, reply) => self.restore_updates(events, commit, reply).await,
             Command::Template(request, reply) => self.template(request, reply).await,
-            Command::Accept(origin, event, reply) => self.accept(&origin, *event, commit, reply).await,
+            Command::Accept(origin, event, remote_state, reply) => {
+                self.accept(&origin, *event, remote_state, commit, reply).await
+            }
         }
     }
 
@@ -178,6 +188,7 @@ impl Worker {
             active.owe_names(&mut commit);
         }
         let (pruned, gap, unwitnessed) = (commit.pruned, commit.gap, commit.unwitnessed);
+        let wants = std::mem::take(&mut commit.wants);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::before_commit");
         let mut finished = commit.finish(self.shared.store.positions(), self.shared.identity.server_name());
@@ -192,16 +203,20 @@ impl Worker {
             self.active = None;
         } else if let Some(news) = finished.news() {
             // Readers are told before the callers, so that who is answered finds others already on their way.
-            self.shared.ports.sink.committed(news);
+            self.shared.sink.committed(news);
         }
+        let background = || Arc::clone(&self.shared.background);
         if pruned && result.is_ok() {
-            self.ask_for_pruned_updates();
+            background().fetch_redacted(&self.shared, &self.room);
+        }
+        if !wants.is_empty() && result.is_ok() {
+            background().fetch_missing(&self.shared, &self.room, wants);
+        }
+        if gap && result.is_ok() {
+            background().fetch_history(&self.shared, &self.room);
         }
         if result.is_ok() {
             self.settle_later();
-        }
-        if gap && result.is_ok() {
-            history::begin(&self.shared, self.room.clone());
         }
         if unwitnessed && result.is_ok() {
             witness::begin(&self.shared, self.room.clone());

@@ -29,13 +29,13 @@ pub(crate) enum Undecided {
     Unavailable(#[from] Unavailable),
 }
 
-/// Decides about an event at its place in the graph. `remote_states` is the unverified state before it from
+/// Decides about an event at its place in the graph. `remote_state` is the unverified state before it from
 /// `/state_ids`, for an event with prev events that no server returned; it is resolved together with the states that
 /// are known. `now` is the current state, if the event is to be checked against it (soft failure).
 pub(crate) async fn decide(
     graph: &impl Graph,
     event: Verified,
-    remote_states: Option<StateMap>,
+    remote_state: Option<StateMap>,
     now: Option<&StateView>,
 ) -> Result<(Authorized, StateMap), Undecided> {
     let mut forks = Vec::new();
@@ -46,7 +46,7 @@ pub(crate) async fn decide(
             None => unknown.push(id.clone()),
         }
     }
-    match remote_states {
+    match remote_state {
         Some(state) => forks.push(usable_remote_state(graph, state).await?),
         None if !unknown.is_empty() => return Err(Undecided::Prev(unknown)),
         None => {}
@@ -123,20 +123,20 @@ fn create_id(graph: &impl Graph) -> Option<OwnedEventId> {
 }
 
 /// The part of a remote state that may be used: events that are here and not rejected, and the local create event.
-async fn usable_remote_state(graph: &impl Graph, mut remote_states: StateMap) -> Result<StateMap, Unavailable> {
+async fn usable_remote_state(graph: &impl Graph, mut remote_state: StateMap) -> Result<StateMap, Unavailable> {
     let mut refused = Vec::new();
-    for (key, id) in remote_states.0.iter() {
+    for (key, id) in remote_state.0.iter() {
         if graph.event(id).await?.is_none_or(|known| known.pdu.rejected()) {
             refused.push(key.clone());
         }
     }
     for key in &refused {
-        remote_states.remove(key);
+        remote_state.remove(key);
     }
     if let Some(create) = create_id(graph) {
-        remote_states.insert(("m.room.create".to_owned(), String::new()), create);
+        remote_state.insert(("m.room.create".to_owned(), String::new()), create);
     }
-    Ok(remote_states)
+    Ok(remote_state)
 }
 
 /// The state entries that decide about an event. A malformed event has none; the authorisation rules reject it.

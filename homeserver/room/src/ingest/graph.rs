@@ -2,10 +2,10 @@
 //!
 //! The room's worker is the one that has all this; tests have it in memory. Must not know how a commit is written.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId};
+use ruma::{EventId, OwnedEventId, RoomId};
 use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateMap, StateView};
 use weft_store::tables::rooms::event_flags;
 
@@ -67,9 +67,4 @@ pub(crate) trait Graph: Send + Sync {
     async fn state_after(&self, id: &EventId) -> Result<Option<StateMap>, Unavailable>;
     /// Takes a decided event in.
     async fn append(&mut self, incoming: Incoming) -> Result<(), Unavailable>;
-
-    /// The servers of those who are in the room.
-    fn servers(&self) -> BTreeSet<OwnedServerName> {
-        self.current().joined_servers()
-    }
 }

@@ -1,216 +1,146 @@
 //! Filling gaps: events that an event follows or rests on, and that aren't here, are asked of other servers.
 //!
-//! Everything is bounded: rounds, events, questions in one drain. What was asked for in vain isn't asked for again for a
-//! while, so that a server which makes up a thousand events costs no more than one (T18, T19). Must not decide about
-//! events, only bring them.
+//! Everything is bounded: rounds, events, questions in a time, the wait for each answer. What nobody had isn't asked for
+//! again for a while, so that a server which makes up a thousand events costs no more than one (T18, T19). Must not decide
+//! about events, only bring them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    future::Future,
 };
 
-use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId};
+use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId, ServerName};
+use tokio::time::{Duration, timeout};
 use weft_dag::{StateMap, Verified};
 use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST, MAX_GAP_EVENTS};
 
+use super::{memory::SharedMemory, sight::Sight};
 use crate::{
     PeerError, Peers, StateIds, Unavailable,
-    ingest::{
-        graph::Graph,
-        order::{Links, order},
-    },
+    ingest::order::{Links, order},
     peer_selection::select_peers,
 };
 
-/// Questions about one room to other servers in [`REQUEST_WINDOW_MS`].
-const MAX_REQUESTS: u32 = 60;
-/// Milliseconds in which that many may be asked: as often as what waits is looked at again.
-const REQUEST_WINDOW_MS: u64 = 30_000;
 /// Other servers that are asked where the sender doesn't have it.
 const MAX_OTHER_SERVERS: usize = 2;
-/// How long an event that nobody had isn't asked for again, milliseconds.
-const FORGET_AFTER_MS: u64 = 5 * 60 * 1_000;
-/// Events that are remembered as not to be had. Above it, all are forgotten: it is a memory, not a promise.
-const MAX_REMEMBERED: usize = 10_000;
 /// Event of a state that is fetched where a gap can't be filled: the state of a room of 10,000 members.
 const MAX_STATE_EVENTS: usize = 20_000;
 
-/// What was asked for in vain, and when. Belongs to a room's worker and may be lost at any time.
-#[derive(Debug, Default)]
-pub(crate) struct NegativeCache {
-    events: HashMap<OwnedEventId, MilliSecondsSinceUnixEpoch>,
-    /// Staged rows that wait, as far as is known, and the last one that was looked at.
-    waiting: usize,
-    looked_at: u64,
-    timer: Timer,
-    /// Times that others than the sender might have been asked: each time it is others' turn.
-    attempt: usize,
-    /// Questions asked since then.
-    asked: u32,
-    since: u64,
-}
+/// How long one answer may take. It may be of a hundred events, each a request with a shorter deadline of its own.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The timer after which what waits is looked at again.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Timer {
-    set: Arc<AtomicBool>,
-    rung: Arc<AtomicBool>,
-}
-
-impl Timer {
-    /// The time has come.
-    pub(crate) fn ring(&self) {
-        self.rung.store(true, Ordering::Release);
-        self.set.store(false, Ordering::Release);
-    }
-}
-
-/// So many rows that wait are looked at each time something comes, which may be what they wait for. If there are more,
-/// only when the timer rings: a thousand events that nobody can place must not make each good one dear (T19).
-const FEW: usize = 100;
-
-impl NegativeCache {
-    fn remember(&mut self, id: OwnedEventId, now: MilliSecondsSinceUnixEpoch) {
-        if self.events.len() >= MAX_REMEMBERED {
-            self.events.clear();
-        }
-        self.events.insert(id, now);
-    }
-
-    /// After which row a drain begins.
-    pub(crate) fn begin(&self) -> u64 {
-        let rung = self.timer.rung.swap(false, Ordering::AcqRel);
-        if rung || self.waiting <= FEW { 0 } else { self.looked_at }
-    }
-
-    /// Notes what a drain has found; true where rows wait.
-    pub(crate) fn end(&mut self, first: u64, last: u64, waiting: usize) -> bool {
-        self.waiting = if first == 0 { waiting } else { self.waiting + waiting };
-        self.looked_at = last;
-        self.waiting > 0
-    }
-
-    /// The timer to set; None where it is set already.
-    pub(crate) fn timer(&self) -> Option<Timer> {
-        (!self.timer.set.swap(true, Ordering::AcqRel)).then(|| self.timer.clone())
-    }
-
-    fn recently(&self, id: &OwnedEventId, now: MilliSecondsSinceUnixEpoch) -> bool {
-        let age = |at: &MilliSecondsSinceUnixEpoch| u64::from(now.get()).saturating_sub(u64::from(at.get()));
-        self.events.get(id).is_some_and(|at| age(at) < FORGET_AFTER_MS)
-    }
-}
-
-/// One drain's questions.
-pub(crate) struct EventFetcher<'a> {
+/// The questions of one fetch.
+pub(super) struct EventFetcher<'a> {
     peers: &'a dyn Peers,
-    negative_cache: &'a mut NegativeCache,
-    now: MilliSecondsSinceUnixEpoch,
+    memory: &'a SharedMemory,
+    /// Who sent the event that lacks something.
+    origin: OwnedServerName,
+    us: &'a ServerName,
     /// Somebody could not be reached or was not asked: that an event was not to be had means nothing then.
     unsure: bool,
 }
 
 /// What came of trying to fill a gap.
-#[derive(Debug, Default)]
-pub(crate) struct Filled {
+#[derive(Debug, Default, Clone)]
+pub(super) struct Filled {
     /// Events to decide about before the one with the gap, in order.
-    pub(crate) events: Vec<Verified>,
+    pub(super) events: Vec<Verified>,
     /// For events whose past nobody would give, the state before them as it was told; its events come in `outliers`.
-    pub(crate) remote_states: BTreeMap<OwnedEventId, StateMap>,
+    pub(super) remote_states: BTreeMap<OwnedEventId, StateMap>,
     /// Events known only as part of a state, in the order of their citations.
-    pub(crate) outliers: Vec<Verified>,
+    pub(super) outliers: Vec<Verified>,
+}
+
+impl Filled {
+    /// Only events of a state or an auth chain.
+    pub(super) fn of_outliers(outliers: Vec<Verified>) -> Self {
+        Self {
+            outliers,
+            ..Self::default()
+        }
+    }
 }
 
 impl<'a> EventFetcher<'a> {
-    pub(crate) fn new(
+    pub(super) fn new(
         peers: &'a dyn Peers,
-        negative_cache: &'a mut NegativeCache,
-        now: MilliSecondsSinceUnixEpoch,
+        memory: &'a SharedMemory,
+        origin: OwnedServerName,
+        us: &'a ServerName,
     ) -> Self {
         Self {
             peers,
-            negative_cache,
-            now,
+            memory,
+            origin,
+            us,
             unsure: false,
         }
     }
 
     /// Remembers what nobody had.
     fn remember(&mut self, ids: impl IntoIterator<Item = OwnedEventId>) {
-        for id in ids.into_iter().filter(|_| !self.unsure) {
-            self.negative_cache.remember(id, self.now);
+        if !self.unsure {
+            self.memory.remember(ids);
         }
     }
 
-    /// The events of an answer that are of this room (T35).
-    fn useful(&mut self, room: &RoomId, answer: Result<Vec<Verified>, PeerError>, what: &str) -> Vec<Verified> {
-        match answer {
-            Ok(events) => events
-                .into_iter()
-                .filter(|event| event.pdu().room_id() == room)
-                .collect(),
-            Err(error) => {
-                self.unsure |= matches!(error, PeerError::Unreachable { .. });
-                tracing::debug!(%room, %error, what, "another server could not help");
-                Vec::new()
-            }
+    /// Asks one server, where that may be done now. None: no answer, or none of use.
+    async fn call<T>(
+        &mut self,
+        server: &ServerName,
+        what: &'static str,
+        question: impl Future<Output = Result<T, PeerError>>,
+    ) -> Option<T> {
+        if !self.memory.may_ask(server, &self.origin) {
+            self.unsure = true;
+            return None;
         }
-    }
-
-    /// Whether one more may be asked; counts it.
-    fn may_ask(&mut self) -> bool {
-        let now = u64::from(self.now.get());
-        if now.saturating_sub(self.negative_cache.since) >= REQUEST_WINDOW_MS {
-            self.negative_cache.since = now;
-            self.negative_cache.asked = 0;
-        }
-        let may = self.negative_cache.asked < MAX_REQUESTS;
-        self.negative_cache.asked = self.negative_cache.asked.saturating_add(u32::from(may));
-        self.unsure |= !may;
-        may
+        let answer = timeout(ANSWER_TIMEOUT, question).await.unwrap_or_else(|_| {
+            Err(PeerError::Unreachable {
+                server: server.to_string(),
+                reason: "no answer in time".to_owned(),
+            })
+        });
+        let is_reached = !matches!(answer, Err(PeerError::Unreachable { .. }));
+        self.memory.note_answer(server, is_reached);
+        self.unsure |= !is_reached;
+        answer
+            .inspect_err(|error| tracing::debug!(%error, what, "another server could not help"))
+            .ok()
     }
 
     /// Whom to ask this time: who sent the event, then others in the room.
-    fn servers(&mut self, graph: &impl Graph, origin: &OwnedServerName, us: &OwnedServerName) -> Vec<OwnedServerName> {
-        let attempt = self.negative_cache.attempt;
-        self.negative_cache.attempt = attempt.wrapping_add(1);
-        let others = select_peers(graph.servers(), &[origin, us], attempt, MAX_OTHER_SERVERS);
-        let origin = std::iter::once(origin.clone()).filter(|server| server != us);
+    fn servers(&mut self, graph: &Sight) -> Vec<OwnedServerName> {
+        let attempt = self.memory.next_attempt();
+        let servers = graph.servers.clone();
+        let others = select_peers(servers, &[&self.origin, self.us], attempt, MAX_OTHER_SERVERS);
+        let origin = std::iter::once(self.origin.clone()).filter(|server| *server != *self.us);
         origin.chain(others).collect()
     }
 
     /// Brings what lies between our ends of the graph and an event; where it can't be had, the state there.
     /// None: not to be had at present.
-    pub(crate) async fn fill(
-        &mut self,
-        graph: &impl Graph,
-        event: &Verified,
-        origin: &OwnedServerName,
-        us: &OwnedServerName,
-    ) -> Result<Option<Filled>, Unavailable> {
-        if event
-            .pdu()
-            .prev_events()
-            .iter()
-            .any(|id| self.negative_cache.recently(id, self.now))
-        {
+    pub(super) async fn fill(&mut self, graph: &Sight, event: &Verified) -> Result<Option<Filled>, Unavailable> {
+        let prev = event.pdu().prev_events();
+        if prev.iter().any(|id| self.memory.is_absent(id)) {
             return Ok(None);
         }
         let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
-        let servers = self.servers(graph, origin, us);
+        let servers = self.servers(graph);
+        if unknown_before(graph, event, &pool).await?.is_empty() {
+            // What was missing came meanwhile.
+            return Ok(Some(Filled::default()));
+        }
         for server in &servers {
             self.walk_back(graph, event, server, &mut pool).await?;
             if unknown_before(graph, event, &pool).await?.is_empty() {
                 if !is_anchored(graph, event, &pool).await? {
-                    tracing::debug!(room = %graph.room_id(), event = %event.pdu().event_id(), %origin, "an event of the past");
+                    let (room, id, origin) = (&graph.room, event.pdu().event_id(), &self.origin);
+                    tracing::debug!(%room, event = %id, %origin, "event precedes our join; left to the room's history");
                     return Ok(None);
                 }
-                let events = order(pool.into_values().collect(), Links::All, |event| event.pdu());
                 return Ok(Some(Filled {
-                    events,
+                    events: order(pool.into_values().collect(), Links::All, |event| event.pdu()),
                     ..Filled::default()
                 }));
             }
@@ -221,34 +151,28 @@ impl<'a> EventFetcher<'a> {
     /// Asks one server for what is missing, round after round, as long as that gets on.
     async fn walk_back(
         &mut self,
-        graph: &impl Graph,
+        graph: &Sight,
         event: &Verified,
         server: &OwnedServerName,
         pool: &mut BTreeMap<OwnedEventId, Verified>,
     ) -> Result<(), Unavailable> {
         let earliest: Vec<OwnedEventId> = graph
-            .extremities()
-            .into_iter()
+            .extremities
+            .iter()
             .take(MAX_EVENT_IDS_PER_REQUEST)
+            .cloned()
             .collect();
+        let (room, version) = (&graph.room, &graph.version);
         while pool.len() < MAX_GAP_EVENTS {
             let latest = with_unknown_past(graph, event, pool).await?;
-            if latest.is_empty() || !self.may_ask() {
+            if latest.is_empty() {
                 return Ok(());
             }
-            let answer = self
-                .peers
-                .missing_events(
-                    graph.room_id(),
-                    graph.version(),
-                    server,
-                    &earliest,
-                    &latest,
-                    MAX_BACKFILL_EVENTS,
-                )
-                .await;
             let before = pool.len();
-            for got in self.useful(graph.room_id(), answer, "missing events") {
+            let peers = self.peers;
+            let question = peers.missing_events(room, version, server, &earliest, &latest, MAX_BACKFILL_EVENTS);
+            let answer = self.call(server, "missing events", question).await;
+            for got in of_room(room, answer) {
                 if got.pdu().event_id() != event.pdu().event_id() && pool.len() < MAX_GAP_EVENTS {
                     pool.entry(got.pdu().event_id().to_owned()).or_insert(got);
                 }
@@ -269,25 +193,23 @@ impl<'a> EventFetcher<'a> {
     /// Asks one server for what is missing by its own name.
     async fn go_back(
         &mut self,
-        graph: &impl Graph,
+        graph: &Sight,
         event: &Verified,
         server: &OwnedServerName,
         pool: &mut BTreeMap<OwnedEventId, Verified>,
     ) -> Result<(), Unavailable> {
         // A sender's own server has the event: it would have said.
-        if event.pdu().sender().server_name() == *server || !self.may_ask() {
+        if event.pdu().sender().server_name() == *server {
             return Ok(());
         }
         let mut unknown = unknown_before(graph, event, pool).await?;
         unknown.truncate(MAX_EVENT_IDS_PER_REQUEST);
-        let (room, version) = (graph.room_id(), graph.version());
-        let answer = self
-            .peers
-            .backfill(room, version, server, &unknown, MAX_BACKFILL_EVENTS)
-            .await;
-        for got in self.useful(room, answer, "events before one that is not here") {
+        let (room, version, peers) = (&graph.room, &graph.version, self.peers);
+        let question = peers.backfill(room, version, server, &unknown, MAX_BACKFILL_EVENTS);
+        let answer = self.call(server, "events before one that is not here", question).await;
+        for got in of_room(room, answer) {
             let id = got.pdu().event_id();
-            if pool.len() < MAX_GAP_EVENTS && graph.state_after(id).await?.is_none() {
+            if pool.len() < MAX_GAP_EVENTS && !graph.has_state_after(id).await? {
                 pool.entry(id.to_owned()).or_insert(got);
             }
         }
@@ -297,7 +219,7 @@ impl<'a> EventFetcher<'a> {
     /// Nobody gives the events, or they are too many: the state at the edge of the gap is asked for instead.
     async fn trust_remote_state(
         &mut self,
-        graph: &impl Graph,
+        graph: &Sight,
         event: &Verified,
         pool: BTreeMap<OwnedEventId, Verified>,
         servers: &[OwnedServerName],
@@ -324,39 +246,35 @@ impl<'a> EventFetcher<'a> {
 
     async fn state_at(
         &mut self,
-        graph: &impl Graph,
+        graph: &Sight,
         edge: &OwnedEventId,
         servers: &[OwnedServerName],
     ) -> Option<(OwnedServerName, StateIds)> {
+        let peers = self.peers;
         for server in servers {
-            if !self.may_ask() {
-                return None;
-            }
-            match self.peers.state_ids(graph.room_id(), server, edge).await {
-                Ok(ids) if ids.state.len() + ids.auth_chain.len() <= MAX_STATE_EVENTS => {
+            let question = peers.state_ids(&graph.room, server, edge);
+            match self.call(server, "the state at the edge of a gap", question).await {
+                Some(ids) if ids.state.len().saturating_add(ids.auth_chain.len()) <= MAX_STATE_EVENTS => {
                     return Some((server.clone(), ids));
                 }
-                Ok(_) => tracing::warn!(room = %graph.room_id(), %server, "a state of too many events"),
-                Err(error) => {
-                    self.unsure |= matches!(error, PeerError::Unreachable { .. });
-                    tracing::debug!(room = %graph.room_id(), %error, "no state at the edge of a gap");
-                }
+                Some(_) => tracing::warn!(room = %graph.room, %server, "a state of too many events"),
+                None => {}
             }
         }
         None
     }
 
     /// Brings these events and all that they rest on, in the order of their citations. None: not to be had.
-    pub(crate) async fn fetch(
+    async fn fetch(
         &mut self,
-        graph: &impl Graph,
+        graph: &Sight,
         ids: &[OwnedEventId],
         servers: &[OwnedServerName],
     ) -> Result<Option<Vec<Verified>>, Unavailable> {
         let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
         let mut wanted: BTreeSet<OwnedEventId> = absent(graph, ids, &pool).await?;
         while !wanted.is_empty() {
-            if wanted.iter().any(|id| self.negative_cache.recently(id, self.now)) || pool.len() > MAX_STATE_EVENTS {
+            if wanted.iter().any(|id| self.memory.is_absent(id)) || pool.len() > MAX_STATE_EVENTS {
                 return Ok(None);
             }
             let before = pool.len();
@@ -385,18 +303,19 @@ impl<'a> EventFetcher<'a> {
 
     async fn fetch_from(
         &mut self,
-        graph: &impl Graph,
+        graph: &Sight,
         server: &OwnedServerName,
         wanted: &BTreeSet<OwnedEventId>,
         pool: &mut BTreeMap<OwnedEventId, Verified>,
     ) {
         let wanted: Vec<OwnedEventId> = wanted.iter().cloned().collect();
+        let peers = self.peers;
         for chunk in wanted.chunks(MAX_EVENT_IDS_PER_REQUEST) {
-            if !self.may_ask() {
+            let question = peers.events(&graph.version, server, chunk);
+            let Some(answer) = self.call(server, "events", question).await else {
                 return;
-            }
-            let answer = self.peers.events(graph.version(), server, chunk).await;
-            for got in self.useful(graph.room_id(), answer, "events") {
+            };
+            for got in of_room(&graph.room, Some(answer)) {
                 // Only what was asked for: an answer isn't a way to bring in other things.
                 if chunk.iter().any(|id| id == got.pdu().event_id()) {
                     pool.insert(got.pdu().event_id().to_owned(), got);
@@ -406,23 +325,57 @@ impl<'a> EventFetcher<'a> {
     }
 
     /// Brings what an event rests on and isn't here.
-    pub(crate) async fn fetch_auth(
+    pub(super) async fn fetch_auth(
         &mut self,
-        graph: &impl Graph,
+        graph: &Sight,
         missing: &[OwnedEventId],
-        origin: &OwnedServerName,
-        us: &OwnedServerName,
     ) -> Result<Option<Vec<Verified>>, Unavailable> {
-        let servers = self.servers(graph, origin, us);
+        let servers = self.servers(graph);
         self.fetch(graph, missing, &servers).await
+    }
+
+    /// Adds to what fills a gap that which its events, and the one with the gap, rest on and isn't here. What is not to be
+    /// had is left out: the events that rest on it have no place then.
+    pub(super) async fn add_auth(
+        &mut self,
+        graph: &Sight,
+        event: &Verified,
+        filled: &mut Filled,
+    ) -> Result<(), Unavailable> {
+        let coming: BTreeMap<OwnedEventId, Verified> = filled
+            .events
+            .iter()
+            .chain(&filled.outliers)
+            .map(|event| (event.pdu().event_id().to_owned(), event.clone()))
+            .collect();
+        let cited: Vec<OwnedEventId> = std::iter::once(event)
+            .chain(&filled.events)
+            .flat_map(|event| event.pdu().auth_events())
+            .cloned()
+            .collect();
+        let missing: Vec<OwnedEventId> = absent(graph, &cited, &coming).await?.into_iter().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if let Some(outliers) = self.fetch_auth(graph, &missing).await? {
+            filled.outliers.extend(outliers);
+            filled.outliers = order(std::mem::take(&mut filled.outliers), Links::Auth, |event| event.pdu());
+        }
+        Ok(())
     }
 }
 
-/// Lets go of what the event doesn't need. Whoever is asked for the past of an event goes back beyond what is here, if that
+/// The events of an answer that are of this room (T35).
+fn of_room(room: &RoomId, answer: Option<Vec<Verified>>) -> impl Iterator<Item = Verified> {
+    let events = answer.unwrap_or_default().into_iter();
+    events.filter(move |event| event.pdu().room_id() == room)
+}
+
+/// Drops events that the event doesn't need. Whoever is asked for the past of an event goes back beyond what is here, if that
 /// is no ancestor of our ends; what lies there is older than our join. It comes with the room's history, as the past:
 /// taken in now it would be an end of the graph, and bring back what was changed since.
 async fn keep_needed(
-    graph: &impl Graph,
+    graph: &Sight,
     event: &Verified,
     pool: &mut BTreeMap<OwnedEventId, Verified>,
 ) -> Result<(), Unavailable> {
@@ -445,7 +398,7 @@ async fn keep_needed(
 /// the room makes no event that follows nothing of what is here since: it is of the past, and waits until that is here.
 /// A server that sends such events again would have them taken for ends of the graph.
 async fn is_anchored(
-    graph: &impl Graph,
+    graph: &Sight,
     event: &Verified,
     pool: &BTreeMap<OwnedEventId, Verified>,
 ) -> Result<bool, Unavailable> {
@@ -460,20 +413,20 @@ async fn is_anchored(
     Ok(false)
 }
 
-async fn is_persisted(graph: &impl Graph, id: &EventId) -> Result<bool, Unavailable> {
+async fn is_persisted(graph: &Sight, id: &EventId) -> Result<bool, Unavailable> {
     Ok(graph.event(id).await?.is_some_and(|known| !known.outlier))
 }
 
 /// The event and those of the pool that follow something which is neither here nor in the pool.
 async fn with_unknown_past(
-    graph: &impl Graph,
+    graph: &Sight,
     event: &Verified,
     pool: &BTreeMap<OwnedEventId, Verified>,
 ) -> Result<Vec<OwnedEventId>, Unavailable> {
     let mut edge = Vec::new();
     for candidate in std::iter::once(event).chain(pool.values()) {
         for id in candidate.pdu().prev_events() {
-            if !pool.contains_key(id) && graph.state_after(id).await?.is_none() {
+            if !pool.contains_key(id) && !graph.has_state_after(id).await? {
                 edge.push(candidate.pdu().event_id().to_owned());
                 break;
             }
@@ -486,7 +439,7 @@ async fn with_unknown_past(
 }
 
 async fn unknown_before(
-    graph: &impl Graph,
+    graph: &Sight,
     event: &Verified,
     pool: &BTreeMap<OwnedEventId, Verified>,
 ) -> Result<Vec<OwnedEventId>, Unavailable> {
@@ -495,7 +448,7 @@ async fn unknown_before(
         .chain(pool.values())
         .flat_map(|event| event.pdu().prev_events())
     {
-        if !pool.contains_key(id) && graph.state_after(id).await?.is_none() {
+        if !pool.contains_key(id) && !graph.has_state_after(id).await? {
             unknown.push(id.clone());
         }
     }
@@ -503,7 +456,7 @@ async fn unknown_before(
 }
 
 async fn absent(
-    graph: &impl Graph,
+    graph: &Sight,
     ids: &[OwnedEventId],
     pool: &BTreeMap<OwnedEventId, Verified>,
 ) -> Result<BTreeSet<OwnedEventId>, Unavailable> {
@@ -517,7 +470,7 @@ async fn absent(
 }
 
 /// The told state by type and state key. What is said twice is said once: the first counts.
-async fn remote_state(graph: &impl Graph, ids: &StateIds, fetched: &[Verified]) -> Result<StateMap, Unavailable> {
+async fn remote_state(graph: &Sight, ids: &StateIds, fetched: &[Verified]) -> Result<StateMap, Unavailable> {
     let fetched: HashMap<_, _> = fetched
         .iter()
         .map(|event| (event.pdu().event_id(), event.pdu()))

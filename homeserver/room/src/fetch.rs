@@ -1,0 +1,348 @@
+//! Fetching what events of other servers lack: one task a room, beside its worker.
+//!
+//! The worker names staged events that follow or rest on what is not here, after the commit of its turn. The task asks other
+//! servers, and hands over complete sets in the order of the graph, a portion at a time, each after the commit of the one
+//! before. The staged rows stay on disk until the worker has merged them: what a crash interrupts begins again.
+//!
+//! A server that does not answer delays only the events that it sent: of each origin one fetch runs at a time. Must not
+//! decide about events; a worker never waits for it.
+
+mod gaps;
+mod memory;
+mod sight;
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Duration, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use weft_dag::{StateMap, Verified};
+use weft_store::tables::rooms::STAGING;
+
+use self::{
+    gaps::{EventFetcher, Filled},
+    memory::SharedMemory,
+    sight::Sight,
+};
+use crate::{
+    Unavailable,
+    background::Outward,
+    ingest::{Fetched, Lacks, Portion, Want},
+    mailbox::Command,
+    staging::{EVENTS_PER_COMMIT, read_row},
+};
+
+/// Events of a room that wait for their fetch. Others stay staged, and are named again when the worker next looks at them.
+const MAX_WANTS: usize = 100;
+/// Fetches of a room that run at a time, each for an event of another origin.
+const MAX_AT_ONCE: usize = 4;
+/// How long the fetch for one event may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(3 * 60);
+/// How long a membership event that was brought to us waits for what it lacks: its server waits for the answer.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often an event is tried with what was fetched for it.
+pub(crate) const MAX_ROUNDS: usize = 3;
+/// A task without work ends after this time, and with it what it remembers.
+const LINGER: Duration = Duration::from_secs(5 * 60);
+
+/// The fetchers of all rooms.
+#[derive(Debug, Default)]
+pub(crate) struct Fetchers {
+    rooms: Mutex<HashMap<OwnedRoomId, RoomFetcher>>,
+    stopping: CancellationToken,
+}
+
+#[derive(Debug, Clone)]
+struct RoomFetcher {
+    wants: mpsc::Sender<Want>,
+    memory: Arc<SharedMemory>,
+}
+
+impl Fetchers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, RoomFetcher>> {
+        // A map can't be half-changed, so a panic elsewhere doesn't spoil it.
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends all tasks, whatever they wait for. What they were to fetch is still staged.
+    pub(crate) fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// The fetcher of a room. Starts one where none runs, or where the last one ended by a panic.
+    fn of<'a>(rooms: &'a mut HashMap<OwnedRoomId, RoomFetcher>, out: &Outward, room: &RoomId) -> &'a mut RoomFetcher {
+        let start = || {
+            let (wants, queue) = mpsc::channel(MAX_WANTS);
+            let memory = Arc::<SharedMemory>::default();
+            let fetch = Fetch {
+                out: out.clone(),
+                room: room.to_owned(),
+                memory: Arc::clone(&memory),
+            };
+            tokio::spawn(run(fetch, queue));
+            RoomFetcher { wants, memory }
+        };
+        let fetcher = rooms.entry(room.to_owned()).or_insert_with(start);
+        if fetcher.wants.is_closed() {
+            *fetcher = start();
+        }
+        fetcher
+    }
+
+    /// Removes a room's fetcher, if nothing was requested of it meanwhile.
+    fn end(&self, room: &RoomId, queue: &mpsc::Receiver<Want>) -> bool {
+        let mut rooms = self.lock();
+        // Requests are sent under this lock.
+        if queue.is_empty() {
+            rooms.remove(room);
+        }
+        queue.is_empty()
+    }
+}
+
+/// Requests that these events get what they lack. What finds no room in the queue stays staged.
+pub(crate) fn want(out: &Outward, room: &RoomId, wants: Vec<Want>) {
+    // Under the lock, so that the task doesn't end between finding it and the request.
+    let mut rooms = out.tasks.fetchers.lock();
+    let fetcher = Fetchers::of(&mut rooms, out, room);
+    for want in wants {
+        let _ = fetcher.wants.try_send(want);
+    }
+}
+
+/// Fetches what a membership event lacks that another server brought, and has the worker merge it. Gives the state before
+/// the event as it was told, if that was asked for. None: not to be had.
+pub(crate) async fn bring_for(
+    out: &Outward,
+    event: &Verified,
+    origin: OwnedServerName,
+    lacks: Lacks,
+) -> Result<Option<Brought>, Unavailable> {
+    let room = event.pdu().room_id();
+    let fetch = Fetch {
+        out: out.clone(),
+        room: room.to_owned(),
+        memory: Arc::clone(&Fetchers::of(&mut out.tasks.fetchers.lock(), out, room).memory),
+    };
+    let brought = timeout(ACCEPT_TIMEOUT, fetch.bring(event, &origin, lacks));
+    brought.await.unwrap_or(Ok(None))
+}
+
+/// The task of a room.
+async fn run(fetch: Fetch, mut queue: mpsc::Receiver<Want>) {
+    let (fetchers, stopping) = {
+        let tasks = &fetch.out.tasks;
+        (Arc::clone(tasks), tasks.fetchers.stopping.clone())
+    };
+    let mut plan = Plan::default();
+    let mut running: FuturesUnordered<BoxFuture<'_, (u64, OwnedServerName)>> = FuturesUnordered::new();
+    loop {
+        while running.len() < MAX_AT_ONCE
+            && let Some(want) = plan.next(&fetch.memory)
+        {
+            let fetch = &fetch;
+            let done = (want.number, want.origin.clone());
+            running.push(async move { fetch.one(want).map(|()| done).await }.boxed());
+        }
+        let is_idle = running.is_empty();
+        tokio::select! {
+            biased;
+            () = stopping.cancelled() => return,
+            Some((number, origin)) = running.next(), if !is_idle => plan.done(number, &origin),
+            want = queue.recv(), if plan.has_room() => match want {
+                Some(want) => plan.add(want),
+                None => return,
+            },
+            () = tokio::time::sleep(LINGER), if is_idle => {
+                if fetchers.fetchers.end(&fetch.room, &queue) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Which event's fetch is next.
+#[derive(Default)]
+struct Plan {
+    queue: VecDeque<Want>,
+    /// Rows that are in the queue or being fetched for.
+    rows: HashSet<u64>,
+    /// Origins for whose events a fetch runs.
+    busy: BTreeSet<OwnedServerName>,
+}
+
+impl Plan {
+    fn has_room(&self) -> bool {
+        self.queue.len() < MAX_WANTS
+    }
+
+    fn add(&mut self, want: Want) {
+        if self.rows.insert(want.number) {
+            self.queue.push_back(want);
+        }
+    }
+
+    /// The oldest of an origin for which no fetch runs; such as do not answer come last.
+    fn next(&mut self, memory: &SharedMemory) -> Option<Want> {
+        let is_free = |want: &Want| !self.busy.contains(&want.origin);
+        let answers = |want: &Want| is_free(want) && !memory.is_silent(&want.origin);
+        let place = self.queue.iter().position(answers);
+        let place = place.or_else(|| self.queue.iter().position(is_free))?;
+        let want = self.queue.remove(place)?;
+        self.busy.insert(want.origin.clone());
+        Some(want)
+    }
+
+    fn done(&mut self, number: u64, origin: &OwnedServerName) {
+        self.rows.remove(&number);
+        self.busy.remove(origin);
+    }
+}
+
+/// What was fetched for an event.
+#[derive(Debug, Default)]
+pub(crate) struct Brought {
+    /// The state before the event as another server tells it; None where all that it follows is here.
+    pub(crate) remote_state: Option<StateMap>,
+}
+
+/// What the fetches of a room work with.
+struct Fetch {
+    out: Outward,
+    room: OwnedRoomId,
+    memory: Arc<SharedMemory>,
+}
+
+impl Fetch {
+    /// Fetches what a staged event lacks, and has the worker merge it and the event.
+    async fn one(&self, want: Want) {
+        let (number, origin) = (want.number, want.origin.clone());
+        match timeout(FETCH_TIMEOUT, self.fetch_for_row(want)).await {
+            Ok(Ok(())) | Ok(Err(Unavailable::Stopping)) => {}
+            Ok(Err(error)) => {
+                tracing::error!(room = %self.room, number, %error, "what a staged event lacks can't be fetched");
+            }
+            Err(_) => tracing::debug!(room = %self.room, number, %origin, "a fetch took too long; it is tried again"),
+        }
+    }
+
+    async fn fetch_for_row(&self, want: Want) -> Result<(), Unavailable> {
+        let shared = &self.out.shared;
+        let Some(row) = shared.store.get(&STAGING, &(&self.room, want.number)).await? else {
+            return Ok(());
+        };
+        let Some(version) = shared.reader.version(&self.room).await? else {
+            return Ok(());
+        };
+        // The worker drops a row that can't be read.
+        let Some((origin, _, event)) = read_row(row, &version) else {
+            return Ok(());
+        };
+        let mut lacks = want.lacks;
+        for _ in 0..MAX_ROUNDS {
+            let Some(Brought { remote_state }) = self.bring(&event, &origin, lacks).await? else {
+                return Ok(());
+            };
+            let portion = Portion {
+                outliers: Vec::new(),
+                gap: remote_state.is_some().then(|| origin.clone()),
+                events: vec![Fetched {
+                    event: event.clone(),
+                    remote_state,
+                    rows: vec![want.number],
+                }],
+            };
+            match self.hand_over(portion).await?.pop() {
+                Some(still) => lacks = still,
+                // What waits for this event can be merged now.
+                None => return shared.send(&self.room, Command::Resume(want.number)).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches what an event lacks, and has the worker merge that. None: not to be had at present.
+    async fn bring(
+        &self,
+        event: &Verified,
+        origin: &OwnedServerName,
+        lacks: Lacks,
+    ) -> Result<Option<Brought>, Unavailable> {
+        let shared = &self.out.shared;
+        let Some(sight) = Sight::load(&shared.reader, &self.room).await? else {
+            return Ok(None);
+        };
+        let ours = shared.identity.server_name();
+        let mut fetcher = EventFetcher::new(&*self.out.tasks.peers, &self.memory, origin.clone(), ours);
+        let filled = match lacks {
+            Lacks::Prev => fetcher.fill(&sight, event).await?,
+            Lacks::Auth(ids) => fetcher.fetch_auth(&sight, &ids).await?.map(Filled::of_outliers),
+        };
+        let Some(mut filled) = filled else { return Ok(None) };
+        fetcher.add_auth(&sight, event, &mut filled).await?;
+        let remote_state = filled.remote_states.remove(event.pdu().event_id());
+        let rest = self.hand_over_all(filled.clone(), origin).await?;
+        if !rest.is_empty() {
+            // Where states meet, more of their auth chains may be needed than the events name.
+            let outliers = fetcher.fetch_auth(&sight, &rest).await?.unwrap_or_default();
+            filled.outliers = outliers;
+            self.hand_over_all(filled, origin).await?;
+        }
+        Ok(Some(Brought { remote_state }))
+    }
+
+    /// Hands over all that fills a gap, a portion at a time. Gives what its events rest on and isn't here.
+    async fn hand_over_all(&self, filled: Filled, origin: &OwnedServerName) -> Result<Vec<OwnedEventId>, Unavailable> {
+        let Filled {
+            events,
+            mut remote_states,
+            outliers,
+        } = filled;
+        let mut missing = Vec::new();
+        for outliers in outliers.chunks(EVENTS_PER_COMMIT) {
+            let portion = Portion {
+                outliers: outliers.to_vec(),
+                ..Portion::default()
+            };
+            self.hand_over(portion).await?;
+        }
+        for events in events.chunks(EVENTS_PER_COMMIT) {
+            let events: Vec<Fetched> = events
+                .iter()
+                .map(|event| Fetched {
+                    event: event.clone(),
+                    remote_state: remote_states.remove(event.pdu().event_id()),
+                    rows: Vec::new(),
+                })
+                .collect();
+            let has_gap = events.iter().any(|event| event.remote_state.is_some());
+            let portion = Portion {
+                outliers: Vec::new(),
+                gap: has_gap.then(|| origin.clone()),
+                events,
+            };
+            for lacks in self.hand_over(portion).await? {
+                if let Lacks::Auth(ids) = lacks {
+                    missing.extend(ids);
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// One portion. Returns when it is committed; gives what its events lack.
+    async fn hand_over(&self, portion: Portion) -> Result<Vec<Lacks>, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Merge(Box::new(portion), reply);
+        self.out.shared.send(&self.room, command).await?;
+        answer.await.unwrap_or(Err(Unavailable::Interrupted))
+    }
+}

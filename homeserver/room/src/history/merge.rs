@@ -1,0 +1,83 @@
+//! The worker's half of a room's history: events from before this server's time take their places, and the text is worked
+//! out from all of them. Must not fetch anything.
+
+use std::sync::Arc;
+
+use ruma::RoomId;
+use weft_dag::Verified;
+use weft_store::tables::rooms::TIMELINE;
+
+use crate::{
+    Unavailable,
+    ingest::{
+        decide::{Undecided, decide, is_settled},
+        merge_session::MergeSession,
+    },
+    mailbox::Reply,
+    pending_commit::PendingCommit,
+    tally::Tally,
+    worker::Worker,
+};
+
+impl Worker {
+    pub(crate) async fn history(
+        &mut self,
+        events: Vec<Verified>,
+        commit: &mut PendingCommit,
+        reply: Reply<(), Unavailable>,
+    ) {
+        self.seal(commit);
+        self.witness_if_due(commit).await;
+        self.fresh(commit).await;
+        match Box::pin(self.take_history(events, commit)).await {
+            Ok(()) => commit.answer(reply, ()),
+            Err(error) => {
+                commit.abandon();
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    async fn take_history(&mut self, events: Vec<Verified>, commit: &mut PendingCommit) -> Result<(), Unavailable> {
+        if self.open().await?.is_none() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let room = self.room.clone();
+        let Some(active) = self.active.as_mut() else {
+            return Ok(());
+        };
+        let mut session = MergeSession::new(active, commit, &shared.reader, shared.identity.server_name()).await?;
+        if events.is_empty() {
+            if session.rebuild_text(None).await? {
+                session.note_complete();
+            }
+            return Ok(());
+        }
+        let mut tally = Tally::new(&room);
+        for event in events {
+            if is_settled(&session, &event).await? {
+                continue;
+            }
+            let id = event.pdu().event_id().to_owned();
+            match decide(&session, event, None, None).await {
+                Ok((authorized, before)) => session.persist_backfilled(authorized, before).await?,
+                Err(Undecided::Unavailable(error)) => return Err(error),
+                Err(problem) => tally.note("events of the past have no place", &format_args!("{id}: {problem}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Places before our time. More than any room has events.
+const BACKFILL_POSITIONS_RANGE: i64 = 1 << 40;
+
+impl crate::Reader {
+    /// The last place before our time that is taken. A later portion is newer than an earlier one and comes after it.
+    pub(crate) async fn last_backfill_position(&self, room: &RoomId) -> Result<i64, Unavailable> {
+        let query = TIMELINE.under(&(room,)).before(&(room, 0_i64)).reversed().limit(1);
+        let last = self.store().scan(query).await?;
+        Ok(last.first().map_or(-BACKFILL_POSITIONS_RANGE, |((_, order), _)| *order))
+    }
+}

@@ -1,0 +1,51 @@
+//! The worker's half of updates that came redacted: whole events take the places of their copies. Must not fetch anything.
+
+use std::sync::Arc;
+
+use weft_dag::Verified;
+use weft_store::tables::rooms::{PRUNED_ROOMS, PRUNED_UPDATES};
+
+use crate::{
+    Unavailable, ingest::merge_session::MergeSession, mailbox::Reply, pending_commit::PendingCommit, worker::Worker,
+};
+
+impl Worker {
+    pub(crate) async fn restore_updates(
+        &mut self,
+        events: Vec<Verified>,
+        commit: &mut PendingCommit,
+        reply: Reply<(), Unavailable>,
+    ) {
+        self.seal(commit);
+        self.fresh(commit).await;
+        match Box::pin(self.take_whole(events, commit)).await {
+            Ok(()) => commit.answer(reply, ()),
+            Err(error) => {
+                commit.abandon();
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    async fn take_whole(&mut self, events: Vec<Verified>, commit: &mut PendingCommit) -> Result<(), Unavailable> {
+        if self.open().await?.is_none() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        if events.is_empty() {
+            // All earlier turns are committed, and this one has noted nothing.
+            let left = shared.store.scan(PRUNED_UPDATES.under(&(&self.room,)).limit(1)).await?;
+            if left.is_empty() {
+                commit.batch.delete(&PRUNED_ROOMS, &(&self.room,));
+            }
+            return Ok(());
+        }
+        let Some(active) = self.active.as_mut() else {
+            return Ok(());
+        };
+        let mut session = MergeSession::new(active, commit, &shared.reader, shared.identity.server_name()).await?;
+        let events = events.into_iter().map(Verified::into_pdu);
+        let events = events.filter(|event| event.room_id() == self.room).collect();
+        session.restore_updates(events).await
+    }
+}
