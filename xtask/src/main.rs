@@ -16,6 +16,7 @@ mod source;
 mod spec_links;
 mod tree;
 mod words;
+mod worker_network;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -51,6 +52,11 @@ const CHECKS: &[Check] = &[
         name: "purity",
         purpose: "pure crates see no clock, no randomness and no I/O",
         run: purity::check,
+    },
+    Check {
+        name: "worker-network",
+        purpose: "a room's worker has no client of other servers",
+        run: worker_network::check,
     },
     Check {
         name: "words",

@@ -51,7 +51,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
 }
 
 /// Does the code use this name as a whole word? A trailing `::`, `(` or the like may follow.
-fn names(code: &str, name: &str) -> bool {
+pub(crate) fn names(code: &str, name: &str) -> bool {
     let word = |character: char| character.is_alphanumeric() || character == '_';
     code.match_indices(name).any(|(at, found)| {
         let (before, rest) = code.split_at(at);
