@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz kills flips simulate histories schedules absent soak setup web build load
+.PHONY: help demo test lint bench fuzz kills flips simulate histories schedules absent soak latency setup web build load
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/' | expand -t 16
@@ -48,6 +48,9 @@ soak: ## two servers with 200 editors, for HOURS (1, or 0.1) alone and as long b
 	@cargo build --release --locked --workspace --bin weft
 	WEFT_SOAK_SECONDS=$$(awk 'BEGIN { print int($(or $(HOURS),1) * 3600) }') WEFT_SOAK_P99_MS=100 \
 	  cargo test --release --locked --workspace --test soak -- --nocapture
+
+latency: ## the P99 of edits and openings beside servers that do not answer or answer gaps with gaps, in one process
+	cargo nextest run --locked --release -p weft-room --test federation --run-ignored only --no-capture latency_beside
 
 load: ## every figure of conformance-tests/RESULTS.md anew, beside peers (a quarter of an hour, on an idle machine)
 	@.ci/load

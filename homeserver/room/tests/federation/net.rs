@@ -2,7 +2,7 @@
 #![allow(clippy::too_many_arguments, unreachable_pub, reason = "test support")]
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     future::Future,
     sync::{
         Arc, Mutex, OnceLock, Weak,
@@ -81,6 +81,60 @@ struct Wire {
     refuse_missing: AtomicBool,
     redact_history: AtomicBool,
     refuse_history: AtomicBool,
+    /// Servers that take questions and don't answer.
+    silent: Mutex<BTreeSet<OwnedServerName>>,
+    /// Questions that such servers have at this moment.
+    unanswered: AtomicU64,
+    speaks: Notify,
+    /// What a server gives for the prev events of these: each has a gap before it.
+    gaps: Mutex<HashMap<OwnedEventId, Arc<Pdu>>>,
+}
+
+/// A question that is not answered, until it is or its asker gives up.
+struct Unanswered<'a>(&'a AtomicU64);
+
+impl<'a> Unanswered<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Wire {
+    /// What the server of these events gives as missing before others of them.
+    fn given(&self, from: &ServerName, latest: &[OwnedEventId]) -> Vec<Arc<Pdu>> {
+        let gaps = self.gaps.lock().unwrap();
+        let asked = latest.iter().filter_map(|id| gaps.get(id));
+        let before = asked.flat_map(|pdu| pdu.prev_events()).filter_map(|id| gaps.get(id));
+        before
+            .filter(|pdu| pdu.sender().server_name() == from)
+            .cloned()
+            .collect()
+    }
+
+    async fn until_it_speaks(&self, server: &ServerName) {
+        let is_silent = || self.silent.lock().unwrap().contains(server);
+        if !is_silent() {
+            return;
+        }
+        let _unanswered = Unanswered::new(&self.unanswered);
+        self.happened.notify_waiters();
+        loop {
+            let speaks = self.speaks.notified();
+            tokio::pin!(speaks);
+            speaks.as_mut().enable();
+            if !is_silent() {
+                return;
+            }
+            speaks.await;
+        }
+    }
 }
 
 struct Sink {
@@ -135,6 +189,10 @@ pub fn check(pdu: &Pdu, version: &RoomVersion) -> Verified {
 }
 
 impl Others {
+    fn wire(&self) -> Arc<Wire> {
+        Arc::clone(&self.0.get().and_then(Weak::upgrade).unwrap().wire)
+    }
+
     fn gives_history(&self, from: &ServerName) -> Result<(), PeerError> {
         let inner = self.0.get().and_then(Weak::upgrade).unwrap();
         if inner.wire.refuse_history.load(Ordering::Relaxed) {
@@ -143,9 +201,11 @@ impl Others {
         Ok(())
     }
 
-    fn rooms(&self, server: &ServerName) -> Result<Rooms, PeerError> {
+    async fn rooms(&self, server: &ServerName) -> Result<Rooms, PeerError> {
+        let wire = self.wire();
+        wire.fetcher.fetch_add(1, Ordering::Relaxed);
+        wire.until_it_speaks(server).await;
         let inner = self.0.get().and_then(Weak::upgrade).unwrap();
-        inner.wire.fetcher.fetch_add(1, Ordering::Relaxed);
         if inner.wire.cut.load(Ordering::Relaxed) {
             return Err(PeerError::Unreachable {
                 server: server.to_string(),
@@ -175,7 +235,11 @@ impl Peers for Others {
         latest: &[OwnedEventId],
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
-        let rooms = self.rooms(from)?;
+        let rooms = self.rooms(from).await?;
+        let given = self.wire().given(from, latest);
+        if !given.is_empty() {
+            return Ok(given.iter().map(|pdu| check(pdu, version)).collect());
+        }
         if self
             .0
             .get()
@@ -196,7 +260,7 @@ impl Peers for Others {
     }
 
     async fn event(&self, version: &RoomVersion, from: &ServerName, id: &EventId) -> Result<Verified, PeerError> {
-        let event = self.rooms(from)?.reader().event(None, id).await.unwrap();
+        let event = self.rooms(from).await?.reader().event(None, id).await.unwrap();
         event.map(|pdu| check(&pdu, version)).ok_or_else(|| refused(from))
     }
 
@@ -207,7 +271,7 @@ impl Peers for Others {
         ids: &[OwnedEventId],
     ) -> Result<Vec<Verified>, PeerError> {
         self.gives_history(from)?;
-        let rooms = self.rooms(from)?;
+        let rooms = self.rooms(from).await?;
         let mut events = Vec::new();
         for id in ids {
             events.extend(
@@ -223,7 +287,8 @@ impl Peers for Others {
     }
 
     async fn state_ids(&self, room: &RoomId, from: &ServerName, at: &EventId) -> Result<StateIds, PeerError> {
-        self.rooms(from)?
+        self.rooms(from)
+            .await?
             .reader()
             .state_ids(room, at)
             .await
@@ -240,7 +305,8 @@ impl Peers for Others {
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
         self.gives_history(from)?;
-        let events = self.rooms(from)?.reader().backfill(room, before, limit).await.unwrap();
+        let rooms = self.rooms(from).await?;
+        let events = rooms.reader().backfill(room, before, limit).await.unwrap();
         let inner = self.0.get().and_then(Weak::upgrade).unwrap();
         let redacted = inner.wire.redact_history.load(Ordering::Relaxed);
         let copy = |pdu: &Arc<Pdu>| match redacted {
@@ -344,6 +410,31 @@ impl Net {
     /// What is on its way is lost.
     pub fn lose(&self) {
         self.inner.wire.queues.lock().unwrap().clear();
+    }
+
+    /// This server takes questions from now on and doesn't answer.
+    pub fn silence(&self, server: &str) {
+        let server = ServerName::parse(server).unwrap();
+        self.inner.wire.silent.lock().unwrap().insert(server);
+    }
+
+    /// All servers answer, also what they were asked before.
+    pub fn speak(&self) {
+        self.inner.wire.silent.lock().unwrap().clear();
+        self.inner.wire.speaks.notify_waiters();
+    }
+
+    /// Questions that are not answered at this moment.
+    pub fn unanswered(&self) -> u64 {
+        self.inner.wire.unanswered.load(Ordering::Relaxed)
+    }
+
+    /// Asked for what is before one of these, their server gives one of these, and nothing of its room.
+    pub fn give_gaps(&self, events: &[Verified]) {
+        let events = events
+            .iter()
+            .map(|event| (event.pdu().event_id().to_owned(), Arc::clone(event.pdu())));
+        self.inner.wire.gaps.lock().unwrap().extend(events);
     }
 
     pub fn fetcher(&self) -> u64 {
@@ -751,6 +842,22 @@ impl Net {
             self.try_edit(who, room, at, text).await.unwrap(),
             EditOutcome::Journaled
         );
+    }
+
+    /// How long an edit takes, less what the editor does.
+    pub async fn timed_edit(&self, who: &str, room: &RoomId) -> Duration {
+        let client = self.clients.fetch_add(1, Ordering::Relaxed);
+        let doc = load(client, &Doc::new().transact().encode_diff_v1(&StateVector::default()));
+        let body = doc.get_or_insert_text("body");
+        body.insert(&mut doc.transact_mut(), 0, "x");
+        let edit = Edit {
+            user: user(who),
+            session: ConnectionId(client),
+            update: Bytes::from(doc.transact().encode_diff_v1(&StateVector::default())),
+        };
+        let began = std::time::Instant::now();
+        self.of(who).edit(room, edit).await.unwrap();
+        began.elapsed()
     }
 
     pub async fn seal(&self, who: &str, room: &RoomId) {
