@@ -27,6 +27,7 @@ use crate::{
     EditError, Reader, Unavailable,
     admission::{Owners, Past},
     ingest::rebuild::Rebuilt,
+    published::TextChange,
     reader::{damaged, vector_row},
     seal::PendingEdit,
 };
@@ -76,6 +77,8 @@ pub(crate) struct OpenText {
     /// The text as it was worked out in this turn, less what was appended to the tail since: to be written as the snapshot
     /// with the turn.
     unwritten: Option<Vec<u8>>,
+    /// What this turn did to the text.
+    change: TextChange,
 }
 
 /// The generations of snapshot parts on disk.
@@ -142,6 +145,10 @@ impl OpenText {
             tail: Tail::default(),
             snapshot: Stored::default(),
             unwritten: None,
+            change: TextChange {
+                is_replaced: true,
+                ..TextChange::default()
+            },
         }
     }
 
@@ -278,7 +285,36 @@ impl OpenText {
         for client in ranges.into_keys() {
             self.owners.claim(client, author);
         }
+        self.note_added(update);
         Ok(())
+    }
+
+    /// Notes for readers what is new in the text.
+    fn note_added(&mut self, update: &Update) {
+        if !self.change.is_replaced && !update.is_empty() {
+            self.change.updates.push(update.clone());
+        }
+    }
+
+    /// Notes for readers that the text is another one.
+    fn note_replaced(&mut self) {
+        self.change.is_replaced = true;
+        self.change.updates.clear();
+    }
+
+    /// Notes that readers want the text.
+    pub(crate) fn note_wanted(&mut self) {
+        self.change.is_wanted = true;
+    }
+
+    /// What was done to the text since this was last called.
+    pub(crate) fn take_change(&mut self) -> TextChange {
+        std::mem::take(&mut self.change)
+    }
+
+    /// A copy of the text.
+    pub(crate) fn copy(&self) -> Document {
+        self.text.clone()
     }
 
     /// Writes an edit that was taken into the journal.
@@ -372,6 +408,7 @@ impl OpenText {
     ) -> Result<Update, Unavailable> {
         let new = self.text.only_new(update);
         self.text.apply(update).map_err(|error| damaged(room, &error))?;
+        self.note_added(&new);
         let ranges = update.ranges();
         self.claim(batch, room, event, sender, &ranges);
         self.advance(batch, room, ranges.iter().map(|(client, (_, to))| (*client, *to)));
@@ -477,6 +514,7 @@ impl OpenText {
         batch.delete_range(&SNAPSHOT_TAIL, &(room,));
         // Every event that has a vector gets another one below.
         batch.delete_before(&VECTORS, &(room,), &(room, self.next_group));
+        self.note_replaced();
         self.text = Document::new();
         self.owners = Owners::default();
         self.sealed = StateVector::new();
@@ -627,6 +665,7 @@ impl OpenText {
                 return Err(Unavailable::Damaged(format!("the snapshot has a gap in client {client}")).into());
             }
         }
+        self.note_replaced();
         // What was here before stays, where this server was in the room: others may not have all of it.
         if let Err(error) = self.text.apply(&update) {
             tracing::info!(%room, %error, "the document as given does not fit what was here");

@@ -152,7 +152,10 @@ impl Rooms {
     /// # Errors
     /// When the room is no document here.
     pub async fn open(&self, room: &RoomId) -> Result<OpenDocument, OpenError> {
-        let state_vector = self.call(room, Command::Vector).await?;
+        let state_vector = match self.shared.published_text(room) {
+            Some(text) => text.state_vector().encode().into(),
+            None => self.call(room, Command::Vector).await?,
+        };
         Ok(OpenDocument { state_vector })
     }
 
@@ -161,8 +164,8 @@ impl Rooms {
     /// # Errors
     /// When the vector can't be read or the room is no document here.
     pub async fn diff(&self, room: &RoomId, vector: &[u8]) -> Result<Bytes, OpenError> {
-        let vector = Bytes::copy_from_slice(vector);
-        self.call(room, |reply| Command::Diff(Some(vector), reply)).await
+        let vector = StateVector::parse(vector)?;
+        self.lacking(room, vector).await
     }
 
     /// The merged update: at given events (themselves included), or of all that was acknowledged.
@@ -172,10 +175,15 @@ impl Rooms {
     pub async fn content(&self, room: &RoomId, at: Option<&[OwnedEventId]>) -> Result<Bytes, ContentError> {
         match at {
             Some(at) => self.reader().content_at(room, at).await,
-            None => self
-                .call(room, |reply| Command::Diff(None, reply))
-                .await
-                .map_err(ContentError::from),
+            None => Ok(self.lacking(room, StateVector::new()).await?),
+        }
+    }
+
+    /// What of the text is not in this vector.
+    async fn lacking(&self, room: &RoomId, vector: StateVector) -> Result<Bytes, OpenError> {
+        match self.shared.published_text(room) {
+            Some(text) => Ok(text.diff(&vector).into()),
+            None => self.call(room, |reply| Command::Diff(vector, reply)).await,
         }
     }
 
@@ -293,15 +301,10 @@ impl Worker {
 
     pub(crate) async fn diff(
         &mut self,
-        vector: Option<Bytes>,
+        vector: StateVector,
         commit: &mut PendingCommit,
         reply: Reply<Bytes, OpenError>,
     ) {
-        let parsed = vector.map(|bytes| StateVector::parse(&bytes)).transpose();
-        let vector = match parsed {
-            Ok(vector) => vector.unwrap_or_default(),
-            Err(error) => return drop(reply.send(Err(error.into()))),
-        };
         match self.document().await.map(|document| document.diff(&vector)) {
             Ok(diff) => {
                 commit.weigh(diff.len());
@@ -314,6 +317,9 @@ impl Worker {
     async fn document(&mut self) -> Result<&mut OpenText, OpenError> {
         let room = self.room.clone();
         let active = self.open().await?.ok_or_else(|| OpenError::UnknownRoom(room.clone()))?;
-        active.document.as_mut().ok_or(OpenError::NotADocument(room))
+        let document = active.document.as_mut().ok_or(OpenError::NotADocument(room))?;
+        // Whoever reads once mostly reads again.
+        document.note_wanted();
+        Ok(document)
     }
 }

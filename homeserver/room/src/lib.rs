@@ -30,6 +30,7 @@ mod peer_selection;
 mod pending_commit;
 pub mod ports;
 mod pruned;
+mod published;
 pub mod reader;
 mod reconcile;
 mod recovery;

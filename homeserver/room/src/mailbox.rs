@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use ruma::{CanonicalJsonObject, OwnedEventId, OwnedServerName, RoomVersionId};
 use tokio::sync::oneshot;
+use weft_crdt::StateVector;
 use weft_dag::{StateMap, Verified};
 
 use crate::{
@@ -28,8 +29,8 @@ pub(crate) enum Command {
     Edit(Edit, Reply<EditOutcome, EditError>),
     /// The state vector of all that was acknowledged.
     Vector(Reply<Bytes, OpenError>),
-    /// What somebody with this vector lacks; of everything, where there is none.
-    Diff(Option<Bytes>, Reply<Bytes, OpenError>),
+    /// What somebody with this vector lacks.
+    Diff(StateVector, Reply<Bytes, OpenError>),
     /// Seal what is pending.
     Seal(Reply<(), Unavailable>),
     /// Look at the clock again: somebody on another server became live.

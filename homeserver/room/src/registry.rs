@@ -14,11 +14,12 @@ use tokio::{
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
+use weft_crdt::Document;
 use weft_store::Store;
 
 use crate::{
     Clock, CommitSink, Identity, Reader, RoomConfig, Unavailable, background::Background, mailbox::Command,
-    room_tasks::RoomTasks, worker::Worker,
+    published::Published, room_tasks::RoomTasks, worker::Worker,
 };
 
 /// What all workers of a server share. Not a place for services: everything here is needed by each worker.
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
 #[derive(Clone)]
 struct Slot {
     commands: mpsc::Sender<Command>,
+    published: Arc<Published>,
     /// Cancelled when the worker has ended, however it ended.
     ended: CancellationToken,
 }
@@ -139,6 +141,15 @@ impl Shared {
         }
     }
 
+    /// The text of a room as of its last commit; None where it must be asked of the worker.
+    pub(crate) fn published_text(&self, room: &RoomId) -> Option<Arc<Document>> {
+        let slots = lock(&self.slots);
+        let slot = slots.get(room).filter(|slot| !slot.ended.is_cancelled())?;
+        let published = Arc::clone(&slot.published);
+        drop(slots);
+        published.read()
+    }
+
     fn slot(self: &Arc<Self>, room: &RoomId) -> Slot {
         let mut slots = lock(&self.slots);
         if let Some(slot) = slots.get(room)
@@ -147,12 +158,14 @@ impl Shared {
             return slot.clone();
         }
         let (commands, mailbox) = mpsc::channel(self.config.mailbox);
+        let published = Arc::<Published>::default();
         let slot = Slot {
             commands,
+            published: Arc::clone(&published),
             ended: CancellationToken::new(),
         };
         let guard = slot.ended.clone().drop_guard();
-        let worker = Worker::new(Arc::clone(self), room.to_owned(), mailbox);
+        let worker = Worker::new(Arc::clone(self), room.to_owned(), mailbox, published);
         let (shared, id) = (Arc::clone(self), room.to_owned());
         tokio::spawn(async move {
             worker.supervise().await;

@@ -17,6 +17,7 @@ use crate::{
     active_room::ActiveRoom,
     mailbox::Command,
     pending_commit::PendingCommit,
+    published::Published,
     reconcile::Reconciliation,
     registry::Shared,
     staging::{IngestQueue, Waiting},
@@ -38,6 +39,8 @@ pub(crate) struct Worker {
     pub(crate) ingest_queue: IngestQueue,
     /// What others may not have heard.
     pub(crate) reconciliation: Reconciliation,
+    /// The text for readers.
+    published: Arc<Published>,
     mailbox: mpsc::Receiver<Command>,
     /// A turn for commands has been taken since the last portion of staged events.
     portion_is_next: bool,
@@ -61,7 +64,12 @@ enum Work {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, room: OwnedRoomId, mailbox: mpsc::Receiver<Command>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        room: OwnedRoomId,
+        mailbox: mpsc::Receiver<Command>,
+        published: Arc<Published>,
+    ) -> Self {
         Self {
             shared,
             room,
@@ -69,6 +77,7 @@ impl Worker {
             waiting: Waiting::default(),
             ingest_queue: IngestQueue::default(),
             reconciliation: Reconciliation::default(),
+            published,
             mailbox,
             portion_is_next: false,
             last_work: Instant::now(),
@@ -80,7 +89,7 @@ impl Worker {
     pub(crate) async fn supervise(mut self) {
         while AssertUnwindSafe(self.run()).catch_unwind().await.is_err() {
             tracing::error!(room = %self.room, "the room's worker panicked and starts again");
-            self.active = None;
+            self.forget();
             self.ingest_queue.stop();
         }
     }
@@ -180,7 +189,7 @@ impl Worker {
     /// Commits the turn, answers, tells the sink. Where it fails, memory is ahead of the disk and is thrown away.
     pub(crate) async fn commit(&mut self, mut commit: PendingCommit) {
         if commit.is_abandoned() {
-            self.active = None;
+            self.forget();
             return;
         }
         self.fold(&mut commit);
@@ -200,10 +209,14 @@ impl Worker {
         };
         if let Err(error) = &result {
             tracing::error!(room = %self.room, %error, "a room's changes could not be committed");
-            self.active = None;
-        } else if let Some(news) = finished.news() {
-            // Readers are told before the callers, so that who is answered finds others already on their way.
-            self.shared.sink.committed(news);
+            self.forget();
+        } else {
+            // First of all: who is told, or answered, must be able to read it.
+            self.publish();
+            if let Some(news) = finished.news() {
+                // Readers are told before the callers, so that who is answered finds others already on their way.
+                self.shared.sink.committed(news);
+            }
         }
         let background = || Arc::clone(&self.shared.background);
         if pruned && result.is_ok() {
@@ -224,6 +237,24 @@ impl Worker {
         #[cfg(debug_assertions)]
         fail::fail_point!("room::before_answer");
         finished.conclude(&result);
+    }
+
+    /// Memory may be ahead of the disk: it is loaded again.
+    fn forget(&mut self) {
+        self.active = None;
+        self.published.withdraw();
+    }
+
+    /// Gives readers what the turn did to the text.
+    fn publish(&mut self) {
+        let document = self.active.as_mut().and_then(|active| active.document.as_mut());
+        match document {
+            Some(document) => {
+                let change = document.take_change();
+                self.published.committed(change, || document.copy());
+            }
+            None => self.published.withdraw(),
+        }
     }
 
     /// The room, loaded if need be; None where it isn't known here.

@@ -18,6 +18,8 @@ mod late_requests;
 mod net;
 #[path = "federation/pruned.rs"]
 mod pruned;
+#[path = "federation/published.rs"]
+mod published;
 #[path = "federation/silent.rs"]
 mod silent;
 #[path = "federation/stored.rs"]
