@@ -29,7 +29,7 @@ use weft_wire::{event_types, limits::MAX_CITED_EXTREMITIES};
 
 use crate::{
     Access, Reader, Unavailable,
-    dispute::Dispute,
+    dispute::{Dispute, UnderWay},
     document::OpenText,
     pending_commit::{PendingCommit, Write},
     reader::damaged,
@@ -101,6 +101,8 @@ pub(crate) struct ActiveRoom {
     pub(crate) unwitnessed: Option<u64>,
     /// Where clocks are claimed twice: what is to be done about it.
     pub(crate) dispute: Option<Dispute>,
+    /// The text that is being worked out for it.
+    pub(crate) under_way: Option<UnderWay>,
     /// Events that others here follow and that have not come ([`crate::ingest`]). None until that is looked up.
     pub(crate) missing: Option<BTreeSet<OwnedEventId>>,
     /// Staged rows up to this number are gone, or go with the turn that is under way.
@@ -125,6 +127,7 @@ impl ActiveRoom {
             document: is_document.then(OpenText::empty),
             unwitnessed: None,
             dispute: None,
+            under_way: None,
             missing: None,
             unstaged: 0,
             cover: Some(ChainCover::default()),
@@ -378,6 +381,7 @@ impl ActiveRoom {
             );
         }
         let is_accepted = event_flags::is_accepted(flags);
+        self.note_meanwhile(&pdu, between.iter().chain([&pdu]).filter(|_| is_accepted));
         if is_accepted {
             self.note_in_dispute(&mut commit.batch, &pdu, !between.is_empty());
             self.follow(&mut commit.batch, &pdu, &between);

@@ -6,6 +6,8 @@
 //! and that it is due is on disk until then. Must not read the graph, and must not build events: the field
 //! `dev.weft.stands` is written by whoever composes an update or a witness.
 
+mod work_out;
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
@@ -21,12 +23,14 @@ use weft_wire::{event_types, witness};
 use crate::{
     Reader, Rooms, Unavailable,
     active_room::{ActiveRoom, Extremity},
-    ingest::{merge_session::MergeSession, rebuild::Rebuilt},
+    ingest::rebuild::Rebuilt,
     mailbox::Command,
     pending_commit::PendingCommit,
     registry::Shared,
     worker::Worker,
 };
+
+pub(crate) use self::work_out::{UnderWay, WorkedOut};
 
 /// From one time that the text is worked out to the next one. The first false claim takes effect at once; of more only
 /// the first in so long costs something.
@@ -67,6 +71,11 @@ impl Dispute {
         Ok(row.map(loaded))
     }
 
+    /// Whether the text is to be worked out now.
+    fn is_due(&self) -> bool {
+        self.row.due && self.next() <= Instant::now()
+    }
+
     /// When the text may be worked out again.
     fn next(&self) -> Instant {
         let now = Instant::now();
@@ -105,6 +114,7 @@ impl ActiveRoom {
 
     /// Notes that an event of this turn names these.
     pub(crate) fn note_named(&mut self, batch: &mut Batch, named: &[OwnedEventId]) {
+        self.note_again();
         if let Some(dispute) = self.dispute.as_mut() {
             dispute.row.to_name.retain(|id| !named.contains(id));
             dispute.row.due = true;
@@ -119,24 +129,40 @@ impl ActiveRoom {
         let names = witness::is_kept_whole(pdu.kind()) && pdu.json().contains(event_types::STANDS);
         let covers = dispute.covers(pdu, &self.extremities);
         dispute.is_urgent |= brings || names || !covers;
-        if !dispute.row.due {
+        self.note_again();
+        self.put_due(batch);
+    }
+
+    /// Notes on disk that the text is to be worked out.
+    fn put_due(&mut self, batch: &mut Batch) {
+        let due = self.dispute.as_mut().filter(|dispute| !dispute.row.due);
+        if let Some(dispute) = due {
             dispute.row.due = true;
             batch.put(&DISPUTED_ROOMS, &(&self.id,), &dispute.row);
         }
     }
 
-    /// Notes a claim to clocks that are taken. True where the text may be worked out at once.
-    pub(crate) fn note_claim(&mut self, batch: &mut Batch) -> bool {
-        let dispute = self.dispute.get_or_insert_default();
-        dispute.is_urgent = true;
-        if dispute.next() <= Instant::now() {
-            return true;
+    /// Notes that the text is to be worked out again, where there are rival claims: events came while that was done.
+    fn note_due(&mut self, batch: &mut Batch) {
+        if let Some(dispute) = self.dispute.as_mut() {
+            dispute.is_urgent = true;
         }
-        if !dispute.row.due {
-            dispute.row.due = true;
+        self.put_due(batch);
+    }
+
+    /// Notes that the text can't be worked out now, and will be without a dispute.
+    fn note_not_due(&mut self, batch: &mut Batch) {
+        if let Some(dispute) = self.dispute.as_mut() {
+            dispute.row.due = false;
             batch.put(&DISPUTED_ROOMS, &(&self.id,), &dispute.row);
         }
-        false
+    }
+
+    /// Notes a claim to clocks that are taken.
+    pub(crate) fn note_claim(&mut self, batch: &mut Batch) {
+        self.note_again();
+        self.dispute.get_or_insert_default().is_urgent = true;
+        self.put_due(batch);
     }
 
     /// Notes that the text was worked out from all events; `began`: when that began.
@@ -168,7 +194,8 @@ impl Worker {
     /// Sets a timer where the text is to be worked out again, unless one is set for no later. To be called when the turn
     /// that made it due is on disk.
     pub(crate) fn settle_later(&mut self) {
-        let Some(dispute) = self.active.as_mut().and_then(|active| active.dispute.as_mut()) else {
+        let active = self.active.as_mut().filter(|active| active.under_way.is_none());
+        let Some(dispute) = active.and_then(|active| active.dispute.as_mut()) else {
             return;
         };
         let next = dispute.next();
@@ -181,40 +208,36 @@ impl Worker {
     /// Works the text out again if that is due.
     pub(crate) async fn settle(&mut self, commit: &mut PendingCommit) {
         if let Err(error) = Box::pin(self.settle_now(commit)).await {
-            tracing::error!(room = %self.room, %error, "the text of rival claims can't be worked out");
-            commit.abandon();
-            // The room is loaded anew, and with it that this is due.
-            let again = Instant::now() + LONG_PAUSE;
-            tokio::spawn(ring(Arc::clone(&self.shared), self.room.clone(), again));
+            self.settle_failed(&error, commit);
         }
     }
 
+    fn settle_failed(&mut self, error: &Unavailable, commit: &mut PendingCommit) {
+        tracing::error!(room = %self.room, %error, "the text of rival claims can't be worked out");
+        commit.abandon();
+        // The room is loaded anew, and with it that this is due.
+        let again = Instant::now() + LONG_PAUSE;
+        tokio::spawn(ring(Arc::clone(&self.shared), self.room.clone(), again));
+    }
+
     async fn settle_now(&mut self, commit: &mut PendingCommit) -> Result<(), Unavailable> {
-        let Some(dispute) = self.open().await?.and_then(|active| active.dispute.as_mut()) else {
+        let Some(active) = self.open().await? else {
+            return Ok(());
+        };
+        let is_under_way = active.under_way.is_some();
+        let Some(dispute) = active.dispute.as_mut() else {
             return Ok(());
         };
         if dispute.timer.is_some_and(|timer| timer <= Instant::now()) {
             dispute.timer = None;
         }
-        if !dispute.row.due || dispute.next() > Instant::now() {
+        if !dispute.is_due() || is_under_way {
             return Ok(());
         }
         // What people were told is on disk comes first.
         self.seal(commit);
         self.fresh(commit).await;
-        let shared = Arc::clone(&self.shared);
-        let Some(active) = self.active.as_mut() else {
-            return Ok(());
-        };
-        let mut session = MergeSession::new(active, commit, &shared.reader, shared.identity.server_name()).await?;
-        if session.rebuild_text(None).await? {
-            return Ok(());
-        }
-        // Once the events that are missing have come, it is worked out anyway.
-        if let Some(dispute) = active.dispute.as_mut() {
-            dispute.row.due = false;
-            commit.batch.put(&DISPUTED_ROOMS, &(&self.room,), &dispute.row);
-        }
+        self.begin_to_work_out();
         Ok(())
     }
 }
@@ -260,12 +283,17 @@ mod tests {
         active.dispute.as_ref().is_some_and(|dispute| dispute.row.due)
     }
 
+    fn may_be_worked_out(active: &ActiveRoom) -> bool {
+        active.dispute.as_ref().is_some_and(Dispute::is_due)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn any_number_of_false_claims_costs_one_working_out_in_a_pause() {
         let (mut active, mut batch) = (active(), Batch::new());
         let mut worked_out = 0;
         for _ in 0..1_000 {
-            if active.note_claim(&mut batch) {
+            active.note_claim(&mut batch);
+            if may_be_worked_out(&active) {
                 worked_out += 1;
                 active.note_rebuilt(&mut batch, &disputed(), Instant::now());
             }
@@ -278,14 +306,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_takes_long_is_done_less_often() {
         let (mut active, mut batch) = (active(), Batch::new());
-        assert!(active.note_claim(&mut batch));
+        active.note_claim(&mut batch);
+        assert!(may_be_worked_out(&active));
         let began = Instant::now();
         tokio::time::advance(Duration::from_secs(3)).await;
         active.note_rebuilt(&mut batch, &disputed(), began);
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert!(!active.note_claim(&mut batch));
+        active.note_claim(&mut batch);
+        assert!(!may_be_worked_out(&active));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(active.note_claim(&mut batch));
+        assert!(may_be_worked_out(&active));
     }
 
     #[tokio::test(start_paused = true)]
@@ -320,7 +350,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_room_without_rivals_has_no_dispute() {
         let (mut active, mut batch) = (active(), Batch::new());
-        assert!(active.note_claim(&mut batch));
+        active.note_claim(&mut batch);
         active.note_rebuilt(&mut batch, &Rebuilt::default(), Instant::now());
         assert!(active.dispute.is_none());
     }

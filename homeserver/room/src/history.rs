@@ -7,15 +7,14 @@
 mod merge;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashSet},
     time::Duration,
 };
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName};
 use tokio::sync::{oneshot, watch};
 use weft_dag::{RoomVersion, Verified};
-use weft_store::tables::rooms::{EVENTS, INCOMPLETE_ROOMS, event_flags};
+use weft_store::tables::rooms::INCOMPLETE_ROOMS;
 use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST};
 
 use crate::{
@@ -23,7 +22,8 @@ use crate::{
     background::Outward,
     ingest::{
         order::{Links, order},
-        rebuild::{PersistedEvent, missing},
+        rebuild::missing,
+        stored::StoredRows,
     },
     mailbox::Command,
     peer_selection::select_peers,
@@ -223,18 +223,7 @@ async fn edge(
     room: &RoomId,
     version: &RoomVersion,
 ) -> Result<(HashSet<OwnedEventId>, BTreeSet<OwnedEventId>), Unavailable> {
-    let mut here = HashMap::new();
-    for ((_, id), row) in out.shared.store.scan_all(EVENTS.under(&(room,))).await? {
-        if row.has(event_flags::OUTLIER) {
-            continue;
-        }
-        let text = row.text().map_err(|error| Unavailable::Damaged(error.to_string()))?;
-        let rejected = row.has(event_flags::REJECTED);
-        let pdu = weft_dag::Pdu::from_trusted_json(text, id.clone(), version, rejected)
-            .map_err(|error| Unavailable::Damaged(error.to_string()))?;
-        let (pdu, flags) = (Arc::new(pdu), row.flags);
-        here.insert(id, PersistedEvent { pdu, flags });
-    }
+    let here = StoredRows::load(&out.shared.reader, room).await?.read(version)?;
     let edge = missing(&here);
     Ok((here.into_keys().collect(), edge))
 }

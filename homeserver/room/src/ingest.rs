@@ -13,6 +13,7 @@ mod pruned;
 pub(crate) mod rebuild;
 mod redactions;
 pub(crate) mod state_reset;
+pub(crate) mod stored;
 mod text;
 pub(crate) mod unconfirmed;
 #[cfg(test)]

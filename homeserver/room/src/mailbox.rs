@@ -10,6 +10,7 @@ use crate::{
     AcceptError, AdoptError, CreateError, Edit, EditError, EditOutcome, JoinedRoom, NewEvent, OpenError, SendError,
     Template, TemplateError, Unavailable, UnsentEvent,
     create::Plan,
+    dispute::WorkedOut,
     ingest::{Lacks, Portion},
     membership_templates::Accepted,
 };
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Merge(Box<Portion>, Reply<Vec<Lacks>, Unavailable>),
     /// Work the text out again, if rival claims make that due.
     Settle,
+    /// Put the text that was worked out in its place.
+    Install(Box<WorkedOut>),
     /// Follow the updates that others hold back, if nobody has.
     Reconcile,
     /// Send the witness event that was due at this time, unless another event made it needless.

@@ -174,6 +174,7 @@ impl Worker {
             Command::Resume(row) => self.ingest(commit, Some(row)).await,
             Command::Merge(portion, reply) => self.merge(*portion, commit, reply).await,
             Command::Settle => self.settle(commit).await,
+            Command::Install(worked_out) => self.install(*worked_out, commit).await,
             Command::Reconcile => self.reconcile_extremities(commit).await,
             Command::Witness(due, reply) => self.witness(due, commit, reply).await,
             Command::Adopt(joined, reply) => self.adopt(*joined, commit, reply).await,

@@ -8,6 +8,8 @@
 
 #[path = "federation/departed.rs"]
 mod departed;
+#[path = "federation/disputes.rs"]
+mod disputes;
 #[path = "federation/fences.rs"]
 mod fences;
 #[path = "federation/gate.rs"]

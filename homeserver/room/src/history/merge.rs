@@ -49,7 +49,7 @@ impl Worker {
         };
         let mut session = MergeSession::new(active, commit, &shared.reader, shared.identity.server_name()).await?;
         if events.is_empty() {
-            if session.rebuild_text(None).await? {
+            if session.rebuild_text().await? {
                 session.note_complete();
             }
             return Ok(());

@@ -45,7 +45,7 @@ impl MergeSession<'_> {
                 filled.push(PersistedEvent { pdu, flags });
             }
         }
-        if filled.is_empty() || self.rebuild_text(None).await? {
+        if filled.is_empty() || self.rebuild_text().await? {
             return Ok(());
         }
         // Not all events are here yet; when they are, the text is worked out once more.

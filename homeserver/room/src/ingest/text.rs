@@ -13,34 +13,23 @@ use ruma::{EventId, OwnedEventId};
 use tokio::time::Instant;
 use weft_crdt::{ClientId, StateVector, Update};
 use weft_dag::Pdu;
-use weft_store::tables::{
-    documents::EVENT_VECTOR,
-    rooms::{EVENTS, event_flags},
-};
+use weft_store::tables::documents::EVENT_VECTOR;
 use weft_wire::{event_types, update::UpdateContent};
 
 use super::{
     merge_session::MergeSession,
-    rebuild::{PersistedEvent, missing, rebuild},
+    rebuild::{PersistedEvent, Rebuilt, missing, rebuild},
+    stored::StoredRows,
 };
 use crate::{
     LiveEdit, Unavailable,
     admission::{Judgement, Past, judge},
-    reader::damaged,
 };
 
 /// The vectors after events of this turn, which the store doesn't have yet.
 #[derive(Default)]
 pub(super) struct Vectors {
     of: HashMap<OwnedEventId, (StateVector, u64)>,
-}
-
-/// What became of an update.
-enum Merged {
-    Yes,
-    No,
-    /// The text was worked out anew, this event with it: all is noted.
-    Rebuilt,
 }
 
 /// What is known before an event.
@@ -72,17 +61,13 @@ impl MergeSession<'_> {
             return Ok(());
         }
         for one in brought.iter().chain([event]) {
-            if self.take_update(one, event).await? {
-                return Ok(());
-            }
+            self.take_update(&one.pdu).await?;
         }
         Ok(())
     }
 
-    /// One event that counts; `newest` is the accepted one because of which it is looked at. True where the text was
-    /// worked out anew, with all that `newest` follows.
-    async fn take_update(&mut self, event: &PersistedEvent, newest: &PersistedEvent) -> Result<bool, Unavailable> {
-        let pdu = &event.pdu;
+    /// One event that counts.
+    async fn take_update(&mut self, pdu: &Arc<Pdu>) -> Result<(), Unavailable> {
         let before = self.known_before(pdu).await?;
         let carries = pdu.kind() == event_types::UPDATE && pdu.state_key().is_none() && !pdu.rejected();
         let judgement = if carries {
@@ -90,30 +75,22 @@ impl MergeSession<'_> {
         } else {
             Judgement::NothingNew
         };
-        let (update, ranges) = match judgement {
-            Judgement::Admitted { update, ranges } => (update, ranges),
+        let after = match judgement {
+            Judgement::Admitted { update, ranges } if self.merge(pdu, &update, &ranges)? => {
+                let extremities = ranges.iter().map(|(client, (_, to))| (*client, *to));
+                raised(before, extremities)
+            }
+            Judgement::Admitted { .. } | Judgement::NothingNew => before,
             Judgement::Inadmissible { reason } => {
                 self.tally.note(
                     "updates stay out of the text",
                     &format_args!("{} of {}: {reason}", pdu.event_id(), pdu.sender()),
                 );
-                self.note(pdu.event_id(), before);
-                return Ok(false);
-            }
-            Judgement::NothingNew => {
-                self.note(pdu.event_id(), before);
-                return Ok(false);
+                before
             }
         };
-        match self.merge(event, newest, &update, &ranges).await? {
-            Merged::Yes => {
-                let extremities = ranges.iter().map(|(client, (_, to))| (*client, *to));
-                self.note(pdu.event_id(), raised(before, extremities));
-            }
-            Merged::No => self.note(pdu.event_id(), before),
-            Merged::Rebuilt => return Ok(true),
-        }
-        Ok(false)
+        self.note(pdu.event_id(), after);
+        Ok(())
     }
 
     fn judge(&self, pdu: &Pdu, vector: &StateVector) -> Judgement {
@@ -138,21 +115,20 @@ impl MergeSession<'_> {
         }
     }
 
-    /// Merges an admitted update, unless another event's claim to the same blocks may stand instead.
-    async fn merge(
+    /// Merges an admitted update, unless another event's claim to the same blocks may stand instead. True where it is merged.
+    fn merge(
         &mut self,
-        event: &PersistedEvent,
-        newest: &PersistedEvent,
+        pdu: &Pdu,
         update: &Update,
         ranges: &BTreeMap<ClientId, (u32, u32)>,
-    ) -> Result<Merged, Unavailable> {
-        let pdu = &event.pdu;
+    ) -> Result<bool, Unavailable> {
         let Some(document) = self.active.document.as_mut() else {
-            return Ok(Merged::No);
+            return Ok(false);
         };
         let merged = document.past().vector;
         if ranges.iter().any(|(client, (from, _))| merged.get(*client) > *from) {
-            return self.decide_equal_claims(pdu, newest).await;
+            self.note_equal_claim(pdu);
+            return Ok(false);
         }
         let new = document.merge(
             &mut self.commit.batch,
@@ -169,52 +145,28 @@ impl MergeSession<'_> {
                 session: None,
             });
         }
-        Ok(Merged::Yes)
+        Ok(true)
     }
 
     /// Other blocks under ids that are taken: somebody lied. Which of them stand follows from all events together, so
-    /// the text is worked out again: at once, or where that was done a moment ago, after a while ([`crate::dispute`]).
-    /// Until then, and while this server hasn't all events, the one that came first stands.
-    async fn decide_equal_claims(&mut self, pdu: &Pdu, newest: &PersistedEvent) -> Result<Merged, Unavailable> {
+    /// the text is worked out again beside the worker ([`crate::dispute`]): at once, or where that was done a moment ago,
+    /// after a while. Until then, and while this server hasn't all events, the one that came first stands.
+    fn note_equal_claim(&mut self, pdu: &Pdu) {
         // While events are missing nothing can be worked out, and once they have come everything is.
         if self.active.missing.as_ref().is_some_and(|missing| !missing.is_empty()) {
-            return Ok(Merged::No);
+            return;
         }
-        let (room, event, sender) = (pdu.room_id(), pdu.event_id(), pdu.sender());
-        if !self.active.note_claim(&mut self.commit.batch) {
-            tracing::debug!(%room, %event, %sender, "a claim to clocks that are taken waits its turn");
-            return Ok(Merged::No);
-        }
+        self.active.note_claim(&mut self.commit.batch);
         self.tally.note(
             "events claim clocks that are taken",
-            &format_args!("{event} of {sender}"),
+            &format_args!("{} of {}", pdu.event_id(), pdu.sender()),
         );
-        Ok(if self.rebuild_text(Some(newest.clone())).await? {
-            Merged::Rebuilt
-        } else {
-            Merged::No
-        })
     }
 
     /// All events that are in their place, those of this turn included.
     pub(super) async fn persisted_events(&self) -> Result<HashMap<OwnedEventId, PersistedEvent>, Unavailable> {
-        let rows = self.reader.store().scan_all(EVENTS.under(&(&self.active.id,))).await?;
-        let mut events: HashMap<OwnedEventId, PersistedEvent> = HashMap::new();
-        for ((_, id), row) in rows {
-            let flags = row.flags;
-            if flags & event_flags::OUTLIER != 0 {
-                continue;
-            }
-            let text = row.text().map_err(|error| damaged(&self.active.id, &error))?;
-            let pdu = Pdu::from_trusted_json(
-                text,
-                id.clone(),
-                &self.active.version,
-                flags & event_flags::REJECTED != 0,
-            );
-            let pdu = Arc::new(pdu.map_err(|error| damaged(&self.active.id, &error))?);
-            events.insert(id, PersistedEvent { pdu, flags });
-        }
+        let rows = StoredRows::load(self.reader, &self.active.id).await?;
+        let mut events = rows.read(&self.active.version)?;
         for (id, (pdu, flags)) in &self.commit.changed {
             let (pdu, flags) = (Arc::clone(pdu), *flags);
             events.insert(id.clone(), PersistedEvent { pdu, flags });
@@ -229,21 +181,31 @@ impl MergeSession<'_> {
         Ok(events)
     }
 
-    /// Works the text out from all events that are in their place, and this one. False where not all that they follow
-    /// since the room's beginning is here, so that it can't be done.
-    pub(crate) async fn rebuild_text(&mut self, newest: Option<PersistedEvent>) -> Result<bool, Unavailable> {
+    /// Works the text out from all events that are in their place. False where not all that they follow since the room's
+    /// beginning is here, so that it can't be done.
+    pub(crate) async fn rebuild_text(&mut self) -> Result<bool, Unavailable> {
         let began = Instant::now();
-        let mut events = self.persisted_events().await?;
-        if let Some(newest) = newest {
-            events.insert(newest.pdu.event_id().to_owned(), newest);
-        }
+        let events = self.persisted_events().await?;
         if !missing(&events).is_empty() {
             return Ok(false);
         }
-        if !self.has_text() {
-            return Ok(true);
+        if self.has_text() {
+            let rebuilt = rebuild(events.into_values().collect(), Some(self.ours));
+            // What is worked out beside the worker is of fewer events.
+            self.active.under_way = None;
+            self.replace_text(rebuilt, began, &[]).await?;
         }
-        let rebuilt = rebuild(events.into_values().collect(), Some(self.ours));
+        Ok(true)
+    }
+
+    /// Puts a text that was worked out since `began` in the place of the one that is there, and lets events do to it what
+    /// they may that came to count `meanwhile`.
+    pub(crate) async fn replace_text(
+        &mut self,
+        rebuilt: Rebuilt,
+        began: Instant,
+        meanwhile: &[Arc<Pdu>],
+    ) -> Result<(), Unavailable> {
         if rebuilt.is_disputed {
             let (room, comparisons) = (&self.active.id, rebuilt.comparisons);
             tracing::info!(%room, comparisons, "decided between claims to the same clocks");
@@ -251,15 +213,28 @@ impl MergeSession<'_> {
         self.vectors.of.clear();
         self.active.note_rebuilt(&mut self.commit.batch, &rebuilt, began);
         let Some(document) = self.active.document.as_mut() else {
-            return Ok(false);
+            return Ok(());
         };
         let before = document.whole();
         let groups = document.replace(&mut self.commit.batch, &self.active.id, rebuilt)?;
         self.vectors.of.extend(groups);
-        if document.whole() != before {
+        // Live clients have these, or load the document anew.
+        let remote_state = self.commit.edits.len();
+        for pdu in meanwhile {
+            if !self.vectors.of.contains_key(pdu.event_id()) {
+                self.take_update(pdu).await?;
+            }
+        }
+        self.commit.edits.truncate(remote_state);
+        if self
+            .active
+            .document
+            .as_ref()
+            .is_some_and(|document| document.whole() != before)
+        {
             self.commit.reload = true;
         }
-        Ok(true)
+        Ok(())
     }
 
     // --- What is known where -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ use weft_room::{
     CommitSink, Committed, JoinedRoom, NewEvent, PeerError, Peers, Ports, RoomConfig, Rooms, StateIds, SystemClock,
     testing::FixedIdentity,
 };
-use weft_store::{Store, memory::MemoryDisk, tables::documents::DISPUTED_ROOMS};
+use weft_store::{Store, memory::MemoryDisk};
 use weft_wire::update::UpdateContent;
 use yrs::{
     Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, Transact as _, updates::decoder::Decode as _,
@@ -299,12 +299,11 @@ impl Scenario {
             clock: Arc::new(SystemClock),
         };
         let identity = Arc::new(FixedIdentity(testing::signer(&ServerName::parse(name).unwrap())));
-        let rooms = Rooms::start(RoomConfig::default(), store.clone(), identity, ports);
+        let rooms = Rooms::start(RoomConfig::default(), store, identity, ports);
         Server {
             rooms,
             room: self.world.room_id.clone(),
             happened,
-            store,
         }
     }
 }
@@ -343,25 +342,9 @@ struct Server {
     rooms: Rooms,
     room: ruma::OwnedRoomId,
     happened: Arc<Notify>,
-    store: Store,
 }
 
 impl Server {
-    /// Until the text has been worked out again, where rival claims make that due. Nothing else needs time here.
-    async fn until_settled(&self) {
-        for _ in 0..2 {
-            let dispute = self.store.get(&DISPUTED_ROOMS, &(&self.room,)).await.unwrap();
-            if !dispute.is_some_and(|dispute| dispute.due) {
-                return;
-            }
-            tokio::time::pause();
-            // Longer than the pause between two times.
-            tokio::time::sleep(Duration::from_secs(11)).await;
-            tokio::time::resume();
-        }
-        // It is due later still where what came last can't have changed anything.
-    }
-
     /// The text at each of these events that is shown.
     async fn then(&self, said: &[OwnedEventId]) -> Then {
         let mut then = BTreeMap::new();
@@ -404,7 +387,6 @@ impl Server {
     }
 
     async fn outcome(&self, scenario: &Scenario, said: &[OwnedEventId]) -> Outcome {
-        self.until_settled().await;
         let whole = self.rooms.content(&self.room, None).await.unwrap();
         let (text, vector) = read(&whole);
         let ends = self.rooms.reader().extremities(&self.room).await.unwrap();

@@ -1,0 +1,41 @@
+//! All events of a room that are in their place, as the store has them. Loading the rows and reading the events are two steps:
+//! the second takes a while for a long room, and needs no store. Must not decide about events.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ruma::{OwnedEventId, OwnedRoomId, RoomId};
+use weft_dag::{Pdu, RoomVersion};
+use weft_store::tables::rooms::{EVENTS, EventRow, event_flags};
+
+use super::rebuild::PersistedEvent;
+use crate::{Reader, Unavailable, reader::damaged};
+
+/// Rows of events.
+pub(crate) struct StoredRows {
+    room: OwnedRoomId,
+    rows: Vec<(OwnedEventId, EventRow)>,
+}
+
+impl StoredRows {
+    pub(crate) async fn load(reader: &Reader, room: &RoomId) -> Result<Self, Unavailable> {
+        let rows = reader.store().scan_all(EVENTS.under(&(room,))).await?;
+        let rows = rows.into_iter().map(|((_, id), row)| (id, row));
+        Ok(Self {
+            room: room.to_owned(),
+            rows: rows.filter(|(_, row)| !row.has(event_flags::OUTLIER)).collect(),
+        })
+    }
+
+    /// The events of these rows.
+    pub(crate) fn read(self, version: &RoomVersion) -> Result<HashMap<OwnedEventId, PersistedEvent>, Unavailable> {
+        let room = &self.room;
+        let read = |(id, row): (OwnedEventId, EventRow)| {
+            let flags = row.flags;
+            let text = row.text().map_err(|error| damaged(room, &error))?;
+            let pdu = Pdu::from_trusted_json(text, id.clone(), version, flags & event_flags::REJECTED != 0);
+            let pdu = Arc::new(pdu.map_err(|error| damaged(room, &error))?);
+            Ok((id, PersistedEvent { pdu, flags }))
+        };
+        self.rows.into_iter().map(read).collect()
+    }
+}
