@@ -248,6 +248,9 @@ pub const MAX_BACKFILL_EVENTS: usize = 100;
 pub const MAX_EVENT_IDS_PER_REQUEST: usize = 100;
 /// Events fetched to fill one gap before the state at the gap is asked for instead.
 pub const MAX_GAP_EVENTS: usize = 1_000;
+/// Bytes of events that are held while what one event lacks is fetched: a state of 10,000 members is about 12 MB, and several
+/// fetches run at a time.
+pub const MAX_FETCHED_BYTES: usize = 64 * 1024 * 1024;
 /// Events of one room that wait in the staging table; above it the newest are dropped and fetched again later (T19).
 pub const MAX_STAGED_EVENTS_PER_ROOM: usize = 10_000;
 /// Bytes of events in transactions of one server that are taken in a day; more is refused with the time to wait, so that the

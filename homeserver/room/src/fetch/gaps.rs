@@ -12,7 +12,7 @@ use std::{
 use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId, ServerName};
 use tokio::time::{Duration, timeout};
 use weft_dag::{StateMap, Verified};
-use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST, MAX_GAP_EVENTS};
+use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST, MAX_FETCHED_BYTES, MAX_GAP_EVENTS};
 
 use super::{memory::SharedMemory, sight::Sight};
 use crate::{
@@ -38,6 +38,8 @@ pub(super) struct EventFetcher<'a> {
     us: &'a ServerName,
     /// Somebody could not be reached or was not asked: that an event was not to be had means nothing then.
     unsure: bool,
+    /// Bytes of events that may still be taken.
+    bytes_left: usize,
 }
 
 /// What came of trying to fill a gap.
@@ -74,6 +76,7 @@ impl<'a> EventFetcher<'a> {
             origin,
             us,
             unsure: false,
+            bytes_left: MAX_FETCHED_BYTES,
         }
     }
 
@@ -91,7 +94,7 @@ impl<'a> EventFetcher<'a> {
         what: &'static str,
         question: impl Future<Output = Result<T, PeerError>>,
     ) -> Option<T> {
-        if !self.memory.may_ask(server, &self.origin) {
+        if self.bytes_left == 0 || !self.memory.may_ask(server, &self.origin) {
             self.unsure = true;
             return None;
         }
@@ -107,6 +110,21 @@ impl<'a> EventFetcher<'a> {
         answer
             .inspect_err(|error| tracing::debug!(%error, what, "another server could not help"))
             .ok()
+    }
+
+    /// The events of an answer that are of this room (T35), as long as they are not too many bytes.
+    fn useful(&mut self, room: &RoomId, answer: Option<Vec<Verified>>) -> Vec<Verified> {
+        let mut events = answer.unwrap_or_default();
+        events.retain(|event| {
+            let fits = event.pdu().json().len() <= self.bytes_left;
+            self.bytes_left = if fits {
+                self.bytes_left.saturating_sub(event.pdu().json().len())
+            } else {
+                0
+            };
+            fits && event.pdu().room_id() == room
+        });
+        events
     }
 
     /// Whom to ask this time: who sent the event, then others in the room.
@@ -172,7 +190,7 @@ impl<'a> EventFetcher<'a> {
             let peers = self.peers;
             let question = peers.missing_events(room, version, server, &earliest, &latest, MAX_BACKFILL_EVENTS);
             let answer = self.call(server, "missing events", question).await;
-            for got in of_room(room, answer) {
+            for got in self.useful(room, answer) {
                 if got.pdu().event_id() != event.pdu().event_id() && pool.len() < MAX_GAP_EVENTS {
                     pool.entry(got.pdu().event_id().to_owned()).or_insert(got);
                 }
@@ -207,7 +225,7 @@ impl<'a> EventFetcher<'a> {
         let (room, version, peers) = (&graph.room, &graph.version, self.peers);
         let question = peers.backfill(room, version, server, &unknown, MAX_BACKFILL_EVENTS);
         let answer = self.call(server, "events before one that is not here", question).await;
-        for got in of_room(room, answer) {
+        for got in self.useful(room, answer) {
             let id = got.pdu().event_id();
             if pool.len() < MAX_GAP_EVENTS && !graph.has_state_after(id).await? {
                 pool.entry(id.to_owned()).or_insert(got);
@@ -315,7 +333,7 @@ impl<'a> EventFetcher<'a> {
             let Some(answer) = self.call(server, "events", question).await else {
                 return;
             };
-            for got in of_room(&graph.room, Some(answer)) {
+            for got in self.useful(&graph.room, Some(answer)) {
                 // Only what was asked for: an answer isn't a way to bring in other things.
                 if chunk.iter().any(|id| id == got.pdu().event_id()) {
                     pool.insert(got.pdu().event_id().to_owned(), got);
@@ -363,12 +381,6 @@ impl<'a> EventFetcher<'a> {
         }
         Ok(())
     }
-}
-
-/// The events of an answer that are of this room (T35).
-fn of_room(room: &RoomId, answer: Option<Vec<Verified>>) -> impl Iterator<Item = Verified> {
-    let events = answer.unwrap_or_default().into_iter();
-    events.filter(move |event| event.pdu().room_id() == room)
 }
 
 /// Drops events that the event doesn't need. Whoever is asked for the past of an event goes back beyond what is here, if that
@@ -487,4 +499,31 @@ async fn remote_state(graph: &Sight, ids: &StateIds, fetched: &[Verified]) -> Re
         }
     }
     Ok(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::RoomVersionId;
+    use weft_dag::testing::World;
+
+    use super::*;
+    use crate::testing::NoPeers;
+
+    /// An answer of more bytes than are held is cut, and nothing more is asked for.
+    #[tokio::test]
+    async fn what_is_fetched_is_bounded_in_bytes() {
+        let mut world = World::public(&RoomVersionId::V12, "@alice:a.example", &[]);
+        let content = serde_json::json!({ "body": "hello" });
+        world.send_after(&world.head_list(), "@alice:a.example", "m.room.message", None, content);
+        let event = world.verified(world.order.last().unwrap());
+        let (room, bytes) = (world.room_id.clone(), event.pdu().json().len());
+        let origin: OwnedServerName = ServerName::parse("a.example").unwrap();
+        let memory = SharedMemory::default();
+        let mut fetcher = EventFetcher::new(&NoPeers, &memory, origin.clone(), &origin);
+        fetcher.bytes_left = 2 * bytes + 1;
+        let answer = vec![event.clone(), event.clone(), event.clone()];
+        assert_eq!(fetcher.useful(&room, Some(answer)).len(), 2);
+        let asked = fetcher.call(&origin, "events", async { Ok(()) }).await;
+        assert!(asked.is_none() && fetcher.unsure);
+    }
 }
