@@ -40,7 +40,11 @@ use crate::{
 };
 
 /// Events of a room that wait for their fetch. Others stay staged, and are named again when the worker next looks at them.
-const MAX_WANTS: usize = 100;
+const MAX_WANTS: usize = 400;
+/// Of them those that one server sent: so that it leaves room for those of others.
+const MAX_WANTS_OF_ONE: usize = 20;
+/// Requests on their way to a room's task, which takes them at once.
+const QUEUE: usize = 100;
 /// Fetches of a room that run at a time, each for an event of another origin.
 const MAX_AT_ONCE: usize = 4;
 /// How long the fetch for one event may take.
@@ -79,7 +83,7 @@ impl Fetchers {
     /// The fetcher of a room. Starts one where none runs, or where the last one ended by a panic.
     fn of<'a>(rooms: &'a mut HashMap<OwnedRoomId, RoomFetcher>, out: &Outward, room: &RoomId) -> &'a mut RoomFetcher {
         let start = || {
-            let (wants, queue) = mpsc::channel(MAX_WANTS);
+            let (wants, queue) = mpsc::channel(QUEUE);
             let memory = Arc::<SharedMemory>::default();
             let fetch = Fetch {
                 out: out.clone(),
@@ -156,7 +160,7 @@ async fn run(fetch: Fetch, mut queue: mpsc::Receiver<Want>) {
             biased;
             () = stopping.cancelled() => return,
             Some((number, origin)) = running.next(), if !is_idle => plan.done(number, &origin),
-            want = queue.recv(), if plan.has_room() => match want {
+            want = queue.recv() => match want {
                 Some(want) => plan.add(want),
                 None => return,
             },
@@ -180,12 +184,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn has_room(&self) -> bool {
-        self.queue.len() < MAX_WANTS
-    }
-
+    /// Takes a request, if there is room for it.
     fn add(&mut self, want: Want) {
-        if self.rows.insert(want.number) {
+        let of_origin = self.queue.iter().filter(|other| other.origin == want.origin).count();
+        let has_room = self.queue.len() < MAX_WANTS && of_origin < MAX_WANTS_OF_ONE;
+        if has_room && self.rows.insert(want.number) {
             self.queue.push_back(want);
         }
     }
@@ -344,5 +347,63 @@ impl Fetch {
         let command = Command::Merge(Box::new(portion), reply);
         self.out.shared.send(&self.room, command).await?;
         answer.await.unwrap_or(Err(Unavailable::Interrupted))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::ServerName;
+
+    use super::*;
+
+    fn want(number: u64, origin: &str) -> Want {
+        Want {
+            number,
+            origin: ServerName::parse(origin).unwrap(),
+            lacks: Lacks::Prev,
+        }
+    }
+
+    fn next(plan: &mut Plan) -> Option<u64> {
+        plan.next(&SharedMemory::default()).map(|want| want.number)
+    }
+
+    #[test]
+    fn the_events_of_one_server_leave_room_for_those_of_others() {
+        let mut plan = Plan::default();
+        (0..1_000).for_each(|number| plan.add(want(number, "flood.example")));
+        plan.add(want(1_000, "a.example"));
+        assert_eq!(plan.queue.len(), MAX_WANTS_OF_ONE + 1);
+        assert_eq!(next(&mut plan), Some(0));
+        assert_eq!(next(&mut plan), Some(1_000), "of the first origin a fetch runs");
+        assert_eq!(next(&mut plan), None);
+        plan.done(0, &want(0, "flood.example").origin);
+        assert_eq!(next(&mut plan), Some(1));
+    }
+
+    #[test]
+    fn an_event_is_fetched_for_once_at_a_time() {
+        let mut plan = Plan::default();
+        for _ in 0..3 {
+            plan.add(want(7, "a.example"));
+        }
+        assert_eq!(next(&mut plan), Some(7));
+        plan.add(want(7, "a.example"));
+        plan.done(7, &want(7, "a.example").origin);
+        assert_eq!(next(&mut plan), None);
+        plan.add(want(7, "a.example"));
+        assert_eq!(next(&mut plan), Some(7), "it is named again when it still waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_of_a_server_that_does_not_answer_come_last() {
+        let (mut plan, memory) = (Plan::default(), SharedMemory::default());
+        plan.add(want(1, "silent.example"));
+        plan.add(want(2, "a.example"));
+        for _ in 0..2 {
+            memory.note_answer(&want(1, "silent.example").origin, false);
+        }
+        let mut next = || plan.next(&memory).map(|want| want.number);
+        assert_eq!((next(), next()), (Some(2), Some(1)));
     }
 }
