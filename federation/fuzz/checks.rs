@@ -1,6 +1,6 @@
-//! What must hold of what other servers say, whatever the bytes: the fuzz targets of `conformance-tests/fuzz` and the
-//! replay of their corpora (`corpus/`, beside this file) call the same checks. Part of the crate in tests and fuzzing
-//! only.
+//! Invariants of the parsers of other servers' input: the fuzz targets of `conformance-tests/fuzz` and the replay of
+//! their corpora (`corpus/` in this directory) call the same checks. Compiled only for tests and fuzzing. Must not
+//! need a network.
 
 #![allow(
     clippy::unwrap_used,
@@ -42,7 +42,7 @@ fn them() -> &'static ServerName {
     server_name!("b.example")
 }
 
-/// An `Authorization` header: what is read is for us and of somebody else.
+/// An `Authorization` header: an accepted one has this server as destination and another server as origin.
 pub fn header(data: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(data) else {
         return;
@@ -59,7 +59,7 @@ pub fn header(data: &[u8]) {
     assert_ne!(parsed.origin, us());
 }
 
-/// Names, addresses and `.well-known` bodies: an address is judged alike however it is written.
+/// Names, addresses and `.well-known` bodies: the decision about an address is independent of its notation.
 pub fn names(data: &[u8]) {
     if let Some(server) = well_known::parse(data) {
         assert_eq!(ServerName::parse(server.as_str()).as_ref(), Ok(&server));
@@ -88,20 +88,20 @@ pub fn names(data: &[u8]) {
     }
 }
 
-/// The keys that a server says it has, and our own key file.
+/// The key response of a server, and our own key file.
 pub fn keys(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(ring) = KeyRing::from_text(us().to_owned(), text) {
         let published = ring.published(MilliSecondsSinceUnixEpoch(UInt::from(5_u8))).unwrap();
-        answered(us(), published);
+        key_response(us(), published);
     }
     if let Ok(object) = parse_canonical(text) {
-        answered(us(), object.clone());
-        answered(them(), object);
+        key_response(us(), object.clone());
+        key_response(them(), object);
     }
 }
 
-fn answered(server: &ServerName, object: CanonicalJsonObject) {
+fn key_response(server: &ServerName, object: CanonicalJsonObject) {
     let fetched = MilliSecondsSinceUnixEpoch(UInt::from(1_700_000_000_u32));
     let notary = StoredKeys::check_notarised(server, object.clone(), fetched, them(), &PublicKeyMap::new());
     assert!(notary.is_err(), "a notary without keys has signed nothing");
@@ -118,7 +118,8 @@ fn answered(server: &ServerName, object: CanonicalJsonObject) {
     let _ = (stored.verify_keys(), stored.valid_at(fetched));
 }
 
-/// A transaction: users are spoken for by their own server alone, and an event that can't be read has an id or none.
+/// A transaction: EDUs are accepted only about users of the sending server, and an event that can't be parsed has at
+/// most one id.
 pub fn transaction(data: &[u8]) {
     #[derive(Deserialize)]
     struct Body {
@@ -147,7 +148,8 @@ pub fn transaction(data: &[u8]) {
     }
 }
 
-/// An invitation that we are asked to sign (T32): by a user of the asking server, to one of ours, and nothing else.
+/// An invite that this server is requested to sign (T32): sent by a user of the requesting server to one of ours, and
+/// nothing else.
 pub fn invite(data: &[u8]) {
     let Ok(event) = serde_json::from_slice::<Box<RawValue>>(data) else {
         return;
@@ -185,7 +187,7 @@ fn parse<T: IncomingResponse>(body: &[u8]) {
     let _ = T::try_from_http_response(http::Response::new(body));
 }
 
-/// Every answer that is asked for; the first byte says which.
+/// All responses that are parsed; the first byte selects one.
 pub fn answers(data: &[u8]) {
     const ALL: [Parse; 20] = [
         templates,
@@ -216,7 +218,7 @@ pub fn answers(data: &[u8]) {
     }
 }
 
-/// A template for our own membership (T33): whatever is in it, what we would sign is our own event.
+/// A template for our own membership (T33): whatever its content, the signed event is our own.
 fn templates(body: &[u8]) {
     let Ok(raw) = serde_json::from_slice::<Box<RawValue>>(body) else {
         return;
@@ -243,19 +245,19 @@ fn templates(body: &[u8]) {
     );
     assert_eq!((pdu.room_id(), pdu.kind()), (&*wanted.room_id, "m.room.member"));
     let content: serde_json::Map<String, serde_json::Value> = serde_json::from_str(pdu.content().get()).unwrap();
-    let vouched = content
+    let authoriser = content
         .get("join_authorised_via_users_server")
         .and_then(|user| user.as_str());
     assert!(
-        vouched.is_none_or(|user| !user.ends_with(":a.example")),
-        "we vouch for nobody"
+        authoriser.is_none_or(|user| !user.ends_with(":a.example")),
+        "no user of ours authorises the join"
     );
-    assert_eq!(content.len(), 1 + usize::from(vouched.is_some()));
+    assert_eq!(content.len(), 1 + usize::from(authoriser.is_some()));
 }
 
 #[cfg(test)]
 #[test]
-fn the_corpora_hold() {
+fn the_corpora_pass() {
     let targets: [(&str, Parse); 6] = [
         ("header", header),
         ("names", names),
@@ -267,7 +269,7 @@ fn the_corpora_hold() {
     for (target, check) in targets {
         let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
         let inputs: Vec<_> = std::fs::read_dir(&folder).unwrap().map(Result::unwrap).collect();
-        assert!(!inputs.is_empty(), "{folder} is in the repository");
+        assert!(!inputs.is_empty(), "{folder} is empty");
         inputs
             .iter()
             .for_each(|input| check(&std::fs::read(input.path()).unwrap()));

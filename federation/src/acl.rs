@@ -1,14 +1,14 @@
-//! A room's access list for servers, `m.room.server_acl` (Matrix specification, "Server Access Control Lists").
+//! Server ACLs of a room, `m.room.server_acl` (Matrix specification, "Server Access Control Lists").
 //!
-//! Pure. Which requests and events ask for it is the callers' to know.
+//! Pure. The callers decide which requests and events are checked.
 
 use ruma::{ServerName, events::room::server_acl::RoomServerAclEventContent};
 use serde_json::value::RawValue;
 
-/// Whether a server is let in. `content` is that of the current `m.room.server_acl`, if there is one.
+/// Whether a server is allowed. `content` is the content of the current `m.room.server_acl`, if there is one.
 ///
-/// A list that can't be read denies everybody, and so does one that allows nobody (T55): whoever wrote it wanted to
-/// keep somebody out.
+/// A malformed ACL denies every server, as does one without an allow list (T55): its author intended to deny some
+/// server.
 #[must_use]
 pub fn allows(content: Option<&RawValue>, server: &ServerName) -> bool {
     let Some(content) = content else { return true };
@@ -26,7 +26,7 @@ mod tests {
     use super::allows;
 
     #[test]
-    fn lists_are_globs_without_ports_and_what_is_malformed_lets_nobody_in() {
+    fn acls_are_globs_without_ports_and_a_malformed_acl_denies_every_server() {
         for (content, server, allowed) in [
             (json!({ "allow": ["*"] }), "a.test", true),
             (json!({ "allow": ["*"], "deny": ["a.test"] }), "a.test:8448", false),

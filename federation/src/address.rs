@@ -1,7 +1,7 @@
-//! Which addresses this server connects to when another server's name leads there.
+//! Decides which addresses this server may connect to for another server's name.
 //!
-//! A name is its owner's to point anywhere: at this machine, at the network behind it, at a cloud's metadata service.
-//! Must be asked about the address that is connected to, not about a name that is resolved again afterwards.
+//! The owner of a name can point it anywhere: to this machine, to the network behind it, to a cloud's metadata
+//! service. Must be applied to the address that is connected to, not to a name that is resolved again afterwards.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,13 +14,13 @@ pub struct DenyList {
 }
 
 impl DenyList {
-    /// Denies whatever isn't public, apart from `exceptions`.
+    /// Denies every address that is not public, except `exceptions`.
     #[must_use]
     pub fn new(exceptions: Vec<IpNet>) -> Self {
         Self { exceptions }
     }
 
-    /// Whether to connect there.
+    /// Whether this server may connect to the address.
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = plain(address);
@@ -28,7 +28,7 @@ impl DenyList {
     }
 }
 
-/// An IPv4 address that is written as IPv6 is judged as what it is.
+/// Converts an IPv4-mapped IPv6 address to IPv4.
 fn plain(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => {
@@ -39,7 +39,7 @@ fn plain(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The IPv4 address in NAT64 (64:ff9b::/96) and 6to4 (2002::/16) addresses.
+/// The IPv4 address in a NAT64 (64:ff9b::/96) or 6to4 (2002::/16) address.
 fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let carried = match address.octets() {
         [0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] | [0x20, 0x02, a, b, c, d, ..] => [a, b, c, d],
@@ -55,7 +55,7 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// IANA IPv4 special-purpose address registry: what is not globally reachable.
+/// IANA IPv4 special-purpose address registry: addresses that are not globally reachable are not public.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     let special = matches!(
@@ -75,7 +75,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !special
 }
 
-/// Only 2000::/3 is handed out, and of that documentation, benchmarks and tunnels are no place to connect to.
+/// Only 2000::/3 is allocated; its ranges for documentation, benchmarks and tunnels are not public.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
     let global = first & 0xe000 == 0x2000;
@@ -91,7 +91,7 @@ mod tests {
     use super::DenyList;
 
     #[test]
-    fn denies_what_is_not_public() {
+    fn non_public_addresses_are_denied() {
         let list = DenyList::default();
         for (address, allowed) in [
             ("1.1.1.1", true),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_are_networks_and_count_for_mapped_addresses_too() {
+    fn exceptions_are_networks_and_apply_to_mapped_addresses_too() {
         let list = DenyList::new(vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
         for (address, allowed) in [
             ("10.9.9.9", true),

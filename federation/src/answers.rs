@@ -1,6 +1,6 @@
-//! Answers that are long lists of events: taken apart where they lie, so that their text is in memory once (T136).
+//! Responses that are long lists of events: split in place, so that their text is in memory once (T136).
 //!
-//! Must not check events, nor give them to anybody but [`crate::RemoteEvents`], which does.
+//! Must not check events, nor return them to any module but [`crate::RemoteEvents`], which checks them.
 
 use std::fmt;
 
@@ -18,13 +18,13 @@ use crate::{
     client::{Answer, shorten},
 };
 
-/// The text of an event within the body of an answer.
+/// The text of an event within the body of a response.
 #[derive(Debug, Clone)]
 pub(crate) struct RawEvent(Bytes);
 
 impl RawEvent {
     pub(crate) fn text(&self) -> &str {
-        // Every one is made of a string.
+        // Every value is made from a string.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -35,12 +35,12 @@ impl From<Box<RawValue>> for RawEvent {
     }
 }
 
-/// The list of events of an answer's field, at most [`limits::MAX_EVENTS_PER_ANSWER`].
+/// The list of events in a field of a response, at most [`limits::MAX_EVENTS_PER_ANSWER`].
 #[derive(Debug)]
 pub(crate) struct EventList<'a>(Vec<&'a RawValue>);
 
 impl EventList<'_> {
-    /// The events, as parts of the answer that the list was read from.
+    /// The events, as slices of the response that the list was read from.
     pub(crate) fn of(&self, answer: &Answer) -> Vec<RawEvent> {
         let part = |event: &&RawValue| RawEvent(answer.body.slice_ref(event.get().as_bytes()));
         self.0.iter().map(part).collect()
@@ -72,7 +72,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for EventList<'a> {
     }
 }
 
-/// What send_join answers (Matrix specification).
+/// The response of `send_join` (Matrix specification).
 #[derive(Debug, Deserialize)]
 pub(crate) struct JoinAnswer<'a> {
     #[serde(default)]
@@ -85,7 +85,7 @@ pub(crate) struct JoinAnswer<'a> {
     pub(crate) event: Option<&'a RawValue>,
 }
 
-/// What state answers.
+/// The response of `state`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct StateAnswer<'a> {
     #[serde(borrow)]
@@ -94,14 +94,14 @@ pub(crate) struct StateAnswer<'a> {
     pub(crate) auth_chain: EventList<'a>,
 }
 
-/// What event_auth answers.
+/// The response of `event_auth`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct AuthAnswer<'a> {
     #[serde(borrow)]
     pub(crate) auth_chain: EventList<'a>,
 }
 
-/// Reads an answer of `server`.
+/// Parses a response of `server`.
 pub(crate) fn read<'a, T: Deserialize<'a>>(server: &ServerName, answer: &'a Answer) -> Result<T, CallError> {
     serde_json::from_slice(&answer.body).map_err(|error| CallError::BadAnswer {
         server: server.to_owned(),
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_of_events_has_a_bounded_number_of_any_length() {
+    fn a_list_of_events_is_limited_in_number_and_not_in_their_length() {
         let list = |count: usize| format!(r#"{{"auth_chain":[{}1]}}"#, "1,".repeat(count - 1));
         let fits = list(limits::MAX_EVENTS_PER_ANSWER);
         let read: AuthAnswer<'_> = serde_json::from_str(&fits).unwrap();

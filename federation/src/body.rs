@@ -1,4 +1,4 @@
-//! Reading answers of strangers: never more than a limit, never for longer than a time.
+//! Reads responses of other servers within a limit on bytes and a timeout. Must not allocate by a stated length.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use ruma::OwnedServerName;
 use weft_budget::{KeyedBudget, KeyedShare};
 use weft_wire::limits;
 
-/// Bytes of answers that are read or being checked, by the server that sent them.
+/// Bytes of responses that are being read or checked, by the server that sent them.
 pub(crate) type AnswerBytes = KeyedBudget<OwnedServerName>;
 
-/// What an answer holds of the budget, given back when it is dropped.
+/// The part of the budget that a response holds, released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Charge {
     budget: Arc<AnswerBytes>,
@@ -19,7 +19,7 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
-    /// Charges nothing yet.
+    /// A charge of nothing.
     pub(crate) fn new(budget: &Arc<AnswerBytes>, server: OwnedServerName) -> Self {
         Self {
             budget: Arc::clone(budget),
@@ -28,7 +28,7 @@ impl Charge {
         }
     }
 
-    /// Charges what a body of this length has above what is free.
+    /// Charges the part of a body of this length that exceeds the free allowance.
     fn hold(&mut self, length: usize) -> Result<(), BodyError> {
         let wanted = length.saturating_sub(limits::FREE_ANSWER_BYTES) as u64;
         let held = self.share.as_ref().map_or(0, KeyedShare::amount);
@@ -45,26 +45,26 @@ impl Charge {
     }
 }
 
-/// Why an answer's body was not read.
+/// Why the body of a response was not read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     /// Longer than the limit.
-    #[error("the answer has more than {0} bytes")]
+    #[error("the response has more than {0} bytes")]
     TooLarge(usize),
-    /// Answers of this server, or of all, hold as much as they may.
-    #[error("too many bytes of answers are held")]
+    /// Responses of this server, or of all servers, have reached the limit.
+    #[error("too many bytes of responses are in memory")]
     Exhausted,
     /// The connection broke.
-    #[error("the answer broke off: {0}")]
+    #[error("the response ended early: {0}")]
     Broken(String),
 }
 
-/// All of a body of at most `limit` bytes. A length that is announced is not believed, only used to refuse early.
+/// Reads a body of at most `limit` bytes. A stated length is not trusted; it only causes an early refusal.
 pub(crate) async fn read(response: reqwest::Response, limit: usize) -> Result<Bytes, BodyError> {
     read_charged(response, limit, None).await
 }
 
-/// The same, charged as it comes.
+/// The same, charged while it is received.
 pub(crate) async fn read_charged(
     mut response: reqwest::Response,
     limit: usize,
@@ -93,7 +93,7 @@ pub(crate) async fn read_charged(
     Ok(body.freeze())
 }
 
-/// A transport error with its causes, on one line and without the address line that reqwest puts in front.
+/// A transport error with its causes, on one line and without the URL that reqwest puts in front.
 pub(crate) fn describe(error: &reqwest::Error) -> String {
     let mut causes = Vec::new();
     let mut next = std::error::Error::source(error);
@@ -103,7 +103,7 @@ pub(crate) fn describe(error: &reqwest::Error) -> String {
     }
     causes.dedup();
     if error.is_timeout() {
-        "no answer in time".to_owned()
+        "timeout".to_owned()
     } else if causes.is_empty() {
         "the request failed".to_owned()
     } else {
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_answers_are_charged_to_their_server_and_short_ones_to_nobody() {
+    fn long_responses_are_charged_to_their_server_and_short_ones_are_free() {
         const FREE: usize = limits::FREE_ANSWER_BYTES;
         let budget = AnswerBytes::new("test_bytes", 10, 15);
         let charge = |name: &ruma::ServerName| Charge::new(&budget, name.to_owned());
@@ -128,7 +128,7 @@ mod tests {
             first.hold(length).unwrap();
         }
         assert!(matches!(first.hold(FREE + 11), Err(BodyError::Exhausted)));
-        // Another answer of the same server, and one of another server beyond what is left for all.
+        // Another response of the same server, and one of another server above what is left for all.
         assert!(charge(one).hold(FREE + 1).is_err());
         let mut second = charge(two);
         second.hold(FREE + 5).unwrap();

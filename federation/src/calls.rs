@@ -1,6 +1,6 @@
-//! Calls whose answers hold no events: profiles, aliases, public rooms, versions, transactions.
+//! Requests whose responses contain no events: profiles, aliases, public rooms, versions, transactions.
 //!
-//! Answers are other servers' words: bounded, parsed, and no more believed than that.
+//! Responses are untrusted: bounded and parsed, and nothing in them is verified.
 
 use std::time::Duration;
 
@@ -23,17 +23,17 @@ use weft_wire::limits;
 
 use crate::{Asker, CallError, Client, client::Bounds, tally::Tally};
 
-/// An alias as its server resolves it.
+/// The response of an alias lookup.
 #[derive(Debug, Clone)]
 pub struct ResolvedAlias {
     /// The room.
     pub room_id: OwnedRoomId,
-    /// Servers to join it through.
+    /// Servers to join the room through.
     pub servers: Vec<OwnedServerName>,
 }
 
 impl Client {
-    /// The profile of a user of another server: one field of it, or all.
+    /// Fetches the profile of a user of another server: one field, or all.
     ///
     /// # Errors
     /// When the call fails.
@@ -50,7 +50,7 @@ impl Client {
         Ok(self.look_up(asker, &server, request, bounds).await?.data)
     }
 
-    /// The room of an alias, by the server in its name.
+    /// Resolves an alias through the server in its name.
     ///
     /// # Errors
     /// When the call fails.
@@ -65,7 +65,7 @@ impl Client {
         })
     }
 
-    /// The rooms that a server shows to everybody.
+    /// Fetches the public rooms of a server.
     ///
     /// # Errors
     /// When the call fails.
@@ -103,8 +103,8 @@ impl Client {
         Ok(all)
     }
 
-    /// A question that `asker` causes: counted while it is under way, and not asked where a stranger's last one found
-    /// nobody there.
+    /// A lookup that `asker` causes: counted while it is in flight, and not sent on behalf of a stranger if the
+    /// server was unreachable a moment ago.
     async fn look_up<R>(
         &self,
         asker: &Asker,
@@ -119,17 +119,17 @@ impl Client {
         if outgoing.is_unreachable(asker, server) {
             return Err(CallError::Unreachable {
                 server: server.to_owned(),
-                reason: "it could not be reached a moment ago".to_owned(),
+                reason: "it was unreachable a moment ago".to_owned(),
             });
         }
         let _share = outgoing.take(asker)?;
-        // Finding a server is part of the question: the request's own time begins after it.
+        // Discovery is part of the lookup: the timeout of the request itself begins after it.
         let time = Duration::from_secs(limits::MAX_LOOKUP_SECONDS);
         let answer = tokio::time::timeout(time, self.call(server, request, bounds)).await;
         let answer = answer.unwrap_or_else(|_| {
             Err(CallError::Unreachable {
                 server: server.to_owned(),
-                reason: "no answer in time".to_owned(),
+                reason: "timeout".to_owned(),
             })
         });
         match &answer {
@@ -139,11 +139,10 @@ impl Client {
         answer
     }
 
-    /// Delivers a transaction. What the other server says of single events is logged and changes nothing: an event that
-    /// it doesn't want is its own affair.
+    /// Sends a transaction. Errors for single events are logged and ignored: the other server may refuse an event.
     ///
     /// # Errors
-    /// When the call fails: the whole transaction is to be sent again.
+    /// When the call fails: the whole transaction must be sent again.
     pub async fn send_transaction(
         &self,
         server: &ServerName,
@@ -163,7 +162,9 @@ impl Client {
                 refused.note(&format_args!("{event}: {reason}"));
             }
         }
-        refused.warn(format_args!("{server}: events of ours are not taken"));
+        refused.warn(format_args!(
+            "{server}: events of a transaction were refused by the other server"
+        ));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
-//! Signed requests to other servers: found, connected to, bounded in time and bytes, answers parsed or refused.
+//! Signed requests to other servers: discovery, connection, limits on time and bytes, parsing of the response.
 //!
-//! Must not follow redirects, use a proxy, or send a request whose address differs from the one that was signed.
+//! Must not follow redirects, use a proxy, or send a request whose path differs from the one that was signed.
 
 use std::{
     collections::HashMap,
@@ -29,24 +29,24 @@ use crate::{
     tls,
 };
 
-/// A connection that isn't there by then won't come.
+/// Timeout of the TCP and TLS handshake. A connection that takes longer rarely succeeds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an unused connection is kept: longer than the pause between two edits of somebody who thinks.
+/// How long an unused connection is kept: longer than a usual pause between two edits.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How the client reaches others.
+/// Settings of the client.
 pub struct ClientConfig {
-    /// PEM texts of certificates that are trusted beside the system's.
+    /// PEM texts of certificates that are trusted in addition to those of the system.
     pub extra_ca_certificates: Vec<Vec<u8>>,
     /// Exceptions from the deny-list of private addresses.
     pub allow_addresses: Vec<IpNet>,
-    /// How long a request may take, answer included.
+    /// Timeout of a request, including its response.
     pub timeout: Duration,
-    /// Lookups of names.
+    /// DNS lookups.
     pub names: Arc<dyn Names>,
-    /// Where `.well-known` is asked for: 443, other in tests.
+    /// The port of `.well-known` requests: 443, except in tests.
     pub well_known_port: u16,
-    /// Requests that strangers and accounts cause.
+    /// Limits of the requests that strangers and accounts cause.
     pub outgoing: OutgoingLimits,
 }
 
@@ -63,7 +63,7 @@ impl Default for ClientConfig {
     }
 }
 
-/// Why there is no client.
+/// Why the client can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Certificates can't be read.
@@ -71,66 +71,67 @@ pub enum ClientError {
     Certificates(String),
 }
 
-/// What a server says that refuses (Matrix specification, "Standard error response").
+/// The error response of another server (Matrix specification, "Standard error response").
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{status} {errcode}: {message}")]
 pub struct MatrixError {
     /// The HTTP status.
     pub status: u16,
-    /// The error code; `M_UNKNOWN` where there is none.
+    /// The error code; `M_UNKNOWN` if there is none.
     pub errcode: String,
-    /// The words, at most 500 characters. Theirs: not to be believed, nor shown without saying whose they are.
+    /// The error text, at most 500 characters. Untrusted: never show it without naming the server that sent it.
     pub message: String,
 }
 
-/// Why a call gave nothing.
+/// Why a call has no result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {
-    /// The server is this one.
-    #[error("a server does not call itself")]
+    /// The destination is this server.
+    #[error("this server can't send requests to itself")]
     Ourselves,
-    /// It can't be found.
+    /// Discovery failed.
     #[error("{server} can't be found: {error}")]
     Discovery {
-        /// Who.
+        /// The server.
         server: OwnedServerName,
-        /// Why.
+        /// The cause.
         error: DiscoveryError,
     },
-    /// No connection, or it broke, or took too long.
+    /// The connection failed, broke or timed out.
     #[error("{server} can't be reached: {reason}")]
     Unreachable {
-        /// Who.
+        /// The server.
         server: OwnedServerName,
-        /// What the transport said.
+        /// The error of the transport.
         reason: String,
     },
-    /// It refused.
+    /// The server answered with an error.
     #[error("{server} refused: {error}")]
     Refused {
-        /// Who.
+        /// The server.
         server: OwnedServerName,
-        /// What it said.
+        /// The error response.
         error: MatrixError,
     },
-    /// It answered something that can't be used.
-    #[error("{server} gave an answer that can't be used: {reason}")]
+    /// The response is unusable.
+    #[error("{server} sent an unusable response: {reason}")]
     BadAnswer {
-        /// Who.
+        /// The server.
         server: OwnedServerName,
-        /// What is wrong with it.
+        /// What is wrong with the response.
         reason: String,
     },
-    /// Too many requests are under way for whom this one is made, or answers hold as many bytes as they may.
-    #[error("too many requests to other servers are under way")]
+    /// Too many requests are in flight on behalf of this requester, or the responses in memory have reached their
+    /// limit.
+    #[error("too many requests to other servers are in flight")]
     Busy,
-    /// The request can't be written.
-    #[error("the request can't be made: {0}")]
+    /// The request can't be built.
+    #[error("the request can't be built: {0}")]
     Request(String),
 }
 
 impl CallError {
-    /// The server that can't be found or reached, where that is what is wrong.
+    /// The server that could not be found or reached, if that is the failure.
     #[must_use]
     pub fn unreachable(&self) -> Option<&ServerName> {
         match self {
@@ -139,7 +140,7 @@ impl CallError {
         }
     }
 
-    /// What the server said, where it was the server that refused.
+    /// The error response, if the server answered with one.
     #[must_use]
     pub fn refusal(&self) -> Option<&MatrixError> {
         match self {
@@ -149,7 +150,7 @@ impl CallError {
     }
 }
 
-/// Makes signed requests. Cheap to clone.
+/// Sends signed requests. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -165,7 +166,7 @@ struct Inner {
     answer_bytes: Arc<AnswerBytes>,
 }
 
-/// An answer that is not parsed; its bytes are charged to its server until it is dropped.
+/// A response that is not parsed yet; its bytes are charged to its server until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) body: Bytes,
@@ -178,7 +179,7 @@ struct Connection {
     http: reqwest::Client,
 }
 
-/// How much of an answer is read, and how long it may take.
+/// Limits on the size of a response and on the time it may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) bytes: usize,
@@ -186,12 +187,12 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Answers of at most this size, in the time of an ordinary request.
+    /// Responses of at most this size, within the timeout of an ordinary request.
     pub(crate) const fn bytes(bytes: usize) -> Self {
         Self { bytes, time: None }
     }
 
-    /// A question that a client's request waits for.
+    /// A lookup that a client's request waits for.
     pub(crate) const fn lookup(bytes: usize) -> Self {
         Self {
             bytes,
@@ -199,7 +200,7 @@ impl Bounds {
         }
     }
 
-    /// One event: a template, a signed invitation, an event that is missing.
+    /// One event: a template, a signed invite, a missing event.
     pub(crate) const EVENT: Self = Self::bytes(limits::MAX_EVENT_RESPONSE_BYTES);
     /// A page of events.
     pub(crate) const EVENTS: Self = Self::bytes(limits::MAX_EVENTS_RESPONSE_BYTES);
@@ -207,17 +208,17 @@ impl Bounds {
     pub(crate) const SHORT: Self = Self::bytes(limits::MAX_SHORT_RESPONSE_BYTES);
     /// The state of a whole room.
     pub(crate) const STATE: Self = Self::bytes(limits::MAX_FEDERATION_RESPONSE_BYTES);
-    /// A resident server resolves and collects a whole room before it answers a join.
+    /// A resident server resolves and collects the state of a whole room before it answers a join.
     pub(crate) const JOIN: Self = Self {
         time: Some(Duration::from_secs(180)),
         ..Self::STATE
     };
-    /// A document's snapshot: built before it is answered.
+    /// The snapshot of a document, which is built on request.
     pub(crate) const SNAPSHOT: Self = Self {
         bytes: limits::MAX_SNAPSHOT_RESPONSE_BYTES,
         time: Some(Duration::from_secs(180)),
     };
-    /// The other server checks fifty events before it answers; a transaction that is given up is sent again whole.
+    /// The other server checks 50 events before it answers; a transaction that times out is sent again as a whole.
     pub(crate) const TRANSACTION: Self = Self {
         time: Some(Duration::from_secs(60)),
         ..Self::SHORT
@@ -260,26 +261,26 @@ impl Client {
         })
     }
 
-    /// Our keys.
+    /// The signing keys of this server.
     #[must_use]
     pub fn key_ring(&self) -> &Arc<KeyRing> {
         &self.inner.keys
     }
 
-    /// Requests to other servers that strangers and accounts cause: how many, and how many they may.
+    /// The requests to other servers that strangers and accounts cause, and their limits.
     #[must_use]
     pub fn outgoing(&self) -> &Arc<Outgoing> {
         &self.inner.outgoing
     }
 
-    /// Bytes of other servers' answers that are held: how many, and how many may be, for metrics.
+    /// The bytes of other servers' responses that are in memory, and their limit; exported as metrics.
     #[must_use]
     pub fn answer_bytes(&self) -> &Arc<Budget> {
         self.inner.answer_bytes.total()
     }
 
-    /// Makes one of ruma's requests, signed, and parses the answer. Each endpoint names the bounds of its answer: what
-    /// fits a room's state is far too much for a profile.
+    /// Sends one of ruma's requests, signed, and parses the response. Each endpoint states the limits of its
+    /// response: the limit for the state of a room would be far too high for a profile.
     pub(crate) async fn call<R>(
         &self,
         server: &ServerName,
@@ -296,8 +297,8 @@ impl Client {
         })
     }
 
-    /// Makes one of ruma's requests, signed, and gives the answer as it came: for lists of events, of which ruma would make
-    /// a second copy (T136).
+    /// Sends one of ruma's requests, signed, and returns the response unparsed: for lists of events, which ruma would
+    /// copy (T136).
     pub(crate) async fn call_unparsed<R>(
         &self,
         server: &ServerName,
@@ -332,7 +333,7 @@ impl Client {
         self.send(server, &connection, request, bounds).await
     }
 
-    /// A signed GET of a path that ruma has no type for. `path_and_query` is percent-encoded already.
+    /// A signed GET of a path for which ruma has no type. `path_and_query` is already percent-encoded.
     pub(crate) async fn get_signed(
         &self,
         server: &ServerName,
@@ -355,7 +356,7 @@ impl Client {
         })
     }
 
-    /// An unsigned request: for keys, which are needed before a signature can mean anything.
+    /// An unsigned request: for keys, which are needed before any signature can be checked.
     pub(crate) async fn plain(
         &self,
         server: &ServerName,
@@ -408,8 +409,9 @@ impl Client {
         self.inner.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One HTTP client for each destination: its addresses are pinned, so that what was checked against the
-    /// deny-list is what is connected to, and two names that share a TLS name don't share connections (T48).
+    /// Returns one HTTP client for each destination. Its addresses are pinned, so that the connection goes to the
+    /// addresses that were checked against the deny-list, and two names that share a TLS name don't share connections
+    /// (T48).
     fn build(&self, destination: &Destination) -> Result<reqwest::Client, reqwest::Error> {
         reqwest::Client::builder()
             .tls_backend_preconfigured(self.inner.tls.clone())
@@ -449,11 +451,11 @@ impl Client {
             .map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
         if sent != signed {
             return Err(CallError::Request(
-                "the path does not survive URL parsing, so its signature would not fit".to_owned(),
+                "the path is changed by URL parsing, so its signature would be wrong".to_owned(),
             ));
         }
         let response = connection.http.execute(request).await.map_err(|error| {
-            self.inner.resolver.forget(server);
+            self.inner.resolver.invalidate(server);
             CallError::Unreachable {
                 server: server.to_owned(),
                 reason: describe(&error),
@@ -505,7 +507,7 @@ impl Client {
     }
 }
 
-/// A response that lends its body: ruma parses from a slice.
+/// A response whose body is borrowed: ruma parses from a slice.
 trait MapBody {
     fn map_body(&self) -> Response<&[u8]>;
 }
@@ -544,7 +546,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> MatrixError {
     }
 }
 
-/// Words of strangers go into our logs and errors in moderation, and on one line.
+/// Shortens untrusted text for logs and errors: bounded length, on one line.
 pub(crate) fn shorten(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(500).collect()
 }

@@ -1,14 +1,14 @@
-//! The time, as something that tests can set.
+//! The current time, replaceable in tests.
 
 use ruma::MilliSecondsSinceUnixEpoch;
 
-/// Tells the time.
+/// A source of the current time.
 pub trait Clock: Send + Sync + 'static {
-    /// Now.
+    /// The current time.
     fn now(&self) -> MilliSecondsSinceUnixEpoch;
 }
 
-/// The machine's clock.
+/// The clock of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -23,7 +23,7 @@ pub(crate) fn millis(time: MilliSecondsSinceUnixEpoch) -> u64 {
     time.get().into()
 }
 
-/// The other way; what would not fit 53 bits becomes the greatest time there is.
+/// The reverse conversion; a value above 53 bits becomes the greatest possible time.
 pub(crate) fn from_millis(millis: u64) -> MilliSecondsSinceUnixEpoch {
     MilliSecondsSinceUnixEpoch(ruma::UInt::try_from(millis).unwrap_or(ruma::UInt::MAX))
 }

@@ -1,7 +1,7 @@
-//! From a server's name to the addresses, the TLS name and the Host header to reach it by.
+//! Resolves a server name to the addresses, the TLS name and the Host header to connect with.
 //!
-//! The steps and their order are the Matrix specification's ("Resolving server names"). Addresses are checked here
-//! against the deny-list and connected to as they are, never resolved again.
+//! The steps and their order are those of the Matrix specification ("Resolving server names"). The addresses are
+//! checked here against the deny-list and used as they are; they must not be resolved again.
 
 use std::{
     collections::HashMap,
@@ -23,47 +23,47 @@ mod names;
 
 pub use names::SystemNames;
 
-/// The port of federation where nothing else is said.
+/// The default port of federation.
 const DEFAULT_PORT: u16 = 8448;
-/// How long addresses are used before the name is looked up again: the operating system tells no time to live.
+/// How long addresses are used before the name is looked up again: the operating system reports no time to live.
 const ADDRESS_AGE: Duration = Duration::from_secs(300);
 
-/// A record of type SRV.
+/// An SRV record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Srv {
-    /// Lower first.
+    /// The lowest priority is tried first.
     pub priority: u16,
-    /// Share among equal priorities.
+    /// The share of connections among records of equal priority.
     pub weight: u16,
-    /// Where.
+    /// The port.
     pub port: u16,
-    /// Whose addresses.
+    /// The host name that has the addresses.
     pub target: String,
 }
 
-/// Lookups of names.
+/// DNS lookups.
 #[async_trait]
 pub trait Names: Send + Sync + 'static {
-    /// Addresses of a host, as the system gives them (hosts file included).
+    /// The addresses of a host, as the operating system resolves it (hosts file included).
     async fn addresses(&self, host: &str) -> std::io::Result<Vec<IpAddr>>;
-    /// SRV records; none where there are none or nobody answers.
+    /// SRV records; empty if there are none or the DNS server doesn't answer.
     async fn srv(&self, name: &str) -> Vec<Srv>;
 }
 
-/// Where to connect for a server, and what to say there.
+/// Where to connect to for a server, with its TLS name and Host header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// The name that the certificate must be for: a host or an IP literal, without port, IPv6 in brackets.
+    /// The name that the certificate must be valid for: a host or an IP literal, without port, IPv6 in brackets.
     pub tls_name: String,
     /// The port of all addresses.
     pub port: u16,
     /// The Host header.
     pub host_header: String,
-    /// Addresses that the deny-list allows; at least one.
+    /// The addresses that the deny-list allows; at least one.
     pub addresses: Vec<SocketAddr>,
 }
 
-/// Why a server can't be found.
+/// Why a server name can't be resolved.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DiscoveryError {
     /// The name has no address.
@@ -71,10 +71,10 @@ pub enum DiscoveryError {
     NoAddress {
         /// The host.
         host: String,
-        /// What the system said.
+        /// The error of the operating system.
         reason: String,
     },
-    /// All its addresses are private ones.
+    /// All addresses of the host are private.
     #[error("the addresses of {host} are private and not among the allowed exceptions")]
     Denied {
         /// The host.
@@ -82,7 +82,7 @@ pub enum DiscoveryError {
     },
 }
 
-/// Finds servers and remembers where they were.
+/// Resolves server names and caches the results.
 pub struct Resolver {
     names: Arc<dyn Names>,
     deny: DenyList,
@@ -115,10 +115,10 @@ impl Resolver {
         }
     }
 
-    /// Where `server` is. Kept for five minutes, or until [`Resolver::forget`].
+    /// Resolves `server`. The result is cached for five minutes, or until [`Resolver::invalidate`].
     ///
     /// # Errors
-    /// When it has no address, or only private ones.
+    /// When the server has no address, or only private ones.
     pub async fn resolve(&self, server: &ServerName) -> Result<Arc<Destination>, DiscoveryError> {
         if let Some(known) = recall(&self.destinations, server) {
             return Ok(known);
@@ -128,8 +128,8 @@ impl Resolver {
         Ok(found)
     }
 
-    /// Looks the addresses up again next time: they didn't answer.
-    pub fn forget(&self, server: &ServerName) {
+    /// Removes the cached addresses: a connection to them failed.
+    pub fn invalidate(&self, server: &ServerName) {
         self.destinations
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -149,7 +149,7 @@ impl Resolver {
         self.by_records(server).await
     }
 
-    /// Steps 1 and 2 (3.1 and 3.2): an IP literal or a port says all there is to know.
+    /// Steps 1 and 2 (3.1 and 3.2): an IP literal or an explicit port needs no further lookup.
     async fn explicit(&self, server: &ServerName) -> Option<Result<Destination, DiscoveryError>> {
         let port = server.port();
         if let Some(address) = literal(server) {
@@ -168,7 +168,7 @@ impl Resolver {
         })
     }
 
-    /// Steps 4 to 6 (3.3 to 3.5): SRV, its old name, or port 8448.
+    /// Steps 4 to 6 (3.3 to 3.5): SRV, the deprecated SRV name, or port 8448.
     async fn by_records(&self, server: &ServerName) -> Result<Destination, DiscoveryError> {
         let host = server.host();
         for service in ["_matrix-fed", "_matrix"] {
@@ -254,7 +254,7 @@ fn keep<T>(cache: &Mutex<HashMap<OwnedServerName, Timed<T>>>, server: &ServerNam
     if cache.len() >= limits::MAX_REMEMBERED_SERVERS {
         cache.retain(|_, entry| now < entry.until);
     }
-    // All of them fresh: somebody makes up names. Forgetting costs lookups and nothing else.
+    // All entries are fresh: somebody is making up names. Clearing the cache costs only lookups.
     if cache.len() >= limits::MAX_REMEMBERED_SERVERS {
         cache.clear();
     }
@@ -267,7 +267,8 @@ fn keep<T>(cache: &Mutex<HashMap<OwnedServerName, Timed<T>>>, server: &ServerNam
     );
 }
 
-/// Lower priorities first; among equal ones a random choice by weight (RFC 2782), repeated for the rest.
+/// Sorts by priority, lowest first; among equal priorities a random choice by weight (RFC 2782), repeated for the
+/// rest.
 fn order(records: &mut [Srv], random: u64) {
     records.sort_by_key(|record| record.priority);
     let mut random = random;
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn srv_records_go_by_priority_and_then_by_weight() {
+    fn srv_records_are_ordered_by_priority_and_then_by_weight() {
         let mut first = [0_u32; 3];
         for seed in 0..10_000_u64 {
             let mut records = vec![srv(20, 9, "late"), srv(10, 90, "heavy"), srv(10, 8, "light")];

@@ -1,7 +1,7 @@
-//! `GET /_weft/federation/v1/document/{roomId}`: the compacted document from a server that has it
+//! `GET /_weft/federation/v1/document/{roomId}`: fetches the compacted document from another server
 //! (`spec/docs/federation.md`).
 //!
-//! What comes is a promise and no proof: the caller shows it and checks it against signed events.
+//! The response is untrusted: the caller may show it and must check it against signed events.
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
@@ -16,20 +16,20 @@ use crate::{
 /// Why there is no snapshot.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SnapshotError {
-    /// The call failed; a server that speaks Matrix alone answers 404.
+    /// The call failed; a server without this endpoint answers 404.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The answer isn't a snapshot of that room.
+    /// The response is not a snapshot of that room.
     #[error("not a snapshot: {0}")]
     Answer(String),
 }
 
 impl Client {
-    /// The document at `at` (its current heads where that is empty), as `from` tells it: a Yjs v1 update, unchecked,
-    /// and the events that it says to hold.
+    /// The document at `at` (at the current forward extremities if `at` is empty) as `from` has it: a Yjs v1 update,
+    /// unchecked, and the events that it should contain.
     ///
     /// # Errors
-    /// When the call fails or the answer has the wrong form.
+    /// When the call fails or the response has the wrong form.
     pub async fn document(
         &self,
         from: &ServerName,
@@ -48,7 +48,7 @@ impl Client {
             serde_json::from_slice(&answer.body).map_err(|error| SnapshotError::Answer(shorten(&error.to_string())))?;
         if snapshot.room_id != room || snapshot.at.len() > limits::MAX_EVENT_IDS_PER_REQUEST {
             return Err(SnapshotError::Answer(
-                "it is of another room, or at too many events".to_owned(),
+                "it belongs to another room, or names too many events".to_owned(),
             ));
         }
         let update = STANDARD_NO_PAD
@@ -61,7 +61,7 @@ impl Client {
     }
 }
 
-/// Percent-encodes everything but unreserved characters (RFC 3986): room ids have `!` and `:`.
+/// Percent-encodes everything but unreserved characters (RFC 3986): room ids contain `!` and `:`.
 fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -79,7 +79,7 @@ mod tests {
     use super::encode;
 
     #[test]
-    fn ids_survive_a_path() {
+    fn ids_are_percent_encoded_in_a_path() {
         assert_eq!(encode("!a/b:c.d"), "%21a%2Fb%3Ac.d");
         assert_eq!(encode("$x-_~é"), "%24x-_~%C3%A9");
     }

@@ -1,6 +1,6 @@
-//! Events of other servers, asked for: only what passed form, signature and hash checks comes out.
+//! Fetches events from other servers: returns only events that passed the checks of form, signature and hash.
 //!
-//! Must not give an event to anybody in any other form than [`Verified`] (T34): the raw answers end here.
+//! Must not return an event in any other form than [`Verified`] (T34): raw events don't leave this module.
 
 use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, RoomId, ServerName, UInt,
@@ -25,14 +25,14 @@ use crate::{
     tally::Tally,
 };
 
-/// Events of an answer that are taken apart at one time: parsed, an event takes many times the memory of its text.
+/// Events of a response that are parsed at one time: a parsed event takes many times the memory of its text.
 const CHECKED_AT_ONCE: usize = 1_000;
-/// The same in bytes of their text, one event more at most.
+/// The same limit in bytes of text; exceeded by at most one event.
 const CHECKED_BYTES_AT_ONCE: usize = 2 * 1024 * 1024;
-/// Single events that are fetched at once from one server.
+/// Single events that are fetched in parallel from one server.
 const PARALLEL_EVENTS: usize = 8;
 
-/// Questions to other servers about the events of rooms. Cheap to clone.
+/// Requests to other servers for the events of rooms. Cheap to clone.
 #[derive(Clone)]
 pub struct RemoteEvents {
     client: Client,
@@ -45,51 +45,51 @@ pub enum EventsError {
     /// The call failed.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// What came is another event than was asked for.
-    #[error("asked for {asked}, got {got}")]
+    /// The response has another event than the one requested.
+    #[error("requested {asked}, received {got}")]
     OtherEvent {
-        /// What was asked for.
+        /// The requested event.
         asked: OwnedEventId,
-        /// What came.
+        /// The received event.
         got: OwnedEventId,
     },
-    /// What came is no acceptable event.
+    /// The received event is not acceptable.
     #[error("the event is refused: {0}")]
     Dropped(#[from] DropReason),
 }
 
-/// Ids of a room's state, as another server tells it: nothing in it is checked.
+/// The event ids of a room's state from another server: nothing in it is checked.
 #[derive(Debug, Clone, Default)]
 pub struct RemoteStateIds {
     /// The state before the event.
     pub state: Vec<OwnedEventId>,
-    /// Its auth chain.
+    /// The auth chain of that state.
     pub auth_chain: Vec<OwnedEventId>,
 }
 
 impl RemoteEvents {
-    /// Asks by `client`, checks with `keys`.
+    /// Sends requests with `client`, checks events with `keys`.
     #[must_use]
     pub fn new(client: Client, keys: RemoteKeys) -> Self {
         Self { client, keys }
     }
 
-    /// The client that asks.
+    /// The client that sends the requests.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The keys that check.
+    /// The keys that events are checked with.
     #[must_use]
     pub fn keys(&self) -> &RemoteKeys {
         &self.keys
     }
 
-    /// One event.
+    /// Fetches one event.
     ///
     /// # Errors
-    /// When the call fails, or what comes isn't that event or not acceptable.
+    /// When the call fails, or the received event is another one or not acceptable.
     pub async fn event(&self, version: &RoomVersion, from: &ServerName, id: &EventId) -> Result<Verified, EventsError> {
         let answer = self
             .client
@@ -105,7 +105,7 @@ impl RemoteEvents {
         Ok(event)
     }
 
-    /// Several events, as far as they can be had; in no order.
+    /// Fetches several events; those that fail are left out. The order is undefined.
     ///
     /// # Errors
     /// When the server can't be reached at all.
@@ -123,7 +123,7 @@ impl RemoteEvents {
         while let Some(answer) = answers.next().await {
             match answer {
                 Ok(event) => found.push(event),
-                // The rest would only wait for the same time-out.
+                // The other requests would only wait for the same timeout.
                 Err(EventsError::Call(
                     error @ (CallError::Unreachable { .. } | CallError::Discovery { .. } | CallError::Ourselves),
                 )) => {
@@ -132,14 +132,14 @@ impl RemoteEvents {
                 Err(error) => refused.note(&error),
             }
         }
-        refused.debug(format_args!("{from}: events can't be had"));
+        refused.debug(format_args!("{from}: events could not be fetched"));
         Ok(found)
     }
 
-    /// Events between `earliest` (known) and `latest` (whose ancestors are missing), at most `limit`.
+    /// Fetches the events between `earliest` (known) and `latest` (whose ancestors are missing), at most `limit`.
     ///
     /// # Errors
-    /// When the call fails. Events that are not acceptable or of another room are left out.
+    /// When the call fails. Events that are not acceptable or belong to another room are left out.
     pub async fn missing_events(
         &self,
         room: &RoomId,
@@ -158,10 +158,10 @@ impl RemoteEvents {
         Ok(of_room(room, self.check_all(version, from, answer.events).await))
     }
 
-    /// Events before the given ones, and these themselves, at most `limit`.
+    /// Fetches the events before the given ones, and these events themselves, at most `limit`.
     ///
     /// # Errors
-    /// When the call fails. Events that are not acceptable or of another room are left out.
+    /// When the call fails. Events that are not acceptable or belong to another room are left out.
     pub async fn backfill(
         &self,
         room: &RoomId,
@@ -185,7 +185,7 @@ impl RemoteEvents {
         Ok(of_room(room, self.check_all(version, from, answer.pdus).await))
     }
 
-    /// Ids of the state before an event.
+    /// Fetches the ids of the state before an event.
     ///
     /// # Errors
     /// When the call fails.
@@ -204,7 +204,7 @@ impl RemoteEvents {
         })
     }
 
-    /// The state before an event and its auth chain.
+    /// Fetches the state before an event and its auth chain.
     ///
     /// # Errors
     /// When the call fails. Events that are not acceptable are left out.
@@ -223,7 +223,7 @@ impl RemoteEvents {
         Ok((of_room(room, state), of_room(room, auth_chain)))
     }
 
-    /// The auth chain of an event.
+    /// Fetches the auth chain of an event.
     ///
     /// # Errors
     /// When the call fails. Events that are not acceptable are left out.
@@ -242,22 +242,22 @@ impl RemoteEvents {
         Ok(of_room(room, events))
     }
 
-    /// Checks one event that came by another way.
+    /// Checks one event that was received in another way.
     ///
     /// # Errors
-    /// When it is to be dropped.
+    /// When the event must be dropped.
     pub async fn check_one(&self, version: &RoomVersion, raw: &RawValue) -> Result<Verified, DropReason> {
         let unchecked = Unchecked::parse(raw.get(), version)?;
         let keys = keys_for(&self.keys, std::slice::from_ref(&unchecked)).await;
         unchecked.verify(&keys)
     }
 
-    /// Checks a restricted join that names one of our users as who lets the sender in: our signature is added first,
-    /// for without it the event isn't rightly signed. Whether it is deserved is the room's to say; until then nobody
-    /// else may see the event.
+    /// Checks a restricted join whose `join_authorised_via_users_server` is one of our users. Our signature is added
+    /// first: without it the event is not correctly signed. The room decides afterwards whether the join is
+    /// authorised; until then the event must not be sent to anyone.
     ///
     /// # Errors
-    /// When it is to be dropped.
+    /// When the event must be dropped.
     pub async fn check_cosigned(
         &self,
         version: &RoomVersion,
@@ -270,13 +270,13 @@ impl RemoteEvents {
         unchecked.verify(&keys)
     }
 
-    /// Checks the events of an answer of `from`; those that fail are left out and counted.
+    /// Checks the events of a response of `from`; those that fail are left out and counted.
     pub async fn check_all(&self, version: &RoomVersion, from: &ServerName, raw: Vec<Box<RawValue>>) -> Vec<Verified> {
         let raw = raw.into_iter().map(RawEvent::from).collect();
         self.check_texts(version, from, raw).await
     }
 
-    /// The same of events that are still a part of the answer.
+    /// The same for events that still share the memory of the response.
     pub(crate) async fn check_texts(
         &self,
         version: &RoomVersion,
@@ -308,12 +308,12 @@ impl RemoteEvents {
                 }
             }
         }
-        refused.warn(format_args!("{from}: events of an answer are not acceptable"));
+        refused.warn(format_args!("{from}: events of a response are not acceptable"));
         verified
     }
 }
 
-/// The next events to take apart: few, and not long together.
+/// Returns the next events to parse: bounded in number and in total length.
 fn next_batch(raw: &mut impl Iterator<Item = RawEvent>) -> Vec<RawEvent> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while batch.len() < CHECKED_AT_ONCE
@@ -326,7 +326,7 @@ fn next_batch(raw: &mut impl Iterator<Item = RawEvent>) -> Vec<RawEvent> {
     batch
 }
 
-/// What comes of each event's signatures, in the order given.
+/// The verification result of each event's signatures, in the order given.
 pub(crate) async fn verify_all(
     events: Vec<Unchecked>,
     keys: VerifyKeys,
@@ -334,7 +334,7 @@ pub(crate) async fn verify_all(
     in_pieces(events, move |event| (event.event_id().to_owned(), event.verify(&keys))).await
 }
 
-/// All keys that these events need, fetched together.
+/// Returns all keys that these events need; fetches the missing ones in parallel.
 pub(crate) async fn keys_for(keys: &RemoteKeys, events: &[Unchecked]) -> VerifyKeys {
     let mut needed: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
     let mut newest = MilliSecondsSinceUnixEpoch(UInt::MIN);
@@ -348,7 +348,7 @@ pub(crate) async fn keys_for(keys: &RemoteKeys, events: &[Unchecked]) -> VerifyK
     keys.get(&needed, newest).await
 }
 
-/// What another room's events are doing here is nobody's business.
+/// Leaves out events of other rooms.
 fn of_room(room: &RoomId, events: Vec<Verified>) -> Vec<Verified> {
     events
         .into_iter()

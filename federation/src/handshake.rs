@@ -1,7 +1,7 @@
-//! Joining, leaving, knocking and inviting across servers.
+//! Joins, leaves, knocks and invites across servers.
 //!
-//! The other server's template is a hint and never what is signed: only the events to follow, the events that
-//! authorise, the depth and the user who vouches are taken from it, and all else is written here (T33).
+//! The other server's template is only a hint and never what is signed: its `prev_events`, `auth_events`, depth and
+//! `join_authorised_via_users_server` are used, and everything else is written here (T33).
 
 pub(crate) mod invite;
 mod join;
@@ -21,9 +21,9 @@ use weft_dag::{BuildError, DropReason, Verified};
 
 use crate::{CallError, RemoteEvents};
 
-/// Pauses after which a server is asked again that is taking in what it was sent: an acknowledged event is on disk there, and
-/// in its room some milliseconds later.
-const CATCHING_UP: [Duration; 4] = [
+/// Pauses before further attempts with a server that is still processing what it was sent: an acknowledged event is
+/// on disk there, and part of its room some milliseconds later.
+const RETRY_PAUSES: [Duration; 4] = [
     Duration::from_millis(50),
     Duration::from_millis(150),
     Duration::from_millis(400),
@@ -36,27 +36,27 @@ pub struct Handshake {
     events: RemoteEvents,
 }
 
-/// A membership that one of our users wants in a room that this server is not in.
+/// A membership that one of our users requests in a room that this server is not in.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// The room.
     pub room_id: OwnedRoomId,
-    /// Servers to ask, in order, at most `MAX_VIA_SERVERS`.
+    /// Servers to try, in order, at most `MAX_VIA_SERVERS`.
     pub via: Vec<OwnedServerName>,
-    /// The user, of this server.
+    /// A user of this server.
     pub user: OwnedUserId,
-    /// More content of the member event: `displayname`, `avatar_url`, `reason`. `membership` is ours to write.
+    /// Further content of the member event: `displayname`, `avatar_url`, `reason`. `membership` is set here.
     pub content: CanonicalJsonObject,
 }
 
-/// What this server remembers of rooms that its users have left.
+/// What this server knows of rooms that its users have left.
 #[async_trait]
 pub trait LastStays: Send + Sync {
-    /// Whether a template that cites these events rests on a membership of the user that has ended since, as far as
-    /// is known here: then the server that gave it has not heard of the end yet.
+    /// Whether a template that cites these events is based on a membership of the user that has since ended, as far
+    /// as this server knows: the server that sent the template has not received that end yet.
     async fn has_ended(&self, wanted: &Wanted, cited: &[OwnedEventId]) -> bool;
-    /// Delivers what is queued for a server, the end of the last stay among it, before that server is asked for anything
-    /// that follows. True where something was queued: the server may still be taking it in.
+    /// Delivers the events that are queued for a server, including the end of the previous membership, before any
+    /// request that depends on them. Returns true if events were queued: the server may still be processing them.
     async fn deliver(&self, server: &ServerName) -> bool;
 }
 
@@ -65,70 +65,71 @@ pub trait LastStays: Send + Sync {
 pub struct Joined {
     /// Its version.
     pub version: RoomVersionId,
-    /// The state before the join, checked event by event. Whether it holds together is the room's to find out.
+    /// The state before the join, each event checked on its own. The room decides whether it is consistent.
     pub state: Vec<Verified>,
-    /// Its auth chain.
+    /// The auth chain of the state.
     pub auth_chain: Vec<Verified>,
-    /// The join, with the other server's signature where the join was restricted.
+    /// The join event, with the other server's signature if the join was restricted.
     pub event: Verified,
-    /// Who answered.
+    /// The resident server that answered.
     pub resident: OwnedServerName,
-    /// The document, where it is one and the other server could give it: a Yjs v1 update, unchecked.
+    /// The document, if the room is one and the other server can serve it: a Yjs v1 update, unchecked.
     pub snapshot: Option<Bytes>,
 }
 
-/// A knock that was taken.
+/// A knock that was accepted.
 #[derive(Debug, Clone)]
 pub struct Knocked {
     /// The room's version.
     pub version: RoomVersionId,
     /// The knock.
     pub event: Verified,
-    /// What may be shown of the room; unchecked, bounded.
+    /// The stripped state of the room; unchecked, bounded.
     pub stripped: Vec<Box<RawValue>>,
-    /// Who answered.
+    /// The resident server that answered.
     pub resident: OwnedServerName,
 }
 
 /// Why a handshake failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum HandshakeError {
-    /// There is nobody to ask.
-    #[error("no server is known that is in the room")]
+    /// There is no server to send the request to.
+    #[error("no resident server of the room is known")]
     NoServer,
-    /// The last server that was asked couldn't be called, or refused.
+    /// The last server that was tried was unreachable, or refused.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The room has a version that this server doesn't speak, or the other server named another than it has.
+    /// The room has an unsupported version, or the other server named another version than the room has.
     #[error("room version {0} is not supported")]
     Version(String),
-    /// The template or the answer can't be used.
-    #[error("{server} gave an answer that can't be used: {reason}")]
+    /// The template or the response is unusable.
+    #[error("{server} sent an unusable response: {reason}")]
     Answer {
-        /// Who.
+        /// The server.
         server: OwnedServerName,
-        /// What is wrong.
+        /// What is wrong with the response.
         reason: String,
     },
-    /// The other server has not heard yet that the user had left, or was put out. A join through it would stand beside
-    /// that end instead of after it, and servers could be of two minds about who is in the room.
-    #[error("{server} has not heard of the end of the user's last stay")]
+    /// The other server has not yet received the event by which the user left or was removed. A join through it would
+    /// be concurrent with that event instead of after it, and servers could disagree on whether the user is in the
+    /// room.
+    #[error("{server} has not received the end of the user's previous membership")]
     Behind {
-        /// Who.
+        /// The server.
         server: OwnedServerName,
     },
     /// Our event can't be built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// An event in the answer isn't acceptable.
+    /// An event in the response is not acceptable.
     #[error("the event is refused: {0}")]
     Dropped(#[from] DropReason),
 }
 
 impl HandshakeError {
-    /// Whether the same server may say something else in a moment: it has not heard of the end of the user's last stay, or it
-    /// was sent something and judges by what was before.
-    fn may_pass(&self, sent_more: bool) -> bool {
+    /// Whether the same server may answer differently in a moment: it has not received the end of the user's previous
+    /// membership, or it was sent events and decided by the state before them.
+    fn is_transient(&self, sent_more: bool) -> bool {
         match self {
             Self::Behind { .. } => true,
             Self::Call(error) => sent_more && error.refusal().is_some_and(|refusal| refusal.status == 403),
@@ -136,8 +137,8 @@ impl HandshakeError {
         }
     }
 
-    /// Whether another server may say something else. A refusal by the room's rules is the same everywhere.
-    fn ask_another(&self) -> bool {
+    /// Whether another server may answer differently. A refusal by the authorisation rules is the same everywhere.
+    fn may_differ_elsewhere(&self) -> bool {
         match self {
             Self::Call(error) => error.refusal().is_none_or(|refusal| refusal.status != 403),
             Self::Answer { .. } | Self::Dropped(_) | Self::Behind { .. } => true,
@@ -147,19 +148,19 @@ impl HandshakeError {
 }
 
 impl Handshake {
-    /// Handshakes by way of `events`.
+    /// Handshakes that send their requests with `events`.
     #[must_use]
     pub fn new(events: RemoteEvents) -> Self {
         Self { events }
     }
 
-    /// The questions by way of which handshakes are made.
+    /// The client that handshakes send their requests with.
     #[must_use]
     pub fn events(&self) -> &RemoteEvents {
         &self.events
     }
 
-    /// The servers to ask: without ourselves, without repetition, not too many.
+    /// The servers to try: without this server, without duplicates, at most `MAX_VIA_SERVERS`.
     fn servers(&self, via: &[OwnedServerName]) -> Vec<OwnedServerName> {
         let mut servers: Vec<OwnedServerName> = Vec::new();
         for server in via {
@@ -171,8 +172,8 @@ impl Handshake {
         servers
     }
 
-    /// Tries `attempt` with each server until one succeeds or the answer is final. A server that has not taken in yet what it
-    /// was sent is given a moment: its refusal says nothing of what is allowed.
+    /// Tries `attempt` with each server until one succeeds or the error is final. A server that is still processing
+    /// what it was sent is tried again after a pause: its refusal doesn't show what is allowed.
     async fn first<T, F>(
         &self,
         via: &[OwnedServerName],
@@ -186,9 +187,9 @@ impl Handshake {
         for server in self.servers(via) {
             let sent_more = stays.deliver(&server).await;
             let mut result = attempt(server.clone()).await;
-            for pause in CATCHING_UP {
+            for pause in RETRY_PAUSES {
                 match &result {
-                    Err(error) if error.may_pass(sent_more) => {
+                    Err(error) if error.is_transient(sent_more) => {
                         tokio::time::sleep(pause).await;
                         result = attempt(server.clone()).await;
                     }
@@ -199,9 +200,9 @@ impl Handshake {
                 Ok(done) => return Ok(done),
                 Err(error) => {
                     tracing::info!(%server, %error, "handshake failed");
-                    let go_on = error.ask_another();
+                    let try_next = error.may_differ_elsewhere();
                     last = error;
-                    if !go_on {
+                    if !try_next {
                         break;
                     }
                 }

@@ -1,7 +1,7 @@
-//! Incoming transactions: counted, checked event by event, handed on, answered.
+//! Incoming transactions: limits, checks of each event, delivery to the handler, response.
 //!
-//! One bad event stops nothing but itself (T14). What is handed on is [`Verified`]; what it does to a room is not
-//! decided here. Must not answer before the events are safe with the [`InboundHandler`].
+//! One bad event affects only itself (T14). Only [`Verified`] events are delivered; their effect on a room is decided
+//! elsewhere. Must not respond before the [`InboundHandler`] has stored the events.
 
 pub(crate) mod edu;
 mod replay;
@@ -28,39 +28,39 @@ use crate::{
     tally::Tally,
 };
 
-/// What the answer says of each event.
+/// The result of each event in the response.
 pub type Results = BTreeMap<OwnedEventId, Result<(), String>>;
 
-/// The rooms failed to take events; the other server is to send the transaction again.
+/// The events could not be stored; the sending server must send the transaction again.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("events could not be kept: {0}")]
+#[error("events could not be stored: {0}")]
 pub struct InboundError(pub String);
 
-/// Where checked events and EDUs go.
+/// Receives checked events and EDUs.
 #[async_trait]
 pub trait InboundHandler: Send + Sync + 'static {
     /// The version of a room that this server is in.
     async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, InboundError>;
-    /// Whether the room's access list lets this server in.
+    /// Whether the room's `m.room.server_acl` allows the server.
     async fn acl_allows(&self, room: &RoomId, server: &ServerName) -> Result<bool, InboundError>;
-    /// Keeps events; durable when it returns.
+    /// Stores events; they are durable when it returns.
     async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), InboundError>;
-    /// The open invitation or knock of one of our users for a room that this server is not in.
+    /// The pending invite or knock of one of our users for a room that this server is not in.
     async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, InboundError>;
-    /// Ends such an invitation or knock. Whether the sender may was checked as far as it can be.
+    /// Ends such an invite or knock. The sender's permission was checked as far as this is possible.
     async fn withdrawn(&self, event: Verified) -> Result<(), InboundError>;
-    /// Takes an EDU whose sender is of `origin`. Whether that user is in the room is to be looked at.
+    /// Handles an EDU whose sender belongs to `origin`. The handler must check whether that user is in the room.
     async fn edu(&self, origin: &ServerName, edu: InboundEdu);
 }
 
-/// What is known of a room that this server is not in, to which one of our users is invited or at which one has knocked.
+/// A room that this server is not in and that one of our users was invited to or has knocked on.
 #[derive(Debug, Clone)]
 pub struct Outside {
-    /// The invitation or the knock.
+    /// The invite or the knock.
     pub event: OwnedEventId,
     /// The room's version.
     pub version: RoomVersion,
-    /// The server that invited, or took the knock: it is in the room.
+    /// The server that sent the invite or accepted the knock: a resident server.
     pub resident: OwnedServerName,
 }
 
@@ -73,46 +73,46 @@ pub struct Transaction {
     pub edus: Vec<Box<RawValue>>,
 }
 
-/// Why a transaction as a whole gets no answer.
+/// Why a transaction has no response.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TransactionError {
     /// More than 50 events or 100 EDUs.
-    #[error("a transaction has at most 50 events and 100 EDUs, this one {pdus} and {edus}")]
+    #[error("a transaction may have at most 50 PDUs and 100 EDUs; this one has {pdus} and {edus}")]
     TooMany {
         /// Events.
         pdus: usize,
         /// EDUs.
         edus: usize,
     },
-    /// The events could not be kept.
+    /// The events could not be stored.
     #[error(transparent)]
     InboundHandler(#[from] InboundError),
 }
 
 impl Transactions {
-    /// Takes a transaction. The same one again gets the same answer without being done again.
+    /// Processes a transaction. A repeated transaction gets the same response and is not processed again.
     ///
     /// # Errors
-    /// When it is too large, or its events could not be kept: nothing is remembered then.
+    /// When the transaction is too large, or its events could not be stored: nothing is remembered then.
     pub async fn take(
         &self,
         origin: &ServerName,
         id: &str,
         transaction: Transaction,
         keys: &RemoteKeys,
-        intake: &dyn InboundHandler,
+        handler: &dyn InboundHandler,
     ) -> Result<Results, TransactionError> {
         let (pdus, edus) = (transaction.pdus.len(), transaction.edus.len());
         if pdus > limits::MAX_TRANSACTION_PDUS || edus > limits::MAX_TRANSACTION_EDUS {
             return Err(TransactionError::TooMany { pdus, edus });
         }
-        let mut turn = self.turn(origin, id, &transaction).await;
-        if let Some(answer) = turn.answered() {
+        let mut guard = self.lock(origin, id, &transaction).await;
+        if let Some(answer) = guard.answered() {
             return Ok(answer);
         }
-        let results = take_pdus(origin, &transaction.pdus, keys, intake).await?;
-        take_edus(origin, &transaction.edus, intake).await?;
-        turn.remember(results.clone());
+        let results = take_pdus(origin, &transaction.pdus, keys, handler).await?;
+        take_edus(origin, &transaction.edus, handler).await?;
+        guard.remember(results.clone());
         Ok(results)
     }
 }
@@ -121,7 +121,7 @@ async fn take_pdus(
     origin: &ServerName,
     pdus: &[Box<RawValue>],
     keys: &RemoteKeys,
-    intake: &dyn InboundHandler,
+    handler: &dyn InboundHandler,
 ) -> Result<Results, InboundError> {
     let mut results = Results::new();
     let mut refused = Tally::default();
@@ -129,21 +129,21 @@ async fn take_pdus(
     let mut rooms: BTreeMap<OwnedRoomId, Result<RoomVersion, &'static str>> = BTreeMap::new();
     for raw in pdus {
         let Some(room) = room_of(raw) else {
-            refused.note("it names no room");
+            refused.note("it has no room id");
             continue;
         };
         let known = match rooms.get(&room) {
             Some(known) => known.clone(),
             None => {
-                let known = admit(origin, &room, intake).await?;
+                let known = admit(origin, &room, handler).await?;
                 rooms.insert(room.clone(), known.clone());
                 known
             }
         };
-        let (version, reason) = match (withdrawal::check(raw, &room, keys, intake).await?, known) {
+        let (version, reason) = match (withdrawal::check(raw, &room, keys, handler).await?, known) {
             (Withdrawal::Valid(event), _) => {
                 results.insert(event.pdu().event_id().to_owned(), Ok(()));
-                intake.withdrawn(event).await?;
+                handler.withdrawn(event).await?;
                 continue;
             }
             (_, Ok(version)) => match Unchecked::parse(raw.get(), &version) {
@@ -175,9 +175,9 @@ async fn take_pdus(
             }
         }
     }
-    refused.warn(format_args!("{origin}: events of a transaction are not taken"));
+    refused.warn(format_args!("{origin}: events of a transaction were refused"));
     if !verified.is_empty() {
-        intake.deliver(origin, verified).await?;
+        handler.deliver(origin, verified).await?;
     }
     Ok(results)
 }
@@ -185,36 +185,36 @@ async fn take_pdus(
 async fn admit(
     origin: &ServerName,
     room: &RoomId,
-    intake: &dyn InboundHandler,
+    handler: &dyn InboundHandler,
 ) -> Result<Result<RoomVersion, &'static str>, InboundError> {
-    let Some(version) = intake.room_version(room).await? else {
+    let Some(version) = handler.room_version(room).await? else {
         return Ok(Err("this server is not in the room"));
     };
-    let allowed = intake.acl_allows(room, origin).await?;
+    let allowed = handler.acl_allows(room, origin).await?;
     Ok(if allowed {
         Ok(version)
     } else {
-        Err("the room's access list denies your server")
+        Err("the room's server ACL denies your server")
     })
 }
 
 async fn take_edus(
     origin: &ServerName,
     edus: &[Box<RawValue>],
-    intake: &dyn InboundHandler,
+    handler: &dyn InboundHandler,
 ) -> Result<(), InboundError> {
     let mut refused = Tally::default();
     for raw in edus {
         for edu in edu::parse(origin, raw, &mut refused) {
             match edu.room_id() {
-                Some(room) if !intake.acl_allows(room, origin).await? => {
-                    refused.note(&format_args!("the access list of {room} denies the server"));
+                Some(room) if !handler.acl_allows(room, origin).await? => {
+                    refused.note(&format_args!("the server ACL of {room} denies the server"));
                 }
-                _ => intake.edu(origin, edu).await,
+                _ => handler.edu(origin, edu).await,
             }
         }
     }
-    refused.debug(format_args!("{origin}: EDUs of a transaction are not taken"));
+    refused.debug(format_args!("{origin}: EDUs of a transaction were refused"));
     Ok(())
 }
 
@@ -228,8 +228,9 @@ pub(crate) fn room_of(raw: &RawValue) -> Option<OwnedRoomId> {
         .map(|fields| fields.room_id)
 }
 
-/// The id that an event would have, so that the answer can name what was refused. Best effort: what has no canonical
-/// form has no id. Where the version is not known, any since 4 hashes alike as far as this is concerned.
+/// The id that an event would have, so that the response can name a refused event. Best effort: an event without a
+/// canonical form has no id. If the version is unknown, any version since 4 is used: their event ids are computed
+/// alike as far as this is concerned.
 pub(crate) fn id_anyway(raw: &RawValue, version: Option<RoomVersion>) -> Option<OwnedEventId> {
     let version = version.or_else(|| RoomVersion::new(&ruma::RoomVersionId::V11).ok())?;
     let Ok(CanonicalJsonValue::Object(object)) = serde_json::from_str(raw.get()) else {

@@ -1,8 +1,8 @@
-//! This server's own signing keys: made, kept in one file, rotated, published.
+//! This server's own signing keys: generated, stored in one file, rotated, published.
 //!
-//! The file has one key a line, the current one in the form that Synapse writes, so that a key can be moved here:
-//! `ed25519 <version> <seed>` and, for those of the past, `old ed25519:<version> <public key> <expired_ts>`.
-//! Must not hand out a seed, nor put one into a log or an error.
+//! The file has one key a line. The current key is in the form that Synapse writes, so that a key can be moved here:
+//! `ed25519 <version> <seed>`. Expired keys have the form `old ed25519:<version> <public key> <expired_ts>`.
+//! Must not return a seed or write one to a log or an error.
 
 use std::{
     collections::BTreeMap,
@@ -24,8 +24,8 @@ use crate::{
     weak_keys::is_weak,
 };
 
-/// For how long others may go on using our published keys without asking again. A day bounds how long a stolen key
-/// is believed after it was rotated out, and makes a partner ask once a day.
+/// How long other servers may use our published keys without fetching them again. One day limits how long a stolen
+/// key is accepted after its rotation, and other servers fetch the keys once a day.
 const PUBLISHED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// The keys of this server.
@@ -49,7 +49,7 @@ struct OldKey {
     expired: MilliSecondsSinceUnixEpoch,
 }
 
-/// Why the keys can't be had.
+/// Why the keys can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyRingError {
     /// The file can't be read or written.
@@ -57,13 +57,13 @@ pub enum KeyRingError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
-    /// A line isn't one of the two forms.
+    /// A line has neither of the two forms.
     #[error("signing keys, line {line}: {problem}")]
     Line {
-        /// Counted from 1.
+        /// The line number, counted from 1.
         line: usize,
         /// What is wrong; never the line itself.
         problem: &'static str,
@@ -71,11 +71,11 @@ pub enum KeyRingError {
     /// There is no current key, or more than one.
     #[error("signing keys: there must be exactly one current key, there are {0}")]
     Current(usize),
-    /// Everybody knows this key.
-    #[error("signing key {0} is published in a specification or made without randomness: make a new one")]
+    /// The private half of this key is public knowledge.
+    #[error("signing key {0} is published in a specification or was made without randomness; generate a new one")]
     Weak(String),
-    /// The system has no randomness to give.
-    #[error("no randomness from the system: {0}")]
+    /// The operating system has no randomness.
+    #[error("the operating system has no randomness: {0}")]
     Randomness(String),
     /// The key can't be used.
     #[error(transparent)]
@@ -83,10 +83,10 @@ pub enum KeyRingError {
 }
 
 impl KeyRing {
-    /// A ring with one new key that is kept nowhere: for tests and demonstrations.
+    /// A key ring with one new key that is not stored: for tests and demonstrations.
     ///
     /// # Errors
-    /// When the system has no randomness.
+    /// When the operating system has no randomness.
     pub fn generate(server_name: OwnedServerName) -> Result<Self, KeyRingError> {
         let (current, seed_line) = new_key(&server_name)?;
         let keys = Keys {
@@ -101,10 +101,10 @@ impl KeyRing {
         })
     }
 
-    /// The ring of a file; makes file and key where there is none. Blocks: call it at start.
+    /// Loads the key ring from a file; creates the file with a new key if there is none. Blocks: call it at startup.
     ///
     /// # Errors
-    /// When the file can't be read, understood or written.
+    /// When the file can't be read, parsed or written.
     pub fn load_or_generate(server_name: OwnedServerName, path: &Path) -> Result<Self, KeyRingError> {
         match fs::read_to_string(path) {
             Ok(text) => {
@@ -128,10 +128,10 @@ impl KeyRing {
         }
     }
 
-    /// The ring of a text in the file's form.
+    /// Parses a key ring from a text in the format of the file.
     ///
     /// # Errors
-    /// When the text can't be understood.
+    /// When the text can't be parsed.
     pub fn from_text(server_name: OwnedServerName, text: &str) -> Result<Self, KeyRingError> {
         let keys = parse(&server_name, text)?;
         Ok(Self {
@@ -141,19 +141,19 @@ impl KeyRing {
         })
     }
 
-    /// Whose keys these are.
+    /// The server that these keys belong to.
     #[must_use]
     pub fn server_name(&self) -> &ServerName {
         &self.server_name
     }
 
-    /// The current key. Ask for it at each signature: keys rotate.
+    /// The current key. Get it for each signature: keys rotate.
     #[must_use]
     pub fn signer(&self) -> Arc<Signer> {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner).current)
     }
 
-    /// Makes a new current key; the one until now is published as expired at `now`. Writes the file before the new
+    /// Generates a new current key and marks the previous one as expired at `now`. The file is written before the new
     /// key signs anything. Blocks.
     ///
     /// # Errors
@@ -181,7 +181,7 @@ impl KeyRing {
         Ok(())
     }
 
-    /// All our keys as others see them: for checking our own events when they come back.
+    /// All our keys in the form that other servers use: to check our own events when other servers return them.
     #[must_use]
     pub fn verify_keys(&self) -> VerifyKeys {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
@@ -198,10 +198,10 @@ impl KeyRing {
         all
     }
 
-    /// The answer of `GET /_matrix/key/v2/server`: current and old keys, signed with the current one.
+    /// The response of `GET /_matrix/key/v2/server`: current and old keys, signed with the current one.
     ///
     /// # Errors
-    /// Never for a ring that could be made; signing is fallible by its type.
+    /// Never for a valid key ring; signing is fallible by its type.
     pub fn published(&self, now: MilliSecondsSinceUnixEpoch) -> Result<CanonicalJsonObject, SignerError> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let current = [(
@@ -249,7 +249,8 @@ fn base64(bytes: &[u8]) -> String {
     Base64::<Standard, _>::new(bytes).encode()
 }
 
-/// A key from the system's randomness and nothing else, with a name that no earlier key of this server had.
+/// Generates a key from the operating system's randomness only, with a version that no earlier key of this server
+/// had.
 fn new_key(server_name: &ServerName) -> Result<(Arc<Signer>, String), KeyRingError> {
     let seed: [u8; 32] = random()?;
     let version = format!("a_{:08x}", u32::from_be_bytes(random()?));
@@ -260,7 +261,8 @@ fn new_key(server_name: &ServerName) -> Result<(Arc<Signer>, String), KeyRingErr
     Ok((Arc::new(signer), format!("ed25519 {version} {}", base64(&seed))))
 }
 
-/// Bytes of the operating system's generator, asked each time: nothing here has a state that could be known or repeat.
+/// Random bytes from the operating system, requested each time: there is no generator state here that could leak or
+/// repeat.
 fn random<const N: usize>() -> Result<[u8; N], KeyRingError> {
     let mut bytes = [0_u8; N];
     SysRng
@@ -279,9 +281,9 @@ fn parse(server_name: &ServerName, text: &str) -> Result<Keys, KeyRingError> {
             [] => {}
             [first, ..] if first.starts_with('#') => {}
             ["ed25519", version, seed] => {
-                let seed = key_bytes(seed).ok_or_else(|| wrong("the seed isn't 32 bytes in base64"))?;
+                let seed = key_bytes(seed).ok_or_else(|| wrong("the seed is not 32 bytes in base64"))?;
                 if !is_version(version) {
-                    return Err(wrong("the version has other characters than letters, digits and _"));
+                    return Err(wrong("the version may have only letters, digits and _"));
                 }
                 let signer = Signer::from_seed(server_name.to_owned(), &seed, version)?;
                 if is_weak(&signer.public_key()) {
@@ -290,10 +292,10 @@ fn parse(server_name: &ServerName, text: &str) -> Result<Keys, KeyRingError> {
                 current.push((Arc::new(signer), words.join(" ")));
             }
             ["old", id, public, expired] => {
-                let public = key_bytes(public).ok_or_else(|| wrong("the public key isn't 32 bytes in base64"))?;
+                let public = key_bytes(public).ok_or_else(|| wrong("the public key is not 32 bytes in base64"))?;
                 let expired = expired
                     .parse()
-                    .map_err(|_| wrong("the time isn't a number of milliseconds"))?;
+                    .map_err(|_| wrong("the time is not a number of milliseconds"))?;
                 old.insert(
                     (*id).to_owned(),
                     OldKey {
@@ -332,7 +334,8 @@ fn to_text(keys: &Keys) -> String {
     std::iter::once(format!("{}\n", keys.seed_line)).chain(old).collect()
 }
 
-/// Writes beside, syncs, renames: after a power cut there is the old file or the new one. Nobody else may read it.
+/// Writes a temporary file, syncs it and renames it: after a power failure either the old or the new file is there.
+/// Only the owner can read it.
 fn write_private(path: &Path, text: &str) -> Result<(), KeyRingError> {
     let failed = |cause| KeyRingError::File {
         path: path.to_owned(),
@@ -431,9 +434,10 @@ mod tests {
         ));
     }
 
-    /// T46. The seeds of a million keys: a key follows from its seed, and computing so many would take minutes.
+    /// T46. A million seeds are compared: a key follows from its seed, and a million keys would take minutes to
+    /// compute.
     #[test]
-    fn t46_a_million_seeds_are_a_million_different_ones() {
+    fn t46_a_million_seeds_are_all_different() {
         let mut seeds: Vec<[u8; 32]> = (0..1_000_000).map(|_| super::random().unwrap()).collect();
         seeds.sort_unstable();
         seeds.dedup();
@@ -441,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_keys_are_a_thousand_different_ones() {
+    fn a_thousand_keys_are_all_different() {
         let keys: BTreeSet<_> = (0..1_000)
             .map(|_| KeyRing::generate(name()).unwrap().signer().public_key())
             .collect();

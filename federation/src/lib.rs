@@ -1,8 +1,8 @@
-//! Server to server: signing keys, signed requests, discovery, incoming transactions, handshakes, outbox.
+//! The server-server protocol: signing keys, signed requests, discovery, incoming transactions, handshakes, outbox.
 //!
-//! Speaks HTTP as a client and never serves it. Knows no tables and no rooms: what it needs of either comes through
-//! the small traits [`KeyCache`], [`inbound::InboundHandler`] and [`outbox::OutboxStore`]. What other servers say is
-//! believed nowhere: events leave this crate only as [`weft_dag::Verified`].
+//! This crate is an HTTP client and never an HTTP server. It must not depend on tables or rooms: it reaches both
+//! through the small traits [`KeyCache`], [`inbound::InboundHandler`] and [`outbox::OutboxStore`]. Data from other
+//! servers is never trusted: events leave this crate only as [`weft_dag::Verified`].
 
 pub mod acl;
 mod address;

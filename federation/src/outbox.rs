@@ -1,8 +1,8 @@
-//! What is still to be sent to other servers: a durable queue each, emptied in order, one transaction at a time.
+//! The outbox: a durable queue of events for each other server, sent in order, one transaction at a time.
 //!
-//! The rows are written by the commit of the event itself; this module reads them, sends them and acknowledges them.
-//! [`queue`] decides and does nothing; [`sender`] does and decides nothing. Must not drop a row that was not
-//! delivered, however long the other server is away.
+//! The rows are written by the commit of the event itself; this module reads, sends and acknowledges them. [`queue`]
+//! decides and performs no actions; [`sender`] performs actions and decides nothing. Must not delete a row that was
+//! not delivered, however long the other server is unreachable.
 
 mod edus;
 pub mod queue;
@@ -18,41 +18,42 @@ pub use sender::{Sender, SenderConfig, Transport};
 /// One event for one server.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// Its place in the stream of this server; rows go out in this order.
+    /// Its stream position on this server; rows are sent in this order.
     pub position: u64,
     /// The event.
     pub event_id: OwnedEventId,
-    /// In the federation's format.
+    /// In federation format.
     pub pdu: Box<RawValue>,
 }
 
-/// How sending to a server that fails fares: kept over a restart, so that a start doesn't call everybody who is away.
+/// The retry state of a failing server: stored across restarts, so that a restart doesn't send to every unreachable
+/// server at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// When it began to fail.
+    /// When sending began to fail.
     pub failing_since: MilliSecondsSinceUnixEpoch,
-    /// Not tried again before.
+    /// No attempt is made before this time.
     pub until: MilliSecondsSinceUnixEpoch,
 }
 
-/// The outbox couldn't be read or written.
+/// The outbox can't be read or written.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the outbox can't be used: {0}")]
+#[error("the outbox can't be read or written: {0}")]
 pub struct OutboxError(pub String);
 
-/// The durable rows, as the program's tables keep them.
+/// The durable rows, as the tables of the homeserver store them.
 #[async_trait]
 pub trait OutboxStore: Send + Sync + 'static {
     /// The first rows after a position, at most `limit`, in order.
     async fn pending(&self, server: &ServerName, after: u64, limit: usize) -> Result<Vec<Row>, OutboxError>;
-    /// Forgets the rows up to a position: they were delivered.
+    /// Deletes the rows up to a position: they were delivered.
     async fn acknowledge(&self, server: &ServerName, through: u64) -> Result<(), OutboxError>;
-    /// Servers for which there are rows.
+    /// Servers that have rows.
     async fn backlog(&self) -> Result<Vec<OwnedServerName>, OutboxError>;
-    /// Whether the server has anybody in the room at this moment.
+    /// Whether the server has a joined user in the room now.
     async fn is_in(&self, server: &ServerName, room: &RoomId) -> bool;
-    /// The retry state that was saved last; None where sending did not fail.
+    /// The retry state that was saved last; `None` if sending did not fail.
     async fn load_retry(&self, server: &ServerName) -> Result<Option<Retry>, OutboxError>;
-    /// Keeps the retry state.
+    /// Saves the retry state.
     async fn save_retry(&self, server: &ServerName, retry: Option<Retry>) -> Result<(), OutboxError>;
 }

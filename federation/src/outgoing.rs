@@ -1,8 +1,8 @@
-//! Requests to other servers that somebody else causes: a stranger who asks for a profile, a header that names a server
-//! whose keys are unknown, an account that resolves an alias.
+//! Limits on requests to other servers that somebody else causes: a stranger's profile lookup, a header that names a
+//! server with unknown keys, an account that resolves an alias.
 //!
-//! Each of them is counted for as long as it is under way, by who causes it and all together. Must not count what this
-//! server does for its own rooms: a flood of questions may cost the answers to questions, and nothing else.
+//! Each request is counted while it is in flight, per requester and in total. Must not count requests that this
+//! server sends for its own rooms: a flood of lookups may delay lookups and nothing else.
 
 use std::{
     collections::HashMap,
@@ -19,28 +19,28 @@ use weft_wire::limits;
 
 use crate::CallError;
 
-/// Above this many addresses the table of rates is cleared of those that are idle.
+/// Above this many addresses, idle ones are removed from the table of rates.
 const SWEEP_ABOVE: usize = 4_096;
 
 /// Who causes a request to another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asker {
-    /// Somebody without a valid token or signature, by address where that is known.
+    /// A requester without a valid token or signature, by address if it is known.
     Stranger(Option<IpAddr>),
     /// A user of this server.
     User(OwnedUserId),
 }
 
-/// How many requests to other servers may be under way at one time.
+/// How many requests to other servers may be in flight at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutgoingLimits {
-    /// Those that one stranger causes.
+    /// Requests of one stranger.
     pub per_stranger: u64,
-    /// Those that all strangers cause.
+    /// Requests of all strangers.
     pub for_strangers: u64,
-    /// Those that one account causes.
+    /// Requests of one account.
     pub per_account: u64,
-    /// Those that all accounts cause.
+    /// Requests of all accounts.
     pub for_accounts: u64,
 }
 
@@ -64,18 +64,18 @@ pub struct Outgoing {
     unreachable: Mutex<HashMap<OwnedServerName, Instant>>,
 }
 
-/// What counts as one stranger: an IPv4 address, or an IPv6 network of the size that one customer is given. Strangers whose
-/// address is not known are one.
+/// One stranger: an IPv4 address, or an IPv6 network of the size that one customer gets. Strangers without a known
+/// address count as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Network {
     Unknown,
     Address(IpAddr),
 }
 
-/// One request under way; dropping it ends it.
+/// One request in flight; dropping it ends the request.
 #[derive(Debug)]
-#[must_use = "dropping a share ends the request that it stands for"]
-#[allow(dead_code, reason = "held for what dropping it does")]
+#[must_use = "dropping a share releases the slot of its request"]
+#[allow(dead_code, reason = "held for its Drop")]
 pub(crate) enum OutgoingShare {
     Stranger(KeyedShare<Network>),
     Account(KeyedShare<OwnedUserId>),
@@ -88,7 +88,7 @@ impl Default for Outgoing {
 }
 
 impl Outgoing {
-    /// Budgets of which nothing is in use.
+    /// Budgets with nothing in use.
     #[must_use]
     pub fn new(limits: &OutgoingLimits) -> Self {
         let per_minute = NonZeroU32::new(limits::OUTGOING_PER_MINUTE_FOR_STRANGER);
@@ -130,7 +130,7 @@ impl Outgoing {
         }
     }
 
-    /// Whether a server could not be reached a moment ago, so that it is not asked again for this asker.
+    /// Whether the server was unreachable a moment ago, so that no request is sent to it on behalf of this requester.
     pub(crate) fn is_unreachable(&self, asker: &Asker, server: &ServerName) -> bool {
         matches!(asker, Asker::Stranger(_))
             && self
@@ -139,7 +139,7 @@ impl Outgoing {
                 .is_some_and(|until| Instant::now() < *until)
     }
 
-    /// Notes that a server can't be reached.
+    /// Records that a server is unreachable.
     pub(crate) fn note_unreachable(&self, server: &ServerName) {
         let now = Instant::now();
         let mut unreachable = self.unreachable();
@@ -152,7 +152,7 @@ impl Outgoing {
         }
     }
 
-    /// Notes that a server answered.
+    /// Records that a server answered.
     pub(crate) fn note_reachable(&self, server: &ServerName) {
         self.unreachable().remove(server);
     }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn one_stranger_leaves_room_for_others_and_all_of_them_for_accounts() {
+    fn one_stranger_cannot_use_up_the_limit_of_others_nor_all_strangers_that_of_accounts() {
         let outgoing = Outgoing::default();
         let mut held = Vec::new();
         for _ in 0..limits::MAX_OUTGOING_PER_STRANGER {
@@ -202,7 +202,7 @@ mod tests {
         }
         assert!(outgoing.take(&stranger("192.0.2.1")).is_err());
         assert!(outgoing.take(&stranger("::ffff:192.0.2.1")).is_err());
-        // One customer's network of IPv6 is one stranger.
+        // An IPv6 network of one customer counts as one stranger.
         for number in 0..limits::MAX_OUTGOING_PER_STRANGER {
             held.push(outgoing.take(&stranger(&format!("2001:db8::{number:x}"))).unwrap());
         }
@@ -223,18 +223,18 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_who_waits_for_each_answer_is_slowed_down_too() {
+    fn sequential_requests_of_a_stranger_are_rate_limited_too() {
         let outgoing = Outgoing::default();
         let taken = (0..2 * limits::OUTGOING_PER_MINUTE_FOR_STRANGER)
             .filter(|_| outgoing.take(&stranger("192.0.2.1")).is_ok())
             .count();
-        // A few more than the quota, because time goes on.
+        // Slightly more than the quota, because time passes during the test.
         assert!(taken < 2 * limits::OUTGOING_PER_MINUTE_FOR_STRANGER as usize, "{taken}");
         assert!(outgoing.take(&stranger("192.0.2.2")).is_ok());
     }
 
     #[test]
-    fn a_server_that_is_gone_is_left_alone_on_behalf_of_strangers() {
+    fn an_unreachable_server_gets_no_requests_on_behalf_of_strangers() {
         let outgoing = Outgoing::default();
         let (server, user) = (server_name!("gone.example"), Asker::User(user_id!("@a:x").to_owned()));
         assert!(!outgoing.is_unreachable(&stranger("192.0.2.1"), server));

@@ -1,19 +1,21 @@
-//! Work on many events at once, on as many processors as are free: a transaction's signatures, a room's state.
+//! Work on many items in parallel, on as many threads as are free: the signatures of a transaction, the state of a
+//! room.
 //!
-//! Must not know what the work is. It is done on the runtime's own threads, in pieces that keep none of them for long.
+//! Must not depend on what the work is. It runs on the threads of the runtime, in chunks that keep none of them busy
+//! for long.
 
 use std::{panic::resume_unwind, sync::Arc};
 
 use tokio::task::JoinSet;
 
-/// Items of one piece: with a signature to check for each (40 µs) a third of a millisecond, many times what handing it to
-/// another thread costs.
+/// Items of one chunk: with a signature check for each (40 µs) it takes a third of a millisecond, many times the cost
+/// of moving it to another thread.
 const PIECE: usize = 8;
 
-/// Does the work on each item, and gives the results in the items' order. Cancelled where the caller is.
+/// Does the work on each item and returns the results in the items' order. Cancelled together with the caller.
 ///
 /// # Panics
-/// Where the work does.
+/// When the work panics.
 pub(crate) async fn in_pieces<T, R, F>(items: Vec<T>, work: F) -> Vec<R>
 where
     T: Send + 'static,
@@ -39,7 +41,7 @@ where
         match piece {
             Ok(piece) => done.push(piece),
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-            // Nobody aborts a piece but the end of the runtime, and that is our end too.
+            // A chunk is aborted only when the runtime shuts down, which ends this task too.
             Err(_) => std::future::pending().await,
         }
     }
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-    async fn results_come_in_the_order_of_the_items() {
+    async fn results_are_in_the_order_of_the_items() {
         for count in [0, 1, PIECE, PIECE + 1, 10 * PIECE + 3] {
             let items: Vec<usize> = (0..count).collect();
             let expected: Vec<usize> = items.iter().map(|item| item * 2).collect();

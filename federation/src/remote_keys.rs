@@ -1,7 +1,7 @@
-//! Other servers' signing keys: from memory, the store, the server itself, or a notary, in this order.
+//! Other servers' signing keys: from memory, the store, the server itself or a notary, in this order.
 //!
-//! A server that doesn't answer is left alone for a while, and one request for its keys runs at a time; meanwhile
-//! whoever needs only keys that are known already doesn't wait. Must not believe anything unsigned.
+//! Requests to a server that doesn't answer are paused. One request for the keys of a server runs at a time; callers
+//! that need only keys that are already known don't wait for it. Must not use unsigned keys.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -25,32 +25,34 @@ mod source;
 #[allow(clippy::too_many_lines, reason = "a table of cases is read as one")]
 mod tests;
 
-/// Between two requests for the keys of a server that answers: somebody may be making up key ids in its name.
+/// The pause between two requests for the keys of a server that answers: otherwise forged key ids would cause a
+/// request each.
 const PAUSE_MS: u64 = 5_000;
-/// After a first failure; doubled with each further one.
+/// The pause after the first failure; doubled with each further one.
 const FIRST_PAUSE_MS: u64 = 1_000;
-/// At most.
+/// The longest pause.
 const LONGEST_PAUSE_MS: u64 = 10 * 60 * 1_000;
-/// How far the clocks of two servers may be apart: a key is renewed for an event that is that much ahead of us.
+/// How far the clocks of two servers may differ: keys are fetched again for an event that is at most this far in the
+/// future.
 const CLOCK_SKEW_MS: u64 = 60 * 60 * 1_000;
-/// Servers asked at once for one batch of events.
+/// Servers whose keys are fetched in parallel for one batch of events.
 const PARALLEL: usize = 16;
 
-/// The cache of keys is broken.
+/// The key cache failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("keys can't be stored or loaded: {0}")]
 pub struct KeyCacheError(pub String);
 
-/// Where keys are kept over a restart.
+/// Stores keys across restarts.
 #[async_trait]
 pub trait KeyCache: Send + Sync + 'static {
-    /// What was saved last.
+    /// The keys that were saved last.
     async fn load(&self, server: &ServerName) -> Result<Option<StoredKeys>, KeyCacheError>;
-    /// Keeps the keys of one server in place of what was there.
+    /// Replaces the stored keys of one server.
     async fn save(&self, keys: &StoredKeys) -> Result<(), KeyCacheError>;
 }
 
-/// Keeps nothing.
+/// A cache that stores nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoKeyCache;
 
@@ -65,7 +67,7 @@ impl KeyCache for NoKeyCache {
     }
 }
 
-/// Answers of key servers and notaries, unchecked.
+/// Responses of key servers and notaries, unchecked.
 #[async_trait]
 pub(crate) trait KeySource: Send + Sync + 'static {
     async fn own(&self, server: &ServerName) -> Result<CanonicalJsonObject, CallError>;
@@ -77,11 +79,11 @@ pub(crate) trait KeySource: Send + Sync + 'static {
     ) -> Result<Vec<CanonicalJsonObject>, CallError>;
 }
 
-/// Keys of other servers. Cheap to clone.
+/// Signing keys of other servers. Cheap to clone.
 #[derive(Clone)]
 pub struct RemoteKeys {
     inner: Arc<Inner>,
-    /// Who causes what is fetched; None: this server itself, or a server whose signature was checked.
+    /// Who causes the requests. `None`: this server itself, or a server whose signature was checked.
     asker: Option<Asker>,
 }
 
@@ -113,20 +115,20 @@ struct Fetching {
     not_before: u64,
 }
 
-/// What was found for a need.
+/// The result of a lookup.
 struct Found {
     known: Option<Arc<Known>>,
-    /// What is missing was not fetched: the asker has too many requests to other servers under way.
+    /// Missing keys were not fetched: the requester has too many requests to other servers in flight.
     busy: bool,
 }
 
-/// The keys that a request needs were not fetched, because whoever sent it has too many requests to other servers under
-/// way. Later they may be.
+/// The keys that a request needs were not fetched, because its sender has too many requests to other servers in
+/// flight. A later attempt may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many requests for keys are under way")]
+#[error("too many requests for keys are in flight")]
 pub struct KeysBusy;
 
-/// What keys are needed for.
+/// The keys that are needed, and for what time.
 struct Need<'a> {
     server: &'a ServerName,
     ids: &'a BTreeSet<String>,
@@ -134,7 +136,7 @@ struct Need<'a> {
 }
 
 impl RemoteKeys {
-    /// Keys fetched by `client`, kept in `cache`. The notaries are asked where a server itself doesn't answer.
+    /// Keys are fetched with `client` and stored in `cache`. Notaries are used if a server itself doesn't answer.
     #[must_use]
     pub fn new(
         client: Client,
@@ -147,8 +149,8 @@ impl RemoteKeys {
         Self::with_source(own, Arc::new(client), cache, notaries, clock, outgoing)
     }
 
-    /// The same keys on behalf of somebody who is not known yet: what is not here is fetched only as far as that asker
-    /// may cause requests to other servers.
+    /// The same keys on behalf of an unauthenticated requester: missing keys are fetched only within the limits of
+    /// that requester on requests to other servers.
     #[must_use]
     pub fn on_behalf_of(&self, asker: Asker) -> Self {
         Self {
@@ -179,14 +181,14 @@ impl RemoteKeys {
         }
     }
 
-    /// The time by which these keys are judged.
+    /// The current time for the validity of these keys.
     #[must_use]
     pub fn now(&self) -> MilliSecondsSinceUnixEpoch {
         self.inner.clock.now()
     }
 
-    /// The keys that are needed, as far as they can be had; what is missing is missing, and whoever verifies with them
-    /// will say so. `at` is the time of the newest event that is to be checked; now, for a request.
+    /// Returns the needed keys that are known or can be fetched. Missing keys are left out, and verification then
+    /// fails. `at` is the time of the newest event to be checked; for a request, the current time.
     pub async fn get(
         &self,
         needed: &BTreeMap<OwnedServerName, BTreeSet<String>>,
@@ -217,11 +219,11 @@ impl RemoteKeys {
             .await
     }
 
-    /// The keys of one server that the signature of a request needs.
+    /// Returns the keys of one server that the signature of a request needs.
     ///
     /// # Errors
-    /// When they are not known, and were not fetched because of the limits of the asker. A key that is not to be had
-    /// otherwise is missing in what is returned.
+    /// When they are not known and were not fetched because of the requester's limits. A key that is unavailable for
+    /// another reason is missing in the result.
     pub async fn of_request(&self, server: &ServerName, key: &str) -> Result<VerifyKeys, KeysBusy> {
         if server == self.inner.own.server_name() {
             return Ok(self.inner.own.verify_keys());
@@ -235,8 +237,8 @@ impl RemoteKeys {
         Ok(found.known.map(|known| known.verify.clone()).unwrap_or_default())
     }
 
-    /// The newest answer of a server as it signed it, and earlier ones with keys that it dropped, with our signature added:
-    /// what a notary gives. None where there is none to be had.
+    /// The newest key response of a server as that server signed it, and earlier ones with keys that it no longer
+    /// lists, each with our signature added: the response of a notary. `None` if no keys are available.
     pub async fn notarise(
         &self,
         server: &ServerName,
@@ -280,13 +282,13 @@ impl RemoteKeys {
         if !std::mem::replace(&mut fetching.loaded, true) {
             self.load(&server, need.server).await;
         }
-        // Whoever held the lock before us may have fetched what we need.
+        // The previous holder of the lock may have fetched the needed keys.
         if let Some(known) = server.covering(need) {
             return Found::here(Some(known));
         }
         let now = millis(self.now());
         if now >= fetching.not_before {
-            // Whoever has too many requests under way gets what is known, and the server is no less reachable for it.
+            // A requester over its limit gets the known keys; the server is not marked as unreachable.
             let share = self.asker.as_ref().map(|asker| self.inner.outgoing.take(asker));
             if matches!(share, Some(Err(_))) {
                 return Found {
@@ -295,7 +297,7 @@ impl RemoteKeys {
                 };
             }
             let answered = self.fetch(&server, need).await;
-            fetching.asked(now, answered);
+            fetching.record_attempt(now, answered);
         }
         Found::here(server.known())
     }
@@ -303,7 +305,7 @@ impl RemoteKeys {
     fn server(&self, name: &ServerName) -> Arc<Server> {
         let mut servers = self.inner.servers.lock().unwrap_or_else(PoisonError::into_inner);
         if servers.len() >= limits::MAX_REMEMBERED_SERVERS && !servers.contains_key(name) {
-            // Those in use stay: their pauses protect others.
+            // Entries in use stay: their pauses protect other servers.
             servers.retain(|_, server| Arc::strong_count(server) > 1 || server.known().is_some());
             if servers.len() >= limits::MAX_REMEMBERED_SERVERS {
                 servers.clear();
@@ -316,11 +318,12 @@ impl RemoteKeys {
         match self.inner.cache.load(name).await {
             Ok(Some(stored)) => server.set(stored),
             Ok(None) => {}
-            Err(error) => tracing::warn!(server = %name, %error, "stored keys are unreadable: fetching them again"),
+            Err(error) => tracing::warn!(server = %name, %error, "stored keys can't be read; fetching them again"),
         }
     }
 
-    /// Asks the server, then the notaries, until the need is covered. Whether anybody answered.
+    /// Requests keys from the server and then from the notaries, until the needed keys are known. Returns whether any
+    /// of them answered.
     async fn fetch(&self, server: &Server, need: &Need<'_>) -> bool {
         let now = self.now();
         let mut answered = false;
@@ -330,20 +333,20 @@ impl RemoteKeys {
                     answered = true;
                     self.keep(server, keys).await;
                 }
-                Err(error) => tracing::warn!(server = %need.server, %error, "key answer refused"),
+                Err(error) => tracing::warn!(server = %need.server, %error, "key response rejected"),
             },
-            Err(error) => tracing::info!(server = %need.server, %error, "no key answer"),
+            Err(error) => tracing::info!(server = %need.server, %error, "no key response"),
         }
         for notary in &self.inner.notaries {
             if server.covering(need).is_some() {
                 break;
             }
-            answered |= self.ask_notary(server, notary, need, now).await;
+            answered |= self.fetch_from_notary(server, notary, need, now).await;
         }
         answered
     }
 
-    async fn ask_notary(
+    async fn fetch_from_notary(
         &self,
         server: &Server,
         notary: &ServerName,
@@ -359,7 +362,7 @@ impl RemoteKeys {
         let answers = match self.inner.source.notarised(notary, need.server, need.at).await {
             Ok(answers) => answers,
             Err(error) => {
-                tracing::info!(%notary, %error, "no answer of a notary");
+                tracing::info!(%notary, %error, "no response from a notary");
                 return false;
             }
         };
@@ -379,20 +382,20 @@ impl RemoteKeys {
         useful
     }
 
-    /// A notary's own keys come from itself and from nobody else.
+    /// The keys of a notary are fetched only from the notary itself.
     async fn notary_keys(&self, notary: &ServerName, now: MilliSecondsSinceUnixEpoch) -> Option<VerifyKeys> {
         let server = self.server(notary);
         if let Some(known) = server.known().filter(|known| known.stored.valid_at(now)) {
             return Some(known.verify.clone());
         }
-        // Never waiting: two notaries may be asking for one another's keys.
+        // Never wait here: two notaries may need each other's keys.
         let mut fetching = server.fetching.try_lock().ok()?;
         if millis(now) < fetching.not_before {
             return None;
         }
         let object = self.inner.source.own(notary).await.ok();
         let keys = object.and_then(|object| StoredKeys::check(notary, object, now).ok());
-        fetching.asked(millis(now), keys.is_some());
+        fetching.record_attempt(millis(now), keys.is_some());
         self.keep(&server, keys?).await;
         server.known().map(|known| known.verify.clone())
     }
@@ -400,7 +403,7 @@ impl RemoteKeys {
     async fn keep(&self, server: &Server, keys: StoredKeys) {
         let keys = keys.with_earlier(server.known().map(|known| known.stored.clone()));
         if let Err(error) = self.inner.cache.save(&keys).await {
-            tracing::warn!(server = %keys.server, %error, "keys were not stored");
+            tracing::warn!(server = %keys.server, %error, "keys could not be stored");
         }
         server.set(keys);
     }
@@ -413,8 +416,8 @@ impl Found {
 }
 
 impl Fetching {
-    /// Notes down how asking went, and until when nobody is asked again.
-    fn asked(&mut self, now: u64, answered: bool) {
+    /// Records the result of a request and the time before which no further request is sent.
+    fn record_attempt(&mut self, now: u64, answered: bool) {
         self.failures = if answered { 0 } else { self.failures.saturating_add(1) };
         let longer = FIRST_PAUSE_MS
             .saturating_mul(1 << self.failures.min(16))

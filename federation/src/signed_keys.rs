@@ -1,6 +1,6 @@
-//! The answer of a key server, checked: who signed it, which keys are in it, until when they count.
+//! Checks a key response: its signatures, its keys and their validity.
 //!
-//! Pure: gets bytes and times, gives keys or a reason. Must not fetch anything.
+//! Pure: takes bytes and times, returns keys or an error. Must not fetch anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,51 +20,52 @@ use crate::{validity::clamp, weak_keys::is_weak};
 pub struct StoredKey {
     /// 32 bytes in unpadded base64.
     pub public: String,
-    /// Signs now, and is believed until then.
+    /// A current key: valid until this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<MilliSecondsSinceUnixEpoch>,
-    /// Signed until then and no more.
+    /// An old key: valid for signatures made before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expired: Option<MilliSecondsSinceUnixEpoch>,
 }
 
-/// What is known of another server's keys: its newest answer, and keys of earlier answers that it no longer names.
+/// What is known of another server's keys: its newest response, and keys of earlier responses that it no longer
+/// lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredKeys {
     /// The server.
     pub server: OwnedServerName,
-    /// When the newest answer was fetched.
+    /// When the newest response was fetched.
     pub fetched: MilliSecondsSinceUnixEpoch,
     /// By key id.
     pub keys: BTreeMap<String, StoredKey>,
-    /// The newest answer as its server signed it: a notary hands it on.
+    /// The newest response as its server signed it; a notary passes it on.
     pub signed: CanonicalJsonObject,
-    /// Earlier answers that name keys which no later one names, newest first: a notary is asked for those above all.
+    /// Earlier responses with keys that no later one lists, newest first: notaries are mostly queried for these keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<CanonicalJsonObject>,
 }
 
-/// Why a key answer is worth nothing.
+/// Why a key response is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignedKeysError {
-    /// No JSON object, or not canonical.
-    #[error("not a key answer: {0}")]
+    /// Not a JSON object, or not canonical.
+    #[error("not a key response: {0}")]
     Form(String),
-    /// Keys of another server than was asked for.
-    #[error("the keys are those of {0}")]
+    /// The keys belong to another server than the requested one.
+    #[error("the keys belong to {0}")]
     OtherServer(String),
-    /// A key is no ed25519 key, or one that everybody knows.
+    /// A key is not an ed25519 key, or its private half is public knowledge.
     #[error("key {id}: {problem}")]
     Key {
-        /// Its id.
+        /// The key id.
         id: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// Not signed with one of its own current keys.
-    #[error("not signed with a key of its own: {0}")]
+    /// Not signed with one of the server's own current keys.
+    #[error("not signed with one of the server's own keys: {0}")]
     NotSelfSigned(String),
-    /// Not signed by the notary that handed it over.
+    /// Not signed by the notary that sent it.
     #[error("not signed by the notary {0}")]
     NotNotarySigned(OwnedServerName),
 }
@@ -85,10 +86,10 @@ struct PublishedKey {
 }
 
 impl StoredKeys {
-    /// Checks an answer that is said to hold the keys of `server`.
+    /// Checks a response that should contain the keys of `server`.
     ///
     /// # Errors
-    /// When it isn't signed by that server with a key that it names itself, or a key in it can't be used.
+    /// When it is not signed by that server with a key in the response, or a key in it is unusable.
     pub fn check(
         server: &ServerName,
         object: CanonicalJsonObject,
@@ -145,7 +146,7 @@ impl StoredKeys {
         })
     }
 
-    /// As [`StoredKeys::check`], for what a notary handed over: it must have signed too.
+    /// As [`StoredKeys::check`], for a response from a notary, which must have signed it too.
     ///
     /// # Errors
     /// As [`StoredKeys::check`], and when the notary's signature is missing or wrong.
@@ -160,7 +161,7 @@ impl StoredKeys {
         Self::check(server, object, fetched)
     }
 
-    /// Adds what an earlier answer knew: keys that are no longer named stay good for what they were good for.
+    /// Adds the keys of an earlier response: keys that are no longer listed keep their validity.
     #[must_use]
     pub fn with_earlier(mut self, earlier: Option<Self>) -> Self {
         let Some(earlier) = earlier else { return self };
@@ -179,7 +180,7 @@ impl StoredKeys {
         self
     }
 
-    /// Whether each of these keys is known and believed for that time.
+    /// Whether each of these keys is known and valid at that time.
     #[must_use]
     pub fn cover<'a>(&self, ids: impl IntoIterator<Item = &'a String>, at: MilliSecondsSinceUnixEpoch) -> bool {
         ids.into_iter().all(|id| {
@@ -189,7 +190,7 @@ impl StoredKeys {
         })
     }
 
-    /// Whether the newest answer still counts at that time.
+    /// Whether the newest response is still valid at that time.
     #[must_use]
     pub fn valid_at(&self, at: MilliSecondsSinceUnixEpoch) -> bool {
         self.keys
@@ -197,7 +198,7 @@ impl StoredKeys {
             .any(|key| key.valid_until.is_some_and(|until| at <= until))
     }
 
-    /// In the form that events and requests are checked with.
+    /// The keys in the form that events and requests are checked with.
     #[must_use]
     pub fn verify_keys(&self) -> VerifyKeys {
         let mut all = VerifyKeys::new();
@@ -215,7 +216,7 @@ impl StoredKeys {
     }
 }
 
-/// The ids of all keys in an answer that was checked.
+/// The ids of all keys in a checked response.
 fn key_ids(answer: &CanonicalJsonObject) -> impl Iterator<Item = &String> {
     let fields = ["verify_keys", "old_verify_keys"];
     fields
@@ -231,7 +232,7 @@ fn wrong(id: &str, problem: impl Into<String>) -> SignedKeysError {
     }
 }
 
-/// Keys of other algorithms are of no use and no harm.
+/// Keys of other algorithms are ignored.
 fn is_ed25519(id: &str) -> bool {
     id.starts_with("ed25519:")
 }
@@ -244,13 +245,13 @@ fn check_key(id: &str, public: &str, validity: KeyValidity) -> Result<VerifyKey,
     let bytes = Base64::<Standard>::parse(public).map_err(|error| wrong(id, error.to_string()))?;
     let key = VerifyKey::new(bytes.as_bytes(), validity).map_err(|error| wrong(id, error.to_string()))?;
     if is_weak(key.public()) {
-        return Err(wrong(id, "everybody knows the private half"));
+        return Err(wrong(id, "its private half is public knowledge"));
     }
     Ok(key)
 }
 
-/// Checks that `signer` itself signed: `verify_json` asks for a signature of every server in the map and finds none
-/// missing where the object has no signatures of it.
+/// Checks that `signer` itself signed: `verify_json` looks for a signature of every server in the map, and reports
+/// none as missing if the object has no signatures of that server.
 fn check_signed(object: &CanonicalJsonObject, signer: &ServerName, keys: &PublicKeyMap) -> Result<(), String> {
     let signatures = object.get("signatures").and_then(CanonicalJsonValue::as_object);
     let own = signatures

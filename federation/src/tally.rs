@@ -1,13 +1,13 @@
-//! Log lines about many things that another server sent: how many are wrong, and one example.
+//! Summary log lines for input of another server: how many items are wrong, and one example.
 //!
-//! Whatever a loop over another server's input has to say is said once, after the loop. Must not log by itself for each
-//! item: who sends fifty thousand bad events would otherwise write as many lines (T136).
+//! A loop over another server's input logs once, after the loop. Must not log each item: 50,000 bad events would
+//! otherwise cause as many lines (T136).
 
 use std::fmt::Display;
 
 use crate::client::shorten;
 
-/// Things that were not taken.
+/// Counts refused items.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     count: u64,
@@ -15,7 +15,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts one; the first is the example.
+    /// Counts one item; the first is the example.
     pub(crate) fn note(&mut self, reason: &(impl Display + ?Sized)) {
         self.count += 1;
         if self.example.is_none() {
@@ -23,14 +23,14 @@ impl Tally {
         }
     }
 
-    /// One line, where anything was counted.
+    /// Logs one line at level warn, if anything was counted.
     pub(crate) fn warn(self, what: impl Display) {
         if let Some(example) = self.example {
             tracing::warn!(count = self.count, example, "{what}");
         }
     }
 
-    /// The same for what is of interest to developers only.
+    /// The same at level debug.
     pub(crate) fn debug(self, what: impl Display) {
         if let Some(example) = self.example {
             tracing::debug!(count = self.count, example, "{what}");

@@ -1,6 +1,6 @@
-//! TLS of outgoing connections: version 1.2 or later, the system's roots and those of the configuration.
+//! TLS of outgoing connections: version 1.2 or later, the system's root certificates and those of the configuration.
 //!
-//! Must not offer a way to skip the check of certificates.
+//! Must not offer a way to disable certificate verification.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, C
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(ClientError::Certificates("there is no certificate in it".to_owned())),
+        Ok(_) => Err(ClientError::Certificates("it contains no certificate".to_owned())),
         Err(error) => Err(ClientError::Certificates(error.to_string())),
     }
 }
 
-/// The configuration that all connections share. Made once: it reads the system's roots from disk.
+/// The configuration that all connections share. Made once: it reads the system's root certificates from disk.
 pub(crate) fn config(extra_roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, ClientError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    // A machine without certificates of its own can still talk to the servers of its configuration.
+    // A machine without root certificates can still connect to servers with certificates of the configuration.
     let verifier = Verifier::new_with_extra_roots(extra_roots, Arc::clone(&provider))
         .map_err(|error| ClientError::Certificates(error.to_string()))?;
     let config = ClientConfig::builder_with_provider(provider)

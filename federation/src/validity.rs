@@ -1,14 +1,14 @@
-//! Until when a published key may be believed: pure arithmetic on the times in a key answer.
+//! How long a published key is valid: pure arithmetic on the times in a key response.
 
 use ruma::MilliSecondsSinceUnixEpoch;
 
 use crate::clock::{from_millis, millis};
 
-/// What a server says of its keys counts for seven days at most, whatever it says (Matrix specification, "Retrieving
-/// server keys"): a key that was stolen must run out even where its owner said "for ever" (T42).
+/// A key response is valid for at most seven days, whatever it states (Matrix specification, "Retrieving server
+/// keys"): a stolen key must expire even if its owner set no limit (T42).
 const LONGEST_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
-/// The lesser of what was published and seven days after it was fetched.
+/// The earlier of the published time and seven days after the response was fetched.
 pub(crate) fn clamp(
     published: MilliSecondsSinceUnixEpoch,
     fetched: MilliSecondsSinceUnixEpoch,
@@ -22,7 +22,7 @@ mod tests {
     use crate::clock::from_millis;
 
     #[test]
-    fn believes_at_most_seven_days() {
+    fn validity_is_at_most_seven_days() {
         let now = 1_700_000_000_000;
         for (published, believed) in [
             (now + 1, now + 1),

@@ -1,12 +1,13 @@
-//! Keys whose private half is public knowledge: never used, never believed (T46).
+//! Keys whose private half is public knowledge: never used and never accepted (T46).
 //!
-//! Must not grow into a policy on key quality: points of small order and wrong encodings are `weft_dag::VerifyKey`'s.
+//! Must not become a policy on key quality: points of small order and wrong encodings are rejected by
+//! `weft_dag::VerifyKey`.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use weft_dag::Signer;
 
-/// Seeds that stand in specifications and test suites, in base64.
+/// Seeds that are printed in specifications and test suites, in base64.
 const PUBLISHED_SEEDS: [&str; 4] = [
     // Matrix specification, appendix "Cryptographic test vectors".
     "YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1",
@@ -24,7 +25,7 @@ static WEAK: LazyLock<BTreeSet<[u8; 32]>> = LazyLock::new(|| {
             .try_into()
             .ok()
     });
-    // A generator without entropy gives one byte 32 times.
+    // A generator without entropy returns one byte 32 times.
     let constant = (0..=u8::MAX).map(|byte| [byte; 32]);
     published
         .chain(constant)
@@ -39,7 +40,7 @@ fn public_of(seed: &[u8; 32]) -> Option<[u8; 32]> {
         .map(|signer| signer.public_key())
 }
 
-/// Whether everybody can sign with this key.
+/// Whether the private half of this key is public knowledge.
 pub(crate) fn is_weak(public: &[u8; 32]) -> bool {
     WEAK.contains(public)
 }
@@ -49,10 +50,10 @@ mod tests {
     use super::{WEAK, is_weak, public_of};
 
     #[test]
-    fn knows_the_keys_of_books_and_broken_generators() {
+    fn keys_from_specifications_and_broken_generators_are_weak() {
         assert_eq!(WEAK.len(), 4 + 256);
         assert!(is_weak(&public_of(&[0; 32]).unwrap()));
-        // The public key of the Matrix specification's test vector, as it is printed there.
+        // The public key of the Matrix specification's test vector, as printed there.
         let printed =
             ruma::serde::Base64::<ruma::serde::base64::Standard>::parse("XGX0JRS2Af3be3knz2fBiRbApjm2Dh61gXDJA8kcJNI")
                 .unwrap();

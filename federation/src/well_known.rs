@@ -1,6 +1,7 @@
-//! `https://NAME/.well-known/matrix/server`: where a server says that it is.
+//! `https://NAME/.well-known/matrix/server`: the delegated server name.
 //!
-//! Bounded in bytes, time and redirects; every hop is HTTPS to an address that the deny-list allows (T45).
+//! Limits on bytes, time and redirects; every redirect must lead over HTTPS to an address that the deny-list allows
+//! (T45).
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,32 +12,32 @@ use weft_wire::limits;
 
 use crate::{DenyList, Names, body};
 
-/// A whole .well-known answer is a line; whoever takes longer has none.
+/// The response is one line of JSON; a server that takes longer than this counts as having none.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer is kept that doesn't say (Matrix specification, "Resolving server names").
+/// How long a response without caching headers is cached (Matrix specification, "Resolving server names").
 const DEFAULT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-/// At most, whatever the answer says.
+/// The longest time, whatever the response states.
 const LONGEST_AGE: Duration = Duration::from_secs(48 * 60 * 60);
-/// At least: an answer that may not be kept at all would be asked for before every request.
+/// The shortest time: a response that must not be cached would otherwise be fetched before every request.
 const SHORTEST_AGE: Duration = Duration::from_secs(60);
-/// After an answer that is none.
-const WRONG_AGE: Duration = Duration::from_secs(60 * 60);
-/// After no answer: the server may just be starting.
-const SILENT_AGE: Duration = Duration::from_secs(60);
+/// How long an invalid response is cached.
+const INVALID_AGE: Duration = Duration::from_secs(60 * 60);
+/// How long a missing response is cached: the server may be starting.
+const UNANSWERED_AGE: Duration = Duration::from_secs(60);
 
-/// What was found, and for how long it counts.
+/// The result and how long it is cached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WellKnown {
     pub(crate) server: Option<OwnedServerName>,
     pub(crate) keep: Duration,
 }
 
-/// Fetches .well-known documents.
+/// Fetches `.well-known` documents.
 pub(crate) struct Fetcher {
     pub(crate) names: Arc<dyn Names>,
     pub(crate) deny: DenyList,
     pub(crate) tls: rustls::ClientConfig,
-    /// 443, other in tests.
+    /// 443, except in tests.
     pub(crate) port: u16,
 }
 
@@ -46,26 +47,26 @@ enum Hop {
 }
 
 impl Fetcher {
-    /// What the server says, or that it says nothing. Never an error: discovery goes on without.
+    /// Returns the delegated name, or none. Never an error: discovery continues without it.
     pub(crate) async fn fetch(&self, server: &ServerName) -> WellKnown {
-        let silent = WellKnown {
+        let unanswered = WellKnown {
             server: None,
-            keep: SILENT_AGE,
+            keep: UNANSWERED_AGE,
         };
         let Ok(url) = Url::parse(&format!(
             "https://{}:{}/.well-known/matrix/server",
             server.host(),
             self.port
         )) else {
-            return silent;
+            return unanswered;
         };
         match tokio::time::timeout(TIMEOUT, self.follow(url)).await {
             Ok(Ok(found)) => found,
             Ok(Err(reason)) => {
                 tracing::debug!(%server, reason, "no .well-known");
-                silent
+                unanswered
             }
-            Err(_) => silent,
+            Err(_) => unanswered,
         }
     }
 
@@ -78,7 +79,7 @@ impl Fetcher {
         }
         Ok(WellKnown {
             server: None,
-            keep: WRONG_AGE,
+            keep: INVALID_AGE,
         })
     }
 
@@ -91,27 +92,27 @@ impl Fetcher {
                 .get(header::LOCATION)
                 .and_then(|value| value.to_str().ok());
             let next = location.and_then(|location| url.join(location).ok());
-            // Down to plain HTTP, a file or anything else nobody is followed.
+            // Redirects to plain HTTP, a file or any other scheme are not followed.
             return Ok(match next.filter(|next| next.scheme() == "https") {
                 Some(next) => Hop::Follow(next),
                 None => Hop::Done(WellKnown {
                     server: None,
-                    keep: WRONG_AGE,
+                    keep: INVALID_AGE,
                 }),
             });
         }
         if status != StatusCode::OK {
             let keep = if status.is_server_error() {
-                SILENT_AGE
+                UNANSWERED_AGE
             } else {
-                WRONG_AGE
+                INVALID_AGE
             };
             return Ok(Hop::Done(WellKnown { server: None, keep }));
         }
         let keep = age(response.headers());
         let body = body::read(response, limits::MAX_WELL_KNOWN_BYTES).await;
         let server = body.ok().and_then(|body| parse(&body));
-        let keep = if server.is_some() { keep } else { WRONG_AGE };
+        let keep = if server.is_some() { keep } else { INVALID_AGE };
         Ok(Hop::Done(WellKnown { server, keep }))
     }
 
@@ -129,7 +130,7 @@ impl Fetcher {
             .map(|ip| SocketAddr::new(ip, port))
             .collect();
         if allowed.is_empty() {
-            return Err("no address that may be connected to".to_owned());
+            return Err("the deny-list allows none of the addresses".to_owned());
         }
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
@@ -187,7 +188,7 @@ mod tests {
     use super::{DEFAULT_AGE, LONGEST_AGE, SHORTEST_AGE, age, header, parse};
 
     #[test]
-    fn keeps_an_answer_for_as_long_as_it_says_within_bounds() {
+    fn caches_a_response_for_its_stated_time_within_bounds() {
         for (text, expected) in [
             (None, DEFAULT_AGE),
             (Some("max-age=3600"), Duration::from_secs(3600)),
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_server_name_and_nothing_else() {
+    fn accepts_only_a_server_name() {
         assert_eq!(
             parse(br#"{"m.server":"matrix.example:443"}"#).unwrap(),
             "matrix.example:443"

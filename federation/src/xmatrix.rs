@@ -1,6 +1,6 @@
-//! Who sends a request: the `Authorization: X-Matrix` header of incoming ones, checked.
+//! Authentication of incoming requests: checks the `Authorization: X-Matrix` header and its signature.
 //!
-//! Must see the request as it came: its raw path and query, and all bytes of its body.
+//! Must get the request as it was received: its raw path and query, and all bytes of its body.
 
 use http::{HeaderMap, Request, header};
 use ruma::{OwnedServerName, ServerName, api::federation::authentication::XMatrix};
@@ -8,41 +8,41 @@ use weft_wire::limits;
 
 use crate::{RemoteKeys, remote_keys::KeysBusy};
 
-/// Why a request is nobody's. All of these are 401 `M_UNAUTHORIZED`.
+/// Why a request is not authenticated. Each error is a 401 `M_UNAUTHORIZED`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// No `Authorization` header, or several.
+    /// There is no `Authorization` header, or more than one.
     #[error("the request needs one Authorization header with the scheme X-Matrix")]
     Header,
-    /// The header can't be read: a parameter is missing, twice there, or no valid name.
-    #[error("the Authorization header can't be read: {0}")]
+    /// The header can't be parsed: a parameter is missing, repeated, or not a valid name.
+    #[error("the Authorization header can't be parsed: {0}")]
     Form(String),
-    /// It names another server as its destination, or none.
+    /// Its destination is missing or names another server.
     #[error("the request is not for this server")]
     Destination,
-    /// It says that it comes from this server.
-    #[error("the request can't come from this server")]
+    /// Its origin is this server.
+    #[error("the origin of the request can't be this server")]
     Origin,
-    /// The key isn't known, no longer valid, or can't be fetched.
+    /// The key is unknown, expired, or can't be fetched.
     #[error("no valid key {key} of {origin} is known")]
     Key {
-        /// The server that it says it comes from.
+        /// The server that the header names as origin.
         origin: OwnedServerName,
-        /// The key's id.
+        /// The key id.
         key: String,
     },
     /// The key may be valid, and can't be fetched now.
     #[error(transparent)]
     Busy(#[from] KeysBusy),
-    /// The signature doesn't fit.
+    /// The signature is wrong.
     #[error("the signature of {0} is wrong")]
     Signature(OwnedServerName),
 }
 
-/// Checks who signed a request. The answer is the server's name.
+/// Checks the signature of a request. Returns the name of the server that sent it.
 ///
 /// # Errors
-/// When the header is missing or wrong, the key unknown or expired, or the signature doesn't fit.
+/// When the header is missing or wrong, the key unknown or expired, or the signature wrong.
 pub async fn verify_request<B: AsRef<[u8]>>(
     request: &Request<B>,
     our_name: &ServerName,
@@ -70,10 +70,10 @@ pub async fn verify_request<B: AsRef<[u8]>>(
     }
 }
 
-/// Checks what can be checked before the body has come: that there is one header, of the right form, for this server.
+/// Checks what can be checked before the body is received: there is one header, of the right form, for this server.
 ///
 /// # Errors
-/// When [`verify_request`] would refuse the request, whatever its body and signature are.
+/// When [`verify_request`] would refuse the request whatever its body and signature are.
 pub fn check_header(headers: &HeaderMap, our_name: &ServerName) -> Result<(), AuthError> {
     parse(headers, our_name).map(drop)
 }
@@ -87,7 +87,7 @@ pub(crate) fn parse(headers: &HeaderMap, our_name: &ServerName) -> Result<XMatri
         return Err(AuthError::Form("it is too long".to_owned()));
     }
     let parsed = XMatrix::try_from(value).map_err(|error| AuthError::Form(error.to_string()))?;
-    // Old servers left the destination out. Such a request could be replayed to any other server: no.
+    // Old servers omitted the destination. Such a request could be replayed to any other server, so it is refused.
     if parsed.destination.as_deref() != Some(our_name) {
         return Err(AuthError::Destination);
     }

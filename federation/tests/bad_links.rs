@@ -1,10 +1,10 @@
-//! Two queues and the link between them, in virtual time: a bad link delays what waits, but never by much more than it has
-//! to. That nothing is lost is in `queue.rs`.
+//! Two queues and the link between them, in virtual time: a bad link delays queued rows, but not by much more than
+//! necessary. `queue.rs` tests that nothing is lost.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a panic is how a test fails"
+    reason = "tests fail by panicking"
 )]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,32 +24,27 @@ use weft_federation::outbox::{
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
-/// When the runs begin.
+/// The start time of the runs.
 const START: u64 = 1_700_000_000_000;
-/// From the sending of a transaction to its arrival, and back.
-const WAY: u64 = 25;
+/// The latency of one direction of the link.
+const LATENCY: u64 = 25;
 
-/// When the link is up, from and to, in order.
+/// The intervals in which the link is up, from and to, in order.
 struct Link(Vec<(u64, u64)>);
 
 impl Link {
-    /// Up and down for so long each, at random, for so long.
-    fn that_comes_and_goes(
-        dice: &mut StdRng,
-        up: &std::ops::Range<u64>,
-        down: &std::ops::Range<u64>,
-        long: u64,
-    ) -> Self {
+    /// Up and down for random times in these ranges, over this period.
+    fn intermittent(rng: &mut StdRng, up: &std::ops::Range<u64>, down: &std::ops::Range<u64>, long: u64) -> Self {
         let (mut at, mut times) = (START, Vec::new());
         while at < START + long {
-            let until = at + dice.random_range(up.clone());
+            let until = at + rng.random_range(up.clone());
             times.push((at, until));
-            at = until + dice.random_range(down.clone());
+            at = until + rng.random_range(down.clone());
         }
         Self(times)
     }
 
-    /// Until when it is up, if it is.
+    /// The end of the current interval, if the link is up.
     fn up_until(&self, now: u64) -> Option<u64> {
         let begun = self.0.partition_point(|(from, _)| *from <= now);
         let (_, until) = self.0[..begun].last()?;
@@ -57,7 +52,7 @@ impl Link {
     }
 }
 
-/// A transaction on its way.
+/// A transaction in flight.
 struct Flight {
     outgoing: Outgoing,
     arrives: Option<u64>,
@@ -66,10 +61,10 @@ struct Flight {
 }
 
 impl Flight {
-    /// A cut ends what is on its way; what arrived before has arrived.
+    /// An outage ends a transaction in flight; it may have arrived before.
     fn of(outgoing: Outgoing, now: u64, link: &Link) -> Self {
         let up_until = link.up_until(now).unwrap_or(now);
-        let (arrives, ends) = (now + WAY, now + 2 * WAY);
+        let (arrives, ends) = (now + LATENCY, now + 2 * LATENCY);
         Self {
             outgoing,
             arrives: (arrives < up_until).then_some(arrives),
@@ -83,14 +78,14 @@ impl Flight {
     }
 }
 
-/// One server: its queue for the other, and what is durable.
+/// One server: its queue for the other server, and its durable state.
 struct Side {
     queue: Queue,
     rows: BTreeMap<u64, Row>,
     retry: Option<Retry>,
     wake_at: Option<u64>,
     flight: Option<Flight>,
-    /// What the other has got, and when.
+    /// The rows that the other server received, and when.
     arrived: BTreeMap<u64, u64>,
     tries: u64,
 }
@@ -119,7 +114,7 @@ struct World {
     sides: [Side; 2],
     link: Link,
     now: u64,
-    dice: StdRng,
+    rng: StdRng,
 }
 
 fn time(millis: u64) -> MilliSecondsSinceUnixEpoch {
@@ -136,12 +131,12 @@ fn row(position: u64) -> Row {
 }
 
 impl World {
-    fn new(link: Link, dice: StdRng) -> Self {
+    fn new(link: Link, rng: StdRng) -> Self {
         let mut world = Self {
             sides: [Side::new(), Side::new()],
             link,
             now: START,
-            dice,
+            rng,
         };
         for side in 0..2 {
             world.input(side, Input::Started(None));
@@ -157,7 +152,7 @@ impl World {
     fn input(&mut self, side: usize, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            let random = self.dice.random();
+            let random = self.rng.random();
             for action in self.sides[side].queue.step(input, time(self.now), random) {
                 inputs.extend(self.perform(side, action));
             }
@@ -182,12 +177,12 @@ impl World {
             }
             Action::SaveRetry(retry) => me.retry = retry,
             Action::WakeAt(at) => me.wake_at = Some(at.get().into()),
-            Action::GivenUp(event) => panic!("{event} given up"),
+            Action::Skipped(event) => panic!("{event} skipped"),
         }
         None
     }
 
-    /// The next thing that happens.
+    /// Runs the next event.
     fn step(&mut self, side: usize, at: u64) {
         self.now = at;
         let me = &mut self.sides[side];
@@ -207,7 +202,7 @@ impl World {
         }
     }
 
-    /// Until a row has arrived; when it has.
+    /// Runs until a row has arrived; returns the time of arrival.
     fn until_arrived(&mut self, side: usize, position: u64) -> u64 {
         loop {
             if let Some(at) = self.sides[side].arrived.get(&position) {
@@ -219,7 +214,7 @@ impl World {
 
     fn step_once(&mut self) {
         let next = (0..2).filter_map(|side| self.sides[side].next().map(|at| (at, side)));
-        let (at, side) = next.min().expect("something waits and nothing happens");
+        let (at, side) = next.min().expect("a row waits and there is no next event");
         self.step(side, at.max(self.now));
     }
 
@@ -238,16 +233,16 @@ impl World {
     }
 }
 
-/// Two people who answer one another, so that nothing new is said before what was said last has come: the longest that
-/// one of them waited for the link.
+/// Two users who reply to each other, so that each message is sent after the last one has arrived: returns the
+/// longest time that one of them waited for the link.
 fn longest_wait(seed: u64, up: std::ops::Range<u64>, down: std::ops::Range<u64>, long: u64) -> u64 {
-    let mut dice = StdRng::seed_from_u64(seed);
-    let link = Link::that_comes_and_goes(&mut dice, &up, &down, 3 * long);
-    let mut world = World::new(link, dice);
+    let mut rng = StdRng::seed_from_u64(seed);
+    let link = Link::intermittent(&mut rng, &up, &down, 3 * long);
+    let mut world = World::new(link, rng);
     let (mut said, mut longest) = (0, 0);
     while world.now < START + long {
         said += 1;
-        let (side, pause) = (usize::from(said % 2 == 0), world.dice.random_range(SECOND..3 * SECOND));
+        let (side, pause) = (usize::from(said % 2 == 0), world.rng.random_range(SECOND..3 * SECOND));
         world.pass(world.now + pause);
         let at = world.now;
         world.commit(side, said);
@@ -257,12 +252,12 @@ fn longest_wait(seed: u64, up: std::ops::Range<u64>, down: std::ops::Range<u64>,
 }
 
 #[test]
-fn a_link_that_comes_and_goes_is_used_soon() {
+fn an_intermittent_link_is_used_soon() {
     for seed in 0..6 {
-        // Half of the time there is none.
+        // Down half of the time.
         let waited = longest_wait(seed, 100..2 * SECOND, 100..2 * SECOND, HOUR);
         assert!(waited < MINUTE / 2, "seed {seed}: {waited} ms");
-        // Ten seconds a minute.
+        // Up ten seconds a minute.
         let waited = longest_wait(seed, 5 * SECOND..15 * SECOND, 40 * SECOND..MINUTE, 4 * HOUR);
         assert!(waited < 2 * MINUTE, "seed {seed}: {waited} ms");
     }
@@ -271,9 +266,9 @@ fn a_link_that_comes_and_goes_is_used_soon() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Nobody says that the link is back, and a restart in between changes nothing.
+    /// The other server sends no request when the link is up again, and a restart in between changes nothing.
     #[test]
-    fn after_a_cut_what_waits_goes_out_within_a_part_of_it_and_within_minutes(
+    fn after_an_outage_queued_rows_are_sent_within_a_fraction_of_its_length_and_within_minutes(
         seed in any::<u64>(),
         cut in (0_u32..32).prop_flat_map(|power| (1_u64 << power)..(2 << power)),
         restart in proptest::option::of(0_u64..100),
@@ -288,12 +283,12 @@ proptest! {
         }
         let waited = world.until_arrived(0, 1) - healed;
         let pause = (cut / 16).clamp(SECOND, 5 * MINUTE);
-        prop_assert!(waited <= pause * 6 / 5 + WAY, "{waited} ms after a cut of {cut} ms");
+        prop_assert!(waited <= pause * 6 / 5 + LATENCY, "{waited} ms after a cut of {cut} ms");
     }
 }
 
 #[test]
-fn a_server_that_is_gone_costs_few_connections() {
+fn an_unreachable_server_costs_few_connections() {
     let mut world = World::new(Link(Vec::new()), StdRng::seed_from_u64(1));
     world.commit(0, 1);
     world.pass(START + 24 * HOUR);
@@ -301,9 +296,9 @@ fn a_server_that_is_gone_costs_few_connections() {
     assert!((340..420).contains(&tries), "{tries} on the first day");
 }
 
-/// It speaks to us all the time, and nothing can be delivered to it.
+/// The other server sends requests all the time, and can't be reached itself.
 #[test]
-fn a_server_that_is_heard_and_cannot_be_reached_is_tried_once_a_second() {
+fn a_server_that_sends_requests_and_cannot_be_reached_is_tried_once_a_second() {
     let mut world = World::new(Link(Vec::new()), StdRng::seed_from_u64(1));
     world.commit(0, 1);
     for _ in 0..MINUTE / 10 {
@@ -315,7 +310,7 @@ fn a_server_that_is_heard_and_cannot_be_reached_is_tried_once_a_second() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_makes_no_pause_longer() {
+fn a_clock_that_is_set_back_does_not_lengthen_a_pause() {
     let mut world = World::new(
         Link(vec![(START - HOUR, START), (START + HOUR, u64::MAX)]),
         StdRng::seed_from_u64(1),
@@ -323,7 +318,7 @@ fn a_clock_that_is_set_back_makes_no_pause_longer() {
     world.commit(0, 1);
     world.pass(START + MINUTE);
     let tries = world.sides[0].tries;
-    // The sleep ends as long after its beginning as it was to, whatever the clock says then.
+    // A sleep has its full length, whatever the clock shows in between.
     world.now = START - MINUTE;
     world.input(0, Input::Tick);
     assert_eq!(world.sides[0].tries, tries + 1);

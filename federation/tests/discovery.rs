@@ -1,10 +1,10 @@
-//! From a server's name to where it is: each step of the specification, on loopback (T45).
+//! Server name resolution: each step of the specification, on loopback (T45).
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::too_many_lines,
-    reason = "a panic is how a test fails, and a table of cases is read as one"
+    reason = "tests fail by panicking, and a table of cases stays in one function"
 )]
 
 #[path = "servers/peer.rs"]
@@ -37,7 +37,7 @@ use weft_federation::{
 
 use peer::{authority, reserve};
 
-/// Names as a test has them. Everything else has no address.
+/// Lookups as a test defines them. All other names have no address.
 #[derive(Default)]
 struct FakeNames {
     addresses: BTreeMap<&'static str, Vec<&'static str>>,
@@ -143,13 +143,13 @@ fn name(text: &str) -> &ServerName {
     <&ServerName>::try_from(text).unwrap()
 }
 
-/// A port on which nobody answers: no .well-known anywhere.
+/// A port without a listener: there is no .well-known anywhere.
 fn closed_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
-/// Whoever is behind a question.
+/// The requester of a lookup.
 fn asker() -> Asker {
     Asker::User(ruma::user_id!("@alice:alpha.test").to_owned())
 }
@@ -192,7 +192,7 @@ async fn names_without_well_known() {
     }
 }
 
-/// A server that answers `.well-known`, with a certificate for `well.test`.
+/// A server that serves `.well-known`, with a certificate for `well.test`.
 fn well_known(router: Router) -> (peer::Peer, u16) {
     let reserved = reserve();
     let port = reserved.name.port().unwrap();
@@ -234,9 +234,9 @@ async fn delegation_by_well_known() {
     assert!(matches!(error, DiscoveryError::Denied { .. }), "{error}");
 }
 
-/// Whatever is wrong with a .well-known, discovery goes on without it, soon.
+/// Discovery continues without an invalid .well-known, and soon.
 #[tokio::test]
-async fn a_well_known_that_is_none_does_no_harm() {
+async fn an_invalid_well_known_is_ignored() {
     let undelegated = found("well.test", "well.test", &["127.0.0.1:8448"]);
     let endless = || async {
         let chunks = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 16]));
@@ -246,9 +246,9 @@ async fn a_well_known_that_is_none_does_no_harm() {
     let loops = || async { Redirect::temporary("/.well-known/matrix/server") };
     let path = "/.well-known/matrix/server";
     for (what, router) in [
-        ("no document", Router::new()),
-        ("no json", Router::new().route(path, get(|| async { "hello" }))),
-        ("no name", document(json!({ "m.server": "a b" }))),
+        ("not found", Router::new()),
+        ("not JSON", Router::new().route(path, get(|| async { "hello" }))),
+        ("not a server name", document(json!({ "m.server": "a b" }))),
         ("a number", document(json!({ "m.server": 5 }))),
         ("endless", Router::new().route(path, get(endless))),
         ("over the limit", Router::new().route(path, get(huge))),
@@ -262,11 +262,11 @@ async fn a_well_known_that_is_none_does_no_harm() {
             Router::new().route(path, get(|| async { Redirect::temporary("file:///etc/passwd") })),
         ),
         (
-            "to an inside address",
+            "to a private address",
             Router::new().route(path, get(|| async { Redirect::temporary("https://10.0.0.1/x") })),
         ),
         (
-            "to an inside name",
+            "to a name with a private address",
             Router::new().route(path, get(|| async { Redirect::temporary("https://inside.test/x") })),
         ),
         (
@@ -285,7 +285,7 @@ async fn a_well_known_that_is_none_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_followed_and_the_answer_is_kept() {
+async fn a_redirect_is_followed_and_the_response_is_cached() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let answer = move || {
@@ -303,16 +303,16 @@ async fn a_redirect_is_followed_and_the_answer_is_kept() {
     for _ in 0..5 {
         let destination = resolver.resolve(name("well.test")).await.unwrap();
         assert_eq!(destination.tls_name, "matrix.well.test");
-        // Addresses are looked up again after a failure, the delegation is kept.
-        resolver.forget(name("well.test"));
+        // Addresses are looked up again after a failure; the delegation stays cached.
+        resolver.invalidate(name("well.test"));
     }
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
-/// The whole of it: a request to a delegated name arrives with the right TLS name and Host, at the address that was
-/// looked up, and is signed for the name and not for the place.
+/// End to end: a request to a delegated name arrives with the right TLS name and Host header at the resolved address,
+/// and is signed for the server name and not for the delegated one.
 #[tokio::test]
-async fn a_request_goes_where_the_name_leads() {
+async fn a_request_is_sent_to_the_resolved_destination() {
     let reserved = reserve();
     let port = reserved.name.port().unwrap();
     let seen: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
@@ -359,10 +359,10 @@ async fn a_request_goes_where_the_name_leads() {
     assert!(seen[0].1.contains("destination=well.test"), "{}", seen[0].1);
 }
 
-/// T48: two names that lead to one place are two servers. The place can answer for the one whose key it has, and by
-/// leading one's own name there nobody becomes that server, nor does it become another.
+/// T48: two names that resolve to one address are two servers. The server there can answer only for the name whose
+/// key it has; pointing another name at it doesn't make that name this server, nor this server that name.
 #[tokio::test]
-async fn t48_two_names_that_lead_to_one_place_share_nothing() {
+async fn t48_two_names_with_the_same_address_share_nothing() {
     let reserved = reserve();
     let port = reserved.name.port().unwrap();
     let victim = KeyRing::generate(name("plain.test").to_owned()).unwrap();
@@ -399,11 +399,11 @@ async fn t48_two_names_that_lead_to_one_place_share_nothing() {
     let now = MilliSecondsSinceUnixEpoch::now();
     assert!(
         !remote.notarise(name("plain.test"), now).await.is_empty(),
-        "whose keys they are"
+        "the name that the keys belong to"
     );
     assert!(
         remote.notarise(name("well.test"), now).await.is_empty(),
-        "whose they are not"
+        "a name that the keys don't belong to"
     );
     for server in ["plain.test", "well.test"] {
         client
@@ -413,7 +413,7 @@ async fn t48_two_names_that_lead_to_one_place_share_nothing() {
     }
     let asked = asked.lock().unwrap();
     for (header, server) in asked.iter().zip(["plain.test", "well.test"]) {
-        // Signed for the name: the one can't be handed on as the other.
+        // Signed for the name: a request to one name can't be replayed to the other.
         assert!(header.contains(&format!("destination={server}")), "{header}");
     }
 }

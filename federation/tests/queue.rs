@@ -1,10 +1,10 @@
-//! The queue of one server under random failures, restarts and new rows: nothing lost, nothing out of order.
+//! The queue of one server under random failures, restarts and new rows: no row is lost or out of order.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::too_many_lines,
-    reason = "a panic is how a test fails, and a table of cases is read as one"
+    reason = "tests fail by panicking, and a table of cases stays in one function"
 )]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,23 +17,23 @@ use weft_federation::outbox::{
     queue::{Action, Input, Outgoing, Queue, SendFailure},
 };
 
-/// What happens next to the world around a queue.
+/// A random event of a run.
 #[derive(Debug, Clone)]
 enum Event {
-    /// Events are committed here.
+    /// Rows are committed on this server.
     Commit(u8),
-    /// Somebody moves a cursor.
+    /// A user moves a cursor.
     Cursor(u8),
-    /// The other server goes away or comes back.
+    /// The other server becomes unreachable or reachable.
     Reachable(bool),
-    /// A transaction arrives there, and the answer is lost.
+    /// A transaction is delivered, and its response is lost.
     LoseAnswer,
-    /// This server dies and starts again.
+    /// This server crashes and restarts.
     Crash,
     /// Time passes, in seconds.
     Wait(u16),
-    /// The other server makes a request to us.
-    Heard,
+    /// The other server sends a request.
+    Request,
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -44,12 +44,12 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => Just(Event::LoseAnswer),
         1 => Just(Event::Crash),
         3 => (0_u16..5_000).prop_map(Event::Wait),
-        1 => Just(Event::Heard),
+        1 => Just(Event::Request),
     ];
     proptest::collection::vec(event, 1..60)
 }
 
-/// This server, its store, and the one that it sends to.
+/// This server, its store, and the server that it sends to.
 struct World {
     queue: Queue,
     now: u64,
@@ -58,7 +58,7 @@ struct World {
     rows: BTreeMap<u64, Row>,
     retry: Option<Retry>,
     next: u64,
-    /// The other side.
+    /// The other server.
     reachable: bool,
     lose_answer: bool,
     received: Vec<u64>,
@@ -103,7 +103,7 @@ impl World {
         let mut steps = 0;
         while let Some(input) = inputs.pop_front() {
             steps += 1;
-            assert!(steps < 10_000, "the queue spins");
+            assert!(steps < 10_000, "the queue loops");
             for action in self
                 .queue
                 .step(input, self.time(), self.now.wrapping_mul(0x9E37_79B9_7F4A_7C15))
@@ -131,7 +131,7 @@ impl World {
             }
             Action::SaveRetry(retry) => self.retry = retry,
             Action::WakeAt(at) => self.wake_at = Some(at.get().into()),
-            Action::GivenUp(event) => panic!("{event} given up"),
+            Action::Skipped(event) => panic!("{event} skipped"),
         }
     }
 
@@ -164,7 +164,7 @@ impl World {
         match event {
             Event::Commit(count) => {
                 for _ in 0..*count {
-                    // Positions have gaps: other rooms' and other destinations' events.
+                    // Positions have gaps: events of other rooms and for other destinations.
                     self.next += 1 + self.next % 3;
                     self.rows.insert(self.next, row(self.next));
                 }
@@ -190,7 +190,7 @@ impl World {
                 self.run(Input::Started(self.retry));
             }
             Event::Wait(seconds) => self.wait(u64::from(*seconds) * 1_000),
-            Event::Heard => {
+            Event::Request => {
                 self.run(Input::Reachable);
             }
         }
@@ -211,19 +211,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn every_row_arrives_in_order_whatever_happens(events in events()) {
+    fn every_row_arrives_in_order_under_random_failures(events in events()) {
         let mut world = World::new();
         for event in &events {
             world.happen(event);
         }
         world.reachable = true;
         world.lose_answer = false;
-        // Whatever went before, a pause is six minutes at most.
+        // In any case, a pause is at most six minutes.
         world.wait(7 * 60 * 1_000);
         prop_assert!(world.rows.is_empty(), "rows are left: {:?}", world.rows.keys());
         prop_assert!(world.queue.is_idle());
 
-        // What arrives for the first time arrives in order: repetitions may be in between, holes never.
+        // First deliveries are in order: repetitions may be in between, gaps never.
         let mut highest = 0;
         for position in &world.received {
             if *position > highest {
@@ -254,7 +254,7 @@ proptest! {
 }
 
 #[test]
-fn a_server_that_is_heard_from_gets_its_backlog_at_once() {
+fn a_server_that_sends_a_request_gets_its_backlog_at_once() {
     let mut world = World::new();
     world.reachable = false;
     world.happen(&Event::Commit(3));
@@ -262,13 +262,13 @@ fn a_server_that_is_heard_from_gets_its_backlog_at_once() {
     assert!(world.retry.is_some() && world.received.is_empty());
     world.reachable = true;
     world.now += 5_000;
-    world.happen(&Event::Heard);
+    world.happen(&Event::Request);
     assert_eq!(world.received.len(), 3);
     assert_eq!(world.retry, None);
 }
 
 #[test]
-fn a_restart_does_not_call_a_server_that_is_away_before_its_time() {
+fn a_restart_does_not_shorten_the_pause_of_an_unreachable_server() {
     let mut world = World::new();
     world.reachable = false;
     world.happen(&Event::Commit(1));
@@ -296,7 +296,7 @@ fn a_retry_after_a_crash_is_the_same_transaction() {
 }
 
 #[test]
-fn the_same_news_again_is_another_transaction() {
+fn a_repeated_edu_is_another_transaction() {
     let mut world = World::new();
     for _ in 0..2 {
         let content = to_raw_value(&true).unwrap();
@@ -312,13 +312,13 @@ fn the_same_news_again_is_another_transaction() {
     assert_eq!(world.transactions.len(), 2);
 }
 
-/// An event that the other side calls malformed, whatever is around it, is found and left out; all others arrive.
+/// An event that the other server always refuses as malformed is found and skipped; all others arrive.
 #[test]
-fn one_poisoned_event_stops_nothing_but_itself() {
+fn one_malformed_event_does_not_block_the_others() {
     let mut queue = Queue::new(1);
     let mut rows: BTreeMap<u64, Row> = (1..=60).map(|position| (position, row(position))).collect();
-    let poisoned = 23;
-    let (mut now, mut received, mut given_up) = (1_700_000_000_000_u64, Vec::new(), Vec::new());
+    let malformed = 23;
+    let (mut now, mut received, mut skipped) = (1_700_000_000_000_u64, Vec::new(), Vec::new());
     let mut inputs = VecDeque::from([Input::Started(None)]);
     let mut attempts = 0;
     while let Some(input) = inputs.pop_front() {
@@ -336,7 +336,7 @@ fn one_poisoned_event_stops_nothing_but_itself() {
                 Action::Send(outgoing) => {
                     attempts += 1;
                     let positions: Vec<u64> = outgoing.rows.iter().map(|row| row.position).collect();
-                    let fine = !positions.contains(&poisoned);
+                    let fine = !positions.contains(&malformed);
                     received.extend(positions.into_iter().filter(|_| fine));
                     inputs.push_back(Input::Sent(if fine { Ok(()) } else { Err(SendFailure::Malformed) }));
                 }
@@ -348,15 +348,15 @@ fn one_poisoned_event_stops_nothing_but_itself() {
                     now = now.max(at.get().into());
                     inputs.push_back(Input::Tick);
                 }
-                Action::GivenUp(event) => given_up.push(event),
+                Action::Skipped(event) => skipped.push(event),
                 Action::SaveRetry(_) => {}
             }
         }
     }
-    assert_eq!(given_up, [row(poisoned).event_id]);
+    assert_eq!(skipped, [row(malformed).event_id]);
     assert_eq!(
         received,
-        (1..=60).filter(|position| *position != poisoned).collect::<Vec<_>>()
+        (1..=60).filter(|position| *position != malformed).collect::<Vec<_>>()
     );
     assert!(
         rows.is_empty() && queue.is_idle() && attempts < 40,

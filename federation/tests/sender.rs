@@ -1,10 +1,11 @@
-//! The tasks of the sender: everything in the store arrives, at once when the other server is heard from.
+//! The tasks of the sender: everything in the store is delivered, and at once when the other server becomes
+//! reachable.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::too_many_lines,
-    reason = "a panic is how a test fails, and a table of cases is read as one"
+    reason = "tests fail by panicking, and a table of cases stays in one function"
 )]
 
 use std::{
@@ -37,9 +38,9 @@ type Servers<T> = Mutex<BTreeMap<OwnedServerName, T>>;
 struct Store {
     rows: Servers<BTreeMap<u64, Row>>,
     retries: Servers<Option<Retry>>,
-    /// Who was put out of which room.
+    /// Servers that were removed from rooms.
     out: Mutex<BTreeSet<(OwnedServerName, OwnedRoomId)>>,
-    /// The most rows that were asked for at once.
+    /// The most rows that were loaded at once.
     most_at_once: AtomicUsize,
     changed: watch::Sender<()>,
 }
@@ -66,7 +67,7 @@ impl Store {
         while !done(self) {
             tokio::time::timeout(Duration::from_secs(30), changed.changed())
                 .await
-                .expect("nothing happens")
+                .expect("the condition is not met in time")
                 .unwrap();
         }
     }
@@ -122,8 +123,8 @@ impl OutboxStore for Store {
 #[derive(Default)]
 struct Others {
     away: Mutex<BTreeSet<OwnedServerName>>,
-    /// How long it takes to notice that somebody is away.
-    silence: Duration,
+    /// How long it takes until a request to an unreachable server fails.
+    timeout: Duration,
     received: Servers<Vec<u64>>,
     edus: Servers<Vec<String>>,
     transactions: AtomicUsize,
@@ -155,7 +156,7 @@ impl Transport for Others {
         self.transactions.fetch_add(1, Ordering::SeqCst);
         let away = self.away.lock().unwrap().contains(server);
         if away {
-            sleep(self.silence).await;
+            sleep(self.timeout).await;
             return Err(SendFailure::Unreachable);
         }
         let positions = pdus.iter().map(|pdu| pdu.get().parse::<u64>().unwrap());
@@ -194,13 +195,13 @@ fn start(others: &Arc<Others>, store: &Arc<Store>) -> Sender {
 }
 
 #[tokio::test]
-async fn everything_in_the_store_goes_out_in_order_one_at_a_time() {
+async fn all_stored_rows_are_sent_in_order_one_transaction_at_a_time() {
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let servers: Vec<OwnedServerName> = (0..20).map(|number| name(&format!("s{number}.test"))).collect();
     for server in &servers {
         store.put(server, 1..=130);
     }
-    // What was there before the start is found, what comes later is told.
+    // Rows from before the start are found by the sweep, later ones cause a wake-up.
     let sender = start(&others, &store);
     for server in &servers {
         store.put(server, 131..=140);
@@ -212,13 +213,13 @@ async fn everything_in_the_store_goes_out_in_order_one_at_a_time() {
     }
     assert!(
         !others.overlapped.load(Ordering::SeqCst),
-        "two transactions at once to one server"
+        "two transactions to one server in flight"
     );
     sender.stop(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_gets_all_of_it_when_it_is_heard_from() {
+async fn a_server_that_sends_a_request_gets_its_backlog_at_once() {
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let server = name("beta.test");
     others.away.lock().unwrap().insert(server.clone());
@@ -226,7 +227,7 @@ async fn a_server_that_comes_back_gets_all_of_it_when_it_is_heard_from() {
     let sender = start(&others, &store);
     let failed = |store: &Store| store.retries.lock().unwrap().values().any(Option::is_some);
     store.until(failed).await;
-    // Others are not held up by it.
+    // Other servers are not delayed by it.
     let other = name("gamma.test");
     store.put(&other, [5]);
     sender.wake([&other]);
@@ -247,7 +248,7 @@ async fn a_server_that_comes_back_gets_all_of_it_when_it_is_heard_from() {
     sender.stop(Duration::from_secs(5)).await;
 }
 
-/// The time of the runtime, which a test may have stand still.
+/// The clock of the runtime, which a test can pause.
 struct RuntimeClock(Instant);
 
 impl Clock for RuntimeClock {
@@ -258,7 +259,7 @@ impl Clock for RuntimeClock {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_week_away_costs_few_tries_and_little_memory_and_all_of_it_arrives() {
+async fn a_server_unreachable_for_a_week_costs_few_attempts_and_little_memory_and_gets_everything() {
     const EVENTS: u64 = 50_000;
     const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
@@ -274,36 +275,36 @@ async fn a_week_away_costs_few_tries_and_little_memory_and_all_of_it_arrives() {
     for position in 1..=EVENTS {
         store.put(&server, [position]);
         sender.wake([&server]);
-        let mut news = typing_in(None, to_raw_value(&position).unwrap());
-        news.key = position.to_string();
-        sender.edu([&server], &news);
+        let mut queued = typing_in(None, to_raw_value(&position).unwrap());
+        queued.key = position.to_string();
+        sender.edu([&server], &queued);
         if position % 50 == 0 {
             sleep(WEEK / 1_000).await;
         }
     }
-    // A pause is five minutes at most, and a fifth more.
+    // A pause is at most five minutes plus a fifth.
     let tried = others.transactions.load(Ordering::SeqCst);
     assert!((1_900..=2_300).contains(&tried), "{tried} tries in a week");
     assert!(others.received(&server).is_empty());
     others.away.lock().unwrap().clear();
-    // It need not say that it is back.
+    // The server sends no request when it is reachable again.
     sleep(Duration::from_secs(7 * 60)).await;
     assert!(store.is_empty());
     assert_eq!(others.received(&server), (1..=EVENTS).collect::<Vec<_>>());
     assert!(!others.overlapped.load(Ordering::SeqCst));
     assert!(store.most_at_once.load(Ordering::SeqCst) <= MAX_TRANSACTION_PDUS);
-    let news = others.edus.lock().unwrap()[&server].len();
-    assert!((1..=MAX_QUEUED_EDUS).contains(&news), "{news} news were kept");
+    let queued = others.edus.lock().unwrap()[&server].len();
+    assert!((1..=MAX_QUEUED_EDUS).contains(&queued), "{queued} EDUs were kept");
     sender.stop(Duration::from_secs(5)).await;
 }
 
-/// Ten seconds is what it takes to give up a connection that nobody answers.
+/// Ten seconds is the connect timeout.
 #[tokio::test(start_paused = true)]
-async fn hundreds_of_servers_that_are_gone_do_not_hold_up_one_that_is_there() {
-    let silence = Duration::from_secs(10);
+async fn hundreds_of_unreachable_servers_do_not_delay_a_reachable_one() {
+    let timeout = Duration::from_secs(10);
     let (others, store) = (
         Others {
-            silence,
+            timeout,
             ..Others::default()
         },
         Arc::new(Store::default()),
@@ -320,7 +321,7 @@ async fn hundreds_of_servers_that_are_gone_do_not_hold_up_one_that_is_there() {
         Arc::clone(&store) as _,
         Arc::new(RuntimeClock(Instant::now())),
     );
-    // By then each of them has been tried once, and they wait for another try.
+    // By then each of them has been tried once and is paused.
     sleep(Duration::from_secs(60)).await;
     let there = name("there.test");
     store.put(&there, [1]);
@@ -331,7 +332,7 @@ async fn hundreds_of_servers_that_are_gone_do_not_hold_up_one_that_is_there() {
 }
 
 #[tokio::test]
-async fn what_was_not_delivered_before_a_stop_is_delivered_after_the_start() {
+async fn rows_undelivered_at_a_stop_are_delivered_after_the_next_start() {
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let server = name("beta.test");
     others.away.lock().unwrap().insert(server.clone());
@@ -366,9 +367,9 @@ fn typing_in(room: Option<OwnedRoomId>, content: Box<RawValue>) -> Edu {
     }
 }
 
-/// T62: news waits for a server that is away, and meanwhile it is put out of the room.
+/// T62: EDUs wait for an unreachable server, and meanwhile it is removed from the room.
 #[tokio::test]
-async fn news_of_a_room_is_kept_from_a_server_that_was_put_out_while_it_waited() {
+async fn queued_edus_are_not_sent_to_a_server_that_was_removed_from_the_room() {
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let (beta, gamma) = (name("beta.test"), name("gamma.test"));
     let (left, stayed) = (owned_room_id!("!left:alpha.test"), owned_room_id!("!stayed:alpha.test"));
@@ -386,7 +387,7 @@ async fn news_of_a_room_is_kept_from_a_server_that_was_put_out_while_it_waited()
 }
 
 #[tokio::test]
-async fn news_goes_out_in_its_envelope_and_a_stop_waits_for_what_can_be_delivered() {
+async fn edus_are_sent_in_their_envelope_and_a_stop_waits_for_possible_deliveries() {
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let server = name("beta.test");
     let sender = start(&others, &store);
@@ -402,9 +403,9 @@ async fn news_goes_out_in_its_envelope_and_a_stop_waits_for_what_can_be_delivere
     );
 }
 
-/// A transaction is signed as canonical JSON: one EDU that is none would keep every event back.
+/// A transaction is signed as canonical JSON: one EDU that is not canonical would block every event.
 #[tokio::test]
-async fn an_edu_that_is_no_canonical_json_keeps_nothing_else_back() {
+async fn an_edu_that_is_not_canonical_json_blocks_nothing_else() {
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let server = name("beta.test");
     store.put(&server, 1..=1);
@@ -428,21 +429,24 @@ async fn an_edu_that_is_no_canonical_json_keeps_nothing_else_back() {
     assert_eq!(edus[&server], [r#"{"edu_type":"m.typing","content":{"x":1}}"#]);
 }
 
-/// F9: whoever is about to ask a server for something waits until it has what it was to be sent, and no longer than that.
+/// F9: a request that depends on queued events waits until they are delivered, and not longer.
 #[tokio::test(start_paused = true)]
-async fn a_flush_ends_when_all_is_delivered_or_its_time_is_over() {
+async fn a_flush_ends_when_everything_is_delivered_or_at_its_timeout() {
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let (server, gone) = (name("beta.test"), name("gone.test"));
     others.away.lock().unwrap().insert(gone.clone());
     let sender = start(&others, &store);
     let long = Duration::from_secs(60);
-    assert!(!sender.flush(&server, long).await, "there was nothing");
-    // Nobody woke the sender for these.
+    assert!(!sender.flush(&server, long).await, "there were no rows");
+    // The sender gets no wake-up for these.
     store.put(&server, 1..=120);
     let began = Instant::now();
     assert!(sender.flush(&server, long).await);
     assert_eq!(others.received(&server).len(), 120);
-    assert!(began.elapsed() < long, "it waits for the delivery and not for the time");
+    assert!(
+        began.elapsed() < long,
+        "it waits for the delivery and not for the timeout"
+    );
     store.put(&gone, [1]);
     assert!(sender.flush(&gone, Duration::from_secs(3)).await);
     assert!(others.received(&gone).is_empty());

@@ -1,10 +1,10 @@
-//! Two servers over TLS on loopback: keys, events, handshakes, transactions; and a second one that lies.
+//! Two servers over TLS on loopback: keys, events, handshakes, transactions; the second one can be malicious.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::too_many_lines,
-    reason = "a panic is how a test fails, and a table of cases is read as one"
+    reason = "tests fail by panicking, and a table of cases stays in one function"
 )]
 
 #[path = "servers/peer.rs"]
@@ -38,7 +38,7 @@ fn alpha() -> &'static ruma::ServerName {
     ruma::server_name!("alpha.test")
 }
 
-/// Whoever is behind a question.
+/// The requester of a lookup.
 fn asker() -> Asker {
     Asker::User(ruma::user_id!("@alice:alpha.test").to_owned())
 }
@@ -54,10 +54,10 @@ fn wanted(room: &Room, via: &ruma::ServerName) -> Wanted {
     }
 }
 
-/// The membership of a stay that has ended.
+/// The membership event of a membership that has ended.
 const ENDED_STAY: &str = "$an-ended-stay-an-ended-stay-an-ended-stay-x";
 
-/// Remembers that stay.
+/// Knows that this membership has ended.
 struct Left;
 
 #[async_trait]
@@ -71,13 +71,13 @@ impl LastStays for Left {
     }
 }
 
-/// What the second server answers to make_join and send_join.
+/// The responses of the second server to make_join and send_join.
 #[derive(Clone)]
 struct Joining {
     room: Arc<Room>,
     template: Value,
     version: Value,
-    /// Changes the answer to send_join.
+    /// Changes the response to send_join.
     spoil: fn(&Room, &mut Value),
     sent: Arc<std::sync::Mutex<Option<Value>>>,
 }
@@ -138,7 +138,7 @@ async fn join(
 }
 
 #[tokio::test]
-async fn a_join_brings_state_event_and_document() {
+async fn a_join_returns_state_event_and_document() {
     for version in [
         RoomVersionId::V6,
         RoomVersionId::V10,
@@ -168,9 +168,9 @@ async fn a_join_brings_state_event_and_document() {
     }
 }
 
-/// T33: whatever the template says, what we sign is our own user's join of that room.
+/// T33: whatever the template contains, this server signs its own user's join to that room.
 #[tokio::test]
-async fn a_template_is_never_signed_as_given() {
+async fn a_template_is_never_signed_as_received() {
     let (joined, sent) = join(
         &RoomVersionId::V11,
         |_, template, _| {
@@ -200,9 +200,9 @@ async fn a_template_is_never_signed_as_given() {
     assert!(sent.get("redacts").is_none() && sent.get("unsigned").is_none());
 }
 
-/// A server that has not heard that the user left would have the join stand beside the leave. It is sent no join.
+/// With a server that has not received the leave, the join would be concurrent with the leave. No join is sent to it.
 #[tokio::test]
-async fn no_join_is_sent_that_rests_on_a_stay_which_has_ended() {
+async fn no_join_is_sent_for_a_template_based_on_an_ended_membership() {
     let (joined, sent) = join(
         &RoomVersionId::V11,
         |_, template, _| template["auth_events"][0] = json!(ENDED_STAY),
@@ -213,10 +213,10 @@ async fn no_join_is_sent_that_rests_on_a_stay_which_has_ended() {
     assert!(sent.is_none());
 }
 
-/// F9: what is queued for the server goes out first, and a server that is still taking it in is asked again: the user is
-/// told of a refusal only where there is one.
+/// F9: events that are queued for the server are sent first, and a server that is still processing them is tried
+/// again: the user gets an error only if the refusal is final.
 #[tokio::test]
-async fn a_server_that_hears_of_the_last_stay_meanwhile_lets_the_user_in() {
+async fn a_join_is_retried_while_the_server_processes_the_end_of_the_previous_membership() {
     struct Queued(std::sync::Mutex<Vec<String>>);
     #[async_trait]
     impl LastStays for Queued {
@@ -229,7 +229,7 @@ async fn a_server_that_hears_of_the_last_stay_meanwhile_lets_the_user_in() {
             true
         }
     }
-    // Three answers that show what the server has not taken in yet: a template of before, and two refusals.
+    // Three responses of a server that has not processed the queued events: an old template and two refusals.
     let stale: [fn(&Room) -> Response; 3] = [
         |room| {
             let mut template = room.join_template("@alice:alpha.test");
@@ -289,9 +289,9 @@ async fn a_server_that_hears_of_the_last_stay_meanwhile_lets_the_user_in() {
     assert_eq!(log, ["delivered", "make_join", "make_join", "make_join", "make_join"]);
 }
 
-/// A user of another server may vouch; that it is named is what the room's rules then check.
+/// A user of another server may be named as authoriser; the authorisation rules check the name later.
 #[tokio::test]
-async fn the_voucher_of_a_restricted_join_is_taken_over() {
+async fn the_authorising_user_of_a_restricted_join_is_copied_from_the_template() {
     let (joined, _) = join(
         &RoomVersionId::V11,
         |room, template, _| template["content"]["join_authorised_via_users_server"] = json!(room.creator()),
@@ -305,7 +305,7 @@ async fn the_voucher_of_a_restricted_join_is_taken_over() {
 }
 
 #[tokio::test]
-async fn impossible_templates_are_refused() {
+async fn invalid_templates_are_refused() {
     type Change = fn(&Room, &mut Value, &mut Value);
     let changes: [(&str, Change); 7] = [
         ("no version", |_, _, version| *version = Value::Null),
@@ -320,7 +320,7 @@ async fn impossible_templates_are_refused() {
         ("11 auth events", |_, template, _| {
             template["auth_events"] = vec![format!("${}", "a".repeat(43)); 11].into()
         }),
-        ("no event", |_, template, _| *template = json!("x")),
+        ("not an event", |_, template, _| *template = json!("x")),
     ];
     for (name, change) in changes {
         let (joined, sent) = join(&RoomVersionId::V11, change, |_, _| {}).await;
@@ -328,9 +328,9 @@ async fn impossible_templates_are_refused() {
     }
 }
 
-/// T30, T34: what comes with a join is checked event by event, and the room must be the one that was asked for.
+/// T30, T34: each event in the response is checked, and the room must be the requested one.
 #[tokio::test]
-async fn forged_state_does_not_come_in_with_a_join() {
+async fn forged_state_in_a_join_response_is_dropped() {
     let (joined, _) = join(
         &RoomVersionId::V11,
         |_, _, _| {},
@@ -357,7 +357,7 @@ async fn forged_state_does_not_come_in_with_a_join() {
             let twice = answer["state"][0].clone();
             answer["state"].as_array_mut().unwrap().push(twice);
         }),
-        ("members left out", |_, answer| answer["members_omitted"] = json!(true)),
+        ("members omitted", |_, answer| answer["members_omitted"] = json!(true)),
         ("a room of version 10", |room, answer| {
             let server = room.server();
             let other = Room::document(&RoomVersionId::V10, &server);
@@ -368,7 +368,7 @@ async fn forged_state_does_not_come_in_with_a_join() {
         let (joined, _) = join(&RoomVersionId::V11, |_, _, _| {}, spoil).await;
         assert!(joined.is_err(), "{name}");
     }
-    // Another event than ours comes back, or ours with a broken signature: then ours is as good.
+    // The server returns another event than ours, or ours with a broken signature: our own copy is used.
     let (joined, sent) = join(
         &RoomVersionId::V11,
         |_, _, _| {},
@@ -380,7 +380,7 @@ async fn forged_state_does_not_come_in_with_a_join() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_final_and_a_dead_server_is_not() {
+async fn after_a_refusal_no_other_server_is_tried_and_after_a_failed_connection_one_is() {
     let dead = reserve().name;
     let reserved = reserve();
     let refusing = reserved.name.clone();
@@ -412,7 +412,7 @@ async fn a_refusal_is_final_and_a_dead_server_is_not() {
 
     assert!(
         !asked.load(std::sync::atomic::Ordering::SeqCst),
-        "asked after a refusal"
+        "requested after a refusal"
     );
 
     wanted.via = vec![alpha().to_owned()];
@@ -422,7 +422,7 @@ async fn a_refusal_is_final_and_a_dead_server_is_not() {
     ));
 }
 
-/// T34: the same forged events by every question that brings events.
+/// T34: the same forged events through every request that returns events.
 #[tokio::test]
 async fn signatures_are_checked_on_every_path() {
     let reserved = reserve();
@@ -432,7 +432,7 @@ async fn signatures_are_checked_on_every_path() {
     let forged = room.forge(&good);
     let mut all = vec![good.clone()];
     all.extend(forged.clone());
-    // Rightly signed, and of another room.
+    // Correctly signed, and of another room.
     all.push(Room::document(&RoomVersionId::V11, &name).other_room(&name));
     let lists = all.clone();
     let router = Router::new()
@@ -440,7 +440,7 @@ async fn signatures_are_checked_on_every_path() {
             "/_matrix/federation/v1/event/{event}",
             get(
                 |Path(which): Path<String>, State(all): State<Arc<Vec<Value>>>| async move {
-                    // The id asked for says which of the events comes, as `$0...`.
+                    // The requested id states which of the events is returned, as `$0...`.
                     let at: usize = which
                         .trim_start_matches('$')
                         .trim_start_matches('x')
@@ -511,9 +511,9 @@ async fn signatures_are_checked_on_every_path() {
     }
 }
 
-/// T32: what a server signs when it is asked to sign an invitation.
+/// T32: what this server signs when another server requests a signature on an invite.
 #[tokio::test]
-async fn only_an_invitation_from_there_to_here_is_signed() {
+async fn only_an_invite_from_the_requesting_server_to_our_user_is_signed() {
     use weft_federation::handshake::IncomingInvite;
     let reserved = reserve();
     let name = reserved.name.clone();
@@ -523,13 +523,17 @@ async fn only_an_invitation_from_there_to_here_is_signed() {
     let us = us(alpha());
     let invitee = "@alice:alpha.test";
     let mut cases = vec![
-        ("right", member(&room, &room.creator(), invitee, "invite"), true),
+        ("valid", member(&room, &room.creator(), invitee, "invite"), true),
         (
             "to another server",
             member(&room, &room.creator(), "@carl:gamma.test", "invite"),
             false,
         ),
-        ("to nobody", member(&room, &room.creator(), "nobody", "invite"), false),
+        (
+            "to an invalid user id",
+            member(&room, &room.creator(), "nobody", "invite"),
+            false,
+        ),
     ];
     for membership in ["join", "leave", "ban", "knock", "xyz"] {
         cases.push((
@@ -537,10 +541,14 @@ async fn only_an_invitation_from_there_to_here_is_signed() {
             member(&room, &room.creator(), invitee, membership),
             false,
         ));
-        cases.push(("one of ours", member(&room, invitee, invitee, membership), false));
+        cases.push((
+            "sent by our own user",
+            member(&room, invitee, invitee, membership),
+            false,
+        ));
     }
     cases.push((
-        "from one of ours",
+        "invite from our own user",
         member(&room, "@bob:alpha.test", invitee, "invite"),
         false,
     ));
@@ -551,7 +559,7 @@ async fn only_an_invitation_from_there_to_here_is_signed() {
     ));
     let mut kind = member(&room, &room.creator(), invitee, "invite");
     kind.insert("type".to_owned(), "m.room.power_levels".into());
-    cases.push(("no member event", kind, false));
+    cases.push(("not a member event", kind, false));
     for (what, event, signed) in cases {
         let event = sign(event, &room.version(), &signer_of(&name));
         let event_id = room.event_id(&event);
@@ -573,7 +581,7 @@ async fn only_an_invitation_from_there_to_here_is_signed() {
             assert_eq!(json["signatures"].as_object().unwrap().len(), 2);
         }
     }
-    // T35, T31: another room or event than the path says, forged, or with a wrong or huge state.
+    // T35, T31: another room or event than in the path, a forged event, or a wrong or huge stripped state.
     let event = sign(
         member(&room, &room.creator(), invitee, "invite"),
         &room.version(),
@@ -597,7 +605,7 @@ async fn only_an_invitation_from_there_to_here_is_signed() {
         ("huge", &id, &event_id, &event, huge),
         ("foreign create", &id, &event_id, &event, vec![foreign]),
         ("two creates", &id, &event_id, &event, vec![create.clone(), create]),
-        ("no event", &id, &event_id, &event, vec![json!(5)]),
+        ("not an event", &id, &event_id, &event, vec![json!(5)]),
     ] {
         let raw = serde_json::value::to_raw_value(event).unwrap();
         let stripped = stripped
@@ -616,13 +624,13 @@ async fn only_an_invitation_from_there_to_here_is_signed() {
     }
 }
 
-/// A request that the client makes passes the check of the other side: signature, destination, path as sent.
+/// A request of the client passes the check of the receiver: signature, destination, path as sent.
 #[tokio::test]
-async fn requests_are_signed_as_they_arrive() {
+async fn request_signatures_match_the_received_requests() {
     let reserved = reserve();
     let name = reserved.name.clone();
     let alpha_ring = us(alpha());
-    // The second server checks with its own view of alpha's keys: alpha publishes them on a listener of its own.
+    // The second server checks with its own copy of alpha's keys: alpha publishes them on a separate listener.
     let first = reserve();
     let first_name = first.name.clone();
     let us_one = us(&first_name);
@@ -687,7 +695,7 @@ async fn requests_are_signed_as_they_arrive() {
         .missing_events(&id, &version, &name, &[], &[], 10)
         .await
         .unwrap();
-    // A server whose keys can't be had is nobody.
+    // A server whose keys are unavailable is not authenticated.
     let refused = alpha_ring
         .client
         .public_rooms(&asker(), &name, None, None, None)
@@ -696,9 +704,9 @@ async fn requests_are_signed_as_they_arrive() {
     assert_eq!(refused.refusal().unwrap().status, 401);
 }
 
-/// T44, and whatever else a server can do to whoever calls it.
+/// T44, and other attacks by a server on its callers.
 #[tokio::test]
-async fn answers_are_bounded() {
+async fn responses_are_bounded() {
     let reserved = reserve();
     let name = reserved.name.clone();
     let endless = || async {
@@ -764,11 +772,11 @@ async fn answers_are_bounded() {
     let room = ruma::RoomId::parse("!r:x.test").unwrap();
     let event = ruma::EventId::parse(format!("${}", "a".repeat(43))).unwrap();
     let error = us.events.state_ids(&room, &name, &event).await.unwrap_err();
-    assert!(error.to_string().contains("no answer in time"), "{error}");
+    assert!(error.to_string().contains("timeout"), "{error}");
 }
 
 #[tokio::test]
-async fn private_addresses_unknown_certificates_and_ourselves_are_not_called() {
+async fn private_addresses_unknown_certificates_and_our_own_name_get_no_requests() {
     let reserved = reserve();
     let name = reserved.name.clone();
     let _peer = reserved.serve(&["127.0.0.1"], Router::new());
@@ -805,13 +813,13 @@ async fn private_addresses_unknown_certificates_and_ourselves_are_not_called() {
     );
 }
 
-/// T124: each endpoint's answer has its own limit, far below that of a room's state.
+/// T124: each endpoint has its own limit on its response, far below that of a room's state.
 #[tokio::test]
-async fn an_answer_is_read_up_to_the_limit_of_its_endpoint() {
+async fn a_response_is_read_up_to_the_limit_of_its_endpoint() {
     async fn filler(State(big): State<bytes::Bytes>) -> Response {
         ([(header::CONTENT_TYPE, "application/json")], big).into_response()
     }
-    // Large and cheap to send: what is announced is refused before it is read.
+    // Large and cheap to send: a stated length over the limit is refused before the body is read.
     let big = bytes::Bytes::from(vec![b' '; 20 * 1024 * 1024]);
     let reserved = reserve();
     let name = reserved.name.clone();
@@ -842,9 +850,10 @@ async fn an_answer_is_read_up_to_the_limit_of_its_endpoint() {
     too_large(&us.handshake.join(&wanted, &Left).await.unwrap_err().to_string());
 }
 
-/// T124: what one stranger causes is bounded, what an account causes does not wait for it, and what is known costs nothing.
+/// T124: the requests of one stranger are limited, requests of accounts don't wait for them, and cached data needs no
+/// request.
 #[tokio::test]
-async fn a_stranger_has_few_requests_under_way_and_accounts_their_own() {
+async fn a_stranger_has_few_requests_in_flight_and_accounts_have_their_own_limit() {
     let reserved = reserve();
     let name = reserved.name.clone();
     let open = Arc::new(tokio::sync::Semaphore::new(0));
@@ -884,9 +893,9 @@ async fn a_stranger_has_few_requests_under_way_and_accounts_their_own() {
     ask(stranger()).await.unwrap().unwrap();
 }
 
-/// T124: sixty requests that name sixty servers with unknown keys call few of them at a time.
+/// T124: of sixty requests that name sixty servers with unknown keys, only a few cause a request at a time.
 #[tokio::test]
-async fn keys_that_strangers_name_are_fetched_a_few_at_a_time() {
+async fn keys_named_by_strangers_are_fetched_a_few_at_a_time() {
     let (arrived, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
     let mut peers = Vec::new();
     let mut names = Vec::new();
@@ -915,7 +924,7 @@ async fn keys_that_strangers_name_are_fetched_a_few_at_a_time() {
         asked.spawn(async move { keys.notarise(&name, now).await });
     }
     let few = weft_wire::limits::MAX_OUTGOING_PER_STRANGER;
-    // Those over the bound come back at once and empty, while the others still wait.
+    // The requests over the limit return at once and empty, while the others still wait.
     for _ in few..20 {
         assert!(asked.join_next().await.unwrap().unwrap().is_empty());
     }

@@ -1,10 +1,10 @@
-//! Transactions as they come in: what is counted, checked, handed on and answered (T11, T14, T34, T50 to T58).
+//! Incoming transactions: limits, checks, delivery and responses (T11, T14, T34, T50 to T58).
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::too_many_lines,
-    reason = "a panic is how a test fails, and a table of cases is read as one"
+    reason = "tests fail by panicking, and a table of cases stays in one function"
 )]
 
 #[path = "servers/room.rs"]
@@ -33,7 +33,7 @@ use weft_federation::{
 
 use room::{Room, sign, signer_of};
 
-/// Every server's test key, so that nobody needs to be asked.
+/// A key cache with the test key of every server, so that no key is fetched.
 struct TestKeys;
 
 #[async_trait]
@@ -64,14 +64,14 @@ fn keys() -> RemoteKeys {
     RemoteKeys::new(client(), Arc::new(TestKeys), Vec::new(), Arc::new(SystemClock))
 }
 
-/// A server that is in one room and notes down what it is given.
+/// A handler for one room that records what is delivered to it.
 struct Rooms {
     room: Room,
     denied: Mutex<BTreeSet<String>>,
     broken: AtomicBool,
     delivered: Mutex<Vec<Vec<OwnedEventId>>>,
     edus: Mutex<Vec<InboundEdu>>,
-    /// Invitations and knocks of our users.
+    /// Pending invites and knocks of our users.
     open: Mutex<Vec<(OwnedRoomId, OwnedUserId, Outside)>>,
     withdrawn: Mutex<Vec<OwnedEventId>>,
 }
@@ -93,7 +93,7 @@ impl Rooms {
         self.delivered.lock().unwrap().clone()
     }
 
-    /// A message, rightly signed.
+    /// A message with a valid signature.
     fn message(&self, number: usize, bytes: usize) -> Value {
         let mut event = room::member(&self.room, &self.room.creator(), "x", "x");
         event.remove("state_key");
@@ -161,7 +161,7 @@ fn pdus(values: &[Value]) -> Transaction {
 }
 
 #[tokio::test]
-async fn one_more_than_allowed_is_too_many() {
+async fn a_transaction_over_the_limit_is_refused() {
     let (rooms, keys, transactions) = (Rooms::new(), keys(), Transactions::new());
     let messages: Vec<Value> = (0..51).map(|number| rooms.message(number, 0)).collect();
     let edus = vec![json!({ "edu_type": "x", "content": {} }); 101];
@@ -179,7 +179,7 @@ async fn one_more_than_allowed_is_too_many() {
         assert!(matches!(error, TransactionError::TooMany { .. }));
     }
     assert!(rooms.deliveries().is_empty());
-    // Fifty of nearly the full size each, 3 MB, are fine.
+    // 50 events of nearly the maximum size each, 3 MB, are accepted.
     let large: Vec<Value> = (0..50).map(|number| rooms.message(number, 64_000)).collect();
     let results = transactions
         .take(beta(), "2", pdus(&large), &keys, &rooms)
@@ -190,7 +190,7 @@ async fn one_more_than_allowed_is_too_many() {
 }
 
 #[tokio::test]
-async fn the_same_transaction_is_done_once_and_answered_twice() {
+async fn a_repeated_transaction_is_processed_once_and_answered_twice() {
     let (rooms, keys, transactions) = (Rooms::new(), keys(), Transactions::new());
     let (one, two) = (rooms.message(1, 0), rooms.message(2, 0));
     let first = transactions
@@ -202,7 +202,7 @@ async fn the_same_transaction_is_done_once_and_answered_twice() {
         .await
         .unwrap();
     assert_eq!((first, rooms.deliveries().len()), (again, 1));
-    // The same id with another content, or from another server, is another transaction.
+    // The same id with other content, or from another server, is another transaction.
     let other = transactions
         .take(beta(), "1", pdus(std::slice::from_ref(&two)), &keys, &rooms)
         .await
@@ -216,7 +216,7 @@ async fn the_same_transaction_is_done_once_and_answered_twice() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_kept_is_not_answered_and_taken_the_next_time() {
+async fn a_transaction_that_cannot_be_stored_fails_and_succeeds_when_it_is_sent_again() {
     let (rooms, keys, transactions) = (Rooms::new(), keys(), Transactions::new());
     let message = rooms.message(1, 0);
     rooms.broken.store(true, Ordering::SeqCst);
@@ -234,14 +234,14 @@ async fn what_could_not_be_kept_is_not_answered_and_taken_the_next_time() {
     assert_eq!(rooms.deliveries(), [vec![rooms.id(&message)]]);
 }
 
-/// T14 with the malformed events of T01 to T10, one at a time among 49 good ones.
+/// T14 with the malformed events of T01 to T10, one at a time among 49 valid ones.
 #[tokio::test]
-async fn one_bad_event_stops_nothing_but_itself() {
+async fn one_bad_event_does_not_affect_the_others() {
     let (rooms, keys) = (Rooms::new(), keys());
     let good: Vec<Value> = (0..49).map(|number| rooms.message(number, 0)).collect();
     let version = rooms.room.version();
     let signer = signer_of(beta());
-    // Rightly signed as far as such an event can be signed at all.
+    // Correctly signed, as far as such an event can be signed at all.
     let resign = |change: &dyn Fn(&mut Value)| {
         let mut event = rooms.message(99, 0);
         change(&mut event);
@@ -280,7 +280,7 @@ async fn one_bad_event_stops_nothing_but_itself() {
                 .replacen("\"depth\":9", "\"depth\":9007199254740992", 1),
         ),
         (
-            "a key twice".to_owned(),
+            "a repeated key".to_owned(),
             rooms
                 .message(99, 0)
                 .to_string()
@@ -308,14 +308,14 @@ async fn one_bad_event_stops_nothing_but_itself() {
         ("negative depth", |event| event["depth"] = json!(-1)),
         ("no type", |event| _ = event.as_object_mut().unwrap().remove("type")),
         ("a long type", |event| event["type"] = json!("x".repeat(256))),
-        ("a sender that is none", |event| event["sender"] = json!("bob")),
+        ("an invalid sender", |event| event["sender"] = json!("bob")),
         ("21 previous events", |event| {
             event["prev_events"] = vec![format!("${}", "a".repeat(43)); 21].into()
         }),
         ("11 auth events", |event| {
             event["auth_events"] = vec![format!("${}", "a".repeat(43)); 11].into()
         }),
-        ("content that is no object", |event| event["content"] = json!("x")),
+        ("content that is not an object", |event| event["content"] = json!("x")),
         ("a sender of another server", |event| {
             event["sender"] = json!("@victim:gamma.test")
         }),
@@ -348,7 +348,7 @@ async fn one_bad_event_stops_nothing_but_itself() {
 }
 
 #[tokio::test]
-async fn servers_that_the_room_denies_bring_nothing() {
+async fn events_and_edus_of_servers_denied_by_the_acl_are_refused() {
     let (rooms, keys) = (Rooms::new(), keys());
     rooms.denied.lock().unwrap().insert("beta.test".to_owned());
     let message = rooms.message(1, 0);
@@ -372,9 +372,9 @@ async fn servers_that_the_room_denies_bring_nothing() {
     assert_eq!((rooms.deliveries().len(), rooms.edus.lock().unwrap().len()), (1, 1));
 }
 
-/// Events of a third server's users come in, whoever brings them: their own server's signature is what counts.
+/// Events of a third server's users are accepted from any server: the signature of their own server decides.
 #[tokio::test]
-async fn a_server_may_bring_what_another_one_signed() {
+async fn events_signed_by_a_third_server_are_accepted() {
     let (rooms, keys) = (Rooms::new(), keys());
     let message = rooms.message(1, 0);
     let transaction = pdus(std::slice::from_ref(&message));
@@ -385,10 +385,10 @@ async fn a_server_may_bring_what_another_one_signed() {
     assert_eq!(results[&rooms.id(&message)], Ok(()));
 }
 
-/// W4: an invitation ends by an event of the server that made it, which names it, and by nothing else: whoever is not in the
-/// room can't see anybody's power there.
+/// W4: an invite ends by an event of the server that sent it, which cites the invite, and by nothing else: power
+/// levels can't be checked without being in the room.
 #[tokio::test]
-async fn an_invitation_is_withdrawn_by_the_server_that_made_it_alone() {
+async fn an_invite_is_withdrawn_only_by_the_server_that_sent_it() {
     type Change = fn(&mut Value);
     const INVITE: &str = "$iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii";
     let cases: [(&str, bool, Change); 10] = [
@@ -400,13 +400,13 @@ async fn an_invitation_is_withdrawn_by_the_server_that_made_it_alone() {
         ("a user of another server", false, |event| {
             event["sender"] = json!("@eve:gamma.test")
         }),
-        ("without naming the invitation", false, |event| {
+        ("without citing the invite", false, |event| {
             event["auth_events"] = json!([])
         }),
-        ("of another invitation", false, |event| {
+        ("of another invite", false, |event| {
             event["auth_events"] = json!([format!("${}", "j".repeat(43))])
         }),
-        ("another invitation", false, |event| {
+        ("another invite", false, |event| {
             event["content"]["membership"] = json!("invite")
         }),
         ("a join", false, |event| event["content"]["membership"] = json!("join")),
@@ -415,7 +415,7 @@ async fn an_invitation_is_withdrawn_by_the_server_that_made_it_alone() {
         }),
         ("no membership", false, |event| event["type"] = json!("m.room.topic")),
     ];
-    // Another server than that of the room which this one is in.
+    // Another server than the one of the room that this server is in.
     let host = server_name!("delta.test");
     for version in [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12] {
         for (name, counts, change) in &cases {
@@ -444,7 +444,7 @@ async fn an_invitation_is_withdrawn_by_the_server_that_made_it_alone() {
             let signed = sign(object(leave), &elsewhere.version(), &signer_of(server));
             let id = elsewhere.event_id(&signed);
             let mut sent = vec![signed.clone()];
-            // The same without a right signature, too.
+            // The same with an invalid signature.
             if server == host {
                 sent.extend(elsewhere.forge(&signed).into_iter().take(1));
             }
@@ -460,9 +460,9 @@ async fn an_invitation_is_withdrawn_by_the_server_that_made_it_alone() {
     }
 }
 
-/// T128: a thread has a root, and an EDU has so many receipts.
+/// T128: the thread of a receipt is a valid event id or `main`, and the number of receipts in an EDU is limited.
 #[tokio::test]
-async fn receipts_name_threads_that_there_can_be_and_are_few() {
+async fn receipts_have_valid_threads_and_are_limited_in_number() {
     let (rooms, keys) = (Rooms::new(), keys());
     let root = format!("${}", "r".repeat(43));
     let receipt = |user: usize, thread: Value| {
@@ -519,9 +519,9 @@ impl std::io::Write for Lines {
     }
 }
 
-/// T136: what is wrong with many events is said once, with how many there are.
+/// T136: many bad events cause one log line, with their number.
 #[tokio::test]
-async fn bad_events_are_counted_in_one_line_and_not_logged_one_by_one() {
+async fn bad_events_are_counted_in_one_log_line() {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()

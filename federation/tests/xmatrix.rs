@@ -1,10 +1,10 @@
-//! Signed requests as they come in: right ones, and every way in which they can be wrong (T47).
+//! Incoming signed requests: valid ones, and every way in which they can be wrong (T47).
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::too_many_lines,
-    reason = "a panic is how a test fails, and a table of cases is read as one"
+    reason = "tests fail by panicking, and a table of cases stays in one function"
 )]
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use weft_federation::{
     verify_request,
 };
 
-/// Knows beta's keys, one current and one old, so that nobody needs to be asked.
+/// A key cache with beta's keys, one current and one old, so that no key is fetched.
 struct Known;
 
 fn old() -> Signer {
@@ -84,7 +84,7 @@ fn request(path: &str, body: &str) -> Request<Vec<u8>> {
     Request::put(path).body(body.as_bytes().to_vec()).unwrap()
 }
 
-/// A request signed by `signer`, who says to be `origin`, for `destination`.
+/// A request signed by `signer`, with `origin` and `destination` in its header.
 fn signed(signer: &Signer, origin: &str, destination: &str) -> Request<Vec<u8>> {
     let mut request = request(PATH, BODY);
     let input = XMatrixSigningInput::new(
@@ -111,14 +111,14 @@ fn with_header(header: &str) -> Request<Vec<u8>> {
 async fn a_signed_request_has_an_origin() {
     let right = signed(&signer(server_name!("beta.test")), "beta.test", "alpha.test");
     assert_eq!(verify_request(&right, alpha(), &keys()).await.unwrap(), "beta.test");
-    // White space and the order of keys are nobody's business; the canonical form is what is signed.
+    // White space and the order of keys don't matter; the canonical form is signed.
     let mut spaced = right.clone();
     *spaced.body_mut() = br#"{ "a": [true, null], "b": 1 }"#.to_vec();
     assert_eq!(verify_request(&spaced, alpha(), &keys()).await.unwrap(), "beta.test");
 }
 
 #[tokio::test]
-async fn whatever_was_changed_after_signing_is_noticed() {
+async fn any_change_after_signing_is_detected() {
     let right = || signed(&signer(server_name!("beta.test")), "beta.test", "alpha.test");
     let keys = keys();
     let mut body = right();
@@ -136,7 +136,7 @@ async fn whatever_was_changed_after_signing_is_noticed() {
     for (name, changed) in [
         ("body", body),
         ("no body", no_body),
-        ("not json", not_json),
+        ("not JSON", not_json),
         ("method", method),
         ("unescaped path", unescaped),
         ("no query", no_query),
@@ -147,19 +147,19 @@ async fn whatever_was_changed_after_signing_is_noticed() {
 }
 
 #[tokio::test]
-async fn nobody_is_somebody_else() {
+async fn no_server_can_impersonate_another() {
     let keys = keys();
     let beta = signer(server_name!("beta.test"));
     let gamma = signer(server_name!("gamma.test"));
     for (name, request) in [
         ("replayed from another server", signed(&beta, "beta.test", "gamma.test")),
-        ("in our name", signed(&beta, "alpha.test", "alpha.test")),
+        ("with our name as origin", signed(&beta, "alpha.test", "alpha.test")),
         (
-            "signed by a stranger with the same key id",
+            "signed by another server with the same key id",
             signed(&gamma, "beta.test", "alpha.test"),
         ),
         (
-            "from a server whose keys can't be had",
+            "from a server whose keys are unavailable",
             signed(&gamma, "gamma.invalid", "alpha.test"),
         ),
         ("with an old key", signed(&old(), "beta.test", "alpha.test")),
@@ -169,7 +169,7 @@ async fn nobody_is_somebody_else() {
 }
 
 #[tokio::test]
-async fn headers_that_are_wrong_are_refused_before_anybody_is_asked() {
+async fn invalid_headers_are_refused_before_any_key_is_fetched() {
     let right = signed(&signer(server_name!("beta.test")), "beta.test", "alpha.test");
     let header = right.headers()[header::AUTHORIZATION].to_str().unwrap().to_owned();
     let keys = keys();

@@ -1,4 +1,4 @@
-//! Names as the machine resolves them: its hosts file and resolver for addresses, DNS for SRV.
+//! Name resolution of the machine: its hosts file and resolver for addresses, DNS for SRV records.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -7,7 +7,7 @@ use hickory_resolver::{TokioResolver, proto::rr::RData};
 
 use super::{Names, Srv};
 
-/// Nobody waits longer than this for one DNS answer: a request to another server waits for it.
+/// The timeout of one DNS query: a request to another server waits for it.
 const DNS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The machine's resolver.
@@ -16,7 +16,7 @@ pub struct SystemNames {
 }
 
 impl SystemNames {
-    /// Reads the machine's resolver configuration. Without one there are no SRV records.
+    /// Reads the resolver configuration of the machine. Without one there are no SRV records.
     #[must_use]
     pub fn new() -> Self {
         let built = TokioResolver::builder_tokio().and_then(|mut builder| {
@@ -26,7 +26,7 @@ impl SystemNames {
             builder.build()
         });
         if let Err(error) = &built {
-            tracing::warn!(%error, "no DNS configuration: servers are found without SRV records");
+            tracing::warn!(%error, "no DNS configuration: servers are resolved without SRV records");
         }
         Self { dns: built.ok() }
     }

@@ -1,7 +1,7 @@
-//! Inviting a user of another server, and checking the invitations that come from there.
+//! Invites to users of other servers, and checks of the invites from other servers.
 //!
-//! This is where a server signs what a stranger wrote (T32): only an invitation, from a user of the server that asks,
-//! to a user of ours, in the room that was named, is signed.
+//! Here this server signs an event that another server wrote (T32). Only an invite is signed, from a user of the
+//! requesting server, to a user of this server, in the room of the request.
 
 use ruma::{
     EventId, OwnedUserId, RoomId, RoomVersionId, ServerName,
@@ -15,40 +15,40 @@ use weft_wire::limits;
 use super::{Handshake, HandshakeError, bad_answer, template};
 use crate::{RemoteEvents, client::Bounds};
 
-/// An invitation for one of our users, checked and signed by us.
+/// An invite for one of our users, checked and signed by this server.
 #[derive(Debug, Clone)]
 pub struct Invited {
     /// The event with both signatures.
     pub event: Verified,
     /// The invited user.
     pub user: OwnedUserId,
-    /// What the other server shows of the room; bounded, the create event checked where there is one.
+    /// The stripped state that the other server sent; bounded, the create event checked if there is one.
     pub stripped: Vec<Box<RawValue>>,
 }
 
-/// Why an invitation is not signed.
+/// Why an invite is not signed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InviteError {
-    /// A room version that we don't speak.
+    /// An unsupported room version.
     #[error("room version {0} is not supported")]
     Version(RoomVersionId),
     /// The event's form or signature is wrong.
     #[error("the event is refused: {0}")]
     Dropped(#[from] DropReason),
-    /// It isn't an invitation, or not from there, or not to here.
-    #[error("not an invitation that this server signs: {0}")]
+    /// It is not an invite, or not from the requesting server, or not for a user of this server.
+    #[error("this server does not sign this invite: {0}")]
     NotOurs(&'static str),
-    /// The room that is shown with it is too large or not that room.
-    #[error("the room's state with the invitation is refused: {0}")]
+    /// The stripped state is too large or belongs to another room.
+    #[error("the stripped state of the invite is refused: {0}")]
     Stripped(String),
-    /// It can't be signed.
-    #[error("can't be signed: {0}")]
+    /// The event can't be signed.
+    #[error("the event can't be signed: {0}")]
     Build(String),
 }
 
-/// An invitation as it comes in.
+/// An incoming invite.
 pub struct IncomingInvite<'a> {
-    /// Who asks, as its signature on the request says.
+    /// The requesting server, authenticated by the signature of the request.
     pub origin: &'a ServerName,
     /// The room in the path.
     pub room_id: &'a RoomId,
@@ -58,15 +58,15 @@ pub struct IncomingInvite<'a> {
     pub version: &'a RoomVersionId,
     /// The event.
     pub event: &'a RawValue,
-    /// The state that is shown.
+    /// The stripped state.
     pub stripped: Vec<Box<RawValue>>,
 }
 
 impl Handshake {
-    /// Has the server of the invited user sign our invitation.
+    /// Sends our invite to the server of the invited user for its signature.
     ///
     /// # Errors
-    /// When it can't be reached, refuses, or answers another event.
+    /// When that server can't be reached, refuses, or returns another event.
     pub async fn invite(
         &self,
         version: &RoomVersionId,
@@ -88,15 +88,15 @@ impl Handshake {
         let answer = self.events.client().call(server, request, Bounds::EVENT).await?;
         let signed = self.events.check_one(&known, &answer.event).await?;
         if signed.pdu().event_id() != event.event_id() || signed.redacted_on_receipt() {
-            return Err(bad_answer(server, "it signed another event than ours"));
+            return Err(bad_answer(server, "it signed another event than the one sent"));
         }
         Ok(signed)
     }
 
-    /// Checks an invitation from another server and signs it.
+    /// Checks an invite from another server and signs it.
     ///
     /// # Errors
-    /// When it is anything else than an invitation by a user of that server to one of ours, in that room.
+    /// When it is not an invite by a user of that server to one of ours in that room.
     pub async fn invited(&self, invite: IncomingInvite<'_>) -> Result<Invited, InviteError> {
         let signer = self.events.client().key_ring().signer();
         let version = RoomVersion::new(invite.version).map_err(|_| InviteError::Version(invite.version.clone()))?;
@@ -114,7 +114,7 @@ impl Handshake {
     }
 }
 
-/// Everything that can be said of the event without any key, before anybody is asked for one.
+/// Checks everything that needs no key, before any key is fetched.
 pub(crate) fn shape(
     invite: &IncomingInvite<'_>,
     version: &RoomVersion,
@@ -133,15 +133,17 @@ pub(crate) fn shape(
     }
     let unchecked = Unchecked::parse(invite.event.get(), version)?;
     let fields: Fields =
-        serde_json::from_str(invite.event.get()).map_err(|_| InviteError::NotOurs("no member event"))?;
+        serde_json::from_str(invite.event.get()).map_err(|_| InviteError::NotOurs("not a member event"))?;
     if fields.kind != "m.room.member" || fields.content.membership != "invite" {
-        return Err(InviteError::NotOurs("no invitation"));
+        return Err(InviteError::NotOurs("not an invite"));
     }
     if unchecked.room_id() != invite.room_id || unchecked.event_id() != invite.event_id {
         return Err(InviteError::NotOurs("room or event differ from those of the request"));
     }
     if unchecked.sender().server_name() != invite.origin {
-        return Err(InviteError::NotOurs("the sender is no user of the server that asks"));
+        return Err(InviteError::NotOurs(
+            "the sender is not a user of the requesting server",
+        ));
     }
     match fields.state_key {
         Some(user) if user.server_name() == our_name => Ok(user),
@@ -149,17 +151,18 @@ pub(crate) fn shape(
     }
 }
 
-/// Not too many, not too large.
+/// Limits the stripped state in number and size.
 pub(super) fn bounded(stripped: Vec<Box<RawValue>>) -> Result<Vec<Box<RawValue>>, String> {
     let bytes: usize = stripped.iter().map(|state| state.get().len()).sum();
     if stripped.len() > limits::MAX_STRIPPED_STATE_EVENTS || bytes > limits::MAX_STRIPPED_STATE_BYTES {
-        return Err(format!("{} events of {bytes} bytes are too many", stripped.len()));
+        return Err(format!("{} events of {bytes} bytes are over the limit", stripped.len()));
     }
     Ok(stripped)
 }
 
-/// The create event, where it is whole, must be of this room and rightly signed. In version 12, where the room's id is the hash of
-/// its create event, that event must be there (MSC4311): nothing else ties the name shown to the room joined.
+/// The create event, if it is complete, must belong to this room and be correctly signed. In version 12, where the
+/// room id is the hash of the create event, it must be present (MSC4311): nothing else ties the displayed name to the
+/// room that is joined.
 async fn check_create(
     events: &RemoteEvents,
     stripped: &[Box<RawValue>],
@@ -169,16 +172,17 @@ async fn check_create(
     let mut creates = 0_usize;
     for state in stripped {
         let Ok(head) = serde_json::from_str::<Head>(state.get()) else {
-            return Err(InviteError::Stripped("an entry is no event".to_owned()));
+            return Err(InviteError::Stripped("an entry is not an event".to_owned()));
         };
         if head.kind != "m.room.create" {
             continue;
         }
         creates += 1;
         if head.signatures.is_none() {
-            // The form of before 1.16: type, key, sender and content alone. Good enough where ids prove nothing anyway.
+            // The form before 1.16: only type, state key, sender and content. It is accepted if the room id proves
+            // nothing anyway.
             if version.room_id_is_create_hash() {
-                return Err(InviteError::Stripped("the create event is not whole".to_owned()));
+                return Err(InviteError::Stripped("the create event is not complete".to_owned()));
             }
             continue;
         }
@@ -187,13 +191,17 @@ async fn check_create(
             .await
             .map_err(|reason| InviteError::Stripped(reason.to_string()))?;
         if create.pdu().room_id() != room {
-            return Err(InviteError::Stripped("the create event is of another room".to_owned()));
+            return Err(InviteError::Stripped(
+                "the create event belongs to another room".to_owned(),
+            ));
         }
     }
     match creates {
         1 => Ok(()),
         0 if !version.room_id_is_create_hash() => Ok(()),
-        _ => Err(InviteError::Stripped("no create event, or several".to_owned())),
+        _ => Err(InviteError::Stripped(
+            "there is no create event, or more than one".to_owned(),
+        )),
     }
 }
 

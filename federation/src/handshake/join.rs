@@ -1,4 +1,4 @@
-//! Joining a room through a server that is in it: make_join, our event, send_join, the document.
+//! Joins a room through a resident server: make_join, our event, send_join, the document.
 
 use ruma::{
     ServerName,
@@ -16,10 +16,10 @@ use crate::{
 };
 
 impl Handshake {
-    /// Joins a room. Events in the answer that don't pass the checks are left out.
+    /// Joins a room. Events in the response that fail the checks are left out.
     ///
     /// # Errors
-    /// When no server let the user in: the error is the last one's.
+    /// When no server accepted the join: the error of the last one.
     pub async fn join(&self, wanted: &Wanted, stays: &dyn LastStays) -> Result<Joined, HandshakeError> {
         self.first(&wanted.via, stays, |server| async move {
             self.join_through(wanted, stays, &server).await
@@ -53,7 +53,7 @@ impl Handshake {
         let received = client.call_unparsed(server, request, Bounds::JOIN).await?;
         let answer: JoinAnswer<'_> = answers::read(server, &received)?;
         if answer.members_omitted {
-            return Err(bad_answer(server, "members are left out, which wasn't asked for"));
+            return Err(bad_answer(server, "members are omitted, which was not requested"));
         }
         let state = self
             .events
@@ -82,17 +82,17 @@ impl Handshake {
         })
     }
 
-    /// A restricted join comes back with one more signature. It must be the same event; else ours is as good.
+    /// A restricted join is returned with one more signature. It must be the same event; otherwise ours is used.
     async fn cosigned(&self, ours: Verified, theirs: Option<&RawValue>, version: &RoomVersion) -> Verified {
         let Some(raw) = theirs else { return ours };
         match self.events.check_one(version, raw).await {
             Ok(theirs) if theirs.pdu().event_id() == ours.pdu().event_id() && !theirs.redacted_on_receipt() => theirs,
             Ok(theirs) => {
-                tracing::warn!(event = %theirs.pdu().event_id(), "send_join answered another event than ours");
+                tracing::warn!(event = %theirs.pdu().event_id(), "send_join returned another event than the one sent");
                 ours
             }
             Err(reason) => {
-                tracing::warn!(%reason, "send_join answered our event with a wrong signature");
+                tracing::warn!(%reason, "send_join returned our event with a wrong signature");
                 ours
             }
         }
@@ -107,14 +107,14 @@ impl Handshake {
         {
             Ok((_, update)) => Some(update),
             Err(error) => {
-                tracing::info!(%server, room = %wanted.room_id, %error, "no snapshot: the document comes with its events");
+                tracing::info!(%server, room = %wanted.room_id, %error, "no snapshot: the document is built from its events");
                 None
             }
         }
     }
 }
 
-/// The state must have the room's create event, and that must name the version that the template named (T30).
+/// The state must contain the room's create event with the version that the template stated (T30).
 fn check_create(
     server: &ServerName,
     wanted: &Wanted,
@@ -126,15 +126,15 @@ fn check_create(
         .map(Verified::pdu)
         .filter(|pdu| pdu.kind() == "m.room.create");
     let (Some(create), None) = (creates.next(), creates.next()) else {
-        return Err(bad_answer(server, "the state has no create event, or several"));
+        return Err(bad_answer(server, "the state has no create event, or more than one"));
     };
     if create.room_id() != wanted.room_id {
-        return Err(bad_answer(server, "the create event is of another room"));
+        return Err(bad_answer(server, "the create event belongs to another room"));
     }
     let named = content(create).room_version.unwrap_or_else(|| "1".to_owned());
     if named != version.id().as_str() {
         return Err(HandshakeError::Version(format!(
-            "{} (the room says {named})",
+            "{} (the create event states {named})",
             version.id()
         )));
     }

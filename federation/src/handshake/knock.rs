@@ -1,4 +1,4 @@
-//! Asking to be let into a room of another server.
+//! Knocks on rooms of other servers.
 
 use ruma::{
     ServerName,
@@ -12,10 +12,10 @@ use super::{Handshake, HandshakeError, Knocked, LastStays, Wanted, bad_answer, i
 use crate::client::Bounds;
 
 impl Handshake {
-    /// Knocks.
+    /// Sends a knock.
     ///
     /// # Errors
-    /// When no server took the knock: the error is the last one's.
+    /// When no server accepted the knock: the error of the last one.
     pub async fn knock(&self, wanted: &Wanted, stays: &dyn LastStays) -> Result<Knocked, HandshakeError> {
         self.first(&wanted.via, stays, |server| async move {
             self.knock_through(wanted, &server).await

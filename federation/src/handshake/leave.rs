@@ -1,4 +1,4 @@
-//! Leaving a room that this server is not in: declining an invitation, withdrawing a knock.
+//! Leaves a room that this server is not in: rejects an invite or withdraws a knock.
 
 use ruma::{
     ServerName,
@@ -14,7 +14,7 @@ impl Handshake {
     /// Leaves a room.
     ///
     /// # Errors
-    /// When no server took the event: the error is the last one's. The invitation may be forgotten all the same.
+    /// When no server accepted the event: the error of the last one. The caller may delete the invite all the same.
     pub async fn leave(&self, wanted: &Wanted, stays: &dyn LastStays) -> Result<Verified, HandshakeError> {
         self.first(&wanted.via, stays, |server| async move {
             self.leave_through(wanted, &server).await

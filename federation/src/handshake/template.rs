@@ -1,4 +1,4 @@
-//! What is taken from another server's event template, and our own event made of it.
+//! Reads another server's event template and builds our own event from it.
 //!
 //! Must not copy any field that isn't named here.
 
@@ -12,7 +12,7 @@ use weft_wire::limits;
 
 use super::{HandshakeError, Wanted, bad_answer};
 
-/// The fields of a template that count.
+/// The fields of a template that are used.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Hints {
     prev_events: Vec<OwnedEventId>,
@@ -30,7 +30,7 @@ struct Content {
     join_authorised_via_users_server: Option<OwnedUserId>,
 }
 
-/// Reads the hints of a template.
+/// Reads the used fields of a template.
 pub(crate) fn hints(server: &ServerName, template: &RawValue) -> Result<Hints, HandshakeError> {
     let hints: Hints = serde_json::from_str(template.get())
         .map_err(|error| bad_answer(server, format!("the template has the wrong form: {error}")))?;
@@ -40,29 +40,29 @@ pub(crate) fn hints(server: &ServerName, template: &RawValue) -> Result<Hints, H
     {
         return Err(bad_answer(
             server,
-            "the template follows or cites a number of events that is not allowed",
+            "the template has too few or too many prev_events or auth_events",
         ));
     }
     if repeats(&hints.prev_events) || repeats(&hints.auth_events) {
-        return Err(bad_answer(server, "the template names an event twice"));
+        return Err(bad_answer(server, "the template lists an event twice"));
     }
     Ok(hints)
 }
 
-/// Whether an id is named twice. Other servers may drop an event that cites one twice.
+/// Whether an id is repeated. Other servers may drop an event that cites an event twice.
 fn repeats(ids: &[OwnedEventId]) -> bool {
     let mut seen = BTreeSet::new();
     !ids.iter().all(|id| seen.insert(id))
 }
 
-/// The version that the other server names, if we speak it.
+/// The version that the other server states, if it is supported.
 pub(super) fn version(named: Option<RoomVersionId>) -> Result<RoomVersion, HandshakeError> {
-    // Without a name it is version 1 (Matrix specification), which nobody should speak any more.
+    // A missing version means version 1 (Matrix specification), which is not supported.
     let named = named.unwrap_or(RoomVersionId::V1);
     RoomVersion::new(&named).map_err(|_| HandshakeError::Version(named.to_string()))
 }
 
-/// Our member event: kind, sender, state key, room and membership are ours, whatever the template said.
+/// Signs our member event: type, sender, state key, room and membership are set here, whatever the template states.
 pub(crate) fn sign(
     wanted: &Wanted,
     membership: &str,
@@ -74,11 +74,11 @@ pub(crate) fn sign(
     let mut content = wanted.content.clone();
     content.insert("membership".to_owned(), membership.into());
     content.remove("join_authorised_via_users_server");
-    // One of our own users can't vouch for a join to a room that we are not in: naming one would make us sign
-    // in their name.
-    let voucher = hints.content.join_authorised_via_users_server;
-    let voucher = voucher.filter(|user| membership == "join" && user.server_name() != signer.server_name());
-    if let Some(user) = voucher {
+    // A user of this server can't authorise a join to a room that this server is not in: with such a name we would
+    // sign on that user's behalf.
+    let authoriser = hints.content.join_authorised_via_users_server;
+    let authoriser = authoriser.filter(|user| membership == "join" && user.server_name() != signer.server_name());
+    if let Some(user) = authoriser {
         content.insert("join_authorised_via_users_server".to_owned(), user.as_str().into());
     }
     let draft = Draft {
@@ -93,7 +93,7 @@ pub(crate) fn sign(
         prev_events: hints.prev_events,
         auth_events: hints.auth_events,
         depth: hints.depth.min(limits::MAX_DEPTH),
-        // Its clock knows when the user's last stay ended, and ours may be behind it.
+        // The other server knows when the previous membership ended, and our clock may be behind its clock.
         origin_server_ts: Placement::time_after(now, hints.origin_server_ts),
     };
     Ok(draft.sign(version, placement, signer)?)

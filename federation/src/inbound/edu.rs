@@ -1,6 +1,6 @@
-//! EDUs of other servers: known kinds only, in their users' own names only (T50 to T53).
+//! EDUs of other servers: only known types, and only for users of the sending server (T50 to T53).
 //!
-//! Must not pass on anything about a user who isn't of the server that sent it.
+//! Must not pass on anything about a user of another server than the one that sent the EDU.
 
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -14,43 +14,43 @@ use weft_wire::{
 
 use crate::tally::Tally;
 
-/// An EDU in the name of a user of the server that sent it.
+/// An EDU about a user of the server that sent it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum InboundEdu {
-    /// Somebody types, or stopped.
+    /// A user started or stopped typing.
     Typing {
-        /// Where.
+        /// The room.
         room_id: OwnedRoomId,
-        /// Who.
+        /// The user.
         user_id: OwnedUserId,
-        /// Whether.
+        /// Whether the user is typing.
         typing: bool,
     },
-    /// Somebody read up to an event.
+    /// A user has read up to an event.
     Receipt(Receipt),
-    /// Somebody's cursor in a document.
+    /// The awareness state of a user in a document.
     Awareness(AwarenessEdu),
-    /// How somebody is.
+    /// The presence of a user.
     Presence(PresenceEntry),
 }
 
 /// A public read receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// Where.
+    /// The room.
     pub room_id: OwnedRoomId,
-    /// Who.
+    /// The user.
     pub user_id: OwnedUserId,
-    /// Up to which event.
+    /// The event up to which the user has read.
     pub event_id: OwnedEventId,
-    /// In which thread: an event id, `main`, or none.
+    /// The thread: an event id, `main`, or none.
     pub thread_id: Option<String>,
-    /// When, as the other server says.
+    /// The time of reading, as the other server reports it.
     pub ts: Option<MilliSecondsSinceUnixEpoch>,
 }
 
 impl InboundEdu {
-    /// The room it is about; None: it is about a user, whatever the room.
+    /// The room of the EDU; `None` if it concerns a user independently of rooms.
     #[must_use]
     pub fn room_id(&self) -> Option<&RoomId> {
         match self {
@@ -74,7 +74,7 @@ impl InboundEdu {
             .all(is_short)
     }
 
-    /// The user it is about.
+    /// The user of the EDU.
     #[must_use]
     pub fn user_id(&self) -> &OwnedUserId {
         match self {
@@ -115,10 +115,10 @@ struct ReceiptData {
     thread_id: Option<String>,
 }
 
-/// What is acceptable of an EDU; nothing, for most that is wrong with it.
+/// Returns the acceptable parts of an EDU; most errors make it empty.
 pub(crate) fn parse(origin: &ServerName, raw: &RawValue, refused: &mut Tally) -> Vec<InboundEdu> {
     if raw.get().len() > limits::MAX_EDU_BYTES {
-        refused.note(&format_args!("{} bytes are too many", raw.get().len()));
+        refused.note(&format_args!("{} bytes are over the limit", raw.get().len()));
         return Vec::new();
     }
     let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(raw.get()) else {
@@ -136,7 +136,7 @@ pub(crate) fn parse(origin: &ServerName, raw: &RawValue, refused: &mut Tally) ->
                 .collect()
         }
         "m.presence" => content(&envelope).map(presences).unwrap_or_default(),
-        // Devices and keys come with what uses them.
+        // Device and key EDUs are not supported: nothing here uses them yet.
         _ => Vec::new(),
     };
     let all = edus.len();
@@ -168,7 +168,7 @@ fn presences(content: PresenceEdu) -> Vec<InboundEdu> {
     content.push.into_iter().map(InboundEdu::Presence).collect()
 }
 
-/// Private receipts don't belong into federation: only `m.read` is taken.
+/// Private receipts are never federated: only `m.read` is accepted.
 fn receipts(content: Receipts) -> Vec<InboundEdu> {
     let mut all = Vec::new();
     for (room_id, mut kinds) in content {
@@ -198,7 +198,8 @@ fn is_thread(thread: &str) -> bool {
     thread == "main" || (is_short(thread) && <&ruma::EventId>::try_from(thread).is_ok())
 }
 
-/// Whether an id is no longer than one of an event: what is longer belongs to nobody who is in a room, and would be kept.
+/// Whether an id is at most as long as an event id may be: a longer one belongs to no room member, and would be
+/// stored.
 fn is_short(id: &str) -> bool {
     id.len() <= limits::MAX_EVENT_FIELD_BYTES
 }
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn users_speak_for_themselves_only() {
+    fn edus_about_users_of_other_servers_are_ignored() {
         let typing = |user: &str| {
             let content = json!({ "room_id": "!r:beta.test", "user_id": user, "typing": true });
             edus(&json!({ "edu_type": "m.typing", "content": content })).len()
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_or_huge_is_nothing() {
+    fn unknown_and_oversized_edus_are_ignored() {
         for edu in [
             json!({ "edu_type": "m.presence", "content": { "push": [{ "user_id": "@bob:beta.test" }] } }),
             json!({ "edu_type": "m.presence", "content": { "push": [{ "user_id": "@bob:beta.test", "presence": "odd" }] } }),

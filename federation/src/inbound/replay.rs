@@ -1,7 +1,7 @@
-//! The same transaction twice: done once, answered twice.
+//! Idempotency of transactions: a repeated transaction gets the same response without being processed again.
 //!
-//! A server has one transaction in flight, so this also lets one of each server in at a time. What is remembered is
-//! lost at a restart, and that does no harm: taking an event twice is nothing, it is only work.
+//! Also serialises the transactions of each server: a server has one in flight at a time. The responses are in memory
+//! and lost at a restart, which is harmless: processing an event twice has no effect, it only costs time.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,7 +15,7 @@ use weft_wire::limits;
 
 use super::{Results, Transaction};
 
-/// The transactions of all servers that were answered lately.
+/// The most recently answered transactions of all servers.
 #[derive(Default)]
 pub struct Transactions {
     servers: Mutex<HashMap<OwnedServerName, Arc<tokio::sync::Mutex<Answered>>>>,
@@ -28,20 +28,20 @@ pub(super) struct Answered {
 
 type Fingerprint = [u8; 32];
 
-/// One server's turn: others of its transactions wait until this is dropped.
+/// The lock of one server: its other transactions wait until this is dropped.
 pub(super) struct TransactionGuard {
     fingerprint: Fingerprint,
     answered: OwnedMutexGuard<Answered>,
 }
 
 impl Transactions {
-    /// Nothing remembered.
+    /// A new instance that remembers nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    pub(super) async fn turn(&self, origin: &ServerName, id: &str, transaction: &Transaction) -> TransactionGuard {
+    pub(super) async fn lock(&self, origin: &ServerName, id: &str, transaction: &Transaction) -> TransactionGuard {
         let server = {
             let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
             if servers.len() >= limits::MAX_REMEMBERED_SERVERS && !servers.contains_key(origin) {
@@ -72,7 +72,7 @@ impl TransactionGuard {
     }
 }
 
-/// The id and the content: a server that lost its counter may use an id again for something else.
+/// The hash of the id and the content: a server that lost its counter may reuse an id for another transaction.
 fn fingerprint(id: &str, transaction: &Transaction) -> Fingerprint {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {

@@ -1,9 +1,10 @@
-//! The end of an invitation or a knock of one of our users, as a server of the room sends it: this server is not in the room
-//! and can't hold the event against the room's rules.
+//! The end of an invite or a knock of one of our users, sent by a resident server of the room. This server is not in
+//! the room and can't check the event against the authorisation rules.
 //!
-//! It counts where it is signed, ends the very event that is open, and its sender is of the server that invited or took the
-//! knock: that server can sign in the inviter's name anyway. Must not let anybody else take an invitation away, a member of
-//! the room on a third server included, whose power can't be seen from here.
+//! The event is valid if its signatures are, if it cites the pending invite or knock, and if its sender belongs to
+//! the server that sent the invite or accepted the knock: that server could sign in the inviter's name anyway. Must
+//! not let any other server end an invite, including a room member on a third server, whose power level can't be
+//! checked here.
 
 use ruma::{OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
@@ -13,17 +14,17 @@ use weft_dag::{Unchecked, Verified};
 use super::{InboundError, InboundHandler};
 use crate::{RemoteKeys, events::keys_for};
 
-/// What an event of a room that this server is not in may be.
+/// What an event of a room that this server is not in can be.
 pub(super) enum Withdrawal {
-    /// The end of an invitation or a knock; it counts.
+    /// A valid end of an invite or a knock.
     Valid(Verified),
-    /// It would end one, and doesn't count.
+    /// It would end one, and is not valid.
     Refused(String),
     /// Something else.
     None,
 }
 
-/// Looks whether an event ends an invitation or a knock, and whether it may.
+/// Checks whether an event ends an invite or a knock, and whether its sender may do so.
 pub(super) async fn check(
     raw: &RawValue,
     room: &RoomId,
@@ -45,7 +46,7 @@ pub(super) async fn check(
         return refused("only the server that invited can withdraw an invitation");
     }
     if !event.auth_events().contains(&open.event) {
-        return refused("it does not cite the invitation that is open");
+        return refused("it does not cite the pending invitation");
     }
     let keys = keys_for(keys, std::slice::from_ref(&event)).await;
     match event.verify(&keys) {
@@ -54,7 +55,7 @@ pub(super) async fn check(
     }
 }
 
-/// The user whose membership somebody else ends.
+/// The user whose membership is ended by another user.
 fn ended_user(raw: &RawValue) -> Option<OwnedUserId> {
     #[derive(Deserialize)]
     struct Event {

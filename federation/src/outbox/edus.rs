@@ -1,6 +1,6 @@
-//! EDUs that wait for one server: bounded, the newest of each kind of news only.
+//! Queued EDUs for one server: bounded, only the newest of each key.
 //!
-//! They live in memory: after a restart nobody misses a cursor of before it.
+//! They are in memory only: a cursor position from before a restart is of no use.
 
 use std::collections::VecDeque;
 
@@ -8,19 +8,19 @@ use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId};
 use serde_json::value::RawValue;
 use weft_wire::limits;
 
-/// News that may be lost.
+/// An EDU, which may be lost.
 #[derive(Debug, Clone)]
 pub struct Edu {
-    /// The room that it is news of: only servers in it are told.
+    /// The room that it belongs to: it is sent only to servers in that room.
     pub room: Option<OwnedRoomId>,
     /// Its type, such as `m.typing`.
     pub kind: String,
-    /// What it is news of: a later EDU with the same kind and key takes its place (T57). For awareness that is room,
-    /// user, device and client id; for typing room and user; for a receipt room, user and thread.
+    /// The key of replacement: a later EDU with the same kind and key replaces this one (T57). For awareness it is
+    /// room, user, device and client id; for typing room and user; for a receipt room, user and thread.
     pub key: String,
     /// The content, JSON.
     pub content: Box<RawValue>,
-    /// When it is no news any more: a cursor of an hour ago misleads.
+    /// When it expires: a cursor of an hour ago is misleading.
     pub expires: Option<MilliSecondsSinceUnixEpoch>,
 }
 
@@ -31,7 +31,7 @@ pub struct EduQueue {
 }
 
 impl EduQueue {
-    /// Adds news; older news of the same are dropped, and the oldest of all where there is no room.
+    /// Adds an EDU; an older one with the same key is dropped, and the oldest of all if the queue is full.
     pub fn push(&mut self, edu: Edu) {
         self.waiting.retain(|old| old.key != edu.key || old.kind != edu.kind);
         self.waiting.push_back(edu);
@@ -40,7 +40,7 @@ impl EduQueue {
         }
     }
 
-    /// Puts back what wasn't delivered, unless there is newer news of it.
+    /// Puts back EDUs that were not delivered, unless a newer one has the same key.
     pub fn put_back(&mut self, edus: Vec<Edu>) {
         for edu in edus.into_iter().rev() {
             let newer = self
@@ -53,7 +53,7 @@ impl EduQueue {
         }
     }
 
-    /// The oldest that are still news, at most a transaction's worth.
+    /// Takes the oldest EDUs that have not expired, at most as many as a transaction holds.
     pub fn take(&mut self, now: MilliSecondsSinceUnixEpoch) -> Vec<Edu> {
         self.waiting
             .retain(|edu| edu.expires.is_none_or(|expires| now < expires));
@@ -61,12 +61,12 @@ impl EduQueue {
         self.waiting.drain(..count).collect()
     }
 
-    /// All of them, oldest first.
+    /// Takes all EDUs, oldest first.
     pub fn drain(&mut self) -> impl Iterator<Item = Edu> + '_ {
         self.waiting.drain(..)
     }
 
-    /// Whether anything waits.
+    /// Whether the queue is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_movements_of_a_cursor_are_one() {
+    fn ten_thousand_cursor_movements_become_one_edu() {
         let mut queue = EduQueue::default();
         for clock in 0..10_000 {
             queue.push(edu("cursor", clock, None));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_news_win_over_what_was_not_delivered_and_old_news_expire() {
+    fn a_newer_edu_replaces_an_undelivered_one_and_old_edus_expire() {
         let mut queue = EduQueue::default();
         queue.push(edu("a", 1, Some(100)));
         queue.push(edu("b", 1, None));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn is_bounded_and_gives_a_hundred_at_a_time() {
+    fn the_queue_is_bounded_and_returns_at_most_100_at_a_time() {
         let mut queue = EduQueue::default();
         for at in 0..5_000_u64 {
             queue.push(edu(&at.to_string(), at, None));

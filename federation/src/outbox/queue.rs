@@ -1,10 +1,12 @@
-//! One server's queue as a pure state machine: inputs and the time in, actions out.
+//! The queue of one server as a pure state machine: inputs and the time in, actions out.
 //!
-//! Rows go out in order, at most fifty at once, one transaction in flight; what fails is tried again after a pause, at
-//! once where the other server is heard from. Must not do I/O, read a clock or draw a random number.
+//! Rows are sent in order, at most 50 in a transaction, one transaction in flight. A failed transaction is sent again
+//! after a pause, or at once when the other server sends a request. Must not do I/O, read a clock or draw a random
+//! number.
 //!
-//! A pause is a part of the time for which nothing has been delivered. Were it to grow with each failure instead, a link
-//! that is down half of the time would now and then be left alone for hours, with minutes of use in each of them.
+//! A pause is a fraction of the time for which nothing has been delivered. If it grew with each failure instead, a
+//! link that is down half of the time would sometimes be paused for hours, with minutes of usable time in each of
+//! them.
 
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId};
 use sha2::{Digest, Sha256};
@@ -13,83 +15,83 @@ use weft_wire::limits;
 use super::{Edu, EduQueue, Retry, Row};
 use crate::clock::{from_millis, millis};
 
-/// The shortest pause: a server that speaks to us but can't be spoken to is tried at most this often.
+/// The shortest pause: a server that sends requests and can't be reached itself is tried at most this often.
 const SHORTEST_PAUSE_MS: u64 = 1_000;
-/// The longest. Where both sides wait, neither hears of the other before: whoever writes to somebody whose server is back
-/// waits minutes for it. A server that is gone costs 288 connections a day.
+/// The longest pause. If both servers pause, neither sends a request that would end the pause of the other: a message
+/// to a server that is reachable again waits for minutes. An unreachable server costs 288 connections a day.
 const LONGEST_PAUSE_MS: u64 = 5 * 60 * 1_000;
-/// A pause is this part of the time for which sending has failed.
-const PART_OF_SILENCE: u64 = 16;
-/// How often a single event must be refused as malformed before the queue goes on without it.
+/// A pause is this fraction of the time for which sending has failed: the divisor.
+const PAUSE_DIVISOR: u64 = 16;
+/// How often a single event must be refused as malformed before the queue skips it.
 const REFUSALS: u32 = 3;
 
-/// What happened.
+/// An input of the state machine.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// First of all: how it was when the program ended; None where sending did not fail.
+    /// The first input: the saved retry state; `None` if sending did not fail.
     Started(Option<Retry>),
     /// There may be new rows.
     Wake,
-    /// News that may be lost.
+    /// An EDU, which may be lost.
     Edu(Edu),
-    /// The answer to [`Action::Load`].
+    /// The result of [`Action::Load`].
     Loaded(Vec<Row>),
-    /// The store failed to answer [`Action::Load`].
+    /// [`Action::Load`] failed.
     LoadFailed,
-    /// The answer to [`Action::Send`].
+    /// The result of [`Action::Send`].
     Sent(Result<(), SendFailure>),
-    /// The answer to [`Action::Acknowledge`].
+    /// The result of [`Action::Acknowledge`].
     Acknowledged,
-    /// The time that [`Action::WakeAt`] named has come.
+    /// The time of [`Action::WakeAt`] has come.
     Tick,
-    /// The other server made a request to us: it is there.
+    /// The other server sent a request: it is reachable.
     Reachable,
 }
 
-/// Why a transaction wasn't delivered.
+/// Why a transaction was not delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendFailure {
-    /// Nobody answered, or not as if it could now.
+    /// No response, or an error that may be temporary.
     Unreachable,
-    /// It was understood and found malformed or too large: the same again will be too.
+    /// The transaction was read and found malformed or too large: sending it again would have the same result.
     Malformed,
 }
 
-/// What is to be done.
+/// An action for the sender.
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Read the rows after a position.
     Load {
         /// The last position that was delivered.
         after: u64,
-        /// At most so many.
+        /// The maximum number of rows.
         limit: usize,
     },
     /// Send a transaction.
     Send(Outgoing),
-    /// Forget the rows up to a position.
+    /// Delete the rows up to a position.
     Acknowledge {
         /// The last position that was delivered.
         through: u64,
     },
-    /// Keep this for a restart; None where sending doesn't fail.
+    /// Save this for a restart; `None` if sending doesn't fail.
     SaveRetry(Option<Retry>),
-    /// Give [`Input::Tick`] then.
+    /// Send [`Input::Tick`] at this time.
     WakeAt(MilliSecondsSinceUnixEpoch),
-    /// Tell the operator: an event was refused for good and is left to the other server to ask for.
-    GivenUp(OwnedEventId),
+    /// Inform the operator: an event was refused for good; the other server may still fetch it.
+    Skipped(OwnedEventId),
 }
 
 /// A transaction.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// Its id: the same rows without EDUs give the same id, also after a crash.
+    /// Its id: the same rows without EDUs have the same id, also after a crash.
     pub id: String,
-    /// Events in order.
+    /// Events, in order.
     pub rows: Vec<Row>,
     /// EDUs.
     pub edus: Vec<Edu>,
-    /// The last one failed, so this one may hang until its time is over.
+    /// The previous transaction failed, so this one may run into its timeout.
     pub failing: bool,
 }
 
@@ -98,7 +100,7 @@ pub struct Outgoing {
 pub struct Queue {
     phase: Phase,
     edus: EduQueue,
-    /// There may be rows that weren't looked at.
+    /// There may be rows that were not loaded yet.
     dirty: bool,
     /// The last position that was delivered.
     after: u64,
@@ -108,7 +110,8 @@ pub struct Queue {
     refusals: u32,
     /// When the pause began.
     paused_at: u64,
-    /// Makes ids of transactions with EDUs unique: the same news may come again, and is to be heard again.
+    /// Makes the ids of transactions with EDUs unique: the same EDU may be sent again and must then not be ignored as
+    /// a duplicate.
     epoch: u64,
     sequence: u64,
 }
@@ -123,7 +126,7 @@ enum Phase {
 }
 
 impl Queue {
-    /// An empty queue. `epoch` differs from start to start: the time will do.
+    /// An empty queue. `epoch` must differ between starts: the time is sufficient.
     #[must_use]
     pub fn new(epoch: u64) -> Self {
         Self {
@@ -140,13 +143,13 @@ impl Queue {
         }
     }
 
-    /// Whether there is nothing to do and nothing to wait for.
+    /// Whether there is nothing to do and no pause to wait for.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Idle) && !self.dirty && self.edus.is_empty()
     }
 
-    /// Whether the other server is left alone for now.
+    /// Whether sending to the other server is paused.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         matches!(self.phase, Phase::Waiting { .. })
@@ -190,7 +193,7 @@ impl Queue {
         self.failing_since = retry.map(|retry| millis(retry.failing_since));
         match retry.filter(|retry| now < retry.until) {
             Some(retry) => {
-                // A clock that was wrong then must not silence us for longer than any pause may last.
+                // A wrong clock before the restart must not cause a longer pause than the maximum.
                 let until = millis(retry.until).min(millis(now).saturating_add(LONGEST_PAUSE_MS));
                 self.wait(until, millis(now))
             }
@@ -198,7 +201,7 @@ impl Queue {
         }
     }
 
-    /// Begins the next thing, if nothing is going on.
+    /// Starts the next action, if none is in progress.
     fn advance(&mut self, now: MilliSecondsSinceUnixEpoch) -> Vec<Action> {
         if !matches!(self.phase, Phase::Idle) {
             return Vec::new();
@@ -219,7 +222,7 @@ impl Queue {
         }
         self.phase = Phase::Idle;
         rows.truncate(self.limit);
-        // Where there were rows there may be more.
+        // If there were rows, there may be more.
         self.dirty |= !rows.is_empty();
         self.dispatch(rows, now)
     }
@@ -276,10 +279,10 @@ impl Queue {
         vec![Action::Acknowledge { through }]
     }
 
-    /// One event that the other side can't read must not keep all others from it: smaller transactions first, until
-    /// the event is found.
+    /// An event that the other server can't parse must not block all others: sends smaller transactions until the
+    /// event is found.
     fn malformed(&mut self, outgoing: &Outgoing, now: MilliSecondsSinceUnixEpoch, random: u64) -> Vec<Action> {
-        // Whatever was wrong may have been with an EDU: those are not worth another try.
+        // The fault may have been in an EDU: EDUs are not sent again.
         self.dirty |= !outgoing.rows.is_empty();
         if !outgoing.edus.is_empty() || outgoing.rows.is_empty() {
             return self.pause(now, random);
@@ -289,7 +292,7 @@ impl Queue {
             self.refusals += 1;
             if self.refusals >= REFUSALS {
                 self.refusals = 0;
-                let mut actions = vec![Action::GivenUp(row.event_id.clone())];
+                let mut actions = vec![Action::Skipped(row.event_id.clone())];
                 actions.extend(self.acknowledge(row.position));
                 return actions;
             }
@@ -318,7 +321,7 @@ impl Queue {
 
     fn tick(&mut self, now: MilliSecondsSinceUnixEpoch) -> Vec<Action> {
         match self.phase {
-            // A clock that was set back in a pause would make it longer by as much.
+            // If the clock was set back during a pause, the pause would become longer by that amount.
             Phase::Waiting { until } if (self.paused_at..until).contains(&millis(now)) => {
                 vec![Action::WakeAt(from_millis(until))]
             }
@@ -361,9 +364,10 @@ impl Queue {
     }
 }
 
-/// A sixteenth of the silence, from a second to five minutes, times 0.8 to 1.2.
-fn pause_after(silence: u64, random: u64) -> u64 {
-    let pause = (silence / PART_OF_SILENCE).clamp(SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS);
+/// A sixteenth of the time for which sending has failed, at least one second and at most five minutes, times 0.8 to
+/// 1.2.
+fn pause_after(failing_for: u64, random: u64) -> u64 {
+    let pause = (failing_for / PAUSE_DIVISOR).clamp(SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS);
     let fifth = pause / 5;
     pause - fifth + random % (2 * fifth + 1)
 }
@@ -373,28 +377,28 @@ mod tests {
     use super::{LONGEST_PAUSE_MS, pause_after};
 
     #[test]
-    fn pauses_grow_with_the_silence_and_are_spread() {
-        let bounds = |silence| {
+    fn pauses_grow_with_the_time_of_failure_and_are_spread() {
+        let bounds = |failing_for| {
             let all: Vec<u64> = (0..10_000)
-                .map(|seed: u64| pause_after(silence, seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+                .map(|seed: u64| pause_after(failing_for, seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
                 .collect();
             (*all.iter().min().unwrap(), *all.iter().max().unwrap())
         };
-        for (silence, pause) in [
+        for (failing_for, pause) in [
             (0, 1_000),
             (16_000, 1_000),
             (160_000, 10_000),
             (16 * LONGEST_PAUSE_MS, LONGEST_PAUSE_MS),
             (u64::MAX, LONGEST_PAUSE_MS),
         ] {
-            let ((least, most), hundredth) = (bounds(silence), pause / 100);
+            let ((least, most), hundredth) = (bounds(failing_for), pause / 100);
             assert!(
                 (pause / 5 * 4..pause / 5 * 4 + hundredth).contains(&least),
-                "{silence}: {least}"
+                "{failing_for}: {least}"
             );
             assert!(
                 (pause / 5 * 6 - hundredth..=pause / 5 * 6).contains(&most),
-                "{silence}: {most}"
+                "{failing_for}: {most}"
             );
         }
     }

@@ -1,7 +1,7 @@
-//! The tasks that empty the queues: one for each server that there is something for.
+//! The tasks that send the queues: one for each server with queued rows or EDUs.
 //!
-//! A task owns its [`Queue`], does what it says, and ends when there is nothing to do for a while. Must not keep
-//! anything that a crash may not lose: that is in the store.
+//! A task owns its [`Queue`], performs its actions, and ends after some time without work. Must not hold anything
+//! that must survive a crash: that is in the store.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -23,17 +23,17 @@ use super::{
 };
 use crate::{CallError, Client, Clock, clock::millis};
 
-/// How the sender behaves.
+/// Settings of the sender.
 #[derive(Debug, Clone, Copy)]
 pub struct SenderConfig {
-    /// Transactions in flight, all servers together: each may be a TLS handshake.
+    /// Transactions in flight to all servers together: each may be a TLS handshake.
     pub max_in_flight: usize,
-    /// Of these, to servers that didn't take the last one: each may hang until its time is over, and where many servers
-    /// are gone at once, those that are there would have to wait for them.
+    /// How many of them may go to servers that failed to receive the last transaction. Each may run into its timeout,
+    /// and if many servers are unreachable at once, reachable servers would otherwise have to wait for them.
     pub max_failing: usize,
-    /// How often the store is looked through for rows that nobody was woken for.
+    /// How often the store is searched for rows without a wake-up.
     pub sweep: Duration,
-    /// How long a task without work stays.
+    /// How long a task without work waits before it ends.
     pub linger: Duration,
 }
 
@@ -48,10 +48,10 @@ impl Default for SenderConfig {
     }
 }
 
-/// Delivers one transaction.
+/// Delivers transactions.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
-    /// Delivers; returns when the other server has said that it has it.
+    /// Delivers one transaction; returns when the other server has acknowledged it.
     async fn deliver(
         &self,
         server: &ServerName,
@@ -77,10 +77,10 @@ impl Transport for Client {
             .await
         {
             Ok(()) => Ok(()),
-            // A 200 whose body can't be read is a 200: the other server has the events, and sending them again
-            // would give the same answer for ever.
+            // A 200 with an unreadable body is still a 200: the other server has the events, and sending them again
+            // would have the same result every time.
             Err(CallError::BadAnswer { reason, .. }) => {
-                tracing::warn!(%server, reason, "transaction taken with an answer that can't be read");
+                tracing::warn!(%server, reason, "transaction accepted with an unreadable response");
                 Ok(())
             }
             Err(error) => {
@@ -98,7 +98,7 @@ impl Transport for Client {
     }
 }
 
-/// Sends what is in the outbox. Cheap to clone.
+/// Sends the contents of the outbox. Cheap to clone.
 #[derive(Clone)]
 pub struct Sender {
     inner: Arc<Inner>,
@@ -114,11 +114,11 @@ struct Inner {
     mailboxes: Mutex<HashMap<OwnedServerName, Arc<Mailbox>>>,
     tasks: Mutex<JoinSet<()>>,
     stopping: watch::Sender<bool>,
-    /// How many transactions with events were acknowledged, of all servers.
+    /// The number of acknowledged transactions with events, of all servers.
     delivered: watch::Sender<u64>,
 }
 
-/// What came in for a task since it last looked. Bounded by what it is.
+/// The input of a task since its last turn. Bounded by its form: one entry for each kind of input.
 #[derive(Default)]
 struct Mailbox {
     mail: Mutex<Mail>,
@@ -128,18 +128,18 @@ struct Mailbox {
 #[derive(Default)]
 struct Mail {
     wake: bool,
-    heard: bool,
+    reachable: bool,
     edus: EduQueue,
 }
 
 impl Mail {
     fn is_empty(&self) -> bool {
-        !self.wake && !self.heard && self.edus.is_empty()
+        !self.wake && !self.reachable && self.edus.is_empty()
     }
 }
 
 impl Sender {
-    /// Starts the sender, and with it the sending of all that is in the store.
+    /// Starts the sender, which begins to send everything in the store.
     #[must_use]
     pub fn start(
         config: SenderConfig,
@@ -165,37 +165,37 @@ impl Sender {
         sender
     }
 
-    /// There are new rows for these servers.
+    /// Wakes the tasks of these servers: there are new rows.
     pub fn wake<'a>(&self, servers: impl IntoIterator<Item = &'a OwnedServerName>) {
         for server in servers {
             self.post(server, |mail| mail.wake = true);
         }
     }
 
-    /// News for these servers.
+    /// Queues an EDU for these servers.
     pub fn edu<'a>(&self, servers: impl IntoIterator<Item = &'a OwnedServerName>, edu: &Edu) {
         for server in servers {
             self.post(server, |mail| mail.edus.push(edu.clone()));
         }
     }
 
-    /// A server made a request: if it was being left alone, it no longer is.
+    /// Records that a server sent a request: its pause ends.
     pub fn mark_reachable(&self, server: &ServerName) {
         let known = lock(&self.inner.mailboxes).get(server).cloned();
         if let Some(mailbox) = known {
-            lock(&mailbox.mail).heard = true;
+            lock(&mailbox.mail).reachable = true;
             mailbox.notify.notify_one();
         }
     }
 
-    /// Waits until nothing is left in the outbox for a server, for at most this time. True where there was something: the
-    /// other server has acknowledged it and may still be taking it in.
+    /// Waits until the outbox has no rows for a server, for at most this time. Returns true if there were rows: the
+    /// other server has acknowledged them and may still be processing them.
     pub async fn flush(&self, server: &ServerName, at_most: Duration) -> bool {
         let mut delivered = self.inner.delivered.subscribe();
         let mut was_pending = false;
         let emptied = async {
             loop {
-                // Marked before the store is read: what is delivered meanwhile ends the wait.
+                // Marked before the store is read: a delivery after that ends the wait.
                 delivered.borrow_and_update();
                 match self.inner.store.pending(server, 0, 1).await {
                     Ok(rows) if rows.is_empty() => return,
@@ -215,12 +215,12 @@ impl Sender {
             }
         };
         if tokio::time::timeout(at_most, emptied).await.is_err() {
-            tracing::info!(%server, "what is in the outbox is not delivered in time");
+            tracing::info!(%server, "the outbox was not emptied in time");
         }
         was_pending
     }
 
-    /// Ends the tasks; those that can deliver what they have get `grace` for it. The rest stays in the store.
+    /// Stops the tasks; those that can deliver have `grace` to do so. Undelivered rows stay in the store.
     pub async fn stop(&self, grace: Duration) {
         self.inner.stopping.send_replace(true);
         let mut tasks = std::mem::take(&mut *lock(&self.inner.tasks));
@@ -315,7 +315,8 @@ impl Sender {
             },
             Action::Send(outgoing) => inputs.push_back(Input::Sent(self.send(server, outgoing).await)),
             Action::Acknowledge { through } => {
-                // What was not forgotten is sent again after a restart: the other server knows it by its id.
+                // Rows that were not deleted are sent again after a restart: the other server ignores known event
+                // ids.
                 if let Err(error) = self.inner.store.acknowledge(server, through).await {
                     tracing::error!(%server, through, %error, "delivered events stay in the outbox");
                 }
@@ -324,12 +325,12 @@ impl Sender {
             }
             Action::SaveRetry(retry) => {
                 if let Err(error) = self.inner.store.save_retry(server, retry).await {
-                    tracing::warn!(%server, %error, "the retry time is not kept");
+                    tracing::warn!(%server, %error, "the retry state could not be saved");
                 }
             }
             Action::WakeAt(at) => *wake_at = Some(at),
-            Action::GivenUp(event) => {
-                tracing::error!(%server, %event, "refused as malformed again and again: left for the other server to ask for");
+            Action::Skipped(event) => {
+                tracing::error!(%server, %event, "event refused as malformed several times; skipped, the other server can still fetch it");
             }
         }
     }
@@ -342,7 +343,7 @@ impl Sender {
         fail::fail_point!("outbox::before_send");
         let pdus = outgoing.rows.into_iter().map(|row| row.pdu).collect();
         let edus: Vec<_> = self
-            .still_for(server, &outgoing.edus)
+            .still_relevant(server, &outgoing.edus)
             .await
             .filter_map(envelope)
             .collect();
@@ -356,7 +357,7 @@ impl Sender {
         sent
     }
 
-    /// To be kept while a transaction is in flight.
+    /// The permits to hold while a transaction is in flight.
     async fn slots(&self, failing: bool) -> Option<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>)> {
         let among_few = match failing {
             true => Some(self.inner.failing_slots.acquire().await.ok()?),
@@ -365,8 +366,12 @@ impl Sender {
         Some((among_few, self.inner.slots.acquire().await.ok()?))
     }
 
-    /// The EDUs about rooms in which the server is still: it may have been put out since they were queued (T62).
-    async fn still_for<'a>(&self, server: &ServerName, edus: &'a [Edu]) -> impl Iterator<Item = &'a Edu> + use<'a> {
+    /// The EDUs of rooms that the server is still in: it may have been removed since they were queued (T62).
+    async fn still_relevant<'a>(
+        &self,
+        server: &ServerName,
+        edus: &'a [Edu],
+    ) -> impl Iterator<Item = &'a Edu> + use<'a> {
         let mut is_in: HashMap<&RoomId, bool> = HashMap::new();
         for room in edus.iter().filter_map(|edu| edu.room.as_deref()) {
             if !is_in.contains_key(room) {
@@ -385,7 +390,7 @@ impl Sender {
         Duration::from_millis(at.map_or(0, millis).saturating_sub(now).max(1))
     }
 
-    /// Takes the task's mailbox away, unless something came in meanwhile.
+    /// Removes the mailbox of the task, unless there is new input.
     fn retire(&self, server: &ServerName, mailbox: &Mailbox) -> bool {
         let mut mailboxes = lock(&self.inner.mailboxes);
         let empty = lock(&mailbox.mail).is_empty();
@@ -398,21 +403,21 @@ impl Sender {
 
 fn collect(mailbox: &Mailbox, inputs: &mut VecDeque<Input>) {
     let mut mail = std::mem::take(&mut *lock(&mailbox.mail));
-    if mail.heard {
+    if mail.reachable {
         inputs.push_back(Input::Reachable);
     }
-    // News before rows: what is there together goes out together.
+    // EDUs before rows: both go into the same transaction.
     inputs.extend(mail.edus.drain().map(Input::Edu));
     if mail.wake {
         inputs.push_back(Input::Wake);
     }
 }
 
-/// The EDU as it stands in a transaction. Content that is no canonical JSON is left out: with it, nothing of the
-/// transaction could be signed.
+/// The EDU in the form of a transaction. Content that is not canonical JSON is left out: the transaction could not be
+/// signed with it.
 fn envelope(edu: &Edu) -> Option<Box<RawValue>> {
     if let Err(error) = serde_json::from_str::<CanonicalJsonValue>(edu.content.get()) {
-        tracing::warn!(kind = edu.kind, %error, "an EDU is no canonical JSON");
+        tracing::warn!(kind = edu.kind, %error, "EDU is not canonical JSON");
         return None;
     }
     #[derive(serde::Serialize)]

@@ -1,4 +1,4 @@
-//! Key answers over HTTP.
+//! Fetches key responses over HTTP.
 
 use async_trait::async_trait;
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, ServerName};
@@ -20,7 +20,7 @@ impl KeySource for Client {
         server: &ServerName,
         valid_until: MilliSecondsSinceUnixEpoch,
     ) -> Result<Vec<CanonicalJsonObject>, CallError> {
-        // No key ids: a notary then gives all it has, the old ones too.
+        // No key ids: a notary then returns all keys that it has, including old ones.
         let query = json!({ "server_keys": { server.as_str(): {} }, "minimum_valid_until_ts": valid_until });
         let body = serde_json::to_vec(&query).map_err(|error| CallError::Request(error.to_string()))?;
         let body = self

@@ -1,4 +1,4 @@
-//! Keys by way of made-up key servers and notaries, with a clock that tests set (T40 to T44, T46).
+//! Remote keys with fake key servers, fake notaries and a clock that tests set (T40 to T44, T46).
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ impl Clock for TestClock {
     }
 }
 
-/// Answers by server; a server without one doesn't answer.
+/// Responses by server; a server without one doesn't answer.
 #[derive(Default)]
 struct Source {
     own: Mutex<BTreeMap<OwnedServerName, CanonicalJsonObject>>,
@@ -112,7 +112,7 @@ impl Setting {
         self.source.calls.load(Ordering::SeqCst)
     }
 
-    /// Whether an event of that time, signed with `signer`, passes.
+    /// Whether an event of that time, signed with `signer`, is accepted.
     async fn accepts(&self, signer: &Signer, event_ts: u64) -> bool {
         let version = RoomVersion::new(&RoomVersionId::V11).unwrap();
         let mut event = object(json!({
@@ -132,7 +132,7 @@ impl Setting {
         unchecked.verify(&keys).is_ok()
     }
 
-    /// Whether a request signed with `signer` now would pass.
+    /// Whether a request signed with `signer` now is accepted.
     async fn accepts_request(&self, signer: &Signer) -> bool {
         let needed = BTreeMap::from([(beta().to_owned(), [signer.key_id()].into())]);
         let now = self.keys.now();
@@ -176,7 +176,7 @@ fn answer(current: &[&Signer], old: &[(&Signer, u64)], valid_until: u64) -> Cano
 }
 
 #[tokio::test]
-async fn an_event_is_believed_up_to_the_end_of_its_key() {
+async fn an_event_is_accepted_up_to_the_expiry_of_its_key() {
     let setting = setting();
     let now = key(1, "now");
     setting.publish(answer(&[&now], &[], NOW + DAY));
@@ -184,7 +184,7 @@ async fn an_event_is_believed_up_to_the_end_of_its_key() {
     assert!(setting.accepts(&now, NOW + DAY).await);
     assert!(!setting.accepts(&now, NOW + DAY + 1).await);
     assert!(setting.accepts_request(&now).await);
-    // Once it has run out, it is asked for again: the server may have prolonged it.
+    // After its expiry the key is fetched again: the server may have extended it.
     setting.wait(2 * DAY);
     assert!(!setting.accepts_request(&now).await);
     setting.publish(answer(&[&now], &[], NOW + 5 * DAY));
@@ -194,7 +194,7 @@ async fn an_event_is_believed_up_to_the_end_of_its_key() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_published_for_ever_ends_after_a_week() {
+async fn a_key_without_a_real_expiry_expires_after_a_week() {
     let setting = setting();
     let now = key(1, "now");
     setting.publish(answer(&[&now], &[], 253_402_300_799_000));
@@ -203,7 +203,7 @@ async fn a_key_that_is_published_for_ever_ends_after_a_week() {
 }
 
 #[tokio::test]
-async fn an_old_key_is_good_for_old_events_and_for_no_request() {
+async fn an_old_key_is_valid_for_old_events_and_not_for_requests() {
     let setting = setting();
     let (now, old) = (key(1, "now"), key(2, "old"));
     setting.publish(answer(&[&now], &[(&old, NOW - DAY)], NOW + DAY));
@@ -213,7 +213,7 @@ async fn an_old_key_is_good_for_old_events_and_for_no_request() {
 }
 
 #[tokio::test]
-async fn a_rotated_key_that_is_not_named_any_more_is_kept_for_what_it_signed() {
+async fn a_rotated_key_that_is_no_longer_listed_stays_valid_for_its_events() {
     let setting = setting();
     let (first, second) = (key(1, "first"), key(2, "second"));
     setting.publish(answer(&[&first], &[], NOW + DAY));
@@ -225,10 +225,10 @@ async fn a_rotated_key_that_is_not_named_any_more_is_kept_for_what_it_signed() {
 }
 
 #[tokio::test]
-async fn key_answers_that_are_wrong_in_any_way_are_worth_nothing() {
+async fn invalid_key_responses_are_rejected() {
     let (now, other) = (key(1, "now"), key(2, "other"));
     let good = || answer(&[&now], &[], NOW + DAY);
-    // (change to the answer, whether it is signed again)
+    // (change to the response, whether it is signed again)
     type Change = fn(&mut Value);
     let changes: [(&str, Change, bool); 12] = [
         (
@@ -243,7 +243,7 @@ async fn key_answers_that_are_wrong_in_any_way_are_worth_nothing() {
             false,
         ),
         (
-            "no validity",
+            "no valid_until_ts",
             |answer| _ = answer.as_object_mut().unwrap().remove("valid_until_ts"),
             true,
         ),
@@ -263,7 +263,7 @@ async fn key_answers_that_are_wrong_in_any_way_are_worth_nothing() {
             true,
         ),
         (
-            "no curve point",
+            "not a curve point",
             |answer| answer["verify_keys"]["ed25519:b"] = json!({ "key": format!("Ag{}", "A".repeat(41)) }),
             true,
         ),
@@ -303,7 +303,7 @@ async fn key_answers_that_are_wrong_in_any_way_are_worth_nothing() {
         setting.publish(changed);
         assert!(!setting.accepts(&now, NOW).await, "{name}");
     }
-    // Signed by a key that it doesn't name, or that is only an old one.
+    // Signed by a key that it doesn't list, or lists only as an old one.
     for mut forged in [good(), answer(&[], &[(&now, NOW)], NOW + DAY)] {
         forged.remove("signatures");
         (if forged.get("old_verify_keys") == Some(&object(json!({})).into()) {
@@ -317,7 +317,7 @@ async fn key_answers_that_are_wrong_in_any_way_are_worth_nothing() {
         setting.publish(forged);
         assert!(!setting.accepts(&now, NOW - DAY).await);
     }
-    // A key that is in every book: anybody could sign with it.
+    // A key from a specification: its private half is public knowledge.
     let zero = Signer::from_seed(beta().to_owned(), &[0; 32], "zero").unwrap();
     let setting = setting();
     setting.publish(answer(&[&zero], &[], NOW + DAY));
@@ -325,7 +325,7 @@ async fn key_answers_that_are_wrong_in_any_way_are_worth_nothing() {
 }
 
 #[tokio::test]
-async fn a_notary_helps_where_both_signed_and_only_there() {
+async fn a_notary_response_is_accepted_only_with_both_signatures() {
     let notary = signer(server_name!("notary.test"));
     let now = key(1, "now");
     let mut published = object(json!({
@@ -344,7 +344,7 @@ async fn a_notary_helps_where_both_signed_and_only_there() {
     of_another["server_name"] = json!("gamma.test");
     let mut of_another = object(of_another);
     notary.sign_json(&mut of_another).unwrap();
-    for (name, object, believed) in [
+    for (name, object, accepted) in [
         ("both", both, true),
         ("without the origin's signature", without_origin, false),
         ("without the notary's signature", without_notary, false),
@@ -363,12 +363,12 @@ async fn a_notary_helps_where_both_signed_and_only_there() {
             .lock()
             .unwrap()
             .insert(server_name!("notary.test").to_owned(), vec![object]);
-        assert_eq!(setting.accepts(&now, NOW).await, believed, "{name}");
+        assert_eq!(setting.accepts(&now, NOW).await, accepted, "{name}");
     }
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_left_alone_for_longer_and_longer() {
+async fn pauses_grow_for_a_server_that_does_not_answer() {
     let setting = setting();
     let now = key(1, "now");
     for _ in 0..100 {
@@ -388,7 +388,7 @@ async fn a_server_that_does_not_answer_is_left_alone_for_longer_and_longer() {
 }
 
 #[tokio::test]
-async fn made_up_key_ids_cost_one_request_in_a_while() {
+async fn made_up_key_ids_cost_one_request_a_pause() {
     let setting = setting();
     let now = key(1, "now");
     setting.publish(answer(&[&now], &[], NOW + DAY));
@@ -400,10 +400,10 @@ async fn made_up_key_ids_cost_one_request_in_a_while() {
     assert!(setting.accepts_request(&now).await);
 }
 
-/// A key that could not be fetched because of the limits of the asker is told apart from one that is not to be had, and is
-/// there as soon as the limits allow.
+/// A key that was not fetched because of the requester's limits is distinguished from an unavailable one, and is
+/// fetched as soon as the limits allow.
 #[tokio::test]
-async fn keys_that_the_limits_of_the_asker_hold_back_are_fetched_later() {
+async fn keys_refused_by_the_limits_of_the_requester_are_fetched_later() {
     let setting = setting();
     let now = key(1, "now");
     setting.publish(answer(&[&now], &[], NOW + DAY));
@@ -419,7 +419,7 @@ async fn keys_that_the_limits_of_the_asker_hold_back_are_fetched_later() {
     assert_eq!(setting.calls(), 0);
     drop(shares);
     assert!(has(&keys.of_request(beta(), &now.key_id()).await.unwrap()));
-    // What is known needs no request.
+    // A known key needs no request.
     let _shares: Vec<_> = (0..limits::MAX_OUTGOING_PER_STRANGER)
         .map(|_| setting.outgoing.take(&asker).unwrap())
         .collect();
@@ -448,7 +448,7 @@ impl KeyCache for Cache {
 }
 
 #[tokio::test]
-async fn keys_survive_a_restart_and_a_damaged_cache_is_fetched_anew() {
+async fn keys_survive_a_restart_and_are_fetched_again_if_the_cache_is_damaged() {
     let cache = Arc::new(Cache::default());
     let now = key(1, "now");
     let first = setting_with(Arc::clone(&cache) as _);
@@ -467,7 +467,7 @@ async fn keys_survive_a_restart_and_a_damaged_cache_is_fetched_anew() {
 }
 
 #[tokio::test]
-async fn as_a_notary_we_hand_on_what_a_server_signed_with_our_signature_beside_it() {
+async fn a_notary_returns_signed_key_responses_with_its_own_signature_added() {
     let setting = setting();
     let now = key(1, "now");
     let published = answer(&[&now], &[], NOW + DAY);
@@ -491,10 +491,10 @@ async fn as_a_notary_we_hand_on_what_a_server_signed_with_our_signature_beside_i
     assert!(StoredKeys::check(server_name!("alpha.test"), own, from_millis(NOW)).is_ok());
 }
 
-/// W16: a server that rotates and publishes its new key alone would make all its events of before unverifiable for whoever
-/// comes later, and a notary is asked for just that.
+/// W16: if a server rotates its key and publishes only the new one, later joiners can't verify its earlier events
+/// without a notary that has the old key.
 #[tokio::test]
-async fn a_notary_still_has_the_keys_that_their_server_dropped() {
+async fn a_notary_keeps_keys_that_their_server_dropped() {
     let setting = setting();
     let later = NOW + 8 * DAY;
     let (first, second) = (key(1, "first"), key(2, "second"));
@@ -510,21 +510,21 @@ async fn a_notary_still_has_the_keys_that_their_server_dropped() {
     assert_eq!(
         named,
         [false, true],
-        "the newest answer first, then the one with what it dropped"
+        "the newest response first, then the one with the dropped key"
     );
     for answer in answers {
         assert!(StoredKeys::check(beta(), answer, from_millis(later)).is_ok());
     }
-    // Named again as an old key, the earlier answer has nothing more.
+    // Once the key is listed again as an old key, the earlier response is no longer needed.
     let much_later = later + 8 * DAY;
     setting.wait(8 * DAY);
     setting.publish(answer(&[&second], &[(&first, NOW + DAY)], much_later + DAY));
     assert_eq!(setting.keys.notarise(beta(), from_millis(much_later)).await.len(), 1);
 }
 
-/// An own event that comes back is checked with our own keys, and nobody is asked for them.
+/// Our own events are checked with our own keys, without any request.
 #[tokio::test]
-async fn our_own_events_need_no_fetching() {
+async fn our_own_keys_are_not_fetched() {
     let ring = Arc::new(KeyRing::generate(server_name!("alpha.test").to_owned()).unwrap());
     let source = Arc::new(Source::default());
     let clock = Arc::new(TestClock(AtomicU64::new(NOW)));

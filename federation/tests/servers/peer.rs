@@ -1,4 +1,4 @@
-//! A server on loopback that speaks TLS with a certificate of a test authority, and answers what a test tells it to.
+//! A server on loopback that uses TLS with a certificate of a test authority, and responds as a test defines.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -29,7 +29,7 @@ pub(crate) fn authority() -> Vec<u8> {
     AUTHORITY.pem().into_bytes()
 }
 
-/// A port that is taken, so that a server has its name before it has its routes.
+/// A reserved port, so that a server has its name before it has its routes.
 pub(crate) struct Reserved {
     listener: TcpListener,
     pub(crate) name: OwnedServerName,
@@ -78,7 +78,7 @@ impl Reserved {
     }
 }
 
-/// The asking side, as one server of that name.
+/// The requesting side, as the server of that name.
 pub(crate) struct Us {
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) client: Client,

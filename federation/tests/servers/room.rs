@@ -1,4 +1,4 @@
-//! A small really signed room of one server, as JSON that a lying server can change.
+//! A small room of one server with valid signatures, as JSON that a malicious server can change.
 
 use axum::{Json, Router, routing::get};
 use ruma::{
@@ -47,7 +47,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// A document that anybody may join.
+    /// A document that every user may join.
     pub(crate) fn document(version: &RoomVersionId, server: &ServerName) -> Self {
         let creator = format!("@bob:{server}");
         let mut world = World::with_create(version, &creator, json!({ "type": "dev.weft.document" }));
@@ -109,7 +109,7 @@ impl Room {
         serde_json::to_value(template).unwrap()
     }
 
-    /// The same event with this server's signature beside.
+    /// The same event with this server's signature added.
     pub(crate) fn cosign(&self, event: &Value) -> Value {
         let mut event: CanonicalJsonObject = serde_json::from_value(event.clone()).unwrap();
         let signer = signer(&self.server);
@@ -118,7 +118,7 @@ impl Room {
         serde_json::to_value(event).unwrap()
     }
 
-    /// Events made of a right one, none of which its server did sign so.
+    /// Events derived from a valid one, none of which this server has signed.
     pub(crate) fn forge(&self, right: &Value) -> Vec<Value> {
         let server = self.server.as_str();
         let mut sender = right.clone();
@@ -145,7 +145,7 @@ impl Room {
         vec![time, sender, unsigned, of_another, bits, other_key]
     }
 
-    /// A rightly signed event of a room that nobody asked for.
+    /// A correctly signed event of another room than the requested one.
     pub(crate) fn other_room(&self, server: &ServerName) -> Value {
         let mut event = member(self, &self.creator(), &self.creator(), "join");
         event.insert("room_id".to_owned(), "!elsewhere:x.test".into());

@@ -1,4 +1,4 @@
-//! The vectors of `spec/vectors/templates` that have a template: what becomes of it, or that it can't be used.
+//! The vectors of `spec/vectors/templates` that have a template: the event made from it, or an error.
 
 use std::{fs, path::Path};
 
@@ -44,7 +44,7 @@ fn made_of(vector: &Value) -> Result<Value, HandshakeError> {
 }
 
 #[test]
-fn of_every_template_is_made_what_its_vector_says() {
+fn every_template_yields_the_event_of_its_vector() {
     let vectors = vectors();
     assert!(vectors.len() >= 25, "vectors are missing: {}", vectors.len());
     for (name, vector) in vectors {

@@ -1,4 +1,4 @@
-//! Every vector of `spec/vectors/edus`: what counts of an EDU, by its form and by who sends it.
+//! Every vector of `spec/vectors/edus`: which parts of an EDU are accepted, by its form and its sender.
 
 use std::{fs, path::Path};
 
@@ -42,7 +42,7 @@ fn show(edu: &InboundEdu) -> Value {
 }
 
 #[test]
-fn of_every_edu_counts_what_its_vector_says() {
+fn every_edu_is_read_as_its_vector_states() {
     let vectors = vectors();
     assert!(vectors.len() >= 39, "vectors are missing: {}", vectors.len());
     for (name, vector) in vectors {

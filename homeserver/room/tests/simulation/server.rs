@@ -204,7 +204,7 @@ async fn perform(
             None
         }
         Action::WakeAt(_) => None,
-        Action::GivenUp(event) => {
+        Action::Skipped(event) => {
             network.note(format_args!("s{from} drops {event}"));
             None
         }
