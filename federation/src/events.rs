@@ -46,12 +46,12 @@ pub enum EventsError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// The response has another event than the one requested.
-    #[error("requested {asked}, received {got}")]
+    #[error("requested {requested}, received {received}")]
     OtherEvent {
         /// The requested event.
-        asked: OwnedEventId,
+        requested: OwnedEventId,
         /// The received event.
-        got: OwnedEventId,
+        received: OwnedEventId,
     },
     /// The received event is not acceptable.
     #[error("the event is refused: {0}")]
@@ -98,8 +98,8 @@ impl RemoteEvents {
         let event = self.check_one(version, &answer.pdu).await?;
         if event.pdu().event_id() != id {
             return Err(EventsError::OtherEvent {
-                asked: id.to_owned(),
-                got: event.pdu().event_id().to_owned(),
+                requested: id.to_owned(),
+                received: event.pdu().event_id().to_owned(),
             });
         }
         Ok(event)

@@ -177,7 +177,7 @@ impl Handshake {
     async fn first<T, F>(
         &self,
         via: &[OwnedServerName],
-        stays: &dyn LastStays,
+        memberships: &dyn LastStays,
         attempt: impl Fn(OwnedServerName) -> F,
     ) -> Result<T, HandshakeError>
     where
@@ -185,7 +185,7 @@ impl Handshake {
     {
         let mut last = HandshakeError::NoServer;
         for server in self.servers(via) {
-            let sent_more = stays.deliver(&server).await;
+            let sent_more = memberships.deliver(&server).await;
             let mut result = attempt(server.clone()).await;
             for pause in RETRY_PAUSES {
                 match &result {

@@ -157,7 +157,7 @@ async fn take_pdus(
             (Withdrawal::None, Err(reason)) => (None, reason.to_owned()),
         };
         refused.note(&reason);
-        if let Some(id) = id_anyway(raw, version) {
+        if let Some(id) = best_effort_id(raw, version) {
             results.insert(id, Err(reason));
         }
     }
@@ -231,7 +231,7 @@ pub(crate) fn room_of(raw: &RawValue) -> Option<OwnedRoomId> {
 /// The id that an event would have, so that the response can name a refused event. Best effort: an event without a
 /// canonical form has no id. If the version is unknown, any version since 4 is used: their event ids are computed
 /// alike as far as this is concerned.
-pub(crate) fn id_anyway(raw: &RawValue, version: Option<RoomVersion>) -> Option<OwnedEventId> {
+pub(crate) fn best_effort_id(raw: &RawValue, version: Option<RoomVersion>) -> Option<OwnedEventId> {
     let version = version.or_else(|| RoomVersion::new(&ruma::RoomVersionId::V11).ok())?;
     let Ok(CanonicalJsonValue::Object(object)) = serde_json::from_str(raw.get()) else {
         return None;

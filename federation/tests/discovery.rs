@@ -286,8 +286,8 @@ async fn an_invalid_well_known_is_ignored() {
 
 #[tokio::test]
 async fn a_redirect_is_followed_and_the_response_is_cached() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&requests);
     let answer = move || {
         count.fetch_add(1, Ordering::SeqCst);
         async { Json(json!({ "m.server": "matrix.well.test:443" })) }
@@ -306,7 +306,7 @@ async fn a_redirect_is_followed_and_the_response_is_cached() {
         // Addresses are looked up again after a failure; the delegation stays cached.
         resolver.invalidate(name("well.test"));
     }
-    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
 }
 
 /// End to end: a request to a delegated name arrives with the right TLS name and Host header at the resolved address,
@@ -367,8 +367,8 @@ async fn t48_two_names_with_the_same_address_share_nothing() {
     let port = reserved.name.port().unwrap();
     let victim = KeyRing::generate(name("plain.test").to_owned()).unwrap();
     let keys = serde_json::to_value(victim.published(MilliSecondsSinceUnixEpoch::now()).unwrap()).unwrap();
-    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-    let note = Arc::clone(&asked);
+    let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+    let note = Arc::clone(&requests);
     let rooms = move |headers: axum::http::HeaderMap| {
         let header = headers["authorization"].to_str().unwrap().to_owned();
         note.lock().unwrap().push(header);
@@ -411,8 +411,8 @@ async fn t48_two_names_with_the_same_address_share_nothing() {
             .await
             .unwrap();
     }
-    let asked = asked.lock().unwrap();
-    for (header, server) in asked.iter().zip(["plain.test", "well.test"]) {
+    let requests = requests.lock().unwrap();
+    for (header, server) in requests.iter().zip(["plain.test", "well.test"]) {
         // Signed for the name: a request to one name can't be replayed to the other.
         assert!(header.contains(&format!("destination={server}")), "{header}");
     }

@@ -39,7 +39,7 @@ struct Store {
     rows: Servers<BTreeMap<u64, Row>>,
     retries: Servers<Option<Retry>>,
     /// Servers that were removed from rooms.
-    out: Mutex<BTreeSet<(OwnedServerName, OwnedRoomId)>>,
+    removed: Mutex<BTreeSet<(OwnedServerName, OwnedRoomId)>>,
     /// The most rows that were loaded at once.
     most_at_once: AtomicUsize,
     changed: watch::Sender<()>,
@@ -104,8 +104,8 @@ impl OutboxStore for Store {
     }
 
     async fn is_in(&self, server: &ServerName, room: &RoomId) -> bool {
-        let out = self.out.lock().unwrap();
-        !out.contains(&(server.to_owned(), room.to_owned()))
+        let removed = self.removed.lock().unwrap();
+        !removed.contains(&(server.to_owned(), room.to_owned()))
     }
 
     async fn load_retry(&self, server: &ServerName) -> Result<Option<Retry>, OutboxError> {
@@ -122,7 +122,7 @@ impl OutboxStore for Store {
 /// Other servers.
 #[derive(Default)]
 struct Others {
-    away: Mutex<BTreeSet<OwnedServerName>>,
+    unreachable: Mutex<BTreeSet<OwnedServerName>>,
     /// How long it takes until a request to an unreachable server fails.
     timeout: Duration,
     received: Servers<Vec<u64>>,
@@ -154,8 +154,8 @@ impl Transport for Others {
         tokio::task::yield_now().await;
         self.in_flight.lock().unwrap().insert(server.to_owned(), false);
         self.transactions.fetch_add(1, Ordering::SeqCst);
-        let away = self.away.lock().unwrap().contains(server);
-        if away {
+        let unreachable = self.unreachable.lock().unwrap().contains(server);
+        if unreachable {
             sleep(self.timeout).await;
             return Err(SendFailure::Unreachable);
         }
@@ -222,7 +222,7 @@ async fn all_stored_rows_are_sent_in_order_one_transaction_at_a_time() {
 async fn a_server_that_sends_a_request_gets_its_backlog_at_once() {
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let server = name("beta.test");
-    others.away.lock().unwrap().insert(server.clone());
+    others.unreachable.lock().unwrap().insert(server.clone());
     store.put(&server, 1..=75);
     let sender = start(&others, &store);
     let failed = |store: &Store| store.retries.lock().unwrap().values().any(Option::is_some);
@@ -241,7 +241,7 @@ async fn a_server_that_sends_a_request_gets_its_backlog_at_once() {
     };
     store.until(delivered).await;
 
-    others.away.lock().unwrap().clear();
+    others.unreachable.lock().unwrap().clear();
     sender.mark_reachable(&server);
     store.until(Store::is_empty).await;
     assert_eq!(others.received(&server), (1..=75).collect::<Vec<_>>());
@@ -264,7 +264,7 @@ async fn a_server_unreachable_for_a_week_costs_few_attempts_and_little_memory_an
     const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let server = name("beta.test");
-    others.away.lock().unwrap().insert(server.clone());
+    others.unreachable.lock().unwrap().insert(server.clone());
     let clock = Arc::new(RuntimeClock(Instant::now()));
     let sender = Sender::start(
         SenderConfig::default(),
@@ -286,7 +286,7 @@ async fn a_server_unreachable_for_a_week_costs_few_attempts_and_little_memory_an
     let tried = others.transactions.load(Ordering::SeqCst);
     assert!((1_900..=2_300).contains(&tried), "{tried} tries in a week");
     assert!(others.received(&server).is_empty());
-    others.away.lock().unwrap().clear();
+    others.unreachable.lock().unwrap().clear();
     // The server sends no request when it is reachable again.
     sleep(Duration::from_secs(7 * 60)).await;
     assert!(store.is_empty());
@@ -313,7 +313,7 @@ async fn hundreds_of_unreachable_servers_do_not_delay_a_reachable_one() {
     for number in 0..300 {
         let gone = name(&format!("gone{number}.test"));
         store.put(&gone, [1]);
-        others.away.lock().unwrap().insert(gone);
+        others.unreachable.lock().unwrap().insert(gone);
     }
     let sender = Sender::start(
         SenderConfig::default(),
@@ -335,7 +335,7 @@ async fn hundreds_of_unreachable_servers_do_not_delay_a_reachable_one() {
 async fn rows_undelivered_at_a_stop_are_delivered_after_the_next_start() {
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let server = name("beta.test");
-    others.away.lock().unwrap().insert(server.clone());
+    others.unreachable.lock().unwrap().insert(server.clone());
     store.put(&server, 1..=60);
     let sender = start(&others, &store);
     store.until(|store| !store.retries.lock().unwrap().is_empty()).await;
@@ -348,7 +348,7 @@ async fn rows_undelivered_at_a_stop_are_delivered_after_the_next_start() {
         "nothing is sent after a stop"
     );
 
-    others.away.lock().unwrap().clear();
+    others.unreachable.lock().unwrap().clear();
     let sender = start(&others, &store);
     sender.wake([&server]);
     sender.mark_reachable(&server);
@@ -373,7 +373,7 @@ async fn queued_edus_are_not_sent_to_a_server_that_was_removed_from_the_room() {
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let (beta, gamma) = (name("beta.test"), name("gamma.test"));
     let (left, stayed) = (owned_room_id!("!left:alpha.test"), owned_room_id!("!stayed:alpha.test"));
-    store.out.lock().unwrap().insert((beta.clone(), left.clone()));
+    store.removed.lock().unwrap().insert((beta.clone(), left.clone()));
     let sender = start(&others, &store);
     for room in [&left, &stayed] {
         let content = to_raw_value(room).unwrap();
@@ -434,7 +434,7 @@ async fn an_edu_that_is_not_canonical_json_blocks_nothing_else() {
 async fn a_flush_ends_when_everything_is_delivered_or_at_its_timeout() {
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let (server, gone) = (name("beta.test"), name("gone.test"));
-    others.away.lock().unwrap().insert(gone.clone());
+    others.unreachable.lock().unwrap().insert(gone.clone());
     let sender = start(&others, &store);
     let long = Duration::from_secs(60);
     assert!(!sender.flush(&server, long).await, "there were no rows");

@@ -255,9 +255,9 @@ async fn a_join_is_retried_while_the_server_processes_the_end_of_the_previous_me
     let name = reserved.name.clone();
     let room = Arc::new(Room::document(&RoomVersionId::V11, &name));
     let stays = Arc::new(Queued(std::sync::Mutex::default()));
-    let (asked, there) = (Arc::clone(&stays), Arc::clone(&room));
+    let (requested, there) = (Arc::clone(&stays), Arc::clone(&room));
     let make_join = move || {
-        let mut log = asked.0.lock().unwrap();
+        let mut log = requested.0.lock().unwrap();
         let number = log.iter().filter(|entry| *entry == "make_join").count();
         log.push("make_join".to_owned());
         let answer = stale.get(number).map_or_else(
@@ -393,8 +393,8 @@ async fn after_a_refusal_no_other_server_is_tried_and_after_a_failed_connection_
     let _peer = reserved.serve(&["127.0.0.1"], Router::new().fallback(refuse));
     let reserved = reserve();
     let never_asked = reserved.name.clone();
-    let asked = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let note = Arc::clone(&asked);
+    let requested = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let note = Arc::clone(&requested);
     let noting = || async move { note.store(true, std::sync::atomic::Ordering::SeqCst) };
     let _other = reserved.serve(&["127.0.0.1"], Router::new().fallback(noting));
     let room = Room::document(&RoomVersionId::V11, ruma::server_name!("beta.test"));
@@ -411,7 +411,7 @@ async fn after_a_refusal_no_other_server_is_tried_and_after_a_failed_connection_
     );
 
     assert!(
-        !asked.load(std::sync::atomic::Ordering::SeqCst),
+        !requested.load(std::sync::atomic::Ordering::SeqCst),
         "requested after a refusal"
     );
 
@@ -503,8 +503,8 @@ async fn signatures_are_checked_on_every_path() {
         only
     );
     for (at, event) in all.iter().enumerate().skip(1) {
-        let asked = ruma::EventId::parse(format!("${at:x>43}")).unwrap();
-        assert!(events.event(&version, &name, &asked).await.is_err(), "{event}");
+        let requested = ruma::EventId::parse(format!("${at:x>43}")).unwrap();
+        assert!(events.event(&version, &name, &requested).await.is_err(), "{event}");
         let raw = serde_json::value::to_raw_value(event).unwrap();
         let checked = events.check_one(&version, &raw).await;
         assert!(checked.is_err() || checked.unwrap().pdu().room_id() != id, "{event}");
@@ -886,8 +886,8 @@ async fn a_stranger_has_few_requests_in_flight_and_accounts_have_their_own_limit
     waiting.push(ask(Asker::User("@alice:alpha.test".try_into().unwrap())));
     arrivals.recv().await.unwrap();
     open.add_permits(waiting.len());
-    for asked in waiting {
-        asked.await.unwrap().unwrap();
+    for requested in waiting {
+        requested.await.unwrap().unwrap();
     }
     open.add_permits(1);
     ask(stranger()).await.unwrap().unwrap();
@@ -918,19 +918,19 @@ async fn keys_named_by_strangers_are_fetched_a_few_at_a_time() {
         .keys
         .on_behalf_of(Asker::Stranger(Some("192.0.2.1".parse().unwrap())));
     let now = keys.now();
-    let mut asked = tokio::task::JoinSet::new();
+    let mut requested = tokio::task::JoinSet::new();
     for name in names.clone() {
         let keys = keys.clone();
-        asked.spawn(async move { keys.notarise(&name, now).await });
+        requested.spawn(async move { keys.notarise(&name, now).await });
     }
     let few = weft_wire::limits::MAX_OUTGOING_PER_STRANGER;
     // The requests over the limit return at once and empty, while the others still wait.
     for _ in few..20 {
-        assert!(asked.join_next().await.unwrap().unwrap().is_empty());
+        assert!(requested.join_next().await.unwrap().unwrap().is_empty());
     }
     for _ in 0..few {
         arrivals.recv().await.unwrap();
     }
     assert!(arrivals.try_recv().is_err());
-    asked.abort_all();
+    requested.abort_all();
 }

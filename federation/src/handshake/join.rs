@@ -20,9 +20,9 @@ impl Handshake {
     ///
     /// # Errors
     /// When no server accepted the join: the error of the last one.
-    pub async fn join(&self, wanted: &Wanted, stays: &dyn LastStays) -> Result<Joined, HandshakeError> {
-        self.first(&wanted.via, stays, |server| async move {
-            self.join_through(wanted, stays, &server).await
+    pub async fn join(&self, wanted: &Wanted, memberships: &dyn LastStays) -> Result<Joined, HandshakeError> {
+        self.first(&wanted.via, memberships, |server| async move {
+            self.join_through(wanted, memberships, &server).await
         })
         .await
     }
@@ -30,7 +30,7 @@ impl Handshake {
     async fn join_through(
         &self,
         wanted: &Wanted,
-        stays: &dyn LastStays,
+        memberships: &dyn LastStays,
         server: &ServerName,
     ) -> Result<Joined, HandshakeError> {
         let client = self.events.client();
@@ -39,7 +39,7 @@ impl Handshake {
         let answer = client.call(server, request, Bounds::EVENT).await?;
         let version = template::version(answer.room_version)?;
         let hints = template::hints(server, &answer.event)?;
-        if stays.has_ended(wanted, &hints.auth_events).await {
+        if memberships.has_ended(wanted, &hints.auth_events).await {
             return Err(HandshakeError::Behind {
                 server: server.to_owned(),
             });

@@ -16,8 +16,8 @@ impl Handshake {
     ///
     /// # Errors
     /// When no server accepted the knock: the error of the last one.
-    pub async fn knock(&self, wanted: &Wanted, stays: &dyn LastStays) -> Result<Knocked, HandshakeError> {
-        self.first(&wanted.via, stays, |server| async move {
+    pub async fn knock(&self, wanted: &Wanted, memberships: &dyn LastStays) -> Result<Knocked, HandshakeError> {
+        self.first(&wanted.via, memberships, |server| async move {
             self.knock_through(wanted, &server).await
         })
         .await

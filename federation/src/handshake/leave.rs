@@ -15,8 +15,8 @@ impl Handshake {
     ///
     /// # Errors
     /// When no server accepted the event: the error of the last one. The caller may delete the invite all the same.
-    pub async fn leave(&self, wanted: &Wanted, stays: &dyn LastStays) -> Result<Verified, HandshakeError> {
-        self.first(&wanted.via, stays, |server| async move {
+    pub async fn leave(&self, wanted: &Wanted, memberships: &dyn LastStays) -> Result<Verified, HandshakeError> {
+        self.first(&wanted.via, memberships, |server| async move {
             self.leave_through(wanted, &server).await
         })
         .await

@@ -29,12 +29,12 @@ pub(super) async fn check(
     raw: &RawValue,
     room: &RoomId,
     keys: &RemoteKeys,
-    intake: &dyn InboundHandler,
+    handler: &dyn InboundHandler,
 ) -> Result<Withdrawal, InboundError> {
     let Some(user) = ended_user(raw) else {
         return Ok(Withdrawal::None);
     };
-    let Some(open) = intake.outside(room, &user).await? else {
+    let Some(open) = handler.outside(room, &user).await? else {
         return Ok(Withdrawal::None);
     };
     let refused = |reason: &str| Ok(Withdrawal::Refused(reason.to_owned()));
