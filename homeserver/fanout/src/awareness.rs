@@ -1,7 +1,8 @@
-//! Cursors and presence (`spec/docs/awareness.md`): who is in which document and where, never stored.
+//! Awareness (`spec/docs/awareness.md`): which users are active in which document, with their cursors; never stored.
 //!
-//! Entries of local sockets go to the room's sockets and, as EDUs, to the other servers; entries of other servers come
-//! in as EDUs. The identity in a state is written here, so nobody can appear as somebody else.
+//! Entries of local sockets are sent to the sockets of the room and, as EDUs, to the other servers; entries of other
+//! servers are received as EDUs. The user identity in a state is written here, so that no client can impersonate
+//! another user.
 
 mod room_states;
 
@@ -28,9 +29,9 @@ pub struct Joined {
     pub room: OwnedRoomId,
     /// The socket.
     pub session: ConnectionId,
-    /// Who is at it.
+    /// The user.
     pub user: OwnedUserId,
-    /// With which device.
+    /// The device.
     pub device: OwnedDeviceId,
     /// The display name in this document.
     pub display_name: Option<String>,
@@ -51,22 +52,22 @@ impl Joined {
 /// Why an EDU of another server is ignored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EduRefused {
-    /// Its user is of another server than the one that sent it.
+    /// Its user belongs to another server than the one that sent it.
     #[error("{user} is not a user of {origin}")]
     ForeignUser {
-        /// Whom it is about.
+        /// The user of the EDU.
         user: OwnedUserId,
-        /// Who sent it.
+        /// The server that sent it.
         origin: String,
     },
     /// The user is not joined.
     #[error("{0} is not in the room")]
     NotJoined(OwnedUserId),
-    /// Too large, or not of the right form.
+    /// Too large or malformed.
     #[error(transparent)]
     Malformed(#[from] AwarenessError),
-    /// The client id is somebody else's, its clock is old, or the room is full.
-    #[error("client {0} is not taken")]
+    /// The client id belongs to another device, the clock is old, or the limit of clients is reached.
+    #[error("the state of client {0} is not accepted")]
     Ignored(u64),
 }
 
@@ -85,7 +86,7 @@ struct Inner {
 }
 
 impl Awareness {
-    /// Awareness in which nobody is present.
+    /// A new instance without any states.
     #[must_use]
     pub fn new(
         fanout: Fanout,
@@ -104,14 +105,15 @@ impl Awareness {
         }
     }
 
-    /// Everybody present in a document.
+    /// The states of all active clients of a document.
     #[must_use]
     pub fn states(&self, room: &RoomId) -> Vec<Entry> {
         self.rooms().get(room).map(RoomStates::entries).unwrap_or_default()
     }
 
-    /// Of the entries that a socket sent, those that could change anything: its own that are new. Stock clients repeat
-    /// what they are told of others. `announces`: they are of the socket's first message, which has its own ids.
+    /// Returns those entries of a socket's message that could change anything: its own that are new. Stock clients
+    /// repeat the states of other clients. `announces`: the entries are from the socket's first message, which has
+    /// its own ids.
     #[must_use]
     pub fn relevant(&self, joined: &Joined, mut entries: Vec<Entry>, announces: bool) -> Vec<Entry> {
         let writer = joined.writer(announces);
@@ -124,14 +126,15 @@ impl Awareness {
         entries
     }
 
-    /// Takes the entries that a socket sent. What it may not say is left out; nothing here is an error for a stock
-    /// client, which repeats others' entries. `announces` as with [`Awareness::relevant`].
+    /// Applies the entries that a socket sent. Entries that it may not set are left out without an error: stock
+    /// clients repeat the entries of others. `announces` as with [`Awareness::relevant`].
     ///
-    /// Gives removals that the socket is to be sent: its client then raises its clock, so that others show it (again).
+    /// Returns removals to send to the socket: its client then raises its clock, so that other clients show it
+    /// (again).
     pub async fn local(&self, joined: &Joined, entries: Vec<Entry>, announces: bool) -> Vec<Entry> {
         let now = self.now();
         let writer = joined.writer(announces);
-        let (mut news, mut answers) = (Vec::new(), Vec::new());
+        let (mut broadcast, mut answers) = (Vec::new(), Vec::new());
         {
             let mut rooms = self.rooms();
             let states = rooms.entry(joined.room.clone()).or_default();
@@ -140,16 +143,16 @@ impl Awareness {
                     continue;
                 };
                 let outcome = states.set(&writer, entry.client, entry.clock, state, now);
-                news.extend(outcome.news);
+                broadcast.extend(outcome.broadcast);
                 answers.extend(outcome.answer);
             }
         }
-        self.publish(&joined.room, &news);
-        self.tell_peers(&joined.room, &news).await;
+        self.publish(&joined.room, &broadcast);
+        self.send_edus(&joined.room, &broadcast).await;
         answers
     }
 
-    /// A socket has gone: its entries are removed for everybody.
+    /// A socket has closed: removes its entries for all clients.
     pub async fn leave(&self, joined: &Joined) {
         let now = self.now();
         let gone = self
@@ -158,13 +161,14 @@ impl Awareness {
             .map(|states| states.remove_session(joined.session, now))
             .unwrap_or_default();
         self.publish(&joined.room, &gone);
-        self.tell_peers(&joined.room, &gone).await;
+        self.send_edus(&joined.room, &gone).await;
     }
 
-    /// Takes an EDU of another server.
+    /// Applies an EDU of another server.
     ///
     /// # Errors
-    /// When it speaks for a user whom that server may not speak for, or is malformed. The sender is not told.
+    /// When its user belongs to another server or is not joined, or the EDU is malformed. The sending server gets no
+    /// error.
     pub async fn remote(&self, origin: &ServerName, edu: AwarenessEdu) -> Result<(), EduRefused> {
         if edu.user_id.server_name() != origin {
             return Err(EduRefused::ForeignUser {
@@ -190,7 +194,7 @@ impl Awareness {
             let states = rooms.entry(edu.room_id.clone()).or_default();
             states
                 .set(&writer, client, clock, edu.state, now)
-                .news
+                .broadcast
                 .ok_or(EduRefused::Ignored(client))?
         };
         self.publish(&edu.room_id, &[changed]);
@@ -200,7 +204,7 @@ impl Awareness {
         Ok(())
     }
 
-    /// Drops what was not renewed. To be called about once a second.
+    /// Removes entries that were not renewed. Must be called about once a second.
     pub fn expire(&self) {
         let now = self.now();
         let expired: Vec<_> = {
@@ -218,7 +222,7 @@ impl Awareness {
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, RoomStates>> {
-        // Awareness is allowed to be lost: a half-finished change is corrected by the next renewal.
+        // Awareness may be lost: a half-finished change is corrected by the next renewal.
         self.inner.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -232,7 +236,7 @@ impl Awareness {
         }
     }
 
-    async fn tell_peers(&self, room: &RoomId, entries: &[Entry]) {
+    async fn send_edus(&self, room: &RoomId, entries: &[Entry]) {
         if entries.is_empty() {
             return;
         }
@@ -240,8 +244,9 @@ impl Awareness {
         if servers.is_empty() {
             return;
         }
-        // An EDU replaces the one before it that still waits. Under the lock, and with the newest state whatever it was
-        // called for: so of two calls for one client the later one cannot queue the older state.
+        // An EDU replaces a queued one with the same key. It is queued under the lock and with the newest state,
+        // whatever state caused the call: of two concurrent calls for one client the later one can't queue the older
+        // state.
         let rooms = self.rooms();
         let Some(states) = rooms.get(room) else { return };
         for entry in entries {
@@ -257,7 +262,7 @@ impl Awareness {
     }
 }
 
-/// The state of an entry as JSON, `None` outside where it is one that is not taken.
+/// The state of an entry as JSON; the outer `None` means that the entry is not acceptable.
 fn acceptable_state(entry: &Entry) -> Option<Option<serde_json::Value>> {
     check_client_id(entry.client).ok()?;
     if entry.is_gone() {

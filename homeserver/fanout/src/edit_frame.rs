@@ -1,4 +1,4 @@
-//! An edit as it goes to many sockets: encoded once for each framing, shared by all.
+//! An edit for many sockets: encoded once for each framing and shared by all of them.
 
 use std::sync::OnceLock;
 
@@ -11,13 +11,13 @@ use weft_wire::live::{plain, sync::SyncMessage};
 pub struct EditFrame {
     /// The Yjs v1 update.
     pub update: Bytes,
-    /// The socket that it came by, which has it already.
+    /// The socket that sent the edit and therefore must not get it.
     pub session: Option<ConnectionId>,
     plain: OnceLock<Bytes>,
 }
 
 impl EditFrame {
-    /// For an update.
+    /// A frame for an update.
     #[must_use]
     pub const fn new(update: Bytes, session: Option<ConnectionId>) -> Self {
         Self {
@@ -27,7 +27,7 @@ impl EditFrame {
         }
     }
 
-    /// The whole WebSocket message for plain framing; made at the first call.
+    /// The complete WebSocket message for plain framing; encoded at the first call.
     #[must_use]
     pub fn plain(&self) -> Bytes {
         self.plain

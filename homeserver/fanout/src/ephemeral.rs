@@ -1,7 +1,7 @@
-//! Typing (in memory) and read receipts (stored), in and out, with what `/sync` needs to tell what is new.
+//! Typing (in memory) and read receipts (stored), local and federated, with the change positions that `/sync` needs.
 //!
-//! Both may only be said by a user's own server about its own users (T50, T51). This file decides who is told, not who
-//! may read the room.
+//! A server may send both only about its own users (T50, T51). This module decides who is notified; it must not
+//! decide who may read the room.
 
 mod receipts;
 mod typing;
@@ -24,39 +24,39 @@ use crate::{EduSink, Fanout, MembershipView};
 pub struct Receipt {
     /// `m.read` or `m.read.private`.
     pub kind: String,
-    /// Thread id, `main`, or empty for unthreaded.
+    /// The thread id, `main`, or empty for an unthreaded receipt.
     pub thread: String,
-    /// Whose.
+    /// The user.
     pub user: OwnedUserId,
-    /// Up to this event.
+    /// The event up to which the user has read.
     pub event: OwnedEventId,
-    /// When, in milliseconds since 1970.
+    /// The time in milliseconds since 1970.
     pub at: u64,
 }
 
 /// Why an EDU about typing or receipts is ignored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EphemeralRefused {
-    /// Its user is of another server than the one that sent it.
+    /// Its user belongs to another server than the one that sent it.
     #[error("{user} is not a user of {origin}")]
     ForeignUser {
-        /// Whom it is about.
+        /// The user of the EDU.
         user: OwnedUserId,
-        /// Who sent it.
+        /// The server that sent it.
         origin: String,
     },
     /// The user is not joined.
     #[error("{0} is not in the room")]
     NotJoined(OwnedUserId),
     /// A receipt's thread is neither `main` nor an event id.
-    #[error("the receipt names no thread")]
+    #[error("the receipt's thread is not valid")]
     NoThread,
     /// A receipt's event id is longer than the specification allows.
     #[error("the receipt's event id is too long")]
     LongId,
 }
 
-/// Why a receipt couldn't be kept.
+/// Why a receipt could not be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiptError {
     /// The store can't be read.
@@ -68,7 +68,7 @@ pub enum ReceiptError {
     /// The room can't be read.
     #[error(transparent)]
     Room(#[from] Unavailable),
-    /// An EDU that is not taken.
+    /// The EDU is refused.
     #[error(transparent)]
     Refused(#[from] EphemeralRefused),
 }
@@ -89,7 +89,7 @@ struct Inner {
 }
 
 impl Ephemeral {
-    /// With nobody typing.
+    /// A new instance without typing users.
     #[must_use]
     pub fn new(
         store: Store,
@@ -124,10 +124,10 @@ impl Ephemeral {
         );
     }
 
-    /// Another server says that one of its users types.
+    /// Applies a typing EDU of another server.
     ///
     /// # Errors
-    /// When it speaks for somebody else's user, or for one who is not joined.
+    /// When the user belongs to another server or is not joined.
     pub async fn typing_edu(
         &self,
         origin: &ServerName,
@@ -135,26 +135,26 @@ impl Ephemeral {
         user: &UserId,
         typing: bool,
     ) -> Result<(), EphemeralRefused> {
-        self.speaks_for(origin, room, user).await?;
+        self.check_user(origin, room, user).await?;
         self.change_typing(room, user, typing.then_some(typing::REMOTE_TIMEOUT_MS))
             .await;
         Ok(())
     }
 
-    /// Who types in a room, and a number that changes with each change of it (0: nobody ever did).
+    /// The typing users of a room, and a serial that changes with each change of the list (0: no user ever typed).
     #[must_use]
     pub fn typing(&self, room: &RoomId) -> (Vec<OwnedUserId>, u64) {
         self.typing_state().in_room(room)
     }
 
-    /// The highest number that [`Ephemeral::typing`] gives at this moment for any room. Read it before the rooms: what
-    /// changes meanwhile has a higher one.
+    /// The highest serial that [`Ephemeral::typing`] returns for any room at this moment. Read it before the rooms:
+    /// concurrent changes have a higher one.
     #[must_use]
     pub fn typing_serial(&self) -> u64 {
         self.typing_state().serial()
     }
 
-    /// Ends what timed out. To be called about once a second.
+    /// Removes typing notices that timed out. Must be called about once a second.
     pub async fn expire(&self) {
         let now = self.now();
         let rooms = self.typing_state().expire(now);
@@ -163,7 +163,7 @@ impl Ephemeral {
         }
     }
 
-    /// A user of this server has read up to an event.
+    /// Stores a receipt of a user of this server.
     ///
     /// # Errors
     /// When the store fails.
@@ -185,10 +185,10 @@ impl Ephemeral {
         Ok(())
     }
 
-    /// Another server says what one of its users has read.
+    /// Stores a receipt of another server's user.
     ///
     /// # Errors
-    /// When it speaks for somebody else's user or one who is not joined, or the store fails.
+    /// When the user belongs to another server or is not joined, or the store fails.
     pub async fn receipt_edu(&self, origin: &ServerName, room: &RoomId, receipt: Receipt) -> Result<(), ReceiptError> {
         if !receipts::is_thread(&receipt.thread) {
             return Err(EphemeralRefused::NoThread.into());
@@ -196,12 +196,13 @@ impl Ephemeral {
         if !receipts::is_short(&receipt.event) {
             return Err(EphemeralRefused::LongId.into());
         }
-        self.speaks_for(origin, room, &receipt.user).await?;
+        self.check_user(origin, room, &receipt.user).await?;
         self.store_receipt(room, &receipt).await?;
         Ok(())
     }
 
-    /// Receipts of a room that changed after one position and up to another; `viewer` sees own private ones.
+    /// The receipts of a room that changed after one position and up to another; `viewer` also gets their own private
+    /// ones.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -242,7 +243,7 @@ impl Ephemeral {
         Ok(receipts)
     }
 
-    /// Up to which event a user has read a room.
+    /// The event up to which a user has read a room.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -263,7 +264,7 @@ impl Ephemeral {
         }
     }
 
-    async fn speaks_for(&self, origin: &ServerName, room: &RoomId, user: &UserId) -> Result<(), EphemeralRefused> {
+    async fn check_user(&self, origin: &ServerName, room: &RoomId, user: &UserId) -> Result<(), EphemeralRefused> {
         if user.server_name() != origin {
             return Err(EphemeralRefused::ForeignUser {
                 user: user.to_owned(),

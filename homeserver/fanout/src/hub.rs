@@ -1,4 +1,4 @@
-//! The hub: who waits for what, and the hand-over of each commit to them.
+//! Registry of subscribers, and the delivery of each commit to them. Must not block a commit.
 
 use std::{
     collections::HashMap,
@@ -15,18 +15,19 @@ use weft_wire::live::awareness::Entry;
 
 use crate::{EditFrame, RoomSubscription, subscription::Mailbox};
 
-/// What a user was last woken for.
+/// The newest change that a user was notified of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wake {
-    /// Highest stream position that concerned the user. It may be ahead of what is visible: wait for that too.
+    /// The highest stream position that concerns the user. It may be above the visible position: readers wait for
+    /// that too.
     pub position: u64,
-    /// Grows with each change that has no position (typing, sessions).
+    /// Incremented with each change that has no position (typing, sessions).
     pub unstored: u64,
-    /// The server is stopping: answer with what there is.
+    /// The server is stopping: respond with the changes that are there.
     pub stopping: bool,
 }
 
-/// All who wait for changes. Cheap to clone.
+/// The subscribers. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Fanout {
     inner: Arc<Inner>,
@@ -34,28 +35,28 @@ pub struct Fanout {
 
 #[derive(Default)]
 struct Inner {
-    /// Sockets by room. Dead ones are dropped when the room is next served or subscribed to.
+    /// Sockets by room. Closed ones are dropped at the next delivery to, or subscription of, the room.
     rooms: Mutex<HashMap<OwnedRoomId, Vec<Weak<Mailbox>>>>,
-    /// `/sync` requests by user. An entry without receivers is dropped at the next wake.
+    /// `/sync` requests by user. An entry without receivers is dropped at the next wake-up.
     users: Mutex<HashMap<OwnedUserId, watch::Sender<Wake>>>,
-    /// Set, under the lock of `users`, when the server stops: who begins to wait after that is told at once.
+    /// Set, under the lock of `users`, when the server stops: later subscribers are notified at once.
     stopping: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Maps under these locks are changed by single calls only: a panic elsewhere leaves them whole.
+    // The maps under these locks are changed by single calls only: a panic elsewhere leaves them consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Fanout {
-    /// A hub that nobody waits at.
+    /// A hub without subscribers.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Subscribes a socket of a user's device to a room. Subscribe before reading the document: an edit may then come
-    /// twice, which is harmless, but never not at all.
+    /// Subscribes a socket of a user's device to a room. Subscribe before reading the document: an edit may then be
+    /// delivered twice, which is harmless, but none is missed.
     #[must_use]
     pub fn subscribe(
         &self,
@@ -72,7 +73,7 @@ impl Fanout {
         RoomSubscription::new(mailbox)
     }
 
-    /// Follows what concerns a user. Register before reading, so that nothing falls in between.
+    /// Watches the changes that concern a user. Register before reading, so that no change is missed in between.
     #[must_use]
     pub fn user_watch(&self, user: &UserId) -> watch::Receiver<Wake> {
         let mut users = lock(&self.inner.users);
@@ -94,13 +95,14 @@ impl Fanout {
         self.each_user(users, |wake| wake.unstored = wake.unstored.wrapping_add(1));
     }
 
-    /// Makes every socket of the room check its rights again.
+    /// Makes every socket of the room check its permissions again.
     pub fn access_changed(&self, room: &RoomId) {
         self.each_mailbox(room, Mailbox::access_changed);
     }
 
-    /// Makes a user's sockets and waiting `/sync` requests check their sessions again after a sign-out, a deactivation or
-    /// a change of tokens. With a device, only its sockets; others' are never disturbed.
+    /// Makes a user's sockets and waiting `/sync` requests check their sessions again after a sign-out, a
+    /// deactivation or a change of tokens. With a device, only its sockets; sockets of other users are never
+    /// affected.
     pub fn sessions_changed(&self, user: &UserId, device: Option<&DeviceId>) {
         self.every_mailbox(|mailbox| {
             if mailbox.belongs_to(user, device) {
@@ -110,7 +112,7 @@ impl Fanout {
         self.wake_unstored([user]);
     }
 
-    /// Tells every socket and every waiting `/sync` that the server is stopping.
+    /// Notifies every socket and every waiting `/sync` request that the server is stopping.
     pub fn stop(&self) {
         self.every_mailbox(Mailbox::stop);
         let users = lock(&self.inner.users);
@@ -148,17 +150,17 @@ impl Fanout {
         live
     }
 
-    fn each_mailbox(&self, room: &RoomId, tell: impl Fn(&Mailbox)) {
-        self.mailboxes(room).iter().for_each(|mailbox| tell(mailbox));
+    fn each_mailbox(&self, room: &RoomId, notify: impl Fn(&Mailbox)) {
+        self.mailboxes(room).iter().for_each(|mailbox| notify(mailbox));
     }
 
-    fn every_mailbox(&self, tell: impl Fn(&Mailbox)) {
+    fn every_mailbox(&self, notify: impl Fn(&Mailbox)) {
         let all: Vec<_> = lock(&self.inner.rooms)
             .values()
             .flatten()
             .filter_map(Weak::upgrade)
             .collect();
-        all.iter().for_each(|mailbox| tell(mailbox));
+        all.iter().for_each(|mailbox| notify(mailbox));
     }
 }
 
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn edits_reach_all_others_in_order() {
+    fn edits_are_delivered_to_all_other_sockets_in_order() {
         let fanout = Fanout::new();
         let room = room_id!("!doc:alpha.example");
         let (mut writer, mut reader) = (subscribe(&fanout, room, 1), subscribe(&fanout, room, 2));
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_is_told_and_goes_on_afterwards() {
+    fn a_full_queue_is_reported_as_lagged_and_continues_afterwards() {
         let fanout = Fanout::new();
         let room = room_id!("!doc:alpha.example");
         let mut reader = subscribe(&fanout, room, 2);
@@ -258,14 +260,14 @@ mod tests {
         assert!(matches!(reader.try_next(), Some(Change::Lagged)));
         assert!(
             reader.try_next().is_none(),
-            "edits from before the diff aren't sent twice"
+            "edits from before the diff are not sent twice"
         );
         fanout.committed(commit(vec![edit(9999, None)]));
         assert_eq!(numbers(&mut reader), [9999]);
     }
 
     #[test]
-    fn rights_are_looked_at_before_anything_is_sent() {
+    fn access_changed_is_delivered_before_edits() {
         let fanout = Fanout::new();
         let mut reader = subscribe(&fanout, room_id!("!doc:alpha.example"), 2);
         let mut change = Arc::unwrap_or_clone(commit(vec![edit(1, None)]));
@@ -277,26 +279,26 @@ mod tests {
     }
 
     #[test]
-    fn sessions_changed_reaches_the_named_users_sockets_and_syncs_only() {
+    fn sessions_changed_reaches_only_the_sockets_and_syncs_of_the_user() {
         let fanout = Fanout::new();
         let room = room_id!("!doc:alpha.example");
         let (alice, bob) = (user_id!("@alice:alpha.example"), user_id!("@bob:alpha.example"));
         let mut desk = fanout.subscribe(room, ConnectionId(1), alice, device_id!("DESK"));
         let mut phone = fanout.subscribe(room_id!("!other:a"), ConnectionId(2), alice, device_id!("PHONE"));
         let mut bobs = fanout.subscribe(room, ConnectionId(3), bob, device_id!("DESK"));
-        let (hers, his) = (fanout.user_watch(alice), fanout.user_watch(bob));
-        let told = |socket: &mut RoomSubscription| matches!(socket.try_next(), Some(Change::AccessChanged));
+        let (alices_sync, bobs_sync) = (fanout.user_watch(alice), fanout.user_watch(bob));
+        let notified = |socket: &mut RoomSubscription| matches!(socket.try_next(), Some(Change::AccessChanged));
 
         fanout.sessions_changed(alice, Some(device_id!("DESK")));
-        assert!(told(&mut desk) && !told(&mut phone) && !told(&mut bobs));
-        assert!(hers.has_changed().unwrap() && !his.has_changed().unwrap());
+        assert!(notified(&mut desk) && !notified(&mut phone) && !notified(&mut bobs));
+        assert!(alices_sync.has_changed().unwrap() && !bobs_sync.has_changed().unwrap());
 
         fanout.sessions_changed(alice, None);
-        assert!(told(&mut desk) && told(&mut phone) && !told(&mut bobs));
+        assert!(notified(&mut desk) && notified(&mut phone) && !notified(&mut bobs));
     }
 
     #[tokio::test]
-    async fn a_waiting_reader_and_a_waiting_user_are_woken() {
+    async fn a_commit_wakes_a_waiting_reader_and_a_waiting_user() {
         let fanout = Fanout::new();
         let mut reader = subscribe(&fanout, room_id!("!doc:alpha.example"), 2);
         let mut user = fanout.user_watch(user_id!("@alice:alpha.example"));
@@ -311,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_or_begins_to_wait_is_told_of_the_end() {
+    async fn current_and_later_waiters_are_notified_of_the_stop() {
         let fanout = Fanout::new();
         let mut waiting = fanout.user_watch(user_id!("@alice:alpha.example"));
         assert!(!waiting.borrow_and_update().stopping);
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_gone_is_forgotten() {
+    fn closed_subscriptions_are_removed() {
         let fanout = Fanout::new();
         let room = room_id!("!doc:alpha.example");
         drop(subscribe(&fanout, room, 1));

@@ -1,8 +1,9 @@
-//! Committed changes, on their way to whoever waits: live sockets, `/sync`, the federation sender; and what is never
-//! stored: cursors, typing and presence.
+//! Delivers committed changes to subscribers: WebSockets, `/sync`, the federation sender. Also handles ephemeral
+//! data, which is never stored in the graph: awareness, typing, receipts and presence.
 //!
-//! Nothing here blocks a commit, and no change of a document is dropped silently: a subscriber whose queue is full is
-//! told so and brings its reader up to date by a diff. This crate must not decide rights or write to rooms.
+//! Nothing here blocks a commit, and no change of a document is dropped silently: a subscriber whose queue is full
+//! gets `Lagged` and brings its reader up to date with a diff. This crate must not decide permissions or write to
+//! rooms.
 
 pub mod awareness;
 mod edit_frame;

@@ -1,14 +1,14 @@
-//! What fanout asks of others, as small traits: who is in a room, and a way to send EDUs.
+//! The traits that fanout depends on: room membership, and sending EDUs.
 
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
 
-/// Takes EDUs for other servers. They are kept in memory only, and may be lost.
+/// Sends EDUs to other servers. They are in memory only and may be lost.
 pub trait EduSink: Send + Sync + 'static {
-    /// Queues an EDU about a room. Must not block. Of EDUs with the same `coalesce` key that still wait, only the newest
-    /// is sent, and none to a server that has left the room meanwhile.
+    /// Queues an EDU about a room. Must not block. Of queued EDUs with the same `coalesce` key only the newest is
+    /// sent, and none is sent to a server that has left the room in the meantime.
     fn send(
         &self,
         room: &RoomId,
@@ -26,19 +26,20 @@ pub struct Member {
     pub display_name: Option<String>,
 }
 
-/// Who is in a room at this moment. Answers come from derived state and are cheap.
+/// The current members of a room. The results come from derived state and are cheap.
 #[async_trait]
 pub trait MembershipView: Send + Sync + 'static {
-    /// The member, if joined.
+    /// The member, if the user is joined.
     async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member>;
     /// Joined users of this server.
     async fn local_members(&self, room: &RoomId) -> Vec<OwnedUserId>;
-    /// Other servers with a joined member.
+    /// Other servers with a joined user.
     async fn remote_servers(&self, room: &RoomId) -> Vec<OwnedServerName>;
-    /// Rooms that a user of this server is in; of very many, some (`MAX_PRESENCE_ROOMS`).
+    /// The rooms that a user of this server has joined; at most `MAX_PRESENCE_ROOMS`.
     async fn rooms_of(&self, user: &UserId) -> Vec<OwnedRoomId>;
-    /// Of `others`, of this server or of others, those who share one of [`MembershipView::rooms_of`] with a user of this server.
+    /// Those of `others`, whatever their server, that share one of [`MembershipView::rooms_of`] with a user of this
+    /// server.
     async fn companions(&self, user: &UserId, others: &[OwnedUserId]) -> BTreeSet<OwnedUserId>;
-    /// Somebody of another server is live in the document.
+    /// A user of another server is active in the document.
     fn remote_presence(&self, room: &RoomId);
 }

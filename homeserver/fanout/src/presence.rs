@@ -1,7 +1,7 @@
-//! Presence (client-server API, "Presence"): who says that he is there, of this server and of others, and who hears of it.
+//! Presence (client-server API, "Presence") of local and remote users, and its delivery.
 //!
-//! In memory: after a restart everybody is away until he says otherwise. It wakes nobody: it comes along with the next
-//! answer of `/sync`. Must not be taken for cursors in documents, which are awareness.
+//! In memory: after a restart every user is offline until they set a presence or sync. A change doesn't wake `/sync`
+//! requests; it is part of their next response. Must not be used for cursors in documents, which are awareness.
 
 mod states;
 
@@ -22,20 +22,20 @@ use self::states::States;
 pub use self::states::UserPresence;
 use crate::{EduSink, MembershipView};
 
-/// Who asked for nothing for so long, beyond the time that his last question may take, has gone.
-const GONE_AFTER_MS: u64 = 30_000;
-/// How long what another server says counts; it says it again before.
+/// A user is offline if there was no `/sync` request for this time after the timeout of the last one.
+const OFFLINE_AFTER_MS: u64 = 30_000;
+/// How long the presence from another server is valid; that server renews it before.
 const REMOTE_LIFETIME_MS: u64 = 30 * 60 * 1_000;
-/// How often other servers are told again of those who are still there.
-const TELL_AGAIN_AFTER_MS: u64 = 25 * 60 * 1_000;
+/// How often the presence of users who are still online is sent to other servers again.
+const RENEW_AFTER_MS: u64 = 25 * 60 * 1_000;
 
-/// Why what another server says of a user is ignored.
+/// Why the presence of a user from another server is ignored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{user} is not a user of {origin}")]
 pub struct ForeignUser {
-    /// Whom it is about.
+    /// The user of the EDU.
     pub user: OwnedUserId,
-    /// Who sent it.
+    /// The server that sent it.
     pub origin: OwnedServerName,
 }
 
@@ -54,7 +54,8 @@ struct Inner {
 }
 
 impl Presence {
-    /// With nobody there. Changes are numbered by the time of the start, so that numbers of an earlier run are lower.
+    /// A new instance with all users offline. Serials start at the time of the start, so that those of an earlier run
+    /// are lower.
     #[must_use]
     pub fn new(
         us: OwnedServerName,
@@ -73,37 +74,38 @@ impl Presence {
         }
     }
 
-    /// A user of this server says how he is. Words that are not [`short_enough`] are left out.
+    /// Sets the presence of a user of this server. A status that is not [`short_enough`] is left out.
     pub async fn set(&self, user: &UserId, presence: PresenceState, status: Option<String>) {
         let now = self.now();
-        let seen = UserPresence {
+        let state = UserPresence {
             last_active: Some(now),
             presence,
             status: short_enough(status),
         };
-        if self.states().set(user, seen, now.saturating_add(GONE_AFTER_MS)) {
-            self.tell(user).await;
+        if self.states().set(user, state, now.saturating_add(OFFLINE_AFTER_MS)) {
+            self.send_edu(user).await;
         }
     }
 
-    /// A device of a user of this server syncs and waits so many milliseconds, which shows that the user is there: online,
-    /// or unavailable where that is what all the user's devices ask for (`set_presence`). Offline shows nothing.
+    /// A device of a user of this server syncs with this timeout in milliseconds, which shows that the user is
+    /// active: online, or unavailable if all devices of the user sync with `set_presence=unavailable`. With `offline`
+    /// it has no effect.
     pub async fn record_activity(&self, user: &UserId, device: &DeviceId, presence: PresenceState, timeout_ms: u64) {
         if presence == PresenceState::Offline {
             return;
         }
         let now = self.now();
-        let until = now.saturating_add(timeout_ms).saturating_add(GONE_AFTER_MS);
+        let until = now.saturating_add(timeout_ms).saturating_add(OFFLINE_AFTER_MS);
         let changed = self.states().syncs(user, device, presence, now, until);
         if changed {
-            self.tell(user).await;
+            self.send_edu(user).await;
         }
     }
 
-    /// Another server says how one of its users is (`m.presence`).
+    /// Applies a presence EDU of another server (`m.presence`).
     ///
     /// # Errors
-    /// When it speaks for somebody else's user (T52).
+    /// When the user belongs to another server (T52).
     pub fn edu(&self, origin: &ServerName, entry: PresenceEntry) -> Result<(), ForeignUser> {
         let user = entry.user_id;
         if user.server_name() != origin || origin == self.inner.us {
@@ -113,16 +115,17 @@ impl Presence {
             });
         }
         let now = self.now();
-        let seen = UserPresence {
+        let state = UserPresence {
             presence: entry.presence,
             status: entry.status_msg,
             last_active: entry.last_active_ago.map(|ago| now.saturating_sub(ago)),
         };
-        self.states().set(&user, seen, now.saturating_add(REMOTE_LIFETIME_MS));
+        self.states().set(&user, state, now.saturating_add(REMOTE_LIFETIME_MS));
         Ok(())
     }
 
-    /// How a user is, as `viewer` may know it: of himself, and of those with whom he shares a room. None: he may not.
+    /// The user's presence as `viewer` may see it: their own, and that of users who share a room with them. `None` if
+    /// they share no room.
     pub async fn get(&self, viewer: &UserId, user: &UserId) -> Option<UserPresence> {
         let may = viewer == user
             || !self
@@ -134,8 +137,9 @@ impl Presence {
         may.then(|| self.states().of(user))
     }
 
-    /// What is new to a viewer after a number, at most [`MAX_PRESENCE_PER_ANSWER`] changes looked at, and the number up to
-    /// which that is all. None: at first, when only those who are there are told of.
+    /// The changes that are new to a viewer after a serial, of at most [`MAX_PRESENCE_PER_ANSWER`] examined changes,
+    /// and the serial up to which the result is complete. `None`: an initial sync, which gets only users who are not
+    /// offline.
     pub async fn changes_since(&self, viewer: &UserId, after: Option<u64>) -> (Vec<(OwnedUserId, UserPresence)>, u64) {
         let (changes, last) = {
             let states = self.states();
@@ -150,68 +154,70 @@ impl Presence {
         }
         let companions: BTreeSet<OwnedUserId> = self.inner.membership_view.companions(viewer, &users).await;
         let states = self.states();
-        let seen = users
+        let presences = users
             .into_iter()
             .filter(|user| user == viewer || companions.contains(user))
             .map(|user| (user.clone(), states.of(&user)))
-            .filter(|(_, seen)| after.is_some() || seen.presence != PresenceState::Offline)
+            .filter(|(_, state)| after.is_some() || state.presence != PresenceState::Offline)
             .collect();
-        (seen, last)
+        (presences, last)
     }
 
-    /// The presence of users who are known to share a room with whoever asks; without those who are offline.
+    /// The presence of users who are known to share a room with the requester, without those who are offline.
     #[must_use]
     pub fn present(&self, users: &BTreeSet<OwnedUserId>) -> Vec<(OwnedUserId, UserPresence)> {
         let states = self.states();
-        let seen = users.iter().map(|user| (user.clone(), states.of(user)));
-        seen.filter(|(_, seen)| seen.presence != PresenceState::Offline)
+        let presences = users.iter().map(|user| (user.clone(), states.of(user)));
+        presences
+            .filter(|(_, state)| state.presence != PresenceState::Offline)
             .collect()
     }
 
-    /// Ends what is over, and tells other servers again of those who are still there. To be called about once a second.
+    /// Expires presence and sends the presence of users who are still online to other servers again. Must be called
+    /// about once a second.
     pub async fn expire(&self) {
         let now = self.now();
-        let mut tell = self.states().expire(now);
-        tell.retain(|user| user.server_name() == self.inner.us);
-        tell.extend(self.states().untold(now.saturating_sub(TELL_AGAIN_AFTER_MS)));
-        for user in tell {
-            self.tell(&user).await;
+        let mut users = self.states().expire(now);
+        users.retain(|user| user.server_name() == self.inner.us);
+        users.extend(self.states().due_for_renewal(now.saturating_sub(RENEW_AFTER_MS)));
+        for user in users {
+            self.send_edu(&user).await;
         }
     }
 
-    /// What is known of a user as the specification writes it.
+    /// The presence of a user as content in the form of the specification.
     #[must_use]
-    pub fn content(&self, seen: &UserPresence) -> Map<String, Value> {
+    pub fn content(&self, state: &UserPresence) -> Map<String, Value> {
         let mut content = Map::new();
-        content.insert("presence".to_owned(), json!(seen.presence));
-        let online = seen.presence == PresenceState::Online;
+        content.insert("presence".to_owned(), json!(state.presence));
+        let online = state.presence == PresenceState::Online;
         content.insert("currently_active".to_owned(), json!(online));
-        if let Some(at) = seen.last_active {
+        if let Some(at) = state.last_active {
             content.insert("last_active_ago".to_owned(), json!(self.now().saturating_sub(at)));
         }
-        if let Some(status) = &seen.status {
+        if let Some(status) = &state.status {
             content.insert("status_msg".to_owned(), json!(status));
         }
         content
     }
 
-    /// Tells the servers that share a room with a user of this one.
-    async fn tell(&self, user: &UserId) {
+    /// Sends the presence of a user of this server to the servers that share a room with them.
+    async fn send_edu(&self, user: &UserId) {
         let Inner {
             membership_view, edus, ..
         } = &*self.inner;
-        let seen = {
+        let state = {
             let mut states = self.states();
-            states.note_told(user, self.now());
+            states.note_sent(user, self.now());
             states.of(user)
         };
-        let mut entry = self.content(&seen);
+        let mut entry = self.content(&state);
         entry.insert("user_id".to_owned(), json!(user));
         let content = json!({ "push": [entry] });
-        let mut told = BTreeSet::new();
+        let mut reached = BTreeSet::new();
         for room in membership_view.rooms_of(user).await {
             let mut servers = membership_view.remote_servers(&room).await;
-            servers.retain(|server| told.insert(server.clone()));
+            servers.retain(|server| reached.insert(server.clone()));
             if !servers.is_empty() {
                 let key = format!("presence\0{user}");
                 edus.send(&room, &servers, "m.presence", content.clone(), Some(key));
@@ -220,7 +226,7 @@ impl Presence {
     }
 
     fn states(&self) -> MutexGuard<'_, States> {
-        // Presence may be lost; a half-finished change is corrected by the next.
+        // Presence may be lost; a half-finished change is corrected by the next one.
         self.inner.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,7 +1,7 @@
-//! One reader's view of one room: a bounded queue of edits, and flags for what must not be lost.
+//! A reader's subscription to one room: a bounded queue of edits, and flags for changes that must not be lost.
 //!
-//! Awareness is kept as the newest entry of each client, so a slow reader costs at most one entry a client. When the
-//! edits overflow they are let go and the reader is told; what must not happen is that it isn't told.
+//! Awareness is stored as the newest entry of each client, so a slow reader costs at most one entry for each client.
+//! If the edits overflow they are dropped and the reader gets `Lagged`. Must not drop edits without that notice.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,14 +18,14 @@ use weft_wire::{
 
 use crate::EditFrame;
 
-/// What happened in the room since the last call.
+/// A change in the room since the last call.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// The document was rebuilt: load it anew. Nothing else is of use after this.
+    /// The document was rebuilt: load it again. Later changes are of no use without that.
     Reload,
-    /// Members, roles or tokens changed: look at the socket's rights again before anything else is sent.
+    /// Members, roles or tokens changed: check the socket's permissions again before anything else is sent.
     AccessChanged,
-    /// The queue overflowed and is empty now: bring the reader up to date by a diff.
+    /// The queue overflowed and is empty now: bring the reader up to date with a diff.
     Lagged,
     /// An edit, in commit order.
     Edit(Arc<EditFrame>),
@@ -42,13 +42,13 @@ struct Pending {
     access_changed: bool,
     lagged: bool,
     edits: VecDeque<Arc<EditFrame>>,
-    /// Bytes of these.
+    /// The total bytes of the queued edits.
     bytes: usize,
     awareness: BTreeMap<u64, Entry>,
 }
 
 impl Pending {
-    /// The most pressing change; without `all`, only what ends or limits the subscription.
+    /// Returns the most urgent change; without `all`, only one that ends or limits the subscription.
     fn take(&mut self, all: bool) -> Option<Change> {
         if std::mem::take(&mut self.stopping) {
             return Some(Change::Stopping);
@@ -78,7 +78,7 @@ impl Pending {
     }
 }
 
-/// The end that the hub holds.
+/// The side of the subscription that the hub holds.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     session: ConnectionId,
@@ -99,13 +99,13 @@ impl Mailbox {
         }
     }
 
-    /// Whether the socket belongs to this user and, where one is named, to this device.
+    /// Whether the socket belongs to this user and, if a device is given, to this device.
     pub(crate) fn belongs_to(&self, user: &UserId, device: Option<&DeviceId>) -> bool {
         self.user == user && device.is_none_or(|device| self.device == device)
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
-        // Each change of it is complete before anything that could panic.
+        // Each change under the lock is complete before anything that could panic.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -114,7 +114,7 @@ impl Mailbox {
             return;
         }
         let mut pending = self.lock();
-        // A reader that is going to be brought up to date by a diff needs no edits from before that diff.
+        // A lagged reader gets a diff and needs no edits from before that diff.
         if !pending.lagged {
             if pending.edits.len() >= MAX_QUEUE_PER_SOCKET || pending.bytes >= MAX_QUEUE_BYTES_PER_SOCKET {
                 pending.edits.clear();
@@ -132,7 +132,7 @@ impl Mailbox {
     pub(crate) fn awareness(&self, entries: &[Entry]) {
         let mut pending = self.lock();
         for entry in entries {
-            // Two calls may come in either order.
+            // Two calls may arrive in either order.
             let newer = |known: &Entry| entry.supersedes(known);
             if pending.awareness.get(&entry.client).is_none_or(newer) {
                 pending.awareness.insert(entry.client, entry.clone());
@@ -169,10 +169,10 @@ impl RoomSubscription {
         Self { mailbox }
     }
 
-    /// Waits for the next change. May be cancelled: nothing is lost by that.
+    /// Waits for the next change. Cancel-safe: no change is lost.
     ///
-    /// A reader that can take nothing at the moment says `all: false`: edits and awareness then wait in the queue,
-    /// and only what ends or limits the subscription is told.
+    /// A reader that can't process data at the moment passes `all: false`: edits and awareness then stay queued, and
+    /// only changes that end or limit the subscription are returned.
     pub async fn next(&mut self, all: bool) -> Change {
         loop {
             let woken = self.mailbox.woken.notified();
@@ -183,7 +183,7 @@ impl RoomSubscription {
         }
     }
 
-    /// The next change, if there is one already.
+    /// Returns the next change if there is one already.
     pub fn try_next(&mut self) -> Option<Change> {
         self.mailbox.lock().take(true)
     }

@@ -1,11 +1,11 @@
-//! Awareness, typing, receipts and presence between sockets, servers and `/sync`, over fakes of what is around them.
+//! Awareness, typing, receipts and presence between sockets, servers and `/sync`, with fakes of their dependencies.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "tests fail by panicking"
 )]
-#![allow(unreachable_pub, reason = "the modules of a test are all of its crate")]
+#![allow(unreachable_pub, reason = "the modules of a test are its whole crate")]
 
 #[path = "world/awareness.rs"]
 mod awareness;

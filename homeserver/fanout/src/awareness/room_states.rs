@@ -1,8 +1,10 @@
-//! One document's awareness: the newest state of each client id, and which device introduced it. Pure; time is an argument.
+//! Awareness of one document: the newest state of each client id, and the device that introduced it. Pure; time is an
+//! argument.
 //!
-//! Clocks belong to clients: a removal carries the clock that the client itself said last, and never a higher one. Stock
-//! clients (y-protocols) show a client again only with a clock above that of its removal. So removed ids are remembered for
-//! a while, and a client that returns with its old clock is told of its removal: it then raises its clock by itself.
+//! Clocks belong to clients: a removal has the last clock of the client itself, and never a higher one. Stock clients
+//! (y-protocols) show a client again only with a clock above that of its removal. Therefore removed ids are
+//! remembered for a while, and a client that returns with its old clock is sent its removal: it then raises its clock
+//! by itself.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +19,11 @@ use weft_wire::{
     live::awareness::Entry,
 };
 
-/// Sockets of one client id that are remembered; more than two at a time are rare (a line that broke, its successor).
+/// Sockets of one client id that are remembered; more than two at a time are rare (a broken connection and its
+/// successor).
 const MAX_SOCKETS_PER_CLIENT: usize = 8;
 
-/// Where an entry comes from.
+/// The source of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     /// A socket of this server.
@@ -33,7 +36,8 @@ pub(super) enum Origin {
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     pub(super) origin: Origin,
-    /// The entry is of the socket's first message: that tells which ids are its own. What comes later may repeat others.
+    /// The entry is from the socket's first message, which shows which ids are its own. Later messages may repeat
+    /// others.
     pub(super) announces: bool,
     pub(super) user: OwnedUserId,
     pub(super) device: OwnedDeviceId,
@@ -44,10 +48,11 @@ pub(super) struct Writer {
 struct Client {
     user: OwnedUserId,
     device: OwnedDeviceId,
-    /// The sockets of this server that announced it, oldest first. It is removed when the last of them closes.
+    /// The sockets of this server that announced it, oldest first. The client is removed when the last of them
+    /// closes.
     sockets: Vec<ConnectionId>,
     clock: u64,
-    /// JSON text with the identity written in.
+    /// JSON text with the server's identity fields.
     state: String,
     /// Milliseconds since 1970.
     renewed: u64,
@@ -79,12 +84,12 @@ struct Gone {
     at: u64,
 }
 
-/// What an entry changes.
+/// The effect of an entry.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// Others are told this.
-    pub(super) news: Option<Entry>,
-    /// The client itself is told this, so that it raises its clock.
+    /// The entry to send to other clients.
+    pub(super) broadcast: Option<Entry>,
+    /// The removal to send to the client itself, so that it raises its clock.
     pub(super) answer: Option<Entry>,
 }
 
@@ -112,7 +117,7 @@ impl RoomStates {
             .collect()
     }
 
-    /// The newest entry of a client, and whose it is; also where it was removed lately.
+    /// The newest entry of a client with its user and device; also if it was removed recently.
     pub(super) fn newest(&self, client: u64) -> Option<(&UserId, &DeviceId, Entry)> {
         if let Some(known) = self.clients.get(&client) {
             let entry = Entry {
@@ -126,7 +131,7 @@ impl RoomStates {
         Some((&known.user, &known.device, gone(client, known.clock)))
     }
 
-    /// Whether an entry could change anything if this writer said it. Stock clients repeat what they are told of others.
+    /// Whether an entry from this writer could change anything. Stock clients repeat the states of other clients.
     pub(super) fn is_relevant(&self, writer: &Writer, entry: &Entry) -> bool {
         if let Some(known) = self.clients.get(&entry.client) {
             let says_something = entry.clock > known.clock || entry.is_gone() || writer.announces;
@@ -141,7 +146,7 @@ impl RoomStates {
 
     /// Sets or removes (`None`) a client's state.
     pub(super) fn set(&mut self, writer: &Writer, client: u64, clock: u64, state: Option<Value>, now: u64) -> Outcome {
-        // Above this the client's own next clock would not fit the EDU (T112).
+        // Above this limit the client's next clock would not fit the EDU (T112).
         if u32::try_from(clock).is_err() {
             return Outcome::default();
         }
@@ -163,7 +168,7 @@ impl RoomStates {
         }
         let Some(state) = state else {
             return Outcome {
-                news: self.remove(client, clock, now),
+                broadcast: self.remove(client, clock, now),
                 answer: None,
             };
         };
@@ -177,7 +182,7 @@ impl RoomStates {
         known.renewed = now;
         known.state = with_identity(state, writer).to_string();
         Outcome {
-            news: Some(Entry {
+            broadcast: Some(Entry {
                 client,
                 clock,
                 state: known.state.clone(),
@@ -193,7 +198,7 @@ impl RoomStates {
             }
             if clock <= before.clock {
                 return Outcome {
-                    news: None,
+                    broadcast: None,
                     answer: Some(gone(client, before.clock)),
                 };
             }
@@ -219,8 +224,8 @@ impl RoomStates {
         known.announced_by(writer.origin);
         self.clients.insert(client, known);
         Outcome {
-            news: Some(entry),
-            // Others may remember it with this very clock from before this server was started.
+            broadcast: Some(entry),
+            // Other clients may remember it with this clock from before the restart of this server.
             answer: (!returns && clock > 0).then(|| gone(client, clock)),
         }
     }
@@ -234,7 +239,8 @@ impl RoomStates {
         of_user().count() < MAX_AWARENESS_CLIENTS_PER_USER && of_device < MAX_AWARENESS_CLIENTS_PER_DEVICE
     }
 
-    /// A socket has closed: removes the clients that no other socket announced. Gives what others are to be told.
+    /// A socket has closed: removes the clients that no other socket announced. Returns the entries to send to
+    /// others.
     pub(super) fn remove_session(&mut self, session: ConnectionId, now: u64) -> Vec<Entry> {
         self.remove_if(now, |client| {
             let held = client.sockets.contains(&session);
@@ -243,7 +249,7 @@ impl RoomStates {
         })
     }
 
-    /// Removes what was not renewed in time, and forgets removals of long ago.
+    /// Removes clients that were not renewed in time, and old records of removals.
     pub(super) fn expire(&mut self, now: u64) -> Vec<Entry> {
         self.gone
             .retain(|_, known| now.saturating_sub(known.at) <= AWARENESS_MEMORY_MS);
@@ -264,7 +270,7 @@ impl RoomStates {
 
     fn remove(&mut self, client: u64, clock: u64, now: u64) -> Option<Entry> {
         let known = self.clients.remove(&client)?;
-        self.make_room_to_remember(&known.user);
+        self.evict_removed(&known.user);
         self.gone.insert(
             client,
             Gone {
@@ -277,8 +283,8 @@ impl RoomStates {
         Some(gone(client, clock))
     }
 
-    /// Removed ids have the limits of live ones; the oldest is forgotten first.
-    fn make_room_to_remember(&mut self, user: &UserId) {
+    /// Removed ids have the limits of live ones; the oldest is dropped first.
+    fn evict_removed(&mut self, user: &UserId) {
         let of_user = || self.gone.iter().filter(|(_, known)| known.user == user);
         let oldest = if of_user().count() >= MAX_AWARENESS_CLIENTS_PER_USER {
             of_user().min_by_key(|(_, known)| known.at).map(|(id, _)| *id)
@@ -301,7 +307,7 @@ fn gone(client: u64, clock: u64) -> Entry {
     }
 }
 
-/// The state with `user.id` and `user.name` as the server knows them, whatever the client said.
+/// The state with `user.id` and `user.name` set by the server, whatever the client sent.
 fn with_identity(mut state: Value, writer: &Writer) -> Value {
     let name = writer
         .display_name
@@ -345,23 +351,23 @@ mod tests {
     }
 
     impl RoomStates {
-        fn news(&mut self, writer: &Writer, client: u64, clock: u64, state: Option<Value>) -> Option<Entry> {
-            self.set(writer, client, clock, state, 0).news
+        fn broadcast(&mut self, writer: &Writer, client: u64, clock: u64, state: Option<Value>) -> Option<Entry> {
+            self.set(writer, client, clock, state, 0).broadcast
         }
     }
 
     #[test]
-    fn the_identity_is_the_servers() {
+    fn the_server_sets_the_identity() {
         let mut states = RoomStates::default();
         let claimed = json!({"user": {"name": "Mallory", "id": "@m:x", "color": "#f00"}, "cursor": 1});
-        let entry = states.news(&writer(1), 5, 1, Some(claimed)).unwrap();
+        let entry = states.broadcast(&writer(1), 5, 1, Some(claimed)).unwrap();
         let state: Value = serde_json::from_str(&entry.state).unwrap();
         assert_eq!(
             state,
             json!({"user": {"name": "Alice", "id": "@alice:alpha.example", "color": "#f00"}, "cursor": 1})
         );
         for odd in [json!({"user": 3}), json!({})] {
-            let entry = states.news(&writer(2), 6, 1, Some(odd));
+            let entry = states.broadcast(&writer(2), 6, 1, Some(odd));
             if let Some(entry) = entry {
                 assert!(entry.state.contains("@alice:alpha.example"));
             }
@@ -369,17 +375,18 @@ mod tests {
     }
 
     #[test]
-    fn only_newer_clocks_count_and_the_same_clock_removes() {
+    fn only_newer_clocks_are_accepted_and_an_equal_one_can_remove() {
         let mut states = RoomStates::default();
-        assert!(states.news(&writer(1), 5, 3, Some(json!({}))).is_some());
-        assert!(states.news(&writer(1), 5, 3, Some(json!({"x": 1}))).is_none());
-        assert!(states.news(&writer(1), 5, 2, Some(json!({"x": 1}))).is_none());
-        assert!(states.news(&writer(1), 5, 2, None).is_none());
-        assert_eq!(states.news(&writer(1), 5, 3, None), Some(gone(5, 3)));
+        assert!(states.broadcast(&writer(1), 5, 3, Some(json!({}))).is_some());
+        assert!(states.broadcast(&writer(1), 5, 3, Some(json!({"x": 1}))).is_none());
+        assert!(states.broadcast(&writer(1), 5, 2, Some(json!({"x": 1}))).is_none());
+        assert!(states.broadcast(&writer(1), 5, 2, None).is_none());
+        assert_eq!(states.broadcast(&writer(1), 5, 3, None), Some(gone(5, 3)));
         assert_eq!(states.entries(), []);
     }
 
-    /// T53, T112: another's client id is neither taken over nor removed, nor used while its removal is remembered.
+    /// T53, T112: another device's client id can neither be taken over nor removed, nor used while its removal is
+    /// remembered.
     #[test]
     fn a_client_belongs_to_the_device_that_introduced_it() {
         let mut states = RoomStates::default();
@@ -387,7 +394,7 @@ mod tests {
             device: device_id!("TABLET").to_owned(),
             ..writer(2)
         };
-        assert!(states.news(&writer(1), 5, 1, Some(json!({}))).is_some());
+        assert!(states.broadcast(&writer(1), 5, 1, Some(json!({}))).is_some());
         for other in [tablet, bob()] {
             assert_eq!(states.set(&other, 5, 99, Some(json!({})), 0), Outcome::default());
             assert_eq!(states.set(&other, 5, 99, None, 0), Outcome::default());
@@ -397,14 +404,15 @@ mod tests {
         assert_eq!(states.set(&bob(), 5, 99, Some(json!({})), 0), Outcome::default());
     }
 
-    /// F3: clocks are the client's own. Others accept its return only above the clock of its removal, so it is told of that.
+    /// F3: clocks belong to the client. Other clients accept its return only above the clock of its removal, so it is
+    /// sent that removal.
     #[test]
     fn a_removal_has_the_last_clock_and_a_return_needs_a_higher_one() {
         for by_itself in [true, false] {
             let mut states = RoomStates::default();
             states.set(&writer(1), 5, 7, Some(json!({})), 0);
             let removed = if by_itself {
-                states.news(&writer(1), 5, 7, None)
+                states.broadcast(&writer(1), 5, 7, None)
             } else {
                 states.remove_session(ConnectionId(1), 0).pop()
             };
@@ -416,38 +424,42 @@ mod tests {
             };
             for back in [writer(2), again.clone()] {
                 let outcome = states.set(&back, 5, 7, Some(json!({})), 300);
-                assert_eq!((outcome.news, outcome.answer), (None, Some(gone(5, 7))));
+                assert_eq!((outcome.broadcast, outcome.answer), (None, Some(gone(5, 7))));
             }
             let outcome = states.set(&again, 5, 8, Some(json!({})), 310);
-            assert_eq!(outcome.news.map(|entry| entry.clock), Some(8));
+            assert_eq!(outcome.broadcast.map(|entry| entry.clock), Some(8));
             assert_eq!(outcome.answer, None);
         }
     }
 
-    /// F3: after a restart of the server nothing is remembered here, but other clients remember.
+    /// F3: after a restart this server remembers nothing, but other clients do.
     #[test]
-    fn who_is_new_here_is_asked_to_raise_its_clock() {
+    fn an_unknown_client_is_sent_a_removal_to_raise_its_clock() {
         let mut states = RoomStates::default();
         let outcome = states.set(&writer(1), 5, 7, Some(json!({})), 0);
         assert_eq!(outcome.answer, Some(gone(5, 7)));
         assert_eq!(states.set(&writer(1), 5, 8, Some(json!({})), 0).answer, None);
     }
 
-    /// F4: the line of the first socket is dead, and nobody knows yet.
+    /// F4: the connection of the first socket is broken, which is not detected yet.
     #[test]
-    fn a_newer_socket_of_the_same_device_takes_over() {
+    fn a_newer_socket_of_the_same_device_replaces_the_older() {
         let mut states = RoomStates::default();
         states.set(&writer(1), 5, 3, Some(json!({})), 0);
-        // As a stock client says it when it connects again: with the same clock.
+        // As a stock client reconnects: with the same clock.
         assert_eq!(states.set(&writer(2), 5, 3, Some(json!({})), 0), Outcome::default());
-        assert!(states.news(&writer(2), 5, 4, Some(json!({"cursor": 1}))).is_some());
-        assert_eq!(states.remove_session(ConnectionId(1), 0), [], "the successor is there");
+        assert!(states.broadcast(&writer(2), 5, 4, Some(json!({"cursor": 1}))).is_some());
+        assert_eq!(
+            states.remove_session(ConnectionId(1), 0),
+            [],
+            "the successor is connected"
+        );
         assert_eq!(states.remove_session(ConnectionId(2), 0), [gone(5, 4)]);
     }
 
-    /// Two tabs of one browser repeat each other's states; the end of one does not end the other.
+    /// Two tabs of one browser repeat each other's states; closing one does not remove the other.
     #[test]
-    fn a_tab_that_repeats_another_does_not_take_it_along() {
+    fn closing_a_tab_does_not_remove_a_client_that_it_repeated() {
         let mut states = RoomStates::default();
         let repeats = |session| Writer {
             announces: false,
@@ -457,16 +469,16 @@ mod tests {
         states.set(&writer(2), 6, 1, Some(json!({})), 0);
         states.set(&repeats(2), 5, 3, Some(json!({})), 0);
         assert!(
-            states.news(&repeats(2), 5, 4, Some(json!({}))).is_some(),
-            "told by the other tab"
+            states.broadcast(&repeats(2), 5, 4, Some(json!({}))).is_some(),
+            "sent by the other tab"
         );
-        assert!(states.news(&repeats(1), 5, 5, Some(json!({}))).is_some());
+        assert!(states.broadcast(&repeats(1), 5, 5, Some(json!({}))).is_some());
         assert_eq!(states.remove_session(ConnectionId(2), 0), [gone(6, 1)]);
         assert_eq!(states.remove_session(ConnectionId(1), 0), [gone(5, 5)]);
     }
 
     #[test]
-    fn what_is_of_others_or_known_is_not_relevant() {
+    fn known_entries_and_entries_of_others_are_not_relevant() {
         let mut states = RoomStates::default();
         states.set(&writer(1), 5, 3, Some(json!({})), 0);
         states.set(&bob(), 6, 3, Some(json!({})), 0);
@@ -490,13 +502,13 @@ mod tests {
         }
     }
 
-    /// T112: fake clients and clocks that would wrap.
+    /// T112: fake clients, and clocks that would overflow.
     #[test]
     fn numbers_are_bounded() {
         let mut states = RoomStates::default();
-        assert!(states.news(&writer(1), 5, 1 << 32, Some(json!({}))).is_none());
+        assert!(states.broadcast(&writer(1), 5, 1 << 32, Some(json!({}))).is_none());
         let taken = (0..1_000)
-            .filter(|id| states.news(&writer(*id), *id, 1, Some(json!({}))).is_some())
+            .filter(|id| states.broadcast(&writer(*id), *id, 1, Some(json!({}))).is_some())
             .count();
         assert_eq!(taken, MAX_AWARENESS_CLIENTS_PER_DEVICE, "one device, many sockets");
         for device in 2..10_000 {
@@ -517,7 +529,7 @@ mod tests {
         assert_eq!(states.entries().len(), MAX_AWARENESS_CLIENTS_PER_ROOM);
     }
 
-    /// T112: what is remembered of removed clients is bounded too.
+    /// T112: the memory of removed clients is bounded too.
     #[test]
     fn removed_clients_are_remembered_within_limits() {
         let mut states = RoomStates::default();
@@ -531,26 +543,26 @@ mod tests {
         assert!(states.is_empty());
     }
 
-    /// T57, T112: a server makes up devices of its user as it likes, and takes no more places for it.
+    /// T57, T112: a server can make up devices of its user without getting a higher limit.
     #[test]
-    fn t112_one_user_with_made_up_devices_leaves_room_for_others() {
+    fn t112_one_user_with_made_up_devices_does_not_use_up_the_room_limit() {
         let mut states = RoomStates::default();
         for device in 0..10_000_u64 {
             let mallory = Writer {
                 origin: Origin::Remote,
                 announces: false,
-                user: user_id!("@mallory:liar.example").to_owned(),
+                user: user_id!("@mallory:evil.example").to_owned(),
                 device: format!("D{device}").into(),
                 display_name: None,
             };
             states.set(&mallory, device, 1, Some(json!({})), 0);
         }
         assert_eq!(states.entries().len(), MAX_AWARENESS_CLIENTS_PER_USER);
-        assert!(states.news(&writer(1), 1 << 40, 1, Some(json!({}))).is_some());
+        assert!(states.broadcast(&writer(1), 1 << 40, 1, Some(json!({}))).is_some());
     }
 
     #[test]
-    fn who_is_silent_or_has_gone_is_removed() {
+    fn expired_and_disconnected_clients_are_removed() {
         let mut states = RoomStates::default();
         states.set(&writer(1), 5, 1, Some(json!({})), 0);
         states.set(&bob(), 6, 1, Some(json!({})), 10_000);

@@ -1,6 +1,7 @@
-//! Receipts in the store: one mark for each receipt type, thread and user, which only moves forward.
+//! Stored receipts: one for each receipt type, thread and user, which only moves forward.
 //!
-//! Writers race (two devices, a device and federation): each commit requires the rows that it was decided on.
+//! Concurrent writers are possible (two devices, a device and federation). Must not write a row without a fence on
+//! the rows that the decision was based on.
 
 use ruma::{EventId, RoomId};
 use weft_room::Reader;
@@ -15,25 +16,25 @@ use super::{Ephemeral, Inner, Receipt, ReceiptError};
 /// The thread of events outside of all threads.
 const MAIN: &str = "main";
 
-/// How often a receipt is tried that other receipts of the same user overtake.
+/// How often a receipt is tried again after other receipts of the same user were committed first.
 const MAX_ATTEMPTS: usize = 64;
 
-/// Whether a receipt may name this: nothing (unthreaded), `main`, or the id of a thread's root event.
+/// Whether this is a valid thread of a receipt: empty (unthreaded), `main`, or the id of a thread's root event.
 pub(super) fn is_thread(thread: &str) -> bool {
     thread.is_empty() || thread == MAIN || EventId::parse(thread).is_ok_and(|id| is_short(&id))
 }
 
-/// Whether an id has at most the bytes that the specification allows: other servers' ids come as they are.
+/// Whether an id is at most as long as the specification allows: ids of other servers arrive unchecked.
 pub(super) fn is_short(id: &EventId) -> bool {
     id.as_str().len() <= MAX_EVENT_FIELD_BYTES
 }
 
 impl Ephemeral {
-    /// Keeps a receipt; false where it says nothing new or would move the mark back.
+    /// Stores a receipt; returns false if it is not new or would move the receipt back.
     pub(super) async fn store_receipt(&self, room: &RoomId, receipt: &Receipt) -> Result<bool, ReceiptError> {
         for _ in 1..MAX_ATTEMPTS {
             match self.try_store_receipt(room, receipt).await {
-                // Another receipt of the user was committed in between, so there was progress: decide anew.
+                // Another receipt of the user was committed in between, so there was progress: decide again.
                 Err(ReceiptError::Commit(CommitError::Fence { .. })) => {}
                 stored => return stored,
             }
@@ -85,8 +86,8 @@ impl Ephemeral {
         Ok(true)
     }
 
-    /// Whether an event comes after another in the room's timeline. One that is not here yet counts as later: receipts of
-    /// other servers may arrive before their events.
+    /// Whether an event comes after another in the room's timeline. An event that is not here yet counts as later:
+    /// receipts of other servers may arrive before their events.
     async fn is_ahead(&self, room: &RoomId, event: &EventId, than: &EventId) -> Result<bool, ReceiptError> {
         if event == than {
             return Ok(false);
@@ -99,7 +100,7 @@ impl Ephemeral {
         })
     }
 
-    /// Notes a thread that is new to the user's receipts. The oldest one makes room.
+    /// Records a thread that is new to the user's receipts. The oldest thread is dropped if there are too many.
     async fn note_thread(&self, batch: &mut Batch, room: &RoomId, receipt: &Receipt) -> Result<(), ReceiptError> {
         if receipt.thread.is_empty() || receipt.thread == MAIN {
             return Ok(());

@@ -1,40 +1,40 @@
-//! Who types where, until when. Pure; time is an argument.
+//! Typing users by room, with their timeouts. Pure; time is an argument.
 
 use std::collections::{BTreeMap, HashMap};
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
-/// Longest time that one notice counts, whatever was asked for.
+/// The longest time that one notice is valid, whatever timeout was requested.
 pub(super) const MAX_TIMEOUT_MS: u64 = 120_000;
-/// How long a notice of another server counts; its own renews it more often than that.
+/// How long a notice of another server is valid; that server renews it more often.
 pub(super) const REMOTE_TIMEOUT_MS: u64 = 30_000;
 
-/// Rooms in which nobody types any more and whose last change is still known.
+/// Rooms without typing users whose last change is still remembered.
 const MAX_QUIET_ROOMS: usize = 10_000;
 
-/// A room in which somebody types.
+/// A room with typing users.
 #[derive(Debug, Default)]
 struct RoomTyping {
-    /// When each stops, milliseconds since 1970. Never empty.
+    /// The time at which each user's notice expires, milliseconds since 1970. Never empty.
     until: BTreeMap<OwnedUserId, u64>,
     serial: u64,
 }
 
-/// See the module. Rooms keep their serial for a while after the last one stops, so that `/sync` can tell that it
-/// changed. Of rooms that were dropped it is the highest serial of all of these: a client whose token is older is told
-/// once more that nobody types.
+/// See the module. Rooms keep their serial for a while after the last user stops, so that `/sync` can report the
+/// change. Dropped rooms share the highest serial of all of them: a client with an older token gets the empty list
+/// once more.
 #[derive(Debug, Default)]
 pub(super) struct Typing {
     rooms: HashMap<OwnedRoomId, RoomTyping>,
     quiet: HashMap<OwnedRoomId, u64>,
-    /// The quiet rooms by their serials: the oldest are dropped first.
+    /// The rooms without typing users by their serials: the oldest are dropped first.
     quiet_by_serial: BTreeMap<u64, OwnedRoomId>,
     dropped: u64,
     serial: u64,
 }
 
 impl Typing {
-    /// Sets or ends one user's typing; whether the list of the room changed.
+    /// Sets or ends one user's typing; returns whether the list of the room changed.
     pub(super) fn set(&mut self, room: &RoomId, user: &UserId, until: Option<u64>) -> bool {
         let changed = match until {
             Some(until) => self
@@ -55,7 +55,7 @@ impl Typing {
         changed
     }
 
-    /// Ends what is over; the rooms whose list changed.
+    /// Removes expired notices; returns the rooms whose list changed.
     pub(super) fn expire(&mut self, now: u64) -> Vec<OwnedRoomId> {
         let mut changed = Vec::new();
         for (room, typing) in &mut self.rooms {
@@ -76,7 +76,7 @@ impl Typing {
         }
     }
 
-    /// Of the last change of any room.
+    /// The serial of the last change of any room.
     pub(super) fn serial(&self) -> u64 {
         self.serial
     }
@@ -109,13 +109,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn typing_ends_by_itself_or_by_word_and_changes_the_serial() {
+    fn typing_ends_by_timeout_or_request_and_changes_the_serial() {
         let mut typing = Typing::default();
         let (room, alice, bob) = (room_id!("!a:x"), user_id!("@alice:x"), user_id!("@bob:x"));
         assert_eq!(typing.in_room(room), (vec![], 0));
         assert!(typing.set(room, alice, Some(100)));
         let (_, first) = typing.in_room(room);
-        assert!(!typing.set(room, alice, Some(200)), "a renewal is no change");
+        assert!(!typing.set(room, alice, Some(200)), "a renewal is not a change");
         assert!(typing.set(room, bob, Some(150)));
         assert_eq!(typing.in_room(room).0, [alice, bob]);
         assert_eq!(typing.expire(150), [room]);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_in_which_nobody_types_take_no_room_for_ever_and_their_end_is_told() {
+    fn rooms_without_typing_users_are_dropped_and_their_last_change_is_still_reported() {
         let mut typing = Typing::default();
         let alice = user_id!("@alice:x");
         let room = |number: usize| RoomId::parse(format!("!{number}:x")).unwrap();
@@ -144,7 +144,7 @@ mod tests {
         let (nobody, serial) = typing.in_room(&room(0));
         assert!(
             nobody.is_empty() && serial > token,
-            "an older token is told that alice stopped"
+            "a client with an older token learns that alice stopped"
         );
         assert!(serial < typing.in_room(&room(MAX_QUIET_ROOMS)).1);
     }

@@ -1,26 +1,26 @@
-//! Who is there, in what order it became known, until when it counts. Pure; time is an argument.
+//! Presence states in the order of their changes, with their expiry. Pure; time is an argument.
 
 use std::collections::{BTreeMap, HashMap};
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId, ServerName, UserId, presence::PresenceState};
 use weft_wire::limits::{MAX_PRESENCE_USERS, MAX_PRESENCE_USERS_PER_SERVER};
 
-/// How long it stays known that somebody has gone, so that whoever looks away for a while hears of it.
+/// How long an offline user is remembered, so that a client that syncs rarely still gets the change.
 const REMEMBER_OFFLINE_MS: u64 = 60 * 60 * 1_000;
 
-/// What a user says of himself, or what his server says.
+/// The presence of a user, as the user or their server set it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserPresence {
     /// Online, unavailable (idle), offline.
     pub presence: PresenceState,
-    /// A few words of his own.
+    /// The status message.
     pub status: Option<String>,
-    /// When he last did something, milliseconds since 1970.
+    /// The time of the last activity, milliseconds since 1970.
     pub last_active: Option<u64>,
 }
 
 impl UserPresence {
-    /// Of somebody of whom nothing is known.
+    /// The presence of an unknown user.
     pub(super) const fn nothing() -> Self {
         Self {
             presence: PresenceState::Offline,
@@ -32,40 +32,40 @@ impl UserPresence {
 
 #[derive(Debug)]
 struct Entry {
-    seen: UserPresence,
-    /// When it ends, milliseconds since 1970.
+    state: UserPresence,
+    /// The time at which it expires, milliseconds since 1970.
     until: u64,
-    /// When other servers were last told.
-    told: u64,
+    /// When it was last sent to other servers.
+    sent: u64,
     serial: u64,
-    /// The presence is what the user's syncs ask for, and not what the user set.
-    by_sync: bool,
+    /// The presence comes from the user's syncs, and was not set by the user.
+    from_sync: bool,
 }
 
-/// What one device's newest sync asked for.
+/// The newest sync of one device.
 #[derive(Debug)]
 struct DeviceSync {
     presence: PresenceState,
     until: u64,
 }
 
-/// See the module. Every change has a number of its own, by which `/sync` knows what is new.
+/// See the module. Every change has a serial, by which `/sync` finds new changes.
 #[derive(Debug)]
 pub(super) struct States {
     users: HashMap<OwnedUserId, Entry>,
     order: BTreeMap<u64, OwnedUserId>,
     /// Syncs of our users by device.
     syncs: HashMap<OwnedUserId, HashMap<OwnedDeviceId, DeviceSync>>,
-    /// Whose users have accounts here, and so are as many as may be.
+    /// This server, whose users have accounts here and need no further limit.
     us: OwnedServerName,
-    /// Users of each other server, and of all of them.
+    /// The number of users of each other server, and of all of them.
     of_server: HashMap<OwnedServerName, usize>,
     others: usize,
     serial: u64,
 }
 
 impl States {
-    /// Nobody is there. Numbers go on from `serial`.
+    /// All users are offline. Serials continue from `serial`.
     pub(super) fn new(us: OwnedServerName, serial: u64) -> Self {
         Self {
             us,
@@ -78,39 +78,40 @@ impl States {
         }
     }
 
-    /// Takes what is said of a user until then; whether anybody has to hear of it. Of other servers nobody new is taken
-    /// where there are too many, of his server or of all: they take no places from our own users.
-    pub(super) fn set(&mut self, user: &UserId, seen: UserPresence, until: u64) -> bool {
+    /// Sets the presence of a user until the given time; returns whether it changed. New users of other servers are
+    /// ignored above the limits for their server and for all servers; users of this server don't count towards these
+    /// limits.
+    pub(super) fn set(&mut self, user: &UserId, state: UserPresence, until: u64) -> bool {
         let Some(entry) = self.users.get_mut(user) else {
-            return seen.presence != PresenceState::Offline && self.add(user, seen, until);
+            return state.presence != PresenceState::Offline && self.add(user, state, until);
         };
         entry.until = until;
-        entry.by_sync = false;
-        let changed = entry.seen.presence != seen.presence || entry.seen.status != seen.status;
-        entry.seen = seen;
+        entry.from_sync = false;
+        let changed = entry.state.presence != state.presence || entry.state.status != state.status;
+        entry.state = state;
         if changed {
             self.touch(user);
         }
         changed
     }
 
-    fn add(&mut self, user: &UserId, seen: UserPresence, until: u64) -> bool {
-        if user.server_name() != self.us && !self.take_place(user.server_name()) {
+    fn add(&mut self, user: &UserId, state: UserPresence, until: u64) -> bool {
+        if user.server_name() != self.us && !self.reserve_entry(user.server_name()) {
             return false;
         }
         let entry = Entry {
-            seen,
+            state,
             until,
-            told: 0,
+            sent: 0,
             serial: 0,
-            by_sync: false,
+            from_sync: false,
         };
         self.users.insert(user.to_owned(), entry);
         self.touch(user);
         true
     }
 
-    fn take_place(&mut self, server: &ServerName) -> bool {
+    fn reserve_entry(&mut self, server: &ServerName) -> bool {
         let of_server = self.of_server.entry(server.to_owned()).or_default();
         if self.others >= MAX_PRESENCE_USERS || *of_server >= MAX_PRESENCE_USERS_PER_SERVER {
             return false;
@@ -120,15 +121,16 @@ impl States {
         true
     }
 
-    /// What is known of a user.
+    /// The known presence of a user.
     pub(super) fn of(&self, user: &UserId) -> UserPresence {
         self.users
             .get(user)
-            .map_or_else(UserPresence::nothing, |entry| entry.seen.clone())
+            .map_or_else(UserPresence::nothing, |entry| entry.state.clone())
     }
 
-    /// A device of a user of ours syncs with this presence until then: the user is online while any device asks for that,
-    /// else unavailable. What the user set stands, unless no device is online. Whether anybody has to hear of it.
+    /// A device of one of our users syncs with this presence until the given time: the user is online while any
+    /// device syncs as online, otherwise unavailable. A presence that the user set has priority, unless no device is
+    /// online. Returns whether the presence changed.
     pub(super) fn syncs(
         &mut self,
         user: &UserId,
@@ -147,8 +149,8 @@ impl States {
             PresenceState::Unavailable
         };
         let known = self.of(user);
-        let was_by_sync = self.users.get(user).is_some_and(|entry| entry.by_sync);
-        let is_set = known.presence == PresenceState::Unavailable && !was_by_sync;
+        let was_from_sync = self.users.get(user).is_some_and(|entry| entry.from_sync);
+        let is_set = known.presence == PresenceState::Unavailable && !was_from_sync;
         if is_set || known.presence == by_syncs {
             self.prolong(user, until);
             return false;
@@ -158,26 +160,26 @@ impl States {
         } else {
             known.last_active.or(Some(now))
         };
-        let seen = UserPresence {
+        let state = UserPresence {
             presence: by_syncs,
             last_active,
             ..known
         };
-        let changed = self.set(user, seen, until);
+        let changed = self.set(user, state, until);
         if let Some(entry) = self.users.get_mut(user) {
-            entry.by_sync = true;
+            entry.from_sync = true;
         }
         changed
     }
 
-    /// What is known of a user counts until then at least.
+    /// Extends the expiry of a user's presence to at least this time.
     pub(super) fn prolong(&mut self, user: &UserId, until: u64) {
         if let Some(entry) = self.users.get_mut(user) {
             entry.until = entry.until.max(until);
         }
     }
 
-    /// The changes after a number, oldest first, each user once.
+    /// The changes after a serial, oldest first, each user once.
     pub(super) fn after(&self, serial: u64, limit: usize) -> Vec<(u64, OwnedUserId)> {
         let later = self.order.range(serial.saturating_add(1)..);
         later
@@ -186,12 +188,12 @@ impl States {
             .collect()
     }
 
-    /// Of the last change.
+    /// The serial of the last change.
     pub(super) const fn serial(&self) -> u64 {
         self.serial
     }
 
-    /// Ends what is over; who has gone by that.
+    /// Expires presence; returns the users who became offline.
     pub(super) fn expire(&mut self, now: u64) -> Vec<OwnedUserId> {
         let over = |(user, entry): (&OwnedUserId, &Entry)| (entry.until <= now).then(|| user.clone());
         let mut gone = Vec::new();
@@ -203,22 +205,22 @@ impl States {
         gone
     }
 
-    /// Whether the user has gone now; one who had gone before is forgotten.
+    /// Returns whether the user became offline; an offline user is removed.
     fn end(&mut self, user: &UserId, now: u64) -> bool {
         let Some(entry) = self.users.get_mut(user) else {
             return false;
         };
-        if entry.seen.presence == PresenceState::Offline {
-            self.forget(user);
+        if entry.state.presence == PresenceState::Offline {
+            self.remove(user);
             return false;
         }
-        entry.seen.presence = PresenceState::Offline;
+        entry.state.presence = PresenceState::Offline;
         entry.until = now.saturating_add(REMEMBER_OFFLINE_MS);
         self.touch(user);
         true
     }
 
-    fn forget(&mut self, user: &UserId) {
+    fn remove(&mut self, user: &UserId) {
         self.syncs.remove(user);
         if let Some(entry) = self.users.remove(user) {
             self.order.remove(&entry.serial);
@@ -230,19 +232,19 @@ impl States {
         self.of_server.retain(|_, count| *count > 0);
     }
 
-    /// Our users who are there and of whom other servers haven't been told since then.
-    pub(super) fn untold(&self, since: u64) -> Vec<OwnedUserId> {
-        let untold = |entry: &Entry| entry.seen.presence != PresenceState::Offline && entry.told < since;
+    /// Our online users whose presence was not sent to other servers since then.
+    pub(super) fn due_for_renewal(&self, since: u64) -> Vec<OwnedUserId> {
+        let due_for_renewal = |entry: &Entry| entry.state.presence != PresenceState::Offline && entry.sent < since;
         let ours = self.users.iter().filter(|(user, _)| user.server_name() == self.us);
-        ours.filter(|(_, entry)| untold(entry))
+        ours.filter(|(_, entry)| due_for_renewal(entry))
             .map(|(user, _)| user.clone())
             .collect()
     }
 
-    /// Other servers are being told about a user.
-    pub(super) fn note_told(&mut self, user: &UserId, now: u64) {
+    /// Records that a user's presence is sent to other servers.
+    pub(super) fn note_sent(&mut self, user: &UserId, now: u64) {
         if let Some(entry) = self.users.get_mut(user) {
-            entry.told = now;
+            entry.sent = now;
         }
     }
 
@@ -280,16 +282,16 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_once_and_the_newest_of_each_user_only() {
+    fn each_user_is_reported_once_with_the_newest_change() {
         let (alice, bob) = (user_id!("@alice:a.test"), user_id!("@bob:b.test"));
         let mut states = States::new(us(), 40);
         assert!(
             !states.set(alice, UserPresence::nothing(), 100),
-            "that nobody is there is no news"
+            "an unknown user going offline is not a change"
         );
         assert!(states.set(alice, online(""), 100));
         assert!(states.set(bob, online(""), 100));
-        assert!(!states.set(alice, online(""), 200), "said again is no change");
+        assert!(!states.set(alice, online(""), 200), "an equal presence is not a change");
         assert_eq!(named(&states, 40), ["alice", "bob"]);
         assert!(states.set(alice, online("at lunch"), 200));
         assert_eq!(named(&states, 40), ["bob", "alice"]);
@@ -300,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_heard_of_goes_and_is_forgotten_later() {
+    fn expired_users_become_offline_and_are_removed_later() {
         let alice = user_id!("@alice:c.test");
         let mut states = States::new(us(), 0);
         states.set(alice, online(""), 100);
@@ -311,7 +313,7 @@ mod tests {
         assert!(states.expire(100).is_empty());
         assert_eq!(states.expire(150), [alice]);
         assert_eq!(states.of(alice).presence, PresenceState::Offline);
-        assert_eq!(named(&states, 1), ["alice"], "that she has gone is news");
+        assert_eq!(named(&states, 1), ["alice"], "going offline is a change");
         assert!(states.expire(150).is_empty());
         assert!(states.expire(150 + REMEMBER_OFFLINE_MS).is_empty());
         assert!(states.after(0, 100).is_empty());
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_cannot_fill_the_list() {
+    fn one_server_cannot_fill_the_list() {
         let mut states = States::new(us(), 0);
         let user = |number: usize| UserId::parse(format!("@u{number}:b.test")).unwrap();
         for number in 0..MAX_PRESENCE_USERS_PER_SERVER + 10 {
@@ -330,22 +332,22 @@ mod tests {
         assert_eq!(states.others, MAX_PRESENCE_USERS_PER_SERVER + 1);
         for number in 0..=MAX_PRESENCE_USERS_PER_SERVER {
             let ours = UserId::parse(format!("@u{number}:a.test")).unwrap();
-            assert!(states.set(&ours, online(""), 100), "our users are as many as may be");
+            assert!(states.set(&ours, online(""), 100), "our own users are not limited");
         }
         assert!(states.set(&user(0), online("still here"), 100));
     }
 
     #[test]
-    fn other_servers_are_told_again_of_those_who_are_there() {
+    fn the_presence_of_online_users_is_sent_to_other_servers_again() {
         let (alice, bob) = (user_id!("@alice:a.test"), user_id!("@bob:b.test"));
         let mut states = States::new(us(), 0);
         states.set(alice, online(""), 100);
         states.set(bob, online(""), 100);
-        assert_eq!(states.untold(10), [alice]);
-        states.note_told(alice, 10);
-        assert_eq!(states.untold(10), [] as [OwnedUserId; 0]);
-        assert_eq!(states.untold(11), [alice]);
+        assert_eq!(states.due_for_renewal(10), [alice]);
+        states.note_sent(alice, 10);
+        assert_eq!(states.due_for_renewal(10), [] as [OwnedUserId; 0]);
+        assert_eq!(states.due_for_renewal(11), [alice]);
         states.expire(100);
-        assert_eq!(states.untold(11), [] as [OwnedUserId; 0]);
+        assert_eq!(states.due_for_renewal(11), [] as [OwnedUserId; 0]);
     }
 }

@@ -1,4 +1,4 @@
-//! Who is told of whose cursor.
+//! Which sockets and servers receive whose awareness.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub fn world() -> World {
 }
 
 impl World {
-    /// Lets time pass.
+    /// Advances the clock.
     pub fn pass(&self, milliseconds: u64) {
         self.clock.advance(milliseconds);
     }
@@ -83,14 +83,14 @@ fn entries(subscription: &mut RoomSubscription) -> Vec<Entry> {
     }
 }
 
-fn told(subscription: &mut RoomSubscription) -> Vec<(u64, Value)> {
+fn received(subscription: &mut RoomSubscription) -> Vec<(u64, Value)> {
     let entries = entries(subscription).into_iter();
     entries
         .map(|entry| (entry.client, serde_json::from_str(&entry.state).unwrap()))
         .collect()
 }
 
-/// The same as the vectors write it.
+/// The same in the form of the vectors.
 pub fn shown(subscription: &mut RoomSubscription) -> Value {
     let entries = entries(subscription).into_iter();
     entries
@@ -102,7 +102,7 @@ pub fn shown(subscription: &mut RoomSubscription) -> Value {
 }
 
 #[tokio::test]
-async fn a_cursor_reaches_the_sockets_here_and_the_other_server() {
+async fn a_cursor_is_sent_to_local_sockets_and_the_other_server() {
     let world = world();
     let mut reader = subscribe(&world.fanout, 2);
     world
@@ -110,7 +110,7 @@ async fn a_cursor_reaches_the_sockets_here_and_the_other_server() {
         .local(&socket(1), vec![entry(7, 1, &json!({"cursor": 3}))], true)
         .await;
     let state = json!({"cursor": 3, "user": {"id": alice(), "name": "Alice"}});
-    assert_eq!(told(&mut reader), [(7, state.clone())]);
+    assert_eq!(received(&mut reader), [(7, state.clone())]);
     let sent = world.net.0.lock().unwrap();
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].0, "dev.weft.awareness");
@@ -119,7 +119,7 @@ async fn a_cursor_reaches_the_sockets_here_and_the_other_server() {
 }
 
 #[tokio::test]
-async fn what_is_no_state_is_left_out_and_disturbs_nobody() {
+async fn an_invalid_state_is_left_out_and_does_not_affect_others() {
     let world = world();
     let mut reader = subscribe(&world.fanout, 2);
     let too_large = json!({"x": "y".repeat(3_000)});
@@ -136,14 +136,17 @@ async fn what_is_no_state_is_left_out_and_disturbs_nobody() {
     ];
     world.awareness.local(&socket(1), entries, true).await;
     assert_eq!(
-        told(&mut reader).iter().map(|(client, _)| *client).collect::<Vec<_>>(),
+        received(&mut reader)
+            .iter()
+            .map(|(client, _)| *client)
+            .collect::<Vec<_>>(),
         [9]
     );
 }
 
-/// T53, T58: a server speaks for its own joined users only.
+/// T53, T58: a server may send EDUs only about its own joined users.
 #[tokio::test]
-async fn an_edu_must_come_from_the_users_own_server() {
+async fn an_edu_must_be_sent_by_the_users_own_server() {
     let world = world();
     let forged = world
         .awareness
@@ -167,7 +170,7 @@ async fn an_edu_must_come_from_the_users_own_server() {
 }
 
 #[tokio::test]
-async fn somebody_live_elsewhere_is_seen_and_makes_seals_quick() {
+async fn a_remote_client_is_shown_and_reported_as_remote_presence() {
     let world = world();
     let mut reader = subscribe(&world.fanout, 2);
     world
@@ -178,23 +181,26 @@ async fn somebody_live_elsewhere_is_seen_and_makes_seals_quick() {
         )
         .await
         .unwrap();
-    assert_eq!(told(&mut reader), [(7, json!({"user": {"id": bob(), "name": "bob"}}))]);
+    assert_eq!(
+        received(&mut reader),
+        [(7, json!({"user": {"id": bob(), "name": "bob"}}))]
+    );
     assert_eq!(*world.membership_view.seen_remote.lock().unwrap(), 1);
     assert!(
         world.net.0.lock().unwrap().is_empty(),
-        "what came by federation does not go out again"
+        "EDUs received by federation are not sent again"
     );
     world
         .awareness
         .remote(server_name!("beta.example"), edu(7, 2, None))
         .await
         .unwrap();
-    assert_eq!(told(&mut reader), [(7, Value::Null)]);
+    assert_eq!(received(&mut reader), [(7, Value::Null)]);
     assert_eq!(*world.membership_view.seen_remote.lock().unwrap(), 1);
 }
 
 #[tokio::test]
-async fn a_local_client_is_not_taken_over_from_elsewhere() {
+async fn a_local_client_cannot_be_taken_over_by_an_edu() {
     let world = world();
     world
         .awareness
@@ -209,7 +215,7 @@ async fn a_local_client_is_not_taken_over_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn who_leaves_or_falls_silent_is_gone_for_everybody() {
+async fn a_client_that_leaves_or_expires_is_removed_for_all() {
     let world = world();
     world
         .awareness
@@ -222,22 +228,18 @@ async fn who_leaves_or_falls_silent_is_gone_for_everybody() {
         .unwrap();
     let mut reader = subscribe(&world.fanout, 2);
     world.awareness.leave(&socket(1)).await;
-    assert_eq!(told(&mut reader), [(7, Value::Null)]);
+    assert_eq!(received(&mut reader), [(7, Value::Null)]);
     world.clock.advance(AWARENESS_EXPIRY_MS + 1);
     world.awareness.expire();
-    assert_eq!(told(&mut reader), [(8, Value::Null)]);
+    assert_eq!(received(&mut reader), [(8, Value::Null)]);
     assert!(world.awareness.states(room()).is_empty());
     let last = world.net.0.lock().unwrap().last().cloned().unwrap();
-    assert_eq!(
-        last.1["state"],
-        Value::Null,
-        "the other server is told that the socket has gone"
-    );
+    assert_eq!(last.1["state"], Value::Null, "the other server receives the removal");
 }
 
-/// T57: a flood of changes leaves one entry a client to tell, however slow the reader is.
+/// T57: a flood of changes leaves one queued entry for each client, however slow the reader is.
 #[tokio::test]
-async fn a_flood_does_not_grow_a_queue() {
+async fn a_flood_of_changes_does_not_grow_a_queue() {
     let world = world();
     let mut reader = subscribe(&world.fanout, 2);
     for clock in 1..10_000 {
@@ -247,7 +249,7 @@ async fn a_flood_does_not_grow_a_queue() {
             .await
             .unwrap();
     }
-    let told = told(&mut reader);
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].1["at"], 9_999);
+    let received = received(&mut reader);
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].1["at"], 9_999);
 }

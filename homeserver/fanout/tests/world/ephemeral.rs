@@ -1,4 +1,4 @@
-//! Typing and receipts: who is told, who may say it, and what `/sync` finds.
+//! Typing and receipts: who is notified, who may send them, and what `/sync` returns.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ fn receipt(user: &ruma::UserId, kind: &str, event: &ruma::EventId) -> Receipt {
 }
 
 #[tokio::test]
-async fn typing_wakes_members_goes_out_and_ends() {
+async fn typing_wakes_members_is_sent_and_ends() {
     let world = world().await;
     let watch = world.fanout.user_watch(alice());
     world.ephemeral.set_typing(room(), alice(), Some(500)).await;
@@ -68,9 +68,9 @@ async fn typing_wakes_members_goes_out_and_ends() {
     assert!(world.ephemeral.typing(room()).0.is_empty());
 }
 
-/// T50: typing for somebody else's user.
+/// T50: typing about a user of another server.
 #[tokio::test]
-async fn a_server_speaks_for_its_own_users() {
+async fn edus_about_users_of_other_servers_are_refused() {
     let world = world().await;
     let origin = server_name!("beta.example");
     let forged = world.ephemeral.typing_edu(origin, room(), alice(), true).await;
@@ -92,7 +92,7 @@ async fn a_server_speaks_for_its_own_users() {
 }
 
 #[tokio::test]
-async fn a_receipt_is_found_once_and_private_ones_by_their_owner() {
+async fn a_receipt_is_returned_once_and_a_private_one_only_to_its_owner() {
     let world = world().await;
     let now = || world.store.positions().visible();
     let start = now();
@@ -138,9 +138,9 @@ async fn a_receipt_is_found_once_and_private_ones_by_their_owner() {
     assert_eq!(up_to.as_deref(), Some(event_id!("$b")));
 }
 
-/// Bug 9 of the review: two receipts of a user that are stored at once left a row of the stream behind.
+/// Bug 9 of the review: two concurrent receipts of a user left a stale row of the stream.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn receipts_that_are_stored_at_once_leave_one_mark() {
+async fn concurrent_receipts_leave_one_row_for_each_thread() {
     let world = world().await;
     let mut writers = tokio::task::JoinSet::new();
     for n in 0..40 {
@@ -170,9 +170,9 @@ async fn receipts_that_are_stored_at_once_leave_one_mark() {
     );
 }
 
-/// T128: a server made up threads, each of them a row that everybody is told of.
+/// T128: a server made up threads, each of which became a row that every member received.
 #[tokio::test]
-async fn threads_of_receipts_are_event_ids_and_few() {
+async fn threads_of_receipts_are_event_ids_and_limited_in_number() {
     let world = world().await;
     let origin = server_name!("beta.example");
     let in_thread = |thread: String| Receipt {
@@ -211,7 +211,7 @@ async fn threads_of_receipts_are_event_ids_and_few() {
     let threads: Vec<&str> = receipts.iter().map(|((_, _, thread, _), _)| thread.as_str()).collect();
     assert!(
         !threads.contains(&"$root9") && threads.contains(&"$root10"),
-        "the oldest went"
+        "the oldest is dropped"
     );
     world
         .ephemeral

@@ -1,4 +1,5 @@
-//! A room with alice and carol here and bob on another server, a clock that stands still, and a net that remembers.
+//! A room with alice and carol on this server and bob on another, a clock that tests set, and a sink that records
+//! EDUs.
 
 use std::{
     collections::BTreeSet,
@@ -70,7 +71,7 @@ impl MembershipView for FakeMembershipView {
     }
 }
 
-/// An EDU as it would go out: type, content, and the key under which a newer one replaces it.
+/// A sent EDU: type, content, and the key under which a newer one replaces it.
 pub type Sent = (&'static str, Value, Option<String>);
 
 #[derive(Default)]

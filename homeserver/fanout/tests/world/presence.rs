@@ -1,4 +1,4 @@
-//! Presence: who hears of it, who may say it, and how it ends.
+//! Presence: who receives it, who may send it, and how it expires.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub fn world() -> World {
 }
 
 impl World {
-    /// What went out since the last call.
+    /// The EDUs since the last call.
     fn sent(&self) -> Vec<Value> {
         let sent = std::mem::take(&mut *self.net.0.lock().unwrap());
         assert!(sent.iter().all(|(kind, _, _)| *kind == "m.presence"));
@@ -47,7 +47,7 @@ fn online(user: &UserId) -> PresenceEntry {
 }
 
 #[tokio::test]
-async fn what_a_user_says_is_told_to_servers_and_to_companions_alone() {
+async fn presence_is_sent_only_to_servers_and_users_that_share_a_room() {
     let world = world();
     let carol = user_id!("@carol:alpha.example");
     let (nothing, start) = world.presence.changes_since(carol, None).await;
@@ -61,17 +61,17 @@ async fn what_a_user_says_is_told_to_servers_and_to_companions_alone() {
         .set(alice(), PresenceState::Online, Some("writing".to_owned()))
         .await;
     let sent = world.sent();
-    assert_eq!(sent.len(), 1, "said again is no news: {sent:?}");
+    assert_eq!(sent.len(), 1, "an equal presence is not sent again: {sent:?}");
     assert_eq!(sent[0]["user_id"], alice().as_str());
     assert_eq!(
         (&sent[0]["presence"], &sent[0]["status_msg"]),
         (&"online".into(), &"writing".into())
     );
 
-    let (news, told) = world.presence.changes_since(carol, Some(start)).await;
-    assert_eq!(news.len(), 1);
-    assert_eq!(news[0].1.status.as_deref(), Some("writing"));
-    assert!(world.presence.changes_since(carol, Some(told)).await.0.is_empty());
+    let (changes, serial) = world.presence.changes_since(carol, Some(start)).await;
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].1.status.as_deref(), Some("writing"));
+    assert!(world.presence.changes_since(carol, Some(serial)).await.0.is_empty());
     assert_eq!(
         world.presence.get(carol, alice()).await.unwrap().presence,
         PresenceState::Online
@@ -92,13 +92,13 @@ async fn what_a_user_says_is_told_to_servers_and_to_companions_alone() {
 }
 
 #[tokio::test]
-async fn who_asks_for_nothing_any_more_has_gone() {
+async fn a_user_without_requests_becomes_offline() {
     let world = world();
     world
         .presence
         .record_activity(alice(), desk(), PresenceState::Offline, 0)
         .await;
-    assert!(world.sent().is_empty(), "who wants to be taken for away is");
+    assert!(world.sent().is_empty(), "a sync with `offline` keeps the user offline");
     world
         .presence
         .record_activity(alice(), desk(), PresenceState::Online, 60_000)
@@ -115,7 +115,7 @@ async fn who_asks_for_nothing_any_more_has_gone() {
     assert_eq!(sent.len(), 1);
     assert_eq!(
         sent[0]["presence"], "unavailable",
-        "a question does not change what was said"
+        "a sync does not change a presence that the user set"
     );
     world.clock.advance(30_000);
     world.presence.expire().await;
@@ -125,7 +125,7 @@ async fn who_asks_for_nothing_any_more_has_gone() {
 }
 
 #[tokio::test]
-async fn other_servers_are_told_again_before_they_take_somebody_for_gone() {
+async fn presence_is_sent_again_before_other_servers_expire_it() {
     let world = world();
     world
         .presence
@@ -144,7 +144,7 @@ async fn other_servers_are_told_again_before_they_take_somebody_for_gone() {
     world.clock.advance(1_000);
     world.presence.expire().await;
     assert_eq!(world.sent()[0]["presence"], "online");
-    // What others said counts for half an hour.
+    // Presence from other servers is valid for half an hour.
     let beta = server_name!("beta.example");
     world.presence.edu(beta, online(bob())).unwrap();
     world.clock.advance(29 * 60_000);
@@ -161,13 +161,13 @@ async fn other_servers_are_told_again_before_they_take_somebody_for_gone() {
     );
     assert!(
         world.sent().iter().all(|sent| sent["user_id"] == alice().as_str()),
-        "each server speaks for its own users"
+        "each server sends the presence of its own users"
     );
 }
 
-/// T52: presence for somebody else's user.
+/// T52: presence of a user of another server.
 #[tokio::test]
-async fn t52_a_server_says_how_its_own_users_are() {
+async fn t52_presence_about_users_of_other_servers_is_refused() {
     let world = world();
     let beta = server_name!("beta.example");
     for user in [alice(), user_id!("@bob:gamma.example")] {
@@ -191,15 +191,11 @@ async fn t52_a_server_says_how_its_own_users_are() {
     );
     let stranger = user_id!("@stranger:beta.example");
     world.presence.edu(beta, online(stranger)).unwrap();
-    assert_eq!(
-        world.presence.get(alice(), stranger).await,
-        None,
-        "he shares no room with her"
-    );
+    assert_eq!(world.presence.get(alice(), stranger).await, None, "they share no room");
 }
 
 #[tokio::test]
-async fn more_than_fits_into_an_answer_comes_with_the_next() {
+async fn changes_over_the_limit_of_a_response_are_in_the_next() {
     let world = world();
     let beta = server_name!("beta.example");
     let start = world.presence.changes_since(alice(), None).await.1;
@@ -208,15 +204,15 @@ async fn more_than_fits_into_an_answer_comes_with_the_next() {
         world.presence.edu(beta, online(&user)).unwrap();
     }
     world.presence.edu(beta, online(bob())).unwrap();
-    let (first, told) = world.presence.changes_since(alice(), Some(start)).await;
-    assert!(first.is_empty(), "none of the first hundred shares a room with her");
-    let (second, _) = world.presence.changes_since(alice(), Some(told)).await;
+    let (first, serial) = world.presence.changes_since(alice(), Some(start)).await;
+    assert!(first.is_empty(), "none of the first hundred shares a room with alice");
+    let (second, _) = world.presence.changes_since(alice(), Some(serial)).await;
     assert_eq!(second.len(), 1);
 }
 
 /// W12: `set_presence=unavailable` on a sync, with one device and with two.
 #[tokio::test]
-async fn a_user_is_online_while_any_device_syncs_so() {
+async fn a_user_is_online_while_any_device_syncs_as_online() {
     let world = world();
     let presence = async || world.presence.get(alice(), alice()).await.unwrap().presence;
     let syncs = async |device: &'static str, presence: PresenceState| {
@@ -230,13 +226,13 @@ async fn a_user_is_online_while_any_device_syncs_so() {
     syncs("DESK", PresenceState::Online).await;
     assert_eq!(presence().await, PresenceState::Online);
     syncs("PHONE", PresenceState::Unavailable).await;
-    assert_eq!(presence().await, PresenceState::Online, "the other device is");
+    assert_eq!(presence().await, PresenceState::Online, "the other device is online");
     syncs("DESK", PresenceState::Unavailable).await;
     assert_eq!(presence().await, PresenceState::Unavailable);
     world.presence.set(alice(), PresenceState::Online, None).await;
     syncs("PHONE", PresenceState::Unavailable).await;
     assert_eq!(presence().await, PresenceState::Unavailable);
-    // What the user set stands against a sync that merely asks.
+    // A presence that the user set has priority over one from a sync.
     world.presence.set(alice(), PresenceState::Unavailable, None).await;
     syncs("PHONE", PresenceState::Online).await;
     assert_eq!(presence().await, PresenceState::Unavailable);

@@ -1,4 +1,4 @@
-//! Every vector of `spec/vectors/awareness`: what sockets of one document say of their clients, and what others are shown.
+//! Every vector of `spec/vectors/awareness`: what the sockets of one document send, and what other clients are shown.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -53,28 +53,28 @@ impl Sockets {
     }
 }
 
-/// A state as JSON, or its text where it is a string.
-fn entry(said: &Value) -> Entry {
-    let state = said["text"]
+/// A state as JSON, or its text if it is a string.
+fn entry(given: &Value) -> Entry {
+    let state = given["text"]
         .as_str()
-        .map_or_else(|| said["state"].to_string(), str::to_owned);
+        .map_or_else(|| given["state"].to_string(), str::to_owned);
     Entry {
-        client: said["client_id"].as_u64().unwrap(),
-        clock: said["clock"].as_u64().unwrap(),
+        client: given["client_id"].as_u64().unwrap(),
+        clock: given["clock"].as_u64().unwrap(),
         state,
     }
 }
 
-/// The entries that a step says: `many` stands for as many with client ids that follow one another.
+/// The entries of a step: `many` stands for this number of entries with consecutive client ids.
 fn entries(step: &Value) -> Vec<Entry> {
-    let said = step["entries"].as_array().into_iter().flatten().map(entry);
+    let given = step["entries"].as_array().into_iter().flatten().map(entry);
     let first = step["first"].as_u64().unwrap_or_default();
     let many = (first..first + step["many"].as_u64().unwrap_or_default()).map(|client| Entry {
         client,
         clock: 1,
         state: "{}".to_owned(),
     });
-    said.chain(many).collect()
+    given.chain(many).collect()
 }
 
 fn show(entries: &[Entry]) -> Value {
@@ -87,7 +87,7 @@ fn show(entries: &[Entry]) -> Value {
         .collect()
 }
 
-/// One step; gives the removals that are answered to the socket.
+/// Runs one step; returns the removals for the socket.
 async fn take(world: &World, sockets: &mut Sockets, step: &Value) -> Vec<Entry> {
     if let Some(name) = step["says"].as_str() {
         let socket = sockets.of(name);
@@ -103,13 +103,13 @@ async fn take(world: &World, sockets: &mut Sockets, step: &Value) -> Vec<Entry> 
     } else {
         let edu: AwarenessEdu = serde_json::from_value(step["edu"].clone()).unwrap();
         let origin = edu.user_id.server_name().to_owned();
-        // Whether it is taken is seen by what is shown.
+        // Acceptance is visible in what is shown.
         let _ = world.awareness.remote(&origin, edu).await;
     }
     Vec::new()
 }
 
-/// What a step shows is compared by its number where the vector gives `shows`, and else as it stands.
+/// The result of a step is compared by its length if the vector has `shows`, otherwise by its value.
 fn check(name: &str, step: &Value, shown: &Value, answered: &[Entry]) {
     match step["shows"].as_u64() {
         Some(count) => assert_eq!(shown.as_array().unwrap().len() as u64, count, "{name}: {step}"),
@@ -122,7 +122,7 @@ fn check(name: &str, step: &Value, shown: &Value, answered: &[Entry]) {
 }
 
 #[tokio::test]
-async fn cursors_of_sockets_are_kept_and_shown_as_the_vectors_say() {
+async fn awareness_of_sockets_follows_the_vectors() {
     let vectors = vectors();
     assert!(vectors.len() >= 40, "vectors are missing: {}", vectors.len());
     for (name, vector) in vectors {

@@ -1,4 +1,5 @@
-//! Every vector of `spec/vectors/edus`: what a server writes of what was said, and what people see of what it reads.
+//! Every vector of `spec/vectors/edus`: the EDUs that a server sends, and what users see of the EDUs that it
+//! receives.
 
 use std::{fs, path::Path};
 
@@ -28,15 +29,15 @@ fn vectors(edu_type: &str) -> Vec<(String, Value)> {
     found
 }
 
-/// The newest EDU that went out, as in a transaction.
+/// The newest sent EDU, in the form of a transaction.
 fn last_sent(net: &Net) -> Value {
     let sent = net.0.lock().unwrap();
-    let (kind, content, _) = sent.last().expect("something was sent");
+    let (kind, content, _) = sent.last().expect("an EDU was sent");
     json!({"edu_type": kind, "content": content})
 }
 
 #[tokio::test]
-async fn presence_that_a_user_says_is_written_as_the_vectors_say() {
+async fn presence_is_sent_as_the_vectors_state() {
     for (name, vector) in vectors("m.presence") {
         let said = &vector["said"];
         if said.is_null() {
@@ -49,7 +50,7 @@ async fn presence_that_a_user_says_is_written_as_the_vectors_say() {
         if let Some(silent) = said["silent_ms"].as_u64() {
             world.clock.advance(silent - 1);
             world.presence.expire().await;
-            assert_eq!(world.net.0.lock().unwrap().len(), 1, "{name}: not yet");
+            assert_eq!(world.net.0.lock().unwrap().len(), 1, "{name}: sent too early");
             world.clock.advance(1);
             world.presence.expire().await;
         }
@@ -58,7 +59,7 @@ async fn presence_that_a_user_says_is_written_as_the_vectors_say() {
 }
 
 #[tokio::test]
-async fn presence_of_other_servers_is_known_as_it_was_read() {
+async fn presence_of_other_servers_is_stored_as_received() {
     for (name, vector) in vectors("m.presence") {
         let origin = ServerName::parse(vector["origin"].as_str().unwrap()).unwrap();
         if origin == server_name!("alpha.example") {
@@ -75,7 +76,7 @@ async fn presence_of_other_servers_is_known_as_it_was_read() {
                 last_active: entry.last_active_ago.map(|ago| now - ago),
             };
             let known = world.presence.get(alice(), &entry.user_id).await.unwrap();
-            // That somebody is not there of whom nothing was known before is no news.
+            // An unknown user going offline is not a change.
             if seen.presence != ruma::presence::PresenceState::Offline {
                 assert_eq!(known, seen, "{name}");
             }
@@ -83,8 +84,8 @@ async fn presence_of_other_servers_is_known_as_it_was_read() {
     }
 }
 
-/// A client of this server or of another one, as content of an EDU.
-async fn comes(world: &awareness::World, content: &Value) {
+/// A client of this server or of another one, as the content of an EDU.
+async fn receive(world: &awareness::World, content: &Value) {
     let edu: AwarenessEdu = serde_json::from_value(content.clone()).unwrap();
     if edu.user_id.server_name() == server_name!("alpha.example") {
         let joined = Joined {
@@ -102,26 +103,26 @@ async fn comes(world: &awareness::World, content: &Value) {
         world.awareness.local(&joined, vec![entry], true).await;
     } else {
         let origin = edu.user_id.server_name().to_owned();
-        // Whether it is taken is seen by what is shown.
+        // Acceptance is visible in what is shown.
         let _ = world.awareness.remote(&origin, edu).await;
     }
 }
 
 #[tokio::test]
-async fn cursors_are_written_and_shown_as_the_vectors_say() {
+async fn awareness_is_sent_and_shown_as_the_vectors_state() {
     for (name, vector) in vectors("dev.weft.awareness") {
         let world = awareness::world();
         for content in vector["before"].as_array().into_iter().flatten() {
-            comes(&world, content).await;
+            receive(&world, content).await;
         }
         if !vector["said"].is_null() {
-            comes(&world, &vector["said"]).await;
+            receive(&world, &vector["said"]).await;
             assert_eq!(last_sent(&world.net), vector["edu"], "{name}");
             continue;
         }
         let mut reader = awareness::subscribe(&world.fanout, 2);
         for content in vector["read"].as_array().unwrap() {
-            comes(&world, content).await;
+            receive(&world, content).await;
             assert_eq!(awareness::shown(&mut reader), vector["shown"], "{name}");
         }
     }
