@@ -63,7 +63,7 @@ impl Default for ClientConfig {
     }
 }
 
-/// Why the client can't be made.
+/// Why the client can't be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Certificates can't be read.
@@ -409,9 +409,9 @@ impl Client {
         self.inner.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns one HTTP client for each destination. Its addresses are pinned, so that the connection goes to the
-    /// addresses that were checked against the deny-list, and two names that share a TLS name don't share connections
-    /// (T48).
+    /// Builds the HTTP client of one destination. Its addresses are pinned, so that the connection goes to the
+    /// addresses that were checked against the deny-list. With one client for each destination, two names that share a
+    /// TLS name don't share connections (T48).
     fn build(&self, destination: &Destination) -> Result<reqwest::Client, reqwest::Error> {
         reqwest::Client::builder()
             .tls_backend_preconfigured(self.inner.tls.clone())

@@ -21,7 +21,7 @@ use crate::{
     CallError, Client, RemoteKeys,
     answers::{self, AuthAnswer, RawEvent, StateAnswer},
     client::Bounds,
-    pieces::in_pieces,
+    parallel::parallel_map,
     tally::Tally,
 };
 
@@ -292,7 +292,7 @@ impl RemoteEvents {
                 break;
             }
             let version = version.clone();
-            let parsed = in_pieces(batch, move |event| Unchecked::parse(event.text(), &version)).await;
+            let parsed = parallel_map(batch, move |event| Unchecked::parse(event.text(), &version)).await;
             let mut unchecked = Vec::with_capacity(parsed.len());
             for event in parsed {
                 match event {
@@ -331,7 +331,7 @@ pub(crate) async fn verify_all(
     events: Vec<Unchecked>,
     keys: VerifyKeys,
 ) -> Vec<(OwnedEventId, Result<Verified, DropReason>)> {
-    in_pieces(events, move |event| (event.event_id().to_owned(), event.verify(&keys))).await
+    parallel_map(events, move |event| (event.event_id().to_owned(), event.verify(&keys))).await
 }
 
 /// Returns all keys that these events need; fetches the missing ones in parallel.

@@ -22,7 +22,7 @@ pub mod inbound;
 mod key_ring;
 pub mod outbox;
 mod outgoing;
-mod pieces;
+mod parallel;
 mod remote_keys;
 mod signed_keys;
 mod tally;

@@ -72,7 +72,7 @@ pub(crate) enum Network {
     Address(IpAddr),
 }
 
-/// One request in flight; dropping it ends the request.
+/// The slot of one request in flight, released when it is dropped.
 #[derive(Debug)]
 #[must_use = "dropping a share releases the slot of its request"]
 #[allow(dead_code, reason = "held for its Drop")]

@@ -238,7 +238,7 @@ impl RemoteKeys {
     }
 
     /// The newest key response of a server as that server signed it, and earlier ones with keys that it no longer
-    /// lists, each with our signature added: the response of a notary. `None` if no keys are available.
+    /// lists, each with our signature added: the response of a notary. Empty if no keys are available.
     pub async fn notarise(
         &self,
         server: &ServerName,
