@@ -341,16 +341,16 @@ fn write_private(path: &Path, text: &str) -> Result<(), KeyRingError> {
         path: path.to_owned(),
         cause,
     };
-    let beside = path.with_extension("new");
+    let temporary = path.with_extension("new");
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside).map_err(failed)?;
+    let mut file = options.open(&temporary).map_err(failed)?;
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(failed)?;
-    fs::rename(&beside, path).map_err(failed)?;
+    fs::rename(&temporary, path).map_err(failed)?;
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

@@ -239,14 +239,17 @@ fn longest_wait(seed: u64, up: std::ops::Range<u64>, down: std::ops::Range<u64>,
     let mut rng = StdRng::seed_from_u64(seed);
     let link = Link::intermittent(&mut rng, &up, &down, 3 * long);
     let mut world = World::new(link, rng);
-    let (mut said, mut longest) = (0, 0);
+    let (mut position, mut longest) = (0, 0);
     while world.now < START + long {
-        said += 1;
-        let (side, pause) = (usize::from(said % 2 == 0), world.rng.random_range(SECOND..3 * SECOND));
+        position += 1;
+        let (side, pause) = (
+            usize::from(position % 2 == 0),
+            world.rng.random_range(SECOND..3 * SECOND),
+        );
         world.pass(world.now + pause);
         let at = world.now;
-        world.commit(side, said);
-        longest = longest.max(world.until_arrived(side, said) - at);
+        world.commit(side, position);
+        longest = longest.max(world.until_arrived(side, position) - at);
     }
     longest
 }

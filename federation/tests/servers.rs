@@ -78,7 +78,7 @@ struct Joining {
     template: Value,
     version: Value,
     /// Changes the response to send_join.
-    spoil: fn(&Room, &mut Value),
+    change_answer: fn(&Room, &mut Value),
     sent: Arc<std::sync::Mutex<Option<Value>>>,
 }
 
@@ -91,7 +91,7 @@ async fn send_join(State(joining): State<Joining>, Json(event): Json<Value>) -> 
     let mut answer = json!({
         "state": joining.room.state(), "auth_chain": joining.room.state(), "event": event, "origin": "x",
     });
-    (joining.spoil)(&joining.room, &mut answer);
+    (joining.change_answer)(&joining.room, &mut answer);
     Json(answer)
 }
 
@@ -111,7 +111,7 @@ async fn document(State(joining): State<Joining>) -> Json<Value> {
 async fn join(
     version: &RoomVersionId,
     change: impl FnOnce(&Room, &mut Value, &mut Value),
-    spoil: fn(&Room, &mut Value),
+    change_answer: fn(&Room, &mut Value),
 ) -> (
     Result<weft_federation::handshake::Joined, HandshakeError>,
     Option<Value>,
@@ -127,7 +127,7 @@ async fn join(
         room: Arc::clone(&room),
         template,
         version: named,
-        spoil,
+        change_answer,
         sent: Arc::clone(&sent),
     };
     let _peer = reserved.serve(&["127.0.0.1"], join_router(joining));
@@ -270,7 +270,7 @@ async fn a_join_is_retried_while_the_server_processes_the_end_of_the_previous_me
         room: Arc::clone(&room),
         template: Value::Null,
         version: Value::Null,
-        spoil: |_, _| {},
+        change_answer: |_, _| {},
         sent: Arc::default(),
     };
     let router = Router::new()
@@ -348,8 +348,8 @@ async fn forged_state_in_a_join_response_is_dropped() {
     let joined = joined.unwrap();
     assert_eq!((joined.state.len(), joined.auth_chain.len()), (4, 4));
 
-    type Spoil = fn(&Room, &mut Value);
-    let spoils: [(&str, Spoil); 4] = [
+    type ChangeAnswer = fn(&Room, &mut Value);
+    let changes: [(&str, ChangeAnswer); 4] = [
         ("no create event", |_, answer| {
             _ = answer["state"].as_array_mut().unwrap().remove(0)
         }),
@@ -364,8 +364,8 @@ async fn forged_state_in_a_join_response_is_dropped() {
             answer["state"] = json!(other.state());
         }),
     ];
-    for (name, spoil) in spoils {
-        let (joined, _) = join(&RoomVersionId::V11, |_, _, _| {}, spoil).await;
+    for (name, change_answer) in changes {
+        let (joined, _) = join(&RoomVersionId::V11, |_, _, _| {}, change_answer).await;
         assert!(joined.is_err(), "{name}");
     }
     // The server returns another event than ours, or ours with a broken signature: our own copy is used.

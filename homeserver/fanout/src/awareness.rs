@@ -155,13 +155,13 @@ impl Awareness {
     /// A socket has closed: removes its entries for all clients.
     pub async fn leave(&self, joined: &Joined) {
         let now = self.now();
-        let gone = self
+        let removals = self
             .rooms()
             .get_mut(&joined.room)
             .map(|states| states.remove_session(joined.session, now))
             .unwrap_or_default();
-        self.publish(&joined.room, &gone);
-        self.send_edus(&joined.room, &gone).await;
+        self.publish(&joined.room, &removals);
+        self.send_edus(&joined.room, &removals).await;
     }
 
     /// Applies an EDU of another server.

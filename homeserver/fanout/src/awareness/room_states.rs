@@ -76,7 +76,7 @@ impl Client {
 
 /// A client that was removed.
 #[derive(Debug)]
-struct Gone {
+struct Removed {
     user: OwnedUserId,
     device: OwnedDeviceId,
     clock: u64,
@@ -97,13 +97,13 @@ pub(super) struct Outcome {
 #[derive(Debug, Default)]
 pub(super) struct RoomStates {
     clients: BTreeMap<u64, Client>,
-    gone: BTreeMap<u64, Gone>,
+    removed: BTreeMap<u64, Removed>,
 }
 
 impl RoomStates {
     /// Whether there is nothing to remember.
     pub(super) fn is_empty(&self) -> bool {
-        self.clients.is_empty() && self.gone.is_empty()
+        self.clients.is_empty() && self.removed.is_empty()
     }
 
     pub(super) fn entries(&self) -> Vec<Entry> {
@@ -127,8 +127,8 @@ impl RoomStates {
             };
             return Some((&known.user, &known.device, entry));
         }
-        let known = self.gone.get(&client)?;
-        Some((&known.user, &known.device, gone(client, known.clock)))
+        let known = self.removed.get(&client)?;
+        Some((&known.user, &known.device, removal(client, known.clock)))
     }
 
     /// Whether an entry from this writer could change anything. Stock clients repeat the states of other clients.
@@ -138,7 +138,7 @@ impl RoomStates {
             return known.belongs_to(&writer.user, &writer.device) && entry.clock >= known.clock && says_something;
         }
         let owned = self
-            .gone
+            .removed
             .get(&entry.client)
             .is_none_or(|known| known.user == writer.user);
         owned && !entry.is_gone()
@@ -192,21 +192,21 @@ impl RoomStates {
     }
 
     fn introduce(&mut self, writer: &Writer, client: u64, clock: u64, state: Value, now: u64) -> Outcome {
-        if let Some(before) = self.gone.get(&client) {
+        if let Some(before) = self.removed.get(&client) {
             if before.user != writer.user {
                 return Outcome::default();
             }
             if clock <= before.clock {
                 return Outcome {
                     broadcast: None,
-                    answer: Some(gone(client, before.clock)),
+                    answer: Some(removal(client, before.clock)),
                 };
             }
         }
         if !self.has_room_for(writer) {
             return Outcome::default();
         }
-        let returns = self.gone.remove(&client).is_some();
+        let returns = self.removed.remove(&client).is_some();
         let state = with_identity(state, writer).to_string();
         let entry = Entry {
             client,
@@ -226,7 +226,7 @@ impl RoomStates {
         Outcome {
             broadcast: Some(entry),
             // Other clients may remember it with this clock from before the restart of this server.
-            answer: (!returns && clock > 0).then(|| gone(client, clock)),
+            answer: (!returns && clock > 0).then(|| removal(client, clock)),
         }
     }
 
@@ -251,7 +251,7 @@ impl RoomStates {
 
     /// Removes clients that were not renewed in time, and old records of removals.
     pub(super) fn expire(&mut self, now: u64) -> Vec<Entry> {
-        self.gone
+        self.removed
             .retain(|_, known| now.saturating_sub(known.at) <= AWARENESS_MEMORY_MS);
         self.remove_if(now, |client| now.saturating_sub(client.renewed) > AWARENESS_EXPIRY_MS)
     }
@@ -271,35 +271,35 @@ impl RoomStates {
     fn remove(&mut self, client: u64, clock: u64, now: u64) -> Option<Entry> {
         let known = self.clients.remove(&client)?;
         self.evict_removed(&known.user);
-        self.gone.insert(
+        self.removed.insert(
             client,
-            Gone {
+            Removed {
                 user: known.user,
                 device: known.device,
                 clock,
                 at: now,
             },
         );
-        Some(gone(client, clock))
+        Some(removal(client, clock))
     }
 
     /// Removed ids have the limits of live ones; the oldest is dropped first.
     fn evict_removed(&mut self, user: &UserId) {
-        let of_user = || self.gone.iter().filter(|(_, known)| known.user == user);
+        let of_user = || self.removed.iter().filter(|(_, known)| known.user == user);
         let oldest = if of_user().count() >= MAX_AWARENESS_CLIENTS_PER_USER {
             of_user().min_by_key(|(_, known)| known.at).map(|(id, _)| *id)
-        } else if self.gone.len() >= MAX_AWARENESS_CLIENTS_PER_ROOM {
-            self.gone.iter().min_by_key(|(_, known)| known.at).map(|(id, _)| *id)
+        } else if self.removed.len() >= MAX_AWARENESS_CLIENTS_PER_ROOM {
+            self.removed.iter().min_by_key(|(_, known)| known.at).map(|(id, _)| *id)
         } else {
             None
         };
         if let Some(oldest) = oldest {
-            self.gone.remove(&oldest);
+            self.removed.remove(&oldest);
         }
     }
 }
 
-fn gone(client: u64, clock: u64) -> Entry {
+fn removal(client: u64, clock: u64) -> Entry {
     Entry {
         client,
         clock,
@@ -381,7 +381,7 @@ mod tests {
         assert!(states.broadcast(&writer(1), 5, 3, Some(json!({"x": 1}))).is_none());
         assert!(states.broadcast(&writer(1), 5, 2, Some(json!({"x": 1}))).is_none());
         assert!(states.broadcast(&writer(1), 5, 2, None).is_none());
-        assert_eq!(states.broadcast(&writer(1), 5, 3, None), Some(gone(5, 3)));
+        assert_eq!(states.broadcast(&writer(1), 5, 3, None), Some(removal(5, 3)));
         assert_eq!(states.entries(), []);
     }
 
@@ -416,7 +416,7 @@ mod tests {
             } else {
                 states.remove_session(ConnectionId(1), 0).pop()
             };
-            assert_eq!(removed, Some(gone(5, 7)));
+            assert_eq!(removed, Some(removal(5, 7)));
             // The same clock, and another device of the same user after a new sign-in.
             let again = Writer {
                 device: device_id!("E").to_owned(),
@@ -424,7 +424,7 @@ mod tests {
             };
             for back in [writer(2), again.clone()] {
                 let outcome = states.set(&back, 5, 7, Some(json!({})), 300);
-                assert_eq!((outcome.broadcast, outcome.answer), (None, Some(gone(5, 7))));
+                assert_eq!((outcome.broadcast, outcome.answer), (None, Some(removal(5, 7))));
             }
             let outcome = states.set(&again, 5, 8, Some(json!({})), 310);
             assert_eq!(outcome.broadcast.map(|entry| entry.clock), Some(8));
@@ -437,7 +437,7 @@ mod tests {
     fn an_unknown_client_is_sent_a_removal_to_raise_its_clock() {
         let mut states = RoomStates::default();
         let outcome = states.set(&writer(1), 5, 7, Some(json!({})), 0);
-        assert_eq!(outcome.answer, Some(gone(5, 7)));
+        assert_eq!(outcome.answer, Some(removal(5, 7)));
         assert_eq!(states.set(&writer(1), 5, 8, Some(json!({})), 0).answer, None);
     }
 
@@ -454,7 +454,7 @@ mod tests {
             [],
             "the successor is connected"
         );
-        assert_eq!(states.remove_session(ConnectionId(2), 0), [gone(5, 4)]);
+        assert_eq!(states.remove_session(ConnectionId(2), 0), [removal(5, 4)]);
     }
 
     /// Two tabs of one browser repeat each other's states; closing one does not remove the other.
@@ -473,8 +473,8 @@ mod tests {
             "sent by the other tab"
         );
         assert!(states.broadcast(&repeats(1), 5, 5, Some(json!({}))).is_some());
-        assert_eq!(states.remove_session(ConnectionId(2), 0), [gone(6, 1)]);
-        assert_eq!(states.remove_session(ConnectionId(1), 0), [gone(5, 5)]);
+        assert_eq!(states.remove_session(ConnectionId(2), 0), [removal(6, 1)]);
+        assert_eq!(states.remove_session(ConnectionId(1), 0), [removal(5, 5)]);
     }
 
     #[test]
@@ -537,7 +537,7 @@ mod tests {
             states.set(&writer(1), id, 1, Some(json!({})), id);
             states.set(&writer(1), id, 1, None, id);
         }
-        assert_eq!(states.gone.len(), MAX_AWARENESS_CLIENTS_PER_USER);
+        assert_eq!(states.removed.len(), MAX_AWARENESS_CLIENTS_PER_USER);
         assert!(states.newest(9_999).is_some());
         states.expire(10_000 + AWARENESS_MEMORY_MS);
         assert!(states.is_empty());
@@ -567,10 +567,10 @@ mod tests {
         states.set(&writer(1), 5, 1, Some(json!({})), 0);
         states.set(&bob(), 6, 1, Some(json!({})), 10_000);
         assert_eq!(states.expire(AWARENESS_EXPIRY_MS), []);
-        assert_eq!(states.expire(AWARENESS_EXPIRY_MS + 1), [gone(5, 1)]);
+        assert_eq!(states.expire(AWARENESS_EXPIRY_MS + 1), [removal(5, 1)]);
         assert_eq!(states.remove_session(ConnectionId(1), 0), []);
         states.set(&writer(1), 7, 4, Some(json!({})), 0);
-        assert_eq!(states.remove_session(ConnectionId(1), 0), [gone(7, 4)]);
+        assert_eq!(states.remove_session(ConnectionId(1), 0), [removal(7, 4)]);
         assert_eq!(states.entries().len(), 1);
     }
 }

@@ -196,13 +196,13 @@ impl States {
     /// Expires presence; returns the users who became offline.
     pub(super) fn expire(&mut self, now: u64) -> Vec<OwnedUserId> {
         let over = |(user, entry): (&OwnedUserId, &Entry)| (entry.until <= now).then(|| user.clone());
-        let mut gone = Vec::new();
+        let mut offline = Vec::new();
         for user in self.users.iter().filter_map(over).collect::<Vec<_>>() {
             if self.end(&user, now) {
-                gone.push(user);
+                offline.push(user);
             }
         }
-        gone
+        offline
     }
 
     /// Returns whether the user became offline; an offline user is removed.
