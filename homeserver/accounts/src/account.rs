@@ -1,4 +1,4 @@
-//! Accounts themselves: making, looking up, changing the password, deactivating.
+//! Accounts: creation, lookup, password change, deactivation.
 
 use ruma::{OwnedUserId, UserId};
 use weft_store::{
@@ -13,50 +13,50 @@ use crate::{
     ATTEMPTS, Accounts, AccountsUnavailable, InvalidUsername, Network, ProfileError, password::For, profile, username,
 };
 
-/// An account to make.
+/// An account to create.
 #[derive(Clone)]
 pub struct NewAccount {
     /// Local part.
     pub username: String,
-    /// Password; None: no sign-in by password.
+    /// Password. `None`: login with a password is not possible.
     pub password: Option<String>,
-    /// May use the administrators' API.
+    /// May use the admin API.
     pub admin: bool,
-    /// Display name; the local part where absent.
+    /// Display name. `None`: the local part.
     pub display_name: Option<String>,
 }
 
-/// What is known of an account, without secrets.
+/// A stored account, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Its id.
+    /// The user ID.
     pub user_id: OwnedUserId,
-    /// May use the administrators' API.
+    /// May use the admin API.
     pub admin: bool,
-    /// Closed for ever.
+    /// Permanently deactivated.
     pub deactivated: bool,
-    /// When it was made, in milliseconds since 1970.
+    /// Time of creation, in milliseconds since 1970.
     pub created_at_ms: u64,
 }
 
-/// Why a password can't be set.
+/// The reason why a password can't be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordRefused {
-    /// Under [`MIN_PASSWORD_CHARS`].
+    /// Shorter than [`MIN_PASSWORD_CHARS`].
     #[error("a password has at least {MIN_PASSWORD_CHARS} characters")]
     TooShort,
-    /// Over [`MAX_PASSWORD_BYTES`].
+    /// Longer than [`MAX_PASSWORD_BYTES`].
     #[error("a password has at most {MAX_PASSWORD_BYTES} bytes")]
     TooLong,
 }
 
-/// Why an account was not made.
+/// The reason why an account was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// The name breaks the grammar.
+    /// The name does not follow the grammar.
     #[error(transparent)]
     InvalidUsername(#[from] InvalidUsername),
-    /// The name belongs to somebody, or did.
+    /// The name is in use, or belonged to a deactivated account.
     #[error("the user name is taken")]
     Taken,
     /// The password is too short or too long.
@@ -65,12 +65,12 @@ pub enum RegisterError {
     /// The display name is too long.
     #[error(transparent)]
     Profile(#[from] ProfileError),
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
 }
 
-/// Why a password was not changed.
+/// The reason why a password was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SetPasswordError {
     /// No such account, or it is deactivated.
@@ -79,24 +79,24 @@ pub enum SetPasswordError {
     /// The password is too short or too long.
     #[error(transparent)]
     Password(#[from] PasswordRefused),
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
 }
 
 impl Accounts {
-    /// Makes an account on behalf of the operator.
+    /// Creates an account on behalf of the operator.
     ///
     /// # Errors
-    /// When the name can't be had or the password can't be used.
+    /// If the name is invalid or taken, or the password is not allowed.
     pub async fn register(&self, account: NewAccount) -> Result<OwnedUserId, RegisterError> {
         self.register_for(account, For::Known(None)).await
     }
 
-    /// Makes an account for a request from this network.
+    /// Creates an account for a request from this network.
     ///
     /// # Errors
-    /// When the name can't be had or the password can't be used.
+    /// If the name is invalid or taken, or the password is not allowed.
     pub async fn register_from(
         &self,
         account: NewAccount,
@@ -139,10 +139,10 @@ impl Accounts {
         }
     }
 
-    /// Whether a name can be registered: the id it would get.
+    /// Checks that a name can be registered; returns the user ID that it would get.
     ///
     /// # Errors
-    /// When it can't.
+    /// If the name can't be registered.
     pub async fn check_available(&self, name: &str) -> Result<OwnedUserId, RegisterError> {
         let user = username::local_user_id(name, &self.inner.server_name)?;
         if self.account(&user).await?.is_some() {
@@ -152,19 +152,19 @@ impl Accounts {
         }
     }
 
-    /// An account, also a deactivated one.
+    /// Returns an account, also a deactivated one.
     ///
     /// # Errors
-    /// When the store can't be read.
+    /// If the store can't be read.
     pub async fn account(&self, user: &UserId) -> Result<Option<Account>, AccountsUnavailable> {
         let row = self.user_row(user).await?;
         Ok(row.map(|row| account(user.to_owned(), &row)))
     }
 
-    /// Accounts in the order of their ids, deactivated ones too, after the one that is named.
+    /// Lists up to `limit` accounts ordered by user ID, starting after `after`. Deactivated accounts are included.
     ///
     /// # Errors
-    /// When the store can't be read.
+    /// If the store can't be read.
     pub async fn list(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<Account>, AccountsUnavailable> {
         let mut query = USERS.under(&()).limit(limit);
         if let Some(after) = after {
@@ -177,23 +177,24 @@ impl Accounts {
     /// Whether a user of this server exists and is not deactivated.
     ///
     /// # Errors
-    /// When the store can't be read.
+    /// If the store can't be read.
     pub async fn exists(&self, user: &UserId) -> Result<bool, AccountsUnavailable> {
         Ok(self.is_local(user) && self.account(user).await?.is_some_and(|account| !account.deactivated))
     }
 
-    /// Makes the user an administrator, or no longer one. False: no such account.
+    /// Grants or revokes the admin flag. Returns false if there is no such account.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn set_admin(&self, user: &UserId, admin: bool) -> Result<bool, AccountsUnavailable> {
         self.change_user(user, |row| row.admin = admin).await
     }
 
-    /// Sets a new password for somebody who proved to be the user or the operator, from this network. Sessions stay: see [`Accounts::logout_all`].
+    /// Sets a new password. The caller must have authenticated the user or the operator; `network` is the network of
+    /// the request. Sessions stay valid: see [`Accounts::logout_all`].
     ///
     /// # Errors
-    /// When there is no such account or the password can't be used.
+    /// If there is no such account or the password is not allowed.
     pub async fn set_password(
         &self,
         user: &UserId,
@@ -206,20 +207,20 @@ impl Accounts {
         }
         let hash = self.inner.passwords.hash(password, For::Known(network)).await?;
         let change = |row: &mut UserRow| {
-            // It may have been deactivated meanwhile.
+            // The account may have been deactivated concurrently.
             row.password = Some(hash.clone()).filter(|_| !row.deactivated);
         };
         self.change_user(user, change).await?;
         Ok(())
     }
 
-    /// Closes the account for ever: no sign-in, all sessions ended, profile cleared. Its rooms are the caller's to
-    /// leave.
+    /// Deactivates the account permanently: no login, all sessions ended, profile cleared. The caller must make the user
+    /// leave their rooms.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn deactivate(&self, user: &UserId) -> Result<(), AccountsUnavailable> {
-        // First the account, so that no new session can begin while the old ones are ended.
+        // The account comes first, so that no new session can begin while the old ones are ended.
         self.change_user(user, |row| {
             row.deactivated = true;
             row.password = None;
@@ -231,10 +232,10 @@ impl Accounts {
         Ok(self.store().commit(batch).await?)
     }
 
-    /// Deletes what is kept for a deactivated user alone: account data and filters.
+    /// Deletes the private data of a deactivated user: account data and filters.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn erase(&self, user: &UserId) -> Result<(), AccountsUnavailable> {
         let mut batch = Batch::new();
         for ((_, room, kind), row) in self.store().scan_all(ACCOUNT_DATA.under(&(user,))).await? {
@@ -252,7 +253,7 @@ impl Accounts {
         Ok(self.store().get(&USERS, &(user,)).await?)
     }
 
-    /// Read, change, commit if nobody changed it meanwhile; again where somebody did. False: no such account.
+    /// Changes a row with a compare-and-swap and retries on a conflict. Returns false if there is no such account.
     async fn change_user(&self, user: &UserId, change: impl Fn(&mut UserRow)) -> Result<bool, AccountsUnavailable> {
         for _ in 0..ATTEMPTS {
             let Some(before) = self.user_row(user).await? else {
@@ -282,10 +283,10 @@ fn account(user_id: OwnedUserId, row: &UserRow) -> Account {
     }
 }
 
-/// Whether a password may be set: at registration, on a change, and by the operator alike.
+/// Checks a new password. The same rule holds for registration, password changes and the operator.
 ///
 /// # Errors
-/// When it is too short or too long.
+/// If it is too short or too long.
 pub fn check_new_password(password: &str) -> Result<(), PasswordRefused> {
     if password.chars().count() < MIN_PASSWORD_CHARS {
         return Err(PasswordRefused::TooShort);

@@ -1,7 +1,7 @@
-//! Account data: what clients keep on the server for their user, global or for a room.
+//! Account data: JSON that clients store on the server for their user, globally or for a room.
 //!
-//! Each change has a position of the server's stream, so that /sync tells it to the user's other devices. What a user may
-//! keep is bounded in rows and bytes, which are counted in the store.
+//! Each change has a position in the server's stream, so that /sync returns it to the user's other devices. The quota of
+//! a user in rows and bytes is counted in the store.
 
 use ruma::{OwnedRoomId, RoomId, UserId};
 use serde_json::Value;
@@ -18,7 +18,7 @@ use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
 /// A piece of account data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccountDataChange {
-    /// The room; None: global.
+    /// The room. `None`: global.
     pub room: Option<OwnedRoomId>,
     /// Event type.
     pub kind: String,
@@ -28,28 +28,28 @@ pub struct AccountDataChange {
     pub position: u64,
 }
 
-/// Why account data was not set.
+/// The reason why account data was not set.
 #[derive(Debug, thiserror::Error)]
 pub enum SetAccountDataError {
-    /// Over the limit.
+    /// The value or its type is longer than the limit.
     #[error("account data has at most {MAX_ACCOUNT_DATA_BYTES} bytes, and its type at most {MAX_EVENT_FIELD_BYTES}")]
     TooLarge,
-    /// The user keeps as much as a user may.
-    #[error("you may keep at most {MAX_ACCOUNT_DATA_ROWS} pieces of account data with {bytes} bytes together")]
+    /// The user's quota is used up.
+    #[error("the account data of a user has at most {MAX_ACCOUNT_DATA_ROWS} pieces and {bytes} bytes in total")]
     QuotaExceeded {
-        /// The limit in bytes.
+        /// Limit in bytes.
         bytes: u64,
     },
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
 }
 
 impl Accounts {
-    /// Sets a piece of account data; gives the position of the change, which is committed when this returns.
+    /// Sets a piece of account data. Returns the position of the change, which is committed when this returns.
     ///
     /// # Errors
-    /// When it is too large, the user keeps too much, or the store fails.
+    /// If it is too large, the user's quota is exceeded, or the store fails.
     pub async fn set_account_data(
         &self,
         user: &UserId,
@@ -60,11 +60,11 @@ impl Accounts {
         self.change_account_data(user, room, kind, |_| content.clone()).await
     }
 
-    /// Changes a piece of account data in one step: what another request changes meanwhile is not lost. Gives the
-    /// position of the change.
+    /// Changes a piece of account data atomically: a concurrent change is not lost. Returns the position of the
+    /// change.
     ///
     /// # Errors
-    /// When it becomes too large, the user keeps too much, or the store fails.
+    /// If it becomes too large, the user's quota is exceeded, or the store fails.
     pub async fn change_account_data(
         &self,
         user: &UserId,
@@ -75,8 +75,8 @@ impl Accounts {
         if kind.len() > MAX_EVENT_FIELD_BYTES {
             return Err(SetAccountDataError::TooLarge);
         }
-        // All of a user's changes meet at the row of the usage. In a turn each, none has to be tried again.
-        let _turn = self.inner.account_data_turns.of(user).lock().await;
+        // All changes of a user update the same usage row. The lock serialises them, so that none has to be retried.
+        let _guard = self.inner.account_data_locks.of(user).lock().await;
         let (store, room) = (self.store(), room.map_or("", RoomId::as_str));
         let key = (user, room, kind);
         for _ in 0..ATTEMPTS {
@@ -112,8 +112,8 @@ impl Accounts {
         Err(AccountsUnavailable::Contended.into())
     }
 
-    /// What the user keeps once `content` has replaced `before`, if that is within the limits. What takes no more than
-    /// before is always allowed, so that users above a quota that was lowered can clear up.
+    /// The user's usage after `content` has replaced `before`, if it is within the limits. A value that is no larger than
+    /// the one before is always allowed, so that users above a lowered quota can delete data.
     fn usage_after(
         &self,
         usage: Option<AccountDataUsage>,
@@ -141,10 +141,10 @@ impl Accounts {
         Ok(after)
     }
 
-    /// One piece of account data.
+    /// Returns one piece of account data.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn account_data(
         &self,
         user: &UserId,
@@ -155,11 +155,11 @@ impl Accounts {
         Ok(self.store().get(&ACCOUNT_DATA, &key).await?.map(|row| row.content))
     }
 
-    /// Everything that changed after `since` and not after `until`; all of it with `since` 0. Reads as much as has
-    /// changed.
+    /// Returns the account data that changed after `since` and not after `until`; with `since` 0 all of it. The cost is
+    /// proportional to the number of changes.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn account_data_since(
         &self,
         user: &UserId,
@@ -179,17 +179,17 @@ impl Accounts {
         let keys = places.iter().map(|(_, place)| (user, &*place.room, &*place.kind));
         let rows = self.store().get_many(&ACCOUNT_DATA, keys).await?;
         let changes = places.into_iter().zip(rows).filter_map(|((_, place), row)| {
-            // Changed again while this was read: the next answer tells it.
+            // It changed again during this read: the next response contains it.
             let row = row.filter(|row| row.position <= until)?;
             Some(change(&place.room, place.kind, row))
         });
         Ok(changes.collect())
     }
 
-    /// All account data of one room, as of `until`.
+    /// Returns all account data of one room, as of `until`.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn room_account_data(
         &self,
         user: &UserId,

@@ -1,14 +1,14 @@
-//! The time, as a port: tests turn it by hand.
+//! The clock as a port, so that tests can set the time. Must not be bypassed: this crate reads the time from nowhere else.
 
 use ruma::MilliSecondsSinceUnixEpoch;
 
-/// Where the time comes from.
+/// A source of the current time.
 pub trait Clock: Send + Sync + 'static {
-    /// Now.
+    /// The current time.
     fn now(&self) -> MilliSecondsSinceUnixEpoch;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

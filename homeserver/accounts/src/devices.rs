@@ -1,4 +1,4 @@
-//! The list of a user's devices.
+//! A user's devices: listing and renaming them.
 
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 use weft_store::{
@@ -9,16 +9,16 @@ use weft_wire::limits::{MAX_DEVICE_ID_BYTES, MAX_DEVICE_NAME_BYTES};
 
 use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
 
-/// Why a device was not made or changed.
+/// The reason why a device was not created or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// The id is empty or longer than the limit.
+    /// The ID is empty or longer than the limit.
     #[error("a device ID has 1 to {MAX_DEVICE_ID_BYTES} bytes")]
     Id,
     /// The name is longer than the limit.
     #[error("a device name has at most {MAX_DEVICE_NAME_BYTES} bytes")]
     NameTooLong,
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
 }
@@ -33,37 +33,37 @@ pub(crate) fn check_name(name: Option<&str>) -> Result<(), DeviceError> {
 /// A device, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceInfo {
-    /// Its id.
+    /// The device ID.
     pub device_id: OwnedDeviceId,
-    /// What the person calls it.
+    /// The name that the user gave it.
     pub display_name: Option<String>,
-    /// When it signed in, in milliseconds since 1970.
+    /// Time of the login, in milliseconds since 1970.
     pub created_at_ms: u64,
 }
 
 impl Accounts {
-    /// All devices of a user.
+    /// Returns all devices of a user.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn devices(&self, user: &UserId) -> Result<Vec<DeviceInfo>, AccountsUnavailable> {
         let rows = self.store().scan_all(DEVICES.under(&(user,))).await?;
         Ok(rows.into_iter().map(|((_, id), row)| info(id, row)).collect())
     }
 
-    /// One device.
+    /// Returns one device.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn device(&self, user: &UserId, device: &DeviceId) -> Result<Option<DeviceInfo>, AccountsUnavailable> {
         let row = self.store().get(&DEVICES, &(user, device)).await?;
         Ok(row.map(|row| info(device.to_owned(), row)))
     }
 
-    /// Names a device. False: no such device.
+    /// Sets the display name of a device. Returns false if there is no such device.
     ///
     /// # Errors
-    /// When the name is too long or the store fails.
+    /// If the name is too long or the store fails.
     pub async fn rename_device(
         &self,
         user: &UserId,

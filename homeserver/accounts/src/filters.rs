@@ -1,4 +1,4 @@
-//! Filters that clients store, to name them by a short id in /sync.
+//! Stored filters, which clients refer to by a short ID in /sync.
 
 use ruma::UserId;
 use weft_store::{Batch, CommitError, tables::accounts::FILTERS};
@@ -6,31 +6,31 @@ use weft_wire::limits::MAX_FILTER_BYTES;
 
 use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
 
-/// Filters that one user may have: clients store a handful, and the same one again gets the same id.
+/// Filters that one user may store. Clients store a handful, and an identical filter gets the same ID.
 const MAX_FILTERS: usize = 200;
 
-/// Why a filter was not stored.
+/// The reason why a filter was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
-    /// Over the limit.
+    /// It is longer than the limit.
     #[error("a filter has at most {MAX_FILTER_BYTES} bytes")]
     TooLarge,
-    /// The user has very many.
-    #[error("more than {MAX_FILTERS} filters, or more than {bytes} bytes of them")]
+    /// The user's quota is used up.
+    #[error("a user has at most {MAX_FILTERS} filters and {bytes} bytes of filters")]
     TooMany {
-        /// The most that are kept.
+        /// Limit in bytes.
         bytes: u64,
     },
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
 }
 
 impl Accounts {
-    /// Stores a filter (JSON text), or finds it where it is stored already.
+    /// Stores a filter (JSON text) and returns its ID; an identical filter keeps its ID.
     ///
     /// # Errors
-    /// When it is too large or there are too many.
+    /// If it is too large, the user's quota is exceeded, or the store fails.
     pub async fn store_filter(&self, user: &UserId, filter: String) -> Result<u64, FilterError> {
         if filter.len() > MAX_FILTER_BYTES {
             return Err(FilterError::TooLarge);
@@ -62,10 +62,10 @@ impl Accounts {
         Err(AccountsUnavailable::Contended.into())
     }
 
-    /// A stored filter.
+    /// Returns a stored filter.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn filter(&self, user: &UserId, id: u64) -> Result<Option<String>, AccountsUnavailable> {
         Ok(self.store().get(&FILTERS, &(user, id)).await?)
     }

@@ -1,7 +1,7 @@
-//! The people of this server: accounts, passwords, devices, access tokens, profiles, account data, filters.
+//! The users of this server: accounts, passwords, devices, access tokens, profiles, account data, filters.
 //!
-//! Knows nothing of rooms or HTTP. Tokens and passwords exist here in the clear only while a call lasts: the store
-//! holds their hashes, and nothing of them may be logged.
+//! Must not depend on rooms or HTTP. Tokens and passwords are in memory in the clear only during a call: the store
+//! holds their hashes. They must not be logged.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -48,7 +48,7 @@ pub use username::{InvalidUsername, any_local_user_id, local_user_id};
 use login_limiter::LoginLimiter;
 use password::Passwords;
 
-/// The store did not answer or did not commit.
+/// The operation could not be carried out now: the store failed, or a limit was reached.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AccountsUnavailable {
     /// A read failed.
@@ -57,21 +57,21 @@ pub enum AccountsUnavailable {
     /// A commit failed.
     #[error(transparent)]
     Commit(#[from] weft_store::CommitError),
-    /// Others changed the same row again and again while we tried to.
-    #[error("the row was changed by others at the same time, several times in a row")]
+    /// Each of [`ATTEMPTS`] attempts conflicted with a concurrent change of the same row.
+    #[error("every attempt conflicted with a concurrent change of the row")]
     Contended,
     /// The thread that computes password hashes failed.
     #[error("the password could not be hashed")]
     Hash,
     /// Too many passwords are being hashed at the moment.
-    #[error("too many passwords are being checked")]
+    #[error("too many passwords are being hashed")]
     Busy,
 }
 
-/// How often a read-change-commit is tried again when its row was changed meanwhile.
+/// Attempts of a compare-and-swap whose row is changed concurrently.
 const ATTEMPTS: usize = 8;
 
-/// What one user may keep, as the operator sets it.
+/// Quotas of one user, as configured.
 #[derive(Debug, Clone, Copy)]
 pub struct AccountLimits {
     /// Bytes of account data.
@@ -89,32 +89,32 @@ impl Default for AccountLimits {
     }
 }
 
-/// Turns by user, for changes that meet at one row. Users whose ids have the same remainder share a turn.
-struct Turns {
-    turns: [Mutex<()>; TURNS],
+/// Locks by user, for changes that update one row. Users whose hashed IDs have the same remainder share a lock.
+struct UserLocks {
+    locks: [Mutex<()>; USER_LOCKS],
     hasher: RandomState,
 }
 
-/// Enough that users who change something in the same moment rarely share one.
-const TURNS: usize = 64;
+/// Large enough that users with concurrent changes rarely share a lock.
+const USER_LOCKS: usize = 64;
 
-impl Default for Turns {
+impl Default for UserLocks {
     fn default() -> Self {
         Self {
-            turns: std::array::from_fn(|_| Mutex::default()),
+            locks: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
         }
     }
 }
 
-impl Turns {
+impl UserLocks {
     fn of(&self, user: &UserId) -> &Mutex<()> {
-        let turn = usize::try_from(self.hasher.hash_one(user) % TURNS as u64).unwrap_or(0);
-        self.turns.get(turn).expect("a remainder is below the divisor")
+        let index = usize::try_from(self.hasher.hash_one(user) % USER_LOCKS as u64).unwrap_or(0);
+        self.locks.get(index).expect("a remainder is below the divisor")
     }
 }
 
-/// All accounts of this server. Cheap to clone.
+/// The accounts of this server. Cheap to clone.
 #[derive(Clone)]
 pub struct Accounts {
     inner: Arc<Inner>,
@@ -127,17 +127,17 @@ struct Inner {
     passwords: Passwords,
     login_limiter: LoginLimiter,
     limits: AccountLimits,
-    account_data_turns: Turns,
+    account_data_locks: UserLocks,
 }
 
 impl Accounts {
-    /// Accounts in `store`, with password hashes of the usual cost and the usual limits.
+    /// Accounts in `store`, with the standard cost of password hashes and the default limits.
     #[must_use]
     pub fn new(store: Store, server_name: OwnedServerName, clock: Arc<dyn Clock>) -> Self {
         Self::with_limits(store, server_name, clock, AccountLimits::default())
     }
 
-    /// The same with the operator's limits.
+    /// As [`Accounts::new`], with the configured limits.
     #[must_use]
     pub fn with_limits(
         store: Store,
@@ -148,7 +148,7 @@ impl Accounts {
         Self::build(store, server_name, clock, (PasswordCost::Standard, limits))
     }
 
-    /// The same with another cost of password hashes: tests that make many accounts use a low one.
+    /// As [`Accounts::new`], with another cost of password hashes: tests that create many accounts use a low one.
     #[must_use]
     pub fn with_cost(store: Store, server_name: OwnedServerName, clock: Arc<dyn Clock>, cost: PasswordCost) -> Self {
         Self::build(store, server_name, clock, (cost, AccountLimits::default()))
@@ -167,7 +167,7 @@ impl Accounts {
             passwords: Passwords::new(cost),
             login_limiter: LoginLimiter::default(),
             limits,
-            account_data_turns: Turns::default(),
+            account_data_locks: UserLocks::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -178,21 +178,21 @@ impl Accounts {
         &self.inner.server_name
     }
 
-    /// Whether the id is one of this server's, whether or not it is registered.
+    /// Whether the user ID belongs to this server, registered or not.
     #[must_use]
     pub fn is_local(&self, user: &UserId) -> bool {
         user.server_name() == self.inner.server_name
     }
 
-    /// The full id of a local part or id as a person types it: `alice`, `@alice:server`.
+    /// The user ID for a local part or a user ID as users type it: `alice`, `@alice:server`.
     ///
     /// # Errors
-    /// When it is neither, or belongs to another server.
+    /// If it is neither, or belongs to another server.
     pub fn user_id(&self, name: &str) -> Result<OwnedUserId, InvalidUsername> {
         username::any_local_user_id(name, &self.inner.server_name)
     }
 
-    /// Password hashes that are computed or wait for it, for metrics.
+    /// Budgets of the password hashes that are being computed or wait for it, for metrics.
     #[must_use]
     pub fn password_hashes(&self) -> [&Arc<Budget>; 2] {
         self.inner.passwords.budgets()

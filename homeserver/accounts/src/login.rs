@@ -1,23 +1,23 @@
-//! Signing in with a password.
+//! Login with a password.
 
 use crate::{Accounts, DeviceError, Network, NewDevice, NewSession, ProofError, login_limiter::Place};
 
-/// A sign-in. Holds a password: must not be logged (hence no `Debug`).
+/// A login. It holds a password: must not be logged (hence no `Debug`).
 pub struct LoginRequest {
-    /// Local part or full id, as the person typed it.
+    /// Local part or full user ID, as the user typed it.
     pub user: String,
     /// The password.
     pub password: String,
-    /// The device to sign in.
+    /// The device of the new session.
     pub device: NewDevice,
-    /// Where the request comes from, if known: failures are counted by it.
+    /// The network that the request comes from, if known: failures are counted by it.
     pub network: Option<Network>,
 }
 
-/// Why a sign-in failed.
+/// The reason why a login failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// Name and password don't fit, or too many attempts failed.
+    /// The name or the password is wrong, or too many attempts failed.
     #[error(transparent)]
     Proof(#[from] ProofError),
     /// The session can't begin.
@@ -26,10 +26,10 @@ pub enum LoginError {
 }
 
 impl Accounts {
-    /// Signs in with a password.
+    /// Logs in with a password.
     ///
     /// # Errors
-    /// When name and password don't fit, too many attempts failed, or the device can't be used.
+    /// If the name or the password is wrong, too many attempts failed, or the device is not valid.
     pub async fn login(&self, request: LoginRequest) -> Result<NewSession, LoginError> {
         request.device.check()?;
         let network = request.network;
@@ -37,10 +37,10 @@ impl Accounts {
         let proved = self
             .check_password(&user, &request.password, (Place::Network(network), network))
             .await?;
-        // A session must not begin with a password that was changed while it was checked: whoever changed it has ended all
-        // sessions by then.
-        let still_right = |password: Option<&String>| password == proved.as_ref();
-        let session = self.begin_session_if(&user, request.device, still_right).await?;
+        // A session must not begin with a password that was changed during the check: the change has already ended all
+        // sessions.
+        let unchanged = |password: Option<&String>| password == proved.as_ref();
+        let session = self.begin_session_if(&user, request.device, unchanged).await?;
         session.ok_or_else(|| ProofError::Denied.into())
     }
 }

@@ -1,9 +1,9 @@
-//! Rate limiter of failed proofs: passwords, registration tokens, the shared secret. In memory; the time is an argument.
+//! Rate limiter for failed proofs: passwords, registration tokens, the shared secret. In memory; the time is an argument.
 //!
-//! Failures are counted for what is guessed together with the place from where, so that a guesser is slowed and others
-//! who prove the same from elsewhere are not. Guessers with many places, or with many accounts to try, meet two wider
-//! limits, which spare places that are known: a device that is signed in, and a network from which the user signed in
-//! lately. Must not block an account as a whole, or anybody could lock its user out.
+//! Failures are counted per subject and source, so that guesses from one source do not slow proofs of the same subject
+//! from other sources. Two wider limits hold against guessing from many sources and against guessing of many accounts.
+//! They exempt known sources: a signed-in device, and a network from which the user logged in recently. Must not block
+//! an account as a whole, because then anyone could lock its user out.
 
 use std::{
     collections::HashMap,
@@ -16,25 +16,26 @@ use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
 use crate::Network;
 
-/// Failures with one subject from one place before attempts have to wait: a person who tries all passwords they ever had.
-const FAILURES_PER_PLACE: u64 = 10;
-/// Failures with one account from all networks that are not known for it: thirty guessers who are each at their limit.
-/// Against more of them the account's weak password must not be found in a day, so new networks have to wait then.
+/// Failures with one subject from one source before attempts have to wait: enough for a user who tries all their old
+/// passwords.
+const FAILURES_PER_SOURCE: u64 = 10;
+/// Failures with one account from all networks that are not known for it: thirty sources that are each at their limit.
+/// With more sources, a weak password must not be found within a day, so unknown networks have to wait.
 const FAILURES_PER_USER: u64 = 300;
-/// Failures of one network with passwords of accounts that exist: a company behind one address, on the day on which
-/// everybody must sign in anew. Names that don't exist are not counted, since there is nothing to be found.
+/// Failures of one network with passwords of existing accounts: enough for a company behind one address on a day on
+/// which all users must log in again. Names that don't exist are not counted, since no password can be found for them.
 const FAILURES_PER_NETWORK: u64 = 100;
-/// One failure is forgiven after each such time.
+/// One failure expires per this time.
 const FORGIVE_EVERY_MS: u64 = 30_000;
-/// For how long a network is known after a sign-in from it.
+/// A network is known for this long after a login from it.
 const KNOWN_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
-/// Rows kept of each kind, some 100 bytes each; above it any row gives way. Passwords alone don't reach it: a row lives for
-/// as long as its failures are not forgiven, and hashes bound the failures a second.
+/// Rows per map, about 100 bytes each; above it an arbitrary row is dropped. Passwords alone don't reach it: a row lives
+/// until its failures have expired, and the cost of hashes bounds the failures per second.
 const MAX_ROWS: usize = 100_000;
-/// Rows below which nothing is swept.
+/// Number of rows below which no expired rows are removed.
 const SWEEP_ABOVE: usize = 1_024;
 
-/// What a proof is about.
+/// The secret that a proof is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Subject {
     /// A user's password.
@@ -45,12 +46,12 @@ pub(crate) enum Subject {
     SharedSecret,
 }
 
-/// Where an attempt comes from.
+/// The source of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
-    /// A request without a session; `None`: from this machine, by a way that has no address.
+    /// A request without a session. `None`: from this machine, over a transport without addresses.
     Network(Option<Network>),
-    /// A signed-in device of the user whose password is asked for.
+    /// A signed-in device of the user whose password is checked.
     Device(OwnedDeviceId),
 }
 
@@ -64,17 +65,17 @@ enum Key {
 impl Key {
     fn limit(&self) -> u64 {
         match self {
-            Self::Pair(..) => FAILURES_PER_PLACE,
+            Self::Pair(..) => FAILURES_PER_SOURCE,
             Self::User(_) => FAILURES_PER_USER,
             Self::Network(_) => FAILURES_PER_NETWORK,
         }
     }
 }
 
-/// An attempt that counts as a failure until it is reported as something else.
-#[must_use = "a right proof must be reported"]
+/// An attempt. It counts as a failure until another outcome is reported.
+#[must_use = "a successful proof must be reported"]
 pub(crate) struct Attempt {
-    /// The place is a known one for what is proved.
+    /// The source is known for the subject.
     pub(crate) known: bool,
     subject: Subject,
     place: Place,
@@ -89,18 +90,18 @@ pub(crate) struct LoginLimiter {
 
 #[derive(Default)]
 struct Rows {
-    /// For each key the time at which all its failures will be forgiven.
+    /// For each key the time at which all its failures have expired.
     clear_at_ms: Swept<Key>,
-    /// Until when a network is known for a user.
+    /// For each user and network the time until which the network is known.
     known_until_ms: Swept<(OwnedUserId, Network)>,
 }
 
 impl LoginLimiter {
-    /// Counts an attempt, before its proof is looked at, so that guesses sent at once are all counted. `exists`: there is
-    /// something to be found, namely the account.
+    /// Counts an attempt before its proof is checked, so that concurrent guesses are all counted. `exists`: the account
+    /// exists, so a guess can succeed.
     ///
     /// # Errors
-    /// How long to wait where there were too many failures; the attempt is not counted then.
+    /// Returns the time to wait if there were too many failures; the attempt is then not counted.
     pub(crate) fn begin(&self, subject: Subject, place: Place, exists: bool, now_ms: u64) -> Result<Attempt, Duration> {
         let mut rows = self.lock();
         let mut keys = vec![Key::Pair(subject.clone(), place.clone())];
@@ -135,7 +136,7 @@ impl LoginLimiter {
         })
     }
 
-    /// The proof was right: the place is known from now on and has no failures.
+    /// Reports that the proof was right: the source becomes known and its failures are cleared.
     pub(crate) fn succeeded(&self, attempt: &Attempt, now_ms: u64) {
         self.forgive(attempt);
         let mut rows = self.lock();
@@ -147,7 +148,7 @@ impl LoginLimiter {
         }
     }
 
-    /// The proof was not looked at.
+    /// Reports that the proof was not checked.
     pub(crate) fn forgive(&self, attempt: &Attempt) {
         let mut rows = self.lock();
         for key in &attempt.keys {
@@ -157,7 +158,7 @@ impl LoginLimiter {
         }
     }
 
-    /// A user proved from this network who they are.
+    /// Notes that a user authenticated from this network.
     pub(crate) fn note_known(&self, user: &UserId, network: Option<Network>, now_ms: u64) {
         if let Some(network) = network {
             let until = now_ms.saturating_add(KNOWN_MS);
@@ -172,15 +173,15 @@ impl LoginLimiter {
     }
 }
 
-/// How long until one more failure is within the limit.
+/// Time until one more failure is within the limit.
 fn wait_ms(clear_at_ms: u64, limit: u64, now_ms: u64) -> Option<u64> {
     let held = clear_at_ms.saturating_sub(now_ms).saturating_add(FORGIVE_EVERY_MS);
     let full = limit.saturating_mul(FORGIVE_EVERY_MS);
     held.checked_sub(full).filter(|wait| *wait > 0)
 }
 
-/// Times by key. Rows whose time is over are dropped whenever the map has doubled, so that an insertion costs the same on
-/// average however many there are.
+/// Expiry times by key. Expired rows are removed whenever the map has doubled, so that the amortised cost of an
+/// insertion is constant.
 struct Swept<K> {
     rows: HashMap<K, u64>,
     sweep_at: usize,
@@ -241,7 +242,7 @@ mod tests {
         Subject::Password(user.to_owned())
     }
 
-    /// Wrong guesses until the brake stops them; how many there were.
+    /// Makes wrong guesses until the limiter refuses one; returns their number.
     fn guess(login_limiter: &LoginLimiter, subject: &Subject, place: &Place, exists: bool) -> u64 {
         let mut guesses = 0;
         while login_limiter.begin(subject.clone(), place.clone(), exists, NOW).is_ok() {
@@ -251,14 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn one_place_is_slowed_and_time_forgives() {
+    fn one_source_is_limited_and_failures_expire() {
         let login_limiter = LoginLimiter::default();
         for subject in [
             password(user_id!("@alice:x")),
             Subject::RegistrationToken,
             Subject::SharedSecret,
         ] {
-            assert_eq!(guess(&login_limiter, &subject, &network(1), true), FAILURES_PER_PLACE);
+            assert_eq!(guess(&login_limiter, &subject, &network(1), true), FAILURES_PER_SOURCE);
             let wait = login_limiter
                 .begin(subject.clone(), network(1), true, NOW)
                 .err()
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn guesses_of_others_stop_nobody_else() {
+    fn guesses_from_one_source_do_not_limit_other_sources() {
         let login_limiter = LoginLimiter::default();
         let alice = password(user_id!("@alice:x"));
         guess(&login_limiter, &alice, &network(1), true);
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_names_stop_no_right_password_from_the_same_network() {
+    fn unknown_names_do_not_limit_their_network() {
         let login_limiter = LoginLimiter::default();
         for n in 0..1_000 {
             let user = UserId::parse(format!("@u{n}:x")).unwrap();
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn one_network_may_not_try_every_account_and_known_users_pass() {
+    fn one_network_cannot_guess_many_accounts_and_known_users_pass() {
         let login_limiter = LoginLimiter::default();
         let alice = password(user_id!("@alice:x"));
         let attempt = login_limiter.begin(alice.clone(), network(1), true, NOW).unwrap();
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn many_networks_are_slowed_together_and_known_places_pass() {
+    fn many_networks_share_a_limit_for_an_account_and_known_sources_pass() {
         let login_limiter = LoginLimiter::default();
         let alice = password(user_id!("@alice:x"));
         let attempt = login_limiter.begin(alice.clone(), network(1), true, NOW).unwrap();
@@ -341,28 +342,28 @@ mod tests {
         );
         let bob = password(user_id!("@bob:x"));
         assert!(login_limiter.begin(bob, network(2), true, NOW).is_ok());
-        // After a month without a sign-in the network is one of many, whose failures are forgiven by then.
+        // After a month without a login the network is no longer known, and the failures of the others have expired.
         assert!(login_limiter.begin(alice, network(1), true, NOW + KNOWN_MS).is_ok());
     }
 
     #[test]
-    fn a_right_proof_clears_its_place_and_gives_back_what_it_counted() {
+    fn a_right_proof_clears_the_failures_of_its_source() {
         let login_limiter = LoginLimiter::default();
         let alice = password(user_id!("@alice:x"));
         for n in 0..2 * u32::try_from(FAILURES_PER_USER).unwrap() {
             let attempt = login_limiter.begin(alice.clone(), network(n), true, NOW).unwrap();
             login_limiter.succeeded(&attempt, NOW);
         }
-        for _ in 0..FAILURES_PER_PLACE - 1 {
+        for _ in 0..FAILURES_PER_SOURCE - 1 {
             let _ = login_limiter.begin(alice.clone(), network(1), true, NOW).unwrap();
         }
         let right = login_limiter.begin(alice.clone(), network(1), true, NOW).unwrap();
         login_limiter.succeeded(&right, NOW);
-        assert_eq!(guess(&login_limiter, &alice, &network(1), true), FAILURES_PER_PLACE);
+        assert_eq!(guess(&login_limiter, &alice, &network(1), true), FAILURES_PER_SOURCE);
     }
 
     #[test]
-    fn rows_are_dropped_when_they_mean_nothing_more() {
+    fn expired_rows_are_removed() {
         let login_limiter = LoginLimiter::default();
         for n in 0..10_000 {
             let now = NOW + u64::from(n) * FORGIVE_EVERY_MS;

@@ -1,15 +1,15 @@
-//! The network that a request comes from: what limits count as one place.
+//! The network that a request comes from: the unit by which limits count sources.
 //!
-//! Pure.
+//! Pure: must not do I/O.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An IPv4 address, or the /64 of an IPv6 address: one household or host can use any address of its /64.
+/// An IPv4 address, or the /64 prefix of an IPv6 address: one household or host can use any address of its /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(IpAddr);
 
 impl Network {
-    /// The network of an address. An IPv4 address that is mapped into IPv6 is the IPv4 address.
+    /// The network of an address. An IPv4-mapped IPv6 address counts as the IPv4 address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ipv6_counts_by_64_bits_and_ipv4_by_address() {
+    fn ipv6_is_grouped_by_its_first_64_bits_and_ipv4_by_address() {
         let network = |text: &str| Network::of(text.parse().unwrap());
         assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff:ffff:ffff:ffff"));
         assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));

@@ -1,8 +1,8 @@
-//! Passwords: argon2id, away from the async threads, a few at a time.
+//! Password hashes: argon2id on threads of its own, a few at a time. Must not run on the async threads.
 //!
-//! One hash takes 19 MiB and tens of milliseconds by intention; without a bound a burst of sign-ins would take all
-//! cores and memory. What bounds them belongs to the work and not to the request: a client that hangs up frees nothing
-//! before the hash is done.
+//! One hash intentionally takes 19 MiB and tens of milliseconds; without a limit a burst of logins would use all cores
+//! and memory. The permits belong to the computation and not to the request: a client that disconnects frees nothing
+//! before its hash is done.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -20,36 +20,37 @@ use weft_wire::limits::{MAX_KNOWN_PASSWORD_HASHES, MAX_PASSWORD_HASHES, MAX_PASS
 
 use crate::{AccountsUnavailable, Network};
 
-/// Hashes that are computed at the same time; more wait.
+/// Hashes that are computed at the same time. Others wait.
 const AT_ONCE: usize = 2;
-/// The longest wait for a turn. The queue is through in seconds where the machine does anything at all.
+/// Longest wait for a permit. On a working machine the queue is processed in seconds.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// How dear one hash is.
+/// Cost of one hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PasswordCost {
     /// OWASP's recommendation: 19 MiB, two passes.
     Standard,
-    /// For tests only: no protection at all.
+    /// For tests only: gives no protection.
     Minimal,
 }
 
-/// Who a hash is computed for.
+/// The client class that a hash is computed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum For {
-    /// Somebody who proved nothing yet, from this network.
+    /// An unauthenticated client, from this network.
     Stranger(Option<Network>),
-    /// The operator, a signed-in device, or a user whose sign-ins come from this network. Strangers can't fill their queue.
+    /// The operator, a signed-in device, or a user who logged in from this network before. Unauthenticated clients can't
+    /// fill this queue.
     Known(Option<Network>),
 }
 
 pub(crate) struct Passwords {
     cost: PasswordCost,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     threads: Sender<Job>,
-    /// Hashes that wait or are computed.
+    /// Hashes for unauthenticated clients that wait or are being computed.
     strangers: Arc<KeyedBudget<Option<Network>>>,
-    /// The same for those who are known.
+    /// The same for known clients.
     known: Arc<KeyedBudget<Option<Network>>>,
 }
 
@@ -57,7 +58,7 @@ impl Passwords {
     pub(crate) fn new(cost: PasswordCost) -> Self {
         Self {
             cost,
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            permits: Arc::new(Semaphore::new(AT_ONCE)),
             threads: threads(),
             strangers: KeyedBudget::new(
                 "stranger_password_hashes",
@@ -72,12 +73,12 @@ impl Passwords {
         }
     }
 
-    /// Hashes that wait or are computed, as budgets: of strangers, of those who are known.
+    /// Budgets of the hashes that wait or are being computed: unauthenticated clients, known clients.
     pub(crate) fn budgets(&self) -> [&Arc<Budget>; 2] {
         [self.strangers.total(), self.known.total()]
     }
 
-    /// The PHC string to store.
+    /// Hashes a password; returns the PHC string to store.
     pub(crate) async fn hash(&self, password: &str, whom: For) -> Result<String, AccountsUnavailable> {
         let password = password.to_owned();
         let cost = self.cost;
@@ -91,8 +92,8 @@ impl Passwords {
         .ok_or(AccountsUnavailable::Hash)
     }
 
-    /// Whether the password belongs to the stored hash. Without a hash the work is done all the same, so that the
-    /// time does not tell which accounts exist.
+    /// Whether the password matches the stored hash. Without a hash the same work is done, so that the response time does
+    /// not reveal which accounts exist.
     pub(crate) async fn verify(
         &self,
         password: &str,
@@ -121,15 +122,15 @@ impl Passwords {
             For::Known(network) => (&self.known, network),
         };
         let place = queue.try_take(&network, 1).map_err(|_| AccountsUnavailable::Busy)?;
-        let turn = tokio::time::timeout(WAIT, Arc::clone(&self.turns).acquire_owned())
+        let permit = tokio::time::timeout(WAIT, Arc::clone(&self.permits).acquire_owned())
             .await
             .map_err(|_| AccountsUnavailable::Busy)?
             .map_err(|_| AccountsUnavailable::Hash)?;
         let (reply, outcome) = oneshot::channel();
         let job = move |memory: &mut Memory| {
             let outcome = job(memory);
-            drop((turn, place));
-            // Nobody waits for the outcome any more if the client has hung up.
+            drop((permit, place));
+            // The receiver is gone if the client has disconnected.
             let _ = reply.send(outcome);
         };
         self.threads
@@ -139,13 +140,13 @@ impl Passwords {
     }
 }
 
-/// What one hash works in. It is kept from one hash to the next: 19 MiB that are allocated and freed each time were seen
-/// to stay behind in the allocator, each time anew.
+/// Working memory of one hash. It is reused: when 19 MiB were allocated and freed for each hash, the allocator was seen
+/// to retain them, and more with each hash.
 type Memory = Vec<Block>;
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
-/// Starts the threads that compute hashes, each with its memory. They end when the sender is dropped.
+/// Starts the threads that compute hashes, each with its working memory. They end when the sender is dropped.
 fn threads() -> Sender<Job> {
     let (sender, jobs) = std::sync::mpsc::channel::<Job>();
     let jobs = Arc::new(Mutex::new(jobs));
@@ -157,12 +158,12 @@ fn threads() -> Sender<Job> {
             loop {
                 let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok(job) = next else { return };
-                // A thread outlives a job that panics; whoever waits for that one gets an error.
+                // The thread survives a job that panics; the caller of that job gets an error.
                 let _ = catch_unwind(AssertUnwindSafe(|| job(&mut memory)));
             }
         });
         if let Err(error) = started {
-            tracing::error!(%error, "a thread for password hashes can't be started");
+            tracing::error!(%error, "cannot start a thread for password hashes");
         }
     }
     sender
@@ -186,7 +187,7 @@ fn hash_with(cost: PasswordCost, password: &[u8], salt: &[u8], memory: &mut Memo
     })
 }
 
-/// Whether a password gives a stored hash. None where the stored text is no hash of argon2.
+/// Whether a password matches a stored hash. `None`: the stored text is not an argon2 hash.
 fn matches(password: &[u8], stored: &str, memory: &mut Memory) -> Option<bool> {
     let stored = PasswordHash::new(stored).ok()?;
     let (salt, expected) = (stored.salt.as_ref()?, stored.hash.as_ref()?);
@@ -220,7 +221,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_password_fits_its_own_hash_only() {
+    async fn a_password_matches_only_its_own_hash() {
         for cost in [PasswordCost::Standard, PasswordCost::Minimal] {
             let passwords = Passwords::new(cost);
             let hash = passwords.hash("correct horse", STRANGER).await.unwrap();
@@ -231,7 +232,7 @@ mod tests {
             assert_ne!(
                 hash,
                 passwords.hash("correct horse", STRANGER).await.unwrap(),
-                "the salt is new each time"
+                "each hash has a new salt"
             );
         }
         let passwords = Passwords::new(PasswordCost::Minimal);
@@ -250,7 +251,7 @@ mod tests {
         For::Stranger(Some(Network::of(IpAddr::from(Ipv4Addr::from_bits(n)))))
     }
 
-    /// A request whose hash takes until it is told to end; gives the end that tells it.
+    /// A request whose hash lasts until the returned sender is dropped.
     fn request(
         passwords: &Arc<Passwords>,
         whom: For,
@@ -271,12 +272,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_that_hang_up_free_no_turn() {
+    async fn clients_that_disconnect_free_no_permit() {
         let passwords = Arc::new(Passwords::new(PasswordCost::Minimal));
         let mut ends = Vec::new();
         for n in 0..20 {
             let (request, end) = request(&passwords, network(n));
-            // Until its work has begun, or until it waits behind two others.
+            // Waits until its work has begun, or until it is queued behind two others.
             while passwords.strangers.total().usage().used <= u64::from(n.min(2)) {
                 tokio::task::yield_now().await;
             }
@@ -284,13 +285,13 @@ mod tests {
             assert!(request.await.unwrap_err().is_cancelled());
             ends.push(end);
             if ends.len() >= AT_ONCE {
-                assert_eq!(passwords.turns.available_permits(), 0);
+                assert_eq!(passwords.permits.available_permits(), 0);
             }
         }
         assert_eq!(
             passwords.strangers.total().usage().used,
             2,
-            "who hung up while waiting waits no more"
+            "a client that disconnects while waiting leaves the queue"
         );
         drop(ends);
         let (last, end) = request(&passwords, network(1));
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_queue_is_bounded_in_all_and_for_one_network() {
+    async fn the_queue_is_bounded_in_total_and_per_network() {
         let passwords = Arc::new(Passwords::new(PasswordCost::Minimal));
         let mut requests = Vec::new();
         for n in 0..MAX_PASSWORD_HASHES / MAX_PASSWORD_HASHES_PER_NETWORK {

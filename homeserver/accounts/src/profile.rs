@@ -1,4 +1,4 @@
-//! Profiles of this server's users: display name, avatar, and other fields (Matrix specification, "Profiles").
+//! Profiles of this server's users: display name, avatar and other fields (Matrix specification, "Profiles").
 
 use ruma::UserId;
 use serde_json::{Map, Value};
@@ -10,17 +10,17 @@ use weft_wire::limits::{MAX_AVATAR_URL_BYTES, MAX_DISPLAY_NAME_BYTES};
 
 use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
 
-/// Bytes of a field's name and of a whole profile as JSON. Source: Matrix 1.16, "Profiles".
+/// Limits in bytes of a field's name and of a whole profile as JSON. Source: Matrix 1.16, "Profiles".
 const MAX_FIELD_NAME_BYTES: usize = 255;
 const MAX_PROFILE_BYTES: usize = 64 * 1024;
 
-/// Why a profile was not changed.
+/// The reason why a profile was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
     /// The display name is longer than the limit.
     #[error("a display name has at most {MAX_DISPLAY_NAME_BYTES} bytes")]
     NameTooLong,
-    /// The avatar's address is longer than the limit.
+    /// The avatar URL is longer than the limit.
     #[error("an avatar URL has at most {MAX_AVATAR_URL_BYTES} bytes")]
     AvatarUrlTooLong,
     /// The field's name is longer than the limit.
@@ -29,10 +29,10 @@ pub enum ProfileError {
     /// The profile would be larger than the limit.
     #[error("a profile has at most {MAX_PROFILE_BYTES} bytes")]
     TooLarge,
-    /// `displayname` and `avatar_url` are text.
-    #[error("{0} is text")]
+    /// `displayname` and `avatar_url` must be strings.
+    #[error("{0} must be a string")]
     NotText(String),
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
 }
@@ -44,12 +44,12 @@ pub struct Profile {
     pub displayname: Option<String>,
     /// `avatar_url`
     pub avatar_url: Option<String>,
-    /// All fields, those two as well.
+    /// All fields, including those two.
     pub fields: Map<String, Value>,
 }
 
 impl Profile {
-    /// `displayname` and `avatar_url` as they go into a member event.
+    /// `displayname` and `avatar_url` for the content of a member event.
     #[must_use]
     pub fn for_member_event(&self) -> Map<String, Value> {
         let named = self
@@ -72,18 +72,18 @@ impl From<ProfileRow> for Profile {
 }
 
 impl Accounts {
-    /// A user's profile; None for who does not exist or is deactivated.
+    /// Returns a user's profile. `None`: the user does not exist or is deactivated.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn profile(&self, user: &UserId) -> Result<Option<Profile>, AccountsUnavailable> {
         Ok(self.store().get(&PROFILES, &(user,)).await?.map(Profile::from))
     }
 
-    /// Sets one field, or removes it. False: it was so already.
+    /// Sets or removes one field. Returns false if this changes nothing.
     ///
     /// # Errors
-    /// When the value can't be used, or the store fails.
+    /// If the value is not valid, or the store fails.
     pub async fn set_profile_field(
         &self,
         user: &UserId,

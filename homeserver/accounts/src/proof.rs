@@ -1,4 +1,4 @@
-//! Proofs of identity and of rights: each is checked here and nowhere else, so that one rate limiter sees all guesses.
+//! Proofs of identity and of permission. They must be checked only here, so that one rate limiter counts all guesses.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use crate::{
     password::For,
 };
 
-/// Why a proof was not accepted.
+/// The reason why a proof was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum ProofError {
-    /// It is wrong. For a password also: no such user, or deactivated; deliberately not told apart.
+    /// It is wrong. For a password also: the user does not exist or is deactivated; deliberately indistinguishable.
     #[error("the proof is wrong")]
     Denied,
     /// Too many failures.
     #[error("too many failures: try again in {} s", retry_after.as_secs())]
     Throttled {
-        /// How long to wait.
+        /// Time to wait.
         retry_after: Duration,
     },
-    /// The store, or too many hashes.
+    /// The store failed, or too many hashes are being computed.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
 }
 
-/// A secret of the operator that lets people make accounts.
+/// A secret of the operator that permits registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secret {
     /// A registration token.
@@ -38,11 +38,11 @@ pub enum Secret {
 }
 
 impl Accounts {
-    /// Whether the user of a session knows the password. Failures count for the device, so that a stolen access token
-    /// allows few guesses, and guesses of others don't stop the user.
+    /// Checks the password of a session's user. Failures count for the device, so that a stolen access token allows few
+    /// guesses, and guesses from other sources do not block the user.
     ///
     /// # Errors
-    /// When the password is wrong, or too many attempts failed.
+    /// If the password is wrong, or too many attempts failed.
     pub async fn prove_password(
         &self,
         session: &Session,
@@ -56,16 +56,16 @@ impl Accounts {
         Ok(())
     }
 
-    /// Notes that a user proved from this network who they are: later sign-ins from there are not slowed by what others
-    /// guess elsewhere.
+    /// Notes that a user authenticated from this network: later logins from it are not limited by guesses from other
+    /// networks.
     pub fn note_network(&self, user: &UserId, network: Option<Network>) {
         self.inner.login_limiter.note_known(user, network, self.now_ms());
     }
 
-    /// Checks one of the operator's secrets, as often as the rate limiter lets this network.
+    /// Checks one of the operator's secrets, as often as the rate limiter allows this network.
     ///
     /// # Errors
-    /// When `is_right` says that it is wrong, or too many attempts failed.
+    /// If `is_right` returns that it is wrong, or too many attempts failed.
     pub fn check_secret(
         &self,
         secret: Secret,
@@ -88,7 +88,7 @@ impl Accounts {
         }
     }
 
-    /// Whether the password is the user's, counted for a place; gives the hash that it was compared with.
+    /// Checks a user's password and counts a failure for the source. Returns the hash that it was compared with.
     pub(crate) async fn check_password(
         &self,
         user: &UserId,

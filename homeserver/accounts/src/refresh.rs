@@ -1,7 +1,7 @@
 //! Refreshing a session (Matrix specification, "Refresh tokens").
 //!
-//! A refresh gives a new pair of tokens. The old pair ends when the new access or refresh token is first used, so a
-//! client whose answer was lost can refresh again.
+//! A refresh issues a new pair of tokens. The old pair is revoked when the new access or refresh token is first used, so
+//! a client that did not receive the response can refresh again.
 
 use weft_store::{
     Batch, CommitError,
@@ -14,22 +14,22 @@ use crate::{
     token,
 };
 
-/// Why a session was not refreshed.
+/// The reason why a session was not refreshed.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
-    /// Never given out, used up, or its session has ended.
-    #[error("the refresh token is not known")]
+    /// Never issued, already used, or its session has ended.
+    #[error("unknown refresh token")]
     Unknown,
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
 }
 
 impl Accounts {
-    /// A new pair of tokens for the device that the refresh token belongs to.
+    /// Issues a new pair of tokens for the device that the refresh token belongs to.
     ///
     /// # Errors
-    /// When the token is not known.
+    /// If the token is unknown.
     pub async fn refresh(&self, refresh_token: &str) -> Result<NewSession, RefreshError> {
         let hash = token::hash(refresh_token);
         for _ in 0..ATTEMPTS {
@@ -74,13 +74,13 @@ impl Accounts {
     }
 }
 
-/// Which pair stays as the current one, and which ends, when the refresh token with this hash is used.
+/// When the refresh token with this hash is used: the pair that remains current, and the pair that is revoked.
 fn successors(device: &DeviceRow, hash: &str) -> Option<(TokenPair, Option<TokenPair>)> {
     let is = |pair: &TokenPair| pair.refresh.as_deref() == Some(hash);
     match &device.next {
-        // The newest one was used: it takes the place of the old pair, which ends.
+        // The newest token was used: its pair replaces the old pair, which is revoked.
         Some(next) if is(next) => Some((next.clone(), Some(device.current.clone()))),
-        // The old one was used again: the pair that the lost answer carried ends.
+        // The old token was used again: the pair of the lost response is revoked.
         next if is(&device.current) => Some((device.current.clone(), next.clone())),
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! Sessions: a device with an access token. Beginning one, recognising its token, ending it.
+//! Sessions: a device with an access token. Creation, authentication by token, logout.
 
 use std::time::Duration;
 
@@ -16,27 +16,27 @@ use crate::{
     token::{self, Token},
 };
 
-/// How long an access token works where the client can refresh it.
+/// Lifetime of an access token that the client can refresh.
 pub(crate) const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// Who a request comes from.
+/// The authenticated user and device of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// The user.
     pub user_id: OwnedUserId,
     /// The device.
     pub device_id: OwnedDeviceId,
-    /// Hash of the token, to tell one session from another. Not secret, still no business of a log.
+    /// Hash of the token, to distinguish sessions. Not secret, but must not be logged.
     pub token_hash: String,
-    /// When the token expires, in milliseconds since 1970; `None`: not before sign-out. Connections that outlive one
-    /// request must end, or be given a newer token, at this time.
+    /// Expiry of the token, in milliseconds since 1970. `None`: at logout. Long-lived connections must end, or receive a
+    /// newer token, at this time.
     pub expires_at_ms: Option<u64>,
-    /// Identifies the sign-in: equal before and after a refresh, different after the next sign-in on the same device.
+    /// Identifies the login: equal before and after a refresh, different after the next login on the same device.
     sign_in: u64,
 }
 
 impl Session {
-    /// Whether `other` belongs to the same sign-in of the same device: the same token, or one that a refresh issued. A
+    /// Whether `other` belongs to the same login of the same device: the same token, or one that a refresh issued. A
     /// long-lived connection may replace one by the other.
     #[must_use]
     pub fn is_same_sign_in(&self, other: &Self) -> bool {
@@ -47,19 +47,19 @@ impl Session {
 /// The device of a new session.
 #[derive(Debug, Clone, Default)]
 pub struct NewDevice {
-    /// Its id; a random one where absent. One that exists is signed in anew.
+    /// Device ID. `None`: a random one. An existing device gets a new session, and its old tokens are revoked.
     pub id: Option<OwnedDeviceId>,
-    /// What to call it where it is new.
+    /// Display name of a new device.
     pub display_name: Option<String>,
-    /// The client can refresh: the access token expires after an hour.
+    /// The client supports refresh tokens: the access token expires after an hour.
     pub refreshable: bool,
 }
 
 impl NewDevice {
-    /// Whether a device can be made of this: names are stored and shown, ids are parts of keys.
+    /// Checks the ID and the name: names are stored and displayed, IDs are parts of keys.
     ///
     /// # Errors
-    /// When one of the two can't be used.
+    /// If one of the two is not valid.
     pub fn check(&self) -> Result<(), DeviceError> {
         let id = self.id.as_deref().map(DeviceId::as_str);
         if id.is_some_and(|id| id.is_empty() || id.len() > MAX_DEVICE_ID_BYTES) {
@@ -69,7 +69,7 @@ impl NewDevice {
     }
 }
 
-/// What a client gets when a session begins or is refreshed. Secrets: must not be logged (hence no `Debug`).
+/// The tokens that a client gets when a session begins or is refreshed. Secrets: must not be logged (hence no `Debug`).
 pub struct NewSession {
     /// The user.
     pub user_id: OwnedUserId,
@@ -77,27 +77,27 @@ pub struct NewSession {
     pub device_id: OwnedDeviceId,
     /// The access token.
     pub access_token: String,
-    /// The refresh token, where the client can refresh.
+    /// The refresh token, if the client supports it.
     pub refresh_token: Option<String>,
-    /// How long the access token works; None: until sign-out.
+    /// Lifetime of the access token. `None`: until logout.
     pub expires_in: Option<Duration>,
 }
 
-/// Why a token is not accepted.
+/// The reason why a token is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// Never given out, or its session has ended.
-    #[error("the access token is not known")]
+    /// Never issued, or its session has ended.
+    #[error("unknown access token")]
     Unknown,
-    /// It must be refreshed; the session lives.
+    /// It must be refreshed; the session is still valid.
     #[error("the access token has expired")]
     Expired,
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
 }
 
-/// Tokens and the rows they need, before anything is committed.
+/// New tokens and their rows, not committed yet.
 pub(crate) struct Minted {
     access: Token,
     refresh: Option<Token>,
@@ -159,7 +159,7 @@ pub(crate) fn delete_pair(batch: &mut Batch, pair: &TokenPair) {
     }
 }
 
-/// Ends a session: the device and all its tokens.
+/// The batch that ends a session: deletes the device and all its tokens.
 pub(crate) fn removal(user: &UserId, device: &DeviceId, row: &DeviceRow) -> Batch {
     let mut batch = Batch::new();
     batch.delete(&DEVICES, &(user, device));
@@ -180,22 +180,22 @@ fn session(token_hash: String, row: AccessTokenRow) -> Session {
     }
 }
 
-/// A number for a new sign-in; never 0, which rows have that were written before there were such numbers.
+/// A number for a new login. Never 0: rows of versions without login numbers have 0.
 fn new_sign_in() -> u64 {
     rand::random::<u64>().max(1)
 }
 
 impl Accounts {
-    /// Begins a session for a user whose right to it was checked. Tokens that the device had end.
+    /// Begins a session. The caller must have authenticated the user. Earlier tokens of the device are revoked.
     ///
     /// # Errors
-    /// When the device can't be used or the store fails; `Contended` also where the account was deactivated meanwhile.
+    /// If the device is not valid or the store fails; `Contended` also if the account was deactivated concurrently.
     pub async fn begin_session(&self, user: &UserId, device: NewDevice) -> Result<NewSession, DeviceError> {
         let session = self.begin_session_if(user, device, |_| true).await?;
         session.ok_or_else(|| AccountsUnavailable::Contended.into())
     }
 
-    /// The same, if the account's password hash is still what `proved` expects; `None` where it isn't.
+    /// The same, but only if the account's password hash is still what `proved` expects; otherwise `None`.
     pub(crate) async fn begin_session_if(
         &self,
         user: &UserId,
@@ -218,7 +218,7 @@ impl Accounts {
                 Some(before) => removal(user, &id, before),
                 None => self.make_room(user).await?,
             };
-            // A session must not begin behind the back of a deactivation.
+            // A concurrent deactivation must make this commit fail.
             batch.require(&USERS, &(user,), Some(&account));
             batch.require(&DEVICES, &(user, &id), before.as_ref());
             let minted = Minted::new(device.refreshable, new_sign_in(), self.now_ms());
@@ -242,8 +242,8 @@ impl Accounts {
         Err(AccountsUnavailable::Contended.into())
     }
 
-    /// Ends the oldest session where the user has as many devices as one may have. Scripts that sign in for each run and
-    /// never out get there; nobody could sign in any more if new devices were refused.
+    /// Ends the oldest session if the user has the maximum number of devices. Scripts that log in on every run and never log
+    /// out reach it; if new devices were refused, the user could no longer log in.
     async fn make_room(&self, user: &UserId) -> Result<Batch, AccountsUnavailable> {
         let devices = self.store().scan_all(DEVICES.under(&(user,))).await?;
         if devices.len() < MAX_DEVICES_PER_USER {
@@ -259,11 +259,11 @@ impl Accounts {
 
     /// Authenticates a request by its access token.
     ///
-    /// The first use of a token that a refresh issued ends the tokens before it (Matrix specification, "Refresh tokens"):
+    /// The first use of a token that a refresh issued revokes the tokens before it (Matrix specification, "Refresh tokens"):
     /// call this only where the client makes a request with the token. [`Accounts::peek`] has no such effect.
     ///
     /// # Errors
-    /// When the token is not known or has expired.
+    /// If the token is unknown or has expired.
     pub async fn authenticate(&self, token: &str) -> Result<Session, AuthError> {
         let hash = token::hash(token);
         let row = self.valid_token(&hash).await?;
@@ -273,22 +273,22 @@ impl Accounts {
         Ok(session(hash, row))
     }
 
-    /// The session that an access token belongs to, without using the token: the tokens before it stay valid.
+    /// Returns the session of an access token without using the token: the tokens before it stay valid.
     ///
     /// # Errors
-    /// When the token is not known or has expired.
+    /// If the token is unknown or has expired.
     pub async fn peek(&self, token: &str) -> Result<Session, AuthError> {
         let hash = token::hash(token);
         let row = self.valid_token(&hash).await?;
         Ok(session(hash, row))
     }
 
-    /// Checks a session again that was authenticated earlier: for requests that wait and for sockets. Has no effect on
-    /// tokens. A token that ended because its successor was used still counts until it would have expired, since the
-    /// sign-in goes on; one that ended by a sign-out, a deactivation or a new sign-in on the device does not.
+    /// Checks again a session that was authenticated earlier: for requests that wait and for sockets. Has no effect on
+    /// tokens. A token that was revoked because its successor was used is accepted until its expiry, since the login
+    /// continues. A token that was revoked by a logout, a deactivation or a new login on the device is not accepted.
     ///
     /// # Errors
-    /// When the session has ended or its token has expired.
+    /// If the session has ended or its token has expired.
     pub async fn recheck(&self, session: &Session) -> Result<(), AuthError> {
         if session.expires_at_ms.is_some_and(|at| at <= self.now_ms()) {
             return Err(AuthError::Expired);
@@ -303,14 +303,14 @@ impl Accounts {
             .get(&DEVICES, &(&session.user_id, &session.device_id))
             .await
             .map_err(AccountsUnavailable::from)?;
-        // A row of before there were sign-in numbers has 0, which no new sign-in gets.
+        // A row of a version without login numbers has 0, which no new login gets.
         match device {
             Some(device) if device.sign_in == session.sign_in => Ok(()),
             _ => Err(AuthError::Unknown),
         }
     }
 
-    /// How long a session's token still works; `None`: until sign-out.
+    /// Remaining lifetime of a session's token. `None`: until logout.
     #[must_use]
     pub fn time_left(&self, session: &Session) -> Option<Duration> {
         let left = |at: u64| Duration::from_millis(at.saturating_sub(self.now_ms()));
@@ -330,7 +330,7 @@ impl Accounts {
         Ok(row)
     }
 
-    /// The first use of a refreshed access token: the tokens before it end now, since the client has the new ones.
+    /// The first use of a refreshed access token revokes the tokens before it, since the client has the new ones.
     async fn retire_previous(&self, hash: &str, row: &AccessTokenRow) -> Result<(), AuthError> {
         for _ in 0..ATTEMPTS {
             let key = (&row.user, &row.device);
@@ -341,7 +341,7 @@ impl Accounts {
                 .map_err(AccountsUnavailable::from)?;
             let before = device.ok_or(AuthError::Unknown)?;
             let Some(next) = before.next.clone().filter(|next| next.access == hash) else {
-                // Somebody else's request was first: either it retired the old pair, or a later refresh this one.
+                // A concurrent request was first: it revoked the old pair, or a later refresh revoked this one.
                 return if before.current.access == hash {
                     Ok(())
                 } else {
@@ -377,17 +377,17 @@ impl Accounts {
         Err(AccountsUnavailable::Contended.into())
     }
 
-    /// Ends one session. Not an error where it has ended already.
+    /// Ends one session. Not an error if it has already ended.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn logout(&self, user: &UserId, device: &DeviceId) -> Result<(), AccountsUnavailable> {
         for _ in 0..ATTEMPTS {
             let Some(row) = self.store().get(&DEVICES, &(user, device)).await? else {
                 return Ok(());
             };
             let mut batch = removal(user, device, &row);
-            // A refresh in between has issued tokens that this batch doesn't know.
+            // A concurrent refresh issues tokens that are not in this batch.
             batch.require(&DEVICES, &(user, device), Some(&row));
             match self.store().commit(batch).await {
                 Ok(()) => return Ok(()),
@@ -398,10 +398,10 @@ impl Accounts {
         Err(AccountsUnavailable::Contended)
     }
 
-    /// Ends all sessions of a user, but for those of one device where it is named.
+    /// Ends all sessions of a user, except those of the device `except`.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn logout_all(&self, user: &UserId, except: Option<&DeviceId>) -> Result<(), AccountsUnavailable> {
         for ((_, device), _) in self.store().scan_all(DEVICES.under(&(user,))).await? {
             if except.is_none_or(|kept| kept != device) {

@@ -1,7 +1,7 @@
-//! Registration by shared secret, as Synapse's operators' scripts do it (`/_synapse/admin/v1/register`).
+//! Registration with a shared secret, in the form of Synapse's admin scripts (`/_synapse/admin/v1/register`).
 //!
-//! The caller proves that it knows the secret by an HMAC over a nonce of ours and the new account. HMAC-SHA1 because
-//! that is what those scripts send; SHA-1's collisions do not weaken HMAC.
+//! The caller proves knowledge of the secret by an HMAC over a nonce of this server and the new account. It is HMAC-SHA1
+//! because those scripts send it; SHA-1's collisions do not weaken HMAC.
 
 use std::{
     collections::HashMap,
@@ -13,51 +13,51 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::Sha256;
 
-/// How long a nonce is good for, milliseconds. Synapse: 60 s.
+/// Lifetime of a nonce in milliseconds. Synapse: 60 s.
 const NONCE_MS: u64 = 60_000;
-/// Bytes of a nonce's expiry and of its randomness; an HMAC-SHA256 over both follows.
+/// Length in bytes of a nonce's expiry and of its random part; an HMAC-SHA256 over both follows.
 const NONCE_BYTES: (usize, usize) = (8, 16);
 
-/// The secret, and what nonces are made with. Nonces are not kept: each carries its expiry under a MAC of ours, so that
-/// asking for many of them takes no place from others.
+/// The secret, and the key of the nonces. Nonces are not stored: each contains its expiry and a MAC, so that requests
+/// for many nonces do not displace those of other clients.
 pub struct SharedSecret {
     secret: String,
-    /// Of this process: nonces end with it.
+    /// Random per process: nonces are invalid after a restart.
     nonce_key: [u8; 32],
-    /// Nonces of claims that were right, until they expire. Only holders of the secret add to them.
+    /// Nonces of accepted claims, until they expire. Only holders of the secret can add to them.
     used: Mutex<HashMap<String, u64>>,
 }
 
-/// What the caller claims to be allowed to register.
+/// A request to register an account, with its MAC.
 #[derive(Clone)]
 pub struct Claim<'a> {
-    /// The nonce that it was given.
+    /// The nonce that was issued to the caller.
     pub nonce: &'a str,
     /// Local part.
     pub username: &'a str,
-    /// The password as given.
+    /// The password, unchanged.
     pub password: &'a str,
-    /// An administrator.
+    /// The account gets the admin flag.
     pub admin: bool,
-    /// Synapse's `user_type`, where given.
+    /// Synapse's `user_type`, if present.
     pub user_type: Option<&'a str>,
-    /// Hex of the HMAC.
+    /// The HMAC in hexadecimal.
     pub mac: &'a str,
 }
 
-/// Why a claim is not believed.
+/// The reason why a claim is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
-    /// Never given out, used, or too old.
-    #[error("the nonce is not known or too old")]
+    /// Never issued, already used, or expired.
+    #[error("the nonce is unknown or has expired")]
     Nonce,
-    /// Made with another secret or over another account.
+    /// Computed with another secret or over another account.
     #[error("the MAC is wrong")]
     Mac,
 }
 
 impl SharedSecret {
-    /// None where the secret is empty: then the endpoint does not exist.
+    /// `None` if the secret is empty: then the endpoint does not exist.
     #[must_use]
     pub fn new(secret: String) -> Option<Self> {
         let mut nonce_key = [0; 32];
@@ -69,7 +69,7 @@ impl SharedSecret {
         })
     }
 
-    /// A nonce for one claim.
+    /// Issues a nonce for one claim.
     pub fn nonce(&self, now_ms: u64) -> String {
         let mut nonce = now_ms.saturating_add(NONCE_MS).to_be_bytes().to_vec();
         let mut random = [0_u8; NONCE_BYTES.1];
@@ -80,7 +80,7 @@ impl SharedSecret {
         URL_SAFE_NO_PAD.encode(nonce)
     }
 
-    /// When a nonce expires; `None` where it isn't one of ours.
+    /// Expiry of a nonce. `None`: this process did not issue it.
     fn expiry(&self, nonce: &str) -> Option<u64> {
         let bytes = URL_SAFE_NO_PAD.decode(nonce).ok()?;
         let (signed, mac) = bytes.split_at_checked(NONCE_BYTES.0 + NONCE_BYTES.1)?;
@@ -89,15 +89,15 @@ impl SharedSecret {
     }
 
     fn nonce_mac(&self, signed: &[u8]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.nonce_key).expect("HMAC takes keys of every length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.nonce_key).expect("HMAC accepts keys of every length");
         mac.update(signed);
         mac
     }
 
-    /// Checks a claim. One that is right uses up its nonce.
+    /// Checks a claim. An accepted claim consumes its nonce.
     ///
     /// # Errors
-    /// When the nonce or the MAC is not right.
+    /// If the nonce or the MAC is wrong.
     pub fn check(&self, claim: &Claim<'_>, now_ms: u64) -> Result<(), ClaimError> {
         let expires = self.expiry(claim.nonce).filter(|expires| *expires >= now_ms);
         let expires = expires.ok_or(ClaimError::Nonce)?;
@@ -112,7 +112,7 @@ impl SharedSecret {
     }
 
     fn mac(&self, claim: &Claim<'_>) -> Hmac<Sha1> {
-        let mut mac = Hmac::<Sha1>::new_from_slice(self.secret.as_bytes()).expect("HMAC takes keys of every length");
+        let mut mac = Hmac::<Sha1>::new_from_slice(self.secret.as_bytes()).expect("HMAC accepts keys of every length");
         let admin = if claim.admin { "admin" } else { "notadmin" };
         let fields = [
             Some(claim.nonce),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mac_is_synapses() {
+    fn the_mac_equals_that_of_synapse() {
         // Computed with Python: hmac.new(b"s3cret", b"n\0alice\0pw\0notadmin", hashlib.sha1).hexdigest()
         let secret = SharedSecret::new("s3cret".to_owned()).unwrap();
         let claim = Claim {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_is_good_once_and_for_a_minute() {
+    fn a_nonce_is_valid_once_and_for_a_minute() {
         let secret = SharedSecret::new("s3cret".to_owned()).unwrap();
         let nonce = secret.nonce(0);
         let mut claim = Claim {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn nonces_that_others_ask_for_take_none_away() {
+    fn requests_for_many_nonces_do_not_invalidate_others() {
         let secret = SharedSecret::new("s3cret".to_owned()).unwrap();
         let nonce = secret.nonce(0);
         for _ in 0..10_000 {
@@ -216,12 +216,12 @@ mod tests {
         assert_eq!(
             secret.check(&claim, 1),
             Ok(()),
-            "a wrong claim of somebody else uses up nothing"
+            "a wrong claim of another client does not consume the nonce"
         );
     }
 
     #[test]
-    fn a_nonce_that_was_not_given_out_is_refused() {
+    fn a_nonce_that_was_not_issued_is_refused() {
         let (secret, other) = (
             SharedSecret::new("s3cret".to_owned()).unwrap(),
             SharedSecret::new("s3cret".to_owned()).unwrap(),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn another_account_than_the_macs_is_refused() {
+    fn a_mac_for_another_account_is_refused() {
         let secret = SharedSecret::new("s3cret".to_owned()).unwrap();
         let nonce = secret.nonce(0);
         let claim = Claim {

@@ -1,15 +1,15 @@
-//! Access and refresh tokens: 256 random bits that only their holder knows.
+//! Access and refresh tokens: 256 random bits that only the client has. Must not be stored or logged in the clear.
 //!
-//! The store keeps SHA-256 of a token. A fast hash is right here: 256 random bits can't be guessed, unlike passwords.
+//! The store holds the SHA-256 of a token. A fast hash suffices: unlike passwords, 256 random bits can't be guessed.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-/// A token in the clear, on its way to its holder. Neither `Debug` nor `Display`: it can't get into a log.
+/// A token in the clear, to be returned to the client. Neither `Debug` nor `Display`, so that it can't be logged.
 pub(crate) struct Token(String);
 
 impl Token {
-    /// A new one. The prefix tells people who find a token somewhere what it is, and whose.
+    /// Generates a token. The prefix lets people who find a token recognise its kind and its origin.
     pub(crate) fn random(prefix: &str) -> Self {
         let mut bytes = [0_u8; 32];
         rand::fill(&mut bytes);
@@ -25,12 +25,12 @@ impl Token {
     }
 }
 
-/// What the store knows of a token.
+/// The stored form of a token.
 pub(crate) fn hash(token: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(token.as_bytes()))
 }
 
-/// An id for a device that the client did not name: letters, as in most servers.
+/// A device ID for a client that did not choose one: letters, as in most servers.
 pub(crate) fn device_id() -> String {
     let mut bytes = [0_u8; 10];
     rand::fill(&mut bytes);
@@ -44,14 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_long_and_never_repeat() {
+    fn tokens_are_long_and_unique() {
         let tokens: HashSet<String> = (0..10_000).map(|_| Token::random("weft").into_string()).collect();
         assert_eq!(tokens.len(), 10_000);
         assert!(tokens.iter().all(|token| token.len() == 5 + 43));
     }
 
     #[test]
-    fn the_stored_form_does_not_hold_the_token() {
+    fn the_stored_form_does_not_contain_the_token() {
         let token = Token::random("weft");
         assert_eq!(token.hash().len(), 43);
         assert!(!token.hash().contains(&token.into_string()[5..]));

@@ -1,33 +1,34 @@
-//! Which user names may be registered (Matrix specification, appendices, "User identifiers").
+//! Grammar of user names for registration (Matrix specification, appendices, "User identifiers").
 //!
-//! Pure. Ids of other servers and of the past may look different; those are never created here.
+//! Pure: must not do I/O. User IDs of other servers and historical user IDs may look different; they are never created
+//! here.
 
 use ruma::{OwnedUserId, ServerName, UserId};
 
-/// Why a name can't be a user of this server.
+/// The reason why a name can't be a user of this server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUsername {
-    /// Nothing there.
+    /// It is empty.
     #[error("the user name is empty")]
     Empty,
     /// A character outside of the grammar.
-    #[error("user names are made of a-z, 0-9 and . _ = - / +, not {0:?}")]
+    #[error("a user name consists of a-z, 0-9 and . _ = - / +, not {0:?}")]
     Character(char),
     /// `@name:server` over 255 bytes.
-    #[error("the user id would have more than 255 bytes")]
+    #[error("the user ID would have more than 255 bytes")]
     TooLong,
-    /// A full id of another server.
-    #[error("that is a user of another server")]
+    /// A user ID of another server.
+    #[error("the user belongs to another server")]
     Foreign,
-    /// It begins like an id and is none.
-    #[error("that is no user id")]
+    /// It begins like a user ID and is not valid.
+    #[error("not a valid user ID")]
     Malformed,
 }
 
 /// `@localpart:server` for a name to register.
 ///
 /// # Errors
-/// When the name breaks the grammar.
+/// If the name does not follow the grammar.
 pub fn local_user_id(localpart: &str, server: &ServerName) -> Result<OwnedUserId, InvalidUsername> {
     if localpart.is_empty() {
         return Err(InvalidUsername::Empty);
@@ -44,10 +45,10 @@ pub fn local_user_id(localpart: &str, server: &ServerName) -> Result<OwnedUserId
     UserId::parse(id).map_err(|_| InvalidUsername::Malformed)
 }
 
-/// A local part or a full id, as people type either. Upper case is taken as lower case, as in most servers.
+/// The user ID for a local part or a full user ID as users type it. Upper case counts as lower case, as in most servers.
 ///
 /// # Errors
-/// When it is neither, or belongs to another server.
+/// If it is neither, or belongs to another server.
 pub fn any_local_user_id(name: &str, server: &ServerName) -> Result<OwnedUserId, InvalidUsername> {
     let name = name.trim();
     if !name.starts_with('@') {
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn people_may_type_the_full_id() {
+    fn a_full_user_id_is_accepted() {
         let server = server_name!("a.example");
         assert_eq!(
             any_local_user_id(" @Alice:a.example", server).unwrap(),

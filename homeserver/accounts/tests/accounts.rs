@@ -1,4 +1,4 @@
-//! What people and their clients rely on: names, passwords, sessions, refreshes, account data, over the memory engine.
+//! Accounts as clients use them: names, passwords, sessions, refreshes, account data, over the memory engine.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // A failed assumption must fail the test.
 
 use std::sync::{
@@ -15,16 +15,16 @@ use weft_accounts::{
 use weft_store::{Store, memory::MemoryEngine};
 use weft_wire::limits::{FILTERS_QUOTA_BYTES, MAX_DEVICES_PER_USER};
 
-struct HandTurned(AtomicU64);
+struct ManualClock(AtomicU64);
 
-impl Clock for HandTurned {
+impl Clock for ManualClock {
     fn now(&self) -> MilliSecondsSinceUnixEpoch {
         MilliSecondsSinceUnixEpoch(UInt::new(self.0.load(Ordering::SeqCst)).unwrap())
     }
 }
 
-async fn server() -> (Accounts, Arc<HandTurned>) {
-    let clock = Arc::new(HandTurned(AtomicU64::new(1_000_000)));
+async fn server() -> (Accounts, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock(AtomicU64::new(1_000_000)));
     let store = Store::open(MemoryEngine::new()).await.unwrap();
     let accounts = Accounts::with_cost(
         store,
@@ -54,7 +54,7 @@ fn login(name: &str, password: &str, device: NewDevice) -> LoginRequest {
 }
 
 #[tokio::test]
-async fn a_name_is_given_once_and_never_again() {
+async fn a_name_is_registered_once_and_never_again() {
     let (accounts, _) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     assert_eq!(alice, "@alice:a.example");
@@ -83,7 +83,7 @@ async fn a_name_is_given_once_and_never_again() {
 }
 
 #[tokio::test]
-async fn of_many_who_want_one_name_at_once_one_gets_it() {
+async fn of_concurrent_registrations_of_one_name_one_succeeds() {
     let (accounts, _) = server().await;
     let mut attempts = tokio::task::JoinSet::new();
     for _ in 0..20 {
@@ -94,7 +94,7 @@ async fn of_many_who_want_one_name_at_once_one_gets_it() {
 }
 
 #[tokio::test]
-async fn a_session_begins_with_the_password_and_ends_with_sign_out() {
+async fn a_session_begins_with_login_and_ends_with_logout() {
     let (accounts, _) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     for name in ["alice", "@alice:a.example", "Alice"] {
@@ -125,7 +125,7 @@ async fn a_session_begins_with_the_password_and_ends_with_sign_out() {
 }
 
 #[tokio::test]
-async fn signing_in_a_device_again_ends_its_old_token() {
+async fn a_new_login_on_a_device_revokes_its_old_token() {
     let (accounts, _) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     let device = || NewDevice {
@@ -156,7 +156,7 @@ async fn signing_in_a_device_again_ends_its_old_token() {
 }
 
 #[tokio::test]
-async fn guessing_is_slowed_and_time_forgives() {
+async fn guessing_is_limited_and_failures_expire() {
     let (accounts, clock) = server().await;
     accounts.register(account("alice")).await.unwrap();
     let mut denied = 0;
@@ -164,7 +164,7 @@ async fn guessing_is_slowed_and_time_forgives() {
         match accounts.login(login("alice", "guess", NewDevice::default())).await {
             Err(LoginError::Proof(ProofError::Denied)) => denied += 1,
             Err(LoginError::Proof(ProofError::Throttled { retry_after })) => break retry_after,
-            _ => panic!("a wrong password was let in"),
+            _ => panic!("a wrong password was accepted"),
         }
     };
     assert_eq!(denied, 10);
@@ -182,7 +182,7 @@ async fn guessing_is_slowed_and_time_forgives() {
 }
 
 #[tokio::test]
-async fn a_refreshable_token_expires_and_its_successor_ends_it() {
+async fn a_refreshable_token_expires_and_its_successor_revokes_it() {
     let (accounts, clock) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     let device = NewDevice {
@@ -201,20 +201,20 @@ async fn a_refreshable_token_expires_and_its_successor_ends_it() {
 
     let old_refresh = first.refresh_token.unwrap();
     let lost = accounts.refresh(&old_refresh).await.unwrap();
-    // The answer was lost on its way: the client asks again with the old token, and the lost pair ends.
+    // The response was lost: the client refreshes again with the old token, and the lost pair is revoked.
     let second = accounts.refresh(&old_refresh).await.unwrap();
     assert!(matches!(
         accounts.authenticate(&lost.access_token).await,
         Err(AuthError::Unknown)
     ));
     accounts.authenticate(&second.access_token).await.unwrap();
-    // The new pair was used: the old refresh token is dead.
+    // The new pair was used: the old refresh token is revoked.
     assert!(matches!(
         accounts.refresh(&old_refresh).await,
         Err(RefreshError::Unknown)
     ));
 
-    // Using the new refresh token (and never the access token) retires the old pair as well.
+    // Using only the new refresh token revokes the old pair as well.
     let second_refresh = second.refresh_token.unwrap();
     let third = accounts.refresh(&second_refresh).await.unwrap();
     let fourth = accounts.refresh(&third.refresh_token.unwrap()).await.unwrap();
@@ -235,7 +235,7 @@ async fn a_refreshable_token_expires_and_its_successor_ends_it() {
 }
 
 #[tokio::test]
-async fn requests_that_use_a_fresh_token_at_once_all_get_in() {
+async fn concurrent_requests_with_a_new_token_all_succeed() {
     let (accounts, _) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     let device = NewDevice {
@@ -257,7 +257,7 @@ async fn requests_that_use_a_fresh_token_at_once_all_get_in() {
 }
 
 #[tokio::test]
-async fn checking_a_refreshed_token_ends_nothing() {
+async fn peeking_at_a_refreshed_token_revokes_nothing() {
     let (accounts, _) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     let device = NewDevice {
@@ -282,7 +282,7 @@ async fn checking_a_refreshed_token_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_waiting_session_survives_a_refresh_and_ends_with_its_sign_in() {
+async fn a_waiting_session_survives_a_refresh_and_ends_with_its_login() {
     let (accounts, clock) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     let device = || NewDevice {
@@ -315,7 +315,7 @@ async fn a_waiting_session_survives_a_refresh_and_ends_with_its_sign_in() {
 }
 
 #[tokio::test]
-async fn a_deactivated_account_is_shut_everywhere() {
+async fn a_deactivated_account_accepts_no_login_token_or_password() {
     let (accounts, _) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     let one = accounts.begin_session(&alice, NewDevice::default()).await.unwrap();
@@ -372,7 +372,7 @@ async fn a_new_password_replaces_the_old_and_can_end_other_sessions() {
 }
 
 #[tokio::test]
-async fn account_data_changes_are_told_by_position() {
+async fn account_data_changes_are_returned_by_position() {
     let (accounts, _) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     let room = room_id!("!r:a.example");
@@ -404,7 +404,7 @@ async fn account_data_changes_are_told_by_position() {
 }
 
 #[tokio::test]
-async fn profiles_and_filters_are_kept_and_bounded() {
+async fn profiles_and_filters_are_stored_and_bounded() {
     let (accounts, _) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     assert_eq!(
@@ -479,7 +479,7 @@ async fn a_session_that_ends_during_a_refresh_leaves_no_token() {
 }
 
 #[tokio::test]
-async fn sign_ins_that_race_a_password_change_begin_no_session_with_the_old_password() {
+async fn logins_during_a_password_change_begin_no_session_with_the_old_password() {
     let (accounts, _) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     let passwords = ["correct horse", "battery staple"];
@@ -497,7 +497,7 @@ async fn sign_ins_that_race_a_password_change_begin_no_session_with_the_old_pass
 }
 
 #[tokio::test]
-async fn of_very_many_devices_the_oldest_makes_room() {
+async fn above_the_device_limit_the_oldest_session_ends() {
     let (accounts, clock) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     let mut first = None;
@@ -523,7 +523,7 @@ async fn of_very_many_devices_the_oldest_makes_room() {
 }
 
 #[tokio::test]
-async fn account_data_is_counted_over_changes_and_bounded() {
+async fn account_data_usage_is_counted_over_changes_and_bounded() {
     let limits = AccountLimits {
         account_data_bytes: 1_000,
         ..AccountLimits::default()
@@ -550,7 +550,7 @@ async fn account_data_is_counted_over_changes_and_bounded() {
 }
 
 #[tokio::test]
-async fn changes_of_account_data_at_once_are_all_kept() {
+async fn concurrent_changes_of_account_data_are_all_kept() {
     let (accounts, _) = server().await;
     let alice = accounts.register(account("alice")).await.unwrap();
     let mut changes = tokio::task::JoinSet::new();
@@ -573,11 +573,11 @@ async fn changes_of_account_data_at_once_are_all_kept() {
     let newest = accounts.account_data_since(&alice, last - 1, last).await.unwrap();
     assert_eq!(newest.len(), 1);
     let by_position = accounts.account_data_since(&alice, 1, last).await.unwrap();
-    assert_eq!(by_position.len(), 5, "one place in the stream for each piece");
+    assert_eq!(by_position.len(), 5, "one position in the stream for each piece");
 }
 
 #[tokio::test]
-async fn filters_are_bounded_together() {
+async fn the_filters_of_a_user_are_bounded_in_total() {
     let (accounts, _) = server().await;
     let alice = user_id!("@alice:a.example");
     let mut stored = 0;
