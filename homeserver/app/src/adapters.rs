@@ -1,6 +1,6 @@
-//! The small traits of `room`, `federation` and `fanout`, over the parts that have what they ask for.
+//! Adapters: the port traits of `room`, `federation` and `fanout`, implemented with other crates.
 //!
-//! Only here do federation's questions meet rooms and tables. An adapter translates; it must not decide.
+//! Only these modules connect federation with rooms and tables. An adapter translates; it must not decide.
 
 mod edus;
 mod identity;

@@ -1,4 +1,4 @@
-//! The command line: what there is to say, and nothing about what it does.
+//! The command line: arguments and help texts. Must not contain what the commands do.
 
 use std::path::PathBuf;
 
@@ -13,11 +13,11 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all went well; 2 the command line is wrong; 65 the store cannot be opened by \
-this version; 69 an address cannot be listened on, or another process has the store; 78 the configuration, a \
+const EXIT_CODES: &str = "Exit codes: 0 success; 2 the command line is wrong; 65 the store cannot be opened by \
+this version; 69 an address is in use, or another process has the store open; 78 the configuration, a \
 certificate or a key is wrong; 1 anything else.";
 
-/// What the program can do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the homeserver until SIGINT or SIGTERM.
@@ -28,17 +28,17 @@ pub(crate) enum Command {
     /// Manage accounts.
     #[command(subcommand)]
     User(UserCommand),
-    /// Manage the keys that the server signs with.
+    /// Manage the server's signing keys.
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Two homeservers on this machine and one document, to try it out. Everything is gone afterwards.
+    /// Run two homeservers and one document on this machine, to try it out. Everything is deleted afterwards.
     Demo(DemoArguments),
 }
 
-/// Where the configuration is.
+/// The path of the configuration.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigFile {
-    /// The configuration. Without it, environment variables must say everything.
+    /// The configuration file. Without it, all settings come from environment variables.
     #[arg(long = "config", value_name = "FILE", env = "WEFT_CONFIG")]
     pub(crate) path: Option<PathBuf>,
 }
@@ -48,7 +48,7 @@ pub(crate) struct ConfigFile {
 pub(crate) struct ServeArguments {
     #[command(flatten)]
     pub(crate) config: ConfigFile,
-    /// Also stop when standard input ends: so a server that belongs to another process ends with it.
+    /// Also stop at the end of standard input, so that a server ends together with its parent process.
     #[arg(long, hide = true)]
     pub(crate) stop_with_stdin: bool,
 }
@@ -58,20 +58,20 @@ pub(crate) struct ServeArguments {
 pub(crate) enum ConfigCommand {
     /// Write a commented configuration.
     New(NewConfigArguments),
-    /// Say whether a configuration can be used, and everything that is wrong with it.
+    /// Check a configuration and list all its mistakes.
     Check(ConfigFile),
 }
 
 /// `weft config new`
 #[derive(Debug, Args)]
 pub(crate) struct NewConfigArguments {
-    /// The part of user ids after the colon. It can never change once the server has been used.
+    /// The part of user IDs after the colon. It can never change once the server has been used.
     #[arg(long, value_name = "NAME", value_parser = server_name)]
     pub(crate) server_name: OwnedServerName,
-    /// Where everything is kept.
+    /// The directory for all data.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
-    /// Where to write it; to standard output if not given. A file that exists is left alone.
+    /// The file to write; standard output if not given. An existing file is not overwritten.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -85,24 +85,24 @@ pub(crate) enum UserCommand {
     List(ConfigFile),
     /// Set a new password and end the user's sessions.
     Password(UserPasswordArguments),
-    /// Close an account for good: nobody can sign in to it or take its name again.
+    /// Deactivate an account permanently: nobody can log in to it or register its name again.
     Deactivate(DeactivateUserArguments),
 }
 
 /// `weft keys ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Make a new signing key; the old one stays published as expired. The server must not be running.
+    /// Generate a new signing key; the old one stays published as expired. The server must not be running.
     Rotate(ConfigFile),
 }
 
-/// Where a new password comes from; without an option the terminal is asked.
+/// The source of a new password; without an option it is read from the terminal.
 #[derive(Debug, Args)]
 pub(crate) struct PasswordSource {
-    /// Read the password from standard input (one line) instead of asking for it.
+    /// Read the password from standard input (one line) instead of prompting for it.
     #[arg(long = "password-stdin", conflicts_with = "generate_password")]
     pub(crate) stdin: bool,
-    /// Make up a password and print it.
+    /// Generate a password and print it.
     #[arg(long = "generate-password", id = "generate_password")]
     pub(crate) generate: bool,
 }
@@ -112,7 +112,7 @@ pub(crate) struct PasswordSource {
 pub(crate) struct AddUserArguments {
     /// The name: `alice` or `@alice:example.org`.
     pub(crate) name: String,
-    /// The account may administer the server.
+    /// Give the account the admin flag.
     #[arg(long)]
     pub(crate) admin: bool,
     #[command(flatten)]
@@ -126,7 +126,7 @@ pub(crate) struct AddUserArguments {
 pub(crate) struct UserPasswordArguments {
     /// The name: `alice` or `@alice:example.org`.
     pub(crate) name: String,
-    /// Leave the user signed in where they are.
+    /// Keep the user's existing sessions.
     #[arg(long)]
     pub(crate) keep_sessions: bool,
     #[command(flatten)]
@@ -140,7 +140,7 @@ pub(crate) struct UserPasswordArguments {
 pub(crate) struct DeactivateUserArguments {
     /// The name: `alice` or `@alice:example.org`.
     pub(crate) name: String,
-    /// Also delete what the server keeps for this user alone, such as settings of clients.
+    /// Also delete the user's private data on this server, such as client settings.
     #[arg(long)]
     pub(crate) erase: bool,
     #[command(flatten)]
@@ -150,10 +150,10 @@ pub(crate) struct DeactivateUserArguments {
 /// `weft demo`
 #[derive(Debug, Args)]
 pub(crate) struct DemoArguments {
-    /// Where to keep the servers' data; a temporary folder that is removed afterwards if not given.
+    /// The directory for the servers' data; if not given, a temporary directory that is deleted afterwards.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Also write the two links to this file, a line each, as soon as they work.
+    /// Also write the two links to this file, one per line, as soon as they work.
     #[arg(long, value_name = "FILE")]
     pub(crate) links: Option<PathBuf>,
 }

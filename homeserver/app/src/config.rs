@@ -1,8 +1,8 @@
-//! Configuration in two stages: [`source`] holds what somebody wrote (file, environment), each value with where it
-//! stands; the sections turn it into what the program works with, and report everything that is wrong at once.
+//! Configuration in two stages: [`source`] holds the values as written (file, environment), each with its origin; the
+//! sections convert them to the types that the program uses, and report all problems at once.
 //!
-//! One file a section, so that a setting, its default, its limits and its check stand together. Nothing here opens a
-//! port or a database; files are only read, namely the certificates that the configuration names.
+//! One file per section, so that a setting, its default, its limits and its check are in one place. Must not open a port
+//! or a database; must not write files. The only files read are the configuration and the certificates that it names.
 
 mod documents;
 mod federation;
@@ -33,48 +33,48 @@ pub(crate) use well_known::WellKnown;
 
 use source::{Context, Fields};
 
-/// The variables that concern this program begin so: `WEFT_SERVER_NAME`, `WEFT_REGISTRATION_MODE`.
+/// Prefix of the environment variables of this program: `WEFT_SERVER_NAME`, `WEFT_REGISTRATION_MODE`.
 pub(crate) const VARIABLE_PREFIX: &str = "WEFT_";
 
-/// Everything that was configured, checked.
+/// The checked configuration.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// The name in user ids and room aliases. Can never change once the server has been used.
+    /// The name in user IDs and room aliases. Can never change once the server has been used.
     pub(crate) server_name: OwnedServerName,
-    /// Where everything is kept.
+    /// The directory for all data.
     pub(crate) data_dir: PathBuf,
-    /// Where it listens, at least one.
+    /// The listeners, at least one.
     pub(crate) listen: Vec<Listener>,
-    /// Reverse proxies that are believed where a request comes from.
+    /// Reverse proxies whose `X-Forwarded-For` and `Forwarded` headers are trusted.
     pub(crate) trusted_proxies: Vec<IpNet>,
-    /// Who may make an account.
+    /// Who may register.
     pub(crate) registration: Registration,
     /// How other servers are reached.
     pub(crate) federation: Federation,
     /// How edits become events.
     pub(crate) documents: Documents,
-    /// What one user may ask for.
+    /// Limits per user, per server and in total.
     pub(crate) limits: Limits,
-    /// What is answered to those who only know the server's name.
+    /// The content of `/.well-known/matrix`.
     pub(crate) well_known: WellKnown,
-    /// What is logged and how.
+    /// Filter and format of the log.
     pub(crate) log: Log,
-    /// What is allowed but probably not meant.
+    /// Settings that are allowed but probably not intended.
     pub(crate) warnings: Vec<Problem>,
 }
 
-/// Why there is no configuration.
+/// The reason why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
     /// The file cannot be read.
     #[error("cannot read the configuration {path}: {source}", path = path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
-    /// The file is no TOML, or says what cannot be.
+    /// The file is not TOML, or has invalid settings.
     #[error(transparent)]
     Invalid(#[from] Invalid),
 }
 
-/// Reads the file and applies the variables over it. Without a file the variables must say everything.
+/// Reads the file and overrides it with the variables. Without a file all settings come from the variables.
 pub(crate) fn load(path: Option<&Path>, variables: &BTreeMap<String, String>) -> Result<Config, LoadError> {
     let text = match path {
         Some(path) => std::fs::read_to_string(path).map_err(|source| LoadError::Unreadable {
@@ -86,24 +86,21 @@ pub(crate) fn load(path: Option<&Path>, variables: &BTreeMap<String, String>) ->
     Ok(parse(&text, path, variables)?)
 }
 
-/// The variables of this process that concern the configuration.
+/// The environment variables of this process with the prefix.
 pub(crate) fn variables() -> BTreeMap<String, String> {
     std::env::vars()
         .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
         .collect()
 }
 
-/// See [`load`]; apart from it so that it can be tested without files.
+/// See [`load`]; a separate function so that tests need no files.
 fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) -> Result<Config, Invalid> {
     let context = Context::new(text, path, variables)?;
     let mut root = context.root();
     let server_name = server_name(&mut root);
     let data_dir = root.path("data_dir");
     if data_dir.is_none() {
-        root.missing(
-            "data_dir",
-            "the folder where everything is kept, like \"/var/lib/weft\"",
-        );
+        root.missing("data_dir", "the directory for all data, for example \"/var/lib/weft\"");
     }
     let listen = listen::read(&mut root);
     let trusted_proxies = federation::networks(&mut root, "trusted_proxies");
@@ -137,7 +134,7 @@ fn server_name(root: &mut Fields<'_>) -> Option<OwnedServerName> {
     let Some(found) = root.text("server_name") else {
         root.missing(
             "server_name",
-            "the part of your user ids after the colon, like \"example.org\"",
+            "the part of your user IDs after the colon, for example \"example.org\"",
         );
         return None;
     };

@@ -1,4 +1,4 @@
-//! `weft config new` and `weft config check`.
+//! `weft config new` and `weft config check`. Must not overwrite a file, and must not print secrets.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -10,18 +10,18 @@ use crate::failure::Failure;
 use crate::serve::{ServeError, tls};
 use crate::terminal;
 
-/// Writes the commented file; never over one that is there.
+/// Writes the commented file; never overwrites an existing one.
 pub(crate) fn new(arguments: &NewConfigArguments) -> Result<(), Failure> {
     let text = config::template(&arguments.server_name, &arguments.data_dir);
     let Some(path) = &arguments.output else {
-        return Ok(terminal::say(text.trim_end())?);
+        return Ok(terminal::print(text.trim_end())?);
     };
     write_new(path, &text).map_err(|source| Failure::WriteConfig {
         path: path.clone(),
         source,
     })?;
-    terminal::say(&format!(
-        "wrote {}; `weft config check --config {0}` checks it",
+    terminal::print(&format!(
+        "wrote {}; check it with `weft config check --config {0}`",
         path.display()
     ))?;
     Ok(())
@@ -29,13 +29,13 @@ pub(crate) fn new(arguments: &NewConfigArguments) -> Result<(), Failure> {
 
 fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    // Secrets will be written into it, so nobody else may read it.
+    // The file will hold secrets, so other users must not be able to read it.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
 
-/// Reads the configuration and everything that it names, and says what came of it.
+/// Reads the configuration and the files that it names, and prints the result.
 pub(crate) fn check(file: &ConfigFile) -> Result<(), Failure> {
     let config = config::load(file.path.as_deref(), &config::variables())?;
     for listener in &config.listen {
@@ -47,16 +47,16 @@ pub(crate) fn check(file: &ConfigFile) -> Result<(), Failure> {
         tls::certificates(path).map_err(ServeError::from)?;
     }
     for warning in &config.warnings {
-        terminal::complain(&format!("warning: {warning}"));
+        terminal::print_error(&format!("warning: {warning}"));
     }
-    terminal::say(&summary(&config))?;
+    terminal::print(&summary(&config))?;
     Ok(())
 }
 
-/// What was understood, without secrets.
+/// A summary of the configuration, without secrets.
 fn summary(config: &Config) -> String {
     let mut lines = vec![
-        "the configuration can be used".to_owned(),
+        "the configuration is valid".to_owned(),
         format!("  server name   {}", config.server_name),
         format!("  data          {}", config.data_dir.display()),
         format!("  registration  {}", config.registration.mode.name()),

@@ -1,10 +1,10 @@
-//! `weft demo`: two homeservers on this machine as two organisations would run them, with TLS and signatures between
-//! them, one person on each and one document for both. It only does what anybody could do by hand with this program
-//! and an HTTP client, so that it also shows that this suffices.
+//! `weft demo`: two homeservers on this machine, set up as two organisations would, with TLS and signatures between them,
+//! one user on each and one shared document. Must only do what a person could do with this program and an HTTP client, so
+//! that it shows that nothing else is needed.
 
 mod authority;
 mod homeserver;
-mod walk;
+mod user;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::cli::DemoArguments;
 use crate::terminal;
 use authority::Authority;
 use homeserver::{Homeserver, Ports};
-use walk::Walk;
+use user::DemoUser;
 
-/// The people of the demo: where they are, who they are.
+/// The users of the demo: server, name, display name.
 const ALICE: Person = Person {
     server: "alpha",
     name: "alice",
@@ -29,10 +29,10 @@ const BOB: Person = Person {
     display_name: "Bob",
 };
 
-/// Everybody's password: the servers are reached from this machine only, and are gone afterwards.
+/// The password of both users: the servers are reachable only from this machine, and are deleted afterwards.
 const PASSWORD: &str = "weft-demo";
 
-/// How long a server may take to answer for the first time.
+/// Longest time until a new server responds.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Person {
@@ -41,32 +41,32 @@ struct Person {
     display_name: &'static str,
 }
 
-/// Why there is no demo.
+/// The reason why the demo failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
     /// A file of the demo cannot be written or read.
     #[error("{path}: {source}", path = path.display())]
     File { path: PathBuf, source: std::io::Error },
-    /// The folder belongs to somebody else, or to an earlier demo.
-    #[error("{path} is not empty; the demo wants a folder of its own", path = path.display())]
+    /// The directory has other contents, possibly of an earlier demo.
+    #[error("{path} is not empty; the demo needs a directory of its own", path = path.display())]
     FolderNotEmpty { path: PathBuf },
-    /// No certificates could be made.
-    #[error("cannot make certificates for the demo: {0}")]
+    /// The certificates can't be generated.
+    #[error("cannot generate certificates for the demo: {0}")]
     Certificates(#[from] rcgen::Error),
-    /// A server did not come up.
-    #[error("the server {name} did not start; this is how its log ends:\n{log}")]
+    /// A server did not start.
+    #[error("the server {name} did not start; the end of its log:\n{log}")]
     NotStarted { name: &'static str, log: String },
-    /// A server stopped by itself.
-    #[error("the server {name} has ended by itself ({status}); this is how its log ends:\n{log}")]
+    /// A server stopped unexpectedly.
+    #[error("the server {name} stopped unexpectedly ({status}); the end of its log:\n{log}")]
     Ended {
         name: &'static str,
         status: String,
         log: String,
     },
-    /// A server answered something else than expected.
+    /// A server sent an unexpected response.
     #[error("{step}: {reason}")]
     Step { step: &'static str, reason: String },
-    /// The machine said no.
+    /// A system call failed.
     #[error("{what}: {source}")]
     System { what: &'static str, source: std::io::Error },
 }
@@ -91,11 +91,11 @@ async fn demonstrate(folder: &Path, links_file: Option<&Path>) -> Result<(), Dem
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("cannot wait for Ctrl-C"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("cannot wait for SIGTERM"))?;
     if !weft_gateway::web::has_page() {
-        progress("this program was built without the page: the links below will open a note that says so")?;
+        progress("this program was built without the web page: the links below open a notice instead")?;
     }
-    progress("making certificates of a development authority")?;
+    progress("generating certificates of a development authority")?;
     let authority = Authority::new(folder)?;
-    progress("starting two homeservers (their logs are in the same folder)")?;
+    progress("starting two homeservers (their logs are in the same directory)")?;
     progress(&format!("  {}", folder.display()))?;
     let mut alpha = Homeserver::start(folder, ALICE.server, Ports::choose(0)?, &authority)?;
     let mut beta = Homeserver::start(folder, BOB.server, Ports::choose(1)?, &authority)?;
@@ -127,7 +127,7 @@ async fn demonstrate(folder: &Path, links_file: Option<&Path>) -> Result<(), Dem
     outcome
 }
 
-/// Two people, a document, an invitation that crosses the servers; gives a link for each of the two.
+/// Creates two users and a document, and invites one user from the other's server; returns a link for each.
 async fn prepare(alpha: &Homeserver, beta: &Homeserver) -> Result<[String; 2], DemoError> {
     progress(&format!(
         "  {} is at {}, {} is at {}",
@@ -136,22 +136,22 @@ async fn prepare(alpha: &Homeserver, beta: &Homeserver) -> Result<[String; 2], D
         beta.name,
         beta.page()
     ))?;
-    let alice = Walk::register(alpha.page(), &ALICE, PASSWORD).await?;
-    let bob = Walk::register(beta.page(), &BOB, PASSWORD).await?;
+    let alice = DemoUser::register(alpha.page(), &ALICE, PASSWORD).await?;
+    let bob = DemoUser::register(beta.page(), &BOB, PASSWORD).await?;
     progress(&format!(
-        "made accounts {} and {} (password of both: {PASSWORD})",
+        "created the accounts {} and {} (password of both: {PASSWORD})",
         alice.user_id(),
         bob.user_id()
     ))?;
     let document = alice.create_document("Notes for the two of us").await?;
     progress(&format!(
-        "{} made a document and invites {}",
+        "{} created a document and invited {}",
         ALICE.display_name, BOB.display_name
     ))?;
     alice.invite_editor(&document, bob.user_id()).await?;
     bob.accept(&document).await?;
     progress(&format!(
-        "{} accepted: both servers have the document now",
+        "{} accepted: both servers now have the document",
         BOB.display_name
     ))?;
     Ok([alice.link(&document), bob.link(&document)])
@@ -160,16 +160,16 @@ async fn prepare(alpha: &Homeserver, beta: &Homeserver) -> Result<[String; 2], D
 fn announce(links: &[String; 2], file: Option<&Path>) -> Result<(), DemoError> {
     let [alice, bob] = links;
     progress("")?;
-    progress("Open both side by side, confirm the sign-in in each, and type:")?;
+    progress("Open both side by side, confirm the login in each, and type:")?;
     progress(&format!("  Alice  {alice}"))?;
     progress(&format!("  Bob    {bob}"))?;
     progress("")?;
     progress("Ctrl-C stops both servers.")?;
     let Some(path) = file else { return Ok(()) };
-    // Renamed into place, so that nobody reads half of it.
-    let half = path.with_extension("part");
-    std::fs::write(&half, format!("{alice}\n{bob}\n"))
-        .and_then(|()| std::fs::rename(&half, path))
+    // Renamed when complete, so that readers never see half of it.
+    let partial = path.with_extension("part");
+    std::fs::write(&partial, format!("{alice}\n{bob}\n"))
+        .and_then(|()| std::fs::rename(&partial, path))
         .map_err(|source| DemoError::File {
             path: path.to_owned(),
             source,
@@ -177,13 +177,13 @@ fn announce(links: &[String; 2], file: Option<&Path>) -> Result<(), DemoError> {
 }
 
 fn progress(line: &str) -> Result<(), DemoError> {
-    terminal::say(line).map_err(|source| DemoError::System {
+    terminal::print(line).map_err(|source| DemoError::System {
         what: "cannot write to standard output",
         source,
     })
 }
 
-/// Where the servers keep their data.
+/// The directory of the servers' data.
 struct Folder {
     path: PathBuf,
     temporary: Option<tempfile::TempDir>,
@@ -196,7 +196,7 @@ impl Folder {
                 .prefix("weft-demo-")
                 .tempdir()
                 .map_err(|source| DemoError::System {
-                    what: "cannot make a temporary folder",
+                    what: "cannot create a temporary directory",
                     source,
                 })?;
             return Ok(Self {
@@ -220,7 +220,7 @@ impl Folder {
         if let Some(temporary) = self.temporary {
             let path = self.path;
             if let Err(error) = temporary.close() {
-                terminal::complain(&format!("could not remove {}: {error}", path.display()));
+                terminal::print_error(&format!("could not remove {}: {error}", path.display()));
             }
         }
     }

@@ -1,23 +1,23 @@
-//! Fail points of development builds: places on the write path at which a test has the process die as if by `kill -9`, or
-//! stand still. Release builds hold none.
+//! Fail points of development builds: points on the write path at which a test aborts the process as with `kill -9`, or
+//! blocks it. Release builds have none.
 //!
-//! `WEFT_FAIL_AT=room::sealed:3` ends the process at the third time that it comes by there.
-//! `WEFT_HOLD_AT=store::before_write:FILE` holds it there while FILE exists, and makes FILE.held when it does. Must not be
-//! used for anything else: what the server does at a fail point is what it does without one.
+//! `WEFT_FAIL_AT=room::sealed:3` aborts the process at the third pass of that point.
+//! `WEFT_HOLD_AT=store::before_write:FILE` blocks there while FILE exists, and creates FILE.held when it begins to. Must
+//! not be used for anything else: a fail point that is not armed must not change what the server does.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Where to die.
+/// Variable with the point at which to abort.
 const VARIABLE: &str = "WEFT_FAIL_AT";
-/// Where to stand still.
+/// Variable with the point at which to block.
 const HOLD: &str = "WEFT_HOLD_AT";
-/// How often a point that holds looks whether it still is to.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// Interval at which a blocked point checks for the file.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// All places. Each is before or after one step of a commit, a seal, a snapshot, staging, a join or a delivery.
+/// All fail points. Each is before or after one step of a commit, a seal, a snapshot, staging, a join or a delivery.
 const NAMES: &[&str] = &[
     "room::edit_journaled",
     "room::before_commit",
@@ -41,7 +41,7 @@ const NAMES: &[&str] = &[
     "room::recovery_sealed",
 ];
 
-/// Why a fail point can't be armed.
+/// The reason why a fail point can't be armed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FailPointError {
     /// Not `NAME:COUNT`.
@@ -50,15 +50,15 @@ pub(crate) enum FailPointError {
     /// Not `NAME:FILE`.
     #[error("{HOLD}={0}: expected NAME:FILE; the names are {names}", names = NAMES.join(" "))]
     MalformedHold(String),
-    /// The library refuses it.
+    /// The library refused it.
     #[error("{VARIABLE}: {0}")]
     Refused(String),
 }
 
-/// Arms what the environment names, if anything.
+/// Arms the fail points that the environment names, if any.
 pub(crate) fn arm() -> Result<(), FailPointError> {
     if let Ok(setting) = std::env::var(VARIABLE) {
-        arm_death(&setting)?;
+        arm_abort(&setting)?;
     }
     if let Ok(setting) = std::env::var(HOLD) {
         arm_hold(&setting)?;
@@ -70,7 +70,7 @@ fn known(name: &str) -> Option<&'static str> {
     NAMES.iter().find(|known| **known == name).copied()
 }
 
-fn arm_death(setting: &str) -> Result<(), FailPointError> {
+fn arm_abort(setting: &str) -> Result<(), FailPointError> {
     let malformed = || FailPointError::Malformed(setting.to_owned());
     let (name, count) = setting.rsplit_once(':').ok_or_else(malformed)?;
     let count: u64 = count.parse().map_err(|_| malformed())?;
@@ -78,7 +78,7 @@ fn arm_death(setting: &str) -> Result<(), FailPointError> {
     let passes = Arc::new(AtomicU64::new(0));
     fail::cfg_callback(name, move || {
         if passes.fetch_add(1, Ordering::Relaxed) + 1 == count {
-            // As by `kill -9`: nothing is flushed, nobody is told.
+            // As with `kill -9`: nothing is flushed, no connection is closed in order.
             std::process::abort();
         }
     })
@@ -89,15 +89,15 @@ fn arm_hold(setting: &str) -> Result<(), FailPointError> {
     let malformed = || FailPointError::MalformedHold(setting.to_owned());
     let (name, file) = setting.rsplit_once(':').ok_or_else(malformed)?;
     let name = known(name).ok_or_else(malformed)?;
-    let (file, told) = (PathBuf::from(file), PathBuf::from(format!("{file}.held")));
+    let (file, held) = (PathBuf::from(file), PathBuf::from(format!("{file}.held")));
     fail::cfg_callback(name, move || {
         if file.exists() {
-            // Without the note the test waits in vain, and fails.
-            let _ = std::fs::write(&told, "");
-            // Everything else goes on meanwhile.
+            // If the file can't be written, the test fails by its timeout.
+            let _ = std::fs::write(&held, "");
+            // Other tasks continue to run.
             tokio::task::block_in_place(|| {
                 while file.exists() {
-                    std::thread::sleep(LOOK_AGAIN);
+                    std::thread::sleep(POLL_INTERVAL);
                 }
             });
         }

@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked, and the exit code that tells scripts so.
+//! Failures of commands and their exit codes. Must not change a code: scripts depend on them.
 
 use std::process::ExitCode;
 
@@ -8,9 +8,9 @@ use crate::keys_command::KeysError;
 use crate::serve::ServeError;
 use crate::user_command::UserError;
 
-/// The store is not one that this version can open (`EX_DATAERR`).
+/// This version can't open the store (`EX_DATAERR`).
 const DATA: u8 = 65;
-/// Something that is needed is taken by somebody else (`EX_UNAVAILABLE`).
+/// An address or the store is in use by another process (`EX_UNAVAILABLE`).
 const UNAVAILABLE: u8 = 69;
 /// The configuration, a certificate or a key is wrong (`EX_CONFIG`).
 const CONFIG: u8 = 78;

@@ -1,6 +1,6 @@
-//! `weft keys rotate`: a new signing key for the server, while it is not running.
+//! `weft keys rotate`: a new signing key for the server, which must not be running.
 //!
-//! The old key stays published as expired, so that what it has signed can be checked for ever.
+//! The old key stays published as expired, so that its signatures can always be verified.
 
 use ruma::MilliSecondsSinceUnixEpoch;
 use weft_federation::KeyRing;
@@ -10,14 +10,14 @@ use crate::config::{self, Config, LoadError};
 use crate::serve::{ServeError, storage};
 use crate::terminal;
 
-/// Why there is no new key.
+/// The reason why no key was generated.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeysError {
     #[error(transparent)]
     Config(#[from] LoadError),
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// The machine said no.
+    /// A system call failed.
     #[error("{what}: {source}")]
     System { what: &'static str, source: std::io::Error },
 }
@@ -31,11 +31,11 @@ pub(crate) fn rotate(file: &ConfigFile) -> Result<(), KeysError> {
         .build()
         .map_err(system("cannot start the runtime"))?;
     let key_id = runtime.block_on(replace(&config))?;
-    terminal::say(&format!("the server signs with {key_id} from its next start on"))
+    terminal::print(&format!("the server signs with {key_id} from its next start"))
         .map_err(system("cannot write to standard output"))
 }
 
-/// The store is opened only to be sure that no server runs: it would go on signing with the old key.
+/// Replaces the key. The store is opened only to make sure that no server runs, which would still sign with the old key.
 async fn replace(config: &Config) -> Result<String, ServeError> {
     let store = storage::open(config).await?;
     let path = storage::keys_path(&config.data_dir);

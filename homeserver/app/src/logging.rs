@@ -1,5 +1,5 @@
-//! Where log lines go and how they look. What may be in them is up to those who write them: fields, never tokens,
-//! keys or text of a document.
+//! Output and format of the log. The callers are responsible for the content: fields, and never tokens, keys or text of a
+//! document.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
-/// Starts logging to standard error. To be called once; a second call changes nothing.
+/// Starts logging to standard error. A second call has no effect.
 pub(crate) fn start(log: &Log) {
     // The filter was checked with the configuration.
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -21,12 +21,12 @@ pub(crate) fn start(log: &Log) {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     if let Err(error) = started {
-        tracing::debug!(%error, "logging was started already");
+        tracing::debug!(%error, "logging is already started");
     }
 }
 
-/// Standard error that nobody may read any more (`weft serve | head`): a line that can't be written is lost, and the server
-/// goes on. `tracing` would report the failure to the same standard error, which panics.
+/// Standard error whose reader may be gone (`weft serve | head`): a line that can't be written is dropped, and the server
+/// continues. `tracing` would report the failure to the same standard error, which panics.
 struct Unfailing(io::Stderr);
 
 impl Write for Unfailing {

@@ -1,7 +1,7 @@
 //! The program `weft`: reads its configuration, wires the crates together, starts and stops them.
 //!
-//! Decides nothing about rooms, events or requests; every part is made here and handed exactly what it needs.
-//! No struct holds them all.
+//! Must not decide anything about rooms, events or requests. Every part is constructed here and receives exactly what it
+//! needs; no struct holds all of them.
 
 mod adapters;
 mod cli;
@@ -27,12 +27,12 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // What the program makes (keys, documents, configurations with secrets) is for its own user alone.
+    // New files (keys, documents, configurations with secrets) are accessible only to the program's own user.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            terminal::complain(&format!("weft: {failure}"));
+            terminal::print_error(&format!("weft: {failure}"));
             failure.exit_code()
         }
     }

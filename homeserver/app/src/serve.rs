@@ -1,5 +1,5 @@
-//! `weft serve`: starts every part in the order in which they need one another, opens the addresses when all of them
-//! can answer, and stops them in the reverse order.
+//! `weft serve`: starts the parts in the order of their dependencies, opens the addresses when all parts can serve
+//! requests, and stops them in the reverse order. Must not handle requests itself.
 
 mod admit;
 mod budgets;
@@ -38,10 +38,10 @@ use signals::Signals;
 use sockets::{Endpoint, Sockets};
 use wiring::Parts;
 
-/// After a stop, threads that still wait for something (a password's hash, standard input) are not waited for longer.
+/// Longest wait after a stop for threads that are still busy (password hashes, standard input).
 const THREADS_END: Duration = Duration::from_secs(2);
 
-/// Why the server does not run, or runs no more.
+/// The reason why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
     /// The configuration is wrong.
@@ -50,12 +50,12 @@ pub(crate) enum ServeError {
     /// A certificate or its key is wrong.
     #[error(transparent)]
     Tls(#[from] config::Invalid),
-    /// A certificate of an authority is wrong.
+    /// The certificate of an authority is wrong.
     #[error(transparent)]
     Authority(#[from] tls::TlsError),
     /// The store belongs to a server of another name.
     #[error(
-        "the store {path} is the store of {found}, and server_name is {configured}: a server's name can't change; \
+        "the store {path} is the store of {found}, and server_name is {configured}: the name of a server can't change; \
          choose another data_dir",
         path = path.display()
     )]
@@ -64,14 +64,14 @@ pub(crate) enum ServeError {
         found: String,
         configured: OwnedServerName,
     },
-    /// The server's signing keys are damaged or cannot be made.
+    /// The server's signing keys are damaged or can't be generated.
     #[error("the signing keys in {path}: {reason}", path = path.display())]
     Keys { path: PathBuf, reason: String },
-    /// Other servers cannot be asked.
+    /// The federation client can't be set up.
     #[error("federation: {reason}")]
     Federation { reason: String },
-    /// The folder of the data cannot be made.
-    #[error("cannot make the folder {path}: {source}", path = path.display())]
+    /// The data directory can't be created.
+    #[error("cannot create the directory {path}: {source}", path = path.display())]
     DataFolder { path: PathBuf, source: std::io::Error },
     /// Another process has the store open.
     #[error("the store {path} is in use: another weft runs with this data_dir", path = path.display())]
@@ -79,29 +79,29 @@ pub(crate) enum ServeError {
     /// The store was written by a newer version.
     #[error("the store {path}: {reason}", path = path.display())]
     NewerStore { path: PathBuf, reason: String },
-    /// The store cannot be used.
+    /// The store can't be used.
     #[error("the store {path}: {reason}", path = path.display())]
     Store { path: PathBuf, reason: String },
-    /// What was left pending could not be taken up.
-    #[error("cannot take up where the last run ended: {reason}")]
+    /// The recovery of pending work failed.
+    #[error("cannot recover the pending work of the last run: {reason}")]
     Recovery { reason: String },
-    /// The address is taken.
+    /// The address is in use.
     #[error("cannot listen on {address}: another program already uses it; choose another port under [[listen]]")]
     AddressInUse { address: SocketAddr },
-    /// The address cannot be opened for another reason.
+    /// The address can't be opened for another reason.
     #[error("cannot listen on {address}: {source}")]
     Bind {
         address: SocketAddr,
         source: std::io::Error,
     },
-    /// An open address stopped working.
-    #[error("an address is served no more: {0}")]
+    /// A listener failed.
+    #[error("a listener failed: {0}")]
     Listening(std::io::Error),
     /// A fail point of a development build can't be armed.
     #[cfg(debug_assertions)]
     #[error(transparent)]
     FailPoint(#[from] crate::fail_points::FailPointError),
-    /// The machine said no.
+    /// A system call failed.
     #[error("{what}: {source}")]
     System { what: &'static str, source: std::io::Error },
 }
@@ -114,7 +114,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), ServeError> {
         tracing::warn!(setting = %warning.setting, "{warning}");
     }
     if !weft_gateway::web::has_page() && config.listen.iter().any(|listener| listener.serve.contains(&Area::Web)) {
-        tracing::warn!("this program was built without the page: \"web\" serves a note that says so");
+        tracing::warn!("this program was built without the web page: \"web\" serves a notice instead");
     }
     #[cfg(debug_assertions)]
     crate::fail_points::arm()?;
@@ -132,9 +132,9 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), ServeError> {
     result
 }
 
-/// One provider of cryptography for everything that speaks TLS. A second call changes nothing.
+/// Installs the cryptography provider for all TLS connections. A second call has no effect.
 pub(crate) fn install_crypto() {
-    // An error means that it is installed.
+    // An error means that it is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -148,14 +148,14 @@ async fn serve(config: Config, descriptors: Descriptors, stop_with_stdin: bool) 
         signals::reload().map_err(no_signals)?,
         signals::report().map_err(no_signals)?,
     );
-    // Certificates first: a mistake there is found before anything is changed on disk.
+    // Certificates come first: a mistake in them is found before anything changes on disk.
     let mut certificates = Certificates::default();
     let mut identities = Vec::with_capacity(config.listen.len());
     for listener in &config.listen {
         identities.push(listener.tls.as_ref().map(|files| certificates.add(files)).transpose()?);
     }
     let proxies = TrustedProxies::new(config.trusted_proxies.clone());
-    let traffic = Traffic::new(&within(config.limits.traffic, descriptors), proxies.clone());
+    let traffic = Traffic::new(&limited_by(config.limits.traffic, descriptors), proxies.clone());
     tracing::info!(server_name = %config.server_name, data_dir = %config.data_dir.display(), "starting");
     let parts = Parts::start(&config, &traffic).await?;
     let endpoints = config.listen.iter().zip(identities).map(|(listener, tls)| Endpoint {
@@ -171,12 +171,12 @@ async fn serve(config: Config, descriptors: Descriptors, stop_with_stdin: bool) 
         }
     };
     let operator = OperatorSocket::open(&config.data_dir, parts.operator());
-    let keeping = [
+    let background = [
         tokio::spawn(certificates.keep_current(reload)),
         tokio::spawn(budgets::report(parts.budgets(), report)),
     ];
     parts.readiness().set(true);
-    tell_service_manager(NotifyState::Ready);
+    notify_service_manager(NotifyState::Ready);
     tracing::info!(server_name = %config.server_name, "ready");
 
     let outcome = tokio::select! {
@@ -188,40 +188,40 @@ async fn serve(config: Config, descriptors: Descriptors, stop_with_stdin: bool) 
     };
     signals.exit_on_next();
     parts.readiness().set(false);
-    tell_service_manager(NotifyState::Stopping);
+    notify_service_manager(NotifyState::Stopping);
     if let Some(operator) = operator {
         operator.close();
     }
     sockets.refuse_new();
     parts.close_live_sockets();
-    // Whoever is connected gets an answer to what was begun, and edits that were acknowledged are signed after that.
+    // Requests in progress are completed first; acknowledged edits are signed after that.
     sockets.ended().await;
     parts.stop().await;
-    keeping.iter().for_each(tokio::task::JoinHandle::abort);
+    background.iter().for_each(tokio::task::JoinHandle::abort);
     tracing::info!("stopped");
     outcome
 }
 
-/// The limits of traffic, as far as there are file descriptors for them.
-fn within(wanted: TrafficLimits, descriptors: Descriptors) -> TrafficLimits {
+/// The traffic limits, reduced to the available file descriptors.
+fn limited_by(wanted: TrafficLimits, descriptors: Descriptors) -> TrafficLimits {
     let connections = descriptors.connections(wanted.connections);
     if connections < wanted.connections {
         tracing::warn!(
             connections,
             wanted = wanted.connections,
-            "fewer connections than limits.connections: the system gives too few file descriptors (LimitNOFILE=, ulimit -n)"
+            "fewer connections than limits.connections: too few file descriptors (LimitNOFILE=, ulimit -n)"
         );
     }
     TrafficLimits { connections, ..wanted }
 }
 
-/// What one address serves: the areas that it is configured to, and an honest answer to everything else.
+/// The router of one address: the configured areas, and standard errors for all other paths.
 fn router(parts: &Parts, areas: &BTreeSet<Area>, traffic: &Traffic) -> Router {
     let router = areas
         .iter()
         .map(|area| parts.area(*area))
         .fold(health::router(parts.readiness().clone()), Router::merge);
-    // The page answers unknown paths itself: those that could be its own get the page.
+    // The web router handles unknown paths itself: paths that can be routes of the page get the page.
     let router = if areas.contains(&Area::Web) {
         router
     } else {
@@ -230,7 +230,7 @@ fn router(parts: &Parts, areas: &BTreeSet<Area>, traffic: &Traffic) -> Router {
     traffic::layer(router.layer(axum::middleware::from_fn(log_request)), traffic.clone())
 }
 
-/// A line a request: method, path and status. Never the query, which may hold a token, nor headers.
+/// Logs method, path and status of a request. Must not log the query, which may contain a token, or headers.
 async fn log_request(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let began = tokio::time::Instant::now();
@@ -240,8 +240,8 @@ async fn log_request(request: Request, next: Next) -> Response {
     response
 }
 
-fn tell_service_manager(state: NotifyState<'_>) {
+fn notify_service_manager(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::debug!(%error, "no service manager was told");
+        tracing::debug!(%error, "cannot notify the service manager");
     }
 }

@@ -1,4 +1,5 @@
-//! Accounts as `weft user ...` reaches them: by the socket of the running server or, where none runs, in the store.
+//! Access of `weft user ...` to the accounts: over the socket of the running server or, if none runs, in the store. Must
+//! give the same results both ways.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -18,19 +19,19 @@ use crate::config::Config;
 use crate::serve::{install_crypto, storage};
 use crate::user_command::UserError;
 
-/// A request takes at most this: one that ends a user's sessions and leaves their rooms waits for other servers.
+/// Timeout of a request. A deactivation leaves the user's rooms and waits for other servers.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// See the module.
 pub(crate) enum UserAccess {
-    /// A server runs.
+    /// A server is running.
     Running(Client),
-    /// None does: this process has the store.
+    /// No server is running: this process has the store open.
     Stopped(Store, Accounts),
 }
 
 impl UserAccess {
-    /// Finds out whether the server runs, and opens the store where it doesn't.
+    /// Connects to the running server, or opens the store if there is none.
     pub(crate) async fn open(config: &Config) -> Result<Self, UserError> {
         let socket = storage::operator_socket_path(&config.data_dir);
         match tokio::net::UnixStream::connect(&socket).await {
@@ -77,7 +78,9 @@ impl UserAccess {
                     password,
                     admin,
                 };
-                ask::<Value>(client, Method::POST, "users", &request).await.map(drop)
+                send_request::<Value>(client, Method::POST, "users", &request)
+                    .await
+                    .map(drop)
             }
             Self::Stopped(_, accounts) => {
                 let account = NewAccount {
@@ -92,7 +95,7 @@ impl UserAccess {
         }
     }
 
-    /// The accounts after this one, not necessarily all.
+    /// Lists accounts after this one, not necessarily all.
     pub(crate) async fn list(&self, after: Option<OwnedUserId>) -> Result<Vec<ListedUser>, UserError> {
         match self {
             Self::Running(client) => {
@@ -118,7 +121,9 @@ impl UserAccess {
             Self::Running(client) => {
                 let request = SetPassword { password, end_sessions };
                 let path = format!("users/{}/password", encoded(user));
-                ask::<Value>(client, Method::POST, &path, &request).await.map(drop)
+                send_request::<Value>(client, Method::POST, &path, &request)
+                    .await
+                    .map(drop)
             }
             Self::Stopped(_, accounts) => {
                 accounts.set_password(user, &password, None).await?;
@@ -130,12 +135,12 @@ impl UserAccess {
         }
     }
 
-    /// Deactivates an account. True: its rooms were left as well, which takes a running server.
+    /// Deactivates an account. Returns true if its rooms were left as well, which needs a running server.
     pub(crate) async fn deactivate(&self, user: &OwnedUserId, erase: bool) -> Result<bool, UserError> {
         match self {
             Self::Running(client) => {
                 let path = format!("users/{}/deactivate", encoded(user));
-                ask::<Value>(client, Method::POST, &path, &Deactivate { erase }).await?;
+                send_request::<Value>(client, Method::POST, &path, &Deactivate { erase }).await?;
                 Ok(true)
             }
             Self::Stopped(_, accounts) => {
@@ -152,7 +157,7 @@ impl UserAccess {
     }
 }
 
-/// The id of a name as a person types it.
+/// The user ID for a name as users type it.
 pub(crate) fn user_id(config: &Config, name: &str) -> Result<OwnedUserId, UserError> {
     weft_accounts::any_local_user_id(name, &config.server_name).map_err(|source| match source {
         InvalidUsername::Foreign => UserError::Foreign {
@@ -170,7 +175,7 @@ fn url(path: &str) -> String {
     format!("http://localhost/{path}")
 }
 
-/// An id as one part of a path or query.
+/// Percent-encodes a user ID for a path segment or query.
 fn encoded(user: &OwnedUserId) -> String {
     let encode = |byte: u8| {
         if byte.is_ascii_alphanumeric() {
@@ -182,7 +187,7 @@ fn encoded(user: &OwnedUserId) -> String {
     user.as_str().bytes().map(encode).collect()
 }
 
-async fn ask<T: DeserializeOwned>(
+async fn send_request<T: DeserializeOwned>(
     client: &Client,
     method: Method,
     path: &str,
@@ -197,9 +202,9 @@ async fn read<T: DeserializeOwned>(answer: reqwest::Response) -> Result<T, UserE
     }
     let status = answer.status();
     let body: Value = answer.json().await.unwrap_or_default();
-    let words = body.get("error").and_then(Value::as_str);
-    Err(UserError::Refused(words.map_or_else(
-        || format!("the running server answered with {status}"),
+    let message = body.get("error").and_then(Value::as_str);
+    Err(UserError::Refused(message.map_or_else(
+        || format!("the running server responded with {status}"),
         str::to_owned,
     )))
 }

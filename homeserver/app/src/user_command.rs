@@ -1,4 +1,5 @@
-//! `weft user ...`: adds, lists and closes accounts and sets passwords, whether or not the server runs.
+//! `weft user ...`: adds, lists and deactivates accounts and sets passwords, with or without a running server. Must not
+//! print a password that it did not generate.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,28 +17,28 @@ use crate::serve::ServeError;
 use crate::terminal;
 use crate::user_access::{UserAccess, user_id};
 
-/// Bytes of randomness in a generated password: 128 bits.
+/// Random bytes in a generated password: 128 bits.
 const GENERATED_BYTES: usize = 16;
 
-/// Why a command about accounts failed.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UserError {
     #[error(transparent)]
     Config(#[from] LoadError),
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// The name breaks the grammar.
-    #[error("{name:?} isn't a valid user name: {source}")]
+    /// The name does not follow the grammar.
+    #[error("{name:?} is not a valid user name: {source}")]
     Name { name: String, source: InvalidUsername },
     /// The name belongs to another server.
-    #[error("{name:?} isn't a user of {server}")]
+    #[error("{name:?} is not a user of {server}")]
     Foreign { name: String, server: String },
-    /// The two that were typed differ.
+    /// The two typed passwords differ.
     #[error("the passwords differ")]
     Different,
-    /// Nobody is there to be asked.
-    #[error("no password: standard input is no terminal; use --password-stdin or --generate-password")]
-    NobodyToAsk,
+    /// There is no terminal for a prompt.
+    #[error("no password: standard input is not a terminal; use --password-stdin or --generate-password")]
+    NoTerminal,
     #[error(transparent)]
     Register(#[from] RegisterError),
     #[error(transparent)]
@@ -47,10 +48,10 @@ pub(crate) enum UserError {
     /// The running server refused.
     #[error("{0}")]
     Refused(String),
-    /// The running server gave no answer.
-    #[error("cannot ask the running server: {0}")]
-    Ask(#[from] reqwest::Error),
-    /// The machine said no.
+    /// The request to the running server failed.
+    #[error("the request to the running server failed: {0}")]
+    Request(#[from] reqwest::Error),
+    /// A system call failed.
     #[error("{what}: {source}")]
     System { what: &'static str, source: std::io::Error },
 }
@@ -79,8 +80,8 @@ fn add(runtime: &Runtime, arguments: &AddUserArguments) -> Result<(), UserError>
         accounts.add(&user, password.clone(), arguments.admin).await
     })?;
     let kind = if arguments.admin { "administrator " } else { "" };
-    say(&format!("made {kind}{user}"))?;
-    say_generated(&arguments.password, &password)
+    print(&format!("created {kind}{user}"))?;
+    print_generated(&arguments.password, &password)
 }
 
 fn list(runtime: &Runtime, file: &ConfigFile) -> Result<(), UserError> {
@@ -92,7 +93,7 @@ fn list(runtime: &Runtime, file: &ConfigFile) -> Result<(), UserError> {
             let Some(last) = users.last() else { return Ok(()) };
             after = Some(last.user_id.clone());
             for user in &users {
-                say(&line(user))?;
+                print(&line(user))?;
             }
         }
     })
@@ -112,8 +113,8 @@ fn set_password(runtime: &Runtime, arguments: &UserPasswordArguments) -> Result<
     } else {
         " and ended all sessions"
     };
-    say(&format!("set the password of {user}{sessions}"))?;
-    say_generated(&arguments.password, &password)
+    print(&format!("set the password of {user}{sessions}"))?;
+    print_generated(&arguments.password, &password)
 }
 
 fn deactivate(runtime: &Runtime, arguments: &DeactivateUserArguments) -> Result<(), UserError> {
@@ -122,9 +123,9 @@ fn deactivate(runtime: &Runtime, arguments: &DeactivateUserArguments) -> Result<
     let left = with_accounts(runtime, &config, async |accounts| {
         accounts.deactivate(&user, arguments.erase).await
     })?;
-    say(&format!("deactivated {user}"))?;
+    print(&format!("deactivated {user}"))?;
     if !left {
-        say("the account is still a member of its rooms: repeat the command while the server runs, to leave them")?;
+        print("the account is still a member of its rooms: repeat the command while the server runs to leave them")?;
     }
     Ok(())
 }
@@ -133,7 +134,7 @@ fn load(file: &ConfigFile) -> Result<Config, UserError> {
     Ok(config::load(file.path.as_deref(), &config::variables())?)
 }
 
-/// Runs a command on the accounts, and closes what was opened for it.
+/// Runs a command on the accounts, and closes the store if it was opened for it.
 fn with_accounts<T>(
     runtime: &Runtime,
     config: &Config,
@@ -147,7 +148,7 @@ fn with_accounts<T>(
     })
 }
 
-/// An account on one line: id, state, day on which it was made.
+/// An account on one line: user ID, state, time of creation.
 fn line(user: &ListedUser) -> String {
     let state = match (user.deactivated, user.admin) {
         (true, _) => "deactivated",
@@ -159,13 +160,13 @@ fn line(user: &ListedUser) -> String {
     format!("{}\t{state}\t{}", user.user_id, made.unwrap_or_default())
 }
 
-fn say(line: &str) -> Result<(), UserError> {
-    terminal::say(line).map_err(system("cannot write to standard output"))
+fn print(line: &str) -> Result<(), UserError> {
+    terminal::print(line).map_err(system("cannot write to standard output"))
 }
 
-fn say_generated(source: &PasswordSource, password: &str) -> Result<(), UserError> {
+fn print_generated(source: &PasswordSource, password: &str) -> Result<(), UserError> {
     if source.generate {
-        say(&format!("password: {password}"))?;
+        print(&format!("password: {password}"))?;
     }
     Ok(())
 }
@@ -176,13 +177,13 @@ fn system(what: &'static str) -> impl Fn(std::io::Error) -> UserError {
 
 fn password(source: &PasswordSource, name: &str) -> Result<String, UserError> {
     if source.generate {
-        return generate().map_err(system("the system gives no randomness"));
+        return generate().map_err(system("the system's random number generator failed"));
     }
     if source.stdin {
         return terminal::read_line().map_err(system("cannot read the password"));
     }
-    if !terminal::somebody_is_there() {
-        return Err(UserError::NobodyToAsk);
+    if !terminal::is_interactive() {
+        return Err(UserError::NoTerminal);
     }
     let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(system("cannot read the password"));
     let password = ask(&format!("Password for {name}: "))?;

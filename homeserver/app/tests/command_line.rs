@@ -1,9 +1,9 @@
-//! The real binary, as a person or a script calls it: what it says and how it ends.
+//! The binary as users and scripts run it: output and exit codes.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a test that cannot go on fails"
+    reason = "a failed assumption must fail the test"
 )]
 
 #[path = "command_line/accounts.rs"]
@@ -24,7 +24,7 @@ fn weft(arguments: &[&str]) -> Output {
     command.args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn output_of(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -65,14 +65,14 @@ fn a_new_configuration_passes_its_check_and_is_never_overwritten() {
     assert_eq!(weft(&new).status.code(), Some(0));
 
     let checked = weft(&["config", "check", "--config", file]);
-    assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
-    let shown = said(&checked);
+    assert_eq!(checked.status.code(), Some(0), "{}", output_of(&checked));
+    let shown = output_of(&checked);
     assert!(shown.contains("alpha.example") && shown.contains("127.0.0.1:8448 (plain): client, documents, federation"));
 
     let before = std::fs::read(file).unwrap();
     let again = weft(&new);
     assert_eq!(again.status.code(), Some(1));
-    assert!(said(&again).contains("cannot write the configuration"));
+    assert!(output_of(&again).contains("cannot write the configuration"));
     assert_eq!(std::fs::read(file).unwrap(), before);
 }
 
@@ -86,7 +86,7 @@ fn without_output_the_configuration_is_printed() {
         "--data-dir",
         "/srv/weft",
     ]);
-    assert!(said(&printed).contains("server_name = \"alpha.example:8448\""));
+    assert!(output_of(&printed).contains("server_name = \"alpha.example:8448\""));
     let refused = weft(&[
         "config",
         "new",
@@ -104,15 +104,16 @@ fn a_wrong_configuration_is_refused_with_its_lines() {
     let checked = check(folder.path(), "[documents]\nseal_idel = \"2s\"\n");
     assert_eq!(checked.status.code(), Some(CONFIG));
     assert!(
-        said(&checked).contains("weft.toml:7: documents.seal_idel: there is no such setting; did you mean seal_idle?")
+        output_of(&checked)
+            .contains("weft.toml:7: documents.seal_idel: there is no such setting; did you mean seal_idle?")
     );
     let missing = weft(&["serve", "--config", "nowhere/weft.toml"]);
     assert_eq!(missing.status.code(), Some(CONFIG));
-    assert!(said(&missing).contains("cannot read the configuration nowhere/weft.toml"));
+    assert!(output_of(&missing).contains("cannot read the configuration nowhere/weft.toml"));
 }
 
 #[test]
-fn a_wrong_certificate_is_told_by_its_file() {
+fn a_wrong_certificate_is_reported_with_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let pair = |name: &str| {
@@ -126,8 +127,8 @@ fn a_wrong_certificate_is_told_by_its_file() {
     let cases = [
         ("no.pem", "one.key", Some("cannot read the certificate")),
         ("one.pem", "no.key", Some("cannot read the private key")),
-        ("nonsense.pem", "one.key", Some("holds no certificate in PEM form")),
-        ("one.pem", "one.pem", Some("holds no private key in PEM form")),
+        ("nonsense.pem", "one.key", Some("contains no certificate in PEM format")),
+        ("one.pem", "one.pem", Some("contains no private key in PEM format")),
         ("one.pem", "other.key", Some("cannot be used together")),
         ("one.pem", "one.key", None),
     ];
@@ -136,12 +137,12 @@ fn a_wrong_certificate_is_told_by_its_file() {
             folder.path(),
             &format!("tls = {{ certificate = \"{certificate}\", private_key = \"{key}\" }}\n"),
         );
-        let shown = said(&checked);
+        let shown = output_of(&checked);
         match complaint {
             Some(complaint) => {
                 assert_eq!(checked.status.code(), Some(CONFIG), "{shown}");
                 assert!(shown.contains(complaint), "{certificate}, {key}: {shown}");
-                // As every mistake of the configuration: file, line, setting.
+                // Like every problem of the configuration: file, line, setting.
                 let named = if complaint.contains("key") && !complaint.contains("together") {
                     "weft.toml:6: listen[0].tls.private_key: "
                 } else {
@@ -155,17 +156,17 @@ fn a_wrong_certificate_is_told_by_its_file() {
 }
 
 #[test]
-fn a_port_in_use_is_said_so() {
+fn a_port_in_use_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
     let file = configured(folder.path(), &address, "");
     let served = weft(&["serve", "--config", file.to_str().unwrap()]);
-    assert_eq!(served.status.code(), Some(UNAVAILABLE), "{}", said(&served));
-    assert!(said(&served).contains(&format!("cannot listen on {address}: another program already uses it")));
+    assert_eq!(served.status.code(), Some(UNAVAILABLE), "{}", output_of(&served));
+    assert!(output_of(&served).contains(&format!("cannot listen on {address}: another program already uses it")));
 }
 
-/// A server that was started, its log, and what `systemd` would hear of it.
+/// A running server with its log and the socket for its notifications to `systemd`.
 struct Served {
     process: std::process::Child,
     notified: std::os::unix::net::UnixDatagram,
@@ -173,7 +174,7 @@ struct Served {
 }
 
 impl Served {
-    /// Starts a server and waits until it says that it is ready.
+    /// Starts a server and waits for its notification that it is ready.
     fn start(file: &Path) -> Self {
         let folder = file.parent().unwrap();
         let socket = folder.join("notify");
@@ -186,7 +187,7 @@ impl Served {
         let output = std::fs::File::create(&log).unwrap();
         let process = Self::command(file, &socket).stderr(output).spawn().unwrap();
         let mut served = Self { process, notified, log };
-        assert_eq!(served.heard(), "READY=1");
+        assert_eq!(served.notification(), "READY=1");
         served
     }
 
@@ -201,7 +202,7 @@ impl Served {
         command
     }
 
-    /// Waits until the log holds this; gives the log.
+    /// Waits until the log contains this; returns the log.
     fn until_logged(&self, text: &str) -> String {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
@@ -214,7 +215,7 @@ impl Served {
         }
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     fn address(&self) -> std::net::SocketAddr {
         let log = self.until_logged("listening");
         let line = log.lines().find(|line| line.contains("listening")).unwrap();
@@ -233,11 +234,11 @@ impl Served {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
-    fn heard(&mut self) -> String {
+    fn notification(&mut self) -> String {
         let mut buffer = [0; 256];
         let length = self.notified.recv(&mut buffer).unwrap_or_else(|error| {
             panic!(
-                "the server says nothing ({error}); its log:\n{}",
+                "no notification from the server ({error}); its log:\n{}",
                 std::fs::read_to_string(&self.log).unwrap()
             )
         });
@@ -253,13 +254,13 @@ impl Drop for Served {
 }
 
 #[test]
-fn a_server_tells_its_manager_when_it_is_ready_and_when_it_stops() {
+fn the_service_manager_is_notified_of_readiness_and_stop() {
     let folder = tempfile::tempdir().unwrap();
-    // Port 0: the system gives a free one.
+    // Port 0: the system chooses a free one.
     let file = configured(folder.path(), "127.0.0.1:0", "");
     let mut served = Served::start(&file);
     drop(served.process.stdin.take());
-    assert_eq!(served.heard(), "STOPPING=1");
+    assert_eq!(served.notification(), "STOPPING=1");
     assert!(served.process.wait().unwrap().success());
     let log = std::fs::read_to_string(&served.log).unwrap();
     assert!(log.contains("stopped"), "{log}");
@@ -273,13 +274,13 @@ fn a_signal_stops_the_server_gracefully() {
         let mut served = Served::start(&file);
         let id = served.process.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-        assert_eq!(served.heard(), "STOPPING=1");
+        assert_eq!(served.notification(), "STOPPING=1");
         assert!(served.process.wait().unwrap().success());
     }
 }
 
 #[tokio::test]
-async fn a_store_of_a_newer_version_is_left_alone() {
+async fn a_store_of_a_newer_version_is_refused() {
     use weft_store::tables::meta::SCHEMA;
     use weft_store::{Batch, SCHEMA_VERSION, Store};
     use weft_store_rocksdb::{RocksEngine, RocksOptions};
@@ -296,12 +297,12 @@ async fn a_store_of_a_newer_version_is_left_alone() {
 
     let file = configured(folder.path(), "127.0.0.1:0", "");
     let served = weft(&["serve", "--config", file.to_str().unwrap()]);
-    assert_eq!(served.status.code(), Some(65), "{}", said(&served));
-    assert!(said(&served).contains("use a newer one"));
+    assert_eq!(served.status.code(), Some(65), "{}", output_of(&served));
+    assert!(output_of(&served).contains("use a newer one"));
 }
 
 #[tokio::test]
-async fn a_store_that_has_lost_what_was_acknowledged_is_not_served_until_somebody_accepts_that() {
+async fn a_store_with_lost_acknowledged_commits_is_refused_until_the_loss_is_accepted() {
     use weft_store::engine::Op;
     use weft_store::{Engine, WriteBatch};
     use weft_store_rocksdb::{RocksEngine, RocksOptions};
@@ -320,7 +321,7 @@ async fn a_store_that_has_lost_what_was_acknowledged_is_not_served_until_somebod
         fences: Vec::new(),
     };
     engine.commit(vec![batch]).await.remove(0).unwrap();
-    // As a crash leaves it, and the disk then loses the end of the log.
+    // The state after a crash and the loss of the end of the log by the disk.
     drop(engine);
     let logs = std::fs::read_dir(path.join("rocksdb")).unwrap();
     let logs = logs
@@ -337,13 +338,17 @@ async fn a_store_that_has_lost_what_was_acknowledged_is_not_served_until_somebod
 
     for _ in 0..2 {
         let served = weft(&["serve", "--config", file.to_str().unwrap()]);
-        assert_eq!(served.status.code(), Some(65), "{}", said(&served));
+        assert_eq!(served.status.code(), Some(65), "{}", output_of(&served));
         assert!(
-            said(&served).contains("has lost commits that were acknowledged"),
+            output_of(&served).contains("has lost commits that were acknowledged"),
             "{}",
-            said(&served)
+            output_of(&served)
         );
-        assert!(said(&served).contains("store/ACCEPT-LOSS"), "{}", said(&served));
+        assert!(
+            output_of(&served).contains("store/ACCEPT-LOSS"),
+            "{}",
+            output_of(&served)
+        );
     }
     let acceptance = path.join("ACCEPT-LOSS");
     std::fs::write(&acceptance, "").unwrap();
@@ -353,14 +358,14 @@ async fn a_store_that_has_lost_what_was_acknowledged_is_not_served_until_somebod
 }
 
 #[test]
-fn damaged_signing_keys_are_said_so() {
+fn damaged_signing_keys_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let file = configured(folder.path(), "127.0.0.1:0", "");
     std::fs::create_dir(folder.path().join("data")).unwrap();
     std::fs::write(folder.path().join("data/signing-keys"), "ed25519 a nonsense\n").unwrap();
     let served = weft(&["serve", "--config", file.to_str().unwrap()]);
-    assert_eq!(served.status.code(), Some(CONFIG), "{}", said(&served));
-    assert!(said(&served).contains("the signing keys in") && !said(&served).contains("nonsense"));
+    assert_eq!(served.status.code(), Some(CONFIG), "{}", output_of(&served));
+    assert!(output_of(&served).contains("the signing keys in") && !output_of(&served).contains("nonsense"));
 }
 
 #[test]
@@ -370,23 +375,27 @@ fn a_new_signing_key_keeps_the_old_one_as_expired() {
     let rotate = || weft(&["keys", "rotate", "--config", file.to_str().unwrap()]);
     let keys = || std::fs::read_to_string(folder.path().join("data/signing-keys")).unwrap();
     let first = rotate();
-    assert_eq!(first.status.code(), Some(0), "{}", said(&first));
+    assert_eq!(first.status.code(), Some(0), "{}", output_of(&first));
     let lines = keys().lines().count();
     let second = rotate();
-    assert!(said(&second).contains("signs with ed25519:"), "{}", said(&second));
-    assert_ne!(said(&first), said(&second), "each key has an id of its own");
+    assert!(
+        output_of(&second).contains("signs with ed25519:"),
+        "{}",
+        output_of(&second)
+    );
+    assert_ne!(output_of(&first), output_of(&second), "each key has its own ID");
     assert_eq!(
         keys().lines().count(),
         lines + 1,
-        "no key is forgotten: old events must stay verifiable"
+        "no key is deleted: old events must stay verifiable"
     );
 
     let _served = Served::start(&file);
     let meanwhile = rotate();
-    assert_eq!(meanwhile.status.code(), Some(UNAVAILABLE), "{}", said(&meanwhile));
+    assert_eq!(meanwhile.status.code(), Some(UNAVAILABLE), "{}", output_of(&meanwhile));
 }
 
-/// GET on a connection of its own; the whole answer.
+/// GET on a new connection; returns the whole response.
 fn get(address: std::net::SocketAddr, path: &str) -> std::io::Result<String> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(address)?;
@@ -399,7 +408,7 @@ fn get(address: std::net::SocketAddr, path: &str) -> std::io::Result<String> {
 
 /// F15: `weft serve | head` and the like.
 #[test]
-fn a_server_goes_on_when_nobody_reads_its_log_any_more() {
+fn a_server_continues_when_the_reader_of_its_log_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let file = configured(
@@ -417,7 +426,7 @@ fn a_server_goes_on_when_nobody_reads_its_log_any_more() {
     let log = folder.path().join("log");
     std::fs::write(&log, "").unwrap();
     let mut served = Served { process, notified, log };
-    assert_eq!(served.heard(), "READY=1");
+    assert_eq!(served.notification(), "READY=1");
     let address = ([127, 0, 0, 1], port).into();
     for _ in 0..3 {
         assert!(get(address, "/health").unwrap().starts_with("HTTP/1.1 200"));
@@ -442,8 +451,13 @@ fn a_store_of_another_server_name_is_refused() {
     ];
     for command in commands {
         let refused = weft(command);
-        assert_eq!(refused.status.code(), Some(CONFIG), "{command:?}: {}", said(&refused));
-        let shown = said(&refused);
+        assert_eq!(
+            refused.status.code(),
+            Some(CONFIG),
+            "{command:?}: {}",
+            output_of(&refused)
+        );
+        let shown = output_of(&refused);
         assert!(
             shown.contains("is the store of alpha.example, and server_name is beta.example"),
             "{shown}"
@@ -453,9 +467,9 @@ fn a_store_of_another_server_name_is_refused() {
     drop(Served::start(&file));
 }
 
-/// A store that was made before its name was noted in it: the accounts tell.
+/// A store of a version that did not write the server name: the accounts have it.
 #[tokio::test]
-async fn the_accounts_of_an_older_store_tell_its_server_name() {
+async fn the_server_name_of_an_older_store_comes_from_its_accounts() {
     use weft_store::tables::meta::SERVER_NAME;
     use weft_store::{Batch, Store};
     use weft_store_rocksdb::{RocksEngine, RocksOptions};
@@ -464,7 +478,7 @@ async fn the_accounts_of_an_older_store_tell_its_server_name() {
     let file = configured(folder.path(), "127.0.0.1:0", "");
     let config = file.to_str().unwrap();
     let made = weft(&["user", "add", "alice", "--generate-password", "--config", config]);
-    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+    assert_eq!(made.status.code(), Some(0), "{}", output_of(&made));
     let path = folder.path().join("data/store");
     let store = Store::open(RocksEngine::open(&path, &RocksOptions::default()).unwrap().0)
         .await
@@ -476,14 +490,14 @@ async fn the_accounts_of_an_older_store_tell_its_server_name() {
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("alpha.example", "beta.example")).unwrap();
     let refused = weft(&["serve", "--config", config]);
-    assert_eq!(refused.status.code(), Some(CONFIG), "{}", said(&refused));
+    assert_eq!(refused.status.code(), Some(CONFIG), "{}", output_of(&refused));
     std::fs::write(&file, text).unwrap();
     drop(Served::start(&file));
 }
 
-/// T135: also a folder that was there before, and everything that is made in it.
+/// T135: also for an existing directory, and for all files created in it.
 #[test]
-fn the_folder_of_the_data_is_closed_to_others() {
+fn the_data_directory_is_inaccessible_to_other_users() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
     let file = configured(folder.path(), "127.0.0.1:0", "");
@@ -491,7 +505,7 @@ fn the_folder_of_the_data_is_closed_to_others() {
     std::fs::create_dir(&data).unwrap();
     std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
     let served = Served::start(&file);
-    served.until_logged("closed the folder of the data to other users");
+    served.until_logged("removed the access of other system users");
     let mut folders = vec![data];
     while let Some(path) = folders.pop() {
         let found = std::fs::metadata(&path).unwrap();
@@ -503,9 +517,9 @@ fn the_folder_of_the_data_is_closed_to_others() {
     }
 }
 
-/// F14: SIGHUP ends nothing, and a renewed certificate is in use.
+/// F14: SIGHUP does not end the process, and a renewed certificate is used.
 #[test]
-fn a_hangup_reads_certificates_again_and_what_is_wrong_changes_nothing() {
+fn sighup_reloads_certificates_and_keeps_the_old_one_if_the_new_is_wrong() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
     let write = || {
@@ -537,18 +551,18 @@ fn a_hangup_reads_certificates_again_and_what_is_wrong_changes_nothing() {
     assert!(shakes_hands(&first));
     let second = write();
     served.signal("-HUP");
-    served.until_logged("certificate read again");
+    served.until_logged("certificate reloaded");
     assert!(shakes_hands(&second) && !shakes_hands(&first));
     std::fs::write(folder.path().join("one.pem"), "nonsense").unwrap();
     served.signal("-HUP");
-    served.until_logged("the one before stays in use");
+    served.until_logged("the previous one stays in use");
     assert!(shakes_hands(&second));
     drop(served.process.stdin.take());
     assert!(served.process.wait().unwrap().success());
 }
 
 #[test]
-fn a_server_says_whether_it_lives_and_what_is_in_use() {
+fn health_readiness_and_the_usage_of_budgets_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::start(&configured(folder.path(), "127.0.0.1:0", ""));
     let address = served.address();
@@ -571,7 +585,7 @@ fn a_server_says_whether_it_lives_and_what_is_in_use() {
     }
 }
 
-/// The names of all budgets that the crates of a server make.
+/// The names of all budgets in the crates of the server.
 fn budgets_in_source() -> std::collections::BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut folders = vec![root.join("homeserver"), root.join("federation")];
@@ -605,10 +619,10 @@ fn connections_above_the_limit_are_closed() {
     let served = Served::start(&configured(folder.path(), "127.0.0.1:0", limits));
     let address = served.address();
     let mut open: Vec<_> = (0..6).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
-    // Which of them the server counts last is up to it.
+    // The order in which the server counts them is not defined.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while open.len() == 6 {
-        assert!(std::time::Instant::now() < deadline, "none is closed");
+        assert!(std::time::Instant::now() < deadline, "no connection is closed");
         open.retain(|stream| {
             use std::io::Read as _;
             stream.set_nonblocking(true).unwrap();
@@ -617,9 +631,9 @@ fn connections_above_the_limit_are_closed() {
         });
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    assert_eq!(open.len(), 5, "more are closed than have to be");
+    assert_eq!(open.len(), 5, "more connections are closed than necessary");
     drop(open.pop());
-    // The server hears of it in its own time.
+    // The server notices the closed connections later.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while !get(address, "/health").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
         assert!(std::time::Instant::now() < deadline);

@@ -1,16 +1,16 @@
-//! EDUs of fanout (cursors, typing, receipts, presence) on their way to other servers.
+//! Sends EDUs of fanout (awareness, typing, receipts, presence) to other servers. Must not decide who receives them.
 
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, RoomId, UInt};
 use weft_fanout::EduSink;
 use weft_federation::outbox::{Edu, Sender};
 use weft_wire::{event_types::AWARENESS_EDU, limits::AWARENESS_EXPIRY_MS};
 
-/// How long `m.typing` is news: as long as a client's own notice lasts.
+/// Lifetime of an `m.typing` EDU: that of a client's typing notification.
 const TYPING_EXPIRY_MS: u64 = 30_000;
-/// How long `m.presence` is news: as long as servers believe it.
+/// Lifetime of an `m.presence` EDU: the time after which servers expire presence.
 const PRESENCE_EXPIRY_MS: u64 = 30 * 60 * 1_000;
 
-/// The federation sender as fanout sees it.
+/// Implements fanout's port with the federation sender.
 pub(crate) struct FederationEdus(pub(crate) Sender);
 
 impl EduSink for FederationEdus {

@@ -1,4 +1,4 @@
-//! Who this server is, for the rooms: the key ring's current key.
+//! This server's name and current signing key, for the rooms. Must not cache the key: it changes at a rotation.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use weft_dag::Signer;
 use weft_federation::KeyRing;
 use weft_room::Identity;
 
-/// The key ring as rooms see it.
+/// Implements the rooms' port with the key ring.
 pub(crate) struct KeyRingIdentity(pub(crate) Arc<KeyRing>);
 
 impl Identity for KeyRingIdentity {

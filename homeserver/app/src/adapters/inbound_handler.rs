@@ -1,4 +1,4 @@
-//! Where incoming events and EDUs go: events to the rooms' staging, EDUs to fanout.
+//! Routes incoming events to the rooms' staging and incoming EDUs to fanout. Must not decide whether they are valid.
 
 use async_trait::async_trait;
 use ruma::{MilliSecondsSinceUnixEpoch, RoomId, ServerName, UserId};
@@ -10,7 +10,7 @@ use weft_federation::{
 };
 use weft_room::Rooms;
 
-/// Rooms and fanout as federation sees them.
+/// Implements federation's port with rooms and fanout.
 pub(crate) struct RoomInboundHandler {
     pub(crate) rooms: Rooms,
     pub(crate) awareness: Awareness,
@@ -19,7 +19,8 @@ pub(crate) struct RoomInboundHandler {
 }
 
 impl RoomInboundHandler {
-    /// The other server counts us in as soon as it has our join, which is before we have the room.
+    /// Waits for a join in progress: the other server sends events as soon as it has our join, which is before we have the
+    /// room.
     async fn until_joined(&self, room: &RoomId) {
         self.rooms.until_joined(room).await;
     }
@@ -32,7 +33,7 @@ impl InboundHandler for RoomInboundHandler {
         self.rooms.reader().version(room).await.map_err(failed)
     }
 
-    /// Asked of each EDU of a room too: a receipt that comes before the room does would be lost for good.
+    /// Waits for a join also when called for an EDU: a receipt that arrives before the room would be lost permanently.
     async fn acl_allows(&self, room: &RoomId, server: &ServerName) -> Result<bool, InboundError> {
         self.until_joined(room).await;
         let list = self
@@ -48,7 +49,7 @@ impl InboundHandler for RoomInboundHandler {
         let Some(row) = self.rooms.reader().outside(user, room).await.map_err(failed)? else {
             return Ok(None);
         };
-        // An invitation of a version that this server does not speak was not taken.
+        // Invitations with an unsupported room version were refused and are not stored.
         let version = RoomVersion::new(&row.version).map_err(|error| failed(error.0))?;
         Ok(Some(Outside {
             event: row.event,
@@ -66,8 +67,8 @@ impl InboundHandler for RoomInboundHandler {
     }
 
     async fn edu(&self, origin: &ServerName, edu: InboundEdu) {
-        // What is refused is not told to the sender: it has no way to use the answer, and a wrong one is most often
-        // only late (a cursor that comes after its user left).
+        // A refusal is not reported to the sender, which could not use it. A refused EDU is most often only late (a
+        // cursor that arrives after its user left).
         let outcome = match edu {
             InboundEdu::Awareness(edu) => self
                 .awareness
@@ -90,7 +91,7 @@ impl InboundHandler for RoomInboundHandler {
             InboundEdu::Presence(entry) => self.presence.edu(origin, entry).map_err(|error| error.to_string()),
         };
         if let Err(reason) = outcome {
-            tracing::debug!(%origin, reason, "EDU not taken");
+            tracing::debug!(%origin, reason, "EDU refused");
         }
     }
 }

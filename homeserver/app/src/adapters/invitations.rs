@@ -1,4 +1,5 @@
-//! Invitations: of our own users by the room alone, of others with their server's signature.
+//! Invitations: those of local users are made by the room alone, those of remote users need their server's signature.
+//! Must not check permissions: the room does.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use weft_federation::handshake::Handshake;
 use weft_gateway::{documents::Invitations, errors::ApiResult};
 use weft_room::{NewEvent, Rooms};
 
-/// Rooms and handshakes, as the document API sees them.
+/// Implements the document API's port with rooms and handshakes.
 #[derive(Clone)]
 pub(crate) struct RoomInvitations {
     pub(crate) rooms: Rooms,
@@ -31,7 +32,7 @@ impl Invitations for RoomInvitations {
 }
 
 impl RoomInvitations {
-    /// Invites with the given content of the member event.
+    /// Invites a user with the given content of the member event.
     pub(crate) async fn invite_with(
         &self,
         room: &RoomId,

@@ -1,11 +1,11 @@
-//! Other servers' keys in the store, as federation writes them.
+//! Other servers' keys in the store, in the form in which federation writes them. Must not validate them.
 
 use async_trait::async_trait;
 use ruma::ServerName;
 use weft_federation::{KeyCache, KeyCacheError, StoredKeys};
 use weft_store::{Batch, Store, tables::federation::REMOTE_KEYS};
 
-/// The table of keys.
+/// Implements federation's key cache with the table of keys.
 pub(crate) struct StoredKeyCache(pub(crate) Store);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Who is in a room, for fanout: read from the rooms' derived state.
+//! Room memberships for fanout, read from the rooms' derived state. Must not cache them.
 
 use std::{
     collections::BTreeSet,
@@ -14,8 +14,8 @@ use weft_fanout::{Member, MembershipView};
 use weft_room::{Reader, Rooms};
 use weft_wire::limits::MAX_PRESENCE_ROOMS;
 
-/// The rooms as fanout sees them. Rooms need fanout (to tell it of commits) and fanout needs rooms: reads go by the
-/// reader, which is there first, and the one command is handed over when the rooms are there.
+/// Implements fanout's port with the rooms. Rooms need fanout (to notify it of commits) and fanout needs rooms: reads use
+/// the reader, which exists first, and the rooms are connected later for the one command.
 #[derive(Clone)]
 pub(crate) struct RoomMembershipView {
     reader: Reader,
@@ -31,7 +31,7 @@ struct Content {
 }
 
 impl RoomMembershipView {
-    /// A roster that can read at once and reaches the rooms after [`RoomMembershipView::connect`].
+    /// A view that can read at once; the command to the rooms works after [`RoomMembershipView::connect`].
     pub(crate) fn new(reader: Reader, server_name: OwnedServerName) -> Self {
         Self {
             reader,
@@ -40,7 +40,7 @@ impl RoomMembershipView {
         }
     }
 
-    /// Hands the rooms over. Only the first call counts.
+    /// Connects the rooms. Only the first call has an effect.
     pub(crate) fn connect(&self, rooms: Rooms) {
         let _ = self.rooms.set(rooms);
     }
@@ -50,7 +50,7 @@ impl RoomMembershipView {
         found
             .map(|servers| servers.into_iter().collect())
             .unwrap_or_else(|error| {
-                tracing::warn!(%room, %error, "the servers of a room can't be read");
+                tracing::warn!(%room, %error, "cannot read the servers of a room");
                 Vec::new()
             })
     }
@@ -74,7 +74,7 @@ impl MembershipView for RoomMembershipView {
     async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member> {
         let event = self.reader.state_event(room, "m.room.member", user.as_str()).await;
         let event = event
-            .inspect_err(|error| tracing::warn!(%room, %error, "a member can't be read"))
+            .inspect_err(|error| tracing::warn!(%room, %error, "cannot read a member of a room"))
             .ok()??;
         let content: Content = event.content_as().ok()?;
         (content.membership == "join").then_some(Member {
@@ -85,7 +85,7 @@ impl MembershipView for RoomMembershipView {
     async fn local_members(&self, room: &RoomId) -> Vec<OwnedUserId> {
         let found = self.reader.joined_members(room).await;
         let members = found.unwrap_or_else(|error| {
-            tracing::warn!(%room, %error, "the members of a room can't be read");
+            tracing::warn!(%room, %error, "cannot read the members of a room");
             Vec::new()
         });
         members
@@ -104,7 +104,7 @@ impl MembershipView for RoomMembershipView {
 
     async fn rooms_of(&self, user: &UserId) -> Vec<OwnedRoomId> {
         let found = self.reader.rooms_of(user).await.unwrap_or_else(|error| {
-            tracing::warn!(%user, %error, "the rooms of a user can't be read");
+            tracing::warn!(%user, %error, "cannot read the rooms of a user");
             Vec::new()
         });
         let joined = found.into_iter().filter(|row| row.membership == MembershipState::Join);

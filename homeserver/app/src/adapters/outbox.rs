@@ -1,4 +1,4 @@
-//! The outbox in the store: rows that the rooms' commits wrote, in the order of the stream.
+//! The outbox in the store: rows that the rooms' commits wrote, in stream order. Must not reorder or drop rows.
 
 use async_trait::async_trait;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, RoomId, ServerName, UInt};
@@ -10,7 +10,7 @@ use weft_store::{
     tables::federation::{OUTBOX, OUTBOX_SERVERS, OUTBOX_STATE, OutboxState},
 };
 
-/// The tables of the outbox.
+/// Implements federation's outbox with the tables.
 pub(crate) struct StoredOutbox {
     pub(crate) store: Store,
     pub(crate) reader: Reader,
@@ -24,8 +24,8 @@ impl OutboxStore for StoredOutbox {
         let mut rows = Vec::with_capacity(found.len());
         for ((_, position), row) in found {
             let event = self.reader.event(Some(&row.room), &row.event).await.map_err(failed)?;
-            // Row and event are of one commit; if the event is not there, the store is damaged, and sending the rest
-            // would leave a hole that nobody knows of.
+            // Row and event were written by one commit. If the event is missing, the store is damaged, and sending the
+            // rest would leave an unnoticed gap.
             let event =
                 event.ok_or_else(|| failed(format!("event {} of the outbox is not in the store", row.event)))?;
             let pdu = RawValue::from_string(event.json().to_owned()).map_err(failed)?;

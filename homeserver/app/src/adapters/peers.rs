@@ -1,4 +1,4 @@
-//! The rooms' questions to other servers, asked by federation.
+//! Requests of the rooms to other servers, made by federation. Must not choose the server: the room does.
 
 use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
@@ -6,7 +6,7 @@ use weft_dag::{RoomVersion, Verified};
 use weft_federation::{EventsError, RemoteEvents};
 use weft_room::{PeerError, Peers, StateIds};
 
-/// Federation as rooms see it.
+/// Implements the rooms' port with federation.
 pub(crate) struct FederationPeers(pub(crate) RemoteEvents);
 
 #[async_trait]

@@ -1,5 +1,5 @@
-//! What the client API asks of other servers: memberships of our users in rooms that this server is not in, aliases,
-//! profiles and directories.
+//! Requests of the client API to other servers: memberships of local users in rooms that this server is not in, aliases,
+//! profiles and directories. Must not decide permissions: the room's servers do.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,13 +23,13 @@ use weft_room::{JoinedRoom, OutOfBandMembership, Rooms};
 
 use super::RoomInvitations;
 
-/// After this time a client may ask again where too many requests to other servers were under way.
+/// Retry time for a client that is refused because too many requests to other servers are in flight.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// How long a handshake waits for what is queued for the server that it is made with.
+/// How long a handshake waits until the events queued for its server are delivered.
 const FLUSH: Duration = Duration::from_secs(3);
 
-/// Error codes of other servers that clients are told as they are.
+/// Error codes of other servers that are passed on to clients unchanged.
 const PASSED_ON: [&str; 12] = [
     "M_BAD_JSON",
     "M_BAD_STATE",
@@ -45,7 +45,7 @@ const PASSED_ON: [&str; 12] = [
     "M_UNSUPPORTED_ROOM_VERSION",
 ];
 
-/// Rooms and handshakes, as the client API sees them.
+/// Implements the client API's port with rooms and handshakes.
 #[derive(Clone)]
 pub(crate) struct RemoteRooms {
     pub(crate) rooms: Rooms,
@@ -58,8 +58,8 @@ impl RemoteRooms {
         self.handshake.events().client()
     }
 
-    /// Servers that are in a room of which one of our users holds an invitation: the inviter's, those of the people
-    /// who are shown with it, and the one in the room's id.
+    /// Servers that may be in a room to which a local user is invited: the inviter's, those of the members in the
+    /// stripped state, and the one in the room ID.
     async fn servers_of_invitation(&self, user: &UserId, room: &RoomId) -> ApiResult<Vec<OwnedServerName>> {
         let reader = self.rooms.reader();
         let shown = match reader.room_of_user(user, room).await? {
@@ -72,7 +72,7 @@ impl RemoteRooms {
         let mut servers: Vec<OwnedServerName> = senders
             .filter_map(|sender| UserId::parse(sender).ok().map(|user| user.server_name().to_owned()))
             .collect();
-        // The last entry is the invitation itself: whoever sent it is the surest to be there.
+        // The last entry is the invitation itself: its sender's server is the most likely to be in the room.
         servers.reverse();
         servers.extend(room.server_name().map(ToOwned::to_owned));
         Ok(servers)
@@ -88,8 +88,13 @@ impl LastStays for RemoteRooms {
             .has_ended(&wanted.room_id, &wanted.user, cited)
             .await;
         ended.unwrap_or_else(|error| {
-            // The join is held against the room's state once more when it is taken over.
-            tracing::warn!(room = %wanted.room_id, user = %wanted.user, %error, "can't look up the user's last stay");
+            // The join is checked against the room's state again when the room is adopted.
+            tracing::warn!(
+            room = %wanted.room_id,
+            user = %wanted.user,
+            %error,
+            "cannot read the user's previous membership"
+            );
             false
         })
     }
@@ -158,10 +163,10 @@ impl Remote for RemoteRooms {
 
     async fn leave(&self, user: &UserId, room: &RoomId, content: Map<String, Value>) -> ApiResult<()> {
         let via = self.servers_of_invitation(user, room).await?;
-        // Where no server of the room answers, the user is rid of it all the same.
+        // If no server of the room responds, the invitation is removed locally all the same.
         let left = self.handshake.leave(&wanted(room, user, via, content)?, self).await;
         let left = left
-            .inspect_err(|error| tracing::warn!(%room, %user, %error, "left a room without its servers' knowledge"))
+            .inspect_err(|error| tracing::warn!(%room, %user, %error, "left a room without notifying its servers"))
             .ok();
         let event = left.as_ref().map(|event| &**event.pdu());
         Ok(self.rooms.uninvited(room, user, event).await?)
@@ -241,29 +246,29 @@ fn wanted(room: &RoomId, user: &UserId, via: Vec<OwnedServerName>, content: Map<
     })
 }
 
-/// What a client is told of a handshake that failed. What the other server said of rights is passed on as its own.
+/// The error response for a failed handshake. A refusal by the other server is passed on with the server's name.
 pub(crate) fn refused(error: &HandshakeError) -> ApiError {
     match error {
-        HandshakeError::NoServer => ApiError::not_found("No server is known that is in that room."),
+        HandshakeError::NoServer => ApiError::not_found("No server that is in the room is known."),
         HandshakeError::Version(version) => ApiError::new(
             StatusCode::BAD_REQUEST,
             "M_INCOMPATIBLE_ROOM_VERSION",
-            format!("This server does not speak room version {version}."),
+            format!("This server does not support room version {version}."),
         )
         .with("room_version", json!(version)),
         HandshakeError::Call(error) => unanswered(error),
         HandshakeError::Behind { server } => ApiError::unavailable(format!(
-            "{server} has not heard yet that you left or were removed. Try again."
+            "{server} has not yet received the event that removed you from the room. Try again."
         )),
         HandshakeError::Build(error) => ApiError::invalid_param(error.to_string()),
         error => ApiError::bad_gateway(error.to_string()),
     }
 }
 
-/// The same for a single question.
+/// The same for a single request.
 fn unanswered(error: &CallError) -> ApiError {
     if let Some(server) = error.unreachable() {
-        tracing::info!(%server, %error, "a question of a client was not answered");
+        tracing::info!(%server, %error, "a request for a client to another server failed");
         return ApiError::unreachable(server);
     }
     match error {
@@ -273,12 +278,12 @@ fn unanswered(error: &CallError) -> ApiError {
     }
 }
 
-/// A refusal with the other server's status and code, where the code is one that clients know: what is wrong with a
-/// request can be mended, and a gateway error says that it can't.
+/// A refusal with the other server's status, and with its code if that is a code of the specification. The client can
+/// correct a wrong request, and a gateway error would mean that it can't.
 fn passed_on(server: &ServerName, error: &MatrixError) -> ApiError {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_GATEWAY);
     match status {
-        StatusCode::NOT_FOUND => ApiError::not_found(format!("{server} has no such thing.")),
+        StatusCode::NOT_FOUND => ApiError::not_found(format!("{server} does not have the requested resource.")),
         StatusCode::TOO_MANY_REQUESTS => ApiError::limit_exceeded(BUSY),
         StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::PAYLOAD_TOO_LARGE => {
             let known = PASSED_ON.iter().find(|code| **code == error.errcode);
@@ -288,7 +293,7 @@ fn passed_on(server: &ServerName, error: &MatrixError) -> ApiError {
             });
             ApiError::new(status, code, format!("{server} refused: {}", error.message))
         }
-        // Its own failure, or something between it and us: that our signature was not taken is no fault of the client.
-        status => ApiError::bad_gateway(format!("{server} answered {}.", status.as_u16())),
+        // A failure of the other server or of the path to it: if it refused our signature, the client made no mistake.
+        status => ApiError::bad_gateway(format!("{server} responded with status {}.", status.as_u16())),
     }
 }

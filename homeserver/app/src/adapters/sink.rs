@@ -1,4 +1,4 @@
-//! Committed changes, to everybody who passes them on: fanout for those here, the sender for other servers.
+//! Passes committed changes on to fanout (local clients) and to the federation sender (other servers). Must not block.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use weft_fanout::Fanout;
 use weft_federation::outbox::Sender;
 use weft_room::{CommitSink, Committed};
 
-/// Both at once.
+/// Passes each change to both.
 pub(crate) struct ChangeFanout {
     pub(crate) fanout: Fanout,
     pub(crate) sender: Sender,

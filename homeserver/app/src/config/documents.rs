@@ -1,18 +1,18 @@
-//! `[documents]`: how edits become signed events.
+//! `[documents]`: when edits become signed events. Must not be needed for durability: edits are on disk before.
 
 use std::time::Duration;
 
 use super::source::Fields;
 
-/// Longer than this, and a crash of the disk could cost more than people would forgive.
+/// Upper limit of `seal_max`: unsealed edits exist only on this server and are lost if its disk fails.
 const SEAL_MAX_LIMIT: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Documents {
-    /// Edits become an event after this long without another one.
+    /// Edits become an event after this time without a further edit.
     pub(crate) seal_idle: Duration,
-    /// Edits become an event at the latest this long after the first of them.
+    /// Edits become an event at the latest this time after the first of them.
     pub(crate) seal_max: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! `[federation]`: how other servers are reached, and which are trusted to speak for others.
+//! `[federation]`: how other servers are reached, and which of them are notaries. Must not send requests.
 
 use std::path::PathBuf;
 
@@ -10,11 +10,11 @@ use super::source::{Fields, Found};
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Federation {
-    /// PEM files of authorities that are trusted beside the system's.
+    /// PEM files of certificate authorities that are trusted in addition to the system's.
     pub(crate) extra_ca_certificates: Vec<PathBuf>,
-    /// Private networks to which requests may go nevertheless.
+    /// Private networks to which requests are allowed as an exception.
     pub(crate) allow_addresses: Vec<IpNet>,
-    /// Servers that are asked for the keys of servers which don't answer.
+    /// Notary servers: they provide the keys of servers that can't be reached.
     pub(crate) notaries: Vec<OwnedServerName>,
 }
 
@@ -29,7 +29,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> Federation {
     }
     let allow_addresses = networks(&mut fields, "allow_addresses");
     let notaries = parsed(&mut fields, "notaries", |text| {
-        OwnedServerName::try_from(text).map_err(|_| "is no server name")
+        OwnedServerName::try_from(text).map_err(|_| "is not a server name")
     });
     fields.finish();
     Federation {
@@ -39,12 +39,12 @@ pub(super) fn read(mut fields: Fields<'_>) -> Federation {
     }
 }
 
-/// Networks, or single addresses.
+/// Reads a list of networks or single addresses.
 pub(super) fn networks(fields: &mut Fields<'_>, name: &str) -> Vec<IpNet> {
     parsed(fields, name, |text| {
         text.parse()
             .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
-            .map_err(|_| "is no network like \"10.0.0.0/8\"")
+            .map_err(|_| "is not a network like \"10.0.0.0/8\"")
     })
 }
 

@@ -1,6 +1,6 @@
-//! `[limits]`: what one user, or one server, may ask for and keep, and what callers may hold.
+//! `[limits]`: requests, connections and stored bytes per user, per server and in total.
 //!
-//! No setting may be below what one request of a well-behaved client or server needs: it would be refused for ever.
+//! A setting must not be below the need of a single valid request, which would then always be refused.
 
 use weft_federation::OutgoingLimits;
 use weft_gateway::traffic::TrafficLimits;
@@ -12,29 +12,29 @@ use super::source::Fields;
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Is a user who asks too often told to wait? (1,000 requests a minute.)
+    /// Whether requests are limited to 1,000 per minute and user.
     pub(crate) rate_limit: bool,
-    /// Connections, and bytes in flight.
+    /// Limits of connections and of bytes in flight.
     pub(crate) traffic: TrafficLimits,
-    /// Requests to other servers that strangers and accounts cause.
+    /// Requests to other servers that unauthenticated clients and accounts cause.
     pub(crate) outgoing: OutgoingLimits,
-    /// Bytes of account data that one user may keep.
+    /// Bytes of account data per user.
     pub(crate) account_data_bytes: u64,
-    /// Bytes of filters that one user may keep.
+    /// Bytes of stored filters per user.
     pub(crate) filter_bytes: u64,
-    /// Bytes of events in transactions that are taken of one server in a day.
+    /// Bytes of events in transactions that are accepted from one server per day.
     pub(crate) event_bytes_per_server_and_day: u64,
-    /// How many open invitations a user, and a server, may have to rooms that this server is not in.
+    /// Open invitations per user and per server to rooms that this server is not in.
     pub(crate) invitations: InvitationBounds,
 }
 
-/// Headers of a request, and what its task takes.
+/// Bytes for the headers of a request and for its task.
 const REQUEST_ALLOWANCE: u64 = limits::MAX_HEAD_BYTES as u64 + limits::REQUEST_OVERHEAD_BYTES;
-/// One federation request of full size: its signature is checked when all of it has come.
+/// One federation request of maximum size: its signature can be checked only when it is complete.
 const LEAST_STRANGER_BYTES: u64 = limits::MAX_FEDERATION_REQUEST_BYTES as u64 + REQUEST_ALLOWANCE;
-/// One document of full size.
+/// One document of maximum size.
 const LEAST_ACCOUNT_BYTES: u64 = limits::MAX_DOCUMENT_BYTES as u64 + REQUEST_ALLOWANCE;
-/// One answer of full size, and its request.
+/// One response of maximum size, and its request.
 const LEAST_SERVER_BYTES: u64 =
     (limits::MAX_FEDERATION_RESPONSE_BYTES + limits::MAX_FEDERATION_REQUEST_BYTES) as u64 + REQUEST_ALLOWANCE;
 
@@ -97,13 +97,13 @@ fn traffic(fields: &mut Fields<'_>) -> TrafficLimits {
         fields,
         ["account_in_flight_bytes_per_user", "account_in_flight_bytes"],
         (default.account_bytes_per_user, default.account_bytes),
-        (LEAST_ACCOUNT_BYTES, "one document of full size"),
+        (LEAST_ACCOUNT_BYTES, "one document of maximum size"),
     );
     let (server_bytes_per_server, server_bytes) = pair(
         fields,
         ["server_in_flight_bytes_per_server", "server_in_flight_bytes"],
         (default.server_bytes_per_server, default.server_bytes),
-        (LEAST_SERVER_BYTES, "one answer of full size"),
+        (LEAST_SERVER_BYTES, "one response of maximum size"),
     );
     TrafficLimits {
         connections,
@@ -140,7 +140,7 @@ fn outgoing(fields: &mut Fields<'_>) -> OutgoingLimits {
     }
 }
 
-/// The limit of one caller and that of all callers, which is not below it.
+/// Reads the limit of one caller and that of all callers, which must not be lower.
 fn pair(
     fields: &mut Fields<'_>,
     [of_one, of_all]: [&str; 2],
@@ -148,19 +148,19 @@ fn pair(
     (least, need): (u64, &str),
 ) -> (u64, u64) {
     let one = number(fields, of_one, default.0, (least, need));
-    // A default that an operator's number for one caller exceeds rises with it.
+    // The default for all callers rises to the configured number for one caller.
     let all = number(fields, of_all, default.1.max(one), (one, of_one));
     (one, all)
 }
 
-/// A number that is at least what `need` takes.
+/// Reads a number that must be at least what `need` requires.
 fn number(fields: &mut Fields<'_>, name: &str, default: u64, (least, need): (u64, &str)) -> u64 {
     let Some(found) = fields.count(name) else {
         return default;
     };
     let value = found.value as u64;
     if value < least {
-        let message = format!("must be at least {least}: {need} needs as much");
+        let message = format!("must be at least {least}: {need} requires it");
         fields.wrong(name, &found.origin, message);
     }
     value

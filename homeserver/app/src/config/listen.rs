@@ -1,4 +1,4 @@
-//! `[[listen]]`: where the server listens, and what it serves there.
+//! `[[listen]]`: the addresses on which the server listens, and the APIs that each serves. Must not open a port.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::problem::Origin;
 use super::source::{Fields, Found, suggestion};
 
-/// A part of what the server serves. Each listener serves some of them.
+/// A set of endpoints. Each listener serves some of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Area {
     /// The Matrix client-server API.
@@ -16,7 +16,7 @@ pub(crate) enum Area {
     Documents,
     /// The Matrix server-server API, and documents between servers.
     Federation,
-    /// The page.
+    /// The web page.
     Web,
 }
 
@@ -45,16 +45,16 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<Tls>,
 }
 
-/// Files in PEM form.
+/// Files in PEM format.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     pub(crate) certificate: PathBuf,
     pub(crate) private_key: PathBuf,
-    /// Where the certificate is named.
+    /// Where the configuration names the certificate.
     pub(crate) certificate_origin: Origin,
-    /// Where the key is named.
+    /// Where the configuration names the key.
     pub(crate) private_key_origin: Origin,
-    /// The setting: `listen[0].tls`.
+    /// Full name of the setting: `listen[0].tls`.
     pub(crate) setting: String,
 }
 
@@ -62,10 +62,7 @@ pub(crate) struct Tls {
 pub(super) fn read(root: &mut Fields<'_>) -> Vec<Listener> {
     let tables = root.tables("listen");
     if tables.is_empty() {
-        root.missing(
-            "listen",
-            "at least one [[listen]] with an address says where the server is reached",
-        );
+        root.missing("listen", "at least one [[listen]] with an address is needed");
     }
     let mut listeners: Vec<Listener> = Vec::new();
     for (mut fields, origin) in tables {
@@ -78,7 +75,7 @@ pub(super) fn read(root: &mut Fields<'_>) -> Vec<Listener> {
                 fields.wrong(
                     "address",
                     &origin,
-                    format!("{} is listened on already", listener.address),
+                    format!("{} is already in another [[listen]]", listener.address),
                 );
             }
             listeners.push(listener);
@@ -94,20 +91,24 @@ fn read_one(fields: &mut Fields<'_>, origin: &Origin) -> Option<Listener> {
     let tls = tls(fields);
     let (address, serve) = (address?, serve?);
     if tls.is_none() && serve.contains(&Area::Federation) && !address.ip().is_loopback() {
-        let message = "Federation requires TLS: name a certificate, or put a reverse proxy in front".to_owned();
-        fields.failing("tls", origin, message);
+        let message = "federation requires TLS: configure a certificate, or use a reverse proxy".to_owned();
+        fields.warn("tls", origin, message);
     }
     Some(Listener { address, serve, tls })
 }
 
 fn address(fields: &mut Fields<'_>, origin: &Origin) -> Option<SocketAddr> {
     let Some(Found { value, origin }) = fields.text("address") else {
-        fields.missing_at("address", origin, "an address with a port, like \"127.0.0.1:8008\"");
+        fields.missing_at(
+            "address",
+            origin,
+            "an address with a port, for example \"127.0.0.1:8008\"",
+        );
         return None;
     };
     let parsed = value.parse();
     if parsed.is_err() {
-        let message = format!("{value:?} is no address with a port, like \"127.0.0.1:8008\" or \"[::]:8448\"");
+        let message = format!("{value:?} is not an address with a port, like \"127.0.0.1:8008\" or \"[::]:8448\"");
         fields.wrong("address", &origin, message);
     }
     parsed.ok()
@@ -118,7 +119,7 @@ fn serve(fields: &mut Fields<'_>, origin: &Origin) -> Option<BTreeSet<Area>> {
         fields.missing_at(
             "serve",
             origin,
-            "which of \"client\", \"documents\", \"federation\" and \"web\" is served",
+            "which of \"client\", \"documents\", \"federation\" and \"web\" to serve",
         );
         return None;
     };
@@ -130,12 +131,16 @@ fn serve(fields: &mut Fields<'_>, origin: &Origin) -> Option<BTreeSet<Area>> {
             }
             None => {
                 let hint = suggestion(name, Area::ALL.iter().map(|(known, _)| *known));
-                fields.wrong("serve", &origin, format!("{name:?} cannot be served{hint}"));
+                fields.wrong(
+                    "serve",
+                    &origin,
+                    format!("{name:?} is not one of client, documents, federation, web{hint}"),
+                );
             }
         }
     }
     if value.is_empty() {
-        fields.wrong("serve", &origin, "names nothing, so nothing would be served".to_owned());
+        fields.wrong("serve", &origin, "is empty, so nothing would be served".to_owned());
     }
     Some(areas)
 }
@@ -158,7 +163,7 @@ fn tls(fields: &mut Fields<'_>) -> Option<Tls> {
             inner.missing_at(
                 "private_key",
                 &origin,
-                "the file with the certificate's key, in PEM form",
+                "the file with the certificate's private key, in PEM format",
             );
             None
         }
@@ -166,7 +171,7 @@ fn tls(fields: &mut Fields<'_>) -> Option<Tls> {
             inner.missing_at(
                 "certificate",
                 &origin,
-                "the file with the certificate and its chain, in PEM form",
+                "the file with the certificate and its chain, in PEM format",
             );
             None
         }

@@ -1,14 +1,14 @@
-//! `[log]`: what is logged and how.
+//! `[log]`: filter and format of the log. Must not start logging.
 
 use super::source::Fields;
 
-/// How lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// For people.
+    /// Human-readable.
     #[default]
     Pretty,
-    /// For machines: one JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -16,11 +16,11 @@ pub(crate) enum Format {
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     pub(crate) format: Format,
-    /// In the manner of `RUST_LOG`: `info`, `weft_room=debug,info`.
+    /// Filter in the syntax of `RUST_LOG`: `info`, `weft_room=debug,info`.
     pub(crate) filter: String,
 }
 
-/// What is logged where nobody says otherwise. State resolution tells at level info how it came to each decision.
+/// Default filter. State resolution logs the reason of each decision at level info, which is too much.
 const DEFAULT_FILTER: &str = "info,ruma_state_res=warn";
 
 impl Default for Log {

@@ -1,14 +1,14 @@
-//! What is wrong with a configuration, and where it stands.
+//! Problems of a configuration, each with its origin. Must not contain values of secrets.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value was written.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// In the file, at this line (counted from 1).
+    /// The file, at this line (counted from 1).
     File { path: Option<PathBuf>, line: Option<usize> },
-    /// In this environment variable.
+    /// This environment variable.
     Variable(String),
 }
 
@@ -27,11 +27,11 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong: where, which setting, what.
+/// One problem: origin, setting, message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) origin: Origin,
-    /// Full name, like `documents.seal_idle`; empty where no setting is meant.
+    /// Full name, like `documents.seal_idle`; empty if the problem is not about a setting.
     pub(crate) setting: String,
     pub(crate) message: String,
 }
@@ -46,7 +46,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A configuration that cannot be used, with everything that is wrong with it.
+/// An invalid configuration, with all its problems.
 #[derive(Debug, thiserror::Error)]
 pub(crate) struct Invalid {
     pub(crate) problems: Vec<Problem>,
@@ -54,7 +54,7 @@ pub(crate) struct Invalid {
 
 impl fmt::Display for Invalid {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "the configuration cannot be used:")?;
+        write!(out, "the configuration is not valid:")?;
         self.problems
             .iter()
             .try_for_each(|problem| write!(out, "\n  {problem}"))

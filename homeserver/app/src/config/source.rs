@@ -1,6 +1,6 @@
-//! What somebody wrote, before anybody asks whether it makes sense: values out of a TOML file and out of environment
-//! variables, each with where it stands. Whoever reads a setting names it here, so that afterwards everything that
-//! nobody asked for is known to be a mistake. Knows no setting itself.
+//! Configured values before their validation: from a TOML file and from environment variables, each with its origin.
+//! Each setting is read by name, so that afterwards every name that was not read is reported as a mistake. Must not
+//! contain names of settings.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,17 +12,17 @@ use toml_edit::{ImDocument, Item, TableLike, Value};
 use super::VARIABLE_PREFIX;
 use super::problem::{Invalid, Origin, Problem};
 
-/// Variables of this prefix that are no settings, but mean something to the program or its tests.
+/// Variables with the prefix that are not settings but have a meaning for the program or its tests.
 const OTHER_VARIABLES: &[&str] = &["WEFT_CONFIG"];
 
-/// A value and where it stands.
+/// A value and its origin.
 #[derive(Debug)]
 pub(super) struct Found<T> {
     pub(super) value: T,
     pub(super) origin: Origin,
 }
 
-/// The file, the variables, and what was found to be wrong so far.
+/// The file, the variables, and the problems found so far.
 pub(super) struct Context<'a> {
     document: ImDocument<String>,
     path: Option<&'a Path>,
@@ -32,19 +32,19 @@ pub(super) struct Context<'a> {
     warnings: RefCell<Vec<Problem>>,
 }
 
-/// The settings of one table of the file (and the variables that overrule them).
+/// The settings of one table of the file, and the variables that override them.
 pub(super) struct Fields<'a> {
     context: &'a Context<'a>,
-    /// What stands before the names of these settings: empty, `documents.`, `listen[1].`.
+    /// Prefix of the names of these settings: empty, `documents.`, `listen[1].`.
     prefix: String,
     table: Option<&'a dyn TableLike>,
-    /// Can variables overrule what stands here?
-    overruled: bool,
+    /// Whether variables can override these settings.
+    overridable: bool,
     asked: BTreeSet<String>,
 }
 
 impl<'a> Context<'a> {
-    /// Parses the file. What is no TOML is the only problem then.
+    /// Parses the file. If it is not TOML, that is the only problem reported.
     pub(super) fn new(
         text: &str,
         path: Option<&'a Path>,
@@ -75,20 +75,20 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// The settings at the top of the file.
+    /// The settings at the top level of the file.
     pub(super) fn root(&'a self) -> Fields<'a> {
         let table: &dyn TableLike = self.document.as_table();
         Fields {
             context: self,
             prefix: String::new(),
             table: Some(table),
-            overruled: true,
+            overridable: true,
             asked: BTreeSet::new(),
         }
     }
 
-    /// Problems and warnings, in the order in which they were found. Variables that nobody asked for are among the
-    /// warnings only: container platforms set some of their own.
+    /// Problems and warnings, in the order in which they were found. Unknown variables are only warnings, because
+    /// container platforms set variables of their own.
     pub(super) fn into_reports(self) -> (Vec<Problem>, Vec<Problem>) {
         let asked = self.asked_variables.into_inner();
         let mut warnings = self.warnings.into_inner();
@@ -97,7 +97,7 @@ impl<'a> Context<'a> {
                 continue;
             }
             let hint = suggestion(name, asked.iter().map(String::as_str));
-            let message = format!("no setting has this name{hint}");
+            let message = format!("there is no such setting{hint}");
             warnings.push(Problem {
                 origin: Origin::Variable(name.clone()),
                 setting: String::new(),
@@ -115,7 +115,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Paths are meant relative to the file in which they stand.
+    /// Resolves a path relative to the directory of the file.
     fn resolve(&self, path: &str) -> PathBuf {
         let base = self.path.and_then(Path::parent);
         base.map_or_else(|| PathBuf::from(path), |base| base.join(path))
@@ -123,7 +123,7 @@ impl<'a> Context<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// A table inside this one. It need not be there.
+    /// A table inside this one. It may be absent.
     pub(super) fn section(&mut self, name: &str) -> Fields<'a> {
         self.asked.insert(name.to_owned());
         let item = self.table.and_then(|table| table.get(name));
@@ -140,12 +140,12 @@ impl<'a> Fields<'a> {
             context: self.context,
             prefix,
             table,
-            overruled: self.overruled,
+            overridable: self.overridable,
             asked: BTreeSet::new(),
         }
     }
 
-    /// The tables of a list of tables, each with the line where it begins.
+    /// The tables of an array of tables, each with the line at which it begins.
     pub(super) fn tables(&mut self, name: &str) -> Vec<(Fields<'a>, Origin)> {
         self.asked.insert(name.to_owned());
         let Some(item) = self.table.and_then(|table| table.get(name)) else {
@@ -175,7 +175,7 @@ impl<'a> Fields<'a> {
                 context: self.context,
                 prefix,
                 table: Some(table),
-                overruled: false,
+                overridable: false,
                 asked: BTreeSet::new(),
             };
             (fields, self.context.origin(position))
@@ -183,7 +183,7 @@ impl<'a> Fields<'a> {
         tables.into_iter().enumerate().map(fields).collect()
     }
 
-    /// Text. A variable is taken as it is, without quotes.
+    /// A string. A variable holds it without quotes.
     pub(super) fn text(&mut self, name: &str) -> Option<Found<String>> {
         if let Some((text, origin)) = self.variable(name) {
             return Some(Found { value: text, origin });
@@ -191,7 +191,7 @@ impl<'a> Fields<'a> {
         self.typed(name, "text in quotes", |value| value.as_str().map(str::to_owned))
     }
 
-    /// Yes or no.
+    /// A boolean.
     pub(super) fn truth(&mut self, name: &str) -> Option<Found<bool>> {
         match self.variable(name) {
             Some((text, origin)) => match text.as_str() {
@@ -206,14 +206,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A number of things, at least one.
+    /// A number of at least 1.
     pub(super) fn count(&mut self, name: &str) -> Option<Found<usize>> {
         let counted = |number: i64| usize::try_from(number).ok().filter(|count| *count > 0);
         match self.variable(name) {
             Some((text, origin)) => match text.parse().ok().and_then(counted) {
                 Some(value) => Some(Found { value, origin }),
                 None => {
-                    self.wrong(name, &origin, format!("{text:?} is no whole number above 0"));
+                    self.wrong(name, &origin, format!("{text:?} is not a whole number above 0"));
                     None
                 }
             },
@@ -223,7 +223,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A time, like `"2s"` or `"500ms"`.
+    /// A duration, like `"2s"` or `"500ms"`.
     pub(super) fn duration(&mut self, name: &str) -> Option<Found<Duration>> {
         let found = self.text(name)?;
         match humantime::parse_duration(&found.value) {
@@ -232,14 +232,14 @@ impl<'a> Fields<'a> {
                 origin: found.origin,
             }),
             Err(_) => {
-                let message = format!("{:?} is no duration; write it like \"2s\" or \"500ms\"", found.value);
+                let message = format!("{:?} is not a duration; write it like \"2s\" or \"500ms\"", found.value);
                 self.wrong(name, &found.origin, message);
                 None
             }
         }
     }
 
-    /// A path; one that is relative is meant from the file's folder.
+    /// A path; a relative one is resolved from the directory of the file.
     pub(super) fn path(&mut self, name: &str) -> Option<PathBuf> {
         let found = self.text(name)?;
         if found.value.is_empty() {
@@ -252,14 +252,14 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// A list of texts. A variable holds it as in the file: `["a", "b"]`.
+    /// A list of strings. A variable holds it in the syntax of the file: `["a", "b"]`.
     pub(super) fn texts(&mut self, name: &str) -> Option<Found<Vec<String>>> {
         let Some((text, origin)) = self.variable(name) else {
             return self.typed(name, "a list of texts in quotes", texts_of);
         };
         let value = text.trim().parse::<Value>().ok().as_ref().and_then(texts_of);
         if value.is_none() {
-            self.wrong(name, &origin, format!("{text:?} is no list like [\"a\", \"b\"]"));
+            self.wrong(name, &origin, format!("{text:?} is not a list like [\"a\", \"b\"]"));
         }
         Some(Found { value: value?, origin })
     }
@@ -280,23 +280,23 @@ impl<'a> Fields<'a> {
         found.value.into_iter().map(resolve).collect()
     }
 
-    /// Something that must be there is not.
+    /// Reports a required setting that is absent.
     pub(super) fn missing(&mut self, name: &str, meaning: &str) {
-        // A value that is there but wrong was reported already.
+        // A value that is present and wrong was already reported.
         if self.table.is_some_and(|table| table.contains_key(name)) {
             return;
         }
         self.wrong(name, &self.context.origin(None), format!("is missing: {meaning}"));
     }
 
-    /// As [`missing`](Self::missing), in a table that begins there.
+    /// As [`missing`](Self::missing), in a table that begins at `origin`.
     pub(super) fn missing_at(&mut self, name: &str, origin: &Origin, meaning: &str) {
         if self.table.is_none_or(|table| !table.contains_key(name)) {
             self.wrong(name, origin, format!("is missing: {meaning}"));
         }
     }
 
-    /// A value that cannot be used.
+    /// Reports an invalid value.
     pub(super) fn wrong(&self, name: &str, origin: &Origin, message: String) {
         let setting = format!("{}{name}", self.prefix);
         self.context.problems.borrow_mut().push(Problem {
@@ -306,8 +306,8 @@ impl<'a> Fields<'a> {
         });
     }
 
-    /// A value that can be used, but is probably not meant.
-    pub(super) fn failing(&self, name: &str, origin: &Origin, message: String) {
+    /// Reports a value that is allowed but probably not intended.
+    pub(super) fn warn(&self, name: &str, origin: &Origin, message: String) {
         let setting = format!("{}{name}", self.prefix);
         self.context.warnings.borrow_mut().push(Problem {
             origin: origin.clone(),
@@ -316,18 +316,18 @@ impl<'a> Fields<'a> {
         });
     }
 
-    /// A setting's name with all that stands before it.
+    /// The full name of a setting.
     pub(super) fn full_name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// Where a setting stands, for problems between settings.
+    /// The origin of a setting, for problems between settings.
     pub(super) fn origin_of(&self, name: &str) -> Origin {
         let span = self.table.and_then(|table| table.get(name)).and_then(Item::span);
         self.context.origin(start(span))
     }
 
-    /// Reports what stands in the file but was never asked for.
+    /// Reports the settings in the file that were never read.
     pub(super) fn finish(self) {
         let Some(table) = self.table else { return };
         for (name, item) in table.iter().filter(|(name, _)| !self.asked.contains(*name)) {
@@ -340,7 +340,7 @@ impl<'a> Fields<'a> {
 
     fn variable(&mut self, name: &str) -> Option<(String, Origin)> {
         self.asked.insert(name.to_owned());
-        if !self.overruled {
+        if !self.overridable {
             return None;
         }
         let variable = variable_name(&format!("{}{name}", self.prefix));
@@ -362,7 +362,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The variable that overrules a setting: `documents.seal_idle` is `WEFT_DOCUMENTS_SEAL_IDLE`.
+/// The variable that overrides a setting: `WEFT_DOCUMENTS_SEAL_IDLE` for `documents.seal_idle`.
 pub(super) fn variable_name(setting: &str) -> String {
     format!("{VARIABLE_PREFIX}{}", setting.replace('.', "_").to_ascii_uppercase())
 }
@@ -383,7 +383,7 @@ fn line_of(text: &str, position: usize) -> usize {
     text.bytes().take(position).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// `; did you mean ...?` where one of the names is near enough to be meant.
+/// `; did you mean ...?` if one of the known names is similar.
 pub(super) fn suggestion<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> String {
     let near = (name.chars().count() / 3).max(1);
     known

@@ -1,11 +1,11 @@
-//! The commented file that `weft config new` writes. What it says is what the program does: a test reads it back and
-//! compares with the defaults.
+//! The commented file that `weft config new` writes. Its values must not differ from the defaults: a test parses it and
+//! compares them.
 
 use std::path::Path;
 
 use ruma::ServerName;
 
-/// The file for a server of this name with this folder.
+/// The file for a server with this name and this data directory.
 pub(crate) fn render(server_name: &ServerName, data_dir: &Path) -> String {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     TEMPLATE
@@ -13,97 +13,98 @@ pub(crate) fn render(server_name: &ServerName, data_dir: &Path) -> String {
         .replace("{data_dir}", &quoted(&data_dir.to_string_lossy()))
 }
 
-const TEMPLATE: &str = r#"# Configuration of a Weft homeserver. `weft config check` says whether it can be used.
-# Every setting outside [[listen]] can also be given as an environment variable; these override the file:
+const TEMPLATE: &str = r#"# Configuration of a Weft homeserver. Check it with `weft config check`.
+# Every setting outside [[listen]] can also be set by an environment variable, which overrides the file:
 # WEFT_SERVER_NAME, WEFT_REGISTRATION_MODE, WEFT_FEDERATION_NOTARIES='["example.org"]', and so on.
-# Relative paths are meant from this file's folder.
+# Relative paths start from the directory of this file.
 
-# The part of user ids after the colon. It can never change once the server has been used.
+# The part of user IDs after the colon. It can never change once the server has been used.
 server_name = {server_name}
 
-# Where everything is kept: events, accounts, keys. Back it up as a whole.
+# The directory for all data: events, accounts, keys. Back it up as a whole.
 data_dir = {data_dir}
 
-# Reverse proxies in front of the server, as networks: ["127.0.0.1", "10.1.0.0/16"]. The address of a client is taken from
-# X-Forwarded-For or Forwarded of these alone; limits by address, such as that of failed sign-ins, go by it.
+# Reverse proxies in front of the server, as networks: ["127.0.0.1", "10.1.0.0/16"]. Only their X-Forwarded-For and
+# Forwarded headers determine the address of a client, which is used for limits per address, for example of failed logins.
 trusted_proxies = []
 
-# Where the server listens, and what it serves there: "client" (Matrix clients), "documents" (documents and live
-# editing), "federation" (other servers), "web" (the page). Any number of [[listen]].
+# An address to listen on, and the APIs to serve there: "client" (Matrix clients), "documents" (documents and live
+# editing), "federation" (other servers), "web" (the web page). There can be any number of [[listen]].
 [[listen]]
 address = "127.0.0.1:8008"
 serve = ["client", "documents", "web"]
 
-# Other servers come in here. Federation requires TLS: name a certificate, or let a proxy in front do it.
+# The address for other servers. Federation requires TLS: configure a certificate here, or use a reverse proxy with TLS.
 [[listen]]
 address = "127.0.0.1:8448"
 serve = ["federation", "client", "documents"]
 # tls = { certificate = "fullchain.pem", private_key = "key.pem" }
 
 [registration]
-# Who may make an account: "closed" (only `weft user add`), "token" (who has one of the tokens), "open" (anybody).
+# Who may register: "closed" (nobody; use `weft user add`), "token" (everyone with one of the tokens), "open" (everyone).
 mode = "closed"
-# The tokens of mode "token": give them to whom you want to have here. Each can be used any number of times.
+# The tokens for mode "token": give them to the people who may register. Each can be used any number of times.
 # tokens = ["..."]
-# Where set, scripts that know it may make accounts, as with Synapse (/_synapse/admin/v1/register).
+# If set, scripts that know the secret can register accounts, as with Synapse (/_synapse/admin/v1/register).
 shared_secret = ""
 
 [federation]
-# Authorities (PEM files) that are trusted beside the system's.
+# Certificate authorities (PEM files) that are trusted in addition to the system's.
 extra_ca_certificates = []
 # Requests to private addresses are refused. Exceptions, as networks: ["10.1.0.0/16"].
 allow_addresses = []
-# Servers that are asked for the keys of servers which do not answer.
+# Notary servers: they provide the keys of servers that cannot be reached.
 notaries = []
 
 [documents]
-# Edits are on disk at once. They are signed, and so reach other servers, after this long without another edit...
+# Edits are on disk at once. They are signed and sent to other servers after this time without a further edit...
 seal_idle = "2s"
-# ...and at the latest this long after the first. (While somebody from another server looks on: within 50 ms.)
+# ...and at the latest this time after the first. (While a user of another server has the document open: within 50 ms.)
 seal_max = "5s"
 
 [limits]
-# 1,000 requests a minute a user.
+# Limit each user to 1,000 requests per minute.
 rate_limit = true
-# Connections at one time, of everybody. Fewer where the system gives fewer file descriptors (LimitNOFILE=, ulimit -n).
+# Open connections in total. Fewer if the system provides fewer file descriptors (LimitNOFILE=, ulimit -n).
 connections = 8192
-# Of them those of one IPv4 address or one IPv6 /64 on which nobody has signed in: more for a large office behind one address.
+# Open connections without login per IPv4 address or IPv6 /64: raise it for a large office behind one address.
 connections_per_network = 256
-# Bytes of requests and answers that are held at one time, of those who are not known yet (by IPv4 address or IPv6 /64), of
-# accounts and of other servers: of one, and of all of them. Together they bound the memory that callers can take. The
-# smallest values are a signed request (13.2 MB), a document (67.3 MB) and the state of a large room (147.5 MB).
+# Bytes of requests and responses in memory at one time: for unauthenticated clients ("strangers", counted per IPv4 address
+# or IPv6 /64), for accounts and for other servers; each for one of them and in total. Together they limit the memory that
+# callers can use. The smallest values are a signed request (13.2 MB), a document (67.3 MB) and the state of a large room
+# (147.5 MB).
 stranger_in_flight_bytes_per_network = 16777216
 stranger_in_flight_bytes = 67108864
 account_in_flight_bytes_per_user = 100663296
 account_in_flight_bytes = 268435456
 server_in_flight_bytes_per_server = 150994944
 server_in_flight_bytes = 268435456
-# Requests to other servers that are under way at one time because somebody asks for what is there (profiles, aliases,
-# directories, keys): for one who is not known and for all of them, for one account and for all accounts.
+# Concurrent requests to other servers that client requests cause (profiles, aliases, directories, keys): for one
+# unauthenticated client and for all of them, for one account and for all accounts.
 outgoing_requests_per_stranger = 8
 outgoing_requests_for_strangers = 32
 outgoing_requests_per_account = 8
 outgoing_requests_for_accounts = 128
-# Bytes of account data (settings of clients) that one user may keep; at least 262144.
+# Bytes of account data (client settings) per user; at least 262144.
 account_data_bytes = 4194304
-# Bytes of filters for sync that one user may keep; at least 65536.
+# Bytes of stored sync filters per user; at least 65536.
 filter_bytes = 524288
-# Bytes of events that are taken of one other server in a day; what is more comes later. At least 13107200.
+# Bytes of events that are accepted from one other server per day; the rest is accepted later. At least 13107200.
 event_bytes_per_server_and_day = 4294967296
-# Open invitations to rooms of other servers: of one user, of one user by one server, of all users by one server.
+# Open invitations to rooms of other servers: per user, per user and inviting server, per inviting server.
 invitations_per_user = 500
 invitations_per_user_and_server = 50
 invitations_per_server = 2000
 
 [well_known]
-# Only where the server is not reached under its own name: the address for clients ("https://weft.example.org")
-# and the host for other servers ("weft.example.org:443"), as told under /.well-known/matrix.
+# Only needed if the server has another host name than server_name: the URL for clients ("https://weft.example.org")
+# and the host for other servers ("weft.example.org:443"), published under /.well-known/matrix.
 client = ""
 server = ""
 
 [log]
-# "pretty" for people, "json" for machines.
+# "pretty" (human-readable) or "json" (one object per line).
 format = "pretty"
-# How much: "info", "debug", or by part, like "weft_federation=debug,info,ruma_state_res=warn".
+# Log level: "info", "debug", or per module, for example "weft_federation=debug,info,ruma_state_res=warn".
 filter = "info,ruma_state_res=warn"
 "#;

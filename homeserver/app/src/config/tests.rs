@@ -1,4 +1,4 @@
-//! The configuration as people write it, with the mistakes that they make.
+//! Parsing and checking of configurations, with common mistakes.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn with_variables(text: &str, variables: &[(&str, &str)]) -> Result<Config, Inva
     parse(text, Some(Path::new("/etc/weft/weft.toml")), &variables)
 }
 
-/// Everything that is wrong with the minimal file plus this, as it is shown.
+/// The displayed problems of the minimal file with these lines added.
 fn problems(more: &str) -> Vec<String> {
     let text = format!("{MINIMAL}{more}");
     parse_text(&text).map_or_else(
@@ -27,7 +27,7 @@ fn problems(more: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_is_not_said_has_a_default() {
+fn absent_settings_have_defaults() {
     let config = parse_text(MINIMAL).unwrap();
     assert_eq!(config.server_name, "alpha.example");
     assert_eq!(config.data_dir, Path::new("/etc/weft/data"));
@@ -47,7 +47,7 @@ fn what_is_not_said_has_a_default() {
 }
 
 #[test]
-fn the_file_of_the_readme_is_understood() {
+fn the_file_of_the_readme_is_parsed() {
     let folder = tempfile::tempdir().unwrap();
     let authority = folder.path().join("ca.pem");
     std::fs::write(&authority, "").unwrap();
@@ -116,7 +116,7 @@ fn assert_limits(config: &Config) {
     assert_eq!(traffic.stranger_bytes_per_network, 100_000_000);
     assert_eq!(
         traffic.stranger_bytes, 100_000_000,
-        "all together may hold what one may"
+        "the total is at least the limit of one"
     );
     let of_accounts = (traffic.account_bytes_per_user, traffic.account_bytes);
     assert_eq!(of_accounts, (70_000_000, 70_000_000));
@@ -128,7 +128,7 @@ fn assert_limits(config: &Config) {
 }
 
 #[test]
-fn the_written_file_says_what_the_defaults_are() {
+fn the_written_file_contains_the_defaults() {
     let name = <&ruma::ServerName>::try_from("alpha.example").unwrap();
     let written = parse_text(&template(name, Path::new("/srv/a \"b\""))).unwrap();
     let plain = parse_text(MINIMAL).unwrap();
@@ -151,12 +151,12 @@ fn the_written_file_says_what_the_defaults_are() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table is read row by row")]
-fn each_mistake_is_shown_with_its_line() {
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+fn each_mistake_is_reported_with_its_line() {
     let cases = [
         (
             "[documents]\nseal_idle = \"2x\"\n",
-            "/etc/weft/weft.toml:7: documents.seal_idle: \"2x\" is no duration",
+            "/etc/weft/weft.toml:7: documents.seal_idle: \"2x\" is not a duration",
         ),
         (
             "[documents]\nseal_idle = 2\n",
@@ -180,16 +180,16 @@ fn each_mistake_is_shown_with_its_line() {
         ),
         (
             "[registration]\nmode = \"opne\"\n",
-            "registration.mode: \"opne\" is none of closed, token, open; did you mean open?",
+            "registration.mode: \"opne\" is not one of closed, token, open; did you mean open?",
         ),
         ("[registration]\nmode = \"token\"\n", "registration.tokens: is missing"),
         (
             "[federation]\nallow_addresses = [\"10.0.0.0/40\"]\n",
-            "federation.allow_addresses: \"10.0.0.0/40\" is no network",
+            "federation.allow_addresses: \"10.0.0.0/40\" is not a network",
         ),
         (
             "[federation]\nnotaries = [\"a b\"]\n",
-            "federation.notaries: \"a b\" is no server name",
+            "federation.notaries: \"a b\" is not a server name",
         ),
         (
             "[federation]\nnotaries = \"a\"\n",
@@ -213,11 +213,11 @@ fn each_mistake_is_shown_with_its_line() {
         ),
         (
             "[limits]\naccount_in_flight_bytes_per_user = 1000\n",
-            "limits.account_in_flight_bytes_per_user: must be at least 67215360: one document of full size",
+            "limits.account_in_flight_bytes_per_user: must be at least 67215360: one document of maximum size",
         ),
         (
             "[limits]\nserver_in_flight_bytes_per_server = 1000\n",
-            "limits.server_in_flight_bytes_per_server: must be at least 147431424: one answer of full size",
+            "limits.server_in_flight_bytes_per_server: must be at least 147431424: one response of maximum size",
         ),
         (
             "[limits]\nserver_in_flight_bytes_per_server = 400000000\nserver_in_flight_bytes = 300000000\n",
@@ -258,19 +258,19 @@ fn each_mistake_is_shown_with_its_line() {
         ),
         (
             "[[listen]]\naddress = \"8008\"\nserve = [\"web\"]\n",
-            "weft.toml:7: listen[1].address: \"8008\" is no address",
+            "weft.toml:7: listen[1].address: \"8008\" is not an address",
         ),
         (
             "[[listen]]\naddress = \"0.0.0.0:1\"\nserve = [\"wbe\"]\n",
-            "listen[1].serve: \"wbe\" cannot be served; did you mean web?",
+            "listen[1].serve: \"wbe\" is not one of client, documents, federation, web; did you mean web?",
         ),
         (
             "[[listen]]\naddress = \"0.0.0.0:1\"\nserve = []\n",
-            "listen[1].serve: names nothing",
+            "listen[1].serve: is empty",
         ),
         (
             "[[listen]]\naddress = \"127.0.0.1:8008\"\nserve = [\"web\"]\n",
-            "listen[1].address: 127.0.0.1:8008 is listened on already",
+            "listen[1].address: 127.0.0.1:8008 is already in another [[listen]]",
         ),
         (
             "[[listen]]\naddress = \"0.0.0.0:1\"\nserve = [\"web\"]\ntls = { certificate = \"a\" }\n",
@@ -288,7 +288,7 @@ fn each_mistake_is_shown_with_its_line() {
 }
 
 #[test]
-fn all_mistakes_are_shown_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let invalid = parse_text("server_nam = \"a\"\n[limits]\nrate_limit = 1\n").unwrap_err();
     let shown = invalid.to_string();
     for expected in [
@@ -303,7 +303,7 @@ fn all_mistakes_are_shown_at_once() {
 }
 
 #[test]
-fn variables_overrule_the_file() {
+fn variables_override_the_file() {
     let config = with_variables(
         MINIMAL,
         &[
@@ -333,7 +333,7 @@ fn variables_overrule_the_file() {
 }
 
 #[test]
-fn a_wrong_variable_is_named_in_the_message() {
+fn an_invalid_variable_is_named_in_the_message() {
     let invalid = with_variables(MINIMAL, &[("WEFT_LIMITS_RATE_LIMIT", "maybe")]).unwrap_err();
     assert!(
         invalid
@@ -348,19 +348,19 @@ fn an_unknown_variable_is_a_warning_only() {
     let shown: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         shown,
-        ["WEFT_REGISTRATON_MODE: no setting has this name; did you mean WEFT_REGISTRATION_MODE?"]
+        ["WEFT_REGISTRATON_MODE: there is no such setting; did you mean WEFT_REGISTRATION_MODE?"]
     );
 }
 
 #[test]
-fn federation_in_the_clear_is_doubtful_but_allowed() {
+fn federation_without_tls_is_allowed_with_a_warning() {
     let more = "[[listen]]\naddress = \"0.0.0.0:8448\"\nserve = [\"federation\"]\n";
     let config = parse_text(&format!("{MINIMAL}{more}")).unwrap();
     assert_eq!(config.warnings.len(), 1);
 }
 
 #[test]
-fn secrets_are_not_in_the_debug_form() {
+fn secrets_are_not_in_the_debug_output() {
     let text =
         format!("{MINIMAL}[registration]\nmode = \"token\"\ntokens = [\"hush-token\"]\nshared_secret = \"hush\"\n");
     let shown = format!("{:?}", parse_text(&text).unwrap());
@@ -368,7 +368,7 @@ fn secrets_are_not_in_the_debug_form() {
 }
 
 #[test]
-fn a_token_that_can_be_guessed_is_warned_of() {
+fn a_short_token_causes_a_warning() {
     let with = |tokens: &str| {
         let text = format!("{MINIMAL}[registration]\nmode = \"token\"\ntokens = {tokens}\n");
         let warnings = parse_text(&text).unwrap().warnings;
@@ -380,5 +380,5 @@ fn a_token_that_can_be_guessed_is_warned_of() {
         warned[0].contains("registration.tokens: a token of fewer than 8"),
         "{warned:?}"
     );
-    assert!(!warned[0].contains("abc"), "a warning is no place for a token");
+    assert!(!warned[0].contains("abc"), "a warning must not contain a token");
 }

@@ -1,13 +1,14 @@
-//! `[well_known]`: what the server answers to those who only know its name, where that name is another machine's.
+//! `[well_known]`: the content of `/.well-known/matrix`, for servers whose host name is not their server name. Must not
+//! look up the names.
 
 use super::source::Fields;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WellKnown {
-    /// Where clients find the server, like `https://matrix.example.org`.
+    /// Base URL for clients, like `https://matrix.example.org`.
     pub(crate) client: Option<String>,
-    /// Where other servers find it, like `matrix.example.org:443`.
+    /// Host for other servers, like `matrix.example.org:443`.
     pub(crate) server: Option<String>,
 }
 
@@ -20,7 +21,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> WellKnown {
             fields.wrong(
                 "client",
                 &found.origin,
-                format!("{:?} is no address like \"https://matrix.example.org\"", found.value),
+                format!("{:?} is not a URL like \"https://matrix.example.org\"", found.value),
             );
         }
     }
@@ -31,7 +32,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> WellKnown {
         fields.wrong(
             "server",
             &found.origin,
-            format!("{:?} is no host, with or without a port", found.value),
+            format!("{:?} is not a host name with an optional port", found.value),
         );
     }
     fields.finish();

@@ -1,5 +1,5 @@
-//! A certificate authority for one demo. Its certificate is told to both servers by their configuration, and to nobody
-//! else: the browser's links are plain HTTP on loopback, so no browser has to trust it.
+//! A certificate authority for one demo. Only the configurations of the two servers name its certificate. It must not be
+//! installed in a browser: the links are plain HTTP on loopback, so no browser has to trust it.
 
 use std::path::{Path, PathBuf};
 
@@ -13,12 +13,12 @@ use super::DemoError;
 /// See the module.
 pub(super) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// Its certificate, for those who shall trust it.
+    /// Path of its certificate.
     pub(super) certificate: PathBuf,
 }
 
 impl Authority {
-    /// Makes one, and writes its certificate into the folder. Its key stays in memory.
+    /// Generates an authority and writes its certificate into the directory. The key stays in memory.
     pub(super) fn new(folder: &Path) -> Result<Self, DemoError> {
         let mut params = CertificateParams::new(Vec::<String>::new())?;
         params.distinguished_name = named("Weft demo authority");
@@ -30,7 +30,7 @@ impl Authority {
         Ok(Self { issuer, certificate })
     }
 
-    /// A certificate for this machine's loopback addresses and its key, as files in the folder.
+    /// Issues a certificate for the loopback addresses; returns the files of certificate and key.
     pub(super) fn issue(&self, folder: &Path) -> Result<(PathBuf, PathBuf), DemoError> {
         let names = ["127.0.0.1", "::1", "localhost"].map(str::to_owned);
         let mut params = CertificateParams::new(names.to_vec())?;

@@ -1,5 +1,5 @@
-//! One of the demo's servers: a process of this same program with a configuration of its own.
-//! It ends when its standard input does, so it never outlives the demo, however that ends.
+//! One of the demo's servers: a process of this same program with its own configuration. It must not outlive the demo: it
+//! stops at the end of its standard input.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,22 +10,22 @@ use std::time::Duration;
 use tokio::process::{Child, ChildStdin, Command};
 
 use super::authority::Authority;
-use super::{DemoError, walk};
+use super::{DemoError, user};
 
-/// The first ports that are tried: pleasant to read in a link.
+/// The preferred ports, which are easy to read in a link.
 const FIRST_PAGE_PORT: u16 = 8008;
 const FIRST_FEDERATION_PORT: u16 = 8448;
 
-/// How often a server that starts is asked whether it is there.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// Interval of the requests to a server that is starting.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long a server may take to sign what is pending and to stop.
+/// Longest time for a server to sign pending edits and stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How much of a log is shown when something goes wrong.
+/// Lines of a log that are shown after a failure.
 const LOG_LINES_SHOWN: usize = 30;
 
-/// Where a server is reached.
+/// The ports of a server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ports {
     page: u16,
@@ -33,7 +33,7 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// The pleasant ports of the n-th server, or whichever are free.
+    /// The preferred ports of the n-th server, or any free ones.
     pub(super) fn choose(index: u16) -> Result<Self, DemoError> {
         let page = free_port(FIRST_PAGE_PORT + index)?;
         let federation = free_port(FIRST_FEDERATION_PORT + index)?;
@@ -41,7 +41,7 @@ impl Ports {
     }
 }
 
-/// Somebody else may take the port between this and its use; then the server says so.
+/// Finds a free port. If another process takes it before its use, the server reports that.
 fn free_port(wanted: u16) -> Result<u16, DemoError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
         .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
@@ -61,12 +61,12 @@ pub(super) struct Homeserver {
     page: String,
     log: PathBuf,
     process: Child,
-    /// The process ends when this does. Kept apart: waiting for a process would close it.
+    /// The process stops when this is closed. Held separately, because waiting for the process would close it.
     stdin: Option<ChildStdin>,
 }
 
 impl Homeserver {
-    /// Writes certificate and configuration into a folder of its own, and starts the process.
+    /// Writes certificate and configuration into a directory of its own, and starts the process.
     pub(super) fn start(
         folder: &Path,
         name: &'static str,
@@ -86,7 +86,7 @@ impl Homeserver {
         let log = home.join("log");
         let output = File::create(&log).map_err(file_error(&log))?;
         let program = std::env::current_exe().map_err(|source| DemoError::System {
-            what: "cannot find this program's own file",
+            what: "cannot find the path of this program",
             source,
         })?;
         let mut command = Command::new(program);
@@ -100,7 +100,7 @@ impl Homeserver {
             .stdout(Stdio::from(output))
             .stderr(Stdio::from(again))
             .kill_on_drop(true);
-        // Ctrl-C reaches every process of the terminal's group; these two are stopped in order instead.
+        // Ctrl-C would reach every process of the terminal's group; a group of its own allows an orderly stop.
         command.process_group(0);
         let mut process = command.spawn().map_err(|source| DemoError::System {
             what: "cannot start a homeserver",
@@ -117,19 +117,19 @@ impl Homeserver {
         })
     }
 
-    /// Where a browser finds it.
+    /// Base URL for browsers.
     pub(super) fn page(&self) -> &str {
         &self.page
     }
 
-    /// Waits until it answers.
+    /// Waits until the server responds.
     pub(super) async fn ready(&mut self, timeout: Duration) -> Result<(), DemoError> {
         let answers = async {
-            while !walk::answers(&self.page).await {
+            while !user::responds(&self.page).await {
                 if let Ok(Some(_)) = self.process.try_wait() {
                     return false;
                 }
-                tokio::time::sleep(ASK_AGAIN).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
             true
         };
@@ -142,7 +142,7 @@ impl Homeserver {
         }
     }
 
-    /// Ends when the process does, which it should not by itself.
+    /// Waits for the process to end, which is an error.
     pub(super) async fn ended(&mut self) -> DemoError {
         let status = match self.process.wait().await {
             Ok(status) => status.to_string(),
@@ -155,12 +155,12 @@ impl Homeserver {
         }
     }
 
-    /// Lets it sign what is pending and stop; after a while, stops it anyhow.
+    /// Lets the server sign pending edits and stop; kills it after [`STOP_TIMEOUT`].
     pub(super) async fn stop(mut self) {
         drop(self.stdin.take());
         if tokio::time::timeout(STOP_TIMEOUT, self.process.wait()).await.is_err() {
-            crate::terminal::complain(&format!("the server {} takes too long to stop; ending it", self.name));
-            // An error means that it has ended meanwhile.
+            crate::terminal::print_error(&format!("the server {} takes too long to stop; killing it", self.name));
+            // An error means that the process has already ended.
             let _ = self.process.kill().await;
         }
     }
@@ -176,7 +176,7 @@ fn configuration(ports: Ports, home: &Path, authority: &Path, certificate: &Path
     let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned()).to_string();
     let Ports { page, federation } = ports;
     format!(
-        r#"# Made by `weft demo`.
+        r#"# Written by `weft demo`.
 server_name = "127.0.0.1:{federation}"
 data_dir = {data}
 

@@ -1,5 +1,5 @@
-//! The door of an address: counts a connection before anything is read from it, and closes it at once where there are too
-//! many. Sets what the system does with its bytes.
+//! Admission of connections: counts a connection before anything is read from it, and closes it at once if there are too
+//! many. Sets its socket options. Must not read from the connection.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -27,12 +27,12 @@ impl Admitting {
     fn admit<S>(&self, stream: TcpStream, service: S) -> std::io::Result<(Guarded<TcpStream>, Serving<S>)> {
         let peer = stream.peer_addr()?;
         let connection = self.traffic.connect(peer.ip()).map_err(std::io::Error::other)?;
-        // Written bytes leave at once. Otherwise a second small message waits until the client has confirmed the first, and
-        // clients put that off by 40 ms: on a live socket every other keystroke would come that late.
+        // TCP_NODELAY: otherwise a second small message waits for the acknowledgement of the first, which clients delay by
+        // 40 ms. On a live socket every other keystroke would be late by that.
         stream.set_nodelay(true)?;
-        // An option that a system lacks costs memory of the system, not the connection.
+        // If the system does not support the option, its buffers take more memory; the connection works.
         if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT_BYTES) {
-            tracing::debug!(%error, "unsent bytes of a connection are not bounded");
+            tracing::debug!(%error, "cannot limit the unsent bytes of a connection");
         }
         let service = Extension(Arc::clone(&connection)).layer(service);
         Ok((Guarded::new(stream, connection), service))

@@ -1,5 +1,4 @@
-//! What is in use of each budget, in the log: when SIGUSR1 comes, and now and then at level debug. The place where metrics
-//! will read it.
+//! Logs the usage of each budget: on SIGUSR1, and periodically at level debug. Must not change a budget.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +6,10 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use weft_budget::Budgets;
 
-/// Between two reports at level debug.
+/// Interval of the reports at level debug.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Reports for as long as the server runs. Never ends.
+/// Reports while the server runs. Never returns.
 pub(super) async fn report(budgets: Arc<Budgets>, mut asked: Signal) {
     loop {
         let asked = tokio::select! {

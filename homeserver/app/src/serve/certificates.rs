@@ -1,6 +1,6 @@
-//! The certificates of the addresses, read again while the server runs: when SIGHUP comes and when the files change, so
-//! that a renewed certificate is in use without a restart. What can't be read is reported, and the one before stays in use.
-//! Connections that are open are not touched.
+//! The certificates of the addresses. They are reloaded on SIGHUP and when the files change, so that a renewed certificate
+//! needs no restart. If a reload fails, this is logged and the previous certificate stays in use. Must not affect open
+//! connections.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -12,8 +12,8 @@ use tokio::time::MissedTickBehavior;
 use super::tls;
 use crate::config::{Invalid, Tls};
 
-/// How often the files are looked at: renewals come weeks before the old certificate ends.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Interval of the checks for changed files: renewals happen weeks before the old certificate expires.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The certificate of one address.
 struct Certificate {
@@ -22,7 +22,7 @@ struct Certificate {
     seen: Stamp,
 }
 
-/// By what a change of the files is noticed: when each was changed, and its length.
+/// The modification time and length of each file, by which a change is detected.
 type Stamp = [Option<(SystemTime, u64)>; 2];
 
 /// All certificates of the server.
@@ -30,9 +30,9 @@ type Stamp = [Option<(SystemTime, u64)>; 2];
 pub(super) struct Certificates(Vec<Certificate>);
 
 impl Certificates {
-    /// Reads the certificate of an address; gives what its listener uses.
+    /// Reads the certificate of an address; returns the configuration for its listener.
     pub(super) fn add(&mut self, files: &Tls) -> Result<RustlsConfig, Invalid> {
-        // Before they are read: a change between the two is seen at the next look.
+        // Taken before the files are read: a change in between is detected by the next check.
         let seen = stamp(files);
         let in_use = RustlsConfig::from_config(tls::load(files)?);
         self.0.push(Certificate {
@@ -43,9 +43,9 @@ impl Certificates {
         Ok(in_use)
     }
 
-    /// Reads again what has changed, and everything whenever the signal comes. Never ends.
+    /// Reloads changed certificates, and all of them on the signal. Never returns.
     pub(super) async fn keep_current(mut self, mut reload: Signal) {
-        let mut ticks = tokio::time::interval(LOOK_AGAIN);
+        let mut ticks = tokio::time::interval(CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let all = tokio::select! {
@@ -53,28 +53,28 @@ impl Certificates {
                 signal = reload.recv() => signal.is_some(),
             };
             if all {
-                tracing::info!("SIGHUP: reading the certificates again");
+                tracing::info!("SIGHUP: reloading the certificates");
             }
             for certificate in &mut self.0 {
-                certificate.read_again(all);
+                certificate.reload_all(all);
             }
         }
     }
 }
 
 impl Certificate {
-    fn read_again(&mut self, whatever: bool) {
+    fn reload_all(&mut self, unconditionally: bool) {
         let seen = stamp(&self.files);
-        if seen == self.seen && !whatever {
+        if seen == self.seen && !unconditionally {
             return;
         }
         self.seen = seen;
         match tls::load(&self.files) {
             Ok(config) => {
                 self.in_use.reload_from_config(config);
-                tracing::info!(certificate = %self.files.certificate.display(), "certificate read again");
+                tracing::info!(certificate = %self.files.certificate.display(), "certificate reloaded");
             }
-            Err(error) => tracing::error!(%error, "the certificate can't be read again: the one before stays in use"),
+            Err(error) => tracing::error!(%error, "cannot reload the certificate: the previous one stays in use"),
         }
     }
 }

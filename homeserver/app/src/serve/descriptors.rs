@@ -1,27 +1,27 @@
-//! File descriptors: as many as the system gives, and who gets how many of them. The store comes first, because without
-//! descriptors it can't write; other servers that are called come next; what is left is for connections.
+//! File descriptors: raises the limit of the process and distributes them. The store comes first, because it can't write
+//! without descriptors; then requests to other servers; the rest is for connections. Must not open files.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// More than anybody needs: some systems give billions, and tables in the system grow with it.
+/// More than are needed. Some systems allow billions, and their tables grow with the limit.
 const WANTED: u64 = 65_536;
-/// Where the system doesn't say.
+/// Assumed if the system reports no limit.
 const ASSUMED: u64 = 1_024;
-/// Table files that the store holds open at most.
+/// Maximum number of table files that the store keeps open.
 const STORE_FILES: u64 = 1_024;
-/// Of the store's other files: logs, locks, and those that are made while it compacts.
+/// The store's other files: logs, locks, and files of compactions.
 const STORE_OTHER_FILES: u64 = 96;
-/// Connections to other servers, standard streams, certificates that are read again.
+/// Connections to other servers, standard streams, reloaded certificates.
 const OTHERS: u64 = 512;
 
-/// How many descriptors there are for what.
+/// The file descriptors of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptors {
     limit: u64,
 }
 
 impl Descriptors {
-    /// Raises this process' limit to what the system allows.
+    /// Raises the soft limit of this process to the hard limit, up to [`WANTED`].
     pub(crate) fn raise() -> Self {
         let found = getrlimit(Resource::Nofile);
         let wanted = found.maximum.unwrap_or(WANTED).min(WANTED);
@@ -31,13 +31,13 @@ impl Descriptors {
                 maximum: found.maximum,
             };
             if let Err(error) = setrlimit(Resource::Nofile, raised) {
-                tracing::warn!(%error, wanted, "the limit of open files can't be raised");
+                tracing::warn!(%error, wanted, "cannot raise the limit of open files");
             }
         }
         Self::now()
     }
 
-    /// What this process may have now.
+    /// The current limit of this process.
     pub(crate) fn now() -> Self {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(WANTED);
         Self {
@@ -45,12 +45,12 @@ impl Descriptors {
         }
     }
 
-    /// Table files that the store may hold open.
+    /// Table files that the store may keep open.
     pub(crate) fn store_files(self) -> i32 {
         i32::try_from(STORE_FILES.min(self.limit / 4)).unwrap_or(i32::MAX)
     }
 
-    /// Connections that fit, at most as many as are wanted.
+    /// Number of connections that the descriptors allow, at most `wanted`.
     pub(crate) fn connections(self, wanted: u64) -> u64 {
         let store = STORE_FILES.min(self.limit / 4) + STORE_OTHER_FILES;
         let left = self.limit.saturating_sub(store + OTHERS.min(self.limit / 8));
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_leave_the_store_what_it_needs() {
+    fn connections_leave_enough_descriptors_for_the_store() {
         for (limit, wanted, connections) in [
             (65_536, 8_192, 8_192),
             (4_096, 8_192, 4_096 - 1_024 - 96 - 512),

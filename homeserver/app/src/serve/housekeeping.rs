@@ -1,4 +1,4 @@
-//! What is done again and again while the server runs: forgetting who types, looks on or is there no more.
+//! Periodic tasks: expires typing notifications, awareness states and presence. Must not decide their lifetimes.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use weft_fanout::{Awareness, Ephemeral, Presence};
 
-/// Fine enough for people: nobody sees whether a cursor goes a second later.
+/// Interval of the tasks. A second is precise enough for a cursor that disappears.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Starts it; ends when the handle is aborted.
+/// Starts the periodic tasks. They end when the handle is aborted.
 pub(super) fn start(awareness: Awareness, ephemeral: Ephemeral, presence: Presence) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(PERIOD);

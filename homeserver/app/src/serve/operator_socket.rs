@@ -1,4 +1,5 @@
-//! The local socket on which `weft user ...` reaches the running server. Only the server's own system user can open it.
+//! The Unix socket over which `weft user ...` reaches the running server. It must be accessible only to the server's own
+//! system user.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -16,34 +17,34 @@ pub(super) struct OperatorSocket {
 }
 
 impl OperatorSocket {
-    /// Opens it, in place of one that an earlier run left. The store is open, so no other server has this folder. A server
-    /// without the socket works, only commands have to wait until it is stopped: a failure is logged.
+    /// Opens it, and replaces one that an earlier run left. The store is already open, so no other server uses this
+    /// directory. A failure is only logged: the server works without the socket, and commands then need a stopped server.
     pub(super) fn open(data_dir: &Path, router: Router) -> Option<Self> {
         let path = storage::operator_socket_path(data_dir);
         let listener = match bind(&path) {
             Ok(listener) => listener,
             Err(error) => {
                 let path = path.display();
-                tracing::warn!(%path, %error, "weft user ... can't reach this server: the socket can't be opened");
+                tracing::warn!(%path, %error, "cannot open the operator socket: `weft user` can't reach this server");
                 return None;
             }
         };
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
-                tracing::warn!(%error, "the operator's socket failed");
+                tracing::warn!(%error, "the operator socket failed");
             }
         });
         Some(Self { path, task })
     }
 
-    /// Closes it; what was begun over it ends with the server.
+    /// Closes it; requests in progress end with the server.
     pub(super) fn close(self) {
         self.task.abort();
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Binds under another name and renames, so that the socket is never there with other permissions.
+/// Binds under a temporary name and renames it, so that the socket never exists with other permissions.
 fn bind(path: &Path) -> std::io::Result<UnixListener> {
     let new = path.with_extension("new");
     let _ = std::fs::remove_file(&new);

@@ -1,23 +1,23 @@
-//! When to stop: SIGINT, SIGTERM, or the end of standard input where that was asked for. The second signal ends the
-//! process at once, whatever is still going on. SIGHUP and SIGUSR1 are for others: see [`reload`] and [`report`].
+//! Signals to stop: SIGINT, SIGTERM, or the end of standard input if configured. A second signal ends the process
+//! immediately. Must not handle SIGHUP and SIGUSR1 beyond their registration: see [`reload`] and [`report`].
 
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a second signal ends the process with: 128 and SIGINT's number, as shells have it.
+/// Exit code after a second signal: 128 plus the number of SIGINT, as in shells.
 const INTERRUPTED: i32 = 130;
 
-/// SIGHUP: files are to be read again. Must be made before anything slow happens: until then it ends the process.
+/// SIGHUP: reload certificates. Must be registered before anything slow happens: until then SIGHUP ends the process.
 pub(super) fn reload() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
-/// SIGUSR1: the log is to say what is in use. As with [`reload`].
+/// SIGUSR1: log the usage of the budgets. Registered early for the same reason as [`reload`].
 pub(super) fn report() -> std::io::Result<Signal> {
     signal(SignalKind::user_defined1())
 }
 
-/// Listens for signals from the moment it is made, so that none is lost between start and waiting.
+/// Receives signals from its creation on, so that none is lost before [`Signals::stop`] is awaited.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -35,7 +35,7 @@ impl Signals {
         })
     }
 
-    /// Ends with the reason to stop.
+    /// Waits for a reason to stop and returns it.
     pub(super) async fn stop(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
@@ -44,7 +44,7 @@ impl Signals {
         }
     }
 
-    /// From now on a signal ends the process at once.
+    /// From now on a signal ends the process immediately.
     pub(super) fn exit_on_next(mut self) {
         tokio::spawn(async move {
             tokio::select! {
@@ -52,7 +52,7 @@ impl Signals {
                 _ = self.terminate.recv() => {}
             }
             tracing::warn!(
-                "a second signal: ending at once; acknowledged edits are on disk and will be signed next time"
+                "second signal: exiting immediately; acknowledged edits are on disk and are signed at the next start"
             );
             std::process::exit(INTERRUPTED);
         });

@@ -1,6 +1,6 @@
-//! Opens the addresses and serves what each is configured to, until it is told to stop.
+//! Opens the addresses and serves the configured areas on each until the server stops.
 //!
-//! Every connection is counted before anything is read from it ([`super::admit`]); time limits of requests are set here.
+//! Sets the time limits of requests. Must count every connection before anything is read from it ([`super::admit`]).
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -18,13 +18,13 @@ use weft_wire::limits;
 use super::ServeError;
 use super::admit::Admitting;
 
-/// How long requests that were begun may take to end once the server stops.
+/// Time for requests in progress to complete when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A client that opens a connection and says nothing is let go after this time.
+/// A connection without a first request is closed after this time.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(limits::FIRST_REQUEST_MS);
 
-/// One address, ready to be opened.
+/// An address to open.
 pub(super) struct Endpoint {
     pub(super) address: SocketAddr,
     pub(super) tls: Option<RustlsConfig>,
@@ -39,7 +39,7 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Opens every address, or none.
+    /// Opens all addresses, or none.
     pub(super) async fn open(endpoints: Vec<Endpoint>, traffic: Traffic) -> Result<Self, ServeError> {
         let mut bound = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
@@ -58,7 +58,7 @@ impl Sockets {
                 .map_err(|source| ServeError::Bind { address, source })?;
         }
         for handle in &sockets.handles {
-            // None is an address that could not be served; its task says why.
+            // `None` is an address that could not be served; the error is in its task.
             if let Some(address) = handle.listening().await {
                 tracing::info!(%address, "listening");
             }
@@ -83,7 +83,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Ends when one of the addresses is served no more, though nobody asked for that.
+    /// Waits until a listener ends unexpectedly.
     pub(super) async fn failed(&mut self) -> ServeError {
         match self.tasks.join_next().await {
             Some(Ok(Err(source))) => ServeError::Listening(source),
@@ -92,20 +92,20 @@ impl Sockets {
         }
     }
 
-    /// Accepts nothing more; what was begun may end.
+    /// Stops accepting connections; requests in progress may complete.
     pub(super) fn refuse_new(&self) {
         for handle in &self.handles {
             handle.graceful_shutdown(Some(GRACE));
         }
     }
 
-    /// Waits until all connections have ended, or their time is up.
+    /// Waits until all connections have ended, at most [`GRACE`].
     pub(super) async fn ended(mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
 }
 
-/// What one connection may ask for, and how long it may take.
+/// Sets the limits and timeouts of a connection.
 fn limit(server: &mut Server<SocketAddr>) {
     let idle = Duration::from_millis(limits::CONNECTION_IDLE_MS);
     let ping = Duration::from_millis(limits::HTTP2_PING_MS);
@@ -113,7 +113,7 @@ fn limit(server: &mut Server<SocketAddr>) {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // From the end of the request before it, so that it is the limit of an idle connection as well.
+        // Counted from the end of the previous request, so that it also limits an idle connection.
         .header_read_timeout(idle)
         .max_buf_size(limits::MAX_HEAD_BYTES);
     builder
@@ -156,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    /// The two ends of a connection to an address as the server opens it.
+    /// Both ends of a connection to an address opened by the server.
     async fn connection() -> (TcpStream, TcpStream) {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -164,13 +164,13 @@ mod tests {
         let (server, _) = listener.accept().await.unwrap();
         assert!(
             !server.nodelay().unwrap(),
-            "the system does so by itself, and this test says nothing"
+            "TCP_NODELAY is the system's default, so this test would prove nothing"
         );
         (client, server)
     }
 
     #[tokio::test]
-    async fn small_messages_leave_at_once() {
+    async fn small_messages_are_sent_at_once() {
         let (_client, server) = connection().await;
         let admitting = Admitting::new(Traffic::unlimited());
         let (stream, _) = admitting.accept(server, ()).await.unwrap();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn small_messages_leave_at_once_when_encrypted() {
+    async fn small_messages_are_sent_at_once_over_tls() {
         super::super::install_crypto();
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let certificate = certified.cert.der().clone();

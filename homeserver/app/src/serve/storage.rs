@@ -1,4 +1,4 @@
-//! The folder of the data: what is in it, and opening the store there.
+//! The data directory: its paths, its permissions, and opening the store in it. Must not open a store of another server.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use super::ServeError;
 use super::descriptors::Descriptors;
 use crate::config::Config;
 
-/// The permissions of the folder of the data.
+/// The permissions of the data directory.
 const OWNER_ONLY: u32 = 0o700;
-/// Of them those of everybody else.
+/// The permission bits of other users.
 const OTHERS: u32 = 0o077;
 
-/// The store's own folder.
+/// The directory of the store.
 fn store_path(data_dir: &Path) -> PathBuf {
     data_dir.join("store")
 }
@@ -28,12 +28,12 @@ pub(crate) fn keys_path(data_dir: &Path) -> PathBuf {
     data_dir.join("signing-keys")
 }
 
-/// The socket on which the running server takes the operator's commands.
+/// The socket for the operator's commands to the running server.
 pub(crate) fn operator_socket_path(data_dir: &Path) -> PathBuf {
     data_dir.join("operator.sock")
 }
 
-/// Opens the store, made anew where there is none. It is this server's, and no other's.
+/// Opens the store, or creates it if there is none. A store of another server name is refused.
 pub(crate) async fn open(config: &Config) -> Result<Store, ServeError> {
     let store = open_any(&config.data_dir).await?;
     match claim(&store, &config.server_name).await {
@@ -53,13 +53,14 @@ pub(crate) async fn open(config: &Config) -> Result<Store, ServeError> {
     }
 }
 
-/// Why a store is not taken for this server's.
+/// The reason why a store can't be opened as this server's.
 enum Unclaimed {
     Name(String),
     Store(String),
 }
 
-/// Notes the server's name in a store that has none. Stores of older versions have none: there the first account tells.
+/// Checks the server's name in the store, or writes it if there is none. In stores of older versions without a name, the
+/// first account has it.
 async fn claim(store: &Store, name: &ServerName) -> Result<(), Unclaimed> {
     let failed = |error: &dyn std::error::Error| Unclaimed::Store(error.to_string());
     let noted = store.get(&SERVER_NAME, &()).await.map_err(|error| failed(&error))?;
@@ -109,7 +110,7 @@ async fn open_any(data_dir: &Path) -> Result<Store, ServeError> {
             });
         }
     };
-    tell(&report);
+    log_report(&report);
     Store::open(engine).await.map_err(|error| match error {
         OpenError::Newer { .. } => ServeError::NewerStore {
             path,
@@ -122,7 +123,7 @@ async fn open_any(data_dir: &Path) -> Result<Store, ServeError> {
     })
 }
 
-/// Only this user may look into the folder: keys and everybody's documents are in it.
+/// Creates the directory, readable only by this system user: it contains keys and all documents.
 fn prepare(data_dir: &Path) -> Result<(), ServeError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let failed = |source| ServeError::DataFolder {
@@ -134,38 +135,38 @@ fn prepare(data_dir: &Path) -> Result<(), ServeError> {
         .mode(OWNER_ONLY)
         .create(data_dir)
         .map_err(failed)?;
-    // One that was there already may be open to others.
+    // An existing directory may be accessible to others.
     let found = std::fs::metadata(data_dir).map_err(failed)?.permissions();
     if found.mode() & OTHERS == 0 {
         return Ok(());
     }
     let path = data_dir.display();
     match std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(OWNER_ONLY)) {
-        Ok(()) => tracing::info!(%path, "closed the folder of the data to other users of this machine"),
-        // It belongs to somebody else, as volumes of container platforms do.
-        Err(error) => tracing::warn!(%path, %error, "other users of this machine can look into the folder of the data"),
+        Ok(()) => tracing::info!(%path, "removed the access of other system users to the data directory"),
+        // It belongs to another system user, as volumes of container platforms do.
+        Err(error) => tracing::warn!(%path, %error, "other system users can read the data directory"),
     }
     Ok(())
 }
 
-fn tell(report: &OpenReport) {
+fn log_report(report: &OpenReport) {
     if let Some(reason) = &report.accepted {
         tracing::error!(
             lost = report.lost(),
             acknowledged = report.acknowledged,
             recovered = report.recovered,
             reason,
-            "goes on without commits that were acknowledged, as the file ACCEPT-LOSS said; the file is gone"
+            "continuing without commits that were acknowledged, as allowed by the file ACCEPT-LOSS, which was deleted"
         );
     } else if report.clean {
         tracing::debug!(commits = report.recovered, "store opened");
     } else {
         tracing::info!(
             commits = report.recovered,
-            "the last run ended without closing the store; nothing acknowledged is lost"
+            "the last run did not close the store; no acknowledged commit is lost"
         );
     }
     for complaint in &report.complaints {
-        tracing::warn!(complaint, "while recovering the store");
+        tracing::warn!(complaint, "problem during the recovery of the store");
     }
 }

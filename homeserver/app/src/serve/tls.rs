@@ -1,4 +1,4 @@
-//! Certificates and keys from PEM files, with messages that say which file is wrong and how.
+//! Reads certificates and keys from PEM files. Error messages name the file. Must not log keys.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,22 +9,22 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::{Invalid, Problem, Tls};
 
-/// Why TLS cannot be set up.
+/// The reason why TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
-    /// The file is not there or may not be read.
+    /// The file does not exist or can't be read.
     #[error("cannot read the certificate {path}: {source}", path = path.display())]
     NoCertificateFile { path: PathBuf, source: std::io::Error },
     /// As above.
     #[error("cannot read the private key {path}: {source}", path = path.display())]
     NoKeyFile { path: PathBuf, source: std::io::Error },
-    /// The file holds something else.
-    #[error("{path} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)", path = path.display())]
+    /// The file contains no certificate.
+    #[error("{path} contains no certificate in PEM format (-----BEGIN CERTIFICATE-----)", path = path.display())]
     NoCertificate { path: PathBuf },
     /// As above.
-    #[error("{path} holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)", path = path.display())]
+    #[error("{path} contains no private key in PEM format (-----BEGIN PRIVATE KEY-----)", path = path.display())]
     NoKey { path: PathBuf },
-    /// Key and certificate cannot be used together.
+    /// The key does not belong to the certificate.
     #[error("the certificate {certificate} and the private key {key} cannot be used together: {source}",
         certificate = certificate.display(), key = key.display())]
     Mismatch {
@@ -35,7 +35,7 @@ pub(crate) enum TlsError {
 }
 
 impl TlsError {
-    /// As a mistake of the configuration, with where it names the file.
+    /// The error as a problem of the configuration, with the origin of the file's name.
     fn into_problem(self, files: &Tls) -> Invalid {
         let (origin, setting) = match &self {
             Self::NoKeyFile { .. } | Self::NoKey { .. } => (&files.private_key_origin, "private_key"),
@@ -51,7 +51,7 @@ impl TlsError {
     }
 }
 
-/// A server's side of TLS, for HTTP/2 and HTTP/1.1.
+/// The TLS configuration of a listener, for HTTP/2 and HTTP/1.1.
 pub(crate) fn load(files: &Tls) -> Result<Arc<ServerConfig>, Invalid> {
     read(files).map_err(|error| error.into_problem(files))
 }
@@ -75,7 +75,7 @@ fn read(files: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-/// All certificates of a file, at least one.
+/// Reads all certificates of a file, at least one.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = std::fs::read(path).map_err(|source| TlsError::NoCertificateFile {
         path: path.to_owned(),

@@ -1,5 +1,5 @@
-//! Makes every part of the server and hands each what it needs, in the order of the arrows in ARCHITECTURE.md.
-//! Nothing here decides anything; what two parts say to one another is in `adapters`.
+//! Constructs every part of the server with its dependencies, in the order of the arrows in ARCHITECTURE.md.
+//! Must not decide anything; translations between two parts are in `adapters`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,10 +35,10 @@ use crate::adapters::{
 };
 use crate::config::{self, Area, Config, RegistrationMode};
 
-/// After the rooms have signed what was pending, other servers get it within this time, or when we are back.
+/// Time for sending the last signed events to other servers; the rest is sent after the next start.
 const LAST_DELIVERY: Duration = Duration::from_secs(3);
 
-/// What the addresses serve, and what must be stopped in the end.
+/// The routers of the addresses, and the parts that must be stopped.
 pub(super) struct Parts {
     areas: BTreeMap<Area, Router>,
     operator: Router,
@@ -51,7 +51,7 @@ pub(super) struct Parts {
     readiness: Readiness,
 }
 
-/// The side of the server that speaks to others.
+/// The services for other servers.
 struct FederationServices {
     key_ring: Arc<KeyRing>,
     keys: RemoteKeys,
@@ -60,7 +60,7 @@ struct FederationServices {
     sender: Sender,
 }
 
-/// The side that people on this server see change.
+/// The services for local clients.
 struct LocalServices {
     fanout: Fanout,
     membership_view: Arc<RoomMembershipView>,
@@ -71,7 +71,7 @@ struct LocalServices {
 }
 
 impl Parts {
-    /// Starts everything but the addresses. When this returns, every request can be answered.
+    /// Starts everything except the listeners. When this returns, every request can be served.
     pub(super) async fn start(config: &Config, traffic: &Traffic) -> Result<Self, ServeError> {
         let store = storage::open(config).await?;
         match Self::over(config, &store, traffic).await {
@@ -124,32 +124,32 @@ impl Parts {
         })
     }
 
-    /// Every budget of the process.
+    /// The budgets of the process.
     pub(super) fn budgets(&self) -> Arc<Budgets> {
         Arc::clone(&self.budgets)
     }
 
-    /// Whether requests are taken.
+    /// The readiness that `/ready` reports.
     pub(super) fn readiness(&self) -> &Readiness {
         &self.readiness
     }
 
-    /// The routes of an area.
+    /// The router of an area.
     pub(super) fn area(&self, area: Area) -> Router {
         self.areas.get(&area).cloned().unwrap_or_default()
     }
 
-    /// The operator's routes, for the local socket.
+    /// The operator's router, for the Unix socket.
     pub(super) fn operator(&self) -> Router {
         self.operator.clone()
     }
 
-    /// Tells everybody who is connected to come back later.
+    /// Closes all live sockets with the code for a restart.
     pub(super) fn close_live_sockets(&self) {
         self.fanout.stop();
     }
 
-    /// Signs what is pending, gives other servers a moment to get it, closes the store.
+    /// Signs pending edits, waits up to [`LAST_DELIVERY`] for their delivery to other servers, closes the store.
     pub(super) async fn stop(self) {
         self.rooms.stop().await;
         self.sender.stop(LAST_DELIVERY).await;

@@ -1,12 +1,12 @@
-//! Accounts from the command line, and what clients of the server see of that.
+//! Accounts managed on the command line, and the effect on clients of the server.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::{Served, UNAVAILABLE, configured, said, weft};
+use super::{Served, UNAVAILABLE, configured, output_of, weft};
 
-/// The same with a configuration and with something on standard input.
+/// The same with a configuration and with standard input.
 fn weft_with_input(arguments: &[&str], file: &Path, input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEFT_")) {
@@ -18,13 +18,13 @@ fn weft_with_input(arguments: &[&str], file: &Path, input: &str) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
-    // One that ends without reading is no mistake.
+    // A program that exits without reading its input is not an error.
     let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
     process.wait_with_output().unwrap()
 }
 
 #[test]
-fn accounts_are_made_while_no_server_runs() {
+fn accounts_are_created_while_no_server_runs() {
     let folder = tempfile::tempdir().unwrap();
     let file = configured(folder.path(), "127.0.0.1:0", "");
     let add = |arguments: &[&str]| {
@@ -37,43 +37,47 @@ fn accounts_are_made_while_no_server_runs() {
         weft(&all)
     };
     let made = add(&["alice", "--admin", "--generate-password"]);
-    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
-    assert!(said(&made).contains("made administrator @alice:alpha.example\npassword: "));
+    assert_eq!(made.status.code(), Some(0), "{}", output_of(&made));
+    assert!(output_of(&made).contains("created administrator @alice:alpha.example\npassword: "));
     let again = add(&["@alice:alpha.example", "--generate-password"]);
     assert_eq!(again.status.code(), Some(1));
-    assert!(said(&again).contains("the user name is taken"));
+    assert!(output_of(&again).contains("the user name is taken"));
     let foreign = add(&["@bob:beta.example", "--generate-password"]);
-    assert!(said(&foreign).contains("isn't a user of alpha.example"));
+    assert!(output_of(&foreign).contains("is not a user of alpha.example"));
     let unasked = add(&["bob"]);
-    assert!(said(&unasked).contains("standard input is no terminal"));
+    assert!(output_of(&unasked).contains("standard input is not a terminal"));
 
     let invalid = add(&["\u{c6}lice", "--generate-password"]);
-    assert!(said(&invalid).contains("isn't a valid user name"), "{}", said(&invalid));
+    assert!(
+        output_of(&invalid).contains("is not a valid user name"),
+        "{}",
+        output_of(&invalid)
+    );
 
     let weak = weft_with_input(&["user", "add", "dave", "--password-stdin"], &file, "1234567\n");
     assert_eq!(weak.status.code(), Some(1));
     assert!(
-        said(&weak).contains("a password has at least 8 characters"),
+        output_of(&weak).contains("a password has at least 8 characters"),
         "{}",
-        said(&weak)
+        output_of(&weak)
     );
 
     let _served = Served::start(&file);
     let meanwhile = weft(&["keys", "rotate", "--config", file.to_str().unwrap()]);
     assert_eq!(meanwhile.status.code(), Some(UNAVAILABLE));
-    assert!(said(&meanwhile).contains("is in use: another weft runs with this data_dir"));
+    assert!(output_of(&meanwhile).contains("is in use: another weft runs with this data_dir"));
 }
 
-/// The same commands do the same whether the server runs, or the store is opened for them.
+/// The commands have the same effect with a running server and with the store opened by the command.
 #[test]
-fn accounts_are_managed_while_the_server_runs_and_while_it_does_not() {
+fn accounts_are_managed_with_and_without_a_running_server() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
     let file = configured(folder.path(), "127.0.0.1:0", "");
     let user = |arguments: &[&str], input: &str| {
         let all: Vec<&str> = ["user"].iter().chain(arguments).copied().collect();
         let output = weft_with_input(&all, &file, input);
-        (output.status.code(), said(&output))
+        (output.status.code(), output_of(&output))
     };
     let socket = folder.path().join("data/operator.sock");
     for (runs, alice, bob) in [(true, "alice", "bob"), (false, "alice2", "bob2")] {
@@ -85,7 +89,7 @@ fn accounts_are_managed_while_the_server_runs_and_while_it_does_not() {
         let id = |name: &str| format!("@{name}:alpha.example");
         assert_eq!(
             user(&["add", alice, "--admin", "--password-stdin"], "correct horse\n"),
-            (Some(0), format!("made administrator {}\n", id(alice)))
+            (Some(0), format!("created administrator {}\n", id(alice)))
         );
         let (code, made) = user(&["add", &id(bob), "--generate-password"], "");
         assert_eq!(code, Some(0), "{made}");
@@ -133,7 +137,7 @@ fn accounts_are_managed_while_the_server_runs_and_while_it_does_not() {
             assert!(!socket.exists());
         }
     }
-    // One that a killed server left is in nobody's way.
+    // A socket left by a killed server causes no error.
     drop(Served::start(&file));
     assert!(socket.exists());
     assert_eq!(user(&["list"], "").0, Some(0));
@@ -157,7 +161,7 @@ impl Reached {
         let served = Served::start(&file);
         let address = served.address();
         let added = weft_with_input(&["user", "add", "alice", "--password-stdin"], &file, "correct horse\n");
-        assert_eq!(added.status.code(), Some(0), "{}", said(&added));
+        assert_eq!(added.status.code(), Some(0), "{}", output_of(&added));
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
             _served: served,
@@ -202,12 +206,12 @@ async fn the_address_of_a_client_comes_from_trusted_proxies_only() {
 }
 
 #[tokio::test]
-async fn an_operator_ends_sessions_of_the_running_server() {
+async fn an_operator_ends_sessions_of_a_running_server() {
     let folder = tempfile::tempdir().unwrap();
     let server = Reached::start(folder.path(), "");
     let user = |arguments: &[&str], input: &str| {
         let output = weft_with_input(&[&["user"], arguments].concat(), &server.file, input);
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", output_of(&output));
     };
     let sign_in = async |password: &str| {
         let (status, session) = server.login(password, "").await;

@@ -1,4 +1,4 @@
-//! What a person's program asks of a homeserver in the demo: plain HTTP with JSON, as anybody could send it.
+//! A demo user's requests to their homeserver: plain HTTP with JSON. Must not use anything but the public APIs.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 
 use super::{DemoError, Person};
 
-/// How long one answer may take. Joining means that the two servers talk.
+/// Timeout of one request. A join needs requests between the two servers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often, and how many times, the other side looks for the invitation.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-const LOOKS: usize = 100;
+/// Interval and number of attempts of the invited user to join.
+const JOIN_INTERVAL: Duration = Duration::from_millis(200);
+const JOIN_ATTEMPTS: usize = 100;
 
-/// Bytes that need no escape in a part of a path.
+/// Bytes other than letters and digits that need no escape in a path segment.
 const UNRESERVED: &[u8] = b"-._~";
 
-/// Somebody who has signed in.
-pub(super) struct Walk {
+/// A user with a session.
+pub(super) struct DemoUser {
     client: Client,
     page: String,
     user_id: String,
@@ -39,22 +39,22 @@ struct Created {
     doc_id: String,
 }
 
-/// Does a server answer here?
-pub(super) async fn answers(page: &str) -> bool {
+/// Whether a server responds at this URL.
+pub(super) async fn responds(page: &str) -> bool {
     let Ok(client) = client() else { return false };
     let answer = client.get(format!("{page}/_matrix/client/versions")).send().await;
     answer.is_ok_and(|answer| answer.status().is_success())
 }
 
-impl Walk {
-    /// Makes an account with a display name.
+impl DemoUser {
+    /// Registers an account with a display name.
     pub(super) async fn register(page: &str, person: &Person, password: &str) -> Result<Self, DemoError> {
-        const STEP: &str = "making an account";
+        const STEP: &str = "registering an account";
         let client = client().map_err(|error| DemoError::Step {
             step: STEP,
             reason: error.to_string(),
         })?;
-        let mut walk = Self {
+        let mut user = Self {
             client,
             page: page.to_owned(),
             user_id: String::new(),
@@ -66,13 +66,13 @@ impl Walk {
             "initial_device_display_name": "Demo link",
             "auth": { "type": "m.login.dummy" },
         });
-        let registered: Registered = walk
+        let registered: Registered = user
             .ask(STEP, Method::POST, "/_matrix/client/v3/register", &body)
             .await?;
-        walk.user_id = registered.user_id;
-        walk.token = registered.access_token;
-        let path = format!("/_matrix/client/v3/profile/{}/displayname", escaped(&walk.user_id));
-        let _: Value = walk
+        user.user_id = registered.user_id;
+        user.token = registered.access_token;
+        let path = format!("/_matrix/client/v3/profile/{}/displayname", escaped(&user.user_id));
+        let _: Value = user
             .ask(
                 "setting a display name",
                 Method::PUT,
@@ -80,24 +80,24 @@ impl Walk {
                 &json!({ "displayname": person.display_name }),
             )
             .await?;
-        Ok(walk)
+        Ok(user)
     }
 
-    /// The full user id.
+    /// The full user ID.
     pub(super) fn user_id(&self) -> &str {
         &self.user_id
     }
 
-    /// Makes a document of plain text and gives its id.
+    /// Creates a plain text document; returns its ID.
     pub(super) async fn create_document(&self, title: &str) -> Result<String, DemoError> {
         let body = json!({ "title": title, "kind": "text" });
         let created: Created = self
-            .ask("making a document", Method::POST, "/_weft/client/v1/documents", &body)
+            .ask("creating a document", Method::POST, "/_weft/client/v1/documents", &body)
             .await?;
         Ok(created.doc_id)
     }
 
-    /// Lets somebody edit, who may be on another server.
+    /// Invites an editor, who may be a user of another server.
     pub(super) async fn invite_editor(&self, document: &str, user_id: &str) -> Result<(), DemoError> {
         let path = format!(
             "/_weft/client/v1/documents/{}/members/{}",
@@ -110,16 +110,16 @@ impl Walk {
         Ok(())
     }
 
-    /// Accepts an invitation, as soon as it is there, and waits until the document can be read.
+    /// Accepts an invitation as soon as it has arrived, and waits until the document can be read.
     pub(super) async fn accept(&self, document: &str) -> Result<(), DemoError> {
         const STEP: &str = "accepting the invitation";
         let join = format!("/_matrix/client/v3/join/{}", escaped(document));
         let mut outcome: Result<Value, DemoError> = self.ask(STEP, Method::POST, &join, &json!({})).await;
-        for _ in 0..LOOKS {
+        for _ in 0..JOIN_ATTEMPTS {
             if outcome.is_ok() {
                 break;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(JOIN_INTERVAL).await;
             outcome = self.ask(STEP, Method::POST, &join, &json!({})).await;
         }
         outcome?;
@@ -130,7 +130,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Opens the page signed in, at this document. What follows `#` never leaves the browser.
+    /// A link that opens the document on the web page, logged in. The part after `#` never leaves the browser.
     pub(super) fn link(&self, document: &str) -> String {
         format!(
             "{}/#token={}&doc={}",
@@ -169,20 +169,24 @@ impl Walk {
     }
 }
 
-/// Status and Matrix error of a refusal.
+/// Status and Matrix error of an error response.
 async fn refusal(answer: Response) -> String {
     let status: StatusCode = answer.status();
     let body: Value = answer.json().await.unwrap_or_default();
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    format!("the server answers {status} {} {}", text("errcode"), text("error"))
+    format!(
+        "the server responded with {status} {} {}",
+        text("errcode"),
+        text("error")
+    )
 }
 
 fn client() -> Result<Client, reqwest::Error> {
-    // Loopback is never reached through a proxy.
+    // Requests to loopback must not go through a proxy.
     Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().build()
 }
 
-/// A part of a path or a fragment, with everything escaped that could mean something else there.
+/// Percent-encodes a path segment or a part of a fragment.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
