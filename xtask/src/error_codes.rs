@@ -1,5 +1,5 @@
-//! The error codes in `spec/docs/errors.md` are those that the server answers with: each status with its code, in both
-//! directions. Reads the source, so that no constructor of an error can be forgotten.
+//! Compares the error codes in `spec/docs/errors.md` with those that the server responds with: each status with its code,
+//! in both directions. Reads the source, so that every constructor of an error is covered. Must not run the server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,9 +9,9 @@ use crate::tree::Tree;
 
 const PAGE: &str = "spec/docs/errors.md";
 const CODES: &str = "spec/wire/src/errcode.rs";
-/// Where `Self::new` makes an error.
+/// The file in which `Self::new` constructs an error.
 const ERRORS: &str = "homeserver/gateway/src/errors";
-/// The calls that pass on what another server answered: its codes have a list of their own.
+/// Calls that pass on the error of another server: its codes are in a separate list.
 const PASSING_ON: &[(&str, &str)] = &[("homeserver/app/src/adapters/remote.rs", "status, code")];
 
 /// A status and an error code.
@@ -23,22 +23,22 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         return vec![Finding::file(PAGE, "does not exist")];
     };
     let mut findings = Vec::new();
-    let made = made(tree, &mut findings);
-    let told = told(page);
-    for ((status, code), path) in &made {
-        if !told.contains_key(&(*status, code.clone())) {
+    let constructed = constructed(tree, &mut findings);
+    let documented = documented(page);
+    for ((status, code), path) in &constructed {
+        if !documented.contains_key(&(*status, code.clone())) {
             findings.push(Finding::file(
                 path,
-                format!("answers {status} {code}, which {PAGE} does not name"),
+                format!("responds with {status} {code}, which {PAGE} does not list"),
             ));
         }
     }
-    for ((status, code), line) in &told {
-        if !made.contains_key(&(*status, code.clone())) {
+    for ((status, code), line) in &documented {
+        if !constructed.contains_key(&(*status, code.clone())) {
             findings.push(Finding::line(
                 PAGE,
                 *line,
-                format!("names {status} {code}, which no code answers"),
+                format!("lists {status} {code}, with which no code responds"),
             ));
         }
     }
@@ -47,24 +47,24 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
 }
 
 /// Every status and code of the table "HTTP", with its line.
-fn told(page: &str) -> BTreeMap<Pair, usize> {
-    let mut told = BTreeMap::new();
+fn documented(page: &str) -> BTreeMap<Pair, usize> {
+    let mut documented = BTreeMap::new();
     for (index, line) in page.lines().enumerate() {
         let mut cells = line.split('|').skip(1).map(str::trim);
         let (Some(status), Some(codes)) = (cells.next().and_then(|cell| cell.parse::<u16>().ok()), cells.next()) else {
             continue;
         };
         for code in codes.split('`').skip(1).step_by(2) {
-            told.insert((status, code.to_owned()), index + 1);
+            documented.insert((status, code.to_owned()), index + 1);
         }
     }
-    told
+    documented
 }
 
-/// Every status and code with which an error is made, with a file that does.
-fn made(tree: &Tree, findings: &mut Vec<Finding>) -> BTreeMap<Pair, String> {
+/// Every status and code with which an error is constructed, with a file that does so.
+fn constructed(tree: &Tree, findings: &mut Vec<Finding>) -> BTreeMap<Pair, String> {
     let constants = constants(tree);
-    let mut made = BTreeMap::new();
+    let mut constructed = BTreeMap::new();
     for (path, text) in sources(tree) {
         let code = flattened(text);
         for arguments in calls(path, &code) {
@@ -78,18 +78,18 @@ fn made(tree: &Tree, findings: &mut Vec<Finding>) -> BTreeMap<Pair, String> {
             let status = parts.next().and_then(|part| status(part, &code));
             let errcode = parts.next().and_then(|part| errcode(part, &constants));
             match (status, errcode) {
-                (Some(status), Some(errcode)) => drop(made.insert((status, errcode), path.to_owned())),
+                (Some(status), Some(errcode)) => drop(constructed.insert((status, errcode), path.to_owned())),
                 _ => {
                     let shown: String = arguments.chars().take(60).collect();
                     findings.push(Finding::file(
                         path,
-                        format!("makes an error whose status and code are not told by its text: {shown}"),
+                        format!("constructs an error whose status and code are not literals: {shown}"),
                     ));
                 }
             }
         }
     }
-    made
+    constructed
 }
 
 fn sources(tree: &Tree) -> impl Iterator<Item = (&str, &str)> {
@@ -108,7 +108,7 @@ fn flattened(text: &str) -> String {
     words.join(" ").replace("( ", "(")
 }
 
-/// What stands behind the opening parenthesis of each call that makes an error.
+/// The text after the opening parenthesis of each call that constructs an error.
 fn calls<'a>(path: &str, code: &'a str) -> Vec<&'a str> {
     let mut names = vec!["ApiError::new("];
     if path.starts_with(ERRORS) {
@@ -121,7 +121,7 @@ fn calls<'a>(path: &str, code: &'a str) -> Vec<&'a str> {
         .collect()
 }
 
-/// `StatusCode::NAME`, or a variable to which the file gives one.
+/// The status of `StatusCode::NAME`, or of a variable to which the file assigns one.
 fn status(part: &str, code: &str) -> Option<u16> {
     let name = match part.rsplit_once("StatusCode::") {
         Some((_, name)) => name,
@@ -147,7 +147,7 @@ fn status(part: &str, code: &str) -> Option<u16> {
     })
 }
 
-/// A text, or a constant of the wire crate.
+/// The code of a string literal or of a constant of the wire crate.
 fn errcode(part: &str, constants: &BTreeMap<String, String>) -> Option<String> {
     match part.strip_prefix('"') {
         Some(text) => text.strip_suffix('"').map(str::to_owned),
@@ -166,7 +166,8 @@ fn constants(tree: &Tree) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Codes that stand in the source in any other way (a list of those that are passed on), and that the page does not name.
+/// Codes that appear in the source in any other way (in the list of those that are passed on), and that the page does not
+/// list.
 fn unnamed(tree: &Tree, page: &str) -> Vec<Finding> {
     let named: BTreeSet<&str> = page.split('`').skip(1).step_by(2).collect();
     let mut findings = Vec::new();
@@ -177,7 +178,7 @@ fn unnamed(tree: &Tree, page: &str) -> Vec<Finding> {
                 findings.push(Finding::line(
                     path,
                     line,
-                    format!("has the error code {word}, which {PAGE} does not name"),
+                    format!("has the error code {word}, which {PAGE} does not list"),
                 ));
             }
         }
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_in_the_table_and_in_the_source_is_fine() {
+    fn a_code_in_the_table_and_in_the_source_is_accepted() {
         let source = "let bad = StatusCode::BAD_REQUEST;\nApiError::new(\n    bad,\n    \"M_A_CODE\",\n    x)\n\
                       ApiError::new(StatusCode::BAD_REQUEST, errcode::BEE, x)\n";
         assert_eq!(messages(&[("homeserver/a/src/b.rs", source)]), [""; 0]);
@@ -230,10 +231,10 @@ mod tests {
             ),
         ]);
         let about = |text: &str| found.iter().filter(|message| message.contains(text)).count();
-        assert_eq!(about("answers 409 M_A_CODE"), 1, "{found:?}");
-        assert_eq!(about("are not told by its text: status, code"), 1, "{found:?}");
+        assert_eq!(about("responds with 409 M_A_CODE"), 1, "{found:?}");
+        assert_eq!(about("are not literals: status, code"), 1, "{found:?}");
         assert_eq!(about("M_OTHER"), 2, "as a pair and as a word: {found:?}");
-        assert_eq!(about("which no code answers"), 2, "{found:?}");
+        assert_eq!(about("with which no code responds"), 2, "{found:?}");
         assert_eq!(about("M_TEST"), 0);
     }
 }

@@ -1,12 +1,12 @@
-//! The tables of hostile inputs and of faults found in the field name a test for every number, or the reason why there is
-//! none; and every test that they name exists. A table that nobody checks would be right for a month.
+//! Checks the tables of hostile inputs and of faults found in operation: every number names a test or a reason why there is
+//! none, and every named test exists. Must not run the tests.
 
 use std::collections::BTreeMap;
 
 use crate::findings::Finding;
 use crate::tree::Tree;
 
-/// A table: its file, the letter before the numbers, and the first and last number of each run.
+/// A table: its file, the letter before the numbers, and the first and last number of each range.
 struct Table {
     path: &'static str,
     letter: char,
@@ -42,7 +42,7 @@ const TABLES: &[Table] = &[
         numbers: &[(2, 19)],
     },
 ];
-/// How a row without a test begins.
+/// The beginnings of rows without a test.
 const EXCUSES: &[&str] = &["not yet: ", "later: ", "by the specification: ", "elsewhere: "];
 
 /// See the module.
@@ -99,12 +99,12 @@ fn has_test_or_reason(tests: &str) -> bool {
     has_reason || named(tests).next().is_some()
 }
 
-/// What stands in backticks: `file::function`, or `file::title` for a test of the page.
+/// The names in backticks: `file::function`, or `file::title` for a test of the web page.
 fn named(tests: &str) -> impl Iterator<Item = &str> {
     tests.split('`').skip(1).step_by(2)
 }
 
-/// The tests that are not there.
+/// Messages for the named tests that do not exist.
 fn missing(tree: &Tree, tests: &str) -> Vec<String> {
     let mut missing = Vec::new();
     for name in named(tests) {
@@ -113,7 +113,7 @@ fn missing(tree: &Tree, tests: &str) -> Vec<String> {
             continue;
         };
         match tree.text(path) {
-            None => missing.push(format!("names {path}, which is not there")),
+            None => missing.push(format!("names {path}, which does not exist")),
             Some(text) if !defines(path, text, function) => {
                 missing.push(format!("names {function}, which is not in {path}"));
             }
@@ -123,7 +123,7 @@ fn missing(tree: &Tree, tests: &str) -> Vec<String> {
     missing
 }
 
-/// Whether a file has a test: a function in Rust, a title in quotes in tests of the page.
+/// Whether a file has a test: a function in Rust, a title in quotes in tests of the web page.
 fn defines(path: &str, text: &str, test: &str) -> bool {
     if path.ends_with(".rs") {
         text.contains(&format!("fn {test}("))
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_tests_that_are_there_or_a_reason() {
+    fn a_row_has_existing_tests_or_a_reason() {
         let none: Vec<String> = Vec::new();
         assert_eq!(messages(|_| Some("`a/tests/b.rs::holds`".to_owned())), none);
         assert_eq!(messages(|_| Some("`a/b.test.ts::keeps the title`".to_owned())), none);
@@ -169,7 +169,7 @@ mod tests {
             messages(move |number| Some(if number == 7 { tests } else { "later: x" }.to_owned())).remove(0)
         };
         assert_eq!(one("`a/tests/b.rs::hold`"), "names hold, which is not in a/tests/b.rs");
-        assert_eq!(one("`a/tests/c.rs::holds`"), "names a/tests/c.rs, which is not there");
+        assert_eq!(one("`a/tests/c.rs::holds`"), "names a/tests/c.rs, which does not exist");
         assert_eq!(one("`holds`"), "`holds` is not of the form `file::function`");
         assert_eq!(one(""), "T07 has neither a test nor a reason why there is none");
         assert_eq!(one("later: "), "T07 has neither a test nor a reason why there is none");

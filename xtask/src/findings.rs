@@ -1,15 +1,15 @@
-//! What a check reports: a place and a sentence. Must not decide what is done about it.
+//! The result of a check: a location and a message. Must not decide how it is handled.
 
 use std::fmt;
 
-/// One thing that is not as it should be.
+/// One violation of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     /// Path from the root of the repository.
     pub(crate) path: String,
-    /// Line, counted from 1; none where the file as a whole is meant.
+    /// Line, counted from 1. `None`: the file as a whole.
     pub(crate) line: Option<usize>,
-    /// What is wrong and what would be right.
+    /// The violation and the rule.
     pub(crate) message: String,
 }
 

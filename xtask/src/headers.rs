@@ -1,12 +1,13 @@
-//! Every source file opens with a comment that says what it is for, and no file has a name that says nothing.
+//! Checks that every source file begins with a comment about its purpose, and that no file has a meaningless name. Must not
+//! judge the text.
 
 use crate::findings::Finding;
 use crate::tree::Tree;
 
-/// Names under which anything could be put, and so in the end everything is.
+/// Names without a meaning: files with such names collect unrelated code.
 const EMPTY_NAMES: &[&str] = &["utils", "util", "helpers", "helper", "common", "misc", "mod"];
 
-/// How a file of this kind begins, and how that is said to people.
+/// The accepted first lines of a kind of file, and their form for the message.
 fn opening(path: &str) -> Option<(&'static [&'static str], &'static str)> {
     match path.rsplit_once('.')?.1 {
         "rs" => Some((&["//!"], "`//! ...`")),
@@ -34,7 +35,7 @@ fn check_file(path: &str, text: &str) -> Vec<Finding> {
         findings.push(Finding::line(
             path,
             1,
-            format!("begins without {shown} that says what the file is for"),
+            format!("begins without {shown} about the purpose of the file"),
         ));
     }
     for part in path.split('/') {
@@ -42,7 +43,7 @@ fn check_file(path: &str, text: &str) -> Vec<Finding> {
         if EMPTY_NAMES.contains(&stem) {
             findings.push(Finding::file(
                 path,
-                format!("`{stem}` says nothing; name the thing after what it does"),
+                format!("`{stem}` has no meaning; name the file after what it does"),
             ));
         }
     }
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_names_are_found_in_files_and_folders() {
+    fn meaningless_names_are_found_in_files_and_directories() {
         let tree = Tree::of(&[
             ("a/src/utils.rs", "//! x\n"),
             ("a/src/room/mod.rs", "//! x\n"),

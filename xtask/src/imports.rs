@@ -1,10 +1,10 @@
-//! Which crate may depend on which. Imports point one way; a new edge is a decision, and is made by editing the
-//! table here together with ARCHITECTURE.md. Only what ships counts: tests may look where they like.
+//! Checks which crate depends on which. Dependencies point one way; a new edge is a decision, and must be made by editing
+//! the table here together with ARCHITECTURE.md. Only shipped code counts: tests may depend on any crate.
 
 use crate::findings::Finding;
 use crate::tree::Tree;
 
-/// Folder of a crate, its name, and the crates of this project that it may see.
+/// Directory of a crate, its name, and the crates of this project on which it may depend.
 const EDGES: &[(&str, &str, &[&str])] = &[
     ("spec/crdt", "weft-crdt", &[]),
     ("spec/wire", "weft-wire", &["weft-crdt"]),
@@ -82,37 +82,37 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     ("xtask", "xtask", &[]),
 ];
 
-/// Outside crates that only some may name: crate, who, why.
+/// External crates that only some crates may use: crate, users, reason.
 const RESERVED: &[(&str, &[&str], &str)] = &[
-    ("rocksdb", &["weft-store-rocksdb"], "only one crate knows the engine"),
+    ("rocksdb", &["weft-store-rocksdb"], "only one crate uses the engine"),
     (
         "yrs",
         &["weft-render", "weft-sdk", "weft-conformance-tests"],
-        "hostile updates break a CRDT engine; the server's process runs none",
+        "hostile updates break a CRDT engine; the server's process must not run one",
     ),
     (
         "axum",
         &["weft-gateway", "weft", "weft-conformance-tests"],
-        "only the gateway serves HTTP, and the server of the tests that lies",
+        "only the gateway serves HTTP, and the malicious server of the tests",
     ),
     (
         "axum-server",
         &["weft", "weft-conformance-tests"],
-        "only the program opens ports, and the server of the tests that lies",
+        "only the program opens ports, and the malicious server of the tests",
     ),
     (
         "reqwest",
         &["weft-federation", "weft", "weft-conformance-tests"],
-        "only federation speaks HTTP as a client",
+        "only federation is an HTTP client",
     ),
     (
         "rcgen",
         &["weft", "weft-conformance-tests"],
-        "certificates are made for the demo and the tests alone",
+        "certificates are generated only for the demo and the tests",
     ),
 ];
 
-/// Pure crates, and what they may not even depend on.
+/// Pure crates. They must not depend on I/O, time or a runtime.
 const PURE: &[&str] = &["weft-crdt", "weft-wire", "weft-dag"];
 const IMPURE: &[&str] = &[
     "tokio",
@@ -132,7 +132,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         let Some(folder) = path.strip_suffix("/Cargo.toml") else {
             continue;
         };
-        // Fuzz targets are workspaces of their own.
+        // Fuzz targets are separate workspaces.
         if folder.ends_with("/fuzz") {
             continue;
         }
@@ -149,7 +149,7 @@ fn check_manifest(path: &str, folder: &str, text: &str) -> Vec<Finding> {
     let Some((_, name, allowed)) = EDGES.iter().find(|(place, _, _)| *place == folder) else {
         return vec![Finding::file(
             path,
-            "is a crate that the table in xtask/src/imports.rs does not know",
+            "is a crate that is not in the table in xtask/src/imports.rs",
         )];
     };
     let mut findings = Vec::new();
@@ -160,7 +160,7 @@ fn check_manifest(path: &str, folder: &str, text: &str) -> Vec<Finding> {
     {
         findings.push(Finding::file(
             path,
-            format!("the crate in this folder is called {name}"),
+            format!("the crate in this directory must be called {name}"),
         ));
     }
     if manifest
@@ -168,13 +168,13 @@ fn check_manifest(path: &str, folder: &str, text: &str) -> Vec<Finding> {
         .and_then(|lints| lints.get("workspace")?.as_bool())
         != Some(true)
     {
-        findings.push(Finding::file(path, "does not take over the lints of the workspace"));
+        findings.push(Finding::file(path, "does not inherit the lints of the workspace"));
     }
     for (dependency, ships, inherits) in dependencies(&manifest) {
         if !inherits {
             findings.push(Finding::file(
                 path,
-                format!("{dependency}: versions stand in the root Cargo.toml alone"),
+                format!("{dependency}: versions must be only in the root Cargo.toml"),
             ));
         }
         if ships {
@@ -184,22 +184,22 @@ fn check_manifest(path: &str, folder: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// Why this crate may not depend on that one; nothing where it may.
+/// The reason why a crate must not depend on another one. `None`: it may.
 fn forbidden(name: &str, allowed: &[&str], dependency: &str) -> Option<String> {
     let own = EDGES.iter().any(|(_, known, _)| *known == dependency);
     if own && !allowed.contains(&dependency) {
-        return Some(format!("{name} may not see {dependency}"));
+        return Some(format!("{name} must not depend on {dependency}"));
     }
     if PURE.contains(&name) && IMPURE.contains(&dependency) {
-        return Some(format!("{name} is pure and may not see {dependency}"));
+        return Some(format!("{name} is pure and must not depend on {dependency}"));
     }
     RESERVED
         .iter()
         .find(|(reserved, holders, _)| *reserved == dependency && !holders.contains(&name))
-        .map(|(_, _, reason)| format!("{name} may not see {dependency}: {reason}"))
+        .map(|(_, _, reason)| format!("{name} must not depend on {dependency}: {reason}"))
 }
 
-/// Every dependency: name of the crate, whether it ships (is not for tests alone), whether its version is inherited.
+/// Every dependency: name of the crate, whether it ships (is not only for tests), whether its version is inherited.
 fn dependencies(manifest: &toml::Table) -> Vec<(String, bool, bool)> {
     let mut tables: Vec<&toml::Table> = vec![manifest];
     if let Some(targets) = manifest.get("target").and_then(toml::Value::as_table) {
@@ -215,7 +215,7 @@ fn dependencies(manifest: &toml::Table) -> Vec<(String, bool, bool)> {
         for (kind, ships) in kinds {
             for (key, value) in table.get(kind).and_then(toml::Value::as_table).into_iter().flatten() {
                 let name = value.get("package").and_then(toml::Value::as_str).unwrap_or(key);
-                // A crate of this project by its path has no version of its own.
+                // A crate of this project that is given by its path has no version.
                 let inherits = value.get("workspace").and_then(toml::Value::as_bool) == Some(true)
                     || (value.get("path").is_some() && value.get("version").is_none());
                 found.push((name.to_owned(), ships, inherits));
@@ -248,17 +248,17 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_against_the_stream_is_found() {
+    fn a_forbidden_edge_is_found() {
         let found = messages(
             "homeserver/dag/Cargo.toml",
             "weft-dag",
             "[dependencies]\nweft-store.workspace = true\n",
         );
-        assert_eq!(found, ["weft-dag may not see weft-store"]);
+        assert_eq!(found, ["weft-dag must not depend on weft-store"]);
     }
 
     #[test]
-    fn a_renamed_or_platform_dependency_is_no_way_round() {
+    fn renamed_and_platform_dependencies_are_checked() {
         let renamed = "[dependencies]\nengine = { package = \"rocksdb\", workspace = true }\n";
         assert_eq!(messages("homeserver/room/Cargo.toml", "weft-room", renamed).len(), 1);
         let platform = "[target.'cfg(unix)'.dependencies]\nyrs = { workspace = true }\n";
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_may_look_where_they_like_but_inherit_versions() {
+    fn tests_may_depend_on_any_crate_and_inherit_versions() {
         let fine = "[dev-dependencies]\nyrs.workspace = true\nweft-store.workspace = true\n";
         assert_eq!(
             messages("spec/crdt/Cargo.toml", "weft-crdt", fine),
@@ -282,13 +282,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pure_crate_may_not_see_a_runtime() {
+    fn a_pure_crate_must_not_depend_on_a_runtime() {
         let found = messages(
             "spec/wire/Cargo.toml",
             "weft-wire",
             "[dependencies]\ntokio.workspace = true\n",
         );
-        assert_eq!(found, ["weft-wire is pure and may not see tokio"]);
+        assert_eq!(found, ["weft-wire is pure and must not depend on tokio"]);
     }
 
     #[test]

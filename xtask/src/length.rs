@@ -1,10 +1,10 @@
-//! No source file is longer than a reader can hold in mind: at most 800 lines outside tests.
+//! Checks the length of source files: at most 800 lines outside tests, so that a file stays readable. Must not count tests.
 
 use crate::findings::Finding;
 use crate::source::{is_test_file, lines_without_tests};
 use crate::tree::Tree;
 
-/// Most files stay under 450; this is where a file must be split.
+/// The limit at which a file must be split. Most files have fewer than 450 lines.
 const LINES_MAX: usize = 800;
 
 /// See the module.

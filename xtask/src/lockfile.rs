@@ -1,11 +1,12 @@
-//! What must not be in Cargo.lock. `deny.toml` says the same to cargo-deny; this needs no tool but itself.
+//! Checks Cargo.lock for forbidden crates. `deny.toml` has the same rules for cargo-deny; this check must not need
+//! external tools.
 
 use std::collections::BTreeMap;
 
 use crate::findings::Finding;
 use crate::tree::Tree;
 
-/// Crates that may not be there at all, and why.
+/// Forbidden crates, with the reason.
 const BANNED: &[(&str, &str)] = &[
     ("aws-lc-rs", "one crypto provider: ring"),
     ("aws-lc-sys", "one crypto provider: ring"),
@@ -16,11 +17,11 @@ const BANNED: &[(&str, &str)] = &[
     ("native-tls", "TLS is rustls"),
 ];
 
-/// Crates of which there may be one version only, and why.
+/// Crates of which only one version is allowed, with the reason.
 const SINGLE: &[(&str, &str)] = &[
     ("ed25519-dalek", "two versions of the signature check could disagree"),
     ("rustls", "one TLS stack"),
-    ("ruma-common", "two copies of the protocol's types do not fit together"),
+    ("ruma-common", "two copies of the protocol's types are incompatible"),
 ];
 
 /// See the module.
@@ -29,7 +30,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let Some(text) = tree.text(PATH) else {
         return vec![Finding::file(
             PATH,
-            "is missing; it is committed, so that everybody builds the same",
+            "is missing; it must be committed so that all builds are the same",
         )];
     };
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -42,11 +43,11 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let banned = BANNED
         .iter()
         .filter(|(name, _)| counts.contains_key(name))
-        .map(|(name, reason)| Finding::file(PATH, format!("holds {name}: {reason}")));
+        .map(|(name, reason)| Finding::file(PATH, format!("contains {name}: {reason}")));
     let doubled = SINGLE
         .iter()
         .filter(|(name, _)| counts.get(name).is_some_and(|count| *count > 1))
-        .map(|(name, reason)| Finding::file(PATH, format!("holds {name} more than once: {reason}")));
+        .map(|(name, reason)| Finding::file(PATH, format!("contains {name} more than once: {reason}")));
     banned.chain(doubled).collect()
 }
 
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn banned_and_doubled_crates_are_found() {
+    fn forbidden_and_duplicate_crates_are_found() {
         let text = "[[package]]\nname = \"openssl-sys\"\nversion = \"1\"\n[[package]]\nname = \"ed25519-dalek\"\n\
                     [[package]]\nname = \"ed25519-dalek\"\n[[package]]\nname = \"rand\"\n[[package]]\nname = \"rand\"\n";
         assert_eq!(check(&Tree::of(&[("Cargo.lock", text)])).len(), 2);

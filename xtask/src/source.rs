@@ -1,7 +1,7 @@
-//! What several checks need to know of source text: which lines are tests, and which part of a line is a comment.
-//! A reader of lines, not a parser: it relies on rustfmt's layout.
+//! Source text for several checks: which lines are tests, and which part of a line is a comment. It reads lines and relies
+//! on rustfmt's layout; it must not become a parser.
 
-/// Does this file as a whole belong to tests, benchmarks or fuzzing?
+/// Whether the whole file belongs to tests, benchmarks or fuzzing.
 pub(crate) fn is_test_file(path: &str) -> bool {
     path.split('/')
         .any(|part| matches!(part, "tests" | "benches" | "fuzz" | "e2e"))
@@ -10,7 +10,7 @@ pub(crate) fn is_test_file(path: &str) -> bool {
         || path.starts_with("conformance-tests/")
 }
 
-/// The lines of a Rust file, numbered from 1, without those of modules under `#[cfg(test)]`.
+/// The lines of a Rust file without modules under `#[cfg(test)]`, numbered from 1.
 pub(crate) fn lines_without_tests(text: &str) -> Vec<(usize, &str)> {
     let mut kept = Vec::new();
     let mut lines = text.lines().enumerate().peekable();
@@ -23,7 +23,7 @@ pub(crate) fn lines_without_tests(text: &str) -> Vec<(usize, &str)> {
             kept.push((index + 1, line));
             continue;
         }
-        // rustfmt puts the closing brace of a module into the column of its first line.
+        // rustfmt puts the closing brace of a module in the column of its first line.
         let column = line.len() - line.trim_start().len();
         let closing = format!("{}}}", " ".repeat(column));
         for (_, inner) in lines.by_ref() {
@@ -35,8 +35,8 @@ pub(crate) fn lines_without_tests(text: &str) -> Vec<(usize, &str)> {
     kept
 }
 
-/// A line without its `//` comment. A `//` inside a string is taken for a comment too, which only hides code
-/// from a check, and never invents a finding.
+/// A line without its `//` comment. A `//` inside a string also counts as a comment, which can hide code from a check
+/// but never causes a finding.
 pub(crate) fn without_comment(line: &str) -> &str {
     line.split_once("//").map_or(line, |(code, _)| code)
 }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_test_module_is_left_out_and_what_follows_it_is_kept() {
+    fn a_test_module_is_skipped_and_later_lines_are_kept() {
         let text = "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() {\n    }\n}\nfn c() {}\n";
         assert_eq!(lines_without_tests(text), [(1, "fn a() {}"), (7, "fn c() {}")]);
     }
@@ -58,13 +58,13 @@ mod tests {
     }
 
     #[test]
-    fn comments_are_cut() {
+    fn comments_are_removed() {
         assert_eq!(without_comment("let a = 1; // tokio"), "let a = 1; ");
         assert_eq!(without_comment("/// tokio"), "");
     }
 
     #[test]
-    fn test_files_are_known_by_their_place() {
+    fn test_files_are_recognised_by_their_path() {
         assert!(is_test_file("spec/crdt/tests/oracle.rs"));
         assert!(is_test_file("spec/crdt/fuzz/fuzz_targets/parse.rs"));
         assert!(is_test_file("homeserver/room/src/worker/tests.rs"));

@@ -1,10 +1,10 @@
-//! What the documents name is there, and every test vector is used: a specification that points into the void,
-//! or a vector that nobody reads, is worse than none.
+//! Checks that links and paths in documents exist, and that every test vector is used by a test or a document. Must not
+//! follow links to other hosts.
 
 use crate::findings::Finding;
 use crate::tree::Tree;
 
-/// Beginnings by which a word in backticks is known as a path of this repository.
+/// Prefixes by which a word in backticks is recognised as a path of this repository.
 const PLACES: &[&str] = &[
     "spec/",
     "homeserver/",
@@ -43,11 +43,11 @@ fn check_links(tree: &Tree, path: &str, text: &str) -> Vec<Finding> {
                 continue;
             }
             let resolved = resolve(path, target);
-            if !resolved.is_some_and(|resolved| resolved.is_empty() || tree.holds(&resolved)) {
+            if !resolved.is_some_and(|resolved| resolved.is_empty() || tree.contains(&resolved)) {
                 findings.push(Finding::line(
                     path,
                     index + 1,
-                    format!("links to {target}, which is not there"),
+                    format!("links to {target}, which does not exist"),
                 ));
             }
         }
@@ -63,11 +63,11 @@ fn check_mentions(tree: &Tree, path: &str, text: &str) -> Vec<Finding> {
             let is_path = PLACES.iter().any(|place| word.starts_with(place))
                 && !word.contains(['<', '*', '{', ' ', '$'])
                 && word.len() > 1;
-            if is_path && !tree.holds(word.trim_end_matches('/')) {
+            if is_path && !tree.contains(word.trim_end_matches('/')) {
                 findings.push(Finding::line(
                     path,
                     index + 1,
-                    format!("names `{word}`, which is not there"),
+                    format!("names `{word}`, which does not exist"),
                 ));
             }
         }
@@ -75,7 +75,7 @@ fn check_mentions(tree: &Tree, path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// Vectors that no document and no test names, neither by themselves nor by their folder.
+/// Vectors that no document and no test names, neither by file nor by directory.
 fn unused_vectors(tree: &Tree) -> Vec<Finding> {
     const ROOT: &str = "spec/vectors/";
     let readers: Vec<&str> = tree
@@ -108,7 +108,7 @@ fn unused_vectors(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
-/// The path that a link in a document means, from the root; none where it leaves the repository.
+/// The path of a link in a document, from the root. `None`: it is outside of the repository.
 fn resolve(document: &str, target: &str) -> Option<String> {
     let mut parts: Vec<&str> = match target.strip_prefix('/') {
         Some(_) => Vec::new(),
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_are_resolved_from_where_they_stand() {
+    fn links_are_resolved_from_their_document() {
         let tree = Tree::of(&[
             (
                 "README.md",
@@ -146,7 +146,7 @@ mod tests {
         ]);
         let messages: Vec<String> = check(&tree).into_iter().map(|finding| finding.message).collect();
         let expected =
-            ["nowhere.md", "roles.md", "../../../out.md"].map(|t| format!("links to {t}, which is not there"));
+            ["nowhere.md", "roles.md", "../../../out.md"].map(|t| format!("links to {t}, which does not exist"));
         assert_eq!(messages, expected);
     }
 
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_is_used_by_its_name_or_by_its_folder() {
+    fn a_vector_is_used_by_its_name_or_its_directory() {
         let tree = Tree::of(&[
             ("spec/vectors/crdt/one.json", "{}"),
             ("spec/vectors/dag/two.json", "{}"),

@@ -1,4 +1,4 @@
-//! The files of the repository as values, so that checks do no I/O of their own.
+//! The files of the repository as values. Checks must use them and not do I/O themselves.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,14 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-/// Paths from the root with `/`, each with its text; none for a file that is not UTF-8.
+/// Paths from the root with `/`, each with its text. `None`: the file is not UTF-8.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tree {
     files: BTreeMap<String, Option<String>>,
 }
 
 impl Tree {
-    /// All files that git knows or would add: what is ignored is not the project's.
+    /// All files that are tracked by git or could be added. Ignored files are not part of the project.
     pub(crate) fn from_git(root: &Path) -> anyhow::Result<Self> {
         let output = Command::new("git")
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -26,7 +26,7 @@ impl Tree {
         let mut files = BTreeMap::new();
         for name in output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             let name = String::from_utf8(name.to_vec()).context("a file name is not UTF-8")?;
-            // A file that is tracked but deleted in the work tree is on its way out.
+            // A file that is tracked and deleted in the work tree is skipped.
             if let Ok(bytes) = std::fs::read(root.join(&name)) {
                 files.insert(name, String::from_utf8(bytes).ok());
             }
@@ -51,8 +51,8 @@ impl Tree {
         self.files.get(path)?.as_deref()
     }
 
-    /// Is there a file or a folder of this name?
-    pub(crate) fn holds(&self, path: &str) -> bool {
+    /// Whether there is a file or a directory of this name.
+    pub(crate) fn contains(&self, path: &str) -> bool {
         let folder = format!("{}/", path.trim_end_matches('/'));
         self.files.contains_key(path)
             || self
@@ -62,7 +62,7 @@ impl Tree {
                 .is_some_and(|(name, _)| name.starts_with(&folder))
     }
 
-    /// A made-up tree for the tests of the checks.
+    /// A tree for the tests of the checks.
     #[cfg(test)]
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
         let files = files
@@ -73,13 +73,13 @@ impl Tree {
     }
 }
 
-/// The root of the repository that this program is run for: what `cargo xtask` says, not where it was compiled,
-/// because checkouts that share a target folder share the compiled program.
+/// The root of the repository that this program checks. It comes from `cargo xtask` at run time and not from the path
+/// at compile time, because checkouts with a shared target directory share the compiled program.
 pub(crate) fn root() -> anyhow::Result<PathBuf> {
     let here = std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
     Ok(Path::new(&here)
         .parent()
-        .context("xtask stands in no folder")?
+        .context("xtask has no parent directory")?
         .to_owned())
 }
 
@@ -88,12 +88,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_held_when_a_file_is_in_it() {
+    fn a_directory_exists_if_it_contains_a_file() {
         let tree = Tree::of(&[("spec/docs/live.md", ""), ("spec-old", "")]);
-        assert!(tree.holds("spec/docs"));
-        assert!(tree.holds("spec/docs/"));
-        assert!(tree.holds("spec/docs/live.md"));
-        assert!(!tree.holds("spec/doc"));
-        assert!(!tree.holds("homeserver"));
+        assert!(tree.contains("spec/docs"));
+        assert!(tree.contains("spec/docs/"));
+        assert!(tree.contains("spec/docs/live.md"));
+        assert!(!tree.contains("spec/doc"));
+        assert!(!tree.contains("homeserver"));
     }
 }

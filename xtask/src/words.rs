@@ -1,14 +1,14 @@
-//! No file names a package registry's host or a path of the machine that it was written on: the first belongs into
-//! everybody's own settings, the second exists nowhere else.
+//! Checks that no file names the host of a package registry or a path of a development machine: the first belongs in each
+//! user's own settings, the second exists only on that machine. Must not contain the words in one piece.
 
 use crate::findings::Finding;
 use crate::tree::Tree;
 
-/// Written in two parts, so that this file passes its own check.
+/// Forbidden words, written in two parts so that this file passes its own check.
 const BANNED: &[(&str, &str)] = &[
-    (concat!("crates", ".io/"), "a registry's host"),
-    (concat!("registry", ".npmjs"), "a registry's host"),
-    (concat!("pypi", ".org"), "a registry's host"),
+    (concat!("crates", ".io/"), "the host of a package registry"),
+    (concat!("registry", ".npmjs"), "the host of a package registry"),
+    (concat!("pypi", ".org"), "the host of a package registry"),
     (concat!("/wo", "rk/"), "a path of one machine"),
     (concat!("/ro", "ot/"), "a path of one machine"),
     (concat!("/home/", "user"), "a path of one machine"),
