@@ -1,4 +1,4 @@
-//! Accounts: creation, lookup, password change, deactivation.
+//! Accounts: creation, lookup, password change, deactivation. Must not return password hashes.
 
 use ruma::{OwnedUserId, UserId};
 use weft_store::{
@@ -10,7 +10,8 @@ use weft_store::{
 use weft_wire::limits::{MAX_PASSWORD_BYTES, MIN_PASSWORD_CHARS};
 
 use crate::{
-    ATTEMPTS, Accounts, AccountsUnavailable, InvalidUsername, Network, ProfileError, password::For, profile, username,
+    ATTEMPTS, Accounts, AccountsUnavailable, InvalidUsername, Network, ProfileError, password::ClientClass, profile,
+    username,
 };
 
 /// An account to create.
@@ -90,7 +91,7 @@ impl Accounts {
     /// # Errors
     /// If the name is invalid or taken, or the password is not allowed.
     pub async fn register(&self, account: NewAccount) -> Result<OwnedUserId, RegisterError> {
-        self.register_for(account, For::Known(None)).await
+        self.register_for(account, ClientClass::Known(None)).await
     }
 
     /// Creates an account for a request from this network.
@@ -102,12 +103,12 @@ impl Accounts {
         account: NewAccount,
         network: Option<Network>,
     ) -> Result<OwnedUserId, RegisterError> {
-        let user = self.register_for(account, For::Stranger(network)).await?;
+        let user = self.register_for(account, ClientClass::Stranger(network)).await?;
         self.note_network(&user, network);
         Ok(user)
     }
 
-    async fn register_for(&self, account: NewAccount, whom: For) -> Result<OwnedUserId, RegisterError> {
+    async fn register_for(&self, account: NewAccount, class: ClientClass) -> Result<OwnedUserId, RegisterError> {
         let user = self.check_available(&account.username).await?;
         account
             .display_name
@@ -116,7 +117,7 @@ impl Accounts {
         let password = match &account.password {
             Some(password) => {
                 check_new_password(password)?;
-                Some(self.inner.passwords.hash(password, whom).await?)
+                Some(self.inner.passwords.hash(password, class).await?)
             }
             None => None,
         };
@@ -205,7 +206,7 @@ impl Accounts {
         if !self.exists(user).await? {
             return Err(SetPasswordError::UnknownUser);
         }
-        let hash = self.inner.passwords.hash(password, For::Known(network)).await?;
+        let hash = self.inner.passwords.hash(password, ClientClass::Known(network)).await?;
         let change = |row: &mut UserRow| {
             // The account may have been deactivated concurrently.
             row.password = Some(hash.clone()).filter(|_| !row.deactivated);

@@ -1,7 +1,7 @@
 //! Account data: JSON that clients store on the server for their user, globally or for a room.
 //!
 //! Each change has a position in the server's stream, so that /sync returns it to the user's other devices. The quota of
-//! a user in rows and bytes is counted in the store.
+//! a user in rows and bytes is counted in the store. Must not interpret the content.
 
 use ruma::{OwnedRoomId, RoomId, UserId};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! A user's devices: listing and renaming them.
+//! A user's devices: listing and renaming them. Must not return tokens.
 
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 use weft_store::{

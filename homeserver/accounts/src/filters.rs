@@ -1,4 +1,4 @@
-//! Stored filters, which clients refer to by a short ID in /sync.
+//! Stored filters, which clients refer to by a short ID in /sync. Must not interpret them.
 
 use ruma::UserId;
 use weft_store::{Batch, CommitError, tables::accounts::FILTERS};

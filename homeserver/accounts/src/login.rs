@@ -1,6 +1,6 @@
 //! Login with a password.
 
-use crate::{Accounts, DeviceError, Network, NewDevice, NewSession, ProofError, login_limiter::Place};
+use crate::{Accounts, DeviceError, Network, NewDevice, NewSession, ProofError, login_limiter::Source};
 
 /// A login. It holds a password: must not be logged (hence no `Debug`).
 pub struct LoginRequest {
@@ -35,7 +35,7 @@ impl Accounts {
         let network = request.network;
         let user = self.user_id(&request.user).map_err(|_| ProofError::Denied)?;
         let proved = self
-            .check_password(&user, &request.password, (Place::Network(network), network))
+            .check_password(&user, &request.password, (Source::Network(network), network))
             .await?;
         // A session must not begin with a password that was changed during the check: the change has already ended all
         // sessions.

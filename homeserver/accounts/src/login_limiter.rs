@@ -26,7 +26,7 @@ const FAILURES_PER_USER: u64 = 300;
 /// which all users must log in again. Names that don't exist are not counted, since no password can be found for them.
 const FAILURES_PER_NETWORK: u64 = 100;
 /// One failure expires per this time.
-const FORGIVE_EVERY_MS: u64 = 30_000;
+const FAILURE_EXPIRY_MS: u64 = 30_000;
 /// A network is known for this long after a login from it.
 const KNOWN_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 /// Rows per map, about 100 bytes each; above it an arbitrary row is dropped. Passwords alone don't reach it: a row lives
@@ -48,7 +48,7 @@ pub(crate) enum Subject {
 
 /// The source of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Place {
+pub(crate) enum Source {
     /// A request without a session. `None`: from this machine, over a transport without addresses.
     Network(Option<Network>),
     /// A signed-in device of the user whose password is checked.
@@ -57,7 +57,7 @@ pub(crate) enum Place {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
-    Pair(Subject, Place),
+    Pair(Subject, Source),
     User(OwnedUserId),
     Network(Network),
 }
@@ -78,7 +78,7 @@ pub(crate) struct Attempt {
     /// The source is known for the subject.
     pub(crate) known: bool,
     subject: Subject,
-    place: Place,
+    source: Source,
     keys: Vec<Key>,
 }
 
@@ -102,18 +102,24 @@ impl LoginLimiter {
     ///
     /// # Errors
     /// Returns the time to wait if there were too many failures; the attempt is then not counted.
-    pub(crate) fn begin(&self, subject: Subject, place: Place, exists: bool, now_ms: u64) -> Result<Attempt, Duration> {
+    pub(crate) fn begin(
+        &self,
+        subject: Subject,
+        source: Source,
+        exists: bool,
+        now_ms: u64,
+    ) -> Result<Attempt, Duration> {
         let mut rows = self.lock();
-        let mut keys = vec![Key::Pair(subject.clone(), place.clone())];
-        let known = match (&subject, &place) {
-            (_, Place::Device(_)) => true,
-            (Subject::Password(user), Place::Network(Some(network))) => {
+        let mut keys = vec![Key::Pair(subject.clone(), source.clone())];
+        let known = match (&subject, &source) {
+            (_, Source::Device(_)) => true,
+            (Subject::Password(user), Source::Network(Some(network))) => {
                 let until = rows.known_until_ms.get(&(user.clone(), *network));
                 until.is_some_and(|until| until > now_ms)
             }
             _ => false,
         };
-        if let (Subject::Password(user), Place::Network(network), true, false) = (&subject, &place, exists, known) {
+        if let (Subject::Password(user), Source::Network(network), true, false) = (&subject, &source, exists, known) {
             keys.push(Key::User(user.clone()));
             keys.extend(network.map(Key::Network));
         }
@@ -125,35 +131,36 @@ impl LoginLimiter {
         }
         for key in &keys {
             let clear_at = rows.clear_at_ms.get(key).unwrap_or_default().max(now_ms);
-            let clear_at = clear_at.saturating_add(FORGIVE_EVERY_MS);
+            let clear_at = clear_at.saturating_add(FAILURE_EXPIRY_MS);
             rows.clear_at_ms.insert(key.clone(), clear_at, now_ms);
         }
         Ok(Attempt {
             known,
             subject,
-            place,
+            source,
             keys,
         })
     }
 
     /// Reports that the proof was right: the source becomes known and its failures are cleared.
     pub(crate) fn succeeded(&self, attempt: &Attempt, now_ms: u64) {
-        self.forgive(attempt);
+        self.discard(attempt);
         let mut rows = self.lock();
         rows.clear_at_ms
-            .remove(&Key::Pair(attempt.subject.clone(), attempt.place.clone()));
+            .remove(&Key::Pair(attempt.subject.clone(), attempt.source.clone()));
         drop(rows);
-        if let (Subject::Password(user), Place::Network(network)) = (&attempt.subject, &attempt.place) {
+        if let (Subject::Password(user), Source::Network(network)) = (&attempt.subject, &attempt.source) {
             self.note_known(user, *network, now_ms);
         }
     }
 
     /// Reports that the proof was not checked.
-    pub(crate) fn forgive(&self, attempt: &Attempt) {
+    pub(crate) fn discard(&self, attempt: &Attempt) {
         let mut rows = self.lock();
         for key in &attempt.keys {
             if let Some(clear_at) = rows.clear_at_ms.get(key) {
-                rows.clear_at_ms.replace(key, clear_at.saturating_sub(FORGIVE_EVERY_MS));
+                rows.clear_at_ms
+                    .replace(key, clear_at.saturating_sub(FAILURE_EXPIRY_MS));
             }
         }
     }
@@ -175,8 +182,8 @@ impl LoginLimiter {
 
 /// Time until one more failure is within the limit.
 fn wait_ms(clear_at_ms: u64, limit: u64, now_ms: u64) -> Option<u64> {
-    let held = clear_at_ms.saturating_sub(now_ms).saturating_add(FORGIVE_EVERY_MS);
-    let full = limit.saturating_mul(FORGIVE_EVERY_MS);
+    let held = clear_at_ms.saturating_sub(now_ms).saturating_add(FAILURE_EXPIRY_MS);
+    let full = limit.saturating_mul(FAILURE_EXPIRY_MS);
     held.checked_sub(full).filter(|wait| *wait > 0)
 }
 
@@ -234,8 +241,8 @@ mod tests {
 
     const NOW: u64 = 1_000_000;
 
-    fn network(n: u32) -> Place {
-        Place::Network(Some(Network::of(IpAddr::from(Ipv4Addr::from_bits(n)))))
+    fn network(n: u32) -> Source {
+        Source::Network(Some(Network::of(IpAddr::from(Ipv4Addr::from_bits(n)))))
     }
 
     fn password(user: &UserId) -> Subject {
@@ -243,9 +250,12 @@ mod tests {
     }
 
     /// Makes wrong guesses until the limiter refuses one; returns their number.
-    fn guess(login_limiter: &LoginLimiter, subject: &Subject, place: &Place, exists: bool) -> u64 {
+    fn guess(login_limiter: &LoginLimiter, subject: &Subject, source: &Source, exists: bool) -> u64 {
         let mut guesses = 0;
-        while login_limiter.begin(subject.clone(), place.clone(), exists, NOW).is_ok() {
+        while login_limiter
+            .begin(subject.clone(), source.clone(), exists, NOW)
+            .is_ok()
+        {
             guesses += 1;
         }
         guesses
@@ -264,7 +274,7 @@ mod tests {
                 .begin(subject.clone(), network(1), true, NOW)
                 .err()
                 .unwrap();
-            assert!(wait <= Duration::from_millis(FORGIVE_EVERY_MS));
+            assert!(wait <= Duration::from_millis(FAILURE_EXPIRY_MS));
             let later = NOW + u64::try_from(wait.as_millis()).unwrap();
             assert!(
                 login_limiter
@@ -284,7 +294,7 @@ mod tests {
         assert!(login_limiter.begin(alice.clone(), network(2), true, NOW).is_ok());
         assert!(
             login_limiter
-                .begin(alice, Place::Device("PHONE".into()), true, NOW)
+                .begin(alice, Source::Device("PHONE".into()), true, NOW)
                 .is_ok()
         );
         assert!(
@@ -337,7 +347,7 @@ mod tests {
         assert!(login_limiter.begin(alice.clone(), network(1), true, NOW).is_ok());
         assert!(
             login_limiter
-                .begin(alice.clone(), Place::Device("PHONE".into()), true, NOW)
+                .begin(alice.clone(), Source::Device("PHONE".into()), true, NOW)
                 .is_ok()
         );
         let bob = password(user_id!("@bob:x"));
@@ -366,7 +376,7 @@ mod tests {
     fn expired_rows_are_removed() {
         let login_limiter = LoginLimiter::default();
         for n in 0..10_000 {
-            let now = NOW + u64::from(n) * FORGIVE_EVERY_MS;
+            let now = NOW + u64::from(n) * FAILURE_EXPIRY_MS;
             let _ = login_limiter
                 .begin(Subject::RegistrationToken, network(n), true, now)
                 .unwrap();

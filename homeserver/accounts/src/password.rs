@@ -36,7 +36,7 @@ pub enum PasswordCost {
 
 /// The client class that a hash is computed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum For {
+pub(crate) enum ClientClass {
     /// An unauthenticated client, from this network.
     Stranger(Option<Network>),
     /// The operator, a signed-in device, or a user who logged in from this network before. Unauthenticated clients can't
@@ -79,10 +79,10 @@ impl Passwords {
     }
 
     /// Hashes a password; returns the PHC string to store.
-    pub(crate) async fn hash(&self, password: &str, whom: For) -> Result<String, AccountsUnavailable> {
+    pub(crate) async fn hash(&self, password: &str, class: ClientClass) -> Result<String, AccountsUnavailable> {
         let password = password.to_owned();
         let cost = self.cost;
-        self.work(whom, move |memory| {
+        self.work(class, move |memory| {
             let mut salt = [0_u8; 16];
             rand::fill(&mut salt);
             let hash = hash_with(cost, password.as_bytes(), &salt, memory);
@@ -98,11 +98,11 @@ impl Passwords {
         &self,
         password: &str,
         stored: Option<String>,
-        whom: For,
+        class: ClientClass,
     ) -> Result<bool, AccountsUnavailable> {
         let password = password.to_owned();
         let cost = self.cost;
-        self.work(whom, move |memory| match stored {
+        self.work(class, move |memory| match stored {
             Some(stored) => matches(password.as_bytes(), &stored, memory).unwrap_or(false),
             None => {
                 let _ = hash_with(cost, password.as_bytes(), &[0; 16], memory);
@@ -114,14 +114,14 @@ impl Passwords {
 
     async fn work<T: Send + 'static>(
         &self,
-        whom: For,
+        class: ClientClass,
         job: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, AccountsUnavailable> {
-        let (queue, network) = match whom {
-            For::Stranger(network) => (&self.strangers, network),
-            For::Known(network) => (&self.known, network),
+        let (queue, network) = match class {
+            ClientClass::Stranger(network) => (&self.strangers, network),
+            ClientClass::Known(network) => (&self.known, network),
         };
-        let place = queue.try_take(&network, 1).map_err(|_| AccountsUnavailable::Busy)?;
+        let slot = queue.try_take(&network, 1).map_err(|_| AccountsUnavailable::Busy)?;
         let permit = tokio::time::timeout(WAIT, Arc::clone(&self.permits).acquire_owned())
             .await
             .map_err(|_| AccountsUnavailable::Busy)?
@@ -129,7 +129,7 @@ impl Passwords {
         let (reply, outcome) = oneshot::channel();
         let job = move |memory: &mut Memory| {
             let outcome = job(memory);
-            drop((permit, place));
+            drop((permit, slot));
             // The receiver is gone if the client has disconnected.
             let _ = reply.send(outcome);
         };
@@ -224,37 +224,42 @@ mod tests {
     async fn a_password_matches_only_its_own_hash() {
         for cost in [PasswordCost::Standard, PasswordCost::Minimal] {
             let passwords = Passwords::new(cost);
-            let hash = passwords.hash("correct horse", STRANGER).await.unwrap();
+            let hash = passwords.hash("correct horse", UNAUTHENTICATED).await.unwrap();
             assert!(hash.starts_with("$argon2id$v=19$"), "{hash}");
-            let verify = async |password| passwords.verify(password, Some(hash.clone()), STRANGER).await.unwrap();
+            let verify = async |password| {
+                passwords
+                    .verify(password, Some(hash.clone()), UNAUTHENTICATED)
+                    .await
+                    .unwrap()
+            };
             assert!(verify("correct horse").await);
             assert!(!verify("correct horsf").await);
             assert_ne!(
                 hash,
-                passwords.hash("correct horse", STRANGER).await.unwrap(),
+                passwords.hash("correct horse", UNAUTHENTICATED).await.unwrap(),
                 "each hash has a new salt"
             );
         }
         let passwords = Passwords::new(PasswordCost::Minimal);
-        assert!(!passwords.verify("x", None, STRANGER).await.unwrap());
+        assert!(!passwords.verify("x", None, UNAUTHENTICATED).await.unwrap());
         assert!(
             !passwords
-                .verify("x", Some("no hash".to_owned()), STRANGER)
+                .verify("x", Some("no hash".to_owned()), UNAUTHENTICATED)
                 .await
                 .unwrap()
         );
     }
 
-    const STRANGER: For = For::Stranger(None);
+    const UNAUTHENTICATED: ClientClass = ClientClass::Stranger(None);
 
-    fn network(n: u32) -> For {
-        For::Stranger(Some(Network::of(IpAddr::from(Ipv4Addr::from_bits(n)))))
+    fn network(n: u32) -> ClientClass {
+        ClientClass::Stranger(Some(Network::of(IpAddr::from(Ipv4Addr::from_bits(n)))))
     }
 
     /// A request whose hash lasts until the returned sender is dropped.
     fn request(
         passwords: &Arc<Passwords>,
-        whom: For,
+        class: ClientClass,
     ) -> (
         tokio::task::JoinHandle<Result<(), AccountsUnavailable>>,
         mpsc::Sender<()>,
@@ -263,7 +268,7 @@ mod tests {
         let passwords = Arc::clone(passwords);
         let request = tokio::spawn(async move {
             passwords
-                .work(whom, move |_| {
+                .work(class, move |_| {
                     let _ = ended.recv();
                 })
                 .await
@@ -316,7 +321,7 @@ mod tests {
         }
         let refused = passwords.verify("x", None, network(u32::MAX)).await;
         assert!(matches!(refused, Err(AccountsUnavailable::Busy)));
-        let known = request(&passwords, For::Known(None));
+        let known = request(&passwords, ClientClass::Known(None));
         while passwords.known.total().usage().used == 0 {
             tokio::task::yield_now().await;
         }

@@ -7,8 +7,8 @@ use weft_wire::limits::MAX_PASSWORD_BYTES;
 
 use crate::{
     Accounts, AccountsUnavailable, Network, Session,
-    login_limiter::{Place, Subject},
-    password::For,
+    login_limiter::{Source, Subject},
+    password::ClientClass,
 };
 
 /// The reason why a proof was not accepted.
@@ -49,8 +49,8 @@ impl Accounts {
         password: &str,
         network: Option<Network>,
     ) -> Result<(), ProofError> {
-        let place = Place::Device(session.device_id.clone());
-        self.check_password(&session.user_id, password, (place, network))
+        let source = Source::Device(session.device_id.clone());
+        self.check_password(&session.user_id, password, (source, network))
             .await?;
         self.note_network(&session.user_id, network);
         Ok(())
@@ -78,7 +78,7 @@ impl Accounts {
         };
         let (login_limiter, now) = (&self.inner.login_limiter, self.now_ms());
         let attempt = login_limiter
-            .begin(subject, Place::Network(network), true, now)
+            .begin(subject, Source::Network(network), true, now)
             .map_err(|retry_after| ProofError::Throttled { retry_after })?;
         if is_right() {
             login_limiter.succeeded(&attempt, now);
@@ -93,23 +93,23 @@ impl Accounts {
         &self,
         user: &UserId,
         password: &str,
-        (place, network): (Place, Option<Network>),
+        (source, network): (Source, Option<Network>),
     ) -> Result<Option<String>, ProofError> {
         let row = self.user_row(user).await?.filter(|row| !row.deactivated);
         let (login_limiter, now) = (&self.inner.login_limiter, self.now_ms());
         let attempt = login_limiter
-            .begin(Subject::Password(user.to_owned()), place, row.is_some(), now)
+            .begin(Subject::Password(user.to_owned()), source, row.is_some(), now)
             .map_err(|retry_after| ProofError::Throttled { retry_after })?;
         if password.len() > MAX_PASSWORD_BYTES {
             return Err(ProofError::Denied);
         }
         let stored = row.and_then(|row| row.password);
-        let whom = if attempt.known {
-            For::Known(network)
+        let class = if attempt.known {
+            ClientClass::Known(network)
         } else {
-            For::Stranger(network)
+            ClientClass::Stranger(network)
         };
-        match self.inner.passwords.verify(password, stored.clone(), whom).await {
+        match self.inner.passwords.verify(password, stored.clone(), class).await {
             Ok(true) => {
                 login_limiter.succeeded(&attempt, now);
                 Ok(stored)
@@ -119,7 +119,7 @@ impl Accounts {
                 Err(ProofError::Denied)
             }
             Err(error) => {
-                login_limiter.forgive(&attempt);
+                login_limiter.discard(&attempt);
                 Err(error.into())
             }
         }

@@ -10,7 +10,7 @@ use weft_store::{
 
 use crate::{
     ATTEMPTS, Accounts, AccountsUnavailable, NewSession,
-    sessions::{Minted, delete_pair},
+    sessions::{NewTokens, delete_pair},
     token,
 };
 
@@ -48,24 +48,24 @@ impl Accounts {
             let before = device.ok_or(RefreshError::Unknown)?;
             let (current, ended) = successors(&before, &hash).ok_or(RefreshError::Unknown)?;
 
-            let minted = Minted::new(true, before.sign_in, self.now_ms());
+            let tokens = NewTokens::new(true, before.sign_in, self.now_ms());
             let mut batch = Batch::new();
             batch.require(&DEVICES, &key, Some(&before));
             if let Some(ended) = &ended {
                 delete_pair(&mut batch, ended);
             }
-            minted.put(&mut batch, &row.user, &row.device, true);
+            tokens.put(&mut batch, &row.user, &row.device, true);
             batch.put(
                 &DEVICES,
                 &key,
                 &DeviceRow {
                     current,
-                    next: Some(minted.pair()),
+                    next: Some(tokens.pair()),
                     ..before.clone()
                 },
             );
             match self.store().commit(batch).await {
-                Ok(()) => return Ok(minted.into_session(&row.user, &row.device)),
+                Ok(()) => return Ok(tokens.into_session(&row.user, &row.device)),
                 Err(CommitError::Fence { .. }) => {}
                 Err(error) => return Err(AccountsUnavailable::from(error).into()),
             }

@@ -1,4 +1,4 @@
-//! Sessions: a device with an access token. Creation, authentication by token, logout.
+//! Sessions: a device with an access token. Creation, authentication by token, logout. Must not store tokens in the clear.
 
 use std::time::Duration;
 
@@ -98,14 +98,14 @@ pub enum AuthError {
 }
 
 /// New tokens and their rows, not committed yet.
-pub(crate) struct Minted {
+pub(crate) struct NewTokens {
     access: Token,
     refresh: Option<Token>,
     expires_at: Option<u64>,
     sign_in: u64,
 }
 
-impl Minted {
+impl NewTokens {
     pub(crate) fn new(refreshable: bool, sign_in: u64, now_ms: u64) -> Self {
         let lifetime = u64::try_from(ACCESS_TOKEN_LIFETIME.as_millis()).unwrap_or(u64::MAX);
         Self {
@@ -221,20 +221,20 @@ impl Accounts {
             // A concurrent deactivation must make this commit fail.
             batch.require(&USERS, &(user,), Some(&account));
             batch.require(&DEVICES, &(user, &id), before.as_ref());
-            let minted = Minted::new(device.refreshable, new_sign_in(), self.now_ms());
+            let tokens = NewTokens::new(device.refreshable, new_sign_in(), self.now_ms());
             let row = DeviceRow {
                 display_name: before
                     .and_then(|before| before.display_name)
                     .or_else(|| device.display_name.clone()),
                 created_at: self.now_ms(),
-                sign_in: minted.sign_in,
-                current: minted.pair(),
+                sign_in: tokens.sign_in,
+                current: tokens.pair(),
                 next: None,
             };
             batch.put(&DEVICES, &(user, &id), &row);
-            minted.put(&mut batch, user, &id, false);
+            tokens.put(&mut batch, user, &id, false);
             match self.store().commit(batch).await {
-                Ok(()) => return Ok(Some(minted.into_session(user, &id))),
+                Ok(()) => return Ok(Some(tokens.into_session(user, &id))),
                 Err(CommitError::Fence { .. }) => {}
                 Err(error) => return Err(AccountsUnavailable::from(error).into()),
             }

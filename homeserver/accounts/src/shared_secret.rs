@@ -1,7 +1,7 @@
 //! Registration with a shared secret, in the form of Synapse's admin scripts (`/_synapse/admin/v1/register`).
 //!
 //! The caller proves knowledge of the secret by an HMAC over a nonce of this server and the new account. It is HMAC-SHA1
-//! because those scripts send it; SHA-1's collisions do not weaken HMAC.
+//! because those scripts send it; SHA-1's collisions do not weaken HMAC. Must not create accounts.
 
 use std::{
     collections::HashMap,
@@ -121,8 +121,8 @@ impl SharedSecret {
             Some(admin),
             claim.user_type,
         ];
-        for (place, field) in fields.into_iter().flatten().enumerate() {
-            if place > 0 {
+        for (index, field) in fields.into_iter().flatten().enumerate() {
+            if index > 0 {
                 mac.update(&[0]);
             }
             mac.update(field.as_bytes());

@@ -302,16 +302,16 @@ async fn a_waiting_session_survives_a_refresh_and_ends_with_its_login() {
     let second = accounts.refresh(&second.refresh_token.unwrap()).await.unwrap();
     let successor_of_successor = accounts.authenticate(&second.access_token).await.unwrap();
     assert!(successor_of_successor.is_same_sign_in(&successor));
-    let anew = accounts.begin_session(&alice, device()).await.unwrap();
-    let anew = accounts.authenticate(&anew.access_token).await.unwrap();
-    assert!(!anew.is_same_sign_in(&successor_of_successor));
+    let next_login = accounts.begin_session(&alice, device()).await.unwrap();
+    let next_login = accounts.authenticate(&next_login.access_token).await.unwrap();
+    assert!(!next_login.is_same_sign_in(&successor_of_successor));
     assert!(matches!(
         accounts.recheck(&successor_of_successor).await,
         Err(AuthError::Unknown)
     ));
-    accounts.recheck(&anew).await.unwrap();
+    accounts.recheck(&next_login).await.unwrap();
     accounts.logout(&alice, "PHONE".into()).await.unwrap();
-    assert!(matches!(accounts.recheck(&anew).await, Err(AuthError::Unknown)));
+    assert!(matches!(accounts.recheck(&next_login).await, Err(AuthError::Unknown)));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! Output and format of the log. The callers are responsible for the content: fields, and never tokens, keys or text of a
-//! document.
+//! document. Must not panic if standard error is closed.
 
 use std::io::{self, Write};
 

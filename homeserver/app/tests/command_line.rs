@@ -391,8 +391,13 @@ fn a_new_signing_key_keeps_the_old_one_as_expired() {
     );
 
     let _served = Served::start(&file);
-    let meanwhile = rotate();
-    assert_eq!(meanwhile.status.code(), Some(UNAVAILABLE), "{}", output_of(&meanwhile));
+    let while_running = rotate();
+    assert_eq!(
+        while_running.status.code(),
+        Some(UNAVAILABLE),
+        "{}",
+        output_of(&while_running)
+    );
 }
 
 /// GET on a new connection; returns the whole response.

@@ -63,9 +63,9 @@ fn accounts_are_created_while_no_server_runs() {
     );
 
     let _served = Served::start(&file);
-    let meanwhile = weft(&["keys", "rotate", "--config", file.to_str().unwrap()]);
-    assert_eq!(meanwhile.status.code(), Some(UNAVAILABLE));
-    assert!(output_of(&meanwhile).contains("is in use: another weft runs with this data_dir"));
+    let while_running = weft(&["keys", "rotate", "--config", file.to_str().unwrap()]);
+    assert_eq!(while_running.status.code(), Some(UNAVAILABLE));
+    assert!(output_of(&while_running).contains("is in use: another weft runs with this data_dir"));
 }
 
 /// The commands have the same effect with a running server and with the store opened by the command.
