@@ -27,7 +27,7 @@ pub(super) struct Context<'a> {
     document: ImDocument<String>,
     path: Option<&'a Path>,
     variables: &'a BTreeMap<String, String>,
-    asked_variables: RefCell<BTreeSet<String>>,
+    read_variables: RefCell<BTreeSet<String>>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Fields<'a> {
     table: Option<&'a dyn TableLike>,
     /// Whether variables can override these settings.
     overridable: bool,
-    asked: BTreeSet<String>,
+    read_names: BTreeSet<String>,
 }
 
 impl<'a> Context<'a> {
@@ -69,7 +69,7 @@ impl<'a> Context<'a> {
             document,
             path,
             variables,
-            asked_variables: RefCell::default(),
+            read_variables: RefCell::default(),
             problems: RefCell::default(),
             warnings: RefCell::default(),
         })
@@ -83,20 +83,20 @@ impl<'a> Context<'a> {
             prefix: String::new(),
             table: Some(table),
             overridable: true,
-            asked: BTreeSet::new(),
+            read_names: BTreeSet::new(),
         }
     }
 
     /// Problems and warnings, in the order in which they were found. Unknown variables are only warnings, because
     /// container platforms set variables of their own.
     pub(super) fn into_reports(self) -> (Vec<Problem>, Vec<Problem>) {
-        let asked = self.asked_variables.into_inner();
+        let read_names = self.read_variables.into_inner();
         let mut warnings = self.warnings.into_inner();
         for name in self.variables.keys() {
-            if asked.contains(name) || OTHER_VARIABLES.contains(&name.as_str()) {
+            if read_names.contains(name) || OTHER_VARIABLES.contains(&name.as_str()) {
                 continue;
             }
-            let hint = suggestion(name, asked.iter().map(String::as_str));
+            let hint = suggestion(name, read_names.iter().map(String::as_str));
             let message = format!("there is no such setting{hint}");
             warnings.push(Problem {
                 origin: Origin::Variable(name.clone()),
@@ -125,7 +125,7 @@ impl<'a> Context<'a> {
 impl<'a> Fields<'a> {
     /// A table inside this one. It may be absent.
     pub(super) fn section(&mut self, name: &str) -> Fields<'a> {
-        self.asked.insert(name.to_owned());
+        self.read_names.insert(name.to_owned());
         let item = self.table.and_then(|table| table.get(name));
         let table = item.and_then(Item::as_table_like);
         if let (Some(item), None) = (item, table) {
@@ -141,13 +141,13 @@ impl<'a> Fields<'a> {
             prefix,
             table,
             overridable: self.overridable,
-            asked: BTreeSet::new(),
+            read_names: BTreeSet::new(),
         }
     }
 
     /// The tables of an array of tables, each with the line at which it begins.
     pub(super) fn tables(&mut self, name: &str) -> Vec<(Fields<'a>, Origin)> {
-        self.asked.insert(name.to_owned());
+        self.read_names.insert(name.to_owned());
         let Some(item) = self.table.and_then(|table| table.get(name)) else {
             return Vec::new();
         };
@@ -176,7 +176,7 @@ impl<'a> Fields<'a> {
                 prefix,
                 table: Some(table),
                 overridable: false,
-                asked: BTreeSet::new(),
+                read_names: BTreeSet::new(),
             };
             (fields, self.context.origin(position))
         };
@@ -330,22 +330,22 @@ impl<'a> Fields<'a> {
     /// Reports the settings in the file that were never read.
     pub(super) fn finish(self) {
         let Some(table) = self.table else { return };
-        for (name, item) in table.iter().filter(|(name, _)| !self.asked.contains(*name)) {
+        for (name, item) in table.iter().filter(|(name, _)| !self.read_names.contains(*name)) {
             let key_span = table.get_key_value(name).and_then(|(key, _)| key.span());
             let origin = self.context.origin(start(key_span.or_else(|| item.span())));
-            let hint = suggestion(name, self.asked.iter().map(String::as_str));
+            let hint = suggestion(name, self.read_names.iter().map(String::as_str));
             self.wrong(name, &origin, format!("there is no such setting{hint}"));
         }
     }
 
     fn variable(&mut self, name: &str) -> Option<(String, Origin)> {
-        self.asked.insert(name.to_owned());
+        self.read_names.insert(name.to_owned());
         if !self.overridable {
             return None;
         }
         let variable = variable_name(&format!("{}{name}", self.prefix));
         let text = self.context.variables.get(&variable).cloned();
-        self.context.asked_variables.borrow_mut().insert(variable.clone());
+        self.context.read_variables.borrow_mut().insert(variable.clone());
         Some((text?, Origin::Variable(variable)))
     }
 

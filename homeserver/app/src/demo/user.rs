@@ -67,13 +67,13 @@ impl DemoUser {
             "auth": { "type": "m.login.dummy" },
         });
         let registered: Registered = user
-            .ask(STEP, Method::POST, "/_matrix/client/v3/register", &body)
+            .request(STEP, Method::POST, "/_matrix/client/v3/register", &body)
             .await?;
         user.user_id = registered.user_id;
         user.token = registered.access_token;
         let path = format!("/_matrix/client/v3/profile/{}/displayname", escaped(&user.user_id));
         let _: Value = user
-            .ask(
+            .request(
                 "setting a display name",
                 Method::PUT,
                 &path,
@@ -92,7 +92,7 @@ impl DemoUser {
     pub(super) async fn create_document(&self, title: &str) -> Result<String, DemoError> {
         let body = json!({ "title": title, "kind": "text" });
         let created: Created = self
-            .ask("creating a document", Method::POST, "/_weft/client/v1/documents", &body)
+            .request("creating a document", Method::POST, "/_weft/client/v1/documents", &body)
             .await?;
         Ok(created.doc_id)
     }
@@ -105,7 +105,7 @@ impl DemoUser {
             escaped(user_id)
         );
         let _: Value = self
-            .ask("inviting", Method::PUT, &path, &json!({ "role": "editor" }))
+            .request("inviting", Method::PUT, &path, &json!({ "role": "editor" }))
             .await?;
         Ok(())
     }
@@ -114,18 +114,18 @@ impl DemoUser {
     pub(super) async fn accept(&self, document: &str) -> Result<(), DemoError> {
         const STEP: &str = "accepting the invitation";
         let join = format!("/_matrix/client/v3/join/{}", escaped(document));
-        let mut outcome: Result<Value, DemoError> = self.ask(STEP, Method::POST, &join, &json!({})).await;
+        let mut outcome: Result<Value, DemoError> = self.request(STEP, Method::POST, &join, &json!({})).await;
         for _ in 0..JOIN_ATTEMPTS {
             if outcome.is_ok() {
                 break;
             }
             tokio::time::sleep(JOIN_INTERVAL).await;
-            outcome = self.ask(STEP, Method::POST, &join, &json!({})).await;
+            outcome = self.request(STEP, Method::POST, &join, &json!({})).await;
         }
         outcome?;
         let path = format!("/_weft/client/v1/documents/{}", escaped(document));
         let _: Value = self
-            .ask("reading the document", Method::GET, &path, &Value::Null)
+            .request("reading the document", Method::GET, &path, &Value::Null)
             .await?;
         Ok(())
     }
@@ -140,7 +140,7 @@ impl DemoUser {
         )
     }
 
-    async fn ask<T: DeserializeOwned>(
+    async fn request<T: DeserializeOwned>(
         &self,
         step: &'static str,
         method: Method,

@@ -10,15 +10,15 @@ use weft_budget::Budgets;
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// Reports while the server runs. Never returns.
-pub(super) async fn report(budgets: Arc<Budgets>, mut asked: Signal) {
+pub(super) async fn report(budgets: Arc<Budgets>, mut requested: Signal) {
     loop {
-        let asked = tokio::select! {
-            signal = asked.recv() => signal.is_some(),
+        let requested = tokio::select! {
+            signal = requested.recv() => signal.is_some(),
             () = tokio::time::sleep(PERIOD) => false,
         };
         for usage in budgets.snapshot() {
             let (name, limit, used, peak, refused) = (usage.name, usage.limit, usage.used, usage.peak, usage.refused);
-            if asked {
+            if requested {
                 tracing::info!(name, limit, used, peak, refused, "budget");
             } else {
                 tracing::debug!(name, limit, used, peak, refused, "budget");
