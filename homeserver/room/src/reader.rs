@@ -1,7 +1,7 @@
 //! Read access to all rooms, from the store alone; reads do not start a room's worker.
 //!
 //! Reads return committed data; two calls may return data of two different moments. Must not decide who may see what is
-//! read, except in [`visibility`], and must not write.
+//! read, except in `visibility`, and must not write.
 
 mod content;
 mod events;

@@ -2,7 +2,7 @@
 //!
 //! A pure function of the events of a room: no store, no clock, no order of arrival. The rule is specified in "Two
 //! claims to the same clocks" in `spec/docs/admission.md`; change both or neither. [`graph`] holds the event graph and
-//! its queries, [`precedence`] compares two claims, and [`settle`] is the procedure.
+//! its queries, [`precedence`] compares two claims, and [`mod@settle`] is the procedure.
 
 pub(crate) mod graph;
 mod positions;
