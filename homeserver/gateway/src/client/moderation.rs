@@ -98,16 +98,16 @@ async fn has_same_content(
     (inviter, invitee): (&UserId, &UserId),
     content: &Map<String, Value>,
 ) -> ApiResult<bool> {
-    let standing = rooms
+    let existing = rooms
         .reader()
         .state_event(room, "m.room.member", invitee.as_str())
         .await?;
-    let Some(standing) = standing.filter(|event| event.sender() == inviter) else {
+    let Some(existing) = existing.filter(|event| event.sender() == inviter) else {
         return Ok(false);
     };
-    let mut said: Map<String, Value> = standing.content_as().unwrap_or_default();
-    let membership = said.remove("membership");
-    Ok(membership == Some(json!("invite")) && said == *content)
+    let mut current: Map<String, Value> = existing.content_as().unwrap_or_default();
+    let membership = current.remove("membership");
+    Ok(membership == Some(json!("invite")) && current == *content)
 }
 
 async fn set_membership(

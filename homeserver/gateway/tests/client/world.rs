@@ -35,9 +35,9 @@ use weft_room::{
 use weft_store::{Store, memory::MemoryDisk};
 
 /// Sends nothing to other servers.
-struct NoRecipients;
+struct Noop;
 
-impl EduSink for NoRecipients {
+impl EduSink for Noop {
     fn send(&self, _: &RoomId, _: &[OwnedServerName], _: &'static str, _: Value, _: Option<String>) {}
 }
 
@@ -229,15 +229,10 @@ impl World {
             store.clone(),
             fanout.clone(),
             Arc::clone(&membership_view),
-            Arc::new(NoRecipients),
+            Arc::new(Noop),
             Arc::new(SystemClock),
         );
-        let presence = Presence::new(
-            name.clone(),
-            membership_view,
-            Arc::new(NoRecipients),
-            Arc::new(SystemClock),
-        );
+        let presence = Presence::new(name.clone(), membership_view, Arc::new(Noop), Arc::new(SystemClock));
         let asked = Arc::new(Asked::default());
         let settings = ClientSettings {
             server_name: name,

@@ -29,9 +29,9 @@ use weft_wire::document::DocumentKind;
 pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Sends nothing to other servers.
-struct NoRecipients;
+struct Noop;
 
-impl EduSink for NoRecipients {
+impl EduSink for Noop {
     fn send(&self, _: &RoomId, _: &[OwnedServerName], _: &'static str, _: serde_json::Value, _: Option<String>) {}
 }
 
@@ -106,7 +106,7 @@ impl World {
         let awareness = Awareness::new(
             fanout.clone(),
             Arc::clone(&membership_view),
-            Arc::new(NoRecipients),
+            Arc::new(Noop),
             Arc::new(SystemClock),
         );
         let live = router(LivePorts {

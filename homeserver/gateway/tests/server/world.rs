@@ -58,10 +58,10 @@ impl Identity for Name {
 }
 
 /// Queues nothing for other servers.
-struct NoRecipients;
+struct Noop;
 
 #[async_trait]
-impl OutboxStore for NoRecipients {
+impl OutboxStore for Noop {
     async fn pending(&self, _: &ServerName, _: u64, _: usize) -> Result<Vec<Row>, OutboxError> {
         Ok(Vec::new())
     }
@@ -207,7 +207,7 @@ impl World {
             events,
             transactions: Arc::new(Transactions::new()),
             intake: Arc::new(Into(rooms.clone())),
-            sender: Sender::start(SenderConfig::default(), Arc::new(client), Arc::new(NoRecipients), clock),
+            sender: Sender::start(SenderConfig::default(), Arc::new(client), Arc::new(Noop), clock),
             event_bytes,
         });
         Self {
