@@ -39,7 +39,7 @@ const TABLES: &[Table] = &[
     Table {
         path: FIELD,
         letter: 'B',
-        numbers: &[(2, 19)],
+        numbers: &[(1, 19)],
     },
 ];
 /// The beginnings of rows without a test.

@@ -242,7 +242,9 @@ fn judged(whole: &Update, parts: &[Update], max: usize) -> &'static str {
             return "not_admitted";
         };
         for (client, (_, end)) in ranges {
-            known_clients.clients.insert(client, (end, "@alice:alpha.example".to_owned()));
+            known_clients
+                .clients
+                .insert(client, (end, "@alice:alpha.example".to_owned()));
         }
     }
     "valid"
