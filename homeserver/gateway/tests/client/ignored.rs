@@ -33,8 +33,8 @@ async fn messages_of_ignored_users_are_not_sent_but_their_state_events_are() {
         .await;
     let last = world.send_text(&room, &alice, "last").await;
     for since in [Some(since.as_str()), None] {
-        let told = world.sync(&alice, since, "").await;
-        let shown = ids(&told["rooms"]["join"][&room]["timeline"]["events"]);
+        let synced = world.sync(&alice, since, "").await;
+        let shown = ids(&synced["rooms"]["join"][&room]["timeline"]["events"]);
         assert!(shown.contains(&topic) && shown.contains(&last), "{since:?} {shown:?}");
         assert!(!shown.contains(&annoying), "{since:?} {shown:?}");
     }
@@ -43,8 +43,11 @@ async fn messages_of_ignored_users_are_not_sent_but_their_state_events_are() {
         "messages?dir=f&limit=50".to_owned(),
         format!("context/{own}?limit=20"),
     ] {
-        let told = world.get(&format!("{base}/{path}"), &alice).await.to_string();
-        assert!(told.contains(&topic) && !told.contains(&annoying), "{path}: {told}");
+        let synced = world.get(&format!("{base}/{path}"), &alice).await.to_string();
+        assert!(
+            synced.contains(&topic) && !synced.contains(&annoying),
+            "{path}: {synced}"
+        );
     }
     let relations = world
         .get(&format!("/_matrix/client/v1/rooms/{room}/relations/{own}"), &alice)
@@ -57,8 +60,8 @@ async fn messages_of_ignored_users_are_not_sent_but_their_state_events_are() {
         .await;
     assert_eq!(relations["chunk"][0]["event_id"], reaction);
     ignore(&world, &alice, &[]).await;
-    let told = world.sync(&alice, Some(&since), "").await;
-    assert!(ids(&told["rooms"]["join"][&room]["timeline"]["events"]).contains(&annoying));
+    let synced = world.sync(&alice, Some(&since), "").await;
+    assert!(ids(&synced["rooms"]["join"][&room]["timeline"]["events"]).contains(&annoying));
 }
 
 #[tokio::test]
@@ -74,8 +77,8 @@ async fn invitations_of_ignored_users_are_hidden_until_they_are_unignored() {
     assert!(ignored["rooms"].get("invite").is_none(), "{ignored}");
     assert!(world.sync(&alice, None, "").await["rooms"].get("invite").is_none());
     ignore(&world, &alice, &[]).await;
-    let told = world.sync(&alice, ignored["next_batch"].as_str(), "").await;
-    assert!(told["rooms"]["invite"].get(&room).is_some(), "{told}");
+    let synced = world.sync(&alice, ignored["next_batch"].as_str(), "").await;
+    assert!(synced["rooms"]["invite"].get(&room).is_some(), "{synced}");
 }
 
 /// W3: a room that was forgotten on one device leaves the lists of the others, once.
@@ -98,18 +101,18 @@ async fn a_forgotten_room_is_sent_as_left_to_other_devices() {
             world.ok("POST", &format!("{base}/{action}"), &bob, json!({})).await;
         }
         world.send_text(&room, &alice, "later").await;
-        let told = world.sync(&bob, since, "").await;
-        let left = &told["rooms"]["leave"][&room];
+        let synced = world.sync(&bob, since, "").await;
+        let left = &synced["rooms"]["leave"][&room];
         assert_eq!(
             kinds(&left["timeline"]["events"]).last(),
             Some(&"m.room.member"),
-            "{declines}: {told}"
+            "{declines}: {synced}"
         );
         assert!(!left.to_string().contains("later"));
-        let next = world.sync(&bob, told["next_batch"].as_str(), "").await;
+        let next = world.sync(&bob, synced["next_batch"].as_str(), "").await;
         assert!(next.get("rooms").is_none(), "{next}");
         let include = "filter=%7B%22room%22%3A%7B%22include_leave%22%3Atrue%7D%7D";
-        let anew = world.sync(&bob, None, include).await;
-        assert!(anew["rooms"]["leave"].get(&room).is_none(), "{anew}");
+        let initial = world.sync(&bob, None, include).await;
+        assert!(initial["rooms"]["leave"].get(&room).is_none(), "{initial}");
     }
 }

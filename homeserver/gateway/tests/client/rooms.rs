@@ -326,7 +326,7 @@ async fn a_thread_can_be_read_by_its_root() {
     let root = world.send_text(&room, &alice, "root").await;
     let mut answers = Vec::new();
     for n in 0..5 {
-        world.send_text(&room, &alice, "beside").await;
+        world.send_text(&room, &alice, "unrelated").await;
         let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/answer{n}");
         let relates = json!({"rel_type": "m.thread", "event_id": root});
         let content = json!({"msgtype": "m.text", "body": "answer", "m.relates_to": relates});
@@ -378,7 +378,7 @@ async fn threads_are_listed_by_their_newest_reply() {
     // The last one has no thread, only an edit. The first one has replies before and after the others.
     for (who, root) in [(&alice, 0), (&bob, 1), (&alice, 2), (&alice, 0)] {
         answer(who, &roots[root], "m.thread").await;
-        world.send_text(&room, &alice, "beside").await;
+        world.send_text(&room, &alice, "unrelated").await;
     }
     answer(&alice, &roots[3], "m.replace").await;
     answer(&alice, "$nowhere", "m.thread").await;
@@ -422,11 +422,11 @@ async fn a_missing_body_counts_as_an_empty_object() {
         .await;
     let knockable = json!({"initial_state": [{"type": "m.room.join_rules", "content": {"join_rule": "knock"}}]});
     let knockable = world.room(&alice, knockable).await;
-    let said = world.send_text(&room, &alice, "hello").await;
+    let message_id = world.send_text(&room, &alice, "hello").await;
     let in_room = |what: &str| format!("/_matrix/client/v3/rooms/{room}/{what}");
     for path in [
         in_room("join"),
-        in_room(&format!("receipt/m.read/{said}")),
+        in_room(&format!("receipt/m.read/{message_id}")),
         in_room("read_markers"),
         in_room("leave"),
         in_room("forget"),
@@ -442,7 +442,7 @@ async fn a_missing_body_counts_as_an_empty_object() {
         // No body at all, not even `{}`.
         world.ok("POST", &path, &bob, Value::Null).await;
     }
-    let put = format!("/_matrix/client/v3/rooms/{room}/redact/{said}/r");
+    let put = format!("/_matrix/client/v3/rooms/{room}/redact/{message_id}/r");
     world.ok("PUT", &put, &alice, Value::Null).await;
     world
         .ok("POST", "/_matrix/client/v3/logout/all", &alice, Value::Null)
@@ -566,9 +566,9 @@ async fn the_public_directory_follows_every_change() {
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let list = async |filter: Value| {
         let body = json!({"filter": filter});
-        let told = world.ok("POST", "/_matrix/client/v3/publicRooms", &alice, body).await;
-        let chunk = told["chunk"].as_array().unwrap().clone();
-        assert_eq!(told["total_room_count_estimate"], chunk.len());
+        let synced = world.ok("POST", "/_matrix/client/v3/publicRooms", &alice, body).await;
+        let chunk = synced["chunk"].as_array().unwrap().clone();
+        assert_eq!(synced["total_room_count_estimate"], chunk.len());
         chunk
     };
     let names = async |filter: Value| {
@@ -634,9 +634,9 @@ async fn messages_are_paginated_in_both_directions() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({})).await;
-    let mut said = Vec::new();
+    let mut message_id = Vec::new();
     for n in 0..25 {
-        said.push(world.send_text(&room, &alice, &n.to_string()).await);
+        message_id.push(world.send_text(&room, &alice, &n.to_string()).await);
     }
     let filter = "filter=%7B%22types%22%3A%5B%22m.room.message%22%5D%7D";
     let base = format!("/_matrix/client/v3/rooms/{room}/messages?limit=10&{filter}");
@@ -652,9 +652,9 @@ async fn messages_are_paginated_in_both_directions() {
         if dir == "b" {
             read.reverse();
         }
-        assert_eq!(read, said, "{dir}");
+        assert_eq!(read, message_id, "{dir}");
     }
-    let middle = &said[12];
+    let middle = &message_id[12];
     let around = world
         .get(
             &format!("/_matrix/client/v3/rooms/{room}/context/{middle}?limit=4"),
@@ -662,12 +662,18 @@ async fn messages_are_paginated_in_both_directions() {
         )
         .await;
     assert_eq!(around["event"]["event_id"], json!(middle));
-    assert_eq!(ids(&around["events_before"]), [said[11].clone(), said[10].clone()]);
-    assert_eq!(ids(&around["events_after"]), [said[13].clone(), said[14].clone()]);
+    assert_eq!(
+        ids(&around["events_before"]),
+        [message_id[11].clone(), message_id[10].clone()]
+    );
+    assert_eq!(
+        ids(&around["events_after"]),
+        [message_id[13].clone(), message_id[14].clone()]
+    );
     let on = format!("{base}&dir=f&from={}&to={}", around["end"].as_str().unwrap(), "t999999");
-    assert_eq!(ids(&world.get(&on, &alice).await["chunk"])[0], said[15]);
+    assert_eq!(ids(&world.get(&on, &alice).await["chunk"])[0], message_id[15]);
     let back = format!("{base}&dir=b&from={}", around["start"].as_str().unwrap());
-    assert_eq!(ids(&world.get(&back, &alice).await["chunk"])[0], said[9]);
+    assert_eq!(ids(&world.get(&back, &alice).await["chunk"])[0], message_id[9]);
 }
 
 #[tokio::test]
@@ -742,36 +748,36 @@ async fn unsigned_data_for_a_departed_user_has_no_later_changes() {
     let room = world.room(&alice, json!({})).await;
     let base = format!("/_matrix/client/v3/rooms/{room}");
     world.invite_and_join(&room, &alice, &bob).await;
-    let said = world.send_text(&room, &alice, "before").await;
+    let message_id = world.send_text(&room, &alice, "before").await;
     world.ok("POST", &format!("{base}/leave"), &bob, json!({})).await;
     let member = json!({"membership": "join", "displayname": "Later Name"});
     world
         .set_state(&room, &alice, "m.room.member", alice.user.as_str(), member)
         .await;
-    let redact = format!("{base}/redact/{said}/1");
+    let redact = format!("{base}/redact/{message_id}/1");
     world
         .ok("PUT", &redact, &alice, json!({"reason": "a later reason"}))
         .await;
     let lazy = encoded(&json!({"lazy_load_members": true}));
     for path in [
         format!("messages?dir=b&limit=100&filter={lazy}"),
-        format!("context/{said}?limit=50&filter={lazy}"),
-        format!("context/{said}?limit=50"),
-        format!("event/{said}"),
+        format!("context/{message_id}?limit=50&filter={lazy}"),
+        format!("context/{message_id}?limit=50"),
+        format!("event/{message_id}"),
         "members".to_owned(),
         "state".to_owned(),
     ] {
-        let told = world.get(&format!("{base}/{path}"), &bob).await.to_string();
+        let synced = world.get(&format!("{base}/{path}"), &bob).await.to_string();
         assert!(
-            !told.contains("Later Name") && !told.contains("a later reason"),
-            "{path}: {told}"
+            !synced.contains("Later Name") && !synced.contains("a later reason"),
+            "{path}: {synced}"
         );
     }
-    let event = world.get(&format!("{base}/event/{said}"), &bob).await;
+    let event = world.get(&format!("{base}/event/{message_id}"), &bob).await;
     assert_eq!(event["unsigned"]["redacted_because"]["type"], "m.room.redaction");
-    let told = world.get(&format!("{base}/event/{said}"), &alice).await;
+    let synced = world.get(&format!("{base}/event/{message_id}"), &alice).await;
     assert_eq!(
-        told["unsigned"]["redacted_because"]["content"]["reason"],
+        synced["unsigned"]["redacted_because"]["content"]["reason"],
         "a later reason"
     );
     // Events after the departure don't change what the user may read.
@@ -789,7 +795,7 @@ async fn unsigned_data_for_a_departed_user_has_no_later_changes() {
         assert_eq!(hidden.0, 404, "{action}");
         if action != "invite" {
             let read = ids(&world.get(&format!("{base}/messages?dir=b&limit=100"), &bob).await["chunk"]);
-            assert!(read.contains(&said) && !read.contains(&secret), "{action}");
+            assert!(read.contains(&message_id) && !read.contains(&secret), "{action}");
         }
     }
 }

@@ -143,10 +143,10 @@ async fn other_devices_and_users_continue_to_wait() {
     );
     let (hers, his) = (waiting_sync(&world, &desk).await, waiting_sync(&world, &bob).await);
     end_session(&world, "sign-out", &phone, &desk).await;
-    let said = world.send_text(&room, &bob, "news").await;
+    let message_id = world.send_text(&room, &bob, "news").await;
     for waiting in [hers, his] {
         let (status, answer) = waiting.await.unwrap();
         let events = &answer["rooms"]["join"][&room]["timeline"]["events"];
-        assert_eq!((status, &events[0]["event_id"]), (200, &json!(said)), "{answer}");
+        assert_eq!((status, &events[0]["event_id"]), (200, &json!(message_id)), "{answer}");
     }
 }

@@ -24,14 +24,14 @@ async fn an_initial_sync_has_state_and_timeline_and_the_next_one_the_changes() {
     }
     let limit = encoded(&json!({"room": {"timeline": {"limit": 4}}}));
     let first = world.sync(&alice, None, &format!("filter={limit}")).await;
-    let told = &first["rooms"]["join"][&room];
-    assert_eq!(told["timeline"]["events"].as_array().unwrap().len(), 4);
-    assert_eq!(told["timeline"]["limited"], json!(true));
-    assert!(kinds(&told["state"]["events"]).contains(&"m.room.create"));
-    assert_eq!(told["summary"]["m.joined_member_count"], 1);
+    let synced = &first["rooms"]["join"][&room];
+    assert_eq!(synced["timeline"]["events"].as_array().unwrap().len(), 4);
+    assert_eq!(synced["timeline"]["limited"], json!(true));
+    assert!(kinds(&synced["state"]["events"]).contains(&"m.room.create"));
+    assert_eq!(synced["summary"]["m.joined_member_count"], 1);
     let back = format!(
         "/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=1&from={}",
-        told["timeline"]["prev_batch"].as_str().unwrap()
+        synced["timeline"]["prev_batch"].as_str().unwrap()
     );
     assert_eq!(world.get(&back, &alice).await["chunk"][0]["content"]["body"], "25");
 
@@ -41,15 +41,15 @@ async fn an_initial_sync_has_state_and_timeline_and_the_next_one_the_changes() {
         nothing.get("rooms").is_none() && nothing["next_batch"].as_str() == Some(since),
         "{nothing}"
     );
-    let said = world.send_text(&room, &alice, "new").await;
+    let message_id = world.send_text(&room, &alice, "new").await;
     let next = world.sync(&alice, Some(since), "").await;
-    let told = &next["rooms"]["join"][&room];
+    let synced = &next["rooms"]["join"][&room];
     assert_eq!(
-        (ids(&told["timeline"]["events"]), &told["timeline"]["limited"]),
-        (vec![said], &json!(false))
+        (ids(&synced["timeline"]["events"]), &synced["timeline"]["limited"]),
+        (vec![message_id], &json!(false))
     );
-    assert_eq!(told["state"]["events"], json!([]));
-    assert!(told["timeline"]["events"][0].get("room_id").is_none());
+    assert_eq!(synced["state"]["events"], json!([]));
+    assert!(synced["timeline"]["events"][0].get("room_id").is_none());
     let full = world.sync(&alice, Some(since), "full_state=true").await;
     assert!(kinds(&full["rooms"]["join"][&room]["state"]["events"]).contains(&"m.room.name"));
 }
@@ -71,21 +71,25 @@ async fn a_sync_of_many_rooms_contains_only_those_that_changed() {
         }
         let nothing = world.sync(&alice, Some(&since), "").await;
         assert!(nothing.get("rooms").is_none(), "{noise}: {nothing}");
-        let said = world.send_text(&rooms[1], &alice, "new").await;
+        let message_id = world.send_text(&rooms[1], &alice, "new").await;
         let topic = format!("/_matrix/client/v3/rooms/{}/state/m.room.topic", rooms[2]);
         world
             .ok("PUT", &topic, &alice, json!({"topic": noise.to_string()}))
             .await;
         let next = world.sync(&alice, Some(&since), "").await;
-        let told = next["rooms"]["join"].as_object().unwrap();
-        let mut named: Vec<&String> = told.keys().collect();
+        let synced = next["rooms"]["join"].as_object().unwrap();
+        let mut named: Vec<&String> = synced.keys().collect();
         let mut moved = vec![&rooms[1], &rooms[2]];
         named.sort();
         moved.sort();
         assert_eq!(named, moved, "{noise}");
-        assert_eq!(ids(&told[&rooms[1]]["timeline"]["events"]), vec![said], "{noise}");
         assert_eq!(
-            kinds(&told[&rooms[2]]["timeline"]["events"]),
+            ids(&synced[&rooms[1]]["timeline"]["events"]),
+            vec![message_id],
+            "{noise}"
+        );
+        assert_eq!(
+            kinds(&synced[&rooms[2]]["timeline"]["events"]),
             ["m.room.topic"],
             "{noise}"
         );
@@ -111,14 +115,14 @@ async fn a_limited_sync_contains_the_state_changed_in_the_gap() {
         .await;
     let filter = encoded(&json!({"room": {"timeline": {"limit": 2}}}));
     let gap = world.sync(&alice, Some(&since), &format!("filter={filter}")).await;
-    let told = &gap["rooms"]["join"][&room];
-    assert_eq!(told["timeline"]["limited"], json!(true));
+    let synced = &gap["rooms"]["join"][&room];
+    assert_eq!(synced["timeline"]["limited"], json!(true));
     assert_eq!(
-        ids(&told["state"]["events"]),
+        ids(&synced["state"]["events"]),
         std::slice::from_ref(&renamed),
         "the topic is in the timeline"
     );
-    assert_eq!(ids(&told["timeline"]["events"])[1], topic);
+    assert_eq!(ids(&synced["timeline"]["events"])[1], topic);
     let after = world
         .sync(&alice, Some(&since), &format!("filter={filter}&use_state_after=true"))
         .await;
@@ -134,7 +138,7 @@ async fn invitations_joins_and_leaves_move_a_room_between_the_sections() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({"name": "N"})).await;
-    let said = world.send_text(&room, &alice, "before bob").await;
+    let message_id = world.send_text(&room, &alice, "before bob").await;
     let t0 = token(&world, &bob).await;
     world
         .ok(
@@ -159,13 +163,13 @@ async fn invitations_joins_and_leaves_move_a_room_between_the_sections() {
         .ok("POST", &format!("/_matrix/client/v3/join/{room}"), &bob, json!({}))
         .await;
     let joined = world.sync(&bob, Some(t1), "").await;
-    let told = &joined["rooms"]["join"][&room];
+    let synced = &joined["rooms"]["join"][&room];
     assert!(
-        ids(&told["timeline"]["events"]).contains(&said),
+        ids(&synced["timeline"]["events"]).contains(&message_id),
         "history is shared: {joined}"
     );
-    assert!(kinds(&told["state"]["events"]).is_empty() || told["timeline"]["limited"] == json!(true));
-    assert_eq!(told["summary"]["m.joined_member_count"], 2);
+    assert!(kinds(&synced["state"]["events"]).is_empty() || synced["timeline"]["limited"] == json!(true));
+    assert_eq!(synced["summary"]["m.joined_member_count"], 2);
 
     let t2 = joined["next_batch"].as_str().unwrap();
     let last = world.send_text(&room, &alice, "goodbye").await;
@@ -223,12 +227,12 @@ async fn a_rejected_invitation_disappears_and_grants_no_access() {
             json!({}),
         )
         .await;
-    let told = world.sync(&bob, Some(&since), "").await;
-    let left = &told["rooms"]["leave"][&room];
-    assert!(left.is_object(), "{told}");
+    let synced = world.sync(&bob, Some(&since), "").await;
+    let left = &synced["rooms"]["leave"][&room];
+    assert!(left.is_object(), "{synced}");
     assert!(
-        !told.to_string().contains(&secret) && left["state"]["events"] == json!([]),
-        "{told}"
+        !synced.to_string().contains(&secret) && left["state"]["events"] == json!([]),
+        "{synced}"
     );
 }
 
@@ -258,17 +262,17 @@ async fn an_out_of_band_invitation_ends_with_a_visible_leave() {
     let since = token(&world, &bob).await;
     let leave = format!("/_matrix/client/v3/rooms/{}/leave", last.room_id());
     world.ok("POST", &leave, &bob, json!({})).await;
-    let told = world.sync(&bob, Some(&since), "").await;
-    let left = &told["rooms"]["leave"][last.room_id().as_str()];
+    let synced = world.sync(&bob, Some(&since), "").await;
+    let left = &synced["rooms"]["leave"][last.room_id().as_str()];
     // matrix-js-sdk shows the invitation until it receives the event, matrix-nio ignores a room without the section.
     assert_eq!(left["state"]["events"], json!([]));
     let events = left["timeline"]["events"].as_array().unwrap();
-    assert_eq!(events.len(), 1, "{told}");
+    assert_eq!(events.len(), 1, "{synced}");
     assert_eq!(events[0]["type"], "m.room.member");
     assert_eq!(events[0]["state_key"], json!(bob.user));
     assert_eq!(events[0]["content"]["membership"], "leave");
-    assert!(events[0]["event_id"].is_string(), "{told}");
-    let next = told["next_batch"].as_str().unwrap();
+    assert!(events[0]["event_id"].is_string(), "{synced}");
+    let next = synced["next_batch"].as_str().unwrap();
     assert!(world.sync(&bob, Some(next), "").await.get("rooms").is_none());
 }
 
@@ -291,8 +295,8 @@ async fn lazy_loading_sends_the_members_who_are_senders() {
     }
     let filter = json!({"room": {"state": {"lazy_load_members": true}, "timeline": {"limit": 2}}});
     let query = format!("filter={}", encoded(&filter));
-    let members = |told: &Value| -> Vec<String> {
-        let events = told["rooms"]["join"][&room]["state"]["events"]
+    let members = |synced: &Value| -> Vec<String> {
+        let events = synced["rooms"]["join"][&room]["state"]["events"]
             .as_array()
             .unwrap()
             .clone();
@@ -342,12 +346,12 @@ async fn a_waiting_sync_is_woken_by_relevant_changes() {
         let waiting = tokio::spawn(async move { waiter.sync(&who, Some(&since), "timeout=50000").await });
         tokio::task::yield_now().await;
         world.ok(method, &path, &alice, body).await;
-        let told = tokio::time::timeout(Duration::from_secs(40), waiting)
+        let synced = tokio::time::timeout(Duration::from_secs(40), waiting)
             .await
             .expect("woken")
             .unwrap();
-        let empty = told.get("rooms").is_none() && told.get("account_data").is_none();
-        assert!(!empty, "{path}: {told}");
+        let empty = synced.get("rooms").is_none() && synced.get("account_data").is_none();
+        assert!(!empty, "{path}: {synced}");
     }
     let since = token(&world, &bob).await;
     let idle = world.sync(&bob, Some(&since), "timeout=1").await;
@@ -360,7 +364,7 @@ async fn typing_receipts_and_account_data_are_sent_once() {
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.room(&alice, json!({})).await;
     world.invite_and_join(&room, &alice, &bob).await;
-    let said = world.send_text(&room, &alice, "read me").await;
+    let message_id = world.send_text(&room, &alice, "read me").await;
     let since = token(&world, &alice).await;
     let at = |what: &str| format!("/_matrix/client/v3/rooms/{room}/{what}");
     world
@@ -372,27 +376,32 @@ async fn typing_receipts_and_account_data_are_sent_once() {
         )
         .await;
     world
-        .ok("POST", &at(&format!("receipt/m.read/{said}")), &bob, json!({}))
+        .ok("POST", &at(&format!("receipt/m.read/{message_id}")), &bob, json!({}))
         .await;
     world
-        .ok("POST", &at(&format!("receipt/m.read.private/{said}")), &bob, json!({}))
+        .ok(
+            "POST",
+            &at(&format!("receipt/m.read.private/{message_id}")),
+            &bob,
+            json!({}),
+        )
         .await;
     world
-        .ok("POST", &at("read_markers"), &alice, json!({"m.fully_read": said}))
+        .ok("POST", &at("read_markers"), &alice, json!({"m.fully_read": message_id}))
         .await;
-    let told = world.sync(&alice, Some(&since), "").await;
-    let joined = &told["rooms"]["join"][&room];
+    let synced = world.sync(&alice, Some(&since), "").await;
+    let joined = &synced["rooms"]["join"][&room];
     let ephemeral = joined["ephemeral"]["events"].as_array().unwrap();
     let receipt = ephemeral.iter().find(|event| event["type"] == "m.receipt").unwrap();
-    assert!(receipt["content"][&said]["m.read"][bob.user.as_str()]["ts"].is_u64());
+    assert!(receipt["content"][&message_id]["m.read"][bob.user.as_str()]["ts"].is_u64());
     assert!(
-        receipt["content"][&said].get("m.read.private").is_none(),
+        receipt["content"][&message_id].get("m.read.private").is_none(),
         "private receipts are private: {receipt}"
     );
     let typing = ephemeral.iter().find(|event| event["type"] == "m.typing").unwrap();
     assert_eq!(typing["content"]["user_ids"], json!([bob.user]));
     assert_eq!(joined["account_data"]["events"][0]["type"], "m.fully_read");
-    let since = told["next_batch"].as_str().unwrap();
+    let since = synced["next_batch"].as_str().unwrap();
     assert!(world.sync(&alice, Some(since), "").await.get("rooms").is_none());
     world
         .ok(
@@ -402,8 +411,8 @@ async fn typing_receipts_and_account_data_are_sent_once() {
             json!({"typing": false}),
         )
         .await;
-    let told = world.sync(&alice, Some(since), "").await;
-    let stopped = &told["rooms"]["join"][&room]["ephemeral"]["events"][0];
+    let synced = world.sync(&alice, Some(since), "").await;
+    let stopped = &synced["rooms"]["join"][&room]["ephemeral"]["events"][0];
     assert_eq!(stopped["content"]["user_ids"], json!([]));
     assert_eq!(
         world
@@ -420,16 +429,16 @@ async fn typing_receipts_and_account_data_are_sent_once() {
 }
 
 /// The senders of the presence events in an answer, with their states.
-fn presence_in(told: &Value) -> Vec<(String, String)> {
-    let events = told["presence"]["events"].as_array().unwrap();
-    let said = |event: &Value| {
+fn presence_in(synced: &Value) -> Vec<(String, String)> {
+    let events = synced["presence"]["events"].as_array().unwrap();
+    let message_id = |event: &Value| {
         let (sender, presence) = (&event["sender"], &event["content"]["presence"]);
         (
             sender.as_str().unwrap().to_owned(),
             presence.as_str().unwrap().to_owned(),
         )
     };
-    events.iter().map(said).collect()
+    events.iter().map(message_id).collect()
 }
 
 #[tokio::test]
@@ -453,19 +462,19 @@ async fn presence_is_sent_to_users_who_share_a_room() {
     assert_eq!(presence_in(&away), []);
     let since = away["next_batch"].as_str().unwrap();
     world.sync(&alice, None, "").await;
-    let told = world.sync(&bob, Some(since), "set_presence=offline").await;
-    assert_eq!(presence_in(&told), [(alice.user.to_string(), "online".to_owned())]);
-    let since = told["next_batch"].as_str().unwrap();
+    let synced = world.sync(&bob, Some(since), "set_presence=offline").await;
+    assert_eq!(presence_in(&synced), [(alice.user.to_string(), "online".to_owned())]);
+    let since = synced["next_batch"].as_str().unwrap();
     let status = json!({"presence": "unavailable", "status_msg": "at lunch"});
     world.ok("PUT", &of(&alice), &alice, status).await;
-    let told = world.sync(&bob, Some(since), "set_presence=offline").await;
-    let content = &told["presence"]["events"][0]["content"];
+    let synced = world.sync(&bob, Some(since), "set_presence=offline").await;
+    let content = &synced["presence"]["events"][0]["content"];
     assert_eq!(
         (&content["presence"], &content["status_msg"]),
         (&json!("unavailable"), &json!("at lunch"))
     );
     assert!(content["last_active_ago"].is_u64(), "{content}");
-    let since = told["next_batch"].as_str().unwrap();
+    let since = synced["next_batch"].as_str().unwrap();
     assert_eq!(
         presence_in(&world.sync(&bob, Some(since), "set_presence=offline").await),
         []
@@ -513,8 +522,8 @@ async fn idle_clients_are_unavailable_and_the_presence_of_new_members_is_sent() 
     let before = world.sync(&alice, first["next_batch"].as_str(), "").await;
     assert_eq!(presence_in(&before), [], "the users share no room");
     world.ok("POST", &join, &carol, json!({})).await;
-    let told = world.sync(&alice, before["next_batch"].as_str(), "").await;
-    assert_eq!(presence_in(&told), [(carol.user.to_string(), "online".to_owned())]);
+    let synced = world.sync(&alice, before["next_batch"].as_str(), "").await;
+    assert_eq!(presence_in(&synced), [(carol.user.to_string(), "online".to_owned())]);
     let mut seen = presence_in(&world.sync(&carol, carols["next_batch"].as_str(), "").await);
     seen.sort();
     let expected = [
@@ -590,14 +599,14 @@ async fn a_new_sync_of_a_device_ends_the_oldest_waiting_one() {
     }
     let newest = waiting.split_off(3);
     for ended in waiting {
-        let told = ended.await.unwrap();
-        assert!(told.get("rooms").is_none(), "{told}");
-        assert!(told["next_batch"].is_string());
+        let synced = ended.await.unwrap();
+        assert!(synced.get("rooms").is_none(), "{synced}");
+        assert!(synced["next_batch"].is_string());
     }
     let room = world.room(&alice, json!({})).await;
     for waiting in newest {
-        let told = waiting.await.unwrap();
-        assert!(told["rooms"]["join"].get(&room).is_some(), "{told}");
+        let synced = waiting.await.unwrap();
+        assert!(synced["rooms"]["join"].get(&room).is_some(), "{synced}");
     }
 }
 
@@ -607,22 +616,22 @@ async fn a_filter_selects_fields_and_format() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({"name": "n"})).await;
-    let said = world.send_text(&room, &alice, "hello").await;
+    let message_id = world.send_text(&room, &alice, "hello").await;
     let filter = json!({"event_fields": ["type", "content.body"], "room": {"timeline": {"limit": 1}}});
-    let told = world.sync(&alice, None, &format!("filter={}", encoded(&filter))).await;
-    let told = &told["rooms"]["join"][&room];
+    let synced = world.sync(&alice, None, &format!("filter={}", encoded(&filter))).await;
+    let synced = &synced["rooms"]["join"][&room];
     let expected = json!([{"type": "m.room.message", "content": {"body": "hello"}}]);
-    assert_eq!(told["timeline"]["events"], expected);
-    let state = told["state"]["events"].as_array().unwrap();
+    assert_eq!(synced["timeline"]["events"], expected);
+    let state = synced["state"]["events"].as_array().unwrap();
     assert!(
         state.iter().any(|event| *event == json!({"type": "m.room.name"})),
         "{state:?}"
     );
     let filter = json!({"event_format": "federation", "room": {"timeline": {"limit": 1}}});
-    let told = world.sync(&alice, None, &format!("filter={}", encoded(&filter))).await;
-    let event = &told["rooms"]["join"][&room]["timeline"]["events"][0];
+    let synced = world.sync(&alice, None, &format!("filter={}", encoded(&filter))).await;
+    let event = &synced["rooms"]["join"][&room]["timeline"]["events"][0];
     for field in ["auth_events", "prev_events", "hashes", "signatures", "depth"] {
         assert!(event.get(field).is_some(), "{field}: {event}");
     }
-    assert!(event.get("event_id").is_none() || event["event_id"] == said.as_str());
+    assert!(event.get("event_id").is_none() || event["event_id"] == message_id.as_str());
 }

@@ -30,10 +30,10 @@ struct Client {
 impl Client {
     async fn sync(&mut self, world: &World, who: &Person, limit: u32) {
         let filter = encoded(&json!({"room": {"timeline": {"limit": limit}}}));
-        let told = world
+        let synced = world
             .sync(who, self.since.as_deref(), &format!("filter={filter}"))
             .await;
-        for (room, joined) in told["rooms"]["join"].as_object().into_iter().flatten() {
+        for (room, joined) in synced["rooms"]["join"].as_object().into_iter().flatten() {
             let timeline = &joined["timeline"];
             let mut new = ids(&timeline["events"]);
             if timeline["limited"] == json!(true) {
@@ -48,7 +48,7 @@ impl Client {
                 self.apply(room, event);
             }
         }
-        self.since = told["next_batch"].as_str().map(str::to_owned);
+        self.since = synced["next_batch"].as_str().map(str::to_owned);
     }
 
     fn apply(&mut self, room: &str, events: &Value) {
@@ -154,8 +154,8 @@ async fn everything_is_told_once(scripts: Vec<Vec<Act>>, limit: u32) {
             .await;
         for event in state.as_array().unwrap() {
             let field = |name: &str| event[name].as_str().unwrap().to_owned();
-            let told = client.state.get(&(room.clone(), field("type"), field("state_key")));
-            assert_eq!(told, Some(&field("event_id")), "{event}");
+            let synced = client.state.get(&(room.clone(), field("type"), field("state_key")));
+            assert_eq!(synced, Some(&field("event_id")), "{event}");
         }
     }
 }

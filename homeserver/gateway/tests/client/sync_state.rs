@@ -77,9 +77,9 @@ impl Reading {
     }
 
     async fn sync(&mut self) {
-        let told = self.world.sync(&self.reader, self.since.as_deref(), &self.query).await;
-        self.since = told["next_batch"].as_str().map(str::to_owned);
-        let joined = &told["rooms"]["join"][&self.room];
+        let synced = self.world.sync(&self.reader, self.since.as_deref(), &self.query).await;
+        self.since = synced["next_batch"].as_str().map(str::to_owned);
+        let joined = &synced["rooms"]["join"][&self.room];
         for section in ["state", "timeline", "state_after"] {
             for event in joined[section]["events"].as_array().into_iter().flatten() {
                 if let Some(key) = event["state_key"].as_str() {
@@ -108,7 +108,7 @@ impl Reading {
             if self.lazy && field("type") == "m.room.member" && known.is_none() {
                 continue;
             }
-            assert_eq!(known, Some(&field("event_id")), "{event}\nafter {told}");
+            assert_eq!(known, Some(&field("event_id")), "{event}\nafter {synced}");
         }
     }
 }
@@ -218,9 +218,9 @@ async fn a_topic_that_is_filtered_from_the_timeline_is_in_the_state() {
         encoded(&json!({"room": {"timeline": {"types": ["m.room.message"]}}}))
     );
     let first = world.sync(&alice, None, &query).await;
-    let told = kinds(&first["rooms"]["join"][&room]["state"]["events"]);
+    let synced = kinds(&first["rooms"]["join"][&room]["state"]["events"]);
     for kind in ["m.room.create", "m.room.member", "m.room.power_levels", "m.room.name"] {
-        assert!(told.contains(&kind), "{kind}: {told:?}");
+        assert!(synced.contains(&kind), "{kind}: {synced:?}");
     }
     let topic = world
         .set_state(&room, &alice, "m.room.topic", "", json!({"topic": "new"}))
@@ -247,8 +247,8 @@ async fn the_newest_message_is_shown_behind_many_other_events() {
         (0, vec![], true),
     ] {
         let filter = json!({"room": {"timeline": {"types": ["m.room.message"], "limit": limit}}});
-        let told = world.sync(&alice, None, &format!("filter={}", encoded(&filter))).await;
-        let timeline = &told["rooms"]["join"][&room]["timeline"];
+        let synced = world.sync(&alice, None, &format!("filter={}", encoded(&filter))).await;
+        let timeline = &synced["rooms"]["join"][&room]["timeline"];
         assert_eq!(ids(&timeline["events"]), expected, "{limit}");
         assert_eq!(timeline["limited"], json!(limited), "{limit}");
         let back = format!(
@@ -287,14 +287,14 @@ async fn lazy_loading_sends_membership_changes_in_a_gap() {
         world.send_text(&room, &alice, &n.to_string()).await;
     }
     let next = world.sync(&alice, first["next_batch"].as_str(), &query).await;
-    let told = &next["rooms"]["join"][&room];
-    let members = members(&told["state"]["events"]);
-    assert!(members.contains(&bob.user.as_str()), "{told}");
+    let synced = &next["rooms"]["join"][&room];
+    let members = members(&synced["state"]["events"]);
+    assert!(members.contains(&bob.user.as_str()), "{synced}");
     assert!(
         !members.contains(&carol.user.as_str()),
-        "unchanged and not a sender: {told}"
+        "unchanged and not a sender: {synced}"
     );
-    assert_eq!(told["summary"]["m.joined_member_count"], 2);
+    assert_eq!(synced["summary"]["m.joined_member_count"], 2);
 }
 
 /// F6: a client with lazy loading can name a room after its heroes.
@@ -315,19 +315,22 @@ async fn the_member_events_of_heroes_are_sent() {
     let filter = json!({"room": {"timeline": {"limit": 2}, "state": {"lazy_load_members": true}}});
     let query = format!("filter={}", encoded(&filter));
     let first = world.sync(&alice, None, &query).await;
-    let told = &first["rooms"]["join"][&room];
-    assert_eq!(told["summary"]["m.heroes"], json!([bob.user]));
-    assert!(members(&told["state"]["events"]).contains(&bob.user.as_str()), "{told}");
+    let synced = &first["rooms"]["join"][&room];
+    assert_eq!(synced["summary"]["m.heroes"], json!([bob.user]));
+    assert!(
+        members(&synced["state"]["events"]).contains(&bob.user.as_str()),
+        "{synced}"
+    );
     world.ok("POST", &join, &carol, json!({})).await;
     for n in 0..5 {
         world.send_text(&room, &alice, &n.to_string()).await;
     }
     let next = world.sync(&alice, first["next_batch"].as_str(), &query).await;
-    let told = &next["rooms"]["join"][&room];
-    assert_eq!(told["summary"]["m.heroes"], json!([bob.user, carol.user]));
+    let synced = &next["rooms"]["join"][&room];
+    assert_eq!(synced["summary"]["m.heroes"], json!([bob.user, carol.user]));
     assert!(
-        members(&told["state"]["events"]).contains(&carol.user.as_str()),
-        "{told}"
+        members(&synced["state"]["events"]).contains(&carol.user.as_str()),
+        "{synced}"
     );
 }
 
@@ -366,8 +369,8 @@ async fn an_empty_name_or_alias_event_counts_as_missing() {
             .ok("POST", &format!("/_matrix/client/v3/join/{room}"), &bob, json!({}))
             .await;
         world.set_state(&room, &alice, kind, "", content.clone()).await;
-        let told = world.sync(&alice, None, "").await;
-        let summary = &told["rooms"]["join"][&room]["summary"];
+        let synced = world.sync(&alice, None, "").await;
+        let summary = &synced["rooms"]["join"][&room]["summary"];
         assert_eq!(summary.get("m.heroes").is_none(), named, "{kind} {content}: {summary}");
         let listed = world.get("/_matrix/client/v3/publicRooms", &bob).await;
         let entry = &listed["chunk"][0];

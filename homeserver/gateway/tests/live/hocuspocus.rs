@@ -412,13 +412,13 @@ async fn a_refused_change_gets_a_notice_and_later_edits_are_acknowledged() {
     picture.extend([b'x'; 200_000]);
     picture.extend(*b"\"\0");
     socket.send_frame(frame(room.as_str(), update(&picture))).await;
-    let told = notice(&mut socket, room.as_str()).await;
+    let received_notice = notice(&mut socket, room.as_str()).await;
     assert_eq!(
-        (&told["type"], &told["code"]),
+        (&received_notice["type"], &received_notice["code"]),
         (&"dev.weft.refused".into(), &"piece_too_large".into())
     );
     assert_eq!(
-        told["blocks"],
+        received_notice["blocks"],
         serde_json::json!([{"client": 1, "clock": 1, "length": 1}])
     );
     socket.send_frame(frame(room.as_str(), update(&letter(1, 2)))).await;

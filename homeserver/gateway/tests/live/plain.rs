@@ -173,14 +173,14 @@ async fn a_client_id_belongs_to_the_user_who_used_it_first() {
     next_update(&mut forger).await;
     while next_update(&mut forger).await.is_empty() {}
     forger.send_frame(update(&letter(5, 1))).await;
-    let told = forger
+    let received_notice = forger
         .until(|frame| match Frame::parse(frame).unwrap() {
             Frame::Notice(json) => Some(serde_json::from_str::<serde_json::Value>(json).unwrap()),
             _ => None,
         })
         .await;
     assert_eq!(
-        (&told["code"], &told["users"][0]),
+        (&received_notice["code"], &received_notice["users"][0]),
         (&"foreign_client".into(), &alice.user.as_str().into())
     );
     let vector = StateVector::parse(&world.rooms.open(&room).await.unwrap().state_vector).unwrap();
