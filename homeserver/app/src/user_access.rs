@@ -145,7 +145,7 @@ impl UserAccess {
             }
             Self::Stopped(_, accounts) => {
                 if accounts.account(user).await?.is_none() {
-                    return Err(UserError::Refused("There is no such account.".to_owned()));
+                    return Err(UserError::Refused("Account not found.".to_owned()));
                 }
                 accounts.deactivate(user).await?;
                 if erase {

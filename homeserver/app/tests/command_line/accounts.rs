@@ -112,7 +112,7 @@ fn accounts_are_managed_with_and_without_a_running_server() {
             };
             let (code, unknown) = user(&[&[command, "nobody"], password].concat(), "");
             assert_eq!(code, Some(1));
-            assert!(unknown.to_lowercase().contains("no such account"), "{unknown}");
+            assert!(unknown.to_lowercase().contains("account not found"), "{unknown}");
         }
 
         let (code, set) = user(&["password", bob, "--password-stdin"], "battery staple\n");
