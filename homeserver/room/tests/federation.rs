@@ -1,4 +1,4 @@
-//! Several servers in one process: joining, editing on both sides of a cut, gaps, forgeries, power loss.
+//! Several servers in one process: joins, edits on both sides of a partition, gaps, forgeries, power loss.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -58,7 +58,7 @@ async fn two_servers_write_one_document() {
         assert_eq!(
             net.text("b.example", &room).await,
             "Hello",
-            "the document is there at once"
+            "the document is readable at once"
         );
         net.edit(BOB, &room, 5, " world").await;
         net.edit(ALICE, &room, 0, "> ").await;
@@ -69,7 +69,7 @@ async fn two_servers_write_one_document() {
 }
 
 #[tokio::test]
-async fn both_sides_of_a_cut_write_on_and_end_with_the_same_text_and_state() {
+async fn all_sides_of_a_partition_edit_and_converge_afterwards() {
     for seed in 0..6 {
         let net = Net::new(&["a.example", "b.example", "c.example"]).await;
         let room = net.document(ALICE, &RoomVersionId::V12).await;
@@ -94,7 +94,7 @@ async fn both_sides_of_a_cut_write_on_and_end_with_the_same_text_and_state() {
                 assert!(text.contains(&format!("{who}{n} ")), "{text}");
             }
         }
-        // One more event joins the branches.
+        // One more event merges the branches.
         net.edit(BOB, &room, 0, "end").await;
         net.quiet(&room).await;
         for server in ["a.example", "b.example", "c.example"] {
@@ -105,7 +105,7 @@ async fn both_sides_of_a_cut_write_on_and_end_with_the_same_text_and_state() {
 }
 
 #[tokio::test]
-async fn what_was_missed_is_fetched() {
+async fn missing_events_are_fetched() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -125,7 +125,7 @@ async fn what_was_missed_is_fetched() {
 }
 
 #[tokio::test]
-async fn where_the_events_are_not_to_be_had_the_state_is() {
+async fn the_state_is_fetched_if_the_events_are_unavailable() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -155,13 +155,13 @@ async fn where_the_events_are_not_to_be_had_the_state_is() {
     net.message(BOB, &room, "good evening").await;
     net.quiet(&room).await;
     assert_eq!(net.state("a.example", &room).await, net.state("b.example", &room).await);
-    // And the events of the gap come afterwards.
+    // The events of the gap are backfilled afterwards.
     net.assert_same(&room).await;
 }
 
-/// W14: the timeline begins anew behind a gap that can't be filled.
+/// W14: the timeline starts again after a gap that can't be filled.
 #[tokio::test]
-async fn a_gap_in_the_graph_is_found_in_the_timeline() {
+async fn a_gap_in_the_graph_is_a_gap_in_the_timeline() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -191,7 +191,7 @@ async fn a_gap_in_the_graph_is_found_in_the_timeline() {
     assert_eq!(a.reader().last_gap(&room, &whole).await.unwrap(), None);
 }
 
-/// Events as only a server that doesn't care for the rules would send them, and a good one at the end.
+/// Events that only a server that ignores the rules would send, and a good one at the end.
 async fn bad_and_good(net: &Net, room: &ruma::RoomId) -> Vec<Verified> {
     let nowhere: OwnedEventId = ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap();
     let eve = "@eve:b.example";
@@ -206,12 +206,12 @@ async fn bad_and_good(net: &Net, room: &ruma::RoomId) -> Vec<Verified> {
     let heads = net.rooms("b.example").reader().extremities(room).await.unwrap();
     let mut events = Vec::new();
     for (sender, kind, key, content) in cases {
-        let follows = if content["follows"] == "nothing" {
+        let prev = if content["follows"] == "nothing" {
             vec![nowhere.clone()]
         } else {
             heads.clone()
         };
-        events.push(net.forge(sender, room, follows, kind, key, content).await);
+        events.push(net.forge(sender, room, prev, kind, key, content).await);
     }
     events
 }
@@ -239,20 +239,20 @@ async fn one_bad_event_does_not_stop_the_rest() {
     let state = rooms.reader().state(&room).await.unwrap().unwrap();
     assert_eq!(state.membership(&user(ALICE)), MembershipState::Join);
     assert!(state.get("m.room.topic", "").is_none());
-    // The room goes on.
+    // The room stays usable.
     net.edit(ALICE, &room, 0, "still here").await;
     net.quiet(&room).await;
     assert_eq!(net.text("b.example", &room).await, "still here");
 }
 
 #[tokio::test]
-async fn what_was_answered_survives_a_power_loss() {
+async fn acknowledged_events_survive_a_power_loss() {
     for older in [false, true] {
-        answered_and_dark(older).await;
+        stage_and_lose_power(older).await;
     }
 }
 
-/// A mark of staged rows as programs of the store's version 1 wrote it.
+/// A mark of staged rows as version 1 of the store's format had it.
 fn mark_of_version_1(room: &RoomId) -> Vec<Op> {
     let put = |key, number: u64| Op::Put {
         key,
@@ -261,7 +261,7 @@ fn mark_of_version_1(room: &RoomId) -> Vec<Op> {
     vec![put(STAGED_ROOMS.physical(&(room,)), 1), put(SCHEMA.physical(&()), 1)]
 }
 
-async fn answered_and_dark(older: bool) {
+async fn stage_and_lose_power(older: bool) {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -270,7 +270,7 @@ async fn answered_and_dark(older: bool) {
     let event = net
         .forge(BOB, &room, heads, "m.room.message", None, json!({ "body": "kept" }))
         .await;
-    // Staged and answered; the power goes before anything else happens.
+    // Staged and acknowledged; the power fails before anything else happens.
     net.rooms("a.example")
         .receive(user(BOB).server_name(), vec![event.clone()])
         .await
@@ -295,7 +295,7 @@ async fn answered_and_dark(older: bool) {
 }
 
 #[tokio::test]
-async fn a_viewer_of_another_server_can_not_write() {
+async fn a_viewer_of_another_server_cannot_edit() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 0).await;
@@ -304,7 +304,7 @@ async fn a_viewer_of_another_server_can_not_write() {
         net.try_edit(BOB, &room, 0, "no").await,
         Err(EditError::Forbidden { .. })
     ));
-    // His server signs one all the same.
+    // Bob's server signs one nevertheless.
     let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
     let content = net::update_content(77, "forged");
     let forged = net.forge(BOB, &room, heads, "dev.weft.update", None, content).await;
@@ -336,7 +336,7 @@ async fn a_viewer_of_another_server_can_not_write() {
 }
 
 #[tokio::test]
-async fn what_a_demoted_writer_sealed_before_he_knew_is_merged_everywhere() {
+async fn edits_concurrent_with_a_demotion_are_merged_on_all_servers() {
     let net = Net::new(&["a.example", "b.example", "c.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -353,17 +353,17 @@ async fn what_a_demoted_writer_sealed_before_he_knew_is_merged_everywhere() {
         .await;
     net.until(|| async { b.access(&room, &user(BOB)).await.unwrap().power == 0 })
         .await;
-    let held = a.reader().stored_event(&room, &edit[0]).await.unwrap().unwrap();
-    assert!(!held.is_visible() && !held.pdu.rejected());
-    // Where the demotion came first his edit is held back; an accepted event that follows it brings it in. He may say
-    // nothing any more, so his server sees to that.
+    let stored = a.reader().stored_event(&room, &edit[0]).await.unwrap().unwrap();
+    assert!(!stored.is_visible() && !stored.pdu.rejected());
+    // A server that received the demotion first soft-fails the edit; it becomes reachable through an accepted event
+    // that references it. Bob may not send one, so his server's reconciliation does.
     net.quiet(&room).await;
     net.assert_same(&room).await;
     assert_eq!(net.text("a.example", &room).await, "bob was here ");
 }
 
 #[tokio::test]
-async fn joins_leaves_and_invitations_are_held_to_the_rules() {
+async fn joins_leaves_and_invitations_are_authorised() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     let a = net.rooms("a.example");
@@ -424,7 +424,7 @@ async fn joins_leaves_and_invitations_are_held_to_the_rules() {
         MembershipState::Leave
     ));
 
-    // And back again, after more was written.
+    // And a second join, after more edits.
     net.edit(ALICE, &room, 0, "meanwhile ").await;
     net.quiet(&room).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -436,7 +436,7 @@ async fn joins_leaves_and_invitations_are_held_to_the_rules() {
 }
 
 #[tokio::test]
-async fn a_room_whose_state_is_forged_is_not_adopted() {
+async fn a_room_with_forged_state_is_not_adopted() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite(ALICE, BOB, &room).await;
@@ -447,9 +447,9 @@ async fn a_room_whose_state_is_forged_is_not_adopted() {
     assert!(matches!(b.adopt(joined).await, Err(AdoptError::BadState { .. })));
     assert!(
         b.reader().version(&room).await.unwrap().is_none(),
-        "nothing of it stays"
+        "nothing of it is stored"
     );
-    // Without the invitation the join doesn't stand.
+    // Without the invitation the join is not allowed.
     let mut joined = net.join_again(BOB, &room).await;
     let is_invite = |event: &Verified| event.pdu().state_key() == Some(BOB);
     joined.state.retain(|event| !is_invite(event));
@@ -462,7 +462,7 @@ async fn a_room_whose_state_is_forged_is_not_adopted() {
 }
 
 #[tokio::test]
-async fn a_restricted_room_lets_members_of_another_in() {
+async fn a_restricted_room_accepts_members_of_the_allowed_room() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let team = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &team, 0).await;
@@ -491,7 +491,7 @@ async fn a_restricted_room_lets_members_of_another_in() {
 }
 
 #[tokio::test]
-async fn invitations_are_kept_until_they_are_withdrawn() {
+async fn invitations_are_stored_until_they_are_withdrawn() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite(ALICE, BOB, &room).await;
@@ -509,7 +509,7 @@ async fn invitations_are_kept_until_they_are_withdrawn() {
         .iter()
         .map(|raw| raw.deserialize().unwrap())
         .collect();
-    assert_eq!(shown.len(), 1, "the invitation is not shown any more");
+    assert_eq!(shown.len(), 1, "the invitation is no longer shown");
     assert_eq!(shown[0]["content"], json!({"membership": "leave"}));
     assert_eq!(
         (&shown[0]["sender"], &shown[0]["state_key"]),
@@ -527,8 +527,8 @@ async fn invitations_are_kept_until_they_are_withdrawn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_says_two_things_is_heard_alike_by_all() {
-    for commit in [false, true] {
+async fn conflicting_claims_have_the_same_outcome_on_all_servers() {
+    for reversed in [false, true] {
         let net = Net::new(&["a.example", "b.example", "c.example"]).await;
         let room = net.document(ALICE, &RoomVersionId::V12).await;
         net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -536,10 +536,10 @@ async fn a_server_that_says_two_things_is_heard_alike_by_all() {
         net.edit(ALICE, &room, 0, "honest ").await;
         net.quiet(&room).await;
         let heads = net.rooms("a.example").reader().extremities(&room).await.unwrap();
-        let mut lies = Vec::new();
+        let mut rivals = Vec::new();
         for text in ["black", "white", "grey"] {
             let content = net::update_content(4_242, text);
-            lies.push(
+            rivals.push(
                 net.forge(BOB, &room, heads.clone(), "dev.weft.update", None, content)
                     .await,
             );
@@ -547,15 +547,15 @@ async fn a_server_that_says_two_things_is_heard_alike_by_all() {
         net.cut(1);
         let b = user(BOB).server_name().to_owned();
         for (server, rotate) in [("a.example", 0), ("c.example", 1), ("b.example", 2)] {
-            let mut told = lies.clone();
-            told.rotate_left(rotate);
-            if commit {
-                told.reverse();
+            let mut order = rivals.clone();
+            order.rotate_left(rotate);
+            if reversed {
+                order.reverse();
             }
             let rooms = net.rooms(server);
-            for lie in told {
-                rooms.receive(&b, vec![lie.clone()]).await.unwrap();
-                let id = lie.pdu().event_id().to_owned();
+            for rival in order {
+                rooms.receive(&b, vec![rival.clone()]).await.unwrap();
+                let id = rival.pdu().event_id().to_owned();
                 net.until(|| async { rooms.reader().stored_event(&room, &id).await.unwrap().is_some() })
                     .await;
             }
@@ -569,12 +569,12 @@ async fn a_server_that_says_two_things_is_heard_alike_by_all() {
         net.quiet(&room).await;
         for server in ["a.example", "b.example", "c.example"] {
             let text = net.text(server, &room).await;
-            let told = ["black", "white", "grey"].iter().filter(|word| text.contains(**word));
-            assert_eq!(told.count(), 1, "{server}: {text}");
+            let present = ["black", "white", "grey"].iter().filter(|word| text.contains(**word));
+            assert_eq!(present.count(), 1, "{server}: {text}");
             assert!(text.contains("honest"));
         }
         net.assert_same(&room).await;
-        // What builds on the lies is decided about alike too.
+        // Updates that build on the forged ones have the same outcome everywhere too.
         net.edit(CAROL, &room, 0, "the end ").await;
         net.quiet(&room).await;
         net.assert_same(&room).await;
@@ -582,7 +582,7 @@ async fn a_server_that_says_two_things_is_heard_alike_by_all() {
 }
 
 #[tokio::test]
-async fn a_text_that_was_told_falsely_does_not_last() {
+async fn a_forged_snapshot_is_replaced_by_the_text_of_the_events() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     for n in 0..40 {
@@ -603,7 +603,7 @@ async fn a_text_that_was_told_falsely_does_not_last() {
     net.edit(BOB, &room, 0, "mine ").await;
     net.quiet(&room).await;
     net.assert_same(&room).await;
-    // The past is in the log, before what came since.
+    // The backfilled events are in the timeline, before the later ones.
     let b = net.rooms("b.example");
     let page = b
         .reader()
@@ -617,7 +617,7 @@ async fn a_text_that_was_told_falsely_does_not_last() {
 }
 
 #[tokio::test]
-async fn events_that_nobody_can_place_cost_little() {
+async fn events_with_unavailable_ancestors_cost_few_requests() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -625,7 +625,7 @@ async fn events_that_nobody_can_place_cost_little() {
     net.assert_same(&room).await;
     let rooms = net.rooms("a.example");
     let b = user(BOB).server_name().to_owned();
-    let asked = net.fetcher();
+    let requests = net.requests();
     for transaction in 0..8 {
         let mut events = Vec::new();
         for n in 0..50 {
@@ -640,12 +640,12 @@ async fn events_that_nobody_can_place_cost_little() {
     }
     net.quiet(&room).await;
     assert_eq!(net.text("b.example", &room).await, "on ".repeat(8));
-    let asked = net.fetcher() - asked;
-    assert!(asked <= 60, "{asked} questions for events that do not exist");
+    let requests = net.requests() - requests;
+    assert!(requests <= 60, "{requests} requests for events that do not exist");
 }
 
 #[tokio::test]
-async fn a_join_that_did_not_stand_opens_no_room_when_it_is_brought_again() {
+async fn a_rejected_join_gets_no_state_when_it_is_sent_again() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -661,13 +661,13 @@ async fn a_join_that_did_not_stand_opens_no_room_when_it_is_brought_again() {
     let answer = a.accept_membership(user(eve).server_name(), event).await;
     assert!(
         matches!(answer, Err(AcceptError::Forbidden { .. })),
-        "the state of the room is for its members"
+        "only members receive the state"
     );
 }
 
-/// W4: the invited user's server is not in the room, and nobody else would tell it.
+/// W4: the invited user's server is not in the room, so the event must be sent to it explicitly.
 #[tokio::test]
-async fn an_invitation_that_somebody_withdraws_ends_on_the_invited_server() {
+async fn a_withdrawn_invitation_ends_on_the_invited_server() {
     for (version, membership) in [
         (RoomVersionId::V12, "leave"),
         (RoomVersionId::V12, "ban"),
@@ -695,10 +695,10 @@ async fn an_invitation_that_somebody_withdraws_ends_on_the_invited_server() {
             (shown["sender"].as_str(), shown["state_key"].as_str()),
             (Some(ALICE), Some(BOB))
         );
-        // Of what the other server wrote, a paragraph stays for good.
+        // Of the other server's reason only a limited part is stored.
         assert_eq!(shown["content"]["reason"].as_str().unwrap().len(), 1_000);
         assert_eq!(b.reader().outside(&user(BOB), &room).await.unwrap(), None);
-        // Invited once more, the user can come in.
+        // After another invitation the user can join.
         if membership == "leave" {
             net.invite_and_join(ALICE, BOB, &room, 25).await;
             net.quiet(&room).await;
@@ -707,7 +707,7 @@ async fn an_invitation_that_somebody_withdraws_ends_on_the_invited_server() {
     }
 }
 
-/// The end of an invitation names the one that it ends: an old one that comes late says nothing of a new one.
+/// The end of an invitation cites the invitation: a delayed end of an old one does not affect a new one.
 #[tokio::test]
 async fn the_end_of_an_earlier_invitation_leaves_a_later_one_open() {
     let net = Net::new(&["a.example", "b.example"]).await;
@@ -729,10 +729,10 @@ async fn the_end_of_an_earlier_invitation_leaves_a_later_one_open() {
     assert_eq!(row.membership, MembershipState::Invite);
 }
 
-/// T127: invitations that nobody asked for are counted by user, by server and by bytes, and rooms are listed without what
-/// came with them.
+/// T127: unsolicited invitations are counted by user, by server and by bytes, and the list of rooms is read without
+/// their stripped state.
 #[tokio::test]
-async fn invitations_that_nobody_asked_for_are_bounded() {
+async fn unsolicited_invitations_are_limited() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let b = net.rooms("b.example");
     let bounds = weft_room::InvitationBounds::default();
@@ -768,13 +768,13 @@ async fn invitations_that_nobody_asked_for_are_bounded() {
     }
     let over = invite("evil.example", 1_000, BOB, 10).await;
     assert!(matches!(over, Err(OutOfBandError::TooMany { .. })), "{over:?}");
-    // Another server, and another user, are not touched by it; and one that was declined makes room for another.
+    // Another server and another user are not affected; and a declined invitation makes space for another.
     invite("kind.example", 0, BOB, 10).await.unwrap();
     invite("evil.example", 1_001, "@carl:b.example", 10).await.unwrap();
     b.uninvited(&last.unwrap(), &user(BOB), None).await.unwrap();
     invite("evil.example", 1_002, BOB, 10).await.unwrap();
 
-    // A topic of a whole event's size is left out, and the name stays.
+    // A topic as large as a whole event is left out, and the name is kept.
     let room = invite("kind.example", 1, "@dora:b.example", 100_000).await.unwrap();
     let row = b
         .reader()
@@ -782,7 +782,7 @@ async fn invitations_that_nobody_asked_for_are_bounded() {
         .await
         .unwrap()
         .unwrap();
-    assert!(row.row.stripped.is_empty(), "a list of rooms is read without it");
+    assert!(row.row.stripped.is_empty(), "the list of rooms is read without it");
     let shown = b
         .reader()
         .out_of_band_state(&user("@dora:b.example"), &row)
@@ -794,7 +794,7 @@ async fn invitations_that_nobody_asked_for_are_bounded() {
         .collect();
     assert_eq!(kinds, ["m.room.name", "m.room.member"]);
 
-    // Many servers of one owner: all of it together stays below the user's bytes.
+    // Many servers of one owner: their total stays below the user's limit of bytes.
     let mut kept = 0_u64;
     for number in 0..200 {
         match invite(&format!("evil{number}.example"), number, "@eve:b.example", 60_000).await {
@@ -808,9 +808,9 @@ async fn invitations_that_nobody_asked_for_are_bounded() {
     );
 }
 
-/// F8: the join that this server made comes back by way of another server before it is taken over.
+/// F8: another server sends this server's own join back before it is adopted.
 #[tokio::test]
-async fn a_join_that_is_here_already_is_not_appended_again() {
+async fn a_join_that_is_already_persisted_is_not_appended_again() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite(ALICE, BOB, &room).await;
@@ -839,7 +839,7 @@ async fn a_join_that_is_here_already_is_not_appended_again() {
 }
 
 #[tokio::test]
-async fn an_invitation_beside_the_rooms_events_takes_nobody_out_of_it() {
+async fn an_out_of_band_invitation_does_not_remove_a_member() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
@@ -864,10 +864,10 @@ async fn an_invitation_beside_the_rooms_events_takes_nobody_out_of_it() {
     );
 }
 
-/// Transactions come while others are being drained, and the power goes at any commit: what was answered is merged after
-/// the start, whatever had been done by then.
+/// Transactions arrive during the ingest of others, and the power fails at any commit: acknowledged events are merged
+/// after the restart, whatever had been done by then.
 #[tokio::test]
-async fn what_came_while_the_room_was_drained_is_found_after_a_power_loss() {
+async fn events_staged_during_an_ingest_are_found_after_a_power_loss() {
     let faults = [
         Fault::PowerBeforeWrite,
         Fault::PowerBeforeSync(Tail::Lost),
@@ -899,7 +899,7 @@ async fn what_came_while_the_room_was_drained_is_found_after_a_power_loss() {
                 answered.push(id);
             }
         }
-        // Where it wasn't reached, the fault must not hit the restart.
+        // If the fault did not occur yet, it must not occur during the restart.
         net.plan("a.example", u64::MAX, fault);
         net.power_loss("a.example", Tail::Lost).await;
         let a = net.rooms("a.example");
@@ -911,9 +911,10 @@ async fn what_came_while_the_room_was_drained_is_found_after_a_power_loss() {
     }
 }
 
-/// The power of the server goes at any commit of its first join of a room; tried again, it is in, and hears what follows.
+/// The server's power fails at any commit of its first join of a room; after another attempt it is joined and receives
+/// later events.
 #[tokio::test]
-async fn a_join_that_the_power_cut_off_can_be_done_again() {
+async fn a_join_interrupted_by_a_power_loss_can_be_repeated() {
     let faults = [
         Fault::PowerBeforeWrite,
         Fault::PowerBeforeSync(Tail::Lost),
@@ -933,7 +934,7 @@ async fn a_join_that_the_power_cut_off_can_be_done_again() {
         net.rooms("b.example").recover().await.unwrap();
         let is_in = net.rooms("b.example").access(&room, &user(BOB)).await;
         let is_in = is_in.is_ok_and(|access| access.membership == MembershipState::Join);
-        assert!(is_in || !joined, "{fault:?} at {commits}: it was said that bob is in");
+        assert!(is_in || !joined, "{fault:?} at {commits}: the join was acknowledged");
         if !is_in {
             net.join(BOB, &room).await;
         }
@@ -949,28 +950,28 @@ async fn a_join_that_the_power_cut_off_can_be_done_again() {
 }
 
 #[tokio::test]
-async fn who_comes_late_can_read_all_that_was_said_before() {
+async fn a_late_member_can_read_the_earlier_history() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     for n in 0..5 {
-        said.push(net.message(ALICE, &room, &format!("{n}")).await);
+        messages.push(net.message(ALICE, &room, &format!("{n}")).await);
         net.edit(ALICE, &room, 0, "x").await;
         net.seal(ALICE, &room).await;
     }
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     let reader = net.rooms("b.example").reader().clone();
-    net.until(|| async { reader.order(&room, &said[4]).await.unwrap().is_some() })
+    net.until(|| async { reader.order(&room, &messages[4]).await.unwrap().is_some() })
         .await;
     let mut orders = Vec::new();
-    for id in &said {
+    for id in &messages {
         orders.push(reader.order(&room, id).await.unwrap().unwrap());
     }
     assert!(
         orders.is_sorted() && orders.iter().all(|order| *order < 0),
         "{orders:?}"
     );
-    // Back from now, page by page, to the very first event.
+    // Backward from the newest event, page by page, to the first one.
     let (mut from, mut back) = (None, Vec::new());
     loop {
         let page = reader.timeline(&room, from, Direction::Backward, Types::WithoutUpdates, 3);
@@ -984,11 +985,11 @@ async fn who_comes_late_can_read_all_that_was_said_before() {
     assert_eq!(back.last().unwrap().kind(), "m.room.create");
     let seen = reader.visible_to_user(&room, &user(BOB), back).await.unwrap();
     let seen: Vec<_> = seen.iter().rev().filter(|pdu| pdu.kind() == "m.room.message").collect();
-    assert_eq!(seen.iter().map(|pdu| pdu.event_id()).collect::<Vec<_>>(), said);
+    assert_eq!(seen.iter().map(|pdu| pdu.event_id()).collect::<Vec<_>>(), messages);
 }
 
 #[tokio::test]
-async fn a_redaction_that_comes_before_its_target_takes_effect_when_that_comes() {
+async fn a_redaction_received_before_its_target_applies_when_the_target_arrives() {
     for together in [false, true] {
         let net = Net::new(&["a.example", "b.example"]).await;
         let room = net.document(ALICE, &RoomVersionId::V12).await;
@@ -1027,10 +1028,10 @@ async fn a_redaction_that_comes_before_its_target_takes_effect_when_that_comes()
     }
 }
 
-/// Whoever is in the room may send a redaction of anything. Before they know the event, servers can't tell which of them
-/// take effect: many of those that don't must not hide the one that does.
+/// Any member may send a redaction of any event. Without the target, servers can't decide which redactions are
+/// effective: many ineffective ones must not hide an effective one.
 #[tokio::test]
-async fn many_redactions_that_take_no_effect_hide_none_that_does() {
+async fn many_ineffective_redactions_do_not_hide_an_effective_one() {
     const CAROL: &str = "@carol:c.example";
     let net = Net::new(&["a.example", "b.example", "c.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
@@ -1053,7 +1054,7 @@ async fn many_redactions_that_take_no_effect_hide_none_that_does() {
     for number in 0..25 {
         redactions.push(forge(CAROL, number).await);
     }
-    // They are kept in the order of their ids: the one that takes effect is to be the last.
+    // They are stored in the order of their ids: the effective one must be the last.
     let last = redactions
         .iter()
         .map(|redaction| redaction.pdu().event_id().to_owned())
@@ -1082,7 +1083,7 @@ async fn many_redactions_that_take_no_effect_hide_none_that_does() {
 }
 
 #[tokio::test]
-async fn who_may_redact_is_judged_by_the_powers_at_the_redaction() {
+async fn the_right_to_redact_follows_from_the_power_levels_at_the_redaction() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 50).await;
@@ -1092,7 +1093,7 @@ async fn who_may_redact_is_judged_by_the_powers_at_the_redaction() {
     let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
     let content = json!({ "redacts": target });
     let redaction = net.forge(BOB, &room, heads, "m.room.redaction", None, content).await;
-    // One server hears of it before it hears that Bob has lost the power, the other afterwards.
+    // One server receives it before Bob's loss of power, the other afterwards.
     net.cut(0);
     let b = net.rooms("b.example");
     b.receive(user(BOB).server_name(), vec![redaction.clone()])
@@ -1114,10 +1115,10 @@ async fn who_may_redact_is_judged_by_the_powers_at_the_redaction() {
     }
 }
 
-/// A server that joined lately and hasn't the history yet can let others in all the same: the text before a join is the
-/// text of now.
+/// A server that joined recently and has no history yet can still accept joins: the text before a join is the current
+/// text.
 #[tokio::test]
-async fn the_text_before_the_newest_events_needs_no_history() {
+async fn the_text_before_the_newest_events_needs_no_backfill() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.edit(ALICE, &room, 0, "Hello").await;
@@ -1132,20 +1133,20 @@ async fn the_text_before_the_newest_events_needs_no_history() {
     net.message(BOB, &room, "hello").await;
     let before = b.content(&room, Some(std::slice::from_ref(&join))).await.unwrap();
     assert_eq!(before, b.content(&room, None).await.unwrap());
-    // Not so where something was written since.
+    // This does not hold if something was written since.
     net.heal(1).await;
     net.quiet(&room).await;
     net.edit(BOB, &room, 5, "!").await;
     net.quiet(&room).await;
     let after = b.content(&room, None).await.unwrap();
     if let Ok(then) = b.content(&room, Some(&[join])).await {
-        assert!(then == before && then != after, "the text of then");
+        assert!(then == before && then != after, "the text at the join");
     }
 }
 
-/// While a join is under way, others' transactions wait for it: its server counts us in already.
+/// During a join, transactions of other servers wait for it: the resident server already treats this server as joined.
 #[tokio::test]
-async fn what_comes_during_a_join_waits_for_it() {
+async fn events_received_during_a_join_wait_for_it() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite(ALICE, BOB, &room).await;
@@ -1163,8 +1164,8 @@ async fn what_comes_during_a_join_waits_for_it() {
     assert!(b.reader().version(&room).await.unwrap().is_some());
 }
 
-/// A join cites what this server has missed, and the joining server, which isn't in the room yet, can't give it: others
-/// in the room can.
+/// A join references events that this server misses, and the joining server, which isn't in the room yet, can't return
+/// them: other servers in the room can.
 #[tokio::test]
 async fn a_join_over_a_gap_leaves_no_gap_in_the_text() {
     let net = Net::new(&["a.example", "b.example", "c.example"]).await;
@@ -1190,24 +1191,24 @@ async fn a_join_over_a_gap_leaves_no_gap_in_the_text() {
         .await;
 }
 
-/// The history comes from whoever in the room gives it, where the server that let us in doesn't.
+/// The history is fetched from another server in the room if the resident server does not return it.
 #[tokio::test]
-async fn the_history_comes_from_others_where_one_does_not_give_it() {
+async fn the_history_is_fetched_from_another_server_if_one_refuses_it() {
     let net = Net::new(&["a.example", "b.example", "c.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
-    let said = net.message(ALICE, &room, "early").await;
+    let message = net.message(ALICE, &room, "early").await;
     net.invite(ALICE, BOB, &room).await;
     let mut joined = net.join_answer(BOB, &room).await;
     joined.resident = user(CAROL).server_name().to_owned();
     let b = net.rooms("b.example");
     b.adopt(joined).await.unwrap();
-    net.until(|| async { b.reader().order(&room, &said).await.unwrap().is_some() })
+    net.until(|| async { b.reader().order(&room, &message).await.unwrap().is_some() })
         .await;
 }
 
-/// A server that has no history yet can't tell by itself that an event is older than its join.
+/// A server without history can't decide by itself that an event is older than its join.
 #[tokio::test]
-async fn a_rooms_first_events_sent_anew_are_no_ends_of_its_graph() {
+async fn early_events_that_are_sent_again_are_not_extremities() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     for topic in ["old", "older than the join"] {
@@ -1226,10 +1227,10 @@ async fn a_rooms_first_events_sent_anew_are_no_ends_of_its_graph() {
         let again = check(&event.pdu, &version);
         b.receive(user(ALICE).server_name(), vec![again]).await.unwrap();
     }
-    let said = net.message(ALICE, &room, "new").await;
-    net.until(|| async { b.reader().order(&room, &said).await.unwrap().is_some() })
+    let message = net.message(ALICE, &room, "new").await;
+    net.until(|| async { b.reader().order(&room, &message).await.unwrap().is_some() })
         .await;
-    assert_eq!(b.reader().extremities(&room).await.unwrap(), [said]);
+    assert_eq!(b.reader().extremities(&room).await.unwrap(), [message]);
     assert_eq!(net.state("a.example", &room).await, net.state("b.example", &room).await);
     net.refuse_history(false);
     net.edit(BOB, &room, 0, "written").await;
@@ -1238,9 +1239,9 @@ async fn a_rooms_first_events_sent_anew_are_no_ends_of_its_graph() {
     net.assert_same(&room).await;
 }
 
-/// What a server has whole is not read anew from a copy without content: it would lose the room by its create event.
+/// A server must not replace a complete event by a copy without content: with its create event it would lose the room.
 #[tokio::test]
-async fn a_redacted_copy_of_what_is_here_whole_changes_nothing() {
+async fn a_redacted_copy_of_a_complete_event_changes_nothing() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V10).await;
     net.message(ALICE, &room, "before").await;
@@ -1274,7 +1275,7 @@ async fn a_redacted_copy_of_what_is_here_whole_changes_nothing() {
     net.assert_same(&room).await;
 }
 
-/// W16: a redaction that names an event of another room takes nothing back there, and is shown nowhere.
+/// W16: a redaction of an event of another room has no effect there, and no timeline shows it.
 #[tokio::test]
 async fn a_redaction_of_another_rooms_event_is_not_shown() {
     for version in [RoomVersionId::V10, RoomVersionId::V12] {

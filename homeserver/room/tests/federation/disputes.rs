@@ -1,5 +1,5 @@
-//! A document in which clocks are claimed twice is worked out beside the worker of its room: people write and read meanwhile,
-//! and what comes meanwhile is part of the text.
+//! The text of a document in which clocks are claimed twice is worked out in a task separate from the room's worker:
+//! users edit and read meanwhile, and the events that arrive meanwhile are part of the result.
 
 use ruma::{OwnedEventId, RoomVersionId};
 use weft_store::tables::rooms::EVENTS;
@@ -10,7 +10,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn edits_and_openings_go_on_while_the_text_of_rival_claims_is_worked_out() {
+async fn edits_and_reads_continue_while_a_dispute_is_worked_out() {
     let servers = ["a.example", "b.example", "c.example"];
     let net = Net::new(&servers).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
@@ -21,7 +21,7 @@ async fn edits_and_openings_go_on_while_the_text_of_rival_claims_is_worked_out()
     net.assert_same(&room).await;
     let (a, gate) = (net.rooms("a.example"), net.gate("a.example"));
 
-    // Whoever reads all events of the room is held.
+    // Reads of all events of the room are blocked.
     let nowhere: OwnedEventId = ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap();
     gate.hold_next_read(EVENTS.physical(&(&room, &nowhere)));
     let heads = a.reader().extremities(&room).await.unwrap();

@@ -1,4 +1,4 @@
-//! Servers that talk by function calls: a stand-in for federation, with cuts, losses and power failures.
+//! Servers connected by function calls: a substitute for federation, with partitions, losses and power failures.
 #![allow(clippy::too_many_arguments, unreachable_pub, reason = "test support")]
 
 use std::{
@@ -42,7 +42,7 @@ pub fn user(id: &str) -> OwnedUserId {
     UserId::parse(id).unwrap()
 }
 
-/// Time that goes with that of the runtime, and no two looks at it give the same.
+/// A clock that follows the time of the runtime; no two readings are equal.
 pub struct TestClock {
     next: AtomicU64,
     started: tokio::time::Instant,
@@ -56,9 +56,9 @@ impl Clock for TestClock {
     }
 }
 
-struct Me(Arc<Signer>);
+struct TestIdentity(Arc<Signer>);
 
-impl Identity for Me {
+impl Identity for TestIdentity {
     fn signer(&self) -> Arc<Signer> {
         Arc::clone(&self.0)
     }
@@ -67,30 +67,30 @@ impl Identity for Me {
     }
 }
 
-/// From, to: the events on their way.
+/// From, to: the queued events.
 type Queues = BTreeMap<(OwnedServerName, OwnedServerName), VecDeque<Arc<Pdu>>>;
 
-/// Events on their way, and who is told that something happened.
+/// Queued events, and the notification of activity.
 #[derive(Default)]
 struct Wire {
     queues: Mutex<Queues>,
     happened: Notify,
-    /// Questions of servers to one another.
-    fetcher: AtomicU64,
+    /// The number of requests between servers.
+    requests: AtomicU64,
     cut: AtomicBool,
     refuse_missing: AtomicBool,
     redact_history: AtomicBool,
     refuse_history: AtomicBool,
-    /// Servers that take questions and don't answer.
+    /// Servers that accept requests and don't answer.
     silent: Mutex<BTreeSet<OwnedServerName>>,
-    /// Questions that such servers have at this moment.
+    /// Requests that wait for such servers now.
     unanswered: AtomicU64,
-    speaks: Notify,
-    /// What a server gives for the prev events of these: each has a gap before it.
+    responsive: Notify,
+    /// The answer of a server to a request for the ancestors of these events: each has a gap before it.
     gaps: Mutex<HashMap<OwnedEventId, Arc<Pdu>>>,
 }
 
-/// A question that is not answered, until it is or its asker gives up.
+/// A request that is counted until it is answered or cancelled.
 struct Unanswered<'a>(&'a AtomicU64);
 
 impl<'a> Unanswered<'a> {
@@ -107,8 +107,8 @@ impl Drop for Unanswered<'_> {
 }
 
 impl Wire {
-    /// What the server of these events gives as missing before others of them.
-    fn given(&self, from: &ServerName, latest: &[OwnedEventId]) -> Vec<Arc<Pdu>> {
+    /// The events that the server returns as missing before others of them.
+    fn gaps_before(&self, from: &ServerName, latest: &[OwnedEventId]) -> Vec<Arc<Pdu>> {
         let gaps = self.gaps.lock().unwrap();
         let asked = latest.iter().filter_map(|id| gaps.get(id));
         let before = asked.flat_map(|pdu| pdu.prev_events()).filter_map(|id| gaps.get(id));
@@ -118,7 +118,7 @@ impl Wire {
             .collect()
     }
 
-    async fn until_it_speaks(&self, server: &ServerName) {
+    async fn until_responsive(&self, server: &ServerName) {
         let is_silent = || self.silent.lock().unwrap().contains(server);
         if !is_silent() {
             return;
@@ -126,13 +126,13 @@ impl Wire {
         let _unanswered = Unanswered::new(&self.unanswered);
         self.happened.notify_waiters();
         loop {
-            let speaks = self.speaks.notified();
-            tokio::pin!(speaks);
-            speaks.as_mut().enable();
+            let responsive = self.responsive.notified();
+            tokio::pin!(responsive);
+            responsive.as_mut().enable();
             if !is_silent() {
                 return;
             }
-            speaks.await;
+            responsive.await;
         }
     }
 }
@@ -147,7 +147,7 @@ impl CommitSink for Sink {
         let mut queues = self.wire.queues.lock().unwrap();
         for to in &change.destinations {
             let queue = queues.entry((self.from.clone(), to.clone())).or_default();
-            // Only what this server has to tell: events of its own users, and those that it relays.
+            // Only what this server distributes: events of its own users, and those that it relays.
             queue.extend(
                 change
                     .events
@@ -180,7 +180,7 @@ struct Inner {
     clock: Arc<TestClock>,
 }
 
-struct Others(OnceLock<Weak<Inner>>);
+struct TestPeers(OnceLock<Weak<Inner>>);
 
 pub fn check(pdu: &Pdu, version: &RoomVersion) -> Verified {
     let unchecked = Unchecked::parse(pdu.json(), version).unwrap();
@@ -188,12 +188,12 @@ pub fn check(pdu: &Pdu, version: &RoomVersion) -> Verified {
     unchecked.verify(&keys).unwrap()
 }
 
-impl Others {
+impl TestPeers {
     fn wire(&self) -> Arc<Wire> {
         Arc::clone(&self.0.get().and_then(Weak::upgrade).unwrap().wire)
     }
 
-    fn gives_history(&self, from: &ServerName) -> Result<(), PeerError> {
+    fn check_history(&self, from: &ServerName) -> Result<(), PeerError> {
         let inner = self.0.get().and_then(Weak::upgrade).unwrap();
         if inner.wire.refuse_history.load(Ordering::Relaxed) {
             return Err(refused(from));
@@ -203,8 +203,8 @@ impl Others {
 
     async fn rooms(&self, server: &ServerName) -> Result<Rooms, PeerError> {
         let wire = self.wire();
-        wire.fetcher.fetch_add(1, Ordering::Relaxed);
-        wire.until_it_speaks(server).await;
+        wire.requests.fetch_add(1, Ordering::Relaxed);
+        wire.until_responsive(server).await;
         let inner = self.0.get().and_then(Weak::upgrade).unwrap();
         if inner.wire.cut.load(Ordering::Relaxed) {
             return Err(PeerError::Unreachable {
@@ -225,7 +225,7 @@ fn refused(server: &ServerName) -> PeerError {
 }
 
 #[async_trait]
-impl Peers for Others {
+impl Peers for TestPeers {
     async fn missing_events(
         &self,
         room: &RoomId,
@@ -236,9 +236,9 @@ impl Peers for Others {
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
         let rooms = self.rooms(from).await?;
-        let given = self.wire().given(from, latest);
-        if !given.is_empty() {
-            return Ok(given.iter().map(|pdu| check(pdu, version)).collect());
+        let gaps_before = self.wire().gaps_before(from, latest);
+        if !gaps_before.is_empty() {
+            return Ok(gaps_before.iter().map(|pdu| check(pdu, version)).collect());
         }
         if self
             .0
@@ -270,7 +270,7 @@ impl Peers for Others {
         from: &ServerName,
         ids: &[OwnedEventId],
     ) -> Result<Vec<Verified>, PeerError> {
-        self.gives_history(from)?;
+        self.check_history(from)?;
         let rooms = self.rooms(from).await?;
         let mut events = Vec::new();
         for id in ids {
@@ -304,7 +304,7 @@ impl Peers for Others {
         before: &[OwnedEventId],
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
-        self.gives_history(from)?;
+        self.check_history(from)?;
         let rooms = self.rooms(from).await?;
         let events = rooms.reader().backfill(room, before, limit).await.unwrap();
         let inner = self.0.get().and_then(Weak::upgrade).unwrap();
@@ -326,7 +326,7 @@ impl Inner {
             gate: Arc::clone(&gate),
         };
         let store = Store::open(gated).await.unwrap();
-        let others = Others(OnceLock::new());
+        let others = TestPeers(OnceLock::new());
         others.0.set(Arc::downgrade(self)).unwrap();
         let config = RoomConfig {
             seal_idle: Duration::from_millis(20),
@@ -341,7 +341,12 @@ impl Inner {
             peers: Arc::new(others),
             clock: self.clock.clone(),
         };
-        let rooms = Rooms::start(config, store.clone(), Arc::new(Me(testing::signer(name))), ports);
+        let rooms = Rooms::start(
+            config,
+            store.clone(),
+            Arc::new(TestIdentity(testing::signer(name))),
+            ports,
+        );
         self.servers.lock().unwrap().insert(
             name.to_owned(),
             Server {
@@ -385,7 +390,7 @@ impl Net {
         self.inner.servers.lock().unwrap()[&name].store.clone()
     }
 
-    /// What can hold back a read of a server's store.
+    /// Can block a read of a server's store.
     pub fn gate(&self, server: &str) -> Arc<Gate> {
         let name = ServerName::parse(server).unwrap();
         Arc::clone(&self.inner.servers.lock().unwrap()[&name].gate)
@@ -401,52 +406,53 @@ impl Net {
         names
     }
 
-    // --- The wire ------------------------------------------------------------------------------------------------
+    // --- Network ---------------------------------------------------------------------------------------------
 
     pub fn cut(&self, _seed: u64) {
         self.inner.wire.cut.store(true, Ordering::Relaxed);
     }
 
-    /// What is on its way is lost.
+    /// Drops the queued events.
     pub fn lose(&self) {
         self.inner.wire.queues.lock().unwrap().clear();
     }
 
-    /// This server takes questions from now on and doesn't answer.
+    /// From now on this server accepts requests and doesn't answer.
     pub fn silence(&self, server: &str) {
         let server = ServerName::parse(server).unwrap();
         self.inner.wire.silent.lock().unwrap().insert(server);
     }
 
-    /// All servers answer, also what they were asked before.
-    pub fn speak(&self) {
+    /// All servers answer, also pending requests.
+    pub fn answer_again(&self) {
         self.inner.wire.silent.lock().unwrap().clear();
-        self.inner.wire.speaks.notify_waiters();
+        self.inner.wire.responsive.notify_waiters();
     }
 
-    /// Questions that are not answered at this moment.
+    /// Requests that are not answered now.
     pub fn unanswered(&self) -> u64 {
         self.inner.wire.unanswered.load(Ordering::Relaxed)
     }
 
-    /// Asked for what is before one of these, their server gives one of these, and nothing of its room.
-    pub fn give_gaps(&self, events: &[Verified]) {
+    /// For a request for the ancestors of one of these events, their server returns others of them, and no event of its
+    /// room.
+    pub fn answer_with_gaps(&self, events: &[Verified]) {
         let events = events
             .iter()
             .map(|event| (event.pdu().event_id().to_owned(), Arc::clone(event.pdu())));
         self.inner.wire.gaps.lock().unwrap().extend(events);
     }
 
-    pub fn fetcher(&self) -> u64 {
-        self.inner.wire.fetcher.load(Ordering::Relaxed)
+    pub fn requests(&self) -> u64 {
+        self.inner.wire.requests.load(Ordering::Relaxed)
     }
 
-    /// Nobody gives what was before a server's time, neither in one piece nor event by event.
+    /// No server returns the history from before a join, neither by backfill nor event by event.
     pub fn refuse_history(&self, refuse: bool) {
         self.inner.wire.refuse_history.store(refuse, Ordering::Relaxed);
     }
 
-    /// From now on backfill gives redacted copies, as to a server that must not see the content.
+    /// From now on backfill returns redacted copies, as for a server that must not see the content.
     pub fn redact_history(&self) {
         self.inner.wire.redact_history.store(true, Ordering::Relaxed);
     }
@@ -455,14 +461,14 @@ impl Net {
         self.inner.wire.refuse_missing.store(refuse, Ordering::Relaxed);
     }
 
-    /// What waited is delivered: by server in an order that the seed gives, in transactions of a few events.
+    /// Delivers queued events: by server in an order that follows from the seed, in transactions of a few events.
     pub async fn heal(&self, seed: u64) {
         self.inner.wire.cut.store(false, Ordering::Relaxed);
         let mut waiting: Vec<_> = std::mem::take(&mut *self.inner.wire.queues.lock().unwrap())
             .into_iter()
             .collect();
-        let commits = usize::try_from(seed).unwrap() % waiting.len().max(1);
-        waiting.rotate_left(commits);
+        let rotation = usize::try_from(seed).unwrap() % waiting.len().max(1);
+        waiting.rotate_left(rotation);
         let mut left = true;
         while left {
             left = false;
@@ -479,7 +485,8 @@ impl Net {
         let rooms = self.rooms(to.as_str());
         let mut verified = Vec::new();
         for pdu in events {
-            // As federation does: the end of an invitation goes past the room, which this server is not in.
+            // As in federation: the end of an invitation is handled out of band, because this server is not in the
+            // room.
             let about = pdu.state_key().and_then(|key| UserId::parse(key).ok());
             if let Some(about) = about
                 && rooms.reader().outside(&about, pdu.room_id()).await.unwrap().is_some()
@@ -506,7 +513,7 @@ impl Net {
         any
     }
 
-    /// Delivers until the condition holds. Woken by commits.
+    /// Delivers until the condition holds. Each commit wakes it.
     pub async fn until<F: Future<Output = bool>>(&self, condition: impl Fn() -> F) {
         let wait = async {
             loop {
@@ -517,17 +524,18 @@ impl Net {
                 if condition().await {
                     return;
                 }
-                // Events of the past come in without a word to anybody.
+                // Backfilled events cause no notification.
                 let _ = tokio::time::timeout(Duration::from_millis(25), happened).await;
             }
         };
         assert!(
             tokio::time::timeout(Duration::from_secs(20), wait).await.is_ok(),
-            "nothing happens any more"
+            "the condition does not hold in time"
         );
     }
 
-    /// Until every edit is sealed, everything is delivered, and all servers in the room have the same ends of the graph.
+    /// Waits until every edit is sealed, everything is delivered, and all servers in the room have the same forward
+    /// extremities.
     pub async fn quiet(&self, room: &RoomId) {
         for name in self.names() {
             let rooms = self.rooms(name.as_str());
@@ -536,16 +544,16 @@ impl Net {
             }
         }
         self.until(|| async {
-            let mut ends = Vec::new();
+            let mut extremities = Vec::new();
             for name in self.names() {
                 if self.is_in(&name, room).await {
                     let mut of = self.rooms(name.as_str()).reader().extremities(room).await.unwrap();
                     of.sort();
-                    ends.push(of);
+                    extremities.push(of);
                 }
             }
             let empty = self.inner.wire.queues.lock().unwrap().values().all(VecDeque::is_empty);
-            empty && ends.windows(2).all(|pair| pair[0] == pair[1])
+            empty && extremities.windows(2).all(|pair| pair[0] == pair[1])
         })
         .await;
     }
@@ -563,7 +571,7 @@ impl Net {
         self.power_loss_with(server, tail, Vec::new()).await;
     }
 
-    /// The same, where the disk has these rows as another program had written them.
+    /// The same; the disk then has these rows, as written by another program.
     pub async fn power_loss_with(&self, server: &str, tail: Tail, ops: Vec<Op>) {
         let name = ServerName::parse(server).unwrap();
         let disk = self.inner.servers.lock().unwrap().remove(&name).unwrap().disk;
@@ -576,7 +584,7 @@ impl Net {
         self.inner.start(&name, engine).await;
     }
 
-    /// What is to go wrong with a server's disk after so many commits from now.
+    /// The fault of a server's disk after this number of commits.
     pub fn plan(&self, server: &str, commits: u64, fault: Fault) {
         let name = ServerName::parse(server).unwrap();
         let servers = self.inner.servers.lock().unwrap();
@@ -604,7 +612,7 @@ impl Net {
         self.of(who).send(room, new_event(who, kind, Some(""), content)).await
     }
 
-    /// One user changes the membership of another.
+    /// A user changes the membership of another.
     pub async fn end_membership(&self, who: &str, room: &RoomId, whom: &str, membership: &str) {
         let content = json!({ "membership": membership, "reason": "r".repeat(2_000) });
         let event = new_event(who, "m.room.member", Some(whom), content);
@@ -666,7 +674,7 @@ impl Net {
             .unwrap();
     }
 
-    /// What the other server answers to a join.
+    /// The resident server's answer to a join.
     pub async fn join_answer(&self, who: &str, room: &RoomId) -> JoinedRoom {
         let template = Template {
             user: user(who),
@@ -692,7 +700,7 @@ impl Net {
         self.joined(&answer, room).await
     }
 
-    /// The same answer once more.
+    /// The same answer again.
     pub async fn join_again(&self, who: &str, room: &RoomId) -> JoinedRoom {
         let via = self.rooms("a.example");
         let member = via
@@ -744,7 +752,7 @@ impl Net {
         self.of(who).send(room, event).await.unwrap();
     }
 
-    /// Until a user's server knows this membership.
+    /// Waits until a user's server has this membership.
     pub async fn until_member(&self, whom: &str, room: &RoomId, membership: &str) {
         let (theirs, whom) = (self.of(whom), user(whom));
         self.until(|| async { theirs.access(room, &whom).await.unwrap().membership.as_str() == membership })
@@ -762,7 +770,7 @@ impl Net {
         .await;
     }
 
-    /// An event as a server could make it that doesn't care for the rules.
+    /// An event as a server could make it that ignores the rules.
     pub async fn forge(
         &self,
         sender: &str,
@@ -776,7 +784,7 @@ impl Net {
         self.forge_with(sender, room, prev_events, place, content).await
     }
 
-    /// The same, a redaction of any event.
+    /// The same for a redaction of any event.
     pub async fn forge_redaction(
         &self,
         sender: &str,
@@ -784,7 +792,7 @@ impl Net {
         prev_events: Vec<OwnedEventId>,
         target: &EventId,
     ) -> Verified {
-        // In the content since version 11, beside it before.
+        // In the content since version 11, a top-level field before.
         let content = json!({ "redacts": target });
         let place = ("m.room.redaction", None, Some(target.to_owned()));
         self.forge_with(sender, room, prev_events, place, content).await
@@ -844,7 +852,7 @@ impl Net {
         );
     }
 
-    /// How long an edit takes, less what the editor does.
+    /// The duration of an edit, without the work of the editor.
     pub async fn timed_edit(&self, who: &str, room: &RoomId) -> Duration {
         let client = self.clients.fetch_add(1, Ordering::Relaxed);
         let doc = load(client, &Doc::new().transact().encode_diff_v1(&StateVector::default()));
@@ -888,7 +896,7 @@ impl Net {
         );
         for name in self.names() {
             if self.is_in(&name, room).await {
-                // Once all of the past is here.
+                // Once all events are backfilled.
                 self.until(|| async { self.text_of_events(&name, room).await == seen[0].0 })
                     .await;
             }
@@ -902,8 +910,8 @@ impl Net {
 
     async fn text_of_events(&self, server: &ServerName, room: &RoomId) -> String {
         let rooms = self.rooms(server.as_str());
-        let ends = rooms.reader().extremities(room).await.unwrap();
-        read(&rooms.content(room, Some(&ends)).await.unwrap())
+        let extremities = rooms.reader().extremities(room).await.unwrap();
+        read(&rooms.content(room, Some(&extremities)).await.unwrap())
     }
 }
 
@@ -920,7 +928,7 @@ fn new_event(who: &str, kind: &str, key: Option<&str>, content: Value) -> NewEve
     }
 }
 
-/// Builds the event from the fields that are known, as federation does.
+/// Builds the event from the known fields, as federation does.
 fn sign_template(who: &str, room: &RoomId, object: &ruma::CanonicalJsonObject, version: &RoomVersion) -> Unchecked {
     let value = serde_json::to_value(object).unwrap();
     let draft = Draft {
@@ -963,7 +971,7 @@ fn read(update: &[u8]) -> String {
     body.get_string(&transaction)
 }
 
-/// The content of an update event that a new client made.
+/// The content of an update event by a new client id.
 pub fn update_content(client: u64, text: &str) -> Value {
     let doc = load(client, &Doc::new().transact().encode_diff_v1(&StateVector::default()));
     let body = doc.get_or_insert_text("body");

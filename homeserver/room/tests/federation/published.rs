@@ -1,4 +1,4 @@
-//! Reads of a document do not wait for the worker of its room: they come from what was last committed.
+//! Reads of a document do not wait for the worker of its room: they use the last commit.
 
 use ruma::RoomVersionId;
 use serde_json::json;
@@ -23,7 +23,7 @@ async fn a_document_is_opened_and_read_while_its_worker_waits_for_the_disk() {
     let text = net.text("a.example", &room).await;
     let heads = a.reader().extremities(&room).await.unwrap();
 
-    // The worker reads the state after what the event follows, and gets no answer yet.
+    // The worker reads the state after the event's `prev_events`, and the read is blocked.
     gate.hold_next_read(EVENT_GROUP.physical(&(&room, &heads[0])));
     let content = json!({ "msgtype": "m.text", "body": "hello" });
     let event = net.forge(BOB, &room, heads, "m.room.message", None, content).await;
@@ -32,11 +32,11 @@ async fn a_document_is_opened_and_read_while_its_worker_waits_for_the_disk() {
     gate.reached().await;
     let vector = a.open(&room).await.unwrap().state_vector;
     assert_eq!(net.text("a.example", &room).await, text);
-    let lacking = a.diff(&room, &vector).await.unwrap();
-    assert!(lacking.len() < a.content(&room, None).await.unwrap().len());
+    let diff = a.diff(&room, &vector).await.unwrap();
+    assert!(diff.len() < a.content(&room, None).await.unwrap().len());
     assert!(
         a.reader().order(&room, &id).await.unwrap().is_none(),
-        "it waits all the time"
+        "the event must still wait"
     );
 
     gate.open();
@@ -46,9 +46,9 @@ async fn a_document_is_opened_and_read_while_its_worker_waits_for_the_disk() {
     assert_eq!(net.text("a.example", &room).await, format!("then {text}"));
 }
 
-/// What was acknowledged is read at once, also after the worker has lost its memory and was started again.
+/// An acknowledged edit is readable at once, also after the worker lost its memory and was started again.
 #[tokio::test]
-async fn what_is_acknowledged_is_read_at_once() {
+async fn an_acknowledged_edit_is_readable_at_once() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 50).await;

@@ -1,5 +1,5 @@
-//! Servers that do not answer, or answer gaps with more gaps: people on other servers write and open documents meanwhile,
-//! events of other servers come in, and what was missing is there in the end.
+//! Servers that do not answer, or answer gaps with more gaps: users of other servers edit and open documents meanwhile,
+//! events of other servers are merged, and the missing events arrive in the end.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 const DAVE: &str = "@dave:d.example";
 const SERVERS: [&str; 4] = ["a.example", "b.example", "c.example", "d.example"];
 
-/// A document of Alice's in which Bob and Carol of two other servers write.
+/// A document of Alice in which Bob and Carol of two other servers edit.
 async fn three(net: &Net) -> OwnedRoomId {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 50).await;
@@ -29,8 +29,8 @@ async fn three(net: &Net) -> OwnedRoomId {
     room
 }
 
-/// An event of `who` that follows an update which is sent to nobody.
-async fn behind_a_gap(net: &Net, who: &str, room: &RoomId, lost: &str) -> OwnedEventId {
+/// An event of `who` after an update that no other server receives.
+async fn message_after_gap(net: &Net, who: &str, room: &RoomId, lost: &str) -> OwnedEventId {
     net.cut(1);
     net.edit(who, room, 0, lost).await;
     net.seal(who, room).await;
@@ -40,13 +40,13 @@ async fn behind_a_gap(net: &Net, who: &str, room: &RoomId, lost: &str) -> OwnedE
     event
 }
 
-/// Whether a server has the event in its place.
+/// Whether a server has persisted the event.
 async fn has(net: &Net, server: &str, room: &RoomId, event: &OwnedEventId) -> bool {
     net.rooms(server).reader().order(room, event).await.unwrap().is_some()
 }
 
-/// Alice opens the document, reads and writes it, and a member's state is changed: all of it is answered.
-async fn works_on(net: &Net, room: &RoomId, word: &str) {
+/// Alice opens the document, reads and edits it, and a member's state changes: all of it is answered.
+async fn edits_are_answered(net: &Net, room: &RoomId, word: &str) {
     let a = net.rooms("a.example");
     let opened = a.open(room).await.unwrap();
     net.edit(ALICE, room, 0, word).await;
@@ -56,7 +56,8 @@ async fn works_on(net: &Net, room: &RoomId, word: &str) {
     net.topic(ALICE, room, word).await;
 }
 
-/// Events of Bob's server, each of which follows the one before, and the first one nothing that exists. Newest last.
+/// Events of Bob's server, each of which references the previous one; the first references an event that does not
+/// exist. Newest last.
 async fn chain(net: &Net, room: &RoomId, length: usize) -> Vec<Verified> {
     let nowhere: OwnedEventId = ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap();
     let mut prev = nowhere;
@@ -72,16 +73,16 @@ async fn chain(net: &Net, room: &RoomId, length: usize) -> Vec<Verified> {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_delays_no_edit_and_no_opening() {
+async fn an_unresponsive_server_delays_no_edit_and_no_opening() {
     let net = Net::new(&SERVERS).await;
     let room = three(&net).await;
     net.silence("b.example");
-    let event = behind_a_gap(&net, BOB, &room, "missed ").await;
+    let event = message_after_gap(&net, BOB, &room, "missed ").await;
     net.until(async || net.unanswered() > 0).await;
-    works_on(&net, &room, "alone ").await;
-    assert!(net.unanswered() > 0, "and all the time there was no answer");
+    edits_are_answered(&net, &room, "alone ").await;
+    assert!(net.unanswered() > 0, "the server must not have answered");
     assert!(!has(&net, "a.example", &room, &event).await);
-    net.speak();
+    net.answer_again();
     net.until(async || has(&net, "a.example", &room, &event).await).await;
     net.message(ALICE, &room, "good evening").await;
     net.quiet(&room).await;
@@ -90,24 +91,24 @@ async fn a_server_that_never_answers_delays_no_edit_and_no_opening() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_delays_no_gap_of_another() {
+async fn an_unresponsive_server_delays_no_gap_of_another_server() {
     let net = Net::new(&SERVERS).await;
     let room = three(&net).await;
     net.silence("b.example");
-    behind_a_gap(&net, BOB, &room, "missed ").await;
+    message_after_gap(&net, BOB, &room, "missed ").await;
     net.until(async || net.unanswered() > 0).await;
-    let event = behind_a_gap(&net, CAROL, &room, "also missed ").await;
+    let event = message_after_gap(&net, CAROL, &room, "also missed ").await;
     net.until(async || has(&net, "a.example", &room, &event).await).await;
-    assert!(net.unanswered() > 0, "the first question has no answer yet");
+    assert!(net.unanswered() > 0, "the first request must not be answered yet");
     assert!(net.text("a.example", &room).await.contains("also missed "));
-    net.speak();
+    net.answer_again();
     net.message(ALICE, &room, "good evening").await;
     net.quiet(&room).await;
     net.assert_same(&room).await;
 }
 
 #[tokio::test]
-async fn a_join_over_a_gap_that_nobody_fills_delays_only_its_own_answer() {
+async fn a_join_over_an_unfillable_gap_delays_only_its_own_answer() {
     let net = Net::new(&SERVERS).await;
     let room = three(&net).await;
     net.cut(1);
@@ -124,40 +125,40 @@ async fn a_join_over_a_gap_that_nobody_fills_delays_only_its_own_answer() {
     let (a, origin) = (net.rooms("a.example"), user(DAVE).server_name().to_owned());
     let joining = tokio::spawn(async move { a.accept_membership(&origin, event).await });
     net.until(async || net.unanswered() > 0).await;
-    works_on(&net, &room, "alone ").await;
+    edits_are_answered(&net, &room, "alone ").await;
     assert!(!joining.is_finished() && net.unanswered() > 0);
-    net.speak();
+    net.answer_again();
     joining.await.unwrap().unwrap();
-    // At one place at the same time: either may come first.
+    // Both are at the same position: either may be first.
     let is_there = |text: &str| text.contains("alone ") && text.contains("missed ");
     net.until(async || is_there(&net.text("a.example", &room).await)).await;
 }
 
 #[tokio::test]
-async fn a_server_that_answers_gaps_with_more_gaps_delays_nobody_and_is_asked_a_bounded_number_of_times() {
+async fn endless_gaps_delay_no_other_server_and_cost_a_limited_number_of_requests() {
     let net = Net::new(&SERVERS).await;
     let room = three(&net).await;
     let chain = chain(&net, &room, 100).await;
-    net.give_gaps(&chain);
-    let asked = net.fetcher();
+    net.answer_with_gaps(&chain);
+    let requests = net.requests();
     let newest = chain.last().unwrap().clone();
     let id = newest.pdu().event_id().to_owned();
     let (a, origin) = (net.rooms("a.example"), user(BOB).server_name().to_owned());
     a.receive(&origin, vec![newest]).await.unwrap();
-    works_on(&net, &room, "alone ").await;
-    let event = behind_a_gap(&net, CAROL, &room, "missed ").await;
+    edits_are_answered(&net, &room, "alone ").await;
+    let event = message_after_gap(&net, CAROL, &room, "missed ").await;
     net.until(async || has(&net, "a.example", &room, &event).await).await;
     assert!(!has(&net, "a.example", &room, &id).await);
     net.message(ALICE, &room, "good evening").await;
     net.quiet(&room).await;
     net.assert_same(&room).await;
-    let asked = net.fetcher() - asked;
-    assert!(asked <= 120, "{asked} questions");
+    let requests = net.requests() - requests;
+    assert!(requests <= 120, "{requests} requests");
 }
 
-/// What waits behind a gap comes in with it, also where it is more than a portion and came before.
+/// Events behind a gap are merged with it, even if they are more than a portion and arrived before.
 #[tokio::test]
-async fn many_events_that_wait_for_one_are_merged_when_it_is_here() {
+async fn many_events_that_wait_for_one_are_merged_when_it_arrives() {
     let net = Net::new(&SERVERS).await;
     let room = three(&net).await;
     net.silence("b.example");
@@ -183,8 +184,8 @@ async fn many_events_that_wait_for_one_are_merged_when_it_is_here() {
         a.receive(user(BOB).server_name(), some.to_vec()).await.unwrap();
     }
     net.until(async || net.unanswered() > 0).await;
-    works_on(&net, &room, "alone ").await;
-    net.speak();
+    edits_are_answered(&net, &room, "alone ").await;
+    net.answer_again();
     let newest = sent.last().unwrap();
     net.until(async || has(&net, "a.example", &room, newest).await).await;
     for event in &sent {
@@ -195,8 +196,8 @@ async fn many_events_that_wait_for_one_are_merged_when_it_is_here() {
     net.assert_same(&room).await;
 }
 
-/// The P99 of edits and openings beside a server that never answers, one that makes gaps, and 10,000 staged events:
-/// `make latency`.
+/// The P99 of edits and openings with a server that never answers, one that makes gaps, and 10,000 staged events: `make
+/// latency`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement, by `make latency`"]
 #[allow(clippy::print_stdout, reason = "the figures are what it is for")]
@@ -205,23 +206,23 @@ async fn latency_beside_hostile_servers() {
     let room = three(&net).await;
     let quiet = measure(&net, &room).await;
     let chain = chain(&net, &room, 10_000).await;
-    net.give_gaps(&chain);
+    net.answer_with_gaps(&chain);
     net.silence("c.example");
-    behind_a_gap(&net, CAROL, &room, "missed ").await;
+    message_after_gap(&net, CAROL, &room, "missed ").await;
     let a = net.rooms("a.example");
     for some in chain.chunks(50) {
         a.receive(user(BOB).server_name(), some.to_vec()).await.unwrap();
     }
-    let beside = measure(&net, &room).await;
+    let loaded = measure(&net, &room).await;
     for (what, [edit, open, content]) in [
         ("alone", quiet),
-        ("beside 10,000 staged events, gaps and silence", beside),
+        ("with 10,000 staged events, gaps and silence", loaded),
     ] {
         println!("{what}: P99 of an edit {edit:?}, of an opening {open:?}, of the content {content:?}");
     }
 }
 
-/// The P99 of 500 edits, openings and readings, one after the other.
+/// The P99 of 500 edits, openings and reads, one after the other.
 async fn measure(net: &Net, room: &RoomId) -> [Duration; 3] {
     let a = net.rooms("a.example");
     let mut times: [Vec<Duration>; 3] = Default::default();

@@ -3,7 +3,7 @@
 use ruma::{OwnedEventId, RoomVersionId};
 use serde_json::json;
 
-use crate::scenario::{ALICE, BOB, CAROL, DAVE, Scenario, deletion, ends_equal, update};
+use crate::scenario::{ALICE, BOB, CAROL, DAVE, Scenario, converges, deletion, update};
 
 fn scenario() -> Scenario {
     Scenario::new(&RoomVersionId::V12)
@@ -18,7 +18,7 @@ async fn two_contents_for_one_clock_give_one_text() {
     scenario.edit(&[&one], BOB, update(7, 'a', 4, 6));
     let on_two = scenario.edit(&[&two], BOB, update(7, 'b', 4, 8));
     scenario.edit(&[&on_two], CAROL, update(8, 'c', 0, 2));
-    let outcome = ends_equal("two contents", scenario).await;
+    let outcome = converges("two contents", scenario).await;
     assert!(outcome.text.contains("cc"), "{}", outcome.text);
     assert!(
         outcome.text.contains('a') != outcome.text.contains('b'),
@@ -38,7 +38,7 @@ async fn a_client_id_with_owners_on_two_branches_gives_one_text() {
         scenario.edit(&[&carols], CAROL, update(7, letter, 4, 9));
         let both = scenario.message(&[&bobs, &carols], DAVE);
         scenario.edit(&[&both], BOB, update(7, 'a', 4, 5));
-        ends_equal(&format!("a and {letter}"), scenario).await;
+        converges(&format!("a and {letter}"), scenario).await;
     }
 }
 
@@ -51,7 +51,7 @@ async fn edits_from_before_a_ban_that_are_referenced_later_give_one_text() {
     let two = scenario.edit(&[&one], BOB, update(7, 'a', 4, 6));
     scenario.edit(&[&ban], BOB, update(9, 'z', 0, 2));
     scenario.edit(&[&ban, &two], CAROL, update(8, 'c', 0, 2));
-    let outcome = ends_equal("before a ban", scenario).await;
+    let outcome = converges("before a ban", scenario).await;
     assert!(outcome.text.contains("aaaaaa") && outcome.text.contains("cc") && !outcome.text.contains('z'));
 }
 
@@ -65,7 +65,7 @@ async fn a_soft_failed_update_with_claimed_clocks_gives_one_text() {
         let lie = scenario.edit(&[&start], BOB, update(7, held, 0, 4));
         let on_lie = scenario.edit(&[&lie], BOB, update(7, held, 4, 6));
         scenario.edit(&[&ban, &on_lie], CAROL, update(8, 'c', 0, 2));
-        ends_equal(&format!("{held} is soft-failed"), scenario).await;
+        converges(&format!("{held} is soft-failed"), scenario).await;
     }
 }
 
@@ -75,7 +75,7 @@ async fn a_soft_failed_update_behind_a_rejected_event_gives_one_text() {
     let start = scenario.start();
     let ban = scenario.ban(&[&start], BOB);
     let held = scenario.edit(&[&start], BOB, update(7, 'a', 0, 4));
-    let rejected = scenario.say(
+    let rejected = scenario.send(
         &[&held],
         CAROL,
         "m.room.topic",
@@ -83,7 +83,7 @@ async fn a_soft_failed_update_behind_a_rejected_event_gives_one_text() {
         json!({ "topic": "not allowed" }),
     );
     scenario.edit(&[&ban, &rejected], CAROL, update(8, 'c', 0, 2));
-    let outcome = ends_equal("referenced by a rejected event", scenario).await;
+    let outcome = converges("referenced by a rejected event", scenario).await;
     assert!(outcome.text.contains("aaaa"), "{}", outcome.text);
     assert_eq!(outcome.rejected.len(), 1);
 }
@@ -96,14 +96,14 @@ async fn state_replaced_by_a_soft_failed_event_is_not_restored() {
     let start = scenario.start();
     let pin = |scenario: &mut Scenario, after: &OwnedEventId, who: &str| {
         let content = json!({ "pinned": [format!("$by-{who}")] });
-        scenario.say(&[after], who, "m.room.pinned_events", Some(""), content)
+        scenario.send(&[after], who, "m.room.pinned_events", Some(""), content)
     };
     let alices = pin(&mut scenario, &start, ALICE);
     scenario.ban(&[&alices], CAROL);
     let bobs = pin(&mut scenario, &start, BOB);
     let carols = pin(&mut scenario, &bobs, CAROL);
     scenario.message(&[&carols], BOB);
-    ends_equal("replaced by a soft-failed event", scenario).await;
+    converges("replaced by a soft-failed event", scenario).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,7 +115,7 @@ async fn deletions_in_a_lost_update_give_one_text() {
     scenario.edit(&[&one], DAVE, deletion(7, 1, 3));
     scenario.edit(&[&two], CAROL, deletion(7, 0, 1));
     scenario.edit(&[&one, &two], ALICE, update(8, 'c', 0, 2));
-    ends_equal("deletions", scenario).await;
+    converges("deletions", scenario).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,12 +123,12 @@ async fn an_edit_between_a_demotion_and_a_promotion_gives_one_text() {
     let mut scenario = scenario();
     let start = scenario.start();
     let levels = |bob: i64| json!({ "users": { BOB: bob, CAROL: 25, DAVE: 25 }, "events": { "dev.weft.update": 25 } });
-    let down = scenario.say(&[&start], ALICE, "m.room.power_levels", Some(""), levels(0));
-    let up = scenario.say(&[&down], ALICE, "m.room.power_levels", Some(""), levels(25));
+    let down = scenario.send(&[&start], ALICE, "m.room.power_levels", Some(""), levels(0));
+    let up = scenario.send(&[&down], ALICE, "m.room.power_levels", Some(""), levels(25));
     let old = scenario.edit(&[&start], BOB, update(7, 'a', 0, 4));
     scenario.edit(&[&down], BOB, update(9, 'z', 0, 4));
     scenario.edit(&[&up, &old], BOB, update(7, 'a', 4, 6));
-    let outcome = ends_equal("demoted and promoted", scenario).await;
+    let outcome = converges("demoted and promoted", scenario).await;
     assert!(outcome.text.contains("aaaaaa"), "{}", outcome.text);
 }
 
@@ -143,7 +143,7 @@ async fn updates_on_both_contents_and_updates_that_contain_both_give_one_text() 
     scenario.edit(&[&one, &two], BOB, update(7, 'c', 4, 6));
     scenario.edit(&[&two, &one], BOB, update(7, 'd', 4, 7));
     scenario.edit(&[&two], BOB, update(7, 'a', 0, 8));
-    ends_equal("both contents", scenario).await;
+    converges("both contents", scenario).await;
 }
 
 /// An inadmissible update has its place in the graph, and the text at later events can still be read.
@@ -156,7 +156,7 @@ async fn inadmissible_updates_keep_the_text_readable() {
     let gap = scenario.edit(&[&bad], BOB, update(7, 'a', 6, 8));
     scenario.edit(&[&gap], CAROL, update(8, 'c', 0, 2));
     scenario.edit(&[&bad], CAROL, update(7, 'z', 0, 4));
-    let outcome = ends_equal("refused", scenario).await;
+    let outcome = converges("refused", scenario).await;
     assert!(
         outcome.text.contains("aaaa") && outcome.text.contains("cc") && outcome.text.len() == 6,
         "{}",

@@ -30,8 +30,8 @@ async fn t15_many_forward_extremities_are_merged_by_the_next_events() {
             )
         })
         .collect();
-    let audience = scenario.audience().await;
-    let counts = scenario.gathers(&audience, fan, 34).await;
+    let receiver = scenario.receiver().await;
+    let counts = scenario.extremities_after(&receiver, fan, 34).await;
     assert_eq!(counts[0], FAN, "each of them is a forward extremity");
     let falls = counts.windows(2).all(|pair| pair[1] < pair[0] || pair[1] == 1);
     assert!(falls, "the number of forward extremities falls: {counts:?}");

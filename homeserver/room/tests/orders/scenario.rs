@@ -1,4 +1,4 @@
-//! A room made of signed events with lies among them, and honest servers that hear of it in one order or another.
+//! A room of signed events, forged ones among them, and honest servers that receive them in different orders.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +29,7 @@ pub(crate) const DAVE: &str = "@dave:d.example";
 const XAVIER: &str = "@xavier:x.example";
 const YOLANDA: &str = "@yolanda:y.example";
 
-/// The blocks `[from, to)` of a client, as somebody says them who wrote nothing but this letter.
+/// The blocks `[from, to)` of a client id whose text consists of this letter only.
 pub(crate) fn update(client: u64, letter: char, from: u32, to: u32) -> Value {
     let doc = Doc::with_client_id(client);
     let body = doc.get_or_insert_text("body");
@@ -41,7 +41,7 @@ pub(crate) fn update(client: u64, letter: char, from: u32, to: u32) -> Value {
     serde_json::to_value(UpdateContent::new(&bytes, [(client, (from, to))])).unwrap()
 }
 
-/// An update that deletes the blocks `[from, to)` of a client and writes nothing.
+/// An update that deletes the blocks `[from, to)` of a client and inserts nothing.
 pub(crate) fn deletion(client: u64, from: u32, to: u32) -> Value {
     let doc = Doc::with_client_id(client);
     let body = doc.get_or_insert_text("body");
@@ -53,19 +53,19 @@ pub(crate) fn deletion(client: u64, from: u32, to: u32) -> Value {
     serde_json::to_value(UpdateContent::new(&bytes, [])).unwrap()
 }
 
-/// Longer than the pause after which the text of rival claims is worked out again, and shorter than the turn of this server
-/// to follow what others may not have.
+/// Longer than the pause after which the text of rival claims is worked out again, and shorter than the delay before
+/// this server reconciles extremities.
 const SETTLED_AFTER: Duration = Duration::from_secs(12);
 
-/// The room: what all know, and what is said then.
+/// The room: the events that all servers have, and those sent afterwards.
 pub(crate) struct Scenario {
     pub(crate) world: testing::World,
-    /// Events of the past, the last of them xavier's join.
+    /// The number of initial events, the last of them Xavier's join.
     base: usize,
 }
 
 impl Scenario {
-    /// A document of alice's in which bob, carol and dave write.
+    /// A document of Alice in which Bob, Carol and Dave edit.
     pub(crate) fn new(version: &RoomVersionId) -> Self {
         let create = json!({ "type": "dev.weft.document" });
         let mut world = testing::World::with_create(version, ALICE, create);
@@ -87,7 +87,7 @@ impl Scenario {
         self.world.order[self.base - 1].clone()
     }
 
-    pub(crate) fn say(
+    pub(crate) fn send(
         &mut self,
         after: &[&OwnedEventId],
         who: &str,
@@ -103,11 +103,11 @@ impl Scenario {
     }
 
     pub(crate) fn edit(&mut self, after: &[&OwnedEventId], who: &str, content: Value) -> OwnedEventId {
-        self.say(after, who, "dev.weft.update", None, content)
+        self.send(after, who, "dev.weft.update", None, content)
     }
 
     pub(crate) fn message(&mut self, after: &[&OwnedEventId], who: &str) -> OwnedEventId {
-        self.say(
+        self.send(
             after,
             who,
             "m.room.message",
@@ -117,7 +117,7 @@ impl Scenario {
     }
 
     pub(crate) fn ban(&mut self, after: &[&OwnedEventId], whom: &str) -> OwnedEventId {
-        self.say(
+        self.send(
             after,
             ALICE,
             "m.room.member",
@@ -126,14 +126,14 @@ impl Scenario {
         )
     }
 
-    /// What was said after the past.
-    pub(crate) fn said(&self) -> Vec<OwnedEventId> {
+    /// The events after the initial ones.
+    pub(crate) fn sent(&self) -> Vec<OwnedEventId> {
         self.world.order[self.base..].to_vec()
     }
 
-    /// The ends of all that was said, accepted or not.
-    pub(crate) fn ends(&self) -> Vec<OwnedEventId> {
-        let followed: BTreeSet<OwnedEventId> = self
+    /// The extremities of all events, accepted or not.
+    pub(crate) fn extremities(&self) -> Vec<OwnedEventId> {
+        let referenced: BTreeSet<OwnedEventId> = self
             .world
             .order
             .iter()
@@ -142,15 +142,15 @@ impl Scenario {
         self.world
             .order
             .iter()
-            .filter(|id| !followed.contains(*id))
+            .filter(|id| !referenced.contains(*id))
             .cloned()
             .collect()
     }
 
-    /// alice's last word, which follows all that was said.
+    /// Alice's last event, a descendant of all others.
     pub(crate) fn close(&mut self) -> OwnedEventId {
-        let ends = self.ends();
-        self.message(&ends.iter().collect::<Vec<_>>(), ALICE)
+        let extremities = self.extremities();
+        self.message(&extremities.iter().collect::<Vec<_>>(), ALICE)
     }
 
     fn source(&self) -> Arc<dyn Peers> {
@@ -187,63 +187,69 @@ impl Scenario {
         }
     }
 
-    /// Xavier's server with all of the past, and nothing that was said since.
-    pub(crate) async fn audience(&self) -> Audience {
+    /// Xavier's server with all initial events and no later ones.
+    pub(crate) async fn receiver(&self) -> Receiver {
         let disk = MemoryDisk::new();
         let server = self.server("x.example", &disk, self.source()).await;
         server.rooms.adopt(self.joined(&self.start())).await.unwrap();
         let first = self.world.order[0].clone();
-        server.until_placed(&first).await;
+        server.until_persisted(&first).await;
         server.rooms.stop().await;
-        Audience { disk }
+        Receiver { disk }
     }
 
-    /// What that server has, after it heard these in this order.
-    pub(crate) async fn hears(&self, audience: &Audience, order: &[OwnedEventId], then: bool) -> Outcome {
+    /// The data of that server after it received these events in this order.
+    pub(crate) async fn receives(&self, receiver: &Receiver, order: &[OwnedEventId], with_texts: bool) -> Outcome {
         let server = self
             .server(
                 "x.example",
-                &audience.disk.copy(),
+                &receiver.disk.copy(),
                 Arc::new(Library::empty(&self.world.version)),
             )
             .await;
-        let mut placed: BTreeSet<OwnedEventId> = self.world.order[..self.base].iter().cloned().collect();
-        let mut heard: Vec<OwnedEventId> = Vec::new();
+        let mut persisted: BTreeSet<OwnedEventId> = self.world.order[..self.base].iter().cloned().collect();
+        let mut received: Vec<OwnedEventId> = Vec::new();
         for id in order {
             let event = self.world.verified(id);
             let origin = event.pdu().sender().server_name().to_owned();
             server.rooms.receive(&origin, vec![event]).await.unwrap();
-            heard.push(id.clone());
-            // All that can be decided about is, before the next one comes.
-            while let Some(at) = heard.iter().position(|id| self.follows_only(id, &placed)) {
-                let id = heard.remove(at);
-                server.until_placed(&id).await;
-                placed.insert(id);
+            received.push(id.clone());
+            // Everything that can be decided about is persisted before the next event.
+            while let Some(at) = received.iter().position(|id| self.references_only(id, &persisted)) {
+                let id = received.remove(at);
+                server.until_persisted(&id).await;
+                persisted.insert(id);
             }
         }
-        assert!(heard.is_empty(), "events that have no place");
-        // Where clocks are claimed twice the text is worked out again after a pause.
+        assert!(received.is_empty(), "events that can't be persisted");
+        // If clocks are claimed twice, the text is worked out again after a pause.
         tokio::time::sleep(SETTLED_AFTER).await;
         let mut outcome = server.outcome(self, order).await;
-        if then {
-            outcome.then = server.then(order).await;
+        if with_texts {
+            outcome.texts = server.texts_at(order).await;
         }
         server.rooms.stop().await;
         outcome
     }
 
-    /// How many ends the graph has after it heard all these, and after each of so many messages that are said there then.
-    pub(crate) async fn gathers(&self, audience: &Audience, events: Vec<Verified>, messages: usize) -> Vec<usize> {
+    /// The number of extremities after all these events, and after each of this number of messages that the server
+    /// sends then.
+    pub(crate) async fn extremities_after(
+        &self,
+        receiver: &Receiver,
+        events: Vec<Verified>,
+        messages: usize,
+    ) -> Vec<usize> {
         let library = Arc::new(Library::empty(&self.world.version));
-        let server = self.server("x.example", &audience.disk.copy(), library).await;
+        let server = self.server("x.example", &receiver.disk.copy(), library).await;
         for some in events.chunks(50) {
             let origin = some[0].pdu().sender().server_name().to_owned();
             server.rooms.receive(&origin, some.to_vec()).await.unwrap();
         }
         for event in &events {
-            server.until_placed(event.pdu().event_id()).await;
+            server.until_persisted(event.pdu().event_id()).await;
         }
-        let mut ends = vec![server.ends().await];
+        let mut extremities = vec![server.extremities().await];
         for number in 0..messages {
             let content = json!({ "msgtype": "m.text", "body": number });
             let event = NewEvent {
@@ -256,22 +262,22 @@ impl Scenario {
                 timestamp: None,
             };
             server.rooms.send(&server.room, event).await.unwrap();
-            ends.push(server.ends().await);
+            extremities.push(server.extremities().await);
         }
         server.rooms.stop().await;
-        ends
+        extremities
     }
 
-    fn follows_only(&self, id: &EventId, placed: &BTreeSet<OwnedEventId>) -> bool {
-        self.world.pdu(id).prev_events().iter().all(|id| placed.contains(id))
+    fn references_only(&self, id: &EventId, persisted: &BTreeSet<OwnedEventId>) -> bool {
+        self.world.pdu(id).prev_events().iter().all(|id| persisted.contains(id))
     }
 
-    /// What a server has that joins when all is said, and works it out from the events alone.
-    pub(crate) async fn latecomer(&mut self, order: &[OwnedEventId]) -> Outcome {
-        let ends = self.ends();
+    /// The data of a server that joins after all events and works the text out from the events alone.
+    pub(crate) async fn late_joiner(&mut self, order: &[OwnedEventId]) -> Outcome {
+        let extremities = self.extremities();
         let content = json!({ "membership": "join" });
-        let join = self.say(
-            &ends.iter().collect::<Vec<_>>(),
+        let join = self.send(
+            &extremities.iter().collect::<Vec<_>>(),
             YOLANDA,
             "m.room.member",
             Some(YOLANDA),
@@ -281,10 +287,10 @@ impl Scenario {
         let server = self.server("y.example", &MemoryDisk::new(), self.source()).await;
         server.rooms.adopt(self.joined(&join)).await.unwrap();
         let first = self.world.order[0].clone();
-        server.until_placed(&first).await;
+        server.until_persisted(&first).await;
         let mut outcome = server.outcome(self, order).await;
-        outcome.then = server.then(order).await;
-        // Her own join is all that the others don't have.
+        outcome.texts = server.texts_at(order).await;
+        // Her own join is the only difference to the other servers.
         outcome.state.remove(&("m.room.member".to_owned(), YOLANDA.to_owned()));
         server.rooms.stop().await;
         outcome
@@ -294,7 +300,7 @@ impl Scenario {
         let store = Store::open(disk.open()).await.unwrap();
         let happened = Arc::new(Notify::new());
         let ports = Ports {
-            sink: Arc::new(Bell(Arc::clone(&happened))),
+            sink: Arc::new(NotifyingSink(Arc::clone(&happened))),
             peers,
             clock: Arc::new(SystemClock),
         };
@@ -308,29 +314,29 @@ impl Scenario {
     }
 }
 
-/// The disk of a server that knows the past.
-pub(crate) struct Audience {
+/// The disk of a server that has the initial events.
+pub(crate) struct Receiver {
     disk: MemoryDisk,
 }
 
-/// What a server has when all is said.
+/// The data of a server after all events.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) text: String,
-    /// Client ids and where their blocks end.
+    /// Client ids and their clocks.
     pub(crate) vector: BTreeMap<u64, u32>,
     pub(crate) rejected: BTreeSet<OwnedEventId>,
     state: StateMap,
-    /// The text at each event that is shown, where that was asked for.
-    then: Then,
+    /// The text at each visible event, if requested.
+    texts: TextsAt,
 }
 
-/// Texts at events. Which events are shown differs between servers (some hold back what others don't), so that only those
-/// are compared that both show.
+/// Texts at events. Servers differ in which events are visible (some soft-fail what others accept), so only events that
+/// are visible on both are compared.
 #[derive(Clone, Debug, Default)]
-struct Then(BTreeMap<OwnedEventId, String>);
+struct TextsAt(BTreeMap<OwnedEventId, String>);
 
-impl PartialEq for Then {
+impl PartialEq for TextsAt {
     fn eq(&self, other: &Self) -> bool {
         self.0
             .iter()
@@ -345,10 +351,10 @@ struct Server {
 }
 
 impl Server {
-    /// The text at each of these events that is shown.
-    async fn then(&self, said: &[OwnedEventId]) -> Then {
-        let mut then = BTreeMap::new();
-        for id in said {
+    /// The text at each of these events that is visible.
+    async fn texts_at(&self, sent: &[OwnedEventId]) -> TextsAt {
+        let mut texts = BTreeMap::new();
+        for id in sent {
             let stored = self.rooms.reader().stored_event(&self.room, id).await.unwrap();
             if stored.is_some_and(|stored| stored.is_visible()) {
                 let content = self
@@ -356,17 +362,17 @@ impl Server {
                     .content(&self.room, Some(std::slice::from_ref(id)))
                     .await
                     .unwrap();
-                then.insert(id.clone(), read(&content).0);
+                texts.insert(id.clone(), read(&content).0);
             }
         }
-        Then(then)
+        TextsAt(texts)
     }
 
-    async fn ends(&self) -> usize {
+    async fn extremities(&self) -> usize {
         self.rooms.reader().extremities(&self.room).await.unwrap().len()
     }
 
-    async fn until_placed(&self, id: &EventId) {
+    async fn until_persisted(&self, id: &EventId) {
         let wait = async {
             loop {
                 let happened = self.happened.notified();
@@ -376,28 +382,28 @@ impl Server {
                 if stored.is_some_and(|stored| stored.flags & weft_store::tables::rooms::event_flags::OUTLIER == 0) {
                     return;
                 }
-                // Events of the past come in without a word to anybody.
+                // Backfilled events cause no notification.
                 let _ = tokio::time::timeout(Duration::from_millis(5), happened).await;
             }
         };
         assert!(
             tokio::time::timeout(Duration::from_secs(20), wait).await.is_ok(),
-            "{id} has no place"
+            "{id} is not persisted"
         );
     }
 
-    async fn outcome(&self, scenario: &Scenario, said: &[OwnedEventId]) -> Outcome {
+    async fn outcome(&self, scenario: &Scenario, sent: &[OwnedEventId]) -> Outcome {
         let whole = self.rooms.content(&self.room, None).await.unwrap();
         let (text, vector) = read(&whole);
-        let ends = self.rooms.reader().extremities(&self.room).await.unwrap();
-        let replayed = self.rooms.content(&self.room, Some(&ends)).await.unwrap();
+        let extremities = self.rooms.reader().extremities(&self.room).await.unwrap();
+        let replayed = self.rooms.content(&self.room, Some(&extremities)).await.unwrap();
         assert_eq!(
             (&text, &vector),
             (&read(&replayed).0, &read(&replayed).1),
-            "the text at the ends is not the text"
+            "the text at the extremities differs from the current text"
         );
         let mut rejected = BTreeSet::new();
-        for id in said {
+        for id in sent {
             let stored = self.rooms.reader().stored_event(&self.room, id).await.unwrap();
             if stored.is_none_or(|stored| stored.pdu.rejected()) {
                 rejected.insert(id.clone());
@@ -411,20 +417,20 @@ impl Server {
             vector,
             rejected,
             state,
-            then: Then::default(),
+            texts: TextsAt::default(),
         }
     }
 }
 
-struct Bell(Arc<Notify>);
+struct NotifyingSink(Arc<Notify>);
 
-impl CommitSink for Bell {
+impl CommitSink for NotifyingSink {
     fn committed(&self, _: Arc<Committed>) {
         self.0.notify_waiters();
     }
 }
 
-/// A server that has all events and gives them to whoever asks.
+/// A server that has all events and returns them to every requester.
 struct Library {
     events: BTreeMap<OwnedEventId, Arc<Pdu>>,
     version: RoomVersion,
@@ -516,7 +522,7 @@ fn read(update: &[u8]) -> (String, BTreeMap<u64, u32>) {
     (body.get_string(&transaction), vector)
 }
 
-/// All orders of these.
+/// All permutations.
 pub(crate) fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     let mut all = vec![Vec::new()];
     for item in items {
@@ -534,37 +540,40 @@ pub(crate) fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     all
 }
 
-/// Every order of all but the last, which comes at the end, gives one outcome, and so do a restart and a late join.
-pub(crate) async fn ends_equal(what: &str, mut scenario: Scenario) -> Outcome {
+/// Every order of all but the last event, which comes last, has one outcome, and so do a restart and a late join.
+pub(crate) async fn converges(what: &str, mut scenario: Scenario) -> Outcome {
     let last = scenario.close();
     assert!(scenario.world.accepted(&scenario.world.pdu(&last)));
-    let said = scenario.said();
-    let audience = scenario.audience().await;
+    let sent = scenario.sent();
+    let receiver = scenario.receiver().await;
     let mut expected: Option<(Vec<OwnedEventId>, Outcome)> = None;
-    for (number, mut order) in permutations(&said[..said.len() - 1]).into_iter().enumerate() {
+    for (number, mut order) in permutations(&sent[..sent.len() - 1]).into_iter().enumerate() {
         order.push(last.clone());
-        // The texts of then are dear: each tenth order tells them.
-        let outcome = scenario.hears(&audience, &order, number % 10 == 0).await;
+        // Texts at events are expensive: they are computed for each tenth order.
+        let outcome = scenario.receives(&receiver, &order, number % 10 == 0).await;
         match &expected {
             None => expected = Some((order, outcome)),
             Some((first, expected)) => assert_eq!(
                 expected,
                 &outcome,
                 "{what}: {:?} gives what {:?} does not",
-                numbers(&said, &order),
-                numbers(&said, first)
+                numbers(&sent, &order),
+                numbers(&sent, first)
             ),
         }
     }
     let (_, outcome) = expected.unwrap();
-    let late = scenario.latecomer(&said).await;
-    assert_eq!(late, outcome, "{what}: a server that joins later has something else");
+    let late = scenario.late_joiner(&sent).await;
+    assert_eq!(
+        late, outcome,
+        "{what}: a server that joins later has a different outcome"
+    );
     outcome
 }
 
-fn numbers(said: &[OwnedEventId], order: &[OwnedEventId]) -> Vec<usize> {
+fn numbers(sent: &[OwnedEventId], order: &[OwnedEventId]) -> Vec<usize> {
     order
         .iter()
-        .map(|id| said.iter().position(|known| known == id).unwrap())
+        .map(|id| sent.iter().position(|known| known == id).unwrap())
         .collect()
 }
