@@ -26,8 +26,8 @@ pub(crate) enum Part {
     Rejected,
     /// A membership event: the sender's server did not choose its `prev_events`.
     Membership,
-    /// Every other event (a *word* in `spec/docs/admission.md`).
-    Word,
+    /// Every other event (a *statement* in `spec/docs/admission.md`).
+    Statement,
 }
 
 /// An event of the room. Events are in an order in which each comes after its `prev_events`.

@@ -158,9 +158,9 @@ fn node(event: &PersistedEvent, places: &HashMap<&EventId, usize>) -> Node {
     } else if pdu.kind() == "m.room.member" {
         Part::Membership
     } else {
-        Part::Word
+        Part::Statement
     };
-    let has_say = part == Part::Word && pdu.state_key().is_none();
+    let has_say = part == Part::Statement && pdu.state_key().is_none();
     let names = if has_say && witness::is_kept_whole(pdu.kind()) {
         pdu.content_as()
             .map(|content| witness::stands(pdu.kind(), &content))

@@ -73,7 +73,7 @@ impl Graph {
         let place = match node.part {
             Part::Rejected => None,
             Part::Membership => Some(self.extend(at, server, false, &past)),
-            Part::Word => {
+            Part::Statement => {
                 self.count_branches(server, &past);
                 Some(self.extend(at, server, true, &past))
             }

@@ -53,7 +53,11 @@ impl<'a> Precedence<'a> {
         }
         let places: HashMap<&EventId, usize> = nodes.iter().map(|node| &*node.id).zip(0..).collect();
         // In the order of the graph, so that the last event of a chain remains in the map.
-        for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.part == Part::Word) {
+        for (at, node) in nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.part == Part::Statement)
+        {
             let Some(chain) = self
                 .graph
                 .chain_of(at)

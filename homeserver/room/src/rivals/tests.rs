@@ -46,7 +46,7 @@ fn event(id: &str, server: usize, after: &[usize]) -> Event {
     Event {
         id: id.to_owned(),
         server,
-        part: Part::Word,
+        part: Part::Statement,
         after: after.to_vec(),
         names: Vec::new(),
         brings: Brings::Nothing,
@@ -104,7 +104,7 @@ fn node(event: &Event, events: &[Event]) -> Node {
             to,
             letter,
             origin,
-        } if event.part == Part::Word => {
+        } if event.part == Part::Statement => {
             let bytes = Bytes::from(bytes_of(*client, *from, *to, *letter, *origin));
             let update = Update::parse(bytes.clone()).unwrap();
             let sender = UserId::parse(format!("@u:{server}")).unwrap();
@@ -202,13 +202,14 @@ impl<'a> Literal<'a> {
     }
 
     fn words(&self) -> impl Iterator<Item = usize> {
-        let counts = |at: &usize| self.nodes[*at].part == Part::Word && self.branches(&self.nodes[*at].server) <= 8;
+        let counts =
+            |at: &usize| self.nodes[*at].part == Part::Statement && self.branches(&self.nodes[*at].server) <= 8;
         (0..self.nodes.len()).filter(counts)
     }
 
     fn branches(&self, server: &ServerName) -> usize {
         let words: Vec<usize> = (0..self.nodes.len())
-            .filter(|at| self.nodes[*at].server == server && self.nodes[*at].part == Part::Word)
+            .filter(|at| self.nodes[*at].server == server && self.nodes[*at].part == Part::Statement)
             .collect();
         let continues = |word: usize, other: usize| {
             self.precedes(other, word)
