@@ -1,7 +1,7 @@
-//! A room as its worker holds it in memory: the state of now, the ends of the graph, the open document.
+//! A room in the memory of its worker: the current state, the forward extremities, the open document.
 //!
-//! It is always what the store would say after the turn at hand is committed; where a commit fails it is thrown away
-//! and loaded again.
+//! It always equals what the store contains after the commit of the current turn. If a commit fails, it is dropped and
+//! loaded again.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -35,8 +35,8 @@ use crate::{
     reader::damaged,
 };
 
-/// Events that are looked at for the end that follows our last one.
-const MAX_LOOKED_AT: usize = 1_000;
+/// Events that are read in the search for the extremity that references our last event.
+const MAX_SEARCHED_EVENTS: usize = 1_000;
 
 /// A stored state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,36 +49,37 @@ pub(crate) struct Group {
 pub(crate) struct NewState {
     pub(crate) view: StateView,
     pub(crate) group: Group,
-    /// Entries in which it differs from the one before.
+    /// Entries that differ from the previous state.
     pub(crate) changed: Vec<StateKey>,
 }
 
-/// To whom an event is sent.
+/// Federation destinations of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Recipients {
-    /// Nobody: it came from elsewhere, and its own server tells the others.
+    /// None: received over federation; the origin distributes it.
     None,
-    /// The other servers in the room, before or after it; less one that has it.
+    /// The other servers in the room before or after the event, except one that has it.
     OtherServers(Option<OwnedServerName>),
 }
 
-/// An event that enters the room, with everything that was decided about it.
+/// An event to persist, with everything that was decided about it.
 pub(crate) struct DecidedEvent {
     pub(crate) pdu: Arc<Pdu>,
     /// Bits of `event_flags`.
     pub(crate) flags: u8,
-    /// Groups of the state before and after it; None where they are not known.
+    /// Groups of the state before and after it; `None` if they are not known.
     pub(crate) groups: Option<(u64, u64)>,
-    /// The resolved state, where the event changes it.
+    /// The resolved state, if the event changes it.
     pub(crate) state: Option<NewState>,
-    /// For a state event at the tip of the graph, which alone changes the state: the group after it, and its entry.
+    /// For a state event that references all extremities and so alone changes the state: the group after it, and its
+    /// entry.
     pub(crate) tip: Option<(Group, StateKey)>,
     pub(crate) recipients: Recipients,
-    /// Ancestors of it that were rejected or held back, and count only because of it.
+    /// Its ancestors that were rejected or soft-failed and become reachable with it.
     pub(crate) between: Vec<Arc<Pdu>>,
 }
 
-/// An end of the graph.
+/// A forward extremity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Extremity {
     pub(crate) id: OwnedEventId,
@@ -93,19 +94,19 @@ pub(crate) struct ActiveRoom {
     pub(crate) group: Group,
     /// Oldest first.
     pub(crate) extremities: Vec<Extremity>,
-    /// The end that is our last event or follows it: each of our events follows the one before it. None where that was not
-    /// seen since the room was loaded.
+    /// The extremity that is our last event or a descendant of it: each of our events references the one before it.
+    /// `None` if no such extremity was seen since the room was loaded.
     own_extremity: Option<OwnedEventId>,
     pub(crate) document: Option<OpenText>,
-    /// When a witness event is due; None where all is confirmed ([`crate::witness`]).
+    /// When a witness event is due, in milliseconds; `None` if everything is confirmed ([`crate::witness`]).
     pub(crate) unwitnessed: Option<u64>,
-    /// Where clocks are claimed twice: what is to be done about it.
+    /// The dispute, if clocks are claimed twice.
     pub(crate) dispute: Option<Dispute>,
-    /// The text that is being worked out for it.
+    /// The text that is being worked out for the dispute.
     pub(crate) under_way: Option<UnderWay>,
-    /// Events that others here follow and that have not come ([`crate::ingest`]). None until that is looked up.
+    /// Events that are referenced here and missing ([`crate::ingest`]). `None` until they are looked up.
     pub(crate) missing: Option<BTreeSet<OwnedEventId>>,
-    /// Staged rows up to this number are gone, or go with the turn that is under way.
+    /// Staged rows up to this number are deleted, or are deleted by the current turn.
     pub(crate) unstaged: u64,
     cover: Option<ChainCover>,
     next_group: u64,
@@ -138,7 +139,7 @@ impl ActiveRoom {
         }
     }
 
-    /// A room from the store; None where it isn't known here.
+    /// Loads a room from the store; `None` if this server does not have it.
     pub(crate) async fn load(reader: &Reader, ours: &ServerName, id: &RoomId) -> Result<Option<Self>, Unavailable> {
         let Some(row) = reader.room(id).await? else {
             return Ok(None);
@@ -151,15 +152,15 @@ impl ActiveRoom {
         }
         let ids = reader.extremities(id).await?;
         let events = reader.events_of(id, &active.version, &ids).await?;
-        let end = |pdu: Arc<Pdu>| Extremity {
+        let extremity = |pdu: Arc<Pdu>| Extremity {
             id: pdu.event_id().to_owned(),
             depth: pdu.depth(),
         };
         active.own_extremity = events
             .iter()
-            .rfind(|pdu| is_word_of(pdu, ours))
+            .rfind(|pdu| is_statement_of(pdu, ours))
             .map(|pdu| pdu.event_id().to_owned());
-        active.extremities = events.into_iter().map(end).collect();
+        active.extremities = events.into_iter().map(extremity).collect();
         active.find_own_extremity(reader, ours).await?;
         active.load_group(reader).await?;
         if row.kind.as_deref() == Some(event_types::DOCUMENT_ROOM) {
@@ -171,21 +172,21 @@ impl ActiveRoom {
         Ok(Some(active))
     }
 
-    /// Looks for the end that follows our last event, where not all ends can be cited.
+    /// Searches the extremity that references our last event, if an event cannot cite all extremities.
     async fn find_own_extremity(&mut self, reader: &Reader, ours: &ServerName) -> Result<(), Unavailable> {
         if self.own_extremity.is_some() || self.extremities.len() <= MAX_CITED_EXTREMITIES {
             return Ok(());
         }
         let mut behind: HashMap<OwnedEventId, OwnedEventId> = HashMap::new();
-        let mut wanted: Vec<OwnedEventId> = self.extremities.iter().map(|end| end.id.clone()).collect();
-        while !wanted.is_empty() && behind.len() < MAX_LOOKED_AT {
+        let mut wanted: Vec<OwnedEventId> = self.extremities.iter().map(|extremity| extremity.id.clone()).collect();
+        while !wanted.is_empty() && behind.len() < MAX_SEARCHED_EVENTS {
             let mut next = Vec::new();
             for pdu in reader.events_of(&self.id, &self.version, &wanted).await? {
                 let end = behind
                     .get(pdu.event_id())
                     .cloned()
                     .unwrap_or_else(|| pdu.event_id().to_owned());
-                if is_word_of(&pdu, ours) {
+                if is_statement_of(&pdu, ours) {
                     self.own_extremity = Some(end);
                     return Ok(());
                 }
@@ -251,7 +252,7 @@ impl ActiveRoom {
         self.cover.as_ref()
     }
 
-    /// Gives a state event its place in the index. [`ActiveRoom::cover`] must have been called.
+    /// Adds a state event to the index. [`ActiveRoom::cover`] must have been called.
     pub(crate) fn index(&mut self, batch: &mut Batch, pdu: &Pdu) -> Result<(), Unavailable> {
         let cover = self.cover.get_or_insert_default();
         if let Some(row) = cover.add(pdu).map_err(|error| damaged(&self.id, &error))? {
@@ -268,7 +269,7 @@ impl ActiveRoom {
 
     // --- State groups --------------------------------------------------------------------------------------------
 
-    /// Writes a state that differs from a group by some entries; whole, where the chain would be too long.
+    /// Writes a state as its difference from a group, or whole if the chain of differences would be too long.
     pub(crate) fn write_group(
         &mut self,
         batch: &mut Batch,
@@ -310,7 +311,7 @@ impl ActiveRoom {
         group
     }
 
-    /// Writes the state of now, changed by a state event at the tip of the graph, as a group.
+    /// Writes the current state, changed by a state event that references all extremities, as a group.
     fn group_after(&mut self, batch: &mut Batch, pdu: &Pdu) -> Option<(Group, StateKey)> {
         let key = pdu.state_entry()?;
         let change = [(key.clone(), pdu.event_id().to_owned())];
@@ -324,9 +325,9 @@ impl ActiveRoom {
         Some((group, key))
     }
 
-    // --- Arrival -------------------------------------------------------------------------------------------------
+    // --- New events ----------------------------------------------------------------------------------------------
 
-    /// Places an event of ours at the tip: state, groups and ends follow from that.
+    /// Appends an event of this server: state, groups and extremities follow from that.
     pub(crate) fn append(
         &mut self,
         commit: &mut PendingCommit,
@@ -353,16 +354,16 @@ impl ActiveRoom {
             },
             ours,
         );
-        self.note_spoken(commit, &pdu);
+        self.note_own_event(commit, &pdu);
         Ok(())
     }
 
-    /// Whether the timelines that leave out updates show an event.
+    /// Whether timelines without updates show an event.
     pub(crate) fn shown_without_updates(&self, pdu: &Pdu) -> bool {
         self.document.is_none() || !event_types::LEFT_OUT_OF_TIMELINES.contains(&pdu.kind())
     }
 
-    /// Lets an event into the room. What it does to the text is [`OpenText::merge`], before or after.
+    /// Persists an event. [`OpenText::merge`] applies its update to the text, before or after.
     pub(crate) fn insert_event(&mut self, commit: &mut PendingCommit, decided_event: DecidedEvent, ours: &ServerName) {
         let DecidedEvent {
             pdu,
@@ -384,8 +385,8 @@ impl ActiveRoom {
         self.note_meanwhile(&pdu, between.iter().chain([&pdu]).filter(|_| is_accepted));
         if is_accepted {
             self.note_in_dispute(&mut commit.batch, &pdu, !between.is_empty());
-            self.follow(&mut commit.batch, &pdu, &between);
-            if is_word_of(&pdu, ours) || self.own_extremity.as_ref().is_some_and(|id| !self.is_extremity(id)) {
+            self.advance_extremities(&mut commit.batch, &pdu, &between);
+            if is_statement_of(&pdu, ours) || self.own_extremity.as_ref().is_some_and(|id| !self.is_extremity(id)) {
                 self.own_extremity = Some(pdu.event_id().to_owned());
             }
         }
@@ -393,8 +394,9 @@ impl ActiveRoom {
             Recipients::None => BTreeSet::new(),
             Recipients::OtherServers(_) => self.servers.clone(),
         };
-        // The server of whoever was invited or has knocked is not in the room, and shows that until it hears of the end.
-        destinations.extend(self.ends_outside(&pdu).filter(|_| recipients != Recipients::None));
+        // The server of an invited or knocking user is not in the room, and shows the membership until it receives the
+        // event that ends it.
+        destinations.extend(self.closes_out_of_band(&pdu).filter(|_| recipients != Recipients::None));
         let state = state.or_else(|| {
             let (group, key) = tip?;
             let before = std::mem::replace(&mut self.state, StateView::empty(self.version.clone()));
@@ -429,8 +431,8 @@ impl ActiveRoom {
         });
     }
 
-    /// The server of a user whose invitation or knock somebody else ends with this event.
-    fn ends_outside(&self, pdu: &Pdu) -> Option<OwnedServerName> {
+    /// The server of a user whose invitation or knock ends with this event of another user.
+    fn closes_out_of_band(&self, pdu: &Pdu) -> Option<OwnedServerName> {
         #[derive(serde::Deserialize)]
         struct Content {
             membership: MembershipState,
@@ -444,14 +446,14 @@ impl ActiveRoom {
             MembershipState::Invite | MembershipState::Knock
         );
         let content: Content = pdu.content_as().ok()?;
-        let extremities = matches!(content.membership, MembershipState::Leave | MembershipState::Ban);
-        (is_open && extremities && *pdu.sender() != *user).then(|| user.server_name().to_owned())
+        let closes = matches!(content.membership, MembershipState::Leave | MembershipState::Ban);
+        (is_open && closes && *pdu.sender() != *user).then(|| user.server_name().to_owned())
     }
 
-    fn follow(&mut self, batch: &mut Batch, pdu: &Arc<Pdu>, between: &[Arc<Pdu>]) {
-        let next = self.ends_after(pdu, between);
-        self.extremities.retain(|end| next.contains(&end.id));
-        if !self.extremities.iter().any(|end| end.id == *pdu.event_id()) {
+    fn advance_extremities(&mut self, batch: &mut Batch, pdu: &Arc<Pdu>, between: &[Arc<Pdu>]) {
+        let next = self.extremities_after(pdu, between);
+        self.extremities.retain(|extremity| next.contains(&extremity.id));
+        if !self.extremities.iter().any(|extremity| extremity.id == *pdu.event_id()) {
             self.extremities.push(Extremity {
                 id: pdu.event_id().to_owned(),
                 depth: pdu.depth(),
@@ -460,17 +462,18 @@ impl ActiveRoom {
         self.put_extremities(batch);
     }
 
-    /// The ends that our next event cites.
+    /// The extremities that our next event cites.
     pub(crate) fn cited_extremities(&self) -> Vec<OwnedEventId> {
-        let mut extremities: Vec<OwnedEventId> = self.extremities.iter().map(|end| end.id.clone()).collect();
+        let mut extremities: Vec<OwnedEventId> =
+            self.extremities.iter().map(|extremity| extremity.id.clone()).collect();
         // A stable sort by "is ours": the last ones are cited.
         extremities.sort_by_key(|id| self.own_extremity.as_ref() == Some(id));
         extremities::cite(&extremities)
     }
 
-    /// The ends once this event is accepted, with what came to count by it.
-    pub(crate) fn ends_after(&self, pdu: &Pdu, between: &[Arc<Pdu>]) -> BTreeSet<OwnedEventId> {
-        let current: BTreeSet<OwnedEventId> = self.extremities.iter().map(|end| end.id.clone()).collect();
+    /// The extremities once this event is accepted; `between` becomes reachable with it.
+    pub(crate) fn extremities_after(&self, pdu: &Pdu, between: &[Arc<Pdu>]) -> BTreeSet<OwnedEventId> {
+        let current: BTreeSet<OwnedEventId> = self.extremities.iter().map(|extremity| extremity.id.clone()).collect();
         extremities::advance(&current, pdu, between.iter().map(Arc::as_ref))
     }
 
@@ -479,14 +482,14 @@ impl ActiveRoom {
         &self.locals
     }
 
-    /// The servers of those who are in the room.
+    /// The servers of the joined users.
     pub(crate) fn servers(&self) -> &BTreeSet<OwnedServerName> {
         &self.servers
     }
 
-    /// Writes the ends of the graph.
+    /// Writes the forward extremities.
     pub(crate) fn put_extremities(&self, batch: &mut Batch) {
-        let ids = EventIds(self.extremities.iter().map(|end| end.id.clone()).collect());
+        let ids = EventIds(self.extremities.iter().map(|extremity| extremity.id.clone()).collect());
         batch.put(&EXTREMITIES, &(&self.id,), &ids);
     }
 
@@ -524,22 +527,22 @@ impl ActiveRoom {
         self.locals = members.into_iter().filter(|user| user.server_name() == ours).collect();
     }
 
-    /// Replaces an event of the state of now by its redacted form.
+    /// Replaces an event of the current state by its redacted form.
     pub(crate) fn redact(&mut self, redacted: &Arc<Pdu>) {
-        let stands = redacted.state_entry().is_some_and(|(kind, key)| {
+        let is_current = redacted.state_entry().is_some_and(|(kind, key)| {
             self.state
                 .get(&kind, &key)
                 .is_some_and(|pdu| pdu.event_id() == redacted.event_id())
         });
-        if stands {
+        if is_current {
             self.state = self.state.after(redacted);
             self.access.clear();
         }
     }
 
-    // --- Questions -----------------------------------------------------------------------------------------------
+    // --- Reads ---------------------------------------------------------------------------------------------------
 
-    /// A user's standing. Remembered until the state changes: it is asked for each edit.
+    /// A user's access. Cached until the state changes: each edit needs it.
     pub(crate) fn access(&mut self, user: &UserId) -> Access {
         if let Some(access) = self.access.get(user) {
             return access.clone();
@@ -554,14 +557,15 @@ impl ActiveRoom {
         !self.locals.is_empty()
     }
 
-    /// Whether an event is an end of the graph.
+    /// Whether an event is a forward extremity.
     pub(crate) fn is_extremity(&self, event: &EventId) -> bool {
-        self.extremities.iter().any(|end| end.id == *event)
+        self.extremities.iter().any(|extremity| extremity.id == *event)
     }
 }
 
-/// Whether an event tells what its server had before: of a membership event the place may be another server's choice.
-fn is_word_of(pdu: &Pdu, server: &ServerName) -> bool {
+/// Whether an event is a statement of its server about what it had. Another server may have chosen the `prev_events` of
+/// a membership event.
+fn is_statement_of(pdu: &Pdu, server: &ServerName) -> bool {
     pdu.sender().server_name() == server && pdu.kind() != "m.room.member"
 }
 
@@ -582,7 +586,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_of_ours_follows_the_one_before_it_whatever_number_of_ends_there_is() {
+    fn each_own_event_references_the_previous_one_with_any_number_of_extremities() {
         let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
         let mut active = ActiveRoom::new(&RoomId::parse("!r").unwrap(), version, true);
         let id = |n: usize| EventId::parse(format!("${n}")).unwrap();

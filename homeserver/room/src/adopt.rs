@@ -1,4 +1,4 @@
-//! A room that this server has just joined through another one.
+//! Adopts a room that this server has just joined through another server.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub struct JoinedRoom {
     pub event: Verified,
     /// The server that answered.
     pub resident: OwnedServerName,
-    /// The document as that server gave it: shown at once, checked against the events afterwards.
+    /// The document as a snapshot of that server: shown at once, checked against the events afterwards.
     pub snapshot: Option<Bytes>,
 }
 
@@ -47,14 +47,15 @@ pub enum AdoptError {
     /// The version is not supported.
     #[error("room version {0} is not supported")]
     UnsupportedVersion(String),
-    /// The state doesn't hold together.
+    /// The state is inconsistent.
     #[error("the room's state is not acceptable: {reason}")]
     BadState {
         /// What is wrong.
         reason: String,
     },
-    /// The user's last stay ended while the join was under way, and the server that answered had not heard of it.
-    #[error("the join crossed the end of the user's last stay and does not stand")]
+    /// The user's last membership ended while the join was in progress, and the resident server did not have that
+    /// event.
+    #[error("the join crossed the end of the user's last membership and is not accepted")]
     Overtaken,
     /// The store or the worker.
     #[error(transparent)]
@@ -62,18 +63,18 @@ pub enum AdoptError {
 }
 
 impl Rooms {
-    /// Takes over a room that was joined through another server: every event of its state and of the auth chain is
-    /// held against the rules, and so is the join.
+    /// Adopts a room that was joined through another server: every event of its state and of the auth chain is checked
+    /// against the authorisation rules, and so is the join.
     ///
     /// # Errors
-    /// When its state is not acceptable, or the join was overtaken by the end of the user's last stay.
+    /// When its state is not acceptable, or the end of the user's last membership overtook the join.
     pub async fn adopt(&self, room: JoinedRoom) -> Result<(), AdoptError> {
         let id = room.event.pdu().room_id().to_owned();
         self.call(&id, |reply| Command::Adopt(Box::new(room), reply)).await?;
         #[cfg(debug_assertions)]
         fail::fail_point!("room::adopted");
         history::begin(&self.outward(), id.clone());
-        // What that server sent while we were not in the room yet may be waiting.
+        // Events that servers sent before the join may be staged.
         self.shared.try_send(&id, Command::Ingest);
         Ok(())
     }
@@ -118,11 +119,11 @@ impl Worker {
         let Some(active) = self.active.as_mut() else {
             return Err(Unavailable::Interrupted.into());
         };
-        let unheard = !active.is_joined() && keep_unconfirmed(active, &shared, &joined).await?;
+        let has_unconfirmed = !active.is_joined() && keep_unconfirmed(active, &shared, &joined).await?;
         if let (Some(document), Some(snapshot)) = (active.document.as_mut(), joined.snapshot)
             && let Err(error) = document.adopt_snapshot(&mut commit.batch, &room, snapshot)
         {
-            tracing::warn!(%room, %error, "the document as given can't be used; it comes with its events");
+            tracing::warn!(%room, %error, "the snapshot of the other server can't be used; the text follows from the events");
         }
         let ours = shared.identity.server_name();
         let mut session = MergeSession::new(active, commit, &shared.reader, ours).await?;
@@ -133,7 +134,8 @@ impl Worker {
         let join = Arc::clone(joined.event.pdu());
         let user = join.state_key().unwrap_or_default();
         if is_settled(&session, &joined.event).await? {
-            // It came another way while it was under way: from a server that follows it, say. One event has one place.
+            // It was received another way meanwhile, for example from a server that references it. It must not be
+            // persisted twice.
             return match self
                 .active
                 .as_ref()
@@ -145,7 +147,7 @@ impl Worker {
         }
         let (authorized, before) = decide(&session, joined.event, Some(state), None).await?;
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
-            return Err(bad_state(format!("the join does not stand: {reason}")));
+            return Err(bad_state(format!("the join is not allowed: {reason}")));
         }
         session
             .append(Incoming {
@@ -163,13 +165,13 @@ impl Worker {
             active.put_room(&mut commit.batch);
         }
         commit.batch.put(&INCOMPLETE_ROOMS, &(&room,), &resident);
-        if unheard {
+        if has_unconfirmed {
             self.resend_member_event(&join, commit).await?;
         }
         Ok(())
     }
 
-    /// The room's one create event.
+    /// The room's only create event.
     fn created<'a>(&self, joined: &'a JoinedRoom, room: &RoomId) -> Result<&'a Verified, AdoptError> {
         let events = joined.state.iter().chain(&joined.auth_chain);
         let mut creates = events.filter(|event| event.pdu().kind() == "m.room.create");
@@ -178,46 +180,50 @@ impl Worker {
             return Err(bad_state("two create events"));
         }
         if first.pdu().room_id() != room || *room != *self.room {
-            return Err(bad_state("the create event is of another room"));
+            return Err(bad_state("the create event belongs to another room"));
         }
         Ok(first)
     }
 }
 
-/// This server was in the room before: what the other server tells counts, but not without what it has not heard of.
-/// That is what our users wrote before they left and nobody followed: it was acknowledged, and others may hold it back.
-/// It is what others wrote and nobody followed: who had heard before us that they may not, holds it back, while our text
-/// has it. The join doesn't follow what is kept, for another server placed it; so we do, at once ([`crate::reconcile`]).
-/// And it is the end of the user's last stay, where that crossed the join: all others will hold the two beside each
-/// other, and so must we, or we would be in a room that no one else sees us in.
-/// True where anything is kept.
+/// Keeps unconfirmed extremities when this server was in the room before. The state of the resident server counts, but
+/// together with the events that it does not have. These are events of our users that no event references: they were
+/// acknowledged, and other servers may soft-fail them. They are also such events of other users: a server that received
+/// the sender's removal first soft-fails them, while our text contains them. The join does not reference what is kept,
+/// because another server chose its `prev_events`; so our next event does, at once ([`crate::reconcile`]). Last, the
+/// end of the user's last membership, if it crossed the join: all other servers treat the two as concurrent, and this
+/// server must do the same, or it would be in a room in which no other server sees it. True if anything is kept.
 async fn keep_unconfirmed(active: &mut ActiveRoom, shared: &Shared, joined: &JoinedRoom) -> Result<bool, Unavailable> {
     let ours = shared.identity.server_name();
     let ids: Vec<_> = active.extremities.iter().map(|end| end.id.clone()).collect();
     let extremities = shared.reader.events_of(&active.id, &active.version, &ids).await?;
-    let is_told = |id: &EventId| {
-        let mut told = joined.state.iter().chain(&joined.auth_chain);
-        told.any(|event| event.pdu().event_id() == id)
+    let is_in_answer = |id: &EventId| {
+        let mut answer = joined.state.iter().chain(&joined.auth_chain);
+        answer.any(|event| event.pdu().event_id() == id)
     };
     let state = joined.state.iter().map(|event| Arc::clone(event.pdu()));
     let state = StateView::from_events(active.version.clone(), state);
-    let unheard = |pdu: &&Arc<Pdu>| match pdu.state_key() {
-        // Our users' memberships rest on one another, but for those that crossed what others made of them.
-        Some(_) if pdu.sender().server_name() == ours => pdu.kind() != "m.room.member" || !is_told(pdu.event_id()),
-        // Others' state comes with what the other server tells, unless it holds that back.
-        Some(_) => !is_told(pdu.event_id()) && !state.allows(pdu),
+    let is_unconfirmed = |pdu: &&Arc<Pdu>| match pdu.state_key() {
+        // Our users' memberships reference each other, except those that crossed a membership set by another server.
+        Some(_) if pdu.sender().server_name() == ours => pdu.kind() != "m.room.member" || !is_in_answer(pdu.event_id()),
+        // Other servers' state is in the answer, unless the resident server soft-failed it.
+        Some(_) => !is_in_answer(pdu.event_id()) && !state.allows(pdu),
         None => true,
     };
-    let kept: Vec<_> = extremities.iter().filter(unheard).map(|pdu| pdu.event_id()).collect();
+    let kept: Vec<_> = extremities
+        .iter()
+        .filter(is_unconfirmed)
+        .map(|pdu| pdu.event_id())
+        .collect();
     active.extremities.retain(|end| kept.contains(&&*end.id));
     let any_kept = !active.extremities.is_empty();
 
-    // A later membership rests on the one before it, so the answer has it unless the two crossed.
+    // A later membership references the one before it, so the answer contains it unless the two crossed.
     let user = joined.event.pdu().state_key().unwrap_or_default();
     let Some(last) = active.state.get("m.room.member", user) else {
         return Ok(any_kept);
     };
-    if !is_told(last.event_id())
+    if !is_in_answer(last.event_id())
         && !active.extremities.iter().any(|end| end.id == last.event_id())
         && shared
             .reader
@@ -233,14 +239,14 @@ async fn keep_unconfirmed(active: &mut ActiveRoom, shared: &Shared, joined: &Joi
     Ok(any_kept)
 }
 
-/// Decides about all events of a state and its auth chain, each by what it cites.
+/// Decides about all events of a state and its auth chain, each by its auth events.
 async fn persist_outliers(
     session: &mut MergeSession<'_>,
     room: &RoomId,
     events: impl Iterator<Item = &Verified>,
 ) -> Result<(), AdoptError> {
     let mut events: Vec<Verified> = events.filter(|event| event.pdu().room_id() == room).cloned().collect();
-    // In version 12 all rest on the create event without citing it.
+    // In version 12 all events depend on the create event without citing it.
     events.sort_by_key(|event| event.pdu().kind() != "m.room.create");
     let mut tally = Tally::new(room);
     for event in order(events, Links::Auth, |event| event.pdu()) {
@@ -269,10 +275,10 @@ async fn persist_outliers(
     Ok(())
 }
 
-/// The told state, less what doesn't stand.
-async fn state_of(session: &MergeSession<'_>, told: &[Verified]) -> Result<StateMap, AdoptError> {
+/// The remote state, without rejected events.
+async fn state_of(session: &MergeSession<'_>, remote: &[Verified]) -> Result<StateMap, AdoptError> {
     let mut state = StateMap::default();
-    for event in told {
+    for event in remote {
         let Some(known) = session.event(event.pdu().event_id()).await? else {
             continue;
         };
@@ -283,11 +289,11 @@ async fn state_of(session: &MergeSession<'_>, told: &[Verified]) -> Result<State
             .insert(key, known.pdu.event_id().to_owned())
             .is_some_and(|other| other != *known.pdu.event_id())
         {
-            return Err(bad_state("two events stand for one entry of the state"));
+            return Err(bad_state("two events for one entry of the state"));
         }
     }
     if state.get("m.room.create", "").is_none() {
-        return Err(bad_state("the create event does not stand"));
+        return Err(bad_state("the create event is rejected"));
     }
     Ok(state)
 }

@@ -1,8 +1,8 @@
-//! Work of rooms that needs other servers. It runs in tasks beside the rooms' workers.
+//! Work of rooms that needs other servers. It runs in tasks separate from the rooms' workers.
 //!
-//! A worker sees only the trait [`Background`] and can only request work. The client of other servers is in [`Tasks`],
-//! which is not reachable from a worker: a slow server must not delay an edit (`cargo xtask check` holds the imports to
-//! that). Must not decide about events.
+//! A worker has only the trait [`Background`] and can only request work. The federation client is in [`Tasks`], which a
+//! worker cannot reach: a slow server must not delay an edit (`cargo xtask check` verifies the imports). Must not
+//! decide about events.
 
 use std::sync::Arc;
 
@@ -12,28 +12,28 @@ use crate::{Peers, fetch, fetch::Fetchers, history, ingest::Want, pruned, regist
 
 /// What a worker can request. Every call returns at once.
 pub(crate) trait Background: Send + Sync + 'static {
-    /// Fetch the events from before this server's time in a room.
+    /// Fetch the events from before this server's join.
     fn fetch_history(self: Arc<Self>, shared: &Arc<Shared>, room: &RoomId);
-    /// Fetch the updates that came redacted.
+    /// Fetch the updates that were received redacted.
     fn fetch_redacted(self: Arc<Self>, shared: &Arc<Shared>, room: &RoomId);
-    /// Fetch what staged events lack.
+    /// Fetch what staged events need.
     fn fetch_missing(self: Arc<Self>, shared: &Arc<Shared>, room: &RoomId, wants: Vec<Want>);
     /// End the tasks that wait for other servers.
     fn stop(&self);
 }
 
-/// The tasks of all rooms and the client that they use.
+/// The tasks of all rooms and the federation client that they use.
 pub(crate) struct Tasks {
     pub(crate) peers: Arc<dyn Peers>,
-    /// Fetch what was before this server's time: [`crate::history`].
+    /// Tasks that backfill: [`crate::history`].
     pub(crate) histories: RoomTasks,
-    /// Fetch updates that came redacted: [`crate::pruned`].
+    /// Tasks that fetch updates that were received redacted: [`crate::pruned`].
     pub(crate) pruned: RoomTasks,
-    /// Fetch what staged events lack: [`crate::fetch`].
+    /// Tasks that fetch what staged events need: [`crate::fetch`].
     pub(crate) fetchers: Fetchers,
 }
 
-/// What a background task of a room works with.
+/// The context of a background task of a room.
 #[derive(Clone)]
 pub(crate) struct Outward {
     pub(crate) shared: Arc<Shared>,

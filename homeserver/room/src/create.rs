@@ -1,4 +1,4 @@
-//! createRoom: which state events a new room begins with, and in which order.
+//! createRoom: the state events of a new room, and their order.
 
 use std::sync::Arc;
 
@@ -22,26 +22,26 @@ use crate::{
     worker::Worker,
 };
 
-/// Where the create event names the room, two that a user makes alike in the same millisecond would be one room. The
-/// second has this field in its content, with a number of its own.
+/// Where the room id follows from the create event, two equal rooms that a user creates in the same millisecond would
+/// be one room. The second one has this field in its content, with a number that differs.
 const NONCE: &str = "dev.weft.twin";
 
-/// Events of a new room that are signed before other tasks of this thread get their turn: some milliseconds.
+/// Events of a new room that are signed before the task yields: some milliseconds.
 const EVENTS_AT_ONCE: usize = 16;
 
-/// Starting points of a room's rules. Source: client-server API, createRoom.
+/// Presets of a room's rules. Source: client-server API, createRoom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preset {
     /// By invitation; history for members.
     #[default]
     PrivateChat,
-    /// The same, and those invited have the creator's power.
+    /// The same, and invited users have the creator's power level.
     TrustedPrivateChat,
     /// Anybody may join.
     PublicChat,
 }
 
-/// A state event that the creator asks for.
+/// A state event that the creator adds.
 #[derive(Debug, Clone)]
 pub struct InitialState {
     /// Event type.
@@ -52,15 +52,15 @@ pub struct InitialState {
     pub content: Value,
 }
 
-/// Everything that can be asked of a new room. `Default` is a private room of the default version.
+/// All options of a new room. `Default` is a private room of the default version.
 #[derive(Debug, Clone, Default)]
 pub struct CreateRoom {
     /// Room version; the server's default (12) where absent.
     pub version: Option<RoomVersionId>,
-    /// Its id, of this server, in versions that leave it to the server (up to 11); a new one where absent. With it, a run
-    /// can be repeated event for event.
+    /// The room id, of this server, in versions in which the server chooses it (up to 11); a new one if absent. With a
+    /// given id, a run is reproducible event for event.
     pub room_id: Option<OwnedRoomId>,
-    /// Starting rules; where absent, as `public` says.
+    /// Preset; if absent, it follows from `public`.
     pub preset: Option<Preset>,
     /// List the room in this server's directory.
     pub public: bool,
@@ -72,8 +72,8 @@ pub struct CreateRoom {
     pub name: Option<String>,
     /// `m.room.topic`.
     pub topic: Option<String>,
-    /// Users to invite. Those of this server are invited in the same commit; those of other servers get their power
-    /// here, where the preset gives any, and are invited by [`Rooms::draft`] and their server's signature afterwards.
+    /// Users to invite. Those of this server are invited in the same commit. Those of other servers get their power
+    /// level here, if the preset gives one; their invitations follow by [`Rooms::draft`] and their server's signature.
     pub invite: Vec<OwnedUserId>,
     /// Mark invitations as a direct chat.
     pub is_direct: bool,
@@ -96,7 +96,7 @@ pub enum CreateError {
     /// The alias belongs to another room.
     #[error("alias {0} is taken")]
     AliasTaken(OwnedRoomAliasId),
-    /// A field can't be used.
+    /// An option can't be used.
     #[error("{field}: {reason}")]
     Invalid {
         /// Which field.
@@ -117,7 +117,7 @@ pub enum CreateError {
     Unavailable(#[from] Unavailable),
 }
 
-/// A room that is about to be made: its create event is signed, because in version 12 it names the room.
+/// A room to create: its create event is signed, because in version 12 it determines the room id.
 pub(crate) struct Plan {
     create: Arc<Pdu>,
     version: RoomVersion,
@@ -139,7 +139,7 @@ impl Rooms {
         }
         if let Some(alias) = &request.alias {
             if alias.server_name() != self.shared.identity.server_name() {
-                return Err(invalid("room_alias_name", "the alias is not of this server"));
+                return Err(invalid("room_alias_name", "the alias does not belong to this server"));
             }
             if self.reader().alias(alias).await?.is_some() {
                 return Err(CreateError::AliasTaken(alias.clone()));
@@ -157,12 +157,17 @@ impl Rooms {
         Ok(room)
     }
 
-    /// The id that a room is given: none where it follows from the create event.
+    /// The room id to use; `None` if it follows from the create event.
     fn room_id_of(&self, version: &RoomVersion, request: &CreateRoom) -> Result<Option<OwnedRoomId>, CreateError> {
         let ours = self.shared.identity.server_name();
         match &request.room_id {
-            Some(_) if version.room_id_is_create_hash() => Err(invalid("room_id", "this version makes the id itself")),
-            Some(id) if id.server_name() != Some(ours) => Err(invalid("room_id", "the id is not of this server")),
+            Some(_) if version.room_id_is_create_hash() => Err(invalid(
+                "room_id",
+                "in this room version the id follows from the create event",
+            )),
+            Some(id) if id.server_name() != Some(ours) => {
+                Err(invalid("room_id", "the id does not belong to this server"))
+            }
             Some(id) => Ok(Some(id.clone())),
             None => Ok((!version.room_id_is_create_hash()).then(|| RoomId::new_v1(ours))),
         }
@@ -226,7 +231,7 @@ fn invalid(field: &'static str, reason: &str) -> CreateError {
 
 fn create_content(creator: &UserId, version: &RoomVersion, request: &CreateRoom) -> Map<String, Value> {
     let mut content = request.creation_content.clone();
-    // Two servers that read one room by different rules are two rooms: the version is never the caller's to write here.
+    // Two servers that apply different rules to one room diverge: the caller must not set the version here.
     content.insert("room_version".to_owned(), version.id().as_str().into());
     content.remove("creator");
     if !version.rules().authorization.use_room_create_sender {
@@ -324,7 +329,7 @@ fn first_events(plan: &Plan) -> Result<Vec<First>, CreateError> {
     }
     for state in &request.initial_state {
         let Value::Object(content) = state.content.clone() else {
-            return Err(invalid("initial_state", "the content of an event is an object"));
+            return Err(invalid("initial_state", "the content of an event must be an object"));
         };
         events.push(First {
             kind: state.kind.clone(),
@@ -379,7 +384,7 @@ fn power_levels(plan: &Plan) -> Result<Map<String, Value>, CreateError> {
 }
 
 fn default_power_levels(version: &RoomVersion) -> Value {
-    // Who could upgrade the room must be above who could be made an administrator (room version 12).
+    // The power level to upgrade the room must be above the one of administrators (room version 12).
     let tombstone = if version.creators_are_above_all() { 150 } else { 100 };
     json!({
         "users_default": 0,
@@ -409,7 +414,7 @@ impl Worker {
         match self.make_room(&plan, commit).await {
             Ok(()) => commit.answer(reply, ()),
             Err(error) => {
-                // Half a room must not come into being.
+                // A partly created room must not be persisted.
                 commit.abandon();
                 let _ = reply.send(Err(error));
             }
@@ -418,7 +423,7 @@ impl Worker {
 
     async fn make_room(&mut self, plan: &Plan, commit: &mut PendingCommit) -> Result<(), CreateError> {
         if self.open().await?.is_some() {
-            return Err(invalid("room_id", "the room exists"));
+            return Err(invalid("room_id", "the room already exists"));
         }
         let (signer, ours) = (self.signer(), self.ours().to_owned());
         let active = self
@@ -477,7 +482,7 @@ impl Worker {
     }
 }
 
-/// Also where the caller wrote the type by hand.
+/// Also true if the caller set the room type in `creation_content`.
 fn is_document(plan: &Plan) -> bool {
     room_type(&plan.create).as_deref() == Some(event_types::DOCUMENT_ROOM)
 }

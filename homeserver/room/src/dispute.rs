@@ -1,10 +1,10 @@
-//! A document in which two events claim the same clocks: whether the text is still to be worked out again, when, and which
+//! A document in which two events claim the same clocks: whether the text must be worked out again, when, and which
 //! updates this server's next event names as standing.
 //!
-//! What stands is decided in [`crate::rivals`] from all events of the room. Where claims are rivals any later event may
-//! change that, and a lying server can make claims as fast as it likes: so the text is worked out at most once in a while,
-//! and that it is due is on disk until then. Must not read the graph, and must not build events: the field
-//! `dev.weft.stands` is written by whoever composes an update or a witness.
+//! [`crate::rivals`] decides from all events of the room which claims stand. Where claims are rivals, any later event
+//! may change that, and a malicious server can make claims at any rate. So the text is worked out at most once per
+//! pause, and the fact that it is due is on disk until then. Must not read the graph, and must not build events: the
+//! code that composes an update or a witness writes the field `dev.weft.stands`.
 
 mod work_out;
 
@@ -32,30 +32,30 @@ use crate::{
 
 pub(crate) use self::work_out::{UnderWay, WorkedOut};
 
-/// From one time that the text is worked out to the next one. The first false claim takes effect at once; of more only
-/// the first in so long costs something.
+/// The minimum time between two runs. The first false claim takes effect at once; of further claims only the first in
+/// each pause has a cost.
 const PAUSE: Duration = Duration::from_secs(10);
-/// At most the time that it took is spent in so many times as long: 5 %.
+/// The pause is at least this many times the duration of the run: at most 5 % of the time is spent on it.
 const PAUSE_PER_COST: u32 = 20;
-/// The pause where only events came that follow all claims and name none. They change what stands only where their server
+/// The pause if all new events reference all claims and name none. Such events change what stands only if their server
 /// now has too many branches to count.
 const LONG_PAUSE: Duration = Duration::from_secs(10 * 60);
-/// Events that are remembered as following all claims. Above it the next one counts as one that does not.
+/// Events that are recorded as descendants of all claims. Above this number the next one counts as not one.
 const MAX_COVERED: usize = 10_000;
 
-/// The dispute of a room in memory. Its row is always what the store says after the turn at hand is committed.
+/// The dispute of a room in memory. Its row always equals what the store contains after the commit of the current turn.
 #[derive(Debug, Default)]
 pub(crate) struct Dispute {
     row: DisputeRow,
-    /// The text was worked out then, and may be again from then on. None: not since the room was loaded.
+    /// When the text was last worked out, and from when it may be again. `None`: not since the room was loaded.
     last: Option<(Instant, Instant)>,
-    /// Something came since that may well change what stands.
+    /// An event that is likely to change what stands arrived since.
     is_urgent: bool,
-    /// The timer that is set.
+    /// The time for which a timer is set.
     timer: Option<Instant>,
-    /// The ends of the graph when the text was worked out. None until the next event comes, and after loading.
+    /// The forward extremities when the text was worked out. `None` until the next event, and after loading.
     extremities: Option<HashSet<OwnedEventId>>,
-    /// Events that follow all of these ends, and so all claims.
+    /// Events that reference all of these extremities, and so all claims, directly or indirectly.
     covered: HashSet<OwnedEventId>,
 }
 
@@ -71,7 +71,7 @@ impl Dispute {
         Ok(row.map(loaded))
     }
 
-    /// Whether the text is to be worked out now.
+    /// Whether the text must be worked out now.
     fn is_due(&self) -> bool {
         self.row.due && self.next() <= Instant::now()
     }
@@ -86,9 +86,9 @@ impl Dispute {
         }
     }
 
-    /// Whether an event follows all that was there when the text was worked out.
+    /// Whether an event is a descendant of everything that was there when the text was worked out.
     fn covers(&mut self, pdu: &Pdu, extremities: &[Extremity]) -> bool {
-        // After loading nothing is known of what was there.
+        // After loading it is not known what was there.
         let known = self.last.is_some();
         let extremities = self
             .extremities
@@ -105,14 +105,14 @@ impl Dispute {
 }
 
 impl ActiveRoom {
-    /// Which updates the next `dev.weft.update` or `dev.weft.witness` of this server names in `dev.weft.stands`: of the
-    /// rivals that it follows and of which this server never followed one alone, those that stand. At most
-    /// `MAX_NAMED_EVENTS`; usually none.
+    /// Which updates the next `dev.weft.update` or `dev.weft.witness` of this server names in `dev.weft.stands`: the
+    /// rivals that stand, of those that the event has as ancestors and of which this server never referenced one alone.
+    /// At most `MAX_NAMED_EVENTS`; usually none.
     pub(crate) fn stands_to_name(&self) -> &[OwnedEventId] {
         self.dispute.as_ref().map_or(&[], |dispute| &dispute.row.to_name)
     }
 
-    /// Notes that an event of this turn names these.
+    /// Records that an event of this turn names these.
     pub(crate) fn note_named(&mut self, batch: &mut Batch, named: &[OwnedEventId]) {
         self.note_again();
         if let Some(dispute) = self.dispute.as_mut() {
@@ -123,7 +123,8 @@ impl ActiveRoom {
         }
     }
 
-    /// Notes an event that counts from now on, before it is an end of the graph. `brings`: others count because of it.
+    /// Records an event that is accepted, before it becomes an extremity. `brings`: other events become reachable with
+    /// it.
     pub(crate) fn note_in_dispute(&mut self, batch: &mut Batch, pdu: &Pdu, brings: bool) {
         let Some(dispute) = self.dispute.as_mut() else { return };
         let names = witness::is_kept_whole(pdu.kind()) && pdu.json().contains(event_types::STANDS);
@@ -133,7 +134,7 @@ impl ActiveRoom {
         self.put_due(batch);
     }
 
-    /// Notes on disk that the text is to be worked out.
+    /// Records on disk that the text must be worked out.
     fn put_due(&mut self, batch: &mut Batch) {
         let due = self.dispute.as_mut().filter(|dispute| !dispute.row.due);
         if let Some(dispute) = due {
@@ -142,7 +143,7 @@ impl ActiveRoom {
         }
     }
 
-    /// Notes that the text is to be worked out again, where there are rival claims: events came while that was done.
+    /// Records that the text must be worked out again, if there are rival claims: events arrived during the run.
     fn note_due(&mut self, batch: &mut Batch) {
         if let Some(dispute) = self.dispute.as_mut() {
             dispute.is_urgent = true;
@@ -150,7 +151,7 @@ impl ActiveRoom {
         self.put_due(batch);
     }
 
-    /// Notes that the text can't be worked out now, and will be without a dispute.
+    /// Records that the text can't be worked out now, and will be without a dispute.
     fn note_not_due(&mut self, batch: &mut Batch) {
         if let Some(dispute) = self.dispute.as_mut() {
             dispute.row.due = false;
@@ -158,14 +159,14 @@ impl ActiveRoom {
         }
     }
 
-    /// Notes a claim to clocks that are taken.
+    /// Records a claim to clocks that are already claimed.
     pub(crate) fn note_claim(&mut self, batch: &mut Batch) {
         self.note_again();
         self.dispute.get_or_insert_default().is_urgent = true;
         self.put_due(batch);
     }
 
-    /// Notes that the text was worked out from all events; `began`: when that began.
+    /// Records that the text was worked out from all events; `began`: the start of the run.
     pub(crate) fn note_rebuilt(&mut self, batch: &mut Batch, rebuilt: &Rebuilt, began: Instant) {
         if !rebuilt.is_disputed {
             if self.dispute.take().is_some() {
@@ -191,8 +192,8 @@ impl ActiveRoom {
 }
 
 impl Worker {
-    /// Sets a timer where the text is to be worked out again, unless one is set for no later. To be called when the turn
-    /// that made it due is on disk.
+    /// Sets a timer if the text must be worked out again, unless an earlier timer is set. Must be called after the
+    /// commit of the turn that made it due.
     pub(crate) fn settle_later(&mut self) {
         let active = self.active.as_mut().filter(|active| active.under_way.is_none());
         let Some(dispute) = active.and_then(|active| active.dispute.as_mut()) else {
@@ -201,7 +202,7 @@ impl Worker {
         let next = dispute.next();
         if dispute.row.due && dispute.timer.is_none_or(|timer| next < timer) {
             dispute.timer = Some(next);
-            tokio::spawn(ring(Arc::clone(&self.shared), self.room.clone(), next));
+            tokio::spawn(settle_at(Arc::clone(&self.shared), self.room.clone(), next));
         }
     }
 
@@ -213,11 +214,11 @@ impl Worker {
     }
 
     fn settle_failed(&mut self, error: &Unavailable, commit: &mut PendingCommit) {
-        tracing::error!(room = %self.room, %error, "the text of rival claims can't be worked out");
+        tracing::error!(room = %self.room, %error, "the text of a dispute can't be worked out");
         commit.abandon();
-        // The room is loaded anew, and with it that this is due.
+        // The room is loaded again, including that this is due.
         let again = Instant::now() + LONG_PAUSE;
-        tokio::spawn(ring(Arc::clone(&self.shared), self.room.clone(), again));
+        tokio::spawn(settle_at(Arc::clone(&self.shared), self.room.clone(), again));
     }
 
     async fn settle_now(&mut self, commit: &mut PendingCommit) -> Result<(), Unavailable> {
@@ -234,7 +235,7 @@ impl Worker {
         if !dispute.is_due() || is_under_way {
             return Ok(());
         }
-        // What people were told is on disk comes first.
+        // Pending edits are sealed first.
         self.seal(commit);
         self.fresh(commit).await;
         self.begin_to_work_out();
@@ -243,20 +244,20 @@ impl Worker {
 }
 
 impl Rooms {
-    /// At boot: what was due still is.
+    /// At boot: restarts what was due.
     pub(crate) async fn settle_again(&self) -> Result<(), Unavailable> {
         for ((room,), row) in self.shared.store.scan_all(DISPUTED_ROOMS.under(&())).await? {
             if row.due {
-                tokio::spawn(ring(Arc::clone(&self.shared), room, Instant::now() + PAUSE));
+                tokio::spawn(settle_at(Arc::clone(&self.shared), room, Instant::now() + PAUSE));
             }
         }
         Ok(())
     }
 }
 
-async fn ring(shared: Arc<Shared>, room: OwnedRoomId, at: Instant) {
+async fn settle_at(shared: Arc<Shared>, room: OwnedRoomId, at: Instant) {
     tokio::time::sleep_until(at).await;
-    // Stopping: it is due after the next start.
+    // If the server is stopping: it is due after the next start.
     let _ = shared.send(&room, Command::Settle).await;
 }
 
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn any_number_of_false_claims_costs_one_working_out_in_a_pause() {
+    async fn any_number_of_false_claims_costs_one_run_per_pause() {
         let (mut active, mut batch) = (active(), Batch::new());
         let mut worked_out = 0;
         for _ in 0..1_000 {
@@ -300,11 +301,11 @@ mod tests {
             tokio::time::advance(Duration::from_millis(100)).await;
         }
         assert_eq!(worked_out, 10);
-        assert!(is_due(&active), "the last ones are still to be decided");
+        assert!(is_due(&active), "the last claims are still undecided");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_takes_long_is_done_less_often() {
+    async fn a_long_run_lengthens_the_pause() {
         let (mut active, mut batch) = (active(), Batch::new());
         active.note_claim(&mut batch);
         assert!(may_be_worked_out(&active));
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_that_follows_all_claims_is_not_urgent_and_another_one_is() {
+    async fn a_descendant_of_all_claims_is_not_urgent_and_another_event_is() {
         let mut world = World::public(&RoomVersionId::V12, "@alice:a.example", &[("@bob:b.example", 25)]);
         let (mut active, mut batch) = (active(), Batch::new());
         let before = world.head_list();
@@ -342,8 +343,8 @@ mod tests {
         let next = |active: &ActiveRoom| active.dispute.as_ref().unwrap().next();
         assert_eq!(next(&active), Instant::now() + LONG_PAUSE);
         let old = [world.order[0].clone()];
-        let beside = world.send_after(&old, "@bob:b.example", "m.room.message", None, message);
-        active.note_in_dispute(&mut batch, &beside, false);
+        let concurrent = world.send_after(&old, "@bob:b.example", "m.room.message", None, message);
+        active.note_in_dispute(&mut batch, &concurrent, false);
         assert_eq!(next(&active), Instant::now() + PAUSE);
     }
 

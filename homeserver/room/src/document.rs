@@ -1,6 +1,6 @@
-//! An open document: the text as acknowledged, what of it is sealed, what is pending.
+//! An open document: the acknowledged text, what of it is sealed, what is pending.
 //!
-//! Holds about the document's own size in bytes. Must not decide about rights, and never runs a CRDT engine.
+//! Uses about the document's own size in memory. Must not decide about rights, and must not run a CRDT engine.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,47 +34,48 @@ use crate::{
 
 /// Chains of vector groups are at most this long, as with state groups.
 const MAX_VECTOR_HOPS: u8 = 100;
-/// The tail is folded into the snapshot when it has this many rows, or one for each [`BYTES_PER_ROW`] of the snapshot, or
-/// is as long as half the snapshot: so that opening a document is quick and an edit's cost stays flat.
+/// The tail is merged into the snapshot when it has this many rows, or one row for each [`BYTES_PER_ROW`] of the
+/// snapshot, or half the length of the snapshot: so opening a document is quick and the cost of an edit does not grow.
 const MIN_TAIL_ROWS: u64 = 256;
-/// See [`MIN_TAIL_ROWS`]: about what a row costs when a document is opened, in bytes of a snapshot.
+/// See [`MIN_TAIL_ROWS`]: roughly what reading one row costs when a document is opened, in bytes of a snapshot.
 const BYTES_PER_ROW: usize = 4 * 1024;
-/// Bytes of pending edits before sealing is forced: sealed, they must fit one atomic batch with room to spare.
+/// Bytes of pending edits above which sealing is forced: once sealed, they must fit one atomic batch with room to
+/// spare.
 const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of one part of a stored snapshot. No row and no batch must hold a whole document.
+/// Bytes of one part of a stored snapshot. No row and no batch may hold a whole document.
 const PART_BYTES: usize = 1024 * 1024;
-/// Below this many bytes a tail is not worth folding for its length.
+/// A tail shorter than this many bytes is not merged because of its length.
 const MIN_TAIL_BYTES: usize = 64 * 1024;
 
-/// What a snapshot of another server is held to: as an event, but as large as a document may be.
+/// Limits of a snapshot from another server: those of an event, but as large as a document may be.
 const SNAPSHOT_BOUNDS: Bounds = Bounds {
     bytes: MAX_DOCUMENT_BYTES,
     clients: MAX_CLIENTS_PER_DOCUMENT,
     blocks: MAX_DOCUMENT_BYTES,
     deletes: MAX_DOCUMENT_BYTES,
-    // What was typed is joined to long blocks, which can be split again.
+    // Typed text is merged to long blocks, which can be split again.
     piece: MAX_DOCUMENT_BYTES,
-    // Types may be nested deeply over many events, each of which shows a part.
+    // Types may be nested deeply over many events, each of which contains a part.
     types: u32::MAX,
 };
 
 /// A document whose room has a worker.
 pub(crate) struct OpenText {
-    /// Sealed and pending together: what people see.
+    /// Sealed and pending edits together: what users see.
     text: Document,
-    /// What signed events have brought.
+    /// What signed events contain.
     sealed: StateVector,
     owners: Owners,
     pending: Vec<PendingEdit>,
     pending_bytes: usize,
-    /// When the first and the last pending edit came.
+    /// When the first and the last pending edit arrived.
     waiting: Option<(Instant, Instant)>,
     group: VectorGroup,
     next_group: u64,
     next_row: u64,
     tail: Tail,
     snapshot: Stored,
-    /// The text as it was worked out in this turn, less what was appended to the tail since: to be written as the snapshot
+    /// The text as worked out in this turn, without what was appended to the tail since: to be written as the snapshot
     /// with the turn.
     unwritten: Option<Vec<u8>>,
     /// What this turn did to the text.
@@ -86,16 +87,16 @@ pub(crate) struct OpenText {
 struct Stored {
     /// The number of the next snapshot.
     next: u64,
-    /// The parts of the snapshot that counts: generation and number.
+    /// The parts of the current snapshot: generation and number.
     parts: Option<(u64, u32)>,
-    /// Generations that were left over when the server stopped between writing the parts and the batch that names them.
+    /// Generations that remain if the server stopped between writing the parts and the batch that refers to them.
     left_over: Vec<u64>,
 }
 
-/// An event, with what is known after it and the group that holds that.
+/// An event, with the state vector after it and the group that holds that vector.
 pub(crate) type VectorAt = (OwnedEventId, (StateVector, u64));
 
-/// The vector group of all that is sealed.
+/// The vector group of everything sealed.
 #[derive(Debug, Clone, Copy, Default)]
 struct VectorGroup {
     id: Option<u64>,
@@ -110,20 +111,20 @@ struct Tail {
     snapshot_bytes: usize,
 }
 
-/// What a live edit brings.
+/// The result of examining a live edit.
 pub(crate) struct Examined {
-    /// What is new; empty where there is nothing.
+    /// What is new; empty if there is nothing.
     pub(crate) update: Update,
-    /// Content that no event can carry, taken as deleted.
+    /// Content that no event can carry, treated as deleted.
     pub(crate) refused: Vec<Refused>,
     /// Other users whose blocks were cut off.
     pub(crate) foreign: Vec<OwnedUserId>,
-    /// Something builds on blocks that aren't here.
+    /// A part depends on blocks that are not here.
     pub(crate) waits: bool,
 }
 
 impl Examined {
-    /// Whether the edit is no edit: all of it is here, or other users' own matter.
+    /// Whether the edit has no effect: all of it is known, or belongs to other users.
     pub(crate) fn is_nothing(&self) -> bool {
         self.update.is_empty() && self.refused.is_empty() && !self.waits
     }
@@ -152,7 +153,7 @@ impl OpenText {
         }
     }
 
-    /// Snapshot, tail and journal from the store.
+    /// Loads snapshot, tail and journal from the store.
     pub(crate) async fn load(reader: &Reader, room: &RoomId) -> Result<Self, Unavailable> {
         let store = reader.store();
         let mut open = Self::empty();
@@ -208,7 +209,7 @@ impl OpenText {
             Some(SnapshotRow::Parts { parts, .. }) => {
                 return Err(damaged(
                     room,
-                    &format_args!("{found} of {parts} parts of the snapshot are there"),
+                    &format_args!("{found} of {parts} parts of the snapshot exist"),
                 ));
             }
         };
@@ -242,7 +243,7 @@ impl OpenText {
 
     // --- Live ----------------------------------------------------------------------------------------------------
 
-    /// What of a live edit is new. Changes nothing: whether its author may edit is asked between this and
+    /// What of a live edit is new. Changes nothing: the caller checks the author's rights between this and
     /// [`OpenText::take`].
     pub(crate) fn examine(&self, author: &UserId, update: Bytes) -> Result<Examined, EditError> {
         too_large(update.len(), LIVE_BYTES)?;
@@ -265,7 +266,7 @@ impl OpenText {
         })
     }
 
-    /// Takes an examined edit into the text.
+    /// Applies an examined edit to the text.
     pub(crate) fn take(&mut self, author: &UserId, update: &Update) -> Result<(), EditError> {
         too_large(
             self.text.byte_len().saturating_add(update.wire_len()),
@@ -289,25 +290,25 @@ impl OpenText {
         Ok(())
     }
 
-    /// Notes for readers what is new in the text.
+    /// Records for readers what is new in the text.
     fn note_added(&mut self, update: &Update) {
         if !self.change.is_replaced && !update.is_empty() {
             self.change.updates.push(update.clone());
         }
     }
 
-    /// Notes for readers that the text is another one.
+    /// Records for readers that the text was replaced.
     fn note_replaced(&mut self) {
         self.change.is_replaced = true;
         self.change.updates.clear();
     }
 
-    /// Notes that readers want the text.
+    /// Records that readers want the text.
     pub(crate) fn note_wanted(&mut self) {
         self.change.is_wanted = true;
     }
 
-    /// What was done to the text since this was last called.
+    /// What was done to the text since the last call.
     pub(crate) fn take_change(&mut self) -> TextChange {
         std::mem::take(&mut self.change)
     }
@@ -317,7 +318,7 @@ impl OpenText {
         self.text.clone()
     }
 
-    /// Writes an edit that was taken into the journal.
+    /// Writes an applied edit to the journal.
     pub(crate) fn journal(&mut self, batch: &mut Batch, room: &RoomId, author: &UserId, update: Update) -> Bytes {
         let bytes = Bytes::from(update.encode());
         let row = JournalRow {
@@ -346,12 +347,12 @@ impl OpenText {
         self.pending.len() >= MAX_JOURNAL_ENTRIES || self.pending_bytes >= MAX_PENDING_BYTES
     }
 
-    /// The state vector of all that was acknowledged.
+    /// The state vector of everything acknowledged.
     pub(crate) fn vector(&self) -> Bytes {
         Bytes::from(self.text.state_vector().encode())
     }
 
-    /// What somebody with this vector lacks.
+    /// The update with what is missing from this vector.
     pub(crate) fn diff(&self, vector: &StateVector) -> Bytes {
         Bytes::from(self.text.diff(vector))
     }
@@ -362,12 +363,12 @@ impl OpenText {
         &self.pending
     }
 
-    /// When the first and the last pending edit came.
+    /// When the first and the last pending edit arrived.
     pub(crate) fn waiting(&self) -> Option<(Instant, Instant)> {
         self.waiting
     }
 
-    /// What is known at the tip of the graph.
+    /// What is sealed at the forward extremities.
     pub(crate) fn past(&self) -> Past<'_> {
         Past {
             vector: &self.sealed,
@@ -375,7 +376,7 @@ impl OpenText {
         }
     }
 
-    /// Removes sealed rows from the journal.
+    /// Deletes sealed rows from the journal.
     pub(crate) fn unjournal(&mut self, batch: &mut Batch, room: &RoomId, rows: &[u64]) {
         for seq in rows {
             batch.delete(&JOURNAL, &(room, *seq));
@@ -388,7 +389,7 @@ impl OpenText {
         }
     }
 
-    /// Puts the next seal off after one that failed, so that it isn't tried again at once.
+    /// Delays the next seal after a failed one, so that it isn't retried at once.
     pub(crate) fn put_off(&mut self) {
         let now = Instant::now();
         self.waiting = self.waiting.map(|_| (now, now));
@@ -396,8 +397,8 @@ impl OpenText {
 
     // --- Merged events -------------------------------------------------------------------------------------------
 
-    /// Takes the admitted update of an event into what is sealed: claims, owners, vector, tail. Into the text too,
-    /// where it is not there already. Gives what was new to the text.
+    /// Merges the admitted update of an event into what is sealed: claims, owners, vector, tail. Also into the text,
+    /// unless it is there already. Returns what was new to the text.
     pub(crate) fn merge(
         &mut self,
         batch: &mut Batch,
@@ -441,15 +442,15 @@ impl OpenText {
         }
     }
 
-    /// Raises the vector of what is sealed, and writes its new group.
+    /// Advances the vector of what is sealed, and writes its new group.
     pub(crate) fn advance(
         &mut self,
         batch: &mut Batch,
         room: &RoomId,
-        extremities: impl IntoIterator<Item = (ClientId, u32)>,
+        clocks: impl IntoIterator<Item = (ClientId, u32)>,
     ) {
         let mut changed = Vec::new();
-        for (client, end) in extremities {
+        for (client, end) in clocks {
             if end > self.sealed.get(client) {
                 self.sealed.set(client, end);
                 changed.push((client.get(), end));
@@ -488,7 +489,7 @@ impl OpenText {
         id
     }
 
-    /// Notes that the vector after an event is the one of all that is sealed now. Gives its group.
+    /// Records that the vector after an event is the current one of everything sealed. Returns its group.
     pub(crate) fn place(&mut self, batch: &mut Batch, room: &RoomId, event: &EventId) -> Option<u64> {
         if self.group.id.is_none() {
             self.advance(batch, room, []);
@@ -501,8 +502,8 @@ impl OpenText {
 
     // --- The text from its events alone --------------------------------------------------------------------------
 
-    /// Puts what was worked out from all events in the place of the text, its claims, owners and vectors. What is
-    /// pending stays pending. Gives the vector and its group after each event.
+    /// Replaces the text, its claims, owners and vectors by what was worked out from all events. Pending edits stay
+    /// pending. Returns the vector and its group after each event.
     pub(crate) fn replace(
         &mut self,
         batch: &mut Batch,
@@ -550,7 +551,7 @@ impl OpenText {
         self.text.encode()
     }
 
-    /// Vectors of all events are many: they are written ahead of the batch that refers to them.
+    /// There are many vectors: they are written ahead of the batch that refers to them.
     fn replace_vectors(
         &mut self,
         batch: &mut Batch,
@@ -558,7 +559,7 @@ impl OpenText {
         vectors: Vec<(OwnedEventId, Arc<StateVector>)>,
     ) -> Vec<VectorAt> {
         let mut groups = Vec::with_capacity(vectors.len());
-        // Events in a row that know the same share a group; where more is known, the next one leans on it.
+        // Consecutive events with the same vector share a group; a larger vector is stored as a difference from it.
         let mut last: Option<(Arc<StateVector>, u64, u8)> = None;
         for (event, vector) in vectors {
             let (group, hops) = match &last {
@@ -595,8 +596,8 @@ impl OpenText {
         self.tail.bytes += update.len();
     }
 
-    /// Writes a new snapshot, where the text was worked out anew, or where the tail has become long and nothing is
-    /// pending. Whoever appended to the tail must call this in the same turn. True where it was written.
+    /// Writes a new snapshot if the text was worked out again, or if the tail is long and nothing is pending. After an
+    /// append to the tail, this must be called in the same turn. True if it was written.
     pub(crate) fn fold(&mut self, batch: &mut Batch, room: &RoomId) -> bool {
         let text = match self.unwritten.take() {
             Some(text) => text,
@@ -649,11 +650,11 @@ impl OpenText {
         self.tail.snapshot_bytes = text.len();
     }
 
-    /// Takes a document as another server gave it, before any event of it is here.
+    /// Adopts a document from another server's snapshot, before any event of it is here.
     pub(crate) fn adopt_snapshot(&mut self, batch: &mut Batch, room: &RoomId, bytes: Bytes) -> Result<(), EditError> {
         too_large(bytes.len(), MAX_DOCUMENT_BYTES)?;
         let update = Update::parse(bytes)?;
-        // Nobody's client ids are known yet, so of the rules of admission those count that are about the bytes.
+        // No owner of a client id is known yet, so only the admission rules about the bytes apply.
         let nothing = Past {
             vector: &StateVector::new(),
             owners: &Owners::default(),
@@ -666,13 +667,13 @@ impl OpenText {
             }
         }
         self.note_replaced();
-        // What was here before stays, where this server was in the room: others may not have all of it.
+        // If this server was in the room before, its text is kept: other servers may not have all of it.
         if let Err(error) = self.text.apply(&update) {
-            tracing::info!(%room, %error, "the document as given does not fit what was here");
+            tracing::info!(%room, %error, "the snapshot of the other server can't be merged with the text");
             self.text = Document::from_parsed(&update).map_err(|error| Unavailable::Damaged(error.to_string()))?;
         }
-        let extremities: Vec<(ClientId, u32)> = self.text.state_vector().iter().collect();
-        self.advance(batch, room, extremities);
+        let clocks: Vec<(ClientId, u32)> = self.text.state_vector().iter().collect();
+        self.advance(batch, room, clocks);
         batch.delete_range(&SNAPSHOT_TAIL, &(room,));
         self.tail = Tail {
             next: self.tail.next,

@@ -1,4 +1,4 @@
-//! The live half of a document: edits, state vectors and differences.
+//! Live editing of a document: edits, state vectors and differences.
 
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, events::room::member::MembershipState};
@@ -16,7 +16,7 @@ use crate::{
 /// An edit from a live connection.
 #[derive(Debug, Clone)]
 pub struct Edit {
-    /// Who wrote it.
+    /// The author.
     pub user: OwnedUserId,
     /// The connection.
     pub session: ConnectionId,
@@ -24,43 +24,43 @@ pub struct Edit {
     pub update: Bytes,
 }
 
-/// What became of an edit.
+/// The outcome of an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EditOutcome {
     /// It is on disk.
     Journaled,
-    /// All of it was known and is on disk.
+    /// All of it was already on disk.
     NothingNew,
-    /// It builds on blocks that the server hasn't: the client must send what is after this state vector.
+    /// It depends on blocks that the server does not have: the client must send what is missing from this state vector.
     Missing {
         /// The server's state vector, encoded.
         server_vector: Bytes,
     },
-    /// Some of it is on disk, or all that the user may bring; something else was not taken.
+    /// A part of it, or all that the user may contribute, is on disk; another part was not applied.
     Partly(Partly),
 }
 
-/// What of an edit was not taken as it came.
+/// The part of an edit that was not applied as sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partly {
-    /// Something of it builds on blocks that the server hasn't: its state vector, encoded, as with
+    /// Set if a part depends on blocks that the server does not have: the server's state vector, encoded, as in
     /// [`EditOutcome::Missing`].
     pub missing: Option<Bytes>,
-    /// Content that no event can carry. Its place is taken, as if it had been written and deleted at once.
+    /// Content that no event can carry. Its clocks are used, as if it had been written and deleted at once.
     pub refused: Vec<Refused>,
-    /// The update by which the editor deletes that content too; `None` where there is none.
+    /// The update by which the editor deletes that content too; `None` if there is none.
     pub correction: Option<Bytes>,
-    /// Other users whose new blocks were in it. Only they can bring them.
+    /// Other users whose new blocks were in it. Only these users can contribute them.
     pub foreign: Vec<OwnedUserId>,
 }
 
-/// Why an edit was not taken.
+/// Why an edit was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     /// The room is unknown here.
     #[error("room {0} is not known here")]
     UnknownRoom(OwnedRoomId),
-    /// The room is no document.
+    /// The room is not a document.
     #[error("room {0} is not a document")]
     NotADocument(OwnedRoomId),
     /// The user is not joined.
@@ -75,7 +75,7 @@ pub enum EditError {
     /// Not a Yjs v1 update.
     #[error("not an update: {0}")]
     Malformed(#[from] weft_crdt::ParseError),
-    /// Against the admission rules.
+    /// The update violates the admission rules.
     #[error("the update is not admissible: {0}")]
     Refused(#[from] weft_crdt::Refusal),
     /// The frame or the document would be too large.
@@ -86,10 +86,10 @@ pub enum EditError {
         /// Limit.
         limit: usize,
     },
-    /// The document has had so many client ids that no new one is taken.
-    #[error("the document has {0} client ids, no new one is taken")]
+    /// The document has the maximum number of client ids.
+    #[error("the document has {0} client ids; no new one is accepted")]
     TooManyClients(usize),
-    /// The store or the worker. The edit may or may not be on disk: send it again.
+    /// The store or the worker failed. The edit may or may not be on disk: send it again.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -97,7 +97,7 @@ pub enum EditError {
 /// An open document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenDocument {
-    /// State vector of all that was acknowledged, encoded.
+    /// State vector of everything acknowledged, encoded.
     pub state_vector: Bytes,
 }
 
@@ -107,7 +107,7 @@ pub enum OpenError {
     /// The room is unknown here.
     #[error("room {0} is not known here")]
     UnknownRoom(OwnedRoomId),
-    /// The room is no document.
+    /// The room is not a document.
     #[error("room {0} is not a document")]
     NotADocument(OwnedRoomId),
     /// The caller's state vector can't be read.
@@ -118,20 +118,20 @@ pub enum OpenError {
     Unavailable(#[from] Unavailable),
 }
 
-/// Why the content at an event could not be given.
+/// Why the content at an event can't be returned.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
     /// The room is unknown here.
     #[error("room {0} is not known here")]
     UnknownRoom(OwnedRoomId),
-    /// The room is no document.
+    /// The room is not a document.
     #[error("room {0} is not a document")]
     NotADocument(OwnedRoomId),
-    /// An event that is not in the room, or that this server hasn't.
+    /// An event that is not in the room, or that this server does not have.
     #[error("event {0} is not known in this room")]
     UnknownEvent(OwnedEventId),
-    /// Stored updates could not be put together.
-    #[error("the stored updates don't fit together: {0}")]
+    /// Stored updates could not be merged.
+    #[error("the stored updates can't be merged: {0}")]
     Damaged(String),
     /// The store or the worker.
     #[error(transparent)]
@@ -139,7 +139,7 @@ pub enum ContentError {
 }
 
 impl Rooms {
-    /// Takes an edit; returns when it is on disk.
+    /// Applies an edit; returns when it is on disk.
     ///
     /// # Errors
     /// When the user may not edit, or the update is not admissible.
@@ -147,10 +147,10 @@ impl Rooms {
         self.call(room, |reply| Command::Edit(edit, reply)).await
     }
 
-    /// Opens a document for a live connection. Rights are the caller's to check ([`Rooms::access`]).
+    /// Opens a document for a live connection. The caller must check the rights ([`Rooms::access`]).
     ///
     /// # Errors
-    /// When the room is no document here.
+    /// When the room is not a document here.
     pub async fn open(&self, room: &RoomId) -> Result<OpenDocument, OpenError> {
         let state_vector = match self.shared.published_text(room) {
             Some(text) => text.state_vector().encode().into(),
@@ -159,19 +159,19 @@ impl Rooms {
         Ok(OpenDocument { state_vector })
     }
 
-    /// What somebody with this state vector lacks, of all that was acknowledged.
+    /// The update with what is missing from this state vector, of everything acknowledged.
     ///
     /// # Errors
-    /// When the vector can't be read or the room is no document here.
+    /// When the vector can't be parsed or the room is not a document here.
     pub async fn diff(&self, room: &RoomId, vector: &[u8]) -> Result<Bytes, OpenError> {
         let vector = StateVector::parse(vector)?;
         self.lacking(room, vector).await
     }
 
-    /// The merged update: at given events (themselves included), or of all that was acknowledged.
+    /// The merged update: at the given events (inclusive), or of everything acknowledged.
     ///
     /// # Errors
-    /// When an event is unknown or the room is no document here.
+    /// When an event is unknown or the room is not a document here.
     pub async fn content(&self, room: &RoomId, at: Option<&[OwnedEventId]>) -> Result<Bytes, ContentError> {
         match at {
             Some(at) => self.reader().content_at(room, at).await,
@@ -179,7 +179,7 @@ impl Rooms {
         }
     }
 
-    /// What of the text is not in this vector.
+    /// The part of the text that is missing from this vector.
     async fn lacking(&self, room: &RoomId, vector: StateVector) -> Result<Bytes, OpenError> {
         match self.shared.published_text(room) {
             Some(text) => Ok(text.diff(&vector).into()),
@@ -187,7 +187,7 @@ impl Rooms {
         }
     }
 
-    /// Seals what is pending now, without waiting for a pause.
+    /// Seals the pending edits now, without waiting for a pause.
     ///
     /// # Errors
     /// When the store fails.
@@ -195,7 +195,7 @@ impl Rooms {
         self.call(room, Command::Seal).await
     }
 
-    /// Tells that somebody on another server is live in the document: for a minute, seals follow edits within
+    /// Notes that a user of another server is live in the document: for a minute, seals follow edits within
     /// `seal_remote`. Cheap; may be called for each EDU.
     pub fn remote_presence(&self, room: &RoomId) {
         if self.shared.note_presence(room) {
@@ -204,7 +204,7 @@ impl Rooms {
     }
 }
 
-/// The update that deletes what was refused, for the editor that has it.
+/// The update that deletes the refused content in the editor.
 fn correction(refused: &[Refused]) -> Option<Bytes> {
     let mut deletes = DeleteSet::new();
     for block in refused {
@@ -246,7 +246,8 @@ impl Worker {
             return Err(EditError::NotJoined);
         }
         let examined = document.examine(&edit.user, edit.update);
-        // A reader's sync step 2 always repeats all deletions: what says nothing new is no edit, and needs no right.
+        // A reader's sync step 2 always repeats all deletions: an update without anything new is no edit and needs no
+        // right.
         if !access.can_edit && !matches!(&examined, Ok(examined) if examined.is_nothing()) {
             return Err(EditError::Forbidden { role: access.role });
         }
@@ -291,7 +292,7 @@ impl Worker {
         Ok(outcome)
     }
 
-    /// Answered with the turn's commit: what it tells of must be on disk first.
+    /// Answered with the turn's commit: what the vector covers must be on disk first.
     pub(crate) async fn vector(&mut self, commit: &mut PendingCommit, reply: Reply<Bytes, OpenError>) {
         match self.document().await.map(|document| document.vector()) {
             Ok(vector) => commit.answer(reply, vector),
@@ -318,7 +319,7 @@ impl Worker {
         let room = self.room.clone();
         let active = self.open().await?.ok_or_else(|| OpenError::UnknownRoom(room.clone()))?;
         let document = active.document.as_mut().ok_or(OpenError::NotADocument(room))?;
-        // Whoever reads once mostly reads again.
+        // A client that reads once usually reads again.
         document.note_wanted();
         Ok(document)
     }

@@ -1,11 +1,12 @@
-//! Fetching what events of other servers lack: one task a room, beside its worker.
+//! Fetching what events of other servers need: one task per room, separate from its worker.
 //!
-//! The worker names staged events that follow or rest on what is not here, after the commit of its turn. The task asks other
-//! servers, and hands over complete sets in the order of the graph, a portion at a time, each after the commit of the one
-//! before. The staged rows stay on disk until the worker has merged them: what a crash interrupts begins again.
+//! After the commit of its turn the worker names staged events whose `prev_events` or auth events are missing. The task
+//! requests them from other servers and hands over complete sets in topological order, a portion at a time, each after
+//! the commit of the previous one. The staged rows stay on disk until the worker has merged them: after a crash the
+//! fetch starts again.
 //!
-//! A server that does not answer delays only the events that it sent: of each origin one fetch runs at a time. Must not
-//! decide about events; a worker never waits for it.
+//! A server that does not answer delays only the events that it sent: for each origin one fetch runs at a time. Must
+//! not decide about events; a worker must not wait for it.
 
 mod gaps;
 mod memory;
@@ -39,21 +40,21 @@ use crate::{
     staging::{EVENTS_PER_COMMIT, read_row},
 };
 
-/// Events of a room that wait for their fetch. Others stay staged, and are named again when the worker next looks at them.
+/// Events of a room that wait for their fetch. Others stay staged, and are named again when the worker next reads them.
 const MAX_WANTS: usize = 400;
-/// Of them those that one server sent: so that it leaves room for those of others.
+/// Of these, events of one origin: this leaves space for those of other servers.
 const MAX_WANTS_OF_ONE: usize = 20;
-/// Requests on their way to a room's task, which takes them at once.
+/// Requests to a room's task that it has not received yet; it receives them at once.
 const QUEUE: usize = 100;
-/// Fetches of a room that run at a time, each for an event of another origin.
+/// Concurrent fetches of a room, each for an event of another origin.
 const MAX_AT_ONCE: usize = 4;
 /// How long the fetch for one event may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3 * 60);
-/// How long a membership event that was brought to us waits for what it lacks: its server waits for the answer.
+/// How long a received membership event waits for what it needs: its server waits for the answer.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often an event is tried with what was fetched for it.
+/// How often an event is decided about with what was fetched for it.
 pub(crate) const MAX_ROUNDS: usize = 3;
-/// A task without work ends after this time, and with it what it remembers.
+/// A task without work ends after this time, and its memory with it.
 const LINGER: Duration = Duration::from_secs(5 * 60);
 
 /// The fetchers of all rooms.
@@ -71,16 +72,16 @@ struct RoomFetcher {
 
 impl Fetchers {
     fn lock(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, RoomFetcher>> {
-        // A map can't be half-changed, so a panic elsewhere doesn't spoil it.
+        // A map can't be half-changed, so a poisoned lock is safe to use.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends all tasks, whatever they wait for. What they were to fetch is still staged.
+    /// Ends all tasks, even those that wait. The events that they fetched for are still staged.
     pub(crate) fn stop(&self) {
         self.stopping.cancel();
     }
 
-    /// The fetcher of a room. Starts one where none runs, or where the last one ended by a panic.
+    /// The fetcher of a room. Starts one if none runs, or if the last one panicked.
     fn of<'a>(rooms: &'a mut HashMap<OwnedRoomId, RoomFetcher>, out: &Outward, room: &RoomId) -> &'a mut RoomFetcher {
         let start = || {
             let (wants, queue) = mpsc::channel(QUEUE);
@@ -100,7 +101,7 @@ impl Fetchers {
         fetcher
     }
 
-    /// Removes a room's fetcher, if nothing was requested of it meanwhile.
+    /// Removes a room's fetcher, unless a request was sent to it meanwhile.
     fn end(&self, room: &RoomId, queue: &mpsc::Receiver<Want>) -> bool {
         let mut rooms = self.lock();
         // Requests are sent under this lock.
@@ -111,9 +112,9 @@ impl Fetchers {
     }
 }
 
-/// Requests that these events get what they lack. What finds no room in the queue stays staged.
+/// Requests what these events need. A request that does not fit the queue stays staged.
 pub(crate) fn want(out: &Outward, room: &RoomId, wants: Vec<Want>) {
-    // Under the lock, so that the task doesn't end between finding it and the request.
+    // Under the lock, so that the task can't end between finding it and sending the request.
     let mut rooms = out.tasks.fetchers.lock();
     let fetcher = Fetchers::of(&mut rooms, out, room);
     for want in wants {
@@ -121,22 +122,22 @@ pub(crate) fn want(out: &Outward, room: &RoomId, wants: Vec<Want>) {
     }
 }
 
-/// Fetches what a membership event lacks that another server brought, and has the worker merge it. Gives the state before
-/// the event as it was told, if that was asked for. None: not to be had.
-pub(crate) async fn bring_for(
+/// Fetches what a membership event of another server needs, and has the worker merge it. Returns the remote state
+/// before the event, if it was requested. `None`: not available.
+pub(crate) async fn fetch_for(
     out: &Outward,
     event: &Verified,
     origin: OwnedServerName,
     lacks: Lacks,
-) -> Result<Option<Brought>, Unavailable> {
+) -> Result<Option<FetchedFor>, Unavailable> {
     let room = event.pdu().room_id();
     let fetch = Fetch {
         out: out.clone(),
         room: room.to_owned(),
         memory: Arc::clone(&Fetchers::of(&mut out.tasks.fetchers.lock(), out, room).memory),
     };
-    let brought = timeout(ACCEPT_TIMEOUT, fetch.bring(event, &origin, lacks));
-    brought.await.unwrap_or(Ok(None))
+    let fetched = timeout(ACCEPT_TIMEOUT, fetch.fetch_and_merge(event, &origin, lacks));
+    fetched.await.unwrap_or(Ok(None))
 }
 
 /// The task of a room.
@@ -173,18 +174,18 @@ async fn run(fetch: Fetch, mut queue: mpsc::Receiver<Want>) {
     }
 }
 
-/// Which event's fetch is next.
+/// The order of fetches.
 #[derive(Default)]
 struct Plan {
     queue: VecDeque<Want>,
-    /// Rows that are in the queue or being fetched for.
+    /// Rows that are in the queue or whose fetch runs.
     rows: HashSet<u64>,
-    /// Origins for whose events a fetch runs.
+    /// Origins whose fetch runs.
     busy: BTreeSet<OwnedServerName>,
 }
 
 impl Plan {
-    /// Takes a request, if there is room for it.
+    /// Queues a request, if there is space for it.
     fn add(&mut self, want: Want) {
         let of_origin = self.queue.iter().filter(|other| other.origin == want.origin).count();
         let has_room = self.queue.len() < MAX_WANTS && of_origin < MAX_WANTS_OF_ONE;
@@ -193,13 +194,13 @@ impl Plan {
         }
     }
 
-    /// The oldest of an origin for which no fetch runs; such as do not answer come last.
+    /// The oldest request of an origin for which no fetch runs; origins that do not answer come last.
     fn next(&mut self, memory: &SharedMemory) -> Option<Want> {
         let is_free = |want: &Want| !self.busy.contains(&want.origin);
         let answers = |want: &Want| is_free(want) && !memory.is_silent(&want.origin);
-        let place = self.queue.iter().position(answers);
-        let place = place.or_else(|| self.queue.iter().position(is_free))?;
-        let want = self.queue.remove(place)?;
+        let position = self.queue.iter().position(answers);
+        let position = position.or_else(|| self.queue.iter().position(is_free))?;
+        let want = self.queue.remove(position)?;
         self.busy.insert(want.origin.clone());
         Some(want)
     }
@@ -212,12 +213,12 @@ impl Plan {
 
 /// What was fetched for an event.
 #[derive(Debug, Default)]
-pub(crate) struct Brought {
-    /// The state before the event as another server tells it; None where all that it follows is here.
+pub(crate) struct FetchedFor {
+    /// The remote state before the event; `None` if all its `prev_events` are here.
     pub(crate) remote_state: Option<StateMap>,
 }
 
-/// What the fetches of a room work with.
+/// The context of a room's fetches.
 struct Fetch {
     out: Outward,
     room: OwnedRoomId,
@@ -225,15 +226,15 @@ struct Fetch {
 }
 
 impl Fetch {
-    /// Fetches what a staged event lacks, and has the worker merge it and the event.
+    /// Fetches what a staged event needs, and has the worker merge it and the event.
     async fn one(&self, want: Want) {
         let (number, origin) = (want.number, want.origin.clone());
         match timeout(FETCH_TIMEOUT, self.fetch_for_row(want)).await {
             Ok(Ok(())) | Ok(Err(Unavailable::Stopping)) => {}
             Ok(Err(error)) => {
-                tracing::error!(room = %self.room, number, %error, "what a staged event lacks can't be fetched");
+                tracing::error!(room = %self.room, number, %error, "the missing events of a staged event can't be fetched");
             }
-            Err(_) => tracing::debug!(room = %self.room, number, %origin, "a fetch took too long; it is tried again"),
+            Err(_) => tracing::debug!(room = %self.room, number, %origin, "a fetch timed out; it is tried again"),
         }
     }
 
@@ -245,13 +246,13 @@ impl Fetch {
         let Some(version) = shared.reader.version(&self.room).await? else {
             return Ok(());
         };
-        // The worker drops a row that can't be read.
+        // The worker drops a row that can't be parsed.
         let Some((origin, _, event)) = read_row(row, &version) else {
             return Ok(());
         };
         let mut lacks = want.lacks;
         for _ in 0..MAX_ROUNDS {
-            let Some(Brought { remote_state }) = self.bring(&event, &origin, lacks).await? else {
+            let Some(FetchedFor { remote_state }) = self.fetch_and_merge(&event, &origin, lacks).await? else {
                 return Ok(());
             };
             let portion = Portion {
@@ -265,20 +266,20 @@ impl Fetch {
             };
             match self.hand_over(portion).await?.pop() {
                 Some(still) => lacks = still,
-                // What waits for this event can be merged now.
+                // Events that wait for this one can be merged now.
                 None => return shared.send(&self.room, Command::Resume(want.number)).await,
             }
         }
         Ok(())
     }
 
-    /// Fetches what an event lacks, and has the worker merge that. None: not to be had at present.
-    async fn bring(
+    /// Fetches what an event needs, and has the worker merge that. `None`: not available at present.
+    async fn fetch_and_merge(
         &self,
         event: &Verified,
         origin: &OwnedServerName,
         lacks: Lacks,
-    ) -> Result<Option<Brought>, Unavailable> {
+    ) -> Result<Option<FetchedFor>, Unavailable> {
         let shared = &self.out.shared;
         let Some(sight) = Sight::load(&shared.reader, &self.room).await? else {
             return Ok(None);
@@ -294,15 +295,15 @@ impl Fetch {
         let remote_state = filled.remote_states.remove(event.pdu().event_id());
         let rest = self.hand_over_all(filled.clone(), origin).await?;
         if !rest.is_empty() {
-            // Where states meet, more of their auth chains may be needed than the events name.
+            // State resolution may need more of the auth chains than the events cite.
             let outliers = fetcher.fetch_auth(&sight, &rest).await?.unwrap_or_default();
             filled.outliers = outliers;
             self.hand_over_all(filled, origin).await?;
         }
-        Ok(Some(Brought { remote_state }))
+        Ok(Some(FetchedFor { remote_state }))
     }
 
-    /// Hands over all that fills a gap, a portion at a time. Gives what its events rest on and isn't here.
+    /// Hands over everything that fills a gap, a portion at a time. Returns the auth events that are missing.
     async fn hand_over_all(&self, filled: Filled, origin: &OwnedServerName) -> Result<Vec<OwnedEventId>, Unavailable> {
         let Filled {
             events,
@@ -341,7 +342,7 @@ impl Fetch {
         Ok(missing)
     }
 
-    /// One portion. Returns when it is committed; gives what its events lack.
+    /// One portion. Returns what its events still need when it is committed.
     async fn hand_over(&self, portion: Portion) -> Result<Vec<Lacks>, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Merge(Box::new(portion), reply);
@@ -369,20 +370,20 @@ mod tests {
     }
 
     #[test]
-    fn the_events_of_one_server_leave_room_for_those_of_others() {
+    fn the_events_of_one_server_leave_space_for_those_of_others() {
         let mut plan = Plan::default();
         (0..1_000).for_each(|number| plan.add(want(number, "flood.example")));
         plan.add(want(1_000, "a.example"));
         assert_eq!(plan.queue.len(), MAX_WANTS_OF_ONE + 1);
         assert_eq!(next(&mut plan), Some(0));
-        assert_eq!(next(&mut plan), Some(1_000), "of the first origin a fetch runs");
+        assert_eq!(next(&mut plan), Some(1_000), "a fetch of the first origin runs");
         assert_eq!(next(&mut plan), None);
         plan.done(0, &want(0, "flood.example").origin);
         assert_eq!(next(&mut plan), Some(1));
     }
 
     #[test]
-    fn an_event_is_fetched_for_once_at_a_time() {
+    fn one_fetch_runs_per_event() {
         let mut plan = Plan::default();
         for _ in 0..3 {
             plan.add(want(7, "a.example"));
@@ -392,11 +393,11 @@ mod tests {
         plan.done(7, &want(7, "a.example").origin);
         assert_eq!(next(&mut plan), None);
         plan.add(want(7, "a.example"));
-        assert_eq!(next(&mut plan), Some(7), "it is named again when it still waits");
+        assert_eq!(next(&mut plan), Some(7), "it is named again if it still waits");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn events_of_a_server_that_does_not_answer_come_last() {
+    async fn events_of_an_unresponsive_server_are_fetched_last() {
         let (mut plan, memory) = (Plan::default(), SharedMemory::default());
         plan.add(want(1, "silent.example"));
         plan.add(want(2, "a.example"));

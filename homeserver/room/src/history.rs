@@ -1,8 +1,8 @@
-//! Events from before our time: a room that was joined through another server has the state and the text as they were
-//! told; here all events since the room's beginning are fetched, held against the rules in their places, and the text is
-//! worked out from them alone. Until then the told text stands.
+//! Backfill. A room that was joined through another server has remote (unverified) state and text. This module fetches
+//! all events since the room's creation, has them checked against the authorisation rules and persisted, and then the
+//! text is worked out from them alone. Until then the remote text is used.
 //!
-//! Runs beside the room's worker, which takes the events in portions, so that nobody who writes has to wait.
+//! Runs separately from the room's worker, which accepts the events in portions, so that editing users need not wait.
 
 mod merge;
 
@@ -32,18 +32,18 @@ use crate::{
 
 /// Events of a portion for the worker.
 const PORTION: usize = 100;
-/// Events that are fetched and held at a time. A room with more keeps the told text; they are about 100 MB.
+/// Events that are fetched and held at a time. A room with more keeps the remote text; they are about 100 MB.
 const MAX_HISTORY_EVENTS: usize = 50_000;
-/// Servers that are asked beside the one that was named.
+/// Other servers that are tried after the resident server.
 const MAX_OTHER_SERVERS: usize = 3;
-/// When a server that could not be reached is asked again.
+/// The delay before a server that could not be reached is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// When one asks again because there was a new gap at the end.
-const GO_ON_AFTER: Duration = Duration::from_secs(1);
-/// How often, before it is left to the next start.
+/// The delay before the next attempt if a new gap was left.
+const NEXT_GAP_AFTER: Duration = Duration::from_secs(1);
+/// Attempts until the next start of the server.
 const MAX_ATTEMPTS: usize = 20;
 
-/// Begins to fetch a room's history. Where that is under way, the running task looks again before it ends.
+/// Begins to backfill a room. If a task of the room runs, it checks again before it ends.
 pub(crate) fn begin(out: &Outward, room: OwnedRoomId) {
     if !out.tasks.histories.begin(&room) {
         return;
@@ -60,43 +60,42 @@ pub(crate) fn begin(out: &Outward, room: OwnedRoomId) {
     });
 }
 
-/// Tries until all is here, or it is given up for this time.
+/// Repeats until all events are here or the attempts are used up.
 async fn attempts(out: &Outward, room: &RoomId) {
     for attempt in 0..MAX_ATTEMPTS {
         out.tasks.histories.look(room);
         match Box::pin(complete(out, room, attempt)).await {
-            Ok(Come::All) | Err(Unavailable::Stopping) => return,
-            Ok(Come::More) => tokio::time::sleep(GO_ON_AFTER).await,
-            Ok(Come::NotNow) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
+            Ok(Progress::All) | Err(Unavailable::Stopping) => return,
+            Ok(Progress::More) => tokio::time::sleep(NEXT_GAP_AFTER).await,
+            Ok(Progress::NotNow) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
             Err(error) => {
-                tracing::error!(%room, %error, "a room's history can't be taken in");
+                tracing::error!(%room, %error, "a room's history can't be persisted");
                 return;
             }
         }
     }
 }
 
-/// A room's history that is being fetched.
+/// A backfill that is in progress.
 #[derive(Debug)]
 pub struct ComingHistory(watch::Receiver<()>);
 
 impl ComingHistory {
-    /// Until it is here, or is given up for this time.
+    /// Waits until it is complete or abandoned for now.
     pub async fn over(mut self) {
-        // Nothing is ever sent: an error means that the sender is gone.
+        // No value is ever sent: an error means that the sender was dropped.
         while self.0.changed().await.is_ok() {}
     }
 }
 
 impl Rooms {
-    /// Whether events from before our time in the room are being fetched. Until that is over those that are here may
-    /// have gaps among them.
+    /// The backfill of the room, if one is in progress. Until it is over, the persisted events may have gaps.
     #[must_use]
     pub fn coming_history(&self, room: &RoomId) -> Option<ComingHistory> {
         self.tasks.histories.ended(room).map(ComingHistory)
     }
 
-    /// At boot: goes on fetching what was not complete.
+    /// At boot: resumes incomplete backfills.
     pub(crate) async fn fetch_histories(&self) -> Result<(), Unavailable> {
         for ((room,), _) in self.shared.store.scan_all(INCOMPLETE_ROOMS.under(&())).await? {
             begin(&self.outward(), room);
@@ -105,59 +104,59 @@ impl Rooms {
     }
 }
 
-/// How far one has come with a room's history.
-enum Come {
-    /// All is here, or it is given up.
+/// The progress of a backfill.
+enum Progress {
+    /// All events are here, or the backfill is abandoned.
     All,
-    /// What was fetched is here, and something else is missing: it came meanwhile.
+    /// The fetched events are here, and others are missing: they were referenced meanwhile.
     More,
-    /// It isn't to be had at present.
+    /// Not available at present.
     NotNow,
 }
 
-/// Fetches what is missing and hands it to the worker.
-async fn complete(out: &Outward, room: &RoomId, attempt: usize) -> Result<Come, Unavailable> {
+/// Fetches the missing events and sends them to the worker.
+async fn complete(out: &Outward, room: &RoomId, attempt: usize) -> Result<Progress, Unavailable> {
     let shared = &out.shared;
     let Some(from) = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await? else {
-        return Ok(Come::All);
+        return Ok(Progress::All);
     };
     let Some(version) = shared.reader.version(room).await? else {
-        return Ok(Come::All);
+        return Ok(Progress::All);
     };
     let from = ServerName::parse(from).map_err(|error| Unavailable::Damaged(error.to_string()))?;
     let mut events = match fetch_from_any(out, room, &version, from, attempt).await? {
         Fetched::All(events) => events,
-        Fetched::NotNow => return Ok(Come::NotNow),
-        // Asking again would cost the other server as much, and end here again.
-        Fetched::TooMany => return Ok(Come::All),
+        Fetched::NotNow => return Ok(Progress::NotNow),
+        // Another attempt would cost the other server as much, with the same result.
+        Fetched::TooMany => return Ok(Progress::All),
     };
     pruned::fill(out, room, &version, &mut events).await?;
-    tracing::info!(%room, events = events.len(), "a room's history is here");
+    tracing::info!(%room, events = events.len(), "a room's history is fetched");
     for portion in events.chunks(PORTION) {
-        tell(out, room, portion.to_vec()).await?;
+        send_portion(out, room, portion.to_vec()).await?;
     }
-    tell(out, room, Vec::new()).await?;
+    send_portion(out, room, Vec::new()).await?;
     let left = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await?;
-    Ok(if left.is_some() { Come::More } else { Come::All })
+    Ok(if left.is_some() { Progress::More } else { Progress::All })
 }
 
-async fn tell(out: &Outward, room: &RoomId, events: Vec<Verified>) -> Result<(), Unavailable> {
+async fn send_portion(out: &Outward, room: &RoomId, events: Vec<Verified>) -> Result<(), Unavailable> {
     let (reply, answer) = oneshot::channel();
     out.shared.send(room, Command::History(events, reply)).await?;
     answer.await.unwrap_or(Err(Unavailable::Interrupted))
 }
 
-/// What came of asking for a room's history.
+/// The result of a fetch.
 enum Fetched {
     /// Oldest first.
     All(Vec<Verified>),
-    /// The other server doesn't give it at present.
+    /// The other server does not return them at present.
     NotNow,
-    /// More than is held at a time: the told text stands.
+    /// More than is held at a time: the remote text stays.
     TooMany,
 }
 
-/// From the server that was named, or others in the room where that one doesn't give it.
+/// From the named server, or from others in the room if that one does not return the events.
 async fn fetch_from_any(
     out: &Outward,
     room: &RoomId,
@@ -177,7 +176,7 @@ async fn fetch_from_any(
     Ok(Fetched::NotNow)
 }
 
-/// All events that those here follow, directly or not, and that are not here.
+/// All ancestors of the persisted events that are not here.
 async fn fetch(out: &Outward, room: &RoomId, version: &RoomVersion, from: &ServerName) -> Result<Fetched, Unavailable> {
     let (here, mut edge) = edge(out, room, version).await?;
     let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
@@ -187,7 +186,7 @@ async fn fetch(out: &Outward, room: &RoomId, version: &RoomVersion, from: &Serve
         let peers = &out.tasks.peers;
         let answer = peers.backfill(room, version, from, &ids, MAX_BACKFILL_EVENTS).await;
         let mut got = answer.unwrap_or_default();
-        // What was rejected isn't given with a walk, and is followed all the same.
+        // Rejected events are not part of a backfill answer, and are still referenced.
         let left: Vec<OwnedEventId> = ids
             .iter()
             .filter(|id| !got.iter().any(|event| event.pdu().event_id() == *id))
@@ -206,7 +205,7 @@ async fn fetch(out: &Outward, room: &RoomId, version: &RoomVersion, from: &Serve
             return Ok(Fetched::TooMany);
         }
         if pool.len() == before {
-            tracing::info!(%room, %from, events = pool.len(), "a room's history is not to be had");
+            tracing::info!(%room, %from, events = pool.len(), "a room's history is not available");
             return Ok(Fetched::NotNow);
         }
         edge.extend(pool.values().flat_map(|event| event.pdu().prev_events()).cloned());
@@ -217,7 +216,7 @@ async fn fetch(out: &Outward, room: &RoomId, version: &RoomVersion, from: &Serve
     Ok(Fetched::All(order(events, Links::All, |event| event.pdu())))
 }
 
-/// The events that are here in their place, and those that they follow and that aren't.
+/// The persisted events, and those that they reference and that are missing.
 async fn edge(
     out: &Outward,
     room: &RoomId,

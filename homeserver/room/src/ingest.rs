@@ -1,8 +1,8 @@
-//! Merging what other servers sent: staged events are put in order, each event is decided about and handed to the commit.
-//! One bad event never stops the rest. What an event lacks is named; [`crate::fetch`] brings it in portions.
+//! Merging events of other servers: staged events are sorted, and each one is decided about and passed to the commit.
+//! One bad event never stops the rest. What an event needs is reported; [`crate::fetch`] fetches it in portions.
 //!
-//! Must not ask other servers, nor write rows itself, nor keep anything that isn't rebuilt from the staging table after a
-//! crash.
+//! Must not send requests to other servers, must not write rows itself, and must not keep anything that can't be
+//! rebuilt from the staging table after a crash.
 
 pub(crate) mod decide;
 pub(crate) mod graph;
@@ -31,34 +31,34 @@ use self::{
 };
 use crate::{Unavailable, tally::Tally};
 
-/// How long an event waits for what it follows or rests on before it is given up, milliseconds. It comes again when
-/// something that we can place follows it.
-const GIVE_UP_AFTER_MS: u64 = 10 * 60 * 1_000;
+/// How long an event waits for missing `prev_events` or auth events before it is dropped, milliseconds. It is fetched
+/// again when an event that can be persisted references it.
+const MAX_WAIT_MS: u64 = 10 * 60 * 1_000;
 
 /// A row of the staging table.
 #[derive(Debug, Clone)]
 pub(crate) struct Staged {
     /// The row's number.
     pub(crate) number: u64,
-    /// Who sent the event.
+    /// The server that sent the event.
     pub(crate) origin: OwnedServerName,
-    /// When.
+    /// The time of receipt.
     pub(crate) received_at: MilliSecondsSinceUnixEpoch,
     /// The event.
     pub(crate) event: Verified,
 }
 
-/// What an event lacks, so that nothing can be decided about it.
+/// What is missing to decide about an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Lacks {
-    /// Events that it follows.
+    /// Some of its `prev_events`.
     Prev,
-    /// These events, which it or the states before it rest on.
+    /// These auth events, of the event or of the states before it.
     Auth(Vec<OwnedEventId>),
 }
 
 impl Lacks {
-    /// None where nothing is to be fetched.
+    /// `None` if there is nothing to fetch.
     pub(crate) fn of(undecided: &Undecided) -> Option<Self> {
         match undecided {
             Undecided::Prev(_) => Some(Self::Prev),
@@ -68,7 +68,7 @@ impl Lacks {
     }
 }
 
-/// A staged event for which something is to be fetched.
+/// A staged event that needs something to be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Want {
     /// Its row in the staging table.
@@ -82,34 +82,34 @@ pub(crate) struct Want {
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) event: Verified,
-    /// The state before it as another server tells it, where nobody gives what it follows.
+    /// The remote state before it, if no server returns its `prev_events`.
     pub(crate) remote_state: Option<StateMap>,
-    /// Staged rows that are done with when it is in its place.
+    /// Staged rows that are deleted when it is persisted.
     pub(crate) rows: Vec<u64>,
 }
 
-/// A portion of what was fetched, in order: what an event follows or rests on is here, or comes before it.
+/// A portion of fetched events, in order: what an event references is here, or comes before it.
 #[derive(Debug, Default)]
 pub(crate) struct Portion {
     /// Events known only as part of a state or an auth chain. They come first.
     pub(crate) outliers: Vec<Verified>,
     pub(crate) events: Vec<Fetched>,
-    /// A gap stays, because only the state behind it could be had: this server may have the events.
+    /// A gap remains, because only the state behind it was available: this server may have the events.
     pub(crate) gap: Option<OwnedServerName>,
 }
 
-/// What became of a number of events.
+/// The result for a number of events.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct IngestReport {
-    /// Rows that are done with and were not handed to the commit: known already, or given up.
+    /// Rows to delete that were not passed to the commit: known already, or dropped.
     pub(crate) done: Vec<u64>,
-    /// Rows that stay: what their events need isn't here.
+    /// Rows that stay: something that their events need is missing.
     pub(crate) waiting: Vec<u64>,
-    /// What is to be fetched for some of these.
+    /// What must be fetched for some of these.
     pub(crate) wants: Vec<Want>,
-    /// What events of a fetched portion lack.
+    /// What events of a fetched portion need.
     pub(crate) lacks: Vec<Lacks>,
-    /// Events that were handed to the commit.
+    /// The number of events passed to the commit.
     pub(crate) appended: usize,
 }
 
@@ -120,14 +120,14 @@ pub(crate) struct Ingest<'a, G> {
     report: IngestReport,
 }
 
-/// What is to become of one event's rows.
+/// What happens to the rows of one event.
 enum Disposition {
     Appended,
     Known,
-    /// It follows one that waits.
+    /// An ancestor of it waits.
     Waits,
     Lacks(Lacks),
-    Refused,
+    Dropped,
 }
 
 impl<'a, G: Graph> Ingest<'a, G> {
@@ -139,7 +139,7 @@ impl<'a, G: Graph> Ingest<'a, G> {
         }
     }
 
-    /// Decides about staged events. `stuck`: events that wait, so that for those which follow them nothing is fetched.
+    /// Decides about staged events. `stuck`: events that wait; nothing is fetched for their descendants.
     ///
     /// # Errors
     /// When the store fails: nothing more is decided then.
@@ -161,16 +161,16 @@ impl<'a, G: Graph> Ingest<'a, G> {
             let (number, origin, received_at) = (row.number, row.origin, row.received_at);
             let lacks = match self.one(row.event, numbers.clone(), stuck).await? {
                 Disposition::Appended => continue,
-                Disposition::Known | Disposition::Refused => {
+                Disposition::Known | Disposition::Dropped => {
                     self.report.done.extend(numbers);
                     continue;
                 }
                 Disposition::Waits => None,
                 Disposition::Lacks(lacks) => Some(lacks),
             };
-            if self.is_hopeless(received_at) {
+            if self.is_expired(received_at) {
                 tally.note(
-                    "given up: what the events need is not to be had",
+                    "dropped: what the events need is not available",
                     &format_args!("{id} by {origin}"),
                 );
                 self.report.done.extend(numbers);
@@ -185,7 +185,7 @@ impl<'a, G: Graph> Ingest<'a, G> {
         Ok(self.report)
     }
 
-    /// Decides about what was fetched.
+    /// Decides about fetched events.
     ///
     /// # Errors
     /// When the store fails: nothing more is decided then.
@@ -207,10 +207,10 @@ impl<'a, G: Graph> Ingest<'a, G> {
             let decided = decide(self.graph, event, remote_state, Some(self.graph.current())).await;
             match self.settle(decided, rows.clone()).await? {
                 Disposition::Appended => {}
-                Disposition::Known | Disposition::Refused => self.report.done.extend(rows),
+                Disposition::Known | Disposition::Dropped => self.report.done.extend(rows),
                 Disposition::Waits => {}
                 Disposition::Lacks(lacks) => {
-                    tracing::debug!(room = %self.graph.room_id(), event = %id, ?lacks, "an event of a gap has no place");
+                    tracing::debug!(room = %self.graph.room_id(), event = %id, ?lacks, "an event of a gap can't be persisted");
                     self.report.lacks.push(lacks);
                 }
             }
@@ -218,8 +218,8 @@ impl<'a, G: Graph> Ingest<'a, G> {
         Ok(self.report)
     }
 
-    fn is_hopeless(&self, received_at: MilliSecondsSinceUnixEpoch) -> bool {
-        u64::from(self.now.get()).saturating_sub(u64::from(received_at.get())) > GIVE_UP_AFTER_MS
+    fn is_expired(&self, received_at: MilliSecondsSinceUnixEpoch) -> bool {
+        u64::from(self.now.get()).saturating_sub(u64::from(received_at.get())) > MAX_WAIT_MS
     }
 
     /// One staged event.
@@ -230,9 +230,9 @@ impl<'a, G: Graph> Ingest<'a, G> {
         stuck: &BTreeSet<OwnedEventId>,
     ) -> Result<Disposition, Unavailable> {
         let pdu = event.pdu();
-        // The room's beginning is here, or comes with its history.
+        // The room's beginning is here, or is backfilled.
         if pdu.room_id() != self.graph.room_id() || pdu.prev_events().is_empty() {
-            return Ok(Disposition::Refused);
+            return Ok(Disposition::Dropped);
         }
         if is_settled(self.graph, &event).await? {
             return Ok(Disposition::Known);
@@ -244,8 +244,8 @@ impl<'a, G: Graph> Ingest<'a, G> {
         self.settle(decided, staged).await
     }
 
-    /// An event of a state or an auth chain. One that can't be decided about is left out: what rests on it then can't
-    /// be decided about either.
+    /// An event of a state or an auth chain. One that can't be decided about is left out: the events that cite it then
+    /// can't be decided about either.
     async fn persist_outlier(&mut self, event: Verified) -> Result<(), Unavailable> {
         let id = event.pdu().event_id().to_owned();
         if event.pdu().room_id() != self.graph.room_id() || self.graph.event(&id).await?.is_some() {
@@ -270,7 +270,7 @@ impl<'a, G: Graph> Ingest<'a, G> {
         }
     }
 
-    /// Hands a decided event to the commit.
+    /// Passes a decided event to the commit.
     async fn settle(
         &mut self,
         decided: Result<(Authorized, StateMap), Undecided>,
@@ -295,7 +295,7 @@ impl<'a, G: Graph> Ingest<'a, G> {
             Err(Undecided::Auth(ids)) => Ok(Disposition::Lacks(Lacks::Auth(ids))),
             Err(Undecided::Unresolvable(why)) => {
                 tracing::warn!(room = %self.graph.room_id(), %why, "the states before an event can't be resolved");
-                Ok(Disposition::Refused)
+                Ok(Disposition::Dropped)
             }
         }
     }

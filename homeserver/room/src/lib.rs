@@ -1,8 +1,9 @@
 //! The write path: one worker task per active room, the only writer of that room.
 //!
-//! What comes in is a command (create, send, edit, events of other servers); what goes out is one atomic batch to the
-//! store and a [`Committed`] to the sink. Reads need no worker: they are in [`Reader`].
-//! This crate must know no URL, no socket and no CRDT engine, and may not assume that the store is local or synchronous.
+//! The input is a command (create, send, edit, events of other servers). The output is one atomic batch for the store
+//! and a [`Committed`] for the sink. Reads need no worker: they are in [`Reader`].
+//! This crate must not know a URL, a socket or a CRDT engine, and must not assume that the store is local or
+//! synchronous.
 
 pub mod access;
 mod active_room;

@@ -1,4 +1,4 @@
-//! What a worker can be asked to do.
+//! The commands that a worker accepts.
 
 use bytes::Bytes;
 use ruma::{CanonicalJsonObject, OwnedEventId, OwnedServerName, RoomVersionId};
@@ -15,50 +15,50 @@ use crate::{
     membership_templates::Accepted,
 };
 
-/// Where an answer goes. Whoever asked may have gone away; that is nothing to mind.
+/// The channel for an answer. The receiver may be gone; that is no error.
 pub(crate) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
 /// A command to the worker of one room.
 pub(crate) enum Command {
-    /// Make the room; its create event is signed already, because it may name the room.
+    /// Create the room; its create event is already signed, because it may determine the room id.
     Create(Box<Plan>, Reply<(), CreateError>),
     /// Send an event.
     Send(Box<NewEvent>, Reply<OwnedEventId, SendError>),
-    /// Build an event and keep it out of the room.
+    /// Build and sign an event without persisting it.
     Draft(Box<NewEvent>, Reply<UnsentEvent, SendError>),
-    /// Take an edit.
+    /// Apply an edit.
     Edit(Edit, Reply<EditOutcome, EditError>),
-    /// The state vector of all that was acknowledged.
+    /// The state vector of everything acknowledged.
     Vector(Reply<Bytes, OpenError>),
-    /// What somebody with this vector lacks.
+    /// The update with what is missing from this state vector.
     Diff(StateVector, Reply<Bytes, OpenError>),
-    /// Seal what is pending.
+    /// Seal the pending edits.
     Seal(Reply<(), Unavailable>),
-    /// Look at the clock again: somebody on another server became live.
+    /// Recompute when the seal is due: a user of another server became live.
     Nudge,
-    /// Merge what is staged.
+    /// Merge staged events.
     Ingest,
-    /// The same, and look in any case at this row and those after it: what some of them wait for has come.
+    /// The same, and process this row and those after it in any case: something that they wait for is here.
     Resume(u64),
-    /// Merge a portion of what was fetched. The answer names what its events lack.
+    /// Merge a portion of the fetched events. The answer lists what its events still need.
     Merge(Box<Portion>, Reply<Vec<Lacks>, Unavailable>),
     /// Work the text out again, if rival claims make that due.
     Settle,
-    /// Put the text that was worked out in its place.
+    /// Replace the text by the one that was worked out.
     Install(Box<WorkedOut>),
-    /// Follow the updates that others hold back, if nobody has.
+    /// Reference the updates that other servers may have soft-failed, if no event does yet.
     Reconcile,
-    /// Send the witness event that was due at this time, unless another event made it needless.
+    /// Send the witness event that was due at this time, unless another event made it unnecessary.
     Witness(u64, Reply<(), Unavailable>),
-    /// Take over a room that was joined through another server.
+    /// Adopt a room that was joined through another server.
     Adopt(Box<JoinedRoom>, Reply<(), AdoptError>),
-    /// Take in events from before our time, oldest first; none: they are all here, work the text out.
+    /// Persist backfilled events, oldest first. Empty: all of them are here; work the text out.
     History(Vec<Verified>, Reply<(), Unavailable>),
-    /// Put these in the places of their hollow copies; none: delete the room's marker if no copy is left.
+    /// Replace pruned updates by these complete copies. Empty: delete the room's marker if no pruned update is left.
     RestoreUpdates(Vec<Verified>, Reply<(), Unavailable>),
-    /// A membership event for another server's user to sign.
+    /// Build a membership event for a user of another server to sign.
     Template(Template, Reply<(RoomVersionId, CanonicalJsonObject), TemplateError>),
-    /// A membership event that another server signed, and the state before it as it was told, where that was fetched.
+    /// A membership event that another server signed, and the remote state before it, if that was fetched.
     Accept(
         OwnedServerName,
         Box<Verified>,

@@ -1,4 +1,4 @@
-//! make_join, make_leave, make_knock and their send_ halves, on the side that answers.
+//! make_join, make_leave, make_knock and their send_ counterparts, on the answering side.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
     worker::Worker,
 };
 
-/// Which membership is asked for.
+/// The requested membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TemplateKind {
     /// `join`
@@ -39,13 +39,13 @@ pub enum TemplateKind {
 /// A request for an event to sign.
 #[derive(Debug, Clone)]
 pub struct Template {
-    /// A user of the asking server.
+    /// A user of the requesting server.
     pub user: OwnedUserId,
     /// The membership.
     pub kind: TemplateKind,
 }
 
-/// Why no template is given.
+/// Why no template is returned.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// The room is unknown here, or no user of this server is in it.
@@ -57,7 +57,7 @@ pub enum TemplateError {
         /// The rule.
         reason: String,
     },
-    /// This server can't tell whether a restricted join is allowed, another one may.
+    /// This server can't decide whether a restricted join is allowed; another one may.
     #[error("this server can't authorise the join")]
     UnableToAuthorise,
     /// The store or the worker.
@@ -71,7 +71,7 @@ pub enum AcceptError {
     /// The room is unknown here, or no user of this server is in it.
     #[error("room {0} is not known here")]
     UnknownRoom(OwnedRoomId),
-    /// Not a membership event that this call is for.
+    /// Not a membership event that this endpoint accepts.
     #[error("not acceptable: {reason}")]
     BadEvent {
         /// What is wrong.
@@ -93,7 +93,7 @@ pub enum AcceptError {
 pub struct JoinAnswer {
     /// The room's version.
     pub version: RoomVersionId,
-    /// The event; with this server's signature where the join was restricted and allowed by a user of ours.
+    /// The event; with this server's signature if the join is restricted and a user of this server authorises it.
     pub event: Arc<Pdu>,
     /// The state before it.
     pub state: Vec<Arc<Pdu>>,
@@ -114,8 +114,8 @@ impl Rooms {
         self.call(room, |reply| Command::Template(request, reply)).await
     }
 
-    /// Takes a signed membership event: a join, leave or knock by another server's user, or an invitation that came
-    /// back with the other server's signature. Other servers of the room are told.
+    /// Accepts a signed membership event: a join, leave or knock by a user of another server, or an invitation that was
+    /// returned with the other server's signature. It is sent to the other servers of the room.
     ///
     /// # Errors
     /// When it is not acceptable or not allowed.
@@ -129,24 +129,24 @@ impl Rooms {
                 Accepted::Yes(answer) => return Ok(*answer),
                 Accepted::Lacks(lacks, reason) => (lacks, reason),
             };
-            // Here, and not in the worker: nobody else has to wait for other servers.
-            let brought = fetch::bring_for(&self.outward(), &event, origin.to_owned(), lacks).await?;
-            let Some(brought) = brought else {
+            // Here and not in the worker: no other command has to wait for other servers.
+            let fetched = fetch::fetch_for(&self.outward(), &event, origin.to_owned(), lacks).await?;
+            let Some(fetched) = fetched else {
                 return Err(AcceptError::BadEvent { reason });
             };
-            remote_state = brought.remote_state;
+            remote_state = fetched.remote_state;
         }
         Err(AcceptError::BadEvent {
-            reason: "what it rests on is not to be had".to_owned(),
+            reason: "the events that it depends on are not available".to_owned(),
         })
     }
 }
 
-/// What the worker answers about a membership event that another server signed.
+/// The worker's answer about a membership event that another server signed.
 pub(crate) enum Accepted {
-    /// It is in the room.
+    /// It is persisted.
     Yes(Box<JoinAnswer>),
-    /// Something is to be fetched first; why, for the answer if it isn't to be had.
+    /// Something must be fetched first; the reason is the answer if it isn't available.
     Lacks(Lacks, String),
 }
 
@@ -156,22 +156,22 @@ impl From<JoinAnswer> for Accepted {
     }
 }
 
-/// The fields of a membership event that decide here.
+/// The fields of a membership event that this module uses.
 #[derive(Deserialize)]
 struct Content {
     membership: MembershipState,
     join_authorised_via_users_server: Option<OwnedUserId>,
 }
 
-/// Whether the room's rule lets a user in who was not invited, as far as this server can tell.
+/// Whether the join rule lets a user join without an invitation, as far as this server can decide.
 enum Restricted {
-    /// No restriction stands in the way: another rule, or an invitation.
+    /// The join needs no authorising user: another rule, or an invitation.
     No,
-    /// Allowed, and this user of ours can vouch for it.
+    /// Allowed; this user of our server authorises the join.
     By(OwnedUserId),
-    /// None of the rooms that would allow it has the user.
+    /// The user is in none of the allowed rooms.
     Refused,
-    /// This server isn't in those rooms, or has nobody who may invite.
+    /// This server isn't in those rooms, or has no user who may invite.
     Unknown,
 }
 
@@ -236,9 +236,9 @@ impl Worker {
         Ok((active.version.id().clone(), object))
     }
 
-    /// A join of one of our users with the user who lets it into a restricted room, as the rule says, and without one where
-    /// the rule asks for none. Our signature on the join vouches for it, so what the client wrote there counts for nothing:
-    /// whoever is in none of the rooms that open this one could else name any member of ours.
+    /// Sets the authorising user of a join by one of our users, if the join rule requires one, and removes it
+    /// otherwise. Our signature on the join authorises it, so the value that the client wrote is ignored: a user who is
+    /// in none of the allowed rooms could otherwise name any member of this server.
     pub(crate) async fn with_authorising_user(&mut self, mut event: NewEvent) -> Result<NewEvent, Unavailable> {
         const AUTHORISING_USER: &str = "join_authorised_via_users_server";
         let is_join = event.kind == "m.room.member"
@@ -268,7 +268,8 @@ impl Worker {
         commit: &mut PendingCommit,
         reply: Reply<Accepted, AcceptError>,
     ) {
-        // The order in the log is the order that people saw: also of what only the journal knows after a failure.
+        // Pending edits are sealed first, so that the order of events is the order that users saw. This includes edits
+        // that are only in the journal after a failure.
         if let Err(error) = self.open().await {
             let _ = reply.send(Err(error.into()));
             return;
@@ -301,16 +302,17 @@ impl Worker {
             .filter(|active| active.is_joined())
             .ok_or(AcceptError::UnknownRoom(room))?;
         let content = check(event.pdu(), origin, &ours)?;
-        let vouched = content
+        let authorising_user = content
             .join_authorised_via_users_server
             .filter(|user| user.server_name() == ours);
-        if vouched.is_some() {
-            // We were asked for our signature: only for whom the room's rule lets in, as far as we can tell.
+        if authorising_user.is_some() {
+            // Our signature is requested: given only to users whom the join rule lets in, as far as this server can
+            // decide.
             match restricted(active, &shared.reader, &ours, event.pdu().sender()).await? {
                 Restricted::No | Restricted::By(_) => {}
                 Restricted::Refused | Restricted::Unknown => {
                     return Err(AcceptError::Forbidden {
-                        reason: "this server does not vouch for the join".to_owned(),
+                        reason: "this server does not authorise the join".to_owned(),
                     });
                 }
             }
@@ -322,7 +324,7 @@ impl Worker {
         if is_settled(&session, &event).await? {
             return Ok(answer_again(&session, &shared.reader, event).await?.into());
         }
-        let is_told = remote_state.is_some();
+        let is_remote = remote_state.is_some();
         let decided = decide(&session, event, remote_state, Some(session.current())).await;
         if let Some((lacks, error)) = decided
             .as_ref()
@@ -332,8 +334,8 @@ impl Worker {
             return Ok(Accepted::Lacks(lacks, error.to_string()));
         }
         let (authorized, before) = decided.map_err(undecided)?;
-        if is_told {
-            // What filled the gap was a state, not the events: they are fetched like those of the past.
+        if is_remote {
+            // The gap was filled with a state, not with the events: these are backfilled.
             session.note_gap(origin);
         }
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
@@ -352,7 +354,7 @@ impl Worker {
         session.append(incoming).await?;
         let answered = answer(&session, pdu, &before).await?;
         if !unconfirmed_extremities(&session).await?.undelivered.is_empty() {
-            // What came since the template was made, the new server has not been sent.
+            // The joining server has not been sent the events since the template was made.
             self.reconcile_later(commit);
         }
         Ok(answered.into())
@@ -372,8 +374,8 @@ fn undecided(undecided: Undecided) -> AcceptError {
     }
 }
 
-/// Whether this is an event that such a call is for (T32): a server brings its own users' memberships, and invitations
-/// that are ours.
+/// Whether this endpoint accepts the event (T32): a server sends memberships of its own users, and returns invitations
+/// of ours.
 fn check(pdu: &Pdu, origin: &ServerName, ours: &ServerName) -> Result<Content, AcceptError> {
     let bad = |reason: &str| AcceptError::BadEvent {
         reason: reason.to_owned(),
@@ -384,7 +386,7 @@ fn check(pdu: &Pdu, origin: &ServerName, ours: &ServerName) -> Result<Content, A
     let target = pdu
         .state_key()
         .and_then(|key| UserId::parse(key).ok())
-        .ok_or_else(|| bad("it is nobody's"))?;
+        .ok_or_else(|| bad("the state key is not a user id"))?;
     let content: Content = pdu.content_as().map_err(|error| bad(&error.to_string()))?;
     let fits = match content.membership {
         MembershipState::Join | MembershipState::Leave | MembershipState::Knock => {
@@ -396,7 +398,7 @@ fn check(pdu: &Pdu, origin: &ServerName, ours: &ServerName) -> Result<Content, A
     if fits {
         Ok(content)
     } else {
-        Err(bad("the membership is not that server's to bring"))
+        Err(bad("that server may not send this membership"))
     }
 }
 
@@ -428,7 +430,7 @@ fn place(
     })
 }
 
-/// What the join rule says of a user who wants to join (Matrix specification, "Restricted rooms").
+/// Applies the join rule to a user who wants to join (Matrix specification, "Restricted rooms").
 async fn restricted(
     active: &ActiveRoom,
     reader: &Reader,
@@ -447,7 +449,7 @@ async fn restricted(
     let mut knows_all = true;
     let mut is_member = false;
     for room in allowing_rooms(active) {
-        // What is remembered of a room that this server has left is no answer.
+        // Stored data of a room that this server has left is out of date.
         let knows = reader.servers_in(&room).await?.contains(ours);
         knows_all &= knows;
         is_member |= knows && reader.membership(&room, user).await? == MembershipState::Join;
@@ -489,13 +491,14 @@ fn allowing_rooms(active: &ActiveRoom) -> Vec<OwnedRoomId> {
         .collect()
 }
 
-/// The same answer for the same event. It holds the room's state: not for one that came another way and did not stand.
+/// The same answer for the same event. It contains the room's state: not for an event that was received another way and
+/// rejected or soft-failed.
 async fn answer_again(session: &MergeSession<'_>, reader: &Reader, event: Verified) -> Result<JoinAnswer, AcceptError> {
     let id = event.pdu().event_id();
     let stored = reader.stored_event(session.room_id(), id).await?;
     if !stored.is_some_and(|stored| stored.is_visible()) {
         return Err(AcceptError::Forbidden {
-            reason: "the event did not stand when it came before".to_owned(),
+            reason: "the event was rejected or soft-failed before".to_owned(),
         });
     }
     let before = session.before(id).await?;

@@ -1,8 +1,8 @@
-//! Invitations to, and knocks at, rooms that this server is not in.
+//! Out-of-band memberships: invitations to, and knocks on, rooms that this server is not in.
 //!
-//! Such a membership is no part of a room's state here: it is one row of the user, with what the other server showed of
-//! the room. Anybody can send invitations that nobody asked for, so they are counted (T127). Must not touch a membership
-//! of a room that this server is in: there it follows from the room's events, held to the room's rules.
+//! Such a membership is not part of a room's state here: it is one row of the user, with the stripped state from the
+//! other server. Any server can send unwanted invitations, so they are counted (T127). Must not change a membership of
+//! a room that this server is in: there it follows from the room's events and the authorisation rules.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,8 +22,8 @@ use weft_wire::limits;
 
 use crate::{Committed, Reader, RoomMembership, Rooms, Unavailable};
 
-/// What is shown first of a room, where not all of it may be kept.
-const SHOWN_FIRST: [&str; 7] = [
+/// The order in which stripped state is kept if not all of it fits.
+const STRIPPED_ORDER: [&str; 7] = [
     "m.room.create",
     "m.room.name",
     "m.room.join_rules",
@@ -33,17 +33,17 @@ const SHOWN_FIRST: [&str; 7] = [
     "m.room.topic",
 ];
 
-/// How often a row is read and written again where it changes at that moment.
-const TRIES: usize = 4;
+/// Attempts to read and write a row that changes concurrently.
+const MAX_ATTEMPTS: usize = 4;
 
-/// How many open invitations and knocks there may be.
+/// Limits of open invitations and knocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvitationBounds {
-    /// Of one user.
+    /// Per user.
     pub per_user: usize,
-    /// Of one user by one server.
+    /// Per user and inviting server.
     pub per_user_and_server: usize,
-    /// By one server, of all users.
+    /// Per inviting server, over all users.
     pub per_server: usize,
 }
 
@@ -57,22 +57,22 @@ impl Default for InvitationBounds {
     }
 }
 
-/// An invitation of one of our users, or a knock by one, to a room that this server is not in.
+/// An invitation of a user of this server, or a knock by one, for a room that this server is not in.
 #[derive(Debug, Clone)]
 pub struct OutOfBandMembership {
     /// The event: an invitation has the signatures of both servers.
     pub event: Verified,
     /// The room's version.
     pub version: RoomVersionId,
-    /// The server that invited or took the knock.
+    /// The server that sent the invitation or accepted the knock.
     pub resident: OwnedServerName,
-    /// What it shows of the room, as clients get it.
+    /// The stripped state of the room, in the client format.
     pub stripped: Vec<Value>,
     /// The user.
     pub user: OwnedUserId,
 }
 
-/// Why an invitation or a knock was not kept, or not ended.
+/// Why an invitation or a knock was not stored, or not ended.
 #[derive(Debug, thiserror::Error)]
 pub enum OutOfBandError {
     /// There are too many of them.
@@ -81,8 +81,8 @@ pub enum OutOfBandError {
         /// When it may be worth trying again.
         retry_after: Duration,
     },
-    /// It can't be written.
-    #[error("the invitation can't be kept: {reason}")]
+    /// It can't be serialised.
+    #[error("the invitation can't be stored: {reason}")]
     Malformed {
         /// What is wrong.
         reason: String,
@@ -92,12 +92,12 @@ pub enum OutOfBandError {
     Unavailable(#[from] Unavailable),
 }
 
-/// After this time an invitation over the bounds may be sent again: somebody must have answered others meanwhile.
+/// After this time an invitation over the limits may be sent again: users may have answered others meanwhile.
 const RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 impl Rooms {
-    /// Keeps an invitation or a knock. In a room that this server is in nothing is changed, or anybody could take a room
-    /// from its members' lists.
+    /// Stores an invitation or a knock. For a room that this server is in nothing changes; otherwise any server could
+    /// remove a room from its members' lists.
     ///
     /// # Errors
     /// When there are too many, or the store fails.
@@ -112,12 +112,12 @@ impl Rooms {
             resident: invited.resident,
             bytes: shown.iter().map(bytes_of).sum(),
         };
-        // Counting and writing are one step, or many at once would all be within the bounds.
+        // Counting and writing are one step; otherwise concurrent invitations could exceed the limits together.
         let _writing = self.shared.outside.lock().await;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let before = self.membership_row(room, &user).await?;
             if self.shared.reader.servers_in(room).await?.contains(ours) {
-                tracing::debug!(%room, %user, "an invitation beside the events of a room that this server is in");
+                tracing::debug!(%room, %user, "an out-of-band invitation to a room that this server is in is ignored");
                 return Ok(());
             }
             self.check_bounds(room, &user, &row).await?;
@@ -139,16 +139,16 @@ impl Rooms {
         Err(Unavailable::Interrupted.into())
     }
 
-    /// Ends an invitation, a knock, or a membership in a room that this server has left, because the user wants it. The
-    /// user's clients are shown the event that the room's servers took of it; where none of them answered, one that nobody
-    /// else has: the room is gone for them when they see a leave, and not before.
+    /// Ends an invitation, a knock, or a membership in a room that this server has left, at the user's request. The
+    /// user's clients receive the event that the room's servers accepted; if none of them answered, a local one that
+    /// exists only here: clients remove the room only when they receive a leave.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn uninvited(&self, room: &RoomId, user: &UserId, leave: Option<&Pdu>) -> Result<(), OutOfBandError> {
         let now = self.shared.clock.now();
         let show = |row: &MembershipRow| match leave {
-            Some(leave) => as_clients_get_it(leave, user),
+            Some(leave) => client_format(leave, user),
             None => json!({
                 "event_id": format!("{}-ended", row.event), "origin_server_ts": now,
                 "content": {"membership": "leave"}, "type": "m.room.member", "sender": user, "state_key": user,
@@ -158,20 +158,20 @@ impl Rooms {
         self.end(room, user, is_open, MembershipState::Leave, show).await
     }
 
-    /// Ends an invitation or a knock because somebody in the room withdrew or refused it. Whether that user's word counts
-    /// is the caller's to check; here it must be about the very event that is open.
+    /// Ends an invitation or a knock that a user in the room withdrew or refused. The caller must check that user's
+    /// rights; here the event must cite the open membership.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn withdrawn(&self, event: &Pdu) -> Result<(), OutOfBandError> {
         let user = event.state_key().and_then(|key| UserId::parse(key).ok());
         let (Some(user), Some(to @ (MembershipState::Leave | MembershipState::Ban))) = (user, membership(event)) else {
-            return Err(malformed("it ends no membership"));
+            return Err(malformed("the event ends no membership"));
         };
         let is_open = |row: &MembershipRow| {
             matches!(row.membership.as_str(), "invite" | "knock") && event.auth_events().contains(&row.event)
         };
-        let show = |_: &MembershipRow| as_clients_get_it(event, &user);
+        let show = |_: &MembershipRow| client_format(event, &user);
         self.end(event.room_id(), &user, is_open, to, show).await
     }
 
@@ -183,7 +183,7 @@ impl Rooms {
         to: MembershipState,
         show: impl Fn(&MembershipRow) -> Value,
     ) -> Result<(), OutOfBandError> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let Some(before) = self.membership_row(room, user).await?.filter(&is_open) else {
                 return Ok(());
             };
@@ -210,8 +210,8 @@ impl Rooms {
         Ok(self.shared.store.get(&MEMBERSHIP, &(user, room)).await?)
     }
 
-    /// Writes a user's row at a position of its own, so that the user's syncs see it; false where it is no longer what it was:
-    /// the room may have been joined meanwhile.
+    /// Writes a user's row at a position of its own, so that the user's syncs return it; false if it has changed: the
+    /// room may have been joined meanwhile.
     async fn note(
         &self,
         mut batch: Batch,
@@ -241,7 +241,7 @@ impl Rooms {
         Ok(true)
     }
 
-    /// Whether there is room for one more. What is open of the same room is replaced and does not count.
+    /// Whether one more is within the limits. An open membership of the same room is replaced and does not count.
     async fn check_bounds(&self, room: &RoomId, user: &UserId, row: &OutOfBandRow) -> Result<(), OutOfBandError> {
         let bounds = self.shared.config.invitations;
         let too_many = OutOfBandError::TooMany {
@@ -263,7 +263,7 @@ impl Rooms {
         Ok(())
     }
 
-    /// How many invitations of a server are open, counted up to `limit`. Rows whose invitation has ended are removed.
+    /// The number of open invitations of a server, counted up to `limit`. Rows of ended invitations are removed.
     async fn open_of_server(&self, server: &ServerName, limit: usize) -> Result<usize, Unavailable> {
         let query = OUT_OF_BAND_SERVERS.under(&(server,)).limit(limit);
         let rows = self.shared.store.scan(query).await?;
@@ -288,7 +288,7 @@ impl Rooms {
 }
 
 impl Reader {
-    /// Where a user's open invitation or knock of a room that this server is not in came from.
+    /// The row of a user's open invitation or knock for a room that this server is not in.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -296,8 +296,8 @@ impl Reader {
         Ok(self.store().get(&OUT_OF_BAND, &(user, room)).await?)
     }
 
-    /// What clients are shown of a room that this server is not in: the stripped state that came with an invitation or a
-    /// knock, or the leave that ended it. Empty for a room that this server is in.
+    /// What clients receive of a room that this server is not in: the stripped state of an invitation or a knock, or
+    /// the leave that ended it. Empty for a room that this server is in.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -330,14 +330,14 @@ fn bytes_of(event: &Raw<Value>) -> u64 {
     u64::try_from(event.json().get().len()).unwrap_or(u64::MAX)
 }
 
-/// What is kept of the state that came with it, within [`limits::MAX_STORED_STRIPPED_BYTES`]; the membership itself comes last.
+/// The stripped state to store, within [`limits::MAX_STORED_STRIPPED_BYTES`]; the membership itself comes last.
 fn shown(pdu: &Arc<Pdu>, stripped: &[Value]) -> Result<Vec<Raw<Value>>, OutOfBandError> {
     let rank = |entry: &Value| {
         let kind = entry.get("type").and_then(Value::as_str).unwrap_or_default();
-        SHOWN_FIRST
+        STRIPPED_ORDER
             .iter()
             .position(|first| *first == kind)
-            .unwrap_or(SHOWN_FIRST.len())
+            .unwrap_or(STRIPPED_ORDER.len())
     };
     let mut entries: Vec<&Value> = stripped.iter().collect();
     entries.sort_by_key(|entry| rank(entry));
@@ -358,8 +358,9 @@ fn shown(pdu: &Arc<Pdu>, stripped: &[Value]) -> Result<Vec<Raw<Value>>, OutOfBan
     Ok(kept)
 }
 
-/// A leave or ban as clients get it. Of what its sender wrote only the reason is kept, and of that a paragraph: the row stays.
-fn as_clients_get_it(pdu: &Pdu, user: &UserId) -> Value {
+/// A leave or ban in the client format. Of its content only the reason is kept, up to a limit of characters: the row is
+/// stored permanently.
+fn client_format(pdu: &Pdu, user: &UserId) -> Value {
     let mut content = json!({ "membership": membership(pdu).unwrap_or(MembershipState::Leave) });
     let written: Value = pdu.content_as().unwrap_or_default();
     if let (Some(reason), Value::Object(content)) = (written.get("reason").and_then(Value::as_str), &mut content) {

@@ -1,6 +1,6 @@
-//! One turn of a worker: everything that becomes one atomic batch, and what is told when it is on disk.
+//! One turn of a worker: everything that becomes one atomic batch, and what is published when it is on disk.
 //!
-//! Positions are taken at the very end: while a turn reads from the store it must not hold back the readers of all other
+//! Positions are reserved at the very end: a turn that reads from the store must not delay the readers of all other
 //! rooms.
 
 use std::{
@@ -29,20 +29,20 @@ use weft_store::{
 
 use crate::{Committed, CommittedEvent, LiveEdit, Unavailable, ingest::Want, reader::order_of, relations};
 
-/// Who made a request, and its number: the same pair gives the same event.
+/// User, device and transaction id of a request: the same triple gives the same event.
 pub(crate) type Transaction = (OwnedUserId, OwnedDeviceId, OwnedTransactionId);
 
 type Answer = Box<dyn FnOnce(Result<(), CommitError>) + Send + Sync>;
 
-/// An event that the batch brings, less what depends on its position.
+/// An event of the batch, without what depends on its position.
 pub(crate) struct Write {
     pub(crate) pdu: Arc<Pdu>,
     pub(crate) flags: u8,
-    /// The resolved state changes with it: for each entry the event that stands there now.
+    /// Entries of the resolved state that change with it, each with its new event.
     pub(crate) changed: Vec<(StateKey, Option<Arc<Pdu>>)>,
     /// The group of that state.
     pub(crate) group: Option<u64>,
-    /// It is shown in the timelines that leave out updates.
+    /// Timelines without updates show it.
     pub(crate) shown_without_updates: bool,
     /// Servers that must be sent the event.
     pub(crate) destinations: BTreeSet<OwnedServerName>,
@@ -62,21 +62,21 @@ pub(crate) struct PendingCommit {
     /// Rows that need no position.
     pub(crate) batch: Batch,
     pub(crate) writes: Vec<Write>,
-    /// Events of earlier turns that this batch writes anew, as they are then, with their flags.
+    /// Events of earlier turns that this batch rewrites, with their flags.
     pub(crate) changed: HashMap<OwnedEventId, (Arc<Pdu>, u8)>,
-    /// An update came redacted: others are to be asked for it.
+    /// A redacted update was received: it must be requested from other servers.
     pub(crate) pruned: bool,
-    /// Events are missing behind some that are here: they are to be fetched.
+    /// Ancestors of persisted events are missing: they must be fetched.
     pub(crate) gap: bool,
-    /// Staged events lack something that is to be fetched.
+    /// What staged events need and must be fetched.
     pub(crate) wants: Vec<Want>,
-    /// A witness event has become due: it is to be waited for.
+    /// A witness event has become due: a task must wait for it.
     pub(crate) unwitnessed: bool,
     pub(crate) edits: Vec<LiveEdit>,
     pub(crate) reload: bool,
     pub(crate) access_changed: bool,
     pub(crate) users: BTreeSet<OwnedUserId>,
-    /// Events of earlier turns that a server is to be sent, whether it is in the room or not.
+    /// Events of earlier turns that a server must be sent, whether it is in the room or not.
     pub(crate) resent: BTreeSet<(OwnedServerName, OwnedEventId)>,
     transactions: HashMap<Transaction, OwnedEventId>,
     answers: Vec<Answer>,
@@ -108,14 +108,14 @@ impl PendingCommit {
         }
     }
 
-    /// Answers a command when the batch is on disk, or tells that it isn't.
+    /// Answers a command with `value` when the batch is on disk, or with an error if the commit fails.
     pub(crate) fn answer<T: Send + Sync + 'static, E: From<Unavailable> + Send + 'static>(
         &mut self,
         reply: oneshot::Sender<Result<T, E>>,
         value: T,
     ) {
         self.answers.push(Box::new(move |result| {
-            // Whoever asked may have gone away.
+            // The caller may no longer wait.
             let _ = reply.send(
                 result
                     .map(|()| value)
@@ -124,7 +124,7 @@ impl PendingCommit {
         }));
     }
 
-    /// Nothing of this turn is to be written: a command had changed the room in memory and could not be finished.
+    /// Discards this turn: a command changed the room in memory and could not be finished.
     pub(crate) fn abandon(&mut self) {
         self.abandoned = true;
     }
@@ -133,7 +133,7 @@ impl PendingCommit {
         self.abandoned
     }
 
-    /// Counts bytes that came in or are answered, so that a turn commits quickly and holds few answers at a time.
+    /// Counts bytes received or answered, so that a turn commits soon and holds few answers.
     pub(crate) fn weigh(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes);
     }
@@ -142,7 +142,7 @@ impl PendingCommit {
         self.bytes
     }
 
-    /// Remembers which event a client's request made; `sent_as` is the request's number as the client wrote it.
+    /// Records which event a client's request made; `sent_as` is the transaction id as the client wrote it.
     pub(crate) fn put_transaction(&mut self, key: Transaction, sent_as: &TransactionId, event: OwnedEventId) {
         let (user, device, txn) = &key;
         self.batch.put(&TRANSACTIONS, &(user, device, txn), &event);
@@ -158,22 +158,22 @@ impl PendingCommit {
         self.transactions.insert(key, event);
     }
 
-    /// The event that a request of this very turn made.
+    /// The event that a request of this turn made.
     pub(crate) fn transaction(&self, key: &Transaction) -> Option<&OwnedEventId> {
         self.transactions.get(key)
     }
 
-    /// An event of this very turn.
+    /// An event of this turn.
     pub(crate) fn write(&self, event: &EventId) -> Option<&Write> {
         self.writes.iter().find(|write| write.pdu.event_id() == event)
     }
 
-    /// An event of this very turn, to replace its content when it is redacted.
+    /// An event of this turn, to replace its content when it is redacted.
     pub(crate) fn write_mut(&mut self, event: &EventId) -> Option<&mut Write> {
         self.writes.iter_mut().find(|write| write.pdu.event_id() == event)
     }
 
-    /// Takes positions, writes all rows, and gives the batch with what is to be told when it is on disk.
+    /// Reserves positions, writes all rows, and returns the batch with what is published when it is on disk.
     pub(crate) fn finish(mut self, positions: &Positions, ours: &ServerName) -> Finished {
         let count = self.writes.len().saturating_add(self.resent.len());
         let count = u64::try_from(count).unwrap_or(u64::MAX);
@@ -188,7 +188,7 @@ impl PendingCommit {
             self.write_event(position, &write);
             self.write_state(position, &write, ours);
             for server in &write.destinations {
-                self.post(server, position, write.pdu.event_id());
+                self.enqueue(server, position, write.pdu.event_id());
             }
             events.push(CommittedEvent {
                 position,
@@ -199,7 +199,7 @@ impl PendingCommit {
         }
         let position = events.last().map_or(0, |event| event.position);
         for (number, (server, event)) in (first..).skip(events.len()).zip(std::mem::take(&mut self.resent)) {
-            self.post(&server, number, &event);
+            self.enqueue(&server, number, &event);
             destinations.insert(server);
         }
         let committed = Committed {
@@ -219,7 +219,7 @@ impl PendingCommit {
         }
     }
 
-    fn post(&mut self, server: &ServerName, position: u64, event: &EventId) {
+    fn enqueue(&mut self, server: &ServerName, position: u64, event: &EventId) {
         let row = OutboxRow {
             room: self.room.clone(),
             event: event.to_owned(),
@@ -286,7 +286,7 @@ impl PendingCommit {
                     Some(row) => self.batch.put(&MEMBERSHIP, &(&user, room), row),
                     None => self.batch.delete(&MEMBERSHIP, &(&user, room)),
                 }
-                // What came with an invitation counts no more: the room is here.
+                // The room is here now: the stripped state of an invitation is obsolete.
                 self.batch.delete(&OUT_OF_BAND, &(&user, room));
                 self.batch.delete(&OUT_OF_BAND_STATE, &(&user, room));
                 self.users.insert(user);
@@ -300,7 +300,7 @@ fn membership_row(pdu: &Pdu, position: u64) -> MembershipRow {
     struct Content {
         membership: String,
     }
-    // The rules let no event without a membership pass.
+    // The authorisation rules reject a membership event without a membership.
     let membership = pdu
         .content_as::<Content>()
         .map_or_else(|_| "leave".to_owned(), |content| content.membership);
@@ -322,16 +322,16 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    /// What the sink is to be told; None where nobody outside has to know.
-    pub(crate) fn news(&self) -> Option<Arc<Committed>> {
+    /// What the sink publishes; `None` if nothing changes for readers, clients or other servers.
+    pub(crate) fn to_publish(&self) -> Option<Arc<Committed>> {
         let committed = &self.committed;
-        let is_news =
+        let has_changes =
             !committed.events.is_empty() || !committed.edits.is_empty() || committed.reload || committed.access_changed;
-        let is_news = is_news || !committed.destinations.is_empty();
-        is_news.then(|| Arc::clone(committed))
+        let has_changes = has_changes || !committed.destinations.is_empty();
+        has_changes.then(|| Arc::clone(committed))
     }
 
-    /// Tells the callers.
+    /// Answers the callers.
     pub(crate) fn conclude(self, result: &Result<(), CommitError>) {
         for answer in self.answers {
             answer(result.clone());

@@ -1,8 +1,8 @@
-//! Asking other servers for updates that came redacted (see [`crate::ingest`]): one task a room, beside the worker, for
-//! as long as there are some. Who has such an update whole gives it whole, so that all servers end with the same text
-//! as soon as one that has it can be reached.
+//! Requests updates that were received redacted (see [`crate::ingest`]) from other servers: one task per room, separate
+//! from the worker, while there are any. A server that has the complete update returns it complete, so that all servers
+//! converge as soon as one that has it can be reached.
 //!
-//! Everything is bounded: one request a server and attempt, attempts ever rarer. Must not decide about events.
+//! Everything is limited: one request per server and attempt, with increasing delays. Must not decide about events.
 
 mod merge;
 
@@ -16,22 +16,22 @@ use weft_wire::{limits::MAX_EVENT_IDS_PER_REQUEST, witness};
 
 use crate::{Rooms, Unavailable, background::Outward, mailbox::Command, peer_selection::select_peers};
 
-/// Servers that are asked in one attempt. The next attempt begins with the next ones.
+/// Servers that are tried in one attempt. The next attempt begins with the next ones.
 const MAX_SERVERS: usize = 8;
-/// From an attempt in vain to the next one; doubled each time.
+/// The delay after a failed attempt; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
-/// At most so long.
+/// The longest delay.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// What is left after an attempt.
 enum Left {
     Nothing,
-    /// Nobody had any of it.
+    /// No server had any of it.
     All,
     Some,
 }
 
-/// Begins to ask for what came redacted in a room. Where that is under way, the running task looks again before it ends.
+/// Begins to fetch the pruned updates of a room. If a task of the room runs, it checks again before it ends.
 pub(crate) fn begin(out: &Outward, room: OwnedRoomId) {
     if !out.tasks.pruned.begin(&room) {
         return;
@@ -50,7 +50,7 @@ pub(crate) fn begin(out: &Outward, room: OwnedRoomId) {
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
                 Err(error) => {
-                    tracing::error!(%room, %error, "updates that came redacted can't be looked for");
+                    tracing::error!(%room, %error, "updates that were received redacted can't be fetched");
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
@@ -67,26 +67,26 @@ async fn attempt_once(out: &Outward, room: &RoomId, attempt: usize) -> Result<Le
     let rows = shared.store.scan_all(query).await?;
     let mut wanted: Vec<OwnedEventId> = rows.into_iter().map(|((_, id), ())| id).collect();
     let Some(version) = shared.reader.version(room).await?.filter(|_| !wanted.is_empty()) else {
-        // The worker deletes the marker, as it writes it: a commit from here could delete one that was written after
-        // the rows were read.
+        // The worker deletes the marker, because it also writes it: a commit from here could delete one that was
+        // written after the rows were read.
         restore_updates(out, room, Vec::new()).await?;
         return Ok(Left::Nothing);
     };
     let before = wanted.len();
     for server in servers(out, room, attempt).await? {
-        // Not always the first ones: nobody may have those.
-        let commit = attempt.checked_rem(wanted.len()).unwrap_or(0);
-        wanted.rotate_left(commit);
+        // Start at a different update each time: the first ones may be unavailable.
+        let rotation = attempt.checked_rem(wanted.len()).unwrap_or(0);
+        wanted.rotate_left(rotation);
         let ids: Vec<OwnedEventId> = wanted.iter().take(MAX_EVENT_IDS_PER_REQUEST).cloned().collect();
         let answer = out.tasks.peers.events(&version, &server, &ids).await;
-        let whole: Vec<Verified> = answer
+        let complete: Vec<Verified> = answer
             .unwrap_or_default()
             .into_iter()
             .filter(|event| !event.redacted_on_receipt() && ids.iter().any(|id| id == event.pdu().event_id()))
             .collect();
-        wanted.retain(|id| !whole.iter().any(|event| event.pdu().event_id() == id));
-        if !whole.is_empty() {
-            restore_updates(out, room, whole).await?;
+        wanted.retain(|id| !complete.iter().any(|event| event.pdu().event_id() == id));
+        if !complete.is_empty() {
+            restore_updates(out, room, complete).await?;
         }
         if wanted.is_empty() {
             break;
@@ -95,21 +95,21 @@ async fn attempt_once(out: &Outward, room: &RoomId, attempt: usize) -> Result<Le
     Ok(if wanted.len() < before { Left::Some } else { Left::All })
 }
 
-async fn restore_updates(out: &Outward, room: &RoomId, whole: Vec<Verified>) -> Result<(), Unavailable> {
+async fn restore_updates(out: &Outward, room: &RoomId, complete: Vec<Verified>) -> Result<(), Unavailable> {
     let (reply, answer) = oneshot::channel();
-    out.shared.send(room, Command::RestoreUpdates(whole, reply)).await?;
+    out.shared.send(room, Command::RestoreUpdates(complete, reply)).await?;
     answer.await.unwrap_or(Err(Unavailable::Interrupted))
 }
 
-/// The other servers in the room, some of them.
+/// Some of the other servers in the room.
 async fn servers(out: &Outward, room: &RoomId, attempt: usize) -> Result<Vec<OwnedServerName>, Unavailable> {
     let ours = out.shared.identity.server_name();
     let servers = out.shared.reader.servers_in(room).await?;
     Ok(select_peers(servers, &[ours], attempt, MAX_SERVERS))
 }
 
-/// Asks for those of these events that came redacted, so that the text need not be worked out without them first.
-/// What nobody has at present is asked for again when the room has it.
+/// Requests the complete copies of the pruned updates among these events, so that the text need not be worked out
+/// without them first. Those that are unavailable are requested again when they are persisted.
 pub(crate) async fn fill(
     out: &Outward,
     room: &RoomId,
@@ -142,8 +142,8 @@ pub(crate) async fn fill(
 }
 
 impl Rooms {
-    /// At boot: goes on asking.
-    pub(crate) async fn ask_for_pruned_updates(&self) -> Result<(), Unavailable> {
+    /// At boot: resumes the requests.
+    pub(crate) async fn resume_pruned_updates(&self) -> Result<(), Unavailable> {
         for ((room,), ()) in self.shared.store.scan_all(PRUNED_ROOMS.under(&())).await? {
             begin(&self.outward(), room);
         }

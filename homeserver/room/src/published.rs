@@ -1,15 +1,15 @@
-//! The text of a document as of its last commit, for readers: opening, content and differences don't wait for the room's
-//! worker, whatever it is doing.
+//! The text of a document as of its last commit, for readers: opening, content and differences don't wait for the
+//! room's worker, whatever it does.
 //!
-//! A worker that has been asked for the text once gives a copy of it here, and then only what each commit adds; readers add
-//! that to the copy when they look. So an edit costs no copy of the text, and a room that nobody reads has no second one.
-//! Must not hold what is not on disk.
+//! After the first request for the text a worker publishes a copy of it here, and then only what each commit adds;
+//! readers apply these updates to the copy when they read. So an edit costs no copy of the text, and a room without
+//! readers has no second copy. Must not hold what is not on disk.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weft_crdt::{ApplyError, Document, Update};
 
-/// Bytes of updates that no reader has looked at, above which the copy is dropped.
+/// Bytes of unread updates above which the copy is dropped.
 const MAX_UNREAD_BYTES: usize = 256 * 1024;
 /// The number of such updates.
 const MAX_UNREAD: usize = 1_024;
@@ -17,19 +17,19 @@ const MAX_UNREAD: usize = 1_024;
 /// The text of one room, shared by its worker and its readers.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
-    /// What readers have put together. A worker never waits for this lock.
+    /// The text that readers have merged. A worker must not wait for this lock.
     text: Mutex<Option<Arc<Document>>>,
-    /// What the worker has committed since. Held for a moment by either side.
-    news: Mutex<News>,
+    /// What the worker has committed since. Held only for a moment by either side.
+    pending: Mutex<Pending>,
 }
 
 #[derive(Debug, Default)]
-struct News {
-    /// Readers find the text here.
-    is_on: bool,
-    /// The text as a whole, in the place of what readers have.
+struct Pending {
+    /// The text is published.
+    is_published: bool,
+    /// The whole text, which replaces the one that readers have.
     whole: Option<Document>,
-    /// What came after it.
+    /// Updates after it.
     updates: Vec<Update>,
     bytes: usize,
 }
@@ -37,31 +37,31 @@ struct News {
 /// What a turn did to the text.
 #[derive(Debug, Default)]
 pub(crate) struct TextChange {
-    /// It is another text, not only longer.
+    /// The text was replaced, not only extended.
     pub(crate) is_replaced: bool,
-    /// Readers have asked for it.
+    /// A reader requested the text.
     pub(crate) is_wanted: bool,
     /// What was added, in order.
     pub(crate) updates: Vec<Update>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic can leave behind at worst a text without its last updates, which then don't apply: see `read`.
+    // A panic can at worst leave a text without its last updates, which then don't apply: see `read`.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Published {
-    /// The text as of the last commit; None where it must be asked of the worker.
+    /// The text as of the last commit; `None` if the worker must be called for it.
     pub(crate) fn read(&self) -> Option<Arc<Document>> {
         let mut text = lock(&self.text);
         let (whole, updates) = {
-            let mut news = lock(&self.news);
-            if !news.is_on {
+            let mut pending = lock(&self.pending);
+            if !pending.is_published {
                 *text = None;
                 return None;
             }
-            news.bytes = 0;
-            (news.whole.take(), std::mem::take(&mut news.updates))
+            pending.bytes = 0;
+            (pending.whole.take(), std::mem::take(&mut pending.updates))
         };
         if let Some(whole) = whole {
             *text = Some(Arc::new(whole));
@@ -69,48 +69,49 @@ impl Published {
         if let Some(text) = text.as_mut().filter(|_| !updates.is_empty())
             && let Err(error) = add(text, &updates)
         {
-            tracing::error!(%error, "a published text does not fit its updates and is dropped");
+            tracing::error!(%error, "the updates of a published text can't be applied; it is dropped");
             self.withdraw();
         }
-        if !lock(&self.news).is_on {
+        if !lock(&self.pending).is_published {
             *text = None;
         }
         text.clone()
     }
 
-    /// To be called when a turn is on disk, and before anybody is told: `whole` is the text after it.
+    /// Must be called after the commit of a turn and before anything is answered or published: `whole` is the text
+    /// after it.
     pub(crate) fn committed(&self, change: TextChange, whole: impl FnOnce() -> Document) {
-        let mut news = lock(&self.news);
-        if change.is_wanted && !news.is_on || change.is_replaced && news.is_on {
-            *news = News {
-                is_on: true,
+        let mut pending = lock(&self.pending);
+        if change.is_wanted && !pending.is_published || change.is_replaced && pending.is_published {
+            *pending = Pending {
+                is_published: true,
                 whole: Some(whole()),
-                ..News::default()
+                ..Pending::default()
             };
             return;
         }
-        if !news.is_on {
+        if !pending.is_published {
             return;
         }
-        news.bytes += change.updates.iter().map(Update::wire_len).sum::<usize>();
-        news.updates.extend(change.updates);
-        if news.bytes > MAX_UNREAD_BYTES || news.updates.len() > MAX_UNREAD {
-            drop(news);
+        pending.bytes += change.updates.iter().map(Update::wire_len).sum::<usize>();
+        pending.updates.extend(change.updates);
+        if pending.bytes > MAX_UNREAD_BYTES || pending.updates.len() > MAX_UNREAD {
+            drop(pending);
             self.withdraw();
         }
     }
 
-    /// Readers ask the worker from now on.
+    /// Readers call the worker from now on.
     pub(crate) fn withdraw(&self) {
-        *lock(&self.news) = News::default();
-        // Where a reader is at it, the next one frees the memory.
+        *lock(&self.pending) = Pending::default();
+        // If a reader holds the lock, the next reader frees the memory.
         if let Ok(mut text) = self.text.try_lock() {
             *text = None;
         }
     }
 }
 
-/// Copies the text only where a reader is still using it.
+/// Copies the text only if a reader still uses it.
 fn add(text: &mut Arc<Document>, updates: &[Update]) -> Result<(), ApplyError> {
     let text = Arc::make_mut(text);
     updates.iter().try_for_each(|update| text.apply(update))
@@ -123,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// A text of so many letters, each in an update of its own.
+    /// Updates of one letter each.
     fn letters(count: u32) -> Vec<Update> {
         let doc = Doc::with_client_id(7);
         let body = doc.get_or_insert_text("body");
@@ -161,11 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_committed_is_read_and_the_text_is_copied_once() {
+    fn committed_updates_are_readable_and_the_text_is_copied_once() {
         let (updates, published) = (letters(20), Published::default());
         assert!(published.read().is_none());
         published.committed(added(&updates[0]), no_copy);
-        assert!(published.read().is_none(), "nobody has asked for it");
+        assert!(published.read().is_none(), "no reader has requested it");
         published.committed(wanted(), || document(&updates[..2]));
         for so_far in 3..=updates.len() {
             published.committed(added(&updates[so_far - 1]), no_copy);
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_keeps_what_it_has_while_more_is_committed() {
+    fn a_reader_keeps_its_text_while_more_is_committed() {
         let (updates, published) = (letters(3), Published::default());
         published.committed(wanted(), || document(&updates[..1]));
         let before = published.read().unwrap();
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_replaced_is_another_one_for_readers() {
+    fn readers_get_a_replaced_text() {
         let (updates, published) = (letters(3), Published::default());
         published.committed(wanted(), || document(&updates));
         assert!(published.read().is_some());
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_nobody_reads_is_dropped_and_given_again_when_it_is_asked_for() {
+    fn an_unread_text_is_dropped_and_published_again_on_request() {
         let (updates, published) = (letters(u32::try_from(MAX_UNREAD).unwrap() + 2), Published::default());
         published.committed(wanted(), || document(&updates[..1]));
         updates[1..]

@@ -34,7 +34,7 @@ impl Rooms {
         self.reconcile_again().await?;
         self.witness_again().await?;
         self.fetch_histories().await?;
-        self.ask_for_pruned_updates().await
+        self.resume_pruned_updates().await
     }
 
     async fn recover_room(&self, room: OwnedRoomId) {

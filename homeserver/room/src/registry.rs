@@ -1,4 +1,4 @@
-//! Finds the worker of a room, or starts it. At no time do two workers of one room run.
+//! Finds the worker of a room, or starts it. Two workers of one room must not run at the same time.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use crate::{
     published::Published, room_tasks::RoomTasks, worker::Worker,
 };
 
-/// What all workers of a server share. Not a place for services: everything here is needed by each worker.
+/// What all workers of a server share. Must not collect services: each worker needs everything here.
 pub(crate) struct Shared {
     pub(crate) config: RoomConfig,
     pub(crate) store: Store,
@@ -30,18 +30,18 @@ pub(crate) struct Shared {
     pub(crate) identity: Arc<dyn Identity>,
     pub(crate) sink: Arc<dyn CommitSink>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Work that needs other servers. What a worker can do with it is to request some.
+    /// Work that needs other servers. A worker can only request it.
     pub(crate) background: Arc<dyn Background>,
     slots: Mutex<HashMap<OwnedRoomId, Slot>>,
     presence: Mutex<HashMap<OwnedRoomId, Instant>>,
     joining: Mutex<HashMap<OwnedRoomId, CancellationToken>>,
-    /// Held while an invitation from outside is counted and written.
+    /// Held while an out-of-band invitation is counted and written.
     pub(crate) outside: tokio::sync::Mutex<()>,
-    /// Wait for witness events that are due: [`crate::witness`].
+    /// Tasks that wait for witness events to become due: [`crate::witness`].
     pub(crate) witnesses: RoomTasks,
-    /// When the last room was made here, and how many at that time or by an earlier clock since.
+    /// When the last room was created here, and how many were created at that time or with an earlier clock since.
     created: Mutex<(MilliSecondsSinceUnixEpoch, u32)>,
-    /// The last client's request that was forgotten, by time and event.
+    /// The newest deleted client request, by time and event.
     forgotten: Mutex<Option<(u64, OwnedEventId)>>,
     stopping: AtomicBool,
 }
@@ -50,16 +50,16 @@ pub(crate) struct Shared {
 struct Slot {
     commands: mpsc::Sender<Command>,
     published: Arc<Published>,
-    /// Cancelled when the worker has ended, however it ended.
+    /// Cancelled when the worker has ended, for whatever reason.
     ended: CancellationToken,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks can leave a map half-changed, so a panic elsewhere doesn't spoil it.
+    // No code under these locks can leave a map half-changed, so a poisoned lock is safe to use.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Rooms whose presence is remembered before the oldest are looked through: a bound on memory, not on rooms.
+/// Rooms with recorded presence above which expired ones are removed: a limit on memory, not on rooms.
 const PRESENCE_SWEEP: usize = 4_096;
 
 impl Shared {
@@ -89,12 +89,12 @@ impl Shared {
         }
     }
 
-    /// The last client's request that was forgotten: there is none left before it.
+    /// The newest deleted client request: no older one is left.
     pub(crate) fn forgotten_requests(&self) -> Option<(u64, OwnedEventId)> {
         lock(&self.forgotten).clone()
     }
 
-    /// Notes that a client's request is forgotten.
+    /// Records that a client's request is deleted.
     pub(crate) fn note_forgotten_request(&self, key: (u64, OwnedEventId)) {
         let mut forgotten = lock(&self.forgotten);
         if forgotten.as_ref().is_none_or(|last| *last < key) {
@@ -102,7 +102,7 @@ impl Shared {
         }
     }
 
-    /// A number by which a room that is made now differs from all that were made at this time; None where there is none.
+    /// A number that makes a room created now differ from all that were created at this time; `None` if none is left.
     pub(crate) fn nonce(&self, now: MilliSecondsSinceUnixEpoch) -> Option<u32> {
         let mut created = lock(&self.created);
         if now > created.0 {
@@ -113,8 +113,7 @@ impl Shared {
         Some(created.1)
     }
 
-    /// Gives a command to the room's worker. Waits while the mailbox is full: that is how a busy room slows its
-    /// callers down.
+    /// Sends a command to the room's worker. Waits while the mailbox is full: this is the backpressure of a busy room.
     pub(crate) async fn send(self: &Arc<Self>, room: &RoomId, command: Command) -> Result<(), Unavailable> {
         let mut command = command;
         loop {
@@ -125,7 +124,7 @@ impl Shared {
             match slot.commands.send(command).await {
                 Ok(()) => return Ok(()),
                 Err(mpsc::error::SendError(back)) => {
-                    // The worker takes no more and is about to end. The next one must not start before that.
+                    // The worker accepts no more commands and is about to end. The next one must not start before that.
                     command = back;
                     slot.ended.cancelled().await;
                 }
@@ -133,15 +132,15 @@ impl Shared {
         }
     }
 
-    /// Gives a command to the worker if one runs and has room: for hints.
+    /// Sends a command if a worker runs and has room for it: for hints that may be lost.
     pub(crate) fn try_send(&self, room: &RoomId, command: Command) {
         if let Some(slot) = lock(&self.slots).get(room) {
-            // A full mailbox means that the worker will look at its clock soon anyway.
+            // With a full mailbox the worker recomputes its deadlines soon anyway.
             let _ = slot.commands.try_send(command);
         }
     }
 
-    /// The text of a room as of its last commit; None where it must be asked of the worker.
+    /// The text of a room as of its last commit; `None` if the worker must be called for it.
     pub(crate) fn published_text(&self, room: &RoomId) -> Option<Arc<Document>> {
         let slots = lock(&self.slots);
         let slot = slots.get(room).filter(|slot| !slot.ended.is_cancelled())?;
@@ -183,7 +182,7 @@ impl Shared {
         }
     }
 
-    /// How many workers run.
+    /// The number of running workers.
     pub(crate) fn running(&self) -> usize {
         lock(&self.slots)
             .values()
@@ -191,7 +190,7 @@ impl Shared {
             .count()
     }
 
-    /// Remembers that somebody on another server is live in a room. True where that is news.
+    /// Records that a user of another server is live in a room. True if that was not the case before.
     pub(crate) fn note_presence(&self, room: &RoomId) -> bool {
         let until = Instant::now() + self.config.remote_presence;
         let mut presence = lock(&self.presence);
@@ -203,26 +202,26 @@ impl Shared {
         before.is_none_or(|before| before <= Instant::now())
     }
 
-    /// Whether somebody on another server was live in a room lately.
+    /// Whether a user of another server was live in a room recently.
     pub(crate) fn is_remote_present(&self, room: &RoomId) -> bool {
         lock(&self.presence)
             .get(room)
             .is_some_and(|until| *until > Instant::now())
     }
 
-    /// Notes a join; the token is cancelled when it ends. Of two of one room the later counts.
+    /// Records a join; the token is cancelled when it ends. Of two joins of one room the later one counts.
     pub(crate) fn note_joining(&self, room: &RoomId) -> CancellationToken {
         let ended = CancellationToken::new();
         lock(&self.joining).insert(room.to_owned(), ended.clone());
         ended
     }
 
-    /// The join of a room that is under way.
+    /// The join of a room that is in progress.
     pub(crate) fn joining(&self, room: &RoomId) -> Option<CancellationToken> {
         lock(&self.joining).get(room).cloned()
     }
 
-    /// Forgets a join that has ended.
+    /// Deletes the record of a join that has ended.
     pub(crate) fn forget_joining(&self, room: &RoomId) {
         let mut joining = lock(&self.joining);
         if joining.get(room).is_some_and(CancellationToken::is_cancelled) {
@@ -240,7 +239,7 @@ impl Shared {
         self.background.stop();
         let slots: Vec<Slot> = lock(&self.slots).values().cloned().collect();
         for slot in &slots {
-            // The nudge wakes a worker that sleeps; it then sees that the server is stopping.
+            // The nudge wakes an idle worker, which then checks whether the server is stopping.
             let _ = slot.commands.send(Command::Nudge).await;
         }
         for slot in slots {
@@ -248,7 +247,7 @@ impl Shared {
         }
     }
 
-    /// When a seal is due, given when the pending edits began and when the last one came.
+    /// When a seal is due. `first`, `last`: the times of the first and the last pending edit.
     pub(crate) fn seal_due(&self, room: &RoomId, first: Instant, last: Instant) -> Instant {
         let due = (first + self.config.seal_max).min(last + self.config.seal_idle);
         if self.is_remote_present(room) {

@@ -1,4 +1,4 @@
-//! The door: where commands come in, and where the workers are found.
+//! The entry point of the crate: accepts commands and finds the workers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,22 +13,22 @@ use crate::{
     registry::Shared,
 };
 
-/// Times and bounds of the write path.
+/// Times and limits of the write path.
 #[derive(Debug, Clone)]
 pub struct RoomConfig {
     /// A seal follows the last edit after this time.
     pub seal_idle: Duration,
     /// A seal follows the first unsealed edit after this time at most.
     pub seal_max: Duration,
-    /// A seal follows the first unsealed edit after this time while somebody on another server is live.
+    /// A seal follows the first unsealed edit after this time while a user of another server is live.
     pub seal_remote: Duration,
-    /// How long `remote_presence` counts.
+    /// How long a call of `remote_presence` has effect.
     pub remote_presence: Duration,
     /// A worker without work ends after this time; the room is loaded again when needed.
     pub idle_eviction: Duration,
-    /// Commands that wait for one room.
+    /// Commands that may wait for one room.
     pub mailbox: usize,
-    /// Open invitations to, and knocks at, rooms that this server is not in.
+    /// Limits of open invitations to, and knocks on, rooms that this server is not in.
     pub invitations: InvitationBounds,
 }
 
@@ -46,16 +46,16 @@ impl Default for RoomConfig {
     }
 }
 
-/// Why nothing could be done at the moment.
+/// Why an operation is not possible at the moment.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Unavailable {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
-    /// The room's worker was interrupted; whether the command was done is not known.
+    /// The room's worker was interrupted; the outcome of the command is unknown.
     #[error("the room's worker was interrupted")]
     Interrupted,
-    /// Stored data that can't be understood.
+    /// Stored data that can't be parsed.
     #[error("stored data can't be read: {0}")]
     Damaged(String),
     /// The store can't be read.
@@ -70,12 +70,12 @@ pub enum Unavailable {
 #[derive(Clone)]
 pub struct Rooms {
     pub(crate) shared: Arc<Shared>,
-    /// What asks other servers, beside the workers.
+    /// The tasks that request data from other servers, separate from the workers.
     pub(crate) tasks: Arc<Tasks>,
 }
 
 impl Rooms {
-    /// Makes the door. No worker runs before it is needed; call [`Rooms::recover`] before serving.
+    /// Creates the entry point. No worker runs before it is needed; call [`Rooms::recover`] before serving.
     #[must_use]
     pub fn start(config: RoomConfig, store: Store, identity: Arc<dyn Identity>, ports: Ports) -> Self {
         let Ports { sink, peers, clock } = ports;
@@ -94,7 +94,7 @@ impl Rooms {
         }
     }
 
-    /// Seals all that is pending and ends the workers. Commands are refused from now on.
+    /// Seals all pending edits and ends the workers. Further commands are refused.
     pub async fn stop(&self) {
         self.shared.stop().await;
     }
@@ -105,13 +105,13 @@ impl Rooms {
         &self.shared.reader
     }
 
-    /// How many rooms have a worker at this moment.
+    /// The number of rooms that have a worker now.
     #[must_use]
     pub fn active(&self) -> usize {
         self.shared.running()
     }
 
-    /// Asks a room's worker and waits for its answer.
+    /// Sends a command to a room's worker and waits for its answer.
     pub(crate) async fn call<T, E: From<Unavailable>>(
         &self,
         room: &RoomId,

@@ -106,7 +106,7 @@ fn seal_part(
         Judgement::Inadmissible { reason } => return Err(SealError::Inadmissible(reason)),
     };
     if let Some(update) = update {
-        let named = active.names_beside(update.wire_len());
+        let named = active.names_for_update(update.wire_len());
         let proto = ProtoEvent {
             sender: part.author.clone(),
             kind: event_types::UPDATE.to_owned(),

@@ -27,11 +27,11 @@ use crate::{
     worker::Worker,
 };
 
-/// How long a client may repeat a request and get the event that it made, milliseconds: a device that was put away in the
-/// middle of sending comes back within days. Its own event is told to a device with the request's number as long.
-const REMEMBER_REQUESTS_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
-/// Requests that are forgotten with each new one.
-const FORGET_AT_ONCE: usize = 4;
+/// How long a client may repeat a request and get the event that it made, milliseconds: a device that was switched off
+/// while it was sending is back within days. For as long, the device receives its own event with the transaction id.
+const KEEP_REQUESTS_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Old requests that are deleted with each new one.
+const DELETED_PER_REQUEST: usize = 4;
 
 /// An event to send.
 #[derive(Debug, Clone)]
@@ -67,8 +67,8 @@ pub enum SendError {
     /// The event to redact is not known in this room.
     #[error("event {0} is not known in this room")]
     UnknownEvent(OwnedEventId),
-    /// The content can't be part of an event: floats, or integers out of range.
-    #[error("content can't be canonical JSON: {reason}")]
+    /// The content is not canonical JSON: floats, or integers out of range.
+    #[error("the content is not canonical JSON: {reason}")]
     BadContent {
         /// What is wrong.
         reason: String,
@@ -79,7 +79,7 @@ pub enum SendError {
         /// Which limit.
         reason: String,
     },
-    /// An update of the text that is not admissible.
+    /// An update of the document that is not admissible.
     #[error("the update is not admissible: {reason}")]
     Inadmissible {
         /// The rule.
@@ -90,7 +90,7 @@ pub enum SendError {
     Unavailable(#[from] Unavailable),
 }
 
-/// An event that is signed and allowed but not in the room yet: an invitation for another server to sign.
+/// An event that is signed and allowed but not persisted: an invitation that another server must sign.
 #[derive(Debug, Clone)]
 pub struct UnsentEvent {
     /// The room's version.
@@ -110,8 +110,8 @@ impl Rooms {
         self.call(room, |reply| Command::Send(Box::new(event), reply)).await
     }
 
-    /// Builds, signs and authorises an event without putting it into the room. Used to invite a user of another server:
-    /// that server signs the event too, and it then comes back by [`Rooms::accept_membership`].
+    /// Builds, signs and authorises an event without persisting it. Used to invite a user of another server: that
+    /// server signs the event too, and it is then persisted by [`Rooms::accept_membership`].
     ///
     /// # Errors
     /// As [`Rooms::send`].
@@ -128,8 +128,8 @@ impl Worker {
         reply: Reply<OwnedEventId, SendError>,
     ) {
         if event.kind == event_types::WITNESS && event.state_key.is_none() {
-            // It is the server's word, and nobody sees it in a timeline.
-            let reason = "witness events are sent by the server alone".to_owned();
+            // A witness event is a statement of the server, and no timeline shows it.
+            let reason = "only the server sends witness events".to_owned();
             return drop(reply.send(Err(SendError::Forbidden { reason })));
         }
         match self.send_event(event, commit).await {
@@ -151,7 +151,7 @@ impl Worker {
         self.ready(event.state_key.is_some()).await?;
         let event = self.with_authorising_user(event).await?;
         let target = self.redacted_by(&event).await?;
-        // The order in the log is the order that people saw.
+        // Pending edits are sealed first, so that the order of events is the order that users saw.
         self.seal(commit);
         let (signer, ours) = (self.signer(), self.ours().to_owned());
         let Some(active) = self.active.as_mut() else {
@@ -164,7 +164,7 @@ impl Worker {
         let mut named = Vec::new();
         let is_witness = proto.kind == event_types::WITNESS && proto.state_key.is_none() && active.document.is_some();
         if is_update || is_witness {
-            named = active.names_beside(update.as_ref().map_or(0, Update::wire_len));
+            named = active.names_for_update(update.as_ref().map_or(0, Update::wire_len));
             proto.content = with_names(proto.content, &named);
         }
         let pdu = active.compose(proto, &signer, now)?;
@@ -196,14 +196,14 @@ impl Worker {
         Ok(id)
     }
 
-    /// Deletes the rows of some requests that are long past: a few more than each request writes, so that no task of its own
-    /// has to do it.
+    /// Deletes the rows of some expired requests: a few more than each request writes, so that no separate task is
+    /// needed.
     async fn forget_requests(&self, commit: &mut PendingCommit) -> Result<(), Unavailable> {
-        let Some(last) = u64::from(commit.now.get()).checked_sub(REMEMBER_REQUESTS_MS) else {
+        let Some(last) = u64::from(commit.now.get()).checked_sub(KEEP_REQUESTS_MS) else {
             return Ok(());
         };
-        let query = SENT_REQUESTS.under(&()).through(&(last,)).limit(FORGET_AT_ONCE);
-        // What was deleted by now isn't passed over again: an engine may keep a trace of it for long.
+        let query = SENT_REQUESTS.under(&()).through(&(last,)).limit(DELETED_PER_REQUEST);
+        // Skip the range that is already deleted: an engine may keep tombstones for a long time.
         let query = match self.shared.forgotten_requests() {
             Some(key) => query.after(&key),
             None => query,
@@ -222,7 +222,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Loads the room with what a new event needs: a state event gets a place in the chain index.
+    /// Loads the room with what a new event needs: the chain index, for a state event.
     async fn ready(&mut self, is_state: bool) -> Result<(), SendError> {
         let (room, reader) = (self.room.clone(), self.shared.reader.clone());
         let active = self.open().await?.ok_or(SendError::UnknownRoom(room))?;
@@ -245,7 +245,7 @@ impl Worker {
         Ok(self.shared.store.get(&TRANSACTIONS, &(user, device, txn)).await?)
     }
 
-    /// The event that a redaction of ours is about, if its sender may redact it.
+    /// The target of a redaction by a user of this server, if its sender may redact it.
     async fn redacted_by(&self, event: &NewEvent) -> Result<Option<StoredEvent>, SendError> {
         if event.kind != "m.room.redaction" {
             return Ok(None);
@@ -265,11 +265,11 @@ impl Worker {
         let Some(active) = &self.active else { return Ok(None) };
         if !redact::may_redact(&event.sender, &target.pdu, &active.state) {
             return Err(SendError::Forbidden {
-                reason: "only moderators redact what others sent".to_owned(),
+                reason: "only moderators may redact events of other users".to_owned(),
             });
         }
         if witness::is_kept_whole(target.pdu.kind()) && active.document.is_some() {
-            let reason = "an update of the text is no message: restore a version instead".to_owned();
+            let reason = "an update of a document can't be redacted: restore a version instead".to_owned();
             return Err(SendError::Forbidden { reason });
         }
         Ok(Some(target))
@@ -304,7 +304,7 @@ impl Worker {
 /// (client-server API, "Transaction identifiers"): the same id in another room is another request.
 fn transaction_of(room: &RoomId, event: &NewEvent) -> Option<Transaction> {
     let (device, txn) = event.txn.clone()?;
-    // With their lengths, so that no type and id together read like another type and id.
+    // The length prefixes make the pair of room and type unambiguous.
     let scoped = format!("{}:{room}{}:{}{txn}", room.as_str().len(), event.kind.len(), event.kind);
     Some((event.sender.clone(), device, scoped.into()))
 }
@@ -319,7 +319,7 @@ fn proto(event: NewEvent) -> Result<ProtoEvent, SendError> {
     })
 }
 
-/// The update of an event that a client sends by itself, instead of by a live socket.
+/// The update of an event that a client sends itself, instead of over a live connection.
 fn judge_update(active: &ActiveRoom, proto: &ProtoEvent) -> Result<Option<Update>, SendError> {
     let Some(document) = &active.document else {
         return Ok(None);
@@ -335,7 +335,7 @@ fn judge_update(active: &ActiveRoom, proto: &ProtoEvent) -> Result<Option<Update
 }
 
 impl ActiveRoom {
-    /// Lets an accepted redaction take effect on its target: what was taken back is not kept.
+    /// Applies an accepted redaction to its target: the redacted content is deleted.
     pub(crate) fn apply_redaction(
         &mut self,
         commit: &mut PendingCommit,
@@ -343,7 +343,7 @@ impl ActiveRoom {
         by: &EventId,
     ) -> Result<(), Unavailable> {
         if witness::is_kept_whole(target.pdu.kind()) && self.document.is_some() {
-            // The text can't be worked out without it; it stays.
+            // The text can't be worked out without it, so it is kept.
             return Ok(());
         }
         let redacted = redact::redact(&target.pdu, &self.version).map_err(|error| damaged(&self.id, &error))?;

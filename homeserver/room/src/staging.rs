@@ -1,4 +1,4 @@
-//! Events of other servers: staged on disk, answered, drained by the room's worker.
+//! Events of other servers: staged on disk, acknowledged, merged by the room's worker.
 //!
 //! Must not decide about events: a transaction is answered when its rows are on disk.
 
@@ -31,11 +31,11 @@ use crate::{
     worker::Worker,
 };
 
-/// Staged events of one portion: what is waiting in the mailbox comes before the next one.
+/// Staged events of one portion: commands in the mailbox are handled before the next one.
 pub(crate) const EVENTS_PER_COMMIT: usize = 50;
-/// When events that wait for something are looked at again.
+/// The delay before waiting events are retried.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(30);
-/// How often staging is tried where another transaction takes the same row numbers at the same moment.
+/// Attempts to stage if another transaction uses the same row numbers concurrently.
 const MAX_ATTEMPTS: u32 = 8;
 
 pub(crate) use self::waiting::Waiting;
@@ -49,9 +49,9 @@ pub enum ReceiveError {
 }
 
 impl Rooms {
-    /// Stages events durably; they are checked and merged by the workers of their rooms afterwards. Events of rooms
-    /// that no user of this server is in are left out, as are the newest where too many wait already: they come again
-    /// with what follows them.
+    /// Stages events durably; the workers of their rooms check and merge them afterwards. Events of rooms that no user
+    /// of this server is in are dropped, and the newest if too many wait already: those are fetched when a later event
+    /// references them.
     ///
     /// # Errors
     /// When the store fails.
@@ -75,7 +75,7 @@ impl Rooms {
                 .await?
                 .contains(self.shared.identity.server_name())
             {
-                tracing::debug!(%room, %origin, "events of a room that nobody here is in");
+                tracing::debug!(%room, %origin, "events of a room without a user of this server are dropped");
                 by_room.remove(&room);
             }
         }
@@ -84,10 +84,10 @@ impl Rooms {
         fail::fail_point!("room::staged");
         for room in by_room.into_keys() {
             let shared = std::sync::Arc::clone(&self.shared);
-            // A full mailbox may make this wait; the transaction is answered meanwhile, its rows are on disk.
+            // This may wait for a full mailbox; the transaction is answered meanwhile, its rows are on disk.
             tokio::spawn(async move {
                 if let Err(error) = shared.send(&room, Command::Ingest).await {
-                    tracing::debug!(%room, %error, "staged events wait for the next start");
+                    tracing::debug!(%room, %error, "staged events stay until the next start");
                 }
             });
         }
@@ -118,14 +118,14 @@ impl Rooms {
         let store = &self.shared.store;
         let known = store.get(&STAGED_ROOMS, &(room,)).await?;
         let mut mark = known.unwrap_or_default();
-        if rows.len() > places_left(mark) {
-            // Not all that were staged are still there.
+        if rows.len() > space_left(mark) {
+            // Some rows below the mark may be merged by now.
             let first = store.scan(STAGING.under(&(room,)).limit(1)).await?;
             mark.from = first.first().map_or(mark.next, |((_, number), _)| *number);
         }
-        let taken = rows.len().min(places_left(mark));
+        let taken = rows.len().min(space_left(mark));
         if taken < rows.len() {
-            tracing::warn!(%room, left_out = rows.len() - taken, "too many staged events; the newest are left out");
+            tracing::warn!(%room, left_out = rows.len() - taken, "too many staged events; the newest are dropped");
         }
         if taken == 0 {
             return Ok(());
@@ -141,52 +141,53 @@ impl Rooms {
     }
 }
 
-/// How many more rows may be staged, where as many wait as can by this mark.
-fn places_left(mark: StagedMark) -> usize {
+/// How many more rows may be staged, if all rows that the mark counts are still waiting.
+fn space_left(mark: StagedMark) -> usize {
     let waiting = usize::try_from(mark.next.saturating_sub(mark.from)).unwrap_or(usize::MAX);
     MAX_STAGED_EVENTS_PER_ROOM.saturating_sub(waiting)
 }
 
-/// A pass over what is staged, portion by portion.
+/// A pass over the staged rows, portion by portion.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    /// After which row it began, and the last row that was looked at.
+    /// The row after which it began, and the last row that was read.
     first: u64,
     after: u64,
     /// Rows that wait for something.
     waiting: usize,
-    /// What the room's mark was when the pass began.
+    /// The room's mark when the pass began.
     mark: Option<StagedMark>,
-    /// Events of these rows, and what follows them waits as well. At most as many as are staged.
+    /// Events of these rows; their descendants wait as well. At most as many as are staged.
     stuck: BTreeSet<OwnedEventId>,
 }
 
-/// What is to be drained, beside the commands in the mailbox. Lost with the worker: the rows are found again by the next.
+/// The ingest work of a worker, between the commands in the mailbox. Lost with the worker: the next one finds the rows
+/// again.
 #[derive(Debug, Default)]
 pub(crate) struct IngestQueue {
     pass: Option<Pass>,
-    /// Something was staged, or a timer rang, after the pass had begun: it may be what rows wait for that the pass has left
-    /// behind.
+    /// Something was staged, or a timer fired, after the pass had begun: rows that the pass has left behind may wait
+    /// for it.
     again: bool,
-    /// The first row that the next pass looks at in any case.
+    /// The first row that the next pass reads in any case.
     resume: Option<u64>,
 }
 
 impl IngestQueue {
-    /// Whether a portion is to be taken.
+    /// Whether a portion remains.
     pub(crate) fn is_under_way(&self) -> bool {
         self.pass.is_some()
     }
 
-    /// Nothing more is taken: the rows stay for the next start.
+    /// Stops: the rows stay for the next start.
     pub(crate) fn stop(&mut self) {
         *self = Self::default();
     }
 }
 
-/// What a portion leaves.
+/// The result of a portion.
 struct Left {
-    /// The last row that was looked at; None where there was none.
+    /// The last row that was read; `None` if there was none.
     last: Option<u64>,
     /// There may be rows after it.
     more: bool,
@@ -205,7 +206,7 @@ impl Left {
 }
 
 impl Worker {
-    /// Merges what is staged: a first portion now, the others between the commands that come meanwhile.
+    /// Merges staged events: a first portion now, the others between later commands.
     pub(crate) async fn ingest(&mut self, commit: &mut PendingCommit, resume: Option<u64>) {
         self.ingest_queue.resume = match (self.ingest_queue.resume, resume) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -239,12 +240,12 @@ impl Worker {
         self.ingest_portion(commit).await;
     }
 
-    /// Merges one portion, and ends the pass where that was the last one.
+    /// Merges one portion, and ends the pass after the last one.
     pub(crate) async fn ingest_portion(&mut self, commit: &mut PendingCommit) {
         let Some(mut pass) = self.ingest_queue.pass.take() else {
             return;
         };
-        // What people were told is on disk comes before what others bring.
+        // Pending edits are sealed before events of other servers are merged.
         self.seal(commit);
         self.witness_if_due(commit).await;
         self.fresh(commit).await;
@@ -274,24 +275,25 @@ impl Worker {
         }
     }
 
-    /// Nothing is staged any more, unless something came since `mark` was read: then the mark stays, for those rows must
-    /// be found after a crash. A batch of its own, so that its fence is nobody else's failure.
+    /// Removes the mark if nothing is staged, unless rows were staged since `mark` was read: then the mark stays,
+    /// because those rows must be found after a crash. In a separate batch, so that its fence can't fail another
+    /// commit.
     async fn unmark(&mut self, mark: StagedMark) {
         let unstaged = self.active.as_ref().map_or(0, |active| active.unstaged);
         let query = STAGING.under(&(&self.room,)).after(&(&self.room, unstaged));
         let left = self.shared.store.scan(query.limit(1)).await;
         if left.map_or(true, |rows| !rows.is_empty()) {
-            // A turn of this drain could not be committed, or more has come.
+            // A turn of this pass could not be committed, or more was staged.
             return self.ingest_later();
         }
         let mut batch = Batch::new();
         batch.require(&STAGED_ROOMS, &(&self.room,), Some(&mark));
         batch.delete(&STAGED_ROOMS, &(&self.room,));
         match self.shared.store.commit(batch).await {
-            // Numbers begin anew.
+            // Row numbers start again.
             Ok(()) => self.active.iter_mut().for_each(|active| active.unstaged = 0),
             Err(CommitError::Fence { .. }) => {}
-            Err(error) => tracing::debug!(room = %self.room, %error, "the mark of staged events stays"),
+            Err(error) => tracing::debug!(room = %self.room, %error, "the mark of staged events could not be removed"),
         }
     }
 
@@ -301,14 +303,14 @@ impl Worker {
         self.commit(std::mem::replace(commit, next)).await;
     }
 
-    /// Looks at what waits again after a while. One timer a room, however often it is asked for.
+    /// Retries waiting events after a while. One timer per room, however often it is requested.
     fn ingest_later(&mut self) {
         let Some(due) = self.waiting.timer() else { return };
         let (shared, room) = (std::sync::Arc::clone(&self.shared), self.room.clone());
         tokio::spawn(async move {
             tokio::time::sleep(TRY_AGAIN_AFTER).await;
-            due.ring();
-            // Stopping: the rows wait for the next start.
+            due.fire();
+            // If the server is stopping: the rows wait for the next start.
             let _ = shared.send(&room, Command::Ingest).await;
         });
     }
@@ -338,7 +340,7 @@ impl Worker {
         #[cfg(debug_assertions)]
         fail::fail_point!("room::drain_begun");
         let report = Ingest::new(&mut session, now).run(staged, stuck).await?;
-        let taken = Taken::of(&mut session, report).await?;
+        let taken = Merged::of(&mut session, report).await?;
         let waiting = taken.waiting;
         if waiting == 0 && after <= active.unstaged {
             active.unstaged = last.unwrap_or(active.unstaged);
@@ -347,7 +349,7 @@ impl Worker {
         Ok(Left { last, more, waiting })
     }
 
-    /// Merges a portion of what was fetched.
+    /// Merges a portion of the fetched events.
     pub(crate) async fn merge(
         &mut self,
         portion: Portion,
@@ -385,17 +387,17 @@ impl Worker {
         let gap = portion.gap.clone();
         let mut report = Ingest::new(&mut session, now).place(portion).await?;
         if let Some(server) = gap.filter(|_| report.appended > 0) {
-            // What filled the gap was a state, not the events: they are fetched like those of the past.
+            // The gap was filled with a state, not with the events: these are backfilled.
             session.note_gap(&server);
         }
         let lacks = std::mem::take(&mut report.lacks);
-        let taken = Taken::of(&mut session, report).await?;
+        let taken = Merged::of(&mut session, report).await?;
         self.follow_up(taken, commit).await?;
         Ok(lacks)
     }
 
-    /// What is to be done after events of other servers came in, in the same turn.
-    async fn follow_up(&mut self, taken: Taken, commit: &mut PendingCommit) -> Result<(), Unavailable> {
+    /// The steps after events of other servers were merged, in the same turn.
+    async fn follow_up(&mut self, taken: Merged, commit: &mut PendingCommit) -> Result<(), Unavailable> {
         commit.wants.extend(taken.wants);
         self.resend_resets(&taken.resets, commit).await?;
         if taken.appended > 0 {
@@ -405,8 +407,8 @@ impl Worker {
     }
 }
 
-/// What a number of events left behind.
-struct Taken {
+/// The result of merging a number of events.
+struct Merged {
     appended: usize,
     waiting: usize,
     wants: Vec<Want>,
@@ -414,7 +416,7 @@ struct Taken {
     resets: Vec<std::sync::Arc<weft_dag::Pdu>>,
 }
 
-impl Taken {
+impl Merged {
     async fn of(session: &mut MergeSession<'_>, report: IngestReport) -> Result<Self, Unavailable> {
         #[cfg(debug_assertions)]
         fail::fail_point!("room::drained");
@@ -434,7 +436,7 @@ impl Taken {
     }
 }
 
-/// Staged rows as events, and the numbers of those that can't be read.
+/// Staged rows as events, and the numbers of unreadable ones.
 fn read_rows(rows: Vec<((OwnedRoomId, u64), StagedRow)>, version: &RoomVersion) -> (Vec<Staged>, Vec<u64>) {
     let (mut staged, mut unreadable) = (Vec::new(), Vec::new());
     for ((room, number), row) in rows {
@@ -472,34 +474,34 @@ pub(crate) fn read_row(
 mod tests {
     use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
 
-    use super::{StagedMark, places_left};
+    use super::{StagedMark, space_left};
 
     #[test]
-    fn as_many_wait_as_the_limit_says_and_no_mark_makes_the_count_wrap() {
+    fn the_limit_of_waiting_rows_holds_and_no_mark_overflows_the_count() {
         let all = MAX_STAGED_EVENTS_PER_ROOM;
         let next = |waiting: usize| u64::try_from(waiting).unwrap() + 1;
-        assert_eq!(places_left(StagedMark::default()), all);
+        assert_eq!(space_left(StagedMark::default()), all);
         assert_eq!(
-            places_left(StagedMark {
+            space_left(StagedMark {
                 from: 1,
                 next: next(50)
             }),
             all - 50
         );
         assert_eq!(
-            places_left(StagedMark {
+            space_left(StagedMark {
                 from: 1,
                 next: next(all)
             }),
             0
         );
         assert_eq!(
-            places_left(StagedMark {
+            space_left(StagedMark {
                 from: 1,
                 next: u64::MAX
             }),
             0
         );
-        assert_eq!(places_left(StagedMark { from: 151, next: 101 }), all);
+        assert_eq!(space_left(StagedMark { from: 151, next: 101 }), all);
     }
 }

@@ -1,12 +1,12 @@
-//! Witness events: this server confirms the updates that it has from others, where none of its own events does so.
+//! Witness events: this server confirms updates of other servers, if none of its own events does so.
 //!
-//! What a server sends follows all that it has accepted. So it shows what the server knew, and with what it did not know it
-//! decides between claims to the same clocks (`spec/docs/admission.md`). A server that only reads would show nothing; it
-//! sends a `dev.weft.witness` at most every [`WITNESS_INTERVAL_MS`], and only after updates of others. That one is due is on
-//! disk, so that a restart doesn't lose it.
+//! An event of this server has all accepted events as ancestors. So it shows which events the server had, and with
+//! those that it did not have it decides between claims to the same clocks (`spec/docs/admission.md`). A server whose
+//! users only read would show nothing; it sends a `dev.weft.witness` at most every [`WITNESS_INTERVAL_MS`], and only
+//! after updates of other servers. That one is due is on disk, so that a restart doesn't lose it.
 //!
-//! Membership events show nothing of what their senders knew: another server may have chosen what they follow. Must not
-//! decide which updates stand ([`crate::ingest::rebuild`]).
+//! Membership events do not show what their sender's server had: another server may have chosen their `prev_events`.
+//! Must not decide which updates stand ([`crate::ingest::rebuild`]).
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,66 +29,67 @@ use crate::{
     worker::Worker,
 };
 
-/// Users who are looked at for one who may send a witness event. In the documents that we make everybody may.
+/// Users who are checked for the right to send a witness event. In documents created by this software every user has
+/// it.
 const MAX_CANDIDATES: usize = 200;
-/// An update of this size leaves room in its event for the names of others.
+/// An update of at most this size leaves space in its event for the ids of other events.
 const MAX_NAMING_UPDATE_BYTES: usize = MAX_SEALED_UPDATE_BYTES - 4_000;
 
 impl ActiveRoom {
-    /// Notes an update that is part of the room from now on: where it is another server's, a witness event becomes due.
+    /// Records a persisted update: if another server sent it, a witness event becomes due.
     pub(crate) fn note_unwitnessed(&mut self, commit: &mut PendingCommit, pdu: &Pdu, ours: &ruma::ServerName) {
         let is_update = pdu.kind() == event_types::UPDATE && pdu.state_key().is_none();
         if !is_update || self.document.is_none() || pdu.sender().server_name() == ours || self.unwitnessed.is_some() {
             return;
         }
-        self.owe_witness(&mut commit.batch, commit.now);
+        self.schedule_witness(&mut commit.batch, commit.now);
         commit.unwitnessed = true;
     }
 
-    fn owe_witness(&mut self, batch: &mut Batch, now: MilliSecondsSinceUnixEpoch) {
+    fn schedule_witness(&mut self, batch: &mut Batch, now: MilliSecondsSinceUnixEpoch) {
         let due = u64::from(now.get()).saturating_add(WITNESS_INTERVAL_MS);
         self.unwitnessed = Some(due);
         batch.put(&UNWITNESSED, &(&self.id,), &due);
     }
 
-    /// Notes that an event of ours is in its place: it confirms what it follows.
-    pub(crate) fn note_spoken(&mut self, commit: &mut PendingCommit, pdu: &Pdu) {
+    /// Records that an event of this server is persisted: it confirms its ancestors.
+    pub(crate) fn note_own_event(&mut self, commit: &mut PendingCommit, pdu: &Pdu) {
         if self.unwitnessed.is_none() || pdu.kind() == "m.room.member" {
             return;
         }
         if self.extremities.len() > 1 {
-            // It could not cite them all; the next one confirms the rest.
-            self.owe_witness(&mut commit.batch, commit.now);
+            // It could not cite all extremities; the next one confirms the rest.
+            self.schedule_witness(&mut commit.batch, commit.now);
             commit.unwitnessed = true;
         } else {
-            self.settle_witness(&mut commit.batch);
+            self.clear_witness(&mut commit.batch);
         }
     }
 
-    fn settle_witness(&mut self, batch: &mut Batch) {
+    fn clear_witness(&mut self, batch: &mut Batch) {
         self.unwitnessed = None;
         batch.delete(&UNWITNESSED, &(&self.id,));
     }
 
-    /// Where this server is to name what stands, and all that others wrote is confirmed, a witness event becomes due all the
-    /// same: to be called before a turn is committed.
-    pub(crate) fn owe_names(&mut self, commit: &mut PendingCommit) {
+    /// Makes a witness event due if this server must name what stands, even if all updates of others are confirmed.
+    /// Must be called before a turn is committed.
+    pub(crate) fn schedule_naming(&mut self, commit: &mut PendingCommit) {
         if !self.stands_to_name().is_empty() && self.unwitnessed.is_none() && self.is_joined() {
-            self.owe_witness(&mut commit.batch, commit.now);
+            self.schedule_witness(&mut commit.batch, commit.now);
             commit.unwitnessed = true;
         }
     }
 
-    /// What an update of ours names as standing, beside its own content of so many bytes.
-    pub(crate) fn names_beside(&self, update_bytes: usize) -> Vec<OwnedEventId> {
+    /// The events that an update of this server names as standing, given the size of its own content.
+    pub(crate) fn names_for_update(&self, update_bytes: usize) -> Vec<OwnedEventId> {
         if update_bytes > MAX_NAMING_UPDATE_BYTES {
             return Vec::new();
         }
         self.stands_to_name().to_vec()
     }
 
-    /// A user of ours who may send a witness event. Rooms that were made before there were any have no level for them, so
-    /// that their general one counts, which viewers don't reach.
+    /// A user of this server who may send a witness event. Rooms from before witness events have no power level for
+    /// them, so the general one for events applies, which viewers don't have.
     fn witness_sender(&self) -> Option<OwnedUserId> {
         let mut candidates = self.locals().iter().take(MAX_CANDIDATES);
         candidates
@@ -98,9 +99,9 @@ impl ActiveRoom {
 }
 
 impl Worker {
-    /// To be called before events of other servers come in: a witness event that is due is sent without them. One of them
-    /// may claim the clocks of an update that is here for long, and this server would else have said nothing of that update
-    /// alone.
+    /// Sends a witness event that is due. Must be called before events of other servers are merged: one of them may
+    /// claim the clocks of an update that has been here for long, and this server would then have referenced neither
+    /// claim alone.
     pub(crate) async fn witness_if_due(&mut self, commit: &mut PendingCommit) {
         let now = u64::from(commit.now.get());
         let due = self.active.as_ref().and_then(|active| active.unwitnessed);
@@ -111,7 +112,7 @@ impl Worker {
         }
     }
 
-    /// The time has come for the witness event that was due at `due`, unless another event of ours came before.
+    /// Sends the witness event that was due at `due`, unless another event of this server made it unnecessary.
     pub(crate) async fn witness(&mut self, due: u64, commit: &mut PendingCommit, reply: Reply<(), Unavailable>) {
         let sent = match self.open().await {
             Ok(Some(active)) if active.unwitnessed == Some(due) => self.send_witness(commit).await,
@@ -125,26 +126,26 @@ impl Worker {
     }
 
     async fn send_witness(&mut self, commit: &mut PendingCommit) -> Result<(), Unavailable> {
-        // What is pending is signed first, and may confirm all.
+        // Pending edits are sealed first; that event may confirm everything.
         self.seal(commit);
         let Some(active) = self.active.as_mut().filter(|active| active.unwitnessed.is_some()) else {
             return Ok(());
         };
         let Some(sender) = active.witness_sender() else {
-            tracing::debug!(room = %active.id, "nobody here may send a witness event");
-            active.settle_witness(&mut commit.batch);
+            tracing::debug!(room = %active.id, "no user of this server may send a witness event");
+            active.clear_witness(&mut commit.batch);
             return Ok(());
         };
         match self.send_event(witness_event(sender), commit).await {
             Ok(event) => {
-                tracing::debug!(room = %self.room, %event, "a witness event");
+                tracing::debug!(room = %self.room, %event, "a witness event is sent");
                 Ok(())
             }
             Err(SendError::Unavailable(error)) => Err(error),
             Err(error) => {
-                tracing::warn!(room = %self.room, %error, "a witness event is refused");
+                tracing::warn!(room = %self.room, %error, "a witness event is not allowed");
                 if let Some(active) = self.active.as_mut() {
-                    active.settle_witness(&mut commit.batch);
+                    active.clear_witness(&mut commit.batch);
                 }
                 Ok(())
             }
@@ -152,7 +153,7 @@ impl Worker {
     }
 }
 
-/// A witness event. What it names is written where it is composed.
+/// A witness event. The code that composes it adds the named events.
 fn witness_event(sender: OwnedUserId) -> NewEvent {
     NewEvent {
         sender,
@@ -165,7 +166,7 @@ fn witness_event(sender: OwnedUserId) -> NewEvent {
     }
 }
 
-/// Waits for the witness event of a room, where none is waited for yet. To be called when it is on disk that one is due.
+/// Waits for the witness event of a room, unless a task already does. Must be called after the commit that made it due.
 pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
     if !shared.witnesses.begin(&room) {
         return;
@@ -188,15 +189,15 @@ pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
     });
 }
 
-/// False where none is due, and nothing was to be waited for.
+/// False if none is due and there was nothing to wait for.
 async fn wait_and_send(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unavailable> {
     let Some(due) = shared.store.get(&UNWITNESSED, &(room,)).await? else {
         return Ok(false);
     };
     let left = due.saturating_sub(shared.clock.now().get().into());
-    // A clock that was set back doesn't make it later.
+    // A clock that was set back doesn't delay it.
     let left = Duration::from_millis(left.min(WITNESS_INTERVAL_MS));
-    // Not all servers of a room at the same moment: events beside one another make work for everybody.
+    // Spread over the servers of a room: concurrent events cost work on every server.
     let servers = shared.reader.servers_in(room).await?;
     tokio::time::sleep(left + delay_of(&servers, shared.identity.server_name())).await;
     let (reply, answer) = tokio::sync::oneshot::channel();
@@ -206,7 +207,7 @@ async fn wait_and_send(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unav
 }
 
 impl Rooms {
-    /// At boot: what was due still is.
+    /// At boot: restarts what was due.
     pub(crate) async fn witness_again(&self) -> Result<(), Unavailable> {
         for ((room,), _) in self.shared.store.scan_all(UNWITNESSED.under(&())).await? {
             begin(&self.shared, room);

@@ -1,8 +1,8 @@
-//! The worker of one room: its only writer. Takes what is in the mailbox, does it in memory, commits it as one batch,
-//! answers, and tells the sink.
+//! The worker of one room: its only writer. Takes commands from the mailbox, applies them in memory, commits them as
+//! one batch, answers, and notifies the sink.
 //!
-//! What arrives while a commit is on its way goes into the next one. Decisions are in the files of the commands; here
-//! is only the loop.
+//! Commands that arrive during a commit go into the next one. This file is only the loop: the decisions are in the
+//! files of the commands.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -37,7 +37,7 @@ pub(crate) struct Worker {
     pub(crate) waiting: Waiting,
     /// Staged events that are being merged.
     pub(crate) ingest_queue: IngestQueue,
-    /// What others may not have heard.
+    /// Extremities that other servers may not have received.
     pub(crate) reconciliation: Reconciliation,
     /// The text for readers.
     published: Arc<Published>,
@@ -56,7 +56,7 @@ enum Wake {
     Closed,
 }
 
-/// What a turn is for. Whichever it is, what is due to be sealed is sealed.
+/// The purpose of a turn. Each turn also seals what is due.
 enum Work {
     Commands(Command),
     Portion,
@@ -85,10 +85,10 @@ impl Worker {
     }
 
     /// Runs until the room is idle or the server stops. A panic costs the commands of one turn; the room is then loaded
-    /// again from what is on disk.
+    /// from disk again.
     pub(crate) async fn supervise(mut self) {
         while AssertUnwindSafe(self.run()).catch_unwind().await.is_err() {
-            tracing::error!(room = %self.room, "the room's worker panicked and starts again");
+            tracing::error!(room = %self.room, "the room's worker panicked and is restarted");
             self.forget();
             self.ingest_queue.stop();
         }
@@ -112,7 +112,7 @@ impl Worker {
 
     async fn wake(&mut self) -> Wake {
         if self.ingest_queue.is_under_way() {
-            // In turn, so that neither has to wait until the other is done.
+            // Alternate, so that neither has to wait until the other is done.
             self.portion_is_next = !self.portion_is_next;
             let command = self.portion_is_next.then(|| self.mailbox.try_recv().ok()).flatten();
             return command.map_or(Wake::Portion, Wake::Command);
@@ -155,7 +155,7 @@ impl Worker {
         self.commit(commit).await;
         self.last_work = Instant::now();
         if self.active.is_none() && self.mailbox.is_empty() {
-            // Nothing is known of such a room, or it must be loaded again: no reason to stay in memory.
+            // The room does not exist here, or it must be loaded again: there is no reason to stay in memory.
             self.mailbox.close();
         }
     }
@@ -187,7 +187,7 @@ impl Worker {
         }
     }
 
-    /// Commits the turn, answers, tells the sink. Where it fails, memory is ahead of the disk and is thrown away.
+    /// Commits the turn, answers, notifies the sink. If the commit fails, memory is ahead of the disk and is dropped.
     pub(crate) async fn commit(&mut self, mut commit: PendingCommit) {
         if commit.is_abandoned() {
             self.forget();
@@ -195,7 +195,7 @@ impl Worker {
         }
         self.fold(&mut commit);
         if let Some(active) = self.active.as_mut() {
-            active.owe_names(&mut commit);
+            active.schedule_naming(&mut commit);
         }
         let (pruned, gap, unwitnessed) = (commit.pruned, commit.gap, commit.unwitnessed);
         let wants = std::mem::take(&mut commit.wants);
@@ -209,14 +209,15 @@ impl Worker {
             self.shared.store.commit(batch).await
         };
         if let Err(error) = &result {
-            tracing::error!(room = %self.room, %error, "a room's changes could not be committed");
+            tracing::error!(room = %self.room, %error, "the changes of a room could not be committed");
             self.forget();
         } else {
-            // First of all: who is told, or answered, must be able to read it.
+            // First: a caller that is notified or answered must be able to read the change.
             self.publish();
-            if let Some(news) = finished.news() {
-                // Readers are told before the callers, so that who is answered finds others already on their way.
-                self.shared.sink.committed(news);
+            if let Some(change) = finished.to_publish() {
+                // Readers are notified before the callers: when a caller gets its answer, others are already being
+                // notified.
+                self.shared.sink.committed(change);
             }
         }
         let background = || Arc::clone(&self.shared.background);
@@ -240,13 +241,13 @@ impl Worker {
         finished.conclude(&result);
     }
 
-    /// Memory may be ahead of the disk: it is loaded again.
+    /// Memory may be ahead of the disk: drop it, so that the room is loaded again.
     fn forget(&mut self) {
         self.active = None;
         self.published.withdraw();
     }
 
-    /// Gives readers what the turn did to the text.
+    /// Publishes what the turn did to the text.
     fn publish(&mut self) {
         let document = self.active.as_mut().and_then(|active| active.document.as_mut());
         match document {
@@ -258,7 +259,7 @@ impl Worker {
         }
     }
 
-    /// The room, loaded if need be; None where it isn't known here.
+    /// The room, loaded if necessary; `None` if this server does not have it.
     pub(crate) async fn open(&mut self) -> Result<Option<&mut ActiveRoom>, Unavailable> {
         if self.active.is_none() {
             let ours = self.shared.identity.server_name();

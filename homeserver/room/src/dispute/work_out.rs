@@ -1,9 +1,10 @@
-//! Working out the text of a document in which clocks are claimed twice: from all events of the room, in a task beside the
-//! worker, which takes edits meanwhile.
+//! Working out the text of a document in which clocks are claimed twice: from all events of the room, in a task
+//! separate from the worker, which accepts edits meanwhile.
 //!
-//! The worker remembers which events come meanwhile: the task leaves them out, for the pages that it reads of a long room are
-//! not from one instant. When the text is here, those that count are held against it, one after the other. Where the text was worked out in the worker meanwhile, or the room was loaded again, what was worked out here is
-//! dropped; that it is due is on disk. Must not decide when it is done: that is [`super`].
+//! The worker records which events arrive meanwhile. The task leaves them out, because the pages that it reads of a
+//! long room are not from one instant. When the text is ready, those that count are merged into it one by one. If the
+//! worker worked the text out itself meanwhile, or the room was loaded again, the result is dropped; the fact that it
+//! is due is on disk. Must not decide when it is done: that is [`super`].
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,16 +32,16 @@ use crate::{
     worker::Worker,
 };
 
-/// Events that may come to count while a text is worked out. If there are more, it is done again.
+/// Events that may arrive while a text is worked out. If there are more, it is worked out again.
 const MAX_MEANWHILE: usize = 10_000;
 
-/// The events that have come since a text began to be worked out. Also tells one such text from another.
+/// The events that arrived since a run began. Its identity also distinguishes one run from another.
 #[derive(Debug, Clone, Default)]
 struct Since(Arc<Mutex<HashSet<OwnedEventId>>>);
 
 impl Since {
     fn lock(&self) -> MutexGuard<'_, HashSet<OwnedEventId>> {
-        // A set can't be half-changed, so a panic elsewhere doesn't spoil it.
+        // A set can't be half-changed, so a poisoned lock is safe to use.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -49,7 +50,7 @@ impl Since {
 #[derive(Debug, Default)]
 pub(crate) struct UnderWay {
     since: Since,
-    /// Events that came to count since, in order.
+    /// Events that were accepted since, in order.
     meanwhile: Vec<Arc<Pdu>>,
     /// Some of them may change what stands.
     again: bool,
@@ -59,12 +60,12 @@ pub(crate) struct UnderWay {
 pub(crate) struct WorkedOut {
     since: Since,
     began: Instant,
-    /// None where events are missing, so that it can't be done.
+    /// `None` if events are missing, so that the text can't be worked out.
     result: Result<Option<Rebuilt>, Unavailable>,
 }
 
 impl ActiveRoom {
-    /// Notes an event that has come; `counts`: it and others that count from now on.
+    /// Records an event that has arrived; `counts`: this event and others that are accepted from now on.
     pub(crate) fn note_meanwhile<'a>(&mut self, event: &Pdu, counts: impl Iterator<Item = &'a Arc<Pdu>>) {
         let Some(under_way) = self.under_way.as_mut() else {
             return;
@@ -79,7 +80,7 @@ impl ActiveRoom {
         }
     }
 
-    /// Notes that what stands may be other than what is worked out now.
+    /// Records that what stands may differ from the result of the current run.
     pub(super) fn note_again(&mut self) {
         if let Some(under_way) = self.under_way.as_mut() {
             under_way.again = true;
@@ -88,7 +89,7 @@ impl ActiveRoom {
 }
 
 impl Worker {
-    /// Begins to work the text out. All that the room has must be on disk.
+    /// Begins to work the text out. All events of the room must be on disk.
     pub(super) fn begin_to_work_out(&mut self) {
         let Some(active) = self.active.as_mut() else { return };
         let (since, began) = (Since::default(), Instant::now());
@@ -101,14 +102,14 @@ impl Worker {
         tokio::spawn(async move {
             let result = work_out(&shared, room.clone(), version, ours, since.clone()).await;
             let worked_out = Box::new(WorkedOut { since, began, result });
-            // Stopping: it is due after the next start.
+            // If the server is stopping: it is due after the next start.
             let _ = shared.send(&room, Command::Install(worked_out)).await;
         });
     }
 
-    /// Puts what was worked out in the place of the text.
+    /// Replaces the text by the result.
     pub(crate) async fn install(&mut self, worked_out: WorkedOut, commit: &mut PendingCommit) {
-        // What people were told is on disk comes first.
+        // Pending edits are sealed first.
         self.seal(commit);
         self.fresh(commit).await;
         if let Err(error) = Box::pin(self.install_now(worked_out, commit)).await {
@@ -128,7 +129,7 @@ impl Worker {
             return Ok(());
         };
         let Some(rebuilt) = result? else {
-            // Once the events that are missing have come, it is worked out anyway.
+            // When the missing events arrive, the text is worked out anyway.
             active.note_not_due(&mut commit.batch);
             return Ok(());
         };
@@ -145,7 +146,7 @@ impl Worker {
     }
 }
 
-/// From the events that are on disk. None where some are missing.
+/// From the events that are on disk. `None` if some are missing.
 async fn work_out(
     shared: &Shared,
     room: OwnedRoomId,
@@ -155,7 +156,7 @@ async fn work_out(
 ) -> Result<Option<Rebuilt>, Unavailable> {
     let rows = StoredRows::load(&shared.reader, &room).await?;
     let work = move || work_out_from(rows, &version, &ours, &since);
-    // A runtime of one thread, as tests have it, does one thing after the other anyway.
+    // A runtime of one thread, as in tests, is sequential anyway.
     if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
         return work();
     }

@@ -1,8 +1,8 @@
-//! Filling gaps: events that an event follows or rests on, and that aren't here, are asked of other servers.
+//! Filling gaps: missing `prev_events` and auth events are requested from other servers.
 //!
-//! Everything is bounded: rounds, events, questions in a time, the wait for each answer. What nobody had isn't asked for
-//! again for a while, so that a server which makes up a thousand events costs no more than one (T18, T19). Must not decide
-//! about events, only bring them.
+//! Everything is limited: rounds, events, requests in a time, the wait for each answer. An event that no server had is
+//! not requested again for a while, so that a server that invents a thousand events costs no more than one (T18, T19).
+//! Must not decide about events, only fetch them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -21,35 +21,35 @@ use crate::{
     peer_selection::select_peers,
 };
 
-/// Other servers that are asked where the sender doesn't have it.
+/// Other servers that are tried if the origin does not have an event.
 const MAX_OTHER_SERVERS: usize = 2;
-/// Event of a state that is fetched where a gap can't be filled: the state of a room of 10,000 members.
+/// Events of a state that is fetched if a gap can't be filled: the state of a room of 10,000 members.
 const MAX_STATE_EVENTS: usize = 20_000;
 
-/// How long one answer may take. It may be of a hundred events, each a request with a shorter deadline of its own.
+/// The time limit of one answer. It may be a hundred events, each a request with a shorter time limit.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The questions of one fetch.
+/// The requests of one fetch.
 pub(super) struct EventFetcher<'a> {
     peers: &'a dyn Peers,
     memory: &'a SharedMemory,
-    /// Who sent the event that lacks something.
+    /// The server that sent the event with the gap.
     origin: OwnedServerName,
     us: &'a ServerName,
-    /// Somebody could not be reached or was not asked: that an event was not to be had means nothing then.
+    /// A server could not be reached or was not tried: a missing event may then exist.
     unsure: bool,
-    /// Bytes of events that may still be taken.
+    /// Bytes of events that may still be held.
     bytes_left: usize,
 }
 
-/// What came of trying to fill a gap.
+/// The result of filling a gap.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Filled {
     /// Events to decide about before the one with the gap, in order.
     pub(super) events: Vec<Verified>,
-    /// For events whose past nobody would give, the state before them as it was told; its events come in `outliers`.
+    /// For events whose ancestors no server returns, the remote state before them; its events are in `outliers`.
     pub(super) remote_states: BTreeMap<OwnedEventId, StateMap>,
-    /// Events known only as part of a state, in the order of their citations.
+    /// Events known only as part of a state, in the order of their auth events.
     pub(super) outliers: Vec<Verified>,
 }
 
@@ -80,39 +80,39 @@ impl<'a> EventFetcher<'a> {
         }
     }
 
-    /// Remembers what nobody had.
+    /// Records events that no server had.
     fn remember(&mut self, ids: impl IntoIterator<Item = OwnedEventId>) {
         if !self.unsure {
             self.memory.remember(ids);
         }
     }
 
-    /// Asks one server, where that may be done now. None: no answer, or none of use.
+    /// Sends a request to a server, if that is allowed now. `None`: no answer, or an error.
     async fn call<T>(
         &mut self,
         server: &ServerName,
         what: &'static str,
-        question: impl Future<Output = Result<T, PeerError>>,
+        request: impl Future<Output = Result<T, PeerError>>,
     ) -> Option<T> {
-        if self.bytes_left == 0 || !self.memory.may_ask(server, &self.origin) {
+        if self.bytes_left == 0 || !self.memory.may_request(server, &self.origin) {
             self.unsure = true;
             return None;
         }
-        let answer = timeout(ANSWER_TIMEOUT, question).await.unwrap_or_else(|_| {
+        let answer = timeout(ANSWER_TIMEOUT, request).await.unwrap_or_else(|_| {
             Err(PeerError::Unreachable {
                 server: server.to_string(),
-                reason: "no answer in time".to_owned(),
+                reason: "timeout".to_owned(),
             })
         });
         let is_reached = !matches!(answer, Err(PeerError::Unreachable { .. }));
         self.memory.note_answer(server, is_reached);
         self.unsure |= !is_reached;
         answer
-            .inspect_err(|error| tracing::debug!(%error, what, "another server could not help"))
+            .inspect_err(|error| tracing::debug!(%error, what, "another server did not return the events"))
             .ok()
     }
 
-    /// The events of an answer that are of this room (T35), as long as they are not too many bytes.
+    /// The events of an answer that are of this room (T35), within the limit of bytes.
     fn useful(&mut self, room: &RoomId, answer: Option<Vec<Verified>>) -> Vec<Verified> {
         let mut events = answer.unwrap_or_default();
         events.retain(|event| {
@@ -127,7 +127,7 @@ impl<'a> EventFetcher<'a> {
         events
     }
 
-    /// Whom to ask this time: who sent the event, then others in the room.
+    /// The servers to try this time: the origin of the event, then others in the room.
     fn servers(&mut self, graph: &Sight) -> Vec<OwnedServerName> {
         let attempt = self.memory.next_attempt();
         let servers = graph.servers.clone();
@@ -136,8 +136,8 @@ impl<'a> EventFetcher<'a> {
         origin.chain(others).collect()
     }
 
-    /// Brings what lies between our ends of the graph and an event; where it can't be had, the state there.
-    /// None: not to be had at present.
+    /// Fetches the events between our extremities and an event; if they are not available, the state there. `None`: not
+    /// available at present.
     pub(super) async fn fill(&mut self, graph: &Sight, event: &Verified) -> Result<Option<Filled>, Unavailable> {
         let prev = event.pdu().prev_events();
         if prev.iter().any(|id| self.memory.is_absent(id)) {
@@ -146,7 +146,7 @@ impl<'a> EventFetcher<'a> {
         let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
         let servers = self.servers(graph);
         if unknown_before(graph, event, &pool).await?.is_empty() {
-            // What was missing came meanwhile.
+            // The missing events have arrived meanwhile.
             return Ok(Some(Filled::default()));
         }
         for server in &servers {
@@ -154,7 +154,7 @@ impl<'a> EventFetcher<'a> {
             if unknown_before(graph, event, &pool).await?.is_empty() {
                 if !is_anchored(graph, event, &pool).await? {
                     let (room, id, origin) = (&graph.room, event.pdu().event_id(), &self.origin);
-                    tracing::debug!(%room, event = %id, %origin, "event precedes our join; left to the room's history");
+                    tracing::debug!(%room, event = %id, %origin, "event precedes our join; left to backfill");
                     return Ok(None);
                 }
                 return Ok(Some(Filled {
@@ -163,10 +163,10 @@ impl<'a> EventFetcher<'a> {
                 }));
             }
         }
-        self.trust_remote_state(graph, event, pool, &servers).await
+        self.fetch_remote_state(graph, event, pool, &servers).await
     }
 
-    /// Asks one server for what is missing, round after round, as long as that gets on.
+    /// Requests the missing events from one server, round after round, while there is progress.
     async fn walk_back(
         &mut self,
         graph: &Sight,
@@ -188,8 +188,8 @@ impl<'a> EventFetcher<'a> {
             }
             let before = pool.len();
             let peers = self.peers;
-            let question = peers.missing_events(room, version, server, &earliest, &latest, MAX_BACKFILL_EVENTS);
-            let answer = self.call(server, "missing events", question).await;
+            let request = peers.missing_events(room, version, server, &earliest, &latest, MAX_BACKFILL_EVENTS);
+            let answer = self.call(server, "missing events", request).await;
             for got in self.useful(room, answer) {
                 if got.pdu().event_id() != event.pdu().event_id() && pool.len() < MAX_GAP_EVENTS {
                     pool.entry(got.pdu().event_id().to_owned()).or_insert(got);
@@ -197,8 +197,8 @@ impl<'a> EventFetcher<'a> {
             }
             keep_needed(graph, event, pool).await?;
             if pool.len() == before {
-                // Whoever doesn't have the event itself (a join that is brought to us) may have what it follows.
-                self.go_back(graph, event, server, pool).await?;
+                // A server that does not have the event itself (a join that is sent to us) may have its ancestors.
+                self.backfill_unknown(graph, event, server, pool).await?;
                 keep_needed(graph, event, pool).await?;
             }
             if pool.len() == before {
@@ -208,23 +208,23 @@ impl<'a> EventFetcher<'a> {
         Ok(())
     }
 
-    /// Asks one server for what is missing by its own name.
-    async fn go_back(
+    /// Requests the missing events from one server by their ids.
+    async fn backfill_unknown(
         &mut self,
         graph: &Sight,
         event: &Verified,
         server: &OwnedServerName,
         pool: &mut BTreeMap<OwnedEventId, Verified>,
     ) -> Result<(), Unavailable> {
-        // A sender's own server has the event: it would have said.
+        // The sender's own server has the event, so it would have returned these above.
         if event.pdu().sender().server_name() == *server {
             return Ok(());
         }
         let mut unknown = unknown_before(graph, event, pool).await?;
         unknown.truncate(MAX_EVENT_IDS_PER_REQUEST);
         let (room, version, peers) = (&graph.room, &graph.version, self.peers);
-        let question = peers.backfill(room, version, server, &unknown, MAX_BACKFILL_EVENTS);
-        let answer = self.call(server, "events before one that is not here", question).await;
+        let request = peers.backfill(room, version, server, &unknown, MAX_BACKFILL_EVENTS);
+        let answer = self.call(server, "events before a missing one", request).await;
         for got in self.useful(room, answer) {
             let id = got.pdu().event_id();
             if pool.len() < MAX_GAP_EVENTS && !graph.has_state_after(id).await? {
@@ -234,8 +234,8 @@ impl<'a> EventFetcher<'a> {
         Ok(())
     }
 
-    /// Nobody gives the events, or they are too many: the state at the edge of the gap is asked for instead.
-    async fn trust_remote_state(
+    /// No server returns the events, or there are too many: requests the state at the edge of the gap instead.
+    async fn fetch_remote_state(
         &mut self,
         graph: &Sight,
         event: &Verified,
@@ -270,19 +270,19 @@ impl<'a> EventFetcher<'a> {
     ) -> Option<(OwnedServerName, StateIds)> {
         let peers = self.peers;
         for server in servers {
-            let question = peers.state_ids(&graph.room, server, edge);
-            match self.call(server, "the state at the edge of a gap", question).await {
+            let request = peers.state_ids(&graph.room, server, edge);
+            match self.call(server, "the state at the edge of a gap", request).await {
                 Some(ids) if ids.state.len().saturating_add(ids.auth_chain.len()) <= MAX_STATE_EVENTS => {
                     return Some((server.clone(), ids));
                 }
-                Some(_) => tracing::warn!(room = %graph.room, %server, "a state of too many events"),
+                Some(_) => tracing::warn!(room = %graph.room, %server, "a state with too many events"),
                 None => {}
             }
         }
         None
     }
 
-    /// Brings these events and all that they rest on, in the order of their citations. None: not to be had.
+    /// Fetches these events and all that they cite, in the order of their auth events. `None`: not available.
     async fn fetch(
         &mut self,
         graph: &Sight,
@@ -329,12 +329,12 @@ impl<'a> EventFetcher<'a> {
         let wanted: Vec<OwnedEventId> = wanted.iter().cloned().collect();
         let peers = self.peers;
         for chunk in wanted.chunks(MAX_EVENT_IDS_PER_REQUEST) {
-            let question = peers.events(&graph.version, server, chunk);
-            let Some(answer) = self.call(server, "events", question).await else {
+            let request = peers.events(&graph.version, server, chunk);
+            let Some(answer) = self.call(server, "events", request).await else {
                 return;
             };
             for got in self.useful(&graph.room, Some(answer)) {
-                // Only what was asked for: an answer isn't a way to bring in other things.
+                // Only the requested events: an answer must not bring in others.
                 if chunk.iter().any(|id| id == got.pdu().event_id()) {
                     pool.insert(got.pdu().event_id().to_owned(), got);
                 }
@@ -342,7 +342,7 @@ impl<'a> EventFetcher<'a> {
         }
     }
 
-    /// Brings what an event rests on and isn't here.
+    /// Fetches the missing auth events of an event.
     pub(super) async fn fetch_auth(
         &mut self,
         graph: &Sight,
@@ -352,8 +352,8 @@ impl<'a> EventFetcher<'a> {
         self.fetch(graph, missing, &servers).await
     }
 
-    /// Adds to what fills a gap that which its events, and the one with the gap, rest on and isn't here. What is not to be
-    /// had is left out: the events that rest on it have no place then.
+    /// Adds to a filled gap the missing auth events of its events and of the event with the gap. Unavailable ones are
+    /// left out: the events that cite them then can't be decided about.
     pub(super) async fn add_auth(
         &mut self,
         graph: &Sight,
@@ -383,9 +383,9 @@ impl<'a> EventFetcher<'a> {
     }
 }
 
-/// Drops events that the event doesn't need. Whoever is asked for the past of an event goes back beyond what is here, if that
-/// is no ancestor of our ends; what lies there is older than our join. It comes with the room's history, as the past:
-/// taken in now it would be an end of the graph, and bring back what was changed since.
+/// Drops fetched events that are not ancestors of `event`. `/get_missing_events` may return events older than our join;
+/// those belong to backfill. Persisted now, such an event would become a forward extremity and restore state that was
+/// changed since.
 async fn keep_needed(
     graph: &Sight,
     event: &Verified,
@@ -406,9 +406,9 @@ async fn keep_needed(
     Ok(())
 }
 
-/// Whether the event, or what was fetched for it, follows something that is here in its place. Who knows that we are in
-/// the room makes no event that follows nothing of what is here since: it is of the past, and waits until that is here.
-/// A server that sends such events again would have them taken for ends of the graph.
+/// Whether the event, or a fetched ancestor of it, references a persisted event. A server that is aware of our join
+/// sends no event that references none of our events since: such an event precedes our join and waits for backfill.
+/// Otherwise a server could send old events again and make them forward extremities.
 async fn is_anchored(
     graph: &Sight,
     event: &Verified,
@@ -429,7 +429,7 @@ async fn is_persisted(graph: &Sight, id: &EventId) -> Result<bool, Unavailable> 
     Ok(graph.event(id).await?.is_some_and(|known| !known.outlier))
 }
 
-/// The event and those of the pool that follow something which is neither here nor in the pool.
+/// The event and those of the pool whose `prev_events` are neither here nor in the pool.
 async fn with_unknown_past(
     graph: &Sight,
     event: &Verified,
@@ -481,7 +481,7 @@ async fn absent(
     Ok(absent)
 }
 
-/// The told state by type and state key. What is said twice is said once: the first counts.
+/// The remote state by type and state key. Of duplicates the first counts.
 async fn remote_state(graph: &Sight, ids: &StateIds, fetched: &[Verified]) -> Result<StateMap, Unavailable> {
     let fetched: HashMap<_, _> = fetched
         .iter()
@@ -509,9 +509,9 @@ mod tests {
     use super::*;
     use crate::testing::NoPeers;
 
-    /// An answer of more bytes than are held is cut, and nothing more is asked for.
+    /// An answer with more bytes than the limit is cut, and nothing more is requested.
     #[tokio::test]
-    async fn what_is_fetched_is_bounded_in_bytes() {
+    async fn a_fetch_is_limited_in_bytes() {
         let mut world = World::public(&RoomVersionId::V12, "@alice:a.example", &[]);
         let content = serde_json::json!({ "body": "hello" });
         world.send_after(&world.head_list(), "@alice:a.example", "m.room.message", None, content);

@@ -1,7 +1,7 @@
-//! What the fetches of one room remember: which events nobody had, how many questions were asked lately, and which servers
-//! do not answer.
+//! The memory of the fetches of one room: which events no server had, how many requests were sent recently, and which
+//! servers do not answer.
 //!
-//! Only in memory, bounded, and may be lost at any time. Must not ask anybody.
+//! Only in memory, limited, and may be lost at any time. Must not send requests.
 
 use std::{
     collections::HashMap,
@@ -11,43 +11,43 @@ use std::{
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use tokio::time::{Duration, Instant};
 
-/// Questions about one room to other servers in [`QUESTIONS_IN`].
+/// Requests about one room to other servers in [`REQUEST_WINDOW`].
 const MAX_REQUESTS: u32 = 120;
-/// Of them those for events that one server sent: so that it leaves some for the events of others.
-const MAX_QUESTIONS_FOR_ONE: u32 = 60;
-/// The time in which that many may be asked: as often as what waits is looked at again.
-const QUESTIONS_IN: Duration = Duration::from_secs(30);
-/// How long an event that nobody had isn't asked for again.
-const FORGET_AFTER: Duration = Duration::from_secs(5 * 60);
-/// Events that are remembered as not to be had. Above it, all are forgotten: it is a memory, not a promise.
-const MAX_REMEMBERED: usize = 10_000;
-/// Servers whose failures are remembered. Above it, all are forgotten.
+/// Of these, requests for events of one origin: this leaves some for the events of others.
+const MAX_REQUESTS_FOR_ONE: u32 = 60;
+/// The window of these limits: as long as the delay after which waiting events are retried.
+const REQUEST_WINDOW: Duration = Duration::from_secs(30);
+/// How long an event that no server had isn't requested again.
+const ABSENT_FOR: Duration = Duration::from_secs(5 * 60);
+/// Events that are recorded as unavailable. Above it, all are dropped: the record is only an optimisation.
+const MAX_ABSENT: usize = 10_000;
+/// Servers whose failures are recorded. Above it, all are dropped.
 const MAX_SERVERS: usize = 1_000;
-/// A server that did not answer twice in a row is not asked for this time; four times as long after each further failure.
+/// The pause of a server that failed to answer twice in a row; four times as long after each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// At most so long.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// See the module. Shared by the fetches of a room, which run side by side.
+/// See the module. Shared by the concurrent fetches of a room.
 #[derive(Debug, Default)]
 pub(super) struct SharedMemory(Mutex<Memory>);
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// Events that nobody had, and when that was seen.
+    /// Events that no server had, and when that was found.
     absent: HashMap<OwnedEventId, Instant>,
-    /// Times that others than the sender might have been asked: each time it is others' turn.
+    /// The number of fetches that could try other servers than the sender: each one tries different servers.
     attempt: usize,
     window: Option<Window>,
     silent: HashMap<OwnedServerName, Silence>,
 }
 
-/// The questions of the current [`QUESTIONS_IN`].
+/// The requests of the current [`REQUEST_WINDOW`].
 #[derive(Debug)]
 struct Window {
     since: Instant,
-    asked: u32,
-    asked_for: HashMap<OwnedServerName, u32>,
+    requests: u32,
+    requests_for: HashMap<OwnedServerName, u32>,
 }
 
 /// A server that did not answer.
@@ -60,29 +60,29 @@ struct Silence {
 
 impl SharedMemory {
     fn lock(&self) -> MutexGuard<'_, Memory> {
-        // Nothing under this lock can leave the maps half-changed.
+        // No code under this lock can leave the maps half-changed, so a poisoned lock is safe to use.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes events that nobody had.
+    /// Records events that no server had.
     pub(super) fn remember(&self, ids: impl IntoIterator<Item = OwnedEventId>) {
         let mut memory = self.lock();
         let now = Instant::now();
         for id in ids {
-            if memory.absent.len() >= MAX_REMEMBERED {
+            if memory.absent.len() >= MAX_ABSENT {
                 memory.absent.clear();
             }
             memory.absent.insert(id, now);
         }
     }
 
-    /// Whether nobody had an event a short while ago.
+    /// Whether no server had an event a short while ago.
     pub(super) fn is_absent(&self, id: &OwnedEventId) -> bool {
         let memory = self.lock();
-        memory.absent.get(id).is_some_and(|at| at.elapsed() < FORGET_AFTER)
+        memory.absent.get(id).is_some_and(|at| at.elapsed() < ABSENT_FOR)
     }
 
-    /// The number of this fetch: others are asked each time.
+    /// The number of this fetch: each one tries different servers.
     pub(super) fn next_attempt(&self) -> usize {
         let mut memory = self.lock();
         let attempt = memory.attempt;
@@ -90,8 +90,8 @@ impl SharedMemory {
         attempt
     }
 
-    /// Whether a server may be asked now for an event that `origin` sent; counts the question.
-    pub(super) fn may_ask(&self, server: &ServerName, origin: &ServerName) -> bool {
+    /// Whether a request for an event of `origin` may be sent to a server now; counts the request.
+    pub(super) fn may_request(&self, server: &ServerName, origin: &ServerName) -> bool {
         let mut memory = self.lock();
         let now = Instant::now();
         if memory.silent.get(server).is_some_and(|silence| now < silence.until) {
@@ -100,20 +100,20 @@ impl SharedMemory {
         let window = memory
             .window
             .take()
-            .filter(|window| now.duration_since(window.since) < QUESTIONS_IN);
+            .filter(|window| now.duration_since(window.since) < REQUEST_WINDOW);
         let window = memory.window.insert(window.unwrap_or_else(|| Window {
             since: now,
-            asked: 0,
-            asked_for: HashMap::new(),
+            requests: 0,
+            requests_for: HashMap::new(),
         }));
-        let asked_for = window.asked_for.entry(origin.to_owned()).or_default();
-        let may = window.asked < MAX_REQUESTS && *asked_for < MAX_QUESTIONS_FOR_ONE;
-        *asked_for = asked_for.saturating_add(u32::from(may));
-        window.asked = window.asked.saturating_add(u32::from(may));
+        let requests_for = window.requests_for.entry(origin.to_owned()).or_default();
+        let may = window.requests < MAX_REQUESTS && *requests_for < MAX_REQUESTS_FOR_ONE;
+        *requests_for = requests_for.saturating_add(u32::from(may));
+        window.requests = window.requests.saturating_add(u32::from(may));
         may
     }
 
-    /// Notes whether a server answered.
+    /// Records whether a server answered.
     pub(super) fn note_answer(&self, server: &ServerName, is_reached: bool) {
         let mut memory = self.lock();
         if is_reached {
@@ -133,7 +133,7 @@ impl SharedMemory {
         silence.next = (silence.next * 4).clamp(FIRST_PAUSE, LONGEST_PAUSE);
     }
 
-    /// Whether a server did not answer lately, so that its events are better fetched after those of others.
+    /// Whether a server failed to answer recently, so that its events are fetched after those of others.
     pub(super) fn is_silent(&self, server: &ServerName) -> bool {
         let memory = self.lock();
         let silence = memory.silent.get(server);
@@ -150,22 +150,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_events_of_one_server_leave_questions_for_those_of_others() {
+    async fn the_events_of_one_server_leave_requests_for_those_of_others() {
         let (memory, a, b) = (SharedMemory::default(), server("a"), server("b"));
-        let asked = |origin: &ServerName| (0..1_000).filter(|_| memory.may_ask(&a, origin)).count();
-        assert_eq!(asked(&a), 60);
-        assert_eq!(asked(&b), 60);
-        assert_eq!(asked(&server("c")), 0, "all together");
-        tokio::time::advance(QUESTIONS_IN).await;
-        assert_eq!(asked(&b), 60, "the next window");
+        let requests = |origin: &ServerName| (0..1_000).filter(|_| memory.may_request(&a, origin)).count();
+        assert_eq!(requests(&a), 60);
+        assert_eq!(requests(&b), 60);
+        assert_eq!(requests(&server("c")), 0, "all together");
+        tokio::time::advance(REQUEST_WINDOW).await;
+        assert_eq!(requests(&b), 60, "the next window");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_does_not_answer_is_asked_ever_more_rarely_until_it_answers() {
+    async fn requests_to_an_unresponsive_server_become_rarer_until_it_answers() {
         let (memory, a) = (SharedMemory::default(), server("a"));
         let mut pauses = Vec::new();
         for _ in 0..6 {
-            assert!(memory.may_ask(&a, &a));
+            assert!(memory.may_request(&a, &a));
             memory.note_answer(&a, false);
             let began = Instant::now();
             while memory.is_silent(&a) {
@@ -176,16 +176,16 @@ mod tests {
         assert_eq!(pauses, [0, 1, 4, 16, 60, 60]);
         memory.note_answer(&a, true);
         memory.note_answer(&a, false);
-        assert!(memory.may_ask(&a, &a));
+        assert!(memory.may_request(&a, &a));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_nobody_had_is_asked_for_again_after_a_while() {
+    async fn an_unavailable_event_is_requested_again_after_a_while() {
         let memory = SharedMemory::default();
         let id = ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap();
         memory.remember([id.clone()]);
         assert!(memory.is_absent(&id));
-        tokio::time::advance(FORGET_AFTER).await;
+        tokio::time::advance(ABSENT_FOR).await;
         assert!(!memory.is_absent(&id));
     }
 }

@@ -1,5 +1,5 @@
-//! A room as a fetcher sees it: what is committed. The room's worker may be further already; what is handed over is held
-//! against the room as it is then.
+//! The committed data of a room, for a fetcher. The room's worker may be ahead of it; fetched events are decided about
+//! with the worker's current data.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -8,7 +8,7 @@ use weft_dag::RoomVersion;
 
 use crate::{Reader, Unavailable, ingest::graph::Known};
 
-/// See the module. The ends and the servers are those at the time it was loaded; events are looked up each time.
+/// See the module. Extremities and servers are those of the time of loading; events are read each time.
 pub(super) struct Sight {
     reader: Reader,
     pub(super) room: OwnedRoomId,
@@ -18,7 +18,7 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    /// None where the room is not known here.
+    /// `None` if the room is not known here.
     pub(super) async fn load(reader: &Reader, room: &RoomId) -> Result<Option<Self>, Unavailable> {
         let Some(version) = reader.version(room).await? else {
             return Ok(None);
@@ -40,7 +40,7 @@ impl Sight {
         Ok(known.map(|stored| Known::new(Arc::clone(&stored.pdu), stored.flags)))
     }
 
-    /// Whether the state after an event is known: it is here in its place.
+    /// Whether the state after an event is known: the event is persisted.
     pub(super) async fn has_state_after(&self, id: &EventId) -> Result<bool, Unavailable> {
         Ok(self.reader.groups_of(&self.room, &id.to_owned()).await?.is_some())
     }

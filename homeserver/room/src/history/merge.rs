@@ -1,5 +1,5 @@
-//! The worker's half of a room's history: events from before this server's time take their places, and the text is worked
-//! out from all of them. Must not fetch anything.
+//! The worker's part of backfill: persists backfilled events, and has the text worked out from all events. Must not
+//! fetch anything.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl Worker {
         self.seal(commit);
         self.witness_if_due(commit).await;
         self.fresh(commit).await;
-        match Box::pin(self.take_history(events, commit)).await {
+        match Box::pin(self.persist_history(events, commit)).await {
             Ok(()) => commit.answer(reply, ()),
             Err(error) => {
                 commit.abandon();
@@ -38,7 +38,7 @@ impl Worker {
         }
     }
 
-    async fn take_history(&mut self, events: Vec<Verified>, commit: &mut PendingCommit) -> Result<(), Unavailable> {
+    async fn persist_history(&mut self, events: Vec<Verified>, commit: &mut PendingCommit) -> Result<(), Unavailable> {
         if self.open().await?.is_none() {
             return Ok(());
         }
@@ -63,18 +63,19 @@ impl Worker {
             match decide(&session, event, None, None).await {
                 Ok((authorized, before)) => session.persist_backfilled(authorized, before).await?,
                 Err(Undecided::Unavailable(error)) => return Err(error),
-                Err(problem) => tally.note("events of the past have no place", &format_args!("{id}: {problem}")),
+                Err(problem) => tally.note("backfilled events can't be persisted", &format_args!("{id}: {problem}")),
             }
         }
         Ok(())
     }
 }
 
-/// Places before our time. More than any room has events.
+/// The range of positions of backfilled events. Larger than the number of events of any room.
 const BACKFILL_POSITIONS_RANGE: i64 = 1 << 40;
 
 impl crate::Reader {
-    /// The last place before our time that is taken. A later portion is newer than an earlier one and comes after it.
+    /// The last position of a backfilled event that is used. A later portion is newer than an earlier one and comes
+    /// after it.
     pub(crate) async fn last_backfill_position(&self, room: &RoomId) -> Result<i64, Unavailable> {
         let query = TIMELINE.under(&(room,)).before(&(room, 0_i64)).reversed().limit(1);
         let last = self.store().scan(query).await?;

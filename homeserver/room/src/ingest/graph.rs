@@ -1,6 +1,7 @@
-//! What deciding about other servers' events needs of a room, and what comes out of it.
+//! What the decision about other servers' events needs of a room, and its result.
 //!
-//! The room's worker is the one that has all this; tests have it in memory. Must not know how a commit is written.
+//! The room's worker implements this; tests have an implementation in memory. Must not depend on how a commit is
+//! written.
 
 use std::sync::Arc;
 
@@ -14,11 +15,11 @@ use crate::Unavailable;
 /// An event that the room has.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    /// The event; knows whether it was rejected.
+    /// The event, with whether it was rejected.
     pub(crate) pdu: Arc<Pdu>,
-    /// Only known as part of a state or an auth chain: what it follows isn't here.
+    /// Only known as part of a state or an auth chain: its `prev_events` are not here.
     pub(crate) outlier: bool,
-    /// An update that came redacted, so that its text is not known.
+    /// An update that was received redacted, so that its content is not known.
     pub(crate) pruned: bool,
 }
 
@@ -33,38 +34,38 @@ impl Known {
     }
 }
 
-/// An event that was decided about, for the commit.
+/// A decided event, for the commit.
 #[derive(Debug, Clone)]
 pub(crate) struct Incoming {
-    /// The event with the verdict of the rules.
+    /// The event with the verdict of the authorisation rules.
     pub(crate) authorized: Authorized,
-    /// The state before it. For an outlier: of what it cites.
+    /// The state before it. For an outlier: the state of its auth events.
     pub(crate) before: StateMap,
-    /// Only part of a state or an auth chain: no place in the log, no end of the graph, no change of the current state.
+    /// Only part of a state or an auth chain: no stream ordering, no forward extremity, no change of the current state.
     pub(crate) outlier: bool,
-    /// We are the first to have it (a join through us): the room's other servers are to be told.
+    /// This server is the first to have it (a join through it): it must be sent to the room's other servers.
     pub(crate) relay: bool,
-    /// Rows of the staging table that are done with it.
+    /// Rows of the staging table that are deleted with it.
     pub(crate) staged: Vec<u64>,
 }
 
-/// One room. What was appended counts at once, also before it is committed.
+/// One room. An appended event has effect at once, also before its commit.
 #[async_trait]
 pub(crate) trait Graph: Send + Sync {
     /// The room.
     fn room_id(&self) -> &RoomId;
     /// Its version.
     fn version(&self) -> &RoomVersion;
-    /// The state of now.
+    /// The current state.
     fn current(&self) -> &StateView;
-    /// The accepted events that nothing follows.
+    /// The forward extremities.
     fn extremities(&self) -> Vec<OwnedEventId>;
     /// The chain index of its state events.
     fn cover(&self) -> &ChainCover;
     /// An event.
     async fn event(&self, id: &EventId) -> Result<Option<Known>, Unavailable>;
-    /// The state after an event; None where the event is unknown or an outlier.
+    /// The state after an event; `None` if the event is unknown or an outlier.
     async fn state_after(&self, id: &EventId) -> Result<Option<StateMap>, Unavailable>;
-    /// Takes a decided event in.
+    /// Appends a decided event.
     async fn append(&mut self, incoming: Incoming) -> Result<(), Unavailable>;
 }

@@ -531,7 +531,7 @@ impl<'a> MergeSession<'a> {
         after: &Stated,
         between: &[Arc<Pdu>],
     ) -> Result<Option<NewState>, Unavailable> {
-        let mut others = self.active.ends_after(pdu, between);
+        let mut others = self.active.extremities_after(pdu, between);
         others.remove(pdu.event_id());
         let mut forks = vec![after.clone()];
         for end in &others {

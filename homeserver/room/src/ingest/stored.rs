@@ -1,5 +1,5 @@
-//! All events of a room that are in their place, as the store has them. Loading the rows and reading the events are two steps:
-//! the second takes a while for a long room, and needs no store. Must not decide about events.
+//! All persisted events of a room, as in the store. Loading the rows and parsing the events are two steps: the second
+//! takes a while for a long room, and needs no store. Must not decide about events.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -1,8 +1,8 @@
-//! What events of other servers do to the text: admission against their own causal past, updates that were held back and
-//! count after all, equal claims.
+//! How events of other servers change the text: admission against their own causal past, updates that were soft-failed
+//! and become reachable later, conflicting claims.
 //!
-//! At the tip of the graph the past is all that was merged. At a fork it is the vector of the events that are
-//! followed. Must never run a CRDT engine.
+//! For an event that references all extremities, the past is everything merged. At a fork it is the merged vector of
+//! its `prev_events`. Must not run a CRDT engine.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -32,12 +32,12 @@ pub(super) struct Vectors {
     of: HashMap<OwnedEventId, (StateVector, u64)>,
 }
 
-/// What is known before an event.
-struct Before {
+/// The state vector before an event.
+struct VectorBefore {
     vector: StateVector,
-    /// The group that holds just that.
+    /// The group that holds exactly that vector.
     group: Option<u64>,
-    /// It is all that was merged.
+    /// It is the vector of everything merged.
     at_tip: bool,
 }
 
@@ -47,11 +47,11 @@ impl MergeSession<'_> {
         self.active.document.is_some()
     }
 
-    /// Lets an accepted event do to the text what it may, after those that count because it follows them, and notes
-    /// what is known after each.
+    /// Applies an accepted event to the text, after those events that become reachable with it, and records the vector
+    /// after each.
     ///
-    /// What is held back, and what is rejected, is looked at only here: the text follows from the accepted events and
-    /// their ancestors alone, so that it is the same on every server, whatever each of them held back.
+    /// Soft-failed and rejected events take part only here: the text follows from the accepted events and their
+    /// ancestors alone, so that it is the same on every server, whatever each of them soft-failed.
     pub(super) async fn take_text(
         &mut self,
         brought: &[PersistedEvent],
@@ -66,24 +66,24 @@ impl MergeSession<'_> {
         Ok(())
     }
 
-    /// One event that counts.
+    /// One reachable event.
     async fn take_update(&mut self, pdu: &Arc<Pdu>) -> Result<(), Unavailable> {
         let before = self.known_before(pdu).await?;
-        let carries = pdu.kind() == event_types::UPDATE && pdu.state_key().is_none() && !pdu.rejected();
-        let judgement = if carries {
+        let is_update = pdu.kind() == event_types::UPDATE && pdu.state_key().is_none() && !pdu.rejected();
+        let judgement = if is_update {
             self.judge(pdu, &before.vector)
         } else {
             Judgement::NothingNew
         };
         let after = match judgement {
             Judgement::Admitted { update, ranges } if self.merge(pdu, &update, &ranges)? => {
-                let extremities = ranges.iter().map(|(client, (_, to))| (*client, *to));
-                raised(before, extremities)
+                let clocks = ranges.iter().map(|(client, (_, to))| (*client, *to));
+                raised(before, clocks)
             }
             Judgement::Admitted { .. } | Judgement::NothingNew => before,
             Judgement::Inadmissible { reason } => {
                 self.tally.note(
-                    "updates stay out of the text",
+                    "updates that are not part of the text",
                     &format_args!("{} of {}: {reason}", pdu.event_id(), pdu.sender()),
                 );
                 before
@@ -115,7 +115,8 @@ impl MergeSession<'_> {
         }
     }
 
-    /// Merges an admitted update, unless another event's claim to the same blocks may stand instead. True where it is merged.
+    /// Merges an admitted update, unless another event's claim to the same blocks may stand instead. True if it was
+    /// merged.
     fn merge(
         &mut self,
         pdu: &Pdu,
@@ -127,7 +128,7 @@ impl MergeSession<'_> {
         };
         let merged = document.past().vector;
         if ranges.iter().any(|(client, (from, _))| merged.get(*client) > *from) {
-            self.note_equal_claim(pdu);
+            self.note_conflicting_claim(pdu);
             return Ok(false);
         }
         let new = document.merge(
@@ -148,22 +149,22 @@ impl MergeSession<'_> {
         Ok(true)
     }
 
-    /// Other blocks under ids that are taken: somebody lied. Which of them stand follows from all events together, so
-    /// the text is worked out again beside the worker ([`crate::dispute`]): at once, or where that was done a moment ago,
-    /// after a while. Until then, and while this server hasn't all events, the one that came first stands.
-    fn note_equal_claim(&mut self, pdu: &Pdu) {
-        // While events are missing nothing can be worked out, and once they have come everything is.
+    /// Other blocks under claimed clocks: some server is malicious. All events together decide which claim stands, so
+    /// the text is worked out again in a separate task ([`crate::dispute`]): at once, or after a pause if that was done
+    /// recently. Until then, and while this server misses events, the first claim that arrived stands.
+    fn note_conflicting_claim(&mut self, pdu: &Pdu) {
+        // While events are missing the text can't be worked out; when they have arrived it is worked out as a whole.
         if self.active.missing.as_ref().is_some_and(|missing| !missing.is_empty()) {
             return;
         }
         self.active.note_claim(&mut self.commit.batch);
         self.tally.note(
-            "events claim clocks that are taken",
+            "events claim clocks that are already claimed",
             &format_args!("{} of {}", pdu.event_id(), pdu.sender()),
         );
     }
 
-    /// All events that are in their place, those of this turn included.
+    /// All persisted events, including those of this turn.
     pub(super) async fn persisted_events(&self) -> Result<HashMap<OwnedEventId, PersistedEvent>, Unavailable> {
         let rows = StoredRows::load(self.reader, &self.active.id).await?;
         let mut events = rows.read(&self.active.version)?;
@@ -181,8 +182,8 @@ impl MergeSession<'_> {
         Ok(events)
     }
 
-    /// Works the text out from all events that are in their place. False where not all that they follow since the room's
-    /// beginning is here, so that it can't be done.
+    /// Works the text out from all persisted events. False if some ancestors of them are missing, so that it can't be
+    /// done.
     pub(crate) async fn rebuild_text(&mut self) -> Result<bool, Unavailable> {
         let began = Instant::now();
         let events = self.persisted_events().await?;
@@ -191,15 +192,15 @@ impl MergeSession<'_> {
         }
         if self.has_text() {
             let rebuilt = rebuild(events.into_values().collect(), Some(self.ours));
-            // What is worked out beside the worker is of fewer events.
+            // A run in the separate task has fewer events than this one.
             self.active.under_way = None;
             self.replace_text(rebuilt, began, &[]).await?;
         }
         Ok(true)
     }
 
-    /// Puts a text that was worked out since `began` in the place of the one that is there, and lets events do to it what
-    /// they may that came to count `meanwhile`.
+    /// Replaces the text by one that was worked out since `began`, and applies the events that were accepted
+    /// `meanwhile`.
     pub(crate) async fn replace_text(
         &mut self,
         rebuilt: Rebuilt,
@@ -218,14 +219,14 @@ impl MergeSession<'_> {
         let before = document.whole();
         let groups = document.replace(&mut self.commit.batch, &self.active.id, rebuilt)?;
         self.vectors.of.extend(groups);
-        // Live clients have these, or load the document anew.
-        let remote_state = self.commit.edits.len();
+        // Live clients have these, or load the document again.
+        let edits = self.commit.edits.len();
         for pdu in meanwhile {
             if !self.vectors.of.contains_key(pdu.event_id()) {
                 self.take_update(pdu).await?;
             }
         }
-        self.commit.edits.truncate(remote_state);
+        self.commit.edits.truncate(edits);
         if self
             .active
             .document
@@ -237,20 +238,20 @@ impl MergeSession<'_> {
         Ok(())
     }
 
-    // --- What is known where -------------------------------------------------------------------------------------
+    // --- State vectors of events ---------------------------------------------------------------------------------
 
-    async fn known_before(&self, pdu: &Pdu) -> Result<Before, Unavailable> {
-        let follows_all = self
+    async fn known_before(&self, pdu: &Pdu) -> Result<VectorBefore, Unavailable> {
+        let references_all = self
             .active
             .extremities
             .iter()
             .all(|end| pdu.prev_events().contains(&end.id));
-        let only_ends = pdu.prev_events().iter().all(|id| self.active.is_extremity(id));
+        let only_extremities = pdu.prev_events().iter().all(|id| self.active.is_extremity(id));
         if let Some(document) = &self.active.document
-            && follows_all
-            && only_ends
+            && references_all
+            && only_extremities
         {
-            return Ok(Before {
+            return Ok(VectorBefore {
                 vector: document.past().vector.clone(),
                 group: None,
                 at_tip: true,
@@ -265,7 +266,7 @@ impl MergeSession<'_> {
             }
         }
         let group = group.filter(|_| pdu.prev_events().len() == 1);
-        Ok(Before {
+        Ok(VectorBefore {
             vector,
             group,
             at_tip: false,
@@ -283,8 +284,8 @@ impl MergeSession<'_> {
         Ok(Some((vector, group)))
     }
 
-    /// Notes what is known after an event.
-    fn note(&mut self, event: &EventId, after: Before) {
+    /// Records the vector after an event.
+    fn note(&mut self, event: &EventId, after: VectorBefore) {
         let Some(document) = self.active.document.as_mut() else {
             return;
         };
@@ -305,13 +306,13 @@ impl MergeSession<'_> {
     }
 }
 
-/// What is known after an event that brought blocks up to these ends.
-fn raised(before: Before, extremities: impl Iterator<Item = (ClientId, u32)>) -> Before {
-    let Before { mut vector, at_tip, .. } = before;
-    for (client, end) in extremities {
+/// The vector after an event with blocks up to these clocks.
+fn raised(before: VectorBefore, clocks: impl Iterator<Item = (ClientId, u32)>) -> VectorBefore {
+    let VectorBefore { mut vector, at_tip, .. } = before;
+    for (client, end) in clocks {
         vector.raise(client, end);
     }
-    Before {
+    VectorBefore {
         vector,
         group: None,
         at_tip,

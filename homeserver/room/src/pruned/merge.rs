@@ -1,4 +1,5 @@
-//! The worker's half of updates that came redacted: whole events take the places of their copies. Must not fetch anything.
+//! The worker's part of fetching pruned updates: complete events replace their redacted copies. Must not fetch
+//! anything.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ impl Worker {
     ) {
         self.seal(commit);
         self.fresh(commit).await;
-        match Box::pin(self.take_whole(events, commit)).await {
+        match Box::pin(self.restore_complete(events, commit)).await {
             Ok(()) => commit.answer(reply, ()),
             Err(error) => {
                 commit.abandon();
@@ -27,13 +28,13 @@ impl Worker {
         }
     }
 
-    async fn take_whole(&mut self, events: Vec<Verified>, commit: &mut PendingCommit) -> Result<(), Unavailable> {
+    async fn restore_complete(&mut self, events: Vec<Verified>, commit: &mut PendingCommit) -> Result<(), Unavailable> {
         if self.open().await?.is_none() {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
         if events.is_empty() {
-            // All earlier turns are committed, and this one has noted nothing.
+            // All earlier turns are committed, and this one has recorded no pruned update.
             let left = shared.store.scan(PRUNED_UPDATES.under(&(&self.room,)).limit(1)).await?;
             if left.is_empty() {
                 commit.batch.delete(&PRUNED_ROOMS, &(&self.room,));
