@@ -356,7 +356,7 @@ async fn edits_concurrent_with_a_demotion_are_merged_on_all_servers() {
     let stored = a.reader().stored_event(&room, &edit[0]).await.unwrap().unwrap();
     assert!(!stored.is_visible() && !stored.pdu.rejected());
     // A server that received the demotion first soft-fails the edit; it becomes reachable through an accepted event
-    // that references it. Bob may not send one, so his server's reconciliation does.
+    // that references it. Bob may not send one, so the reconciliation of server b does it.
     net.quiet(&room).await;
     net.assert_same(&room).await;
     assert_eq!(net.text("a.example", &room).await, "bob was here ");

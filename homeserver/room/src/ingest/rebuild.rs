@@ -160,8 +160,8 @@ fn node(event: &PersistedEvent, places: &HashMap<&EventId, usize>) -> Node {
     } else {
         Part::Statement
     };
-    let has_say = part == Part::Statement && pdu.state_key().is_none();
-    let names = if has_say && witness::is_kept_whole(pdu.kind()) {
+    let is_message_event = part == Part::Statement && pdu.state_key().is_none();
+    let names = if is_message_event && witness::is_kept_whole(pdu.kind()) {
         pdu.content_as()
             .map(|content| witness::stands(pdu.kind(), &content))
             .unwrap_or_default()
@@ -178,7 +178,7 @@ fn node(event: &PersistedEvent, places: &HashMap<&EventId, usize>) -> Node {
         server: pdu.sender().server_name().to_owned(),
         part,
         names,
-        claim: (has_say && pdu.kind() == event_types::UPDATE)
+        claim: (is_message_event && pdu.kind() == event_types::UPDATE)
             .then(|| claim(pdu))
             .flatten(),
     }

@@ -28,11 +28,11 @@ pub(crate) struct Graph {
 /// A server that sent at least one event.
 #[derive(Debug, Default)]
 struct Server {
-    words: Vec<usize>,
+    statements: Vec<usize>,
     memberships: Vec<usize>,
     /// See [`Graph::counts`].
     branches: usize,
-    /// For each word of this server, the number of words that continue it.
+    /// For each statement of this server, the number of statements that continue it.
     continued: HashMap<usize, usize>,
 }
 
@@ -113,7 +113,7 @@ impl Graph {
         (chain, u32::try_from(events.len()).unwrap_or(u32::MAX))
     }
 
-    /// Counts the words of its own server that a new word continues.
+    /// Counts the statements of its own server that a new statement continues.
     fn count_branches(&mut self, server: usize, past: &Positions) {
         let Some(own) = self
             .servers
@@ -122,15 +122,23 @@ impl Graph {
         else {
             return;
         };
-        let newest: Vec<usize> = own.words.iter().filter_map(|chain| self.newest(*chain, past)).collect();
-        let is_between = |word: usize| newest.iter().any(|other| self.precedes(word, *other));
-        let continued: Vec<usize> = newest.iter().copied().filter(|word| !is_between(*word)).collect();
+        let newest: Vec<usize> = own
+            .statements
+            .iter()
+            .filter_map(|chain| self.newest(*chain, past))
+            .collect();
+        let is_between = |statement: usize| newest.iter().any(|other| self.precedes(statement, *other));
+        let continued: Vec<usize> = newest
+            .iter()
+            .copied()
+            .filter(|statement| !is_between(*statement))
+            .collect();
         let Some(own) = self.servers.get_mut(server) else {
             return;
         };
         own.branches += usize::from(continued.is_empty());
-        for word in continued {
-            let times = own.continued.entry(word).or_insert(0);
+        for statement in continued {
+            let times = own.continued.entry(statement).or_insert(0);
             own.branches += usize::from(*times > 0);
             *times += 1;
         }
@@ -180,7 +188,7 @@ impl Graph {
             .is_some_and(|server| server.branches <= MAX_SERVER_BRANCHES)
     }
 
-    /// The chains of words of all servers that count, with their servers.
+    /// The chains of statements of all servers that count, with their servers.
     pub(super) fn counted_chains(&self) -> Vec<(usize, usize)> {
         let servers = self
             .servers
@@ -188,7 +196,7 @@ impl Graph {
             .enumerate()
             .filter(|(number, _)| self.counts(*number));
         servers
-            .flat_map(|(number, server)| server.words.iter().map(move |chain| (number, *chain)))
+            .flat_map(|(number, server)| server.statements.iter().map(move |chain| (number, *chain)))
             .collect()
     }
 
@@ -211,19 +219,23 @@ impl Graph {
             return false;
         };
         // The first event of a chain is in every past that contains an event of the chain.
-        let mut chains = server.words.iter().chain(&server.memberships);
+        let mut chains = server.statements.iter().chain(&server.memberships);
         chains.any(|chain| one.get(*chain) > 0 && other.get(*chain) > 0)
     }
 }
 
 impl Server {
-    fn chains(&self, of_words: bool) -> &[usize] {
-        if of_words { &self.words } else { &self.memberships }
+    fn chains(&self, of_statements: bool) -> &[usize] {
+        if of_statements {
+            &self.statements
+        } else {
+            &self.memberships
+        }
     }
 
-    fn chains_mut(&mut self, of_words: bool) -> &mut Vec<usize> {
-        if of_words {
-            &mut self.words
+    fn chains_mut(&mut self, of_statements: bool) -> &mut Vec<usize> {
+        if of_statements {
+            &mut self.statements
         } else {
             &mut self.memberships
         }

@@ -15,9 +15,9 @@ use super::{Part, graph::Graph};
 /// See the module.
 pub(super) struct Precedence<'a> {
     graph: &'a Graph,
-    /// The chains of words of servers that count, with their servers.
+    /// The chains of statements of servers that count, with their servers.
     chains: Vec<(usize, usize)>,
-    /// By event and counted chain, the last word on the chain that names the event and follows it.
+    /// By event and counted chain, the last statement on the chain that names the event and is a descendant of it.
     named: HashMap<usize, BTreeMap<usize, usize>>,
     /// By claim, for each counted chain: how many of its events are neither the claim nor its descendants.
     firsts: RefCell<HashMap<usize, Rc<[usize]>>>,
@@ -132,12 +132,12 @@ impl<'a> Precedence<'a> {
         answers
     }
 
-    /// The servers of words that follow both claims and name one of them.
+    /// The servers of statements that are descendants of both claims and name one of them.
     fn naming(&self, named: usize, other: usize) -> impl Iterator<Item = usize> {
-        let words = self.named.get(&named).into_iter().flat_map(BTreeMap::values);
-        words
-            .filter(move |word| self.graph.precedes(other, **word))
-            .map(|word| self.graph.server_of(*word))
+        let statements = self.named.get(&named).into_iter().flat_map(BTreeMap::values);
+        statements
+            .filter(move |statement| self.graph.precedes(other, **statement))
+            .map(|statement| self.graph.server_of(*statement))
     }
 
     fn firsts(&self, claim: usize) -> Rc<[usize]> {

@@ -201,28 +201,28 @@ impl<'a> Literal<'a> {
         at == one || self.precedes(one, at)
     }
 
-    fn words(&self) -> impl Iterator<Item = usize> {
+    fn statements(&self) -> impl Iterator<Item = usize> {
         let counts =
             |at: &usize| self.nodes[*at].part == Part::Statement && self.branches(&self.nodes[*at].server) <= 8;
         (0..self.nodes.len()).filter(counts)
     }
 
     fn branches(&self, server: &ServerName) -> usize {
-        let words: Vec<usize> = (0..self.nodes.len())
+        let statements: Vec<usize> = (0..self.nodes.len())
             .filter(|at| self.nodes[*at].server == server && self.nodes[*at].part == Part::Statement)
             .collect();
-        let continues = |word: usize, other: usize| {
-            self.precedes(other, word)
-                && !words
+        let continues = |statement: usize, other: usize| {
+            self.precedes(other, statement)
+                && !statements
                     .iter()
-                    .any(|between| self.precedes(other, *between) && self.precedes(*between, word))
+                    .any(|between| self.precedes(other, *between) && self.precedes(*between, statement))
         };
-        let firsts = words
+        let firsts = statements
             .iter()
-            .filter(|word| !words.iter().any(|other| continues(**word, *other)))
+            .filter(|statement| !statements.iter().any(|other| continues(**statement, *other)))
             .count();
-        let more = words.iter().map(|word| {
-            let times = words.iter().filter(|other| continues(**other, *word)).count();
+        let more = statements.iter().map(|statement| {
+            let times = statements.iter().filter(|other| continues(**other, *statement)).count();
             times.saturating_sub(1)
         });
         firsts + more.sum::<usize>()
@@ -230,13 +230,15 @@ impl<'a> Literal<'a> {
 
     /// S(x, y).
     fn side(&self, one: usize, other: usize) -> BTreeSet<&ServerName> {
-        let alone = |word: &usize| self.is_or_follows(*word, one) && !self.is_or_follows(*word, other);
-        let by_name = |word: &usize| {
-            let names = self.nodes[*word].names.contains(&self.nodes[one].id);
-            names && self.precedes(one, *word) && self.precedes(other, *word)
+        let alone = |statement: &usize| self.is_or_follows(*statement, one) && !self.is_or_follows(*statement, other);
+        let by_name = |statement: &usize| {
+            let names = self.nodes[*statement].names.contains(&self.nodes[one].id);
+            names && self.precedes(one, *statement) && self.precedes(other, *statement)
         };
-        let words = self.words().filter(|word| alone(word) || by_name(word));
-        words.map(|word| &*self.nodes[word].server).collect()
+        let statements = self
+            .statements()
+            .filter(|statement| alone(statement) || by_name(statement));
+        statements.map(|statement| &*self.nodes[statement].server).collect()
     }
 
     fn beats(&self, one: usize, other: usize) -> bool {
