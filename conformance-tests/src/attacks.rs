@@ -1,8 +1,8 @@
-//! Attacks on one server, over plain HTTP on loopback: what strangers and accounts try to make it keep. Each opens what it
-//! can, says how much that was, and holds it until it is told to stop.
+//! Attacks on one server, over plain HTTP on loopback, by unauthenticated clients and by accounts. Each attack makes the server
+//! hold as many resources as possible, reports the numbers, and holds the resources until it is stopped.
 //!
-//! Drivers only: whether the server withstands is judged by who runs them (`tests/attacks.rs`, and longer runs). An attack
-//! must not depend on what else is done to the server, so that several can run at one time.
+//! Drivers only: the caller decides whether the server passes (`tests/attacks.rs`, and longer runs). An attack must not depend
+//! on other load on the server, so that several can run at one time.
 
 pub mod accounts;
 pub mod answers;
@@ -26,18 +26,18 @@ use tokio::{
     time::timeout,
 };
 
-/// Who is attacked, and from where.
+/// The server under attack, and the attacker's address and account.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// A listener without TLS that serves everything.
+    /// A listener without TLS that serves all APIs.
     pub address: SocketAddr,
-    /// The attacker's own address: one of loopback, other than that of the innocent.
+    /// The attacker's address: a loopback address that the regular users do not have.
     pub from: IpAddr,
-    /// Somebody who is signed in, for attacks by an account.
+    /// A user with an access token, for attacks by an account.
     pub account: Option<Account>,
 }
 
-/// An account that attacks.
+/// The account of an attacker.
 #[derive(Debug, Clone)]
 pub struct Account {
     /// Its Matrix user id.
@@ -46,31 +46,31 @@ pub struct Account {
     pub token: String,
     /// Its password.
     pub password: String,
-    /// A large document that it may read.
+    /// A large document that the account may read.
     pub document: String,
 }
 
-/// An address of loopback that nobody else uses.
+/// A loopback address that no other client uses.
 #[must_use]
 pub fn foreign_address() -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 66, 0, 1))
 }
 
-/// How an attack goes on: it is told when to stop, and tells when it holds all that it will hold.
+/// The attack's side of the control channel: receives the stop signal, and reports that all resources are held.
 #[derive(Debug, Clone)]
 pub struct Course {
     stop: watch::Receiver<bool>,
     held: watch::Sender<bool>,
 }
 
-/// The other side of a [`Course`].
+/// The caller's side of a [`Course`].
 #[derive(Debug)]
 pub struct Control {
     stop: watch::Sender<bool>,
     held: watch::Receiver<bool>,
 }
 
-/// The two sides.
+/// A connected pair.
 #[must_use]
 pub fn course() -> (Course, Control) {
     let (stop, stopped) = watch::channel(false);
@@ -83,85 +83,86 @@ pub fn course() -> (Course, Control) {
 }
 
 impl Course {
-    /// Whether it was told to stop.
+    /// Whether the stop signal was sent.
     #[must_use]
     pub fn is_over(&self) -> bool {
         *self.stop.borrow()
     }
 
-    /// Tells that the attack is under way; one that repeats goes on.
+    /// Reports that the attack is in progress, and does not wait.
     pub fn holds(&self) {
         self.held.send_replace(true);
     }
 
-    /// All that could be opened is open: holds it until the end.
+    /// Reports that everything is open, and waits for the stop signal.
     pub async fn hold(&mut self) {
         self.held.send_replace(true);
-        // An error means that nobody is left to stop it.
+        // An error means that the `Control` was dropped.
         let _ = self.stop.wait_for(|stop| *stop).await;
     }
 }
 
 impl Control {
-    /// Until the attack holds what it can.
+    /// Waits until the attack reports that its resources are held.
     pub async fn held(&mut self) {
         // An error means that the attack has ended.
         let _ = self.held.wait_for(|held| *held).await;
     }
 
-    /// Whether it does.
+    /// Whether the attack has reported that.
     #[must_use]
     pub fn is_held(&self) -> bool {
         *self.held.borrow()
     }
 
-    /// Ends the attack.
+    /// Sends the stop signal.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
 }
 
-/// What an attack came to.
+/// The result of an attack.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Connections or streams that were tried.
+    /// Attempted connections, streams or requests.
     pub tried: usize,
-    /// Bytes that the server's side took.
+    /// Bytes that the server accepted.
     pub sent: u64,
-    /// Of those that were tried, those that the server had closed in the end.
+    /// Attempts that the server refused, or whose connection it had closed at the end.
     pub closed: usize,
 }
 
 /// An attack.
 pub trait Attack: Send + Sync {
-    /// Its name, with its number in `ADVERSARIAL.md`.
+    /// The name, with the number in `ADVERSARIAL.md`.
     fn name(&self) -> &'static str;
 
-    /// Whether a server that withstands refuses every try, so that [`Figures::closed`] is [`Figures::tried`].
+    /// Whether a correct server refuses every attempt, so that [`Figures::closed`] equals [`Figures::tried`].
     fn is_always_refused(&self) -> bool {
         false
     }
 
-    /// Attacks until the course ends.
+    /// Attacks until the stop signal.
     fn run<'a>(&'a self, target: &'a Target, course: Course) -> BoxFuture<'a, Result<Figures>>;
 }
 
-/// A connection from the attacker's address.
+/// Opens a connection from the attacker's address.
 ///
 /// # Errors
 /// When it is refused.
 pub async fn connect(target: &Target) -> Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    // The smallest windows, so that what the server writes stays with the server.
+    // The smallest window, so that the bytes that the server writes stay in the server's memory.
     socket.set_recv_buffer_size(4096)?;
     socket.bind(SocketAddr::new(target.from, 0))?;
     Ok(socket.connect(target.address).await?)
 }
 
-/// After this long without a byte taken the server takes no more.
-const TAKES_NOTHING: Duration = Duration::from_secs(1);
+/// After this time without an accepted byte, the server is considered to have stopped reading.
+const WRITE_STALL: Duration = Duration::from_secs(1);
 
-/// Opens so many connections at once, writes to each what `bytes` says, holds them, and counts what was closed.
+/// Opens `count` connections at once, writes the parts that `bytes` returns to each, holds them, and counts those that the server
+/// closed.
 async fn hold_connections<'a>(
     target: &'a Target,
     mut course: Course,
@@ -180,9 +181,9 @@ async fn hold_connections<'a>(
         }
     };
     let mut connections = Vec::new();
-    // In waves, so that the queue of the listener isn't what is attacked.
-    for wave in (0..count).collect::<Vec<_>>().chunks(64) {
-        connections.extend(join_all(wave.iter().map(|number| open(*number))).await);
+    // In batches, so that the listener's backlog is not what is tested.
+    for batch in (0..count).collect::<Vec<_>>().chunks(64) {
+        connections.extend(join_all(batch.iter().map(|number| open(*number))).await);
     }
     course.hold().await;
     let mut figures = Figures {
@@ -202,11 +203,11 @@ async fn hold_connections<'a>(
     Ok(figures)
 }
 
-/// Writes until all is written, or the other side takes nothing more; gives how many bytes it took.
+/// Writes until everything is written or the peer stops reading; returns the number of bytes that the peer accepted.
 pub async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> u64 {
     let mut sent = 0;
     for part in bytes.chunks(64 * 1024) {
-        match timeout(TAKES_NOTHING, stream.write_all(part)).await {
+        match timeout(WRITE_STALL, stream.write_all(part)).await {
             Ok(Ok(())) => sent += part.len() as u64,
             _ => break,
         }
@@ -214,7 +215,7 @@ pub async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> u64 
     sent
 }
 
-/// Whether the other side has closed; what it wrote before is thrown away.
+/// Whether the peer has closed the connection; bytes that it sent before are discarded.
 pub async fn is_closed(stream: &mut (impl AsyncRead + Unpin)) -> bool {
     let mut buffer = vec![0; 64 * 1024];
     loop {

@@ -1,6 +1,6 @@
-//! A real server process: configured, started, asked whether it answers, stopped, killed, started again.
+//! A real server process: configures, starts, probes, stops, kills and restarts it.
 //!
-//! The data survives in its folder, so a killed server comes back with what was on its disk.
+//! The data directory survives, so a killed server restarts with what was on disk.
 
 use std::{
     fs::{self, File},
@@ -18,15 +18,15 @@ use crate::{
     namespaces::{self, Namespace},
 };
 
-/// Shared secret by which the tests register users.
+/// The shared secret with which the tests register users.
 pub const SHARED_SECRET: &str = "conformance-tests-only";
 
-/// How long a server may take until it answers. A loaded machine with two cores is slow, not broken.
+/// Maximum time until a server responds, or stops. Generous, because a loaded machine with two cores is slow.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub struct Server {
-    /// The Matrix server name, `127.0.0.1:PORT`; the port is that of the link, where there is one in front.
+    /// The Matrix server name, `127.0.0.1:PORT`. The port is that of the link, if the server has one.
     pub name: String,
     /// `https://127.0.0.1:PORT`, never through a link.
     pub url: String,
@@ -35,30 +35,30 @@ pub struct Server {
     process: Option<Child>,
     starts: usize,
     namespace: Option<String>,
-    /// Of the environment of the process, at each start.
+    /// Environment variables of the process at each start.
     variables: Variables,
 }
 
-/// Names and values of an environment.
+/// Names and values of environment variables.
 pub type Variables = &'static [(&'static str, &'static str)];
 
-/// Lets glibc give freed blocks of half a megabyte and more back to the system, always: by itself it keeps them once it has
-/// seen some. For tests that hold what a server holds against a limit, where that is not a limit of the allocator.
+/// Makes glibc always return freed blocks of half a megabyte and more to the system. By default it raises that threshold with
+/// each large block that is freed. For tests that compare the memory of a server with a limit, without the allocator's part.
 pub const GIVES_MEMORY_BACK: Variables = &[("MALLOC_MMAP_THRESHOLD_", "524288")];
 
-/// Where a server listens and is found.
-struct Place {
-    /// Its Matrix server name.
+/// The addresses of a server.
+struct Endpoint {
+    /// The Matrix server name.
     name: String,
-    /// Where it listens.
+    /// The address of the listener.
     listen: String,
-    /// The port of this machine's loopback on which its users find it.
+    /// The loopback port of this machine to which its users connect.
     port: u16,
     namespace: Option<Namespace>,
     variables: Variables,
 }
 
-impl Place {
+impl Endpoint {
     fn on_loopback(port: u16, public_port: u16) -> Self {
         Self {
             name: format!("127.0.0.1:{public_port}"),
@@ -70,30 +70,30 @@ impl Place {
     }
 }
 
-/// The binary to test: `WEFT_BIN`, or the one that was built beside this program or the tests.
+/// The binary to test: `WEFT_BIN`, or the one in the build directory of this program or test.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("WEFT_BIN") {
         return Ok(path.into());
     }
     let this = std::env::current_exe()?;
-    // Programs are in the folder of a profile, tests in one below it.
+    // Programs are in the directory of a profile, tests in a subdirectory of it.
     let folders = this.ancestors().skip(1).take(2);
-    let mut beside = folders.map(|folder| folder.join("weft"));
-    beside.find(|path| path.exists()).with_context(|| {
+    let mut candidates = folders.map(|folder| folder.join("weft"));
+    candidates.find(|path| path.exists()).with_context(|| {
         format!(
-            "no weft beside {}: build it with `cargo build --workspace`",
+            "No `weft` binary in the build directory of {}. Build it with `cargo build --workspace`.",
             this.display()
         )
     })
 }
 
-/// A port that is free at this moment.
+/// A currently unused port.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
@@ -103,20 +103,20 @@ fn open_to_all() -> String {
 }
 
 impl Server {
-    /// Configures a server in `folder/label` and starts it. `extra` is appended to its configuration; with
-    /// `[registration]` in it, it says who may register, else anybody may.
+    /// Configures a server in `folder/label` and starts it. `extra` is appended to its configuration. Registration is open
+    /// unless `extra` has a section `[registration]`.
     ///
     /// # Errors
-    /// When it can't be started or does not answer.
+    /// If it can't be started or does not respond.
     pub async fn start(authority: &Authority, folder: &Path, label: &str, extra: &str) -> Result<Self> {
         let port = free_port()?;
-        Self::configure(authority, folder, label, extra, Place::on_loopback(port, port)).await
+        Self::configure(authority, folder, label, extra, Endpoint::on_loopback(port, port)).await
     }
 
-    /// The same with variables of the environment, at each of its starts.
+    /// The same, with environment variables at each start.
     ///
     /// # Errors
-    /// When it can't be started or does not answer.
+    /// If it can't be started or does not respond.
     pub async fn start_with(
         authority: &Authority,
         folder: &Path,
@@ -125,17 +125,17 @@ impl Server {
         variables: Variables,
     ) -> Result<Self> {
         let port = free_port()?;
-        let place = Place {
+        let endpoint = Endpoint {
             variables,
-            ..Place::on_loopback(port, port)
+            ..Endpoint::on_loopback(port, port)
         };
-        Self::configure(authority, folder, label, extra, place).await
+        Self::configure(authority, folder, label, extra, endpoint).await
     }
 
-    /// The same, with a link in front of it: other servers reach it through that, its own users don't.
+    /// The same, behind a link: other servers connect through the link, its own users directly.
     ///
     /// # Errors
-    /// When it can't be started or does not answer.
+    /// If it can't be started or does not respond.
     pub async fn start_behind(
         authority: &Authority,
         folder: &Path,
@@ -145,13 +145,13 @@ impl Server {
     ) -> Result<Self> {
         let port = free_port()?;
         link.lead_to(port);
-        Self::configure(authority, folder, label, extra, Place::on_loopback(port, link.port())).await
+        Self::configure(authority, folder, label, extra, Endpoint::on_loopback(port, link.port())).await
     }
 
-    /// The same in a network namespace: other servers reach it through the switch, its own users by its door.
+    /// The same, in a network namespace: other servers connect through the switch, its own users through `namespace.door`.
     ///
     /// # Errors
-    /// When it can't be started or does not answer.
+    /// If it can't be started or does not respond.
     pub async fn start_in(
         authority: &Authority,
         folder: &Path,
@@ -159,20 +159,20 @@ impl Server {
         extra: &str,
         namespace: &Namespace,
     ) -> Result<Self> {
-        let place = Place {
+        let endpoint = Endpoint {
             name: format!("{}:{}", namespace.address, namespaces::PORT),
             listen: format!("0.0.0.0:{}", namespaces::PORT),
             port: namespace.door,
             namespace: Some(namespace.clone()),
             variables: &[],
         };
-        Self::configure(authority, folder, label, extra, place).await
+        Self::configure(authority, folder, label, extra, endpoint).await
     }
 
-    async fn configure(authority: &Authority, folder: &Path, label: &str, extra: &str, place: Place) -> Result<Self> {
+    async fn configure(authority: &Authority, folder: &Path, label: &str, extra: &str, endpoint: Endpoint) -> Result<Self> {
         let folder = folder.join(label);
         fs::create_dir_all(&folder)?;
-        let address = place.namespace.as_ref().map(|namespace| namespace.address.as_str());
+        let address = endpoint.namespace.as_ref().map(|namespace| namespace.address.as_str());
         let (certificate, key) = authority.issue_also_for(label, address)?;
         let config = format!(
             r#"server_name = "{name}"
@@ -187,10 +187,10 @@ allow_addresses = ["127.0.0.0/8", "10.77.0.0/24"]
 [limits]
 rate_limit = false
 {connections}{extra}"#,
-            name = place.name,
-            listen = place.listen,
+            name = endpoint.name,
+            listen = endpoint.listen,
             data = folder.join("data").display(),
-            // Everybody in a test comes from one address.
+            // All clients of a test have one address.
             connections = if extra.contains("connections_per_network") {
                 ""
             } else {
@@ -207,23 +207,23 @@ rate_limit = false
         );
         fs::write(folder.join("weft.toml"), config)?;
         let mut server = Self {
-            name: place.name,
-            url: format!("https://127.0.0.1:{}", place.port),
+            name: endpoint.name,
+            url: format!("https://127.0.0.1:{}", endpoint.port),
             folder,
             http: authority.http()?,
             process: None,
             starts: 0,
-            namespace: place.namespace.map(|namespace| namespace.path),
-            variables: place.variables,
+            namespace: endpoint.namespace.map(|namespace| namespace.path),
+            variables: endpoint.variables,
         };
         server.boot().await?;
         Ok(server)
     }
 
-    /// A server that somebody else runs, by its base URL.
+    /// An external server, by its base URL.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// If it does not respond.
     pub async fn given(url: &str, http: reqwest::Client) -> Result<Self> {
         let keys = http.get(format!("{url}/_matrix/key/v2/server")).send().await?;
         let keys: serde_json::Value = keys.error_for_status()?.json().await?;
@@ -243,27 +243,27 @@ rate_limit = false
         })
     }
 
-    /// Starts the process and waits until it answers.
+    /// Starts the process and waits until it responds.
     ///
     /// # Errors
-    /// When it ends or does not answer in time; with the end of its log.
+    /// If it exits or does not respond in time; the error has the end of its log.
     pub async fn boot(&mut self) -> Result<()> {
         self.boot_with(&[]).await
     }
 
-    /// The same, with variables of the environment.
+    /// The same, with additional environment variables.
     ///
     /// # Errors
-    /// When it ends or does not answer in time; with the end of its log.
+    /// If it exits or does not respond in time; the error has the end of its log.
     pub async fn boot_with(&mut self, variables: &[(&str, &str)]) -> Result<()> {
         self.spawn(variables)?;
         self.until_ready().await
     }
 
-    /// Waits until the process, which was started before, answers.
+    /// Waits until the started process responds.
     ///
     /// # Errors
-    /// When it ends or does not answer in time; with the end of its log.
+    /// If it exits or does not respond in time; the error has the end of its log.
     pub async fn until_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
@@ -276,11 +276,11 @@ rate_limit = false
                 return Ok(());
             }
             if let Some(status) = self.process.as_mut().and_then(|process| process.try_wait().transpose()) {
-                bail!("{} ended with {:?}:\n{}", self.name, status, self.log_tail());
+                bail!("{} exited with {:?}:\n{}", self.name, status, self.log_tail());
             }
             ensure!(
                 Instant::now() < deadline,
-                "{} does not answer:\n{}",
+                "{} does not respond:\n{}",
                 self.name,
                 self.log_tail()
             );
@@ -288,16 +288,16 @@ rate_limit = false
         }
     }
 
-    /// Starts the process and doesn't wait.
+    /// Starts the process without waiting for a response.
     ///
     /// # Errors
-    /// When it can't be started.
+    /// If it can't be started.
     pub fn spawn(&mut self, variables: &[(&str, &str)]) -> Result<()> {
         self.starts += 1;
         let log = File::create(self.log_path())?;
         let mut command = match &self.namespace {
             None => Command::new(binary()?),
-            // It becomes the server itself: to kill it is to kill that.
+            // `nsenter` executes the server in the same process, so killing it kills the server.
             Some(namespace) => {
                 let mut enter = Command::new("nsenter");
                 enter.arg(format!("--net={namespace}")).arg("--").arg(binary()?);
@@ -318,10 +318,10 @@ rate_limit = false
         Ok(())
     }
 
-    /// Until the process has ended by itself; false where it goes on for longer than that.
+    /// Waits until the process exits by itself. Returns false if it is still running after `patience`.
     ///
     /// # Errors
-    /// When it can't be asked.
+    /// If the status of the process can't be read.
     pub async fn until_dead(&mut self, patience: Duration) -> Result<bool> {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
@@ -337,16 +337,16 @@ rate_limit = false
         Ok(false)
     }
 
-    /// The process, while it runs.
+    /// The process id, while the process runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
     }
 
-    /// Bytes of memory that the process has now (its resident set).
+    /// The resident set of the process, bytes.
     ///
     /// # Errors
-    /// When it doesn't run.
+    /// If it doesn't run.
     pub fn resident_bytes(&self) -> Result<u64> {
         let pid = self.pid().context("not running")?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -357,19 +357,19 @@ rate_limit = false
         Ok(number.parse::<u64>()? * 1024)
     }
 
-    /// How many files and sockets the process has open now.
+    /// The number of open file descriptors of the process.
     ///
     /// # Errors
-    /// When it doesn't run.
+    /// If it doesn't run.
     pub fn open_files(&self) -> Result<usize> {
         let pid = self.pid().context("not running")?;
         Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
     }
 
-    /// Runs a command of the program on this server's configuration, which must not be running; gives what it printed.
+    /// Runs a command of the program with the configuration of this server, which must not be running. Returns its standard output.
     ///
     /// # Errors
-    /// When the command fails.
+    /// If the command fails.
     pub fn command(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(binary()?)
             .args(arguments)
@@ -384,19 +384,19 @@ rate_limit = false
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// SIGKILL: nothing is flushed, nobody is told.
+    /// Sends SIGKILL: nothing is flushed, and no connection is closed gracefully.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // It may have ended by itself.
+            // It may have exited by itself.
             let _ = process.kill();
             let _ = process.wait();
         }
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM and waits until the process exits.
     ///
     /// # Errors
-    /// When it does not end in time or not with exit code 0.
+    /// If it does not exit in time, or with an exit code other than 0.
     pub async fn terminate(&mut self) -> Result<()> {
         let Some(mut process) = self.process.take() else {
             return Ok(());
@@ -410,7 +410,7 @@ rate_limit = false
             if let Some(status) = process.try_wait()? {
                 ensure!(
                     status.success(),
-                    "{} ended with {status}:\n{}",
+                    "{} exited with {status}:\n{}",
                     self.name,
                     self.log_tail()
                 );
@@ -424,13 +424,13 @@ rate_limit = false
         }
     }
 
-    /// The folder of its data.
+    /// The data directory.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
-    /// What the server has logged since its last start.
+    /// The server's log since its last start.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What most tests begin with: an authority, servers that trust one another, editors, people, a shared document.
+//! The fixture of most tests: a certificate authority, servers that trust it, editors, users and a shared document.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc};
 
@@ -17,30 +17,30 @@ use crate::{
 
 /// See the module.
 pub struct World {
-    /// Servers in the order in which they were started.
+    /// Servers in the order of their start.
     pub servers: Vec<Server>,
-    /// Signs their certificates.
+    /// The authority that signs their certificates.
     pub authority: Authority,
     /// Stock editors.
     pub editors: Arc<Editors>,
-    /// Links in front of servers, by their order; only of those that were started behind one. A Synapse's comes last.
+    /// Links in the order of the servers that were started behind one. That of Synapse is the last.
     pub links: Vec<Link>,
     folder: TempDir,
 }
 
 impl World {
-    /// Starts so many servers.
+    /// Starts `servers` servers.
     ///
     /// # Errors
-    /// When one does not start.
+    /// If one does not start.
     pub async fn new(servers: usize) -> Result<Self> {
         Self::with_config(servers, "").await
     }
 
-    /// Starts so many servers with lines appended to their configuration.
+    /// Starts `servers` servers with lines appended to their configuration.
     ///
     /// # Errors
-    /// When one does not start.
+    /// If one does not start.
     pub async fn with_config(servers: usize, extra: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let authority = Authority::new(folder.path())?;
@@ -58,24 +58,24 @@ impl World {
         Ok(world)
     }
 
-    /// Starts one more server.
+    /// Starts another server and returns its number.
     ///
     /// # Errors
-    /// When it does not start.
+    /// If it does not start.
     pub async fn add_server(&mut self, extra: &str) -> Result<usize> {
         self.add_server_with(extra, &[]).await
     }
 
-    /// The same with variables of the environment.
+    /// The same, with environment variables.
     ///
     /// # Errors
-    /// When it does not start.
+    /// If it does not start.
     pub async fn add_server_with(&mut self, extra: &str, variables: Variables) -> Result<usize> {
         let number = self.servers.len();
         if let Some(urls) = given::urls() {
             let url = urls
                 .get(number)
-                .with_context(|| format!("WEFT_SERVERS names {} servers", urls.len()))?;
+                .with_context(|| format!("WEFT_SERVERS lists only {} servers.", urls.len()))?;
             self.servers.push(Server::given(url, self.authority.http()?).await?);
             return Ok(number);
         }
@@ -85,10 +85,10 @@ impl World {
         Ok(number)
     }
 
-    /// Starts so many servers, each behind a link.
+    /// Starts `servers` servers, each behind a link.
     ///
     /// # Errors
-    /// When one does not start.
+    /// If one does not start.
     pub async fn with_links(servers: usize, extra: &str) -> Result<Self> {
         let mut world = Self::with_config(0, extra).await?;
         for number in 0..servers {
@@ -101,28 +101,28 @@ impl World {
         Ok(world)
     }
 
-    /// No server hears another's words.
+    /// Cuts all links: no server can send anything to another.
     pub fn cut(&self) {
         self.links.iter().for_each(Link::cut);
     }
 
-    /// All hear all again.
+    /// Restores all links.
     pub fn heal(&self) {
         self.links.iter().for_each(Link::heal);
     }
 
-    /// Makes the folder of the data of the server that is added next, open to all users of the machine, as it may be
-    /// before the first start.
+    /// Creates the data directory of the next server, readable for all users of the machine, as it may be before the first
+    /// start.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// If it can't be created.
     pub fn prepare_open_data(&self) -> Result<()> {
         let data = self.folder.path().join(format!("server-{}/data", self.servers.len()));
         fs::create_dir_all(&data)?;
         Ok(fs::set_permissions(&data, fs::Permissions::from_mode(0o755))?)
     }
 
-    /// A name that nobody has used before: as it stands on servers of our own, with a random end on given ones.
+    /// An unused user name: `name` itself on servers that the test started, with a random suffix on external servers.
     #[must_use]
     pub fn fresh_name(&self, name: &str) -> String {
         if given::urls().is_some() {
@@ -132,18 +132,18 @@ impl World {
         }
     }
 
-    /// Starts a stock Synapse beside the servers.
+    /// Starts a stock Synapse in addition to the servers.
     ///
     /// # Errors
-    /// When it can't be installed or does not start.
+    /// If it can't be installed or does not start.
     pub async fn synapse(&self) -> Result<Synapse> {
         Synapse::start(&self.authority, self.folder.path()).await
     }
 
-    /// The same behind a link of its own, which is cut with the others.
+    /// The same, behind a link, which is cut together with the others.
     ///
     /// # Errors
-    /// When it can't be installed or does not start.
+    /// If it can't be installed or does not start.
     pub async fn synapse_behind_link(&mut self) -> Result<Synapse> {
         let link = Link::new().await?;
         let synapse = Synapse::start_behind(&self.authority, self.folder.path(), &link).await?;
@@ -154,7 +154,7 @@ impl World {
     /// Registers a user on the server with this number.
     ///
     /// # Errors
-    /// When there is no such server, or it refuses.
+    /// If there is no such server, or it refuses the registration.
     pub async fn user(&self, server: usize, name: &str) -> Result<Client> {
         let server = self
             .servers
@@ -163,10 +163,10 @@ impl World {
         Client::register(&self.authority.http()?, &server.url, &self.fresh_name(name)).await
     }
 
-    /// alice on the first server, bob on the second, and a document of hers that he edits.
+    /// Registers alice on the first server and bob on the second. Alice creates a document, of which bob is an editor.
     ///
     /// # Errors
-    /// When something is refused.
+    /// If a server refuses a request.
     pub async fn shared_document(&self) -> Result<(Client, Client, String)> {
         let (alice, bob) = (self.user(0, "alice").await?, self.user(1, "bob").await?);
         let room = alice.create_document("Shared plans").await?;

@@ -1,11 +1,11 @@
-//! Attacks by strangers and accounts on a real server: it grows by little, goes on serving the innocent, and afterwards all
-//! is as before (T120, T121, T122, T130).
+//! Attacks by unauthenticated clients and by accounts on a real server: its memory grows by a bounded amount, it continues to
+//! serve regular users, and afterwards it releases what the attack held (T120, T121, T122, T130).
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
-    reason = "tests fail by panicking, and the figures are for people"
+    reason = "tests fail by panicking, and print figures for the reader"
 )]
 
 use std::time::Duration;
@@ -26,25 +26,25 @@ use weft_conformance_tests::{
     world::World,
 };
 
-/// Bytes by which strangers may make a server grow.
-const STRANGERS_GROWTH: u64 = 64 << 20;
-/// The same for one account: what it may hold, and what is made for it before it is refused.
+/// Maximum growth of the server's memory by unauthenticated clients, bytes.
+const UNAUTHENTICATED_GROWTH: u64 = 64 << 20;
+/// The same for one account: its in-flight limit, and what is allocated before a request is refused.
 const ACCOUNT_GROWTH: u64 = 160 << 20;
-/// Connections of one network without sign-in, and more than an account opens here.
+/// The limit of unauthenticated connections per network; more than an account opens in these tests.
 const CONNECTIONS: usize = 256;
-/// Messages of the innocent while an attack is held.
+/// Messages that the regular user sends in each check.
 const MESSAGES: usize = 20;
-/// How long the end of an attack may take to be noticed by everybody. Only a failing test waits that long.
+/// Maximum time until descriptors are closed after an attack. Only a failing test waits that long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Looks at the memory after an attack, a tenth of a second apart.
-const LOOKS: usize = 30;
-/// Bytes above those before an attack that count as nothing.
-const NEARLY: u64 = 4 << 20;
+/// Measurements of the memory after an attack, a tenth of a second apart.
+const MEASUREMENTS: usize = 30;
+/// Growth that is ignored, bytes.
+const NEGLIGIBLE: u64 = 4 << 20;
 
 struct Stage {
     world: World,
-    innocent: Client,
+    user: Client,
     room: String,
     target: Target,
 }
@@ -56,8 +56,8 @@ impl Stage {
             "connections_per_network = {CONNECTIONS}\n[[listen]]\naddress = \"127.0.0.1:{port}\"\nserve = [\"client\", \"documents\", \"federation\", \"web\"]\n"
         );
         let world = World::with_config(1, &listen).await?;
-        let innocent = world.user(0, "innocent").await?;
-        let room = innocent.create_document("What matters").await?;
+        let user = world.user(0, "regular").await?;
+        let room = user.create_document("What matters").await?;
         let target = Target {
             address: ([127, 0, 0, 1], port).into(),
             from: foreign_address(),
@@ -65,11 +65,11 @@ impl Stage {
         };
         let stage = Self {
             world,
-            innocent,
+            user,
             room,
             target,
         };
-        stage.serves().await.context("before the attack")?;
+        stage.check_service().await.context("before the attack")?;
         Ok(stage)
     }
 
@@ -77,12 +77,12 @@ impl Stage {
         &self.world.servers[0]
     }
 
-    /// The innocent is served: writes, and reads back.
-    async fn serves(&self) -> Result<()> {
+    /// Checks that the regular user can send messages and read them.
+    async fn check_service(&self) -> Result<()> {
         for number in 0..MESSAGES {
-            self.innocent.say(&self.room, &format!("message {number}")).await?;
+            self.user.say(&self.room, &format!("message {number}")).await?;
         }
-        let messages = self.innocent.messages(&self.room).await?;
+        let messages = self.user.messages(&self.room).await?;
         ensure!(
             messages
                 .first()
@@ -91,14 +91,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Somebody else, who has a document of a few megabytes.
-    async fn with_large_document(&mut self) -> Result<()> {
+    /// Creates the attacker's account, with a document of a few megabytes.
+    async fn add_attacker_account(&mut self) -> Result<()> {
         self.target.account = Some(account_with_large_document(&self.world, "mallory").await?);
         Ok(())
     }
 
-    /// See the file.
-    async fn withstands(&self, attack: &dyn Attack, growth: u64) -> Result<()> {
+    /// Runs the attack and checks the conditions in the file header.
+    async fn run_attack(&self, attack: &dyn Attack, growth: u64) -> Result<()> {
         let server = self.server();
         let (before, files) = (server.resident_bytes()?, server.open_files()?);
         let (course, mut control) = course();
@@ -108,14 +108,14 @@ impl Stage {
                 most = most.max(server.resident_bytes()?);
                 let _ = tokio::time::timeout(Duration::from_millis(10), control.held()).await;
             }
-            self.serves().await.context("during the attack")?;
+            self.check_service().await.context("during the attack")?;
             most = most.max(server.resident_bytes()?);
             control.stop();
             server.open_files()
         };
         let (figures, during) = tokio::join!(attack.run(&self.target, course), watching);
         let (figures, during) = (figures?, during?);
-        self.serves().await.context("after the attack")?;
+        self.check_service().await.context("after the attack")?;
         most = most.max(server.resident_bytes()?);
         let grown = most.saturating_sub(before);
         ensure!(
@@ -124,16 +124,16 @@ impl Stage {
             attack.name()
         );
         ensure!(grown <= growth, "{}: grew by {} MB", attack.name(), grown >> 20);
-        let returned = async {
-            // The store and the innocent may have opened something of their own.
+        let closed = async {
+            // The store and the regular user may have opened descriptors.
             while server.open_files()? > files + 16 {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             Ok::<_, anyhow::Error>(())
         };
-        tokio::time::timeout(TIMEOUT, returned)
+        tokio::time::timeout(TIMEOUT, closed)
             .await
-            .with_context(|| format!("{}: descriptors don't come back", attack.name()))??;
+            .with_context(|| format!("{}: descriptors are not closed", attack.name()))??;
         let after = self.memory_afterwards(before).await?;
         println!(
             "{}: {figures:?}, {} MB -> {} MB, afterwards {} MB, {files} -> {during} descriptors",
@@ -145,13 +145,13 @@ impl Stage {
         Ok(())
     }
 
-    /// The least that the server holds within a moment after an attack. A figure for people: what the allocator keeps is
-    /// not promised to anybody.
+    /// The minimum of the server's memory shortly after an attack. It is only printed: there is no limit on what the allocator
+    /// retains.
     async fn memory_afterwards(&self, before: u64) -> Result<u64> {
         let mut least = u64::MAX;
-        for _ in 0..LOOKS {
+        for _ in 0..MEASUREMENTS {
             least = least.min(self.server().resident_bytes()?);
-            if least <= before + NEARLY {
+            if least <= before + NEGLIGIBLE {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -160,55 +160,55 @@ impl Stage {
     }
 }
 
-async fn strangers_are_withstood(test: &str, attacks: &[&dyn Attack]) -> Result<()> {
+async fn run_unauthenticated_attacks(test: &str, attacks: &[&dyn Attack]) -> Result<()> {
     if cannot_be_put_to_given_servers(test) {
         return Ok(());
     }
     let stage = Stage::new().await?;
     for attack in attacks {
-        stage.withstands(*attack, STRANGERS_GROWTH).await?;
+        stage.run_attack(*attack, UNAUTHENTICATED_GROWTH).await?;
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn connections_that_do_nothing_are_withstood() -> Result<()> {
+async fn idle_connections_do_not_exhaust_the_server() -> Result<()> {
     let attacks: [&dyn Attack; 2] = [&Idle { connections: 700 }, &SlowHeaders { connections: 700 }];
-    strangers_are_withstood("connections_that_do_nothing_are_withstood", &attacks).await
+    run_unauthenticated_attacks("idle_connections_do_not_exhaust_the_server", &attacks).await
 }
 
 #[tokio::test]
-async fn live_sockets_without_sign_in_are_withstood() -> Result<()> {
+async fn live_sockets_without_login_do_not_exhaust_the_server() -> Result<()> {
     let pings = Pings { bytes: 256 << 20 };
     let attacks: [&dyn Attack; 3] = [&pings, &Fragments { sockets: 100 }, &BeforeSignIn { sockets: 100 }];
-    strangers_are_withstood("live_sockets_without_sign_in_are_withstood", &attacks).await
+    run_unauthenticated_attacks("live_sockets_without_login_do_not_exhaust_the_server", &attacks).await
 }
 
 #[tokio::test]
-async fn unfinished_requests_are_withstood() -> Result<()> {
-    if cannot_be_put_to_given_servers("unfinished_requests_are_withstood") {
+async fn unfinished_requests_do_not_exhaust_the_server() -> Result<()> {
+    if cannot_be_put_to_given_servers("unfinished_requests_do_not_exhaust_the_server") {
         return Ok(());
     }
     let stage = Stage::new().await?;
     for (kind, requests) in [(Kind::SignIn, 300), (Kind::Unsigned, 60), (Kind::Forged, 60)] {
         let server = stage.server().name.clone();
         let attack = UnfinishedBodies { kind, requests, server };
-        stage.withstands(&attack, STRANGERS_GROWTH).await?;
+        stage.run_attack(&attack, UNAUTHENTICATED_GROWTH).await?;
     }
     stage
-        .withstands(&UnfinishedStreams { streams: 300 }, STRANGERS_GROWTH)
+        .run_attack(&UnfinishedStreams { streams: 300 }, UNAUTHENTICATED_GROWTH)
         .await
 }
 
 #[tokio::test]
-async fn answers_that_are_not_read_are_withstood() -> Result<()> {
-    if cannot_be_put_to_given_servers("answers_that_are_not_read_are_withstood") {
+async fn unread_responses_do_not_exhaust_the_server() -> Result<()> {
+    if cannot_be_put_to_given_servers("unread_responses_do_not_exhaust_the_server") {
         return Ok(());
     }
     let mut stage = Stage::new().await?;
-    stage.with_large_document().await?;
+    stage.add_attacker_account().await?;
     stage
-        .withstands(&UnreadContent { requests: 150 }, ACCOUNT_GROWTH)
+        .run_attack(&UnreadContent { requests: 150 }, ACCOUNT_GROWTH)
         .await?;
-    stage.withstands(&UnreadSockets { sockets: 150 }, ACCOUNT_GROWTH).await
+    stage.run_attack(&UnreadSockets { sockets: 150 }, ACCOUNT_GROWTH).await
 }

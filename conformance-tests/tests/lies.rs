@@ -1,10 +1,11 @@
-//! Real servers beside one that lies on purpose: what it forges, hides and makes up comes to nothing, and rooms go on.
+//! Real servers in a federation with a malicious one: forged, withheld and invented events have no effect, and rooms remain
+//! usable.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
-    reason = "tests fail by panicking, and the figures are for people"
+    reason = "tests fail by panicking, and print figures for the reader"
 )]
 
 #[path = "lies/floods.rs"]

@@ -1,13 +1,14 @@
-//! Editors and people who chat on two servers, once alone and once beside attackers who try all of T120 to T136 in turn:
-//! strangers and accounts the first server, lying servers both. Nothing acknowledged is lost, and the servers hold no more than
-//! without them. What the innocent wait is printed; `make soak HOURS=2` runs a release build for longer and holds the waits to their limit.
+//! Editors and chatting users on two servers, once alone and once during attacks T120 to T136 in turn: unauthenticated clients
+//! and accounts attack the first server, malicious servers attack both. No acknowledged edit or message is lost, and the servers
+//! use about as much memory as without attacks. The latencies of the users are printed; `make soak HOURS=2` runs a release build
+//! for longer and asserts their limit.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "tests fail by panicking, and a long run shows how far it is"
+    reason = "tests fail by panicking, and a long run prints its progress"
 )]
 
 use std::{
@@ -44,14 +45,14 @@ const TEAM: Options = Options {
     editors: 20,
     pause: Duration::from_secs(10),
 };
-/// Bytes by which the attacked server may hold more than one that was left alone.
+/// Maximum additional memory of an attacked server over one that was not attacked, bytes.
 const MORE_MEMORY: u64 = 64 << 20;
-/// Connections and threads that may come and go by themselves.
+/// Descriptors and threads that a server may have opened without the attacks.
 const SPARE: usize = 24;
-/// How long the end of the attacks may take to be noticed. Only a failing test waits that long.
+/// Maximum time until descriptors and threads are released after the attacks. Only a failing test waits that long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a run came to.
+/// The result of a run.
 struct Outcome {
     took: Duration,
     before: [Holding; 2],
@@ -62,8 +63,8 @@ struct Outcome {
     words: usize,
 }
 
-/// What strangers and accounts do to one server.
-fn by_strangers_and_accounts(server: &str, data: &Path) -> Vec<Box<dyn Attack>> {
+/// The attacks by unauthenticated clients and by accounts on one server.
+fn attacks_by_clients(server: &str, data: &Path) -> Vec<Box<dyn Attack>> {
     let mut all: Vec<Box<dyn Attack>> = vec![
         Box::new(Idle { connections: 700 }),
         Box::new(SlowHeaders { connections: 300 }),
@@ -89,7 +90,7 @@ fn by_strangers_and_accounts(server: &str, data: &Path) -> Vec<Box<dyn Attack>> 
     all
 }
 
-/// A lying server for one of ours: a user of it is in a room there.
+/// A malicious server with a user who has joined a room on one of the servers under test.
 struct Opponent {
     malicious: MaliciousServer,
     victim: Client,
@@ -98,7 +99,7 @@ struct Opponent {
 
 impl Opponent {
     async fn of(world: &World, server: usize) -> Result<Self> {
-        let malicious = MaliciousServer::start(&world.authority, &format!("liar-{server}")).await?;
+        let malicious = MaliciousServer::start(&world.authority, &format!("malicious-{server}")).await?;
         let victim = world.user(server, "victim").await?;
         let options = serde_json::json!({ "preset": "public_chat", "room_version": "12" });
         let id = victim.create_room(options).await?;
@@ -124,8 +125,8 @@ impl Opponent {
     }
 }
 
-/// Attacks for so long.
-async fn for_so_long(attack: &dyn Attack, target: &Target, time: Duration) -> Result<Figures> {
+/// Runs an attack for `time`.
+async fn run_for(attack: &dyn Attack, target: &Target, time: Duration) -> Result<Figures> {
     let (course, control): (Course, Control) = course();
     let stopping = async {
         tokio::time::sleep(time).await;
@@ -140,15 +141,15 @@ async fn for_so_long(attack: &dyn Attack, target: &Target, time: Duration) -> Re
     Ok(figures)
 }
 
-/// One attack after the other until the time is over; both servers at once where a server attacks.
+/// Runs the attacks one after the other for `time` in total; those by malicious servers run against both servers at once.
 async fn attack_in_turn(world: &World, opponents: &[Opponent], target: &Target, time: Duration) -> Result<()> {
     let [first, second] = &*world.servers else {
-        anyhow::bail!("two servers")
+        anyhow::bail!("The world must have two servers.")
     };
-    let all = by_strangers_and_accounts(&first.name, &first.data());
+    let all = attacks_by_clients(&first.name, &first.data());
     let each = time / u32::try_from(all.len() + federation::ALL.len())?;
     for attack in &all {
-        let figures = for_so_long(&**attack, target, each).await?;
+        let figures = run_for(&**attack, target, each).await?;
         let memory = first.resident_bytes()? >> 20;
         println!("{}: {figures:?}, {memory} MB", attack.name());
     }
@@ -156,25 +157,25 @@ async fn attack_in_turn(world: &World, opponents: &[Opponent], target: &Target, 
     for round in federation::ALL {
         let here = opponents[0].attack(round, first, &http);
         let there = opponents[1].attack(round, second, &http);
-        let (here, there) = tokio::join!(for_so_long(&here, target, each), for_so_long(&there, target, each));
+        let (here, there) = tokio::join!(run_for(&here, target, each), run_for(&there, target, each));
         let memory = [first.resident_bytes()? >> 20, second.resident_bytes()? >> 20];
         println!("{}: {:?}, {:?}, {memory:?} MB", round.name(), here?, there?);
     }
     Ok(())
 }
 
-/// How long a run takes, and what disturbs it.
+/// The load in addition to the team's, and its duration.
 #[derive(Clone, Copy)]
-enum Beside {
-    /// Attacks, as long as all of them together take, at least for this time.
+enum Load {
+    /// All attacks, for at least this time in total.
     Attacks(Duration),
-    /// Nothing.
+    /// No other load.
     Nothing(Duration),
 }
 
-async fn run(beside: Beside) -> Result<Outcome> {
+async fn run(load: Load) -> Result<Outcome> {
     let port = free_port()?;
-    // The editors of this test have one address, like the people behind one office's router.
+    // All editors of this test have one address, like users behind the router of an office.
     let extra = format!(
         "connections_per_network = 600\n[[listen]]\naddress = \"127.0.0.1:{port}\"\nserve = [\"client\", \"documents\", \"federation\", \"web\"]\n"
     );
@@ -192,20 +193,20 @@ async fn run(beside: Beside) -> Result<Outcome> {
     let team = Team::at_work(&world, TEAM).await?;
     let before = holdings(&world)?;
     let (began, (end, over)) = (Instant::now(), watch::channel(false));
-    let disturbing = async {
-        let disturbed = match beside {
-            Beside::Attacks(time) => attack_in_turn(&world, &opponents, &target, time).await,
-            Beside::Nothing(time) => {
+    let attacking = async {
+        let attacked = match load {
+            Load::Attacks(time) => attack_in_turn(&world, &opponents, &target, time).await,
+            Load::Nothing(time) => {
                 tokio::time::sleep(time).await;
                 Ok(())
             }
         };
-        // Also where an attack has failed: the team would work for ever.
+        // Also if an attack has failed: otherwise the team would never stop.
         end.send_replace(true);
-        disturbed
+        attacked
     };
-    let (work, disturbed) = tokio::join!(team.work(TEAM, over), disturbing);
-    disturbed?;
+    let (work, attacked) = tokio::join!(team.work(TEAM, over), attacking);
+    attacked?;
     let (work, took) = (work?, began.elapsed());
     team.saved().await?;
     team.nothing_is_lost(&work).await?;
@@ -225,36 +226,36 @@ fn holdings(world: &World) -> Result<[Holding; 2]> {
     Ok([Holding::of(&world.servers[0])?, Holding::of(&world.servers[1])?])
 }
 
-/// What the servers hold once descriptors and threads have come back.
+/// The resources of the servers after descriptors and threads are released.
 async fn settled(world: &World, before: [Holding; 2]) -> Result<[Holding; 2]> {
-    let is_back = |(before, now): (&Holding, &Holding)| {
+    let is_released = |(before, now): (&Holding, &Holding)| {
         now.files <= before.files + SPARE && now.threads <= before.threads + SPARE
     };
     let deadline = tokio::time::Instant::now() + TIMEOUT;
     loop {
         let now = holdings(world)?;
-        if before.iter().zip(&now).all(is_back) {
+        if before.iter().zip(&now).all(is_released) {
             return Ok(now);
         }
         ensure!(
             tokio::time::Instant::now() < deadline,
-            "does not come back: {before:?}, now {now:?}"
+            "descriptors or threads are not released: {before:?}, now {now:?}"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn attacks_take_nothing_from_the_innocent() -> Result<()> {
-    if cannot_be_put_to_given_servers("attacks_take_nothing_from_the_innocent") {
+async fn attacks_do_not_lose_data_or_take_memory() -> Result<()> {
+    if cannot_be_put_to_given_servers("attacks_do_not_lose_data_or_take_memory") {
         return Ok(());
     }
     let seconds: u64 = env::var("WEFT_SOAK_SECONDS").map_or(25, |text| text.parse().unwrap());
     let time = Duration::from_secs(seconds);
-    let beside = run(Beside::Attacks(time)).await.context("with attacks")?;
-    // As long as the attacks were to take: on a slow machine they take longer, and what is written meanwhile is little.
-    let alone = run(Beside::Nothing(time)).await.context("without attacks")?;
-    for (name, outcome) in [("alone", &alone), ("beside attacks", &beside)] {
+    let attacked = run(Load::Attacks(time)).await.context("with attacks")?;
+    // As long as the attacks are configured to take: on a slow machine they take longer, and few edits are made meanwhile.
+    let alone = run(Load::Nothing(time)).await.context("without attacks")?;
+    for (name, outcome) in [("alone", &alone), ("during attacks", &attacked)] {
         println!(
             "{name}: {:?}, {} words, {} messages, P50 {:?}, P99 {:?}",
             outcome.took, outcome.words, outcome.messages, outcome.median, outcome.p99
@@ -272,26 +273,26 @@ async fn attacks_take_nothing_from_the_innocent() -> Result<()> {
             );
         }
     }
-    for (number, (beside, alone)) in beside.after.iter().zip(&alone.after).enumerate() {
-        let more = beside.memory.saturating_sub(alone.memory);
+    for (number, (attacked, alone)) in attacked.after.iter().zip(&alone.after).enumerate() {
+        let more = attacked.memory.saturating_sub(alone.memory);
         ensure!(
             more <= MORE_MEMORY,
-            "server {} holds {} MB more",
+            "server {} uses {} MB more",
             number + 1,
             more >> 20
         );
     }
     if env::var_os("WEFT_SOAK_P99_MS").is_some() {
         let limit = Duration::from_millis(env::var("WEFT_SOAK_P99_MS")?.parse()?);
-        ensure!(beside.p99 < limit, "the innocent wait {:?}", beside.p99);
+        ensure!(attacked.p99 < limit, "P99 of the users is {:?}", attacked.p99);
     }
     Ok(())
 }
 
-/// A number without a driver would be missed in silence.
+/// Otherwise an attack without a driver would remain unnoticed.
 #[test]
-fn every_number_is_in_the_turn() {
-    let all = by_strangers_and_accounts("x", Path::new("x"));
+fn every_attack_number_has_a_driver() {
+    let all = attacks_by_clients("x", Path::new("x"));
     let names = all.iter().map(|attack| attack.name());
     let names = names.chain(federation::ALL.map(Round::name));
     let numbers: BTreeSet<u32> = names

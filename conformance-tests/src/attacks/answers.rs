@@ -1,4 +1,4 @@
-//! Answers that an account asks for and never reads (T130).
+//! Responses that an account requests and never reads (T130).
 
 use anyhow::{Context as _, Result};
 use futures_util::future::BoxFuture;
@@ -12,7 +12,7 @@ use crate::{
     world::World,
 };
 
-/// An account on the first server of a world, with a document of a few megabytes.
+/// Creates an account on the first server of a world, with a document of a few megabytes.
 ///
 /// # Errors
 /// When the server refuses something.
@@ -24,7 +24,7 @@ pub async fn account_with_large_document(world: &World, name: &str) -> Result<Ac
     let doc = Doc::with_client_id(78);
     let text = doc.get_or_insert_text("body");
     text.insert(&mut doc.transact_mut(), 0, &"large ".repeat(600_000));
-    editor.send("all of it", &doc.transact().encode_diff_v1(&StateVector::default()))?;
+    editor.send("the whole text", &doc.transact().encode_diff_v1(&StateVector::default()))?;
     editor.saved().await?;
     Ok(Account {
         password: account.password(),
@@ -34,10 +34,10 @@ pub async fn account_with_large_document(world: &World, name: &str) -> Result<Ac
     })
 }
 
-/// T130: the content of a large document, many times.
+/// T130: many requests for the content of a large document.
 #[derive(Debug, Clone, Copy)]
 pub struct UnreadContent {
-    /// How many.
+    /// The number of requests.
     pub requests: usize,
 }
 
@@ -62,10 +62,10 @@ impl Attack for UnreadContent {
     }
 }
 
-/// T130: live sockets that ask for all of a large document.
+/// T130: live sockets that request the whole text of a large document.
 #[derive(Debug, Clone, Copy)]
 pub struct UnreadSockets {
-    /// How many.
+    /// The number of sockets.
     pub sockets: usize,
 }
 
@@ -77,9 +77,9 @@ impl Attack for UnreadSockets {
     fn run<'a>(&'a self, target: &'a Target, course: Course) -> BoxFuture<'a, Result<Figures>> {
         Box::pin(async move {
             let account = target.account.as_ref().context("no account")?;
-            // Plain framing: step 1 with an empty vector.
-            let ask = [live_sockets::header(0x82, 4), vec![0, 0, 1, 0]].concat();
-            let parts = vec![live_sockets::opening(&account.document, Some(&account.token)), ask];
+            // Plain framing: sync step 1 with an empty state vector.
+            let step_1 = [live_sockets::header(0x82, 4), vec![0, 0, 1, 0]].concat();
+            let parts = vec![live_sockets::opening(&account.document, Some(&account.token)), step_1];
             hold_connections(target, course, self.sockets, move |_| parts.clone()).await
         })
     }

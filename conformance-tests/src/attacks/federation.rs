@@ -1,5 +1,5 @@
-//! What a lying server, and strangers who name it, do to an honest one: T124, T127, T128, T136. One function is one round;
-//! [`ByServer`] repeats a round until it is told to stop.
+//! Attacks by a malicious server, and by unauthenticated clients whose requests name it: T124, T127, T128, T136. One function is
+//! one round; [`ByServer`] repeats a round until it is stopped. Must not decide whether the server passes.
 
 use std::{
     fmt::Write as _,
@@ -25,75 +25,75 @@ use crate::{
     server::Server,
 };
 
-/// What is repeated.
+/// The request that is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Round {
-    /// T124: strangers ask for profiles, aliases and directories of the liar, which answers at length.
+    /// T124: unauthenticated requests for profiles, aliases and directories of the malicious server, which sends long responses.
     Lookups,
-    /// T127: invitations that nobody asked for.
+    /// T127: unsolicited invitations.
     Invitations,
-    /// T128: receipts in made-up threads.
+    /// T128: receipts in threads that do not exist.
     Receipts,
-    /// T124: strangers ask for keys of servers that are not there.
+    /// T124: unauthenticated requests for keys of servers that do not exist.
     Keys,
-    /// T124: strangers ask for profiles and rooms of servers that are not there, or may not be called.
-    Nowhere,
+    /// T124: unauthenticated requests for profiles and rooms of servers that do not exist or have forbidden addresses.
+    Unreachable,
     /// T136: events with wrong signatures.
     BadEvents,
-    /// T136: a join that is answered with tens of megabytes of events with wrong signatures.
+    /// T136: a join whose response has tens of megabytes of events with wrong signatures.
     LongJoin,
 }
 
-/// All of them, in the order of their numbers.
+/// All rounds, in the order of their numbers.
 pub const ALL: [Round; 7] = [
     Round::Lookups,
     Round::Keys,
-    Round::Nowhere,
+    Round::Unreachable,
     Round::Invitations,
     Round::Receipts,
     Round::BadEvents,
     Round::LongJoin,
 ];
 
-/// Names that lead nowhere: private networks, one that does not exist, a port where nobody listens.
-const NOWHERE: [&str; 5] = [
+/// Server names that can't be reached: private networks, one that does not exist, a closed port.
+const UNREACHABLE: [&str; 5] = [
     "10.1.2.3",
     "169.254.169.254",
     "[fd00::1]",
     "does-not-exist.invalid",
     "127.0.0.1:1",
 ];
-/// Bytes of the answers of [`Round::Lookups`].
+/// Bytes of each response in [`Round::Lookups`].
 const LONG_ANSWER: usize = 60 << 20;
-/// Bytes of the answers of [`Round::LongJoin`], which are read to their end: what one costs by itself is tried elsewhere.
+/// Bytes of each response in [`Round::LongJoin`]. The server reads all of it; the memory of a single one is tested elsewhere.
 const LONG_JOIN: usize = 16 << 20;
-/// Bytes of each event of such an answer: few large ones are cheap to make for the attacker.
+/// Bytes of each event in such a response: a few large events are cheap for the attacker to create.
 const LONG_JOIN_EVENT: usize = 60_000;
 
-/// An attack by a server, and by strangers who name it.
+/// An attack by a malicious server, and by unauthenticated clients whose requests name it.
 pub struct ByServer<'a> {
-    /// What it does.
+    /// The round to repeat.
     pub round: Round,
-    /// Who is attacked; the liar finds it by its name.
+    /// The server under attack. The malicious server connects to it by its server name.
     pub server: &'a Server,
-    /// Who attacks.
+    /// The malicious server.
     pub malicious: &'a MaliciousServer,
-    /// For strangers.
+    /// The client for unauthenticated requests.
     pub http: reqwest::Client,
-    /// A user of the server, who is invited, and joins what the liar says.
+    /// A user of the server under attack. The user receives the invitations and joins the malicious server's rooms.
     pub victim: &'a Client,
-    /// A room of the server in which a user of the liar is, and that user.
+    /// A room of the server under attack, and the user of the malicious server who has joined it.
     pub room: (Room, String),
 }
 
 impl ByServer<'_> {
-    async fn one(&self) -> Result<usize> {
+    async fn run_round(&self) -> Result<usize> {
         let (room, mallory) = &self.room;
         match self.round {
             Round::Lookups => {
-                answer_at_length(self.malicious, LONG_ANSWER);
-                let asked = strangers_ask(self.server, &self.http, self.malicious.name().as_str(), 24).await?;
-                Ok(asked.len())
+                serve_long_responses(self.malicious, LONG_ANSWER);
+                let statuses = request_lookups(self.server, &self.http, self.malicious.name().as_str(), 24).await?;
+                Ok(statuses.len())
             }
             Round::Invitations => Ok(invite(self.server, self.malicious, &self.victim.user, 4, 200_000)
                 .await?
@@ -103,17 +103,17 @@ impl ByServer<'_> {
                 Ok(40)
             }
             Round::Keys => {
-                // Ports below those that are given out: nobody listens there.
+                // Ports below the ephemeral range: they are closed.
                 let ports: Vec<u16> = (1..=40).collect();
                 query_keys(self.server, &self.http, &ports).await?;
                 Ok(ports.len())
             }
-            Round::Nowhere => {
-                let mut asked = 0;
-                for name in NOWHERE {
-                    asked += strangers_ask(self.server, &self.http, name, 6).await?.len();
+            Round::Unreachable => {
+                let mut requests = 0;
+                for name in UNREACHABLE {
+                    requests += request_lookups(self.server, &self.http, name, 6).await?.len();
                 }
-                Ok(asked)
+                Ok(requests)
             }
             Round::BadEvents => {
                 bad_events(self.server, self.malicious, room, mallory, 1).await?;
@@ -130,7 +130,7 @@ impl ByServer<'_> {
         let room = Room::create(self.malicious, &RoomVersionId::V12, mallory)?;
         let id = room.id.clone();
         let room = self.malicious.host(room);
-        join_at_length(self.malicious, &room, LONG_JOIN_EVENT, LONG_JOIN)?;
+        serve_long_join(self.malicious, &room, LONG_JOIN_EVENT, LONG_JOIN)?;
         let path = format!("/_matrix/client/v3/join/{}?via={}", segment(&id), self.malicious.name());
         self.victim.post(&path, json!({})).await?;
         Ok(())
@@ -138,17 +138,17 @@ impl ByServer<'_> {
 }
 
 impl Round {
-    /// Its name, with its number in `ADVERSARIAL.md`.
+    /// The name, with the number in `ADVERSARIAL.md`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Lookups => "T124 lookups for strangers",
-            Self::Keys => "T124 keys of servers that are not there",
-            Self::Nowhere => "T124 names that lead nowhere",
-            Self::Invitations => "T127 unasked invitations",
-            Self::Receipts => "T128 receipts in made-up threads",
-            Self::BadEvents => "T136 bad events",
-            Self::LongJoin => "T136 joins with long answers",
+            Self::Lookups => "T124 unauthenticated lookups",
+            Self::Keys => "T124 keys of servers that do not exist",
+            Self::Unreachable => "T124 unreachable server names",
+            Self::Invitations => "T127 unsolicited invitations",
+            Self::Receipts => "T128 receipts in threads that do not exist",
+            Self::BadEvents => "T136 events with wrong signatures",
+            Self::LongJoin => "T136 joins with long responses",
         }
     }
 }
@@ -163,9 +163,9 @@ impl Attack for ByServer<'_> {
             let mut figures = Figures::default();
             let mut refused = None;
             while !course.is_over() {
-                match self.one().await {
+                match self.run_round().await {
                     Ok(tried) => figures.tried += tried,
-                    // The server may close connections of an attacker, and refuse what it has had too much of.
+                    // The server may close an attacker's connections and refuse requests over a limit.
                     Err(error) => {
                         figures.tried += 1;
                         figures.closed += 1;
@@ -176,7 +176,7 @@ impl Attack for ByServer<'_> {
                 course.holds();
             }
             match refused {
-                Some(error) if figures.tried == figures.closed => return Err(error.context("nothing came through")),
+                Some(error) if figures.tried == figures.closed => return Err(error.context("every attempt failed")),
                 _ => {}
             }
             Ok(figures)
@@ -184,13 +184,13 @@ impl Attack for ByServer<'_> {
     }
 }
 
-/// After a round that failed.
+/// The pause after a failed round.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Requests of a round that are under way at a time.
+/// Concurrent requests of a round.
 const AT_ONCE: usize = 32;
 
-/// T124: makes the liar answer questions with this many bytes.
-pub fn answer_at_length(malicious: &MaliciousServer, bytes: usize) {
+/// T124: makes the malicious server respond to lookups with `bytes` bytes.
+pub fn serve_long_responses(malicious: &MaliciousServer, bytes: usize) {
     let body = Bytes::from(format!(r#"{{"displayname":"{}","chunk":[]}}"#, "x".repeat(bytes)));
     for path in [
         "/_matrix/federation/v1/query/profile",
@@ -203,17 +203,17 @@ pub fn answer_at_length(malicious: &MaliciousServer, bytes: usize) {
     }
 }
 
-/// An answer of these bytes, which all answers share.
+/// A JSON response; all responses share the bytes of the body.
 fn json_bytes(body: &Bytes) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body.clone()).into_response()
 }
 
-/// T136: makes the liar answer every join of its room with so many bytes of events whose signature is wrong, beside the
-/// room's true state.
+/// T136: makes the malicious server respond to every join of its room with the room's state and `bytes` bytes of events with
+/// wrong signatures.
 ///
 /// # Errors
-/// When there is no such room.
-pub fn join_at_length(
+/// If an event can't be created.
+pub fn serve_long_join(
     malicious: &MaliciousServer,
     room: &Arc<Mutex<Room>>,
     event_bytes: usize,
@@ -229,7 +229,7 @@ pub fn join_at_length(
         "origin": malicious.name(), "members_omitted": false, "auth_chain": room.auth_chain(&state), "state": state,
     })
     .to_string();
-    // Cuts off the end of the list of the state and of the object.
+    // Removes the closing brackets of the state list and of the object.
     answer.truncate(answer.len() - 2);
     for number in 0..bytes / each {
         if let Some(key) = forged.get_mut("state_key") {
@@ -239,17 +239,17 @@ pub fn join_at_length(
     }
     answer.push_str("]}");
     let answer = Bytes::from(answer);
-    // The one before would be kept beside it.
+    // The earlier handler would keep its own response in memory.
     malicious.answers_no_more("/_matrix/federation/v2/send_join/");
     malicious.answers("/_matrix/federation/v2/send_join/", move |_| json_bytes(&answer));
     Ok(())
 }
 
-/// T124: strangers ask for profiles, aliases and directories of another server. Gives the statuses of the answers.
+/// T124: sends unauthenticated requests for profiles, aliases and directories of another server. Returns the statuses.
 ///
 /// # Errors
-/// When the target can't be reached.
-pub async fn strangers_ask(target: &Server, http: &reqwest::Client, other: &str, times: usize) -> Result<Vec<u16>> {
+/// If the target can't be reached.
+pub async fn request_lookups(target: &Server, http: &reqwest::Client, other: &str, times: usize) -> Result<Vec<u16>> {
     let paths = [
         format!("/_matrix/client/v3/profile/{}", segment(&format!("@x:{other}"))),
         format!("/_matrix/client/v3/directory/room/{}", segment(&format!("#x:{other}"))),
@@ -276,10 +276,10 @@ async fn status_of(request: reqwest::RequestBuilder) -> Result<u16> {
     Ok(status)
 }
 
-/// T124: a stranger asks a notary for the keys of servers that are not there, `servers` at these ports of loopback.
+/// T124: sends an unauthenticated notary query for the keys of servers that do not exist, at these loopback ports.
 ///
 /// # Errors
-/// When the target can't be reached.
+/// If the target can't be reached.
 pub async fn query_keys(target: &Server, http: &reqwest::Client, ports: &[u16]) -> Result<Value> {
     let servers: serde_json::Map<String, Value> = ports
         .iter()
@@ -290,13 +290,13 @@ pub async fn query_keys(target: &Server, http: &reqwest::Client, ports: &[u16]) 
         .json(&json!({ "server_keys": servers }))
         .send()
         .await?;
-    answer.json().await.context("a key query is answered with JSON")
+    answer.json().await.context("the response to a key query is not JSON")
 }
 
-/// T127: invites a user to as many rooms, each with stripped state of this size. Gives the statuses of the answers.
+/// T127: invites a user to `rooms` rooms, each with stripped state of `bytes` bytes. Returns the statuses.
 ///
 /// # Errors
-/// When the target can't be reached.
+/// If the target can't be reached.
 pub async fn invite(
     target: &Server,
     malicious: &MaliciousServer,
@@ -323,10 +323,10 @@ pub async fn invite(
     Ok(statuses)
 }
 
-/// T128: read receipts of a member in threads that nobody began, each in an EDU of nearly the largest size.
+/// T128: sends read receipts of a member in threads that do not exist. Every second EDU has nearly the maximum size.
 ///
 /// # Errors
-/// When the target can't be reached.
+/// If the target can't be reached.
 pub async fn receipts(
     target: &Server,
     malicious: &MaliciousServer,
@@ -345,16 +345,16 @@ pub async fn receipts(
         json!({ "edu_type": "m.receipt", "content": { room.id.as_str(): { "m.read": { user: receipt } } } })
     };
     let all: Vec<Value> = (0..edus).map(edu).collect();
-    for some in all.chunks(100) {
-        malicious.transaction(target, &[], some).await?;
+    for chunk in all.chunks(100) {
+        malicious.transaction(target, &[], chunk).await?;
     }
     Ok(())
 }
 
-/// T136: transactions of events whose signature is wrong.
+/// T136: sends transactions of events with wrong signatures.
 ///
 /// # Errors
-/// When the target can't be reached.
+/// If the target can't be reached.
 pub async fn bad_events(
     target: &Server,
     malicious: &MaliciousServer,

@@ -1,4 +1,5 @@
-//! Sessions and files that must stay closed: T129, T134, T135. Every try of these attacks is to be refused.
+//! Attacks on ended sessions, on sign-in links and on the server's files: T129, T134, T135. A correct server refuses every attempt.
+//! Must not decide whether the server passes.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
@@ -10,34 +11,34 @@ use serde_json::{Value, json};
 use super::{Account, Attack, Course, Figures, Target};
 use crate::client::segment;
 
-/// Between two tries.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Answers of a waiting sync until it must have ended.
+/// Responses to sync requests of a session until the session must have ended.
 const SYNCS: usize = 400;
-/// Attempts at something that the server may refuse for a moment, because of what the same address did before.
+/// Attempts at a request that the server may refuse temporarily, because of earlier attacks from the same address.
 const ATTEMPTS: usize = 400;
-/// Made-up tokens of one burst.
+/// Invalid tokens in one burst.
 const AT_ONCE: usize = 8;
 
-/// T129: a session that waits in a sync is signed out, and goes on waiting.
+/// T129: a session logs out while its sync request waits, and continues to sync.
 #[derive(Debug, Clone, Copy)]
 pub struct EndedSessions;
 
-/// T134: the server's side of sign-in links: tokens that nobody was given. That the page asks before it takes a link is
-/// tested with the page.
+/// T134: the server's part of sign-in links: access tokens that were never issued. The confirmation on the page is tested with the
+/// page.
 #[derive(Debug, Clone, Copy)]
 pub struct MadeUpLinks;
 
-/// T135: another user of the machine looks at the server's files.
+/// T135: another user of the machine reads the server's files.
 #[derive(Debug, Clone)]
 pub struct OtherUser {
-    /// The folder of the server's data.
+    /// The server's data directory.
     pub data: PathBuf,
 }
 
 impl Attack for EndedSessions {
     fn name(&self) -> &'static str {
-        "T129 ended sessions that read on"
+        "T129 ended sessions that continue to read"
     }
 
     fn is_always_refused(&self) -> bool {
@@ -50,25 +51,25 @@ impl Attack for EndedSessions {
             let http = client(target)?;
             let mut figures = Figures::default();
             for attempt in 0_usize.. {
-                // One session at least, also where what was tried before still holds up the first attempts.
+                // At least one session, even if earlier attacks still block the first attempts.
                 if course.is_over() && (figures.tried > 0 || attempt > ATTEMPTS) {
                     break;
                 }
-                if let Ok(session) = Session::begin(&http, target, account).await {
+                if let Ok(session) = Session::start(&http, target, account).await {
                     figures.tried += 1;
                     let text = format!("after the end of session {}", figures.tried);
-                    figures.closed += usize::from(session.ends(account, &text).await?);
+                    figures.closed += usize::from(session.ends_on_logout(account, &text).await?);
                 }
                 course.holds();
                 tokio::time::sleep(PAUSE).await;
             }
-            ensure!(figures.tried > 0, "no session could be begun");
+            ensure!(figures.tried > 0, "no session could be started");
             Ok(figures)
         })
     }
 }
 
-/// A session of an account, and where its sync stands.
+/// A session of an account, and its sync position.
 struct Session<'a> {
     http: &'a Client,
     base: String,
@@ -77,7 +78,7 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    async fn begin(http: &'a Client, target: &Target, account: &Account) -> Result<Self> {
+    async fn start(http: &'a Client, target: &Target, account: &Account) -> Result<Self> {
         let base = format!("http://{}/_matrix/client/v3", target.address);
         let user = json!({ "type": "m.id.user", "user": account.user });
         let body = json!({ "type": "m.login.password", "identifier": user, "password": account.password });
@@ -97,12 +98,12 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Signs out while a sync waits, then says something in the account's room. True where the sync ends and tells
-    /// nothing of that.
-    async fn ends(self, account: &Account, text: &str) -> Result<bool> {
-        let signed_out = async {
+    /// Logs out while a sync waits, then sends a message to the account's room. Returns true if the sync ends without that
+    /// message.
+    async fn ends_on_logout(self, account: &Account, text: &str) -> Result<bool> {
+        let logged_out = async {
             let url = format!("{}/logout", self.base);
-            self.insist(|| self.http.post(&url).bearer_auth(&self.token).json(&json!({})))
+            self.retry(|| self.http.post(&url).bearer_auth(&self.token).json(&json!({})))
                 .await?;
             let room = segment(&account.document);
             let path = format!(
@@ -111,16 +112,16 @@ impl<'a> Session<'a> {
                 rand::random::<u64>()
             );
             let message = json!({ "msgtype": "m.text", "body": text });
-            self.insist(|| self.http.put(&path).bearer_auth(&account.token).json(&message))
+            self.retry(|| self.http.put(&path).bearer_auth(&account.token).json(&message))
                 .await
         };
-        let (ended, signed_out) = tokio::join!(self.reads_on(text), signed_out);
-        signed_out?;
+        let (ended, logged_out) = tokio::join!(self.sync_ends_without(text), logged_out);
+        logged_out?;
         ended
     }
 
-    /// Asks until the server does it.
-    async fn insist(&self, request: impl Fn() -> RequestBuilder) -> Result<()> {
+    /// Repeats a request until it succeeds.
+    async fn retry(&self, request: impl Fn() -> RequestBuilder) -> Result<()> {
         for _ in 0..ATTEMPTS {
             if let Ok(answer) = request().send().await
                 && answer.status().is_success()
@@ -129,10 +130,11 @@ impl<'a> Session<'a> {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        bail!("the account is refused what it may do")
+        bail!("the server refuses a permitted request of the account")
     }
 
-    async fn reads_on(&self, text: &str) -> Result<bool> {
+    /// Repeats the sync until the token is refused. Returns false if a response has the text.
+    async fn sync_ends_without(&self, text: &str) -> Result<bool> {
         let mut since = self.since.clone();
         for _ in 0..SYNCS {
             let url = format!("{}/sync?timeout=20000&since={}", self.base, segment(&since));
@@ -157,7 +159,7 @@ impl<'a> Session<'a> {
 
 impl Attack for MadeUpLinks {
     fn name(&self) -> &'static str {
-        "T134 sign-in links with made-up tokens"
+        "T134 sign-in links with invalid tokens"
     }
 
     fn is_always_refused(&self) -> bool {
@@ -170,11 +172,11 @@ impl Attack for MadeUpLinks {
             let url = format!("http://{}/_matrix/client/v3/account/whoami", target.address);
             let mut figures = Figures::default();
             while !course.is_over() {
-                let tries = (0..AT_ONCE).map(|_| {
+                let attempts = (0..AT_ONCE).map(|_| {
                     let token = format!("weft_{:032x}", rand::random::<u128>());
                     http.get(&url).bearer_auth(token).send()
                 });
-                for answer in join_all(tries).await {
+                for answer in join_all(attempts).await {
                     figures.tried += 1;
                     figures.closed += usize::from(answer.as_ref().map_or(true, is_refused));
                 }
@@ -201,7 +203,7 @@ impl Attack for OtherUser {
             while !course.is_over() {
                 let mut folders = vec![self.data.clone()];
                 while let Some(path) = folders.pop() {
-                    // The server makes and removes files meanwhile.
+                    // The server creates and deletes files meanwhile.
                     let Ok(metadata) = fs::symlink_metadata(&path) else {
                         continue;
                     };

@@ -1,4 +1,5 @@
-//! What strangers, or a lying server, make an honest server fetch and keep: little of it, for a short time.
+//! Requests to other servers, and stored data, that unauthenticated clients or a malicious server can cause: both are bounded in
+//! size and time.
 
 use std::time::Duration;
 
@@ -16,23 +17,23 @@ use weft_wire::limits::MAX_ANSWER_BYTES;
 
 use crate::stage::Stage;
 
-/// By how much a server may grow, whatever one other does.
+/// Maximum growth of a server's memory by the requests of one other server, bytes.
 const GROWTH: u64 = 64 * 1024 * 1024;
-/// Bytes of a long answer to a join.
-const LONG_ANSWER: usize = 60 * 1024 * 1024;
-/// How long joins with such answers may take, many at once, on a loaded machine. Only a failing test waits that long.
+/// Bytes of a long response to a join.
+const LONG_RESPONSE: usize = 60 * 1024 * 1024;
+/// Maximum time of concurrent joins with such responses on a loaded machine. Only a failing test waits that long.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// What such an answer may cost beside its own bytes: less than a second copy of it.
-const BESIDE_ANSWER: u64 = 40 * 1024 * 1024;
+/// Memory that such a response may take in addition to its own bytes: less than a second copy of it.
+const RESPONSE_OVERHEAD: u64 = 40 * 1024 * 1024;
 
-/// T124: answers without an end are given up at the limit of their endpoint.
+/// T124: a response is aborted at the limit of its endpoint.
 #[tokio::test]
-async fn t124_answers_of_any_length_cost_little() -> Result<()> {
+async fn t124_long_responses_to_lookups_take_little_memory() -> Result<()> {
     let stage = Stage::new().await?;
-    attacks::answer_at_length(&stage.malicious, 60 * 1024 * 1024);
+    attacks::serve_long_responses(&stage.malicious, 60 * 1024 * 1024);
     let http = stage.world.authority.http()?;
     let before = stage.server().resident_bytes()?;
-    let statuses = attacks::strangers_ask(stage.server(), &http, stage.malicious.name().as_str(), 48).await?;
+    let statuses = attacks::request_lookups(stage.server(), &http, stage.malicious.name().as_str(), 48).await?;
     assert!(
         statuses.iter().all(|status| matches!(status, 502 | 429)),
         "{statuses:?}"
@@ -44,10 +45,10 @@ async fn t124_answers_of_any_length_cost_little() -> Result<()> {
     stage.goes_on(&mut room, &mallory).await
 }
 
-/// T124, P10: a name that leads to a private network, one that does not exist and one where nobody listens are told apart by
-/// nobody; and that it is the other server that is away, is told.
+/// T124, P10: names with private addresses, names that do not exist and closed ports get the same error, which says that the
+/// other server is unreachable.
 #[tokio::test]
-async fn t124_names_that_lead_nowhere_are_all_alike() -> Result<()> {
+async fn t124_all_unreachable_names_get_the_same_error() -> Result<()> {
     let stage = Stage::new().await?;
     let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let mut answers = Vec::new();
@@ -78,14 +79,14 @@ async fn t124_names_that_lead_nowhere_are_all_alike() -> Result<()> {
     }
     answers.dedup();
     let [(status, text)] = &*answers else {
-        panic!("told apart: {answers:?}");
+        panic!("the errors differ: {answers:?}");
     };
     assert_eq!(*status, 502);
     assert!(text.contains("DEV_WEFT_SERVER_UNREACHABLE"), "{text}");
     Ok(())
 }
 
-/// W16: what another server says of the request, its status and code, comes through; that it fails itself, does not.
+/// W16: another server's refusal of a request keeps its status and code; an internal error of the other server becomes 502.
 #[tokio::test]
 async fn w16_another_servers_refusal_keeps_its_code() -> Result<()> {
     let stage = Stage::new().await?;
@@ -93,7 +94,7 @@ async fn w16_another_servers_refusal_keeps_its_code() -> Result<()> {
         "/_matrix/client/v3/join/!r:{0}?via={0}",
         segment(stage.malicious.name().as_str())
     );
-    for (told, code, status, expected) in [
+    for (received, code, status, expected) in [
         (400, "M_INCOMPATIBLE_ROOM_VERSION", 400, "M_INCOMPATIBLE_ROOM_VERSION"),
         (400, "M_UNABLE_TO_GRANT_JOIN", 400, "M_UNABLE_TO_GRANT_JOIN"),
         (400, "EVIL_CODE", 400, "M_UNKNOWN"),
@@ -105,28 +106,28 @@ async fn w16_another_servers_refusal_keeps_its_code() -> Result<()> {
     ] {
         let body = json!({ "errcode": code, "error": "because" });
         stage.malicious.answers("/_matrix/federation/v1/make_join/", move |_| {
-            weft_conformance_tests::malicious::reply(axum::http::StatusCode::from_u16(told).unwrap(), &body)
+            weft_conformance_tests::malicious::reply(axum::http::StatusCode::from_u16(received).unwrap(), &body)
         });
         let answer = stage.alice.request(Method::POST, &path, Some(json!({}))).await?;
         assert_eq!(
             (answer.status.as_u16(), answer.errcode()),
             (status, expected),
-            "{told} {code}"
+            "{received} {code}"
         );
     }
     Ok(())
 }
 
-/// A transaction whose key can't be fetched yet, because other requests of the same address wait for keys, is to be sent
-/// again: 401 would be final for a server that believes it. When it comes again, its event is taken.
+/// A transaction whose key can't be fetched yet, because other requests of the same address wait for keys, gets 429: after 401
+/// a server would not retry. The retry is accepted.
 #[tokio::test]
-async fn t124_a_key_that_cannot_be_fetched_yet_is_no_wrong_signature() -> Result<()> {
+async fn t124_a_transaction_whose_key_cannot_be_fetched_yet_gets_429() -> Result<()> {
     let stage = Stage::with_config("outgoing_requests_per_stranger = 1\n").await?;
     let (id, mut room, mallory) = stage.room_of_alice("12").await?;
     let content = json!({ "msgtype": "m.text", "body": "sent twice" });
     room.send(&stage.malicious, &mallory, "m.room.message", None, content)?;
     let event = room.events[room.order.last().unwrap()].clone();
-    // On a machine under load the slow answer may have been given up before the transaction comes: once more then.
+    // On a loaded machine the slow request may have timed out before the transaction arrives: the test then tries again.
     for _ in 0..5 {
         let slow = MaliciousServer::start(&stage.world.authority, "slow").await?;
         let late = MaliciousServer::start(&stage.world.authority, "late").await?;
@@ -156,22 +157,22 @@ async fn t124_a_key_that_cannot_be_fetched_yet_is_no_wrong_signature() -> Result
             .ok()?;
         return stage.until_said(&id, "sent twice").await;
     }
-    panic!("the budget was never exhausted");
+    panic!("the limit was never reached");
 }
 
-/// T127: invitations that nobody asked for are counted, and a first sync stays small.
+/// T127: unsolicited invitations are limited, and an initial sync stays small.
 #[tokio::test]
-async fn t127_invitations_that_nobody_asked_for_stay_few_and_small() -> Result<()> {
+async fn t127_unsolicited_invitations_are_limited_in_number_and_size() -> Result<()> {
     let stage = Stage::new().await?;
     let statuses = attacks::invite(stage.server(), &stage.malicious, &stage.alice.user, 70, 200_000).await?;
-    let taken = statuses.iter().filter(|status| **status == 200).count();
-    assert_eq!(taken, 50, "{statuses:?}");
-    assert!(statuses.iter().skip(taken).all(|status| *status == 429), "{statuses:?}");
+    let accepted = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!(accepted, 50, "{statuses:?}");
+    assert!(statuses.iter().skip(accepted).all(|status| *status == 429), "{statuses:?}");
     let sync = stage.alice.get("/_matrix/client/v3/sync?timeout=0").await?;
     assert_eq!(sync["rooms"]["invite"].as_object().map(serde_json::Map::len), Some(50));
     let bytes = sync.to_string().len();
     assert!(bytes < 4 * 1024 * 1024, "{bytes}");
-    // One that is declined makes room, and so does one that its server takes back.
+    // A declined invitation no longer counts.
     let room = sync["rooms"]["invite"]
         .as_object()
         .unwrap()
@@ -187,9 +188,9 @@ async fn t127_invitations_that_nobody_asked_for_stay_few_and_small() -> Result<(
     Ok(())
 }
 
-/// T128: receipts in threads that nobody began are few, and those that can be no thread are not kept.
+/// T128: receipts in threads that do not exist are limited, and those with an invalid thread id are not stored.
 #[tokio::test]
-async fn t128_receipts_in_made_up_threads_stay_few() -> Result<()> {
+async fn t128_receipts_in_threads_that_do_not_exist_are_limited() -> Result<()> {
     let stage = Stage::new().await?;
     let (id, mut room, mallory) = stage.room_of_alice("12").await?;
     attacks::receipts(stage.server(), &stage.malicious, &room, &mallory, 1_000).await?;
@@ -202,15 +203,15 @@ async fn t128_receipts_in_made_up_threads_stay_few() -> Result<()> {
     stage.malicious.transaction(stage.server(), &[], &edus).await?.ok()?;
     stage.goes_on(&mut room, &mallory).await?;
     let sync = stage.alice.get("/_matrix/client/v3/sync?timeout=0").await?;
-    let told = sync["rooms"]["join"][&id]["ephemeral"].to_string();
-    assert!(told.len() < 60_000, "{}", told.len());
-    assert!(told.contains("m.read"), "{told}");
+    let ephemeral = sync["rooms"]["join"][&id]["ephemeral"].to_string();
+    assert!(ephemeral.len() < 60_000, "{}", ephemeral.len());
+    assert!(ephemeral.contains("m.read"), "{ephemeral}");
     Ok(())
 }
 
-/// T136: one line for the bad events of a transaction, however many they are.
+/// T136: the invalid events of a transaction get one log line, whatever their number.
 #[tokio::test]
-async fn t136_bad_events_are_counted_in_the_log() -> Result<()> {
+async fn t136_the_invalid_events_of_a_transaction_get_one_log_line() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, mut room, mallory) = stage.room_of_alice("12").await?;
     let before = stage.server().log().lines().count();
@@ -223,13 +224,13 @@ async fn t136_bad_events_are_counted_in_the_log() -> Result<()> {
     stage.goes_on(&mut room, &mallory).await
 }
 
-/// Joins through these servers at once; gives the statuses, and by how much the server grew at most.
-async fn join_all_at_once(stage: &Stage, liars: &[MaliciousServer], event_bytes: usize) -> Result<(Vec<u16>, u64)> {
+/// Joins through these servers concurrently; returns the statuses and the maximum growth of the server's memory.
+async fn join_concurrently(stage: &Stage, servers: &[MaliciousServer], event_bytes: usize) -> Result<(Vec<u16>, u64)> {
     let mut paths = Vec::new();
-    for malicious in liars {
+    for malicious in servers {
         let room = Room::create(malicious, &RoomVersionId::V12, &malicious.user("mallory"))?;
         let id = segment(&room.id);
-        attacks::join_at_length(malicious, &malicious.host(room), event_bytes, LONG_ANSWER)?;
+        attacks::serve_long_join(malicious, &malicious.host(room), event_bytes, LONG_RESPONSE)?;
         paths.push(format!(
             "{}/_matrix/client/v3/join/{id}?via={}",
             stage.alice.url,
@@ -258,8 +259,8 @@ async fn join_all_at_once(stage: &Stage, liars: &[MaliciousServer], event_bytes:
         .collect();
     let (statuses, after) = (statuses?, stage.server().resident_bytes()?);
     println!(
-        "{} joins at once, events of {event_bytes} bytes: {statuses:?}, {} -> {} MB, afterwards {} MB",
-        liars.len(),
+        "{} concurrent joins, events of {event_bytes} bytes: {statuses:?}, {} -> {} MB, afterwards {} MB",
+        servers.len(),
         before >> 20,
         most >> 20,
         after >> 20
@@ -267,28 +268,28 @@ async fn join_all_at_once(stage: &Stage, liars: &[MaliciousServer], event_bytes:
     Ok((statuses, most.saturating_sub(before)))
 }
 
-/// T136: an answer of 60 MB to a join costs its own length and little more, whatever the length of its events.
+/// T136: a response of 60 MB to a join takes little more memory than its length, whatever the length of its events.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t136_a_join_with_a_very_long_answer_costs_the_answer_and_little_more() -> Result<()> {
+async fn t136_a_very_long_join_response_takes_little_more_memory_than_its_length() -> Result<()> {
     for event_bytes in [600, 60_000] {
         let stage = Stage::new().await?;
-        let (statuses, grown) = join_all_at_once(&stage, std::slice::from_ref(&stage.malicious), event_bytes).await?;
+        let (statuses, grown) = join_concurrently(&stage, std::slice::from_ref(&stage.malicious), event_bytes).await?;
         assert_eq!(statuses, [200]);
-        assert!(grown < LONG_ANSWER as u64 + BESIDE_ANSWER, "grown by {grown} bytes");
+        assert!(grown < LONG_RESPONSE as u64 + RESPONSE_OVERHEAD, "grown by {grown} bytes");
     }
     Ok(())
 }
 
-/// T136: long answers of several servers at once stay within what all of them may hold.
+/// T136: concurrent long responses of several servers stay within the common limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t136_very_long_answers_of_several_servers_are_bounded_together() -> Result<()> {
+async fn t136_very_long_responses_of_several_servers_have_a_common_limit() -> Result<()> {
     let stage = Stage::new().await?;
-    let mut liars = Vec::new();
+    let mut servers = Vec::new();
     for number in 0..6 {
-        liars.push(MaliciousServer::start(&stage.world.authority, &format!("liar-{number}")).await?);
+        servers.push(MaliciousServer::start(&stage.world.authority, &format!("malicious-{number}")).await?);
     }
-    let (statuses, grown) = join_all_at_once(&stage, &liars, 60_000).await?;
-    // How many are refused depends on how many are under way at one time.
+    let (statuses, grown) = join_concurrently(&stage, &servers, 60_000).await?;
+    // The number of refused joins depends on how many overlap.
     assert!(
         statuses.iter().all(|status| matches!(status, 200 | 429)),
         "{statuses:?}"
@@ -299,9 +300,9 @@ async fn t136_very_long_answers_of_several_servers_are_bounded_together() -> Res
     stage.goes_on(&mut room, &mallory).await
 }
 
-/// W4: a server that is in a room can't take away an invitation of another server's user to a room elsewhere.
+/// W4: only the inviting server can withdraw an invitation to a room that the invited user's server is not in.
 #[tokio::test]
-async fn w4_an_invitation_is_taken_back_by_nobody_but_its_server() -> Result<()> {
+async fn w4_only_the_inviting_server_withdraws_an_invitation() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, room, mallory) = stage.room_of_mallory(&RoomVersionId::V12)?;
     let (invite, leave) = {
@@ -366,7 +367,7 @@ async fn w4_an_invitation_is_taken_back_by_nobody_but_its_server() -> Result<()>
     let sync = stage.alice.get("/_matrix/client/v3/sync?timeout=0").await?;
     assert!(sync["rooms"]["invite"].get(&id).is_some(), "{sync}");
 
-    // Whoever brings it: what its server signed counts.
+    // The leave event that the inviting server signed counts, whichever server sends it.
     other.transaction(stage.server(), &[leave], &[]).await?.ok()?;
     stage
         .alice

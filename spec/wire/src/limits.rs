@@ -1,166 +1,171 @@
-//! Every number that comes from outside has its limit here, with the reason. Limits of the update encoding itself
-//! (nesting, counts) are beside the algebra, in `weft_crdt::limits`.
+//! Limits for every number that comes from outside, each with its reason. Limits of the update encoding (nesting, counts) are
+//! in `weft_crdt::limits`.
 //!
-//! A limit that changes what servers accept changes the protocol: it needs its line in `spec/docs`.
+//! A limit that changes what servers accept is part of the protocol and must be described in `spec/docs`.
 
 // --- Connections and bytes in flight ------------------------------------------------------------------------------------
 
-/// Connections at one time. Each takes a file descriptor and about 40 KB with TLS; fewer where the system gives fewer
+/// Open connections. Each takes a file descriptor and about 40 KB with TLS. The limit is lower if the system allows fewer
 /// descriptors. (`[limits] connections`)
 pub const MAX_CONNECTIONS: u64 = 8_192;
-/// Connections of one network (an IPv4 address, the /64 of an IPv6 address) on which nobody has authenticated: an office
-/// whose people all come back at once, and 10 MB at most (T120). (`[limits] connections_per_network`)
+/// Unauthenticated connections of one network (an IPv4 address, the /64 of an IPv6 address): enough for an office whose
+/// clients all reconnect at once, and 10 MB at most (T120). (`[limits] connections_per_network`)
 pub const MAX_STRANGER_CONNECTIONS_PER_NETWORK: u64 = 256;
-/// Bytes of requests and answers that strangers of one network hold: one signed request of another server in full
-/// ([`MAX_FEDERATION_REQUEST_BYTES`]), because its signature covers its body, and some more (T121, T122).
+/// Bytes of requests and responses in memory for unauthenticated clients of one network: one complete signed request of another
+/// server ([`MAX_FEDERATION_REQUEST_BYTES`]), because its signature covers its body, and some more (T121, T122).
 /// (`[limits] stranger_in_flight_bytes_per_network`)
 pub const MAX_STRANGER_BYTES_PER_NETWORK: u64 = 16 * 1024 * 1024;
-/// The same of all strangers together. (`[limits] stranger_in_flight_bytes`)
+/// The same for all unauthenticated clients. (`[limits] stranger_in_flight_bytes`)
 pub const MAX_STRANGER_BYTES: u64 = 64 * 1024 * 1024;
-/// Bytes of requests and answers that one account holds: the largest document ([`MAX_DOCUMENT_BYTES`]) once, and half of
-/// it for all else (T130). (`[limits] account_in_flight_bytes_per_user`)
+/// Bytes of requests and responses in memory for one account: the largest document ([`MAX_DOCUMENT_BYTES`]) once, and half of
+/// that for everything else (T130). (`[limits] account_in_flight_bytes_per_user`)
 pub const MAX_ACCOUNT_BYTES_PER_USER: u64 = 96 * 1024 * 1024;
-/// The same of all accounts together. (`[limits] account_in_flight_bytes`)
+/// The same for all accounts. (`[limits] account_in_flight_bytes`)
 pub const MAX_ACCOUNT_BYTES: u64 = 256 * 1024 * 1024;
-/// Whole texts of documents that are made at one time for one user and are not charged yet, for `GET content` and again for
-/// live sockets: each has up to [`MAX_DOCUMENT_BYTES`]. The others wait for their turn (T130).
+/// Concurrent builds of a document's whole text for one user whose bytes are not charged yet; counted separately for
+/// `GET content` and for live sockets. Each text has up to [`MAX_DOCUMENT_BYTES`]. Further requests wait (T130).
 pub const MAX_TEXT_READS_PER_USER: usize = 2;
-/// `GET content` requests of one user that are answered or wait: a page that opens several documents at once.
+/// `GET content` requests of one user in progress or waiting: enough for a page that opens several documents at once.
 pub const MAX_CONTENT_READS_PER_USER: u64 = 16;
-/// The same of all users.
+/// The same for all users.
 pub const MAX_CONTENT_READS_WAITING: u64 = 1_024;
-/// Bytes of requests and answers that another server holds: the largest answer ([`MAX_FEDERATION_RESPONSE_BYTES`]), and
-/// some more. (`[limits] server_in_flight_bytes_per_server`)
+/// Bytes of requests and responses in memory for one other server: the largest response ([`MAX_FEDERATION_RESPONSE_BYTES`]),
+/// and some more. (`[limits] server_in_flight_bytes_per_server`)
 pub const MAX_SERVER_BYTES_PER_SERVER: u64 = 144 * 1024 * 1024;
-/// The same of all other servers together. (`[limits] server_in_flight_bytes`)
+/// The same for all other servers. (`[limits] server_in_flight_bytes`)
 pub const MAX_SERVER_BYTES: u64 = 256 * 1024 * 1024;
-/// What a request is counted as, bytes, beside its path, its headers and its body: its task and what it is parsed into.
+/// Bytes charged for a request in addition to its path, headers and body: its task and its parsed form.
 pub const REQUEST_OVERHEAD_BYTES: u64 = 8 * 1024;
-/// Milliseconds until the first request of a connection is there; also of the TLS handshake before it. Mobile networks
-/// need seconds.
+/// Milliseconds until the first request of a connection must have arrived; the same limit applies to the TLS handshake before
+/// it. Mobile networks need seconds.
 pub const FIRST_REQUEST_MS: u64 = 20_000;
-/// Milliseconds after which a connection ends on which no request is under way: idle, or with a request whose headers
-/// don't come to their end.
+/// Milliseconds after which a connection without a request in progress is closed: an idle one, or one with incomplete request
+/// headers.
 pub const CONNECTION_IDLE_MS: u64 = 30_000;
 /// Bytes of one request's path, query and headers. A filter in a query has up to 64 KB.
 pub const MAX_HEAD_BYTES: usize = 96 * 1024;
-/// Milliseconds without a byte after which the body of a request is given up.
+/// Milliseconds without a byte after which the body of a request times out.
 pub const BODY_GRACE_MS: u64 = 15_000;
-/// Bytes a second that a body must come with, beside [`BODY_GRACE_MS`]: half of a slow mobile line.
+/// Minimum rate of a request body in bytes a second, after [`BODY_GRACE_MS`]: half of a slow mobile connection.
 pub const MIN_BODY_BYTES_PER_SECOND: u64 = 8 * 1024;
-/// Bytes of a refused body that are read and thrown away, so that the client reads the answer instead of seeing a broken
+/// Bytes of a refused body that are read and discarded, so that the client reads the response and does not see a reset
 /// connection: the largest upload that people try.
 pub const MAX_DISCARDED_BYTES: u64 = 64 * 1024 * 1024;
 /// Milliseconds for that.
 pub const DISCARD_MS: u64 = 30_000;
-/// Milliseconds after which a connection ends whose other end takes nothing of what is written; what it takes puts that
-/// off by the time that [`MIN_LIVE_BYTES_PER_SECOND`] needs for it.
+/// Milliseconds after which a connection is closed if the peer does not read. Bytes that the peer reads extend the deadline by
+/// the time that they take at [`MIN_LIVE_BYTES_PER_SECOND`].
 pub const WRITE_STALL_MS: u64 = 60_000;
-/// Bytes that the system keeps of what is written and not sent yet: a slow reader is noticed early, and holds little.
+/// Bytes in the system's send buffer: with a small one a slow reader is detected early and holds little memory.
 pub const MAX_UNSENT_BYTES: u32 = 128 * 1024;
-/// Streams of one HTTP/2 connection at one time. Browsers need a few dozen.
+/// Concurrent streams of one HTTP/2 connection. Browsers need a few dozen.
 pub const MAX_STREAMS_PER_CONNECTION: u32 = 64;
-/// Bytes of bodies that one HTTP/2 connection may send before somebody reads them, and that one stream may.
+/// Flow control window of an HTTP/2 connection, bytes: the unread bytes of request bodies.
 pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
-/// See [`HTTP2_CONNECTION_WINDOW_BYTES`].
+/// The same for one stream.
 pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
-/// Milliseconds between pings to the other end of an HTTP/2 connection, and for their answers.
+/// Milliseconds between pings on an HTTP/2 connection, and until the response to a ping must have arrived.
 pub const HTTP2_PING_MS: u64 = 20_000;
 
 // --- Documents and live sockets -------------------------------------------------------------------------------------
 
-/// Raw bytes of one update inside an event. An event has at most 65,536 bytes and base64 adds a third; what is left
-/// carries the envelope, the ranges and the signatures.
+/// Raw bytes of one update inside an event. An event has at most 65,536 bytes and base64 adds a third; the rest is for the
+/// envelope, the ranges and the signatures.
 pub const MAX_SEALED_UPDATE_BYTES: usize = 45_000;
 
-/// Event ids in the field `dev.weft.stands` of one event; a longer list names nothing. A server names only what it has not
-/// followed alone, so that a few suffice; 16 are about 750 bytes, which an event with a full update may not have left.
+/// Event ids in the field `dev.weft.stands` of one event; a longer list counts as empty. A server names only events that none
+/// of its own events references alone, so a few suffice. 16 ids are about 750 bytes; an event with a full update may not have
+/// room for them.
 pub const MAX_NAMED_EVENTS: usize = 16;
-/// Milliseconds after which a server sends a witness event, counted from the first update of another server that none of
-/// its own events follows: at most six an hour and document, and claims that come later than that meet its answer.
+/// Milliseconds after which a server sends a witness event, counted from the first update of another server that none of its
+/// own events references: at most six per hour and document. A conflicting claim that arrives later finds the first one
+/// confirmed.
 pub const WITNESS_INTERVAL_MS: u64 = 10 * 60 * 1_000;
-/// Branches of one server's events up to which its events count between claims to the same clocks. The events of a server
-/// form one chain, and a second one only after it was restored from a backup; a lying server could make thousands, and
-/// each costs a look for each two claims.
+/// Branches of one server's events up to which its events count between conflicting claims. The events of a server form one
+/// chain, and a second one only after it was restored from a backup. A malicious server could create thousands, and each
+/// costs one comparison for every two claims.
 pub const MAX_SERVER_BRANCHES: usize = 8;
 
-/// One WebSocket message on a live socket, bytes. A pasted text of 6 MB is one message, and so is all that a person wrote
-/// offline (sync step 2): the largest live update (`weft_crdt::limits::LIVE_BYTES`) with its envelope, a name included. It is
-/// split at [`MAX_SEALED_UPDATE_BYTES`] when sealed.
+/// One WebSocket message on a live socket, bytes: the largest live update (`weft_crdt::limits::LIVE_BYTES`) with its envelope and
+/// a document name. A pasted text of 6 MB is one message, and so are all offline edits of a user (sync step 2). The update is split
+/// at [`MAX_SEALED_UPDATE_BYTES`] when it is sealed.
 pub const MAX_LIVE_FRAME_BYTES: usize = 8 * 1024 * 1024 + 1_024;
 
-/// Bytes of a live socket's messages that wait for the disk: above it the socket is not read from. One message may go over it.
+/// Bytes of a live socket's messages that wait for the commit: above the limit the socket is not read. One message may exceed it.
 pub const MAX_INBOX_BYTES_PER_SOCKET: usize = 1024 * 1024;
 
-/// Pieces of refused content that one notice names; a notice is for a person.
+/// Refused blocks that one notice lists; a notice is shown to a user.
 pub const MAX_NOTICE_BLOCKS: usize = 16;
 
-/// The whole compacted document, bytes. Ten times the largest text people were seen to keep in one document; above
-/// it, edits are refused with `M_TOO_LARGE` and nothing that was acknowledged is lost.
+/// The compacted document, bytes: ten times the largest text that people were observed to keep in one document. Above it,
+/// edits are refused with `M_TOO_LARGE`, and no acknowledged edit is lost.
 pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
 
-/// Different Yjs client ids in one document. Each costs about six bytes in every state vector for ever (T110).
+/// Different Yjs client ids in one document. Each permanently costs about six bytes in every state vector (T110).
 pub const MAX_CLIENTS_PER_DOCUMENT: usize = 65_536;
 
 /// Pending (acknowledged, not yet sealed) edits of one room before sealing is forced, so that a restart replays little.
 pub const MAX_JOURNAL_ENTRIES: usize = 4_096;
 
-/// Documents that one socket may carry (Hocuspocus multiplexes by name). What its own server allows before sign-in.
+/// Documents on one socket (Hocuspocus multiplexes by name): as many as its own server allows before authentication.
 pub const MAX_DOCUMENTS_PER_SOCKET: usize = 100;
 
-/// Frames that are kept while a socket's token is being checked, and their bytes together (GHSA-xwhh-v746-pj9m).
+/// Frames that are buffered while a socket's token is checked (GHSA-xwhh-v746-pj9m).
 pub const MAX_FRAMES_BEFORE_AUTH: usize = 1_000;
-/// See [`MAX_FRAMES_BEFORE_AUTH`].
+/// Total bytes of these frames.
 pub const MAX_BYTES_BEFORE_AUTH: usize = 5 * 1024 * 1024;
 
-/// Milliseconds until a live socket that was opened without a token has signed in to a document. Whatever it sends
-/// meanwhile doesn't put that off (T121).
+/// Milliseconds until a live socket that was opened without a token must have authenticated for a document. Other messages do
+/// not extend the deadline (T121).
 pub const LIVE_SIGN_IN_MS: u64 = 15_000;
-/// Bytes that wait to be written to a live socket beside the message that is being written: answers to pings (T121).
+/// Bytes of control frames that wait to be written to a live socket, in addition to the message being written: responses to
+/// pings (T121).
 pub const MAX_LIVE_CONTROL_BYTES: usize = 16 * 1024;
 
-/// Changes that wait for one slow reader before its queue is given up and it is brought up to date by a diff instead.
+/// Changes queued for one slow reader. Above the limit the queue is dropped, and the reader receives a difference instead.
 pub const MAX_QUEUE_PER_SOCKET: usize = 256;
-/// Bytes of them, and bytes that wait to be written to one socket: above it nothing is added to what waits. One message
-/// may go over it, or none larger could ever be sent.
+/// Bytes of these changes, and bytes that wait to be written to one socket: above the limit nothing is added. One message may
+/// exceed it; otherwise a larger message could never be sent.
 pub const MAX_QUEUE_BYTES_PER_SOCKET: usize = 512 * 1024;
 
 /// Bytes of a document's name in a Hocuspocus frame: a room id or alias (255) and a session id.
 pub const MAX_DOCUMENT_NAME_BYTES: usize = 512;
 
-/// Bytes of a reason or a stateless payload in a frame.
+/// Bytes of a reason or of a stateless payload in a frame.
 pub const MAX_FRAME_TEXT_BYTES: usize = 64 * 1024;
 
 // --- Awareness ------------------------------------------------------------------------------------------------------
 
-/// JSON state of one client, bytes, without `user.id` and `user.name`, which the server writes (colour, cursor: about 300 in
-/// stock editors).
+/// JSON state of one client, bytes, without `user.id` and `user.name`, which the server writes. Colour and cursor take about 300
+/// in stock editors.
 pub const MAX_AWARENESS_STATE_BYTES: usize = 2_048;
-/// Nesting of such a state: that of values in updates, and far from what a JSON parser takes of a transaction around it
-/// ([`MAX_JSON_DEPTH`]).
+/// Nesting of such a state: the same as that of values in updates, and far below the limit of the JSON parser for the
+/// transaction around it ([`MAX_JSON_DEPTH`]).
 pub const MAX_AWARENESS_STATE_DEPTH: usize = 32;
-/// Client ids that one device may introduce to a room, over all its sockets: an editor has one, a tab is an editor, a page
-/// with several views has a few (T112).
+/// Client ids of one device in a room, over all its sockets: each editor (tab) has one, a page with several views has a few
+/// (T112).
 pub const MAX_AWARENESS_CLIENTS_PER_DEVICE: usize = 16;
-/// Client ids of one user in a room, over all sockets and devices. A server makes up its users' devices as it likes: with
-/// no bound on the user, one viewer could take all places of the room (T57, T112).
+/// Client ids of one user in a room, over all sockets and devices. A server can invent devices of its users: without a limit
+/// per user, one viewer could use up the room's limit (T57, T112).
 pub const MAX_AWARENESS_CLIENTS_PER_USER: usize = 128;
-/// Entries in one awareness message: those of a whole room ([`MAX_AWARENESS_CLIENTS_PER_ROOM`]) that a stock client repeats.
+/// Entries in one awareness message: stock clients repeat those of the whole room ([`MAX_AWARENESS_CLIENTS_PER_ROOM`]).
 pub const MAX_AWARENESS_ENTRIES: usize = 4_096;
-/// Live client ids of one room, own and remote.
+/// Live client ids of one room, local and remote.
 pub const MAX_AWARENESS_CLIENTS_PER_ROOM: usize = 4_096;
 /// Milliseconds after which an entry that was not renewed is dropped; clients renew every 15 s (y-protocols).
 pub const AWARENESS_EXPIRY_MS: u64 = 30_000;
-/// Milliseconds for which the clock of a removed client id is remembered. A client that was away for longer than 15 s has
-/// raised its clock meanwhile (y-protocols).
+/// Milliseconds for which the clock of a removed client id is kept. A client that was disconnected for more than 15 s has raised
+/// its clock meanwhile (y-protocols).
 pub const AWARENESS_MEMORY_MS: u64 = 60_000;
-/// Awareness messages a second that are taken from one socket; what is above is coalesced to the newest.
+/// Awareness messages per second and socket; above the limit they are coalesced to the newest.
 pub const MAX_AWARENESS_PER_SECOND: u32 = 20;
-/// Silence in milliseconds after which the server says something: y-websocket 3 gives up after 30 s without a message.
+/// Milliseconds without a message after which the server sends a keep-alive: y-websocket 3 reconnects after 30 s without a
+/// message.
 pub const LIVE_KEEP_ALIVE_MS: u64 = 20_000;
-/// Bytes a second of which a client must be able to take a large message, beside [`LIVE_IDLE_MS`] for any: a slow mobile line.
+/// Minimum rate in bytes a second at which a client must read a large message, in addition to [`LIVE_IDLE_MS`] for any message:
+/// a slow mobile connection.
 pub const MIN_LIVE_BYTES_PER_SECOND: u64 = 16 * 1024;
-/// Silence of a client in milliseconds after which its socket is closed. Hocuspocus' own server: 60 s.
+/// Milliseconds without a message from a client after which its socket is closed. Hocuspocus' own server: 60 s.
 pub const LIVE_IDLE_MS: u64 = 60_000;
 
 // --- Events (Matrix specification, "Size limits") ---------------------------------------------------------------------
@@ -176,20 +181,20 @@ pub const MAX_AUTH_EVENTS: usize = 10;
 /// Nesting of JSON in an event. serde_json's own limit; deeper input is refused before it can use up a stack (T06).
 pub const MAX_JSON_DEPTH: usize = 128;
 
-/// Text of one received event before it is brought into canonical form, bytes. White space and escapes may make it
-/// longer than [`MAX_EVENT_BYTES`]: a letter written as `\u0041` takes six bytes.
+/// Text of one received event before conversion to canonical JSON, bytes. White space and escapes may make it longer than
+/// [`MAX_EVENT_BYTES`]: a letter written as `\u0041` takes six bytes.
 pub const MAX_EVENT_TEXT_BYTES: usize = 6 * MAX_EVENT_BYTES;
-/// Signing keys of one server that are looked up for one event. Servers sign with one; two while they rotate.
+/// Signing keys of one server that are looked up for one event. Servers sign with one key, and with two during a rotation.
 pub const MAX_SIGNING_KEYS_PER_SERVER: usize = 8;
-/// `depth` of an event (Matrix specification): the largest canonical integer; at the limit it stays there (T04).
+/// `depth` of an event (Matrix specification): the largest canonical integer; the depth does not rise above it (T04).
 pub const MAX_DEPTH: u64 = (1 << 53) - 1;
-/// How far an event that ours rest on may be ahead of our clock for ours to claim a time after it, milliseconds. Clocks that
-/// nobody sets differ by minutes; what claims more would move the times of all that follows.
+/// How far a previous event's time may be ahead of this server's clock, milliseconds, so that a new event gets a later time than
+/// that event. Unsynchronised clocks differ by minutes. An event further ahead would otherwise move the times of all later events.
 pub const MAX_CLOCK_LEAD_MS: u64 = 5 * 60 * 1_000;
-/// Extremities that our own events cite. More are allowed ([`MAX_PREV_EVENTS`]), but each costs everybody a look at
-/// one more state; what is left over is cited by the events that follow.
+/// Extremities that an event of this server references. More are allowed ([`MAX_PREV_EVENTS`]), but each costs every server
+/// the resolution of one more state. The events that follow reference the rest.
 pub const MAX_CITED_EXTREMITIES: usize = 10;
-/// State groups between a group and the full snapshot below it: bounds the reads for one state. Synapse's number.
+/// State groups between a group and the full state below it: limits the reads for one state. The same number as in Synapse.
 pub const MAX_STATE_GROUP_HOPS: u8 = 100;
 
 // --- Federation -------------------------------------------------------------------------------------------------------
@@ -200,198 +205,200 @@ pub const MAX_TRANSACTION_PDUS: usize = 50;
 pub const MAX_TRANSACTION_EDUS: usize = 100;
 /// Body of one federation request, bytes: 50 events of full size and 100 EDUs of the same size, rounded up.
 pub const MAX_FEDERATION_REQUEST_BYTES: usize = 200 * 65_536;
-/// Body of one answer of another server, bytes: the state of a room with 50,000 members is about 50 MB.
+/// Body of one response of another server, bytes: the state of a room with 50,000 members is about 50 MB.
 pub const MAX_FEDERATION_RESPONSE_BYTES: usize = 128 * 1024 * 1024;
-/// Bytes of answers that one other server holds here, from the first byte on until its events are checked: one of the largest
-/// ([`MAX_FEDERATION_RESPONSE_BYTES`]), and some more for the ordinary ones beside it (T136).
+/// Bytes of responses of one other server in memory, from the first byte until the events are checked: one of the largest
+/// ([`MAX_FEDERATION_RESPONSE_BYTES`]), and some more for ordinary concurrent ones (T136).
 pub const MAX_ANSWER_BYTES_PER_SERVER: u64 = 144 * 1024 * 1024;
-/// The same of all other servers together.
+/// The same for all other servers.
 pub const MAX_ANSWER_BYTES: u64 = 256 * 1024 * 1024;
-/// Bytes at the beginning of an answer that are not charged to the two above: keys, acknowledgements and single events are
-/// read also while long answers hold all of them.
+/// Bytes at the start of a response that are not charged to the two limits above: keys, acknowledgements and single events can
+/// be read even while long responses use up both.
 pub const FREE_ANSWER_BYTES: usize = 128 * 1024;
-/// Events in one list of an answer with a room's state: eight times the members that [`MAX_FEDERATION_RESPONSE_BYTES`] is
-/// for. What is noted of each takes 32 bytes, however short its text is.
+/// Events in one list of a response with a room's state: eight times the members that [`MAX_FEDERATION_RESPONSE_BYTES`] allows
+/// for. The index entry of an event takes 32 bytes, however short its text is.
 pub const MAX_EVENTS_PER_ANSWER: usize = 400_000;
-/// Body of an answer with one event, bytes: the event's text and its envelope.
+/// Body of a response with one event, bytes: the event's text and its envelope.
 pub const MAX_EVENT_RESPONSE_BYTES: usize = MAX_EVENT_TEXT_BYTES + 4 * 1024;
-/// Body of an answer to backfill or get_missing_events, bytes: [`MAX_BACKFILL_EVENTS`] events of full size, twice, because
-/// escapes make text longer.
+/// Body of a response to `/backfill` or `/get_missing_events`, bytes: twice the size of [`MAX_BACKFILL_EVENTS`] events of full
+/// size, because escapes make text longer.
 pub const MAX_EVENTS_RESPONSE_BYTES: usize = 2 * MAX_BACKFILL_EVENTS * MAX_EVENT_BYTES;
-/// Body of an answer to state_ids, bytes: an id takes 47, so this is room for 350,000 events of state and auth chain.
+/// Body of a response to `/state_ids`, bytes: an id takes 47, so 350,000 events of state and auth chain fit.
 pub const MAX_STATE_IDS_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
-/// Body of an answer to event_auth, bytes: 30,000 events of the usual size of a member event.
+/// Body of a response to `/event_auth`, bytes: 30,000 events of the usual size of a member event.
 pub const MAX_AUTH_CHAIN_RESPONSE_BYTES: usize = 32 * 1024 * 1024;
-/// Body of an answer to send_knock, bytes: stripped state up to its own limit, with escapes and an envelope.
+/// Body of a response to `/send_knock`, bytes: stripped state up to its own limit, with escapes and an envelope.
 pub const MAX_STRIPPED_RESPONSE_BYTES: usize = 2 * MAX_STRIPPED_STATE_BYTES;
-/// Body of a profile, bytes: what the Matrix specification lets a profile have (T124).
+/// Body of a profile, bytes: the limit of the Matrix specification for a profile (T124).
 pub const MAX_PROFILE_RESPONSE_BYTES: usize = 64 * 1024;
 /// Body of a resolved alias, bytes: a room id and some hundred server names (T124).
 pub const MAX_ALIAS_RESPONSE_BYTES: usize = 64 * 1024;
-/// Rooms asked of another server's directory for one page. Synapse gives no more either.
+/// Rooms requested for one page of another server's directory. Synapse has the same limit.
 pub const MAX_PUBLIC_ROOMS_PAGE: u32 = 100;
 /// Body of a page of another server's directory, bytes: 10 KB for each of [`MAX_PUBLIC_ROOMS_PAGE`] rooms (T124).
 pub const MAX_PUBLIC_ROOMS_RESPONSE_BYTES: usize = 1024 * 1024;
-/// Body of an answer that says no more than that a request was taken, bytes: fifty event ids with reasons at most.
+/// Body of a response that only acknowledges a request, bytes: at most fifty event ids with reasons.
 pub const MAX_SHORT_RESPONSE_BYTES: usize = 64 * 1024;
-/// Body of an answer that refuses, bytes: an error code and a sentence.
+/// Body of an error response, bytes: an error code and a sentence.
 pub const MAX_ERROR_RESPONSE_BYTES: usize = 16 * 1024;
-/// Body of a document's snapshot, bytes: base64 adds a third; then the ids and some room.
+/// Body of a document's snapshot, bytes: base64 adds a third; the rest is for the ids.
 pub const MAX_SNAPSHOT_RESPONSE_BYTES: usize = MAX_DOCUMENT_BYTES / 3 * 4 + 64 * 1024;
 /// Body of a server's keys, bytes. A real one has about 500 (T44).
 pub const MAX_KEY_RESPONSE_BYTES: usize = 64 * 1024;
 /// Body of `.well-known/matrix/server`, bytes (T45).
 pub const MAX_WELL_KNOWN_BYTES: usize = 50 * 1024;
-/// Events that are handed out for one backfill or get_missing_events, whatever was asked for (T12).
+/// Events in the response to one `/backfill` or `/get_missing_events`, whatever limit the request has (T12).
 pub const MAX_BACKFILL_EVENTS: usize = 100;
-/// Event ids in one get_missing_events (`latest_events`, `earliest_events`) or `at` list.
+/// Event ids in one list of `/get_missing_events` (`latest_events`, `earliest_events`).
 pub const MAX_EVENT_IDS_PER_REQUEST: usize = 100;
-/// Events fetched to fill one gap before the state at the gap is asked for instead.
+/// Events fetched to fill one gap before the state at the gap is requested instead.
 pub const MAX_GAP_EVENTS: usize = 1_000;
-/// Bytes of events that are held while what one event lacks is fetched: a state of 10,000 members is about 12 MB, and several
-/// fetches run at a time.
+/// Bytes of events in memory while the missing ancestors of one event are fetched: a state of 10,000 members is about 12 MB, and
+/// several fetches run at a time.
 pub const MAX_FETCHED_BYTES: usize = 64 * 1024 * 1024;
-/// Events of one room that wait in the staging table; above it the newest are dropped and fetched again later (T19).
+/// Events of one room in the staging table; above the limit the newest are dropped and fetched again later (T19).
 pub const MAX_STAGED_EVENTS_PER_ROOM: usize = 10_000;
-/// Bytes of events in transactions of one server that are taken in a day; more is refused with the time to wait, so that the
-/// other server keeps it until then. Ten events a second of 2 KB each are 1.7 GB (`[limits] event_bytes_per_server_and_day`).
+/// Bytes of events in transactions that are accepted from one server in a day. Further transactions are refused with the time to
+/// wait, so that the other server keeps them until then. Ten events a second of 2 KB each are 1.7 GB
+/// (`[limits] event_bytes_per_server_and_day`).
 pub const MAX_EVENT_BYTES_PER_SERVER_AND_DAY: u64 = 4 * 1024 * 1024 * 1024;
-/// Stripped state events with an invite, and their bytes together (T31).
+/// Stripped state events with an invite (T31).
 pub const MAX_STRIPPED_STATE_EVENTS: usize = 100;
-/// See [`MAX_STRIPPED_STATE_EVENTS`].
+/// Total bytes of these events.
 pub const MAX_STRIPPED_STATE_BYTES: usize = 256 * 1024;
 
-/// Bytes of stripped state that are kept with one invitation: ten times what a room with a long topic has. What does not fit is
-/// left out, names first, topics last; the invitation stands.
+/// Bytes of stripped state that are stored with one invitation: ten times those of a room with a long topic. Events that do not
+/// fit are omitted; names are stored first, topics last. The invitation itself is stored.
 pub const MAX_STORED_STRIPPED_BYTES: u64 = 64 * 1024;
-/// Open invitations (and knocks) of one user to rooms that this server is not in (T127). A person looks through some dozen; the
-/// rest is room for somebody who was away for a year.
+/// Open invitations (and knocks) of one user to rooms that this server is not resident in (T127). A user reads some dozens; the
+/// rest is for a user who was absent for a year.
 pub const MAX_OPEN_INVITATIONS_PER_USER: usize = 500;
-/// Those that one server may have open for one user, so that no server alone fills the user's places.
+/// Open invitations from one server to one user, so that one server can't use up the user's limit.
 pub const MAX_OPEN_INVITATIONS_PER_USER_AND_SERVER: usize = 50;
-/// Those that one server may have open for all users of this one.
+/// Open invitations from one server to all users of this server.
 pub const MAX_OPEN_INVITATIONS_PER_SERVER: usize = 2_000;
-/// Bytes of stripped state of all open invitations of one user: a first sync shows all of it.
+/// Bytes of stripped state of all open invitations of one user: an initial sync contains all of it.
 pub const MAX_OPEN_INVITATION_BYTES_PER_USER: u64 = 4 * 1024 * 1024;
-/// Characters that are kept of the reason for which an invitation was withdrawn: a paragraph.
+/// Characters that are stored of the reason for which an invitation was withdrawn: a paragraph.
 pub const MAX_STORED_REASON_CHARS: usize = 1_000;
 
 // --- Federation: keys, discovery, queues ------------------------------------------------------------------------------
 
-/// Keys, current and old, of one server. One that rotates monthly has 120 after ten years.
+/// Current and old keys of one server. A server that rotates monthly has 120 after ten years.
 pub const MAX_KEYS_PER_SERVER: usize = 256;
-/// Answers of one server that are kept beside its newest one, because they name keys that it dropped. A server that forgets its
-/// old keys at each rotation has this many rotations.
+/// Earlier key responses of one server that are stored in addition to the newest, because they list keys that the newest omits. A
+/// server that omits its old keys at each rotation has this many rotations.
 pub const MAX_EARLIER_KEY_ANSWERS: usize = 8;
-/// Servers in one notary query: each may cost a request to a stranger.
+/// Servers in one notary query: each may cost a request to an unknown server.
 pub const MAX_SERVERS_PER_KEY_QUERY: usize = 50;
-/// An `Authorization` header of another server, bytes: names of 255, a key id and a signature of 86 (T47).
+/// An `Authorization` header of another server, bytes: names of 255 bytes, a key id and a signature of 86 bytes (T47).
 pub const MAX_X_MATRIX_BYTES: usize = 2_048;
 /// Redirects followed for `.well-known/matrix/server` (T45).
 pub const MAX_WELL_KNOWN_REDIRECTS: usize = 5;
 /// One EDU, bytes of JSON (T56).
 pub const MAX_EDU_BYTES: usize = 65_536;
-/// Receipts that are taken from one EDU. Servers send what their users read since the last transaction.
+/// Receipts that are accepted from one EDU. Servers send the receipts of their users since the last transaction.
 pub const MAX_RECEIPTS_PER_EDU: usize = 200;
-/// EDUs that wait in memory for one server that can't be reached; the oldest go first. Ten transactions.
+/// EDUs queued in memory for one unreachable server: ten transactions. The oldest are dropped first.
 pub const MAX_QUEUED_EDUS: usize = 1_000;
-/// Other servers about which something is kept in memory (addresses, keys, failures, answered transactions).
+/// Other servers with cached entries in memory (addresses, keys, failures, answered transactions).
 pub const MAX_REMEMBERED_SERVERS: usize = 10_000;
-/// Answers of transactions that are kept for a server that asks again (T11).
+/// Responses to transactions that are kept for one server, for its retries (T11).
 pub const MAX_REMEMBERED_TRANSACTIONS: usize = 4;
-/// Servers that are asked in turn when joining a room.
+/// Servers that are tried in turn for a join.
 pub const MAX_VIA_SERVERS: usize = 10;
 
 // --- Federation: requests that others cause ---------------------------------------------------------------------------
 
-/// Requests to other servers that one stranger (an address without a token or a signature) may have under way at a time:
-/// profiles, aliases, directories, keys. A page of profiles loads with it, and a server that many others call at once
-/// learns their keys, also behind a proxy that hides their addresses. (`[limits] outgoing_requests_per_stranger`)
+/// Concurrent requests to other servers on behalf of one unauthenticated client (an address without a token or a signature):
+/// profiles, aliases, directories, keys. This suffices for a page of profiles, and for the keys of many servers that send
+/// requests at once, also behind a proxy that hides their addresses. (`[limits] outgoing_requests_per_stranger`)
 pub const MAX_OUTGOING_PER_STRANGER: u64 = 8;
-/// The same for all strangers together (T124): what they can keep from other strangers, and from nobody else.
+/// The same for all unauthenticated clients (T124): using it up delays only other unauthenticated clients.
 /// (`[limits] outgoing_requests_for_strangers`)
 pub const MAX_OUTGOING_FOR_STRANGERS: u64 = 32;
-/// Requests to other servers in a minute that one stranger may cause.
+/// Requests to other servers per minute on behalf of one unauthenticated client.
 pub const OUTGOING_PER_MINUTE_FOR_STRANGER: u32 = 120;
-/// Requests to other servers that one account may have under way at a time, for the same questions.
+/// Concurrent requests to other servers on behalf of one account, for the same kinds of lookups.
 /// (`[limits] outgoing_requests_per_account`)
 pub const MAX_OUTGOING_PER_ACCOUNT: u64 = 8;
-/// The same for all accounts together. (`[limits] outgoing_requests_for_accounts`)
+/// The same for all accounts. (`[limits] outgoing_requests_for_accounts`)
 pub const MAX_OUTGOING_FOR_ACCOUNTS: u64 = 128;
-/// Joins, leaves, knocks and invitations that one account may have under way at a time: each may ask other servers and goes on
-/// where its client hangs up. A space with its rooms is joined with it.
+/// Concurrent joins, leaves, knocks and invitations of one account: each may send requests to other servers, and continues if its
+/// client disconnects. This suffices to join a space with its rooms.
 pub const MAX_MEMBERSHIP_CHANGES_PER_ACCOUNT: u64 = 24;
-/// The same for all accounts together.
+/// The same for all accounts.
 pub const MAX_MEMBERSHIP_CHANGES: u64 = 1_024;
-/// Seconds that an answer to such a question may take: a person waits for it.
+/// Seconds until a lookup on another server times out: a user waits for it.
 pub const MAX_LOOKUP_SECONDS: u64 = 10;
-/// Seconds for which a server that could not be reached is not asked again on a stranger's behalf.
+/// Seconds for which an unreachable server is not tried again on behalf of unauthenticated clients.
 pub const UNREACHABLE_FOR_STRANGERS_SECONDS: u64 = 30;
 
 // --- Client-server API ------------------------------------------------------------------------------------------------
 
-/// Body of one client request, bytes, where the endpoint has no limit of its own.
+/// Body of one client request, bytes, if the endpoint has no limit of its own.
 pub const MAX_CLIENT_REQUEST_BYTES: usize = 1024 * 1024;
-/// Events of one page of messages, and around one event in context.
+/// Events in one page of `/messages`, and around one event in `/context`.
 pub const MAX_PAGE_EVENTS: usize = 500;
-/// Events of one room's timeline in a sync.
+/// Events in one room's timeline in a sync.
 pub const MAX_SYNC_TIMELINE_EVENTS: usize = 100;
-/// Milliseconds that a sync may wait.
+/// Maximum `timeout` of a sync, milliseconds.
 pub const MAX_SYNC_TIMEOUT_MS: u64 = 120_000;
 
 // --- Presence ---------------------------------------------------------------------------------------------------------
 
-/// The words that a user has of himself, bytes: a line of text. Longer ones are refused, of another server left out.
+/// A user's status message (`status_msg`), bytes: a line of text. A longer one is refused, and omitted if another server sent it.
 pub const MAX_STATUS_MESSAGE_BYTES: usize = 1_024;
-/// Users of other servers whose presence is known, of all of them: some 20 MB where few of them have a status (T52).
+/// Users of other servers whose presence is in memory: some 20 MB if few of them have a status message (T52).
 pub const MAX_PRESENCE_USERS: usize = 100_000;
-/// The same of one server, so that one alone can't take all places.
+/// The same for one server, so that one server can't use up the limit.
 pub const MAX_PRESENCE_USERS_PER_SERVER: usize = 20_000;
-/// Changes of presence that are looked at for one sync; what is left comes with the next. Each costs reads of rooms.
+/// Presence changes that are considered for one sync; the rest follow in the next one. Each costs reads of rooms.
 pub const MAX_PRESENCE_PER_ANSWER: usize = 100;
-/// Rooms of a user in which others hear of his presence, and he of theirs: each is read at every change.
+/// Rooms of a user whose members receive the user's presence, and whose members' presence the user receives: each is read at
+/// every change.
 pub const MAX_PRESENCE_ROOMS: usize = 500;
-/// Threads of one room in which a user's receipts are kept; the oldest one makes room. Each is two rows, and all members
-/// are told of it.
+/// Threads of one room for which a user's receipts are stored; a new one replaces the oldest. Each takes two rows and is sent to
+/// all members.
 pub const MAX_RECEIPT_THREADS: usize = 200;
-/// A password, bytes: argon2 reads all of it.
+/// A password, bytes: Argon2 reads all of it.
 pub const MAX_PASSWORD_BYTES: usize = 1_024;
-/// The shortest password that can be set, characters (NIST SP 800-63B, section 5.1.1). Older ones go on working.
+/// Minimum length of a new password, characters (NIST SP 800-63B, section 5.1.1). Existing shorter passwords remain valid.
 pub const MIN_PASSWORD_CHARS: usize = 8;
-/// Password hashes that are computed or wait for it. At some 40 ms each and two at a time the last of them waits little
-/// more than a second (T123).
+/// Password hashes in computation or queued. At some 40 ms each and two at a time, the last one waits little more than a second
+/// (T123).
 pub const MAX_PASSWORD_HASHES: u64 = 64;
-/// The same of those who are known (signed-in devices, networks from which the user signed in lately, the operator), beside
-/// them: strangers with many addresses leave these places free.
+/// The same for known clients (devices with a session, networks from which the user logged in recently, the operator), counted
+/// separately: unknown clients with many addresses can't use up this limit.
 pub const MAX_KNOWN_PASSWORD_HASHES: u64 = 32;
-/// The same for one network, so that one stranger delays others by less than a fifth of a second; more than that many people
-/// behind one address don't sign in in the same moment.
+/// The same for one network, so that one client delays others by less than a fifth of a second. More users than that behind one
+/// address do not log in at the same moment.
 pub const MAX_PASSWORD_HASHES_PER_NETWORK: u64 = 8;
-/// A device id, bytes: a part of keys, and of EDUs to other servers. Clients use about ten.
+/// A device id, bytes: part of row keys, and of EDUs to other servers. Clients use about ten.
 pub const MAX_DEVICE_ID_BYTES: usize = 255;
-/// A device's name, bytes: a line of text in a list. Stock clients put the browser's and the system's name there.
+/// A device's display name, bytes: a line of text in a list. Stock clients use the names of the browser and the system.
 pub const MAX_DEVICE_NAME_BYTES: usize = 512;
-/// Devices of one user. Somebody who signs in daily with a script that never signs out gets there in three years; the
-/// oldest session then ends when a new one begins.
+/// Devices of one user. A script that logs in daily and never logs out reaches it in three years; each new session then
+/// ends the oldest.
 pub const MAX_DEVICES_PER_USER: usize = 1_000;
-/// The address of an avatar, bytes; it goes into the member events of all the user's rooms. Synapse: 1,000.
+/// The URL of an avatar, bytes; it is part of the member events in all rooms of the user. Synapse: 1,000.
 pub const MAX_AVATAR_URL_BYTES: usize = 1_000;
-/// Types in a filter of one kind of events: each event of an answer is held against each of them.
+/// Types in one event filter: each event of a response is compared with each of them.
 pub const MAX_FILTER_PATTERNS: usize = 100;
-/// Wildcards in one of them: each is a search through the type.
+/// Wildcards in one of these types: each costs a search through the event's type.
 pub const MAX_FILTER_WILDCARDS: usize = 8;
-/// Rooms or senders in a filter of one kind of events.
+/// Rooms or senders in one event filter.
 pub const MAX_FILTER_IDS: usize = 1_000;
 /// A stored filter, bytes.
 pub const MAX_FILTER_BYTES: usize = 64 * 1024;
 /// One account-data value, bytes.
 pub const MAX_ACCOUNT_DATA_BYTES: usize = 256 * 1024;
-/// All account data of one user, bytes, where the operator sets no other number (`[limits] account_data_bytes`). Stock
-/// clients keep some 100 KB, and each first sync reads all of it (T126).
+/// Total account data of one user, bytes, if the operator configures no other number (`[limits] account_data_bytes`). Stock
+/// clients store some 100 KB, and each initial sync reads all of it (T126).
 pub const ACCOUNT_DATA_QUOTA_BYTES: u64 = 4 * 1024 * 1024;
-/// Pieces of account data of one user: clients keep two of each room.
+/// Account-data values of one user: clients store two for each room.
 pub const MAX_ACCOUNT_DATA_ROWS: u64 = 20_000;
-/// All stored filters of one user, bytes: each new one is compared with them. (`[limits] filter_bytes`)
+/// Total stored filters of one user, bytes: each new one is compared with them. (`[limits] filter_bytes`)
 pub const FILTERS_QUOTA_BYTES: u64 = 512 * 1024;
 /// Accounts in one page of the operator's list: some 100 KB.
 pub const OPERATOR_PAGE_ACCOUNTS: usize = 1_000;
@@ -399,13 +406,13 @@ pub const OPERATOR_PAGE_ACCOUNTS: usize = 1_000;
 pub const MAX_TITLE_BYTES: usize = 1_024;
 /// A display name, bytes.
 pub const MAX_DISPLAY_NAME_BYTES: usize = 512;
-/// Rooms that anybody may join whose members are found in the user directory, beside those of the public directory. A search
-/// looks at 10,000 people, and most rooms have a few.
+/// Publicly joinable rooms whose members the user directory contains, in addition to the rooms of the public directory. A search
+/// reads 10,000 users, and most rooms have a few.
 pub const MAX_ROOMS_SEARCHED_FOR_USERS: usize = 10_000;
-/// Requests a minute that one user may make (`[limits] rate_limit`).
+/// Requests per minute and user (`[limits] rate_limit`).
 pub const REQUESTS_PER_MINUTE: u32 = 1_000;
-/// Invitations in one createRoom.
+/// Invitations in one `createRoom`.
 pub const MAX_INVITES_PER_REQUEST: usize = 100;
-/// `initial_state` events of one createRoom. Clients send a handful and bridges a few dozen; each one is signed and
+/// `initial_state` events of one `createRoom`. Clients send a handful and bridges a few dozen. Each event is signed and
 /// checked, and all of them are one commit (T125).
 pub const MAX_INITIAL_STATE_EVENTS: usize = 200;
