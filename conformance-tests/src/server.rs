@@ -145,7 +145,14 @@ impl Server {
     ) -> Result<Self> {
         let port = free_port()?;
         link.lead_to(port);
-        Self::configure(authority, folder, label, extra, Endpoint::on_loopback(port, link.port())).await
+        Self::configure(
+            authority,
+            folder,
+            label,
+            extra,
+            Endpoint::on_loopback(port, link.port()),
+        )
+        .await
     }
 
     /// The same, in a network namespace: other servers connect through the switch, its own users through `namespace.door`.
@@ -169,7 +176,13 @@ impl Server {
         Self::configure(authority, folder, label, extra, endpoint).await
     }
 
-    async fn configure(authority: &Authority, folder: &Path, label: &str, extra: &str, endpoint: Endpoint) -> Result<Self> {
+    async fn configure(
+        authority: &Authority,
+        folder: &Path,
+        label: &str,
+        extra: &str,
+        endpoint: Endpoint,
+    ) -> Result<Self> {
         let folder = folder.join(label);
         fs::create_dir_all(&folder)?;
         let address = endpoint.namespace.as_ref().map(|namespace| namespace.address.as_str());

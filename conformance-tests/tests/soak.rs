@@ -275,12 +275,7 @@ async fn attacks_do_not_lose_data_or_take_memory() -> Result<()> {
     }
     for (number, (attacked, alone)) in attacked.after.iter().zip(&alone.after).enumerate() {
         let more = attacked.memory.saturating_sub(alone.memory);
-        ensure!(
-            more <= MORE_MEMORY,
-            "server {} uses {} MB more",
-            number + 1,
-            more >> 20
-        );
+        ensure!(more <= MORE_MEMORY, "server {} uses {} MB more", number + 1, more >> 20);
     }
     if env::var_os("WEFT_SOAK_P99_MS").is_some() {
         let limit = Duration::from_millis(env::var("WEFT_SOAK_P99_MS")?.parse()?);

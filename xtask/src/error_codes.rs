@@ -1,5 +1,5 @@
 //! Compares the error codes in `spec/docs/errors.md` with those that the server responds with: each status with its code,
-//! in both directions. Reads the source, so that every constructor of an error is covered. Must not run the server.
+//! in both directions. Reads the source code, so that every constructor of an error is covered. Must not run the server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,8 +94,8 @@ fn constructed(tree: &Tree, findings: &mut Vec<Finding>) -> BTreeMap<Pair, Strin
 
 fn sources(tree: &Tree) -> impl Iterator<Item = (&str, &str)> {
     tree.texts().filter(|(path, _)| {
-        let of_the_server = path.starts_with("homeserver/") || path.starts_with("federation/");
-        of_the_server && path.ends_with(".rs") && !source::is_test_file(path)
+        let is_server_code = path.starts_with("homeserver/") || path.starts_with("federation/");
+        is_server_code && path.ends_with(".rs") && !source::is_test_file(path)
     })
 }
 
@@ -166,8 +166,7 @@ fn constants(tree: &Tree) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Codes that appear in the source in any other way (in the list of those that are passed on), and that the page does not
-/// list.
+/// Codes that occur elsewhere in the source (in the list of codes that are passed on) and that the page does not list.
 fn unnamed(tree: &Tree, page: &str) -> Vec<Finding> {
     let named: BTreeSet<&str> = page.split('`').skip(1).step_by(2).collect();
     let mut findings = Vec::new();

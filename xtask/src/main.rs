@@ -1,8 +1,8 @@
-//! The project's own checks: what neither the compiler nor clippy can know about this repository.
+//! The project's own checks: rules of this repository that the compiler and clippy do not cover.
 //!
-//! `cargo xtask check` runs all of them, `cargo xtask check imports words` some, `cargo xtask list` names them.
-//! Every check is a pure function from a [`tree::Tree`] to findings, so that it is tested on small made-up trees.
-//! A check never changes a file.
+//! `cargo xtask check` runs all checks, `cargo xtask check imports words` some, and `cargo xtask list` lists them.
+//! Every check is a pure function from a [`tree::Tree`] to findings, so that it can be tested on small example trees.
+//! A check must not change a file.
 
 mod error_codes;
 mod fault_tables;
@@ -25,7 +25,7 @@ use anyhow::{Context as _, bail};
 use findings::Finding;
 use tree::Tree;
 
-/// A check: its name on the command line, what it is for, and the function.
+/// A check: its name on the command line, its purpose and its function.
 struct Check {
     name: &'static str,
     purpose: &'static str,
@@ -40,17 +40,17 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "headers",
-        purpose: "every source file says at its top what it is for; no file has a name that says nothing",
+        purpose: "every source file starts with its purpose; no file has a meaningless name",
         run: headers::check,
     },
     Check {
         name: "length",
-        purpose: "no source file is longer than a reader can hold",
+        purpose: "no source file is longer than the limit",
         run: length::check,
     },
     Check {
         name: "purity",
-        purpose: "pure crates see no clock, no randomness and no I/O",
+        purpose: "pure crates use no clock, no randomness and no I/O",
         run: purity::check,
     },
     Check {
@@ -60,27 +60,27 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "words",
-        purpose: "no file names a package registry's host or a path of one machine",
+        purpose: "no file has hosts of package registries, paths of one machine, private words or excluded phrases",
         run: words::check,
     },
     Check {
         name: "lockfile",
-        purpose: "Cargo.lock holds none of the banned crates",
+        purpose: "Cargo.lock has none of the banned crates",
         run: lockfile::check,
     },
     Check {
         name: "fault-tables",
-        purpose: "the tables of hostile inputs and field faults have a row for each number, and the tests that they name exist",
+        purpose: "the tables of hostile inputs and field faults have a row for each number, and the listed tests exist",
         run: fault_tables::check,
     },
     Check {
         name: "error-codes",
-        purpose: "every status and error code that the server answers stands in the specification, and no other",
+        purpose: "the specification lists exactly the statuses and error codes that the server responds with",
         run: error_codes::check,
     },
     Check {
         name: "spec-links",
-        purpose: "paths that documents name exist; every test vector is used",
+        purpose: "paths in documents exist; every test vector is used",
         run: spec_links::check,
     },
 ];
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // Nothing sensible is left to do when standard error is closed.
+            // If standard error is closed, the error can't be reported.
             let _ = writeln!(std::io::stderr(), "xtask: {error:#}");
             ExitCode::from(2)
         }
@@ -117,11 +117,11 @@ fn list() -> anyhow::Result<()> {
 fn check(names: &[String]) -> anyhow::Result<bool> {
     for name in names {
         if !CHECKS.iter().any(|check| check.name == name) {
-            bail!("there is no check named {name}; `cargo xtask list` names them");
+            bail!("Unknown check {name}. `cargo xtask list` lists the checks.");
         }
     }
     let root = tree::root()?;
-    let tree = Tree::from_git(&root).context("cannot read the tree")?;
+    let tree = Tree::from_git(&root).context("reading the tree")?;
     let mut out = std::io::stdout().lock();
     let mut found = 0;
     for check in CHECKS
@@ -135,7 +135,7 @@ fn check(names: &[String]) -> anyhow::Result<bool> {
         found += findings.len();
     }
     if found == 0 {
-        writeln!(out, "xtask: {} files, nothing to complain about", tree.files().count())?;
+        writeln!(out, "xtask: {} files, no findings", tree.files().count())?;
     } else {
         writeln!(out, "xtask: {found} findings")?;
     }

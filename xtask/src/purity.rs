@@ -1,14 +1,14 @@
-//! Crates that two parties must agree on see no clock, no randomness and no I/O: those are arguments.
-//! Only this makes their results repeatable on another server and in a test.
+//! Crates whose results must be the same on every server use no clock, no randomness and no I/O: those are arguments.
+//! This makes their results reproducible on another server and in a test.
 
 use crate::findings::Finding;
 use crate::source::{is_test_file, lines_without_tests, without_comment};
 use crate::tree::Tree;
 
-/// Folders of pure crates.
+/// Directories of pure crates.
 const PURE: &[&str] = &["spec/wire/src/", "spec/crdt/src/", "homeserver/dag/src/"];
 
-/// What may not be named there, and why.
+/// Names that must not occur there, each with the reason.
 const BANNED: &[(&str, &str)] = &[
     ("SystemTime", "the time is an argument"),
     ("Instant", "the time is an argument"),
@@ -21,7 +21,7 @@ const BANNED: &[(&str, &str)] = &[
     ("std::fs", "no I/O here"),
     ("std::net", "no I/O here"),
     ("std::io", "no I/O here"),
-    ("std::env", "no surroundings here"),
+    ("std::env", "no environment here"),
     ("std::process", "no processes here"),
     ("std::thread", "no threads here"),
 ];
@@ -50,7 +50,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Does the code use this name as a whole word? A trailing `::`, `(` or the like may follow.
+/// Whether the code uses this name as a whole word, outside of string literals.
 pub(crate) fn names(code: &str, name: &str) -> bool {
     let word = |character: char| character.is_alphanumeric() || character == '_';
     code.match_indices(name).any(|(at, found)| {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn words_comments_strings_and_tests_are_let_alone() {
+    fn parts_of_words_comments_strings_and_tests_are_ignored() {
         let tree = Tree::of(&[(
             "spec/crdt/src/a.rs",
             "//! No tokio here.\nlet operand = brand::new(); // rand\nlet text = \"rand\";\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n",

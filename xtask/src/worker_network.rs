@@ -1,5 +1,5 @@
-//! A room's worker has no client of other servers: only the files of the tasks beside it may name one.
-//! A slow server must not delay an edit, and what is not reachable can't be waited for.
+//! A room's worker has no client of other servers: only the files of the background tasks may use one. A slow server must not
+//! delay an edit, and a worker can't wait for a client that it can't reach.
 
 use crate::findings::Finding;
 use crate::purity::names;
@@ -9,8 +9,8 @@ use crate::tree::Tree;
 /// The crate of the workers.
 const ROOM: &str = "homeserver/room/src/";
 
-/// Files that may name the client: its definition, the wiring, and the tasks beside the workers.
-const MAY: &[&str] = &[
+/// Files that may use the client: its definition, the wiring and the background tasks.
+const ALLOWED: &[&str] = &[
     "lib.rs",
     "ports.rs",
     "testing.rs",
@@ -22,17 +22,17 @@ const MAY: &[&str] = &[
     "pruned.rs",
 ];
 
-/// What names the client.
+/// Names of the client and of the types that hold it.
 const CLIENT: &[&str] = &["Peers", "peers", "PeerError", "Tasks", "Outward", "outward"];
 
-/// What only a worker has.
+/// Code that only the worker's own files have.
 const WORKER: &str = "impl Worker";
 
-/// Files of the door, whose functions run in the tasks of their callers: they may hand the client on, and implement
-/// commands of the worker beside that.
-const DOOR: &[&str] = &["adopt.rs", "membership_templates.rs"];
-/// The name under which the door hands it on.
-const HANDED_ON: &str = "outward";
+/// Files with functions that run in the tasks of their callers: they may pass the client on, and also implement commands of the
+/// worker.
+const CALLER_SIDE: &[&str] = &["adopt.rs", "membership_templates.rs"];
+/// The name under which these files pass the client on.
+const PASSED_ON: &str = "outward";
 
 /// See the module.
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
@@ -44,15 +44,15 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         if is_test_file(path) {
             continue;
         }
-        let may = MAY.contains(&file);
+        let allowed = ALLOWED.contains(&file);
         for (number, line) in lines_without_tests(text) {
             let code = without_comment(line);
-            if may && code.contains(WORKER) {
-                let why = "a file that names the client of other servers implements no command of the worker";
+            if allowed && code.contains(WORKER) {
+                let why = "a file that uses the client of other servers must not implement a command of the worker";
                 findings.push(Finding::line(path, number, why.to_owned()));
             }
-            let is_named = |name: &&&str| names(code, name) && !(**name == HANDED_ON && DOOR.contains(&file));
-            if let Some(name) = CLIENT.iter().find(is_named).filter(|_| !may) {
+            let is_named = |name: &&&str| names(code, name) && !(**name == PASSED_ON && CALLER_SIDE.contains(&file));
+            if let Some(name) = CLIENT.iter().find(is_named).filter(|_| !allowed) {
                 let why = format!("`{name}`: a room's worker has no client of other servers; see background.rs");
                 findings.push(Finding::line(path, number, why));
             }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_may_not_name_the_client_of_other_servers() {
+    fn a_worker_must_not_use_the_client_of_other_servers() {
         let uses = "use crate::Peers;\n";
         assert_eq!(found("homeserver/room/src/ingest/new.rs", uses), 1);
         assert_eq!(
@@ -89,15 +89,15 @@ mod tests {
     }
 
     #[test]
-    fn a_task_beside_the_workers_implements_no_command() {
+    fn a_background_task_must_not_implement_a_command_of_the_worker() {
         assert_eq!(found("homeserver/room/src/history.rs", "impl Worker {\n}\n"), 1);
         assert_eq!(found("homeserver/room/src/history/merge.rs", "impl Worker {\n}\n"), 0);
     }
 
     #[test]
-    fn only_the_door_hands_the_client_on() {
-        let hands_on = "fetch::bring_for(&self.outward(), event)\n";
-        assert_eq!(found("homeserver/room/src/adopt.rs", hands_on), 0);
-        assert_eq!(found("homeserver/room/src/staging.rs", hands_on), 1);
+    fn only_the_caller_side_passes_the_client_on() {
+        let passes_on = "fetch::bring_for(&self.outward(), event)\n";
+        assert_eq!(found("homeserver/room/src/adopt.rs", passes_on), 0);
+        assert_eq!(found("homeserver/room/src/staging.rs", passes_on), 1);
     }
 }

@@ -24,7 +24,10 @@ pub async fn account_with_large_document(world: &World, name: &str) -> Result<Ac
     let doc = Doc::with_client_id(78);
     let text = doc.get_or_insert_text("body");
     text.insert(&mut doc.transact_mut(), 0, &"large ".repeat(600_000));
-    editor.send("the whole text", &doc.transact().encode_diff_v1(&StateVector::default()))?;
+    editor.send(
+        "the whole text",
+        &doc.transact().encode_diff_v1(&StateVector::default()),
+    )?;
     editor.saved().await?;
     Ok(Account {
         password: account.password(),

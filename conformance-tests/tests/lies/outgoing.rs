@@ -167,7 +167,10 @@ async fn t127_unsolicited_invitations_are_limited_in_number_and_size() -> Result
     let statuses = attacks::invite(stage.server(), &stage.malicious, &stage.alice.user, 70, 200_000).await?;
     let accepted = statuses.iter().filter(|status| **status == 200).count();
     assert_eq!(accepted, 50, "{statuses:?}");
-    assert!(statuses.iter().skip(accepted).all(|status| *status == 429), "{statuses:?}");
+    assert!(
+        statuses.iter().skip(accepted).all(|status| *status == 429),
+        "{statuses:?}"
+    );
     let sync = stage.alice.get("/_matrix/client/v3/sync?timeout=0").await?;
     assert_eq!(sync["rooms"]["invite"].as_object().map(serde_json::Map::len), Some(50));
     let bytes = sync.to_string().len();
@@ -218,7 +221,10 @@ async fn t136_the_invalid_events_of_a_transaction_get_one_log_line() -> Result<(
     attacks::bad_events(stage.server(), &stage.malicious, &room, &mallory, 20).await?;
     let log = stage.server().log();
     let lines: Vec<&str> = log.lines().skip(before).collect();
-    let about: Vec<&&str> = lines.iter().filter(|line| line.contains("not taken")).collect();
+    let about: Vec<&&str> = lines
+        .iter()
+        .filter(|line| line.contains("events of a transaction were refused"))
+        .collect();
     assert_eq!(about.len(), 20, "{about:?}");
     assert!(lines.len() < 20 + 40, "{} lines", lines.len());
     stage.goes_on(&mut room, &mallory).await
@@ -275,7 +281,10 @@ async fn t136_a_very_long_join_response_takes_little_more_memory_than_its_length
         let stage = Stage::new().await?;
         let (statuses, grown) = join_concurrently(&stage, std::slice::from_ref(&stage.malicious), event_bytes).await?;
         assert_eq!(statuses, [200]);
-        assert!(grown < LONG_RESPONSE as u64 + RESPONSE_OVERHEAD, "grown by {grown} bytes");
+        assert!(
+            grown < LONG_RESPONSE as u64 + RESPONSE_OVERHEAD,
+            "grown by {grown} bytes"
+        );
     }
     Ok(())
 }

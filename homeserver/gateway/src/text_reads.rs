@@ -21,7 +21,7 @@ type Waiting = Mutex<HashMap<OwnedUserId, Weak<Semaphore>>>;
 #[derive(Debug, Clone, Default)]
 pub struct TextReads(Arc<Waiting>);
 
-/// The permit to build one text. Dropping it admits the next request of the same user.
+/// The permit to build one text. Dropping it lets the user's next request continue.
 #[derive(Debug)]
 #[must_use = "dropping it releases the permit"]
 pub(crate) struct ReadPermit {

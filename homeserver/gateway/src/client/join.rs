@@ -119,8 +119,8 @@ pub(super) async fn resident(reader: &Reader, accounts: &Accounts, room: &RoomId
         .any(|member| accounts.is_local(member)))
 }
 
-/// Joins in a task of its own: if the client disconnects, the room may have accepted the join already, and the next request
-/// must find the result.
+/// Joins in a separate task: if the client disconnects, the room may have accepted the join already, and the next request must
+/// find the result.
 async fn enter(
     ports: &Ports,
     user: &UserId,
@@ -128,11 +128,11 @@ async fn enter(
     via: Vec<OwnedServerName>,
     reason: Option<String>,
 ) -> ApiResult<Json<Value>> {
-    let turn = ports.membership.lock(user, user, room).await?;
+    let lock = ports.membership.lock(user, user, room).await?;
     let (ports, user, room) = (ports.clone(), user.to_owned(), room.to_owned());
     let joining = tokio::spawn(async move {
         let joined = enter_now(&ports, &user, &room, via, reason).await;
-        drop(turn);
+        drop(lock);
         joined
     });
     joining
@@ -204,29 +204,29 @@ async fn authority(reader: &Reader, accounts: &Accounts, room: &RoomId, user: &U
     if !restricted || matches!(membership, MembershipState::Invite | MembershipState::Ban) {
         return Ok(Authority::Here);
     }
-    let opening = rules.get("allow").and_then(Value::as_array).into_iter().flatten();
-    let opening = opening.filter(|allow| text(allow, "type") == Some("m.room_membership"));
-    let opening = opening.filter_map(|allow| text(allow, "room_id"));
-    let mut knows_all = true;
-    for id in opening {
+    let allowed = rules.get("allow").and_then(Value::as_array).into_iter().flatten();
+    let allowed = allowed.filter(|allow| text(allow, "type") == Some("m.room_membership"));
+    let allowed = allowed.filter_map(|allow| text(allow, "room_id"));
+    let mut resident_in_all = true;
+    for id in allowed {
         let Ok(other) = RoomId::parse(id) else { continue };
         // Stored state of a room that this server has left may be out of date.
-        let knows = resident(reader, accounts, &other).await?;
-        knows_all &= knows;
-        if knows && reader.membership(&other, user).await? == MembershipState::Join {
-            return Ok(if has_voucher(&state, accounts) {
+        let is_resident = resident(reader, accounts, &other).await?;
+        resident_in_all &= is_resident;
+        if is_resident && reader.membership(&other, user).await? == MembershipState::Join {
+            return Ok(if has_authorising_user(&state, accounts) {
                 Authority::Here
             } else {
                 Authority::Elsewhere
             });
         }
     }
-    // The user is in none of them as far as this server knows; another server may have rooms that this one has not joined.
+    // The user is in none of the rooms that this server is resident in. Another server may be resident in the other ones.
     let elsewhere = state
         .joined_servers()
         .iter()
         .any(|server| server != accounts.server_name());
-    Ok(if elsewhere && !knows_all {
+    Ok(if elsewhere && !resident_in_all {
         Authority::Elsewhere
     } else {
         Authority::Nobody
@@ -237,7 +237,7 @@ fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
     object.get(field).and_then(Value::as_str)
 }
 
-fn has_voucher(state: &StateView, accounts: &Accounts) -> bool {
+fn has_authorising_user(state: &StateView, accounts: &Accounts) -> bool {
     let members = state.joined_members();
     members
         .into_iter()
@@ -261,10 +261,10 @@ async fn candidates(
         let sender = text(&event, "sender").filter(|_| own)?;
         Some(UserId::parse(sender).ok()?.server_name().to_owned())
     });
-    let inside = ports.reader.servers_in(room).await?;
+    let in_room = ports.reader.servers_in(room).await?;
     let own = room.server_name().map(ToOwned::to_owned);
     let mut servers: Vec<OwnedServerName> = Vec::new();
-    for server in named.into_iter().chain(inviters).chain(inside).chain(own) {
+    for server in named.into_iter().chain(inviters).chain(in_room).chain(own) {
         if server != ports.accounts.server_name() && !servers.contains(&server) && servers.len() < MAX_VIA {
             servers.push(server);
         }

@@ -135,7 +135,7 @@ async fn a_sync_contains_changed_account_data_and_that_of_new_rooms() {
         let path = data(&format!("account_data/org.example.{n}"));
         world.ok("PUT", &path, &alice, json!({"n": n})).await;
     }
-    // Before she has joined the room, as clients do with an invitation.
+    // Before alice has joined the room, as clients do with an invitation.
     let in_room = data(&format!("rooms/{room}/account_data/org.example.room"));
     world.ok("PUT", &in_room, &alice, json!({"old": true})).await;
     let first = world.sync(&alice, None, "").await;
@@ -157,14 +157,14 @@ async fn a_sync_contains_changed_account_data_and_that_of_new_rooms() {
     assert_eq!(kinds(&second), ["org.example.1"]);
     let events = &second["account_data"]["events"];
     assert_eq!(events[0]["content"], json!({"n": 8}));
-    let told = &second["rooms"]["join"][&room]["account_data"]["events"];
-    assert_eq!(told[0]["content"], json!({"old": true}), "{second}");
+    let events = &second["rooms"]["join"][&room]["account_data"]["events"];
+    assert_eq!(events[0]["content"], json!({"old": true}), "{second}");
     let since = second["next_batch"].as_str().unwrap();
     world.ok("PUT", &in_room, &alice, json!({"old": false})).await;
     let third = world.sync(&alice, Some(since), "").await;
     assert!(kinds(&third).is_empty());
-    let told = &third["rooms"]["join"][&room]["account_data"]["events"];
-    assert_eq!(told[0]["content"], json!({"old": false}), "{third}");
+    let events = &third["rooms"]["join"][&room]["account_data"]["events"];
+    assert_eq!(events[0]["content"], json!({"old": false}), "{third}");
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn an_erased_account_leaves_no_data() {
     );
 }
 
-/// A body with invalid UTF-8 is refused as not JSON, on every endpoint and for every position in the body.
+/// A body with invalid UTF-8 is refused as not JSON, on every endpoint and at every position in the body.
 #[tokio::test]
 async fn a_body_that_is_not_utf_8_is_refused_as_not_json() {
     let world = World::new().await;

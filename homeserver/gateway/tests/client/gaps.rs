@@ -49,8 +49,8 @@ async fn a_sync_is_limited_at_a_gap() {
     let (behind, last) = (peer.send_text("behind the gap"), peer.send_text("last"));
     let behind = receive(&world, behind).await;
     receive(&world, last).await;
-    let news = world.sync(&alice, Some(&since), "").await;
-    let timeline = &news["rooms"]["join"][room.as_str()]["timeline"];
+    let next = world.sync(&alice, Some(&since), "").await;
+    let timeline = &next["rooms"]["join"][room.as_str()]["timeline"];
     assert_eq!(texts(&timeline["events"]), ["behind the gap", "last"]);
     assert_eq!(timeline["limited"], true, "{timeline}");
     assert!(!ids(&timeline["events"]).contains(&second.to_string()));
@@ -66,14 +66,14 @@ async fn a_sync_is_limited_at_a_gap() {
     let since = whole["next_batch"].as_str().unwrap();
     let later = peer.send_text("later");
     receive(&world, later).await;
-    let news = world.sync(&alice, Some(news["next_batch"].as_str().unwrap()), "").await;
-    let timeline = &news["rooms"]["join"][room.as_str()]["timeline"];
+    let next = world.sync(&alice, Some(next["next_batch"].as_str().unwrap()), "").await;
+    let timeline = &next["rooms"]["join"][room.as_str()]["timeline"];
     assert_eq!(
         (texts(&timeline["events"]), &timeline["limited"]),
         (vec!["later"], &false.into())
     );
-    let news = world.sync(&alice, Some(since), "").await;
-    let timeline = &news["rooms"]["join"][room.as_str()]["timeline"];
+    let next = world.sync(&alice, Some(since), "").await;
+    let timeline = &next["rooms"]["join"][room.as_str()]["timeline"];
     assert_eq!(ids(&timeline["events"])[0], behind.to_string());
     assert_eq!(timeline["limited"], true);
 }

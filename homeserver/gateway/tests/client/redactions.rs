@@ -23,7 +23,7 @@ async fn redact(world: &World, room: &RoomId, sender: &UserId, target: &str, con
 }
 
 /// Every endpoint that lists events of a room: its name, and the ids that it returns.
-async fn everywhere(world: &World, who: &Person, room: &str, near: &str) -> Vec<(String, Vec<String>)> {
+async fn listed_events(world: &World, who: &Person, room: &str, near: &str) -> Vec<(String, Vec<String>)> {
     let base = format!("/_matrix/client/v3/rooms/{room}");
     let mut found = Vec::new();
     for path in ["messages?dir=b&limit=100", "messages?dir=f&limit=100"] {
@@ -32,7 +32,7 @@ async fn everywhere(world: &World, who: &Person, room: &str, near: &str) -> Vec<
             ids(&world.get(&format!("{base}/{path}"), who).await["chunk"]),
         ));
     }
-    // One event a page: a page without events must not be the last.
+    // One event per page: a page without events must not be the last.
     for direction in ["b", "f"] {
         found.push((format!("paging {direction}"), paged(world, who, room, direction).await));
     }
@@ -66,14 +66,14 @@ async fn paged(world: &World, who: &Person, room: &str, direction: &str) -> Vec<
     }
 }
 
-/// These events have the same answer as one that does not exist.
-async fn assert_unknown(world: &World, who: &Person, room: &str, aimed: &[String]) {
+/// Requests for these events get the same response as one for an event that does not exist.
+async fn assert_unknown(world: &World, who: &Person, room: &str, hidden: &[String]) {
     let base = format!("/_matrix/client/v3/rooms/{room}");
     let nowhere = format!("${}", "y".repeat(43));
     let absent = world
         .refused("GET", &format!("{base}/event/{nowhere}"), who, Value::Null)
         .await;
-    for id in aimed {
+    for id in hidden {
         let paths = [
             format!("{base}/event/{id}"),
             format!("{base}/context/{id}"),
@@ -112,36 +112,36 @@ async fn a_redaction_of_another_rooms_event_is_never_shown() {
 
         let relates = |kind: &str| json!({"m.relates_to": {"rel_type": kind, "event_id": near}});
         let before = world.send_text(&room, &alice, "before").await;
-        let mut aimed = Vec::new();
+        let mut hidden = Vec::new();
         for number in 0..12 {
             let kind = if number % 2 == 0 { "m.thread" } else { "m.reference" };
-            aimed.push(redact(&world, &room_id, bob, &secret, relates(kind)).await);
+            hidden.push(redact(&world, &room_id, bob, &secret, relates(kind)).await);
         }
         // The first of these two has an effect. The second targets an event that this server does not have.
         let good = redact(&world, &room_id, bob, &own, json!({})).await;
         let nowhere = format!("${}", "x".repeat(43));
         let unknown = redact(&world, &room_id, bob, &nowhere, json!({})).await;
 
-        for (place, listed) in everywhere(&world, &alice, &room, &near).await {
+        for (endpoint, listed) in listed_events(&world, &alice, &room, &near).await {
             assert!(
-                !aimed.iter().any(|id| listed.contains(id)),
-                "version {version}, {place}"
+                !hidden.iter().any(|id| listed.contains(id)),
+                "version {version}, {endpoint}"
             );
-            if place.starts_with("paging") || place.starts_with("messages") {
+            if endpoint.starts_with("paging") || endpoint.starts_with("messages") {
                 for id in [&near, &before, &good, &unknown] {
-                    assert!(listed.contains(id), "version {version}, {place}: {listed:?}");
+                    assert!(listed.contains(id), "version {version}, {endpoint}: {listed:?}");
                 }
             }
         }
-        assert_unknown(&world, &alice, &room, &aimed).await;
+        assert_unknown(&world, &alice, &room, &hidden).await;
         let base = format!("/_matrix/client/v3/rooms/{room}");
         world.get(&format!("{base}/event/{good}"), &alice).await;
         world.get(&format!("{base}/event/{unknown}"), &alice).await;
 
         // More of them than the timeline limit do not hide the messages before them.
         let filter = super::world::encoded(&json!({"room": {"timeline": {"limit": 3}}}));
-        let news = world.sync(&alice, Some(&since), &format!("filter={filter}")).await;
-        let timeline = &news["rooms"]["join"][&room]["timeline"];
+        let next = world.sync(&alice, Some(&since), &format!("filter={filter}")).await;
+        let timeline = &next["rooms"]["join"][&room]["timeline"];
         assert_eq!(
             ids(&timeline["events"]),
             [before.as_str(), &good, &unknown],

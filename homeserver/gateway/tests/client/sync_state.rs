@@ -1,5 +1,5 @@
-//! A client that applies each answer's `state` and then its timeline has the state of the server, for every filter
-//! on the timeline.
+//! A client that applies the `state` of each sync response and then its timeline has the server's room state, for every filter on
+//! the timeline.
 
 use std::collections::BTreeMap;
 
@@ -77,9 +77,9 @@ impl Reading {
     }
 
     async fn sync(&mut self) {
-        let synced = self.world.sync(&self.reader, self.since.as_deref(), &self.query).await;
-        self.since = synced["next_batch"].as_str().map(str::to_owned);
-        let joined = &synced["rooms"]["join"][&self.room];
+        let sync = self.world.sync(&self.reader, self.since.as_deref(), &self.query).await;
+        self.since = sync["next_batch"].as_str().map(str::to_owned);
+        let joined = &sync["rooms"]["join"][&self.room];
         for section in ["state", "timeline", "state_after"] {
             for event in joined[section]["events"].as_array().into_iter().flatten() {
                 if let Some(key) = event["state_key"].as_str() {
@@ -108,12 +108,12 @@ impl Reading {
             if self.lazy && field("type") == "m.room.member" && known.is_none() {
                 continue;
             }
-            assert_eq!(known, Some(&field("event_id")), "{event}\nafter {synced}");
+            assert_eq!(known, Some(&field("event_id")), "{event}\nafter {sync}");
         }
     }
 }
 
-async fn the_state_adds_up(acts: Vec<Act>, filter: &str, visibility: &str, reader: usize, after: bool) {
+async fn check_state(acts: Vec<Act>, filter: &str, visibility: &str, reader: usize, after: bool) {
     let world = World::new().await;
     let people = [
         world.person("alice").await,
@@ -185,7 +185,7 @@ proptest! {
         after in any::<bool>(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(the_state_adds_up(acts, filter, visibility, reader, after));
+        runtime.block_on(check_state(acts, filter, visibility, reader, after));
     }
 }
 
@@ -202,7 +202,7 @@ async fn lazy_loading_sends_members_that_changed_while_the_user_was_away() {
             let mut acts = vec![Sync, LeaveOrReturn, Sync];
             acts.extend(away);
             acts.push(LeaveOrReturn);
-            the_state_adds_up(acts, filter, "invited", 1, after).await;
+            check_state(acts, filter, "invited", 1, after).await;
         }
     }
 }
@@ -218,9 +218,9 @@ async fn a_topic_that_is_filtered_from_the_timeline_is_in_the_state() {
         encoded(&json!({"room": {"timeline": {"types": ["m.room.message"]}}}))
     );
     let first = world.sync(&alice, None, &query).await;
-    let synced = kinds(&first["rooms"]["join"][&room]["state"]["events"]);
+    let state = kinds(&first["rooms"]["join"][&room]["state"]["events"]);
     for kind in ["m.room.create", "m.room.member", "m.room.power_levels", "m.room.name"] {
-        assert!(synced.contains(&kind), "{kind}: {synced:?}");
+        assert!(state.contains(&kind), "{kind}: {state:?}");
     }
     let topic = world
         .set_state(&room, &alice, "m.room.topic", "", json!({"topic": "new"}))
@@ -229,7 +229,7 @@ async fn a_topic_that_is_filtered_from_the_timeline_is_in_the_state() {
     assert_eq!(ids(&next["rooms"]["join"][&room]["state"]["events"]), [topic]);
 }
 
-/// `limit` counts what passes the filter.
+/// `limit` counts the events that pass the filter.
 #[tokio::test]
 async fn the_newest_message_is_shown_behind_many_other_events() {
     let world = World::new().await;
@@ -247,8 +247,8 @@ async fn the_newest_message_is_shown_behind_many_other_events() {
         (0, vec![], true),
     ] {
         let filter = json!({"room": {"timeline": {"types": ["m.room.message"], "limit": limit}}});
-        let synced = world.sync(&alice, None, &format!("filter={}", encoded(&filter))).await;
-        let timeline = &synced["rooms"]["join"][&room]["timeline"];
+        let sync = world.sync(&alice, None, &format!("filter={}", encoded(&filter))).await;
+        let timeline = &sync["rooms"]["join"][&room]["timeline"];
         assert_eq!(ids(&timeline["events"]), expected, "{limit}");
         assert_eq!(timeline["limited"], json!(limited), "{limit}");
         let back = format!(
@@ -287,14 +287,14 @@ async fn lazy_loading_sends_membership_changes_in_a_gap() {
         world.send_text(&room, &alice, &n.to_string()).await;
     }
     let next = world.sync(&alice, first["next_batch"].as_str(), &query).await;
-    let synced = &next["rooms"]["join"][&room];
-    let members = members(&synced["state"]["events"]);
-    assert!(members.contains(&bob.user.as_str()), "{synced}");
+    let joined = &next["rooms"]["join"][&room];
+    let members = members(&joined["state"]["events"]);
+    assert!(members.contains(&bob.user.as_str()), "{joined}");
     assert!(
         !members.contains(&carol.user.as_str()),
-        "unchanged and not a sender: {synced}"
+        "unchanged and not a sender: {joined}"
     );
-    assert_eq!(synced["summary"]["m.joined_member_count"], 2);
+    assert_eq!(joined["summary"]["m.joined_member_count"], 2);
 }
 
 /// F6: a client with lazy loading can name a room after its heroes.
@@ -315,22 +315,22 @@ async fn the_member_events_of_heroes_are_sent() {
     let filter = json!({"room": {"timeline": {"limit": 2}, "state": {"lazy_load_members": true}}});
     let query = format!("filter={}", encoded(&filter));
     let first = world.sync(&alice, None, &query).await;
-    let synced = &first["rooms"]["join"][&room];
-    assert_eq!(synced["summary"]["m.heroes"], json!([bob.user]));
+    let joined = &first["rooms"]["join"][&room];
+    assert_eq!(joined["summary"]["m.heroes"], json!([bob.user]));
     assert!(
-        members(&synced["state"]["events"]).contains(&bob.user.as_str()),
-        "{synced}"
+        members(&joined["state"]["events"]).contains(&bob.user.as_str()),
+        "{joined}"
     );
     world.ok("POST", &join, &carol, json!({})).await;
     for n in 0..5 {
         world.send_text(&room, &alice, &n.to_string()).await;
     }
     let next = world.sync(&alice, first["next_batch"].as_str(), &query).await;
-    let synced = &next["rooms"]["join"][&room];
-    assert_eq!(synced["summary"]["m.heroes"], json!([bob.user, carol.user]));
+    let joined = &next["rooms"]["join"][&room];
+    assert_eq!(joined["summary"]["m.heroes"], json!([bob.user, carol.user]));
     assert!(
-        members(&synced["state"]["events"]).contains(&carol.user.as_str()),
-        "{synced}"
+        members(&joined["state"]["events"]).contains(&carol.user.as_str()),
+        "{joined}"
     );
 }
 
@@ -369,8 +369,8 @@ async fn an_empty_name_or_alias_event_counts_as_missing() {
             .ok("POST", &format!("/_matrix/client/v3/join/{room}"), &bob, json!({}))
             .await;
         world.set_state(&room, &alice, kind, "", content.clone()).await;
-        let synced = world.sync(&alice, None, "").await;
-        let summary = &synced["rooms"]["join"][&room]["summary"];
+        let sync = world.sync(&alice, None, "").await;
+        let summary = &sync["rooms"]["join"][&room]["summary"];
         assert_eq!(summary.get("m.heroes").is_none(), named, "{kind} {content}: {summary}");
         let listed = world.get("/_matrix/client/v3/publicRooms", &bob).await;
         let entry = &listed["chunk"][0];
