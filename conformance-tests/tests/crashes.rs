@@ -245,7 +245,7 @@ async fn kills_at_random_moments_lose_nothing_that_was_acknowledged() -> Result<
     }
     println!(
         "kills: {done} in {} s (seed {seed}), {EDITORS} editors on two servers, {words} acknowledged words: 0 lost, 0 duplicated, \
-         all ends equal",
+         all texts equal",
         began.elapsed().as_secs()
     );
     Ok(())
