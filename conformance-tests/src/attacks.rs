@@ -1,8 +1,8 @@
-//! Attacks on one server, over plain HTTP on loopback, by unauthenticated clients and by accounts. Each attack makes the server
-//! hold as many resources as possible, reports the numbers, and holds the resources until it is stopped.
+//! Attacks on one server, over plain HTTP on loopback, by unauthenticated clients and by accounts. Each attack makes
+//! the server hold as many resources as possible, reports the numbers, and holds the resources until it is stopped.
 //!
-//! Drivers only: the caller decides whether the server passes (`tests/attacks.rs`, and longer runs). An attack must not depend
-//! on other load on the server, so that several can run at one time.
+//! Drivers only: the caller decides whether the server passes (`tests/attacks.rs`, and longer runs). An attack must not
+//! depend on other load on the server, so that several can run at one time.
 
 pub mod accounts;
 pub mod answers;
@@ -161,8 +161,8 @@ pub async fn connect(target: &Target) -> Result<TcpStream> {
 /// After this time without an accepted byte, the server is considered to have stopped reading.
 const WRITE_STALL: Duration = Duration::from_secs(1);
 
-/// Opens `count` connections at once, writes the parts that `bytes` returns to each, holds them, and counts those that the server
-/// closed.
+/// Opens `count` connections at once, writes the parts that `bytes` returns to each, holds them, and counts those that
+/// the server closed.
 async fn hold_connections<'a>(
     target: &'a Target,
     mut course: Course,

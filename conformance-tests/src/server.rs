@@ -42,8 +42,9 @@ pub struct Server {
 /// Names and values of environment variables.
 pub type Variables = &'static [(&'static str, &'static str)];
 
-/// Makes glibc always return freed blocks of half a megabyte and more to the system. By default it raises that threshold with
-/// each large block that is freed. For tests that compare the memory of a server with a limit, without the allocator's part.
+/// Makes glibc always return freed blocks of half a megabyte and more to the system. By default it raises that
+/// threshold with each large block that is freed. For tests that compare the memory of a server with a limit, without
+/// the allocator's part.
 pub const GIVES_MEMORY_BACK: Variables = &[("MALLOC_MMAP_THRESHOLD_", "524288")];
 
 /// The addresses of a server.
@@ -103,8 +104,8 @@ fn open_to_all() -> String {
 }
 
 impl Server {
-    /// Configures a server in `folder/label` and starts it. `extra` is appended to its configuration. Registration is open
-    /// unless `extra` has a section `[registration]`.
+    /// Configures a server in `folder/label` and starts it. `extra` is appended to its configuration. Registration is
+    /// open unless `extra` has a section `[registration]`.
     ///
     /// # Errors
     /// If it can't be started or does not respond.
@@ -155,7 +156,8 @@ impl Server {
         .await
     }
 
-    /// The same, in a network namespace: other servers connect through the switch, its own users through `namespace.door`.
+    /// The same, in a network namespace: other servers connect through the switch, its own users through
+    /// `namespace.door`.
     ///
     /// # Errors
     /// If it can't be started or does not respond.
@@ -379,7 +381,8 @@ rate_limit = false
         Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
     }
 
-    /// Runs a command of the program with the configuration of this server, which must not be running. Returns its standard output.
+    /// Runs a command of the program with the configuration of this server, which must not be running. Returns its
+    /// standard output.
     ///
     /// # Errors
     /// If the command fails.

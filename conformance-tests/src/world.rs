@@ -111,8 +111,8 @@ impl World {
         self.links.iter().for_each(Link::heal);
     }
 
-    /// Creates the data directory of the next server, readable for all users of the machine, as it may be before the first
-    /// start.
+    /// Creates the data directory of the next server, readable for all users of the machine, as it may be before the
+    /// first start.
     ///
     /// # Errors
     /// If it can't be created.

@@ -1,5 +1,5 @@
-//! Attacks by unauthenticated clients and by accounts on a real server: its memory grows by a bounded amount, it continues to
-//! serve regular users, and afterwards it releases what the attack held (T120, T121, T122, T130).
+//! Attacks by unauthenticated clients and by accounts on a real server: its memory grows by a bounded amount, it
+//! continues to serve regular users, and afterwards it releases what the attack held (T120, T121, T122, T130).
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -145,8 +145,8 @@ impl Stage {
         Ok(())
     }
 
-    /// The minimum of the server's memory shortly after an attack. It is only printed: there is no limit on what the allocator
-    /// retains.
+    /// The minimum of the server's memory shortly after an attack. It is only printed: there is no limit on what the
+    /// allocator retains.
     async fn memory_afterwards(&self, before: u64) -> Result<u64> {
         let mut least = u64::MAX;
         for _ in 0..MEASUREMENTS {

@@ -1,5 +1,5 @@
-//! Real servers in a federation with a malicious one: forged, withheld and invented events have no effect, and rooms remain
-//! usable.
+//! Real servers in a federation with a malicious one: forged, withheld and invented events have no effect, and rooms
+//! remain usable.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -1,7 +1,7 @@
-//! Editors and chatting users on two servers, once alone and once during attacks T120 to T136 in turn: unauthenticated clients
-//! and accounts attack the first server, malicious servers attack both. No acknowledged edit or message is lost, and the servers
-//! use about as much memory as without attacks. The latencies of the users are printed; `make soak HOURS=2` runs a release build
-//! for longer and asserts their limit.
+//! Editors and chatting users on two servers, once alone and once during attacks T120 to T136 in turn: unauthenticated
+//! clients and accounts attack the first server, malicious servers attack both. No acknowledged edit or message is
+//! lost, and the servers use about as much memory as without attacks. The latencies of the users are printed; `make
+//! soak HOURS=2` runs a release build for longer and asserts their limit.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -141,7 +141,8 @@ async fn run_for(attack: &dyn Attack, target: &Target, time: Duration) -> Result
     Ok(figures)
 }
 
-/// Runs the attacks one after the other for `time` in total; those by malicious servers run against both servers at once.
+/// Runs the attacks one after the other for `time` in total; those by malicious servers run against both servers at
+/// once.
 async fn attack_in_turn(world: &World, opponents: &[Opponent], target: &Target, time: Duration) -> Result<()> {
     let [first, second] = &*world.servers else {
         anyhow::bail!("The world must have two servers.")
@@ -253,7 +254,8 @@ async fn attacks_do_not_lose_data_or_take_memory() -> Result<()> {
     let seconds: u64 = env::var("WEFT_SOAK_SECONDS").map_or(25, |text| text.parse().unwrap());
     let time = Duration::from_secs(seconds);
     let attacked = run(Load::Attacks(time)).await.context("with attacks")?;
-    // As long as the attacks are configured to take: on a slow machine they take longer, and few edits are made meanwhile.
+    // As long as the attacks are configured to take: on a slow machine they take longer, and few edits are made
+    // meanwhile.
     let alone = run(Load::Nothing(time)).await.context("without attacks")?;
     for (name, outcome) in [("alone", &alone), ("during attacks", &attacked)] {
         println!(

@@ -1,5 +1,6 @@
-//! Compares the error codes in `spec/docs/errors.md` with those that the server responds with: each status with its code,
-//! in both directions. Reads the source code, so that every constructor of an error is covered. Must not run the server.
+//! Compares the error codes in `spec/docs/errors.md` with those that the server responds with: each status with its
+//! code, in both directions. Reads the source code, so that every constructor of an error is covered. Must not run the
+//! server.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,8 @@
 //! Words that must not occur in the project's texts.
 //!
 //! Three lists: hosts of package registries and paths of one machine, which belong in local settings; private words of
-//! earlier versions, each with the standard term that replaced it (`docs/GLOSSARY.md`); and phrases that the style excludes
-//! (`docs/STYLE.md`). Must not judge the style beyond these lists.
+//! earlier versions, each with the standard term that replaced it (`docs/GLOSSARY.md`); and phrases that the style
+//! excludes (`docs/STYLE.md`). Must not judge the style beyond these lists.
 
 use crate::findings::Finding;
 use crate::tree::Tree;

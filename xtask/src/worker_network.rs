@@ -1,5 +1,5 @@
-//! A room's worker has no client of other servers: only the files of the background tasks may use one. A slow server must not
-//! delay an edit, and a worker can't wait for a client that it can't reach.
+//! A room's worker has no client of other servers: only the files of the background tasks may use one. A slow server
+//! must not delay an edit, and a worker can't wait for a client that it can't reach.
 
 use crate::findings::Finding;
 use crate::purity::names;
@@ -28,8 +28,8 @@ const CLIENT: &[&str] = &["Peers", "peers", "PeerError", "Tasks", "Outward", "ou
 /// Code that only the worker's own files have.
 const WORKER: &str = "impl Worker";
 
-/// Files with functions that run in the tasks of their callers: they may pass the client on, and also implement commands of the
-/// worker.
+/// Files with functions that run in the tasks of their callers: they may pass the client on, and also implement
+/// commands of the worker.
 const CALLER_SIDE: &[&str] = &["adopt.rs", "membership_templates.rs"];
 /// The name under which these files pass the client on.
 const PASSED_ON: &str = "outward";

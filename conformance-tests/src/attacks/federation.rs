@@ -1,5 +1,5 @@
-//! Attacks by a malicious server, and by unauthenticated clients whose requests name it: T124, T127, T128, T136. One function is
-//! one round; [`ByServer`] repeats a round until it is stopped. Must not decide whether the server passes.
+//! Attacks by a malicious server, and by unauthenticated clients whose requests name it: T124, T127, T128, T136. One
+//! function is one round; [`ByServer`] repeats a round until it is stopped. Must not decide whether the server passes.
 
 use std::{
     fmt::Write as _,
@@ -28,7 +28,8 @@ use crate::{
 /// The request that is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Round {
-    /// T124: unauthenticated requests for profiles, aliases and directories of the malicious server, which sends long responses.
+    /// T124: unauthenticated requests for profiles, aliases and directories of the malicious server, which sends long
+    /// responses.
     Lookups,
     /// T127: unsolicited invitations.
     Invitations,
@@ -65,7 +66,8 @@ const UNREACHABLE: [&str; 5] = [
 ];
 /// Bytes of each response in [`Round::Lookups`].
 const LONG_ANSWER: usize = 60 << 20;
-/// Bytes of each response in [`Round::LongJoin`]. The server reads all of it; the memory of a single one is tested elsewhere.
+/// Bytes of each response in [`Round::LongJoin`]. The server reads all of it; the memory of a single one is tested
+/// elsewhere.
 const LONG_JOIN: usize = 16 << 20;
 /// Bytes of each event in such a response: a few large events are cheap for the attacker to create.
 const LONG_JOIN_EVENT: usize = 60_000;
@@ -208,8 +210,8 @@ fn json_bytes(body: &Bytes) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body.clone()).into_response()
 }
 
-/// T136: makes the malicious server respond to every join of its room with the room's state and `bytes` bytes of events with
-/// wrong signatures.
+/// T136: makes the malicious server respond to every join of its room with the room's state and `bytes` bytes of events
+/// with wrong signatures.
 ///
 /// # Errors
 /// If an event can't be created.

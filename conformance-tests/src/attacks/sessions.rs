@@ -1,5 +1,5 @@
-//! Attacks on ended sessions, on sign-in links and on the server's files: T129, T134, T135. A correct server refuses every attempt.
-//! Must not decide whether the server passes.
+//! Attacks on ended sessions, on sign-in links and on the server's files: T129, T134, T135. A correct server refuses
+//! every attempt. Must not decide whether the server passes.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
@@ -24,8 +24,8 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, Clone, Copy)]
 pub struct EndedSessions;
 
-/// T134: the server's part of sign-in links: access tokens that were never issued. The confirmation on the page is tested with the
-/// page.
+/// T134: the server's part of sign-in links: access tokens that were never issued. The confirmation on the page is
+/// tested with the page.
 #[derive(Debug, Clone, Copy)]
 pub struct MadeUpLinks;
 
@@ -98,8 +98,8 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Logs out while a sync waits, then sends a message to the account's room. Returns true if the sync ends without that
-    /// message.
+    /// Logs out while a sync waits, then sends a message to the account's room. Returns true if the sync ends without
+    /// that message.
     async fn ends_on_logout(self, account: &Account, text: &str) -> Result<bool> {
         let logged_out = async {
             let url = format!("{}/logout", self.base);

@@ -1,5 +1,5 @@
-//! Requests to other servers, and stored data, that unauthenticated clients or a malicious server can cause: both are bounded in
-//! size and time.
+//! Requests to other servers, and stored data, that unauthenticated clients or a malicious server can cause: both are
+//! bounded in size and time.
 
 use std::time::Duration;
 
@@ -45,8 +45,8 @@ async fn t124_long_responses_to_lookups_take_little_memory() -> Result<()> {
     stage.goes_on(&mut room, &mallory).await
 }
 
-/// T124, P10: names with private addresses, names that do not exist and closed ports get the same error, which says that the
-/// other server is unreachable.
+/// T124, P10: names with private addresses, names that do not exist and closed ports get the same error, which says
+/// that the other server is unreachable.
 #[tokio::test]
 async fn t124_all_unreachable_names_get_the_same_error() -> Result<()> {
     let stage = Stage::new().await?;
@@ -86,7 +86,8 @@ async fn t124_all_unreachable_names_get_the_same_error() -> Result<()> {
     Ok(())
 }
 
-/// W16: another server's refusal of a request keeps its status and code; an internal error of the other server becomes 502.
+/// W16: another server's refusal of a request keeps its status and code; an internal error of the other server becomes
+/// 502.
 #[tokio::test]
 async fn w16_another_servers_refusal_keeps_its_code() -> Result<()> {
     let stage = Stage::new().await?;
@@ -118,8 +119,8 @@ async fn w16_another_servers_refusal_keeps_its_code() -> Result<()> {
     Ok(())
 }
 
-/// A transaction whose key can't be fetched yet, because other requests of the same address wait for keys, gets 429: after 401
-/// a server would not retry. The retry is accepted.
+/// A transaction whose key can't be fetched yet, because other requests of the same address wait for keys, gets 429:
+/// after 401 a server would not retry. The retry is accepted.
 #[tokio::test]
 async fn t124_a_transaction_whose_key_cannot_be_fetched_yet_gets_429() -> Result<()> {
     let stage = Stage::with_config("outgoing_requests_per_stranger = 1\n").await?;
@@ -127,7 +128,8 @@ async fn t124_a_transaction_whose_key_cannot_be_fetched_yet_gets_429() -> Result
     let content = json!({ "msgtype": "m.text", "body": "sent twice" });
     room.send(&stage.malicious, &mallory, "m.room.message", None, content)?;
     let event = room.events[room.order.last().unwrap()].clone();
-    // On a loaded machine the slow request may have timed out before the transaction arrives: the test then tries again.
+    // On a loaded machine the slow request may have timed out before the transaction arrives: the test then tries
+    // again.
     for _ in 0..5 {
         let slow = MaliciousServer::start(&stage.world.authority, "slow").await?;
         let late = MaliciousServer::start(&stage.world.authority, "late").await?;

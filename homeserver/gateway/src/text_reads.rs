@@ -1,10 +1,10 @@
-//! Limits the number of texts that are built at a time for a user: `GET content`, and the answer to a state vector on a live
-//! socket.
+//! Limits the number of texts that are built at a time for a user: `GET content`, and the answer to a state vector on a
+//! live socket.
 //!
 //! A text must be built before its bytes can be charged to the user who requested it, and an update of a large document
-//! takes many megabytes. Without a limit, 150 requests of one user hold 150 copies of it before the first of them can be
-//! refused (T130). A permit is held until the bytes are charged. Users don't wait for each other: a document that can't be read
-//! now delays only the users who requested it.
+//! takes many megabytes. Without a limit, 150 requests of one user hold 150 copies of it before the first of them can
+//! be refused (T130). A permit is held until the bytes are charged. Users don't wait for each other: a document that
+//! can't be read now delays only the users who requested it.
 
 use std::{
     collections::HashMap,

@@ -1,24 +1,24 @@
-//! Limits for every number that comes from outside, each with its reason. Limits of the update encoding (nesting, counts) are
-//! in `weft_crdt::limits`.
+//! Limits for every number that comes from outside, each with its reason. Limits of the update encoding (nesting,
+//! counts) are in `weft_crdt::limits`.
 //!
 //! A limit that changes what servers accept is part of the protocol and must be described in `spec/docs`.
 
 // --- Connections and bytes in flight ------------------------------------------------------------------------------------
 
-/// Open connections. Each takes a file descriptor and about 40 KB with TLS. The limit is lower if the system allows fewer
-/// descriptors. (`[limits] connections`)
+/// Open connections. Each takes a file descriptor and about 40 KB with TLS. The limit is lower if the system allows
+/// fewer descriptors. (`[limits] connections`)
 pub const MAX_CONNECTIONS: u64 = 8_192;
 /// Unauthenticated connections of one network (an IPv4 address, the /64 of an IPv6 address): enough for an office whose
 /// clients all reconnect at once, and 10 MB at most (T120). (`[limits] connections_per_network`)
 pub const MAX_STRANGER_CONNECTIONS_PER_NETWORK: u64 = 256;
-/// Bytes of requests and responses in memory for unauthenticated clients of one network: one complete signed request of another
-/// server ([`MAX_FEDERATION_REQUEST_BYTES`]), because its signature covers its body, and some more (T121, T122).
-/// (`[limits] stranger_in_flight_bytes_per_network`)
+/// Bytes of requests and responses in memory for unauthenticated clients of one network: one complete signed request of
+/// another server ([`MAX_FEDERATION_REQUEST_BYTES`]), because its signature covers its body, and some more (T121,
+/// T122). (`[limits] stranger_in_flight_bytes_per_network`)
 pub const MAX_STRANGER_BYTES_PER_NETWORK: u64 = 16 * 1024 * 1024;
 /// The same for all unauthenticated clients. (`[limits] stranger_in_flight_bytes`)
 pub const MAX_STRANGER_BYTES: u64 = 64 * 1024 * 1024;
-/// Bytes of requests and responses in memory for one account: the largest document ([`MAX_DOCUMENT_BYTES`]) once, and half of
-/// that for everything else (T130). (`[limits] account_in_flight_bytes_per_user`)
+/// Bytes of requests and responses in memory for one account: the largest document ([`MAX_DOCUMENT_BYTES`]) once, and
+/// half of that for everything else (T130). (`[limits] account_in_flight_bytes_per_user`)
 pub const MAX_ACCOUNT_BYTES_PER_USER: u64 = 96 * 1024 * 1024;
 /// The same for all accounts. (`[limits] account_in_flight_bytes`)
 pub const MAX_ACCOUNT_BYTES: u64 = 256 * 1024 * 1024;
@@ -29,18 +29,18 @@ pub const MAX_TEXT_READS_PER_USER: usize = 2;
 pub const MAX_CONTENT_READS_PER_USER: u64 = 16;
 /// The same for all users.
 pub const MAX_CONTENT_READS_WAITING: u64 = 1_024;
-/// Bytes of requests and responses in memory for one other server: the largest response ([`MAX_FEDERATION_RESPONSE_BYTES`]),
-/// and some more. (`[limits] server_in_flight_bytes_per_server`)
+/// Bytes of requests and responses in memory for one other server: the largest response
+/// ([`MAX_FEDERATION_RESPONSE_BYTES`]), and some more. (`[limits] server_in_flight_bytes_per_server`)
 pub const MAX_SERVER_BYTES_PER_SERVER: u64 = 144 * 1024 * 1024;
 /// The same for all other servers. (`[limits] server_in_flight_bytes`)
 pub const MAX_SERVER_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes charged for a request in addition to its path, headers and body: its task and its parsed form.
 pub const REQUEST_OVERHEAD_BYTES: u64 = 8 * 1024;
-/// Milliseconds until the first request of a connection must have arrived; the same limit applies to the TLS handshake before
-/// it. Mobile networks need seconds.
+/// Milliseconds until the first request of a connection must have arrived; the same limit applies to the TLS handshake
+/// before it. Mobile networks need seconds.
 pub const FIRST_REQUEST_MS: u64 = 20_000;
-/// Milliseconds after which a connection without a request in progress is closed: an idle one, or one with incomplete request
-/// headers.
+/// Milliseconds after which a connection without a request in progress is closed: an idle one, or one with incomplete
+/// request headers.
 pub const CONNECTION_IDLE_MS: u64 = 30_000;
 /// Bytes of one request's path, query and headers. A filter in a query has up to 64 KB.
 pub const MAX_HEAD_BYTES: usize = 96 * 1024;
@@ -53,8 +53,8 @@ pub const MIN_BODY_BYTES_PER_SECOND: u64 = 8 * 1024;
 pub const MAX_DISCARDED_BYTES: u64 = 64 * 1024 * 1024;
 /// Milliseconds for that.
 pub const DISCARD_MS: u64 = 30_000;
-/// Milliseconds after which a connection is closed if the peer does not read. Bytes that the peer reads extend the deadline by
-/// the time that they take at [`MIN_LIVE_BYTES_PER_SECOND`].
+/// Milliseconds after which a connection is closed if the peer does not read. Bytes that the peer reads extend the
+/// deadline by the time that they take at [`MIN_LIVE_BYTES_PER_SECOND`].
 pub const WRITE_STALL_MS: u64 = 60_000;
 /// Bytes in the system's send buffer: with a small one a slow reader is detected early and holds little memory.
 pub const MAX_UNSENT_BYTES: u32 = 128 * 1024;
@@ -69,36 +69,37 @@ pub const HTTP2_PING_MS: u64 = 20_000;
 
 // --- Documents and live sockets -------------------------------------------------------------------------------------
 
-/// Raw bytes of one update inside an event. An event has at most 65,536 bytes and base64 adds a third; the rest is for the
-/// envelope, the ranges and the signatures.
+/// Raw bytes of one update inside an event. An event has at most 65,536 bytes and base64 adds a third; the rest is for
+/// the envelope, the ranges and the signatures.
 pub const MAX_SEALED_UPDATE_BYTES: usize = 45_000;
 
-/// Event ids in the field `dev.weft.stands` of one event; a longer list counts as empty. A server names only events that none
-/// of its own events references alone, so a few suffice. 16 ids are about 750 bytes; an event with a full update may not have
-/// room for them.
+/// Event ids in the field `dev.weft.stands` of one event; a longer list counts as empty. A server names only events
+/// that none of its own events references alone, so a few suffice. 16 ids are about 750 bytes; an event with a full
+/// update may not have room for them.
 pub const MAX_NAMED_EVENTS: usize = 16;
-/// Milliseconds after which a server sends a witness event, counted from the first update of another server that none of its
-/// own events references: at most six per hour and document. A conflicting claim that arrives later finds the first one
-/// confirmed.
+/// Milliseconds after which a server sends a witness event, counted from the first update of another server that none
+/// of its own events references: at most six per hour and document. A conflicting claim that arrives later finds the
+/// first one confirmed.
 pub const WITNESS_INTERVAL_MS: u64 = 10 * 60 * 1_000;
-/// Branches of one server's events up to which its events count between conflicting claims. The events of a server form one
-/// chain, and a second one only after it was restored from a backup. A malicious server could create thousands, and each
-/// costs one comparison for every two claims.
+/// Branches of one server's events up to which its events count between conflicting claims. The events of a server form
+/// one chain, and a second one only after it was restored from a backup. A malicious server could create thousands, and
+/// each costs one comparison for every two claims.
 pub const MAX_SERVER_BRANCHES: usize = 8;
 
-/// One WebSocket message on a live socket, bytes: the largest live update (`weft_crdt::limits::LIVE_BYTES`) with its envelope and
-/// a document name. A pasted text of 6 MB is one message, and so are all offline edits of a user (sync step 2). The update is split
-/// at [`MAX_SEALED_UPDATE_BYTES`] when it is sealed.
+/// One WebSocket message on a live socket, bytes: the largest live update (`weft_crdt::limits::LIVE_BYTES`) with its
+/// envelope and a document name. A pasted text of 6 MB is one message, and so are all offline edits of a user (sync
+/// step 2). The update is split at [`MAX_SEALED_UPDATE_BYTES`] when it is sealed.
 pub const MAX_LIVE_FRAME_BYTES: usize = 8 * 1024 * 1024 + 1_024;
 
-/// Bytes of a live socket's messages that wait for the commit: above the limit the socket is not read. One message may exceed it.
+/// Bytes of a live socket's messages that wait for the commit: above the limit the socket is not read. One message may
+/// exceed it.
 pub const MAX_INBOX_BYTES_PER_SOCKET: usize = 1024 * 1024;
 
 /// Refused blocks that one notice lists; a notice is shown to a user.
 pub const MAX_NOTICE_BLOCKS: usize = 16;
 
-/// The compacted document, bytes: ten times the largest text that people were observed to keep in one document. Above it,
-/// edits are refused with `M_TOO_LARGE`, and no acknowledged edit is lost.
+/// The compacted document, bytes: ten times the largest text that people were observed to keep in one document. Above
+/// it, edits are refused with `M_TOO_LARGE`, and no acknowledged edit is lost.
 pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
 
 /// Different Yjs client ids in one document. Each permanently costs about six bytes in every state vector (T110).
@@ -115,17 +116,18 @@ pub const MAX_FRAMES_BEFORE_AUTH: usize = 1_000;
 /// Total bytes of these frames.
 pub const MAX_BYTES_BEFORE_AUTH: usize = 5 * 1024 * 1024;
 
-/// Milliseconds until a live socket that was opened without a token must have authenticated for a document. Other messages do
-/// not extend the deadline (T121).
+/// Milliseconds until a live socket that was opened without a token must have authenticated for a document. Other
+/// messages do not extend the deadline (T121).
 pub const LIVE_SIGN_IN_MS: u64 = 15_000;
-/// Bytes of control frames that wait to be written to a live socket, in addition to the message being written: responses to
-/// pings (T121).
+/// Bytes of control frames that wait to be written to a live socket, in addition to the message being written:
+/// responses to pings (T121).
 pub const MAX_LIVE_CONTROL_BYTES: usize = 16 * 1024;
 
-/// Changes queued for one slow reader. Above the limit the queue is dropped, and the reader receives a difference instead.
+/// Changes queued for one slow reader. Above the limit the queue is dropped, and the reader receives a difference
+/// instead.
 pub const MAX_QUEUE_PER_SOCKET: usize = 256;
-/// Bytes of these changes, and bytes that wait to be written to one socket: above the limit nothing is added. One message may
-/// exceed it; otherwise a larger message could never be sent.
+/// Bytes of these changes, and bytes that wait to be written to one socket: above the limit nothing is added. One
+/// message may exceed it; otherwise a larger message could never be sent.
 pub const MAX_QUEUE_BYTES_PER_SOCKET: usize = 512 * 1024;
 
 /// Bytes of a document's name in a Hocuspocus frame: a room id or alias (255) and a session id.
@@ -136,17 +138,17 @@ pub const MAX_FRAME_TEXT_BYTES: usize = 64 * 1024;
 
 // --- Awareness ------------------------------------------------------------------------------------------------------
 
-/// JSON state of one client, bytes, without `user.id` and `user.name`, which the server writes. Colour and cursor take about 300
-/// in stock editors.
+/// JSON state of one client, bytes, without `user.id` and `user.name`, which the server writes. Colour and cursor take
+/// about 300 in stock editors.
 pub const MAX_AWARENESS_STATE_BYTES: usize = 2_048;
 /// Nesting of such a state: the same as that of values in updates, and far below the limit of the JSON parser for the
 /// transaction around it ([`MAX_JSON_DEPTH`]).
 pub const MAX_AWARENESS_STATE_DEPTH: usize = 32;
-/// Client ids of one device in a room, over all its sockets: each editor (tab) has one, a page with several views has a few
-/// (T112).
+/// Client ids of one device in a room, over all its sockets: each editor (tab) has one, a page with several views has a
+/// few (T112).
 pub const MAX_AWARENESS_CLIENTS_PER_DEVICE: usize = 16;
-/// Client ids of one user in a room, over all sockets and devices. A server can invent devices of its users: without a limit
-/// per user, one viewer could use up the room's limit (T57, T112).
+/// Client ids of one user in a room, over all sockets and devices. A server can invent devices of its users: without a
+/// limit per user, one viewer could use up the room's limit (T57, T112).
 pub const MAX_AWARENESS_CLIENTS_PER_USER: usize = 128;
 /// Entries in one awareness message: stock clients repeat those of the whole room ([`MAX_AWARENESS_CLIENTS_PER_ROOM`]).
 pub const MAX_AWARENESS_ENTRIES: usize = 4_096;
@@ -154,16 +156,16 @@ pub const MAX_AWARENESS_ENTRIES: usize = 4_096;
 pub const MAX_AWARENESS_CLIENTS_PER_ROOM: usize = 4_096;
 /// Milliseconds after which an entry that was not renewed is dropped; clients renew every 15 s (y-protocols).
 pub const AWARENESS_EXPIRY_MS: u64 = 30_000;
-/// Milliseconds for which the clock of a removed client id is kept. A client that was disconnected for more than 15 s has raised
-/// its clock meanwhile (y-protocols).
+/// Milliseconds for which the clock of a removed client id is kept. A client that was disconnected for more than 15 s
+/// has raised its clock meanwhile (y-protocols).
 pub const AWARENESS_MEMORY_MS: u64 = 60_000;
 /// Awareness messages per second and socket; above the limit they are coalesced to the newest.
 pub const MAX_AWARENESS_PER_SECOND: u32 = 20;
-/// Milliseconds without a message after which the server sends a keep-alive: y-websocket 3 reconnects after 30 s without a
-/// message.
+/// Milliseconds without a message after which the server sends a keep-alive: y-websocket 3 reconnects after 30 s
+/// without a message.
 pub const LIVE_KEEP_ALIVE_MS: u64 = 20_000;
-/// Minimum rate in bytes a second at which a client must read a large message, in addition to [`LIVE_IDLE_MS`] for any message:
-/// a slow mobile connection.
+/// Minimum rate in bytes a second at which a client must read a large message, in addition to [`LIVE_IDLE_MS`] for any
+/// message: a slow mobile connection.
 pub const MIN_LIVE_BYTES_PER_SECOND: u64 = 16 * 1024;
 /// Milliseconds without a message from a client after which its socket is closed. Hocuspocus' own server: 60 s.
 pub const LIVE_IDLE_MS: u64 = 60_000;
@@ -181,20 +183,23 @@ pub const MAX_AUTH_EVENTS: usize = 10;
 /// Nesting of JSON in an event. serde_json's own limit; deeper input is refused before it can use up a stack (T06).
 pub const MAX_JSON_DEPTH: usize = 128;
 
-/// Text of one received event before conversion to canonical JSON, bytes. White space and escapes may make it longer than
-/// [`MAX_EVENT_BYTES`]: a letter written as `\u0041` takes six bytes.
+/// Text of one received event before conversion to canonical JSON, bytes. White space and escapes may make it longer
+/// than [`MAX_EVENT_BYTES`]: a letter written as `\u0041` takes six bytes.
 pub const MAX_EVENT_TEXT_BYTES: usize = 6 * MAX_EVENT_BYTES;
-/// Signing keys of one server that are looked up for one event. Servers sign with one key, and with two during a rotation.
+/// Signing keys of one server that are looked up for one event. Servers sign with one key, and with two during a
+/// rotation.
 pub const MAX_SIGNING_KEYS_PER_SERVER: usize = 8;
 /// `depth` of an event (Matrix specification): the largest canonical integer; the depth does not rise above it (T04).
 pub const MAX_DEPTH: u64 = (1 << 53) - 1;
-/// How far a previous event's time may be ahead of this server's clock, milliseconds, so that a new event gets a later time than
-/// that event. Unsynchronised clocks differ by minutes. An event further ahead would otherwise move the times of all later events.
+/// How far a previous event's time may be ahead of this server's clock, milliseconds, so that a new event gets a later
+/// time than that event. Unsynchronised clocks differ by minutes. An event further ahead would otherwise move the times
+/// of all later events.
 pub const MAX_CLOCK_LEAD_MS: u64 = 5 * 60 * 1_000;
-/// Extremities that an event of this server references. More are allowed ([`MAX_PREV_EVENTS`]), but each costs every server
-/// the resolution of one more state. The events that follow reference the rest.
+/// Extremities that an event of this server references. More are allowed ([`MAX_PREV_EVENTS`]), but each costs every
+/// server the resolution of one more state. The events that follow reference the rest.
 pub const MAX_CITED_EXTREMITIES: usize = 10;
-/// State groups between a group and the full state below it: limits the reads for one state. The same number as in Synapse.
+/// State groups between a group and the full state below it: limits the reads for one state. The same number as in
+/// Synapse.
 pub const MAX_STATE_GROUP_HOPS: u8 = 100;
 
 // --- Federation -------------------------------------------------------------------------------------------------------
@@ -207,21 +212,21 @@ pub const MAX_TRANSACTION_EDUS: usize = 100;
 pub const MAX_FEDERATION_REQUEST_BYTES: usize = 200 * 65_536;
 /// Body of one response of another server, bytes: the state of a room with 50,000 members is about 50 MB.
 pub const MAX_FEDERATION_RESPONSE_BYTES: usize = 128 * 1024 * 1024;
-/// Bytes of responses of one other server in memory, from the first byte until the events are checked: one of the largest
-/// ([`MAX_FEDERATION_RESPONSE_BYTES`]), and some more for ordinary concurrent ones (T136).
+/// Bytes of responses of one other server in memory, from the first byte until the events are checked: one of the
+/// largest ([`MAX_FEDERATION_RESPONSE_BYTES`]), and some more for ordinary concurrent ones (T136).
 pub const MAX_ANSWER_BYTES_PER_SERVER: u64 = 144 * 1024 * 1024;
 /// The same for all other servers.
 pub const MAX_ANSWER_BYTES: u64 = 256 * 1024 * 1024;
-/// Bytes at the start of a response that are not charged to the two limits above: keys, acknowledgements and single events can
-/// be read even while long responses use up both.
+/// Bytes at the start of a response that are not charged to the two limits above: keys, acknowledgements and single
+/// events can be read even while long responses use up both.
 pub const FREE_ANSWER_BYTES: usize = 128 * 1024;
-/// Events in one list of a response with a room's state: eight times the members that [`MAX_FEDERATION_RESPONSE_BYTES`] allows
-/// for. The index entry of an event takes 32 bytes, however short its text is.
+/// Events in one list of a response with a room's state: eight times the members that [`MAX_FEDERATION_RESPONSE_BYTES`]
+/// allows for. The index entry of an event takes 32 bytes, however short its text is.
 pub const MAX_EVENTS_PER_ANSWER: usize = 400_000;
 /// Body of a response with one event, bytes: the event's text and its envelope.
 pub const MAX_EVENT_RESPONSE_BYTES: usize = MAX_EVENT_TEXT_BYTES + 4 * 1024;
-/// Body of a response to `/backfill` or `/get_missing_events`, bytes: twice the size of [`MAX_BACKFILL_EVENTS`] events of full
-/// size, because escapes make text longer.
+/// Body of a response to `/backfill` or `/get_missing_events`, bytes: twice the size of [`MAX_BACKFILL_EVENTS`] events
+/// of full size, because escapes make text longer.
 pub const MAX_EVENTS_RESPONSE_BYTES: usize = 2 * MAX_BACKFILL_EVENTS * MAX_EVENT_BYTES;
 /// Body of a response to `/state_ids`, bytes: an id takes 47, so 350,000 events of state and auth chain fit.
 pub const MAX_STATE_IDS_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
@@ -253,13 +258,13 @@ pub const MAX_BACKFILL_EVENTS: usize = 100;
 pub const MAX_EVENT_IDS_PER_REQUEST: usize = 100;
 /// Events fetched to fill one gap before the state at the gap is requested instead.
 pub const MAX_GAP_EVENTS: usize = 1_000;
-/// Bytes of events in memory while the missing ancestors of one event are fetched: a state of 10,000 members is about 12 MB, and
-/// several fetches run at a time.
+/// Bytes of events in memory while the missing ancestors of one event are fetched: a state of 10,000 members is about
+/// 12 MB, and several fetches run at a time.
 pub const MAX_FETCHED_BYTES: usize = 64 * 1024 * 1024;
 /// Events of one room in the staging table; above the limit the newest are dropped and fetched again later (T19).
 pub const MAX_STAGED_EVENTS_PER_ROOM: usize = 10_000;
-/// Bytes of events in transactions that are accepted from one server in a day. Further transactions are refused with the time to
-/// wait, so that the other server keeps them until then. Ten events a second of 2 KB each are 1.7 GB
+/// Bytes of events in transactions that are accepted from one server in a day. Further transactions are refused with
+/// the time to wait, so that the other server keeps them until then. Ten events a second of 2 KB each are 1.7 GB
 /// (`[limits] event_bytes_per_server_and_day`).
 pub const MAX_EVENT_BYTES_PER_SERVER_AND_DAY: u64 = 4 * 1024 * 1024 * 1024;
 /// Stripped state events with an invite (T31).
@@ -267,11 +272,11 @@ pub const MAX_STRIPPED_STATE_EVENTS: usize = 100;
 /// Total bytes of these events.
 pub const MAX_STRIPPED_STATE_BYTES: usize = 256 * 1024;
 
-/// Bytes of stripped state that are stored with one invitation: ten times those of a room with a long topic. Events that do not
-/// fit are omitted; names are stored first, topics last. The invitation itself is stored.
+/// Bytes of stripped state that are stored with one invitation: ten times those of a room with a long topic. Events
+/// that do not fit are omitted; names are stored first, topics last. The invitation itself is stored.
 pub const MAX_STORED_STRIPPED_BYTES: u64 = 64 * 1024;
-/// Open invitations (and knocks) of one user to rooms that this server is not resident in (T127). A user reads some dozens; the
-/// rest is for a user who was absent for a year.
+/// Open invitations (and knocks) of one user to rooms that this server is not resident in (T127). A user reads some
+/// dozens; the rest is for a user who was absent for a year.
 pub const MAX_OPEN_INVITATIONS_PER_USER: usize = 500;
 /// Open invitations from one server to one user, so that one server can't use up the user's limit.
 pub const MAX_OPEN_INVITATIONS_PER_USER_AND_SERVER: usize = 50;
@@ -286,8 +291,8 @@ pub const MAX_STORED_REASON_CHARS: usize = 1_000;
 
 /// Current and old keys of one server. A server that rotates monthly has 120 after ten years.
 pub const MAX_KEYS_PER_SERVER: usize = 256;
-/// Earlier key responses of one server that are stored in addition to the newest, because they list keys that the newest omits. A
-/// server that omits its old keys at each rotation has this many rotations.
+/// Earlier key responses of one server that are stored in addition to the newest, because they list keys that the
+/// newest omits. A server that omits its old keys at each rotation has this many rotations.
 pub const MAX_EARLIER_KEY_ANSWERS: usize = 8;
 /// Servers in one notary query: each may cost a request to an unknown server.
 pub const MAX_SERVERS_PER_KEY_QUERY: usize = 50;
@@ -310,9 +315,10 @@ pub const MAX_VIA_SERVERS: usize = 10;
 
 // --- Federation: requests that others cause ---------------------------------------------------------------------------
 
-/// Concurrent requests to other servers on behalf of one unauthenticated client (an address without a token or a signature):
-/// profiles, aliases, directories, keys. This suffices for a page of profiles, and for the keys of many servers that send
-/// requests at once, also behind a proxy that hides their addresses. (`[limits] outgoing_requests_per_stranger`)
+/// Concurrent requests to other servers on behalf of one unauthenticated client (an address without a token or a
+/// signature): profiles, aliases, directories, keys. This suffices for a page of profiles, and for the keys of many
+/// servers that send requests at once, also behind a proxy that hides their addresses. (`[limits]
+/// outgoing_requests_per_stranger`)
 pub const MAX_OUTGOING_PER_STRANGER: u64 = 8;
 /// The same for all unauthenticated clients (T124): using it up delays only other unauthenticated clients.
 /// (`[limits] outgoing_requests_for_strangers`)
@@ -324,8 +330,8 @@ pub const OUTGOING_PER_MINUTE_FOR_STRANGER: u32 = 120;
 pub const MAX_OUTGOING_PER_ACCOUNT: u64 = 8;
 /// The same for all accounts. (`[limits] outgoing_requests_for_accounts`)
 pub const MAX_OUTGOING_FOR_ACCOUNTS: u64 = 128;
-/// Concurrent joins, leaves, knocks and invitations of one account: each may send requests to other servers, and continues if its
-/// client disconnects. This suffices to join a space with its rooms.
+/// Concurrent joins, leaves, knocks and invitations of one account: each may send requests to other servers, and
+/// continues if its client disconnects. This suffices to join a space with its rooms.
 pub const MAX_MEMBERSHIP_CHANGES_PER_ACCOUNT: u64 = 24;
 /// The same for all accounts.
 pub const MAX_MEMBERSHIP_CHANGES: u64 = 1_024;
@@ -347,7 +353,8 @@ pub const MAX_SYNC_TIMEOUT_MS: u64 = 120_000;
 
 // --- Presence ---------------------------------------------------------------------------------------------------------
 
-/// A user's status message (`status_msg`), bytes: a line of text. A longer one is refused, and omitted if another server sent it.
+/// A user's status message (`status_msg`), bytes: a line of text. A longer one is refused, and omitted if another
+/// server sent it.
 pub const MAX_STATUS_MESSAGE_BYTES: usize = 1_024;
 /// Users of other servers whose presence is in memory: some 20 MB if few of them have a status message (T52).
 pub const MAX_PRESENCE_USERS: usize = 100_000;
@@ -355,24 +362,25 @@ pub const MAX_PRESENCE_USERS: usize = 100_000;
 pub const MAX_PRESENCE_USERS_PER_SERVER: usize = 20_000;
 /// Presence changes that are considered for one sync; the rest follow in the next one. Each costs reads of rooms.
 pub const MAX_PRESENCE_PER_ANSWER: usize = 100;
-/// Rooms of a user whose members receive the user's presence, and whose members' presence the user receives: each is read at
-/// every change.
+/// Rooms of a user whose members receive the user's presence, and whose members' presence the user receives: each is
+/// read at every change.
 pub const MAX_PRESENCE_ROOMS: usize = 500;
-/// Threads of one room for which a user's receipts are stored; a new one replaces the oldest. Each takes two rows and is sent to
-/// all members.
+/// Threads of one room for which a user's receipts are stored; a new one replaces the oldest. Each takes two rows and
+/// is sent to all members.
 pub const MAX_RECEIPT_THREADS: usize = 200;
 /// A password, bytes: Argon2 reads all of it.
 pub const MAX_PASSWORD_BYTES: usize = 1_024;
-/// Minimum length of a new password, characters (NIST SP 800-63B, section 5.1.1). Existing shorter passwords remain valid.
+/// Minimum length of a new password, characters (NIST SP 800-63B, section 5.1.1). Existing shorter passwords remain
+/// valid.
 pub const MIN_PASSWORD_CHARS: usize = 8;
-/// Password hashes in computation or queued. At some 40 ms each and two at a time, the last one waits little more than a second
-/// (T123).
+/// Password hashes in computation or queued. At some 40 ms each and two at a time, the last one waits little more than
+/// a second (T123).
 pub const MAX_PASSWORD_HASHES: u64 = 64;
-/// The same for known clients (devices with a session, networks from which the user logged in recently, the operator), counted
-/// separately: unknown clients with many addresses can't use up this limit.
+/// The same for known clients (devices with a session, networks from which the user logged in recently, the operator),
+/// counted separately: unknown clients with many addresses can't use up this limit.
 pub const MAX_KNOWN_PASSWORD_HASHES: u64 = 32;
-/// The same for one network, so that one client delays others by less than a fifth of a second. More users than that behind one
-/// address do not log in at the same moment.
+/// The same for one network, so that one client delays others by less than a fifth of a second. More users than that
+/// behind one address do not log in at the same moment.
 pub const MAX_PASSWORD_HASHES_PER_NETWORK: u64 = 8;
 /// A device id, bytes: part of row keys, and of EDUs to other servers. Clients use about ten.
 pub const MAX_DEVICE_ID_BYTES: usize = 255;
@@ -393,8 +401,8 @@ pub const MAX_FILTER_IDS: usize = 1_000;
 pub const MAX_FILTER_BYTES: usize = 64 * 1024;
 /// One account-data value, bytes.
 pub const MAX_ACCOUNT_DATA_BYTES: usize = 256 * 1024;
-/// Total account data of one user, bytes, if the operator configures no other number (`[limits] account_data_bytes`). Stock
-/// clients store some 100 KB, and each initial sync reads all of it (T126).
+/// Total account data of one user, bytes, if the operator configures no other number (`[limits] account_data_bytes`).
+/// Stock clients store some 100 KB, and each initial sync reads all of it (T126).
 pub const ACCOUNT_DATA_QUOTA_BYTES: u64 = 4 * 1024 * 1024;
 /// Account-data values of one user: clients store two for each room.
 pub const MAX_ACCOUNT_DATA_ROWS: u64 = 20_000;
@@ -406,8 +414,8 @@ pub const OPERATOR_PAGE_ACCOUNTS: usize = 1_000;
 pub const MAX_TITLE_BYTES: usize = 1_024;
 /// A display name, bytes.
 pub const MAX_DISPLAY_NAME_BYTES: usize = 512;
-/// Publicly joinable rooms whose members the user directory contains, in addition to the rooms of the public directory. A search
-/// reads 10,000 users, and most rooms have a few.
+/// Publicly joinable rooms whose members the user directory contains, in addition to the rooms of the public directory.
+/// A search reads 10,000 users, and most rooms have a few.
 pub const MAX_ROOMS_SEARCHED_FOR_USERS: usize = 10_000;
 /// Requests per minute and user (`[limits] rate_limit`).
 pub const REQUESTS_PER_MINUTE: u32 = 1_000;

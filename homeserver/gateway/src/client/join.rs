@@ -119,8 +119,8 @@ pub(super) async fn resident(reader: &Reader, accounts: &Accounts, room: &RoomId
         .any(|member| accounts.is_local(member)))
 }
 
-/// Joins in a separate task: if the client disconnects, the room may have accepted the join already, and the next request must
-/// find the result.
+/// Joins in a separate task: if the client disconnects, the room may have accepted the join already, and the next
+/// request must find the result.
 async fn enter(
     ports: &Ports,
     user: &UserId,
@@ -221,7 +221,8 @@ async fn authority(reader: &Reader, accounts: &Accounts, room: &RoomId, user: &U
             });
         }
     }
-    // The user is in none of the rooms that this server is resident in. Another server may be resident in the other ones.
+    // The user is in none of the rooms that this server is resident in. Another server may be resident in the other
+    // ones.
     let elsewhere = state
         .joined_servers()
         .iter()

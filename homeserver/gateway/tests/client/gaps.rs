@@ -81,8 +81,8 @@ async fn a_sync_is_limited_at_a_gap() {
 /// W16: the first page backward waits for a backfill in progress.
 #[tokio::test]
 async fn the_first_page_of_messages_waits_for_a_backfill() {
-    // A page waits for some seconds only. On a machine that stops for longer the page is short and has a next token: the test
-    // then tries again.
+    // A page waits for some seconds only. On a machine that stops for longer the page is short and has a next token:
+    // the test then tries again.
     for _ in 0..5 {
         let (peer, world, alice) = server_with_peer().await;
         for number in 0..5 {
@@ -111,7 +111,8 @@ async fn the_first_page_of_messages_waits_for_a_backfill() {
     panic!("no page waited");
 }
 
-/// W16: if the backfill takes too long, the first page has the events from after the join, and the next one the history.
+/// W16: if the backfill takes too long, the first page has the events from after the join, and the next one the
+/// history.
 #[tokio::test]
 async fn a_page_of_messages_can_be_continued_after_a_slow_backfill() {
     let (peer, world, alice) = server_with_peer().await;

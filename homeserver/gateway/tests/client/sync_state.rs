@@ -1,5 +1,5 @@
-//! A client that applies the `state` of each sync response and then its timeline has the server's room state, for every filter on
-//! the timeline.
+//! A client that applies the `state` of each sync response and then its timeline has the server's room state, for every
+//! filter on the timeline.
 
 use std::collections::BTreeMap;
 
