@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn only_the_caller_side_passes_the_client_on() {
-        let passes_on = "fetch::bring_for(&self.outward(), event)\n";
+        let passes_on = "fetch::fetch_for(&self.outward(), event)\n";
         assert_eq!(found("homeserver/room/src/adopt.rs", passes_on), 0);
         assert_eq!(found("homeserver/room/src/staging.rs", passes_on), 1);
     }
