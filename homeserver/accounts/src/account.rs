@@ -75,7 +75,7 @@ pub enum RegisterError {
 #[derive(Debug, thiserror::Error)]
 pub enum SetPasswordError {
     /// No such account, or it is deactivated.
-    #[error("no such account")]
+    #[error("account not found")]
     UnknownUser,
     /// The password is too short or too long.
     #[error(transparent)]
