@@ -1,5 +1,5 @@
 //! Python packages for stock software that the tests run. Each set is installed from the package registry into a
-//! virtual environment of its own beside the test binaries. Must not leave an incomplete environment.
+//! separate virtual environment in the directory of the test binaries. Must not leave an incomplete environment.
 
 use std::{
     fs::{self, File},

@@ -2,7 +2,7 @@
 //! synthetic one of the same shape. Must not download it.
 //!
 //! `WEFT_TRACES` names the folder of the file `automerge-paper.json.gz`; otherwise `shared/data/editing-traces` is
-//! searched for beside the checkout and in the folders above.
+//! searched for in the parent directory of the checkout and in those above it.
 
 use std::{
     fs::File,

@@ -134,7 +134,7 @@ async fn watch(typing: &[Endpoint], reading: &[Endpoint], options: &Options) -> 
     while let Some(received) = listening.join_next().await {
         let received = received??;
         number += 1;
-        // If the readers are on another server, editors beside the writers are not measured.
+        // If the readers are on another server, editors on the writers' server are not measured.
         if reading.is_empty() || !received.0 {
             times.extend(received.1.into_iter().skip(warm));
         }
