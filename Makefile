@@ -13,7 +13,7 @@ help: ## print this list
 demo: ## run two homeservers on this machine with one document and two links to open; Ctrl-C stops them
 	@.ci/setup demo
 	@$(MAKE) --no-print-directory web build
-	@exec $(TARGET)/debug/weft demo
+	@exec $(TARGET)/debug/weft-demo
 
 test: ## run everything that CI runs
 	@.ci/setup test
@@ -68,6 +68,6 @@ setup: ## install the missing tools for all of the above
 web: ## build the web page that the server serves
 	@.ci/web build
 
-build: ## build the program for development
+build: ## build the server and the demo for development
 	@echo "==> building weft (the first time takes about a quarter of an hour: RocksDB is compiled from source)"
-	@cargo build --locked --workspace --bin weft
+	@cargo build --locked --workspace --bin weft --bin weft-demo

@@ -10,7 +10,6 @@ pub mod given;
 pub mod lines;
 pub mod link;
 pub mod live;
-pub mod load;
 pub mod malicious;
 pub mod matrix;
 pub mod namespaces;

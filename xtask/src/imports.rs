@@ -79,6 +79,12 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         "weft-conformance-tests",
         &["weft-wire", "weft-crdt"],
     ),
+    (
+        "tools/load",
+        "weft-load",
+        &["weft-wire", "weft-crdt", "weft-conformance-tests"],
+    ),
+    ("tools/demo", "weft-demo", &[]),
     ("xtask", "xtask", &[]),
 ];
 
@@ -87,7 +93,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("rocksdb", &["weft-store-rocksdb"], "only one crate uses the engine"),
     (
         "yrs",
-        &["weft-render", "weft-sdk", "weft-conformance-tests"],
+        &["weft-render", "weft-sdk", "weft-conformance-tests", "weft-load"],
         "hostile updates break a CRDT engine; the server's process must not run one",
     ),
     (
@@ -102,12 +108,18 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "reqwest",
-        &["weft-federation", "weft", "weft-conformance-tests"],
+        &[
+            "weft-federation",
+            "weft",
+            "weft-demo",
+            "weft-conformance-tests",
+            "weft-load",
+        ],
         "only federation is an HTTP client",
     ),
     (
         "rcgen",
-        &["weft", "weft-conformance-tests"],
+        &["weft-demo", "weft-conformance-tests"],
         "certificates are generated only for the demo and the tests",
     ),
 ];

@@ -1,4 +1,4 @@
-// The page against two real servers, as `weft demo --links FILE` starts them: two people in one document, and a newcomer
+// The page against two real servers, as `weft-demo --links FILE` starts them: two people in one document, and a newcomer
 // who makes an account, shares with the other server and changes the password; and what the server refuses.
 // Usage: node e2e/with-servers.mjs LINK1 LINK2 [FOLDER]; screenshots go to FOLDER. OWN_PAGE=1 tests this folder's built
 // page in front of the servers' APIs instead of the page that the servers have built in.

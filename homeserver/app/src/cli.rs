@@ -31,8 +31,6 @@ pub(crate) enum Command {
     /// Manage the server's signing keys.
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Run two homeservers and one document on this machine, to try it out. Everything is deleted afterwards.
-    Demo(DemoArguments),
 }
 
 /// The path of the configuration.
@@ -145,17 +143,6 @@ pub(crate) struct DeactivateUserArguments {
     pub(crate) erase: bool,
     #[command(flatten)]
     pub(crate) config: ConfigFile,
-}
-
-/// `weft demo`
-#[derive(Debug, Args)]
-pub(crate) struct DemoArguments {
-    /// The directory for the servers' data; if not given, a temporary directory that is deleted afterwards.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Also write the two links to this file, one per line, as soon as they work.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) links: Option<PathBuf>,
 }
 
 fn server_name(text: &str) -> Result<OwnedServerName, String> {

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use crate::config::LoadError;
-use crate::demo::DemoError;
 use crate::keys_command::KeysError;
 use crate::serve::ServeError;
 use crate::user_command::UserError;
@@ -33,8 +32,6 @@ pub(crate) enum Failure {
     User(#[from] UserError),
     #[error(transparent)]
     Keys(#[from] KeysError),
-    #[error(transparent)]
-    Demo(#[from] DemoError),
 }
 
 impl Failure {

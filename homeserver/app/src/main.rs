@@ -7,7 +7,6 @@ mod adapters;
 mod cli;
 mod config;
 mod config_command;
-mod demo;
 #[cfg(debug_assertions)]
 mod fail_points;
 mod failure;
@@ -45,6 +44,5 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Check(arguments)) => config_command::check(&arguments),
         Command::User(command) => Ok(user_command::run(&command)?),
         Command::Keys(KeysCommand::Rotate(file)) => Ok(keys_command::rotate(&file)?),
-        Command::Demo(arguments) => Ok(demo::run(&arguments)?),
     }
 }

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{progress, target::Target};
-use crate::server::free_port;
+use crate::{progress, target::Target};
+use weft_conformance_tests::server::free_port;
 
 /// Deadline for accepting connections.
 const TIMEOUT: Duration = Duration::from_secs(60);

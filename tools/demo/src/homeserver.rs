@@ -1,4 +1,4 @@
-//! One of the demo's servers: a process of this same program with its own configuration. It must not outlive the demo: it
+//! One of the demo's servers: a process of the program `weft` with its own configuration. It must not outlive the demo: it
 //! stops at the end of its standard input.
 
 use std::fs::File;
@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use tokio::process::{Child, ChildStdin, Command};
 
-use super::authority::Authority;
-use super::{DemoError, user};
+use crate::authority::Authority;
+use crate::{DemoError, user};
 
 /// The preferred ports, which are easy to read in a link.
 const FIRST_PAGE_PORT: u16 = 8008;
 const FIRST_FEDERATION_PORT: u16 = 8448;
+
+/// Environment variables with this prefix change a server's configuration.
+const VARIABLE_PREFIX: &str = "WEFT_";
 
 /// Interval of the requests to a server that is starting.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -27,14 +30,14 @@ const LOG_LINES_SHOWN: usize = 30;
 
 /// The ports of a server.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ports {
+pub(crate) struct Ports {
     page: u16,
     federation: u16,
 }
 
 impl Ports {
     /// The preferred ports of the n-th server, or any free ones.
-    pub(super) fn choose(index: u16) -> Result<Self, DemoError> {
+    pub(crate) fn choose(index: u16) -> Result<Self, DemoError> {
         let page = free_port(FIRST_PAGE_PORT + index)?;
         let federation = free_port(FIRST_FEDERATION_PORT + index)?;
         Ok(Self { page, federation })
@@ -56,8 +59,8 @@ fn free_port(wanted: u16) -> Result<u16, DemoError> {
 }
 
 /// See the module.
-pub(super) struct Homeserver {
-    pub(super) name: &'static str,
+pub(crate) struct Homeserver {
+    pub(crate) name: &'static str,
     page: String,
     log: PathBuf,
     process: Child,
@@ -67,8 +70,8 @@ pub(super) struct Homeserver {
 
 impl Homeserver {
     /// Writes certificate and configuration into a directory of its own, and starts the process.
-    pub(super) fn start(
-        folder: &Path,
+    pub(crate) fn start(
+        (server, folder): (&Path, &Path),
         name: &'static str,
         ports: Ports,
         authority: &Authority,
@@ -85,13 +88,9 @@ impl Homeserver {
         std::fs::write(&config, text).map_err(file_error(&config))?;
         let log = home.join("log");
         let output = File::create(&log).map_err(file_error(&log))?;
-        let program = std::env::current_exe().map_err(|source| DemoError::System {
-            what: "cannot find the path of this program",
-            source,
-        })?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(server);
         command.args(["serve", "--stop-with-stdin", "--config"]).arg(&config);
-        for (variable, _) in std::env::vars().filter(|(name, _)| name.starts_with(crate::config::VARIABLE_PREFIX)) {
+        for (variable, _) in std::env::vars().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)) {
             command.env_remove(variable);
         }
         let again = output.try_clone().map_err(file_error(&log))?;
@@ -118,12 +117,12 @@ impl Homeserver {
     }
 
     /// Base URL for browsers.
-    pub(super) fn page(&self) -> &str {
+    pub(crate) fn page(&self) -> &str {
         &self.page
     }
 
     /// Waits until the server responds.
-    pub(super) async fn ready(&mut self, timeout: Duration) -> Result<(), DemoError> {
+    pub(crate) async fn ready(&mut self, timeout: Duration) -> Result<(), DemoError> {
         let answers = async {
             while !user::responds(&self.page).await {
                 if let Ok(Some(_)) = self.process.try_wait() {
@@ -143,7 +142,7 @@ impl Homeserver {
     }
 
     /// Waits for the process to end, which is an error.
-    pub(super) async fn ended(&mut self) -> DemoError {
+    pub(crate) async fn ended(&mut self) -> DemoError {
         let status = match self.process.wait().await {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
@@ -156,10 +155,10 @@ impl Homeserver {
     }
 
     /// Lets the server sign pending edits and stop; kills it after [`STOP_TIMEOUT`].
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         drop(self.stdin.take());
         if tokio::time::timeout(STOP_TIMEOUT, self.process.wait()).await.is_err() {
-            crate::terminal::print_error(&format!("the server {} takes too long to stop; killing it", self.name));
+            crate::print_error(&format!("the server {} takes too long to stop; killing it", self.name));
             // An error means that the process has already ended.
             let _ = self.process.kill().await;
         }
@@ -176,7 +175,7 @@ fn configuration(ports: Ports, home: &Path, authority: &Path, certificate: &Path
     let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned()).to_string();
     let Ports { page, federation } = ports;
     format!(
-        r#"# Written by `weft demo`.
+        r#"# Written by `weft-demo`.
 server_name = "127.0.0.1:{federation}"
 data_dir = {data}
 

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{
+use crate::{
     edit::as_f64,
     process, progress,
     report::{Figure, percentiles},

@@ -6,7 +6,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use super::report::{Figure, Run, rounded};
+use crate::report::{Figure, Run, rounded};
 
 const BEGIN: &str = "<!-- figures: written by `make load` -->";
 const END: &str = "<!-- end of figures -->";

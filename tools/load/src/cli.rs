@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{
+use crate::{
     edit, events, federation_in, growth, join,
     local::Local,
     machine::{self, Machine},
@@ -22,7 +22,7 @@ use super::{
     restart, results, seen, sync,
     target::Target,
 };
-use crate::{client::Client, server::Server};
+use weft_conformance_tests::{client::Client, server::Server};
 
 /// Puts a measured load on a server of this protocol.
 ///
@@ -164,7 +164,7 @@ impl Arguments {
         let machine = Machine::look()?;
         let before = machine::load_average();
         let began = Instant::now();
-        super::progress(&format!("{scenario} (load average {before:.1})"));
+        crate::progress(&format!("{scenario} (load average {before:.1})"));
         // The servers that were started stop when this returns, also on an error.
         let figures = tokio::select! {
             figures = self.figures() => figures?,
@@ -354,17 +354,19 @@ async fn on_synapse(scenario: &Scenario) -> Result<Vec<Figure>> {
             ..options.clone()
         })
         .await?;
-        let synapse = crate::synapse::Synapse::start(&room.local.authority, room.local.folder()).await?;
+        let synapse =
+            weft_conformance_tests::synapse::Synapse::start(&room.local.authority, room.local.folder()).await?;
         let user = synapse.user("carol").await?;
         return join::measure_one("Synapse", &room, &user, synapse.pid(), false).await;
     }
     let local = Local::start(0).await?;
     if let Scenario::Sync(options) = scenario {
-        let (synapse, plain) = crate::synapse::Synapse::start_with_plain(&local.authority, local.folder()).await?;
+        let (synapse, plain) =
+            weft_conformance_tests::synapse::Synapse::start_with_plain(&local.authority, local.folder()).await?;
         let user = Client::register(&local.authority.http()?, &plain, "alice").await?;
         return sync::measure("Synapse", &user, synapse.pid(), &options.less()).await;
     }
-    let synapse = crate::synapse::Synapse::start(&local.authority, local.folder()).await?;
+    let synapse = weft_conformance_tests::synapse::Synapse::start(&local.authority, local.folder()).await?;
     let user = synapse.user("alice").await?;
     match scenario {
         Scenario::Events(options) => {

@@ -4,5 +4,5 @@ use clap::Parser as _;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    Box::pin(weft_conformance_tests::load::cli::Arguments::parse().run()).await
+    Box::pin(weft_load::cli::Arguments::parse().run()).await
 }

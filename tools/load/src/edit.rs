@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 
-use super::{
+use crate::{
     progress,
     report::Figure,
     socket::{self, Endpoint, Framing, Received, Receiver, Sender},

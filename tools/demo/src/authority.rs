@@ -8,18 +8,18 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 
-use super::DemoError;
+use crate::DemoError;
 
 /// See the module.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     /// Path of its certificate.
-    pub(super) certificate: PathBuf,
+    pub(crate) certificate: PathBuf,
 }
 
 impl Authority {
     /// Generates an authority and writes its certificate into the directory. The key stays in memory.
-    pub(super) fn new(folder: &Path) -> Result<Self, DemoError> {
+    pub(crate) fn new(folder: &Path) -> Result<Self, DemoError> {
         let mut params = CertificateParams::new(Vec::<String>::new())?;
         params.distinguished_name = named("Weft demo authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -31,7 +31,7 @@ impl Authority {
     }
 
     /// Issues a certificate for the loopback addresses; returns the files of certificate and key.
-    pub(super) fn issue(&self, folder: &Path) -> Result<(PathBuf, PathBuf), DemoError> {
+    pub(crate) fn issue(&self, folder: &Path) -> Result<(PathBuf, PathBuf), DemoError> {
         let names = ["127.0.0.1", "::1", "localhost"].map(str::to_owned);
         let mut params = CertificateParams::new(names.to_vec())?;
         params.distinguished_name = named("Weft demo homeserver");

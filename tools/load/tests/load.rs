@@ -14,18 +14,16 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
-use weft_conformance_tests::{
-    given::cannot_be_put_to_given_servers,
-    load::{
-        cli::{Scenario, on_own},
-        history::{Author, patches},
-        http::Connection,
-        machine::Machine,
-        process,
-        report::{self, Figure, Run, percentiles},
-        results,
-        typing::Typist,
-    },
+use weft_conformance_tests::given::cannot_be_put_to_given_servers;
+use weft_load::{
+    cli::{Scenario, on_own},
+    history::{Author, patches},
+    http::Connection,
+    machine::Machine,
+    process,
+    report::{self, Figure, Run, percentiles},
+    results,
+    typing::Typist,
 };
 use yrs::{Doc, GetString as _, Transact as _, Update, updates::decoder::Decode as _};
 

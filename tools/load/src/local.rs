@@ -6,8 +6,8 @@
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use super::target::Target;
-use crate::{
+use crate::target::Target;
+use weft_conformance_tests::{
     authority::Authority,
     client::Client,
     server::{Server, free_port},

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{DemoError, Person};
+use crate::{DemoError, Person};
 
 /// Timeout of one request. A join needs requests between the two servers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,7 +20,7 @@ const JOIN_ATTEMPTS: usize = 100;
 const UNRESERVED: &[u8] = b"-._~";
 
 /// A user with a session.
-pub(super) struct DemoUser {
+pub(crate) struct DemoUser {
     client: Client,
     page: String,
     user_id: String,
@@ -40,15 +40,22 @@ struct Created {
 }
 
 /// Whether a server responds at this URL.
-pub(super) async fn responds(page: &str) -> bool {
+pub(crate) async fn responds(page: &str) -> bool {
     let Ok(client) = client() else { return false };
     let answer = client.get(format!("{page}/_matrix/client/versions")).send().await;
     answer.is_ok_and(|answer| answer.status().is_success())
 }
 
+/// Whether a server has the web page; without it, the server responds with 404.
+pub(crate) async fn has_page(page: &str) -> bool {
+    let Ok(client) = client() else { return false };
+    let answer = client.get(format!("{page}/")).send().await;
+    answer.is_ok_and(|answer| answer.status().is_success())
+}
+
 impl DemoUser {
     /// Registers an account with a display name.
-    pub(super) async fn register(page: &str, person: &Person, password: &str) -> Result<Self, DemoError> {
+    pub(crate) async fn register(page: &str, person: &Person, password: &str) -> Result<Self, DemoError> {
         const STEP: &str = "registering an account";
         let client = client().map_err(|error| DemoError::Step {
             step: STEP,
@@ -84,12 +91,12 @@ impl DemoUser {
     }
 
     /// The full user ID.
-    pub(super) fn user_id(&self) -> &str {
+    pub(crate) fn user_id(&self) -> &str {
         &self.user_id
     }
 
     /// Creates a plain text document; returns its ID.
-    pub(super) async fn create_document(&self, title: &str) -> Result<String, DemoError> {
+    pub(crate) async fn create_document(&self, title: &str) -> Result<String, DemoError> {
         let body = json!({ "title": title, "kind": "text" });
         let created: Created = self
             .request("creating a document", Method::POST, "/_weft/client/v1/documents", &body)
@@ -98,7 +105,7 @@ impl DemoUser {
     }
 
     /// Invites an editor, who may be a user of another server.
-    pub(super) async fn invite_editor(&self, document: &str, user_id: &str) -> Result<(), DemoError> {
+    pub(crate) async fn invite_editor(&self, document: &str, user_id: &str) -> Result<(), DemoError> {
         let path = format!(
             "/_weft/client/v1/documents/{}/members/{}",
             escaped(document),
@@ -111,7 +118,7 @@ impl DemoUser {
     }
 
     /// Accepts an invitation as soon as it has arrived, and waits until the document can be read.
-    pub(super) async fn accept(&self, document: &str) -> Result<(), DemoError> {
+    pub(crate) async fn accept(&self, document: &str) -> Result<(), DemoError> {
         const STEP: &str = "accepting the invitation";
         let join = format!("/_matrix/client/v3/join/{}", escaped(document));
         let mut outcome: Result<Value, DemoError> = self.request(STEP, Method::POST, &join, &json!({})).await;
@@ -131,7 +138,7 @@ impl DemoUser {
     }
 
     /// A link that opens the document on the web page, logged in. The part after `#` never leaves the browser.
-    pub(super) fn link(&self, document: &str) -> String {
+    pub(crate) fn link(&self, document: &str) -> String {
         format!(
             "{}/#token={}&doc={}",
             self.page,

@@ -2,7 +2,7 @@
 //! servers, from raw clients in one process. Each scenario has one file, returns [`report::Figure`]s and asserts no
 //! duration.
 //!
-//! Uses only the protocol, as everything in this crate. In addition it knows the server's process id, to read processor
+//! Uses only the protocol and the servers and clients of the conformance tests. In addition it knows the server's process id, to read processor
 //! time and memory from the system.
 
 pub mod cli;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 
-use super::{
+use crate::{
     edit::as_f64,
     history,
     local::Local,

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use super::{
+use crate::{
     process,
     socket::{Endpoint, Framing},
 };
-use crate::client::{Client, segment};
+use weft_conformance_tests::client::{Client, segment};
 
 /// How documents are created and opened.
 #[derive(Clone)]

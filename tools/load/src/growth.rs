@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{
+use crate::{
     edit::as_f64,
     history::{self, Author, Patch},
     local::Local,

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{edit::as_f64, process, progress, report::Figure};
-use crate::{
+use crate::{edit::as_f64, process, progress, report::Figure};
+use weft_conformance_tests::{
     authority::Authority,
     client::{Client, segment},
     malicious::{MaliciousServer, Room},

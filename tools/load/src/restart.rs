@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{edit::as_f64, local::Local, process, progress, report::Figure};
+use crate::{edit::as_f64, local::Local, process, progress, report::Figure};
 
 /// Size of the run.
 #[derive(Clone, Debug, clap::Args)]

@@ -7,13 +7,13 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{
+use crate::{
     edit::as_f64,
     http::Connection,
     process, progress,
     report::{Figure, percentiles},
 };
-use crate::client::{Client, segment};
+use weft_conformance_tests::client::{Client, segment};
 
 /// Size of the run.
 #[derive(Clone, Debug, clap::Args)]

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 
-use super::{
+use crate::{
     local::Local,
     progress,
     report::{Figure, percentiles},

@@ -1,21 +1,39 @@
-//! `weft demo`: two homeservers on this machine, set up as two organisations would, with TLS and signatures between them,
-//! one user on each and one shared document. Must only do what a person could do with this program and an HTTP client, so
-//! that it shows that nothing else is needed.
+//! `weft-demo`: two homeservers on this machine, set up as two organisations would, with TLS and signatures between them,
+//! one user on each and one shared document. Must only do what a person could do with the program `weft` and an HTTP
+//! client, so that it shows that nothing else is needed.
 
 mod authority;
 mod homeserver;
 mod user;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
+use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::DemoArguments;
-use crate::terminal;
 use authority::Authority;
 use homeserver::{Homeserver, Ports};
 use user::DemoUser;
+
+/// Runs two homeservers and one document on this machine, to try them out. Everything is deleted afterwards.
+#[derive(Debug, Parser)]
+#[command(name = "weft-demo", version, about)]
+struct Arguments {
+    /// The directory for the servers' data; if not given, a temporary directory that is deleted afterwards.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Also write the two links to this file, one per line, as soon as they work.
+    #[arg(long, value_name = "FILE")]
+    links: Option<PathBuf>,
+    /// The program of the homeservers; if not given, `weft` in the directory of this program.
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
+}
 
 /// The users of the demo: server, name, display name.
 const ALICE: Person = Person {
@@ -43,7 +61,7 @@ struct Person {
 
 /// The reason why the demo failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DemoError {
+enum DemoError {
     /// A file of the demo cannot be written or read.
     #[error("{path}: {source}", path = path.display())]
     File { path: PathBuf, source: std::io::Error },
@@ -71,34 +89,50 @@ pub(crate) enum DemoError {
     System { what: &'static str, source: std::io::Error },
 }
 
+fn main() -> ExitCode {
+    // New files (keys, documents, configurations with secrets) are accessible only to the user that runs the demo.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print_error(&format!("weft-demo: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Runs until Ctrl-C.
-pub(crate) fn run(arguments: &DemoArguments) -> Result<(), DemoError> {
-    crate::serve::install_crypto();
+fn run(arguments: &Arguments) -> Result<(), DemoError> {
+    // An error means that the cryptography provider is already installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let system = |what| move |source| DemoError::System { what, source };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .map_err(system("cannot start the runtime"))?;
+    let server = match &arguments.server {
+        Some(server) => server.clone(),
+        None => std::env::current_exe()
+            .map_err(system("cannot find the path of this program"))?
+            .with_file_name("weft"),
+    };
     let folder = Folder::open(arguments.data_dir.as_deref())?;
-    let result = runtime.block_on(demonstrate(&folder.path, arguments.links.as_deref()));
+    let result = runtime.block_on(demonstrate(&server, &folder.path, arguments.links.as_deref()));
     folder.close();
     result
 }
 
-async fn demonstrate(folder: &Path, links_file: Option<&Path>) -> Result<(), DemoError> {
+async fn demonstrate(server: &Path, folder: &Path, links_file: Option<&Path>) -> Result<(), DemoError> {
     let system = |what| move |source| DemoError::System { what, source };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("cannot wait for Ctrl-C"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("cannot wait for SIGTERM"))?;
-    if !weft_gateway::web::has_page() {
-        progress("this program was built without the web page: the links below open a notice instead")?;
-    }
     progress("generating certificates of a development authority")?;
     let authority = Authority::new(folder)?;
     progress("starting two homeservers (their logs are in the same directory)")?;
     progress(&format!("  {}", folder.display()))?;
-    let mut alpha = Homeserver::start(folder, ALICE.server, Ports::choose(0)?, &authority)?;
-    let mut beta = Homeserver::start(folder, BOB.server, Ports::choose(1)?, &authority)?;
+    let mut alpha = Homeserver::start((server, folder), ALICE.server, Ports::choose(0)?, &authority)?;
+    let mut beta = Homeserver::start((server, folder), BOB.server, Ports::choose(1)?, &authority)?;
     let ready = async {
         alpha.ready(START_TIMEOUT).await?;
         beta.ready(START_TIMEOUT).await?;
@@ -136,6 +170,9 @@ async fn prepare(alpha: &Homeserver, beta: &Homeserver) -> Result<[String; 2], D
         beta.name,
         beta.page()
     ))?;
+    if !user::has_page(alpha.page()).await {
+        progress("the servers were built without the web page: the links below open a notice instead")?;
+    }
     let alice = DemoUser::register(alpha.page(), &ALICE, PASSWORD).await?;
     let bob = DemoUser::register(beta.page(), &BOB, PASSWORD).await?;
     progress(&format!(
@@ -177,10 +214,18 @@ fn announce(links: &[String; 2], file: Option<&Path>) -> Result<(), DemoError> {
 }
 
 fn progress(line: &str) -> Result<(), DemoError> {
-    terminal::print(line).map_err(|source| DemoError::System {
-        what: "cannot write to standard output",
-        source,
-    })
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|source| DemoError::System {
+            what: "cannot write to standard output",
+            source,
+        })
+}
+
+/// Prints a line to standard error. A failure is ignored: there is nowhere to report it.
+fn print_error(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The directory of the servers' data.
@@ -220,7 +265,7 @@ impl Folder {
         if let Some(temporary) = self.temporary {
             let path = self.path;
             if let Err(error) = temporary.close() {
-                terminal::print_error(&format!("could not remove {}: {error}", path.display()));
+                print_error(&format!("could not remove {}: {error}", path.display()));
             }
         }
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{edit::as_f64, history, local::Local, process, progress, report::Figure, socket, target::Target};
-use crate::{
+use crate::{edit::as_f64, history, local::Local, process, progress, report::Figure, socket, target::Target};
+use weft_conformance_tests::{
     client::{Client, segment},
     malicious::{MaliciousServer, Room},
     server::Server,
