@@ -11,7 +11,7 @@ use crate::tree::Tree;
 const PAGE: &str = "spec/docs/errors.md";
 const CODES: &str = "spec/wire/src/errcode.rs";
 /// The file in which `Self::new` constructs an error.
-const ERRORS: &str = "homeserver/gateway/src/errors";
+const ERRORS: &str = "homeserver/http/src/errors";
 /// Calls that pass on the error of another server: its codes are in a separate list.
 const PASSING_ON: &[(&str, &str)] = &[("homeserver/app/src/adapters/remote.rs", "status, code")];
 
@@ -222,7 +222,7 @@ mod tests {
             ),
             ("homeserver/a/src/c.rs", "ApiError::new(status, code, x)\n"),
             (
-                "homeserver/gateway/src/errors/d.rs",
+                "homeserver/http/src/errors/d.rs",
                 "Self::new(StatusCode::NOT_FOUND, \"M_OTHER\", x)\n",
             ),
             (

@@ -80,6 +80,15 @@ impl Accounts {
         Ok(self.store().get(&PROFILES, &(user,)).await?.map(Profile::from))
     }
 
+    /// `displayname` and `avatar_url` of a user for the content of a member event; empty for a user without a profile
+    /// here, as those of other servers.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn member_content(&self, user: &UserId) -> Result<Map<String, Value>, AccountsUnavailable> {
+        Ok(self.profile(user).await?.unwrap_or_default().for_member_event())
+    }
+
     /// Sets or removes one field. Returns false if this changes nothing.
     ///
     /// # Errors

@@ -160,6 +160,15 @@ impl Pdu {
         serde_json::from_str(self.content.get())
     }
 
+    /// A text field of the content; `None` if it is absent, empty or not a string. A state event with an empty value
+    /// (`{}` or an empty `name`) is equivalent to a missing one.
+    #[must_use]
+    pub fn content_text(&self, field: &str) -> Option<String> {
+        let content: serde_json::Map<String, serde_json::Value> = self.content_as().ok()?;
+        let text = content.get(field)?.as_str()?;
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
     /// The time at which the sender's server claims to have made it, in milliseconds since the Unix epoch. Never
     /// trusted for order.
     #[must_use]

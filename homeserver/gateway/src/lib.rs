@@ -1,22 +1,16 @@
-//! The HTTP interface of the homeserver: requests are parsed, authenticated, limited and answered here.
+//! The HTTP interface of the homeserver: the routers of its APIs, the web page and the health checks, under one name.
 //!
-//! Each area is a router over the services that it is given. Decisions about requests are made in `room`, `accounts` and
-//! `fanout`; this crate must not write to a room's tables, run a CRDT engine, or log tokens, keys or document text.
+//! Each API is a crate of its own over `weft-http`, and is tested here together with the others. Must not contain an
+//! endpoint of an API, and must not log tokens, keys or document text.
 
-pub mod authentication;
-pub mod client;
-pub mod client_address;
-pub mod cors;
-pub mod documents;
-pub mod errors;
-#[cfg(any(test, feature = "fuzzing"))]
-#[path = "../fuzz/checks.rs"]
-pub mod fuzz_checks;
 pub mod health;
-pub mod live;
-pub mod ratelimit;
-pub mod ruma_json;
-pub mod server;
-pub mod text_reads;
-pub mod traffic;
 pub mod web;
+
+pub use weft_api_client as client;
+pub use weft_api_documents as documents;
+pub use weft_api_server as server;
+pub use weft_http::{
+    authentication, client_address, cors, errors, membership_lock, public_rooms, ratelimit, ruma_json, text_reads,
+    traffic,
+};
+pub use weft_live as live;

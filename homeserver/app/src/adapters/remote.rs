@@ -16,8 +16,9 @@ use weft_federation::{
     outbox::Sender,
 };
 use weft_gateway::{
-    client::{PublicRoomsQuery, Remote},
+    client::Remote,
     errors::{ApiError, ApiResult},
+    public_rooms::PublicRoomsQuery,
 };
 use weft_room::{JoinedRoom, OutOfBandMembership, Rooms};
 

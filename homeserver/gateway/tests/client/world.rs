@@ -21,11 +21,11 @@ use weft_dag::Signer;
 use weft_fanout::{EduSink, Ephemeral, Fanout, Member, MembershipView, Presence};
 use weft_federation::Asker;
 use weft_gateway::{
-    client::{
-        ClientPorts, ClientSettings, MembershipLocks, PublicRoomsQuery, Registration, Remote, router, with_fallbacks,
-    },
+    client::{ClientPorts, ClientSettings, Registration, Remote, router, with_fallbacks},
     documents::{self, ContentReads, DocumentPorts, Invitations},
     errors::{ApiError, ApiResult},
+    membership_lock::MembershipLocks,
+    public_rooms::PublicRoomsQuery,
     ratelimit::UserLimiter,
 };
 use weft_room::{

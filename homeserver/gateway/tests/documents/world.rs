@@ -12,9 +12,9 @@ use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
 use weft_dag::Signer;
 use weft_fanout::Fanout;
 use weft_gateway::{
-    client::MembershipLocks,
     documents::{ContentReads, DocumentPorts, Invitations, router},
     errors::ApiResult,
+    membership_lock::MembershipLocks,
     ratelimit::UserLimiter,
 };
 use weft_room::{

@@ -1,0 +1,234 @@
+//! A room that the user has joined.
+
+use std::sync::Arc;
+
+use ruma::{OwnedUserId, RoomId, api::client::filter::EventFormat};
+use serde_json::{Map, Value, json, value::RawValue};
+use weft_accounts::AccountDataChange;
+use weft_dag::Pdu;
+use weft_fanout::Receipt;
+use weft_http::errors::ApiResult;
+use weft_wire::limits::MAX_PRESENCE_PER_ANSWER;
+
+use super::{
+    SyncRequest,
+    body::{Events, Room, Timeline},
+    rooms::Span,
+    states::StateToSend,
+    summary::Summary,
+    timeline::Recent,
+};
+use crate::{
+    event_fields::EventFields,
+    events::{Shown, client_event, passes_names, passes_room},
+    ignored::Ignored,
+    unsigned::{Viewer, shown_timeline},
+};
+
+impl SyncRequest<'_> {
+    /// `None` if nothing changed.
+    pub(super) async fn joined(
+        &self,
+        room: &RoomId,
+        span: &Span,
+        account_data: &[AccountDataChange],
+        ignored: &Ignored,
+    ) -> ApiResult<Option<Room>> {
+        let new_here = !span.was_joined();
+        let from = if new_here { 0 } else { self.after() };
+        let (recent, mut state) = if span.quiet && !new_here && !self.full_state {
+            (Recent::nothing(self.now.position), StateToSend::default())
+        } else {
+            self.changes(room, span, from, ignored).await?
+        };
+        let summary = if new_here || self.full_state || state.members_changed {
+            self.summary(room).await?
+        } else {
+            Summary::default()
+        };
+        self.add_members(room, &recent, &mut state, &summary.heroes).await?;
+        let mut body = self.room(room, &recent, &state.events, ignored).await?;
+        body.summary = summary.fields;
+        body.ephemeral = self.ephemeral_of(room, if new_here { 0 } else { from }).await?;
+        body.account_data = if new_here && self.since.is_some() {
+            // The client has not received the room before, but may have received its account data.
+            let all = self.accounts.room_account_data(self.user, room, self.now.position);
+            self.account_data_of(room, &all.await?)
+        } else {
+            self.account_data_of(room, account_data)
+        };
+        if body.is_empty() && !new_here {
+            return Ok(None);
+        }
+        if self.since.is_some() {
+            body.newcomers = self.newcomers(room, new_here, &recent, &state).await?;
+        }
+        body.unread_notifications = Some(json!({"highlight_count": 0, "notification_count": 0}));
+        Ok(Some(body))
+    }
+
+    /// Users who now share a room with the user: those who joined, or all members if the user joined.
+    async fn newcomers(
+        &self,
+        room: &RoomId,
+        new_here: bool,
+        recent: &Recent,
+        state: &StateToSend,
+    ) -> ApiResult<Vec<OwnedUserId>> {
+        let mut newcomers = if new_here {
+            self.reader.joined_members(room).await?
+        } else {
+            let sent = recent.events.iter().map(|event| &event.pdu).chain(&state.events);
+            sent.filter_map(|pdu| joined_user(pdu)).collect()
+        };
+        newcomers.retain(|user| user != self.user);
+        newcomers.truncate(MAX_PRESENCE_PER_ANSWER);
+        Ok(newcomers)
+    }
+
+    /// Timeline and state of a room with possible changes.
+    async fn changes(
+        &self,
+        room: &RoomId,
+        span: &Span,
+        from: u64,
+        ignored: &Ignored,
+    ) -> ApiResult<(Recent, StateToSend)> {
+        let mut recent = self.recent(room, span, (from, self.now.position), ignored).await?;
+        let held = self.held_group(room, span).await?;
+        let known = held.filter(|_| span.was_joined() && !self.full_state);
+        let state = self.state(room, &mut recent, known, held).await?;
+        Ok((recent, state))
+    }
+
+    /// The state group of the newest state that the client received: at its token, or at the end of the user's last membership,
+    /// from which a client with lazy loading may still have members.
+    async fn held_group(&self, room: &RoomId, span: &Span) -> ApiResult<Option<u64>> {
+        if self.since.is_none() {
+            return Ok(None);
+        }
+        let position = if span.was_joined() {
+            Some(self.after())
+        } else {
+            self.reader.earlier_departure(room, self.user).await?
+        };
+        match position {
+            Some(position) => Ok(self.reader.group_at(room, position).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// Timeline and state in the client format.
+    pub(super) async fn room(
+        &self,
+        room: &RoomId,
+        recent: &Recent,
+        state: &[Arc<Pdu>],
+        ignored: &Ignored,
+    ) -> ApiResult<Room> {
+        let shown = Shown {
+            room_id: false,
+            now_ms: self.now_ms,
+            federation: self.filter.event_format == EventFormat::Federation,
+        };
+        let viewer = Viewer {
+            session: self.session,
+            ignored,
+        };
+        let events = shown_timeline(self.reader, room, viewer, shown, &recent.events).await?;
+        let fields = self.filter.event_fields.as_deref().map(EventFields::new);
+        let only = |event: Box<RawValue>| match &fields {
+            Some(fields) => fields.only(&event),
+            None => Some(event),
+        };
+        let timeline = Timeline {
+            events: events.into_iter().filter_map(only).collect(),
+            limited: recent.limited,
+            prev_batch: Some(recent.before.to_string()),
+        };
+        let state = Events {
+            events: state.iter().filter_map(|pdu| only(client_event(pdu, shown)?)).collect(),
+        };
+        Ok(Room::new(timeline, state, self.state_after))
+    }
+
+    fn account_data_of(&self, room: &RoomId, changes: &[AccountDataChange]) -> Events {
+        let filter = &self.filter.room.account_data;
+        let changed = changes.iter().filter(|change| change.room.as_deref() == Some(room));
+        let wanted = changed.filter(|change| passes_room(filter, room) && passes_names(filter, &change.kind, None));
+        Events::from_values(
+            wanted
+                .map(|change| json!({"type": change.kind, "content": change.content}))
+                .collect(),
+        )
+    }
+
+    async fn ephemeral_of(&self, room: &RoomId, from: u64) -> ApiResult<Events> {
+        let filter = &self.filter.room.ephemeral;
+        let mut events: Vec<Value> = Vec::new();
+        if !passes_room(filter, room) {
+            return Ok(Events::default());
+        }
+        let receipts = self
+            .ephemeral
+            .receipts(room, from, self.now.position, self.user)
+            .await?;
+        if !receipts.is_empty() && passes_names(filter, "m.receipt", None) {
+            events.extend(receipt_events(&receipts));
+        }
+        let (typing, serial) = self.ephemeral.typing(room);
+        let changed = match self.since {
+            // Serials restart with the process: a token with a higher serial than the current one is from an earlier process.
+            Some(since) if from > 0 && since.typing <= self.now.typing => serial > since.typing,
+            _ => !typing.is_empty(),
+        };
+        if changed && passes_names(filter, "m.typing", None) {
+            events.push(json!({"type": "m.typing", "content": {"user_ids": typing}}));
+        }
+        Ok(Events::from_values(events))
+    }
+}
+
+/// The user who is joined by a member event.
+fn joined_user(pdu: &Pdu) -> Option<OwnedUserId> {
+    let key = pdu.state_key().filter(|_| pdu.kind() == "m.room.member")?;
+    (pdu.content_text("membership").as_deref() == Some("join")).then(|| OwnedUserId::try_from(key).ok())?
+}
+
+/// Receipts as events: event id, receipt type, user. An event has room for one receipt of each; a user's threaded and
+/// unthreaded receipts for the same event become two events.
+fn receipt_events(receipts: &[Receipt]) -> Vec<Value> {
+    let mut contents: Vec<Map<String, Value>> = Vec::new();
+    for receipt in receipts {
+        let mut data = Map::from_iter([("ts".to_owned(), receipt.at.into())]);
+        if !receipt.thread.is_empty() {
+            data.insert("thread_id".to_owned(), receipt.thread.clone().into());
+        }
+        let path = [receipt.event.as_str(), &receipt.kind, receipt.user.as_str()];
+        let [event, kind, user] = path;
+        let has_place = |content: &Map<String, Value>| {
+            let users = content.get(event).and_then(|kinds| kinds.get(kind));
+            users.and_then(|users| users.get(user)).is_none()
+        };
+        let index = contents.iter().position(has_place).unwrap_or(contents.len());
+        if index == contents.len() {
+            contents.push(Map::new());
+        }
+        if let Some(content) = contents.get_mut(index) {
+            put(content, path, data.into());
+        }
+    }
+    let event = |content| json!({"type": "m.receipt", "content": Value::Object(content)});
+    contents.into_iter().map(event).collect()
+}
+
+/// Sets a value in an object that is nested three levels deep.
+fn put(content: &mut Map<String, Value>, [event, kind, user]: [&str; 3], data: Value) {
+    let kinds = content.entry(event.to_owned()).or_insert_with(|| json!({}));
+    if let Some(kinds) = kinds.as_object_mut() {
+        let users = kinds.entry(kind.to_owned()).or_insert_with(|| json!({}));
+        if let Some(users) = users.as_object_mut() {
+            users.insert(user.to_owned(), data);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Resolves the document in a path, for a caller who has joined it.
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
+use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId, events::room::member::MembershipState};
+use weft_dag::StateView;
+use weft_http::errors::{ApiError, ApiResult};
+use weft_wire::errcode;
+
+use super::DocumentPorts;
+
+/// The room id or alias in the path.
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let Path(names) = Path::<Vec<(String, String)>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::invalid_param("The path is not valid percent-encoded UTF-8."))?;
+        let named = names.into_iter().find(|(name, _)| name == "id");
+        named
+            .map(|(_, id)| Self(id))
+            .ok_or_else(|| ApiError::missing_param("The document is missing from the path."))
+    }
+}
+
+/// A document that the caller has joined.
+pub(super) struct Open {
+    pub(super) room: OwnedRoomId,
+    pub(super) state: StateView,
+}
+
+/// Finds the document and checks that the caller has joined it. Must not reveal its existence to other users.
+pub(super) async fn open(ports: &DocumentPorts, named: &Named, user: &UserId) -> ApiResult<Open> {
+    let room = room_of(ports, &named.0).await?;
+    let reader = ports.rooms.reader();
+    let hidden = || ApiError::not_found("Document not found, or you are not a member of it.");
+    let state = reader.state(&room).await?.ok_or_else(hidden)?;
+    if state.membership(user) != MembershipState::Join {
+        return Err(hidden());
+    }
+    if !reader.is_document(&room).await? {
+        return Err(ApiError::new(
+            axum::http::StatusCode::NOT_FOUND,
+            errcode::NOT_A_DOCUMENT,
+            "This room is not a document.",
+        ));
+    }
+    Ok(Open { room, state })
+}
+
+async fn room_of(ports: &DocumentPorts, id: &str) -> ApiResult<OwnedRoomId> {
+    if let Ok(room) = RoomId::parse(id) {
+        return Ok(room);
+    }
+    let alias = RoomAliasId::parse(id)
+        .map_err(|_| ApiError::invalid_param("The document must be a room id or a room alias."))?;
+    let room = ports.rooms.reader().alias(&alias).await?.map(|row| row.room);
+    room.ok_or_else(|| ApiError::not_found("No document with this alias exists on this server."))
+}

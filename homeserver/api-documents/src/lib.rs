@@ -1,0 +1,92 @@
+//! The document API under `/_weft/client/v1` (`spec/docs/documents-api.md`): documents, their members and roles.
+//!
+//! A thin layer over rooms: every operation is also possible through Matrix endpoints, with the same effect. Roles
+//! are power levels. Must not decide who may give them: the room's own rules do.
+
+mod caller;
+mod content;
+mod create;
+mod failures;
+mod list;
+mod members;
+mod roles;
+mod show;
+mod summary;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::{
+    Router,
+    extract::FromRef,
+    routing::{get, put},
+};
+use ruma::{RoomId, UserId};
+use serde_json::{Map, Value};
+use weft_accounts::Accounts;
+use weft_http::{
+    errors::{ApiResult, unknown_method},
+    membership_lock::MembershipLocks,
+    ratelimit::UserLimiter,
+};
+use weft_room::Rooms;
+
+pub use content::ContentReads;
+
+/// Invites users, of this server or of another one; another server has to sign the invitation of its user first.
+#[async_trait]
+pub trait Invitations: Send + Sync + 'static {
+    /// Invites `invitee` on behalf of `inviter`. `content` is that of the member event, except `membership`.
+    async fn invite(
+        &self,
+        room: &RoomId,
+        inviter: &UserId,
+        invitee: &UserId,
+        content: Map<String, Value>,
+    ) -> ApiResult<()>;
+}
+
+/// The services that the document API uses.
+#[derive(Clone)]
+pub struct DocumentPorts {
+    /// Commands and reads.
+    pub rooms: Rooms,
+    /// Access tokens and profiles.
+    pub accounts: Accounts,
+    /// Invitations, including those over federation.
+    pub invitations: Arc<dyn Invitations>,
+    /// Request rate limits.
+    pub limiter: UserLimiter,
+    /// Locks for membership changes, shared with the client-server API.
+    pub membership: MembershipLocks,
+    /// Requests for whole texts in progress.
+    pub content_reads: ContentReads,
+}
+
+impl FromRef<DocumentPorts> for Accounts {
+    fn from_ref(ports: &DocumentPorts) -> Self {
+        ports.accounts.clone()
+    }
+}
+
+impl FromRef<DocumentPorts> for UserLimiter {
+    fn from_ref(ports: &DocumentPorts) -> Self {
+        ports.limiter.clone()
+    }
+}
+
+/// The routes of the document API.
+pub fn router(ports: DocumentPorts) -> Router {
+    Router::new()
+        .route("/_weft/client/v1/documents", get(list::list).post(create::create))
+        .route("/_weft/client/v1/documents/{id}", get(show::show).patch(show::rename))
+        .route("/_weft/client/v1/documents/{id}/content", get(content::content))
+        .route("/_weft/client/v1/documents/{id}/members", get(members::list))
+        .route(
+            "/_weft/client/v1/documents/{id}/members/{user}",
+            put(members::set_role).delete(members::remove),
+        )
+        .method_not_allowed_fallback(unknown_method)
+        .layer(weft_http::cors::layer())
+        .with_state(ports)
+}

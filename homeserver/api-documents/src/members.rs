@@ -1,0 +1,148 @@
+//! `/documents/{id}/members`: the members of a document and their roles.
+
+use std::cmp::Reverse;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use bytes::Bytes;
+use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use serde_json::{Map, Value, json};
+use weft_dag::{Pdu, StateView};
+use weft_http::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
+use weft_room::NewEvent;
+use weft_wire::{
+    Role,
+    rest::{Member, MemberList, MemberState, SetRole},
+};
+
+use super::{
+    DocumentPorts,
+    caller::{Named, Open, open},
+    failures::{last_owner, may_not, no_user},
+    roles, summary,
+};
+
+/// Joined, invited and knocking users; the highest role first.
+pub(super) async fn list(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+) -> ApiResult<Json<MemberList>> {
+    let open = open(&ports, &named, &session.user_id).await?;
+    let mut members: Vec<Member> = open
+        .state
+        .of_type("m.room.member")
+        .filter_map(|pdu| member(&open.state, pdu))
+        .collect();
+    members.sort_by(|a, b| (Reverse(a.role), &a.user_id).cmp(&(Reverse(b.role), &b.user_id)));
+    Ok(Json(MemberList { members }))
+}
+
+fn member(state: &StateView, pdu: &std::sync::Arc<Pdu>) -> Option<Member> {
+    let user_id: OwnedUserId = UserId::parse(pdu.state_key()?).ok()?;
+    let membership = match state.membership(&user_id) {
+        MembershipState::Join => MemberState::Join,
+        MembershipState::Invite => MemberState::Invite,
+        MembershipState::Knock => MemberState::Knock,
+        _ => return None,
+    };
+    let role = Role::from_power(state.user_power(&user_id));
+    Some(Member {
+        display_name: summary::field(Some(pdu), "displayname"),
+        user_id,
+        role,
+        membership,
+    })
+}
+
+/// Gives a role. A user who is not a member gets the role and an invitation.
+pub(super) async fn set_role(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    Path((_, user)): Path<(String, String)>,
+    body: Bytes,
+) -> ApiResult<Json<Value>> {
+    let request: SetRole = serde_json::from_slice(&body)?;
+    let user = UserId::parse(user).map_err(|_| no_user())?;
+    let Open { room, state } = open(&ports, &named, &session.user_id).await?;
+    // Held until the membership is written: a concurrent invitation must not come between.
+    let _lock = ports.membership.lock(&session.user_id, &user, &room).await?;
+    let membership = ports.rooms.reader().membership(&room, &user).await?;
+    let is_there = matches!(membership, MembershipState::Join | MembershipState::Invite);
+    if !is_there && !state.can_invite(&session.user_id) {
+        return Err(may_not("invite users"));
+    }
+    if membership == MembershipState::Ban {
+        return Err(ApiError::forbidden(format!("{user} is banned from this document.")));
+    }
+    // The role is set first, so that a user who accepts the invitation has it immediately.
+    if let Some(content) = roles::with_role(&state, &session.user_id, &user, request.role)? {
+        send_state(&ports, &room, &session.user_id, "m.room.power_levels", "", content).await?;
+    }
+    if !is_there {
+        // The same content as that of POST /invite, so that the later of two equal invitations changes nothing.
+        let content = ports.accounts.member_content(&user).await?;
+        ports
+            .invitations
+            .invite(&room, &session.user_id, &user, content)
+            .await?;
+    }
+    Ok(Json(json!({})))
+}
+
+/// Removes a member, retracts an invitation, or leaves (the caller itself).
+pub(super) async fn remove(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    Path((_, user)): Path<(String, String)>,
+) -> ApiResult<Json<Value>> {
+    let user = UserId::parse(user).map_err(|_| no_user())?;
+    let Open { room, state } = open(&ports, &named, &session.user_id).await?;
+    let _lock = ports.membership.lock(&session.user_id, &user, &room).await?;
+    let membership = ports.rooms.reader().membership(&room, &user).await?;
+    let present = matches!(
+        membership,
+        MembershipState::Join | MembershipState::Invite | MembershipState::Knock
+    );
+    if !present {
+        return Err(ApiError::not_found(format!("{user} is not in this document.")));
+    }
+    if !roles::may_remove(&state, &session.user_id, &user) {
+        return Err(may_not("remove this user"));
+    }
+    let others_stay = state.joined_members().len() > 1;
+    if others_stay && membership == MembershipState::Join && roles::is_last_owner(&state, &user) {
+        return Err(last_owner(&user));
+    }
+    let content = Map::from_iter([("membership".to_owned(), json!("leave"))]);
+    send_state(&ports, &room, &session.user_id, "m.room.member", user.as_str(), content).await?;
+    Ok(Json(json!({})))
+}
+
+async fn send_state(
+    ports: &DocumentPorts,
+    room: &RoomId,
+    sender: &UserId,
+    kind: &str,
+    state_key: &str,
+    content: Map<String, Value>,
+) -> ApiResult<()> {
+    let event = NewEvent {
+        sender: sender.to_owned(),
+        kind: kind.to_owned(),
+        state_key: Some(state_key.to_owned()),
+        content,
+        redacts: None,
+        txn: None,
+        timestamp: None,
+    };
+    ports.rooms.send(room, event).await?;
+    Ok(())
+}

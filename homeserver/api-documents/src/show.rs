@@ -1,0 +1,58 @@
+//! `GET /documents/{id}` and `PATCH /documents/{id}`: one document, and its title.
+
+use axum::{Json, extract::State};
+use bytes::Bytes;
+use serde_json::{Map, json};
+use weft_http::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
+use weft_room::NewEvent;
+use weft_wire::rest::{Document, PatchDocument};
+
+use super::{
+    DocumentPorts,
+    caller::{Named, open},
+    create::check_title,
+    failures::may_not,
+    summary,
+};
+
+/// The document as the caller may see it.
+pub(super) async fn show(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+) -> ApiResult<Json<Document>> {
+    let open = open(&ports, &named, &session.user_id).await?;
+    let summary = summary::summary(ports.rooms.reader(), &open.state, &session.user_id).await?;
+    summary
+        .map(Json)
+        .ok_or_else(|| ApiError::not_found("Document not found."))
+}
+
+/// Sets a new title and answers with the document.
+pub(super) async fn rename(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    body: Bytes,
+) -> ApiResult<Json<Document>> {
+    let request: PatchDocument = serde_json::from_slice(&body)?;
+    check_title(&request.title)?;
+    let document = open(&ports, &named, &session.user_id).await?;
+    if !document.state.can_send_state(&session.user_id, "m.room.name") {
+        return Err(may_not("change the title"));
+    }
+    let event = NewEvent {
+        sender: session.user_id.clone(),
+        kind: "m.room.name".to_owned(),
+        state_key: Some(String::new()),
+        content: Map::from_iter([("name".to_owned(), json!(request.title))]),
+        redacts: None,
+        txn: None,
+        timestamp: None,
+    };
+    ports.rooms.send(&document.room, event).await?;
+    show(State(ports), Authenticated(session), named).await
+}

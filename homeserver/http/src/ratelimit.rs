@@ -1,0 +1,214 @@
+//! Rate limits: requests per user, and bytes of events per server.
+//!
+//! Login has its own, stricter limit in `accounts`. Must not be persisted: the counts restart with the process.
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use governor::{Quota, RateLimiter, clock::Clock, clock::DefaultClock, state::keyed::DefaultKeyedStateStore};
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
+use weft_wire::limits::{MAX_REMEMBERED_SERVERS, REQUESTS_PER_MINUTE};
+
+use crate::errors::{ApiError, ApiResult};
+
+/// Below this number of users in the table nothing is removed.
+const SWEEP_ABOVE: usize = 4_096;
+
+/// One bucket per user: [`REQUESTS_PER_MINUTE`] at once, refilled evenly. Cheap to clone.
+#[derive(Clone)]
+pub struct UserLimiter {
+    buckets: Option<Arc<Buckets>>,
+}
+
+struct Buckets {
+    limiter: RateLimiter<OwnedUserId, DefaultKeyedStateStore<OwnedUserId>, DefaultClock>,
+    clock: DefaultClock,
+    /// Above this many users in the table the idle ones are removed. It is set to twice the number that is left, so
+    /// that the average cost per request doesn't depend on the number of active users.
+    sweep_above: AtomicUsize,
+}
+
+impl UserLimiter {
+    /// With the standard limit (`[limits] rate_limit = true`).
+    #[must_use]
+    pub fn standard() -> Self {
+        NonZeroU32::new(REQUESTS_PER_MINUTE).map_or_else(Self::off, Self::per_minute)
+    }
+
+    /// With another limit.
+    #[must_use]
+    pub fn per_minute(requests: NonZeroU32) -> Self {
+        let limiter = RateLimiter::keyed(Quota::per_minute(requests));
+        Self {
+            buckets: Some(Arc::new(Buckets {
+                limiter,
+                clock: DefaultClock::default(),
+                sweep_above: AtomicUsize::new(SWEEP_ABOVE),
+            })),
+        }
+    }
+
+    /// Without a limit.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { buckets: None }
+    }
+
+    /// Counts one request of `user`.
+    ///
+    /// # Errors
+    /// 429 with the time until the next request is accepted.
+    pub fn check(&self, user: &UserId) -> ApiResult<()> {
+        let Some(buckets) = &self.buckets else { return Ok(()) };
+        buckets.sweep();
+        buckets.limiter.check_key(&user.to_owned()).map_err(|refused| {
+            let wait = refused.wait_time_from(buckets.clock.now());
+            ApiError::limit_exceeded(wait.max(Duration::from_millis(1)))
+        })
+    }
+}
+
+impl Buckets {
+    /// Removes idle users if the table has doubled since the last time; returns whether it did.
+    fn sweep(&self) -> bool {
+        let above = self.sweep_above.load(Ordering::Relaxed);
+        if self.limiter.len() <= above {
+            return false;
+        }
+        // Of concurrent requests only one removes users.
+        let taken = self
+            .sweep_above
+            .compare_exchange(above, usize::MAX, Ordering::Relaxed, Ordering::Relaxed);
+        if taken.is_err() {
+            return false;
+        }
+        self.limiter.retain_recent();
+        let left = self.limiter.len().saturating_mul(2).max(SWEEP_ABOVE);
+        self.sweep_above.store(left, Ordering::Relaxed);
+        true
+    }
+}
+
+/// One bucket per server for the bytes of its events that are accepted in a day, refilled evenly. Cheap to clone.
+#[derive(Clone)]
+pub struct ServerEvents {
+    buckets: Option<Arc<ServerBuckets>>,
+}
+
+struct ServerBuckets {
+    limiter: RateLimiter<OwnedServerName, DefaultKeyedStateStore<OwnedServerName>, DefaultClock>,
+    clock: DefaultClock,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Bytes are counted in units of this size, rounded up.
+const EVENTS_UNIT: u64 = 1_024;
+
+impl ServerEvents {
+    /// With a limit in bytes.
+    #[must_use]
+    pub fn per_day(bytes: u64) -> Self {
+        let units = u32::try_from(bytes / EVENTS_UNIT).unwrap_or(u32::MAX);
+        let units = NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::with_period(DAY / units.get()).map(|quota| quota.allow_burst(units));
+        Self {
+            buckets: quota.map(|quota| {
+                Arc::new(ServerBuckets {
+                    limiter: RateLimiter::keyed(quota),
+                    clock: DefaultClock::default(),
+                })
+            }),
+        }
+    }
+
+    /// Without a limit.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self { buckets: None }
+    }
+
+    /// Counts bytes of events that `origin` sends.
+    ///
+    /// # Errors
+    /// 429 with the time until this number is accepted; nothing is counted then.
+    pub fn check(&self, origin: &ServerName, bytes: u64) -> ApiResult<()> {
+        let Some(buckets) = &self.buckets else { return Ok(()) };
+        let units = u32::try_from(bytes.div_ceil(EVENTS_UNIT)).unwrap_or(u32::MAX);
+        let Some(units) = NonZeroU32::new(units) else {
+            return Ok(());
+        };
+        if buckets.limiter.len() > MAX_REMEMBERED_SERVERS {
+            buckets.limiter.retain_recent();
+        }
+        let wait = match buckets.limiter.check_key_n(&origin.to_owned(), units) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(refused)) => refused.wait_time_from(buckets.clock.now()),
+            // More than the bytes of a day at once.
+            Err(_) => DAY,
+        };
+        tracing::warn!(%origin, bytes, "daily limit on bytes of events exceeded");
+        Err(ApiError::limit_exceeded(wait.max(Duration::from_millis(1))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{server_name, user_id};
+
+    use super::*;
+
+    #[test]
+    fn the_limit_of_one_user_does_not_affect_others() {
+        let limiter = UserLimiter::per_minute(NonZeroU32::new(3).unwrap());
+        for _ in 0..3 {
+            limiter.check(user_id!("@a:x")).unwrap();
+        }
+        let refused = limiter.check(user_id!("@a:x")).unwrap_err();
+        assert_eq!(refused.status().as_u16(), 429);
+        limiter.check(user_id!("@b:x")).unwrap();
+    }
+
+    #[test]
+    fn the_table_is_rarely_swept_with_many_active_users() {
+        let limiter = UserLimiter::per_minute(NonZeroU32::new(3).unwrap());
+        let buckets = limiter.buckets.as_ref().unwrap();
+        let users = 4 * SWEEP_ABOVE;
+        let mut sweeps = 0;
+        for n in 0..users {
+            // All of them are active: nothing is removed.
+            sweeps += usize::from(buckets.sweep());
+            let user = UserId::parse(format!("@u{n}:x")).unwrap();
+            buckets.limiter.check_key(&user).unwrap();
+        }
+        assert_eq!(buckets.limiter.len(), users);
+        assert!(sweeps <= 2, "{sweeps}");
+    }
+
+    #[test]
+    fn the_event_bytes_of_one_server_do_not_affect_others() {
+        let events = ServerEvents::per_day(10 * EVENTS_UNIT);
+        let (one, other) = (server_name!("one.example"), server_name!("other.example"));
+        events.check(one, 0).unwrap();
+        events.check(one, 9 * EVENTS_UNIT - 1).unwrap();
+        let refused = events.check(one, 2 * EVENTS_UNIT).unwrap_err();
+        assert_eq!(refused.status().as_u16(), 429);
+        events.check(one, 1).unwrap();
+        events.check(other, 10 * EVENTS_UNIT).unwrap();
+        assert!(events.check(server_name!("third.example"), 11 * EVENTS_UNIT).is_err());
+        ServerEvents::unlimited().check(one, u64::MAX).unwrap();
+    }
+
+    #[test]
+    fn without_a_limit_all_requests_are_allowed() {
+        let limiter = UserLimiter::off();
+        for _ in 0..5_000 {
+            limiter.check(user_id!("@a:x")).unwrap();
+        }
+    }
+}

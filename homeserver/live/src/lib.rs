@@ -1,0 +1,71 @@
+//! The live socket (`spec/docs/live.md`): serves unmodified Yjs providers, passes edits to `room` and sends committed changes.
+//!
+//! Path of a frame: [`socket`] reads messages and detects the framing, [`plain`] or [`hocuspocus`] decodes the envelope,
+//! a [`document_connection`] (one document on one socket) handles the message, an [`encoder`] encodes the answers in the same
+//! framing. Must not judge updates or rights: that is done in `room`.
+
+mod cursors;
+mod document_connection;
+mod edits;
+mod encoder;
+#[cfg(any(test, feature = "fuzzing"))]
+#[path = "../fuzz/checks.rs"]
+pub mod fuzz_checks;
+mod hocuspocus;
+mod inbox;
+mod meter;
+mod outgoing;
+mod plain;
+mod refusals;
+mod socket;
+mod step1_backoff;
+pub(crate) mod target;
+mod upgrade;
+mod websocket;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::{Router, routing::get};
+use weft_accounts::Accounts;
+use weft_fanout::{Awareness, Fanout, MembershipView};
+use weft_http::text_reads::TextReads;
+use weft_room::{ConnectionId, Rooms};
+
+/// The services that a live socket uses.
+#[derive(Clone)]
+pub struct LivePorts {
+    /// Edits, state vectors and rights.
+    pub rooms: Rooms,
+    /// Access tokens.
+    pub accounts: Accounts,
+    /// Committed changes.
+    pub fanout: Fanout,
+    /// Awareness.
+    pub awareness: Awareness,
+    /// Display names.
+    pub membership_view: Arc<dyn MembershipView>,
+    /// Numbers the document connections of this process.
+    pub sessions: ConnectionIds,
+    /// Turns for the answers to state vectors.
+    pub text_reads: TextReads,
+}
+
+/// Assigns a unique number to each document on each socket.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionIds(Arc<AtomicU64>);
+
+impl ConnectionIds {
+    fn next(&self) -> ConnectionId {
+        ConnectionId(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// `GET /_weft/client/v1/live/{id}`. The id may contain slashes: y-websocket doesn't encode it.
+pub fn router(ports: LivePorts) -> Router {
+    Router::new()
+        .route("/_weft/client/v1/live/{*id}", get(upgrade::upgrade))
+        .with_state(ports)
+}
