@@ -200,11 +200,11 @@ def run(case):
     document, first, results = Document(), {}, []
     for step in case["steps"]:
         shown, answered = [], []
-        if "says" in step:
-            name, device, _ = step["says"].split(" ")
-            who = (f"@{name}:alpha.example", device, step["says"])
-            shown, answered = document.receive(who, entries(step), first.setdefault(step["says"], True))
-            first[step["says"]] = False
+        if "sends" in step:
+            name, device, _ = step["sends"].split(" ")
+            who = (f"@{name}:alpha.example", device, step["sends"])
+            shown, answered = document.receive(who, entries(step), first.setdefault(step["sends"], True))
+            first[step["sends"]] = False
         elif "closes" in step:
             shown = document.closes(step["closes"])
         elif "wait_ms" in step:

@@ -282,14 +282,14 @@ def run(case):
         if "opens" in step:
             status = server.opens(step["opens"], step["path"], step.get("token"))
             results.append(status)
-        elif "says" in step:
+        elif "sends" in step:
             data = bytes.fromhex(step["hex"]) if "hex" in step else written(step["frame"], server.plain)
-            server.receive(step["says"], data)
-        elif "says_text" in step:
+            server.receive(step["sends"], data)
+        elif "sends_text" in step:
             if not altered("sockets: text messages are ignored"):
-                server.close(step["says_text"], 4400)
-        elif "hears" in step or "closed" in step:
-            sent = server.sent[step["hears"] if "hears" in step else step["closed"]]
+                server.close(step["sends_text"], 4400)
+        elif "receives" in step or "closed" in step:
+            sent = server.sent[step["receives"] if "receives" in step else step["closed"]]
             results.append(sent.pop(0) if sent else None)
         else:
             server.act(step)
@@ -302,7 +302,7 @@ def expected(case):
     for step in case["steps"]:
         if "opens" in step:
             results.append(step.get("status"))
-        elif "hears" in step:
+        elif "receives" in step:
             results.append({"frame": step["frame"]})
         elif "closed" in step:
             results.append({"code": step["code"]})

@@ -89,7 +89,7 @@ fn show(entries: &[Entry]) -> Value {
 
 /// Runs one step; returns the removals for the socket.
 async fn take(world: &World, sockets: &mut Sockets, step: &Value) -> Vec<Entry> {
-    if let Some(name) = step["says"].as_str() {
+    if let Some(name) = step["sends"].as_str() {
         let socket = sockets.of(name);
         let announces = !std::mem::replace(&mut socket.announced, true);
         let own = world.awareness.relevant(&socket.joined, entries(step), announces);

@@ -39,15 +39,15 @@ fn last_sent(net: &Net) -> Value {
 #[tokio::test]
 async fn presence_is_sent_as_the_vectors_state() {
     for (name, vector) in vectors("m.presence") {
-        let said = &vector["said"];
-        if said.is_null() {
+        let sent = &vector["sent"];
+        if sent.is_null() {
             continue;
         }
         let world = presence::world();
-        let state = serde_json::from_value(said["presence"].clone()).unwrap();
-        let status = said["status_msg"].as_str().map(str::to_owned);
+        let state = serde_json::from_value(sent["presence"].clone()).unwrap();
+        let status = sent["status_msg"].as_str().map(str::to_owned);
         world.presence.set(alice(), state, status).await;
-        if let Some(silent) = said["silent_ms"].as_u64() {
+        if let Some(silent) = sent["silent_ms"].as_u64() {
             world.clock.advance(silent - 1);
             world.presence.expire().await;
             assert_eq!(world.net.0.lock().unwrap().len(), 1, "{name}: sent too early");
@@ -115,8 +115,8 @@ async fn awareness_is_sent_and_shown_as_the_vectors_state() {
         for content in vector["before"].as_array().into_iter().flatten() {
             receive(&world, content).await;
         }
-        if !vector["said"].is_null() {
-            receive(&world, &vector["said"]).await;
+        if !vector["sent"].is_null() {
+            receive(&world, &vector["sent"]).await;
             assert_eq!(last_sent(&world.net), vector["edu"], "{name}");
             continue;
         }

@@ -170,15 +170,15 @@ impl Run {
     async fn step(&mut self, step: &Value) {
         if let Some(socket) = step["opens"].as_str() {
             self.open(socket, step).await;
-        } else if let Some(socket) = step["says"].as_str() {
+        } else if let Some(socket) = step["sends"].as_str() {
             let bytes = match step["hex"].as_str() {
                 Some(hex) => from_hex(hex),
                 None => frame_bytes(&step["frame"], &self.names),
             };
             self.sockets.get_mut(socket).unwrap().send_frame(bytes).await;
-        } else if let Some(socket) = step["says_text"].as_str() {
+        } else if let Some(socket) = step["sends_text"].as_str() {
             self.sockets.get_mut(socket).unwrap().send_text("{}").await;
-        } else if let Some(socket) = step["hears"].as_str() {
+        } else if let Some(socket) = step["receives"].as_str() {
             self.expect(socket, step).await;
         } else if let Some(socket) = step["closed"].as_str() {
             let received = self.sockets.get_mut(socket).unwrap().receive().await;
