@@ -6,7 +6,7 @@ use std::{fs, path::Path, path::PathBuf};
 use anyhow::{Context as _, Result};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
-use crate::given;
+use crate::external;
 
 /// See the module.
 pub struct Authority {
@@ -32,7 +32,7 @@ impl Authority {
             folder: folder.to_owned(),
         };
         let mut trusted = authority.issuer.pem();
-        if let Some(path) = given::authority() {
+        if let Some(path) = external::authority() {
             trusted.push_str(&fs::read_to_string(&path).with_context(|| format!("WEFT_CA: {}", path.display()))?);
         }
         fs::write(authority.certificate(), trusted)?;
@@ -80,7 +80,7 @@ impl Authority {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let certificates = reqwest::Certificate::from_pem_bundle(&fs::read(self.certificate())?)?;
         let builder = reqwest::Client::builder();
-        let builder = if given::urls().is_some() {
+        let builder = if external::urls().is_some() {
             builder.tls_certs_merge(certificates)
         } else {
             builder.tls_certs_only(certificates)

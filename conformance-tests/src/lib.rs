@@ -6,7 +6,7 @@ pub mod attacks;
 pub mod authority;
 pub mod client;
 pub mod editors;
-pub mod given;
+pub mod external;
 pub mod lines;
 pub mod link;
 pub mod live;

@@ -239,7 +239,7 @@ rate_limit = false
     ///
     /// # Errors
     /// If it does not respond.
-    pub async fn given(url: &str, http: reqwest::Client) -> Result<Self> {
+    pub async fn external(url: &str, http: reqwest::Client) -> Result<Self> {
         let keys = http.get(format!("{url}/_matrix/key/v2/server")).send().await?;
         let keys: serde_json::Value = keys.error_for_status()?.json().await?;
         let name = keys

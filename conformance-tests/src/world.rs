@@ -9,7 +9,7 @@ use crate::{
     authority::Authority,
     client::Client,
     editors::Editors,
-    given,
+    external,
     link::Link,
     server::{Server, Variables},
     synapse::Synapse,
@@ -72,11 +72,11 @@ impl World {
     /// If it does not start.
     pub async fn add_server_with(&mut self, extra: &str, variables: Variables) -> Result<usize> {
         let number = self.servers.len();
-        if let Some(urls) = given::urls() {
+        if let Some(urls) = external::urls() {
             let url = urls
                 .get(number)
                 .with_context(|| format!("WEFT_SERVERS lists only {} servers.", urls.len()))?;
-            self.servers.push(Server::given(url, self.authority.http()?).await?);
+            self.servers.push(Server::external(url, self.authority.http()?).await?);
             return Ok(number);
         }
         let label = format!("server-{number}");
@@ -125,7 +125,7 @@ impl World {
     /// An unused user name: `name` itself on servers that the test started, with a random suffix on external servers.
     #[must_use]
     pub fn fresh_name(&self, name: &str) -> String {
-        if given::urls().is_some() {
+        if external::urls().is_some() {
             format!("{name}-{:x}", rand::random::<u32>())
         } else {
             name.to_owned()

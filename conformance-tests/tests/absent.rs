@@ -24,9 +24,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{task::JoinSet, time::sleep};
-use weft_conformance_tests::{
-    authority::Authority, client::Client, given::cannot_be_put_to_given_servers, server::Server,
-};
+use weft_conformance_tests::{authority::Authority, client::Client, external::needs_own_servers, server::Server};
 
 /// Concurrent senders.
 const TALKERS: usize = 8;
@@ -89,7 +87,7 @@ async fn talk(alice: &Arc<Client>, room: &str, events: u64, server: &Server, gro
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_for_a_server_that_is_down_are_queued_on_disk_and_arrive() -> Result<()> {
-    if cannot_be_put_to_given_servers("events_for_a_server_that_is_down_are_queued_on_disk_and_arrive") {
+    if needs_own_servers("events_for_a_server_that_is_down_are_queued_on_disk_and_arrive") {
         return Ok(());
     }
     let events: u64 = env::var("WEFT_ABSENT").map_or(1_500, |text| text.parse().unwrap());

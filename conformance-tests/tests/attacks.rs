@@ -21,7 +21,7 @@ use weft_conformance_tests::{
         requests::{Kind, UnfinishedBodies, UnfinishedStreams},
     },
     client::Client,
-    given::cannot_be_put_to_given_servers,
+    external::needs_own_servers,
     server::{Server, free_port},
     world::World,
 };
@@ -161,7 +161,7 @@ impl Stage {
 }
 
 async fn run_unauthenticated_attacks(test: &str, attacks: &[&dyn Attack]) -> Result<()> {
-    if cannot_be_put_to_given_servers(test) {
+    if needs_own_servers(test) {
         return Ok(());
     }
     let stage = Stage::new().await?;
@@ -186,7 +186,7 @@ async fn live_sockets_without_login_do_not_exhaust_the_server() -> Result<()> {
 
 #[tokio::test]
 async fn unfinished_requests_do_not_exhaust_the_server() -> Result<()> {
-    if cannot_be_put_to_given_servers("unfinished_requests_do_not_exhaust_the_server") {
+    if needs_own_servers("unfinished_requests_do_not_exhaust_the_server") {
         return Ok(());
     }
     let stage = Stage::new().await?;
@@ -202,7 +202,7 @@ async fn unfinished_requests_do_not_exhaust_the_server() -> Result<()> {
 
 #[tokio::test]
 async fn unread_responses_do_not_exhaust_the_server() -> Result<()> {
-    if cannot_be_put_to_given_servers("unread_responses_do_not_exhaust_the_server") {
+    if needs_own_servers("unread_responses_do_not_exhaust_the_server") {
         return Ok(());
     }
     let mut stage = Stage::new().await?;

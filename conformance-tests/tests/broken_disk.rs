@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use weft_conformance_tests::{
     authority::Authority,
     client::{Answer, Client, segment},
-    given::cannot_be_put_to_given_servers,
+    external::needs_own_servers,
     live::{LiveEditor, trust},
     server::Server,
 };
@@ -246,7 +246,7 @@ fn made(disk: Result<Disk>) -> Option<Disk> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_reported_and_writes_work_again_when_there_is_space() -> Result<()> {
-    if cannot_be_put_to_given_servers("a_full_disk") {
+    if needs_own_servers("a_full_disk") {
         return Ok(());
     }
     let folder = TempDir::new()?;
@@ -258,7 +258,7 @@ async fn a_full_disk_is_reported_and_writes_work_again_when_there_is_space() -> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_fsync_is_reported_and_writes_are_rejected_until_a_restart() -> Result<()> {
-    if cannot_be_put_to_given_servers("a_failed_fsync") {
+    if needs_own_servers("a_failed_fsync") {
         return Ok(());
     }
     let folder = TempDir::new()?;
@@ -315,7 +315,7 @@ async fn unreadable(alice: &Client, room: &str, events: &[(String, String)]) -> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_bit_on_disk_makes_only_its_block_unreadable_with_503() -> Result<()> {
-    if cannot_be_put_to_given_servers("a_bit_that_the_disk_has_changed") {
+    if needs_own_servers("a_bit_that_the_disk_has_changed") {
         return Ok(());
     }
     let folder = TempDir::new()?;

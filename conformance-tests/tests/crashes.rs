@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use weft_conformance_tests::{
     authority::Authority,
     client::Client,
-    given::cannot_be_put_to_given_servers,
+    external::needs_own_servers,
     live::{LiveEditor, trust},
     server::Server,
 };
@@ -220,7 +220,7 @@ fn number(name: &str, default: u64) -> u64 {
 /// Random moments: a few in `make test`, `WEFT_KILLS` of them otherwise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_at_random_moments_lose_nothing_that_was_acknowledged() -> Result<()> {
-    if cannot_be_put_to_given_servers("kills_at_random_moments") {
+    if needs_own_servers("kills_at_random_moments") {
         return Ok(());
     }
     let (kills, seed) = (number("WEFT_KILLS", 60), number("WEFT_KILLS_SEED", rand::random()));
@@ -254,7 +254,7 @@ async fn kills_at_random_moments_lose_nothing_that_was_acknowledged() -> Result<
 /// Every fail point on each server, at the first pass and at a later one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_step_of_the_write_path_loses_no_acknowledged_edit() -> Result<()> {
-    if cannot_be_put_to_given_servers("dying_at_any_step") {
+    if needs_own_servers("dying_at_any_step") {
         return Ok(());
     }
     let mut load = Load::new().await?;

@@ -13,7 +13,7 @@ use serde_json::json;
 use weft_conformance_tests::{
     client::{Client, segment},
     editors::Provider,
-    given::cannot_be_put_to_given_servers,
+    external::needs_own_servers,
     live::{LiveEditor, trust},
     world::World,
 };
@@ -50,7 +50,7 @@ async fn edits_of_both_sides_made_while_disconnected_are_merged() -> Result<()> 
 
 #[tokio::test]
 async fn a_server_that_was_down_catches_up_in_both_directions() -> Result<()> {
-    if cannot_be_put_to_given_servers("a_server_that_was_down_catches_up_in_both_directions") {
+    if needs_own_servers("a_server_that_was_down_catches_up_in_both_directions") {
         return Ok(());
     }
     let mut world = World::new(2).await?;
@@ -72,7 +72,7 @@ async fn a_server_that_was_down_catches_up_in_both_directions() -> Result<()> {
 
 #[tokio::test]
 async fn a_new_signing_key_and_events_signed_with_the_old_key_are_accepted() -> Result<()> {
-    if cannot_be_put_to_given_servers("a_new_signing_key_and_events_signed_with_the_old_key_are_accepted") {
+    if needs_own_servers("a_new_signing_key_and_events_signed_with_the_old_key_are_accepted") {
         return Ok(());
     }
     let mut world = World::new(2).await?;
@@ -131,7 +131,7 @@ async fn remove_during_a_partition(
 
 #[tokio::test]
 async fn edits_that_a_removed_user_made_during_a_partition_are_in_no_document() -> Result<()> {
-    if cannot_be_put_to_given_servers("edits_that_a_removed_user_made_during_a_partition_are_in_no_document") {
+    if needs_own_servers("edits_that_a_removed_user_made_during_a_partition_are_in_no_document") {
         return Ok(());
     }
     let world = World::with_links(2, "").await?;
@@ -166,7 +166,7 @@ async fn edits_that_a_removed_user_made_during_a_partition_are_in_no_document() 
 /// made before the removal arrived count everywhere.
 #[tokio::test]
 async fn edits_made_before_the_removal_arrives_count_if_the_server_still_has_members() -> Result<()> {
-    if cannot_be_put_to_given_servers("edits_made_before_the_removal_arrives_count_if_the_server_still_has_members") {
+    if needs_own_servers("edits_made_before_the_removal_arrives_count_if_the_server_still_has_members") {
         return Ok(());
     }
     let world = World::with_links(2, "").await?;

@@ -31,7 +31,7 @@ use trace::History;
 use weft_conformance_tests::{
     client::Client,
     editors::Provider,
-    given::cannot_be_put_to_given_servers,
+    external::needs_own_servers,
     live::{LiveEditor, trust},
     world::World,
 };
@@ -119,7 +119,7 @@ async fn check(world: &World, client: &Client, room: &str, text: &str, number: u
 }
 
 async fn one_author(what: &str, name: &str, beginning: usize) -> Result<()> {
-    if cannot_be_put_to_given_servers(what) {
+    if needs_own_servers(what) {
         return Ok(());
     }
     let history = trace::sequential(name, size(beginning));
@@ -161,7 +161,7 @@ async fn cut_and_heal(world: &World, seed: u64, cuts: &mut usize) {
 
 #[tokio::test]
 async fn two_authors_on_two_servers_with_cut_links_get_the_text_of_the_history() -> Result<()> {
-    if cannot_be_put_to_given_servers("two_authors_on_two_servers_with_cut_links_get_the_text_of_the_history") {
+    if needs_own_servers("two_authors_on_two_servers_with_cut_links_get_the_text_of_the_history") {
         return Ok(());
     }
     let seed = env::var("WEFT_HISTORIES_SEED").ok().and_then(|seed| seed.parse().ok());

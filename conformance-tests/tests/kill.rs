@@ -14,7 +14,7 @@ use rand::RngExt as _;
 use weft_conformance_tests::{
     client::Client,
     editors::{Editor, Provider},
-    given::cannot_be_put_to_given_servers,
+    external::needs_own_servers,
     world::World,
 };
 
@@ -61,7 +61,7 @@ impl Writer {
 /// Types words one after another; the server is killed at the moment in which the last one is acknowledged. After the
 /// restart every acknowledged word is there once. With a shared socket two documents are written over it.
 async fn twenty_kills(what: &str, provider: fn(u32) -> Provider) -> Result<()> {
-    if cannot_be_put_to_given_servers(what) {
+    if needs_own_servers(what) {
         return Ok(());
     }
     let mut world = World::new(1).await?;
@@ -136,7 +136,7 @@ async fn twenty_kills_lose_no_edit_that_another_editor_received() -> Result<()> 
 /// it. If the server is killed in that state, the edit is lost: so it must not have been acknowledged or shown.
 #[tokio::test]
 async fn an_edit_is_not_acknowledged_or_shown_before_its_fsync() -> Result<()> {
-    if cannot_be_put_to_given_servers("an_edit_is_not_acknowledged_or_shown_before_its_fsync") {
+    if needs_own_servers("an_edit_is_not_acknowledged_or_shown_before_its_fsync") {
         return Ok(());
     }
     // Nothing is sealed meanwhile: the only commits are those of the edits.
@@ -215,7 +215,7 @@ async fn is_not_acknowledged_or_shown(
 
 #[tokio::test]
 async fn a_graceful_stop_seals_and_closes_sockets_with_a_code_for_reconnecting() -> Result<()> {
-    if cannot_be_put_to_given_servers("a_graceful_stop_seals_and_closes_sockets_with_a_code_for_reconnecting") {
+    if needs_own_servers("a_graceful_stop_seals_and_closes_sockets_with_a_code_for_reconnecting") {
         return Ok(());
     }
     let mut world = World::with_config(1, "[documents]\nseal_idle = \"60s\"\nseal_max = \"60s\"\n").await?;

@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::json;
 use weft_conformance_tests::{
     client::{Client, segment},
-    given::cannot_be_put_to_given_servers,
+    external::needs_own_servers,
     world::World,
 };
 
@@ -189,7 +189,7 @@ async fn an_invitation_is_declined_and_a_room_is_forgotten() -> Result<()> {
 /// they are sent as soon as the room is there.
 #[tokio::test]
 async fn receipts_and_typing_during_a_join_arrive_after_it() -> Result<()> {
-    if cannot_be_put_to_given_servers("receipts_and_typing_during_a_join_arrive_after_it") {
+    if needs_own_servers("receipts_and_typing_during_a_join_arrive_after_it") {
         return Ok(());
     }
     let mut world = World::new(2).await?;

@@ -9,7 +9,7 @@
 use anyhow::{Context as _, Result};
 use reqwest::Client as Http;
 use serde_json::{Value, json};
-use weft_conformance_tests::{given::cannot_be_put_to_given_servers, world::World};
+use weft_conformance_tests::{external::needs_own_servers, world::World};
 
 async fn register(http: &Http, url: &str, name: &str, auth: Option<Value>) -> Result<(u16, Value)> {
     let mut body = json!({"username": name, "password": "correct horse"});
@@ -26,7 +26,7 @@ async fn register(http: &Http, url: &str, name: &str, auth: Option<Value>) -> Re
 
 #[tokio::test]
 async fn registration_needs_a_configured_token() -> Result<()> {
-    if cannot_be_put_to_given_servers("registration_needs_a_configured_token") {
+    if needs_own_servers("registration_needs_a_configured_token") {
         return Ok(());
     }
     let extra = "[registration]\nmode = \"token\"\ntokens = [\"first\", \"second\"]\n";

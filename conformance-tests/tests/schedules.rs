@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use weft_conformance_tests::{
     authority::Authority,
     client::{Client, segment},
-    given::cannot_be_put_to_given_servers,
+    external::needs_own_servers,
     live::{LiveEditor, trust},
     namespaces::{NetworkConditions, Switch},
     server::Server,
@@ -370,7 +370,7 @@ fn plans() -> Result<Vec<Plan>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_converge_after_each_schedule() -> Result<()> {
-    if cannot_be_put_to_given_servers("servers_converge_after_each_schedule") {
+    if needs_own_servers("servers_converge_after_each_schedule") {
         return Ok(());
     }
     let plans = plans()?;

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use weft_conformance_tests::{
     authority::Authority,
     client::Client,
-    given::cannot_be_put_to_given_servers,
+    external::needs_own_servers,
     live::{LiveEditor, trust},
     malicious::{MaliciousServer, Room, json_reply},
     server::Server,
@@ -39,7 +39,7 @@ const FOR_THE_DOCUMENT: usize = 12 * EDITS * EDIT_BYTES + (256 << 20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_for_stalled_readers_is_limited_and_they_get_everything_later() -> Result<()> {
-    if cannot_be_put_to_given_servers("readers_that_take_nothing") {
+    if needs_own_servers("readers_that_take_nothing") {
         return Ok(());
     }
     let folder = TempDir::new()?;
@@ -123,7 +123,7 @@ fn a_byte_a_second() -> Response {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_responds_with_a_byte_a_second_delays_no_other_and_gets_everything() -> Result<()> {
-    if cannot_be_put_to_given_servers("a_server_that_answers_a_byte_a_second") {
+    if needs_own_servers("a_server_that_answers_a_byte_a_second") {
         return Ok(());
     }
     let folder = TempDir::new()?;

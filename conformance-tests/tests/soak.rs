@@ -33,7 +33,7 @@ use weft_conformance_tests::{
         sessions::{EndedSessions, MadeUpLinks, OtherUser},
     },
     client::Client,
-    given::cannot_be_put_to_given_servers,
+    external::needs_own_servers,
     malicious::{MaliciousServer, Room},
     server::{GIVES_MEMORY_BACK, Server, free_port},
     soak::{Holding, Options, Team},
@@ -248,7 +248,7 @@ async fn settled(world: &World, before: [Holding; 2]) -> Result<[Holding; 2]> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attacks_do_not_lose_data_or_take_memory() -> Result<()> {
-    if cannot_be_put_to_given_servers("attacks_do_not_lose_data_or_take_memory") {
+    if needs_own_servers("attacks_do_not_lose_data_or_take_memory") {
         return Ok(());
     }
     let seconds: u64 = env::var("WEFT_SOAK_SECONDS").map_or(25, |text| text.parse().unwrap());

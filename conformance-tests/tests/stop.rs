@@ -9,13 +9,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use weft_conformance_tests::{given::cannot_be_put_to_given_servers, world::World};
+use weft_conformance_tests::{external::needs_own_servers, world::World};
 
 /// A request of 5 seconds would be allowed to end, and these wait for a minute: the server ends them itself, which
 /// their responses show; an aborted connection would give none.
 #[tokio::test]
 async fn a_graceful_stop_answers_waiting_syncs() -> Result<()> {
-    if cannot_be_put_to_given_servers("a_graceful_stop_answers_waiting_syncs") {
+    if needs_own_servers("a_graceful_stop_answers_waiting_syncs") {
         return Ok(());
     }
     let mut world = World::new(1).await?;

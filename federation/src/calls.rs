@@ -21,7 +21,7 @@ use ruma::{
 use serde_json::value::RawValue;
 use weft_wire::limits;
 
-use crate::{Asker, CallError, Client, client::Bounds, tally::Tally};
+use crate::{CallError, Client, Initiator, client::Bounds, tally::Tally};
 
 /// The response of an alias lookup.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ impl Client {
     /// When the call fails.
     pub async fn profile(
         &self,
-        asker: &Asker,
+        initiator: &Initiator,
         user: OwnedUserId,
         field: Option<ProfileFieldName>,
     ) -> Result<UserProfile, CallError> {
@@ -47,18 +47,22 @@ impl Client {
         let mut request = get_profile_information::v1::Request::new(user);
         request.field = field;
         let bounds = Bounds::lookup(limits::MAX_PROFILE_RESPONSE_BYTES);
-        Ok(self.look_up(asker, &server, request, bounds).await?.data)
+        Ok(self.look_up(initiator, &server, request, bounds).await?.data)
     }
 
     /// Resolves an alias through the server in its name.
     ///
     /// # Errors
     /// When the call fails.
-    pub async fn resolve_alias(&self, asker: &Asker, alias: OwnedRoomAliasId) -> Result<ResolvedAlias, CallError> {
+    pub async fn resolve_alias(
+        &self,
+        initiator: &Initiator,
+        alias: OwnedRoomAliasId,
+    ) -> Result<ResolvedAlias, CallError> {
         let server = alias.server_name().to_owned();
         let request = get_room_information::v1::Request::new(alias);
         let bounds = Bounds::lookup(limits::MAX_ALIAS_RESPONSE_BYTES);
-        let answer = self.look_up(asker, &server, request, bounds).await?;
+        let answer = self.look_up(initiator, &server, request, bounds).await?;
         Ok(ResolvedAlias {
             room_id: answer.room_id,
             servers: answer.servers,
@@ -71,7 +75,7 @@ impl Client {
     /// When the call fails.
     pub async fn public_rooms(
         &self,
-        asker: &Asker,
+        initiator: &Initiator,
         server: &ServerName,
         limit: Option<u32>,
         since: Option<String>,
@@ -89,12 +93,12 @@ impl Client {
             request.since = since;
             request.filter = filter;
             request.room_network = RoomNetwork::Matrix;
-            return self.look_up(asker, server, request, bounds).await;
+            return self.look_up(initiator, server, request, bounds).await;
         }
         let mut request = get_public_rooms::v1::Request::new();
         request.limit = limit.map(Into::into);
         request.since = since;
-        let answer = self.look_up(asker, server, request, bounds).await?;
+        let answer = self.look_up(initiator, server, request, bounds).await?;
         let mut all = get_public_rooms_filtered::v1::Response::new();
         all.chunk = answer.chunk;
         all.next_batch = answer.next_batch;
@@ -103,11 +107,11 @@ impl Client {
         Ok(all)
     }
 
-    /// A lookup that `asker` causes: counted while it is in flight, and not sent on behalf of a stranger if the
+    /// A lookup that `initiator` causes: counted while it is in flight, and not sent on behalf of a stranger if the
     /// server was unreachable a moment ago.
     async fn look_up<R>(
         &self,
-        asker: &Asker,
+        initiator: &Initiator,
         server: &ServerName,
         request: R,
         bounds: Bounds,
@@ -116,13 +120,13 @@ impl Client {
         R: OutgoingRequest + Metadata<Authentication = ServerSignatures, PathBuilder = SinglePath>,
     {
         let outgoing = self.outgoing();
-        if outgoing.is_unreachable(asker, server) {
+        if outgoing.is_unreachable(initiator, server) {
             return Err(CallError::Unreachable {
                 server: server.to_owned(),
                 reason: "it was unreachable a moment ago".to_owned(),
             });
         }
-        let _share = outgoing.take(asker)?;
+        let _share = outgoing.take(initiator)?;
         // Discovery is part of the lookup: the timeout of the request itself begins after it.
         let time = Duration::from_secs(limits::MAX_LOOKUP_SECONDS);
         let answer = tokio::time::timeout(time, self.call(server, request, bounds)).await;

@@ -51,7 +51,7 @@ pub struct Wanted {
 
 /// What this server knows of rooms that its users have left.
 #[async_trait]
-pub trait LastStays: Send + Sync {
+pub trait PastMemberships: Send + Sync {
     /// Whether a template that cites these events is based on a membership of the user that has since ended, as far
     /// as this server knows: the server that sent the template has not received that end yet.
     async fn has_ended(&self, wanted: &Wanted, cited: &[OwnedEventId]) -> bool;
@@ -177,7 +177,7 @@ impl Handshake {
     async fn first<T, F>(
         &self,
         via: &[OwnedServerName],
-        memberships: &dyn LastStays,
+        memberships: &dyn PastMemberships,
         attempt: impl Fn(OwnedServerName) -> F,
     ) -> Result<T, HandshakeError>
     where

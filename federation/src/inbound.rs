@@ -46,7 +46,11 @@ pub trait InboundHandler: Send + Sync + 'static {
     /// Stores events; they are durable when it returns.
     async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), InboundError>;
     /// The pending invite or knock of one of our users for a room that this server is not in.
-    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, InboundError>;
+    async fn out_of_band_membership(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+    ) -> Result<Option<OutOfBandMembership>, InboundError>;
     /// Ends such an invite or knock. The sender's permission was checked as far as this is possible.
     async fn withdrawn(&self, event: Verified) -> Result<(), InboundError>;
     /// Handles an EDU whose sender belongs to `origin`. The handler must check whether that user is in the room.
@@ -55,7 +59,7 @@ pub trait InboundHandler: Send + Sync + 'static {
 
 /// A room that this server is not in and that one of our users was invited to or has knocked on.
 #[derive(Debug, Clone)]
-pub struct Outside {
+pub struct OutOfBandMembership {
     /// The invite or the knock.
     pub event: OwnedEventId,
     /// The room's version.

@@ -40,7 +40,7 @@ pub use discovery::{Destination, DiscoveryError, Names, Resolver, Srv, SystemNam
 pub use document::SnapshotError;
 pub use events::{EventsError, RemoteEvents, RemoteStateIds};
 pub use key_ring::{KeyRing, KeyRingError};
-pub use outgoing::{Asker, Outgoing, OutgoingLimits};
+pub use outgoing::{Initiator, Outgoing, OutgoingLimits};
 pub use remote_keys::{KeyCache, KeyCacheError, KeysBusy, NoKeyCache, RemoteKeys};
 pub use signed_keys::{SignedKeysError, StoredKey, StoredKeys};
 pub use xmatrix::{AuthError, check_header, verify_request};

@@ -1,4 +1,4 @@
-//! Limits on requests to other servers that somebody else causes: a stranger's profile lookup, a header that names a
+//! Limits on requests to other servers that clients and other servers cause: a stranger's profile lookup, a header that names a
 //! server with unknown keys, an account that resolves an alias.
 //!
 //! Each request is counted while it is in flight, per requester and in total. Must not count requests that this
@@ -22,9 +22,9 @@ use crate::CallError;
 /// Above this many addresses, idle ones are removed from the table of rates.
 const SWEEP_ABOVE: usize = 4_096;
 
-/// Who causes a request to another server.
+/// The client that causes a request to another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asker {
+pub enum Initiator {
     /// A requester without a valid token or signature, by address if it is known.
     Stranger(Option<IpAddr>),
     /// A user of this server.
@@ -114,14 +114,14 @@ impl Outgoing {
         [self.strangers.total(), self.accounts.total()]
     }
 
-    /// Counts a request that `asker` causes, until the share is dropped.
-    pub(crate) fn take(&self, asker: &Asker) -> Result<OutgoingShare, CallError> {
-        match asker {
-            Asker::User(user) => {
+    /// Counts a request that `initiator` causes, until the share is dropped.
+    pub(crate) fn take(&self, initiator: &Initiator) -> Result<OutgoingShare, CallError> {
+        match initiator {
+            Initiator::User(user) => {
                 let share = self.accounts.try_take(user, 1).map_err(|_| CallError::Busy)?;
                 Ok(OutgoingShare::Account(share))
             }
-            Asker::Stranger(address) => {
+            Initiator::Stranger(address) => {
                 let network = Network::of(*address);
                 let share = self.strangers.try_take(&network, 1).map_err(|_| CallError::Busy)?;
                 self.check_rate(network)?;
@@ -131,8 +131,8 @@ impl Outgoing {
     }
 
     /// Whether the server was unreachable a moment ago, so that no request is sent to it on behalf of this requester.
-    pub(crate) fn is_unreachable(&self, asker: &Asker, server: &ServerName) -> bool {
-        matches!(asker, Asker::Stranger(_))
+    pub(crate) fn is_unreachable(&self, initiator: &Initiator, server: &ServerName) -> bool {
+        matches!(initiator, Initiator::Stranger(_))
             && self
                 .unreachable()
                 .get(server)
@@ -189,8 +189,8 @@ mod tests {
 
     use super::*;
 
-    fn stranger(address: &str) -> Asker {
-        Asker::Stranger(Some(address.parse().unwrap()))
+    fn stranger(address: &str) -> Initiator {
+        Initiator::Stranger(Some(address.parse().unwrap()))
     }
 
     #[test]
@@ -211,9 +211,9 @@ mod tests {
             held.push(outgoing.take(&stranger(&format!("198.51.100.{number}"))).unwrap());
         }
         assert!(outgoing.take(&stranger("203.0.113.1")).is_err());
-        assert!(outgoing.take(&Asker::Stranger(None)).is_err());
+        assert!(outgoing.take(&Initiator::Stranger(None)).is_err());
 
-        let user = Asker::User(user_id!("@a:x").to_owned());
+        let user = Initiator::User(user_id!("@a:x").to_owned());
         let shares: Vec<_> = (0..limits::MAX_OUTGOING_PER_ACCOUNT)
             .map(|_| outgoing.take(&user).unwrap())
             .collect();
@@ -236,7 +236,10 @@ mod tests {
     #[test]
     fn an_unreachable_server_gets_no_requests_on_behalf_of_strangers() {
         let outgoing = Outgoing::default();
-        let (server, user) = (server_name!("gone.example"), Asker::User(user_id!("@a:x").to_owned()));
+        let (server, user) = (
+            server_name!("gone.example"),
+            Initiator::User(user_id!("@a:x").to_owned()),
+        );
         assert!(!outgoing.is_unreachable(&stranger("192.0.2.1"), server));
         outgoing.note_unreachable(server);
         assert!(outgoing.is_unreachable(&stranger("192.0.2.1"), server));

@@ -15,7 +15,7 @@ use weft_dag::VerifyKeys;
 use weft_wire::limits;
 
 use crate::{
-    Asker, CallError, Client, Clock, KeyRing, Outgoing, StoredKeys,
+    CallError, Client, Clock, Initiator, KeyRing, Outgoing, StoredKeys,
     clock::{from_millis, millis},
     tally::Tally,
 };
@@ -84,7 +84,7 @@ pub(crate) trait KeySource: Send + Sync + 'static {
 pub struct RemoteKeys {
     inner: Arc<Inner>,
     /// Who causes the requests. `None`: this server itself, or a server whose signature was checked.
-    asker: Option<Asker>,
+    initiator: Option<Initiator>,
 }
 
 struct Inner {
@@ -152,10 +152,10 @@ impl RemoteKeys {
     /// The same keys on behalf of an unauthenticated requester: missing keys are fetched only within the limits of
     /// that requester on requests to other servers.
     #[must_use]
-    pub fn on_behalf_of(&self, asker: Asker) -> Self {
+    pub fn on_behalf_of(&self, initiator: Initiator) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
-            asker: Some(asker),
+            initiator: Some(initiator),
         }
     }
 
@@ -168,7 +168,7 @@ impl RemoteKeys {
         outgoing: Arc<Outgoing>,
     ) -> Self {
         Self {
-            asker: None,
+            initiator: None,
             inner: Arc::new(Inner {
                 own,
                 source,
@@ -289,7 +289,10 @@ impl RemoteKeys {
         let now = millis(self.now());
         if now >= fetching.not_before {
             // A requester over its limit gets the known keys; the server is not marked as unreachable.
-            let share = self.asker.as_ref().map(|asker| self.inner.outgoing.take(asker));
+            let share = self
+                .initiator
+                .as_ref()
+                .map(|initiator| self.inner.outgoing.take(initiator));
             if matches!(share, Some(Err(_))) {
                 return Found {
                     known: server.known(),

@@ -31,7 +31,7 @@ use axum::{
 use ruma::{MilliSecondsSinceUnixEpoch, ServerName};
 use serde_json::{Value, json};
 use weft_federation::{
-    Asker, Client, ClientConfig, DenyList, Destination, DiscoveryError, KeyRing, Names, NoKeyCache, RemoteKeys,
+    Client, ClientConfig, DenyList, Destination, DiscoveryError, Initiator, KeyRing, Names, NoKeyCache, RemoteKeys,
     Resolver, Srv, SystemClock,
 };
 
@@ -150,8 +150,8 @@ fn closed_port() -> u16 {
 }
 
 /// The requester of a lookup.
-fn asker() -> Asker {
-    Asker::User(ruma::user_id!("@alice:alpha.test").to_owned())
+fn initiator() -> Initiator {
+    Initiator::User(ruma::user_id!("@alice:alpha.test").to_owned())
 }
 
 #[tokio::test]
@@ -351,7 +351,7 @@ async fn a_request_is_sent_to_the_resolved_destination() {
     };
     let client = Client::new(ring, config).unwrap();
     client
-        .public_rooms(&asker(), name("well.test"), None, None, None)
+        .public_rooms(&initiator(), name("well.test"), None, None, None)
         .await
         .unwrap();
     let seen = seen.lock().unwrap();
@@ -407,7 +407,7 @@ async fn t48_two_names_with_the_same_address_share_nothing() {
     );
     for server in ["plain.test", "well.test"] {
         client
-            .public_rooms(&asker(), name(server), None, None, None)
+            .public_rooms(&initiator(), name(server), None, None, None)
             .await
             .unwrap();
     }

@@ -26,8 +26,8 @@ use axum::{
 use ruma::{CanonicalJsonObject, OwnedEventId, OwnedUserId, RoomVersionId};
 use serde_json::{Value, json};
 use weft_federation::{
-    Asker, CallError, DiscoveryError,
-    handshake::{HandshakeError, LastStays, Wanted},
+    CallError, DiscoveryError, Initiator,
+    handshake::{HandshakeError, PastMemberships, Wanted},
     verify_request,
 };
 
@@ -39,8 +39,8 @@ fn alpha() -> &'static ruma::ServerName {
 }
 
 /// The requester of a lookup.
-fn asker() -> Asker {
-    Asker::User(ruma::user_id!("@alice:alpha.test").to_owned())
+fn initiator() -> Initiator {
+    Initiator::User(ruma::user_id!("@alice:alpha.test").to_owned())
 }
 
 fn wanted(room: &Room, via: &ruma::ServerName) -> Wanted {
@@ -61,7 +61,7 @@ const ENDED_STAY: &str = "$an-ended-stay-an-ended-stay-an-ended-stay-x";
 struct Left;
 
 #[async_trait]
-impl LastStays for Left {
+impl PastMemberships for Left {
     async fn has_ended(&self, _: &Wanted, cited: &[OwnedEventId]) -> bool {
         cited.iter().any(|id| id == ENDED_STAY)
     }
@@ -219,7 +219,7 @@ async fn no_join_is_sent_for_a_template_based_on_an_ended_membership() {
 async fn a_join_is_retried_while_the_server_processes_the_end_of_the_previous_membership() {
     struct Queued(std::sync::Mutex<Vec<String>>);
     #[async_trait]
-    impl LastStays for Queued {
+    impl PastMemberships for Queued {
         async fn has_ended(&self, _: &Wanted, cited: &[OwnedEventId]) -> bool {
             cited.iter().any(|id| id == ENDED_STAY)
         }
@@ -669,13 +669,13 @@ async fn request_signatures_match_the_received_requests() {
             continue;
         };
         let answer = client
-            .resolve_alias(&asker(), alias)
+            .resolve_alias(&initiator(), alias)
             .await
             .unwrap_or_else(|error| panic!("{localpart}: {error}"));
         assert_eq!(answer.servers, std::slice::from_ref(&first_name));
     }
     client
-        .public_rooms(&asker(), &name, Some(5), Some("a b".to_owned()), None)
+        .public_rooms(&initiator(), &name, Some(5), Some("a b".to_owned()), None)
         .await
         .unwrap();
     client
@@ -698,7 +698,7 @@ async fn request_signatures_match_the_received_requests() {
     // A server whose keys are unavailable is not authenticated.
     let refused = alpha_ring
         .client
-        .public_rooms(&asker(), &name, None, None, None)
+        .public_rooms(&initiator(), &name, None, None, None)
         .await
         .unwrap_err();
     assert_eq!(refused.refusal().unwrap().status, 401);
@@ -751,17 +751,17 @@ async fn responses_are_bounded() {
     );
     let error = us
         .client
-        .public_rooms(&asker(), &name, None, None, None)
+        .public_rooms(&initiator(), &name, None, None, None)
         .await
         .unwrap_err();
     assert_eq!(error.refusal().unwrap().status, 307, "redirects are not followed");
     let alias = ruma::OwnedRoomAliasId::try_from(format!("#a:{name}")).unwrap();
     assert!(matches!(
-        us.client.resolve_alias(&asker(), alias).await,
+        us.client.resolve_alias(&initiator(), alias).await,
         Err(CallError::BadAnswer { .. })
     ));
     let user = OwnedUserId::try_from(format!("@a:{name}")).unwrap();
-    let error = us.client.profile(&asker(), user, None).await.unwrap_err();
+    let error = us.client.profile(&initiator(), user, None).await.unwrap_err();
     assert_eq!(
         (
             error.refusal().unwrap().status,
@@ -783,7 +783,11 @@ async fn private_addresses_unknown_certificates_and_our_own_name_get_no_requests
     let alias = ruma::OwnedRoomAliasId::try_from(format!("#a:{name}")).unwrap();
 
     let strict = us_with(alpha(), Duration::from_secs(5), Vec::new());
-    let error = strict.client.resolve_alias(&asker(), alias.clone()).await.unwrap_err();
+    let error = strict
+        .client
+        .resolve_alias(&initiator(), alias.clone())
+        .await
+        .unwrap_err();
     assert!(
         matches!(
             error,
@@ -797,7 +801,7 @@ async fn private_addresses_unknown_certificates_and_our_own_name_get_no_requests
 
     let itself = us(&name);
     assert!(matches!(
-        itself.client.resolve_alias(&asker(), alias).await,
+        itself.client.resolve_alias(&initiator(), alias).await,
         Err(CallError::Ourselves)
     ));
 
@@ -806,7 +810,7 @@ async fn private_addresses_unknown_certificates_and_our_own_name_get_no_requests
     let name = reserved.name.clone();
     let _peer = reserved.serve(&["other.test"], Router::new());
     let alias = ruma::OwnedRoomAliasId::try_from(format!("#a:{name}")).unwrap();
-    let error = us(alpha()).client.resolve_alias(&asker(), alias).await.unwrap_err();
+    let error = us(alpha()).client.resolve_alias(&initiator(), alias).await.unwrap_err();
     assert!(
         matches!(error, CallError::Unreachable { .. }) && error.to_string().contains("certificate"),
         "{error}"
@@ -828,16 +832,22 @@ async fn a_response_is_read_up_to_the_limit_of_its_endpoint() {
         .with_state(big);
     let _peer = reserved.serve(&["127.0.0.1"], router);
     let us = us(alpha());
-    let asker = Asker::Stranger(None);
+    let initiator = Initiator::Stranger(None);
     let user = OwnedUserId::try_from(format!("@bob:{name}")).unwrap();
     let alias = ruma::OwnedRoomAliasId::try_from(format!("#a:{name}")).unwrap();
     let room = ruma::room_id!("!r:x");
     let id = ruma::event_id!("$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
     let version = weft_dag::RoomVersion::new(&RoomVersionId::V11).unwrap();
     let too_large = |error: &str| assert!(error.contains("more than"), "{error}");
-    too_large(&us.client.profile(&asker, user, None).await.unwrap_err().to_string());
-    too_large(&us.client.resolve_alias(&asker, alias).await.unwrap_err().to_string());
-    let rooms = us.client.public_rooms(&asker, &name, None, None, None).await;
+    too_large(&us.client.profile(&initiator, user, None).await.unwrap_err().to_string());
+    too_large(
+        &us.client
+            .resolve_alias(&initiator, alias)
+            .await
+            .unwrap_err()
+            .to_string(),
+    );
+    let rooms = us.client.public_rooms(&initiator, &name, None, None, None).await;
     too_large(&rooms.unwrap_err().to_string());
     too_large(&us.events.event(&version, &name, id).await.unwrap_err().to_string());
     too_large(&us.events.state_ids(room, &name, id).await.unwrap_err().to_string());
@@ -871,11 +881,11 @@ async fn a_stranger_has_few_requests_in_flight_and_accounts_have_their_own_limit
     let _peer = reserved.serve(&["127.0.0.1"], router);
     let us = us(alpha());
     let user = OwnedUserId::try_from(format!("@bob:{name}")).unwrap();
-    let ask = |asker: Asker| {
+    let ask = |initiator: Initiator| {
         let (client, user) = (us.client.clone(), user.clone());
-        tokio::spawn(async move { client.profile(&asker, user, None).await })
+        tokio::spawn(async move { client.profile(&initiator, user, None).await })
     };
-    let stranger = || Asker::Stranger(Some("192.0.2.1".parse().unwrap()));
+    let stranger = || Initiator::Stranger(Some("192.0.2.1".parse().unwrap()));
     let mut waiting = Vec::new();
     for _ in 0..weft_wire::limits::MAX_OUTGOING_PER_STRANGER {
         waiting.push(ask(stranger()));
@@ -883,7 +893,7 @@ async fn a_stranger_has_few_requests_in_flight_and_accounts_have_their_own_limit
     }
     let refused = ask(stranger()).await.unwrap();
     assert!(matches!(refused, Err(CallError::Busy)), "{refused:?}");
-    waiting.push(ask(Asker::User("@alice:alpha.test".try_into().unwrap())));
+    waiting.push(ask(Initiator::User("@alice:alpha.test".try_into().unwrap())));
     arrivals.recv().await.unwrap();
     open.add_permits(waiting.len());
     for requested in waiting {
@@ -916,7 +926,7 @@ async fn keys_named_by_strangers_are_fetched_a_few_at_a_time() {
     let us = us(alpha());
     let keys = us
         .keys
-        .on_behalf_of(Asker::Stranger(Some("192.0.2.1".parse().unwrap())));
+        .on_behalf_of(Initiator::Stranger(Some("192.0.2.1".parse().unwrap())));
     let now = keys.now();
     let mut requested = tokio::task::JoinSet::new();
     for name in names.clone() {

@@ -28,7 +28,9 @@ use serde_json::{
 use weft_dag::{RoomVersion, Verified, testing::object};
 use weft_federation::{
     Client, ClientConfig, KeyCache, KeyCacheError, KeyRing, RemoteKeys, StoredKeys, SystemClock,
-    inbound::{InboundEdu, InboundError, InboundHandler, Outside, Transaction, TransactionError, Transactions},
+    inbound::{
+        InboundEdu, InboundError, InboundHandler, OutOfBandMembership, Transaction, TransactionError, Transactions,
+    },
 };
 
 use room::{Room, sign, signer_of};
@@ -72,7 +74,7 @@ struct Rooms {
     delivered: Mutex<Vec<Vec<OwnedEventId>>>,
     edus: Mutex<Vec<InboundEdu>>,
     /// Pending invites and knocks of our users.
-    open: Mutex<Vec<(OwnedRoomId, OwnedUserId, Outside)>>,
+    open: Mutex<Vec<(OwnedRoomId, OwnedUserId, OutOfBandMembership)>>,
     withdrawn: Mutex<Vec<OwnedEventId>>,
 }
 
@@ -120,7 +122,11 @@ impl InboundHandler for Rooms {
         Ok(!self.denied.lock().unwrap().contains(server.as_str()))
     }
 
-    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, InboundError> {
+    async fn out_of_band_membership(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+    ) -> Result<Option<OutOfBandMembership>, InboundError> {
         let open = self.open.lock().unwrap();
         let found = open.iter().find(|(of, whose, _)| of == room && whose == user);
         Ok(found.map(|(_, _, outside)| outside.clone()))
@@ -422,7 +428,7 @@ async fn an_invite_is_withdrawn_only_by_the_server_that_sent_it() {
             let (rooms, keys) = (Rooms::new(), keys());
             let elsewhere = Room::document(&version, host);
             let alice = OwnedUserId::try_from("@alice:alpha.test").unwrap();
-            let outside = Outside {
+            let outside = OutOfBandMembership {
                 event: INVITE.try_into().unwrap(),
                 version: elsewhere.version(),
                 resident: host.to_owned(),

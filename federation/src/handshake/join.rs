@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use weft_dag::{Pdu, RoomVersion, Verified};
 use weft_wire::event_types::DOCUMENT_ROOM;
 
-use super::{Handshake, HandshakeError, Joined, LastStays, Wanted, bad_answer, template};
+use super::{Handshake, HandshakeError, Joined, PastMemberships, Wanted, bad_answer, template};
 use crate::{
     answers::{self, JoinAnswer},
     client::Bounds,
@@ -20,7 +20,7 @@ impl Handshake {
     ///
     /// # Errors
     /// When no server accepted the join: the error of the last one.
-    pub async fn join(&self, wanted: &Wanted, memberships: &dyn LastStays) -> Result<Joined, HandshakeError> {
+    pub async fn join(&self, wanted: &Wanted, memberships: &dyn PastMemberships) -> Result<Joined, HandshakeError> {
         self.first(&wanted.via, memberships, |server| async move {
             self.join_through(wanted, memberships, &server).await
         })
@@ -30,7 +30,7 @@ impl Handshake {
     async fn join_through(
         &self,
         wanted: &Wanted,
-        memberships: &dyn LastStays,
+        memberships: &dyn PastMemberships,
         server: &ServerName,
     ) -> Result<Joined, HandshakeError> {
         let client = self.events.client();

@@ -8,7 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use weft_dag::RoomVersion;
 use weft_wire::limits;
 
-use super::{Handshake, HandshakeError, Knocked, LastStays, Wanted, bad_answer, invite, template};
+use super::{Handshake, HandshakeError, Knocked, PastMemberships, Wanted, bad_answer, invite, template};
 use crate::client::Bounds;
 
 impl Handshake {
@@ -16,7 +16,7 @@ impl Handshake {
     ///
     /// # Errors
     /// When no server accepted the knock: the error of the last one.
-    pub async fn knock(&self, wanted: &Wanted, memberships: &dyn LastStays) -> Result<Knocked, HandshakeError> {
+    pub async fn knock(&self, wanted: &Wanted, memberships: &dyn PastMemberships) -> Result<Knocked, HandshakeError> {
         self.first(&wanted.via, memberships, |server| async move {
             self.knock_through(wanted, &server).await
         })

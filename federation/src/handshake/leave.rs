@@ -7,7 +7,7 @@ use ruma::{
 use serde_json::value::RawValue;
 use weft_dag::Verified;
 
-use super::{Handshake, HandshakeError, LastStays, Wanted, bad_answer, template};
+use super::{Handshake, HandshakeError, PastMemberships, Wanted, bad_answer, template};
 use crate::client::Bounds;
 
 impl Handshake {
@@ -15,7 +15,7 @@ impl Handshake {
     ///
     /// # Errors
     /// When no server accepted the event: the error of the last one. The caller may delete the invite all the same.
-    pub async fn leave(&self, wanted: &Wanted, memberships: &dyn LastStays) -> Result<Verified, HandshakeError> {
+    pub async fn leave(&self, wanted: &Wanted, memberships: &dyn PastMemberships) -> Result<Verified, HandshakeError> {
         self.first(&wanted.via, memberships, |server| async move {
             self.leave_through(wanted, &server).await
         })

@@ -34,7 +34,7 @@ pub(super) async fn check(
     let Some(user) = ended_user(raw) else {
         return Ok(Withdrawal::None);
     };
-    let Some(open) = handler.outside(room, &user).await? else {
+    let Some(open) = handler.out_of_band_membership(room, &user).await? else {
         return Ok(Withdrawal::None);
     };
     let refused = |reason: &str| Ok(Withdrawal::Refused(reason.to_owned()));

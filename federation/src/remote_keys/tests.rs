@@ -18,7 +18,7 @@ use weft_dag::{
 use weft_wire::limits;
 
 use super::{KeyCache, KeyCacheError, KeySource, KeysBusy, NoKeyCache, RemoteKeys};
-use crate::{Asker, CallError, Clock, KeyRing, Outgoing, StoredKeys, clock::from_millis, events::keys_for};
+use crate::{CallError, Clock, Initiator, KeyRing, Outgoing, StoredKeys, clock::from_millis, events::keys_for};
 
 const NOW: u64 = 1_750_000_000_000;
 const DAY: u64 = 24 * 60 * 60 * 1_000;
@@ -407,10 +407,10 @@ async fn keys_refused_by_the_limits_of_the_requester_are_fetched_later() {
     let setting = setting();
     let now = key(1, "now");
     setting.publish(answer(&[&now], &[], NOW + DAY));
-    let asker = Asker::Stranger(None);
-    let keys = setting.keys.on_behalf_of(asker.clone());
+    let initiator = Initiator::Stranger(None);
+    let keys = setting.keys.on_behalf_of(initiator.clone());
     let shares: Vec<_> = (0..limits::MAX_OUTGOING_PER_STRANGER)
-        .map(|_| setting.outgoing.take(&asker).unwrap())
+        .map(|_| setting.outgoing.take(&initiator).unwrap())
         .collect();
     let has = |found: &VerifyKeys| found.for_requests(keys.now()).contains_key("beta.test");
     for _ in 0..3 {
@@ -421,7 +421,7 @@ async fn keys_refused_by_the_limits_of_the_requester_are_fetched_later() {
     assert!(has(&keys.of_request(beta(), &now.key_id()).await.unwrap()));
     // A known key needs no request.
     let _shares: Vec<_> = (0..limits::MAX_OUTGOING_PER_STRANGER)
-        .map(|_| setting.outgoing.take(&asker).unwrap())
+        .map(|_| setting.outgoing.take(&initiator).unwrap())
         .collect();
     assert!(has(&keys.of_request(beta(), &now.key_id()).await.unwrap()));
     assert_eq!(setting.calls(), 1);

@@ -12,7 +12,7 @@ use ruma::{
 };
 use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
-use weft_federation::Asker;
+use weft_federation::Initiator;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -22,7 +22,7 @@ use weft_room::{Reader, Rooms};
 
 use super::{
     Ports,
-    asker::UnverifiedAsker,
+    initiator::UnverifiedInitiator,
     join::room_of_alias,
     membership_check::{self, Readable},
     remote::Remote,
@@ -44,12 +44,12 @@ async fn resolve(
     State(reader): State<Reader>,
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
-    asker: UnverifiedAsker,
+    initiator: UnverifiedInitiator,
     Ruma(request): Ruma<get_alias::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let alias = &request.room_alias;
-    let asker = asker.verify(&accounts).await;
-    let (room, mut servers) = room_of_alias((&reader, &accounts, &remote), &asker, alias).await?;
+    let initiator = initiator.verify(&accounts).await;
+    let (room, mut servers) = room_of_alias((&reader, &accounts, &remote), &initiator, alias).await?;
     if alias.server_name() == accounts.server_name() && servers.is_empty() {
         servers.push(accounts.server_name().to_owned());
     }
@@ -138,9 +138,9 @@ pub(super) async fn check_named(
         let message = format!("At most {MAX_NEW_ALIASES} aliases can be added at once.");
         return Err(ApiError::invalid_param(message));
     }
-    let asker = Asker::User(user.to_owned());
+    let initiator = Initiator::User(user.to_owned());
     for alias in new {
-        let stands_for = match room_of_alias((reader, accounts, remote), &asker, &alias).await {
+        let stands_for = match room_of_alias((reader, accounts, remote), &initiator, &alias).await {
             Ok((stands_for, _)) => Some(stands_for),
             // A failed lookup must not be reported as a missing alias.
             Err(error)

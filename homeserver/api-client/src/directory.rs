@@ -12,7 +12,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 use weft_accounts::Accounts;
-use weft_federation::Asker;
+use weft_federation::Initiator;
 use weft_http::public_rooms::{PublicRooms, PublicRoomsQuery};
 use weft_http::{
     authentication::Authenticated,
@@ -21,7 +21,7 @@ use weft_http::{
 };
 use weft_room::{Reader, Rooms};
 
-use super::{Ports, aliases::may_name, asker::UnverifiedAsker, remote::Remote};
+use super::{Ports, aliases::may_name, initiator::UnverifiedInitiator, remote::Remote};
 
 pub(super) fn routes() -> Router<Ports> {
     Router::new()
@@ -37,7 +37,7 @@ async fn list(
     State(directory): State<Arc<PublicRooms>>,
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
-    asker: UnverifiedAsker,
+    initiator: UnverifiedInitiator,
     Ruma(request): Ruma<get_public_rooms::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let query = PublicRoomsQuery {
@@ -47,8 +47,8 @@ async fn list(
     };
     match elsewhere(request.server, &accounts) {
         Some(server) => {
-            let asker = asker.verify(&accounts).await;
-            Ok(Json(remote.public_rooms(&asker, &server, query).await?))
+            let initiator = initiator.verify(&accounts).await;
+            Ok(Json(remote.public_rooms(&initiator, &server, query).await?))
         }
         None => Ok(Json(directory.page(&reader, &query).await?)),
     }
@@ -70,8 +70,8 @@ async fn search(
     };
     match elsewhere(request.server, &accounts) {
         Some(server) => {
-            let asker = Asker::User(caller.user_id.clone());
-            Ok(Json(remote.public_rooms(&asker, &server, query).await?))
+            let initiator = Initiator::User(caller.user_id.clone());
+            Ok(Json(remote.public_rooms(&initiator, &server, query).await?))
         }
         None => Ok(Json(directory.page(&reader, &query).await?)),
     }

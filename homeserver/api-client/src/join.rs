@@ -14,7 +14,7 @@ use ruma::{
 use serde_json::{Map, Value, json};
 use weft_accounts::Accounts;
 use weft_dag::StateView;
-use weft_federation::Asker;
+use weft_federation::Initiator;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -88,7 +88,7 @@ async fn resolve(
         Ok(room) => Ok((room, Vec::new())),
         Err(alias) => {
             let from = (&ports.reader, &ports.accounts, &ports.remote);
-            room_of_alias(from, &Asker::User(user.to_owned()), &alias).await
+            room_of_alias(from, &Initiator::User(user.to_owned()), &alias).await
         }
     }
 }
@@ -96,11 +96,11 @@ async fn resolve(
 /// Resolves an alias to its room and servers that are in the room.
 pub(super) async fn room_of_alias(
     (reader, accounts, remote): (&Reader, &Accounts, &Arc<dyn Remote>),
-    asker: &Asker,
+    initiator: &Initiator,
     alias: &RoomAliasId,
 ) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)> {
     if alias.server_name() != accounts.server_name() {
-        return remote.resolve_alias(asker, alias).await;
+        return remote.resolve_alias(initiator, alias).await;
     }
     let row = reader.alias(alias).await?;
     let room = row

@@ -7,7 +7,6 @@ mod account_data;
 mod admin_register;
 mod aggregations;
 mod aliases;
-mod asker;
 mod create_room;
 mod deactivate;
 mod devices;
@@ -21,6 +20,7 @@ mod filters;
 #[path = "../fuzz/checks.rs"]
 pub mod fuzz_checks;
 mod ignored;
+mod initiator;
 mod interactive;
 mod join;
 mod keys;

@@ -18,7 +18,7 @@ use weft_http::{
 };
 use weft_room::{NewEvent, Rooms};
 
-use super::{Ports, asker::UnverifiedAsker, membership_check::same_user, remote::Remote};
+use super::{Ports, initiator::UnverifiedInitiator, membership_check::same_user, remote::Remote};
 
 pub(super) fn routes() -> Router<Ports> {
     Router::new()
@@ -31,11 +31,11 @@ pub(super) fn routes() -> Router<Ports> {
 async fn fields(
     accounts: &Accounts,
     remote: &Arc<dyn Remote>,
-    asker: UnverifiedAsker,
+    initiator: UnverifiedInitiator,
     user: &UserId,
 ) -> ApiResult<Map<String, Value>> {
     if !accounts.is_local(user) {
-        return remote.profile(&asker.verify(accounts).await, user).await;
+        return remote.profile(&initiator.verify(accounts).await, user).await;
     }
     let profile = accounts.profile(user).await?;
     Ok(profile
@@ -47,21 +47,21 @@ async fn fields(
 async fn show(
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
-    asker: UnverifiedAsker,
+    initiator: UnverifiedInitiator,
     Ruma(request): Ruma<get_profile::v3::Request>,
 ) -> ApiResult<Json<Map<String, Value>>> {
-    Ok(Json(fields(&accounts, &remote, asker, &request.user_id).await?))
+    Ok(Json(fields(&accounts, &remote, initiator, &request.user_id).await?))
 }
 
 /// GET /_matrix/client/v3/profile/{userId}/{keyName}
 async fn show_field(
     State(accounts): State<Accounts>,
     State(remote): State<Arc<dyn Remote>>,
-    asker: UnverifiedAsker,
+    initiator: UnverifiedInitiator,
     Ruma(request): Ruma<get_profile_field::v3::Request>,
 ) -> ApiResult<Json<Value>> {
     let name = request.field.as_str();
-    let mut fields = fields(&accounts, &remote, asker, &request.user_id).await?;
+    let mut fields = fields(&accounts, &remote, initiator, &request.user_id).await?;
     match fields.remove(name) {
         Some(value) => Ok(Json(json!({ name: value }))),
         // The two oldest fields answer with an empty object if they are unset; clients rely on it.

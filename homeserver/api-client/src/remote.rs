@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
 use serde_json::{Map, Value};
-use weft_federation::Asker;
+use weft_federation::Initiator;
 use weft_http::{errors::ApiResult, public_rooms::PublicRoomsQuery};
 
 /// Requests to other servers. Errors are those for the client: 404 if the remote server has no such object, 502 if none
-/// answered. The `Asker` is the client that causes the request: the limits for anonymous clients are lower.
+/// answered. The `Initiator` is the client that causes the request: the limits for anonymous clients are lower.
 #[async_trait]
 pub trait Remote: Send + Sync + 'static {
     /// Joins a room that this server is not in (or can't authorise the join to) through one of `via`. `content` is that
@@ -39,10 +39,18 @@ pub trait Remote: Send + Sync + 'static {
         content: Map<String, Value>,
     ) -> ApiResult<()>;
     /// Resolves an alias of another server to its room and servers that are in the room.
-    async fn resolve_alias(&self, asker: &Asker, alias: &RoomAliasId)
-    -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)>;
+    async fn resolve_alias(
+        &self,
+        initiator: &Initiator,
+        alias: &RoomAliasId,
+    ) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)>;
     /// The profile of another server's user.
-    async fn profile(&self, asker: &Asker, user: &UserId) -> ApiResult<Map<String, Value>>;
+    async fn profile(&self, initiator: &Initiator, user: &UserId) -> ApiResult<Map<String, Value>>;
     /// A page of another server's directory, as that server sent it.
-    async fn public_rooms(&self, asker: &Asker, server: &ServerName, query: PublicRoomsQuery) -> ApiResult<Value>;
+    async fn public_rooms(
+        &self,
+        initiator: &Initiator,
+        server: &ServerName,
+        query: PublicRoomsQuery,
+    ) -> ApiResult<Value>;
 }

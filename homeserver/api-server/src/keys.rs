@@ -13,7 +13,7 @@ use ruma::{CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedServerName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, net::IpAddr};
-use weft_federation::Asker;
+use weft_federation::Initiator;
 use weft_http::{
     client_address::ClientAddress,
     errors::{ApiError, ApiResult},
@@ -80,7 +80,7 @@ async fn answer(
     wanted: Vec<(OwnedServerName, Option<MilliSecondsSinceUnixEpoch>)>,
 ) -> Json<Value> {
     let now = ports.keys.now();
-    let keys = &ports.keys.on_behalf_of(Asker::Stranger(address));
+    let keys = &ports.keys.on_behalf_of(Initiator::Stranger(address));
     let found: Vec<Vec<CanonicalJsonObject>> = stream::iter(wanted)
         .map(|(server, until)| async move { keys.notarise(&server, until.unwrap_or(now)).await })
         .buffer_unordered(PARALLEL)

@@ -11,7 +11,7 @@ use ruma::{
     OwnedServerName,
     api::{IncomingRequest, IncomingRequestExt},
 };
-use weft_federation::{Asker, AuthError, check_header, verify_request};
+use weft_federation::{AuthError, Initiator, check_header, verify_request};
 use weft_http::{
     client_address::ClientAddress,
     errors::{ApiError, ApiResult},
@@ -79,7 +79,7 @@ async fn check(
     let body = read_body(body, limits::MAX_FEDERATION_REQUEST_BYTES).await?;
     let request = http::Request::from_parts(parts, body);
     // Until the signature is checked, the name in the header is unverified.
-    let keys = ports.keys.on_behalf_of(Asker::Stranger(address));
+    let keys = ports.keys.on_behalf_of(Initiator::Stranger(address));
     let origin = verify_request(&request, &ports.server_name, &keys)
         .await
         .map_err(refused)?;

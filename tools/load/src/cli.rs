@@ -377,7 +377,7 @@ async fn on_synapse(scenario: &Scenario) -> Result<Vec<Figure>> {
             events::measure("Synapse", &user, synapse.pid(), &less).await
         }
         Scenario::FederationIn(options) => {
-            let server = Server::given(&synapse.url, local.authority.http()?).await?;
+            let server = Server::external(&synapse.url, local.authority.http()?).await?;
             let less = federation_in::Options {
                 events: (options.events / 10).max(500),
                 in_step: true,

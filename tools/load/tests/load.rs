@@ -14,7 +14,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
-use weft_conformance_tests::given::cannot_be_put_to_given_servers;
+use weft_conformance_tests::external::needs_own_servers;
 use weft_load::{
     cli::{Scenario, on_own},
     history::{Author, patches},
@@ -53,7 +53,7 @@ macro_rules! scenario {
     ($test:ident, $name:literal, $($expected:literal),+) => {
         #[tokio::test(flavor = "multi_thread")]
         async fn $test() -> Result<()> {
-            if cannot_be_put_to_given_servers(stringify!($test)) {
+            if needs_own_servers(stringify!($test)) {
                 return Ok(());
             }
             figures_of($name, &[$($expected),+]).await.map(drop)
@@ -96,7 +96,7 @@ scenario!(rooms_are_there_after_a_restart, "restart", "a good stop", "kill -9");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn late_joiners_get_the_whole_document() -> Result<()> {
-    if cannot_be_put_to_given_servers("late_joiners_get_the_whole_document") {
+    if needs_own_servers("late_joiners_get_the_whole_document") {
         return Ok(());
     }
     let figures = figures_of("open", &["memory an open document", "late joiner after a restart, P99"]).await?;
@@ -117,7 +117,7 @@ async fn late_joiners_get_the_whole_document() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_grows_with_its_text() -> Result<()> {
-    if cannot_be_put_to_given_servers("a_document_grows_with_its_text") {
+    if needs_own_servers("a_document_grows_with_its_text") {
         return Ok(());
     }
     let figures = figures_of(

@@ -6,7 +6,7 @@ use weft_dag::{RoomVersion, Verified};
 use weft_fanout::{Awareness, Ephemeral, Presence, Receipt};
 use weft_federation::{
     acl,
-    inbound::{self, InboundEdu, InboundError, InboundHandler, Outside},
+    inbound::{self, InboundEdu, InboundError, InboundHandler, OutOfBandMembership},
 };
 use weft_room::Rooms;
 
@@ -45,13 +45,17 @@ impl InboundHandler for RoomInboundHandler {
         Ok(acl::allows(list.as_deref().map(weft_dag::Pdu::content), server))
     }
 
-    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, InboundError> {
+    async fn out_of_band_membership(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+    ) -> Result<Option<OutOfBandMembership>, InboundError> {
         let Some(row) = self.rooms.reader().outside(user, room).await.map_err(failed)? else {
             return Ok(None);
         };
         // Invitations with an unsupported room version were refused and are not stored.
         let version = RoomVersion::new(&row.version).map_err(|error| failed(error.0))?;
-        Ok(Some(Outside {
+        Ok(Some(OutOfBandMembership {
             event: row.event,
             version,
             resident: row.resident,

@@ -11,8 +11,8 @@ use ruma::{
 };
 use serde_json::{Map, Value, json};
 use weft_federation::{
-    Asker, CallError, Client, MatrixError,
-    handshake::{Handshake, HandshakeError, LastStays, Wanted},
+    CallError, Client, Initiator, MatrixError,
+    handshake::{Handshake, HandshakeError, PastMemberships, Wanted},
     outbox::Sender,
 };
 use weft_gateway::{
@@ -81,7 +81,7 @@ impl RemoteRooms {
 }
 
 #[async_trait]
-impl LastStays for RemoteRooms {
+impl PastMemberships for RemoteRooms {
     async fn has_ended(&self, wanted: &Wanted, cited: &[OwnedEventId]) -> bool {
         let ended = self
             .rooms
@@ -190,27 +190,32 @@ impl Remote for RemoteRooms {
 
     async fn resolve_alias(
         &self,
-        asker: &Asker,
+        initiator: &Initiator,
         alias: &RoomAliasId,
     ) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)> {
         let found = self
             .client()
-            .resolve_alias(asker, alias.to_owned())
+            .resolve_alias(initiator, alias.to_owned())
             .await
             .map_err(|error| unanswered(&error))?;
         Ok((found.room_id, found.servers))
     }
 
-    async fn profile(&self, asker: &Asker, user: &UserId) -> ApiResult<Map<String, Value>> {
+    async fn profile(&self, initiator: &Initiator, user: &UserId) -> ApiResult<Map<String, Value>> {
         let profile = self
             .client()
-            .profile(asker, user.to_owned(), None)
+            .profile(initiator, user.to_owned(), None)
             .await
             .map_err(|error| unanswered(&error))?;
         Ok(profile.into_iter().collect())
     }
 
-    async fn public_rooms(&self, asker: &Asker, server: &ServerName, query: PublicRoomsQuery) -> ApiResult<Value> {
+    async fn public_rooms(
+        &self,
+        initiator: &Initiator,
+        server: &ServerName,
+        query: PublicRoomsQuery,
+    ) -> ApiResult<Value> {
         let limit = query.limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
         let mut filter = Filter::new();
         filter.generic_search_term = query.search;
@@ -218,7 +223,7 @@ impl Remote for RemoteRooms {
         let filter = Some(filter).filter(|filter| !filter.is_empty());
         let page = self
             .client()
-            .public_rooms(asker, server, limit, query.since, filter)
+            .public_rooms(initiator, server, limit, query.since, filter)
             .await;
         let page = page.map_err(|error| unanswered(&error))?;
         let mut answer = json!({ "chunk": page.chunk });

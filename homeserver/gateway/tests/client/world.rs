@@ -19,7 +19,7 @@ use tower::ServiceExt;
 use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
 use weft_dag::Signer;
 use weft_fanout::{EduSink, Ephemeral, Fanout, Member, MembershipView, Presence};
-use weft_federation::Asker;
+use weft_federation::Initiator;
 use weft_gateway::{
     client::{ClientPorts, ClientSettings, Registration, Remote, router, with_fallbacks},
     documents::{self, ContentReads, DocumentPorts, Invitations},
@@ -114,20 +114,20 @@ impl Remote for Asked {
 
     async fn resolve_alias(
         &self,
-        asker: &Asker,
+        initiator: &Initiator,
         alias: &RoomAliasId,
     ) -> ApiResult<(OwnedRoomId, Vec<OwnedServerName>)> {
-        self.note(format!("alias {alias} for {}", named(asker)))?;
+        self.note(format!("alias {alias} for {}", named(initiator)))?;
         Err(ApiError::not_found("no"))
     }
 
-    async fn profile(&self, asker: &Asker, user: &UserId) -> ApiResult<Map<String, Value>> {
-        self.note(format!("profile {user} for {}", named(asker)))?;
+    async fn profile(&self, initiator: &Initiator, user: &UserId) -> ApiResult<Map<String, Value>> {
+        self.note(format!("profile {user} for {}", named(initiator)))?;
         Ok(Map::new())
     }
 
-    async fn public_rooms(&self, asker: &Asker, server: &ServerName, _: PublicRoomsQuery) -> ApiResult<Value> {
-        self.note(format!("rooms {server} for {}", named(asker)))?;
+    async fn public_rooms(&self, initiator: &Initiator, server: &ServerName, _: PublicRoomsQuery) -> ApiResult<Value> {
+        self.note(format!("rooms {server} for {}", named(initiator)))?;
         Ok(json!({}))
     }
 }
@@ -159,10 +159,10 @@ impl Invitations for LocalInvitations {
     }
 }
 
-fn named(asker: &Asker) -> String {
-    match asker {
-        Asker::Stranger(address) => format!("anonymous at {address:?}"),
-        Asker::User(user) => user.to_string(),
+fn named(initiator: &Initiator) -> String {
+    match initiator {
+        Initiator::Stranger(address) => format!("anonymous at {address:?}"),
+        Initiator::User(user) => user.to_string(),
     }
 }
 

@@ -21,7 +21,7 @@ use weft_dag::{
 use weft_federation::{
     Client, ClientConfig, KeyCache, KeyCacheError, KeyRing, RemoteEvents, RemoteKeys, StoredKeys, acl,
     handshake::Handshake,
-    inbound::{InboundEdu, InboundError, InboundHandler, Outside, Transactions},
+    inbound::{InboundEdu, InboundError, InboundHandler, OutOfBandMembership, Transactions},
     outbox::{OutboxError, OutboxStore, Retry, Row, Sender, SenderConfig},
 };
 use weft_gateway::{
@@ -136,10 +136,14 @@ impl InboundHandler for Into {
         Ok(acl::allows(list.as_deref().map(weft_dag::Pdu::content), server))
     }
 
-    async fn outside(&self, room: &RoomId, user: &UserId) -> Result<Option<Outside>, InboundError> {
+    async fn out_of_band_membership(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+    ) -> Result<Option<OutOfBandMembership>, InboundError> {
         let row = self.0.reader().outside(user, room).await;
         let row = row.map_err(|error| InboundError(error.to_string()))?;
-        Ok(row.map(|row| Outside {
+        Ok(row.map(|row| OutOfBandMembership {
             event: row.event,
             version: RoomVersion::new(&row.version).unwrap(),
             resident: row.resident,

@@ -4,16 +4,16 @@
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use weft_accounts::Accounts;
-use weft_federation::Asker;
+use weft_federation::Initiator;
 use weft_http::{authentication::token, client_address::ClientAddress};
 
-/// The client of a request, unverified; the token is only checked by [`UnverifiedAsker::verify`].
-pub(super) struct UnverifiedAsker {
+/// The client of a request, unverified; the token is only checked by [`UnverifiedInitiator::verify`].
+pub(super) struct UnverifiedInitiator {
     token: Option<String>,
     address: ClientAddress,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for UnverifiedAsker {
+impl<S: Send + Sync> FromRequestParts<S> for UnverifiedInitiator {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
@@ -24,14 +24,14 @@ impl<S: Send + Sync> FromRequestParts<S> for UnverifiedAsker {
     }
 }
 
-impl UnverifiedAsker {
+impl UnverifiedInitiator {
     /// The user of a valid token; otherwise an anonymous client at that address.
-    pub(super) async fn verify(self, accounts: &Accounts) -> Asker {
+    pub(super) async fn verify(self, accounts: &Accounts) -> Initiator {
         if let Some(token) = self.token
             && let Ok(session) = accounts.authenticate(&token).await
         {
-            return Asker::User(session.user_id);
+            return Initiator::User(session.user_id);
         }
-        Asker::Stranger(self.address.0)
+        Initiator::Stranger(self.address.0)
     }
 }

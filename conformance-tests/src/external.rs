@@ -27,10 +27,10 @@ pub fn authority() -> Option<PathBuf> {
 /// Whether the test must be skipped because it stops, kills or configures servers and external servers are in use.
 /// Prints a line if so.
 #[must_use]
-pub fn cannot_be_put_to_given_servers(test: &str) -> bool {
-    let given = urls().is_some();
-    if given {
+pub fn needs_own_servers(test: &str) -> bool {
+    let external = urls().is_some();
+    if external {
         eprintln!("{test}: skipped, it needs servers of its own");
     }
-    given
+    external
 }
