@@ -19,10 +19,8 @@ use ruma::{
 };
 use weft_dag::{KeyValidity, Signer, SignerError, VerifyKey, VerifyKeys};
 
-use crate::{
-    clock::{from_millis, millis},
-    weak_keys::is_weak,
-};
+use crate::weak_keys::is_weak;
+use weft_clock::{from_millis, millis};
 
 /// How long other servers may use our published keys without fetching them again. One day limits how long a stolen
 /// key is accepted after its rotation, and other servers fetch the keys once a day.

@@ -14,11 +14,8 @@ use ruma::{CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedServerName, Ser
 use weft_dag::VerifyKeys;
 use weft_wire::limits;
 
-use crate::{
-    CallError, Client, Clock, Initiator, KeyRing, Outgoing, StoredKeys,
-    clock::{from_millis, millis},
-    tally::Tally,
-};
+use crate::{CallError, Client, Clock, Initiator, KeyRing, Outgoing, StoredKeys, tally::Tally};
+use weft_clock::{from_millis, millis};
 
 mod source;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use ruma::MilliSecondsSinceUnixEpoch;
 
-use crate::clock::{from_millis, millis};
+use weft_clock::{from_millis, millis};
 
 /// A key response is valid for at most seven days, whatever it states (Matrix specification, "Retrieving server
 /// keys"): a stolen key must expire even if its owner set no limit (T42).
@@ -19,7 +19,7 @@ pub(crate) fn clamp(
 #[cfg(test)]
 mod tests {
     use super::{LONGEST_MS, clamp};
-    use crate::clock::from_millis;
+    use weft_clock::from_millis;
 
     #[test]
     fn validity_is_at_most_seven_days() {

@@ -18,16 +18,15 @@ use std::{
 };
 
 use async_trait::async_trait;
-use ruma::{
-    EventId, MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt, owned_room_id,
-};
+use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, RoomId, ServerName, owned_room_id};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
+use weft_clock::testing::RuntimeClock;
 use weft_federation::{
-    Clock, SystemClock,
+    SystemClock,
     outbox::{Edu, OutboxError, OutboxStore, Retry, Row, Sender, SenderConfig, Transport, queue::SendFailure},
 };
 use weft_wire::limits::{MAX_QUEUED_EDUS, MAX_TRANSACTION_PDUS};
@@ -248,16 +247,6 @@ async fn a_server_that_sends_a_request_gets_its_backlog_at_once() {
     sender.stop(Duration::from_secs(5)).await;
 }
 
-/// The clock of the runtime, which a test can pause.
-struct RuntimeClock(Instant);
-
-impl Clock for RuntimeClock {
-    fn now(&self) -> MilliSecondsSinceUnixEpoch {
-        let passed = u64::try_from(self.0.elapsed().as_millis()).unwrap();
-        MilliSecondsSinceUnixEpoch(UInt::try_from(1_700_000_000_000 + passed).unwrap())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_server_unreachable_for_a_week_costs_few_attempts_and_little_memory_and_gets_everything() {
     const EVENTS: u64 = 50_000;
@@ -265,7 +254,7 @@ async fn a_server_unreachable_for_a_week_costs_few_attempts_and_little_memory_an
     let (others, store) = (Arc::new(Others::default()), Arc::new(Store::default()));
     let server = name("beta.test");
     others.unreachable.lock().unwrap().insert(server.clone());
-    let clock = Arc::new(RuntimeClock(Instant::now()));
+    let clock = Arc::new(RuntimeClock::starting_at(1_700_000_000_000));
     let sender = Sender::start(
         SenderConfig::default(),
         Arc::clone(&others) as _,
@@ -319,7 +308,7 @@ async fn hundreds_of_unreachable_servers_do_not_delay_a_reachable_one() {
         SenderConfig::default(),
         Arc::clone(&others) as _,
         Arc::clone(&store) as _,
-        Arc::new(RuntimeClock(Instant::now())),
+        Arc::new(RuntimeClock::starting_at(1_700_000_000_000)),
     );
     // By then each of them has been tried once and is paused.
     sleep(Duration::from_secs(60)).await;

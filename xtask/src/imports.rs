@@ -18,25 +18,26 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     (
         "homeserver/room",
         "weft-room",
-        &["weft-wire", "weft-crdt", "weft-dag", "weft-store"],
+        &["weft-wire", "weft-crdt", "weft-dag", "weft-store", "weft-clock"],
     ),
     (
         "homeserver/fanout",
         "weft-fanout",
         &["weft-wire", "weft-crdt", "weft-dag", "weft-store", "weft-room"],
     ),
+    ("homeserver/clock", "weft-clock", &[]),
     ("homeserver/budget", "weft-budget", &[]),
     (
         "homeserver/accounts",
         "weft-accounts",
-        &["weft-wire", "weft-store", "weft-budget"],
+        &["weft-wire", "weft-store", "weft-budget", "weft-clock"],
     ),
     ("homeserver/media", "weft-media", &["weft-wire", "weft-store"]),
     ("homeserver/render", "weft-render", &["weft-wire", "weft-crdt"]),
     (
         "federation",
         "weft-federation",
-        &["weft-wire", "weft-dag", "weft-budget"],
+        &["weft-wire", "weft-dag", "weft-budget", "weft-clock"],
     ),
     (
         "homeserver/http",

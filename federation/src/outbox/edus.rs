@@ -76,7 +76,7 @@ impl EduQueue {
 #[cfg(test)]
 mod tests {
     use super::{Edu, EduQueue, limits};
-    use crate::clock::from_millis;
+    use weft_clock::from_millis;
 
     fn edu(key: &str, content: u64, expires: Option<u64>) -> Edu {
         Edu {

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use weft_wire::limits;
 
 use super::{Edu, EduQueue, Retry, Row};
-use crate::clock::{from_millis, millis};
+use weft_clock::{from_millis, millis};
 
 /// The shortest pause: a server that sends requests and can't be reached itself is tried at most this often.
 const SHORTEST_PAUSE_MS: u64 = 1_000;

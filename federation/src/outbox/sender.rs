@@ -21,7 +21,8 @@ use super::{
     Edu, EduQueue, OutboxStore,
     queue::{Action, Input, Outgoing, Queue, SendFailure},
 };
-use crate::{CallError, Client, Clock, clock::millis};
+use crate::{CallError, Client, Clock};
+use weft_clock::millis;
 
 /// Settings of the sender.
 #[derive(Debug, Clone, Copy)]

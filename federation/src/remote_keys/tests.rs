@@ -4,13 +4,14 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
 use async_trait::async_trait;
 use ruma::{CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedServerName, RoomVersionId, ServerName, server_name};
 use serde_json::{Value, json};
+use weft_clock::testing::ManualClock;
 use weft_dag::{
     RoomVersion, Signer, Unchecked, VerifyKeys,
     testing::{object, signer},
@@ -18,18 +19,11 @@ use weft_dag::{
 use weft_wire::limits;
 
 use super::{KeyCache, KeyCacheError, KeySource, KeysBusy, NoKeyCache, RemoteKeys};
-use crate::{CallError, Clock, Initiator, KeyRing, Outgoing, StoredKeys, clock::from_millis, events::keys_for};
+use crate::{CallError, Initiator, KeyRing, Outgoing, StoredKeys, events::keys_for};
+use weft_clock::from_millis;
 
 const NOW: u64 = 1_750_000_000_000;
 const DAY: u64 = 24 * 60 * 60 * 1_000;
-
-struct TestClock(AtomicU64);
-
-impl Clock for TestClock {
-    fn now(&self) -> MilliSecondsSinceUnixEpoch {
-        from_millis(self.0.load(Ordering::SeqCst))
-    }
-}
 
 /// Responses by server; a server without one doesn't answer.
 #[derive(Default)]
@@ -70,12 +64,12 @@ struct Setting {
     keys: RemoteKeys,
     outgoing: Arc<Outgoing>,
     source: Arc<Source>,
-    clock: Arc<TestClock>,
+    clock: Arc<ManualClock>,
 }
 
 fn setting_with(cache: Arc<dyn KeyCache>) -> Setting {
     let source = Arc::new(Source::default());
-    let clock = Arc::new(TestClock(AtomicU64::new(NOW)));
+    let clock = ManualClock::at(NOW);
     let own = Arc::new(KeyRing::generate(server_name!("alpha.test").to_owned()).unwrap());
     let notaries = vec![server_name!("notary.test").to_owned()];
     let outgoing = Arc::new(Outgoing::default());
@@ -105,7 +99,7 @@ impl Setting {
     }
 
     fn wait(&self, time: u64) {
-        self.clock.0.fetch_add(time, Ordering::SeqCst);
+        self.clock.advance(time);
     }
 
     fn calls(&self) -> usize {
@@ -527,7 +521,7 @@ async fn a_notary_keeps_keys_that_their_server_dropped() {
 async fn our_own_keys_are_not_fetched() {
     let ring = Arc::new(KeyRing::generate(server_name!("alpha.test").to_owned()).unwrap());
     let source = Arc::new(Source::default());
-    let clock = Arc::new(TestClock(AtomicU64::new(NOW)));
+    let clock = ManualClock::at(NOW);
     let keys = RemoteKeys::with_source(
         Arc::clone(&ring),
         Arc::clone(&source) as _,

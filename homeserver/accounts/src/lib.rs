@@ -16,7 +16,6 @@ use weft_wire::limits::{ACCOUNT_DATA_QUOTA_BYTES, FILTERS_QUOTA_BYTES};
 
 mod account;
 mod account_data;
-mod clock;
 mod devices;
 mod filters;
 mod login;
@@ -33,7 +32,6 @@ mod username;
 
 pub use account::{Account, NewAccount, PasswordRefused, RegisterError, SetPasswordError, check_new_password};
 pub use account_data::{AccountDataChange, SetAccountDataError};
-pub use clock::{Clock, SystemClock};
 pub use devices::{DeviceError, DeviceInfo};
 pub use filters::FilterError;
 pub use login::{LoginError, LoginRequest};
@@ -44,6 +42,7 @@ pub use proof::{ProofError, Secret};
 pub use refresh::RefreshError;
 pub use sessions::{AuthError, NewDevice, NewSession, Session};
 pub use username::{InvalidUsername, any_local_user_id, local_user_id};
+pub use weft_clock::{Clock, SystemClock};
 
 use login_limiter::LoginLimiter;
 use password::Passwords;

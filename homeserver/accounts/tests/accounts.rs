@@ -1,30 +1,20 @@
 //! Accounts as clients use them: names, passwords, sessions, refreshes, account data, over the memory engine.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // A failed assumption must fail the test.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
-use ruma::{MilliSecondsSinceUnixEpoch, UInt, owned_server_name, room_id, user_id};
+use ruma::{owned_server_name, room_id, user_id};
 use serde_json::{Value, json};
 use weft_accounts::{
-    AccountLimits, Accounts, AuthError, Clock, LoginError, LoginRequest, NewAccount, NewDevice, PasswordCost,
-    PasswordRefused, ProofError, RefreshError, RegisterError, SetAccountDataError,
+    AccountLimits, Accounts, AuthError, LoginError, LoginRequest, NewAccount, NewDevice, PasswordCost, PasswordRefused,
+    ProofError, RefreshError, RegisterError, SetAccountDataError,
 };
+use weft_clock::testing::ManualClock;
 use weft_store::{Store, memory::MemoryEngine};
 use weft_wire::limits::{FILTERS_QUOTA_BYTES, MAX_DEVICES_PER_USER};
 
-struct ManualClock(AtomicU64);
-
-impl Clock for ManualClock {
-    fn now(&self) -> MilliSecondsSinceUnixEpoch {
-        MilliSecondsSinceUnixEpoch(UInt::new(self.0.load(Ordering::SeqCst)).unwrap())
-    }
-}
-
 async fn server() -> (Accounts, Arc<ManualClock>) {
-    let clock = Arc::new(ManualClock(AtomicU64::new(1_000_000)));
+    let clock = ManualClock::at(1_000_000);
     let store = Store::open(MemoryEngine::new()).await.unwrap();
     let accounts = Accounts::with_cost(
         store,
@@ -172,9 +162,7 @@ async fn guessing_is_limited_and_failures_expire() {
         .login(login("alice", "correct horse", NewDevice::default()))
         .await;
     assert!(matches!(still, Err(LoginError::Proof(ProofError::Throttled { .. }))));
-    clock
-        .0
-        .fetch_add(u64::try_from(wait.as_millis()).unwrap(), Ordering::SeqCst);
+    clock.advance(u64::try_from(wait.as_millis()).unwrap());
     accounts
         .login(login("alice", "correct horse", NewDevice::default()))
         .await
@@ -190,10 +178,7 @@ async fn a_refreshable_token_expires_and_its_successor_revokes_it() {
         ..NewDevice::default()
     };
     let first = accounts.begin_session(&alice, device).await.unwrap();
-    clock.0.fetch_add(
-        u64::try_from(first.expires_in.unwrap().as_millis()).unwrap(),
-        Ordering::SeqCst,
-    );
+    clock.advance(u64::try_from(first.expires_in.unwrap().as_millis()).unwrap());
     assert!(matches!(
         accounts.authenticate(&first.access_token).await,
         Err(AuthError::Expired)
@@ -296,7 +281,7 @@ async fn a_waiting_session_survives_a_refresh_and_ends_with_its_login() {
     let successor = accounts.authenticate(&second.access_token).await.unwrap();
     accounts.recheck(&waiting).await.unwrap();
 
-    clock.0.store(waiting.expires_at_ms.unwrap(), Ordering::SeqCst);
+    clock.set(waiting.expires_at_ms.unwrap());
     assert!(matches!(accounts.recheck(&waiting).await, Err(AuthError::Expired)));
 
     let second = accounts.refresh(&second.refresh_token.unwrap()).await.unwrap();
@@ -502,7 +487,7 @@ async fn above_the_device_limit_the_oldest_session_ends() {
     let alice = accounts.register(account("alice")).await.unwrap();
     let mut first = None;
     for _ in 0..MAX_DEVICES_PER_USER {
-        clock.0.fetch_add(1, Ordering::SeqCst);
+        clock.advance(1);
         let session = accounts.begin_session(&alice, NewDevice::default()).await.unwrap();
         first.get_or_insert(session.access_token);
     }
@@ -512,7 +497,7 @@ async fn above_the_device_limit_the_oldest_session_ends() {
         id: Some(known.device_id),
         ..NewDevice::default()
     };
-    clock.0.fetch_add(1, Ordering::SeqCst);
+    clock.advance(1);
     let first = accounts.begin_session(&alice, again).await.unwrap();
     assert_eq!(accounts.devices(&alice).await.unwrap().len(), MAX_DEVICES_PER_USER);
     let newest = accounts.begin_session(&alice, NewDevice::default()).await.unwrap();

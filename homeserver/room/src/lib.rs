@@ -10,7 +10,6 @@ mod active_room;
 mod admission;
 pub mod adopt;
 mod background;
-pub mod clock;
 pub mod committed;
 mod compose;
 mod conflicts;
@@ -53,7 +52,6 @@ mod worker;
 
 pub use access::{Access, AccessError};
 pub use adopt::{AdoptError, JoinedRoom};
-pub use clock::{Clock, SystemClock};
 pub use committed::{Committed, CommittedEvent, ConnectionId, LiveEdit};
 pub use create::{CreateError, CreateRoom, InitialState, Preset};
 pub use directory::DirectoryError;
@@ -69,3 +67,4 @@ pub use reader::{
 pub use rooms::{RoomConfig, Rooms, Unavailable};
 pub use send::{NewEvent, SendError, UnsentEvent};
 pub use staging::ReceiveError;
+pub use weft_clock::{Clock, SystemClock};

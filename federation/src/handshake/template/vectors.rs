@@ -7,10 +7,8 @@ use serde_json::{Value, value::to_raw_value};
 use weft_dag::{RoomVersion, testing};
 
 use super::{hints, sign};
-use crate::{
-    clock::from_millis,
-    handshake::{HandshakeError, Wanted},
-};
+use crate::handshake::{HandshakeError, Wanted};
+use weft_clock::from_millis;
 
 fn vectors() -> Vec<(String, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors/templates");

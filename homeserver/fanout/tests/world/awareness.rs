@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use ruma::{device_id, server_name};
 use serde_json::{Value, json};
+use weft_clock::testing::ManualClock;
 use weft_fanout::{Awareness, Change, Fanout, Joined, RoomSubscription, awareness::EduRefused};
 use weft_room::ConnectionId;
 use weft_wire::{awareness::AwarenessEdu, limits::AWARENESS_EXPIRY_MS, live::awareness::Entry};
 
-use crate::fakes::{FakeMembershipView, Net, StoppedClock, alice, bob, room};
+use crate::fakes::{FakeMembershipView, Net, alice, bob, room};
 
 pub struct World {
     pub fanout: Fanout,
     pub awareness: Awareness,
     membership_view: Arc<FakeMembershipView>,
     pub net: Arc<Net>,
-    clock: Arc<StoppedClock>,
+    clock: Arc<ManualClock>,
 }
 
 pub fn world() -> World {
@@ -23,7 +24,7 @@ pub fn world() -> World {
     let (membership_view, net, clock) = (
         Arc::new(FakeMembershipView::default()),
         Arc::new(Net::default()),
-        StoppedClock::at(1_000),
+        ManualClock::at(1_000),
     );
     let awareness = Awareness::new(fanout.clone(), membership_view.clone(), net.clone(), clock.clone());
     World {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ruma::{event_id, server_name};
+use weft_clock::testing::ManualClock;
 use weft_fanout::{
     Ephemeral, Fanout, Receipt,
     ephemeral::{EphemeralRefused, ReceiptError},
@@ -14,20 +15,20 @@ use weft_store::{
 };
 use weft_wire::limits::MAX_RECEIPT_THREADS;
 
-use crate::fakes::{FakeMembershipView, Net, StoppedClock, alice, bob, room};
+use crate::fakes::{FakeMembershipView, Net, alice, bob, room};
 
 struct World {
     fanout: Fanout,
     ephemeral: Ephemeral,
     store: Store,
     net: Arc<Net>,
-    clock: Arc<StoppedClock>,
+    clock: Arc<ManualClock>,
 }
 
 async fn world() -> World {
     let store = Store::open(MemoryEngine::new()).await.unwrap();
     let fanout = Fanout::new();
-    let (net, clock) = (Arc::new(Net::default()), StoppedClock::at(1_000));
+    let (net, clock) = (Arc::new(Net::default()), ManualClock::at(1_000));
     let membership_view = Arc::new(FakeMembershipView::default());
     let ephemeral = Ephemeral::new(
         store.clone(),

@@ -1,19 +1,12 @@
 //! A room with alice and carol on this server and bob on another, a clock that tests set, and a sink that records
 //! EDUs.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeSet, sync::Mutex};
 
 use async_trait::async_trait;
-use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UInt, UserId, room_id, server_name,
-    user_id,
-};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId, room_id, server_name, user_id};
 use serde_json::Value;
 use weft_fanout::{EduSink, Member, MembershipView};
-use weft_room::Clock;
 
 pub fn room() -> &'static RoomId {
     room_id!("!doc:alpha.example")
@@ -88,23 +81,5 @@ impl EduSink for Net {
     ) {
         assert_eq!(destinations, [server_name!("beta.example")]);
         self.0.lock().unwrap().push((edu_type, content, coalesce));
-    }
-}
-
-pub struct StoppedClock(pub Mutex<u64>);
-
-impl StoppedClock {
-    pub fn at(milliseconds: u64) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(milliseconds)))
-    }
-
-    pub fn advance(&self, milliseconds: u64) {
-        *self.0.lock().unwrap() += milliseconds;
-    }
-}
-
-impl Clock for StoppedClock {
-    fn now(&self) -> MilliSecondsSinceUnixEpoch {
-        MilliSecondsSinceUnixEpoch(UInt::try_from(*self.0.lock().unwrap()).unwrap())
     }
 }

@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use ruma::{DeviceId, UserId, device_id, presence::PresenceState, server_name, user_id};
 use serde_json::Value;
+use weft_clock::testing::ManualClock;
 use weft_fanout::{Presence, presence::ForeignUser};
 use weft_wire::presence::PresenceEntry;
 
-use crate::fakes::{FakeMembershipView, Net, StoppedClock, alice, bob};
+use crate::fakes::{FakeMembershipView, Net, alice, bob};
 
 pub struct World {
     pub presence: Presence,
     pub net: Arc<Net>,
-    pub clock: Arc<StoppedClock>,
+    pub clock: Arc<ManualClock>,
 }
 
 pub fn world() -> World {
-    let (net, clock) = (Arc::new(Net::default()), StoppedClock::at(10_000_000));
+    let (net, clock) = (Arc::new(Net::default()), ManualClock::at(10_000_000));
     let us = server_name!("alpha.example").to_owned();
     let presence = Presence::new(us, Arc::new(FakeMembershipView::default()), net.clone(), clock.clone());
     World { presence, net, clock }

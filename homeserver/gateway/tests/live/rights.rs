@@ -1,13 +1,10 @@
 //! Rights when a socket is opened, and in open sockets.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
-use ruma::{MilliSecondsSinceUnixEpoch, UInt};
 use serde_json::json;
 use weft_accounts::NewDevice;
+use weft_clock::testing::ManualClock;
 use weft_wire::live::{
     hocuspocus::{Body, Frame},
     plain,
@@ -199,18 +196,9 @@ async fn a_removed_or_logged_out_user_is_disconnected() {
     assert_eq!(hers.until_closed().await, 4401);
 }
 
-/// A clock that only the test advances.
-struct HandTurned(AtomicU64);
-
-impl weft_accounts::Clock for HandTurned {
-    fn now(&self) -> MilliSecondsSinceUnixEpoch {
-        MilliSecondsSinceUnixEpoch(UInt::new(self.0.load(Ordering::SeqCst)).unwrap())
-    }
-}
-
 #[tokio::test]
 async fn a_socket_is_closed_when_its_token_expires() {
-    let clock = Arc::new(HandTurned(AtomicU64::new(1_000_000)));
+    let clock = ManualClock::at(1_000_000);
     let world = World::with_clock(Arc::clone(&clock) as _).await;
     let alice = world.person("alice").await;
     let room = world.document(&alice).await;
@@ -219,14 +207,14 @@ async fn a_socket_is_closed_when_its_token_expires() {
         ..NewDevice::default()
     };
     let session = world.accounts.begin_session(&alice.user, device).await.unwrap();
-    let expires = clock.0.load(Ordering::SeqCst) + u64::try_from(session.expires_in.unwrap().as_millis()).unwrap();
-    clock.0.store(expires - 20, Ordering::SeqCst);
+    let expires = clock.millis() + u64::try_from(session.expires_in.unwrap().as_millis()).unwrap();
+    clock.set(expires - 20);
     let mut socket = world.socket(room.as_str(), Some(&session.access_token)).await.unwrap();
     socket
         .send_frame(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode())
         .await;
     socket.until(|_| Some(())).await;
-    clock.0.store(expires, Ordering::SeqCst);
+    clock.set(expires);
     assert_eq!(socket.until_closed().await, 4401);
 }
 

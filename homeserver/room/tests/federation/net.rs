@@ -14,11 +14,11 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use ruma::{
-    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId,
-    RoomVersionId, ServerName, UInt, UserId,
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
+use weft_clock::testing::RuntimeClock;
 use weft_dag::{Draft, Pdu, Placement, RoomVersion, Signer, Unchecked, Verified, testing};
 use weft_room::{
     Clock, CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditError, EditOutcome, Identity, JoinedRoom,
@@ -40,20 +40,6 @@ use super::gate::{Gate, GatedEngine};
 
 pub fn user(id: &str) -> OwnedUserId {
     UserId::parse(id).unwrap()
-}
-
-/// A clock that follows the time of the runtime; no two readings are equal.
-pub struct TestClock {
-    next: AtomicU64,
-    started: tokio::time::Instant,
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> MilliSecondsSinceUnixEpoch {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap();
-        let now = self.next.fetch_add(1, Ordering::Relaxed) + elapsed;
-        MilliSecondsSinceUnixEpoch(UInt::try_from(now).unwrap())
-    }
 }
 
 struct TestIdentity(Arc<Signer>);
@@ -177,7 +163,7 @@ pub struct Net {
 struct Inner {
     servers: Mutex<HashMap<OwnedServerName, Server>>,
     wire: Arc<Wire>,
-    clock: Arc<TestClock>,
+    clock: Arc<RuntimeClock>,
 }
 
 struct TestPeers(OnceLock<Weak<Inner>>);
@@ -364,10 +350,7 @@ impl Net {
         let inner = Arc::new(Inner {
             servers: Mutex::default(),
             wire: Arc::default(),
-            clock: Arc::new(TestClock {
-                next: AtomicU64::new(1_800_000_000_000),
-                started: tokio::time::Instant::now(),
-            }),
+            clock: Arc::new(RuntimeClock::distinct(1_800_000_000_000)),
         });
         for name in names {
             inner

@@ -3,44 +3,21 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UInt, UserId, server_name};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId, server_name};
 use serde_json::{Value, json};
+use weft_clock::testing::ManualClock;
 use weft_dag::testing;
 use weft_room::{
-    Clock, CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditError, EditOutcome, NewEvent, Ports, RoomConfig,
-    Rooms, SendError,
+    CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditError, EditOutcome, NewEvent, Ports, RoomConfig, Rooms,
+    SendError,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{Store, memory::MemoryDisk};
 use weft_wire::document::DocumentKind;
-
-/// The time, and the step by which each read advances it.
-pub(crate) struct FakeClock(AtomicU64, AtomicU64);
-
-impl FakeClock {
-    pub(crate) fn stop(&self) {
-        self.1.store(0, Ordering::Relaxed);
-    }
-
-    pub(crate) fn advance(&self, milliseconds: u64) {
-        self.0.fetch_add(milliseconds, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_back(&self, milliseconds: u64) {
-        self.0.fetch_sub(milliseconds, Ordering::Relaxed);
-    }
-}
-
-impl Clock for FakeClock {
-    fn now(&self) -> MilliSecondsSinceUnixEpoch {
-        let now = self.0.fetch_add(self.1.load(Ordering::Relaxed), Ordering::Relaxed);
-        MilliSecondsSinceUnixEpoch(UInt::try_from(now).unwrap())
-    }
-}
 
 #[derive(Default)]
 pub(crate) struct Sink(Mutex<Vec<Arc<Committed>>>, AtomicBool);
@@ -69,7 +46,7 @@ pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) rooms: Rooms,
     pub(crate) sink: Arc<Sink>,
-    pub(crate) clock: Arc<FakeClock>,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 impl Server {
@@ -81,11 +58,11 @@ impl Server {
     pub(crate) async fn boot(disk: &MemoryDisk, config: RoomConfig) -> Self {
         let store = Store::open(disk.open()).await.unwrap();
         let sink = Arc::new(Sink::default());
-        let clock = Arc::new(FakeClock(AtomicU64::new(1_700_000_000_000), AtomicU64::new(1)));
+        let clock = ManualClock::stepping(1_700_000_000_000, 1);
         let ports = Ports {
             sink: Arc::<Sink>::clone(&sink),
             peers: Arc::new(NoPeers),
-            clock: Arc::<FakeClock>::clone(&clock),
+            clock: Arc::<ManualClock>::clone(&clock),
         };
         let us = FixedIdentity(testing::signer(server_name!("alpha.test")));
         let rooms = Rooms::start(config, store.clone(), Arc::new(us), ports);
