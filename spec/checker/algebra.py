@@ -1,6 +1,7 @@
 """merge, diff, compact and state vectors, as in spec/docs/updates.md. Needs neither senders nor known clocks."""
 
 import bisect
+import hashlib
 
 from readings import altered
 from updates import ANY, DELETED, GC, JSON, SKIP, STRING, Block, Update, Writer, joined
@@ -22,6 +23,29 @@ def beyond(update, ends):
         if rest:
             runs[client] = rest
     return Update(runs, update.deletes)
+
+
+def state_hash(update):
+    """SHA-256 over the state vector and the delete set, clients ascending."""
+    ends, w = state_vector(update), Writer()
+    downwards = altered("state hash: clients descending")
+    w.uint(len(ends))
+    for client in sorted(ends, reverse=downwards):
+        w.uint(client)
+        w.uint(ends[client])
+    deletes = update.deletes
+    if altered("state hash: only the state vector"):
+        return hashlib.sha256(bytes(w.out)).digest()
+    w.uint(len(deletes))
+    for client in sorted(deletes, reverse=altered("state hash: deleted clients descending")):
+        w.uint(client)
+        w.uint(len(deletes[client]))
+        for from_, to in deletes[client]:
+            w.uint(from_)
+            w.uint(to if altered("state hash: ranges by their ends") else to - from_)
+    if altered("state hash: of the bytes of the update"):
+        return hashlib.sha256(update.encode()).digest()
+    return hashlib.sha256(bytes(w.out)).digest()
 
 
 def diff(update, ends):

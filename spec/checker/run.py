@@ -18,7 +18,7 @@ import readings
 import sockets
 import split
 from admission import admit
-from algebra import compact, diff, merge, state_vector
+from algebra import compact, diff, merge, state_hash, state_vector
 from updates import Malformed, encode_deletes, encode_state_vector, parse, parse_state_vector
 
 VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors"
@@ -68,6 +68,8 @@ def algebra_answer(case):
         return parse_answer(case)
     if operation == "state_vector":
         return state_vector_answer(case)
+    if operation == "state_hash":
+        return state_hash(parse(data(case["update"]))).hex()
     if operation == "merge":
         return merge([parse(data(update)) for update in case["updates"]]).encode().hex()
     if operation == "diff":

@@ -83,6 +83,11 @@ impl DeleteSet {
         self.clients.len()
     }
 
+    /// The clients with deleted units, ascending.
+    pub(crate) fn client_ids(&self) -> impl Iterator<Item = ClientId> + '_ {
+        self.clients.keys().copied()
+    }
+
     /// Whether nothing is deleted.
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()

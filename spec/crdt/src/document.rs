@@ -6,7 +6,7 @@ use crate::builder::Builder;
 use crate::lib0::{Reader, Writer};
 use crate::parse::read_block;
 use crate::update::Run;
-use crate::{ClientId, DeleteSet, ParseError, StateVector, Update, compact, diff};
+use crate::{ClientId, DeleteSet, ParseError, StateHash, StateVector, Update, compact, diff};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -118,6 +118,11 @@ impl Document {
     /// The delete set.
     pub fn delete_set(&self) -> &DeleteSet {
         &self.deletes
+    }
+
+    /// The state hash.
+    pub fn state_hash(&self) -> StateHash {
+        StateHash::of(&self.sv, &self.deletes)
     }
 
     /// The part of an update that is new here: blocks beyond the state vector, and unknown deletions.

@@ -4,7 +4,7 @@
 use crate::block::{Block, BlockView, Kind, slice};
 use crate::lib0::{Writer, var_uint_len};
 use crate::parse::{self, ParseError};
-use crate::{ClientId, DeleteSet, Id, StateVector};
+use crate::{ClientId, DeleteSet, Id, StateHash, StateVector};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -100,6 +100,11 @@ impl Update {
             (run.client, hole.map_or(run.to, |b| b.clock))
         });
         known.collect()
+    }
+
+    /// The state hash of a document with this update alone.
+    pub fn state_hash(&self) -> StateHash {
+        StateHash::of(&self.state_vector(), &self.deletes)
     }
 
     /// The delete set.

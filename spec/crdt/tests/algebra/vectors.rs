@@ -188,6 +188,10 @@ fn the_algebra_agrees_with_the_vectors() {
                 );
             }
             "state_vector" => assert_eq!(state_vector(&case), *expect, "{name}"),
+            "state_hash" => {
+                let hash = update(&case["update"]).state_hash();
+                assert_eq!(json!(to_hex(hash.as_bytes())), *expect, "{name}");
+            }
             "merge" => {
                 let updates: Vec<Update> = case["updates"].as_array().unwrap().iter().map(update).collect();
                 assert_eq!(json!(to_hex(&merge(&updates).unwrap().encode())), *expect, "{name}");
