@@ -1,4 +1,4 @@
-//! `GET /documents/{id}/content`: the merged update with all acknowledged edits.
+//! `GET /documents/{id}/content`: the merged update with all acknowledged edits, and its ETag.
 //!
 //! The whole text is built for each request before its bytes can be charged to the caller. Must not run without limit: few
 //! texts are built at a time (T130).
@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::header,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ruma::OwnedUserId;
 use weft_budget::{Budget, KeyedBudget};
-use weft_http::{authentication::Authenticated, errors::ApiResult, text_reads::TextReads};
+use weft_http::{authentication::Authenticated, conditional::is_known, errors::ApiResult, text_reads::TextReads};
 use weft_wire::limits::{MAX_CONTENT_READS_PER_USER, MAX_CONTENT_READS_WAITING};
 
 use super::{
@@ -44,21 +45,36 @@ impl ContentReads {
     }
 }
 
-/// Answers with a Yjs v1 update as bytes.
+/// Answers with a Yjs v1 update as bytes, or with 304 if the caller has that text.
+///
+/// The ETag is weak: two servers, or one server before and after a restart, may encode the same text differently.
 pub(super) async fn content(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
+    asked: HeaderMap,
 ) -> ApiResult<Response> {
     let reads = &ports.content_reads;
     let _share = reads.of_users.try_take(&session.user_id, 1)?;
     let _permit = reads.permits.permit(&session.user_id).await;
     let open = open(&ports, &named, &session.user_id).await?;
-    let update = ports.rooms.content(&open.room, None).await?;
-    let headers = [
-        (header::CONTENT_TYPE, "application/octet-stream"),
-        (header::CACHE_CONTROL, "private, no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    Ok((headers, update).into_response())
+    let text = ports.rooms.current_text(&open.room).await?;
+    let tag = text
+        .state_hash()
+        .map(|hash| format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(hash.as_bytes())));
+    let mut answer = if tag.as_ref().is_some_and(|tag| is_known(&asked, tag)) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let headers = [
+            (header::CONTENT_TYPE, "application/octet-stream"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ];
+        (headers, text.update()).into_response()
+    };
+    let headers = answer.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    if let Some(tag) = tag.and_then(|tag| HeaderValue::try_from(tag).ok()) {
+        headers.insert(header::ETAG, tag);
+    }
+    Ok(answer)
 }

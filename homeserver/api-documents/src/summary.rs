@@ -45,9 +45,7 @@ pub(super) async fn summary(
         title: title(state),
         kind: kind(state),
         owner_id: create.sender().to_owned(),
-        version: newest
-            .as_ref()
-            .map_or(0, |event| u64::try_from(event.order).unwrap_or_default()),
+        version: reader.document_version(room).await?,
         role: Role::from_power(state.user_power(user)),
         created_at: create.origin_server_ts().get().into(),
         last_modified: newest

@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 
-use crate::{errors::ApiError, traffic::Uncharged};
+use weft_http::{conditional::is_known, errors::ApiError, traffic::Uncharged};
 
 /// A file of the page.
 struct File {
@@ -127,18 +127,6 @@ fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
         let named = offer.next().is_some_and(|name| name.eq_ignore_ascii_case(encoding));
         let weight = offer.find_map(|parameter| parameter.strip_prefix("q=").map(str::parse::<f32>));
         named && weight.is_none_or(|weight| weight.is_ok_and(|weight| weight > 0.0))
-    })
-}
-
-/// Whether the client already has this form (RFC 9110, section 13.1.2).
-fn is_known(headers: &HeaderMap, tag: &str) -> bool {
-    let values = headers.get_all(header::IF_NONE_MATCH).iter();
-    let mut known = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    known.any(|known| {
-        let known = known.trim();
-        known == "*" || known.trim_start_matches("W/") == tag
     })
 }
 

@@ -25,6 +25,8 @@ pub fn layer() -> CorsLayer {
             header::CONTENT_TYPE,
             header::AUTHORIZATION,
             header::IF_MATCH,
+            header::IF_NONE_MATCH,
         ])
+        .expose_headers([header::ETAG])
         .max_age(Duration::from_secs(86_400))
 }

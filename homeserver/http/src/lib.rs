@@ -5,6 +5,7 @@
 
 pub mod authentication;
 pub mod client_address;
+pub mod conditional;
 pub mod cors;
 pub mod errors;
 pub mod membership_lock;

@@ -17,7 +17,7 @@ use weft_crdt::{
 use weft_store::{
     Batch,
     tables::documents::{
-        CLAIMS, CLIENT_OWNERS, CURRENT_VECTOR, ClaimRow, ClientOwner, EVENT_VECTOR, JOURNAL, JOURNALED_ROOMS,
+        CLAIMS, CLIENT_OWNERS, CURRENT_VECTOR, ClaimRow, ClientOwner, DOC_SEQ, EVENT_VECTOR, JOURNAL, JOURNALED_ROOMS,
         JournalRow, SNAPSHOT, SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow, VECTORS, VectorRow,
     },
 };
@@ -70,6 +70,8 @@ pub(crate) struct OpenText {
     pending_bytes: usize,
     /// When the first and the last pending edit arrived.
     waiting: Option<(Instant, Instant)>,
+    /// The version of the document: `doc_seq`.
+    seq: u64,
     group: VectorGroup,
     next_group: u64,
     next_row: u64,
@@ -140,6 +142,7 @@ impl OpenText {
             pending: Vec::new(),
             pending_bytes: 0,
             waiting: None,
+            seq: 0,
             group: VectorGroup::default(),
             next_group: 1,
             next_row: 1,
@@ -157,6 +160,7 @@ impl OpenText {
     pub(crate) async fn load(reader: &Reader, room: &RoomId) -> Result<Self, Unavailable> {
         let store = reader.store();
         let mut open = Self::empty();
+        open.seq = store.get(&DOC_SEQ, &(room,)).await?.unwrap_or(0);
         open.load_snapshot(reader, room).await?;
         for ((_, row), update) in store.scan_all(SNAPSHOT_TAIL.under(&(room,))).await? {
             open.tail.next = row.saturating_add(1);
@@ -328,6 +332,7 @@ impl OpenText {
         let seq = self.next_row;
         self.next_row += 1;
         batch.put(&JOURNAL, &(room, seq), &row);
+        self.next_version(batch, room);
         if self.pending.is_empty() {
             batch.put(&JOURNALED_ROOMS, &(room,), &());
         }
@@ -340,6 +345,13 @@ impl OpenText {
             update,
         });
         bytes
+    }
+
+    /// Raises the version of the document: an edit was journaled, an event brought something new, or the text was
+    /// replaced. Sealing changes no text.
+    fn next_version(&mut self, batch: &mut Batch, room: &RoomId) {
+        self.seq = self.seq.saturating_add(1);
+        batch.put(&DOC_SEQ, &(room,), &self.seq);
     }
 
     /// Whether so much is pending that a seal can't wait for a pause.
@@ -410,6 +422,10 @@ impl OpenText {
         let new = self.text.only_new(update);
         self.text.apply(update).map_err(|error| damaged(room, &error))?;
         self.note_added(&new);
+        // A sealed edit has raised it when it was journaled.
+        if !new.is_empty() {
+            self.next_version(batch, room);
+        }
         let ranges = update.ranges();
         self.claim(batch, room, event, sender, &ranges);
         self.advance(batch, room, ranges.iter().map(|(client, (_, to))| (*client, *to)));
@@ -516,6 +532,7 @@ impl OpenText {
         // Every event that has a vector gets another one below.
         batch.delete_before(&VECTORS, &(room,), &(room, self.next_group));
         self.note_replaced();
+        self.next_version(batch, room);
         self.text = Document::new();
         self.owners = Owners::default();
         self.sealed = StateVector::new();
@@ -667,6 +684,7 @@ impl OpenText {
             }
         }
         self.note_replaced();
+        self.next_version(batch, room);
         // If this server was in the room before, its text is kept: other servers may not have all of it.
         if let Err(error) = self.text.apply(&update) {
             tracing::info!(%room, %error, "the snapshot of the other server can't be merged with the text");

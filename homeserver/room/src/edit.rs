@@ -1,8 +1,10 @@
 //! Live editing of a document: edits, state vectors and differences.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, events::room::member::MembershipState};
-use weft_crdt::{DeleteSet, Refused, StateVector, Update};
+use weft_crdt::{DeleteSet, Document, Refused, StateHash, StateVector, Update};
 use weft_wire::Role;
 
 use crate::{
@@ -118,6 +120,27 @@ pub enum OpenError {
     Unavailable(#[from] Unavailable),
 }
 
+/// The text of a document as of a commit.
+#[derive(Debug, Clone)]
+pub struct CurrentText {
+    text: Arc<Document>,
+    is_disputed: bool,
+}
+
+impl CurrentText {
+    /// Identifies the text, unless clocks are claimed twice: then two texts with the same clocks differ.
+    #[must_use]
+    pub fn state_hash(&self) -> Option<StateHash> {
+        (!self.is_disputed).then(|| self.text.state_hash())
+    }
+
+    /// The whole text, as one update.
+    #[must_use]
+    pub fn update(&self) -> Bytes {
+        self.text.encode().into()
+    }
+}
+
 /// Why the content at an event can't be returned.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
@@ -177,6 +200,28 @@ impl Rooms {
             Some(at) => self.reader().content_at(room, at).await,
             None => Ok(self.lacking(room, StateVector::new()).await?),
         }
+    }
+
+    /// Everything acknowledged, with its state hash.
+    ///
+    /// # Errors
+    /// When the room is not a document here.
+    pub async fn current_text(&self, room: &RoomId) -> Result<CurrentText, ContentError> {
+        // A dispute that begins after this was read is of the next text.
+        let is_disputed = self.reader().is_disputed(room).await?;
+        if let Some(text) = self.shared.published_text(room) {
+            return Ok(CurrentText { text, is_disputed });
+        }
+        let bytes = self.lacking(room, StateVector::new()).await?;
+        // The request had the text published, unless many edits followed at once.
+        let text = match self.shared.published_text(room) {
+            Some(text) => text,
+            None => {
+                let text = Document::from_update(bytes).map_err(|error| ContentError::Damaged(error.to_string()));
+                Arc::new(text?)
+            }
+        };
+        Ok(CurrentText { text, is_disputed })
     }
 
     /// The part of the text that is missing from this vector.

@@ -55,7 +55,7 @@ pub use adopt::{AdoptError, JoinedRoom};
 pub use committed::{Committed, CommittedEvent, ConnectionId, LiveEdit};
 pub use create::{CreateError, CreateRoom, InitialState, Preset};
 pub use directory::DirectoryError;
-pub use edit::{ContentError, Edit, EditError, EditOutcome, OpenDocument, OpenError, Partly};
+pub use edit::{ContentError, CurrentText, Edit, EditError, EditOutcome, OpenDocument, OpenError, Partly};
 pub use history::ComingHistory;
 pub use joining::Joining;
 pub use membership_templates::{AcceptError, JoinAnswer, Template, TemplateError, TemplateKind};

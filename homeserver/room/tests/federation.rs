@@ -26,6 +26,8 @@ mod published;
 mod silent;
 #[path = "federation/stored.rs"]
 mod stored;
+#[path = "federation/versions.rs"]
+mod versions;
 #[path = "federation/witness.rs"]
 mod witness;
 

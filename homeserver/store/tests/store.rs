@@ -8,11 +8,12 @@ use weft_store::memory::{Fault, MemoryDisk, Tail};
 use weft_store::tables::accounts::{
     ACCOUNT_DATA, ACCOUNT_DATA_STREAM, ACCOUNT_DATA_USAGE, AccountDataPlace, AccountDataUsage, USERS,
 };
-use weft_store::tables::documents::{JOURNAL, JournalRow, SNAPSHOT_TAIL};
+use weft_store::tables::documents::{DOC_SEQ, JOURNAL, JournalRow, SNAPSHOT_TAIL};
 use weft_store::tables::federation::{OUTBOX_STATE, OutboxState};
 use weft_store::tables::meta::SCHEMA;
 use weft_store::tables::rooms::{
     CURRENT_STATE, EVENT_ROOM, EVENTS, EventRow, ROOMS, RoomRow, STAGED_ROOMS, STAGING, STREAM, StagedMark, StreamRow,
+    TIMELINE,
 };
 use weft_store::{Batch, CommitError, OpenError, ReadError, SCHEMA_VERSION, Scope, Store, Table};
 
@@ -370,6 +371,33 @@ async fn the_migration_of_version_2_indexes_and_counts_account_data() {
         assert_eq!(usage, Some(AccountDataUsage { rows: 2, bytes }));
         assert_eq!(store.get(&ACCOUNT_DATA_USAGE, &(bob,)).await.unwrap(), None);
         assert_eq!(store.get(&SCHEMA, &()).await.unwrap(), Some(SCHEMA_VERSION));
+        store.close().await;
+    }
+}
+
+/// A store of version 4, in which the version of a document was the position of its newest event.
+#[tokio::test]
+async fn the_migration_of_version_4_continues_the_versions_of_documents() {
+    let (document, joined) = (room_id!("!doc:x"), room_id!("!joined:x"));
+    let (empty, chat) = (room_id!("!empty:x"), room_id!("!chat:x"));
+    let as_document = br#"{"version":"12","kind":"dev.weft.document"}"#;
+    let event = br#""$event""#;
+    let mut ops = vec![raw(&SCHEMA, &(), &4_u64.to_be_bytes())];
+    ops.extend([document, joined, empty].map(|room| raw(&ROOMS, &(room,), as_document)));
+    ops.push(raw(&ROOMS, &(chat,), br#"{"version":"12","kind":null}"#));
+    let timeline = [(document, 5_i64), (document, 17), (joined, -3), (chat, 20)];
+    ops.extend(timeline.map(|(room, order)| raw(&TIMELINE, &(room, order), event)));
+    let disk = MemoryDisk::new();
+    let fences = Vec::new();
+    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
+    written.into_iter().next().unwrap().unwrap();
+    for _ in 0..2 {
+        let store = open(&disk).await;
+        let version = async |room: &RoomId| store.get(&DOC_SEQ, &(room,)).await.unwrap();
+        assert_eq!(version(document).await, Some(17));
+        assert_eq!(version(joined).await, Some(0), "only backfilled events");
+        assert_eq!(version(empty).await, Some(0));
+        assert_eq!(version(chat).await, None);
         store.close().await;
     }
 }

@@ -43,7 +43,8 @@ pub struct Document {
     pub kind: DocumentKind,
     /// The room's creator.
     pub owner_id: OwnedUserId,
-    /// Grows with each event that this server accepts, except `dev.weft.witness`. Only for comparing for equality and order.
+    /// Grows by one with each edit that this server acknowledges, and with each event of another server that changes the
+    /// text. It has no meaning on another server.
     pub version: u64,
     /// The caller's role.
     pub role: Role,

@@ -79,9 +79,15 @@ async fn ask(world: &World, token: Option<&str>, step: &Value, names: &mut Names
     let (method, path) = step["request"].as_str().unwrap().split_once(' ').unwrap();
     let raw = step["raw"].as_str().map(str::to_owned);
     let body = raw.or_else(|| step.get("body").map(Value::to_string));
-    let answer = world.ask(token, method, &filled_in(path, names), body).await;
+    let if_none_match = step["if_none_match"].as_str();
+    let answer = world
+        .ask_if(token, if_none_match, method, &filled_in(path, names), body)
+        .await;
     let shown = String::from_utf8_lossy(&answer.body);
     assert_eq!(json!(answer.status), step["status"], "{step}: {shown}");
+    if let Some(tag) = step.get("etag") {
+        assert_eq!(json!(answer.etag), *tag, "{step}");
+    }
     if let Some(bytes) = step["hex"].as_str() {
         assert_eq!(json!(answer.kind), step["type"], "{step}");
         assert_eq!(answer.body, hex(bytes), "{step}");
@@ -112,7 +118,7 @@ async fn act(world: &World, person: &Person, step: &Value, names: &mut Names) {
 #[tokio::test]
 async fn requests_match_the_vectors() {
     let vectors = vectors();
-    assert!(vectors.len() >= 22, "vectors are missing: {}", vectors.len());
+    assert!(vectors.len() >= 24, "vectors are missing: {}", vectors.len());
     for (name, vector) in vectors {
         let world = World::new().await;
         let mut people = BTreeMap::new();

@@ -63,6 +63,7 @@ pub struct Answer {
     pub status: u16,
     /// Its content type.
     pub kind: String,
+    pub etag: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -120,18 +121,39 @@ impl World {
 
     /// The same with a raw body, also without a token or with a wrong one.
     pub async fn ask(&self, token: Option<&str>, method: &str, path: &str, body: Option<String>) -> Answer {
+        self.ask_if(token, None, method, path, body).await
+    }
+
+    /// The same with `If-None-Match`.
+    pub async fn ask_if(
+        &self,
+        token: Option<&str>,
+        if_none_match: Option<&str>,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+    ) -> Answer {
         let mut request = http::Request::builder()
             .method(method)
             .uri(format!("/_weft/client/v1{path}"));
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
+        if let Some(tags) = if_none_match {
+            request = request.header("if-none-match", tags);
+        }
         let request = request.body(body.map_or_else(Body::empty, Body::from)).unwrap();
         let answer = self.api.clone().oneshot(request).await.unwrap();
-        let kind = answer.headers().get("content-type");
+        let header = |name| {
+            answer
+                .headers()
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
         Answer {
             status: answer.status().as_u16(),
-            kind: kind.map(|kind| kind.to_str().unwrap().to_owned()).unwrap_or_default(),
+            kind: header("content-type").unwrap_or_default(),
+            etag: header("etag"),
             body: answer.into_body().collect().await.unwrap().to_bytes().to_vec(),
         }
     }

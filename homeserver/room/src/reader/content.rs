@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ruma::{OwnedEventId, RoomId};
 use weft_crdt::{Update, compact, merge};
 use weft_store::tables::{
-    documents::{SNAPSHOT, SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow},
+    documents::{DISPUTED_ROOMS, DOC_SEQ, SNAPSHOT, SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow},
     rooms::event_flags,
 };
 use weft_wire::event_types;
@@ -24,6 +24,21 @@ const STEP: usize = 256;
 const MAX_BETWEEN: usize = 64;
 
 impl Reader {
+    /// The version of a document (`doc_seq`): it grows by one with each edit that is acknowledged here, and with each
+    /// event of another server that brings something new. 0 if nothing was written yet. It has no meaning on another
+    /// server.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn document_version(&self, room: &RoomId) -> Result<u64, Unavailable> {
+        Ok(self.store.get(&DOC_SEQ, &(room,)).await?.unwrap_or(0))
+    }
+
+    /// Whether the document has conflicting claims.
+    pub(crate) async fn is_disputed(&self, room: &RoomId) -> Result<bool, Unavailable> {
+        Ok(self.store.get(&DISPUTED_ROOMS, &(room,)).await?.is_some())
+    }
+
     /// The merged update of all updates among the given events and their ancestors.
     ///
     /// # Errors

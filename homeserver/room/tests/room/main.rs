@@ -14,3 +14,4 @@ mod editor;
 mod harness;
 mod reading;
 mod sending;
+mod versions;

@@ -16,8 +16,9 @@ use crate::table::{Scope, Table};
 use crate::tables::accounts::{
     ACCOUNT_DATA, ACCOUNT_DATA_STREAM, ACCOUNT_DATA_USAGE, AccountDataPlace, AccountDataRow, AccountDataUsage, USERS,
 };
+use crate::tables::documents::DOC_SEQ;
 use crate::tables::meta::SCHEMA;
-use crate::tables::rooms::{STAGED_ROOMS, STAGING, StagedMark};
+use crate::tables::rooms::{ROOMS, RoomRow, STAGED_ROOMS, STAGING, StagedMark, TIMELINE};
 use crate::value::Value;
 
 /// Runs the steps from the version that was found to the current one, each with its own commit.
@@ -26,8 +27,9 @@ pub(super) async fn take(engine: &dyn Engine, found: u64) -> Result<(), OpenErro
         let mut batch = match version {
             1 => from_1(engine).await?,
             2 => from_2(engine).await?,
-            // Snapshots and journals have a second format, and the first is still read. A program that supports only
-            // the first must not open the store.
+            4 => from_4(engine).await?,
+            // 3: snapshots and journals have a second format, and the first is still read. A program that supports
+            // only the first must not open the store.
             _ => Batch::new(),
         };
         batch.put(&SCHEMA, &(), &version.saturating_add(1));
@@ -87,6 +89,26 @@ async fn from_2(engine: &dyn Engine) -> Result<Batch, OpenError> {
         if usage.rows > 0 {
             batch.put(&ACCOUNT_DATA_USAGE, &(&user,), &usage);
         }
+    }
+    Ok(batch)
+}
+
+/// The version of a document was the stream position of its newest event. The number that replaces it begins there, so
+/// that no client sees a version fall.
+async fn from_4(engine: &dyn Engine) -> Result<Batch, OpenError> {
+    let mut batch = Batch::new();
+    for (key, value) in engine.scan(ROOMS.under(&()).into_range()?).await? {
+        let room = <(OwnedRoomId,)>::decode(ROOMS.layout(), &key).map_err(|error| corrupt(&ROOMS, &error))?;
+        let row = RoomRow::decode(value).map_err(|error| corrupt(&ROOMS, &error))?;
+        if row.kind.as_deref() != Some("dev.weft.document") {
+            continue;
+        }
+        let newest = keys(engine, TIMELINE.under(&room).reversed().limit(1)).await?;
+        // Backfilled events have negative positions.
+        let version = newest
+            .first()
+            .map_or(0, |(_, order)| u64::try_from(*order).unwrap_or(0));
+        batch.put(&DOC_SEQ, &room, &version);
     }
     Ok(batch)
 }

@@ -29,6 +29,8 @@ crate::tables! {
         "The vector group after an event.";
     CURRENT_VECTOR: (OwnedRoomId,) => u64, Room, Derived, 0x0209,
         "The vector group of all signed events that are merged into the document.";
+    DOC_SEQ: (OwnedRoomId,) => u64, Room, Ground, 0x020B,
+        "Room: the version of the document, which grows by one with each journaled edit and each merged event. A version must not be used twice, and the events don't show how many edits were sealed into them.";
     DISPUTED_ROOMS: (OwnedRoomId,) => DisputeRow, Global, Derived, 0x0210,
         "Documents with conflicting claims: whether the document has to be rebuilt, and the updates that our next event references.";
 }
