@@ -5,6 +5,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ruma::{OwnedEventId, RoomId, ServerName};
 use weft_wire::{limits, snapshot::DocumentSnapshot};
 
@@ -61,17 +62,12 @@ impl Client {
     }
 }
 
-/// Percent-encodes everything but unreserved characters (RFC 3986): room ids contain `!` and `:`.
+/// The characters of a path segment that are percent-encoded: all but unreserved ones (RFC 3986). Room ids contain `!` and
+/// `:`.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]

@@ -360,7 +360,7 @@ impl Queue {
             hash.update(self.sequence.to_be_bytes());
         }
         let digest = hash.finalize();
-        digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(digest.get(..16).unwrap_or_default())
     }
 }
 

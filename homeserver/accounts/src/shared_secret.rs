@@ -101,7 +101,7 @@ impl SharedSecret {
     pub fn check(&self, claim: &Claim<'_>, now_ms: u64) -> Result<(), ClaimError> {
         let expires = self.expiry(claim.nonce).filter(|expires| *expires >= now_ms);
         let expires = expires.ok_or(ClaimError::Nonce)?;
-        let mac = unhex(claim.mac).ok_or(ClaimError::Mac)?;
+        let mac = hex::decode(claim.mac).map_err(|_| ClaimError::Mac)?;
         self.mac(claim).verify_slice(&mac).map_err(|_| ClaimError::Mac)?;
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.retain(|_, expires| *expires >= now_ms);
@@ -131,24 +131,9 @@ impl SharedSecret {
     }
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-        .collect();
-    let (pairs, []) = digits.as_deref()?.as_chunks::<2>() else {
-        return None;
-    };
-    Some(pairs.iter().map(|[high, low]| high << 4 | low).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
 
     #[test]
     fn the_mac_equals_that_of_synapse() {
@@ -163,7 +148,7 @@ mod tests {
             mac: "",
         };
         assert_eq!(
-            hex(&secret.mac(&claim).finalize().into_bytes()),
+            hex::encode(&secret.mac(&claim).finalize().into_bytes()),
             "b2c1f5e85e44adbf8d417f02ffd0f861567d0f25"
         );
     }
@@ -180,7 +165,7 @@ mod tests {
             user_type: None,
             mac: "",
         };
-        let mac = hex(&secret.mac(&claim).finalize().into_bytes());
+        let mac = hex::encode(&secret.mac(&claim).finalize().into_bytes());
         claim.mac = &mac;
         assert_eq!(secret.check(&claim, 1), Ok(()));
         assert_eq!(secret.check(&claim, 2), Err(ClaimError::Nonce));
@@ -209,7 +194,7 @@ mod tests {
             user_type: None,
             mac: "",
         };
-        let mac = hex(&secret.mac(&claim).finalize().into_bytes());
+        let mac = hex::encode(&secret.mac(&claim).finalize().into_bytes());
         claim.mac = "00";
         assert_eq!(secret.check(&claim, 1), Err(ClaimError::Mac));
         claim.mac = &mac;
@@ -239,7 +224,7 @@ mod tests {
                 user_type: None,
                 mac: "",
             };
-            let mac = hex(&secret.mac(&claim).finalize().into_bytes());
+            let mac = hex::encode(&secret.mac(&claim).finalize().into_bytes());
             claim.mac = &mac;
             assert_eq!(secret.check(&claim, 1), Err(ClaimError::Nonce), "{made_up}");
         }
@@ -257,7 +242,7 @@ mod tests {
             user_type: None,
             mac: "",
         };
-        let mac = hex(&secret.mac(&claim).finalize().into_bytes());
+        let mac = hex::encode(&secret.mac(&claim).finalize().into_bytes());
         let claim = Claim {
             admin: true,
             mac: &mac,

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Method};
 use ruma::OwnedUserId;
 use serde::Serialize;
@@ -177,14 +178,7 @@ fn url(path: &str) -> String {
 
 /// Percent-encodes a user ID for a path segment or query.
 fn encoded(user: &OwnedUserId) -> String {
-    let encode = |byte: u8| {
-        if byte.is_ascii_alphanumeric() {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
-    };
-    user.as_str().bytes().map(encode).collect()
+    utf8_percent_encode(user.as_str(), NON_ALPHANUMERIC).to_string()
 }
 
 async fn send_request<T: DeserializeOwned>(

@@ -26,19 +26,14 @@ fn vectors() -> Vec<(String, Value)> {
     found
 }
 
-fn from_hex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
-}
-
 /// Hex, or a list of hex and `{"repeat": hex, "times": n}`.
 fn message(vector: &Value) -> Vec<u8> {
     match vector {
-        Value::String(text) => from_hex(text),
+        Value::String(text) => hex::decode(text).unwrap(),
         Value::Array(parts) => parts.iter().flat_map(message).collect(),
-        part => from_hex(part["repeat"].as_str().unwrap()).repeat(part["times"].as_u64().unwrap() as usize),
+        part => hex::decode(part["repeat"].as_str().unwrap())
+            .unwrap()
+            .repeat(part["times"].as_u64().unwrap() as usize),
     }
 }
 
@@ -53,22 +48,18 @@ fn expanded(frame: &Value) -> Value {
     frame
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn show_sync(message: &SyncMessage<'_>) -> Value {
     match message {
-        SyncMessage::Step1(body) => json!({"type": "step1", "body": hex(body)}),
-        SyncMessage::Step2(body) => json!({"type": "step2", "body": hex(body)}),
-        SyncMessage::Update(body) => json!({"type": "update", "body": hex(body)}),
+        SyncMessage::Step1(body) => json!({"type": "step1", "body": hex::encode(body)}),
+        SyncMessage::Step2(body) => json!({"type": "step2", "body": hex::encode(body)}),
+        SyncMessage::Update(body) => json!({"type": "update", "body": hex::encode(body)}),
     }
 }
 
 fn show_plain(frame: &plain::Frame<'_>) -> Value {
     match frame {
         plain::Frame::Sync(message) => show_sync(message),
-        plain::Frame::Awareness(body) => json!({"type": "awareness", "body": hex(body)}),
+        plain::Frame::Awareness(body) => json!({"type": "awareness", "body": hex::encode(body)}),
         plain::Frame::PermissionDenied(reason) => json!({"type": "permission_denied", "reason": reason}),
         plain::Frame::QueryAwareness => json!({"type": "query_awareness"}),
         plain::Frame::Notice(json) => json!({"type": "notice", "payload": json}),
@@ -84,7 +75,7 @@ fn show_hocuspocus(frame: &hocuspocus::Frame<'_>) -> Value {
     };
     let mut shown = match body {
         Body::Sync(message) => show_sync(message),
-        Body::Awareness(body) => json!({"type": "awareness", "body": hex(body)}),
+        Body::Awareness(body) => json!({"type": "awareness", "body": hex::encode(body)}),
         Body::Token { token, provider } => json!({"type": "token", "token": token, "provider": provider}),
         Body::PermissionDenied(reason) => json!({"type": "permission_denied", "reason": reason}),
         Body::Authenticated { read_only } => json!({"type": "authenticated", "read_only": read_only}),
@@ -125,7 +116,7 @@ fn every_vector_parses_to_its_frame_or_error() {
         match read(vector["framing"].as_str().unwrap(), &bytes) {
             Ok((shown, again)) => {
                 assert!(shown == expanded(&vector["frame"]), "{name}");
-                assert_eq!(hex(&again), hex(&bytes), "{name}");
+                assert_eq!(hex::encode(&again), hex::encode(&bytes), "{name}");
             }
             Err(error) => assert_eq!(
                 error_name(&error),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,8 +17,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const JOIN_INTERVAL: Duration = Duration::from_millis(200);
 const JOIN_ATTEMPTS: usize = 100;
 
-/// Bytes other than letters and digits that need no escape in a path segment.
-const UNRESERVED: &[u8] = b"-._~";
+/// The characters that are percent-encoded: all but unreserved ones (RFC 3986).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A user with a session.
 pub(crate) struct DemoUser {
@@ -195,15 +196,7 @@ fn client() -> Result<Client, reqwest::Error> {
 
 /// Percent-encodes a path segment or a part of a fragment.
 fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || UNRESERVED.contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]

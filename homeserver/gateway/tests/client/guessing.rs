@@ -245,12 +245,7 @@ async fn attempts_with_the_shared_secret_are_limited_and_nonces_are_independent(
     let claim = |secret: &str| {
         let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).unwrap();
         mac.update(format!("{nonce}\0root\0correct horse\0notadmin").as_bytes());
-        let mac: String = mac
-            .finalize()
-            .into_bytes()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mac: String = hex::encode(mac.finalize().into_bytes());
         json!({"nonce": nonce, "username": "root", "password": "correct horse", "mac": mac})
     };
     let stranger = from("192.0.2.1");

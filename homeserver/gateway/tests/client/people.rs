@@ -69,11 +69,7 @@ async fn operators_register_accounts_with_the_shared_secret() {
     let mac = |secret: &str| -> String {
         let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).unwrap();
         mac.update(format!("{nonce}\0root\0correct horse\0admin").as_bytes());
-        mac.finalize()
-            .into_bytes()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex::encode(mac.finalize().into_bytes())
     };
     let request = |mac: String| json!({"nonce": nonce, "username": "root", "password": "correct horse", "admin": true, "mac": mac});
     let (status, _) = world.ask("POST", path, None, request(mac(SECRET))).await;

@@ -26,13 +26,6 @@ fn vectors() -> Vec<(String, Value)> {
         .collect()
 }
 
-fn hex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
-}
-
 fn is_name(text: &str) -> bool {
     text.starts_with('<') && text.ends_with('>')
 }
@@ -90,7 +83,7 @@ async fn ask(world: &World, token: Option<&str>, step: &Value, names: &mut Names
     }
     if let Some(bytes) = step["hex"].as_str() {
         assert_eq!(json!(answer.kind), step["type"], "{step}");
-        assert_eq!(answer.body, hex(bytes), "{step}");
+        assert_eq!(answer.body, hex::decode(bytes).unwrap(), "{step}");
     } else {
         let actual: Value = serde_json::from_slice(&answer.body).unwrap();
         assert!(matches(&step["answer"], &actual, names), "{step}: {actual}, {names:?}");
@@ -109,7 +102,7 @@ async fn act(world: &World, person: &Person, step: &Value, names: &mut Names) {
         let edit = Edit {
             user: person.user.clone(),
             session: ConnectionId(1),
-            update: hex(step["hex"].as_str().unwrap()).into(),
+            update: hex::decode(step["hex"].as_str().unwrap()).unwrap().into(),
         };
         world.rooms.edit(&RoomId::parse(doc).unwrap(), edit).await.unwrap();
     }

@@ -21,17 +21,6 @@ fn vectors() -> Vec<(String, Value)> {
     found
 }
 
-fn from_hex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The names in angle brackets, and their values in this run.
 type Names = BTreeMap<String, String>;
 
@@ -59,7 +48,7 @@ fn sync_of<'a>(kind: &str, body: &'a [u8]) -> Option<SyncMessage<'a>> {
 /// The bytes of a client's frame.
 fn frame_bytes(frame: &Value, names: &Names) -> Vec<u8> {
     let kind = frame["type"].as_str().unwrap();
-    let body = from_hex(frame["body"].as_str().unwrap_or_default());
+    let body = hex::decode(frame["body"].as_str().unwrap_or_default()).unwrap();
     let sync = sync_of(kind, &body);
     if frame.get("name").is_none() && kind != "ping" {
         return match (sync, kind) {
@@ -91,9 +80,9 @@ fn frame_bytes(frame: &Value, names: &Names) -> Vec<u8> {
 
 fn show_sync(message: &SyncMessage<'_>) -> Value {
     match message {
-        SyncMessage::Step1(body) => json!({"type": "step1", "body": hex(body)}),
-        SyncMessage::Step2(body) => json!({"type": "step2", "body": hex(body)}),
-        SyncMessage::Update(body) => json!({"type": "update", "body": hex(body)}),
+        SyncMessage::Step1(body) => json!({"type": "step1", "body": hex::encode(body)}),
+        SyncMessage::Step2(body) => json!({"type": "step2", "body": hex::encode(body)}),
+        SyncMessage::Update(body) => json!({"type": "update", "body": hex::encode(body)}),
     }
 }
 
@@ -107,7 +96,7 @@ fn show(framing: &str, frame: &[u8]) -> Value {
     if framing == "plain" {
         return match plain::Frame::parse(frame).unwrap() {
             plain::Frame::Sync(message) => show_sync(&message),
-            plain::Frame::Awareness(body) => json!({"type": "awareness", "body": hex(body)}),
+            plain::Frame::Awareness(body) => json!({"type": "awareness", "body": hex::encode(body)}),
             plain::Frame::PermissionDenied(_) => json!({"type": "permission_denied"}),
             plain::Frame::QueryAwareness => json!({"type": "query_awareness"}),
             plain::Frame::Notice(payload) => show_notice(payload),
@@ -120,7 +109,7 @@ fn show(framing: &str, frame: &[u8]) -> Value {
     };
     let mut shown = match body {
         hocuspocus::Body::Sync(message) => show_sync(&message),
-        hocuspocus::Body::Awareness(body) => json!({"type": "awareness", "body": hex(body)}),
+        hocuspocus::Body::Awareness(body) => json!({"type": "awareness", "body": hex::encode(body)}),
         hocuspocus::Body::Token { .. } => json!({"type": "token"}),
         hocuspocus::Body::PermissionDenied(_) => json!({"type": "permission_denied"}),
         hocuspocus::Body::Authenticated { read_only } => json!({"type": "authenticated", "read_only": read_only}),
@@ -172,7 +161,7 @@ impl Run {
             self.open(socket, step).await;
         } else if let Some(socket) = step["sends"].as_str() {
             let bytes = match step["hex"].as_str() {
-                Some(hex) => from_hex(hex),
+                Some(hex) => hex::decode(hex).unwrap(),
                 None => frame_bytes(&step["frame"], &self.names),
             };
             self.sockets.get_mut(socket).unwrap().send_frame(bytes).await;
@@ -242,7 +231,7 @@ impl Run {
 fn closed(received: &Received) -> Value {
     match received {
         Received::Closed(code) => json!(code),
-        Received::Frame(frame) => json!(format!("no, but a frame: {}", hex(frame))),
+        Received::Frame(frame) => json!(format!("no, but a frame: {}", hex::encode(frame))),
     }
 }
 

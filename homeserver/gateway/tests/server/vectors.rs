@@ -49,13 +49,6 @@ fn request_path(said: &str, names: &Names) -> String {
     said
 }
 
-fn hex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
-}
-
 async fn is_answered(world: &World, names: &Names, name: &str, vector: &Value) {
     let (method, said) = vector["request"].as_str().unwrap().split_once(' ').unwrap();
     let said = match vector["times"].as_u64() {
@@ -104,7 +97,7 @@ async fn document(world: &World, names: &mut Names, name: &str) -> OwnedRoomId {
         ("first", "01010100040104626f6479016100", json!({"1": [0, 1]})),
         ("second", "01010101840100016100", json!({"1": [1, 2]})),
     ] {
-        let update = json!({ "update": STANDARD_NO_PAD.encode(hex(update)), "clients": clients });
+        let update = json!({ "update": STANDARD_NO_PAD.encode(hex::decode(update).unwrap()), "clients": clients });
         let id = world.send(&room, "dev.weft.update", None, update).await;
         names.insert(format!("<{name}-{event}>"), id.to_string());
     }

@@ -75,12 +75,9 @@ fn installed() -> PathBuf {
 }
 
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(bytes)
 }
 
 pub(crate) fn from_hex(text: &str) -> Vec<u8> {
-    assert!(text.len().is_multiple_of(2), "half a byte: {text}");
-    (0..text.len() / 2)
-        .map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).expect("hex"))
-        .collect()
+    hex::decode(text).expect("hex")
 }
