@@ -167,11 +167,11 @@ impl Accounts {
     /// # Errors
     /// If the store can't be read.
     pub async fn list(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<Account>, AccountsUnavailable> {
-        let mut query = USERS.under(&()).limit(limit);
+        let mut query = USERS.under(&());
         if let Some(after) = after {
             query = query.after(&(after,));
         }
-        let rows = self.store().scan(query).await?;
+        let rows = self.store().scan(query.limit(limit)).await?;
         Ok(rows.into_iter().map(|((user,), row)| account(user, &row)).collect())
     }
 

@@ -215,8 +215,9 @@ impl Ephemeral {
     ) -> Result<Vec<Receipt>, ReadError> {
         let store = &self.inner.store;
         let room_key = room.to_owned();
+        // One row for each receipt that a user keeps, of which there is a limit.
         let changes = store
-            .scan(
+            .scan_all(
                 RECEIPT_STREAM
                     .under(&(room_key.clone(),))
                     .after(&(room_key.clone(), after))

@@ -202,13 +202,13 @@ impl Worker {
         let Some(last) = u64::from(commit.now.get()).checked_sub(KEEP_REQUESTS_MS) else {
             return Ok(());
         };
-        let query = SENT_REQUESTS.under(&()).through(&(last,)).limit(DELETED_PER_REQUEST);
+        let query = SENT_REQUESTS.under(&()).through(&(last,));
         // Skip the range that is already deleted: an engine may keep tombstones for a long time.
         let query = match self.shared.forgotten_requests() {
             Some(key) => query.after(&key),
             None => query,
         };
-        for ((time, event), request) in self.shared.store.scan(query).await? {
+        for ((time, event), request) in self.shared.store.scan(query.limit(DELETED_PER_REQUEST)).await? {
             let SentRequest {
                 user,
                 device,

@@ -143,7 +143,7 @@ async fn read(engine: &RocksEngine, rows: &Rows) -> Result<Option<()>, String> {
             Ok(_) => return Err(format!("wrong values from {:?} on", keys[0])),
         }
     }
-    match engine.scan(KeyRange::prefix("row ")).await {
+    match engine.scan(KeyRange::prefix("row ", usize::MAX)).await {
         Err(_) => all = None,
         Ok(found) if found.iter().map(|(key, value)| (key, value)).eq(rows.iter()) => {}
         Ok(found) => return Err(format!("a scan returns {} rows of {}", found.len(), rows.len())),

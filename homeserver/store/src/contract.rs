@@ -27,6 +27,7 @@ pub async fn run<H: Harness>(new: impl Fn() -> H) {
     written_rows_are_read(&new().open().await).await;
     ranges_are_scanned(&new().open().await).await;
     scans_return_all_rows_of_any_range(&new().open().await).await;
+    many_keys_are_read_in_their_order(&new().open().await).await;
     batches_apply_in_order(&new().open().await).await;
     a_failed_fence_stops_only_its_batch(&new().open().await).await;
     fences_see_earlier_batches_of_the_group(&new().open().await).await;
@@ -108,6 +109,7 @@ async fn written_rows_are_read<E: Engine>(engine: &E) {
         .await
         .expect("the engine reads");
     assert_eq!(many, [Some(bytes("2")), None, Some(bytes("3"))]);
+    assert_eq!(engine.get_many(&[]).await.expect("the engine reads"), []);
     write(engine, vec![delete("a")]).await;
     assert_eq!(get(engine, "a").await, None);
     assert!(engine.commit(Vec::new()).await.is_empty());
@@ -141,7 +143,7 @@ async fn ranges_are_scanned<E: Engine>(engine: &E) {
     }];
     write(engine, high).await;
     let rows = engine
-        .scan(KeyRange::prefix(vec![0xFF]))
+        .scan(KeyRange::prefix(vec![0xFF], 9))
         .await
         .expect("the engine scans");
     assert_eq!(rows.len(), 1);
@@ -163,6 +165,23 @@ async fn scans_return_all_rows_of_any_range<E: Engine>(engine: &E) {
             let expected = written.iter().rev().take(limit);
             assert!(found.iter().eq(expected), "{limit} of {count} from the end");
         }
+    }
+}
+
+/// An engine may read few keys in another way than many.
+async fn many_keys_are_read_in_their_order<E: Engine>(engine: &E) {
+    let written = |number: usize| format!("many/{number:04}");
+    let puts = (0..400)
+        .filter(|number| number % 3 > 0)
+        .map(|number| put(&written(number), "v"));
+    write(engine, puts.collect()).await;
+    for count in [1, 63, 64, 65, 400] {
+        // From the last to the first, each twice, with one in three missing.
+        let numbers: Vec<usize> = (0..count).rev().flat_map(|number| [number, number]).collect();
+        let keys: Vec<Bytes> = numbers.iter().map(|number| bytes(&written(*number))).collect();
+        let values = engine.get_many(&keys).await.expect("the engine reads");
+        let expected = numbers.iter().map(|number| (number % 3 > 0).then(|| bytes("v")));
+        assert!(values.into_iter().eq(expected), "{count} keys");
     }
 }
 
@@ -313,7 +332,8 @@ async fn closed_engines_refuse_calls<H: Harness>(harness: &H) {
     engine.close().await;
     engine.close().await;
     assert!(engine.get(b"k").await.is_err());
-    assert!(engine.scan(KeyRange::prefix(Vec::new())).await.is_err());
+    assert!(engine.get_many(&[bytes("k")]).await.is_err());
+    assert!(engine.scan(KeyRange::prefix(Vec::new(), 1)).await.is_err());
     assert_eq!(
         engine.commit(vec![batch(vec![put("k", "w")])]).await,
         [Err(EngineCommitError::Closed)]

@@ -19,15 +19,12 @@ pub trait Engine: Send + Sync + 'static {
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError>;
 
     /// The values of `keys`, in their order. Not necessarily from one point in time.
-    async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, ReadError> {
-        let mut values = Vec::with_capacity(keys.len());
-        for key in keys {
-            values.push(self.get(key).await?);
-        }
-        Ok(values)
-    }
+    ///
+    /// No default: an engine must read them in one round trip, because callers read many keys at once to save the others.
+    async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, ReadError>;
 
-    /// Rows of a range in the order of the bytes of their keys (or the reverse), as of one point in time.
+    /// Rows of a range in the order of the bytes of their keys (or the reverse), as of one point in time, at most
+    /// [`KeyRange::limit`].
     async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError>;
 
     /// Writes the batches in order, each one atomically, and makes them durable (fsync) before it returns. Returns one
@@ -77,16 +74,16 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
-    /// All keys that begin with `prefix`, forward and without a limit.
+    /// The first `limit` keys that begin with `prefix`.
     #[must_use]
-    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
+    pub fn prefix(prefix: impl Into<Bytes>, limit: usize) -> Self {
         let start = prefix.into();
         let end = prefix_end(&start);
         Self {
             start,
             end,
             reverse: false,
-            limit: usize::MAX,
+            limit,
         }
     }
 

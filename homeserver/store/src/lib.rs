@@ -13,11 +13,14 @@ mod errors;
 #[path = "../fuzz/checks.rs"]
 pub mod fuzz_checks;
 pub mod key;
+#[cfg(any(test, feature = "testing"))]
+pub mod latency;
 pub mod memory;
 mod positions;
 mod query;
 mod schema;
 mod store;
+mod stream;
 mod table;
 pub mod tables;
 pub mod value;
@@ -27,9 +30,10 @@ pub use batch::Batch;
 pub use engine::{Engine, KeyRange, WriteBatch};
 pub use errors::{CommitError, OpenError, ReadError};
 pub use positions::{Positions, Reserved};
-pub use query::Query;
+pub use query::{LimitedQuery, Query};
 pub use schema::SCHEMA_VERSION;
 pub use store::Store;
+pub use stream::RowStream;
 pub use table::{Scope, Table};
 
 // The macros `json_value!` and `tables!` name these in other crates.

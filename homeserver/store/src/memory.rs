@@ -345,6 +345,11 @@ impl Engine for MemoryEngine {
         Ok(self.readable()?.synced.get(key).cloned())
     }
 
+    async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, ReadError> {
+        let state = self.readable()?;
+        Ok(keys.iter().map(|key| state.synced.get(key).cloned()).collect())
+    }
+
     async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         let state = self.readable()?;
         if range.is_empty() {

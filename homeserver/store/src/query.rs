@@ -8,10 +8,41 @@ use crate::key::{AsPrefix, Key};
 use crate::table::Table;
 use crate::value::Value;
 
-/// A range of a table's rows; made by [`Table::under`]. Bounds may be complete keys or their first parts.
+/// A range of a table's rows; made by [`Table::under`]. Bounds may be complete keys or their first parts. It is read as a
+/// stream, or with a limit at once ([`Query::limit`]).
 pub struct Query<K: 'static, V: 'static> {
     table: &'static Table<K, V>,
+    /// Without a limit.
     range: Option<KeyRange>,
+}
+
+/// The first rows of a [`Query`].
+pub struct LimitedQuery<K: 'static, V: 'static> {
+    query: Query<K, V>,
+    limit: usize,
+}
+
+impl<K, V> std::fmt::Debug for LimitedQuery<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LimitedQuery")
+            .field("query", &self.query)
+            .field("limit", &self.limit)
+            .finish()
+    }
+}
+
+impl<K: Key, V: Value> LimitedQuery<K, V> {
+    pub(crate) fn table(&self) -> &'static Table<K, V> {
+        self.query.table
+    }
+
+    pub(crate) fn into_range(self) -> Result<KeyRange, ReadError> {
+        let range = self.query.into_range()?;
+        Ok(KeyRange {
+            limit: self.limit,
+            ..range
+        })
+    }
 }
 
 impl<K, V> std::fmt::Debug for Query<K, V> {
@@ -36,7 +67,9 @@ impl<K: Key, V: Value> Query<K, V> {
     pub(crate) fn new(table: &'static Table<K, V>, prefix: &impl AsPrefix<K>) -> Self {
         Self {
             table,
-            range: table.physical_prefix(prefix).map(KeyRange::prefix),
+            range: table
+                .physical_prefix(prefix)
+                .map(|prefix| KeyRange::prefix(prefix, usize::MAX)),
         }
     }
 
@@ -95,19 +128,17 @@ impl<K: Key, V: Value> Query<K, V> {
         self
     }
 
-    /// At most this many rows.
+    /// At most this many rows, to be read at once.
     #[must_use]
-    pub fn limit(mut self, limit: usize) -> Self {
-        if let Some(range) = &mut self.range {
-            range.limit = limit;
-        }
-        self
+    pub fn limit(self, limit: usize) -> LimitedQuery<K, V> {
+        LimitedQuery { query: self, limit }
     }
 
     pub(crate) fn table(&self) -> &'static Table<K, V> {
         self.table
     }
 
+    /// The range, without a limit.
     pub(crate) fn into_range(self) -> Result<KeyRange, ReadError> {
         self.range.ok_or(ReadError::NoScope {
             table: self.table.name(),

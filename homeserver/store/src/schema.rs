@@ -55,11 +55,7 @@ pub(crate) async fn check(engine: &dyn Engine) -> Result<(), OpenError> {
         }),
         Some(found) => steps::take(engine, found).await,
         None => {
-            let any = KeyRange {
-                limit: 1,
-                ..KeyRange::prefix(Vec::new())
-            };
-            if !engine.scan(any).await?.is_empty() {
+            if !engine.scan(KeyRange::prefix(Vec::new(), 1)).await?.is_empty() {
                 return Err(OpenError::Foreign);
             }
             Ok(write(engine, &SCHEMA, &SCHEMA_VERSION).await?)

@@ -6,18 +6,16 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::{Batch, Parts};
-use crate::engine::{Engine, KeyRange};
+use crate::engine::Engine;
 use crate::errors::{CommitError, OpenError, ReadError};
 use crate::key::{AsKey, Key};
 use crate::positions::Positions;
-use crate::query::Query;
+use crate::query::{LimitedQuery, Query};
 use crate::schema;
+use crate::stream::RowStream;
 use crate::table::Table;
 use crate::value::Value;
 use crate::writer::{self, Request};
-
-/// Rows that [`Store::scan_all`] reads at once: bounds the memory of an engine.
-const PAGE: usize = 1000;
 
 /// A store over any engine. Cheap to clone; all clones share one writer.
 #[derive(Clone)]
@@ -93,6 +91,9 @@ impl Store {
         keys: impl IntoIterator<Item = A>,
     ) -> Result<Vec<Option<V>>, ReadError> {
         let keys: Vec<Bytes> = keys.into_iter().map(|key| table.physical(&key)).collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let values = self.engine.get_many(&keys).await?;
         values
             .into_iter()
@@ -100,41 +101,30 @@ impl Store {
             .collect()
     }
 
-    /// Reads the rows of a range, as of one point in time, in the order of their keys. Set a limit if the range can be
-    /// long.
+    /// Reads the first rows of a range, as of one point in time, in the order of their keys.
     ///
     /// # Errors
     /// The engine can't read, a row is damaged, or the query has no scope and its table needs one.
-    pub async fn scan<K: Key, V: Value>(&self, query: Query<K, V>) -> Result<Vec<(K, V)>, ReadError> {
+    pub async fn scan<K: Key, V: Value>(&self, query: LimitedQuery<K, V>) -> Result<Vec<(K, V)>, ReadError> {
         let table = query.table();
         let rows = self.engine.scan(query.into_range()?).await?;
         rows.into_iter().map(|row| decode_row(table, row)).collect()
     }
 
-    /// Like [`Store::scan`] for ranges of any length: reads page by page, so the rows are not from one point in time.
+    /// The rows of a range of any length, page by page; see [`RowStream`] for what that means for concurrent writes.
+    ///
+    /// # Errors
+    /// The query has no scope and its table needs one.
+    pub fn stream<K: Key, V: Value>(&self, query: Query<K, V>) -> Result<RowStream<K, V>, ReadError> {
+        RowStream::new(Arc::clone(&self.engine), query)
+    }
+
+    /// All rows of [`Store::stream`] in memory. Only for ranges whose length has a limit elsewhere.
     ///
     /// # Errors
     /// As [`Store::scan`].
     pub async fn scan_all<K: Key, V: Value>(&self, query: Query<K, V>) -> Result<Vec<(K, V)>, ReadError> {
-        let table = query.table();
-        let mut range = query.into_range()?;
-        let mut rows = Vec::new();
-        let mut left = range.limit;
-        loop {
-            range.limit = left.min(PAGE);
-            let page = self.engine.scan(range.clone()).await?;
-            let full = page.len() == range.limit;
-            left -= page.len().min(left);
-            if let Some((last, _)) = page.last() {
-                continue_after(&mut range, last);
-            }
-            for row in page {
-                rows.push(decode_row(table, row)?);
-            }
-            if !full || left == 0 {
-                return Ok(rows);
-            }
-        }
+        self.stream(query)?.collect().await
     }
 
     /// Writes a batch atomically and returns when it is on disk. Concurrent callers share one fsync. Rows written ahead
@@ -175,17 +165,6 @@ impl Store {
     }
 }
 
-fn continue_after(range: &mut KeyRange, last: &Bytes) {
-    if range.reverse {
-        range.end = Some(last.clone());
-    } else {
-        // The smallest key after `last`.
-        let mut next = last.to_vec();
-        next.push(0);
-        range.start = Bytes::from(next);
-    }
-}
-
 fn decode_value<K: Key, V: Value>(table: &Table<K, V>, bytes: Bytes) -> Result<V, ReadError> {
     V::decode(bytes).map_err(|error| ReadError::Corrupt {
         table: table.name(),
@@ -193,7 +172,10 @@ fn decode_value<K: Key, V: Value>(table: &Table<K, V>, bytes: Bytes) -> Result<V
     })
 }
 
-fn decode_row<K: Key, V: Value>(table: &Table<K, V>, (key, value): (Bytes, Bytes)) -> Result<(K, V), ReadError> {
+pub(crate) fn decode_row<K: Key, V: Value>(
+    table: &Table<K, V>,
+    (key, value): (Bytes, Bytes),
+) -> Result<(K, V), ReadError> {
     let key = K::decode(table.layout(), &key).map_err(|error| ReadError::Corrupt {
         table: table.name(),
         reason: error.to_string(),

@@ -45,9 +45,9 @@ proptest! {
     #[test]
     fn prefixes_are_exact(a in (text(), text(), 0_u32..3), b in (text(), text(), 0_u32..3)) {
         let key = SCOPED.physical(&b);
-        let one = KeyRange::prefix(SCOPED.physical(&a).slice(..prefix_length(&a.0, None)));
+        let one = KeyRange::prefix(SCOPED.physical(&a).slice(..prefix_length(&a.0, None)), 1);
         prop_assert_eq!(within(&one, &key), a.0 == b.0);
-        let two = KeyRange::prefix(SCOPED.physical(&a).slice(..prefix_length(&a.0, Some(&a.1))));
+        let two = KeyRange::prefix(SCOPED.physical(&a).slice(..prefix_length(&a.0, Some(&a.1))), 1);
         prop_assert_eq!(within(&two, &key), a.0 == b.0 && a.1 == b.1);
     }
 

@@ -61,10 +61,10 @@ async fn rows_are_read_back_unchanged() {
     assert_eq!(store.get(&EVENT_ROOM, &(id,)).await.unwrap().as_deref(), Some(room()));
     let owned: OwnedRoomId = room().to_owned();
     assert_eq!(
-        store.scan(JOURNAL.under(&(&owned,))).await.unwrap(),
+        store.scan_all(JOURNAL.under(&(&owned,))).await.unwrap(),
         [((owned.clone(), 5), edit)]
     );
-    assert_eq!(store.scan(ROOMS.under(&())).await.unwrap(), [((owned,), info)]);
+    assert_eq!(store.scan_all(ROOMS.under(&())).await.unwrap(), [((owned,), info)]);
 }
 
 #[tokio::test]
@@ -90,19 +90,23 @@ async fn scans_stay_within_their_room_table_and_bounds() {
     };
     let all = store.scan_all(ORDER.under(&(room(),))).await.unwrap();
     assert_eq!(numbers(all), (1..=2500).collect::<Vec<_>>());
-    let backward = store
-        .scan_all(ORDER.under(&(room(),)).reversed().limit(2100))
-        .await
-        .unwrap();
-    assert_eq!(numbers(backward), (401..=2500).rev().collect::<Vec<_>>());
+    let backward = store.scan_all(ORDER.under(&(room(),)).reversed()).await.unwrap();
+    assert_eq!(numbers(backward), (1..=2500).rev().collect::<Vec<_>>());
+    let mut stream = store.stream(ORDER.under(&(room(),)).after(&(room(), 1500))).unwrap();
+    assert_eq!(
+        numbers(stream.page().await.unwrap().unwrap()),
+        (1501..=2500).collect::<Vec<_>>()
+    );
+    assert!(stream.page().await.unwrap().is_none(), "a page is never empty");
+    assert!(stream.page().await.unwrap().is_none(), "the end stays the end");
     let under = || ORDER.under(&(room(),));
     let between = store
-        .scan(under().after(&(room(), 10)).through(&(room(), 12)))
+        .scan(under().after(&(room(), 10)).through(&(room(), 12)).limit(9))
         .await
         .unwrap();
     assert_eq!(numbers(between), [11, 12]);
     let between = store
-        .scan(under().from(&(room(), 10)).before(&(room(), 12)).reversed())
+        .scan(under().from(&(room(), 10)).before(&(room(), 12)).reversed().limit(9))
         .await
         .unwrap();
     assert_eq!(numbers(between), [11, 10]);
@@ -113,13 +117,13 @@ async fn scans_stay_within_their_room_table_and_bounds() {
     assert_eq!(numbers(newest), [99, 98]);
     assert_eq!(
         store
-            .scan(CURRENT_STATE.under(&(room(), "m.room.member")))
+            .scan(CURRENT_STATE.under(&(room(), "m.room.member")).limit(9))
             .await
             .unwrap()
             .len(),
         1
     );
-    let unscoped = store.scan(ORDER.under(&())).await;
+    let unscoped = store.scan(ORDER.under(&()).limit(9)).await;
     assert!(matches!(unscoped, Err(ReadError::NoScope { table: "ORDER" })));
 }
 
@@ -182,7 +186,7 @@ async fn concurrent_commits_share_syncs() {
         commit.await.unwrap().unwrap();
     }
     assert!(disk.commits() - before <= 3, "{} groups", disk.commits() - before);
-    assert_eq!(store.scan(ORDER.under(&(room(),))).await.unwrap().len(), 200);
+    assert_eq!(store.scan_all(ORDER.under(&(room(),))).await.unwrap().len(), 200);
 }
 
 #[tokio::test]
@@ -323,7 +327,7 @@ async fn the_migration_of_version_1_records_the_range_of_staged_rows() {
     ];
     for _ in 0..2 {
         let store = open(&disk).await;
-        assert_eq!(store.scan(STAGED_ROOMS.under(&())).await.unwrap(), expected);
+        assert_eq!(store.scan_all(STAGED_ROOMS.under(&())).await.unwrap(), expected);
         assert_eq!(store.get(&SCHEMA, &()).await.unwrap(), Some(SCHEMA_VERSION));
         store.close().await;
     }
@@ -360,7 +364,7 @@ async fn the_migration_of_version_2_indexes_and_counts_account_data() {
     for _ in 0..2 {
         let store = open(&disk).await;
         assert_eq!(
-            store.scan(ACCOUNT_DATA_STREAM.under(&(alice,))).await.unwrap(),
+            store.scan_all(ACCOUNT_DATA_STREAM.under(&(alice,))).await.unwrap(),
             [
                 ((alice.to_owned(), 5), place("!r:x", "m.tag")),
                 ((alice.to_owned(), 7), place("", "m.direct")),
@@ -435,7 +439,11 @@ async fn a_migration_continues_after_a_power_loss_at_any_point() {
         let store = open(&disk).await;
         let mark = store.get(&STAGED_ROOMS, &(&counted,)).await.unwrap();
         assert_eq!(mark, Some(StagedMark { from: 12, next: 15 }), "{fault:?}");
-        assert_eq!(store.scan(STAGED_ROOMS.under(&())).await.unwrap().len(), 3, "{fault:?}");
+        assert_eq!(
+            store.scan_all(STAGED_ROOMS.under(&())).await.unwrap().len(),
+            3,
+            "{fault:?}"
+        );
     }
 }
 
@@ -543,7 +551,7 @@ async fn delete_before_removes_only_rows_before_the_key() {
     let left = |rows: Vec<((OwnedRoomId, u64), OwnedEventId)>| -> Vec<u64> {
         rows.into_iter().map(|((_, number), _)| number).collect()
     };
-    assert_eq!(left(store.scan(ORDER.under(&(room(),))).await.unwrap()), [3]);
-    assert_eq!(left(store.scan(ORDER.under(&(other,))).await.unwrap()), [1, 2, 3]);
+    assert_eq!(left(store.scan_all(ORDER.under(&(room(),))).await.unwrap()), [3]);
+    assert_eq!(left(store.scan_all(ORDER.under(&(other,))).await.unwrap()), [1, 2, 3]);
     assert!(store.contains(&SNAPSHOT_TAIL, &(room(), 1)).await.unwrap());
 }

@@ -18,11 +18,15 @@ pub(crate) struct StoredRows {
 
 impl StoredRows {
     pub(crate) async fn load(reader: &Reader, room: &RoomId) -> Result<Self, Unavailable> {
-        let rows = reader.store().scan_all(EVENTS.under(&(room,))).await?;
-        let rows = rows.into_iter().map(|((_, id), row)| (id, row));
+        let mut stored = reader.store().stream(EVENTS.under(&(room,)))?;
+        let mut rows = Vec::new();
+        while let Some(page) = stored.page().await? {
+            let page = page.into_iter().map(|((_, id), row)| (id, row));
+            rows.extend(page.filter(|(_, row)| !row.has(event_flags::OUTLIER)));
+        }
         Ok(Self {
             room: room.to_owned(),
-            rows: rows.filter(|(_, row)| !row.has(event_flags::OUTLIER)).collect(),
+            rows,
         })
     }
 

@@ -91,7 +91,7 @@ impl Reader {
         limit: usize,
     ) -> Result<Page, Unavailable> {
         let limit = limit.clamp(1, MAX_PAGE_EVENTS);
-        let query = index(types).under(&(room,)).limit(limit + 1);
+        let query = index(types).under(&(room,));
         let query = match (direction, from) {
             (Direction::Forward, None) => query,
             (Direction::Forward, Some(from)) => query.after(&(room, from)),
@@ -100,7 +100,7 @@ impl Reader {
         };
         let mut rows: Vec<(i64, OwnedEventId)> = self
             .store
-            .scan(query)
+            .scan(query.limit(limit + 1))
             .await?
             .into_iter()
             .map(|((_, order), id)| (order, id))

@@ -95,6 +95,14 @@ impl Engine for GatedEngine {
         Ok(value)
     }
 
+    async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, ReadError> {
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            values.push(self.get(key).await?);
+        }
+        Ok(values)
+    }
+
     async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         let rows = self.engine.scan(range.clone()).await?;
         self.gate.scans.lock().unwrap().push(range.clone());

@@ -66,7 +66,14 @@ async fn acknowledged_edits_survive_a_power_loss_at_any_commit() {
                 );
             }
             // All edits are in signed events now, with the same text.
-            assert!(server.store.scan(JOURNAL.under(&(&room,))).await.unwrap().is_empty());
+            assert!(
+                server
+                    .store
+                    .scan_all(JOURNAL.under(&(&room,)))
+                    .await
+                    .unwrap()
+                    .is_empty()
+            );
             assert!(!server.store.contains(&JOURNALED_ROOMS, &(&room,)).await.unwrap());
             let extremities = server.rooms.reader().extremities(&room).await.unwrap();
             assert_eq!(
@@ -165,7 +172,14 @@ async fn stopping_seals_edits_and_refuses_later_ones() {
         .unwrap();
     server.rooms.stop().await;
     assert!(server.send_message(&room, &alice(), "late").await.is_err());
-    assert!(server.store.scan(JOURNAL.under(&(&room,))).await.unwrap().is_empty());
+    assert!(
+        server
+            .store
+            .scan_all(JOURNAL.under(&(&room,)))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let server = Server::boot(&disk, RoomConfig::default()).await;
     assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), "last words");
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 async fn pending(server: &Server, room: &ruma::RoomId) -> usize {
-    server.store.scan(JOURNAL.under(&(room,))).await.unwrap().len()
+    server.store.scan_all(JOURNAL.under(&(room,))).await.unwrap().len()
 }
 
 async fn updates(server: &Server, room: &ruma::RoomId) -> usize {

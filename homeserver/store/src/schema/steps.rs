@@ -56,11 +56,11 @@ async fn from_1(engine: &dyn Engine) -> Result<Batch, OpenError> {
 }
 
 async fn mark_staged(engine: &dyn Engine, batch: &mut Batch, room: &(OwnedRoomId,)) -> Result<(), OpenError> {
-    let first = keys(engine, STAGING.under(room).limit(1)).await?;
-    let last = keys(engine, STAGING.under(room).reversed().limit(1)).await?;
-    if let (Some((_, from)), Some((_, last))) = (first.first(), last.first()) {
+    let first = first_key(engine, STAGING.under(room)).await?;
+    let last = first_key(engine, STAGING.under(room).reversed()).await?;
+    if let (Some((_, from)), Some((_, last))) = (first, last) {
         let next = last.saturating_add(1);
-        batch.put(&STAGED_ROOMS, room, &StagedMark { from: *from, next });
+        batch.put(&STAGED_ROOMS, room, &StagedMark { from, next });
     } else {
         batch.delete(&STAGED_ROOMS, room);
     }
@@ -103,14 +103,20 @@ async fn from_4(engine: &dyn Engine) -> Result<Batch, OpenError> {
         if row.kind.as_deref() != Some("dev.weft.document") {
             continue;
         }
-        let newest = keys(engine, TIMELINE.under(&room).reversed().limit(1)).await?;
+        let newest = first_key(engine, TIMELINE.under(&room).reversed()).await?;
         // Backfilled events have negative positions.
-        let version = newest
-            .first()
-            .map_or(0, |(_, order)| u64::try_from(*order).unwrap_or(0));
+        let version = newest.map_or(0, |(_, order)| u64::try_from(order).unwrap_or(0));
         batch.put(&DOC_SEQ, &room, &version);
     }
     Ok(batch)
+}
+
+/// The first key of a range, whatever the format of the values.
+async fn first_key<K: Key, V: Value>(engine: &dyn Engine, query: Query<K, V>) -> Result<Option<K>, ReadError> {
+    let table = query.table();
+    let rows = engine.scan(query.limit(1).into_range()?).await?;
+    let key = rows.first().map(|(key, _)| K::decode(table.layout(), key));
+    key.transpose().map_err(|error| corrupt(table, &error))
 }
 
 /// The keys of a range, whatever the format of the values.

@@ -1,0 +1,94 @@
+//! A range of rows of any length, read page by page. Must not hold more than one page.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::engine::{Engine, KeyRange};
+use crate::errors::ReadError;
+use crate::key::Key;
+use crate::query::Query;
+use crate::store::decode_row;
+use crate::table::Table;
+use crate::value::Value;
+
+/// Rows of one page: bounds the memory of a reader and of an engine.
+pub(crate) const PAGE: usize = 1000;
+
+/// The rows of a [`Query`], in their order; made by [`crate::Store::stream`].
+///
+/// Each page is of one point in time, the whole is not: a row that is written behind the place of the reader is not
+/// returned, one written before it is. A caller that needs one point in time reads immutable rows, is the only writer,
+/// or reads a row before and after that changes with the others.
+pub struct RowStream<K: 'static, V: 'static> {
+    engine: Arc<dyn Engine>,
+    table: &'static Table<K, V>,
+    /// What is left; `None` at the end.
+    range: Option<KeyRange>,
+}
+
+impl<K, V> std::fmt::Debug for RowStream<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowStream")
+            .field("table", &self.table)
+            .field("range", &self.range)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Key, V: Value> RowStream<K, V> {
+    pub(crate) fn new(engine: Arc<dyn Engine>, query: Query<K, V>) -> Result<Self, ReadError> {
+        let table = query.table();
+        let range = query.into_range()?;
+        Ok(Self {
+            engine,
+            table,
+            range: Some(KeyRange { limit: PAGE, ..range }),
+        })
+    }
+
+    /// The next rows; `None` at the end. A page is never empty.
+    ///
+    /// # Errors
+    /// The engine can't read, or a row is damaged.
+    pub async fn page(&mut self) -> Result<Option<Vec<(K, V)>>, ReadError> {
+        let Some(range) = self.range.clone() else {
+            return Ok(None);
+        };
+        let rows = self.engine.scan(range).await?;
+        match (rows.last(), &mut self.range) {
+            (Some((last, _)), Some(range)) if rows.len() >= PAGE => continue_after(range, last),
+            (_, range) => *range = None,
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        rows.into_iter()
+            .map(|row| decode_row(self.table, row))
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    /// All rows that are left. Only for ranges whose length has a limit elsewhere.
+    ///
+    /// # Errors
+    /// The engine can't read, or a row is damaged.
+    pub async fn collect(mut self) -> Result<Vec<(K, V)>, ReadError> {
+        let mut all = Vec::new();
+        while let Some(mut page) = self.page().await? {
+            all.append(&mut page);
+        }
+        Ok(all)
+    }
+}
+
+fn continue_after(range: &mut KeyRange, last: &Bytes) {
+    if range.reverse {
+        range.end = Some(last.clone());
+    } else {
+        // The smallest key after `last`.
+        let mut next = last.to_vec();
+        next.push(0);
+        range.start = Bytes::from(next);
+    }
+}
