@@ -1,6 +1,9 @@
 //! Constructs every part of the server with its dependencies, in the order of the arrows in ARCHITECTURE.md.
 //! Must not decide anything; translations between two parts are in `adapters`.
 
+#[cfg(test)]
+mod round_trips;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
