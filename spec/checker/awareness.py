@@ -1,23 +1,38 @@
 """The awareness states that a server stores and sends for one document, as in spec/docs/awareness.md. Time is an argument."""
 
+import copy
 import json
 
-from readings import altered
-from updates import Malformed, check_json
+from readings import altered, bound
+from updates import Malformed, Reader, check_json
 
 STATE_BYTES, NESTING = 2_048, 32
 OF_DEVICE, OF_USER, OF_ROOM = 16, 128, 4_096
 EXPIRY, MEMORY = 30_000, 60_000
+NAMES = {"@alice:alpha.example": "Alice"}
+ENTRIES = 4_096
 
 
-def bound(name, number, more, less):
-    """A limit, one higher or lower if its reading is altered."""
-    return number + altered(more) - altered(less)
+def parse(body):
+    """The entries of an awareness message: client id, clock and text."""
+    r = Reader(body)
+    count = r.uint()
+    if count > ENTRIES:
+        raise Malformed("too many entries")
+    entries = [(r.uint(), r.uint(), r.text("awareness")) for _ in range(count)]
+    if r.at != len(body):
+        raise Malformed("bytes follow")
+    return entries
 
 
 class Document:
-    def __init__(self):
-        self.clients, self.gone, self.now = {}, {}, 0
+    def __init__(self, names=NAMES):
+        self.clients, self.gone, self.now, self.names = {}, {}, 0, names
+
+    def would_change(self, who, an_entry, first):
+        """Whether the entry would change anything here or be answered."""
+        after = copy.deepcopy(self)
+        return after.receive(who, [an_entry], first) != ([], []) or after.clients != self.clients
 
     def present(self):
         return [entry(client, known["clock"], known["state"]) for client, known in sorted(self.clients.items())]
@@ -26,8 +41,8 @@ class Document:
         """The entries sent to others, and the answers to the socket. `who`: user, device and socket; an EDU has no socket."""
         shown, answered = [], []
         for client, clock, text in entries:
-            ids = bound("client ids", 1 << 53, "awareness: client id 2^53", "awareness: client id below 2^53 - 1")
-            clocks = bound("clocks", 1 << 32, "awareness: clock 2^32", "awareness: clock below 2^32 - 1")
+            ids = bound(1 << 53, "awareness: client id 2^53", "awareness: client id below 2^53 - 1")
+            clocks = bound(1 << 32, "awareness: clock 2^32", "awareness: clock below 2^32 - 1")
             state = None if text == "null" else acceptable(text)
             if client >= ids or clock >= clocks or (state is None and text != "null"):
                 if altered("awareness: entries after an ignored entry are ignored"):
@@ -65,7 +80,7 @@ class Document:
             if altered("awareness: the same clock renews"):
                 known["renewed"] = self.now
             return []
-        known.update(clock=clock, state=identified(state, user), renewed=self.now)
+        known.update(clock=clock, state=self.identified(state, user), renewed=self.now)
         return [entry(client, clock, known["state"])]
 
     def introduce(self, who, client, clock, state):
@@ -87,7 +102,7 @@ class Document:
         if not self.has_room(user, device):
             return [], []
         self.gone.pop(client, None)
-        state = identified(state, user)
+        state = self.identified(state, user)
         sockets = set() if socket is None else {socket}
         self.clients[client] = {
             "user": user,
@@ -105,6 +120,9 @@ class Document:
             answers = True
         return [entry(client, clock, state)], [entry(client, clock, None)] if answers else []
 
+    def identified(self, state, user):
+        return identified(state, user, self.names)
+
     def has_room(self, user, device):
         of_user = [known for known in self.clients.values() if known["user"] == user]
         devices = sum(known["device"] == device for known in of_user)
@@ -113,9 +131,9 @@ class Document:
             left = [known for known in self.gone.values() if known["user"] == user]
             devices += sum(known["device"] == device for known in left)
         return (
-            devices < bound("device", OF_DEVICE, "awareness: 17 ids of a device", "awareness: 15 ids of a device")
-            and users < bound("user", OF_USER, "awareness: 129 ids of a user", "awareness: 127 ids of a user")
-            and rooms < bound("room", OF_ROOM, "awareness: 4,097 ids", "awareness: 4,095 ids")
+            devices < bound(OF_DEVICE, "awareness: 17 ids of a device", "awareness: 15 ids of a device")
+            and users < bound(OF_USER, "awareness: 129 ids of a user", "awareness: 127 ids of a user")
+            and rooms < bound(OF_ROOM, "awareness: 4,097 ids", "awareness: 4,095 ids")
         )
 
     def closes(self, socket):
@@ -129,8 +147,8 @@ class Document:
 
     def wait(self, time):
         self.now += time
-        memory = bound("memory", MEMORY, "awareness: remembered 1 ms longer", "awareness: remembered 1 ms less")
-        expiry = bound("expiry", EXPIRY, "awareness: removed 1 ms later", "awareness: removed 1 ms earlier")
+        memory = bound(MEMORY, "awareness: remembered 1 ms longer", "awareness: remembered 1 ms less")
+        expiry = bound(EXPIRY, "awareness: removed 1 ms later", "awareness: removed 1 ms earlier")
         self.gone = {client: known for client, known in self.gone.items() if self.now - known["at"] <= memory}
         old = [client for client, known in sorted(self.clients.items()) if self.now - known["renewed"] > expiry]
         return [self.remove(client, self.clients[client]["clock"]) for client in old]
@@ -159,7 +177,7 @@ def acceptable(text):
     size = len(json.dumps(counted(state), separators=(",", ":"), ensure_ascii=False).encode())
     if altered("awareness: the size is that of the received text"):
         size = len(text.encode())
-    if size > bound("bytes", STATE_BYTES, "awareness: a state of 2,049 bytes", "awareness: a state of 2,047 bytes"):
+    if size > bound(STATE_BYTES, "awareness: a state of 2,049 bytes", "awareness: a state of 2,047 bytes"):
         return None
     return state
 
@@ -179,13 +197,13 @@ def counted(state):
     return state
 
 
-def identified(state, user):
+def identified(state, user, names):
     state = dict(state)
     about = state.get("user")
     about = dict(about) if isinstance(about, dict) else {}
     if altered("awareness: the other fields of user are dropped"):
         about = {}
-    name = "Alice" if user == "@alice:alpha.example" else user[1:].split(":")[0]
+    name = names.get(user, user[1:].split(":")[0])
     if altered("awareness: the client's name stays") and "name" in about:
         name = about["name"]
     about.update(id=user, name=name)

@@ -15,7 +15,7 @@ import time
 import awareness
 import frames
 import readings
-import sockets
+import socket_steps
 import split
 from admission import admit
 from algebra import compact, diff, merge, state_hash, state_vector
@@ -109,7 +109,7 @@ SUITES = (
     ("crdt/algebra", algebra_answer, expect),
     ("awareness", awareness.run, awareness.expected),
     ("live", frame_answer, frame_expected),
-    ("sockets", sockets.run, sockets.expected),
+    ("sockets", socket_steps.run, socket_steps.expected),
 )
 
 

@@ -22,10 +22,31 @@ use tokio::{
 };
 use weft_budget::Exhausted;
 use weft_http::traffic::{Held, Requester};
-use weft_wire::limits::LIVE_SIGN_IN_MS;
+use weft_wire::{
+    limits::LIVE_SIGN_IN_MS,
+    live::close::{self, Close},
+};
 
 /// Header and mask of a control frame from a client.
 const CONTROL_HEADER_BYTES: u64 = 6;
+
+/// Why nothing more is read, inside of an [`io::Error`].
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error("no valid token in time")]
+    NotSignedIn,
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+}
+
+/// The close code of an error of [`Metered`]; `None` for an error of the connection itself.
+pub(super) fn close_of(error: &io::Error) -> Option<Close> {
+    let stopped = error.get_ref()?.downcast_ref::<Stopped>()?;
+    Some(match stopped {
+        Stopped::NotSignedIn => close::UNAUTHORIZED,
+        Stopped::Exhausted(_) => close::RATE_LIMITED,
+    })
+}
 
 /// The memory that a socket holds.
 #[derive(Debug)]
@@ -145,7 +166,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if !this.meter.signed_in.load(Ordering::Acquire) && this.sign_in.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            return Poll::Ready(Err(io::Error::other(Stopped::NotSignedIn)));
         }
         if this.blocked {
             this.reader = Some(context.waker().clone());
@@ -157,7 +178,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
             let count = buffer.filled().len().saturating_sub(before);
             if let Err(exhausted) = this.meter.read(count) {
                 tracing::debug!(budget = exhausted.name, "live socket closed: budget exhausted");
-                return Poll::Ready(Err(io::Error::other(exhausted)));
+                return Poll::Ready(Err(io::Error::other(Stopped::from(exhausted))));
             }
         }
         read

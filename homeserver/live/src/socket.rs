@@ -19,7 +19,7 @@ use super::{
     LivePorts,
     encoder::keep_alive,
     hocuspocus,
-    meter::Meter,
+    meter::{self, Meter},
     outgoing::{self, Outgoing, ToWrite},
     plain,
     target::Target,
@@ -65,6 +65,9 @@ impl Messages {
                 Ok(Some(Ok(Message::Ping(payload) | Message::Pong(payload)))) => self.meter.control(payload.len()),
                 Ok(Some(Ok(Message::Frame(_)))) => {}
                 Ok(Some(Err(tungstenite::Error::Capacity(_)))) => return Err(Ended::Close(close::TOO_LARGE)),
+                Ok(Some(Err(tungstenite::Error::Io(error)))) => {
+                    return Err(meter::close_of(&error).map_or(Ended::Gone, Ended::Close));
+                }
                 Ok(Some(Err(_))) => return Err(Ended::Gone),
             }
         }

@@ -1,9 +1,14 @@
-//! Every vector of `spec/vectors/sockets`: frames on live sockets, answers, and close codes.
+//! Every vector of `spec/vectors/sockets`: frames on live sockets, answers, and close codes. In virtual time.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use weft_wire::live::{hocuspocus, plain, sync::SyncMessage};
+use weft_room::{CommitSink, Committed};
+use weft_wire::live::{
+    awareness::{self, Entry},
+    hocuspocus, plain,
+    sync::SyncMessage,
+};
 
 use crate::world::{Person, Received, Socket, World};
 
@@ -19,6 +24,24 @@ fn vectors() -> Vec<(String, Value)> {
         .collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found
+}
+
+/// Bytes as hex; many equal ones as `{"repeat", "times"}`.
+fn bytes_of(value: &Value) -> Vec<u8> {
+    match value["times"].as_u64() {
+        Some(times) => hex::decode(value["repeat"].as_str().unwrap()).unwrap().repeat(usize::try_from(times).unwrap()),
+        None => hex::decode(value.as_str().unwrap_or_default()).unwrap(),
+    }
+}
+
+/// An awareness body with these entries.
+fn awareness_body(entries: &[Value]) -> Vec<u8> {
+    let entry = |entry: &Value| Entry {
+        client: entry["client_id"].as_u64().unwrap(),
+        clock: entry["clock"].as_u64().unwrap(),
+        state: entry["state"].to_string(),
+    };
+    awareness::encode(&entries.iter().map(entry).collect::<Vec<_>>())
 }
 
 /// The names in angle brackets, and their values in this run.
@@ -48,7 +71,10 @@ fn sync_of<'a>(kind: &str, body: &'a [u8]) -> Option<SyncMessage<'a>> {
 /// The bytes of a client's frame.
 fn frame_bytes(frame: &Value, names: &Names) -> Vec<u8> {
     let kind = frame["type"].as_str().unwrap();
-    let body = hex::decode(frame["body"].as_str().unwrap_or_default()).unwrap();
+    let body = match frame["entries"].as_array() {
+        Some(entries) => awareness_body(entries),
+        None => bytes_of(&frame["body"]),
+    };
     let sync = sync_of(kind, &body);
     if frame.get("name").is_none() && kind != "ping" {
         return match (sync, kind) {
@@ -92,11 +118,21 @@ fn show_notice(payload: &str) -> Value {
     json!({"type": "notice", "code": notice["code"]})
 }
 
+/// Awareness from a server is compared by value: the order of keys in a state is the server's choice.
+fn show_awareness(body: &[u8]) -> Value {
+    let entry = |entry: Entry| {
+        let state: Value = serde_json::from_str(&entry.state).unwrap();
+        json!({"client_id": entry.client, "clock": entry.clock, "state": state})
+    };
+    let entries: Vec<Value> = awareness::parse(body).unwrap().into_iter().map(entry).collect();
+    json!({"type": "awareness", "entries": entries})
+}
+
 fn show(framing: &str, frame: &[u8]) -> Value {
     if framing == "plain" {
         return match plain::Frame::parse(frame).unwrap() {
             plain::Frame::Sync(message) => show_sync(&message),
-            plain::Frame::Awareness(body) => json!({"type": "awareness", "body": hex::encode(body)}),
+            plain::Frame::Awareness(body) => show_awareness(body),
             plain::Frame::PermissionDenied(_) => json!({"type": "permission_denied"}),
             plain::Frame::QueryAwareness => json!({"type": "query_awareness"}),
             plain::Frame::Notice(payload) => show_notice(payload),
@@ -109,7 +145,7 @@ fn show(framing: &str, frame: &[u8]) -> Value {
     };
     let mut shown = match body {
         hocuspocus::Body::Sync(message) => show_sync(&message),
-        hocuspocus::Body::Awareness(body) => json!({"type": "awareness", "body": hex::encode(body)}),
+        hocuspocus::Body::Awareness(body) => show_awareness(body),
         hocuspocus::Body::Token { .. } => json!({"type": "token"}),
         hocuspocus::Body::PermissionDenied(_) => json!({"type": "permission_denied"}),
         hocuspocus::Body::Authenticated { read_only } => json!({"type": "authenticated", "read_only": read_only}),
@@ -121,6 +157,9 @@ fn show(framing: &str, frame: &[u8]) -> Value {
     shown["name"] = json!(name);
     shown
 }
+
+/// A chain of this many tasks has run when the test continues: a frame passes fewer.
+const SETTLED_AFTER: usize = 100;
 
 /// One run of a vector.
 struct Run {
@@ -134,7 +173,7 @@ struct Run {
 impl Run {
     /// Alice's documents `<doc>` and `<other>`, in which bob is an editor and carol a viewer; mallory is in neither.
     async fn new(framing: &str) -> Self {
-        let world = World::new().await;
+        let world = World::in_memory().await;
         let (mut people, mut names) = (BTreeMap::new(), Names::new());
         for who in ["alice", "bob", "carol", "mallory"] {
             let person = world.person(who).await;
@@ -160,36 +199,73 @@ impl Run {
         if let Some(socket) = step["opens"].as_str() {
             self.open(socket, step).await;
         } else if let Some(socket) = step["sends"].as_str() {
-            let bytes = match step["hex"].as_str() {
-                Some(hex) => hex::decode(hex).unwrap(),
-                None => frame_bytes(&step["frame"], &self.names),
-            };
-            self.sockets.get_mut(socket).unwrap().send_frame(bytes).await;
+            self.send(socket, step).await;
         } else if let Some(socket) = step["sends_text"].as_str() {
-            self.sockets.get_mut(socket).unwrap().send_text("{}").await;
+            self.socket(socket).send_text("{}").await;
         } else if let Some(socket) = step["receives"].as_str() {
             self.expect(socket, step).await;
+        } else if let Some(socket) = step["receives_nothing"].as_str() {
+            assert_eq!(self.socket(socket).arrived().await, None, "{step}");
         } else if let Some(socket) = step["closed"].as_str() {
-            let received = self.sockets.get_mut(socket).unwrap().receive().await;
+            let received = self.socket(socket).receive().await;
             assert_eq!(
                 json!({"closed": closed(&received)}),
                 json!({"closed": step["code"]}),
                 "{step}"
             );
+        } else if let Some(wait) = step["wait_ms"].as_u64() {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
         } else {
             self.act(step).await;
         }
+        self.settle().await;
+    }
+
+    /// Lets the server take what was sent.
+    async fn settle(&mut self) {
+        for _ in 0..SETTLED_AFTER {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn socket(&mut self, name: &str) -> &mut Socket {
+        self.sockets.get_mut(name).unwrap()
     }
 
     async fn open(&mut self, socket: &str, step: &Value) {
         let path = filled_in(step["path"].as_str().unwrap_or("any"), &self.names);
         let token = step["token"].as_str().map(|token| filled_in(token, &self.names));
-        match self.world.socket(&path, token.as_deref()).await {
-            Ok(open) => {
+        let offered = step["protocols"].as_array().into_iter().flatten();
+        let offered: Vec<_> = offered
+            .map(|protocol| filled_in(protocol.as_str().unwrap(), &self.names))
+            .collect();
+        match self.world.offering(&path, token.as_deref(), &offered).await {
+            Ok((open, chosen)) => {
                 assert!(step.get("status").is_none(), "{step}");
+                let expected = step["protocol"]
+                    .as_str()
+                    .map(|protocol| filled_in(protocol, &self.names));
+                assert_eq!(chosen, expected, "{step}");
                 self.sockets.insert(socket.to_owned(), open);
             }
             Err(status) => assert_eq!(json!(status), step["status"], "{step}"),
+        }
+    }
+
+    /// Sends a frame, or several that differ in the number in their names.
+    async fn send(&mut self, socket: &str, step: &Value) {
+        for number in 0..step["times"].as_u64().unwrap_or(1) {
+            let bytes = match step["hex"].as_str() {
+                Some(hex) => hex::decode(hex).unwrap(),
+                None => {
+                    let mut frame = step["frame"].clone();
+                    if let Some(name) = frame["name"].as_str() {
+                        frame["name"] = json!(name.replace("{n}", &number.to_string()));
+                    }
+                    frame_bytes(&frame, &self.names)
+                }
+            };
+            self.socket(socket).send_frame(bytes).await;
         }
     }
 
@@ -221,6 +297,19 @@ impl Run {
             let user = &session.user_id;
             self.world.accounts.logout(user, &session.device_id).await.unwrap();
             self.world.fanout.sessions_changed(user, Some(&session.device_id));
+        } else if step["store_fails"] == true {
+            self.world.disk.fail_next_sync();
+        } else if step["rebuilds"] == true {
+            self.world.fanout.committed(Arc::new(Committed {
+                room_id: room,
+                position: 0,
+                events: Vec::new(),
+                edits: Vec::new(),
+                reload: true,
+                access_changed: false,
+                destinations: Vec::new(),
+                users: Vec::new(),
+            }));
         } else {
             assert_eq!(step["stops"], true, "{step}");
             self.world.fanout.stop();
@@ -235,10 +324,10 @@ fn closed(received: &Received) -> Value {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn sockets_match_the_vectors() {
     let vectors = vectors();
-    assert!(vectors.len() >= 40, "vectors are missing: {}", vectors.len());
+    assert!(vectors.len() >= 85, "vectors are missing: {}", vectors.len());
     let mut failed = Vec::new();
     for (name, vector) in vectors {
         let run = tokio::spawn(async move {

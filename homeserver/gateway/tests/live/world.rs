@@ -1,4 +1,6 @@
 //! One server in this process, users with tokens, and a socket that sends and receives frames.
+//!
+//! The server listens on a TCP port, or in memory: there a test can use virtual time, since no byte is outside of this process.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -6,9 +8,13 @@ use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Map, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream, duplex},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream,
+    WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
 };
 use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
@@ -63,6 +69,51 @@ impl MembershipView for Members {
     fn remote_presence(&self, _: &RoomId) {}
 }
 
+/// A connection to the server, of either kind.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Connection for S {}
+
+/// Bytes that a connection in memory holds in each direction.
+const MEMORY_CONNECTION_BYTES: usize = 64 * 1024;
+
+/// Accepts connections in memory.
+struct MemoryListener(mpsc::UnboundedReceiver<DuplexStream>);
+
+impl axum::serve::Listener for MemoryListener {
+    type Io = DuplexStream;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (DuplexStream, ()) {
+        match self.0.recv().await {
+            Some(stream) => (stream, ()),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where the server listens.
+enum Listening {
+    Tcp(std::net::SocketAddr),
+    Memory(mpsc::UnboundedSender<DuplexStream>),
+}
+
+impl Listening {
+    async fn connect(&self) -> Box<dyn Connection> {
+        match self {
+            Self::Tcp(address) => Box::new(TcpStream::connect(address).await.unwrap()),
+            Self::Memory(connections) => {
+                let (ours, theirs) = duplex(MEMORY_CONNECTION_BYTES);
+                connections.send(theirs).unwrap();
+                Box::new(ours)
+            }
+        }
+    }
+}
+
 /// A logged-in user.
 #[derive(Clone)]
 pub struct Person {
@@ -75,7 +126,7 @@ pub struct World {
     pub rooms: Rooms,
     pub fanout: Fanout,
     pub accounts: Accounts,
-    address: std::net::SocketAddr,
+    listening: Listening,
 }
 
 impl World {
@@ -85,6 +136,24 @@ impl World {
 
     /// A server whose access tokens expire by this clock.
     pub async fn with_clock(clock: Arc<dyn weft_accounts::Clock>) -> Self {
+        let (world, live) = Self::start(clock).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listening = Listening::Tcp(listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, live).await });
+        Self { listening, ..world }
+    }
+
+    /// A server that is reached in memory.
+    pub async fn in_memory() -> Self {
+        let (world, live) = Self::start(Arc::new(weft_accounts::SystemClock)).await;
+        let (connections, accepted) = mpsc::unbounded_channel();
+        tokio::spawn(async move { axum::serve(MemoryListener(accepted), live).await });
+        let listening = Listening::Memory(connections);
+        Self { listening, ..world }
+    }
+
+    /// A server that does not listen yet, and what it serves.
+    async fn start(clock: Arc<dyn weft_accounts::Clock>) -> (Self, axum::Router) {
         let disk = MemoryDisk::new();
         let store = Store::open(disk.open()).await.unwrap();
         let name: OwnedServerName = "alpha.example".try_into().unwrap();
@@ -118,16 +187,14 @@ impl World {
             sessions: ConnectionIds::default(),
             text_reads: TextReads::default(),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, live).await });
-        Self {
+        let world = Self {
             disk,
             rooms,
             fanout,
             accounts,
-            address,
-        }
+            listening: Listening::Memory(mpsc::unbounded_channel().0),
+        };
+        (world, live)
     }
 
     pub async fn person(&self, name: &str) -> Person {
@@ -196,16 +263,34 @@ impl World {
 
     /// Opens a socket; the error is the HTTP status of a refusal.
     pub async fn socket(&self, path: &str, bearer: Option<&str>) -> Result<Socket, u16> {
-        let url = format!("ws://{}/_weft/client/v1/live/{path}", self.address);
+        self.offering(path, bearer, &[]).await.map(|(socket, _)| socket)
+    }
+
+    /// Opens a socket that offers protocols; returns the chosen one too.
+    pub async fn offering(
+        &self,
+        path: &str,
+        bearer: Option<&str>,
+        protocols: &[String],
+    ) -> Result<(Socket, Option<String>), u16> {
+        let url = format!("ws://alpha.example/_weft/client/v1/live/{path}");
         let mut request = url.into_client_request().unwrap();
+        let mut set = |name, value: &str| {
+            request
+                .headers_mut()
+                .insert(name, HeaderValue::from_str(value).unwrap())
+        };
         if let Some(token) = bearer {
-            request.headers_mut().insert(
-                "authorization",
-                HeaderValue::from_str(&format!("Bearer {token}")).unwrap(),
-            );
+            set("authorization", &format!("Bearer {token}"));
         }
-        match tokio_tungstenite::connect_async(request).await {
-            Ok((stream, _)) => Ok(Socket(stream)),
+        if !protocols.is_empty() {
+            set("sec-websocket-protocol", &protocols.join(", "));
+        }
+        match tokio_tungstenite::client_async(request, self.listening.connect().await).await {
+            Ok((stream, answer)) => {
+                let chosen = answer.headers().get("sec-websocket-protocol");
+                Ok((Socket(stream), chosen.map(|chosen| chosen.to_str().unwrap().to_owned())))
+            }
             Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => Err(answer.status().as_u16()),
             Err(error) => panic!("{error}"),
         }
@@ -216,7 +301,7 @@ impl World {
     }
 }
 
-pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Socket(WebSocketStream<Box<dyn Connection>>);
 
 /// A message from a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,6 +339,11 @@ impl Socket {
                 None | Some(Err(_)) => return Received::Closed(1006),
             }
         }
+    }
+
+    /// The next message, if it has arrived.
+    pub async fn arrived(&mut self) -> Option<Received> {
+        tokio::time::timeout(Duration::ZERO, self.receive()).await.ok()
     }
 
     /// Receives frames until one is wanted.
