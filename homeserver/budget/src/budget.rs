@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::Usage;
+use crate::{Counted, Usage};
 
 /// A bounded amount of one resource.
 #[derive(Debug)]
@@ -83,6 +83,12 @@ impl Budget {
 
     fn release(&self, amount: u64) {
         self.used.fetch_sub(amount, Ordering::AcqRel);
+    }
+}
+
+impl Counted for Budget {
+    fn usage(&self) -> Usage {
+        self.usage()
     }
 }
 

@@ -1,15 +1,18 @@
-//! Budgets: how much of a resource anonymous clients, accounts and other servers may hold at one time, with figures for
-//! metrics. A budget has a name, a limit and a figure of what is in use. A caller that takes from it holds a [`Share`];
-//! dropping the share returns the amount.
+//! Budgets: how much of a resource anonymous clients, accounts and other servers may use, with figures for metrics. Of a
+//! [`Budget`] a caller holds a [`Share`] while it uses the resource; dropping the share returns the amount. A
+//! [`DailyBudget`] limits what is spent in a day, and a [`StoredBudget`] what is stored.
 //!
-//! The limits are in `weft_wire::limits`, with their reasons, or in the configuration. A budget bounds what is held at
-//! one time; rates belong to a rate limiter, and stored bytes are counted in the store. Must not wait: a request that
-//! finds a budget exhausted is refused at once.
+//! The limits are in `weft_wire::limits`, with their reasons, or in the configuration. Numbers of requests belong to a
+//! rate limiter. Must not wait: a request that finds a budget exhausted is refused at once.
 
 mod budget;
+mod daily;
 mod keyed;
 mod registry;
+mod stored;
 
 pub use budget::{Budget, Exhausted, Share};
+pub use daily::{DailyBudget, Overspent};
 pub use keyed::{KeyedBudget, KeyedShare};
-pub use registry::{Budgets, Usage};
+pub use registry::{Budgets, Counted, Usage};
+pub use stored::StoredBudget;

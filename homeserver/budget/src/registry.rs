@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::Budget;
-
 /// The figures of one budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -19,14 +17,21 @@ pub struct Usage {
     pub refused: u64,
 }
 
+/// Anything with the figures of a budget.
+pub trait Counted: Send + Sync + std::fmt::Debug {
+    /// The figures now.
+    fn usage(&self) -> Usage;
+}
+
 /// The budgets of a process, in the order in which they were added.
 #[derive(Debug, Default)]
-pub struct Budgets(Mutex<Vec<Arc<Budget>>>);
+pub struct Budgets(Mutex<Vec<Arc<dyn Counted>>>);
 
 impl Budgets {
     /// Adds a budget to the exported ones.
-    pub fn add(&self, budget: &Arc<Budget>) {
-        self.lock().push(Arc::clone(budget));
+    pub fn add<B: Counted + 'static>(&self, budget: &Arc<B>) {
+        let budget: Arc<B> = Arc::clone(budget);
+        self.lock().push(budget);
     }
 
     /// The figures of all budgets.
@@ -35,7 +40,7 @@ impl Budgets {
         self.lock().iter().map(|budget| budget.usage()).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Budget>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<dyn Counted>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -43,6 +48,7 @@ impl Budgets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Budget;
 
     #[test]
     fn the_snapshot_has_the_current_figures_of_every_budget() {
