@@ -201,6 +201,7 @@ extra_ca_certificates = ["{authority}"]
 allow_addresses = ["127.0.0.0/8", "10.77.0.0/24"]
 [limits]
 rate_limit = false
+event_bytes_per_user_and_day = 1099511627776
 {connections}{extra}"#,
             name = endpoint.name,
             listen = endpoint.listen,

@@ -7,7 +7,7 @@ pub(crate) mod edu;
 mod replay;
 mod withdrawal;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use ruma::{
@@ -36,6 +36,20 @@ pub type Results = BTreeMap<OwnedEventId, Result<(), String>>;
 #[error("events could not be stored: {0}")]
 pub struct InboundError(pub String);
 
+/// Why events were not delivered; the sending server must send the transaction again.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DeliverError {
+    /// They could not be stored.
+    #[error(transparent)]
+    Storage(#[from] InboundError),
+    /// Too many events of the server wait to be merged.
+    #[error("too many events of the server wait")]
+    TooMuchWaits {
+        /// When the server may send the transaction again.
+        retry_after: Duration,
+    },
+}
+
 /// Receives checked events and EDUs.
 #[async_trait]
 pub trait InboundHandler: Send + Sync + 'static {
@@ -43,8 +57,9 @@ pub trait InboundHandler: Send + Sync + 'static {
     async fn room_version(&self, room: &RoomId) -> Result<Option<RoomVersion>, InboundError>;
     /// Whether the room's `m.room.server_acl` allows the server.
     async fn acl_allows(&self, room: &RoomId, server: &ServerName) -> Result<bool, InboundError>;
-    /// Stores events; they are durable when it returns.
-    async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), InboundError>;
+    /// Stores events; they are durable when it returns, except those that it returns: too many events of their rooms
+    /// wait already.
+    async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<Vec<OwnedEventId>, DeliverError>;
     /// The pending invite or knock of one of our users for a room that this server is not in.
     async fn out_of_band_membership(
         &self,
@@ -91,6 +106,21 @@ pub enum TransactionError {
     /// The events could not be stored.
     #[error(transparent)]
     InboundHandler(#[from] InboundError),
+    /// Too many events of the server wait to be merged.
+    #[error("too many events of the server wait")]
+    TooMuchWaits {
+        /// When the server may send the transaction again.
+        retry_after: Duration,
+    },
+}
+
+impl From<DeliverError> for TransactionError {
+    fn from(error: DeliverError) -> Self {
+        match error {
+            DeliverError::Storage(error) => Self::InboundHandler(error),
+            DeliverError::TooMuchWaits { retry_after } => Self::TooMuchWaits { retry_after },
+        }
+    }
 }
 
 impl Transactions {
@@ -126,7 +156,7 @@ async fn take_pdus(
     pdus: &[Box<RawValue>],
     keys: &RemoteKeys,
     handler: &dyn InboundHandler,
-) -> Result<Results, InboundError> {
+) -> Result<Results, TransactionError> {
     let mut results = Results::new();
     let mut refused = Tally::default();
     let mut unchecked = Vec::new();
@@ -181,7 +211,12 @@ async fn take_pdus(
     }
     refused.warn(format_args!("{origin}: events of a transaction were refused"));
     if !verified.is_empty() {
-        handler.deliver(origin, verified).await?;
+        for id in handler.deliver(origin, verified).await? {
+            results.insert(
+                id,
+                Err("too many events of the room wait; a later event causes this one to be fetched".to_owned()),
+            );
+        }
     }
     Ok(results)
 }

@@ -29,7 +29,8 @@ use weft_dag::{RoomVersion, Verified, testing::object};
 use weft_federation::{
     Client, ClientConfig, KeyCache, KeyCacheError, KeyRing, RemoteKeys, StoredKeys, SystemClock,
     inbound::{
-        InboundEdu, InboundError, InboundHandler, OutOfBandMembership, Transaction, TransactionError, Transactions,
+        DeliverError, InboundEdu, InboundError, InboundHandler, OutOfBandMembership, Transaction, TransactionError,
+        Transactions,
     },
 };
 
@@ -71,6 +72,8 @@ struct Rooms {
     room: Room,
     denied: Mutex<BTreeSet<String>>,
     broken: AtomicBool,
+    /// Events that are not stored, because too many wait.
+    full: Mutex<BTreeSet<OwnedEventId>>,
     delivered: Mutex<Vec<Vec<OwnedEventId>>>,
     edus: Mutex<Vec<InboundEdu>>,
     /// Pending invites and knocks of our users.
@@ -84,6 +87,7 @@ impl Rooms {
             room: Room::document(&RoomVersionId::V11, beta()),
             denied: Mutex::default(),
             broken: AtomicBool::new(false),
+            full: Mutex::default(),
             delivered: Mutex::default(),
             edus: Mutex::default(),
             open: Mutex::default(),
@@ -137,13 +141,14 @@ impl InboundHandler for Rooms {
         Ok(())
     }
 
-    async fn deliver(&self, _origin: &ServerName, events: Vec<Verified>) -> Result<(), InboundError> {
+    async fn deliver(&self, _origin: &ServerName, events: Vec<Verified>) -> Result<Vec<OwnedEventId>, DeliverError> {
         if self.broken.load(Ordering::SeqCst) {
-            return Err(InboundError("the disk is full".to_owned()));
+            return Err(InboundError("the disk is full".to_owned()).into());
         }
-        let ids = events.iter().map(|event| event.pdu().event_id().to_owned()).collect();
+        let ids: Vec<OwnedEventId> = events.iter().map(|event| event.pdu().event_id().to_owned()).collect();
+        let (full, ids) = ids.into_iter().partition(|id| self.full.lock().unwrap().contains(id));
         self.delivered.lock().unwrap().push(ids);
-        Ok(())
+        Ok(full)
     }
 
     async fn edu(&self, _origin: &ServerName, edu: InboundEdu) {

@@ -18,7 +18,14 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     (
         "homeserver/room",
         "weft-room",
-        &["weft-wire", "weft-crdt", "weft-dag", "weft-store", "weft-clock"],
+        &[
+            "weft-wire",
+            "weft-crdt",
+            "weft-dag",
+            "weft-store",
+            "weft-budget",
+            "weft-clock",
+        ],
     ),
     (
         "homeserver/fanout",
@@ -74,6 +81,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         "weft-api-server",
         &[
             "weft-wire",
+            "weft-budget",
             "weft-dag",
             "weft-room",
             "weft-accounts",

@@ -56,7 +56,7 @@ pub(super) async fn content(
 ) -> ApiResult<Response> {
     let reads = &ports.content_reads;
     let _share = reads.of_users.try_take(&session.user_id, 1)?;
-    let _permit = reads.permits.permit(&session.user_id).await;
+    let _permit = reads.permits.permit(&session.user_id).await?;
     let open = open(&ports, &named, &session.user_id).await?;
     let text = ports.rooms.current_text(&open.room).await?;
     let tag = text

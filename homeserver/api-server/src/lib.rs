@@ -32,6 +32,7 @@ use axum::{
 };
 use ruma::{OwnedServerName, api::federation as api};
 use weft_accounts::Accounts;
+use weft_budget::DailyBudget;
 use weft_federation::{
     KeyRing, RemoteEvents, RemoteKeys,
     handshake::Handshake,
@@ -42,7 +43,7 @@ use weft_room::{Reader, Rooms};
 
 use signed::Signed;
 use weft_http::public_rooms::PublicRooms;
-use weft_http::{errors::unknown_method, ratelimit::ServerEvents, ruma_json::RumaRoutes};
+use weft_http::{errors::unknown_method, ruma_json::RumaRoutes};
 
 /// The services that the server-server API uses.
 #[derive(Clone)]
@@ -67,8 +68,8 @@ pub struct ServerPorts {
     pub intake: Arc<dyn InboundHandler>,
     /// Is notified which servers are reachable.
     pub sender: Sender,
-    /// Limits on bytes of events a day.
-    pub event_bytes: ServerEvents,
+    /// Bytes of events of each server in a day.
+    pub event_bytes: Arc<DailyBudget<OwnedServerName>>,
 }
 
 impl ServerPorts {

@@ -1,5 +1,7 @@
 //! PUT /_matrix/federation/v1/send/{txnId} (Matrix specification, "Transactions").
 
+use std::time::Instant;
+
 use axum::extract::State;
 use ruma::api::federation::transactions::send_transaction_message::v1::{Request, Response};
 use weft_federation::inbound::{Transaction, TransactionError};
@@ -20,7 +22,7 @@ pub(super) async fn send(
         ));
     }
     let bytes = request.pdus.iter().map(|pdu| pdu.get().len() as u64).sum();
-    ports.event_bytes.check(&origin, bytes)?;
+    ports.event_bytes.spend(&origin, bytes, Instant::now())?;
     let edus = request.edus.into_iter().map(ruma::serde::Raw::into_json).collect();
     let transaction = Transaction {
         pdus: request.pdus,
@@ -34,6 +36,7 @@ pub(super) async fn send(
     {
         Ok(results) => Ok(Answer(Response::new(results))),
         Err(error @ TransactionError::TooMany { .. }) => Err(ApiError::invalid_param(error.to_string())),
+        Err(TransactionError::TooMuchWaits { retry_after }) => Err(ApiError::limit_exceeded(retry_after)),
         // Nothing was stored, so the other server must send it again.
         Err(TransactionError::InboundHandler(error)) => {
             Err(ApiError::store("The events cannot be stored at the moment.", &error))

@@ -1,6 +1,6 @@
-//! Rate limits: requests per user, and bytes of events per server.
+//! Rate limit: requests per user.
 //!
-//! Login has its own, stricter limit in `accounts`. Must not be persisted: the counts restart with the process.
+//! Login has its own, stricter limit in `accounts`; bytes per day are budgets. Must not be persisted: the counts restart with the process.
 
 use std::{
     num::NonZeroU32,
@@ -12,8 +12,8 @@ use std::{
 };
 
 use governor::{Quota, RateLimiter, clock::Clock, clock::DefaultClock, state::keyed::DefaultKeyedStateStore};
-use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
-use weft_wire::limits::{MAX_REMEMBERED_SERVERS, REQUESTS_PER_MINUTE};
+use ruma::{OwnedUserId, UserId};
+use weft_wire::limits::REQUESTS_PER_MINUTE;
 
 use crate::errors::{ApiError, ApiResult};
 
@@ -95,71 +95,9 @@ impl Buckets {
     }
 }
 
-/// One bucket per server for the bytes of its events that are accepted in a day, refilled evenly. Cheap to clone.
-#[derive(Clone)]
-pub struct ServerEvents {
-    buckets: Option<Arc<ServerBuckets>>,
-}
-
-struct ServerBuckets {
-    limiter: RateLimiter<OwnedServerName, DefaultKeyedStateStore<OwnedServerName>, DefaultClock>,
-    clock: DefaultClock,
-}
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Bytes are counted in units of this size, rounded up.
-const EVENTS_UNIT: u64 = 1_024;
-
-impl ServerEvents {
-    /// With a limit in bytes.
-    #[must_use]
-    pub fn per_day(bytes: u64) -> Self {
-        let units = u32::try_from(bytes / EVENTS_UNIT).unwrap_or(u32::MAX);
-        let units = NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::with_period(DAY / units.get()).map(|quota| quota.allow_burst(units));
-        Self {
-            buckets: quota.map(|quota| {
-                Arc::new(ServerBuckets {
-                    limiter: RateLimiter::keyed(quota),
-                    clock: DefaultClock::default(),
-                })
-            }),
-        }
-    }
-
-    /// Without a limit.
-    #[must_use]
-    pub fn unlimited() -> Self {
-        Self { buckets: None }
-    }
-
-    /// Counts bytes of events that `origin` sends.
-    ///
-    /// # Errors
-    /// 429 with the time until this number is accepted; nothing is counted then.
-    pub fn check(&self, origin: &ServerName, bytes: u64) -> ApiResult<()> {
-        let Some(buckets) = &self.buckets else { return Ok(()) };
-        let units = u32::try_from(bytes.div_ceil(EVENTS_UNIT)).unwrap_or(u32::MAX);
-        let Some(units) = NonZeroU32::new(units) else {
-            return Ok(());
-        };
-        if buckets.limiter.len() > MAX_REMEMBERED_SERVERS {
-            buckets.limiter.retain_recent();
-        }
-        let wait = match buckets.limiter.check_key_n(&origin.to_owned(), units) {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(refused)) => refused.wait_time_from(buckets.clock.now()),
-            // More than the bytes of a day at once.
-            Err(_) => DAY,
-        };
-        tracing::warn!(%origin, bytes, "daily limit on bytes of events exceeded");
-        Err(ApiError::limit_exceeded(wait.max(Duration::from_millis(1))))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use ruma::{server_name, user_id};
+    use ruma::user_id;
 
     use super::*;
 
@@ -188,20 +126,6 @@ mod tests {
         }
         assert_eq!(buckets.limiter.len(), users);
         assert!(sweeps <= 2, "{sweeps}");
-    }
-
-    #[test]
-    fn the_event_bytes_of_one_server_do_not_affect_others() {
-        let events = ServerEvents::per_day(10 * EVENTS_UNIT);
-        let (one, other) = (server_name!("one.example"), server_name!("other.example"));
-        events.check(one, 0).unwrap();
-        events.check(one, 9 * EVENTS_UNIT - 1).unwrap();
-        let refused = events.check(one, 2 * EVENTS_UNIT).unwrap_err();
-        assert_eq!(refused.status().as_u16(), 429);
-        events.check(one, 1).unwrap();
-        events.check(other, 10 * EVENTS_UNIT).unwrap();
-        assert!(events.check(server_name!("third.example"), 11 * EVENTS_UNIT).is_err());
-        ServerEvents::unlimited().check(one, u64::MAX).unwrap();
     }
 
     #[test]

@@ -4,18 +4,27 @@
 //! A text must be built before its bytes can be charged to the user who requested it, and an update of a large document
 //! takes many megabytes. Without a limit, 150 requests of one user hold 150 copies of it before the first of them can
 //! be refused (T130). A permit is held until the bytes are charged. Users don't wait for each other: a document that
-//! can't be read now delays only the users who requested it.
+//! can't be read now delays only the users who requested it, and none of them without end.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
 use ruma::{OwnedUserId, UserId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use weft_wire::limits::MAX_TEXT_READS_PER_USER;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use weft_wire::limits::{MAX_TEXT_READS_PER_USER, TEXT_READ_WAIT_SECONDS};
 
 type Waiting = Mutex<HashMap<OwnedUserId, Weak<Semaphore>>>;
+
+/// The user's texts are still being built after [`TEXT_READ_WAIT_SECONDS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the user's earlier requests for texts are not finished")]
+pub struct Overdue;
 
 /// See the module. Cheap to clone; clones share the permits.
 #[derive(Debug, Clone, Default)]
@@ -32,14 +41,20 @@ pub struct ReadPermit {
 
 impl TextReads {
     /// Waits until fewer than [`MAX_TEXT_READS_PER_USER`] texts are being built for the user.
-    pub async fn permit(&self, user: &UserId) -> ReadPermit {
+    ///
+    /// # Errors
+    /// When that takes longer than [`TEXT_READ_WAIT_SECONDS`].
+    pub async fn permit(&self, user: &UserId) -> Result<ReadPermit, Overdue> {
         let of_user = self.of(user);
-        ReadPermit {
+        let mut waiting = ReadPermit {
             reads: self.clone(),
             user: user.to_owned(),
-            // The semaphore is never closed.
-            permit: of_user.acquire_owned().await.ok(),
-        }
+            permit: None,
+        };
+        let turn = timeout(Duration::from_secs(TEXT_READ_WAIT_SECONDS), of_user.acquire_owned()).await;
+        // The semaphore is never closed.
+        waiting.permit = turn.map_err(|_| Overdue)?.ok();
+        Ok(waiting)
     }
 
     fn of(&self, user: &UserId) -> Arc<Semaphore> {
@@ -80,7 +95,7 @@ mod tests {
         let reads = TextReads::default();
         let mut permits = Vec::new();
         for _ in 0..MAX_TEXT_READS_PER_USER {
-            permits.push(reads.permit(user_id!("@a:x")).await);
+            permits.push(reads.permit(user_id!("@a:x")).await.unwrap());
         }
         let mut waiting = Box::pin(reads.permit(user_id!("@a:x")));
         assert!(waiting.as_mut().now_or_never().is_none());
@@ -91,7 +106,7 @@ mod tests {
                 .expect("another user waits"),
         );
         permits.pop();
-        drop(waiting.await);
+        drop(waiting.await.unwrap());
         assert_eq!(reads.users().len(), 1);
         permits.clear();
         assert!(reads.users().is_empty());
@@ -102,10 +117,23 @@ mod tests {
         let reads = TextReads::default();
         let mut permits = Vec::new();
         for _ in 0..MAX_TEXT_READS_PER_USER {
-            permits.push(reads.permit(user_id!("@a:x")).await);
+            permits.push(reads.permit(user_id!("@a:x")).await.unwrap());
         }
         assert!(reads.permit(user_id!("@a:x")).now_or_never().is_none());
         permits.pop();
         assert!(reads.permit(user_id!("@a:x")).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_does_not_wait_without_end() {
+        let reads = TextReads::default();
+        let mut permits = Vec::new();
+        for _ in 0..MAX_TEXT_READS_PER_USER {
+            permits.push(reads.permit(user_id!("@a:x")).await.unwrap());
+        }
+        assert_eq!(reads.permit(user_id!("@a:x")).await.err(), Some(Overdue));
+        permits.clear();
+        assert!(reads.users().is_empty());
+        assert!(reads.permit(user_id!("@a:x")).await.is_ok());
     }
 }

@@ -288,6 +288,7 @@ impl DocumentConnection {
         message: impl Fn(&[u8]) -> SyncMessage<'_>,
     ) -> Result<Bytes, End> {
         let permit = self.ports.text_reads.permit(&self.joined.user).await;
+        let permit = permit.map_err(|_| close::RATE_LIMITED)?;
         // The vector is read first: a commit in between is then also in the difference, and never in neither.
         let room = &self.target.room;
         let ours = self
@@ -481,6 +482,7 @@ impl DocumentConnection {
             EditError::Refused(refusal) => (close::REFUSED, Some(refusals::of_update(refusal))),
             EditError::TooManyClients(_) => (close::REFUSED, None),
             EditError::TooLarge { bytes, limit } => (close::TOO_LARGE, Some(refusals::too_large(*bytes, *limit))),
+            EditError::Overspent(overspent) => (close::RATE_LIMITED, Some(refusals::overspent(overspent))),
             EditError::Unavailable(_) => (close::UNAVAILABLE, None),
         };
         tracing::info!(room = %self.target.room, user = %self.joined.user, %error, "edit not accepted");

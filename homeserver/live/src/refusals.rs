@@ -1,6 +1,7 @@
 //! Notices for users about the parts of their edits that were not accepted, by the rules of `spec/docs/admission.md`.
 
 use ruma::OwnedUserId;
+use weft_budget::Overspent;
 use weft_crdt::{Refusal, Refused};
 use weft_wire::live::notice::{Notice, RefusedBlock};
 
@@ -58,5 +59,15 @@ pub(super) fn too_large(bytes: usize, limit: usize) -> Notice {
     Notice::refused(
         "too_large",
         format!("The edit was refused: {bytes} bytes are over the limit of {limit}."),
+    )
+}
+
+/// An edit of a user who has sent too many bytes in a day.
+pub(super) fn overspent(overspent: &Overspent) -> Notice {
+    let seconds = overspent.retry_after.as_secs().max(1);
+    let limit = overspent.exhausted.limit;
+    Notice::refused(
+        "limit_exceeded",
+        format!("The edit is not saved: you have sent {limit} bytes in a day. Try again in {seconds} s."),
     )
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
 use serde_json::{Map, Value, json};
+use weft_budget::Overspent;
 use weft_dag::{Draft, EventMap, Pdu, Placement, RoomVersion, StateView, Verdict};
 use weft_store::tables::rooms::PUBLIC_ROOMS;
 use weft_wire::{
@@ -112,6 +113,9 @@ pub enum CreateError {
         /// Why.
         source: Box<SendError>,
     },
+    /// The creator has sent too many bytes in a day.
+    #[error("too many bytes of events: {0}")]
+    Overspent(#[from] Overspent),
     /// The store or the worker.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -466,6 +470,8 @@ impl Worker {
             let pdu = active.compose(proto, &signer, commit.now).map_err(failed)?;
             active.append(commit, pdu, &ours)?;
         }
+        let bytes = commit.writes.iter().map(|write| write.pdu.json().len()).sum();
+        self.shared.charge(&plan.creator, bytes)?;
         active.put_room(&mut commit.batch);
         if let Some(document) = active.document.as_mut() {
             for write in &commit.writes {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, events::room::member::MembershipState};
+use weft_budget::Overspent;
 use weft_crdt::{DeleteSet, Document, Refused, StateHash, StateVector, Update};
 use weft_wire::Role;
 
@@ -91,6 +92,9 @@ pub enum EditError {
     /// The document has the maximum number of client ids.
     #[error("the document has {0} client ids; no new one is accepted")]
     TooManyClients(usize),
+    /// The user has sent too many bytes in a day. Nothing of the edit is applied.
+    #[error("too many bytes of edits: {0}")]
+    Overspent(#[from] Overspent),
     /// The store or the worker failed. The edit may or may not be on disk: send it again.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -280,7 +284,7 @@ impl Worker {
     }
 
     async fn take_edit(&mut self, edit: Edit, commit: &mut PendingCommit) -> Result<EditOutcome, EditError> {
-        let room = self.room.clone();
+        let (room, shared) = (self.room.clone(), Arc::clone(&self.shared));
         let active = self.open().await?.ok_or_else(|| EditError::UnknownRoom(room.clone()))?;
         let access = active.access(&edit.user);
         let document = active
@@ -320,6 +324,7 @@ impl Worker {
         if update.is_empty() {
             return Ok(outcome(document, EditOutcome::NothingNew));
         }
+        shared.charge(&edit.user, update.wire_len())?;
         document.take(&edit.user, &update)?;
         let update = document.journal(&mut commit.batch, &room, &edit.user, update);
         #[cfg(debug_assertions)]

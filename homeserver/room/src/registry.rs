@@ -8,18 +8,19 @@ use std::{
     },
 };
 
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, RoomId};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::{
     sync::mpsc,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
+use weft_budget::{DailyBudget, Overspent};
 use weft_crdt::Document;
 use weft_store::Store;
 
 use crate::{
     Clock, CommitSink, Identity, Reader, RoomConfig, Unavailable, background::Background, mailbox::Command,
-    published::Published, room_tasks::RoomTasks, worker::Worker,
+    published::Published, room_tasks::RoomTasks, staging::StagedBytes, worker::Worker,
 };
 
 /// What all workers of a server share. Must not collect services: each worker needs everything here.
@@ -37,6 +38,10 @@ pub(crate) struct Shared {
     joining: Mutex<HashMap<OwnedRoomId, CancellationToken>>,
     /// Held while an out-of-band invitation is counted and written.
     pub(crate) outside: tokio::sync::Mutex<()>,
+    /// Bytes of events and live edits of each user in a day.
+    pub(crate) event_bytes: Arc<DailyBudget<OwnedUserId>>,
+    /// Bytes of staged events of each room.
+    pub(crate) staged: StagedBytes,
     /// Tasks that wait for witness events to become due: [`crate::witness`].
     pub(crate) witnesses: RoomTasks,
     /// When the last room was created here, and how many were created at that time or with an earlier clock since.
@@ -71,6 +76,8 @@ impl Shared {
         background: Arc<dyn Background>,
     ) -> Self {
         Self {
+            event_bytes: DailyBudget::new("event_bytes_per_user_and_day", config.event_bytes_per_user_and_day),
+            staged: StagedBytes::new(config.staged_bytes_per_room),
             config,
             reader: Reader::new(store.clone()),
             store,
@@ -100,6 +107,13 @@ impl Shared {
         if forgotten.as_ref().is_none_or(|last| *last < key) {
             *forgotten = Some(key);
         }
+    }
+
+    /// Charges bytes that a user of this server sends: they are stored, and sent to all servers of the room.
+    pub(crate) fn charge(&self, user: &UserId, bytes: usize) -> Result<(), Overspent> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.event_bytes
+            .spend(&user.to_owned(), bytes, Instant::now().into_std())
     }
 
     /// A number that makes a room created now differ from all that were created at this time; `None` if none is left.

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use ruma::{OwnedEventId, UserId};
 use weft_dag::Pdu;
 
-use crate::{NewEvent, SendError, Unavailable, active_room::ActiveRoom, pending_commit::PendingCommit, worker::Worker};
+use crate::{
+    NewEvent, SendError, Unavailable, active_room::ActiveRoom, pending_commit::PendingCommit, send::Cause,
+    worker::Worker,
+};
 
 impl Worker {
     /// Sends a membership event of a local sender again; `None` if the sender may no longer send it.
@@ -17,7 +20,7 @@ impl Worker {
         member: &Pdu,
         commit: &mut PendingCommit,
     ) -> Result<Option<OwnedEventId>, Unavailable> {
-        match self.send_event(same_membership(member), commit).await {
+        match self.send_event(same_membership(member), Cause::Server, commit).await {
             Ok(event) => Ok(Some(event)),
             Err(SendError::Unavailable(error)) => Err(error),
             Err(error) => {

@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ruma::RoomId;
+use ruma::{OwnedUserId, RoomId};
 use tokio::sync::oneshot;
+use weft_budget::{DailyBudget, StoredBudget};
 use weft_store::Store;
+use weft_wire::limits::{MAX_EVENT_BYTES_PER_USER_AND_DAY, MAX_STAGED_BYTES_PER_ROOM};
 
 use crate::{
     Identity, InvitationBounds, Ports, Reader,
@@ -30,6 +32,10 @@ pub struct RoomConfig {
     pub mailbox: usize,
     /// Limits of open invitations to, and knocks on, rooms that this server is not in.
     pub invitations: InvitationBounds,
+    /// Bytes of events and live edits that are accepted from one user in a day.
+    pub event_bytes_per_user_and_day: u64,
+    /// Bytes of staged events of one room.
+    pub staged_bytes_per_room: u64,
 }
 
 impl Default for RoomConfig {
@@ -42,6 +48,8 @@ impl Default for RoomConfig {
             idle_eviction: Duration::from_secs(300),
             mailbox: 256,
             invitations: InvitationBounds::default(),
+            event_bytes_per_user_and_day: MAX_EVENT_BYTES_PER_USER_AND_DAY,
+            staged_bytes_per_room: MAX_STAGED_BYTES_PER_ROOM,
         }
     }
 }
@@ -103,6 +111,18 @@ impl Rooms {
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.shared.reader
+    }
+
+    /// The budget of bytes that users send in a day, for metrics.
+    #[must_use]
+    pub fn event_bytes(&self) -> &Arc<DailyBudget<OwnedUserId>> {
+        &self.shared.event_bytes
+    }
+
+    /// The budget of bytes of staged events, for metrics.
+    #[must_use]
+    pub fn staged_bytes(&self) -> &Arc<StoredBudget> {
+        self.shared.staged.budget()
     }
 
     /// The number of rooms that have a worker now.

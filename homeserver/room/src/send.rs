@@ -8,6 +8,7 @@ use ruma::{
     RoomId, RoomVersionId,
 };
 use serde_json::{Map, Value};
+use weft_budget::Overspent;
 use weft_crdt::Update;
 use weft_dag::{Pdu, redact, stripped};
 use weft_store::tables::rooms::{
@@ -85,9 +86,19 @@ pub enum SendError {
         /// The rule.
         reason: String,
     },
+    /// The sender has sent too many bytes in a day.
+    #[error("too many bytes of events: {0}")]
+    Overspent(#[from] Overspent),
     /// The store or the worker.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// Who causes an event: only what users send is charged to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    User,
+    Server,
 }
 
 /// An event that is signed and allowed but not persisted: an invitation that another server must sign.
@@ -132,7 +143,7 @@ impl Worker {
             let reason = "only the server sends witness events".to_owned();
             return drop(reply.send(Err(SendError::Forbidden { reason })));
         }
-        match self.send_event(event, commit).await {
+        match self.send_event(event, Cause::User, commit).await {
             Ok(id) => commit.answer(reply, id),
             Err(error) => drop(reply.send(Err(error))),
         }
@@ -141,6 +152,7 @@ impl Worker {
     pub(crate) async fn send_event(
         &mut self,
         event: NewEvent,
+        cause: Cause,
         commit: &mut PendingCommit,
     ) -> Result<OwnedEventId, SendError> {
         let key = transaction_of(&self.room, &event);
@@ -169,6 +181,9 @@ impl Worker {
         }
         let pdu = active.compose(proto, &signer, now)?;
         let id = pdu.event_id().to_owned();
+        if cause == Cause::User {
+            self.shared.charge(pdu.sender(), pdu.json().len())?;
+        }
         commit.weigh(pdu.json().len());
         active.append(commit, Arc::clone(&pdu), &ours)?;
         if !named.is_empty() {

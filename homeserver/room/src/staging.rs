@@ -2,6 +2,7 @@
 //!
 //! Must not decide about events: a transaction is answered when its rows are on disk.
 
+mod volume;
 mod waiting;
 
 use std::{
@@ -11,12 +12,13 @@ use std::{
 
 use bytes::Bytes;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt};
+use weft_budget::Exhausted;
 use weft_dag::{RoomVersion, Unchecked, Verified};
 use weft_store::{
     Batch, CommitError,
     tables::rooms::{STAGED_ROOMS, STAGING, StagedMark, StagedRow},
 };
-use weft_wire::limits::MAX_STAGED_EVENTS_PER_ROOM;
+use weft_wire::limits::{MAX_STAGED_EVENTS_PER_ROOM, STAGING_RETRY_SECONDS};
 
 use crate::{
     Rooms, Unavailable,
@@ -28,6 +30,7 @@ use crate::{
     },
     mailbox::{Command, Reply},
     pending_commit::PendingCommit,
+    registry::Shared,
     worker::Worker,
 };
 
@@ -38,11 +41,21 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// Attempts to stage if another transaction uses the same row numbers concurrently.
 const MAX_ATTEMPTS: u32 = 8;
 
-pub(crate) use self::waiting::Waiting;
+pub(crate) use self::{volume::StagedBytes, waiting::Waiting};
 
 /// Why events could not be staged. Nothing of the transaction is then on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
+    /// The server has staged too many bytes in a room that are not merged yet.
+    #[error("too many events of the server wait in {room}: {exhausted}")]
+    TooMuchWaits {
+        /// The room.
+        room: OwnedRoomId,
+        /// The limit.
+        exhausted: Exhausted,
+        /// When the server may send the events again.
+        retry_after: Duration,
+    },
     /// The store or the worker.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -50,13 +63,13 @@ pub enum ReceiveError {
 
 impl Rooms {
     /// Stages events durably; the workers of their rooms check and merge them afterwards. Events of rooms that no user
-    /// of this server is in are dropped, and the newest if too many wait already: those are fetched when a later event
-    /// references them.
+    /// of this server is in are dropped. Returns the events that are not staged, because too many wait already: they are
+    /// fetched when a later event references them.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn receive(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), ReceiveError> {
-        let mut by_room: BTreeMap<OwnedRoomId, Vec<StagedRow>> = BTreeMap::new();
+    /// When the store fails, or the server has sent too much that waits: nothing is staged then.
+    pub async fn receive(&self, origin: &ServerName, events: Vec<Verified>) -> Result<Vec<OwnedEventId>, ReceiveError> {
+        let mut by_room: ByRoom = BTreeMap::new();
         let received_at = self.shared.clock.now().get().into();
         for event in events {
             let row = StagedRow {
@@ -65,7 +78,8 @@ impl Rooms {
                 redacted: event.redacted_on_receipt(),
                 json: Bytes::copy_from_slice(event.pdu().json().as_bytes()),
             };
-            by_room.entry(event.pdu().room_id().to_owned()).or_default().push(row);
+            let rows = by_room.entry(event.pdu().room_id().to_owned()).or_default();
+            rows.push((event.pdu().event_id().to_owned(), row));
         }
         for room in by_room.keys().cloned().collect::<Vec<_>>() {
             if !self
@@ -79,7 +93,11 @@ impl Rooms {
                 by_room.remove(&room);
             }
         }
-        self.stage(&by_room).await?;
+        let mut refused = self.limit_bytes(origin, &mut by_room).await?;
+        refused.extend(self.stage(&by_room).await?);
+        for (room, rows) in &by_room {
+            self.shared.staged.note(room, origin, bytes_of(rows));
+        }
         #[cfg(debug_assertions)]
         fail::fail_point!("room::staged");
         for room in by_room.into_keys() {
@@ -91,30 +109,70 @@ impl Rooms {
                 }
             });
         }
-        Ok(())
+        Ok(refused)
     }
 
-    async fn stage(&self, by_room: &BTreeMap<OwnedRoomId, Vec<StagedRow>>) -> Result<(), Unavailable> {
+    /// Removes the newest events of rooms in which too many bytes of all servers wait, and returns them.
+    async fn limit_bytes(&self, origin: &ServerName, by_room: &mut ByRoom) -> Result<Vec<OwnedEventId>, ReceiveError> {
+        let Shared { staged, store, .. } = &*self.shared;
+        let mut refused = Vec::new();
+        for (room, rows) in by_room {
+            let bytes = bytes_of(rows);
+            let left = staged.left(store, room, origin, bytes).await?;
+            if left.server < bytes {
+                let exhausted = staged.budget().refuse(staged.limit_of_server());
+                tracing::warn!(%room, %origin, "too many staged bytes; the transaction is refused");
+                return Err(ReceiveError::TooMuchWaits {
+                    room: room.clone(),
+                    exhausted,
+                    retry_after: Duration::from_secs(STAGING_RETRY_SECONDS),
+                });
+            }
+            let mut used = 0;
+            let fits = rows.iter().take_while(|(_, row)| {
+                used += row.json.len() as u64;
+                used <= left.all
+            });
+            let fits = fits.count();
+            if fits < rows.len() {
+                staged.budget().refuse(staged.budget().limit());
+                tracing::warn!(%room, refused = rows.len() - fits, "too many staged bytes; the newest are refused");
+                refused.extend(rows.drain(fits..).map(|(id, _)| id));
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Returns the events that are not staged.
+    async fn stage(&self, by_room: &ByRoom) -> Result<Vec<OwnedEventId>, Unavailable> {
         let mut attempts = 0;
         loop {
             let mut batch = Batch::new();
+            let mut refused = Vec::new();
             for (room, rows) in by_room {
-                self.stage_room(&mut batch, room, rows).await?;
+                let taken = self.stage_room(&mut batch, room, rows).await?;
+                refused.extend(rows.iter().skip(taken).map(|(id, _)| id.clone()));
             }
             if batch.is_empty() {
-                return Ok(());
+                return Ok(refused);
             }
             attempts += 1;
             #[cfg(debug_assertions)]
             fail::fail_point!("room::before_staging");
             match self.shared.store.commit(batch).await {
                 Err(CommitError::Fence { .. }) if attempts < MAX_ATTEMPTS => {}
-                result => return Ok(result?),
+                result => return Ok(result.map(|()| refused)?),
             }
         }
     }
 
-    async fn stage_room(&self, batch: &mut Batch, room: &RoomId, rows: &[StagedRow]) -> Result<(), Unavailable> {
+    /// Returns the number of staged rows.
+    async fn stage_room(
+        &self,
+        batch: &mut Batch,
+        room: &RoomId,
+        rows: &[(OwnedEventId, StagedRow)],
+    ) -> Result<usize, Unavailable> {
         let store = &self.shared.store;
         let known = store.get(&STAGED_ROOMS, &(room,)).await?;
         let mut mark = known.unwrap_or_default();
@@ -125,20 +183,27 @@ impl Rooms {
         }
         let taken = rows.len().min(space_left(mark));
         if taken < rows.len() {
-            tracing::warn!(%room, left_out = rows.len() - taken, "too many staged events; the newest are dropped");
+            tracing::warn!(%room, refused = rows.len() - taken, "too many staged events; the newest are refused");
         }
         if taken == 0 {
-            return Ok(());
+            return Ok(0);
         }
-        for row in rows.iter().take(taken) {
+        for (_, row) in rows.iter().take(taken) {
             batch.require(&STAGING, &(room, mark.next), None);
             batch.put(&STAGING, &(room, mark.next), row);
             mark.next = mark.next.saturating_add(1);
         }
         batch.require(&STAGED_ROOMS, &(room,), known.as_ref());
         batch.put(&STAGED_ROOMS, &(room,), &mark);
-        Ok(())
+        Ok(taken)
     }
+}
+
+/// Rows to stage, with the ids of their events.
+type ByRoom = BTreeMap<OwnedRoomId, Vec<(OwnedEventId, StagedRow)>>;
+
+fn bytes_of(rows: &[(OwnedEventId, StagedRow)]) -> u64 {
+    rows.iter().map(|(_, row)| row.json.len() as u64).sum()
 }
 
 /// How many more rows may be staged, if all rows that the mark counts are still waiting.

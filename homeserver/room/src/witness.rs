@@ -26,6 +26,7 @@ use crate::{
     pending_commit::PendingCommit,
     reconcile::delay_of,
     registry::Shared,
+    send::Cause,
     worker::Worker,
 };
 
@@ -136,7 +137,7 @@ impl Worker {
             active.clear_witness(&mut commit.batch);
             return Ok(());
         };
-        match self.send_event(witness_event(sender), commit).await {
+        match self.send_event(witness_event(sender), Cause::Server, commit).await {
             Ok(event) => {
                 tracing::debug!(room = %self.room, %event, "a witness event is sent");
                 Ok(())

@@ -25,6 +25,9 @@ pub const MAX_ACCOUNT_BYTES: u64 = 256 * 1024 * 1024;
 /// Concurrent builds of a document's whole text for one user whose bytes are not charged yet; counted separately for
 /// `GET content` and for live sockets. Each text has up to [`MAX_DOCUMENT_BYTES`]. Further requests wait (T130).
 pub const MAX_TEXT_READS_PER_USER: usize = 2;
+/// Seconds for which a request waits for one of these builds: far longer than the largest text takes, and shorter than
+/// the time after which browsers and proxies end a request without an answer.
+pub const TEXT_READ_WAIT_SECONDS: u64 = 30;
 /// `GET content` requests of one user in progress or waiting: enough for a page that opens several documents at once.
 pub const MAX_CONTENT_READS_PER_USER: u64 = 16;
 /// The same for all users.
@@ -261,12 +264,26 @@ pub const MAX_GAP_EVENTS: usize = 1_000;
 /// Bytes of events in memory while the missing ancestors of one event are fetched: a state of 10,000 members is about
 /// 12 MB, and several fetches run at a time.
 pub const MAX_FETCHED_BYTES: usize = 64 * 1024 * 1024;
-/// Events of one room in the staging table; above the limit the newest are dropped and fetched again later (T19).
+/// Events of one room in the staging table; above the limit the newest are refused and fetched again later (T19).
 pub const MAX_STAGED_EVENTS_PER_ROOM: usize = 10_000;
+/// Bytes of these events. Above the limit the newest are refused, as above. [`MAX_STAGED_EVENTS_PER_ROOM`] events of
+/// 1.5 KB are 15 MB; the rest is for large updates. (`[limits] staged_event_bytes_per_room`)
+pub const MAX_STAGED_BYTES_PER_ROOM: u64 = 128 * 1024 * 1024;
+/// The part of it that events from one server may use: one in this many. Its transactions are refused above that, with
+/// the time to wait, so that the server sends them again. Other servers are not affected.
+pub const STAGED_BYTES_PARTS: u64 = 4;
+/// Seconds until a server whose transaction was refused for that reason may send it again: the waiting events of a room
+/// are retried every 30 s.
+pub const STAGING_RETRY_SECONDS: u64 = 30;
 /// Bytes of events in transactions that are accepted from one server in a day. Further transactions are refused with
 /// the time to wait, so that the other server keeps them until then. Ten events a second of 2 KB each are 1.7 GB
 /// (`[limits] event_bytes_per_server_and_day`).
 pub const MAX_EVENT_BYTES_PER_SERVER_AND_DAY: u64 = 4 * 1024 * 1024 * 1024;
+/// Bytes of events and live edits that are accepted from one user of this server in a day; more is refused with the time
+/// to wait, which is short, because the bytes become available again evenly. Every event is stored without end and sent
+/// to all servers of its room. A person who types all day sends some 10 MB, a bridge that sends an event of 2 KB five
+/// times a second 860 MB. (`[limits] event_bytes_per_user_and_day`)
+pub const MAX_EVENT_BYTES_PER_USER_AND_DAY: u64 = 1024 * 1024 * 1024;
 /// Stripped state events with an invite (T31).
 pub const MAX_STRIPPED_STATE_EVENTS: usize = 100;
 /// Total bytes of these events.

@@ -1,14 +1,14 @@
 //! Routes incoming events to the rooms' staging and incoming EDUs to fanout. Must not decide whether they are valid.
 
 use async_trait::async_trait;
-use ruma::{MilliSecondsSinceUnixEpoch, RoomId, ServerName, UserId};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, RoomId, ServerName, UserId};
 use weft_dag::{RoomVersion, Verified};
 use weft_fanout::{Awareness, Ephemeral, Presence, Receipt};
 use weft_federation::{
     acl,
-    inbound::{self, InboundEdu, InboundError, InboundHandler, OutOfBandMembership},
+    inbound::{self, DeliverError, InboundEdu, InboundError, InboundHandler, OutOfBandMembership},
 };
-use weft_room::Rooms;
+use weft_room::{ReceiveError, Rooms};
 
 /// Implements federation's port with rooms and fanout.
 pub(crate) struct RoomInboundHandler {
@@ -66,8 +66,11 @@ impl InboundHandler for RoomInboundHandler {
         self.rooms.withdrawn(event.pdu()).await.map_err(failed)
     }
 
-    async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), InboundError> {
-        self.rooms.receive(origin, events).await.map_err(failed)
+    async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<Vec<OwnedEventId>, DeliverError> {
+        self.rooms.receive(origin, events).await.map_err(|error| match error {
+            ReceiveError::TooMuchWaits { retry_after, .. } => DeliverError::TooMuchWaits { retry_after },
+            error @ ReceiveError::Unavailable(_) => failed(error).into(),
+        })
     }
 
     async fn edu(&self, origin: &ServerName, edu: InboundEdu) {

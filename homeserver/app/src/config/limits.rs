@@ -24,6 +24,10 @@ pub(crate) struct Limits {
     pub(crate) filter_bytes: u64,
     /// Bytes of events in transactions that are accepted from one server per day.
     pub(crate) event_bytes_per_server_and_day: u64,
+    /// Bytes of events and edits that are accepted from one user per day.
+    pub(crate) event_bytes_per_user_and_day: u64,
+    /// Bytes of events of other servers that wait in one room.
+    pub(crate) staged_event_bytes_per_room: u64,
     /// Open invitations per user and per server to rooms that this server is not in.
     pub(crate) invitations: InvitationBounds,
 }
@@ -37,6 +41,11 @@ const LEAST_ACCOUNT_BYTES: u64 = limits::MAX_DOCUMENT_BYTES as u64 + REQUEST_ALL
 /// One response of maximum size, and its request.
 const LEAST_SERVER_BYTES: u64 =
     (limits::MAX_FEDERATION_RESPONSE_BYTES + limits::MAX_FEDERATION_REQUEST_BYTES) as u64 + REQUEST_ALLOWANCE;
+
+/// The first events of one room, some of which the server adds.
+const LEAST_USER_BYTES: u64 = ((limits::MAX_INITIAL_STATE_EVENTS + 16) * limits::MAX_EVENT_BYTES) as u64;
+/// A server may use a part of the bytes, and one transaction must fit into that.
+const LEAST_STAGED_BYTES: u64 = limits::MAX_FEDERATION_REQUEST_BYTES as u64 * limits::STAGED_BYTES_PARTS;
 
 /// See the module.
 pub(super) fn read(mut fields: Fields<'_>) -> Limits {
@@ -61,6 +70,18 @@ pub(super) fn read(mut fields: Fields<'_>) -> Limits {
         limits::MAX_EVENT_BYTES_PER_SERVER_AND_DAY,
         (limits::MAX_FEDERATION_REQUEST_BYTES as u64, "one transaction"),
     );
+    let event_bytes_per_user_and_day = number(
+        &mut fields,
+        "event_bytes_per_user_and_day",
+        limits::MAX_EVENT_BYTES_PER_USER_AND_DAY,
+        (LEAST_USER_BYTES, "one new room with all its first events"),
+    );
+    let staged_event_bytes_per_room = number(
+        &mut fields,
+        "staged_event_bytes_per_room",
+        limits::MAX_STAGED_BYTES_PER_ROOM,
+        (LEAST_STAGED_BYTES, "one transaction of each of 4 servers"),
+    );
     let default = InvitationBounds::default();
     let mut count = |name: &str, otherwise: usize| fields.count(name).map_or(otherwise, |found| found.value);
     let invitations = InvitationBounds {
@@ -76,6 +97,8 @@ pub(super) fn read(mut fields: Fields<'_>) -> Limits {
         account_data_bytes,
         filter_bytes,
         event_bytes_per_server_and_day,
+        event_bytes_per_user_and_day,
+        staged_event_bytes_per_room,
         invitations,
     }
 }

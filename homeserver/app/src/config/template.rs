@@ -91,6 +91,10 @@ account_data_bytes = 4194304
 filter_bytes = 524288
 # Bytes of events that are accepted from one other server per day; the rest is accepted later. At least 13107200.
 event_bytes_per_server_and_day = 4294967296
+# Bytes of events and live edits that are accepted from one user per day; at least 14155776.
+event_bytes_per_user_and_day = 1073741824
+# Bytes of events of other servers that wait for other events in one room; a quarter of it for one server. At least 52428800.
+staged_event_bytes_per_room = 134217728
 # Open invitations to rooms of other servers: per user, per user and inviting server, per inviting server.
 invitations_per_user = 500
 invitations_per_user_and_server = 50

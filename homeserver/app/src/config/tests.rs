@@ -142,6 +142,14 @@ fn the_written_file_contains_the_defaults() {
     assert_eq!(written.limits.outgoing, plain.limits.outgoing);
     assert_eq!(written.limits.account_data_bytes, plain.limits.account_data_bytes);
     assert_eq!(written.limits.filter_bytes, plain.limits.filter_bytes);
+    assert_eq!(
+        written.limits.event_bytes_per_user_and_day,
+        plain.limits.event_bytes_per_user_and_day
+    );
+    assert_eq!(
+        written.limits.staged_event_bytes_per_room,
+        plain.limits.staged_event_bytes_per_room
+    );
     let events = plain.limits.event_bytes_per_server_and_day;
     assert_eq!(written.limits.event_bytes_per_server_and_day, events);
     assert_eq!(written.trusted_proxies, plain.trusted_proxies);
@@ -234,6 +242,14 @@ fn each_mistake_is_reported_with_its_line() {
         (
             "[limits]\nevent_bytes_per_server_and_day = 1000\n",
             "limits.event_bytes_per_server_and_day: must be at least 13107200: one transaction",
+        ),
+        (
+            "[limits]\nevent_bytes_per_user_and_day = 1000\n",
+            "limits.event_bytes_per_user_and_day: must be at least 14155776: one new room with all its first events",
+        ),
+        (
+            "[limits]\nstaged_event_bytes_per_room = 1000\n",
+            "limits.staged_event_bytes_per_room: must be at least 52428800: one transaction of each of 4 servers",
         ),
         (
             "[limits]\nfilter_bytes = 1000\n",

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use ruma::OwnedServerName;
 use tokio::task::JoinHandle;
 use weft_accounts::{AccountLimits, Accounts};
-use weft_budget::Budgets;
+use weft_budget::{Budgets, DailyBudget};
 use weft_fanout::{Awareness, Ephemeral, Fanout, Presence};
 use weft_federation::handshake::Handshake;
 use weft_federation::inbound::Transactions;
@@ -24,7 +25,7 @@ use weft_gateway::documents::{ContentReads, DocumentPorts};
 use weft_gateway::health::Readiness;
 use weft_gateway::live::{ConnectionIds, LivePorts};
 use weft_gateway::membership_lock::MembershipLocks;
-use weft_gateway::ratelimit::{ServerEvents, UserLimiter};
+use weft_gateway::ratelimit::UserLimiter;
 use weft_gateway::server::ServerPorts;
 use weft_gateway::text_reads::TextReads;
 use weft_gateway::traffic::Traffic;
@@ -62,6 +63,7 @@ struct FederationServices {
     events: RemoteEvents,
     handshake: Arc<Handshake>,
     sender: Sender,
+    event_bytes: Arc<DailyBudget<OwnedServerName>>,
 }
 
 /// The services for local clients.
@@ -96,8 +98,11 @@ impl Parts {
             budgets.add(budget);
         }
         budgets.add(federation_services.events.client().answer_bytes());
+        budgets.add(&federation_services.event_bytes);
         budgets.add(local.membership.budget());
         let rooms = rooms(config, store, &federation_services, &local);
+        budgets.add(rooms.event_bytes());
+        budgets.add(rooms.staged_bytes());
         local.membership_view.connect(rooms.clone());
         rooms.recover().await.map_err(|error| ServeError::Recovery {
             reason: error.to_string(),
@@ -199,6 +204,10 @@ fn federation_services(config: &Config, store: &Store) -> Result<FederationServi
         events,
         handshake,
         sender,
+        event_bytes: DailyBudget::new(
+            "event_bytes_per_server_and_day",
+            config.limits.event_bytes_per_server_and_day,
+        ),
     })
 }
 
@@ -241,6 +250,8 @@ fn rooms(config: &Config, store: &Store, federation_services: &FederationService
         seal_idle,
         seal_max,
         invitations: config.limits.invitations,
+        event_bytes_per_user_and_day: config.limits.event_bytes_per_user_and_day,
+        staged_bytes_per_room: config.limits.staged_event_bytes_per_room,
         ..RoomConfig::default()
     };
     let ports = weft_room::Ports {
@@ -356,6 +367,7 @@ fn server_ports(
     rooms: &Rooms,
     accounts: Accounts,
 ) -> ServerPorts {
+    let event_bytes = &federation_services.event_bytes;
     let intake = RoomInboundHandler {
         rooms: rooms.clone(),
         awareness: local.awareness.clone(),
@@ -373,6 +385,6 @@ fn server_ports(
         transactions: Arc::new(Transactions::new()),
         intake: Arc::new(intake),
         sender: federation_services.sender.clone(),
-        event_bytes: ServerEvents::per_day(config.limits.event_bytes_per_server_and_day),
+        event_bytes: Arc::clone(event_bytes),
     }
 }

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use serde_json::{Value, json};
+use weft_wire::limits::MAX_EVENT_BYTES_PER_USER_AND_DAY;
 
 use super::world::World;
 
@@ -223,4 +224,58 @@ async fn a_body_that_is_not_utf_8_is_refused_as_not_json() {
             );
         }
     }
+}
+
+/// T19: the counterpart for users of this server to the daily bytes of another server.
+#[tokio::test]
+async fn the_event_bytes_of_a_user_are_limited_per_day_on_every_endpoint() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let room = world
+        .ok(
+            "POST",
+            "/_matrix/client/v3/createRoom",
+            &alice,
+            json!({"preset": "public_chat"}),
+        )
+        .await;
+    let room = room["room_id"].as_str().unwrap().to_owned();
+    let path = |rest: &str| format!("/_matrix/client/v3/{rest}");
+    world.ok("POST", &path(&format!("join/{room}")), &bob, json!({})).await;
+    // As much becomes available again in the time of one request.
+    let use_up = || {
+        let (budget, now) = (world.rooms.event_bytes(), std::time::Instant::now());
+        let left = MAX_EVENT_BYTES_PER_USER_AND_DAY - budget.spent_by(&alice.user, now);
+        budget.spend(&alice.user, left, now).unwrap();
+    };
+    let message = json!({"msgtype": "m.text", "body": long(50_000)});
+    for (method, rest, body) in [
+        ("PUT", format!("rooms/{room}/send/m.room.message/1"), message.clone()),
+        (
+            "PUT",
+            format!("rooms/{room}/state/m.room.topic/"),
+            json!({"topic": long(50_000)}),
+        ),
+        ("POST", "createRoom".to_owned(), json!({"topic": long(40_000)})),
+    ] {
+        use_up();
+        let (status, answer) = world.ask(method, &path(&rest), Some(&alice.token), body).await;
+        assert_eq!(
+            (status, answer["errcode"].as_str()),
+            (429, Some("M_LIMIT_EXCEEDED")),
+            "{rest}: {answer}"
+        );
+        assert!(
+            answer["retry_after_ms"].as_u64().is_some_and(|wait| wait > 0),
+            "{answer}"
+        );
+    }
+    world
+        .ok(
+            "PUT",
+            &path(&format!("rooms/{room}/send/m.room.message/1")),
+            &bob,
+            message,
+        )
+        .await;
 }

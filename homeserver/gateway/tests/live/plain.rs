@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use weft_crdt::{StateVector, Update};
 use weft_wire::{
-    limits::MAX_LIVE_FRAME_BYTES,
+    limits::{MAX_EVENT_BYTES_PER_USER_AND_DAY, MAX_LIVE_FRAME_BYTES},
     live::{
         awareness::{Entry, encode, parse},
         plain::Frame,
@@ -388,4 +388,61 @@ async fn tokens_are_accepted_in_three_forms_and_invalid_ones_are_refused_before_
     let mut unsigned = world.socket(room.as_str(), None).await.unwrap();
     unsigned.send_frame(step1(&[0])).await;
     assert_eq!(unsigned.receive().await, Received::Closed(4401));
+}
+
+/// Yjs client `client` inserts this many letters.
+fn inserted(client: u8, letters: usize) -> Vec<u8> {
+    let mut bytes = vec![1, 1, client, 0, 4, 1, 4];
+    bytes.extend(b"body");
+    let mut length = letters;
+    while length >= 0x80 {
+        bytes.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+        length >>= 7;
+    }
+    bytes.push(u8::try_from(length).unwrap());
+    bytes.extend(std::iter::repeat_n(b'a', letters));
+    bytes.push(0);
+    bytes
+}
+
+/// What was acknowledged stays, and the client may try again.
+#[tokio::test]
+async fn an_edit_over_the_daily_bytes_of_its_user_is_refused_with_a_notice() {
+    let world = World::new().await;
+    let alice = world.person("alice").await;
+    let room = world.document(&alice).await;
+    let mut socket = world.socket_of(&room, &alice).await;
+    socket.send_frame(step1(&[0])).await;
+    socket.send_frame(update(&letter(1, 0))).await;
+    let mut other = world.socket_of(&room, &alice).await;
+    other.send_frame(step1(&[0])).await;
+    while next_update(&mut other).await.is_empty() {}
+    let now = std::time::Instant::now();
+    let spent = world.rooms.event_bytes().spent_by(&alice.user, now);
+    world
+        .rooms
+        .event_bytes()
+        .spend(&alice.user, MAX_EVENT_BYTES_PER_USER_AND_DAY - spent, now)
+        .unwrap();
+    // The bytes of a few edits become available again while the test runs.
+    socket.send_frame(update(&inserted(2, 1_000_000))).await;
+    let code = socket
+        .until(|frame| match Frame::parse(frame).unwrap() {
+            Frame::Notice(text) => {
+                let notice: serde_json::Value = serde_json::from_str(text).unwrap();
+                Some(notice["code"].as_str().unwrap().to_owned())
+            }
+            _ => None,
+        })
+        .await;
+    assert_eq!((&*code, socket.until_closed().await), ("limit_exceeded", 4529));
+    let text = world.rooms.content(&room, None).await.unwrap();
+    let ranges = Update::parse(text).unwrap().ranges();
+    assert_eq!(
+        ranges
+            .into_iter()
+            .map(|(client, range)| (client.get(), range))
+            .collect::<Vec<_>>(),
+        [(1, (0, 1))]
+    );
 }

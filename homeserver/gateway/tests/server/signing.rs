@@ -3,8 +3,6 @@
 use axum::body::Body;
 use serde_json::{Value, json};
 
-use weft_gateway::ratelimit::ServerEvents;
-
 use crate::world::{World, alpha, beta, gamma, path};
 
 /// Every endpoint that requires a signature, with well-formed ids.
@@ -201,7 +199,7 @@ async fn only_local_profiles_and_aliases_are_served() {
 /// whole, so that it is sent again, and other servers are not affected.
 #[tokio::test]
 async fn the_event_bytes_of_a_server_are_limited_per_day() {
-    let world = World::with(ServerEvents::per_day(200 * 1024)).await;
+    let world = World::with(200 * 1024).await;
     let large = json!({ "type": "x", "content": { "body": "x".repeat(60_000) } });
     let transaction =
         |origin: &str| json!({ "origin": origin, "origin_server_ts": 1, "pdus": [large, large], "edus": [] });

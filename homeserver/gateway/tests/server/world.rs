@@ -15,6 +15,7 @@ use ruma::{
 use serde_json::{Value, json, value::RawValue};
 use tower::ServiceExt;
 use weft_accounts::{Accounts, NewAccount, PasswordCost};
+use weft_budget::DailyBudget;
 use weft_dag::{
     Draft, Placement, RoomVersion, Signer, Verified,
     testing::{object, signer},
@@ -22,13 +23,10 @@ use weft_dag::{
 use weft_federation::{
     Client, ClientConfig, KeyCache, KeyCacheError, KeyRing, RemoteEvents, RemoteKeys, StoredKeys, acl,
     handshake::Handshake,
-    inbound::{InboundEdu, InboundError, InboundHandler, OutOfBandMembership, Transactions},
+    inbound::{DeliverError, InboundEdu, InboundError, InboundHandler, OutOfBandMembership, Transactions},
     outbox::{OutboxError, OutboxStore, Retry, Row, Sender, SenderConfig},
 };
-use weft_gateway::{
-    ratelimit::ServerEvents,
-    server::{ServerPorts, router},
-};
+use weft_gateway::server::{ServerPorts, router};
 use weft_room::{
     CommitSink, Committed, CreateRoom, Identity, NewEvent, Ports, RoomConfig, Rooms, SystemClock, testing::NoPeers,
 };
@@ -156,11 +154,9 @@ impl InboundHandler for Into {
         ended.map_err(|error| InboundError(error.to_string()))
     }
 
-    async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<(), InboundError> {
-        self.0
-            .receive(origin, events)
-            .await
-            .map_err(|error| InboundError(error.to_string()))
+    async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<Vec<OwnedEventId>, DeliverError> {
+        let received = self.0.receive(origin, events).await;
+        received.map_err(|error| InboundError(error.to_string()).into())
     }
 
     async fn edu(&self, _: &ServerName, _: InboundEdu) {}
@@ -175,10 +171,10 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        Self::with(ServerEvents::unlimited()).await
+        Self::with(u64::MAX).await
     }
 
-    pub async fn with(event_bytes: ServerEvents) -> Self {
+    pub async fn with(event_bytes: u64) -> Self {
         let store = Store::open(MemoryDisk::new().open()).await.unwrap();
         let key_ring = Arc::new(KeyRing::generate(alpha().to_owned()).unwrap());
         let (commit, commits) = tokio::sync::mpsc::unbounded_channel();
@@ -213,7 +209,7 @@ impl World {
             transactions: Arc::new(Transactions::new()),
             intake: Arc::new(Into(rooms.clone())),
             sender: Sender::start(SenderConfig::default(), Arc::new(client), Arc::new(Noop), clock),
-            event_bytes,
+            event_bytes: DailyBudget::new("test_event_bytes", event_bytes),
         });
         Self {
             rooms,

@@ -38,6 +38,9 @@ use yrs::{
 
 use super::gate::{Gate, GatedEngine};
 
+/// Bytes of staged events of one room.
+pub const STAGED_BYTES: u64 = 4 << 20;
+
 pub fn user(id: &str) -> OwnedUserId {
     UserId::parse(id).unwrap()
 }
@@ -317,6 +320,7 @@ impl Inner {
         let config = RoomConfig {
             seal_idle: Duration::from_millis(20),
             seal_max: Duration::from_millis(40),
+            staged_bytes_per_room: STAGED_BYTES,
             ..RoomConfig::default()
         };
         let ports = Ports {

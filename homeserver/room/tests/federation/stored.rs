@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use ruma::{OwnedEventId, RoomVersionId};
-use weft_dag::{Pdu, RoomVersion};
-use weft_room::{Direction, Types};
+use ruma::{OwnedEventId, RoomId, RoomVersionId, ServerName};
+use serde_json::json;
+use weft_dag::{Pdu, RoomVersion, Verified};
+use weft_room::{Direction, ReceiveError, Types};
 use weft_store::{
     memory::Tail,
     tables::{
@@ -15,7 +16,7 @@ use weft_store::{
 
 use super::{
     ALICE, BOB,
-    net::{Net, check, user},
+    net::{Net, STAGED_BYTES, check, user},
 };
 
 /// Rows of a tail above which it is compacted, and some that are appended in the same turn.
@@ -204,4 +205,81 @@ async fn an_edit_does_not_wait_for_all_staged_events() {
     net.quiet(&room).await;
     net.assert_same(&room).await;
     assert_eq!(net.text("a.example", &room).await, "written meanwhile ");
+}
+
+/// Events of almost the largest size.
+async fn large_events(net: &Net, room: &RoomId, prev: &[OwnedEventId], count: usize) -> Vec<Verified> {
+    let mut events = Vec::new();
+    for number in 0..count {
+        let content = json!({ "body": format!("{number} {}", "x".repeat(60_000)) });
+        let event = net.forge(BOB, room, prev.to_vec(), "m.room.message", None, content);
+        events.push(event.await);
+    }
+    events
+}
+
+#[tokio::test]
+async fn the_bytes_of_staged_events_are_limited_for_each_server_and_in_all() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    let (rooms, store) = (net.rooms("a.example"), net.store("a.example"));
+    let staged = async || store.scan_all(STAGING.under(&(&room,))).await.unwrap().len();
+    // They wait for an event that nobody has.
+    let nowhere = [ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap()];
+    let each = usize::try_from(STAGED_BYTES / 4 / 61_000).unwrap();
+    let events = large_events(&net, &room, &nowhere, each + 1).await;
+    let mut expected = 0;
+    for server in ["b.example", "c.example", "d.example", "e.example"] {
+        let server = ServerName::parse(server).unwrap();
+        let left_out = rooms.receive(&server, events[..each].to_vec()).await.unwrap();
+        assert_eq!(left_out, Vec::<OwnedEventId>::new());
+        expected += each;
+        let refused = rooms.receive(&server, events[each..].to_vec()).await;
+        assert!(matches!(refused, Err(ReceiveError::TooMuchWaits { .. })), "{refused:?}");
+        assert_eq!(staged().await, expected, "nothing of the refused transaction is staged");
+    }
+    // The room is full: another server is not refused as a whole.
+    let other = ServerName::parse("f.example").unwrap();
+    let left_out = rooms.receive(&other, events[..8].to_vec()).await.unwrap();
+    assert_eq!(staged().await, expected + 8 - left_out.len());
+    let newest = events[7].pdu().event_id().to_owned();
+    assert_eq!(left_out.last(), Some(&newest), "the newest events are refused");
+    // What is acknowledged stays, and another room is not affected.
+    net.power_loss("a.example", Tail::Lost).await;
+    assert_eq!(
+        net.store("a.example")
+            .scan_all(STAGING.under(&(&room,)))
+            .await
+            .unwrap()
+            .len(),
+        expected + 8 - left_out.len()
+    );
+    let refused = net
+        .rooms("a.example")
+        .receive(user(BOB).server_name(), events[each..].to_vec())
+        .await;
+    assert!(
+        matches!(refused, Err(ReceiveError::TooMuchWaits { .. })),
+        "also after a restart"
+    );
+}
+
+#[tokio::test]
+async fn merged_events_do_not_count_as_staged() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    let rooms = net.rooms("a.example");
+    let heads = rooms.reader().extremities(&room).await.unwrap();
+    let count = usize::try_from(STAGED_BYTES / 60_000).unwrap() * 2;
+    for (number, event) in large_events(&net, &room, &heads, count).await.into_iter().enumerate() {
+        let id = event.pdu().event_id().to_owned();
+        let received = rooms.receive(user(BOB).server_name(), vec![event]).await;
+        assert_eq!(received.unwrap(), Vec::<OwnedEventId>::new(), "event {number}");
+        net.until(|| async { rooms.reader().order(&room, &id).await.unwrap().is_some() })
+            .await;
+    }
 }

@@ -15,3 +15,4 @@ mod harness;
 mod reading;
 mod sending;
 mod versions;
+mod volume;

@@ -189,7 +189,7 @@ async fn receive(rooms: &Rooms, from: usize, pdus: &[String]) -> Option<()> {
         };
         events.extend(check(json, &version));
     }
-    rooms.receive(&name(from), events).await.ok()
+    rooms.receive(&name(from), events).await.ok().map(drop)
 }
 
 fn room_of(json: &str) -> Option<ruma::OwnedRoomId> {

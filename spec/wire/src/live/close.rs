@@ -43,7 +43,7 @@ closes! {
     RELOAD = 4505 "document was rebuilt";
     /// The client read too slowly, or was silent for too long; it may reconnect.
     SLOW = 4508 "too slow";
-    /// Too many messages; the client may reconnect later.
+    /// Too many messages, or too many bytes of edits in a day; the client may reconnect later.
     RATE_LIMITED = 4529 "too many messages";
     /// The store failed; nothing unacknowledged was kept.
     UNAVAILABLE = 4503 "temporarily unavailable";

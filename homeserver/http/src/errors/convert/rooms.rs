@@ -39,6 +39,7 @@ impl From<SendError> for ApiError {
                 errcode::UPDATE_REFUSED,
                 format!("The edit was refused: {reason}"),
             ),
+            SendError::Overspent(error) => error.into(),
             SendError::Unavailable(error) => error.into(),
         }
     }
@@ -61,6 +62,7 @@ impl From<CreateError> for ApiError {
                 SendError::Unavailable(error) => error.into(),
                 error => Self::new(bad, "M_INVALID_ROOM_STATE", format!("{kind} was not accepted: {error}")),
             },
+            CreateError::Overspent(error) => error.into(),
             CreateError::Unavailable(error) => error.into(),
         }
     }
@@ -108,6 +110,7 @@ impl From<EditError> for ApiError {
                 Self::new(bad, errcode::UPDATE_REFUSED, error.to_string())
             }
             EditError::TooLarge { .. } | EditError::TooManyClients(_) => Self::too_large(error.to_string()),
+            EditError::Overspent(error) => error.into(),
             EditError::Unavailable(error) => error.into(),
         }
     }
@@ -144,6 +147,7 @@ impl From<ContentError> for ApiError {
 impl From<ReceiveError> for ApiError {
     fn from(error: ReceiveError) -> Self {
         match error {
+            ReceiveError::TooMuchWaits { retry_after, .. } => Self::limit_exceeded(retry_after),
             ReceiveError::Unavailable(error) => error.into(),
         }
     }
