@@ -13,10 +13,12 @@ import sys
 import time
 
 import awareness
+import claims
 import frames
 import readings
 import socket_steps
 import split
+import update_events
 from admission import admit
 from algebra import compact, diff, merge, state_hash, state_vector
 from updates import Malformed, encode_deletes, encode_state_vector, parse, parse_state_vector
@@ -107,6 +109,8 @@ def expect(case):
 SUITES = (
     ("crdt/admission", algebra_answer, expect),
     ("crdt/algebra", algebra_answer, expect),
+    ("updates", update_events.run, expect),
+    ("claims", claims.run, claims.expected),
     ("awareness", awareness.run, awareness.expected),
     ("live", frame_answer, frame_expected),
     ("sockets", socket_steps.run, socket_steps.expected),
