@@ -35,17 +35,7 @@ pub struct Server {
     process: Option<Child>,
     starts: usize,
     namespace: Option<String>,
-    /// Environment variables of the process at each start.
-    variables: Variables,
 }
-
-/// Names and values of environment variables.
-pub type Variables = &'static [(&'static str, &'static str)];
-
-/// Makes glibc always return freed blocks of half a megabyte and more to the system. By default it raises that
-/// threshold with each large block that is freed. For tests that compare the memory of a server with a limit, without
-/// the allocator's part.
-pub const GIVES_MEMORY_BACK: Variables = &[("MALLOC_MMAP_THRESHOLD_", "524288")];
 
 /// The addresses of a server.
 struct Endpoint {
@@ -56,7 +46,6 @@ struct Endpoint {
     /// The loopback port of this machine to which its users connect.
     port: u16,
     namespace: Option<Namespace>,
-    variables: Variables,
 }
 
 impl Endpoint {
@@ -66,7 +55,6 @@ impl Endpoint {
             listen: format!("127.0.0.1:{port}"),
             port,
             namespace: None,
-            variables: &[],
         }
     }
 }
@@ -114,25 +102,6 @@ impl Server {
         Self::configure(authority, folder, label, extra, Endpoint::on_loopback(port, port)).await
     }
 
-    /// The same, with environment variables at each start.
-    ///
-    /// # Errors
-    /// If it can't be started or does not respond.
-    pub async fn start_with(
-        authority: &Authority,
-        folder: &Path,
-        label: &str,
-        extra: &str,
-        variables: Variables,
-    ) -> Result<Self> {
-        let port = free_port()?;
-        let endpoint = Endpoint {
-            variables,
-            ..Endpoint::on_loopback(port, port)
-        };
-        Self::configure(authority, folder, label, extra, endpoint).await
-    }
-
     /// The same, behind a link: other servers connect through the link, its own users directly.
     ///
     /// # Errors
@@ -173,7 +142,6 @@ impl Server {
             listen: format!("0.0.0.0:{}", namespaces::PORT),
             port: namespace.door,
             namespace: Some(namespace.clone()),
-            variables: &[],
         };
         Self::configure(authority, folder, label, extra, endpoint).await
     }
@@ -230,7 +198,6 @@ event_bytes_per_user_and_day = 1099511627776
             process: None,
             starts: 0,
             namespace: endpoint.namespace.map(|namespace| namespace.path),
-            variables: endpoint.variables,
         };
         server.boot().await?;
         Ok(server)
@@ -255,7 +222,6 @@ event_bytes_per_user_and_day = 1099511627776
             process: None,
             starts: 0,
             namespace: None,
-            variables: &[],
         })
     }
 
@@ -324,7 +290,7 @@ event_bytes_per_user_and_day = 1099511627776
             .arg("serve")
             .arg("--config")
             .arg(self.folder.join("weft.toml"))
-            .envs(self.variables.iter().chain(variables).copied())
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -11,7 +11,7 @@ use crate::{
     editors::Editors,
     external,
     link::Link,
-    server::{Server, Variables},
+    server::Server,
     synapse::Synapse,
 };
 
@@ -63,14 +63,6 @@ impl World {
     /// # Errors
     /// If it does not start.
     pub async fn add_server(&mut self, extra: &str) -> Result<usize> {
-        self.add_server_with(extra, &[]).await
-    }
-
-    /// The same, with environment variables.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub async fn add_server_with(&mut self, extra: &str, variables: Variables) -> Result<usize> {
         let number = self.servers.len();
         if let Some(urls) = external::urls() {
             let url = urls
@@ -80,7 +72,7 @@ impl World {
             return Ok(number);
         }
         let label = format!("server-{number}");
-        let server = Server::start_with(&self.authority, self.folder.path(), &label, extra, variables).await?;
+        let server = Server::start(&self.authority, self.folder.path(), &label, extra).await?;
         self.servers.push(server);
         Ok(number)
     }

@@ -35,7 +35,7 @@ use weft_conformance_tests::{
     client::Client,
     external::needs_own_servers,
     malicious::{MaliciousServer, Room},
-    server::{GIVES_MEMORY_BACK, Server, free_port},
+    server::{Server, free_port},
     soak::{Holding, Options, Team},
     world::World,
 };
@@ -183,7 +183,7 @@ async fn run(load: Load) -> Result<Outcome> {
     let mut world = World::with_config(0, "").await?;
     for extra in [&*extra, "connections_per_network = 600\n"] {
         world.prepare_open_data()?;
-        world.add_server_with(extra, GIVES_MEMORY_BACK).await?;
+        world.add_server(extra).await?;
     }
     let target = Target {
         address: ([127, 0, 0, 1], port).into(),
