@@ -6,13 +6,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use crate::{
-    authority::Authority,
-    client::Client,
-    editors::Editors,
-    external,
-    link::Link,
-    server::Server,
-    synapse::Synapse,
+    authority::Authority, client::Client, editors::Editors, external, link::Link, server::Server, synapse::Synapse,
 };
 
 /// See the module.

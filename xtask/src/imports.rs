@@ -33,6 +33,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         &["weft-wire", "weft-crdt", "weft-dag", "weft-store", "weft-room"],
     ),
     ("homeserver/clock", "weft-clock", &[]),
+    ("homeserver/jobs", "weft-jobs", &["weft-store", "weft-clock"]),
     ("homeserver/budget", "weft-budget", &[]),
     (
         "homeserver/accounts",

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::{
     Table,
     key::{AsKey, Key},
-    tables::{accounts, documents, federation, meta, receipts, rooms},
+    tables::{accounts, documents, federation, jobs, meta, receipts, rooms},
     value::Value,
 };
 
@@ -44,6 +44,7 @@ fn every_table(bytes: &Bytes) -> impl AsRef<[&'static str]> {
         federation: OUTBOX OUTBOX_STATE REMOTE_KEYS OUTBOX_SERVERS;
         accounts: USERS DEVICES ACCESS_TOKENS REFRESH_TOKENS PROFILES ACCOUNT_DATA FILTERS ACCOUNT_DATA_STREAM
             ACCOUNT_DATA_USAGE;
+        jobs: JOBS DUE_JOBS;
         receipts: RECEIPTS RECEIPT_STREAM RECEIPT_THREADS;
     )
 }

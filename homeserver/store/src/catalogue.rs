@@ -42,6 +42,7 @@ pub fn all() -> Vec<TableInfo> {
         tables::federation::TABLES,
         tables::accounts::TABLES,
         tables::receipts::TABLES,
+        tables::jobs::TABLES,
     ];
     groups.concat()
 }
@@ -115,6 +116,7 @@ mod tests {
             (0x03, tables::federation::TABLES),
             (0x04, tables::accounts::TABLES),
             (0x05, tables::receipts::TABLES),
+            (0x06, tables::jobs::TABLES),
         ];
         for (group, tables) in groups {
             assert!(tables.iter().all(|table| table.tag >> 8 == group));

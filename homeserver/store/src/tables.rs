@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod documents;
 pub mod federation;
+pub mod jobs;
 pub mod meta;
 pub mod receipts;
 pub mod rooms;

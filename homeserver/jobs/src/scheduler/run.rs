@@ -1,0 +1,63 @@
+//! One run of a job: the handler, and the row afterwards. Must not decide what runs.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use weft_clock::millis;
+use weft_store::{Batch, CommitError};
+
+use super::{Inner, Running};
+use crate::{Job, Outcome, backoff, queue};
+
+impl Inner {
+    /// Runs a job; returns its id when its row is replaced.
+    pub(super) async fn run(self: Arc<Self>, id: Running, job: Job) -> Running {
+        let Some(kind) = self.kinds.get(id.1) else { return id };
+        let counted = kind.counters.begin();
+        let result = AssertUnwindSafe(kind.handler.run(&job)).catch_unwind().await;
+        let outcome = result.unwrap_or_else(|_| Outcome::Failed {
+            reason: "the handler panicked".to_owned(),
+        });
+        let name = kind.handler.kind();
+        if let Outcome::Failed { reason } = &outcome {
+            tracing::warn!(
+                kind = name,
+                key = job.key,
+                attempts = job.row.attempts,
+                reason,
+                "a job failed"
+            );
+        }
+        counted.end(&outcome);
+        match self.config.store.commit(self.after(&id, &job, &outcome)).await {
+            // Requested again while it ran, or removed by its own handler: the newer row counts.
+            Ok(()) | Err(CommitError::Fence { .. }) => {}
+            Err(error) => {
+                tracing::error!(kind = name, key = job.key, %error, "the result of a job can't be stored");
+                // It would be started again at once.
+                tokio::time::sleep(super::SWEEP).await;
+            }
+        }
+        id
+    }
+
+    fn after(&self, (lane, index, _): &Running, job: &Job, outcome: &Outcome) -> Batch {
+        let Some(kind) = self.kinds.get(*index) else {
+            return Batch::new();
+        };
+        let name = kind.handler.kind();
+        let due = |after: Duration| {
+            let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            millis(self.config.clock.now()).saturating_add(after)
+        };
+        match outcome {
+            Outcome::Done => queue::finish(*lane, name, job),
+            Outcome::Again { after } => queue::repeat(*lane, name, job, due(*after), 0),
+            Outcome::Failed { .. } => {
+                let attempts = job.row.attempts.saturating_add(1);
+                let pause = backoff::pause(&kind.handler.limits(), attempts, (self.config.random)());
+                queue::repeat(*lane, name, job, due(pause), attempts)
+            }
+        }
+    }
+}
