@@ -193,7 +193,7 @@ impl CommitSink for Fanout {
 mod tests {
     use bytes::Bytes;
     use ruma::{device_id, room_id, user_id};
-    use weft_room::LiveEdit;
+    use weft_room::{Incarnation, LiveEdit};
     use weft_wire::limits::MAX_QUEUE_PER_SOCKET;
 
     use super::*;
@@ -216,14 +216,14 @@ mod tests {
         LiveEdit {
             update: Bytes::copy_from_slice(&number.to_be_bytes()),
             author: user_id!("@alice:alpha.example").to_owned(),
-            session: session.map(ConnectionId),
+            session: session.map(|number| ConnectionId::new(Incarnation(1), number)),
         }
     }
 
     fn subscribe(fanout: &Fanout, room: &RoomId, session: u64) -> RoomSubscription {
         fanout.subscribe(
             room,
-            ConnectionId(session),
+            ConnectionId::new(Incarnation(1), session),
             user_id!("@alice:alpha.example"),
             device_id!("DESK"),
         )
@@ -247,6 +247,17 @@ mod tests {
         }
         assert_eq!(numbers(&mut reader), (0..50).collect::<Vec<_>>());
         assert!(writer.try_next().is_none());
+    }
+
+    #[test]
+    fn a_connection_of_another_process_with_the_same_number_gets_the_edit() {
+        let fanout = Fanout::new();
+        let room = room_id!("!doc:alpha.example");
+        let mut other = subscribe(&fanout, room, 1);
+        let mut change = edit(1, None);
+        change.session = Some(ConnectionId::new(Incarnation(2), 1));
+        fanout.committed(commit(vec![change]));
+        assert_eq!(numbers(&mut other), [1]);
     }
 
     #[test]
@@ -283,9 +294,14 @@ mod tests {
         let fanout = Fanout::new();
         let room = room_id!("!doc:alpha.example");
         let (alice, bob) = (user_id!("@alice:alpha.example"), user_id!("@bob:alpha.example"));
-        let mut desk = fanout.subscribe(room, ConnectionId(1), alice, device_id!("DESK"));
-        let mut phone = fanout.subscribe(room_id!("!other:a"), ConnectionId(2), alice, device_id!("PHONE"));
-        let mut bobs = fanout.subscribe(room, ConnectionId(3), bob, device_id!("DESK"));
+        let mut desk = fanout.subscribe(room, ConnectionId::new(Incarnation(1), 1), alice, device_id!("DESK"));
+        let mut phone = fanout.subscribe(
+            room_id!("!other:a"),
+            ConnectionId::new(Incarnation(1), 2),
+            alice,
+            device_id!("PHONE"),
+        );
+        let mut bobs = fanout.subscribe(room, ConnectionId::new(Incarnation(1), 3), bob, device_id!("DESK"));
         let (alices_sync, bobs_sync) = (fanout.user_watch(alice), fanout.user_watch(bob));
         let notified = |socket: &mut RoomSubscription| matches!(socket.try_next(), Some(Change::AccessChanged));
 

@@ -32,7 +32,7 @@ use axum::{Router, routing::get};
 use weft_accounts::Accounts;
 use weft_fanout::{Awareness, Fanout, MembershipView};
 use weft_http::text_reads::TextReads;
-use weft_room::{ConnectionId, Rooms};
+use weft_room::{ConnectionId, Incarnation, Rooms};
 
 /// The services that a live socket uses.
 #[derive(Clone)]
@@ -53,13 +53,25 @@ pub struct LivePorts {
     pub text_reads: TextReads,
 }
 
-/// Assigns a unique number to each document on each socket.
-#[derive(Debug, Clone, Default)]
-pub struct ConnectionIds(Arc<AtomicU64>);
+/// Assigns a unique id to each document on each socket.
+#[derive(Debug, Clone)]
+pub struct ConnectionIds {
+    incarnation: Incarnation,
+    next: Arc<AtomicU64>,
+}
 
 impl ConnectionIds {
+    /// Ids of the connections of this process, under its incarnation.
+    #[must_use]
+    pub fn new(incarnation: Incarnation) -> Self {
+        Self {
+            incarnation,
+            next: Arc::default(),
+        }
+    }
+
     fn next(&self) -> ConnectionId {
-        ConnectionId(self.0.fetch_add(1, Ordering::Relaxed))
+        ConnectionId::new(self.incarnation, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 

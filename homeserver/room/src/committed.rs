@@ -4,11 +4,32 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
+use serde::{Deserialize, Serialize};
 use weft_dag::Pdu;
 
-/// One live connection to a document, assigned when the connection is accepted; unique while the process runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub u64);
+/// One run of a server process: a number that is drawn when it starts.
+///
+/// Two processes number their connections alike, and a restarted one begins again at 0. Without this part the edit of
+/// one connection would be withheld from the connection of the same number in another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Incarnation(pub u64);
+
+/// One live connection to a document, assigned when the connection is accepted; unique in all processes of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ConnectionId {
+    /// The process that accepted the connection.
+    pub incarnation: Incarnation,
+    /// The number of the connection in that process.
+    pub number: u64,
+}
+
+impl ConnectionId {
+    /// A connection of a process.
+    #[must_use]
+    pub const fn new(incarnation: Incarnation, number: u64) -> Self {
+        Self { incarnation, number }
+    }
+}
 
 /// An event of a commit.
 #[derive(Debug, Clone)]

@@ -52,7 +52,7 @@ mod worker;
 
 pub use access::{Access, AccessError};
 pub use adopt::{AdoptError, JoinedRoom};
-pub use committed::{Committed, CommittedEvent, ConnectionId, LiveEdit};
+pub use committed::{Committed, CommittedEvent, ConnectionId, Incarnation, LiveEdit};
 pub use create::{CreateError, CreateRoom, InitialState, Preset};
 pub use directory::DirectoryError;
 pub use edit::{ContentError, CurrentText, Edit, EditError, EditOutcome, OpenDocument, OpenError, Partly};

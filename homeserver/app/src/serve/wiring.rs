@@ -30,7 +30,7 @@ use weft_gateway::server::ServerPorts;
 use weft_gateway::text_reads::TextReads;
 use weft_gateway::traffic::Traffic;
 use weft_gateway::{client, documents, live, server, web};
-use weft_room::{Reader, RoomConfig, Rooms};
+use weft_room::{Incarnation, Reader, RoomConfig, Rooms};
 use weft_store::Store;
 
 use super::{ServeError, housekeeping, storage};
@@ -310,7 +310,7 @@ fn areas(
         fanout: local.fanout.clone(),
         awareness: local.awareness.clone(),
         membership_view: local.membership_view.clone(),
-        sessions: ConnectionIds::default(),
+        sessions: ConnectionIds::new(Incarnation(rand::random())),
         text_reads: TextReads::default(),
     });
     let federation = server::router(server_ports(config, federation_services, local, rooms, accounts));

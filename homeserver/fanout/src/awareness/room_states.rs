@@ -329,12 +329,13 @@ fn with_identity(mut state: Value, writer: &Writer) -> Value {
 #[cfg(test)]
 mod tests {
     use ruma::{device_id, user_id};
+    use weft_room::Incarnation;
 
     use super::*;
 
     fn writer(session: u64) -> Writer {
         Writer {
-            origin: Origin::Local(ConnectionId(session)),
+            origin: Origin::Local(ConnectionId::new(Incarnation(1), session)),
             announces: true,
             user: user_id!("@alice:alpha.example").to_owned(),
             device: device_id!("D").to_owned(),
@@ -400,7 +401,7 @@ mod tests {
             assert_eq!(states.set(&other, 5, 99, None, 0), Outcome::default());
         }
         assert_eq!(states.entries().len(), 1);
-        states.remove_session(ConnectionId(1), 0);
+        states.remove_session(ConnectionId::new(Incarnation(1), 1), 0);
         assert_eq!(states.set(&bob(), 5, 99, Some(json!({})), 0), Outcome::default());
     }
 
@@ -414,7 +415,7 @@ mod tests {
             let removed = if by_itself {
                 states.broadcast(&writer(1), 5, 7, None)
             } else {
-                states.remove_session(ConnectionId(1), 0).pop()
+                states.remove_session(ConnectionId::new(Incarnation(1), 1), 0).pop()
             };
             assert_eq!(removed, Some(removal(5, 7)));
             // The same clock, and another device of the same user after a new sign-in.
@@ -450,11 +451,14 @@ mod tests {
         assert_eq!(states.set(&writer(2), 5, 3, Some(json!({})), 0), Outcome::default());
         assert!(states.broadcast(&writer(2), 5, 4, Some(json!({"cursor": 1}))).is_some());
         assert_eq!(
-            states.remove_session(ConnectionId(1), 0),
+            states.remove_session(ConnectionId::new(Incarnation(1), 1), 0),
             [],
             "the successor is connected"
         );
-        assert_eq!(states.remove_session(ConnectionId(2), 0), [removal(5, 4)]);
+        assert_eq!(
+            states.remove_session(ConnectionId::new(Incarnation(1), 2), 0),
+            [removal(5, 4)]
+        );
     }
 
     /// Two tabs of one browser repeat each other's states; closing one does not remove the other.
@@ -473,8 +477,14 @@ mod tests {
             "sent by the other tab"
         );
         assert!(states.broadcast(&repeats(1), 5, 5, Some(json!({}))).is_some());
-        assert_eq!(states.remove_session(ConnectionId(2), 0), [removal(6, 1)]);
-        assert_eq!(states.remove_session(ConnectionId(1), 0), [removal(5, 5)]);
+        assert_eq!(
+            states.remove_session(ConnectionId::new(Incarnation(1), 2), 0),
+            [removal(6, 1)]
+        );
+        assert_eq!(
+            states.remove_session(ConnectionId::new(Incarnation(1), 1), 0),
+            [removal(5, 5)]
+        );
     }
 
     #[test]
@@ -568,9 +578,12 @@ mod tests {
         states.set(&bob(), 6, 1, Some(json!({})), 10_000);
         assert_eq!(states.expire(AWARENESS_EXPIRY_MS), []);
         assert_eq!(states.expire(AWARENESS_EXPIRY_MS + 1), [removal(5, 1)]);
-        assert_eq!(states.remove_session(ConnectionId(1), 0), []);
+        assert_eq!(states.remove_session(ConnectionId::new(Incarnation(1), 1), 0), []);
         states.set(&writer(1), 7, 4, Some(json!({})), 0);
-        assert_eq!(states.remove_session(ConnectionId(1), 0), [removal(7, 4)]);
+        assert_eq!(
+            states.remove_session(ConnectionId::new(Incarnation(1), 1), 0),
+            [removal(7, 4)]
+        );
         assert_eq!(states.entries().len(), 1);
     }
 }

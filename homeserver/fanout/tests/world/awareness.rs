@@ -6,7 +6,7 @@ use ruma::{device_id, server_name};
 use serde_json::{Value, json};
 use weft_clock::testing::ManualClock;
 use weft_fanout::{Awareness, Change, Fanout, Joined, RoomSubscription, awareness::EduRefused};
-use weft_room::ConnectionId;
+use weft_room::{ConnectionId, Incarnation};
 use weft_wire::{awareness::AwarenessEdu, limits::AWARENESS_EXPIRY_MS, live::awareness::Entry};
 
 use crate::fakes::{FakeMembershipView, Net, alice, bob, room};
@@ -44,13 +44,18 @@ impl World {
 }
 
 pub fn subscribe(fanout: &Fanout, session: u64) -> RoomSubscription {
-    fanout.subscribe(room(), ConnectionId(session), alice(), device_id!("PHONE"))
+    fanout.subscribe(
+        room(),
+        ConnectionId::new(Incarnation(1), session),
+        alice(),
+        device_id!("PHONE"),
+    )
 }
 
 fn socket(session: u64) -> Joined {
     Joined {
         room: room().to_owned(),
-        session: ConnectionId(session),
+        session: ConnectionId::new(Incarnation(1), session),
         user: alice().to_owned(),
         device: device_id!("PHONE").to_owned(),
         display_name: Some("Alice".to_owned()),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use ruma::{OwnedDeviceId, OwnedUserId};
 use serde_json::{Value, json};
 use weft_fanout::{Joined, RoomSubscription};
-use weft_room::ConnectionId;
+use weft_room::{ConnectionId, Incarnation};
 use weft_wire::{awareness::AwarenessEdu, live::awareness::Entry};
 
 use crate::{
@@ -36,7 +36,7 @@ struct Sockets(BTreeMap<String, Socket>);
 
 impl Sockets {
     fn of(&mut self, name: &str) -> &mut Socket {
-        let next = ConnectionId(self.0.len() as u64 + 10);
+        let next = ConnectionId::new(Incarnation(1), self.0.len() as u64 + 10);
         self.0.entry(name.to_owned()).or_insert_with(|| {
             let words: Vec<&str> = name.split(' ').collect();
             Socket {

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use ruma::{ServerName, server_name};
 use serde_json::{Value, json};
 use weft_fanout::{Joined, presence::UserPresence};
-use weft_room::{Clock as _, ConnectionId};
+use weft_room::{Clock as _, ConnectionId, Incarnation};
 use weft_wire::{awareness::AwarenessEdu, live::awareness::Entry, presence::PresenceEntry};
 
 use crate::{
@@ -90,7 +90,7 @@ async fn receive(world: &awareness::World, content: &Value) {
     if edu.user_id.server_name() == server_name!("alpha.example") {
         let joined = Joined {
             room: edu.room_id,
-            session: ConnectionId(1),
+            session: ConnectionId::new(Incarnation(1), 1),
             display_name: (edu.user_id == alice()).then(|| "Alice".to_owned()),
             user: edu.user_id,
             device: edu.device_id,

@@ -2,7 +2,7 @@
 
 use ruma::{RoomId, UserId};
 use serde_json::json;
-use weft_room::{ConnectionId, Edit};
+use weft_room::{ConnectionId, Edit, Incarnation};
 
 use super::world::{Person, World, encoded, kinds};
 
@@ -21,7 +21,7 @@ async fn updates_of_a_document_are_shown_only_if_the_filter_names_them() {
     let begun = world.sync(&alice, None, "").await;
     let edit = Edit {
         user: UserId::parse(&alice.user).unwrap(),
-        session: ConnectionId(1),
+        session: ConnectionId::new(Incarnation(1), 1),
         update: H.into(),
     };
     world.rooms.edit(&RoomId::parse(&room).unwrap(), edit).await.unwrap();

@@ -108,7 +108,7 @@ async fn content_has_all_acknowledged_edits() {
     let update: &[u8] = &[1, 1, 1, 0, 4, 1, 4, b'b', b'o', b'd', b'y', 1, b'a', 0];
     let edit = weft_room::Edit {
         user: alice.user.clone(),
-        session: weft_room::ConnectionId(1),
+        session: weft_room::ConnectionId::new(weft_room::Incarnation(1), 1),
         update: update.to_vec().into(),
     };
     world

@@ -8,7 +8,7 @@ use std::{
 
 use ruma::RoomId;
 use serde_json::{Map, Value, json};
-use weft_room::{ConnectionId, CreateRoom, Edit};
+use weft_room::{ConnectionId, CreateRoom, Edit, Incarnation};
 
 use crate::world::{Person, World};
 
@@ -101,7 +101,7 @@ async fn act(world: &World, person: &Person, step: &Value, names: &mut Names) {
         let doc = filled_in(step["edits"].as_str().unwrap(), names);
         let edit = Edit {
             user: person.user.clone(),
-            session: ConnectionId(1),
+            session: ConnectionId::new(Incarnation(1), 1),
             update: hex::decode(step["hex"].as_str().unwrap()).unwrap().into(),
         };
         world.rooms.edit(&RoomId::parse(doc).unwrap(), edit).await.unwrap();

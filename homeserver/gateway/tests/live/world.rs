@@ -184,7 +184,7 @@ impl World {
             fanout: fanout.clone(),
             awareness,
             membership_view,
-            sessions: ConnectionIds::default(),
+            sessions: ConnectionIds::new(weft_room::Incarnation(1)),
             text_reads: TextReads::default(),
         });
         let world = Self {

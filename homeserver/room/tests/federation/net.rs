@@ -21,9 +21,9 @@ use tokio::sync::Notify;
 use weft_clock::testing::RuntimeClock;
 use weft_dag::{Draft, Pdu, Placement, RoomVersion, Signer, Unchecked, Verified, testing};
 use weft_room::{
-    Clock, CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditError, EditOutcome, Identity, JoinedRoom,
-    NewEvent, OutOfBandMembership, PeerError, Peers, Ports, RoomConfig, Rooms, SendError, StateIds, Template,
-    TemplateKind,
+    Clock, CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditError, EditOutcome, Identity, Incarnation,
+    JoinedRoom, NewEvent, OutOfBandMembership, PeerError, Peers, Ports, RoomConfig, Rooms, SendError, StateIds,
+    Template, TemplateKind,
 };
 use weft_store::{
     Store,
@@ -826,7 +826,7 @@ impl Net {
         let update = doc.transact().encode_diff_v1(&before);
         let edit = Edit {
             user: user(who),
-            session: ConnectionId(client),
+            session: ConnectionId::new(Incarnation(1), client),
             update: Bytes::from(update),
         };
         rooms.edit(room, edit).await
@@ -847,7 +847,7 @@ impl Net {
         body.insert(&mut doc.transact_mut(), 0, "x");
         let edit = Edit {
             user: user(who),
-            session: ConnectionId(client),
+            session: ConnectionId::new(Incarnation(1), client),
             update: Bytes::from(doc.transact().encode_diff_v1(&StateVector::default())),
         };
         let began = std::time::Instant::now();

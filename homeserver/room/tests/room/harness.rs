@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use weft_clock::testing::ManualClock;
 use weft_dag::testing;
 use weft_room::{
-    CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditError, EditOutcome, NewEvent, Ports, RoomConfig, Rooms,
-    SendError,
+    CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditError, EditOutcome, Incarnation, NewEvent, Ports,
+    RoomConfig, Rooms, SendError,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{Store, memory::MemoryDisk};
@@ -164,7 +164,7 @@ impl Server {
     ) -> Result<EditOutcome, EditError> {
         let edit = Edit {
             user: user.to_owned(),
-            session: ConnectionId(1),
+            session: ConnectionId::new(Incarnation(1), 1),
             update: update.into(),
         };
         self.rooms.edit(room, edit).await

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tokio::{runtime, time};
 use weft_dag::{Draft, Pdu, Placement, RoomVersion, testing};
 use weft_room::{
-    ConnectionId, CreateRoom, Edit, EditOutcome, InitialState, JoinedRoom, NewEvent, Template, TemplateKind,
+    ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, InitialState, JoinedRoom, NewEvent, Template,
+    TemplateKind,
 };
 use weft_store::tables::documents::DISPUTED_ROOMS;
 use weft_wire::document::DocumentKind;
@@ -310,7 +311,7 @@ impl World {
     async fn edit(&mut self, who: usize, update: Vec<u8>) -> Result<(), String> {
         let edit = Edit {
             user: user(who),
-            session: ConnectionId(who as u64),
+            session: ConnectionId::new(Incarnation(1), who as u64),
             update: update.into(),
         };
         let outcome = self.servers[who].rooms.edit(&self.room, edit).await;
