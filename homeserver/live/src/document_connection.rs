@@ -9,9 +9,8 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, sleep_until};
 use weft_accounts::Session;
-use weft_crdt::Refusal;
 use weft_fanout::{Change, Joined, RoomSubscription};
-use weft_room::{ConnectionId, Edit, EditError, EditOutcome, OpenError, Partly};
+use weft_room::{ConnectionId, Edit, EditOutcome, EditRefusal, Partly, RoomError};
 use weft_wire::{
     limits::MAX_AWARENESS_PER_SECOND,
     live::{
@@ -115,7 +114,7 @@ struct Committed {
     count: usize,
     /// At least one of them answers a step 1.
     answers: bool,
-    outcome: Result<EditOutcome, EditError>,
+    outcome: Result<EditOutcome, RoomError>,
 }
 
 type Committing = BoxFuture<'static, Committed>;
@@ -465,25 +464,26 @@ impl DocumentConnection {
         Ok(())
     }
 
-    async fn refused(&mut self, count: usize, error: &EditError) -> Result<(), End> {
+    async fn refused(&mut self, count: usize, error: &RoomError) -> Result<(), End> {
         let (close, notice) = match error {
-            EditError::Forbidden { .. } => {
+            RoomError::Edit(EditRefusal::Role { .. }) => {
                 self.edits.done();
                 return self
                     .acknowledge(count, Err("you may read this document but not edit it"))
                     .await;
             }
-            EditError::NotJoined => (close::FORBIDDEN, None),
-            EditError::UnknownRoom(_) | EditError::NotADocument(_) => (close::NOT_FOUND, None),
-            EditError::Malformed(error) => {
-                let refusal = Refusal::Malformed(*error);
-                (close::REFUSED, Some(refusals::of_update(&refusal)))
+            RoomError::Edit(EditRefusal::NotJoined) => (close::FORBIDDEN, None),
+            RoomError::UnknownRoom(_) | RoomError::NotADocument(_) => (close::NOT_FOUND, None),
+            RoomError::Edit(EditRefusal::Update { rule, reason }) => {
+                (close::REFUSED, Some(refusals::of_update(rule, reason)))
             }
-            EditError::Refused(refusal) => (close::REFUSED, Some(refusals::of_update(refusal))),
-            EditError::TooManyClients(_) => (close::REFUSED, None),
-            EditError::TooLarge { bytes, limit } => (close::TOO_LARGE, Some(refusals::too_large(*bytes, *limit))),
-            EditError::Overspent(overspent) => (close::RATE_LIMITED, Some(refusals::overspent(overspent))),
-            EditError::Unavailable(_) => (close::UNAVAILABLE, None),
+            RoomError::Edit(EditRefusal::TooManyClients(_)) => (close::REFUSED, None),
+            RoomError::Edit(EditRefusal::TooLarge { bytes, limit }) => {
+                (close::TOO_LARGE, Some(refusals::too_large(*bytes, *limit)))
+            }
+            RoomError::LimitExceeded(exceeded) => (close::RATE_LIMITED, Some(refusals::overspent(exceeded))),
+            // The other errors belong to other commands.
+            _ => (close::UNAVAILABLE, None),
         };
         tracing::info!(room = %self.target.room, user = %self.joined.user, %error, "edit not accepted");
         self.acknowledge(count, Err(close.reason)).await?;
@@ -551,18 +551,18 @@ async fn until(moment: Option<Instant>) {
 }
 
 /// Whether the edits of a refused batch could succeed one by one.
-fn is_about_one_edit(error: &EditError) -> bool {
+fn is_about_one_edit(error: &RoomError) -> bool {
     matches!(
         error,
-        EditError::Malformed(_) | EditError::Refused(_) | EditError::TooLarge { .. } | EditError::Forbidden { .. }
+        RoomError::Edit(EditRefusal::Update { .. } | EditRefusal::TooLarge { .. } | EditRefusal::Role { .. })
     )
 }
 
-fn unopened(error: &OpenError) -> Close {
+fn unopened(error: &RoomError) -> Close {
     match error {
-        OpenError::UnknownRoom(_) | OpenError::NotADocument(_) => close::NOT_FOUND,
-        OpenError::Vector(_) => close::BAD_FRAME,
-        OpenError::Unavailable(cause) => {
+        RoomError::UnknownRoom(_) | RoomError::NotADocument(_) => close::NOT_FOUND,
+        RoomError::BadVector(_) => close::BAD_FRAME,
+        cause => {
             tracing::error!(%cause, "cannot open the document");
             close::UNAVAILABLE
         }

@@ -1,13 +1,12 @@
 //! Notices for users about the parts of their edits that were not accepted, by the rules of `spec/docs/admission.md`.
 
 use ruma::OwnedUserId;
-use weft_budget::Overspent;
-use weft_crdt::{Refusal, Refused};
+use weft_room::{LimitExceeded, RefusedContent};
 use weft_wire::live::notice::{Notice, RefusedBlock};
 
 /// Content that was replaced by a deletion: one notice for each rule.
-pub(super) fn of_content(refused: &[Refused]) -> Vec<Notice> {
-    let mut codes: Vec<&'static str> = refused.iter().map(|block| block.reason.code()).collect();
+pub(super) fn of_content(refused: &[RefusedContent]) -> Vec<Notice> {
+    let mut codes: Vec<&str> = refused.iter().map(|block| &*block.rule).collect();
     codes.sort_unstable();
     codes.dedup();
     codes
@@ -15,11 +14,11 @@ pub(super) fn of_content(refused: &[Refused]) -> Vec<Notice> {
         .map(|code| {
             let blocks = refused
                 .iter()
-                .filter(|block| block.reason.code() == code)
+                .filter(|block| block.rule == code)
                 .map(|block| RefusedBlock {
-                    client: block.at.client.get(),
-                    clock: block.at.clock,
-                    length: block.len,
+                    client: block.client,
+                    clock: block.clock,
+                    length: block.length,
                 });
             Notice::refused(code, words(code)).of_blocks(blocks)
         })
@@ -50,8 +49,8 @@ pub(super) fn of_others(users: Vec<OwnedUserId>, waits: bool) -> Notice {
 }
 
 /// A refused update.
-pub(super) fn of_update(refusal: &Refusal) -> Notice {
-    Notice::refused(refusal.code(), format!("The edit was refused: {refusal}."))
+pub(super) fn of_update(rule: &str, reason: &str) -> Notice {
+    Notice::refused(rule, format!("The edit was refused: {reason}."))
 }
 
 /// An update that is too large by itself or together with the document.
@@ -63,9 +62,9 @@ pub(super) fn too_large(bytes: usize, limit: usize) -> Notice {
 }
 
 /// An edit of a user who has sent too many bytes in a day.
-pub(super) fn overspent(overspent: &Overspent) -> Notice {
-    let seconds = overspent.retry_after.as_secs().max(1);
-    let limit = overspent.exhausted.limit;
+pub(super) fn overspent(exceeded: &LimitExceeded) -> Notice {
+    let seconds = exceeded.retry_after.as_secs().max(1);
+    let limit = exceeded.limit;
     Notice::refused(
         "limit_exceeded",
         format!("The edit is not saved: you have sent {limit} bytes in a day. Try again in {seconds} s."),

@@ -2,7 +2,7 @@
 
 use ruma::{OwnedRoomId, RoomAliasId, RoomId, events::room::member::MembershipState};
 use weft_accounts::{AuthError, Session};
-use weft_room::{Access, AccessError};
+use weft_room::{Access, RoomError};
 use weft_wire::live::close::{self, Close};
 
 use super::LivePorts;
@@ -81,8 +81,8 @@ pub(super) async fn access(ports: &LivePorts, room: &RoomId, session: &Session) 
         .access(room, &session.user_id)
         .await
         .map_err(|error| match error {
-            AccessError::UnknownRoom(_) => close::NOT_FOUND,
-            AccessError::Unavailable(cause) => {
+            RoomError::UnknownRoom(_) => close::NOT_FOUND,
+            cause => {
                 tracing::error!(%cause, %room, "cannot read the rights");
                 close::UNAVAILABLE
             }

@@ -1,10 +1,10 @@
 //! A user's rights in a room, read from the room's state. Must not change anything.
 
-use ruma::{OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
+use ruma::{RoomId, UserId, events::room::member::MembershipState};
 use weft_dag::StateView;
 use weft_wire::{Role, event_types};
 
-use crate::{Reader, Rooms, Unavailable};
+use crate::{Reader, RoomError, Rooms, Unavailable};
 
 /// A user's membership and rights in a room at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,17 +39,6 @@ impl Access {
     }
 }
 
-/// Why the rights could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessError {
-    /// This server is not in the room.
-    #[error("room {0} is not known here")]
-    UnknownRoom(OwnedRoomId),
-    /// The store or the worker is unavailable.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
 impl Reader {
     /// A user's rights in a room; `None` if the room is not known on this server.
     ///
@@ -73,8 +62,8 @@ impl Rooms {
     ///
     /// # Errors
     /// When the room is unknown or the store can't be read.
-    pub async fn access(&self, room: &RoomId, user: &UserId) -> Result<Access, AccessError> {
+    pub async fn access(&self, room: &RoomId, user: &UserId) -> Result<Access, RoomError> {
         let access = self.reader().access(room, user).await?;
-        access.ok_or_else(|| AccessError::UnknownRoom(room.to_owned()))
+        access.ok_or_else(|| RoomError::UnknownRoom(room.to_owned()))
     }
 }

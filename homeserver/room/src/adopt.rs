@@ -9,7 +9,7 @@ use weft_store::tables::rooms::INCOMPLETE_ROOMS;
 use weft_wire::event_types;
 
 use crate::{
-    Rooms, Unavailable,
+    AdoptRefusal, RoomError, Rooms, Unavailable,
     active_room::{ActiveRoom, Extremity, room_type},
     history,
     ingest::{
@@ -41,34 +41,13 @@ pub struct JoinedRoom {
     pub snapshot: Option<Bytes>,
 }
 
-/// Why a room was not adopted.
-#[derive(Debug, thiserror::Error)]
-pub enum AdoptError {
-    /// The version is not supported.
-    #[error("room version {0} is not supported")]
-    UnsupportedVersion(String),
-    /// The state is inconsistent.
-    #[error("the room's state is not acceptable: {reason}")]
-    BadState {
-        /// What is wrong.
-        reason: String,
-    },
-    /// The user's last membership ended while the join was in progress, and the resident server did not have that
-    /// event.
-    #[error("the join crossed the end of the user's last membership and is not accepted")]
-    Overtaken,
-    /// The store or the worker.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
 impl Rooms {
     /// Adopts a room that was joined through another server: every event of its state and of the auth chain is checked
     /// against the authorisation rules, and so is the join.
     ///
     /// # Errors
     /// When its state is not acceptable, or the end of the user's last membership overtook the join.
-    pub async fn adopt(&self, room: JoinedRoom) -> Result<(), AdoptError> {
+    pub async fn adopt(&self, room: JoinedRoom) -> Result<(), RoomError> {
         let id = room.event.pdu().room_id().to_owned();
         self.call(&id, |reply| Command::Adopt(Box::new(room), reply)).await?;
         #[cfg(debug_assertions)]
@@ -80,11 +59,11 @@ impl Rooms {
     }
 }
 
-fn bad_state(reason: impl Into<String>) -> AdoptError {
-    AdoptError::BadState { reason: reason.into() }
+fn bad_state(reason: impl Into<String>) -> RoomError {
+    AdoptRefusal::BadState { reason: reason.into() }.into()
 }
 
-impl From<Undecided> for AdoptError {
+impl From<Undecided> for RoomError {
     fn from(undecided: Undecided) -> Self {
         match undecided {
             Undecided::Unavailable(error) => Self::Unavailable(error),
@@ -94,7 +73,7 @@ impl From<Undecided> for AdoptError {
 }
 
 impl Worker {
-    pub(crate) async fn adopt(&mut self, joined: JoinedRoom, commit: &mut PendingCommit, reply: Reply<(), AdoptError>) {
+    pub(crate) async fn adopt(&mut self, joined: JoinedRoom, commit: &mut PendingCommit, reply: Reply<(), RoomError>) {
         self.fresh(commit).await;
         match Box::pin(self.adopt_room(joined, commit)).await {
             Ok(()) => commit.answer(reply, ()),
@@ -105,10 +84,10 @@ impl Worker {
         }
     }
 
-    async fn adopt_room(&mut self, joined: JoinedRoom, commit: &mut PendingCommit) -> Result<(), AdoptError> {
+    async fn adopt_room(&mut self, joined: JoinedRoom, commit: &mut PendingCommit) -> Result<(), RoomError> {
         let resident = joined.resident.to_string();
         let version = RoomVersion::new(&joined.version);
-        let version = version.map_err(|error| AdoptError::UnsupportedVersion(error.0.to_string()))?;
+        let version = version.map_err(|error| RoomError::UnsupportedVersion(error.0.to_string()))?;
         let room: OwnedRoomId = joined.event.pdu().room_id().to_owned();
         let create = self.created(&joined, &room)?;
         let is_document = room_type(create.pdu()).as_deref() == Some(event_types::DOCUMENT_ROOM);
@@ -142,7 +121,7 @@ impl Worker {
                 .is_some_and(|active| active.locals().iter().any(|local| *local == user))
             {
                 true => Ok(()),
-                false => Err(AdoptError::Overtaken),
+                false => Err(AdoptRefusal::Overtaken.into()),
             };
         }
         let (authorized, before) = decide(&session, joined.event, Some(state), None).await?;
@@ -160,7 +139,7 @@ impl Worker {
             .await?;
         if let Some(active) = &self.active {
             if !active.locals().iter().any(|local| *local == user) {
-                return Err(AdoptError::Overtaken);
+                return Err(AdoptRefusal::Overtaken.into());
             }
             active.put_room(&mut commit.batch);
         }
@@ -172,7 +151,7 @@ impl Worker {
     }
 
     /// The room's only create event.
-    fn created<'a>(&self, joined: &'a JoinedRoom, room: &RoomId) -> Result<&'a Verified, AdoptError> {
+    fn created<'a>(&self, joined: &'a JoinedRoom, room: &RoomId) -> Result<&'a Verified, RoomError> {
         let events = joined.state.iter().chain(&joined.auth_chain);
         let mut creates = events.filter(|event| event.pdu().kind() == "m.room.create");
         let first = creates.next().ok_or_else(|| bad_state("no create event"))?;
@@ -244,7 +223,7 @@ async fn persist_outliers(
     session: &mut MergeSession<'_>,
     room: &RoomId,
     events: impl Iterator<Item = &Verified>,
-) -> Result<(), AdoptError> {
+) -> Result<(), RoomError> {
     let mut events: Vec<Verified> = events.filter(|event| event.pdu().room_id() == room).cloned().collect();
     // In version 12 all events depend on the create event without citing it.
     events.sort_by_key(|event| event.pdu().kind() != "m.room.create");
@@ -276,7 +255,7 @@ async fn persist_outliers(
 }
 
 /// The remote state, without rejected events.
-async fn state_of(session: &MergeSession<'_>, remote: &[Verified]) -> Result<StateMap, AdoptError> {
+async fn state_of(session: &MergeSession<'_>, remote: &[Verified]) -> Result<StateMap, RoomError> {
     let mut state = StateMap::default();
     for event in remote {
         let Some(known) = session.event(event.pdu().event_id()).await? else {

@@ -7,7 +7,7 @@ use ruma::{CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, 
 use serde_json::{Map, Value};
 use weft_dag::{BuildError, Draft, EventMap, Pdu, Placement, Signer, Verdict, auth_types};
 
-use crate::{SendError, active_room::ActiveRoom};
+use crate::{EventRefusal, RoomError, active_room::ActiveRoom};
 
 /// The content of a new event; the room and its position follow from the room.
 #[derive(Debug, Clone)]
@@ -20,31 +20,32 @@ pub(crate) struct ProtoEvent {
 }
 
 /// Content as canonical JSON.
-pub(crate) fn canonical(content: Map<String, Value>) -> Result<CanonicalJsonObject, SendError> {
+pub(crate) fn canonical(content: Map<String, Value>) -> Result<CanonicalJsonObject, RoomError> {
     let value = CanonicalJsonValue::try_from(Value::Object(content));
-    match value.map_err(|error| SendError::BadContent {
+    match value.map_err(|error| EventRefusal::BadContent {
         reason: error.to_string(),
     })? {
         CanonicalJsonValue::Object(object) => Ok(object),
-        _ => Err(SendError::BadContent {
+        _ => Err(EventRefusal::BadContent {
             reason: "not an object".to_owned(),
-        }),
+        }
+        .into()),
     }
 }
 
 /// The error for a build error: the authorisation rules or a limit.
-pub(crate) fn refused(error: BuildError) -> SendError {
+pub(crate) fn refused(error: BuildError) -> RoomError {
     match error {
-        BuildError::TooLarge { bytes, max } => SendError::TooLarge {
-            reason: format!("{bytes} bytes, at most {max} are allowed"),
-        },
-        BuildError::Json(reason) => SendError::BadContent { reason },
-        BuildError::ForeignSender { .. } => SendError::Forbidden {
-            reason: error.to_string(),
-        },
-        BuildError::Refused(_) => SendError::TooLarge {
-            reason: error.to_string(),
-        },
+        BuildError::TooLarge { bytes, max } => {
+            let reason = format!("{bytes} bytes, at most {max} are allowed");
+            EventRefusal::TooLarge { reason }.into()
+        }
+        BuildError::Json(reason) => EventRefusal::BadContent { reason }.into(),
+        BuildError::ForeignSender { .. } => RoomError::forbidden(error.to_string()),
+        BuildError::Refused(_) => {
+            let reason = error.to_string();
+            EventRefusal::TooLarge { reason }.into()
+        }
     }
 }
 
@@ -55,7 +56,7 @@ impl ActiveRoom {
         proto: ProtoEvent,
         signer: &Signer,
         now: MilliSecondsSinceUnixEpoch,
-    ) -> Result<Arc<Pdu>, SendError> {
+    ) -> Result<Arc<Pdu>, RoomError> {
         self.check_document_rules(&proto)?;
         let prev_events = self.cited_extremities();
         let depths = self
@@ -95,20 +96,20 @@ impl ActiveRoom {
         let authorized = signed
             .into_verified()
             .authorize(&self.version, &known, &self.state, None)
-            .map_err(|error| SendError::Forbidden {
+            .map_err(|error| RoomError::Forbidden {
                 reason: error.to_string(),
             })?;
         match authorized.into_parts() {
             (pdu, Verdict::Accepted) => Ok(pdu),
             (_, Verdict::SoftFailed { reason } | Verdict::Rejected { reason }) => {
-                Err(SendError::Forbidden { reason: reason.why })
+                Err(RoomError::Forbidden { reason: reason.why })
             }
         }
     }
 
     /// Restrictions on events of documents beyond the Matrix rules (`spec/docs/events.md`). For local events only:
     /// events that other servers accept can't be refused here.
-    fn check_document_rules(&self, proto: &ProtoEvent) -> Result<(), SendError> {
+    fn check_document_rules(&self, proto: &ProtoEvent) -> Result<(), RoomError> {
         if self.document.is_none()
             || proto.kind != "m.room.history_visibility"
             || proto.state_key.as_deref() != Some("")
@@ -123,7 +124,7 @@ impl ActiveRoom {
             return Ok(());
         }
         // A user who joins gets the whole text, so a narrower visibility of the history could not be kept.
-        Err(SendError::Forbidden {
+        Err(RoomError::Forbidden {
             reason: "the history visibility of a document must be `shared` or `world_readable`".to_owned(),
         })
     }

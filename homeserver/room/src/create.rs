@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
 use serde_json::{Map, Value, json};
-use weft_budget::Overspent;
 use weft_dag::{Draft, EventMap, Pdu, Placement, RoomVersion, StateView, Verdict};
 use weft_store::tables::rooms::PUBLIC_ROOMS;
 use weft_wire::{
@@ -14,7 +13,7 @@ use weft_wire::{
 };
 
 use crate::{
-    Rooms, SendError, Unavailable,
+    CreateRefusal, RoomError, Rooms,
     active_room::{ActiveRoom, room_type},
     compose::{ProtoEvent, canonical, refused},
     directory::claim_alias,
@@ -88,39 +87,6 @@ pub struct CreateRoom {
     pub profile: Map<String, Value>,
 }
 
-/// Why a room was not created.
-#[derive(Debug, thiserror::Error)]
-pub enum CreateError {
-    /// The version is not supported.
-    #[error("room version {0} is not supported")]
-    UnsupportedVersion(String),
-    /// The alias belongs to another room.
-    #[error("alias {0} is taken")]
-    AliasTaken(OwnedRoomAliasId),
-    /// An option can't be used.
-    #[error("{field}: {reason}")]
-    Invalid {
-        /// Which field.
-        field: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-    /// One of the room's first events is not allowed or can't be built.
-    #[error("{kind} was not accepted: {source}")]
-    Event {
-        /// Type of the event.
-        kind: String,
-        /// Why.
-        source: Box<SendError>,
-    },
-    /// The creator has sent too many bytes in a day.
-    #[error("too many bytes of events: {0}")]
-    Overspent(#[from] Overspent),
-    /// The store or the worker.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
 /// A room to create: its create event is signed, because in version 12 it determines the room id.
 pub(crate) struct Plan {
     create: Arc<Pdu>,
@@ -134,9 +100,9 @@ impl Rooms {
     ///
     /// # Errors
     /// When an option can't be used, or the store fails.
-    pub async fn create(&self, creator: &UserId, request: CreateRoom) -> Result<OwnedRoomId, CreateError> {
+    pub async fn create(&self, creator: &UserId, request: CreateRoom) -> Result<OwnedRoomId, RoomError> {
         let id = request.version.clone().unwrap_or(RoomVersionId::V12);
-        let version = RoomVersion::new(&id).map_err(|_| CreateError::UnsupportedVersion(id.to_string()))?;
+        let version = RoomVersion::new(&id).map_err(|_| RoomError::UnsupportedVersion(id.to_string()))?;
         if request.initial_state.len() > MAX_INITIAL_STATE_EVENTS {
             let reason = format!("at most {MAX_INITIAL_STATE_EVENTS} events");
             return Err(invalid("initial_state", &reason));
@@ -146,7 +112,7 @@ impl Rooms {
                 return Err(invalid("room_alias_name", "the alias does not belong to this server"));
             }
             if self.reader().alias(alias).await?.is_some() {
-                return Err(CreateError::AliasTaken(alias.clone()));
+                return Err(CreateRefusal::AliasTaken(alias.clone()).into());
             }
         }
         let create = self.sign_create(creator, &version, &request)?;
@@ -162,7 +128,7 @@ impl Rooms {
     }
 
     /// The room id to use; `None` if it follows from the create event.
-    fn room_id_of(&self, version: &RoomVersion, request: &CreateRoom) -> Result<Option<OwnedRoomId>, CreateError> {
+    fn room_id_of(&self, version: &RoomVersion, request: &CreateRoom) -> Result<Option<OwnedRoomId>, RoomError> {
         let ours = self.shared.identity.server_name();
         match &request.room_id {
             Some(_) if version.room_id_is_create_hash() => Err(invalid(
@@ -182,11 +148,8 @@ impl Rooms {
         creator: &UserId,
         version: &RoomVersion,
         request: &CreateRoom,
-    ) -> Result<Arc<Pdu>, CreateError> {
-        let failed = |source: SendError| CreateError::Event {
-            kind: "m.room.create".to_owned(),
-            source: Box::new(source),
-        };
+    ) -> Result<Arc<Pdu>, RoomError> {
+        let failed = |cause: RoomError| refused_event("m.room.create", cause);
         let now = self.shared.clock.now();
         let mut content = create_content(creator, version, request);
         content.remove(NONCE);
@@ -217,19 +180,32 @@ impl Rooms {
         match authorized.map(weft_dag::Authorized::into_parts) {
             Ok((pdu, Verdict::Accepted)) => Ok(pdu),
             Ok((_, Verdict::Rejected { reason } | Verdict::SoftFailed { reason })) => {
-                Err(failed(SendError::Forbidden { reason: reason.why }))
+                Err(failed(RoomError::Forbidden { reason: reason.why }))
             }
-            Err(missing) => Err(failed(SendError::Forbidden {
+            Err(missing) => Err(failed(RoomError::Forbidden {
                 reason: missing.to_string(),
             })),
         }
     }
 }
 
-fn invalid(field: &'static str, reason: &str) -> CreateError {
-    CreateError::Invalid {
-        field,
+fn invalid(field: &'static str, reason: &str) -> RoomError {
+    CreateRefusal::Invalid {
+        field: field.into(),
         reason: reason.to_owned(),
+    }
+    .into()
+}
+
+/// The error for a first event that is not allowed. Failures of the store are passed on: they say nothing about it.
+fn refused_event(kind: &str, cause: RoomError) -> RoomError {
+    match cause {
+        RoomError::Unavailable(_) | RoomError::LimitExceeded(_) => cause,
+        cause => CreateRefusal::Event {
+            kind: kind.to_owned(),
+            cause: Box::new(cause),
+        }
+        .into(),
     }
 }
 
@@ -282,7 +258,7 @@ fn first(kind: &str, state_key: &str, content: Value) -> First {
 }
 
 /// The events after the create event, in the order of the specification (client-server API, createRoom).
-fn first_events(plan: &Plan) -> Result<Vec<First>, CreateError> {
+fn first_events(plan: &Plan) -> Result<Vec<First>, RoomError> {
     let request = &plan.request;
     let mut join = request.profile.clone();
     join.insert("membership".to_owned(), "join".into());
@@ -351,7 +327,7 @@ fn first_events(plan: &Plan) -> Result<Vec<First>, CreateError> {
     Ok(events)
 }
 
-fn power_levels(plan: &Plan) -> Result<Map<String, Value>, CreateError> {
+fn power_levels(plan: &Plan) -> Result<Map<String, Value>, RoomError> {
     let base = match plan.request.document {
         Some(_) => weft_wire::document::power_levels(),
         None => default_power_levels(&plan.version),
@@ -414,7 +390,7 @@ fn default_power_levels(version: &RoomVersion) -> Value {
 }
 
 impl Worker {
-    pub(crate) async fn create(&mut self, plan: Plan, commit: &mut PendingCommit, reply: Reply<(), CreateError>) {
+    pub(crate) async fn create(&mut self, plan: Plan, commit: &mut PendingCommit, reply: Reply<(), RoomError>) {
         match self.make_room(&plan, commit).await {
             Ok(()) => commit.answer(reply, ()),
             Err(error) => {
@@ -425,7 +401,7 @@ impl Worker {
         }
     }
 
-    async fn make_room(&mut self, plan: &Plan, commit: &mut PendingCommit) -> Result<(), CreateError> {
+    async fn make_room(&mut self, plan: &Plan, commit: &mut PendingCommit) -> Result<(), RoomError> {
         if self.open().await?.is_some() {
             return Err(invalid("room_id", "the room already exists"));
         }
@@ -456,10 +432,7 @@ impl Worker {
                 state_key,
                 content,
             } = one;
-            let failed = |source: SendError| CreateError::Event {
-                kind: kind.clone(),
-                source: Box::new(source),
-            };
+            let failed = |cause: RoomError| refused_event(&kind, cause);
             let proto = ProtoEvent {
                 sender: plan.creator.clone(),
                 kind: kind.clone(),

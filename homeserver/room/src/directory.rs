@@ -1,45 +1,28 @@
 //! Aliases of this server, its room directory, and forgotten rooms. Must not change a room's graph, so that no worker
 //! is involved.
 
-use ruma::{OwnedRoomAliasId, RoomAliasId, RoomId, UserId, events::room::member::MembershipState};
+use ruma::{RoomAliasId, RoomId, UserId, events::room::member::MembershipState};
 use weft_store::{
     Batch, CommitError,
     tables::rooms::{ALIASES, AliasRow, MEMBERSHIP, MembershipRow, PUBLIC_ROOMS, ROOM_ALIASES},
 };
 
-use crate::{Rooms, Unavailable};
+use crate::{DirectoryRefusal, RoomError, Rooms, Unavailable};
 
 /// Attempts to read and write a row that changes concurrently.
 const MAX_ATTEMPTS: usize = 8;
-
-/// Why an alias or directory entry was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectoryError {
-    /// The alias is in use.
-    #[error("alias {0} is taken")]
-    Taken(OwnedRoomAliasId),
-    /// There is no such alias.
-    #[error("alias {0} does not exist")]
-    UnknownAlias(OwnedRoomAliasId),
-    /// A user can forget a room only after leaving it.
-    #[error("the user is still in the room")]
-    StillIn,
-    /// The store is unavailable.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
 
 impl Rooms {
     /// Creates an alias of a room. The caller checks whether the user may.
     ///
     /// # Errors
     /// If the alias is in use.
-    pub async fn put_alias(&self, alias: &RoomAliasId, room: &RoomId, creator: &UserId) -> Result<(), DirectoryError> {
+    pub async fn put_alias(&self, alias: &RoomAliasId, room: &RoomId, creator: &UserId) -> Result<(), RoomError> {
         let mut batch = Batch::new();
         claim_alias(&mut batch, alias, room, creator);
         match self.shared.store.commit(batch).await {
             Ok(()) => Ok(()),
-            Err(CommitError::Fence { .. }) => Err(DirectoryError::Taken(alias.to_owned())),
+            Err(CommitError::Fence { .. }) => Err(DirectoryRefusal::Taken(alias.to_owned()).into()),
             Err(error) => Err(Unavailable::from(error).into()),
         }
     }
@@ -48,8 +31,8 @@ impl Rooms {
     ///
     /// # Errors
     /// If it does not exist.
-    pub async fn delete_alias(&self, alias: &RoomAliasId) -> Result<(), DirectoryError> {
-        let unknown = || DirectoryError::UnknownAlias(alias.to_owned());
+    pub async fn delete_alias(&self, alias: &RoomAliasId) -> Result<(), RoomError> {
+        let unknown = || DirectoryRefusal::UnknownAlias(alias.to_owned());
         let row = self.reader().alias(alias).await?.ok_or_else(unknown)?;
         let mut batch = Batch::new();
         // It may have been deleted and created for another room meanwhile; the caller may not delete that one.
@@ -57,7 +40,7 @@ impl Rooms {
         batch.delete(&ALIASES, &(alias,));
         batch.delete(&ROOM_ALIASES, &(&row.room, alias));
         match self.shared.store.commit(batch).await {
-            Err(CommitError::Fence { .. }) => Err(unknown()),
+            Err(CommitError::Fence { .. }) => Err(unknown().into()),
             result => Ok(result.map_err(Unavailable::from)?),
         }
     }
@@ -66,7 +49,7 @@ impl Rooms {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn set_public(&self, room: &RoomId, public: bool) -> Result<(), DirectoryError> {
+    pub async fn set_public(&self, room: &RoomId, public: bool) -> Result<(), RoomError> {
         let mut batch = Batch::new();
         if public {
             batch.put(&PUBLIC_ROOMS, &(room,), &());
@@ -80,13 +63,13 @@ impl Rooms {
     ///
     /// # Errors
     /// If the user is joined or invited.
-    pub async fn forget(&self, room: &RoomId, user: &UserId) -> Result<(), DirectoryError> {
+    pub async fn forget(&self, room: &RoomId, user: &UserId) -> Result<(), RoomError> {
         for _ in 0..MAX_ATTEMPTS {
             let Some(found) = self.reader().room_of_user(user, room).await? else {
                 return Ok(());
             };
             if !matches!(found.membership, MembershipState::Leave | MembershipState::Ban) {
-                return Err(DirectoryError::StillIn);
+                return Err(DirectoryRefusal::StillIn.into());
             }
             let forgotten = MembershipRow {
                 forgotten: true,

@@ -24,7 +24,7 @@ use weft_store::{
 use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNAL_ENTRIES};
 
 use crate::{
-    EditError, Reader, Unavailable,
+    EditRefusal, Reader, RoomError, Unavailable,
     admission::{Owners, Past},
     ingest::rebuild::Rebuilt,
     published::TextChange,
@@ -249,12 +249,9 @@ impl OpenText {
 
     /// What of a live edit is new. Changes nothing: the caller checks the author's rights between this and
     /// [`OpenText::take`].
-    pub(crate) fn examine(&self, author: &UserId, update: Bytes) -> Result<Examined, EditError> {
+    pub(crate) fn examine(&self, author: &UserId, update: Bytes) -> Result<Examined, RoomError> {
         too_large(update.len(), LIVE_BYTES)?;
-        let update = LiveUpdate::parse(update).map_err(|refusal| match refusal {
-            Refusal::Malformed(error) => EditError::Malformed(error),
-            refusal => EditError::Refused(refusal),
-        })?;
+        let update = LiveUpdate::parse(update)?;
         let past = Past {
             vector: self.text.state_vector(),
             owners: &self.owners,
@@ -271,7 +268,7 @@ impl OpenText {
     }
 
     /// Applies an examined edit to the text.
-    pub(crate) fn take(&mut self, author: &UserId, update: &Update) -> Result<(), EditError> {
+    pub(crate) fn take(&mut self, author: &UserId, update: &Update) -> Result<(), RoomError> {
         too_large(
             self.text.byte_len().saturating_add(update.wire_len()),
             MAX_DOCUMENT_BYTES,
@@ -282,7 +279,7 @@ impl OpenText {
             .filter(|client| self.owners.get(**client).is_none())
             .count();
         if fresh > 0 && self.owners.len().saturating_add(fresh) > MAX_CLIENTS_PER_DOCUMENT {
-            return Err(EditError::TooManyClients(self.owners.len()));
+            return Err(EditRefusal::TooManyClients(self.owners.len()).into());
         }
         self.text
             .apply(update)
@@ -668,9 +665,9 @@ impl OpenText {
     }
 
     /// Adopts a document from another server's snapshot, before any event of it is here.
-    pub(crate) fn adopt_snapshot(&mut self, batch: &mut Batch, room: &RoomId, bytes: Bytes) -> Result<(), EditError> {
+    pub(crate) fn adopt_snapshot(&mut self, batch: &mut Batch, room: &RoomId, bytes: Bytes) -> Result<(), RoomError> {
         too_large(bytes.len(), MAX_DOCUMENT_BYTES)?;
-        let update = Update::parse(bytes)?;
+        let update = Update::parse(bytes).map_err(Refusal::from)?;
         // No owner of a client id is known yet, so only the admission rules about the bytes apply.
         let nothing = Past {
             vector: &StateVector::new(),
@@ -702,9 +699,9 @@ impl OpenText {
     }
 }
 
-fn too_large(bytes: usize, limit: usize) -> Result<(), EditError> {
+fn too_large(bytes: usize, limit: usize) -> Result<(), RoomError> {
     if bytes > limit {
-        Err(EditError::TooLarge { bytes, limit })
+        Err(EditRefusal::TooLarge { bytes, limit }.into())
     } else {
         Ok(())
     }

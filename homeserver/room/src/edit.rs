@@ -1,15 +1,14 @@
 //! Live editing of a document: edits, state vectors and differences.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, events::room::member::MembershipState};
-use weft_budget::Overspent;
+use ruma::{OwnedEventId, OwnedUserId, RoomId, events::room::member::MembershipState};
+use serde::{Deserialize, Serialize};
 use weft_crdt::{DeleteSet, Document, Refused, StateHash, StateVector, Update};
-use weft_wire::Role;
 
 use crate::{
-    ConnectionId, LiveEdit, Rooms, Unavailable,
+    ConnectionId, ContentRefusal, EditRefusal, LiveEdit, RoomError, Rooms, Unavailable,
     document::{Examined, OpenText},
     mailbox::{Command, Reply},
     pending_commit::PendingCommit,
@@ -17,7 +16,7 @@ use crate::{
 };
 
 /// An edit from a live connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Edit {
     /// The author.
     pub user: OwnedUserId,
@@ -28,7 +27,7 @@ pub struct Edit {
 }
 
 /// The outcome of an edit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EditOutcome {
     /// It is on disk.
     Journaled,
@@ -44,60 +43,41 @@ pub enum EditOutcome {
 }
 
 /// The part of an edit that was not applied as sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partly {
     /// Set if a part depends on blocks that the server does not have: the server's state vector, encoded, as in
     /// [`EditOutcome::Missing`].
     pub missing: Option<Bytes>,
     /// Content that no event can carry. Its clocks are used, as if it had been written and deleted at once.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedContent>,
     /// The update by which the editor deletes that content too; `None` if there is none.
     pub correction: Option<Bytes>,
     /// Other users whose new blocks were in it. Only these users can contribute them.
     pub foreign: Vec<OwnedUserId>,
 }
 
-/// Why an edit was not applied.
-#[derive(Debug, thiserror::Error)]
-pub enum EditError {
-    /// The room is unknown here.
-    #[error("room {0} is not known here")]
-    UnknownRoom(OwnedRoomId),
-    /// The room is not a document.
-    #[error("room {0} is not a document")]
-    NotADocument(OwnedRoomId),
-    /// The user is not joined.
-    #[error("the user is not in the room")]
-    NotJoined,
-    /// The user's role is too low.
-    #[error("a {} may not edit", role.name())]
-    Forbidden {
-        /// The user's role.
-        role: Role,
-    },
-    /// Not a Yjs v1 update.
-    #[error("not an update: {0}")]
-    Malformed(#[from] weft_crdt::ParseError),
-    /// The update violates the admission rules.
-    #[error("the update is not admissible: {0}")]
-    Refused(#[from] weft_crdt::Refusal),
-    /// The frame or the document would be too large.
-    #[error("{bytes} bytes are over the limit of {limit}")]
-    TooLarge {
-        /// Size.
-        bytes: usize,
-        /// Limit.
-        limit: usize,
-    },
-    /// The document has the maximum number of client ids.
-    #[error("the document has {0} client ids; no new one is accepted")]
-    TooManyClients(usize),
-    /// The user has sent too many bytes in a day. Nothing of the edit is applied.
-    #[error("too many bytes of edits: {0}")]
-    Overspent(#[from] Overspent),
-    /// The store or the worker failed. The edit may or may not be on disk: send it again.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
+/// Content of an edit that no event can carry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedContent {
+    /// The client id under which it was written.
+    pub client: u64,
+    /// Its first clock.
+    pub clock: u32,
+    /// The number of units.
+    pub length: u32,
+    /// The rule, by its name in `spec/docs/admission.md`.
+    pub rule: Cow<'static, str>,
+}
+
+impl From<&Refused> for RefusedContent {
+    fn from(refused: &Refused) -> Self {
+        Self {
+            client: refused.at.client.get(),
+            clock: refused.at.clock,
+            length: refused.len,
+            rule: refused.reason.code().into(),
+        }
+    }
 }
 
 /// An open document.
@@ -105,23 +85,6 @@ pub enum EditError {
 pub struct OpenDocument {
     /// State vector of everything acknowledged, encoded.
     pub state_vector: Bytes,
-}
-
-/// Why a document could not be opened or compared.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The room is unknown here.
-    #[error("room {0} is not known here")]
-    UnknownRoom(OwnedRoomId),
-    /// The room is not a document.
-    #[error("room {0} is not a document")]
-    NotADocument(OwnedRoomId),
-    /// The caller's state vector can't be read.
-    #[error("not a state vector: {0}")]
-    Vector(#[from] weft_crdt::ParseError),
-    /// The store or the worker.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
 }
 
 /// The text of a document as of a commit.
@@ -145,32 +108,12 @@ impl CurrentText {
     }
 }
 
-/// Why the content at an event can't be returned.
-#[derive(Debug, thiserror::Error)]
-pub enum ContentError {
-    /// The room is unknown here.
-    #[error("room {0} is not known here")]
-    UnknownRoom(OwnedRoomId),
-    /// The room is not a document.
-    #[error("room {0} is not a document")]
-    NotADocument(OwnedRoomId),
-    /// An event that is not in the room, or that this server does not have.
-    #[error("event {0} is not known in this room")]
-    UnknownEvent(OwnedEventId),
-    /// Stored updates could not be merged.
-    #[error("the stored updates can't be merged: {0}")]
-    Damaged(String),
-    /// The store or the worker.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
 impl Rooms {
     /// Applies an edit; returns when it is on disk.
     ///
     /// # Errors
     /// When the user may not edit, or the update is not admissible.
-    pub async fn edit(&self, room: &RoomId, edit: Edit) -> Result<EditOutcome, EditError> {
+    pub async fn edit(&self, room: &RoomId, edit: Edit) -> Result<EditOutcome, RoomError> {
         self.call(room, |reply| Command::Edit(edit, reply)).await
     }
 
@@ -178,7 +121,7 @@ impl Rooms {
     ///
     /// # Errors
     /// When the room is not a document here.
-    pub async fn open(&self, room: &RoomId) -> Result<OpenDocument, OpenError> {
+    pub async fn open(&self, room: &RoomId) -> Result<OpenDocument, RoomError> {
         let state_vector = match self.shared.published_text(room) {
             Some(text) => text.state_vector().encode().into(),
             None => self.call(room, Command::Vector).await?,
@@ -190,8 +133,8 @@ impl Rooms {
     ///
     /// # Errors
     /// When the vector can't be parsed or the room is not a document here.
-    pub async fn diff(&self, room: &RoomId, vector: &[u8]) -> Result<Bytes, OpenError> {
-        let vector = StateVector::parse(vector)?;
+    pub async fn diff(&self, room: &RoomId, vector: &[u8]) -> Result<Bytes, RoomError> {
+        let vector = StateVector::parse(vector).map_err(|error| RoomError::BadVector(error.to_string()))?;
         self.lacking(room, vector).await
     }
 
@@ -199,10 +142,10 @@ impl Rooms {
     ///
     /// # Errors
     /// When an event is unknown or the room is not a document here.
-    pub async fn content(&self, room: &RoomId, at: Option<&[OwnedEventId]>) -> Result<Bytes, ContentError> {
+    pub async fn content(&self, room: &RoomId, at: Option<&[OwnedEventId]>) -> Result<Bytes, RoomError> {
         match at {
             Some(at) => self.reader().content_at(room, at).await,
-            None => Ok(self.lacking(room, StateVector::new()).await?),
+            None => self.lacking(room, StateVector::new()).await,
         }
     }
 
@@ -210,7 +153,7 @@ impl Rooms {
     ///
     /// # Errors
     /// When the room is not a document here.
-    pub async fn current_text(&self, room: &RoomId) -> Result<CurrentText, ContentError> {
+    pub async fn current_text(&self, room: &RoomId) -> Result<CurrentText, RoomError> {
         // A dispute that begins after this was read is of the next text.
         let is_disputed = self.reader().is_disputed(room).await?;
         if let Some(text) = self.shared.published_text(room) {
@@ -221,7 +164,7 @@ impl Rooms {
         let text = match self.shared.published_text(room) {
             Some(text) => text,
             None => {
-                let text = Document::from_update(bytes).map_err(|error| ContentError::Damaged(error.to_string()));
+                let text = Document::from_update(bytes).map_err(|error| ContentRefusal::Unmergeable(error.to_string()));
                 Arc::new(text?)
             }
         };
@@ -229,7 +172,7 @@ impl Rooms {
     }
 
     /// The part of the text that is missing from this vector.
-    async fn lacking(&self, room: &RoomId, vector: StateVector) -> Result<Bytes, OpenError> {
+    async fn lacking(&self, room: &RoomId, vector: StateVector) -> Result<Bytes, RoomError> {
         match self.shared.published_text(room) {
             Some(text) => Ok(text.diff(&vector).into()),
             None => self.call(room, |reply| Command::Diff(vector, reply)).await,
@@ -263,19 +206,8 @@ fn correction(refused: &[Refused]) -> Option<Bytes> {
     (!deletes.is_empty()).then(|| Update::from_deletes(deletes).encode().into())
 }
 
-impl From<OpenError> for ContentError {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::UnknownRoom(room) => Self::UnknownRoom(room),
-            OpenError::NotADocument(room) => Self::NotADocument(room),
-            OpenError::Vector(error) => Self::Damaged(error.to_string()),
-            OpenError::Unavailable(error) => Self::Unavailable(error),
-        }
-    }
-}
-
 impl Worker {
-    pub(crate) async fn edit(&mut self, edit: Edit, commit: &mut PendingCommit, reply: Reply<EditOutcome, EditError>) {
+    pub(crate) async fn edit(&mut self, edit: Edit, commit: &mut PendingCommit, reply: Reply<EditOutcome, RoomError>) {
         commit.weigh(edit.update.len());
         match self.take_edit(edit, commit).await {
             Ok(outcome) => commit.answer(reply, outcome),
@@ -283,22 +215,22 @@ impl Worker {
         }
     }
 
-    async fn take_edit(&mut self, edit: Edit, commit: &mut PendingCommit) -> Result<EditOutcome, EditError> {
+    async fn take_edit(&mut self, edit: Edit, commit: &mut PendingCommit) -> Result<EditOutcome, RoomError> {
         let (room, shared) = (self.room.clone(), Arc::clone(&self.shared));
-        let active = self.open().await?.ok_or_else(|| EditError::UnknownRoom(room.clone()))?;
+        let active = self.open().await?.ok_or_else(|| RoomError::UnknownRoom(room.clone()))?;
         let access = active.access(&edit.user);
         let document = active
             .document
             .as_mut()
-            .ok_or_else(|| EditError::NotADocument(room.clone()))?;
+            .ok_or_else(|| RoomError::NotADocument(room.clone()))?;
         if access.membership != MembershipState::Join {
-            return Err(EditError::NotJoined);
+            return Err(EditRefusal::NotJoined.into());
         }
         let examined = document.examine(&edit.user, edit.update);
         // A reader's sync step 2 always repeats all deletions: an update without anything new is no edit and needs no
         // right.
         if !access.can_edit && !matches!(&examined, Ok(examined) if examined.is_nothing()) {
-            return Err(EditError::Forbidden { role: access.role });
+            return Err(EditRefusal::Role { role: access.role }.into());
         }
         let Examined {
             update,
@@ -316,7 +248,7 @@ impl Worker {
                 missing => EditOutcome::Partly(Partly {
                     missing,
                     correction: correction(&refused),
-                    refused,
+                    refused: refused.iter().map(RefusedContent::from).collect(),
                     foreign,
                 }),
             }
@@ -343,7 +275,7 @@ impl Worker {
     }
 
     /// Answered with the turn's commit: what the vector covers must be on disk first.
-    pub(crate) async fn vector(&mut self, commit: &mut PendingCommit, reply: Reply<Bytes, OpenError>) {
+    pub(crate) async fn vector(&mut self, commit: &mut PendingCommit, reply: Reply<Bytes, RoomError>) {
         match self.document().await.map(|document| document.vector()) {
             Ok(vector) => commit.answer(reply, vector),
             Err(error) => drop(reply.send(Err(error))),
@@ -354,7 +286,7 @@ impl Worker {
         &mut self,
         vector: StateVector,
         commit: &mut PendingCommit,
-        reply: Reply<Bytes, OpenError>,
+        reply: Reply<Bytes, RoomError>,
     ) {
         match self.document().await.map(|document| document.diff(&vector)) {
             Ok(diff) => {
@@ -365,10 +297,10 @@ impl Worker {
         }
     }
 
-    async fn document(&mut self) -> Result<&mut OpenText, OpenError> {
+    async fn document(&mut self) -> Result<&mut OpenText, RoomError> {
         let room = self.room.clone();
-        let active = self.open().await?.ok_or_else(|| OpenError::UnknownRoom(room.clone()))?;
-        let document = active.document.as_mut().ok_or(OpenError::NotADocument(room))?;
+        let active = self.open().await?.ok_or_else(|| RoomError::UnknownRoom(room.clone()))?;
+        let document = active.document.as_mut().ok_or(RoomError::NotADocument(room))?;
         // A client that reads once usually reads again.
         document.note_wanted();
         Ok(document)

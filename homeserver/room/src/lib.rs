@@ -18,6 +18,7 @@ pub mod directory;
 mod dispute;
 mod document;
 pub mod edit;
+pub mod errors;
 mod fetch;
 mod history;
 mod ingest;
@@ -50,21 +51,24 @@ pub mod testing;
 mod witness;
 mod worker;
 
-pub use access::{Access, AccessError};
-pub use adopt::{AdoptError, JoinedRoom};
+pub use access::Access;
+pub use adopt::JoinedRoom;
 pub use committed::{Committed, CommittedEvent, ConnectionId, Incarnation, LiveEdit};
-pub use create::{CreateError, CreateRoom, InitialState, Preset};
-pub use directory::DirectoryError;
-pub use edit::{ContentError, CurrentText, Edit, EditError, EditOutcome, OpenDocument, OpenError, Partly};
+pub use create::{CreateRoom, InitialState, Preset};
+pub use edit::{CurrentText, Edit, EditOutcome, OpenDocument, Partly, RefusedContent};
+pub use errors::{
+    AdoptRefusal, ContentRefusal, CreateRefusal, DirectoryRefusal, EditRefusal, EventRefusal, LimitExceeded,
+    MembershipRefusal,
+    OutOfBandRefusal, Outcome, RoomError, Unavailable,
+};
 pub use history::ComingHistory;
 pub use joining::Joining;
-pub use membership_templates::{AcceptError, JoinAnswer, Template, TemplateError, TemplateKind};
-pub use out_of_band::{InvitationBounds, OutOfBandError, OutOfBandMembership};
+pub use membership_templates::{JoinAnswer, Template, TemplateKind};
+pub use out_of_band::{InvitationBounds, OutOfBandMembership};
 pub use ports::{CommitSink, Identity, PeerError, Peers, Ports, StateIds};
 pub use reader::{
     Direction, Page, Place, Reader, RoomMembership, Since, StoredEvent, TimelineEvent, Types, UnsignedData,
 };
-pub use rooms::{RoomConfig, Rooms, Unavailable};
-pub use send::{NewEvent, SendError, UnsentEvent};
-pub use staging::ReceiveError;
+pub use rooms::{RoomConfig, Rooms};
+pub use send::{NewEvent, UnsentEvent};
 pub use weft_clock::{Clock, SystemClock};

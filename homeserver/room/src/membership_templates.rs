@@ -10,7 +10,7 @@ use serde::Deserialize;
 use weft_dag::{Draft, Pdu, Placement, StateMap, Verdict, Verified, extremities};
 
 use crate::{
-    NewEvent, Reader, Rooms, Unavailable,
+    MembershipRefusal, NewEvent, Reader, RoomError, Rooms, Unavailable,
     active_room::ActiveRoom,
     fetch,
     ingest::{
@@ -45,49 +45,6 @@ pub struct Template {
     pub kind: TemplateKind,
 }
 
-/// Why no template is returned.
-#[derive(Debug, thiserror::Error)]
-pub enum TemplateError {
-    /// The room is unknown here, or no user of this server is in it.
-    #[error("room {0} is not known here")]
-    UnknownRoom(OwnedRoomId),
-    /// Against the room's rules.
-    #[error("not allowed: {reason}")]
-    Forbidden {
-        /// The rule.
-        reason: String,
-    },
-    /// This server can't decide whether a restricted join is allowed; another one may.
-    #[error("this server can't authorise the join")]
-    UnableToAuthorise,
-    /// The store or the worker.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
-/// Why a membership event was not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum AcceptError {
-    /// The room is unknown here, or no user of this server is in it.
-    #[error("room {0} is not known here")]
-    UnknownRoom(OwnedRoomId),
-    /// Not a membership event that this endpoint accepts.
-    #[error("not acceptable: {reason}")]
-    BadEvent {
-        /// What is wrong.
-        reason: String,
-    },
-    /// Against the room's rules.
-    #[error("not allowed: {reason}")]
-    Forbidden {
-        /// The rule.
-        reason: String,
-    },
-    /// The store or the worker.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
 /// The answer to send_join.
 #[derive(Debug, Clone)]
 pub struct JoinAnswer {
@@ -110,7 +67,7 @@ impl Rooms {
         &self,
         room: &RoomId,
         request: Template,
-    ) -> Result<(RoomVersionId, CanonicalJsonObject), TemplateError> {
+    ) -> Result<(RoomVersionId, CanonicalJsonObject), RoomError> {
         self.call(room, |reply| Command::Template(request, reply)).await
     }
 
@@ -119,7 +76,7 @@ impl Rooms {
     ///
     /// # Errors
     /// When it is not acceptable or not allowed.
-    pub async fn accept_membership(&self, origin: &ServerName, event: Verified) -> Result<JoinAnswer, AcceptError> {
+    pub async fn accept_membership(&self, origin: &ServerName, event: Verified) -> Result<JoinAnswer, RoomError> {
         let room = event.pdu().room_id().to_owned();
         let mut remote_state = None;
         for _ in 0..fetch::MAX_ROUNDS {
@@ -132,13 +89,14 @@ impl Rooms {
             // Here and not in the worker: no other command has to wait for other servers.
             let fetched = fetch::fetch_for(&self.outward(), &event, origin.to_owned(), lacks).await?;
             let Some(fetched) = fetched else {
-                return Err(AcceptError::BadEvent { reason });
+                return Err(MembershipRefusal::BadEvent { reason }.into());
             };
             remote_state = fetched.remote_state;
         }
-        Err(AcceptError::BadEvent {
+        Err(MembershipRefusal::BadEvent {
             reason: "the events that it depends on are not available".to_owned(),
-        })
+        }
+        .into())
     }
 }
 
@@ -179,15 +137,12 @@ impl Worker {
     pub(crate) async fn template(
         &mut self,
         request: Template,
-        reply: Reply<(RoomVersionId, CanonicalJsonObject), TemplateError>,
+        reply: Reply<(RoomVersionId, CanonicalJsonObject), RoomError>,
     ) {
         let _ = reply.send(self.make_template(request).await);
     }
 
-    async fn make_template(
-        &mut self,
-        request: Template,
-    ) -> Result<(RoomVersionId, CanonicalJsonObject), TemplateError> {
+    async fn make_template(&mut self, request: Template) -> Result<(RoomVersionId, CanonicalJsonObject), RoomError> {
         let room = self.room.clone();
         let (reader, now) = (self.shared.reader.clone(), self.shared.clock.now());
         let ours = self.ours().to_owned();
@@ -195,7 +150,7 @@ impl Worker {
             .open()
             .await?
             .filter(|active| active.is_joined())
-            .ok_or(TemplateError::UnknownRoom(room))?;
+            .ok_or(RoomError::NotResident(room))?;
         let mut content = CanonicalJsonObject::new();
         let membership = match request.kind {
             TemplateKind::Join => "join",
@@ -214,7 +169,7 @@ impl Worker {
                         "the user is in none of the rooms whose members may join".to_owned(),
                     ));
                 }
-                Restricted::Unknown => return Err(TemplateError::UnableToAuthorise),
+                Restricted::Unknown => return Err(MembershipRefusal::UnableToAuthorise.into()),
             }
         }
         let draft = Draft {
@@ -266,7 +221,7 @@ impl Worker {
         event: Verified,
         remote_state: Option<StateMap>,
         commit: &mut PendingCommit,
-        reply: Reply<Accepted, AcceptError>,
+        reply: Reply<Accepted, RoomError>,
     ) {
         // Pending edits are sealed first, so that the order of events is the order that users saw. This includes edits
         // that are only in the journal after a failure.
@@ -279,7 +234,7 @@ impl Worker {
         match Box::pin(self.accept_event(origin, event, remote_state, commit)).await {
             Ok(answer) => commit.answer(reply, answer),
             Err(error) => {
-                if matches!(error, AcceptError::Unavailable(_)) {
+                if matches!(error, RoomError::Unavailable(_)) {
                     commit.abandon();
                 }
                 let _ = reply.send(Err(error));
@@ -293,14 +248,14 @@ impl Worker {
         event: Verified,
         remote_state: Option<StateMap>,
         commit: &mut PendingCommit,
-    ) -> Result<Accepted, AcceptError> {
+    ) -> Result<Accepted, RoomError> {
         let room = self.room.clone();
         let (shared, ours) = (Arc::clone(&self.shared), self.ours().to_owned());
         let active = self
             .open()
             .await?
             .filter(|active| active.is_joined())
-            .ok_or(AcceptError::UnknownRoom(room))?;
+            .ok_or(RoomError::NotResident(room))?;
         let content = check(event.pdu(), origin, &ours)?;
         let authorising_user = content
             .join_authorised_via_users_server
@@ -311,9 +266,10 @@ impl Worker {
             match restricted(active, &shared.reader, &ours, event.pdu().sender()).await? {
                 Restricted::No | Restricted::By(_) => {}
                 Restricted::Refused | Restricted::Unknown => {
-                    return Err(AcceptError::Forbidden {
+                    return Err(MembershipRefusal::Forbidden {
                         reason: "this server does not authorise the join".to_owned(),
-                    });
+                    }
+                    .into());
                 }
             }
         }
@@ -339,9 +295,10 @@ impl Worker {
             session.note_gap(origin);
         }
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
-            return Err(AcceptError::Forbidden {
+            return Err(MembershipRefusal::Forbidden {
                 reason: reason.to_string(),
-            });
+            }
+            .into());
         }
         let pdu = Arc::clone(authorized.pdu());
         let incoming = Incoming {
@@ -361,25 +318,25 @@ impl Worker {
     }
 }
 
-fn forbidden(reason: String) -> TemplateError {
-    TemplateError::Forbidden { reason }
+fn forbidden(reason: String) -> RoomError {
+    MembershipRefusal::Forbidden { reason }.into()
 }
 
-fn undecided(undecided: Undecided) -> AcceptError {
+fn bad_event(reason: String) -> RoomError {
+    MembershipRefusal::BadEvent { reason }.into()
+}
+
+fn undecided(undecided: Undecided) -> RoomError {
     match undecided {
         Undecided::Unavailable(error) => error.into(),
-        other => AcceptError::BadEvent {
-            reason: other.to_string(),
-        },
+        other => bad_event(other.to_string()),
     }
 }
 
 /// Whether this endpoint accepts the event (T32): a server sends memberships of its own users, and returns invitations
 /// of ours.
-fn check(pdu: &Pdu, origin: &ServerName, ours: &ServerName) -> Result<Content, AcceptError> {
-    let bad = |reason: &str| AcceptError::BadEvent {
-        reason: reason.to_owned(),
-    };
+fn check(pdu: &Pdu, origin: &ServerName, ours: &ServerName) -> Result<Content, RoomError> {
+    let bad = |reason: &str| bad_event(reason.to_owned());
     if pdu.kind() != "m.room.member" {
         return Err(bad("not a membership event"));
     }
@@ -402,11 +359,7 @@ fn check(pdu: &Pdu, origin: &ServerName, ours: &ServerName) -> Result<Content, A
     }
 }
 
-fn place(
-    active: &ActiveRoom,
-    draft: &Draft,
-    now: ruma::MilliSecondsSinceUnixEpoch,
-) -> Result<Placement, TemplateError> {
+fn place(active: &ActiveRoom, draft: &Draft, now: ruma::MilliSecondsSinceUnixEpoch) -> Result<Placement, RoomError> {
     let extremities: Vec<_> = active.extremities.iter().map(|end| end.id.clone()).collect();
     let prev_events = extremities::cite(&extremities);
     let auth = active
@@ -493,20 +446,21 @@ fn allowing_rooms(active: &ActiveRoom) -> Vec<OwnedRoomId> {
 
 /// The same answer for the same event. It contains the room's state: not for an event that was received another way and
 /// rejected or soft-failed.
-async fn answer_again(session: &MergeSession<'_>, reader: &Reader, event: Verified) -> Result<JoinAnswer, AcceptError> {
+async fn answer_again(session: &MergeSession<'_>, reader: &Reader, event: Verified) -> Result<JoinAnswer, RoomError> {
     let id = event.pdu().event_id();
     let stored = reader.stored_event(session.room_id(), id).await?;
     if !stored.is_some_and(|stored| stored.is_visible()) {
-        return Err(AcceptError::Forbidden {
+        return Err(MembershipRefusal::Forbidden {
             reason: "the event was rejected or soft-failed before".to_owned(),
-        });
+        }
+        .into());
     }
     let before = session.before(id).await?;
     answer(session, event.into_pdu(), &before).await
 }
 
 /// The event with the state before it and the auth chain of both.
-async fn answer(session: &MergeSession<'_>, event: Arc<Pdu>, before: &StateMap) -> Result<JoinAnswer, AcceptError> {
+async fn answer(session: &MergeSession<'_>, event: Arc<Pdu>, before: &StateMap) -> Result<JoinAnswer, RoomError> {
     let mut state = Vec::with_capacity(before.0.len());
     for id in before.0.values() {
         state.extend(session.event(id).await?.map(|known| known.pdu));

@@ -20,7 +20,7 @@ use weft_store::{
 };
 use weft_wire::limits;
 
-use crate::{Committed, Reader, RoomMembership, Rooms, Unavailable};
+use crate::{Committed, OutOfBandRefusal, Reader, RoomError, RoomMembership, Rooms, Unavailable};
 
 /// The order in which stripped state is kept if not all of it fits.
 const STRIPPED_ORDER: [&str; 7] = [
@@ -72,26 +72,6 @@ pub struct OutOfBandMembership {
     pub user: OwnedUserId,
 }
 
-/// Why an invitation or a knock was not stored, or not ended.
-#[derive(Debug, thiserror::Error)]
-pub enum OutOfBandError {
-    /// There are too many of them.
-    #[error("there are too many open invitations")]
-    TooMany {
-        /// When it may be worth trying again.
-        retry_after: Duration,
-    },
-    /// It can't be serialised.
-    #[error("the invitation can't be stored: {reason}")]
-    Malformed {
-        /// What is wrong.
-        reason: String,
-    },
-    /// The store.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
 /// After this time an invitation over the limits may be sent again: users may have answered others meanwhile.
 const RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
@@ -101,7 +81,7 @@ impl Rooms {
     ///
     /// # Errors
     /// When there are too many, or the store fails.
-    pub async fn invited(&self, invited: OutOfBandMembership) -> Result<(), OutOfBandError> {
+    pub async fn invited(&self, invited: OutOfBandMembership) -> Result<(), RoomError> {
         let (pdu, user) = (Arc::clone(invited.event.pdu()), invited.user.clone());
         let room = pdu.room_id();
         let ours = self.shared.identity.server_name();
@@ -145,7 +125,7 @@ impl Rooms {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn uninvited(&self, room: &RoomId, user: &UserId, leave: Option<&Pdu>) -> Result<(), OutOfBandError> {
+    pub async fn uninvited(&self, room: &RoomId, user: &UserId, leave: Option<&Pdu>) -> Result<(), RoomError> {
         let now = self.shared.clock.now();
         let show = |row: &MembershipRow| match leave {
             Some(leave) => client_format(leave, user),
@@ -163,7 +143,7 @@ impl Rooms {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn withdrawn(&self, event: &Pdu) -> Result<(), OutOfBandError> {
+    pub async fn withdrawn(&self, event: &Pdu) -> Result<(), RoomError> {
         let user = event.state_key().and_then(|key| UserId::parse(key).ok());
         let (Some(user), Some(to @ (MembershipState::Leave | MembershipState::Ban))) = (user, membership(event)) else {
             return Err(malformed("the event ends no membership"));
@@ -182,7 +162,7 @@ impl Rooms {
         is_open: impl Fn(&MembershipRow) -> bool,
         to: MembershipState,
         show: impl Fn(&MembershipRow) -> Value,
-    ) -> Result<(), OutOfBandError> {
+    ) -> Result<(), RoomError> {
         for _ in 0..MAX_ATTEMPTS {
             let Some(before) = self.membership_row(room, user).await?.filter(&is_open) else {
                 return Ok(());
@@ -242,9 +222,9 @@ impl Rooms {
     }
 
     /// Whether one more is within the limits. An open membership of the same room is replaced and does not count.
-    async fn check_bounds(&self, room: &RoomId, user: &UserId, row: &OutOfBandRow) -> Result<(), OutOfBandError> {
+    async fn check_bounds(&self, room: &RoomId, user: &UserId, row: &OutOfBandRow) -> Result<(), RoomError> {
         let bounds = self.shared.config.invitations;
-        let too_many = OutOfBandError::TooMany {
+        let too_many = OutOfBandRefusal::TooMany {
             retry_after: RETRY_AFTER,
         };
         let query = OUT_OF_BAND.under(&(user,)).limit(bounds.per_user.saturating_add(1));
@@ -255,10 +235,10 @@ impl Rooms {
             || bytes.saturating_add(row.bytes) > limits::MAX_OPEN_INVITATION_BYTES_PER_USER
             || others().filter(|other| other.resident == row.resident).count() >= bounds.per_user_and_server
         {
-            return Err(too_many);
+            return Err(too_many.into());
         }
         if self.open_of_server(&row.resident, bounds.per_server).await? >= bounds.per_server {
-            return Err(too_many);
+            return Err(too_many.into());
         }
         Ok(())
     }
@@ -314,8 +294,8 @@ impl Reader {
     }
 }
 
-fn malformed(reason: impl Into<String>) -> OutOfBandError {
-    OutOfBandError::Malformed { reason: reason.into() }
+fn malformed(reason: impl Into<String>) -> RoomError {
+    OutOfBandRefusal::Malformed { reason: reason.into() }.into()
 }
 
 fn membership(pdu: &Pdu) -> Option<MembershipState> {
@@ -331,7 +311,7 @@ fn bytes_of(event: &Raw<Value>) -> u64 {
 }
 
 /// The stripped state to store, within [`limits::MAX_STORED_STRIPPED_BYTES`]; the membership itself comes last.
-fn shown(pdu: &Arc<Pdu>, stripped: &[Value]) -> Result<Vec<Raw<Value>>, OutOfBandError> {
+fn shown(pdu: &Arc<Pdu>, stripped: &[Value]) -> Result<Vec<Raw<Value>>, RoomError> {
     let rank = |entry: &Value| {
         let kind = entry.get("type").and_then(Value::as_str).unwrap_or_default();
         STRIPPED_ORDER

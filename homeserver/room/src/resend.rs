@@ -9,7 +9,7 @@ use ruma::{OwnedEventId, UserId};
 use weft_dag::Pdu;
 
 use crate::{
-    NewEvent, SendError, Unavailable, active_room::ActiveRoom, pending_commit::PendingCommit, send::Cause,
+    NewEvent, RoomError, Unavailable, active_room::ActiveRoom, pending_commit::PendingCommit, send::Cause,
     worker::Worker,
 };
 
@@ -22,7 +22,7 @@ impl Worker {
     ) -> Result<Option<OwnedEventId>, Unavailable> {
         match self.send_event(same_membership(member), Cause::Server, commit).await {
             Ok(event) => Ok(Some(event)),
-            Err(SendError::Unavailable(error)) => Err(error),
+            Err(RoomError::Unavailable(error)) => Err(error),
             Err(error) => {
                 tracing::warn!(room = %self.room, member = %member.event_id(), %error, "a membership event can't be sent again");
                 Ok(None)

@@ -9,7 +9,7 @@ use weft_store::Store;
 use weft_wire::limits::{MAX_EVENT_BYTES_PER_USER_AND_DAY, MAX_STAGED_BYTES_PER_ROOM};
 
 use crate::{
-    Identity, InvitationBounds, Ports, Reader,
+    Identity, InvitationBounds, Ports, Reader, Unavailable,
     background::{Outward, Tasks},
     mailbox::{Command, Reply},
     registry::Shared,
@@ -52,26 +52,6 @@ impl Default for RoomConfig {
             staged_bytes_per_room: MAX_STAGED_BYTES_PER_ROOM,
         }
     }
-}
-
-/// Why an operation is not possible at the moment.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Unavailable {
-    /// The server is stopping.
-    #[error("the server is stopping")]
-    Stopping,
-    /// The room's worker was interrupted; the outcome of the command is unknown.
-    #[error("the room's worker was interrupted")]
-    Interrupted,
-    /// Stored data that can't be parsed.
-    #[error("stored data can't be read: {0}")]
-    Damaged(String),
-    /// The store can't be read.
-    #[error(transparent)]
-    Read(#[from] weft_store::ReadError),
-    /// The store didn't commit.
-    #[error(transparent)]
-    Commit(#[from] weft_store::CommitError),
 }
 
 /// All rooms of this server. Cheap to clone.

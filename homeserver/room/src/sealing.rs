@@ -10,7 +10,7 @@ use ruma::{CanonicalJsonObject, CanonicalJsonValue, OwnedEventId};
 use weft_wire::{event_types, update::UpdateContent};
 
 use crate::{
-    Unavailable,
+    EventRefusal, RoomError, Unavailable,
     active_room::ActiveRoom,
     admission::{Judgement, judge},
     compose::{ProtoEvent, canonical},
@@ -26,7 +26,7 @@ enum SealError {
     #[error("{0}")]
     Plan(#[from] seal::PlanError),
     #[error("{0}")]
-    Event(#[from] crate::SendError),
+    Event(#[from] RoomError),
     #[error("not admissible: {0}")]
     Inadmissible(String),
     #[error(transparent)]
@@ -147,8 +147,8 @@ pub(crate) fn with_names(mut content: CanonicalJsonObject, named: &[OwnedEventId
     content
 }
 
-fn update_content(content: &UpdateContent) -> Result<CanonicalJsonObject, crate::SendError> {
-    let bad = |reason: String| crate::SendError::BadContent { reason };
+fn update_content(content: &UpdateContent) -> Result<CanonicalJsonObject, RoomError> {
+    let bad = |reason: String| RoomError::from(EventRefusal::BadContent { reason });
     match serde_json::to_value(content).map_err(|error| bad(error.to_string()))? {
         serde_json::Value::Object(map) => canonical(map),
         _ => Err(bad("not an object".to_owned())),

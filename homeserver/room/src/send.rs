@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ruma::{
-    EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
-    RoomId, RoomVersionId,
+    EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedTransactionId, OwnedUserId, RoomId,
+    RoomVersionId,
 };
 use serde_json::{Map, Value};
-use weft_budget::Overspent;
 use weft_crdt::Update;
 use weft_dag::{Pdu, redact, stripped};
 use weft_store::tables::rooms::{
@@ -17,7 +16,7 @@ use weft_store::tables::rooms::{
 use weft_wire::{event_types, update::UpdateContent, witness};
 
 use crate::{
-    LiveEdit, Rooms, Unavailable,
+    EventRefusal, LiveEdit, RoomError, Rooms, Unavailable,
     active_room::ActiveRoom,
     admission::{Judgement, judge},
     compose::{ProtoEvent, canonical},
@@ -53,47 +52,6 @@ pub struct NewEvent {
     pub timestamp: Option<MilliSecondsSinceUnixEpoch>,
 }
 
-/// Why an event was not sent.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    /// The room is unknown here.
-    #[error("room {0} is not known here")]
-    UnknownRoom(OwnedRoomId),
-    /// Against the room's rules.
-    #[error("not allowed: {reason}")]
-    Forbidden {
-        /// The rule.
-        reason: String,
-    },
-    /// The event to redact is not known in this room.
-    #[error("event {0} is not known in this room")]
-    UnknownEvent(OwnedEventId),
-    /// The content is not canonical JSON: floats, or integers out of range.
-    #[error("the content is not canonical JSON: {reason}")]
-    BadContent {
-        /// What is wrong.
-        reason: String,
-    },
-    /// Over 65,536 bytes, or a field over 255.
-    #[error("the event is too large: {reason}")]
-    TooLarge {
-        /// Which limit.
-        reason: String,
-    },
-    /// An update of the document that is not admissible.
-    #[error("the update is not admissible: {reason}")]
-    Inadmissible {
-        /// The rule.
-        reason: String,
-    },
-    /// The sender has sent too many bytes in a day.
-    #[error("too many bytes of events: {0}")]
-    Overspent(#[from] Overspent),
-    /// The store or the worker.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
 /// Who causes an event: only what users send is charged to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -117,7 +75,7 @@ impl Rooms {
     ///
     /// # Errors
     /// When the room's rules forbid it, or it can't be built.
-    pub async fn send(&self, room: &RoomId, event: NewEvent) -> Result<OwnedEventId, SendError> {
+    pub async fn send(&self, room: &RoomId, event: NewEvent) -> Result<OwnedEventId, RoomError> {
         self.call(room, |reply| Command::Send(Box::new(event), reply)).await
     }
 
@@ -126,7 +84,7 @@ impl Rooms {
     ///
     /// # Errors
     /// As [`Rooms::send`].
-    pub async fn draft(&self, room: &RoomId, event: NewEvent) -> Result<UnsentEvent, SendError> {
+    pub async fn draft(&self, room: &RoomId, event: NewEvent) -> Result<UnsentEvent, RoomError> {
         self.call(room, |reply| Command::Draft(Box::new(event), reply)).await
     }
 }
@@ -136,12 +94,12 @@ impl Worker {
         &mut self,
         event: NewEvent,
         commit: &mut PendingCommit,
-        reply: Reply<OwnedEventId, SendError>,
+        reply: Reply<OwnedEventId, RoomError>,
     ) {
         if event.kind == event_types::WITNESS && event.state_key.is_none() {
             // A witness event is a statement of the server, and no timeline shows it.
             let reason = "only the server sends witness events".to_owned();
-            return drop(reply.send(Err(SendError::Forbidden { reason })));
+            return drop(reply.send(Err(RoomError::Forbidden { reason })));
         }
         match self.send_event(event, Cause::User, commit).await {
             Ok(id) => commit.answer(reply, id),
@@ -154,7 +112,7 @@ impl Worker {
         event: NewEvent,
         cause: Cause,
         commit: &mut PendingCommit,
-    ) -> Result<OwnedEventId, SendError> {
+    ) -> Result<OwnedEventId, RoomError> {
         let key = transaction_of(&self.room, &event);
         let sent_as = event.txn.as_ref().map(|(_, txn)| txn.clone());
         if let Some(id) = self.sent_before(key.as_ref(), commit).await? {
@@ -167,7 +125,7 @@ impl Worker {
         self.seal(commit);
         let (signer, ours) = (self.signer(), self.ours().to_owned());
         let Some(active) = self.active.as_mut() else {
-            return Err(SendError::UnknownRoom(self.room.clone()));
+            return Err(RoomError::UnknownRoom(self.room.clone()));
         };
         let is_update = event.kind == event_types::UPDATE && event.state_key.is_none() && active.document.is_some();
         let now = event.timestamp.unwrap_or(commit.now);
@@ -238,9 +196,9 @@ impl Worker {
     }
 
     /// Loads the room with what a new event needs: the chain index, for a state event.
-    async fn ready(&mut self, is_state: bool) -> Result<(), SendError> {
+    async fn ready(&mut self, is_state: bool) -> Result<(), RoomError> {
         let (room, reader) = (self.room.clone(), self.shared.reader.clone());
-        let active = self.open().await?.ok_or(SendError::UnknownRoom(room))?;
+        let active = self.open().await?.ok_or(RoomError::UnknownRoom(room))?;
         if is_state {
             active.cover(&reader).await?;
         }
@@ -261,7 +219,7 @@ impl Worker {
     }
 
     /// The target of a redaction by a user of this server, if its sender may redact it.
-    async fn redacted_by(&self, event: &NewEvent) -> Result<Option<StoredEvent>, SendError> {
+    async fn redacted_by(&self, event: &NewEvent) -> Result<Option<StoredEvent>, RoomError> {
         if event.kind != "m.room.redaction" {
             return Ok(None);
         }
@@ -276,29 +234,29 @@ impl Worker {
         let target = self.shared.reader.stored_event(&self.room, &id).await?;
         let target = target
             .filter(StoredEvent::is_visible)
-            .ok_or(SendError::UnknownEvent(id))?;
+            .ok_or(RoomError::UnknownEvent(id))?;
         let Some(active) = &self.active else { return Ok(None) };
         if !redact::may_redact(&event.sender, &target.pdu, &active.state) {
-            return Err(SendError::Forbidden {
+            return Err(RoomError::Forbidden {
                 reason: "only moderators may redact events of other users".to_owned(),
             });
         }
         if witness::is_kept_whole(target.pdu.kind()) && active.document.is_some() {
             let reason = "an update of a document can't be redacted: restore a version instead".to_owned();
-            return Err(SendError::Forbidden { reason });
+            return Err(RoomError::Forbidden { reason });
         }
         Ok(Some(target))
     }
 
-    pub(crate) async fn draft(&mut self, event: NewEvent, reply: Reply<UnsentEvent, SendError>) {
+    pub(crate) async fn draft(&mut self, event: NewEvent, reply: Reply<UnsentEvent, RoomError>) {
         let _ = reply.send(self.draft_event(event).await);
     }
 
-    async fn draft_event(&mut self, event: NewEvent) -> Result<UnsentEvent, SendError> {
+    async fn draft_event(&mut self, event: NewEvent) -> Result<UnsentEvent, RoomError> {
         self.ready(false).await?;
         let (signer, now) = (self.signer(), self.shared.clock.now());
         let Some(active) = self.active.as_ref() else {
-            return Err(SendError::UnknownRoom(self.room.clone()));
+            return Err(RoomError::UnknownRoom(self.room.clone()));
         };
         let about = event.sender.clone();
         let event = active.compose(proto(event)?, &signer, now)?;
@@ -324,7 +282,7 @@ fn transaction_of(room: &RoomId, event: &NewEvent) -> Option<Transaction> {
     Some((event.sender.clone(), device, scoped.into()))
 }
 
-fn proto(event: NewEvent) -> Result<ProtoEvent, SendError> {
+fn proto(event: NewEvent) -> Result<ProtoEvent, RoomError> {
     Ok(ProtoEvent {
         sender: event.sender,
         kind: event.kind,
@@ -335,17 +293,17 @@ fn proto(event: NewEvent) -> Result<ProtoEvent, SendError> {
 }
 
 /// The update of an event that a client sends itself, instead of over a live connection.
-fn judge_update(active: &ActiveRoom, proto: &ProtoEvent) -> Result<Option<Update>, SendError> {
+fn judge_update(active: &ActiveRoom, proto: &ProtoEvent) -> Result<Option<Update>, RoomError> {
     let Some(document) = &active.document else {
         return Ok(None);
     };
-    let inadmissible = |reason: String| SendError::Inadmissible { reason };
+    let inadmissible = |reason: String| EventRefusal::Inadmissible { reason };
     let content = serde_json::to_value(&proto.content).map_err(|error| inadmissible(error.to_string()))?;
     let content: UpdateContent = serde_json::from_value(content).map_err(|error| inadmissible(error.to_string()))?;
     match judge(&content, &proto.sender, &document.past()) {
         Judgement::Admitted { update, .. } => Ok(Some(update)),
         Judgement::NothingNew => Ok(None),
-        Judgement::Inadmissible { reason } => Err(inadmissible(reason)),
+        Judgement::Inadmissible { reason } => Err(inadmissible(reason).into()),
     }
 }
 

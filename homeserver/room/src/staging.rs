@@ -12,7 +12,6 @@ use std::{
 
 use bytes::Bytes;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt};
-use weft_budget::Exhausted;
 use weft_dag::{RoomVersion, Unchecked, Verified};
 use weft_store::{
     Batch, CommitError,
@@ -21,7 +20,7 @@ use weft_store::{
 use weft_wire::limits::{MAX_STAGED_EVENTS_PER_ROOM, STAGING_RETRY_SECONDS};
 
 use crate::{
-    Rooms, Unavailable,
+    LimitExceeded, RoomError, Rooms, Unavailable,
     ingest::{
         Ingest, IngestReport, Lacks, Portion, Staged, Want,
         merge_session::MergeSession,
@@ -43,24 +42,6 @@ const MAX_ATTEMPTS: u32 = 8;
 
 pub(crate) use self::{volume::StagedBytes, waiting::Waiting};
 
-/// Why events could not be staged. Nothing of the transaction is then on disk.
-#[derive(Debug, thiserror::Error)]
-pub enum ReceiveError {
-    /// The server has staged too many bytes in a room that are not merged yet.
-    #[error("too many events of the server wait in {room}: {exhausted}")]
-    TooMuchWaits {
-        /// The room.
-        room: OwnedRoomId,
-        /// The limit.
-        exhausted: Exhausted,
-        /// When the server may send the events again.
-        retry_after: Duration,
-    },
-    /// The store or the worker.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
 impl Rooms {
     /// Stages events durably; the workers of their rooms check and merge them afterwards. Events of rooms that no user
     /// of this server is in are dropped. Returns the events that are not staged, because too many wait already: they are
@@ -68,7 +49,7 @@ impl Rooms {
     ///
     /// # Errors
     /// When the store fails, or the server has sent too much that waits: nothing is staged then.
-    pub async fn receive(&self, origin: &ServerName, events: Vec<Verified>) -> Result<Vec<OwnedEventId>, ReceiveError> {
+    pub async fn receive(&self, origin: &ServerName, events: Vec<Verified>) -> Result<Vec<OwnedEventId>, RoomError> {
         let mut by_room: ByRoom = BTreeMap::new();
         let received_at = self.shared.clock.now().get().into();
         for event in events {
@@ -113,7 +94,7 @@ impl Rooms {
     }
 
     /// Removes the newest events of rooms in which too many bytes of all servers wait, and returns them.
-    async fn limit_bytes(&self, origin: &ServerName, by_room: &mut ByRoom) -> Result<Vec<OwnedEventId>, ReceiveError> {
+    async fn limit_bytes(&self, origin: &ServerName, by_room: &mut ByRoom) -> Result<Vec<OwnedEventId>, RoomError> {
         let Shared { staged, store, .. } = &*self.shared;
         let mut refused = Vec::new();
         for (room, rows) in by_room {
@@ -122,11 +103,11 @@ impl Rooms {
             if left.server < bytes {
                 let exhausted = staged.budget().refuse(staged.limit_of_server());
                 tracing::warn!(%room, %origin, "too many staged bytes; the transaction is refused");
-                return Err(ReceiveError::TooMuchWaits {
-                    room: room.clone(),
-                    exhausted,
+                return Err(RoomError::LimitExceeded(LimitExceeded {
+                    budget: exhausted.name.into(),
+                    limit: exhausted.limit,
                     retry_after: Duration::from_secs(STAGING_RETRY_SECONDS),
-                });
+                }));
             }
             let mut used = 0;
             let fits = rows.iter().take_while(|(_, row)| {

@@ -20,7 +20,7 @@ use weft_wire::{
 };
 
 use crate::{
-    NewEvent, Rooms, SendError, Unavailable,
+    NewEvent, RoomError, Rooms, Unavailable,
     active_room::ActiveRoom,
     mailbox::{Command, Reply},
     pending_commit::PendingCommit,
@@ -142,7 +142,7 @@ impl Worker {
                 tracing::debug!(room = %self.room, %event, "a witness event is sent");
                 Ok(())
             }
-            Err(SendError::Unavailable(error)) => Err(error),
+            Err(RoomError::Unavailable(error)) => Err(error),
             Err(error) => {
                 tracing::warn!(room = %self.room, %error, "a witness event is not allowed");
                 if let Some(active) = self.active.as_mut() {

@@ -8,7 +8,7 @@ use weft_federation::{
     acl,
     inbound::{self, DeliverError, InboundEdu, InboundError, InboundHandler, OutOfBandMembership},
 };
-use weft_room::{ReceiveError, Rooms};
+use weft_room::{LimitExceeded, RoomError, Rooms};
 
 /// Implements federation's port with rooms and fanout.
 pub(crate) struct RoomInboundHandler {
@@ -68,8 +68,8 @@ impl InboundHandler for RoomInboundHandler {
 
     async fn deliver(&self, origin: &ServerName, events: Vec<Verified>) -> Result<Vec<OwnedEventId>, DeliverError> {
         self.rooms.receive(origin, events).await.map_err(|error| match error {
-            ReceiveError::TooMuchWaits { retry_after, .. } => DeliverError::TooMuchWaits { retry_after },
-            error @ ReceiveError::Unavailable(_) => failed(error).into(),
+            RoomError::LimitExceeded(LimitExceeded { retry_after, .. }) => DeliverError::TooMuchWaits { retry_after },
+            error => failed(error).into(),
         })
     }
 

@@ -13,7 +13,7 @@ use weft_wire::event_types;
 
 use super::{Reader, StoredEvent};
 use crate::{
-    ContentError, Unavailable,
+    ContentRefusal, RoomError, Unavailable,
     ingest::rebuild::{PersistedEvent, rebuild},
 };
 
@@ -43,12 +43,12 @@ impl Reader {
     ///
     /// # Errors
     /// If an event is unknown, or if this server joined after it and does not have the history.
-    pub async fn content_at(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Bytes, ContentError> {
+    pub async fn content_at(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Bytes, RoomError> {
         if self.version(room).await?.is_none() {
-            return Err(ContentError::UnknownRoom(room.to_owned()));
+            return Err(RoomError::UnknownRoom(room.to_owned()));
         }
         if !self.is_document(room).await? {
-            return Err(ContentError::NotADocument(room.to_owned()));
+            return Err(ContentRefusal::NotADocument(room.to_owned()).into());
         }
         if let Some(text) = self.content_at_tip(room, at).await? {
             return Ok(text);
@@ -58,13 +58,13 @@ impl Reader {
 
     /// The text of all signed events, if no update follows the requested events. Nothing is replayed in this case, and
     /// it also works on a server that joined later.
-    async fn content_at_tip(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Option<Bytes>, ContentError> {
+    async fn content_at_tip(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Option<Bytes>, RoomError> {
         let extremities = self.extremities(room).await?;
         if extremities.is_empty() || !self.is_text_of(room, at, &extremities).await? {
             return Ok(None);
         }
         let mut updates = Vec::new();
-        let damaged = |error: weft_crdt::ParseError| ContentError::Damaged(error.to_string());
+        let damaged = |error: weft_crdt::ParseError| ContentRefusal::Unmergeable(error.to_string());
         let read = |bytes: Bytes| Update::parse(bytes).map_err(damaged);
         let snapshot = self.store.get(&SNAPSHOT, &(room,)).await.map_err(Unavailable::from)?;
         match &snapshot {
@@ -102,7 +102,7 @@ impl Reader {
         room: &RoomId,
         at: &[OwnedEventId],
         extremities: &[OwnedEventId],
-    ) -> Result<bool, ContentError> {
+    ) -> Result<bool, RoomError> {
         let mut seen: BTreeSet<OwnedEventId> = at.iter().cloned().collect();
         let mut wanted: Vec<OwnedEventId> = extremities.iter().filter(|end| !seen.contains(*end)).cloned().collect();
         while !wanted.is_empty() {
@@ -135,7 +135,7 @@ impl Reader {
         room: &RoomId,
         at: &[OwnedEventId],
         extremities: &[OwnedEventId],
-    ) -> Result<bool, ContentError> {
+    ) -> Result<bool, RoomError> {
         let others: Vec<OwnedEventId> = at.iter().filter(|id| !extremities.contains(id)).cloned().collect();
         let found = self.events(room, &others).await?;
         Ok(found.len() < others.len() || found.iter().any(|event| !event.is_visible()))
@@ -143,7 +143,7 @@ impl Reader {
 
     /// Builds the text from the events, as a server that joins later does. Inadmissible updates and updates that lost
     /// against a conflicting claim are not part of it.
-    async fn replay(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Bytes, ContentError> {
+    async fn replay(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Bytes, RoomError> {
         let mut all = Vec::new();
         let mut seen: BTreeSet<OwnedEventId> = at.iter().cloned().collect();
         let mut wanted: Vec<OwnedEventId> = seen.iter().cloned().collect();
@@ -159,7 +159,7 @@ impl Reader {
                 let event = found
                     .remove(&id)
                     .filter(|event| event.flags & event_flags::OUTLIER == 0);
-                let StoredEvent { pdu, flags, .. } = event.ok_or(ContentError::UnknownEvent(id))?;
+                let StoredEvent { pdu, flags, .. } = event.ok_or(ContentRefusal::UnknownEvent(id))?;
                 let before = pdu.prev_events().iter();
                 next.extend(before.filter(|id| seen.insert((*id).clone())).cloned());
                 all.push(PersistedEvent { pdu, flags });
@@ -175,7 +175,7 @@ impl Reader {
     }
 }
 
-fn put_together(updates: &[Update]) -> Result<Bytes, ContentError> {
-    let merged = merge(updates).map_err(|error| ContentError::Damaged(error.to_string()))?;
+fn put_together(updates: &[Update]) -> Result<Bytes, RoomError> {
+    let merged = merge(updates).map_err(|error| ContentRefusal::Unmergeable(error.to_string()))?;
     Ok(Bytes::from(compact(&merged).encode()))
 }

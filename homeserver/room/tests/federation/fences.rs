@@ -1,7 +1,7 @@
 //! Fences: rows that are read and written outside a room's worker. A concurrent change is not overwritten.
 
 use ruma::{RoomVersionId, events::room::member::MembershipState, room_alias_id};
-use weft_room::DirectoryError;
+use weft_room::{DirectoryRefusal, RoomError};
 use weft_store::tables::rooms::{ALIASES, MEMBERSHIP};
 
 use super::{
@@ -25,7 +25,10 @@ async fn forgetting_a_room_keeps_a_concurrent_invitation() {
     net.invite(ALICE, BOB, &room).await;
     gate.open();
     let forgotten = forgetting.await.unwrap();
-    assert!(matches!(forgotten, Err(DirectoryError::StillIn)), "{forgotten:?}");
+    assert!(
+        matches!(forgotten, Err(RoomError::Directory(DirectoryRefusal::StillIn))),
+        "{forgotten:?}"
+    );
     let row = b.reader().room_of_user(&bob, &room).await.unwrap().unwrap();
     assert_eq!((row.membership, row.row.forgotten), (MembershipState::Invite, false));
 }
@@ -48,7 +51,10 @@ async fn deleting_an_alias_keeps_a_concurrent_alias_of_another_room() {
     a.put_alias(alias, &other, &user(ALICE)).await.unwrap();
     gate.open();
     let deleted = deleting.await.unwrap();
-    assert!(matches!(deleted, Err(DirectoryError::UnknownAlias(_))), "{deleted:?}");
+    assert!(
+        matches!(deleted, Err(RoomError::Directory(DirectoryRefusal::UnknownAlias(_)))),
+        "{deleted:?}"
+    );
     assert_eq!(a.reader().alias(alias).await.unwrap().unwrap().room, other);
     assert_eq!(a.reader().aliases_of(&other).await.unwrap(), [alias.to_owned()]);
 }

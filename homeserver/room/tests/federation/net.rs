@@ -21,9 +21,9 @@ use tokio::sync::Notify;
 use weft_clock::testing::RuntimeClock;
 use weft_dag::{Draft, Pdu, Placement, RoomVersion, Signer, Unchecked, Verified, testing};
 use weft_room::{
-    Clock, CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditError, EditOutcome, Identity, Incarnation,
-    JoinedRoom, NewEvent, OutOfBandMembership, PeerError, Peers, Ports, RoomConfig, Rooms, SendError, StateIds,
-    Template, TemplateKind,
+    Clock, CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditOutcome, Identity, Incarnation, JoinedRoom,
+    NewEvent, OutOfBandMembership, PeerError, Peers, Ports, RoomConfig, RoomError, Rooms, StateIds, Template,
+    TemplateKind,
 };
 use weft_store::{
     Store,
@@ -595,7 +595,7 @@ impl Net {
         room: &RoomId,
         kind: &str,
         content: Value,
-    ) -> Result<OwnedEventId, SendError> {
+    ) -> Result<OwnedEventId, RoomError> {
         self.of(who).send(room, new_event(who, kind, Some(""), content)).await
     }
 
@@ -816,7 +816,7 @@ impl Net {
 
     // --- Text ----------------------------------------------------------------------------------------------------
 
-    pub async fn try_edit(&self, who: &str, room: &RoomId, at: u32, text: &str) -> Result<EditOutcome, EditError> {
+    pub async fn try_edit(&self, who: &str, room: &RoomId, at: u32, text: &str) -> Result<EditOutcome, RoomError> {
         let rooms = self.of(who);
         let client = self.clients.fetch_add(1, Ordering::Relaxed);
         let doc = load(client, &rooms.content(room, None).await.unwrap());

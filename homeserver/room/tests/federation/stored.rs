@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use ruma::{OwnedEventId, RoomId, RoomVersionId, ServerName};
 use serde_json::json;
 use weft_dag::{Pdu, RoomVersion, Verified};
-use weft_room::{Direction, ReceiveError, Types};
+use weft_room::{Direction, RoomError, Types};
 use weft_store::{
     memory::Tail,
     tables::{
@@ -237,7 +237,7 @@ async fn the_bytes_of_staged_events_are_limited_for_each_server_and_in_all() {
         assert_eq!(left_out, Vec::<OwnedEventId>::new());
         expected += each;
         let refused = rooms.receive(&server, events[each..].to_vec()).await;
-        assert!(matches!(refused, Err(ReceiveError::TooMuchWaits { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(RoomError::LimitExceeded(_))), "{refused:?}");
         assert_eq!(staged().await, expected, "nothing of the refused transaction is staged");
     }
     // The room is full: another server is not refused as a whole.
@@ -261,7 +261,7 @@ async fn the_bytes_of_staged_events_are_limited_for_each_server_and_in_all() {
         .receive(user(BOB).server_name(), events[each..].to_vec())
         .await;
     assert!(
-        matches!(refused, Err(ReceiveError::TooMuchWaits { .. })),
+        matches!(refused, Err(RoomError::LimitExceeded(_))),
         "also after a restart"
     );
 }

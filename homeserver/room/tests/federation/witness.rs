@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ruma::{RoomId, RoomVersionId};
 use serde_json::json;
 use weft_dag::{Pdu, RoomVersion};
-use weft_room::{Direction, NewEvent, SendError, Types};
+use weft_room::{Direction, NewEvent, RoomError, Types};
 use weft_store::memory::Tail;
 use weft_wire::{event_types, limits::WITNESS_INTERVAL_MS};
 
@@ -233,7 +233,7 @@ async fn users_cannot_send_witness_events_or_name_updates() {
     };
     let rooms = net.rooms("a.example");
     let refused = rooms.send(&room, event(event_types::WITNESS, json!({}))).await;
-    assert!(matches!(refused, Err(SendError::Forbidden { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(RoomError::Forbidden { .. })), "{refused:?}");
     let mut content = update_content(7, "text");
     content[event_types::STANDS] = json!(["$some:event"]);
     let sent = rooms.send(&room, event(event_types::UPDATE, content)).await.unwrap();

@@ -1,6 +1,6 @@
 //! Acknowledged data survives a power loss at any commit, and recovery is idempotent.
 
-use weft_room::{EditError, RoomConfig};
+use weft_room::{RoomConfig, RoomError};
 use weft_store::{
     memory::{Fault, MemoryDisk, Tail},
     tables::documents::{JOURNAL, JOURNALED_ROOMS},
@@ -24,7 +24,7 @@ async fn edit_until_power_loss(server: &Server, room: &ruma::RoomId) -> Vec<Stri
         let word = format!("<{n}>");
         match server.edit(room, &who, editor.append(&word)).await {
             Ok(_) => acknowledged.push(word),
-            Err(EditError::Unavailable(_)) => break,
+            Err(RoomError::Unavailable(_)) => break,
             Err(error) => panic!("{error}"),
         }
         let more = match n % 4 {
@@ -193,7 +193,7 @@ async fn a_panic_ends_one_turn_and_the_room_continues() {
     server.sink.panic_once();
     let during = server.edit(&room, &alice(), editor.append("during ")).await;
     assert!(
-        matches!(during, Err(EditError::Unavailable(weft_room::Unavailable::Interrupted))),
+        matches!(during, Err(RoomError::Unavailable(weft_room::Unavailable::Interrupted))),
         "{during:?}"
     );
     server.edit(&room, &alice(), editor.append("after")).await.unwrap();

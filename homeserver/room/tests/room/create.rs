@@ -11,7 +11,7 @@ use std::{
 use ruma::{RoomId, RoomVersionId, events::room::member::MembershipState, room_alias_id};
 use serde_json::{Map, Value, json};
 use weft_dag::{RoomVersion, Unchecked, testing};
-use weft_room::{CreateError, CreateRoom, Preset};
+use weft_room::{CreateRefusal, CreateRoom, Preset, RoomError};
 use weft_wire::{Role, document::DocumentKind, limits::MAX_INITIAL_STATE_EVENTS};
 
 use crate::harness::{Server, alice, bob, user};
@@ -187,7 +187,7 @@ async fn a_requested_room_id_is_used_once_and_must_be_of_this_server() {
     ] {
         let refused = named(version, id).await;
         assert!(
-            matches!(refused, Err(CreateError::Invalid { field: "room_id", .. })),
+            matches!(refused, Err(RoomError::Create(CreateRefusal::Invalid { ref field, .. })) if field == "room_id"),
             "{id}: {refused:?}"
         );
     }
@@ -202,28 +202,40 @@ async fn invalid_requests_are_refused_and_create_nothing() {
         ..CreateRoom::default()
     };
     create(taken.clone()).await.unwrap();
-    assert!(matches!(create(taken).await, Err(CreateError::AliasTaken(_))));
+    assert!(matches!(
+        create(taken).await,
+        Err(RoomError::Create(CreateRefusal::AliasTaken(_)))
+    ));
     let foreign = CreateRoom {
         alias: Some(room_alias_id!("#a:beta.test").to_owned()),
         ..CreateRoom::default()
     };
-    assert!(matches!(create(foreign).await, Err(CreateError::Invalid { .. })));
+    assert!(matches!(
+        create(foreign).await,
+        Err(RoomError::Create(CreateRefusal::Invalid { .. }))
+    ));
     let old = CreateRoom {
         version: Some(RoomVersionId::V5),
         ..CreateRoom::default()
     };
-    assert!(matches!(create(old).await, Err(CreateError::UnsupportedVersion(_))));
+    assert!(matches!(create(old).await, Err(RoomError::UnsupportedVersion(_))));
     // In room version 12 a creator's power level is not in the power levels event; setting it there is an error.
     let levels = CreateRoom {
         power_level_content_override: Some(object(json!({ "users": { "@alice:alpha.test": 100 } }))),
         ..CreateRoom::default()
     };
-    assert!(matches!(create(levels).await, Err(CreateError::Invalid { .. })));
+    assert!(matches!(
+        create(levels).await,
+        Err(RoomError::Create(CreateRefusal::Invalid { .. }))
+    ));
     let floats = CreateRoom {
         creation_content: object(json!({ "x": 1.5 })),
         ..CreateRoom::default()
     };
-    assert!(matches!(create(floats).await, Err(CreateError::Event { .. })));
+    assert!(matches!(
+        create(floats).await,
+        Err(RoomError::Create(CreateRefusal::Event { .. }))
+    ));
     let late = CreateRoom {
         document: Some(DocumentKind::Text),
         initial_state: vec![weft_room::InitialState {
@@ -233,7 +245,10 @@ async fn invalid_requests_are_refused_and_create_nothing() {
         }],
         ..CreateRoom::default()
     };
-    assert!(matches!(create(late).await, Err(CreateError::Event { .. })));
+    assert!(matches!(
+        create(late).await,
+        Err(RoomError::Create(CreateRefusal::Event { .. }))
+    ));
     let rooms = server.rooms.reader().rooms_of(&alice()).await.unwrap();
     assert_eq!(rooms.len(), 1, "only the first room was created");
 }
@@ -265,10 +280,7 @@ async fn the_number_of_initial_events_is_limited() {
     assert!(
         matches!(
             refused,
-            Err(CreateError::Invalid {
-                field: "initial_state",
-                ..
-            })
+            Err(RoomError::Create(CreateRefusal::Invalid { ref field, .. })) if field == "initial_state"
         ),
         "{refused:?}"
     );

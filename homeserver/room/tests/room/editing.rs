@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use weft_room::{EditError, EditOutcome, RoomConfig};
+use weft_room::{EditOutcome, EditRefusal, RoomConfig, RoomError};
 use weft_store::{
     memory::MemoryDisk,
     tables::documents::{JOURNAL, JOURNALED_ROOMS},
@@ -149,11 +149,17 @@ async fn each_edit_is_authorised_and_earlier_edits_are_kept() {
     let mut b = Editor::new(2);
     let forbidden = server.edit(&room, &user("vera"), Editor::new(3).append("v")).await;
     assert!(
-        matches!(forbidden, Err(EditError::Forbidden { role: Role::Viewer })),
+        matches!(
+            forbidden,
+            Err(RoomError::Edit(EditRefusal::Role { role: Role::Viewer }))
+        ),
         "{forbidden:?}"
     );
     let stranger = server.edit(&room, &user("stranger"), Editor::new(3).append("s")).await;
-    assert!(matches!(stranger, Err(EditError::NotJoined)), "{stranger:?}");
+    assert!(
+        matches!(stranger, Err(RoomError::Edit(EditRefusal::NotJoined))),
+        "{stranger:?}"
+    );
     server.edit(&room, &bob(), b.append("in time")).await.unwrap();
     // The refused edit of a viewer is in no text; an update with nothing new needs no right.
     assert_eq!(text_of(&server.rooms.content(&room, None).await.unwrap()), "in time");
@@ -168,7 +174,10 @@ async fn each_edit_is_authorised_and_earlier_edits_are_kept() {
         .await
         .unwrap();
     let late = server.edit(&room, &bob(), b.append("too late")).await;
-    assert!(matches!(late, Err(EditError::Forbidden { .. })), "{late:?}");
+    assert!(
+        matches!(late, Err(RoomError::Edit(EditRefusal::Role { .. }))),
+        "{late:?}"
+    );
     let log = server.log(&room).await;
     assert_eq!(
         log[log.len() - 2],
@@ -222,7 +231,10 @@ async fn refused_edits_have_distinct_errors() {
     assert_eq!((not_taken.foreign, not_taken.missing), (vec![alice()], None));
     assert!(!text_of(&server.rooms.content(&room, None).await.unwrap()).contains('!'));
     let garbage = server.edit(&room, &alice(), Bytes::from_static(b"\xff\xff\xff")).await;
-    assert!(matches!(garbage, Err(EditError::Malformed(_))), "{garbage:?}");
+    assert!(
+        matches!(garbage, Err(RoomError::Edit(EditRefusal::Update { .. }))),
+        "{garbage:?}"
+    );
     let without_updates = server
         .rooms
         .create(&alice(), weft_room::CreateRoom::default())
@@ -231,7 +243,7 @@ async fn refused_edits_have_distinct_errors() {
     let not = server
         .edit(&without_updates, &alice(), Editor::new(9).append("x"))
         .await;
-    assert!(matches!(not, Err(EditError::NotADocument(_))), "{not:?}");
+    assert!(matches!(not, Err(RoomError::NotADocument(_))), "{not:?}");
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use weft_clock::testing::ManualClock;
 use weft_dag::testing;
 use weft_room::{
-    CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditError, EditOutcome, Incarnation, NewEvent, Ports,
-    RoomConfig, Rooms, SendError,
+    CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, NewEvent, Ports, RoomConfig,
+    RoomError, Rooms,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{Store, memory::MemoryDisk};
@@ -119,7 +119,7 @@ impl Server {
         kind: &str,
         key: &str,
         content: Value,
-    ) -> Result<OwnedEventId, SendError> {
+    ) -> Result<OwnedEventId, RoomError> {
         let mut event = event(sender, kind, content);
         event.state_key = Some(key.to_owned());
         self.rooms.send(room, event).await
@@ -131,7 +131,7 @@ impl Server {
         sender: &UserId,
         target: &UserId,
         membership: &str,
-    ) -> Result<OwnedEventId, SendError> {
+    ) -> Result<OwnedEventId, RoomError> {
         self.state(
             room,
             sender,
@@ -147,7 +147,7 @@ impl Server {
         room: &RoomId,
         sender: &UserId,
         body: &str,
-    ) -> Result<OwnedEventId, SendError> {
+    ) -> Result<OwnedEventId, RoomError> {
         self.rooms
             .send(
                 room,
@@ -161,7 +161,7 @@ impl Server {
         room: &RoomId,
         user: &UserId,
         update: impl Into<Bytes>,
-    ) -> Result<EditOutcome, EditError> {
+    ) -> Result<EditOutcome, RoomError> {
         let edit = Edit {
             user: user.to_owned(),
             session: ConnectionId::new(Incarnation(1), 1),

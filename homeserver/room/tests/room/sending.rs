@@ -2,7 +2,7 @@
 
 use ruma::{OwnedEventId, events::room::member::MembershipState, owned_device_id, owned_user_id};
 use serde_json::{Value, json};
-use weft_room::{Clock as _, CreateRoom, SendError, Template, TemplateKind};
+use weft_room::{Clock as _, CreateRoom, EventRefusal, RoomError, Template, TemplateKind};
 use weft_store::tables::rooms::{EVENT_TXN, SENT_REQUESTS, TRANSACTIONS};
 
 use crate::harness::{Server, alice, bob, event, user};
@@ -93,19 +93,19 @@ async fn forbidden_requests_return_errors_and_write_nothing() {
             )
             .await,
     ] {
-        assert!(matches!(refused, Err(SendError::Forbidden { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(RoomError::Forbidden { .. })), "{refused:?}");
     }
     let float = server
         .rooms
         .send(&room, event(&alice(), "m.room.message", json!({ "n": 0.5 })))
         .await;
-    assert!(matches!(float, Err(SendError::BadContent { .. })));
+    assert!(matches!(float, Err(RoomError::Event(EventRefusal::BadContent { .. }))));
     let large = server.send_message(&room, &alice(), &"x".repeat(66_000)).await;
-    assert!(matches!(large, Err(SendError::TooLarge { .. })));
+    assert!(matches!(large, Err(RoomError::Event(EventRefusal::TooLarge { .. }))));
     let unknown = server
         .send_message(ruma::room_id!("!none:alpha.test"), &alice(), "x")
         .await;
-    assert!(matches!(unknown, Err(SendError::UnknownRoom(_))));
+    assert!(matches!(unknown, Err(RoomError::UnknownRoom(_))));
     assert_eq!(server.log(&room).await.len(), before);
 }
 
@@ -143,7 +143,7 @@ async fn a_redaction_removes_the_content() {
         redaction
     };
     let refused = server.rooms.send(&room, redaction(&bob(), &theirs)).await;
-    assert!(matches!(refused, Err(SendError::Forbidden { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(RoomError::Forbidden { .. })), "{refused:?}");
     server.rooms.send(&room, redaction(&bob(), &sent)).await.unwrap();
     let stored = server.rooms.reader().event(Some(&room), &sent).await.unwrap().unwrap();
     assert_eq!(stored.content_as::<Value>().unwrap(), json!({}));
@@ -152,7 +152,7 @@ async fn a_redaction_removes_the_content() {
         .rooms
         .send(&room, redaction(&bob(), ruma::event_id!("$none")))
         .await;
-    assert!(matches!(unknown, Err(SendError::UnknownEvent(_))));
+    assert!(matches!(unknown, Err(RoomError::UnknownEvent(_))));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use ruma::RoomId;
-use weft_room::{EditError, EditOutcome};
+use weft_room::{EditOutcome, RoomError};
 use weft_store::memory::{Fault, Tail};
 
 use crate::{
@@ -104,7 +104,7 @@ async fn run(steps: Vec<Step>) {
                 for _ in 0..3 {
                     match server.edit(&room, &author, editor.append("+")).await {
                         Ok(_) => acknowledged += 1,
-                        Err(EditError::Unavailable(_)) => break,
+                        Err(RoomError::Unavailable(_)) => break,
                         Err(error) => panic!("{error}"),
                     }
                     if server.rooms.seal(&room).await.is_err() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use weft_room::{CreateError, CreateRoom, EditError, EditOutcome, InitialState, RoomConfig, SendError};
+use weft_room::{CreateRoom, EditOutcome, InitialState, RoomConfig, RoomError};
 use weft_store::memory::MemoryDisk;
 
 use crate::{
@@ -32,15 +32,15 @@ async fn the_events_and_edits_of_a_user_share_a_budget_of_bytes() {
         }
     };
     assert_eq!(sent, 3);
-    let SendError::Overspent(overspent) = refused else {
+    let RoomError::LimitExceeded(overspent) = refused else {
         panic!("{refused:?}");
     };
     let topic = json!({ "topic": text });
     let state = server.state(&room, &alice(), "m.room.topic", "", topic).await;
-    assert!(matches!(state, Err(SendError::Overspent(_))), "{state:?}");
+    assert!(matches!(state, Err(RoomError::LimitExceeded(_))), "{state:?}");
     let mut editor = Editor::new(1);
     let large = server.edit(&room, &alice(), editor.append(&text)).await;
-    assert!(matches!(large, Err(EditError::Overspent(_))), "{large:?}");
+    assert!(matches!(large, Err(RoomError::LimitExceeded(_))), "{large:?}");
     // Other users are not affected, and the bytes become available again.
     server.send_message(&room, &bob(), &text).await.unwrap();
     tokio::time::advance(overspent.retry_after).await;
@@ -57,7 +57,7 @@ async fn acknowledged_edits_are_sealed_after_the_budget_is_used_up() {
         let piece = format!("{written} {}", "y".repeat(9_000));
         match server.edit(&room, &alice(), editor.append(&piece)).await {
             Ok(outcome) => assert_eq!(outcome, EditOutcome::Journaled),
-            Err(EditError::Overspent(_)) => break,
+            Err(RoomError::LimitExceeded(_)) => break,
             Err(error) => panic!("{error}"),
         }
         text.push_str(&piece);
@@ -97,7 +97,7 @@ async fn the_first_events_of_a_room_are_charged_to_its_creator() {
         ..CreateRoom::default()
     };
     let refused = server.rooms.create(&alice(), request(3)).await;
-    assert!(matches!(refused, Err(CreateError::Overspent(_))), "{refused:?}");
+    assert!(matches!(refused, Err(RoomError::LimitExceeded(_))), "{refused:?}");
     server.rooms.create(&alice(), request(1)).await.unwrap();
     tokio::time::advance(Duration::from_secs(24 * 60 * 60)).await;
     server.rooms.create(&alice(), request(2)).await.unwrap();

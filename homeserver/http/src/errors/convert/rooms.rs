@@ -1,205 +1,144 @@
-//! Errors of `room`.
+//! The error of `room`: one conversion for each kind of refusal.
 
 use axum::http::StatusCode;
 use weft_room::{
-    AcceptError, AccessError, AdoptError, ContentError, CreateError, DirectoryError, EditError, OpenError,
-    OutOfBandError, ReceiveError, SendError, TemplateError, Unavailable,
+    AdoptRefusal, CreateRefusal, DirectoryRefusal, EditRefusal, EventRefusal, LimitExceeded, MembershipRefusal, OutOfBandRefusal,
+    RoomError, Unavailable,
 };
 use weft_wire::errcode;
 
-use crate::errors::ApiError;
+use crate::errors::{ApiError, convert::store};
+
+impl From<RoomError> for ApiError {
+    fn from(error: RoomError) -> Self {
+        match error {
+            // An unknown room and a room that the user is not in have the same answer.
+            RoomError::UnknownRoom(_) | RoomError::Edit(EditRefusal::NotJoined) => {
+                Self::forbidden("You are not joined to this room, or it does not exist.")
+            }
+            RoomError::NotResident(_) => Self::not_found("This server is not in the room."),
+            RoomError::NotADocument(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                errcode::NOT_A_DOCUMENT,
+                "This room is not a document.",
+            ),
+            RoomError::UnknownEvent(_) => Self::not_found("Event not found in this room."),
+            RoomError::UnsupportedVersion(version) => Self::new(
+                StatusCode::BAD_REQUEST,
+                "M_UNSUPPORTED_ROOM_VERSION",
+                format!("Room version {version} is not supported."),
+            ),
+            RoomError::Forbidden { reason } => Self::forbidden(format!("The room's rules forbid this: {reason}")),
+            RoomError::BadVector(_) => Self::invalid_param(error.to_string()),
+            RoomError::Content(refusal) => Self::not_found(refusal.to_string()),
+            RoomError::Event(refusal) => event(refusal),
+            RoomError::Edit(refusal) => edit(&refusal),
+            RoomError::Create(refusal) => create(refusal),
+            RoomError::Membership(refusal) => membership(refusal),
+            RoomError::Adopt(refusal) => adopt(&refusal),
+            RoomError::Directory(refusal) => directory(refusal),
+            RoomError::OutOfBand(refusal) => out_of_band(refusal),
+            RoomError::LimitExceeded(LimitExceeded { budget, limit, retry_after }) => {
+                tracing::info!(%budget, limit, "request refused: budget exhausted");
+                Self::limit_exceeded(retry_after)
+            }
+            RoomError::Unavailable(error) => error.into(),
+        }
+    }
+}
 
 impl From<Unavailable> for ApiError {
     fn from(error: Unavailable) -> Self {
         match error {
             Unavailable::Stopping => Self::unavailable("The server is stopping."),
-            Unavailable::Interrupted => Self::unavailable("The request was interrupted. Try again."),
-            Unavailable::Read(error) => error.into(),
-            Unavailable::Commit(error) => error.into(),
-            error @ Unavailable::Damaged(_) => Self::internal("rooms", &error),
-        }
-    }
-}
-
-/// An unknown room and a room that the user is not in have the same answer.
-fn unknown_room() -> ApiError {
-    ApiError::forbidden("You are not joined to this room, or it does not exist.")
-}
-
-impl From<SendError> for ApiError {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::UnknownRoom(_) => unknown_room(),
-            SendError::Forbidden { reason } => Self::forbidden(format!("The room's rules forbid this: {reason}")),
-            SendError::UnknownEvent(_) => Self::not_found("Event not found in this room."),
-            SendError::BadContent { reason } => Self::bad_json(format!("The content is not allowed: {reason}")),
-            SendError::TooLarge { reason } => Self::too_large(format!("The event is too large: {reason}")),
-            SendError::Inadmissible { reason } => Self::new(
-                StatusCode::BAD_REQUEST,
-                errcode::UPDATE_REFUSED,
-                format!("The edit was refused: {reason}"),
-            ),
-            SendError::Overspent(error) => error.into(),
-            SendError::Unavailable(error) => error.into(),
-        }
-    }
-}
-
-impl From<CreateError> for ApiError {
-    fn from(error: CreateError) -> Self {
-        let bad = StatusCode::BAD_REQUEST;
-        match error {
-            CreateError::UnsupportedVersion(version) => Self::new(
-                bad,
-                "M_UNSUPPORTED_ROOM_VERSION",
-                format!("Room version {version} is not supported."),
-            ),
-            CreateError::AliasTaken(alias) => {
-                Self::new(bad, "M_ROOM_IN_USE", format!("Room alias {alias} is already taken."))
+            Unavailable::Interrupted | Unavailable::Moved => {
+                Self::unavailable("The request was interrupted. Try again.")
             }
-            CreateError::Invalid { .. } => Self::invalid_param(error.to_string()),
-            CreateError::Event { kind, source } => match *source {
-                SendError::Unavailable(error) => error.into(),
-                error => Self::new(bad, "M_INVALID_ROOM_STATE", format!("{kind} was not accepted: {error}")),
-            },
-            CreateError::Overspent(error) => error.into(),
-            CreateError::Unavailable(error) => error.into(),
+            Unavailable::Conflict { .. } => Self::unavailable(store::CONFLICT),
+            Unavailable::Unreadable(_) => Self::store(store::UNREADABLE, &error),
+            Unavailable::Unwritable(_) => Self::store(store::UNWRITABLE, &error),
+            Unavailable::Damaged(_) | Unavailable::Internal(_) => Self::internal("rooms", &error),
         }
     }
 }
 
-impl From<AccessError> for ApiError {
-    fn from(error: AccessError) -> Self {
-        match error {
-            AccessError::UnknownRoom(_) => unknown_room(),
-            AccessError::Unavailable(error) => error.into(),
+fn event(refusal: EventRefusal) -> ApiError {
+    match refusal {
+        EventRefusal::BadContent { reason } => ApiError::bad_json(format!("The content is not allowed: {reason}")),
+        EventRefusal::TooLarge { reason } => ApiError::too_large(format!("The event is too large: {reason}")),
+        EventRefusal::Inadmissible { reason } => ApiError::new(
+            StatusCode::BAD_REQUEST,
+            errcode::UPDATE_REFUSED,
+            format!("The edit was refused: {reason}"),
+        ),
+    }
+}
+
+fn edit(refusal: &EditRefusal) -> ApiError {
+    match refusal {
+        EditRefusal::NotJoined => ApiError::forbidden(refusal.to_string()),
+        EditRefusal::Role { role } => ApiError::forbidden(format!(
+            "Your role ({}) does not allow you to edit this document.",
+            role.name()
+        )),
+        EditRefusal::Update { .. } => {
+            ApiError::new(StatusCode::BAD_REQUEST, errcode::UPDATE_REFUSED, refusal.to_string())
+        }
+        EditRefusal::TooLarge { .. } | EditRefusal::TooManyClients(_) => ApiError::too_large(refusal.to_string()),
+    }
+}
+
+fn create(refusal: CreateRefusal) -> ApiError {
+    let bad = StatusCode::BAD_REQUEST;
+    match refusal {
+        CreateRefusal::AliasTaken(alias) => {
+            ApiError::new(bad, "M_ROOM_IN_USE", format!("Room alias {alias} is already taken."))
+        }
+        CreateRefusal::Invalid { .. } => ApiError::invalid_param(refusal.to_string()),
+        CreateRefusal::Event { .. } => ApiError::new(bad, "M_INVALID_ROOM_STATE", refusal.to_string()),
+    }
+}
+
+fn membership(refusal: MembershipRefusal) -> ApiError {
+    match refusal {
+        MembershipRefusal::Forbidden { reason } => ApiError::forbidden(reason),
+        MembershipRefusal::BadEvent { reason } => ApiError::invalid_param(reason),
+        MembershipRefusal::UnableToAuthorise => ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "M_UNABLE_TO_AUTHORISE_JOIN",
+            refusal.to_string(),
+        ),
+    }
+}
+
+fn adopt(refusal: &AdoptRefusal) -> ApiError {
+    match refusal {
+        AdoptRefusal::BadState { .. } => ApiError::bad_gateway(refusal.to_string()),
+        AdoptRefusal::Overtaken => {
+            ApiError::unavailable("The resident server had not yet received your leave or removal. Try again.")
         }
     }
 }
 
-impl From<DirectoryError> for ApiError {
-    fn from(error: DirectoryError) -> Self {
-        match error {
-            DirectoryError::Taken(alias) => Self::new(
-                StatusCode::CONFLICT,
-                "M_UNKNOWN",
-                format!("Room alias {alias} is already taken."),
-            ),
-            DirectoryError::UnknownAlias(alias) => Self::not_found(format!("Room alias {alias} not found.")),
-            DirectoryError::StillIn => Self::new(
-                StatusCode::BAD_REQUEST,
-                "M_UNKNOWN",
-                "Leave the room before forgetting it.",
-            ),
-            DirectoryError::Unavailable(error) => error.into(),
-        }
+fn directory(refusal: DirectoryRefusal) -> ApiError {
+    match refusal {
+        DirectoryRefusal::Taken(alias) => ApiError::new(
+            StatusCode::CONFLICT,
+            "M_UNKNOWN",
+            format!("Room alias {alias} is already taken."),
+        ),
+        DirectoryRefusal::UnknownAlias(alias) => ApiError::not_found(format!("Room alias {alias} not found.")),
+        DirectoryRefusal::StillIn => ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "M_UNKNOWN",
+            "Leave the room before forgetting it.",
+        ),
     }
 }
 
-impl From<EditError> for ApiError {
-    fn from(error: EditError) -> Self {
-        let bad = StatusCode::BAD_REQUEST;
-        match error {
-            EditError::UnknownRoom(_) | EditError::NotJoined => unknown_room(),
-            EditError::NotADocument(_) => not_a_document(),
-            EditError::Forbidden { role } => Self::forbidden(format!(
-                "Your role ({}) does not allow you to edit this document.",
-                role.name()
-            )),
-            EditError::Malformed(_) | EditError::Refused(_) => {
-                Self::new(bad, errcode::UPDATE_REFUSED, error.to_string())
-            }
-            EditError::TooLarge { .. } | EditError::TooManyClients(_) => Self::too_large(error.to_string()),
-            EditError::Overspent(error) => error.into(),
-            EditError::Unavailable(error) => error.into(),
-        }
-    }
-}
-
-fn not_a_document() -> ApiError {
-    ApiError::new(
-        StatusCode::NOT_FOUND,
-        errcode::NOT_A_DOCUMENT,
-        "This room is not a document.",
-    )
-}
-
-impl From<OpenError> for ApiError {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::UnknownRoom(_) => unknown_room(),
-            OpenError::NotADocument(_) => not_a_document(),
-            OpenError::Vector(_) => Self::invalid_param(error.to_string()),
-            OpenError::Unavailable(error) => error.into(),
-        }
-    }
-}
-
-impl From<ContentError> for ApiError {
-    fn from(error: ContentError) -> Self {
-        match error {
-            ContentError::Unavailable(error) => error.into(),
-            error => Self::not_found(error.to_string()),
-        }
-    }
-}
-
-impl From<ReceiveError> for ApiError {
-    fn from(error: ReceiveError) -> Self {
-        match error {
-            ReceiveError::TooMuchWaits { retry_after, .. } => Self::limit_exceeded(retry_after),
-            ReceiveError::Unavailable(error) => error.into(),
-        }
-    }
-}
-
-impl From<TemplateError> for ApiError {
-    fn from(error: TemplateError) -> Self {
-        match error {
-            TemplateError::UnknownRoom(_) => Self::not_found("This server is not in the room."),
-            TemplateError::Forbidden { reason } => Self::forbidden(reason),
-            TemplateError::UnableToAuthorise => {
-                Self::new(StatusCode::BAD_REQUEST, "M_UNABLE_TO_AUTHORISE_JOIN", error.to_string())
-            }
-            TemplateError::Unavailable(error) => error.into(),
-        }
-    }
-}
-
-impl From<AcceptError> for ApiError {
-    fn from(error: AcceptError) -> Self {
-        match error {
-            AcceptError::UnknownRoom(_) => Self::not_found("This server is not in the room."),
-            AcceptError::BadEvent { reason } => Self::invalid_param(reason),
-            AcceptError::Forbidden { reason } => Self::forbidden(reason),
-            AcceptError::Unavailable(error) => error.into(),
-        }
-    }
-}
-
-impl From<OutOfBandError> for ApiError {
-    fn from(error: OutOfBandError) -> Self {
-        match error {
-            OutOfBandError::TooMany { retry_after } => Self::limit_exceeded(retry_after),
-            OutOfBandError::Malformed { reason } => Self::bad_json(reason),
-            OutOfBandError::Unavailable(error) => error.into(),
-        }
-    }
-}
-
-impl From<AdoptError> for ApiError {
-    fn from(error: AdoptError) -> Self {
-        match error {
-            AdoptError::UnsupportedVersion(version) => Self::new(
-                StatusCode::BAD_REQUEST,
-                "M_UNSUPPORTED_ROOM_VERSION",
-                format!("Room version {version} is not supported."),
-            ),
-            AdoptError::BadState { .. } => Self::bad_gateway(error.to_string()),
-            AdoptError::Overtaken => {
-                Self::unavailable("The resident server had not yet received your leave or removal. Try again.")
-            }
-            AdoptError::Unavailable(error) => error.into(),
-        }
+fn out_of_band(refusal: OutOfBandRefusal) -> ApiError {
+    match refusal {
+        OutOfBandRefusal::TooMany { retry_after } => ApiError::limit_exceeded(retry_after),
+        OutOfBandRefusal::Malformed { reason } => ApiError::bad_json(reason),
     }
 }

@@ -5,10 +5,13 @@ use weft_store::{CommitError, ReadError};
 use crate::errors::ApiError;
 
 /// Unreadable data may be readable later, or from a backup.
-const UNREADABLE: &str = "The server cannot read its data at the moment.";
+pub(super) const UNREADABLE: &str = "The server cannot read its data at the moment.";
 /// After a failed write no commit is accepted, so that nothing is acknowledged that isn't on disk.
-const UNWRITABLE: &str =
+pub(super) const UNWRITABLE: &str =
     "The server cannot write to its disk, which is full or broken. It accepts no changes until it is restarted.";
+
+/// Another request changed the same rows first.
+pub(super) const CONFLICT: &str = "A concurrent request changed the same data. Try again.";
 
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
@@ -22,7 +25,7 @@ impl From<ReadError> for ApiError {
 impl From<CommitError> for ApiError {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::Fence { .. } => Self::unavailable("A concurrent request changed the same data. Try again."),
+            CommitError::Fence { .. } => Self::unavailable(CONFLICT),
             CommitError::Poisoned { .. } => Self::store(UNWRITABLE, &error),
             CommitError::Closed => Self::store(UNREADABLE, &error),
             CommitError::Invalid { .. } => Self::internal("store", &error),
