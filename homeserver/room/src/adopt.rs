@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ruma::{EventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId};
+use serde::{Deserialize, Serialize};
 use weft_dag::{Pdu, RoomVersion, StateMap, StateView, Verdict, Verified};
 use weft_store::tables::rooms::INCOMPLETE_ROOMS;
 use weft_wire::event_types;
@@ -11,14 +12,14 @@ use weft_wire::event_types;
 use crate::{
     AdoptRefusal, RoomError, Rooms, Unavailable,
     active_room::{ActiveRoom, Extremity, room_type},
-    history,
+    command::{JoinedRoomForm, RoomCommand},
     ingest::{
         decide::{Undecided, decide, decide_outlier, is_settled},
         graph::{Graph as _, Incoming},
         merge_session::MergeSession,
         order::{Links, order},
     },
-    mailbox::{Command, Reply},
+    mailbox::{LocalCommand, Reply},
     pending_commit::PendingCommit,
     registry::Shared,
     tally::Tally,
@@ -26,6 +27,8 @@ use crate::{
 };
 
 /// The answer to a join, with every event's signatures checked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "JoinedRoomForm", try_from = "JoinedRoomForm")]
 pub struct JoinedRoom {
     /// The room's version.
     pub version: RoomVersionId,
@@ -49,12 +52,9 @@ impl Rooms {
     /// When its state is not acceptable, or the end of the user's last membership overtook the join.
     pub async fn adopt(&self, room: JoinedRoom) -> Result<(), RoomError> {
         let id = room.event.pdu().room_id().to_owned();
-        self.call(&id, |reply| Command::Adopt(Box::new(room), reply)).await?;
+        self.call::<()>(&id, RoomCommand::Adopt(Box::new(room))).await?;
         #[cfg(debug_assertions)]
         fail::fail_point!("room::adopted");
-        history::begin(&self.outward(), id.clone());
-        // Events that servers sent before the join may be staged.
-        self.shared.try_send(&id, Command::Ingest);
         Ok(())
     }
 }
@@ -73,13 +73,18 @@ impl From<Undecided> for RoomError {
 }
 
 impl Worker {
-    pub(crate) async fn adopt(&mut self, joined: JoinedRoom, commit: &mut PendingCommit, reply: Reply<(), RoomError>) {
+    pub(crate) async fn adopt(&mut self, joined: JoinedRoom, commit: &mut PendingCommit, reply: Reply<()>) {
         self.fresh(commit).await;
         match Box::pin(self.adopt_room(joined, commit)).await {
-            Ok(()) => commit.answer(reply, ()),
+            Ok(()) => {
+                commit.gap = true;
+                // Events that servers sent before the join may be staged.
+                self.shared.try_send(&self.room, LocalCommand::Ingest);
+                commit.answer(reply, ());
+            }
             Err(error) => {
                 commit.abandon();
-                let _ = reply.send(Err(error));
+                reply.send(Err(error));
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use weft_dag::{Draft, EventMap, Pdu, Placement, RoomVersion, StateView, Verdict};
 use weft_store::tables::rooms::PUBLIC_ROOMS;
@@ -15,9 +16,10 @@ use weft_wire::{
 use crate::{
     CreateRefusal, RoomError, Rooms,
     active_room::{ActiveRoom, room_type},
+    command::{NewRoomForm, RoomCommand},
     compose::{ProtoEvent, canonical, refused},
     directory::claim_alias,
-    mailbox::{Command, Reply},
+    mailbox::Reply,
     pending_commit::PendingCommit,
     worker::Worker,
 };
@@ -30,7 +32,7 @@ const NONCE: &str = "dev.weft.twin";
 const EVENTS_AT_ONCE: usize = 16;
 
 /// Presets of a room's rules. Source: client-server API, createRoom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Preset {
     /// By invitation; history for members.
     #[default]
@@ -42,7 +44,7 @@ pub enum Preset {
 }
 
 /// A state event that the creator adds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InitialState {
     /// Event type.
     pub kind: String,
@@ -53,7 +55,7 @@ pub struct InitialState {
 }
 
 /// All options of a new room. `Default` is a private room of the default version.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CreateRoom {
     /// Room version; the server's default (12) where absent.
     pub version: Option<RoomVersionId>,
@@ -88,11 +90,13 @@ pub struct CreateRoom {
 }
 
 /// A room to create: its create event is signed, because in version 12 it determines the room id.
-pub(crate) struct Plan {
-    create: Arc<Pdu>,
-    version: RoomVersion,
-    request: CreateRoom,
-    creator: OwnedUserId,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "NewRoomForm", try_from = "NewRoomForm")]
+pub struct NewRoom {
+    pub(crate) create: Arc<Pdu>,
+    pub(crate) version: RoomVersion,
+    pub(crate) request: CreateRoom,
+    pub(crate) creator: OwnedUserId,
 }
 
 impl Rooms {
@@ -117,13 +121,13 @@ impl Rooms {
         }
         let create = self.sign_create(creator, &version, &request)?;
         let room = create.room_id().to_owned();
-        let plan = Plan {
+        let plan = NewRoom {
             create,
             version,
             request,
             creator: creator.to_owned(),
         };
-        self.call(&room, |reply| Command::Create(Box::new(plan), reply)).await?;
+        self.call::<()>(&room, RoomCommand::Create(Box::new(plan))).await?;
         Ok(room)
     }
 
@@ -258,7 +262,7 @@ fn first(kind: &str, state_key: &str, content: Value) -> First {
 }
 
 /// The events after the create event, in the order of the specification (client-server API, createRoom).
-fn first_events(plan: &Plan) -> Result<Vec<First>, RoomError> {
+fn first_events(plan: &NewRoom) -> Result<Vec<First>, RoomError> {
     let request = &plan.request;
     let mut join = request.profile.clone();
     join.insert("membership".to_owned(), "join".into());
@@ -327,7 +331,7 @@ fn first_events(plan: &Plan) -> Result<Vec<First>, RoomError> {
     Ok(events)
 }
 
-fn power_levels(plan: &Plan) -> Result<Map<String, Value>, RoomError> {
+fn power_levels(plan: &NewRoom) -> Result<Map<String, Value>, RoomError> {
     let base = match plan.request.document {
         Some(_) => weft_wire::document::power_levels(),
         None => default_power_levels(&plan.version),
@@ -390,18 +394,18 @@ fn default_power_levels(version: &RoomVersion) -> Value {
 }
 
 impl Worker {
-    pub(crate) async fn create(&mut self, plan: Plan, commit: &mut PendingCommit, reply: Reply<(), RoomError>) {
+    pub(crate) async fn create(&mut self, plan: NewRoom, commit: &mut PendingCommit, reply: Reply<()>) {
         match self.make_room(&plan, commit).await {
             Ok(()) => commit.answer(reply, ()),
             Err(error) => {
                 // A partly created room must not be persisted.
                 commit.abandon();
-                let _ = reply.send(Err(error));
+                reply.send(Err(error));
             }
         }
     }
 
-    async fn make_room(&mut self, plan: &Plan, commit: &mut PendingCommit) -> Result<(), RoomError> {
+    async fn make_room(&mut self, plan: &NewRoom, commit: &mut PendingCommit) -> Result<(), RoomError> {
         if self.open().await?.is_some() {
             return Err(invalid("room_id", "the room already exists"));
         }
@@ -462,6 +466,6 @@ impl Worker {
 }
 
 /// Also true if the caller set the room type in `creation_content`.
-fn is_document(plan: &Plan) -> bool {
+fn is_document(plan: &NewRoom) -> bool {
     room_type(&plan.create).as_deref() == Some(event_types::DOCUMENT_ROOM)
 }

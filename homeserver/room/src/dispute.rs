@@ -24,7 +24,7 @@ use crate::{
     Reader, Rooms, Unavailable,
     active_room::{ActiveRoom, Extremity},
     ingest::rebuild::Rebuilt,
-    mailbox::Command,
+    mailbox::LocalCommand,
     pending_commit::PendingCommit,
     registry::Shared,
     worker::Worker,
@@ -258,7 +258,7 @@ impl Rooms {
 async fn settle_at(shared: Arc<Shared>, room: OwnedRoomId, at: Instant) {
     tokio::time::sleep_until(at).await;
     // If the server is stopping: it is due after the next start.
-    let _ = shared.send(&room, Command::Settle).await;
+    let _ = shared.send(&room, LocalCommand::Settle).await;
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use weft_crdt::{DeleteSet, Document, Refused, StateHash, StateVector, Update};
 
 use crate::{
-    ConnectionId, ContentRefusal, EditRefusal, LiveEdit, RoomError, Rooms, Unavailable,
+    ConnectionId, EditRefusal, LiveEdit, RoomError, Rooms,
+    command::{RoomCommand, RoomHint, TextForm},
     document::{Examined, OpenText},
-    mailbox::{Command, Reply},
+    mailbox::Reply,
     pending_commit::PendingCommit,
+    router::parse_vector,
     worker::Worker,
 };
 
@@ -88,10 +90,11 @@ pub struct OpenDocument {
 }
 
 /// The text of a document as of a commit.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "TextForm", try_from = "TextForm")]
 pub struct CurrentText {
-    text: Arc<Document>,
-    is_disputed: bool,
+    pub(crate) text: Arc<Document>,
+    pub(crate) is_disputed: bool,
 }
 
 impl CurrentText {
@@ -114,7 +117,7 @@ impl Rooms {
     /// # Errors
     /// When the user may not edit, or the update is not admissible.
     pub async fn edit(&self, room: &RoomId, edit: Edit) -> Result<EditOutcome, RoomError> {
-        self.call(room, |reply| Command::Edit(edit, reply)).await
+        self.call(room, RoomCommand::Edit(edit)).await
     }
 
     /// Opens a document for a live connection. The caller must check the rights ([`Rooms::access`]).
@@ -122,10 +125,7 @@ impl Rooms {
     /// # Errors
     /// When the room is not a document here.
     pub async fn open(&self, room: &RoomId) -> Result<OpenDocument, RoomError> {
-        let state_vector = match self.shared.published_text(room) {
-            Some(text) => text.state_vector().encode().into(),
-            None => self.call(room, Command::Vector).await?,
-        };
+        let state_vector = self.call(room, RoomCommand::Vector).await?;
         Ok(OpenDocument { state_vector })
     }
 
@@ -134,8 +134,8 @@ impl Rooms {
     /// # Errors
     /// When the vector can't be parsed or the room is not a document here.
     pub async fn diff(&self, room: &RoomId, vector: &[u8]) -> Result<Bytes, RoomError> {
-        let vector = StateVector::parse(vector).map_err(|error| RoomError::BadVector(error.to_string()))?;
-        self.lacking(room, vector).await
+        let vector = Bytes::copy_from_slice(vector);
+        self.call(room, RoomCommand::Diff(vector)).await
     }
 
     /// The merged update: at the given events (inclusive), or of everything acknowledged.
@@ -145,7 +145,10 @@ impl Rooms {
     pub async fn content(&self, room: &RoomId, at: Option<&[OwnedEventId]>) -> Result<Bytes, RoomError> {
         match at {
             Some(at) => self.reader().content_at(room, at).await,
-            None => self.lacking(room, StateVector::new()).await,
+            None => {
+                let nothing = StateVector::new().encode().into();
+                self.call(room, RoomCommand::Diff(nothing)).await
+            }
         }
     }
 
@@ -154,45 +157,21 @@ impl Rooms {
     /// # Errors
     /// When the room is not a document here.
     pub async fn current_text(&self, room: &RoomId) -> Result<CurrentText, RoomError> {
-        // A dispute that begins after this was read is of the next text.
-        let is_disputed = self.reader().is_disputed(room).await?;
-        if let Some(text) = self.shared.published_text(room) {
-            return Ok(CurrentText { text, is_disputed });
-        }
-        let bytes = self.lacking(room, StateVector::new()).await?;
-        // The request had the text published, unless many edits followed at once.
-        let text = match self.shared.published_text(room) {
-            Some(text) => text,
-            None => {
-                let text = Document::from_update(bytes).map_err(|error| ContentRefusal::Unmergeable(error.to_string()));
-                Arc::new(text?)
-            }
-        };
-        Ok(CurrentText { text, is_disputed })
-    }
-
-    /// The part of the text that is missing from this vector.
-    async fn lacking(&self, room: &RoomId, vector: StateVector) -> Result<Bytes, RoomError> {
-        match self.shared.published_text(room) {
-            Some(text) => Ok(text.diff(&vector).into()),
-            None => self.call(room, |reply| Command::Diff(vector, reply)).await,
-        }
+        self.call(room, RoomCommand::Text).await
     }
 
     /// Seals the pending edits now, without waiting for a pause.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn seal(&self, room: &RoomId) -> Result<(), Unavailable> {
-        self.call(room, Command::Seal).await
+    pub async fn seal(&self, room: &RoomId) -> Result<(), RoomError> {
+        self.call(room, RoomCommand::Seal).await
     }
 
     /// Notes that a user of another server is live in the document: for a minute, seals follow edits within
     /// `seal_remote`. Cheap; may be called for each EDU.
     pub fn remote_presence(&self, room: &RoomId) {
-        if self.shared.note_presence(room) {
-            self.shared.try_send(room, Command::Nudge);
-        }
+        self.router.hint(room, RoomHint::RemotePresence);
     }
 }
 
@@ -207,11 +186,11 @@ fn correction(refused: &[Refused]) -> Option<Bytes> {
 }
 
 impl Worker {
-    pub(crate) async fn edit(&mut self, edit: Edit, commit: &mut PendingCommit, reply: Reply<EditOutcome, RoomError>) {
+    pub(crate) async fn edit(&mut self, edit: Edit, commit: &mut PendingCommit, reply: Reply<EditOutcome>) {
         commit.weigh(edit.update.len());
         match self.take_edit(edit, commit).await {
             Ok(outcome) => commit.answer(reply, outcome),
-            Err(error) => drop(reply.send(Err(error))),
+            Err(error) => reply.send(Err(error)),
         }
     }
 
@@ -275,26 +254,43 @@ impl Worker {
     }
 
     /// Answered with the turn's commit: what the vector covers must be on disk first.
-    pub(crate) async fn vector(&mut self, commit: &mut PendingCommit, reply: Reply<Bytes, RoomError>) {
+    pub(crate) async fn vector(&mut self, commit: &mut PendingCommit, reply: Reply<Bytes>) {
         match self.document().await.map(|document| document.vector()) {
             Ok(vector) => commit.answer(reply, vector),
-            Err(error) => drop(reply.send(Err(error))),
+            Err(error) => reply.send(Err(error)),
         }
     }
 
-    pub(crate) async fn diff(
-        &mut self,
-        vector: StateVector,
-        commit: &mut PendingCommit,
-        reply: Reply<Bytes, RoomError>,
-    ) {
-        match self.document().await.map(|document| document.diff(&vector)) {
+    pub(crate) async fn diff(&mut self, vector: &[u8], commit: &mut PendingCommit, reply: Reply<Bytes>) {
+        let diff = match parse_vector(vector) {
+            Ok(vector) => self.document().await.map(|document| document.diff(&vector)),
+            Err(error) => Err(error),
+        };
+        match diff {
             Ok(diff) => {
                 commit.weigh(diff.len());
                 commit.answer(reply, diff);
             }
-            Err(error) => drop(reply.send(Err(error))),
+            Err(error) => reply.send(Err(error)),
         }
+    }
+
+    pub(crate) async fn text(&mut self, commit: &mut PendingCommit, reply: Reply<CurrentText>) {
+        // A dispute that began in this turn must be on disk, because that is where it is read from.
+        self.fresh(commit).await;
+        match self.current_text().await {
+            Ok(text) => {
+                commit.weigh(text.text.byte_len());
+                commit.answer(reply, text);
+            }
+            Err(error) => reply.send(Err(error)),
+        }
+    }
+
+    async fn current_text(&mut self) -> Result<CurrentText, RoomError> {
+        let is_disputed = self.shared.reader.is_disputed(&self.room).await?;
+        let text = Arc::new(self.document().await?.copy());
+        Ok(CurrentText { text, is_disputed })
     }
 
     async fn document(&mut self) -> Result<&mut OpenText, RoomError> {

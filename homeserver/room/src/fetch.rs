@@ -20,7 +20,7 @@ use std::{
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     time::{Duration, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ use crate::{
     Unavailable,
     background::Outward,
     ingest::{Fetched, Lacks, Portion, Want},
-    mailbox::Command,
+    mailbox::LocalCommand,
     staging::{EVENTS_PER_COMMIT, read_row},
 };
 
@@ -267,7 +267,7 @@ impl Fetch {
             match self.hand_over(portion).await?.pop() {
                 Some(still) => lacks = still,
                 // Events that wait for this one can be merged now.
-                None => return shared.send(&self.room, Command::Resume(want.number)).await,
+                None => return shared.send(&self.room, LocalCommand::Resume(want.number)).await,
             }
         }
         Ok(())
@@ -344,10 +344,8 @@ impl Fetch {
 
     /// One portion. Returns what its events still need when it is committed.
     async fn hand_over(&self, portion: Portion) -> Result<Vec<Lacks>, Unavailable> {
-        let (reply, answer) = oneshot::channel();
-        let command = Command::Merge(Box::new(portion), reply);
-        self.out.shared.send(&self.room, command).await?;
-        answer.await.unwrap_or(Err(Unavailable::Interrupted))
+        let merge = |reply| LocalCommand::Merge(Box::new(portion), reply);
+        self.out.shared.ask(&self.room, merge).await
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use weft_dag::{RoomVersion, Verified};
 use weft_store::tables::rooms::INCOMPLETE_ROOMS;
 use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST};
@@ -25,7 +25,7 @@ use crate::{
         rebuild::missing,
         stored::StoredRows,
     },
-    mailbox::Command,
+    mailbox::LocalCommand,
     peer_selection::select_peers,
     pruned,
 };
@@ -141,9 +141,7 @@ async fn complete(out: &Outward, room: &RoomId, attempt: usize) -> Result<Progre
 }
 
 async fn send_portion(out: &Outward, room: &RoomId, events: Vec<Verified>) -> Result<(), Unavailable> {
-    let (reply, answer) = oneshot::channel();
-    out.shared.send(room, Command::History(events, reply)).await?;
-    answer.await.unwrap_or(Err(Unavailable::Interrupted))
+    out.shared.ask(room, |reply| LocalCommand::History(events, reply)).await
 }
 
 /// The result of a fetch.

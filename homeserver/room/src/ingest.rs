@@ -49,8 +49,8 @@ pub(crate) struct Staged {
 }
 
 /// What is missing to decide about an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Lacks {
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Lacks {
     /// Some of its `prev_events`.
     Prev,
     /// These auth events, of the event or of the states before it.

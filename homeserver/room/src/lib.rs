@@ -10,6 +10,7 @@ mod active_room;
 mod admission;
 pub mod adopt;
 mod background;
+pub mod command;
 pub mod committed;
 mod compose;
 mod conflicts;
@@ -41,6 +42,7 @@ mod resend;
 mod rivals;
 mod room_tasks;
 mod rooms;
+pub mod router;
 mod seal;
 mod sealing;
 pub mod send;
@@ -53,6 +55,7 @@ mod worker;
 
 pub use access::Access;
 pub use adopt::JoinedRoom;
+pub use command::{RoomCommand, RoomHint, RoomReply};
 pub use committed::{Committed, CommittedEvent, ConnectionId, Incarnation, LiveEdit};
 pub use create::{CreateRoom, InitialState, Preset};
 pub use edit::{CurrentText, Edit, EditOutcome, OpenDocument, Partly, RefusedContent};
@@ -70,5 +73,6 @@ pub use reader::{
     Direction, Page, Place, Reader, RoomMembership, Since, StoredEvent, TimelineEvent, Types, UnsignedData,
 };
 pub use rooms::{RoomConfig, Rooms};
+pub use router::RoomRouter;
 pub use send::{NewEvent, UnsentEvent};
 pub use weft_clock::{Clock, SystemClock};

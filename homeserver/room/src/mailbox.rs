@@ -1,46 +1,43 @@
-//! The commands that a worker accepts.
+//! What a worker's mailbox holds: commands of callers, and what the room's own tasks tell the worker.
+//!
+//! A [`LocalCommand`] never leaves the process: it comes from a task that the worker started, and such tasks run where
+//! the room is served. So it may carry events that were checked here, results of computations, and channels. Everything
+//! that comes from elsewhere must be a [`RoomCommand`].
 
-use bytes::Bytes;
-use ruma::{CanonicalJsonObject, OwnedEventId, OwnedServerName, RoomVersionId};
 use tokio::sync::oneshot;
-use weft_crdt::StateVector;
-use weft_dag::{StateMap, Verified};
+use weft_dag::Verified;
 
 use crate::{
-    Edit, EditOutcome, JoinedRoom, NewEvent, RoomError, Template, Unavailable, UnsentEvent,
-    create::Plan,
+    RoomError, Unavailable,
+    command::{Lacks, RoomCommand, RoomReply},
     dispute::WorkedOut,
-    ingest::{Lacks, Portion},
-    membership_templates::Accepted,
+    ingest::Portion,
 };
 
-/// The channel for an answer. The receiver may be gone; that is no error.
-pub(crate) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
-
-/// A command to the worker of one room.
+/// An entry of the mailbox.
 pub(crate) enum Command {
-    /// Create the room; its create event is already signed, because it may determine the room id.
-    Create(Box<Plan>, Reply<(), RoomError>),
-    /// Send an event.
-    Send(Box<NewEvent>, Reply<OwnedEventId, RoomError>),
-    /// Build and sign an event without persisting it.
-    Draft(Box<NewEvent>, Reply<UnsentEvent, RoomError>),
-    /// Apply an edit.
-    Edit(Edit, Reply<EditOutcome, RoomError>),
-    /// The state vector of everything acknowledged.
-    Vector(Reply<Bytes, RoomError>),
-    /// The update with what is missing from this state vector.
-    Diff(StateVector, Reply<Bytes, RoomError>),
-    /// Seal the pending edits.
-    Seal(Reply<(), Unavailable>),
-    /// Recompute when the seal is due: a user of another server became live.
+    /// A command of a caller, and where the answer goes.
+    Room(RoomCommand, oneshot::Sender<Result<RoomReply, RoomError>>),
+    /// From a task of the room.
+    Local(LocalCommand),
+}
+
+impl From<LocalCommand> for Command {
+    fn from(command: LocalCommand) -> Self {
+        Self::Local(command)
+    }
+}
+
+/// What a task of the room tells its worker.
+pub(crate) enum LocalCommand {
+    /// Recompute when the seal is due: a user of another server became live. Also wakes a worker that must stop.
     Nudge,
-    /// Merge staged events.
+    /// Merge staged events: a timer fired, or this server has just joined the room.
     Ingest,
     /// The same, and process this row and those after it in any case: something that they wait for is here.
     Resume(u64),
     /// Merge a portion of the fetched events. The answer lists what its events still need.
-    Merge(Box<Portion>, Reply<Vec<Lacks>, Unavailable>),
+    Merge(Box<Portion>, LocalReply<Vec<Lacks>>),
     /// Work the text out again, if rival claims make that due.
     Settle,
     /// Replace the text by the one that was worked out.
@@ -48,20 +45,40 @@ pub(crate) enum Command {
     /// Reference the updates that other servers may have soft-failed, if no event does yet.
     Reconcile,
     /// Send the witness event that was due at this time, unless another event made it unnecessary.
-    Witness(u64, Reply<(), Unavailable>),
-    /// Adopt a room that was joined through another server.
-    Adopt(Box<JoinedRoom>, Reply<(), RoomError>),
+    Witness(u64, LocalReply<()>),
     /// Persist backfilled events, oldest first. Empty: all of them are here; work the text out.
-    History(Vec<Verified>, Reply<(), Unavailable>),
+    History(Vec<Verified>, LocalReply<()>),
     /// Replace pruned updates by these complete copies. Empty: delete the room's marker if no pruned update is left.
-    RestoreUpdates(Vec<Verified>, Reply<(), Unavailable>),
-    /// Build a membership event for a user of another server to sign.
-    Template(Template, Reply<(RoomVersionId, CanonicalJsonObject), RoomError>),
-    /// A membership event that another server signed, and the remote state before it, if that was fetched.
-    Accept(
-        OwnedServerName,
-        Box<Verified>,
-        Option<StateMap>,
-        Reply<Accepted, RoomError>,
-    ),
+    RestoreUpdates(Vec<Verified>, LocalReply<()>),
+}
+
+/// The channel for an answer. The receiver may be gone; that is no error.
+pub(crate) struct Reply<T, E = RoomError>(Box<dyn FnOnce(Result<T, E>) + Send + Sync>);
+
+/// The channel for an answer to a task of the room.
+pub(crate) type LocalReply<T> = Reply<T, Unavailable>;
+
+impl<T, E> Reply<T, E> {
+    /// Answers.
+    pub(crate) fn send(self, answer: Result<T, E>) {
+        (self.0)(answer);
+    }
+}
+
+impl<T: Into<RoomReply>> Reply<T> {
+    /// An answer to a caller, who may be in another process.
+    pub(crate) fn to_caller(answer: oneshot::Sender<Result<RoomReply, RoomError>>) -> Self {
+        Self(Box::new(move |result: Result<T, RoomError>| {
+            let _ = answer.send(result.map(Into::into));
+        }))
+    }
+}
+
+impl<T: Send + 'static> LocalReply<T> {
+    /// An answer to a task of the room.
+    pub(crate) fn to_task(answer: oneshot::Sender<Result<T, Unavailable>>) -> Self {
+        Self(Box::new(move |result| {
+            let _ = answer.send(result);
+        }))
+    }
 }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use ruma::{
-    CanonicalJsonObject, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
+    CanonicalJsonObject, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
     events::room::member::MembershipState, room::JoinRuleKind,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weft_dag::{Draft, Pdu, Placement, StateMap, Verdict, Verified, extremities};
 
 use crate::{
     MembershipRefusal, NewEvent, Reader, RoomError, Rooms, Unavailable,
     active_room::ActiveRoom,
+    command::{JoinAnswerForm, RoomCommand, SignedMembershipForm, UnsignedEvent},
     fetch,
     ingest::{
         Lacks,
@@ -20,13 +21,13 @@ use crate::{
         merge_session::MergeSession,
         unconfirmed::unconfirmed_extremities,
     },
-    mailbox::{Command, Reply},
+    mailbox::Reply,
     pending_commit::PendingCommit,
     worker::Worker,
 };
 
 /// The requested membership.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TemplateKind {
     /// `join`
     Join,
@@ -37,7 +38,7 @@ pub enum TemplateKind {
 }
 
 /// A request for an event to sign.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Template {
     /// A user of the requesting server.
     pub user: OwnedUserId,
@@ -46,7 +47,8 @@ pub struct Template {
 }
 
 /// The answer to send_join.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "JoinAnswerForm", try_from = "JoinAnswerForm")]
 pub struct JoinAnswer {
     /// The room's version.
     pub version: RoomVersionId,
@@ -68,7 +70,8 @@ impl Rooms {
         room: &RoomId,
         request: Template,
     ) -> Result<(RoomVersionId, CanonicalJsonObject), RoomError> {
-        self.call(room, |reply| Command::Template(request, reply)).await
+        let UnsignedEvent { version, event } = self.call(room, RoomCommand::Template(request)).await?;
+        Ok((version, event))
     }
 
     /// Accepts a signed membership event: a join, leave or knock by a user of another server, or an invitation that was
@@ -78,20 +81,26 @@ impl Rooms {
     /// When it is not acceptable or not allowed.
     pub async fn accept_membership(&self, origin: &ServerName, event: Verified) -> Result<JoinAnswer, RoomError> {
         let room = event.pdu().room_id().to_owned();
-        let mut remote_state = None;
+        let version = self.reader().version(&room).await?;
+        let version = version.ok_or_else(|| RoomError::NotResident(room.clone()))?;
+        let mut signed = SignedMembership {
+            version: version.id().clone(),
+            origin: origin.to_owned(),
+            event,
+            remote_state: None,
+        };
         for _ in 0..fetch::MAX_ROUNDS {
-            let accept =
-                |reply| Command::Accept(origin.to_owned(), Box::new(event.clone()), remote_state.take(), reply);
+            let accept = RoomCommand::Accept(Box::new(signed.clone()));
             let (lacks, reason) = match self.call(&room, accept).await? {
                 Accepted::Yes(answer) => return Ok(*answer),
                 Accepted::Lacks(lacks, reason) => (lacks, reason),
             };
             // Here and not in the worker: no other command has to wait for other servers.
-            let fetched = fetch::fetch_for(&self.outward(), &event, origin.to_owned(), lacks).await?;
+            let fetched = fetch::fetch_for(&self.outward(), &signed.event, origin.to_owned(), lacks).await?;
             let Some(fetched) = fetched else {
                 return Err(MembershipRefusal::BadEvent { reason }.into());
             };
-            remote_state = fetched.remote_state;
+            signed.remote_state = fetched.remote_state;
         }
         Err(MembershipRefusal::BadEvent {
             reason: "the events that it depends on are not available".to_owned(),
@@ -100,8 +109,23 @@ impl Rooms {
     }
 }
 
+/// A membership event that another server signed, and what is needed to decide about it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "SignedMembershipForm", try_from = "SignedMembershipForm")]
+pub struct SignedMembership {
+    /// The room's version.
+    pub version: RoomVersionId,
+    /// The server that sent it.
+    pub origin: OwnedServerName,
+    /// The event.
+    pub event: Verified,
+    /// The remote state before it, if that was fetched.
+    pub remote_state: Option<StateMap>,
+}
+
 /// The worker's answer about a membership event that another server signed.
-pub(crate) enum Accepted {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Accepted {
     /// It is persisted.
     Yes(Box<JoinAnswer>),
     /// Something must be fetched first; the reason is the answer if it isn't available.
@@ -134,12 +158,9 @@ enum Restricted {
 }
 
 impl Worker {
-    pub(crate) async fn template(
-        &mut self,
-        request: Template,
-        reply: Reply<(RoomVersionId, CanonicalJsonObject), RoomError>,
-    ) {
-        let _ = reply.send(self.make_template(request).await);
+    pub(crate) async fn template(&mut self, request: Template, reply: Reply<UnsignedEvent>) {
+        let made = self.make_template(request).await;
+        reply.send(made.map(|(version, event)| UnsignedEvent { version, event }));
     }
 
     async fn make_template(&mut self, request: Template) -> Result<(RoomVersionId, CanonicalJsonObject), RoomError> {
@@ -217,27 +238,25 @@ impl Worker {
 
     pub(crate) async fn accept(
         &mut self,
-        origin: &ServerName,
-        event: Verified,
-        remote_state: Option<StateMap>,
+        signed: SignedMembership,
         commit: &mut PendingCommit,
-        reply: Reply<Accepted, RoomError>,
+        reply: Reply<Accepted>,
     ) {
         // Pending edits are sealed first, so that the order of events is the order that users saw. This includes edits
         // that are only in the journal after a failure.
         if let Err(error) = self.open().await {
-            let _ = reply.send(Err(error.into()));
+            reply.send(Err(error.into()));
             return;
         }
         self.seal(commit);
         self.fresh(commit).await;
-        match Box::pin(self.accept_event(origin, event, remote_state, commit)).await {
+        match Box::pin(self.accept_event(&signed.origin, signed.event, signed.remote_state, commit)).await {
             Ok(answer) => commit.answer(reply, answer),
             Err(error) => {
                 if matches!(error, RoomError::Unavailable(_)) {
                     commit.abandon();
                 }
-                let _ = reply.send(Err(error));
+                reply.send(Err(error));
             }
         }
     }

@@ -13,7 +13,6 @@ use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId,
     OwnedUserId, RoomId, ServerName, TransactionId, UserId,
 };
-use tokio::sync::oneshot;
 use weft_dag::{Pdu, StateKey};
 use weft_store::{
     Batch, CommitError, Positions,
@@ -27,7 +26,9 @@ use weft_store::{
     },
 };
 
-use crate::{Committed, CommittedEvent, LiveEdit, Unavailable, ingest::Want, reader::order_of, relations};
+use crate::{
+    Committed, CommittedEvent, LiveEdit, Unavailable, ingest::Want, mailbox::Reply, reader::order_of, relations,
+};
 
 /// User, device and transaction id of a request: the same triple gives the same event.
 pub(crate) type Transaction = (OwnedUserId, OwnedDeviceId, OwnedTransactionId);
@@ -109,14 +110,13 @@ impl PendingCommit {
     }
 
     /// Answers a command with `value` when the batch is on disk, or with an error if the commit fails.
-    pub(crate) fn answer<T: Send + Sync + 'static, E: From<Unavailable> + Send + 'static>(
+    pub(crate) fn answer<T: Send + Sync + 'static, E: From<Unavailable> + 'static>(
         &mut self,
-        reply: oneshot::Sender<Result<T, E>>,
+        reply: Reply<T, E>,
         value: T,
     ) {
         self.answers.push(Box::new(move |result| {
-            // The caller may no longer wait.
-            let _ = reply.send(
+            reply.send(
                 result
                     .map(|()| value)
                     .map_err(|error| E::from(Unavailable::from(error))),

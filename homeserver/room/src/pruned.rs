@@ -9,12 +9,11 @@ mod merge;
 use std::{collections::BTreeMap, time::Duration};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId};
-use tokio::sync::oneshot;
 use weft_dag::{RoomVersion, Verified};
 use weft_store::tables::rooms::{PRUNED_ROOMS, PRUNED_UPDATES};
 use weft_wire::{limits::MAX_EVENT_IDS_PER_REQUEST, witness};
 
-use crate::{Rooms, Unavailable, background::Outward, mailbox::Command, peer_selection::select_peers};
+use crate::{Rooms, Unavailable, background::Outward, mailbox::LocalCommand, peer_selection::select_peers};
 
 /// Servers that are tried in one attempt. The next attempt begins with the next ones.
 const MAX_SERVERS: usize = 8;
@@ -96,9 +95,9 @@ async fn attempt_once(out: &Outward, room: &RoomId, attempt: usize) -> Result<Le
 }
 
 async fn restore_updates(out: &Outward, room: &RoomId, complete: Vec<Verified>) -> Result<(), Unavailable> {
-    let (reply, answer) = oneshot::channel();
-    out.shared.send(room, Command::RestoreUpdates(complete, reply)).await?;
-    answer.await.unwrap_or(Err(Unavailable::Interrupted))
+    out.shared
+        .ask(room, |reply| LocalCommand::RestoreUpdates(complete, reply))
+        .await
 }
 
 /// Some of the other servers in the room.

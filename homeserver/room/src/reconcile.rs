@@ -27,7 +27,7 @@ use crate::{
         merge_session::MergeSession,
         unconfirmed::{UnconfirmedExtremities, unconfirmed_extremities},
     },
-    mailbox::Command,
+    mailbox::LocalCommand,
     pending_commit::PendingCommit,
     registry::Shared,
     worker::Worker,
@@ -212,7 +212,7 @@ async fn reconcile_after(shared: Arc<Shared>, room: OwnedRoomId, wait: Duration,
     tokio::time::sleep(wait).await;
     scheduled.store(false, Ordering::Release);
     // If the server is stopping, the check runs after the next start.
-    let _ = shared.send(&room, Command::Reconcile).await;
+    let _ = shared.send(&room, LocalCommand::Reconcile).await;
 }
 
 /// The delay of a server before it reconciles.

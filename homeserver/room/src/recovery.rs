@@ -4,7 +4,7 @@ use futures_util::{StreamExt as _, stream};
 use ruma::OwnedRoomId;
 use weft_store::tables::{documents::JOURNALED_ROOMS, rooms::STAGED_ROOMS};
 
-use crate::{Rooms, Unavailable, mailbox::Command};
+use crate::{Rooms, Unavailable, command::RoomCommand, mailbox::LocalCommand};
 
 /// Rooms that are recovered at a time: enough to share commits, few enough to limit memory.
 const AT_ONCE: usize = 16;
@@ -28,7 +28,7 @@ impl Rooms {
         #[cfg(debug_assertions)]
         fail::fail_point!("room::recovery_sealed");
         for ((room,), _) in staged {
-            self.shared.send(&room, Command::Ingest).await?;
+            self.shared.send(&room, LocalCommand::Ingest).await?;
         }
         self.settle_again().await?;
         self.reconcile_again().await?;
@@ -38,7 +38,7 @@ impl Rooms {
     }
 
     async fn recover_room(&self, room: OwnedRoomId) {
-        if let Err(error) = self.call(&room, Command::Seal).await {
+        if let Err(error) = self.call::<()>(&room, RoomCommand::Seal).await {
             tracing::error!(%room, %error, "acknowledged edits could not be sealed; they stay in the journal");
         }
     }

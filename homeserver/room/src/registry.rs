@@ -10,7 +10,7 @@ use std::{
 
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -19,8 +19,13 @@ use weft_crdt::Document;
 use weft_store::Store;
 
 use crate::{
-    Clock, CommitSink, Identity, Reader, RoomConfig, Unavailable, background::Background, mailbox::Command,
-    published::Published, room_tasks::RoomTasks, staging::StagedBytes, worker::Worker,
+    Clock, CommitSink, Identity, Reader, RoomConfig, Unavailable,
+    background::Background,
+    mailbox::{Command, LocalCommand, LocalReply},
+    published::Published,
+    room_tasks::RoomTasks,
+    staging::StagedBytes,
+    worker::Worker,
 };
 
 /// What all workers of a server share. Must not collect services: each worker needs everything here.
@@ -128,8 +133,8 @@ impl Shared {
     }
 
     /// Sends a command to the room's worker. Waits while the mailbox is full: this is the backpressure of a busy room.
-    pub(crate) async fn send(self: &Arc<Self>, room: &RoomId, command: Command) -> Result<(), Unavailable> {
-        let mut command = command;
+    pub(crate) async fn send(self: &Arc<Self>, room: &RoomId, command: impl Into<Command>) -> Result<(), Unavailable> {
+        let mut command = command.into();
         loop {
             if self.stopping.load(Ordering::Acquire) {
                 return Err(Unavailable::Stopping);
@@ -146,11 +151,22 @@ impl Shared {
         }
     }
 
+    /// Sends a command of a task of the room, and waits for the answer.
+    pub(crate) async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        room: &RoomId,
+        command: impl FnOnce(LocalReply<T>) -> LocalCommand,
+    ) -> Result<T, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.send(room, command(LocalReply::to_task(reply))).await?;
+        answer.await.unwrap_or(Err(Unavailable::Interrupted))
+    }
+
     /// Sends a command if a worker runs and has room for it: for hints that may be lost.
-    pub(crate) fn try_send(&self, room: &RoomId, command: Command) {
+    pub(crate) fn try_send(&self, room: &RoomId, command: LocalCommand) {
         if let Some(slot) = lock(&self.slots).get(room) {
             // With a full mailbox the worker recomputes its deadlines soon anyway.
-            let _ = slot.commands.try_send(command);
+            let _ = slot.commands.try_send(command.into());
         }
     }
 
@@ -254,7 +270,7 @@ impl Shared {
         let slots: Vec<Slot> = lock(&self.slots).values().cloned().collect();
         for slot in &slots {
             // The nudge wakes an idle worker, which then checks whether the server is stopping.
-            let _ = slot.commands.send(Command::Nudge).await;
+            let _ = slot.commands.send(LocalCommand::Nudge.into()).await;
         }
         for slot in slots {
             slot.ended.cancelled().await;

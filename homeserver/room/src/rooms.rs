@@ -3,17 +3,22 @@
 use std::{sync::Arc, time::Duration};
 
 use ruma::{OwnedUserId, RoomId};
-use tokio::sync::oneshot;
 use weft_budget::{DailyBudget, StoredBudget};
 use weft_store::Store;
 use weft_wire::limits::{MAX_EVENT_BYTES_PER_USER_AND_DAY, MAX_STAGED_BYTES_PER_ROOM};
 
 use crate::{
-    Identity, InvitationBounds, Ports, Reader, Unavailable,
+    Identity, InvitationBounds, Ports, Reader, RoomError, Unavailable,
     background::{Outward, Tasks},
-    mailbox::{Command, Reply},
+    command::{RoomCommand, RoomReply},
     registry::Shared,
+    router::{LocalRouter, RoomRouter},
 };
+
+/// Calls of a room that moves between processes. A move takes a fraction of a second.
+const MAX_CALLS: u32 = 8;
+/// The delay before the second call, which grows by itself with each further one: 2.8 s in all.
+const CALL_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Times and limits of the write path.
 #[derive(Debug, Clone)]
@@ -58,6 +63,8 @@ impl Default for RoomConfig {
 #[derive(Clone)]
 pub struct Rooms {
     pub(crate) shared: Arc<Shared>,
+    /// The way to the rooms, for commands.
+    pub(crate) router: Arc<dyn RoomRouter>,
     /// The tasks that request data from other servers, separate from the workers.
     pub(crate) tasks: Arc<Tasks>,
 }
@@ -69,8 +76,10 @@ impl Rooms {
         let Ports { sink, peers, clock } = ports;
         let tasks = Arc::new(Tasks::new(peers));
         let background = Arc::clone(&tasks);
+        let shared = Arc::new(Shared::new(config, store, identity, (sink, clock), background));
         Self {
-            shared: Arc::new(Shared::new(config, store, identity, (sink, clock), background)),
+            router: Arc::new(LocalRouter(Arc::clone(&shared))),
+            shared,
             tasks,
         }
     }
@@ -111,14 +120,29 @@ impl Rooms {
         self.shared.running()
     }
 
-    /// Sends a command to a room's worker and waits for its answer.
-    pub(crate) async fn call<T, E: From<Unavailable>>(
+    /// Puts another router between the callers and the rooms of this process: one that knows other processes.
+    #[must_use]
+    pub fn routed(mut self, router: impl FnOnce(Arc<dyn RoomRouter>) -> Arc<dyn RoomRouter>) -> Self {
+        self.router = router(self.router);
+        self
+    }
+
+    /// Gives a command to a room and waits for its answer. Follows a room that moves to another process meanwhile: the
+    /// one that was called has then done nothing.
+    pub(crate) async fn call<T: TryFrom<RoomReply, Error = RoomError>>(
         &self,
         room: &RoomId,
-        command: impl FnOnce(Reply<T, E>) -> Command,
-    ) -> Result<T, E> {
-        let (reply, answer) = oneshot::channel();
-        self.shared.send(room, command(reply)).await?;
-        answer.await.unwrap_or_else(|_| Err(Unavailable::Interrupted.into()))
+        command: RoomCommand,
+    ) -> Result<T, RoomError> {
+        for attempt in 1..MAX_CALLS {
+            match self.router.call(room, command.clone()).await {
+                Err(RoomError::Unavailable(Unavailable::Moved)) => {
+                    tracing::debug!(%room, attempt, "the room has moved; its new process is called");
+                    tokio::time::sleep(CALL_AGAIN_AFTER * attempt).await;
+                }
+                answer => return answer?.try_into(),
+            }
+        }
+        self.router.call(room, command).await?.try_into()
     }
 }

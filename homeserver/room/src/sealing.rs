@@ -73,9 +73,9 @@ impl Worker {
         }
     }
 
-    pub(crate) async fn seal_now(&mut self, commit: &mut PendingCommit, reply: Reply<(), Unavailable>) {
+    pub(crate) async fn seal_now(&mut self, commit: &mut PendingCommit, reply: Reply<()>) {
         if let Err(error) = self.open().await {
-            let _ = reply.send(Err(error));
+            reply.send(Err(error.into()));
             return;
         }
         self.seal(commit);

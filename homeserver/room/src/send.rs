@@ -7,6 +7,7 @@ use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedTransactionId, OwnedUserId, RoomId,
     RoomVersionId,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use weft_crdt::Update;
 use weft_dag::{Pdu, redact, stripped};
@@ -19,8 +20,9 @@ use crate::{
     EventRefusal, LiveEdit, RoomError, Rooms, Unavailable,
     active_room::ActiveRoom,
     admission::{Judgement, judge},
+    command::{RoomCommand, UnsentForm},
     compose::{ProtoEvent, canonical},
-    mailbox::{Command, Reply},
+    mailbox::Reply,
     pending_commit::{PendingCommit, Transaction},
     reader::{StoredEvent, damaged},
     sealing::with_names,
@@ -34,7 +36,7 @@ const KEEP_REQUESTS_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 const DELETED_PER_REQUEST: usize = 4;
 
 /// An event to send.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewEvent {
     /// A user of this server.
     pub sender: OwnedUserId,
@@ -60,7 +62,8 @@ pub(crate) enum Cause {
 }
 
 /// An event that is signed and allowed but not persisted: an invitation that another server must sign.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "UnsentForm", try_from = "UnsentForm")]
 pub struct UnsentEvent {
     /// The room's version.
     pub version: RoomVersionId,
@@ -76,7 +79,7 @@ impl Rooms {
     /// # Errors
     /// When the room's rules forbid it, or it can't be built.
     pub async fn send(&self, room: &RoomId, event: NewEvent) -> Result<OwnedEventId, RoomError> {
-        self.call(room, |reply| Command::Send(Box::new(event), reply)).await
+        self.call(room, RoomCommand::Send(Box::new(event))).await
     }
 
     /// Builds, signs and authorises an event without persisting it. Used to invite a user of another server: that
@@ -85,25 +88,20 @@ impl Rooms {
     /// # Errors
     /// As [`Rooms::send`].
     pub async fn draft(&self, room: &RoomId, event: NewEvent) -> Result<UnsentEvent, RoomError> {
-        self.call(room, |reply| Command::Draft(Box::new(event), reply)).await
+        self.call(room, RoomCommand::Draft(Box::new(event))).await
     }
 }
 
 impl Worker {
-    pub(crate) async fn send(
-        &mut self,
-        event: NewEvent,
-        commit: &mut PendingCommit,
-        reply: Reply<OwnedEventId, RoomError>,
-    ) {
+    pub(crate) async fn send(&mut self, event: NewEvent, commit: &mut PendingCommit, reply: Reply<OwnedEventId>) {
         if event.kind == event_types::WITNESS && event.state_key.is_none() {
             // A witness event is a statement of the server, and no timeline shows it.
             let reason = "only the server sends witness events".to_owned();
-            return drop(reply.send(Err(RoomError::Forbidden { reason })));
+            return reply.send(Err(RoomError::Forbidden { reason }));
         }
         match self.send_event(event, Cause::User, commit).await {
             Ok(id) => commit.answer(reply, id),
-            Err(error) => drop(reply.send(Err(error))),
+            Err(error) => reply.send(Err(error)),
         }
     }
 
@@ -248,8 +246,8 @@ impl Worker {
         Ok(Some(target))
     }
 
-    pub(crate) async fn draft(&mut self, event: NewEvent, reply: Reply<UnsentEvent, RoomError>) {
-        let _ = reply.send(self.draft_event(event).await);
+    pub(crate) async fn draft(&mut self, event: NewEvent, reply: Reply<UnsentEvent>) {
+        reply.send(self.draft_event(event).await);
     }
 
     async fn draft_event(&mut self, event: NewEvent) -> Result<UnsentEvent, RoomError> {

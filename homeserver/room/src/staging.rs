@@ -21,13 +21,14 @@ use weft_wire::limits::{MAX_STAGED_EVENTS_PER_ROOM, STAGING_RETRY_SECONDS};
 
 use crate::{
     LimitExceeded, RoomError, Rooms, Unavailable,
+    command::RoomCommand,
     ingest::{
         Ingest, IngestReport, Lacks, Portion, Staged, Want,
         merge_session::MergeSession,
         state_reset::resets,
         unconfirmed::{UnconfirmedExtremities, unconfirmed_extremities},
     },
-    mailbox::{Command, Reply},
+    mailbox::{LocalCommand, LocalReply},
     pending_commit::PendingCommit,
     registry::Shared,
     worker::Worker,
@@ -82,10 +83,10 @@ impl Rooms {
         #[cfg(debug_assertions)]
         fail::fail_point!("room::staged");
         for room in by_room.into_keys() {
-            let shared = std::sync::Arc::clone(&self.shared);
+            let rooms = self.clone();
             // This may wait for a full mailbox; the transaction is answered meanwhile, its rows are on disk.
             tokio::spawn(async move {
-                if let Err(error) = shared.send(&room, Command::Ingest).await {
+                if let Err(error) = rooms.call::<()>(&room, RoomCommand::Ingest).await {
                     tracing::debug!(%room, %error, "staged events stay until the next start");
                 }
             });
@@ -357,7 +358,7 @@ impl Worker {
             tokio::time::sleep(TRY_AGAIN_AFTER).await;
             due.fire();
             // If the server is stopping: the rows wait for the next start.
-            let _ = shared.send(&room, Command::Ingest).await;
+            let _ = shared.send(&room, LocalCommand::Ingest).await;
         });
     }
 
@@ -396,14 +397,9 @@ impl Worker {
     }
 
     /// Merges a portion of the fetched events.
-    pub(crate) async fn merge(
-        &mut self,
-        portion: Portion,
-        commit: &mut PendingCommit,
-        reply: Reply<Vec<Lacks>, Unavailable>,
-    ) {
+    pub(crate) async fn merge(&mut self, portion: Portion, commit: &mut PendingCommit, reply: LocalReply<Vec<Lacks>>) {
         if let Err(error) = self.open().await {
-            let _ = reply.send(Err(error));
+            reply.send(Err(error));
             return;
         }
         if !portion.events.is_empty() {
@@ -415,7 +411,7 @@ impl Worker {
             Ok(lacks) => commit.answer(reply, lacks),
             Err(error) => {
                 commit.abandon();
-                let _ = reply.send(Err(error));
+                reply.send(Err(error));
             }
         }
     }

@@ -1,14 +1,21 @@
-//! Test support for this crate and the crates above it: a fixed key, and no other servers.
+//! Test support for this crate and the crates above it: a fixed key, no other servers, and a router that sends
+//! everything through its serialised form.
 //!
 //! Only with the feature `testing`; must not be part of a server build.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
+use serde::{Serialize, de::DeserializeOwned};
 use weft_dag::{RoomVersion, Signer, Verified};
 
-use crate::{Identity, PeerError, Peers, StateIds};
+use crate::{
+    Identity, PeerError, Peers, RoomCommand, RoomError, RoomHint, RoomReply, RoomRouter, StateIds, Unavailable,
+};
 
 /// A server that always signs with the same key.
 pub struct FixedIdentity(pub Arc<Signer>);
@@ -68,5 +75,51 @@ impl Peers for NoPeers {
         _: usize,
     ) -> Result<Vec<Verified>, PeerError> {
         nobody()
+    }
+}
+
+/// Sends each command and each answer through its serialised form, as a link between two processes does.
+pub struct SerialisedRouter {
+    inner: Arc<dyn RoomRouter>,
+    seen: Mutex<BTreeSet<&'static str>>,
+}
+
+impl SerialisedRouter {
+    /// A link to the rooms behind a router.
+    #[must_use]
+    pub fn new(inner: Arc<dyn RoomRouter>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            seen: Mutex::default(),
+        })
+    }
+
+    /// The names of the commands that were answered.
+    pub fn seen(&self) -> BTreeSet<&'static str> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn transferred<T: Serialize + DeserializeOwned>(value: &T) -> Result<T, RoomError> {
+    let text = serde_json::to_string(value);
+    let received = text.and_then(|text| serde_json::from_str(&text));
+    received.map_err(|error| Unavailable::Internal(format!("not serialisable: {error}")).into())
+}
+
+#[async_trait]
+impl RoomRouter for SerialisedRouter {
+    async fn call(&self, room: &RoomId, command: RoomCommand) -> Result<RoomReply, RoomError> {
+        let name = command.name();
+        let answer = self.inner.call(room, transferred(&command)?).await;
+        if answer.is_ok() {
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        }
+        transferred(&answer)?
+    }
+
+    fn hint(&self, room: &RoomId, hint: RoomHint) {
+        if let Ok(hint) = transferred(&hint) {
+            self.inner.hint(room, hint);
+        }
     }
 }

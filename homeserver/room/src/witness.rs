@@ -22,7 +22,7 @@ use weft_wire::{
 use crate::{
     NewEvent, RoomError, Rooms, Unavailable,
     active_room::ActiveRoom,
-    mailbox::{Command, Reply},
+    mailbox::{LocalCommand, LocalReply},
     pending_commit::PendingCommit,
     reconcile::delay_of,
     registry::Shared,
@@ -114,7 +114,7 @@ impl Worker {
     }
 
     /// Sends the witness event that was due at `due`, unless another event of this server made it unnecessary.
-    pub(crate) async fn witness(&mut self, due: u64, commit: &mut PendingCommit, reply: Reply<(), Unavailable>) {
+    pub(crate) async fn witness(&mut self, due: u64, commit: &mut PendingCommit, reply: LocalReply<()>) {
         let sent = match self.open().await {
             Ok(Some(active)) if active.unwitnessed == Some(due) => self.send_witness(commit).await,
             Ok(_) => Ok(()),
@@ -122,7 +122,7 @@ impl Worker {
         };
         match sent {
             Ok(()) => commit.answer(reply, ()),
-            Err(error) => drop(reply.send(Err(error))),
+            Err(error) => reply.send(Err(error)),
         }
     }
 
@@ -201,9 +201,7 @@ async fn wait_and_send(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unav
     // Spread over the servers of a room: concurrent events cost work on every server.
     let servers = shared.reader.servers_in(room).await?;
     tokio::time::sleep(left + delay_of(&servers, shared.identity.server_name())).await;
-    let (reply, answer) = tokio::sync::oneshot::channel();
-    shared.send(room, Command::Witness(due, reply)).await?;
-    answer.await.unwrap_or(Err(Unavailable::Interrupted))?;
+    shared.ask(room, |reply| LocalCommand::Witness(due, reply)).await?;
     Ok(true)
 }
 

@@ -8,14 +8,18 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt as _;
 use ruma::{OwnedRoomId, ServerName};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use weft_dag::Signer;
 use weft_store::CommitError;
 
 use crate::{
-    Unavailable,
+    RoomError, Unavailable,
     active_room::ActiveRoom,
-    mailbox::Command,
+    command::{RoomCommand, RoomReply},
+    mailbox::{Command, LocalCommand, Reply},
     pending_commit::PendingCommit,
     published::Published,
     reconcile::Reconciliation,
@@ -162,28 +166,48 @@ impl Worker {
 
     async fn handle(&mut self, command: Command, commit: &mut PendingCommit) {
         match command {
-            Command::Create(plan, reply) => self.create(*plan, commit, reply).await,
-            Command::Send(event, reply) => self.send(*event, commit, reply).await,
-            Command::Draft(event, reply) => self.draft(*event, reply).await,
-            Command::Edit(edit, reply) => self.edit(edit, commit, reply).await,
-            Command::Vector(reply) => self.vector(commit, reply).await,
-            Command::Diff(vector, reply) => self.diff(vector, commit, reply).await,
-            Command::Seal(reply) => self.seal_now(commit, reply).await,
-            Command::Nudge => {}
-            Command::Ingest => self.ingest(commit, None).await,
-            Command::Resume(row) => self.ingest(commit, Some(row)).await,
-            Command::Merge(portion, reply) => self.merge(*portion, commit, reply).await,
-            Command::Settle => self.settle(commit).await,
-            Command::Install(worked_out) => self.install(*worked_out, commit).await,
-            Command::Reconcile => self.reconcile_extremities(commit).await,
-            Command::Witness(due, reply) => self.witness(due, commit, reply).await,
-            Command::Adopt(joined, reply) => self.adopt(*joined, commit, reply).await,
-            Command::History(events, reply) => self.history(events, commit, reply).await,
-            Command::RestoreUpdates(events, reply) => self.restore_updates(events, commit, reply).await,
-            Command::Template(request, reply) => self.template(request, reply).await,
-            Command::Accept(origin, event, remote_state, reply) => {
-                self.accept(&origin, *event, remote_state, commit, reply).await
+            Command::Room(command, answer) => self.handle_call(command, answer, commit).await,
+            Command::Local(command) => self.handle_local(command, commit).await,
+        }
+    }
+
+    async fn handle_call(
+        &mut self,
+        command: RoomCommand,
+        answer: oneshot::Sender<Result<RoomReply, RoomError>>,
+        commit: &mut PendingCommit,
+    ) {
+        match command {
+            RoomCommand::Create(new) => self.create(*new, commit, Reply::to_caller(answer)).await,
+            RoomCommand::Send(event) => self.send(*event, commit, Reply::to_caller(answer)).await,
+            RoomCommand::Draft(event) => self.draft(*event, Reply::to_caller(answer)).await,
+            RoomCommand::Edit(edit) => self.edit(edit, commit, Reply::to_caller(answer)).await,
+            RoomCommand::Vector => self.vector(commit, Reply::to_caller(answer)).await,
+            RoomCommand::Diff(vector) => self.diff(&vector, commit, Reply::to_caller(answer)).await,
+            RoomCommand::Text => self.text(commit, Reply::to_caller(answer)).await,
+            RoomCommand::Seal => self.seal_now(commit, Reply::to_caller(answer)).await,
+            RoomCommand::Ingest => {
+                self.ingest(commit, None).await;
+                commit.answer(Reply::to_caller(answer), ());
             }
+            RoomCommand::Adopt(joined) => self.adopt(*joined, commit, Reply::to_caller(answer)).await,
+            RoomCommand::Template(request) => self.template(request, Reply::to_caller(answer)).await,
+            RoomCommand::Accept(signed) => self.accept(*signed, commit, Reply::to_caller(answer)).await,
+        }
+    }
+
+    async fn handle_local(&mut self, command: LocalCommand, commit: &mut PendingCommit) {
+        match command {
+            LocalCommand::Nudge => {}
+            LocalCommand::Ingest => self.ingest(commit, None).await,
+            LocalCommand::Resume(row) => self.ingest(commit, Some(row)).await,
+            LocalCommand::Merge(portion, reply) => self.merge(*portion, commit, reply).await,
+            LocalCommand::Settle => self.settle(commit).await,
+            LocalCommand::Install(worked_out) => self.install(*worked_out, commit).await,
+            LocalCommand::Reconcile => self.reconcile_extremities(commit).await,
+            LocalCommand::Witness(due, reply) => self.witness(due, commit, reply).await,
+            LocalCommand::History(events, reply) => self.history(events, commit, reply).await,
+            LocalCommand::RestoreUpdates(events, reply) => self.restore_updates(events, commit, reply).await,
         }
     }
 

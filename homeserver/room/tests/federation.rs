@@ -22,6 +22,8 @@ mod net;
 mod pruned;
 #[path = "federation/published.rs"]
 mod published;
+#[path = "federation/seam.rs"]
+mod seam;
 #[path = "federation/silent.rs"]
 mod silent;
 #[path = "federation/stored.rs"]

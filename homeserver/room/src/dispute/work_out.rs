@@ -26,7 +26,7 @@ use crate::{
         rebuild::{PersistedEvent, Rebuilt, missing, rebuild},
         stored::StoredRows,
     },
-    mailbox::Command,
+    mailbox::LocalCommand,
     pending_commit::PendingCommit,
     registry::Shared,
     worker::Worker,
@@ -103,7 +103,7 @@ impl Worker {
             let result = work_out(&shared, room.clone(), version, ours, since.clone()).await;
             let worked_out = Box::new(WorkedOut { since, began, result });
             // If the server is stopping: it is due after the next start.
-            let _ = shared.send(&room, Command::Install(worked_out)).await;
+            let _ = shared.send(&room, LocalCommand::Install(worked_out)).await;
         });
     }
 

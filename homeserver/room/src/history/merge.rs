@@ -13,19 +13,14 @@ use crate::{
         decide::{Undecided, decide, is_settled},
         merge_session::MergeSession,
     },
-    mailbox::Reply,
+    mailbox::LocalReply,
     pending_commit::PendingCommit,
     tally::Tally,
     worker::Worker,
 };
 
 impl Worker {
-    pub(crate) async fn history(
-        &mut self,
-        events: Vec<Verified>,
-        commit: &mut PendingCommit,
-        reply: Reply<(), Unavailable>,
-    ) {
+    pub(crate) async fn history(&mut self, events: Vec<Verified>, commit: &mut PendingCommit, reply: LocalReply<()>) {
         self.seal(commit);
         self.witness_if_due(commit).await;
         self.fresh(commit).await;
@@ -33,7 +28,7 @@ impl Worker {
             Ok(()) => commit.answer(reply, ()),
             Err(error) => {
                 commit.abandon();
-                let _ = reply.send(Err(error));
+                reply.send(Err(error));
             }
         }
     }

@@ -7,7 +7,8 @@ use weft_dag::Verified;
 use weft_store::tables::rooms::{PRUNED_ROOMS, PRUNED_UPDATES};
 
 use crate::{
-    Unavailable, ingest::merge_session::MergeSession, mailbox::Reply, pending_commit::PendingCommit, worker::Worker,
+    Unavailable, ingest::merge_session::MergeSession, mailbox::LocalReply, pending_commit::PendingCommit,
+    worker::Worker,
 };
 
 impl Worker {
@@ -15,7 +16,7 @@ impl Worker {
         &mut self,
         events: Vec<Verified>,
         commit: &mut PendingCommit,
-        reply: Reply<(), Unavailable>,
+        reply: LocalReply<()>,
     ) {
         self.seal(commit);
         self.fresh(commit).await;
@@ -23,7 +24,7 @@ impl Worker {
             Ok(()) => commit.answer(reply, ()),
             Err(error) => {
                 commit.abandon();
-                let _ = reply.send(Err(error));
+                reply.send(Err(error));
             }
         }
     }

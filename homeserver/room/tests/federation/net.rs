@@ -23,7 +23,7 @@ use weft_dag::{Draft, Pdu, Placement, RoomVersion, Signer, Unchecked, Verified, 
 use weft_room::{
     Clock, CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditOutcome, Identity, Incarnation, JoinedRoom,
     NewEvent, OutOfBandMembership, PeerError, Peers, Ports, RoomConfig, RoomError, Rooms, StateIds, Template,
-    TemplateKind,
+    TemplateKind, testing::SerialisedRouter,
 };
 use weft_store::{
     Store,
@@ -152,6 +152,7 @@ impl CommitSink for Sink {
 
 struct Server {
     rooms: Rooms,
+    router: Arc<SerialisedRouter>,
     store: Store,
     disk: MemoryDisk,
     gate: Arc<Gate>,
@@ -337,10 +338,14 @@ impl Inner {
             Arc::new(TestIdentity(testing::signer(name))),
             ports,
         );
+        let mut router = None;
+        // As if each caller were in another process.
+        let rooms = rooms.routed(|local| router.insert(SerialisedRouter::new(local)).clone());
         self.servers.lock().unwrap().insert(
             name.to_owned(),
             Server {
                 rooms,
+                router: router.unwrap(),
                 store,
                 disk,
                 gate,
@@ -381,6 +386,12 @@ impl Net {
     pub fn gate(&self, server: &str) -> Arc<Gate> {
         let name = ServerName::parse(server).unwrap();
         Arc::clone(&self.inner.servers.lock().unwrap()[&name].gate)
+    }
+
+    /// The names of the commands that the rooms of all servers answered.
+    pub fn commands(&self) -> BTreeSet<&'static str> {
+        let servers = self.inner.servers.lock().unwrap();
+        servers.values().flat_map(|server| server.router.seen()).collect()
     }
 
     fn of(&self, id: &str) -> Rooms {

@@ -14,7 +14,7 @@ use weft_dag::testing;
 use weft_room::{
     CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, NewEvent, Ports, RoomConfig,
     RoomError, Rooms,
-    testing::{FixedIdentity, NoPeers},
+    testing::{FixedIdentity, NoPeers, SerialisedRouter},
 };
 use weft_store::{Store, memory::MemoryDisk};
 use weft_wire::document::DocumentKind;
@@ -66,6 +66,8 @@ impl Server {
         };
         let us = FixedIdentity(testing::signer(server_name!("alpha.test")));
         let rooms = Rooms::start(config, store.clone(), Arc::new(us), ports);
+        // As if each caller were in another process.
+        let rooms = rooms.routed(|local| SerialisedRouter::new(local));
         Self {
             disk: disk.clone(),
             store,

@@ -13,6 +13,7 @@ mod editing;
 mod editor;
 mod harness;
 mod reading;
+mod routing;
 mod sending;
 mod versions;
 mod volume;

@@ -1,0 +1,145 @@
+//! The seam of the rooms: what a room can be called for, and what it answers. All of it is data that can be sent to the
+//! process that serves the room.
+//!
+//! Events cross with their JSON, id and room version, and are not verified again: the sender is a process of this server,
+//! and only those may be given a link to the receiver. Must not hold a channel, a lock or anything else that belongs to
+//! one process; what a room's own tasks tell its worker is in [`crate::mailbox`].
+
+mod signed;
+
+use bytes::Bytes;
+use ruma::{CanonicalJsonObject, OwnedEventId, RoomVersionId};
+use serde::{Deserialize, Serialize};
+
+use crate::{CurrentText, Edit, EditOutcome, JoinedRoom, NewEvent, RoomError, Template, Unavailable, UnsentEvent};
+pub use crate::{
+    create::NewRoom,
+    ingest::Lacks,
+    membership_templates::{Accepted, SignedMembership},
+};
+
+pub(crate) use self::signed::{JoinAnswerForm, JoinedRoomForm, NewRoomForm, SignedMembershipForm, TextForm, UnsentForm};
+
+/// A command to a room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomCommand {
+    /// Create the room; its create event is already signed, because it may determine the room id. Answer: `Done`.
+    Create(Box<NewRoom>),
+    /// Send an event. Answer: `Sent`.
+    Send(Box<NewEvent>),
+    /// Build and sign an event without persisting it. Answer: `Drafted`.
+    Draft(Box<NewEvent>),
+    /// Apply an edit. Answer: `Edited`.
+    Edit(Edit),
+    /// The state vector of everything acknowledged. Answer: `Bytes`.
+    Vector,
+    /// The update with what is missing from this state vector. Answer: `Bytes`.
+    Diff(Bytes),
+    /// The whole text, with what its state hash depends on. Answer: `Text`.
+    Text,
+    /// Seal the pending edits. Answer: `Done`.
+    Seal,
+    /// Merge staged events. Answer: `Done`, when the first of them are merged.
+    Ingest,
+    /// Adopt a room that was joined through another server. Answer: `Done`.
+    Adopt(Box<JoinedRoom>),
+    /// Build a membership event for a user of another server to sign. Answer: `Template`.
+    Template(Template),
+    /// A membership event that another server signed. Answer: `Accepted`.
+    Accept(Box<SignedMembership>),
+}
+
+impl RoomCommand {
+    /// All names that [`RoomCommand::name`] returns.
+    pub const NAMES: [&'static str; 12] = [
+        "create", "send", "draft", "edit", "vector", "diff", "text", "seal", "ingest", "adopt", "template", "accept",
+    ];
+
+    /// The name of the command, for logs and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Send(_) => "send",
+            Self::Draft(_) => "draft",
+            Self::Edit(_) => "edit",
+            Self::Vector => "vector",
+            Self::Diff(_) => "diff",
+            Self::Text => "text",
+            Self::Seal => "seal",
+            Self::Ingest => "ingest",
+            Self::Adopt(_) => "adopt",
+            Self::Template(_) => "template",
+            Self::Accept(_) => "accept",
+        }
+    }
+}
+
+/// A notice to a room that may be lost: without it something is only slower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomHint {
+    /// A user of another server is live in the document: seals follow edits sooner.
+    RemotePresence,
+}
+
+/// An unsigned membership event of a user of another server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsignedEvent {
+    /// The room's version.
+    pub version: RoomVersionId,
+    /// The event.
+    pub event: CanonicalJsonObject,
+}
+
+/// Declares the answers, each with the type that a caller gets.
+macro_rules! replies {
+    ($($(#[$doc:meta])* $name:ident($inner:ty)),* $(,)?) => {
+        /// A room's answer to a command.
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum RoomReply {
+            $($(#[$doc])* $name($inner)),*
+        }
+
+        $(
+            impl From<$inner> for RoomReply {
+                fn from(reply: $inner) -> Self {
+                    Self::$name(reply)
+                }
+            }
+
+            impl TryFrom<RoomReply> for $inner {
+                type Error = RoomError;
+
+                fn try_from(reply: RoomReply) -> Result<Self, RoomError> {
+                    match reply {
+                        RoomReply::$name(reply) => Ok(reply),
+                        // Another version of the program serves the room.
+                        _ => Err(Unavailable::Internal("the room's answer is of another kind".to_owned()).into()),
+                    }
+                }
+            }
+        )*
+    };
+}
+
+replies! {
+    /// The command was done.
+    Done(()),
+    /// The event that was sent.
+    Sent(OwnedEventId),
+    /// The event that was built.
+    Drafted(UnsentEvent),
+    /// The outcome of an edit.
+    Edited(EditOutcome),
+    /// A state vector or an update.
+    Bytes(Bytes),
+    /// The text of a document.
+    Text(CurrentText),
+    /// The event to sign.
+    Template(UnsignedEvent),
+    /// What became of a membership event.
+    Accepted(Accepted),
+}

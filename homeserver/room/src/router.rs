@@ -1,0 +1,80 @@
+//! Finds the process that serves a room. Everything outside of a room's own tasks reaches the room through it.
+//!
+//! Today one process serves all rooms. A router to other processes implements the same trait; the callers repeat a
+//! command that it answers with [`Unavailable::Moved`](crate::Unavailable::Moved). Must not decide about commands.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ruma::RoomId;
+use tokio::sync::oneshot;
+use weft_crdt::StateVector;
+
+use crate::{
+    CurrentText, RoomError, Unavailable,
+    command::{RoomCommand, RoomHint, RoomReply},
+    mailbox::{Command, LocalCommand},
+    registry::Shared,
+};
+
+/// The way to the rooms of this server, wherever they are served.
+#[async_trait]
+pub trait RoomRouter: Send + Sync + 'static {
+    /// Gives a command to a room and waits for its answer. `Moved` if the process that was called doesn't serve the
+    /// room (any more): it has then done nothing.
+    async fn call(&self, room: &RoomId, command: RoomCommand) -> Result<RoomReply, RoomError>;
+
+    /// Gives a room a hint that may be lost. Returns at once; may be called for each EDU.
+    fn hint(&self, room: &RoomId, hint: RoomHint);
+}
+
+/// The rooms that this process serves: all of them.
+pub(crate) struct LocalRouter(pub(crate) Arc<Shared>);
+
+#[async_trait]
+impl RoomRouter for LocalRouter {
+    async fn call(&self, room: &RoomId, command: RoomCommand) -> Result<RoomReply, RoomError> {
+        if let Some(read) = self.read_published(room, &command).await? {
+            return Ok(read);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.0.send(room, Command::Room(command, answer)).await?;
+        answered.await.unwrap_or_else(|_| Err(Unavailable::Interrupted.into()))
+    }
+
+    fn hint(&self, room: &RoomId, hint: RoomHint) {
+        match hint {
+            RoomHint::RemotePresence => {
+                if self.0.note_presence(room) {
+                    self.0.try_send(room, LocalCommand::Nudge);
+                }
+            }
+        }
+    }
+}
+
+impl LocalRouter {
+    /// Reads of a document don't wait for the room's worker if it has published the text.
+    async fn read_published(&self, room: &RoomId, command: &RoomCommand) -> Result<Option<RoomReply>, RoomError> {
+        let is_disputed = match command {
+            // A dispute that begins after this was read is of the next text.
+            RoomCommand::Text => self.0.reader.is_disputed(room).await?,
+            RoomCommand::Vector | RoomCommand::Diff(_) => false,
+            _ => return Ok(None),
+        };
+        let Some(text) = self.0.published_text(room) else {
+            return Ok(None);
+        };
+        Ok(match command {
+            RoomCommand::Text => Some(CurrentText { text, is_disputed }.into()),
+            RoomCommand::Vector => Some(RoomReply::Bytes(text.state_vector().encode().into())),
+            RoomCommand::Diff(vector) => Some(RoomReply::Bytes(text.diff(&parse_vector(vector)?).into())),
+            _ => None,
+        })
+    }
+}
+
+/// A state vector that a client sent.
+pub(crate) fn parse_vector(bytes: &[u8]) -> Result<StateVector, RoomError> {
+    StateVector::parse(bytes).map_err(|error| RoomError::BadVector(error.to_string()))
+}

@@ -1,0 +1,27 @@
+//! The seam between the rooms and their callers: commands and answers are data.
+
+use std::collections::BTreeSet;
+
+use ruma::RoomVersionId;
+use weft_room::RoomCommand;
+
+use super::{ALICE, BOB, net::Net};
+
+/// All servers of these tests are called over [`weft_room::testing::SerialisedRouter`]. This test makes sure that every
+/// command has been, so that no command and no answer with something else than data can be added.
+#[tokio::test]
+async fn every_command_reaches_a_room_through_its_serialised_form() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.edit(ALICE, &room, 0, "Hello").await;
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.edit(BOB, &room, 5, " world").await;
+    net.quiet(&room).await;
+    let rooms = net.rooms("b.example");
+    rooms.open(&room).await.unwrap();
+    rooms.current_text(&room).await.unwrap();
+    rooms.seal(&room).await.unwrap();
+    assert_eq!(net.text("b.example", &room).await, "Hello world");
+    net.assert_same(&room).await;
+    assert_eq!(net.commands(), BTreeSet::from(RoomCommand::NAMES));
+}
