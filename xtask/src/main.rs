@@ -12,6 +12,7 @@ mod imports;
 mod length;
 mod lockfile;
 mod purity;
+mod room_writes;
 mod source;
 mod spec_links;
 mod tree;
@@ -57,6 +58,11 @@ const CHECKS: &[Check] = &[
         name: "worker-network",
         purpose: "a room's worker has no client of other servers",
         run: worker_network::check,
+    },
+    Check {
+        name: "room-writes",
+        purpose: "rows of rooms are written by the room's worker, or with a fence",
+        run: room_writes::check,
     },
     Check {
         name: "words",

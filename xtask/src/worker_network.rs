@@ -30,7 +30,7 @@ const WORKER: &str = "impl Worker";
 
 /// Files with functions that run in the tasks of their callers: they may pass the client on, and also implement
 /// commands of the worker.
-const CALLER_SIDE: &[&str] = &["adopt.rs", "membership_templates.rs"];
+const CALLER_SIDE: &[&str] = &["membership_templates.rs"];
 /// The name under which these files pass the client on.
 const PASSED_ON: &str = "outward";
 
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn only_the_caller_side_passes_the_client_on() {
         let passes_on = "fetch::fetch_for(&self.outward(), event)\n";
-        assert_eq!(found("homeserver/room/src/adopt.rs", passes_on), 0);
+        assert_eq!(found("homeserver/room/src/membership_templates.rs", passes_on), 0);
         assert_eq!(found("homeserver/room/src/staging.rs", passes_on), 1);
     }
 }

@@ -119,8 +119,8 @@ pub(super) async fn resident(reader: &Reader, accounts: &Accounts, room: &RoomId
         .any(|member| accounts.is_local(member)))
 }
 
-/// Joins in a separate task: if the client disconnects, the room may have accepted the join already, and the next
-/// request must find the result.
+/// Joins. If the client disconnects, the room may have accepted the join already, and the next request must find the
+/// result.
 async fn enter(
     ports: &Ports,
     user: &UserId,
@@ -130,14 +130,8 @@ async fn enter(
 ) -> ApiResult<Json<Value>> {
     let lock = ports.membership.lock(user, user, room).await?;
     let (ports, user, room) = (ports.clone(), user.to_owned(), room.to_owned());
-    let joining = tokio::spawn(async move {
-        let joined = enter_now(&ports, &user, &room, via, reason).await;
-        drop(lock);
-        joined
-    });
-    joining
+    lock.run(async move { enter_now(&ports, &user, &room, via, reason).await })
         .await
-        .map_err(|error| ApiError::internal("joining a room", &error))?
 }
 
 async fn enter_now(

@@ -49,10 +49,13 @@ async fn invite(
     membership_check::joined(rooms.reader(), &request.room_id, &caller.user_id).await?;
     let mut content = Map::new();
     content.extend(recipient.reason.map(|reason| ("reason".to_owned(), reason.into())));
-    let people = (&*caller.user_id, &*recipient.user_id);
-    let _lock = membership.lock(people.0, people.1, &request.room_id).await?;
-    invite_user(&rooms, &accounts, &remote, &request.room_id, people, content).await?;
-    Ok(Json(json!({})))
+    let (inviter, invitee, room) = (caller.user_id.clone(), recipient.user_id, request.room_id);
+    let lock = membership.lock(&inviter, &invitee, &room).await?;
+    lock.run(async move {
+        invite_user(&rooms, &accounts, &remote, &room, (&inviter, &invitee), content).await?;
+        Ok(Json(json!({})))
+    })
+    .await
 }
 
 /// Invites a user of this server or of another one.

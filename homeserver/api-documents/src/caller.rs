@@ -37,20 +37,28 @@ pub(super) struct Open {
 /// Finds the document and checks that the caller has joined it. Must not reveal its existence to other users.
 pub(super) async fn open(ports: &DocumentPorts, named: &Named, user: &UserId) -> ApiResult<Open> {
     let room = room_of(ports, &named.0).await?;
+    open_room(ports, &room, user).await
+}
+
+/// The same for a room id.
+pub(super) async fn open_room(ports: &DocumentPorts, room: &RoomId, user: &UserId) -> ApiResult<Open> {
     let reader = ports.rooms.reader();
     let hidden = || ApiError::not_found("Document not found, or you are not a member of it.");
-    let state = reader.state(&room).await?.ok_or_else(hidden)?;
+    let state = reader.state(room).await?.ok_or_else(hidden)?;
     if state.membership(user) != MembershipState::Join {
         return Err(hidden());
     }
-    if !reader.is_document(&room).await? {
+    if !reader.is_document(room).await? {
         return Err(ApiError::new(
             axum::http::StatusCode::NOT_FOUND,
             errcode::NOT_A_DOCUMENT,
             "This room is not a document.",
         ));
     }
-    Ok(Open { room, state })
+    Ok(Open {
+        room: room.to_owned(),
+        state,
+    })
 }
 
 async fn room_of(ports: &DocumentPorts, id: &str) -> ApiResult<OwnedRoomId> {

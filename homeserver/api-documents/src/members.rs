@@ -14,7 +14,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
 };
-use weft_room::NewEvent;
+use weft_room::{NewEvent, RoomError, StateCondition};
 use weft_wire::{
     Role,
     rest::{Member, MemberList, MemberState, SetRole},
@@ -22,10 +22,14 @@ use weft_wire::{
 
 use super::{
     DocumentPorts,
-    caller::{Named, Open, open},
+    caller::{Named, Open, open, open_room},
     failures::{last_owner, may_not, no_user},
     roles, summary,
 };
+
+/// Attempts to change a role or a membership while others change them. Each failed attempt is a change of somebody
+/// else that succeeded.
+const MAX_ATTEMPTS: usize = 16;
 
 /// Joined, invited and knocking users; the highest role first.
 pub(super) async fn list(
@@ -70,30 +74,46 @@ pub(super) async fn set_role(
 ) -> ApiResult<Json<Value>> {
     let request: SetRole = serde_json::from_slice(&body)?;
     let user = UserId::parse(user).map_err(|_| no_user())?;
-    let Open { room, state } = open(&ports, &named, &session.user_id).await?;
+    let Open { room, .. } = open(&ports, &named, &session.user_id).await?;
+    let caller = session.user_id;
     // Held until the membership is written: a concurrent invitation must not come between.
-    let _lock = ports.membership.lock(&session.user_id, &user, &room).await?;
-    let membership = ports.rooms.reader().membership(&room, &user).await?;
-    let is_there = matches!(membership, MembershipState::Join | MembershipState::Invite);
-    if !is_there && !state.can_invite(&session.user_id) {
-        return Err(may_not("invite users"));
+    let lock = ports.membership.lock(&caller, &user, &room).await?;
+    lock.run(async move { give(&ports, &room, &caller, &user, request.role).await })
+        .await
+}
+
+async fn give(
+    ports: &DocumentPorts,
+    room: &RoomId,
+    caller: &UserId,
+    user: &UserId,
+    role: Role,
+) -> ApiResult<Json<Value>> {
+    for _ in 0..MAX_ATTEMPTS {
+        let state = open_room(ports, room, caller).await?.state;
+        let membership = state.membership(user);
+        let is_there = matches!(membership, MembershipState::Join | MembershipState::Invite);
+        if !is_there && !state.can_invite(caller) {
+            return Err(may_not("invite users"));
+        }
+        if membership == MembershipState::Ban {
+            return Err(ApiError::forbidden(format!("{user} is banned from this document.")));
+        }
+        // The role is set first, so that a user who accepts the invitation has it immediately.
+        if let Some(content) = roles::with_role(&state, caller, user, role)? {
+            let levels = state_event(caller, "m.room.power_levels", "", content);
+            if let Sent::Outdated = send_if(ports, room, levels, roles::conditions(&state, user)).await? {
+                continue;
+            }
+        }
+        if !is_there {
+            // The same content as that of POST /invite, so that the later of two equal invitations changes nothing.
+            let content = ports.accounts.member_content(user).await?;
+            ports.invitations.invite(room, caller, user, content).await?;
+        }
+        return Ok(Json(json!({})));
     }
-    if membership == MembershipState::Ban {
-        return Err(ApiError::forbidden(format!("{user} is banned from this document.")));
-    }
-    // The role is set first, so that a user who accepts the invitation has it immediately.
-    if let Some(content) = roles::with_role(&state, &session.user_id, &user, request.role)? {
-        send_state(&ports, &room, &session.user_id, "m.room.power_levels", "", content).await?;
-    }
-    if !is_there {
-        // The same content as that of POST /invite, so that the later of two equal invitations changes nothing.
-        let content = ports.accounts.member_content(&user).await?;
-        ports
-            .invitations
-            .invite(&room, &session.user_id, &user, content)
-            .await?;
-    }
-    Ok(Json(json!({})))
+    Err(too_many_changes())
 }
 
 /// Removes a member, retracts an invitation, or leaves (the caller itself).
@@ -104,9 +124,23 @@ pub(super) async fn remove(
     Path((_, user)): Path<(String, String)>,
 ) -> ApiResult<Json<Value>> {
     let user = UserId::parse(user).map_err(|_| no_user())?;
-    let Open { room, state } = open(&ports, &named, &session.user_id).await?;
-    let _lock = ports.membership.lock(&session.user_id, &user, &room).await?;
-    let membership = ports.rooms.reader().membership(&room, &user).await?;
+    let Open { room, .. } = open(&ports, &named, &session.user_id).await?;
+    let caller = session.user_id;
+    let lock = ports.membership.lock(&caller, &user, &room).await?;
+    lock.run(async move {
+        for _ in 0..MAX_ATTEMPTS {
+            if let Sent::Done = remove_now(&ports, &room, &caller, &user).await? {
+                return Ok(Json(json!({})));
+            }
+        }
+        Err(too_many_changes())
+    })
+    .await
+}
+
+async fn remove_now(ports: &DocumentPorts, room: &RoomId, caller: &UserId, user: &UserId) -> ApiResult<Sent> {
+    let Open { state, .. } = open_room(ports, room, caller).await?;
+    let membership = state.membership(user);
     let present = matches!(
         membership,
         MembershipState::Join | MembershipState::Invite | MembershipState::Knock
@@ -114,27 +148,44 @@ pub(super) async fn remove(
     if !present {
         return Err(ApiError::not_found(format!("{user} is not in this document.")));
     }
-    if !roles::may_remove(&state, &session.user_id, &user) {
+    if !roles::may_remove(&state, caller, user) {
         return Err(may_not("remove this user"));
     }
     let others_stay = state.joined_members().len() > 1;
-    if others_stay && membership == MembershipState::Join && roles::is_last_owner(&state, &user) {
-        return Err(last_owner(&user));
+    if others_stay && membership == MembershipState::Join && roles::is_last_owner(&state, user) {
+        return Err(last_owner(user));
     }
     let content = Map::from_iter([("membership".to_owned(), json!("leave"))]);
-    send_state(&ports, &room, &session.user_id, "m.room.member", user.as_str(), content).await?;
-    Ok(Json(json!({})))
+    let leave = state_event(caller, "m.room.member", user.as_str(), content);
+    send_if(ports, room, leave, roles::conditions(&state, user)).await
 }
 
-async fn send_state(
+/// What became of an event that is sent only if the state is as it was read.
+enum Sent {
+    Done,
+    /// The state has changed meanwhile.
+    Outdated,
+}
+
+fn too_many_changes() -> ApiError {
+    ApiError::unavailable("The roles of this document are being changed. Try again.")
+}
+
+async fn send_if(
     ports: &DocumentPorts,
     room: &RoomId,
-    sender: &UserId,
-    kind: &str,
-    state_key: &str,
-    content: Map<String, Value>,
-) -> ApiResult<()> {
-    let event = NewEvent {
+    event: NewEvent,
+    conditions: Vec<StateCondition>,
+) -> ApiResult<Sent> {
+    match ports.rooms.send_if(room, event, conditions).await {
+        Ok(_) => Ok(Sent::Done),
+        Err(RoomError::StateChanged { .. }) => Ok(Sent::Outdated),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn state_event(sender: &UserId, kind: &str, state_key: &str, content: Map<String, Value>) -> NewEvent {
+    NewEvent {
         sender: sender.to_owned(),
         kind: kind.to_owned(),
         state_key: Some(state_key.to_owned()),
@@ -142,7 +193,5 @@ async fn send_state(
         redacts: None,
         txn: None,
         timestamp: None,
-    };
-    ports.rooms.send(room, event).await?;
-    Ok(())
+    }
 }

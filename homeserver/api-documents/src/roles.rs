@@ -1,9 +1,10 @@
 //! Giving roles by changing the power levels. Pure: state in, new content out.
 
-use ruma::{UserId, events::room::member::MembershipState};
+use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
 use weft_dag::StateView;
 use weft_http::errors::{ApiError, ApiResult};
+use weft_room::StateCondition;
 use weft_wire::{Role, event_types};
 
 use super::failures;
@@ -57,12 +58,27 @@ fn let_all_witness(content: &mut Map<String, Value>) {
 
 /// Whether only `user` has an owner's power level.
 pub(super) fn is_last_owner(state: &StateView, user: &UserId) -> bool {
-    let owners = state
-        .joined_members()
-        .into_iter()
-        .filter(|member| state.user_power(member) >= Role::Owner.power());
-    let mut others = owners.filter(|owner| owner != user);
-    others.next().is_none()
+    another_owner(state, user).is_none()
+}
+
+fn another_owner(state: &StateView, user: &UserId) -> Option<OwnedUserId> {
+    let mut others = state.joined_members().into_iter().filter(|member| member != user);
+    others.find(|member| state.user_power(member) >= Role::Owner.power())
+}
+
+/// What must still be so when a change of `user`'s role or membership is made: the roles, and that another owner is in
+/// the document. Two changes at a time would otherwise lose one of them, or both owners.
+pub(super) fn conditions(state: &StateView, user: &UserId) -> Vec<StateCondition> {
+    let owner = another_owner(state, user);
+    let entries = [("m.room.power_levels", String::new())].into_iter();
+    let entries = entries.chain(owner.map(|owner| ("m.room.member", owner.to_string())));
+    entries
+        .map(|(kind, state_key)| StateCondition {
+            event: state.get(kind, &state_key).map(|pdu| pdu.event_id().to_owned()),
+            kind: kind.to_owned(),
+            state_key,
+        })
+        .collect()
 }
 
 /// Whether `remover` may end `user`'s membership or invitation: their own always, others by power level.

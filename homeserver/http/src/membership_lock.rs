@@ -76,6 +76,27 @@ impl MembershipLocks {
     }
 }
 
+impl MembershipGuard {
+    /// Makes the change in a task of its own and releases the lock afterwards. If the client disconnects meanwhile, the
+    /// change still comes to its end: another server may have accepted a part of it already.
+    ///
+    /// # Errors
+    /// Those of the change.
+    pub async fn run<T: Send + 'static>(
+        self,
+        change: impl Future<Output = ApiResult<T>> + Send + 'static,
+    ) -> ApiResult<T> {
+        let changing = tokio::spawn(async move {
+            let changed = change.await;
+            drop(self);
+            changed
+        });
+        changing
+            .await
+            .map_err(|error| ApiError::internal("changing a membership", &error))?
+    }
+}
+
 impl Drop for MembershipGuard {
     fn drop(&mut self) {
         self.held = None;
@@ -117,6 +138,27 @@ mod tests {
         drop((_other_user, _other_room));
         assert!(entries(&locks.locks).is_empty());
         assert_eq!(locks.budget().usage().used, 0);
+    }
+
+    #[tokio::test]
+    async fn a_change_comes_to_its_end_without_its_client() {
+        let locks = MembershipLocks::default();
+        let (alice, room) = (user_id!("@alice:x"), room_id!("!r:x"));
+        let (go, wait) = tokio::sync::oneshot::channel::<()>();
+        let (done, is_done) = tokio::sync::oneshot::channel::<()>();
+        let guard = locks.lock(alice, alice, room).await.unwrap();
+        let mut request = Box::pin(guard.run(async move {
+            let _ = wait.await;
+            let _ = done.send(());
+            Ok(())
+        }));
+        assert!(futures_util::poll!(&mut request).is_pending());
+        drop(request);
+        let mut next = Box::pin(locks.lock(alice, alice, room));
+        assert!(futures_util::poll!(&mut next).is_pending(), "the change is still made");
+        go.send(()).unwrap();
+        is_done.await.unwrap();
+        drop(next.await.unwrap());
     }
 
     #[tokio::test]

@@ -11,14 +11,18 @@ use bytes::Bytes;
 use ruma::{CanonicalJsonObject, OwnedEventId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
-use crate::{CurrentText, Edit, EditOutcome, JoinedRoom, NewEvent, RoomError, Template, Unavailable, UnsentEvent};
+use crate::{
+    CurrentText, Edit, EditOutcome, JoinedRoom, NewEvent, RoomError, StateCondition, Template, Unavailable, UnsentEvent,
+};
 pub use crate::{
     create::NewRoom,
     ingest::Lacks,
     membership_templates::{Accepted, SignedMembership},
 };
 
-pub(crate) use self::signed::{JoinAnswerForm, JoinedRoomForm, NewRoomForm, SignedMembershipForm, TextForm, UnsentForm};
+pub(crate) use self::signed::{
+    JoinAnswerForm, JoinedRoomForm, NewRoomForm, SignedMembershipForm, TextForm, UnsentForm,
+};
 
 /// A command to a room.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +32,8 @@ pub enum RoomCommand {
     Create(Box<NewRoom>),
     /// Send an event. Answer: `Sent`.
     Send(Box<NewEvent>),
+    /// Send an event if the state is as the caller read it. Answer: `Sent`, or the error `StateChanged`.
+    SendIf(Box<NewEvent>, Vec<StateCondition>),
     /// Build and sign an event without persisting it. Answer: `Drafted`.
     Draft(Box<NewEvent>),
     /// Apply an edit. Answer: `Edited`.
@@ -52,8 +58,9 @@ pub enum RoomCommand {
 
 impl RoomCommand {
     /// All names that [`RoomCommand::name`] returns.
-    pub const NAMES: [&'static str; 12] = [
-        "create", "send", "draft", "edit", "vector", "diff", "text", "seal", "ingest", "adopt", "template", "accept",
+    pub const NAMES: [&'static str; 13] = [
+        "create", "send", "send_if", "draft", "edit", "vector", "diff", "text", "seal", "ingest", "adopt", "template",
+        "accept",
     ];
 
     /// The name of the command, for logs and metrics.
@@ -62,6 +69,7 @@ impl RoomCommand {
         match self {
             Self::Create(_) => "create",
             Self::Send(_) => "send",
+            Self::SendIf(..) => "send_if",
             Self::Draft(_) => "draft",
             Self::Edit(_) => "edit",
             Self::Vector => "vector",

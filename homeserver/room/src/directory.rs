@@ -1,5 +1,5 @@
 //! Aliases of this server, its room directory, and forgotten rooms. Must not change a room's graph, so that no worker
-//! is involved.
+//! is involved; so each batch has a fence on what it was decided by.
 
 use ruma::{RoomAliasId, RoomId, UserId, events::room::member::MembershipState};
 use weft_store::{
@@ -50,13 +50,27 @@ impl Rooms {
     /// # Errors
     /// When the store fails.
     pub async fn set_public(&self, room: &RoomId, public: bool) -> Result<(), RoomError> {
-        let mut batch = Batch::new();
-        if public {
-            batch.put(&PUBLIC_ROOMS, &(room,), &());
-        } else {
-            batch.delete(&PUBLIC_ROOMS, &(room,));
+        for _ in 0..MAX_ATTEMPTS {
+            let known = self.shared.store.get(&PUBLIC_ROOMS, &(room,)).await?;
+            if known.is_some() == public {
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            batch.require(&PUBLIC_ROOMS, &(room,), known.as_ref());
+            if public {
+                batch.put(&PUBLIC_ROOMS, &(room,), &());
+            } else {
+                batch.delete(&PUBLIC_ROOMS, &(room,));
+            }
+            match self.shared.store.commit(batch).await {
+                Err(CommitError::Fence { .. }) => {}
+                result => return Ok(result?),
+            }
         }
-        Ok(self.shared.store.commit(batch).await.map_err(Unavailable::from)?)
+        Err(Unavailable::Conflict {
+            table: "MEMBERSHIP".into(),
+        }
+        .into())
     }
 
     /// Removes a room that the user has left from the user's lists.
@@ -84,7 +98,10 @@ impl Rooms {
                 result => return Ok(result.map_err(Unavailable::from)?),
             }
         }
-        Err(Unavailable::Interrupted.into())
+        Err(Unavailable::Conflict {
+            table: "MEMBERSHIP".into(),
+        }
+        .into())
     }
 }
 

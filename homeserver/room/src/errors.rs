@@ -131,6 +131,12 @@ pub enum RoomError {
         /// The rule.
         reason: String,
     },
+    /// The state is not as the caller read it. Nothing was done: the caller reads it again and decides anew.
+    #[error("the state entry {kind} has changed")]
+    StateChanged {
+        /// Type of the entry.
+        kind: String,
+    },
     /// The caller's state vector can't be read.
     #[error("not a state vector: {0}")]
     BadVector(String),
@@ -177,6 +183,7 @@ impl RoomError {
             Self::UnknownEvent(_) => "unknown_event",
             Self::UnsupportedVersion(_) => "unsupported_version",
             Self::Forbidden { .. } => "forbidden",
+            Self::StateChanged { .. } => "state_changed",
             Self::BadVector(_) => "bad_vector",
             Self::Event(refusal) => refusal.code(),
             Self::Edit(refusal) => refusal.code(),
@@ -537,6 +544,7 @@ mod tests {
             RoomError::UnknownEvent(event.to_owned()),
             RoomError::UnsupportedVersion("99".to_owned()),
             RoomError::forbidden("a rule"),
+            RoomError::StateChanged { kind: text() },
             RoomError::BadVector(text()),
             EventRefusal::BadContent { reason: text() }.into(),
             EventRefusal::TooLarge { reason: text() }.into(),

@@ -74,5 +74,5 @@ pub use reader::{
 };
 pub use rooms::{RoomConfig, Rooms};
 pub use router::RoomRouter;
-pub use send::{NewEvent, UnsentEvent};
+pub use send::{NewEvent, StateCondition, UnsentEvent};
 pub use weft_clock::{Clock, SystemClock};

@@ -116,7 +116,10 @@ impl Rooms {
                 return Ok(());
             }
         }
-        Err(Unavailable::Interrupted.into())
+        Err(Unavailable::Conflict {
+            table: "MEMBERSHIP".into(),
+        }
+        .into())
     }
 
     /// Ends an invitation, a knock, or a membership in a room that this server has left, at the user's request. The
@@ -183,7 +186,10 @@ impl Rooms {
                 return Ok(());
             }
         }
-        Err(Unavailable::Interrupted.into())
+        Err(Unavailable::Conflict {
+            table: "MEMBERSHIP".into(),
+        }
+        .into())
     }
 
     async fn membership_row(&self, room: &RoomId, user: &UserId) -> Result<Option<MembershipRow>, Unavailable> {
@@ -254,16 +260,22 @@ impl Rooms {
         let mut batch = Batch::new();
         for ((server, user, room), ()) in rows {
             let row = self.shared.store.get(&OUT_OF_BAND, &(&user, &room)).await?;
-            if row.is_some_and(|row| row.resident == server) {
+            if row.as_ref().is_some_and(|row| row.resident == server) {
                 open += 1;
             } else {
+                // The server may have invited the user again meanwhile.
+                batch.require(&OUT_OF_BAND, &(&user, &room), row.as_ref());
                 batch.delete(&OUT_OF_BAND_SERVERS, &(server, user, room));
             }
         }
-        if !batch.is_empty() {
-            self.shared.store.commit(batch).await?;
+        if batch.is_empty() {
+            return Ok(open);
         }
-        Ok(open)
+        match self.shared.store.commit(batch).await {
+            // The next count removes them.
+            Ok(()) | Err(CommitError::Fence { .. }) => Ok(open),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

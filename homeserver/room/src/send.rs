@@ -61,6 +61,17 @@ pub(crate) enum Cause {
     Server,
 }
 
+/// A state entry as a caller read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateCondition {
+    /// Event type.
+    pub kind: String,
+    /// State key.
+    pub state_key: String,
+    /// The event; `None` if there is none.
+    pub event: Option<OwnedEventId>,
+}
+
 /// An event that is signed and allowed but not persisted: an invitation that another server must sign.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(into = "UnsentForm", try_from = "UnsentForm")]
@@ -80,6 +91,20 @@ impl Rooms {
     /// When the room's rules forbid it, or it can't be built.
     pub async fn send(&self, room: &RoomId, event: NewEvent) -> Result<OwnedEventId, RoomError> {
         self.call(room, RoomCommand::Send(Box::new(event))).await
+    }
+
+    /// Sends an event if the room's state is as the caller read it: for a decision that another change can make wrong,
+    /// whichever process makes that.
+    ///
+    /// # Errors
+    /// As [`Rooms::send`], and [`RoomError::StateChanged`].
+    pub async fn send_if(
+        &self,
+        room: &RoomId,
+        event: NewEvent,
+        conditions: Vec<StateCondition>,
+    ) -> Result<OwnedEventId, RoomError> {
+        self.call(room, RoomCommand::SendIf(Box::new(event), conditions)).await
     }
 
     /// Builds, signs and authorises an event without persisting it. Used to invite a user of another server: that
@@ -102,6 +127,35 @@ impl Worker {
         match self.send_event(event, Cause::User, commit).await {
             Ok(id) => commit.answer(reply, id),
             Err(error) => reply.send(Err(error)),
+        }
+    }
+
+    pub(crate) async fn send_if(
+        &mut self,
+        event: NewEvent,
+        conditions: &[StateCondition],
+        commit: &mut PendingCommit,
+        reply: Reply<OwnedEventId>,
+    ) {
+        // Only this worker changes the state, so that it stays as it is until the event is appended.
+        match self.check_conditions(conditions).await {
+            Ok(()) => self.send(event, commit, reply).await,
+            Err(error) => reply.send(Err(error)),
+        }
+    }
+
+    async fn check_conditions(&mut self, conditions: &[StateCondition]) -> Result<(), RoomError> {
+        let room = self.room.clone();
+        let active = self.open().await?.ok_or(RoomError::UnknownRoom(room))?;
+        let is_unchanged = |condition: &&StateCondition| {
+            let current = active.state.get(&condition.kind, &condition.state_key);
+            current.map(|pdu| pdu.event_id()) == condition.event.as_deref()
+        };
+        match conditions.iter().find(|condition| !is_unchanged(condition)) {
+            Some(changed) => Err(RoomError::StateChanged {
+                kind: changed.kind.clone(),
+            }),
+            None => Ok(()),
         }
     }
 

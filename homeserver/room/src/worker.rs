@@ -180,6 +180,10 @@ impl Worker {
         match command {
             RoomCommand::Create(new) => self.create(*new, commit, Reply::to_caller(answer)).await,
             RoomCommand::Send(event) => self.send(*event, commit, Reply::to_caller(answer)).await,
+            RoomCommand::SendIf(event, conditions) => {
+                let reply = Reply::to_caller(answer);
+                self.send_if(*event, &conditions, commit, reply).await;
+            }
             RoomCommand::Draft(event) => self.draft(*event, Reply::to_caller(answer)).await,
             RoomCommand::Edit(edit) => self.edit(edit, commit, Reply::to_caller(answer)).await,
             RoomCommand::Vector => self.vector(commit, Reply::to_caller(answer)).await,

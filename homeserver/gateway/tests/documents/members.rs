@@ -103,3 +103,54 @@ async fn members_can_leave_and_be_removed_except_the_last_owner() {
         404
     );
 }
+
+#[tokio::test]
+async fn two_role_changes_at_a_time_are_both_made() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("carol").await,
+    );
+    let doc = world.create(&alice, "Roles").await;
+    for person in [&bob, &carol] {
+        world.give(&alice, &doc, &person.user, "viewer").await;
+        world.join(&doc, person).await;
+    }
+    for role in ["editor", "commenter", "manager"] {
+        let (first, second) = tokio::join!(
+            world.give(&alice, &doc, &bob.user, role),
+            world.give(&alice, &doc, &carol.user, role)
+        );
+        assert_eq!((first.0, second.0), (200, 200), "{first:?} {second:?}");
+        let list = world.get(&alice, &format!("/documents/{doc}/members")).await;
+        for person in [&bob, &carol] {
+            assert_eq!(row(&list, person.user.as_str())["role"], role, "{list}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_owners_who_leave_at_a_time_one_stays() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("carol").await,
+    );
+    let doc = world.create(&alice, "Owners").await;
+    for (person, role) in [(&bob, "owner"), (&carol, "viewer")] {
+        world.give(&alice, &doc, &person.user, role).await;
+        world.join(&doc, person).await;
+    }
+    let leave = async |person: &crate::world::Person| {
+        let path = format!("/documents/{doc}/members/{}", person.user);
+        world.request(person, "DELETE", &path, None).await
+    };
+    let (first, second) = tokio::join!(leave(&alice), leave(&bob));
+    let mut statuses = [first.0, second.0];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 403], "{first:?} {second:?}");
+    let list = world.get(&carol, &format!("/documents/{doc}/members")).await;
+    assert_eq!(list["members"][0]["role"], "owner", "{list}");
+}

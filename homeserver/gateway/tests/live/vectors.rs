@@ -29,7 +29,9 @@ fn vectors() -> Vec<(String, Value)> {
 /// Bytes as hex; many equal ones as `{"repeat", "times"}`.
 fn bytes_of(value: &Value) -> Vec<u8> {
     match value["times"].as_u64() {
-        Some(times) => hex::decode(value["repeat"].as_str().unwrap()).unwrap().repeat(usize::try_from(times).unwrap()),
+        Some(times) => hex::decode(value["repeat"].as_str().unwrap())
+            .unwrap()
+            .repeat(usize::try_from(times).unwrap()),
         None => hex::decode(value.as_str().unwrap_or_default()).unwrap(),
     }
 }

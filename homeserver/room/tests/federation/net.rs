@@ -913,7 +913,7 @@ impl Net {
     }
 }
 
-fn new_event(who: &str, kind: &str, key: Option<&str>, content: Value) -> NewEvent {
+pub fn new_event(who: &str, kind: &str, key: Option<&str>, content: Value) -> NewEvent {
     let content: Map<String, Value> = content.as_object().unwrap().clone();
     NewEvent {
         sender: user(who),

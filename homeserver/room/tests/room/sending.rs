@@ -2,7 +2,7 @@
 
 use ruma::{OwnedEventId, events::room::member::MembershipState, owned_device_id, owned_user_id};
 use serde_json::{Value, json};
-use weft_room::{Clock as _, CreateRoom, EventRefusal, RoomError, Template, TemplateKind};
+use weft_room::{Clock as _, CreateRoom, EventRefusal, RoomError, StateCondition, Template, TemplateKind};
 use weft_store::tables::rooms::{EVENT_TXN, SENT_REQUESTS, TRANSACTIONS};
 
 use crate::harness::{Server, alice, bob, event, user};
@@ -206,4 +206,35 @@ async fn events_and_templates_have_timestamps_after_their_auth_events() {
             assert_eq!(claimed, if is_reachable { cited + 1 } else { now }, "{event}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_event_is_sent_only_if_the_state_is_as_the_caller_read_it() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    let named = |name: &str| weft_room::NewEvent {
+        state_key: Some(String::new()),
+        ..event(&alice(), "m.room.name", json!({ "name": name }))
+    };
+    let unnamed = vec![StateCondition {
+        kind: "m.room.name".to_owned(),
+        state_key: String::new(),
+        event: None,
+    }];
+    let first = server
+        .rooms
+        .send_if(&room, named("first"), unnamed.clone())
+        .await
+        .unwrap();
+    let second = server.rooms.send_if(&room, named("second"), unnamed.clone()).await;
+    let kind = "m.room.name".to_owned();
+    assert_eq!(second, Err(RoomError::StateChanged { kind }));
+    let after_first = vec![StateCondition {
+        event: Some(first),
+        ..unnamed[0].clone()
+    }];
+    server.rooms.send_if(&room, named("third"), after_first).await.unwrap();
+    let name = server.rooms.reader().state_event(&room, "m.room.name", "").await;
+    let name: Value = name.unwrap().unwrap().content_as().unwrap();
+    assert_eq!(name["name"], "third");
 }

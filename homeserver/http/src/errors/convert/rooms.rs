@@ -2,8 +2,8 @@
 
 use axum::http::StatusCode;
 use weft_room::{
-    AdoptRefusal, CreateRefusal, DirectoryRefusal, EditRefusal, EventRefusal, LimitExceeded, MembershipRefusal, OutOfBandRefusal,
-    RoomError, Unavailable,
+    AdoptRefusal, CreateRefusal, DirectoryRefusal, EditRefusal, EventRefusal, LimitExceeded, MembershipRefusal,
+    OutOfBandRefusal, RoomError, Unavailable,
 };
 use weft_wire::errcode;
 
@@ -29,6 +29,7 @@ impl From<RoomError> for ApiError {
                 format!("Room version {version} is not supported."),
             ),
             RoomError::Forbidden { reason } => Self::forbidden(format!("The room's rules forbid this: {reason}")),
+            RoomError::StateChanged { .. } => Self::unavailable(store::CONFLICT),
             RoomError::BadVector(_) => Self::invalid_param(error.to_string()),
             RoomError::Content(refusal) => Self::not_found(refusal.to_string()),
             RoomError::Event(refusal) => event(refusal),
@@ -38,7 +39,11 @@ impl From<RoomError> for ApiError {
             RoomError::Adopt(refusal) => adopt(&refusal),
             RoomError::Directory(refusal) => directory(refusal),
             RoomError::OutOfBand(refusal) => out_of_band(refusal),
-            RoomError::LimitExceeded(LimitExceeded { budget, limit, retry_after }) => {
+            RoomError::LimitExceeded(LimitExceeded {
+                budget,
+                limit,
+                retry_after,
+            }) => {
                 tracing::info!(%budget, limit, "request refused: budget exhausted");
                 Self::limit_exceeded(retry_after)
             }
