@@ -92,7 +92,7 @@ impl Accounts {
             let mut batch = Batch::new();
             batch.require(&ACCOUNT_DATA, &key, before.as_ref());
             batch.require(&ACCOUNT_DATA_USAGE, &(user,), usage.as_ref());
-            let position = batch.reserve(store.positions(), 1);
+            let position = batch.reserve(store.positions_of(user), 1);
             if let Some(before) = &before {
                 batch.delete(&ACCOUNT_DATA_STREAM, &(user, before.position));
             }

@@ -35,7 +35,7 @@ impl Accounts {
         for _ in 0..ATTEMPTS {
             let row = self
                 .store()
-                .get(&REFRESH_TOKENS, &(&hash,))
+                .get(&REFRESH_TOKENS, &(token::lane(refresh_token), &hash))
                 .await
                 .map_err(AccountsUnavailable::from)?;
             let row = row.ok_or(RefreshError::Unknown)?;
@@ -48,11 +48,11 @@ impl Accounts {
             let before = device.ok_or(RefreshError::Unknown)?;
             let (current, ended) = successors(&before, &hash).ok_or(RefreshError::Unknown)?;
 
-            let tokens = NewTokens::new(true, before.sign_in, self.now_ms());
+            let tokens = NewTokens::new((self.store().lanes(), &row.user), true, before.sign_in, self.now_ms());
             let mut batch = Batch::new();
             batch.require(&DEVICES, &key, Some(&before));
             if let Some(ended) = &ended {
-                delete_pair(&mut batch, ended);
+                delete_pair(&mut batch, self.store().lane_of(&*row.user), ended);
             }
             tokens.put(&mut batch, &row.user, &row.device, true);
             batch.put(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use weft_store::{
-    Batch, CommitError,
+    Batch, CommitError, Lane, Lanes,
     tables::accounts::{
         ACCESS_TOKENS, AccessTokenRow, DEVICES, DeviceRow, REFRESH_TOKENS, RefreshTokenRow, TokenPair, USERS,
     },
@@ -103,16 +103,20 @@ pub(crate) struct NewTokens {
     refresh: Option<Token>,
     expires_at: Option<u64>,
     sign_in: u64,
+    /// The user's lane.
+    lane: Lane,
 }
 
 impl NewTokens {
-    pub(crate) fn new(refreshable: bool, sign_in: u64, now_ms: u64) -> Self {
+    pub(crate) fn new((lanes, user): (Lanes, &UserId), refreshable: bool, sign_in: u64, now_ms: u64) -> Self {
+        let lane = lanes.of(user);
         let lifetime = u64::try_from(ACCESS_TOKEN_LIFETIME.as_millis()).unwrap_or(u64::MAX);
         Self {
-            access: Token::random("wft"),
-            refresh: refreshable.then(|| Token::random("wfr")),
+            access: Token::random("wft", lanes, lane),
+            refresh: refreshable.then(|| Token::random("wfr", lanes, lane)),
             expires_at: refreshable.then(|| now_ms.saturating_add(lifetime)),
             sign_in,
+            lane,
         }
     }
 
@@ -131,13 +135,13 @@ impl NewTokens {
             fresh,
             sign_in: self.sign_in,
         };
-        batch.put(&ACCESS_TOKENS, &(self.access.hash(),), &access);
+        batch.put(&ACCESS_TOKENS, &(self.lane, self.access.hash()), &access);
         if let Some(refresh) = &self.refresh {
             let row = RefreshTokenRow {
                 user: user.to_owned(),
                 device: device.to_owned(),
             };
-            batch.put(&REFRESH_TOKENS, &(refresh.hash(),), &row);
+            batch.put(&REFRESH_TOKENS, &(self.lane, refresh.hash()), &row);
         }
     }
 
@@ -152,20 +156,21 @@ impl NewTokens {
     }
 }
 
-pub(crate) fn delete_pair(batch: &mut Batch, pair: &TokenPair) {
-    batch.delete(&ACCESS_TOKENS, &(&pair.access,));
+/// `lane` is that of the user.
+pub(crate) fn delete_pair(batch: &mut Batch, lane: Lane, pair: &TokenPair) {
+    batch.delete(&ACCESS_TOKENS, &(lane, &pair.access));
     if let Some(refresh) = &pair.refresh {
-        batch.delete(&REFRESH_TOKENS, &(refresh,));
+        batch.delete(&REFRESH_TOKENS, &(lane, refresh));
     }
 }
 
 /// The batch that ends a session: deletes the device and all its tokens.
-pub(crate) fn removal(user: &UserId, device: &DeviceId, row: &DeviceRow) -> Batch {
+pub(crate) fn removal(lane: Lane, user: &UserId, device: &DeviceId, row: &DeviceRow) -> Batch {
     let mut batch = Batch::new();
     batch.delete(&DEVICES, &(user, device));
-    delete_pair(&mut batch, &row.current);
+    delete_pair(&mut batch, lane, &row.current);
     if let Some(next) = &row.next {
-        delete_pair(&mut batch, next);
+        delete_pair(&mut batch, lane, next);
     }
     batch
 }
@@ -215,13 +220,18 @@ impl Accounts {
                 .await
                 .map_err(AccountsUnavailable::from)?;
             let mut batch = match &before {
-                Some(before) => removal(user, &id, before),
+                Some(before) => removal(self.store().lane_of(user), user, &id, before),
                 None => self.make_room(user).await?,
             };
             // A concurrent deactivation must make this commit fail.
             batch.require(&USERS, &(user,), Some(&account));
             batch.require(&DEVICES, &(user, &id), before.as_ref());
-            let tokens = NewTokens::new(device.refreshable, new_sign_in(), self.now_ms());
+            let tokens = NewTokens::new(
+                (self.store().lanes(), user),
+                device.refreshable,
+                new_sign_in(),
+                self.now_ms(),
+            );
             let row = DeviceRow {
                 display_name: before
                     .and_then(|before| before.display_name)
@@ -251,7 +261,7 @@ impl Accounts {
         }
         let oldest = devices.iter().min_by_key(|(_, row)| row.created_at);
         Ok(oldest.map_or_else(Batch::new, |((_, id), row)| {
-            let mut batch = removal(user, id, row);
+            let mut batch = removal(self.store().lane_of(user), user, id, row);
             batch.require(&DEVICES, &(user, id), Some(row));
             batch
         }))
@@ -266,7 +276,7 @@ impl Accounts {
     /// If the token is unknown or has expired.
     pub async fn authenticate(&self, token: &str) -> Result<Session, AuthError> {
         let hash = token::hash(token);
-        let row = self.valid_token(&hash).await?;
+        let row = self.valid_token(token::lane(token), &hash).await?;
         if row.fresh {
             self.retire_previous(&hash, &row).await?;
         }
@@ -279,7 +289,7 @@ impl Accounts {
     /// If the token is unknown or has expired.
     pub async fn peek(&self, token: &str) -> Result<Session, AuthError> {
         let hash = token::hash(token);
-        let row = self.valid_token(&hash).await?;
+        let row = self.valid_token(token::lane(token), &hash).await?;
         Ok(session(hash, row))
     }
 
@@ -293,7 +303,8 @@ impl Accounts {
         if session.expires_at_ms.is_some_and(|at| at <= self.now_ms()) {
             return Err(AuthError::Expired);
         }
-        match self.valid_token(&session.token_hash).await {
+        let lane = self.store().lane_of(&*session.user_id);
+        match self.valid_token(lane, &session.token_hash).await {
             Ok(_) => return Ok(()),
             Err(AuthError::Unknown) => {}
             Err(error) => return Err(error),
@@ -317,10 +328,10 @@ impl Accounts {
         session.expires_at_ms.map(left)
     }
 
-    async fn valid_token(&self, hash: &str) -> Result<AccessTokenRow, AuthError> {
+    async fn valid_token(&self, lane: Lane, hash: &str) -> Result<AccessTokenRow, AuthError> {
         let row = self
             .store()
-            .get(&ACCESS_TOKENS, &(hash,))
+            .get(&ACCESS_TOKENS, &(lane, hash))
             .await
             .map_err(AccountsUnavailable::from)?;
         let row = row.ok_or(AuthError::Unknown)?;
@@ -350,7 +361,8 @@ impl Accounts {
             };
             let mut batch = Batch::new();
             batch.require(&DEVICES, &key, Some(&before));
-            delete_pair(&mut batch, &before.current);
+            let lane = self.store().lane_of(&*row.user);
+            delete_pair(&mut batch, lane, &before.current);
             batch.put(
                 &DEVICES,
                 &key,
@@ -362,7 +374,7 @@ impl Accounts {
             );
             batch.put(
                 &ACCESS_TOKENS,
-                &(hash,),
+                &(lane, hash),
                 &AccessTokenRow {
                     fresh: false,
                     ..row.clone()
@@ -386,7 +398,7 @@ impl Accounts {
             let Some(row) = self.store().get(&DEVICES, &(user, device)).await? else {
                 return Ok(());
             };
-            let mut batch = removal(user, device, &row);
+            let mut batch = removal(self.store().lane_of(user), user, device, &row);
             // A concurrent refresh issues tokens that are not in this batch.
             batch.require(&DEVICES, &(user, device), Some(&row));
             match self.store().commit(batch).await {

@@ -62,7 +62,7 @@ use weft_http::{
 };
 use weft_http::{membership_lock::MembershipLocks, public_rooms::PublicRooms};
 use weft_room::{Clock, Reader, Rooms};
-use weft_store::Positions;
+use weft_store::LanePositions;
 
 pub use remote::Remote;
 pub use settings::{ClientSettings, Registration};
@@ -75,7 +75,7 @@ pub struct ClientPorts {
     /// Commands and reads.
     pub rooms: Rooms,
     /// Positions of the store that `accounts` and `rooms` use.
-    pub positions: Positions,
+    pub positions: LanePositions,
     /// Wakes waiting syncs.
     pub fanout: Fanout,
     /// Typing and receipts.
@@ -100,7 +100,7 @@ struct Ports {
     accounts: Accounts,
     rooms: Rooms,
     reader: Reader,
-    positions: Positions,
+    positions: LanePositions,
     fanout: Fanout,
     ephemeral: Ephemeral,
     presence: Presence,

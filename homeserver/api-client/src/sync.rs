@@ -39,7 +39,7 @@ use weft_http::{
     ruma_json::{Ruma, RumaRoutes},
 };
 use weft_room::{Clock, Reader};
-use weft_store::Positions;
+use weft_store::{Lane, Positions};
 use weft_wire::{limits::MAX_SYNC_TIMEOUT_MS, presence};
 
 use self::{
@@ -83,7 +83,7 @@ async fn sync(
     }
     let deadline = Instant::now() + timeout;
     let fanout: &Fanout = &ports.fanout;
-    let positions: &Positions = &ports.positions;
+    let positions: &Positions = ports.positions.in_lane(Lane::FIRST);
     let clock: &Arc<dyn Clock> = &ports.clock;
     let mut watch = fanout.user_watch(user);
     let waiter = ports.waiting.begin(&caller);

@@ -194,6 +194,7 @@ mod tests {
     use bytes::Bytes;
     use ruma::{device_id, room_id, user_id};
     use weft_room::{Incarnation, LiveEdit};
+    use weft_store::Lane;
     use weft_wire::limits::MAX_QUEUE_PER_SOCKET;
 
     use super::*;
@@ -202,6 +203,7 @@ mod tests {
     fn commit(edits: Vec<LiveEdit>) -> Arc<Committed> {
         Arc::new(Committed {
             room_id: room_id!("!doc:alpha.example").to_owned(),
+            lane: Lane::FIRST,
             position: 7,
             events: Vec::new(),
             edits,

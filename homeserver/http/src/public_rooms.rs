@@ -13,6 +13,7 @@ use ruma::{OwnedRoomId, RoomId, directory::Filter, events::room::history_visibil
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use weft_room::Reader;
+use weft_store::VisiblePositions;
 
 use crate::errors::{ApiError, ApiResult};
 
@@ -58,8 +59,8 @@ struct Entry {
 
 #[derive(Default)]
 struct Listing {
-    /// The stream position at which it was current.
-    at: u64,
+    /// The positions at which it was current.
+    at: VisiblePositions,
     /// `None`: a listed room that is unknown or empty.
     rooms: BTreeMap<OwnedRoomId, Option<Arc<Entry>>>,
     /// Rooms in descending order of their number of members.
@@ -112,8 +113,8 @@ impl PublicRooms {
     async fn entries(&self, reader: &Reader) -> ApiResult<Arc<Vec<Arc<Entry>>>> {
         let mut listing = self.listing.lock().await;
         // Anything committed from here on is read by the next request.
-        let now = reader.visible_position();
-        let moved = reader.moved(listing.at, now, MAX_EVENTS_SINCE).await?;
+        let now = reader.visible_positions();
+        let moved = reader.moved(now.since(&listing.at), MAX_EVENTS_SINCE).await?;
         let listed: BTreeSet<OwnedRoomId> = reader.public_rooms().await?.into_iter().collect();
         let before = listing.rooms.len();
         listing.rooms.retain(|room, _| listed.contains(room));

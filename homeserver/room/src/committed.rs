@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 use weft_dag::Pdu;
+use weft_store::Lane;
 
 /// One run of a server process: a number that is drawn when it starts.
 ///
@@ -58,6 +59,8 @@ pub struct LiveEdit {
 pub struct Committed {
     /// The room.
     pub room_id: OwnedRoomId,
+    /// The lane of the positions.
+    pub lane: Lane,
     /// The last stream position of the commit; 0 if it has no events (edits that were only journaled).
     pub position: u64,
     /// Events in stream ordering.

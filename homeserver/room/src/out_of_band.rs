@@ -207,7 +207,7 @@ impl Rooms {
         row: MembershipRow,
     ) -> Result<bool, Unavailable> {
         batch.require(&MEMBERSHIP, &(user, room), before);
-        let position = batch.reserve(self.shared.store.positions(), 1);
+        let position = batch.reserve(self.shared.store.positions_of(room), 1);
         batch.put(&MEMBERSHIP, &(user, room), &MembershipRow { position, ..row });
         match self.shared.store.commit(batch).await {
             Ok(()) => {}
@@ -216,6 +216,7 @@ impl Rooms {
         }
         self.shared.sink.committed(Arc::new(Committed {
             room_id: room.to_owned(),
+            lane: self.shared.store.lane_of(room),
             position,
             events: Vec::new(),
             edits: Vec::new(),

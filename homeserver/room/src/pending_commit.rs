@@ -15,9 +15,9 @@ use ruma::{
 };
 use weft_dag::{Pdu, StateKey};
 use weft_store::{
-    Batch, CommitError, Positions,
+    Batch, CommitError, Lane, Positions,
     tables::{
-        federation::{OUTBOX, OUTBOX_SERVERS, OutboxRow},
+        federation::{OUTBOX, OUTBOX_SERVERS, OutboxRow, outbox_number},
         rooms::{
             CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENT_TXN, EVENTS, EventRow, MEMBERS, MEMBERSHIP, MembershipRow,
             OUT_OF_BAND, OUT_OF_BAND_STATE, SENT_REQUESTS, STREAM, SentRequest, StreamRow, TIMELINE,
@@ -80,6 +80,8 @@ pub(crate) struct PendingCommit {
     /// Events of earlier turns that a server must be sent, whether it is in the room or not.
     pub(crate) resent: BTreeSet<(OwnedServerName, OwnedEventId)>,
     transactions: HashMap<Transaction, OwnedEventId>,
+    /// Client requests of this turn by their event.
+    requests: Vec<(OwnedEventId, SentRequest)>,
     answers: Vec<Answer>,
     abandoned: bool,
     bytes: usize,
@@ -103,6 +105,7 @@ impl PendingCommit {
             users: BTreeSet::new(),
             resent: BTreeSet::new(),
             transactions: HashMap::new(),
+            requests: Vec::new(),
             answers: Vec::new(),
             abandoned: false,
             bytes: 0,
@@ -153,8 +156,7 @@ impl PendingCommit {
             device: device.clone(),
             transaction: txn.clone(),
         };
-        self.batch
-            .put(&SENT_REQUESTS, &(u64::from(self.now.get()), &event), &request);
+        self.requests.push((event.clone(), request));
         self.transactions.insert(key, event);
     }
 
@@ -173,8 +175,15 @@ impl PendingCommit {
         self.writes.iter_mut().find(|write| write.pdu.event_id() == event)
     }
 
-    /// Reserves positions, writes all rows, and returns the batch with what is published when it is on disk.
+    /// Reserves positions of the room's lane, writes all rows, and returns the batch with what is published when it is on
+    /// disk.
     pub(crate) fn finish(mut self, positions: &Positions, ours: &ServerName) -> Finished {
+        let lane = positions.lane();
+        self.batch.belongs_to(&*self.room);
+        for (event, request) in std::mem::take(&mut self.requests) {
+            let key = (lane, u64::from(self.now.get()), event);
+            self.batch.put(&SENT_REQUESTS, &key, &request);
+        }
         let count = self.writes.len().saturating_add(self.resent.len());
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         let first = if count == 0 {
@@ -185,10 +194,10 @@ impl PendingCommit {
         let mut events = Vec::with_capacity(self.writes.len());
         let mut destinations = BTreeSet::new();
         for (position, write) in (first..).zip(std::mem::take(&mut self.writes)) {
-            self.write_event(position, &write);
+            self.write_event((lane, position), &write);
             self.write_state(position, &write, ours);
             for server in &write.destinations {
-                self.enqueue(server, position, write.pdu.event_id());
+                self.enqueue(server, lane, position, write.pdu.event_id());
             }
             events.push(CommittedEvent {
                 position,
@@ -199,11 +208,12 @@ impl PendingCommit {
         }
         let position = events.last().map_or(0, |event| event.position);
         for (number, (server, event)) in (first..).skip(events.len()).zip(std::mem::take(&mut self.resent)) {
-            self.enqueue(&server, number, &event);
+            self.enqueue(&server, lane, number, &event);
             destinations.insert(server);
         }
         let committed = Committed {
             room_id: self.room,
+            lane,
             position,
             events,
             edits: self.edits,
@@ -219,16 +229,16 @@ impl PendingCommit {
         }
     }
 
-    fn enqueue(&mut self, server: &ServerName, position: u64, event: &EventId) {
+    fn enqueue(&mut self, server: &ServerName, lane: Lane, position: u64, event: &EventId) {
         let row = OutboxRow {
             room: self.room.clone(),
             event: event.to_owned(),
         };
-        self.batch.put(&OUTBOX, &(server, position), &row);
+        self.batch.put(&OUTBOX, &(server, outbox_number(lane, position)), &row);
         self.batch.put(&OUTBOX_SERVERS, &(server,), &());
     }
 
-    fn write_event(&mut self, position: u64, write: &Write) {
+    fn write_event(&mut self, (lane, position): (Lane, u64), write: &Write) {
         let (room, id) = (&self.room, write.pdu.event_id());
         let json = Bytes::copy_from_slice(write.pdu.json().as_bytes());
         self.batch.put(
@@ -245,7 +255,7 @@ impl PendingCommit {
             room: room.clone(),
             event: id.to_owned(),
         };
-        self.batch.put(&STREAM, &(position,), &row);
+        self.batch.put(&STREAM, &(lane, position), &row);
         if write.is_visible() {
             let id = id.to_owned();
             self.batch.put(&TIMELINE, &(room, order_of(position)), &id);

@@ -1,7 +1,7 @@
 //! Finds the worker of a room, or starts it. Two workers of one room must not run at the same time.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use weft_budget::{DailyBudget, Overspent};
 use weft_crdt::Document;
-use weft_store::Store;
+use weft_store::{Lane, Store};
 
 use crate::{
     Clock, CommitSink, Identity, Reader, RoomConfig, Unavailable,
@@ -51,8 +51,8 @@ pub(crate) struct Shared {
     pub(crate) witnesses: RoomTasks,
     /// When the last room was created here, and how many were created at that time or with an earlier clock since.
     created: Mutex<(MilliSecondsSinceUnixEpoch, u32)>,
-    /// The newest deleted client request, by time and event.
-    forgotten: Mutex<Option<(u64, OwnedEventId)>>,
+    /// The newest deleted client request of each lane, by time and event.
+    forgotten: Mutex<BTreeMap<Lane, (u64, OwnedEventId)>>,
     stopping: AtomicBool,
 }
 
@@ -101,16 +101,16 @@ impl Shared {
         }
     }
 
-    /// The newest deleted client request: no older one is left.
-    pub(crate) fn forgotten_requests(&self) -> Option<(u64, OwnedEventId)> {
-        lock(&self.forgotten).clone()
+    /// The newest deleted client request of a lane: no older one is left.
+    pub(crate) fn forgotten_requests(&self, lane: Lane) -> Option<(u64, OwnedEventId)> {
+        lock(&self.forgotten).get(&lane).cloned()
     }
 
     /// Records that a client's request is deleted.
-    pub(crate) fn note_forgotten_request(&self, key: (u64, OwnedEventId)) {
+    pub(crate) fn note_forgotten_request(&self, lane: Lane, key: (u64, OwnedEventId)) {
         let mut forgotten = lock(&self.forgotten);
-        if forgotten.as_ref().is_none_or(|last| *last < key) {
-            *forgotten = Some(key);
+        if forgotten.get(&lane).is_none_or(|last| *last < key) {
+            forgotten.insert(lane, key);
         }
     }
 

@@ -227,13 +227,14 @@ impl Worker {
         let Some(last) = u64::from(commit.now.get()).checked_sub(KEEP_REQUESTS_MS) else {
             return Ok(());
         };
-        let query = SENT_REQUESTS.under(&()).through(&(last,));
+        let lane = self.shared.store.lane_of(&*self.room);
+        let query = SENT_REQUESTS.under(&(lane,)).through(&(lane, last));
         // Skip the range that is already deleted: an engine may keep tombstones for a long time.
-        let query = match self.shared.forgotten_requests() {
-            Some(key) => query.after(&key),
+        let query = match self.shared.forgotten_requests(lane) {
+            Some((time, event)) => query.after(&(lane, time, event)),
             None => query,
         };
-        for ((time, event), request) in self.shared.store.scan(query.limit(DELETED_PER_REQUEST)).await? {
+        for ((_, time, event), request) in self.shared.store.scan(query.limit(DELETED_PER_REQUEST)).await? {
             let SentRequest {
                 user,
                 device,
@@ -241,8 +242,8 @@ impl Worker {
             } = request;
             commit.batch.delete(&TRANSACTIONS, &(&user, &device, &transaction));
             commit.batch.delete(&EVENT_TXN, &(&user, &device, &event));
-            commit.batch.delete(&SENT_REQUESTS, &(time, &event));
-            self.shared.note_forgotten_request((time, event));
+            commit.batch.delete(&SENT_REQUESTS, &(lane, time, &event));
+            self.shared.note_forgotten_request(lane, (time, event));
         }
         Ok(())
     }

@@ -229,7 +229,10 @@ impl Worker {
         let wants = std::mem::take(&mut commit.wants);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::before_commit");
-        let mut finished = commit.finish(self.shared.store.positions(), self.shared.identity.server_name());
+        let mut finished = commit.finish(
+            self.shared.store.positions_of(&*self.room),
+            self.shared.identity.server_name(),
+        );
         let batch = std::mem::take(&mut finished.batch);
         let result: Result<(), CommitError> = if batch.is_empty() {
             Ok(())

@@ -43,7 +43,7 @@ async fn write(store: Store, caller: u64) -> Result<(), weft_store::CommitError>
     let value = Bytes::from(vec![b'v'; BYTES]);
     for number in 0..EACH {
         let mut batch = Batch::new();
-        batch.reserve(store.positions(), 1);
+        batch.reserve(store.positions_of(room_id!("!bench:alpha.example")), 1);
         batch.put(
             &SNAPSHOT_TAIL,
             &(room_id!("!bench:alpha.example"), caller * EACH + number),

@@ -12,8 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rocksdb::{DB, WriteOptions};
-use weft_store::WriteBatch;
-use weft_store::engine::{EngineCommitError, Fence, Op};
+use weft_store::engine::{CommitGroup, EngineCommitError, Fence, LaneFence, Op};
+use weft_store::tables::meta::LaneRow;
+use weft_store::value::Value as _;
+use weft_store::{Lane, WriteBatch};
 
 use crate::acknowledged::Acknowledged;
 use crate::descriptors::Spare;
@@ -55,7 +57,8 @@ struct Failed {
 
 impl Inner {
     /// Blocks for an fsync.
-    pub(crate) fn commit(&self, batches: &[WriteBatch]) -> Outcomes {
+    pub(crate) fn commit(&self, group: &CommitGroup) -> Outcomes {
+        let batches = &group.batches;
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if writer.closed {
             return vec![Err(EngineCommitError::Closed); batches.len()];
@@ -65,7 +68,7 @@ impl Inner {
         }
         let deadline = Instant::now() + DESCRIPTORS_WAIT;
         loop {
-            let failed = match self.attempt(&mut writer, batches) {
+            let failed = match self.attempt(&mut writer, group) {
                 Ok(outcomes) => return outcomes,
                 Err(failed) => failed,
             };
@@ -93,16 +96,16 @@ impl Inner {
         }
     }
 
-    fn attempt(&self, writer: &mut Writer, batches: &[WriteBatch]) -> Result<Outcomes, Failed> {
+    fn attempt(&self, writer: &mut Writer, group: &CommitGroup) -> Result<Outcomes, Failed> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         let Some(db) = db.as_ref() else {
-            return Ok(vec![Err(EngineCommitError::Closed); batches.len()]);
+            return Ok(vec![Err(EngineCommitError::Closed); group.batches.len()]);
         };
-        let unwritten = |error| Failed {
-            reason: describe(error),
+        let unwritten = |reason| Failed {
+            reason,
             outcomes: Outcomes::new(),
         };
-        let Group { batch, outcomes } = gather(db, batches).map_err(unwritten)?;
+        let Group { batch, outcomes } = gather(db, group).map_err(unwritten)?;
         match writer.write(db, batch) {
             Ok(()) => Ok(outcomes),
             Err(error) => Err(Failed {
@@ -175,32 +178,63 @@ impl Writer {
     }
 }
 
-/// Checks the fences and collects the batches that pass.
-fn gather(db: &DB, batches: &[WriteBatch]) -> Result<Group, rocksdb::Error> {
+/// Checks the lanes and the fences and collects the batches that pass.
+fn gather(db: &DB, group: &CommitGroup) -> Result<Group, String> {
+    let (mut moved, lost) = compare_lanes(db, &group.lanes)?;
     let mut overlay = Overlay::default();
     let mut batch = rocksdb::WriteBatch::default();
-    let mut outcomes = Vec::with_capacity(batches.len());
+    let mut outcomes = Vec::with_capacity(group.batches.len());
     // Without fences the overlay is not used.
-    let any_fence = batches.iter().any(|batch| !batch.fences.is_empty());
-    for given in batches {
-        if let Some(index) = broken_fence(db, &overlay, &given.fences)? {
-            outcomes.push(Err(EngineCommitError::Fence { index }));
+    let any_fence = group.batches.iter().any(|given| !given.write.fences.is_empty());
+    for (index, given) in group.batches.iter().enumerate() {
+        if given.lane.is_some_and(|lane| lost.contains(&lane)) {
+            outcomes.push(Err(EngineCommitError::LaneLost));
             continue;
         }
-        for op in &given.ops {
-            match op {
-                Op::Put { key, value } => batch.put(key, value),
-                Op::Delete { key } => batch.delete(key),
-                Op::DeleteRange { start, end } if start < end => batch.delete_range(start, end),
-                Op::DeleteRange { .. } => {}
+        if let Some(broken) = broken_fence(db, &overlay, &given.write.fences).map_err(describe)? {
+            outcomes.push(Err(EngineCommitError::Fence { index: broken }));
+            if let Some((_, row)) = moved.iter_mut().find(|(fence, _)| Some(fence.lane) == given.lane) {
+                row.left_out.extend(u32::try_from(index));
             }
+            continue;
         }
+        collect(&mut batch, &given.write);
         if any_fence {
-            overlay.apply(given);
+            overlay.apply(&given.write);
         }
         outcomes.push(Ok(()));
     }
+    for (fence, row) in moved {
+        batch.put(&fence.key, row.encode().map_err(|error| error.to_string())?);
+    }
     Ok(Group { batch, outcomes })
+}
+
+/// The lanes that are as expected, with their new rows, and the others.
+fn compare_lanes<'a>(db: &DB, fences: &'a [LaneFence]) -> Result<(Vec<(&'a LaneFence, LaneRow)>, Vec<Lane>), String> {
+    let (mut moved, mut lost) = (Vec::with_capacity(fences.len()), Vec::new());
+    for fence in fences {
+        let row = db.get_pinned(&fence.key).map_err(describe)?;
+        let row = row.map(|bytes| LaneRow::decode(bytes::Bytes::copy_from_slice(&bytes)));
+        let row = row.transpose().map_err(|error| error.to_string())?;
+        if fence.holds(row.as_ref()) {
+            moved.push((fence, fence.next.clone()));
+        } else {
+            lost.push(fence.lane);
+        }
+    }
+    Ok((moved, lost))
+}
+
+fn collect(batch: &mut rocksdb::WriteBatch, given: &WriteBatch) {
+    for op in &given.ops {
+        match op {
+            Op::Put { key, value } => batch.put(key, value),
+            Op::Delete { key } => batch.delete(key),
+            Op::DeleteRange { start, end } if start < end => batch.delete_range(start, end),
+            Op::DeleteRange { .. } => {}
+        }
+    }
 }
 
 fn broken_fence(db: &DB, overlay: &Overlay, fences: &[Fence]) -> Result<Option<usize>, rocksdb::Error> {

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rocksdb::DB;
 use tokio::task::spawn_blocking;
-use weft_store::engine::EngineCommitError;
-use weft_store::{Engine, KeyRange, ReadError, WriteBatch};
+use weft_store::engine::{CommitGroup, EngineCommitError};
+use weft_store::{Engine, KeyRange, ReadError};
 
 use crate::commit::Writer;
 use crate::descriptors::Spare;
@@ -128,11 +128,11 @@ impl Engine for RocksEngine {
         self.read(true, move |db, reach| read::scan(db, &range, reach)).await
     }
 
-    async fn commit(&self, batches: Vec<WriteBatch>) -> Vec<Result<(), EngineCommitError>> {
-        let count = batches.len();
+    async fn commit_group(&self, group: CommitGroup) -> Vec<Result<(), EngineCommitError>> {
+        let count = group.batches.len();
         let inner = Arc::clone(&self.inner);
         // A blocking task completes even if the caller is cancelled.
-        let results = spawn_blocking(move || inner.commit(&batches)).await;
+        let results = spawn_blocking(move || inner.commit(&group)).await;
         results.unwrap_or_else(|error| {
             vec![
                 Err(EngineCommitError::Poisoned {

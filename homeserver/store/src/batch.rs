@@ -5,7 +5,8 @@ use bytes::Bytes;
 
 use crate::engine::{Fence, MAX_BATCH_BYTES, Op, WriteBatch, prefix_end};
 use crate::errors::CommitError;
-use crate::key::{AsKey, AsPrefix, Key};
+use crate::key::{AsKey, AsPart, AsPrefix, Key};
+use crate::lane::Placed;
 use crate::positions::{Positions, Reserved};
 use crate::table::Table;
 use crate::value::Value;
@@ -18,6 +19,8 @@ pub struct Batch {
     write: WriteBatch,
     fenced: Vec<&'static str>,
     held: Vec<Reserved>,
+    /// A key in the lane that the batch belongs to, if it was stated.
+    home: Option<Bytes>,
     invalid: Option<String>,
 }
 
@@ -28,18 +31,10 @@ pub(crate) struct Parts {
     pub(crate) write: WriteBatch,
     pub(crate) fenced: Vec<&'static str>,
     pub(crate) held: Vec<Reserved>,
-}
-
-impl Parts {
-    /// Changes without conditions or positions.
-    pub(crate) fn of(write: WriteBatch) -> Self {
-        Self {
-            ahead: Vec::new(),
-            write,
-            fenced: Vec::new(),
-            held: Vec::new(),
-        }
-    }
+    /// A key in the lane whose fence decides about the batch; `None` if the batch is empty.
+    pub(crate) home: Option<Bytes>,
+    /// The caller stated the lane.
+    pub(crate) stated: bool,
 }
 
 impl Batch {
@@ -144,6 +139,15 @@ impl Batch {
         self.held.push(reserved);
     }
 
+    /// States the lane that the batch belongs to: the batch is written only while this process owns it. Without this it is
+    /// the lane of its positions, or else of the first row that it requires, or else of the first that it changes. Positions
+    /// of another lane are refused by the commit.
+    pub fn belongs_to<T: Placed + ?Sized>(&mut self, placed: &T) {
+        let mut key = vec![T::TAG];
+        AsPart::<Vec<u8>>::write(placed.id(), &mut key);
+        self.home = Some(Bytes::from(key));
+    }
+
     /// Appends another batch: both are written together or not at all.
     pub fn append(&mut self, mut other: Self) {
         self.ahead.append(&mut other.ahead);
@@ -151,6 +155,7 @@ impl Batch {
         self.write.fences.append(&mut other.write.fences);
         self.fenced.append(&mut other.fenced);
         self.held.append(&mut other.held);
+        self.home = self.home.take().or(other.home);
         self.invalid = self.invalid.take().or(other.invalid);
     }
 
@@ -180,11 +185,19 @@ impl Batch {
                 });
             }
         }
+        let stated = self.home.is_some();
+        let home = self.home.or_else(|| {
+            let required = self.write.fences.first().map(|fence| &fence.key);
+            let changed = ahead.iter().chain([&self.write]).flat_map(|write| &write.ops).next();
+            required.or(changed.map(Op::key)).cloned()
+        });
         Ok(Parts {
             ahead,
             write: self.write,
             fenced: self.fenced,
             held: self.held,
+            home,
+            stated,
         })
     }
 }

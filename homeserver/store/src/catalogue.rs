@@ -32,37 +32,45 @@ pub struct TableInfo {
     pub why: &'static str,
 }
 
+static GROUPS: &[&[TableInfo]] = &[
+    tables::meta::TABLES,
+    tables::rooms::TABLES,
+    tables::documents::TABLES,
+    tables::federation::TABLES,
+    tables::accounts::TABLES,
+    tables::receipts::TABLES,
+    tables::jobs::TABLES,
+];
+
 /// All tables.
 #[must_use]
 pub fn all() -> Vec<TableInfo> {
-    let groups = [
-        tables::meta::TABLES,
-        tables::rooms::TABLES,
-        tables::documents::TABLES,
-        tables::federation::TABLES,
-        tables::accounts::TABLES,
-        tables::receipts::TABLES,
-        tables::jobs::TABLES,
-    ];
-    groups.concat()
+    GROUPS.concat()
+}
+
+/// The scope of the table with a tag.
+pub(crate) fn scope_of(tag: u16) -> Option<Scope> {
+    let mut tables = GROUPS.iter().flat_map(|group| group.iter());
+    tables.find(|table| table.tag == tag).map(|table| table.scope)
 }
 
 /// Declares the tables of a file of [`mod@crate::tables`], and lists them in its `TABLES`.
 ///
-/// `NAME: (Key, Parts) => Value, Scope, Kind, tag, "why";` — the id of the scope must be the first part of the key.
+/// `NAME: (Key, Parts) => Value, Scope, Kind, tag, "why";` — the id of the scope must be the first part of the key. The
+/// scope also places the rows: `Lane(Room)` is a list of a lane whose rows begin with a room id.
 #[macro_export]
 macro_rules! tables {
-    ($($name:ident: $key:ty => $value:ty, $scope:ident, $kind:ident, $tag:literal, $why:literal;)*) => {
+    ($($name:ident: $key:ty => $value:ty, $scope:ident $(($by:ident))?, $kind:ident, $tag:literal, $why:literal;)*) => {
         $(
             #[doc = $why]
             pub static $name: $crate::Table<$key, $value> =
-                $crate::Table::new(stringify!($name), $crate::Scope::$scope, $tag);
+                $crate::Table::new(stringify!($name), $crate::Scope::$scope $(($crate::ListedBy::$by))?, $tag);
         )*
         /// The tables of this file.
         pub static TABLES: &[$crate::catalogue::TableInfo] = &[$(
             $crate::catalogue::TableInfo {
                 name: stringify!($name),
-                scope: $crate::Scope::$scope,
+                scope: $crate::Scope::$scope $(($crate::ListedBy::$by))?,
                 tag: $tag,
                 key: stringify!($key),
                 value: stringify!($value),
@@ -78,6 +86,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::ListedBy;
 
     #[test]
     fn tags_and_names_are_unique() {
@@ -103,6 +112,17 @@ mod tests {
                 Scope::Room => assert_eq!(first, "OwnedRoomId", "{}", table.name),
                 Scope::User => assert_eq!(first, "OwnedUserId", "{}", table.name),
                 Scope::Server => assert_eq!(first, "OwnedServerName", "{}", table.name),
+                Scope::Lane(by) => {
+                    let part = match by {
+                        ListedBy::Lane => "Lane",
+                        ListedBy::Room => "OwnedRoomId",
+                        ListedBy::User => "OwnedUserId",
+                        ListedBy::Server => "OwnedServerName",
+                        ListedBy::Event => "OwnedEventId",
+                        ListedBy::Alias => "OwnedRoomAliasId",
+                    };
+                    assert_eq!(first, part, "{}", table.name);
+                }
             }
         }
     }

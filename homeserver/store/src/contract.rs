@@ -2,6 +2,8 @@
 //!
 //! The tests of an engine implement [`Harness`] and call [`run`].
 
+mod lanes;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -37,6 +39,7 @@ pub async fn run<H: Harness>(new: impl Fn() -> H) {
     committed_rows_survive_reopening(&new()).await;
     closed_engines_refuse_calls(&new()).await;
     a_failed_sync_poisons_the_engine(&new()).await;
+    lanes::run(&new).await;
 }
 
 fn bytes(text: &str) -> Bytes {

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::errors::ReadError;
+use crate::lane::Lane;
+use crate::tables::meta::LaneRow;
 
 /// Bytes of keys and values in one batch (64 MiB). A commit is held in memory several times, and no legitimate one
 /// comes near the limit (the largest, adopting a room of 100,000 members, writes its state in parts).
@@ -30,11 +32,24 @@ pub trait Engine: Send + Sync + 'static {
     /// Writes the batches in order, each one atomically, and makes them durable (fsync) before it returns. Returns one
     /// result for each batch.
     ///
+    /// First each lane of the group is compared: if its row has another epoch or another number than expected, its
+    /// batches are not written and return [`EngineCommitError::LaneLost`]. Otherwise the row is replaced in the same
+    /// atomic write, even if all batches of the lane are left out. Batches of other lanes are not affected. Must not be
+    /// called for a lane while an earlier call for it is in progress.
+    ///
     /// A batch whose fences fail is left out and does not stop the others. Fences see the earlier batches of the same
     /// call. After a failed write or fsync the engine is poisoned: this and every later commit fails until the engine
     /// is opened again. Readers do not see the failed batches until then, because they may or may not exist afterwards.
     /// After a failure that certainly wrote nothing (no file descriptor is left), the engine may retry instead.
-    async fn commit(&self, batches: Vec<WriteBatch>) -> Vec<Result<(), EngineCommitError>>;
+    ///
+    /// An engine whose disk is in another process returns [`EngineCommitError::InDoubt`] for the whole group if the
+    /// connection broke before the answer. An embedded engine never does.
+    async fn commit_group(&self, group: CommitGroup) -> Vec<Result<(), EngineCommitError>>;
+
+    /// Writes batches of no lane.
+    async fn commit(&self, batches: Vec<WriteBatch>) -> Vec<Result<(), EngineCommitError>> {
+        self.commit_group(CommitGroup::unfenced(batches)).await
+    }
 
     /// Releases the engine's resources (files, locks) after the pending commits. Later calls fail.
     async fn close(&self);
@@ -53,6 +68,17 @@ pub enum EngineCommitError {
     #[error("poisoned: {reason}")]
     Poisoned {
         /// The first failure.
+        reason: String,
+    },
+    /// Another process has taken the lane of the batch. Nothing of the lane is written, now or later, until this process
+    /// takes the lane again.
+    #[error("the lane has another owner")]
+    LaneLost,
+    /// The group was sent and the answer was lost: it may be in the store, or may still get there. Only taking the lane
+    /// again ends the doubt. The group must not be sent again before.
+    #[error("in doubt: {reason}")]
+    InDoubt {
+        /// What happened to the answer.
         reason: String,
     },
     /// The engine is closed.
@@ -130,6 +156,14 @@ pub enum Op {
 }
 
 impl Op {
+    /// Its key, or the first of its range.
+    #[must_use]
+    pub const fn key(&self) -> &Bytes {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } | Self::DeleteRange { start: key, .. } => key,
+        }
+    }
+
     /// Bytes of its keys and value.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -164,5 +198,58 @@ impl WriteBatch {
     #[must_use]
     pub fn size(&self) -> usize {
         self.ops.iter().map(Op::size).sum()
+    }
+}
+
+/// The condition for the batches of one lane, and the row that replaces the lane's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneFence {
+    /// The lane.
+    pub lane: Lane,
+    /// The key of its row.
+    pub key: Bytes,
+    /// The epoch in which this process owns the lane.
+    pub epoch: u64,
+    /// The number of the lane's last group.
+    pub seq: u64,
+    /// The new row. The engine adds which batches it left out.
+    pub next: LaneRow,
+}
+
+impl LaneFence {
+    /// Whether the lane's row is as expected.
+    #[must_use]
+    pub fn holds(&self, row: Option<&LaneRow>) -> bool {
+        row.is_some_and(|row| row.epoch == self.epoch && row.seq == self.seq)
+    }
+}
+
+/// A batch and its lane.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaneBatch {
+    /// The lane whose fence decides; `None`: no lane.
+    pub lane: Option<Lane>,
+    /// The changes. They may be in other lanes too.
+    pub write: WriteBatch,
+}
+
+/// Batches that are written with one flush.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitGroup {
+    /// The lanes of the batches, each once.
+    pub lanes: Vec<LaneFence>,
+    /// The batches, in order.
+    pub batches: Vec<LaneBatch>,
+}
+
+impl CommitGroup {
+    /// A group without lanes.
+    #[must_use]
+    pub fn unfenced(batches: Vec<WriteBatch>) -> Self {
+        let batches = batches.into_iter().map(|write| LaneBatch { lane: None, write });
+        Self {
+            lanes: Vec::new(),
+            batches: batches.collect(),
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The errors of the three operations open, read and commit. Each states what the caller can do. Must not quote the
 //! contents of a row.
 
+use crate::lane::Lane;
+
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -13,6 +15,14 @@ pub enum OpenError {
         found: u64,
         /// The highest version that this program supports.
         supported: u64,
+    },
+    /// The store has another number of lanes. The number can't be changed: it decides where every row is.
+    #[error("the store has {found} lanes, and {wanted} were requested")]
+    OtherLanes {
+        /// The number of the store.
+        found: u64,
+        /// The number that was requested.
+        wanted: u16,
     },
     /// The store has rows and no schema version: Weft did not write it.
     #[error("the store has data but no schema version: it was not written by Weft")]
@@ -53,7 +63,8 @@ pub enum ReadError {
     },
 }
 
-/// Why a commit failed. Unless it is [`CommitError::Poisoned`], nothing of the batch is in the store.
+/// Why a commit failed. Unless it is [`CommitError::Poisoned`] or [`CommitError::InDoubt`], nothing of the batch is in the
+/// store.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CommitError {
     /// A fence of the batch failed: another commit changed the row first. The caller reads it again and decides anew.
@@ -67,6 +78,19 @@ pub enum CommitError {
     #[error("the store accepts no more writes after a failed one: {reason}")]
     Poisoned {
         /// The first failure.
+        reason: String,
+    },
+    /// Another process owns the lane of the batch now. What this process has in memory about the lane is out of date.
+    /// The caller may try again at the lane's owner.
+    #[error("lane {lane} has another owner")]
+    LaneLost {
+        /// The lane.
+        lane: Lane,
+    },
+    /// The answer to the commit was lost, and the lane could not be taken again to learn whether the batch is in the store.
+    #[error("it is not known whether the commit is in the store: {reason}")]
+    InDoubt {
+        /// What happened.
         reason: String,
     },
     /// A key or value could not be encoded, or the batch is larger than [`crate::engine::MAX_BATCH_BYTES`].

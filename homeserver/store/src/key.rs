@@ -81,7 +81,7 @@ impl KeyWriter {
     pub fn new(layout: Layout) -> Self {
         let mut bytes = Vec::with_capacity(96);
         bytes.push(layout.scope.tag());
-        if layout.scope == Scope::Global {
+        if layout.scope.is_list() {
             bytes.extend_from_slice(&layout.tag.to_be_bytes());
         }
         Self {
@@ -94,7 +94,7 @@ impl KeyWriter {
     /// Appends a part.
     pub fn part<P>(&mut self, part: &impl AsPart<P>) {
         part.write(&mut self.bytes);
-        if self.parts == 0 && self.layout.scope != Scope::Global {
+        if self.parts == 0 && !self.layout.scope.is_list() {
             self.bytes.extend_from_slice(&self.layout.tag.to_be_bytes());
         }
         self.parts += 1;
@@ -103,7 +103,7 @@ impl KeyWriter {
     /// The bytes so far, or `None` if the table has a scope and no part names it.
     #[must_use]
     pub fn finish(self) -> Option<Bytes> {
-        let scoped = self.layout.scope == Scope::Global || self.parts > 0;
+        let scoped = self.layout.scope.is_list() || self.parts > 0;
         scoped.then(|| Bytes::from(self.bytes))
     }
 }
@@ -125,7 +125,7 @@ impl<'a> KeyReader<'a> {
             layout,
             parts: 0,
         };
-        if layout.scope == Scope::Global {
+        if layout.scope.is_list() {
             reader.table()?;
         }
         Ok(reader)
@@ -142,7 +142,7 @@ impl<'a> KeyReader<'a> {
 
     fn part<P: Part>(&mut self) -> Result<P, KeyError> {
         let part = P::read(&mut self.bytes)?;
-        if self.parts == 0 && self.layout.scope != Scope::Global {
+        if self.parts == 0 && !self.layout.scope.is_list() {
             self.table()?;
         }
         self.parts += 1;
@@ -258,7 +258,7 @@ fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&[ESCAPE, END]);
 }
 
-fn read_bytes(input: &mut &[u8]) -> Result<Vec<u8>, KeyError> {
+pub(crate) fn read_bytes(input: &mut &[u8]) -> Result<Vec<u8>, KeyError> {
     let mut bytes = Vec::new();
     let mut rest = *input;
     loop {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::catalogue;
-use crate::engine::{Engine, EngineCommitError, KeyRange, Op, WriteBatch};
+use crate::engine::{CommitGroup, Engine, EngineCommitError, KeyRange, Op};
 use crate::errors::ReadError;
 
 /// The delay of a call unless a test chooses another: a round trip between two machines of one site, with the work of
@@ -243,13 +243,13 @@ impl<E: Engine> Engine for LatencyEngine<E> {
         Ok(rows)
     }
 
-    async fn commit(&self, batches: Vec<WriteBatch>) -> Vec<Result<(), EngineCommitError>> {
+    async fn commit_group(&self, group: CommitGroup) -> Vec<Result<(), EngineCommitError>> {
         let what = |meter: &Meter| {
-            let ops = batches.iter().flat_map(|batch| &batch.ops);
+            let ops = group.batches.iter().flat_map(|batch| &batch.write.ops);
             format!("commit {}", meter.tables_of(ops.map(written)))
         };
         let _call = self.meter.delay(|counts| counts.commits += 1, what).await;
-        self.engine.commit(batches).await
+        self.engine.commit_group(group).await
     }
 
     async fn close(&self) {

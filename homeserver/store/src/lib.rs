@@ -13,9 +13,12 @@ mod errors;
 #[path = "../fuzz/checks.rs"]
 pub mod fuzz_checks;
 pub mod key;
+pub mod lane;
 #[cfg(any(test, feature = "testing"))]
 pub mod latency;
 pub mod memory;
+mod owned;
+mod place;
 mod positions;
 mod query;
 mod schema;
@@ -29,12 +32,13 @@ mod writer;
 pub use batch::Batch;
 pub use engine::{Engine, KeyRange, WriteBatch};
 pub use errors::{CommitError, OpenError, ReadError};
-pub use positions::{Positions, Reserved};
+pub use lane::{Lane, Lanes, Placed};
+pub use positions::{LanePositions, Positions, Reserved, VisiblePositions};
 pub use query::{LimitedQuery, Query};
 pub use schema::SCHEMA_VERSION;
-pub use store::Store;
+pub use store::{OpenOptions, Store};
 pub use stream::RowStream;
-pub use table::{Scope, Table};
+pub use table::{ListedBy, Scope, Table};
 
 // The macros `json_value!` and `tables!` name these in other crates.
 #[doc(hidden)]

@@ -11,8 +11,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::engine::{Engine, EngineCommitError, KeyRange, Op, WriteBatch};
+use crate::engine::{CommitGroup, Engine, EngineCommitError, KeyRange, LaneBatch, LaneFence, Op, WriteBatch};
 use crate::errors::ReadError;
+use crate::lane::Lane;
+use crate::tables::meta::LaneRow;
+use crate::value::Value as _;
 
 type Rows = BTreeMap<Bytes, Bytes>;
 
@@ -36,7 +39,7 @@ struct State {
     /// The rows that were written, synced or not: the rows that fences see.
     written: Rows,
     /// The batches that are in `written` and not in `synced`, in order.
-    unsynced: Vec<WriteBatch>,
+    unsynced: Vec<Unsynced>,
     /// Only the engine with this number may use the disk; a power loss or another opening ends it.
     epoch: u64,
     poisoned: Option<String>,
@@ -44,6 +47,31 @@ struct State {
     reads_fail: bool,
     plan: Option<Planned>,
     commits: u64,
+    /// Every durable group, by lane: for checks of the chain.
+    moves: Vec<LaneMove>,
+}
+
+/// A batch that is written and not synced.
+#[derive(Debug)]
+struct Unsynced {
+    write: WriteBatch,
+    /// The lane whose row it moves.
+    moves: Option<LaneMove>,
+}
+
+/// A lane's row as a group of commits left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneMove {
+    /// The lane.
+    pub lane: Lane,
+    /// The epoch of the owner that wrote it.
+    pub epoch: u64,
+    /// The number of the group.
+    pub seq: u64,
+    /// The era.
+    pub era: u64,
+    /// The visible position.
+    pub visible: u64,
 }
 
 /// What remains of the batches that were written and not synced at a power loss.
@@ -68,6 +96,10 @@ pub enum Fault {
     PowerBeforeSync(Tail),
     /// The power fails after the sync and before the commit returns.
     PowerAfterSync,
+    /// The group is written and synced, and the answer is lost.
+    DoubtAfterSync,
+    /// The group is lost on the way, and the sender does not learn that.
+    DoubtBeforeWrite,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +136,22 @@ impl MemoryDisk {
             disk: self.clone(),
             epoch: state.epoch,
         }
+    }
+
+    /// Opens another engine that uses the disk at the same time as the open ones, as several processes use one database.
+    /// It sees their unsynced writes in fences and not in reads.
+    #[must_use]
+    pub fn attach(&self) -> MemoryEngine {
+        MemoryEngine {
+            disk: self.clone(),
+            epoch: self.shared.lock().epoch,
+        }
+    }
+
+    /// Every durable group of commits of a lane, in order.
+    #[must_use]
+    pub fn moves(&self) -> Vec<LaneMove> {
+        self.shared.lock().moves.clone()
     }
 
     /// Cuts the power now: unsynced rows are lost, except those that `tail` keeps, and the open engine can't be used
@@ -179,8 +227,8 @@ impl State {
             Tail::Lost => 0,
             Tail::Torn(kept) => kept,
         };
-        for batch in std::mem::take(&mut self.unsynced).iter().take(kept) {
-            apply(&mut self.synced, batch);
+        for unsynced in std::mem::take(&mut self.unsynced).into_iter().take(kept) {
+            self.keep(unsynced);
         }
         self.written = self.synced.clone();
         self.epoch += 1;
@@ -189,9 +237,14 @@ impl State {
     }
 
     fn sync(&mut self) {
-        for batch in std::mem::take(&mut self.unsynced) {
-            apply(&mut self.synced, &batch);
+        for unsynced in std::mem::take(&mut self.unsynced) {
+            self.keep(unsynced);
         }
+    }
+
+    fn keep(&mut self, unsynced: Unsynced) {
+        apply(&mut self.synced, &unsynced.write);
+        self.moves.extend(unsynced.moves);
     }
 
     fn alive(&self, epoch: u64) -> bool {
@@ -219,7 +272,7 @@ impl State {
     }
 
     /// Checks the fences and writes the batches; only the sync is missing afterwards.
-    fn write(&mut self, epoch: u64, batches: Vec<WriteBatch>) -> Result<(Outcomes, Option<Fault>), EngineCommitError> {
+    fn write(&mut self, epoch: u64, group: CommitGroup) -> Result<(Outcomes, Option<Fault>), EngineCommitError> {
         if !self.alive(epoch) {
             return Err(EngineCommitError::Closed);
         }
@@ -234,23 +287,68 @@ impl State {
                 self.restart(Tail::Lost);
                 return Err(EngineCommitError::Closed);
             }
+            Some(Fault::DoubtBeforeWrite) => return Err(in_doubt()),
             _ => {}
         }
-        let mut outcomes = Vec::with_capacity(batches.len());
-        for batch in batches {
-            let broken = batch
+        let mut outcomes = Vec::with_capacity(group.batches.len());
+        let (mut moved, mut lost) = (Vec::new(), Vec::new());
+        for fence in group.lanes {
+            let row = self.written.get(&fence.key).cloned().map(LaneRow::decode);
+            match row.transpose() {
+                Ok(row) if fence.holds(row.as_ref()) => moved.push(fence),
+                _ => lost.push(fence.lane),
+            }
+        }
+        let first = self.unsynced.len();
+        for (index, LaneBatch { lane, write }) in group.batches.into_iter().enumerate() {
+            if lane.is_some_and(|lane| lost.contains(&lane)) {
+                outcomes.push(Err(EngineCommitError::LaneLost));
+                continue;
+            }
+            let broken = write
                 .fences
                 .iter()
                 .position(|fence| self.written.get(&fence.key) != fence.expected.as_ref());
-            if let Some(index) = broken {
-                outcomes.push(Err(EngineCommitError::Fence { index }));
+            if let Some(broken) = broken {
+                outcomes.push(Err(EngineCommitError::Fence { index: broken }));
+                let left_out = moved.iter_mut().filter(|fence| Some(fence.lane) == lane);
+                left_out.for_each(|fence| fence.next.left_out.extend(u32::try_from(index)));
                 continue;
             }
-            apply(&mut self.written, &batch);
-            self.unsynced.push(batch);
+            apply(&mut self.written, &write);
+            self.unsynced.push(Unsynced { write, moves: None });
             outcomes.push(Ok(()));
         }
+        for fence in moved {
+            self.move_lane(&fence, first)?;
+        }
         Ok((outcomes, fault))
+    }
+
+    /// Replaces the row of a lane. It is before the batches of the group: a torn group never has positions without it.
+    fn move_lane(&mut self, fence: &LaneFence, first: usize) -> Result<(), EngineCommitError> {
+        let value = fence.next.encode().map_err(|error| self.poison(&error.to_string()))?;
+        let put = WriteBatch {
+            ops: vec![Op::Put {
+                key: fence.key.clone(),
+                value,
+            }],
+            fences: Vec::new(),
+        };
+        apply(&mut self.written, &put);
+        let moves = LaneMove {
+            lane: fence.lane,
+            epoch: fence.next.epoch,
+            seq: fence.next.seq,
+            era: fence.next.era,
+            visible: fence.next.visible,
+        };
+        let moved = Unsynced {
+            write: put,
+            moves: Some(moves),
+        };
+        self.unsynced.insert(first, moved);
+        Ok(())
     }
 
     /// Makes the written batches durable, or fails as planned.
@@ -266,11 +364,20 @@ impl State {
             }
             _ => self.sync(),
         }
+        if fault == Some(Fault::DoubtAfterSync) {
+            return Err(in_doubt());
+        }
         if fault == Some(Fault::PowerAfterSync) {
             self.restart(Tail::Lost);
             return Err(EngineCommitError::Closed);
         }
         Ok(())
+    }
+}
+
+fn in_doubt() -> EngineCommitError {
+    EngineCommitError::InDoubt {
+        reason: "planned fault: the connection broke".to_owned(),
     }
 }
 
@@ -373,9 +480,9 @@ impl Engine for MemoryEngine {
         })
     }
 
-    async fn commit(&self, batches: Vec<WriteBatch>) -> Outcomes {
-        let count = batches.len();
-        let written = self.disk.shared.lock().write(self.epoch, batches);
+    async fn commit_group(&self, group: CommitGroup) -> Outcomes {
+        let count = group.batches.len();
+        let written = self.disk.shared.lock().write(self.epoch, group);
         let (outcomes, fault) = match written {
             Ok(written) => written,
             Err(error) => return vec![Err(error); count],
@@ -385,6 +492,8 @@ impl Engine for MemoryEngine {
         let _ = syncs_run.wait_for(|run| *run).await;
         match self.disk.shared.lock().finish(self.epoch, fault) {
             Ok(()) => outcomes,
+            // Nothing of the answer arrived.
+            Err(error @ EngineCommitError::InDoubt { .. }) => vec![Err(error); count],
             // The result of a batch whose fence failed is certain, whatever happened to the others.
             Err(error) => outcomes
                 .into_iter()

@@ -1,4 +1,4 @@
-//! Positions: the numbers that order all commits, for `/sync`, outboxes and audits.
+//! Positions: the numbers that order the commits of a lane, for `/sync`, outboxes and audits.
 //!
 //! Commits of different rooms run concurrently and complete in any order, so a position is `visible` only when every
 //! lower one is decided as well: a reader that has read up to `visible` never misses anything at or below it. The
@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::lane::{Lane, Lanes, Placed};
+
 /// The number of positions that one row of the store allots in advance, so that not every reservation needs a write.
 pub(crate) const ALLOTMENT: u64 = 4096;
 
-/// The positions of a store. Cheap to clone.
+/// The positions of a lane. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Positions {
     shared: Arc<Shared>,
@@ -21,6 +23,8 @@ pub struct Positions {
 
 #[derive(Debug)]
 struct Shared {
+    lane: Lane,
+    era: u64,
     state: Mutex<State>,
     visible: watch::Sender<u64>,
 }
@@ -33,6 +37,8 @@ struct State {
     /// The highest position that is allotted on disk. The next start continues after it, so no higher position may
     /// become visible.
     ceiling: u64,
+    /// The lane has another owner: what became of the undecided commits is unknown here, so nothing more becomes visible.
+    lost: bool,
 }
 
 impl State {
@@ -44,19 +50,34 @@ impl State {
 
 impl Positions {
     /// Positions after `last` (all up to it are visible), allotted on disk up to `ceiling`.
-    pub(crate) fn new(last: u64, ceiling: u64) -> Self {
+    pub(crate) fn new(lane: Lane, era: u64, last: u64, ceiling: u64) -> Self {
         let state = State {
             next: last.saturating_add(1),
             open: BTreeMap::new(),
             ceiling,
+            lost: false,
         };
         let (visible, _) = watch::channel(state.visible());
         Self {
             shared: Arc::new(Shared {
+                lane,
+                era,
                 state: Mutex::new(state),
                 visible,
             }),
         }
+    }
+
+    /// The lane.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.shared.lane
+    }
+
+    /// The era of the lane. A position of an earlier era means nothing: acknowledged commits may have been lost since.
+    #[must_use]
+    pub fn era(&self) -> u64 {
+        self.shared.era
     }
 
     /// Takes the next `count` positions (at least one). They are undecided until the guard is dropped: give it to the
@@ -88,11 +109,53 @@ impl Positions {
         self.shared.visible.subscribe()
     }
 
-    /// The ceiling to write with the next commit, if the current one is close.
-    pub(crate) fn wanted_ceiling(&self) -> Option<u64> {
+    /// Waits until every position that is reserved now is decided, and returns the last of them; `None` if the lane is
+    /// lost. A reader that must not miss a row at or below the newest one that it returns reads up to that position.
+    pub async fn settled(&self) -> Option<u64> {
+        let last = {
+            let state = self.shared.lock();
+            state.next.saturating_sub(1).min(state.ceiling)
+        };
+        let mut visible = self.watch();
+        // Fails only if the sender is dropped, and `self` holds it.
+        let _ = visible
+            .wait_for(|visible| *visible >= last || self.shared.lock().lost)
+            .await;
+        (self.visible() >= last).then_some(last)
+    }
+
+    /// The positions that a commit of these reservations makes visible, and the ceiling to write with it.
+    pub(crate) fn after_commit(&self, held: &[&Reserved]) -> (u64, u64) {
         let state = self.shared.lock();
+        let is_held = |first: u64| held.iter().any(|reserved| reserved.first == first);
+        let undecided = state.open.keys().find(|first| !is_held(**first)).copied();
         let near = state.next.saturating_add(ALLOTMENT / 2) > state.ceiling;
-        near.then(|| state.next.saturating_add(ALLOTMENT))
+        let ceiling = if near {
+            state.next.saturating_add(ALLOTMENT)
+        } else {
+            state.ceiling
+        };
+        let visible = undecided.unwrap_or(state.next).saturating_sub(1).min(ceiling);
+        (visible, ceiling)
+    }
+
+    /// The highest position that is allotted on disk: no position above it was ever visible.
+    #[must_use]
+    pub fn ceiling(&self) -> u64 {
+        self.shared.lock().ceiling
+    }
+
+    /// Ends the advance of the visible position: the lane has another owner.
+    pub(crate) fn lose(&self) {
+        self.shared.lock().lost = true;
+        // Wakes those that wait for a position.
+        self.shared.visible.send_modify(|_| {});
+    }
+
+    /// Whether the lane is lost.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.shared.lock().lost
     }
 
     /// Records that this ceiling is on disk.
@@ -100,6 +163,73 @@ impl Positions {
         let mut state = self.shared.lock();
         state.ceiling = state.ceiling.max(ceiling);
         self.shared.publish(&state);
+    }
+}
+
+/// The positions of all lanes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LanePositions {
+    lanes: Lanes,
+    first: Positions,
+    all: Arc<[Positions]>,
+}
+
+impl LanePositions {
+    /// The positions of each lane, by number; `None` if there are none.
+    pub(crate) fn new(lanes: Lanes, all: Vec<Positions>) -> Option<Self> {
+        let first = all.first()?.clone();
+        Some(Self {
+            lanes,
+            first,
+            all: all.into(),
+        })
+    }
+
+    /// The number of lanes.
+    #[must_use]
+    pub const fn lanes(&self) -> Lanes {
+        self.lanes
+    }
+
+    /// The positions of a lane. A lane that the deployment does not have is the first.
+    #[must_use]
+    pub fn in_lane(&self, lane: Lane) -> &Positions {
+        self.all.get(usize::from(lane.number())).unwrap_or(&self.first)
+    }
+
+    /// The positions of the lane of a room, a user or a server.
+    #[must_use]
+    pub fn of<T: Placed + ?Sized>(&self, placed: &T) -> &Positions {
+        self.in_lane(self.lanes.of(placed))
+    }
+
+    /// The visible position of each lane. Read it before the rows: what is committed meanwhile is above it.
+    #[must_use]
+    pub fn visible(&self) -> VisiblePositions {
+        VisiblePositions(self.all.iter().map(Positions::visible).collect())
+    }
+
+    /// Of each lane, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &Positions> {
+        self.all.iter()
+    }
+}
+
+/// A position of each lane: everything at or below it is decided. Positions of different lanes are not compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VisiblePositions(Arc<[u64]>);
+
+impl VisiblePositions {
+    /// The position of a lane; 0 if it has none.
+    #[must_use]
+    pub fn in_lane(&self, lane: Lane) -> u64 {
+        self.0.get(usize::from(lane.number())).copied().unwrap_or(0)
+    }
+
+    /// What became visible in each lane since `earlier`.
+    pub fn since<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = (Lane, u64, u64)> + 'a {
+        let lanes = (0..).map_while(Lane::new).zip(self.0.iter());
+        lanes.map(|(lane, position)| (lane, earlier.in_lane(lane), *position))
     }
 }
 
@@ -111,6 +241,9 @@ impl Shared {
 
     /// Under the lock, so that an earlier value never overwrites a later one.
     fn publish(&self, state: &State) {
+        if state.lost {
+            return;
+        }
         let visible = state.visible();
         self.visible.send_if_modified(|current| {
             let later = visible > *current;
@@ -132,6 +265,12 @@ pub struct Reserved {
 }
 
 impl Reserved {
+    /// The lane.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.shared.lane
+    }
+
     /// The first of them.
     #[must_use]
     pub fn first(&self) -> u64 {
@@ -165,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_position_is_visible_only_when_all_before_it_are_decided() {
-        let positions = Positions::new(10, 1000);
+        let positions = Positions::new(Lane::FIRST, 1, 10, 1000);
         assert_eq!(positions.visible(), 10);
         let first = positions.reserve(2);
         let second = positions.reserve(1);
@@ -184,17 +323,37 @@ mod tests {
 
     #[test]
     fn no_position_above_the_durable_ceiling_is_visible() {
-        let positions = Positions::new(0, 3);
+        let positions = Positions::new(Lane::FIRST, 1, 0, 3);
         drop(positions.reserve(8));
         assert_eq!(positions.visible(), 3);
-        assert!(positions.wanted_ceiling().is_some());
+        assert_eq!(positions.after_commit(&[]), (8, 9 + ALLOTMENT));
         positions.raise_ceiling(ALLOTMENT);
         assert_eq!(positions.visible(), 8);
     }
 
     #[test]
+    fn what_a_commit_makes_visible_is_known_before_it() {
+        let positions = Positions::new(Lane::FIRST, 1, 0, 10_000);
+        let (first, second, third) = (positions.reserve(2), positions.reserve(1), positions.reserve(1));
+        assert_eq!(positions.after_commit(&[&second]).0, 0);
+        assert_eq!(positions.after_commit(&[&first]).0, 2);
+        assert_eq!(positions.after_commit(&[&first, &second]).0, 3);
+        drop((first, second, third));
+        assert_eq!(positions.visible(), 4);
+    }
+
+    #[test]
+    fn a_lost_lane_shows_nothing_more() {
+        let positions = Positions::new(Lane::FIRST, 1, 0, 10_000);
+        let first = positions.reserve(1);
+        positions.lose();
+        drop(first);
+        assert_eq!(positions.visible(), 0);
+    }
+
+    #[test]
     fn watchers_wake_once_for_each_advance() {
-        let positions = Positions::new(0, 100);
+        let positions = Positions::new(Lane::FIRST, 1, 0, 100);
         let mut watcher = positions.watch();
         let (first, second) = (positions.reserve(1), positions.reserve(1));
         drop(second);

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::engine::{KeyRange, prefix_end};
 use crate::errors::ReadError;
 use crate::key::{AsPrefix, Key};
+use crate::lane::Lane;
 use crate::table::Table;
 use crate::value::Value;
 
@@ -12,8 +13,9 @@ use crate::value::Value;
 /// stream, or with a limit at once ([`Query::limit`]).
 pub struct Query<K: 'static, V: 'static> {
     table: &'static Table<K, V>,
-    /// Without a limit.
-    range: Option<KeyRange>,
+    /// The parts with which all keys begin, which place the range; and the range, without a limit.
+    range: Option<(Bytes, KeyRange)>,
+    lane: Option<Lane>,
 }
 
 /// The first rows of a [`Query`].
@@ -36,12 +38,19 @@ impl<K: Key, V: Value> LimitedQuery<K, V> {
         self.query.table
     }
 
-    pub(crate) fn into_range(self) -> Result<KeyRange, ReadError> {
-        let range = self.query.into_range()?;
-        Ok(KeyRange {
-            limit: self.limit,
-            ..range
-        })
+    pub(crate) const fn max_rows(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn is_reversed(&self) -> bool {
+        self.query.is_reversed()
+    }
+
+    /// As those of the query, with the limit.
+    pub(crate) fn into_parts(self) -> Result<(Bytes, KeyRange, Option<Lane>), ReadError> {
+        let (prefix, range, lane) = self.query.into_parts()?;
+        let limit = self.limit;
+        Ok((prefix, KeyRange { limit, ..range }, lane))
     }
 }
 
@@ -59,22 +68,30 @@ impl<K, V> Clone for Query<K, V> {
         Self {
             table: self.table,
             range: self.range.clone(),
+            lane: self.lane,
         }
     }
 }
 
 impl<K: Key, V: Value> Query<K, V> {
     pub(crate) fn new(table: &'static Table<K, V>, prefix: &impl AsPrefix<K>) -> Self {
+        let prefix = table.physical_prefix(prefix);
         Self {
             table,
-            range: table
-                .physical_prefix(prefix)
-                .map(|prefix| KeyRange::prefix(prefix, usize::MAX)),
+            range: prefix.map(|prefix| (prefix.clone(), KeyRange::prefix(prefix, usize::MAX))),
+            lane: None,
         }
     }
 
+    /// Only the list of one lane. Without effect on a query that names a scope.
+    #[must_use]
+    pub const fn in_lane(mut self, lane: Lane) -> Self {
+        self.lane = Some(lane);
+        self
+    }
+
     fn raise_start(mut self, bound: Option<Bytes>) -> Self {
-        if let (Some(range), Some(bound)) = (&mut self.range, bound)
+        if let (Some((_, range)), Some(bound)) = (&mut self.range, bound)
             && bound > range.start
         {
             range.start = bound;
@@ -83,7 +100,7 @@ impl<K: Key, V: Value> Query<K, V> {
     }
 
     fn lower_end(mut self, bound: Option<Bytes>) -> Self {
-        if let (Some(range), Some(bound)) = (&mut self.range, bound)
+        if let (Some((_, range)), Some(bound)) = (&mut self.range, bound)
             && range.end.as_ref().is_none_or(|end| bound < *end)
         {
             range.end = Some(bound);
@@ -122,7 +139,7 @@ impl<K: Key, V: Value> Query<K, V> {
     /// Starts with the last row.
     #[must_use]
     pub fn reversed(mut self) -> Self {
-        if let Some(range) = &mut self.range {
+        if let Some((_, range)) = &mut self.range {
             range.reverse = true;
         }
         self
@@ -138,10 +155,15 @@ impl<K: Key, V: Value> Query<K, V> {
         self.table
     }
 
-    /// The range, without a limit.
-    pub(crate) fn into_range(self) -> Result<KeyRange, ReadError> {
-        self.range.ok_or(ReadError::NoScope {
+    pub(crate) fn is_reversed(&self) -> bool {
+        self.range.as_ref().is_some_and(|(_, range)| range.reverse)
+    }
+
+    /// The prefix, the range without a limit, and the lane that was chosen.
+    pub(crate) fn into_parts(self) -> Result<(Bytes, KeyRange, Option<Lane>), ReadError> {
+        let (prefix, range) = self.range.ok_or(ReadError::NoScope {
             table: self.table.name(),
-        })
+        })?;
+        Ok((prefix, range, self.lane))
     }
 }

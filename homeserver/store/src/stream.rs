@@ -1,5 +1,6 @@
 //! A range of rows of any length, read page by page. Must not hold more than one page.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,15 +8,15 @@ use bytes::Bytes;
 use crate::engine::{Engine, KeyRange};
 use crate::errors::ReadError;
 use crate::key::Key;
-use crate::query::Query;
-use crate::store::decode_row;
+use crate::lane::Lanes;
+use crate::store::{decode_row, logical};
 use crate::table::Table;
 use crate::value::Value;
 
 /// Rows of one page: bounds the memory of a reader and of an engine.
 pub(crate) const PAGE: usize = 1000;
 
-/// The rows of a [`Query`], in their order; made by [`crate::Store::stream`].
+/// The rows of a [`crate::Query`], in their order; made by [`crate::Store::stream`].
 ///
 /// Each page is of one point in time, the whole is not: a row that is written behind the place of the reader is not
 /// returned, one written before it is. A caller that needs one point in time reads immutable rows, is the only writer,
@@ -23,8 +24,11 @@ pub(crate) const PAGE: usize = 1000;
 pub struct RowStream<K: 'static, V: 'static> {
     engine: Arc<dyn Engine>,
     table: &'static Table<K, V>,
-    /// What is left; `None` at the end.
+    lanes: Lanes,
+    /// What is left of the range that is being read; `None` at its end.
     range: Option<KeyRange>,
+    /// The ranges after it, those of later lanes.
+    later: VecDeque<KeyRange>,
 }
 
 impl<K, V> std::fmt::Debug for RowStream<K, V> {
@@ -37,14 +41,21 @@ impl<K, V> std::fmt::Debug for RowStream<K, V> {
 }
 
 impl<K: Key, V: Value> RowStream<K, V> {
-    pub(crate) fn new(engine: Arc<dyn Engine>, query: Query<K, V>) -> Result<Self, ReadError> {
-        let table = query.table();
-        let range = query.into_range()?;
-        Ok(Self {
+    /// The rows of these ranges, one after the other.
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        lanes: Lanes,
+        table: &'static Table<K, V>,
+        ranges: Vec<KeyRange>,
+    ) -> Self {
+        let pages = ranges.into_iter().map(|range| KeyRange { limit: PAGE, ..range });
+        Self {
             engine,
             table,
-            range: Some(KeyRange { limit: PAGE, ..range }),
-        })
+            lanes,
+            range: None,
+            later: pages.collect(),
+        }
     }
 
     /// The next rows; `None` at the end. A page is never empty.
@@ -52,19 +63,21 @@ impl<K: Key, V: Value> RowStream<K, V> {
     /// # Errors
     /// The engine can't read, or a row is damaged.
     pub async fn page(&mut self) -> Result<Option<Vec<(K, V)>>, ReadError> {
-        let Some(range) = self.range.clone() else {
-            return Ok(None);
+        let rows = loop {
+            let next = || self.later.pop_front();
+            let Some(range) = self.range.take().or_else(next) else {
+                return Ok(None);
+            };
+            let rows = self.engine.scan(range.clone()).await?;
+            if let Some((last, _)) = rows.last().filter(|_| rows.len() >= PAGE) {
+                self.range = Some(continue_after(range, last));
+            }
+            if !rows.is_empty() {
+                break rows;
+            }
         };
-        let rows = self.engine.scan(range).await?;
-        match (rows.last(), &mut self.range) {
-            (Some((last, _)), Some(range)) if rows.len() >= PAGE => continue_after(range, last),
-            (_, range) => *range = None,
-        }
-        if rows.is_empty() {
-            return Ok(None);
-        }
         rows.into_iter()
-            .map(|row| decode_row(self.table, row))
+            .map(|row| decode_row(self.table, logical(self.lanes, self.table, row)))
             .collect::<Result<_, _>>()
             .map(Some)
     }
@@ -82,7 +95,7 @@ impl<K: Key, V: Value> RowStream<K, V> {
     }
 }
 
-fn continue_after(range: &mut KeyRange, last: &Bytes) {
+fn continue_after(mut range: KeyRange, last: &Bytes) -> KeyRange {
     if range.reverse {
         range.end = Some(last.clone());
     } else {
@@ -91,4 +104,5 @@ fn continue_after(range: &mut KeyRange, last: &Bytes) {
         next.push(0);
         range.start = Bytes::from(next);
     }
+    range
 }

@@ -9,10 +9,10 @@ use crate::key::{AsKey, AsPrefix, Key, KeyWriter, Layout};
 use crate::query::Query;
 use crate::value::Value;
 
-/// The first part of a table's keys. Rows of one scope id are adjacent, across tables.
+/// The first part of a table's keys, and with it the lane of a row. Rows of one scope id are adjacent, across tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// No scope: the table is one range.
+    /// Of the whole deployment: the table is one range, in no lane.
     Global,
     /// The first part is a room id.
     Room,
@@ -20,6 +20,39 @@ pub enum Scope {
     User,
     /// The first part is a server name.
     Server,
+    /// A list of a lane: each lane has one range of the table, which its owner reads as a whole.
+    Lane(ListedBy),
+}
+
+/// How the lane of a row in a list of a lane is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListedBy {
+    /// The first part of the key is the lane.
+    Lane,
+    /// The first part is a room id.
+    Room,
+    /// The first part is a user id.
+    User,
+    /// The first part is a server name.
+    Server,
+    /// The first part is an event id.
+    Event,
+    /// The first part is a room alias.
+    Alias,
+}
+
+impl ListedBy {
+    /// The tag with which the first part is placed ([`crate::lane::Placed::TAG`]); `None` if it is the lane.
+    pub(crate) const fn placed_as(self) -> Option<u8> {
+        match self {
+            Self::Lane => None,
+            Self::Room => Some(b'r'),
+            Self::User => Some(b'u'),
+            Self::Server => Some(b's'),
+            Self::Event => Some(b'e'),
+            Self::Alias => Some(b'a'),
+        }
+    }
 }
 
 impl Scope {
@@ -28,10 +61,18 @@ impl Scope {
     pub const fn tag(self) -> u8 {
         match self {
             Self::Global => b'g',
+            Self::Lane(ListedBy::Lane) => b'l',
+            // The bytes of earlier versions, in which these tables were one range of the store.
+            Self::Lane(_) => b'g',
             Self::Room => b'r',
             Self::Server => b's',
             Self::User => b'u',
         }
+    }
+
+    /// Whether a key begins with the table and not with a scope id.
+    pub(crate) const fn is_list(self) -> bool {
+        self.tag() == Self::Global.tag()
     }
 }
 

@@ -15,7 +15,7 @@ use weft_store::tables::rooms::{
     CURRENT_STATE, EVENT_ROOM, EVENTS, EventRow, ROOMS, RoomRow, STAGED_ROOMS, STAGING, STREAM, StagedMark, StreamRow,
     TIMELINE,
 };
-use weft_store::{Batch, CommitError, OpenError, ReadError, SCHEMA_VERSION, Scope, Store, Table};
+use weft_store::{Batch, CommitError, Lane, OpenError, ReadError, SCHEMA_VERSION, Scope, Store, Table};
 
 /// A table of the tests, so that they do not depend on the product's tables.
 static ORDER: Table<(OwnedRoomId, u64), OwnedEventId> = Table::new("ORDER", Scope::Room, 0x7F10);
@@ -195,9 +195,9 @@ async fn a_cancelled_caller_neither_undoes_its_commit_nor_makes_its_position_vis
     let store = open(&disk).await;
     disk.pause_syncs();
     let mut batch = Batch::new();
-    let position = batch.reserve(store.positions(), 1);
+    let position = batch.reserve(store.positions_of(room()), 1);
     batch.put(&ORDER, &(room(), position), &event(1));
-    let mut watch = store.positions().watch();
+    let mut watch = store.positions_of(room()).watch();
     let commit = tokio::spawn({
         let store = store.clone();
         async move { store.commit(batch).await }
@@ -207,7 +207,7 @@ async fn a_cancelled_caller_neither_undoes_its_commit_nor_makes_its_position_vis
     }
     commit.abort();
     assert!(commit.await.unwrap_err().is_cancelled());
-    assert!(store.positions().visible() < position);
+    assert!(store.positions_of(room()).visible() < position);
     disk.resume_syncs();
     watch.wait_for(|visible| *visible >= position).await.unwrap();
     assert!(store.contains(&ORDER, &(room(), position)).await.unwrap());
@@ -217,10 +217,10 @@ async fn a_cancelled_caller_neither_undoes_its_commit_nor_makes_its_position_vis
 async fn a_failed_commit_does_not_block_later_positions() {
     let store = open(&MemoryDisk::new()).await;
     let mut batch = Batch::new();
-    let position = batch.reserve(store.positions(), 3);
+    let position = batch.reserve(store.positions_of(room()), 3);
     batch.require(&ORDER, &(room(), 1), Some(&event(1)));
     assert!(store.commit(batch).await.is_err());
-    assert_eq!(store.positions().visible(), position + 2);
+    assert_eq!(store.positions_of(room()).visible(), position + 2);
 }
 
 #[tokio::test]
@@ -238,20 +238,20 @@ async fn no_position_is_assigned_twice_after_any_power_loss() {
     let mut kept = 0;
     for fault in faults.into_iter().cycle().take(30) {
         let store = open(&disk).await;
-        assert!(store.positions().visible() >= shown);
+        assert!(store.positions_of(room()).visible() >= shown);
         // Not only commits use up positions: so do abandoned reservations, here more than one allotment.
-        drop(store.positions().reserve(5000));
-        shown = shown.max(store.positions().visible());
+        drop(store.positions_of(room()).reserve(5000));
+        shown = shown.max(store.positions_of(room()).visible());
         for lost in [false, true] {
             if lost {
                 disk.plan(0, fault);
             }
             let mut batch = Batch::new();
-            let position = batch.reserve(store.positions(), 1);
+            let position = batch.reserve(store.positions_of(room()), 1);
             assert!(position > shown, "{position} was visible before");
             batch.put(
                 &STREAM,
-                &(position,),
+                &(Lane::FIRST, position),
                 &StreamRow {
                     room: room().to_owned(),
                     event: event(position),
@@ -260,11 +260,11 @@ async fn no_position_is_assigned_twice_after_any_power_loss() {
             let done = store.commit(batch).await;
             assert_eq!(done.is_err(), lost);
             kept += usize::from(!lost);
-            shown = shown.max(store.positions().visible());
+            shown = shown.max(store.positions_of(room()).visible());
         }
     }
     let store = open(&disk).await;
-    assert!(store.scan_all(STREAM.under(&())).await.unwrap().len() >= kept);
+    assert!(store.scan_all(STREAM.under(&(Lane::FIRST,))).await.unwrap().len() >= kept);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use ruma::{OwnedRoomId, events::room::member::MembershipState};
 use weft_accounts::AccountDataChange;
 use weft_http::errors::ApiResult;
 use weft_room::RoomMembership;
+use weft_store::Lane;
 
 use super::{IgnoredUsers, SyncRequest, body::Rooms};
 
@@ -74,7 +75,10 @@ impl SyncRequest<'_> {
     async fn changed_rooms(&self, rooms: usize) -> ApiResult<Option<BTreeSet<OwnedRoomId>>> {
         let Some(since) = self.since else { return Ok(None) };
         let most = rooms.saturating_mul(EVENTS_FOR_A_ROOM);
-        Ok(self.reader.moved(since.position, self.now.position, most).await?)
+        Ok(self
+            .reader
+            .moved([(Lane::FIRST, since.position, self.now.position)], most)
+            .await?)
     }
 
     fn wants_room(&self, row: &RoomMembership) -> bool {

@@ -9,6 +9,7 @@ use ruma::OwnedRoomId;
 use tokio::sync::Mutex;
 use weft_http::errors::ApiResult;
 use weft_room::Reader;
+use weft_store::VisiblePositions;
 use weft_wire::limits::MAX_ROOMS_SEARCHED_FOR_USERS;
 
 /// Maximum events since the last search that are searched for changed rooms; above it all rooms are read again.
@@ -16,8 +17,8 @@ const MAX_EVENTS_SINCE: usize = 1_000;
 
 #[derive(Default)]
 struct Open {
-    /// The stream position at which it was current.
-    at: u64,
+    /// The positions at which it was current.
+    at: VisiblePositions,
     rooms: BTreeSet<OwnedRoomId>,
 }
 
@@ -32,8 +33,8 @@ impl OpenRooms {
     pub(super) async fn list(&self, reader: &Reader) -> ApiResult<Vec<OwnedRoomId>> {
         let mut open = self.open.lock().await;
         // Anything committed from here on is read by the next search.
-        let now = reader.visible_position();
-        let changed = match reader.moved(open.at, now, MAX_EVENTS_SINCE).await? {
+        let now = reader.visible_positions();
+        let changed = match reader.moved(now.since(&open.at), MAX_EVENTS_SINCE).await? {
             Some(moved) => moved,
             None => {
                 open.rooms.clear();

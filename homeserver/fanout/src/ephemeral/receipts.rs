@@ -63,7 +63,7 @@ impl Ephemeral {
         }
         let mut batch = Batch::new();
         batch.require(&RECEIPTS, &key, known.as_ref());
-        let position = batch.reserve(store.positions(), 1);
+        let position = batch.reserve(store.positions_of(room), 1);
         match &known {
             Some(row) => batch.delete(&RECEIPT_STREAM, &(room.to_owned(), row.position)),
             None => self.note_thread(&mut batch, room, receipt).await?,

@@ -95,7 +95,7 @@ async fn edus_about_users_of_other_servers_are_refused() {
 #[tokio::test]
 async fn a_receipt_is_returned_once_and_a_private_one_only_to_its_owner() {
     let world = world().await;
-    let now = || world.store.positions().visible();
+    let now = || world.store.positions_of(room()).visible();
     let start = now();
     world
         .ephemeral

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use weft_dag::Pdu;
 use weft_store::{
-    Table,
+    Lane, Table, VisiblePositions,
     tables::rooms::{BACKFILL_POSITIONS, STREAM, TIMELINE, TIMELINE_WITHOUT_UPDATES},
 };
 use weft_wire::{event_types, limits::MAX_PAGE_EVENTS};
@@ -174,27 +174,39 @@ impl Reader {
         })
     }
 
-    /// Everything committed at or below this position can be read.
+    /// Everything committed at or below these positions can be read.
     #[must_use]
-    pub fn visible_position(&self) -> u64 {
+    pub fn visible_positions(&self) -> VisiblePositions {
         self.store.positions().visible()
     }
 
-    /// Rooms with commits after `from` and up to `to`; `None` if these are more than `most` events.
+    /// Rooms with commits after `from` and up to `to`, a pair of each lane; `None` if these are more than `most` events.
     ///
     /// A timeline event or state group with a stream position has its row here, written in the same commit: a room that
     /// is not returned has neither.
     ///
     /// # Errors
     /// When the store can't be read.
-    pub async fn moved(&self, from: u64, to: u64, most: usize) -> Result<Option<BTreeSet<OwnedRoomId>>, Unavailable> {
-        let query = STREAM
-            .under(&())
-            .after(&(from,))
-            .through(&(to,))
-            .limit(most.saturating_add(1));
-        let rows = self.store.scan(query).await?;
-        Ok((rows.len() <= most).then(|| rows.into_iter().map(|(_, row)| row.room).collect()))
+    pub async fn moved(
+        &self,
+        spans: impl IntoIterator<Item = (Lane, u64, u64)>,
+        most: usize,
+    ) -> Result<Option<BTreeSet<OwnedRoomId>>, Unavailable> {
+        let (mut rooms, mut read) = (BTreeSet::new(), 0_usize);
+        for (lane, from, to) in spans.into_iter().filter(|(_, from, to)| from < to) {
+            let query = STREAM
+                .under(&(lane,))
+                .after(&(lane, from))
+                .through(&(lane, to))
+                .limit(most.saturating_sub(read).saturating_add(1));
+            let rows = self.store.scan(query).await?;
+            read = read.saturating_add(rows.len());
+            if read > most {
+                return Ok(None);
+            }
+            rooms.extend(rows.into_iter().map(|(_, row)| row.room));
+        }
+        Ok(Some(rooms))
     }
 
     /// The stream ordering of an event in its room's timeline; `None` if it is not in it.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use weft_store::{
     ReadError,
-    engine::{Engine, EngineCommitError, KeyRange, WriteBatch},
+    engine::{CommitGroup, Engine, EngineCommitError, KeyRange},
     memory::MemoryEngine,
 };
 
@@ -110,11 +110,11 @@ impl Engine for GatedEngine {
         Ok(rows)
     }
 
-    async fn commit(&self, batches: Vec<WriteBatch>) -> Vec<Result<(), EngineCommitError>> {
-        for batch in &batches {
-            self.gate.largest_batch.fetch_max(batch.size(), Ordering::Relaxed);
+    async fn commit_group(&self, group: CommitGroup) -> Vec<Result<(), EngineCommitError>> {
+        for batch in &group.batches {
+            self.gate.largest_batch.fetch_max(batch.write.size(), Ordering::Relaxed);
         }
-        self.engine.commit(batches).await
+        self.engine.commit_group(group).await
     }
 
     async fn close(&self) {

@@ -55,11 +55,11 @@ async fn pages_are_contiguous_and_can_leave_updates_out() {
 async fn since_returns_the_newest_events_and_whether_it_is_limited() {
     let server = Server::new().await;
     let room = server.document().await;
-    let since = server.store.positions().visible();
+    let since = server.store.positions_of(&*room).visible();
     for n in 0..5 {
         server.send_message(&room, &alice(), &n.to_string()).await.unwrap();
     }
-    let now = server.store.positions().visible();
+    let now = server.store.positions_of(&*room).visible();
     let reader = server.rooms.reader();
     let new = reader.since(&room, since, now, Types::All, 10).await.unwrap();
     assert!(!new.limited);
@@ -82,7 +82,7 @@ async fn past_states_are_unchanged() {
     let server = Server::new().await;
     let room = server.document_with(&[(&bob(), 25)]).await;
     let reader = server.rooms.reader();
-    let position = server.store.positions().visible();
+    let position = server.store.positions_of(&*room).visible();
     let sent = server.send_message(&room, &bob(), "still here").await.unwrap();
     let left = server.member(&room, &bob(), &bob(), "leave").await.unwrap();
     // A long history, so that state groups form chains with whole groups in between.

@@ -3,7 +3,10 @@
 use ruma::{OwnedEventId, events::room::member::MembershipState, owned_device_id, owned_user_id};
 use serde_json::{Value, json};
 use weft_room::{Clock as _, CreateRoom, EventRefusal, RoomError, StateCondition, Template, TemplateKind};
-use weft_store::tables::rooms::{EVENT_TXN, SENT_REQUESTS, TRANSACTIONS};
+use weft_store::{
+    Lane,
+    tables::rooms::{EVENT_TXN, SENT_REQUESTS, TRANSACTIONS},
+};
 
 use crate::harness::{Server, alice, bob, event, user};
 
@@ -51,7 +54,11 @@ async fn old_transaction_ids_are_deleted_and_recent_ones_are_kept() {
         let (user, store) = (alice(), &server.store);
         let transactions = store.scan_all(TRANSACTIONS.under(&(&user,))).await.unwrap().len();
         let echoes = store.scan_all(EVENT_TXN.under(&(&user,))).await.unwrap().len();
-        let times = store.scan_all(SENT_REQUESTS.under(&())).await.unwrap().len();
+        let times = store
+            .scan_all(SENT_REQUESTS.under(&(Lane::FIRST,)))
+            .await
+            .unwrap()
+            .len();
         (transactions, echoes, times)
     };
     assert_eq!(rows().await, (10, 10, 10));

@@ -11,13 +11,14 @@ use crate::batch::Batch;
 use crate::engine::Engine;
 use crate::errors::{OpenError, ReadError};
 use crate::key::Key;
+use crate::lane::{Lane, Lanes};
 use crate::query::Query;
 use crate::table::{Scope, Table};
 use crate::tables::accounts::{
     ACCOUNT_DATA, ACCOUNT_DATA_STREAM, ACCOUNT_DATA_USAGE, AccountDataPlace, AccountDataRow, AccountDataUsage, USERS,
 };
 use crate::tables::documents::DOC_SEQ;
-use crate::tables::meta::SCHEMA;
+use crate::tables::meta::{LANE, LANES, LaneRow, SCHEMA};
 use crate::tables::rooms::{ROOMS, RoomRow, STAGED_ROOMS, STAGING, StagedMark, TIMELINE};
 use crate::value::Value;
 
@@ -28,12 +29,13 @@ pub(super) async fn take(engine: &dyn Engine, found: u64) -> Result<(), OpenErro
             1 => from_1(engine).await?,
             2 => from_2(engine).await?,
             4 => from_4(engine).await?,
+            5 => from_5(engine).await?,
             // 3: snapshots and journals have a second format, and the first is still read. A program that supports
             // only the first must not open the store.
             _ => Batch::new(),
         };
         batch.put(&SCHEMA, &(), &version.saturating_add(1));
-        commit(engine, batch).await?;
+        commit(engine, Lanes::ONE, batch).await?;
     }
     Ok(())
 }
@@ -72,8 +74,9 @@ async fn from_2(engine: &dyn Engine) -> Result<Batch, OpenError> {
     let mut batch = Batch::new();
     for (user,) in keys(engine, USERS.under(&())).await? {
         let mut usage = AccountDataUsage::default();
-        for (key, value) in engine.scan(ACCOUNT_DATA.under(&(&user,)).into_range()?).await? {
-            let read = |error: &dyn std::error::Error| corrupt(&ACCOUNT_DATA, error);
+        let (_, range, _) = ACCOUNT_DATA.under(&(&user,)).into_parts()?;
+        for (key, value) in engine.scan(range).await? {
+            let read = |error: &dyn std::fmt::Display| corrupt(&ACCOUNT_DATA, error);
             let (_, room, kind) =
                 <(OwnedUserId, String, String)>::decode(ACCOUNT_DATA.layout(), &key).map_err(|error| read(&error))?;
             let row = AccountDataRow::decode(value).map_err(|error| read(&error))?;
@@ -97,7 +100,8 @@ async fn from_2(engine: &dyn Engine) -> Result<Batch, OpenError> {
 /// that no client sees a version fall.
 async fn from_4(engine: &dyn Engine) -> Result<Batch, OpenError> {
     let mut batch = Batch::new();
-    for (key, value) in engine.scan(ROOMS.under(&()).into_range()?).await? {
+    let (_, range, _) = ROOMS.under(&()).into_parts()?;
+    for (key, value) in engine.scan(range).await? {
         let room = <(OwnedRoomId,)>::decode(ROOMS.layout(), &key).map_err(|error| corrupt(&ROOMS, &error))?;
         let row = RoomRow::decode(value).map_err(|error| corrupt(&ROOMS, &error))?;
         if row.kind.as_deref() != Some("dev.weft.document") {
@@ -114,15 +118,40 @@ async fn from_4(engine: &dyn Engine) -> Result<Batch, OpenError> {
 /// The first key of a range, whatever the format of the values.
 async fn first_key<K: Key, V: Value>(engine: &dyn Engine, query: Query<K, V>) -> Result<Option<K>, ReadError> {
     let table = query.table();
-    let rows = engine.scan(query.limit(1).into_range()?).await?;
+    let (_, range, _) = query.limit(1).into_parts()?;
+    let rows = engine.scan(range).await?;
     let key = rows.first().map(|(key, _)| K::decode(table.layout(), key));
     key.transpose().map_err(|error| corrupt(table, &error))
+}
+
+/// The highest position that may have been assigned, before the row of the lane had it.
+static POSITION_CEILING: Table<(), u64> = Table::new("POSITION_CEILING", Scope::Global, 0x0002);
+/// The events by position, before positions were those of a lane. The bytes are the same.
+static OLD_STREAM: Table<(u64,), ()> = Table::new("STREAM", Scope::Global, 0x0105);
+
+/// There were no lanes. The store gets one, in which every key has the same bytes as before.
+async fn from_5(engine: &dyn Engine) -> Result<Batch, OpenError> {
+    let ceiling = super::read(engine, &POSITION_CEILING).await?.unwrap_or(0);
+    let newest = first_key(engine, OLD_STREAM.under(&()).reversed()).await?;
+    // The ceiling is always the higher one; if it were lost, the stream still has its highest position.
+    let ceiling = newest.map_or(ceiling, |(position,)| ceiling.max(position));
+    let row = LaneRow {
+        visible: ceiling,
+        ceiling,
+        ..LaneRow::new()
+    };
+    let mut batch = Batch::new();
+    batch.put(&LANES, &(), &1);
+    batch.put(&LANE, &(Lane::FIRST,), &row);
+    batch.delete(&POSITION_CEILING, &());
+    Ok(batch)
 }
 
 /// The keys of a range, whatever the format of the values.
 async fn keys<K: Key, V: Value>(engine: &dyn Engine, query: Query<K, V>) -> Result<Vec<K>, ReadError> {
     let table = query.table();
-    let rows = engine.scan(query.into_range()?).await?;
+    let (_, range, _) = query.into_parts()?;
+    let rows = engine.scan(range).await?;
     let decoded = rows.iter().map(|(key, _)| K::decode(table.layout(), key));
     decoded.map(|key| key.map_err(|error| corrupt(table, &error))).collect()
 }

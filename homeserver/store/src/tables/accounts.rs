@@ -4,15 +4,17 @@
 use ruma::{OwnedDeviceId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
+use crate::lane::Lane;
+
 crate::tables! {
-    USERS: (OwnedUserId,) => UserRow, Global, Ground, 0x0401,
-        "Every account of this server. Global, so that administrators can list them.";
+    USERS: (OwnedUserId,) => UserRow, Lane(User), Ground, 0x0401,
+        "Every account of this server. A list, so that administrators can read it.";
     DEVICES: (OwnedUserId, OwnedDeviceId) => DeviceRow, User, Ground, 0x0402,
         "User, device: the logins of a user, and the hashes of their valid tokens.";
-    ACCESS_TOKENS: (String,) => AccessTokenRow, Global, Ground, 0x0403,
-        "Hash of an access token: its user and device. Tokens themselves are never stored.";
-    REFRESH_TOKENS: (String,) => RefreshTokenRow, Global, Ground, 0x0404,
-        "Hash of a refresh token: its user and device.";
+    ACCESS_TOKENS: (Lane, String) => AccessTokenRow, Lane(Lane), Ground, 0x0403,
+        "Lane of the user, hash of an access token: its user and device. Tokens themselves are never stored.";
+    REFRESH_TOKENS: (Lane, String) => RefreshTokenRow, Lane(Lane), Ground, 0x0404,
+        "Lane of the user, hash of a refresh token: its user and device.";
     PROFILES: (OwnedUserId,) => ProfileRow, User, Ground, 0x0405,
         "Display name, avatar and other profile fields of our users.";
     ACCOUNT_DATA: (OwnedUserId, String, String) => AccountDataRow, User, Ground, 0x0406,

@@ -11,7 +11,7 @@ use crate::value::{Value, ValueError};
 crate::tables! {
     JOURNAL: (OwnedRoomId, u64) => JournalRow, Room, Ground, 0x0201,
         "Room, number: edits that are acknowledged and not yet sealed into a signed event.";
-    JOURNALED_ROOMS: (OwnedRoomId,) => (), Global, Ground, 0x0202,
+    JOURNALED_ROOMS: (OwnedRoomId,) => (), Lane(Room), Ground, 0x0202,
         "Rooms whose journal may have rows, which must be sealed after a start.";
     SNAPSHOT: (OwnedRoomId,) => SnapshotRow, Room, Derived, 0x0203,
         "The location of the compacted document: the generation of its parts.";
@@ -31,7 +31,7 @@ crate::tables! {
         "The vector group of all signed events that are merged into the document.";
     DOC_SEQ: (OwnedRoomId,) => u64, Room, Ground, 0x020B,
         "Room: the version of the document, which grows by one with each journaled edit and each merged event. A version must not be used twice, and the events don't show how many edits were sealed into them.";
-    DISPUTED_ROOMS: (OwnedRoomId,) => DisputeRow, Global, Derived, 0x0210,
+    DISPUTED_ROOMS: (OwnedRoomId,) => DisputeRow, Lane(Room), Derived, 0x0210,
         "Documents with conflicting claims: whether the document has to be rebuilt, and the updates that our next event references.";
 }
 

@@ -10,14 +10,15 @@ use ruma::{
 use serde::{Deserialize, Serialize};
 
 use crate::binary::{RowReader, RowWriter};
+use crate::lane::Lane;
 use crate::value::{Value, ValueError};
 
 crate::tables! {
-    ROOMS: (OwnedRoomId,) => RoomRow, Global, Ground, 0x0101,
+    ROOMS: (OwnedRoomId,) => RoomRow, Lane(Room), Ground, 0x0101,
         "Every room that this server is or was in: its version and type.";
     EVENTS: (OwnedRoomId, OwnedEventId) => EventRow, Room, Ground, 0x0102,
         "Every event as signed, with the decision about it.";
-    EVENT_ROOM: (OwnedEventId,) => OwnedRoomId, Global, Derived, 0x0103,
+    EVENT_ROOM: (OwnedEventId,) => OwnedRoomId, Lane(Event), Derived, 0x0103,
         "The room of an event, for requests with only an event id.";
     TIMELINE: (OwnedRoomId, i64) => OwnedEventId, Room, Derived, 0x0104,
         "Room, stream ordering: the visible events in their order for clients. Backfilled events have a negative stream ordering, which counts up from -2^40.";
@@ -29,8 +30,8 @@ crate::tables! {
         "Room, position: the state group of the room's resolved state from there on; a row for each change.";
     MEMBERS: (OwnedRoomId, OwnedUserId) => String, Room, Derived, 0x0114,
         "Room, user: the membership in the resolved state, so that listing the members needs no member events.";
-    STREAM: (u64,) => StreamRow, Global, Ground, 0x0105,
-        "Position: the event committed there, over all rooms. Readers of the whole stream resume from it.";
+    STREAM: (Lane, u64) => StreamRow, Lane(Lane), Ground, 0x0105,
+        "Lane, position: the event committed there, over all rooms of the lane. Readers of the whole stream resume from it.";
     EXTREMITIES: (OwnedRoomId,) => EventIds, Room, Derived, 0x0106,
         "The forward extremities of a room, which the next event references.";
     STATE_GROUPS: (OwnedRoomId, u64) => StateGroupRow, Room, Derived, 0x0107,
@@ -43,9 +44,9 @@ crate::tables! {
         "The position of an event in the chain cover.";
     STAGING: (OwnedRoomId, u64) => StagedRow, Room, Ground, 0x010B,
         "Room, number: events received over federation, verified and acknowledged, that wait for the room's worker.";
-    STAGED_ROOMS: (OwnedRoomId,) => StagedMark, Global, Ground, 0x0118,
+    STAGED_ROOMS: (OwnedRoomId,) => StagedMark, Lane(Room), Ground, 0x0118,
         "Rooms whose staging may have rows, which must be ingested after a start. The value changes with every transaction, so that a compare-and-delete with a stale value fails.";
-    INCOMPLETE_ROOMS: (OwnedRoomId,) => String, Global, Ground, 0x0115,
+    INCOMPLETE_ROOMS: (OwnedRoomId,) => String, Lane(Room), Ground, 0x0115,
         "Rooms with missing events (joined through another server, or with a gap that could not be filled), and the server that has them.";
     MEMBERSHIP: (OwnedUserId, OwnedRoomId) => MembershipRow, User, Derived, 0x010D,
         "A local user's membership of each room, including rooms that this server is not in (invites, with stripped state).";
@@ -55,11 +56,11 @@ crate::tables! {
         "User, room: the stripped state of an OUT_OF_BAND row. Kept separately, because it is large and only shown once.";
     OUT_OF_BAND_SERVERS: (OwnedServerName, OwnedUserId, OwnedRoomId) => (), Server, Derived, 0x0142,
         "Server, user, room: the OUT_OF_BAND rows of a server's invitations. A row may outlive its invitation and is removed when they are counted.";
-    ALIASES: (OwnedRoomAliasId,) => AliasRow, Global, Ground, 0x010E,
+    ALIASES: (OwnedRoomAliasId,) => AliasRow, Lane(Alias), Ground, 0x010E,
         "The rooms of this server's aliases.";
     ROOM_ALIASES: (OwnedRoomId, OwnedRoomAliasId) => (), Room, Derived, 0x010F,
         "The aliases of a room on this server.";
-    PUBLIC_ROOMS: (OwnedRoomId,) => (), Global, Ground, 0x0110,
+    PUBLIC_ROOMS: (OwnedRoomId,) => (), Lane(Room), Ground, 0x0110,
         "Rooms in this server's public directory.";
     TRANSACTIONS: (OwnedUserId, OwnedDeviceId, OwnedTransactionId) => OwnedEventId, User, Ground, 0x0111,
         "User, device, transaction id with the room and type of its endpoint: the event of a client's request, so that a retry makes no second one.";
@@ -73,15 +74,15 @@ crate::tables! {
         "Room, target, redaction: accepted redactions whose target was not received yet.";
     PRUNED_UPDATES: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011B,
         "Room, event: pruned updates, which are requested from other servers.";
-    PRUNED_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011C,
+    PRUNED_ROOMS: (OwnedRoomId,) => (), Lane(Room), Derived, 0x011C,
         "Rooms that may have pruned updates; their requests continue after a start.";
-    UNRECONCILED_ROOMS: (OwnedRoomId,) => (), Global, Derived, 0x011D,
+    UNRECONCILED_ROOMS: (OwnedRoomId,) => (), Lane(Room), Derived, 0x011D,
         "Rooms with unconfirmed extremities, which are checked again, also after a start.";
-    SENT_REQUESTS: (u64, OwnedEventId) => SentRequest, Global, Derived, 0x0120,
-        "Time in milliseconds since 1970, event: the client's request that made it, so that its rows of TRANSACTIONS and EVENT_TXN are deleted later.";
+    SENT_REQUESTS: (Lane, u64, OwnedEventId) => SentRequest, Lane(Lane), Derived, 0x0120,
+        "Lane of the room, time in milliseconds since 1970, event: the client's request that made it, so that its rows of TRANSACTIONS and EVENT_TXN are deleted later.";
     MISSING_EVENTS: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011E,
         "Room, event: events that accepted events or their ancestors reference and that are missing or outliers. Rows exist only if a room is incomplete.";
-    UNWITNESSED: (OwnedRoomId,) => u64, Global, Derived, 0x011F,
+    UNWITNESSED: (OwnedRoomId,) => u64, Lane(Room), Derived, 0x011F,
         "Documents with remote updates after which this server has sent no event, and when its witness event is due, in milliseconds since 1970.";
 }
 

@@ -26,6 +26,9 @@ impl From<CommitError> for ApiError {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::Fence { .. } => Self::unavailable(CONFLICT),
+            CommitError::LaneLost { .. } | CommitError::InDoubt { .. } => {
+                Self::unavailable("The data is moving to another process of this server. Try again.")
+            }
             CommitError::Poisoned { .. } => Self::store(UNWRITABLE, &error),
             CommitError::Closed => Self::store(UNREADABLE, &error),
             CommitError::Invalid { .. } => Self::internal("store", &error),
