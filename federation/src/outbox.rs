@@ -18,7 +18,8 @@ pub use sender::{Sender, SenderConfig, Transport};
 /// One event for one server.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// Its stream position on this server; rows are sent in this order.
+    /// Its number in the outbox. The events of a room are sent in this order; after the last number the order begins
+    /// again.
     pub position: u64,
     /// The event.
     pub event_id: OwnedEventId,
@@ -44,10 +45,11 @@ pub struct OutboxError(pub String);
 /// The durable rows, as the tables of the homeserver store them.
 #[async_trait]
 pub trait OutboxStore: Send + Sync + 'static {
-    /// The first rows after a position, at most `limit`, in order.
+    /// The rows after the last number that was delivered, at most `limit`, in order. Must not return a row while an
+    /// earlier one of the same room may still be written.
     async fn pending(&self, server: &ServerName, after: u64, limit: usize) -> Result<Vec<Row>, OutboxError>;
-    /// Deletes the rows up to a position: they were delivered.
-    async fn acknowledge(&self, server: &ServerName, through: u64) -> Result<(), OutboxError>;
+    /// Deletes these rows: they were delivered.
+    async fn acknowledge(&self, server: &ServerName, rows: &[u64]) -> Result<(), OutboxError>;
     /// Servers that have rows.
     async fn backlog(&self) -> Result<Vec<OwnedServerName>, OutboxError>;
     /// Whether the server has a joined user in the room now.

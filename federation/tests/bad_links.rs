@@ -167,8 +167,8 @@ impl World {
                 let rows = me.rows.range(after + 1..).take(limit);
                 return Some(Input::Loaded(rows.map(|(_, row)| row.clone()).collect()));
             }
-            Action::Acknowledge { through } => {
-                me.rows = me.rows.split_off(&(through + 1));
+            Action::Acknowledge { rows: delivered } => {
+                me.rows.retain(|number, _| !delivered.contains(number));
                 return Some(Input::Acknowledged);
             }
             Action::Send(outgoing) => {

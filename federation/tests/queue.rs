@@ -125,8 +125,8 @@ impl World {
                 inputs.push_back(Input::Loaded(rows));
             }
             Action::Send(outgoing) => inputs.push_back(Input::Sent(self.arrive(outgoing))),
-            Action::Acknowledge { through } => {
-                self.rows = self.rows.split_off(&(through + 1));
+            Action::Acknowledge { rows: delivered } => {
+                self.rows.retain(|number, _| !delivered.contains(number));
                 inputs.push_back(Input::Acknowledged);
             }
             Action::SaveRetry(retry) => self.retry = retry,
@@ -340,8 +340,8 @@ fn one_malformed_event_does_not_block_the_others() {
                     received.extend(positions.into_iter().filter(|_| fine));
                     inputs.push_back(Input::Sent(if fine { Ok(()) } else { Err(SendFailure::Malformed) }));
                 }
-                Action::Acknowledge { through } => {
-                    rows = rows.split_off(&(through + 1));
+                Action::Acknowledge { rows: delivered } => {
+                    rows.retain(|number, _| !delivered.contains(number));
                     inputs.push_back(Input::Acknowledged);
                 }
                 Action::WakeAt(at) => {

@@ -85,10 +85,10 @@ impl OutboxStore for Store {
         Ok(rows.take(limit).map(|(_, row)| row.clone()).collect())
     }
 
-    async fn acknowledge(&self, server: &ServerName, through: u64) -> Result<(), OutboxError> {
+    async fn acknowledge(&self, server: &ServerName, delivered: &[u64]) -> Result<(), OutboxError> {
         let mut rows = self.rows.lock().unwrap();
         let rows = rows.get_mut(server).unwrap();
-        *rows = rows.split_off(&(through + 1));
+        rows.retain(|number, _| !delivered.contains(number));
         self.changed.send_replace(());
         Ok(())
     }

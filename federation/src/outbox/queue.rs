@@ -69,10 +69,10 @@ pub enum Action {
     },
     /// Send a transaction.
     Send(Outgoing),
-    /// Delete the rows up to a position.
+    /// Delete rows.
     Acknowledge {
-        /// The last position that was delivered.
-        through: u64,
+        /// The numbers of the rows that were delivered.
+        rows: Vec<u64>,
     },
     /// Save this for a restart; `None` if sending doesn't fail.
     SaveRetry(Option<Retry>),
@@ -267,16 +267,17 @@ impl Queue {
         self.refusals = 0;
         self.limit = self.limit.saturating_mul(2).min(limits::MAX_TRANSACTION_PDUS);
         match outgoing.rows.last() {
-            Some(last) => actions.extend(self.acknowledge(last.position)),
+            Some(_) => actions.extend(self.acknowledge(&outgoing.rows)),
             None => actions.extend(self.advance(now)),
         }
         actions
     }
 
-    fn acknowledge(&mut self, through: u64) -> Vec<Action> {
-        self.after = self.after.max(through);
+    fn acknowledge(&mut self, rows: &[Row]) -> Vec<Action> {
+        let rows: Vec<u64> = rows.iter().map(|row| row.position).collect();
+        self.after = rows.last().copied().unwrap_or(self.after);
         self.phase = Phase::Acknowledging;
-        vec![Action::Acknowledge { through }]
+        vec![Action::Acknowledge { rows }]
     }
 
     /// An event that the other server can't parse must not block all others: sends smaller transactions until the
@@ -293,7 +294,7 @@ impl Queue {
             if self.refusals >= REFUSALS {
                 self.refusals = 0;
                 let mut actions = vec![Action::Skipped(row.event_id.clone())];
-                actions.extend(self.acknowledge(row.position));
+                actions.extend(self.acknowledge(std::slice::from_ref(row)));
                 return actions;
             }
         }

@@ -315,11 +315,11 @@ impl Sender {
                 }
             },
             Action::Send(outgoing) => inputs.push_back(Input::Sent(self.send(server, outgoing).await)),
-            Action::Acknowledge { through } => {
+            Action::Acknowledge { rows } => {
                 // Rows that were not deleted are sent again after a restart: the other server ignores known event
                 // ids.
-                if let Err(error) = self.inner.store.acknowledge(server, through).await {
-                    tracing::error!(%server, through, %error, "delivered events stay in the outbox");
+                if let Err(error) = self.inner.store.acknowledge(server, &rows).await {
+                    tracing::error!(%server, rows = rows.len(), %error, "delivered events stay in the outbox");
                 }
                 self.inner.delivered.send_modify(|count| *count = count.wrapping_add(1));
                 inputs.push_back(Input::Acknowledged);

@@ -1,4 +1,7 @@
-//! The outbox in the store: rows that the rooms' commits wrote, in stream order. Must not reorder or drop rows.
+//! The outbox in the store: rows that the rooms' commits wrote, in the order of their positions in each lane. Must not
+//! reorder or drop rows: a row is returned only when no earlier one of its lane can still be written.
+
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, RoomId, ServerName, UInt};
@@ -6,9 +9,12 @@ use serde_json::value::RawValue;
 use weft_federation::outbox::{OutboxError, OutboxStore, Retry, Row};
 use weft_room::Reader;
 use weft_store::{
-    Batch, Store,
-    tables::federation::{OUTBOX, OUTBOX_SERVERS, OUTBOX_STATE, OutboxState},
+    Batch, Lane, Lanes, Store,
+    tables::federation::{OUTBOX, OUTBOX_SERVERS, OUTBOX_STATE, OutboxState, outbox_place},
 };
+
+/// How long a read waits for commits that are under way. They take milliseconds unless the disk is stuck.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Implements federation's outbox with the tables.
 pub(crate) struct StoredOutbox {
@@ -19,10 +25,25 @@ pub(crate) struct StoredOutbox {
 #[async_trait]
 impl OutboxStore for StoredOutbox {
     async fn pending(&self, server: &ServerName, after: u64, limit: usize) -> Result<Vec<Row>, OutboxError> {
-        let query = OUTBOX.under(&(server,)).after(&(server, after)).limit(limit);
-        let found = self.store.scan(query).await.map_err(failed)?;
+        let decided = tokio::time::timeout(SETTLED_WITHIN, self.decided()).await;
+        let decided = decided.map_err(|_| failed("a commit takes too long"))?;
+        let of_server = || OUTBOX.under(&(server,));
+        let mut found = self
+            .store
+            .scan(of_server().after(&(server, after)).limit(limit))
+            .await
+            .map_err(failed)?;
+        if self.store.lanes() != Lanes::ONE && found.len() < limit {
+            // The other lanes in turn. In one lane, rows at or below `after` were delivered.
+            let again = of_server().through(&(server, after)).limit(limit - found.len());
+            found.extend(self.store.scan(again).await.map_err(failed)?);
+        }
+        let is_decided = |number| {
+            let (lane, position) = outbox_place(number);
+            decided.get(&lane).is_some_and(|last| position <= *last)
+        };
         let mut rows = Vec::with_capacity(found.len());
-        for ((_, position), row) in found {
+        for ((_, position), row) in found.into_iter().filter(|((_, number), _)| is_decided(*number)) {
             let event = self.reader.event(Some(&row.room), &row.event).await.map_err(failed)?;
             // Row and event were written by one commit. If the event is missing, the store is damaged, and sending the
             // rest would leave an unnoticed gap.
@@ -38,11 +59,10 @@ impl OutboxStore for StoredOutbox {
         Ok(rows)
     }
 
-    async fn acknowledge(&self, server: &ServerName, through: u64) -> Result<(), OutboxError> {
-        let query = OUTBOX.under(&(server,)).through(&(server, through));
+    async fn acknowledge(&self, server: &ServerName, rows: &[u64]) -> Result<(), OutboxError> {
         let mut batch = Batch::new();
-        for (key, _) in self.store.scan_all(query).await.map_err(failed)? {
-            batch.delete(&OUTBOX, &key);
+        for number in rows {
+            batch.delete(&OUTBOX, &(server, *number));
         }
         #[cfg(debug_assertions)]
         fail::fail_point!("outbox::before_forget");
@@ -96,6 +116,20 @@ impl OutboxStore for StoredOutbox {
             None => batch.delete(&OUTBOX_STATE, &(server,)),
         }
         self.store.commit(batch).await.map_err(failed)
+    }
+}
+
+impl StoredOutbox {
+    /// Of each lane, the last position that was reserved before the call. All up to it are decided when this returns: rooms
+    /// commit concurrently, so a row may be on disk before one with a lower position. A lost lane is left out.
+    async fn decided(&self) -> BTreeMap<Lane, u64> {
+        let mut decided = BTreeMap::new();
+        for positions in self.store.positions().iter() {
+            if let Some(last) = positions.settled().await {
+                decided.insert(positions.lane(), last);
+            }
+        }
+        decided
     }
 }
 

@@ -65,7 +65,7 @@ impl OutboxStore for Noop {
         Ok(Vec::new())
     }
 
-    async fn acknowledge(&self, _: &ServerName, _: u64) -> Result<(), OutboxError> {
+    async fn acknowledge(&self, _: &ServerName, _: &[u64]) -> Result<(), OutboxError> {
         Ok(())
     }
 

@@ -26,6 +26,7 @@ mod network;
 mod oracle;
 #[path = "../../../app/src/adapters/outbox.rs"]
 mod outbox;
+mod outbox_order;
 mod plan;
 mod server;
 mod shrink;

@@ -194,9 +194,9 @@ async fn perform(
                 network.deliver(from, super::network::number(to), &pdus).await,
             ))
         }
-        Action::Acknowledge { through } => {
+        Action::Acknowledge { rows } => {
             // A failure means a power loss.
-            let _ = outbox.acknowledge(to, through).await;
+            let _ = outbox.acknowledge(to, &rows).await;
             Some(Input::Acknowledged)
         }
         Action::SaveRetry(retry) => {
