@@ -260,6 +260,7 @@ impl<E: Engine> Engine for LatencyEngine<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::WriteBatch;
     use crate::memory::MemoryEngine;
 
     fn key(text: &'static str) -> Bytes {

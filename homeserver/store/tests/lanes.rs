@@ -53,7 +53,7 @@ async fn put_room(store: &Store, number: usize) -> Result<u64, CommitError> {
     store.commit(batch).await.map(|()| position)
 }
 
-/// The commits of each lane form one chain, whoever wrote them, and the visible position never falls.
+/// The commits of each lane form one chain over all its owners, and the visible position never falls.
 fn check_chain(moves: &[LaneMove]) {
     let mut last: BTreeMap<Lane, LaneMove> = BTreeMap::new();
     for next in moves {
