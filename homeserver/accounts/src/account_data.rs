@@ -6,7 +6,7 @@
 use ruma::{OwnedRoomId, RoomId, UserId};
 use serde_json::Value;
 use weft_store::{
-    Batch, CommitError,
+    Batch, CommitError, Lane,
     tables::accounts::{
         ACCOUNT_DATA, ACCOUNT_DATA_STREAM, ACCOUNT_DATA_USAGE, AccountDataPlace, AccountDataRow, AccountDataUsage,
     },
@@ -58,6 +58,12 @@ impl Accounts {
         content: Value,
     ) -> Result<u64, SetAccountDataError> {
         self.change_account_data(user, room, kind, |_| content.clone()).await
+    }
+
+    /// The lane in which the positions of a user's account data count.
+    #[must_use]
+    pub fn lane_of(&self, user: &UserId) -> Lane {
+        self.store().lane_of(user)
     }
 
     /// Changes a piece of account data atomically: a concurrent change is not lost. Returns the position of the

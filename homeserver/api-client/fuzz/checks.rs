@@ -17,6 +17,8 @@ use ruma::api::{
     federation::{backfill, event, membership as federated, query, transactions},
 };
 
+use weft_store::Lane;
+
 use crate::{
     login,
     tokens::{SyncToken, TimelineToken},
@@ -28,8 +30,8 @@ pub fn tokens(data: &[u8]) {
     if let Ok(token) = SyncToken::parse(text) {
         assert_eq!(SyncToken::parse(&token.to_string()).unwrap(), token);
     }
-    if let Ok(token) = TimelineToken::parse(text) {
-        assert_eq!(TimelineToken::parse(&token.to_string()).unwrap(), token);
+    if let Ok(token) = TimelineToken::parse(text, Lane::FIRST) {
+        assert_eq!(TimelineToken::parse(&token.to_string(), Lane::FIRST).unwrap(), token);
     }
 }
 

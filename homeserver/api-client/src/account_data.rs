@@ -119,6 +119,6 @@ async fn set(
         return Err(ApiError::bad_json("Account data must be an object."));
     }
     let position = accounts.set_account_data(user, room, kind, content).await?;
-    fanout.wake([user], position);
+    fanout.wake([user], accounts.lane_of(user), position);
     Ok(Json(json!({})))
 }

@@ -74,7 +74,9 @@ async fn members(
     caller: Authenticated,
     Ruma(request): Ruma<get_member_events::v3::Request>,
 ) -> ApiResult<Json<Value>> {
-    let at = request.at.as_deref().map(TimelineToken::parse).transpose()?;
+    let lane = reader.lane_of(&request.room_id);
+    let at = request.at.as_deref().map(|token| TimelineToken::parse(token, lane));
+    let at = at.transpose()?;
     let state = state_for(&reader, &request.room_id, &caller.user_id, at).await?;
     let shown = Shown::in_full(clock.now().get().into());
     let wanted = |membership: &MembershipState| {

@@ -22,6 +22,7 @@ use weft_http::{
     ruma_json::{Ruma, RumaRoutes},
 };
 use weft_room::{Clock, Direction, Reader, Rooms, TimelineEvent};
+use weft_store::Lane;
 use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{
@@ -52,6 +53,7 @@ async fn messages(
     let (room, user) = (&*request.room_id, &*caller.user_id);
     let reader = rooms.reader();
     let readable = membership_check::readable(reader, room, user).await?;
+    let lane = reader.lane_of(room);
     let direction = match request.dir {
         Dir::Backward => Direction::Backward,
         Dir::Forward => Direction::Forward,
@@ -66,11 +68,11 @@ async fn messages(
         limit: usize::try_from(u64::from(request.limit))
             .unwrap_or(MAX_PAGE_EVENTS)
             .clamp(1, MAX_PAGE_EVENTS),
-        from: start(&request, readable)?,
+        from: start(&request, lane, readable)?,
         to: request
             .to
             .as_deref()
-            .map(TimelineToken::parse)
+            .map(|token| TimelineToken::parse(token, lane))
             .transpose()?
             .map(|token| token.0),
         until: match readable {
@@ -102,11 +104,11 @@ async fn messages(
     Ok(Json(Value::Object(body)))
 }
 
-fn start(request: &v3::Request, readable: Readable) -> ApiResult<Option<i64>> {
+fn start(request: &v3::Request, lane: Lane, readable: Readable) -> ApiResult<Option<i64>> {
     let from = request
         .from
         .as_deref()
-        .map(TimelineToken::parse)
+        .map(|token| TimelineToken::parse(token, lane))
         .transpose()?
         .map(|token| token.0);
     Ok(match (readable, request.dir) {

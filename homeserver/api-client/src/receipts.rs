@@ -109,7 +109,7 @@ async fn mark(ports: &Ports, caller: &Session, kind: &ReceiptType, marked: &Mark
         let position = accounts
             .set_account_data(user, Some(marked.room), "m.fully_read", content)
             .await?;
-        fanout.wake([&**user], position);
+        fanout.wake([&**user], accounts.lane_of(user), position);
         return Ok(());
     }
     let kind = match kind {

@@ -134,8 +134,9 @@ async fn answer(
 ) -> ApiResult<Json<Value>> {
     // The relations of an event that the user may not see are hidden too.
     seen(reader, &asked.room, &asked.event, &caller.user_id).await?;
+    let lane = reader.lane_of(&asked.room);
     let place = |token: &Option<String>| -> ApiResult<Option<i64>> {
-        let token = token.as_deref().map(TimelineToken::parse).transpose()?;
+        let token = token.as_deref().map(|token| TimelineToken::parse(token, lane)).transpose()?;
         Ok(token.map(|token| token.0))
     };
     let ignored = ignored_users(accounts, &caller.user_id).await?;

@@ -1,7 +1,7 @@
 //! GET /_matrix/client/v3/sync: everything that changed since the client's token.
 //!
-//! A token is a position of the store's stream: everything committed at or below it was sent, nothing above it was.
-//! The watch is registered before anything is read, and reads are limited to the position that was visible
+//! A token is a position in each lane: everything committed at or below it was sent, nothing above it was.
+//! The watch is registered before anything is read, and reads are limited to the positions that were visible
 //! then. Must not lose an event between two answers or send one twice.
 
 mod body;
@@ -17,13 +17,16 @@ pub(super) use waiting::Waiting;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use axum::{Json, Router, extract::State};
 use ruma::{
-    OwnedUserId, UserId,
+    OwnedUserId, RoomId, UserId,
     api::client::{
         filter::{Filter as EventFilter, FilterDefinition},
         sync::sync_events::v3::{self, Filter},
@@ -39,7 +42,7 @@ use weft_http::{
     ruma_json::{Ruma, RumaRoutes},
 };
 use weft_room::{Clock, Reader};
-use weft_store::{Lane, Positions};
+use weft_store::{Lane, LanePositions, VisiblePositions};
 use weft_wire::{limits::MAX_SYNC_TIMEOUT_MS, presence};
 
 use self::{
@@ -52,7 +55,7 @@ use super::{
     filters,
     ignored::{IGNORED_USER_LIST, Ignored, ignored_users},
     keys, push_rules,
-    tokens::SyncToken,
+    tokens::{self, SyncToken, Unstored},
 };
 
 /// Maximum events that one answer reads in all rooms together, beyond the first batch of each, to find events that pass the filter.
@@ -69,7 +72,12 @@ async fn sync(
 ) -> ApiResult<Json<Body>> {
     let user = &*caller.user_id;
     let filter = filter(&ports.accounts, user, request.filter).await?;
-    let since = request.since.as_deref().map(SyncToken::parse).transpose()?;
+    let positions: &LanePositions = &ports.positions;
+    let token = request.since.as_deref().map(SyncToken::parse).transpose()?;
+    // Without what means nothing any more: the client begins anew there.
+    let token = token
+        .filter(|_| request.since.as_deref().is_some_and(|text| tokens::accepts(text, positions.lanes())))
+        .and_then(|token| token.still_valid(positions));
     let timeout = request
         .timeout
         .unwrap_or_default()
@@ -83,14 +91,21 @@ async fn sync(
     }
     let deadline = Instant::now() + timeout;
     let fanout: &Fanout = &ports.fanout;
-    let positions: &Positions = ports.positions.in_lane(Lane::FIRST);
     let clock: &Arc<dyn Clock> = &ports.clock;
     let mut watch = fanout.user_watch(user);
     let waiter = ports.waiting.begin(&caller);
     loop {
-        let woken = *watch.borrow_and_update();
+        let woken = watch.borrow_and_update().clone();
         let typing_serial = ports.ephemeral.typing_serial();
         let now = positions.visible();
+        if let Some(ahead) = token.as_ref().and_then(|token| token.ahead_of(&now)) {
+            // Nothing was lost: this process can't read it yet.
+            if !woken.stopping && wait_for(positions, ahead, (deadline, &waiter)).await {
+                continue;
+            }
+            let token = token.as_ref().map(ToString::to_string).unwrap_or_default();
+            return Ok(Json(Body::unchanged(token, keys::one_time_key_counts())));
+        }
         let request = SyncRequest {
             reader: &ports.reader,
             accounts: &ports.accounts,
@@ -98,13 +113,13 @@ async fn sync(
             presence: &ports.presence,
             user,
             session: &caller,
-            // A token from the future is from a store that was restored from a backup: the client starts with a new initial sync.
-            since: since.filter(|since| since.position <= now),
-            now: SyncToken {
-                position: now,
-                typing: typing_serial,
-                presence: since.map_or(0, |since| since.presence),
-            },
+            since: token.clone(),
+            now: now.clone(),
+            positions,
+            own_lane: positions.lanes().of(user),
+            incarnation: positions.incarnation(),
+            typing_serial,
+            is_typing_shown: AtomicBool::new(false),
             filter: &filter,
             full_state: request.full_state,
             state_after: request.use_state_after,
@@ -116,7 +131,7 @@ async fn sync(
         ports.accounts.recheck(&caller).await?;
         // On shutdown the server answers with the current results; the client continues with the same token.
         let answer_now = woken.stopping || request.since.is_none() || request.full_state || !body.is_empty();
-        if answer_now || !wait(&mut watch, positions, woken, now, (deadline, &waiter)).await {
+        if answer_now || !wait(&mut watch, positions, &woken, &now, (deadline, &waiter)).await {
             return Ok(Json(body));
         }
     }
@@ -125,17 +140,19 @@ async fn sync(
 /// Waits until there may be changes; false on timeout, or if a newer sync of the device replaces this one.
 async fn wait(
     watch: &mut tokio::sync::watch::Receiver<Wake>,
-    positions: &Positions,
-    woken: Wake,
-    now: u64,
+    positions: &LanePositions,
+    woken: &Wake,
+    now: &VisiblePositions,
     (deadline, waiter): (Instant, &Waiter),
 ) -> bool {
-    let mut visible = positions.watch();
+    let mut newest = woken.positions.iter();
+    let ahead = newest.find(|(lane, position)| **position > now.in_lane(**lane));
     let change = async {
-        if woken.position > now {
+        if let Some((lane, position)) = ahead {
             // Committed already, but an earlier commit of another room is still in progress.
+            let mut visible = positions.in_lane(*lane).watch();
             tokio::select! {
-                reached = visible.wait_for(|visible| *visible >= woken.position) => reached.is_ok(),
+                reached = visible.wait_for(|visible| visible >= position) => reached.is_ok(),
                 woken = watch.changed() => woken.is_ok(),
             }
         } else {
@@ -144,6 +161,21 @@ async fn wait(
     };
     tokio::select! {
         changed = tokio::time::timeout_at(deadline, change) => changed.unwrap_or(false),
+        () = waiter.ended() => false,
+    }
+}
+
+/// Waits until a position of a lane is visible; false on timeout, or if a newer sync of the device replaces this one.
+async fn wait_for(
+    positions: &LanePositions,
+    (lane, position): (Lane, u64),
+    (deadline, waiter): (Instant, &Waiter),
+) -> bool {
+    let mut visible = positions.in_lane(lane).watch();
+    tokio::select! {
+        reached = tokio::time::timeout_at(deadline, visible.wait_for(|visible| *visible >= position)) => {
+            reached.is_ok_and(|reached| reached.is_ok())
+        }
         () = waiter.ended() => false,
     }
 }
@@ -167,7 +199,16 @@ struct SyncRequest<'a> {
     /// The session of the requesting device.
     session: &'a Session,
     since: Option<SyncToken>,
-    now: SyncToken,
+    /// The end of the span.
+    now: VisiblePositions,
+    positions: &'a LanePositions,
+    /// The lane of the user's account data.
+    own_lane: Lane,
+    /// The start of this process, whose serials these are.
+    incarnation: u64,
+    typing_serial: u64,
+    /// A list of typing users is not empty.
+    is_typing_shown: AtomicBool,
     filter: &'a FilterDefinition,
     full_state: bool,
     /// Send the state at the end of the timeline, not at its beginning (`use_state_after`).
@@ -178,28 +219,43 @@ struct SyncRequest<'a> {
 }
 
 impl SyncRequest<'_> {
-    /// The position after which changes are sent; 0 in an initial sync.
-    fn after(&self) -> u64 {
-        self.since.map_or(0, |since| since.position)
+    /// The position after which changes of a room are sent; 0 in an initial sync, and for a room in whose lane the client
+    /// begins anew.
+    fn after(&self, room: &RoomId) -> u64 {
+        self.since_in(room).unwrap_or(0)
+    }
+
+    /// The position of the client's token in the lane of a room; `None` in an initial sync.
+    fn since_in(&self, room: &RoomId) -> Option<u64> {
+        let lane = self.reader.lane_of(room);
+        self.since.as_ref().map(|since| since.in_lane(lane))
+    }
+
+    /// The end of the span in the lane of a room.
+    fn now_in(&self, room: &RoomId) -> u64 {
+        self.now.in_lane(self.reader.lane_of(room))
     }
 
     async fn body(&self) -> ApiResult<Body> {
-        let account_data = self
-            .accounts
-            .account_data_since(self.user, self.after(), self.now.position)
-            .await?;
+        let after = self.since.as_ref().map_or(0, |since| since.in_lane(self.own_lane));
+        let now = self.now.in_lane(self.own_lane);
+        let account_data = self.accounts.account_data_since(self.user, after, now).await?;
         let ignored = IgnoredUsers {
             users: ignored_users(self.accounts, self.user).await?,
             changed: account_data.iter().any(|change| {
-                change.room.is_none() && change.kind == IGNORED_USER_LIST && change.position > self.after()
+                change.room.is_none() && change.kind == IGNORED_USER_LIST && change.position > after
             }),
         };
         let mut rooms = self.rooms(&account_data, &ignored).await?;
         let (presence, up_to) = self.presence(&rooms.newcomers()).await;
-        let next = SyncToken {
+        let unstored = Unstored {
+            incarnation: self.incarnation,
+            typing: self.typing_serial,
             presence: up_to,
-            ..self.now
+            is_typing_shown: self.is_typing_shown.load(Ordering::Relaxed),
         };
+        let lanes = std::mem::take(&mut rooms.lanes).into_iter().chain([self.own_lane]);
+        let next = SyncToken::new(self.positions, &self.now, lanes, unstored);
         Ok(Body::new(
             next.to_string(),
             rooms,
@@ -212,7 +268,12 @@ impl SyncRequest<'_> {
     /// Presence changes of other users, including users who now share a room with the user, and the serial up to
     /// which they are complete.
     async fn presence(&self, newcomers: &BTreeSet<OwnedUserId>) -> (Events, u64) {
-        let after = self.since.map(|since| since.presence);
+        // Of another process the client gets all that changed since the start of this one.
+        let sent = |since: &SyncToken| match since.unstored {
+            sent if sent.incarnation == self.incarnation => sent.presence,
+            _ => 0,
+        };
+        let after = self.since.as_ref().map(sent);
         let (mut changes, up_to) = self.presence.changes_since(self.user, after).await;
         let known: BTreeSet<OwnedUserId> = changes.iter().map(|(user, _)| user.clone()).collect();
         let newcomers = self.presence.present(newcomers).into_iter();

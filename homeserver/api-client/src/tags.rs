@@ -91,6 +91,6 @@ async fn change(
         json!({"tags": tags})
     };
     let position = accounts.change_account_data(user, Some(room), TAGS, changed).await?;
-    fanout.wake([user], position);
+    fanout.wake([user], accounts.lane_of(user), position);
     Ok(Json(json!({})))
 }

@@ -50,7 +50,9 @@ async fn threads(
 ) -> ApiResult<Json<Value>> {
     let (room, user) = (&*request.room_id, &*caller.user_id);
     membership_check::readable(&reader, room, user).await?;
-    let from = request.from.as_deref().map(TimelineToken::parse).transpose()?;
+    let lane = reader.lane_of(&request.room_id);
+    let from = request.from.as_deref().map(|token| TimelineToken::parse(token, lane));
+    let from = from.transpose()?;
     let limit = request.limit.map_or(DEFAULT_PAGE, |limit| {
         usize::try_from(u64::from(limit)).unwrap_or(MAX_PAGE_EVENTS)
     });

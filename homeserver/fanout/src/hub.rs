@@ -1,7 +1,7 @@
 //! Registry of subscribers, and the delivery of each commit to them. Must not block a commit.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -11,16 +11,17 @@ use std::{
 use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::sync::watch;
 use weft_room::{CommitSink, Committed, ConnectionId};
+use weft_store::Lane;
 use weft_wire::live::awareness::Entry;
 
 use crate::{EditFrame, RoomSubscription, subscription::Mailbox};
 
 /// The newest change that a user was notified of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wake {
-    /// The highest stream position that concerns the user. It may be above the visible position: readers wait for
+    /// The highest position of each lane that concerns the user. It may be above the visible position: readers wait for
     /// that too.
-    pub position: u64,
+    pub positions: BTreeMap<Lane, u64>,
     /// Incremented with each change that has no position (typing, sessions).
     pub unstored: u64,
     /// The server is stopping: respond with the changes that are there.
@@ -85,9 +86,12 @@ impl Fanout {
         receiver
     }
 
-    /// Wakes users for a stored change (receipts, account data).
-    pub fn wake<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, position: u64) {
-        self.each_user(users, |wake| wake.position = wake.position.max(position));
+    /// Wakes users for a stored change (receipts, account data) at a position of a lane.
+    pub fn wake<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, lane: Lane, position: u64) {
+        self.each_user(users, |wake| {
+            let newest = wake.positions.entry(lane).or_default();
+            *newest = position.max(*newest);
+        });
     }
 
     /// Wakes users for a change that has no position in the stream.
@@ -184,7 +188,7 @@ impl CommitSink for Fanout {
             }
         }
         if change.position > 0 {
-            self.wake(change.users.iter().map(AsRef::as_ref), change.position);
+            self.wake(change.users.iter().map(AsRef::as_ref), change.lane, change.position);
         }
     }
 }
@@ -194,7 +198,6 @@ mod tests {
     use bytes::Bytes;
     use ruma::{device_id, room_id, user_id};
     use weft_room::{Incarnation, LiveEdit};
-    use weft_store::Lane;
     use weft_wire::limits::MAX_QUEUE_PER_SOCKET;
 
     use super::*;
@@ -326,7 +329,7 @@ mod tests {
         fanout.committed(commit(vec![edit(1, None)]));
         assert!(matches!(waiting.await.unwrap(), Change::Edit(_)));
         user.changed().await.unwrap();
-        assert_eq!(user.borrow().position, 7);
+        assert_eq!(user.borrow().positions, BTreeMap::from([(Lane::FIRST, 7)]));
         assert!(!other.has_changed().unwrap());
     }
 

@@ -40,6 +40,8 @@ mod strangers;
 mod sync;
 #[path = "client/sync_everything.rs"]
 mod sync_everything;
+#[path = "client/sync_lanes.rs"]
+mod sync_lanes;
 #[path = "client/sync_state.rs"]
 mod sync_state;
 #[path = "client/world.rs"]

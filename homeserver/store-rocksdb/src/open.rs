@@ -80,6 +80,9 @@ pub struct OpenReport {
     pub acknowledged: u64,
     /// What was lost, in words, if the admin accepted the loss with a file.
     pub accepted: Option<String>,
+    /// The file that accepts a loss was there, whether anything is known to be lost or not: positions begin a new era. An
+    /// admin who restores a backup creates it too.
+    pub new_era: bool,
     /// What RocksDB reported as dropped from its log: usual after a crash for the commit that was being written.
     pub complaints: Vec<String>,
 }
@@ -144,6 +147,7 @@ pub(crate) fn open(path: &Path, options: &RocksOptions) -> Result<Opened, RocksO
         recovered,
         acknowledged: found.commit,
         accepted: loss,
+        new_era: accepted,
         complaints: complaints(&database),
     };
     report.log(path);

@@ -6,9 +6,11 @@ use sha2::{Digest, Sha256};
 
 use crate::key::{AsPart, KeyError, Part};
 
-/// The maximum number of lanes: the first 12 bits of a hash choose one. A lane costs one row and one row written with
-/// each group of commits, and 4,096 spread evenly over a thousand processes.
-pub const MAX_LANES: u16 = 4096;
+/// The numbers of lanes: the first 12 bits of a hash choose one.
+const LANE_NUMBERS: u16 = 4096;
+/// The maximum number of lanes of a deployment. A sync token has a position for each lane with a room of the user, and
+/// with more lanes it would not fit into a URL.
+pub const MAX_LANES: u16 = 256;
 
 /// A lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -18,10 +20,10 @@ impl Lane {
     /// The only lane of a deployment that has one.
     pub const FIRST: Self = Self(0);
 
-    /// The lane with a number below [`MAX_LANES`].
+    /// The lane with a number of 12 bits.
     #[must_use]
     pub fn new(number: u16) -> Option<Self> {
-        (number < MAX_LANES).then_some(Self(number))
+        (number < LANE_NUMBERS).then_some(Self(number))
     }
 
     /// Its number.
@@ -150,7 +152,7 @@ mod tests {
     #[test]
     fn the_lanes_of_a_deployment_never_change() {
         // Stored rows are placed by these values.
-        let lanes = Lanes::new(MAX_LANES).unwrap();
+        let lanes = Lanes(LANE_NUMBERS);
         assert_eq!(lanes.of(room_id!("!a:alpha.example")).number(), 970);
         assert_eq!(lanes.of(user_id!("@alice:alpha.example")).number(), 2941);
     }
@@ -160,6 +162,6 @@ mod tests {
         assert_eq!(Lanes::new(0), None);
         assert_eq!(Lanes::new(MAX_LANES + 1), None);
         assert!(Lanes::new(MAX_LANES).is_some());
-        assert_eq!(Lane::new(MAX_LANES), None);
+        assert_eq!(Lane::new(LANE_NUMBERS), None);
     }
 }

@@ -170,16 +170,18 @@ impl Positions {
 #[derive(Debug, Clone)]
 pub struct LanePositions {
     lanes: Lanes,
+    incarnation: u64,
     first: Positions,
     all: Arc<[Positions]>,
 }
 
 impl LanePositions {
     /// The positions of each lane, by number; `None` if there are none.
-    pub(crate) fn new(lanes: Lanes, all: Vec<Positions>) -> Option<Self> {
+    pub(crate) fn new(lanes: Lanes, incarnation: u64, all: Vec<Positions>) -> Option<Self> {
         let first = all.first()?.clone();
         Some(Self {
             lanes,
+            incarnation,
             first,
             all: all.into(),
         })
@@ -189,6 +191,12 @@ impl LanePositions {
     #[must_use]
     pub const fn lanes(&self) -> Lanes {
         self.lanes
+    }
+
+    /// A random number of this start of the process: what is not stored is lost with it.
+    #[must_use]
+    pub const fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     /// The positions of a lane. A lane that the deployment does not have is the first.

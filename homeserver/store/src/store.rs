@@ -74,7 +74,7 @@ impl Store {
             owned.push(Owned::take(engine.as_ref(), lanes, lane, by).await?);
         }
         let positions = owned.iter().map(|owned| owned.positions().clone()).collect();
-        let positions = LanePositions::new(lanes, positions).ok_or(OpenError::Foreign)?;
+        let positions = LanePositions::new(lanes, by.owner, positions).ok_or(OpenError::Foreign)?;
         let writer = writer::start(Arc::clone(&engine), lanes, owned);
         Ok(Self {
             engine,

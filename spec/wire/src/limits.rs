@@ -365,6 +365,11 @@ pub const MAX_CLIENT_REQUEST_BYTES: usize = 1024 * 1024;
 pub const MAX_PAGE_EVENTS: usize = 500;
 /// Events in one room's timeline in a sync.
 pub const MAX_SYNC_TIMELINE_EVENTS: usize = 100;
+/// Lanes in a sync token, which is a part of a URL: with two bytes for a lane and up to ten for its position it has 4 kB,
+/// and web servers accept 8 kB.
+pub const MAX_SYNC_LANES: usize = 256;
+/// Bytes of a sync token: the longest with that number of lanes has 4,163.
+pub const MAX_SYNC_TOKEN_BYTES: usize = 4_200;
 /// Maximum `timeout` of a sync, milliseconds.
 pub const MAX_SYNC_TIMEOUT_MS: u64 = 120_000;
 

@@ -8,6 +8,7 @@ use serde_json::{
     Map, Value, json,
     value::{RawValue, to_raw_value},
 };
+use weft_store::Lane;
 
 /// A list of events.
 #[derive(Debug, Default, Serialize)]
@@ -104,6 +105,9 @@ pub(super) struct Rooms {
     pub(super) knock: BTreeMap<OwnedRoomId, Knocked>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) leave: BTreeMap<OwnedRoomId, Room>,
+    /// The lanes of the user's rooms.
+    #[serde(skip)]
+    pub(super) lanes: BTreeSet<Lane>,
 }
 
 impl Rooms {
@@ -151,6 +155,11 @@ impl Body {
             device_one_time_keys_count: key_counts,
             device_unused_fallback_key_types: vec!["signed_curve25519".to_owned()],
         }
+    }
+
+    /// The answer to a client that has more than this process can read yet: nothing, with the client's own token.
+    pub(super) fn unchanged(token: String, key_counts: Value) -> Self {
+        Self::new(token, Rooms::default(), Events::default(), Events::default(), key_counts)
     }
 
     /// Whether a waiting client can continue to wait. Presence alone causes no answer: it would do so many times a minute.

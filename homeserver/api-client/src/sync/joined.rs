@@ -1,6 +1,6 @@
 //! A room that the user has joined.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use ruma::{OwnedUserId, RoomId, api::client::filter::EventFormat};
 use serde_json::{Map, Value, json, value::RawValue};
@@ -35,9 +35,9 @@ impl SyncRequest<'_> {
         ignored: &Ignored,
     ) -> ApiResult<Option<Room>> {
         let new_here = !span.was_joined();
-        let from = if new_here { 0 } else { self.after() };
+        let from = if new_here { 0 } else { self.after(room) };
         let (recent, mut state) = if span.quiet && !new_here && !self.full_state {
-            (Recent::nothing(self.now.position), StateToSend::default())
+            (Recent::nothing(self.now_in(room)), StateToSend::default())
         } else {
             self.changes(room, span, from, ignored).await?
         };
@@ -52,7 +52,8 @@ impl SyncRequest<'_> {
         body.ephemeral = self.ephemeral_of(room, if new_here { 0 } else { from }).await?;
         body.account_data = if new_here && self.since.is_some() {
             // The client has not received the room before, but may have received its account data.
-            let all = self.accounts.room_account_data(self.user, room, self.now.position);
+            let now = self.now.in_lane(self.own_lane);
+            let all = self.accounts.room_account_data(self.user, room, now);
             self.account_data_of(room, &all.await?)
         } else {
             self.account_data_of(room, account_data)
@@ -94,7 +95,7 @@ impl SyncRequest<'_> {
         from: u64,
         ignored: &Ignored,
     ) -> ApiResult<(Recent, StateToSend)> {
-        let mut recent = self.recent(room, span, (from, self.now.position), ignored).await?;
+        let mut recent = self.recent(room, span, (from, self.now_in(room)), ignored).await?;
         let held = self.held_group(room, span).await?;
         let known = held.filter(|_| span.was_joined() && !self.full_state);
         let state = self.state(room, &mut recent, known, held).await?;
@@ -108,7 +109,7 @@ impl SyncRequest<'_> {
             return Ok(None);
         }
         let position = if span.was_joined() {
-            Some(self.after())
+            Some(self.after(room))
         } else {
             self.reader.earlier_departure(room, self.user).await?
         };
@@ -171,15 +172,21 @@ impl SyncRequest<'_> {
         }
         let receipts = self
             .ephemeral
-            .receipts(room, from, self.now.position, self.user)
+            .receipts(room, from, self.now_in(room), self.user)
             .await?;
         if !receipts.is_empty() && passes_names(filter, "m.receipt", None) {
             events.extend(receipt_events(&receipts));
         }
         let (typing, serial) = self.ephemeral.typing(room);
-        let changed = match self.since {
-            // Serials restart with the process: a token with a higher serial than the current one is from an earlier process.
-            Some(since) if from > 0 && since.typing <= self.now.typing => serial > since.typing,
+        if !typing.is_empty() {
+            self.is_typing_shown.store(true, Ordering::Relaxed);
+        }
+        let changed = match &self.since {
+            Some(since) if from > 0 => match since.unstored {
+                sent if sent.incarnation == self.incarnation => serial > sent.typing,
+                // Of an earlier process: the client may show users who are not typing any more.
+                sent => sent.is_typing_shown || !typing.is_empty(),
+            },
             _ => !typing.is_empty(),
         };
         if changed && passes_names(filter, "m.typing", None) {

@@ -79,7 +79,7 @@ impl SyncRequest<'_> {
         };
         let state = self
             .reader
-            .state_at_position(&row.room, row.row.position.min(self.now.position))
+            .state_at_position(&row.room, row.row.position.min(self.now_in(&row.room)))
             .await?;
         let mut entries = state.map_or_else(Vec::new, |state| stripped::entries(&state, member.sender()));
         entries.retain(|pdu| pdu.event_id() != member.event_id());
@@ -101,7 +101,7 @@ impl SyncRequest<'_> {
             return Ok(None);
         }
         let room: &RoomId = &row.room;
-        let end = row.row.position.min(self.now.position);
+        let end = row.row.position.min(self.now_in(&row.room));
         if !row.row.stripped.is_empty() || self.reader.version(room).await?.is_none() {
             // The end of an invitation to, or a knock on, a room that this server is not in: only the membership is known.
             let events = self.stripped(row).await?.events;
@@ -113,7 +113,7 @@ impl SyncRequest<'_> {
         }
         let was_in = span.was_joined() || (first_sync && self.was_joined_before(room, end).await?);
         // A user who was not joined sees only the end of the invitation.
-        let from = if was_in { self.after() } else { end.saturating_sub(1) };
+        let from = if was_in { self.after(room) } else { end.saturating_sub(1) };
         let mut recent = self.recent(room, span, (from, end), ignored).await?;
         let known = self.reader.group_at(room, from).await?.filter(|_| !first_sync);
         let state = if was_in {

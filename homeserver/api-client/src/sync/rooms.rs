@@ -35,7 +35,8 @@ impl SyncRequest<'_> {
     pub(super) async fn rooms(&self, account_data: &[AccountDataChange], ignored: &IgnoredUsers) -> ApiResult<Rooms> {
         let mut rooms = Rooms::default();
         let rows = self.reader.rooms_of(self.user).await?;
-        let changed = self.changed_rooms(rows.len()).await?;
+        rooms.lanes = rows.iter().map(|row| self.reader.lane_of(&row.room)).collect();
+        let changed = self.changed_rooms(&rooms.lanes, rows.len()).await?;
         for row in rows {
             // A user may be in many rooms, and other tasks need the thread.
             tokio::task::consume_budget().await;
@@ -72,19 +73,17 @@ impl SyncRequest<'_> {
 
     /// The rooms of the server that changed since the client's token, if reading the stream is less work than checking
     /// this number of rooms.
-    async fn changed_rooms(&self, rooms: usize) -> ApiResult<Option<BTreeSet<OwnedRoomId>>> {
-        let Some(since) = self.since else { return Ok(None) };
+    async fn changed_rooms(&self, lanes: &BTreeSet<Lane>, rooms: usize) -> ApiResult<Option<BTreeSet<OwnedRoomId>>> {
+        let Some(since) = &self.since else { return Ok(None) };
         let most = rooms.saturating_mul(EVENTS_FOR_A_ROOM);
-        Ok(self
-            .reader
-            .moved([(Lane::FIRST, since.position, self.now.position)], most)
-            .await?)
+        let spans = lanes.iter().map(|lane| (*lane, since.in_lane(*lane), self.now.in_lane(*lane)));
+        Ok(self.reader.moved(spans, most).await?)
     }
 
     fn wants_room(&self, row: &RoomMembership) -> bool {
         let filter = &self.filter.room;
         // A forgotten room must be removed from the lists of the user's other devices, which have not received the leave yet.
-        let is_news = self.since.is_some_and(|since| row.row.position > since.position);
+        let is_news = self.since_in(&row.room).is_some_and(|since| row.row.position > since);
         (!row.row.forgotten || is_news)
             && filter.rooms.as_ref().is_none_or(|rooms| rooms.contains(&row.room))
             && !filter.not_rooms.contains(&row.room)
@@ -93,7 +92,7 @@ impl SyncRequest<'_> {
     /// The memberships at both ends. The row is the current one, which may be later than the end of the span.
     async fn span(&self, row: &RoomMembership) -> ApiResult<Option<Span>> {
         let changed_at = row.row.position;
-        let since = self.since.map(|since| since.position);
+        let (since, now) = (self.since_in(&row.room), self.now_in(&row.room));
         if since.is_some_and(|since| changed_at <= since) {
             let membership = row.membership.clone();
             return Ok(Some(Span {
@@ -107,14 +106,14 @@ impl SyncRequest<'_> {
             Some(since) => self.membership_at(&row.room, since).await?,
             None => None,
         };
-        let after = if changed_at <= self.now.position {
+        let after = if changed_at <= now {
             Some(row.membership.clone())
         } else {
             // A commit after the end of the span: the next answer contains it.
-            self.membership_at(&row.room, self.now.position).await?
+            self.membership_at(&row.room, now).await?
         };
         Ok(after.map(|after| {
-            let changed = changed_at <= self.now.position || before.as_ref() != Some(&after);
+            let changed = changed_at <= now || before.as_ref() != Some(&after);
             Span {
                 before,
                 after,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ruma::{OwnedUserId, ServerName};
 use weft_store::tables::accounts::USERS;
 use weft_store::tables::meta::SERVER_NAME;
-use weft_store::{Batch, OpenError, Store};
+use weft_store::{Batch, OpenError, OpenOptions, Store};
 use weft_store_rocksdb::{OpenReport, RocksEngine, RocksOpenError, RocksOptions};
 
 use super::ServeError;
@@ -111,7 +111,11 @@ async fn open_any(data_dir: &Path) -> Result<Store, ServeError> {
         }
     };
     log_report(&report);
-    Store::open(engine).await.map_err(|error| match error {
+    let options = OpenOptions {
+        new_era: report.new_era,
+        ..OpenOptions::default()
+    };
+    Store::open_with(engine, options).await.map_err(|error| match error {
         OpenError::Newer { .. } => ServeError::NewerStore {
             path,
             reason: error.to_string(),

@@ -82,7 +82,7 @@ impl Ephemeral {
         );
         store.commit(batch).await?;
         let members = membership_view.local_members(room).await;
-        fanout.wake(members.iter().map(AsRef::as_ref), position);
+        fanout.wake(members.iter().map(AsRef::as_ref), store.lane_of(room), position);
         Ok(true)
     }
 

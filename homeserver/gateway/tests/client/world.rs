@@ -32,7 +32,7 @@ use weft_room::{
     NewEvent, Peers, Ports, RoomConfig, Rooms, SystemClock,
     testing::{FixedIdentity, NoPeers},
 };
-use weft_store::{Store, memory::MemoryDisk};
+use weft_store::{Lanes, OpenOptions, Store, memory::MemoryDisk};
 
 /// Sends nothing to other servers.
 struct Noop;
@@ -206,8 +206,42 @@ impl World {
     }
 
     async fn with_peers(registration: Registration, limiter: UserLimiter, peers: Arc<dyn Peers>) -> Self {
+        // `WEFT_TEST_LANES=16 cargo nextest run -p weft-gateway` runs all these tests with several lanes.
+        let lanes = std::env::var("WEFT_TEST_LANES").map_or(1, |lanes| lanes.parse().unwrap());
+        let options = OpenOptions {
+            lanes: Lanes::new(lanes),
+            ..OpenOptions::default()
+        };
         let disk = MemoryDisk::new();
-        let store = Store::open(disk.open()).await.unwrap();
+        Self::on(&disk, options, (registration, limiter, peers)).await
+    }
+
+    /// A server with several lanes.
+    pub(crate) async fn with_lanes(lanes: u16) -> Self {
+        let options = OpenOptions {
+            lanes: Lanes::new(lanes),
+            ..OpenOptions::default()
+        };
+        Self::on(&MemoryDisk::new(), options, Self::usual()).await
+    }
+
+    /// Another process with the data on a disk; one that was open there can't use it any more.
+    pub(crate) async fn start(disk: &MemoryDisk, new_era: bool) -> Self {
+        let options = OpenOptions { lanes: None, new_era };
+        Self::on(disk, options, Self::usual()).await
+    }
+
+    fn usual() -> (Registration, UserLimiter, Arc<dyn Peers>) {
+        (Registration::Open, UserLimiter::off(), Arc::new(NoPeers))
+    }
+
+    async fn on(
+        disk: &MemoryDisk,
+        options: OpenOptions,
+        (registration, limiter, peers): (Registration, UserLimiter, Arc<dyn Peers>),
+    ) -> Self {
+        let disk = disk.clone();
+        let store = Store::open_with(disk.open(), options).await.unwrap();
         let name: OwnedServerName = "alpha.example".try_into().unwrap();
         let signer = Arc::new(Signer::from_seed(name.clone(), &[7; 32], "1").unwrap());
         let fanout = Fanout::new();

@@ -174,6 +174,12 @@ impl Reader {
         })
     }
 
+    /// The lane of a room.
+    #[must_use]
+    pub fn lane_of(&self, room: &RoomId) -> Lane {
+        self.store.lane_of(room)
+    }
+
     /// Everything committed at or below these positions can be read.
     #[must_use]
     pub fn visible_positions(&self) -> VisiblePositions {
