@@ -292,6 +292,13 @@ impl Worker {
 
     /// The room, loaded if necessary; `None` if this server does not have it.
     pub(crate) async fn open(&mut self) -> Result<Option<&mut ActiveRoom>, Unavailable> {
+        let positions = self.shared.store.positions_of(&*self.room);
+        if positions.is_lost() {
+            // Another process writes to the room: what is in memory here is out of date.
+            let lane = positions.lane();
+            self.forget();
+            return Err(CommitError::LaneLost { lane }.into());
+        }
         if self.active.is_none() {
             let ours = self.shared.identity.server_name();
             self.active = ActiveRoom::load(&self.shared.reader, ours, &self.room).await?;

@@ -6,6 +6,7 @@
 //! cargo nextest run --workspace --test simulation            # the seeds of `make test`
 //! make simulate SEEDS=1000000 FROM=0                         # many, with progress
 //! WEFT_SIM_CLAIMS=1 make simulate SEEDS=10000 FROM=0         # false claims to clocks, checks final updates
+//! WEFT_SIM_LANES=1 make simulate SEEDS=10000 FROM=0          # several lanes, owners that lose them
 //! WEFT_SIM_PLAN=claims:7 cargo nextest run --workspace --test simulation a_plan_from_a_file
 //! WEFT_SIM_PLAN=plan.json cargo nextest run --workspace --test simulation a_plan_from_a_file
 //! ```
@@ -105,11 +106,33 @@ claims! {
     claims_150_to_199: 150;
 }
 
+/// Seeds in which stores have several lanes, owners of lanes are replaced while they run, and commits are in doubt.
+macro_rules! lanes {
+    ($($name:ident: $first:expr;)*) => { $(
+        #[test]
+        fn $name() {
+            let mut range = $first..$first + 100_u64;
+            if let Err(failure) = range.try_for_each(|seed| one_plan(seed, Plan::of_lanes(seed))) {
+                panic!("lanes {failure}");
+            }
+        }
+    )* };
+}
+
+lanes! {
+    lanes_000_to_099: 0;
+    lanes_100_to_199: 100;
+    lanes_200_to_299: 200;
+    lanes_300_to_399: 300;
+}
+
 /// A failure can be analysed only if the same seed gives the same run again.
 #[test]
 fn one_seed_is_one_run() {
-    for seed in (0..2_000).step_by(125) {
-        let (one, other) = (run(&Plan::of(seed)), run(&Plan::of(seed)));
+    let plans = (0..2_000).step_by(125).map(|seed| (seed, Plan::of(seed)));
+    let of_lanes = (0..400).step_by(50).map(|seed| (seed, Plan::of_lanes(seed)));
+    for (seed, plan) in plans.chain(of_lanes) {
+        let (one, other) = (run(&plan), run(&plan));
         let first = one.trace.iter().zip(&other.trace).position(|(a, b)| a != b);
         if let Some(at) = first {
             panic!(
@@ -157,6 +180,7 @@ fn a_plan_from_a_file() {
     let plan: Plan = match named {
         Some(("seed", seed)) => Plan::of(seed.parse().unwrap()),
         Some(("claims", seed)) => Plan::of_claims(seed.parse().unwrap()),
+        Some(("lanes", seed)) => Plan::of_lanes(seed.parse().unwrap()),
         _ => serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap(),
     };
     let outcome = run(&plan);
@@ -173,9 +197,11 @@ fn a_plan_from_a_file() {
 fn many() {
     let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
     let (from, count) = (number("WEFT_SIM_FROM", 0), number("WEFT_SIM_SEEDS", 10_000));
-    // `WEFT_SIM_CLAIMS=1`: the plans with malicious claims to clocks.
+    // `WEFT_SIM_CLAIMS=1`: the plans with malicious claims to clocks. `WEFT_SIM_LANES=1`: those with several lanes.
     let plan_of = if number("WEFT_SIM_CLAIMS", 0) == 1 {
         Plan::of_claims
+    } else if number("WEFT_SIM_LANES", 0) == 1 {
+        Plan::of_lanes
     } else {
         Plan::of
     };

@@ -21,6 +21,8 @@ pub struct Log {
     pub acknowledged: Vec<Word>,
     /// Words that a user may have deleted.
     pub deleted: BTreeSet<String>,
+    /// What no server may do.
+    pub wrong: Vec<String>,
     /// Users who left or lost the right to edit at some time: other servers may have refused their last edits.
     pub suspects: BTreeSet<usize>,
 }

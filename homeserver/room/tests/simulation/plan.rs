@@ -23,7 +23,14 @@ pub struct Plan {
     /// Whether no user sends an event at the end: servers must converge without later events.
     #[serde(default)]
     pub silent: bool,
+    /// Lanes of each server's store.
+    #[serde(default = "one")]
+    pub lanes: u16,
     pub actions: Vec<Action>,
+}
+
+fn one() -> u16 {
+    1
 }
 
 /// Servers, and so their users, are numbers.
@@ -109,6 +116,21 @@ pub enum Action {
     Pass {
         milliseconds: u64,
     },
+    /// Another process of the server takes its lanes, while the user's editor types a word at the process that has them.
+    /// That process goes on with what it has in memory.
+    TakeOver {
+        who: usize,
+        at: u32,
+    },
+    /// The user's editor types a word at the process that had the lanes before, which must not acknowledge it.
+    TypeLate {
+        who: usize,
+    },
+    /// The answer to the server's next commit is lost. `written`: the commit is not.
+    Doubt {
+        who: usize,
+        written: bool,
+    },
     /// A malicious action; done by a malicious server only.
     Lie {
         kind: Lie,
@@ -180,6 +202,25 @@ impl Plan {
             accomplice: false,
             version,
             silent,
+            lanes: 1,
+            actions,
+        }
+    }
+
+    /// A plan in which stores have several lanes, owners lose them, and commits are in doubt.
+    pub fn of_lanes(seed: u64) -> Self {
+        let mut dice = StdRng::seed_from_u64(seed.wrapping_mul(0xd1b5_4a32_d192_ed03));
+        let servers = dice.random_range(2..=4);
+        let count = dice.random_range(20..60);
+        let actions = (0..count).map(|_| action_with_owners(&mut dice, servers)).collect();
+        Self {
+            seed,
+            servers,
+            malicious: false,
+            accomplice: false,
+            version: RoomVersionId::V12,
+            silent: dice.random_ratio(1, 2),
+            lanes: *[1, 16, 16, 16].choose(&mut dice).unwrap(),
             actions,
         }
     }
@@ -199,6 +240,7 @@ impl Plan {
             accomplice,
             version: RoomVersionId::V12,
             silent: dice.random_ratio(1, 2),
+            lanes: 1,
             actions,
         }
     }
@@ -219,6 +261,20 @@ impl Plan {
             )
         };
         !self.actions.iter().any(changes)
+    }
+}
+
+fn action_with_owners(dice: &mut StdRng, servers: usize) -> Action {
+    let who = dice.random_range(0..servers);
+    let at = dice.random_range(0..=1_000);
+    match dice.random_range(0..100) {
+        0..14 => Action::TakeOver { who, at },
+        14..24 => Action::TypeLate { who },
+        24..34 => Action::Doubt {
+            who,
+            written: dice.random_ratio(1, 2),
+        },
+        _ => action(dice, servers, false),
     }
 }
 

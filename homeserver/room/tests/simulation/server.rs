@@ -15,8 +15,8 @@ use weft_federation::outbox::{
 };
 use weft_room::{Clock as _, CommitSink, Committed, Ports, RoomConfig, Rooms, testing::FixedIdentity};
 use weft_store::{
-    Store,
-    memory::{MemoryDisk, MemoryEngine, Tail},
+    Lane, Lanes, OpenOptions, Store,
+    memory::{Fault, LaneMove, MemoryDisk, MemoryEngine, Tail},
 };
 
 use super::{
@@ -35,7 +35,10 @@ pub struct Server {
     disk: MemoryDisk,
     network: Arc<Network>,
     others: usize,
+    pub lanes: u16,
     senders: Vec<JoinHandle<()>>,
+    /// The process that had the lanes before. It is still running.
+    before: Option<Box<Server>>,
 }
 
 struct Sink(BTreeMap<OwnedServerName, Arc<Notify>>);
@@ -52,13 +55,21 @@ impl CommitSink for Sink {
 
 impl Server {
     /// Starts a server on a new disk; it can reach servers 0 to `others - 1`.
-    pub async fn new(number: usize, others: usize, network: &Arc<Network>) -> Self {
-        Self::start(number, others, network, MemoryEngine::new()).await
+    pub async fn new(number: usize, others: usize, lanes: u16, network: &Arc<Network>) -> Self {
+        Self::start((number, others, lanes), network, MemoryEngine::new()).await
     }
 
-    async fn start(number: usize, others: usize, network: &Arc<Network>, engine: MemoryEngine) -> Self {
+    async fn start(
+        (number, others, lanes): (usize, usize, u16),
+        network: &Arc<Network>,
+        engine: MemoryEngine,
+    ) -> Self {
         let disk = engine.disk();
-        let store = Store::open(engine).await.unwrap();
+        let options = OpenOptions {
+            lanes: Lanes::new(lanes),
+            ..OpenOptions::default()
+        };
+        let store = Store::open_with(engine, options).await.unwrap();
         let clock = Arc::new(ServerClock {
             network: Arc::clone(network),
             ahead: number as u64 * 137,
@@ -96,8 +107,56 @@ impl Server {
             disk,
             network: Arc::clone(network),
             others,
+            lanes,
             senders,
+            before: None,
         }
+    }
+
+    /// Another process takes the lanes. This one goes on as the one before.
+    pub async fn take_over(&mut self) {
+        let config = (self.number, self.others, self.lanes);
+        let next = Self::start(config, &self.network, self.disk.attach()).await;
+        let mut before = std::mem::replace(self, next);
+        before.end_before();
+        self.before = Some(Box::new(before));
+    }
+
+    /// The rooms of the process that had the lanes before.
+    pub fn before(&self) -> Option<Rooms> {
+        self.before.as_ref().map(|before| before.rooms.clone())
+    }
+
+    fn end_before(&mut self) {
+        if let Some(before) = self.before.take() {
+            before.senders.iter().for_each(JoinHandle::abort);
+        }
+    }
+
+    /// The answer to the next commit is lost.
+    pub fn doubt(&self, written: bool) {
+        let fault = if written {
+            Fault::DoubtAfterSync
+        } else {
+            Fault::DoubtBeforeWrite
+        };
+        self.disk.plan(0, fault);
+    }
+
+    /// Checks that the commits of each lane form one chain, whichever process wrote them, and that its visible position
+    /// never falls within an era.
+    pub fn check_chain(&self) -> Result<(), String> {
+        let mut last: BTreeMap<Lane, LaneMove> = BTreeMap::new();
+        for next in self.disk.moves() {
+            let Some(before) = last.insert(next.lane, next) else {
+                continue;
+            };
+            let is_next = next.seq == before.seq + 1 && next.epoch >= before.epoch;
+            if !is_next || (next.era == before.era && next.visible < before.visible) {
+                return Err(format!("s{}: {next:?} follows {before:?}", self.number));
+            }
+        }
+        Ok(())
     }
 
     /// A graceful stop and a start.
@@ -114,6 +173,7 @@ impl Server {
     }
 
     async fn start_again(&mut self, tail: Option<Tail>) {
+        self.end_before();
         for sender in self.senders.drain(..) {
             sender.abort();
         }
@@ -121,7 +181,8 @@ impl Server {
             Some(tail) => self.disk.power_loss(tail),
             None => self.store.close().await,
         }
-        *self = Self::start(self.number, self.others, &self.network, self.disk.open()).await;
+        let config = (self.number, self.others, self.lanes);
+        *self = Self::start(config, &self.network, self.disk.open()).await;
     }
 
     /// Whether nothing is waiting to be sent to any of these.

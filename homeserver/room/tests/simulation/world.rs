@@ -100,7 +100,7 @@ impl World {
         let mut servers = Vec::new();
         for number in 0..plan.servers {
             // One more may join late.
-            servers.push(Server::new(number, plan.servers + 1, &network).await);
+            servers.push(Server::new(number, plan.servers + 1, plan.lanes, &network).await);
         }
         let version = RoomVersion::new(&plan.version).unwrap();
         let request = CreateRoom {
@@ -201,6 +201,12 @@ impl World {
                 self.servers[who].power_loss(kept).await;
                 Ok(())
             }
+            Action::TakeOver { who, at } => self.take_over(who, at).await,
+            Action::TypeLate { who } => self.type_late(who).await,
+            Action::Doubt { who, written } => {
+                self.servers[who].doubt(written);
+                Ok(())
+            }
             Action::Pass { milliseconds } => {
                 time::sleep(Duration::from_millis(milliseconds)).await;
                 Ok(())
@@ -295,6 +301,63 @@ impl World {
         Ok(())
     }
 
+    /// A word is typed at the owner of the lanes while another process takes them: it is acknowledged before that, and
+    /// there, or refused.
+    async fn take_over(&mut self, who: usize, at: u32) -> Result<(), String> {
+        let text = format!("<{}>", self.next());
+        let typed = match self.editor(who).await {
+            Ok(editor) => {
+                let (client, update) = (editor.client(), editor.insert(at, &text));
+                let rooms = self.servers[who].rooms.clone();
+                let edit = self.edit_of(who, update);
+                let room = self.room.clone();
+                Some((client, tokio::spawn(async move { rooms.edit(&room, edit).await })))
+            }
+            Err(_) => None,
+        };
+        for _ in 0..at % 8 {
+            tokio::task::yield_now().await;
+        }
+        self.servers[who].take_over().await;
+        let Some((client, typed)) = typed else { return Ok(()) };
+        match typed.await.unwrap() {
+            Ok(EditOutcome::Journaled) => {
+                if !self.clients.contains(&(who, client)) {
+                    self.clients.push((who, client));
+                }
+                self.log.acknowledged.push(Word { text, author: who });
+                Ok(())
+            }
+            other => {
+                self.editors[who] = None;
+                Err(format!("the word is not acknowledged: {other:?}"))
+            }
+        }
+    }
+
+    async fn type_late(&mut self, who: usize) -> Result<(), String> {
+        let Some(before) = self.servers[who].before() else {
+            return Err("no other process had the lanes".into());
+        };
+        let text = format!("<{}>", self.next());
+        let update = self.editor(who).await?.insert(0, &text);
+        // The word is not sent again: the editor is closed.
+        self.editors[who] = None;
+        let outcome = before.edit(&self.room, self.edit_of(who, update)).await;
+        if matches!(outcome, Ok(EditOutcome::Journaled)) {
+            self.log.wrong.push(format!("s{who} acknowledged {text} after it had lost its lanes"));
+        }
+        outcome.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn edit_of(&self, who: usize, update: Vec<u8>) -> Edit {
+        Edit {
+            user: user(who),
+            session: ConnectionId(who as u64),
+            update: update.into(),
+        }
+    }
+
     async fn delete(&mut self, who: usize, at: u32, count: u32) -> Result<(), String> {
         let Some((update, gone)) = self.editor(who).await?.delete(at, count) else {
             return Err("there is nothing to delete".into());
@@ -309,11 +372,7 @@ impl World {
 
     /// An edit that was refused, or whose result is unknown, closes its editor, like a closed tab.
     async fn edit(&mut self, who: usize, update: Vec<u8>) -> Result<(), String> {
-        let edit = Edit {
-            user: user(who),
-            session: ConnectionId::new(Incarnation(1), who as u64),
-            update: update.into(),
-        };
+        let edit = self.edit_of(who, update);
         let outcome = self.servers[who].rooms.edit(&self.room, edit).await;
         match outcome {
             Ok(EditOutcome::Journaled | EditOutcome::NothingNew) => Ok(()),
@@ -551,7 +610,7 @@ impl World {
             self.check().await?;
         }
         let late = self.servers.len();
-        self.servers.push(Server::new(late, late + 1, &self.network).await);
+        self.servers.push(Server::new(late, late + 1, self.servers[0].lanes, &self.network).await);
         self.editors.push(None);
         self.join(late, 0)
             .await
@@ -599,6 +658,10 @@ impl World {
     }
 
     async fn check(&self) -> Result<(), String> {
+        if let Some(wrong) = self.log.wrong.first() {
+            return Err(wrong.clone());
+        }
+        self.servers.iter().try_for_each(Server::check_chain)?;
         let servers = self.taking_part().await;
         let first = view(servers[0], &self.room).await;
         let first_refused = refused(servers[0], &self.room).await;

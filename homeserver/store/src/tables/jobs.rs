@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::lane::Lane;
+
 crate::tables! {
-    JOBS: (u16, String, String) => JobRow, Global, Ground, 0x0601,
+    JOBS: (Lane, String, String) => JobRow, Lane(Lane), Ground, 0x0601,
         "Lane, kind, key: work that must be done, once for each kind and key. Written by the batch that makes it necessary.";
-    DUE_JOBS: (u16, String, u64, String) => (), Global, Derived, 0x0602,
+    DUE_JOBS: (Lane, String, u64, String) => (), Lane(Lane), Derived, 0x0602,
         "Lane, kind, time in milliseconds since 1970, key: when a row of JOBS is due. An entry whose time differs from that of its row is obsolete.";
 }
 
