@@ -11,5 +11,5 @@ mod queue;
 mod scheduler;
 
 pub use handler::{Job, JobHandler, KindLimits, Outcome};
-pub use queue::{Lane, request, withdraw};
+pub use queue::{request, withdraw};
 pub use scheduler::{KindFigures, Scheduler, SchedulerConfig};

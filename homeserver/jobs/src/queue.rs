@@ -3,14 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use weft_store::{
-    Batch,
+    Batch, Lane,
     tables::jobs::{DUE_JOBS, JOBS, JobRow},
 };
 
 use crate::Job;
-
-/// The lane whose owner does a job. There is one lane at present.
-pub type Lane = u16;
 
 /// Two requests of one process are never equal; those of two processes differ in their times.
 static GENERATION: AtomicU64 = AtomicU64::new(0);

@@ -15,11 +15,11 @@ use tokio::{
 };
 use weft_clock::{Clock, millis};
 use weft_store::{
-    CommitError, ReadError, Store,
+    CommitError, Lane, ReadError, Store,
     tables::jobs::{DUE_JOBS, JOBS},
 };
 
-use crate::{Job, JobHandler, Lane, queue};
+use crate::{Job, JobHandler, queue};
 use figures::Counters;
 
 pub use figures::KindFigures;
@@ -172,12 +172,12 @@ impl Inner {
         let mut after = None;
         while free > 0 {
             // Running jobs have entries too, and must not hide others.
-            let mut query = DUE_JOBS.under(&(lane, name)).limit(free + running.len());
+            let limit = free + running.len();
+            let mut query = DUE_JOBS.under(&(lane, name));
             if let Some((due, key)) = &after {
                 query = query.after(&(lane, name, *due, key));
             }
-            let limit = free + running.len();
-            let entries = self.config.store.scan(query).await?;
+            let entries = self.config.store.scan(query.limit(limit)).await?;
             let is_last = entries.len() < limit;
             for ((_, _, due, key), ()) in entries {
                 let wait = due.saturating_sub(millis(self.config.clock.now()));

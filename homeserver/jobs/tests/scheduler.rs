@@ -20,12 +20,12 @@ use tokio::sync::Semaphore;
 use weft_clock::{Clock, millis, testing::RuntimeClock};
 use weft_jobs::{Job, JobHandler, KindLimits, Outcome, Scheduler, SchedulerConfig, request, withdraw};
 use weft_store::{
-    Batch, Store,
+    Batch, Lane, Store,
     memory::{MemoryDisk, Tail},
     tables::jobs::{DUE_JOBS, JOBS},
 };
 
-const LANE: u16 = 0;
+const LANE: Lane = Lane::FIRST;
 const LIMITS: KindLimits = KindLimits {
     at_once: 2,
     first_pause: Duration::from_secs(10),

@@ -99,6 +99,8 @@ impl From<CommitError> for Unavailable {
         let text = error.to_string();
         match error {
             CommitError::Fence { table } => Self::Conflict { table: table.into() },
+            CommitError::LaneLost { .. } => Self::Moved,
+            CommitError::InDoubt { .. } => Self::Interrupted,
             CommitError::Poisoned { .. } => Self::Unwritable(text),
             CommitError::Closed => Self::Unreadable(text),
             CommitError::Invalid { .. } => Self::Internal(text),
@@ -513,6 +515,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use ruma::{event_id, room_alias_id, room_id};
+    use weft_store::Lane;
 
     use super::*;
 
@@ -622,6 +625,8 @@ mod tests {
         let reason = text;
         let cases = [
             (CommitError::Fence { table: "rooms" }.into(), Outcome::NotDone),
+            (CommitError::LaneLost { lane: Lane::FIRST }.into(), Outcome::NotDone),
+            (CommitError::InDoubt { reason: reason() }.into(), Outcome::Unknown),
             (CommitError::Poisoned { reason: reason() }.into(), Outcome::Unknown),
             (CommitError::Closed.into(), Outcome::NotDone),
             (CommitError::Invalid { reason: reason() }.into(), Outcome::Broken),

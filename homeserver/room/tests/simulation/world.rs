@@ -353,7 +353,7 @@ impl World {
     fn edit_of(&self, who: usize, update: Vec<u8>) -> Edit {
         Edit {
             user: user(who),
-            session: ConnectionId(who as u64),
+            session: ConnectionId::new(Incarnation(1), who as u64),
             update: update.into(),
         }
     }
