@@ -136,7 +136,10 @@ async fn answer(
     seen(reader, &asked.room, &asked.event, &caller.user_id).await?;
     let lane = reader.lane_of(&asked.room);
     let place = |token: &Option<String>| -> ApiResult<Option<i64>> {
-        let token = token.as_deref().map(|token| TimelineToken::parse(token, lane)).transpose()?;
+        let token = token
+            .as_deref()
+            .map(|token| TimelineToken::parse(token, lane))
+            .transpose()?;
         Ok(token.map(|token| token.0))
     };
     let ignored = ignored_users(accounts, &caller.user_id).await?;

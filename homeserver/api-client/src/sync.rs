@@ -76,7 +76,12 @@ async fn sync(
     let token = request.since.as_deref().map(SyncToken::parse).transpose()?;
     // Without what means nothing any more: the client begins anew there.
     let token = token
-        .filter(|_| request.since.as_deref().is_some_and(|text| tokens::accepts(text, positions.lanes())))
+        .filter(|_| {
+            request
+                .since
+                .as_deref()
+                .is_some_and(|text| tokens::accepts(text, positions.lanes()))
+        })
         .and_then(|token| token.still_valid(positions));
     let timeout = request
         .timeout
@@ -242,9 +247,9 @@ impl SyncRequest<'_> {
         let account_data = self.accounts.account_data_since(self.user, after, now).await?;
         let ignored = IgnoredUsers {
             users: ignored_users(self.accounts, self.user).await?,
-            changed: account_data.iter().any(|change| {
-                change.room.is_none() && change.kind == IGNORED_USER_LIST && change.position > after
-            }),
+            changed: account_data
+                .iter()
+                .any(|change| change.room.is_none() && change.kind == IGNORED_USER_LIST && change.position > after),
         };
         let mut rooms = self.rooms(&account_data, &ignored).await?;
         let (presence, up_to) = self.presence(&rooms.newcomers()).await;

@@ -147,7 +147,9 @@ impl std::fmt::Display for SyncToken {
 
 fn number(text: &str) -> Option<u64> {
     // `parse` accepts a plus sign.
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }
 
 fn read_positions(mut bytes: &[u8]) -> Option<BTreeMap<Lane, u64>> {
@@ -340,7 +342,10 @@ mod tests {
 
     #[test]
     fn invalid_tokens_are_refused() {
-        let (twice, far) = (URL_SAFE_NO_PAD.encode([1, 5, 0, 5]), URL_SAFE_NO_PAD.encode([128, 32, 5]));
+        let (twice, far) = (
+            URL_SAFE_NO_PAD.encode([1, 5, 0, 5]),
+            URL_SAFE_NO_PAD.encode([128, 32, 5]),
+        );
         let huge = URL_SAFE_NO_PAD.encode([1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 2]);
         let none = URL_SAFE_NO_PAD.encode([0, 0, 0, 0]);
         for text in [

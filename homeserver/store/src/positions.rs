@@ -235,9 +235,12 @@ impl VisiblePositions {
     }
 
     /// What became visible in each lane since `earlier`.
-    pub fn since<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = (Lane, u64, u64)> + 'a {
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Vec<(Lane, u64, u64)> {
         let lanes = (0..).map_while(Lane::new).zip(self.0.iter());
-        lanes.map(|(lane, position)| (lane, earlier.in_lane(lane), *position))
+        lanes
+            .map(|(lane, position)| (lane, earlier.in_lane(lane), *position))
+            .collect()
     }
 }
 

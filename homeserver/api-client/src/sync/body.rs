@@ -159,7 +159,13 @@ impl Body {
 
     /// The answer to a client that has more than this process can read yet: nothing, with the client's own token.
     pub(super) fn unchanged(token: String, key_counts: Value) -> Self {
-        Self::new(token, Rooms::default(), Events::default(), Events::default(), key_counts)
+        Self::new(
+            token,
+            Rooms::default(),
+            Events::default(),
+            Events::default(),
+            key_counts,
+        )
     }
 
     /// Whether a waiting client can continue to wait. Presence alone causes no answer: it would do so many times a minute.

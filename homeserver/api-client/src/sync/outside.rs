@@ -113,7 +113,11 @@ impl SyncRequest<'_> {
         }
         let was_in = span.was_joined() || (first_sync && self.was_joined_before(room, end).await?);
         // A user who was not joined sees only the end of the invitation.
-        let from = if was_in { self.after(room) } else { end.saturating_sub(1) };
+        let from = if was_in {
+            self.after(room)
+        } else {
+            end.saturating_sub(1)
+        };
         let mut recent = self.recent(room, span, (from, end), ignored).await?;
         let known = self.reader.group_at(room, from).await?.filter(|_| !first_sync);
         let state = if was_in {

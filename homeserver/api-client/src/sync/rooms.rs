@@ -76,7 +76,10 @@ impl SyncRequest<'_> {
     async fn changed_rooms(&self, lanes: &BTreeSet<Lane>, rooms: usize) -> ApiResult<Option<BTreeSet<OwnedRoomId>>> {
         let Some(since) = &self.since else { return Ok(None) };
         let most = rooms.saturating_mul(EVENTS_FOR_A_ROOM);
-        let spans = lanes.iter().map(|lane| (*lane, since.in_lane(*lane), self.now.in_lane(*lane)));
+        let spans: Vec<(Lane, u64, u64)> = lanes
+            .iter()
+            .map(|lane| (*lane, since.in_lane(*lane), self.now.in_lane(*lane)))
+            .collect();
         Ok(self.reader.moved(spans, most).await?)
     }
 

@@ -78,7 +78,10 @@ async fn account_data_and_receipts_arrive_although_their_positions_are_of_other_
         assert!(ephemeral[0]["content"][&event]["m.read"].is_object(), "{ephemeral}");
         since = token(&body);
         let nothing = world.sync(&alice, Some(&since), "").await;
-        assert!(nothing.get("rooms").is_none() && nothing.get("account_data").is_none(), "{nothing}");
+        assert!(
+            nothing.get("rooms").is_none() && nothing.get("account_data").is_none(),
+            "{nothing}"
+        );
     }
 }
 
@@ -131,7 +134,11 @@ async fn in_a_new_era_the_client_begins_anew() {
         let body = world.sync(&alice, Some(&since), "").await;
         let joined = body["rooms"]["join"].as_object().unwrap();
         assert_eq!(joined.len(), all.len());
-        assert!(joined.values().all(|room| room["state"]["events"].as_array().is_some_and(|state| !state.is_empty())));
+        assert!(joined.values().all(|room| {
+            room["state"]["events"]
+                .as_array()
+                .is_some_and(|state| !state.is_empty())
+        }));
         let (_, nothing) = sync(&world, &alice, Some(&token(&body))).await;
         assert_eq!(nothing, [""; 0]);
     }
@@ -169,7 +176,9 @@ async fn typing_is_told_anew_after_a_restart_and_no_user_types_for_ever() {
     world.invite_and_join(&room, &alice, &bob).await;
     let path = format!("/_matrix/client/v3/rooms/{room}/typing/{}", bob.user);
     let (quiet, _) = sync(&world, &alice, None).await;
-    world.ok("PUT", &path, &bob, json!({"typing": true, "timeout": 30_000})).await;
+    world
+        .ok("PUT", &path, &bob, json!({"typing": true, "timeout": 30_000}))
+        .await;
     let body = world.sync(&alice, Some(&quiet), "").await;
     let list = |body: &Value| body["rooms"]["join"][&room]["ephemeral"]["events"][0]["content"]["user_ids"].clone();
     assert_eq!(list(&body), json!([bob.user]));
@@ -177,12 +186,21 @@ async fn typing_is_told_anew_after_a_restart_and_no_user_types_for_ever() {
 
     let world = World::start(&world.disk, false).await;
     let body = world.sync(&alice, Some(&typing), "").await;
-    assert_eq!(list(&body), json!([]), "the list of the earlier process is cleared, once");
+    assert_eq!(
+        list(&body),
+        json!([]),
+        "the list of the earlier process is cleared, once"
+    );
     let cleared = world.sync(&alice, Some(&token(&body)), "").await;
     assert!(cleared.get("rooms").is_none(), "{cleared}");
     let body = world.sync(&alice, Some(&quiet), "").await;
-    assert!(body.get("rooms").is_none(), "no list was shown, so none is cleared: {body}");
-    world.ok("PUT", &path, &bob, json!({"typing": true, "timeout": 30_000})).await;
+    assert!(
+        body.get("rooms").is_none(),
+        "no list was shown, so none is cleared: {body}"
+    );
+    world
+        .ok("PUT", &path, &bob, json!({"typing": true, "timeout": 30_000}))
+        .await;
     for since in [&typing, &quiet, &token(&cleared)] {
         assert_eq!(list(&world.sync(&alice, Some(since), "").await), json!([bob.user]));
     }
@@ -205,5 +223,9 @@ async fn a_token_of_an_earlier_version_is_valid_in_a_deployment_with_one_lane() 
     let alice = world.person("alice").await;
     let all = rooms(&world, &alice, 4).await;
     let body = world.sync(&alice, Some("s1_0_0"), "").await;
-    assert_eq!(body["rooms"]["join"].as_object().unwrap().len(), all.len(), "with several lanes it is an initial sync");
+    assert_eq!(
+        body["rooms"]["join"].as_object().unwrap().len(),
+        all.len(),
+        "with several lanes it is an initial sync"
+    );
 }

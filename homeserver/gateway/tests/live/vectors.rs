@@ -304,6 +304,7 @@ impl Run {
         } else if step["rebuilds"] == true {
             self.world.fanout.committed(Arc::new(Committed {
                 room_id: room,
+                lane: weft_store::Lane::FIRST,
                 position: 0,
                 events: Vec::new(),
                 edits: Vec::new(),

@@ -195,7 +195,7 @@ impl Reader {
     /// When the store can't be read.
     pub async fn moved(
         &self,
-        spans: impl IntoIterator<Item = (Lane, u64, u64)>,
+        spans: Vec<(Lane, u64, u64)>,
         most: usize,
     ) -> Result<Option<BTreeSet<OwnedRoomId>>, Unavailable> {
         let (mut rooms, mut read) = (BTreeSet::new(), 0_usize);

@@ -59,11 +59,7 @@ impl Server {
         Self::start((number, others, lanes), network, MemoryEngine::new()).await
     }
 
-    async fn start(
-        (number, others, lanes): (usize, usize, u16),
-        network: &Arc<Network>,
-        engine: MemoryEngine,
-    ) -> Self {
+    async fn start((number, others, lanes): (usize, usize, u16), network: &Arc<Network>, engine: MemoryEngine) -> Self {
         let disk = engine.disk();
         let options = OpenOptions {
             lanes: Lanes::new(lanes),

@@ -345,7 +345,9 @@ impl World {
         self.editors[who] = None;
         let outcome = before.edit(&self.room, self.edit_of(who, update)).await;
         if matches!(outcome, Ok(EditOutcome::Journaled)) {
-            self.log.wrong.push(format!("s{who} acknowledged {text} after it had lost its lanes"));
+            self.log
+                .wrong
+                .push(format!("s{who} acknowledged {text} after it had lost its lanes"));
         }
         outcome.map(drop).map_err(|error| error.to_string())
     }
@@ -610,7 +612,8 @@ impl World {
             self.check().await?;
         }
         let late = self.servers.len();
-        self.servers.push(Server::new(late, late + 1, self.servers[0].lanes, &self.network).await);
+        self.servers
+            .push(Server::new(late, late + 1, self.servers[0].lanes, &self.network).await);
         self.editors.push(None);
         self.join(late, 0)
             .await

@@ -18,7 +18,7 @@ use weft_federation::{KeyCache as _, StoredKeys};
 use weft_gateway::traffic::{Traffic, TrafficLimits};
 use weft_room::{NewEvent, Reader, Rooms};
 use weft_store::{
-    Store,
+    Lane, Store,
     latency::{LatencyEngine, Meter},
     memory::MemoryDisk,
 };
@@ -212,12 +212,12 @@ impl World {
     }
 
     pub(super) fn visible(&self) -> u64 {
-        self.running.store.positions().visible()
+        self.running.store.positions().in_lane(Lane::FIRST).visible()
     }
 
     /// Waits until this position is visible. Must not read from the store meanwhile.
     pub(super) async fn until_visible(&self, position: u64) {
-        let mut visible = self.running.store.positions().watch();
+        let mut visible = self.running.store.positions().in_lane(Lane::FIRST).watch();
         let reached = visible.wait_for(|visible| *visible >= position);
         tokio::time::timeout(Duration::from_secs(60), reached)
             .await
