@@ -61,8 +61,7 @@ pub use create::{CreateRoom, InitialState, Preset};
 pub use edit::{CurrentText, Edit, EditOutcome, OpenDocument, Partly, RefusedContent};
 pub use errors::{
     AdoptRefusal, ContentRefusal, CreateRefusal, DirectoryRefusal, EditRefusal, EventRefusal, LimitExceeded,
-    MembershipRefusal,
-    OutOfBandRefusal, Outcome, RoomError, Unavailable,
+    MembershipRefusal, OutOfBandRefusal, Outcome, RoomError, Unavailable,
 };
 pub use history::ComingHistory;
 pub use joining::Joining;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 use weft_fanout::Joined;
-use weft_room::{ConnectionId, Edit, EditOutcome};
+use weft_room::{ConnectionId, Edit, EditOutcome, Incarnation};
 use weft_store::latency::Counts;
 use weft_wire::live::awareness::Entry;
 
@@ -31,7 +31,7 @@ fn letter(client: u8, clock: u8) -> Bytes {
 fn edit(world: &World, clock: u8) -> Edit {
     Edit {
         user: world.alice.clone(),
-        session: ConnectionId(1),
+        session: ConnectionId::new(Incarnation(1), 1),
         update: letter(7, clock),
     }
 }
@@ -168,7 +168,7 @@ async fn a_room_of_1000_members() {
 
     let joined = Joined {
         room: room.clone(),
-        session: ConnectionId(1),
+        session: ConnectionId::new(Incarnation(1), 1),
         user: world.alice.clone(),
         device: "D".into(),
         display_name: None,
