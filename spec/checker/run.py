@@ -14,10 +14,14 @@ import time
 
 import awareness
 import claims
+import documents
+import edus
+import federation
 import frames
 import readings
 import socket_steps
 import split
+import templates
 import update_events
 from admission import admit
 from algebra import compact, diff, merge, state_hash, state_vector
@@ -111,6 +115,11 @@ SUITES = (
     ("crdt/algebra", algebra_answer, expect),
     ("updates", update_events.run, expect),
     ("claims", claims.run, claims.expected),
+    ("templates", templates.run, templates.expected),
+    ("snapshots", federation.run, federation.expected),
+    ("joins", federation.run, federation.expected),
+    ("documents", documents.run, documents.expected),
+    ("edus", edus.run, edus.expected),
     ("awareness", awareness.run, awareness.expected),
     ("live", frame_answer, frame_expected),
     ("sockets", socket_steps.run, socket_steps.expected),

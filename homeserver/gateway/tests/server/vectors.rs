@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
-use ruma::{OwnedRoomId, RoomVersionId, ServerName};
+use ruma::{OwnedRoomId, RoomVersionId, ServerName, UserId};
 use serde_json::{Value, json};
 use weft_dag::RoomVersion;
 use weft_room::{CreateRoom, Preset};
@@ -126,6 +126,29 @@ async fn snapshots_match_the_vectors() {
     }
 }
 
+/// Whether a join with this template is sent, in a new room with these memberships.
+async fn is_sent(world: &World, vector: &Value) -> bool {
+    let room = world.public_room().await;
+    let mut ids = BTreeMap::new();
+    for event in vector["memberships"].as_array().unwrap() {
+        let text = |field: &str| event[field].as_str().unwrap();
+        let (by, user) = (UserId::parse(text("by")).unwrap(), text("user"));
+        let id = if by == world.alice && user == by {
+            // The creator has joined with the creation.
+            let state = world.rooms.reader().state(&room).await.unwrap().unwrap();
+            state.get("m.room.member", user).unwrap().event_id().to_owned()
+        } else {
+            let content = json!({ "membership": text("membership") });
+            world.send_as(&by, &room, "m.room.member", Some(user), content).await
+        };
+        ids.insert(text("id").to_owned(), id);
+    }
+    let cited = vector["cites"].as_array().unwrap().iter();
+    let cited: Vec<_> = cited.map(|id| ids[id.as_str().unwrap()].clone()).collect();
+    let user = UserId::parse(vector["user"].as_str().unwrap()).unwrap();
+    !world.rooms.reader().has_ended(&room, &user, &cited).await.unwrap()
+}
+
 #[tokio::test]
 async fn room_versions_match_the_vectors() {
     let world = World::new().await;
@@ -152,6 +175,8 @@ async fn room_versions_match_the_vectors() {
             let offered = offered.iter().map(|version| version.as_str().unwrap());
             let offered: Vec<RoomVersionId> = offered.map(|version| version.try_into().unwrap()).collect();
             assert_eq!(RoomVersion::ALL.to_vec(), offered, "{name}");
+        } else if vector.get("memberships").is_some() {
+            assert_eq!(json!(is_sent(&world, &vector).await), vector["sent"], "{name}");
         } else {
             is_answered(&world, &names, &name, &vector).await;
         }

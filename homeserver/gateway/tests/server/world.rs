@@ -236,8 +236,19 @@ impl World {
     }
 
     pub async fn send(&self, room: &RoomId, kind: &str, state_key: Option<&str>, content: Value) -> OwnedEventId {
+        self.send_as(&self.alice, room, kind, state_key, content).await
+    }
+
+    pub async fn send_as(
+        &self,
+        sender: &UserId,
+        room: &RoomId,
+        kind: &str,
+        state_key: Option<&str>,
+        content: Value,
+    ) -> OwnedEventId {
         let event = NewEvent {
-            sender: self.alice.clone(),
+            sender: sender.to_owned(),
             kind: kind.to_owned(),
             state_key: state_key.map(ToOwned::to_owned),
             content: content.as_object().unwrap().clone(),

@@ -1,0 +1,338 @@
+"""The document API, as in spec/docs/documents-api.md: enough of a server for the vectors of `documents`.
+
+The times of events are names, since no clock is compared. Must not model other Matrix endpoints.
+"""
+
+import base64
+import json
+import re
+import urllib.parse
+
+from admission import admit
+from algebra import merge, state_hash
+from readings import altered, bound
+from updates import Update, parse
+
+TITLE_BYTES = 1_024
+POWER = {"viewer": 0, "commenter": 10, "editor": 25, "manager": 50, "owner": 100}
+KINDS = ("rich_text", "text", "canvas")
+CREATOR = 1 << 60
+
+
+class Refused(Exception):
+    """An error answer: status and code."""
+
+
+class Document:
+    def __init__(self, id_, creator, title, kind):
+        self.id, self.creator, self.title, self.kind = id_, creator, title, kind
+        self.powers, self.members, self.inviters = {}, {creator: "join"}, {}
+        self.text, self.owners, self.version, self.modified = Update({}, {}), {}, 0, 0
+
+    def power(self, user):
+        if user == self.creator and not altered("documents: the creator has the power of an owner"):
+            return CREATOR
+        return self.powers.get(user, 100 if user == self.creator else 0)
+
+    def role(self, user):
+        names = [name for name, power in POWER.items() if power <= self.power(user)]
+        if altered("documents: an owner is a manager in the list"):
+            names = names[:4]
+        return names[-1]
+
+    def others(self, user):
+        """The other joined users."""
+        joined = [other for other, state in self.members.items() if other != user and state == "join"]
+        if altered("documents: invited users count as members"):
+            joined = [other for other, state in self.members.items() if other != user]
+        return joined
+
+    def without_owner(self, user):
+        """Whether others would be left without an owner if this user were none."""
+        others = self.others(user)
+        return bool(others) and not any(self.power(other) >= POWER["owner"] for other in others)
+
+    def show(self, user):
+        return {
+            "docId": self.id,
+            "title": self.title,
+            "kind": self.kind,
+            "ownerId": self.owner(),
+            "version": self.version,
+            "role": self.role(user),
+            "createdAt": "<made>",
+            "lastModified": f"<{self.modified}>",
+        }
+
+    def owner(self):
+        if altered("documents: ownerId is the first owner in the document"):
+            return min((user for user in self.members if self.power(user) >= POWER["owner"]), default=self.creator)
+        return self.creator
+
+    def edit(self, user, data):
+        known = {str(c): {"end": run[-1].end, "owner": self.owners[c]} for c, run in self.text.runs.items()}
+        result = admit(data, user, known)
+        if result["result"] == "known" and not altered("documents: a known edit changes the version"):
+            return
+        update = parse(data)
+        for client in update.runs:
+            self.owners.setdefault(client, user)
+        self.text = merge([self.text, update])
+        self.version += 1
+        self.modified += 1
+
+
+class Server:
+    def __init__(self):
+        self.documents, self.rooms = {}, {}
+
+    # --- finding ---
+
+    def joined(self, name, user):
+        name = urllib.parse.unquote(name)
+        valid = name.startswith(("!", "#", "<"))
+        if not valid and not altered("documents: any id is searched"):
+            raise Refused(400, "M_INVALID_PARAM")
+        document = self.documents.get(name)
+        if name in self.rooms and self.rooms[name] == user:
+            code = "M_NOT_FOUND" if altered("documents: a room is not found") else "DEV_WEFT_NOT_A_DOCUMENT"
+            raise Refused(404, code)
+        if document is None:
+            raise Refused(404, "M_NOT_FOUND")
+        state = document.members.get(user)
+        if state != "join" and not (state == "invite" and altered("documents: invited users may read")):
+            if altered("documents: a document of others is 403"):
+                raise Refused(403, "M_FORBIDDEN")
+            raise Refused(404, "M_NOT_FOUND")
+        return document
+
+    # --- requests ---
+
+    def create(self, user, body, id_):
+        title = self.title(body.get("title", ""))
+        if "kind" not in body:
+            raise Refused(400, "M_MISSING_PARAM")
+        if body["kind"] not in KINDS and not altered("documents: any kind"):
+            raise Refused(400, "M_BAD_JSON")
+        if body.get("ownerId", user) != user and not altered("documents: any owner"):
+            raise Refused(403, "M_FORBIDDEN")
+        self.documents[id_] = Document(id_, user, title, body["kind"])
+        return 201, {"docId": id_, "createdAt": "<made>"}
+
+    def title(self, title):
+        size = len(title) if altered("documents: letters of a title count") else len(title.encode())
+        if size > bound(TITLE_BYTES, "documents: a title of 1,025 bytes", "documents: a title of 1,023 bytes"):
+            raise Refused(413, "M_TOO_LARGE")
+        if re.search(r"[\x00-\x1f\x7f]", title) and not altered("documents: a title has several lines"):
+            raise Refused(400, "M_INVALID_PARAM")
+        return title
+
+    def list(self, user):
+        own = [document for document in self.documents.values() if document.members.get(user) == "join"]
+        invited = [document for document in self.documents.values() if document.members.get(user) == "invite"]
+        if altered("documents: invitations are not listed"):
+            invited = []
+        if altered("documents: invitations are listed as documents"):
+            own, invited = own + invited, []
+        invites = [
+            {"docId": document.id, "title": document.title, "inviter": document.inviters[user]} for document in invited
+        ]
+        return 200, {"documents": [document.show(user) for document in own], "invites": invites}
+
+    def rename(self, document, user, body):
+        if document.power(user) < POWER["manager"] and not altered("documents: every member renames"):
+            raise Refused(403, "M_FORBIDDEN")
+        if "title" not in body:
+            raise Refused(400, "M_MISSING_PARAM")
+        document.title = self.title(body["title"])
+        document.modified += 1
+        if altered("documents: a new title changes the version"):
+            document.version += 1
+        return 200, document.show(user)
+
+    def content(self, document, if_none_match):
+        tag = base64.urlsafe_b64encode(state_hash(document.text)).decode().rstrip("=")
+        if altered("documents: an ETag in standard base64"):
+            tag = tag.replace("-", "+").replace("_", "/")
+        etag = f'"{tag}"' if altered("documents: a strong ETag") else f'W/"{tag}"'
+        offered = [value.strip() for value in (if_none_match or "").split(",")]
+        if altered("documents: only the first ETag is compared"):
+            offered = offered[:1]
+        same = tag in [value.removeprefix("W/").strip('"') for value in offered]
+        if altered("documents: ETags are compared strongly"):
+            same = etag in offered
+        same = same or ("*" in offered and not altered("documents: * is no ETag"))
+        if same and not altered("documents: the ETag is not compared"):
+            return 304, {"hex": "", "type": "", "etag": etag}
+        return 200, {"hex": document.text.encode().hex(), "type": "application/octet-stream", "etag": etag}
+
+    def list_members(self, document):
+        shown = [
+            {"userId": user, "displayName": user[1:].split(":")[0].upper(), "role": document.role(user), "membership": state}
+            for user, state in document.members.items()
+        ]
+        if altered("documents: invited users are not listed"):
+            shown = [member for member in shown if member["membership"] == "join"]
+        by_id = sorted(shown, key=lambda member: member["userId"], reverse=altered("documents: ids descending"))
+        if altered("documents: members are sorted by their ids only"):
+            return 200, {"members": by_id}
+        if altered("documents: members are in the order of joining"):
+            by_id = shown
+        return 200, {"members": sorted(by_id, key=lambda member: -POWER[member["role"]])}
+
+    def give(self, document, user, target, body):
+        """PUT .../members/{userId}"""
+        if "role" not in body:
+            raise Refused(400, "M_MISSING_PARAM")
+        if body["role"] not in POWER:
+            raise Refused(400, "M_BAD_JSON")
+        self.check_user(target)
+        power = POWER[body["role"]]
+        if document.power(target) != power or altered("documents: the same role needs the right to change it"):
+            if not (target == document.creator and body["role"] == "owner"):
+                self.check_give(document, user, target, power)
+        member = document.members.get(target)
+        if member is None:
+            if document.power(user) < POWER["manager"] and not altered("documents: every member invites"):
+                raise Refused(403, "M_FORBIDDEN")
+            if not altered("documents: a role alone does not invite"):
+                document.members[target], document.inviters[target] = "invite", user
+            if altered("documents: a user with a role has joined"):
+                document.members[target] = "join"
+        if power or target in document.powers:
+            document.powers[target] = power
+        document.modified += 1
+        return 200, {}
+
+    def check_give(self, document, user, target, power):
+        own, theirs = document.power(user), document.power(target)
+        needed = POWER["manager"] if altered("documents: managers give roles") else POWER["owner"]
+        if own < needed:
+            raise Refused(403, "M_FORBIDDEN")
+        equal = user != target and theirs >= own and not altered("documents: owners change owners")
+        if target == document.creator and not altered("documents: the creator can be changed"):
+            equal = True
+        if equal or power > own:
+            raise Refused(403, "M_FORBIDDEN")
+        demotes = theirs >= POWER["owner"] > power
+        if demotes and document.members.get(target) == "join" and document.without_owner(target):
+            raise Refused(403, "M_FORBIDDEN")
+
+    def remove(self, document, user, target):
+        """DELETE .../members/{userId}"""
+        self.check_user(target)
+        if target not in document.members:
+            raise Refused(404, "M_NOT_FOUND")
+        if user == target:
+            is_owner = document.power(user) >= POWER["owner"]
+            if is_owner and document.without_owner(user) and not altered("documents: the last owner may leave"):
+                raise Refused(403, "M_FORBIDDEN")
+            if is_owner and document.others(user) and altered("documents: no owner may leave"):
+                raise Refused(403, "M_FORBIDDEN")
+            if user == document.creator and document.others(user) and altered("documents: the creator may not leave"):
+                raise Refused(403, "M_FORBIDDEN")
+        else:
+            own, theirs = document.power(user), document.power(target)
+            may = own >= POWER["manager"] or altered("documents: every member removes others")
+            lower = theirs < own or (theirs == own and altered("documents: equals remove one another"))
+            if not may or not lower:
+                raise Refused(403, "M_FORBIDDEN")
+        del document.members[target]
+        if altered("documents: a role ends with the membership"):
+            document.powers.pop(target, None)
+        document.modified += 1
+        return 200, {}
+
+    def check_user(self, target):
+        if not (target.startswith("@") and ":" in target) and not altered("documents: any user id"):
+            raise Refused(400, "M_INVALID_PARAM")
+
+    # --- dispatch ---
+
+    def request(self, step):
+        user = f"@{step['by']}:alpha.example" if step.get("by") else None
+        if user is None:
+            missing = "token" not in step or altered("documents: an invalid token is missing")
+            raise Refused(401, "M_MISSING_TOKEN" if missing else "M_UNKNOWN_TOKEN")
+        method, path = step["request"].split(" ")
+        parts = path.strip("/").split("/")[1:]
+        known = {0: ("GET", "POST"), 1: ("GET", "PATCH")}.get(len(parts))
+        if known and method not in known:
+            raise Refused(405, "M_UNRECOGNIZED")
+        body = self.body(step)
+        if not parts:
+            return self.list(user) if method == "GET" else self.create(user, body, step["answer"].get("docId", "<refused>"))
+        document = self.joined(parts[0], user)
+        if len(parts) == 1:
+            return (200, document.show(user)) if method == "GET" else self.rename(document, user, body)
+        if parts[1] == "content":
+            return self.content(document, step.get("if_none_match"))
+        if method == "GET":
+            return self.list_members(document)
+        target = urllib.parse.unquote(parts[2])
+        return self.give(document, user, target, body) if method == "PUT" else self.remove(document, user, target)
+
+    def body(self, step):
+        if "raw" in step:
+            try:
+                return json.loads(step["raw"])
+            except ValueError as error:
+                raise Refused(400, "M_NOT_JSON") from error
+        body = step.get("body", {})
+        if not isinstance(body, dict):
+            raise Refused(400, "M_BAD_JSON")
+        return body
+
+    def act(self, step):
+        user = f"@{step['by']}:alpha.example"
+        if "makes_room" in step:
+            self.rooms[step["makes_room"]] = user
+        elif "joins" in step:
+            self.documents[step["joins"]].members[user] = "join"
+        else:
+            self.documents[step["edits"]].edit(user, bytes.fromhex(step["hex"]))
+
+
+def fits(expected, actual, names):
+    """Whether an answer is as expected; names in angle brackets get the value that they meet first."""
+    if isinstance(expected, str) and expected.startswith("<") and expected.endswith(">"):
+        return expected == "<>" or names.setdefault(expected, actual) == actual
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        plain = {key.rstrip("?"): value for key, value in expected.items()}
+        optional = {key.rstrip("?") for key in expected if key.endswith("?")}
+        if not set(actual) <= set(plain):
+            return False
+        return all(key in optional if key not in actual else fits(value, actual[key], names) for key, value in plain.items())
+    if isinstance(expected, list) and isinstance(actual, list):
+        return len(expected) == len(actual) and all(fits(a, b, names) for a, b in zip(expected, actual))
+    return expected == actual
+
+
+def check(server, step, names):
+    """What differs from the expected answer of a step, or None."""
+    try:
+        status, answer = server.request(step)
+    except Refused as refused:
+        status, answer = refused.args[0], {"errcode": refused.args[1], "error": ""}
+    if "hex" in step:
+        got = {key: answer.get(key) for key in ("type", "hex", "etag") if key in step}
+        matches = got == {key: step[key] for key in got}
+    else:
+        matches = fits(step["answer"], answer, names)
+    return None if status == step["status"] and matches else (step["request"], status, answer)
+
+
+def run(case):
+    server, names = Server(), {}
+    for step in case["steps"]:
+        if "request" in step:
+            wrong = check(server, step, names)
+            if wrong:
+                return wrong
+        else:
+            server.act(step)
+    return None
+
+
+def expected(_):
+    return None
