@@ -164,8 +164,8 @@ impl World {
     }
 
     async fn rows(&self) -> (usize, usize) {
-        let jobs = self.store.scan_all(JOBS.under(&())).await.unwrap().len();
-        (jobs, self.store.scan_all(DUE_JOBS.under(&())).await.unwrap().len())
+        let jobs = self.store.scan_all(JOBS.under(&(LANE,))).await.unwrap().len();
+        (jobs, self.store.scan_all(DUE_JOBS.under(&(LANE,))).await.unwrap().len())
     }
 }
 
